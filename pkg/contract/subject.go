@@ -1,0 +1,103 @@
+package contract
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// BlockSize is how many neighbouring numbers share one subject of answers and outcomes. Packing by blocks of
+// 256 keeps the server's memory at 17 bytes a number instead of 240 (one subject a number).
+const BlockSize = 256
+
+// Block is the block that a number lies in.
+func Block(number int) int { return number / BlockSize }
+
+// The streams and buckets; their definitions lie in streams/ as JSON.
+const (
+	StreamBatch    = "FCT_BATCH"    // commands of operators, and their rejections
+	StreamJobs     = "FCT_JOBS"     // one message a number of a run; redelivery is the retry
+	StreamAnswers  = "FCT_ANSWERS"  // answers not classified yet; a work queue
+	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by block, kept
+	StreamEvents   = "FCT_EVENTS"   // started, progress, finished
+
+	BucketCollected = "collected" // CaseID.Key -> Collected: what need not be asked again
+	BucketFailed    = "failed"    // CaseID.Key -> Collected: what a later run asks for first
+	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs
+	BucketFetchers  = "fetchers"  // who works on which run just now; entries expire
+	BucketSites     = "sites"     // blocks of sites
+)
+
+// The subjects of commands.
+const (
+	SubjectStart    = "batch.start"
+	SubjectStop     = "batch.stop"
+	SubjectRejected = "batch.rejected"
+)
+
+// RunID names a run; it is safe as a part of a subject, of a key and of a file name.
+type RunID string
+
+// runIDForm is the form the contract gives for run ids.
+var runIDForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+// ParseRunID checks text against the form of run ids.
+func ParseRunID(text string) (RunID, error) {
+	if !runIDForm.MatchString(text) {
+		return "", fmt.Errorf("run_id %.80q: allowed is %s", text, runIDForm)
+	}
+	return RunID(text), nil
+}
+
+// UnmarshalText refuses what is not a run id.
+func (r *RunID) UnmarshalText(text []byte) error {
+	id, err := ParseRunID(string(text))
+	*r = id
+	return err
+}
+
+// JobSubject is where the job of one number lies.
+func (r RunID) JobSubject(number int) string { return "job." + string(r) + "." + strconv.Itoa(number) }
+
+// JobFilter matches all jobs of the run.
+func (r RunID) JobFilter() string { return "job." + string(r) + ".*" }
+
+// AnswerSubject is where answers of a block wait for the classifier.
+func (r RunID) AnswerSubject(block int) string {
+	return "answer." + string(r) + "." + strconv.Itoa(block)
+}
+
+// AnswerFilter matches all answers of the run.
+func (r RunID) AnswerFilter() string { return "answer." + string(r) + ".*" }
+
+// OutcomeSubject is where the ledger keeps the attempts and outcomes of a block.
+func (r RunID) OutcomeSubject(block int) string {
+	return "outcome." + string(r) + "." + strconv.Itoa(block)
+}
+
+// PlannedSubject is where the generator states that all jobs of the run are published.
+func (r RunID) PlannedSubject() string { return "outcome." + string(r) + ".planned" }
+
+// OutcomeFilter matches the run's whole ledger, Planned included.
+func (r RunID) OutcomeFilter() string { return "outcome." + string(r) + ".*" }
+
+// EventSubject is where an event of the run is told; name is started, progress or finished.
+func (r RunID) EventSubject(name string) string { return "batch.event." + string(r) + "." + name }
+
+// ConsumerName is the durable consumer that the fetchers of the run share.
+func (r RunID) ConsumerName() string { return "run-" + string(r) }
+
+// Keys of the bucket of runs.
+func (r RunID) ManifestKey() string   { return string(r) + ".manifest" }   // Manifest
+func (r RunID) StateKey() string      { return string(r) + ".state" }      // State
+func (r RunID) HaltKey() string       { return string(r) + ".halt" }       // Halt
+func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" } // the reporter's fold
+
+// FetcherKey says in the bucket of fetchers that the fetcher works on the run.
+func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }
+
+// CommandKey is where the answer to the command with this stream sequence is kept.
+func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint(sequence, 10) }
+
+// BlockKey is where a block of a site is kept; site is a profile's name as CheckSiteName allows.
+func BlockKey(site string) string { return site + ".block" }
