@@ -24,29 +24,29 @@ type Record struct {
 
 // Header is what a court says about a file as a whole.
 type Header struct {
-	CourtSeq      string   `json:"court_seq,omitempty"`
-	StyleOfCause  string   `json:"style_of_cause,omitempty"`
-	Nature        string   `json:"nature,omitempty"`
-	NatureFR      string   `json:"nature_fr,omitempty"`
-	NatureCode    string   `json:"nature_code,omitempty"`
-	Division      string   `json:"division,omitempty"`
-	FiledOn       string   `json:"filed_on,omitempty"`
-	Office        string   `json:"office,omitempty"`
-	OfficeFR      string   `json:"office_fr,omitempty"`
-	OfficeCode    string   `json:"office_code,omitempty"`
-	Type          string   `json:"proceeding_type,omitempty"`
-	TypeFR        string   `json:"proceeding_type_fr,omitempty"`
-	TypeCode      string   `json:"proceeding_type_code,omitempty"`
-	Class         string   `json:"proceeding_class,omitempty"`
-	ClassFR       string   `json:"proceeding_class_fr,omitempty"`
-	ClassID       string   `json:"proceeding_class_id,omitempty"`
-	Track         string   `json:"track,omitempty"`
-	TrackFR       string   `json:"track_fr,omitempty"`
-	Language      string   `json:"language,omitempty"`
-	LanguageFR    string   `json:"language_fr,omitempty"`
-	LanguageCode  string   `json:"language_code,omitempty"`
-	PartyNames    []string `json:"party_names,omitempty"`
-	Ships         []string `json:"ships,omitempty"`
+	CourtSeq     string   `json:"court_seq,omitempty"`
+	StyleOfCause string   `json:"style_of_cause,omitempty"`
+	Nature       string   `json:"nature,omitempty"`
+	NatureFR     string   `json:"nature_fr,omitempty"`
+	NatureCode   string   `json:"nature_code,omitempty"`
+	Division     string   `json:"division,omitempty"`
+	FiledOn      string   `json:"filed_on,omitempty"`
+	Office       string   `json:"office,omitempty"`
+	OfficeFR     string   `json:"office_fr,omitempty"`
+	OfficeCode   string   `json:"office_code,omitempty"`
+	Type         string   `json:"proceeding_type,omitempty"`
+	TypeFR       string   `json:"proceeding_type_fr,omitempty"`
+	TypeCode     string   `json:"proceeding_type_code,omitempty"`
+	Class        string   `json:"proceeding_class,omitempty"`
+	ClassFR      string   `json:"proceeding_class_fr,omitempty"`
+	ClassID      string   `json:"proceeding_class_id,omitempty"`
+	Track        string   `json:"track,omitempty"`
+	TrackFR      string   `json:"track_fr,omitempty"`
+	Language     string   `json:"language,omitempty"`
+	LanguageFR   string   `json:"language_fr,omitempty"`
+	LanguageCode string   `json:"language_code,omitempty"`
+	PartyNames   []string `json:"party_names,omitempty"`
+	Ships        []string `json:"ships,omitempty"`
 }
 
 // Party is one party of a case and its counsel.

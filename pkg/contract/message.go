@@ -1,0 +1,93 @@
+package contract
+
+import "time"
+
+// MessageVersion is the version of the messages below; a reader refuses one it does not know.
+const MessageVersion = 1
+
+// Job asks for one number of one run.
+type Job struct {
+	Version int    `json:"v"`
+	RunID   RunID  `json:"run_id"`
+	CaseID  CaseID `json:"case_id"`
+}
+
+// Exchange is one request to a site and what came back. Body is carried beside the JSON.
+type Exchange struct {
+	// Call is the call's name in the site profile.
+	Call        string    `json:"call"`
+	URL         string    `json:"url"`
+	Status      int       `json:"status,omitempty"`
+	ContentType string    `json:"content_type,omitempty"`
+	RetryAfter  string    `json:"retry_after,omitempty"`
+	StartedAt   time.Time `json:"started_at"`
+	// Seconds is how long the exchange took, body included, by the monotonic clock.
+	Seconds float64 `json:"seconds"`
+	// GapSeconds is the time since the start of the sender's request before this one, by the monotonic
+	// clock; 0 when it was the sender's first.
+	GapSeconds float64 `json:"gap_seconds,omitempty"`
+	// Error is why there is no whole answer: timeout, reset, too large, ...
+	Error string `json:"error,omitempty"`
+	// Size is the length of Body in bytes.
+	Size int    `json:"size"`
+	Body []byte `json:"-"`
+}
+
+// Answer is what one attempt of a job brought, whole.
+type Answer struct {
+	CaseID  CaseID `json:"case_id"`
+	Attempt int    `json:"attempt"`
+	// MaxAttempts is how many attempts the job has, the first included.
+	MaxAttempts int `json:"max_attempts"`
+	// KeepRaw asks to keep the raw answer whatever the verdict.
+	KeepRaw bool `json:"keep_raw,omitempty"`
+	// Settle is the subject on which the job's delivery is acknowledged.
+	Settle    string     `json:"settle,omitempty"`
+	Exchanges []Exchange `json:"exchanges"`
+}
+
+// Entry is one attempt as the ledger keeps it.
+type Entry struct {
+	CaseID  CaseID  `json:"case_id"`
+	Attempt int     `json:"attempt"`
+	Verdict Verdict `json:"verdict"`
+	// Outcome is set when this attempt settled the job.
+	Outcome Outcome `json:"outcome,omitempty"`
+	// Rule names the rule of the site profile that decided the verdict.
+	Rule      string    `json:"rule,omitempty"`
+	Error     string    `json:"error,omitempty"`
+	Notes     []string  `json:"notes,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	// Seconds runs from the first request's start to the classification.
+	Seconds float64 `json:"seconds"`
+	// RetryAt is when a transient job may be asked for again; zero otherwise.
+	RetryAt time.Time `json:"retry_at,omitzero"`
+	// Requests are the attempt's exchanges without their bodies.
+	Requests []Exchange `json:"requests"`
+	Record   *Record    `json:"record,omitempty"`
+	// RawType is "json", "html" or empty when Raw was not kept.
+	RawType string `json:"raw_type,omitempty"`
+	// RawSize is the length of Raw in bytes.
+	RawSize int    `json:"raw_size,omitempty"`
+	Raw     []byte `json:"-"`
+}
+
+// Planned says that every job of the run is published.
+type Planned struct {
+	Version int `json:"v"`
+	// Range is the run's range as it was walked.
+	Range Range `json:"range"`
+	// Jobs is how many jobs the run has, earlier failures outside of no range included.
+	Jobs int `json:"jobs"`
+	// Skipped is how many numbers of the range were already collected.
+	Skipped int `json:"skipped"`
+}
+
+// Collected is the value of a key of the buckets collected and failed.
+type Collected struct {
+	Outcome Outcome   `json:"outcome"`
+	RunID   RunID     `json:"run_id"`
+	At      time.Time `json:"at"`
+	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.
+	FiledOn string `json:"filed_on,omitempty"`
+}
