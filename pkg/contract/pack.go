@@ -1,0 +1,198 @@
+package contract
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrMessage marks every error of a message that this version cannot read.
+var ErrMessage = errors.New("message not readable")
+
+// StateHeader is the message header that says, without decoding the body, which attempts a pack holds.
+const StateHeader = "Fct-Attempts"
+
+// AnswerPack is the body of an answer message: answers of one block that were ready together.
+type AnswerPack struct {
+	Version int      `json:"v"`
+	RunID   RunID    `json:"run_id"`
+	Answers []Answer `json:"answers"`
+}
+
+// EntryPack is the body of a ledger message: attempts of one block that were classified together.
+type EntryPack struct {
+	Version int     `json:"v"`
+	RunID   RunID   `json:"run_id"`
+	Entries []Entry `json:"entries"`
+}
+
+// Encode writes the pack: one line of JSON, then the raw bodies one after the other, unescaped.
+func (p AnswerPack) Encode() ([]byte, error) {
+	var bodies [][]byte
+	for i := range p.Answers {
+		for j := range p.Answers[i].Exchanges {
+			exchange := &p.Answers[i].Exchanges[j]
+			exchange.Size = len(exchange.Body)
+			bodies = append(bodies, exchange.Body)
+		}
+	}
+	return encode(p, bodies)
+}
+
+// DecodeAnswers reads what AnswerPack.Encode wrote; its error wraps ErrMessage.
+func DecodeAnswers(data []byte) (AnswerPack, error) {
+	var pack AnswerPack
+	rest, err := decode(data, &pack)
+	if err != nil {
+		return AnswerPack{}, err
+	}
+	if pack.Version != MessageVersion {
+		return AnswerPack{}, fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, pack.Version, MessageVersion)
+	}
+	for i := range pack.Answers {
+		for j := range pack.Answers[i].Exchanges {
+			exchange := &pack.Answers[i].Exchanges[j]
+			if exchange.Body, rest, err = cut(rest, exchange.Size); err != nil {
+				return AnswerPack{}, err
+			}
+		}
+	}
+	return pack, allRead(rest)
+}
+
+// Encode writes the pack: one line of JSON, then the raw answers one after the other, unescaped.
+func (p EntryPack) Encode() ([]byte, error) {
+	bodies := make([][]byte, 0, len(p.Entries))
+	for i := range p.Entries {
+		p.Entries[i].RawSize = len(p.Entries[i].Raw)
+		bodies = append(bodies, p.Entries[i].Raw)
+	}
+	return encode(p, bodies)
+}
+
+// DecodeEntries reads what EntryPack.Encode wrote; its error wraps ErrMessage.
+func DecodeEntries(data []byte) (EntryPack, error) {
+	var pack EntryPack
+	rest, err := decode(data, &pack)
+	if err != nil {
+		return EntryPack{}, err
+	}
+	if pack.Version != MessageVersion {
+		return EntryPack{}, fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, pack.Version, MessageVersion)
+	}
+	for i := range pack.Entries {
+		if pack.Entries[i].Raw, rest, err = cut(rest, pack.Entries[i].RawSize); err != nil {
+			return EntryPack{}, err
+		}
+	}
+	return pack, allRead(rest)
+}
+
+func encode(pack any, bodies [][]byte) ([]byte, error) {
+	head, err := json.Marshal(pack)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a pack: %w", err)
+	}
+	return append(append(head, '\n'), bytes.Join(bodies, nil)...), nil
+}
+
+func decode(data []byte, pack any) ([]byte, error) {
+	head, rest, found := bytes.Cut(data, []byte{'\n'})
+	if !found {
+		return nil, fmt.Errorf("%w: no end of the first line", ErrMessage)
+	}
+	if err := json.Unmarshal(head, pack); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	return rest, nil
+}
+
+func cut(rest []byte, size int) (body, left []byte, err error) {
+	if size < 0 || size > len(rest) {
+		return nil, nil, fmt.Errorf("%w: a body of %d bytes where %d are left", ErrMessage, size, len(rest))
+	}
+	return rest[:size:size], rest[size:], nil
+}
+
+func allRead(rest []byte) error {
+	if len(rest) != 0 {
+		return fmt.Errorf("%w: %d bytes after the last body", ErrMessage, len(rest))
+	}
+	return nil
+}
+
+// AttemptState is what StateHeader says of one attempt. Verdict is empty in an answer, which nobody has
+// classified yet. RetryAt is set for transient attempts that are to be tried again.
+type AttemptState struct {
+	Number, Attempt int
+	Verdict         Verdict
+	// Final says that the attempt settled the job.
+	Final   bool
+	RetryAt time.Time
+}
+
+// States lists the answers of the pack for StateHeader.
+func (p AnswerPack) States() []AttemptState {
+	states := make([]AttemptState, len(p.Answers))
+	for i, answer := range p.Answers {
+		states[i] = AttemptState{Number: answer.CaseID.Number, Attempt: answer.Attempt}
+	}
+	return states
+}
+
+// States lists the attempts of the pack for StateHeader.
+func (p EntryPack) States() []AttemptState {
+	states := make([]AttemptState, len(p.Entries))
+	for i, entry := range p.Entries {
+		states[i] = AttemptState{
+			Number: entry.CaseID.Number, Attempt: entry.Attempt, Verdict: entry.Verdict,
+			Final: entry.Outcome != "", RetryAt: entry.RetryAt,
+		}
+	}
+	return states
+}
+
+// FormatStates writes states as the value of StateHeader: "<number>.<attempt>.<verdict>.<final>.<retry at, Unix ms>".
+func FormatStates(states []AttemptState) string {
+	var line strings.Builder
+	for i, s := range states {
+		if i > 0 {
+			line.WriteByte(' ')
+		}
+		retry := int64(0)
+		if !s.RetryAt.IsZero() {
+			retry = s.RetryAt.UnixMilli()
+		}
+		fmt.Fprintf(&line, "%d.%d.%s.%t.%d", s.Number, s.Attempt, s.Verdict, s.Final, retry)
+	}
+	return line.String()
+}
+
+// ParseStates reads what FormatStates wrote; its error wraps ErrMessage.
+func ParseStates(line string) ([]AttemptState, error) {
+	words := strings.Fields(line)
+	states := make([]AttemptState, 0, len(words))
+	for _, word := range words {
+		parts := strings.Split(word, ".")
+		if len(parts) != 5 {
+			return nil, fmt.Errorf("%w: state %.60q: allowed are five parts", ErrMessage, word)
+		}
+		number, errNumber := strconv.Atoi(parts[0])
+		attempt, errAttempt := strconv.Atoi(parts[1])
+		final, errFinal := strconv.ParseBool(parts[3])
+		retry, errRetry := strconv.ParseInt(parts[4], 10, 64)
+		if err := errors.Join(errNumber, errAttempt, errFinal, errRetry); err != nil {
+			return nil, fmt.Errorf("%w: state %.60q: %w", ErrMessage, word, err)
+		}
+		state := AttemptState{Number: number, Attempt: attempt, Verdict: Verdict(parts[2]), Final: final}
+		if retry > 0 {
+			state.RetryAt = time.UnixMilli(retry).UTC()
+		}
+		states = append(states, state)
+	}
+	return states, nil
+}
