@@ -1,0 +1,119 @@
+package contract
+
+import "time"
+
+// MaxErrorSamples is how many failed cases a report shows.
+const MaxErrorSamples = 20
+
+// Report is the summary of a run; every key is always present.
+type Report struct {
+	RunID          RunID     `json:"run_id"`
+	Start          int       `json:"start"`
+	End            int       `json:"end"`
+	StartID        string    `json:"start_id"`
+	EndID          string    `json:"end_id"`
+	Total          int       `json:"total"`
+	Succeeded      int       `json:"succeeded"`
+	NoRecord       int       `json:"no_record"`
+	Failed         int       `json:"failed"`
+	Skipped        int       `json:"skipped"`
+	TotalAttempted int       `json:"total_attempted"`
+	SuccessCount   int       `json:"success_count"`
+	NoRecordCount  int       `json:"no_record_count"`
+	FailedCount    int       `json:"failed_count"`
+	StartedAt      time.Time `json:"started_at"`
+	FinishedAt     time.Time `json:"finished_at"`
+	// DurationSeconds runs from StartedAt to FinishedAt, pauses between the run's rounds included.
+	DurationSeconds float64 `json:"duration_seconds"`
+	Status          Status  `json:"status"`
+	Reason          string  `json:"reason"`
+	UpperBound      int     `json:"upper_bound"`
+	ProbesUsed      int     `json:"probes_used"`
+	Requests        int     `json:"requests"`
+	Retries         int     `json:"retries"`
+	// MinRequestGapSeconds is the smallest gap seen between two request starts; 0 when there was none.
+	MinRequestGapSeconds float64        `json:"min_request_gap_seconds"`
+	Errors               []ErrorSample  `json:"errors"`
+	Config               map[string]any `json:"config"`
+	Version              string         `json:"version"`
+	Metrics              Metrics        `json:"metrics"`
+}
+
+// ErrorSample is one failed case in a report.
+type ErrorSample struct {
+	CaseID   CaseID `json:"case_id"`
+	Attempts int    `json:"attempts"`
+	Error    string `json:"error"`
+}
+
+// Metrics are the figures that the program also serves to scrapers, under the same names.
+type Metrics struct {
+	RunDurationSeconds float64     `json:"batch.run.duration_seconds"`
+	JobDurationSeconds JobDuration `json:"batch.job.duration_seconds"`
+	JobRetryCount      int         `json:"batch.job.retry_count"`
+	RunFailureRate     float64     `json:"batch.run.failure_rate"`
+}
+
+// JobDuration summarises how long the attempts took, in seconds from first request to classification.
+type JobDuration struct {
+	Count int     `json:"count"`
+	Sum   float64 `json:"sum"`
+	Min   float64 `json:"min"`
+	Max   float64 `json:"max"`
+}
+
+// Audit is the summary of numbers alone, in the form the spec gives it.
+type Audit struct {
+	StartID        string    `json:"start_id"`
+	EndID          string    `json:"end_id"`
+	TotalAttempted int       `json:"total_attempted"`
+	SuccessCount   int       `json:"success_count"`
+	NoRecordCount  int       `json:"no_record_count"`
+	FailedCount    int       `json:"failed_count"`
+	StartedAt      time.Time `json:"started_at"`
+	FinishedAt     time.Time `json:"finished_at"`
+	RunID          RunID     `json:"run_id"`
+}
+
+// AttemptLine is one line of the attempts file.
+type AttemptLine struct {
+	RunID      RunID     `json:"run_id"`
+	CaseID     CaseID    `json:"case_id"`
+	Attempt    int       `json:"attempt"`
+	Outcome    string    `json:"outcome"`
+	StatusCode int       `json:"status_code"`
+	Timestamp  time.Time `json:"timestamp"`
+	DurationMS float64   `json:"duration_ms"`
+	Error      string    `json:"error"`
+	HTMLPath   string    `json:"html_path"`
+	Notes      []string  `json:"notes"`
+}
+
+// Checkpoint is written on every stop: where the run stands and why.
+type Checkpoint struct {
+	RunID RunID `json:"run_id"`
+	Range Range `json:"range"`
+	// NextNumber is the lowest number of the range that this run still has to settle; End+1 when none.
+	NextNumber int       `json:"next_number"`
+	Total      int       `json:"total"`
+	Succeeded  int       `json:"succeeded"`
+	NoRecord   int       `json:"no_record"`
+	Failed     int       `json:"failed"`
+	Status     Status    `json:"status"`
+	Reason     string    `json:"reason"`
+	WrittenAt  time.Time `json:"written_at"`
+}
+
+// Event is the body of batch.event.<run_id>.<started|progress|finished>.
+type Event struct {
+	RunID     RunID     `json:"run_id"`
+	At        time.Time `json:"at"`
+	Status    Status    `json:"status"`
+	Range     Range     `json:"range"`
+	Planned   int       `json:"planned"`
+	Succeeded int       `json:"succeeded"`
+	NoRecord  int       `json:"no_record"`
+	Failed    int       `json:"failed"`
+	Retries   int       `json:"retries"`
+	Report    *Report   `json:"report,omitempty"`
+}

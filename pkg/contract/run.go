@@ -1,0 +1,106 @@
+package contract
+
+import "time"
+
+// RunSpec is the body of batch.start: what a run is to do. A key that is left out takes the default of the
+// process that plans the run.
+type RunSpec struct {
+	RunID             RunID  `json:"run_id,omitempty"`
+	Prefix            string `json:"prefix,omitempty"`
+	Year              string `json:"year,omitempty"`
+	Start             *int   `json:"start,omitempty"`
+	MaxCases          *int   `json:"max_cases,omitempty"`
+	End               *int   `json:"end,omitempty"`
+	Probe             *bool  `json:"probe,omitempty"`
+	ProbeBudget       *int   `json:"probe_budget,omitempty"`
+	MaxRetries        *int   `json:"max_retries,omitempty"`
+	SafeStopNoRecords *int   `json:"safe_stop_no_records,omitempty"`
+	SafeStopFails     *int   `json:"safe_stop_fails,omitempty"`
+	Recheck           *bool  `json:"recheck,omitempty"`
+	Force             *bool  `json:"force,omitempty"`
+	PersistRawHTML    *bool  `json:"persist_raw_html,omitempty"`
+}
+
+// StopSpec is the body of batch.stop.
+type StopSpec struct {
+	RunID RunID `json:"run_id"`
+}
+
+// Rejection is the body of batch.rejected: why a command started or stopped nothing.
+type Rejection struct {
+	Subject  string    `json:"subject"`
+	Sequence uint64    `json:"sequence"`
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"`
+}
+
+// CommandResult is kept for each command, so that one delivered twice is carried out once.
+type CommandResult struct {
+	RunID RunID `json:"run_id,omitempty"`
+	// Rejected is why nothing was started; empty when a run was started or goes on.
+	Rejected string `json:"rejected,omitempty"`
+}
+
+// Manifest is what a run is, with every default filled in. It does not change while the run is worked on.
+type Manifest struct {
+	Version int    `json:"v"`
+	RunID   RunID  `json:"run_id"`
+	Prefix  string `json:"prefix"`
+	Year    string `json:"year"`
+	Range   Range  `json:"range"`
+	// Batch is the identity of the batch: what makes two starts the same one.
+	Batch             string    `json:"batch"`
+	Site              string    `json:"site"`
+	MaxRetries        int       `json:"max_retries"`
+	SafeStopNoRecords int       `json:"safe_stop_no_records"`
+	SafeStopFails     int       `json:"safe_stop_fails"`
+	Recheck           bool      `json:"recheck"`
+	Force             bool      `json:"force"`
+	PersistRawHTML    bool      `json:"persist_raw_html"`
+	UpperBound        int       `json:"upper_bound,omitempty"`
+	ProbesUsed        int       `json:"probes_used,omitempty"`
+	CreatedAt         time.Time `json:"created_at"`
+	// Config is the effective configuration of the process that planned the run, secrets masked.
+	Config map[string]any `json:"config,omitempty"`
+	// Program is the version of the program that planned the run.
+	Program string `json:"program"`
+}
+
+// Case is the case id of a number of the run.
+func (m Manifest) Case(number int) CaseID {
+	return CaseID{Series: m.Prefix, Year: m.Year, Number: number}
+}
+
+// State says how a run stands. The generator writes Running, the reporter every other one.
+type State struct {
+	Status Status    `json:"status"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
+	// Round counts the starts of the run, the first included.
+	Round  int     `json:"round"`
+	Report *Report `json:"report,omitempty"`
+}
+
+// Halt asks everybody to stop working on a run. The first one written counts.
+type Halt struct {
+	Status Status    `json:"status"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+	// Deadline is when what is under way is given up; zero leaves it to its own time-outs.
+	Deadline time.Time `json:"deadline,omitzero"`
+}
+
+// SiteBlock says that a site told us to go away.
+type SiteBlock struct {
+	CaseID CaseID    `json:"case_id"`
+	RunID  RunID     `json:"run_id"`
+	Rule   string    `json:"rule"`
+	At     time.Time `json:"at"`
+	// Until is when asking may begin again.
+	Until time.Time `json:"until"`
+}
+
+// Presence says that a fetcher works on a run; it expires when it is not renewed.
+type Presence struct {
+	At time.Time `json:"at"`
+}
