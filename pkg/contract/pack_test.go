@@ -1,0 +1,186 @@
+package contract_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+var began = time.Date(2025, 11, 24, 10, 0, 0, 0, time.UTC)
+
+func answers() contract.AnswerPack {
+	id := contract.CaseID{Series: "IMM", Year: "25", Number: 30}
+	return contract.AnswerPack{Version: contract.MessageVersion, RunID: "imm-25", Answers: []contract.Answer{
+		{CaseID: id, Attempt: 1, MaxAttempts: 4, Settle: "$JS.ACK.x", Exchanges: []contract.Exchange{
+			{Call: "docket", URL: "http://127.0.0.1/d", Status: 200, StartedAt: began, Seconds: 0.5, Body: []byte("{\"é\":1}\n")},
+			{Call: "header", URL: "http://127.0.0.1/h", StartedAt: began, Error: "reset"},
+		}},
+		{CaseID: id.With(31), Attempt: 2, MaxAttempts: 4, KeepRaw: true, Exchanges: []contract.Exchange{
+			{Call: "docket", URL: "http://127.0.0.1/d", Status: 200, StartedAt: began, Body: []byte{0, 255, '\n'}},
+		}},
+	}}
+}
+
+func entries() contract.EntryPack {
+	id := contract.CaseID{Series: "IMM", Year: "25", Number: 30}
+	return contract.EntryPack{Version: contract.MessageVersion, RunID: "imm-25", Entries: []contract.Entry{
+		{CaseID: id, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success, StartedAt: began, Requests: []contract.Exchange{},
+			Record: &contract.Record{Version: 1, CaseID: id, Header: contract.Header{StyleOfCause: "Élise Tremblay v. MCI"}, Docket: []contract.DocketEntry{}, FetchedAt: began}},
+		{CaseID: id.With(31), Attempt: 2, Verdict: contract.VerdictTransient, StartedAt: began, RetryAt: began.Add(1500 * time.Millisecond),
+			Error: "status 500", Requests: []contract.Exchange{}, RawType: "html", Raw: []byte("<p>\n\x00")},
+	}}
+}
+
+func TestPacksAreReadBack(t *testing.T) {
+	t.Parallel()
+	sent := answers()
+	data, err := sent.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := contract.DecodeAnswers(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Answers[0].Exchanges[1].Body = nil // nothing is read back as an empty body
+	if diff := cmp.Diff(sent, got); diff != "" {
+		t.Error(diff)
+	}
+	kept := entries()
+	if data, err = kept.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	back, err := contract.DecodeEntries(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back.Entries[0].Raw = nil
+	if diff := cmp.Diff(kept, back); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The wire forms are golden: a change that breaks a stored message must be seen in review.
+func TestPacksOnTheWireAreGolden(t *testing.T) {
+	t.Parallel()
+	forAnswers, err := answers().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	forEntries, err := entries().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, got := range map[string][]byte{"testdata/answers.golden": forAnswers, "testdata/entries.golden": forEntries} {
+		if os.Getenv("UPDATE_GOLDEN") != "" {
+			if err := os.WriteFile(file, got, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s: %s", file, diff)
+		}
+	}
+}
+
+func TestDamagedPacksAreErrors(t *testing.T) {
+	t.Parallel()
+	data, err := answers().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := map[string][]byte{
+		"empty":         nil,
+		"no line end":   []byte(`{"v":1}`),
+		"not JSON":      []byte("{]\n"),
+		"cut short":     data[:len(data)-1],
+		"too long":      append(bytes.Clone(data), 'x'),
+		"other version": []byte(`{"v":2,"run_id":"a","answers":[]}` + "\n"),
+		"bad run id":    []byte(`{"v":1,"run_id":"A.*","answers":[]}` + "\n"),
+		"bad case id":   []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-0-25"}]}` + "\n"),
+		"minus size":    []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","exchanges":[{"size":-1}]}]}` + "\n"),
+	}
+	for name, bad := range damaged {
+		if _, err := contract.DecodeAnswers(bad); !errors.Is(err, contract.ErrMessage) {
+			t.Errorf("%s: %v, want ErrMessage", name, err)
+		}
+	}
+}
+
+func TestStatesAreReadBack(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		states := rapid.SliceOf(rapid.Custom(func(t *rapid.T) contract.AttemptState {
+			s := contract.AttemptState{
+				Number:  rapid.IntRange(1, contract.MaxNumber).Draw(t, "number"),
+				Attempt: rapid.IntRange(1, 21).Draw(t, "attempt"),
+				Verdict: rapid.SampledFrom([]contract.Verdict{"", "success", "no-record", "transient", "blocked"}).Draw(t, "verdict"),
+				Final:   rapid.Bool().Draw(t, "final"),
+			}
+			if rapid.Bool().Draw(t, "waits") {
+				s.RetryAt = time.UnixMilli(rapid.Int64Range(1, 1<<42).Draw(t, "retry at")).UTC()
+			}
+			return s
+		})).Draw(t, "states")
+		got, err := contract.ParseStates(contract.FormatStates(states))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(states) > 0 && !cmp.Equal(states, got) || len(got) != len(states) {
+			t.Fatal(cmp.Diff(states, got))
+		}
+	})
+	for _, bad := range []string{"1", "1.1.success.true", "x.1..false.0", "1.1..maybe.0", "1.1..false.0.9", "1.1..false.x"} {
+		if _, err := contract.ParseStates(bad); !errors.Is(err, contract.ErrMessage) {
+			t.Errorf("ParseStates(%q): %v, want ErrMessage", bad, err)
+		}
+	}
+}
+
+func FuzzDecodeEntries(f *testing.F) {
+	data, err := entries().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte("{}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		pack, err := contract.DecodeEntries(data)
+		if err != nil && !errors.Is(err, contract.ErrMessage) {
+			t.Fatalf("an error of another kind: %v", err)
+		}
+		if err == nil && pack.Version != contract.MessageVersion {
+			t.Fatalf("read version %d", pack.Version)
+		}
+	})
+}
+
+func TestRunIDsAreSafeInSubjectsAndFiles(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []string{"", "-a", "A", "a.b", "a*", "a>", "a b", "a/b", "..", "a\n", string(bytes.Repeat([]byte("a"), 64))} {
+		if id, err := contract.ParseRunID(bad); err == nil {
+			t.Errorf("ParseRunID(%q) = %q", bad, id)
+		}
+	}
+	id, err := contract.ParseRunID("imm-25-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := id.JobSubject(231), "job.imm-25-1.231"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := id.OutcomeSubject(contract.Block(256)), "outcome.imm-25-1.1"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
