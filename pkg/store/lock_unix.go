@@ -1,0 +1,38 @@
+//go:build unix
+
+package store
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockAlone tries to be the only one that has the folder open; false means that somebody else has.
+func lockAlone(folder *os.File) (bool, error) {
+	err := flock(folder, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// lockShared waits for one who is removing leftovers; the lock ends with the file or the process. A file
+// system without locks only means that leftovers stay.
+func lockShared(folder *os.File) error {
+	err := flock(folder, unix.LOCK_SH)
+	if errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	return err
+}
+
+func flock(folder *os.File, how int) error {
+	for {
+		err := unix.Flock(int(folder.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			return os.NewSyscallError("flock", err)
+		}
+	}
+}

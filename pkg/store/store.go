@@ -1,0 +1,140 @@
+// Package store writes the files of a run so that a reader, or the next process after a crash, sees a
+// file whole or not at all. It never leaves the folder that it was opened on, symbolic links included.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// ErrNotWritable marks every error of a folder or file that cannot be written: full, read-only, gone, or
+// outside of the store's folder. The program exits with 7 on it.
+var ErrNotWritable = errors.New("output not writable")
+
+// tempPrefix begins the name of every file that is not finished yet.
+const tempPrefix = ".fct-tmp-"
+
+// Store is a folder of files, each written to a temporary file in its own folder, synced and renamed.
+// It is safe for concurrent use; names are slash-separated and relative to the folder.
+type Store struct {
+	root *os.Root
+	lock *os.File
+	// sync makes the written temporary files of one batch durable; it differs by system.
+	sync func(root *os.Root, temps []temp) error
+}
+
+// File is a name and what the file is to hold.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Open makes the folder when it is missing, and removes the unfinished files that a killed process left
+// there, unless another process has the same folder open. Its error wraps ErrNotWritable.
+func Open(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, notWritable("making the folder", dir, err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, notWritable("opening the folder", dir, err)
+	}
+	s := &Store{root: root, sync: syncBatch}
+	if err := s.begin(); err != nil {
+		return nil, errors.Join(notWritable("opening the folder", dir, err), s.Close())
+	}
+	return s, nil
+}
+
+// begin takes the folder's lock: alone for as long as leftovers are removed, shared from then on. A process
+// that is still writing holds it shared, so nobody removes the files under its hands.
+func (s *Store) begin() error {
+	var err error
+	if s.lock, err = s.root.Open("."); err != nil {
+		return err
+	}
+	alone, err := lockAlone(s.lock)
+	if err != nil {
+		return err
+	}
+	if alone {
+		if err := s.removeLeftovers(); err != nil {
+			return err
+		}
+	}
+	return lockShared(s.lock)
+}
+
+func (s *Store) removeLeftovers() error {
+	return fs.WalkDir(s.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return nil // a folder that is not ours to read holds no leftover of ours
+		}
+		if err != nil || entry.IsDir() || !strings.HasPrefix(entry.Name(), tempPrefix) {
+			return err
+		}
+		return s.root.Remove(name)
+	})
+}
+
+// Close gives the folder back. Files written before it stay as they are.
+func (s *Store) Close() error {
+	if s.lock == nil {
+		return s.root.Close()
+	}
+	return errors.Join(s.lock.Close(), s.root.Close())
+}
+
+// Read is the whole of a file; a missing one is fs.ErrNotExist.
+func (s *Store) Read(name string) ([]byte, error) {
+	data, err := s.root.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", strconv.Quote(name), err)
+	}
+	return data, nil
+}
+
+// Reader opens a file for reading from its beginning; a missing one is fs.ErrNotExist.
+func (s *Store) Reader(name string) (io.ReadCloser, error) {
+	file, err := s.root.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", strconv.Quote(name), err)
+	}
+	return file, nil
+}
+
+// syncFolders makes renames durable: a rename is only on the disk when its folder is.
+func (s *Store) syncFolders(names map[string]bool) error {
+	for name := range names {
+		folder, err := s.root.Open(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(folder.Sync(), folder.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeFolder makes a missing folder and those above it, and syncs what now names them.
+func (s *Store) makeFolder(name string) error {
+	if err := s.root.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	parents := map[string]bool{".": true}
+	for up := path.Dir(name); up != "."; up = path.Dir(up) {
+		parents[up] = true
+	}
+	return s.syncFolders(parents)
+}
+
+func notWritable(doing, name string, err error) error {
+	return fmt.Errorf("%w: %s %s: %w", ErrNotWritable, doing, strconv.Quote(name), err)
+}

@@ -1,0 +1,205 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func open(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// tree is every file below dir with its content.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		short, _ := filepath.Rel(dir, name)
+		files[filepath.ToSlash(short)] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestWriteReplacesWholeFilesAndLeavesNothingElse(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	s := open(t, dir)
+	for _, text := range []string{"first and longer", "second"} {
+		if err := s.Write("cases/IMM/25/IMM-1-25.json", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"cases/IMM/25/IMM-1-25.json": "second"}, tree(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+	data, err := s.Read("cases/IMM/25/IMM-1-25.json")
+	if err != nil || string(data) != "second" {
+		t.Errorf("read %q, %v", data, err)
+	}
+}
+
+func TestWriteAllWritesEveryFileByEitherWay(t *testing.T) {
+	for name, way := range map[string]func(*os.Root, []temp) error{"batch": syncBatch, "each": syncEach} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			s.sync = way
+			want := map[string]string{}
+			var files []File
+			for i := range 2*batchSize + 3 {
+				name, text := fmt.Sprintf("d%d/f%d", i%5, i), strings.Repeat("x", i)
+				want[name] = text
+				files = append(files, File{Name: name, Data: []byte(text)})
+			}
+			if err := s.WriteAll(files); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAFailedSyncLeavesTheOldFilesAndNoTemporaryOnes(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.Write("a", []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("disk on fire")
+	s.sync = func(*os.Root, []temp) error { return broken }
+	err := s.WriteAll([]File{{"a", []byte("new")}, {"b", []byte("new")}})
+	if !errors.Is(err, ErrNotWritable) || !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.Create("c", nil); !errors.Is(err, ErrNotWritable) {
+		t.Errorf("create: got %v", err)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "old"}, tree(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWriteFromStreams(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	big := bytes.Repeat([]byte("line\n"), 50_000)
+	if err := s.WriteFrom("big", func(w io.Writer) error { _, err := w.Write(big); return err }); err != nil {
+		t.Fatal(err)
+	}
+	stop := errors.New("no more")
+	err := s.WriteFrom("half", func(w io.Writer) error { _, _ = w.Write(big); return stop })
+	if !errors.Is(err, stop) || !errors.Is(err, ErrNotWritable) {
+		t.Errorf("got %v", err)
+	}
+	if diff := cmp.Diff(map[string]string{"big": string(big)}, tree(t, dir)); diff != "" {
+		t.Error("more or less than the one whole file is there")
+	}
+}
+
+func TestCreateGivesANameToOneOnly(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	errs := make([]error, 8)
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() { errs[i] = s.Create("reports/r.json", fmt.Append(nil, i)) })
+	}
+	all.Wait()
+	winner := slices.Index(errs, nil)
+	for i, err := range errs {
+		if i != winner && (!errors.Is(err, fs.ErrExist) || errors.Is(err, ErrNotWritable)) {
+			t.Errorf("%d: got %v", i, err)
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"reports/r.json": fmt.Sprint(winner)}, tree(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNamesOutsideAreRefused(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(dir, "cases")); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	for _, name := range []string{"../x", "/x", "a/../../x", "", ".", "cases/x", "a//b"} {
+		if err := s.Write(name, []byte("x")); !errors.Is(err, ErrNotWritable) {
+			t.Errorf("write %q: got %v", name, err)
+		}
+	}
+	if _, err := s.Appender("cases/x"); !errors.Is(err, ErrNotWritable) {
+		t.Errorf("appender: got %v", err)
+	}
+	if diff := cmp.Diff(map[string]string{}, tree(t, outside)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOpenRemovesLeftoversOnlyWhenNobodyElseWrites(t *testing.T) {
+	dir := t.TempDir()
+	first := open(t, dir)
+	if err := first.Write("cases/a", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(dir, "cases", tempPrefix+"0123456789abcdef")
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := open(t, dir)
+	if _, err := os.Stat(left); err != nil {
+		t.Errorf("a file under the hands of another was removed: %v", err)
+	}
+	if err := errors.Join(first.Close(), second.Close()); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+	if diff := cmp.Diff(map[string]string{"cases/a": "kept"}, tree(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOpenRefusesWhatIsNoFolder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(file); !errors.Is(err, ErrNotWritable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReadingWhatIsNotThere(t *testing.T) {
+	s := open(t, t.TempDir())
+	if _, err := s.Read("x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("read: got %v", err)
+	}
+	if _, err := s.Reader("x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("reader: got %v", err)
+	}
+}
