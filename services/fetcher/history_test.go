@@ -1,0 +1,72 @@
+package fetcher_test
+
+import (
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/services/fetcher"
+
+	"pgregory.net/rapid"
+)
+
+func TestNextStepOfAJob(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
+	answer := func(attempt int) contract.AttemptState {
+		return contract.AttemptState{Number: 7, Attempt: attempt}
+	}
+	transient := func(attempt int, in time.Duration) contract.AttemptState {
+		return contract.AttemptState{Number: 7, Attempt: attempt, Verdict: contract.VerdictTransient, RetryAt: now.Add(in)}
+	}
+	blocked := contract.AttemptState{Number: 7, Attempt: 1, Verdict: contract.VerdictBlocked}
+	done := contract.AttemptState{Number: 7, Attempt: 1, Verdict: contract.VerdictSuccess, Final: true}
+	failed := contract.AttemptState{Number: 7, Attempt: 2, Verdict: contract.VerdictTransient, Final: true}
+	other := contract.AttemptState{Number: 8, Attempt: 5, Verdict: contract.VerdictSuccess, Final: true}
+	for name, c := range map[string]struct {
+		states []contract.AttemptState
+		want   fetcher.Step
+	}{
+		"nothing known":            {nil, fetcher.Step{Attempt: 1}},
+		"another number's life":    {[]contract.AttemptState{other}, fetcher.Step{Attempt: 1}},
+		"answer not classified":    {[]contract.AttemptState{answer(1)}, fetcher.Step{Wait: time.Second}},
+		"settled":                  {[]contract.AttemptState{done}, fetcher.Step{Settled: true}},
+		"settled, answer left":     {[]contract.AttemptState{answer(1), done}, fetcher.Step{Settled: true}},
+		"failed after two":         {[]contract.AttemptState{transient(1, -time.Second), failed}, fetcher.Step{Settled: true}},
+		"retry not due":            {[]contract.AttemptState{answer(1), transient(1, 4*time.Second)}, fetcher.Step{Wait: 4 * time.Second}},
+		"retry due":                {[]contract.AttemptState{transient(1, 0)}, fetcher.Step{Attempt: 2}},
+		"second answer waits":      {[]contract.AttemptState{transient(1, 0), answer(2)}, fetcher.Step{Wait: time.Second}},
+		"blocked costs no attempt": {[]contract.AttemptState{blocked}, fetcher.Step{Attempt: 1}},
+		"late news of an old try":  {[]contract.AttemptState{transient(2, 0), transient(1, time.Hour)}, fetcher.Step{Attempt: 3}},
+	} {
+		history := fetcher.NewHistory()
+		history.Add(c.states)
+		if got := history.Next(7, now); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestOrderAndRepetitionOfMessagesChangeNothing(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		states := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) contract.AttemptState {
+			attempt := rapid.IntRange(1, 4).Draw(t, "attempt")
+			return contract.AttemptState{
+				Number: 7, Attempt: attempt,
+				Verdict: rapid.SampledFrom([]contract.Verdict{"", contract.VerdictTransient, contract.VerdictBlocked}).Draw(t, "verdict"),
+				Final:   rapid.IntRange(0, 9).Draw(t, "final") == 0,
+				RetryAt: now.Add(time.Duration(attempt-2) * time.Second), // a function of the attempt, as in the program
+			}
+		}), 0, 8).Draw(t, "states")
+		once, twice := fetcher.NewHistory(), fetcher.NewHistory()
+		once.Add(states)
+		for _, s := range rapid.Permutation(append(states, states...)).Draw(t, "shuffled") {
+			twice.Add([]contract.AttemptState{s})
+		}
+		if a, b := once.Next(7, now), twice.Next(7, now); a != b {
+			t.Fatalf("%+v in order, %+v shuffled and repeated", a, b)
+		}
+	})
+}

@@ -1,0 +1,91 @@
+// Package fetcher turns one job into one answer, at the pace that the run promised.
+package fetcher
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Pace is the promise how often a site is asked. The zero Pace makes no pause.
+type Pace struct {
+	// Min and Max bound the pause between the starts of two requests, drawn uniformly.
+	Min, Max time.Duration
+	// RestEvery is after how many requests a rest of RestFor is taken instead; 0 is never.
+	RestEvery int
+	RestFor   time.Duration
+}
+
+// guardShare and guardLimit keep a little above Min: a request leaves the machine some time after its start was
+// allowed, and the smallest gap measured at a site was 0.99 of the pause asked for. A hundredth keeps 99 % of the rate.
+const (
+	guardShare = 100
+	guardLimit = 10 * time.Millisecond
+)
+
+// Pause is the wait after request number n (1 is the first) when draw, in [0, 1), is the chance drawn for it.
+func (p Pace) Pause(n int, draw float64) time.Duration {
+	least := p.Min + min(p.Min/guardShare, guardLimit)
+	pause := least + time.Duration(draw*float64(max(0, p.Max-least)))
+	if p.RestEvery > 0 && n%p.RestEvery == 0 {
+		pause = max(pause, p.RestFor)
+	}
+	return pause
+}
+
+// Pacer keeps a Pace for all requests of one process. It is used by many goroutines; they are let through in
+// the order in which they came.
+type Pacer struct {
+	pace Pace
+	// turn holds the one state; who has received it is the only one who waits for the clock.
+	turn chan turn
+}
+
+type turn struct {
+	started  time.Time // the last request's start, or when the process began
+	pause    time.Duration
+	requests int
+}
+
+// NewPacer begins with one pause: a process that was here before may have asked just now.
+func NewPacer(pace Pace) *Pacer {
+	p := &Pacer{pace: pace, turn: make(chan turn, 1)}
+	p.turn <- turn{started: time.Now(), pause: pace.Pause(1, rand.Float64())}
+	return p
+}
+
+// Wait returns when the next request may start, and the gap to the start of the one before by the monotonic clock;
+// the gap is 0 for the first request. When ctx ends first its error is returned and no turn is used up.
+func (p *Pacer) Wait(ctx context.Context) (gap time.Duration, err error) {
+	var now turn
+	select {
+	case now = <-p.turn:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	defer func() { p.turn <- now }()
+	if err := sleep(ctx, now.pause-time.Since(now.started)); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if now.requests > 0 {
+		gap = start.Sub(now.started)
+	}
+	now.requests++
+	now.started, now.pause = start, p.pace.Pause(now.requests, rand.Float64())
+	return gap, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

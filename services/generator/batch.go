@@ -1,0 +1,68 @@
+// Package generator turns a batch into jobs: it reads the commands of operators, decides which numbers are to be
+// asked for, and publishes a job for each.
+package generator
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"fct-scraper/pkg/contract"
+)
+
+// Batch is what an operator asks for, every default filled in.
+type Batch struct {
+	RunID  contract.RunID
+	Prefix string
+	Year   string
+	Start  int
+	// MaxCases and End are 0 when they set no limit.
+	MaxCases          int
+	End               int
+	Probe             bool
+	ProbeBudget       int
+	MaxRetries        int
+	SafeStopNoRecords int
+	SafeStopFails     int
+	Recheck           bool
+	Force             bool
+	PersistRawHTML    bool
+}
+
+// Limit is the widest range that the batch may become: from its start to the least of start+max_cases−1, its end and
+// the highest number there can be.
+func (b Batch) Limit() contract.Range {
+	end := contract.MaxNumber
+	if b.End > 0 {
+		end = min(end, b.End)
+	}
+	if b.MaxCases > 0 {
+		end = min(end, b.Start+b.MaxCases-1)
+	}
+	return contract.Range{Start: b.Start, End: end}
+}
+
+// Bounded says whether the batch itself says where it ends.
+func (b Batch) Bounded() bool { return b.End > 0 || b.MaxCases > 0 }
+
+// Identity is the same for two batches exactly when the one goes on where the other stopped: the same numbers of the
+// same site are asked for by the same rule. Retries and safe stops are not part of it.
+func (b Batch) Identity(site string) string {
+	// A struct of plain fields is always encoded, in the order of its fields.
+	text, _ := json.Marshal(struct {
+		Site, Prefix, Year    string
+		Start, MaxCases, End  int
+		Probe, Recheck, Force bool
+	}{site, b.Prefix, b.Year, b.Start, b.MaxCases, b.End, b.Probe, b.Recheck, b.Force})
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// check says what is wrong with the batch as a whole; single fields are checked when they are read.
+func (b Batch) check() []string {
+	if limit := b.Limit(); limit.Size() == 0 {
+		return []string{fmt.Sprintf("end %d: allowed is start (%d) to %d", b.End, b.Start, contract.MaxNumber)}
+	}
+	return nil
+}

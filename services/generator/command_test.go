@@ -1,0 +1,102 @@
+package generator_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/services/generator"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func defaults() generator.Batch {
+	return generator.Batch{Prefix: "IMM", Year: "26", Start: 1, Probe: true, ProbeBudget: 200, MaxRetries: 3, SafeStopNoRecords: 500, SafeStopFails: 20}
+}
+
+func TestStartFillsInTheDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := generator.ReadStart([]byte(`{"year":"25","start":30,"max_cases":50,"retry_limit":0,"force":true,"run_id":"a-1"}`), defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := defaults()
+	want.RunID, want.Year, want.Start, want.MaxCases, want.MaxRetries, want.Force = "a-1", "25", 30, 50, 0, true
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got, want := got.Limit(), (contract.Range{Start: 30, End: 79}); got != want {
+		t.Errorf("limit %v, want %v", got, want)
+	}
+}
+
+func TestBadStartsNameFieldValueAndWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	for body, names := range map[string][]string{
+		``:                         {"JSON object"},
+		`null`:                     {"null", "JSON object"},
+		`[]`:                       {"[]", "JSON object"},
+		`{"start":1} x`:            {"JSON object"},
+		`{"satrt":1}`:              {"satrt", "unknown", "start"},
+		`{"start":0}`:              {"start", `"0"`, "1 to 99999"},
+		`{"start":1.5}`:            {"start", "1.5", "whole number"},
+		`{"start":"1"}`:            {"start", "whole number"},
+		`{"start":null}`:           {"start", "null"},
+		`{"start":1e99}`:           {"start", "1e99"},
+		`{"end":100000}`:           {"end", "100000", "1 to 99999"},
+		`{"start":9,"end":8}`:      {"end 8", "start (9)"},
+		`{"max_cases":0}`:          {"max_cases", "1 to 99999"},
+		`{"max_retries":21}`:       {"max_retries", "21", "0 to 20"},
+		`{"year":25}`:              {"year", "25", "two ASCII digits"},
+		`{"year":"2025"}`:          {"year", "2025", "two ASCII digits"},
+		`{"prefix":"imm"}`:         {"prefix", "imm", "capital"},
+		`{"prefix":"I.>"}`:         {"prefix", "capital"},
+		`{"probe":"yes"}`:          {"probe", "yes", "true or false"},
+		`{"run_id":"../x"}`:        {"run_id", "../x", "a-z0-9"},
+		`{"concurrency":4}`:        {"concurrency", "unknown"},
+		`{"start":0,"prefix":"1"}`: {"start", "prefix"},
+	} {
+		_, err := generator.ReadStart([]byte(body), defaults())
+		if !errors.Is(err, generator.ErrCommand) {
+			t.Errorf("%s: %v, want ErrCommand", body, err)
+			continue
+		}
+		for _, name := range names {
+			if !strings.Contains(err.Error(), name) {
+				t.Errorf("%s: %q does not name %q", body, err, name)
+			}
+		}
+	}
+}
+
+func TestStopNeedsARun(t *testing.T) {
+	t.Parallel()
+	if run, err := generator.ReadStop([]byte(`{"run_id":"imm-25-1"}`)); err != nil || run != "imm-25-1" {
+		t.Errorf("%q, %v", run, err)
+	}
+	for _, body := range []string{`{}`, `{"run_id":""}`, `{"run_id":7}`, `{"run":"a"}`, `"a"`} {
+		if run, err := generator.ReadStop([]byte(body)); !errors.Is(err, generator.ErrCommand) {
+			t.Errorf("%s: %q, %v; want ErrCommand", body, run, err)
+		}
+	}
+}
+
+func FuzzReadStart(f *testing.F) {
+	for _, seed := range []string{`{}`, `{"year":"25","start":1,"max_cases":50}`, `{"run_id":"x","end":5}`, `{"probe":false`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		batch, err := generator.ReadStart(data, defaults())
+		if err != nil {
+			if !errors.Is(err, generator.ErrCommand) {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		limit := batch.Limit()
+		if _, err := contract.NewCaseID(batch.Prefix, limit.End, batch.Year); err != nil || limit.Size() < 1 {
+			t.Fatalf("%s became %+v: %v", data, batch, err)
+		}
+	})
+}

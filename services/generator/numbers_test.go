@@ -1,0 +1,75 @@
+package generator_test
+
+import (
+	"slices"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/services/generator"
+
+	"pgregory.net/rapid"
+)
+
+func TestNumbersThatFailedComeFirstAndCollectedOnesNotAtAll(t *testing.T) {
+	t.Parallel()
+	r := contract.Range{Start: 3, End: 9}
+	collected := map[int]contract.Outcome{4: contract.Success, 5: contract.NoRecord, 8: contract.Success}
+	failed := []int{9, 7, 7, 2, 10, 8}
+	for name, c := range map[string]struct {
+		recheck, force bool
+		want           []int
+	}{
+		"plain":   {want: []int{7, 9, 3, 6}},
+		"recheck": {recheck: true, want: []int{7, 9, 3, 5, 6}},
+		"force":   {force: true, want: []int{7, 8, 9, 3, 4, 5, 6}},
+	} {
+		if got := slices.Collect(generator.Numbers(r, collected, failed, c.recheck, c.force)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestEveryNumberIsAskedForOnceOrCollected(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r := contract.Range{Start: rapid.IntRange(1, 50).Draw(t, "start"), End: rapid.IntRange(1, 60).Draw(t, "end")}
+		collected := rapid.MapOf(rapid.IntRange(1, 60), rapid.SampledFrom([]contract.Outcome{contract.Success, contract.NoRecord})).Draw(t, "collected")
+		failed := rapid.SliceOf(rapid.IntRange(1, 60)).Draw(t, "failed")
+		asked := slices.Collect(generator.Numbers(r, collected, failed, false, false))
+		slices.Sort(asked)
+		var want []int
+		for n := r.Start; n <= r.End; n++ {
+			if _, known := collected[n]; !known {
+				want = append(want, n)
+			}
+		}
+		if !slices.Equal(asked, want) {
+			t.Fatalf("asked %v, want %v", asked, want)
+		}
+	})
+}
+
+func TestIdentityIsThatOfTheNumbersAskedFor(t *testing.T) {
+	t.Parallel()
+	batch := defaults()
+	same := batch
+	same.MaxRetries, same.SafeStopFails, same.RunID, same.PersistRawHTML = 7, 0, "x", true
+	if batch.Identity("sim") != same.Identity("sim") {
+		t.Error("retries, safe stops and names made another batch")
+	}
+	seen := map[string]string{batch.Identity("sim"): "itself", batch.Identity("fct-cf"): "site"}
+	for name, change := range map[string]func(*generator.Batch){
+		"prefix": func(b *generator.Batch) { b.Prefix = "T" }, "year": func(b *generator.Batch) { b.Year = "24" },
+		"start": func(b *generator.Batch) { b.Start = 2 }, "end": func(b *generator.Batch) { b.End = 2 },
+		"max_cases": func(b *generator.Batch) { b.MaxCases = 2 }, "probe": func(b *generator.Batch) { b.Probe = false },
+		"recheck": func(b *generator.Batch) { b.Recheck = true }, "force": func(b *generator.Batch) { b.Force = true },
+	} {
+		other := defaults()
+		change(&other)
+		identity := other.Identity("sim")
+		if before, taken := seen[identity]; taken {
+			t.Errorf("%s and %s make the same batch", name, before)
+		}
+		seen[identity] = name
+	}
+}
