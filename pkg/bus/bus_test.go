@@ -1,0 +1,169 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func jobs(run contract.RunID, from, to int) []*nats.Msg {
+	var msgs []*nats.Msg
+	for n := from; n <= to; n++ {
+		msgs = append(msgs, nats.NewMsg(run.JobSubject(n)))
+	}
+	return msgs
+}
+
+func stored(t *testing.T, b *bus.Bus, stream string) uint64 {
+	t.Helper()
+	s, err := b.JetStream().Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+func TestFirstWriterOfASubjectWins(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	for i, want := range []error{nil, bus.ErrExists} {
+		_, err := b.Publish(t.Context(), nats.NewMsg("job.run.7"))
+		if !errors.Is(err, want) {
+			t.Errorf("publish %d: %v, want %v", i, err, want)
+		}
+	}
+}
+
+func TestBatchIsStoredWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	if err := b.PublishBatch(t.Context(), jobs("run", 1, 2500)); err != nil {
+		t.Fatal(err)
+	}
+	if got := stored(t, b, contract.StreamJobs); got != 2500 {
+		t.Fatalf("%d stored, want 2500", got)
+	}
+	if err := b.PublishBatch(t.Context(), jobs("run", 2491, 2510)); !errors.Is(err, bus.ErrExists) {
+		t.Errorf("ten known, ten new: %v, want ErrExists", err)
+	}
+	if got := stored(t, b, contract.StreamJobs); got != 2500 {
+		t.Errorf("%d stored after a refused batch, want 2500", got)
+	}
+	if err := b.PublishBatch(t.Context(), jobs("run", 2501, 2503)); err != nil {
+		t.Error(err)
+	}
+	if got := stored(t, b, contract.StreamJobs); got != 2503 {
+		t.Errorf("%d stored after a small batch, want 2503", got)
+	}
+}
+
+func TestThirdPublishWithoutAnAnswerIsAStoreFailure(t *testing.T) {
+	t.Parallel()
+	quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishLimit: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Somebody listens and never answers, as a stuck stream does.
+	silent, err := quick.Conn().SubscribeSync("nobody.answers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Unsubscribe() }()
+	for i := 1; i <= 4; i++ {
+		_, err := quick.Publish(t.Context(), nats.NewMsg("nobody.answers"))
+		if err == nil || errors.Is(err, bus.ErrStore) != (i >= 3) {
+			t.Errorf("publish %d: %v", i, err)
+		}
+	}
+	if _, err := quick.Publish(t.Context(), nats.NewMsg("batch.event.run.started")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := quick.Publish(t.Context(), nats.NewMsg("nobody.answers")); err == nil || errors.Is(err, bus.ErrStore) {
+		t.Errorf("after an answer the count starts anew: %v", err)
+	}
+}
+
+func TestGatherCommitsEachItemOnceAndNeverTwoAtATime(t *testing.T) {
+	t.Parallel()
+	var running, commits atomic.Int32
+	seen := make(map[int]int) // commit is never called by two at once, so it needs no lock
+	gather := bus.NewGather(64, func(int) int { return 1 }, func(_ context.Context, items []int) error {
+		if running.Add(1) != 1 {
+			t.Error("two commits at a time")
+		}
+		defer running.Add(-1)
+		if len(items) == 0 || len(items) > 64 {
+			t.Errorf("a commit of %d items", len(items))
+		}
+		commits.Add(1)
+		for _, item := range items {
+			seen[item]++
+		}
+		return nil
+	})
+	var workers sync.WaitGroup
+	for worker := range 32 {
+		workers.Go(func() {
+			for i := range 200 {
+				if err := gather.Do(t.Context(), worker*200+i); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if len(seen) != 32*200 {
+		t.Errorf("%d items committed, want %d", len(seen), 32*200)
+	}
+	for item, times := range seen {
+		if times != 1 {
+			t.Errorf("item %d committed %d times", item, times)
+		}
+	}
+}
+
+func TestGatherTellsEverybodyOfErrorsAndPanics(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	gather := bus.NewGather(2, func(int) int { return 1 }, func(_ context.Context, items []int) error {
+		if items[0] < 0 {
+			panic(fmt.Sprint("item ", items[0]))
+		}
+		return broken
+	})
+	if err := gather.Do(t.Context(), 1); !errors.Is(err, broken) {
+		t.Errorf("%v, want the commit's error", err)
+	}
+	if err := gather.Do(t.Context(), -1); err == nil {
+		t.Error("a panic was taken for a commit")
+	}
+	if err := gather.Do(t.Context(), 2); !errors.Is(err, broken) {
+		t.Errorf("after a panic: %v", err)
+	}
+}
+
+func TestGatherTakesOneItemLargerThanItsLimit(t *testing.T) {
+	t.Parallel()
+	gather := bus.NewGather(10, func(n int) int { return n }, func(_ context.Context, items []int) error {
+		if len(items) != 1 {
+			t.Errorf("%d items beyond the limit", len(items))
+		}
+		return nil
+	})
+	if err := gather.Do(t.Context(), 1000); err != nil {
+		t.Error(err)
+	}
+}

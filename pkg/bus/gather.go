@@ -1,0 +1,90 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Gather commits items together that are ready at the same time: while one commit runs, what arrives waits for the
+// next, which takes all of it. Nothing waits for company: at a slow pace each item is committed alone, at once.
+type Gather[T any] struct {
+	commit func(context.Context, []T) error
+	size   func(T) int
+	most   int
+
+	mu      sync.Mutex
+	waiting []waiter[T]
+	running bool
+}
+
+type waiter[T any] struct {
+	item T
+	done chan error
+}
+
+// NewGather makes a Gather over commit, which gets at least one item, and more while their sizes add up to at most
+// most. commit is never called by two goroutines at once.
+func NewGather[T any](most int, size func(T) int, commit func(context.Context, []T) error) *Gather[T] {
+	return &Gather[T]{commit: commit, size: size, most: most}
+}
+
+// Do returns when the item is committed, or with the error of the commit it was part of. Commits of others may be
+// carried out by this goroutine; they run under its ctx without its cancellation, because half of a commit belongs to others.
+func (g *Gather[T]) Do(ctx context.Context, item T) error {
+	own := waiter[T]{item: item, done: make(chan error, 1)}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, own)
+	lead := !g.running
+	g.running = true
+	g.mu.Unlock()
+	if lead {
+		g.lead(context.WithoutCancel(ctx))
+	}
+	return <-own.done
+}
+
+// lead commits until nothing waits.
+func (g *Gather[T]) lead(ctx context.Context) {
+	for {
+		batch := g.take()
+		if batch == nil {
+			return
+		}
+		items := make([]T, len(batch))
+		for i, w := range batch {
+			items[i] = w.item
+		}
+		err := g.safely(ctx, items)
+		for _, w := range batch {
+			w.done <- err
+		}
+	}
+}
+
+func (g *Gather[T]) take() []waiter[T] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == 0 {
+		g.running = false
+		return nil
+	}
+	n, sum := 1, g.size(g.waiting[0].item)
+	for n < len(g.waiting) && sum+g.size(g.waiting[n].item) <= g.most {
+		sum += g.size(g.waiting[n].item)
+		n++
+	}
+	batch := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
+	return batch
+}
+
+// safely turns a panic of commit into an error: the others who wait must hear of it.
+func (g *Gather[T]) safely(ctx context.Context, items []T) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("committing %d items: panic: %v", len(items), cause)
+		}
+	}()
+	return g.commit(ctx, items)
+}

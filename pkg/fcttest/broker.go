@@ -1,0 +1,43 @@
+// Package fcttest gives tests the real parts: a broker with a file store, a logger.
+package fcttest
+
+import (
+	"log/slog"
+	"testing"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/natsd"
+	"fct-scraper/streams"
+)
+
+// Broker is a bus on an embedded server with all streams made, on a folder of its own. It ends with the test.
+func Broker(t testing.TB) *bus.Bus {
+	t.Helper()
+	server, err := natsd.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	broker, err := bus.New(nc, Logger(t), bus.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.Ensure(t.Context(), broker.JetStream(), streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return broker
+}
+
+// Logger writes into the test's own output.
+func Logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

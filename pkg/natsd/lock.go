@@ -1,0 +1,39 @@
+package natsd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// lockName is the file in the folder that is locked and holds the process id of who has it. The lock is the kernel's:
+// it ends with the process, however that ends, and an old file locks nothing.
+const lockName = "fct-scraper.lock"
+
+func lockFolder(dir string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := io.ReadAll(io.LimitReader(file, 20)) // who it is only makes the message better
+		err = errors.Join(err, file.Close())
+		return nil, fmt.Errorf("%w: process %s: %w", ErrLocked, strings.TrimSpace(string(holder)), err)
+	}
+	if err := writeHolder(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+func writeHolder(file *os.File) error {
+	if err := file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(file, "%d\n", os.Getpid())
+	return err
+}

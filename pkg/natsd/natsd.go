@@ -1,0 +1,99 @@
+// Package natsd runs the NATS server inside this process: nothing to install, and everything on disk.
+package natsd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// ErrLocked says that another process works on the same folder. Two servers on one folder both start and
+// overwrite each other, so a folder is locked before a server is started on it.
+var ErrLocked = errors.New("in use by another process")
+
+// ErrStart says that the server did not come up.
+var ErrStart = errors.New("server did not start")
+
+const (
+	// maxPayload lets a record of a docket of thousands of entries, or an answer of the largest size allowed, be one
+	// message; the usual limit is 1 MiB.
+	maxPayload = 64 << 20
+	// maxPending is what the server keeps for a slow reader; it must exceed maxPayload.
+	maxPending = 256 << 20
+	// startLimit is how long the server may take to come up: a store of 10 million numbers took 9 s.
+	startLimit = 2 * time.Minute
+)
+
+// Server is an embedded server with JetStream on a folder. Every acknowledged message was synced to disk.
+type Server struct {
+	nats *server.Server
+	lock *os.File
+}
+
+// Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is
+// locked is an error that wraps ErrLocked and names the process that holds it.
+func Start(dir string) (*Server, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("making data_dir: %w", err)
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("locking data_dir %s: %w", dir, err)
+	}
+	nats, err := start(dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), lock.Close())
+	}
+	return &Server{nats: nats, lock: lock}, nil
+}
+
+func start(dir string) (*server.Server, error) {
+	nats, err := server.NewServer(&server.Options{
+		ServerName: "fct-scraper",
+		JetStream:  true,
+		StoreDir:   dir,
+		// Without it a power cut lost everything in 3 of 3 trials, with it nothing.
+		SyncAlways: true,
+		DontListen: true,
+		// Else the server catches SIGINT itself and ends the process with success.
+		NoSigs:     true,
+		NoLog:      true,
+		MaxPayload: maxPayload,
+		MaxPending: maxPending,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	nats.Start()
+	if !nats.ReadyForConnections(startLimit) || !nats.JetStreamEnabled() {
+		nats.Shutdown()
+		nats.WaitForShutdown()
+		return nil, fmt.Errorf("%w: not ready, or its store is not usable", ErrStart)
+	}
+	return nats, nil
+}
+
+// Connect opens a connection inside the process. While it is disconnected a publish fails at once instead of being
+// kept unseen.
+func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	opts = append([]nats.Option{nats.InProcessServer(s.nats), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}, opts...)
+	nc, err := nats.Connect("", opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the embedded server: %w", err)
+	}
+	return nc, nil
+}
+
+// Close stops the server, waits until its store is closed, and unlocks the folder.
+func (s *Server) Close() error {
+	s.nats.Shutdown()
+	s.nats.WaitForShutdown()
+	if err := s.lock.Close(); err != nil {
+		return fmt.Errorf("unlocking data_dir: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package natsd_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/natsd"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func store(t *testing.T, dir string, use func(jetstream.JetStream)) {
+	t.Helper()
+	server, err := natsd.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use(js)
+	nc.Close()
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatWasStoredIsThereAfterARestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store(t, dir, func(js jetstream.JetStream) {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), "s", make([]byte, 20<<20)); err != nil {
+			t.Fatalf("a message of 20 MiB: %v", err)
+		}
+	})
+	store(t, dir, func(js jetstream.JetStream) {
+		stream, err := js.Stream(t.Context(), "S")
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg, err := stream.GetMsg(t.Context(), 1)
+		if err != nil || len(msg.Data) != 20<<20 {
+			t.Errorf("read back: %v", err)
+		}
+	})
+}
+
+func TestSecondServerOnAFolderNamesTheFirst(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, err := natsd.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = natsd.Start(dir)
+	if !errors.Is(err, natsd.ErrLocked) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
+		t.Errorf("%v, want ErrLocked and process %d", err, os.Getpid())
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := natsd.Start(dir)
+	if err != nil {
+		t.Fatalf("after the first has gone: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFoldersThatCannotBeUsedAreErrors(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "below")} {
+		if server, err := natsd.Start(dir); err == nil {
+			t.Errorf("%s: started", dir)
+			_ = server.Close()
+		}
+	}
+}

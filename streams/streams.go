@@ -1,0 +1,193 @@
+// Package streams holds the definitions of all streams, buckets and consumers as JSON that the nats command takes
+// as it is (nats stream add --config, nats consumer add --config), and makes them on a server.
+package streams
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrDrift says that a stream or consumer on the server is not as this program defines it.
+var ErrDrift = errors.New("definition drifted")
+
+//go:embed *.json
+var files embed.FS
+
+// consumerSuffix ends the names of the files that define consumers: <stream>.<consumer>.consumer.json.
+const consumerSuffix = ".consumer.json"
+
+// Options of Ensure.
+type Options struct {
+	// Replicas is how many servers of a cluster keep each stream; 0 takes what the files say.
+	Replicas int
+}
+
+// Ensure makes every stream, bucket and shared consumer that is missing and accepts those that are equal to their
+// definition. One that differs is left as it is: the error wraps ErrDrift and says field by field what differs.
+func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
+	configs, err := Streams()
+	if err != nil {
+		return err
+	}
+	for _, config := range configs {
+		if opts.Replicas > 0 {
+			config.Replicas = opts.Replicas
+		}
+		if err := ensureStream(ctx, js, config); err != nil {
+			return fmt.Errorf("making stream %s: %w", config.Name, err)
+		}
+	}
+	for _, shared := range []struct{ stream, name string }{
+		{contract.StreamBatch, "generator"}, {contract.StreamAnswers, "classifier"},
+	} {
+		config, err := Consumer(shared.stream, shared.name)
+		if err != nil {
+			return err
+		}
+		if err := ensureConsumer(ctx, js, shared.stream, config); err != nil {
+			return fmt.Errorf("making consumer %s of %s: %w", shared.name, shared.stream, err)
+		}
+	}
+	return nil
+}
+
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	stream, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = js.CreateStream(ctx, want)
+	}
+	if err != nil {
+		return err
+	}
+	return compare(want, stream.CachedInfo().Config)
+}
+
+func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
+	consumer, err := js.Consumer(ctx, stream, want.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		consumer, err = js.CreateConsumer(ctx, stream, want)
+	}
+	if err != nil {
+		return err
+	}
+	return compare(want, consumer.CachedInfo().Config)
+}
+
+// Streams are the definitions of all streams, those of the buckets included.
+func Streams() ([]jetstream.StreamConfig, error) {
+	names, err := fs.Glob(files, "*.json")
+	if err != nil {
+		return nil, fmt.Errorf("listing the definitions: %w", err)
+	}
+	var configs []jetstream.StreamConfig
+	for _, name := range names {
+		if strings.HasSuffix(name, consumerSuffix) {
+			continue
+		}
+		var config jetstream.StreamConfig
+		if err := read(name, &config); err != nil {
+			return nil, err
+		}
+		configs = append(configs, config)
+	}
+	return configs, nil
+}
+
+// Consumer is the definition of a consumer of a stream.
+func Consumer(stream, name string) (jetstream.ConsumerConfig, error) {
+	var config jetstream.ConsumerConfig
+	err := read(stream+"."+name+consumerSuffix, &config)
+	return config, err
+}
+
+// JobsConsumer is the durable consumer that the fetchers of a run share: each run has its own, because with one for
+// all a run of 50 numbers had to wait for 3,050 jobs of another.
+func JobsConsumer(run contract.RunID) (jetstream.ConsumerConfig, error) {
+	config, err := Consumer(contract.StreamJobs, "fetcher")
+	config.Name, config.Durable = run.ConsumerName(), run.ConsumerName()
+	config.FilterSubjects = []string{run.JobFilter()}
+	return config, err
+}
+
+func read(name string, config any) error {
+	data, err := files.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("reading the definition %s: %w", name, err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(config); err != nil {
+		return fmt.Errorf("reading the definition %s: %w", name, err)
+	}
+	return nil
+}
+
+// compare returns ErrDrift with every field that differs. Metadata is the server's to write into.
+func compare(want, have any) error {
+	wanted, err := fields(want)
+	if err != nil {
+		return err
+	}
+	found, err := fields(have)
+	if err != nil {
+		return err
+	}
+	keys := maps.Clone(wanted)
+	maps.Copy(keys, found)
+	var differences []string
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if key == "metadata" || empty(wanted[key]) && empty(found[key]) || reflect.DeepEqual(wanted[key], found[key]) {
+			continue
+		}
+		differences = append(differences, fmt.Sprintf("%s: have %v, want %v", key, found[key], wanted[key]))
+	}
+	if len(differences) > 0 {
+		return fmt.Errorf("%w: %s", ErrDrift, strings.Join(differences, "; "))
+	}
+	return nil
+}
+
+func fields(config any) (map[string]any, error) {
+	data, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("comparing definitions: %w", err)
+	}
+	var object map[string]any
+	if err := json.Unmarshal(data, &object); err != nil {
+		return nil, fmt.Errorf("comparing definitions: %w", err)
+	}
+	return object, nil
+}
+
+// empty says whether a field's value means the same as its absence.
+func empty(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case float64:
+		return v == 0
+	case string:
+		return v == "" || v == "none"
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	default:
+		return false
+	}
+}

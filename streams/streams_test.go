@@ -1,0 +1,97 @@
+package streams_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestEnsureAcceptsWhatItMade(t *testing.T) {
+	t.Parallel()
+	js := fcttest.Broker(t).JetStream() // the broker has ensured them once
+	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	configs, err := streams.Streams()
+	if err != nil || len(configs) != 10 {
+		t.Fatalf("%d streams, %v", len(configs), err)
+	}
+}
+
+func TestEnsureRefusesDriftAndSaysWhat(t *testing.T) {
+	t.Parallel()
+	js := fcttest.Broker(t).JetStream()
+	stream, err := js.Stream(t.Context(), contract.StreamEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxMsgsPerSubject = 7
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	err = streams.Ensure(t.Context(), js, streams.Options{})
+	if !errors.Is(err, streams.ErrDrift) {
+		t.Fatalf("%v, want ErrDrift", err)
+	}
+	for _, part := range []string{contract.StreamEvents, "max_msgs_per_subject: have 7, want 1000"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not say %q", err, part)
+		}
+	}
+	config.MaxMsgsPerSubject = 1000
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Errorf("set back: %v", err)
+	}
+}
+
+func TestBucketsAreKeyValueStores(t *testing.T) {
+	t.Parallel()
+	js := fcttest.Broker(t).JetStream()
+	for _, name := range []string{contract.BucketCollected, contract.BucketFailed, contract.BucketRuns, contract.BucketFetchers, contract.BucketSites} {
+		kv, err := js.KeyValue(t.Context(), name)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := kv.Create(t.Context(), "IMM.25.30", []byte("first")); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := kv.Create(t.Context(), "IMM.25.30", []byte("second")); !errors.Is(err, jetstream.ErrKeyExists) {
+			t.Errorf("%s: second create: %v, want ErrKeyExists", name, err)
+		}
+	}
+}
+
+func TestEachRunHasItsOwnConsumer(t *testing.T) {
+	t.Parallel()
+	js := fcttest.Broker(t).JetStream()
+	config, err := streams.JobsConsumer("imm-25-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.CreateConsumer(t.Context(), contract.StreamJobs, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, subject := range []string{"job.imm-25-1.5", "job.other.6"} {
+		if _, err := js.Publish(t.Context(), subject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := consumer.Info(t.Context())
+	if err != nil || info.NumPending != 1 {
+		t.Errorf("%d pending, %v; want the one of the run", info.NumPending, err)
+	}
+}
