@@ -26,8 +26,11 @@ var ErrDrift = errors.New("definition drifted")
 //go:embed *.json
 var files embed.FS
 
-// consumerSuffix ends the names of the files that define consumers: <stream>.<consumer>.consumer.json.
-const consumerSuffix = ".consumer.json"
+// The names of the files end by what they define: <stream>.stream.json and <stream>.<consumer>.consumer.json.
+const (
+	streamSuffix   = ".stream.json"
+	consumerSuffix = ".consumer.json"
+)
 
 // Options of Ensure.
 type Options struct {
@@ -88,15 +91,12 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 
 // Streams are the definitions of all streams, those of the buckets included.
 func Streams() ([]jetstream.StreamConfig, error) {
-	names, err := fs.Glob(files, "*.json")
+	names, err := fs.Glob(files, "*"+streamSuffix)
 	if err != nil {
 		return nil, fmt.Errorf("listing the definitions: %w", err)
 	}
 	var configs []jetstream.StreamConfig
 	for _, name := range names {
-		if strings.HasSuffix(name, consumerSuffix) {
-			continue
-		}
 		var config jetstream.StreamConfig
 		if err := read(name, &config); err != nil {
 			return nil, err
@@ -118,7 +118,7 @@ func Consumer(stream, name string) (jetstream.ConsumerConfig, error) {
 func JobsConsumer(run contract.RunID) (jetstream.ConsumerConfig, error) {
 	config, err := Consumer(contract.StreamJobs, "fetcher")
 	config.Name, config.Durable = run.ConsumerName(), run.ConsumerName()
-	config.FilterSubjects = []string{run.JobFilter()}
+	config.FilterSubject, config.FilterSubjects = run.JobFilter(), nil
 	return config, err
 }
 

@@ -1,0 +1,171 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Delivery is one message on its way through a handler.
+type Delivery[T any] struct {
+	Body    T
+	Subject string
+	// Sequence is the message's place in its stream, StoredAt when it was stored.
+	Sequence uint64
+	StoredAt time.Time
+}
+
+const (
+	// heartbeat is how often a held message is said to be worked on; ack-waits are 15 s and more.
+	heartbeat = 5 * time.Second
+	// pullHeartbeat makes a stalled pull be noticed in a second instead of half a minute.
+	pullHeartbeat = 500 * time.Millisecond
+	pullExpiry    = 5 * time.Second
+	// stumble is the wait before a message comes back whose handler failed without saying when.
+	stumble = time.Second
+)
+
+// Consumption says how messages are consumed.
+type Consumption[T any] struct {
+	Consumer jetstream.Consumer
+	// Workers is how many messages are handled at once; 1 when 0.
+	Workers int
+	// Heartbeat is how often a held message is said to be worked on; 5 s when 0.
+	Heartbeat time.Duration
+	// Decode reads a message's body. A message that it cannot read is logged and never comes back.
+	Decode func([]byte) (T, error)
+	// Handle's error decides: nil is done, Later comes back then, Never does not come back, ErrLeave is left as it
+	// is, any other error comes back in a second. A panic is an error of the one message.
+	Handle func(context.Context, Delivery[T]) error
+}
+
+// Consume hands the messages of a consumer to a handler until ctx ends, which is no error. What has been fetched by
+// then and not begun goes back at once. A consumer or connection that is gone is an error.
+func Consume[T any](ctx context.Context, b *Bus, c Consumption[T]) error {
+	c.Workers = max(1, c.Workers)
+	if c.Heartbeat == 0 {
+		c.Heartbeat = heartbeat
+	}
+	// One more than can be handled: with a single message a pull can stall.
+	messages, err := c.Consumer.Messages(jetstream.PullMaxMessages(c.Workers+1), jetstream.PullHeartbeat(pullHeartbeat), jetstream.PullExpiry(pullExpiry))
+	if err != nil {
+		return fmt.Errorf("consuming: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var workers sync.WaitGroup
+	for range c.Workers {
+		workers.Go(func() {
+			if err := c.work(ctx, b.log, messages); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	workers.Wait()
+	handBack(messages)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) && !errors.Is(cause, context.Canceled) {
+		return fmt.Errorf("consuming: %w", cause)
+	}
+	return nil
+}
+
+// work handles messages until ctx ends or no more can come.
+func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext) error {
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		switch {
+		case ctx.Err() != nil && err != nil:
+			return nil
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			continue // the next pull finds out whether it was a hiccup
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			_ = msg.Nak() // when it does not arrive the ack-wait brings the message back
+			return nil
+		}
+		c.settle(ctx, log, msg)
+	}
+}
+
+// settle handles one message and carries out what the handler's error decides. An acknowledgement that is lost
+// makes the message come again, which every handler must bear anyway.
+func (c Consumption[T]) settle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) {
+	err := c.handle(ctx, log, msg)
+	var wait later
+	var drop never
+	switch {
+	case err == nil:
+		_ = msg.Ack()
+	case errors.Is(err, ErrLeave):
+	case errors.As(err, &drop):
+		log.Error("bus.message.dropped", "subject", msg.Subject(), "error", err)
+		_ = msg.Term()
+	case errors.As(err, &wait):
+		_ = msg.NakWithDelay(wait.delay)
+	case ctx.Err() != nil:
+		_ = msg.Nak()
+	default:
+		log.Warn("bus.message.failed", "subject", msg.Subject(), "error", err)
+		_ = msg.NakWithDelay(stumble)
+	}
+}
+
+func (c Consumption[T]) handle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			log.Error("bus.handler.panic", "subject", msg.Subject(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			err = Later(stumble, fmt.Errorf("panic: %v", cause))
+		}
+	}()
+	body, err := c.Decode(msg.Data())
+	if err != nil {
+		return Never(err)
+	}
+	metadata, err := msg.Metadata()
+	if err != nil {
+		return Never(err)
+	}
+	defer c.hold(msg)()
+	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp})
+}
+
+// hold says at every heartbeat that the message is worked on, until the function it returns is called.
+func (c Consumption[T]) hold(msg jetstream.Msg) (release func()) {
+	done := make(chan struct{})
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		ticker := time.NewTicker(c.Heartbeat)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				_ = msg.InProgress() // a lost one is made good by the next
+			}
+		}
+	})
+	return func() {
+		close(done)
+		beating.Wait()
+	}
+}
+
+// handBack returns what was fetched and not begun: stopping alone would strand it until the ack-wait is over.
+func handBack(messages jetstream.MessagesContext) {
+	messages.Drain()
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			return
+		}
+		_ = msg.Nak()
+	}
+}

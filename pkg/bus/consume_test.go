@@ -1,0 +1,223 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func consumer(t *testing.T, b *bus.Bus, ackWait time.Duration) jetstream.Consumer {
+	t.Helper()
+	c, err := b.JetStream().CreateConsumer(t.Context(), contract.StreamJobs, jetstream.ConsumerConfig{
+		Durable: "test", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxDeliver: -1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func publish(t *testing.T, b *bus.Bus, bodies ...string) {
+	t.Helper()
+	for i, body := range bodies {
+		if _, err := b.Publish(t.Context(), &nats.Msg{Subject: "job.run." + strconv.Itoa(i), Data: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func decode(data []byte) (string, error) {
+	if string(data) == "rubbish" {
+		return "", errors.New("not readable")
+	}
+	return string(data), nil
+}
+
+// settled waits until the consumer has nothing left to deliver or to be acknowledged.
+func settled(t *testing.T, c jetstream.Consumer) {
+	t.Helper()
+	for {
+		info, err := c.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.NumPending == 0 && info.NumAckPending == 0 {
+			return
+		}
+	}
+}
+
+func TestHandlersErrorDecides(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, time.Minute)
+	publish(t, b, "done", "later", "never", "panic", "rubbish", "fails", "left")
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	calls := make(map[string]int)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- bus.Consume(ctx, b, bus.Consumption[string]{
+			Consumer: c, Workers: 3, Decode: decode,
+			Handle: func(_ context.Context, d bus.Delivery[string]) error {
+				mu.Lock()
+				calls[d.Body]++
+				first := calls[d.Body] == 1
+				mu.Unlock()
+				switch {
+				case d.Body == "never":
+					return bus.Never(errors.New("of no use"))
+				case d.Body == "left":
+					return bus.ErrLeave
+				case first && d.Body == "later":
+					return bus.Later(10*time.Millisecond, errors.New("not yet"))
+				case first && d.Body == "panic":
+					panic("as asked")
+				case first && d.Body == "fails":
+					return errors.New("by chance")
+				}
+				return nil
+			},
+		})
+	}()
+	for {
+		info, err := c.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.NumPending == 0 && info.NumAckPending == 1 { // the one that was left
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("the end of the context is no error: %v", err)
+	}
+	want := map[string]int{"done": 1, "later": 2, "never": 1, "panic": 2, "fails": 2, "left": 1}
+	for body, times := range want {
+		if calls[body] != times {
+			t.Errorf("%s handled %d times, want %d", body, calls[body], times)
+		}
+	}
+	if calls["rubbish"] != 0 {
+		t.Error("rubbish reached the handler")
+	}
+}
+
+func TestSlowHandlerKeepsItsMessage(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, 200*time.Millisecond)
+	publish(t, b, "slow")
+	ctx, cancel := context.WithCancel(t.Context())
+	var calls int
+	finished := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- bus.Consume(ctx, b, bus.Consumption[string]{
+			Consumer: c, Heartbeat: 20 * time.Millisecond, Decode: decode,
+			Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
+				calls++
+				defer close(finished)
+				waited, stop := context.WithTimeout(ctx, time.Second) // five ack-waits
+				defer stop()
+				<-waited.Done()
+				return nil
+			},
+		})
+	}()
+	<-finished
+	settled(t, c)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if calls != 1 {
+		t.Errorf("handled %d times, want once", calls)
+	}
+}
+
+func TestStoppingHandsBackWhatWasFetched(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, time.Minute)
+	publish(t, b, "1", "2", "3", "4")
+	ctx, cancel := context.WithCancel(t.Context())
+	err := bus.Consume(ctx, b, bus.Consumption[string]{
+		Consumer: c, Workers: 2, Decode: decode,
+		Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
+			cancel()
+			<-ctx.Done()
+			return ctx.Err()
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := c.Fetch(4, jetstream.FetchMaxWait(10*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for msg := range batch.Messages() {
+		seen[string(msg.Data())] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("got %v back, want all four long before the ack-wait", seen)
+	}
+}
+
+func TestConsumerThatIsGoneIsAnError(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, time.Minute)
+	publish(t, b, "last")
+	err := bus.Consume(t.Context(), b, bus.Consumption[string]{
+		Consumer: c, Decode: decode,
+		Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
+			return b.JetStream().DeleteConsumer(ctx, contract.StreamJobs, "test")
+		},
+	})
+	if err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestSomebodyElseSettlesADelivery(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, time.Minute)
+	publish(t, b, "a", "b")
+	var replies []string
+	for range 2 {
+		msg, err := c.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		replies = append(replies, msg.Reply())
+	}
+	if err := b.Done(replies[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Again(replies[1], 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
+	if err != nil || string(msg.Data()) != "b" {
+		t.Fatalf("%v, want b again", err)
+	}
+	if err := msg.DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, c)
+}

@@ -1,0 +1,48 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ErrLeave leaves a message as it is: somebody else settles it, or it comes back when its ack-wait is over.
+var ErrLeave = errors.New("left to somebody else")
+
+type later struct {
+	delay time.Duration
+	cause error
+}
+
+func (l later) Error() string { return fmt.Sprintf("again in %s: %v", l.delay, l.cause) }
+func (l later) Unwrap() error { return l.cause }
+
+// Later asks for the message to come back after delay because of cause.
+func Later(delay time.Duration, cause error) error { return later{delay, cause} }
+
+type never struct{ cause error }
+
+func (n never) Error() string { return fmt.Sprintf("never again: %v", n.cause) }
+func (n never) Unwrap() error { return n.cause }
+
+// Never asks for the message not to come back because of cause.
+func Never(cause error) error { return never{cause} }
+
+// Done settles a delivery that somebody else received, by its acknowledgement subject.
+func (b *Bus) Done(settle string) error {
+	return b.settle(settle, []byte("+ACK"))
+}
+
+// Again hands a delivery that somebody else received back, to come again after delay.
+func (b *Bus) Again(settle string, delay time.Duration) error {
+	return b.settle(settle, fmt.Appendf(nil, `-NAK {"delay": %d}`, delay.Nanoseconds()))
+}
+
+func (b *Bus) settle(subject string, word []byte) error {
+	if err := b.nc.PublishMsg(&nats.Msg{Subject: subject, Data: word}); err != nil {
+		return fmt.Errorf("settling a delivery: %w", err)
+	}
+	return nil
+}
