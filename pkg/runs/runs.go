@@ -1,0 +1,213 @@
+// Package runs follows which runs are being worked on, from the bucket that keeps their states.
+package runs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrEnded is why the work on a run is cancelled that has ended in another way than by a halt.
+var ErrEnded = errors.New("run has ended")
+
+// Halted is why the work on a run is cancelled that everybody was asked to stop working on.
+type Halted struct{ contract.Halt }
+
+// Error says why the run was halted.
+func (h Halted) Error() string { return fmt.Sprintf("run halted (%s): %s", h.Status, h.Reason) }
+
+// Work is what a service does for one run. Its context ends, with Halted or ErrEnded as the cause, when nothing new
+// is to be begun for the run.
+type Work func(ctx context.Context, manifest contract.Manifest) error
+
+// Each calls work for every run that is running, now and later, once for each round of a run. It returns when ctx
+// ends and all work has returned, which is no error, or with the first error of any work.
+func Each(ctx context.Context, b *bus.Bus, work Work) error {
+	kv, err := b.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f := &follower{kv: kv, work: work, fail: cancel, runs: make(map[contract.RunID]*life)}
+	defer f.wait()
+	watcher, err := kv.WatchFiltered(ctx, []string{"*.state", "*.halt"})
+	if err != nil {
+		return fmt.Errorf("watching the runs: %w", err)
+	}
+	defer func() { _ = watcher.Stop() }()
+	err = f.follow(ctx, watcher)
+	cancel(err)
+	return err
+}
+
+type follower struct {
+	kv   jetstream.KeyValue
+	work Work
+	fail context.CancelCauseFunc
+	runs map[contract.RunID]*life
+	// ready says that what was in the bucket at the start has been read: a run's halt may come after its state.
+	ready bool
+}
+
+// life is what is known of one run. begun is the revision of the state that the work was begun for.
+type life struct {
+	running uint64
+	begun   uint64
+	halt    *contract.Halt
+	cancel  context.CancelCauseFunc
+	done    chan struct{}
+}
+
+func (f *follower) follow(ctx context.Context, watcher jetstream.KeyWatcher) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return endOf(ctx)
+		case entry, open := <-watcher.Updates():
+			if !open {
+				return endOf(ctx)
+			}
+			if err := f.take(ctx, entry); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// endOf is the error of work that failed; the caller's own end is none.
+func endOf(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return nil
+}
+
+func (f *follower) take(ctx context.Context, entry jetstream.KeyValueEntry) error {
+	if entry == nil { // the end of what was there at the start
+		f.ready = true
+		for run, l := range f.runs {
+			f.advance(ctx, run, l)
+		}
+		return nil
+	}
+	name, kind, _ := strings.Cut(entry.Key(), ".")
+	run, err := contract.ParseRunID(name)
+	if err != nil {
+		return nil // not written by this program
+	}
+	l := f.runs[run]
+	if l == nil {
+		l = &life{}
+		f.runs[run] = l
+	}
+	if err := l.learn(kind, entry); err != nil {
+		return fmt.Errorf("reading %s: %w", entry.Key(), err)
+	}
+	f.advance(ctx, run, l)
+	return nil
+}
+
+// learn takes one entry of the bucket in.
+func (l *life) learn(kind string, entry jetstream.KeyValueEntry) error {
+	there := entry.Operation() == jetstream.KeyValuePut
+	if kind == "halt" {
+		l.halt = nil
+		if there {
+			l.halt = &contract.Halt{}
+			return json.Unmarshal(entry.Value(), l.halt)
+		}
+		return nil
+	}
+	l.running = 0
+	if there {
+		var state contract.State
+		if err := json.Unmarshal(entry.Value(), &state); err != nil {
+			return err
+		}
+		if state.Status == contract.Running {
+			l.running = entry.Revision()
+		}
+	}
+	return nil
+}
+
+// advance begins or ends the work on a run by what is known of it.
+func (f *follower) advance(ctx context.Context, run contract.RunID, l *life) {
+	switch {
+	case !f.ready:
+	case l.running == 0 && l.cancel != nil:
+		l.cancel(ErrEnded)
+	case l.halt != nil && l.cancel != nil:
+		l.cancel(Halted{*l.halt})
+	case l.running > l.begun && l.halt == nil:
+		l.begun = l.running
+		f.begin(ctx, run, l)
+	}
+}
+
+// begin starts the work on a round after the work on the round before has returned.
+func (f *follower) begin(ctx context.Context, run contract.RunID, l *life) {
+	before, done := l.done, make(chan struct{})
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.cancel, l.done = cancel, done
+	go func() {
+		defer close(done)
+		defer cancel(nil)
+		if before != nil {
+			<-before
+		}
+		manifest, err := Manifest(ctx, f.kv, run)
+		if err == nil && ctx.Err() == nil {
+			err = f.work(ctx, manifest)
+		}
+		if err != nil && ctx.Err() == nil {
+			f.fail(fmt.Errorf("working on run %s: %w", run, err))
+		}
+	}()
+}
+
+func (f *follower) wait() {
+	for _, l := range f.runs {
+		if l.done != nil {
+			<-l.done
+		}
+	}
+}
+
+// Manifest reads what a run is. A run that does not exist is jetstream.ErrKeyNotFound.
+func Manifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
+	return Get[contract.Manifest](ctx, kv, run.ManifestKey())
+}
+
+// Get reads the JSON value of a key. A key that does not exist is jetstream.ErrKeyNotFound.
+func Get[T any](ctx context.Context, kv jetstream.KeyValue, key string) (T, error) {
+	var value T
+	entry, err := kv.Get(ctx, key)
+	if err != nil {
+		return value, fmt.Errorf("reading %s: %w", key, err)
+	}
+	if err := json.Unmarshal(entry.Value(), &value); err != nil {
+		return value, fmt.Errorf("reading %s: %w", key, err)
+	}
+	return value, nil
+}
+
+// Halt asks everybody to stop working on a run, unless somebody has asked before, which is no error.
+func Halt(ctx context.Context, kv jetstream.KeyValue, run contract.RunID, halt contract.Halt) error {
+	value, err := json.Marshal(halt)
+	if err != nil {
+		return fmt.Errorf("halting run %s: %w", run, err)
+	}
+	if _, err := kv.Create(ctx, run.HaltKey(), value); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("halting run %s: %w", run, err)
+	}
+	return nil
+}

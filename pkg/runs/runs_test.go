@@ -1,0 +1,135 @@
+package runs_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type bench struct {
+	t  *testing.T
+	b  *bus.Bus
+	kv jetstream.KeyValue
+}
+
+func setUp(t *testing.T) bench {
+	t.Helper()
+	b := fcttest.Broker(t)
+	kv, err := b.KV(t.Context(), contract.BucketRuns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bench{t, b, kv}
+}
+
+func (w bench) put(key string, value any) {
+	w.t.Helper()
+	data, err := json.Marshal(value)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.kv.Put(w.t.Context(), key, data); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w bench) run(id contract.RunID, status contract.Status) {
+	w.put(id.ManifestKey(), contract.Manifest{RunID: id})
+	w.put(id.StateKey(), contract.State{Status: status})
+}
+
+// follow tells of each beginning of work, and of the cause of each end.
+func (w bench) follow() (begun chan contract.RunID, ended chan error, stop func() error) {
+	begun, ended = make(chan contract.RunID), make(chan error)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	result := make(chan error, 1)
+	go func() {
+		result <- runs.Each(ctx, w.b, func(ctx context.Context, m contract.Manifest) error {
+			begun <- m.RunID
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return ctx.Err()
+		})
+	}()
+	return begun, ended, func() error { cancel(); return <-result }
+}
+
+func TestWorkFollowsTheRoundsOfARun(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	w.run("old", contract.Completed)
+	w.run("halted", contract.Running)
+	w.put(contract.RunID("halted").HaltKey(), contract.Halt{Status: contract.Stopped})
+	w.run("a", contract.Running)
+	begun, ended, stop := w.follow()
+	if got := <-begun; got != "a" {
+		t.Fatalf("work on %s, want a: old is over and halted is halted", got)
+	}
+	if err := runs.Halt(t.Context(), w.kv, "a", contract.Halt{Status: contract.SafeStop, Reason: "first"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := runs.Halt(t.Context(), w.kv, "a", contract.Halt{Status: contract.Blocked, Reason: "second"}); err != nil {
+		t.Fatal(err)
+	}
+	var halted runs.Halted
+	if err := <-ended; !errors.As(err, &halted) || halted.Reason != "first" {
+		t.Errorf("ended by %v, want the first halt", err)
+	}
+	w.run("a", contract.SafeStop)
+	if err := w.kv.Delete(t.Context(), contract.RunID("a").HaltKey()); err != nil {
+		t.Fatal(err)
+	}
+	w.run("a", contract.Running)
+	if got := <-begun; got != "a" {
+		t.Errorf("second round of %s", got)
+	}
+	w.run("a", contract.Completed)
+	if err := <-ended; !errors.Is(err, runs.ErrEnded) {
+		t.Errorf("ended by %v, want ErrEnded", err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailedWorkIsTheError(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	w.run("a", contract.Running)
+	broken := errors.New("broken")
+	err := runs.Each(t.Context(), w.b, func(context.Context, contract.Manifest) error { return broken })
+	if !errors.Is(err, broken) {
+		t.Errorf("%v, want what the work returned", err)
+	}
+}
+
+func TestWorkThatReturnsIsNotBegunAgain(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	w.run("a", contract.Running)
+	ctx, cancel := context.WithCancel(t.Context())
+	var times int
+	err := runs.Each(ctx, w.b, func(_ context.Context, m contract.Manifest) error {
+		if m.RunID == "a" {
+			times++
+			w.run("b", contract.Running) // by the time b is begun, a would have been begun again
+		} else {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil || times != 1 {
+		t.Errorf("%d times, %v; want once", times, err)
+	}
+}
