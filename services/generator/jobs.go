@@ -1,0 +1,206 @@
+package generator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// chunk is how many jobs share one atomic batch, and window how many may wait for a fetcher before the next
+	// chunk is published: what lies in the stream unasked is bounded, and fetchers never run dry.
+	chunk  = 256
+	window = 2 * chunk
+	// look is how often the window is looked at; at 5,000 jobs a second it empties in a tenth of a second.
+	look = 20 * time.Millisecond
+)
+
+// publishJobs publishes the jobs of a run that are not published yet, and states the end. What is published is read
+// from the stream of jobs itself, which keeps them all until the run is over and takes none twice: a crash at any
+// point neither skips nor repeats a number.
+func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
+	done, err := s.planned(ctx, m.RunID)
+	if err != nil || done {
+		return err
+	}
+	published, err := s.published(ctx, m.RunID)
+	if err != nil {
+		return err
+	}
+	collected, err := s.outcomes(ctx, contract.BucketCollected, m)
+	if err != nil {
+		return err
+	}
+	failed, err := s.outcomes(ctx, contract.BucketFailed, m)
+	if err != nil {
+		return err
+	}
+	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamJobs, m.RunID.ConsumerName())
+	if err != nil {
+		return fmt.Errorf("opening the consumer of the jobs: %w", err)
+	}
+	var jobs []*nats.Msg
+	for number := range Numbers(m.Range, collected, keys(failed), m.Recheck, m.Force) {
+		if published[number] {
+			continue
+		}
+		published[number] = true
+		job, err := message(m, number)
+		if err != nil {
+			return err
+		}
+		if jobs = append(jobs, job); len(jobs) < chunk {
+			continue
+		}
+		if err := s.publish(ctx, consumer, jobs); err != nil {
+			return err
+		}
+		jobs = nil
+	}
+	if err := s.publish(ctx, consumer, jobs); err != nil {
+		return err
+	}
+	return s.state(ctx, m, len(published))
+}
+
+// publish waits until the fetchers have room, then stores the jobs all or none.
+func (s *Service) publish(ctx context.Context, consumer jetstream.Consumer, jobs []*nats.Msg) error {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		info, err := consumer.Info(ctx)
+		if err != nil {
+			return fmt.Errorf("looking for room for jobs: %w", err)
+		}
+		if info.NumPending < window {
+			return s.Bus.PublishBatch(ctx, jobs)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+func message(m contract.Manifest, number int) (*nats.Msg, error) {
+	body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: m.RunID, CaseID: m.Case(number)})
+	if err != nil {
+		return nil, fmt.Errorf("writing the job of number %d: %w", number, err)
+	}
+	return &nats.Msg{Subject: m.RunID.JobSubject(number), Data: body}, nil
+}
+
+// state says in the ledger that all jobs are published. Said twice it says the same.
+func (s *Service) state(ctx context.Context, m contract.Manifest, jobs int) error {
+	body, err := json.Marshal(contract.Planned{
+		Version: contract.MessageVersion, Range: m.Range, Jobs: jobs, Skipped: m.Range.Size() - jobs,
+	})
+	if err != nil {
+		return fmt.Errorf("stating the end of the jobs: %w", err)
+	}
+	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: m.RunID.PlannedSubject(), Data: body})
+	return err
+}
+
+func (s *Service) planned(ctx context.Context, run contract.RunID) (bool, error) {
+	subjects, err := s.subjects(ctx, contract.StreamOutcomes, run.PlannedSubject())
+	if err != nil {
+		return false, fmt.Errorf("looking whether all jobs are published: %w", err)
+	}
+	return len(subjects) > 0, nil
+}
+
+// published are the numbers whose jobs lie in the stream.
+func (s *Service) published(ctx context.Context, run contract.RunID) (map[int]bool, error) {
+	subjects, err := s.subjects(ctx, contract.StreamJobs, run.JobFilter())
+	if err != nil {
+		return nil, fmt.Errorf("reading which jobs are published: %w", err)
+	}
+	numbers := make(map[int]bool)
+	for subject := range subjects {
+		number, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
+		if err != nil {
+			return nil, fmt.Errorf("reading the job %s: %w", subject, err)
+		}
+		numbers[number] = true
+	}
+	return numbers, nil
+}
+
+// subjects are those of a stream that match a filter, each with the number of its messages.
+func (s *Service) subjects(ctx context.Context, name, filter string) (map[string]uint64, error) {
+	stream, err := s.Bus.JetStream().Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, err
+	}
+	return info.State.Subjects, nil
+}
+
+// outcomes are the numbers of the run's series and year that a bucket holds.
+func (s *Service) outcomes(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Outcome, error) {
+	kv, err := s.Bus.KV(ctx, bucket)
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := kv.Watch(ctx, m.Prefix+"."+m.Year+".*", jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, fmt.Errorf("reading bucket %s: %w", bucket, err)
+	}
+	defer func() { _ = watcher.Stop() }()
+	numbers := make(map[int]contract.Outcome)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case entry, open := <-watcher.Updates():
+			if !open || entry == nil {
+				return numbers, endOfBucket(open, bucket)
+			}
+			if err := add(numbers, entry); err != nil {
+				return nil, fmt.Errorf("reading %s of bucket %s: %w", entry.Key(), bucket, err)
+			}
+		}
+	}
+}
+
+// endOfBucket tells the end of what a bucket holds from the end of the connection.
+func endOfBucket(open bool, bucket string) error {
+	if !open {
+		return fmt.Errorf("reading bucket %s: %w", bucket, nats.ErrConnectionClosed)
+	}
+	return nil
+}
+
+func add(numbers map[int]contract.Outcome, entry jetstream.KeyValueEntry) error {
+	id, err := contract.ParseKey(entry.Key())
+	if err != nil {
+		return err
+	}
+	var value contract.Collected
+	if err := json.Unmarshal(entry.Value(), &value); err != nil {
+		return err
+	}
+	numbers[id.Number] = value.Outcome
+	return nil
+}
+
+func keys(numbers map[int]contract.Outcome) []int {
+	list := make([]int, 0, len(numbers))
+	for number := range numbers {
+		list = append(list, number)
+	}
+	return list
+}

@@ -1,0 +1,70 @@
+package generator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// newRunID names a run after its batch and the command that started it, so that a command delivered twice names the
+// same run, and a store that was begun anew does not name it like a run of the one before.
+func newRunID(batch Batch, at time.Time, sequence uint64) contract.RunID {
+	return contract.RunID(strings.ToLower(batch.Prefix) + "-" + batch.Year + "-" +
+		at.UTC().Format("20060102t150405z") + "-" + strconv.FormatUint(sequence, 10))
+}
+
+// find is the run that the batch goes on with: the one it names, else one of the same batch that was not finished.
+// None is jetstream.ErrKeyNotFound; a name that another batch has is ErrCommand.
+func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, error) {
+	identity := batch.Identity(s.Site)
+	if batch.RunID != "" {
+		manifest, err := runs.Manifest(ctx, s.kv, batch.RunID)
+		if err == nil && manifest.Batch != identity {
+			return manifest, fmt.Errorf("%w: run_id %q: allowed is a new one, this is a run of another batch", ErrCommand, batch.RunID)
+		}
+		return manifest, err
+	}
+	keys, err := s.kv.ListKeysFiltered(ctx, "*.manifest")
+	if err != nil {
+		return contract.Manifest{}, fmt.Errorf("listing the runs: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	var found contract.Manifest
+	for key := range keys.Keys() {
+		manifest, err := runs.Get[contract.Manifest](ctx, s.kv, key)
+		if err != nil {
+			return manifest, err
+		}
+		if manifest.Batch != identity || manifest.CreatedAt.Before(found.CreatedAt) {
+			continue
+		}
+		open, err := s.open(ctx, manifest.RunID)
+		if err != nil {
+			return manifest, err
+		}
+		if open {
+			found = manifest
+		}
+	}
+	if found.RunID == "" {
+		return found, jetstream.ErrKeyNotFound
+	}
+	return found, nil
+}
+
+// open says whether a run can be gone on with; one whose start was cut off before its state was written can.
+func (s *Service) open(ctx context.Context, run contract.RunID) (bool, error) {
+	state, err := runs.Get[contract.State](ctx, s.kv, run.StateKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return true, nil
+	}
+	return err == nil && state.Status.Resumable(), err
+}

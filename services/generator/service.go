@@ -1,0 +1,195 @@
+package generator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// Options of a generator.
+type Options struct {
+	Bus *bus.Bus
+	Log *slog.Logger
+	// Defaults fill in what a command leaves out.
+	Defaults Batch
+	// Site is the name of the site profile that the fetchers of this installation ask.
+	Site string
+	// Config is the effective configuration, secrets masked; it goes into the manifests.
+	Config map[string]any
+	// Program is this program's version.
+	Program string
+}
+
+// Service carries out commands and publishes the jobs of runs.
+type Service struct {
+	Options
+	kv jetstream.KeyValue
+}
+
+// New opens the bucket of runs.
+func New(ctx context.Context, opts Options) (*Service, error) {
+	kv, err := opts.Bus.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return nil, fmt.Errorf("making the generator: %w", err)
+	}
+	return &Service{Options: opts, kv: kv}, nil
+}
+
+// Run works until ctx ends, which is no error.
+func (s *Service) Run(ctx context.Context) error {
+	commands, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, "generator")
+	if err != nil {
+		return fmt.Errorf("running the generator: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runs.Each(ctx, s.Bus, s.publishJobs) })
+	group.Go(func() error {
+		return bus.Consume(ctx, s.Bus, bus.Consumption[[]byte]{
+			Consumer: commands,
+			Decode:   func(data []byte) ([]byte, error) { return data, nil },
+			Handle:   s.command,
+		})
+	})
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("running the generator: %w", err)
+	}
+	return nil
+}
+
+// command carries out one command, once: what became of it is kept under its sequence.
+func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
+	key := contract.CommandKey(d.Sequence)
+	if _, err := s.kv.Get(ctx, key); err == nil || !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return err
+	}
+	var result contract.CommandResult
+	var err error
+	if d.Subject == contract.SubjectStop {
+		result.RunID, err = s.stop(ctx, d)
+	} else {
+		result.RunID, err = s.start(ctx, d)
+	}
+	if errors.Is(err, ErrCommand) {
+		s.Log.Warn("batch.rejected", "subject", d.Subject, "sequence", d.Sequence, "error", err)
+		result.Rejected = err.Error()
+		err = s.reject(ctx, d, result.Rejected)
+	}
+	if err != nil {
+		return err
+	}
+	return s.put(ctx, key, result)
+}
+
+func (s *Service) reject(ctx context.Context, d bus.Delivery[[]byte], reason string) error {
+	body, err := json.Marshal(contract.Rejection{Subject: d.Subject, Sequence: d.Sequence, Reason: reason, At: time.Now().UTC()})
+	if err != nil {
+		return fmt.Errorf("rejecting command %d: %w", d.Sequence, err)
+	}
+	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: contract.SubjectRejected, Data: body})
+	return err
+}
+
+func (s *Service) stop(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
+	run, err := ReadStop(d.Body)
+	if err != nil {
+		return "", err
+	}
+	if _, err := runs.Manifest(ctx, s.kv, run); errors.Is(err, jetstream.ErrKeyNotFound) {
+		return "", fmt.Errorf("%w: run_id %q: allowed is the id of a run", ErrCommand, run)
+	} else if err != nil {
+		return "", err
+	}
+	return run, runs.Halt(ctx, s.kv, run, contract.Halt{Status: contract.Stopped, Reason: "stopped by batch.stop", At: time.Now().UTC()})
+}
+
+func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
+	batch, err := ReadStart(d.Body, s.Defaults)
+	if err != nil {
+		return "", err
+	}
+	if !batch.Bounded() {
+		return "", fmt.Errorf("%w: end and max_cases are missing: one of them is needed, because the search for the highest number is not built yet", ErrCommand)
+	}
+	manifest, err := s.find(ctx, batch)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		manifest = s.manifest(batch, d)
+		err = s.create(ctx, manifest)
+	}
+	if err != nil {
+		return "", err
+	}
+	return manifest.RunID, s.begin(ctx, manifest.RunID)
+}
+
+func (s *Service) manifest(batch Batch, d bus.Delivery[[]byte]) contract.Manifest {
+	run := batch.RunID
+	if run == "" {
+		run = newRunID(batch, d.StoredAt, d.Sequence)
+	}
+	return contract.Manifest{
+		Version: contract.MessageVersion, RunID: run, Prefix: batch.Prefix, Year: batch.Year,
+		Range: batch.Limit(), Batch: batch.Identity(s.Site), Site: s.Site,
+		MaxRetries: batch.MaxRetries, SafeStopNoRecords: batch.SafeStopNoRecords, SafeStopFails: batch.SafeStopFails,
+		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
+		CreatedAt: d.StoredAt.UTC(), Config: s.Config, Program: s.Program,
+	}
+}
+
+// create writes a manifest unless the same command wrote it before it was cut off.
+func (s *Service) create(ctx context.Context, manifest contract.Manifest) error {
+	value, err := json.Marshal(manifest)
+	if err != nil {
+		return fmt.Errorf("creating run %s: %w", manifest.RunID, err)
+	}
+	if _, err := s.kv.Create(ctx, manifest.RunID.ManifestKey(), value); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("creating run %s: %w", manifest.RunID, err)
+	}
+	return nil
+}
+
+// begin makes a run running: its consumer first, then its halt taken back, then the state that everybody follows.
+func (s *Service) begin(ctx context.Context, run contract.RunID) error {
+	state, err := runs.Get[contract.State](ctx, s.kv, run.StateKey())
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+	case err != nil:
+		return err
+	case state.Status == contract.Running || !state.Status.Resumable():
+		return nil // the same batch twice is one run
+	}
+	config, err := streams.JobsConsumer(run)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Bus.JetStream().CreateOrUpdateConsumer(ctx, contract.StreamJobs, config); err != nil {
+		return fmt.Errorf("making the consumer of run %s: %w", run, err)
+	}
+	if err := s.kv.Delete(ctx, run.HaltKey()); err != nil {
+		return fmt.Errorf("taking back the halt of run %s: %w", run, err)
+	}
+	s.Log.Info("batch.run.start", "run_id", run, "round", state.Round+1)
+	return s.put(ctx, run.StateKey(), contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1})
+}
+
+func (s *Service) put(ctx context.Context, key string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	if _, err := s.kv.Put(ctx, key, data); err != nil {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	return nil
+}

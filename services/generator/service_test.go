@@ -1,0 +1,273 @@
+package generator_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/services/generator"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// plant is a generator at work on a broker of its own.
+type plant struct {
+	t  *testing.T
+	b  *bus.Bus
+	kv jetstream.KeyValue
+}
+
+func setUp(t *testing.T) plant {
+	t.Helper()
+	b := fcttest.Broker(t)
+	kv, err := b.KV(t.Context(), contract.BucketRuns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plant{t, b, kv}
+}
+
+func (p plant) run() (stop func()) {
+	p.t.Helper()
+	service, err := generator.New(p.t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(p.t), Defaults: defaults(), Site: "sim", Program: "test"})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(p.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			p.t.Error(err)
+		}
+	}
+}
+
+func (p plant) send(subject, body string) contract.CommandResult {
+	p.t.Helper()
+	ack, err := p.b.Publish(p.t.Context(), &nats.Msg{Subject: subject, Data: []byte(body)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return await[contract.CommandResult](p, p.kv, contract.CommandKey(ack.Sequence))
+}
+
+// await waits for a key to be written.
+func await[T any](p plant, kv jetstream.KeyValue, key string) T {
+	p.t.Helper()
+	var value T
+	watcher, err := kv.Watch(p.t.Context(), key, jetstream.IgnoreDeletes())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = watcher.Stop() }()
+	for entry := range watcher.Updates() {
+		if entry == nil {
+			continue
+		}
+		if err := json.Unmarshal(entry.Value(), &value); err != nil {
+			p.t.Fatal(err)
+		}
+		return value
+	}
+	return value
+}
+
+// jobs acknowledges the jobs of a run in the order they come, until the generator has stated the end.
+func (p plant) jobs(run contract.RunID) (numbers []int, planned contract.Planned) {
+	p.t.Helper()
+	consumer, err := p.b.JetStream().Consumer(p.t.Context(), contract.StreamJobs, run.ConsumerName())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ledger, err := p.b.JetStream().Stream(p.t.Context(), contract.StreamOutcomes)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for {
+		end, err := ledger.GetLastMsgForSubject(p.t.Context(), run.PlannedSubject())
+		stated := err == nil
+		for msg := range fetch(p.t, consumer).Messages() {
+			var job contract.Job
+			if err := json.Unmarshal(msg.Data(), &job); err != nil {
+				p.t.Fatal(err)
+			}
+			numbers = append(numbers, job.CaseID.Number)
+			if err := msg.Ack(); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+		if stated {
+			if err := json.Unmarshal(end.Data, &planned); err != nil {
+				p.t.Fatal(err)
+			}
+			return numbers, planned
+		}
+	}
+}
+
+func fetch(t *testing.T, consumer jetstream.Consumer) jetstream.MessageBatch {
+	t.Helper()
+	batch, err := consumer.FetchNoWait(1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return batch
+}
+
+func (p plant) collect(bucket string, numbers map[int]contract.Outcome) {
+	p.t.Helper()
+	kv, err := p.b.KV(p.t.Context(), bucket)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for number, outcome := range numbers {
+		value, err := json.Marshal(contract.Collected{Outcome: outcome, RunID: "before"})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if _, err := kv.Put(p.t.Context(), fmt.Sprintf("IMM.25.%d", number), value); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+func TestStartPublishesEveryNumberThatIsNotCollected(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	p.collect(contract.BucketCollected, map[int]contract.Outcome{30: contract.Success, 1500: contract.NoRecord})
+	p.collect(contract.BucketFailed, map[int]contract.Outcome{900: contract.Failed, 2: contract.Failed, 5000: contract.Failed})
+	defer p.run()()
+	result := p.send(contract.SubjectStart, `{"year":"25","start":10,"end":2009}`)
+	if result.Rejected != "" {
+		t.Fatal(result.Rejected)
+	}
+	numbers, planned := p.jobs(result.RunID)
+	want := []int{900}
+	for n := 10; n <= 2009; n++ {
+		if n != 30 && n != 900 && n != 1500 {
+			want = append(want, n)
+		}
+	}
+	if diff := cmp.Diff(want, numbers); diff != "" {
+		t.Error(diff)
+	}
+	if planned.Jobs != 1998 || planned.Skipped != 2 {
+		t.Errorf("planned %+v, want 1998 jobs and 2 skipped", planned)
+	}
+}
+
+func TestJobsGoOnWhereTheyStoppedAndNoneTwice(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	stop := p.run()
+	run := p.send(contract.SubjectStart, `{"year":"25","end":3000}`).RunID
+	stream, err := p.b.JetStream().Stream(t.Context(), contract.StreamJobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.State.Msgs >= 512 { // the window is full
+			break
+		}
+	}
+	stop()
+	// What was asked for meanwhile is collected, by this very run.
+	p.collect(contract.BucketCollected, map[int]contract.Outcome{1: contract.Success, 2: contract.NoRecord})
+	defer p.run()()
+	numbers, planned := p.jobs(run)
+	slices.Sort(numbers)
+	if len(numbers) != 3000 || numbers[0] != 1 || numbers[2999] != 3000 || len(slices.Compact(numbers)) != 3000 {
+		t.Errorf("%d jobs", len(numbers))
+	}
+	if planned.Jobs != 3000 || planned.Skipped != 0 {
+		t.Errorf("planned %+v", planned)
+	}
+}
+
+func TestTheSameBatchIsOneRunUntilItIsOver(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	const body = `{"year":"25","end":5}`
+	first := p.send(contract.SubjectStart, body)
+	if again := p.send(contract.SubjectStart, body); again != first {
+		t.Errorf("started %v, then %v", first, again)
+	}
+	if other := p.send(contract.SubjectStart, `{"year":"25","end":6}`); other.RunID == first.RunID {
+		t.Error("another batch joined the run")
+	}
+	if stopped := p.send(contract.SubjectStop, fmt.Sprintf(`{"run_id":%q}`, first.RunID)); stopped.Rejected != "" {
+		t.Fatal(stopped.Rejected)
+	}
+	halt, err := runs.Get[contract.Halt](t.Context(), p.kv, first.RunID.HaltKey())
+	if err != nil || halt.Status != contract.Stopped {
+		t.Errorf("halt %+v, %v", halt, err)
+	}
+	end := func(status contract.Status) {
+		state, err := json.Marshal(contract.State{Status: status, Round: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.kv.Put(t.Context(), first.RunID.StateKey(), state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end(contract.Stopped)
+	if again := p.send(contract.SubjectStart, body); again != first {
+		t.Errorf("a stopped run went on as %v", again)
+	}
+	state, err := runs.Get[contract.State](t.Context(), p.kv, first.RunID.StateKey())
+	if err != nil || state.Status != contract.Running || state.Round != 2 {
+		t.Errorf("state %+v, %v; want running in its second round", state, err)
+	}
+	end(contract.Completed)
+	if again := p.send(contract.SubjectStart, body); again.RunID == first.RunID {
+		t.Error("a completed run was begun again")
+	}
+}
+
+func TestBadCommandsAreRejectedAndStored(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	for _, c := range []struct{ subject, body string }{
+		{contract.SubjectStart, `{"start":0}`}, {contract.SubjectStart, `{}`}, {contract.SubjectStart, "\xff"},
+		{contract.SubjectStop, `{"run_id":"nobody"}`}, {contract.SubjectStop, `{}`},
+	} {
+		if result := p.send(c.subject, c.body); result.Rejected == "" {
+			t.Errorf("%s %q started %q", c.subject, c.body, result.RunID)
+		}
+	}
+	stream, err := p.b.JetStream().Stream(t.Context(), contract.StreamBatch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(contract.SubjectRejected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.State.Subjects[contract.SubjectRejected]; got != 5 {
+		t.Errorf("%d rejections stored, want 5", got)
+	}
+	first := p.send(contract.SubjectStart, `{"end":5,"run_id":"mine"}`)
+	if first.RunID != "mine" {
+		t.Errorf("named %q, want mine", first.RunID)
+	}
+	if other := p.send(contract.SubjectStart, `{"end":6,"run_id":"mine"}`); other.Rejected == "" {
+		t.Error("two batches under one name")
+	}
+}
