@@ -114,7 +114,7 @@ func TestWriteFromStreams(t *testing.T) {
 	}
 	stop := errors.New("no more")
 	err := s.WriteFrom("half", func(w io.Writer) error { _, _ = w.Write(big); return stop })
-	if !errors.Is(err, stop) || !errors.Is(err, ErrNotWritable) {
+	if !errors.Is(err, stop) || errors.Is(err, ErrNotWritable) {
 		t.Errorf("got %v", err)
 	}
 	if diff := cmp.Diff(map[string]string{"big": string(big)}, tree(t, dir)); diff != "" {

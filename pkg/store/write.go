@@ -24,13 +24,39 @@ func (s *Store) Write(name string, data []byte) error {
 	return s.WriteAll([]File{{Name: name, Data: data}})
 }
 
-// WriteFrom is Write for a file too large to hold: write is called once with a buffered writer.
+// WriteFrom is Write for a file too large to hold: write is called once with a buffered writer. An error of
+// write's own does not match ErrNotWritable.
 func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
-	t, err := s.writeTemp(name, write)
-	if err != nil {
+	var own error
+	t, err := s.writeTemp(name, func(w io.Writer) error {
+		noted := &noting{w: w}
+		err := write(noted)
+		if noted.err == nil {
+			own = err
+		}
+		return err
+	})
+	switch {
+	case own != nil:
+		return fmt.Errorf("writing %q: %w", name, own)
+	case err != nil:
 		return notWritable("writing", name, err)
 	}
 	return s.finish([]temp{t})
+}
+
+// noting remembers that writing failed, so that it can be told from its caller's other errors.
+type noting struct {
+	w   io.Writer
+	err error
+}
+
+func (n *noting) Write(data []byte) (int, error) {
+	written, err := n.w.Write(data)
+	if err != nil {
+		n.err = err
+	}
+	return written, err
 }
 
 // batchSize bounds how many files are open at once.

@@ -1,0 +1,146 @@
+package reporter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"fct-scraper/pkg/contract"
+)
+
+// apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a crash
+// between any two of them the same batch is folded again from the old checkpoint, and every step is written so
+// that doing it twice is doing it once. A safe stop is asked for before all of them, so that it is quick.
+func (w *worker) apply(ctx context.Context, batch []message) error {
+	fresh := w.fold(batch)
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"halt", func() error { return w.safeStop(ctx) }},
+		{"files", func() error { return w.writeFiles(fresh) }},
+		{"keys", func() error { return w.writeKeys(ctx, fresh) }},
+		{"checkpoint", func() error { return w.save(ctx) }},
+	}
+	for _, step := range steps {
+		if err := w.between(step.name); err != nil {
+			return err
+		}
+		if err := step.do(); err != nil {
+			return err
+		}
+	}
+	for _, entry := range fresh {
+		if entry.Outcome != "" {
+			w.Logger.Info("batch.job.end", "run_id", w.manifest.RunID, "case_id", entry.CaseID,
+				"outcome", entry.Outcome, "attempts", entry.Attempts, "duration_seconds", entry.JobSeconds)
+		}
+	}
+	return w.between("end")
+}
+
+// fold takes a batch into the tally and returns what was new in it.
+func (w *worker) fold(batch []message) []counted {
+	var fresh []counted
+	for _, m := range batch {
+		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
+	}
+	return fresh
+}
+
+// take folds one message of the ledger and returns the entries that were new in it.
+func (t *tally) take(m message, failLimit int) []counted {
+	var fresh []counted
+	for _, entry := range m.entries {
+		if entry, isNew := t.add(entry, failLimit); isNew {
+			fresh = append(fresh, entry)
+		}
+	}
+	if m.planned != nil {
+		t.Planned = m.planned
+	}
+	t.Sequence = m.sequence
+	return fresh
+}
+
+// writeFiles writes records and raw answers, then the lines of the attempts file. The lines are durable
+// before the checkpoint names their end.
+func (w *worker) writeFiles(fresh []counted) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	d, err := derive(w.manifest, fresh, func(contract.CaseID) bool { return true })
+	if err != nil {
+		return err
+	}
+	if err := w.Store.WriteAll(d.files); err != nil {
+		return err
+	}
+	if err := w.between("lines"); err != nil {
+		return err
+	}
+	if err := w.lines.Append(d.lines); err != nil {
+		return err
+	}
+	return w.lines.Sync()
+}
+
+// writeKeys says in the buckets what need not be asked again and what a later run asks for first.
+func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
+	var collected, failed []*nats.Msg
+	for _, entry := range fresh {
+		number := entry.CaseID.Number
+		switch {
+		case entry.Outcome == contract.Failed:
+			msg, err := w.keyMessage(contract.BucketFailed, entry)
+			if err != nil {
+				return err
+			}
+			failed = append(failed, msg)
+			w.failures[number] = true
+		case entry.Outcome != "":
+			msg, err := w.keyMessage(contract.BucketCollected, entry)
+			if err != nil {
+				return err
+			}
+			collected = append(collected, msg)
+			if w.failures[number] {
+				failed = append(failed, deletion(contract.BucketFailed, entry.CaseID))
+				delete(w.failures, number)
+			}
+		}
+	}
+	if err := w.Bus.PublishBatch(ctx, collected); err != nil {
+		return fmt.Errorf("noting what is collected: %w", err)
+	}
+	if err := w.between("failed"); err != nil {
+		return err
+	}
+	if err := w.Bus.PublishBatch(ctx, failed); err != nil {
+		return fmt.Errorf("noting what failed: %w", err)
+	}
+	return nil
+}
+
+// keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.
+func (w *worker) keyMessage(bucket string, entry counted) (*nats.Msg, error) {
+	value := contract.Collected{Outcome: entry.Outcome, RunID: w.manifest.RunID, At: entry.StartedAt.UTC()}
+	if entry.Record != nil {
+		value.FiledOn = entry.Record.FiledOn
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("noting %s: %w", entry.CaseID, err)
+	}
+	return &nats.Msg{Subject: "$KV." + bucket + "." + entry.CaseID.Key(), Data: data}, nil
+}
+
+// deletion is what the deletion of a key is on the wire.
+func deletion(bucket string, id contract.CaseID) *nats.Msg {
+	return &nats.Msg{
+		Subject: "$KV." + bucket + "." + id.Key(),
+		Header:  nats.Header{"KV-Operation": []string{"DEL"}},
+	}
+}

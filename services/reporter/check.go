@@ -1,0 +1,219 @@
+package reporter
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"fct-scraper/pkg/contract"
+)
+
+// check is the second reader: it reads a run's ledger again from its first message, counts in its own way, and
+// compares what it found with everything that was written. It shares the decoding with the first reader and nothing
+// of the fold.
+type check struct {
+	manifest contract.Manifest
+	// found is the first outcome of each number in the ledger.
+	found    map[int]contract.Outcome
+	planned  *contract.Planned
+	problems []string
+}
+
+func newCheck(manifest contract.Manifest) *check {
+	return &check{manifest: manifest, found: map[int]contract.Outcome{}}
+}
+
+// read counts one message of the ledger.
+func (c *check) read(m message) error {
+	if m.planned != nil {
+		c.planned = m.planned
+	}
+	for _, entry := range m.entries {
+		if _, known := c.found[entry.CaseID.Number]; !known && entry.Outcome != "" {
+			c.found[entry.CaseID.Number] = entry.Outcome
+		}
+	}
+	return nil
+}
+
+// result is nil when everything agrees, else it matches ErrLedger and names what differs.
+func (c *check) result() error {
+	if len(c.problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrLedger, strings.Join(c.problems, "; "))
+}
+
+// samples is how many cases a mismatch names.
+const samples = 5
+
+// differ notes a difference and the numbers it was seen at.
+func (c *check) differ(what string, numbers []int) {
+	if len(numbers) == 0 {
+		return
+	}
+	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
+	var names []string
+	for _, number := range numbers[:min(samples, len(numbers))] {
+		names = append(names, c.manifest.Case(number).String())
+	}
+	c.problems = append(c.problems, fmt.Sprintf("%s: %d cases, first %s", what, len(numbers), strings.Join(names, " ")))
+}
+
+// numbers are all that one side or the other has an outcome for.
+func (c *check) numbers(other outcomes) []int {
+	var all []int
+	for number := range max(other.highest(), contract.MaxNumber) + 1 {
+		if c.found[number] != "" || other.get(number) != "" {
+			all = append(all, number)
+		}
+	}
+	return all
+}
+
+// tally compares the fold, its counts and its outcomes.
+func (c *check) tally(t *tally) {
+	counts := map[contract.Outcome]int{}
+	for _, outcome := range c.found {
+		counts[outcome]++
+	}
+	got := [3]int{counts[contract.Success], counts[contract.NoRecord], counts[contract.Failed]}
+	if want := [3]int{t.Succeeded, t.NoRecord, t.Failed}; got != want {
+		c.problems = append(c.problems, fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts say %d", got, want))
+	}
+	var wrong []int
+	for _, number := range c.numbers(t.Outcomes) {
+		if c.found[number] != t.Outcomes.get(number) {
+			wrong = append(wrong, number)
+		}
+	}
+	c.differ("outcomes of the checkpoint differ from the ledger", wrong)
+}
+
+// attempts compares the lines of the attempts file: one that settles for each outcome, as many lines as there
+// are attempts.
+func (c *check) attempts(file io.Reader, attempts int) error {
+	settled := map[int]contract.Outcome{}
+	var wrong []int
+	lines := 0
+	reader := bufio.NewReader(file)
+	for {
+		text, err := reader.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(text) == 0 {
+			break
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading the attempts file: %w", err)
+		}
+		lines++
+		var line contract.AttemptLine
+		if err := json.Unmarshal(text, &line); err != nil || line.RunID != c.manifest.RunID {
+			c.problems = append(c.problems, fmt.Sprintf("line %d of the attempts file is no attempt of the run", lines))
+			return nil
+		}
+		outcome := contract.Outcome(line.Outcome)
+		if !outcome.Valid() {
+			continue
+		}
+		number := line.CaseID.Number
+		if settled[number] != "" || line.CaseID != c.manifest.Case(number) {
+			wrong = append(wrong, number)
+		}
+		settled[number] = outcome
+	}
+	for number, outcome := range c.found {
+		if settled[number] != outcome {
+			wrong = append(wrong, number)
+		}
+	}
+	for number := range settled {
+		if c.found[number] == "" {
+			wrong = append(wrong, number)
+		}
+	}
+	c.differ("the attempts file differs from the ledger", wrong)
+	if lines != attempts {
+		c.problems = append(c.problems, fmt.Sprintf("the attempts file has %d lines for %d attempts", lines, attempts))
+	}
+	return nil
+}
+
+// keys compares the buckets. Another run may have written the keys of the same numbers since.
+func (c *check) keys(collected, failed map[int]contract.Collected) {
+	var missing, wrong, failures []int
+	run := c.manifest.RunID
+	for number, outcome := range c.found {
+		value, found := collected[number]
+		_, kept := failed[number]
+		switch {
+		case outcome == contract.Failed && !kept && (!found || value.RunID == run):
+			failures = append(failures, number)
+		case outcome != contract.Failed && !found:
+			missing = append(missing, number)
+		case outcome != contract.Failed && value.RunID == run && value.Outcome != outcome:
+			wrong = append(wrong, number)
+		}
+	}
+	for number, value := range collected {
+		if value.RunID == run && c.found[number] != value.Outcome {
+			wrong = append(wrong, number)
+		}
+	}
+	for number, value := range failed {
+		if value.RunID == run && c.found[number] != contract.Failed {
+			failures = append(failures, number)
+		}
+	}
+	c.differ("keys missing in the bucket collected", missing)
+	c.differ("keys of the bucket collected differ from the ledger", wrong)
+	c.differ("keys of the bucket failed differ from the ledger", failures)
+}
+
+// whole compares a run whose every job has ended with its range: nothing missing, nothing more.
+func (c *check) whole(collected map[int]contract.Collected) {
+	if c.planned == nil {
+		c.problems = append(c.problems, "the ledger does not say that every job was published")
+		return
+	}
+	p := *c.planned
+	if p.Range != c.manifest.Range {
+		c.problems = append(c.problems, fmt.Sprintf("range %d..%d was walked, %d..%d was asked for",
+			p.Range.Start, p.Range.End, c.manifest.Range.Start, c.manifest.Range.End))
+	}
+	if p.Jobs+p.Skipped != p.Range.Size() {
+		c.problems = append(c.problems, fmt.Sprintf("%d jobs and %d skipped for %d numbers", p.Jobs, p.Skipped, p.Range.Size()))
+	}
+	if len(c.found) != p.Jobs {
+		c.problems = append(c.problems, fmt.Sprintf("%d outcomes for %d jobs", len(c.found), p.Jobs))
+	}
+	var lost, outside []int
+	for number := p.Range.Start; number <= p.Range.End; number++ {
+		if _, known := collected[number]; c.found[number] == "" && !known {
+			lost = append(lost, number)
+		}
+	}
+	for number := range c.found {
+		if !p.Range.Contains(number) {
+			outside = append(outside, number)
+		}
+	}
+	c.differ("neither asked for nor collected", lost)
+	c.differ("outcomes outside of the range", outside)
+}
+
+// keysOf reads a bucket's keys of the run's series and year.
+func keysOf(ctx context.Context, w *worker) (collected, failed map[int]contract.Collected, err error) {
+	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
+	err = eachKey(ctx, w.collected, w.manifest, func(n int, value contract.Collected) { collected[n] = value })
+	if err != nil {
+		return nil, nil, err
+	}
+	err = eachKey(ctx, w.failed, w.manifest, func(n int, value contract.Collected) { failed[n] = value })
+	return collected, failed, err
+}

@@ -1,0 +1,210 @@
+package reporter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/store"
+)
+
+// finish lets the second reader check the run, writes its files and says that it has ended.
+func (w *worker) finish(ctx context.Context, status contract.Status, reason string) error {
+	collected, err := w.verify(ctx)
+	if err != nil {
+		return err
+	}
+	s := w.summary(status, reason)
+	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
+	report := s.report()
+	if err := writeSummary(w.Store, report, w.manifest.Range, next, false); err != nil {
+		return err
+	}
+	return w.end(ctx, report)
+}
+
+// verify is the final check: the ledger against everything that was derived from it. It returns what is
+// collected of the run's series and year.
+func (w *worker) verify(ctx context.Context) (map[int]contract.Collected, error) {
+	c := newCheck(w.manifest)
+	if err := w.ledger.readTo(ctx, w.tally.Sequence, c.read); err != nil {
+		return nil, err
+	}
+	c.tally(&w.tally)
+	file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLedger, err)
+	}
+	err = errors.Join(c.attempts(file, w.tally.Durations.Count), file.Close())
+	if err != nil {
+		return nil, err
+	}
+	collected, failed, err := keysOf(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	c.keys(collected, failed)
+	if w.tally.complete() {
+		c.whole(collected)
+	}
+	return collected, c.result()
+}
+
+func (w *worker) summary(status contract.Status, reason string) summary {
+	s := summary{
+		manifest: w.manifest, tally: &w.tally, status: status, reason: reason,
+		finished: w.Now(), version: w.Version,
+	}
+	for number := w.manifest.Range.Start; number <= min(w.manifest.Range.End, w.tally.Outcomes.highest()); number++ {
+		if w.tally.Outcomes.get(number) == "" && w.known.get(number) != "" {
+			s.skipped++
+		}
+	}
+	return s
+}
+
+// nextNumber is the lowest number of the range that the run still has to settle; End+1 when there is none.
+func nextNumber(manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected) int {
+	number := manifest.Range.Start
+	for ; number <= manifest.Range.End; number++ {
+		value, found := collected[number]
+		left := found && skips(manifest, value) && value.RunID != manifest.RunID
+		if settled.get(number) == "" && !left {
+			break
+		}
+	}
+	return number
+}
+
+// writeSummary writes the files that sum a run up.
+func writeSummary(output *store.Store, r contract.Report, numbers contract.Range, next int, again bool) error {
+	audit, err := indented(auditName(r.RunID), auditOf(r))
+	if err != nil {
+		return err
+	}
+	files := []store.File{audit}
+	if r.Status != contract.Completed {
+		checkpoint, err := indented(checkpointName(r.RunID), checkpointOf(r, numbers, next))
+		if err != nil {
+			return err
+		}
+		files = append(files, checkpoint)
+	}
+	if err := output.WriteAll(files); err != nil {
+		return err
+	}
+	return writeReport(output, r, again)
+}
+
+// end makes the run's state final, clears its jobs away when nobody will go on with it, and tells everybody.
+func (w *worker) end(ctx context.Context, report contract.Report) error {
+	run := w.manifest.RunID
+	final, err := w.setState(ctx, report)
+	if err != nil || !final {
+		return err
+	}
+	if !report.Status.Resumable() {
+		if err := w.clear(ctx); err != nil {
+			// The run has ended all the same; what is left takes room and does no harm.
+			w.Logger.Warn("reporter.run.clear", "run_id", run, "error", err)
+		}
+	}
+	w.tell(ctx, "finished", w.event(report.Status, &report))
+	w.Logger.Info("batch.run.end", "run_id", run, "outcome", report.Status, "reason", report.Reason,
+		"total", report.Total, "succeeded", report.Succeeded, "no_record", report.NoRecord, "failed", report.Failed,
+		"duration_seconds", report.DurationSeconds)
+	return nil
+}
+
+// setState ends the run unless somebody else has done so already; then it is false.
+func (w *worker) setState(ctx context.Context, report contract.Report) (bool, error) {
+	key := w.manifest.RunID.StateKey()
+	for {
+		entry, err := w.runs.Get(ctx, key)
+		var state contract.State
+		if err == nil {
+			err = json.Unmarshal(entry.Value(), &state)
+		}
+		if err != nil {
+			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
+		}
+		if state.Status != contract.Running {
+			return false, nil
+		}
+		state.Status, state.Reason, state.At, state.Report = report.Status, report.Reason, w.Now().UTC(), &report
+		data, err := json.Marshal(state)
+		if err != nil {
+			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
+		}
+		_, err = w.runs.Update(ctx, key, data, entry.Revision())
+		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+			return err == nil, err
+		}
+	}
+}
+
+// clear removes the run's jobs and the consumer that its fetchers shared.
+func (w *worker) clear(ctx context.Context) error {
+	run := w.manifest.RunID
+	jobs, err := w.Bus.JetStream().Stream(ctx, contract.StreamJobs)
+	if err != nil {
+		return fmt.Errorf("clearing the jobs of %s: %w", run, err)
+	}
+	if err := jobs.Purge(ctx, jetstream.WithPurgeSubject(run.JobFilter())); err != nil {
+		return fmt.Errorf("clearing the jobs of %s: %w", run, err)
+	}
+	if err := jobs.DeleteConsumer(ctx, run.ConsumerName()); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("clearing the jobs of %s: %w", run, err)
+	}
+	return nil
+}
+
+// fail ends the run with the status error. The summary is written too, as far as the folder lets it: a run
+// never ends without a word.
+func (w *worker) fail(ctx context.Context, cause error) error {
+	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()))
+	report := s.report()
+	if !errors.Is(cause, store.ErrNotWritable) {
+		next := nextNumber(w.manifest, w.tally.Outcomes, nil)
+		if err := writeSummary(w.Store, report, w.manifest.Range, next, false); err != nil {
+			return errors.Join(err, w.end(ctx, report))
+		}
+	}
+	return w.end(ctx, report)
+}
+
+func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {
+	event := contract.Event{
+		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: w.manifest.Range,
+		Succeeded: w.tally.Succeeded, NoRecord: w.tally.NoRecord, Failed: w.tally.Failed, Retries: w.tally.Retries, Report: report,
+	}
+	if w.tally.Planned != nil {
+		event.Planned = w.tally.Planned.Jobs
+	}
+	return event
+}
+
+// tellProgress tells how far the run is when that has changed.
+func (w *worker) tellProgress(ctx context.Context) {
+	if w.tally.Durations.Count != w.told {
+		w.told = w.tally.Durations.Count
+		w.tell(ctx, "progress", w.event(contract.Running, nil))
+	}
+}
+
+// tell publishes an event. Events are news for people: one that is lost must not stop a run.
+func (w *worker) tell(ctx context.Context, name string, event contract.Event) {
+	data, err := json.Marshal(event)
+	if err == nil {
+		_, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.EventSubject(name), Data: data})
+	}
+	if err != nil {
+		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", name, "error", err)
+	}
+}

@@ -1,0 +1,168 @@
+package reporter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/store"
+)
+
+// checkpoint is how far the reporter is with a run, in one value: with it everything is, without it nothing.
+type checkpoint struct {
+	Version int `json:"v"`
+	// Offset is the length of the attempts file that belongs to the tally.
+	Offset int64 `json:"offset"`
+	Tally  tally `json:"tally"`
+}
+
+// checkpointVersion is the version of checkpoint; one of another version is folded again from the start.
+const checkpointVersion = 1
+
+// load reads the run and its checkpoint, and cuts the attempts file back to it.
+func (w *worker) load(ctx context.Context, run contract.RunID) error {
+	var err error
+	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
+		return err
+	}
+	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
+		return err
+	}
+	w.ledger = ledger{js: w.Bus.JetStream(), manifest: w.manifest}
+	if err := w.loadKeys(ctx); err != nil {
+		return err
+	}
+	point, err := w.loadCheckpoint(ctx)
+	if err != nil {
+		return err
+	}
+	w.tally = point.Tally
+	return w.openLines(point.Offset)
+}
+
+// openLines cuts the attempts file back to where the checkpoint left it.
+func (w *worker) openLines(offset int64) error {
+	var err error
+	if w.lines, err = w.Store.Appender(attemptsName(w.manifest.RunID)); err != nil {
+		return err
+	}
+	err = w.lines.TruncateTo(offset)
+	if errors.Is(err, store.ErrTooShort) {
+		// Lines are lost, the ledger is not: everything is derived from it again.
+		w.Logger.Warn("reporter.attempts.rebuild", "run_id", w.manifest.RunID, "error", err)
+		w.tally = tally{}
+		err = w.lines.TruncateTo(0)
+	}
+	if err != nil {
+		return errors.Join(err, w.lines.Close())
+	}
+	return nil
+}
+
+func readManifest(ctx context.Context, runs jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
+	var manifest contract.Manifest
+	entry, err := runs.Get(ctx, run.ManifestKey())
+	if err == nil {
+		err = json.Unmarshal(entry.Value(), &manifest)
+	}
+	if err == nil && manifest.Version != contract.MessageVersion {
+		err = fmt.Errorf("%w: version %d, this program reads %d", contract.ErrMessage, manifest.Version, contract.MessageVersion)
+	}
+	if err != nil {
+		return contract.Manifest{}, fmt.Errorf("reading the manifest of %s: %w", run, err)
+	}
+	return manifest, nil
+}
+
+func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
+	entry, err := w.runs.Get(ctx, w.manifest.RunID.CheckpointKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return checkpoint{}, nil
+	}
+	if err != nil {
+		return checkpoint{}, fmt.Errorf("reading the checkpoint of %s: %w", w.manifest.RunID, err)
+	}
+	w.revision = entry.Revision()
+	var point checkpoint
+	if err := json.Unmarshal(entry.Value(), &point); err != nil || point.Version != checkpointVersion {
+		w.Logger.Warn("reporter.checkpoint.rebuild", "run_id", w.manifest.RunID, "error", err)
+		return checkpoint{}, nil
+	}
+	return point, nil
+}
+
+// save writes the checkpoint, which must still be the one that this worker knows.
+func (w *worker) save(ctx context.Context) error {
+	key := w.manifest.RunID.CheckpointKey()
+	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.lines.Size(), Tally: w.tally})
+	if err != nil {
+		return fmt.Errorf("writing the checkpoint of %s: %w", w.manifest.RunID, err)
+	}
+	var revision uint64
+	if w.revision == 0 {
+		revision, err = w.runs.Create(ctx, key, data)
+	} else {
+		revision, err = w.runs.Update(ctx, key, data, w.revision)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return fmt.Errorf("writing the checkpoint of %s: %w: %w", w.manifest.RunID, errFenced, err)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the checkpoint of %s: %w", w.manifest.RunID, err)
+	}
+	w.revision, w.saved = revision, true
+	return nil
+}
+
+// loadKeys learns what other runs have left for the numbers of this one.
+func (w *worker) loadKeys(ctx context.Context) error {
+	w.failures = map[int]bool{}
+	err := eachKey(ctx, w.failed, w.manifest, func(number int, _ contract.Collected) { w.failures[number] = true })
+	if err != nil {
+		return err
+	}
+	return eachKey(ctx, w.collected, w.manifest, w.learn)
+}
+
+// learn notes a number that somebody else collected and that this run therefore does not ask for.
+func (w *worker) learn(number int, value contract.Collected) {
+	if skips(w.manifest, value) && value.RunID != w.manifest.RunID {
+		w.known.set(number, value.Outcome)
+	}
+}
+
+// skips says whether a run leaves out a number that is collected like this.
+func skips(manifest contract.Manifest, value contract.Collected) bool {
+	return !manifest.Force && (value.Outcome == contract.Success || value.Outcome == contract.NoRecord && !manifest.Recheck)
+}
+
+// eachKey reads the keys of the run's series and year. What is no case's key is left alone.
+func eachKey(ctx context.Context, bucket jetstream.KeyValue, manifest contract.Manifest, each func(int, contract.Collected)) error {
+	keys, err := bucket.Watch(ctx, manifest.Prefix+"."+manifest.Year+".*", jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("reading the bucket %s: %w", bucket.Bucket(), err)
+	}
+	defer func() { _ = keys.Stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case entry, open := <-keys.Updates():
+			if !open {
+				return fmt.Errorf("reading the bucket %s: the watch ended", bucket.Bucket())
+			}
+			if entry == nil {
+				return nil
+			}
+			var value contract.Collected
+			id, err := contract.ParseKey(entry.Key())
+			if err == nil && json.Unmarshal(entry.Value(), &value) == nil {
+				each(id.Number, value)
+			}
+		}
+	}
+}

@@ -1,0 +1,59 @@
+package reporter
+
+import "fct-scraper/pkg/contract"
+
+// outcomes is the outcome of every number of a series and year in two bits, indexed by number: a whole year
+// is 25 KB, small enough to be rewritten with every checkpoint. It grows as far as the highest number set.
+type outcomes []byte
+
+// codes are the two bits; their order is stored in checkpoints and must not change.
+const (
+	codeNone = iota
+	codeSuccess
+	codeNoRecord
+	codeFailed
+)
+
+// get is the outcome of a number; empty when it has none.
+func (o outcomes) get(number int) contract.Outcome {
+	at := number / 4
+	if number < 0 || at >= len(o) {
+		return ""
+	}
+	switch o[at] >> (number % 4 * 2) & 3 {
+	case codeSuccess:
+		return contract.Success
+	case codeNoRecord:
+		return contract.NoRecord
+	case codeFailed:
+		return contract.Failed
+	default:
+		return ""
+	}
+}
+
+// set gives a number its outcome. The number is 1 to contract.MaxNumber.
+func (o *outcomes) set(number int, outcome contract.Outcome) {
+	at := number / 4
+	for at >= len(*o) {
+		*o = append(*o, 0)
+	}
+	shift := number % 4 * 2
+	(*o)[at] = (*o)[at]&^(3<<shift) | code(outcome)<<shift
+}
+
+func code(outcome contract.Outcome) byte {
+	switch outcome {
+	case contract.Success:
+		return codeSuccess
+	case contract.NoRecord:
+		return codeNoRecord
+	case contract.Failed:
+		return codeFailed
+	default:
+		return codeNone
+	}
+}
+
+// highest is a number that none with an outcome lies above.
+func (o outcomes) highest() int { return len(o)*4 - 1 }

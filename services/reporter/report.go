@@ -1,0 +1,138 @@
+package reporter
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/store"
+)
+
+// summary is everything that a report is made of.
+type summary struct {
+	manifest contract.Manifest
+	tally    *tally
+	status   contract.Status
+	reason   string
+	finished time.Time
+	version  string
+	// skipped is used while the ledger does not say how many numbers were left out.
+	skipped int
+}
+
+func (s summary) report() contract.Report {
+	m, t := s.manifest, s.tally
+	started, finished := m.CreatedAt.UTC(), s.finished.UTC()
+	seconds := max(0, finished.Sub(started).Seconds())
+	r := contract.Report{
+		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
+		StartID: m.Case(m.Range.Start).String(), EndID: m.Case(m.Range.End).String(),
+		Total: t.total(), Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Skipped: s.skipped,
+		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
+		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
+		UpperBound: m.UpperBound, ProbesUsed: m.ProbesUsed, Requests: t.Requests, Retries: t.Retries,
+		MinRequestGapSeconds: t.MinGap, Errors: t.Errors, Config: m.Config, Version: s.version,
+		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
+	}
+	if t.Planned != nil {
+		r.Skipped = t.Planned.Skipped
+	}
+	if t.total() > 0 {
+		r.Metrics.RunFailureRate = float64(t.Failed) / float64(t.total())
+	}
+	if r.Errors == nil {
+		r.Errors = []contract.ErrorSample{}
+	}
+	if r.Config == nil {
+		r.Config = map[string]any{}
+	}
+	return r
+}
+
+func auditOf(r contract.Report) contract.Audit {
+	return contract.Audit{
+		StartID: r.StartID, EndID: r.EndID, TotalAttempted: r.TotalAttempted, SuccessCount: r.SuccessCount,
+		NoRecordCount: r.NoRecordCount, FailedCount: r.FailedCount, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, RunID: r.RunID,
+	}
+}
+
+func checkpointOf(r contract.Report, numbers contract.Range, next int) contract.Checkpoint {
+	return contract.Checkpoint{
+		RunID: r.RunID, Range: numbers, NextNumber: next, Total: r.Total, Succeeded: r.Succeeded, NoRecord: r.NoRecord,
+		Failed: r.Failed, Status: r.Status, Reason: r.Reason, WrittenAt: r.FinishedAt,
+	}
+}
+
+//go:embed report.html
+var page string
+
+// render is the report as one page that needs nothing else. Everything in it is escaped.
+func render(r contract.Report) ([]byte, error) {
+	config, err := json.MarshalIndent(r.Config, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("writing the report page: %w", err)
+	}
+	parsed, err := template.New("report").Parse(page)
+	if err != nil {
+		return nil, fmt.Errorf("writing the report page: %w", err)
+	}
+	var out bytes.Buffer
+	err = parsed.Execute(&out, struct {
+		contract.Report
+		Settings string
+		Took     time.Duration
+	}{r, string(config), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
+	if err != nil {
+		return nil, fmt.Errorf("writing the report page: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// indented is a value as a file for people.
+func indented(name string, value any) (store.File, error) {
+	data, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return store.File{}, fmt.Errorf("writing %s: %w", name, err)
+	}
+	return store.File{Name: name, Data: append(data, '\n')}, nil
+}
+
+// writeReport writes the report under the first free second from the run's end on, so that no report ever
+// replaces another one. With again it may replace the report of the same run and second.
+func writeReport(output *store.Store, r contract.Report, again bool) error {
+	html, err := render(r)
+	if err != nil {
+		return err
+	}
+	for at := r.FinishedAt; ; at = at.Add(time.Second) {
+		name := "report-" + at.UTC().Format("20060102T150405Z")
+		file, err := indented(name+".json", r)
+		if err != nil {
+			return err
+		}
+		if again && sameRun(output, file.Name, r.RunID) {
+			err = output.Write(file.Name, file.Data)
+		} else {
+			err = output.Create(file.Name, file.Data)
+		}
+		if errors.Is(err, fs.ErrExist) && !errors.Is(err, store.ErrNotWritable) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return output.Write(name+".html", html)
+	}
+}
+
+func sameRun(output *store.Store, name string, run contract.RunID) bool {
+	var there contract.Report
+	data, err := output.Read(name)
+	return err == nil && json.Unmarshal(data, &there) == nil && there.RunID == run
+}

@@ -1,0 +1,101 @@
+package reporter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"fct-scraper/pkg/contract"
+)
+
+// Rewrite writes every file of a run again from its ledger: records, raw answers, attempts, audit and report. A
+// record that another run has collected since is left alone. The run must not be running (ErrRunning); what
+// does not agree is ErrLedger, after the files have been written.
+func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, error) {
+	w := &worker{Service: New(options)}
+	state, err := w.loadEnded(ctx, run)
+	if err != nil {
+		return contract.Report{}, err
+	}
+	last, err := w.ledger.last(ctx)
+	if err != nil {
+		return contract.Report{}, err
+	}
+	collected, _, err := keysOf(ctx, w)
+	if err != nil {
+		return contract.Report{}, err
+	}
+	ours := func(id contract.CaseID) bool {
+		value, found := collected[id.Number]
+		return !found || value.RunID == run
+	}
+	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error { return w.refold(ctx, last, out, ours) })
+	if err != nil {
+		return contract.Report{}, err
+	}
+	if collected, err = w.verify(ctx); err != nil {
+		return contract.Report{}, err
+	}
+	s := w.summary(state.Status, state.Reason)
+	s.finished = w.tally.Last
+	if state.Report != nil {
+		s.finished = state.Report.FinishedAt
+	}
+	report := s.report()
+	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
+	return report, writeSummary(w.Store, report, w.manifest.Range, next, true)
+}
+
+// loadEnded reads a run that nobody works on.
+func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.State, error) {
+	var state contract.State
+	var err error
+	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
+		return state, err
+	}
+	entry, err := w.runs.Get(ctx, run.StateKey())
+	if err == nil {
+		err = json.Unmarshal(entry.Value(), &state)
+	}
+	if err != nil {
+		return state, fmt.Errorf("reading the state of %s: %w", run, err)
+	}
+	if state.Status == contract.Running {
+		return state, fmt.Errorf("writing the report of %s: %w", run, ErrRunning)
+	}
+	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
+		return state, err
+	}
+	w.ledger = ledger{js: w.Bus.JetStream(), manifest: w.manifest}
+	return state, w.loadKeys(ctx)
+}
+
+// refold folds the whole ledger and writes the files of every part of it.
+func (w *worker) refold(ctx context.Context, last uint64, out io.Writer, ours func(contract.CaseID) bool) error {
+	var fresh []counted
+	size := 0
+	flush := func() error {
+		d, err := derive(w.manifest, fresh, ours)
+		if err != nil {
+			return err
+		}
+		fresh, size = nil, 0
+		if err := w.Store.WriteAll(d.files); err != nil {
+			return err
+		}
+		_, err = out.Write(d.lines)
+		return err
+	}
+	err := w.ledger.readTo(ctx, last, func(m message) error {
+		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
+		if size += m.size; size >= maxBatch {
+			return flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}

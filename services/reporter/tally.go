@@ -1,0 +1,145 @@
+package reporter
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// tally is the fold of a run's ledger: the counts of a run are this and nothing else. It is stored whole in
+// the checkpoint, so folding goes on where it was. Folding the same entries again changes nothing.
+type tally struct {
+	// Sequence is the place in the stream of the last message folded.
+	Sequence  uint64                 `json:"sequence"`
+	Planned   *contract.Planned      `json:"planned,omitempty"`
+	Succeeded int                    `json:"succeeded"`
+	NoRecord  int                    `json:"no_record"`
+	Failed    int                    `json:"failed"`
+	Requests  int                    `json:"requests"`
+	Retries   int                    `json:"retries"`
+	MinGap    float64                `json:"min_gap,omitempty"`
+	First     time.Time              `json:"first,omitzero"`
+	Last      time.Time              `json:"last,omitzero"`
+	Durations contract.JobDuration   `json:"durations"`
+	Errors    []contract.ErrorSample `json:"errors,omitempty"`
+	// FailStreak counts the jobs that ended last and failed, up to now.
+	FailStreak int `json:"fail_streak,omitempty"`
+	// SafeStop is why the run is to stop; empty while it need not.
+	SafeStop string `json:"safe_stop,omitempty"`
+	// Outcomes holds the first outcome of every number.
+	Outcomes outcomes `json:"outcomes"`
+	// Open holds the attempts of the numbers that have some but no outcome yet.
+	Open map[int]tries `json:"open,omitempty"`
+}
+
+// tries are the attempts of one number that are counted.
+type tries struct {
+	Seen    []try   `json:"seen"`
+	Seconds float64 `json:"seconds"`
+}
+
+// try tells one attempt from another. A blocked attempt does not use up its number, so the next one may
+// have the same: it is told apart by its start.
+type try struct {
+	Attempt int   `json:"attempt"`
+	Blocked int64 `json:"blocked,omitempty"`
+}
+
+// counted is an entry that the fold took, and what the job has behind it with this attempt.
+type counted struct {
+	contract.Entry
+	Attempts   int
+	JobSeconds float64
+}
+
+// total is how many numbers have reached an outcome.
+func (t *tally) total() int { return t.Succeeded + t.NoRecord + t.Failed }
+
+// complete says that every job of the run is published and has its outcome.
+func (t *tally) complete() bool { return t.Planned != nil && t.total() >= t.Planned.Jobs }
+
+// add folds one entry. False means that it is known already: its number has an outcome (the first one wins),
+// or this attempt of it has been counted.
+func (t *tally) add(entry contract.Entry, failLimit int) (counted, bool) {
+	number := entry.CaseID.Number
+	if t.Outcomes.get(number) != "" {
+		return counted{}, false
+	}
+	open := t.Open[number]
+	this := tryOf(entry)
+	if entry.Outcome == "" && slices.Contains(open.Seen, this) {
+		return counted{}, false
+	}
+	if len(open.Seen) > 0 {
+		t.Retries++
+	}
+	open.Seen = append(slices.Clip(open.Seen), this)
+	open.Seconds += entry.Seconds
+	t.measure(entry)
+	if entry.Outcome == "" {
+		if t.Open == nil {
+			t.Open = map[int]tries{}
+		}
+		t.Open[number] = open
+	} else {
+		delete(t.Open, number)
+		t.settle(entry, len(open.Seen), failLimit)
+	}
+	return counted{Entry: entry, Attempts: len(open.Seen), JobSeconds: open.Seconds}, true
+}
+
+func tryOf(entry contract.Entry) try {
+	if entry.Verdict == contract.VerdictBlocked {
+		return try{Attempt: entry.Attempt, Blocked: entry.StartedAt.UnixNano()}
+	}
+	return try{Attempt: entry.Attempt}
+}
+
+// measure folds what is counted of every attempt, settled or not.
+func (t *tally) measure(entry contract.Entry) {
+	t.Requests += len(entry.Requests)
+	for _, request := range entry.Requests {
+		if gap := request.GapSeconds; gap > 0 && (t.MinGap == 0 || gap < t.MinGap) {
+			t.MinGap = gap
+		}
+	}
+	end := entry.StartedAt.Add(time.Duration(entry.Seconds * float64(time.Second)))
+	if t.First.IsZero() || entry.StartedAt.Before(t.First) {
+		t.First = entry.StartedAt
+	}
+	if end.After(t.Last) {
+		t.Last = end
+	}
+	d := &t.Durations
+	if d.Count == 0 || entry.Seconds < d.Min {
+		d.Min = entry.Seconds
+	}
+	d.Max = max(d.Max, entry.Seconds)
+	d.Sum += entry.Seconds
+	d.Count++
+}
+
+func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
+	t.Outcomes.set(entry.CaseID.Number, entry.Outcome)
+	switch entry.Outcome {
+	case contract.Success:
+		t.Succeeded++
+	case contract.NoRecord:
+		t.NoRecord++
+	case contract.Failed:
+		t.Failed++
+		if len(t.Errors) < contract.MaxErrorSamples {
+			t.Errors = append(t.Errors, contract.ErrorSample{CaseID: entry.CaseID, Attempts: attempts, Error: entry.Error})
+		}
+	}
+	if entry.Outcome != contract.Failed {
+		t.FailStreak = 0
+		return
+	}
+	t.FailStreak++
+	if failLimit > 0 && t.FailStreak == failLimit && t.SafeStop == "" && !t.complete() {
+		t.SafeStop = fmt.Sprintf("%d consecutive failed, the last was %s", failLimit, entry.CaseID)
+	}
+}

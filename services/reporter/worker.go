@@ -1,0 +1,160 @@
+package reporter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/store"
+)
+
+// worker follows one run from its checkpoint to its end.
+type worker struct {
+	*Service
+	manifest contract.Manifest
+	ledger   ledger
+	buckets
+	tally    tally
+	revision uint64 // of the checkpoint; 0 while there is none
+	lines    *store.Appender
+	numbers  streak
+	known    outcomes     // numbers that other runs collected, so that this one does not ask
+	failures map[int]bool // numbers with a key in the bucket failed
+	halt     *contract.Halt
+	halted   bool // this worker has asked for a safe stop
+	saved    bool // this worker has written a checkpoint
+	looked   time.Time
+	told     int // entries counted when progress was told last
+}
+
+// buckets are the key-value stores that a run touches.
+type buckets struct {
+	runs, collected, failed, fetchers jetstream.KeyValue
+}
+
+// The worker looks at a halted run this often, and tells progress at most this often.
+const (
+	haltInterval     = 50 * time.Millisecond
+	progressInterval = time.Second
+)
+
+func openBuckets(ctx context.Context, broker *bus.Bus) (b buckets, err error) {
+	for name, bucket := range map[string]*jetstream.KeyValue{
+		contract.BucketRuns: &b.runs, contract.BucketCollected: &b.collected,
+		contract.BucketFailed: &b.failed, contract.BucketFetchers: &b.fetchers,
+	} {
+		if *bucket, err = broker.KV(ctx, name); err != nil {
+			return buckets{}, fmt.Errorf("opening the bucket %s: %w", name, err)
+		}
+	}
+	return b, nil
+}
+
+// run works until the run has ended (nil), the context ends, or something is wrong.
+func (w *worker) run(ctx context.Context, run contract.RunID) error {
+	if err := w.load(ctx, run); err != nil {
+		return err
+	}
+	defer func() { _ = w.lines.Close() }()
+	ctx, cancel := context.WithCancelCause(ctx)
+	halts, err := w.runs.Watch(ctx, run.HaltKey())
+	if err != nil {
+		cancel(nil)
+		return fmt.Errorf("watching for a halt of %s: %w", run, err)
+	}
+	defer func() { _ = halts.Stop() }()
+	ready := make(chan message, prefetch)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		cancel(w.ledger.read(ctx, w.tally.Sequence, func(m message) error {
+			select {
+			case ready <- m:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}))
+	})
+	defer reader.Wait()
+	defer cancel(nil)
+	err = w.follow(ctx, ready, halts.Updates())
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause // what made the reader stop says more
+	}
+	return err
+}
+
+// follow folds what comes and ends the run when it is time.
+func (w *worker) follow(ctx context.Context, ready <-chan message, halts <-chan jetstream.KeyValueEntry) error {
+	progress := time.NewTicker(progressInterval)
+	defer progress.Stop()
+	look := time.NewTicker(haltInterval)
+	defer look.Stop()
+	for {
+		if done, err := w.over(ctx); done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m := <-ready:
+			if err := w.apply(ctx, gather(m, ready)); err != nil {
+				return err
+			}
+		case entry, open := <-halts:
+			if !open {
+				return fmt.Errorf("watching for a halt of %s: the watch ended", w.manifest.RunID)
+			}
+			if err := w.readHalt(entry); err != nil {
+				return err
+			}
+		case <-look.C:
+		case <-progress.C:
+			if err := w.lookBehind(ctx); err != nil {
+				return err
+			}
+			w.tellProgress(ctx)
+		}
+	}
+}
+
+// maxBatch bounds how many bytes of packs are folded, and so held in memory, at once.
+const maxBatch = 8 << 20
+
+// gather takes what is ready now and waits for nothing.
+func gather(first message, ready <-chan message) []message {
+	batch := []message{first}
+	for size := first.size; size < maxBatch && len(batch) < 4*prefetch; {
+		select {
+		case m := <-ready:
+			batch = append(batch, m)
+			size += m.size
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (w *worker) readHalt(entry jetstream.KeyValueEntry) error {
+	if entry == nil {
+		return nil
+	}
+	w.halt = nil
+	if entry.Operation() != jetstream.KeyValuePut {
+		return nil // taken back: the run goes on
+	}
+	var halt contract.Halt
+	if err := json.Unmarshal(entry.Value(), &halt); err != nil {
+		return fmt.Errorf("reading the halt of %s: %w", w.manifest.RunID, err)
+	}
+	w.halt = &halt
+	return nil
+}
