@@ -1,0 +1,86 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ledger is what the streams hold of one run, read block by block when a number of the block is met.
+type ledger struct {
+	run               contract.RunID
+	answers, outcomes jetstream.Stream
+	mu                sync.Mutex
+	blocks            map[int]*block
+}
+
+// block is what was read of one block, and where reading goes on.
+type block struct {
+	mu      sync.Mutex
+	read    bool
+	epoch   uint64
+	history *History
+	// nextAnswer and nextOutcome are the sequences to read from.
+	nextAnswer, nextOutcome uint64
+}
+
+// next says what is to be done with the job of a number. The streams are read again when that may have changed
+// without this process knowing: at the first meeting, after a reconnect, and for a job that was delivered before.
+func (l *ledger) next(ctx context.Context, number int, epoch uint64, again bool) (Step, error) {
+	b := l.block(contract.Block(number))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.read || again || b.epoch != epoch {
+		if err := l.read(ctx, b, contract.Block(number)); err != nil {
+			return Step{}, fmt.Errorf("reading what is known of block %d: %w", contract.Block(number), err)
+		}
+		b.read, b.epoch = true, epoch
+	}
+	return b.history.Next(number, time.Now()), nil
+}
+
+func (l *ledger) block(index int) *block {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.blocks[index] == nil {
+		l.blocks[index] = &block{history: NewHistory(), nextAnswer: 1, nextOutcome: 1}
+	}
+	return l.blocks[index]
+}
+
+// read takes in what is new. The answers come first: one that is classified meanwhile leaves the answers only
+// after it has reached the outcomes, so it is seen in at least one of the two.
+func (l *ledger) read(ctx context.Context, b *block, index int) error {
+	next, err := walk(ctx, l.answers, l.run.AnswerSubject(index), b.nextAnswer, b.history)
+	if err != nil {
+		return err
+	}
+	b.nextAnswer = next
+	b.nextOutcome, err = walk(ctx, l.outcomes, l.run.OutcomeSubject(index), b.nextOutcome, b.history)
+	return err
+}
+
+// walk adds the messages of a subject from a sequence on and returns the sequence to go on from.
+func walk(ctx context.Context, stream jetstream.Stream, subject string, from uint64, history *History) (uint64, error) {
+	for {
+		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return from, nil
+		}
+		if err != nil {
+			return from, err
+		}
+		states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
+		if err != nil {
+			return from, fmt.Errorf("message %d of %s: %w", msg.Sequence, subject, err)
+		}
+		history.Add(states)
+		from = msg.Sequence + 1
+	}
+}

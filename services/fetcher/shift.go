@@ -1,0 +1,205 @@
+package fetcher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// renew is how often a fetcher says that it works on a run; what it said expires after 15 s.
+const renew = 5 * time.Second
+
+// shift is one fetcher's work on one round of a run.
+type shift struct {
+	*Service
+	manifest contract.Manifest
+	ledger   *ledger
+	// begin ends when nothing new is to be begun, finish when what is in flight is to be given up.
+	begin, finish context.Context
+	giveUp        context.CancelCauseFunc
+	// end ends begin.
+	end    context.CancelCauseFunc
+	flight sync.WaitGroup
+
+	mu   sync.Mutex
+	held map[int]bool
+	// broken is the first error that ends the work on the run.
+	broken error
+}
+
+// fail ends the work on the run with an error.
+func (w *shift) fail(err error) {
+	w.mu.Lock()
+	if w.broken == nil {
+		w.broken = err
+	}
+	w.mu.Unlock()
+	w.end(err)
+}
+
+// work takes jobs of a run until begin ends, then waits for what is in flight: until the deadline of the halt, or
+// until service, the service's own context, ends.
+func (s *Service) work(service, begin context.Context, m contract.Manifest) error {
+	begin, end := context.WithCancelCause(begin)
+	defer end(nil)
+	finish, giveUp := context.WithCancelCause(context.WithoutCancel(begin))
+	defer giveUp(nil)
+	w := &shift{
+		Service: s, manifest: m, begin: begin, finish: finish, giveUp: giveUp, end: end, held: make(map[int]bool),
+		ledger: &ledger{run: m.RunID, answers: s.answers, outcomes: s.outcomes, blocks: make(map[int]*block)},
+	}
+	leave, err := w.attend()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if block, err := s.blocked(begin, time.Now()); err != nil {
+		return err
+	} else if block != nil {
+		return s.halt(begin, m, *block)
+	}
+	stopWatch := context.AfterFunc(begin, func() { w.limit(service) })
+	defer stopWatch()
+	err = w.take()
+	w.flight.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(err, w.broken)
+}
+
+// limit gives up what is in flight at the halt's deadline, or with the service.
+func (w *shift) limit(service context.Context) {
+	var halted runs.Halted
+	if !errors.As(context.Cause(w.begin), &halted) {
+		w.giveUp(context.Cause(w.begin))
+		return
+	}
+	ctx := service
+	if !halted.Deadline.IsZero() {
+		limited, cancel := context.WithDeadline(service, halted.Deadline)
+		defer cancel()
+		ctx = limited
+	}
+	select {
+	case <-ctx.Done():
+		w.giveUp(halted)
+	case <-w.finish.Done(): // all has landed
+	}
+}
+
+// attend says that this fetcher works on the run, again and again until the function it returns is called.
+func (w *shift) attend() (leave func(), err error) {
+	key := w.manifest.RunID.FetcherKey(w.ID)
+	say := func(ctx context.Context) error {
+		value, err := json.Marshal(contract.Presence{At: time.Now().UTC()})
+		if err != nil {
+			return err
+		}
+		_, err = w.fetchers.Put(ctx, key, value)
+		return err
+	}
+	if err := say(w.begin); err != nil {
+		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
+	}
+	done := make(chan struct{})
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		ticker := time.NewTicker(renew)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				if err := say(w.finish); err != nil {
+					w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
+				}
+			}
+		}
+	})
+	return func() {
+		close(done)
+		saying.Wait()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.begin), renew)
+		defer cancel()
+		if err := w.fetchers.Delete(ctx, key); err != nil { // then it expires
+			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
+		}
+	}, nil
+}
+
+// take pulls a job whenever a place is free: what is pulled is begun at once.
+func (w *shift) take() error {
+	consumer, err := w.Bus.JetStream().Consumer(w.begin, contract.StreamJobs, w.manifest.RunID.ConsumerName())
+	if err != nil {
+		if w.begin.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("opening the consumer of the jobs: %w", err)
+	}
+	for {
+		select {
+		case <-w.begin.Done():
+			return nil
+		case w.places <- struct{}{}:
+		}
+		msg, err := consumer.Next(jetstream.FetchContext(w.begin))
+		if err != nil {
+			<-w.places
+			if w.begin.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) {
+				return fmt.Errorf("taking a job: %w", err)
+			}
+			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
+			if err := sleep(w.begin, renew/10); err != nil {
+				return nil
+			}
+			continue
+		}
+		w.flight.Go(func() {
+			defer func() { <-w.places }()
+			w.settle(msg)
+		})
+	}
+}
+
+// settle does one job and says what becomes of its message. Lost words make the job come again, and then its
+// history is read.
+func (w *shift) settle(msg jetstream.Msg) {
+	err := w.do(msg)
+	var wait waiting
+	switch {
+	case err == nil:
+		_ = msg.Ack()
+	case errors.Is(err, bus.ErrLeave):
+	case errors.As(err, &wait):
+		_ = msg.NakWithDelay(time.Duration(wait))
+	case errors.Is(err, contract.ErrMessage):
+		w.Log.Error("fetcher.job.dropped", "subject", msg.Subject(), "error", err)
+		_ = msg.Term()
+	case errors.Is(err, bus.ErrStore):
+		w.fail(err)
+		_ = msg.Nak()
+	case w.begin.Err() != nil:
+		_ = msg.Nak()
+	default:
+		w.Log.Warn("fetcher.job.failed", "subject", msg.Subject(), "error", err)
+		_ = msg.NakWithDelay(classifying)
+	}
+}
+
+// waiting says that a job is not to be done yet.
+type waiting time.Duration
+
+func (w waiting) Error() string { return "to be left alone for " + time.Duration(w).String() }
