@@ -1,0 +1,146 @@
+package classifier
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Reader reads the exchanges of one attempt; it depends on its arguments alone.
+type Reader func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading
+
+// Options of a classifier.
+type Options struct {
+	Bus     *bus.Bus
+	Log     *slog.Logger
+	Read    Reader
+	Backoff Backoff
+	// Workers is how many packs are read at once; 1 when 0.
+	Workers int
+}
+
+// blockedAgain is when the job of a blocked answer comes back; nobody takes it before the run goes on.
+const blockedAgain = time.Second
+
+// Service reads answers and writes the ledger. It keeps nothing: an answer that is classified twice gives the same
+// entries twice, and who reads the ledger takes the first.
+type Service struct{ Options }
+
+// New makes a classifier.
+func New(opts Options) *Service { return &Service{opts} }
+
+// Run works until ctx ends, which is no error.
+func (s *Service) Run(ctx context.Context) error {
+	answers, err := s.Bus.JetStream().Consumer(ctx, contract.StreamAnswers, "classifier")
+	if err != nil {
+		return fmt.Errorf("running the classifier: %w", err)
+	}
+	err = bus.Consume(ctx, s.Bus, bus.Consumption[contract.AnswerPack]{
+		Consumer: answers, Workers: s.Workers, Decode: contract.DecodeAnswers, Handle: s.classify,
+	})
+	if err != nil {
+		return fmt.Errorf("running the classifier: %w", err)
+	}
+	return nil
+}
+
+// classify writes what the answers of a pack say into the ledger, then settles their jobs. The pack itself is
+// acknowledged after that: cut off anywhere, it comes again.
+func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
+	pack := contract.EntryPack{Version: contract.MessageVersion, RunID: d.Body.RunID}
+	for _, answer := range d.Body.Answers {
+		pack.Entries = append(pack.Entries, s.entry(d.Body.RunID, answer, time.Now()))
+	}
+	if len(pack.Entries) == 0 {
+		return nil
+	}
+	body, err := pack.Encode()
+	if err != nil {
+		return fmt.Errorf("writing the ledger of run %s: %w", pack.RunID, err)
+	}
+	msg := nats.NewMsg(pack.RunID.OutcomeSubject(contract.Block(pack.Entries[0].CaseID.Number)))
+	msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
+	msg.Data = body
+	if _, err := s.Bus.Publish(ctx, msg); err != nil {
+		return fmt.Errorf("writing the ledger of run %s: %w", pack.RunID, err)
+	}
+	for i, answer := range d.Body.Answers {
+		if err := s.settle(answer.Settle, pack.Entries[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle lets the job go, or sends it back to come again when it may be retried.
+func (s *Service) settle(subject string, entry contract.Entry) error {
+	switch {
+	case subject == "":
+		return nil
+	case entry.Outcome != "":
+		return s.Bus.Done(subject)
+	case entry.Verdict == contract.VerdictBlocked:
+		return s.Bus.Again(subject, blockedAgain)
+	default:
+		return s.Bus.Again(subject, max(time.Millisecond, time.Until(entry.RetryAt)))
+	}
+}
+
+// entry is what the ledger keeps of an answer.
+func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Time) contract.Entry {
+	reading := s.read(answer)
+	entry := contract.Entry{
+		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: reading.Verdict, Rule: reading.Rule,
+		Error: reading.Error, Notes: reading.Notes, Record: reading.Record, Requests: answer.Exchanges,
+	}
+	ended := now
+	if len(answer.Exchanges) > 0 {
+		last := answer.Exchanges[len(answer.Exchanges)-1]
+		entry.StartedAt = answer.Exchanges[0].StartedAt
+		ended = last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second)))
+		entry.Seconds = max(0, now.Sub(entry.StartedAt).Seconds())
+	}
+	outcome, settled := reading.Verdict.Outcome()
+	switch {
+	case settled:
+		entry.Outcome = outcome
+	case reading.Verdict == contract.VerdictTransient && answer.Attempt >= answer.MaxAttempts:
+		entry.Outcome = contract.Failed
+	case reading.Verdict == contract.VerdictTransient:
+		entry.RetryAt = ended.Add(s.Backoff.Delay(run, answer.CaseID.Number, answer.Attempt)).UTC()
+	}
+	keep := answer.KeepRaw || entry.Outcome == contract.Failed || reading.Verdict == contract.VerdictBlocked
+	if keep && reading.Raw >= 0 && reading.Raw < len(answer.Exchanges) && len(answer.Exchanges[reading.Raw].Body) > 0 {
+		entry.Raw, entry.RawType = answer.Exchanges[reading.Raw].Body, reading.RawType
+	}
+	return entry
+}
+
+// read reads an answer. One that the reader cannot bear, or of which it says what no verdict is, is transient: it
+// must neither be taken for a case that does not exist nor come again for ever.
+func (s *Service) read(answer contract.Answer) (reading contract.Reading) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.Log.Error("classifier.reader.panic", "case_id", answer.CaseID.String(), "panic", fmt.Sprint(cause))
+			reading = contract.Reading{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
+		}
+	}()
+	reading = s.Read(answer.CaseID, answer.Exchanges)
+	switch reading.Verdict {
+	case contract.VerdictNoRecord, contract.VerdictTransient, contract.VerdictBlocked:
+		reading.Record = nil
+	case contract.VerdictSuccess:
+		if reading.Record == nil || reading.Record.CaseID != answer.CaseID {
+			return contract.Reading{Verdict: contract.VerdictTransient, Rule: "record", Error: "reading the answer: a success without this case's record", Raw: reading.Raw, RawType: reading.RawType}
+		}
+	default:
+		return contract.Reading{Verdict: contract.VerdictTransient, Rule: "verdict", Error: fmt.Sprintf("reading the answer: no verdict: %.40q", string(reading.Verdict))}
+	}
+	return reading
+}

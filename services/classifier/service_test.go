@@ -1,0 +1,189 @@
+package classifier_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/services/classifier"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const run contract.RunID = "run"
+
+// read says what the body of the first exchange says: the verdict by its name.
+func read(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+	word := string(exchanges[0].Body)
+	reading := contract.Reading{Verdict: contract.Verdict(word), Rule: "word", RawType: "html"}
+	switch word {
+	case "panic":
+		panic("as asked")
+	case "success":
+		reading.Record = &contract.Record{Version: contract.RecordVersion, CaseID: id, Docket: []contract.DocketEntry{}}
+	case "another's":
+		reading.Verdict, reading.Record = contract.VerdictSuccess, &contract.Record{CaseID: id.With(id.Number + 1)}
+	}
+	return reading
+}
+
+func answer(number, attempt int, word string) contract.Answer {
+	return contract.Answer{
+		CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number}, Attempt: attempt, MaxAttempts: 2,
+		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: time.Now().UTC(), Seconds: 0.1, Body: []byte(word)}},
+	}
+}
+
+// classify runs the answers through a classifier and returns the ledger's entries and the header over them.
+func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.Entry, []contract.AttemptState) {
+	t.Helper()
+	body, err := contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: answers}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(t.Context(), &nats.Msg{Subject: run.AnswerSubject(0), Data: body}); err != nil {
+		t.Fatal(err)
+	}
+	service := classifier.New(classifier.Options{
+		Bus: b, Log: fcttest.Logger(t), Read: read,
+		Backoff: classifier.Backoff{Base: time.Second, Factor: 2, Max: time.Minute},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(ctx) }()
+	waiting, err := b.JetStream().Stream(t.Context(), contract.StreamAnswers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		info, err := waiting.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.State.Msgs == 0 {
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := ledger.GetLastMsgForSubject(t.Context(), run.OutcomeSubject(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack, err := contract.DecodeEntries(msg.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pack.Entries, states
+}
+
+func TestEveryVerdictBecomesItsEntry(t *testing.T) {
+	t.Parallel()
+	kept := answer(8, 1, "success")
+	kept.KeepRaw = true
+	entries, states := classify(t, fcttest.Broker(t),
+		answer(1, 1, "success"), answer(2, 1, "no-record"), answer(3, 1, "transient"), answer(4, 2, "transient"),
+		answer(5, 1, "blocked"), answer(6, 1, "panic"), answer(7, 1, "nonsense"), kept, answer(9, 1, "another's"))
+	want := []struct {
+		verdict contract.Verdict
+		outcome contract.Outcome
+		retried bool
+		record  bool
+		raw     string
+	}{
+		{contract.VerdictSuccess, contract.Success, false, true, ""},
+		{contract.VerdictNoRecord, contract.NoRecord, false, false, ""},
+		{contract.VerdictTransient, "", true, false, ""},
+		{contract.VerdictTransient, contract.Failed, false, false, "transient"},
+		{contract.VerdictBlocked, "", false, false, "blocked"},
+		{contract.VerdictTransient, "", true, false, ""},
+		{contract.VerdictTransient, "", true, false, ""},
+		{contract.VerdictSuccess, contract.Success, false, true, "success"},
+		{contract.VerdictTransient, "", true, false, ""},
+	}
+	if len(entries) != len(want) || len(states) != len(want) {
+		t.Fatalf("%d entries and %d states, want %d", len(entries), len(states), len(want))
+	}
+	for i, w := range want {
+		e := entries[i]
+		if e.Verdict != w.verdict || e.Outcome != w.outcome || e.RetryAt.IsZero() == w.retried || (e.Record != nil) != w.record || string(e.Raw) != w.raw {
+			t.Errorf("%s: %s %q, retried at %v, record %t, raw %q; want %+v", e.CaseID, e.Verdict, e.Outcome, e.RetryAt, e.Record != nil, e.Raw, w)
+		}
+		if states[i].Final != (w.outcome != "") || states[i].Verdict != w.verdict {
+			t.Errorf("%s: header %+v", e.CaseID, states[i])
+		}
+	}
+	if !strings.Contains(entries[5].Error, "panic") || entries[6].Error == "" || entries[8].Error == "" {
+		t.Errorf("errors %q, %q, %q", entries[5].Error, entries[6].Error, entries[8].Error)
+	}
+}
+
+func TestJobsAreSettledByWhatTheLedgerSays(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	consumer, err := b.JetStream().CreateConsumer(t.Context(), contract.StreamJobs, jetstream.ConsumerConfig{
+		Durable: "jobs", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Hour, MaxDeliver: -1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answers []contract.Answer
+	for i, word := range []string{"success", "transient", "no-record", "blocked"} {
+		if _, err := b.Publish(t.Context(), nats.NewMsg(run.JobSubject(i+1))); err != nil {
+			t.Fatal(err)
+		}
+		msg, err := consumer.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := answer(i+1, 1, word)
+		a.Settle = msg.Reply()
+		answers = append(answers, a)
+	}
+	entries, _ := classify(t, b, answers...)
+	again := make(map[string]time.Time)
+	for range 2 {
+		msg, err := consumer.Next(jetstream.FetchMaxWait(20 * time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again[msg.Subject()] = time.Now()
+	}
+	at, retried := again[run.JobSubject(2)]
+	if _, back := again[run.JobSubject(4)]; !retried || !back {
+		t.Fatalf("came again: %v, want 2 and 4", again)
+	}
+	if at.Before(entries[1].RetryAt.Add(-5 * time.Millisecond)) {
+		t.Errorf("retried %v early", entries[1].RetryAt.Sub(at))
+	}
+	info, err := consumer.Info(t.Context())
+	if err != nil || info.NumAckPending != 2 {
+		t.Errorf("%d jobs held, %v; want the two that came again", info.NumAckPending, err)
+	}
+}
+
+func TestClassifyingTwiceSaysTheSame(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	once := answer(3, 1, "transient")
+	first, _ := classify(t, b, once)
+	second, _ := classify(t, b, once)
+	if !first[0].RetryAt.Equal(second[0].RetryAt) || first[0].Verdict != second[0].Verdict {
+		t.Errorf("%+v, then %+v", first[0], second[0])
+	}
+}
