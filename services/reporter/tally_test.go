@@ -1,0 +1,246 @@
+package reporter
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"fct-scraper/pkg/contract"
+)
+
+// began is when every run of these tests was planned.
+var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func caseOf(number int) contract.CaseID {
+	return contract.CaseID{Series: "IMM", Year: "25", Number: number}
+}
+
+// attempt is an entry of one request; outcome may be empty.
+func attempt(number, n int, verdict contract.Verdict, outcome contract.Outcome) contract.Entry {
+	start := began.Add(time.Duration(number)*time.Second + time.Duration(n)*100*time.Millisecond)
+	entry := contract.Entry{
+		CaseID: caseOf(number), Attempt: n, Verdict: verdict, Outcome: outcome, Rule: "test", StartedAt: start, Seconds: 0.25,
+		Requests: []contract.Exchange{{Call: "docket", URL: "http://court.test/", Status: 200, StartedAt: start, Seconds: 0.2, GapSeconds: 1 + float64(number)/1000}},
+	}
+	switch outcome {
+	case contract.Success:
+		entry.Record = &contract.Record{Version: contract.RecordVersion, CaseID: entry.CaseID, Docket: []contract.DocketEntry{},
+			Header: contract.Header{FiledOn: "2025-01-02"}, FetchedAt: start, Source: "http://court.test/"}
+	case contract.Failed:
+		entry.Error, entry.Raw, entry.RawType = "status 500", []byte("<h1>500</h1>"), "html"
+	}
+	return entry
+}
+
+func success(number int) contract.Entry {
+	return attempt(number, 1, contract.VerdictSuccess, contract.Success)
+}
+
+func noRecord(number int) contract.Entry {
+	return attempt(number, 1, contract.VerdictNoRecord, contract.NoRecord)
+}
+
+func failure(number int) contract.Entry {
+	return attempt(number, 1, contract.VerdictTransient, contract.Failed)
+}
+
+// drawLives draws the attempts of some numbers, each ending in an outcome.
+func drawLives(t *rapid.T) [][]contract.Entry {
+	var lives [][]contract.Entry
+	for number := range rapid.IntRange(1, 30).Draw(t, "numbers") {
+		var life []contract.Entry
+		tries := rapid.IntRange(1, 4).Draw(t, "tries")
+		for n := 1; n < tries; n++ {
+			verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictTransient, contract.VerdictBlocked}).Draw(t, "verdict")
+			life = append(life, attempt(number+1, n, verdict, ""))
+		}
+		last := rapid.SampledFrom([]contract.Entry{success(number + 1), noRecord(number + 1), failure(number + 1)}).Draw(t, "last")
+		last.Attempt = tries
+		lives = append(lives, append(life, last))
+	}
+	return lives
+}
+
+// interleave puts the lives in one order, each attempt after the one before it, some of them again later.
+func interleave(t *rapid.T, lives [][]contract.Entry, repeat bool) []contract.Entry {
+	next := make([]int, len(lives))
+	var stream []contract.Entry
+	for {
+		var ready []int
+		for i, life := range lives {
+			if next[i] < len(life) {
+				ready = append(ready, i)
+			}
+		}
+		if len(ready) == 0 {
+			return stream
+		}
+		i := rapid.SampledFrom(ready).Draw(t, "next")
+		stream = append(stream, lives[i][next[i]])
+		next[i]++
+		for repeat && rapid.IntRange(0, 3).Draw(t, "again") == 0 {
+			stream = append(stream, rapid.SampledFrom(stream).Draw(t, "which"))
+		}
+	}
+}
+
+func foldAll(stream []contract.Entry) (t tally, fresh int) {
+	for i, entry := range stream {
+		fresh += len(t.take(message{sequence: uint64(i + 1), entries: []contract.Entry{entry}}, 0))
+	}
+	return t, fresh
+}
+
+// comparable is a tally without what depends on the order.
+func orderless(t tally) tally {
+	t.Sequence, t.FailStreak, t.Errors = 0, 0, nil
+	t.Durations.Sum = math.Round(t.Durations.Sum * 1e6)
+	return t
+}
+
+func TestFoldingIsBlindToOrderAndRepetition(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		lives := drawLives(rt)
+		plain, _ := foldAll(interleave(rt, lives, false))
+		again, fresh := foldAll(interleave(rt, lives, true))
+		if diff := cmp.Diff(orderless(plain), orderless(again)); diff != "" {
+			rt.Fatal(diff)
+		}
+		entries := 0
+		for _, life := range lives {
+			entries += len(life)
+		}
+		if plain.total() != len(lives) || fresh != entries || plain.Retries != entries-len(lives) || plain.Requests != entries {
+			rt.Fatalf("total %d, fresh %d, retries %d, requests %d of %d numbers and %d attempts",
+				plain.total(), fresh, plain.Retries, plain.Requests, len(lives), entries)
+		}
+	})
+}
+
+func TestOutcomesAreCountedRightInAnyOrderAtAll(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		stream := interleave(rt, drawLives(rt), true)
+		plain, _ := foldAll(stream)
+		mixed, _ := foldAll(rapid.Permutation(stream).Draw(rt, "mixed"))
+		got := []any{mixed.Succeeded, mixed.NoRecord, mixed.Failed, mixed.Outcomes}
+		want := []any{plain.Succeeded, plain.NoRecord, plain.Failed, plain.Outcomes}
+		if diff := cmp.Diff(want, got); diff != "" {
+			rt.Fatal(diff)
+		}
+	})
+}
+
+func TestAStoredTallyGoesOnAsIfItHadNotBeenStored(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		stream := interleave(rt, drawLives(rt), true)
+		whole, _ := foldAll(stream)
+		cut := rapid.IntRange(0, len(stream)).Draw(rt, "cut")
+		first, _ := foldAll(stream[:cut])
+		data, err := json.Marshal(first)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var second tally
+		if err := json.Unmarshal(data, &second); err != nil {
+			rt.Fatal(err)
+		}
+		for i, entry := range stream[cut:] {
+			second.take(message{sequence: uint64(cut + i + 1), entries: []contract.Entry{entry}}, 0)
+		}
+		if got, want := fmt.Sprintf("%+v", second), fmt.Sprintf("%+v", whole); got != want {
+			rt.Fatalf("got  %s\nwant %s", got, want)
+		}
+	})
+}
+
+func TestTheFirstOutcomeWins(t *testing.T) {
+	got, fresh := foldAll([]contract.Entry{failure(7), success(7), noRecord(7)})
+	if got.Failed != 1 || got.total() != 1 || fresh != 1 || got.Outcomes.get(7) != contract.Failed {
+		t.Errorf("failed %d of %d, %d fresh", got.Failed, got.total(), fresh)
+	}
+}
+
+func TestABlockedAttemptDoesNotUseUpItsNumber(t *testing.T) {
+	blocked, later := attempt(7, 1, contract.VerdictBlocked, ""), attempt(7, 1, contract.VerdictBlocked, "")
+	later.StartedAt = later.StartedAt.Add(time.Hour)
+	got, fresh := foldAll([]contract.Entry{blocked, blocked, later, success(7)})
+	if got.Succeeded != 1 || fresh != 3 || got.Requests != 3 || got.Retries != 2 {
+		t.Errorf("%d succeeded, %d fresh, %d requests, %d retries", got.Succeeded, fresh, got.Requests, got.Retries)
+	}
+}
+
+func TestFailuresInARowStopTheRunUnlessItIsAtItsEnd(t *testing.T) {
+	stream := []contract.Entry{failure(1), success(2), failure(3), failure(1), failure(4), failure(5)}
+	for jobs, want := range map[int]string{0: "3 consecutive failed, the last was IMM-5-25", 6: "3 consecutive failed, the last was IMM-5-25", 5: ""} {
+		var got tally
+		if jobs > 0 {
+			got.Planned = &contract.Planned{Jobs: jobs}
+		}
+		got.take(message{sequence: 1, entries: stream}, 3)
+		if got.SafeStop != want {
+			t.Errorf("%d jobs: %q, want %q", jobs, got.SafeStop, want)
+		}
+	}
+}
+
+func TestOutcomesAreTheirModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var packed outcomes
+		model := map[int]contract.Outcome{}
+		for range rapid.IntRange(0, 50).Draw(rt, "sets") {
+			number := rapid.IntRange(1, 300).Draw(rt, "number")
+			outcome := rapid.SampledFrom([]contract.Outcome{contract.Success, contract.NoRecord, contract.Failed, ""}).Draw(rt, "outcome")
+			packed.set(number, outcome)
+			model[number] = outcome
+		}
+		for number := range 400 {
+			if packed.get(number) != model[number] {
+				rt.Fatalf("%d: %q, want %q", number, packed.get(number), model[number])
+			}
+			if model[number] != "" && number > packed.highest() {
+				rt.Fatalf("%d lies above the highest, %d", number, packed.highest())
+			}
+		}
+	})
+}
+
+func TestStreaksAreSeenInNumberOrderWhateverTheOrderOfOutcomes(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		manifest := contract.Manifest{Prefix: "IMM", Year: "25", Range: contract.Range{Start: 11, End: 60}, SafeStopNoRecords: 4}
+		found := map[int]contract.Outcome{}
+		var order []int
+		for n := 11; n <= 60; n++ {
+			found[n] = rapid.SampledFrom([]contract.Outcome{contract.NoRecord, contract.NoRecord, contract.Success, contract.Failed}).Draw(rt, "outcome")
+			order = append(order, n)
+		}
+		var whole, piece streak
+		want := whole.walk(manifest, func(n int) contract.Outcome { return found[n] })
+		known := map[int]contract.Outcome{}
+		got := ""
+		for _, n := range rapid.Permutation(order).Draw(rt, "order") {
+			known[n] = found[n]
+			if got == "" {
+				got = piece.walk(manifest, func(n int) contract.Outcome { return known[n] })
+			}
+		}
+		if got != want {
+			rt.Fatalf("%q, want %q", got, want)
+		}
+	})
+}
+
+func TestAStreakNamesItsEndsAndNeedsSomethingLeftToStop(t *testing.T) {
+	none := func(int) contract.Outcome { return contract.NoRecord }
+	for end, want := range map[int]string{560: "", 561: "500 consecutive no-record: IMM-61-23..IMM-560-23"} {
+		manifest := contract.Manifest{Prefix: "IMM", Year: "23", Range: contract.Range{Start: 61, End: end}, SafeStopNoRecords: 500}
+		var s streak
+		if got := s.walk(manifest, none); got != want {
+			t.Errorf("end %d: %q, want %q", end, got, want)
+		}
+	}
+}
