@@ -1,0 +1,86 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrStore says that the broker's store takes nothing any more: a full disk, for one, makes a publish stay without
+// an answer until the server is restarted.
+var ErrStore = errors.New("broker or its store not answering")
+
+// ErrExists says that a subject which takes one message for ever has one already: the first writer has won.
+var ErrExists = errors.New("subject already written")
+
+// ErrTooLarge says that a message passes the server's max_payload, the stream's max_msg_size or the 32 MiB that a
+// file store takes in one message. Publishing it again is of no use.
+var ErrTooLarge = errors.New("message too large to be stored")
+
+const (
+	// missesLimit is how many publishes in a row may stay without an answer.
+	missesLimit = 3
+	// codeStoreFailed is the server's error for everything that its store refuses; only the text says why.
+	codeStoreFailed jetstream.ErrorCode = 10077
+	textPerSubject                      = "maximum messages per subject"
+	textTooLarge                        = "message too large"
+)
+
+// judge sorts the error of a publish that was begun at a time: did the store answer at all?
+func (b *Bus) judge(ctx context.Context, began time.Time, err error) error {
+	if err == nil {
+		b.misses.reset()
+		return nil
+	}
+	if ctx.Err() != nil { // the caller's end, not the broker's fault
+		return err
+	}
+	var refused *jetstream.APIError
+	answered := errors.As(err, &refused)
+	failed := answered && refused.ErrorCode == codeStoreFailed
+	switch {
+	case failed && strings.Contains(refused.Description, textPerSubject):
+		b.misses.reset()
+		return fmt.Errorf("%w: %w", ErrExists, err)
+	case failed && strings.Contains(refused.Description, textTooLarge), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum),
+		errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case answered && !failed:
+		b.misses.reset()
+		return err
+	case b.misses.add(began) >= missesLimit:
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	default:
+		return err
+	}
+}
+
+// misses counts publishes without an answer that followed one another. Those that wait side by side through one
+// hiccup of the broker are one miss: each further one was begun after the one before had ended.
+type misses struct {
+	mu    sync.Mutex
+	count int
+	ended time.Time
+}
+
+func (m *misses) add(began time.Time) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.count == 0 || !began.Before(m.ended) {
+		m.count++
+		m.ended = time.Now()
+	}
+	return m.count
+}
+
+func (m *misses) reset() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.count = 0
+}

@@ -1,0 +1,105 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+const (
+	// batchLimit is how many messages the server takes in one atomic batch.
+	batchLimit = 1000
+	// batchLeast is from how many messages on an atomic batch costs less than publishing one by one: it takes six
+	// syncs whatever its size.
+	batchLeast = 8
+	// storeLimit is what a file store takes in one message, less what it writes around it. A message beyond it leaves
+	// a batch "incomplete", which does not say why.
+	storeLimit = 32<<20 - 4<<10
+	// reconnecting is how often a publish that found no connection looks for one.
+	reconnecting = 20 * time.Millisecond
+)
+
+// Publish stores one message and returns when it is on disk. While there is no connection it waits for one, within
+// the limit. An error wraps ErrExists when the subject is taken, ErrTooLarge when the message can never be stored, and ErrStore from
+// the third publish in a row on that stayed without an answer. After any other error the message may be stored or not.
+func (b *Bus) Publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	var ack *jetstream.PubAck
+	err := b.send(ctx, func(limited context.Context) (err error) {
+		ack, err = b.js.PublishMsg(limited, msg, opts...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("publishing to %s: %w", msg.Subject, err)
+	}
+	return ack, nil
+}
+
+// PublishBatch stores messages in their order and returns when all are on disk. Up to a thousand that go to one
+// stream are stored all or none; fewer than eight are stored one by one, which is cheaper, and so are parts of a longer list.
+// Errors are those of Publish.
+func (b *Bus) PublishBatch(ctx context.Context, msgs []*nats.Msg) error {
+	for len(msgs) > 0 {
+		if len(msgs) < batchLeast {
+			if _, err := b.Publish(ctx, msgs[0]); err != nil {
+				return err
+			}
+			msgs = msgs[1:]
+			continue
+		}
+		part := msgs[:min(batchLimit, len(msgs))]
+		msgs = msgs[len(part):]
+		if err := b.publishAtomic(ctx, part); err != nil {
+			return fmt.Errorf("publishing %d messages from %s on: %w", len(part), part[0].Subject, err)
+		}
+	}
+	return nil
+}
+
+// publishAtomic works on copies: the library writes the batch into the headers, and a message that is published
+// again alone must not claim to be part of a batch that is gone.
+func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
+	copies := make([]*nats.Msg, len(msgs))
+	for i, msg := range msgs {
+		if msg.Size() > storeLimit {
+			return fmt.Errorf("%w: %s: %d bytes", ErrTooLarge, msg.Subject, msg.Size())
+		}
+		copies[i] = nats.NewMsg(msg.Subject)
+		copies[i].Data = msg.Data
+		maps.Copy(copies[i].Header, msg.Header)
+	}
+	return b.send(ctx, func(limited context.Context) error {
+		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.limit})
+		return err
+	})
+}
+
+// send publishes within the limit and judges the error. Without a connection nothing left this process, so the
+// publish is made again as soon as there is one: a server that restarts costs a wait, not an error.
+func (b *Bus) send(ctx context.Context, publish func(context.Context) error) error {
+	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, b.limit)
+	defer cancel()
+	err := publish(limited)
+	for errors.Is(err, nats.ErrReconnectBufExceeded) && pause(limited, reconnecting) {
+		err = publish(limited)
+	}
+	return b.judge(ctx, began, err)
+}
+
+// pause says whether d went by before ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
