@@ -1,0 +1,215 @@
+package site
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/antchfx/jsonquery"
+)
+
+// headerText is where a header's plain text of that name lies; nil when it has none of that name.
+func headerText(h *contract.Header, name string) *string {
+	switch name {
+	case "court_seq":
+		return &h.CourtSeq
+	case "style_of_cause":
+		return &h.StyleOfCause
+	case "nature":
+		return &h.Nature
+	case "nature_fr":
+		return &h.NatureFR
+	case "nature_code":
+		return &h.NatureCode
+	case "division":
+		return &h.Division
+	case "filed_on":
+		return &h.FiledOn
+	case "office":
+		return &h.Office
+	case "office_fr":
+		return &h.OfficeFR
+	case "office_code":
+		return &h.OfficeCode
+	case "proceeding_type":
+		return &h.Type
+	case "proceeding_type_fr":
+		return &h.TypeFR
+	case "proceeding_type_code":
+		return &h.TypeCode
+	case "proceeding_class":
+		return &h.Class
+	case "proceeding_class_fr":
+		return &h.ClassFR
+	case "proceeding_class_id":
+		return &h.ClassID
+	case "track":
+		return &h.Track
+	case "track_fr":
+		return &h.TrackFR
+	case "language":
+		return &h.Language
+	case "language_fr":
+		return &h.LanguageFR
+	case "language_code":
+		return &h.LanguageCode
+	}
+	return nil
+}
+
+func headerList(h *contract.Header, name string) *[]string {
+	switch name {
+	case "party_names":
+		return &h.PartyNames
+	case "ships":
+		return &h.Ships
+	}
+	return nil
+}
+
+func entryText(e *contract.DocketEntry, name string) *string {
+	switch name {
+	case "day":
+		return &e.Day
+	case "office":
+		return &e.Office
+	case "office_fr":
+		return &e.OfficeFR
+	case "text":
+		return &e.Text
+	case "document_id":
+		return &e.DocumentID
+	case "language_code":
+		return &e.LanguageCode
+	case "notes":
+		return &e.Notes
+	case "command":
+		return &e.Command
+	case "command_fr":
+		return &e.CommandFR
+	}
+	return nil
+}
+
+func entryNumber(e *contract.DocketEntry, name string) *int {
+	switch name {
+	case "entry":
+		return &e.Entry
+	case "document":
+		return &e.Document
+	}
+	return nil
+}
+
+func entryYesNo(e *contract.DocketEntry, name string) *bool {
+	switch name {
+	case "can_publish":
+		return &e.CanPublish
+	case "confidential":
+		return &e.Confidential
+	}
+	return nil
+}
+
+func partyText(p *contract.Party, name string) *string {
+	switch name {
+	case "name":
+		return &p.Name
+	case "firm":
+		return &p.Firm
+	case "contact":
+		return &p.Contact
+	}
+	return nil
+}
+
+func isHeaderField(name string) bool {
+	var h contract.Header
+	return headerText(&h, name) != nil || headerList(&h, name) != nil
+}
+
+func isEntryField(name string) bool {
+	var e contract.DocketEntry
+	return entryText(&e, name) != nil || entryNumber(&e, name) != nil || entryYesNo(&e, name) != nil
+}
+
+func isPartyField(name string) bool { return partyText(&contract.Party{}, name) != nil }
+
+// isDay says whether a field is a day; it is then written YYYY-MM-DD.
+func isDay(name string) bool { return name == "filed_on" || name == "day" }
+
+// extraction fills a record from rows and notes the fields whose value was of no use.
+type extraction struct {
+	zone *time.Location
+	bad  []string
+}
+
+// plain is a row's field as text; days are written as days.
+func (x *extraction) plain(m mapping, row *jsonquery.Node) string {
+	value, err := text(m.from.first(row))
+	if err == nil && value != "" && isDay(m.field) {
+		value, err = day(value, x.zone)
+	}
+	if err != nil {
+		x.bad = append(x.bad, m.from.text)
+		return ""
+	}
+	return value
+}
+
+// header fills what is still empty: each row of a case repeats its header, and some rows know more.
+func (x *extraction) header(h *contract.Header, fields []mapping, row *jsonquery.Node) {
+	for _, m := range fields {
+		if to := headerText(h, m.field); to != nil {
+			if *to == "" {
+				*to = x.plain(m, row)
+			}
+		} else if to := headerList(h, m.field); to != nil && len(*to) == 0 {
+			*to = x.list(m, row)
+		}
+	}
+}
+
+// list keeps the texts of a list and leaves its nulls out.
+func (x *extraction) list(m mapping, row *jsonquery.Node) []string {
+	var texts []string
+	for _, node := range m.from.all(row) {
+		value, err := text(node)
+		if err != nil {
+			x.bad = append(x.bad, m.from.text)
+		} else if value != "" {
+			texts = append(texts, value)
+		}
+	}
+	return texts
+}
+
+func (x *extraction) entry(fields []mapping, row *jsonquery.Node) contract.DocketEntry {
+	var e contract.DocketEntry
+	for _, m := range fields {
+		value := x.plain(m, row)
+		if to := entryText(&e, m.field); to != nil {
+			*to = value
+		} else if to := entryYesNo(&e, m.field); to != nil {
+			*to = strings.EqualFold(value, "Y") || value == "true"
+		} else if to := entryNumber(&e, m.field); to != nil && value != "" {
+			number, err := strconv.Atoi(value)
+			if err != nil || number < 0 {
+				x.bad = append(x.bad, m.from.text)
+				continue
+			}
+			*to = number
+		}
+	}
+	return e
+}
+
+func (x *extraction) party(fields []mapping, row *jsonquery.Node) contract.Party {
+	var p contract.Party
+	for _, m := range fields {
+		*partyText(&p, m.field) = x.plain(m, row)
+	}
+	return p
+}
