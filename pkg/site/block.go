@@ -2,72 +2,91 @@ package site
 
 import (
 	"bytes"
-	"math"
+	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"fct-scraper/pkg/contract"
 )
 
-// maxWait is the longest that a site is believed when it says for how long to stay away.
-const maxWait = 24 * time.Hour
-
 // searched is how much of an answer is searched for the texts of block pages; those are short pages.
 const searched = 256 << 10
 
 // Blocked says whether the exchanges show that the site told us to go away, by which rule, and for how long if the site
-// said so.
+// said so; wait is 0 when it did not, and never more than a day. It agrees with Read.
 func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
 	for _, exchange := range exchanges {
-		if rule, blocked := p.blockedBy(id, exchange); blocked {
-			return rule, retryAfter(exchange.RetryAfter, now), true
+		if found, blocked := p.blockedBy(id, exchange); blocked {
+			return found.rule, retryAfter(exchange.RetryAfter, now), true
 		}
 	}
 	return "", 0, false
 }
 
-// blockedBy names the rule that finds a block in an exchange. The texts count only in an answer that is not what the
-// call should give: a docket may well speak of a request that was rejected.
-func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (string, bool) {
-	if exchange.Status == 0 {
-		return "", false
+// block is the rule that found a block, and what stood around the text that it found.
+type block struct{ rule, excerpt string }
+
+func (b block) String() string {
+	if b.excerpt == "" {
+		return b.rule
 	}
-	body := bytes.ToLower(exchange.Body[:min(len(exchange.Body), searched)])
-	for _, rule := range p.blocks {
-		if slices.Contains(rule.status, exchange.Status) {
-			return rule.name, true
-		}
-		for _, text := range rule.text {
-			if !bytes.Contains(body, []byte(text)) {
-				continue
-			}
-			if c := p.callNamed(exchange.Call); c != nil {
-				if _, err := c.read(id, exchange); err == nil {
-					return "", false
-				}
-			}
-			return rule.name, true
-		}
-	}
-	return "", false
+	return fmt.Sprintf("%s: %q", b.rule, b.excerpt)
 }
 
-// retryAfter reads seconds or a date (RFC 9110, 10.2.3). What makes no sense, or says "now", is no word at all: 0. It is
-// never more than maxWait.
-func retryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-		if math.IsNaN(seconds) || seconds <= 0 {
-			return 0
+// blockedBy names the first rule that finds a block in an exchange.
+func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (block, bool) {
+	if exchange.Status == 0 {
+		return block{}, false
+	}
+	var page []byte
+	if p.foreign(id, exchange) {
+		page = bytes.ToLower(exchange.Body[:min(len(exchange.Body), searched)])
+	}
+	for _, rule := range p.blocks {
+		if slices.Contains(rule.status, exchange.Status) {
+			return block{rule: rule.name}, true
 		}
-		return time.Duration(min(seconds, maxWait.Seconds()) * float64(time.Second))
+		for _, text := range rule.text {
+			if at := bytes.Index(page, text); at >= 0 {
+				return block{rule.name, excerpt(page[at:])}, true
+			}
+		}
 	}
-	at, err := http.ParseTime(value)
-	if err != nil || !at.After(now) {
-		return 0
+	return block{}, false
+}
+
+// foreign says whether an answer may be somebody else's page, so that the texts of blocks count in it: a docket may well
+// speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON with rows in their place.
+func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) bool {
+	c := p.callNamed(exchange.Call)
+	if c == nil || exchange.Status != http.StatusOK {
+		return true
 	}
-	return min(at.Sub(now), maxWait)
+	if !startsAsJSON(exchange.Body) {
+		return true
+	}
+	if c.holds(id, exchange.Body) {
+		return false
+	}
+	doc, err := parseJSON(exchange.Body, exchange.ContentType)
+	if err != nil {
+		return false
+	}
+	_, err = c.tableRows(doc)
+	return err != nil
+}
+
+// excerpt is the beginning of a page's text, without its markup: a support id stands behind the words that were found.
+func excerpt(page []byte) string {
+	const length = 200
+	var text []byte
+	for len(page) > 0 && len(text) < length {
+		before, rest, _ := bytes.Cut(page, []byte("<"))
+		text = append(append(text, before...), ' ')
+		_, page, _ = bytes.Cut(rest, []byte(">"))
+	}
+	text = bytes.ToValidUTF8(text[:min(len(text), length)], nil)
+	return strings.Join(strings.Fields(string(text)), " ")
 }

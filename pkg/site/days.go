@@ -2,16 +2,13 @@ package site
 
 import (
 	"errors"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // errDay says that a text is no day on which a court can have done something.
 var errDay = errors.New("not a day")
-
-// A date as Microsoft's serializers write it: milliseconds of Unix time, and the offset it is to be shown in.
-var microsoftDate = regexp.MustCompile(`^/Date\((-?\d{1,15})(?:([+-])(\d{2})(\d{2}))?\)/$`)
 
 // firstYear and lastYear bound what a day of a court file can be: the court's forerunner was made in 1875.
 const (
@@ -30,15 +27,8 @@ func day(written string, zone *time.Location) (string, error) {
 }
 
 func moment(written string, zone *time.Location) (time.Time, error) {
-	if parts := microsoftDate.FindStringSubmatch(written); parts != nil {
-		ms, err := strconv.ParseInt(parts[1], 10, 64)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if parts[2] != "" {
-			zone = offset(parts[2], parts[3], parts[4])
-		}
-		return time.UnixMilli(ms).In(zone), nil
+	if inner, found := strings.CutPrefix(written, "/Date("); found {
+		return microsoftDate(inner, zone)
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05.999999999", time.DateOnly} {
 		if at, err := time.Parse(layout, written); err == nil {
@@ -48,13 +38,46 @@ func moment(written string, zone *time.Location) (time.Time, error) {
 	return time.Parse(time.RFC3339Nano, written)
 }
 
-func offset(sign, hours, minutes string) *time.Location {
-	// The pattern lets nothing but digits through.
-	h, _ := strconv.Atoi(hours)
-	m, _ := strconv.Atoi(minutes)
-	seconds := h*3600 + m*60
-	if sign == "-" {
+// maxDigits is how many digits of milliseconds a day can need; more would not fit time's own numbers.
+const maxDigits = 15
+
+// microsoftDate reads what stands behind "/Date(" in a date as Microsoft's serializers write it: milliseconds of Unix
+// time, and the offset that it is to be shown in.
+func microsoftDate(inner string, zone *time.Location) (time.Time, error) {
+	inner, found := strings.CutSuffix(inner, ")/")
+	if !found {
+		return time.Time{}, errDay
+	}
+	// A sign that is not the first byte begins the offset.
+	if at := strings.LastIndexAny(inner, "+-"); at > 0 {
+		var err error
+		if zone, err = offset(inner[at:]); err != nil {
+			return time.Time{}, err
+		}
+		inner = inner[:at]
+	}
+	ms, err := strconv.ParseInt(inner, 10, 64)
+	if err != nil || inner[0] == '+' || len(strings.TrimPrefix(inner, "-")) > maxDigits {
+		return time.Time{}, errDay
+	}
+	return time.UnixMilli(ms).In(zone), nil
+}
+
+// offset reads -0400; there is none of more than 14 hours.
+func offset(written string) (*time.Location, error) {
+	digits := written[1:]
+	if len(digits) != 4 || strings.Trim(digits, "0123456789") != "" {
+		return nil, errDay
+	}
+	// Four digits always make a number.
+	value, _ := strconv.Atoi(digits)
+	hours, minutes := value/100, value%100
+	if hours > 14 || minutes > 59 {
+		return nil, errDay
+	}
+	seconds := hours*3600 + minutes*60
+	if written[0] == '-' {
 		seconds = -seconds
 	}
-	return time.FixedZone("", seconds)
+	return time.FixedZone("", seconds), nil
 }

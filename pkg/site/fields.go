@@ -1,14 +1,6 @@
 package site
 
-import (
-	"strconv"
-	"strings"
-	"time"
-
-	"fct-scraper/pkg/contract"
-
-	"github.com/antchfx/jsonquery"
-)
+import "fct-scraper/pkg/contract"
 
 // headerText is where a header's plain text of that name lies; nil when it has none of that name.
 func headerText(h *contract.Header, name string) *string {
@@ -139,77 +131,3 @@ func isPartyField(name string) bool { return partyText(&contract.Party{}, name) 
 
 // isDay says whether a field is a day; it is then written YYYY-MM-DD.
 func isDay(name string) bool { return name == "filed_on" || name == "day" }
-
-// extraction fills a record from rows and notes the fields whose value was of no use.
-type extraction struct {
-	zone *time.Location
-	bad  []string
-}
-
-// plain is a row's field as text; days are written as days.
-func (x *extraction) plain(m mapping, row *jsonquery.Node) string {
-	value, err := text(m.from.first(row))
-	if err == nil && value != "" && isDay(m.field) {
-		value, err = day(value, x.zone)
-	}
-	if err != nil {
-		x.bad = append(x.bad, m.from.text)
-		return ""
-	}
-	return value
-}
-
-// header fills what is still empty: each row of a case repeats its header, and some rows know more.
-func (x *extraction) header(h *contract.Header, fields []mapping, row *jsonquery.Node) {
-	for _, m := range fields {
-		if to := headerText(h, m.field); to != nil {
-			if *to == "" {
-				*to = x.plain(m, row)
-			}
-		} else if to := headerList(h, m.field); to != nil && len(*to) == 0 {
-			*to = x.list(m, row)
-		}
-	}
-}
-
-// list keeps the texts of a list and leaves its nulls out.
-func (x *extraction) list(m mapping, row *jsonquery.Node) []string {
-	var texts []string
-	for _, node := range m.from.all(row) {
-		value, err := text(node)
-		if err != nil {
-			x.bad = append(x.bad, m.from.text)
-		} else if value != "" {
-			texts = append(texts, value)
-		}
-	}
-	return texts
-}
-
-func (x *extraction) entry(fields []mapping, row *jsonquery.Node) contract.DocketEntry {
-	var e contract.DocketEntry
-	for _, m := range fields {
-		value := x.plain(m, row)
-		if to := entryText(&e, m.field); to != nil {
-			*to = value
-		} else if to := entryYesNo(&e, m.field); to != nil {
-			*to = strings.EqualFold(value, "Y") || value == "true"
-		} else if to := entryNumber(&e, m.field); to != nil && value != "" {
-			number, err := strconv.Atoi(value)
-			if err != nil || number < 0 {
-				x.bad = append(x.bad, m.from.text)
-				continue
-			}
-			*to = number
-		}
-	}
-	return e
-}
-
-func (x *extraction) party(fields []mapping, row *jsonquery.Node) contract.Party {
-	var p contract.Party
-	for _, m := range fields {
-		*partyText(&p, m.field) = x.plain(m, row)
-	}
-	return p
-}

@@ -3,24 +3,17 @@
 package site
 
 import (
-	"embed"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
-	_ "time/tzdata" // a court's days are its own wherever the program runs
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site/jsontree"
 )
 
 // ErrProfile marks every error of a site profile.
 var ErrProfile = errors.New("site profile not usable")
-
-//go:embed profiles/*.toml
-var builtIn embed.FS
 
 // Profile says how one court is asked and read. It does not change after it was loaded.
 type Profile struct {
@@ -62,47 +55,29 @@ type call struct {
 	gives  gives
 	path   string
 	query  [][2]string
-	count  *expression
-	rows   *expression
-	number *expression
-	header []mapping
-	entry  []mapping
-	party  []mapping
+	count  *jsontree.Path // nil when the answer does not count its rows
+	rows   *jsontree.Path
+	number *jsontree.Path // nil when the rows do not say whose they are
+	// own is how a row of a case begins to be one where the number is a plain member: "COURT_NO":" and then the case id.
+	own string
+	// division is where a row's division is; nil when it does not say.
+	division *jsontree.Path
+	header   []mapping
+	entry    []mapping
+	party    []mapping
 }
 
 // mapping says where a field of the record is in a row.
 type mapping struct {
 	field string
-	from  *expression
+	from  *jsontree.Path
 }
 
 // blockRule says how a block looks.
 type blockRule struct {
 	name   string
 	status []int
-	text   []string
-}
-
-// BuiltIn are the names of the profiles that come with the program.
-func BuiltIn() []string {
-	// The folder is embedded: listing it cannot fail.
-	names, _ := fs.Glob(builtIn, "profiles/*.toml")
-	for i, name := range names {
-		names[i] = strings.TrimSuffix(strings.TrimPrefix(name, "profiles/"), ".toml")
-	}
-	return names
-}
-
-// Load reads the built-in profile of that name. Its error wraps ErrProfile.
-func Load(name string) (*Profile, error) {
-	if !slices.Contains(BuiltIn(), name) {
-		return nil, fmt.Errorf("%w: %.60q: allowed are %s, or a file", ErrProfile, name, strings.Join(BuiltIn(), ", "))
-	}
-	data, err := builtIn.ReadFile("profiles/" + name + ".toml")
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
-	}
-	return Parse(data)
+	text   [][]byte // in small letters
 }
 
 // callNamed is the call of that name; nil when there is none.
@@ -117,40 +92,34 @@ func (p *Profile) callNamed(name string) *call {
 
 // url is what a call asks for a case.
 func (p *Profile) url(origin string, c *call, id contract.CaseID) string {
-	fill := p.placeholders(origin, id)
-	query := url.Values{}
-	for _, pair := range c.query {
-		query.Add(pair[0], fill.Replace(pair[1]))
+	var target strings.Builder
+	target.WriteString(origin + p.fill(c.path, origin, id))
+	for i, pair := range c.query {
+		separator := "&"
+		if i == 0 {
+			separator = "?"
+		}
+		target.WriteString(separator + url.QueryEscape(pair[0]) + "=" + url.QueryEscape(p.fill(pair[1], origin, id)))
 	}
-	target := origin + fill.Replace(c.path)
-	if len(query) == 0 {
-		return target
-	}
-	return target + "?" + query.Encode()
+	return target.String()
 }
 
-func (p *Profile) placeholders(origin string, id contract.CaseID) *strings.Replacer {
+// placeholders are the words in braces that a profile's paths, queries and headers may hold.
+func placeholders() []string {
+	return []string{"{origin}", "{case_id}", "{division}", "{series}", "{year}"}
+}
+
+// fill puts what they stand for in the place of the placeholders.
+func (p *Profile) fill(text, origin string, id contract.CaseID) string {
+	if !strings.Contains(text, "{") {
+		return text
+	}
 	division := p.division
 	if own, found := p.divisions[id.Series]; found {
 		division = own
 	}
-	return strings.NewReplacer("{origin}", origin, "{case_id}", id.String(), "{division}", division, "{series}", id.Series, "{year}", id.Year)
-}
-
-// CheckOrigin says whether text may be the origin of a site: https, or http to this machine; a host and nothing behind it.
-func CheckOrigin(text string) error {
-	const allowed = "allowed is https://host[:port], or http:// to this machine alone"
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return fmt.Errorf("origin %.100q: %s: %w", text, allowed, err)
-	case u.User != nil:
-		return fmt.Errorf("origin %q: %s, without credentials", u.Redacted(), allowed)
-	case u.Host == "" || u.Hostname() == "" || u.Opaque != "" || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return fmt.Errorf("origin %.100q: %s", text, allowed)
-	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
-		return nil
-	default:
-		return fmt.Errorf("origin %.100q: %s", text, allowed)
+	for i, value := range []string{origin, id.String(), division, id.Series, id.Year} {
+		text = strings.ReplaceAll(text, placeholders()[i], value)
 	}
+	return text
 }

@@ -1,24 +1,30 @@
 package site
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"fct-scraper/pkg/contract"
-
-	"github.com/antchfx/jsonquery"
+	"fct-scraper/pkg/site/jsontree"
 )
 
 // table is a well-formed answer of a call: the rows of the case, and whose the other rows are.
 type table struct {
-	own    []*jsonquery.Node
+	own    []*jsontree.Node
 	others []string
 	// strangers says that a row belongs to a case that cannot have been meant: answers got mixed up.
 	strangers bool
-	// rows is how many rows there were at all.
-	rows int
+}
+
+// whose are the cases that the other rows belong to.
+func (t *table) whose() string {
+	slices.Sort(t.others)
+	return strings.Join(slices.Compact(slices.Clone(t.others)), " ")
 }
 
 // trouble is why an answer is not what the call should give: the rule that found it, and the error.
@@ -27,100 +33,117 @@ type trouble struct {
 	err  error
 }
 
-func (t trouble) Error() string { return t.err.Error() }
+func (t *trouble) Error() string { return t.err.Error() }
 
-// read takes an answer of a call apart. Its error is a trouble.
-func (c *call) read(id contract.CaseID, exchange contract.Exchange) (table, error) {
+// read takes an answer of a call apart.
+func (c *call) read(id contract.CaseID, exchange contract.Exchange) (table, *trouble) {
 	var t table
-	if exchange.Status != 200 {
-		return t, trouble{"status", fmt.Errorf("status %d", exchange.Status)}
+	if exchange.Status != http.StatusOK {
+		return t, &trouble{"status", fmt.Errorf("status %d", exchange.Status)}
 	}
 	doc, err := parseJSON(exchange.Body, exchange.ContentType)
 	if errors.Is(err, errCharset) {
-		return t, trouble{"charset", err}
+		return t, &trouble{"charset", err}
 	}
 	if err != nil {
-		return t, trouble{"malformed", fmt.Errorf("not one JSON value: %w", err)}
+		return t, &trouble{"malformed", err}
 	}
 	rows, err := c.tableRows(doc)
 	if err != nil {
-		return t, trouble{"shape", err}
+		return t, &trouble{"shape", err}
 	}
 	if err := c.checkCount(doc, len(rows)); err != nil {
-		return t, trouble{"count", err}
+		return t, &trouble{"count", err}
 	}
-	t.rows = len(rows)
 	for _, row := range rows {
-		if _, object := row.Value().(map[string]any); !object {
-			return t, trouble{"shape", errors.New("a row that is not an object")}
-		}
-		if c.number == nil {
-			t.own = append(t.own, row)
-			continue
-		}
-		whose, err := text(c.number.first(row))
-		if err != nil || whose == "" {
-			return t, trouble{"shape", fmt.Errorf("a row without %s", c.number.text)}
-		}
-		if parsed, ok := normalized(whose); ok && parsed == id {
-			t.own = append(t.own, row)
-		} else {
-			t.others = append(t.others, whose)
-			t.strangers = t.strangers || !ok || !begins(parsed, id)
+		if err := t.add(c, id, row); err != nil {
+			return t, &trouble{"shape", err}
 		}
 	}
 	return t, nil
 }
 
-// tableRows finds the rows. An empty list is one; something else in its place is none.
-func (c *call) tableRows(doc *jsonquery.Node) ([]*jsonquery.Node, error) {
-	rows := c.rows.all(doc)
-	parent, isList := strings.CutSuffix(c.rows.text, "/*")
-	if !isList {
-		return rows, nil
+// add puts a row among the case's own or the others'.
+func (t *table) add(c *call, id contract.CaseID, row *jsontree.Node) error {
+	if row.Kind != jsontree.Object {
+		return errors.New("a row that is not an object")
 	}
-	list := jsonquery.FindOne(doc, parent)
-	if list == nil {
-		return nil, fmt.Errorf("no %s", parent)
-	}
-	if _, array := list.Value().([]any); !array {
-		return nil, fmt.Errorf("%s is no list", parent)
-	}
-	return rows, nil
-}
-
-func (c *call) checkCount(doc *jsonquery.Node, rows int) error {
-	if c.count == nil {
+	if c.number == nil {
+		t.own = append(t.own, row)
 		return nil
 	}
-	node := c.count.first(doc)
-	if node == nil {
-		return fmt.Errorf("no %s", c.count.text)
+	node, err := c.number.First(row)
+	if err != nil {
+		return err
 	}
-	count, number := node.Value().(float64)
-	if !number {
-		return fmt.Errorf("%s is no number", c.count.text)
+	whose, err := text(node)
+	if err != nil || whose == "" {
+		return fmt.Errorf("a row without %s", c.number.Text)
 	}
-	if count != float64(rows) {
-		return fmt.Errorf("%s says %s, there are %d rows", c.count.text, strconv.FormatFloat(count, 'f', -1, 64), rows)
+	if found, ok := normalized(whose); ok && found == id {
+		t.own = append(t.own, row)
+	} else {
+		t.others = append(t.others, whose)
+		t.strangers = t.strangers || !ok || !begins(found, id)
 	}
 	return nil
 }
 
-// normalized reads a case number as a site may write it: with spaces around it, small letters, leading zeros.
-func normalized(written string) (contract.CaseID, bool) {
-	parts := strings.Split(strings.ToUpper(strings.TrimSpace(written)), "-")
-	if len(parts) != 3 {
-		return contract.CaseID{}, false
+// tableRows finds the rows. An empty list is one; something else in its place is none.
+func (c *call) tableRows(doc *jsontree.Node) ([]*jsontree.Node, error) {
+	if holder := c.rows.Holder; holder != nil {
+		list, err := holder.First(doc)
+		switch {
+		case err != nil:
+			return nil, err
+		case list == nil:
+			return nil, fmt.Errorf("no %s", holder.Text)
+		case list.Kind != jsontree.Array:
+			return nil, fmt.Errorf("%s is no list", holder.Text)
+		}
 	}
-	digits := strings.TrimLeft(strings.TrimSpace(parts[1]), "0")
-	id, err := contract.ParseCaseID(strings.TrimSpace(parts[0]) + "-" + digits + "-" + strings.TrimSpace(parts[2]))
-	return id, err == nil
+	return c.rows.All(doc)
 }
 
-// begins says whether a site that searches by the beginning of a number gives found when asked is asked for: IMM-130-25
-// for IMM-13-25.
-func begins(found, asked contract.CaseID) bool {
-	return found.Series == asked.Series && found.Year == asked.Year &&
-		strings.HasPrefix(strconv.Itoa(found.Number), strconv.Itoa(asked.Number))
+// checkCount compares the number of rows that the answer says it has with those that are there.
+func (c *call) checkCount(doc *jsontree.Node, rows int) error {
+	if c.count == nil {
+		return nil
+	}
+	node, err := c.count.First(doc)
+	switch {
+	case err != nil:
+		return err
+	case node == nil:
+		return fmt.Errorf("no %s", c.count.Text)
+	case node.Kind != jsontree.Number:
+		return fmt.Errorf("%s is no number", c.count.Text)
+	case number(node.Text) != strconv.Itoa(rows):
+		return fmt.Errorf("%s says %.20s, there are %d rows", c.count.Text, node.Text, rows)
+	}
+	return nil
+}
+
+// divisions are those that the case's rows name, each once.
+func (c *call) divisions(t table) []string {
+	if c.division == nil {
+		return nil
+	}
+	var names []string
+	for _, row := range t.own {
+		node, err := c.division.First(row)
+		if err != nil {
+			continue
+		}
+		if name, err := text(node); err == nil && name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// holds says, without parsing it, that a body that starts as JSON has a row of the case in the form in which nearly all
+// are written. A text cannot look like that: its quotation marks would be escaped.
+func (c *call) holds(id contract.CaseID, body []byte) bool {
+	return c.own != "" && startsAsJSON(body) && bytes.Contains(body, []byte(c.own+id.String()+`"`))
 }

@@ -1,0 +1,94 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// errJob says that a case took too long.
+var errJob = errors.New("job_timeout")
+
+// Ask makes the requests of one attempt, as far as they are needed, and calls before ahead of each of them; before says
+// how long ago the last request started. Trouble with the site is an exchange with an error. The error of Ask is that of
+// before or of ctx; the exchanges that were made come with it.
+func (c *Client) Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	job, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var a attempt
+	for next := a.next(c); next != nil; next = a.next(c) {
+		gap, err := before(job)
+		if err == nil {
+			err = context.Cause(job)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(context.Cause(job), errJob):
+			return a.cutShort(c.timedOut()), nil
+		default:
+			return a.exchanges, err
+		}
+		if len(a.exchanges) == 0 {
+			timer := time.AfterFunc(c.JobTimeout, func() { cancel(errJob) })
+			defer timer.Stop()
+		}
+		a.add(c, next, id, c.exchange(job, next, id, gap))
+		if ctx.Err() != nil {
+			return a.exchanges, context.Cause(ctx)
+		}
+	}
+	return a.exchanges, nil
+}
+
+func (c *Client) timedOut() string { return fmt.Sprintf("%s: longer than %s", errJob, c.JobTimeout) }
+
+// attempt is what one try of a case has brought so far.
+type attempt struct {
+	exchanges []contract.Exchange
+	// seen says that an answer showed the case; over, that the last one was not usable.
+	seen, over bool
+}
+
+// next is the call that is to be made now; nil when the answers say all there is to say.
+func (a *attempt) next(c *Client) *call {
+	if a.over {
+		return nil
+	}
+	for i := range c.Profile.calls {
+		next := &c.Profile.calls[i]
+		made := slices.ContainsFunc(a.exchanges, func(x contract.Exchange) bool { return x.Call == next.name })
+		if !made && (next.when == always || next.when == unseen && !a.seen || next.when == parties && a.seen && c.Parties) {
+			return next
+		}
+	}
+	return nil
+}
+
+// add takes what came of a call. With no call left after it that depends on more, an answer that holds the case's number
+// is not parsed: if it turns out unusable, the attempt is transient all the same.
+func (a *attempt) add(c *Client, made *call, id contract.CaseID, x contract.Exchange) {
+	a.exchanges = append(a.exchanges, x)
+	if x.Error != "" || x.Status != http.StatusOK {
+		a.over = true
+		return
+	}
+	if !c.Parties && made.holds(id, x.Body) {
+		a.seen = true
+		return
+	}
+	t, why := made.read(id, x)
+	a.over = why != nil || t.strangers && len(t.own) == 0
+	a.seen = a.seen || why == nil && made.gives != givesParty && len(t.own) > 0
+}
+
+// cutShort ends an attempt between two of its requests. What it brought is not the whole answer, and says so; a request
+// that was never made is none.
+func (a *attempt) cutShort(why string) []contract.Exchange {
+	a.exchanges[len(a.exchanges)-1].Error = why
+	return a.exchanges
+}

@@ -1,0 +1,104 @@
+package site
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"fct-scraper/pkg/contract"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// checkNames checks what every profile says of itself.
+func (f file) checkNames() []error {
+	var problems []error
+	if f.Name == "" || len(f.Name) > 40 || strings.Trim(f.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		problems = append(problems, fmt.Errorf("name %.60q: allowed are 1 to 40 small letters, digits and dashes", f.Name))
+	}
+	if f.Origin != "" {
+		if err := CheckOrigin(f.Origin); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
+func (f file) check() []error {
+	problems := f.checkNames()
+	for series := range f.Divisions {
+		if err := contract.CheckSeries(series); err != nil {
+			problems = append(problems, fmt.Errorf("divisions: %w", err))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Headers)) {
+		if err := checkHeader(name, f.Headers[name]); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	problems = append(problems, f.checkCalls()...)
+	return append(problems, f.checkBlocks()...)
+}
+
+// checkHeader refuses what no request can carry and what the client says itself.
+func checkHeader(name, value string) error {
+	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Connection", "Transfer-Encoding"}
+	switch {
+	case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
+		return fmt.Errorf("headers: %.60q = %.60q: allowed is what an HTTP header can carry", name, value)
+	case slices.Contains(own, http.CanonicalHeaderKey(name)):
+		return fmt.Errorf("headers: %.60q: allowed is what the program does not say by itself", name)
+	}
+	return checkPlaceholders("headers."+name, value)
+}
+
+var inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
+
+func checkPlaceholders(key, text string) error {
+	for _, word := range inBraces.FindAllString(text, -1) {
+		if !slices.Contains(placeholders(), word) {
+			return fmt.Errorf("%s: %.40q: allowed in braces are %s", key, word, strings.Join(placeholders(), " "))
+		}
+	}
+	return nil
+}
+
+func (f file) checkCalls() []error {
+	var problems []error
+	if len(f.Calls) == 0 || f.Calls[0].When != always {
+		problems = append(problems, errors.New("call: the first one is made always"))
+	}
+	showing := 0
+	var names []string
+	for _, c := range f.Calls {
+		if slices.Contains(names, c.Name) {
+			problems = append(problems, fmt.Errorf("call %.40q: there twice", c.Name))
+		}
+		names = append(names, c.Name)
+		if c.Gives != givesParty {
+			showing++
+		}
+	}
+	if f.Proof < 1 || f.Proof > showing {
+		problems = append(problems, fmt.Errorf("proof %d: allowed is 1 to %d, the number of calls that show a case", f.Proof, showing))
+	}
+	return problems
+}
+
+func (f file) checkBlocks() []error {
+	var problems []error
+	if len(f.Blocks) == 0 {
+		problems = append(problems, errors.New("block: at least one rule"))
+	}
+	for _, b := range f.Blocks {
+		impossible := func(status int) bool { return status < 100 || status > 999 || status == http.StatusOK }
+		if b.Name == "" || len(b.Status)+len(b.Text) == 0 || slices.ContainsFunc(b.Status, impossible) || slices.Contains(b.Text, "") {
+			problems = append(problems, fmt.Errorf("block %.40q: allowed is a name with status (100 to 999, not 200) or text", b.Name))
+		}
+	}
+	return problems
+}

@@ -1,0 +1,152 @@
+package site_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+)
+
+// The bodies that a court of the tests answers with.
+const (
+	nothing = `{"Count":0,"data":[]}`
+	ours    = `{"Count":1,"data":[{"COURT_NO":"IMM-13-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
+	others  = `{"Count":1,"data":[{"COURT_NO":"IMM-130-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
+	strange = `{"Count":1,"data":[{"COURT_NO":"IMM-77-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
+	people  = `{"Count":1,"data":[{"PARTY_NAME":"QUILL, ODETTE"}]}`
+	guard   = `<html><title>Request Rejected</title></html>`
+)
+
+// court is a server on loopback that answers each call in its own way and counts.
+type court struct {
+	*httptest.Server
+	mu    sync.Mutex
+	calls []string
+}
+
+func callOf(r *http.Request) string {
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/proceedingQueriesRE"):
+		return "docket"
+	case strings.HasSuffix(r.URL.Path, "/proceedingQueriesCourtNumberList"):
+		return "header"
+	case strings.HasSuffix(r.URL.Path, "/PublicPartiesListInfo"):
+		return "parties"
+	default:
+		return r.URL.Path
+	}
+}
+
+// start runs a court; the answers are by call, one that has none is 404.
+func start(t *testing.T, answers map[string]http.HandlerFunc) *court {
+	t.Helper()
+	c := &court{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := callOf(r)
+		c.mu.Lock()
+		c.calls = append(c.calls, name)
+		c.mu.Unlock()
+		if answer := answers[name]; answer != nil {
+			answer(w, r)
+		} else {
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *court) made() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.calls)
+}
+
+func says(body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }
+}
+
+// hangs answers nothing until the client has gone.
+func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// drips sends the header, then a byte at a time for as long as the client stays.
+func drips(w http.ResponseWriter, r *http.Request) {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-ticker.C:
+			_, _ = io.WriteString(w, " ")
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+}
+
+// client asks the court of a test; change alters the options.
+func client(t testing.TB, origin string, change func(*site.Options)) *site.Client {
+	t.Helper()
+	opts := site.Options{
+		Profile: load(t, "fct-cf"), Origin: origin, UserAgent: "fct-scraper/test (+nobody@court.invalid)",
+		RequestTimeout: 10 * time.Second, JobTimeout: 20 * time.Second, MaxBody: 1 << 20,
+	}
+	if change != nil {
+		change(&opts)
+	}
+	c, err := site.NewClient(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// at once is a pace that lets every request go.
+func atOnce(context.Context) (time.Duration, error) { return 0, nil }
+
+// asks makes one attempt at IMM-13-25 that ends without an error.
+func asks(t *testing.T, c *site.Client) []contract.Exchange {
+	t.Helper()
+	exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), atOnce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exchanges
+}
+
+// wantReading checks what an attempt comes to, and what its last exchange complains of.
+func wantReading(t *testing.T, c *site.Client, exchanges []contract.Exchange, verdict contract.Verdict, complaint string) {
+	t.Helper()
+	reading := c.Profile.Read(caseID(t, "IMM-13-25"), exchanges)
+	if reading.Verdict != verdict || !strings.Contains(reading.Error, complaint) {
+		t.Errorf("read %s, %q; want %s, %q", reading.Verdict, reading.Error, verdict, complaint)
+	}
+	checkReading(t, c.Profile, caseID(t, "IMM-13-25"), exchanges)
+}
+
+func status(code int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", fmt.Sprint(code))
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// roundTrip is a transport that needs no network: each request is answered with this body.
+type roundTrip string
+
+func (body roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(body))), Request: r,
+	}, nil
+}

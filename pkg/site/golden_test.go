@@ -1,0 +1,168 @@
+package site_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden readings anew; verdict and rule stay as they are wanted")
+
+func load(t testing.TB, name string) *site.Profile {
+	t.Helper()
+	p, err := site.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// golden is a reading as the files hold it, with what Blocked says of the same exchanges.
+type golden struct {
+	Error   string           `json:"error,omitempty"`
+	Notes   []string         `json:"notes,omitempty"`
+	Raw     int              `json:"raw"`
+	RawType string           `json:"raw_type,omitempty"`
+	Wait    string           `json:"wait,omitempty"`
+	Record  *contract.Record `json:"record,omitempty"`
+}
+
+func TestReadings(t *testing.T) {
+	t.Parallel()
+	p := load(t, "fct-cf")
+	for _, c := range goldenCases(t) {
+		t.Run(filepath.Base(c.path), func(t *testing.T) {
+			t.Parallel()
+			reading := p.Read(c.id, c.exchanges)
+			if reading.Verdict != c.verdict || reading.Rule != c.rule {
+				t.Fatalf("read %s by %q, want %s by %q: %s", reading.Verdict, reading.Rule, c.verdict, c.rule, reading.Error)
+			}
+			checkReading(t, p, c.id, c.exchanges)
+			compareGolden(t, p, c, reading)
+		})
+	}
+}
+
+func compareGolden(t *testing.T, p *site.Profile, c goldenCase, reading contract.Reading) {
+	t.Helper()
+	g := golden{Error: reading.Error, Notes: reading.Notes, Raw: reading.Raw, RawType: reading.RawType, Record: reading.Record}
+	if _, wait, blocked := p.Blocked(c.id, c.exchanges, asked); blocked {
+		g.Wait = wait.String()
+	}
+	got, err := json.MarshalIndent(g, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(c.path, []byte(c.input+"\nreading:\n"+string(got)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(c.golden, string(got)+"\n"); diff != "" {
+		t.Errorf("the reading is another (-want +got):\n%s", diff)
+	}
+}
+
+// checkReading checks what holds of every reading, whatever was answered.
+func checkReading(t testing.TB, p *site.Profile, id contract.CaseID, exchanges []contract.Exchange) {
+	t.Helper()
+	reading := p.Read(id, exchanges)
+	if diff := cmp.Diff(reading, p.Read(id, exchanges)); diff != "" {
+		t.Errorf("read twice it is another (-first +second):\n%s", diff)
+	}
+	rule, _, blocked := p.Blocked(id, exchanges, asked)
+	if !blocked && reading.Verdict == contract.VerdictBlocked || blocked && reading.Verdict == contract.VerdictBlocked && rule != reading.Rule {
+		t.Errorf("Blocked says %t by %q, Read %s by %q", blocked, rule, reading.Verdict, reading.Rule)
+	}
+	if (reading.Record != nil) != (reading.Verdict == contract.VerdictSuccess) {
+		t.Errorf("verdict %s with record %v", reading.Verdict, reading.Record)
+	}
+	if (reading.Error != "") != (reading.Verdict == contract.VerdictTransient || reading.Verdict == contract.VerdictBlocked) {
+		t.Errorf("verdict %s with error %q", reading.Verdict, reading.Error)
+	}
+	if reading.Record != nil {
+		checkRecord(t, *reading.Record, id)
+	}
+	if reading.Verdict == contract.VerdictNoRecord {
+		checkProof(t, exchanges)
+	}
+}
+
+func checkRecord(t testing.TB, record contract.Record, id contract.CaseID) {
+	t.Helper()
+	if record.CaseID != id || record.Entries != len(record.Docket) || record.Docket == nil {
+		t.Errorf("record of %s with %d entries of %d, asked for %s", record.CaseID, record.Entries, len(record.Docket), id)
+	}
+	if (record.Entries == 0) != slices.Contains(record.Flags, "header-only") {
+		t.Errorf("%d entries and the flags %q", record.Entries, record.Flags)
+	}
+}
+
+// checkProof looks for the proof of a no-record in another way than the program: encoding/json must read two answers
+// under 200 of different calls, whole, and find no row of the case in them.
+func checkProof(t testing.TB, exchanges []contract.Exchange) {
+	t.Helper()
+	calls := make(map[string]bool)
+	for _, x := range exchanges {
+		var table struct {
+			Count *float64          `json:"Count"`
+			Data  []json.RawMessage `json:"data"`
+		}
+		if err := json.Unmarshal(x.Body, &table); x.Status != 200 || x.Error != "" || err != nil || table.Data == nil || table.Count == nil {
+			t.Errorf("no-record with an answer that proves nothing: status %d, error %q, %v: %.100q", x.Status, x.Error, err, x.Body)
+		}
+		calls[x.Call] = true
+	}
+	if !calls["docket"] || !calls["header"] {
+		t.Errorf("no-record by the calls %v", calls)
+	}
+}
+
+// TestRows keeps a case for every row of the catalogue of bad answers that one attempt's reader decides.
+func TestRows(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	for _, c := range goldenCases(t) {
+		seen[c.row] = true
+	}
+	for _, row := range []string{"54", "56", "57", "58", "59", "60", "61", "62", "66", "67", "68", "69", "70", "71", "72", "73", "74", "75", "76", "77", "78", "79", "80", "81", "S8"} {
+		if !seen[row] {
+			t.Errorf("no case for row %s", row)
+		}
+	}
+}
+
+// TestManyRows: a docket as large as an answer may be, of entries without numbers, takes time in proportion.
+func TestManyRows(t *testing.T) {
+	t.Parallel()
+	const rows = 100_000
+	var body strings.Builder
+	fmt.Fprintf(&body, `{"Count":%d,"data":[`, rows)
+	for i := range rows {
+		if i > 0 {
+			body.WriteByte(',')
+		}
+		fmt.Fprintf(&body, `{"COURT_NO":"IMM-13-25","RECORDED_ENTRY":"entry %d"}`, i%(rows/2))
+	}
+	body.WriteString("]}")
+	began := time.Now()
+	reading := load(t, "fct-cf").Read(caseID(t, "IMM-13-25"), []contract.Exchange{{Call: "docket", Status: 200, Body: []byte(body.String())}})
+	if reading.Record == nil || reading.Record.Entries != rows/2 {
+		t.Fatalf("read %s, %s; want %d entries", reading.Verdict, reading.Error, rows/2)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("took %s", took)
+	}
+}

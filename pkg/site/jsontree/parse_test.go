@@ -1,0 +1,188 @@
+package jsontree_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/site/jsontree"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// plain is a tree as encoding/json gives it with UseNumber.
+func plain(n *jsontree.Node) any {
+	switch n.Kind {
+	case jsontree.Null:
+		return nil
+	case jsontree.Bool:
+		return n.Text == "true"
+	case jsontree.Number:
+		return json.Number(n.Text)
+	case jsontree.String:
+		return n.Text
+	case jsontree.Array:
+		list := []any{}
+		for _, child := range n.Children() {
+			list = append(list, plain(child))
+		}
+		return list
+	default:
+		object := map[string]any{}
+		for _, child := range n.Children() {
+			object[child.Name] = plain(child)
+		}
+		return object
+	}
+}
+
+// other is what encoding/json reads in the text.
+func other(text string) (any, error) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return nil, err
+	}
+	if !json.Valid([]byte(text)) {
+		return nil, errors.New("more than one value")
+	}
+	return value, nil
+}
+
+func texts() map[string]bool {
+	return map[string]bool{
+		`{}`: true, `[]`: true, ` null `: true, `"a"`: true, `-0.5e+10`: true, `{"a":{"b":[1,2,{"c":null}]},"":"x"}`: true,
+		"\t[ true ,\r\n false ]": true, `"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00"`: true, `"\ud83d"`: true, `"\ud83d\u0041"`: true, `"\ude00x"`: true,
+		`[1e400,123456789012345678901234567890]`: true, "\"\u2028é\x7f\"": true,
+		``: false, ` `: false, `{`: false, `[`: false, `[1,]`: false, `[,1]`: false, `{"a"}`: false, `{"a":}`: false, `{"a":1,}`: false, `{a:1}`: false, `{1:1}`: false,
+		`[1 2]`: false, `{"a":1 "b":2}`: false, `01`: false, `-`: false, `.5`: false, `1.`: false, `1e`: false, `1e+`: false, `+1`: false, `0x1`: false,
+		`nul`: false, `True`: false, `NaN`: false, `"a`: false, "\"\n\"": false, "\"\x00\"": false, `"\x"`: false, `"\u12g4"`: false, `"\u12"`: false, `"\`: false, `'a'`: false,
+		`1 1`: false, `{}{}`: false, `[]x`: false, "\xef\xbb\xbf{}": false, "\"\xff\"": false, `]`: false, `}`: false,
+	}
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for text, good := range texts() {
+		root, err := jsontree.Parse(text)
+		if (err == nil) != good {
+			t.Errorf("%q: error %v, want none: %t", text, err, good)
+			continue
+		}
+		if err != nil {
+			if !errors.Is(err, jsontree.ErrSyntax) {
+				t.Errorf("%q: error %v, want one that wraps ErrSyntax", text, err)
+			}
+			continue
+		}
+		want, err := other(text)
+		if diff := cmp.Diff(want, plain(root)); err != nil || diff != "" {
+			t.Errorf("%q: %v, another tree (-encoding/json +got):\n%s", text, err, diff)
+		}
+	}
+}
+
+func TestMembersOfOneName(t *testing.T) {
+	t.Parallel()
+	object := func(names int, again string) string {
+		var b strings.Builder
+		for i := range names {
+			fmt.Fprintf(&b, `"n%d":%d,`, i, i)
+		}
+		return "{" + b.String() + `"` + again + `":0}`
+	}
+	for _, size := range []int{1, 31, 32, 33, 500} {
+		for _, again := range []string{"n0", fmt.Sprintf("n%d", size-1), `\u006e0`} {
+			if _, err := jsontree.Parse(object(size, again)); !errors.Is(err, jsontree.ErrSyntax) {
+				t.Errorf("%d names and %s again: error %v, want one that wraps ErrSyntax", size, again, err)
+			}
+		}
+		root, err := jsontree.Parse(object(size, "new"))
+		if err != nil || len(root.Children()) != size+1 || root.Member("new") == nil || root.Member("other") != nil {
+			t.Errorf("%d names: error %v", size, err)
+		}
+	}
+}
+
+// TestLimits: what would take too much is refused at once.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	nested := func(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+	values := func(n int) string { return "[" + strings.Repeat("0,", n-2) + "0]" }
+	for name, test := range map[string]struct {
+		text string
+		good bool
+	}{
+		"deep": {nested(201), true}, "too deep": {nested(202), false}, "far too deep": {nested(10_000_000), false},
+		"many": {values(1 << 20), true}, "too many": {values(1<<20 + 1), false},
+	} {
+		began := time.Now()
+		_, err := jsontree.Parse(test.text)
+		if (err == nil) != test.good {
+			t.Errorf("%s: error %v, want none: %t", name, err, test.good)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%s: took %s", name, took)
+		}
+	}
+}
+
+// unique says whether no object in a text has two members of one name; encoding/json, which reads the text, does not say.
+func unique(decoder *json.Decoder) bool {
+	token, err := decoder.Token()
+	if err != nil {
+		return true
+	}
+	delim, _ := token.(json.Delim)
+	names := make(map[string]bool)
+	for delim != 0 && decoder.More() {
+		if delim == '{' {
+			name, err := decoder.Token()
+			text, _ := name.(string)
+			if err != nil || names[text] {
+				return err != nil
+			}
+			names[text] = true
+		}
+		if !unique(decoder) {
+			return false
+		}
+	}
+	if delim != 0 {
+		_, _ = decoder.Token()
+	}
+	return true
+}
+
+// FuzzParse reads what encoding/json reads and refuses what it refuses, and two things more.
+func FuzzParse(f *testing.F) {
+	for text := range texts() {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		text := string(data)
+		root, err := jsontree.Parse(text)
+		want, otherErr := other(text)
+		if err == nil {
+			if diff := cmp.Diff(want, plain(root)); otherErr != nil || diff != "" {
+				t.Errorf("%q: %v, another tree (-encoding/json +got):\n%s", text, otherErr, diff)
+			}
+			return
+		}
+		if !errors.Is(err, jsontree.ErrSyntax) {
+			t.Errorf("%q: error %v, want one that wraps ErrSyntax", text, err)
+		}
+		if otherErr != nil {
+			return
+		}
+		refused := strings.Contains(err.Error(), "not UTF-8") || strings.Contains(err.Error(), "too deep")
+		if !refused && unique(json.NewDecoder(bytes.NewReader(data))) {
+			t.Errorf("%q is refused: %v; encoding/json reads %v", text, err, want)
+		}
+	})
+}

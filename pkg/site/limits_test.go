@@ -1,0 +1,199 @@
+package site_test
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+)
+
+// soon is far more than an attempt takes that ends by its limit, and far less than one that does not.
+const soon = 5 * time.Second
+
+// TestRequestTimeout: the limit is over the whole exchange, body included.
+func TestRequestTimeout(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{"hang": hangs, "drip": drips} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, map[string]http.HandlerFunc{"docket": handler})
+			c := client(t, server.URL, func(o *site.Options) { o.RequestTimeout = 100 * time.Millisecond })
+			began := time.Now()
+			exchanges := asks(t, c)
+			if took := time.Since(began); took < 100*time.Millisecond || took > soon {
+				t.Errorf("took %s, want 100ms and a little", took)
+			}
+			wantReading(t, c, exchanges, contract.VerdictTransient, "request_timeout: longer than 100ms")
+		})
+	}
+}
+
+// TestJobTimeout: the limit is over all the calls of a case, each of which may be quick enough.
+func TestJobTimeout(t *testing.T) {
+	t.Parallel()
+	server := start(t, map[string]http.HandlerFunc{"docket": says(nothing), "header": hangs})
+	c := client(t, server.URL, func(o *site.Options) { o.JobTimeout = 100 * time.Millisecond })
+	began := time.Now()
+	exchanges := asks(t, c)
+	if took := time.Since(began); took > soon {
+		t.Errorf("took %s, want 100ms and a little", took)
+	}
+	if len(exchanges) != 2 || exchanges[0].Error != "" {
+		t.Fatalf("exchanges %+v, want a whole one and one that was cut short", exchanges)
+	}
+	wantReading(t, c, exchanges, contract.VerdictTransient, "header call: job_timeout: longer than 100ms")
+}
+
+// TestJobTimeoutInTheWait: the time of a case runs on while it waits for its second request. What it has by then is not
+// the whole answer, and a request that was not made is not counted as one.
+func TestJobTimeoutInTheWait(t *testing.T) {
+	t.Parallel()
+	server := start(t, map[string]http.HandlerFunc{"docket": says(ours), "parties": says(people)})
+	c := client(t, server.URL, func(o *site.Options) { o.JobTimeout, o.Parties = 100*time.Millisecond, true })
+	exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
+		if len(server.made()) == 0 {
+			return 0, nil
+		}
+		<-ctx.Done()
+		return 0, ctx.Err()
+	})
+	if err != nil || len(exchanges) != 1 || len(server.made()) != 1 {
+		t.Fatalf("error %v, %d exchanges, %d requests; want one exchange", err, len(exchanges), len(server.made()))
+	}
+	wantReading(t, c, exchanges, contract.VerdictTransient, "job_timeout: longer than 100ms")
+}
+
+// TestJobTimeoutStartsWithTheFirstRequest: waiting for the pace is no part of it.
+func TestJobTimeoutStartsWithTheFirstRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := client(t, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(ours) })
+		exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
+			patience := time.NewTimer(10 * c.JobTimeout)
+			defer patience.Stop()
+			select {
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			case <-patience.C:
+				return 0, nil
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantReading(t, c, exchanges, contract.VerdictSuccess, "")
+	})
+}
+
+// TestMaxBody: the limit counts bytes after decompression; what is larger is not kept, what is just as large is.
+func TestMaxBody(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	padded := func(size int) string { return ours + strings.Repeat(" ", size-len(ours)) }
+	for name, test := range map[string]struct {
+		body    string
+		verdict contract.Verdict
+		say     string
+	}{
+		"just":     {padded(limit), contract.VerdictSuccess, ""},
+		"too much": {padded(limit + 1), contract.VerdictTransient, "max_body: larger than 1048576 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, map[string]http.HandlerFunc{"docket": says(test.body)})
+			c := client(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
+			wantReading(t, c, asks(t, c), test.verdict, test.say)
+		})
+	}
+}
+
+// TestGzip: an answer may come compressed.
+func TestGzip(t *testing.T) {
+	t.Parallel()
+	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			t.Errorf("Accept-Encoding %q", r.Header.Get("Accept-Encoding"))
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		squeeze(w, ours)
+	}})
+	c := client(t, server.URL, nil)
+	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+}
+
+// TestGzipTwice: an answer that was compressed twice is none.
+func TestGzipTwice(t *testing.T) {
+	t.Parallel()
+	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		var once strings.Builder
+		squeeze(&once, ours)
+		squeeze(w, once.String())
+	}})
+	c := client(t, server.URL, nil)
+	wantReading(t, c, asks(t, c), contract.VerdictTransient, "not UTF-8")
+}
+
+// TestCancel: whoever waits for an answer hears of the end at once.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{"hang": hangs, "drip": drips} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			over := errors.New("over")
+			server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+				cancel(over)
+				handler(w, r)
+			}})
+			began := time.Now()
+			_, err := client(t, server.URL, nil).Ask(ctx, caseID(t, "IMM-13-25"), atOnce)
+			if took := time.Since(began); !errors.Is(err, over) || took > soon {
+				t.Errorf("error %v after %s, want the cause of the end at once", err, took)
+			}
+		})
+	}
+}
+
+func squeeze(w interface{ Write([]byte) (int, error) }, text string) {
+	z := gzip.NewWriter(w)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+}
+
+// TestGzipBomb is alone, because it looks at all the memory of the process: 256 MiB that came in as 256 KiB may take no
+// more than a few times the limit.
+func TestGzipBomb(t *testing.T) {
+	const limit, bomb = 4 << 20, 256 << 20
+	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		chunk := make([]byte, 1<<16)
+		for sent := 0; sent < bomb; sent += len(chunk) {
+			if _, err := z.Write(chunk); err != nil {
+				return
+			}
+		}
+		_ = z.Close()
+	}})
+	c := client(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	exchanges := asks(t, c)
+	runtime.ReadMemStats(&after)
+	wantReading(t, c, exchanges, contract.VerdictTransient, "max_body: larger than 4194304 bytes")
+	if len(exchanges[0].Body) != 0 {
+		t.Errorf("%d bytes of it are kept", len(exchanges[0].Body))
+	}
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 10*limit {
+		t.Errorf("%d MiB were taken for a limit of %d", grown>>20, limit>>20)
+	}
+}

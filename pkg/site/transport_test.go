@@ -1,0 +1,181 @@
+package site_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestNoSilentRepeat: a kept connection that is reset by the server is one failed request, not two. Go's transport
+// would repeat a GET by itself.
+func TestNoSilentRepeat(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int64
+	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) == 1 {
+			says(ours)(w, r)
+			return
+		}
+		reset(t, w)
+	}})
+	c := client(t, server.URL, nil)
+	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	wantReading(t, c, asks(t, c), contract.VerdictTransient, "docket call: ")
+	if n := requests.Load(); n != 2 {
+		t.Errorf("%d requests reached the server for 2 that were made", n)
+	}
+}
+
+// reset ends a connection without an answer.
+func reset(t *testing.T, w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		t.Errorf("taking the connection: %v", err)
+		return
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// TestNoRedirect: a redirect is an answer; nothing goes to where it points, be it the same host.
+func TestNoRedirect(t *testing.T) {
+	t.Parallel()
+	elsewhere := start(t, nil)
+	for name, to := range map[string]string{"same": "/elsewhere", "other": elsewhere.URL, "loop": "", "scheme": "file:///etc/passwd"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", to)
+				w.WriteHeader(http.StatusFound)
+			}})
+			c := client(t, server.URL, nil)
+			wantReading(t, c, asks(t, c), contract.VerdictTransient, "status 302")
+			if made := server.made(); len(made) != 1 || len(elsewhere.made()) != 0 {
+				t.Errorf("requests %q and elsewhere %q, want the one that was made", made, elsewhere.made())
+			}
+		})
+	}
+}
+
+// TestWhatIsSent keeps the request as the server sees it, byte by byte where it matters.
+func TestWhatIsSent(t *testing.T) {
+	t.Parallel()
+	sent := make(chan *http.Request, 1)
+	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err != nil || len(body) != 0 {
+			t.Errorf("a body: %q, %v", body, err)
+		}
+		sent <- r
+		says(ours)(w, r)
+	}})
+	c := client(t, server.URL+"/", nil)
+	exchanges := asks(t, c)
+	r := <-sent
+	want := http.Header{
+		"Accept":          {"application/json"},
+		"Accept-Encoding": {"gzip"},
+		"Referer":         {server.URL + "/en/court-files-and-decisions/court-files"},
+		"User-Agent":      {"fct-scraper/test (+nobody@court.invalid)"},
+	}
+	if diff := cmp.Diff(want, r.Header); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+	const target = "/CourtFilesAndDecisions/proceedingQueriesRE?courtnumber=IMM-13-25&division=t"
+	if r.Method != http.MethodGet || r.RequestURI != target || r.ContentLength != 0 || len(r.TransferEncoding) != 0 {
+		t.Errorf("%s %s with length %d, encoding %q", r.Method, r.RequestURI, r.ContentLength, r.TransferEncoding)
+	}
+	if exchanges[0].URL != server.URL+target || exchanges[0].StartedAt.IsZero() || exchanges[0].Seconds <= 0 {
+		t.Errorf("exchange %+v", exchanges[0])
+	}
+}
+
+// TestDivision: a series of another division is asked for there.
+func TestDivision(t *testing.T) {
+	t.Parallel()
+	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+		if got := r.URL.Query().Get("division"); got != "a" {
+			t.Errorf("division %q, want a", got)
+		}
+		says(strings.ReplaceAll(ours, "IMM-13-25", "A-13-25"))(w, r)
+	}})
+	exchanges, err := client(t, server.URL, nil).Ask(t.Context(), caseID(t, "A-13-25"), atOnce)
+	if err != nil || len(exchanges) != 1 {
+		t.Errorf("%d exchanges, %v", len(exchanges), err)
+	}
+}
+
+// TestBlockedOnTheWire: status and Retry-After come through, and the client says what the profile says.
+func TestBlockedOnTheWire(t *testing.T) {
+	t.Parallel()
+	server := start(t, map[string]http.HandlerFunc{"docket": status(429, "slow down")})
+	c := client(t, server.URL, nil)
+	exchanges := asks(t, c)
+	rule, wait, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, asked)
+	if rule != "status" || wait.Seconds() != 429 || !blocked {
+		t.Errorf("blocked %t by %q for %s, want true by status for 429 s", blocked, rule, wait)
+	}
+}
+
+// TestBrokenAnswers: what is no HTTP, and what breaks off, is trouble.
+func TestBrokenAnswers(t *testing.T) {
+	t.Parallel()
+	for name, raw := range map[string]string{
+		"banana":       "HTTP/1.1 banana\r\n\r\n",
+		"nothing":      "",
+		"short body":   "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + nothing,
+		"broken chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"two lengths":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 21\r\n\r\n" + nothing,
+		"large header": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n" + nothing,
+		"not gzip":     "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 21\r\n\r\n" + nothing,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Errorf("taking the connection: %v", err)
+					return
+				}
+				_, _ = io.WriteString(conn, raw)
+				_ = conn.Close()
+			}})
+			c := client(t, server.URL, nil)
+			wantReading(t, c, asks(t, c), contract.VerdictTransient, "docket call: ")
+			if n := len(server.made()); n != 1 {
+				t.Errorf("%d requests, want one", n)
+			}
+		})
+	}
+}
+
+func TestNewClientRefuses(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*site.Options){
+		"profile":         func(o *site.Options) { o.Profile = nil },
+		"origin":          func(o *site.Options) { o.Origin = "http://court.invalid" },
+		"request timeout": func(o *site.Options) { o.RequestTimeout = 0 },
+		"job timeout":     func(o *site.Options) { o.JobTimeout = -1 },
+		"largest body":    func(o *site.Options) { o.MaxBody = 0 },
+	} {
+		opts := site.Options{Profile: load(t, "fct-cf"), RequestTimeout: 1, JobTimeout: 1, MaxBody: 1}
+		if c, err := site.NewClient(opts); err != nil {
+			t.Fatalf("good options are refused: %v", err)
+		} else {
+			c.Close()
+		}
+		change(&opts)
+		if _, err := site.NewClient(opts); err == nil {
+			t.Errorf("%s: not refused", name)
+		}
+	}
+}
