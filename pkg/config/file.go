@@ -1,0 +1,166 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxFile is how large a file of settings may be, in bytes.
+const maxFile = 1 << 20
+
+// fromFile reads a file of settings. Its error is about the file as a whole.
+func (t table) fromFile(path string) ([]given, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	var values map[string]any
+	meta, err := toml.Decode(string(data), &values)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	lines := keyLines(data)
+	var list []given
+	for _, key := range meta.Keys() {
+		if len(key) > 1 { // its table is a problem already
+			continue
+		}
+		origin := path
+		if line := lines[key[0]]; line > 0 {
+			origin += ":" + strconv.Itoa(line)
+		}
+		list = append(list, t.fromTOML(key[0], origin, values[key[0]]))
+	}
+	return list, nil
+}
+
+// fileError says where a file is not TOML.
+func fileError(path string, err error) error {
+	var at toml.ParseError
+	if errors.As(err, &at) {
+		return fmt.Errorf("%s:%d: not TOML: %s", path, at.Position.Line, at.Message)
+	}
+	return fmt.Errorf("%s: not TOML: %w", path, err)
+}
+
+// fromTOML makes a given setting of a value of the file.
+func (t table) fromTOML(name, origin string, value any) given {
+	text, kind := textOf(value)
+	s := t.named[name]
+	if s == nil {
+		return t.unknown(name, origin, text)
+	}
+	g := t.text(name, origin, text)
+	g.shown = shownTOML(value, text)
+	if g.problem == "" && !s.takes(kind) {
+		g.value, g.problem = nil, "want "+s.limit.text
+	}
+	return g
+}
+
+func shownTOML(value any, text string) string {
+	switch value.(type) {
+	case string:
+		return show(text)
+	default:
+		return fmt.Sprintf("%.80s", text)
+	}
+}
+
+// kind is what a value of the file is, as far as settings tell apart.
+type kind int
+
+const (
+	isText kind = iota
+	isWhole
+	isNumber
+	isYesNo
+	isOther
+)
+
+func textOf(value any) (string, kind) {
+	switch v := value.(type) {
+	case string:
+		return v, isText
+	case int64:
+		return strconv.FormatInt(v, 10), isWhole
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), isNumber
+	case bool:
+		return strconv.FormatBool(v), isYesNo
+	case map[string]any:
+		return "a table", isOther
+	case []any, []map[string]any:
+		return "a list", isOther
+	default:
+		return strings.TrimSpace(fmt.Sprint(v)), isOther
+	}
+}
+
+// takes says whether a value of this kind may stand for the setting in a file: a number between quotes is no number.
+func (s *setting) takes(k kind) bool {
+	var c Config
+	switch field(&c, s.name).Interface().(type) {
+	case string:
+		return k == isText
+	case bool:
+		return k == isYesNo
+	case int:
+		return k == isWhole || k == isText && s.limit.none
+	case float64:
+		return k == isWhole || k == isNumber
+	case Bytes:
+		return k == isWhole || k == isText
+	default:
+		return k == isWhole || k == isNumber || k == isText
+	}
+}
+
+// readFile reads a regular file of text. It asks what the file is before it opens it, and opens it without waiting: a
+// pipe that nobody writes into would hold the program for ever.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: want a file", describe(info.Mode()))
+	}
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, errors.Unwrap(err)
+	case len(data) > maxFile:
+		return nil, fmt.Errorf("larger than %v: want a file of settings", Bytes(maxFile))
+	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
+		return nil, errors.New("not text in UTF-8: want a file of settings")
+	}
+	return data, nil
+}
+
+func describe(mode os.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&os.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&os.ModeDevice != 0:
+		return "a device"
+	default:
+		return "not a regular file"
+	}
+}

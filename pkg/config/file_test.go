@@ -1,0 +1,53 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"fct-scraper/pkg/config"
+)
+
+func TestBadFiles(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		"binary.toml": "\x7fELF\x00\x01", "latin.toml": "contact = \"\xe9\"\n", "syntax.toml": "year = \"25\"\nend = = 3\n",
+		"twice.toml": "start = 1\nstart = 2\n", "large.toml": strings.Repeat("# a long comment\n", 1<<16), "list.toml": "start = [1, 2]\n",
+		"table.toml": "[start]\nat = 1\n", "quotes.toml": "start = \"1\"\n", "float.toml": "concurrency = 1.5\n", "date.toml": "year = 2025-01-01\n",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]string{
+		".": "a folder", "pipe": "a pipe", "missing.toml": "no such file", "binary.toml": "not text in UTF-8", "latin.toml": "not text in UTF-8",
+		"syntax.toml": "syntax.toml:2: not TOML", "twice.toml": "twice.toml:2: not TOML", "large.toml": "larger than 1MiB",
+		"list.toml": "list.toml:1: start = a list: want a whole number", "table.toml": "table.toml:1: start = a table: want",
+		"quotes.toml": `quotes.toml:1: start = "1": want a whole number`, "float.toml": "float.toml:1: concurrency = 1.5: want",
+		"date.toml": "date.toml:1: year = ",
+	} {
+		_, err := config.Load(config.Sources{File: filepath.Join(dir, name), Now: day})
+		if got := problems(t, err); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if _, err := config.Load(config.Sources{File: "/dev/null", Now: day}); err == nil {
+		t.Error("a device was read")
+	}
+}
+
+func TestLinesOfKeys(t *testing.T) {
+	file := "\n# start = 1\n\"start\" = 2\ncontact = '''\nend = 1\n'''\nend = 0\n"
+	_, err := load(t, file, nil, nil)
+	got := problems(t, err)
+	if len(got) != 2 || !strings.HasPrefix(got[0], "c.toml:4: contact = ") || !strings.HasPrefix(got[1], "c.toml:7: end = 0") {
+		t.Errorf("%q", got)
+	}
+}

@@ -1,0 +1,41 @@
+package config_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/config"
+)
+
+// promised are the keys that people were told of.
+const promised = `prefix year start max_cases end probe probe_budget max_retries backoff_base backoff_factor backoff_max
+request_timeout job_timeout concurrency delay_min delay_max rest_every rest_for safe_stop_no_records safe_stop_fails
+graceful_shutdown_timeout persist_raw_html blocked_cooldown parties robots max_body recheck force site base_url user_agent contact
+output data_dir nats_url nats_creds nats_nkey nats_ca nats_cert nats_key http_addr log_level log_format progress`
+
+func TestKeysAreThosePromised(t *testing.T) {
+	var keys []string
+	for _, key := range config.Keys() {
+		keys = append(keys, key.Name)
+		if key.Flag != strings.ReplaceAll(key.Name, "_", "-") || key.Env != "FCT_"+strings.ToUpper(key.Name) || key.Help == "" || key.Allowed == "" {
+			t.Errorf("%+v", key)
+		}
+	}
+	want := strings.Fields(promised)
+	slices.Sort(want)
+	slices.Sort(keys)
+	if !slices.Equal(keys, want) {
+		t.Errorf("keys %v, want %v", keys, want)
+	}
+	fields := reflect.TypeFor[config.Config]()
+	if fields.NumField() != len(want) {
+		t.Errorf("%d fields for %d keys", fields.NumField(), len(want))
+	}
+	for i := range fields.NumField() {
+		if key := fields.Field(i).Tag.Get("key"); !slices.Contains(want, key) {
+			t.Errorf("field %s is of the key %q, which there is not", fields.Field(i).Name, key)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// Sources are what settings are read from, the weakest first.
+type Sources struct {
+	// File is the path of the TOML file; empty for none.
+	File string
+	// Environ are the variables, in the form of os.Environ.
+	Environ []string
+	// Flags are the flags that were given: a key or an alias, and its text.
+	Flags map[string]string
+	// Now gives the default of year.
+	Now time.Time
+	// Version of the program gives the default of user_agent.
+	Version string
+}
+
+// Settings are the settings in force, and where each comes from.
+type Settings struct {
+	Config
+	origins map[string]string
+}
+
+// Load reads the settings: flags over the environment over the file over the defaults. A bad value is refused even where
+// a stronger source gives a good one. The error, an *Error that is ErrConfig, holds all problems.
+func Load(src Sources) (*Settings, error) {
+	l := loader{table: newTable(), settings: &Settings{origins: make(map[string]string)}, bad: make(map[string]bool)}
+	l.defaults(src.Now)
+	whole := true
+	if src.File != "" {
+		given, err := l.table.fromFile(src.File)
+		if err != nil {
+			l.problems, whole = append(l.problems, err.Error()), false
+		}
+		l.lay(given)
+	}
+	l.lay(l.table.fromEnviron(src.Environ))
+	l.lay(l.table.fromFlags(src.Flags))
+	l.nameAgent(src.Version)
+	if whole { // else what is compared may not be what was meant
+		l.compare()
+	}
+	if len(l.problems) > 0 {
+		return nil, &Error{Problems: l.problems}
+	}
+	return l.settings, nil
+}
+
+type loader struct {
+	table    table
+	settings *Settings
+	problems []string
+	// bad are the keys that a problem was found with: they are not compared with others.
+	bad map[string]bool
+}
+
+const byDefault = "default"
+
+// defaults fills in the table's fallbacks.
+func (l *loader) defaults(now time.Time) {
+	for _, s := range l.table.list {
+		l.settings.origins[s.name] = byDefault
+		if value, err := s.parse(s.fallback); err == nil { // some have no default of their own
+			l.settings.set(s.name, value, byDefault)
+		}
+	}
+	l.settings.Year = now.Format("06")
+}
+
+// given is one setting as one source gives it.
+type given struct {
+	setting *setting
+	// name is the key or alias that was written.
+	name string
+	// origin is where it stands: "config.toml:5", "$FCT_YEAR" or "--year".
+	origin string
+	// shown is the value as problems show it.
+	shown string
+	value any
+	// problem is what is wrong with it; empty when nothing is.
+	problem string
+}
+
+// lay lays what one source gives over what is there.
+func (l *loader) lay(source []given) {
+	first := make(map[string]given)
+	for _, g := range source {
+		if g.problem == "" {
+			key := g.setting.name
+			other, twice := first[key]
+			if twice && other.value != g.value {
+				g.problem = fmt.Sprintf("want the same as %s = %s (%s), or one of the two alone", other.name, other.shown, other.origin)
+			}
+			first[key] = g
+		}
+		l.take(g)
+	}
+}
+
+func (l *loader) take(g given) {
+	if g.problem == "" {
+		l.settings.set(g.setting.name, g.value, g.origin)
+		return
+	}
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s", g.origin, g.name, g.shown, g.problem))
+	if g.setting != nil {
+		l.bad[g.setting.name] = true
+	}
+}
+
+func (s *Settings) set(key string, value any, origin string) {
+	field(&s.Config, key).Set(valueOf(value))
+	s.origins[key] = origin
+}
+
+// nameAgent gives user_agent its default, which tells the site who asks.
+func (l *loader) nameAgent(version string) {
+	s := l.settings
+	if s.origins["user_agent"] != byDefault {
+		return
+	}
+	s.UserAgent = "fct-scraper/" + version
+	if s.Contact != "" {
+		s.UserAgent += " (+" + s.Contact + ")"
+	}
+}

@@ -1,0 +1,74 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// text makes a given setting of the text of a variable or a flag.
+func (t table) text(name, origin, text string) given {
+	s := t.named[name]
+	g := given{setting: s, name: name, origin: origin, shown: show(text)}
+	var err error
+	if g.value, err = s.parse(text); err != nil {
+		g.problem = err.Error()
+	}
+	return g
+}
+
+// show is a value of somebody else's in a message: short, without control characters and without secrets.
+func show(text string) string { return fmt.Sprintf("%.80q", mask(text)) }
+
+// unknown is a name that is no setting.
+func (t table) unknown(name, origin, text string) given {
+	problem := "not a setting"
+	if like := nearest(name, slices.Sorted(maps.Keys(t.named))); like != "" {
+		problem += "; did you mean " + like + "?"
+	}
+	return given{name: name, origin: origin, shown: show(text), problem: problem}
+}
+
+// fromEnviron reads the variables of settings; one that is empty counts as not set. NATS_URL and the like are weaker than
+// their FCT_ namesakes.
+func (t table) fromEnviron(environ []string) []given {
+	variables := env.ToMap(environ)
+	var list []given
+	for _, s := range t.list {
+		own := variables[variable(s.name)]
+		if text := variables[s.foreign]; s.foreign != "" && text != "" && own == "" {
+			list = append(list, t.text(s.name, "$"+s.foreign, text))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		rest, ours := strings.CutPrefix(name, "FCT_")
+		text := variables[name]
+		if !ours || text == "" {
+			continue
+		}
+		key := strings.ToLower(rest)
+		if t.named[key] == nil || variable(key) != name {
+			list = append(list, t.unknown(key, "$"+name, text))
+			continue
+		}
+		list = append(list, t.text(key, "$"+name, text))
+	}
+	return list
+}
+
+// fromFlags reads flags by their keys.
+func (t table) fromFlags(flags map[string]string) []given {
+	var list []given
+	for _, key := range slices.Sorted(maps.Keys(flags)) {
+		origin := "--" + flagName(key)
+		if t.named[key] == nil {
+			list = append(list, t.unknown(key, origin, flags[key]))
+			continue
+		}
+		list = append(list, t.text(key, origin, flags[key]))
+	}
+	return list
+}
