@@ -1,0 +1,202 @@
+package courtsim
+
+import (
+	"strconv"
+	"strings"
+
+	"fct-scraper/pkg/contract"
+)
+
+// answer writes what a call gives for a case at the end of a buffer.
+func (c *Court) answer(b []byte, made call, id contract.CaseID, division string) []byte {
+	begun := len(b)
+	// The count comes first and is not known yet: most answers have fewer than a hundred rows.
+	b = append(b, `{"Count":   ,"data":[`...)
+	rows := 0
+	if c.Exists(id) && c.inDivision(made, id, division) {
+		b, rows = c.rows(b, made, c.file(id))
+	}
+	copy(b[begun+len(`{"Count":`):], strconv.Itoa(rows))
+	return append(b, `]}`...)
+}
+
+// inDivision says whether a case is found by a division: its own, both, or its number in the division's place. Only some
+// calls ask for one.
+func (c *Court) inDivision(made call, id contract.CaseID, division string) bool {
+	if made == partiesCall || made == relatedCall {
+		return true
+	}
+	return strings.EqualFold(division, "b") || strings.EqualFold(division, divisionOf(id.Series)) || strings.EqualFold(division, id.String())
+}
+
+func (c *Court) rows(b []byte, made call, f file) (text []byte, rows int) {
+	switch made {
+	case docketCall:
+		return c.docketRows(b, f)
+	case partiesCall:
+		for i, p := range f.parties {
+			r := open(b, i == 0)
+			r.text("PARTY_NAME", p.name)
+			r.textOrNull("SOLCTR_FIRM", p.firm)
+			r.textOrNull("SOLCTR_CONTACT", p.contact)
+			b = r.close()
+		}
+		return b, len(f.parties)
+	case relatedCall:
+		return c.relatedRows(b, f)
+	default:
+		b = headerRow(b, f, true, made == fullerCall)
+		if other, found := c.longer(f.id); found {
+			return headerRow(b, c.file(other), false, made == fullerCall), 2
+		}
+		return b, 1
+	}
+}
+
+// longer is the case whose row comes along now and then because its number begins with the one asked for.
+func (c *Court) longer(id contract.CaseID) (contract.CaseID, bool) {
+	d := c.diceFor(saltPrefix, id)
+	other := id.With(id.Number*10 + d.below(10))
+	return other, d.chance(prefixShare) && c.Exists(other)
+}
+
+func (c *Court) docketRows(b []byte, f file) ([]byte, int) {
+	if c.headerOnly(f.id) {
+		return b, 0
+	}
+	entries := c.docket(f)
+	for i := range entries {
+		b = entryRow(b, f, &entries[i], i == 0)
+	}
+	if other, found := c.longer(f.id); found {
+		of := c.file(other)
+		for _, e := range c.docket(of)[:1] {
+			b = entryRow(b, of, &e, false)
+		}
+		return b, len(entries) + 1
+	}
+	return b, len(entries)
+}
+
+func headerRow(b []byte, f file, first, fuller bool) []byte {
+	r := open(b, first)
+	r.text("COURT_NO", f.id.String())
+	r.text("COURT_SEQ", strconv.Itoa(fullYear(f.id.Year)*1_000_000+f.id.Number))
+	r.text("STYLE_OF_CAUSE", f.style)
+	nature(&r, f)
+	r.text("DIVISION", f.division)
+	r.date("FILE_DT", f.filed, f.offset)
+	r.text("OFF_CD", f.office.Code)
+	r.text("ENGLISH_CITY_NAME", f.office.EN)
+	r.text("FRENCH_CITY_NAME", f.office.FR)
+	r.text("PRCDG_TYPE", f.kind.Type.Code)
+	r.text("ENGLISH_PROCEEDING_TYPE", f.kind.Type.EN)
+	r.text("FRENCH_PROCEEDING_TYPE", f.kind.Type.FR)
+	r.name("PROCEEDING_CLASS_ID")
+	r.b = append(r.b, f.kind.Class.Code...)
+	class(&r, f)
+	language(&r, f)
+	names := make([]string, len(f.parties))
+	for i, p := range f.parties {
+		names[i] = p.name
+	}
+	r.list("Party", names)
+	r.list("Ships", f.ships)
+	if fuller {
+		track(&r, f)
+	}
+	return r.close()
+}
+
+func nature(r *row, f file) {
+	r.text("NATURE_CD", f.nature.Code)
+	r.text("ENGLISH_NATURE_DESC", f.nature.EN)
+	r.text("FRENCH_NATURE_DESC", f.nature.FR)
+}
+
+func class(r *row, f file) {
+	r.text("ENGLISH_PROCEEDING_CLASS", f.kind.Class.EN)
+	r.text("FRENCH_PROCEEDING_CLASS", f.kind.Class.FR)
+}
+
+func track(r *row, f file) {
+	r.text("ENGLISH_TRACK_NAME", f.kind.Track.EN)
+	r.text("FRENCH_TRACK_NAME", f.kind.Track.FR)
+}
+
+func language(r *row, f file) {
+	if f.french {
+		r.text("LANG_CD", "F")
+		r.text("ENGLISH_LANGUAGE_NAME", "French")
+		r.text("FRENCH_LANGUAGE_NAME", "Français")
+		return
+	}
+	r.text("LANG_CD", "E")
+	r.text("ENGLISH_LANGUAGE_NAME", "English")
+	r.text("FRENCH_LANGUAGE_NAME", "Anglais")
+}
+
+func entryRow(b []byte, f file, e *entry, first bool) []byte {
+	r := open(b, first)
+	r.text("Division", f.division)
+	r.text("COURT_NO", f.id.String())
+	r.text("STYLE_OF_CAUSE", f.style)
+	r.date("FILING_DATE", f.filed, f.offset)
+	nature(&r, f)
+	track(&r, f)
+	class(&r, f)
+	r.text("ENGLISH_OFFICE_NAME", e.office.EN)
+	r.text("FRENCH_OFFICE_NAME", e.office.FR)
+	if e.document > 0 {
+		r.whole("DOCNO", e.document)
+	} else {
+		r.null("DOCNO")
+	}
+	r.whole("RE_NO", e.number)
+	if e.public {
+		r.text("FOREMOST_NUMBER", strconv.Itoa(f.id.Number*100+e.number))
+	} else {
+		r.null("FOREMOST_NUMBER")
+	}
+	r.text("RECORDED_ENTRY", e.text)
+	if f.plainDays {
+		r.text("DOC_DT", e.at.Format("2006-01-02T00:00:00"))
+	} else {
+		r.date("DOC_DT", e.at, f.offset)
+	}
+	r.yesNo("CAN_PUBLISH_DOCUMENT", e.public)
+	entryMarks(&r, e)
+	return r.close()
+}
+
+// entryMarks are the fields that few people read.
+func entryMarks(r *row, e *entry) {
+	if e.french {
+		r.text("RE_LANG_CD", "F")
+	} else {
+		r.text("RE_LANG_CD", "E")
+	}
+	r.yesNo("IS_CONFIDENTIAL", e.confidential)
+	r.textOrNull("REGISTRY_NOTES_EXTERNAL", e.note)
+	if e.command {
+		r.text("COMMAND_PHRASE_EN", "Placed on file")
+		r.text("COMMAND_PHRASE_FR", "Versé au dossier")
+	} else {
+		r.null("COMMAND_PHRASE_EN")
+		r.null("COMMAND_PHRASE_FR")
+	}
+}
+
+// relatedRows are the cases that belong together with one; few have any.
+func (c *Court) relatedRows(b []byte, f file) ([]byte, int) {
+	d := c.diceFor(saltRelated, f.id)
+	other := f.id.With(max(1, f.id.Number-d.between(1, 30)))
+	if !d.chance(0.05) || other == f.id || !c.Exists(other) {
+		return b, 0
+	}
+	of := c.file(other)
+	r := open(b, true)
+	r.text("COURT_NO", other.String())
+	r.text("STYLE_OF_CAUSE", of.style)
+	return r.close(), 1
+}

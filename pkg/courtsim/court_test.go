@@ -1,0 +1,244 @@
+package courtsim_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/site"
+)
+
+func newCourt(t testing.TB, options courtsim.Options) *courtsim.Court {
+	t.Helper()
+	court, err := courtsim.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return court
+}
+
+func caseNo(n int) contract.CaseID { return contract.CaseID{Series: "IMM", Year: "25", Number: n} }
+
+func path(call string, n int) string {
+	return fmt.Sprintf("/CourtFilesAndDecisions/%s?division=t&courtnumber=IMM-%d-25", call, n)
+}
+
+// ask asks a court in memory.
+func ask(court http.Handler, target string) *httptest.ResponseRecorder {
+	answer := httptest.NewRecorder()
+	court.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
+	return answer
+}
+
+func TestTheSameSeedGivesTheSameCourt(t *testing.T) {
+	t.Parallel()
+	options := courtsim.Options{Seed: 9, Max: 300, Missing: 0.1}
+	one, two := newCourt(t, options), newCourt(t, options)
+	options.Seed++
+	other := newCourt(t, options)
+	differ := 0
+	for n := 300; n > 0; n-- {
+		ask(two, path("proceedingQueriesRE", n))
+	}
+	for n := 1; n <= 300; n++ {
+		for _, call := range []string{"proceedingQueriesRE", "proceedingQueriesCourtNumberList", "PublicPartiesListInfo", "proceedingQueriesAddInfo", "RelatedListInfo"} {
+			got, again := ask(one, path(call, n)).Body.String(), ask(two, path(call, n)).Body.String()
+			if got != again {
+				t.Fatalf("%s of %d differs between two courts of one seed", call, n)
+			}
+			if got != ask(other, path(call, n)).Body.String() {
+				differ++
+			}
+		}
+	}
+	if differ < 500 {
+		t.Errorf("another seed changed %d answers of 1500", differ)
+	}
+}
+
+// Every answer is JSON of the form that the court has, and its count is right.
+func TestAnswersAreWellFormed(t *testing.T) {
+	t.Parallel()
+	court := newCourt(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
+	rows, french, bytes, most := 0, 0, 0, 0
+	for n := 1; n <= 2000; n++ {
+		answer := ask(court, path("proceedingQueriesRE", n))
+		var got struct {
+			Count int              `json:"Count"`
+			Data  []map[string]any `json:"data"`
+		}
+		if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil || got.Count != len(got.Data) || got.Data == nil {
+			t.Fatalf("number %d: %v: Count %d, %d rows", n, err, got.Count, len(got.Data))
+		}
+		for _, row := range got.Data {
+			if len(row) != 24 {
+				t.Fatalf("number %d: a row of %d fields", n, len(row))
+			}
+			if row["RE_LANG_CD"] == "F" {
+				french++
+			}
+		}
+		rows, bytes, most = rows+got.Count, bytes+answer.Body.Len(), max(most, got.Count)
+	}
+	if mean := float64(rows) / 1800; mean < 9 || mean > 18 || most < 40 || french == 0 {
+		t.Errorf("%.1f entries a case, %d at most, %d French ones", mean, most, french)
+	}
+	t.Logf("%d bytes an answer", bytes/2000)
+}
+
+func TestHolesGapsAndTheHighest(t *testing.T) {
+	t.Parallel()
+	court := newCourt(t, courtsim.Options{Seed: 4, Max: 5000, Missing: 0.1, Gaps: []contract.Range{{Start: 100, End: 200}, {Start: 4990, End: 5000}}})
+	missing := 0
+	for n := 1; n <= 5100; n++ {
+		exists := court.Exists(caseNo(n))
+		if exists && (n >= 100 && n <= 200 || n > 4989) {
+			t.Errorf("%d exists in a gap", n)
+		}
+		if !exists && n < 4990 && (n < 100 || n > 200) {
+			missing++
+		}
+	}
+	if !court.Exists(caseNo(4989)) {
+		t.Error("the highest number does not exist")
+	}
+	if share := float64(missing) / 4888; share < 0.08 || share > 0.12 {
+		t.Errorf("%.3f of the numbers are missing, want 0.1", share)
+	}
+	if court.Exists(contract.CaseID{Series: "imm", Year: "25", Number: 5}) {
+		t.Error("an id that is none exists")
+	}
+}
+
+func TestFilingDaysGrowWithTheNumbers(t *testing.T) {
+	t.Parallel()
+	court := newCourt(t, courtsim.Options{Seed: 4, Max: 5000})
+	before := ""
+	for n := 1; n <= 5000; n += 50 {
+		var got struct {
+			Data []struct {
+				Filed string `json:"FILE_DT"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(ask(court, path("proceedingQueriesCourtNumberList", n)).Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		var ms int64
+		if _, err := fmt.Sscanf(got.Data[0].Filed, "/Date(%d", &ms); err != nil {
+			t.Fatal(err)
+		}
+		day := time.UnixMilli(ms).UTC().Format(time.DateOnly)
+		if day < before || day < "2025-01-01" || day > "2025-12-31" {
+			t.Errorf("number %d was filed on %s, the one before on %s", n, day, before)
+		}
+		before = day
+	}
+	if before < "2025-12-01" {
+		t.Errorf("the last case was filed on %s", before)
+	}
+}
+
+// What the program's own reader makes of the court: the truth, over real HTTP.
+func TestTheProfileReadsTheTruth(t *testing.T) {
+	t.Parallel()
+	court := newCourt(t, courtsim.Options{Seed: 6, Max: 300, Missing: 0.15})
+	server, err := court.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	profile, err := site.Load("fct-cf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := site.NewClient(site.Options{Profile: profile, Origin: server.URL, UserAgent: "test", RequestTimeout: time.Minute, JobTimeout: time.Minute, MaxBody: 1 << 24, Parties: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	now := func(context.Context) (time.Duration, error) { return 0, nil }
+	for n := 1; n <= 310; n++ {
+		exchanges, err := client.Ask(t.Context(), caseNo(n), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reading := profile.Read(caseNo(n), exchanges)
+		want := contract.VerdictNoRecord
+		if court.Exists(caseNo(n)) {
+			want = contract.VerdictSuccess
+		}
+		if reading.Verdict != want {
+			t.Errorf("%d: %s (%s: %s), want %s", n, reading.Verdict, reading.Rule, reading.Error, want)
+		}
+		if reading.Record != nil && (len(reading.Record.Parties) == 0 || reading.Record.StyleOfCause == "" || reading.Record.FiledOn == "") {
+			t.Errorf("%d: a record without parties, style or filing day: %+v", n, reading.Record.Header)
+		}
+	}
+}
+
+func TestStatsUnderManyClients(t *testing.T) {
+	t.Parallel()
+	court := newCourt(t, courtsim.Options{Seed: 6, Max: 100, Latency: 2 * time.Millisecond})
+	var clients sync.WaitGroup
+	for range 16 {
+		clients.Go(func() {
+			for n := 1; n <= 50; n++ {
+				ask(court, path("proceedingQueriesRE", n))
+			}
+		})
+	}
+	clients.Wait()
+	var stats courtsim.Stats
+	if err := json.Unmarshal(ask(court, "/__stats").Body.Bytes(), &stats); err != nil {
+		t.Fatal(err)
+	}
+	if stats.Requests != 800 || stats.PerNumber["IMM-25"]["50"]["docket"] != 16 || stats.MaxInFlight < 2 || stats.MaxInFlight > 16 || stats.MinGapSeconds == nil {
+		t.Errorf("%d requests, %d of number 50, %d in flight, gap %v", stats.Requests, stats.PerNumber["IMM-25"]["50"]["docket"], stats.MaxInFlight, stats.MinGapSeconds)
+	}
+	if stats.AfterBlock != 0 || stats.FirstBlock != "" || len(stats.Faults) != 0 {
+		t.Errorf("blocks and faults in a court without any: %+v", stats.Faults)
+	}
+	var truth struct {
+		Exists []int `json:"exists"`
+	}
+	if err := json.Unmarshal(ask(court, "/__truth?from=99&to=102").Body.Bytes(), &truth); err != nil || len(truth.Exists) != 2 {
+		t.Errorf("%v: %v", err, truth.Exists)
+	}
+	if code := ask(court, "/__truth?from=x").Code; code != http.StatusBadRequest {
+		t.Errorf("status %d for no range", code)
+	}
+	if code := ask(court, "/robots.txt").Code; code != http.StatusNotFound {
+		t.Errorf("status %d for what there is not", code)
+	}
+}
+
+func BenchmarkAnswers(b *testing.B) {
+	court := newCourt(b, courtsim.Options{Seed: 6, Max: 99999})
+	requests := make([]*http.Request, 1000)
+	for n := range requests {
+		requests[n] = httptest.NewRequest(http.MethodGet, path("proceedingQueriesRE", n+1), nil)
+	}
+	b.RunParallel(func(pb *testing.PB) {
+		for n := 0; pb.Next(); n++ {
+			court.ServeHTTP(discard{http.Header{}}, requests[n%1000])
+		}
+	})
+}
+
+// discard is an answer that nobody reads.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d discard) WriteHeader(int)             {}

@@ -1,0 +1,108 @@
+// Package courtsim is a pretend court: an HTTP handler that answers as the Federal Court's court files do, with files of
+// invented people, and misbehaves when told to. Everything it says about a case is a function of the seed and of the
+// case id: two courts of the same options give the same answers, byte for byte, in whatever order they are asked.
+package courtsim
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// ErrOptions marks every error of options that no court can be made of.
+var ErrOptions = errors.New("court options not usable")
+
+// maxLatency is the longest latency, and the longest that any answer is held back.
+const maxLatency = 10 * time.Minute
+
+// Options of a court. The zero value is an empty court.
+type Options struct {
+	// Seed chooses among all courts; the holes, the faults and the files come from it.
+	Seed uint64
+	// Max is the highest number, 0 to contract.MaxNumber. Every series and every year has the same numbers.
+	Max int
+	// Missing is the share of numbers that do not exist, 0 to 1. The highest number exists always, so that the bound
+	// is exact.
+	Missing float64
+	// Gaps are numbers that do not exist. A gap that covers Max lowers the highest number to the one before it.
+	Gaps []contract.Range
+	// Latency is waited before each answer, 0 to 10 minutes.
+	Latency time.Duration
+	// Faults are tried in their order; a number that several of them hit gets one after the other.
+	Faults []Fault
+	// Today makes the year that it lies in one that is not over: that year's files are spread over the days up to it.
+	// The zero value is no such year.
+	Today time.Time
+}
+
+// DefaultOptions is the court that one gets who says nothing about it: 5,600 numbers, one in twenty missing.
+func DefaultOptions() Options { return Options{Seed: 1, Max: 5600, Missing: 0.05} }
+
+// check names all that is wrong: field, value, what is allowed.
+func (o Options) check() error {
+	var problems []error
+	wrong := func(field string, value any, allowed string) {
+		problems = append(problems, fmt.Errorf("%s %v: allowed is %s", field, value, allowed))
+	}
+	if o.Max < 0 || o.Max > contract.MaxNumber {
+		wrong("max", o.Max, "0 to "+strconv.Itoa(contract.MaxNumber))
+	}
+	if !isShare(o.Missing) {
+		wrong("missing", o.Missing, "a share from 0 to 1")
+	}
+	if o.Latency < 0 || o.Latency > maxLatency {
+		wrong("latency", o.Latency, "0 to "+maxLatency.String())
+	}
+	for _, gap := range o.Gaps {
+		if err := checkGap(gap); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	for _, fault := range o.Faults {
+		if err := fault.check(); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	return nil
+}
+
+// isShare is false for NaN too.
+func isShare(x float64) bool { return x >= 0 && x <= 1 }
+
+// ParseGap reads "120-170": the first and the last number that do not exist. Its error wraps ErrOptions.
+func ParseGap(text string) (contract.Range, error) {
+	from, to, _ := strings.Cut(text, "-")
+	start, err1 := plainNumber(from)
+	end, err2 := plainNumber(to)
+	gap := contract.Range{Start: start, End: end}
+	if err1 != nil || err2 != nil {
+		return contract.Range{}, fmt.Errorf("%w: gap %.40q: allowed is <from>-<to>, such as 120-170", ErrOptions, text)
+	}
+	if err := checkGap(gap); err != nil {
+		return contract.Range{}, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	return gap, nil
+}
+
+func checkGap(gap contract.Range) error {
+	if gap.Start < 1 || gap.End < gap.Start || gap.End > contract.MaxNumber {
+		return fmt.Errorf("gap %d-%d: allowed is <from>-<to> within 1 to %d, from no more than to", gap.Start, gap.End, contract.MaxNumber)
+	}
+	return nil
+}
+
+// plainNumber reads digits alone, without a sign or leading zeros.
+func plainNumber(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err == nil && strconv.Itoa(n) != text {
+		err = strconv.ErrSyntax
+	}
+	return n, err
+}

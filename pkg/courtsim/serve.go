@@ -1,0 +1,151 @@
+package courtsim
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// call is one of the court's calls.
+type call int
+
+const (
+	docketCall call = iota
+	headerCall
+	partiesCall
+	fullerCall
+	relatedCall
+	callCount
+)
+
+func (c call) String() string {
+	return [...]string{"docket", "header", "parties", "fuller", "related"}[c]
+}
+
+const callPath = "/CourtFilesAndDecisions/"
+
+// callAt is the call at a path; false when there is none.
+func callAt(path string) (call, bool) {
+	name, found := strings.CutPrefix(path, callPath)
+	if !found {
+		return 0, false
+	}
+	for made, known := range [...]string{
+		"proceedingQueriesRE", "proceedingQueriesCourtNumberList", "PublicPartiesListInfo", "proceedingQueriesAddInfo", "RelatedListInfo",
+	} {
+		if name == known {
+			return call(made), true
+		}
+	}
+	return 0, false
+}
+
+// ServeHTTP answers the calls, and the control paths /__stats and /__truth.
+func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/__stats":
+		writeJSON(w, c.Stats())
+		return
+	case "/__truth":
+		c.tellTruth(w, r.URL.Query())
+		return
+	}
+	made, known := callAt(r.URL.Path)
+	if !known || r.Method != http.MethodGet {
+		http.NotFound(w, r)
+		return
+	}
+	query := r.URL.Query()
+	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(query.Get("courtnumber"))))
+	if err != nil { // a case that there is not
+		send(w, "application/json; charset=utf-8", c.answer(nil, made, id, ""))
+		return
+	}
+	turn := c.counts.begin(id, made)
+	defer c.counts.end()
+	if !pause(r.Context(), c.opts.Latency) {
+		return
+	}
+	buffer := c.buffers.Get().(*[]byte)
+	defer c.buffers.Put(buffer)
+	kind := c.faultOf(id, turn)
+	if kind == kindWrong {
+		id = c.neighbour(id)
+	}
+	*buffer = c.answer((*buffer)[:0], made, id, query.Get("division"))
+	if kind == "" {
+		send(w, "application/json; charset=utf-8", *buffer)
+		return
+	}
+	c.counts.fault(kind)
+	misbehave(w, r, kind, *buffer)
+}
+
+// neighbour is the next case above one that exists, else the next below it.
+func (c *Court) neighbour(id contract.CaseID) contract.CaseID {
+	for n := id.Number + 1; n <= c.highest; n++ {
+		if c.exists(n) && !c.headerOnly(id.With(n)) {
+			return id.With(n)
+		}
+	}
+	for n := id.Number - 1; n > 0; n-- {
+		if c.exists(n) && !c.headerOnly(id.With(n)) {
+			return id.With(n)
+		}
+	}
+	return id
+}
+
+// send writes an answer whole. When the client has gone nobody is left to be told.
+func send(w http.ResponseWriter, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body)
+}
+
+func writeJSON(w http.ResponseWriter, value any) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	send(w, "application/json", body)
+}
+
+// tellTruth lists the numbers that exist in a range, for testers in another process.
+func (c *Court) tellTruth(w http.ResponseWriter, query url.Values) {
+	from, err1 := strconv.Atoi(query.Get("from"))
+	to, err2 := strconv.Atoi(query.Get("to"))
+	if err1 != nil || err2 != nil || from < 1 || to > contract.MaxNumber {
+		http.Error(w, "from, to: allowed is 1 to "+strconv.Itoa(contract.MaxNumber), http.StatusBadRequest)
+		return
+	}
+	exist := []int{}
+	for n := from; n <= to; n++ {
+		if c.exists(n) {
+			exist = append(exist, n)
+		}
+	}
+	writeJSON(w, map[string][]int{"exists": exist})
+}
+
+// pause says whether d went by before the client was gone.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

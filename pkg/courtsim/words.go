@@ -1,0 +1,106 @@
+package courtsim
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+//go:embed words.toml
+var wordsFile []byte
+
+// words are what files are written with; they do not change after they were read.
+type words struct {
+	Given     []string      `toml:"given"`
+	Family    []string      `toml:"family"`
+	Judge     []string      `toml:"judge"`
+	Ship      []string      `toml:"ship"`
+	Firm      []string      `toml:"firm"`
+	CrownFirm string        `toml:"crown_firm"`
+	Offices   []coded       `toml:"office"`
+	Kinds     []kind        `toml:"kind"`
+	Middle    []entryPhrase `toml:"middle"`
+	Closing   []entryPhrase `toml:"closing"`
+}
+
+// coded is a thing that the court has a code for and a name in both languages.
+type coded struct {
+	Code string `toml:"code"`
+	EN   string `toml:"en"`
+	FR   string `toml:"fr"`
+}
+
+// kind is one kind of files.
+type kind struct {
+	Series  []string    `toml:"series"`
+	Against []string    `toml:"against"`
+	Type    coded       `toml:"type"`
+	Class   coded       `toml:"class"`
+	Track   coded       `toml:"track"`
+	Natures []coded     `toml:"nature"`
+	Opening entryPhrase `toml:"opening"`
+}
+
+// entryPhrase is the text of a recorded entry in both languages.
+type entryPhrase struct {
+	Document bool   `toml:"document"`
+	EN       phrase `toml:"en"`
+	FR       phrase `toml:"fr"`
+}
+
+// phrase is a text cut at its slots: texts and slots by turns, beginning with a text.
+type phrase []string
+
+// UnmarshalText cuts a text; a slot that nothing fills is an error.
+func (p *phrase) UnmarshalText(text []byte) error {
+	for i, part := range strings.FieldsFunc(" "+string(text), func(r rune) bool { return r == '{' || r == '}' }) {
+		if i%2 == 1 && !slices.Contains([]string{"day", "judge", "lawyer", "city", "copies"}, part) {
+			return fmt.Errorf("slot {%s}: allowed are {day}, {judge}, {lawyer}, {city}, {copies}", part)
+		}
+		*p = append(*p, part)
+	}
+	(*p)[0] = (*p)[0][1:]
+	return nil
+}
+
+// readWords reads the file that comes with the program.
+func readWords() (*words, error) { return parseWords(wordsFile) }
+
+func parseWords(data []byte) (*words, error) {
+	w := new(words)
+	meta, err := toml.Decode(string(data), w)
+	if err != nil {
+		return nil, err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return nil, fmt.Errorf("unknown key %s", unknown[0])
+	}
+	if slices.Contains([]int{
+		len(w.Given), len(w.Family), len(w.Judge), len(w.Ship), len(w.Firm), len(w.Offices), len(w.Kinds), len(w.Middle), len(w.Closing),
+	}, 0) {
+		return nil, errors.New("a list is empty")
+	}
+	for _, k := range w.Kinds {
+		if len(k.Against) == 0 || len(k.Natures) == 0 || len(k.Opening.EN) == 0 || len(k.Opening.FR) == 0 {
+			return nil, fmt.Errorf("kind %v is not whole", k.Series)
+		}
+	}
+	if len(w.Kinds[len(w.Kinds)-1].Series) > 0 {
+		return nil, errors.New("the last kind is everybody else's: it names no series")
+	}
+	return w, nil
+}
+
+// kindOf is the kind of a series' files.
+func (w *words) kindOf(series string) *kind {
+	for i := range w.Kinds {
+		if k := &w.Kinds[i]; len(k.Series) == 0 || slices.Contains(k.Series, series) {
+			return k
+		}
+	}
+	return &w.Kinds[len(w.Kinds)-1]
+}
