@@ -89,6 +89,21 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	return compare(want, consumer.CachedInfo().Config)
 }
 
+// Renew makes a shared consumer anew, so that it delivers again what was delivered and not acknowledged.
+func Renew(ctx context.Context, js jetstream.JetStream, stream, name string) error {
+	config, err := Consumer(stream, name)
+	if err != nil {
+		return err
+	}
+	if err := js.DeleteConsumer(ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("renewing consumer %s of %s: %w", name, stream, err)
+	}
+	if _, err := js.CreateConsumer(ctx, stream, config); err != nil {
+		return fmt.Errorf("renewing consumer %s of %s: %w", name, stream, err)
+	}
+	return nil
+}
+
 // Streams are the definitions of all streams, those of the buckets included.
 func Streams() ([]jetstream.StreamConfig, error) {
 	names, err := fs.Glob(files, "*"+streamSuffix)

@@ -57,32 +57,32 @@ func Consume[T any](ctx context.Context, b *Bus, c Consumption[T]) error {
 	if err != nil {
 		return fmt.Errorf("consuming: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var workers sync.WaitGroup
-	for range c.Workers {
-		workers.Go(func() {
-			if err := c.work(ctx, b.log, messages); err != nil {
-				cancel(err)
-			}
-		})
-	}
+	err = c.work(ctx, b.log, messages, &workers)
 	workers.Wait()
 	handBack(messages)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) && !errors.Is(cause, context.Canceled) {
-		return fmt.Errorf("consuming: %w", cause)
+	if err != nil {
+		return fmt.Errorf("consuming: %w", err)
 	}
 	return nil
 }
 
-// work handles messages until ctx ends or no more can come.
-func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext) error {
+// work takes a message whenever a worker is free, until ctx ends or no more can come. One goroutine alone takes them: the
+// library holds a lock while it waits for the next.
+func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
+	free := make(chan struct{}, c.Workers)
 	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case free <- struct{}{}:
+		}
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		switch {
 		case ctx.Err() != nil && err != nil:
 			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			<-free
 			continue // the next pull finds out whether it was a hiccup
 		case err != nil:
 			return err
@@ -90,7 +90,10 @@ func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jet
 			_ = msg.Nak() // when it does not arrive the ack-wait brings the message back
 			return nil
 		}
-		c.settle(ctx, log, msg)
+		workers.Go(func() {
+			defer func() { <-free }()
+			c.settle(ctx, log, msg)
+		})
 	}
 }
 

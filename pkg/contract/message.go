@@ -10,6 +10,8 @@ type Job struct {
 	Version int    `json:"v"`
 	RunID   RunID  `json:"run_id"`
 	CaseID  CaseID `json:"case_id"`
+	// MaxAttempts is how many attempts the job has when that is fewer than the run allows; 0 leaves it to the run.
+	MaxAttempts int `json:"max_attempts,omitempty"`
 }
 
 // Exchange is one request to a site and what came back. Body is carried beside the JSON.
@@ -77,8 +79,10 @@ type Planned struct {
 	Version int `json:"v"`
 	// Range is the run's range as it was walked.
 	Range Range `json:"range"`
-	// Jobs is how many jobs the run has, earlier failures outside of no range included.
+	// Jobs is how many jobs the run has, those for Beyond included.
 	Jobs int `json:"jobs"`
+	// Beyond are the numbers outside of the range that the search for the bound asked for.
+	Beyond []int `json:"beyond,omitempty"`
 	// Skipped is how many numbers of the range were already collected.
 	Skipped int `json:"skipped"`
 }

@@ -27,10 +27,14 @@ type Report struct {
 	DurationSeconds float64 `json:"duration_seconds"`
 	Status          Status  `json:"status"`
 	Reason          string  `json:"reason"`
-	UpperBound      int     `json:"upper_bound"`
-	ProbesUsed      int     `json:"probes_used"`
-	Requests        int     `json:"requests"`
-	Retries         int     `json:"retries"`
+	// UpperBound is the highest number that the search confirmed to exist; 0 when there was no search.
+	UpperBound int `json:"upper_bound"`
+	// UpperBoundConfidence is the chance that no number more than 200 above it exists.
+	UpperBoundConfidence float64 `json:"upper_bound_confidence"`
+	// ProbesUsed is how many requests the search took.
+	ProbesUsed int `json:"probes_used"`
+	Requests   int `json:"requests"`
+	Retries    int `json:"retries"`
 	// MinRequestGapSeconds is the smallest gap seen between two request starts; 0 when there was none.
 	MinRequestGapSeconds float64        `json:"min_request_gap_seconds"`
 	Errors               []ErrorSample  `json:"errors"`

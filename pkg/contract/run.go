@@ -19,6 +19,9 @@ type RunSpec struct {
 	Recheck           *bool  `json:"recheck,omitempty"`
 	Force             *bool  `json:"force,omitempty"`
 	PersistRawHTML    *bool  `json:"persist_raw_html,omitempty"`
+	// ProbeOnly asks for the upper bound alone; New asks for what is new above the highest record that is collected.
+	ProbeOnly *bool `json:"probe_only,omitempty"`
+	New       *bool `json:"new,omitempty"`
 }
 
 // StopSpec is the body of batch.stop.
@@ -41,7 +44,8 @@ type CommandResult struct {
 	Rejected string `json:"rejected,omitempty"`
 }
 
-// Manifest is what a run is, with every default filled in. It does not change while the run is worked on.
+// Manifest is what a run is, with every default filled in. It changes once while the run is worked on: when the prober
+// has found the bound, which then ends the range.
 type Manifest struct {
 	Version int    `json:"v"`
 	RunID   RunID  `json:"run_id"`
@@ -49,17 +53,25 @@ type Manifest struct {
 	Year    string `json:"year"`
 	Range   Range  `json:"range"`
 	// Batch is the identity of the batch: what makes two starts the same one.
-	Batch             string    `json:"batch"`
-	Site              string    `json:"site"`
-	MaxRetries        int       `json:"max_retries"`
-	SafeStopNoRecords int       `json:"safe_stop_no_records"`
-	SafeStopFails     int       `json:"safe_stop_fails"`
-	Recheck           bool      `json:"recheck"`
-	Force             bool      `json:"force"`
-	PersistRawHTML    bool      `json:"persist_raw_html"`
-	UpperBound        int       `json:"upper_bound,omitempty"`
-	ProbesUsed        int       `json:"probes_used,omitempty"`
-	CreatedAt         time.Time `json:"created_at"`
+	Batch             string `json:"batch"`
+	Site              string `json:"site"`
+	MaxRetries        int    `json:"max_retries"`
+	SafeStopNoRecords int    `json:"safe_stop_no_records"`
+	SafeStopFails     int    `json:"safe_stop_fails"`
+	Recheck           bool   `json:"recheck"`
+	Force             bool   `json:"force"`
+	PersistRawHTML    bool   `json:"persist_raw_html"`
+	// Probe says that the bound is searched for first, with at most ProbeBudget requests; ProbeOnly, that nothing else is
+	// done.
+	Probe       bool `json:"probe,omitempty"`
+	ProbeOnly   bool `json:"probe_only,omitempty"`
+	ProbeBudget int  `json:"probe_budget,omitempty"`
+	// Bound is what the search found; nil while it is under way.
+	Bound *Bound `json:"bound,omitempty"`
+	// New says that no-records above RecheckAbove, the highest record known when the run began, are asked for again.
+	New          bool      `json:"new,omitempty"`
+	RecheckAbove int       `json:"recheck_above,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
 	// Config is the effective configuration of the process that planned the run, secrets masked.
 	Config map[string]any `json:"config,omitempty"`
 	// Program is the version of the program that planned the run.
@@ -71,6 +83,41 @@ func (m Manifest) Case(number int) CaseID {
 	return CaseID{Series: m.Prefix, Year: m.Year, Number: number}
 }
 
+// Skips says whether the run leaves out a number that is collected with this outcome.
+func (m Manifest) Skips(number int, outcome Outcome) bool {
+	switch outcome {
+	case Success:
+		return !m.Force
+	case NoRecord:
+		return !m.Force && !m.Recheck && !(m.New && number > m.RecheckAbove)
+	default:
+		return false
+	}
+}
+
+// Searching says that the run's range is not known yet.
+func (m Manifest) Searching() bool { return m.Probe && m.Bound == nil }
+
+// Bound is the highest number of a series and year that a search confirmed to exist, and how sure it is that there is
+// none above.
+type Bound struct {
+	// Number is 0 when none was found.
+	Number int `json:"number"`
+	// FiledOn is the filing day of its record, YYYY-MM-DD, when it is known.
+	FiledOn string `json:"filed_on,omitempty"`
+	// Confidence is the chance that no number more than 200 above Number exists, on the condition that no gap of 200 or
+	// more lies close under the highest; Exact is the chance that none above it exists at all.
+	Confidence float64 `json:"confidence"`
+	Exact      float64 `json:"exact"`
+	// Ending is why the search ended: done, or budget, waste or unreachable when it had to.
+	Ending string `json:"ending"`
+	// Questions is how many numbers were asked for, Requests how many requests that took.
+	Questions int `json:"questions"`
+	Requests  int `json:"requests"`
+	// Absences are the numbers above Number that were confirmed not to exist.
+	Absences []int `json:"absences"`
+}
+
 // State says how a run stands. The generator writes Running, the reporter every other one.
 type State struct {
 	Status Status    `json:"status"`
@@ -79,6 +126,8 @@ type State struct {
 	// Round counts the starts of the run, the first included.
 	Round  int     `json:"round"`
 	Report *Report `json:"report,omitempty"`
+	// File is the report's name in the output folder; empty when it could not be written.
+	File string `json:"file,omitempty"`
 }
 
 // Halt asks everybody to stop working on a run. The first one written counts.

@@ -87,11 +87,17 @@ func (r RunID) EventSubject(name string) string { return "batch.event." + string
 // ConsumerName is the durable consumer that the fetchers of the run share.
 func (r RunID) ConsumerName() string { return "run-" + string(r) }
 
-// Keys of the bucket of runs.
-func (r RunID) ManifestKey() string   { return string(r) + ".manifest" }   // Manifest
-func (r RunID) StateKey() string      { return string(r) + ".state" }      // State
-func (r RunID) HaltKey() string       { return string(r) + ".halt" }       // Halt
-func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" } // the reporter's fold
+// ManifestKey is where the bucket of runs holds the Manifest.
+func (r RunID) ManifestKey() string { return string(r) + ".manifest" }
+
+// StateKey is where the bucket of runs holds the State.
+func (r RunID) StateKey() string { return string(r) + ".state" }
+
+// HaltKey is where the bucket of runs holds the Halt.
+func (r RunID) HaltKey() string { return string(r) + ".halt" }
+
+// CheckpointKey is where the bucket of runs holds the reporter's fold.
+func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 
 // FetcherKey says in the bucket of fetchers that the fetcher works on the run.
 func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }

@@ -2,8 +2,10 @@
 package fcttest
 
 import (
+	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/natsd"
@@ -31,7 +33,10 @@ func Broker(t testing.TB) *bus.Bus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := streams.Ensure(t.Context(), broker.JetStream(), streams.Options{}); err != nil {
+	// Tests run side by side on slow disks: the library's own five seconds are not always enough.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := streams.Ensure(ctx, broker.JetStream(), streams.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	return broker

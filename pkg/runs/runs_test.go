@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
@@ -131,5 +132,32 @@ func TestWorkThatReturnsIsNotBegunAgain(t *testing.T) {
 	})
 	if err != nil || times != 1 {
 		t.Errorf("%d times, %v; want once", times, err)
+	}
+}
+
+func TestReclaimStopsWhatAKilledProcessLeftRunning(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	w.run("killed", contract.Running)
+	w.run("done", contract.Completed)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	reclaimed, err := runs.Reclaim(t.Context(), w.b, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(reclaimed) != 1 || reclaimed[0] != "killed" {
+		t.Errorf("reclaimed %v, want the run that was killed", reclaimed)
+	}
+	for run, want := range map[contract.RunID]contract.Status{"killed": contract.Stopped, "done": contract.Completed} {
+		state, err := runs.Get[contract.State](t.Context(), w.kv, run.StateKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.Status != want {
+			t.Errorf("%s is %s, want %s", run, state.Status, want)
+		}
+		if want == contract.Stopped && (!state.At.Equal(at) || state.Reason == "") {
+			t.Errorf("%s was stopped at %s because of %q; want the time given and a reason", run, state.At, state.Reason)
+		}
 	}
 }

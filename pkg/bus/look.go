@@ -1,0 +1,38 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Subjects are the subjects of a stream that match filter, each with the number of its messages.
+func (b *Bus) Subjects(ctx context.Context, stream, filter string) (map[string]uint64, error) {
+	opened, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("looking into %s: %w", stream, err)
+	}
+	info, err := opened.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("looking into %s: %w", stream, err)
+	}
+	return info.State.Subjects, nil
+}
+
+// Last is the sequence of the newest message of a stream that matches filter; 0 when there is none.
+func (b *Bus) Last(ctx context.Context, stream, filter string) (uint64, error) {
+	opened, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("looking for the end of %s: %w", filter, err)
+	}
+	msg, err := opened.GetLastMsgForSubject(ctx, filter)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("looking for the end of %s: %w", filter, err)
+	}
+	return msg.Sequence, nil
+}

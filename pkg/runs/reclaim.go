@@ -1,0 +1,69 @@
+package runs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Reclaim marks every run as stopped that says it is running, and returns their ids. It is for a process that has just
+// become the only one on a store: whoever worked on those runs was killed. A batch started again then goes on with its
+// run, and the runs of other batches wait until theirs is. What had been delivered to who was killed comes again at once
+// instead of after its ack-wait: the consumers that know of it are made anew.
+func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, error) {
+	if err := streams.Renew(ctx, b.JetStream(), contract.StreamAnswers, "classifier"); err != nil {
+		return nil, fmt.Errorf("reclaiming the answers: %w", err)
+	}
+	kv, err := b.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := kv.ListKeysFiltered(ctx, "*.state")
+	if err != nil {
+		return nil, fmt.Errorf("listing the runs: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	var reclaimed []contract.RunID
+	for key := range keys.Keys() {
+		run, err := contract.ParseRunID(strings.TrimSuffix(key, ".state"))
+		if err != nil {
+			continue // not written by this program
+		}
+		was, err := reclaim(ctx, kv, key, at)
+		if err == nil && was {
+			reclaimed = append(reclaimed, run)
+			err = b.JetStream().DeleteConsumer(ctx, contract.StreamJobs, run.ConsumerName())
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return reclaimed, fmt.Errorf("reclaiming run %s: %w", run, err)
+		}
+	}
+	return reclaimed, nil
+}
+
+// reclaim says whether the state was running, and is now stopped.
+func reclaim(ctx context.Context, kv jetstream.KeyValue, key string, at time.Time) (bool, error) {
+	state, err := Get[contract.State](ctx, kv, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && state.Status != contract.Running {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	state.Status, state.Reason, state.At = contract.Stopped, "the process that worked on it was killed", at.UTC()
+	value, err := json.Marshal(state)
+	if err != nil {
+		return false, err
+	}
+	_, err = kv.Put(ctx, key, value)
+	return err == nil, err
+}
