@@ -44,7 +44,11 @@ func (w *shift) do(msg jetstream.Msg) error {
 	case step.Wait > 0:
 		return waiting(step.Wait)
 	}
-	return w.attempt(msg, id, step.Attempt)
+	attempts := w.manifest.MaxRetries + 1
+	if job.MaxAttempts > 0 {
+		attempts = min(attempts, job.MaxAttempts)
+	}
+	return w.attempt(msg, id, step.Attempt, attempts)
 }
 
 // read decodes a job of this run; its error wraps contract.ErrMessage.
@@ -60,7 +64,7 @@ func (w *shift) read(data []byte) (contract.Job, error) {
 }
 
 // attempt asks the site once for a case and stores what it answered.
-func (w *shift) attempt(msg jetstream.Msg, id contract.CaseID, attempt int) error {
+func (w *shift) attempt(msg jetstream.Msg, id contract.CaseID, attempt, attempts int) error {
 	requests := 0
 	exchanges, err := w.Site.Ask(w.finish, id, func(ctx context.Context) (time.Duration, error) {
 		requests++
@@ -69,7 +73,7 @@ func (w *shift) attempt(msg jetstream.Msg, id contract.CaseID, attempt int) erro
 		}
 		return w.turn(ctx, requests == 1)
 	})
-	rule, wait, blocked := w.Site.Blocked(exchanges, time.Now())
+	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
 	if blocked {
 		// This process stops at once; the others hear of it through the buckets.
 		w.end(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
@@ -80,7 +84,7 @@ func (w *shift) attempt(msg jetstream.Msg, id contract.CaseID, attempt int) erro
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	answer := contract.Answer{
-		CaseID: id, Attempt: attempt, MaxAttempts: w.manifest.MaxRetries + 1,
+		CaseID: id, Attempt: attempt, MaxAttempts: attempts,
 		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), Exchanges: exchanges,
 	}
 	if err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer}); err != nil {

@@ -22,7 +22,7 @@ type Site interface {
 	// error; the error of Ask is that of before or of ctx.
 	Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
 	// Blocked says whether the exchanges show that the site told us to go away, and for how long if it said so.
-	Blocked(exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool)
+	Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool)
 }
 
 // Options of a fetcher.

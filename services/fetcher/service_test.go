@@ -44,7 +44,7 @@ func (c *court) Ask(ctx context.Context, id contract.CaseID, before func(context
 	return []contract.Exchange{exchange}, nil
 }
 
-func (c *court) Blocked(exchanges []contract.Exchange, _ time.Time) (string, time.Duration, bool) {
+func (c *court) Blocked(_ contract.CaseID, exchanges []contract.Exchange, _ time.Time) (string, time.Duration, bool) {
 	blocked := len(exchanges) > 0 && exchanges[0].Status == 403
 	return "status 403", 0, blocked
 }

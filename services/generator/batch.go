@@ -28,6 +28,9 @@ type Batch struct {
 	Recheck           bool
 	Force             bool
 	PersistRawHTML    bool
+	// ProbeOnly asks for the bound alone, New for what is new above the highest record.
+	ProbeOnly bool
+	New       bool
 }
 
 // Limit is the widest range that the batch may become: from its start to the least of start+max_cases−1, its end and
@@ -43,9 +46,6 @@ func (b Batch) Limit() contract.Range {
 	return contract.Range{Start: b.Start, End: end}
 }
 
-// Bounded says whether the batch itself says where it ends.
-func (b Batch) Bounded() bool { return b.End > 0 || b.MaxCases > 0 }
-
 // Identity is the same for two batches exactly when the one goes on where the other stopped: the same numbers of the
 // same site are asked for by the same rule. Retries and safe stops are not part of it.
 func (b Batch) Identity(site string) string {
@@ -54,15 +54,20 @@ func (b Batch) Identity(site string) string {
 		Site, Prefix, Year    string
 		Start, MaxCases, End  int
 		Probe, Recheck, Force bool
-	}{site, b.Prefix, b.Year, b.Start, b.MaxCases, b.End, b.Probe, b.Recheck, b.Force})
+		ProbeOnly, New        bool
+	}{site, b.Prefix, b.Year, b.Start, b.MaxCases, b.End, b.Probe, b.Recheck, b.Force, b.ProbeOnly, b.New})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }
 
 // check says what is wrong with the batch as a whole; single fields are checked when they are read.
 func (b Batch) check() []string {
+	var problems []string
 	if limit := b.Limit(); limit.Size() == 0 {
-		return []string{fmt.Sprintf("end %d: allowed is start (%d) to %d", b.End, b.Start, contract.MaxNumber)}
+		problems = append(problems, fmt.Sprintf("end %d: allowed is start (%d) to %d", b.End, b.Start, contract.MaxNumber))
 	}
-	return nil
+	if b.ProbeOnly && !b.Probe {
+		problems = append(problems, "probe_only true: allowed is with probe true alone")
+	}
+	return problems
 }

@@ -73,6 +73,8 @@ func (b *Batch) fields() map[string]field {
 		"recheck":                         yesNo(&b.Recheck),
 		"force":                           yesNo(&b.Force),
 		"persist_raw_html":                yesNo(&b.PersistRawHTML),
+		"probe_only":                      yesNo(&b.ProbeOnly),
+		"new":                             yesNo(&b.New),
 	}
 }
 

@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
+	"maps"
+	"slices"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,7 +32,13 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 	if err != nil || done {
 		return err
 	}
-	published, err := s.published(ctx, m.RunID)
+	if m.Searching() { // the range is known when the prober has found the bound
+		m, err = runs.Await(ctx, s.kv, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
+		if err != nil {
+			return err
+		}
+	}
+	published, err := runs.Published(ctx, s.Bus, m.RunID)
 	if err != nil {
 		return err
 	}
@@ -48,7 +55,7 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 		return fmt.Errorf("opening the consumer of the jobs: %w", err)
 	}
 	var jobs []*nats.Msg
-	for number := range Numbers(m.Range, collected, keys(failed), m.Recheck, m.Force) {
+	for number := range Numbers(m, collected, keys(failed)) {
 		if published[number] {
 			continue
 		}
@@ -68,7 +75,7 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 	if err := s.publish(ctx, consumer, jobs); err != nil {
 		return err
 	}
-	return s.state(ctx, m, len(published))
+	return s.state(ctx, m, published)
 }
 
 // publish waits until the fetchers have room, then stores the jobs all or none.
@@ -100,10 +107,15 @@ func message(m contract.Manifest, number int) (*nats.Msg, error) {
 }
 
 // state says in the ledger that all jobs are published. Said twice it says the same.
-func (s *Service) state(ctx context.Context, m contract.Manifest, jobs int) error {
-	body, err := json.Marshal(contract.Planned{
-		Version: contract.MessageVersion, Range: m.Range, Jobs: jobs, Skipped: m.Range.Size() - jobs,
-	})
+func (s *Service) state(ctx context.Context, m contract.Manifest, published map[int]bool) error {
+	planned := contract.Planned{Version: contract.MessageVersion, Range: m.Range, Jobs: len(published)}
+	for _, number := range slices.Sorted(maps.Keys(published)) {
+		if !m.Range.Contains(number) {
+			planned.Beyond = append(planned.Beyond, number)
+		}
+	}
+	planned.Skipped = m.Range.Size() - (planned.Jobs - len(planned.Beyond))
+	body, err := json.Marshal(planned)
 	if err != nil {
 		return fmt.Errorf("stating the end of the jobs: %w", err)
 	}
@@ -112,41 +124,11 @@ func (s *Service) state(ctx context.Context, m contract.Manifest, jobs int) erro
 }
 
 func (s *Service) planned(ctx context.Context, run contract.RunID) (bool, error) {
-	subjects, err := s.subjects(ctx, contract.StreamOutcomes, run.PlannedSubject())
+	subjects, err := s.Bus.Subjects(ctx, contract.StreamOutcomes, run.PlannedSubject())
 	if err != nil {
 		return false, fmt.Errorf("looking whether all jobs are published: %w", err)
 	}
 	return len(subjects) > 0, nil
-}
-
-// published are the numbers whose jobs lie in the stream.
-func (s *Service) published(ctx context.Context, run contract.RunID) (map[int]bool, error) {
-	subjects, err := s.subjects(ctx, contract.StreamJobs, run.JobFilter())
-	if err != nil {
-		return nil, fmt.Errorf("reading which jobs are published: %w", err)
-	}
-	numbers := make(map[int]bool)
-	for subject := range subjects {
-		number, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
-		if err != nil {
-			return nil, fmt.Errorf("reading the job %s: %w", subject, err)
-		}
-		numbers[number] = true
-	}
-	return numbers, nil
-}
-
-// subjects are those of a stream that match a filter, each with the number of its messages.
-func (s *Service) subjects(ctx context.Context, name, filter string) (map[string]uint64, error) {
-	stream, err := s.Bus.JetStream().Stream(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
-	if err != nil {
-		return nil, err
-	}
-	return info.State.Subjects, nil
 }
 
 // outcomes are the numbers of the run's series and year that a bucket holds.

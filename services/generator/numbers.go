@@ -7,14 +7,12 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Numbers gives the numbers of a range to ask for, each once: those that failed in an earlier run first, then the
-// others, both ascending. Numbers that are collected are left out: success, and no-record unless recheck; force
-// leaves out none. failed may hold numbers outside of the range and in any order; they are ignored.
-func Numbers(r contract.Range, collected map[int]contract.Outcome, failed []int, recheck, force bool) iter.Seq[int] {
-	skip := func(n int) bool {
-		outcome := collected[n]
-		return !force && (outcome == contract.Success || outcome == contract.NoRecord && !recheck)
-	}
+// Numbers gives the numbers of a run's range to ask for, each once: those that failed in an earlier run first, then the
+// others, both ascending. Collected numbers that the run skips are left out. failed may hold numbers outside of the range
+// and in any order; they are ignored.
+func Numbers(m contract.Manifest, collected map[int]contract.Outcome, failed []int) iter.Seq[int] {
+	r := m.Range
+	skip := func(n int) bool { return m.Skips(n, collected[n]) }
 	first := slices.Compact(slices.Sorted(func(yield func(int) bool) {
 		for _, n := range failed {
 			if r.Contains(n) && !skip(n) && !yield(n) {

@@ -16,14 +16,17 @@ func TestNumbersThatFailedComeFirstAndCollectedOnesNotAtAll(t *testing.T) {
 	collected := map[int]contract.Outcome{4: contract.Success, 5: contract.NoRecord, 8: contract.Success}
 	failed := []int{9, 7, 7, 2, 10, 8}
 	for name, c := range map[string]struct {
-		recheck, force bool
-		want           []int
+		m    contract.Manifest
+		want []int
 	}{
 		"plain":   {want: []int{7, 9, 3, 6}},
-		"recheck": {recheck: true, want: []int{7, 9, 3, 5, 6}},
-		"force":   {force: true, want: []int{7, 8, 9, 3, 4, 5, 6}},
+		"recheck": {m: contract.Manifest{Recheck: true}, want: []int{7, 9, 3, 5, 6}},
+		"force":   {m: contract.Manifest{Force: true}, want: []int{7, 8, 9, 3, 4, 5, 6}},
+		"new":     {m: contract.Manifest{New: true, RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
+		"not new": {m: contract.Manifest{New: true, RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
 	} {
-		if got := slices.Collect(generator.Numbers(r, collected, failed, c.recheck, c.force)); !slices.Equal(got, c.want) {
+		c.m.Range = r
+		if got := slices.Collect(generator.Numbers(c.m, collected, failed)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
@@ -35,7 +38,7 @@ func TestEveryNumberIsAskedForOnceOrCollected(t *testing.T) {
 		r := contract.Range{Start: rapid.IntRange(1, 50).Draw(t, "start"), End: rapid.IntRange(1, 60).Draw(t, "end")}
 		collected := rapid.MapOf(rapid.IntRange(1, 60), rapid.SampledFrom([]contract.Outcome{contract.Success, contract.NoRecord})).Draw(t, "collected")
 		failed := rapid.SliceOf(rapid.IntRange(1, 60)).Draw(t, "failed")
-		asked := slices.Collect(generator.Numbers(r, collected, failed, false, false))
+		asked := slices.Collect(generator.Numbers(contract.Manifest{Range: r}, collected, failed))
 		slices.Sort(asked)
 		var want []int
 		for n := r.Start; n <= r.End; n++ {
@@ -63,6 +66,7 @@ func TestIdentityIsThatOfTheNumbersAskedFor(t *testing.T) {
 		"start": func(b *generator.Batch) { b.Start = 2 }, "end": func(b *generator.Batch) { b.End = 2 },
 		"max_cases": func(b *generator.Batch) { b.MaxCases = 2 }, "probe": func(b *generator.Batch) { b.Probe = false },
 		"recheck": func(b *generator.Batch) { b.Recheck = true }, "force": func(b *generator.Batch) { b.Force = true },
+		"probe_only": func(b *generator.Batch) { b.ProbeOnly = true }, "new": func(b *generator.Batch) { b.New = true },
 	} {
 		other := defaults()
 		change(&other)

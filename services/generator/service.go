@@ -119,13 +119,11 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 	if err != nil {
 		return "", err
 	}
-	if !batch.Bounded() {
-		return "", fmt.Errorf("%w: end and max_cases are missing: one of them is needed, because the search for the highest number is not built yet", ErrCommand)
-	}
 	manifest, err := s.find(ctx, batch)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		manifest = s.manifest(batch, d)
-		err = s.create(ctx, manifest)
+		if manifest, err = s.manifest(ctx, batch, d); err == nil {
+			err = s.create(ctx, manifest)
+		}
 	}
 	if err != nil {
 		return "", err
@@ -133,18 +131,30 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 	return manifest.RunID, s.begin(ctx, manifest.RunID)
 }
 
-func (s *Service) manifest(batch Batch, d bus.Delivery[[]byte]) contract.Manifest {
+// manifest is what a batch becomes that is no run yet.
+func (s *Service) manifest(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
 	run := batch.RunID
 	if run == "" {
 		run = newRunID(batch, d.StoredAt, d.Sequence)
 	}
-	return contract.Manifest{
+	m := contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: batch.Prefix, Year: batch.Year,
 		Range: batch.Limit(), Batch: batch.Identity(s.Site), Site: s.Site,
 		MaxRetries: batch.MaxRetries, SafeStopNoRecords: batch.SafeStopNoRecords, SafeStopFails: batch.SafeStopFails,
 		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
+		Probe: batch.Probe, ProbeOnly: batch.ProbeOnly, ProbeBudget: batch.ProbeBudget, New: batch.New,
 		CreatedAt: d.StoredAt.UTC(), Config: s.Config, Program: s.Program,
 	}
+	if !m.New {
+		return m, nil
+	}
+	collected, err := s.outcomes(ctx, contract.BucketCollected, m)
+	for number, outcome := range collected {
+		if outcome == contract.Success {
+			m.RecheckAbove = max(m.RecheckAbove, number)
+		}
+	}
+	return m, err
 }
 
 // create writes a manifest unless the same command wrote it before it was cut off.

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-
 	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
 )
 
 // apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a crash

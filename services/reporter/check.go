@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"fct-scraper/pkg/contract"
 )
@@ -19,13 +21,36 @@ import (
 type check struct {
 	manifest contract.Manifest
 	// found is the first outcome of each number in the ledger.
-	found    map[int]contract.Outcome
+	found map[int]contract.Outcome
+	// seen are the attempts of the ledger, so that one that comes twice counts once.
+	seen map[seen]bool
+	// tries are the lines that the attempts file is to have, and how many of each.
+	tries    map[tried]int
+	requests int
 	planned  *contract.Planned
+	// keyed is the last message whose outcomes must have their keys; unkeyed are the numbers settled after it.
+	keyed    uint64
+	unkeyed  map[int]bool
 	problems []string
 }
 
-func newCheck(manifest contract.Manifest) *check {
-	return &check{manifest: manifest, found: map[int]contract.Outcome{}}
+// seen tells attempts apart. A block does not use up its attempt: blocked ones differ by their start.
+type seen struct {
+	number, attempt int
+	blocked         time.Time
+}
+
+// tried is what the attempts file says of an attempt; word is its outcome, else its verdict.
+type tried struct {
+	number, attempt int
+	word            string
+}
+
+func newCheck(manifest contract.Manifest, keyed uint64) *check {
+	return &check{
+		manifest: manifest, keyed: keyed, found: map[int]contract.Outcome{}, seen: map[seen]bool{},
+		tries: map[tried]int{}, unkeyed: map[int]bool{},
+	}
 }
 
 // read counts one message of the ledger.
@@ -34,11 +59,32 @@ func (c *check) read(m message) error {
 		c.planned = m.planned
 	}
 	for _, entry := range m.entries {
-		if _, known := c.found[entry.CaseID.Number]; !known && entry.Outcome != "" {
-			c.found[entry.CaseID.Number] = entry.Outcome
+		if settled := c.count(entry); settled && m.sequence > c.keyed {
+			c.unkeyed[entry.CaseID.Number] = true
 		}
 	}
 	return nil
+}
+
+// count takes in an attempt that is new and comes before its number's outcome, or brings that, which is true then.
+func (c *check) count(entry contract.Entry) bool {
+	number := entry.CaseID.Number
+	this := seen{number: number, attempt: entry.Attempt}
+	if entry.Verdict == contract.VerdictBlocked {
+		this.blocked = entry.StartedAt.UTC()
+	}
+	if c.found[number] != "" || entry.Outcome == "" && c.seen[this] {
+		return false
+	}
+	c.seen[this] = true
+	word := string(entry.Verdict)
+	if entry.Outcome != "" {
+		c.found[number] = entry.Outcome
+		word = string(entry.Outcome)
+	}
+	c.tries[tried{number, entry.Attempt, word}]++
+	c.requests += len(entry.Requests)
+	return entry.Outcome != ""
 }
 
 // result is nil when everything agrees, else it matches ErrLedger and names what differs.
@@ -87,6 +133,10 @@ func (c *check) tally(t *tally) {
 	if want := [3]int{t.Succeeded, t.NoRecord, t.Failed}; got != want {
 		c.problems = append(c.problems, fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts say %d", got, want))
 	}
+	if retries := c.retries(); retries != t.Retries || c.requests != t.Requests {
+		c.problems = append(c.problems, fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts say [%d %d]",
+			retries, c.requests, t.Retries, t.Requests))
+	}
 	var wrong []int
 	for _, number := range c.numbers(t.Outcomes) {
 		if c.found[number] != t.Outcomes.get(number) {
@@ -96,10 +146,19 @@ func (c *check) tally(t *tally) {
 	c.differ("outcomes of the checkpoint differ from the ledger", wrong)
 }
 
-// attempts compares the lines of the attempts file: one that settles for each outcome, as many lines as there
-// are attempts.
+// retries are the attempts of all numbers without the first one of each.
+func (c *check) retries() int {
+	numbers, attempts := map[int]bool{}, 0
+	for try, times := range c.tries {
+		numbers[try.number] = true
+		attempts += times
+	}
+	return attempts - len(numbers)
+}
+
+// attempts compares the lines of the attempts file: one for each attempt, with its outcome or verdict.
 func (c *check) attempts(file io.Reader, attempts int) error {
-	settled := map[int]contract.Outcome{}
+	written := map[tried]int{}
 	var wrong []int
 	lines := 0
 	reader := bufio.NewReader(file)
@@ -117,24 +176,14 @@ func (c *check) attempts(file io.Reader, attempts int) error {
 			c.problems = append(c.problems, fmt.Sprintf("line %d of the attempts file is no attempt of the run", lines))
 			return nil
 		}
-		outcome := contract.Outcome(line.Outcome)
-		if !outcome.Valid() {
-			continue
+		if line.CaseID != c.manifest.Case(line.CaseID.Number) {
+			wrong = append(wrong, line.CaseID.Number)
 		}
-		number := line.CaseID.Number
-		if settled[number] != "" || line.CaseID != c.manifest.Case(number) {
-			wrong = append(wrong, number)
-		}
-		settled[number] = outcome
+		written[tried{line.CaseID.Number, line.Attempt, line.Outcome}]++
 	}
-	for number, outcome := range c.found {
-		if settled[number] != outcome {
-			wrong = append(wrong, number)
-		}
-	}
-	for number := range settled {
-		if c.found[number] == "" {
-			wrong = append(wrong, number)
+	for _, try := range slices.Concat(slices.Collect(maps.Keys(c.tries)), slices.Collect(maps.Keys(written))) {
+		if c.tries[try] != written[try] {
+			wrong = append(wrong, try.number)
 		}
 	}
 	c.differ("the attempts file differs from the ledger", wrong)
@@ -152,6 +201,7 @@ func (c *check) keys(collected, failed map[int]contract.Collected) {
 		value, found := collected[number]
 		_, kept := failed[number]
 		switch {
+		case c.unkeyed[number]:
 		case outcome == contract.Failed && !kept && (!found || value.RunID == run):
 			failures = append(failures, number)
 		case outcome != contract.Failed && !found:
@@ -186,9 +236,6 @@ func (c *check) whole(collected map[int]contract.Collected) {
 		c.problems = append(c.problems, fmt.Sprintf("range %d..%d was walked, %d..%d was asked for",
 			p.Range.Start, p.Range.End, c.manifest.Range.Start, c.manifest.Range.End))
 	}
-	if p.Jobs+p.Skipped != p.Range.Size() {
-		c.problems = append(c.problems, fmt.Sprintf("%d jobs and %d skipped for %d numbers", p.Jobs, p.Skipped, p.Range.Size()))
-	}
 	if len(c.found) != p.Jobs {
 		c.problems = append(c.problems, fmt.Sprintf("%d outcomes for %d jobs", len(c.found), p.Jobs))
 	}
@@ -199,7 +246,7 @@ func (c *check) whole(collected map[int]contract.Collected) {
 		}
 	}
 	for number := range c.found {
-		if !p.Range.Contains(number) {
+		if !p.Range.Contains(number) && !slices.Contains(p.Beyond, number) {
 			outside = append(outside, number)
 		}
 	}

@@ -6,33 +6,43 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // finish lets the second reader check the run, writes its files and says that it has ended.
 func (w *worker) finish(ctx context.Context, status contract.Status, reason string) error {
-	collected, err := w.verify(ctx)
+	// The bound may have been found since this worker began.
+	var err error
+	if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil {
+		return err
+	}
+	collected, err := w.verify(ctx, w.tally.Sequence)
 	if err != nil {
 		return err
+	}
+	if state, _, err := w.state(ctx); err != nil || state.Status != contract.Running {
+		return err // another reporter was faster: one report is enough
 	}
 	s := w.summary(status, reason)
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
 	report := s.report()
-	if err := writeSummary(w.Store, report, w.manifest.Range, next, false); err != nil {
+	file, err := writeSummary(w.Store, report, w.manifest.Range, next, false)
+	if err != nil {
 		return err
 	}
-	return w.end(ctx, report)
+	return w.end(ctx, report, file)
 }
 
-// verify is the final check: the ledger against everything that was derived from it. It returns what is
-// collected of the run's series and year.
-func (w *worker) verify(ctx context.Context) (map[int]contract.Collected, error) {
-	c := newCheck(w.manifest)
+// verify is the final check: the ledger against everything that was derived from it, the keys as far as the message
+// keyed. It returns what is collected of the run's series and year.
+func (w *worker) verify(ctx context.Context, keyed uint64) (map[int]contract.Collected, error) {
+	c := newCheck(w.manifest, keyed)
 	if err := w.ledger.readTo(ctx, w.tally.Sequence, c.read); err != nil {
 		return nil, err
 	}
@@ -74,7 +84,7 @@ func nextNumber(manifest contract.Manifest, settled outcomes, collected map[int]
 	number := manifest.Range.Start
 	for ; number <= manifest.Range.End; number++ {
 		value, found := collected[number]
-		left := found && skips(manifest, value) && value.RunID != manifest.RunID
+		left := found && manifest.Skips(number, value.Outcome) && value.RunID != manifest.RunID
 		if settled.get(number) == "" && !left {
 			break
 		}
@@ -82,33 +92,39 @@ func nextNumber(manifest contract.Manifest, settled outcomes, collected map[int]
 	return number
 }
 
-// writeSummary writes the files that sum a run up.
-func writeSummary(output *store.Store, r contract.Report, numbers contract.Range, next int, again bool) error {
+// writeSummary writes the files that sum a run up and returns the report's name.
+func writeSummary(output *store.Store, r contract.Report, numbers contract.Range, next int, again bool) (string, error) {
 	audit, err := indented(auditName(r.RunID), auditOf(r))
 	if err != nil {
-		return err
+		return "", err
 	}
 	files := []store.File{audit}
 	if r.Status != contract.Completed {
 		checkpoint, err := indented(checkpointName(r.RunID), checkpointOf(r, numbers, next))
 		if err != nil {
-			return err
+			return "", err
 		}
 		files = append(files, checkpoint)
 	}
 	if err := output.WriteAll(files); err != nil {
-		return err
+		return "", err
 	}
 	return writeReport(output, r, again)
 }
 
+// afterwards is how long tidying up after a run may take.
+const afterwards = 5 * time.Second
+
 // end makes the run's state final, clears its jobs away when nobody will go on with it, and tells everybody.
-func (w *worker) end(ctx context.Context, report contract.Report) error {
+func (w *worker) end(ctx context.Context, report contract.Report, file string) error {
 	run := w.manifest.RunID
-	final, err := w.setState(ctx, report)
+	final, err := w.setState(ctx, report, file)
 	if err != nil || !final {
 		return err
 	}
+	// The end is known to all now, and who waited for it may end this service: what is left to do is still done.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	defer cancel()
 	if !report.Status.Resumable() {
 		if err := w.clear(ctx); err != nil {
 			// The run has ended all the same; what is left takes room and does no harm.
@@ -123,30 +139,39 @@ func (w *worker) end(ctx context.Context, report contract.Report) error {
 }
 
 // setState ends the run unless somebody else has done so already; then it is false.
-func (w *worker) setState(ctx context.Context, report contract.Report) (bool, error) {
-	key := w.manifest.RunID.StateKey()
+func (w *worker) setState(ctx context.Context, report contract.Report, file string) (bool, error) {
 	for {
-		entry, err := w.runs.Get(ctx, key)
-		var state contract.State
-		if err == nil {
-			err = json.Unmarshal(entry.Value(), &state)
-		}
+		state, revision, err := w.state(ctx)
 		if err != nil {
-			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
+			return false, err
 		}
 		if state.Status != contract.Running {
 			return false, nil
 		}
-		state.Status, state.Reason, state.At, state.Report = report.Status, report.Reason, w.Now().UTC(), &report
+		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
+		state.Report, state.File = &report, file
 		data, err := json.Marshal(state)
 		if err != nil {
 			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
 		}
-		_, err = w.runs.Update(ctx, key, data, entry.Revision())
+		_, err = w.runs.Update(ctx, w.manifest.RunID.StateKey(), data, revision)
 		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
 			return err == nil, err
 		}
 	}
+}
+
+// state reads how the run stands, and the revision of that.
+func (w *worker) state(ctx context.Context) (state contract.State, revision uint64, err error) {
+	entry, err := w.runs.Get(ctx, w.manifest.RunID.StateKey())
+	if err == nil {
+		revision = entry.Revision()
+		err = json.Unmarshal(entry.Value(), &state)
+	}
+	if err != nil {
+		err = fmt.Errorf("reading the state of %s: %w", w.manifest.RunID, err)
+	}
+	return state, revision, err
 }
 
 // clear removes the run's jobs and the consumer that its fetchers shared.
@@ -170,13 +195,15 @@ func (w *worker) clear(ctx context.Context) error {
 func (w *worker) fail(ctx context.Context, cause error) error {
 	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()))
 	report := s.report()
+	file := ""
 	if !errors.Is(cause, store.ErrNotWritable) {
 		next := nextNumber(w.manifest, w.tally.Outcomes, nil)
-		if err := writeSummary(w.Store, report, w.manifest.Range, next, false); err != nil {
-			return errors.Join(err, w.end(ctx, report))
+		var err error
+		if file, err = writeSummary(w.Store, report, w.manifest.Range, next, false); err != nil {
+			return errors.Join(err, w.end(ctx, report, ""))
 		}
 	}
-	return w.end(ctx, report)
+	return w.end(ctx, report, file)
 }
 
 func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // grace is what the last outcomes of a halted run get beyond its deadline to be stored and folded.
@@ -117,16 +117,9 @@ func (w *worker) drained(ctx context.Context) (bool, error) {
 	if busy {
 		return false, nil
 	}
-	answers, err := w.Bus.JetStream().Stream(ctx, contract.StreamAnswers)
-	if err != nil {
-		return false, fmt.Errorf("looking for answers of %s: %w", run, err)
-	}
-	info, err := answers.Info(ctx, jetstream.WithSubjectFilter(run.AnswerFilter()))
-	if err != nil {
-		return false, fmt.Errorf("looking for answers of %s: %w", run, err)
-	}
-	if len(info.State.Subjects) > 0 {
-		return false, nil
+	answers, err := w.Bus.Subjects(ctx, contract.StreamAnswers, run.AnswerFilter())
+	if err != nil || len(answers) > 0 {
+		return false, err
 	}
 	last, err := w.ledger.last(ctx)
 	return err == nil && w.tally.Sequence >= last, err

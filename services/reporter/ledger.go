@@ -5,16 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"fct-scraper/pkg/contract"
 )
 
 // ledger reads the ledger of one run, in stream order.
 type ledger struct {
-	js       jetstream.JetStream
+	bus      *bus.Bus
 	manifest contract.Manifest
 }
 
@@ -35,34 +35,13 @@ var errEnough = errors.New("enough read")
 // read hands every message after a sequence to take, one by one, and waits for more until the context ends or
 // take returns an error. What cannot be understood is ErrLedger: leaving it out would make the counts wrong.
 func (l ledger) read(ctx context.Context, after uint64, take func(message) error) error {
-	consumer, err := l.js.OrderedConsumer(ctx, contract.StreamOutcomes, jetstream.OrderedConsumerConfig{
-		FilterSubjects:    []string{l.manifest.RunID.OutcomeFilter()},
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       after + 1,
-		InactiveThreshold: 30 * time.Second,
-		MaxResetAttempts:  3,
+	return l.bus.Follow(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter(), after, func(msg jetstream.Msg) error {
+		decoded, err := l.decode(msg)
+		if err != nil {
+			return err
+		}
+		return take(decoded)
 	})
-	if err != nil {
-		return fmt.Errorf("reading the ledger of %s: %w", l.manifest.RunID, err)
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(prefetch))
-	if err != nil {
-		return fmt.Errorf("reading the ledger of %s: %w", l.manifest.RunID, err)
-	}
-	defer messages.Stop()
-	for {
-		next, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("reading the ledger of %s: %w", l.manifest.RunID, err)
-		}
-		decoded, err := l.decode(next)
-		if err != nil {
-			return err
-		}
-		if err := take(decoded); err != nil {
-			return err
-		}
-	}
 }
 
 func (l ledger) decode(msg jetstream.Msg) (message, error) {
@@ -82,6 +61,7 @@ func (l ledger) decode(msg jetstream.Msg) (message, error) {
 	return decoded, nil
 }
 
+// decodePlanned refuses numbers that cannot be true: a run that waits for more outcomes than it has jobs never ends.
 func decodePlanned(data []byte) (*contract.Planned, error) {
 	var planned contract.Planned
 	if err := json.Unmarshal(data, &planned); err != nil {
@@ -89,6 +69,9 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 	}
 	if planned.Version != contract.MessageVersion {
 		return nil, fmt.Errorf("%w: version %d, this program reads %d", contract.ErrMessage, planned.Version, contract.MessageVersion)
+	}
+	if numbers := planned.Range.Size() + len(planned.Beyond); planned.Jobs < 0 || planned.Skipped < 0 || planned.Jobs+planned.Skipped != numbers {
+		return nil, fmt.Errorf("%d jobs and %d skipped for %d numbers", planned.Jobs, planned.Skipped, numbers)
 	}
 	return &planned, nil
 }
@@ -117,30 +100,24 @@ func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
 
 // last is the sequence of the newest message of the run's ledger; 0 when there is none.
 func (l ledger) last(ctx context.Context) (uint64, error) {
-	stream, err := l.js.Stream(ctx, contract.StreamOutcomes)
-	if err != nil {
-		return 0, fmt.Errorf("looking for the end of the ledger: %w", err)
+	return l.bus.Last(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter())
+}
+
+// reaches says, as ErrLedger, that the ledger ends before a message that had been read.
+func (l ledger) reaches(ctx context.Context, end uint64) error {
+	last, err := l.last(ctx)
+	if err == nil && last < end {
+		err = fmt.Errorf("%w: it ends at message %d, %d had been read", ErrLedger, last, end)
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, l.manifest.RunID.OutcomeFilter())
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("looking for the end of the ledger: %w", err)
-	}
-	return msg.Sequence, nil
+	return err
 }
 
 // readTo hands every message up to a sequence to take and returns. A ledger that ends before it is ErrLedger.
 func (l ledger) readTo(ctx context.Context, end uint64, take func(message) error) error {
-	last, err := l.last(ctx)
-	if err != nil || end == 0 {
+	if err := l.reaches(ctx, end); err != nil || end == 0 {
 		return err
 	}
-	if last < end {
-		return fmt.Errorf("%w: it ends at message %d, %d had been read", ErrLedger, last, end)
-	}
-	err = l.read(ctx, 0, func(m message) error {
+	err := l.read(ctx, 0, func(m message) error {
 		if m.sequence <= end {
 			if err := take(m); err != nil {
 				return err

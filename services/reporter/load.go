@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // checkpoint is how far the reporter is with a run, in one value: with it everything is, without it nothing.
@@ -32,7 +32,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
 		return err
 	}
-	w.ledger = ledger{js: w.Bus.JetStream(), manifest: w.manifest}
+	w.ledger = ledger{bus: w.Bus, manifest: w.manifest}
 	if err := w.loadKeys(ctx); err != nil {
 		return err
 	}
@@ -41,6 +41,9 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	w.tally = point.Tally
+	if err := w.ledger.reaches(ctx, w.tally.Sequence); err != nil {
+		return err // waiting for messages that are gone would never end
+	}
 	return w.openLines(point.Offset)
 }
 
@@ -130,14 +133,9 @@ func (w *worker) loadKeys(ctx context.Context) error {
 
 // learn notes a number that somebody else collected and that this run therefore does not ask for.
 func (w *worker) learn(number int, value contract.Collected) {
-	if skips(w.manifest, value) && value.RunID != w.manifest.RunID {
+	if w.manifest.Skips(number, value.Outcome) && value.RunID != w.manifest.RunID {
 		w.known.set(number, value.Outcome)
 	}
-}
-
-// skips says whether a run leaves out a number that is collected like this.
-func skips(manifest contract.Manifest, value contract.Collected) bool {
-	return !manifest.Force && (value.Outcome == contract.Success || value.Outcome == contract.NoRecord && !manifest.Recheck)
 }
 
 // eachKey reads the keys of the run's series and year. What is no case's key is left alone.

@@ -36,9 +36,12 @@ func (s summary) report() contract.Report {
 		Total: t.total(), Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Skipped: s.skipped,
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
-		UpperBound: m.UpperBound, ProbesUsed: m.ProbesUsed, Requests: t.Requests, Retries: t.Retries,
+		Requests: t.Requests, Retries: t.Retries,
 		MinRequestGapSeconds: t.MinGap, Errors: t.Errors, Config: m.Config, Version: s.version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
+	}
+	if m.Bound != nil {
+		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, m.Bound.Confidence, m.Bound.Requests
 	}
 	if t.Planned != nil {
 		r.Skipped = t.Planned.Skipped
@@ -104,17 +107,17 @@ func indented(name string, value any) (store.File, error) {
 }
 
 // writeReport writes the report under the first free second from the run's end on, so that no report ever
-// replaces another one. With again it may replace the report of the same run and second.
-func writeReport(output *store.Store, r contract.Report, again bool) error {
+// replaces another one, and returns its name. With again it may replace the report of the same run and second.
+func writeReport(output *store.Store, r contract.Report, again bool) (string, error) {
 	html, err := render(r)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for at := r.FinishedAt; ; at = at.Add(time.Second) {
 		name := "report-" + at.UTC().Format("20060102T150405Z")
 		file, err := indented(name+".json", r)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if again && sameRun(output, file.Name, r.RunID) {
 			err = output.Write(file.Name, file.Data)
@@ -125,9 +128,9 @@ func writeReport(output *store.Store, r contract.Report, again bool) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
-		return output.Write(name+".html", html)
+		return file.Name, output.Write(name+".html", html)
 	}
 }
 

@@ -10,21 +10,21 @@ import (
 )
 
 // Rewrite writes every file of a run again from its ledger: records, raw answers, attempts, audit and report. A
-// record that another run has collected since is left alone. The run must not be running (ErrRunning); what
+// record that another run has collected since is left alone. It returns the report and its file's name. The run must not be running (ErrRunning); what
 // does not agree is ErrLedger, after the files have been written.
-func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, error) {
+func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, string, error) {
 	w := &worker{Service: New(options)}
 	state, err := w.loadEnded(ctx, run)
 	if err != nil {
-		return contract.Report{}, err
+		return contract.Report{}, "", err
 	}
 	last, err := w.ledger.last(ctx)
 	if err != nil {
-		return contract.Report{}, err
+		return contract.Report{}, "", err
 	}
 	collected, _, err := keysOf(ctx, w)
 	if err != nil {
-		return contract.Report{}, err
+		return contract.Report{}, "", err
 	}
 	ours := func(id contract.CaseID) bool {
 		value, found := collected[id.Number]
@@ -32,10 +32,18 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	}
 	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error { return w.refold(ctx, last, out, ours) })
 	if err != nil {
-		return contract.Report{}, err
+		return contract.Report{}, "", err
 	}
-	if collected, err = w.verify(ctx); err != nil {
-		return contract.Report{}, err
+	// Outcomes that came after the run had stopped, or that could not be written, get their keys when it goes on.
+	point, err := w.loadCheckpoint(ctx)
+	if err == nil {
+		err = w.ledger.reaches(ctx, point.Tally.Sequence)
+	}
+	if err != nil {
+		return contract.Report{}, "", err
+	}
+	if collected, err = w.verify(ctx, point.Tally.Sequence); err != nil {
+		return contract.Report{}, "", err
 	}
 	s := w.summary(state.Status, state.Reason)
 	s.finished = w.tally.Last
@@ -44,7 +52,8 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	}
 	report := s.report()
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
-	return report, writeSummary(w.Store, report, w.manifest.Range, next, true)
+	file, err := writeSummary(w.Store, report, w.manifest.Range, next, true)
+	return report, file, err
 }
 
 // loadEnded reads a run that nobody works on.
@@ -67,7 +76,7 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
 		return state, err
 	}
-	w.ledger = ledger{js: w.Bus.JetStream(), manifest: w.manifest}
+	w.ledger = ledger{bus: w.Bus, manifest: w.manifest}
 	return state, w.loadKeys(ctx)
 }
 

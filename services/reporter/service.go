@@ -12,11 +12,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Options are what a reporter is built from.

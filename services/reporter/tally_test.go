@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/contract"
+
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
-
-	"fct-scraper/pkg/contract"
 )
 
 // began is when every run of these tests was planned.

@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // worker follows one run from its checkpoint to its end.

@@ -1,0 +1,107 @@
+package reporter
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/antchfx/htmlquery"
+	"golang.org/x/net/html"
+)
+
+// hostile is text that wants to be more than text.
+func hostile() []string {
+	return []string{
+		`</td></table><script>alert(1)</script><img src=x onerror=alert(2)>`,
+		"one\ntwo\r\nthree\u2028four\u2029five\x00six\x1b[31m",
+		`"}` + "\n" + `{"run_id":"run","case_id":"IMM-1-25","outcome":"success"}`,
+		`{{.Config}} ${x} ' " & < > --> ]]> javascript:alert(3)`,
+		"caf\u00e9 \u202egnp.exe \ufeff \U0001f4a9 \xff\xfe",
+	}
+}
+
+// infested is a run whose texts are all hostile.
+func infested(t *testing.T) (*desk, contract.State) {
+	t.Helper()
+	reason := strings.Join(hostile(), " ")
+	d := newDesk(t, 20, func(m *contract.Manifest) { m.Config = map[string]any{hostile()[0]: hostile()} })
+	for i, text := range hostile() {
+		record, failed := success(2*i+1), failure(2*i+2)
+		record.Record.StyleOfCause, record.Record.Docket = text, []contract.DocketEntry{{Text: text}}
+		record.Notes, record.Rule = []string{text}, text
+		failed.Error, failed.Raw, failed.Notes = text, []byte(text), []string{text, ""}
+		d.pack(record, failed)
+	}
+	d.halt(contract.Halt{Status: contract.Stopped, Reason: reason, At: closed})
+	return d, d.finish()
+}
+
+func TestHostileTextStaysTextInThePage(t *testing.T) {
+	t.Parallel()
+	d, state := infested(t)
+	page := d.files()[strings.Replace(state.File, ".json", ".html", 1)]
+	document, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, forbidden := range []string{"//script", "//img", "//@onerror", "//@href", "//@src"} {
+		if found := htmlquery.Find(document, forbidden); len(found) > 0 {
+			t.Errorf("%d of %s in the page", len(found), forbidden)
+		}
+	}
+	if tables := htmlquery.Find(document, "//table"); len(tables) != 2 {
+		t.Errorf("%d tables, want 2", len(tables))
+	}
+	shown := htmlquery.InnerText(document)
+	for _, text := range hostile() {
+		if visible := strings.ToValidUTF8(strings.NewReplacer("\x00", "\ufffd", "\r\n", "\n").Replace(text), "\ufffd"); !strings.Contains(shown, visible) {
+			t.Errorf("%q is not in the page", visible)
+		}
+	}
+}
+
+func TestHostileTextStaysOneLineAndOneValue(t *testing.T) {
+	t.Parallel()
+	d, state := infested(t)
+	files := d.files()
+	lines := slices.Collect(strings.Lines(files["attempts_run.ndjson"]))
+	if len(lines) != 2*len(hostile()) {
+		t.Fatalf("%d lines for %d attempts", len(lines), 2*len(hostile()))
+	}
+	report := object(t, files[state.File], reportKeys)
+	for i, text := range hostile() {
+		want := strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd\ufffd"), "\xff", "\ufffd")
+		var good, bad contract.AttemptLine
+		d.must(json.Unmarshal([]byte(lines[2*i]), &good))
+		d.must(json.Unmarshal([]byte(lines[2*i+1]), &bad))
+		if good.CaseID.Number != 2*i+1 || good.Notes[0] != want || bad.Error != want || bad.Outcome != "failed" || strings.ContainsAny(lines[2*i+1], "<>\u2028") {
+			t.Errorf("%q became %+v and %+v", want, good, bad)
+		}
+		var record contract.Record
+		d.must(json.Unmarshal([]byte(files[caseName(good.CaseID)]), &record))
+		if record.StyleOfCause != want || record.Docket[0].Text != want {
+			t.Errorf("%q became the record %+v", want, record)
+		}
+		if files["html_failed/run/"+bad.CaseID.String()+".html"] != text {
+			t.Errorf("the raw answer of %s is not what came", bad.CaseID)
+		}
+		if !strings.Contains(report["reason"].(string), want) || state.Report.Errors[i].Error != want {
+			t.Errorf("%q is not in the report", want)
+		}
+	}
+}
+
+func TestAHostileReasonIsNotTakenForAnError(t *testing.T) {
+	t.Parallel()
+	for _, status := range []contract.Status{contract.Stopped, contract.Blocked, contract.SafeStop, contract.Completed, contract.Running} {
+		if err := StateError(contract.State{Status: status, Reason: ErrLedger.Error() + ": x"}); err != nil {
+			t.Errorf("%s: %v", status, err)
+		}
+	}
+	if err := StateError(contract.State{Status: contract.Errored, Reason: "something else"}); err == nil || err.Error() != "something else" {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,142 @@
+package reporter
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// drawEntry draws any attempt at all of a few numbers, in no sensible order.
+func drawEntry(t *rapid.T) contract.Entry {
+	number, n := rapid.IntRange(1, 12).Draw(t, "number"), rapid.IntRange(1, 3).Draw(t, "attempt")
+	entry := rapid.SampledFrom([]contract.Entry{
+		success(number), noRecord(number), failure(number), attempt(number, n, contract.VerdictTransient, ""),
+		attempt(number, n, contract.VerdictTransient, ""), attempt(number, n, contract.VerdictBlocked, ""),
+	}).Draw(t, "entry")
+	entry.Attempt = n
+	entry.StartedAt = entry.StartedAt.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "later")) * time.Minute)
+	for range rapid.IntRange(0, 2).Draw(t, "more requests") {
+		entry.Requests = append(entry.Requests, contract.Exchange{GapSeconds: float64(rapid.IntRange(0, 9).Draw(t, "gap")) / 4})
+	}
+	entry.Error = fmt.Sprintf("error of %d in attempt %d", number, n)
+	return entry
+}
+
+// drawPacks draws the messages of a ledger: packs of entries, some of which come again.
+func drawPacks(t *rapid.T) [][]contract.Entry {
+	packs := rapid.SliceOfN(rapid.SliceOfN(rapid.Custom(drawEntry), 1, 6), 1, 12).Draw(t, "packs")
+	for range rapid.IntRange(0, 4).Draw(t, "replays") {
+		packs = append(packs, rapid.SampledFrom(packs).Draw(t, "replay"))
+	}
+	return packs
+}
+
+// naive counts a ledger in the plainest way: the attempts of a number up to its first outcome, each one once.
+func naive(packs [][]contract.Entry) (r contract.Report, attempts []string) {
+	for number := 1; number <= 12; number++ {
+		known, outcome := map[string]bool{}, contract.Outcome("")
+		for _, entry := range slices.Concat(packs...) {
+			name := fmt.Sprint(entry.CaseID, entry.Attempt)
+			if entry.Verdict == contract.VerdictBlocked {
+				name += entry.StartedAt.String()
+			}
+			if entry.CaseID.Number != number || outcome != "" || known[name] && entry.Outcome == "" {
+				continue
+			}
+			if len(attempts) > 0 && strings.HasPrefix(attempts[len(attempts)-1], entry.CaseID.String()+" ") {
+				r.Retries++
+			}
+			known[name], outcome = true, entry.Outcome
+			attempts = append(attempts, fmt.Sprintf("%s %d %s%s", entry.CaseID, entry.Attempt, entry.Verdict, outcome))
+			for _, request := range entry.Requests {
+				r.Requests++
+				if gap := request.GapSeconds; gap > 0 && (r.MinRequestGapSeconds == 0 || gap < r.MinRequestGapSeconds) {
+					r.MinRequestGapSeconds = gap
+				}
+			}
+		}
+		switch outcome {
+		case contract.Success:
+			r.Succeeded++
+		case contract.NoRecord:
+			r.NoRecord++
+		case contract.Failed:
+			r.Failed++
+		}
+	}
+	r.Total = r.Succeeded + r.NoRecord + r.Failed
+	return r, attempts
+}
+
+func TestAnyLedgerCountsAsTheNaiveModelDoes(t *testing.T) {
+	t.Parallel()
+	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}, CreatedAt: began}
+	rapid.Check(t, func(rt *rapid.T) {
+		packs := drawPacks(rt)
+		want, attempts := naive(packs)
+		var folded tally
+		reader := newCheck(manifest, math.MaxUint64)
+		var got []string
+		for i, entries := range packs {
+			data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: "run", Entries: entries}.Encode()
+			if err != nil {
+				rt.Fatal(err)
+			}
+			m := message{sequence: uint64(i + 1)}
+			if m.entries, err = (ledger{manifest: manifest}).decodeEntries(data); err != nil {
+				rt.Fatal(err)
+			}
+			for _, entry := range folded.take(m, 0) {
+				got = append(got, fmt.Sprintf("%s %d %s%s", entry.CaseID, entry.Attempt, entry.Verdict, entry.Outcome))
+			}
+			if err := reader.read(m); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		report := summary{manifest: manifest, tally: &folded, finished: closed}.report()
+		have := contract.Report{Total: report.Total, Succeeded: report.Succeeded, NoRecord: report.NoRecord, Failed: report.Failed,
+			Requests: report.Requests, Retries: report.Retries, MinRequestGapSeconds: report.MinRequestGapSeconds}
+		if diff := cmp.Diff(want, have); diff != "" || len(report.Errors) != want.Failed || report.Metrics.JobDurationSeconds.Count != len(attempts) {
+			rt.Fatalf("%d errors, %d attempts: %s", len(report.Errors), report.Metrics.JobDurationSeconds.Count, diff)
+		}
+		slices.Sort(got)
+		slices.Sort(attempts)
+		if diff := cmp.Diff(attempts, got); diff != "" {
+			rt.Fatal(diff)
+		}
+		if reader.tally(&folded); reader.result() != nil {
+			rt.Fatal(reader.result())
+		}
+	})
+}
+
+func TestLedgersPassThroughTheWholeReporterAsTheModelSays(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	for seed := range 15 {
+		packs := rapid.Custom(drawPacks).Example(seed)
+		d := deskOn(t, cleared(t, b), 12)
+		for _, entries := range packs {
+			d.pack(entries...)
+		}
+		d.halt(contract.Halt{Status: contract.Stopped, At: closed})
+		want, attempts := naive(packs)
+		got := d.left()
+		if r := got.Report; r.Status != contract.Stopped || r.Succeeded != want.Succeeded || r.NoRecord != want.NoRecord || r.Failed != want.Failed ||
+			r.Requests != want.Requests || r.Retries != want.Retries || len(got.Collected) != want.Succeeded+want.NoRecord || len(got.Failed) != want.Failed {
+			t.Errorf("seed %d: %+v, want %+v", seed, r, want)
+		}
+		if lines := strings.Count(got.Files["attempts_run.ndjson"], "\n"); lines != len(attempts) {
+			t.Errorf("seed %d: %d lines for %d attempts", seed, lines, len(attempts))
+		}
+	}
+}

@@ -1,0 +1,239 @@
+package reporter
+
+import (
+	"encoding/json"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The keys that the contract lists for each file.
+const (
+	reportKeys = `config duration_seconds end end_id errors failed failed_count finished_at metrics min_request_gap_seconds
+		no_record no_record_count probes_used reason requests retries run_id skipped start start_id started_at status
+		succeeded success_count total total_attempted upper_bound upper_bound_confidence version`
+	metricsKeys    = `batch.job.duration_seconds batch.job.retry_count batch.run.duration_seconds batch.run.failure_rate`
+	auditKeys      = `end_id failed_count finished_at no_record_count run_id start_id started_at success_count total_attempted`
+	attemptKeys    = `attempt case_id duration_ms error html_path notes outcome run_id status_code timestamp`
+	checkpointKeys = `failed next_number no_record range reason run_id status succeeded total written_at`
+	sampleKeys     = `attempts case_id error`
+)
+
+// object decodes a JSON object and compares its keys with a list.
+func object(t *testing.T, text, keys string) map[string]any {
+	t.Helper()
+	var value map[string]any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+	if diff := cmp.Diff(strings.Fields(keys), slices.Sorted(maps.Keys(value))); diff != "" {
+		t.Errorf("keys: %s", diff)
+	}
+	return value
+}
+
+// mixed is a ledger of the numbers 1 to 8 with everything in it: retries, a block, replays, all outcomes.
+func mixed() []contract.Entry {
+	transient, blocked := attempt(3, 1, contract.VerdictTransient, ""), attempt(5, 1, contract.VerdictBlocked, "")
+	blocked.Raw, blocked.RawType = []byte("<h1>go away</h1>"), "html"
+	failed := attempt(3, 2, contract.VerdictTransient, contract.Failed)
+	asJSON := failure(7)
+	asJSON.Raw, asJSON.RawType, asJSON.Error = []byte(`{"Count":`), "json", "cut off"
+	again := success(5)
+	again.StartedAt = again.StartedAt.Add(time.Hour)
+	return []contract.Entry{success(1), noRecord(2), transient, blocked, success(4), transient, failed, success(1), again,
+		failure(4), noRecord(6), asJSON, success(8)}
+}
+
+func TestALedgerBecomesItsFiles(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 9)
+	d.put(d.buckets.collected, d.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
+	d.packs(mixed()...)
+	d.planned(1)
+	state := d.finish()
+	files := d.files()
+	want := []string{"attempts_run.ndjson", "audit_run.json", "cases/IMM/25/IMM-1-25.json", "cases/IMM/25/IMM-4-25.json",
+		"cases/IMM/25/IMM-5-25.json", "cases/IMM/25/IMM-8-25.json", "html_failed/run/IMM-3-25.html", "html_failed/run/IMM-5-25.html",
+		"html_failed/run/IMM-7-25.json", "report-20260301T133000Z.html", "report-20260301T133000Z.json"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
+		t.Fatal(diff)
+	}
+	if state.Status != contract.Completed || state.File != "report-20260301T133000Z.json" || files["html_failed/run/IMM-7-25.json"] != `{"Count":` {
+		t.Errorf("%s, report in %q, raw answer %q", state.Status, state.File, files["html_failed/run/IMM-7-25.json"])
+	}
+	var record contract.Record
+	if err := json.Unmarshal([]byte(files["cases/IMM/25/IMM-5-25.json"]), &record); err != nil || record.CaseID.Number != 5 || record.FiledOn != "2025-01-02" {
+		t.Errorf("record %+v, %v", record, err)
+	}
+	var inFile contract.Report
+	if err := json.Unmarshal([]byte(files[state.File]), &inFile); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(*state.Report, inFile); diff != "" {
+		t.Errorf("the state's report and the file's: %s", diff)
+	}
+}
+
+func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 9)
+	d.put(d.buckets.collected, d.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
+	d.packs(mixed()...)
+	d.planned(1)
+	state := d.finish()
+	files := d.files()
+	report := object(t, files[state.File], reportKeys)
+	metrics, err := json.Marshal(report["metrics"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	object(t, string(metrics), metricsKeys)
+	for i, sample := range state.Report.Errors {
+		text, err := json.Marshal(sample)
+		if err != nil || sample.CaseID.Number != []int{3, 7}[i] || sample.Attempts != []int{2, 1}[i] || sample.Error == "" {
+			t.Errorf("sample %+v, %v", sample, err)
+		}
+		object(t, string(text), sampleKeys)
+	}
+	got := *state.Report
+	got.Errors, got.Metrics.JobDurationSeconds.Sum = nil, 0
+	want := contract.Report{RunID: "run", Start: 1, End: 9, StartID: "IMM-1-25", EndID: "IMM-9-25", Total: 8, Succeeded: 4, NoRecord: 2, Failed: 2,
+		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: began, FinishedAt: closed, DurationSeconds: 5400,
+		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10, Retries: 2, MinRequestGapSeconds: 1.001,
+		Config: map[string]any{"prefix": "IMM"}, Version: "test", Metrics: contract.Metrics{RunDurationSeconds: 5400, JobRetryCount: 2,
+			RunFailureRate: 0.25, JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	audit := object(t, files["audit_run.json"], auditKeys)
+	if audit["total_attempted"] != 8.0 || audit["success_count"] != 4.0 || audit["no_record_count"] != 2.0 || audit["failed_count"] != 2.0 {
+		t.Errorf("audit %v", audit)
+	}
+	for _, key := range []string{"started_at", "finished_at"} {
+		if at, err := time.Parse("2006-01-02T15:04:05Z", report[key].(string)); err != nil || audit[key] != report[key] {
+			t.Errorf("%s: %v, %v in the audit, %v", key, at, audit[key], err)
+		}
+	}
+}
+
+func TestTheAttemptsFileHasALineForEachAttempt(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 8)
+	d.packs(mixed()...)
+	d.planned(0)
+	d.finish()
+	var got []string
+	for line := range strings.Lines(d.files()["attempts_run.ndjson"]) {
+		value := object(t, line, attemptKeys)
+		var decoded contract.AttemptLine
+		if err := json.Unmarshal([]byte(line), &decoded); err != nil {
+			t.Fatal(err)
+		}
+		if decoded.RunID != "run" || decoded.StatusCode != 200 || decoded.DurationMS != 250 || value["notes"] == nil {
+			t.Errorf("line %s", line)
+		}
+		got = append(got, strings.TrimSuffix(strings.Join([]string{decoded.CaseID.String(), string(rune('0' + decoded.Attempt)),
+			decoded.Outcome, decoded.Error, path.Base(decoded.HTMLPath)}, " "), " ."))
+	}
+	want := []string{"IMM-1-25 1 success ", "IMM-2-25 1 no-record ", "IMM-3-25 1 transient ", "IMM-5-25 1 blocked  IMM-5-25.html", "IMM-4-25 1 success ",
+		"IMM-3-25 2 failed status 500 IMM-3-25.html", "IMM-5-25 1 success ", "IMM-6-25 1 no-record ", "IMM-7-25 1 failed cut off IMM-7-25.json",
+		"IMM-8-25 1 success "}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheKeysSayWhatNeedNotBeAskedAgain(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 8)
+	d.put(d.buckets.failed, d.manifest.Case(1).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
+	d.put(d.buckets.failed, d.manifest.Case(3).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
+	d.packs(mixed()...)
+	d.planned(0)
+	d.finish()
+	collected, failed := d.keys()
+	value := func(entry contract.Entry, filedOn string) contract.Collected {
+		return contract.Collected{Outcome: entry.Outcome, RunID: "run", At: entry.StartedAt, FiledOn: filedOn}
+	}
+	again := mixed()[8]
+	wantCollected := map[int]contract.Collected{1: value(success(1), "2025-01-02"), 2: value(noRecord(2), ""), 4: value(success(4), "2025-01-02"),
+		5: value(again, "2025-01-02"), 6: value(noRecord(6), ""), 8: value(success(8), "2025-01-02")}
+	wantFailed := map[int]contract.Collected{3: value(attempt(3, 2, contract.VerdictTransient, contract.Failed), ""), 7: value(failure(7), "")}
+	if diff := cmp.Diff(wantCollected, collected); diff != "" {
+		t.Errorf("collected: %s", diff)
+	}
+	if diff := cmp.Diff(wantFailed, failed); diff != "" {
+		t.Errorf("failed: %s", diff)
+	}
+}
+
+func TestAStoppedRunLeavesACheckpointAndGoesOn(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 8)
+	d.packs(mixed()[:7]...) // 1 to 4 are settled, 5 was blocked
+	d.put(d.buckets.runs, d.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Blocked, Reason: "status 403", At: closed})
+	w := d.start(d.options(), nil)
+	state := d.await()
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	stop := object(t, d.files()["checkpoint-run.json"], checkpointKeys)
+	if state.Status != contract.Blocked || stop["status"] != "blocked" || stop["reason"] != "status 403" || stop["next_number"] != 5.0 || stop["total"] != 4.0 {
+		t.Errorf("%s, checkpoint %v", state.Status, stop)
+	}
+	if diff := cmp.Diff(map[string]any{"start": 1.0, "end": 8.0}, stop["range"]); diff != "" {
+		t.Error(diff)
+	}
+	if err := d.buckets.runs.Delete(t.Context(), d.manifest.RunID.HaltKey()); err != nil {
+		t.Fatal(err)
+	}
+	d.running()
+	d.packs(mixed()[7:]...)
+	d.planned(0)
+	if state := d.finish(); state.Status != contract.Completed || state.Report.Total != 8 || state.Report.Retries != 2 || state.File != "report-20260301T133001Z.json" {
+		t.Errorf("then %s in %q: %+v", state.Status, state.File, state.Report)
+	}
+}
+
+func TestTheEndOfARunIsToldAndItsJobsAreCleared(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 2)
+	d.publish(d.manifest.RunID.JobSubject(1), nil)
+	d.publish("job.other.1", nil)
+	d.packs(success(1), noRecord(2))
+	d.planned(0)
+	events, err := d.b.JetStream().OrderedConsumer(t.Context(), contract.StreamEvents, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{d.manifest.RunID.EventSubject("finished")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := d.start(d.options(), nil)
+	msg, err := events.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event contract.Event
+	if err := json.Unmarshal(msg.Data(), &event); err != nil || event.Status != contract.Completed || event.Report == nil || event.Report.Total != 2 || event.Planned != 2 {
+		t.Errorf("event %s, %v", msg.Data(), err)
+	}
+	if err := w.stop(); err != nil {
+		t.Error(err)
+	}
+	jobs, err := d.b.JetStream().Stream(t.Context(), contract.StreamJobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := jobs.Info(t.Context()); err != nil || info.State.Msgs != 1 {
+		t.Errorf("%d jobs left, %v; want the other run's", info.State.Msgs, err)
+	}
+}
