@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/natsd"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// connectLimit is how long a server may take to answer the first time.
+const connectLimit = 10 * time.Second
+
+// makeLimit is how long making the streams may take; on an idle disk it takes 20 ms.
+const makeLimit = time.Minute
+
+// broker is a bus over a server, and the bucket that says how runs stand.
+type broker struct {
+	*bus.Bus
+	runs jetstream.KeyValue
+	// embedded says that the server runs in this process, for this process alone.
+	embedded bool
+	close    func() error
+}
+
+// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams.
+func openBroker(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
+	nc, stop, err := connect(c)
+	if err != nil {
+		return nil, err
+	}
+	b := &broker{embedded: c.NATSURL == "", close: func() error {
+		nc.Close()
+		return stop()
+	}}
+	if err := b.open(ctx, nc, log); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+func connect(c config.Config) (nc *nats.Conn, stop func() error, err error) {
+	if c.NATSURL != "" {
+		nc, err := dial(c)
+		return nc, func() error { return nil }, err
+	}
+	server, err := natsd.Start(c.DataDir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errBroker, err)
+	}
+	if nc, err = server.Connect(); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
+	}
+	return nc, server.Close, nil
+}
+
+func dial(c config.Config) (*nats.Conn, error) {
+	options := []nats.Option{nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+	if c.NATSCreds != "" {
+		options = append(options, nats.UserCredentials(c.NATSCreds))
+	}
+	if c.NATSNkey != "" {
+		option, err := nats.NkeyOptionFromSeed(c.NATSNkey)
+		if err != nil {
+			return nil, fmt.Errorf("%w: reading nats_nkey %s: %w", errUsage, c.NATSNkey, err)
+		}
+		options = append(options, option)
+	}
+	if c.NATSCA != "" {
+		options = append(options, nats.RootCAs(c.NATSCA))
+	}
+	if c.NATSCert != "" || c.NATSKey != "" {
+		options = append(options, nats.ClientCert(c.NATSCert, c.NATSKey))
+	}
+	nc, err := nats.Connect(c.NATSURL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: connecting to nats_url: %w", errBroker, err)
+	}
+	return nc, nil
+}
+
+func (b *broker) open(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
+	var err error
+	if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, makeLimit)
+	defer cancel()
+	if err := streams.Ensure(ctx, b.JetStream(), streams.Options{}); err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	if b.runs, err = b.KV(ctx, contract.BucketRuns); err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	if !b.embedded {
+		return nil
+	}
+	// The folder was locked: whoever worked on a run that is still running was killed.
+	reclaimed, err := runs.Reclaim(ctx, b.Bus, time.Now())
+	for _, run := range reclaimed {
+		log.Warn("batch.run.reclaimed", "run_id", run)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"fct-scraper/pkg/config"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Show, check or begin a file of settings", Args: cobra.NoArgs}
+	cmd.AddCommand(p.configShow(), p.configCheck(), p.configInit())
+	return cmd
+}
+
+func (p *program) configShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show", Short: "Print the settings in force and where each comes from", Args: cobra.NoArgs,
+		Example: "  fct-scraper config show --config config.toml --delay-min 5s",
+	}
+	asJSON := cmd.Flags().Bool("json", false, "as one JSON document, without origins")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		settings, err := p.settings(cmd, nil)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return p.printJSON(settings.Effective())
+		}
+		var text strings.Builder
+		for _, line := range settings.Lines() {
+			fmt.Fprintf(&text, "%-27s = %-24s # %s\n", line.Key, line.Value, line.Origin)
+		}
+		return p.print(text.String())
+	}
+	return cmd
+}
+
+func (p *program) configCheck() *cobra.Command {
+	return &cobra.Command{
+		Use: "check", Short: "Say whether the settings are usable", Args: cobra.NoArgs,
+		Example: "  fct-scraper config check --config config.toml",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := p.settings(cmd, nil); err != nil {
+				return err
+			}
+			return p.print("ok\n")
+		},
+	}
+}
+
+// initName is the file that config init writes when none is named.
+const initName = "config.toml"
+
+func (p *program) configInit() *cobra.Command {
+	return &cobra.Command{
+		Use: "init [<file>]", Short: "Write a commented file of settings (" + initName + "); - writes to stdout", Args: cobra.MaximumNArgs(1),
+		Example: "  fct-scraper config init court.toml",
+		RunE: func(_ *cobra.Command, args []string) error {
+			name := initName
+			if len(args) > 0 {
+				name = args[0]
+			}
+			if name == "-" {
+				return p.print(string(config.Example()))
+			}
+			return writeExample(name)
+		},
+	}
+}
+
+// writeExample writes the file unless it is there: somebody's settings are not ours to replace.
+func writeExample(name string) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w: writing %s: it is there already", errUsage, name)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: writing the settings: %w", errUsage, err)
+	}
+	_, err = file.Write(config.Example())
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/natsd"
+	"fct-scraper/pkg/store"
+	"fct-scraper/services/generator"
+	"fct-scraper/services/reporter"
+	"fct-scraper/streams"
+)
+
+// The exit codes that people and schedulers rely on.
+const (
+	codeCompleted  = 0
+	codeInternal   = 1
+	codeUsage      = 2
+	codeFailed     = 3 // completed, but some numbers failed
+	codeSafeStop   = 4
+	codeBlocked    = 5
+	codeBroker     = 6 // broker or store trouble
+	codeOutput     = 7 // ledger mismatch or output not writable
+	codeInterrupt  = 130
+	codeTerminated = 143
+)
+
+var (
+	// errUsage marks a call that asks for what there is not.
+	errUsage = errors.New("usage")
+	// errBroker marks trouble with the broker that has no name of its own.
+	errBroker = errors.New("broker")
+)
+
+// codeOf is the exit code of an error.
+func codeOf(err error) int {
+	kinds := []struct {
+		code  int
+		among []error
+	}{
+		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
+		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand}},
+		{codeBroker, []error{errBroker, bus.ErrStore, natsd.ErrLocked, natsd.ErrStart, streams.ErrDrift}},
+	}
+	for _, kind := range kinds {
+		for _, sentinel := range kind.among {
+			if errors.Is(err, sentinel) {
+				return kind.code
+			}
+		}
+	}
+	return codeInternal
+}
+
+// codeOfRun is the exit code of a run that ended; stop is the code of the signal that stopped it, if one did.
+func codeOfRun(state contract.State, stop int) int {
+	switch state.Status {
+	case contract.Completed:
+		if state.Report != nil && state.Report.Failed > 0 {
+			return codeFailed
+		}
+		return codeCompleted
+	case contract.SafeStop:
+		return codeSafeStop
+	case contract.Blocked:
+		return codeBlocked
+	case contract.Stopped:
+		if stop != 0 {
+			return stop
+		}
+		return codeTerminated
+	case contract.Errored:
+		return codeOf(reporter.StateError(state))
+	default:
+		return codeInternal
+	}
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+)
+
+func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "21")
+	p := newPlace(t, sim, "--end", "2000", "--delay-min", "0", "--delay-max", "0", "--concurrency", "16")
+	report := p.finish(0)
+	outcomes := p.outcomes()
+	checkTruth(t, newSim(t, courtsim.Options{Seed: 21, Max: 2000, Missing: 0.1}), outcomes, 2000)
+	p.checkRecords(outcomes)
+	if report.Total != 2000 || report.Succeeded+report.NoRecord != 2000 {
+		t.Errorf("%d = %d + %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed)
+	}
+	if share := float64(report.Requests) / 2000; share > 1.12 {
+		t.Errorf("%.3f requests a number, want at most 1.12", share)
+	}
+	if n := repeated(sim.asked()); n != 0 {
+		t.Errorf("%d requests were repeated", n)
+	}
+}
+
+func TestKilledFortyTimes(t *testing.T) {
+	t.Parallel()
+	const kills, concurrency, numbers = 40, 4, 2000
+	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "22")
+	p := newPlace(t, sim, "--end", "2000", "--delay-min", "2ms", "--delay-max", "4ms", "--concurrency", "4")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 1))
+	for range kills {
+		begun := time.Now()
+		cmd := p.start(&bytes.Buffer{})
+		at(begun, time.Duration(dice.IntN(350))*time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // killed, as it was to be
+	}
+	before := len(p.outcomes())
+	report := p.finish(0)
+	if before == 0 || before == numbers {
+		t.Errorf("%d numbers had an outcome after the last kill: the kills came too early or too late to show anything", before)
+	}
+	outcomes := p.outcomes()
+	checkTruth(t, newSim(t, courtsim.Options{Seed: 22, Max: numbers, Missing: 0.1}), outcomes, numbers)
+	p.checkRecords(outcomes)
+	if report.Total != numbers {
+		t.Errorf("total %d, want %d", report.Total, numbers)
+	}
+	n := repeated(sim.asked())
+	if most := kills * concurrency * 2; n > most {
+		t.Errorf("%d requests were repeated, want at most %d", n, most)
+	}
+	t.Logf("%d numbers done after %d kills; %d requests repeated", before, kills, n)
+}
+
+func TestStoppedTwentyTimes(t *testing.T) {
+	t.Parallel()
+	const stops, timeout = 20, 2 * time.Second
+	sim := startSim(t, "--max", "3000", "--missing", "0.1", "--seed", "23", "--latency", "5ms", "--fault", "timeout:0.01")
+	p := newPlace(t, sim, "--end", "3000", "--delay-min", "1ms", "--delay-max", "3ms", "--concurrency", "8", "--graceful-shutdown-timeout", "2",
+		"--request-timeout", "3s")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 1))
+	for i := range stops {
+		collected, asked := p.outcomes(), sim.asked()
+		var out bytes.Buffer
+		begun := time.Now()
+		cmd := p.start(&out)
+		at(begun, 300*time.Millisecond+time.Duration(dice.IntN(400))*time.Millisecond)
+		signalled := time.Now()
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // the code says it
+		if took := time.Since(signalled); took > timeout+time.Second {
+			t.Errorf("stop %d took %s", i, took)
+		}
+		if code := cmd.ProcessState.ExitCode(); code != codeTerminated {
+			t.Fatalf("stop %d: exit code %d", i, code)
+		}
+		reports, checkpoints := p.glob("report-*.json"), p.glob("checkpoint-*.json")
+		if len(reports) != i+1 || len(checkpoints) != 1 {
+			t.Errorf("stop %d: %d reports and %d checkpoints", i, len(reports), len(checkpoints))
+		}
+		for number, calls := range sim.asked() {
+			if n := numberOf(t, number); collected[n] != "" && total(calls) != total(asked[number]) {
+				t.Errorf("stop %d: number %s was collected and asked again", i, number)
+			}
+		}
+	}
+	report := p.finish(0)
+	outcomes := p.outcomes()
+	checkTruth(t, newSim(t, courtsim.Options{Seed: 23, Max: 3000, Missing: 0.1}), outcomes, 3000)
+	if report.Total != 3000 || report.Status != contract.Completed {
+		t.Errorf("%s: total %d", report.Status, report.Total)
+	}
+}
+
+func (p place) glob(pattern string) []string {
+	p.t.Helper()
+	names, err := filepath.Glob(filepath.Join(p.dir, "output", pattern))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return names
+}
+
+func numberOf(t testing.TB, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func total(calls map[string]int) int {
+	sum := 0
+	for _, times := range calls {
+		sum += times
+	}
+	return sum
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/site"
+	"fct-scraper/pkg/store"
+)
+
+// memory is the simulator without a network, so that it can be asked in virtual time. It notes when it was asked.
+type memory struct {
+	court http.Handler
+	mu    sync.Mutex
+	times []time.Time
+}
+
+func (m *memory) RoundTrip(request *http.Request) (*http.Response, error) {
+	m.mu.Lock()
+	m.times = append(m.times, time.Now())
+	m.mu.Unlock()
+	answer := httptest.NewRecorder()
+	if aborted := m.serve(answer, request); aborted {
+		return nil, errors.Join(request.Context().Err(), io.ErrUnexpectedEOF)
+	}
+	if err := request.Context().Err(); err != nil {
+		return nil, err
+	}
+	return answer.Result(), nil
+}
+
+// serve says whether the court ended the connection without an answer.
+func (m *memory) serve(answer http.ResponseWriter, request *http.Request) (aborted bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			if cause != http.ErrAbortHandler {
+				panic(cause)
+			}
+			aborted = true
+		}
+	}()
+	m.court.ServeHTTP(answer, request)
+	return false
+}
+
+func (m *memory) requests() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.times)
+}
+
+// plant is a place to run batches in: folders that stay, and a court.
+type plant struct {
+	t        testing.TB
+	settings map[string]string
+	memory   *memory
+	sim      *courtsim.Court
+}
+
+// newPlant is a plant whose settings are those given, without pauses unless they say so.
+func newPlant(t testing.TB, options courtsim.Options, settings map[string]string) *plant {
+	t.Helper()
+	sim, err := courtsim.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	all := map[string]string{
+		"site": "sim", "base_url": "http://127.0.0.1:1", "year": "25", "probe": "false", "delay_min": "0", "delay_max": "0",
+		"output": filepath.Join(dir, "output"), "data_dir": filepath.Join(dir, "data"), "progress": "none",
+	}
+	maps.Copy(all, settings)
+	return &plant{t: t, settings: all, memory: &memory{court: sim}, sim: sim}
+}
+
+// with is the settings with some changed.
+func (p *plant) with(changes map[string]string) *config.Settings {
+	p.t.Helper()
+	all := maps.Clone(p.settings)
+	maps.Copy(all, changes)
+	settings, err := config.Load(config.Sources{Flags: all, Now: time.Now(), Version: "test"})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return settings
+}
+
+// run runs a batch to its end, or until ctx ends.
+func (p *plant) run(ctx context.Context, changes map[string]string) (contract.State, error) {
+	p.t.Helper()
+	settings := p.with(changes)
+	log := fcttest.Logger(p.t)
+	broker, err := openBroker(ctx, settings.Config, log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	output, err := store.Open(settings.Output)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	profile, err := loadProfile(settings.Site)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	client, err := site.NewClient(site.Options{
+		Profile: profile, Origin: settings.BaseURL, UserAgent: "test", Parties: settings.Parties, MaxBody: int64(settings.MaxBody),
+		RequestTimeout: settings.RequestTimeout.Std(), JobTimeout: settings.JobTimeout.Std(), Transport: p.memory,
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	h := house{settings: settings, broker: broker, court: &court{Client: client}, output: output, log: log, fetcher: "test"}
+	quiet := &signals{first: make(chan struct{}), done: make(chan struct{})}
+	state, err := h.run(ctx, quiet, newScreen(p.t.Output(), settings.Config, nil))
+	if err := output.Close(); err != nil {
+		p.t.Error(err)
+	}
+	if err := broker.close(); err != nil {
+		p.t.Error(err)
+	}
+	return state, err
+}
+
+// report is the report of a batch that runs to its end.
+func (p *plant) report(changes map[string]string) contract.Report {
+	p.t.Helper()
+	state, err := p.run(p.t.Context(), changes)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if state.Report == nil {
+		p.t.Fatalf("%s without a report: %s", state.Status, state.Reason)
+	}
+	return *state.Report
+}

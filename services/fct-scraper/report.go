@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) reportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "report --run <id>", Short: "Write the files of a run again from what is stored", Args: cobra.NoArgs,
+		Example: "  fct-scraper report --run imm-25-20261125t101500z-1",
+	}
+	name := cmd.Flags().String("run", "", "the run, as its report names it")
+	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		run, err := contract.ParseRunID(*name)
+		if err != nil {
+			return fmt.Errorf("%w: --run: %w", errUsage, err)
+		}
+		settings, err := p.settings(cmd, nil)
+		if err != nil {
+			return err
+		}
+		report, file, err := p.rewrite(cmd.Context(), settings, run)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return p.printJSON(report)
+		}
+		return p.print(summary(report, settings.Output, file))
+	}
+	return cmd
+}
+
+func (p *program) rewrite(ctx context.Context, settings *config.Settings, run contract.RunID) (report contract.Report, file string, err error) {
+	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+	broker, err := openBroker(ctx, settings.Config, log)
+	if err != nil {
+		return report, "", err
+	}
+	defer func() { err = errors.Join(err, broker.close()) }()
+	output, err := store.Open(settings.Output)
+	if err != nil {
+		return report, "", err
+	}
+	defer func() { err = errors.Join(err, output.Close()) }()
+	report, file, err = reporter.Rewrite(ctx, reporter.Options{Bus: broker.Bus, Store: output, Logger: log, Version: version()}, run)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
+	}
+	return report, file, err
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
+)
+
+// plainEvery is how often progress is told where it stays on the page.
+const plainEvery = 30 * time.Second
+
+// screen is stderr: log lines, and below them, on a terminal, one line that says how far the run is. It is used by many
+// goroutines.
+type screen struct {
+	out      io.Writer
+	terminal bool
+	// style is tty, plain, json or none.
+	style string
+
+	mu     sync.Mutex
+	status string
+	told   time.Time
+	begun  time.Time
+}
+
+func newScreen(out io.Writer, c config.Config, environ []string) *screen {
+	s := &screen{out: out, terminal: isTerminal(out), style: c.Progress, begun: time.Now()}
+	if s.style == "auto" {
+		s.style = "plain"
+		if s.terminal && !plainWanted(environ) {
+			s.style = "tty"
+		}
+	}
+	return s
+}
+
+// Write puts log lines above the line of progress.
+func (s *screen) Write(lines []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.status == "" {
+		return s.out.Write(lines)
+	}
+	s.erase()
+	n, err := s.out.Write(lines)
+	_, _ = io.WriteString(s.out, s.status) // decoration: the next one is drawn anyway
+	return n, err
+}
+
+// erase takes the line of progress away: to the first column, then clear to the end of the line (ECMA-48, EL).
+func (s *screen) erase() { _, _ = io.WriteString(s.out, "\r\x1b[K") }
+
+// close leaves no line of progress behind.
+func (s *screen) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.status != "" {
+		s.erase()
+		s.status = ""
+	}
+}
+
+// follow tells the progress of a run until stop is called.
+func (s *screen) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (stop func(), err error) {
+	if s.style == "none" {
+		return func() {}, nil
+	}
+	news, err := nc.Subscribe(run.EventSubject("progress"), func(msg *nats.Msg) {
+		var event contract.Event
+		if json.Unmarshal(msg.Data, &event) == nil { // what is not an event is no progress
+			s.tell(event, log)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("following the progress of %s: %w", run, err)
+	}
+	return func() { _ = news.Unsubscribe() }, nil
+}
+
+func (s *screen) tell(event contract.Event, log *slog.Logger) {
+	switch s.style {
+	case "json":
+		if line, err := json.Marshal(event); err == nil {
+			_, _ = s.Write(append(line, '\n'))
+		}
+	case "tty":
+		s.draw(progressLine(event, time.Since(s.begun)))
+	case "plain":
+		if s.due() {
+			log.Info("batch.run.progress", "run_id", event.RunID, "planned", event.Planned, "succeeded", event.Succeeded,
+				"no_record", event.NoRecord, "failed", event.Failed, "retries", event.Retries)
+		}
+	}
+}
+
+func (s *screen) due() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.told) < plainEvery {
+		return false
+	}
+	s.told = time.Now()
+	return true
+}
+
+func (s *screen) draw(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.erase()
+	s.status = line
+	_, _ = io.WriteString(s.out, line)
+}
+
+// progressLine says how far a run is that has taken so long; the rest of the time is known once all is planned.
+func progressLine(e contract.Event, took time.Duration) string {
+	done := e.Succeeded + e.NoRecord + e.Failed
+	all := e.Planned
+	if all == 0 {
+		all = e.Range.Size()
+	}
+	line := fmt.Sprintf("%d/%d  success %d  no-record %d  failed %d  retries %d", done, all, e.Succeeded, e.NoRecord, e.Failed, e.Retries)
+	if done == 0 || all <= done {
+		return line
+	}
+	left := time.Duration(float64(took) / float64(done) * float64(all-done))
+	return line + "  " + left.Round(time.Second).String() + " left"
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/pflag"
+)
+
+// TestScripts runs the command as people type it.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("ROOT", root)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "lastrun": lastRun, "sim": simulate,
+		},
+	})
+}
+
+// exits runs a command that is to end with a code: exits <code> <command> [<argument>...].
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits <code> <command> [<argument>...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if end, failed := errors.AsType[*exec.ExitError](err); failed {
+		got = end.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// lastRun puts the run id of a report into $RUN.
+func lastRun(ts *testscript.TestScript, _ bool, args []string) {
+	var report contract.Report
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &report))
+	ts.Setenv("RUN", string(report.RunID))
+}
+
+// simulate starts a court in this process, by the flags of `fct-scraper sim`, and puts where it is into $SIM.
+func simulate(ts *testscript.TestScript, _ bool, args []string) {
+	f, flags := &simFlags{}, pflag.NewFlagSet("sim", pflag.ContinueOnError)
+	f.add(flags)
+	ts.Check(flags.Parse(args))
+	options, err := f.options()
+	ts.Check(err)
+	server, err := startSimulator("127.0.0.1:0", options)
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(server.Close()) })
+	ts.Setenv("SIM", server.URL)
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// summary is a report as people read it; file is its name in the folder output.
+func summary(r contract.Report, output, file string) string {
+	var text strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&text, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&text, "%s to %s: %s", r.StartID, r.EndID, r.Status)
+	if r.Reason != "" {
+		fmt.Fprintf(&text, " (%s)", plainText(r.Reason))
+	}
+	text.WriteString("\n")
+	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
+	line("skipped", "%d already collected", r.Skipped)
+	line("requests", "%d, %d retries, smallest gap %.3f s", r.Requests, r.Retries, r.MinRequestGapSeconds)
+	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
+	for _, sample := range r.Errors[:min(3, len(r.Errors))] {
+		line("failed", "%s after %d attempts: %s", sample.CaseID, sample.Attempts, plainText(sample.Error))
+	}
+	line("run", "%s", r.RunID)
+	if file != "" {
+		line("report", "%s", filepath.Join(output, file))
+	}
+	return text.String()
+}
+
+// plainText is a text of somebody else's without what could steer a terminal.
+func plainText(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go"
+)
+
+// batch starts the batch of the settings, has it stopped when a signal comes, and returns how its run ended.
+func (h house) batch(ctx context.Context, signals *signals, screen *screen) (contract.State, error) {
+	run, err := h.start(ctx)
+	if err != nil {
+		return contract.State{}, err
+	}
+	stopProgress, err := screen.follow(h.broker.Conn(), run, h.log)
+	if err != nil {
+		return contract.State{}, fmt.Errorf("%w: %w", errBroker, err)
+	}
+	defer stopProgress()
+	ended, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go func() {
+		if err := h.halt(ended, run, signals); err != nil {
+			end(err)
+		}
+	}()
+	state, err := runs.Await(ended, h.broker.runs, run.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
+	if cause := context.Cause(ended); err != nil && cause != nil {
+		err = cause
+	}
+	return state, err
+}
+
+// start asks for the batch as anybody would, by a message, and returns its run.
+func (h house) start(ctx context.Context) (contract.RunID, error) {
+	body, err := json.Marshal(specOf(h.settings.Config))
+	if err != nil {
+		return "", fmt.Errorf("starting the batch: %w", err)
+	}
+	ack, err := h.broker.Publish(ctx, &nats.Msg{Subject: contract.SubjectStart, Data: body})
+	if err != nil {
+		return "", fmt.Errorf("%w: starting the batch: %w", errBroker, err)
+	}
+	result, err := runs.Await(ctx, h.broker.runs, contract.CommandKey(ack.Sequence), func(contract.CommandResult) bool { return true })
+	if err != nil {
+		return "", err
+	}
+	if result.Rejected != "" {
+		return "", fmt.Errorf("%w: %s", errUsage, result.Rejected)
+	}
+	return result.RunID, nil
+}
+
+// specOf is what the settings say about a batch, every key of it: a server's generator may have other defaults.
+func specOf(c config.Config) contract.RunSpec {
+	spec := contract.RunSpec{
+		Prefix: c.Prefix, Year: c.Year, Start: &c.Start, Probe: &c.Probe, ProbeBudget: &c.ProbeBudget, MaxRetries: &c.MaxRetries,
+		SafeStopNoRecords: &c.SafeStopNoRecords, SafeStopFails: &c.SafeStopFails, Recheck: &c.Recheck, Force: &c.Force,
+		PersistRawHTML: &c.PersistRawHTML,
+	}
+	if c.MaxCases > 0 {
+		spec.MaxCases = &c.MaxCases
+	}
+	if c.End > 0 {
+		spec.End = &c.End
+	}
+	return spec
+}
+
+// halt asks everybody to stop working on the run when the first signal has come. What is under way gets nine tenths of
+// graceful_shutdown_timeout; the rest is for writing down how the run stands.
+func (h house) halt(ctx context.Context, run contract.RunID, signals *signals) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-signals.first:
+	}
+	limit := h.settings.GracefulShutdownTimeout.Std()
+	now := time.Now().UTC()
+	h.log.Info("batch.run.stop", "run_id", run, "reason", signals.name())
+	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by " + signals.name(), At: now, Deadline: now.Add(limit * 9 / 10)}
+	if err := runs.Halt(ctx, h.broker.runs, run, halt); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	return nil
+}
