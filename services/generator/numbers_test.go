@@ -64,7 +64,7 @@ func TestIdentityIsThatOfTheNumbersAskedFor(t *testing.T) {
 	for name, change := range map[string]func(*generator.Batch){
 		"prefix": func(b *generator.Batch) { b.Prefix = "T" }, "year": func(b *generator.Batch) { b.Year = "24" },
 		"start": func(b *generator.Batch) { b.Start = 2 }, "end": func(b *generator.Batch) { b.End = 2 },
-		"max_cases": func(b *generator.Batch) { b.MaxCases = 2 }, "probe": func(b *generator.Batch) { b.Probe = false },
+		"max_cases": func(b *generator.Batch) { b.MaxCases = 2 }, "probe": func(b *generator.Batch) { b.Probe = true },
 		"recheck": func(b *generator.Batch) { b.Recheck = true }, "force": func(b *generator.Batch) { b.Force = true },
 		"probe_only": func(b *generator.Batch) { b.ProbeOnly = true }, "new": func(b *generator.Batch) { b.New = true },
 	} {

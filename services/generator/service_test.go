@@ -245,7 +245,7 @@ func TestBadCommandsAreRejectedAndStored(t *testing.T) {
 	p := setUp(t)
 	defer p.run()()
 	for _, c := range []struct{ subject, body string }{
-		{contract.SubjectStart, `{"start":0}`}, {contract.SubjectStart, `{}`}, {contract.SubjectStart, "\xff"},
+		{contract.SubjectStart, `{"start":0}`}, {contract.SubjectStart, `{"probe_only":true}`}, {contract.SubjectStart, "\xff"},
 		{contract.SubjectStop, `{"run_id":"nobody"}`}, {contract.SubjectStop, `{}`},
 	} {
 		if result := p.send(c.subject, c.body); result.Rejected == "" {
@@ -269,5 +269,34 @@ func TestBadCommandsAreRejectedAndStored(t *testing.T) {
 	}
 	if other := p.send(contract.SubjectStart, `{"end":6,"run_id":"mine"}`); other.Rejected == "" {
 		t.Error("two batches under one name")
+	}
+}
+
+func TestJobsWaitForTheBoundOfASearch(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	run := p.send(contract.SubjectStart, `{"start":3,"probe":true}`).RunID
+	manifest, err := runs.Manifest(t.Context(), p.kv, run)
+	if err != nil || !manifest.Searching() || manifest.Range != (contract.Range{Start: 3, End: contract.MaxNumber}) {
+		t.Fatalf("%+v, %v; want a search up to the highest number there can be", manifest.Range, err)
+	}
+	// The search asked for two numbers, one of them beyond the bound.
+	for _, number := range []int{5, 8} {
+		if _, err := p.b.Publish(t.Context(), &nats.Msg{Subject: run.JobSubject(number), Data: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	manifest.Bound, manifest.Range.End = &contract.Bound{Number: 6}, 6
+	value, err := json.Marshal(manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.kv.Put(t.Context(), run.ManifestKey(), value); err != nil {
+		t.Fatal(err)
+	}
+	_, planned := p.jobs(run)
+	if want := (contract.Planned{Version: 1, Range: manifest.Range, Jobs: 5, Beyond: []int{8}}); !cmp.Equal(planned, want) {
+		t.Errorf("planned %+v, want %+v", planned, want)
 	}
 }
