@@ -66,7 +66,12 @@ type Entry struct {
 	RetryAt time.Time `json:"retry_at,omitzero"`
 	// Requests are the attempt's exchanges without their bodies.
 	Requests []Exchange `json:"requests"`
-	Record   *Record    `json:"record,omitempty"`
+	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.
+	FiledOn string `json:"filed_on,omitempty"`
+	// RecordSize is the length of Record in bytes; 0 when the attempt brought none.
+	RecordSize int `json:"record_size,omitempty"`
+	// Record is the record as its file holds it: whoever keeps it need not read it.
+	Record []byte `json:"-"`
 	// RawType is "json", "html" or empty when Raw was not kept.
 	RawType string `json:"raw_type,omitempty"`
 	// RawSize is the length of Raw in bytes.

@@ -64,12 +64,13 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 	return pack, allRead(rest)
 }
 
-// Encode writes the pack: one line of JSON, then the raw answers one after the other, unescaped.
+// Encode writes the pack: one line of JSON, then of each entry the record and the raw answer, unescaped.
 func (p EntryPack) Encode() ([]byte, error) {
-	bodies := make([][]byte, 0, len(p.Entries))
+	bodies := make([][]byte, 0, 2*len(p.Entries))
 	for i := range p.Entries {
-		p.Entries[i].RawSize = len(p.Entries[i].Raw)
-		bodies = append(bodies, p.Entries[i].Raw)
+		entry := &p.Entries[i]
+		entry.RecordSize, entry.RawSize = len(entry.Record), len(entry.Raw)
+		bodies = append(bodies, entry.Record, entry.Raw)
 	}
 	return encode(p, bodies)
 }
@@ -85,7 +86,11 @@ func DecodeEntries(data []byte) (EntryPack, error) {
 		return EntryPack{}, fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, pack.Version, MessageVersion)
 	}
 	for i := range pack.Entries {
-		if pack.Entries[i].Raw, rest, err = cut(rest, pack.Entries[i].RawSize); err != nil {
+		entry := &pack.Entries[i]
+		if entry.Record, rest, err = cut(rest, entry.RecordSize); err != nil {
+			return EntryPack{}, err
+		}
+		if entry.Raw, rest, err = cut(rest, entry.RawSize); err != nil {
 			return EntryPack{}, err
 		}
 	}

@@ -1,6 +1,9 @@
 package contract
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // RecordVersion is the version of the record's form; it grows when a field changes its meaning.
 const RecordVersion = 1
@@ -20,6 +23,13 @@ type Record struct {
 	FetchedAt time.Time `json:"fetched_at"`
 	// Source is the URL that the record was read from.
 	Source string `json:"source"`
+}
+
+// File is the record as its file holds it.
+func (r Record) File() []byte {
+	// Plain fields and texts can always be encoded, but for an invalid case id, which no record has.
+	data, _ := json.MarshalIndent(r, "", " ")
+	return append(data, '\n')
 }
 
 // Header is what a court says about a file as a whole.

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 )
@@ -34,6 +35,18 @@ func (s *Store) Appender(name string) (*Appender, error) {
 		return nil, errors.Join(notWritable("opening", name, err), file.Close())
 	}
 	return a, nil
+}
+
+// open opens a file and makes its folder only when that is missing, which is rare.
+func (s *Store) open(name string, flag int) (*os.File, error) {
+	file, err := s.root.OpenFile(name, flag, 0o644)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return file, err
+	}
+	if err := s.makeFolder(path.Dir(name)); err != nil {
+		return nil, err
+	}
+	return s.root.OpenFile(name, flag, 0o644)
 }
 
 // Size is the length of the file in bytes, what is not synced included.

@@ -14,8 +14,12 @@ import (
 // temp is a written, open, not yet durable file and the name it is to get.
 type temp struct {
 	file *os.File
+	// name is the name from the store's folder on.
 	name string
-	path string
+	// folder is the folder that both names lie in, base the last part of name, own the name of the temporary file.
+	folder *os.Root
+	base   string
+	own    string
 }
 
 // Write puts data under the name, replacing what was there: durable when it returns, and whole at any moment.
@@ -28,13 +32,19 @@ func (s *Store) Write(name string, data []byte) error {
 // write's own does not match ErrNotWritable.
 func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
 	var own error
-	t, err := s.writeTemp(name, func(w io.Writer) error {
+	folder, err := s.folder(name)
+	if err != nil {
+		return notWritable("writing", name, err)
+	}
+	defer func() { _ = folder.Close() }()
+	t, err := writeTemp(folder, name, func(w io.Writer) error {
 		noted := &noting{w: w}
-		err := write(noted)
+		buffered := bufio.NewWriter(noted)
+		err := write(buffered)
 		if noted.err == nil {
 			own = err
 		}
-		return err
+		return errors.Join(err, buffered.Flush())
 	})
 	switch {
 	case own != nil:
@@ -75,20 +85,42 @@ func (s *Store) WriteAll(files []File) error {
 	return nil
 }
 
+// writeBatch opens each folder once: walking down to it again for every file costs more than the file.
 func (s *Store) writeBatch(files []File) error {
 	temps := make([]temp, 0, len(files))
+	folders := make(map[string]*os.Root)
+	defer func() {
+		for _, folder := range folders {
+			_ = folder.Close()
+		}
+	}()
 	for _, file := range files {
-		t, err := s.writeTemp(file.Name, func(w io.Writer) error {
-			_, err := w.Write(file.Data)
-			return err
-		})
+		at := path.Dir(file.Name)
+		folder, err := folders[at], error(nil)
+		if folder == nil {
+			if folder, err = s.folder(file.Name); err == nil {
+				folders[at] = folder
+			}
+		}
+		var t temp
+		if err == nil {
+			t, err = writeTemp(folder, file.Name, wholly(file.Data))
+		}
 		if err != nil {
-			s.discard(temps)
+			discard(temps)
 			return notWritable("writing", file.Name, err)
 		}
 		temps = append(temps, t)
 	}
 	return s.finish(temps)
+}
+
+// wholly writes data in one go.
+func wholly(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
 }
 
 // finish makes the temporary files durable, gives them their names and makes those durable.
@@ -97,17 +129,17 @@ func (s *Store) finish(temps []temp) error {
 		return nil
 	}
 	if err := s.sync(s.root, temps); err != nil {
-		s.discard(temps)
+		discard(temps)
 		return notWritable("syncing", temps[0].name, err)
 	}
 	folders := map[string]bool{}
 	for i, t := range temps {
 		if err := t.file.Close(); err != nil {
-			s.discard(temps[i:])
+			discard(temps[i:])
 			return notWritable("closing", t.name, err)
 		}
-		if err := s.root.Rename(t.path, t.name); err != nil {
-			s.discard(temps[i:])
+		if err := t.folder.Rename(t.own, t.base); err != nil {
+			discard(temps[i:])
 			return notWritable("renaming", t.name, err)
 		}
 		folders[path.Dir(t.name)] = true
@@ -121,19 +153,21 @@ func (s *Store) finish(temps []temp) error {
 // Create is Write for a name that must be free: an existing file is left alone and the error is fs.ErrExist.
 // Of two that ask at the same time one gets the name, on file systems that know hard links.
 func (s *Store) Create(name string, data []byte) error {
-	t, err := s.writeTemp(name, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
+	folder, err := s.folder(name)
+	if err != nil {
+		return notWritable("writing", name, err)
+	}
+	defer func() { _ = folder.Close() }()
+	t, err := writeTemp(folder, name, wholly(data))
 	if err != nil {
 		return notWritable("writing", name, err)
 	}
 	if err := s.sync(s.root, []temp{t}); err != nil {
-		s.discard([]temp{t})
+		discard([]temp{t})
 		return notWritable("syncing", name, err)
 	}
-	err = s.claim(t)
-	s.discard([]temp{t})
+	err = t.claim()
+	discard([]temp{t})
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("creating %q: %w", name, err)
@@ -146,50 +180,51 @@ func (s *Store) Create(name string, data []byte) error {
 	return nil
 }
 
-func (s *Store) claim(t temp) error {
-	linked := s.root.Link(t.path, t.name)
+// claim gives the file its name unless something has it.
+func (t temp) claim() error {
+	linked := t.folder.Link(t.own, t.base)
 	if linked == nil || errors.Is(linked, fs.ErrExist) {
 		return linked
 	}
-	if _, err := s.root.Lstat(t.name); err == nil {
+	if _, err := t.folder.Lstat(t.base); err == nil {
 		return fs.ErrExist
 	}
-	return s.root.Rename(t.path, t.name)
+	return t.folder.Rename(t.own, t.base)
 }
 
-func (s *Store) writeTemp(name string, write func(io.Writer) error) (temp, error) {
+// folder opens the folder that a file is to lie in and makes it when it is missing.
+func (s *Store) folder(name string) (*os.Root, error) {
 	if !fs.ValidPath(name) || name == "." {
-		return temp{}, fmt.Errorf("name %q: %w", name, fs.ErrInvalid)
+		return nil, fmt.Errorf("name %q: %w", name, fs.ErrInvalid)
 	}
-	t := temp{name: name, path: path.Join(path.Dir(name), fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64()))}
+	at := path.Dir(name)
+	folder, err := s.root.OpenRoot(at)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return folder, err
+	}
+	if err := s.makeFolder(at); err != nil {
+		return nil, err
+	}
+	return s.root.OpenRoot(at)
+}
+
+func writeTemp(folder *os.Root, name string, write func(io.Writer) error) (temp, error) {
+	t := temp{name: name, folder: folder, base: path.Base(name), own: fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64())}
 	var err error
-	if t.file, err = s.open(t.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL); err != nil {
+	if t.file, err = folder.OpenFile(t.own, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
 		return temp{}, err
 	}
-	buffered := bufio.NewWriter(t.file)
-	if err := errors.Join(write(buffered), buffered.Flush()); err != nil {
-		s.discard([]temp{t})
+	if err := write(t.file); err != nil {
+		discard([]temp{t})
 		return temp{}, err
 	}
 	return t, nil
 }
 
-// open opens a file and makes its folder only when that is missing, which is rare.
-func (s *Store) open(name string, flag int) (*os.File, error) {
-	file, err := s.root.OpenFile(name, flag, 0o644)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return file, err
-	}
-	if err := s.makeFolder(path.Dir(name)); err != nil {
-		return nil, err
-	}
-	return s.root.OpenFile(name, flag, 0o644)
-}
-
 // discard gives up temporary files. What cannot be removed now is removed by the next Open.
-func (s *Store) discard(temps []temp) {
+func discard(temps []temp) {
 	for _, t := range temps {
 		_ = t.file.Close()
-		_ = s.root.Remove(t.path)
+		_ = t.folder.Remove(t.own)
 	}
 }

@@ -97,7 +97,10 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 	reading := s.read(answer)
 	entry := contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: reading.Verdict, Rule: reading.Rule,
-		Error: reading.Error, Notes: reading.Notes, Record: reading.Record, Requests: answer.Exchanges,
+		Error: reading.Error, Notes: reading.Notes, Requests: answer.Exchanges,
+	}
+	if reading.Record != nil {
+		entry.FiledOn, entry.Record = reading.Record.FiledOn, reading.Record.File()
 	}
 	ended := now
 	if len(answer.Exchanges) > 0 {

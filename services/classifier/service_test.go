@@ -121,8 +121,8 @@ func TestEveryVerdictBecomesItsEntry(t *testing.T) {
 	}
 	for i, w := range want {
 		e := entries[i]
-		if e.Verdict != w.verdict || e.Outcome != w.outcome || e.RetryAt.IsZero() == w.retried || (e.Record != nil) != w.record || string(e.Raw) != w.raw {
-			t.Errorf("%s: %s %q, retried at %v, record %t, raw %q; want %+v", e.CaseID, e.Verdict, e.Outcome, e.RetryAt, e.Record != nil, e.Raw, w)
+		if e.Verdict != w.verdict || e.Outcome != w.outcome || e.RetryAt.IsZero() == w.retried || (len(e.Record) > 0) != w.record || string(e.Raw) != w.raw {
+			t.Errorf("%s: %s %q, retried at %v, record %t, raw %q; want %+v", e.CaseID, e.Verdict, e.Outcome, e.RetryAt, len(e.Record) > 0, e.Raw, w)
 		}
 		if states[i].Final != (w.outcome != "") || states[i].Verdict != w.verdict {
 			t.Errorf("%s: header %+v", e.CaseID, states[i])

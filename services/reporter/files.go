@@ -18,15 +18,11 @@ func caseName(id contract.CaseID) string {
 }
 
 // caseFile is the record that an entry brings; false when it settles nothing or brings none.
-func caseFile(entry contract.Entry) (store.File, bool, error) {
-	if entry.Outcome != contract.Success || entry.Record == nil {
-		return store.File{}, false, nil
+func caseFile(entry contract.Entry) (store.File, bool) {
+	if entry.Outcome != contract.Success || len(entry.Record) == 0 {
+		return store.File{}, false
 	}
-	data, err := json.MarshalIndent(entry.Record, "", " ")
-	if err != nil {
-		return store.File{}, false, fmt.Errorf("writing the record of %s: %w", entry.CaseID, err)
-	}
-	return store.File{Name: caseName(entry.CaseID), Data: append(data, '\n')}, true, nil
+	return store.File{Name: caseName(entry.CaseID), Data: entry.Record}, true
 }
 
 // rawFiles are the raw answers to keep of an entry. The first is the one that the attempts file names: of a
@@ -83,11 +79,7 @@ type derived struct {
 func derive(manifest contract.Manifest, entries []counted, records func(contract.CaseID) bool) (derived, error) {
 	var d derived
 	for _, entry := range entries {
-		record, found, err := caseFile(entry.Entry)
-		if err != nil {
-			return derived{}, err
-		}
-		if found && records(entry.CaseID) {
+		if record, found := caseFile(entry.Entry); found && records(entry.CaseID) {
 			d.files = append(d.files, record)
 		}
 		htmlPath := ""

@@ -30,7 +30,9 @@ func infested(t *testing.T) (*desk, contract.State) {
 	d := newDesk(t, 20, func(m *contract.Manifest) { m.Config = map[string]any{hostile()[0]: hostile()} })
 	for i, text := range hostile() {
 		record, failed := success(2*i+1), failure(2*i+2)
-		record.Record.StyleOfCause, record.Record.Docket = text, []contract.DocketEntry{{Text: text}}
+		record.Record = contract.Record{
+			Version: contract.RecordVersion, CaseID: record.CaseID, Header: contract.Header{StyleOfCause: text}, Docket: []contract.DocketEntry{{Text: text}},
+		}.File()
 		record.Notes, record.Rule = []string{text}, text
 		failed.Error, failed.Raw, failed.Notes = text, []byte(text), []string{text, ""}
 		d.pack(record, failed)

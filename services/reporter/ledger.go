@@ -91,7 +91,7 @@ func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
 		if entry.Outcome != "" && !entry.Outcome.Valid() {
 			return nil, fmt.Errorf("%s: outcome %.40q: allowed are success, no-record and failed", entry.CaseID, entry.Outcome)
 		}
-		if entry.Outcome == contract.Success && entry.Record == nil {
+		if entry.Outcome == contract.Success && len(entry.Record) == 0 {
 			return nil, fmt.Errorf("%s: success without a record", entry.CaseID)
 		}
 	}

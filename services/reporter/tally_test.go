@@ -29,8 +29,9 @@ func attempt(number, n int, verdict contract.Verdict, outcome contract.Outcome) 
 	}
 	switch outcome {
 	case contract.Success:
-		entry.Record = &contract.Record{Version: contract.RecordVersion, CaseID: entry.CaseID, Docket: []contract.DocketEntry{},
-			Header: contract.Header{FiledOn: "2025-01-02"}, FetchedAt: start, Source: "http://court.test/"}
+		entry.FiledOn = "2025-01-02"
+		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: entry.CaseID, Docket: []contract.DocketEntry{},
+			Header: contract.Header{FiledOn: entry.FiledOn}, FetchedAt: start, Source: "http://court.test/"}.File()
 	case contract.Failed:
 		entry.Error, entry.Raw, entry.RawType = "status 500", []byte("<h1>500</h1>"), "html"
 	}
