@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// followPrefetch bounds what lies in memory before it is taken: packs have up to half a megabyte.
-const followPrefetch = 64
+// followPrefetch bounds what lies in memory before it is taken: packs have up to four megabytes.
+const followPrefetch = 16
 
 // Follow hands every message of a stream that matches filter and lies after a sequence to take, in their order, and
 // waits for more until ctx ends or take returns an error, which it returns. It leaves no trace on the server.

@@ -12,6 +12,8 @@ type Job struct {
 	CaseID  CaseID `json:"case_id"`
 	// MaxAttempts is how many attempts the job has when that is fewer than the run allows; 0 leaves it to the run.
 	MaxAttempts int `json:"max_attempts,omitempty"`
+	// Doubtful says that the case probably does not exist, so that the proof of that is asked for first.
+	Doubtful bool `json:"doubtful,omitempty"`
 }
 
 // Exchange is one request to a site and what came back. Body is carried beside the JSON.

@@ -102,7 +102,16 @@ func encode(pack any, bodies [][]byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding a pack: %w", err)
 	}
-	return append(append(head, '\n'), bytes.Join(bodies, nil)...), nil
+	size := len(head) + 1
+	for _, body := range bodies {
+		size += len(body)
+	}
+	data := append(make([]byte, 0, size), head...)
+	data = append(data, '\n')
+	for _, body := range bodies {
+		data = append(data, body...)
+	}
+	return data, nil
 }
 
 func decode(data []byte, pack any) ([]byte, error) {

@@ -7,10 +7,11 @@ const MaxErrorSamples = 20
 
 // Report is the summary of a run; every key is always present.
 type Report struct {
-	RunID          RunID     `json:"run_id"`
-	Start          int       `json:"start"`
-	End            int       `json:"end"`
-	StartID        string    `json:"start_id"`
+	RunID   RunID  `json:"run_id"`
+	Start   int    `json:"start"`
+	End     int    `json:"end"`
+	StartID string `json:"start_id"`
+	// EndID is empty when the range has no number.
 	EndID          string    `json:"end_id"`
 	Total          int       `json:"total"`
 	Succeeded      int       `json:"succeeded"`

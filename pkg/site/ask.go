@@ -18,9 +18,18 @@ var errJob = errors.New("job_timeout")
 // how long ago the last request started. Trouble with the site is an exchange with an error. The error of Ask is that of
 // before or of ctx; the exchanges that were made come with it.
 func (c *Client) Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	return c.ask(ctx, id, before, &attempt{})
+}
+
+// AskDoubtful is Ask for a case that probably does not exist: the call that proves so by itself is made first, which
+// spares the others. A case that does exist takes one request more.
+func (c *Client) AskDoubtful(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	return c.ask(ctx, id, before, &attempt{doubtful: true})
+}
+
+func (c *Client) ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error), a *attempt) ([]contract.Exchange, error) {
 	job, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var a attempt
 	for next := a.next(c); next != nil; next = a.next(c) {
 		gap, err := before(job)
 		if err == nil {
@@ -50,7 +59,9 @@ func (c *Client) timedOut() string { return fmt.Sprintf("%s: longer than %s", er
 // attempt is what one try of a case has brought so far.
 type attempt struct {
 	exchanges []contract.Exchange
-	// seen says that an answer showed the case; over, that the last one was not usable.
+	// doubtful says that the call that proves a no-record is made first.
+	doubtful bool
+	// seen says that an answer showed the case; over, that the last one was not usable or that nothing is left to ask.
 	seen, over bool
 }
 
@@ -59,14 +70,20 @@ func (a *attempt) next(c *Client) *call {
 	if a.over {
 		return nil
 	}
+	if first := c.Profile.proving(); a.doubtful && first != nil && !a.made(first) {
+		return first
+	}
 	for i := range c.Profile.calls {
 		next := &c.Profile.calls[i]
-		made := slices.ContainsFunc(a.exchanges, func(x contract.Exchange) bool { return x.Call == next.name })
-		if !made && (next.when == always || next.when == unseen && !a.seen || next.when == parties && a.seen && c.Parties) {
+		if !a.made(next) && (next.when == always || next.when == unseen && !a.seen || next.when == parties && a.seen && c.Parties) {
 			return next
 		}
 	}
 	return nil
+}
+
+func (a *attempt) made(c *call) bool {
+	return slices.ContainsFunc(a.exchanges, func(x contract.Exchange) bool { return x.Call == c.name })
 }
 
 // add takes what came of a call. With no call left after it that depends on more, an answer that holds the case's number
@@ -82,7 +99,8 @@ func (a *attempt) add(c *Client, made *call, id contract.CaseID, x contract.Exch
 		return
 	}
 	t, why := made.read(id, x)
-	a.over = why != nil || t.strangers && len(t.own) == 0
+	empty := why == nil && made.gives != givesParty && len(t.own) == 0
+	a.over = why != nil || t.strangers && len(t.own) == 0 || empty && made.proves && !a.seen
 	a.seen = a.seen || why == nil && made.gives != givesParty && len(t.own) > 0
 }
 

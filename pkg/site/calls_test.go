@@ -107,3 +107,38 @@ func TestCancelledInTheWait(t *testing.T) {
 		t.Errorf("error %v, %d exchanges, %d requests; want %v and none", err, len(exchanges), len(server.made()), context.Canceled)
 	}
 }
+
+// TestCallsOfDoubtfulCases: the proof that there is no such case is asked for first, and is enough.
+func TestCallsOfDoubtfulCases(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		docket, header, people http.HandlerFunc
+		parties                bool
+		calls                  []string
+		verdict                contract.Verdict
+	}{
+		"no record":          {nil, says(nothing), nil, true, []string{"header"}, contract.VerdictNoRecord},
+		"prefix matches":     {nil, says(others), nil, false, []string{"header"}, contract.VerdictNoRecord},
+		"record":             {says(ours), says(ours), nil, false, []string{"header", "docket"}, contract.VerdictSuccess},
+		"record and parties": {says(ours), says(ours), says(people), true, []string{"header", "docket", "parties"}, contract.VerdictSuccess},
+		"header only":        {says(nothing), says(ours), nil, false, []string{"header", "docket"}, contract.VerdictSuccess},
+		"trouble":            {nil, status(500, "no"), nil, false, []string{"header"}, contract.VerdictTransient},
+		"trouble at the end": {status(500, "no"), says(ours), nil, false, []string{"header", "docket"}, contract.VerdictTransient},
+		"mixed up":           {nil, says(strange), nil, false, []string{"header"}, contract.VerdictTransient},
+		"blocked":            {nil, status(403, ""), nil, false, []string{"header"}, contract.VerdictBlocked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header, "parties": test.people})
+			c := client(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
+			exchanges, err := c.AskDoubtful(t.Context(), caseID(t, "IMM-13-25"), atOnce)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.calls, server.made()); diff != "" {
+				t.Errorf("calls that reached the server (-want +got):\n%s", diff)
+			}
+			wantReading(t, c, exchanges, test.verdict, "")
+		})
+	}
+}

@@ -46,7 +46,7 @@ func (f fileCall) compile() (call, error) {
 	var c compiler
 	f.check(&c)
 	compiled := call{
-		name: f.Name, when: f.When, gives: f.Gives, path: f.Path,
+		name: f.Name, when: f.When, gives: f.Gives, proves: f.Proves, path: f.Path,
 		rows:   c.path("rows", f.Rows, true),
 		count:  c.path("count", f.Count, false),
 		number: c.path("number", f.Number, f.Gives != givesParty),
@@ -83,6 +83,9 @@ func (f fileCall) check(c *compiler) {
 	}
 	if (f.Gives == givesParty) != (f.When == parties) {
 		c.wrong("gives", string(f.Gives), "party for a call made for parties, and for no other")
+	}
+	if f.Proves && f.When != unseen {
+		c.wrong("proves", "true", "false for a call that is not made for unseen cases")
 	}
 	u, err := url.Parse(f.Path)
 	if err != nil || !strings.HasPrefix(f.Path, "/") || strings.HasPrefix(f.Path, "//") || u.RawQuery != "" || u.ForceQuery || strings.Contains(f.Path, "#") {

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,10 @@ func (c *Client) fetch(ctx context.Context, x *contract.Exchange, id contract.Ca
 	x.Status = response.StatusCode
 	x.ContentType = response.Header.Get("Content-Type")
 	x.RetryAfter = response.Header.Get("Retry-After")
-	if x.Body, err = io.ReadAll(io.LimitReader(response.Body, c.MaxBody+1)); err != nil {
+	// What the site says of the length is set aside at once, within reason.
+	body := bytes.NewBuffer(make([]byte, 0, min(max(response.ContentLength, 0), expectedBody)+bytes.MinRead))
+	_, err = body.ReadFrom(io.LimitReader(response.Body, c.MaxBody+1))
+	if x.Body = body.Bytes(); err != nil {
 		return fmt.Errorf("reading the body: %w", err)
 	}
 	if int64(len(x.Body)) > c.MaxBody {
@@ -61,6 +65,9 @@ func (c *Client) fetch(ctx context.Context, x *contract.Exchange, id contract.Ca
 	}
 	return nil
 }
+
+// expectedBody bounds what is set aside for an answer before it has come, in bytes.
+const expectedBody = 256 << 10
 
 // plainly is an error without the URL around it, which stands beside it.
 func plainly(err error) string {

@@ -27,6 +27,7 @@ type fileCall struct {
 	Name   string            `toml:"name"`
 	When   when              `toml:"when"`
 	Gives  gives             `toml:"gives"`
+	Proves bool              `toml:"proves"`
 	Path   string            `toml:"path"`
 	Query  map[string]string `toml:"query"`
 	Format string            `toml:"format"`

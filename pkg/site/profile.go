@@ -50,9 +50,11 @@ const (
 
 // call is one request of an attempt and how its answer is read.
 type call struct {
-	name   string
-	when   when
-	gives  gives
+	name  string
+	when  when
+	gives gives
+	// proves says that an empty answer is the site's own word that there is no such case.
+	proves bool
 	path   string
 	query  [][2]string
 	count  *jsontree.Path // nil when the answer does not count its rows
@@ -65,6 +67,16 @@ type call struct {
 	header   []mapping
 	entry    []mapping
 	party    []mapping
+}
+
+// proving is the call whose empty answer is proof by itself; nil when there is none.
+func (p *Profile) proving() *call {
+	for i := range p.calls {
+		if p.calls[i].proves {
+			return &p.calls[i]
+		}
+	}
+	return nil
 }
 
 // mapping says where a field of the record is in a row.

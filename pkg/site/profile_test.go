@@ -70,6 +70,7 @@ func TestProfileRefused(t *testing.T) {
 		{`when = "always"`, `when = "unseen"`, "the first one is made always"},
 		{`when = "parties"`, `when = "always"`, "party for a call made for parties"},
 		{`gives = "entry"`, `gives = "entries"`, `gives "entries"`},
+		{`gives = "entry"`, "gives = \"entry\"\nproves = true", `proves "true"`},
 		{`name = "header"`, `name = "docket"`, `call "docket": there twice`},
 		{`name = "header"`, `name = ""`, `name ""`},
 		{`"/CourtFilesAndDecisions/proceedingQueriesRE"`, `"//evil.invalid/x"`, "path"},

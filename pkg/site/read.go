@@ -47,7 +47,7 @@ func (r *reader) reading(exchanges []contract.Exchange) contract.Reading {
 		r.finish()
 		reading.Verdict, reading.Rule, reading.Record, reading.Raw = contract.VerdictSuccess, "record", r.record, r.source
 		reading.Notes = r.notes
-	case len(r.empty) >= r.profile.proof && len(r.empty) == len(exchanges):
+	case (r.proven || len(r.empty) >= r.profile.proof) && len(r.empty) == len(exchanges):
 		reading.Verdict, reading.Rule = contract.VerdictNoRecord, "proof"
 	default:
 		reading.Verdict, reading.Rule = contract.VerdictTransient, "proof"

@@ -17,9 +17,10 @@ type reader struct {
 	record  *contract.Record
 	// source is the index of the exchange that showed the case first.
 	source int
-	// empty are the calls that said, well-formed, that there is no such case.
-	empty []string
-	notes []string
+	// empty are the calls that said, well-formed, that there is no such case; proven, that one of them is proof by itself.
+	empty  []string
+	proven bool
+	notes  []string
 }
 
 // take reads the exchange of that index, or says by which rule it is not usable.
@@ -46,7 +47,7 @@ func (r *reader) take(index int, exchange contract.Exchange) *trouble {
 	case t.strangers:
 		return &trouble{"other-rows", fmt.Errorf("rows of other cases alone: %.100q", t.whose())}
 	case !slices.Contains(r.empty, c.name):
-		r.empty = append(r.empty, c.name)
+		r.empty, r.proven = append(r.empty, c.name), r.proven || c.proves
 	}
 	return nil
 }

@@ -17,14 +17,34 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// order is what is wanted of a batch beside its settings.
+type order struct {
+	// unblock asks again although the site told us to go away.
+	unblock bool
+	// probeOnly finds the bound and does nothing else; onlyNew goes on above the highest record that is collected.
+	probeOnly, onlyNew bool
+}
+
 // batchFlags are the flags of a batch that are no settings.
 type batchFlags struct {
-	batch, json, unblock bool
+	order
+	batch, json bool
 }
 
 func (f *batchFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.json, "json", false, "print the report as one JSON document")
+	flags.BoolVar(&f.json, "json", false, "print the result as one JSON document")
 	flags.BoolVar(&f.unblock, "unblock", false, "ask again although the site told us to go away")
+}
+
+// addNew adds the flag of those who run a batch every day.
+func (f *batchFlags) addNew(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.onlyNew, "new", false, "collect what is new: no-records above the highest record are asked for again")
+}
+
+// ended is how a run ended, and what it was.
+type ended struct {
+	contract.State
+	manifest contract.Manifest
 }
 
 // lastWords is how long a stopped process may stay beyond graceful_shutdown_timeout; a second is promised.
@@ -35,71 +55,80 @@ func (p *program) batchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: cobra.MaximumNArgs(1),
 		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config config.toml --json",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			year := ""
-			if len(args) > 0 {
-				year = args[0]
-			}
-			return p.batch(cmd, flags, year)
-		},
+		RunE:    func(cmd *cobra.Command, args []string) error { return p.batch(cmd, flags, args) },
 	}
 	flags.add(cmd.Flags())
+	flags.addNew(cmd.Flags())
 	return cmd
 }
 
-// batch runs one batch, all services in this process, until it ends or a signal stops it.
-func (p *program) batch(cmd *cobra.Command, flags *batchFlags, year string) error {
-	more := make(map[string]string)
-	if year != "" {
-		digits, err := config.ParseYear(year)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
-		more["year"] = digits
-	}
-	settings, err := p.settings(cmd, more)
+// batch runs one batch and prints its report.
+func (p *program) batch(cmd *cobra.Command, flags *batchFlags, args []string) error {
+	settings, err := p.batchSettings(cmd, args)
 	if err != nil {
 		return err
 	}
+	run, err := p.runBatch(cmd.Context(), settings, flags.order)
+	if err != nil {
+		return err
+	}
+	if flags.json {
+		return p.printJSON(run.Report)
+	}
+	return p.print(summary(*run.Report, settings.Output, run.File))
+}
+
+// batchSettings are the settings of a command whose argument may be the year.
+func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Settings, error) {
+	more := make(map[string]string)
+	if len(args) > 0 {
+		digits, err := config.ParseYear(args[0])
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errUsage, err)
+		}
+		more["year"] = digits
+	}
+	return p.settings(cmd, more)
+}
+
+// runBatch runs a batch, all services in this process, until it ends or a signal stops it. The exit code is that of its
+// run.
+func (p *program) runBatch(ctx context.Context, settings *config.Settings, wanted order) (ended, error) {
 	signals := listen(settings.GracefulShutdownTimeout.Std() + lastWords)
 	defer signals.close()
 	screen := newScreen(p.stderr, settings.Config, p.environ)
 	defer screen.close()
-	state, err := p.work(cmd.Context(), settings, flags.unblock, signals, screen)
-	screen.close()
+	run, err := p.work(ctx, settings, wanted, signals, screen)
 	if err != nil {
-		return err
+		return run, err
 	}
-	p.code = codeOfRun(state, signals.code())
-	if state.Report == nil {
-		return fmt.Errorf("running the batch: %s: %s", state.Status, state.Reason)
+	p.code = codeOfRun(run.State, signals.code())
+	if run.Report == nil {
+		return run, fmt.Errorf("running the batch: %s: %s", run.Status, run.Reason)
 	}
-	if flags.json {
-		return p.printJSON(state.Report)
-	}
-	return p.print(summary(*state.Report, settings.Output, state.File))
+	return run, nil
 }
 
 // work opens everything, runs the batch and closes everything.
-func (p *program) work(ctx context.Context, settings *config.Settings, unblock bool, signals *signals, screen *screen) (state contract.State, err error) {
+func (p *program) work(ctx context.Context, settings *config.Settings, wanted order, signals *signals, screen *screen) (run ended, err error) {
 	log := logger(settings.Config, p.environ, screen.terminal, screen)
 	announce(log, settings.Config)
 	broker, err := openBroker(ctx, settings.Config, log)
 	if err != nil {
-		return state, err
+		return run, err
 	}
 	defer func() { err = errors.Join(err, broker.close()) }()
 	output, err := store.Open(settings.Output)
 	if err != nil {
-		return state, err
+		return run, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
 	court, err := openCourt(settings.Config)
 	if err != nil {
-		return state, err
+		return run, err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
-	h := house{settings: settings, broker: broker, court: court, output: output, log: log, fetcher: nameOf(broker), unblock: unblock}
+	h := house{settings: settings, broker: broker, court: court, output: output, log: log, fetcher: nameOf(broker), wanted: wanted}
 	return h.run(ctx, signals, screen)
 }
 
@@ -113,16 +142,16 @@ func nameOf(b *broker) string {
 }
 
 // run sets the services to work, starts the batch and waits for its end. An error of a service ends it early.
-func (h house) run(ctx context.Context, signals *signals, screen *screen) (contract.State, error) {
+func (h house) run(ctx context.Context, signals *signals, screen *screen) (ended, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, working := errgroup.WithContext(ctx)
 	if err := h.open(working, group); err != nil {
-		return contract.State{}, err
+		return ended{}, err
 	}
-	var state contract.State
+	var run ended
 	group.Go(func() (err error) {
-		state, err = h.batch(working, signals, screen)
+		run, err = h.batch(working, signals, screen)
 		cancel() // the services have nothing more to do
 		return err
 	})
@@ -130,7 +159,7 @@ func (h house) run(ctx context.Context, signals *signals, screen *screen) (contr
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		err = context.Cause(working)
 	}
-	return state, err
+	return run, err
 }
 
 // announce says which settings are not carried out yet.

@@ -105,7 +105,11 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, log *slog.Logger) erro
 	if !b.embedded {
 		return nil
 	}
-	// The folder was locked: whoever worked on a run that is still running was killed.
+	// The folder was locked: whoever worked on a run that is still running was killed, and what had been delivered to
+	// its classifier is to come again at once.
+	if err := streams.Renew(ctx, b.JetStream(), contract.StreamAnswers, "classifier"); err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
 	reclaimed, err := runs.Reclaim(ctx, b.Bus, time.Now())
 	for _, run := range reclaimed {
 		log.Warn("batch.run.reclaimed", "run_id", run)

@@ -76,7 +76,7 @@ func (p *program) configInit() *cobra.Command {
 
 // writeExample writes the file unless it is there: somebody's settings are not ours to replace.
 func writeExample(name string) error {
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: writing %s: it is there already", errUsage, name)
 	}

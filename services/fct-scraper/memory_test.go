@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -15,7 +16,6 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
-	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 	"fct-scraper/pkg/store"
 )
@@ -45,7 +45,7 @@ func (m *memory) RoundTrip(request *http.Request) (*http.Response, error) {
 func (m *memory) serve(answer http.ResponseWriter, request *http.Request) (aborted bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			if cause != http.ErrAbortHandler {
+			if err, isError := cause.(error); !isError || !errors.Is(err, http.ErrAbortHandler) {
 				panic(cause)
 			}
 			aborted = true
@@ -98,10 +98,10 @@ func (p *plant) with(changes map[string]string) *config.Settings {
 }
 
 // run runs a batch to its end, or until ctx ends.
-func (p *plant) run(ctx context.Context, changes map[string]string) (contract.State, error) {
+func (p *plant) run(ctx context.Context, changes map[string]string) (ended, error) {
 	p.t.Helper()
 	settings := p.with(changes)
-	log := fcttest.Logger(p.t)
+	log := slog.New(slog.DiscardHandler)
 	broker, err := openBroker(ctx, settings.Config, log)
 	if err != nil {
 		p.t.Fatal(err)

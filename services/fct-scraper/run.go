@@ -54,12 +54,13 @@ func (p *program) rootCommand() *cobra.Command {
 			if !flags.batch {
 				return cmd.Help()
 			}
-			return p.batch(cmd, flags, "")
+			return p.batch(cmd, flags, nil)
 		},
 	}
 	addSettings(root.PersistentFlags())
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
-	root.AddCommand(p.batchCommand(), p.reportCommand(), p.configCommand(), p.simCommand(), p.versionCommand())
+	flags.addNew(root.Flags())
+	root.AddCommand(p.batchCommand(), p.probeCommand(), p.reportCommand(), p.configCommand(), p.simCommand(), p.versionCommand())
 	return root
 }

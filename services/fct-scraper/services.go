@@ -11,6 +11,7 @@ import (
 	"fct-scraper/services/classifier"
 	"fct-scraper/services/fetcher"
 	"fct-scraper/services/generator"
+	"fct-scraper/services/prober"
 	"fct-scraper/services/reporter"
 
 	"golang.org/x/sync/errgroup"
@@ -25,7 +26,7 @@ type house struct {
 	log      *slog.Logger
 	// fetcher names this process among the fetchers of a run.
 	fetcher string
-	unblock bool
+	wanted  order
 }
 
 // open makes all services and sets them to work, each in its own goroutine, in group.
@@ -38,13 +39,17 @@ func (h house) open(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
+	probing, err := prober.NewService(ctx, prober.Options{Bus: h.broker.Bus, Log: h.log, Parties: h.settings.Parties})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
 	c := h.settings.Config
 	classifying := classifier.New(classifier.Options{
 		Bus: h.broker.Bus, Log: h.log, Read: h.court.Profile.Read, Workers: runtime.GOMAXPROCS(0),
 		Backoff: classifier.Backoff{Base: c.BackoffBase.Std(), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
 	})
 	for _, work := range []func(context.Context) error{
-		generating.Run, fetching.Run, classifying.Run, reporter.New(h.reporter()).Run,
+		generating.Run, probing.Run, fetching.Run, classifying.Run, reporter.New(h.reporter()).Run,
 	} {
 		group.Go(func() error { return work(ctx) })
 	}
@@ -63,7 +68,7 @@ func (h house) fetching() fetcher.Options {
 	pace := fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std()}
 	return fetcher.Options{
 		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Site: h.court, SiteName: h.court.Profile.Name,
-		Pacer: fetcher.NewPacer(pace), Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.unblock,
+		Pacer: fetcher.NewPacer(pace), Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock,
 	}
 }
 

@@ -22,6 +22,9 @@ func summary(r contract.Report, output, file string) string {
 	text.WriteString("\n")
 	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
 	line("skipped", "%d already collected", r.Skipped)
+	if r.UpperBound > 0 || r.ProbesUsed > 0 {
+		line("bound", "%d, found with %d requests (%.1f %% sure)", r.UpperBound, r.ProbesUsed, 100*r.UpperBoundConfidence)
+	}
 	line("requests", "%d, %d retries, smallest gap %.3f s", r.Requests, r.Retries, r.MinRequestGapSeconds)
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, sample := range r.Errors[:min(3, len(r.Errors))] {

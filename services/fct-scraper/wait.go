@@ -14,33 +14,34 @@ import (
 )
 
 // batch starts the batch of the settings, has it stopped when a signal comes, and returns how its run ended.
-func (h house) batch(ctx context.Context, signals *signals, screen *screen) (contract.State, error) {
-	run, err := h.start(ctx)
+func (h house) batch(ctx context.Context, signals *signals, screen *screen) (run ended, err error) {
+	id, err := h.start(ctx)
 	if err != nil {
-		return contract.State{}, err
+		return run, err
 	}
-	stopProgress, err := screen.follow(h.broker.Conn(), run, h.log)
+	stopProgress, err := screen.follow(h.broker.Conn(), id, h.log)
 	if err != nil {
-		return contract.State{}, fmt.Errorf("%w: %w", errBroker, err)
+		return run, fmt.Errorf("%w: %w", errBroker, err)
 	}
 	defer stopProgress()
-	ended, end := context.WithCancelCause(ctx)
-	defer end(nil)
+	waiting, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	go func() {
-		if err := h.halt(ended, run, signals); err != nil {
-			end(err)
+		if err := h.halt(waiting, id, signals); err != nil {
+			giveUp(err)
 		}
 	}()
-	state, err := runs.Await(ended, h.broker.runs, run.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
-	if cause := context.Cause(ended); err != nil && cause != nil {
-		err = cause
+	run.State, err = runs.Await(waiting, h.broker.runs, id.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
+	if err != nil {
+		return run, err
 	}
-	return state, err
+	run.manifest, err = runs.Manifest(ctx, h.broker.runs, id)
+	return run, err
 }
 
 // start asks for the batch as anybody would, by a message, and returns its run.
 func (h house) start(ctx context.Context) (contract.RunID, error) {
-	body, err := json.Marshal(specOf(h.settings.Config))
+	body, err := json.Marshal(specOf(h.settings.Config, h.wanted))
 	if err != nil {
 		return "", fmt.Errorf("starting the batch: %w", err)
 	}
@@ -59,11 +60,11 @@ func (h house) start(ctx context.Context) (contract.RunID, error) {
 }
 
 // specOf is what the settings say about a batch, every key of it: a server's generator may have other defaults.
-func specOf(c config.Config) contract.RunSpec {
+func specOf(c config.Config, wanted order) contract.RunSpec {
 	spec := contract.RunSpec{
 		Prefix: c.Prefix, Year: c.Year, Start: &c.Start, Probe: &c.Probe, ProbeBudget: &c.ProbeBudget, MaxRetries: &c.MaxRetries,
 		SafeStopNoRecords: &c.SafeStopNoRecords, SafeStopFails: &c.SafeStopFails, Recheck: &c.Recheck, Force: &c.Force,
-		PersistRawHTML: &c.PersistRawHTML,
+		PersistRawHTML: &c.PersistRawHTML, ProbeOnly: &wanted.probeOnly, New: &wanted.onlyNew,
 	}
 	if c.MaxCases > 0 {
 		spec.MaxCases = &c.MaxCases

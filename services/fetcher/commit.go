@@ -10,7 +10,7 @@ import (
 )
 
 // packLimit is how many bytes of answers share one message at most, a single larger answer apart.
-const packLimit = 512 << 10
+const packLimit = 4 << 20
 
 // ready is an answer on its way into the stream of answers.
 type ready struct {

@@ -19,8 +19,8 @@ import (
 const beat = 5 * time.Second
 
 // do does one job: nil when it has its outcome already, bus.ErrLeave when its answer is stored and the classifier
-// settles it.
-func (w *shift) do(msg jetstream.Msg) error {
+// settles it. It calls free when the site is no longer asked.
+func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 	job, err := w.read(msg.Data())
 	if err != nil {
 		return err
@@ -35,7 +35,7 @@ func (w *shift) do(msg jetstream.Msg) error {
 	}
 	defer w.release(id.Number)
 	defer heartbeats(msg)()
-	step, err := w.ledger.next(w.finish, id.Number, w.Bus.Epoch(), metadata.NumDelivered > 1)
+	step, err := w.ledger.next(w.finish, id.Number, epoch, metadata.NumDelivered > 1)
 	switch {
 	case err != nil:
 		return err
@@ -44,11 +44,10 @@ func (w *shift) do(msg jetstream.Msg) error {
 	case step.Wait > 0:
 		return waiting(step.Wait)
 	}
-	attempts := w.manifest.MaxRetries + 1
-	if job.MaxAttempts > 0 {
-		attempts = min(attempts, job.MaxAttempts)
+	if job.MaxAttempts == 0 {
+		job.MaxAttempts = w.manifest.MaxRetries + 1
 	}
-	return w.attempt(msg, id, step.Attempt, attempts)
+	return w.attempt(msg, job, step.Attempt, free)
 }
 
 // read decodes a job of this run; its error wraps contract.ErrMessage.
@@ -64,9 +63,13 @@ func (w *shift) read(data []byte) (contract.Job, error) {
 }
 
 // attempt asks the site once for a case and stores what it answered.
-func (w *shift) attempt(msg jetstream.Msg, id contract.CaseID, attempt, attempts int) error {
-	requests := 0
-	exchanges, err := w.Site.Ask(w.finish, id, func(ctx context.Context) (time.Duration, error) {
+func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free func()) error {
+	id, requests := job.CaseID, 0
+	ask := w.Site.Ask
+	if job.Doubtful {
+		ask = w.Site.AskDoubtful
+	}
+	exchanges, err := ask(w.finish, id, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		if requests == 1 {
 			w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", id.String(), "attempts", attempt)
@@ -83,8 +86,13 @@ func (w *shift) attempt(msg jetstream.Msg, id contract.CaseID, attempt, attempts
 	} else if err != nil {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
+	// The place is for asking: while the answer is stored the next case is asked for. As many answers as there are places
+	// may wait to be stored, so that a crash loses at most twice as many.
+	w.saving <- struct{}{}
+	defer func() { <-w.saving }()
+	free()
 	answer := contract.Answer{
-		CaseID: id, Attempt: attempt, MaxAttempts: attempts,
+		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts,
 		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), Exchanges: exchanges,
 	}
 	if err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer}); err != nil {

@@ -21,6 +21,8 @@ type Site interface {
 	// how long ago the last request started, and its error ends Ask. Trouble with the site is an exchange with an
 	// error; the error of Ask is that of before or of ctx.
 	Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
+	// AskDoubtful is Ask for a case that probably does not exist.
+	AskDoubtful(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
 	// Blocked says whether the exchanges show that the site told us to go away, and for how long if it said so.
 	Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool)
 }
@@ -47,13 +49,14 @@ type Service struct {
 	Options
 	runs, sites, fetchers jetstream.KeyValue
 	answers, outcomes     jetstream.Stream
-	places                chan struct{}
-	gather                *bus.Gather[ready]
+	// places are for cases that are asked for, saving is for answers that wait to be stored.
+	places, saving chan struct{}
+	gather         *bus.Gather[ready]
 }
 
 // New opens the buckets and streams that the fetcher works with.
 func New(ctx context.Context, opts Options) (*Service, error) {
-	s := &Service{Options: opts, places: make(chan struct{}, opts.Concurrency)}
+	s := &Service{Options: opts, places: make(chan struct{}, opts.Concurrency), saving: make(chan struct{}, opts.Concurrency)}
 	s.gather = bus.NewGather(packLimit, ready.size, s.commit)
 	for name, kv := range map[string]*jetstream.KeyValue{
 		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers,

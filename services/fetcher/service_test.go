@@ -44,6 +44,10 @@ func (c *court) Ask(ctx context.Context, id contract.CaseID, before func(context
 	return []contract.Exchange{exchange}, nil
 }
 
+func (c *court) AskDoubtful(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	return c.Ask(ctx, id, before)
+}
+
 func (c *court) Blocked(_ contract.CaseID, exchanges []contract.Exchange, _ time.Time) (string, time.Duration, bool) {
 	blocked := len(exchanges) > 0 && exchanges[0].Status == 403
 	return "status 403", 0, blocked

@@ -137,47 +137,10 @@ func (w *shift) attend() (leave func(), err error) {
 	}, nil
 }
 
-// take pulls a job whenever a place is free: what is pulled is begun at once.
-func (w *shift) take() error {
-	consumer, err := w.Bus.JetStream().Consumer(w.begin, contract.StreamJobs, w.manifest.RunID.ConsumerName())
-	if err != nil {
-		if w.begin.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("opening the consumer of the jobs: %w", err)
-	}
-	for {
-		select {
-		case <-w.begin.Done():
-			return nil
-		case w.places <- struct{}{}:
-		}
-		msg, err := consumer.Next(jetstream.FetchContext(w.begin))
-		if err != nil {
-			<-w.places
-			if w.begin.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted) {
-				return fmt.Errorf("taking a job: %w", err)
-			}
-			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
-			if err := sleep(w.begin, renew/10); err != nil {
-				return nil
-			}
-			continue
-		}
-		w.flight.Go(func() {
-			defer func() { <-w.places }()
-			w.settle(msg)
-		})
-	}
-}
-
 // settle does one job and says what becomes of its message. Lost words make the job come again, and then its
 // history is read.
-func (w *shift) settle(msg jetstream.Msg) {
-	err := w.do(msg)
+func (w *shift) settle(msg jetstream.Msg, epoch uint64, free func()) {
+	err := w.do(msg, epoch, free)
 	var wait waiting
 	switch {
 	case err == nil:

@@ -26,8 +26,8 @@ type message struct {
 	size     int
 }
 
-// prefetch bounds what lies in memory before it is folded: packs have up to half a megabyte.
-const prefetch = 64
+// prefetch bounds what lies in memory before it is folded: packs have up to four megabytes.
+const prefetch = 16
 
 // errEnough stops a reader that has what it came for.
 var errEnough = errors.New("enough read")

@@ -32,13 +32,16 @@ func (s summary) report() contract.Report {
 	seconds := max(0, finished.Sub(started).Seconds())
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
-		StartID: m.Case(m.Range.Start).String(), EndID: m.Case(m.Range.End).String(),
-		Total: t.total(), Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Skipped: s.skipped,
+		StartID: m.Case(m.Range.Start).String(),
+		Total:   t.total(), Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Skipped: s.skipped,
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
 		Requests: t.Requests, Retries: t.Retries,
 		MinRequestGapSeconds: t.MinGap, Errors: t.Errors, Config: m.Config, Version: s.version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
+	}
+	if m.Range.Size() > 0 {
+		r.EndID = m.Case(m.Range.End).String()
 	}
 	if m.Bound != nil {
 		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, m.Bound.Confidence, m.Bound.Requests

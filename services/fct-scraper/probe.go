@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/spf13/cobra"
+)
+
+// probing is what `probe` finds.
+type probing struct {
+	Prefix string `json:"prefix"`
+	Year   string `json:"year"`
+	// UpperBound is the highest number confirmed to exist; 0 when there is none.
+	UpperBound int `json:"upper_bound"`
+	ProbesUsed int `json:"probes_used"`
+	// Confidence is the chance that no number more than 200 above the bound exists, on Condition.
+	Confidence float64 `json:"confidence"`
+	Condition  string  `json:"condition"`
+	// Ending is why the search ended: done, or budget, waste or unreachable when it had to.
+	Ending   string     `json:"ending"`
+	FiledOn  string     `json:"filed_on"`
+	Evidence []evidence `json:"evidence"`
+}
+
+// evidence is one number that needs no model to be believed.
+type evidence struct {
+	CaseID  string           `json:"case_id"`
+	Outcome contract.Outcome `json:"outcome"`
+}
+
+// condition is what the stated confidence rests on.
+const condition = "no gap of 200 or more numbers lies close under the highest one"
+
+func (p *program) probeCommand() *cobra.Command {
+	flags := &batchFlags{}
+	cmd := &cobra.Command{
+		Use: "probe [<year>]", Short: "Find the highest number that exists and collect what is seen on the way", Args: cobra.MaximumNArgs(1),
+		Example: "  fct-scraper probe 2025 --json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.probe(cmd, flags, args)
+		},
+	}
+	flags.add(cmd.Flags())
+	return cmd
+}
+
+func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) error {
+	settings, err := p.batchSettings(cmd, args)
+	if err != nil {
+		return err
+	}
+	flags.probeOnly, settings.Probe = true, true
+	run, err := p.runBatch(cmd.Context(), settings, flags.order)
+	if err != nil {
+		return err
+	}
+	if run.manifest.Bound == nil { // stopped or blocked before the search had ended
+		if flags.json {
+			return p.printJSON(run.Report)
+		}
+		return p.print(summary(*run.Report, settings.Output, run.File))
+	}
+	found := probingOf(run.manifest)
+	if flags.json {
+		return p.printJSON(found)
+	}
+	return p.print(found.text())
+}
+
+func probingOf(m contract.Manifest) probing {
+	found := probing{
+		Prefix: m.Prefix, Year: m.Year, UpperBound: m.Bound.Number, ProbesUsed: m.Bound.Requests, Confidence: m.Bound.Confidence,
+		Condition: condition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{},
+	}
+	if m.Bound.Number > 0 {
+		found.Evidence = append(found.Evidence, evidence{m.Case(m.Bound.Number).String(), contract.Success})
+	}
+	for _, number := range m.Bound.Absences {
+		found.Evidence = append(found.Evidence, evidence{m.Case(number).String(), contract.NoRecord})
+	}
+	return found
+}
+
+// text is the finding as people read it: the bound, how sure it is, and what needs no model.
+func (f probing) text() string {
+	var text strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&text, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
+	line("confidence", "%.1f %% that none is more than 200 higher, if %s", 100*f.Confidence, f.Condition)
+	line("search", "%s after %d requests", f.Ending, f.ProbesUsed)
+	if f.FiledOn != "" {
+		line("filed on", "%s", f.FiledOn)
+	}
+	var absent []string
+	for _, e := range f.Evidence {
+		if e.Outcome == contract.NoRecord {
+			absent = append(absent, e.CaseID)
+		}
+	}
+	line("no record", "%s", strings.Join(absent, " "))
+	return text.String()
+}

@@ -1,0 +1,169 @@
+package prober_test
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"fct-scraper/pkg/contract"
+)
+
+// family is a kind of year. What is typical has to meet the goals; the others show what few questions cannot do.
+type family struct {
+	name    string
+	typical bool
+	// exact says that the study this search comes from found the highest number itself in 95 of 100 years.
+	exact bool
+	grow  func(r *rand.Rand) *space
+}
+
+func families() []family {
+	return []family{
+		{"dense", true, true, dense},
+		{"holes 5 %", true, true, holed(0.05)},
+		{"holes 10 %", true, true, holed(0.10)},
+		{"holes 20 %", true, false, holed(0.20)},
+		{"clustered holes", true, false, clustered},
+		{"gaps of 50", true, true, gapped(50)},
+		{"gaps of 100", true, false, gapped(100)},
+		{"ragged end", true, false, ragged},
+		{"tiny", true, true, tiny},
+		{"small", true, true, small},
+		{"huge", true, true, huge},
+		{"10 % of requests fail", true, true, failing},
+		{"early in the year", true, true, early},
+		{"no filing days", true, true, undated},
+		{"random filing days", false, false, misdated},
+		{"last year 100 times wrong", true, true, surprising},
+		{"lone numbers, to 200 above", false, false, stragglers(1, 200)},
+		{"lone numbers, 210 to 700 above", false, false, stragglers(210, 700)},
+		{"gaps of 200", false, false, gapped(200)},
+		{"gaps of 500", false, false, gapped(500)},
+		{"thin end behind a gap", false, false, twoTails},
+		{"block of 800 to 2500 missing", false, false, block},
+	}
+}
+
+func dense(r *rand.Rand) *space { return newSpace(r, usual(r)) }
+
+func holed(share float64) func(*rand.Rand) *space {
+	return func(r *rand.Rand) *space {
+		s := dense(r)
+		s.drop(r, 1, len(s.exists), share)
+		return s
+	}
+}
+
+// clustered has stretches of 2 to 40 numbers of which three quarters are missing.
+func clustered(r *rand.Rand) *space {
+	s := dense(r)
+	for n := 1; n < len(s.exists); n += 20 + r.IntN(300) {
+		s.drop(r, n, n+2+r.IntN(39), 0.75)
+	}
+	return s
+}
+
+// gapped has 2 to 6 gaps, and in seven of ten years one of them close under the top.
+func gapped(length int) func(*rand.Rand) *space {
+	return func(r *rand.Rand) *space {
+		s := holed(0.02)(r)
+		for range 2 + r.IntN(5) {
+			from := 1 + r.IntN(len(s.exists))
+			s.drop(r, from, from+length-1, 1)
+		}
+		if r.Float64() < 0.7 {
+			to := len(s.exists) - 1 - (5 + r.IntN(596))
+			s.drop(r, to-length+1, to, 1)
+		}
+		return s
+	}
+}
+
+// ragged thins out over its last 60 to 400 numbers, to one in twenty.
+func ragged(r *rand.Rand) *space {
+	s := holed(0.02)(r)
+	tail := 60 + r.IntN(341)
+	for i := range tail {
+		n := len(s.exists) - tail + i
+		s.drop(r, n, n, 0.95*float64(i)/float64(tail))
+	}
+	return s
+}
+
+func tiny(r *rand.Rand) *space {
+	sizes := []int{0, 1, 2, 3, 5, 10}
+	return newYear(r, sizes[r.IntN(len(sizes))], 0, 365)
+}
+
+func small(r *rand.Rand) *space { return newYear(r, 11+r.IntN(290), 0, 365) }
+
+func huge(r *rand.Rand) *space {
+	s := newYear(r, contract.MaxNumber-r.IntN(10000), 0, 365)
+	s.drop(r, 1, len(s.exists), 0.03)
+	return s
+}
+
+func failing(r *rand.Rand) *space {
+	s := holed(0.03)(r)
+	s.failing = 0.10
+	return s
+}
+
+func early(r *rand.Rand) *space {
+	today := 4 + r.IntN(40)
+	s := newYear(r, usual(r), today, today)
+	s.drop(r, 1, len(s.exists), 0.03)
+	return s
+}
+
+func undated(r *rand.Rand) *space {
+	s := holed(0.03)(r)
+	clear(s.filed)
+	return s
+}
+
+func misdated(r *rand.Rand) *space {
+	s := holed(0.03)(r)
+	for n := range s.filed {
+		s.filed[n] = 1 + r.IntN(365)
+	}
+	return s
+}
+
+func surprising(r *rand.Rand) *space {
+	s := holed(0.03)(r)
+	s.lastMax = max(1, int(float64(s.lastMax)*math.Pow(100, float64(2*r.IntN(2)-1))))
+	s.lastMax = min(s.lastMax, contract.MaxNumber)
+	return s
+}
+
+// stragglers are 1 to 4 lone numbers above the rest.
+func stragglers(least, most int) func(*rand.Rand) *space {
+	return func(r *rand.Rand) *space {
+		s := holed(0.02)(r)
+		end := len(s.exists) - 1
+		top := min(contract.MaxNumber, end+most)
+		s.exists = append(s.exists, make([]bool, top-end)...)
+		s.filed = append(s.filed, make([]int, top-end)...)
+		for range 1 + r.IntN(4) {
+			n := min(top, end+least+r.IntN(most-least+1))
+			s.exists[n], s.filed[n] = true, s.filed[end]
+		}
+		return s
+	}
+}
+
+func twoTails(r *rand.Rand) *space {
+	s := holed(0.02)(r)
+	end := len(s.exists) - 1
+	tail, gap := 50+r.IntN(101), 120+r.IntN(231)
+	s.drop(r, end-tail, end, 0.5)
+	s.drop(r, end-tail-gap, end-tail-1, 1)
+	return s
+}
+
+func block(r *rand.Rand) *space {
+	s := holed(0.02)(r)
+	to := len(s.exists) - 1 - (300 + r.IntN(1701))
+	s.drop(r, to-(800+r.IntN(1701))+1, to, 1)
+	return s
+}

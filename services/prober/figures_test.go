@@ -1,0 +1,173 @@
+package prober_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/services/prober"
+)
+
+var (
+	// figuresSeeds is how many years of each family are searched; the default keeps the goals, 200 make the table.
+	figuresSeeds = flag.Int("seeds", 20, "years of each family")
+	figuresTable = flag.Bool("figures", false, "print the table of figures")
+)
+
+const budget = 200
+
+// tester is what the checks need of a test, a drawn one included.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// hunt is one search over a year, as it went.
+type hunt struct {
+	bound    prober.Bound
+	above    int // requests for numbers above the highest
+	absences int // questions for numbers that do not exist
+}
+
+// search asks a year until the search ends. Requests fail as the year has it and are tried again three times.
+func search(t tester, s *space, r *rand.Rand, settings prober.Settings, known []prober.Answer) hunt {
+	t.Helper()
+	settings.LastMax, settings.DayOfYear = s.lastMax, s.today
+	found := prober.New(settings, known)
+	highest, asked := s.max(), make(map[int]bool)
+	var h hunt
+	for {
+		question, more := found.Next()
+		if !more {
+			break
+		}
+		n := question.Number
+		if asked[n] || !settings.Range.Contains(n) {
+			t.Fatalf("number %d was asked for again, or outside of %v", n, settings.Range)
+		}
+		asked[n] = true
+		answer := s.answer(r, question, found.Left()/2)
+		if n > highest {
+			h.above += answer.Requests
+		}
+		if answer.Finding == prober.Absent {
+			h.absences++
+		}
+		found.Observe(answer)
+	}
+	h.bound = found.Result()
+	check(t, s, settings, h)
+	return h
+}
+
+// check is what holds for every search.
+func check(t tester, s *space, settings prober.Settings, h hunt) {
+	t.Helper()
+	b := h.bound
+	if b.Requests > settings.Budget {
+		t.Errorf("%d requests with a budget of %d", b.Requests, settings.Budget)
+	}
+	if b.Number != 0 && !s.has(b.Number) {
+		t.Errorf("the bound %d does not exist", b.Number)
+	}
+	if most := max(12, 2*s.max()); h.absences > most {
+		t.Errorf("%d numbers that do not exist were asked for, want at most %d", h.absences, most)
+	}
+	if b.Ending == "" || b.Exact < 0 || b.Confidence > 1 || b.Exact > b.Confidence+1e-9 {
+		t.Errorf("ended %q, exact %v, confidence %v", b.Ending, b.Exact, b.Confidence)
+	}
+	for _, n := range b.Absences {
+		if s.has(n) || n <= b.Number {
+			t.Errorf("number %d was confirmed not to exist above %d", n, b.Number)
+		}
+	}
+}
+
+// figures are those of one family.
+type figures struct {
+	questions, requests, above []int
+	inside, exact              int
+}
+
+func measure(t testing.TB, f family, index, seeds int) figures {
+	t.Helper()
+	var all figures
+	for seed := range seeds {
+		r := rand.New(rand.NewPCG(uint64(seed), uint64(index)))
+		s := f.grow(r)
+		h := search(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, nil)
+		if h.bound.Number >= s.max()-prober.Tolerance {
+			all.inside++
+		}
+		if h.bound.Number == s.max() {
+			all.exact++
+		}
+		all.questions = append(all.questions, h.bound.Questions)
+		all.requests = append(all.requests, h.bound.Requests)
+		all.above = append(all.above, h.above)
+	}
+	slices.Sort(all.questions)
+	slices.Sort(all.requests)
+	slices.Sort(all.above)
+	return all
+}
+
+// quantile is the value that a share of the sorted values does not pass.
+func quantile(sorted []int, share float64) int {
+	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
+}
+
+// goal is what a search is to reach; few years say it less sharply than many.
+type goal struct {
+	median        int
+	inside, exact float64
+}
+
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	goals := goal{median: 22, inside: 0.99, exact: 0.7}
+	if *figuresSeeds >= 200 {
+		goals = goal{median: 20, inside: 0.998, exact: 0.9}
+	}
+	var table strings.Builder
+	table.WriteString("| family | questions: median, 95 %, most | requests: median, 95 %, most | above the highest: 95 % | inside [M−200, M] | exact |\n|---|---|---|---|---|---|\n")
+	var typical figures
+	for i, f := range families() {
+		all := measure(t, f, i, *figuresSeeds)
+		row := func(sorted []int) string {
+			return fmt.Sprintf("%d, %d, %d", quantile(sorted, 0.5), quantile(sorted, 0.95), sorted[len(sorted)-1])
+		}
+		share := func(n int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(*figuresSeeds)) }
+		fmt.Fprintf(&table, "| %s | %s | %s | %d | %s | %s |\n", f.name, row(all.questions), row(all.requests), quantile(all.above, 0.95), share(all.inside), share(all.exact))
+		if !f.typical {
+			continue
+		}
+		typical.requests = append(typical.requests, all.requests...)
+		typical.above = append(typical.above, all.above...)
+		typical.inside += all.inside
+		if most := all.above[len(all.above)-1]; most > 50 {
+			t.Errorf("%s: %d requests for numbers above the highest, want at most 50", f.name, most)
+		}
+		if share := float64(all.exact) / float64(*figuresSeeds); f.exact && share < goals.exact {
+			t.Errorf("%s: %.3f exact", f.name, share)
+		}
+	}
+	slices.Sort(typical.requests)
+	total := len(typical.requests)
+	if median, most := quantile(typical.requests, 0.5), quantile(typical.requests, 0.95); median > goals.median || most > 45 {
+		t.Errorf("typical years took %d requests in the middle and %d at 95 %%, want at most %d and 45", median, most, goals.median)
+	}
+	if share := float64(typical.inside) / float64(total); share < goals.inside {
+		t.Errorf("typical years: %.4f inside", share)
+	}
+	if *figuresTable {
+		_, _ = fmt.Fprintf(os.Stdout, "%s\ntypical families together: median %d requests, 95 %% %d; inside %.2f %%\n", table.String(),
+			quantile(typical.requests, 0.5), quantile(typical.requests, 0.95), 100*float64(typical.inside)/float64(total))
+	}
+}

@@ -1,0 +1,105 @@
+package prober_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/services/prober"
+
+	"pgregory.net/rapid"
+)
+
+// Whatever a year looks like and wherever the search may look, what every search promises holds (see check).
+func TestEverySearchKeepsItsPromises(t *testing.T) {
+	t.Parallel()
+	all := families()
+	rapid.Check(t, func(t *rapid.T) {
+		f := rapid.SampledFrom(all).Draw(t, "family")
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		start := rapid.IntRange(1, 40000).Draw(t, "start")
+		end := rapid.IntRange(start, contract.MaxNumber).Draw(t, "end")
+		search(t, f.grow(r), r, prober.Settings{
+			Range: contract.Range{Start: start, End: end}, Budget: rapid.IntRange(1, 300).Draw(t, "budget"),
+		}, nil)
+	})
+}
+
+// Cut off after any answer and begun anew with the same answers, a search asks what it would have asked.
+func TestASearchGoesOnWhereItWasCutOff(t *testing.T) {
+	t.Parallel()
+	for i, f := range families() {
+		r := rand.New(rand.NewPCG(7, uint64(i)))
+		s := f.grow(r)
+		settings := prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, LastMax: s.lastMax, DayOfYear: s.today}
+		whole := prober.New(settings, nil)
+		var answers []prober.Answer
+		for question, more := whole.Next(); more; question, more = whole.Next() {
+			cut := prober.New(settings, nil)
+			for _, answer := range answers {
+				cut.Observe(answer)
+			}
+			if again, _ := cut.Next(); again != question {
+				t.Fatalf("%s: asks %v after %d answers, %v when it was cut off", f.name, question, len(answers), again)
+			}
+			answers = append(answers, s.answer(r, question, 4))
+			whole.Observe(answers[len(answers)-1])
+		}
+	}
+}
+
+func TestTheSpecsCases(t *testing.T) {
+	t.Parallel()
+	dense := func(highest int) *space {
+		s := &space{exists: make([]bool, highest+1), filed: make([]int, highest+1)}
+		for n := 1; n <= highest; n++ {
+			s.exists[n] = true
+		}
+		return s
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for _, c := range []struct{ highest, start, end, want, most int }{
+		{5600, 1, contract.MaxNumber, 5600, 50},
+		{60, 30, 79, 60, 20}, // start 30, max_cases 50: 30 to 60
+		{500, 30, 79, 79, 8}, // and 30 to 79 where the year goes on
+		{0, 1, contract.MaxNumber, 0, 24}, {1, 1, contract.MaxNumber, 1, 24}, {99999, 1, contract.MaxNumber, 99999, 50},
+	} {
+		h := search(t, dense(c.highest), r, prober.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
+		if h.bound.Number != c.want || h.bound.Requests > c.most || h.bound.Ending != prober.Done && h.bound.Ending != prober.Waste {
+			t.Errorf("highest %d, asked for %d..%d: bound %d after %d requests (%s), want %d after at most %d", c.highest, c.start, c.end,
+				h.bound.Number, h.bound.Requests, h.bound.Ending, c.want, c.most)
+		}
+	}
+}
+
+func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 3))
+	s := holed(0.05)(r)
+	var known []prober.Answer
+	for n := 1; n <= s.max(); n++ {
+		known = append(known, prober.Answer{Number: n, Finding: prober.Absent})
+		if s.has(n) {
+			known[n-1].Finding = prober.Exists
+		}
+	}
+	h := search(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, known)
+	if h.bound.Number != s.max() || h.bound.Requests > 30 {
+		t.Errorf("bound %d of %d after %d requests", h.bound.Number, s.max(), h.bound.Requests)
+	}
+}
+
+func TestFailuresInARowEndASearch(t *testing.T) {
+	t.Parallel()
+	s := prober.New(prober.Settings{Range: contract.Range{Start: 1, End: 100}, Budget: budget}, nil)
+	for range 3 {
+		question, more := s.Next()
+		if !more {
+			t.Fatal("ended before three failures")
+		}
+		s.Observe(prober.Answer{Number: question.Number, Requests: 8})
+	}
+	if found := s.Result(); found.Ending != prober.Unreachable || found.Number != 0 || found.Requests != 24 || len(found.Absences) != 0 {
+		t.Errorf("%+v", found)
+	}
+}

@@ -1,0 +1,221 @@
+// Package prober finds the highest number of a series and year that exists, with few questions.
+package prober
+
+import (
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// Finding is what is known of one number.
+type Finding int
+
+// The findings. Unknown is no evidence at all: a number whose requests all failed does not lie "past the end".
+const (
+	Unknown Finding = iota
+	Exists
+	Absent
+)
+
+// Answer is what is known of one number, and what it cost to know it.
+type Answer struct {
+	Number  int
+	Finding Finding
+	// FiledOn is the filing day of a record, YYYY-MM-DD, when it is known.
+	FiledOn string
+	// Requests is how many requests of this search it took; 0 for what was known before.
+	Requests int
+}
+
+// Settings of a search.
+type Settings struct {
+	// Range is where the bound is looked for: no number outside of it is asked for.
+	Range contract.Range
+	// Budget is how many requests the search may take, retries included.
+	Budget int
+	// Dear is how many requests one attempt may take at most; 2 when 0.
+	Dear int
+	// LastMax is the highest number of the year before, DayOfYear today's day in a year that is not over; 0 is unknown.
+	LastMax   int
+	DayOfYear int
+}
+
+// Ending is why a search ended.
+type Ending string
+
+// The endings. All but Done leave the bound the best that was confirmed.
+const (
+	Done        Ending = "done"        // no question is worth its requests
+	Budget      Ending = "budget"      // the next question could pass the budget
+	Waste       Ending = "waste"       // too many numbers did not exist: max(12, twice the bound)
+	Unreachable Ending = "unreachable" // several numbers in a row gave no answer
+)
+
+// Bound is what a search has found so far.
+type Bound struct {
+	// Number is the highest number confirmed to exist; 0 when there is none. FiledOn is its filing day.
+	Number  int
+	FiledOn string
+	// Exact is the chance that no higher number exists, Confidence that none exists that is more than Tolerance higher.
+	// Both hold on the condition that no gap of Tolerance or more numbers lies close under the highest number.
+	Exact, Confidence float64
+	// Ending is why the search ended; empty while it goes on.
+	Ending Ending
+	// Questions and Requests are what the search took.
+	Questions, Requests int
+	// Absences are the numbers above Number that were confirmed not to exist, ascending.
+	Absences []int
+}
+
+// Question is a number to ask for.
+type Question struct {
+	Number int
+	// Doubtful says that the number probably does not exist.
+	Doubtful bool
+}
+
+const (
+	// unreachable is how many numbers in a row may give no answer.
+	unreachable = 3
+	// leastBits is what a question must tell about where the numbers end.
+	leastBits = 0.02
+	// worthwhile is what a question must be worth once the numbers seem to end; where no filing days help, a search takes
+	// more questions, and each is worth less.
+	worthwhile        = 0.0012
+	worthwhileUndated = 0.004
+	// patience is after how many questions a small miss is worth no more questions, and after how many only one beyond
+	// the tolerance is.
+	patience     = 35
+	lastPatience = 60
+)
+
+// Search is a search for the highest number. It is a function of the answers: fed with the same ones in any order, it
+// asks the same next question. It does no I/O and looks at no clock; it is not for several goroutines.
+type Search struct {
+	settings Settings
+	holes    *holes
+	calendar reach
+	today    int
+	evidence evidence
+	// unanswered are the numbers without an answer, failing is how many of them came last in a row.
+	unanswered                           map[int]bool
+	questions, requests, absent, failing int
+	filed                                map[int]string
+}
+
+// New begins a search with what is known already.
+func New(settings Settings, known []Answer) *Search {
+	s := &Search{
+		settings: settings, holes: newHoles(), today: settings.DayOfYear,
+		unanswered: make(map[int]bool), filed: make(map[int]string),
+	}
+	if s.today == 0 {
+		s.today = yearDays
+	}
+	s.settings.Dear = max(s.settings.Dear, unexpectedCost)
+	s.calendar = calendarReach(settings.LastMax, s.today)
+	for _, answer := range known {
+		s.Observe(answer)
+	}
+	return s
+}
+
+// Observe takes in an answer.
+func (s *Search) Observe(a Answer) {
+	s.requests += a.Requests
+	asked := a.Requests > 0
+	if asked {
+		s.questions++
+	}
+	switch a.Finding {
+	case Exists:
+		s.evidence = s.evidence.with(fact{number: a.Number, exists: true, day: dayOfYear(a.FiledOn)})
+		s.filed[a.Number] = a.FiledOn
+	case Absent:
+		s.evidence = s.evidence.with(fact{number: a.Number})
+		if asked {
+			s.absent++
+		}
+	default:
+		s.unanswered[a.Number] = true
+		s.failing++
+		return
+	}
+	s.failing = 0
+}
+
+// dayOfYear is the day of a date in its year; 0 when there is none.
+func dayOfYear(date string) int {
+	day, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return 0
+	}
+	return day.YearDay()
+}
+
+// Next is the question to ask now; false when the search has ended.
+func (s *Search) Next() (Question, bool) {
+	c, ending := s.next(s.think())
+	return Question{Number: c.number, Doubtful: c.exists < 0.5}, ending == ""
+}
+
+// Left is how many requests of the budget are left.
+func (s *Search) Left() int { return s.settings.Budget - s.requests }
+
+func (s *Search) next(b *belief) (choice, Ending) {
+	switch {
+	case s.failing >= unreachable:
+		return choice{}, Unreachable
+	case len(b.points) == 0:
+		return choice{}, Done
+	case s.absent >= max(12, 2*b.bound):
+		return choice{}, Waste
+	}
+	ask := func(n int) bool { return n >= s.settings.Range.Start && !s.unanswered[n] }
+	c := b.choose(information, ask)
+	if b.beyond(0) < 0.5 || c.gain < leastBits {
+		if c = b.choose(b.correction(s.care()), ask); c.gain < s.worthwhile(b) {
+			return choice{}, Done
+		}
+	}
+	if s.Left() < s.settings.Dear {
+		return choice{}, Budget
+	}
+	return c, ""
+}
+
+// care is which misses are still worth a question.
+func (s *Search) care() int {
+	switch {
+	case s.questions >= lastPatience:
+		return careWrong
+	case s.questions >= patience:
+		return careNear
+	default:
+		return careAll
+	}
+}
+
+func (s *Search) worthwhile(b *belief) float64 {
+	if b.dated {
+		return worthwhile
+	}
+	return worthwhileUndated
+}
+
+// Result is what the search has found.
+func (s *Search) Result() Bound {
+	b := s.think()
+	_, ending := s.next(b)
+	found := Bound{
+		Number: b.bound, FiledOn: s.filed[b.bound], Exact: 1 - b.beyond(0), Confidence: 1 - b.beyond(Tolerance), Ending: ending,
+		Questions: s.questions, Requests: s.requests, Absences: []int{},
+	}
+	_, above := s.evidence.split()
+	for _, f := range above {
+		found.Absences = append(found.Absences, f.number)
+	}
+	slices.Sort(found.Absences)
+	return found
+}

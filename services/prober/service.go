@@ -1,0 +1,115 @@
+package prober
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Options of a prober.
+type Options struct {
+	Bus *bus.Bus
+	Log *slog.Logger
+	// Parties says that each record costs one more request.
+	Parties bool
+	// Now tells which day it is; nil is time.Now.
+	Now func() time.Time
+}
+
+// Service searches for the bound of every run that wants one. Its questions are jobs like any other, and its answers the
+// outcomes of those jobs in the ledger: it keeps nothing, and a search that was cut off goes on with the next question.
+type Service struct {
+	Options
+	runs jetstream.KeyValue
+}
+
+// NewService opens the bucket of runs.
+func NewService(ctx context.Context, opts Options) (*Service, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	kv, err := opts.Bus.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return nil, fmt.Errorf("making the prober: %w", err)
+	}
+	return &Service{Options: opts, runs: kv}, nil
+}
+
+// Run works until ctx ends, which is no error.
+func (s *Service) Run(ctx context.Context) error {
+	if err := runs.Each(ctx, s.Bus, s.work); err != nil {
+		return fmt.Errorf("running the prober: %w", err)
+	}
+	return nil
+}
+
+// errFound ends the reading of the ledger when the search has ended.
+var errFound = errors.New("search ended")
+
+// work searches for the bound of one run.
+func (s *Service) work(ctx context.Context, m contract.Manifest) error {
+	if !m.Searching() {
+		return nil
+	}
+	hunt, err := s.begin(ctx, m)
+	if err != nil {
+		return err
+	}
+	last, err := s.Bus.Last(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter())
+	if err != nil {
+		return err
+	}
+	if last == 0 {
+		err = hunt.ask(ctx)
+	}
+	if err == nil {
+		err = s.Bus.Follow(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter(), 0, func(msg jetstream.Msg) error {
+			return hunt.hear(ctx, msg, last)
+		})
+	}
+	if errors.Is(err, errFound) {
+		return s.conclude(ctx, m, hunt.search.Result())
+	}
+	return err
+}
+
+// conclude writes the bound into the manifest, which everybody who waits for the range reads.
+func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound) error {
+	if found.Ending == Unreachable {
+		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{
+			Status: contract.SafeStop, At: time.Now().UTC(),
+			Reason: fmt.Sprintf("the search for the highest number met only failures; the highest record so far is number %d", found.Number),
+		})
+	}
+	entry, err := s.runs.Get(ctx, m.RunID.ManifestKey())
+	if err != nil {
+		return fmt.Errorf("writing the bound: %w", err)
+	}
+	m.Bound = &contract.Bound{
+		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact, Ending: string(found.Ending),
+		Questions: found.Questions, Requests: found.Requests, Absences: found.Absences,
+	}
+	m.Range.End = min(m.Range.End, max(found.Number, m.Range.Start-1))
+	if m.ProbeOnly {
+		m.Range.End = m.Range.Start - 1
+	}
+	value, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("writing the bound: %w", err)
+	}
+	if _, err := s.runs.Update(ctx, m.RunID.ManifestKey(), value, entry.Revision()); err != nil {
+		return fmt.Errorf("writing the bound: %w", err)
+	}
+	s.Log.Info("batch.run.bound", "run_id", m.RunID, "upper_bound", found.Number, "confidence", found.Confidence,
+		"ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests)
+	return nil
+}

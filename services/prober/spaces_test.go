@@ -1,0 +1,125 @@
+package prober_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/services/prober"
+)
+
+// space is one year of a series as a court may hold it.
+type space struct {
+	// exists and filed tell of each number whether it exists and on which day of the year it was filed.
+	exists []bool
+	filed  []int
+	// today is the day of the year, 0 when it is over; lastMax is the year before's highest number.
+	today, lastMax int
+	// failing is the share of requests that fail.
+	failing float64
+}
+
+// max is the highest number that exists, 0 when none does.
+func (s *space) max() int {
+	for n := len(s.exists) - 1; n > 0; n-- {
+		if s.exists[n] {
+			return n
+		}
+	}
+	return 0
+}
+
+// newSpace is a dense year that hands out total numbers when it is over; half of the years are not.
+func newSpace(r *rand.Rand, total int) *space {
+	today, last := 0, 365
+	if r.IntN(2) == 0 {
+		today = 30 + r.IntN(335)
+		last = today
+	}
+	return newYear(r, total, today, last)
+}
+
+func newYear(r *rand.Rand, total, today, last int) *space {
+	curve := filingCurve(r)
+	highest := int(math.Round(float64(total) * curve[last]))
+	s := &space{exists: make([]bool, highest+1), filed: make([]int, highest+1), today: today}
+	s.lastMax = min(contract.MaxNumber, int(float64(total)/math.Exp(0.07+0.27*r.NormFloat64())))
+	day := 1
+	for n := 1; n <= highest; n++ {
+		for day < last && float64(total)*curve[day] < float64(n) {
+			day++
+		}
+		s.exists[n] = true
+		s.filed[n] = min(last, max(1, day+disorder(r)))
+	}
+	return s
+}
+
+// filingCurve is the share of a year's numbers handed out up to each day. The weeks differ, and each is like the one before.
+func filingCurve(r *rand.Rand) [366]float64 {
+	var curve [366]float64
+	mood := 0.0
+	for day := 1; day <= 365; day++ {
+		if day%7 == 1 {
+			mood = 0.8*mood + 0.2*r.NormFloat64()
+		}
+		curve[day] = curve[day-1] + math.Exp(mood)
+	}
+	for day := range curve {
+		curve[day] /= curve[365]
+	}
+	return curve
+}
+
+// disorder is by how many days a file was numbered out of turn.
+func disorder(r *rand.Rand) int {
+	if r.Float64() < 0.002 {
+		return r.IntN(60) - 30
+	}
+	return int(math.Round(r.NormFloat64()))
+}
+
+// usual is how many numbers a year of the series brings, from 4,000 to 35,000.
+func usual(r *rand.Rand) int { return int(4000 * math.Pow(35./4, r.Float64())) }
+
+// drop makes the numbers from..to missing, each with this chance, but never the highest one.
+func (s *space) drop(r *rand.Rand, from, to int, chance float64) {
+	for n := max(1, from); n <= min(to, len(s.exists)-2); n++ {
+		if r.Float64() < chance {
+			s.exists[n] = false
+		}
+	}
+}
+
+// has says whether a number exists.
+func (s *space) has(n int) bool { return n > 0 && n < len(s.exists) && s.exists[n] }
+
+// answer is what a court says to a question: it takes one request when it is as expected, two when not, and more when
+// requests fail; after three failures, or when attempts are used up, there is no answer.
+func (s *space) answer(r *rand.Rand, q prober.Question, attempts int) prober.Answer {
+	a := prober.Answer{Number: q.Number, Finding: prober.Absent}
+	if s.has(q.Number) {
+		a.Finding = prober.Exists
+		if day := s.filed[q.Number]; day > 0 {
+			a.FiledOn = time.Date(2025, 1, day, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
+		}
+	}
+	needed := 1
+	if q.Doubtful == s.has(q.Number) {
+		needed = 2
+	}
+	for range min(attempts, 4) {
+		for made := 1; ; made++ {
+			a.Requests++
+			if r.Float64() < s.failing {
+				break
+			}
+			if made == needed {
+				return a
+			}
+		}
+	}
+	a.Finding, a.FiledOn = prober.Unknown, ""
+	return a
+}
