@@ -45,8 +45,7 @@ func (t table) fromFile(path string) ([]given, error) {
 
 // fileError says where a file is not TOML.
 func fileError(path string, err error) error {
-	var at toml.ParseError
-	if errors.As(err, &at) {
+	if at, found := errors.AsType[toml.ParseError](err); found {
 		return fmt.Errorf("%s:%d: not TOML: %s", path, at.Position.Line, at.Message)
 	}
 	return fmt.Errorf("%s: not TOML: %w", path, err)

@@ -33,9 +33,9 @@ func TestKeysAreThosePromised(t *testing.T) {
 	if fields.NumField() != len(want) {
 		t.Errorf("%d fields for %d keys", fields.NumField(), len(want))
 	}
-	for i := range fields.NumField() {
-		if key := fields.Field(i).Tag.Get("key"); !slices.Contains(want, key) {
-			t.Errorf("field %s is of the key %q, which there is not", fields.Field(i).Name, key)
+	for field := range fields.Fields() {
+		if key := field.Tag.Get("key"); !slices.Contains(want, key) {
+			t.Errorf("field %s is of the key %q, which there is not", field.Name, key)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 )
@@ -84,7 +85,7 @@ func Keys() []Key {
 	var keys []Key
 	for _, s := range newTable().list {
 		var c Config
-		_, isBool := field(&c, s.name).Interface().(bool)
+		isBool := field(&c, s.name).Kind() == reflect.Bool
 		keys = append(keys, Key{
 			Name: s.name, Flag: flagName(s.name), Env: variable(s.name), Aliases: s.aliases, Default: s.fallback,
 			Allowed: s.limit.text, Help: s.help, Bool: isBool,

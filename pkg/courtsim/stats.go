@@ -1,6 +1,7 @@
 package courtsim
 
 import (
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -113,9 +114,7 @@ func (c *Court) Stats() Stats {
 		}
 		s.PerNumber[year][strconv.Itoa(id.Number)] = number.byCall()
 	}
-	for kind, times := range n.faults {
-		s.Faults[kind] = times
-	}
+	maps.Copy(s.Faults, n.faults)
 	if n.gap >= 0 {
 		seconds := n.gap.Seconds()
 		s.MinGapSeconds = &seconds
