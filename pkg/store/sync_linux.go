@@ -14,8 +14,12 @@ func syncBatch(root *os.Root, temps []temp) error {
 	if len(temps) < 4 {
 		return syncEach(root, temps)
 	}
-	done := map[uint64]bool{}
+	done, seen := map[uint64]bool{}, map[*os.Root]bool{}
 	for _, t := range temps {
+		if seen[t.folder] { // what was made in one folder lies on one file system
+			continue
+		}
+		seen[t.folder] = true
 		device, err := deviceOf(t.file)
 		if err != nil {
 			return err

@@ -42,12 +42,20 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("running the classifier: %w", err)
 	}
 	err = bus.Consume(ctx, s.Bus, bus.Consumption[contract.AnswerPack]{
-		Consumer: answers, Workers: s.Workers, Decode: contract.DecodeAnswers, Handle: s.classify,
+		Consumer: answers, Workers: s.Workers, Decode: decode, Handle: s.classify,
 	})
 	if err != nil {
 		return fmt.Errorf("running the classifier: %w", err)
 	}
 	return nil
+}
+
+func decode(data []byte) (contract.AnswerPack, error) {
+	data, err := bus.Expand(data)
+	if err != nil {
+		return contract.AnswerPack{}, err
+	}
+	return contract.DecodeAnswers(data)
 }
 
 // classify writes what the answers of a pack say into the ledger, then settles their jobs. The pack itself is
@@ -66,7 +74,7 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 	}
 	msg := nats.NewMsg(pack.RunID.OutcomeSubject(contract.Block(pack.Entries[0].CaseID.Number)))
 	msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
-	msg.Data = body
+	msg.Data = bus.Squeeze(body)
 	if _, err := s.Bus.Publish(ctx, msg); err != nil {
 		return fmt.Errorf("writing the ledger of run %s: %w", pack.RunID, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
@@ -51,7 +52,7 @@ func (s *Service) commit(ctx context.Context, items []ready) error {
 		}
 		msg := nats.NewMsg(at.run.AnswerSubject(at.block))
 		msg.Header.Set(contract.StateHeader, contract.FormatStates(packs[at].States()))
-		msg.Data = body
+		msg.Data = bus.Squeeze(body)
 		msgs = append(msgs, msg)
 	}
 	return s.Bus.PublishBatch(ctx, msgs)

@@ -59,7 +59,11 @@ func (h *hunt) hear(ctx context.Context, msg jetstream.Msg, last uint64) error {
 		return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
 	}
 	if msg.Subject() != h.manifest.RunID.PlannedSubject() {
-		pack, err := contract.DecodeEntries(msg.Data())
+		data, err := bus.Expand(msg.Data())
+		if err != nil {
+			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
+		}
+		pack, err := contract.DecodeEntries(data)
 		if err != nil {
 			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
 		}
@@ -93,6 +97,8 @@ func (h *hunt) learn(entry contract.Entry) {
 		answer.Finding, answer.FiledOn = Exists, entry.FiledOn
 	case contract.NoRecord:
 		answer.Finding = Absent
+	case contract.Failed: // no evidence at all
+		answer.Finding = Unknown
 	}
 	h.search.Observe(answer)
 }

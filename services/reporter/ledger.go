@@ -77,6 +77,10 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 }
 
 func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
+	data, err := bus.Expand(data)
+	if err != nil {
+		return nil, err
+	}
 	pack, err := contract.DecodeEntries(data)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,61 @@
+package bus
+
+import (
+	"bytes"
+	"fmt"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/klauspost/compress/s2"
+)
+
+// A squeezed message is this mark, its first line as it was, and the rest compressed: who looks into a stream still reads
+// what the message is about. A message that is not squeezed begins with a brace.
+const squeezedMark = "s2\n"
+
+const (
+	// squeezeLeast is from how many bytes on squeezing is worth its time.
+	squeezeLeast = 1 << 10
+	// expandMost is what a message may become again, in bytes: a few answers of the largest size allowed.
+	expandMost = 1 << 30
+)
+
+// Squeeze makes a message of a line and what follows it smaller. Answers and records, which are JSON of many rows alike,
+// become an eighth: less to sync, to copy and to keep.
+func Squeeze(data []byte) []byte {
+	head, rest, found := bytes.Cut(data, []byte{'\n'})
+	if !found || len(rest) < squeezeLeast {
+		return data
+	}
+	out := make([]byte, 0, len(squeezedMark)+len(head)+1+s2.MaxEncodedLen(len(rest)))
+	out = append(out, squeezedMark...)
+	out = append(out, head...)
+	out = append(out, '\n')
+	return append(out, s2.Encode(nil, rest)...)
+}
+
+// Expand is what Squeeze was given; a message that is not squeezed is given back. Its error wraps contract.ErrMessage.
+func Expand(data []byte) ([]byte, error) {
+	squeezed, found := bytes.CutPrefix(data, []byte(squeezedMark))
+	if !found {
+		return data, nil
+	}
+	head, rest, found := bytes.Cut(squeezed, []byte{'\n'})
+	if !found {
+		return nil, fmt.Errorf("%w: no end of the first line", contract.ErrMessage)
+	}
+	size, err := s2.DecodedLen(rest)
+	if err == nil && size > expandMost {
+		err = fmt.Errorf("%d bytes: allowed are %d", size, expandMost)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: expanding: %w", contract.ErrMessage, err)
+	}
+	out := make([]byte, len(head)+1+size)
+	copy(out, head)
+	out[len(head)] = '\n'
+	if _, err := s2.Decode(out[len(head)+1:], rest); err != nil {
+		return nil, fmt.Errorf("%w: expanding: %w", contract.ErrMessage, err)
+	}
+	return out, nil
+}
