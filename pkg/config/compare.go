@@ -34,5 +34,5 @@ func (l *loader) together(one, other string, wrong bool) {
 	if l.settings.text(one) == "" {
 		one, other = other, one
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one, show(l.settings.text(one)), other))
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one, l.table.show(one, l.settings.text(one)), other))
 }

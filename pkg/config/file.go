@@ -30,15 +30,18 @@ func (t table) fromFile(path string) ([]given, error) {
 	}
 	lines := keyLines(data)
 	var list []given
+	seen := make(map[string]bool)
 	for _, key := range meta.Keys() {
-		if len(key) > 1 { // its table is a problem already
+		name := key[0] // of a table, it may be that only what is in it is a key
+		if seen[name] {
 			continue
 		}
+		seen[name] = true
 		origin := path
-		if line := lines[key[0]]; line > 0 {
+		if line := lines[name]; line > 0 {
 			origin += ":" + strconv.Itoa(line)
 		}
-		list = append(list, t.fromTOML(key[0], origin, values[key[0]]))
+		list = append(list, t.fromTOML(name, origin, values[name]))
 	}
 	return list, nil
 }
@@ -46,7 +49,7 @@ func (t table) fromFile(path string) ([]given, error) {
 // fileError says where a file is not TOML.
 func fileError(path string, err error) error {
 	if at, found := errors.AsType[toml.ParseError](err); found {
-		return fmt.Errorf("%s:%d: not TOML: %s", path, at.Position.Line, at.Message)
+		return fmt.Errorf("%s:%d: not TOML: %s", path, at.Position.Line, oneLine(at.Message))
 	}
 	return fmt.Errorf("%s: not TOML: %w", path, err)
 }
@@ -55,24 +58,30 @@ func fileError(path string, err error) error {
 func (t table) fromTOML(name, origin string, value any) given {
 	text, kind := textOf(value)
 	s := t.named[name]
+	var g given
 	if s == nil {
-		return t.unknown(name, origin, text)
+		g = t.unknown(name, origin, text)
+	} else {
+		g = t.text(name, origin, text)
 	}
-	g := t.text(name, origin, text)
-	g.shown = shownTOML(value, text)
-	if g.problem == "" && !s.takes(kind) {
-		g.value, g.problem = nil, "want "+s.limit.text
+	if kind != isText {
+		g.shown = fmt.Sprintf("%.80s", t.safe(name, text))
+	}
+	switch {
+	case kind == isTable:
+		g.value, g.problem = nil, "want lines of key = value, without tables"
+	case g.problem == "" && !s.takes(kind):
+		g.value, g.problem = nil, s.inFile()
 	}
 	return g
 }
 
-func shownTOML(value any, text string) string {
-	switch value.(type) {
-	case string:
-		return show(text)
-	default:
-		return fmt.Sprintf("%.80s", text)
+// inFile says what is wanted of a value that the file holds as something else.
+func (s *setting) inFile() string {
+	if s.takes(isWhole) || s.takes(isYesNo) {
+		return "want " + s.limit.text
 	}
+	return "want text between quotes: " + s.limit.text
 }
 
 // kind is what a value of the file is, as far as settings tell apart.
@@ -83,6 +92,7 @@ const (
 	isWhole
 	isNumber
 	isYesNo
+	isTable
 	isOther
 )
 
@@ -96,9 +106,9 @@ func textOf(value any) (string, kind) {
 		return strconv.FormatFloat(v, 'f', -1, 64), isNumber
 	case bool:
 		return strconv.FormatBool(v), isYesNo
-	case map[string]any:
-		return "a table", isOther
-	case []any, []map[string]any:
+	case map[string]any, []map[string]any:
+		return "a table", isTable
+	case []any:
 		return "a list", isOther
 	default:
 		return strings.TrimSpace(fmt.Sprint(v)), isOther

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,28 +10,35 @@ import (
 	"pgregory.net/rapid"
 )
 
+// FuzzKeyLines holds the lines against the decoder: what stands above a key's line is whole TOML without the key.
 func FuzzKeyLines(f *testing.F) {
-	for _, seed := range []string{"a = 1\nb = 2", "[t]\nx = 1", "s = '''\na = 1\n'''\nb=3", `"q" = 1`, "a.b = 1", "# c = 1\n\n=x"} {
+	for _, seed := range []string{"a = 1\nb = 2", "[t]\nx = 1\n[x]", "s = '''\na = 1\n'''\nb=3", `"q" = 1`, "a.b = 1\na.c = 2", "# c = 1\n\n=x",
+		"a = 1 # \"\"\"\nb = 2", "a = [\n'b = 1', # ]\n]\nb = \"\\\"\"", "\"\"\"\"=1", "[[a.b]]\nc = {d = \"}\"}\n[[a.b]]"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		lines := keyLines([]byte(text))
-		count := strings.Count(text, "\n") + 1
-		for key, n := range lines {
-			if n < 1 || n > count {
-				t.Errorf("%q stands on line %d of %d", key, n, count)
-			}
-		}
-		var values map[string]any
-		if _, err := toml.Decode(text, &values); err != nil {
+		values, err := decoded(text)
+		if err != nil {
 			return
 		}
-		for key, value := range values {
-			if _, simple := value.(int64); simple && strings.Trim(key, "abcdefghijklmnopqrstuvwxyz_") == "" && key != "" && lines[key] == 0 {
-				t.Errorf("%q was not found in %q", key, text)
+		rows := slices.Collect(strings.Lines(text))
+		for key := range values {
+			n := lines[key]
+			if n < 1 || n > len(rows) {
+				t.Fatalf("%q stands on line %d of %d in %q", key, n, len(rows), text)
+			}
+			above, err := decoded(strings.Join(rows[:n-1], ""))
+			if _, early := above[key]; err != nil || early {
+				t.Fatalf("%q is told to stand on line %d of %q: above it, %v (%v)", key, n, text, above, err)
 			}
 		}
 	})
+}
+
+func decoded(text string) (values map[string]any, err error) {
+	_, err = toml.Decode(text, &values)
+	return values, err
 }
 
 func FuzzDuration(f *testing.F) {

@@ -2,58 +2,86 @@ package config
 
 import (
 	"strings"
+
+	"github.com/BurntSushi/toml"
 )
 
-// keyLines finds on which line of a TOML file each key of its top level stands; the decoder does not tell. What lies
-// inside strings of several lines is passed over.
+// keyLines finds on which line of a TOML file each name of its top level first stands; the decoder does not tell. It is
+// for files that the decoder took: of others it tells what it can.
 func keyLines(data []byte) map[string]int {
 	lines := make(map[string]int)
-	open := "" // the quotes that end the string that is open
-	n := 0
-	for line := range strings.Lines(string(data)) {
-		n++
-		if open != "" {
-			if _, rest, closed := strings.Cut(line, open); closed {
-				open = opened(rest)
-			}
-			continue
+	text := strings.TrimPrefix(string(data), "\ufeff")
+	inTable := false
+	for line := 1; text != ""; {
+		size := statement(text)
+		name, found := topName(text[:size])
+		isHeader := strings.HasPrefix(strings.TrimSpace(text[:size]), "[")
+		if inTable = inTable || isHeader; found && (isHeader || !inTable) && lines[name] == 0 {
+			lines[name] = line
 		}
-		name, value := keyOf(line)
-		if name == "" {
-			continue
-		}
-		if lines[name] == 0 {
-			lines[name] = n
-		}
-		open = opened(value)
+		line += strings.Count(text[:size], "\n")
+		text = text[size:]
 	}
 	return lines
 }
 
-// keyOf splits `name = value`, `"name" = value` or `[name]`; empty when the line is none of them.
-func keyOf(line string) (name, value string) {
-	line = strings.TrimSpace(line)
-	if table, isTable := strings.CutPrefix(line, "["); isTable {
-		table, _, _ = strings.Cut(strings.TrimPrefix(table, "["), "]")
-		table, _, _ = strings.Cut(table, ".")
-		return unquoted(table), ""
+// topName is the first part of the key or header that one statement holds.
+func topName(statement string) (string, bool) {
+	var ignored map[string]any
+	meta, err := toml.Decode(statement, &ignored)
+	if err != nil || len(meta.Keys()) == 0 {
+		return "", false
 	}
-	name, value, found := strings.Cut(line, "=")
-	if !found || strings.HasPrefix(name, "#") {
-		return "", ""
-	}
-	name, _, _ = strings.Cut(name, ".")
-	return unquoted(name), value
+	return meta.Keys()[0][0], true
 }
 
-func unquoted(name string) string { return strings.Trim(strings.TrimSpace(name), `"'`) }
-
-// opened is the quotes that end a string of several lines which is still open at the end of text.
-func opened(text string) string {
-	for _, quotes := range []string{`"""`, `'''`} {
-		if strings.Count(text, quotes)%2 == 1 {
-			return quotes
+// statement is the length of the first statement of text, its line end included: a line, or several when a string or
+// brackets are open at its end.
+func statement(text string) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"', '\'':
+			i += quoted(text[i:]) - 1
+		case '#':
+			if end := strings.IndexByte(text[i:], '\n'); end >= 0 {
+				i += end - 1
+			} else {
+				return len(text)
+			}
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case '\n':
+			if depth <= 0 {
+				return i + 1
+			}
 		}
 	}
-	return ""
+	return len(text)
+}
+
+// quoted is the length of the string that text begins with, its quotes included.
+func quoted(text string) int {
+	quotes := text[:1]
+	if long := strings.Repeat(quotes, 3); strings.HasPrefix(text, long) {
+		quotes = long
+	}
+	i := len(quotes)
+	for ; i < len(text) && !strings.HasPrefix(text[i:], quotes); i++ {
+		switch {
+		case text[i] == '\\' && quotes[0] == '"':
+			i++ // what follows is no quote
+		case text[i] == '\n' && len(quotes) == 1:
+			return i // never closed
+		}
+	}
+	i += len(quotes)
+	for range 2 { // a long string may end with quotes of its own
+		if len(quotes) == 3 && i < len(text) && text[i] == quotes[0] {
+			i++
+		}
+	}
+	return min(i, len(text))
 }

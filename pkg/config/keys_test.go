@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/config"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // promised are the keys that people were told of.
@@ -37,5 +40,26 @@ func TestKeysAreThosePromised(t *testing.T) {
 		if key := field.Tag.Get("key"); !slices.Contains(want, key) {
 			t.Errorf("field %s is of the key %q, which there is not", field.Name, key)
 		}
+	}
+}
+
+// TestDefaultsAreThosePromised writes the promised defaults out; the ones that are empty depend on something else.
+func TestDefaultsAreThosePromised(t *testing.T) {
+	t.Parallel()
+	s, err := config.Load(config.Sources{Now: day, Version: "1.2.3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		Prefix: "IMM", Year: "26", Start: 1, Probe: true, ProbeBudget: 200, MaxRetries: 3, BackoffBase: config.Duration(2 * time.Second),
+		BackoffFactor: 2, BackoffMax: config.Duration(5 * time.Minute), RequestTimeout: config.Duration(30 * time.Second),
+		JobTimeout: config.Duration(300 * time.Second), Concurrency: 4, DelayMin: config.Duration(time.Second),
+		DelayMax: config.Duration(3 * time.Second), RestFor: config.Duration(time.Minute), SafeStopNoRecords: 500, SafeStopFails: 20,
+		GracefulShutdownTimeout: config.Duration(30 * time.Second), BlockedCooldown: config.Duration(15 * time.Minute), Robots: true,
+		MaxBody: 16 * config.MiB, Site: "fct-cf", UserAgent: "fct-scraper/1.2.3", Output: "output", DataDir: "data", LogLevel: "info",
+		LogFormat: "auto", Progress: "auto",
+	}
+	if diff := cmp.Diff(want, s.Config); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -106,7 +106,7 @@ func (l *loader) take(g given) {
 		l.settings.set(g.setting.name, g.value, g.origin)
 		return
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s", g.origin, g.name, g.shown, g.problem))
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s", oneLine(g.origin), oneLine(g.name), g.shown, g.problem))
 	if g.setting != nil {
 		l.bad[g.setting.name] = true
 	}

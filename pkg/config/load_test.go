@@ -109,12 +109,12 @@ func TestAllProblemsAtOnceInOrder(t *testing.T) {
 	_, err := load(t, file, []string{"FCT_MAX_RETRIES=lots", "FCT_NONSENSE=1"}, map[string]string{"delay_min": "9s", "delay_max": "8"})
 	want := []string{
 		`c.toml:2: concurrency = 80: want a whole number, 1 to 64`,
-		`c.toml:3: retrys = "3": not a setting`,
-		`c.toml:4: year = 25: want the year's last two digits, such as "25"`,
+		`c.toml:3: retrys = 3: not a setting; want one of those that config init writes`,
+		`c.toml:4: year = 25: want text between quotes: the year's last two digits, such as "25"`,
 		`c.toml:5: probe = "true": want true or false`,
-		`c.toml:7: tables = "a table": not a setting`,
+		`c.toml:7: tables = a table: want lines of key = value, without tables`,
 		`$FCT_MAX_RETRIES: max_retries = "lots": want a whole number, 0 to 20`,
-		`$FCT_NONSENSE: nonsense = "1": not a setting`,
+		`$FCT_NONSENSE: nonsense = "1": not a setting; want one of those that config init writes`,
 		`--delay-min: delay_min = 9s: want at most delay_max = 8s (--delay-max)`,
 	}
 	if diff := cmp.Diff(want, problems(t, err)); diff != "" {
@@ -166,6 +166,23 @@ func TestSecretsAreMasked(t *testing.T) {
 	_, err = load(t, "", nil, map[string]string{"nats_nkey": seed})
 	if got := problems(t, err); len(got) != 1 || strings.Contains(got[0], seed) {
 		t.Errorf("a seed where a path is due: %q", got)
+	}
+	for name, text := range map[string]string{"nats_url": "nats://me:hunter2,x@a", "base_url": "https://me:hunter2@a", "nats_password": "hunter2", "site": "https://me:hunter2@a"} {
+		_, err = load(t, name+" = \""+text+"\"\n", nil, nil)
+		if got := problems(t, err); len(got) != 1 || strings.Contains(got[0], "hunter2") || !strings.Contains(got[0], "***") {
+			t.Errorf("a secret in %s: %q", name, got)
+		}
+	}
+}
+
+func TestAContactIsNoSecret(t *testing.T) {
+	s, err := load(t, "", nil, map[string]string{"contact": "me@example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := s.Effective()
+	if all["contact"] != "me@example.org" || all["user_agent"] != "fct-scraper/1.2.3 (+me@example.org)" {
+		t.Errorf("contact %v, user_agent %v", all["contact"], all["user_agent"])
 	}
 }
 

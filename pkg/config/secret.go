@@ -2,32 +2,37 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
 const hidden = "***"
 
-var (
-	// userinfo is what stands before the last @ of one address of a list.
-	userinfo = regexp.MustCompile(`(^|,|://)[^,]*@`)
-	// seed is a private NATS key.
-	seed = regexp.MustCompile(`\bS[ACNOUX][A-Z2-7]{56}\b`)
-)
+// seed is a private NATS key.
+var seed = regexp.MustCompile(`\bS[ACNOUX][A-Z2-7]{56}\b`)
 
-// mask hides the credentials in an address or a list of them.
+// maskList hides the credentials in a list of good addresses.
+func maskList(text string) string {
+	parts := strings.Split(text, ",")
+	for i, part := range parts {
+		parts[i] = mask(part)
+	}
+	return strings.Join(parts, ",")
+}
+
+// mask hides what may be credentials: all between a scheme and the last @. Of a list it leaves the last host alone, but no
+// password with a comma in it slips through.
 func mask(text string) string {
-	return hideKey(userinfo.ReplaceAllStringFunc(text, func(found string) string {
-		scheme, _, has := strings.Cut(found, "://")
-		switch {
-		case has && scheme == "": // what stands before is no part of what was found
-			return "://" + hidden + "@"
-		case has:
-			return scheme + "://" + hidden + "@"
-		case strings.HasPrefix(found, ","):
-			return "," + hidden + "@"
-		}
-		return hidden + "@"
-	}))
+	at := strings.LastIndex(text, "@")
+	if at < 0 {
+		return hideKey(text)
+	}
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	scheme, _, found := strings.Cut(text[:at], "://")
+	if !found || strings.Trim(strings.ToLower(scheme), letters) != "" {
+		return hidden + text[at:]
+	}
+	return scheme + "://" + hidden + text[at:]
 }
 
 // hideKey hides a key that was written where the path of its file is due.
@@ -36,4 +41,19 @@ func hideKey(text string) string {
 		return hidden
 	}
 	return seed.ReplaceAllString(text, hidden)
+}
+
+// safe is a value, good or bad, without what may be secret in it. A name that speaks of a secret is no setting, but people
+// try it; and an address may stand where it should not.
+func (t table) safe(name, text string) string {
+	s := t.named[name]
+	speaks := func(word string) bool { return strings.Contains(strings.ToLower(name), word) }
+	switch {
+	case s == nil && slices.ContainsFunc([]string{"pass", "secret", "token", "seed"}, speaks):
+		return hidden
+	case s == nil || s.isAddress || strings.Contains(text, "://"):
+		return mask(text)
+	default:
+		return hideKey(text)
+	}
 }

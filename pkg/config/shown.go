@@ -33,7 +33,7 @@ func (s *Settings) Effective() map[string]any {
 		value := field(&s.Config, setting.name).Interface()
 		switch v := value.(type) {
 		case string:
-			value = mask(v)
+			value = setting.masked(v)
 		case Duration, Bytes:
 			value = fmt.Sprint(v)
 		case int:
@@ -46,6 +46,14 @@ func (s *Settings) Effective() map[string]any {
 	return all
 }
 
+// masked is a good value without the credentials in it.
+func (s *setting) masked(value string) string {
+	if s.isAddress {
+		return maskList(value)
+	}
+	return value
+}
+
 // text is a setting's value in words, secrets included.
 func (s *Settings) text(key string) string { return fmt.Sprint(field(&s.Config, key).Interface()) }
 
@@ -53,7 +61,7 @@ func (s *Settings) text(key string) string { return fmt.Sprint(field(&s.Config, 
 func (s *Settings) toml(setting *setting) string {
 	switch v := field(&s.Config, setting.name).Interface().(type) {
 	case string:
-		return strconv.Quote(mask(v))
+		return strconv.Quote(setting.masked(v))
 	case Duration, Bytes:
 		return strconv.Quote(fmt.Sprint(v))
 	case int:

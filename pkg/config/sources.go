@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -12,7 +13,7 @@ import (
 // text makes a given setting of the text of a variable or a flag.
 func (t table) text(name, origin, text string) given {
 	s := t.named[name]
-	g := given{setting: s, name: name, origin: origin, shown: show(text)}
+	g := given{setting: s, name: name, origin: origin, shown: t.show(name, text)}
 	var err error
 	if g.value, err = s.parse(text); err != nil {
 		g.problem = err.Error()
@@ -21,15 +22,23 @@ func (t table) text(name, origin, text string) given {
 }
 
 // show is a value of somebody else's in a message: short, without control characters and without secrets.
-func show(text string) string { return fmt.Sprintf("%.80q", mask(text)) }
+func (t table) show(name, text string) string { return fmt.Sprintf("%.80q", t.safe(name, text)) }
+
+// oneLine is a name of somebody else's in a message: a problem is one line, whatever it is about.
+func oneLine(text string) string {
+	if len(text) <= 200 && text != "" && !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	return fmt.Sprintf("%.80q", text)
+}
 
 // unknown is a name that is no setting.
 func (t table) unknown(name, origin, text string) given {
-	problem := "not a setting"
+	problem := "not a setting; want one of those that config init writes"
 	if like := nearest(name, slices.Sorted(maps.Keys(t.named))); like != "" {
-		problem += "; did you mean " + like + "?"
+		problem = "not a setting; did you mean " + like + "?"
 	}
-	return given{name: name, origin: origin, shown: show(text), problem: problem}
+	return given{name: name, origin: origin, shown: t.show(name, text), problem: problem}
 }
 
 // fromEnviron reads the variables of settings; one that is empty counts as not set. NATS_URL and the like are weaker than

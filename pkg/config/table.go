@@ -22,6 +22,8 @@ type setting struct {
 	help     string
 	// foreign is the variable that other NATS programs read the same thing from.
 	foreign string
+	// isAddress says that the value may hold credentials before an @, which are not shown.
+	isAddress bool
 }
 
 // variable is the environment variable of a key or an alias.
@@ -76,7 +78,7 @@ func allSettings() []*setting {
 		{name: "blocked_cooldown", fallback: "15m", limit: pause(), help: "how long a block lasts when the site does not say"},
 
 		{name: "site", fallback: "fct-cf", limit: profile(), help: "site profile"},
-		{name: "base_url", limit: origin(), help: "origin of the site; the profile's own when empty"},
+		{name: "base_url", limit: origin(), help: "origin of the site; the profile's own when empty", isAddress: true},
 		{name: "user_agent", limit: printable(1, 200), help: "what the program calls itself; fct-scraper/<version> (+<contact>) when not given"},
 		{name: "contact", limit: printable(0, 100), help: "address for the site's people, put into the User-Agent"},
 		{name: "robots", fallback: "true", limit: yesOrNo(), help: "read and obey robots.txt"},
@@ -88,7 +90,7 @@ func allSettings() []*setting {
 		{name: "persist_raw_html", fallback: "false", limit: yesOrNo(), help: "keep every raw answer"},
 		{name: "graceful_shutdown_timeout", fallback: "30s", limit: pause(), help: "how long a stopped run may take to end"},
 
-		{name: "nats_url", limit: natsURLs(), help: "NATS servers; the embedded one when empty", foreign: "NATS_URL"},
+		{name: "nats_url", limit: natsURLs(), help: "NATS servers; the embedded one when empty", foreign: "NATS_URL", isAddress: true},
 		{name: "nats_creds", limit: credential(), help: "file of NATS credentials", foreign: "NATS_CREDS"},
 		{name: "nats_nkey", limit: credential(), help: "file of an nkey seed", foreign: "NATS_NKEY"},
 		{name: "nats_ca", limit: credential(), help: "file of the NATS servers' CA", foreign: "NATS_CA"},
