@@ -26,6 +26,8 @@ var ErrTooLarge = errors.New("message too large to be stored")
 const (
 	// missesLimit is how many publishes in a row may stay without an answer.
 	missesLimit = 3
+	// codeNoRoom is the server's error when its store has no room left; it takes nothing more before it is restarted.
+	codeNoRoom jetstream.ErrorCode = 10023
 	// codeStoreFailed is the server's error for everything that its store refuses; only the text says why.
 	codeStoreFailed jetstream.ErrorCode = 10077
 	textPerSubject                      = "maximum messages per subject"
@@ -44,6 +46,9 @@ func (b *Bus) judge(ctx context.Context, began time.Time, err error) error {
 	var refused *jetstream.APIError
 	answered := errors.As(err, &refused)
 	failed := answered && refused.ErrorCode == codeStoreFailed
+	if answered && refused.ErrorCode == codeNoRoom {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
 	switch {
 	case failed && strings.Contains(refused.Description, textPerSubject):
 		b.misses.reset()

@@ -96,9 +96,14 @@ type Planned struct {
 
 // Collected is the value of a key of the buckets collected and failed.
 type Collected struct {
-	Outcome Outcome   `json:"outcome"`
-	RunID   RunID     `json:"run_id"`
-	At      time.Time `json:"at"`
+	Outcome Outcome `json:"outcome"`
+	// Site is the profile by which it was collected.
+	Site  string    `json:"site,omitempty"`
+	RunID RunID     `json:"run_id"`
+	At    time.Time `json:"at"`
 	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.
 	FiledOn string `json:"filed_on,omitempty"`
 }
+
+// Of says whether the key speaks of this site; one that names none speaks of every site.
+func (c Collected) Of(site string) bool { return c.Site == "" || c.Site == site }

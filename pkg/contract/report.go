@@ -11,7 +11,7 @@ type Report struct {
 	Start   int    `json:"start"`
 	End     int    `json:"end"`
 	StartID string `json:"start_id"`
-	// EndID is empty when the range has no number.
+	// EndID is below StartID when the range has no number, and empty when there is none below.
 	EndID          string    `json:"end_id"`
 	Total          int       `json:"total"`
 	Succeeded      int       `json:"succeeded"`

@@ -124,11 +124,16 @@ type State struct {
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
 	// Round counts the starts of the run, the first included.
-	Round  int     `json:"round"`
-	Report *Report `json:"report,omitempty"`
+	Round int `json:"round"`
+	// Superseded says that a run of another batch was started for the same series and year after this one was stopped.
+	Superseded bool    `json:"superseded,omitempty"`
+	Report     *Report `json:"report,omitempty"`
 	// File is the report's name in the output folder; empty when it could not be written.
 	File string `json:"file,omitempty"`
 }
+
+// Resumable says whether the same batch, started again, goes on with the run.
+func (s State) Resumable() bool { return s.Status.Resumable() && !s.Superseded }
 
 // Halt asks everybody to stop working on a run. The first one written counts.
 type Halt struct {

@@ -142,7 +142,7 @@ func nameOf(b *broker) string {
 }
 
 // run sets the services to work, starts the batch and waits for its end. An error of a service ends it early.
-func (h house) run(ctx context.Context, signals *signals, screen *screen) (ended, error) {
+func (h *house) run(ctx context.Context, signals *signals, screen *screen) (ended, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, working := errgroup.WithContext(ctx)

@@ -57,7 +57,7 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	if run.manifest.Bound == nil { // stopped or blocked before the search had ended
+	if run.manifest.Bound == nil { // stopped or blocked before the search had ended: the report says why
 		if flags.json {
 			return p.printJSON(run.Report)
 		}

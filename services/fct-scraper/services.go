@@ -27,10 +27,12 @@ type house struct {
 	// fetcher names this process among the fetchers of a run.
 	fetcher string
 	wanted  order
+	// stopFetching ends the fetcher alone, whatever the run was halted by.
+	stopFetching context.CancelFunc
 }
 
 // open makes all services and sets them to work, each in its own goroutine, in group.
-func (h house) open(ctx context.Context, group *errgroup.Group) error {
+func (h *house) open(ctx context.Context, group *errgroup.Group) error {
 	generating, err := generator.New(ctx, h.generator())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
@@ -48,22 +50,26 @@ func (h house) open(ctx context.Context, group *errgroup.Group) error {
 		Bus: h.broker.Bus, Log: h.log, Read: h.court.Profile.Read, Workers: runtime.GOMAXPROCS(0),
 		Backoff: classifier.Backoff{Base: c.BackoffBase.Std(), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
 	})
-	for _, work := range []func(context.Context) error{
-		generating.Run, probing.Run, fetching.Run, classifying.Run, reporter.New(h.reporter()).Run,
-	} {
+	asking, stop := context.WithCancel(ctx)
+	h.stopFetching = stop
+	group.Go(func() error {
+		defer stop()
+		return fetching.Run(asking)
+	})
+	for _, work := range []func(context.Context) error{generating.Run, probing.Run, classifying.Run, reporter.New(h.reporter()).Run} {
 		group.Go(func() error { return work(ctx) })
 	}
 	return nil
 }
 
-func (h house) generator() generator.Options {
+func (h *house) generator() generator.Options {
 	return generator.Options{
 		Bus: h.broker.Bus, Log: h.log, Defaults: batchOf(h.settings.Config), Site: h.court.Profile.Name,
 		Config: h.settings.Effective(), Program: version(),
 	}
 }
 
-func (h house) fetching() fetcher.Options {
+func (h *house) fetching() fetcher.Options {
 	c := h.settings.Config
 	pace := fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std()}
 	return fetcher.Options{
@@ -72,7 +78,7 @@ func (h house) fetching() fetcher.Options {
 	}
 }
 
-func (h house) reporter() reporter.Options {
+func (h *house) reporter() reporter.Options {
 	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version()}
 }
 

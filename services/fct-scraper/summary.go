@@ -15,7 +15,11 @@ func summary(r contract.Report, output, file string) string {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&text, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(&text, "%s to %s: %s", r.StartID, r.EndID, r.Status)
+	if r.End < r.Start {
+		fmt.Fprintf(&text, "no numbers from %s on: %s", r.StartID, r.Status)
+	} else {
+		fmt.Fprintf(&text, "%s to %s: %s", r.StartID, r.EndID, r.Status)
+	}
 	if r.Reason != "" {
 		fmt.Fprintf(&text, " (%s)", plainText(r.Reason))
 	}

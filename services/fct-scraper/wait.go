@@ -14,7 +14,7 @@ import (
 )
 
 // batch starts the batch of the settings, has it stopped when a signal comes, and returns how its run ended.
-func (h house) batch(ctx context.Context, signals *signals, screen *screen) (run ended, err error) {
+func (h *house) batch(ctx context.Context, signals *signals, screen *screen) (run ended, err error) {
 	id, err := h.start(ctx)
 	if err != nil {
 		return run, err
@@ -40,7 +40,7 @@ func (h house) batch(ctx context.Context, signals *signals, screen *screen) (run
 }
 
 // start asks for the batch as anybody would, by a message, and returns its run.
-func (h house) start(ctx context.Context) (contract.RunID, error) {
+func (h *house) start(ctx context.Context) (contract.RunID, error) {
 	body, err := json.Marshal(specOf(h.settings.Config, h.wanted))
 	if err != nil {
 		return "", fmt.Errorf("starting the batch: %w", err)
@@ -77,7 +77,7 @@ func specOf(c config.Config, wanted order) contract.RunSpec {
 
 // halt asks everybody to stop working on the run when the first signal has come. What is under way gets nine tenths of
 // graceful_shutdown_timeout; the rest is for writing down how the run stands.
-func (h house) halt(ctx context.Context, run contract.RunID, signals *signals) error {
+func (h *house) halt(ctx context.Context, run contract.RunID, signals *signals) error {
 	select {
 	case <-ctx.Done():
 		return nil
@@ -89,6 +89,14 @@ func (h house) halt(ctx context.Context, run contract.RunID, signals *signals) e
 	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by " + signals.name(), At: now, Deadline: now.Add(limit * 9 / 10)}
 	if err := runs.Halt(ctx, h.broker.runs, run, halt); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	// A run that was halted before, by a block for one, keeps that halt, which has no deadline.
+	timer := time.NewTimer(limit * 9 / 10)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+		h.stopFetching()
 	}
 	return nil
 }

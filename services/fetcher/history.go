@@ -33,6 +33,8 @@ func (h *History) Add(states []contract.AttemptState) {
 			p.settled = true
 		case s.Verdict == "":
 			p.answered = max(p.answered, s.Attempt)
+		case s.Verdict == contract.VerdictBlocked && p.answered == s.Attempt:
+			p.answered-- // the answer counts for nothing
 		case s.Verdict == contract.VerdictTransient && s.Attempt > p.tried:
 			p.tried, p.retryAt = s.Attempt, s.RetryAt
 		}

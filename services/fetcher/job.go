@@ -95,10 +95,25 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts,
 		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), Exchanges: exchanges,
 	}
-	if err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer}); err != nil {
+	if err := w.keep(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", id, err)
 	}
 	return bus.ErrLeave
+}
+
+// keep stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
+// answered would be worse.
+func (w *shift) keep(answer contract.Answer) error {
+	for {
+		err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer})
+		if err == nil || errors.Is(err, bus.ErrStore) || errors.Is(err, bus.ErrTooLarge) {
+			return err
+		}
+		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
+		if sleep(w.finish, classifying) != nil {
+			return err
+		}
+	}
 }
 
 // turn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
@@ -112,7 +127,7 @@ func (w *shift) turn(ctx context.Context, first bool) (time.Duration, error) {
 		}
 	})
 	defer stop()
-	gap, err := w.Pacer.Wait(ctx)
+	gap, err := w.Pacer.Wait(ctx, !first)
 	if err == nil && w.begin.Err() != nil && (first || w.unwelcome()) {
 		err = context.Cause(w.begin)
 	}

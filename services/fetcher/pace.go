@@ -33,12 +33,15 @@ func (p Pace) Pause(n int, draw float64) time.Duration {
 	return pause
 }
 
-// Pacer keeps a Pace for all requests of one process. It is used by many goroutines; they are let through in
+// Pacer keeps a Pace for all requests of one process. It is used by many goroutines; those of a kind are let through in
 // the order in which they came.
 type Pacer struct {
 	pace Pace
 	// turn holds the one state; who has received it is the only one who waits for the clock.
 	turn chan turn
+	// fresh is held by the one case without a request yet that may wait for the turn: those under way, whose time runs,
+	// have only that one before them.
+	fresh chan struct{}
 }
 
 type turn struct {
@@ -49,14 +52,23 @@ type turn struct {
 
 // NewPacer begins with one pause: a process that was here before may have asked just now.
 func NewPacer(pace Pace) *Pacer {
-	p := &Pacer{pace: pace, turn: make(chan turn, 1)}
+	p := &Pacer{pace: pace, turn: make(chan turn, 1), fresh: make(chan struct{}, 1)}
 	p.turn <- turn{started: time.Now(), pause: pace.Pause(1, rand.Float64())}
 	return p
 }
 
 // Wait returns when the next request may start, and the gap to the start of the one before by the monotonic clock;
-// the gap is 0 for the first request. When ctx ends first its error is returned and no turn is used up.
-func (p *Pacer) Wait(ctx context.Context) (gap time.Duration, err error) {
+// the gap is 0 for the first request. A case that is under way goes before those that are not. When ctx ends first its
+// error is returned and no turn is used up.
+func (p *Pacer) Wait(ctx context.Context, underWay bool) (gap time.Duration, err error) {
+	if !underWay {
+		select {
+		case p.fresh <- struct{}{}:
+			defer func() { <-p.fresh }()
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
 	var now turn
 	select {
 	case now = <-p.turn:

@@ -40,7 +40,7 @@ func TestManyAskersShareOnePace(t *testing.T) {
 		for range 16 {
 			askers.Go(func() {
 				for {
-					if _, err := pacer.Wait(ctx); err != nil {
+					if _, err := pacer.Wait(ctx, false); err != nil {
 						return
 					}
 					mu.Lock()
@@ -66,11 +66,11 @@ func TestFirstRequestWaitsOnePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
-		gap, err := pacer.Wait(t.Context())
+		gap, err := pacer.Wait(t.Context(), false)
 		if err != nil || gap != 0 || time.Since(began) < time.Second {
 			t.Errorf("gap %v after %v, %v", gap, time.Since(began), err)
 		}
-		gap, err = pacer.Wait(t.Context())
+		gap, err = pacer.Wait(t.Context(), false)
 		if err != nil || gap < time.Second {
 			t.Errorf("second gap %v, %v", gap, err)
 		}
@@ -84,10 +84,10 @@ func TestGivingUpUsesNoTurn(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := pacer.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := pacer.Wait(ctx, false); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("%v, want a deadline", err)
 		}
-		if _, err := pacer.Wait(t.Context()); err != nil || time.Since(began) > 61*time.Second {
+		if _, err := pacer.Wait(t.Context(), false); err != nil || time.Since(began) > 61*time.Second {
 			t.Errorf("the next one waited %v, %v", time.Since(began), err)
 		}
 	})
@@ -99,7 +99,7 @@ func TestRestIsTakenAfterSoManyRequests(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{RestEvery: 3, RestFor: time.Minute})
 		var rests []int
 		for i := range 9 {
-			gap, err := pacer.Wait(t.Context())
+			gap, err := pacer.Wait(t.Context(), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,5 +110,29 @@ func TestRestIsTakenAfterSoManyRequests(t *testing.T) {
 		if want := []int{3, 6}; !slices.Equal(rests, want) {
 			t.Errorf("rests before requests %v, want %v", rests, want)
 		}
+	})
+}
+
+func TestCasesUnderWayGoFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() {
+				if _, err := pacer.Wait(t.Context(), false); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		if _, err := pacer.Wait(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("a case under way waited %s behind those that had not begun", took)
+		}
+		waiting.Wait()
 	})
 }

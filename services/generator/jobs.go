@@ -3,11 +3,13 @@ package generator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 
@@ -88,7 +90,7 @@ func (s *Service) publish(ctx context.Context, consumer jetstream.Consumer, jobs
 			return fmt.Errorf("looking for room for jobs: %w", err)
 		}
 		if info.NumPending < window {
-			return s.Bus.PublishBatch(ctx, jobs)
+			return s.publishAll(ctx, jobs)
 		}
 		select {
 		case <-ctx.Done():
@@ -96,6 +98,20 @@ func (s *Service) publish(ctx context.Context, consumer jetstream.Consumer, jobs
 		case <-ticker.C:
 		}
 	}
+}
+
+// publishAll stores jobs. A subject that is taken has its job already, from another generator.
+func (s *Service) publishAll(ctx context.Context, jobs []*nats.Msg) error {
+	err := s.Bus.PublishBatch(ctx, jobs)
+	if !errors.Is(err, bus.ErrExists) {
+		return err
+	}
+	for _, job := range jobs {
+		if _, err := s.Bus.Publish(ctx, job); err != nil && !errors.Is(err, bus.ErrExists) {
+			return err
+		}
+	}
+	return nil
 }
 
 func message(m contract.Manifest, number int) (*nats.Msg, error) {
@@ -131,52 +147,13 @@ func (s *Service) planned(ctx context.Context, run contract.RunID) (bool, error)
 	return len(subjects) > 0, nil
 }
 
-// outcomes are the numbers of the run's series and year that a bucket holds.
+// outcomes are the numbers of the run's site, series and year that a bucket holds.
 func (s *Service) outcomes(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Outcome, error) {
-	kv, err := s.Bus.KV(ctx, bucket)
-	if err != nil {
-		return nil, err
-	}
-	watcher, err := kv.Watch(ctx, m.Prefix+"."+m.Year+".*", jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, fmt.Errorf("reading bucket %s: %w", bucket, err)
-	}
-	defer func() { _ = watcher.Stop() }()
 	numbers := make(map[int]contract.Outcome)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case entry, open := <-watcher.Updates():
-			if !open || entry == nil {
-				return numbers, endOfBucket(open, bucket)
-			}
-			if err := add(numbers, entry); err != nil {
-				return nil, fmt.Errorf("reading %s of bucket %s: %w", entry.Key(), bucket, err)
-			}
-		}
-	}
-}
-
-// endOfBucket tells the end of what a bucket holds from the end of the connection.
-func endOfBucket(open bool, bucket string) error {
-	if !open {
-		return fmt.Errorf("reading bucket %s: %w", bucket, nats.ErrConnectionClosed)
-	}
-	return nil
-}
-
-func add(numbers map[int]contract.Outcome, entry jetstream.KeyValueEntry) error {
-	id, err := contract.ParseKey(entry.Key())
-	if err != nil {
-		return err
-	}
-	var value contract.Collected
-	if err := json.Unmarshal(entry.Value(), &value); err != nil {
-		return err
-	}
-	numbers[id.Number] = value.Outcome
-	return nil
+	err := runs.EachKey(ctx, s.Bus, bucket, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
+		numbers[number] = value.Outcome
+	})
+	return numbers, err
 }
 
 func keys(numbers map[int]contract.Outcome) []int {

@@ -66,5 +66,54 @@ func (s *Service) open(ctx context.Context, run contract.RunID) (bool, error) {
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return true, nil
 	}
-	return err == nil && state.Status.Resumable(), err
+	return err == nil && state.Resumable(), err
+}
+
+// renew gives a run that is gone on with the settings of the batch as it is started now. What makes it that batch stays.
+func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch) (contract.Manifest, error) {
+	state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
+	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
+		return m, nil
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return m, err
+	}
+	m.MaxRetries, m.SafeStopNoRecords, m.SafeStopFails = batch.MaxRetries, batch.SafeStopNoRecords, batch.SafeStopFails
+	m.PersistRawHTML, m.ProbeBudget, m.Config, m.Program = batch.PersistRawHTML, batch.ProbeBudget, s.Config, s.Program
+	return m, s.put(ctx, m.RunID.ManifestKey(), m)
+}
+
+// supersede closes the runs of other batches that were stopped and ask for the same series and year: their jobs would ask
+// for what this run collects. Started again, such a batch becomes a new run, which leaves out all that is collected.
+func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
+	keys, err := s.kv.ListKeysFiltered(ctx, "*.manifest")
+	if err != nil {
+		return fmt.Errorf("listing the runs: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	for key := range keys.Keys() {
+		m, err := runs.Get[contract.Manifest](ctx, s.kv, key)
+		if err != nil {
+			return err
+		}
+		if m.RunID == by.RunID || m.Site != by.Site || m.Prefix != by.Prefix || m.Year != by.Year {
+			continue
+		}
+		state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if state.Status == contract.Running || !state.Resumable() {
+			continue
+		}
+		state.Superseded = true
+		if err := s.put(ctx, m.RunID.StateKey(), state); err != nil {
+			return err
+		}
+		s.Log.Info("batch.run.superseded", "run_id", m.RunID, "by", by.RunID)
+	}
+	return nil
 }

@@ -120,15 +120,18 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 		return "", err
 	}
 	manifest, err := s.find(ctx, batch)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
 		if manifest, err = s.manifest(ctx, batch, d); err == nil {
 			err = s.create(ctx, manifest)
 		}
+	case err == nil:
+		manifest, err = s.renew(ctx, manifest, batch)
 	}
 	if err != nil {
 		return "", err
 	}
-	return manifest.RunID, s.begin(ctx, manifest.RunID)
+	return manifest.RunID, s.begin(ctx, manifest)
 }
 
 // manifest is what a batch becomes that is no run yet.
@@ -170,14 +173,18 @@ func (s *Service) create(ctx context.Context, manifest contract.Manifest) error 
 }
 
 // begin makes a run running: its consumer first, then its halt taken back, then the state that everybody follows.
-func (s *Service) begin(ctx context.Context, run contract.RunID) error {
+func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
+	run := manifest.RunID
 	state, err := runs.Get[contract.State](ctx, s.kv, run.StateKey())
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 	case err != nil:
 		return err
-	case state.Status == contract.Running || !state.Status.Resumable():
+	case state.Status == contract.Running || !state.Resumable():
 		return nil // the same batch twice is one run
+	}
+	if err := s.supersede(ctx, manifest); err != nil {
+		return err
 	}
 	config, err := streams.JobsConsumer(run)
 	if err != nil {
@@ -190,7 +197,20 @@ func (s *Service) begin(ctx context.Context, run contract.RunID) error {
 		return fmt.Errorf("taking back the halt of run %s: %w", run, err)
 	}
 	s.Log.Info("batch.run.start", "run_id", run, "round", state.Round+1)
-	return s.put(ctx, run.StateKey(), contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1})
+	if err := s.put(ctx, run.StateKey(), contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1}); err != nil {
+		return err
+	}
+	return s.tell(ctx, manifest)
+}
+
+// tell publishes that a run has started.
+func (s *Service) tell(ctx context.Context, m contract.Manifest) error {
+	body, err := json.Marshal(contract.Event{RunID: m.RunID, At: time.Now().UTC(), Status: contract.Running, Range: m.Range})
+	if err != nil {
+		return fmt.Errorf("telling of run %s: %w", m.RunID, err)
+	}
+	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: m.RunID.EventSubject("started"), Data: body})
+	return err
 }
 
 func (s *Service) put(ctx context.Context, key string, value any) error {

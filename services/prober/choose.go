@@ -29,7 +29,7 @@ type choice struct {
 	gain   float64
 }
 
-// choose names the number of the belief that is most worth its requests. False means that it is numbers without: all
+// choose names the number of the belief that is most worth its requests; a negative gain says that there is none: all
 // are known, or not to be asked.
 func (b *belief) choose(worth func(p point, exists, reached float64) float64, ask func(int) bool) choice {
 	best := choice{gain: -1}

@@ -2,6 +2,7 @@ package prober
 
 import (
 	"math"
+	"slices"
 
 	"fct-scraper/pkg/contract"
 )
@@ -18,11 +19,16 @@ type filings struct {
 	left float64
 }
 
-// The days are not believed when they run back by more than maxDisorder days or mean maxRate numbers a day.
+// A record is out of turn when it was filed more than maxDisorder days before one with a lower number. The days are not
+// believed when more than one record in mostOutOfTurn is, or when they mean maxRate numbers a day.
 const (
-	maxDisorder = 45
-	maxRate     = 400
+	maxDisorder   = 45
+	mostOutOfTurn = 10
+	maxRate       = 400
 )
+
+// lately is how many of the records below the bound tell how far the year is: files are numbered a few days out of turn.
+const lately = 20
 
 // readFilings reads the days of the evidence, which ends with a record: the bound. False means that the days are not
 // to be used: there are none, or they make no sense. today is the last day on which a file can have been filed.
@@ -30,30 +36,59 @@ func readFilings(upTo evidence, today int) (filings, bool) {
 	if len(upTo) == 0 || upTo[len(upTo)-1].day == 0 {
 		return filings{}, false
 	}
-	latest, disorder := 0, 0
-	for _, f := range upTo {
-		if f.day > 0 {
-			latest = max(latest, f.day)
-			disorder = max(disorder, latest-f.day)
-		}
+	known := upTo.dated()
+	latest := 0
+	for _, f := range known[max(0, len(known)-lately):] {
+		latest = max(latest, f.day)
 	}
-	bound := upTo[len(upTo)-1].number
+	bound := known[len(known)-1].number
 	rate := float64(bound) / float64(latest)
-	if latest > today || disorder > maxDisorder || rate >= maxRate {
+	if known.outOfTurn() > len(known)/mostOutOfTurn || rate >= maxRate {
 		return filings{}, false
 	}
-	if recent, ok := recentRate(upTo, latest); ok {
+	if recent, ok := recentRate(known, latest); ok {
 		rate = (rate + recent) / 2
 	}
 	return filings{bound: bound, rate: rate, left: float64(today - latest)}, true
 }
 
+// dated are the records whose day is known. A day that fits neither neighbour is replaced by the nearer one's: of
+// thousands of records some carry a day that is weeks or a year off, and one of them must not spoil the others.
+func (e evidence) dated() evidence {
+	var known evidence
+	for _, f := range e {
+		if f.day > 0 {
+			known = append(known, f)
+		}
+	}
+	smooth := slices.Clone(known)
+	for i := 1; i < len(known)-1; i++ {
+		before, day, after := known[i-1].day, known[i].day, known[i+1].day
+		smooth[i].day = max(min(before, after), min(day, max(before, after)))
+	}
+	if len(known) > 2 {
+		smooth[0].day = min(known[0].day, known[1].day)
+	}
+	return smooth
+}
+
+// outOfTurn counts the records that were filed long before one with a lower number.
+func (e evidence) outOfTurn() (count int) {
+	latest := 0
+	for _, f := range e {
+		latest = max(latest, f.day)
+		if latest-f.day > maxDisorder {
+			count++
+		}
+	}
+	return count
+}
+
 // recentRate is how many numbers a day came since the nearest record that lies three weeks to five months back.
-func recentRate(upTo evidence, latest int) (float64, bool) {
-	bound := upTo[len(upTo)-1].number
-	for i := len(upTo) - 2; i >= 0; i-- {
-		f := upTo[i]
-		if age := latest - f.day; f.day > 0 && age >= 21 && age < 150 {
+func recentRate(known evidence, latest int) (float64, bool) {
+	bound := known[len(known)-1].number
+	for _, f := range slices.Backward(known[:len(known)-1]) {
+		if age := latest - f.day; age >= 21 && age < 150 {
 			return float64(bound-f.number) / float64(age), true
 		}
 	}

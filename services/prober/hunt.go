@@ -83,7 +83,7 @@ func (h *hunt) learn(entry contract.Entry) {
 	if h.spent[number] == nil {
 		h.spent[number] = make(map[attempt]int)
 	}
-	h.spent[number][attempt{entry.Attempt, entry.StartedAt}] = len(entry.Requests)
+	h.spent[number][attempt{entry.Attempt, entry.StartedAt.UTC()}] = len(entry.Requests)
 	if !h.pending[number] || entry.Outcome == "" {
 		return
 	}

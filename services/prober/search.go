@@ -2,6 +2,7 @@
 package prober
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -30,6 +31,8 @@ type Answer struct {
 
 // Settings of a search.
 type Settings struct {
+	// Year is the year of the series in two digits: a day of another year tells nothing. Empty takes every day.
+	Year string
 	// Range is where the bound is looked for: no number outside of it is asked for.
 	Range contract.Range
 	// Budget is how many requests the search may take, retries included.
@@ -90,8 +93,8 @@ const (
 	lastPatience = 60
 )
 
-// Search is a search for the highest number. It is a function of the answers: fed with the same ones in any order, it
-// asks the same next question. It does no I/O and looks at no clock; it is not for several goroutines.
+// Search is a search for the highest number. It is a function of the answers: fed with the same ones, it asks the same
+// next question; their order matters only to Unreachable. It does no I/O and looks at no clock; it is not for several goroutines.
 type Search struct {
 	settings Settings
 	holes    *holes
@@ -115,6 +118,7 @@ func New(settings Settings, known []Answer) *Search {
 	}
 	s.settings.Dear = max(s.settings.Dear, unexpectedCost)
 	s.calendar = calendarReach(settings.LastMax, s.today)
+	known = slices.SortedStableFunc(slices.Values(known), func(a, b Answer) int { return cmp.Compare(a.Number, b.Number) })
 	for _, answer := range known {
 		s.Observe(answer)
 	}
@@ -130,7 +134,7 @@ func (s *Search) Observe(a Answer) {
 	}
 	switch a.Finding {
 	case Exists:
-		s.evidence = s.evidence.with(fact{number: a.Number, exists: true, day: dayOfYear(a.FiledOn)})
+		s.evidence = s.evidence.with(fact{number: a.Number, exists: true, day: s.day(a.FiledOn)})
 		s.filed[a.Number] = a.FiledOn
 	case Absent:
 		s.evidence = s.evidence.with(fact{number: a.Number})
@@ -145,13 +149,20 @@ func (s *Search) Observe(a Answer) {
 	s.failing = 0
 }
 
-// dayOfYear is the day of a date in its year; 0 when there is none.
-func dayOfYear(date string) int {
-	day, err := time.Parse(time.DateOnly, date)
-	if err != nil {
+// day is the day of a date in the year of the search; 0 when it does not lie in it, or lies ahead.
+func (s *Search) day(date string) int {
+	at, err := time.Parse(time.DateOnly, date)
+	if err != nil || s.settings.Year != "" && at.Format("06") != s.settings.Year {
 		return 0
 	}
-	return day.YearDay()
+	day := at.YearDay()
+	if s.settings.DayOfYear == 0 {
+		day = min(day, yearDays) // a leap year's last day
+	}
+	if day > s.today {
+		return 0
+	}
+	return day
 }
 
 // Next is the question to ask now; false when the search has ended.

@@ -90,9 +90,26 @@ func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound
 			Reason: fmt.Sprintf("the search for the highest number met only failures; the highest record so far is number %d", found.Number),
 		})
 	}
-	entry, err := s.runs.Get(ctx, m.RunID.ManifestKey())
+	written, err := s.write(ctx, m.RunID, found)
 	if err != nil {
 		return fmt.Errorf("writing the bound: %w", err)
+	}
+	if written {
+		s.Log.Info("batch.run.bound", "run_id", m.RunID, "upper_bound", found.Number, "confidence", found.Confidence,
+			"ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests)
+	}
+	return nil
+}
+
+// write ends the run's range by the bound, once: false means that another prober has written it.
+func (s *Service) write(ctx context.Context, run contract.RunID, found Bound) (bool, error) {
+	entry, err := s.runs.Get(ctx, run.ManifestKey())
+	if err != nil {
+		return false, err
+	}
+	var m contract.Manifest
+	if err := json.Unmarshal(entry.Value(), &m); err != nil || !m.Searching() {
+		return false, err
 	}
 	m.Bound = &contract.Bound{
 		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact, Ending: string(found.Ending),
@@ -103,13 +120,11 @@ func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound
 		m.Range.End = m.Range.Start - 1
 	}
 	value, err := json.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("writing the bound: %w", err)
+	if err == nil {
+		_, err = s.runs.Update(ctx, run.ManifestKey(), value, entry.Revision())
 	}
-	if _, err := s.runs.Update(ctx, m.RunID.ManifestKey(), value, entry.Revision()); err != nil {
-		return fmt.Errorf("writing the bound: %w", err)
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return false, nil // a manifest changes by its bound alone
 	}
-	s.Log.Info("batch.run.bound", "run_id", m.RunID, "upper_bound", found.Number, "confidence", found.Confidence,
-		"ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests)
-	return nil
+	return err == nil, err
 }

@@ -126,7 +126,7 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 
 // keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.
 func (w *worker) keyMessage(bucket string, entry counted) (*nats.Msg, error) {
-	value := contract.Collected{Outcome: entry.Outcome, RunID: w.manifest.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
+	value := contract.Collected{Outcome: entry.Outcome, Site: w.manifest.Site, RunID: w.manifest.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("noting %s: %w", entry.CaseID, err)

@@ -257,10 +257,10 @@ func (c *check) whole(collected map[int]contract.Collected) {
 // keysOf reads a bucket's keys of the run's series and year.
 func keysOf(ctx context.Context, w *worker) (collected, failed map[int]contract.Collected, err error) {
 	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
-	err = eachKey(ctx, w.collected, w.manifest, func(n int, value contract.Collected) { collected[n] = value })
+	err = w.eachKey(ctx, contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value })
 	if err != nil {
 		return nil, nil, err
 	}
-	err = eachKey(ctx, w.failed, w.manifest, func(n int, value contract.Collected) { failed[n] = value })
+	err = w.eachKey(ctx, contract.BucketFailed, func(n int, value contract.Collected) { failed[n] = value })
 	return collected, failed, err
 }

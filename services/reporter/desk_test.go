@@ -251,7 +251,7 @@ func (d *desk) errored(hook func(string) error) (contract.State, error) {
 // keys are what the buckets collected and failed hold.
 func (d *desk) keys() (collected, failed map[int]contract.Collected) {
 	d.t.Helper()
-	collected, failed, err := keysOf(d.t.Context(), &worker{buckets: d.buckets, manifest: d.manifest})
+	collected, failed, err := keysOf(d.t.Context(), &worker{Service: New(Options{Bus: d.b}), buckets: d.buckets, manifest: d.manifest})
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -29,6 +29,9 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	if state, _, err := w.state(ctx); err != nil || state.Status != contract.Running {
 		return err // another reporter was faster: one report is enough
 	}
+	if status == contract.Completed && w.manifest.Bound != nil {
+		reason = unfinished(w.manifest)
+	}
 	s := w.summary(status, reason)
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
 	report := s.report()
@@ -37,6 +40,15 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 		return err
 	}
 	return w.end(ctx, report, file)
+}
+
+// unfinished says that the run's search ended before it was done; empty when it was. A year with next to no files ends by
+// waste, which is as sure as it gets.
+func unfinished(m contract.Manifest) string {
+	if m.Bound.Ending != "budget" {
+		return ""
+	}
+	return fmt.Sprintf("probe_budget %d was used up: %d is the highest number that was seen, there may be higher ones", m.ProbeBudget, m.Bound.Number)
 }
 
 // verify is the final check: the ledger against everything that was derived from it, the keys as far as the message

@@ -27,9 +27,8 @@ func (w *worker) decided(number int) contract.Outcome {
 // safeStop halts the run when a limit of the manifest is reached. The first halt of a run counts, whoever
 // wrote it.
 func (w *worker) safeStop(ctx context.Context) error {
-	reason := w.numbers.walk(w.manifest, w.decided)
-	if reason != "" && w.tally.SafeStop == "" {
-		w.tally.SafeStop = reason
+	if err := w.count(ctx); err != nil {
+		return err
 	}
 	if w.tally.SafeStop == "" || w.halted {
 		return nil
@@ -43,6 +42,21 @@ func (w *worker) safeStop(ctx context.Context) error {
 		return fmt.Errorf("halting %s: %w", w.manifest.RunID, err)
 	}
 	w.halted = true
+	return nil
+}
+
+// count goes on with the count in number order. It begins when the range is known: the search for the bound asks for
+// numbers above it, and those stop nothing.
+func (w *worker) count(ctx context.Context) error {
+	if w.manifest.Searching() {
+		var err error
+		if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil || w.manifest.Searching() {
+			return err
+		}
+	}
+	if stretch, found := w.numbers.walk(w.manifest, w.decided); found && w.tally.SafeStop == "" {
+		w.tally.SafeStop = noRecords(w.manifest, stretch)
+	}
 	return nil
 }
 
@@ -76,8 +90,8 @@ func (w *worker) lookBehind(ctx context.Context) error {
 // over says whether the run has ended, and ends it.
 func (w *worker) over(ctx context.Context) (bool, error) {
 	if w.tally.complete() {
-		if w.tally.SafeStop != "" {
-			return true, w.finish(ctx, contract.SafeStop, w.tally.SafeStop)
+		if w.tally.SafeStop != "" && w.tally.Planned.Jobs > 0 { // a run that asks for nothing is not stopped from asking
+			return true, w.conclude(ctx, contract.SafeStop, w.tally.SafeStop)
 		}
 		return true, w.finish(ctx, contract.Completed, "")
 	}
@@ -92,7 +106,18 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	return true, w.finish(ctx, w.halt.Status, w.halt.Reason)
+	return true, w.conclude(ctx, w.halt.Status, w.halt.Reason)
+}
+
+// conclude finishes a run that was stopped.
+func (w *worker) conclude(ctx context.Context, status contract.Status, reason string) error {
+	if status == contract.SafeStop {
+		var err error
+		if reason, err = w.explained(ctx, reason); err != nil {
+			return err
+		}
+	}
+	return w.finish(ctx, status, reason)
 }
 
 func (w *worker) deadline() time.Time {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -124,11 +125,11 @@ func (w *worker) save(ctx context.Context) error {
 // loadKeys learns what other runs have left for the numbers of this one.
 func (w *worker) loadKeys(ctx context.Context) error {
 	w.failures = map[int]bool{}
-	err := eachKey(ctx, w.failed, w.manifest, func(number int, _ contract.Collected) { w.failures[number] = true })
+	err := w.eachKey(ctx, contract.BucketFailed, func(number int, _ contract.Collected) { w.failures[number] = true })
 	if err != nil {
 		return err
 	}
-	return eachKey(ctx, w.collected, w.manifest, w.learn)
+	return w.eachKey(ctx, contract.BucketCollected, w.learn)
 }
 
 // learn notes a number that somebody else collected and that this run therefore does not ask for.
@@ -138,29 +139,7 @@ func (w *worker) learn(number int, value contract.Collected) {
 	}
 }
 
-// eachKey reads the keys of the run's series and year. What is no case's key is left alone.
-func eachKey(ctx context.Context, bucket jetstream.KeyValue, manifest contract.Manifest, each func(int, contract.Collected)) error {
-	keys, err := bucket.Watch(ctx, manifest.Prefix+"."+manifest.Year+".*", jetstream.IgnoreDeletes())
-	if err != nil {
-		return fmt.Errorf("reading the bucket %s: %w", bucket.Bucket(), err)
-	}
-	defer func() { _ = keys.Stop() }()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case entry, open := <-keys.Updates():
-			if !open {
-				return fmt.Errorf("reading the bucket %s: the watch ended", bucket.Bucket())
-			}
-			if entry == nil {
-				return nil
-			}
-			var value contract.Collected
-			id, err := contract.ParseKey(entry.Key())
-			if err == nil && json.Unmarshal(entry.Value(), &value) == nil {
-				each(id.Number, value)
-			}
-		}
-	}
+// eachKey reads the keys of a bucket that are of the run's site, series and year.
+func (w *worker) eachKey(ctx context.Context, bucket string, each func(int, contract.Collected)) error {
+	return runs.EachKey(ctx, w.Bus, bucket, w.manifest.Site, w.manifest.Prefix, w.manifest.Year, each)
 }

@@ -40,8 +40,11 @@ func (s summary) report() contract.Report {
 		MinRequestGapSeconds: t.MinGap, Errors: t.Errors, Config: m.Config, Version: s.version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
 	}
-	if m.Range.Size() > 0 {
+	if m.Range.End > 0 {
 		r.EndID = m.Case(m.Range.End).String()
+	}
+	if m.Searching() { // all that was asked was asked by the search
+		r.ProbesUsed = t.Requests
 	}
 	if m.Bound != nil {
 		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, m.Bound.Confidence, m.Bound.Requests

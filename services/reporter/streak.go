@@ -1,6 +1,7 @@
 package reporter
 
 import (
+	"context"
 	"fmt"
 
 	"fct-scraper/pkg/contract"
@@ -15,27 +16,49 @@ type streak struct {
 	length int
 }
 
-// walk goes on as far as outcome knows an outcome. It returns why the run is to stop: limit numbers in a row
-// were no-record and there is something left to ask for. limit 0 never stops.
-func (s *streak) walk(manifest contract.Manifest, outcome func(number int) contract.Outcome) string {
+// walk goes on as far as outcome knows an outcome. It returns the stretch because of which the run is to stop: as many
+// numbers in a row as the limit were no-record and there is something left to ask for. A limit of 0 never stops.
+func (s *streak) walk(manifest contract.Manifest, outcome func(number int) contract.Outcome) (stretch contract.Range, found bool) {
 	s.next = max(s.next, manifest.Range.Start)
 	limit := manifest.SafeStopNoRecords
 	for s.next <= manifest.Range.End {
-		found := outcome(s.next)
-		if found == "" {
-			return ""
+		decided := outcome(s.next)
+		if decided == "" {
+			break
 		}
 		s.next++
-		if found != contract.NoRecord {
+		if decided != contract.NoRecord {
 			s.length = 0
 			continue
 		}
 		s.length++
 		if limit > 0 && s.length == limit && s.next <= manifest.Range.End {
-			last := s.next - 1
-			return fmt.Sprintf("%d consecutive no-record: %s..%s", limit,
-				manifest.Case(last-limit+1), manifest.Case(last))
+			return contract.Range{Start: s.next - limit, End: s.next - 1}, true
 		}
 	}
-	return ""
+	return contract.Range{}, false
+}
+
+// noRecords says that a stretch without records stops the run.
+func noRecords(manifest contract.Manifest, stretch contract.Range) string {
+	return fmt.Sprintf("%d consecutive no-record: %s..%s", stretch.Size(), manifest.Case(stretch.Start), manifest.Case(stretch.End))
+}
+
+// explained is the reason of a safe stop as its report gives it. The year goes on when a record is known above the
+// stretch that stopped the run, whoever collected it: then it says so, and how to go on behind the stretch.
+func (w *worker) explained(ctx context.Context, reason string) (string, error) {
+	stretch, found := new(streak).walk(w.manifest, w.decided)
+	if !found || noRecords(w.manifest, stretch) != reason {
+		return reason, nil // it was stopped by something else
+	}
+	lowest := 0
+	err := w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
+		if value.Outcome == contract.Success && number > stretch.End && (lowest == 0 || number < lowest) {
+			lowest = number
+		}
+	})
+	if err != nil || lowest == 0 {
+		return reason, err
+	}
+	return fmt.Sprintf("%s; a record is known above it: %s; go on with --start %d", reason, w.manifest.Case(lowest), stretch.End+1), nil
 }

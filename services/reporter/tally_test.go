@@ -220,17 +220,18 @@ func TestStreaksAreSeenInNumberOrderWhateverTheOrderOfOutcomes(t *testing.T) {
 			order = append(order, n)
 		}
 		var whole, piece streak
-		want := whole.walk(manifest, func(n int) contract.Outcome { return found[n] })
+		want, stops := whole.walk(manifest, func(n int) contract.Outcome { return found[n] })
 		known := map[int]contract.Outcome{}
-		got := ""
+		var got contract.Range
+		stopped := false
 		for _, n := range rapid.Permutation(order).Draw(rt, "order") {
 			known[n] = found[n]
-			if got == "" {
-				got = piece.walk(manifest, func(n int) contract.Outcome { return known[n] })
+			if !stopped {
+				got, stopped = piece.walk(manifest, func(n int) contract.Outcome { return known[n] })
 			}
 		}
-		if got != want {
-			rt.Fatalf("%q, want %q", got, want)
+		if got != want || stopped != stops {
+			rt.Fatalf("%v, %t; want %v, %t", got, stopped, want, stops)
 		}
 	})
 }
@@ -240,7 +241,11 @@ func TestAStreakNamesItsEndsAndNeedsSomethingLeftToStop(t *testing.T) {
 	for end, want := range map[int]string{560: "", 561: "500 consecutive no-record: IMM-61-23..IMM-560-23"} {
 		manifest := contract.Manifest{Prefix: "IMM", Year: "23", Range: contract.Range{Start: 61, End: end}, SafeStopNoRecords: 500}
 		var s streak
-		if got := s.walk(manifest, none); got != want {
+		got := ""
+		if stretch, found := s.walk(manifest, none); found {
+			got = noRecords(manifest, stretch)
+		}
+		if got != want {
 			t.Errorf("end %d: %q, want %q", end, got, want)
 		}
 	}

@@ -1,0 +1,45 @@
+package runs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// EachKey hands every key of a bucket of outcomes (collected, failed) that is of this site, series and year to each. What is
+// no case's key, or another site's, is left alone: a case of the pretend court says nothing about a real one.
+func EachKey(ctx context.Context, b *bus.Bus, bucket, site, series, year string, each func(number int, value contract.Collected)) error {
+	kv, err := b.KV(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	watcher, err := kv.Watch(ctx, series+"."+year+".*", jetstream.IgnoreDeletes())
+	if err != nil {
+		return fmt.Errorf("reading bucket %s: %w", bucket, err)
+	}
+	defer func() { _ = watcher.Stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case entry, open := <-watcher.Updates():
+			if !open {
+				return fmt.Errorf("reading bucket %s: %w", bucket, nats.ErrConnectionClosed)
+			}
+			if entry == nil { // the end of what was there
+				return nil
+			}
+			var value contract.Collected
+			id, err := contract.ParseKey(entry.Key())
+			if err == nil && json.Unmarshal(entry.Value(), &value) == nil && value.Of(site) {
+				each(id.Number, value)
+			}
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
+)
+
+func TestTheBoundOfTheSpecsYear(t *testing.T) {
+	t.Parallel()
+	for _, missing := range []float64{0, 0.05, 0.2} {
+		p := newPlant(t, courtsim.Options{Seed: 32, Max: 5600, Missing: missing}, nil)
+		p.wanted = order{probeOnly: true}
+		run, err := p.run(t.Context(), map[string]string{"probe": "true"})
+		if err != nil || run.Status != contract.Completed || run.manifest.Bound == nil {
+			t.Fatalf("%s: %s: %v", run.Status, run.Reason, err)
+		}
+		found, report := *run.manifest.Bound, *run.Report
+		if found.Number < 5400 || found.Number > 5600 || found.Requests > 50 || report.UpperBound != found.Number {
+			t.Errorf("bound %d with %d requests, reported as %d", found.Number, found.Requests, report.UpperBound)
+		}
+		if asked := len(p.asked()); report.Requests != p.memory.requests() || report.Total != asked || found.Questions != asked || report.EndID != "" {
+			t.Errorf("%d requests and %d numbers reported to %q, the court saw %d and %d", report.Requests, report.Total, report.EndID, p.memory.requests(), asked)
+		}
+		p.checkOnce()
+	}
+}
+
+// Start 30 and at most 50 cases are 30 to 79 unless the year ends before.
+func TestTheRangeOfTheSpecsBatch(t *testing.T) {
+	t.Parallel()
+	for highest, end := range map[int]int{60: 60, 500: 79} {
+		p := newPlant(t, courtsim.Options{Seed: 33, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "start": "30", "max_cases": "50"})
+		report := p.report(nil)
+		want := contract.Range{Start: 30, End: end}
+		asked := p.asked()
+		for n := want.Start; n <= want.End; n++ {
+			if asked[n] == 0 {
+				t.Errorf("number %d of a year of %d was not asked for", n, highest)
+			}
+		}
+		p.checkOnce()
+		beyond, _ := above(asked, end)
+		if report.Start != want.Start || report.End != want.End || report.StartID != "IMM-30-25" || report.Status != contract.Completed {
+			t.Errorf("a year of %d: %s to %s, %s", highest, report.StartID, report.EndID, report.Status)
+		}
+		if len(asked) != want.Size()+beyond || report.Total != len(asked) || report.UpperBound != end || beyond > 79-end {
+			t.Errorf("a year of %d: %d numbers asked for, %d of them above %d; %d reported, bound %d", highest, len(asked), beyond, end, report.Total, report.UpperBound)
+		}
+	}
+}
+
+func TestWithoutAnEndABatchWalksUntilTheSafeStop(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 34, Max: 60}, map[string]string{"safe_stop_no_records": "40"})
+	report := p.report(nil)
+	if report.Status != contract.SafeStop || report.Reason != "40 consecutive no-record: IMM-61-25..IMM-100-25" || report.Succeeded != 60 || report.ProbesUsed != 0 {
+		t.Errorf("%s: %s; %d succeeded, %d probes", report.Status, report.Reason, report.Succeeded, report.ProbesUsed)
+	}
+}
+
+// The daily run: a year of which more numbers are handed out every day.
+func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		time.Sleep(150 * 24 * time.Hour) // a year that has begun
+		court := func(highest int) *courtsim.Court {
+			return newSim(t, courtsim.Options{Seed: 35, Max: highest, Missing: 0.1, Today: time.Now()})
+		}
+		p := newPlant(t, courtsim.Options{}, map[string]string{"probe": "true", "year": time.Now().Format("06"), "concurrency": "8"})
+		known := 0
+		for _, highest := range []int{1000, 1000, 1023, 1023, 1090} {
+			p.sim = court(highest)
+			p.memory.court = p.sim
+			report := p.report(nil)
+			beyond, requests := above(p.asked(), highest)
+			exist, missing := truth(p.sim, contract.Range{Start: known + 1, End: highest})
+			if report.Status != contract.Completed || report.UpperBound != highest || report.Skipped != known || report.Succeeded != exist || report.NoRecord != missing+beyond {
+				t.Errorf("%d to %d: %s, bound %d, %d skipped, %d succeeded, %d no-record", known, highest, report.Status, report.UpperBound, report.Skipped, report.Succeeded, report.NoRecord)
+			}
+			if requests > 50 || len(p.asked()) != highest-known+beyond {
+				t.Errorf("%d to %d: %d numbers asked for, %d requests above", known, highest, len(p.asked()), requests)
+			}
+			p.checkOnce()
+			t.Logf("%d to %d: %d probes, %d numbers above", known, highest, report.ProbesUsed, beyond)
+			known, p.wanted.onlyNew = highest, true
+			time.Sleep(24 * time.Hour)
+		}
+	})
+}

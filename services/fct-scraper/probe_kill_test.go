@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// searcher is a place whose processes search for the bound of a court in another process.
+func searcher(t *testing.T, pause string) (place, simulator) {
+	sim := startSim(t, "--max", "5600", "--missing", "0.3", "--seed", "36", "--gap", "5420-5597")
+	p := newPlace(t, sim, "--delay-min", pause, "--delay-max", pause, "--progress", "none")
+	p.args[0] = "probe"
+	return p, sim
+}
+
+// found runs a search to its end.
+func (p place) found() probing {
+	p.t.Helper()
+	var out bytes.Buffer
+	if err := p.start(&out).Wait(); err != nil {
+		p.t.Fatalf("searching: %v\n%s", err, out.String())
+	}
+	var found probing
+	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
+		p.t.Fatalf("reading what was found: %v\n%s", err, out.String())
+	}
+	return found
+}
+
+// requests is how many the simulator has seen for IMM-25.
+func (s simulator) requests() int {
+	s.t.Helper()
+	sum := 0
+	for _, calls := range s.asked() {
+		sum += total(calls)
+	}
+	return sum
+}
+
+// await waits until the simulator has seen so many requests.
+func (s simulator) await(requests int) {
+	s.t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	limit := time.After(time.Minute)
+	for s.requests() < requests {
+		select {
+		case <-limit:
+			s.t.Fatal("the requests did not come")
+		case <-ticker.C:
+		}
+	}
+}
+
+// checkSettled finds numbers that were asked for although they had an outcome.
+func (p place) checkSettled(settled map[int]contract.Outcome, before map[string]map[string]int, sim simulator) {
+	p.t.Helper()
+	for number, calls := range sim.asked() {
+		if settled[numberOf(p.t, number)] != "" && total(calls) != total(before[number]) {
+			p.t.Errorf("number %s was answered and asked for again", number)
+		}
+	}
+}
+
+// again is how often a question was asked again: a kill may lose the one that is under way, whatever it took.
+func again(asked map[string]map[string]int) int {
+	n := 0
+	for _, calls := range asked {
+		n += slices.Max(slices.Collect(maps.Values(calls))) - 1
+	}
+	return n
+}
+
+func TestASearchKilledTenTimes(t *testing.T) {
+	t.Parallel()
+	const kills = 10
+	undisturbed, quiet := searcher(t, "0")
+	want := undisturbed.found()
+	if n := quiet.requests(); n <= 5*kills {
+		t.Fatalf("a search of %d requests could end before the last kill", n)
+	}
+	p, sim := searcher(t, "100ms")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 1))
+	for range kills {
+		settled, asked := p.outcomes(), sim.asked()
+		cmd := p.start(nil)
+		sim.await(sim.requests() + dice.IntN(5))
+		at(time.Now(), time.Duration(dice.IntN(100))*time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // killed, as it was to be
+		p.checkSettled(settled, asked, sim)
+	}
+	before := len(p.outcomes())
+	got := p.found()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if n := again(sim.asked()); n > kills {
+		t.Errorf("%d questions were asked again in %d kills", n, kills)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(quiet.asked())), slices.Sorted(maps.Keys(sim.asked()))); diff != "" || before == 0 {
+		t.Errorf("%d questions were answered when the last kill came; the numbers asked for differ: %s", before, diff)
+	}
+	t.Logf("bound %d; %d questions answered after %d kills; %d of %d asked again", got.UpperBound, before, kills, again(sim.asked()), len(sim.asked()))
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestWhatASearchSays(t *testing.T) {
+	t.Parallel()
+	found := probingOf(contract.Manifest{Prefix: "IMM", Year: "25", Bound: &contract.Bound{
+		Number: 5600, FiledOn: "2025-12-30", Confidence: 0.9987, Ending: "done", Requests: 21, Absences: []int{5601, 5610},
+	}})
+	data, err := json.Marshal(found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"prefix":"IMM","year":"25","upper_bound":5600,"probes_used":21,"confidence":0.9987,` +
+		`"condition":"no gap of 200 or more numbers lies close under the highest one","ending":"done","filed_on":"2025-12-30",` +
+		`"evidence":[{"case_id":"IMM-5600-25","outcome":"success"},{"case_id":"IMM-5601-25","outcome":"no-record"},{"case_id":"IMM-5610-25","outcome":"no-record"}]}`
+	if diff := cmp.Diff(want, string(data)); diff != "" {
+		t.Error(diff)
+	}
+	for _, part := range []string{"highest number 5600\n", "99.9 % that none is more than 200 higher", "no gap of 200", "21 requests", "2025-12-30", "IMM-5601-25 IMM-5610-25\n"} {
+		if !strings.Contains(found.text(), part) {
+			t.Errorf("%q is not said:\n%s", part, found.text())
+		}
+	}
+}
+
+// A search that could not end says so by its report, and by the exit codes of a batch.
+func TestASearchThatTheCourtDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	for fault, c := range map[string]struct {
+		code   int
+		status contract.Status
+		reason string
+		total  int
+	}{
+		"403:1": {codeBlocked, contract.Blocked, "blocked by the site", 0},
+		"500:1": {codeSafeStop, contract.SafeStop, "only failures", 3},
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t, startSim(t, "--max", "30", "--fault", fault), "--delay-min", "0", "--delay-max", "0", "--max-retries", "1", "--backoff-base", "10ms")
+			p.args[0] = "probe"
+			report := p.finish(c.code)
+			if report.Status != c.status || !strings.Contains(report.Reason, c.reason) || report.Total != c.total || report.Failed != c.total || report.UpperBound != 0 {
+				t.Errorf("%s: %s; %d failed of %d, bound %d", report.Status, report.Reason, report.Failed, report.Total, report.UpperBound)
+			}
+		})
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+)
+
+// cut runs a batch until the court has been asked so often, then ends the process's work in the middle.
+func (p *plant) cut(requests int, changes map[string]string) {
+	p.t.Helper()
+	ctx, cancel := context.WithCancel(p.t.Context())
+	defer cancel()
+	go func() {
+		for p.memory.requests() < requests && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel() // all services at once, whatever they are doing
+	}()
+	if _, err := p.run(ctx, changes); err != nil && !errors.Is(err, context.Canceled) {
+		p.t.Fatal(err)
+	}
+}
+
+// What another batch has collected meanwhile is not asked again by a run that was stopped before.
+func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "300", "concurrency": "2"})
+	p.cut(50, nil)
+	if report := p.report(map[string]string{"end": "290"}); report.Status != contract.Completed {
+		t.Fatal(report.Reason)
+	}
+	before := p.memory.requests()
+	last := p.report(nil)
+	if asked := p.memory.requests() - before; asked > 20 || last.Skipped != 290 || last.Total != 10 {
+		t.Errorf("%d requests, %d skipped, %d settled; want the ten numbers that were left", asked, last.Skipped, last.Total)
+	}
+}
+
+// A run that goes on takes the settings of its new start, and its report says so.
+func TestARunGoesOnWithTheSettingsOfItsNewStart(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: -1}}},
+		map[string]string{"end": "100", "concurrency": "2", "backoff_base": "10ms", "backoff_max": "20ms", "safe_stop_fails": "0"})
+	p.cut(30, nil)
+	report := p.report(map[string]string{"max_retries": "0", "backoff_base": "1ms"})
+	if report.Config["max_retries"] != float64(0) || report.Failed == 0 {
+		t.Errorf("max_retries %v in the report, %d failed", report.Config["max_retries"], report.Failed)
+	}
+}
+
+// The pretend court and a real one give their cases the same numbers.
+func TestOneSiteSaysNothingAboutAnother(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 50}, map[string]string{"end": "50"})
+	if report := p.report(nil); report.Total != 50 {
+		t.Fatalf("%d settled", report.Total)
+	}
+	if other := p.report(map[string]string{"site": "fct-cf"}); other.Skipped != 0 || other.Total != 50 {
+		t.Errorf("%d skipped, %d settled; want all of the other site asked", other.Skipped, other.Total)
+	}
+}
+
+func TestARunThatAsksNothingCompletes(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 80, Gaps: []contract.Range{{Start: 20, End: 60}}}, map[string]string{"end": "80", "safe_stop_no_records": "0"})
+	p.report(nil)
+	again := p.report(map[string]string{"safe_stop_no_records": "10"})
+	if again.Status != contract.Completed || again.Total != 0 {
+		t.Errorf("%s: %s; %d settled", again.Status, again.Reason, again.Total)
+	}
+}
+
+func TestAUsedUpBudgetIsSaid(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 5600}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
+	report := p.report(nil)
+	if report.ProbesUsed > 6 || report.Reason == "" {
+		t.Errorf("%d probes: %q", report.ProbesUsed, report.Reason)
+	}
+}
