@@ -127,12 +127,13 @@ func stopAt(t *testing.T, limit int, most time.Duration) (u *uneven, stretch con
 }
 
 // In virtual time word of the stop takes none: nothing is begun after the last answer of the stretch, what is under way
-// is finished.
+// is finished. It lasts less than 15 s of that time: the server tells the age of a message by the real clock, so that
+// from then on the fetcher's presence counts as expired.
 func TestASafeStopFinishesWhatIsUnderWayAndNothingElse(t *testing.T) {
 	for _, limit := range []int{100, 500} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
-				u, stretch := stopAt(t, limit, 2*time.Second)
+				u, stretch := stopAt(t, limit, 100*time.Millisecond)
 				all, then, after := u.underWay(stretch, u.decided(stretch))
 				t.Logf("%d numbers above the stretch, %d under way when it was decided, %d begun after; %d answers out of order", all, then, after, u.late)
 				if after > 0 || then > 16 {
