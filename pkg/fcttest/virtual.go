@@ -9,7 +9,8 @@ import (
 )
 
 // VirtualTime runs a test in a bubble of virtual time in which a real broker works: hours pass in seconds. The test that
-// calls it must not be parallel, and uses no sockets inside.
+// calls it must not be parallel, and uses no sockets inside. The server tells a message's age by the real clock, so what
+// expires in a bucket (the fetchers' presence, after 15 s) may be gone at once when a test goes on for longer than that.
 func VirtualTime(t *testing.T, test func(*testing.T)) {
 	t.Helper()
 	defer natsd.KeepClock()()
