@@ -18,6 +18,7 @@ type past struct {
 	settled  bool
 	answered int // the highest attempt whose answer lies in the stream of answers
 	tried    int // the highest attempt that the classifier found transient
+	blocked  int // the highest attempt whose answer was a block
 	retryAt  time.Time
 }
 
@@ -33,8 +34,8 @@ func (h *History) Add(states []contract.AttemptState) {
 			p.settled = true
 		case s.Verdict == "":
 			p.answered = max(p.answered, s.Attempt)
-		case s.Verdict == contract.VerdictBlocked && p.answered == s.Attempt:
-			p.answered-- // the answer counts for nothing
+		case s.Verdict == contract.VerdictBlocked:
+			p.blocked = max(p.blocked, s.Attempt)
 		case s.Verdict == contract.VerdictTransient && s.Attempt > p.tried:
 			p.tried, p.retryAt = s.Attempt, s.RetryAt
 		}
@@ -62,7 +63,7 @@ func (h *History) Next(number int, now time.Time) Step {
 	switch {
 	case p.settled:
 		return Step{Settled: true}
-	case p.answered > p.tried:
+	case p.answered > p.tried && p.answered != p.blocked: // the answer of a blocked attempt counts for nothing
 		return Step{Wait: classifying}
 	case p.retryAt.After(now):
 		return Step{Wait: p.retryAt.Sub(now)}

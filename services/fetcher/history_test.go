@@ -37,6 +37,7 @@ func TestNextStepOfAJob(t *testing.T) {
 		"retry due":                {[]contract.AttemptState{transient(1, 0)}, fetcher.Step{Attempt: 2}},
 		"second answer waits":      {[]contract.AttemptState{transient(1, 0), answer(2)}, fetcher.Step{Wait: time.Second}},
 		"blocked costs no attempt": {[]contract.AttemptState{blocked}, fetcher.Step{Attempt: 1}},
+		"blocked answer":           {[]contract.AttemptState{answer(1), blocked}, fetcher.Step{Attempt: 1}},
 		"late news of an old try":  {[]contract.AttemptState{transient(2, 0), transient(1, time.Hour)}, fetcher.Step{Attempt: 3}},
 	} {
 		history := fetcher.NewHistory()
