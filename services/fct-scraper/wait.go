@@ -75,8 +75,13 @@ func specOf(c config.Config, wanted order) contract.RunSpec {
 	return spec
 }
 
-// halt asks everybody to stop working on the run when the first signal has come. What is under way gets nine tenths of
-// graceful_shutdown_timeout; the rest is for writing down how the run stands.
+// underWay is how much of graceful_shutdown_timeout what is under way gets. The rest, a tenth and a second if it can be, is
+// for writing down how the run stands.
+func underWay(limit time.Duration) time.Duration {
+	return limit - max(limit/10, min(time.Second, limit/2))
+}
+
+// halt asks everybody to stop working on the run when the first signal has come.
 func (h *house) halt(ctx context.Context, run contract.RunID, signals *signals) error {
 	select {
 	case <-ctx.Done():
@@ -86,12 +91,12 @@ func (h *house) halt(ctx context.Context, run contract.RunID, signals *signals) 
 	limit := h.settings.GracefulShutdownTimeout.Std()
 	now := time.Now().UTC()
 	h.log.Info("batch.run.stop", "run_id", run, "reason", signals.name())
-	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by " + signals.name(), At: now, Deadline: now.Add(limit * 9 / 10)}
+	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by " + signals.name(), At: now, Deadline: now.Add(underWay(limit))}
 	if err := runs.Halt(ctx, h.broker.runs, run, halt); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	// A run that was halted before, by a block for one, keeps that halt, which has no deadline.
-	timer := time.NewTimer(limit * 9 / 10)
+	timer := time.NewTimer(underWay(limit))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
