@@ -113,6 +113,11 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, wante
 func (p *program) work(ctx context.Context, settings *config.Settings, wanted order, signals *signals, screen *screen) (run ended, err error) {
 	log := logger(settings.Config, p.environ, screen.terminal, screen)
 	announce(log, settings.Config)
+	court, err := openCourt(settings.Config)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, court.close()) }()
 	broker, err := openBroker(ctx, settings.Config, log)
 	if err != nil {
 		return run, err
@@ -123,11 +128,6 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	court, err := openCourt(settings.Config)
-	if err != nil {
-		return run, err
-	}
-	defer func() { err = errors.Join(err, court.close()) }()
 	h := house{settings: settings, broker: broker, court: court, output: output, log: log, fetcher: nameOf(broker), wanted: wanted}
 	return h.run(ctx, signals, screen)
 }

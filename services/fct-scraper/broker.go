@@ -110,6 +110,13 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, log *slog.Logger) erro
 	if err := streams.Renew(ctx, b.JetStream(), contract.StreamAnswers, "classifier"); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
+	forgotten, err := runs.ForgetCommands(ctx, b.Bus)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	if forgotten > 0 {
+		log.Error("batch.commands.lost", "commands", forgotten, "reason", "the store has lost the end of the stream of commands")
+	}
 	reclaimed, err := runs.Reclaim(ctx, b.Bus, time.Now())
 	for _, run := range reclaimed {
 		log.Warn("batch.run.reclaimed", "run_id", run)

@@ -115,7 +115,7 @@ func TestStoppedTwentyTimes(t *testing.T) {
 		}
 		reports, checkpoints := p.glob("report-*.json"), p.glob("checkpoint-*.json")
 		if len(reports) != i+1 || len(checkpoints) != 1 {
-			t.Errorf("stop %d: %d reports and %d checkpoints", i, len(reports), len(checkpoints))
+			t.Fatalf("stop %d after %s: %d reports and %d checkpoints\n%s", i, time.Since(signalled), len(reports), len(checkpoints), out.String())
 		}
 		for number, calls := range sim.asked() {
 			if n := numberOf(t, number); collected[n] != "" && total(calls) != total(asked[number]) {

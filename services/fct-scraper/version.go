@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -69,7 +71,8 @@ func (p *program) versionCommand() *cobra.Command {
 
 // print writes the result of a command.
 func (p *program) print(text string) error {
-	if _, err := fmt.Fprint(p.stdout, text); err != nil {
+	// Who reads no further has seen enough: the exit code stays that of the work.
+	if _, err := fmt.Fprint(p.stdout, text); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return fmt.Errorf("writing the result: %w", err)
 	}
 	return nil

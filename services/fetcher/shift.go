@@ -18,6 +18,10 @@ import (
 // renew is how often a fetcher says that it works on a run; what it said expires after 15 s.
 const renew = 5 * time.Second
 
+// handBack is the delay of a job that is given back at once. A server keeps a delay over its restart, and a plain Nak not:
+// the job would come again after its ack-wait alone.
+const handBack = time.Nanosecond
+
 // shift is one fetcher's work on one round of a run.
 type shift struct {
 	*Service
@@ -107,7 +111,10 @@ func (w *shift) attend() (leave func(), err error) {
 		_, err = w.fetchers.Put(ctx, key, value)
 		return err
 	}
-	if err := say(w.begin); err != nil {
+	// Not with begin: a word that is cut off may have been stored, and then the run waits until it expires.
+	limited, cancel := context.WithTimeout(w.finish, renew)
+	defer cancel()
+	if err := say(limited); err != nil {
 		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
 	}
 	done := make(chan struct{})
@@ -153,9 +160,9 @@ func (w *shift) settle(msg jetstream.Msg, epoch uint64, free func()) {
 		_ = msg.Term()
 	case errors.Is(err, bus.ErrStore):
 		w.fail(err)
-		_ = msg.Nak()
+		_ = msg.NakWithDelay(handBack)
 	case w.begin.Err() != nil:
-		_ = msg.Nak()
+		_ = msg.NakWithDelay(handBack)
 	default:
 		w.Log.Warn("fetcher.job.failed", "subject", msg.Subject(), "error", err)
 		_ = msg.NakWithDelay(classifying)

@@ -31,7 +31,7 @@ const (
 // point neither skips nor repeats a number.
 func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 	done, err := s.planned(ctx, m.RunID)
-	if err != nil || done {
+	if err != nil {
 		return err
 	}
 	if m.Searching() { // the range is known when the prober has found the bound
@@ -74,7 +74,7 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 		}
 		jobs = nil
 	}
-	if err := s.publish(ctx, consumer, jobs); err != nil {
+	if err := s.publish(ctx, consumer, jobs); err != nil || done {
 		return err
 	}
 	return s.state(ctx, m, published)

@@ -18,7 +18,7 @@ import (
 // same run, and a store that was begun anew does not name it like a run of the one before.
 func newRunID(batch Batch, at time.Time, sequence uint64) contract.RunID {
 	return contract.RunID(strings.ToLower(batch.Prefix) + "-" + batch.Year + "-" +
-		at.UTC().Format("20060102t150405z") + "-" + strconv.FormatUint(sequence, 10))
+		at.UTC().Format("20060102t150405z") + "-" + strconv.FormatUint(sequence, 10) + "-" + strconv.FormatInt(int64(at.Nanosecond()), 36))
 }
 
 // find is the run that the batch goes on with: the one it names, else one of the same batch that was not finished.
