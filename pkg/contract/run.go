@@ -45,7 +45,7 @@ type CommandResult struct {
 }
 
 // Manifest is what a run is, with every default filled in. It changes once while the run is worked on: when the prober
-// has found the bound, which then ends the range.
+// has found the bound, which then ends the range. A start that goes on with a stopped run renews its settings.
 type Manifest struct {
 	Version int    `json:"v"`
 	RunID   RunID  `json:"run_id"`

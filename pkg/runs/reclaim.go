@@ -16,9 +16,8 @@ import (
 
 // Reclaim marks every run as stopped that says it is running, and returns their ids. It is for a process that has just
 // become the only one on a store: whoever worked on those runs was killed. A batch started again then goes on with its
-// run, and the runs of other batches wait until theirs is. Their jobs
-// that had been delivered come again at once instead of after their ack-wait: the consumers that know of it are removed,
-// and the start of a run makes its own anew.
+// run, and the runs of other batches wait until theirs is. Jobs that had been delivered come again at once instead of after
+// their ack-wait: the consumers that know of it are removed, and the start of a run makes its own anew.
 func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, error) {
 	kv, err := b.KV(ctx, contract.BucketRuns)
 	if err != nil {

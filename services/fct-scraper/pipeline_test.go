@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -92,16 +90,7 @@ func TestGoesOnWhereItWasStopped(t *testing.T) {
 	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Missing: 0.1, Latency: time.Millisecond},
 		map[string]string{"end": "800", "concurrency": "8"})
 	for part := 100; part <= 400; part += 100 {
-		ctx, cancel := context.WithCancel(t.Context())
-		go func() {
-			for p.memory.requests() < part && ctx.Err() == nil {
-				time.Sleep(time.Millisecond)
-			}
-			cancel() // all services at once, whatever they are doing
-		}()
-		if _, err := p.run(ctx, nil); err != nil && !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
-		}
+		p.cut(part, nil)
 	}
 	report := p.report(nil)
 	exist, missing := truth(p.sim, contract.Range{Start: 1, End: 800})
@@ -116,16 +105,7 @@ func TestGoesOnWhereItWasStopped(t *testing.T) {
 func TestOtherBatchesWaitWhenTheirProcessWasKilled(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "500", "concurrency": "2"})
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		for p.memory.requests() < 50 && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
-	}()
-	if _, err := p.run(ctx, nil); err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
+	p.cut(50, nil)
 	other := map[string]string{"start": "501", "end": "520"}
 	before := maps.Clone(p.sim.Stats().PerNumber["IMM-25"])
 	if report := p.report(other); report.Total != 20 {

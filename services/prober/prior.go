@@ -9,7 +9,7 @@ import (
 // reach is the chance that the numbers handed out reach up to n, up to a common factor; it never grows with n.
 type reach func(n int) float64
 
-// endless is the chance that a year has any file at all.
+// someFile is the chance that a year has any file at all.
 const someFile = 0.99
 
 // calendarReach is what is expected of a year of which no number is known: around last year's highest number,
