@@ -20,12 +20,13 @@ const (
 	StreamAnswers  = "FCT_ANSWERS"  // answers not classified yet; a work queue
 	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by block, kept
 	StreamEvents   = "FCT_EVENTS"   // started, progress, finished
+	StreamPace     = "FCT_PACE"     // the turn and the slots of each site
 
 	BucketCollected = "collected" // CaseID.Key -> Collected: what need not be asked again
 	BucketFailed    = "failed"    // CaseID.Key -> Collected: what a later run asks for first
 	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs
 	BucketFetchers  = "fetchers"  // who works on which run just now; entries expire
-	BucketSites     = "sites"     // blocks of sites
+	BucketSites     = "sites"     // blocks and troubles of sites
 )
 
 // The subjects of commands.
@@ -107,3 +108,15 @@ func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint
 
 // BlockKey is where a block of a site is kept; site is a profile's name as CheckSiteName allows.
 func BlockKey(site string) string { return site + ".block" }
+
+// SlowdownKey is where it is kept how far a site's trouble slows everybody down.
+func SlowdownKey(site string) string { return site + ".slowdown" }
+
+// TurnSubject is where the one turn of a site lies: who holds it may start the next request.
+func TurnSubject(site string) string { return "turn." + site }
+
+// SlotSubject is where a slot of a site lies, from 1 on: who holds one may have a case in flight.
+func SlotSubject(site string, slot int) string { return "slot." + site + "." + strconv.Itoa(slot) }
+
+// SlotFilter matches all slots of a site.
+func SlotFilter(site string) string { return "slot." + site + ".*" }

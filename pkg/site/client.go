@@ -70,3 +70,8 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
 	return c.Profile.Blocked(id, exchanges, now)
 }
+
+// RetryAfter is for how long an answer asks to be left alone; 0 when it does not, never more than a day.
+func (c *Client) RetryAfter(exchange contract.Exchange, now time.Time) time.Duration {
+	return retryAfter(exchange.RetryAfter, now)
+}

@@ -60,7 +60,8 @@ func TestAWaitingJobHoldsNoPlace(t *testing.T) {
 		if report.Succeeded != 60 {
 			t.Errorf("%d succeeded, want all 60", report.Succeeded)
 		}
-		if took := p.memory.times[59].Sub(p.memory.times[0]); took > 2*time.Minute {
+		// Half of the answers are failures, so everybody is slowed down for some minutes; an hour is that of a retry.
+		if took := p.memory.times[59].Sub(p.memory.times[0]); took > 30*time.Minute {
 			t.Errorf("the first 60 requests took %s: jobs that wait for an hour held the one place", took)
 		}
 	})

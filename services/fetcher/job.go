@@ -69,6 +69,11 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 	if job.Doubtful {
 		ask = w.Site.AskDoubtful
 	}
+	leave, err := w.climate.enter(w.begin)
+	if err != nil {
+		return fmt.Errorf("asking for %s: %w", id, err)
+	}
+	defer leave()
 	exchanges, err := ask(w.finish, id, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		if requests == 1 {
@@ -77,6 +82,10 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 		return w.turn(ctx, requests == 1)
 	})
 	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
+	if !blocked {
+		w.climate.note(context.WithoutCancel(w.finish), exchanges, w.Site.RetryAfter)
+	}
+	leave()
 	if blocked {
 		// This process stops at once; the others hear of it through the buckets.
 		w.end(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
@@ -127,7 +136,7 @@ func (w *shift) turn(ctx context.Context, first bool) (time.Duration, error) {
 		}
 	})
 	defer stop()
-	gap, err := w.Pacer.Wait(ctx, !first)
+	gap, err := w.pacer.Wait(ctx, !first, w.climate.hold)
 	if err == nil && w.begin.Err() != nil && (first || w.unwelcome()) {
 		err = context.Cause(w.begin)
 	}

@@ -14,6 +14,8 @@ type Pace struct {
 	// RestEvery is after how many requests a rest of RestFor is taken instead; 0 is never.
 	RestEvery int
 	RestFor   time.Duration
+	// Quiet are the hours of the day in which nothing is asked.
+	Quiet Hours
 }
 
 // guardShare and guardLimit keep a little above Min: a request leaves the machine some time after its start was
@@ -25,7 +27,7 @@ const (
 
 // Pause is the wait after request number n (1 is the first) when draw, in [0, 1), is the chance drawn for it.
 func (p Pace) Pause(n int, draw float64) time.Duration {
-	least := p.Min + min(p.Min/guardShare, guardLimit)
+	least := p.least()
 	pause := least + time.Duration(draw*float64(max(0, p.Max-least)))
 	if p.RestEvery > 0 && n%p.RestEvery == 0 {
 		pause = max(pause, p.RestFor)
@@ -33,15 +35,27 @@ func (p Pace) Pause(n int, draw float64) time.Duration {
 	return pause
 }
 
+// least is the shortest pause that is made.
+func (p Pace) least() time.Duration { return p.Min + min(p.Min/guardShare, guardLimit) }
+
 // Pacer keeps a Pace for all requests of one process. It is used by many goroutines; those of a kind are let through in
 // the order in which they came.
 type Pacer struct {
 	pace Pace
+	// shared is the turn of all processes that ask the site; nil when there is no other.
+	shared turns
 	// turn holds the one state; who has received it is the only one who waits for the clock.
 	turn chan turn
 	// fresh is held by the one case without a request yet that may wait for the turn: those under way, whose time runs,
 	// have only that one before them.
 	fresh chan struct{}
+}
+
+// turns is the right to start the next request, of which there is one for all processes.
+type turns interface {
+	// take waits for the right and gives it on at once, to be taken no sooner than pause(n) after now, n being how often
+	// it was taken.
+	take(ctx context.Context, pause func(n int) time.Duration) error
 }
 
 type turn struct {
@@ -58,9 +72,9 @@ func NewPacer(pace Pace) *Pacer {
 }
 
 // Wait returns when the next request may start, and the gap to the start of the one before by the monotonic clock;
-// the gap is 0 for the first request. A case that is under way goes before those that are not. When ctx ends first its
-// error is returned and no turn is used up.
-func (p *Pacer) Wait(ctx context.Context, underWay bool) (gap time.Duration, err error) {
+// the gap is 0 for the first request. A case that is under way goes before those that are not. hold, which may be nil, is how
+// much longer nobody may ask for another reason. When ctx ends first its error is returned and no turn is used up.
+func (p *Pacer) Wait(ctx context.Context, underWay bool, hold func() time.Duration) (gap time.Duration, err error) {
 	if !underWay {
 		select {
 		case p.fresh <- struct{}{}:
@@ -76,7 +90,7 @@ func (p *Pacer) Wait(ctx context.Context, underWay bool) (gap time.Duration, err
 		return 0, context.Cause(ctx)
 	}
 	defer func() { p.turn <- now }()
-	if err := sleep(ctx, now.pause-time.Since(now.started)); err != nil {
+	if err := p.sleep(ctx, now, hold); err != nil {
 		return 0, err
 	}
 	start := time.Now()
@@ -87,6 +101,53 @@ func (p *Pacer) Wait(ctx context.Context, underWay bool) (gap time.Duration, err
 	now.started, now.pause = start, p.pace.Pause(now.requests, rand.Float64())
 	return gap, nil
 }
+
+// sleep waits until this process may ask, and until the site may be asked at all.
+func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) error {
+	if p.shared == nil {
+		if err := sleep(ctx, now.pause-time.Since(now.started)); err != nil {
+			return err
+		}
+		return p.sleepOut(ctx, hold)
+	}
+	// The pause that was drawn is in the shared turn. What stays is that no clock but the monotonic one can shorten it.
+	if err := sleep(ctx, p.pace.least()-time.Since(now.started)); err != nil {
+		return err
+	}
+	for {
+		if err := p.sleepOut(ctx, hold); err != nil {
+			return err
+		}
+		if err := p.shared.take(ctx, func(n int) time.Duration { return p.pace.Pause(n, rand.Float64()) }); err != nil {
+			return err
+		}
+		if p.left(hold) <= 0 { // else the turn has gone to another process by the time it is over
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// sleepOut waits until neither the hour nor the state of the site forbids a request.
+func (p *Pacer) sleepOut(ctx context.Context, hold func() time.Duration) error {
+	for wait := p.left(hold); wait > 0; wait = p.left(hold) {
+		if err := sleep(ctx, min(wait, lookAgain)); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (p *Pacer) left(hold func() time.Duration) time.Duration {
+	wait := p.pace.Quiet.Left(time.Now())
+	if hold != nil {
+		wait = max(wait, hold())
+	}
+	return wait
+}
+
+// lookAgain is after how long a long wait is looked at anew: it may have become shorter or longer, and a wall clock may
+// have been set.
+const lookAgain = 10 * time.Second
 
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {

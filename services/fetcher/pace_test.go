@@ -40,7 +40,7 @@ func TestManyAskersShareOnePace(t *testing.T) {
 		for range 16 {
 			askers.Go(func() {
 				for {
-					if _, err := pacer.Wait(ctx, false); err != nil {
+					if _, err := pacer.Wait(ctx, false, nil); err != nil {
 						return
 					}
 					mu.Lock()
@@ -66,11 +66,11 @@ func TestFirstRequestWaitsOnePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
-		gap, err := pacer.Wait(t.Context(), false)
+		gap, err := pacer.Wait(t.Context(), false, nil)
 		if err != nil || gap != 0 || time.Since(began) < time.Second {
 			t.Errorf("gap %v after %v, %v", gap, time.Since(began), err)
 		}
-		gap, err = pacer.Wait(t.Context(), false)
+		gap, err = pacer.Wait(t.Context(), false, nil)
 		if err != nil || gap < time.Second {
 			t.Errorf("second gap %v, %v", gap, err)
 		}
@@ -84,10 +84,10 @@ func TestGivingUpUsesNoTurn(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := pacer.Wait(ctx, false); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := pacer.Wait(ctx, false, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("%v, want a deadline", err)
 		}
-		if _, err := pacer.Wait(t.Context(), false); err != nil || time.Since(began) > 61*time.Second {
+		if _, err := pacer.Wait(t.Context(), false, nil); err != nil || time.Since(began) > 61*time.Second {
 			t.Errorf("the next one waited %v, %v", time.Since(began), err)
 		}
 	})
@@ -99,7 +99,7 @@ func TestRestIsTakenAfterSoManyRequests(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{RestEvery: 3, RestFor: time.Minute})
 		var rests []int
 		for i := range 9 {
-			gap, err := pacer.Wait(t.Context(), false)
+			gap, err := pacer.Wait(t.Context(), false, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,14 +120,14 @@ func TestCasesUnderWayGoFirst(t *testing.T) {
 		var waiting sync.WaitGroup
 		for range 20 {
 			waiting.Go(func() {
-				if _, err := pacer.Wait(t.Context(), false); err != nil {
+				if _, err := pacer.Wait(t.Context(), false, nil); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		synctest.Wait()
 		began := time.Now()
-		if _, err := pacer.Wait(t.Context(), true); err != nil {
+		if _, err := pacer.Wait(t.Context(), true, nil); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > 3*time.Second {
