@@ -103,6 +103,9 @@ func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 // FetcherKey says in the bucket of fetchers that the fetcher works on the run.
 func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }
 
+// ReporterKey says in the bucket of fetchers that a reporter works on the run.
+func (r RunID) ReporterKey() string { return "reporter.of." + string(r) }
+
 // CommandKey is where the answer to the command with this stream sequence is kept.
 func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint(sequence, 10) }
 

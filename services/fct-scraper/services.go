@@ -107,7 +107,7 @@ func (h *house) fetching() fetcher.Options {
 }
 
 func (h *house) reporter() reporter.Options {
-	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version()}
+	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared}
 }
 
 // batchOf is the batch that the settings describe.

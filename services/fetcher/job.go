@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/site"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -74,13 +75,15 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	defer leave()
-	exchanges, err := ask(w.finish, id, func(ctx context.Context) (time.Duration, error) {
+	var asking start
+	exchanges, err := ask(site.OnStart(w.finish, asking.made), id, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		if requests == 1 {
 			w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", id.String(), "attempts", attempt)
 		}
-		return w.turn(ctx, requests == 1)
+		return w.turn(ctx, requests == 1, &asking)
 	})
+	asking.made() // also when the last request could not be sent
 	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
 	if !blocked {
 		w.climate.note(context.WithoutCancel(w.finish), exchanges, w.Site.RetryAfter)
@@ -127,7 +130,8 @@ func (w *shift) keep(answer contract.Answer) error {
 
 // turn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
 // finished, unless the site told us to go away: then not one request more is made.
-func (w *shift) turn(ctx context.Context, first bool) (time.Duration, error) {
+func (w *shift) turn(ctx context.Context, first bool, asking *start) (time.Duration, error) {
+	asking.made()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(w.begin, func() {
@@ -136,11 +140,38 @@ func (w *shift) turn(ctx context.Context, first bool) (time.Duration, error) {
 		}
 	})
 	defer stop()
-	gap, err := w.pacer.Wait(ctx, !first, w.climate.hold)
-	if err == nil && w.begin.Err() != nil && (first || w.unwelcome()) {
-		err = context.Cause(w.begin)
+	gap, started, err := w.pacer.Wait(ctx, !first, w.climate.hold)
+	if err != nil {
+		return 0, err
 	}
-	return gap, err
+	asking.expect(started)
+	if w.begin.Err() != nil && (first || w.unwelcome()) {
+		return 0, context.Cause(w.begin)
+	}
+	return gap, nil
+}
+
+// start is the request of an attempt that is about to leave the machine.
+type start struct {
+	mu      sync.Mutex
+	waiting func()
+}
+
+func (s *start) expect(started func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = started
+}
+
+// made says that the request has left, or never will.
+func (s *start) made() {
+	s.mu.Lock()
+	started := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	if started != nil {
+		started()
+	}
 }
 
 // unwelcome says whether the run was halted because the site blocks us.
