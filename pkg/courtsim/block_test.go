@@ -157,6 +157,7 @@ func TestSlownessInVirtualTime(t *testing.T) {
 				size := 0
 				answer, err := client.Get("http://court" + path("proceedingQueriesRE", 1))
 				if err == nil {
+					defer func() { _ = answer.Body.Close() }()
 					var body []byte
 					body, err = io.ReadAll(answer.Body)
 					size = len(body)

@@ -49,7 +49,7 @@ func visit(t testing.TB, court *courtsim.Court, page string) *visitor {
 
 func (v *visitor) get() {
 	v.t.Helper()
-	v.read(v.client.Get(v.origin.String() + v.page))
+	v.send(http.MethodGet, nil)
 }
 
 // form is what the page's form holds, filled in.
@@ -67,11 +67,17 @@ func (v *visitor) form(event, number, argument string) url.Values {
 
 func (v *visitor) post(form url.Values) {
 	v.t.Helper()
-	v.read(v.client.PostForm(v.origin.String()+v.page, form))
+	v.send(http.MethodPost, form)
 }
 
-func (v *visitor) read(answer *http.Response, err error) {
+func (v *visitor) send(method string, form url.Values) {
 	v.t.Helper()
+	request, err := http.NewRequestWithContext(v.t.Context(), method, v.origin.String()+v.page, strings.NewReader(form.Encode()))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer, err := v.client.Do(request)
 	if err != nil {
 		v.t.Fatal(err)
 	}

@@ -44,10 +44,10 @@ func blockKinds() []faultKind {
 		{name: "429-absurd", about: "status 429, Retry-After: 99999999999", serve: refusal(http.StatusTooManyRequests, often, seconds("99999999999"))},
 		{name: "429-negative", about: "status 429, Retry-After: -1", serve: refusal(http.StatusTooManyRequests, often, seconds("-1"))},
 		{name: "429-words", about: "status 429, Retry-After: soon", serve: refusal(http.StatusTooManyRequests, often, seconds("soon"))},
-		{name: "waf", about: `the page "Request Rejected" under status 200`, spoil: fixed(http.StatusOK, asHTML, wafPage)},
-		{name: "waf-json", about: "that page, said to be JSON", spoil: fixed(http.StatusOK, asJSON, wafPage)},
-		{name: "captcha", about: "a captcha page under status 200, said to be JSON", spoil: fixed(http.StatusOK, asJSON, captchaPage)},
-		{name: "challenge", about: "a captcha page under status 200", spoil: fixed(http.StatusOK, asHTML, captchaPage)},
+		{name: "waf", about: `the page "Request Rejected" under status 200`, spoil: fixed(asHTML, wafPage)},
+		{name: "waf-json", about: "that page, said to be JSON", spoil: fixed(asJSON, wafPage)},
+		{name: "captcha", about: "a captcha page under status 200, said to be JSON", spoil: fixed(asJSON, captchaPage)},
+		{name: "challenge", about: "a captcha page under status 200", spoil: fixed(asHTML, captchaPage)},
 		{name: "challenge-503", about: "a JavaScript challenge under status 503", serve: refusal(http.StatusServiceUnavailable, challengePage, nil)},
 	}
 	for i := range kinds {
@@ -69,7 +69,7 @@ func refusal(status int, page string, after func() string) func(http.ResponseWri
 	}
 }
 
-// fixed is an answer that has nothing to do with the right one.
-func fixed(status int, contentType, text string) func(reply) reply {
-	return func(reply) reply { return reply{status, contentType, []byte(text)} }
+// fixed is an answer under status 200 that has nothing to do with the right one.
+func fixed(contentType, text string) func(reply) reply {
+	return func(reply) reply { return reply{0, contentType, []byte(text)} }
 }

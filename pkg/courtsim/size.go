@@ -35,7 +35,7 @@ func sizeKinds() []faultKind {
 		{name: "big-header", about: "16 MiB of headers", serve: bigHeader},
 		{name: "cookies", about: "the right answer with 200 cookies of a kilobyte", serve: func(w http.ResponseWriter, _ *http.Request, right reply) {
 			for n := range 200 {
-				http.SetCookie(w, &http.Cookie{Name: "padding" + strconv.Itoa(n), Value: strings.Repeat("a", 1024), Path: "/"})
+				setCookie(w, "padding"+strconv.Itoa(n), strings.Repeat("a", 1024))
 			}
 			right.send(w)
 		}},

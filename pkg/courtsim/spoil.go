@@ -3,7 +3,6 @@ package courtsim
 import (
 	"bytes"
 	"encoding/binary"
-	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -26,12 +25,12 @@ func bodyKinds() []faultKind {
 		{name: "halfjson", about: "half of the right answer, well framed", spoil: func(right reply) reply {
 			return reply{right.status, right.contentType, right.body[:len(right.body)/2]}
 		}},
-		{name: "html", about: "an error page under status 200", spoil: fixed(http.StatusOK, asHTML, sorryPage)},
+		{name: "html", about: "an error page under status 200", spoil: fixed(asHTML, sorryPage)},
 		same("empty", "status 200 and no body at all", ""),
 		same("garbage", "bytes that are no text", "\x00\xff\xfe\x81garbage\x9d\x00"),
-		{name: "error-object", about: "an error as a JSON object under status 200", spoil: fixed(http.StatusOK, asJSON, `{"Message":"An error has occurred."}`)},
-		{name: "json-null", about: "null", spoil: fixed(http.StatusOK, asJSON, "null")},
-		{name: "json-list", about: "an empty list", spoil: fixed(http.StatusOK, asJSON, "[]")},
+		{name: "error-object", about: "an error as a JSON object under status 200", spoil: fixed(asJSON, `{"Message":"An error has occurred."}`)},
+		{name: "json-null", about: "null", spoil: fixed(asJSON, "null")},
+		{name: "json-list", about: "an empty list", spoil: fixed(asJSON, "[]")},
 		{name: "json-deep", about: "200,000 lists in each other", spoil: func(reply) reply {
 			return reply{0, asJSON, bytes.Repeat([]byte("["), 200_000)}
 		}},
