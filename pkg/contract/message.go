@@ -45,6 +45,8 @@ type Answer struct {
 	MaxAttempts int `json:"max_attempts"`
 	// KeepRaw asks to keep the raw answer whatever the verdict.
 	KeepRaw bool `json:"keep_raw,omitempty"`
+	// CutOff says that the site told us to go away before the attempt was over: what it brought counts for nothing.
+	CutOff bool `json:"cut_off,omitempty"`
 	// Settle is the subject on which the job's delivery is acknowledged.
 	Settle    string     `json:"settle,omitempty"`
 	Exchanges []Exchange `json:"exchanges"`

@@ -95,7 +95,7 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 		if err := w.block(context.WithoutCancel(w.finish), w.manifest, id, rule, wait); err != nil {
 			w.fail(err)
 		}
-	} else if err != nil {
+	} else if err != nil && (len(exchanges) == 0 || !w.unwelcome()) {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	// The place is for asking: while the answer is stored the next case is asked for. As many answers as there are places
@@ -105,7 +105,7 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 	free()
 	answer := contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts,
-		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), Exchanges: exchanges,
+		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), Exchanges: exchanges, CutOff: !blocked && err != nil,
 	}
 	if err := w.keep(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", id, err)
