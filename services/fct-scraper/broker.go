@@ -35,7 +35,7 @@ type broker struct {
 
 // openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams.
 func openBroker(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
-	nc, stop, err := connect(c)
+	nc, stop, err := connect(c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -49,23 +49,30 @@ func openBroker(ctx context.Context, c config.Config, log *slog.Logger) (*broker
 	return b, nil
 }
 
-func connect(c config.Config) (nc *nats.Conn, stop func() error, err error) {
+func connect(c config.Config, log *slog.Logger) (nc *nats.Conn, stop func() error, err error) {
 	if c.NATSURL != "" {
-		nc, err := dial(c)
+		nc, err := dial(c, toldTo(log))
 		return nc, func() error { return nil }, err
 	}
 	server, err := natsd.Start(c.DataDir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
-	if nc, err = server.Connect(); err != nil {
+	if nc, err = server.Connect(toldTo(log)); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
 	return nc, server.Close, nil
 }
 
-func dial(c config.Config) (*nats.Conn, error) {
-	options := []nats.Option{nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+// toldTo has trouble with a connection logged: the library writes what a server said to stderr as it came.
+func toldTo(log *slog.Logger) nats.Option {
+	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		log.Warn("broker.connection.error", "error", err)
+	})
+}
+
+func dial(c config.Config, more nats.Option) (*nats.Conn, error) {
+	options := []nats.Option{more, nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
 	if c.NATSCreds != "" {
 		options = append(options, nats.UserCredentials(c.NATSCreds))
 	}
