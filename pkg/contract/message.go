@@ -33,8 +33,11 @@ type Exchange struct {
 	// Error is why there is no whole answer: timeout, reset, too large, ...
 	Error string `json:"error,omitempty"`
 	// Size is the length of Body in bytes.
-	Size int    `json:"size"`
-	Body []byte `json:"-"`
+	Size int `json:"size"`
+	// Digest is the SHA-256 of Body, "sha256:" and 64 hexadecimal digits, as the classifier saw it; empty without a body,
+	// and in ledgers of versions that did not keep it.
+	Digest string `json:"digest,omitempty"`
+	Body   []byte `json:"-"`
 }
 
 // Answer is what one attempt of a job brought, whole.
@@ -47,6 +50,8 @@ type Answer struct {
 	KeepRaw bool `json:"keep_raw,omitempty"`
 	// CutOff says that the site told us to go away before the attempt was over: what it brought counts for nothing.
 	CutOff bool `json:"cut_off,omitempty"`
+	// PlannedAt is when the job was stored; zero in messages of versions that did not say it.
+	PlannedAt time.Time `json:"planned_at,omitzero"`
 	// Settle is the subject on which the job's delivery is acknowledged.
 	Settle    string     `json:"settle,omitempty"`
 	Exchanges []Exchange `json:"exchanges"`
@@ -68,6 +73,8 @@ type Entry struct {
 	Seconds float64 `json:"seconds"`
 	// RetryAt is when a transient job may be asked for again; zero otherwise.
 	RetryAt time.Time `json:"retry_at,omitzero"`
+	// PlannedAt is when the job was stored: the job itself is removed when its run is over.
+	PlannedAt time.Time `json:"planned_at,omitzero"`
 	// Requests are the attempt's exchanges without their bodies.
 	Requests []Exchange `json:"requests"`
 	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.

@@ -49,14 +49,23 @@ func checkHeader(name, value string) error {
 	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Connection", "Transfer-Encoding"}
 	switch {
 	case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
-		return fmt.Errorf("headers: %.60q = %.60q: allowed is what an HTTP header can carry", name, value)
+		return fmt.Errorf("headers: %.60q: allowed is what an HTTP header can carry", name) // the value may be a token
 	case slices.Contains(own, http.CanonicalHeaderKey(name)):
 		return fmt.Errorf("headers: %.60q: allowed is what the program does not say by itself", name)
 	}
-	return checkPlaceholders("headers."+name, value)
+	err := checkPlaceholders("headers."+name, value)
+	if err != nil && slices.ContainsFunc(inBraces.FindAllString(value, -1), func(word string) bool { return !meant.MatchString(word) }) {
+		return fmt.Errorf("headers: %.60q: allowed in braces are %s", name, strings.Join(placeholders(), " "))
+	}
+	return err
 }
 
-var inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
+var (
+	inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
+	// meant is a word in braces that was meant as a placeholder; anything else in a header may be a token, which no message
+	// repeats.
+	meant = regexp.MustCompile(`^\{[a-z_]{1,12}\}$`)
+)
 
 func checkPlaceholders(key, text string) error {
 	for _, word := range inBraces.FindAllString(text, -1) {

@@ -65,7 +65,7 @@ func parse(data []byte) (*Profile, error) {
 	var f file
 	meta, err := toml.Decode(string(data), &f)
 	if err != nil {
-		return nil, err
+		return nil, notTOML(err)
 	}
 	var unknown []error
 	for _, key := range meta.Undecoded() {
@@ -77,6 +77,16 @@ func parse(data []byte) (*Profile, error) {
 	}
 	p, err := read()
 	return p, errors.Join(append(unknown, err)...)
+}
+
+// notTOML says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
+// token.
+func notTOML(err error) error {
+	at, found := errors.AsType[toml.ParseError](err)
+	if found && strings.HasPrefix(at.LastKey, "headers") {
+		return fmt.Errorf("toml: line %d (last key %q): allowed is a text between quotes", at.Position.Line, at.LastKey)
+	}
+	return err
 }
 
 // likeness is a built-in profile under another name, at another origin.

@@ -105,7 +105,7 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 	reading := s.read(answer)
 	entry := contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: reading.Verdict, Rule: reading.Rule,
-		Error: reading.Error, Notes: reading.Notes, Requests: answer.Exchanges,
+		Error: reading.Error, Notes: reading.Notes, PlannedAt: answer.PlannedAt, Requests: digested(answer.Exchanges),
 	}
 	if reading.Record != nil {
 		entry.FiledOn, entry.Record = reading.Record.FiledOn, reading.Record.File()

@@ -38,7 +38,7 @@ type broker struct {
 // openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams. The
 // server that it starts listens on addr; without one it is for this process alone.
 func openBroker(ctx context.Context, c config.Config, addr string, log *slog.Logger) (*broker, error) {
-	b, nc, err := connect(c, addr)
+	b, nc, err := connect(c, addr, log)
 	if err != nil {
 		return nil, err
 	}
@@ -48,9 +48,9 @@ func openBroker(ctx context.Context, c config.Config, addr string, log *slog.Log
 	return b, nil
 }
 
-func connect(c config.Config, addr string) (*broker, *nats.Conn, error) {
+func connect(c config.Config, addr string, log *slog.Logger) (*broker, *nats.Conn, error) {
 	if c.NATSURL != "" {
-		nc, err := dial(c)
+		nc, err := dial(c, toldTo(log))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -60,7 +60,7 @@ func connect(c config.Config, addr string) (*broker, *nats.Conn, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
-	nc, err := server.Connect()
+	nc, err := server.Connect(toldTo(log))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
@@ -74,8 +74,15 @@ func connect(c config.Config, addr string) (*broker, *nats.Conn, error) {
 	return b, nc, nil
 }
 
-func dial(c config.Config) (*nats.Conn, error) {
-	options := []nats.Option{nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+// toldTo has trouble with a connection logged: the library writes what a server said to stderr as it came.
+func toldTo(log *slog.Logger) nats.Option {
+	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		log.Warn("broker.connection.error", "error", err)
+	})
+}
+
+func dial(c config.Config, more nats.Option) (*nats.Conn, error) {
+	options := []nats.Option{more, nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
 	if c.NATSCreds != "" {
 		options = append(options, nats.UserCredentials(c.NATSCreds))
 	}

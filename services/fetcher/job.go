@@ -105,12 +105,22 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 	free()
 	answer := contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts,
-		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), Exchanges: exchanges, CutOff: !blocked && err != nil,
+		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), PlannedAt: plannedAt(msg), Exchanges: exchanges,
+		CutOff: !blocked && err != nil,
 	}
 	if err := w.keep(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", id, err)
 	}
 	return bus.ErrLeave
+}
+
+// plannedAt is when the job was stored; zero for a message that does not say it.
+func plannedAt(msg jetstream.Msg) time.Time {
+	metadata, err := msg.Metadata()
+	if err != nil {
+		return time.Time{}
+	}
+	return metadata.Timestamp.UTC()
 }
 
 // keep stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
