@@ -1,11 +1,20 @@
 package site
 
+import (
+	"net"
+	"net/http"
+)
+
 // What the tests look at from inside.
 var (
 	Day        = day
 	RetryAfter = retryAfter
 	Normalized = normalized
+	Printable  = printable
 )
+
+// LargeAtOnce is how many large answers a client reads at a time.
+const LargeAtOnce = largeAtOnce
 
 // MaxWait is the longest that a site is believed.
 const MaxWait = maxWait
@@ -19,4 +28,15 @@ func BlockTexts(p *Profile) []string {
 		}
 	}
 	return texts
+}
+
+// Guard is what a dialer is held by.
+var Guard = guard
+
+// TransportBy is a client's own transport that looks names up by another resolver.
+func TransportBy(opts Options, resolver *net.Resolver) *http.Transport {
+	transport, dialer := newTransport(opts), newDialer(opts)
+	dialer.Resolver = resolver
+	transport.DialContext = dialer.DialContext
+	return transport
 }
