@@ -3,6 +3,7 @@ package site
 import (
 	"net"
 	"net/http"
+	"time"
 )
 
 // What the tests look at from inside.
@@ -39,4 +40,10 @@ func TransportBy(opts Options, resolver *net.Resolver) *http.Transport {
 	dialer.Resolver = resolver
 	transport.DialContext = dialer.DialContext
 	return transport
+}
+
+// ParseRobots says what a robots.txt says of a path, and how long to wait between requests.
+func ParseRobots(text []byte, path string) (bool, time.Duration) {
+	rules := parseRobots(text)
+	return rules.allows(path), rules.delay
 }

@@ -80,7 +80,7 @@ func parse(folder string, data []byte) (*Profile, error) {
 		read = f.likeness
 	}
 	p, err := read()
-	problems := append(unknown, err)
+	problems := []error{errors.Join(unknown...), err}
 	switch {
 	case f.CAFile == "" || p == nil:
 	case folder == "":
