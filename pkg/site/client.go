@@ -35,6 +35,8 @@ type Options struct {
 type Client struct {
 	Options
 	http *http.Client
+	// large has room for the large answers that are read at the same time.
+	large chan struct{}
 }
 
 // NewClient checks the options; the error of an origin wraps ErrProfile. A client that is no longer used is to be closed.
@@ -54,9 +56,9 @@ func NewClient(opts Options) (*Client, error) {
 	}
 	opts.Origin = strings.TrimSuffix(opts.Origin, "/")
 	if opts.Transport == nil {
-		opts.Transport = newTransport(opts.Proxy)
+		opts.Transport = newTransport(opts)
 	}
-	return &Client{Options: opts, http: &http.Client{
+	return &Client{Options: opts, large: make(chan struct{}, largeAtOnce), http: &http.Client{
 		Transport: opts.Transport,
 		// A redirect is an answer like any other: following it would be a request that nobody's pace has seen.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -14,6 +14,7 @@ type file struct {
 	Name      string            `toml:"name"`
 	Like      string            `toml:"like"`
 	Origin    string            `toml:"origin"`
+	CAFile    string            `toml:"ca_file"`
 	TimeZone  string            `toml:"time_zone"`
 	Division  string            `toml:"division"`
 	Divisions map[string]string `toml:"divisions"`
@@ -48,17 +49,20 @@ type fileBlock struct {
 // maxProfile is how large a profile file may be.
 const maxProfile = 1 << 20
 
-// Parse reads a profile file: every XPath in it is compiled, every field known. Its error wraps ErrProfile and names all
-// that is wrong.
-func Parse(data []byte) (*Profile, error) {
-	p, err := parse(data)
+// Parse reads a profile file: every XPath in it is compiled, every field known. A ca_file is for profiles that have a
+// place of their own, LoadFile's. Its error wraps ErrProfile and names all that is wrong.
+func Parse(data []byte) (*Profile, error) { return parseIn("", data) }
+
+// parseIn is Parse for a file in that folder, from which its ca_file is read.
+func parseIn(folder string, data []byte) (*Profile, error) {
+	p, err := parse(folder, data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
 	}
 	return p, nil
 }
 
-func parse(data []byte) (*Profile, error) {
+func parse(folder string, data []byte) (*Profile, error) {
 	if len(data) > maxProfile {
 		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxProfile)
 	}
@@ -76,7 +80,16 @@ func parse(data []byte) (*Profile, error) {
 		read = f.likeness
 	}
 	p, err := read()
-	return p, errors.Join(append(unknown, err)...)
+	problems := []error{errors.Join(unknown...), err}
+	switch {
+	case f.CAFile == "" || p == nil:
+	case folder == "":
+		problems = append(problems, fmt.Errorf("ca_file %.200q: allowed in the profile of a file alone", f.CAFile))
+	default:
+		p.authorities, err = readAuthorities(folder, f.CAFile)
+		problems = append(problems, err)
+	}
+	return p, errors.Join(problems...)
 }
 
 // notTOML says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
@@ -96,7 +109,7 @@ func (f file) likeness() (*Profile, error) {
 		return nil, fmt.Errorf("like: %w", err)
 	}
 	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
-		return nil, errors.New("like: allowed beside it are name and origin")
+		return nil, errors.New("like: allowed beside it are name, origin and ca_file")
 	}
 	base.Name, base.Origin = f.Name, f.Origin
 	return base, errors.Join(f.checkNames()...)

@@ -3,6 +3,7 @@
 package site
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/url"
 	"strings"
@@ -28,6 +29,8 @@ type Profile struct {
 	proof     int
 	calls     []call
 	blocks    []blockRule
+	// authorities are who may vouch for the site; nil are the system's alone.
+	authorities *x509.CertPool
 }
 
 // when says whether a call is made.
