@@ -5,6 +5,7 @@ package plain
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,7 +14,7 @@ import (
 // steers says whether a terminal or a browser would do something with r instead of showing it: control characters, those
 // that turn the direction of text round, and those that end a line.
 func steers(r rune) bool {
-	return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r)
+	return r < ' ' || r >= 0x7f && (r < 0xa0 || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r))
 }
 
 // Text is text as one line: what would steer is written as an escape such as \n or \u202e, a byte that is no UTF-8 as \x80.
@@ -72,7 +73,7 @@ func named(r rune) string {
 // JSON is a JSON document, or several, of the same meaning in which nothing steers: encoders leave some such characters
 // alone. Line ends and tabs between the values stay.
 func JSON(document []byte) []byte {
-	if bytes.IndexFunc(document, hidden) < 0 {
+	if !slices.ContainsFunc(document, func(b byte) bool { return b >= 0x7f }) { // nothing that is hidden is written without
 		return document
 	}
 	var shown bytes.Buffer

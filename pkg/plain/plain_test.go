@@ -98,10 +98,23 @@ func TestSecretsAreMasked(t *testing.T) {
 		`{"a":"https://court.test","b":"me@x"}`:                                         `{"a":"https://court.test","b":"me@x"}`,
 		"https://court.test/cases?by=clerk@court.test":                                  "https://court.test/cases?by=clerk@court.test",
 		"open SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY: no such file": "open ***: no such file",
+		"S" + strings.Repeat("U", 57) + " " + strings.Repeat("A", 100):                  "*** " + strings.Repeat("A", 100),
+		strings.Repeat("x", 57) + " S" + strings.Repeat("C", 57):                        strings.Repeat("x", 57) + " ***",
+		"S" + strings.Repeat("A", 56):                                                   "S" + strings.Repeat("A", 56),
 		"mail clerk@court.test":                                                         "mail clerk@court.test",
 	} {
 		if got := plain.Mask(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// BenchmarkLine is what a log line of usual length costs more; a batch writes two of them a number.
+func BenchmarkLine(b *testing.B) {
+	line := []byte(`{"time":"2026-11-25T14:29:39.727Z","level":"INFO","msg":"batch.job.end","run_id":"imm-25-20261125t142905z-1-a25urd","case_id":"IMM-1-25","outcome":"success","attempts":1,"duration_seconds":0.25}`)
+	for b.Loop() {
+		if got := plain.Mask(string(plain.JSON(line))); len(got) != len(line) {
+			b.Fatal(got)
 		}
 	}
 }

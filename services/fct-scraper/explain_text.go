@@ -24,7 +24,7 @@ func (s *story) line(format string, args ...any) {
 			args[i] = plain.Text(text)
 		}
 	}
-	fmt.Fprintf(s, format+"\n", args...)
+	fmt.Fprintf(&s.Builder, format+"\n", args...)
 }
 
 // lifeText is a life as people read it; output is the folder that the files lie in.

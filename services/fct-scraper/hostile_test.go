@@ -131,7 +131,7 @@ func hostileCourt(t *testing.T) string {
 	t.Helper()
 	texts := corpus()
 	var served atomic.Int64
-	court := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	court := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		number := int(served.Add(1)) - 1
 		text := texts[number%len(texts)]
 		header := strings.Map(func(r rune) rune { // what net/http lets a header carry
