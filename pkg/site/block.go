@@ -15,9 +15,8 @@ import (
 // searched is how much of an answer is searched for the texts of block pages; those are short pages.
 const searched = 256 << 10
 
-// Blocked says whether the exchanges show that the site told us to go away, by which rule, and for how long if the site
-// said so; wait is 0 when it did not, and never more than a day. It agrees with Read.
-func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
+// blockedCase is Blocked for the exchanges for a case.
+func (p *Profile) blockedCase(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
 	for _, exchange := range exchanges {
 		if found, blocked := p.blockedBy(id, exchange); blocked {
 			return found.rule, retryAfter(exchange.RetryAfter, now), true

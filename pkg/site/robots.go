@@ -132,7 +132,7 @@ func (c *Client) sameOrigin(from, location string) (string, error) {
 // robotsPage asks for robots.txt, and says where the site sends us if it does. No more is read of it than is used.
 func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duration) (x contract.Exchange, location string) {
 	started := time.Now()
-	x = contract.Exchange{Call: "robots.txt", URL: target, StartedAt: started.UTC(), GapSeconds: gap.Seconds()}
+	x = contract.Exchange{Call: robotsCall, URL: target, StartedAt: started.UTC(), GapSeconds: gap.Seconds()}
 	ctx, cancel := context.WithTimeout(ctx, c.RequestTimeout)
 	defer cancel()
 	defer func() { x.Seconds = time.Since(started).Seconds() }()

@@ -136,9 +136,6 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 // read reads an answer. One that the reader cannot bear, or of which it says what no verdict is, is transient: it
 // must neither be taken for a case that does not exist nor come again for ever.
 func (s *Service) read(answer contract.Answer) (reading contract.Reading) {
-	if answer.CutOff {
-		return contract.Reading{Verdict: contract.VerdictBlocked, Rule: "cut-off", Error: "cut off by a block of the site", Raw: -1}
-	}
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.Log.Error("classifier.reader.panic", "case_id", answer.CaseID.String(), "panic", fmt.Sprint(cause))
@@ -146,6 +143,9 @@ func (s *Service) read(answer contract.Answer) (reading contract.Reading) {
 		}
 	}()
 	reading = s.Read(answer.CaseID, answer.Exchanges)
+	if answer.CutOff && reading.Verdict != contract.VerdictBlocked {
+		return contract.Reading{Verdict: contract.VerdictBlocked, Rule: "cut-off", Error: "cut off by a block of the site", Raw: -1}
+	}
 	switch reading.Verdict {
 	case contract.VerdictNoRecord, contract.VerdictTransient, contract.VerdictBlocked:
 		reading.Record = nil

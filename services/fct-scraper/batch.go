@@ -168,7 +168,4 @@ func announce(log *slog.Logger, c config.Config) {
 	if c.HTTPAddr != "" {
 		log.Warn("setting.unused", "key", "http_addr", "reason", "pages and metrics are not served yet")
 	}
-	if c.Robots && c.Site != simSite {
-		log.Warn("setting.unused", "key", "robots", "reason", "robots.txt is not read yet")
-	}
 }

@@ -97,13 +97,18 @@ func (h *house) generator() generator.Options {
 
 func (h *house) fetching() fetcher.Options {
 	c := h.settings.Config
-	return fetcher.Options{
+	options := fetcher.Options{
 		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Site: h.court, SiteName: h.court.Profile.Name,
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
 		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
 	}
+	// The court inside this process has nobody who could mind.
+	if c.Robots && h.court.simulator == nil {
+		options.Robots = h.court.Robots
+	}
+	return options
 }
 
 func (h *house) reporter() reporter.Options {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,6 +47,8 @@ func (p Pace) least() time.Duration { return p.Min + min(p.Min/guardShare, guard
 // the order in which they came.
 type Pacer struct {
 	pace Pace
+	// asked is the pause that the site itself asks for, in nanoseconds.
+	asked atomic.Int64
 	// shared is the turn of all processes that ask the site; nil when there is no other.
 	shared turns
 	// turn holds the one state; who has received it is the only one who waits for the clock.
@@ -105,26 +108,36 @@ func (p *Pacer) Wait(ctx context.Context, underWay bool, hold func() time.Durati
 	}
 	now.requests++
 	started = sync.OnceFunc(func() {
-		giveOn(func(n int) time.Duration { return p.pace.Pause(n, rand.Float64()) })
-		now.started, now.pause = time.Now(), p.pace.Pause(now.requests, rand.Float64())
+		giveOn(p.pause)
+		now.started, now.pause = time.Now(), p.pause(now.requests)
 		p.turn <- now
 	})
-	if p.pace.none() {
+	if p.pace.none() && p.crawlDelay() == 0 {
 		started() // where there is no pause, nobody waits for another's start
 	}
 	return gap, started, nil
 }
 
+// pause is the wait after request number n.
+func (p *Pacer) pause(n int) time.Duration {
+	return max(p.pace.Pause(n, rand.Float64()), p.crawlDelay())
+}
+
+func (p *Pacer) crawlDelay() time.Duration { return time.Duration(p.asked.Load()) }
+
+// slow keeps the pause that the site itself asks for, when it is longer than the one that was promised.
+func (p *Pacer) slow(pause time.Duration) { p.asked.Store(int64(pause)) }
+
 // sleep waits until this process may ask, and until the site may be asked at all.
 func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) (giveOn func(func(int) time.Duration), err error) {
 	if p.shared == nil {
-		if err := sleep(ctx, now.pause-time.Since(now.started)); err != nil {
+		if err := sleep(ctx, max(now.pause, p.crawlDelay())-time.Since(now.started)); err != nil {
 			return nil, err
 		}
 		return func(func(int) time.Duration) {}, p.sleepOut(ctx, hold)
 	}
 	// The pause that was drawn is in the shared turn. What stays is that no clock but the monotonic one can shorten it.
-	if err := sleep(ctx, p.pace.least()-time.Since(now.started)); err != nil {
+	if err := sleep(ctx, max(p.pace.least(), p.crawlDelay())-time.Since(now.started)); err != nil {
 		return nil, err
 	}
 	for {

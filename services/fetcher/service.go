@@ -9,6 +9,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/site"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,9 @@ type Site interface {
 	RetryAfter(exchange contract.Exchange, now time.Time) time.Duration
 }
 
+// Robots reads what a site's robots.txt says; see site.Client.Robots.
+type Robots func(ctx context.Context, before func(context.Context) (time.Duration, error)) (site.RobotsRules, error)
+
 // Options of a fetcher.
 type Options struct {
 	Bus *bus.Bus
@@ -36,7 +40,9 @@ type Options struct {
 	ID       string
 	Site     Site
 	SiteName string
-	Pace     Pace
+	// Robots is asked before the first case; nil leaves robots.txt alone.
+	Robots Robots
+	Pace   Pace
 	// Concurrency is how many cases may be in flight.
 	Concurrency int
 	// Shared says that other processes may ask the same site over this broker: pace and concurrency are then theirs too.
@@ -57,6 +63,7 @@ type Service struct {
 	runs, sites, fetchers jetstream.KeyValue
 	answers, outcomes     jetstream.Stream
 	pacer                 *Pacer
+	robots                *robots
 	climate               *climate
 	// places are for cases that are asked for, saving is for answers that wait to be stored.
 	places *places
@@ -88,6 +95,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		}
 		*stream = opened
 	}
+	s.robots = newRobots(opts.Robots, s.pacer)
 	s.climate = newClimate(s.sites, opts.SiteName, opts.Backoff, opts.Log)
 	if opts.Shared {
 		if err := s.share(ctx); err != nil {
