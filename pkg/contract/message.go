@@ -19,12 +19,14 @@ type Job struct {
 // Exchange is one request to a site and what came back. Body is carried beside the JSON.
 type Exchange struct {
 	// Call is the call's name in the site profile.
-	Call        string    `json:"call"`
-	URL         string    `json:"url"`
-	Status      int       `json:"status,omitempty"`
-	ContentType string    `json:"content_type,omitempty"`
-	RetryAfter  string    `json:"retry_after,omitempty"`
-	StartedAt   time.Time `json:"started_at"`
+	Call        string `json:"call"`
+	URL         string `json:"url"`
+	Status      int    `json:"status,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	RetryAfter  string `json:"retry_after,omitempty"`
+	// Guard is the header, "name: value", by which a guard says that the answer is its own; empty when none does.
+	Guard     string    `json:"guard,omitempty"`
+	StartedAt time.Time `json:"started_at"`
 	// Seconds is how long the exchange took, body included, by the monotonic clock.
 	Seconds float64 `json:"seconds"`
 	// GapSeconds is the time since the start of the sender's request before this one, by the monotonic

@@ -90,7 +90,7 @@ func (a *attempt) made(c *call) bool {
 // is not parsed: if it turns out unusable, the attempt is transient all the same.
 func (a *attempt) add(c *Client, made *call, id contract.CaseID, x contract.Exchange) {
 	a.exchanges = append(a.exchanges, x)
-	if x.Error != "" || x.Status != http.StatusOK {
+	if x.Error != "" || x.Status != http.StatusOK || x.Guard != "" {
 		a.over = true
 		return
 	}

@@ -45,6 +45,9 @@ func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (blo
 		if slices.Contains(rule.status, exchange.Status) {
 			return block{rule: rule.name}, true
 		}
+		if name, value, _ := strings.Cut(exchange.Guard, ": "); name != "" && slices.Contains(rule.header, name) {
+			return block{rule.name, value}, true
+		}
 		for _, view := range views {
 			for _, text := range rule.text {
 				if at := bytes.Index(view, text); at >= 0 {
@@ -54,6 +57,19 @@ func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (blo
 		}
 	}
 	return block{}, false
+}
+
+// guard is the first header by which a rule knows a block, as an exchange keeps it. The pages of some guards are empty for
+// whoever does not ask for HTML.
+func (p *Profile) guard(header http.Header) string {
+	for _, rule := range p.blocks {
+		for _, name := range rule.header {
+			if value := header.Get(name); value != "" {
+				return name + ": " + printable(value, 100)
+			}
+		}
+	}
+	return ""
 }
 
 // foreign are the views of an answer that may be somebody else's page, so that the texts of blocks count in it: a docket may

@@ -97,6 +97,36 @@ func TestCatalogueOnTheWire(t *testing.T) {
 	t.Logf("%d cases", len(cases))
 }
 
+// TestGuardsByHeader: a guard may say in a header alone that the answer is its own, and send nothing else.
+func TestGuardsByHeader(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"cf-mitigated", "x-amzn-waf-action"} {
+		for _, code := range []int{200, 202, 405, 503} {
+			for _, body := range []string{"", nothing, ours, "<html></html>"} {
+				answer := func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set(name, "challenge")
+					answers(code, body)(w, nil)
+				}
+				server := start(t, map[string]http.HandlerFunc{"docket": answer, "/robots.txt": answer})
+				c := client(t, server.URL, func(o *site.Options) { o.Parties = true })
+				exchanges := asks(t, c)
+				if made := server.made(); len(made) != 1 {
+					t.Errorf("%s, status %d, %q: requests %q, want none behind the block", name, code, body, made)
+				}
+				if reading := c.Profile.Read(caseID(t, "IMM-13-25"), exchanges); reading.Rule != "challenge" {
+					t.Errorf("%s, status %d, %q: read %s by %q: %s", name, code, body, reading.Verdict, reading.Rule, reading.Error)
+				}
+				if want := name + ": challenge"; exchanges[0].Guard != want {
+					t.Errorf("the exchange says %q, want %q", exchanges[0].Guard, want)
+				}
+				if _, err := c.Robots(t.Context(), atOnce); !strings.Contains(fmt.Sprint(err), "blocked: challenge") {
+					t.Errorf("robots.txt: %v", err)
+				}
+			}
+		}
+	}
+}
+
 // TestCookies: a site may set as many cookies as it likes; the answer counts.
 func TestCookies(t *testing.T) {
 	t.Parallel()

@@ -105,8 +105,12 @@ func (f file) checkBlocks() []error {
 	}
 	for _, b := range f.Blocks {
 		impossible := func(status int) bool { return status < 100 || status > 999 || status == http.StatusOK }
-		if b.Name == "" || len(b.Status)+len(b.Text) == 0 || slices.ContainsFunc(b.Status, impossible) || slices.Contains(b.Text, "") {
-			problems = append(problems, fmt.Errorf("block %.40q: allowed is a name with status (100 to 999, not 200) or text", b.Name))
+		noHeader := func(name string) bool { return !httpguts.ValidHeaderFieldName(name) }
+		if slices.ContainsFunc(b.Header, noHeader) {
+			problems = append(problems, fmt.Errorf("block %.40q: header: allowed are names of headers", b.Name))
+		}
+		if b.Name == "" || len(b.Status)+len(b.Header)+len(b.Text) == 0 || slices.ContainsFunc(b.Status, impossible) || slices.Contains(b.Text, "") {
+			problems = append(problems, fmt.Errorf("block %.40q: allowed is a name with status (100 to 999, not 200), header or text", b.Name))
 		}
 	}
 	return problems

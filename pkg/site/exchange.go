@@ -52,6 +52,7 @@ func (c *Client) fetch(ctx context.Context, x *contract.Exchange, id contract.Ca
 	x.Status = response.StatusCode
 	x.ContentType = headerOf(response, "Content-Type")
 	x.RetryAfter = headerOf(response, "Retry-After")
+	x.Guard = c.Profile.guard(response.Header)
 	x.Body, err = c.readBody(ctx, response.Body, response.ContentLength)
 	return err
 }

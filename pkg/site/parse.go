@@ -43,6 +43,7 @@ type fileCall struct {
 type fileBlock struct {
 	Name   string   `toml:"name"`
 	Status []int    `toml:"status"`
+	Header []string `toml:"header"`
 	Text   []string `toml:"text"`
 }
 
@@ -131,7 +132,7 @@ func (f file) profile() (*Profile, error) {
 		p.calls = append(p.calls, compiled)
 	}
 	for _, b := range f.Blocks {
-		rule := blockRule{name: b.Name, status: b.Status}
+		rule := blockRule{name: b.Name, status: b.Status, header: b.Header}
 		for _, text := range b.Text {
 			rule.text = append(rule.text, []byte(strings.ToLower(text)))
 		}

@@ -92,6 +92,7 @@ type mapping struct {
 type blockRule struct {
 	name   string
 	status []int
+	header []string
 	text   [][]byte // in small letters
 }
 

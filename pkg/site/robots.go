@@ -106,6 +106,9 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 // which has all that is on every page of the site.
 func (p *Profile) robotsBlocked(x contract.Exchange) (block, bool) {
 	file := x.Status >= 200 && x.Status < 300 && !looksLikeMarkup(x.Body)
+	if x.Guard != "" {
+		return p.blockedBy(contract.CaseID{}, x)
+	}
 	if file || x.Status == http.StatusNotFound || x.Status == http.StatusGone {
 		return block{}, false
 	}
@@ -150,6 +153,7 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 	}
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
 	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerOf(response, "Content-Type"), headerOf(response, "Retry-After")
+	x.Guard = c.Profile.guard(response.Header)
 	if x.Body, err = io.ReadAll(io.LimitReader(response.Body, maxRobots)); err != nil {
 		x.Error = plainly(err)
 	}
