@@ -75,6 +75,7 @@ func (h *house) fetching() fetcher.Options {
 	return fetcher.Options{
 		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Site: h.court, SiteName: h.court.Profile.Name,
 		Pacer: fetcher.NewPacer(pace), Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock,
+		Read: h.court.Profile.Read,
 	}
 }
 

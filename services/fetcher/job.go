@@ -69,6 +69,10 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 	if job.Doubtful {
 		ask = w.Site.AskDoubtful
 	}
+	leave, err := w.enter(w.begin) // a canary may be under way beside the jobs
+	if err != nil {
+		return fmt.Errorf("asking for %s: %w", id, err)
+	}
 	exchanges, err := ask(w.finish, id, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		if requests == 1 {
@@ -76,6 +80,7 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 		}
 		return w.turn(ctx, requests == 1)
 	})
+	leave()
 	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
 	if blocked {
 		// This process stops at once; the others hear of it through the buckets.

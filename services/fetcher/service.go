@@ -42,6 +42,8 @@ type Options struct {
 	Cooldown time.Duration
 	// Unblock takes back a block of the site before the first request.
 	Unblock bool
+	// Read reads the exchanges of a canary; it depends on its arguments alone.
+	Read func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading
 }
 
 // Service asks for the jobs of all runs.
@@ -51,12 +53,14 @@ type Service struct {
 	answers, outcomes     jetstream.Stream
 	// places are for cases that are asked for, saving is for answers that wait to be stored.
 	places, saving chan struct{}
-	gather         *bus.Gather[ready]
+	// asking bounds the cases that the site is asked for, canaries among them.
+	asking chan struct{}
+	gather *bus.Gather[ready]
 }
 
 // New opens the buckets and streams that the fetcher works with.
 func New(ctx context.Context, opts Options) (*Service, error) {
-	s := &Service{Options: opts, places: make(chan struct{}, opts.Concurrency), saving: make(chan struct{}, opts.Concurrency)}
+	s := &Service{Options: opts, places: make(chan struct{}, opts.Concurrency), saving: make(chan struct{}, opts.Concurrency), asking: make(chan struct{}, opts.Concurrency)}
 	s.gather = bus.NewGather(packLimit, ready.size, s.commit)
 	for name, kv := range map[string]*jetstream.KeyValue{
 		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers,
@@ -86,7 +90,12 @@ func (s *Service) Run(ctx context.Context) error {
 			return fmt.Errorf("running the fetcher: taking back the block: %w", err)
 		}
 	}
-	err := runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
+	stop, err := s.canaries(ctx)
+	if err != nil {
+		return fmt.Errorf("running the fetcher: %w", err)
+	}
+	defer stop()
+	err = runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
 		return s.work(ctx, begin, m)
 	})
 	if err != nil {
