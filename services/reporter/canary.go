@@ -69,7 +69,7 @@ func (w *worker) patrol(ctx context.Context) error {
 // asks one, and is to be called again.
 func (w *worker) sure(ctx context.Context, least int) (bool, error) {
 	q := &w.question
-	if q.reply != nil || w.tally.Sequence < q.until {
+	if w.unheard() {
 		return false, nil
 	}
 	if len(w.tally.Row) < least || q.resigned {
@@ -85,10 +85,10 @@ func (w *worker) sure(ctx context.Context, least int) (bool, error) {
 }
 
 // waiting says that a canary is under way, or that it is too early for another one.
-func (w *worker) waiting() bool {
-	q := &w.question
-	return q.reply != nil || w.tally.Sequence < q.until || time.Now().Before(q.again)
-}
+func (w *worker) waiting() bool { return w.unheard() || time.Now().Before(w.question.again) }
+
+// unheard says that a canary is under way, or that what it became is not folded yet.
+func (w *worker) unheard() bool { return w.question.reply != nil || w.tally.Sequence < w.question.until }
 
 // ask sends a canary on its way. Its answer comes through the ledger; the reply says when to look there.
 func (w *worker) ask(ctx context.Context) error {
@@ -139,8 +139,10 @@ func (w *worker) hear(reply contract.CanaryReply) {
 	case contract.VerdictSuccess, contract.VerdictNoRecord:
 		q.tries, q.next = 0, 0
 		return
-	case contract.VerdictBlocked:
+	case contract.VerdictBlocked: // nobody is to be asked any more, and nothing is to be believed for it
 		q.blocked = reply.Error
+		q.again = time.Now().Add(canaryWaitLimit)
+		return
 	}
 	if q.tries++; q.tries > w.manifest.MaxRetries {
 		w.resign(fmt.Sprintf("no word from the site about %s, which vouches for the last %d no-records", q.asked[0], len(w.tally.Row)))

@@ -61,10 +61,11 @@ func (p *pretended) canary(request contract.CanaryRequest) (entries []contract.E
 	return entries
 }
 
-// kept notes a canary that stands in the ledger.
-func (p *pretended) kept(cases []contract.CaseID) {
+// keep notes a canary as soon as it is written, so that nobody sees the one without the other.
+func (p *pretended) keep(cases []contract.CaseID, write func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	write()
 	p.asked = append(p.asked, cases)
 }
 
@@ -79,8 +80,8 @@ func (d *desk) fetching() *pretended {
 			return
 		}
 		entries := court.canary(request)
-		reply := contract.CanaryReply{Version: contract.MessageVersion, Sequence: d.canary(request.RunID, entries)}
-		court.kept(request.CaseIDs)
+		reply := contract.CanaryReply{Version: contract.MessageVersion}
+		court.keep(request.CaseIDs, func() { reply.Sequence = d.canary(request.RunID, entries) })
 		if reply.Verdict, _ = contract.Canary(entries); reply.Verdict == contract.VerdictBlocked {
 			reply.Error = "blocked by the site"
 		}

@@ -146,11 +146,14 @@ func (w *worker) least(reason string) int {
 func (w *worker) conclude(ctx context.Context, status contract.Status, reason string) (bool, error) {
 	if !status.Resumable() {
 		sure, err := w.sure(ctx, w.least(reason))
-		if err != nil || !sure && w.question.blocked == "" {
+		switch blocked := w.question.blocked; {
+		case err != nil:
 			return false, err
-		}
-		if !sure { // what the site was asked stays in doubt until it may be asked again
-			return true, w.finish(ctx, contract.Blocked, w.question.blocked)
+		case sure:
+		case blocked != "" && !w.unheard(): // the row stays in doubt until the site may be asked again
+			return true, w.finish(ctx, contract.Blocked, blocked)
+		default:
+			return false, nil
 		}
 	}
 	if status == contract.SafeStop {
