@@ -88,7 +88,9 @@ func (w *worker) sure(ctx context.Context, least int) (bool, error) {
 func (w *worker) waiting() bool { return w.unheard() || time.Now().Before(w.question.again) }
 
 // unheard says that a canary is under way, or that what it became is not folded yet.
-func (w *worker) unheard() bool { return w.question.reply != nil || w.tally.Sequence < w.question.until }
+func (w *worker) unheard() bool {
+	return w.question.reply != nil || w.tally.Sequence < w.question.until
+}
 
 // ask sends a canary on its way. Its answer comes through the ledger; the reply says when to look there.
 func (w *worker) ask(ctx context.Context) error {

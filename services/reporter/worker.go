@@ -102,8 +102,10 @@ func (w *worker) follow(ctx context.Context, ready <-chan message, halts <-chan 
 	defer progress.Stop()
 	look := time.NewTicker(haltInterval)
 	defer look.Stop()
-	if err := w.safeStop(ctx); err != nil { // it may have been taken back when the run was started again
-		return err
+	if w.tally.SafeStop != "" { // its halt was taken back if the run was started again
+		if err := w.safeStop(ctx); err != nil {
+			return err
+		}
 	}
 	for {
 		if done, err := w.over(ctx); done || err != nil {
