@@ -60,8 +60,13 @@ func Canary(entries []Entry) (verdict Verdict, started time.Time) {
 	return verdict, time.Time{}
 }
 
-// RuleCanary is the rule of a block that a canary found.
-const RuleCanary = "canary"
+const (
+	// RuleCanary is the rule of a block that a canary found.
+	RuleCanary = "canary"
+	// RuleDoubt marks a no-record among the canaries that is none: a run was blocked right behind a row of no-records, so that
+	// the site had perhaps begun to lie before it said so. It is asked of nobody.
+	RuleDoubt = "doubt"
+)
 
 // CanaryService is where any fetcher of a site answers a CanaryRequest; site is a profile's name.
 func CanaryService(site string) string { return "fetch.canary." + site }

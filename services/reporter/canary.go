@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
@@ -129,6 +130,22 @@ func (w *worker) request(ctx context.Context, request contract.CanaryRequest) (r
 		return contract.CanaryReply{Error: err.Error()}
 	}
 	return reply
+}
+
+// doubt takes back the row of a run that was blocked right behind it: it says so in the ledger, where both readers find it.
+// When the run goes on the site shows its files again, and would vouch for what it said before the block.
+func (w *worker) doubt(ctx context.Context) error {
+	first := contract.Entry{CaseID: w.tally.Row[0].CaseID, Verdict: contract.VerdictNoRecord, Rule: contract.RuleDoubt, StartedAt: w.Now().UTC()}
+	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID, Entries: []contract.Entry{first}}.Encode()
+	var ack *jetstream.PubAck
+	if err == nil {
+		ack, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.CanarySubject(), Data: bus.Squeeze(data)})
+	}
+	if err != nil {
+		return fmt.Errorf("taking back the no-records of %s: %w", w.manifest.RunID, err)
+	}
+	w.question.until = max(w.question.until, ack.Sequence)
+	return nil
 }
 
 // hear takes in the reply to a canary.

@@ -162,6 +162,28 @@ func TestARunWhoseCanaryWasBlockedAsksAgainWhenItGoesOn(t *testing.T) {
 	}
 }
 
+// A site that lies before it says that it blocks us would vouch for its lies when the block is over.
+func TestNoRecordsRightBeforeABlockAreTakenBack(t *testing.T) {
+	t.Parallel()
+	for _, row := range []int{2, 3} {
+		d := newDesk(t, 20)
+		d.packs(append(doubtful()[:4+row], attempt(9, 1, contract.VerdictBlocked, ""))...)
+		d.halt(contract.Halt{Status: contract.Blocked, Reason: "status 403", At: closed})
+		state := d.finish()
+		if len(d.court.canaries()) != 0 {
+			t.Error("a site that blocks us was asked")
+		}
+		kept := state.Resumable() && state.Reason == "status 403" && state.Report.NoRecord == 3
+		back := state.Superseded && state.Reason == "status 403: right behind a row of no-records; 3 no-records taken back" && state.Report.NoRecord == 1
+		if state.Status != contract.Blocked || row == 2 && !kept || row == 3 && !back || state.Report.Requests != 5+row {
+			t.Errorf("%d in a row: %s, resumable %t: %q, %d no-records, %d requests", row, state.Status, state.Resumable(), state.Reason, state.Report.NoRecord, state.Report.Requests)
+		}
+		if row == 3 {
+			d.writtenAgain(d.files())
+		}
+	}
+}
+
 func TestASafeStopRestsOnNoNoRecordInDoubt(t *testing.T) {
 	t.Parallel()
 	for _, says := range []func(contract.CaseID) contract.Verdict{alive, vanished} {

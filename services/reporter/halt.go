@@ -122,6 +122,9 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 	if w.tally.Gone != nil {
 		return true, w.finish(ctx, contract.Blocked, w.tally.reason(w.block()))
 	}
+	if w.halt.Status == contract.Blocked && w.tally.Quiet >= leastDoubts && !w.unheard() {
+		return false, w.doubt(ctx)
+	}
 	return w.conclude(ctx, w.halt.Status, w.halt.Reason)
 }
 

@@ -26,6 +26,8 @@ type gone struct {
 	CaseIDs []contract.CaseID `json:"case_ids"`
 	// Row is how many no-records were counted and then taken back.
 	Row int `json:"row"`
+	// Doubt says that no file has vanished: the site blocked us right behind the no-records.
+	Doubt bool `json:"doubt,omitempty"`
 }
 
 // witnesses is how many files a canary asks for at most. A file may be taken away by the court; two that vanish at the
@@ -72,7 +74,7 @@ func (t *tally) hear(canary []contract.Entry) []counted {
 	for _, entry := range canary {
 		t.request(entry)
 		t.Checks += len(entry.Requests)
-		if verdict == contract.VerdictNoRecord || entry.Verdict == contract.VerdictBlocked {
+		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleDoubt || entry.Verdict == contract.VerdictBlocked {
 			entry.Verdict = contract.VerdictBlocked // which keeps its raw answer
 			fresh = append(fresh, counted{Entry: entry, kind: evidence})
 		}
@@ -90,7 +92,7 @@ func (t *tally) hear(canary []contract.Entry) []counted {
 
 // takeBack makes every no-record void that nothing vouches for: its number is as good as never asked for.
 func (t *tally) takeBack(canary []contract.Entry) []counted {
-	t.Gone = &gone{Row: len(t.Row)}
+	t.Gone = &gone{Row: len(t.Row), Doubt: canary[0].Rule == contract.RuleDoubt}
 	for _, entry := range canary {
 		t.Gone.CaseIDs = append(t.Gone.CaseIDs, entry.CaseID)
 	}
@@ -144,5 +146,8 @@ func (g *gone) block() string {
 
 // reason is why the run ends; block is what its halt says of the block.
 func (t *tally) reason(block string) string {
+	if t.Gone.Doubt {
+		return fmt.Sprintf("%s: right behind a row of no-records; %d no-records taken back", block, len(t.Void))
+	}
 	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %d no-records taken back", block, t.Gone.names(), len(t.Void))
 }
