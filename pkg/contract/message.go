@@ -92,6 +92,15 @@ type Entry struct {
 	Raw     []byte `json:"-"`
 }
 
+// EndedAt is when the answer had come: when the last request ended, else when the attempt was classified.
+func (e Entry) EndedAt() time.Time {
+	if n := len(e.Requests); n > 0 && !e.Requests[n-1].StartedAt.IsZero() {
+		last := e.Requests[n-1]
+		return last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second)))
+	}
+	return e.StartedAt.Add(time.Duration(e.Seconds * float64(time.Second)))
+}
+
 // Planned says that every job of the run is published.
 type Planned struct {
 	Version int `json:"v"`

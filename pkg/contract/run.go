@@ -125,7 +125,8 @@ type State struct {
 	At     time.Time `json:"at"`
 	// Round counts the starts of the run, the first included.
 	Round int `json:"round"`
-	// Superseded says that a run of another batch was started for the same series and year after this one was stopped.
+	// Superseded says that nobody goes on with this run: a run of another batch was started for the same series and year
+	// after it was stopped, or its no-records were taken back. The same batch, started again, becomes a new run.
 	Superseded bool    `json:"superseded,omitempty"`
 	Report     *Report `json:"report,omitempty"`
 	// File is the report's name in the output folder; empty when it could not be written.

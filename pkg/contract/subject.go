@@ -79,7 +79,7 @@ func (r RunID) OutcomeSubject(block int) string {
 // PlannedSubject is where the generator states that all jobs of the run are published.
 func (r RunID) PlannedSubject() string { return "outcome." + string(r) + ".planned" }
 
-// OutcomeFilter matches the run's whole ledger, Planned included.
+// OutcomeFilter matches the run's whole ledger, Planned and the canaries included.
 func (r RunID) OutcomeFilter() string { return "outcome." + string(r) + ".*" }
 
 // EventSubject is where an event of the run is told; name is started, progress or finished.

@@ -83,7 +83,7 @@ func newPlant(t testing.TB, options courtsim.Options, settings map[string]string
 	}
 	dir := t.TempDir()
 	all := map[string]string{
-		"site": "sim", "base_url": "http://127.0.0.1:1", "year": "25", "probe": "false", "delay_min": "0", "delay_max": "0",
+		"site": "sim", "base_url": "http://127.0.0.1:1", "year": "25", "probe": "false", "robots": "false", "delay_min": "0", "delay_max": "0",
 		"output": filepath.Join(dir, "output"), "data_dir": filepath.Join(dir, "data"), "progress": "none",
 	}
 	maps.Copy(all, settings)

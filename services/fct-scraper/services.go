@@ -103,6 +103,7 @@ func (h *house) fetching() fetcher.Options {
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
 		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
+		Read:    h.court.Profile.Read,
 	}
 	// The court inside this process has nobody who could mind.
 	if c.Robots && h.court.simulator == nil {

@@ -55,6 +55,8 @@ type Options struct {
 	Cooldown time.Duration
 	// Unblock takes back a block of the site before the first request.
 	Unblock bool
+	// Read reads the exchanges of a canary; it depends on its arguments alone.
+	Read func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading
 }
 
 // Service asks for the jobs of all runs.
@@ -123,6 +125,11 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		endCanaries, err := s.canaries(ctx)
+		if err != nil {
+			return err
+		}
+		defer endCanaries()
 		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error { return s.work(ctx, begin, m) })
 	})
 	if err := group.Wait(); err != nil {

@@ -45,10 +45,13 @@ func (s summary) report() contract.Report {
 		r.EndID = m.Case(m.Range.End).String()
 	}
 	if m.Searching() { // all that was asked was asked by the search
-		r.ProbesUsed = t.Requests
+		r.ProbesUsed = t.Requests - t.Checks
 	}
 	if m.Bound != nil {
 		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, m.Bound.Confidence, m.Bound.Requests
+	}
+	if t.Gone != nil { // what the search knew of the numbers above the bound may be among what was taken back
+		r.UpperBoundConfidence = 0
 	}
 	if t.Planned != nil {
 		r.Skipped = t.Planned.Skipped
