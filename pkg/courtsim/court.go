@@ -15,6 +15,8 @@ type Court struct {
 	opts    Options
 	highest int
 	words   *words
+	pages   *pages
+	visits  *sessions
 	zone    *time.Location
 	counts  *counts
 	buffers sync.Pool
@@ -35,7 +37,14 @@ func New(opts Options) (*Court, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the court's words: %w", err)
 	}
-	c := &Court{opts: opts, highest: highest(opts), words: words, zone: zone, counts: newCounts()}
+	pages, err := readPages()
+	if err != nil {
+		return nil, fmt.Errorf("reading the court's pages: %w", err)
+	}
+	c := &Court{
+		opts: opts, highest: highest(opts), words: words, pages: pages, zone: zone, counts: newCounts(),
+		visits: newSessions(opts.Seed, opts.TokenLife),
+	}
 	c.buffers.New = func() any { return new([]byte) }
 	return c, nil
 }

@@ -17,6 +17,12 @@ import (
 func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Court, string) {
 	t.Helper()
 	court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: faults})
+	return court, start(t, court)
+}
+
+// start serves a court until the test ends.
+func start(t testing.TB, court *courtsim.Court) (origin string) {
+	t.Helper()
 	server, err := court.Start("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +32,7 @@ func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Court, string) {
 			t.Error(err)
 		}
 	})
-	return court, server.URL
+	return server.URL
 }
 
 // fetch asks over a connection of its own, for a second at most.

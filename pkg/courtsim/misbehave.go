@@ -12,73 +12,68 @@ const (
 	slowness = 25 * time.Second
 	// dripPause is the pause between two bytes of an answer that drips.
 	dripPause = 100 * time.Millisecond
-	page      = "text/html; charset=utf-8"
 )
 
-// misbehave answers with a fault; body is the right answer.
-func misbehave(w http.ResponseWriter, r *http.Request, kind string, body []byte) {
+// misbehave answers with a fault; right is the right answer.
+func misbehave(w http.ResponseWriter, r *http.Request, kind string, right reply) {
 	switch kind {
 	case kind500, kind502, kind503:
 		status, _ := strconv.Atoi(kind) // the kinds are numbers
 		if kind == kind503 {
 			w.Header().Set("Retry-After", "1")
 		}
-		sendStatus(w, status, "<html><head><title>Error</title></head><body><h1>Server Error in '/' Application.</h1></body></html>")
+		sendPage(w, status, "<html><head><title>Error</title></head><body><h1>Server Error in '/' Application.</h1></body></html>")
 	case kind403:
-		sendStatus(w, http.StatusForbidden, "<html><body><h1>403 - Forbidden: Access is denied.</h1></body></html>")
+		sendPage(w, http.StatusForbidden, "<html><body><h1>403 - Forbidden: Access is denied.</h1></body></html>")
 	case kind429:
 		w.Header().Set("Retry-After", "2")
-		sendStatus(w, http.StatusTooManyRequests, "<html><body>Too many requests.</body></html>")
+		sendPage(w, http.StatusTooManyRequests, "<html><body>Too many requests.</body></html>")
 	case kindTimeout:
 		pause(r.Context(), maxLatency)
 		panic(http.ErrAbortHandler)
 	case kindSlow:
 		if pause(r.Context(), slowness) {
-			send(w, "application/json; charset=utf-8", body)
+			right.send(w)
 		}
 	case kindDrip:
-		drip(w, r, body)
+		drip(w, r, right)
 	case kindReset:
 		reset(w)
 	case kindTruncated:
-		truncate(w, body)
+		truncate(w, right)
 	default:
-		contentType, text := falseAnswer(kind, body)
-		send(w, contentType, text)
+		falseAnswer(kind, right).send(w)
 	}
 }
 
-// falseAnswer is what comes well framed under status 200.
-func falseAnswer(kind string, body []byte) (contentType string, text []byte) {
-	const asJSON = "application/json; charset=utf-8"
+// falseAnswer is what comes well framed.
+func falseAnswer(kind string, right reply) reply {
 	switch kind {
 	case kindHalfJSON:
-		return asJSON, body[:len(body)/2]
+		return reply{right.status, right.contentType, right.body[:len(right.body)/2]}
 	case kindHTML:
-		return page, []byte("<html><head><title>Error</title></head><body><h2>Sorry, an error occurred while processing your request.</h2></body></html>")
+		return reply{0, asHTML, []byte("<html><head><title>Error</title></head><body><h2>Sorry, an error occurred while processing your request.</h2></body></html>")}
 	case kindWAF:
-		return page, []byte("<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. Please consult with your administrator.<br><br>Your support ID is: 9128374655647382910</body></html>")
+		return reply{0, asHTML, []byte("<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. Please consult with your administrator.<br><br>Your support ID is: 9128374655647382910</body></html>")}
 	case kindChallenge:
-		return page, []byte(`<html><body><form id="challenge-form"><div class="h-captcha"></div>Please verify you are human.</form></body></html>`)
+		return reply{0, asHTML, []byte(`<html><body><form id="challenge-form"><div class="h-captcha"></div>Please verify you are human.</form></body></html>`)}
 	case kindGarbage:
-		return asJSON, []byte("\x00\xff\xfe\x81garbage\x9d\x00")
+		return reply{0, right.contentType, []byte("\x00\xff\xfe\x81garbage\x9d\x00")}
 	case kindEmpty:
-		return asJSON, nil
-	default: // kindWrong: the body is another number's
-		return asJSON, body
+		return reply{0, right.contentType, nil}
+	default: // kindWrong: the answer is another number's
+		return right
 	}
 }
 
-func sendStatus(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", page)
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text)) // when the client has gone nobody is left to be told
+func sendPage(w http.ResponseWriter, status int, text string) {
+	sendStatus(w, status, asHTML, []byte(text))
 }
 
 // drip sends a body byte by byte.
-func drip(w http.ResponseWriter, r *http.Request, body []byte) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+func drip(w http.ResponseWriter, r *http.Request, right reply) {
+	body := right.body
+	w.Header().Set("Content-Type", right.contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	out := http.NewResponseController(w)
 	end := time.Now().Add(maxLatency)
@@ -93,10 +88,10 @@ func drip(w http.ResponseWriter, r *http.Request, body []byte) {
 }
 
 // truncate promises the whole body, sends half of it and ends the connection.
-func truncate(w http.ResponseWriter, body []byte) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body[:len(body)/2])
+func truncate(w http.ResponseWriter, right reply) {
+	w.Header().Set("Content-Type", right.contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(right.body)))
+	_, _ = w.Write(right.body[:len(right.body)/2])
 	panic(http.ErrAbortHandler) // the server's own word for ending a connection without an answer
 }
 

@@ -37,6 +37,9 @@ type Options struct {
 	// Today makes the year that it lies in one that is not over: that year's files are spread over the days up to it.
 	// The zero value is no such year.
 	Today time.Time
+	// TokenLife is how many posts the tokens of a page of the HTML face are good for, counted with the tokens that the
+	// answers to those posts hand on; 0 for any number.
+	TokenLife int
 }
 
 // DefaultOptions is the court that one gets who says nothing about it: 5,600 numbers, one in twenty missing.
@@ -56,6 +59,9 @@ func (o Options) check() error {
 	}
 	if o.Latency < 0 || o.Latency > maxLatency {
 		wrong("latency", o.Latency, "0 to "+maxLatency.String())
+	}
+	if o.TokenLife < 0 {
+		wrong("token life", o.TokenLife, "0, for ever, or more")
 	}
 	for _, gap := range o.Gaps {
 		if err := checkGap(gap); err != nil {

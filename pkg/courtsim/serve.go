@@ -21,14 +21,22 @@ const (
 	partiesCall
 	fullerCall
 	relatedCall
+	searchPost
+	entriesPost
+	partiesPost
+	pageCall // about no case
 	callCount
 )
 
 func (c call) String() string {
-	return [...]string{"docket", "header", "parties", "fuller", "related"}[c]
+	return [...]string{"docket", "header", "parties", "fuller", "related", "html-search", "html-re", "html-more", "page"}[c]
 }
 
-const callPath = "/CourtFilesAndDecisions/"
+const (
+	callPath = "/CourtFilesAndDecisions/"
+	asJSON   = "application/json; charset=utf-8"
+	asHTML   = "text/html; charset=utf-8"
+)
 
 // callAt is the call at a path; false when there is none.
 func callAt(path string) (call, bool) {
@@ -46,7 +54,7 @@ func callAt(path string) (call, bool) {
 	return 0, false
 }
 
-// ServeHTTP answers the calls, and the control paths /__stats and /__truth.
+// ServeHTTP answers the calls, the pages of the HTML face, and the control paths /__stats and /__truth.
 func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/__stats":
@@ -54,6 +62,10 @@ func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case "/__truth":
 		c.tellTruth(w, r.URL.Query())
+		return
+	}
+	if l := c.pages.at(r.URL.Path); l != nil {
+		c.servePage(w, r, l)
 		return
 	}
 	made, known := callAt(r.URL.Path)
@@ -64,27 +76,49 @@ func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(query.Get("courtnumber"))))
 	if err != nil { // a case that there is not
-		send(w, "application/json; charset=utf-8", c.answer(nil, made, id, ""))
+		send(w, asJSON, c.answer(nil, made, id, ""))
 		return
 	}
-	turn := c.counts.begin(id, made)
+	c.exchange(w, r, question{id, made}, func(b []byte, id contract.CaseID) reply {
+		return reply{contentType: asJSON, body: c.answer(b, made, id, query.Get("division"))}
+	})
+}
+
+// question is what a request asks: a call, and about which case.
+type question struct {
+	id   contract.CaseID
+	made call
+}
+
+// reply is an answer: what it is, written in a buffer. The zero status is 200.
+type reply struct {
+	status      int
+	contentType string
+	body        []byte
+}
+
+// exchange counts a request and answers it, rightly or with a fault. right writes the right answer at the end of a
+// buffer, about the case that it is given.
+func (c *Court) exchange(w http.ResponseWriter, r *http.Request, q question, right func([]byte, contract.CaseID) reply) {
+	turn := c.counts.begin(q.id, q.made)
 	defer c.counts.end()
 	if !pause(r.Context(), c.opts.Latency) {
 		return
 	}
 	buffer := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buffer)
-	kind := c.faultOf(id, turn)
+	kind, id := c.faultOf(q.id, turn), q.id
 	if kind == kindWrong {
 		id = c.neighbour(id)
 	}
-	*buffer = c.answer((*buffer)[:0], made, id, query.Get("division"))
+	answer := right((*buffer)[:0], id)
+	*buffer = answer.body
 	if kind == "" {
-		send(w, "application/json; charset=utf-8", *buffer)
+		answer.send(w)
 		return
 	}
 	c.counts.fault(kind)
-	misbehave(w, r, kind, *buffer)
+	misbehave(w, r, kind, answer)
 }
 
 // neighbour is the next case above one that exists, else the next below it.
@@ -102,10 +136,19 @@ func (c *Court) neighbour(id contract.CaseID) contract.CaseID {
 	return id
 }
 
+func (a reply) send(w http.ResponseWriter) {
+	sendStatus(w, max(a.status, http.StatusOK), a.contentType, a.body)
+}
+
 // send writes an answer whole. When the client has gone nobody is left to be told.
 func send(w http.ResponseWriter, contentType string, body []byte) {
+	sendStatus(w, http.StatusOK, contentType, body)
+}
+
+func sendStatus(w http.ResponseWriter, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
 

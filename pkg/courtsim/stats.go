@@ -11,8 +11,10 @@ import (
 
 // Stats is what a court noticed of those who asked it; /__stats gives it as JSON.
 type Stats struct {
-	// Requests counts the calls; control paths are not calls.
+	// Requests counts the requests: calls, posts and pages; control paths are none.
 	Requests int `json:"requests"`
+	// Pages are those of them that got the HTML face's page, or posted something about no number.
+	Pages int `json:"pages"`
 	// PerNumber counts them by series and year ("IMM-25"), number and call.
 	PerNumber map[string]map[string]map[string]int `json:"per_number"`
 	// MaxInFlight is the largest number of requests under way at once.
@@ -33,6 +35,7 @@ type Stats struct {
 type counts struct {
 	mu       sync.Mutex
 	requests int
+	pages    int
 	cases    map[contract.CaseID]*asked
 	faults   map[string]int
 	inFlight int
@@ -54,7 +57,7 @@ func newCounts() *counts {
 	return &counts{cases: make(map[contract.CaseID]*asked), faults: make(map[string]int), gap: -1}
 }
 
-// begin counts a request and says how many there were for its case before.
+// begin counts a request and says how many there were for its case before; all that is about no case counts as one.
 func (c *counts) begin(id contract.CaseID, made call) (turn int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,6 +74,10 @@ func (c *counts) begin(id contract.CaseID, made call) (turn int) {
 	if !c.blocked.IsZero() {
 		c.after++
 		c.latest = now
+	}
+	if made == pageCall {
+		c.pages++
+		return c.pages - 1
 	}
 	number := c.cases[id]
 	if number == nil {
@@ -104,7 +111,7 @@ func (c *Court) Stats() Stats {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := Stats{
-		Requests: n.requests, MaxInFlight: n.most, AfterBlock: n.after,
+		Requests: n.requests, Pages: n.pages, MaxInFlight: n.most, AfterBlock: n.after,
 		PerNumber: make(map[string]map[string]map[string]int), Faults: make(map[string]int),
 	}
 	for id, number := range n.cases {

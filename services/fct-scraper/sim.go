@@ -25,6 +25,7 @@ type simFlags struct {
 	gaps    []string
 	latency time.Duration
 	faults  []string
+	tokens  int
 }
 
 func (p *program) simCommand() *cobra.Command {
@@ -46,13 +47,14 @@ func (f *simFlags) add(flags *pflag.FlagSet) {
 	flags.Float64Var(&f.missing, "missing", usual.Missing, "share of numbers that do not exist, 0 to 1")
 	flags.StringArrayVar(&f.gaps, "gap", nil, "numbers that do not exist, from-to (repeatable)")
 	flags.DurationVar(&f.latency, "latency", 0, "wait before each answer")
+	flags.IntVar(&f.tokens, "token-life", 0, "posts that the tokens of a page of the HTML face are good for; 0 is any number")
 	flags.StringArrayVar(&f.faults, "fault", nil,
 		"kind:share[:times|:forever], a share of the numbers (repeatable); kinds: "+strings.Join(courtsim.FaultKinds(), " "))
 }
 
 // options reads what was typed; every mistake is told.
 func (f *simFlags) options() (courtsim.Options, error) {
-	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency}
+	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency, TokenLife: f.tokens}
 	var problems []error
 	for _, text := range f.gaps {
 		gap, err := courtsim.ParseGap(text)
