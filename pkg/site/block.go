@@ -60,9 +60,12 @@ func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (blo
 // foreign says whether an answer may be somebody else's page, so that the texts of blocks count in it: a docket may well
 // speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON with rows in their place.
 func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) bool {
-	c := p.callNamed(exchange.Call)
-	if c == nil || exchange.Status != http.StatusOK {
+	c, page := p.pageDue(exchange.Call)
+	if c == nil && !page || exchange.Status != http.StatusOK {
 		return true
+	}
+	if page {
+		return p.foreignPage(c, exchange)
 	}
 	if !startsAsJSON(exchange.Body) {
 		return true

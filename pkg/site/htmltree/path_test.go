@@ -126,9 +126,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(text, page)
 	}
 	f.Fuzz(func(t *testing.T, text, page string) {
-		if len(page) > 1<<12 || len(text) > 200 {
-			t.Skip("time grows with both")
-		}
+		page, text = page[:min(len(page), 1<<12)], text[:min(len(text), 200)] // time grows with both
 		p, err := htmltree.Compile(text)
 		if err != nil {
 			if !errors.Is(err, htmltree.ErrPath) {
