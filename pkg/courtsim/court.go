@@ -17,6 +17,7 @@ type Court struct {
 	words   *words
 	pages   *pages
 	visits  *sessions
+	kinds   map[string]*faultKind
 	zone    *time.Location
 	counts  *counts
 	buffers sync.Pool
@@ -43,7 +44,7 @@ func New(opts Options) (*Court, error) {
 	}
 	c := &Court{
 		opts: opts, highest: highest(opts), words: words, pages: pages, zone: zone, counts: newCounts(),
-		visits: newSessions(opts.Seed, opts.TokenLife),
+		visits: newSessions(opts.Seed, opts.TokenLife), kinds: kindsByName(),
 	}
 	c.buffers.New = func() any { return new([]byte) }
 	return c, nil
@@ -81,8 +82,8 @@ func (c *Court) exists(number int) bool {
 	return number == c.highest || !d.chance(c.opts.Missing)
 }
 
-// faultOf is the kind of fault that the turn-th request for a case gets, counted from 0; empty for none.
-func (c *Court) faultOf(id contract.CaseID, turn int) string {
+// drawn is the kind of fault that the turn-th request for a case gets, counted from 0; empty for none.
+func (c *Court) drawn(id contract.CaseID, turn int) string {
 	for _, fault := range c.opts.Faults {
 		times := c.times(fault, id.Number)
 		if times == Forever || turn < times {

@@ -16,7 +16,7 @@ const maxForm = 1 << 20
 func (c *Court) servePage(w http.ResponseWriter, r *http.Request, l *labels) {
 	switch r.Method {
 	case http.MethodGet:
-		c.exchange(w, r, question{made: pageCall}, func(b []byte, _ contract.CaseID) reply {
+		c.exchange(w, r, question{made: pageCall}, func(b []byte, _ contract.CaseID, _ *faultKind) reply {
 			return c.page(b, &view{L: l, Tokens: c.visits.welcome(w, r), Division: "t"})
 		})
 	case http.MethodPost:
@@ -39,7 +39,7 @@ func (c *Court) servePost(w http.ResponseWriter, r *http.Request, l *labels) {
 	if err != nil || !known {
 		q = question{made: pageCall}
 	}
-	c.exchange(w, r, q, func(b []byte, about contract.CaseID) reply {
+	c.exchange(w, r, q, func(b []byte, about contract.CaseID, kind *faultKind) reply {
 		given, how := c.visits.check(r)
 		if how != fresh {
 			status, text := stalePage(how)
@@ -47,7 +47,13 @@ func (c *Court) servePost(w http.ResponseWriter, r *http.Request, l *labels) {
 		}
 		v := &view{L: l, Tokens: given, Division: form.Get("tab02selectCourt"), Number: form.Get("selectCourtNumber")}
 		if known {
-			c.fillIn(v, made, about, form)
+			c.fillIn(v, made, about)
+			if kind != nil && kind.page != nil {
+				kind.page(c, about, v)
+			}
+		}
+		if v.Found != nil {
+			v.Found.turnTo(pageAsked(form), l)
 		}
 		return c.page(b, v)
 	})
@@ -67,8 +73,17 @@ func postOf(form url.Values) (call, bool) {
 	}
 }
 
-// fillIn puts the answer to a form into its page. id is the zero value when the form names no case.
-func (c *Court) fillIn(v *view, made call, id contract.CaseID, form url.Values) {
+// pageAsked is which page of what was found a form asks for: the first when it does not say.
+func pageAsked(form url.Values) int {
+	page, err := plainNumber(form.Get("__EVENTARGUMENT"))
+	if err != nil {
+		return 1
+	}
+	return max(1, page)
+}
+
+// fillIn puts the answer to a form into its page. id is the zero value when nothing is to be found.
+func (c *Court) fillIn(v *view, made call, id contract.CaseID) {
 	found := c.Exists(id) && c.inDivision(made, id, v.Division)
 	number := strings.TrimSpace(v.Number)
 	if id != (contract.CaseID{}) {
@@ -76,15 +91,11 @@ func (c *Court) fillIn(v *view, made call, id contract.CaseID, form url.Values) 
 	}
 	switch made {
 	case searchPost:
-		page, err := plainNumber(form.Get("__EVENTARGUMENT"))
-		if err != nil || page < 1 {
-			page = 1
-		}
-		var rows []foundRow
+		v.Found = &foundView{}
 		if found {
-			rows = c.foundRows(v.L, id)
+			v.Found.all = c.foundRows(v.L, id)
 		}
-		v.Found = newFoundView(v.L, rows, page)
+		v.Found.total = len(v.Found.all)
 	case entriesPost:
 		v.Entries = c.entriesView(v.L, number, id, found)
 	default:

@@ -27,6 +27,9 @@ type foundView struct {
 	Info                 string
 	Pages                []int
 	Page, Previous, Next int
+
+	all   []foundRow
+	total int // as the page says it
 }
 
 type foundRow struct{ Number, Style, Nature string }
@@ -53,19 +56,50 @@ type partiesView struct {
 
 type partyRow struct{ Name, Firm, Contact string }
 
-func newFoundView(l *labels, rows []foundRow, page int) *foundView {
-	count := len(rows)
+// turnTo cuts out one page of what was found; there is a last one, and behind it there is none.
+func (v *foundView) turnTo(page int, l *labels) {
+	count := len(v.all)
 	last := max(1, (count+pageRows-1)/pageRows)
-	page = min(page, last)
-	from, to := (page-1)*pageRows, min(page*pageRows, count)
-	v := &foundView{Rows: rows[from:to], Page: page, Previous: page - 1, Info: fmt.Sprintf(l.Showing, min(from+1, count), to, count)}
+	v.Page = min(page, last)
+	from, to := (v.Page-1)*pageRows, min(v.Page*pageRows, count)
+	v.Rows, v.Previous, v.Info = v.all[from:to], v.Page-1, fmt.Sprintf(l.Showing, min(from+1, v.total), min(to, v.total), v.total)
 	for n := 1; n <= last; n++ {
 		v.Pages = append(v.Pages, n)
 	}
-	if page < last {
-		v.Next = page + 1
+	if v.Page < last {
+		v.Next = v.Page + 1
 	}
-	return v
+}
+
+// eachText changes every text of a page by what it is: number, day, document or any other text. row counts from 0 in each
+// table; the header has 0.
+func (v *view) eachText(change func(row int, field, text string) string) {
+	if v.Found != nil {
+		for i := range v.Found.all {
+			r := &v.Found.all[i]
+			r.Number, r.Style, r.Nature = change(i, "number", r.Number), change(i, "text", r.Style), change(i, "text", r.Nature)
+		}
+	}
+	if v.Entries != nil {
+		for i := range v.Entries.Values {
+			value, field := &v.Entries.Values[i], "text"
+			if value.Label == v.L.Filed {
+				field = "day"
+			}
+			value.Value = change(0, field, value.Value)
+		}
+		for i := range v.Entries.Rows {
+			r := &v.Entries.Rows[i]
+			r.Day, r.Office = change(i, "day", r.Day), change(i, "text", r.Office)
+			r.Text, r.Document = change(i, "text", r.Text), change(i, "document", r.Document)
+		}
+	}
+	if v.Parties != nil {
+		for i := range v.Parties.Rows {
+			r := &v.Parties.Rows[i]
+			r.Name, r.Firm, r.Contact = change(i, "text", r.Name), change(i, "text", r.Firm), change(i, "text", r.Contact)
+		}
+	}
 }
 
 // foundRows are what a search for a number finds: its case, and the longer one that comes along now and then.

@@ -24,12 +24,13 @@ const (
 	searchPost
 	entriesPost
 	partiesPost
-	pageCall // about no case
+	pageCall   // about no case
+	robotsCall // as well
 	callCount
 )
 
 func (c call) String() string {
-	return [...]string{"docket", "header", "parties", "fuller", "related", "html-search", "html-re", "html-more", "page"}[c]
+	return [...]string{"docket", "header", "parties", "fuller", "related", "html-search", "html-re", "html-more", "page", "robots"}[c]
 }
 
 const (
@@ -56,12 +57,7 @@ func callAt(path string) (call, bool) {
 
 // ServeHTTP answers the calls, the pages of the HTML face, and the control paths /__stats and /__truth.
 func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/__stats":
-		writeJSON(w, c.Stats())
-		return
-	case "/__truth":
-		c.tellTruth(w, r.URL.Query())
+	if c.control(w, r) {
 		return
 	}
 	if l := c.pages.at(r.URL.Path); l != nil {
@@ -79,46 +75,32 @@ func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		send(w, asJSON, c.answer(nil, made, id, ""))
 		return
 	}
-	c.exchange(w, r, question{id, made}, func(b []byte, id contract.CaseID) reply {
+	c.exchange(w, r, question{id, made}, func(b []byte, id contract.CaseID, _ *faultKind) reply {
 		return reply{contentType: asJSON, body: c.answer(b, made, id, query.Get("division"))}
 	})
 }
 
-// question is what a request asks: a call, and about which case.
-type question struct {
-	id   contract.CaseID
-	made call
-}
-
-// reply is an answer: what it is, written in a buffer. The zero status is 200.
-type reply struct {
-	status      int
-	contentType string
-	body        []byte
-}
-
-// exchange counts a request and answers it, rightly or with a fault. right writes the right answer at the end of a
-// buffer, about the case that it is given.
-func (c *Court) exchange(w http.ResponseWriter, r *http.Request, q question, right func([]byte, contract.CaseID) reply) {
-	turn := c.counts.begin(q.id, q.made)
-	defer c.counts.end()
-	if !pause(r.Context(), c.opts.Latency) {
-		return
+// control answers at the paths that no court has, and for the robots; false for another path.
+func (c *Court) control(w http.ResponseWriter, r *http.Request) bool {
+	switch r.URL.Path {
+	case "/__stats":
+		writeJSON(w, c.Stats())
+	case "/__truth":
+		c.tellTruth(w, r.URL.Query())
+	case elsewhere: // well-formed, and false if anybody believes it
+		c.counts.stray()
+		send(w, asJSON, []byte(`{"Count":0,"data":[]}`))
+	case "/robots.txt":
+		c.exchange(w, r, question{made: robotsCall}, func(b []byte, _ contract.CaseID, _ *faultKind) reply {
+			if c.opts.Robots == "" {
+				return reply{http.StatusNotFound, "text/plain; charset=utf-8", append(b, "404 page not found\n"...)}
+			}
+			return reply{contentType: "text/plain; charset=utf-8", body: append(b, c.opts.Robots...)}
+		})
+	default:
+		return false
 	}
-	buffer := c.buffers.Get().(*[]byte)
-	defer c.buffers.Put(buffer)
-	kind, id := c.faultOf(q.id, turn), q.id
-	if kind == kindWrong {
-		id = c.neighbour(id)
-	}
-	answer := right((*buffer)[:0], id)
-	*buffer = answer.body
-	if kind == "" {
-		answer.send(w)
-		return
-	}
-	c.counts.fault(kind)
-	misbehave(w, r, kind, answer)
+	return true
 }
 
 // neighbour is the next case above one that exists, else the next below it.
@@ -134,22 +116,6 @@ func (c *Court) neighbour(id contract.CaseID) contract.CaseID {
 		}
 	}
 	return id
-}
-
-func (a reply) send(w http.ResponseWriter) {
-	sendStatus(w, max(a.status, http.StatusOK), a.contentType, a.body)
-}
-
-// send writes an answer whole. When the client has gone nobody is left to be told.
-func send(w http.ResponseWriter, contentType string, body []byte) {
-	sendStatus(w, http.StatusOK, contentType, body)
-}
-
-func sendStatus(w http.ResponseWriter, status int, contentType string, body []byte) {
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
 }
 
 func writeJSON(w http.ResponseWriter, value any) {

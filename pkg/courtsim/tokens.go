@@ -156,8 +156,9 @@ func (s *sessions) seal(salt uint64, t ticket, size int) []byte {
 	return b
 }
 
+// setCookie writes a cookie as the court does: without Secure, which plain HTTP would not bring back.
 func setCookie(w http.ResponseWriter, name, value string) {
-	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", HttpOnly: true})
+	w.Header().Add("Set-Cookie", name+"="+value+"; path=/; HttpOnly")
 }
 
 // stalePage is what comes instead of results.
