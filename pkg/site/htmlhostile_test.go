@@ -27,19 +27,19 @@ func TestHostilePages(t *testing.T) {
 		search, docket string
 		verdict        contract.Verdict
 	}{
-		"long docket":        {search, filled(docket, "<tr><td>1<", entries(10_000)), contract.VerdictSuccess},
+		"long docket":        {search, filled(docket, "<tr><td>1<", entries(3_000)), contract.VerdictSuccess},
 		"too long a docket":  {search, filled(docket, "<tr><td>1<", entries(30_000)), contract.VerdictTransient},
-		"many dialogs":       {search, filled(docket, modal, strings.Repeat(modal+`></div>`, 60_000)), contract.VerdictTransient},
+		"many dialogs":       {search, filled(docket, modal, strings.Repeat(modal+`></div>`, 15_000)), contract.VerdictTransient},
 		"nested dialogs":     {search, filled(docket, modal, strings.Repeat(modal+`>`, 400)+strings.Repeat("<p><strong>Office :</strong> x</p>", 20_000)), contract.VerdictTransient},
 		"wide dialog":        {search, filled(docket, "<p><strong>Type :", strings.Repeat("<p><strong>Office :</strong> x</p>", 5_000)), contract.VerdictSuccess},
-		"many tables":        {filled(search, info, strings.Repeat(`<table id="datatable"></table>`, 60_000)), docket, contract.VerdictTransient},
-		"many captions":      {search, filled(docket, "<p><strong>Type :", "<table>"+strings.Repeat("<caption>Legend</caption>", 60_000)+"</table>"), contract.VerdictSuccess},
-		"many headings":      {search, filled(docket, "<th>ID", strings.Repeat("<th>x</th>", 60_000)), contract.VerdictSuccess},
+		"many tables":        {filled(search, info, strings.Repeat(`<table id="datatable"></table>`, 15_000)), docket, contract.VerdictTransient},
+		"many captions":      {search, filled(docket, "<p><strong>Type :", "<table>"+strings.Repeat("<caption>Legend</caption>", 15_000)+"</table>"), contract.VerdictSuccess},
+		"many headings":      {search, filled(docket, "<th>ID", strings.Repeat("<th>x</th>", 15_000)), contract.VerdictSuccess},
 		"deep cell":          {search, strings.Replace(docket, "Notice of appearance", strings.Repeat("<b>x", 300), 1), contract.VerdictSuccess},
 		"long text":          {search, strings.Replace(docket, "Notice of appearance", strings.Repeat("Notice ", 100_000), 1), contract.VerdictSuccess},
-		"many inputs":        {filled(search, `<input type="text"`, strings.Repeat(`<input type="hidden" name="a" value="b">`, 60_000)), docket, contract.VerdictSuccess},
+		"many inputs":        {filled(search, `<input type="text"`, strings.Repeat(`<input type="hidden" name="a" value="b">`, 15_000)), docket, contract.VerdictSuccess},
 		"open formats":       {search, filled(docket, modal, strings.Repeat("<b><i><u><p>", 5_000)), contract.VerdictSuccess},
-		"rows without cells": {filled(search, "<tr><td>IMM", strings.Repeat("<tr></tr>", 60_000)), docket, contract.VerdictTransient},
+		"rows without cells": {filled(search, "<tr><td>IMM", strings.Repeat("<tr></tr>", 15_000)), docket, contract.VerdictTransient},
 	} {
 		t.Run(name, func(t *testing.T) {
 			exchanges := []contract.Exchange{
