@@ -75,7 +75,10 @@ func (p *Profile) guard(header http.Header) string {
 // foreign are the views of an answer that may be somebody else's page, so that the texts of blocks count in it: a docket may
 // well speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON that holds rows of cases.
 func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) [][]byte {
-	c := p.callNamed(exchange.Call)
+	c, page := p.pageDue(exchange.Call)
+	if page && exchange.Status == http.StatusOK {
+		return p.foreignPage(c, exchange)
+	}
 	if c != nil && (c.holds(id, exchange.Body) || c.speaksOfCases(exchange.Body)) {
 		return nil
 	}

@@ -127,8 +127,8 @@ func TestGuardsByHeader(t *testing.T) {
 	}
 }
 
-// TestCookies: a site may set as many cookies as it likes; the answer counts.
-func TestCookies(t *testing.T) {
+// TestManyCookiesDoNoHarm: a site may set as many cookies as it likes; the answer counts.
+func TestManyCookiesDoNoHarm(t *testing.T) {
 	t.Parallel()
 	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
 		for i := range 200 {

@@ -46,7 +46,7 @@ func (f file) check() []error {
 
 // checkHeader refuses what no request can carry and what the client says itself.
 func checkHeader(name, value string) error {
-	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Connection", "Transfer-Encoding"}
+	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Content-Type", "Cookie", "Connection", "Transfer-Encoding"}
 	switch {
 	case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
 		return fmt.Errorf("headers: %.60q: allowed is what an HTTP header can carry", name) // the value may be a token
@@ -67,10 +67,12 @@ var (
 	meant = regexp.MustCompile(`^\{[a-z_]{1,12}\}$`)
 )
 
-func checkPlaceholders(key, text string) error {
+// checkPlaceholders refuses words in braces that are neither known everywhere nor among more.
+func checkPlaceholders(key, text string, more ...string) error {
+	known := append(placeholders(), more...)
 	for _, word := range inBraces.FindAllString(text, -1) {
-		if !slices.Contains(placeholders(), word) {
-			return fmt.Errorf("%s: %.40q: allowed in braces are %s", key, word, strings.Join(placeholders(), " "))
+		if !slices.Contains(known, word) {
+			return fmt.Errorf("%s: %.40q: allowed in braces are %s", key, word, strings.Join(known, " "))
 		}
 	}
 	return nil
@@ -88,6 +90,9 @@ func (f file) checkCalls() []error {
 			problems = append(problems, fmt.Errorf("call %.40q: there twice", c.Name))
 		}
 		names = append(names, c.Name)
+		if c.Name == tokensCall {
+			problems = append(problems, fmt.Errorf("call %.40q: the name is that of the page with the hidden inputs", c.Name))
+		}
 		if c.Gives != givesParty {
 			showing++
 		}

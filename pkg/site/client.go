@@ -34,7 +34,7 @@ type Options struct {
 // Client asks one court. It is used by many goroutines.
 type Client struct {
 	Options
-	http *http.Client
+	sessions sessions
 	// large has room for the large answers that are read at the same time.
 	large chan struct{}
 }
@@ -58,15 +58,15 @@ func NewClient(opts Options) (*Client, error) {
 	if opts.Transport == nil {
 		opts.Transport = newTransport(opts)
 	}
-	return &Client{Options: opts, large: make(chan struct{}, largeAtOnce), http: &http.Client{
-		Transport: opts.Transport,
-		// A redirect is an answer like any other: following it would be a request that nobody's pace has seen.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	c := &Client{Options: opts, large: make(chan struct{}, largeAtOnce), sessions: sessions{turns: make(chan struct{}, 1)}}
+	if opts.Profile.tokens == nil {
+		c.sessions.current.Store(c.newSession())
+	}
+	return c, nil
 }
 
 // Close closes the connections that are kept.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { (&http.Client{Transport: c.Transport}).CloseIdleConnections() }
 
 // Blocked is the profile's Blocked.
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {

@@ -12,14 +12,21 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// exchange makes one request and reads its answer whole.
-func (c *Client) exchange(ctx context.Context, made *call, id contract.CaseID, gap time.Duration) contract.Exchange {
-	x := contract.Exchange{Call: made.name, URL: c.Profile.url(c.Origin, made, id), GapSeconds: gap.Seconds()}
+// request is one that is to be made for a case.
+type request struct {
+	call, method, url string
+	// form is the body of a POST.
+	form string
+}
+
+// exchange makes one request in a session and reads its answer whole. Location is where the answer points to, if it does.
+func (c *Client) exchange(ctx context.Context, r request, s *session, id contract.CaseID, gap time.Duration) (x contract.Exchange, location string) {
+	x = contract.Exchange{Call: r.call, URL: r.url, GapSeconds: gap.Seconds()}
 	started := time.Now()
 	x.StartedAt = started.UTC()
 	ctx, cancel := context.WithTimeout(ctx, c.RequestTimeout)
 	defer cancel()
-	err := c.fetch(ctx, &x, id)
+	location, err := c.fetch(ctx, r, s, &x, id)
 	x.Seconds = time.Since(started).Seconds()
 	switch {
 	case err == nil:
@@ -30,23 +37,22 @@ func (c *Client) exchange(ctx context.Context, made *call, id contract.CaseID, g
 	default:
 		x.Error = plainly(err)
 	}
-	return x
+	return x, location
 }
 
 // fetch sends the request and fills in what came back. A body that breaks off is kept as far as it came.
-func (c *Client) fetch(ctx context.Context, x *contract.Exchange, id contract.CaseID) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, x.URL, nil)
+func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID) (location string, err error) {
+	request, err := r.made(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	request.Body = once{} // see there
 	for name, value := range c.Profile.headers {
 		request.Header.Set(name, c.Profile.fill(value, c.Origin, id))
 	}
 	request.Header.Set("User-Agent", c.UserAgent)
-	response, err := c.http.Do(request)
+	response, err := s.http.Do(request)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
 	x.Status = response.StatusCode
@@ -54,7 +60,24 @@ func (c *Client) fetch(ctx context.Context, x *contract.Exchange, id contract.Ca
 	x.RetryAfter = headerOf(response, "Retry-After")
 	x.Guard = c.Profile.guard(response.Header)
 	x.Body, err = c.readBody(ctx, response.Body, response.ContentLength)
-	return err
+	return response.Header.Get("Location"), err
+}
+
+// made is the request as it leaves; it leaves once, see there. A form has a body that cannot be sent again either.
+func (r request) made(ctx context.Context) (*http.Request, error) {
+	if r.method != http.MethodPost {
+		made, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
+		if err == nil {
+			made.Body = once{}
+		}
+		return made, err
+	}
+	made, err := http.NewRequestWithContext(ctx, r.method, r.url, strings.NewReader(r.form))
+	if err == nil {
+		made.GetBody = nil
+		made.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	return made, err
 }
 
 // headerOf is what a site says in a header, within reason: the whole of it is kept with every answer.

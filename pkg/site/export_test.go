@@ -47,3 +47,12 @@ func ParseRobots(text []byte, path string) (bool, time.Duration) {
 	rules := parseRobots(text)
 	return rules.allows(path), rules.delay
 }
+
+// NewJar is a client's jar of cookies.
+func NewJar(origin string) http.CookieJar { return newJar(origin) }
+
+// The limits of a jar.
+const (
+	MaxCookies = maxCookies
+	MaxCookie  = maxCookie
+)

@@ -49,6 +49,31 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+// FuzzReadPages is FuzzRead for pages: whatever search and dialog answer, the verdict keeps its promises.
+func FuzzReadPages(f *testing.F) {
+	for _, c := range casesIn(f, "pages") {
+		var bodies [2]contract.Exchange
+		for _, x := range c.exchanges {
+			if x.Call == "search" {
+				bodies[0] = x
+			} else {
+				bodies[1] = x
+			}
+		}
+		f.Add(bodies[0].Status, bodies[0].ContentType, bodies[0].Body, bodies[1].Call, bodies[1].Status, bodies[1].Body)
+	}
+	p, id := load(f, "fct-cf-html"), caseID(f, "IMM-13-25")
+	f.Fuzz(func(t *testing.T, status int, contentType string, search []byte, call string, second int, body []byte) {
+		exchanges := []contract.Exchange{
+			{Call: "search", Status: status, ContentType: contentType, StartedAt: asked, Body: search},
+			{Call: call, Status: second, StartedAt: asked, Body: body},
+		}
+		checkReading(t, p, id, exchanges[:1])
+		checkReading(t, p, id, exchanges)
+		checkReading(t, p, id, append(exchanges, contract.Exchange{Call: "docket", Status: status, StartedAt: asked, Body: search}))
+	})
+}
+
 func FuzzRetryAfter(f *testing.F) {
 	for _, c := range goldenCases(f) {
 		for _, x := range c.exchanges {
@@ -133,6 +158,7 @@ func FuzzProfile(f *testing.F) {
 	f.Add([]byte("name = \"mine\"\nlike = \"fct-cf\"\norigin = \"https://court.invalid\""))
 	f.Add([]byte("name = \"mine\"\nlike = \"fct-cf\"\nca_file = \"court.pem\""))
 	f.Add([]byte("\xef\xbb\xbf[[call]]\r\nrows = \"count(//a)\"\r\ncount = \"string-length()\""))
+	page := pageOf(f, "record-en", "docket")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := site.Parse(data)
 		if err != nil {
@@ -140,7 +166,7 @@ func FuzzProfile(f *testing.F) {
 			return
 		}
 		id := caseID(t, "IMM-13-25")
-		for _, body := range []string{ours, nothing, people, guard, `[{"a":[1]}]`} {
+		for _, body := range []string{ours, nothing, people, guard, `[{"a":[1]}]`, page} {
 			exchange := contract.Exchange{Call: "docket", Status: 200, StartedAt: asked, Body: []byte(body)}
 			reading := p.Read(id, []contract.Exchange{exchange})
 			if (reading.Record != nil) != (reading.Verdict == contract.VerdictSuccess) {

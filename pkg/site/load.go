@@ -22,6 +22,7 @@ func BuiltIn() []string {
 	for i, name := range names {
 		names[i] = strings.TrimSuffix(strings.TrimPrefix(name, "profiles/"), ".toml")
 	}
+	slices.Sort(names)
 	return names
 }
 

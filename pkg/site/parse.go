@@ -19,6 +19,8 @@ type file struct {
 	Division  string            `toml:"division"`
 	Divisions map[string]string `toml:"divisions"`
 	Proof     int               `toml:"proof"`
+	Agree     bool              `toml:"agree"`
+	Tokens    *fileTokens       `toml:"tokens"`
 	Headers   map[string]string `toml:"headers"`
 	Calls     []fileCall        `toml:"call"`
 	Blocks    []fileBlock       `toml:"block"`
@@ -29,8 +31,10 @@ type fileCall struct {
 	When   when              `toml:"when"`
 	Gives  gives             `toml:"gives"`
 	Proves bool              `toml:"proves"`
+	Method string            `toml:"method"`
 	Path   string            `toml:"path"`
 	Query  map[string]string `toml:"query"`
+	Form   map[string]string `toml:"form"`
 	Format string            `toml:"format"`
 	Count  string            `toml:"count"`
 	Rows   string            `toml:"rows"`
@@ -38,6 +42,28 @@ type fileCall struct {
 	Header map[string]string `toml:"header"`
 	Entry  map[string]string `toml:"entry"`
 	Party  map[string]string `toml:"party"`
+	Page   *filePage         `toml:"page"`
+}
+
+// filePage is what an HTML answer needs beside the keys that JSON has too.
+type filePage struct {
+	End     string     `toml:"end"`
+	Within  string     `toml:"within"`
+	Title   string     `toml:"title"`
+	Titles  []string   `toml:"titles"`
+	Table   string     `toml:"table"`
+	Columns [][]string `toml:"columns"`
+	None    []string   `toml:"none"`
+	Shown   string     `toml:"shown"`
+	Counts  []string   `toml:"counts"`
+	Next    string     `toml:"next"`
+}
+
+type fileTokens struct {
+	Path   string      `toml:"path"`
+	End    string      `toml:"end"`
+	Inputs string      `toml:"inputs"`
+	Stale  []fileBlock `toml:"stale"`
 }
 
 type fileBlock struct {
@@ -109,7 +135,7 @@ func (f file) likeness() (*Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("like: %w", err)
 	}
-	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
+	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Agree || f.Tokens != nil || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
 		return nil, errors.New("like: allowed beside it are name, origin and ca_file")
 	}
 	base.Name, base.Origin = f.Name, f.Origin
@@ -118,25 +144,24 @@ func (f file) likeness() (*Profile, error) {
 
 // profile is what a file that stands for itself says.
 func (f file) profile() (*Profile, error) {
-	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proof: f.Proof}
+	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proof: f.Proof, agree: f.Agree}
 	problems := f.check()
 	var err error
+	if p.tokens, err = f.Tokens.compile(); err != nil {
+		problems = append(problems, fmt.Errorf("tokens: %w", err))
+	}
 	if p.zone, err = time.LoadLocation(f.TimeZone); err != nil || f.TimeZone == "" || f.TimeZone == "Local" {
 		problems = append(problems, fmt.Errorf("time_zone %.40q: allowed is a name such as America/Toronto", f.TimeZone))
 	}
 	for _, c := range f.Calls {
-		compiled, err := c.compile()
+		compiled, err := c.compile(p.tokens)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("call %.40q: %w", c.Name, err))
 		}
 		p.calls = append(p.calls, compiled)
 	}
 	for _, b := range f.Blocks {
-		rule := blockRule{name: b.Name, status: b.Status, header: b.Header}
-		for _, text := range b.Text {
-			rule.text = append(rule.text, []byte(strings.ToLower(text)))
-		}
-		p.blocks = append(p.blocks, rule)
+		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header, text: inSmallLetters(b.Text)})
 	}
 	return p, errors.Join(problems...)
 }

@@ -43,7 +43,7 @@ func TestBuiltIn(t *testing.T) {
 	}
 	_, err := site.Load("nobody")
 	wantProfileError(t, err)
-	if want := "fct-cf, sim"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "fct-cf, fct-cf-html, sim"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v, want the names %s in it", err, want)
 	}
 }

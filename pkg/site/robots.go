@@ -146,7 +146,7 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 	}
 	request.Body = once{} // see there
 	request.Header.Set("User-Agent", c.UserAgent)
-	response, err := c.http.Do(request)
+	response, err := c.newSession().http.Do(request)
 	if err != nil {
 		x.Error = plainly(err)
 		return x, ""

@@ -19,6 +19,9 @@ type table struct {
 	others []string
 	// strangers says that a row belongs to a case that cannot have been meant: answers got mixed up.
 	strangers bool
+	// so is what the pages up to this one have shown, inputs the hidden inputs of this one; nothing for JSON.
+	so     progress
+	inputs [][2]string
 }
 
 // whose are the cases that the other rows belong to.
@@ -35,9 +38,12 @@ type trouble struct {
 
 func (t *trouble) Error() string { return t.err.Error() }
 
-// read takes an answer of a call apart.
-func (c *call) read(id contract.CaseID, exchange contract.Exchange) (table, *trouble) {
+// read takes an answer of a call apart; so is what the pages of the call before it have shown.
+func (c *call) read(id contract.CaseID, exchange contract.Exchange, so progress) (table, *trouble) {
 	var t table
+	if c.page != nil {
+		return c.page.read(id, exchange, so)
+	}
 	if exchange.Status != http.StatusOK {
 		return t, &trouble{"status", fmt.Errorf("status %d", exchange.Status)}
 	}
@@ -109,13 +115,18 @@ func (t *table) add(c *call, id contract.CaseID, row *jsontree.Node) error {
 	if err != nil || whose == "" {
 		return fmt.Errorf("a row without %s", c.number.Text)
 	}
+	t.place(id, whose, row)
+	return nil
+}
+
+// place puts a row that says whose it is.
+func (t *table) place(id contract.CaseID, whose string, row *jsontree.Node) {
 	if found, ok := normalized(whose); ok && found == id {
 		t.own = append(t.own, row)
 	} else {
 		t.others = append(t.others, whose)
 		t.strangers = t.strangers || !ok || !begins(found, id)
 	}
-	return nil
 }
 
 // hasParty says whether a row has a field of a party, be it empty.
