@@ -96,7 +96,7 @@ func secretive(t *testing.T, dir string, options courtsim.Options) (profile, ori
 			t.Error(err)
 		}
 	})
-	headers := "Authorization = \"Bearer " + canaries.header + "\"\nCookie = \"session=" + canaries.cookie + "\"\n"
+	headers := "Authorization = \"Bearer " + canaries.header + "\"\nX-Visit = \"session=" + canaries.cookie + "\"\n"
 	return hostileProfile(t, dir, headers), server.URL
 }
 
@@ -179,7 +179,7 @@ func TestSecretsInWhatIsRefused(t *testing.T) {
 		{nil, codeUsage, append(batch, "--nats-url", "nats://u:"+canaries.password+"@a b")},
 		{nil, codeUsage, append(batch, "--base-url", "https://u:"+canaries.password+"@court.test")},
 		{nil, codeUsage, append(batch, "--site", file("a.toml", "[headers]\nAuthorization = "+canaries.header+"\n"))},
-		{nil, codeUsage, append(batch, "--site", file("b.toml", "[headers]\nCookie = \""+canaries.cookie+"\\u0000\"\n"))},
+		{nil, codeUsage, append(batch, "--site", file("b.toml", "[headers]\nX-Visit = \""+canaries.cookie+"\\u0000\"\n"))},
 		{nil, codeUsage, append(batch, "--config", file("c.toml", "nats_url = \"nats://u:"+canaries.password+"@:x\"\nnats_nkey = "+canaries.seed+"\n"))},
 	} {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
