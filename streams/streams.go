@@ -137,6 +137,23 @@ func JobsConsumer(run contract.RunID) (jetstream.ConsumerConfig, error) {
 	return config, err
 }
 
+// TurnConsumer is the durable consumer by which all fetchers of a site take its one turn.
+func TurnConsumer(site string) (jetstream.ConsumerConfig, error) {
+	config, err := Consumer(contract.StreamPace, "turn")
+	config.Name, config.Durable = "turn-"+site, "turn-"+site
+	config.FilterSubject, config.FilterSubjects = contract.TurnSubject(site), nil
+	return config, err
+}
+
+// SlotsConsumer is the durable consumer by which all fetchers of a site take its slots, so many at once.
+func SlotsConsumer(site string, slots int) (jetstream.ConsumerConfig, error) {
+	config, err := Consumer(contract.StreamPace, "slots")
+	config.Name, config.Durable = "slots-"+site, "slots-"+site
+	config.FilterSubject, config.FilterSubjects = contract.SlotFilter(site), nil
+	config.MaxAckPending = slots
+	return config, err
+}
+
 func read(name string, config any) error {
 	data, err := files.ReadFile(name)
 	if err != nil {

@@ -22,7 +22,7 @@ func TestEnsureAcceptsWhatItMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	configs, err := streams.Streams()
-	if err != nil || len(configs) != 10 {
+	if err != nil || len(configs) != 11 {
 		t.Fatalf("%d streams, %v", len(configs), err)
 	}
 }

@@ -31,6 +31,8 @@ type Config struct {
 	RestEvery       int      `key:"rest_every"`
 	RestFor         Duration `key:"rest_for"`
 	BlockedCooldown Duration `key:"blocked_cooldown"`
+	// QuietHours are the hours of the day in which nothing is asked; the zero value is none.
+	QuietHours Hours `key:"quiet_hours"`
 
 	Site string `key:"site"`
 	// BaseURL is empty for the profile's own.

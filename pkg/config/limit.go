@@ -57,6 +57,10 @@ func timeout() limit {
 	}}
 }
 
+func hours() limit {
+	return limit{text: `hours of the day such as 22:00-06:00, or "none"`, ok: func(any) bool { return true }}
+}
+
 func size(low, high Bytes) limit {
 	return limit{text: fmt.Sprintf("a size such as 500kB or 16MiB, %v to %v", low, high), ok: func(value any) bool {
 		v := value.(Bytes)

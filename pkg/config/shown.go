@@ -34,7 +34,7 @@ func (s *Settings) Effective() map[string]any {
 		switch v := value.(type) {
 		case string:
 			value = setting.masked(v)
-		case Duration, Bytes:
+		case Duration, Bytes, Hours:
 			value = fmt.Sprint(v)
 		case int:
 			if setting.limit.none && v == 0 {
@@ -62,7 +62,7 @@ func (s *Settings) toml(setting *setting) string {
 	switch v := field(&s.Config, setting.name).Interface().(type) {
 	case string:
 		return strconv.Quote(setting.masked(v))
-	case Duration, Bytes:
+	case Duration, Bytes, Hours:
 		return strconv.Quote(fmt.Sprint(v))
 	case int:
 		if setting.limit.none && v == 0 {

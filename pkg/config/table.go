@@ -76,6 +76,7 @@ func allSettings() []*setting {
 		{name: "rest_every", fallback: "0", limit: whole(0, 1_000_000), help: "requests between two long rests; 0 is never"},
 		{name: "rest_for", fallback: "1m", limit: pause(), help: "how long a rest is"},
 		{name: "blocked_cooldown", fallback: "15m", limit: pause(), help: "how long a block lasts when the site does not say"},
+		{name: "quiet_hours", fallback: "none", limit: hours(), help: "hours of the day in which nothing is asked, in the machine's time zone"},
 
 		{name: "site", fallback: "fct-cf", limit: profile(), help: "site profile"},
 		{name: "base_url", limit: origin(), help: "origin of the site; the profile's own when empty", isAddress: true},

@@ -154,6 +154,22 @@ type SiteBlock struct {
 	Until time.Time `json:"until"`
 }
 
+// SiteSlowdown says how far a site's trouble slows everybody down who asks it.
+type SiteSlowdown struct {
+	// Streak counts the requests that failed one after another, up to now.
+	Streak int `json:"streak"`
+	// Level is how often the pause was made longer; 0 is the pace as promised.
+	Level int `json:"level"`
+	// RaisedAt is when the level rose last.
+	RaisedAt time.Time `json:"raised_at,omitzero"`
+	// Until is when the next request may start at the earliest.
+	Until time.Time `json:"until,omitzero"`
+	// Reason is what the site answered when it was slowed down; empty while it recovers.
+	Reason string `json:"reason,omitempty"`
+	// ChangedAt tells one word from another.
+	ChangedAt time.Time `json:"changed_at"`
+}
+
 // Presence says that a fetcher works on a run; it expires when it is not renewed.
 type Presence struct {
 	At time.Time `json:"at"`

@@ -20,12 +20,13 @@ const (
 	StreamAnswers  = "FCT_ANSWERS"  // answers not classified yet; a work queue
 	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by block, kept
 	StreamEvents   = "FCT_EVENTS"   // started, progress, finished
+	StreamPace     = "FCT_PACE"     // the turn and the slots of each site
 
 	BucketCollected = "collected" // CaseID.Key -> Collected: what need not be asked again
 	BucketFailed    = "failed"    // CaseID.Key -> Collected: what a later run asks for first
 	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs
 	BucketFetchers  = "fetchers"  // who works on which run just now; entries expire
-	BucketSites     = "sites"     // blocks of sites
+	BucketSites     = "sites"     // blocks and troubles of sites
 )
 
 // The subjects of commands.
@@ -102,8 +103,23 @@ func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 // FetcherKey says in the bucket of fetchers that the fetcher works on the run.
 func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }
 
+// ReporterKey says in the bucket of fetchers that a reporter works on the run.
+func (r RunID) ReporterKey() string { return "reporter.of." + string(r) }
+
 // CommandKey is where the answer to the command with this stream sequence is kept.
 func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint(sequence, 10) }
 
 // BlockKey is where a block of a site is kept; site is a profile's name as CheckSiteName allows.
 func BlockKey(site string) string { return site + ".block" }
+
+// SlowdownKey is where it is kept how far a site's trouble slows everybody down.
+func SlowdownKey(site string) string { return site + ".slowdown" }
+
+// TurnSubject is where the one turn of a site lies: who holds it may start the next request.
+func TurnSubject(site string) string { return "turn." + site }
+
+// SlotSubject is where a slot of a site lies, from 1 on: who holds one may have a case in flight.
+func SlotSubject(site string, slot int) string { return "slot." + site + "." + strconv.Itoa(slot) }
+
+// SlotFilter matches all slots of a site.
+func SlotFilter(site string) string { return "slot." + site + ".*" }

@@ -4,6 +4,7 @@ package natsd
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -36,7 +37,10 @@ type Server struct {
 
 // Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is
 // locked is an error that wraps ErrLocked and names the process that holds it.
-func Start(dir string) (*Server, error) {
+func Start(dir string) (*Server, error) { return StartOn(dir, "") }
+
+// StartOn is Start with a port: addr is host:port, and port 0 takes a free one. An address that is taken is ErrStart.
+func StartOn(dir, addr string) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making data_dir: %w", err)
 	}
@@ -44,27 +48,35 @@ func Start(dir string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking data_dir %s: %w", dir, err)
 	}
-	nats, err := start(dir)
+	nats, err := start(dir, addr)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), lock.Close())
 	}
 	return &Server{nats: nats, lock: lock}, nil
 }
 
-func start(dir string) (*server.Server, error) {
-	nats, err := server.NewServer(&server.Options{
+func start(dir, addr string) (*server.Server, error) {
+	options := &server.Options{
 		ServerName: "fct-scraper",
 		JetStream:  true,
 		StoreDir:   dir,
 		// Without it a power cut lost everything in 3 of 3 trials, with it nothing.
 		SyncAlways: true,
-		DontListen: true,
+		DontListen: addr == "",
 		// Else the server catches SIGINT itself and ends the process with success.
 		NoSigs:     true,
 		NoLog:      true,
 		MaxPayload: maxPayload,
 		MaxPending: maxPending,
-	})
+	}
+	if addr != "" {
+		host, port, err := freePort(addr)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrStart, err)
+		}
+		options.Host, options.Port = host, port
+	}
+	nats, err := server.NewServer(options)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
@@ -77,6 +89,23 @@ func start(dir string) (*server.Server, error) {
 	return nats, nil
 }
 
+// freePort says what addr means, and that it can be listened on: the server itself would wait for ever for a port that is
+// taken.
+func freePort(addr string) (host string, port int, err error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", 0, err
+	}
+	at, isTCP := listener.Addr().(*net.TCPAddr)
+	if err := listener.Close(); err != nil || !isTCP {
+		return "", 0, fmt.Errorf("listening on %s: %w", addr, err)
+	}
+	return at.IP.String(), at.Port, nil
+}
+
+// URL is where other processes reach a server with a port.
+func (s *Server) URL() string { return s.nats.ClientURL() }
+
 // Connect opens a connection inside the process. While it is disconnected a publish fails at once instead of being
 // kept unseen.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
@@ -86,6 +115,16 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connecting to the embedded server: %w", err)
 	}
 	return nc, nil
+}
+
+// InProcessConn is one end of a new connection inside the process, in the server's own protocol; it makes a Server fit for
+// nats.InProcessServer, and for one who carries the bytes on.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	conn, err := s.nats.InProcessConn()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the embedded server: %w", err)
+	}
+	return conn, nil
 }
 
 // Close stops the server, waits until its store is closed, and unlocks the folder.

@@ -61,7 +61,7 @@ func (a *attempt) add(c *Client, made *call, s *session, id contract.CaseID, x c
 		a.turn(c, made, s, id, x)
 		return
 	}
-	if x.Error != "" || x.Status != http.StatusOK {
+	if x.Error != "" || x.Status != http.StatusOK || x.Guard != "" {
 		a.over = true
 		return
 	}

@@ -49,14 +49,23 @@ func checkHeader(name, value string) error {
 	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Content-Type", "Cookie", "Connection", "Transfer-Encoding"}
 	switch {
 	case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
-		return fmt.Errorf("headers: %.60q = %.60q: allowed is what an HTTP header can carry", name, value)
+		return fmt.Errorf("headers: %.60q: allowed is what an HTTP header can carry", name) // the value may be a token
 	case slices.Contains(own, http.CanonicalHeaderKey(name)):
 		return fmt.Errorf("headers: %.60q: allowed is what the program does not say by itself", name)
 	}
-	return checkPlaceholders("headers."+name, value)
+	err := checkPlaceholders("headers."+name, value)
+	if err != nil && slices.ContainsFunc(inBraces.FindAllString(value, -1), func(word string) bool { return !meant.MatchString(word) }) {
+		return fmt.Errorf("headers: %.60q: allowed in braces are %s", name, strings.Join(placeholders(), " "))
+	}
+	return err
 }
 
-var inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
+var (
+	inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
+	// meant is a word in braces that was meant as a placeholder; anything else in a header may be a token, which no message
+	// repeats.
+	meant = regexp.MustCompile(`^\{[a-z_]{1,12}\}$`)
+)
 
 // checkPlaceholders refuses words in braces that are neither known everywhere nor among more.
 func checkPlaceholders(key, text string, more ...string) error {
@@ -101,8 +110,12 @@ func (f file) checkBlocks() []error {
 	}
 	for _, b := range f.Blocks {
 		impossible := func(status int) bool { return status < 100 || status > 999 || status == http.StatusOK }
-		if b.Name == "" || len(b.Status)+len(b.Text) == 0 || slices.ContainsFunc(b.Status, impossible) || slices.Contains(b.Text, "") {
-			problems = append(problems, fmt.Errorf("block %.40q: allowed is a name with status (100 to 999, not 200) or text", b.Name))
+		noHeader := func(name string) bool { return !httpguts.ValidHeaderFieldName(name) }
+		if slices.ContainsFunc(b.Header, noHeader) {
+			problems = append(problems, fmt.Errorf("block %.40q: header: allowed are names of headers", b.Name))
+		}
+		if b.Name == "" || len(b.Status)+len(b.Header)+len(b.Text) == 0 || slices.ContainsFunc(b.Status, impossible) || slices.Contains(b.Text, "") {
+			problems = append(problems, fmt.Errorf("block %.40q: allowed is a name with status (100 to 999, not 200), header or text", b.Name))
 		}
 	}
 	return problems

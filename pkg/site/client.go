@@ -34,6 +34,9 @@ type Options struct {
 // Client asks one court. It is used by many goroutines.
 type Client struct {
 	Options
+	http *http.Client // keeps no cookies
+	// large has room for the large answers that are read at the same time.
+	large    chan struct{}
 	sessions sessions
 }
 
@@ -54,9 +57,12 @@ func NewClient(opts Options) (*Client, error) {
 	}
 	opts.Origin = strings.TrimSuffix(opts.Origin, "/")
 	if opts.Transport == nil {
-		opts.Transport = newTransport(opts.Proxy)
+		opts.Transport = newTransport(opts)
 	}
-	c := &Client{Options: opts, sessions: sessions{turns: make(chan struct{}, 1)}}
+	c := &Client{
+		Options: opts, http: &http.Client{Transport: opts.Transport, CheckRedirect: stays},
+		large: make(chan struct{}, largeAtOnce), sessions: sessions{turns: make(chan struct{}, 1)},
+	}
 	if opts.Profile.tokens == nil {
 		c.sessions.current.Store(c.newSession())
 	}
@@ -64,9 +70,18 @@ func NewClient(opts Options) (*Client, error) {
 }
 
 // Close closes the connections that are kept.
-func (c *Client) Close() { (&http.Client{Transport: c.Transport}).CloseIdleConnections() }
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// stays makes a redirect an answer like any other: following it in the transport would be a request that nobody's pace has
+// seen.
+func stays(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Blocked is the profile's Blocked.
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
 	return c.Profile.Blocked(id, exchanges, now)
+}
+
+// RetryAfter is for how long an answer asks to be left alone; 0 when it does not, never more than a day.
+func (c *Client) RetryAfter(exchange contract.Exchange, now time.Time) time.Duration {
+	return retryAfter(exchange.RetryAfter, now)
 }

@@ -1,11 +1,9 @@
 package site
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -58,20 +56,11 @@ func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.E
 	}
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
 	x.Status = response.StatusCode
-	x.ContentType = response.Header.Get("Content-Type")
-	x.RetryAfter = response.Header.Get("Retry-After")
-	location = response.Header.Get("Location")
-	// What the site says of the length is set aside at once, within reason.
-	body := bytes.NewBuffer(make([]byte, 0, min(max(response.ContentLength, 0), expectedBody)+bytes.MinRead))
-	_, err = body.ReadFrom(io.LimitReader(response.Body, c.MaxBody+1))
-	if x.Body = body.Bytes(); err != nil {
-		return "", fmt.Errorf("reading the body: %w", err)
-	}
-	if int64(len(x.Body)) > c.MaxBody {
-		x.Body = nil
-		return "", fmt.Errorf("max_body: larger than %d bytes", c.MaxBody)
-	}
-	return location, nil
+	x.ContentType = headerOf(response, "Content-Type")
+	x.RetryAfter = headerOf(response, "Retry-After")
+	x.Guard = c.Profile.guard(response.Header)
+	x.Body, err = c.readBody(ctx, response.Body, response.ContentLength)
+	return response.Header.Get("Location"), err
 }
 
 // made is the request as it leaves; it leaves once, see there. A form has a body that cannot be sent again either.
@@ -91,13 +80,15 @@ func (r request) made(ctx context.Context) (*http.Request, error) {
 	return made, err
 }
 
-// expectedBody bounds what is set aside for an answer before it has come, in bytes.
-const expectedBody = 256 << 10
+// headerOf is what a site says in a header, within reason: the whole of it is kept with every answer.
+func headerOf(response *http.Response, name string) string {
+	return printable(strings.Join(response.Header.Values(name), ", "), 200)
+}
 
-// plainly is an error without the URL around it, which stands beside it.
+// plainly is an error without the URL around it, which stands beside it. Some hold what the site sent.
 func plainly(err error) string {
 	if around, found := errors.AsType[*url.Error](err); found {
 		err = around.Err
 	}
-	return fmt.Sprintf("%.300s", err.Error())
+	return printable(err.Error(), 300)
 }

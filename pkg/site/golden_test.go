@@ -130,6 +130,15 @@ func checkProof(t testing.TB, exchanges []contract.Exchange) {
 		if err := json.Unmarshal(x.Body, &table); x.Status != 200 || x.Error != "" || err != nil || table.Data == nil || table.Count == nil {
 			t.Errorf("no-record with an answer that proves nothing: status %d, error %q, %v: %.100q", x.Status, x.Error, err, x.Body)
 		}
+		var members map[string]any
+		if err := json.Unmarshal(x.Body, &members); err != nil {
+			t.Errorf("%.100q: %v", x.Body, err)
+		}
+		for name, value := range members {
+			if name != "Count" && name != "data" && !slices.Contains([]any{nil, "", 0.0}, value) && !cmp.Equal(value, []any{}) && !cmp.Equal(value, map[string]any{}) {
+				t.Errorf("no-record with %q beside: %.100q", name, x.Body)
+			}
+		}
 		calls[x.Call] = true
 	}
 	if !calls["header"] {

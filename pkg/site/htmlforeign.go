@@ -2,39 +2,47 @@ package site
 
 import (
 	"bytes"
+	"net/http"
 	"slices"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/site/htmltree"
 )
 
-// foreignPage is foreign for answers that are to be pages: one with the hidden inputs or the table of the call is the
-// site's own, be it cut off. Most hold none of the texts, and are not parsed.
-func (p *Profile) foreignPage(c *call, exchange contract.Exchange) bool {
-	page := bytes.ToLower(exchange.Body[:min(len(exchange.Body), searched)])
-	speaks := slices.ContainsFunc(p.blocks, func(rule blockRule) bool {
-		return slices.ContainsFunc(rule.text, func(text []byte) bool { return bytes.Contains(page, text) })
-	})
-	if !speaks {
+// shows says whether an answer that is to be a page has what only the site's own has: the hidden inputs, or the table of
+// its call, be it cut off. One that has none of the texts of blocks may count as such, and is not parsed.
+func (p *Profile) shows(c *call, exchange contract.Exchange) bool {
+	if exchange.Status != http.StatusOK {
 		return false
+	}
+	if !p.speaksOfBlocks(pageViews(decoded(exchange))) {
+		return true
 	}
 	root, err := htmltree.Parse(string(exchange.Body))
 	if err != nil { // too large for a page of ours is too large for a block's
-		return len(exchange.Body) <= searched
+		return len(exchange.Body) > searched
 	}
 	if p.tokens != nil {
 		if _, err := hiddenInputs(p.tokens.page.inputs, root); err == nil {
-			return false
+			return true
 		}
 	}
 	if c == nil {
-		return true
+		return false
 	}
 	_, _, err = c.page.part(root)
-	return err != nil
+	return err == nil
 }
 
-// pageDue says whether an answer under status 200 is to be a page: of c, or, when c is nil, the one with the inputs.
+func (p *Profile) speaksOfBlocks(views [][]byte) bool {
+	return slices.ContainsFunc(p.blocks, func(rule blockRule) bool {
+		return slices.ContainsFunc(rule.text, func(text []byte) bool {
+			return slices.ContainsFunc(views, func(view []byte) bool { return bytes.Contains(view, text) })
+		})
+	})
+}
+
+// pageDue says whether an answer is to be a page: of c, or, when c is nil, the one with the inputs.
 func (p *Profile) pageDue(name string) (c *call, due bool) {
 	if name == tokensCall {
 		return nil, p.tokens != nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -44,7 +45,7 @@ func LoadFile(path string) (*Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
 	}
-	p, err := Parse(data)
+	p, err := parseIn(filepath.Dir(path), data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -3,6 +3,7 @@ package site
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -13,6 +14,7 @@ type file struct {
 	Name      string            `toml:"name"`
 	Like      string            `toml:"like"`
 	Origin    string            `toml:"origin"`
+	CAFile    string            `toml:"ca_file"`
 	TimeZone  string            `toml:"time_zone"`
 	Division  string            `toml:"division"`
 	Divisions map[string]string `toml:"divisions"`
@@ -67,30 +69,34 @@ type fileTokens struct {
 type fileBlock struct {
 	Name   string   `toml:"name"`
 	Status []int    `toml:"status"`
+	Header []string `toml:"header"`
 	Text   []string `toml:"text"`
 }
 
 // maxProfile is how large a profile file may be.
 const maxProfile = 1 << 20
 
-// Parse reads a profile file: every XPath in it is compiled, every field known. Its error wraps ErrProfile and names all
-// that is wrong.
-func Parse(data []byte) (*Profile, error) {
-	p, err := parse(data)
+// Parse reads a profile file: every XPath in it is compiled, every field known. A ca_file is for profiles that have a
+// place of their own, LoadFile's. Its error wraps ErrProfile and names all that is wrong.
+func Parse(data []byte) (*Profile, error) { return parseIn("", data) }
+
+// parseIn is Parse for a file in that folder, from which its ca_file is read.
+func parseIn(folder string, data []byte) (*Profile, error) {
+	p, err := parse(folder, data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
 	}
 	return p, nil
 }
 
-func parse(data []byte) (*Profile, error) {
+func parse(folder string, data []byte) (*Profile, error) {
 	if len(data) > maxProfile {
 		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxProfile)
 	}
 	var f file
 	meta, err := toml.Decode(string(data), &f)
 	if err != nil {
-		return nil, err
+		return nil, notTOML(err)
 	}
 	var unknown []error
 	for _, key := range meta.Undecoded() {
@@ -101,7 +107,26 @@ func parse(data []byte) (*Profile, error) {
 		read = f.likeness
 	}
 	p, err := read()
-	return p, errors.Join(append(unknown, err)...)
+	problems := []error{errors.Join(unknown...), err}
+	switch {
+	case f.CAFile == "" || p == nil:
+	case folder == "":
+		problems = append(problems, fmt.Errorf("ca_file %.200q: allowed in the profile of a file alone", f.CAFile))
+	default:
+		p.authorities, err = readAuthorities(folder, f.CAFile)
+		problems = append(problems, err)
+	}
+	return p, errors.Join(problems...)
+}
+
+// notTOML says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
+// token.
+func notTOML(err error) error {
+	at, found := errors.AsType[toml.ParseError](err)
+	if found && strings.HasPrefix(at.LastKey, "headers") {
+		return fmt.Errorf("toml: line %d (last key %q): allowed is a text between quotes", at.Position.Line, at.LastKey)
+	}
+	return err
 }
 
 // likeness is a built-in profile under another name, at another origin.
@@ -111,7 +136,7 @@ func (f file) likeness() (*Profile, error) {
 		return nil, fmt.Errorf("like: %w", err)
 	}
 	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Agree || f.Tokens != nil || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
-		return nil, errors.New("like: allowed beside it are name and origin")
+		return nil, errors.New("like: allowed beside it are name, origin and ca_file")
 	}
 	base.Name, base.Origin = f.Name, f.Origin
 	return base, errors.Join(f.checkNames()...)
@@ -136,7 +161,7 @@ func (f file) profile() (*Profile, error) {
 		p.calls = append(p.calls, compiled)
 	}
 	for _, b := range f.Blocks {
-		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, text: inSmallLetters(b.Text)})
+		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header, text: inSmallLetters(b.Text)})
 	}
 	return p, errors.Join(problems...)
 }

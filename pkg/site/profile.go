@@ -3,6 +3,7 @@
 package site
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/url"
 	"strings"
@@ -31,6 +32,8 @@ type Profile struct {
 	tokens *tokens // nil when the site has no hidden inputs
 	calls  []call
 	blocks []blockRule
+	// authorities are who may vouch for the site; nil are the system's alone.
+	authorities *x509.CertPool
 }
 
 // when says whether a call is made.
@@ -97,6 +100,7 @@ type mapping struct {
 type blockRule struct {
 	name   string
 	status []int
+	header []string
 	text   [][]byte // in small letters
 }
 

@@ -87,6 +87,7 @@ func TestProfileRefused(t *testing.T) {
 		{`firm = `, `farm = `, "unknown key party.farm"},
 		{`status = [403, 429]`, `status = [200]`, `block "status"`},
 		{`status = [403, 429]`, `status = []`, `block "status"`},
+		{`"cf-mitigated"`, `"a b"`, `block "challenge": header`},
 		{`"request rejected", `, `"", `, `block "waf"`},
 		{`proof = 2`, `proof = `, "toml"},
 	} {

@@ -8,9 +8,8 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Read says what the exchanges of one attempt mean. The list is closed: what is not positively a record, a proven
-// no-record or a block is transient. It depends on its arguments alone.
-func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+// readCase says what the exchanges for a case mean.
+func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
 	r := reader{profile: p, id: id}
 	for i := range exchanges {
 		exchange := exchanges[i]

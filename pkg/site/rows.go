@@ -66,7 +66,33 @@ func (c *call) read(id contract.CaseID, exchange contract.Exchange, so progress)
 			return t, &trouble{"shape", err}
 		}
 	}
+	if name := c.beside(doc); name != "" && len(t.own) == 0 {
+		return t, &trouble{"shape", fmt.Errorf("no row of the case, and %.40q beside the rows", name)}
+	}
 	return t, nil
+}
+
+// beside is the first member of an answer, other than its rows and their count, that says something: where there is no
+// row, that is likely to be why, and no word about the case.
+func (c *call) beside(doc *jsontree.Node) string {
+	var known []*jsontree.Node
+	for _, path := range []*jsontree.Path{c.count, c.rows.Holder} {
+		if path == nil {
+			continue
+		}
+		node, err := path.First(doc)
+		for ; err == nil && node != nil; node = node.Parent {
+			known = append(known, node)
+		}
+	}
+	for child := doc.First; child != nil && doc.Kind == jsontree.Object; child = child.Next {
+		said, err := text(child)
+		nothing := err == nil && (said == "" || said == "0") || err != nil && child.First == nil
+		if !nothing && !slices.Contains(known, child) {
+			return child.Name
+		}
+	}
+	return ""
 }
 
 // add puts a row among the case's own or the others'.
@@ -75,6 +101,9 @@ func (t *table) add(c *call, id contract.CaseID, row *jsontree.Node) error {
 		return errors.New("a row that is not an object")
 	}
 	if c.number == nil {
+		if !c.hasParty(row) {
+			return errors.New("a row without any of a party's fields")
+		}
 		t.own = append(t.own, row)
 		return nil
 	}
@@ -98,6 +127,14 @@ func (t *table) place(id contract.CaseID, whose string, row *jsontree.Node) {
 		t.others = append(t.others, whose)
 		t.strangers = t.strangers || !ok || !begins(found, id)
 	}
+}
+
+// hasParty says whether a row has a field of a party, be it empty.
+func (c *call) hasParty(row *jsontree.Node) bool {
+	return slices.ContainsFunc(c.party, func(m mapping) bool {
+		node, err := m.from.First(row)
+		return err == nil && node != nil
+	})
 }
 
 // tableRows finds the rows. An empty list is one; something else in its place is none.

@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
 
+	"github.com/nats-io/nuid"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
@@ -118,7 +119,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
-	broker, err := openBroker(ctx, settings.Config, log)
+	broker, err := openBroker(ctx, settings.Config, "", log)
 	if err != nil {
 		return run, err
 	}
@@ -133,12 +134,12 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 }
 
 // nameOf names this process's fetcher: always alike on a store of its own, so that a killed process leaves no place
-// taken behind.
+// taken behind. Elsewhere a number alone would not do: in containers every process has the same.
 func nameOf(b *broker) string {
-	if b.embedded {
+	if !b.shared {
 		return "embedded"
 	}
-	return fmt.Sprintf("process-%d", os.Getpid())
+	return fmt.Sprintf("process-%d-%s", os.Getpid(), nuid.Next())
 }
 
 // run sets the services to work, starts the batch and waits for its end. An error of a service ends it early.
@@ -146,7 +147,7 @@ func (h *house) run(ctx context.Context, signals *signals, screen *screen) (ende
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, working := errgroup.WithContext(ctx)
-	if err := h.open(working, group); err != nil {
+	if err := h.open(working, group, allServices()); err != nil {
 		return ended{}, err
 	}
 	var run ended
@@ -166,8 +167,5 @@ func (h *house) run(ctx context.Context, signals *signals, screen *screen) (ende
 func announce(log *slog.Logger, c config.Config) {
 	if c.HTTPAddr != "" {
 		log.Warn("setting.unused", "key", "http_addr", "reason", "pages and metrics are not served yet")
-	}
-	if c.Robots && c.Site != simSite {
-		log.Warn("setting.unused", "key", "robots", "reason", "robots.txt is not read yet")
 	}
 }

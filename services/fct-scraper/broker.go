@@ -28,44 +28,61 @@ const makeLimit = time.Minute
 type broker struct {
 	*bus.Bus
 	runs jetstream.KeyValue
-	// embedded says that the server runs in this process, for this process alone.
-	embedded bool
-	close    func() error
+	// shared says that other processes may work over this server too.
+	shared bool
+	// url is where they reach a server that runs in this process; empty when it has no port.
+	url   string
+	close func() error
 }
 
-// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams.
-func openBroker(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
-	nc, stop, err := connect(c)
+// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams. The
+// server that it starts listens on addr; without one it is for this process alone.
+func openBroker(ctx context.Context, c config.Config, addr string, log *slog.Logger) (*broker, error) {
+	b, nc, err := connect(c, addr, log)
 	if err != nil {
 		return nil, err
 	}
-	b := &broker{embedded: c.NATSURL == "", close: func() error {
-		nc.Close()
-		return stop()
-	}}
 	if err := b.open(ctx, nc, log); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
 }
 
-func connect(c config.Config) (nc *nats.Conn, stop func() error, err error) {
+func connect(c config.Config, addr string, log *slog.Logger) (*broker, *nats.Conn, error) {
 	if c.NATSURL != "" {
-		nc, err := dial(c)
-		return nc, func() error { return nil }, err
+		nc, err := dial(c, toldTo(log))
+		if err != nil {
+			return nil, nil, err
+		}
+		return &broker{shared: true, close: func() error { nc.Close(); return nil }}, nc, nil
 	}
-	server, err := natsd.Start(c.DataDir)
+	server, err := natsd.StartOn(c.DataDir, addr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
-	if nc, err = server.Connect(); err != nil {
+	nc, err := server.Connect(toldTo(log))
+	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
-	return nc, server.Close, nil
+	b := &broker{close: func() error {
+		nc.Close()
+		return server.Close()
+	}}
+	if addr != "" {
+		b.shared, b.url = true, server.URL()
+	}
+	return b, nc, nil
 }
 
-func dial(c config.Config) (*nats.Conn, error) {
-	options := []nats.Option{nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+// toldTo has trouble with a connection logged: the library writes what a server said to stderr as it came.
+func toldTo(log *slog.Logger) nats.Option {
+	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		log.Warn("broker.connection.error", "error", err)
+	})
+}
+
+func dial(c config.Config, more nats.Option) (*nats.Conn, error) {
+	options := []nats.Option{more, nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
 	if c.NATSCreds != "" {
 		options = append(options, nats.UserCredentials(c.NATSCreds))
 	}
@@ -102,7 +119,7 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, log *slog.Logger) erro
 	if b.runs, err = b.KV(ctx, contract.BucketRuns); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
-	if !b.embedded {
+	if b.shared {
 		return nil
 	}
 	// The folder was locked: whoever worked on a run that is still running was killed, and what had been delivered to

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -31,6 +32,9 @@ func (m *memory) RoundTrip(request *http.Request) (*http.Response, error) {
 	m.mu.Lock()
 	m.times = append(m.times, time.Now())
 	m.mu.Unlock()
+	if trace := httptrace.ContextClientTrace(request.Context()); trace != nil && trace.WroteRequest != nil {
+		trace.WroteRequest(httptrace.WroteRequestInfo{})
+	}
 	answer := httptest.NewRecorder()
 	if aborted := m.serve(answer, request); aborted {
 		return nil, errors.Join(request.Context().Err(), io.ErrUnexpectedEOF)
@@ -103,7 +107,7 @@ func (p *plant) run(ctx context.Context, changes map[string]string) (ended, erro
 	p.t.Helper()
 	settings := p.with(changes)
 	log := slog.New(slog.DiscardHandler)
-	broker, err := openBroker(ctx, settings.Config, log)
+	broker, err := openBroker(ctx, settings.Config, "", log)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/plain"
 
 	"github.com/spf13/cobra"
 )
@@ -92,9 +93,9 @@ func (f probing) text() string {
 	}
 	fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
 	line("confidence", "%.1f %% that none is more than 200 higher, if %s", 100*f.Confidence, f.Condition)
-	line("search", "%s after %d requests", f.Ending, f.ProbesUsed)
+	line("search", "%s after %d requests", plain.Text(f.Ending), f.ProbesUsed)
 	if f.FiledOn != "" {
-		line("filed on", "%s", f.FiledOn)
+		line("filed on", "%s", plain.Text(f.FiledOn))
 	}
 	var absent []string
 	for _, e := range f.Evidence {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,16 +50,7 @@ func startSim(t testing.TB, args ...string) simulator {
 // asked is how often each call was made for each number of IMM-25.
 func (s simulator) asked() map[string]map[string]int {
 	s.t.Helper()
-	answer, err := http.Get(s.url + "/__stats")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	var stats courtsim.Stats
-	if err := json.NewDecoder(answer.Body).Decode(&stats); err != nil {
-		s.t.Fatal(err)
-	}
-	return stats.PerNumber["IMM-25"]
+	return s.stats().PerNumber["IMM-25"]
 }
 
 // place is where batches run as processes.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/store"
@@ -27,39 +28,64 @@ type house struct {
 	// fetcher names this process among the fetchers of a run.
 	fetcher string
 	wanted  order
+	// grace is how long cases in flight may still take when the fetcher is to end.
+	grace time.Duration
 	// stopFetching ends the fetcher alone, whatever the run was halted by.
 	stopFetching context.CancelFunc
 }
 
-// open makes all services and sets them to work, each in its own goroutine, in group.
-func (h *house) open(ctx context.Context, group *errgroup.Group) error {
-	generating, err := generator.New(ctx, h.generator())
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBroker, err)
+// roles are the services by their names.
+func (h *house) roles() map[string]func(context.Context) (work, error) {
+	return map[string]func(context.Context) (work, error){
+		"prober": func(ctx context.Context) (work, error) {
+			s, err := prober.NewService(ctx, prober.Options{Bus: h.broker.Bus, Log: h.log, Parties: h.settings.Parties})
+			return s, err
+		},
+		"generator":  func(ctx context.Context) (work, error) { return generator.New(ctx, h.generator()) },
+		"fetcher":    func(ctx context.Context) (work, error) { return fetcher.New(ctx, h.fetching()) },
+		"classifier": func(context.Context) (work, error) { return classifier.New(h.classifying()), nil },
+		"reporter":   func(context.Context) (work, error) { return reporter.New(h.reporter()), nil },
 	}
-	fetching, err := fetcher.New(ctx, h.fetching())
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBroker, err)
-	}
-	probing, err := prober.NewService(ctx, prober.Options{Bus: h.broker.Bus, Log: h.log, Parties: h.settings.Parties})
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBroker, err)
-	}
-	c := h.settings.Config
-	classifying := classifier.New(classifier.Options{
-		Bus: h.broker.Bus, Log: h.log, Read: h.court.Profile.Read, Workers: runtime.GOMAXPROCS(0),
-		Backoff: classifier.Backoff{Base: c.BackoffBase.Std(), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
-	})
+}
+
+// work is what every service does until its context ends.
+type work interface{ Run(context.Context) error }
+
+// open makes the services of those names and sets them to work, each in its own goroutine, in group.
+func (h *house) open(ctx context.Context, group *errgroup.Group, names []string) error {
 	asking, stop := context.WithCancel(ctx)
 	h.stopFetching = stop
+	roles := h.roles()
+	var all []func() error
+	for _, name := range names {
+		service, err := roles[name](ctx)
+		if err != nil {
+			stop()
+			return fmt.Errorf("%w: %w", errBroker, err)
+		}
+		within := ctx
+		if name == "fetcher" {
+			within = asking
+		}
+		all = append(all, func() error { return service.Run(within) })
+	}
+	for _, run := range all {
+		group.Go(run)
+	}
 	group.Go(func() error {
 		defer stop()
-		return fetching.Run(asking)
+		<-ctx.Done()
+		return nil
 	})
-	for _, work := range []func(context.Context) error{generating.Run, probing.Run, classifying.Run, reporter.New(h.reporter()).Run} {
-		group.Go(func() error { return work(ctx) })
-	}
 	return nil
+}
+
+func (h *house) classifying() classifier.Options {
+	c := h.settings.Config
+	return classifier.Options{
+		Bus: h.broker.Bus, Log: h.log, Read: h.court.Profile.Read, Workers: runtime.GOMAXPROCS(0),
+		Backoff: classifier.Backoff{Base: c.BackoffBase.Std(), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
+	}
 }
 
 func (h *house) generator() generator.Options {
@@ -71,15 +97,22 @@ func (h *house) generator() generator.Options {
 
 func (h *house) fetching() fetcher.Options {
 	c := h.settings.Config
-	pace := fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std()}
-	return fetcher.Options{
+	options := fetcher.Options{
 		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Site: h.court, SiteName: h.court.Profile.Name,
-		Pacer: fetcher.NewPacer(pace), Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock,
+		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
+		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
+		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
+		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
 	}
+	// The court inside this process has nobody who could mind.
+	if c.Robots && h.court.simulator == nil {
+		options.Robots = h.court.Robots
+	}
+	return options
 }
 
 func (h *house) reporter() reporter.Options {
-	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version()}
+	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared}
 }
 
 // batchOf is the batch that the settings describe.

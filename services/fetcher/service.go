@@ -2,8 +2,6 @@ package fetcher
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -11,8 +9,10 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/site"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // Site asks a court for one case.
@@ -25,7 +25,12 @@ type Site interface {
 	AskDoubtful(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
 	// Blocked says whether the exchanges show that the site told us to go away, and for how long if it said so.
 	Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool)
+	// RetryAfter is for how long an answer asks to be left alone; 0 when it does not.
+	RetryAfter(exchange contract.Exchange, now time.Time) time.Duration
 }
+
+// Robots reads what a site's robots.txt says; see site.Client.Robots.
+type Robots func(ctx context.Context, before func(context.Context) (time.Duration, error)) (site.RobotsRules, error)
 
 // Options of a fetcher.
 type Options struct {
@@ -35,9 +40,17 @@ type Options struct {
 	ID       string
 	Site     Site
 	SiteName string
-	Pacer    *Pacer
+	// Robots is asked before the first case; nil leaves robots.txt alone.
+	Robots Robots
+	Pace   Pace
 	// Concurrency is how many cases may be in flight.
 	Concurrency int
+	// Shared says that other processes may ask the same site over this broker: pace and concurrency are then theirs too.
+	Shared bool
+	// Backoff is how much longer everybody waits while the site is in trouble.
+	Backoff Backoff
+	// Grace is how long what is in flight may still take when Run is to end; 0 gives it up at once.
+	Grace time.Duration
 	// Cooldown is how long a block without a word from the site lasts.
 	Cooldown time.Duration
 	// Unblock takes back a block of the site before the first request.
@@ -49,14 +62,20 @@ type Service struct {
 	Options
 	runs, sites, fetchers jetstream.KeyValue
 	answers, outcomes     jetstream.Stream
+	pacer                 *Pacer
+	robots                *robots
+	climate               *climate
 	// places are for cases that are asked for, saving is for answers that wait to be stored.
-	places, saving chan struct{}
-	gather         *bus.Gather[ready]
+	places *places
+	saving chan struct{}
+	gather *bus.Gather[ready]
 }
 
 // New opens the buckets and streams that the fetcher works with.
 func New(ctx context.Context, opts Options) (*Service, error) {
-	s := &Service{Options: opts, places: make(chan struct{}, opts.Concurrency), saving: make(chan struct{}, opts.Concurrency)}
+	s := &Service{
+		Options: opts, pacer: NewPacer(opts.Pace), places: newPlaces(opts.Concurrency), saving: make(chan struct{}, opts.Concurrency),
+	}
 	s.gather = bus.NewGather(packLimit, ready.size, s.commit)
 	for name, kv := range map[string]*jetstream.KeyValue{
 		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers,
@@ -76,35 +95,40 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		}
 		*stream = opened
 	}
+	s.robots = newRobots(opts.Robots, s.pacer)
+	s.climate = newClimate(s.sites, opts.SiteName, opts.Backoff, opts.Log)
+	if opts.Shared {
+		if err := s.share(ctx); err != nil {
+			return nil, fmt.Errorf("making the fetcher: %w", err)
+		}
+	}
 	return s, nil
 }
 
-// Run works until ctx ends, which is no error. What is in flight then is given up and handed back.
+// Run works until ctx ends, which is no error. What is in flight then has Grace to land; the rest is handed back.
 func (s *Service) Run(ctx context.Context) error {
 	if s.Unblock {
-		if err := s.sites.Delete(ctx, contract.BlockKey(s.SiteName)); err != nil {
-			return fmt.Errorf("running the fetcher: taking back the block: %w", err)
+		if err := s.climate.unblock(ctx); err != nil {
+			return fmt.Errorf("running the fetcher: %w", err)
 		}
 	}
-	err := runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
-		return s.work(ctx, begin, m)
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan struct{})
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last cases land
+	group.Go(func() error { return s.climate.watch(watching, ready) })
+	group.Go(func() error {
+		defer stop()
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error { return s.work(ctx, begin, m) })
 	})
-	if err != nil {
+	if err := group.Wait(); err != nil {
 		return fmt.Errorf("running the fetcher: %w", err)
 	}
 	return nil
-}
-
-// blocked is the site's block that is in force at the time now, if there is one.
-func (s *Service) blocked(ctx context.Context, now time.Time) (*contract.SiteBlock, error) {
-	block, err := runs.Get[contract.SiteBlock](ctx, s.sites, contract.BlockKey(s.SiteName))
-	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && !block.Until.After(now) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &block, nil
 }
 
 // block keeps that the site told us to go away, and halts the run. Nobody asks the site any more.
@@ -114,20 +138,21 @@ func (s *Service) block(ctx context.Context, m contract.Manifest, id contract.Ca
 		wait = s.Cooldown
 	}
 	block := contract.SiteBlock{CaseID: id, RunID: m.RunID, Rule: rule, At: now, Until: now.Add(wait)}
-	value, err := json.Marshal(block)
-	if err != nil {
-		return fmt.Errorf("keeping the block of site %s: %w", s.SiteName, err)
-	}
-	if _, err := s.sites.Put(ctx, contract.BlockKey(s.SiteName), value); err != nil {
-		return fmt.Errorf("keeping the block of site %s: %w", s.SiteName, err)
+	if err := s.climate.shut(ctx, block); err != nil {
+		return err
 	}
 	s.Log.Error("site.blocked", "run_id", m.RunID, "case_id", id.String(), "rule", rule, "until", block.Until)
 	return s.halt(ctx, m, block)
 }
 
 func (s *Service) halt(ctx context.Context, m contract.Manifest, block contract.SiteBlock) error {
-	return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{
+	return runs.Halt(ctx, s.runs, m.RunID, haltOf(block))
+}
+
+// haltOf is the halt of a run because of a block.
+func haltOf(block contract.SiteBlock) contract.Halt {
+	return contract.Halt{
 		Status: contract.Blocked, At: time.Now().UTC(),
 		Reason: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.Format(time.RFC3339)),
-	})
+	}
 }

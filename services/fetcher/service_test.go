@@ -53,6 +53,14 @@ func (c *court) Blocked(_ contract.CaseID, exchanges []contract.Exchange, _ time
 	return "status 403", 0, blocked
 }
 
+func (c *court) RetryAfter(exchange contract.Exchange, _ time.Time) time.Duration {
+	wait, err := time.ParseDuration(exchange.RetryAfter)
+	if err != nil {
+		return 0
+	}
+	return wait
+}
+
 func (c *court) requests() (all int, most int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,7 +130,7 @@ func (p plant) work(change func(*fetcher.Options)) (stop func()) {
 	p.t.Helper()
 	opts := fetcher.Options{
 		Bus: p.b, Log: fcttest.Logger(p.t), ID: "one", Site: p.court, SiteName: "sim",
-		Pacer: fetcher.NewPacer(fetcher.Pace{}), Concurrency: 8, Cooldown: time.Hour,
+		Concurrency: 8, Cooldown: time.Hour, Backoff: fetcher.Backoff{Base: time.Millisecond, Factor: 2, Max: time.Second},
 	}
 	if change != nil {
 		change(&opts)

@@ -66,24 +66,45 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 		return err
 	}
 	defer leave()
-	if block, err := s.blocked(begin, time.Now()); err != nil {
-		return err
-	} else if block != nil {
-		return s.halt(begin, m, *block)
-	}
 	stopWatch := context.AfterFunc(begin, func() { w.limit(service) })
 	defer stopWatch()
+	var listening sync.WaitGroup
+	listening.Go(w.listen)
 	err = w.take()
 	w.flight.Wait()
+	end(nil)
+	listening.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return errors.Join(err, w.broken)
+}
+
+// listen ends the work on the run when the site tells anybody to go away, whichever run he asked for.
+func (w *shift) listen() {
+	for {
+		block, told := w.climate.blocked(time.Now())
+		if block != nil {
+			w.end(runs.Halted{Halt: haltOf(*block)})
+			if err := w.halt(context.WithoutCancel(w.finish), w.manifest, *block); err != nil {
+				w.fail(err)
+			}
+			return
+		}
+		select {
+		case <-told:
+		case <-w.begin.Done():
+			return
+		}
+	}
 }
 
 // limit gives up what is in flight at the halt's deadline, or with the service.
 func (w *shift) limit(service context.Context) {
 	var halted runs.Halted
 	if !errors.As(context.Cause(w.begin), &halted) {
+		limited, cancel := context.WithTimeout(w.finish, w.Grace)
+		defer cancel()
+		<-limited.Done()
 		w.giveUp(context.Cause(w.begin))
 		return
 	}

@@ -7,6 +7,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -20,15 +21,11 @@ func (w *shift) take() error {
 		return fmt.Errorf("opening the consumer of the jobs: %w", err)
 	}
 	for {
-		places := w.reserve()
-		if places == 0 {
-			return nil
-		}
-		err := w.pull(consumer, places)
+		err := w.pull(consumer)
 		switch {
-		case err == nil:
 		case w.begin.Err() != nil:
 			return nil
+		case err == nil:
 		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDeleted):
 			return fmt.Errorf("taking a job: %w", err)
 		default:
@@ -40,59 +37,62 @@ func (w *shift) take() error {
 	}
 }
 
-// reserve waits until a place is free and takes all that are; none when nothing new is to be begun.
-func (w *shift) reserve() int {
-	select {
-	case <-w.begin.Done():
-		return 0
-	case w.places <- struct{}{}:
-	}
-	for places := 1; ; places++ {
-		select {
-		case w.places <- struct{}{}:
-		default:
-			return places
-		}
-	}
-}
-
-// pull begins the jobs that are there, up to the places reserved, or waits for one. Places that are not used are given
-// back.
-func (w *shift) pull(consumer jetstream.Consumer, places int) error {
-	defer func() {
-		for range places {
-			<-w.places
-		}
-	}()
-	epoch := w.Bus.Epoch()
-	batch, err := consumer.FetchNoWait(places)
+// pull begins the jobs that are there, as many as places are free, or waits for one. Who waits for a job holds no place:
+// another run may have jobs.
+func (w *shift) pull(consumer jetstream.Consumer) error {
+	held, err := w.places.take(w.begin)
 	if err != nil {
 		return err
 	}
-	begun := false
-	for msg := range batch.Messages() {
-		places--
-		begun = true
-		w.start(msg, epoch)
-	}
-	if err := batch.Error(); err != nil || begun {
+	epoch := w.Bus.Epoch()
+	begun, err := w.pullInto(consumer, held, epoch)
+	if err != nil || begun > 0 {
 		return err
-	}
-	for ; places > 1; places-- { // one is enough to wait with
-		<-w.places
 	}
 	msg, err := consumer.Next(jetstream.FetchContext(w.begin))
+	if errors.Is(err, nats.ErrTimeout) { // none has come so far
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	places--
-	w.start(msg, epoch)
+	return w.seat(msg, epoch)
+}
+
+// pullInto begins a job in each place as far as there are jobs, and gives the other places back.
+func (w *shift) pullInto(consumer jetstream.Consumer, held []place, epoch uint64) (begun int, err error) {
+	defer func() {
+		for _, left := range held[begun:] {
+			left.free()
+		}
+	}()
+	batch, err := consumer.FetchNoWait(len(held))
+	if err != nil {
+		return 0, err
+	}
+	for msg := range batch.Messages() {
+		w.start(msg, epoch, held[begun])
+		begun++
+	}
+	return begun, batch.Error()
+}
+
+// seat begins a job as soon as a place is free for it. It may have to wait for longer than the job's ack-wait.
+func (w *shift) seat(msg jetstream.Msg, epoch uint64) error {
+	stop := heartbeats(msg)
+	defer stop()
+	held, err := w.places.one(w.begin)
+	if err != nil {
+		_ = msg.NakWithDelay(handBack)
+		return err
+	}
+	w.start(msg, epoch, held)
 	return nil
 }
 
 // start does a job in a place of its own.
-func (w *shift) start(msg jetstream.Msg, epoch uint64) {
-	free := sync.OnceFunc(func() { <-w.places })
+func (w *shift) start(msg jetstream.Msg, epoch uint64, held place) {
+	free := sync.OnceFunc(held.free)
 	w.flight.Go(func() {
 		defer free()
 		w.settle(msg, epoch, free)

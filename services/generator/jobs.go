@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -22,8 +23,9 @@ const (
 	// chunk is published: what lies in the stream unasked is bounded, and fetchers never run dry.
 	chunk  = 256
 	window = 2 * chunk
-	// look is how often the window is looked at; at 5,000 jobs a second it empties in a tenth of a second.
-	look = 20 * time.Millisecond
+	// The window is looked at this often at first: at 5,000 jobs a second it empties in a tenth of a second. While it does not
+	// get smaller it is looked at more and more rarely, at last this often: what is left then lasts for longer.
+	look, lookRarely = 20 * time.Millisecond, 2 * time.Second
 )
 
 // publishJobs publishes the jobs of a run that are not published yet, and states the end. What is published is read
@@ -82,8 +84,7 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 
 // publish waits until the fetchers have room, then stores the jobs all or none.
 func (s *Service) publish(ctx context.Context, consumer jetstream.Consumer, jobs []*nats.Msg) error {
-	ticker := time.NewTicker(look)
-	defer ticker.Stop()
+	wait, before := look, uint64(math.MaxUint64)
 	for {
 		info, err := consumer.Info(ctx)
 		if err != nil {
@@ -92,10 +93,15 @@ func (s *Service) publish(ctx context.Context, consumer jetstream.Consumer, jobs
 		if info.NumPending < window {
 			return s.publishAll(ctx, jobs)
 		}
+		if wait = min(2*wait, lookRarely); info.NumPending+window/8 < before {
+			wait, before = look, info.NumPending
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return context.Cause(ctx)
-		case <-ticker.C:
+		case <-timer.C:
 		}
 	}
 }

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/store"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// serving is what is wanted of `serve` beside its settings.
+type serving struct {
+	services []string
+	embedded bool
+	// addr is where the embedded server listens.
+	addr string
+}
+
+// allServices are the names of the services, in the order of the data.
+func allServices() []string {
+	return []string{"prober", "generator", "fetcher", "classifier", "reporter"}
+}
+
+func (p *program) serveCommand() *cobra.Command {
+	wanted := &serving{}
+	cmd := &cobra.Command{
+		Use: "serve [<service>...]", Short: "Run services until they are stopped; batches are started by messages",
+		Long: "serve runs the named services, or all of them, over a NATS server: " + strings.Join(allServices(), ", ") + ".\n" +
+			"Any number of processes may serve the same server; pace and concurrency are kept over all of them together.",
+		Example: "  fct-scraper serve --nats-url nats://127.0.0.1:4222\n  fct-scraper serve fetcher classifier\n  fct-scraper serve --embedded",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			wanted.services = args
+			return p.serve(cmd, *wanted)
+		},
+	}
+	cmd.Flags().BoolVar(&wanted.embedded, "embedded", false, "start a NATS server in this process, on data_dir")
+	cmd.Flags().StringVar(&wanted.addr, "embedded-addr", "127.0.0.1:4222", "where the embedded server listens")
+	return cmd
+}
+
+func (p *program) serve(cmd *cobra.Command, wanted serving) error {
+	settings, err := p.settings(cmd, nil)
+	if err != nil {
+		return err
+	}
+	if wanted.services, err = chosen(wanted.services); err != nil {
+		return err
+	}
+	switch {
+	case wanted.embedded && settings.NATSURL != "":
+		return fmt.Errorf("%w: --embedded: allowed is either that or nats_url", errUsage)
+	case !wanted.embedded && settings.NATSURL == "":
+		return fmt.Errorf("%w: serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process", errUsage)
+	case !wanted.embedded:
+		wanted.addr = ""
+	}
+	signals := listen(settings.GracefulShutdownTimeout.Std() + lastWords)
+	defer signals.close()
+	ctx, stop := context.WithCancel(cmd.Context())
+	defer stop()
+	go func() {
+		select {
+		case <-signals.first:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	err = p.serveUntil(ctx, settings, wanted)
+	p.code = signals.code()
+	return err
+}
+
+// chosen are the services asked for, each once.
+func chosen(names []string) ([]string, error) {
+	if len(names) == 0 {
+		return allServices(), nil
+	}
+	for _, name := range names {
+		if !slices.Contains(allServices(), name) {
+			return nil, fmt.Errorf("%w: service %.40q: allowed are %s", errUsage, name, strings.Join(allServices(), ", "))
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(names))), nil
+}
+
+// serveUntil opens what the services need and runs them until ctx ends. Cases in flight then have most of
+// graceful_shutdown_timeout to land; the runs go on wherever else their services are.
+func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wanted serving) (err error) {
+	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+	announce(log, settings.Config)
+	court, err := openCourt(settings.Config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, court.close()) }()
+	broker, err := openBroker(ctx, settings.Config, wanted.addr, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, broker.close()) }()
+	h := house{
+		settings: settings, broker: broker, court: court, log: log, fetcher: nameOf(broker),
+		grace: underWay(settings.GracefulShutdownTimeout.Std()),
+	}
+	if slices.Contains(wanted.services, "reporter") {
+		if h.output, err = store.Open(settings.Output); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, h.output.Close()) }()
+	}
+	group, working := errgroup.WithContext(ctx)
+	if err := h.open(working, group, wanted.services); err != nil {
+		return err
+	}
+	if err := p.print(greeting(broker.url, wanted.services)); err != nil {
+		return err
+	}
+	log.Info("serve.ready", "services", strings.Join(wanted.services, " "))
+	return group.Wait()
+}
+
+// greeting says what runs, and how a batch is started.
+func greeting(url string, services []string) string {
+	text := "serving " + strings.Join(services, ", ") + "\n"
+	if url != "" {
+		text += "export NATS_URL=" + url + "\n"
+	}
+	return text + `nats pub batch.start '{"year":"25","start":1,"max_cases":50}'` + "\n"
+}

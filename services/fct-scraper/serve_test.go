@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/natsd"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// killFor is how long processes are killed one after another.
+var killFor = flag.Duration("kill-for", 15*time.Second, "how long TestThreeProcessesKeepOnePace kills processes")
+
+// fleet are processes that serve one NATS server, which runs in the test.
+type fleet struct {
+	t      testing.TB
+	server *natsd.Server
+	args   []string
+	dir    string
+	broker *bus.Bus
+	runs   jetstream.KeyValue
+	live   []*exec.Cmd
+}
+
+// newFleet starts the server; processes get the flags given and ask the simulator.
+func newFleet(t testing.TB, sim simulator, flags ...string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, dir: t.TempDir()}
+	var err error
+	if f.server, err = natsd.StartOn(filepath.Join(f.dir, "data"), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f.args = append([]string{
+		"serve", "--nats-url", f.server.URL(), "--site", "fct-cf", "--base-url", sim.url, "--robots=false", "--log-level", "warn",
+		"--output", filepath.Join(f.dir, "output"),
+	}, flags...)
+	return f
+}
+
+// launch starts a process of all services and waits until it says that it serves.
+func (f *fleet) launch() *exec.Cmd {
+	f.t.Helper()
+	cmd := exec.Command("fct-scraper", f.args...)
+	cmd.Stderr = f.t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		f.t.Fatal("waiting until a process serves:", err)
+	}
+	return cmd
+}
+
+// open starts n processes and connects the test to their server. They end with the test.
+func (f *fleet) open(n int) {
+	f.t.Helper()
+	for range n {
+		f.live = append(f.live, f.launch())
+	}
+	f.t.Cleanup(func() {
+		for _, cmd := range f.live {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				f.t.Error(err)
+			}
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != codeTerminated {
+				f.t.Errorf("a process that was told to stop ended with %d, want %d", code, codeTerminated)
+			}
+		}
+	})
+	nc, err := f.server.Connect()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(nc.Close)
+	if f.broker, err = bus.New(nc, fcttest.Logger(f.t), bus.Options{}); err != nil {
+		f.t.Fatal(err)
+	}
+	if f.runs, err = f.broker.KV(f.t.Context(), contract.BucketRuns); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// order starts a batch by a message.
+func (f *fleet) order(id contract.RunID, body string) {
+	f.t.Helper()
+	if _, err := f.broker.Publish(f.t.Context(), &nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)}); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := runs.Await(f.t.Context(), f.runs, id.StateKey(), func(contract.State) bool { return true }); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// report waits until a run has ended.
+func (f *fleet) report(id contract.RunID) contract.Report {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 3*time.Minute)
+	defer cancel()
+	state, err := runs.Await(ctx, f.runs, id.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if state.Report == nil {
+		f.t.Fatalf("run %s ended without a report: %+v", id, state)
+	}
+	return *state.Report
+}
+
+func TestThreeProcessesKeepOnePace(t *testing.T) {
+	t.Parallel()
+	const pause = 100 * time.Millisecond
+	numbers := int(*killFor/pause)*8/10 + 40
+	sim := startSim(t, "--max", "99999", "--missing", "0.05", "--seed", "31", "--latency", "40ms")
+	f := newFleet(t, sim, "--delay-min", "100ms", "--delay-max", "120ms", "--concurrency", "4", "--graceful-shutdown-timeout", "5s")
+	f.open(3)
+	body, err := json.Marshal(map[string]any{"run_id": "paced", "year": "25", "end": numbers, "probe": false})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.order("paced", string(body))
+	kills := 0
+	for begun := time.Now(); time.Since(begun) < *killFor; kills++ {
+		at(time.Now(), 2*time.Second)
+		victim := kills % len(f.live)
+		if err := f.live[victim].Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = f.live[victim].Wait() // killed, as it was to be
+		f.live[victim] = f.launch()
+	}
+	report := f.report("paced")
+	if report.Status != contract.Completed || report.Total != numbers || report.Failed != 0 {
+		t.Errorf("%s (%s): %d numbers, %d failed; want %d and none", report.Status, report.Reason, report.Total, report.Failed, numbers)
+	}
+	p := place{t: t, dir: f.dir}
+	outcomes := p.outcomes()
+	checkTruth(t, newSim(t, courtsim.Options{Seed: 31, Max: 99999, Missing: 0.05}), outcomes, numbers)
+	p.checkRecords(outcomes)
+	stats := sim.stats()
+	// A busy machine may be late to notice the first of two requests that were sent in time; a broken pace shows gaps of nothing.
+	if stats.MinGapSeconds == nil || *stats.MinGapSeconds < pause.Seconds()/2 {
+		t.Errorf("smallest gap at the court: %v s, want at least %v", *stats.MinGapSeconds, pause.Seconds())
+	}
+	if stats.MaxInFlight > 4 {
+		t.Errorf("%d requests in flight at once, want at most 4", stats.MaxInFlight)
+	}
+	n := repeated(sim.asked())
+	if most := kills * 4 * 2; n > most {
+		t.Errorf("%d requests were repeated after %d kills, want at most %d", n, kills, most)
+	}
+	t.Logf("%d kills, %d requests repeated, smallest gap %.4f s", kills, n, *stats.MinGapSeconds)
+}
+
+func TestServeRefusesWhatItCannotServe(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no server":    {nil, "nats_url is empty"},
+		"two servers":  {[]string{"--embedded", "--nats-url", "nats://127.0.0.1:1"}, "--embedded"},
+		"a service":    {[]string{"cleaner", "--embedded"}, `service "cleaner"`},
+		"taken port":   {[]string{"--embedded", "--embedded-addr", "127.0.0.1:99999"}, "invalid port"},
+		"nobody there": {[]string{"--nats-url", "nats://127.0.0.1:1"}, "connecting to nats_url"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("fct-scraper", append([]string{"serve"}, test.args...)...)
+			cmd.Dir = t.TempDir()
+			said, err := cmd.CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != codeUsage && exit.ExitCode() != codeBroker || !strings.Contains(string(said), test.want) {
+				t.Errorf("%v: %s; want a word of %q", err, said, test.want)
+			}
+		})
+	}
+}
+
+// stats is what the court noticed.
+func (s simulator) stats() courtsim.Stats {
+	s.t.Helper()
+	answer, err := http.Get(s.url + "/__stats")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var stats courtsim.Stats
+	if err := json.NewDecoder(answer.Body).Decode(&stats); err != nil {
+		s.t.Fatal(err)
+	}
+	return stats
+}

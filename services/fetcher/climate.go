@@ -1,0 +1,203 @@
+package fetcher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// climate is what all fetchers know of one site: whether it told us to go away, and how far its trouble slows everybody
+// down. It lies in the bucket of sites, so that it outlives a process and every other one hears of it; it is looked at in
+// memory, ahead of each request.
+type climate struct {
+	bucket  jetstream.KeyValue
+	site    string
+	backoff Backoff
+	log     *slog.Logger
+	// trial is held by the one case that is asked for while the site is in bad trouble.
+	trial chan struct{}
+
+	mu       sync.Mutex
+	slowdown contract.SiteSlowdown
+	block    *contract.SiteBlock
+	// told is closed and made anew when a block comes.
+	told chan struct{}
+}
+
+func newClimate(bucket jetstream.KeyValue, site string, backoff Backoff, log *slog.Logger) *climate {
+	return &climate{bucket: bucket, site: site, backoff: backoff, log: log, trial: make(chan struct{}, 1), told: make(chan struct{})}
+}
+
+// watch reads what is known of the site, closes ready, and follows it until ctx ends.
+func (c *climate) watch(ctx context.Context, ready chan<- struct{}) error {
+	watcher, err := c.bucket.WatchFiltered(ctx, []string{contract.BlockKey(c.site), contract.SlowdownKey(c.site)})
+	if err != nil {
+		return fmt.Errorf("watching site %s: %w", c.site, err)
+	}
+	defer func() { _ = watcher.Stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case entry, open := <-watcher.Updates():
+			switch {
+			case !open && ctx.Err() != nil:
+				return nil
+			case !open:
+				return fmt.Errorf("watching site %s: the watch ended", c.site)
+			case entry == nil:
+				close(ready)
+			default:
+				if err := c.learn(entry, time.Now()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// learn takes in what another fetcher, or this one before it was started anew, has found.
+func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) error {
+	there := entry.Operation() == jetstream.KeyValuePut
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if entry.Key() == contract.BlockKey(c.site) {
+		c.block = nil
+		if !there {
+			return nil
+		}
+		var block contract.SiteBlock
+		if err := json.Unmarshal(entry.Value(), &block); err != nil {
+			return fmt.Errorf("reading the block of site %s: %w", c.site, err)
+		}
+		c.set(block)
+		return nil
+	}
+	var slowdown contract.SiteSlowdown
+	if there {
+		if err := json.Unmarshal(entry.Value(), &slowdown); err != nil {
+			return fmt.Errorf("reading the slowdown of site %s: %w", c.site, err)
+		}
+	}
+	if slowdown.ChangedAt.Equal(c.slowdown.ChangedAt) {
+		return nil // this fetcher's own word
+	}
+	// A wall clock that is set back must not make the wait longer than it was meant to be.
+	if wait := min(slowdown.Until.Sub(now), slowdown.Until.Sub(slowdown.ChangedAt)); wait > 0 {
+		slowdown.Until = now.Add(wait)
+	}
+	c.slowdown = slowdown
+	return nil
+}
+
+// set takes in a block; the lock is held.
+func (c *climate) set(block contract.SiteBlock) {
+	c.block = &block
+	close(c.told)
+	c.told = make(chan struct{})
+}
+
+// blocked is the block in force at the time now, nil when there is none, and a channel that is closed when another comes.
+func (c *climate) blocked(now time.Time) (*contract.SiteBlock, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.block == nil || !c.block.Until.After(now) {
+		return nil, c.told
+	}
+	block := *c.block
+	return &block, c.told
+}
+
+// hold is how much longer nobody may ask.
+func (c *climate) hold() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(c.slowdown.Until)
+}
+
+// enter waits, while the site is in bad trouble, until no other case of this process is being tried; leave lets the next one in.
+func (c *climate) enter(ctx context.Context) (leave func(), err error) {
+	if !c.open() {
+		return func() {}, nil
+	}
+	select {
+	case c.trial <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	release := sync.OnceFunc(func() { <-c.trial })
+	if !c.open() {
+		release()
+	}
+	return release, nil
+}
+
+func (c *climate) open() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.slowdown.Level >= opening
+}
+
+// note takes in how an attempt went and tells the other fetchers when that changes how fast everybody asks. A word that is
+// lost is made good by the next.
+func (c *climate) note(ctx context.Context, exchanges []contract.Exchange, retryAfter func(contract.Exchange, time.Time) time.Duration) {
+	now, before, changed := time.Now(), 0, false
+	c.mu.Lock()
+	before = c.slowdown.Level
+	for _, x := range exchanges {
+		next, differs := c.backoff.After(c.slowdown, x, retryAfter(x, now), now, rand.Float64())
+		c.slowdown, changed = next, changed || differs
+	}
+	if changed {
+		c.slowdown.ChangedAt = now.UTC().Round(0)
+	}
+	slowdown := c.slowdown
+	c.mu.Unlock()
+	if !changed {
+		return
+	}
+	if slowdown.Level > before || slowdown.Reason != "" {
+		c.log.Warn("site.slowed", "site", c.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
+	} else {
+		c.log.Info("site.recovering", "site", c.site, "level", slowdown.Level)
+	}
+	value, err := json.Marshal(slowdown)
+	if err == nil {
+		_, err = c.bucket.Put(ctx, contract.SlowdownKey(c.site), value)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("site.slowdown.kept", "site", c.site, "error", err)
+	}
+}
+
+// shut keeps that the site told us to go away, for every fetcher and for those to come.
+func (c *climate) shut(ctx context.Context, block contract.SiteBlock) error {
+	c.mu.Lock()
+	c.set(block)
+	c.mu.Unlock()
+	value, err := json.Marshal(block)
+	if err == nil {
+		_, err = c.bucket.Put(ctx, contract.BlockKey(c.site), value)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the block of site %s: %w", c.site, err)
+	}
+	return nil
+}
+
+// unblock takes a block back.
+func (c *climate) unblock(ctx context.Context) error {
+	if err := c.bucket.Delete(ctx, contract.BlockKey(c.site)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return fmt.Errorf("taking back the block of site %s: %w", c.site, err)
+	}
+	return nil
+}

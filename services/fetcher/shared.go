@@ -1,0 +1,147 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// maxSlots is the highest concurrency that may be set.
+const maxSlots = 64
+
+// share makes the turn and the slots of the site, unless another fetcher has, and takes pace and places from them.
+func (s *Service) share(ctx context.Context) error {
+	js := s.Bus.JetStream()
+	subjects := []string{contract.TurnSubject(s.SiteName)}
+	for slot := 1; slot <= maxSlots; slot++ {
+		subjects = append(subjects, contract.SlotSubject(s.SiteName, slot))
+	}
+	there, err := s.Bus.Subjects(ctx, contract.StreamPace, ">")
+	if err != nil {
+		return err
+	}
+	for _, subject := range subjects {
+		if there[subject] > 0 {
+			continue
+		}
+		if _, err := s.Bus.Publish(ctx, nats.NewMsg(subject)); err != nil && !errors.Is(err, bus.ErrExists) {
+			return err
+		}
+	}
+	turn, err := streams.TurnConsumer(s.SiteName)
+	if err != nil {
+		return err
+	}
+	// A turn that is lost with its holder comes again when no pause can be broken by it.
+	turn.AckWait = max(turn.AckWait, s.Pace.Max+stumble, s.Pace.RestFor+stumble)
+	slot, err := streams.SlotsConsumer(s.SiteName, s.Concurrency)
+	if err != nil {
+		return err
+	}
+	turns, err := js.CreateOrUpdateConsumer(ctx, contract.StreamPace, turn)
+	if err != nil {
+		return fmt.Errorf("making consumer %s: %w", turn.Durable, err)
+	}
+	held, err := js.CreateOrUpdateConsumer(ctx, contract.StreamPace, slot)
+	if err != nil {
+		return fmt.Errorf("making consumer %s: %w", slot.Durable, err)
+	}
+	if s.Pace.Max > 0 || s.Pace.RestEvery > 0 {
+		s.pacer.shared = &token{bus: s.Bus, consumer: turns, pause: s.Pace.Max}
+	}
+	s.places.shared = &slots{held}
+	return nil
+}
+
+// token is the one turn of a site: a message that is taken, held until the request has left, and given back with the pause
+// as its delay. Given back before the request leaves, as it was at first, a process that was kept waiting by a busy machine asked
+// 60 ms after the one that came next had been let in. Tokens published one by one broke the pace too, and a compare-and-set kept a
+// third of the rate from being used.
+type token struct {
+	bus      *bus.Bus
+	consumer jetstream.Consumer
+	// pause is the longest pause: a server that was away may have forgotten how long the turn was to stay.
+	pause time.Duration
+	epoch uint64
+}
+
+// stumble is how long a broker in trouble is left alone.
+const stumble = time.Second
+
+func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration), err error) {
+	for {
+		if epoch := t.bus.Epoch(); epoch != t.epoch {
+			if err := sleep(ctx, t.pause); err != nil {
+				return nil, err
+			}
+			t.epoch = epoch
+		}
+		msg, err := t.consumer.Next(jetstream.FetchContext(ctx))
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				_ = msg.NakWithDelay(handBack)
+			}
+			return nil, context.Cause(ctx)
+		case err == nil && t.bus.Epoch() == t.epoch:
+			return t.held(msg)
+		case err != nil && !errors.Is(err, nats.ErrTimeout):
+			if err := sleep(ctx, stumble); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// held is what becomes of a turn that was taken. When the word that gives it on is lost it comes again after its ack-wait, which
+// is longer than any pause between two requests.
+func (t *token) held(msg jetstream.Msg) (giveOn func(func(n int) time.Duration), err error) {
+	metadata, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("taking the turn: %w", err)
+	}
+	stop := heartbeats(msg)
+	return func(pause func(n int) time.Duration) {
+		stop()
+		_ = msg.NakWithDelay(max(handBack, pause(int(metadata.NumDelivered))))
+	}, nil
+}
+
+// slots are what all fetchers of a site share: whoever holds one of them may have a case in flight. A holder that dies
+// loses its slot after the ack-wait.
+type slots struct{ consumer jetstream.Consumer }
+
+// slot is one that is held until it is given back.
+type slot struct {
+	msg  jetstream.Msg
+	stop func()
+}
+
+func (s *slots) take(ctx context.Context) (slot, error) {
+	for {
+		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
+		if err == nil {
+			return slot{msg, heartbeats(msg)}, nil
+		}
+		if ctx.Err() != nil {
+			return slot{}, context.Cause(ctx)
+		}
+		if err := sleep(ctx, renew/10); err != nil {
+			return slot{}, err
+		}
+	}
+}
+
+// free gives the slot back; a word that is lost costs the ack-wait.
+func (s slot) free() {
+	s.stop()
+	_ = s.msg.NakWithDelay(handBack)
+}

@@ -1,0 +1,85 @@
+package fetcher
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// Backoff says how much longer everybody waits while a site is in trouble. Base·Factor^(level−1) is added to the pause
+// between two requests, at most Max, drawn from the upper half of that.
+type Backoff struct {
+	Base   time.Duration
+	Factor float64
+	Max    time.Duration
+}
+
+const (
+	// spared is how many requests in a row may fail before everybody is slowed down: single failures are the matter of
+	// their own retries. With one request in five failing by chance, one in 125 is the third in a row.
+	spared = 2
+	// opening is the level from which on a single case at a time is asked for, as a trial, until an answer is clean.
+	opening = 3
+	// maxLevel keeps a long outage from being forgotten too slowly: each clean answer takes one level back.
+	maxLevel = 12
+)
+
+// After is the slowdown after an exchange, and whether it differs in more than its count. wait is what the site asked for
+// by Retry-After, draw is a chance in [0, 1). Requests that were under way together when the site fell down raise the
+// level once.
+func (b Backoff) After(s contract.SiteSlowdown, x contract.Exchange, wait time.Duration, now time.Time, draw float64) (contract.SiteSlowdown, bool) {
+	why := trouble(x)
+	if why == "" {
+		changed := s.Level > 0
+		s.Streak, s.Level = 0, max(0, s.Level-1)
+		if changed {
+			s.Until, s.Reason = now.Add(b.pause(s.Level, draw)), ""
+		}
+		return s, changed
+	}
+	s.Streak++
+	changed := false
+	if s.Streak > spared && !x.StartedAt.Before(s.RaisedAt) {
+		s.Level, s.RaisedAt, s.Reason = min(s.Level+1, maxLevel), now, why
+		s.Until = later(s.Until, now.Add(b.pause(s.Level, draw)))
+		changed = true
+	}
+	if asked := now.Add(wait); wait > 0 && asked.After(s.Until) {
+		s.Until, s.Reason = asked, why
+		changed = true
+	}
+	return s, changed
+}
+
+func (b Backoff) pause(level int, draw float64) time.Duration {
+	if level <= 0 {
+		return 0
+	}
+	whole := float64(b.Base) * math.Pow(b.Factor, float64(level-1))
+	if limit := float64(b.Max); !(whole < limit) { // also when the power overflowed
+		whole = limit
+	}
+	return time.Duration(whole/2 + whole/2*draw)
+}
+
+// trouble is why an exchange says that the site is not well; empty when it does not say so.
+func trouble(x contract.Exchange) string {
+	switch {
+	case x.Status == http.StatusRequestTimeout || x.Status >= http.StatusInternalServerError:
+		return fmt.Sprintf("status %d", x.Status)
+	case x.Error != "":
+		return x.Error
+	default:
+		return ""
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
