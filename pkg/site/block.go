@@ -76,8 +76,11 @@ func (p *Profile) guard(header http.Header) string {
 // well speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON that holds rows of cases.
 func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) [][]byte {
 	c, page := p.pageDue(exchange.Call)
-	if page && exchange.Status == http.StatusOK {
-		return p.foreignPage(c, exchange)
+	if page {
+		if p.shows(c, exchange) {
+			return nil
+		}
+		c = nil
 	}
 	if c != nil && (c.holds(id, exchange.Body) || c.speaksOfCases(exchange.Body)) {
 		return nil

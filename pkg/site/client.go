@@ -34,9 +34,10 @@ type Options struct {
 // Client asks one court. It is used by many goroutines.
 type Client struct {
 	Options
-	sessions sessions
+	http *http.Client // keeps no cookies
 	// large has room for the large answers that are read at the same time.
-	large chan struct{}
+	large    chan struct{}
+	sessions sessions
 }
 
 // NewClient checks the options; the error of an origin wraps ErrProfile. A client that is no longer used is to be closed.
@@ -58,7 +59,10 @@ func NewClient(opts Options) (*Client, error) {
 	if opts.Transport == nil {
 		opts.Transport = newTransport(opts)
 	}
-	c := &Client{Options: opts, large: make(chan struct{}, largeAtOnce), sessions: sessions{turns: make(chan struct{}, 1)}}
+	c := &Client{
+		Options: opts, http: &http.Client{Transport: opts.Transport, CheckRedirect: stays},
+		large: make(chan struct{}, largeAtOnce), sessions: sessions{turns: make(chan struct{}, 1)},
+	}
 	if opts.Profile.tokens == nil {
 		c.sessions.current.Store(c.newSession())
 	}
@@ -66,7 +70,11 @@ func NewClient(opts Options) (*Client, error) {
 }
 
 // Close closes the connections that are kept.
-func (c *Client) Close() { (&http.Client{Transport: c.Transport}).CloseIdleConnections() }
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// stays makes a redirect an answer like any other: following it in the transport would be a request that nobody's pace has
+// seen.
+func stays(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Blocked is the profile's Blocked.
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {

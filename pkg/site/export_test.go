@@ -20,6 +20,15 @@ const LargeAtOnce = largeAtOnce
 // MaxWait is the longest that a site is believed.
 const MaxWait = maxWait
 
+// NewJar is a client's jar of cookies.
+func NewJar(origin string) http.CookieJar { return newJar(origin) }
+
+// The limits of a jar.
+const (
+	MaxCookies = maxCookies
+	MaxCookie  = maxCookie
+)
+
 // BlockTexts are the texts of a profile's blocks, in small letters.
 func BlockTexts(p *Profile) []string {
 	var texts []string
@@ -47,12 +56,3 @@ func ParseRobots(text []byte, path string) (bool, time.Duration) {
 	rules := parseRobots(text)
 	return rules.allows(path), rules.delay
 }
-
-// NewJar is a client's jar of cookies.
-func NewJar(origin string) http.CookieJar { return newJar(origin) }
-
-// The limits of a jar.
-const (
-	MaxCookies = maxCookies
-	MaxCookie  = maxCookie
-)

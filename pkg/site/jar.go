@@ -35,7 +35,7 @@ func newJar(origin string) *jar { return &jar{origin: originOf(origin)} }
 // SetCookies keeps what the origin wants kept: at most 32 cookies of at most 4 KiB. What is larger is not kept, nor what
 // comes after they are full, or from or for somewhere else.
 func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
-	if sameOrigin(from) != j.origin {
+	if canonical(from) != j.origin {
 		return
 	}
 	j.mu.Lock()
@@ -55,7 +55,7 @@ func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
 func (j *jar) Cookies(to *url.URL) []*http.Cookie {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.cookies) == 0 || sameOrigin(to) != j.origin {
+	if len(j.cookies) == 0 || canonical(to) != j.origin {
 		return nil
 	}
 	now := time.Now()

@@ -23,7 +23,7 @@ func (c *Client) hop(r request, x contract.Exchange, location string) (request, 
 		return request{}, false
 	}
 	to, err := at.Parse(location)
-	if err != nil || to.User != nil || to.Opaque != "" || sameOrigin(to) != originOf(c.Origin) {
+	if err != nil || to.User != nil || to.Opaque != "" || canonical(to) != originOf(c.Origin) {
 		return request{}, false
 	}
 	to.Fragment, to.RawFragment = "", ""
@@ -41,8 +41,8 @@ func followed(exchanges []contract.Exchange, index int) bool {
 	return redirects(exchanges[index].Status) && index+1 < len(exchanges) && exchanges[index+1].Call == exchanges[index].Call
 }
 
-// sameOrigin is scheme, host and port of a URL in the one form in which origins are compared.
-func sameOrigin(u *url.URL) string {
+// canonical is scheme, host and port of a URL in the one form in which origins are compared.
+func canonical(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
@@ -50,11 +50,11 @@ func sameOrigin(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// originOf is sameOrigin of a checked origin.
+// originOf is canonical of a checked origin.
 func originOf(origin string) string {
 	u, err := url.Parse(origin)
 	if err != nil {
 		return ""
 	}
-	return sameOrigin(u)
+	return canonical(u)
 }

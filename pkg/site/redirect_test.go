@@ -131,8 +131,8 @@ func TestRedirectedPosts(t *testing.T) {
 	}
 }
 
-// TestCookies: what the site wants kept comes back to it, with a redirect on the way, and not from one client to another.
-func TestCookies(t *testing.T) {
+// TestCookiesComeBack: what the site wants kept comes back to it, with a redirect on the way, and not from one client to another.
+func TestCookiesComeBack(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 6)
 	server := start(t, map[string]http.HandlerFunc{
@@ -158,7 +158,7 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-func urlOf(t *testing.T, text string) *url.URL {
+func parsed(t *testing.T, text string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(text)
 	if err != nil {
@@ -171,7 +171,7 @@ func urlOf(t *testing.T, text string) *url.URL {
 func kept(t *testing.T, jar http.CookieJar, to string) string {
 	t.Helper()
 	var all []string
-	for _, c := range jar.Cookies(urlOf(t, to)) {
+	for _, c := range jar.Cookies(parsed(t, to)) {
 		all = append(all, c.Name+"="+c.Value)
 	}
 	return strings.Join(all, " ")
@@ -212,7 +212,7 @@ func TestJar(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		jar.SetCookies(urlOf(t, from), []*http.Cookie{c})
+		jar.SetCookies(parsed(t, from), []*http.Cookie{c})
 		if got := kept(t, jar, test.to); got != test.want {
 			t.Errorf("%s: %.50q, want %.50q", name, got, test.want)
 		}
@@ -224,11 +224,11 @@ func TestJarIsBounded(t *testing.T) {
 	t.Parallel()
 	const origin = "https://court.invalid"
 	jar := site.NewJar(origin)
-	set := func(c http.Cookie) { jar.SetCookies(urlOf(t, origin), []*http.Cookie{&c}) }
+	set := func(c http.Cookie) { jar.SetCookies(parsed(t, origin), []*http.Cookie{&c}) }
 	for n := range 2 * site.MaxCookies {
 		set(http.Cookie{Name: "c" + strings.Repeat("x", n), Value: "1"})
 	}
-	if n := len(jar.Cookies(urlOf(t, origin))); n != site.MaxCookies {
+	if n := len(jar.Cookies(parsed(t, origin))); n != site.MaxCookies {
 		t.Fatalf("%d cookies, want %d", n, site.MaxCookies)
 	}
 	set(http.Cookie{Name: "c", Value: "2"})
@@ -242,7 +242,7 @@ func TestJarIsBounded(t *testing.T) {
 	if got := kept(t, jar, origin); strings.Contains(got, "c=2") || !strings.Contains(got, "late=deep") {
 		t.Errorf("kept %q", got)
 	}
-	jar.SetCookies(urlOf(t, "https://evil.invalid"), []*http.Cookie{{Name: "c", MaxAge: -1}, {Name: "late", MaxAge: -1}})
+	jar.SetCookies(parsed(t, "https://evil.invalid"), []*http.Cookie{{Name: "c", MaxAge: -1}, {Name: "late", MaxAge: -1}})
 	if got := kept(t, jar, origin); !strings.Contains(got, "late=deep") {
 		t.Errorf("somebody else took a cookie away: %q", got)
 	}

@@ -41,6 +41,9 @@ type RobotsRules struct {
 
 // Allows says whether all the calls that are made for a case may be made, and if not, the path of the first that may not.
 func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
+	if t := r.client.Profile.tokens; t != nil && !r.robots.allows(t.path) {
+		return t.path, false
+	}
 	for i := range r.client.Profile.calls {
 		made := &r.client.Profile.calls[i]
 		if made.when == parties && !r.client.Parties {

@@ -15,12 +15,7 @@ type session struct {
 
 // newSession is one without cookies.
 func (c *Client) newSession() *session {
-	return &session{http: &http.Client{
-		Transport: c.Transport,
-		Jar:       newJar(c.Origin),
-		// A redirect is an answer like any other: following it here would be a request that nobody's pace has seen.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &session{http: &http.Client{Transport: c.Transport, Jar: newJar(c.Origin), CheckRedirect: stays}}
 }
 
 // renew takes the hidden inputs of a page that came in this session; a page without any changes nothing.
