@@ -46,10 +46,10 @@ func Canary(entries []Entry) (verdict Verdict, started time.Time) {
 	gone := len(entries) > 0
 	verdict = VerdictTransient
 	for _, entry := range entries {
-		switch entry.Verdict {
-		case VerdictSuccess:
+		if entry.Verdict == VerdictSuccess {
 			return VerdictSuccess, entry.StartedAt
-		case VerdictBlocked:
+		}
+		if entry.Verdict == VerdictBlocked {
 			verdict = VerdictBlocked
 		}
 		gone = gone && entry.Verdict == VerdictNoRecord

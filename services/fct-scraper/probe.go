@@ -58,7 +58,8 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	if run.manifest.Bound == nil { // stopped or blocked before the search had ended: the report says why
+	// Stopped or blocked before the search had ended, or its no-records were taken back: the report says why.
+	if run.manifest.Bound == nil || run.Superseded {
 		if flags.json {
 			return p.printJSON(run.Report)
 		}

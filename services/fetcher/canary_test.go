@@ -14,7 +14,7 @@ import (
 )
 
 // shows reads an answer of these tests: its body is the verdict, and "panic" panics.
-func shows(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+func shows(_ contract.CaseID, exchanges []contract.Exchange) contract.Reading {
 	body := string(exchanges[0].Body)
 	if body == "panic" {
 		panic("not readable")

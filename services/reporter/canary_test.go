@@ -131,10 +131,11 @@ func TestACanaryIsAskedAgainAfterLongerAndLongerWaits(t *testing.T) {
 	t.Parallel()
 	w := &worker{Service: New(Options{}), manifest: contract.Manifest{MaxRetries: 8}}
 	w.question.asked, w.question.final = []contract.CaseID{caseOf(4)}, true
-	for try, want := range []time.Duration{5, 10, 20, 40, 80, 160, 300, 300} {
+	for try, want := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
+		least := time.Duration(want) * time.Second
 		before := time.Now()
 		w.hear(contract.CanaryReply{Error: "nobody there"})
-		if wait := w.question.again.Sub(before); wait < want*time.Second || wait > want*time.Second+patience {
+		if wait := w.question.again.Sub(before); wait < least || wait > least+patience {
 			t.Errorf("try %d is followed by %s, want %d s", try+1, wait, want)
 		}
 	}
@@ -146,18 +147,32 @@ func TestACanaryIsAskedAgainAfterLongerAndLongerWaits(t *testing.T) {
 	}
 }
 
-func TestARunWhoseCanaryWasBlockedAsksAgainWhenItGoesOn(t *testing.T) {
+func TestARunWhoseCanaryIsBlockedEndsBlocked(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 8)
 	d.court.say(func(contract.CaseID) contract.Verdict { return contract.VerdictBlocked })
 	d.packs(doubtful()...)
 	d.planned(0)
-	if state := d.finish(); state.Status != contract.Blocked || !state.Resumable() || state.Reason != "blocked by the site" || state.Report.NoRecord != 5 {
+	state := d.finish()
+	want := "blocked by the site: right behind a row of no-records; 4 no-records taken back"
+	if state.Status != contract.Blocked || !state.Superseded || state.Reason != want || state.Report.NoRecord != 1 {
+		t.Errorf("%s, superseded %t: %q, %d no-records", state.Status, state.Superseded, state.Reason, state.Report.NoRecord)
+	}
+}
+
+// Two no-records before a block are no row: the run goes on, and asks its canary then.
+func TestARunWhoseCanaryWasBlockedAsksAgainWhenItGoesOn(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 20, noRecordLimit(1, 2))
+	d.court.say(func(contract.CaseID) contract.Verdict { return contract.VerdictBlocked })
+	d.pack(success(1), noRecord(2), noRecord(3))
+	if state := d.finish(); state.Status != contract.Blocked || !state.Resumable() || state.Reason != "blocked by the site" || state.Report.NoRecord != 2 {
 		t.Errorf("%s, resumable %t: %q, %d no-records", state.Status, state.Resumable(), state.Reason, state.Report.NoRecord)
 	}
-	d.court.say(vanished)
+	d.court.say(alive)
+	d.must(d.buckets.runs.Delete(t.Context(), d.manifest.RunID.HaltKey()))
 	d.running()
-	if state := d.finish(); state.Status != contract.Blocked || state.Report.NoRecord != 1 {
+	if state := d.finish(); state.Status != contract.SafeStop || state.Report.NoRecord != 2 {
 		t.Errorf("then %s: %q, %d no-records", state.Status, state.Reason, state.Report.NoRecord)
 	}
 }

@@ -30,6 +30,7 @@ func (d *doubts) believe(entry contract.Entry) bool {
 	switch entry.Outcome {
 	case "":
 		return false
+	case contract.Failed: // says nothing about the site's files
 	case contract.Success:
 		d.alive(entry.StartedAt)
 	case contract.NoRecord:

@@ -104,7 +104,7 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 		}
 	}
 	if w.tally.Gone != nil {
-		if err := w.stop(ctx, contract.Blocked, w.tally.Gone.block()); err != nil {
+		if err := w.stop(ctx, contract.Blocked, w.block()); err != nil {
 			return false, err
 		}
 	}
@@ -128,12 +128,16 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 	return w.conclude(ctx, w.halt.Status, w.halt.Reason)
 }
 
-// block is what the halt says of the site's block, which may have been written after another halt.
+// block is what is known of the block that ends the run; its halt may have been written by something else.
 func (w *worker) block() string {
-	if w.halt.Status == contract.Blocked {
+	switch {
+	case w.halt != nil && w.halt.Status == contract.Blocked:
 		return w.halt.Reason
+	case w.question.blocked != "":
+		return w.question.blocked
+	default:
+		return w.tally.Gone.block()
 	}
-	return w.tally.Gone.block()
 }
 
 // least is how many no-records without a proof make a canary due before a run ends for this reason. A stop because of
@@ -153,6 +157,8 @@ func (w *worker) conclude(ctx context.Context, status contract.Status, reason st
 		case err != nil:
 			return false, err
 		case sure:
+		case blocked != "" && !w.unheard() && w.tally.Quiet >= leastDoubts:
+			return false, w.doubt(ctx)
 		case blocked != "" && !w.unheard(): // the row stays in doubt until the site may be asked again
 			return true, w.finish(ctx, contract.Blocked, blocked)
 		default:

@@ -92,14 +92,14 @@ func (t *tally) add(entry contract.Entry, failLimit int) (counted, bool) {
 	if t.Outcomes.get(number) != "" || t.Void[number] {
 		return counted{}, false
 	}
-	doubted := t.Gone != nil && entry.Outcome == contract.NoRecord
-	if doubted {
-		entry = t.doubted(entry)
-	}
 	open := t.Open[number]
 	this := tryOf(entry)
 	if entry.Outcome == "" && slices.Contains(open.Seen, this) {
 		return counted{}, false
+	}
+	doubted := t.Gone != nil && entry.Outcome == contract.NoRecord
+	if doubted {
+		entry = t.doubted(entry)
 	}
 	if len(open.Seen) > 0 {
 		t.Retries++
