@@ -22,7 +22,7 @@ func dresses(page string) map[string][]byte {
 	json, accents := strings.ContainsAny(page[:1], "{["), strings.ContainsAny(page, "éè")
 	all := map[string][]byte{
 		"plain": []byte(page), "BOM": []byte("\xef\xbb\xbf" + page), "UTF-16": wide("\ufeff" + page),
-		"far": []byte(strings.Repeat(" ", 100_000) + page), "large": []byte(page + strings.Repeat(" ", 1<<20)),
+		"far": []byte(strings.Repeat(" ", 20_000) + page), "large": []byte(page + strings.Repeat(" ", 50_000)),
 	}
 	if text, err := charmap.Windows1252.NewEncoder().String(page); err == nil {
 		all["Latin-1"] = []byte(text)
@@ -66,13 +66,23 @@ func TestBlocksInAnyDress(t *testing.T) {
 			}
 		}
 		for name, body := range dresses(string(c.answer.Body)) {
-			for _, contentType := range []string{"text/html", "application/json; charset=utf-8"} {
-				check(name, body, http.StatusOK, contentType, "docket")
-				check(name, body, http.StatusServiceUnavailable, contentType, "docket")
-			}
+			check(name, body, http.StatusOK, "application/json; charset=utf-8", "docket")
+			check(name, body, http.StatusServiceUnavailable, "text/html", "docket")
 		}
 	}
 	t.Logf("%d readings", readings)
+}
+
+// TestBlocksFarBack: what is searched is the beginning of an answer, however large it is.
+func TestBlocksFarBack(t *testing.T) {
+	t.Parallel()
+	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
+	for spaces, want := range map[int]contract.Verdict{250 << 10: contract.VerdictBlocked, 260 << 10: contract.VerdictTransient} {
+		body := []byte("<html>" + strings.Repeat(" ", spaces) + guard + strings.Repeat(" ", 1<<20))
+		if reading := p.Read(id, []contract.Exchange{{Call: "docket", Status: 200, Body: body}}); reading.Verdict != want {
+			t.Errorf("behind %d spaces: read %s, want %s", spaces, reading.Verdict, want)
+		}
+	}
 }
 
 // TestBlocksCompressed: a guard compresses its pages as others do.
