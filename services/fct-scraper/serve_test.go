@@ -158,7 +158,7 @@ func TestThreeProcessesKeepOnePace(t *testing.T) {
 	if report.Status != contract.Completed || report.Total != numbers || report.Failed != 0 {
 		t.Errorf("%s (%s): %d numbers, %d failed; want %d and none", report.Status, report.Reason, report.Total, report.Failed, numbers)
 	}
-	p := place{t: t, dir: f.dir}
+	p := place{t: t, dir: f.dir, shared: true}
 	outcomes := p.outcomes()
 	checkTruth(t, newSim(t, courtsim.Options{Seed: 31, Max: 99999, Missing: 0.05}), outcomes, numbers)
 	p.checkRecords(outcomes)

@@ -27,7 +27,10 @@ func (w *shift) take() error {
 			return nil
 		case err == nil:
 		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDeleted):
-			return fmt.Errorf("taking a job: %w", err)
+			// Who ends a run clears its consumer away, and that may be heard of first.
+			if sleep(w.begin, renew) == nil {
+				return fmt.Errorf("taking a job: %w", err)
+			}
 		default:
 			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
 			if err := sleep(w.begin, renew/10); err != nil {
