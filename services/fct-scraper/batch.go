@@ -119,6 +119,12 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
+	front := newFront()
+	stop, err := front.listen(settings.HTTPAddr, "", log)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	broker, err := openBroker(ctx, settings.Config, "", log)
 	if err != nil {
 		return run, err
@@ -129,7 +135,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	h := house{settings: settings, broker: broker, court: court, output: output, log: log, fetcher: nameOf(broker), wanted: wanted}
+	h := house{settings: settings, broker: broker, court: court, output: output, log: log, front: front, fetcher: nameOf(broker), wanted: wanted}
 	return h.run(ctx, signals, screen)
 }
 
@@ -165,9 +171,6 @@ func (h *house) run(ctx context.Context, signals *signals, screen *screen) (ende
 
 // announce says which settings are not carried out yet.
 func announce(log *slog.Logger, c config.Config) {
-	if c.HTTPAddr != "" {
-		log.Warn("setting.unused", "key", "http_addr", "reason", "pages and metrics are not served yet")
-	}
 	if c.Robots && c.Site != simSite {
 		log.Warn("setting.unused", "key", "robots", "reason", "robots.txt is not read yet")
 	}

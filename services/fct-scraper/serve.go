@@ -99,13 +99,19 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 		return err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
+	front := newFront()
+	stop, err := front.listen(settings.HTTPAddr, serveAddr, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	broker, err := openBroker(ctx, settings.Config, wanted.addr, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, broker.close()) }()
 	h := house{
-		settings: settings, broker: broker, court: court, log: log, fetcher: nameOf(broker),
+		settings: settings, broker: broker, court: court, log: log, front: front, fetcher: nameOf(broker),
 		grace: underWay(settings.GracefulShutdownTimeout.Std()),
 	}
 	if slices.Contains(wanted.services, "reporter") {

@@ -19,6 +19,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/natsd"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,7 +53,7 @@ func newFleet(t testing.TB, sim simulator, flags ...string) *fleet {
 		}
 	})
 	f.args = append([]string{
-		"serve", "--nats-url", f.server.URL(), "--site", "fct-cf", "--base-url", sim.url, "--robots=false", "--log-level", "warn",
+		"serve", "--nats-url", f.server.URL(), "--http-addr", "127.0.0.1:0", "--site", "fct-cf", "--base-url", sim.url, "--robots=false", "--log-level", "warn",
 		"--output", filepath.Join(f.dir, "output"),
 	}, flags...)
 	return f
@@ -93,12 +94,21 @@ func (f *fleet) open(n int) {
 			}
 		}
 	})
+	f.connect()
+}
+
+// connect connects the test to the server, on which it makes the streams.
+func (f *fleet) connect() {
+	f.t.Helper()
 	nc, err := f.server.Connect()
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(nc.Close)
 	if f.broker, err = bus.New(nc, fcttest.Logger(f.t), bus.Options{}); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := streams.Ensure(f.t.Context(), f.broker.JetStream(), streams.Options{}); err != nil {
 		f.t.Fatal(err)
 	}
 	if f.runs, err = f.broker.KV(f.t.Context(), contract.BucketRuns); err != nil {

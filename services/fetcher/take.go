@@ -92,7 +92,11 @@ func (w *shift) seat(msg jetstream.Msg, epoch uint64) error {
 
 // start does a job in a place of its own.
 func (w *shift) start(msg jetstream.Msg, epoch uint64, held place) {
-	free := sync.OnceFunc(held.free)
+	w.inFlight.Add(1)
+	free := sync.OnceFunc(func() {
+		w.inFlight.Add(-1)
+		held.free()
+	})
 	w.flight.Go(func() {
 		defer free()
 		w.settle(msg, epoch, free)
