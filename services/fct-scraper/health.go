@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,8 +69,8 @@ func (r *readiness) check(ctx context.Context) error {
 	if waits != nil {
 		return waits
 	}
-	if status := b.Conn().Status(); status != nats.CONNECTED {
-		return fmt.Errorf("no connection to nats_url (%s): %w", status, lastError(b.Conn()))
+	if !b.Conn().IsConnected() {
+		return fmt.Errorf("no connection to nats_url: %w", b.lost())
 	}
 	all := needs()
 	var seen []need
@@ -87,11 +88,12 @@ func (r *readiness) check(ctx context.Context) error {
 	return nil
 }
 
-func lastError(nc *nats.Conn) error {
-	if err := nc.LastError(); err != nil {
-		return err
+// lost is why there is no connection.
+func (b *broker) lost() error {
+	if b.why != nil {
+		return b.why()
 	}
-	return nats.ErrDisconnected
+	return cmp.Or(b.Conn().LastError(), nats.ErrDisconnected)
 }
 
 func (n need) check(ctx context.Context, b *broker) error {

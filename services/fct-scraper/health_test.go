@@ -166,6 +166,14 @@ func TestServeSaysThatItIsReadyAndHowARunIs(t *testing.T) {
 	if code, said := s.checked("/readyz"); code != 1 || !strings.Contains(said, contract.StreamJobs) {
 		t.Errorf("healthcheck ends with %d: %s", code, said)
 	}
+	// What breaks a service off makes all begin again, with everything in its place.
+	if err := f.broker.JetStream().DeleteConsumer(t.Context(), contract.StreamBatch, "generator"); err != nil {
+		t.Fatal(err)
+	}
+	s.hears("serve.again")
+	s.until("/readyz", "", ready)
+	f.order("again", `{"run_id":"again","year":"25","start":31,"end":32,"probe":false}`)
+	f.report("again")
 }
 
 func TestBatchServesItsFiguresWhileItRuns(t *testing.T) {

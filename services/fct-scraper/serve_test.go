@@ -196,7 +196,8 @@ func TestServeRefusesWhatItCannotServe(t *testing.T) {
 		"two servers":  {[]string{"--embedded", "--nats-url", "nats://127.0.0.1:1"}, "--embedded"},
 		"a service":    {[]string{"cleaner", "--embedded"}, `service "cleaner"`},
 		"taken port":   {[]string{"--embedded", "--embedded-addr", "127.0.0.1:99999"}, "invalid port"},
-		"nobody there": {[]string{"--nats-url", "nats://127.0.0.1:1"}, "connecting to nats_url"},
+		"credentials":  {[]string{"--nats-url", "nats://127.0.0.1:1", "--nats-creds", "nowhere.creds"}, "nowhere.creds"},
+		"http address": {[]string{"--embedded", "--embedded-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:99999"}, "http_addr"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"time"
 
@@ -125,7 +126,11 @@ func (h *house) fetching() fetcher.Options {
 }
 
 func (h *house) reporter() reporter.Options {
-	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version()}
+	options := reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version()}
+	if h.broker.patient {
+		options.GiveUp = math.MaxInt64
+	}
+	return options
 }
 
 // batchOf is the batch that the settings describe.

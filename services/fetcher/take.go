@@ -27,6 +27,10 @@ func (w *shift) take() error {
 			return nil
 		case err == nil:
 		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDeleted):
+			// Whoever ends a run removes its consumer, and the news of the end may come later than the removal.
+			if sleep(w.begin, renew) != nil {
+				return nil
+			}
 			return fmt.Errorf("taking a job: %w", err)
 		default:
 			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
