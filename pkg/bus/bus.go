@@ -26,13 +26,13 @@ type Options struct {
 
 // Bus is one connection's way to JetStream, for any number of goroutines.
 type Bus struct {
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	log    *slog.Logger
-	limit  time.Duration
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	log   *slog.Logger
+	limit time.Duration
 	// patient says that being without a connection is no trouble of the store.
 	patient bool
-	misses misses
+	misses  misses
 }
 
 // New makes a Bus over a connection, which stays the caller's to close.

@@ -52,6 +52,9 @@ func Each(ctx context.Context, b *bus.Bus, work Work) error {
 // of the watch, and the library notices only after ten seconds.
 func (f *follower) watch(ctx context.Context, connected <-chan nats.Status) (again bool, err error) {
 	watcher, err := f.kv.WatchFiltered(ctx, []string{"*.state", "*.halt"})
+	if err != nil && ctx.Err() != nil {
+		return false, endOf(ctx)
+	}
 	if err != nil {
 		return false, fmt.Errorf("watching the runs: %w", err)
 	}

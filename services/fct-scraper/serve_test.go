@@ -21,7 +21,6 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -119,7 +118,7 @@ func (f *fleet) connect() {
 // order starts a batch by a message.
 func (f *fleet) order(id contract.RunID, body string) {
 	f.t.Helper()
-	if _, err := f.broker.Publish(f.t.Context(), &nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)}); err != nil {
+	if err := f.broker.Conn().Publish(contract.SubjectStart, []byte(body)); err != nil {
 		f.t.Fatal(err)
 	}
 	if _, err := runs.Await(f.t.Context(), f.runs, id.StateKey(), func(contract.State) bool { return true }); err != nil {
