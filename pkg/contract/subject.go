@@ -15,11 +15,11 @@ func Block(number int) int { return number / BlockSize }
 
 // The streams and buckets; their definitions lie in streams/ as JSON.
 const (
-	StreamBatch    = "FCT_BATCH"    // commands of operators, and their rejections
+	StreamBatch    = "FCT_BATCH"    // commands of operators
 	StreamJobs     = "FCT_JOBS"     // one message a number of a run; redelivery is the retry
 	StreamAnswers  = "FCT_ANSWERS"  // answers not classified yet; a work queue
 	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by block, kept
-	StreamEvents   = "FCT_EVENTS"   // started, progress, finished
+	StreamEvents   = "FCT_EVENTS"   // started, progress, finished; commands that were refused
 	StreamPace     = "FCT_PACE"     // the turn and the slots of each site
 
 	BucketCollected = "collected" // CaseID.Key -> Collected: what need not be asked again
@@ -108,6 +108,9 @@ func (r RunID) ReporterKey() string { return "reporter.of." + string(r) }
 
 // CommandKey is where the answer to the command with this stream sequence is kept.
 func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint(sequence, 10) }
+
+// CommandFilter matches the answers to all commands.
+const CommandFilter = "command.*"
 
 // BlockKey is where a block of a site is kept; site is a profile's name as CheckSiteName allows.
 func BlockKey(site string) string { return site + ".block" }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -30,6 +31,10 @@ type broker struct {
 	runs jetstream.KeyValue
 	// shared says that other processes may work over this server too.
 	shared bool
+	// patient says that this process waits for its server as long as it takes.
+	patient bool
+	// why says why there is no connection; nil when nobody keeps it.
+	why func() error
 	// url is where they reach a server that runs in this process; empty when it has no port.
 	url   string
 	close func() error
@@ -81,9 +86,13 @@ func toldTo(log *slog.Logger) nats.Option {
 	})
 }
 
-func dial(c config.Config, more nats.Option) (*nats.Conn, error) {
-	options := []nats.Option{more, nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+func dial(c config.Config, more ...nats.Option) (*nats.Conn, error) {
+	options := []nats.Option{nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
 	if c.NATSCreds != "" {
+		// The library reads it only when it connects, and a connection may be tried for ever.
+		if _, err := os.Stat(c.NATSCreds); err != nil {
+			return nil, fmt.Errorf("%w: reading nats_creds: %w", errUsage, err)
+		}
 		options = append(options, nats.UserCredentials(c.NATSCreds))
 	}
 	if c.NATSNkey != "" {
@@ -99,7 +108,7 @@ func dial(c config.Config, more nats.Option) (*nats.Conn, error) {
 	if c.NATSCert != "" || c.NATSKey != "" {
 		options = append(options, nats.ClientCert(c.NATSCert, c.NATSKey))
 	}
-	nc, err := nats.Connect(c.NATSURL, options...)
+	nc, err := nats.Connect(c.NATSURL, append(options, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: connecting to nats_url: %w", errBroker, err)
 	}
@@ -108,7 +117,7 @@ func dial(c config.Config, more nats.Option) (*nats.Conn, error) {
 
 func (b *broker) open(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 	var err error
-	if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
+	if b.Bus, err = bus.New(nc, log, bus.Options{Patient: b.patient}); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, makeLimit)
@@ -123,9 +132,11 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, log *slog.Logger) erro
 		return nil
 	}
 	// The folder was locked: whoever worked on a run that is still running was killed, and what had been delivered to
-	// its classifier is to come again at once.
-	if err := streams.Renew(ctx, b.JetStream(), contract.StreamAnswers, "classifier"); err != nil {
-		return fmt.Errorf("%w: %w", errBroker, err)
+	// its services is to come again at once. A command that was carried out is not carried out again.
+	for _, shared := range []struct{ stream, consumer string }{{contract.StreamAnswers, "classifier"}, {contract.StreamBatch, "generator"}} {
+		if err := streams.Renew(ctx, b.JetStream(), shared.stream, shared.consumer); err != nil {
+			return fmt.Errorf("%w: %w", errBroker, err)
+		}
 	}
 	forgotten, err := runs.ForgetCommands(ctx, b.Bus)
 	if err != nil {

@@ -126,7 +126,7 @@ func (p *plant) run(ctx context.Context, changes map[string]string) (ended, erro
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	h := house{settings: settings, broker: broker, court: &court{Client: client}, output: output, log: log, fetcher: "test", wanted: p.wanted}
+	h := house{settings: settings, broker: broker, court: &court{Client: client}, output: output, log: log, front: newFront(), fetcher: "test", wanted: p.wanted}
 	quiet := &signals{first: make(chan struct{}), done: make(chan struct{})}
 	state, err := h.run(ctx, quiet, newScreen(p.t.Output(), settings.Config, nil))
 	if err := output.Close(); err != nil {

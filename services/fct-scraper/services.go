@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"fct-scraper/services/prober"
 	"fct-scraper/services/reporter"
 
+	"github.com/nats-io/nats.go/micro"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -30,6 +32,9 @@ type house struct {
 	wanted  order
 	// grace is how long cases in flight may still take when the fetcher is to end.
 	grace time.Duration
+	// front is what this process shows of itself, known are its services at the NATS services API.
+	front *front
+	known []micro.Service
 	// stopFetching ends the fetcher alone, whatever the run was halted by.
 	stopFetching context.CancelFunc
 }
@@ -59,8 +64,12 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 	var all []func() error
 	for _, name := range names {
 		service, err := roles[name](ctx)
+		if err == nil {
+			err = h.register(name, service)
+		}
 		if err != nil {
 			stop()
+			h.deregister()
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 		within := ctx
@@ -72,9 +81,19 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 	for _, run := range all {
 		group.Go(run)
 	}
+	h.front.work(h.broker, names)
+	group.Go(func() error {
+		looking(ctx, h.log, "runs", func(ctx context.Context) error { return h.front.board.follow(ctx, h.broker) })
+		return nil
+	})
+	group.Go(func() error {
+		looking(ctx, h.log, "events", func(ctx context.Context) error { return h.front.figures.runs.follow(ctx, h.broker) })
+		return nil
+	})
 	group.Go(func() error {
 		defer stop()
 		<-ctx.Done()
+		h.deregister()
 		return nil
 	})
 	return nil
@@ -113,7 +132,11 @@ func (h *house) fetching() fetcher.Options {
 }
 
 func (h *house) reporter() reporter.Options {
-	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared}
+	options := reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared}
+	if h.broker.patient {
+		options.GiveUp = math.MaxInt64
+	}
+	return options
 }
 
 // batchOf is the batch that the settings describe.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -71,6 +72,8 @@ type Service struct {
 	places *places
 	saving chan struct{}
 	gather *bus.Gather[ready]
+	// inFlight counts the cases that are asked for.
+	inFlight atomic.Int64
 }
 
 // New opens the buckets and streams that the fetcher works with.

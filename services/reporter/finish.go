@@ -221,9 +221,10 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 }
 
 func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {
+	metrics := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now()}.report().Metrics
 	event := contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: w.manifest.Range,
-		Succeeded: w.tally.Succeeded, NoRecord: w.tally.NoRecord, Failed: w.tally.Failed, Retries: w.tally.Retries, Report: report,
+		Succeeded: w.tally.Succeeded, NoRecord: w.tally.NoRecord, Failed: w.tally.Failed, Retries: w.tally.Retries, Metrics: &metrics, Report: report,
 	}
 	if w.tally.Planned != nil {
 		event.Planned = w.tally.Planned.Jobs
