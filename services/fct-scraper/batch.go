@@ -119,7 +119,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
-	broker, err := openBroker(ctx, settings.Config, "", log)
+	broker, err := openBroker(ctx, settings.Config, access{}, log)
 	if err != nil {
 		return run, err
 	}

@@ -99,8 +99,11 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 		return err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
-	broker, err := openBroker(ctx, settings.Config, wanted.addr, log)
-	if err != nil {
+	broker, err := openBroker(ctx, settings.Config, access{wanted.addr, wanted.services}, log)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // told to stop while it waited for the streams
+	case err != nil:
 		return err
 	}
 	defer func() { err = errors.Join(err, broker.close()) }()
