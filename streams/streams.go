@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"fct-scraper/pkg/contract"
 
@@ -31,6 +32,9 @@ const (
 	streamSuffix   = ".stream.json"
 	consumerSuffix = ".consumer.json"
 )
+
+// lastMade is the consumer of answers, which Ensure makes when everything else is there.
+const lastMade = "classifier"
 
 // Options of Ensure.
 type Options struct {
@@ -54,7 +58,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 		}
 	}
 	for _, shared := range []struct{ stream, name string }{
-		{contract.StreamBatch, "generator"}, {contract.StreamAnswers, "classifier"},
+		{contract.StreamBatch, "generator"}, {contract.StreamAnswers, lastMade},
 	} {
 		config, err := Consumer(shared.stream, shared.name)
 		if err != nil {
@@ -65,6 +69,31 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 		}
 	}
 	return nil
+}
+
+// lookAgain is how often it is looked whether somebody else has made the streams.
+const lookAgain = 500 * time.Millisecond
+
+// Await returns when somebody else has made everything that Ensure makes, or with the error of ctx or of a server that
+// does not tell. The last thing that Ensure makes is what it waits for.
+func Await(ctx context.Context, js jetstream.JetStream) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the streams: %w", context.Cause(ctx))
+		case <-timer.C:
+		}
+		_, err := js.Consumer(ctx, contract.StreamAnswers, lastMade)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("waiting for the streams: %w", err)
+		}
+		timer.Reset(lookAgain)
+	}
 }
 
 func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {

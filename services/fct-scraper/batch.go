@@ -123,7 +123,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	broker, err := openBroker(ctx, settings.Config, "", log)
+	broker, err := openBroker(ctx, settings.Config, access{}, log)
 	if err != nil {
 		return run, err
 	}

@@ -40,28 +40,28 @@ type broker struct {
 	close func() error
 }
 
-// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams. The
-// server that it starts listens on addr; without one it is for this process alone.
-func openBroker(ctx context.Context, c config.Config, addr string, log *slog.Logger) (*broker, error) {
-	b, nc, err := connect(c, addr, log)
+// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or waits
+// for them.
+func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger) (*broker, error) {
+	b, nc, err := connect(c, a, log)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.open(ctx, nc, log); err != nil {
+	if err := b.open(ctx, nc, streamsOf(c, a), log); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
 }
 
-func connect(c config.Config, addr string, log *slog.Logger) (*broker, *nats.Conn, error) {
+func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, error) {
 	if c.NATSURL != "" {
-		nc, err := dial(c, toldTo(log))
+		nc, err := dial(c, a, toldTo(log))
 		if err != nil {
 			return nil, nil, err
 		}
 		return &broker{shared: true, close: func() error { nc.Close(); return nil }}, nc, nil
 	}
-	server, err := natsd.StartOn(c.DataDir, addr)
+	server, err := natsd.StartOn(c.DataDir, a.addr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
@@ -73,7 +73,7 @@ func connect(c config.Config, addr string, log *slog.Logger) (*broker, *nats.Con
 		nc.Close()
 		return server.Close()
 	}}
-	if addr != "" {
+	if a.addr != "" {
 		b.shared, b.url = true, server.URL()
 	}
 	return b, nc, nil
@@ -86,8 +86,11 @@ func toldTo(log *slog.Logger) nats.Option {
 	})
 }
 
-func dial(c config.Config, more ...nats.Option) (*nats.Conn, error) {
-	options := []nats.Option{nats.Name("fct-scraper"), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
+	options := []nats.Option{nats.Name(a.name()), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+	if inbox := a.inbox(); inbox != "" {
+		options = append(options, nats.CustomInboxPrefix(inbox))
+	}
 	if c.NATSCreds != "" {
 		// The library reads it only when it connects, and a connection may be tried for ever.
 		if _, err := os.Stat(c.NATSCreds); err != nil {
@@ -115,16 +118,16 @@ func dial(c config.Config, more ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-func (b *broker) open(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
+func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Context, jetstream.JetStream) error, log *slog.Logger) error {
 	var err error
 	if b.Bus, err = bus.New(nc, log, bus.Options{Patient: b.patient}); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, makeLimit)
-	defer cancel()
-	if err := streams.Ensure(ctx, b.JetStream(), streams.Options{}); err != nil {
+	if err := ready(ctx, b.JetStream()); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, makeLimit)
+	defer cancel()
 	if b.runs, err = b.KV(ctx, contract.BucketRuns); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}

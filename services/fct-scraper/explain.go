@@ -69,7 +69,7 @@ func (p *program) explain(ctx context.Context, settings *config.Settings, id con
 
 // lookAt connects to a store as openBroker does, for one who only reads.
 func lookAt(c config.Config, log *slog.Logger) (b *bus.Bus, done func() error, err error) {
-	opened, nc, err := connect(c, "", log)
+	opened, nc, err := connect(c, access{}, log)
 	if err != nil {
 		return nil, nil, err
 	}

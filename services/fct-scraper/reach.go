@@ -12,6 +12,7 @@ import (
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -30,20 +31,22 @@ type line struct {
 	*nats.Conn
 	log   *slog.Logger
 	ready *readiness
+	// streams makes the streams or waits for them.
+	streams func(context.Context, jetstream.JetStream) error
 	// lost is why there is no connection.
 	lost atomic.Pointer[error]
 }
 
 // callServer begins to connect, and never stops to: servers are restarted, and started after their clients. Only settings that
 // cannot be used are errors.
-func callServer(c config.Config, log *slog.Logger, ready *readiness) (*line, error) {
-	l := &line{log: log, ready: ready}
+func callServer(c config.Config, a access, log *slog.Logger, ready *readiness) (*line, error) {
+	l := &line{log: log, ready: ready, streams: streamsOf(c, a)}
 	keep := func(_ *nats.Conn, err error) {
 		if err != nil {
 			l.lost.Store(&err)
 		}
 	}
-	nc, err := dial(c,
+	nc, err := dial(c, a,
 		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(reconnectWait), nats.ReconnectErrHandler(keep),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			keep(nc, err)
@@ -95,7 +98,7 @@ func (l *line) open(ctx context.Context) (*broker, error) {
 			return nil, err
 		}
 		b := &broker{shared: true, patient: true, why: l.why, close: func() error { return nil }}
-		err := b.open(ctx, l.Conn, l.log)
+		err := b.open(ctx, l.Conn, l.streams, l.log)
 		if err == nil || ctx.Err() != nil || errors.Is(err, streams.ErrDrift) {
 			return b, err
 		}

@@ -48,7 +48,7 @@ func (p *program) rewrite(ctx context.Context, settings *config.Settings, run co
 		return report, "", fmt.Errorf("%w: --run %s: there is no store at data_dir %s", errUsage, run, settings.DataDir)
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	broker, err := openBroker(ctx, settings.Config, "", log)
+	broker, err := openBroker(ctx, settings.Config, access{}, log)
 	if err != nil {
 		return report, "", err
 	}

@@ -118,7 +118,7 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 // serveEmbedded has the services work over a server in this process. When its store breaks it must be started anew, so what
 // breaks them off ends the process.
 func (p *program) serveEmbedded(ctx context.Context, h *house, wanted serving) (err error) {
-	if h.broker, err = openBroker(ctx, h.settings.Config, wanted.addr, h.log); err != nil {
+	if h.broker, err = openBroker(ctx, h.settings.Config, access{wanted.addr, wanted.services}, h.log); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.broker.close()) }()
@@ -130,7 +130,7 @@ func (p *program) serveEmbedded(ctx context.Context, h *house, wanted serving) (
 
 // serveServer has the services work over the server of nats_url, however often that is away.
 func (p *program) serveServer(ctx context.Context, h *house, wanted serving) error {
-	l, err := callServer(h.settings.Config, h.log, h.front.readiness)
+	l, err := callServer(h.settings.Config, access{services: wanted.services}, h.log, h.front.readiness)
 	if err != nil {
 		return err
 	}

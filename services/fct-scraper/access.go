@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// streamMaker is the one service that makes the streams where services are processes of their own; the others wait for
+// them. So one service alone needs the right to make streams.
+const streamMaker = "generator"
+
+// access is what a process is to its server.
+type access struct {
+	// addr is where a server in this process listens; empty is nowhere.
+	addr string
+	// services are those that it serves; none says that it does whatever there is to do.
+	services []string
+}
+
+// sole is the one service of the process; empty when it has several, or none in particular.
+func (a access) sole() string {
+	if len(a.services) != 1 {
+		return ""
+	}
+	return a.services[0]
+}
+
+// name is what the server knows the connection by.
+func (a access) name() string {
+	if a.sole() == "" {
+		return "fct-scraper"
+	}
+	return "fct-" + a.sole()
+}
+
+// inbox is the prefix of the subjects on which a service gets its answers. Each has its own, so that the server can keep the
+// others from listening there; empty is the usual one.
+func (a access) inbox() string {
+	if a.sole() == "" {
+		return ""
+	}
+	return "_INBOX_" + a.sole()
+}
+
+// makes says whether the process makes the streams that are missing.
+func (a access) makes() bool { return len(a.services) == 0 || slices.Contains(a.services, streamMaker) }
+
+// streamsOf is how a process comes to the streams: it makes them, or waits until they are made.
+func streamsOf(c config.Config, a access) func(context.Context, jetstream.JetStream) error {
+	if !a.makes() {
+		return streams.Await
+	}
+	return func(ctx context.Context, js jetstream.JetStream) error {
+		ctx, cancel := context.WithTimeout(ctx, makeLimit)
+		defer cancel()
+		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas}); err != nil {
+			return fmt.Errorf("making the streams: %w", err)
+		}
+		return nil
+	}
+}
