@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,6 +67,19 @@ func TestRunsThatOverlapAskForNoNumberTwice(t *testing.T) {
 	}
 }
 
+// status is what `fct-scraper status` says of a run.
+func (f *fleet) status(run string) (s standing) {
+	f.t.Helper()
+	out, err := exec.Command("fct-scraper", "status", "--json", "--run", run, "--nats-url", f.server.URL()).Output()
+	if err == nil {
+		err = json.Unmarshal(out, &s)
+	}
+	if err != nil {
+		f.t.Fatalf("%v: %s", err, out)
+	}
+	return s
+}
+
 func TestStoppingOneRunDoesNotTouchAnother(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "10ms")
@@ -79,8 +93,11 @@ func TestStoppingOneRunDoesNotTouchAnother(t *testing.T) {
 		}
 		at(time.Now(), 20*time.Millisecond)
 	}
-	if err := f.broker.Conn().Publish(contract.SubjectStop, []byte(`{"run_id":"long"}`)); err != nil {
-		t.Fatal(err)
+	if now := f.status("short"); now.Status != contract.Running || now.StartID != "IMM-1-24" || now.Failed != 0 {
+		t.Errorf("status of the second run: %+v", now)
+	}
+	if out, err := exec.Command("fct-scraper", "stop", "--run", "long", "--nats-url", f.server.URL()).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	if report := f.report("long"); report.Status != contract.Stopped {
 		t.Errorf("the stopped run: %s (%s)", report.Status, report.Reason)
