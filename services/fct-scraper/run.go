@@ -61,6 +61,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addNew(root.Flags())
-	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand())
+	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(),
+		p.runsCommand(), p.statusCommand(), p.stopCommand())
 	return root
 }

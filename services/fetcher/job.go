@@ -30,6 +30,11 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 		return waiting(beat)
 	}
 	defer w.release(id.Number)
+	letGo, mine := w.crowd.claim(id)
+	if !mine { // another run has it in hand
+		return waiting(classifying)
+	}
+	defer letGo()
 	defer heartbeats(msg)()
 	step, err := w.ledger.next(w.finish, id.Number, epoch, metadata.NumDelivered > 1)
 	switch {
@@ -39,6 +44,9 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 		return nil
 	case step.Wait > 0:
 		return waiting(step.Wait)
+	}
+	if taken, err := w.known(id, step.Attempt, epoch); taken || err != nil {
+		return err
 	}
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = w.manifest.MaxRetries + 1

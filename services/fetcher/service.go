@@ -64,10 +64,13 @@ type Options struct {
 type Service struct {
 	Options
 	runs, sites, fetchers jetstream.KeyValue
-	answers, outcomes     jetstream.Stream
-	pacer                 *Pacer
-	robots                *robots
-	climate               *climate
+	// collected is what all runs have, crowd the shifts that work side by side.
+	collected         jetstream.KeyValue
+	crowd             crowd
+	answers, outcomes jetstream.Stream
+	pacer             *Pacer
+	robots            *robots
+	climate           *climate
 	// places are for cases that are asked for, saving is for answers that wait to be stored.
 	places *places
 	saving chan struct{}
@@ -81,9 +84,10 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	s := &Service{
 		Options: opts, pacer: NewPacer(opts.Pace), places: newPlaces(opts.Concurrency), saving: make(chan struct{}, opts.Concurrency),
 	}
+	s.crowd.shifts, s.crowd.claimed = make(map[*shift]bool), make(map[contract.CaseID]bool)
 	s.gather = bus.NewGather(packLimit, ready.size, s.commit)
 	for name, kv := range map[string]*jetstream.KeyValue{
-		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers,
+		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers, contract.BucketCollected: &s.collected,
 	} {
 		opened, err := opts.Bus.KV(ctx, name)
 		if err != nil {

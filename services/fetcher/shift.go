@@ -36,6 +36,9 @@ type shift struct {
 
 	mu   sync.Mutex
 	held map[int]bool
+	// crowded says that another run of the same series and year was worked on beside this one; the crowd guards it.
+	crowded bool
+	shelf   shelf
 	// broken is the first error that ends the work on the run.
 	broken error
 }
@@ -61,6 +64,7 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 		Service: s, manifest: m, begin: begin, finish: finish, giveUp: giveUp, end: end, held: make(map[int]bool),
 		ledger: &ledger{run: m.RunID, answers: s.answers, outcomes: s.outcomes, blocks: make(map[int]*block)},
 	}
+	defer s.crowd.join(w)()
 	leave, err := w.attend()
 	if err != nil {
 		return err

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+)
+
+// standing is how a run stands, as `status` and `runs` tell it.
+type standing struct {
+	RunID     contract.RunID  `json:"run_id"`
+	Status    contract.Status `json:"status"`
+	Reason    string          `json:"reason"`
+	StartID   string          `json:"start_id"`
+	EndID     string          `json:"end_id"`
+	StartedAt time.Time       `json:"started_at"`
+	// Planned is how many numbers are to be asked for, 0 while that is not known.
+	Planned   int `json:"planned"`
+	Done      int `json:"done"`
+	Succeeded int `json:"succeeded"`
+	NoRecord  int `json:"no_record"`
+	Failed    int `json:"failed"`
+	// LeftSeconds is about how long a running run still takes; 0 when that cannot be told.
+	LeftSeconds float64 `json:"left_seconds"`
+}
+
+// standingOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound.
+func (b *broker) standingOf(ctx context.Context, run contract.RunID) (standing, error) {
+	m, err := runs.Manifest(ctx, b.runs, run)
+	if err != nil {
+		return standing{}, err
+	}
+	s := standing{RunID: run, Status: contract.Running, StartID: m.Case(m.Range.Start).String(), EndID: m.Case(max(1, m.Range.End)).String(), StartedAt: m.CreatedAt}
+	state, err := runs.Get[contract.State](ctx, b.runs, run.StateKey())
+	switch {
+	case err == nil:
+		s.Status, s.Reason = state.Status, state.Reason
+	case !errors.Is(err, jetstream.ErrKeyNotFound): // else its start is under way
+		return s, err
+	}
+	return s, b.progress(ctx, &s, state.Report)
+}
+
+// progress fills in the counts: from the report of a run that is over, else from its last event.
+func (b *broker) progress(ctx context.Context, s *standing, report *contract.Report) error {
+	if report != nil {
+		s.Succeeded, s.NoRecord, s.Failed = report.Succeeded, report.NoRecord, report.Failed
+		s.Done, s.Planned = report.Total, report.Total
+	}
+	if s.Status != contract.Running {
+		return nil
+	}
+	events, err := b.JetStream().Stream(ctx, contract.StreamEvents)
+	if err != nil {
+		return fmt.Errorf("reading the events of run %s: %w", s.RunID, err)
+	}
+	msg, err := events.GetLastMsgForSubject(ctx, s.RunID.EventSubject("progress"))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	var e contract.Event
+	if err == nil {
+		err = json.Unmarshal(msg.Data, &e)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the events of run %s: %w", s.RunID, err)
+	}
+	s.Planned, s.Succeeded, s.NoRecord, s.Failed = e.Planned, e.Succeeded, e.NoRecord, e.Failed
+	if s.Done = e.Succeeded + e.NoRecord + e.Failed; e.Planned > s.Done && s.Done > 0 {
+		s.LeftSeconds = e.At.Sub(s.StartedAt).Seconds() / float64(s.Done) * float64(e.Planned-s.Done)
+	}
+	return nil
+}
+
+// standings are those of all runs, the newest first.
+func (b *broker) standings(ctx context.Context) ([]standing, error) {
+	keys, err := b.runs.ListKeysFiltered(ctx, "*.manifest")
+	if err != nil {
+		return nil, fmt.Errorf("listing the runs: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	all := []standing{} // in JSON an array, also when there is none
+	for key := range keys.Keys() {
+		run, err := contract.ParseRunID(strings.TrimSuffix(key, ".manifest"))
+		if err != nil {
+			continue // not written by this program
+		}
+		s, err := b.standingOf(ctx, run)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b standing) int { return b.StartedAt.Compare(a.StartedAt) })
+	return all, nil
+}
+
+// line is a standing as people read it.
+func (s standing) line() string {
+	text := fmt.Sprintf("%s  %s  %s to %s  %d", s.RunID, s.Status, s.StartID, s.EndID, s.Done)
+	if s.Status == contract.Running && s.Planned > 0 {
+		text += fmt.Sprintf(" of %d", s.Planned)
+	}
+	text += fmt.Sprintf(" = %d success + %d no-record + %d failed", s.Succeeded, s.NoRecord, s.Failed)
+	if s.LeftSeconds > 0 {
+		text += fmt.Sprintf("  about %s left", time.Duration(s.LeftSeconds*float64(time.Second)).Round(time.Second))
+	}
+	if s.Reason != "" {
+		text += "  (" + plainText(s.Reason) + ")"
+	}
+	return text + "\n"
+}
+
+// looked opens the broker of the settings, without making a store that is not there, and hands it to look.
+func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker) error) (err error) {
+	settings, err := p.settings(cmd, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(settings.DataDir); settings.NATSURL == "" && err != nil {
+		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty", errUsage, settings.DataDir)
+	}
+	broker, err := openBroker(cmd.Context(), settings.Config, "", logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, broker.close()) }()
+	return look(cmd.Context(), broker)
+}
+
+func (p *program) runsCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: cobra.NoArgs}
+	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return p.looked(cmd, func(ctx context.Context, b *broker) error {
+			all, err := b.standings(ctx)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return p.printJSON(all)
+			}
+			var text strings.Builder
+			for _, s := range all {
+				text.WriteString(s.line())
+			}
+			return p.print(text.String())
+		})
+	}
+	return cmd
+}
+
+func (p *program) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "status [--run <id>]", Short: "Say how a run stands and how long it still takes; the newest when none is named", Args: cobra.NoArgs,
+		Example: "  fct-scraper status --nats-url nats://127.0.0.1:4222\n  fct-scraper status --run imm-25-20261125t101500z-1 --json",
+	}
+	name := cmd.Flags().String("run", "", "the run")
+	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return p.looked(cmd, func(ctx context.Context, b *broker) error {
+			s, err := b.named(ctx, *name)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return p.printJSON(s)
+			}
+			return p.print(s.line())
+		})
+	}
+	return cmd
+}
+
+// named is how the run of that name stands, or the newest that is running, or the newest.
+func (b *broker) named(ctx context.Context, name string) (standing, error) {
+	if name != "" {
+		run, err := contract.ParseRunID(name)
+		if err != nil {
+			return standing{}, fmt.Errorf("%w: --run: %w", errUsage, err)
+		}
+		s, err := b.standingOf(ctx, run)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
+		}
+		return s, err
+	}
+	all, err := b.standings(ctx)
+	if err != nil {
+		return standing{}, err
+	}
+	if len(all) == 0 {
+		return standing{}, fmt.Errorf("%w: there is no run", errUsage)
+	}
+	running := slices.IndexFunc(all, func(s standing) bool { return s.Status == contract.Running })
+	return all[max(0, running)], nil
+}
