@@ -56,15 +56,22 @@ alive() { kill -0 "$1" 2>/dev/null || { cat "$2"; fail 'a watching nats command 
 # deadline SECONDS WHAT ends the check when it has taken longer than that.
 deadline() { [ "$SECONDS" -lt "$1" ] || fail "waited too long: $2"; }
 
-# serving waits until services say that they serve.
+# serving waits until services are healthy; one that is not asked for its health says itself that it serves.
 serving() {
   local until=$((SECONDS + 120)) service
   for service in "$@"; do
-    until scripts/compose.sh logs --no-color "$service" 2>&1 | grep -q '"serve.ready"'; do
+    until [ "$(health "$service")" = healthy ]; do
       deadline "$until" "$service does not serve"
       sleep 0.5
     done
   done
+}
+
+health() {
+  local health
+  health=$(docker inspect -f '{{if .State.Health}}{{.State.Health.Status}}{{end}}' "$(of "$1")" 2>/dev/null) || return 0
+  if [ -z "$health" ] && docker logs "$(of "$1")" 2>&1 | grep -q '"serve.ready"'; then health=healthy; fi
+  echo "$health"
 }
 
 # of SERVICE is one running container of it.

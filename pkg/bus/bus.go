@@ -19,15 +19,20 @@ const publishLimit = 5 * time.Second
 type Options struct {
 	// PublishLimit is how long a publish may stay without an answer; 5 s when 0.
 	PublishLimit time.Duration
+	// Patient says that a publish waits for a connection as long as its context lets it, and its limit begins after that. Without it
+	// the time without a connection counts too.
+	Patient bool
 }
 
 // Bus is one connection's way to JetStream, for any number of goroutines.
 type Bus struct {
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	log    *slog.Logger
-	limit  time.Duration
-	misses misses
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	log   *slog.Logger
+	limit time.Duration
+	// patient says that being without a connection is no trouble of the store.
+	patient bool
+	misses  misses
 }
 
 // New makes a Bus over a connection, which stays the caller's to close.
@@ -39,7 +44,7 @@ func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 	if opts.PublishLimit == 0 {
 		opts.PublishLimit = publishLimit
 	}
-	return &Bus{nc: nc, js: js, log: log, limit: opts.PublishLimit}, nil
+	return &Bus{nc: nc, js: js, log: log, limit: opts.PublishLimit, patient: opts.Patient}, nil
 }
 
 // JetStream is the API below, for what the Bus has no words for.

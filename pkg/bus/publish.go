@@ -82,6 +82,8 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 // send publishes within the limit and judges the error. Without a connection nothing left this process, so the
 // publish is made again as soon as there is one: a server that restarts costs a wait, not an error.
 func (b *Bus) send(ctx context.Context, publish func(context.Context) error) error {
+	for b.patient && !b.nc.IsConnected() && pause(ctx, reconnecting) {
+	}
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()

@@ -19,12 +19,14 @@ type Job struct {
 // Exchange is one request to a site and what came back. Body is carried beside the JSON.
 type Exchange struct {
 	// Call is the call's name in the site profile.
-	Call        string    `json:"call"`
-	URL         string    `json:"url"`
-	Status      int       `json:"status,omitempty"`
-	ContentType string    `json:"content_type,omitempty"`
-	RetryAfter  string    `json:"retry_after,omitempty"`
-	StartedAt   time.Time `json:"started_at"`
+	Call        string `json:"call"`
+	URL         string `json:"url"`
+	Status      int    `json:"status,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	RetryAfter  string `json:"retry_after,omitempty"`
+	// Guard is the header, "name: value", by which a guard says that the answer is its own; empty when none does.
+	Guard     string    `json:"guard,omitempty"`
+	StartedAt time.Time `json:"started_at"`
 	// Seconds is how long the exchange took, body included, by the monotonic clock.
 	Seconds float64 `json:"seconds"`
 	// GapSeconds is the time since the start of the sender's request before this one, by the monotonic
@@ -33,8 +35,11 @@ type Exchange struct {
 	// Error is why there is no whole answer: timeout, reset, too large, ...
 	Error string `json:"error,omitempty"`
 	// Size is the length of Body in bytes.
-	Size int    `json:"size"`
-	Body []byte `json:"-"`
+	Size int `json:"size"`
+	// Digest is the SHA-256 of Body, "sha256:" and 64 hexadecimal digits, as the classifier saw it; empty without a body,
+	// and in ledgers of versions that did not keep it.
+	Digest string `json:"digest,omitempty"`
+	Body   []byte `json:"-"`
 }
 
 // Answer is what one attempt of a job brought, whole.
@@ -45,6 +50,10 @@ type Answer struct {
 	MaxAttempts int `json:"max_attempts"`
 	// KeepRaw asks to keep the raw answer whatever the verdict.
 	KeepRaw bool `json:"keep_raw,omitempty"`
+	// CutOff says that the site told us to go away before the attempt was over: what it brought counts for nothing.
+	CutOff bool `json:"cut_off,omitempty"`
+	// PlannedAt is when the job was stored; zero in messages of versions that did not say it.
+	PlannedAt time.Time `json:"planned_at,omitzero"`
 	// Settle is the subject on which the job's delivery is acknowledged.
 	Settle    string     `json:"settle,omitempty"`
 	Exchanges []Exchange `json:"exchanges"`
@@ -66,6 +75,8 @@ type Entry struct {
 	Seconds float64 `json:"seconds"`
 	// RetryAt is when a transient job may be asked for again; zero otherwise.
 	RetryAt time.Time `json:"retry_at,omitzero"`
+	// PlannedAt is when the job was stored: the job itself is removed when its run is over.
+	PlannedAt time.Time `json:"planned_at,omitzero"`
 	// Requests are the attempt's exchanges without their bodies.
 	Requests []Exchange `json:"requests"`
 	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.
@@ -79,6 +90,15 @@ type Entry struct {
 	// RawSize is the length of Raw in bytes.
 	RawSize int    `json:"raw_size,omitempty"`
 	Raw     []byte `json:"-"`
+}
+
+// EndedAt is when the answer had come: when the last request ended, else when the attempt was classified.
+func (e Entry) EndedAt() time.Time {
+	if n := len(e.Requests); n > 0 && !e.Requests[n-1].StartedAt.IsZero() {
+		last := e.Requests[n-1]
+		return last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second)))
+	}
+	return e.StartedAt.Add(time.Duration(e.Seconds * float64(time.Second)))
 }
 
 // Planned says that every job of the run is published.

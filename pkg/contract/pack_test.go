@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ var began = time.Date(2025, 11, 24, 10, 0, 0, 0, time.UTC)
 func answers() contract.AnswerPack {
 	id := contract.CaseID{Series: "IMM", Year: "25", Number: 30}
 	return contract.AnswerPack{Version: contract.MessageVersion, RunID: "imm-25", Answers: []contract.Answer{
-		{CaseID: id, Attempt: 1, MaxAttempts: 4, Settle: "$JS.ACK.x", Exchanges: []contract.Exchange{
+		{CaseID: id, Attempt: 1, MaxAttempts: 4, PlannedAt: began.Add(-time.Second), Settle: "$JS.ACK.x", Exchanges: []contract.Exchange{
 			{Call: "docket", URL: "http://127.0.0.1/d", Status: 200, StartedAt: began, Seconds: 0.5, Body: []byte("{\"é\":1}\n")},
 			{Call: "header", URL: "http://127.0.0.1/h", StartedAt: began, Error: "reset"},
 		}},
@@ -34,7 +35,9 @@ func entries() contract.EntryPack {
 		{CaseID: id, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success, StartedAt: began, Requests: []contract.Exchange{},
 			Record: contract.Record{Version: 1, CaseID: id, Header: contract.Header{StyleOfCause: "Élise Tremblay v. MCI"}, Docket: []contract.DocketEntry{}, FetchedAt: began}.File()},
 		{CaseID: id.With(31), Attempt: 2, Verdict: contract.VerdictTransient, StartedAt: began, RetryAt: began.Add(1500 * time.Millisecond),
-			Error: "status 500", Requests: []contract.Exchange{}, RawType: "html", Raw: []byte("<p>\n\x00")},
+			Error: "status 500", PlannedAt: began.Add(-time.Second), Requests: []contract.Exchange{
+				{Call: "docket", URL: "http://127.0.0.1/d", Status: 500, StartedAt: began, Size: 5, Digest: "sha256:" + strings.Repeat("0f", 32)},
+			}, RawType: "html", Raw: []byte("<p>\n\x00")},
 	}}
 }
 

@@ -120,5 +120,7 @@ type Event struct {
 	NoRecord  int       `json:"no_record"`
 	Failed    int       `json:"failed"`
 	Retries   int       `json:"retries"`
-	Report    *Report   `json:"report,omitempty"`
+	// Metrics are the figures of the run so far; nil in the event that says that it has started.
+	Metrics *Metrics `json:"metrics,omitempty"`
+	Report  *Report  `json:"report,omitempty"`
 }

@@ -31,10 +31,32 @@ type StopSpec struct {
 
 // Rejection is the body of batch.rejected: why a command started or stopped nothing.
 type Rejection struct {
-	Subject  string    `json:"subject"`
-	Sequence uint64    `json:"sequence"`
-	Reason   string    `json:"reason"`
+	Subject string `json:"subject"`
+	// Sequence is the command's place in its stream; 0 when the stream did not keep it.
+	Sequence uint64 `json:"sequence"`
+	Reason   string `json:"reason"`
+	// Problems are the fields that were wrong, as far as it was fields.
+	Problems []Problem `json:"problems,omitempty"`
 	At       time.Time `json:"at"`
+}
+
+// Problem says what is wrong with one field of a command. Field and Value are somebody else's words, cut short.
+type Problem struct {
+	Field string `json:"field"`
+	Value string `json:"value,omitempty"`
+	// Reason is why the value is not allowed where that is more than its form.
+	Reason  string `json:"reason,omitempty"`
+	Allowed string `json:"allowed"`
+}
+
+// CommandReply is what a generator answers who asks by a request. Stream and Sequence say where the command is kept, as an
+// acknowledgement of JetStream does: who publishes with a client of JetStream reads it as one.
+type CommandReply struct {
+	RunID RunID `json:"run_id,omitempty"`
+	// Error is why nothing was started or stopped; empty otherwise.
+	Error    string `json:"error,omitempty"`
+	Stream   string `json:"stream,omitempty"`
+	Sequence uint64 `json:"seq,omitempty"`
 }
 
 // CommandResult is kept for each command, so that one delivered twice is carried out once.
@@ -42,6 +64,8 @@ type CommandResult struct {
 	RunID RunID `json:"run_id,omitempty"`
 	// Rejected is why nothing was started; empty when a run was started or goes on.
 	Rejected string `json:"rejected,omitempty"`
+	// Digest is that of the command, by which its request finds what became of it.
+	Digest string `json:"digest,omitempty"`
 }
 
 // Manifest is what a run is, with every default filled in. It changes once while the run is worked on: when the prober
@@ -125,7 +149,8 @@ type State struct {
 	At     time.Time `json:"at"`
 	// Round counts the starts of the run, the first included.
 	Round int `json:"round"`
-	// Superseded says that a run of another batch was started for the same series and year after this one was stopped.
+	// Superseded says that nobody goes on with this run: a run of another batch was started for the same series and year
+	// after it was stopped, or its no-records were taken back. The same batch, started again, becomes a new run.
 	Superseded bool    `json:"superseded,omitempty"`
 	Report     *Report `json:"report,omitempty"`
 	// File is the report's name in the output folder; empty when it could not be written.

@@ -15,11 +15,11 @@ func Block(number int) int { return number / BlockSize }
 
 // The streams and buckets; their definitions lie in streams/ as JSON.
 const (
-	StreamBatch    = "FCT_BATCH"    // commands of operators, and their rejections
+	StreamBatch    = "FCT_BATCH"    // commands of operators
 	StreamJobs     = "FCT_JOBS"     // one message a number of a run; redelivery is the retry
 	StreamAnswers  = "FCT_ANSWERS"  // answers not classified yet; a work queue
 	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by block, kept
-	StreamEvents   = "FCT_EVENTS"   // started, progress, finished
+	StreamEvents   = "FCT_EVENTS"   // started, progress, finished; commands that were refused
 	StreamPace     = "FCT_PACE"     // the turn and the slots of each site
 
 	BucketCollected = "collected" // CaseID.Key -> Collected: what need not be asked again
@@ -79,7 +79,7 @@ func (r RunID) OutcomeSubject(block int) string {
 // PlannedSubject is where the generator states that all jobs of the run are published.
 func (r RunID) PlannedSubject() string { return "outcome." + string(r) + ".planned" }
 
-// OutcomeFilter matches the run's whole ledger, Planned included.
+// OutcomeFilter matches the run's whole ledger, Planned and the canaries included.
 func (r RunID) OutcomeFilter() string { return "outcome." + string(r) + ".*" }
 
 // EventSubject is where an event of the run is told; name is started, progress or finished.
@@ -103,8 +103,14 @@ func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 // FetcherKey says in the bucket of fetchers that the fetcher works on the run.
 func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }
 
+// ReporterKey says in the bucket of fetchers that a reporter works on the run.
+func (r RunID) ReporterKey() string { return "reporter.of." + string(r) }
+
 // CommandKey is where the answer to the command with this stream sequence is kept.
 func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint(sequence, 10) }
+
+// CommandFilter matches the answers to all commands.
+const CommandFilter = "command.*"
 
 // BlockKey is where a block of a site is kept; site is a profile's name as CheckSiteName allows.
 func BlockKey(site string) string { return site + ".block" }

@@ -125,15 +125,17 @@ func track(r *row, f file) {
 }
 
 func language(r *row, f file) {
-	if f.french {
-		r.text("LANG_CD", "F")
-		r.text("ENGLISH_LANGUAGE_NAME", "French")
-		r.text("FRENCH_LANGUAGE_NAME", "Français")
-		return
+	l := languageOf(f.french)
+	r.text("LANG_CD", l.Code)
+	r.text("ENGLISH_LANGUAGE_NAME", l.EN)
+	r.text("FRENCH_LANGUAGE_NAME", l.FR)
+}
+
+func languageOf(french bool) coded {
+	if french {
+		return coded{"F", "French", "Français"}
 	}
-	r.text("LANG_CD", "E")
-	r.text("ENGLISH_LANGUAGE_NAME", "English")
-	r.text("FRENCH_LANGUAGE_NAME", "Anglais")
+	return coded{"E", "English", "Anglais"}
 }
 
 func entryRow(b []byte, f file, e *entry, first bool) []byte {
@@ -153,11 +155,7 @@ func entryRow(b []byte, f file, e *entry, first bool) []byte {
 		r.null("DOCNO")
 	}
 	r.whole("RE_NO", e.number)
-	if e.public {
-		r.text("FOREMOST_NUMBER", strconv.Itoa(f.id.Number*100+e.number))
-	} else {
-		r.null("FOREMOST_NUMBER")
-	}
+	r.textOrNull("FOREMOST_NUMBER", e.documentID(f))
 	r.text("RECORDED_ENTRY", e.text)
 	if f.plainDays {
 		r.text("DOC_DT", e.at.Format("2006-01-02T00:00:00"))

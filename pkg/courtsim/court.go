@@ -15,6 +15,9 @@ type Court struct {
 	opts    Options
 	highest int
 	words   *words
+	pages   *pages
+	visits  *sessions
+	kinds   map[string]*faultKind
 	zone    *time.Location
 	counts  *counts
 	buffers sync.Pool
@@ -35,7 +38,14 @@ func New(opts Options) (*Court, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the court's words: %w", err)
 	}
-	c := &Court{opts: opts, highest: highest(opts), words: words, zone: zone, counts: newCounts()}
+	pages, err := readPages()
+	if err != nil {
+		return nil, fmt.Errorf("reading the court's pages: %w", err)
+	}
+	c := &Court{
+		opts: opts, highest: highest(opts), words: words, pages: pages, zone: zone, counts: newCounts(),
+		visits: newSessions(opts.Seed, opts.TokenLife), kinds: kindsByName(),
+	}
 	c.buffers.New = func() any { return new([]byte) }
 	return c, nil
 }
@@ -72,8 +82,8 @@ func (c *Court) exists(number int) bool {
 	return number == c.highest || !d.chance(c.opts.Missing)
 }
 
-// faultOf is the kind of fault that the turn-th request for a case gets, counted from 0; empty for none.
-func (c *Court) faultOf(id contract.CaseID, turn int) string {
+// drawn is the kind of fault that the turn-th request for a case gets, counted from 0; empty for none.
+func (c *Court) drawn(id contract.CaseID, turn int) string {
 	for _, fault := range c.opts.Faults {
 		times := c.times(fault, id.Number)
 		if times == Forever || turn < times {

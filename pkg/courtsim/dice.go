@@ -11,6 +11,11 @@ const (
 	saltHeaderOnly
 	saltPrefix
 	saltRelated
+	saltSession
+	saltCookie
+	saltState
+	saltValidation
+	saltVerification
 )
 
 // dice are thrown by a fixed rule (splitmix64): the same from every release of Go and on every machine, which math/rand

@@ -22,6 +22,14 @@ type entry struct {
 	command      bool
 }
 
+// documentID is under which number everybody can get the entry's document; empty when nobody can.
+func (e *entry) documentID(f file) string {
+	if !e.public {
+		return ""
+	}
+	return strconv.Itoa(f.id.Number*100 + e.number)
+}
+
 // What is rare, as shares of cases or entries.
 const (
 	headerOnlyShare   = 0.005 // cases without any recorded entry

@@ -25,56 +25,6 @@ type Fault struct {
 	Times int
 }
 
-// The kinds of faults. See FaultKinds.
-const (
-	kind500       = "500"
-	kind502       = "502"
-	kind503       = "503"
-	kindTimeout   = "timeout"
-	kindSlow      = "slow"
-	kindDrip      = "drip"
-	kindReset     = "reset"
-	kindTruncated = "truncated"
-	kindHalfJSON  = "halfjson"
-	kindHTML      = "html"
-	kindEmpty     = "empty"
-	kindWAF       = "waf"
-	kindChallenge = "challenge"
-	kind403       = "403"
-	kind429       = "429"
-	kindWrong     = "wrong"
-	kindGarbage   = "garbage"
-)
-
-// FaultKinds are all kinds of faults:
-//
-//   - 500, 502, 503: that status with an error page; 503 says Retry-After: 1
-//   - timeout: no answer until the client goes, at most 10 minutes
-//   - slow: the right answer after 25 seconds
-//   - drip: the right answer byte by byte, 10 a second, at most 10 minutes
-//   - reset: the connection is reset instead of an answer
-//   - truncated: Content-Length promises the right answer, half of it comes, the connection ends
-//   - halfjson: half of the right answer, well framed
-//   - html: an error page under status 200
-//   - empty: status 200 and no body at all
-//   - waf: the page "Request Rejected" under status 200
-//   - challenge: a captcha page under status 200
-//   - 403, 429: that status; 429 says Retry-After: 2
-//   - wrong: the rows of another number. Rows of parties do not say whose they are: there nobody can tell
-//   - garbage: bytes that are no text, said to be JSON
-//
-// waf, challenge, 403 and 429 are blocks; a court that has sent one goes on answering.
-func FaultKinds() []string {
-	return []string{
-		kind500, kind502, kind503, kindTimeout, kindSlow, kindDrip, kindReset, kindTruncated, kindHalfJSON, kindHTML,
-		kindEmpty, kindWAF, kindChallenge, kind403, kind429, kindWrong, kindGarbage,
-	}
-}
-
-func isBlock(kind string) bool {
-	return kind == kindWAF || kind == kindChallenge || kind == kind403 || kind == kind429
-}
-
 // ParseFault reads "kind:share", "kind:share:times" or "kind:share:forever", such as 500:0.2, timeout:0.01:forever. Its
 // error wraps ErrOptions.
 func ParseFault(text string) (Fault, error) {
@@ -131,6 +81,39 @@ func (f Fault) check() error {
 	}
 	if f.Times < Forever || f.Times > maxTimes {
 		return fmt.Errorf("fault %s: times %d: allowed is 1 to %d, or forever", f.Kind, f.Times, maxTimes)
+	}
+	return nil
+}
+
+// Block is a site that has had enough.
+type Block struct {
+	// After is the first request, counted from 1 over all, whose answer is the block, as is every answer from then on, that
+	// to a look for robots.txt too. 0 is never.
+	After int
+	// Kind is one of BlockKinds.
+	Kind string
+}
+
+// ParseBlock reads "n:kind", such as 100:403. Its error wraps ErrOptions.
+func ParseBlock(text string) (Block, error) {
+	after, kind, _ := strings.Cut(text, ":")
+	n, err := plainNumber(after)
+	block := Block{After: n, Kind: kind}
+	if err != nil || n < 1 {
+		return Block{}, fmt.Errorf("%w: block after %.60q: allowed is <n>:<kind>, such as 100:403", ErrOptions, text)
+	}
+	if err := block.check(); err != nil {
+		return Block{}, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	return block, nil
+}
+
+func (b Block) check() error {
+	if b.After < 0 {
+		return fmt.Errorf("block after %d: allowed is 0, never, or more", b.After)
+	}
+	if b.After > 0 && !slices.Contains(BlockKinds(), b.Kind) {
+		return fmt.Errorf("block kind %.40q: allowed are %s", b.Kind, strings.Join(BlockKinds(), ", "))
 	}
 	return nil
 }

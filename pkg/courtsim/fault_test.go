@@ -1,12 +1,9 @@
 package courtsim_test
 
 import (
-	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +14,12 @@ import (
 func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Court, string) {
 	t.Helper()
 	court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: faults})
+	return court, start(t, court)
+}
+
+// start serves a court until the test ends.
+func start(t testing.TB, court *courtsim.Court) (origin string) {
+	t.Helper()
 	server, err := court.Start("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -26,58 +29,7 @@ func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Court, string) {
 			t.Error(err)
 		}
 	})
-	return court, server.URL
-}
-
-// fetch asks over a connection of its own, for a second at most.
-func fetch(t *testing.T, url string) (status int, body string, err error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Do(request)
-	if err != nil {
-		return 0, "", err
-	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(answer.Body)
-	return answer.StatusCode, string(text), err
-}
-
-func TestFaultsOnTheWire(t *testing.T) {
-	t.Parallel()
-	for kind, want := range map[string]struct {
-		status int
-		text   string
-		err    error
-	}{
-		"500": {status: 500}, "502": {status: 502}, "503": {status: 503}, "403": {status: 403}, "429": {status: 429},
-		"timeout": {err: context.DeadlineExceeded}, "slow": {err: context.DeadlineExceeded},
-		"drip":  {status: 200, err: context.DeadlineExceeded, text: `{"Count"`},
-		"reset": {err: syscall.ECONNRESET}, "truncated": {status: 200, err: io.ErrUnexpectedEOF, text: `{"Count"`},
-		"halfjson": {status: 200, text: `{"Count"`}, "html": {status: 200, text: "Sorry, an error"}, "empty": {status: 200},
-		"waf": {status: 200, text: "support ID"}, "challenge": {status: 200, text: "captcha"},
-		"wrong": {status: 200, text: `"IMM-2-25"`}, "garbage": {status: 200, text: "garbage"},
-	} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			court, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
-			status, text, err := fetch(t, url+path("proceedingQueriesRE", 1))
-			if status != want.status || !errors.Is(err, want.err) || !strings.Contains(text, want.text) {
-				t.Errorf("status %d, %.60q, %v; want %d, %q, %v", status, text, err, want.status, want.text, want.err)
-			}
-			if got := court.Stats().Faults[kind]; got != 1 {
-				t.Errorf("%d faults counted", got)
-			}
-		})
-	}
-	if n := len(courtsim.FaultKinds()); n != 17 {
-		t.Errorf("%d kinds, 17 are tried here", n)
-	}
+	return server.URL
 }
 
 func TestSharesAreOfNumbersAndHeal(t *testing.T) {
@@ -100,17 +52,6 @@ func TestSharesAreOfNumbersAndHeal(t *testing.T) {
 	}
 	if hit < 520 || hit > 680 || never < 15 || never > 50 {
 		t.Errorf("%d of 3000 numbers were hit, %d for ever; want about 600 and 30", hit, never)
-	}
-}
-
-func TestRequestsAfterABlockAreCounted(t *testing.T) {
-	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 8, Max: 30, Faults: []courtsim.Fault{{Kind: "403", Share: 1, Times: 1}}})
-	for range 3 {
-		ask(court, path("proceedingQueriesRE", 7))
-	}
-	if s := court.Stats(); s.AfterBlock != 2 || s.FirstBlock == "" || s.Faults["403"] != 1 || s.AfterBlockLastSeconds <= 0 {
-		t.Errorf("%+v", s)
 	}
 }
 
@@ -139,13 +80,26 @@ func TestParseFaultAndGap(t *testing.T) {
 	}
 }
 
+func TestParseBlock(t *testing.T) {
+	t.Parallel()
+	if block, err := courtsim.ParseBlock("100:429-bare"); err != nil || block != (courtsim.Block{After: 100, Kind: "429-bare"}) {
+		t.Errorf("%+v, %v", block, err)
+	}
+	for _, text := range []string{"", "5", "0:403", "-1:403", "05:403", "5:500", "5:", "x:403"} {
+		if _, err := courtsim.ParseBlock(text); !errors.Is(err, courtsim.ErrOptions) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestBadOptionsAreToldTogether(t *testing.T) {
 	t.Parallel()
-	_, err := courtsim.New(courtsim.Options{Max: -1, Missing: 1.5, Latency: time.Hour, Gaps: []contract.Range{{Start: 3, End: 1}}, Faults: []courtsim.Fault{{Kind: "x"}}})
+	_, err := courtsim.New(courtsim.Options{Max: -1, Missing: 1.5, Latency: time.Hour, Gaps: []contract.Range{{Start: 3, End: 1}}, TokenLife: -1,
+		SoftBlockAfter: -1, BlockAfter: courtsim.Block{After: 1, Kind: "500"}, Faults: []courtsim.Fault{{Kind: "x"}}})
 	if !errors.Is(err, courtsim.ErrOptions) {
 		t.Fatal(err)
 	}
-	for _, field := range []string{"max -1", "missing 1.5", "latency 1h0m0s", "gap 3-1", `fault kind "x"`} {
+	for _, field := range []string{"max -1", "missing 1.5", "latency 1h0m0s", "gap 3-1", `fault kind "x"`, "token life -1", "soft block after -1", `block kind "500"`} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q does not name %q", err, field)
 		}

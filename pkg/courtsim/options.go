@@ -37,6 +37,15 @@ type Options struct {
 	// Today makes the year that it lies in one that is not over: that year's files are spread over the days up to it.
 	// The zero value is no such year.
 	Today time.Time
+	// TokenLife is how many posts the tokens of a page of the HTML face are good for, counted with the tokens that the
+	// answers to those posts hand on; 0 for any number.
+	TokenLife int
+	// BlockAfter makes the court tell everybody to go away from a request on; SoftBlockAfter, a number of a request counted
+	// likewise, makes it say of every case that there is none. 0 is never.
+	BlockAfter     Block
+	SoftBlockAfter int
+	// Robots is the text of robots.txt; empty for status 404.
+	Robots string
 }
 
 // DefaultOptions is the court that one gets who says nothing about it: 5,600 numbers, one in twenty missing.
@@ -56,6 +65,15 @@ func (o Options) check() error {
 	}
 	if o.Latency < 0 || o.Latency > maxLatency {
 		wrong("latency", o.Latency, "0 to "+maxLatency.String())
+	}
+	if o.TokenLife < 0 {
+		wrong("token life", o.TokenLife, "0, for ever, or more")
+	}
+	if o.SoftBlockAfter < 0 {
+		wrong("soft block after", o.SoftBlockAfter, "0, never, or more")
+	}
+	if err := o.BlockAfter.check(); err != nil {
+		problems = append(problems, err)
 	}
 	for _, gap := range o.Gaps {
 		if err := checkGap(gap); err != nil {

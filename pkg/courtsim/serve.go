@@ -21,14 +21,23 @@ const (
 	partiesCall
 	fullerCall
 	relatedCall
+	searchPost
+	entriesPost
+	partiesPost
+	pageCall   // about no case
+	robotsCall // as well
 	callCount
 )
 
 func (c call) String() string {
-	return [...]string{"docket", "header", "parties", "fuller", "related"}[c]
+	return [...]string{"docket", "header", "parties", "fuller", "related", "html-search", "html-re", "html-more", "page", "robots"}[c]
 }
 
-const callPath = "/CourtFilesAndDecisions/"
+const (
+	callPath = "/CourtFilesAndDecisions/"
+	asJSON   = "application/json; charset=utf-8"
+	asHTML   = "text/html; charset=utf-8"
+)
 
 // callAt is the call at a path; false when there is none.
 func callAt(path string) (call, bool) {
@@ -46,14 +55,13 @@ func callAt(path string) (call, bool) {
 	return 0, false
 }
 
-// ServeHTTP answers the calls, and the control paths /__stats and /__truth.
+// ServeHTTP answers the calls, the pages of the HTML face, and the control paths /__stats and /__truth.
 func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/__stats":
-		writeJSON(w, c.Stats())
+	if c.control(w, r) {
 		return
-	case "/__truth":
-		c.tellTruth(w, r.URL.Query())
+	}
+	if l := c.pages.at(r.URL.Path); l != nil {
+		c.servePage(w, r, l)
 		return
 	}
 	made, known := callAt(r.URL.Path)
@@ -64,27 +72,35 @@ func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(query.Get("courtnumber"))))
 	if err != nil { // a case that there is not
-		send(w, "application/json; charset=utf-8", c.answer(nil, made, id, ""))
+		send(w, asJSON, c.answer(nil, made, id, ""))
 		return
 	}
-	turn := c.counts.begin(id, made)
-	defer c.counts.end()
-	if !pause(r.Context(), c.opts.Latency) {
-		return
+	c.exchange(w, r, question{id, made}, func(b []byte, id contract.CaseID, _ *faultKind) reply {
+		return reply{contentType: asJSON, body: c.answer(b, made, id, query.Get("division"))}
+	})
+}
+
+// control answers at the paths that no court has, and for the robots; false for another path.
+func (c *Court) control(w http.ResponseWriter, r *http.Request) bool {
+	switch r.URL.Path {
+	case "/__stats":
+		writeJSON(w, c.Stats())
+	case "/__truth":
+		c.tellTruth(w, r.URL.Query())
+	case elsewhere: // well-formed, and false if anybody believes it
+		c.counts.stray()
+		send(w, asJSON, []byte(`{"Count":0,"data":[]}`))
+	case "/robots.txt":
+		c.exchange(w, r, question{made: robotsCall}, func(b []byte, _ contract.CaseID, _ *faultKind) reply {
+			if c.opts.Robots == "" {
+				return reply{http.StatusNotFound, "text/plain; charset=utf-8", append(b, "404 page not found\n"...)}
+			}
+			return reply{contentType: "text/plain; charset=utf-8", body: append(b, c.opts.Robots...)}
+		})
+	default:
+		return false
 	}
-	buffer := c.buffers.Get().(*[]byte)
-	defer c.buffers.Put(buffer)
-	kind := c.faultOf(id, turn)
-	if kind == kindWrong {
-		id = c.neighbour(id)
-	}
-	*buffer = c.answer((*buffer)[:0], made, id, query.Get("division"))
-	if kind == "" {
-		send(w, "application/json; charset=utf-8", *buffer)
-		return
-	}
-	c.counts.fault(kind)
-	misbehave(w, r, kind, *buffer)
+	return true
 }
 
 // neighbour is the next case above one that exists, else the next below it.
@@ -100,13 +116,6 @@ func (c *Court) neighbour(id contract.CaseID) contract.CaseID {
 		}
 	}
 	return id
-}
-
-// send writes an answer whole. When the client has gone nobody is left to be told.
-func send(w http.ResponseWriter, contentType string, body []byte) {
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body)
 }
 
 func writeJSON(w http.ResponseWriter, value any) {

@@ -1,6 +1,7 @@
 package courtsim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ type Server struct {
 	URL    string
 	http   *http.Server
 	served chan error
+	end    context.CancelFunc
 }
 
 // Start listens on a loopback address such as 127.0.0.1:0; any other one is refused with ErrOptions.
@@ -28,9 +30,14 @@ func (c *Court) Start(addr string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the court: %w", err)
 	}
+	ctx, end := context.WithCancel(context.Background())
 	s := &Server{
-		URL: "http://" + listener.Addr().String(), served: make(chan error, 1),
-		http: &http.Server{Handler: c, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)},
+		URL: "http://" + listener.Addr().String(), served: make(chan error, 1), end: end,
+		http: &http.Server{
+			Handler: c, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
+			// The server forgets connections that were taken from it; what they wait for ends with this.
+			BaseContext: func(net.Listener) context.Context { return ctx },
+		},
 	}
 	go func() { s.served <- s.http.Serve(listener) }()
 	return s, nil
@@ -38,6 +45,7 @@ func (c *Court) Start(addr string) (*Server, error) {
 
 // Close ends the server and every connection at once.
 func (s *Server) Close() error {
+	s.end()
 	err := s.http.Close()
 	if served := <-s.served; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)

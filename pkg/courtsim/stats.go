@@ -11,8 +11,14 @@ import (
 
 // Stats is what a court noticed of those who asked it; /__stats gives it as JSON.
 type Stats struct {
-	// Requests counts the calls; control paths are not calls.
+	// Requests counts the requests: calls, posts and pages; control paths are none.
 	Requests int `json:"requests"`
+	// Pages are those of them that got the HTML face's page, or posted something about no number.
+	Pages int `json:"pages"`
+	// Robots counts who asked for robots.txt: among the starts and after a block, but no request.
+	Robots int `json:"robots"`
+	// Strays counts who followed a redirect to another origin; they are no requests.
+	Strays int `json:"strays"`
 	// PerNumber counts them by series and year ("IMM-25"), number and call.
 	PerNumber map[string]map[string]map[string]int `json:"per_number"`
 	// MaxInFlight is the largest number of requests under way at once.
@@ -25,6 +31,8 @@ type Stats struct {
 	AfterBlockLastSeconds float64 `json:"after_block_last_seconds"`
 	// FirstBlock is when that answer was sent, RFC 3339; empty when there was none.
 	FirstBlock string `json:"first_block"`
+	// LastAfterBlock is when the last request after it started, RFC 3339; empty when there was none.
+	LastAfterBlock string `json:"last_after_block"`
 	// Faults counts the faults by kind.
 	Faults map[string]int `json:"faults"`
 }
@@ -33,6 +41,9 @@ type Stats struct {
 type counts struct {
 	mu       sync.Mutex
 	requests int
+	pages    int
+	robots   int
+	strays   int
 	cases    map[contract.CaseID]*asked
 	faults   map[string]int
 	inFlight int
@@ -54,12 +65,12 @@ func newCounts() *counts {
 	return &counts{cases: make(map[contract.CaseID]*asked), faults: make(map[string]int), gap: -1}
 }
 
-// begin counts a request and says how many there were for its case before.
-func (c *counts) begin(id contract.CaseID, made call) (turn int) {
+// begin counts a request and says how many there were for its case before, where all that is about no case counts as one,
+// and the how manieth it is of all.
+func (c *counts) begin(q question) (turn, nth int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now() // under the lock, so that the starts are in order
-	c.requests++
 	c.inFlight++
 	c.most = max(c.most, c.inFlight)
 	if !c.last.IsZero() {
@@ -72,14 +83,23 @@ func (c *counts) begin(id contract.CaseID, made call) (turn int) {
 		c.after++
 		c.latest = now
 	}
-	number := c.cases[id]
+	if q.made == robotsCall {
+		c.robots++
+		return 0, c.requests
+	}
+	c.requests++
+	if q.made == pageCall {
+		c.pages++
+		return c.pages - 1, c.requests
+	}
+	number := c.cases[q.id]
 	if number == nil {
 		number = &asked{}
-		c.cases[id] = number
+		c.cases[q.id] = number
 	}
-	number.calls[made]++
+	number.calls[q.made]++
 	number.turns++
-	return number.turns - 1
+	return number.turns - 1, c.requests
 }
 
 func (c *counts) end() {
@@ -89,13 +109,19 @@ func (c *counts) end() {
 }
 
 // fault counts a fault that is about to be sent.
-func (c *counts) fault(kind string) {
+func (c *counts) fault(kind *faultKind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.faults[kind]++
-	if isBlock(kind) && c.blocked.IsZero() {
+	c.faults[kind.name]++
+	if kind.block && c.blocked.IsZero() {
 		c.blocked = time.Now()
 	}
+}
+
+func (c *counts) stray() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.strays++
 }
 
 // Stats is what the court has noticed up to now.
@@ -104,7 +130,7 @@ func (c *Court) Stats() Stats {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := Stats{
-		Requests: n.requests, MaxInFlight: n.most, AfterBlock: n.after,
+		Requests: n.requests, Pages: n.pages, Robots: n.robots, Strays: n.strays, MaxInFlight: n.most, AfterBlock: n.after,
 		PerNumber: make(map[string]map[string]map[string]int), Faults: make(map[string]int),
 	}
 	for id, number := range n.cases {
@@ -123,6 +149,7 @@ func (c *Court) Stats() Stats {
 		s.FirstBlock = n.blocked.UTC().Format(time.RFC3339Nano)
 	}
 	if n.after > 0 {
+		s.LastAfterBlock = n.latest.UTC().Format(time.RFC3339Nano)
 		s.AfterBlockLastSeconds = n.latest.Sub(n.blocked).Seconds()
 	}
 	return s

@@ -117,6 +117,16 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// InProcessConn is one end of a new connection inside the process, in the server's own protocol; it makes a Server fit for
+// nats.InProcessServer, and for one who carries the bytes on.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	conn, err := s.nats.InProcessConn()
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the embedded server: %w", err)
+	}
+	return conn, nil
+}
+
 // Close stops the server, waits until its store is closed, and unlocks the folder.
 func (s *Server) Close() error {
 	s.nats.Shutdown()

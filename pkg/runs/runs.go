@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -38,14 +39,28 @@ func Each(ctx context.Context, b *bus.Bus, work Work) error {
 	defer cancel(nil)
 	f := &follower{kv: kv, work: work, fail: cancel, runs: make(map[contract.RunID]*life)}
 	defer f.wait()
-	watcher, err := kv.WatchFiltered(ctx, []string{"*.state", "*.halt"})
-	if err != nil {
-		return fmt.Errorf("watching the runs: %w", err)
+	connected := b.Conn().StatusChanged(nats.CONNECTED)
+	defer b.Conn().RemoveStatusListener(connected)
+	for again := true; again; {
+		again, err = f.watch(ctx, connected)
 	}
-	defer func() { _ = watcher.Stop() }()
-	err = f.follow(ctx, watcher)
 	cancel(err)
 	return err
+}
+
+// watch follows the bucket until ctx ends, or until there is a connection anew: a server that was started again knows nothing
+// of the watch, and the library notices only after ten seconds.
+func (f *follower) watch(ctx context.Context, connected <-chan nats.Status) (again bool, err error) {
+	watcher, err := f.kv.WatchFiltered(ctx, []string{"*.state", "*.halt"})
+	if err != nil && ctx.Err() != nil {
+		return false, endOf(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("watching the runs: %w", err)
+	}
+	defer func() { _ = watcher.Stop() }()
+	f.ready = false
+	return f.follow(ctx, watcher, connected)
 }
 
 type follower struct {
@@ -66,17 +81,19 @@ type life struct {
 	done    chan struct{}
 }
 
-func (f *follower) follow(ctx context.Context, watcher jetstream.KeyWatcher) error {
+func (f *follower) follow(ctx context.Context, watcher jetstream.KeyWatcher, connected <-chan nats.Status) (again bool, err error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return endOf(ctx)
+			return false, endOf(ctx)
+		case <-connected:
+			return true, nil
 		case entry, open := <-watcher.Updates():
 			if !open {
-				return endOf(ctx)
+				return false, endOf(ctx)
 			}
 			if err := f.take(ctx, entry); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -30,25 +29,16 @@ func (c *Client) AskDoubtful(ctx context.Context, id contract.CaseID, before fun
 func (c *Client) ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error), a *attempt) ([]contract.Exchange, error) {
 	job, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	q := asking{Client: c, attempt: a, id: id, before: before, ctx: ctx, job: job, cancel: cancel}
+	defer q.stop()
 	for next := a.next(c); next != nil; next = a.next(c) {
-		gap, err := before(job)
-		if err == nil {
-			err = context.Cause(job)
-		}
+		err := q.make(next)
 		switch {
 		case err == nil:
-		case errors.Is(context.Cause(job), errJob):
+		case ctx.Err() == nil && errors.Is(context.Cause(job), errJob):
 			return a.cutShort(c.timedOut()), nil
 		default:
 			return a.exchanges, err
-		}
-		if len(a.exchanges) == 0 {
-			timer := time.AfterFunc(c.JobTimeout, func() { cancel(errJob) })
-			defer timer.Stop()
-		}
-		a.add(c, next, id, c.exchange(job, next, id, gap))
-		if ctx.Err() != nil {
-			return a.exchanges, context.Cause(ctx)
 		}
 	}
 	return a.exchanges, nil
@@ -56,57 +46,99 @@ func (c *Client) ask(ctx context.Context, id contract.CaseID, before func(contex
 
 func (c *Client) timedOut() string { return fmt.Sprintf("%s: longer than %s", errJob, c.JobTimeout) }
 
-// attempt is what one try of a case has brought so far.
-type attempt struct {
-	exchanges []contract.Exchange
-	// doubtful says that the call that proves a no-record is made first.
-	doubtful bool
-	// seen says that an answer showed the case; over, that the last one was not usable or that nothing is left to ask.
-	seen, over bool
+// asking is one attempt while it is under way.
+type asking struct {
+	*Client
+	*attempt
+	id     contract.CaseID
+	before func(context.Context) (time.Duration, error)
+	// job is ctx, and ends when the case has taken too long; that time begins with the first request.
+	ctx, job context.Context
+	cancel   context.CancelCauseFunc
+	timer    *time.Timer
 }
 
-// next is the call that is to be made now; nil when the answers say all there is to say.
-func (a *attempt) next(c *Client) *call {
-	if a.over {
-		return nil
+func (q *asking) stop() {
+	if q.timer != nil {
+		q.timer.Stop()
 	}
-	if first := c.Profile.proving(); a.doubtful && first != nil && !a.made(first) {
-		return first
+}
+
+// make makes a call and takes what came of it.
+func (q *asking) make(next *call) error {
+	s, err := q.session()
+	if err != nil || s == nil {
+		return err
 	}
-	for i := range c.Profile.calls {
-		next := &c.Profile.calls[i]
-		if !a.made(next) && (next.when == always || next.when == unseen && !a.seen || next.when == parties && a.seen && c.Parties) {
-			return next
+	r := request{call: next.name, method: next.method, url: q.Profile.url(q.Origin, next, q.id)}
+	if next.method == http.MethodPost {
+		r.form = q.Profile.posted(q.Origin, next, q.id, q.page(), s.hidden())
+	}
+	x, err := q.follow(r, s)
+	if err == nil {
+		q.add(q.Client, next, s, q.id, x)
+	}
+	return err
+}
+
+// session is the one to ask in. A site with hidden inputs is asked for a new one when there is none yet or the last one
+// went stale; nil when that failed, which ends the attempt.
+func (q *asking) session() (*session, error) {
+	if s := q.sessions.other(q.worn); s != nil {
+		return s, nil
+	}
+	end, err := q.sessions.turn(q.job)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if s := q.sessions.other(q.worn); s != nil {
+		return s, nil
+	}
+	s := q.newSession()
+	x, err := q.follow(request{call: tokensCall, method: http.MethodGet, url: q.Origin + q.Profile.tokens.path}, s)
+	if err != nil {
+		return nil, err
+	}
+	inputs, why := q.Profile.tokens.harvest(x)
+	if _, blocked := q.Profile.blockedBy(q.id, x); blocked || why != nil {
+		q.over = true
+		return nil, nil
+	}
+	s.renew(inputs)
+	q.sessions.current.Store(s)
+	return s, nil
+}
+
+// follow makes a request, and those to which the site leads it; each of them is an exchange. After a block none is made.
+func (q *asking) follow(r request, s *session) (contract.Exchange, error) {
+	for hops := 0; ; hops++ {
+		x, location, err := q.send(r, s)
+		next, leads := q.hop(r, x, location)
+		if err != nil || !leads || hops == maxHops {
+			return x, err
 		}
+		if _, blocked := q.Profile.blockedBy(q.id, x); blocked {
+			return x, nil
+		}
+		r = next
 	}
-	return nil
 }
 
-func (a *attempt) made(c *call) bool {
-	return slices.ContainsFunc(a.exchanges, func(x contract.Exchange) bool { return x.Call == c.name })
-}
-
-// add takes what came of a call. With no call left after it that depends on more, an answer that holds the case's number
-// is not parsed: if it turns out unusable, the attempt is transient all the same.
-func (a *attempt) add(c *Client, made *call, id contract.CaseID, x contract.Exchange) {
-	a.exchanges = append(a.exchanges, x)
-	if x.Error != "" || x.Status != http.StatusOK {
-		a.over = true
-		return
+// send waits until the request may go and makes it. Its error is that of before, or says that ctx or the case's time ended.
+func (q *asking) send(r request, s *session) (x contract.Exchange, location string, err error) {
+	gap, err := q.before(q.job)
+	if err == nil {
+		err = context.Cause(q.job)
 	}
-	if !c.Parties && made.holds(id, x.Body) {
-		a.seen = true
-		return
+	if err != nil {
+		return x, "", err
 	}
-	t, why := made.read(id, x)
-	empty := why == nil && made.gives != givesParty && len(t.own) == 0
-	a.over = why != nil || t.strangers && len(t.own) == 0 || empty && made.proves && !a.seen
-	a.seen = a.seen || why == nil && made.gives != givesParty && len(t.own) > 0
-}
-
-// cutShort ends an attempt between two of its requests. What it brought is not the whole answer, and says so; a request
-// that was never made is none.
-func (a *attempt) cutShort(why string) []contract.Exchange {
-	a.exchanges[len(a.exchanges)-1].Error = why
-	return a.exchanges
+	if q.timer == nil {
+		cancel := q.cancel
+		q.timer = time.AfterFunc(q.JobTimeout, func() { cancel(errJob) })
+	}
+	x, location = q.exchange(q.job, r, s, q.id, gap)
+	q.exchanges = append(q.exchanges, x)
+	return x, location, context.Cause(q.ctx)
 }

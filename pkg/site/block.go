@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site/jsontree"
 )
 
 // searched is how much of an answer is searched for the texts of block pages; those are short pages.
 const searched = 256 << 10
 
-// Blocked says whether the exchanges show that the site told us to go away, by which rule, and for how long if the site
-// said so; wait is 0 when it did not, and never more than a day. It agrees with Read.
-func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
+// blockedCase is Blocked for the exchanges for a case.
+func (p *Profile) blockedCase(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
 	for _, exchange := range exchanges {
 		if found, blocked := p.blockedBy(id, exchange); blocked {
 			return found.rule, retryAfter(exchange.RetryAfter, now), true
@@ -40,53 +40,82 @@ func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (blo
 	if exchange.Status == 0 {
 		return block{}, false
 	}
-	var page []byte
-	if p.foreign(id, exchange) {
-		page = bytes.ToLower(exchange.Body[:min(len(exchange.Body), searched)])
-	}
+	views := p.foreign(id, exchange)
 	for _, rule := range p.blocks {
 		if slices.Contains(rule.status, exchange.Status) {
 			return block{rule: rule.name}, true
 		}
-		for _, text := range rule.text {
-			if at := bytes.Index(page, text); at >= 0 {
-				return block{rule.name, excerpt(page[at:])}, true
+		if name, value, _ := strings.Cut(exchange.Guard, ": "); name != "" && slices.Contains(rule.header, name) {
+			return block{rule.name, value}, true
+		}
+		for _, view := range views {
+			for _, text := range rule.text {
+				if at := bytes.Index(view, text); at >= 0 {
+					return block{rule.name, excerpt(view[at:])}, true
+				}
 			}
 		}
 	}
 	return block{}, false
 }
 
-// foreign says whether an answer may be somebody else's page, so that the texts of blocks count in it: a docket may well
-// speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON with rows in their place.
-func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) bool {
-	c := p.callNamed(exchange.Call)
-	if c == nil || exchange.Status != http.StatusOK {
-		return true
+// guard is the first header by which a rule knows a block, as an exchange keeps it. The pages of some guards are empty for
+// whoever does not ask for HTML.
+func (p *Profile) guard(header http.Header) string {
+	for _, rule := range p.blocks {
+		for _, name := range rule.header {
+			if value := header.Get(name); value != "" {
+				return name + ": " + printable(value, 100)
+			}
+		}
 	}
-	if !startsAsJSON(exchange.Body) {
-		return true
+	return ""
+}
+
+// foreign are the views of an answer that may be somebody else's page, so that the texts of blocks count in it: a docket may
+// well speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON that holds rows of cases.
+func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) [][]byte {
+	c, page := p.pageDue(exchange.Call)
+	if page {
+		if p.shows(c, exchange) {
+			return nil
+		}
+		c = nil
 	}
-	if c.holds(id, exchange.Body) {
-		return false
+	if c != nil && (c.holds(id, exchange.Body) || c.speaksOfCases(exchange.Body)) {
+		return nil
 	}
-	doc, err := parseJSON(exchange.Body, exchange.ContentType)
-	if err != nil {
-		return false
+	body := decoded(exchange)
+	if !startsAsJSON(body) {
+		return pageViews(body)
 	}
-	_, err = c.tableRows(doc)
-	return err != nil
+	doc, err := parseJSON(body, "")
+	answers := c != nil && exchange.Status == http.StatusOK
+	switch {
+	case err != nil && answers || err == nil && answers && c.givesParties(doc):
+		return nil
+	case err != nil:
+		return pageViews(body)
+	default:
+		return append(pageViews(body), words(doc))
+	}
+}
+
+// givesParties says whether a document has rows of parties in their place.
+func (c *call) givesParties(doc *jsontree.Node) bool {
+	rows, err := c.tableRows(doc)
+	return err == nil && c.number == nil && slices.ContainsFunc(rows, c.hasParty)
+}
+
+// speaksOfCases says whether JSON has the member that tells whose a row is; no guard's page has it.
+func (c *call) speaksOfCases(body []byte) bool {
+	member, _, _ := strings.Cut(c.own, ":")
+	return member != "" && startsAsJSON(body) && bytes.Contains(body, []byte(member))
 }
 
 // excerpt is the beginning of a page's text, without its markup: a support id stands behind the words that were found.
 func excerpt(page []byte) string {
 	const length = 200
-	var text []byte
-	for len(page) > 0 && len(text) < length {
-		before, rest, _ := bytes.Cut(page, []byte("<"))
-		text = append(append(text, before...), ' ')
-		_, page, _ = bytes.Cut(rest, []byte(">"))
-	}
-	text = bytes.ToValidUTF8(text[:min(len(text), length)], nil)
-	return strings.Join(strings.Fields(string(text)), " ")
+	text := visible(page, length)
+	return string(bytes.TrimSpace(bytes.ToValidUTF8(text[:min(len(text), length)], nil)))
 }

@@ -30,9 +30,12 @@ type goldenCase struct {
 // asked is when all exchanges of the cases started.
 var asked = time.Date(2025, time.January, 3, 12, 0, 0, 0, time.UTC)
 
-func goldenCases(t testing.TB) []goldenCase {
+func goldenCases(t testing.TB) []goldenCase { return casesIn(t, "answers") }
+
+// casesIn are those of a folder below testdata: answers are JSON's, pages are HTML's.
+func casesIn(t testing.TB, folder string) []goldenCase {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/answers/*.txt")
+	paths, err := filepath.Glob("testdata/" + folder + "/*.txt")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("finding the cases: %v, %d files", err, len(paths))
 	}

@@ -46,22 +46,33 @@ func (f file) check() []error {
 
 // checkHeader refuses what no request can carry and what the client says itself.
 func checkHeader(name, value string) error {
-	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Connection", "Transfer-Encoding"}
+	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Content-Type", "Cookie", "Connection", "Transfer-Encoding"}
 	switch {
 	case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
-		return fmt.Errorf("headers: %.60q = %.60q: allowed is what an HTTP header can carry", name, value)
+		return fmt.Errorf("headers: %.60q: allowed is what an HTTP header can carry", name) // the value may be a token
 	case slices.Contains(own, http.CanonicalHeaderKey(name)):
 		return fmt.Errorf("headers: %.60q: allowed is what the program does not say by itself", name)
 	}
-	return checkPlaceholders("headers."+name, value)
+	err := checkPlaceholders("headers."+name, value)
+	if err != nil && slices.ContainsFunc(inBraces.FindAllString(value, -1), func(word string) bool { return !meant.MatchString(word) }) {
+		return fmt.Errorf("headers: %.60q: allowed in braces are %s", name, strings.Join(placeholders(), " "))
+	}
+	return err
 }
 
-var inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
+var (
+	inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
+	// meant is a word in braces that was meant as a placeholder; anything else in a header may be a token, which no message
+	// repeats.
+	meant = regexp.MustCompile(`^\{[a-z_]{1,12}\}$`)
+)
 
-func checkPlaceholders(key, text string) error {
+// checkPlaceholders refuses words in braces that are neither known everywhere nor among more.
+func checkPlaceholders(key, text string, more ...string) error {
+	known := append(placeholders(), more...)
 	for _, word := range inBraces.FindAllString(text, -1) {
-		if !slices.Contains(placeholders(), word) {
-			return fmt.Errorf("%s: %.40q: allowed in braces are %s", key, word, strings.Join(placeholders(), " "))
+		if !slices.Contains(known, word) {
+			return fmt.Errorf("%s: %.40q: allowed in braces are %s", key, word, strings.Join(known, " "))
 		}
 	}
 	return nil
@@ -79,6 +90,9 @@ func (f file) checkCalls() []error {
 			problems = append(problems, fmt.Errorf("call %.40q: there twice", c.Name))
 		}
 		names = append(names, c.Name)
+		if c.Name == tokensCall {
+			problems = append(problems, fmt.Errorf("call %.40q: the name is that of the page with the hidden inputs", c.Name))
+		}
 		if c.Gives != givesParty {
 			showing++
 		}
@@ -96,8 +110,12 @@ func (f file) checkBlocks() []error {
 	}
 	for _, b := range f.Blocks {
 		impossible := func(status int) bool { return status < 100 || status > 999 || status == http.StatusOK }
-		if b.Name == "" || len(b.Status)+len(b.Text) == 0 || slices.ContainsFunc(b.Status, impossible) || slices.Contains(b.Text, "") {
-			problems = append(problems, fmt.Errorf("block %.40q: allowed is a name with status (100 to 999, not 200) or text", b.Name))
+		noHeader := func(name string) bool { return !httpguts.ValidHeaderFieldName(name) }
+		if slices.ContainsFunc(b.Header, noHeader) {
+			problems = append(problems, fmt.Errorf("block %.40q: header: allowed are names of headers", b.Name))
+		}
+		if b.Name == "" || len(b.Status)+len(b.Header)+len(b.Text) == 0 || slices.ContainsFunc(b.Status, impossible) || slices.Contains(b.Text, "") {
+			problems = append(problems, fmt.Errorf("block %.40q: allowed is a name with status (100 to 999, not 200), header or text", b.Name))
 		}
 	}
 	return problems

@@ -34,7 +34,10 @@ type Options struct {
 // Client asks one court. It is used by many goroutines.
 type Client struct {
 	Options
-	http *http.Client
+	http *http.Client // keeps no cookies
+	// large has room for the large answers that are read at the same time.
+	large    chan struct{}
+	sessions sessions
 }
 
 // NewClient checks the options; the error of an origin wraps ErrProfile. A client that is no longer used is to be closed.
@@ -54,17 +57,24 @@ func NewClient(opts Options) (*Client, error) {
 	}
 	opts.Origin = strings.TrimSuffix(opts.Origin, "/")
 	if opts.Transport == nil {
-		opts.Transport = newTransport(opts.Proxy)
+		opts.Transport = newTransport(opts)
 	}
-	return &Client{Options: opts, http: &http.Client{
-		Transport: opts.Transport,
-		// A redirect is an answer like any other: following it would be a request that nobody's pace has seen.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	c := &Client{
+		Options: opts, http: &http.Client{Transport: opts.Transport, CheckRedirect: stays},
+		large: make(chan struct{}, largeAtOnce), sessions: sessions{turns: make(chan struct{}, 1)},
+	}
+	if opts.Profile.tokens == nil {
+		c.sessions.current.Store(c.newSession())
+	}
+	return c, nil
 }
 
 // Close closes the connections that are kept.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// stays makes a redirect an answer like any other: following it in the transport would be a request that nobody's pace has
+// seen.
+func stays(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Blocked is the profile's Blocked.
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {

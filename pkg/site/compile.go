@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -42,20 +43,53 @@ func (c *compiler) mappings(key string, fields map[string]string, known func(str
 	return all
 }
 
-func (f fileCall) compile() (call, error) {
+func (f fileCall) compile(t *tokens) (call, error) {
 	var c compiler
 	f.check(&c)
 	compiled := call{
 		name: f.Name, when: f.When, gives: f.Gives, proves: f.Proves, path: f.Path,
-		rows:   c.path("rows", f.Rows, true),
-		count:  c.path("count", f.Count, false),
-		number: c.path("number", f.Number, f.Gives != givesParty),
-		header: c.mappings("header", f.Header, isHeaderField),
-		entry:  c.mappings("entry", f.Entry, isEntryField),
-		party:  c.mappings("party", f.Party, isPartyField),
+		method: f.method(), query: pairs(f.Query), form: pairs(f.Form),
 	}
-	for _, key := range slices.Sorted(maps.Keys(f.Query)) {
-		compiled.query = append(compiled.query, [2]string{key, f.Query[key]})
+	if f.Format == formatHTML {
+		f.compilePage(&c, &compiled, t)
+	} else {
+		f.compileJSON(&c, &compiled)
+	}
+	return compiled, errors.Join(c.problems...)
+}
+
+// The formats of answers.
+const (
+	formatJSON = "json"
+	formatHTML = "html"
+)
+
+// method is GET where nothing is said.
+func (f fileCall) method() string {
+	if f.Method == "" {
+		return http.MethodGet
+	}
+	return f.Method
+}
+
+// pairs are a table in the order of its keys.
+func pairs(table map[string]string) [][2]string {
+	var all [][2]string
+	for _, key := range slices.Sorted(maps.Keys(table)) {
+		all = append(all, [2]string{key, table[key]})
+	}
+	return all
+}
+
+func (f fileCall) compileJSON(c *compiler, compiled *call) {
+	compiled.rows = c.path("rows", f.Rows, true)
+	compiled.count = c.path("count", f.Count, false)
+	compiled.number = c.path("number", f.Number, f.Gives != givesParty)
+	compiled.header = c.mappings("header", f.Header, isHeaderField)
+	compiled.entry = c.mappings("entry", f.Entry, isEntryField)
+	compiled.party = c.mappings("party", f.Party, isPartyField)
+	if f.Page != nil {
+		c.wrong("page", "", "a part of calls whose format is html")
 	}
 	for _, m := range compiled.header {
 		if m.field == "division" {
@@ -67,7 +101,6 @@ func (f fileCall) compile() (call, error) {
 			compiled.own = `"` + member + `":"`
 		}
 	}
-	return compiled, errors.Join(c.problems...)
 }
 
 // check looks at what is no XPath.
@@ -87,18 +120,31 @@ func (f fileCall) check(c *compiler) {
 	if f.Proves && f.When != unseen {
 		c.wrong("proves", "true", "false for a call that is not made for unseen cases")
 	}
-	u, err := url.Parse(f.Path)
-	if err != nil || !strings.HasPrefix(f.Path, "/") || strings.HasPrefix(f.Path, "//") || u.RawQuery != "" || u.ForceQuery || strings.Contains(f.Path, "#") {
-		c.wrong("path", f.Path, "a path from the origin on, with one slash before it and no query")
+	c.sitePath(f.Path)
+	if f.Format != formatJSON && f.Format != formatHTML {
+		c.wrong("format", f.Format, "json or html")
 	}
-	if f.Format != "json" {
-		c.wrong("format", f.Format, "json")
+	if f.method() != http.MethodGet && f.method() != http.MethodPost {
+		c.wrong("method", f.Method, "GET or POST")
+	}
+	if len(f.Form) > 0 && f.method() != http.MethodPost {
+		c.wrong("form", f.Method, "a part of calls whose method is POST")
 	}
 	problems := []error{checkPlaceholders("path", f.Path)}
-	for _, key := range slices.Sorted(maps.Keys(f.Query)) {
-		problems = append(problems, checkPlaceholders("query."+key, f.Query[key]))
+	for _, pair := range pairs(f.Query) {
+		problems = append(problems, checkPlaceholders("query."+pair[0], pair[1]))
+	}
+	for _, pair := range pairs(f.Form) {
+		problems = append(problems, checkPlaceholders("form."+pair[0], pair[1], pagePlaceholder))
 	}
 	if err := errors.Join(problems...); err != nil {
 		c.problems = append(c.problems, err)
+	}
+}
+
+func (c *compiler) sitePath(path string) {
+	u, err := url.Parse(path)
+	if err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || u.RawQuery != "" || u.ForceQuery || strings.Contains(path, "#") {
+		c.wrong("path", path, "a path from the origin on, with one slash before it and no query")
 	}
 }

@@ -1,26 +1,32 @@
 package site
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"fct-scraper/pkg/contract"
 )
 
-// exchange makes one request and reads its answer whole.
-func (c *Client) exchange(ctx context.Context, made *call, id contract.CaseID, gap time.Duration) contract.Exchange {
-	x := contract.Exchange{Call: made.name, URL: c.Profile.url(c.Origin, made, id), GapSeconds: gap.Seconds()}
+// request is one that is to be made for a case.
+type request struct {
+	call, method, url string
+	// form is the body of a POST.
+	form string
+}
+
+// exchange makes one request in a session and reads its answer whole. Location is where the answer points to, if it does.
+func (c *Client) exchange(ctx context.Context, r request, s *session, id contract.CaseID, gap time.Duration) (x contract.Exchange, location string) {
+	x = contract.Exchange{Call: r.call, URL: r.url, GapSeconds: gap.Seconds()}
 	started := time.Now()
 	x.StartedAt = started.UTC()
 	ctx, cancel := context.WithTimeout(ctx, c.RequestTimeout)
 	defer cancel()
-	err := c.fetch(ctx, &x, id)
+	location, err := c.fetch(ctx, r, s, &x, id)
 	x.Seconds = time.Since(started).Seconds()
 	switch {
 	case err == nil:
@@ -31,48 +37,58 @@ func (c *Client) exchange(ctx context.Context, made *call, id contract.CaseID, g
 	default:
 		x.Error = plainly(err)
 	}
-	return x
+	return x, location
 }
 
 // fetch sends the request and fills in what came back. A body that breaks off is kept as far as it came.
-func (c *Client) fetch(ctx context.Context, x *contract.Exchange, id contract.CaseID) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, x.URL, nil)
+func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID) (location string, err error) {
+	request, err := r.made(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	request.Body = once{} // see there
 	for name, value := range c.Profile.headers {
 		request.Header.Set(name, c.Profile.fill(value, c.Origin, id))
 	}
 	request.Header.Set("User-Agent", c.UserAgent)
-	response, err := c.http.Do(request)
+	response, err := s.http.Do(request)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
 	x.Status = response.StatusCode
-	x.ContentType = response.Header.Get("Content-Type")
-	x.RetryAfter = response.Header.Get("Retry-After")
-	// What the site says of the length is set aside at once, within reason.
-	body := bytes.NewBuffer(make([]byte, 0, min(max(response.ContentLength, 0), expectedBody)+bytes.MinRead))
-	_, err = body.ReadFrom(io.LimitReader(response.Body, c.MaxBody+1))
-	if x.Body = body.Bytes(); err != nil {
-		return fmt.Errorf("reading the body: %w", err)
-	}
-	if int64(len(x.Body)) > c.MaxBody {
-		x.Body = nil
-		return fmt.Errorf("max_body: larger than %d bytes", c.MaxBody)
-	}
-	return nil
+	x.ContentType = headerOf(response, "Content-Type")
+	x.RetryAfter = headerOf(response, "Retry-After")
+	x.Guard = c.Profile.guard(response.Header)
+	x.Body, err = c.readBody(ctx, response.Body, response.ContentLength)
+	return response.Header.Get("Location"), err
 }
 
-// expectedBody bounds what is set aside for an answer before it has come, in bytes.
-const expectedBody = 256 << 10
+// made is the request as it leaves; it leaves once, see there. A form has a body that cannot be sent again either.
+func (r request) made(ctx context.Context) (*http.Request, error) {
+	if r.method != http.MethodPost {
+		made, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
+		if err == nil {
+			made.Body = once{}
+		}
+		return made, err
+	}
+	made, err := http.NewRequestWithContext(ctx, r.method, r.url, strings.NewReader(r.form))
+	if err == nil {
+		made.GetBody = nil
+		made.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	return made, err
+}
 
-// plainly is an error without the URL around it, which stands beside it.
+// headerOf is what a site says in a header, within reason: the whole of it is kept with every answer.
+func headerOf(response *http.Response, name string) string {
+	return printable(strings.Join(response.Header.Values(name), ", "), 200)
+}
+
+// plainly is an error without the URL around it, which stands beside it. Some hold what the site sent.
 func plainly(err error) string {
 	if around, found := errors.AsType[*url.Error](err); found {
 		err = around.Err
 	}
-	return fmt.Sprintf("%.300s", err.Error())
+	return printable(err.Error(), 300)
 }

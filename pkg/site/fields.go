@@ -131,3 +131,6 @@ func isPartyField(name string) bool { return partyText(&contract.Party{}, name) 
 
 // isDay says whether a field is a day; it is then written YYYY-MM-DD.
 func isDay(name string) bool { return name == "filed_on" || name == "day" }
+
+// isList says whether a field is a list of texts.
+func isList(name string) bool { return headerList(&contract.Header{}, name) != nil }

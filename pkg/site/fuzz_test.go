@@ -2,6 +2,7 @@ package site_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,13 @@ func FuzzRead(f *testing.F) {
 		}
 		f.Add(c.id.Number, first.Status, first.ContentType, first.Body, second.Call == "parties", second.Status, second.Body)
 	}
+	for _, c := range slices.Concat(catalogue(f, "answers.txt"), catalogue(f, "pages.txt"), catalogue(f, "blocks.txt")) {
+		if len(c.answer.Body) > 10_000 {
+			continue // it is long because it is deep, and only takes longer
+		}
+		f.Add(13, c.answer.Status, c.answer.ContentType, c.answer.Body, false, http.StatusOK, []byte(nothing))
+		f.Add(13, http.StatusOK, "", []byte(nothing), false, c.answer.Status, c.answer.Body)
+	}
 	p := load(f, "fct-cf")
 	f.Fuzz(func(t *testing.T, number, status int, contentType string, docket []byte, parties bool, second int, body []byte) {
 		id, err := contract.NewCaseID("IMM", number, "25")
@@ -37,6 +45,32 @@ func FuzzRead(f *testing.F) {
 		}
 		checkReading(t, p, id, exchanges[:1])
 		checkReading(t, p, id, exchanges)
+		checkReading(t, p, id, exchanges[1:])
+	})
+}
+
+// FuzzReadPages is FuzzRead for pages: whatever search and dialog answer, the verdict keeps its promises.
+func FuzzReadPages(f *testing.F) {
+	for _, c := range casesIn(f, "pages") {
+		var bodies [2]contract.Exchange
+		for _, x := range c.exchanges {
+			if x.Call == "search" {
+				bodies[0] = x
+			} else {
+				bodies[1] = x
+			}
+		}
+		f.Add(bodies[0].Status, bodies[0].ContentType, bodies[0].Body, bodies[1].Call, bodies[1].Status, bodies[1].Body)
+	}
+	p, id := load(f, "fct-cf-html"), caseID(f, "IMM-13-25")
+	f.Fuzz(func(t *testing.T, status int, contentType string, search []byte, call string, second int, body []byte) {
+		exchanges := []contract.Exchange{
+			{Call: "search", Status: status, ContentType: contentType, StartedAt: asked, Body: search},
+			{Call: call, Status: second, StartedAt: asked, Body: body},
+		}
+		checkReading(t, p, id, exchanges[:1])
+		checkReading(t, p, id, exchanges)
+		checkReading(t, p, id, append(exchanges, contract.Exchange{Call: "docket", Status: status, StartedAt: asked, Body: search}))
 	})
 }
 
@@ -55,6 +89,9 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		if at, err := http.ParseTime(strings.TrimSpace(value)); err == nil && at.After(asked) && wait == 0 {
 			t.Errorf("%q: no wait, though it is later", value)
+		}
+		if twice := site.RetryAfter(value+", 60", asked); twice < wait || twice < time.Minute {
+			t.Errorf("%q: %s, but %s with a minute beside it", value, wait, twice)
 		}
 		if wait > 0 && !strings.ContainsAny(value, "123456789") {
 			t.Errorf("%q: %s out of no digit", value, wait)
@@ -119,7 +156,9 @@ func FuzzProfile(f *testing.F) {
 		f.Add(profileText(f, name))
 	}
 	f.Add([]byte("name = \"mine\"\nlike = \"fct-cf\"\norigin = \"https://court.invalid\""))
+	f.Add([]byte("name = \"mine\"\nlike = \"fct-cf\"\nca_file = \"court.pem\""))
 	f.Add([]byte("\xef\xbb\xbf[[call]]\r\nrows = \"count(//a)\"\r\ncount = \"string-length()\""))
+	page := pageOf(f, "record-en", "docket")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := site.Parse(data)
 		if err != nil {
@@ -127,7 +166,7 @@ func FuzzProfile(f *testing.F) {
 			return
 		}
 		id := caseID(t, "IMM-13-25")
-		for _, body := range []string{ours, nothing, people, guard, `[{"a":[1]}]`} {
+		for _, body := range []string{ours, nothing, people, guard, `[{"a":[1]}]`, page} {
 			exchange := contract.Exchange{Call: "docket", Status: 200, StartedAt: asked, Body: []byte(body)}
 			reading := p.Read(id, []contract.Exchange{exchange})
 			if (reading.Record != nil) != (reading.Verdict == contract.VerdictSuccess) {

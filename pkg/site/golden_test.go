@@ -1,6 +1,7 @@
 package site_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -40,17 +41,19 @@ type golden struct {
 
 func TestReadings(t *testing.T) {
 	t.Parallel()
-	p := load(t, "fct-cf")
-	for _, c := range goldenCases(t) {
-		t.Run(filepath.Base(c.path), func(t *testing.T) {
-			t.Parallel()
-			reading := p.Read(c.id, c.exchanges)
-			if reading.Verdict != c.verdict || reading.Rule != c.rule {
-				t.Fatalf("read %s by %q, want %s by %q: %s", reading.Verdict, reading.Rule, c.verdict, c.rule, reading.Error)
-			}
-			checkReading(t, p, c.id, c.exchanges)
-			compareGolden(t, p, c, reading)
-		})
+	for folder, name := range map[string]string{"answers": "fct-cf", "pages": "fct-cf-html"} {
+		p := load(t, name)
+		for _, c := range casesIn(t, folder) {
+			t.Run(folder+"/"+filepath.Base(c.path), func(t *testing.T) {
+				t.Parallel()
+				reading := p.Read(c.id, c.exchanges)
+				if reading.Verdict != c.verdict || reading.Rule != c.rule {
+					t.Fatalf("read %s by %q, want %s by %q: %s", reading.Verdict, reading.Rule, c.verdict, c.rule, reading.Error)
+				}
+				checkReading(t, p, c.id, c.exchanges)
+				compareGolden(t, p, c, reading)
+			})
+		}
 	}
 }
 
@@ -95,7 +98,11 @@ func checkReading(t testing.TB, p *site.Profile, id contract.CaseID, exchanges [
 	if reading.Record != nil {
 		checkRecord(t, *reading.Record, id)
 	}
-	if reading.Verdict == contract.VerdictNoRecord {
+	switch {
+	case reading.Verdict != contract.VerdictNoRecord:
+	case p.Name == "fct-cf-html":
+		checkPageProof(t, exchanges)
+	default:
 		checkProof(t, exchanges)
 	}
 }
@@ -123,9 +130,34 @@ func checkProof(t testing.TB, exchanges []contract.Exchange) {
 		if err := json.Unmarshal(x.Body, &table); x.Status != 200 || x.Error != "" || err != nil || table.Data == nil || table.Count == nil {
 			t.Errorf("no-record with an answer that proves nothing: status %d, error %q, %v: %.100q", x.Status, x.Error, err, x.Body)
 		}
+		var members map[string]any
+		if err := json.Unmarshal(x.Body, &members); err != nil {
+			t.Errorf("%.100q: %v", x.Body, err)
+		}
+		for name, value := range members {
+			if name != "Count" && name != "data" && !slices.Contains([]any{nil, "", 0.0}, value) && !cmp.Equal(value, []any{}) && !cmp.Equal(value, map[string]any{}) {
+				t.Errorf("no-record with %q beside: %.100q", name, x.Body)
+			}
+		}
 		calls[x.Call] = true
 	}
 	if !calls["header"] {
+		t.Errorf("no-record by the calls %v", calls)
+	}
+}
+
+// checkPageProof looks for the proof of a no-record in pages: search and dialog must both have come whole and say that
+// there is nothing, in one language or the other.
+func checkPageProof(t testing.TB, exchanges []contract.Exchange) {
+	t.Helper()
+	calls := make(map[string]bool)
+	for _, x := range exchanges {
+		whole := x.Status == 200 && x.Error == "" && bytes.Contains(bytes.ToLower(x.Body), []byte("</html>"))
+		calls[x.Call] = calls[x.Call] || whole && x.Call != "parties"
+		says := bytes.Contains(x.Body, []byte("No data available in table")) || bytes.Contains(x.Body, []byte("Aucune donn"))
+		calls[x.Call+" says none"] = calls[x.Call+" says none"] || whole && says
+	}
+	if !calls["search"] || !calls["docket"] || !calls["docket says none"] {
 		t.Errorf("no-record by the calls %v", calls)
 	}
 }

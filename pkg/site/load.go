@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ func BuiltIn() []string {
 	for i, name := range names {
 		names[i] = strings.TrimSuffix(strings.TrimPrefix(name, "profiles/"), ".toml")
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -43,7 +45,7 @@ func LoadFile(path string) (*Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
 	}
-	p, err := Parse(data)
+	p, err := parseIn(filepath.Dir(path), data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -14,10 +14,13 @@ type file struct {
 	Name      string            `toml:"name"`
 	Like      string            `toml:"like"`
 	Origin    string            `toml:"origin"`
+	CAFile    string            `toml:"ca_file"`
 	TimeZone  string            `toml:"time_zone"`
 	Division  string            `toml:"division"`
 	Divisions map[string]string `toml:"divisions"`
 	Proof     int               `toml:"proof"`
+	Agree     bool              `toml:"agree"`
+	Tokens    *fileTokens       `toml:"tokens"`
 	Headers   map[string]string `toml:"headers"`
 	Calls     []fileCall        `toml:"call"`
 	Blocks    []fileBlock       `toml:"block"`
@@ -28,8 +31,10 @@ type fileCall struct {
 	When   when              `toml:"when"`
 	Gives  gives             `toml:"gives"`
 	Proves bool              `toml:"proves"`
+	Method string            `toml:"method"`
 	Path   string            `toml:"path"`
 	Query  map[string]string `toml:"query"`
+	Form   map[string]string `toml:"form"`
 	Format string            `toml:"format"`
 	Count  string            `toml:"count"`
 	Rows   string            `toml:"rows"`
@@ -37,35 +42,61 @@ type fileCall struct {
 	Header map[string]string `toml:"header"`
 	Entry  map[string]string `toml:"entry"`
 	Party  map[string]string `toml:"party"`
+	Page   *filePage         `toml:"page"`
+}
+
+// filePage is what an HTML answer needs beside the keys that JSON has too.
+type filePage struct {
+	End     string     `toml:"end"`
+	Within  string     `toml:"within"`
+	Title   string     `toml:"title"`
+	Titles  []string   `toml:"titles"`
+	Table   string     `toml:"table"`
+	Columns [][]string `toml:"columns"`
+	None    []string   `toml:"none"`
+	Shown   string     `toml:"shown"`
+	Counts  []string   `toml:"counts"`
+	Next    string     `toml:"next"`
+}
+
+type fileTokens struct {
+	Path   string      `toml:"path"`
+	End    string      `toml:"end"`
+	Inputs string      `toml:"inputs"`
+	Stale  []fileBlock `toml:"stale"`
 }
 
 type fileBlock struct {
 	Name   string   `toml:"name"`
 	Status []int    `toml:"status"`
+	Header []string `toml:"header"`
 	Text   []string `toml:"text"`
 }
 
 // maxProfile is how large a profile file may be.
 const maxProfile = 1 << 20
 
-// Parse reads a profile file: every XPath in it is compiled, every field known. Its error wraps ErrProfile and names all
-// that is wrong.
-func Parse(data []byte) (*Profile, error) {
-	p, err := parse(data)
+// Parse reads a profile file: every XPath in it is compiled, every field known. A ca_file is for profiles that have a
+// place of their own, LoadFile's. Its error wraps ErrProfile and names all that is wrong.
+func Parse(data []byte) (*Profile, error) { return parseIn("", data) }
+
+// parseIn is Parse for a file in that folder, from which its ca_file is read.
+func parseIn(folder string, data []byte) (*Profile, error) {
+	p, err := parse(folder, data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
 	}
 	return p, nil
 }
 
-func parse(data []byte) (*Profile, error) {
+func parse(folder string, data []byte) (*Profile, error) {
 	if len(data) > maxProfile {
 		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxProfile)
 	}
 	var f file
 	meta, err := toml.Decode(string(data), &f)
 	if err != nil {
-		return nil, err
+		return nil, notTOML(err)
 	}
 	var unknown []error
 	for _, key := range meta.Undecoded() {
@@ -76,7 +107,26 @@ func parse(data []byte) (*Profile, error) {
 		read = f.likeness
 	}
 	p, err := read()
-	return p, errors.Join(append(unknown, err)...)
+	problems := []error{errors.Join(unknown...), err}
+	switch {
+	case f.CAFile == "" || p == nil:
+	case folder == "":
+		problems = append(problems, fmt.Errorf("ca_file %.200q: allowed in the profile of a file alone", f.CAFile))
+	default:
+		p.authorities, err = readAuthorities(folder, f.CAFile)
+		problems = append(problems, err)
+	}
+	return p, errors.Join(problems...)
+}
+
+// notTOML says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
+// token.
+func notTOML(err error) error {
+	at, found := errors.AsType[toml.ParseError](err)
+	if found && strings.HasPrefix(at.LastKey, "headers") {
+		return fmt.Errorf("toml: line %d (last key %q): allowed is a text between quotes", at.Position.Line, at.LastKey)
+	}
+	return err
 }
 
 // likeness is a built-in profile under another name, at another origin.
@@ -85,8 +135,8 @@ func (f file) likeness() (*Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("like: %w", err)
 	}
-	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
-		return nil, errors.New("like: allowed beside it are name and origin")
+	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Agree || f.Tokens != nil || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
+		return nil, errors.New("like: allowed beside it are name, origin and ca_file")
 	}
 	base.Name, base.Origin = f.Name, f.Origin
 	return base, errors.Join(f.checkNames()...)
@@ -94,25 +144,24 @@ func (f file) likeness() (*Profile, error) {
 
 // profile is what a file that stands for itself says.
 func (f file) profile() (*Profile, error) {
-	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proof: f.Proof}
+	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proof: f.Proof, agree: f.Agree}
 	problems := f.check()
 	var err error
+	if p.tokens, err = f.Tokens.compile(); err != nil {
+		problems = append(problems, fmt.Errorf("tokens: %w", err))
+	}
 	if p.zone, err = time.LoadLocation(f.TimeZone); err != nil || f.TimeZone == "" || f.TimeZone == "Local" {
 		problems = append(problems, fmt.Errorf("time_zone %.40q: allowed is a name such as America/Toronto", f.TimeZone))
 	}
 	for _, c := range f.Calls {
-		compiled, err := c.compile()
+		compiled, err := c.compile(p.tokens)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("call %.40q: %w", c.Name, err))
 		}
 		p.calls = append(p.calls, compiled)
 	}
 	for _, b := range f.Blocks {
-		rule := blockRule{name: b.Name, status: b.Status}
-		for _, text := range b.Text {
-			rule.text = append(rule.text, []byte(strings.ToLower(text)))
-		}
-		p.blocks = append(p.blocks, rule)
+		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header, text: inSmallLetters(b.Text)})
 	}
 	return p, errors.Join(problems...)
 }

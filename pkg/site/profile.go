@@ -3,6 +3,7 @@
 package site
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/url"
 	"strings"
@@ -26,8 +27,13 @@ type Profile struct {
 	divisions map[string]string
 	headers   map[string]string
 	proof     int
-	calls     []call
-	blocks    []blockRule
+	// agree says that a record needs all the calls that are made always, and none of them empty.
+	agree  bool
+	tokens *tokens // nil when the site has no hidden inputs
+	calls  []call
+	blocks []blockRule
+	// authorities are who may vouch for the site; nil are the system's alone.
+	authorities *x509.CertPool
 }
 
 // when says whether a call is made.
@@ -55,8 +61,13 @@ type call struct {
 	gives gives
 	// proves says that an empty answer is the site's own word that there is no such case.
 	proves bool
+	method string
 	path   string
 	query  [][2]string
+	// form is what is posted beside the hidden inputs.
+	form [][2]string
+	// page is how an HTML answer is read; nil for JSON.
+	page   *pageReader
 	count  *jsontree.Path // nil when the answer does not count its rows
 	rows   *jsontree.Path
 	number *jsontree.Path // nil when the rows do not say whose they are
@@ -89,6 +100,7 @@ type mapping struct {
 type blockRule struct {
 	name   string
 	status []int
+	header []string
 	text   [][]byte // in small letters
 }
 
@@ -116,7 +128,22 @@ func (p *Profile) url(origin string, c *call, id contract.CaseID) string {
 	return target.String()
 }
 
-// placeholders are the words in braces that a profile's paths, queries and headers may hold.
+// pagePlaceholder stands in a form for the number of the page that is asked for: nothing for the first.
+const pagePlaceholder = "{page}"
+
+// posted is the form of a call: the hidden inputs, and over them what the profile says.
+func (p *Profile) posted(origin string, c *call, id contract.CaseID, page string, inputs [][2]string) string {
+	form := make(url.Values)
+	for _, input := range inputs {
+		form.Set(input[0], input[1])
+	}
+	for _, pair := range c.form {
+		form.Set(pair[0], strings.ReplaceAll(p.fill(pair[1], origin, id), pagePlaceholder, page))
+	}
+	return form.Encode()
+}
+
+// placeholders are the words in braces that a profile's paths, queries, forms and headers may hold.
 func placeholders() []string {
 	return []string{"{origin}", "{case_id}", "{division}", "{series}", "{year}"}
 }

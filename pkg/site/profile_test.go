@@ -43,7 +43,7 @@ func TestBuiltIn(t *testing.T) {
 	}
 	_, err := site.Load("nobody")
 	wantProfileError(t, err)
-	if want := "fct-cf, sim"; err == nil || !strings.Contains(err.Error(), want) {
+	if want := "fct-cf, fct-cf-html, sim"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v, want the names %s in it", err, want)
 	}
 }
@@ -87,6 +87,7 @@ func TestProfileRefused(t *testing.T) {
 		{`firm = `, `farm = `, "unknown key party.farm"},
 		{`status = [403, 429]`, `status = [200]`, `block "status"`},
 		{`status = [403, 429]`, `status = []`, `block "status"`},
+		{`"cf-mitigated"`, `"a b"`, `block "challenge": header`},
 		{`"request rejected", `, `"", `, `block "waf"`},
 		{`proof = 2`, `proof = `, "toml"},
 	} {

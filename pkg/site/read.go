@@ -2,22 +2,24 @@ package site
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"fct-scraper/pkg/contract"
 )
 
-// Read says what the exchanges of one attempt mean. The list is closed: what is not positively a record, a proven
-// no-record or a block is transient. It depends on its arguments alone.
-func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+// readCase says what the exchanges for a case mean.
+func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
 	r := reader{profile: p, id: id}
-	for i, exchange := range exchanges {
+	for i := range exchanges {
+		exchange := exchanges[i]
 		if found, blocked := p.blockedBy(id, exchange); blocked {
 			return contract.Reading{
 				Verdict: contract.VerdictBlocked, Rule: found.rule, Raw: i, RawType: rawType(exchange.Body),
 				Error: fmt.Sprintf("%s call: blocked: %s, status %d", exchange.Call, found, exchange.Status),
 			}
 		}
-		if err := r.take(i, exchange); err != nil {
+		if err := r.take(exchanges, i); err != nil {
 			return contract.Reading{
 				Verdict: contract.VerdictTransient, Rule: err.rule, Raw: i, RawType: rawType(exchange.Body),
 				Error: fmt.Sprintf("%s call: %s", exchange.Call, err), Notes: r.notes,
@@ -42,12 +44,17 @@ func (r *reader) reading(exchanges []contract.Exchange) contract.Reading {
 		return contract.Reading{Verdict: contract.VerdictTransient, Rule: "exchange", Error: "nothing was asked"}
 	}
 	reading := contract.Reading{Notes: r.notes, Raw: last}
+	why := r.unfinished()
 	switch {
+	case why != nil:
+		reading.Verdict, reading.Rule, reading.Error = contract.VerdictTransient, why.rule, fmt.Sprintf("%s call: %s", r.call, why)
+	case r.record != nil && r.disagree() != "":
+		reading.Verdict, reading.Rule, reading.Error = contract.VerdictTransient, "disagree", r.disagree()
 	case r.record != nil:
 		r.finish()
 		reading.Verdict, reading.Rule, reading.Record, reading.Raw = contract.VerdictSuccess, "record", r.record, r.source
 		reading.Notes = r.notes
-	case (r.proven || len(r.empty) >= r.profile.proof) && len(r.empty) == len(exchanges):
+	case (r.proven || len(r.empty) >= r.profile.proof) && len(r.empty) == r.answers:
 		reading.Verdict, reading.Rule = contract.VerdictNoRecord, "proof"
 	default:
 		reading.Verdict, reading.Rule = contract.VerdictTransient, "proof"
@@ -55,4 +62,20 @@ func (r *reader) reading(exchanges []contract.Exchange) contract.Reading {
 	}
 	reading.RawType = rawType(exchanges[reading.Raw].Body)
 	return reading
+}
+
+// disagree says which call is against there being a case that another one has shown, where all of them have to agree.
+func (r *reader) disagree() string {
+	if !r.profile.agree {
+		return ""
+	}
+	if len(r.empty) > 0 {
+		return "there is such a case, and not by " + strings.Join(r.empty, ", ")
+	}
+	for _, c := range r.profile.calls {
+		if c.when == always && !slices.Contains(r.always, c.name) {
+			return "no answer of " + c.name
+		}
+	}
+	return ""
 }

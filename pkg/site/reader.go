@@ -3,6 +3,7 @@ package site
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,31 +22,102 @@ type reader struct {
 	empty  []string
 	proven bool
 	notes  []string
+	// answers counts what calls were answered with, the pages of one as one; always are those of the calls that are made
+	// always, when all of them are needed.
+	answers int
+	always  []string
+	// others says that a page before the case's own had rows of other cases.
+	others bool
+	// call is the name of the last one that was read, so how far its pages were, inputs the last page's hidden inputs.
+	call   string
+	so     progress
+	inputs [][2]string
+	// stale says that the last answer was none because the hidden inputs were too old; wasted counts those.
+	stale  bool
+	wasted int
 }
 
-// take reads the exchange of that index, or says by which rule it is not usable.
-func (r *reader) take(index int, exchange contract.Exchange) *trouble {
+// take reads the exchange of that index, or says by which rule it is not usable. It leaves aside what only led to another
+// one: redirects, the page with the hidden inputs, and the first answer that these were too old.
+func (r *reader) take(exchanges []contract.Exchange, index int) *trouble {
+	exchange := exchanges[index]
 	if exchange.Error != "" {
 		return &trouble{"exchange", errors.New(exchange.Error)}
+	}
+	if followed(exchanges, index) {
+		return nil
+	}
+	if r.profile.tokens != nil && exchange.Call == tokensCall {
+		_, why := r.profile.tokens.harvest(exchange)
+		return why
 	}
 	c := r.profile.callNamed(exchange.Call)
 	if c == nil {
 		return &trouble{"call", fmt.Errorf("the profile %s has no such call", r.profile.Name)}
 	}
-	t, why := c.read(r.id, exchange)
+	if r.call != c.name {
+		if why := r.unfinished(); why != nil {
+			return why
+		}
+		r.call = c.name
+	}
+	if r.so.more == "" { // the last call is answered whole
+		r.so = progress{}
+	}
+	t, why := c.read(r.id, exchange, r.so)
 	if why != nil {
+		return r.worn(c, exchange, why)
+	}
+	r.stale, r.so, r.inputs = false, t.so, t.inputs
+	return r.table(c, t, index, exchange)
+}
+
+// worn looks whether an answer is no answer because the hidden inputs were too old; why is what else is wrong with it.
+func (r *reader) worn(c *call, exchange contract.Exchange, why *trouble) *trouble {
+	rule, worn := r.profile.tokens.worn(exchange)
+	if !worn || c.method != http.MethodPost {
 		return why
 	}
+	r.stale, r.inputs = true, nil
+	if r.wasted++; r.wasted > 1 {
+		return &trouble{"token", fmt.Errorf("stale twice: %s", rule)}
+	}
+	return nil
+}
+
+// unfinished says what the last call that was read still lacks.
+func (r *reader) unfinished() *trouble {
+	switch {
+	case r.stale:
+		return &trouble{"token", errors.New("stale, and not asked again")}
+	case r.so.more != "":
+		return &trouble{"pages", fmt.Errorf("not on the first %d pages, and there are more", r.so.pages)}
+	default:
+		return nil
+	}
+}
+
+// table takes the rows of a call, or of one of its pages.
+func (r *reader) table(c *call, t table, index int, exchange contract.Exchange) *trouble {
 	if len(t.others) > 0 {
 		r.note("other-rows", t.whose())
+	}
+	if len(t.own) == 0 && t.strangers && c.gives != givesParty {
+		return &trouble{"other-rows", fmt.Errorf("rows of other cases alone: %.100q", t.whose())}
+	}
+	if t.so.more != "" {
+		r.others = r.others || len(t.others) > 0
+		return nil
+	}
+	r.answers++
+	if r.profile.agree && c.when == always {
+		r.always = append(r.always, c.name)
 	}
 	switch {
 	case c.gives == givesParty:
 		r.parties(c, t)
 	case len(t.own) > 0:
 		r.rows(c, t, index, exchange)
-	case t.strangers:
-		return &trouble{"other-rows", fmt.Errorf("rows of other cases alone: %.100q", t.whose())}
 	case !slices.Contains(r.empty, c.name):
 		r.empty, r.proven = append(r.empty, c.name), r.proven || c.proves
 	}
@@ -74,8 +146,12 @@ func (r *reader) rows(c *call, t table, index int, exchange contract.Exchange) {
 			r.record.Docket = append(r.record.Docket, entry)
 		}
 	}
-	if len(t.others) > 0 {
+	if len(t.others) > 0 || r.others {
 		r.flag("other-rows")
+	}
+	if c.page != nil && c.gives == givesHeader && len(t.own) > 1 { // nothing on a page says what tells them apart
+		r.flag("several-rows")
+		r.note("several-rows", strconv.Itoa(len(t.own)))
 	}
 	if divisions := c.divisions(t); len(divisions) > 1 {
 		r.flag("several-divisions")

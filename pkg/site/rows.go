@@ -19,6 +19,9 @@ type table struct {
 	others []string
 	// strangers says that a row belongs to a case that cannot have been meant: answers got mixed up.
 	strangers bool
+	// so is what the pages up to this one have shown, inputs the hidden inputs of this one; nothing for JSON.
+	so     progress
+	inputs [][2]string
 }
 
 // whose are the cases that the other rows belong to.
@@ -35,9 +38,12 @@ type trouble struct {
 
 func (t *trouble) Error() string { return t.err.Error() }
 
-// read takes an answer of a call apart.
-func (c *call) read(id contract.CaseID, exchange contract.Exchange) (table, *trouble) {
+// read takes an answer of a call apart; so is what the pages of the call before it have shown.
+func (c *call) read(id contract.CaseID, exchange contract.Exchange, so progress) (table, *trouble) {
 	var t table
+	if c.page != nil {
+		return c.page.read(id, exchange, so)
+	}
 	if exchange.Status != http.StatusOK {
 		return t, &trouble{"status", fmt.Errorf("status %d", exchange.Status)}
 	}
@@ -60,7 +66,33 @@ func (c *call) read(id contract.CaseID, exchange contract.Exchange) (table, *tro
 			return t, &trouble{"shape", err}
 		}
 	}
+	if name := c.beside(doc); name != "" && len(t.own) == 0 {
+		return t, &trouble{"shape", fmt.Errorf("no row of the case, and %.40q beside the rows", name)}
+	}
 	return t, nil
+}
+
+// beside is the first member of an answer, other than its rows and their count, that says something: where there is no
+// row, that is likely to be why, and no word about the case.
+func (c *call) beside(doc *jsontree.Node) string {
+	var known []*jsontree.Node
+	for _, path := range []*jsontree.Path{c.count, c.rows.Holder} {
+		if path == nil {
+			continue
+		}
+		node, err := path.First(doc)
+		for ; err == nil && node != nil; node = node.Parent {
+			known = append(known, node)
+		}
+	}
+	for child := doc.First; child != nil && doc.Kind == jsontree.Object; child = child.Next {
+		said, err := text(child)
+		nothing := err == nil && (said == "" || said == "0") || err != nil && child.First == nil
+		if !nothing && !slices.Contains(known, child) {
+			return child.Name
+		}
+	}
+	return ""
 }
 
 // add puts a row among the case's own or the others'.
@@ -69,6 +101,9 @@ func (t *table) add(c *call, id contract.CaseID, row *jsontree.Node) error {
 		return errors.New("a row that is not an object")
 	}
 	if c.number == nil {
+		if !c.hasParty(row) {
+			return errors.New("a row without any of a party's fields")
+		}
 		t.own = append(t.own, row)
 		return nil
 	}
@@ -80,13 +115,26 @@ func (t *table) add(c *call, id contract.CaseID, row *jsontree.Node) error {
 	if err != nil || whose == "" {
 		return fmt.Errorf("a row without %s", c.number.Text)
 	}
+	t.place(id, whose, row)
+	return nil
+}
+
+// place puts a row that says whose it is.
+func (t *table) place(id contract.CaseID, whose string, row *jsontree.Node) {
 	if found, ok := normalized(whose); ok && found == id {
 		t.own = append(t.own, row)
 	} else {
 		t.others = append(t.others, whose)
 		t.strangers = t.strangers || !ok || !begins(found, id)
 	}
-	return nil
+}
+
+// hasParty says whether a row has a field of a party, be it empty.
+func (c *call) hasParty(row *jsontree.Node) bool {
+	return slices.ContainsFunc(c.party, func(m mapping) bool {
+		node, err := m.from.First(row)
+		return err == nil && node != nil
+	})
 }
 
 // tableRows finds the rows. An empty list is one; something else in its place is none.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -20,19 +19,30 @@ func (once) Close() error             { return nil }
 // maxHeader is how large the header of an answer may be.
 const maxHeader = 1 << 20
 
-// newTransport makes connections that are kept, HTTP/1.1 only: HTTP/2 repeats requests too, in ways of its own.
-func newTransport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
+// newTransport makes connections that are kept, HTTP/1.1 only: HTTP/2 repeats requests too, in ways of its own. TLS is
+// always verified, by the system's authorities and those that the profile adds.
+func newTransport(opts Options) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                  proxy,
+		Proxy:                  opts.Proxy,
 		Protocols:              protocols,
-		DialContext:            (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		DialContext:            newDialer(opts).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.Profile.authorities},
 		TLSHandshakeTimeout:    15 * time.Second,
 		MaxIdleConns:           64,
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: maxHeader,
 	}
+}
+
+// newDialer dials what guard allows. By a proxy it is the proxy that is dialled, at whatever address it has, and the proxy
+// that looks the site up: nothing is left to be checked here.
+func newDialer(opts Options) *net.Dialer {
+	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
+	if opts.Proxy == nil {
+		dialer.Control = guard(opts.Origin)
+	}
+	return dialer
 }

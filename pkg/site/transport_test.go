@@ -47,26 +47,6 @@ func reset(t *testing.T, w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// TestNoRedirect: a redirect is an answer; nothing goes to where it points, be it the same host.
-func TestNoRedirect(t *testing.T) {
-	t.Parallel()
-	elsewhere := start(t, nil)
-	for name, to := range map[string]string{"same": "/elsewhere", "other": elsewhere.URL, "loop": "", "scheme": "file:///etc/passwd"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Location", to)
-				w.WriteHeader(http.StatusFound)
-			}})
-			c := client(t, server.URL, nil)
-			wantReading(t, c, asks(t, c), contract.VerdictTransient, "status 302")
-			if made := server.made(); len(made) != 1 || len(elsewhere.made()) != 0 {
-				t.Errorf("requests %q and elsewhere %q, want the one that was made", made, elsewhere.made())
-			}
-		})
-	}
-}
-
 // TestWhatIsSent keeps the request as the server sees it, byte by byte where it matters.
 func TestWhatIsSent(t *testing.T) {
 	t.Parallel()

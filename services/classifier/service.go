@@ -105,7 +105,7 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 	reading := s.read(answer)
 	entry := contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: reading.Verdict, Rule: reading.Rule,
-		Error: reading.Error, Notes: reading.Notes, Requests: answer.Exchanges,
+		Error: reading.Error, Notes: reading.Notes, PlannedAt: answer.PlannedAt, Requests: digested(answer.Exchanges),
 	}
 	if reading.Record != nil {
 		entry.FiledOn, entry.Record = reading.Record.FiledOn, reading.Record.File()
@@ -143,6 +143,9 @@ func (s *Service) read(answer contract.Answer) (reading contract.Reading) {
 		}
 	}()
 	reading = s.Read(answer.CaseID, answer.Exchanges)
+	if answer.CutOff && reading.Verdict != contract.VerdictBlocked {
+		return contract.Reading{Verdict: contract.VerdictBlocked, Rule: "cut-off", Error: "cut off by a block of the site", Raw: -1}
+	}
 	switch reading.Verdict {
 	case contract.VerdictNoRecord, contract.VerdictTransient, contract.VerdictBlocked:
 		reading.Record = nil

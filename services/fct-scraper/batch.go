@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -113,12 +112,17 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, wante
 // work opens everything, runs the batch and closes everything.
 func (p *program) work(ctx context.Context, settings *config.Settings, wanted order, signals *signals, screen *screen) (run ended, err error) {
 	log := logger(settings.Config, p.environ, screen.terminal, screen)
-	announce(log, settings.Config)
 	court, err := openCourt(settings.Config)
 	if err != nil {
 		return run, err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
+	front := newFront()
+	stop, err := front.listen(settings.HTTPAddr, "", log)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	broker, err := openBroker(ctx, settings.Config, access{}, log)
 	if err != nil {
 		return run, err
@@ -129,7 +133,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	h := house{settings: settings, broker: broker, court: court, output: output, log: log, fetcher: nameOf(broker), wanted: wanted}
+	h := house{settings: settings, broker: broker, court: court, output: output, log: log, front: front, fetcher: nameOf(broker), wanted: wanted}
 	return h.run(ctx, signals, screen)
 }
 
@@ -161,14 +165,4 @@ func (h *house) run(ctx context.Context, signals *signals, screen *screen) (ende
 		err = context.Cause(working)
 	}
 	return run, err
-}
-
-// announce says which settings are not carried out yet.
-func announce(log *slog.Logger, c config.Config) {
-	if c.HTTPAddr != "" {
-		log.Warn("setting.unused", "key", "http_addr", "reason", "pages and metrics are not served yet")
-	}
-	if c.Robots && c.Site != simSite {
-		log.Warn("setting.unused", "key", "robots", "reason", "robots.txt is not read yet")
-	}
 }

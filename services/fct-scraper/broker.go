@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -30,15 +31,19 @@ type broker struct {
 	runs jetstream.KeyValue
 	// shared says that other processes may work over this server too.
 	shared bool
+	// patient says that this process waits for its server as long as it takes.
+	patient bool
+	// why says why there is no connection; nil when nobody keeps it.
+	why func() error
 	// url is where they reach a server that runs in this process; empty when it has no port.
 	url   string
 	close func() error
 }
 
-// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or waits
-// for them.
+// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or
+// waits for them.
 func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger) (*broker, error) {
-	b, nc, err := connect(c, a)
+	b, nc, err := connect(c, a, log)
 	if err != nil {
 		return nil, err
 	}
@@ -48,9 +53,9 @@ func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger
 	return b, nil
 }
 
-func connect(c config.Config, a access) (*broker, *nats.Conn, error) {
+func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, error) {
 	if c.NATSURL != "" {
-		nc, err := dial(c, a)
+		nc, err := dial(c, a, toldTo(log))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -60,7 +65,7 @@ func connect(c config.Config, a access) (*broker, *nats.Conn, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
-	nc, err := server.Connect()
+	nc, err := server.Connect(toldTo(log))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
@@ -74,12 +79,23 @@ func connect(c config.Config, a access) (*broker, *nats.Conn, error) {
 	return b, nc, nil
 }
 
-func dial(c config.Config, a access) (*nats.Conn, error) {
+// toldTo has trouble with a connection logged: the library writes what a server said to stderr as it came.
+func toldTo(log *slog.Logger) nats.Option {
+	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		log.Warn("broker.connection.error", "error", err)
+	})
+}
+
+func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
 	options := []nats.Option{nats.Name(a.name()), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
 	if inbox := a.inbox(); inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
 	if c.NATSCreds != "" {
+		// The library reads it only when it connects, and a connection may be tried for ever.
+		if _, err := os.Stat(c.NATSCreds); err != nil {
+			return nil, fmt.Errorf("%w: reading nats_creds: %w", errUsage, err)
+		}
 		options = append(options, nats.UserCredentials(c.NATSCreds))
 	}
 	if c.NATSNkey != "" {
@@ -95,16 +111,17 @@ func dial(c config.Config, a access) (*nats.Conn, error) {
 	if c.NATSCert != "" || c.NATSKey != "" {
 		options = append(options, nats.ClientCert(c.NATSCert, c.NATSKey))
 	}
-	nc, err := nats.Connect(c.NATSURL, options...)
+	nc, err := nats.Connect(c.NATSURL, append(options, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: connecting to nats_url: %w", errBroker, err)
 	}
 	return nc, nil
 }
 
+// open works over a connection, once ready has returned: the streams are there then.
 func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Context, jetstream.JetStream) error, log *slog.Logger) error {
 	var err error
-	if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
+	if b.Bus, err = bus.New(nc, log, bus.Options{Patient: b.patient}); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	if err := ready(ctx, b.JetStream()); err != nil {
@@ -119,9 +136,11 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Con
 		return nil
 	}
 	// The folder was locked: whoever worked on a run that is still running was killed, and what had been delivered to
-	// its classifier is to come again at once.
-	if err := streams.Renew(ctx, b.JetStream(), contract.StreamAnswers, "classifier"); err != nil {
-		return fmt.Errorf("%w: %w", errBroker, err)
+	// its services is to come again at once. A command that was carried out is not carried out again.
+	for _, shared := range []struct{ stream, consumer string }{{contract.StreamAnswers, "classifier"}, {contract.StreamBatch, "generator"}} {
+		if err := streams.Renew(ctx, b.JetStream(), shared.stream, shared.consumer); err != nil {
+			return fmt.Errorf("%w: %w", errBroker, err)
+		}
 	}
 	forgotten, err := runs.ForgetCommands(ctx, b.Bus)
 	if err != nil {

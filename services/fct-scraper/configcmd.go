@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/plain"
 
 	"github.com/spf13/cobra"
 )
@@ -34,7 +35,7 @@ func (p *program) configShow() *cobra.Command {
 		}
 		var text strings.Builder
 		for _, line := range settings.Lines() {
-			fmt.Fprintf(&text, "%-27s = %-24s # %s\n", line.Key, line.Value, line.Origin)
+			fmt.Fprintf(&text, "%-27s = %-24s # %s\n", line.Key, plain.Text(line.Value), plain.Text(line.Origin))
 		}
 		return p.print(text.String())
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -124,7 +125,7 @@ func (g *guarded) jetStream(name string) (*nats.Conn, jetstream.JetStream) {
 // returns ends it.
 func (g *guarded) serve(service string, sim simulator) (end func()) {
 	g.t.Helper()
-	cmd := exec.Command("fct-scraper", "serve", service, "--nats-url", g.url, "--nats-nkey", g.key(service), "--site", "sim", "--base-url", sim.url,
+	cmd := exec.Command("fct-scraper", "serve", service, "--http-addr", "127.0.0.1:0", "--nats-url", g.url, "--nats-nkey", g.key(service), "--site", "sim", "--base-url", sim.url,
 		"--delay-min", "0", "--delay-max", "1ms", "--log-level", "warn", "--output", filepath.Join(g.dir, "output"), "--graceful-shutdown-timeout", "2s")
 	cmd.Stderr = g.t.Output()
 	out, err := cmd.StdoutPipe()
@@ -154,7 +155,7 @@ func (g *guarded) serve(service string, sim simulator) (end func()) {
 func (g *guarded) told(sub *nats.Subscription, subject string) *nats.Msg {
 	g.t.Helper()
 	for {
-		msg, err := sub.NextMsgWithContext(g.t.Context())
+		msg, err := sub.NextMsg(time.Minute)
 		if err != nil {
 			g.t.Fatalf("waiting for %s: %v", subject, err)
 		}

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"strings"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/plain"
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
@@ -18,9 +21,60 @@ func logger(c config.Config, environ []string, terminal bool, out io.Writer) *sl
 	// The settings allow nothing that UnmarshalText does not know.
 	_ = level.UnmarshalText([]byte(c.LogLevel))
 	if c.LogFormat == "json" || c.LogFormat == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(logLines{out, plain.JSON}, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(tint.NewTextHandler(out, &tint.Options{Level: level, NoColor: !terminal || plainWanted(environ)}))
+	return slog.New(tint.NewTextHandler(logLines{out, nil}, &tint.Options{
+		Level: level, NoColor: !terminal || plainWanted(environ), ReplaceAttr: tame,
+	}))
+}
+
+// logLines is where log lines go, whole ones, without secrets and, as far as tamed does it, without what steers.
+type logLines struct {
+	out   io.Writer
+	tamed func([]byte) []byte
+}
+
+// Write writes lines; it says that it took what it was given, not what became of that.
+func (l logLines) Write(lines []byte) (int, error) {
+	shown := lines
+	if l.tamed != nil {
+		shown = l.tamed(lines)
+	}
+	if _, err := io.WriteString(l.out, plain.Mask(string(shown))); err != nil {
+		return 0, err
+	}
+	return len(lines), nil
+}
+
+// tame makes an attribute harmless that holds text which would steer a terminal. The handler for people lets an escape
+// character through where it colours, and makes one of the four characters \x1b; bytes alone it always quotes.
+func tame(_ []string, attr slog.Attr) slog.Attr {
+	text := ""
+	switch value := attr.Value.Resolve(); value.Kind() {
+	case slog.KindString:
+		text = value.String()
+	case slog.KindAny:
+		text = textOf(value.Any())
+	default:
+		return attr
+	}
+	if plain.Text(text) == text && !strings.Contains(text, `\x1b`) {
+		return attr
+	}
+	return slog.Any(attr.Key, []byte(text))
+}
+
+// textOf is a value as the handler for people writes it; its own level it colours, and there is nothing in it to tame.
+func textOf(value any) string {
+	switch v := value.(type) {
+	case slog.Level:
+		return ""
+	case encoding.TextMarshaler:
+		if text, err := v.MarshalText(); err == nil {
+			return string(text)
+		}
+	}
+	return fmt.Sprintf("%+v", value)
 }
 
 // plainWanted follows no-color.org and the dumb terminal.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -31,6 +32,9 @@ func (m *memory) RoundTrip(request *http.Request) (*http.Response, error) {
 	m.mu.Lock()
 	m.times = append(m.times, time.Now())
 	m.mu.Unlock()
+	if trace := httptrace.ContextClientTrace(request.Context()); trace != nil && trace.WroteRequest != nil {
+		trace.WroteRequest(httptrace.WroteRequestInfo{})
+	}
 	answer := httptest.NewRecorder()
 	if aborted := m.serve(answer, request); aborted {
 		return nil, errors.Join(request.Context().Err(), io.ErrUnexpectedEOF)
@@ -79,7 +83,7 @@ func newPlant(t testing.TB, options courtsim.Options, settings map[string]string
 	}
 	dir := t.TempDir()
 	all := map[string]string{
-		"site": "sim", "base_url": "http://127.0.0.1:1", "year": "25", "probe": "false", "delay_min": "0", "delay_max": "0",
+		"site": "sim", "base_url": "http://127.0.0.1:1", "year": "25", "probe": "false", "robots": "false", "delay_min": "0", "delay_max": "0",
 		"output": filepath.Join(dir, "output"), "data_dir": filepath.Join(dir, "data"), "progress": "none",
 	}
 	maps.Copy(all, settings)
@@ -122,7 +126,7 @@ func (p *plant) run(ctx context.Context, changes map[string]string) (ended, erro
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	h := house{settings: settings, broker: broker, court: &court{Client: client}, output: output, log: log, fetcher: "test", wanted: p.wanted}
+	h := house{settings: settings, broker: broker, court: &court{Client: client}, output: output, log: log, front: newFront(), fetcher: "test", wanted: p.wanted}
 	quiet := &signals{first: make(chan struct{}), done: make(chan struct{})}
 	state, err := h.run(ctx, quiet, newScreen(p.t.Output(), settings.Config, nil))
 	if err := output.Close(); err != nil {

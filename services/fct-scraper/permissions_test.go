@@ -20,6 +20,7 @@ func publishable() map[string]string {
 		"batch.start": "", "batch.stop": "", "batch.rejected": "generator",
 		"batch.event.r.started": "generator", "batch.event.r.progress": "reporter", "batch.event.r.finished": "reporter",
 		"job.r.1": "generator prober", "answer.r.0": "fetcher", "outcome.r.0": "classifier", "outcome.r.planned": "generator",
+		"outcome.r.canary": "fetcher reporter", "fetch.canary.s": "reporter", "$KV.fetchers.reporter.of.r": "reporter",
 		"turn.s": "fetcher", "slot.s.1": "fetcher",
 		"$KV.collected.IMM.25.1": "reporter", "$KV.failed.IMM.25.1": "reporter", "$KV.sites.s.block": "fetcher", "$KV.fetchers.r.f": "fetcher",
 		"$KV.runs.r.manifest": "generator prober", "$KV.runs.r.state": "generator reporter", "$KV.runs.r.checkpoint": "reporter",
@@ -28,7 +29,7 @@ func publishable() map[string]string {
 		"$JS.API.STREAM.PURGE.FCT_OUTCOMES": "", "$JS.API.STREAM.PURGE.FCT_JOBS": "reporter", "$JS.API.STREAM.PURGE.KV_collected": "",
 		"$JS.API.STREAM.MSG.DELETE.FCT_OUTCOMES": "", "$JS.API.STREAM.SNAPSHOT.FCT_JOBS": "", "$JS.API.STREAM.RESTORE.FCT_JOBS": "",
 		"$JS.API.STREAM.NAMES": "", "$JS.API.STREAM.LIST": "", "$JS.API.STREAM.LEADER.STEPDOWN.FCT_JOBS": "", "$JS.API.INFO": "",
-		"$JS.API.CONSUMER.CREATE.FCT_JOBS.mine": "generator", "$JS.API.CONSUMER.CREATE.FCT_BATCH.mine": "", "$JS.API.CONSUMER.CREATE.FCT_EVENTS.mine": "",
+		"$JS.API.CONSUMER.CREATE.FCT_JOBS.mine": "generator", "$JS.API.CONSUMER.CREATE.FCT_BATCH.mine": "", "$JS.API.CONSUMER.CREATE.FCT_EVENTS.mine": strings.Join(allServices(), " "),
 		"$JS.API.CONSUMER.CREATE.FCT_ANSWERS.mine": "", "$JS.API.CONSUMER.CREATE.FCT_OUTCOMES.mine": "prober reporter",
 		"$JS.API.CONSUMER.CREATE.KV_sites.mine": "fetcher", "$JS.API.CONSUMER.DURABLE.CREATE.FCT_BATCH.mine": "",
 		"$JS.API.CONSUMER.NAMES.KV_runs": "", "$JS.API.CONSUMER.LIST.KV_runs": "", "$JS.API.CONSUMER.PAUSE.KV_runs.mine": "",
@@ -46,7 +47,7 @@ func publishable() map[string]string {
 func subscribable() map[string]string {
 	subjects := map[string]string{
 		">": "", "*": "", "batch.>": "", "batch.start": "generator", "batch.stop": "generator", "batch.rejected": "", "batch.event.>": "",
-		"job.>": "", "answer.>": "", "outcome.>": "", "turn.*": "", "slot.>": "", "$KV.>": "", "$KV.sites.>": "",
+		"job.>": "", "answer.>": "", "outcome.>": "", "turn.*": "", "slot.>": "", "fetch.canary.s": "fetcher", "fetch.>": "", "$KV.>": "", "$KV.sites.>": "",
 		"$JS.>": "", "$JS.ACK.>": "", "$JS.API.>": "", "$JS.EVENT.ADVISORY.>": "", "$SYS.>": "", "_INBOX.>": "", "elsewhere": "",
 	}
 	for _, service := range allServices() {
@@ -178,13 +179,39 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	for _, service := range []string{"fetcher", "prober"} {
 		ends[service]()
 	}
-	g.forgeStart(operator, events)
+	g.forgeStart(events)
+	g.forgeDelivery(operator, events)
 	g.forgeRollup()
 }
 
-// forgeStart has the server deliver a job to batch.start, by a request of a service that may ask for jobs: no rights on
-// subjects keep that from it. It is stored as a command, and refused as one.
-func (g *guarded) forgeStart(operator *nats.Conn, events *nats.Subscription) {
+// forgeStart has the server send a good start, which a service wrote into a bucket of its own, to batch.start as the answer
+// to a request: no rights on subjects keep that from it. It is stored as a command, and refused as one.
+func (g *guarded) forgeStart(events *nats.Subscription) {
+	t := g.t
+	t.Helper()
+	_, admin := g.jetStream("admin")
+	manifests := g.manifests(admin)
+	fetcher, js := g.jetStream("fetcher")
+	if _, err := js.Publish(t.Context(), "$KV.sites.mine", []byte(`{"run_id":"forged","year":"24","end":20,"probe":false}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := fetcher.PublishRequest("$JS.API.DIRECT.GET.KV_sites.$KV.sites.mine", contract.SubjectStart, nil); err != nil {
+		t.Fatal(err)
+	}
+	var rejection contract.Rejection
+	if err := json.Unmarshal(g.told(events, contract.SubjectRejected).Data, &rejection); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(rejection.Reason, jetstream.StreamHeader) {
+		t.Errorf("the forged start was refused because of %s, want the server's mark", rejection.Reason)
+	}
+	if after := g.manifests(admin); !slices.Equal(after, manifests) {
+		t.Errorf("runs %v, want %v as before", after, manifests)
+	}
+}
+
+// forgeDelivery has a consumer of jobs deliver one to batch.start: it is stored under its own subject, which no command has.
+func (g *guarded) forgeDelivery(operator *nats.Conn, events *nats.Subscription) {
 	t := g.t
 	t.Helper()
 	// Five jobs are no batch, whose headers would keep them out of the stream of commands.
@@ -194,15 +221,27 @@ func (g *guarded) forgeStart(operator *nats.Conn, events *nats.Subscription) {
 	g.told(events, "batch.event.second.started")
 	_, admin := g.jetStream("admin")
 	manifests := g.manifests(admin)
-	fetcher := g.connect("fetcher", func(error) {})
-	pull := &nats.Msg{Subject: "$JS.API.CONSUMER.MSG.NEXT.FCT_JOBS.run-second", Reply: contract.SubjectStart, Data: []byte(`{"batch":1,"expires":30000000000}`)}
-	if err := fetcher.PublishMsg(pull); err != nil {
+	fetcher, _ := g.jetStream("fetcher")
+	pull := []byte(`{"batch":1,"expires":30000000000}`)
+	if err := fetcher.PublishRequest("$JS.API.CONSUMER.MSG.NEXT.FCT_JOBS.run-second", contract.SubjectStart, pull); err != nil {
 		t.Fatal(err)
 	}
-	if err := fetcher.Flush(); err != nil {
+	stream, err := admin.Stream(t.Context(), contract.StreamBatch)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the forged start was refused with: %s", g.told(events, contract.SubjectRejected).Data)
+	for ctx := t.Context(); ; {
+		if msg, err := stream.GetLastMsgForSubject(ctx, "job.second.*"); err == nil {
+			t.Logf("stored among the commands: %s", msg.Subject)
+			break
+		} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			t.Fatal(err)
+		}
+	}
+	// A command that comes after it is carried out after it.
+	if _, err := operator.RequestWithContext(t.Context(), contract.SubjectStop, []byte(`{"run_id":"second"}`)); err != nil {
+		t.Fatal(err)
+	}
 	if after := g.manifests(admin); !slices.Equal(after, manifests) {
 		t.Errorf("runs %v, want %v as before", after, manifests)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/plain"
 
 	"github.com/spf13/cobra"
 )
@@ -57,7 +58,8 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	if run.manifest.Bound == nil { // stopped or blocked before the search had ended: the report says why
+	// Stopped or blocked before the search had ended, or its no-records were taken back: the report says why.
+	if run.manifest.Bound == nil || run.Superseded {
 		if flags.json {
 			return p.printJSON(run.Report)
 		}
@@ -92,9 +94,9 @@ func (f probing) text() string {
 	}
 	fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
 	line("confidence", "%.1f %% that none is more than 200 higher, if %s", 100*f.Confidence, f.Condition)
-	line("search", "%s after %d requests", f.Ending, f.ProbesUsed)
+	line("search", "%s after %d requests", plain.Text(f.Ending), f.ProbesUsed)
 	if f.FiledOn != "" {
-		line("filed on", "%s", f.FiledOn)
+		line("filed on", "%s", plain.Text(f.FiledOn))
 	}
 	var absent []string
 	for _, e := range f.Evidence {

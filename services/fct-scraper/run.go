@@ -31,7 +31,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return p.code
 	}
 	// What cannot be said on stderr cannot be said at all.
-	_, _ = fmt.Fprintf(stderr, "fct-scraper: %s\n", err)
+	_, _ = fmt.Fprintf(stderr, "fct-scraper: %s\n", shownError(err))
 	if !p.begun {
 		return codeUsage
 	}
@@ -61,6 +61,6 @@ func (p *program) rootCommand() *cobra.Command {
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addNew(root.Flags())
-	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.configCommand(), p.simCommand(), p.versionCommand())
+	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand())
 	return root
 }

@@ -10,6 +10,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/plain"
 
 	"github.com/nats-io/nats.go"
 )
@@ -89,7 +90,7 @@ func (s *screen) tell(event contract.Event, log *slog.Logger) {
 	switch s.style {
 	case "json":
 		if line, err := json.Marshal(event); err == nil {
-			_, _ = s.Write(append(line, '\n'))
+			_, _ = s.Write(append([]byte(plain.Mask(string(plain.JSON(line)))), '\n'))
 		}
 	case "tty":
 		s.draw(progressLine(event, time.Since(s.begun)))

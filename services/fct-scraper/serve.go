@@ -11,7 +11,6 @@ import (
 	"fct-scraper/pkg/store"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 )
 
 // serving is what is wanted of `serve` beside its settings.
@@ -93,39 +92,63 @@ func chosen(names []string) ([]string, error) {
 // graceful_shutdown_timeout to land; the runs go on wherever else their services are.
 func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wanted serving) (err error) {
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	announce(log, settings.Config)
 	court, err := openCourt(settings.Config)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
-	broker, err := openBroker(ctx, settings.Config, access{wanted.addr, wanted.services}, log)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil // told to stop while it waited for the streams
-	case err != nil:
-		return err
-	}
-	defer func() { err = errors.Join(err, broker.close()) }()
-	h := house{
-		settings: settings, broker: broker, court: court, log: log, fetcher: nameOf(broker),
-		grace: underWay(settings.GracefulShutdownTimeout.Std()),
-	}
+	h := &house{settings: settings, court: court, log: log, front: newFront(), grace: underWay(settings.GracefulShutdownTimeout.Std())}
 	if slices.Contains(wanted.services, "reporter") {
 		if h.output, err = store.Open(settings.Output); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, h.output.Close()) }()
 	}
-	group, working := errgroup.WithContext(ctx)
-	if err := h.open(working, group, wanted.services); err != nil {
+	stop, err := h.front.listen(settings.HTTPAddr, serveAddr, log)
+	if err != nil {
 		return err
 	}
-	if err := p.print(greeting(broker.url, wanted.services)); err != nil {
+	defer func() { err = errors.Join(err, stop()) }()
+	if wanted.embedded {
+		return p.serveEmbedded(ctx, h, wanted)
+	}
+	return p.serveServer(ctx, h, wanted)
+}
+
+// serveEmbedded has the services work over a server in this process. When its store breaks it must be started anew, so what
+// breaks them off ends the process.
+func (p *program) serveEmbedded(ctx context.Context, h *house, wanted serving) (err error) {
+	if h.broker, err = openBroker(ctx, h.settings.Config, access{wanted.addr, wanted.services}, h.log); err != nil {
 		return err
 	}
-	log.Info("serve.ready", "services", strings.Join(wanted.services, " "))
-	return group.Wait()
+	defer func() { err = errors.Join(err, h.broker.close()) }()
+	if err := p.greet(h, wanted); err != nil {
+		return err
+	}
+	return h.once(ctx, wanted.services)
+}
+
+// serveServer has the services work over the server of nats_url, however often that is away.
+func (p *program) serveServer(ctx context.Context, h *house, wanted serving) error {
+	l, err := callServer(h.settings.Config, access{services: wanted.services}, h.log, h.front.readiness)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if h.broker, err = l.open(ctx); err != nil {
+		return quietEnd(ctx, err)
+	}
+	if err := p.greet(h, wanted); err != nil {
+		return err
+	}
+	return h.overAndOver(ctx, l, wanted.services)
+}
+
+// greet says what serves and how a batch is started.
+func (p *program) greet(h *house, wanted serving) error {
+	h.fetcher = nameOf(h.broker)
+	h.log.Info("serve.ready", "services", strings.Join(wanted.services, " "))
+	return p.print(greeting(h.broker.url, wanted.services))
 }
 
 // greeting says what runs, and how a batch is started.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"fct-scraper/services/prober"
 	"fct-scraper/services/reporter"
 
+	"github.com/nats-io/nats.go/micro"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -30,6 +32,9 @@ type house struct {
 	wanted  order
 	// grace is how long cases in flight may still take when the fetcher is to end.
 	grace time.Duration
+	// front is what this process shows of itself, known are its services at the NATS services API.
+	front *front
+	known []micro.Service
 	// stopFetching ends the fetcher alone, whatever the run was halted by.
 	stopFetching context.CancelFunc
 }
@@ -59,8 +64,12 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 	var all []func() error
 	for _, name := range names {
 		service, err := roles[name](ctx)
+		if err == nil {
+			err = h.register(name, service)
+		}
 		if err != nil {
 			stop()
+			h.deregister()
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 		within := ctx
@@ -72,9 +81,19 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 	for _, run := range all {
 		group.Go(run)
 	}
+	h.front.work(h.broker, names)
+	group.Go(func() error {
+		looking(ctx, h.log, "runs", func(ctx context.Context) error { return h.front.board.follow(ctx, h.broker) })
+		return nil
+	})
+	group.Go(func() error {
+		looking(ctx, h.log, "events", func(ctx context.Context) error { return h.front.figures.runs.follow(ctx, h.broker) })
+		return nil
+	})
 	group.Go(func() error {
 		defer stop()
 		<-ctx.Done()
+		h.deregister()
 		return nil
 	})
 	return nil
@@ -97,17 +116,27 @@ func (h *house) generator() generator.Options {
 
 func (h *house) fetching() fetcher.Options {
 	c := h.settings.Config
-	return fetcher.Options{
+	options := fetcher.Options{
 		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Site: h.court, SiteName: h.court.Profile.Name,
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
 		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
+		Read:    h.court.Profile.Read,
 	}
+	// The court inside this process has nobody who could mind.
+	if c.Robots && h.court.simulator == nil {
+		options.Robots = h.court.Robots
+	}
+	return options
 }
 
 func (h *house) reporter() reporter.Options {
-	return reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version()}
+	options := reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared}
+	if h.broker.patient {
+		options.GiveUp = math.MaxInt64
+	}
+	return options
 }
 
 // batchOf is the batch that the settings describe.

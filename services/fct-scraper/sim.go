@@ -25,14 +25,22 @@ type simFlags struct {
 	gaps    []string
 	latency time.Duration
 	faults  []string
+	tokens  int
+	soft    int
+	block   string
+	robots  string
 }
 
 func (p *program) simCommand() *cobra.Command {
 	f := &simFlags{}
 	cmd := &cobra.Command{
 		Use: "sim", Short: "Run the bundled court simulator as an HTTP server", Args: cobra.NoArgs,
-		Example: "  fct-scraper sim --addr 127.0.0.1:8090 --max 2000 --missing 0.1 --fault 500:0.2",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.simulate(cmd.Context(), f) },
+		Long: "Run the bundled court simulator as an HTTP server: the court's JSON calls and its HTML face, in English and French, over files of\n" +
+			"invented people. /__stats tells as JSON who asked what and when, /__truth?from=1&to=100 which numbers exist.\n\n" +
+			"Kinds of faults:\n" + courtsim.FaultHelp(),
+		Example: "  fct-scraper sim --addr 127.0.0.1:8090 --max 2000 --missing 0.1 --fault 500:0.2\n" +
+			"  fct-scraper sim --max 500 --block-after 100:429-bare",
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.simulate(cmd.Context(), f) },
 	}
 	f.add(cmd.Flags())
 	return cmd
@@ -46,13 +54,17 @@ func (f *simFlags) add(flags *pflag.FlagSet) {
 	flags.Float64Var(&f.missing, "missing", usual.Missing, "share of numbers that do not exist, 0 to 1")
 	flags.StringArrayVar(&f.gaps, "gap", nil, "numbers that do not exist, from-to (repeatable)")
 	flags.DurationVar(&f.latency, "latency", 0, "wait before each answer")
+	flags.IntVar(&f.tokens, "token-life", 0, "posts that the tokens of a page of the HTML face are good for; 0 is any number")
 	flags.StringArrayVar(&f.faults, "fault", nil,
-		"kind:share[:times|:forever], a share of the numbers (repeatable); kinds: "+strings.Join(courtsim.FaultKinds(), " "))
+		"kind:share[:times|:forever], a share of the numbers (repeatable); kinds: see above")
+	flags.StringVar(&f.block, "block-after", "", "n:kind, from the n-th request on every answer is this block: "+strings.Join(courtsim.BlockKinds(), " "))
+	flags.IntVar(&f.soft, "soft-block-after", 0, "from this request on no case exists any more; 0 is never")
+	flags.StringVar(&f.robots, "robots", "", `robots.txt: a file, or its text with \n between lines; without it there is none`)
 }
 
 // options reads what was typed; every mistake is told.
 func (f *simFlags) options() (courtsim.Options, error) {
-	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency}
+	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency, TokenLife: f.tokens, SoftBlockAfter: f.soft}
 	var problems []error
 	for _, text := range f.gaps {
 		gap, err := courtsim.ParseGap(text)
@@ -64,10 +76,29 @@ func (f *simFlags) options() (courtsim.Options, error) {
 		problems = append(problems, err)
 		options.Faults = append(options.Faults, fault)
 	}
+	var err error
+	if f.block != "" {
+		options.BlockAfter, err = courtsim.ParseBlock(f.block)
+		problems = append(problems, err)
+	}
+	options.Robots, err = robotsText(f.robots)
+	problems = append(problems, err)
 	if err := errors.Join(problems...); err != nil {
 		return options, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	return options, nil
+}
+
+// robotsText reads what was typed: a text holds a colon, as every rule in it does.
+func robotsText(typed string) (string, error) {
+	if typed == "" || strings.Contains(typed, ":") {
+		return strings.ReplaceAll(typed, `\n`, "\n"), nil
+	}
+	text, err := os.ReadFile(typed)
+	if err != nil {
+		return "", fmt.Errorf("reading --robots: %w", err)
+	}
+	return string(text), nil
 }
 
 // simulate serves until a signal ends it.

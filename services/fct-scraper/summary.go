@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/plain"
 )
 
 // summary is a report as people read it; file is its name in the folder output.
@@ -16,12 +17,12 @@ func summary(r contract.Report, output, file string) string {
 		fmt.Fprintf(&text, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	if r.End < r.Start {
-		fmt.Fprintf(&text, "no numbers from %s on: %s", r.StartID, r.Status)
+		fmt.Fprintf(&text, "no numbers from %s on: %s", plain.Text(r.StartID), plain.Text(string(r.Status)))
 	} else {
-		fmt.Fprintf(&text, "%s to %s: %s", r.StartID, r.EndID, r.Status)
+		fmt.Fprintf(&text, "%s to %s: %s", plain.Text(r.StartID), plain.Text(r.EndID), plain.Text(string(r.Status)))
 	}
 	if r.Reason != "" {
-		fmt.Fprintf(&text, " (%s)", plainText(r.Reason))
+		fmt.Fprintf(&text, " (%s)", plain.Text(r.Reason))
 	}
 	text.WriteString("\n")
 	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
@@ -32,21 +33,11 @@ func summary(r contract.Report, output, file string) string {
 	line("requests", "%d, %d retries, smallest gap %.3f s", r.Requests, r.Retries, r.MinRequestGapSeconds)
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, sample := range r.Errors[:min(3, len(r.Errors))] {
-		line("failed", "%s after %d attempts: %s", sample.CaseID, sample.Attempts, plainText(sample.Error))
+		line("failed", "%s after %d attempts: %s", sample.CaseID, sample.Attempts, plain.Text(sample.Error))
 	}
 	line("run", "%s", r.RunID)
 	if file != "" {
-		line("report", "%s", filepath.Join(output, file))
+		line("report", "%s", plain.Text(filepath.Join(output, file)))
 	}
 	return text.String()
-}
-
-// plainText is a text of somebody else's without what could steer a terminal.
-func plainText(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '?'
-		}
-		return r
-	}, text)
 }

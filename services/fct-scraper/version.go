@@ -1,12 +1,9 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -67,22 +64,4 @@ func (p *program) versionCommand() *cobra.Command {
 		return p.print(fmt.Sprintf("fct-scraper %s (%s, nats-server %s)\n", b.Version, b.Go, b.NATS))
 	}
 	return cmd
-}
-
-// print writes the result of a command.
-func (p *program) print(text string) error {
-	// Who reads no further has seen enough: the exit code stays that of the work.
-	if _, err := fmt.Fprint(p.stdout, text); err != nil && !errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("writing the result: %w", err)
-	}
-	return nil
-}
-
-// printJSON writes the result of a command as one JSON document.
-func (p *program) printJSON(value any) error {
-	text, err := json.MarshalIndent(value, "", "  ")
-	if err != nil {
-		return fmt.Errorf("writing the result: %w", err)
-	}
-	return p.print(string(text) + "\n")
 }

@@ -55,14 +55,14 @@ func TestRetriesWaitLongerEachTime(t *testing.T) {
 func TestAWaitingJobHoldsNoPlace(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newPlant(t, courtsim.Options{Seed: 7, Max: 60, Faults: []courtsim.Fault{{Kind: "500", Share: 0.5, Times: 2}}},
-			map[string]string{"end": "60", "concurrency": "1", "backoff_base": "1h", "backoff_max": "1h", "delay_min": "1s", "delay_max": "1s"})
+			map[string]string{"end": "60", "concurrency": "1", "backoff_base": "20m", "backoff_max": "20m", "delay_min": "1s", "delay_max": "1s"})
 		report := p.report(nil)
 		if report.Succeeded != 60 {
 			t.Errorf("%d succeeded, want all 60", report.Succeeded)
 		}
-		// Half of the answers are failures, so everybody is slowed down for some minutes; an hour is that of a retry.
-		if took := p.memory.times[59].Sub(p.memory.times[0]); took > 30*time.Minute {
-			t.Errorf("the first 60 requests took %s: jobs that wait for an hour held the one place", took)
+		// Half of the answers are failures, so everybody is slowed down for some minutes; twenty are those of a retry.
+		if took := p.memory.times[59].Sub(p.memory.times[0]); took > 10*time.Minute {
+			t.Errorf("the first 60 requests took %s: jobs that wait for twenty minutes held the one place", took)
 		}
 	})
 }

@@ -45,18 +45,42 @@ func (h *house) start(ctx context.Context) (contract.RunID, error) {
 	if err != nil {
 		return "", fmt.Errorf("starting the batch: %w", err)
 	}
-	ack, err := h.broker.Publish(ctx, &nats.Msg{Subject: contract.SubjectStart, Data: body})
+	reply, err := h.broker.command(ctx, contract.SubjectStart, body)
 	if err != nil {
-		return "", fmt.Errorf("%w: starting the batch: %w", errBroker, err)
+		return "", fmt.Errorf("starting the batch: %w", err)
 	}
-	result, err := runs.Await(ctx, h.broker.runs, contract.CommandKey(ack.Sequence), func(contract.CommandResult) bool { return true })
+	if reply.Error != "" {
+		return "", fmt.Errorf("%w: %s", errUsage, reply.Error)
+	}
+	return reply.RunID, nil
+}
+
+const (
+	// commandLimit is how long a generator may take to answer a command before it is sent again, which starts nothing twice;
+	// commandTries is how often it is sent.
+	commandLimit = 40 * time.Second
+	commandTries = 3
+)
+
+// command sends a command and returns what a generator answers.
+func (b *broker) command(ctx context.Context, subject string, body []byte) (reply contract.CommandReply, err error) {
+	for range commandTries {
+		limited, cancel := context.WithTimeout(ctx, commandLimit)
+		var msg *nats.Msg
+		msg, err = b.Conn().RequestWithContext(limited, subject, body)
+		cancel()
+		if err == nil {
+			err = json.Unmarshal(msg.Data, &reply)
+			break
+		}
+		if ctx.Err() != nil {
+			return reply, context.Cause(ctx)
+		}
+	}
 	if err != nil {
-		return "", err
+		return reply, fmt.Errorf("%w: asking for %s: %w", errBroker, subject, err)
 	}
-	if result.Rejected != "" {
-		return "", fmt.Errorf("%w: %s", errUsage, result.Rejected)
-	}
-	return result.RunID, nil
+	return reply, nil
 }
 
 // specOf is what the settings say about a batch, every key of it: a server's generator may have other defaults.

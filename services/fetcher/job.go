@@ -1,16 +1,12 @@
 package fetcher
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -60,93 +56,6 @@ func (w *shift) read(data []byte) (contract.Job, error) {
 		return job, fmt.Errorf("%w: not a job of run %s: %.200q", contract.ErrMessage, w.manifest.RunID, data)
 	}
 	return job, nil
-}
-
-// attempt asks the site once for a case and stores what it answered.
-func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free func()) error {
-	id, requests := job.CaseID, 0
-	ask := w.Site.Ask
-	if job.Doubtful {
-		ask = w.Site.AskDoubtful
-	}
-	leave, err := w.climate.enter(w.begin)
-	if err != nil {
-		return fmt.Errorf("asking for %s: %w", id, err)
-	}
-	defer leave()
-	exchanges, err := ask(w.finish, id, func(ctx context.Context) (time.Duration, error) {
-		requests++
-		if requests == 1 {
-			w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", id.String(), "attempts", attempt)
-		}
-		return w.turn(ctx, requests == 1)
-	})
-	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
-	if !blocked {
-		w.climate.note(context.WithoutCancel(w.finish), exchanges, w.Site.RetryAfter)
-	}
-	leave()
-	if blocked {
-		// This process stops at once; the others hear of it through the buckets.
-		w.end(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
-		if err := w.block(context.WithoutCancel(w.finish), w.manifest, id, rule, wait); err != nil {
-			w.fail(err)
-		}
-	} else if err != nil {
-		return fmt.Errorf("asking for %s: %w", id, err)
-	}
-	// The place is for asking: while the answer is stored the next case is asked for. As many answers as there are places
-	// may wait to be stored, so that a crash loses at most twice as many.
-	w.saving <- struct{}{}
-	defer func() { <-w.saving }()
-	free()
-	answer := contract.Answer{
-		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts,
-		KeepRaw: w.manifest.PersistRawHTML, Settle: msg.Reply(), Exchanges: exchanges,
-	}
-	if err := w.keep(answer); err != nil {
-		return fmt.Errorf("storing the answer for %s: %w", id, err)
-	}
-	return bus.ErrLeave
-}
-
-// keep stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
-// answered would be worse.
-func (w *shift) keep(answer contract.Answer) error {
-	for {
-		err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer})
-		if err == nil || errors.Is(err, bus.ErrStore) || errors.Is(err, bus.ErrTooLarge) {
-			return err
-		}
-		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
-		if sleep(w.finish, classifying) != nil {
-			return err
-		}
-	}
-}
-
-// turn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
-// finished, unless the site told us to go away: then not one request more is made.
-func (w *shift) turn(ctx context.Context, first bool) (time.Duration, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := context.AfterFunc(w.begin, func() {
-		if first || w.unwelcome() {
-			cancel(context.Cause(w.begin))
-		}
-	})
-	defer stop()
-	gap, err := w.pacer.Wait(ctx, !first, w.climate.hold)
-	if err == nil && w.begin.Err() != nil && (first || w.unwelcome()) {
-		err = context.Cause(w.begin)
-	}
-	return gap, err
-}
-
-// unwelcome says whether the run was halted because the site blocks us.
-func (w *shift) unwelcome() bool {
-	var halted runs.Halted
-	return errors.As(context.Cause(w.begin), &halted) && halted.Status == contract.Blocked
 }
 
 func (w *shift) hold(number int) bool {

@@ -4,6 +4,8 @@ package fetcher
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,6 +37,9 @@ func (p Pace) Pause(n int, draw float64) time.Duration {
 	return pause
 }
 
+// none says that no pause is made.
+func (p Pace) none() bool { return p.Max == 0 && p.RestEvery == 0 }
+
 // least is the shortest pause that is made.
 func (p Pace) least() time.Duration { return p.Min + min(p.Min/guardShare, guardLimit) }
 
@@ -42,6 +47,8 @@ func (p Pace) least() time.Duration { return p.Min + min(p.Min/guardShare, guard
 // the order in which they came.
 type Pacer struct {
 	pace Pace
+	// asked is the pause that the site itself asks for, in nanoseconds.
+	asked atomic.Int64
 	// shared is the turn of all processes that ask the site; nil when there is no other.
 	shared turns
 	// turn holds the one state; who has received it is the only one who waits for the clock.
@@ -53,9 +60,9 @@ type Pacer struct {
 
 // turns is the right to start the next request, of which there is one for all processes.
 type turns interface {
-	// take waits for the right and gives it on at once, to be taken no sooner than pause(n) after now, n being how often
-	// it was taken.
-	take(ctx context.Context, pause func(n int) time.Duration) error
+	// take waits for the right. Who has it gives it on when the request has started, to be taken again after a pause that
+	// is drawn for n, how often it was taken.
+	take(ctx context.Context) (giveOn func(pause func(n int) time.Duration), err error)
 }
 
 type turn struct {
@@ -72,58 +79,79 @@ func NewPacer(pace Pace) *Pacer {
 }
 
 // Wait returns when the next request may start, and the gap to the start of the one before by the monotonic clock;
-// the gap is 0 for the first request. A case that is under way goes before those that are not. hold, which may be nil, is how
-// much longer nobody may ask for another reason. When ctx ends first its error is returned and no turn is used up.
-func (p *Pacer) Wait(ctx context.Context, underWay bool, hold func() time.Duration) (gap time.Duration, err error) {
+// the gap is 0 for the first request. The pause to the next one begins when started is called, which must be soon: however long
+// it takes until a request leaves the machine, two are never too close to each other. A case that is under way goes
+// before those that are not. hold, which may be nil, is how much longer nobody may ask for another reason. When ctx ends first its
+// error is returned and no turn is used up.
+func (p *Pacer) Wait(ctx context.Context, underWay bool, hold func() time.Duration) (gap time.Duration, started func(), err error) {
 	if !underWay {
 		select {
 		case p.fresh <- struct{}{}:
 			defer func() { <-p.fresh }()
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return 0, nil, context.Cause(ctx)
 		}
 	}
 	var now turn
 	select {
 	case now = <-p.turn:
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return 0, nil, context.Cause(ctx)
 	}
-	defer func() { p.turn <- now }()
-	if err := p.sleep(ctx, now, hold); err != nil {
-		return 0, err
+	giveOn, err := p.sleep(ctx, now, hold)
+	if err != nil {
+		p.turn <- now
+		return 0, nil, err
 	}
-	start := time.Now()
 	if now.requests > 0 {
-		gap = start.Sub(now.started)
+		gap = time.Since(now.started)
 	}
 	now.requests++
-	now.started, now.pause = start, p.pace.Pause(now.requests, rand.Float64())
-	return gap, nil
+	started = sync.OnceFunc(func() {
+		giveOn(p.pause)
+		now.started, now.pause = time.Now(), p.pause(now.requests)
+		p.turn <- now
+	})
+	if p.pace.none() && p.crawlDelay() == 0 {
+		started() // where there is no pause, nobody waits for another's start
+	}
+	return gap, started, nil
 }
 
+// pause is the wait after request number n.
+func (p *Pacer) pause(n int) time.Duration {
+	return max(p.pace.Pause(n, rand.Float64()), p.crawlDelay())
+}
+
+func (p *Pacer) crawlDelay() time.Duration { return time.Duration(p.asked.Load()) }
+
+// slow keeps the pause that the site itself asks for, when it is longer than the one that was promised.
+func (p *Pacer) slow(pause time.Duration) { p.asked.Store(int64(pause)) }
+
 // sleep waits until this process may ask, and until the site may be asked at all.
-func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) error {
+func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) (giveOn func(func(int) time.Duration), err error) {
 	if p.shared == nil {
-		if err := sleep(ctx, now.pause-time.Since(now.started)); err != nil {
-			return err
+		if err := sleep(ctx, max(now.pause, p.crawlDelay())-time.Since(now.started)); err != nil {
+			return nil, err
 		}
-		return p.sleepOut(ctx, hold)
+		return func(func(int) time.Duration) {}, p.sleepOut(ctx, hold)
 	}
 	// The pause that was drawn is in the shared turn. What stays is that no clock but the monotonic one can shorten it.
-	if err := sleep(ctx, p.pace.least()-time.Since(now.started)); err != nil {
-		return err
+	if err := sleep(ctx, max(p.pace.least(), p.crawlDelay())-time.Since(now.started)); err != nil {
+		return nil, err
 	}
 	for {
 		if err := p.sleepOut(ctx, hold); err != nil {
-			return err
+			return nil, err
 		}
-		if err := p.shared.take(ctx, func(n int) time.Duration { return p.pace.Pause(n, rand.Float64()) }); err != nil {
-			return err
+		giveOn, err := p.shared.take(ctx)
+		if err != nil {
+			return nil, err
 		}
-		if p.left(hold) <= 0 { // else the turn has gone to another process by the time it is over
-			return context.Cause(ctx)
+		if p.left(hold) <= 0 {
+			return giveOn, context.Cause(ctx)
 		}
+		giveOn(func(int) time.Duration { return 0 }) // another process may have something else to ask
 	}
 }
 

@@ -26,6 +26,15 @@ func TestPauseKeepsItsBounds(t *testing.T) {
 	})
 }
 
+// begin waits for a turn and uses it at once.
+func begin(ctx context.Context, pacer *fetcher.Pacer, underWay bool, hold func() time.Duration) (time.Duration, error) {
+	gap, started, err := pacer.Wait(ctx, underWay, hold)
+	if err == nil {
+		started()
+	}
+	return gap, err
+}
+
 // A night of 8 hours, with more askers than the site gets requests.
 func TestManyAskersShareOnePace(t *testing.T) {
 	t.Parallel()
@@ -40,7 +49,7 @@ func TestManyAskersShareOnePace(t *testing.T) {
 		for range 16 {
 			askers.Go(func() {
 				for {
-					if _, err := pacer.Wait(ctx, false, nil); err != nil {
+					if _, err := begin(ctx, pacer, false, nil); err != nil {
 						return
 					}
 					mu.Lock()
@@ -66,11 +75,11 @@ func TestFirstRequestWaitsOnePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
-		gap, err := pacer.Wait(t.Context(), false, nil)
+		gap, err := begin(t.Context(), pacer, false, nil)
 		if err != nil || gap != 0 || time.Since(began) < time.Second {
 			t.Errorf("gap %v after %v, %v", gap, time.Since(began), err)
 		}
-		gap, err = pacer.Wait(t.Context(), false, nil)
+		gap, err = begin(t.Context(), pacer, false, nil)
 		if err != nil || gap < time.Second {
 			t.Errorf("second gap %v, %v", gap, err)
 		}
@@ -84,10 +93,10 @@ func TestGivingUpUsesNoTurn(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := pacer.Wait(ctx, false, nil); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := begin(ctx, pacer, false, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("%v, want a deadline", err)
 		}
-		if _, err := pacer.Wait(t.Context(), false, nil); err != nil || time.Since(began) > 61*time.Second {
+		if _, err := begin(t.Context(), pacer, false, nil); err != nil || time.Since(began) > 61*time.Second {
 			t.Errorf("the next one waited %v, %v", time.Since(began), err)
 		}
 	})
@@ -99,7 +108,7 @@ func TestRestIsTakenAfterSoManyRequests(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{RestEvery: 3, RestFor: time.Minute})
 		var rests []int
 		for i := range 9 {
-			gap, err := pacer.Wait(t.Context(), false, nil)
+			gap, err := begin(t.Context(), pacer, false, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,6 +122,43 @@ func TestRestIsTakenAfterSoManyRequests(t *testing.T) {
 	})
 }
 
+func TestThePauseBeginsWhenTheRequestHasLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
+		_, started, err := pacer.Wait(t.Context(), false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Minute, started)
+		begun := time.Now()
+		if _, err := begin(t.Context(), pacer, false, nil); err != nil || time.Since(begun) < 61*time.Second {
+			t.Errorf("the next request came after %s, %v", time.Since(begun), err)
+		}
+	})
+}
+
+func TestNobodyAsksWhileTheSiteIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
+		until := time.Now().Add(time.Hour)
+		extended := false
+		hold := func() time.Duration {
+			if left := time.Until(until); left > 0 || extended {
+				return left
+			}
+			extended = true // trouble came while the wait went on
+			until = until.Add(time.Minute)
+			return time.Until(until)
+		}
+		began := time.Now()
+		if _, err := begin(t.Context(), pacer, false, hold); err != nil || time.Since(began) != 61*time.Minute {
+			t.Errorf("asked after %s, %v; want 1h1m", time.Since(began), err)
+		}
+	})
+}
+
 func TestCasesUnderWayGoFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -120,14 +166,14 @@ func TestCasesUnderWayGoFirst(t *testing.T) {
 		var waiting sync.WaitGroup
 		for range 20 {
 			waiting.Go(func() {
-				if _, err := pacer.Wait(t.Context(), false, nil); err != nil {
+				if _, err := begin(t.Context(), pacer, false, nil); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		synctest.Wait()
 		began := time.Now()
-		if _, err := pacer.Wait(t.Context(), true, nil); err != nil {
+		if _, err := begin(t.Context(), pacer, true, nil); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > 3*time.Second {

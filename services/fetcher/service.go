@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/site"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -28,6 +30,9 @@ type Site interface {
 	RetryAfter(exchange contract.Exchange, now time.Time) time.Duration
 }
 
+// Robots reads what a site's robots.txt says; see site.Client.Robots.
+type Robots func(ctx context.Context, before func(context.Context) (time.Duration, error)) (site.RobotsRules, error)
+
 // Options of a fetcher.
 type Options struct {
 	Bus *bus.Bus
@@ -36,7 +41,9 @@ type Options struct {
 	ID       string
 	Site     Site
 	SiteName string
-	Pace     Pace
+	// Robots is asked before the first case; nil leaves robots.txt alone.
+	Robots Robots
+	Pace   Pace
 	// Concurrency is how many cases may be in flight.
 	Concurrency int
 	// Shared says that other processes may ask the same site over this broker: pace and concurrency are then theirs too.
@@ -49,6 +56,8 @@ type Options struct {
 	Cooldown time.Duration
 	// Unblock takes back a block of the site before the first request.
 	Unblock bool
+	// Read reads the exchanges of a canary; it depends on its arguments alone.
+	Read func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading
 }
 
 // Service asks for the jobs of all runs.
@@ -57,11 +66,14 @@ type Service struct {
 	runs, sites, fetchers jetstream.KeyValue
 	answers, outcomes     jetstream.Stream
 	pacer                 *Pacer
+	robots                *robots
 	climate               *climate
 	// places are for cases that are asked for, saving is for answers that wait to be stored.
 	places *places
 	saving chan struct{}
 	gather *bus.Gather[ready]
+	// inFlight counts the cases that are asked for.
+	inFlight atomic.Int64
 }
 
 // New opens the buckets and streams that the fetcher works with.
@@ -88,6 +100,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		}
 		*stream = opened
 	}
+	s.robots = newRobots(opts.Robots, s.pacer)
 	s.climate = newClimate(s.sites, opts.SiteName, opts.Backoff, opts.Log)
 	if opts.Shared {
 		if err := s.share(ctx); err != nil {
@@ -115,6 +128,11 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		endCanaries, err := s.canaries(ctx)
+		if err != nil {
+			return err
+		}
+		defer endCanaries()
 		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error { return s.work(ctx, begin, m) })
 	})
 	if err := group.Wait(); err != nil {

@@ -27,6 +27,10 @@ func (w *shift) take() error {
 			return nil
 		case err == nil:
 		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDeleted):
+			// Whoever ends a run removes its consumer, and the news of the end may come later than the removal.
+			if sleep(w.begin, renew) != nil {
+				return nil
+			}
 			return fmt.Errorf("taking a job: %w", err)
 		default:
 			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
@@ -92,7 +96,11 @@ func (w *shift) seat(msg jetstream.Msg, epoch uint64) error {
 
 // start does a job in a place of its own.
 func (w *shift) start(msg jetstream.Msg, epoch uint64, held place) {
-	free := sync.OnceFunc(held.free)
+	w.inFlight.Add(1)
+	free := sync.OnceFunc(func() {
+		w.inFlight.Add(-1)
+		held.free()
+	})
 	w.flight.Go(func() {
 		defer free()
 		w.settle(msg, epoch, free)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"fct-scraper/pkg/contract"
 )
@@ -61,13 +62,15 @@ func (b Batch) Identity(site string) string {
 }
 
 // check says what is wrong with the batch as a whole; single fields are checked when they are read.
-func (b Batch) check() []string {
-	var problems []string
+func (b Batch) check() []contract.Problem {
+	var bad []contract.Problem
 	if limit := b.Limit(); limit.Size() == 0 {
-		problems = append(problems, fmt.Sprintf("end %d: allowed is start (%d) to %d", b.End, b.Start, contract.MaxNumber))
+		bad = append(bad, contract.Problem{
+			Field: "end", Value: strconv.Itoa(b.End), Allowed: fmt.Sprintf("start (%d) to %d", b.Start, contract.MaxNumber),
+		})
 	}
 	if b.ProbeOnly && !b.Probe {
-		problems = append(problems, "probe_only true: allowed is with probe true alone")
+		bad = append(bad, contract.Problem{Field: "probe_only", Value: "true", Allowed: "with probe true alone"})
 	}
-	return problems
+	return bad
 }

@@ -28,7 +28,7 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 	if batch.RunID != "" {
 		manifest, err := runs.Manifest(ctx, s.kv, batch.RunID)
 		if err == nil && manifest.Batch != identity {
-			return manifest, fmt.Errorf("%w: run_id %q: allowed is a new one, this is a run of another batch", ErrCommand, batch.RunID)
+			return manifest, refuse(conflict("run_id", batch.RunID, "it is a run of another batch ("+describe(manifest)+")", "a new id, or the same batch"))
 		}
 		return manifest, err
 	}
@@ -73,7 +73,7 @@ func (s *Service) open(ctx context.Context, run contract.RunID) (bool, error) {
 func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch) (contract.Manifest, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
 	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
-		return m, nil
+		return m, differing(m, batch)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return m, err

@@ -35,7 +35,8 @@ type Options struct {
 // Service carries out commands and publishes the jobs of runs.
 type Service struct {
 	Options
-	kv jetstream.KeyValue
+	kv      jetstream.KeyValue
+	replies *replies
 }
 
 // New opens the bucket of runs.
@@ -44,7 +45,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the generator: %w", err)
 	}
-	return &Service{Options: opts, kv: kv}, nil
+	return &Service{Options: opts, kv: kv, replies: newReplies()}, nil
 }
 
 // Run works until ctx ends, which is no error.
@@ -54,6 +55,8 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("running the generator: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	defer s.replies.close()
+	group.Go(func() error { return s.watchResults(ctx) })
 	group.Go(func() error { return runs.Each(ctx, s.Bus, s.publishJobs) })
 	group.Go(func() error {
 		return bus.Consume(ctx, s.Bus, bus.Consumption[[]byte]{
@@ -74,17 +77,18 @@ func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
 	if _, err := s.kv.Get(ctx, key); err == nil || !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return err
 	}
-	var result contract.CommandResult
-	var err error
-	if d.Subject == contract.SubjectStop {
+	result, err := contract.CommandResult{Digest: digest(d.Subject, d.Body)}, forged(d.Header)
+	switch {
+	case err != nil:
+	case d.Subject == contract.SubjectStop:
 		result.RunID, err = s.stop(ctx, d)
-	} else {
+	default:
 		result.RunID, err = s.start(ctx, d)
 	}
 	if errors.Is(err, ErrCommand) {
 		s.Log.Warn("batch.rejected", "subject", d.Subject, "sequence", d.Sequence, "error", err)
 		result.Rejected = err.Error()
-		err = s.reject(ctx, d, result.Rejected)
+		err = s.reject(ctx, d.Subject, d.Sequence, err)
 	}
 	if err != nil {
 		return err
@@ -92,10 +96,16 @@ func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
 	return s.put(ctx, key, result)
 }
 
-func (s *Service) reject(ctx context.Context, d bus.Delivery[[]byte], reason string) error {
-	body, err := json.Marshal(contract.Rejection{Subject: d.Subject, Sequence: d.Sequence, Reason: reason, At: time.Now().UTC()})
+// reject tells everybody why a command did nothing. sequence is 0 for one that the stream does not keep.
+func (s *Service) reject(ctx context.Context, subject string, sequence uint64, reason error) error {
+	rejection := contract.Rejection{Subject: subject, Sequence: sequence, Reason: reason.Error(), At: time.Now().UTC()}
+	var bad refusal
+	if errors.As(reason, &bad) {
+		rejection.Problems = bad.told()
+	}
+	body, err := json.Marshal(rejection)
 	if err != nil {
-		return fmt.Errorf("rejecting command %d: %w", d.Sequence, err)
+		return fmt.Errorf("rejecting command %d: %w", sequence, err)
 	}
 	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: contract.SubjectRejected, Data: body})
 	return err
@@ -107,7 +117,7 @@ func (s *Service) stop(ctx context.Context, d bus.Delivery[[]byte]) (contract.Ru
 		return "", err
 	}
 	if _, err := runs.Manifest(ctx, s.kv, run); errors.Is(err, jetstream.ErrKeyNotFound) {
-		return "", fmt.Errorf("%w: run_id %q: allowed is the id of a run", ErrCommand, run)
+		return "", refuse(contract.Problem{Field: "run_id", Value: show([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
 	} else if err != nil {
 		return "", err
 	}

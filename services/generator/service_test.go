@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 )
 
 // plant is a generator at work on a broker of its own.
@@ -41,10 +43,20 @@ func (p plant) run() (stop func()) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	known, err := micro.AddService(p.b.Conn(), micro.Config{Name: "fct-generator", Version: "1.0.0"})
+	if err == nil {
+		err = service.AddEndpoints(known)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(p.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
 	return func() {
+		if err := known.Stop(); err != nil {
+			p.t.Error(err)
+		}
 		cancel()
 		if err := <-ended; err != nil {
 			p.t.Error(err)
@@ -54,11 +66,28 @@ func (p plant) run() (stop func()) {
 
 func (p plant) send(subject, body string) contract.CommandResult {
 	p.t.Helper()
-	ack, err := p.b.Publish(p.t.Context(), &nats.Msg{Subject: subject, Data: []byte(body)})
+	reply := p.ask(&nats.Msg{Subject: subject, Data: []byte(body)})
+	kept := await[contract.CommandResult](p, p.kv, contract.CommandKey(reply.Sequence))
+	if kept.RunID != reply.RunID || kept.Rejected != reply.Error {
+		p.t.Errorf("answered %+v, kept %+v", reply, kept)
+	}
+	return kept
+}
+
+// ask sends a command as nats req does and returns the answer.
+func (p plant) ask(msg *nats.Msg) contract.CommandReply {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	answer, err := p.b.Conn().RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return await[contract.CommandResult](p, p.kv, contract.CommandKey(ack.Sequence))
+	var reply contract.CommandReply
+	if err := json.Unmarshal(answer.Data, &reply); err != nil {
+		p.t.Fatalf("%v: %s", err, answer.Data)
+	}
+	return reply
 }
 
 // await waits for a key to be written.
@@ -252,15 +281,11 @@ func TestBadCommandsAreRejectedAndStored(t *testing.T) {
 			t.Errorf("%s %q started %q", c.subject, c.body, result.RunID)
 		}
 	}
-	stream, err := p.b.JetStream().Stream(t.Context(), contract.StreamBatch)
+	stored, err := p.b.Subjects(t.Context(), contract.StreamEvents, contract.SubjectRejected)
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(contract.SubjectRejected))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := info.State.Subjects[contract.SubjectRejected]; got != 5 {
+	if got := stored[contract.SubjectRejected]; got != 5 {
 		t.Errorf("%d rejections stored, want 5", got)
 	}
 	first := p.send(contract.SubjectStart, `{"end":5,"run_id":"mine"}`)

@@ -63,7 +63,7 @@ func entropy(p float64) float64 {
 // The worth of a record that shows the bound to be too low: by anything, by more than a near miss, by more than
 // may be.
 const (
-	worthAny   = 0.05
+	worthAny   = 0.10
 	worthNear  = 0.25
 	worthWrong = 0.70
 )

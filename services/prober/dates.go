@@ -97,10 +97,12 @@ func recentRate(known evidence, latest int) (float64, bool) {
 
 // reach is what the days make expected above the bound. Four stories share the weight, so that a wrong one costs
 // questions and not the answer: the year goes on at its rate; numbers were skipped; it ends at the bound although
-// days are left, as an index that is filled late does; the days mean nothing and calendar says what is left.
+// days are left, as an index that is filled late does; the days mean nothing and calendar says what is left. Its rate is
+// meant to within one day's numbers: with the heavy tail, 95 of 100 files lie within three days of their turn, as in the worst
+// years seen.
 func (f filings) reach(calendar reach) reach {
 	expected := float64(f.bound) + f.rate*f.left
-	spread := math.Hypot(3*f.rate+6, 0.20*f.rate*f.left)
+	spread := math.Hypot(f.rate+6, 0.20*f.rate*f.left)
 	goesOn := func(n int) float64 { return heavyTail((float64(n) - 0.5 - expected) / spread) }
 	least, most := goesOn(f.bound), goesOn(contract.MaxNumber+1)
 	const skipped, nothing = 0.08, 0.05

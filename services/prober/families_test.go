@@ -11,21 +11,24 @@ import (
 type family struct {
 	name    string
 	typical bool
-	// exact says that the study this search comes from found the highest number itself in 95 of 100 years.
+	// exact says that the highest number itself is to be found in 95 of 100 years.
 	exact bool
 	grow  func(r *rand.Rand) *space
 }
+
+// raggedEnd is the family whose searches take more than the others: its last numbers are too thin to tell from none.
+const raggedEnd = "ragged end"
 
 func families() []family {
 	return []family{
 		{"dense", true, true, dense},
 		{"holes 5 %", true, true, holed(0.05)},
 		{"holes 10 %", true, true, holed(0.10)},
-		{"holes 20 %", true, false, holed(0.20)},
+		{"holes 20 %", true, true, holed(0.20)},
 		{"clustered holes", true, false, clustered},
 		{"gaps of 50", true, true, gapped(50)},
-		{"gaps of 100", true, false, gapped(100)},
-		{"ragged end", true, false, ragged},
+		{"gaps of 100", true, true, gapped(100)},
+		{raggedEnd, true, false, ragged},
 		{"tiny", true, true, tiny},
 		{"small", true, true, small},
 		{"huge", true, true, huge},
@@ -62,17 +65,20 @@ func clustered(r *rand.Rand) *space {
 	return s
 }
 
-// gapped has 2 to 6 gaps, and in seven of ten years one of them close under the top.
+// gapped has 2 to 6 gaps, in seven of ten years one of them 5 to 600 under the top. A gap over the end would leave the highest
+// number alone above it, which is what stragglers are for: there the year ends below the gap.
 func gapped(length int) func(*rand.Rand) *space {
 	return func(r *rand.Rand) *space {
 		s := holed(0.02)(r)
-		for range 2 + r.IntN(5) {
-			from := 1 + r.IntN(len(s.exists))
-			s.drop(r, from, from+length-1, 1)
-		}
+		gaps := 2 + r.IntN(5)
 		if r.Float64() < 0.7 {
 			to := len(s.exists) - 1 - (5 + r.IntN(596))
-			s.drop(r, to-length+1, to, 1)
+			s.remove(to-length+1, to)
+			gaps--
+		}
+		for range gaps {
+			from := 1 + r.IntN(len(s.exists))
+			s.remove(from, from+length-1)
 		}
 		return s
 	}

@@ -3,23 +3,24 @@ package prober
 import "math/bits"
 
 // A number lies in a stretch of one density of records or in a gap of one length. The densities are what real
-// series show at best, what they show at worst, and what thins out at the end of a year.
+// series show at best, what they show at worst, what is to be borne beyond that, and what thins out at the end of a year.
 const (
 	full   = iota // a number in a hundred is missing
 	holed         // one in ten
+	patchy        // one in five
 	sparse        // every second
 	gaps          // the first of the gaps; nothing exists in them
 	states = gaps + 4
 )
 
 // missing is the chance that a number has no record, in each state.
-func missing() weights { return weights{0.01, 0.10, 0.50, 1, 1, 1, 1} }
+func missing() weights { return weights{0.01, 0.10, 0.20, 0.50, 1, 1, 1, 1} }
 
 // gapLengths are the mean lengths of the gaps, in numbers.
 func gapLengths() [states - gaps]float64 { return [...]float64{5, 60, 350, 1500} }
 
 // firstState is where number 1 lies.
-func firstState() weights { return weights{full: 0.6, holed: 0.35, sparse: 0.05} }
+func firstState() weights { return weights{full: 0.60, holed: 0.25, patchy: 0.10, sparse: 0.05} }
 
 // weights is how likely each state is, up to a common factor.
 type weights [states]float64
@@ -54,15 +55,16 @@ func newHoles() *holes {
 // once in 200), a long one once in 12,000; doubling or halving these moves the number of questions by one to three.
 func oneFurther() step {
 	s := step{
-		full:   {0, 1. / 2000, 1. / 10000, 1. / 600, 1. / 4000, 1. / 12000, 1. / 50000},
-		holed:  {1. / 2000, 0, 1. / 4000, 1. / 200, 1. / 4000, 1. / 12000, 1. / 50000},
-		sparse: {1. / 300, 1. / 150, 0, 1. / 50, 1. / 1000, 1. / 3000, 1. / 12500},
+		full:   {0, 1. / 2000, 1. / 5000, 1. / 10000, 1. / 600, 1. / 4000, 1. / 12000, 1. / 50000},
+		holed:  {1. / 2000, 0, 1. / 5000, 1. / 4000, 1. / 200, 1. / 4000, 1. / 12000, 1. / 50000},
+		patchy: {1. / 4000, 1. / 4000, 0, 1. / 2000, 1. / 100, 1. / 4000, 1. / 12000, 1. / 50000},
+		sparse: {1. / 300, 1. / 150, 0, 0, 1. / 50, 1. / 1000, 1. / 3000, 1. / 12500},
 	}
 	for a := range gaps {
 		s[a][a] = 1 - s[a].sum()
 	}
 	for i, length := range gapLengths() {
-		s[gaps+i] = weights{full: 0.55 / length, holed: 0.35 / length, sparse: 0.10 / length}
+		s[gaps+i] = weights{full: 0.55 / length, holed: 0.25 / length, patchy: 0.10 / length, sparse: 0.10 / length}
 		s[gaps+i][gaps+i] = 1 - 1/length
 	}
 	return s

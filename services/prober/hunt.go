@@ -58,7 +58,7 @@ func (h *hunt) hear(ctx context.Context, msg jetstream.Msg, last uint64) error {
 	if err != nil {
 		return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
 	}
-	if msg.Subject() != h.manifest.RunID.PlannedSubject() {
+	if subject := msg.Subject(); subject != h.manifest.RunID.PlannedSubject() && subject != h.manifest.RunID.CanarySubject() {
 		data, err := bus.Expand(msg.Data())
 		if err != nil {
 			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)

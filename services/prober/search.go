@@ -85,7 +85,7 @@ const (
 	leastBits = 0.02
 	// worthwhile is what a question must be worth once the numbers seem to end; where no filing days help, a search takes
 	// more questions, and each is worth less.
-	worthwhile        = 0.0012
+	worthwhile        = 0.001
 	worthwhileUndated = 0.004
 	// patience is after how many questions a small miss is worth no more questions, and after how many only one beyond
 	// the tolerance is.

@@ -45,13 +45,13 @@ func newYear(r *rand.Rand, total, today, last int) *space {
 	highest := int(math.Round(float64(total) * curve[last]))
 	s := &space{exists: make([]bool, highest+1), filed: make([]int, highest+1), today: today}
 	s.lastMax = min(contract.MaxNumber, int(float64(total)/math.Exp(0.07+0.27*r.NormFloat64())))
-	day := 1
+	day, spread := 1, 0.5+r.Float64()
 	for n := 1; n <= highest; n++ {
 		for day < last && float64(total)*curve[day] < float64(n) {
 			day++
 		}
 		s.exists[n] = true
-		s.filed[n] = min(last, max(1, day+disorder(r)))
+		s.filed[n] = min(last, max(1, day+disorder(r, spread)))
 	}
 	return s
 }
@@ -72,12 +72,13 @@ func filingCurve(r *rand.Rand) [366]float64 {
 	return curve
 }
 
-// disorder is by how many days a file was numbered out of turn.
-func disorder(r *rand.Rand) int {
+// disorder is by how many days a file was numbered out of turn: in the tidiest years 95 of 100 files within a day, in others
+// within three.
+func disorder(r *rand.Rand, spread float64) int {
 	if r.Float64() < 0.002 {
 		return r.IntN(60) - 30
 	}
-	return int(math.Round(r.NormFloat64()))
+	return int(math.Round(spread * r.NormFloat64()))
 }
 
 // usual is how many numbers a year of the series brings, from 4,000 to 35,000.
@@ -89,6 +90,13 @@ func (s *space) drop(r *rand.Rand, from, to int, chance float64) {
 		if r.Float64() < chance {
 			s.exists[n] = false
 		}
+	}
+}
+
+// remove makes all the numbers from..to missing; where the highest one is among them the year ends below them.
+func (s *space) remove(from, to int) {
+	for n := max(1, from); n <= min(to, len(s.exists)-1); n++ {
+		s.exists[n] = false
 	}
 }
 

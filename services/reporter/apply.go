@@ -3,11 +3,14 @@ package reporter
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a crash
@@ -58,6 +61,9 @@ func (t *tally) take(m message, failLimit int) []counted {
 			fresh = append(fresh, entry)
 		}
 	}
+	if m.canary != nil {
+		fresh = append(fresh, t.hear(m.canary)...)
+	}
 	if m.planned != nil {
 		t.Planned = m.planned
 	}
@@ -93,6 +99,14 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 	for _, entry := range fresh {
 		number := entry.CaseID.Number
 		switch {
+		case w.tally.Void[number]: // taken back, in this very batch perhaps
+			own, err := w.own(ctx, entry.CaseID)
+			if err != nil {
+				return err
+			}
+			if own {
+				collected = append(collected, deletion(contract.BucketCollected, entry.CaseID))
+			}
 		case entry.Outcome == contract.Failed:
 			msg, err := w.keyMessage(contract.BucketFailed, entry)
 			if err != nil {
@@ -122,6 +136,15 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 		return fmt.Errorf("noting what failed: %w", err)
 	}
 	return nil
+}
+
+// own says whether this run has said of a case that it is collected.
+func (w *worker) own(ctx context.Context, id contract.CaseID) (bool, error) {
+	value, err := runs.Get[contract.Collected](ctx, w.collected, id.Key())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil && value.RunID == w.manifest.RunID, err
 }
 
 // keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.

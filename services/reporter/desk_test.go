@@ -32,6 +32,7 @@ type desk struct {
 	buckets  buckets
 	dir      string
 	manifest contract.Manifest
+	court    *pretended
 }
 
 // newDesk makes a run of the numbers 1 to end, which is running from then on.
@@ -59,7 +60,7 @@ func cleared(t *testing.T, b *bus.Bus) *bus.Bus {
 func deskOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Manifest)) *desk {
 	t.Helper()
 	d := &desk{t: t, b: b, dir: filepath.Join(t.TempDir(), "output"), manifest: contract.Manifest{
-		Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: end},
+		Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25", Site: "court", Range: contract.Range{Start: 1, End: end},
 		CreatedAt: began, Config: map[string]any{"prefix": "IMM"}, Program: "test", Bound: &contract.Bound{Number: 77, Confidence: 0.75, Requests: 11},
 	}}
 	for _, c := range change {
@@ -70,6 +71,7 @@ func deskOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Manifest
 		t.Fatal(err)
 	}
 	d.put(d.buckets.runs, d.manifest.RunID.ManifestKey(), d.manifest)
+	d.court = d.fetching()
 	d.running()
 	return d
 }

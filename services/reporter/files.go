@@ -88,6 +88,9 @@ func derive(manifest contract.Manifest, entries []counted, records func(contract
 			htmlPath = raws[0].Name
 		}
 		d.files = append(d.files, raws...)
+		if entry.kind == evidence { // it is no attempt of a job
+			continue
+		}
 		line, err := attemptLine(manifest.RunID, entry.Entry, htmlPath)
 		if err != nil {
 			return derived{}, err

@@ -30,7 +30,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 		return err // another reporter was faster: one report is enough
 	}
 	if status == contract.Completed && w.manifest.Bound != nil {
-		reason = unfinished(w.manifest)
+		reason = joined(unfinished(w.manifest), reason)
 	}
 	s := w.summary(status, reason)
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
@@ -137,7 +137,7 @@ func (w *worker) end(ctx context.Context, report contract.Report, file string) e
 	// The end is known to all now, and who waited for it may end this service: what is left to do is still done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
-	if !report.Status.Resumable() {
+	if !report.Status.Resumable() || w.tally.Gone != nil {
 		if err := w.clear(ctx); err != nil {
 			// The run has ended all the same; what is left takes room and does no harm.
 			w.Logger.Warn("reporter.run.clear", "run_id", run, "error", err)
@@ -162,6 +162,8 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 		}
 		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
 		state.Report, state.File = &report, file
+		// What was taken back is asked for by a new run: this one has its jobs, and perhaps its bound, by what was not true.
+		state.Superseded = w.tally.Gone != nil
 		data, err := json.Marshal(state)
 		if err != nil {
 			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
@@ -219,9 +221,10 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 }
 
 func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {
+	metrics := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now()}.report().Metrics
 	event := contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: w.manifest.Range,
-		Succeeded: w.tally.Succeeded, NoRecord: w.tally.NoRecord, Failed: w.tally.Failed, Retries: w.tally.Retries, Report: report,
+		Succeeded: w.tally.Succeeded, NoRecord: w.tally.NoRecord, Failed: w.tally.Failed, Retries: w.tally.Retries, Metrics: &metrics, Report: report,
 	}
 	if w.tally.Planned != nil {
 		event.Planned = w.tally.Planned.Jobs

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -30,19 +33,20 @@ func (w *worker) safeStop(ctx context.Context) error {
 	if err := w.count(ctx); err != nil {
 		return err
 	}
-	if w.tally.SafeStop == "" || w.halted {
+	if w.tally.SafeStop == "" {
 		return nil
 	}
-	data, err := json.Marshal(contract.Halt{Status: contract.SafeStop, Reason: w.tally.SafeStop, At: w.Now().UTC()})
-	if err != nil {
-		return fmt.Errorf("halting %s: %w", w.manifest.RunID, err)
+	return w.stop(ctx, contract.SafeStop, w.tally.SafeStop)
+}
+
+// stop halts the run, once.
+func (w *worker) stop(ctx context.Context, status contract.Status, reason string) error {
+	if w.halted {
+		return nil
 	}
-	_, err = w.runs.Create(ctx, w.manifest.RunID.HaltKey(), data)
-	if err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-		return fmt.Errorf("halting %s: %w", w.manifest.RunID, err)
-	}
-	w.halted = true
-	return nil
+	err := runs.Halt(ctx, w.runs, w.manifest.RunID, contract.Halt{Status: status, Reason: reason, At: w.Now().UTC()})
+	w.halted = err == nil
+	return err
 }
 
 // count goes on with the count in number order. It begins when the range is known: the search for the bound asks for
@@ -90,10 +94,19 @@ func (w *worker) lookBehind(ctx context.Context) error {
 // over says whether the run has ended, and ends it.
 func (w *worker) over(ctx context.Context) (bool, error) {
 	if w.tally.complete() {
+		status, reason := contract.Completed, ""
 		if w.tally.SafeStop != "" && w.tally.Planned.Jobs > 0 { // a run that asks for nothing is not stopped from asking
-			return true, w.conclude(ctx, contract.SafeStop, w.tally.SafeStop)
+			status, reason = contract.SafeStop, w.tally.SafeStop
 		}
-		return true, w.finish(ctx, contract.Completed, "")
+		// A run that was stopped or blocked leaves its doubts to its next round.
+		if w.halt == nil || w.halt.Status == contract.SafeStop || len(w.tally.Row) < w.least(reason) {
+			return w.conclude(ctx, status, reason)
+		}
+	}
+	if w.tally.Gone != nil {
+		if err := w.stop(ctx, contract.Blocked, w.block()); err != nil {
+			return false, err
+		}
 	}
 	if w.halt == nil || time.Since(w.looked) < haltInterval {
 		return false, nil
@@ -106,18 +119,64 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	return true, w.conclude(ctx, w.halt.Status, w.halt.Reason)
+	if w.tally.Gone != nil {
+		return true, w.finish(ctx, contract.Blocked, w.tally.reason(w.block()))
+	}
+	if w.halt.Status == contract.Blocked && w.tally.Quiet >= leastDoubts && !w.unheard() {
+		return false, w.doubt(ctx)
+	}
+	return w.conclude(ctx, w.halt.Status, w.halt.Reason)
 }
 
-// conclude finishes a run that was stopped.
-func (w *worker) conclude(ctx context.Context, status contract.Status, reason string) error {
+// block is what is known of the block that ends the run; its halt may have been written by something else.
+func (w *worker) block() string {
+	switch {
+	case w.halt != nil && w.halt.Status == contract.Blocked:
+		return w.halt.Reason
+	case w.question.blocked != "":
+		return w.question.blocked
+	default:
+		return w.tally.Gone.block()
+	}
+}
+
+// least is how many no-records without a proof make a canary due before a run ends for this reason. A stop because of
+// no-records is to rest on none at all.
+func (w *worker) least(reason string) int {
+	if _, found := w.stretch(reason); found {
+		return 1
+	}
+	return leastDoubts
+}
+
+// conclude finishes a run; false while it may not end yet.
+func (w *worker) conclude(ctx context.Context, status contract.Status, reason string) (bool, error) {
+	if !status.Resumable() {
+		sure, err := w.sure(ctx, w.least(reason))
+		switch blocked := w.question.blocked; {
+		case err != nil:
+			return false, err
+		case sure:
+		case blocked != "" && !w.unheard() && w.tally.Quiet >= leastDoubts:
+			return false, w.doubt(ctx)
+		case blocked != "" && !w.unheard(): // the row stays in doubt until the site may be asked again
+			return true, w.finish(ctx, contract.Blocked, blocked)
+		default:
+			return false, nil
+		}
+	}
 	if status == contract.SafeStop {
 		var err error
 		if reason, err = w.explained(ctx, reason); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return w.finish(ctx, status, reason)
+	return true, w.finish(ctx, status, joined(reason, w.question.why))
+}
+
+// joined are the reasons that are not empty.
+func joined(reasons ...string) string {
+	return strings.Join(slices.DeleteFunc(reasons, func(reason string) bool { return reason == "" }), "; ")
 }
 
 func (w *worker) deadline() time.Time {

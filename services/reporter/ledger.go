@@ -18,11 +18,12 @@ type ledger struct {
 	manifest contract.Manifest
 }
 
-// message is one decoded message of the ledger: either entries or the word that all jobs are published.
+// message is one decoded message of the ledger: entries, a canary, or the word that all jobs are published.
 type message struct {
 	sequence uint64
 	planned  *contract.Planned
 	entries  []contract.Entry
+	canary   []contract.Entry
 	size     int
 }
 
@@ -50,9 +51,12 @@ func (l ledger) decode(msg jetstream.Msg) (message, error) {
 		return message{}, fmt.Errorf("reading the ledger of %s: %w", l.manifest.RunID, err)
 	}
 	decoded := message{sequence: meta.Sequence.Stream, size: len(msg.Data())}
-	if msg.Subject() == l.manifest.RunID.PlannedSubject() {
+	switch msg.Subject() {
+	case l.manifest.RunID.PlannedSubject():
 		decoded.planned, err = decodePlanned(msg.Data())
-	} else {
+	case l.manifest.RunID.CanarySubject():
+		decoded.canary, err = l.decodeCanary(msg.Data())
+	default:
 		decoded.entries, err = l.decodeEntries(msg.Data())
 	}
 	if err != nil {
@@ -76,19 +80,39 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 	return &planned, nil
 }
 
-func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
+// decodePack reads a pack of this run.
+func (l ledger) decodePack(data []byte) ([]contract.Entry, error) {
 	data, err := bus.Expand(data)
 	if err != nil {
 		return nil, err
 	}
 	pack, err := contract.DecodeEntries(data)
+	if err == nil && pack.RunID != l.manifest.RunID {
+		err = fmt.Errorf("pack of run %s", pack.RunID)
+	}
+	return pack.Entries, err
+}
+
+// decodeCanary reads a canary, which may be a file of another year and settles nothing.
+func (l ledger) decodeCanary(data []byte) ([]contract.Entry, error) {
+	entries, err := l.decodePack(data)
+	if err == nil && len(entries) == 0 {
+		err = errors.New("a canary without a file")
+	}
+	for _, entry := range entries {
+		if entry.Outcome != "" {
+			err = fmt.Errorf("%s: outcome %.40q: a canary has none", entry.CaseID, entry.Outcome)
+		}
+	}
+	return entries, err
+}
+
+func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
+	entries, err := l.decodePack(data)
 	if err != nil {
 		return nil, err
 	}
-	if pack.RunID != l.manifest.RunID {
-		return nil, fmt.Errorf("pack of run %s", pack.RunID)
-	}
-	for _, entry := range pack.Entries {
+	for _, entry := range entries {
 		if entry.CaseID != l.manifest.Case(entry.CaseID.Number) {
 			return nil, fmt.Errorf("%s: not of series %s and year %s", entry.CaseID, l.manifest.Prefix, l.manifest.Year)
 		}
@@ -99,7 +123,7 @@ func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
 			return nil, fmt.Errorf("%s: success without a record", entry.CaseID)
 		}
 	}
-	return pack.Entries, nil
+	return entries, nil
 }
 
 // last is the sequence of the newest message of the run's ledger; 0 when there is none.

@@ -22,7 +22,7 @@ type checkpoint struct {
 }
 
 // checkpointVersion is the version of checkpoint; one of another version is folded again from the start.
-const checkpointVersion = 1
+const checkpointVersion = 2
 
 // load reads the run and its checkpoint, and cuts the attempts file back to it.
 func (w *worker) load(ctx context.Context, run contract.RunID) error {
@@ -44,6 +44,10 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	w.tally = point.Tally
 	if err := w.ledger.reaches(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for messages that are gone would never end
+	}
+	// A canary that was asked before may stand in what is not folded yet.
+	if w.question.until, err = w.ledger.last(ctx); err != nil {
+		return err
 	}
 	return w.openLines(point.Offset)
 }
@@ -129,7 +133,10 @@ func (w *worker) loadKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.eachKey(ctx, contract.BucketCollected, w.learn)
+	return w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
+		w.learn(number, value)
+		w.collectedBefore.add(number, value)
+	})
 }
 
 // learn notes a number that somebody else collected and that this run therefore does not ask for.

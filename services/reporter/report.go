@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/plain"
 	"fct-scraper/pkg/store"
 )
 
@@ -44,10 +45,13 @@ func (s summary) report() contract.Report {
 		r.EndID = m.Case(m.Range.End).String()
 	}
 	if m.Searching() { // all that was asked was asked by the search
-		r.ProbesUsed = t.Requests
+		r.ProbesUsed = t.Requests - t.Checks
 	}
 	if m.Bound != nil {
 		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, m.Bound.Confidence, m.Bound.Requests
+	}
+	if t.Gone != nil { // what the search knew of the numbers above the bound may be among what was taken back
+		r.UpperBoundConfidence = 0
 	}
 	if t.Planned != nil {
 		r.Skipped = t.Planned.Skipped
@@ -81,13 +85,13 @@ func checkpointOf(r contract.Report, numbers contract.Range, next int) contract.
 //go:embed report.html
 var page string
 
-// render is the report as one page that needs nothing else. Everything in it is escaped.
+// render is the report as one page that needs nothing else. Everything in it is escaped, what turns text round too.
 func render(r contract.Report) ([]byte, error) {
 	config, err := json.MarshalIndent(r.Config, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
-	parsed, err := template.New("report").Parse(page)
+	parsed, err := template.New("report").Funcs(template.FuncMap{"plain": plain.Text}).Parse(page)
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
@@ -96,7 +100,7 @@ func render(r contract.Report) ([]byte, error) {
 		contract.Report
 		Settings string
 		Took     time.Duration
-	}{r, string(config), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
+	}{r, string(plain.JSON(config)), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
@@ -109,7 +113,7 @@ func indented(name string, value any) (store.File, error) {
 	if err != nil {
 		return store.File{}, fmt.Errorf("writing %s: %w", name, err)
 	}
-	return store.File{Name: name, Data: append(data, '\n')}, nil
+	return store.File{Name: name, Data: append(plain.JSON(data), '\n')}, nil
 }
 
 // writeReport writes the report under the first free second from the run's end on, so that no report ever

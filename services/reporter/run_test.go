@@ -162,7 +162,7 @@ func TestTheKeysSayWhatNeedNotBeAskedAgain(t *testing.T) {
 	d.finish()
 	collected, failed := d.keys()
 	value := func(entry contract.Entry, filedOn string) contract.Collected {
-		return contract.Collected{Outcome: entry.Outcome, RunID: "run", At: entry.StartedAt, FiledOn: filedOn}
+		return contract.Collected{Outcome: entry.Outcome, Site: "court", RunID: "run", At: entry.StartedAt, FiledOn: filedOn}
 	}
 	again := mixed()[8]
 	wantCollected := map[int]contract.Collected{1: value(success(1), "2025-01-02"), 2: value(noRecord(2), ""), 4: value(success(4), "2025-01-02"),

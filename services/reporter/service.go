@@ -34,6 +34,8 @@ type Options struct {
 	// FinalTimeout is how long a halted run without a deadline waits for its fetchers, its classifier and the
 	// end of its ledger; 0 is ten minutes.
 	FinalTimeout time.Duration
+	// Shared says that other reporters may work over the same broker: one at a time then reports a run.
+	Shared bool
 	// GiveUp is how long the broker may be in trouble before Run gives up; 0 is 30 seconds.
 	GiveUp time.Duration
 }
@@ -152,20 +154,34 @@ func (s *Service) running(entry jetstream.KeyValueEntry) (contract.RunID, bool) 
 	return run, state.Status == contract.Running
 }
 
+// reportable says whether a run still has to be reported.
+func (s *Service) reportable(ctx context.Context, run contract.RunID) (bool, error) {
+	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return false, err
+	}
+	entry, err := kv.Get(ctx, run.StateKey())
+	if err != nil {
+		return false, fmt.Errorf("reading the state of %s: %w", run, err)
+	}
+	_, running := s.running(entry)
+	return running, nil
+}
+
 // work sees one run through to its end. After trouble with the broker, or when another reporter has taken
 // over, it starts again from the stored checkpoint.
 func (s *Service) work(ctx context.Context, run contract.RunID) error {
 	var since time.Time
 	for failures := 0; ; {
 		w := &worker{Service: s}
-		err := w.run(ctx, run)
+		err := s.lead(ctx, run, func() (bool, error) { return s.reportable(ctx, run) }, func(ctx context.Context) error { return w.run(ctx, run) })
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
 		if errors.Is(err, ErrLedger) || errors.Is(err, store.ErrNotWritable) {
 			return errors.Join(err, w.fail(ctx, err))
 		}
-		if w.saved || errors.Is(err, errFenced) {
+		if w.saved || errors.Is(err, errFenced) || errors.Is(err, errLeaseLost) {
 			failures = 0
 		}
 		if failures++; failures == 1 {

@@ -135,9 +135,9 @@ func TestALimitReachedAtTheEndStopsNothing(t *testing.T) {
 func TestTheFirstHaltCounts(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 20, func(m *contract.Manifest) { m.SafeStopNoRecords = 3 })
-	d.halt(contract.Halt{Status: contract.Blocked, Reason: "status 429", At: closed})
+	d.halt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: closed})
 	d.pack(outcomesOf(1, 5, noRecord)...)
-	if state := d.finish(); state.Status != contract.Blocked || state.Reason != "status 429" || state.Report.NoRecord != 5 {
+	if state := d.finish(); state.Status != contract.Stopped || state.Reason != "signal" || state.Report.NoRecord != 5 {
 		t.Errorf("%s: %q, %d no-records", state.Status, state.Reason, state.Report.NoRecord)
 	}
 }

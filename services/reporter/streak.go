@@ -44,11 +44,17 @@ func noRecords(manifest contract.Manifest, stretch contract.Range) string {
 	return fmt.Sprintf("%d consecutive no-record: %s..%s", stretch.Size(), manifest.Case(stretch.Start), manifest.Case(stretch.End))
 }
 
+// stretch is the stretch without records that a reason speaks of; false when it speaks of something else.
+func (w *worker) stretch(reason string) (contract.Range, bool) {
+	stretch, found := new(streak).walk(w.manifest, w.decided)
+	return stretch, found && noRecords(w.manifest, stretch) == reason
+}
+
 // explained is the reason of a safe stop as its report gives it. The year goes on when a record is known above the
 // stretch that stopped the run, whoever collected it: then it says so, and how to go on behind the stretch.
 func (w *worker) explained(ctx context.Context, reason string) (string, error) {
-	stretch, found := new(streak).walk(w.manifest, w.decided)
-	if !found || noRecords(w.manifest, stretch) != reason {
+	stretch, found := w.stretch(reason)
+	if !found {
 		return reason, nil // it was stopped by something else
 	}
 	lowest := 0

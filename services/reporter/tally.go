@@ -32,6 +32,18 @@ type tally struct {
 	Outcomes outcomes `json:"outcomes"`
 	// Open holds the attempts of the numbers that have some but no outcome yet.
 	Open map[int]tries `json:"open,omitempty"`
+	// Row holds the no-records that nothing vouches for yet, in the order of the ledger.
+	Row []absence `json:"row,omitempty"`
+	// Quiet counts the no-records since the last success or good canary, Canaries the good canaries since the last success.
+	Quiet    int `json:"quiet,omitempty"`
+	Canaries int `json:"canaries,omitempty"`
+	// Checks counts the requests of canaries; they are among Requests.
+	Checks int `json:"checks,omitempty"`
+	// Known are the numbers of the newest successes, the newest first.
+	Known []int `json:"known,omitempty"`
+	// Gone is set when a canary has vanished; Void then holds the numbers whose no-records are taken back.
+	Gone *gone        `json:"gone,omitempty"`
+	Void map[int]bool `json:"void,omitempty"`
 }
 
 // tries are the attempts of one number that are counted.
@@ -52,19 +64,32 @@ type counted struct {
 	contract.Entry
 	Attempts   int
 	JobSeconds float64
+	kind       kind
 }
+
+// kind says what an entry is to the files.
+type kind int
+
+// The kinds. An amendment is a further line on an attempt whose no-record is taken back; evidence is a raw answer alone.
+const (
+	attempted kind = iota
+	amendment
+	evidence
+)
 
 // total is how many numbers have reached an outcome.
 func (t *tally) total() int { return t.Succeeded + t.NoRecord + t.Failed }
 
 // complete says that every job of the run is published and has its outcome.
-func (t *tally) complete() bool { return t.Planned != nil && t.total() >= t.Planned.Jobs }
+func (t *tally) complete() bool {
+	return t.Planned != nil && t.total() >= t.Planned.Jobs && t.Gone == nil
+}
 
 // add folds one entry. False means that it is known already: its number has an outcome (the first one wins),
 // or this attempt of it has been counted.
 func (t *tally) add(entry contract.Entry, failLimit int) (counted, bool) {
 	number := entry.CaseID.Number
-	if t.Outcomes.get(number) != "" {
+	if t.Outcomes.get(number) != "" || t.Void[number] {
 		return counted{}, false
 	}
 	open := t.Open[number]
@@ -72,18 +97,25 @@ func (t *tally) add(entry contract.Entry, failLimit int) (counted, bool) {
 	if entry.Outcome == "" && slices.Contains(open.Seen, this) {
 		return counted{}, false
 	}
+	doubted := t.Gone != nil && entry.Outcome == contract.NoRecord
+	if doubted {
+		entry = t.doubted(entry)
+	}
 	if len(open.Seen) > 0 {
 		t.Retries++
 	}
 	open.Seen = append(slices.Clip(open.Seen), this)
 	open.Seconds += entry.Seconds
 	t.measure(entry)
-	if entry.Outcome == "" {
+	switch {
+	case doubted:
+		t.void(number)
+	case entry.Outcome == "":
 		if t.Open == nil {
 			t.Open = map[int]tries{}
 		}
 		t.Open[number] = open
-	} else {
+	default:
 		delete(t.Open, number)
 		t.settle(entry, len(open.Seen), failLimit)
 	}
@@ -99,12 +131,7 @@ func tryOf(entry contract.Entry) try {
 
 // measure folds what is counted of every attempt, settled or not.
 func (t *tally) measure(entry contract.Entry) {
-	t.Requests += len(entry.Requests)
-	for _, request := range entry.Requests {
-		if gap := request.GapSeconds; gap > 0 && (t.MinGap == 0 || gap < t.MinGap) {
-			t.MinGap = gap
-		}
-	}
+	t.request(entry)
 	end := entry.StartedAt.Add(time.Duration(entry.Seconds * float64(time.Second)))
 	if t.First.IsZero() || entry.StartedAt.Before(t.First) {
 		t.First = entry.StartedAt
@@ -121,13 +148,25 @@ func (t *tally) measure(entry contract.Entry) {
 	d.Count++
 }
 
+// request folds what is counted of every request, those of canaries included.
+func (t *tally) request(entry contract.Entry) {
+	t.Requests += len(entry.Requests)
+	for _, request := range entry.Requests {
+		if gap := request.GapSeconds; gap > 0 && (t.MinGap == 0 || gap < t.MinGap) {
+			t.MinGap = gap
+		}
+	}
+}
+
 func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
 	t.Outcomes.set(entry.CaseID.Number, entry.Outcome)
 	switch entry.Outcome {
 	case contract.Success:
 		t.Succeeded++
+		t.found(entry)
 	case contract.NoRecord:
 		t.NoRecord++
+		t.missing(entry)
 	case contract.Failed:
 		t.Failed++
 		if len(t.Errors) < contract.MaxErrorSamples {

@@ -100,6 +100,7 @@ func foldAll(stream []contract.Entry) (t tally, fresh int) {
 // comparable is a tally without what depends on the order.
 func orderless(t tally) tally {
 	t.Sequence, t.FailStreak, t.Errors = 0, 0, nil
+	t.Row, t.Quiet, t.Known = nil, 0, nil
 	t.Durations.Sum = math.Round(t.Durations.Sum * 1e6)
 	return t
 }

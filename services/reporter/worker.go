@@ -32,6 +32,10 @@ type worker struct {
 	saved    bool // this worker has written a checkpoint
 	looked   time.Time
 	told     int // entries counted when progress was told last
+	question question
+	asking   sync.WaitGroup // the canary under way
+	// collectedBefore are files that earlier work has collected of this year.
+	collectedBefore newest
 }
 
 // buckets are the key-value stores that a run touches.
@@ -83,6 +87,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 		}))
 	})
 	defer reader.Wait()
+	defer w.asking.Wait()
 	defer cancel(nil)
 	err = w.follow(ctx, ready, halts.Updates())
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
@@ -97,8 +102,16 @@ func (w *worker) follow(ctx context.Context, ready <-chan message, halts <-chan 
 	defer progress.Stop()
 	look := time.NewTicker(haltInterval)
 	defer look.Stop()
+	if w.tally.SafeStop != "" { // its halt was taken back if the run was started again
+		if err := w.safeStop(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		if done, err := w.over(ctx); done || err != nil {
+			return err
+		}
+		if err := w.patrol(ctx); err != nil {
 			return err
 		}
 		select {
@@ -115,6 +128,8 @@ func (w *worker) follow(ctx context.Context, ready <-chan message, halts <-chan 
 			if err := w.readHalt(entry); err != nil {
 				return err
 			}
+		case reply := <-w.question.reply:
+			w.hear(reply)
 		case <-look.C:
 		case <-progress.C:
 			if err := w.lookBehind(ctx); err != nil {
@@ -147,7 +162,7 @@ func (w *worker) readHalt(entry jetstream.KeyValueEntry) error {
 	if entry == nil {
 		return nil
 	}
-	w.halt = nil
+	w.halt, w.question.final, w.question.resigned = nil, false, false
 	if entry.Operation() != jetstream.KeyValuePut {
 		return nil // taken back: the run goes on
 	}

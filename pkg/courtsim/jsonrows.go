@@ -1,0 +1,48 @@
+package courtsim
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// jsonRows are an answer of the JSON calls taken apart, to be spoiled. Only faults pay for that.
+type jsonRows struct {
+	Count any              `json:"Count"`
+	Data  []map[string]any `json:"data"`
+	made  call
+}
+
+func parseRows(body []byte, made call) (*jsonRows, error) {
+	rows := &jsonRows{made: made}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	if err := decoder.Decode(rows); err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// settle makes the count right again.
+func (a *jsonRows) settle() { a.Count = len(a.Data) }
+
+// each changes every field by its name and value.
+func (a *jsonRows) each(change func(row int, name string, value any) any) {
+	for i, row := range a.Data {
+		for name, value := range row {
+			row[name] = change(i, name, value)
+		}
+	}
+}
+
+// spoilRows applies a kind of fault to an answer.
+func (c *Court) spoilRows(kind *faultKind, q question, right reply) reply {
+	rows, err := parseRows(right.body, q.made)
+	if err != nil {
+		return right
+	}
+	kind.rows(c, q.id, rows)
+	if right.body, err = json.Marshal(rows); err != nil {
+		return reply{500, asHTML, []byte(err.Error())}
+	}
+	return right
+}

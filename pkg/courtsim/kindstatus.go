@@ -1,0 +1,75 @@
+package courtsim
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	errorPage = "<html><head><title>Error</title></head><body><h1>Server Error in '/' Application.</h1></body></html>"
+	sorryPage = "<html><head><title>Error</title></head><body><h2>Sorry, an error occurred while processing your request.</h2></body></html>"
+	wafPage   = "<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. " +
+		"Please consult with your administrator.<br><br>Your support ID is: 9128374655647382910</body></html>"
+	captchaPage   = `<html><body><form id="challenge-form"><div class="h-captcha"></div>Please verify you are human.</form></body></html>`
+	challengePage = `<html><head><title>Just a moment...</title></head><body><noscript>Enable JavaScript and cookies to continue</noscript>` +
+		`<script src="/cdn-cgi/challenge-platform/h/b/orchestrate/chl_page/v1"></script></body></html>`
+)
+
+// statusKinds are answers whose status alone says that something is wrong.
+func statusKinds() []faultKind {
+	kinds := []faultKind{
+		{name: "503", about: "status 503 with Retry-After: 1 and an error page", serve: refusal(http.StatusServiceUnavailable, errorPage, seconds("1"))},
+		{name: "204", about: "status 204, which has no body", serve: func(w http.ResponseWriter, _ *http.Request, _ reply) { w.WriteHeader(http.StatusNoContent) }},
+	}
+	for _, status := range []int{500, 502, 504, 404, 418, 299, 999} {
+		name := strconv.Itoa(status)
+		kinds = append(kinds, faultKind{name: name, about: "status " + name + " with an error page", serve: refusal(status, errorPage, nil)})
+	}
+	return kinds
+}
+
+// blockKinds tell the client to go away.
+func blockKinds() []faultKind {
+	const forbidden, often = "<html><body><h1>403 - Forbidden: Access is denied.</h1></body></html>", "<html><body>Too many requests.</body></html>"
+	kinds := []faultKind{
+		{name: "403", about: "status 403", serve: refusal(http.StatusForbidden, forbidden, nil)},
+		{name: "403-after", about: "status 403 with Retry-After: 120", serve: refusal(http.StatusForbidden, forbidden, seconds("120"))},
+		{name: "429", about: "status 429 with Retry-After: 2", serve: refusal(http.StatusTooManyRequests, often, seconds("2"))},
+		{name: "429-bare", about: "status 429 without Retry-After", serve: refusal(http.StatusTooManyRequests, often, nil)},
+		{name: "429-date", about: "status 429, Retry-After: the date in 120 seconds", serve: refusal(http.StatusTooManyRequests, often, func() string {
+			return time.Now().Add(2 * time.Minute).UTC().Format(http.TimeFormat)
+		})},
+		{name: "429-past", about: "status 429, Retry-After: a date of 1970", serve: refusal(http.StatusTooManyRequests, often, seconds("Thu, 01 Jan 1970 00:00:00 GMT"))},
+		{name: "429-absurd", about: "status 429, Retry-After: 99999999999", serve: refusal(http.StatusTooManyRequests, often, seconds("99999999999"))},
+		{name: "429-negative", about: "status 429, Retry-After: -1", serve: refusal(http.StatusTooManyRequests, often, seconds("-1"))},
+		{name: "429-words", about: "status 429, Retry-After: soon", serve: refusal(http.StatusTooManyRequests, often, seconds("soon"))},
+		{name: "waf", about: `the page "Request Rejected" under status 200`, spoil: fixed(asHTML, wafPage)},
+		{name: "waf-json", about: "that page, said to be JSON", spoil: fixed(asJSON, wafPage)},
+		{name: "captcha", about: "a captcha page under status 200, said to be JSON", spoil: fixed(asJSON, captchaPage)},
+		{name: "challenge", about: "a captcha page under status 200", spoil: fixed(asHTML, captchaPage)},
+		{name: "challenge-503", about: "a JavaScript challenge under status 503", serve: refusal(http.StatusServiceUnavailable, challengePage, nil)},
+	}
+	for i := range kinds {
+		kinds[i].block = true
+	}
+	return kinds
+}
+
+// seconds is a Retry-After that is always the same.
+func seconds(text string) func() string { return func() string { return text } }
+
+// refusal answers with a status and a page, and says when to come back if after is not nil.
+func refusal(status int, page string, after func() string) func(http.ResponseWriter, *http.Request, reply) {
+	return func(w http.ResponseWriter, _ *http.Request, _ reply) {
+		if after != nil {
+			w.Header().Set("Retry-After", after())
+		}
+		sendStatus(w, status, asHTML, []byte(page))
+	}
+}
+
+// fixed is an answer under status 200 that has nothing to do with the right one.
+func fixed(contentType, text string) func(reply) reply {
+	return func(reply) reply { return reply{0, contentType, []byte(text)} }
+}

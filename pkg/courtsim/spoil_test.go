@@ -1,0 +1,190 @@
+package courtsim_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/courtsim"
+
+	"github.com/antchfx/htmlquery"
+)
+
+// spoiled is an answer whose rows or fields are wrong.
+type spoiled struct {
+	Count json.RawMessage  `json:"Count"`
+	Data  []map[string]any `json:"data"`
+}
+
+func (s spoiled) numbers() (numbers []string) {
+	for _, row := range s.Data {
+		number, _ := row["COURT_NO"].(string)
+		numbers = append(numbers, number)
+	}
+	return numbers
+}
+
+// rowChecks say what a kind makes of the docket of IMM-1-25, whose right answer is given too.
+func rowChecks() map[string]func(got, right spoiled) bool {
+	is := func(count string) func(got, right spoiled) bool {
+		return func(got, right spoiled) bool { return string(got.Count) == count && len(got.Data) == len(right.Data) }
+	}
+	every := func(holds func(name string, value, before any) bool) func(got, right spoiled) bool {
+		return func(got, right spoiled) bool {
+			for i, row := range got.Data {
+				for name, value := range row {
+					if !holds(name, value, right.Data[i][name]) {
+						return false
+					}
+				}
+			}
+			return len(got.Data) == len(right.Data)
+		}
+	}
+	return map[string]func(got, right spoiled) bool{
+		"prefix": func(got, right spoiled) bool {
+			return got.numbers()[0] == "IMM-10-25" && got.numbers()[9] == "IMM-19-25" && got.numbers()[10] == "IMM-1-25" && len(got.Data) == len(right.Data)+10
+		},
+		"duplicate": func(got, right spoiled) bool {
+			return len(got.Data) == 2*len(right.Data) && got.Data[0]["RE_NO"] == got.Data[1]["RE_NO"]
+		},
+		"divisions": func(got, right spoiled) bool {
+			return len(got.Data) == 2*len(right.Data) && got.Data[0]["Division"] == "T" && got.Data[len(right.Data)]["Division"] == "A"
+		},
+		"long": func(got, _ spoiled) bool { return len(got.Data) == 2500 && got.Data[2499]["RE_NO"] == 2500. },
+		"rows-null": func(got, right spoiled) bool {
+			return got.Data == nil && string(got.Count) == strings.TrimSpace(string(right.Count)) && len(right.Data) > 0
+		},
+		"count-zero": is("0"), "count-negative": is("-1"), "count-text": is(`"1"`),
+		"count": func(got, right spoiled) bool {
+			var said int
+			return json.Unmarshal(got.Count, &said) == nil && said == len(right.Data)+3 && len(got.Data) == len(right.Data)
+		},
+		"nulls": every(func(_ string, value, _ any) bool { return value == nil }),
+		"bare":  every(func(name string, value, before any) bool { return name == "COURT_NO" && value == before }),
+		"unknown-fields": func(got, right spoiled) bool {
+			_, proto := got.Data[0]["__proto__"]
+			return proto && len(got.Data[0]) == len(right.Data[0])+300
+		},
+		"types": every(func(name string, value, before any) bool {
+			_, wasText := before.(string)
+			_, isText := value.(string)
+			return name == "COURT_NO" || !wasText || !isText
+		}),
+		"dates": func(got, _ spoiled) bool {
+			return got.Data[0]["DOC_DT"] == "/Date(-62135596800000)/" && got.Data[1]["DOC_DT"] == "/Date(99999999999999999)/" && got.Data[0]["FILING_DATE"] == got.Data[0]["DOC_DT"]
+		},
+		"padded": func(got, _ spoiled) bool { return got.Data[0]["COURT_NO"] == " imm-0001-25 " },
+		"hostile": every(func(name string, value, before any) bool {
+			text, is := value.(string)
+			return !is || value == before || strings.HasPrefix(text, "=cmd|") || name == "FOREMOST_NUMBER" && strings.HasPrefix(text, "../../etc/passwd\x00")
+		}),
+	}
+}
+
+// rowFaults are the kinds that are tried here.
+func rowFaults() []string {
+	kinds := []string{"numbers"}
+	for kind := range rowChecks() {
+		kinds = append(kinds, kind)
+	}
+	return kinds
+}
+
+func TestSpoiledRows(t *testing.T) {
+	t.Parallel()
+	var right spoiled
+	if err := json.Unmarshal([]byte(plainAnswer(t, 1)), &right); err != nil {
+		t.Fatal(err)
+	}
+	for kind, holds := range rowChecks() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			_, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
+			answer := fetch(t, url+path("proceedingQueriesRE", 1), time.Minute)
+			var got spoiled
+			if err := json.Unmarshal([]byte(answer.body), &got); err != nil {
+				t.Fatalf("%v: %.80q", err, answer.body)
+			}
+			if !holds(got, right) {
+				t.Errorf("count %s, %d rows, right are %d: %q", got.Count, len(got.Data), len(right.Data), got.numbers())
+			}
+		})
+	}
+}
+
+// Numbers that no number of ours holds are written as such.
+func TestAbsurdNumbers(t *testing.T) {
+	t.Parallel()
+	_, url := serve(t, courtsim.Fault{Kind: "numbers", Share: 1})
+	answer := fetch(t, url+path("proceedingQueriesRE", 1), time.Minute)
+	for _, number := range []string{"1e400", "123456789012345678901234567890", "-1.5"} {
+		if !strings.Contains(answer.body, number) {
+			t.Errorf("no %s in %.200q", number, answer.body)
+		}
+	}
+}
+
+// A case that does not exist has no rows to spoil, and longer numbers all the same.
+func TestSpoiledRowsOfNoCase(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]string{"prefix": "10", "count": "3", "count-text": `"1"`, "duplicate": "0", "nulls": "0"} {
+		_, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
+		answer := fetch(t, url+path("proceedingQueriesCourtNumberList", 101), time.Minute)
+		var got spoiled
+		if err := json.Unmarshal([]byte(answer.body), &got); err != nil || string(got.Count) != want || slices.Contains(got.numbers(), "IMM-101-25") {
+			t.Errorf("%s: count %s, %v: %v", kind, got.Count, got.numbers(), err)
+		}
+	}
+}
+
+// The HTML face misbehaves in its own way, over the same kinds.
+func TestSpoiledPages(t *testing.T) {
+	t.Parallel()
+	cell := `//table[@id="datatable"]/tbody/tr[1]/td[1]`
+	for kind, want := range map[string]struct{ event, expr, text string }{
+		"softblock": {"search", cell, "No data available in table"}, "wrong": {"search", cell, "IMM-2-25"}, "padded": {"search", cell, "imm-0001-25"},
+		"count": {"search", `//div[@id="datatable_info"]`, "Showing 1 to 1 of 4 entries"}, "count-zero": {"search", `//div[@id="datatable_info"]`, "Showing 0 to 0 of 0 entries"},
+		"duplicate": {"search", `//table[@id="datatable"]/tbody/tr[2]/td[1]`, "IMM-1-25"}, "prefix": {"search", cell, "IMM-10-25"},
+		"nulls": {"re", `//div[@id="ModalForm"]//p[1]`, "Type :"}, "dates": {"re", `//div[@id="ModalForm"]//table[2]/tbody/tr[1]/td[2]`, "/Date(-62135596800000)/"},
+		"hostile": {"more", `//div[@id="ModalForm"]//tbody/tr[1]/td[1]`, "=cmd|' /C calc'!A1 <script>alert(1)</script>"},
+		"long":    {"re", `//div[@id="ModalForm"]//table[2]/tbody/tr[2500]/td[1]`, "2500"}, "types": {"search", cell, "IMM-1-25"},
+		"500": {"search", "//h1", "Server Error in '/' Application."}, "waf": {"search", "//title", "Request Rejected"}, "html": {"search", "//h2", "Sorry, an error"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
+			v := visit(t, court, englishPage)
+			v.post(v.form(want.event, "IMM-1-25", ""))
+			if got := v.text(want.expr); !strings.HasPrefix(got, want.text) {
+				t.Errorf("%q, want %q", got, want.text)
+			}
+			if got, counted := court.Stats().Faults[kind], kind != "types"; (got > 0) != counted {
+				t.Errorf("%d faults counted", got)
+			}
+		})
+	}
+}
+
+// Eleven rows are two pages.
+func TestFurtherPages(t *testing.T) {
+	t.Parallel()
+	v := visit(t, newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: "prefix", Share: 1}}}), englishPage)
+	v.post(v.form("search", "IMM-1-25", ""))
+	if got := v.text(`//div[@id="datatable_info"]`); got != "Showing 1 to 10 of 11 entries" {
+		t.Errorf("first page: %q", got)
+	}
+	if got := v.text(`//a[contains(@class,"paginate_button")]/@data-page`); got != "1|2" {
+		t.Errorf("pages %q", got)
+	}
+	next := htmlquery.FindOne(v.doc, `//a[@id="datatable_next"]`)
+	v.post(v.form("search", "IMM-1-25", htmlquery.SelectAttr(next, "data-page")))
+	if got := v.text(`//table[@id="datatable"]/tbody/tr/td[1]`); got != "IMM-1-25" {
+		t.Errorf("second page: %q", got)
+	}
+	if got := v.text(`//div[@id="datatable_info"]`) + v.text(`//a[@id="datatable_next"]/@class`); got != "Showing 11 to 11 of 11 entriesnext disabled" {
+		t.Errorf("second page: %q", got)
+	}
+}

@@ -1,0 +1,57 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// ErrUnhealthy says that a process answers that it cannot work, or does not answer.
+var ErrUnhealthy = errors.New("unhealthy")
+
+const (
+	// askLimit is how long a process may take to answer.
+	askLimit = 3 * time.Second
+	// reasonLimit bounds what is read of its reason, in bytes.
+	reasonLimit = 4 << 10
+)
+
+// Ask returns nil when the process behind url answers 200. The error wraps ErrUnhealthy and says what it said instead.
+func Ask(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("asking %.200q: %w", url, err)
+	}
+	// A transport of its own: no proxy stands between a process and its own container, and no connection stays open.
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return fmt.Errorf("%w: asking %s: %w", ErrUnhealthy, url, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode == http.StatusOK {
+		return nil
+	}
+	reason, err := io.ReadAll(io.LimitReader(response.Body, reasonLimit))
+	if err != nil {
+		return fmt.Errorf("%w: asking %s: %w", ErrUnhealthy, url, err)
+	}
+	return fmt.Errorf("%w: %s says %d: %.500q", ErrUnhealthy, url, response.StatusCode, strings.TrimSpace(string(reason)))
+}
+
+// URL is where a process of this machine that listens on addr says whether it is ready.
+func URL(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) { // every address: this machine's own is one
+		addr = net.JoinHostPort("127.0.0.1", port)
+	}
+	return "http://" + addr + ReadyPath
+}

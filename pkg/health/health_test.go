@@ -1,0 +1,115 @@
+package health_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/health"
+)
+
+// serve is a server whose process is ready or not, as the test says.
+func serve(t *testing.T, ready func(context.Context) error) *health.Server {
+	t.Helper()
+	server, err := health.Start(health.Options{
+		Addr: "127.0.0.1:0", Ready: ready,
+		Pages: map[string]http.Handler{"GET /more": http.NotFoundHandler()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+// ask returns status and text.
+func ask(t *testing.T, method, url string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestReadyOrTheReasonWhyNot(t *testing.T) {
+	t.Parallel()
+	var reason error
+	server := serve(t, func(ctx context.Context) error {
+		if _, limited := ctx.Deadline(); !limited {
+			t.Error("a question without a limit")
+		}
+		return reason
+	})
+	url := health.URL(server.Addr())
+	if status, text := ask(t, http.MethodGet, url); status != http.StatusOK || text != "ok\n" {
+		t.Errorf("ready: %d %q", status, text)
+	}
+	if err := health.Ask(t.Context(), url); err != nil {
+		t.Error(err)
+	}
+	reason = errors.New("no connection to nats_url")
+	if status, text := ask(t, http.MethodGet, url); status != http.StatusServiceUnavailable || text != "no connection to nats_url\n" {
+		t.Errorf("not ready: %d %q", status, text)
+	}
+	if err := health.Ask(t.Context(), url); !errors.Is(err, health.ErrUnhealthy) || !strings.Contains(err.Error(), "no connection") {
+		t.Errorf("%v, want the reason", err)
+	}
+	if status, _ := ask(t, http.MethodGet, "http://"+server.Addr()+health.LivePath); status != http.StatusOK {
+		t.Errorf("not ready and not alive either: %d", status)
+	}
+	if status, _ := ask(t, http.MethodPost, url); status != http.StatusMethodNotAllowed {
+		t.Errorf("a POST was answered with %d", status)
+	}
+	if status, _ := ask(t, http.MethodGet, "http://"+server.Addr()+"/more"); status != http.StatusNotFound {
+		t.Errorf("a further page: %d", status)
+	}
+}
+
+func TestATakenAddressIsAnErrorAndNobodyThereIsUnhealthy(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listener.Addr().String()
+	if _, err := health.Start(health.Options{Addr: addr}); err == nil || !strings.Contains(err.Error(), addr) {
+		t.Errorf("%v, want an error that names the address", err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := health.Ask(t.Context(), health.URL(addr)); !errors.Is(err, health.ErrUnhealthy) {
+		t.Errorf("nobody there: %v", err)
+	}
+}
+
+func TestURLIsOnThisMachine(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]string{
+		":80": "http://127.0.0.1:80/readyz", "0.0.0.0:80": "http://127.0.0.1:80/readyz", "[::]:80": "http://127.0.0.1:80/readyz",
+		"10.0.0.1:80": "http://10.0.0.1:80/readyz", "localhost:80": "http://localhost:80/readyz",
+	} {
+		if got := health.URL(addr); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+// Package health says over HTTP whether a process works, and asks another one whether it does.
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// The paths that supervisors ask for.
+const (
+	LivePath  = "/livez"  // 200 as long as the process answers at all
+	ReadyPath = "/readyz" // 200 when the process can work, else 503 and why not
+)
+
+const (
+	// readyLimit is how long the search for a reason may take; those who ask wait for two or three seconds.
+	readyLimit = 2 * time.Second
+	// closeLimit is how long answers on their way may take when the server ends.
+	closeLimit = time.Second
+	// Who is slower than that holds a connection for nothing.
+	readLimit, writeLimit, idleLimit = 5 * time.Second, 30 * time.Second, time.Minute
+	// headerLimit is the size of what a supervisor sends, with room.
+	headerLimit = 16 << 10
+)
+
+// Options of a Server.
+type Options struct {
+	// Addr is host:port; port 0 takes a free one.
+	Addr string
+	// Ready says why the process cannot work, nil when it can. It is called for each question and ends with its context.
+	Ready func(context.Context) error
+	// Pages are further handlers by their patterns, as http.ServeMux takes them.
+	Pages map[string]http.Handler
+}
+
+// Server answers /livez, /readyz and further pages until it is closed.
+type Server struct {
+	server *http.Server
+	addr   string
+	ended  chan error
+}
+
+// Start listens; an address that is taken is an error.
+func Start(o Options) (*Server, error) {
+	listener, err := net.Listen("tcp", o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listening on http_addr %s: %w", o.Addr, err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+LivePath, func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyLimit)
+		defer cancel()
+		if err := o.Ready(ctx); err != nil {
+			say(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		say(w, http.StatusOK, "ok")
+	})
+	for pattern, page := range o.Pages {
+		mux.Handle(pattern, page)
+	}
+	s := &Server{addr: listener.Addr().String(), ended: make(chan error, 1), server: &http.Server{
+		Handler: mux, ReadHeaderTimeout: readLimit, ReadTimeout: readLimit, WriteTimeout: writeLimit, IdleTimeout: idleLimit,
+		MaxHeaderBytes: headerLimit,
+	}}
+	go func() { s.ended <- s.server.Serve(listener) }()
+	return s, nil
+}
+
+// say answers in plain text; an answer that does not arrive is the asker's to miss.
+func say(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n")
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() string { return s.addr }
+
+// Close lets answers on their way arrive, for a second, and ends the server.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	err := s.server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) { // somebody reads slowly, or follows a page that has no end
+		err = s.server.Close()
+	}
+	if ended := <-s.ended; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, ended)
+	}
+	if err != nil {
+		return fmt.Errorf("closing the server of http_addr: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package plain
+
+import (
+	"regexp"
+	"strings"
+)
+
+const masked = "***"
+
+var (
+	// seed is a private NATS key, or a seed of one.
+	seed = regexp.MustCompile(`\bS[ACNOUX][A-Z2-7]{56}\b`)
+	// credentials are what stands between the scheme and the host of an address, by what RFC 3986 allows there; the
+	// encoder of JSON writes an ampersand as \u0026.
+	credentials = regexp.MustCompile(`://(?:[A-Za-z0-9._~!$&'()*+,;=:%@-]|\\u0026)*@`)
+)
+
+// seedLength is how long a seed of a NATS key is.
+const seedLength = 58
+
+// Mask is text with *** in the place of passwords and tokens in addresses, and of private NATS keys.
+func Mask(text string) string {
+	if strings.Contains(text, "://") && strings.Contains(text, "@") {
+		text = credentials.ReplaceAllString(text, "://"+masked+"@")
+	}
+	if maySeed(text) {
+		text = seed.ReplaceAllString(text, masked)
+	}
+	return text
+}
+
+// maySeed says whether text has as many letters and digits of a seed in a row as a seed has. Every log line is asked, and the
+// expression alone takes longer than writing the line.
+func maySeed(text string) bool {
+	for end := seedLength; end <= len(text); {
+		at := end - 1
+		for at >= end-seedLength && ofSeed(text[at]) {
+			at--
+		}
+		if at < end-seedLength {
+			return true
+		}
+		end = at + 1 + seedLength
+	}
+	return false
+}
+
+func ofSeed(b byte) bool { return b >= 'A' && b <= 'Z' || b >= '2' && b <= '7' }

@@ -1,0 +1,91 @@
+// Package plain makes text of somebody else's fit to be shown: what a site, a file or a broker says must neither steer a
+// terminal, nor look like a line of ours, nor carry our own secrets out.
+package plain
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// steers says whether a terminal or a browser would do something with r instead of showing it: control characters, those
+// that turn the direction of text round, and those that end a line.
+func steers(r rune) bool {
+	return r < ' ' || r >= 0x7f && (r < 0xa0 || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r))
+}
+
+// Text is text as one line: what would steer is written as an escape such as \n or \u202e, a byte that is no UTF-8 as \x80.
+func Text(text string) string { return escape(text, "") }
+
+// Lines is Text for what has lines of its own: line ends and tabs stay.
+func Lines(text string) string { return escape(text, "\n\t") }
+
+func escape(text, kept string) string {
+	good := func(r rune, size int) bool {
+		return (r != utf8.RuneError || size > 1) && (!steers(r) || strings.ContainsRune(kept, r))
+	}
+	at := 0
+	for at < len(text) {
+		r, size := utf8.DecodeRuneInString(text[at:])
+		if !good(r, size) {
+			break
+		}
+		at += size
+	}
+	if at == len(text) {
+		return text
+	}
+	var shown strings.Builder
+	shown.WriteString(text[:at])
+	for at < len(text) {
+		r, size := utf8.DecodeRuneInString(text[at:])
+		switch {
+		case good(r, size):
+			shown.WriteString(text[at : at+size])
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&shown, `\x%02x`, text[at])
+		default:
+			shown.WriteString(named(r))
+		}
+		at += size
+	}
+	return shown.String()
+}
+
+// named is how a character that steers is written. A control character is never written as \x1b: the library that colours
+// the log takes these four characters for the escape itself.
+func named(r rune) string {
+	switch r {
+	case '\n':
+		return `\n`
+	case '\r':
+		return `\r`
+	case '\t':
+		return `\t`
+	default:
+		return fmt.Sprintf(`\u%04x`, r)
+	}
+}
+
+// JSON is a JSON document, or several, of the same meaning in which nothing steers: encoders leave some such characters
+// alone. Line ends and tabs between the values stay.
+func JSON(document []byte) []byte {
+	if !slices.ContainsFunc(document, func(b byte) bool { return b >= 0x7f }) { // nothing that is hidden is written without
+		return document
+	}
+	var shown bytes.Buffer
+	for _, r := range string(document) { // a byte that is no UTF-8 becomes U+FFFD, as every decoder reads it
+		if hidden(r) {
+			fmt.Fprintf(&shown, `\u%04x`, r)
+		} else {
+			shown.WriteRune(r)
+		}
+	}
+	return shown.Bytes()
+}
+
+// hidden is what may stand inside a JSON text and steers.
+func hidden(r rune) bool { return r >= ' ' && steers(r) }

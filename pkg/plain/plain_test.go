@@ -1,0 +1,120 @@
+package plain_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"fct-scraper/pkg/plain"
+
+	"pgregory.net/rapid"
+)
+
+func TestWhatSteersIsEscaped(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                           "",
+		"Élise Tremblay c. MCI — 日本": "Élise Tremblay c. MCI — 日本",
+		"\x1b[31mred\x1b[0m":         `\u001b[31mred\u001b[0m`,
+		"one\ntwo\r\nthree\tfour":    `one\ntwo\r\nthree\tfour`,
+		"nul\x00del\x7f":             `nul\u0000del\u007f`,
+		"csi\u009b2J":                `csi\u009b2J`,
+		"\u202egnp.exe\u2066x\u2069": `\u202egnp.exe\u2066x\u2069`,
+		"a\u2028b\u2029c\u061cd":     `a\u2028b\u2029c\u061cd`,
+		"bad\xff\x9b":                `bad\xff\x9b`,
+		"written \ufffd out":         "written \ufffd out",
+		`\x1b stays`:                 `\x1b stays`,
+	} {
+		if got := plain.Text(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := plain.Lines("a\n\tb\r\x1b"); got != "a\n\tb\\r\\u001b" {
+		t.Errorf("%q", got)
+	}
+}
+
+// steering are the characters that must not get through, whatever they stand in.
+func steering() []rune {
+	var all []rune
+	for _, span := range [][2]rune{{0, 0x1f}, {0x7f, 0x9f}, {0x202a, 0x202e}, {0x2066, 0x2069}, {0x2028, 0x2029}} {
+		for r := span[0]; r <= span[1]; r++ {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+func TestNothingSteersInAnyText(t *testing.T) {
+	t.Parallel()
+	parts := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom(steering())), rapid.SampledFrom([]string{"\xff", "\xe2\x80", "\x1b]0;x\x07"}))
+	rapid.Check(t, func(t *rapid.T) {
+		text := strings.Join(rapid.SliceOf(parts).Draw(t, "text"), "")
+		shown := plain.Text(text)
+		if !utf8.ValidString(shown) || strings.ContainsAny(shown, string(steering())) {
+			t.Fatalf("%q became %q", text, shown)
+		}
+		if plain.Text(shown) != shown {
+			t.Fatalf("shown twice %q is not what shown once is", shown)
+		}
+	})
+}
+
+func TestJSONKeepsItsMeaning(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		value := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom(steering()))).Draw(t, "value")
+		document, err := json.MarshalIndent(map[string]string{value: value}, "", "\t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := plain.JSON(document)
+		if lines := strings.NewReplacer("\n", "", "\t", "").Replace(string(shown)); strings.ContainsAny(lines, string(steering())) {
+			t.Fatalf("%q became %q", value, shown)
+		}
+		var before, after map[string]string
+		if err := json.Unmarshal(document, &before); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(shown, &after); err != nil {
+			t.Fatal(err)
+		}
+		for key := range before {
+			if after[key] != before[key] {
+				t.Fatalf("%q became %q", before, after)
+			}
+		}
+	})
+}
+
+func TestSecretsAreMasked(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"nats://operator:s3cret@broker:4222":                                            "nats://***@broker:4222",
+		"nats://t0ken@a:4222,nats://u:p@b:4222":                                         "nats://***@a:4222,nats://***@b:4222",
+		`dial "tls://u:p@ss@host": refused`:                                             `dial "tls://***@host": refused`,
+		`{"a":"nats://u:p\u0026q@h"}`:                                                   `{"a":"nats://***@h"}`,
+		`{"a":"https://court.test","b":"me@x"}`:                                         `{"a":"https://court.test","b":"me@x"}`,
+		"https://court.test/cases?by=clerk@court.test":                                  "https://court.test/cases?by=clerk@court.test",
+		"open SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY: no such file": "open ***: no such file",
+		"S" + strings.Repeat("U", 57) + " " + strings.Repeat("A", 100):                  "*** " + strings.Repeat("A", 100),
+		strings.Repeat("x", 57) + " S" + strings.Repeat("C", 57):                        strings.Repeat("x", 57) + " ***",
+		"S" + strings.Repeat("A", 56):                                                   "S" + strings.Repeat("A", 56),
+		"mail clerk@court.test":                                                         "mail clerk@court.test",
+	} {
+		if got := plain.Mask(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// BenchmarkLine is what a log line of usual length costs more; a batch writes two of them a number.
+func BenchmarkLine(b *testing.B) {
+	line := []byte(`{"time":"2026-11-25T14:29:39.727Z","level":"INFO","msg":"batch.job.end","run_id":"imm-25-20261125t142905z-1-a25urd","case_id":"IMM-1-25","outcome":"success","attempts":1,"duration_seconds":0.25}`)
+	for b.Loop() {
+		if got := plain.Mask(string(plain.JSON(line))); len(got) != len(line) {
+			b.Fatal(got)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package site_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"fct-scraper/pkg/contract"
+
+	"golang.org/x/text/encoding/charmap"
+)
+
+// dresses are ways in which the same page can come; none in those that it cannot. JSON that is broken is never searched: it
+// may be a docket.
+func dresses(page string) map[string][]byte {
+	json, accents := strings.ContainsAny(page[:1], "{["), strings.ContainsAny(page, "éè")
+	all := map[string][]byte{
+		"plain": []byte(page), "BOM": []byte("\xef\xbb\xbf" + page), "UTF-16": wide("\ufeff" + page),
+		"far": []byte(strings.Repeat(" ", 20_000) + page), "large": []byte(page + strings.Repeat(" ", 50_000)),
+	}
+	if text, err := charmap.Windows1252.NewEncoder().String(page); err == nil {
+		all["Latin-1"] = []byte(text)
+	}
+	if !json {
+		all["upper case"] = []byte(strings.ToUpper(page))
+	}
+	if !json && !accents {
+		all["broken text"], all["UTF-16, no mark"] = []byte(page+"\xff"), wide(page)
+	}
+	return all
+}
+
+// wide is a text in UTF-16, little end first.
+func wide(text string) []byte {
+	var b []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		b = append(b, byte(unit), byte(unit>>8))
+	}
+	return b
+}
+
+// TestBlocksInAnyDress: a page of a guard is a block under every status, content type, character set and place.
+func TestBlocksInAnyDress(t *testing.T) {
+	t.Parallel()
+	p, id, readings := load(t, "fct-cf"), caseID(t, "IMM-13-25"), 0
+	for _, c := range catalogue(t, "blocks.txt") {
+		check := func(dress string, body []byte, status int, contentType, place string) {
+			readings++
+			exchanges := at(places()[place], contract.Exchange{Status: status, ContentType: contentType, StartedAt: asked, Body: body})
+			if reading := p.Read(id, exchanges); reading.Verdict != contract.VerdictBlocked {
+				t.Errorf("%s, %s, status %d, %q, as %s: read %s by %q: %s", c.title, dress, status, contentType, place, reading.Verdict, reading.Rule, reading.Error)
+			}
+		}
+		for place := range places() {
+			for _, status := range []int{200, 202, 206, 302, 400, 403, 404, 405, 429, 500, 503, 999} {
+				check("plain", c.answer.Body, status, "text/html", place)
+			}
+			for _, contentType := range []string{"text/plain", "application/json", "application/json; charset=utf-8", "image/gif", ""} {
+				check("plain", c.answer.Body, http.StatusOK, contentType, place)
+			}
+		}
+		for name, body := range dresses(string(c.answer.Body)) {
+			check(name, body, http.StatusOK, "application/json; charset=utf-8", "docket")
+			check(name, body, http.StatusServiceUnavailable, "text/html", "docket")
+		}
+	}
+	t.Logf("%d readings", readings)
+}
+
+// TestBlocksFarBack: what is searched is the beginning of an answer, however large it is.
+func TestBlocksFarBack(t *testing.T) {
+	t.Parallel()
+	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
+	for spaces, want := range map[int]contract.Verdict{250 << 10: contract.VerdictBlocked, 260 << 10: contract.VerdictTransient} {
+		body := []byte("<html>" + strings.Repeat(" ", spaces) + guard + strings.Repeat(" ", 1<<20))
+		if reading := p.Read(id, []contract.Exchange{{Call: "docket", Status: 200, Body: body}}); reading.Verdict != want {
+			t.Errorf("behind %d spaces: read %s, want %s", spaces, reading.Verdict, want)
+		}
+	}
+}
+
+// TestBlocksCompressed: a guard compresses its pages as others do.
+func TestBlocksCompressed(t *testing.T) {
+	t.Parallel()
+	for _, c := range catalogue(t, "blocks.txt") {
+		server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			var body bytes.Buffer
+			z := gzip.NewWriter(&body)
+			_, _ = z.Write(c.answer.Body)
+			_ = z.Close()
+			_, _ = w.Write(body.Bytes())
+		}})
+		asking := client(t, server.URL, nil)
+		exchanges := asks(t, asking)
+		if reading := asking.Profile.Read(caseID(t, "IMM-13-25"), exchanges); reading.Verdict != contract.VerdictBlocked || reading.Rule != c.rule {
+			t.Errorf("%s: read %s by %q, want blocked by %q: %s", c.title, reading.Verdict, reading.Rule, c.rule, reading.Error)
+		}
+		server.Close()
+		asking.Close()
+	}
+}
+
+// TestPagesOfTrouble: a site that is in trouble or at work is no block, whatever page it shows, and no answer either.
+func TestPagesOfTrouble(t *testing.T) {
+	t.Parallel()
+	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
+	for _, c := range catalogue(t, "pages.txt") {
+		for _, status := range []int{200, 404, 500, 502, 503} {
+			for place, before := range places() {
+				answer := c.answer
+				answer.Status = status
+				if reading := p.Read(id, at(before, answer)); reading.Verdict != contract.VerdictTransient {
+					t.Errorf("%s, status %d, as %s: read %s by %q: %s", c.title, status, place, reading.Verdict, reading.Rule, reading.Error)
+				}
+			}
+		}
+	}
+}
+
+// TestDocketsSpeak: what a court writes into its files is never taken for a block, be the answer whole or broken.
+func TestDocketsSpeak(t *testing.T) {
+	t.Parallel()
+	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
+	for _, text := range blockTexts(t) {
+		quoted, err := json.Marshal("Letter: " + strings.ToUpper(text) + " " + text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := fmt.Sprintf(`"COURT_NO":"IMM-13-25","RE_NO":1,"STYLE_OF_CAUSE":%s,"RECORDED_ENTRY":%s,"PARTY_NAME":%s`, quoted, quoted, quoted)
+		for name, body := range map[string]string{
+			"good":               `{"Count":1,"data":[{` + row + `}]}`,
+			"spaced":             "{ \"Count\" : 1,\n \"data\" : [ { " + strings.ReplaceAll(row, `":`, `" : `) + " } ] }",
+			"miscounted":         `{"Count":2,"data":[{` + row + `}]}`,
+			"not counted":        `{"data":[{` + row + `}]}`,
+			"list alone":         `[{` + row + `}]`,
+			"in an envelope":     `{"d":{"Count":1,"data":[{` + row + `}]}}`,
+			"HTML behind it":     `{"Count":1,"data":[{` + row + `}]}</html>`,
+			"cut off":            `{"Count":1,"data":[{` + row,
+			"of another":         `{"Count":1,"data":[{` + strings.ReplaceAll(row, "IMM-13-25", "IMM-77-25") + `}]}`,
+			"small letters":      `{"Count":1,"data":[{` + strings.ReplaceAll(row, "IMM-13-25", "imm-13-25") + `}]}`,
+			"number last":        `{"Count":1,"data":[{"RECORDED_ENTRY":` + string(quoted) + `,"PARTY_NAME":"x","COURT_NO":"IMM-13-25"}]}`,
+			"with a mark before": "\xef\xbb\xbf" + `{"Count":1,"data":[{` + row + `}]}`,
+		} {
+			for _, status := range []int{200, 206, 500} {
+				for place, before := range places() {
+					foreign := place == "parties" && (status != 200 || slices.Contains([]string{"not counted", "list alone", "in an envelope"}, name))
+					exchanges := at(before, contract.Exchange{Status: status, StartedAt: asked, Body: []byte(body)})
+					if reading := p.Read(id, exchanges); reading.Verdict == contract.VerdictBlocked && !foreign {
+						t.Errorf("%q, %s, status %d, as %s: blocked by %q", text, name, status, place, reading.Rule)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package site_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/site"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// simulated is a court over HTTP and clients of it, by profile.
+func simulated(t *testing.T, opts courtsim.Options, parties bool, profiles ...*site.Profile) (*courtsim.Court, []*site.Client) {
+	t.Helper()
+	court, err := courtsim.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := court.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var clients []*site.Client
+	for _, p := range profiles {
+		clients = append(clients, client(t, server.URL, func(o *site.Options) {
+			o.Profile, o.Parties, o.MaxBody, o.RequestTimeout, o.JobTimeout = p, parties, 16<<20, time.Minute, 5*time.Minute
+		}))
+	}
+	return court, clients
+}
+
+// attempts asks for a case and reads it.
+func attempts(t *testing.T, c *site.Client, id contract.CaseID) contract.Reading {
+	t.Helper()
+	exchanges, err := c.Ask(t.Context(), id, atOnce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Profile.Read(id, exchanges)
+}
+
+// carried leaves in a record of either face what both carry. JSON alone carries the codes, the second language, party
+// names and ships of the header, and of an entry the document's number, the marks and the remarks. The page alone carries,
+// of a case with a docket, the header's office and language, and of one without the track.
+func carried(r contract.Record) contract.Record {
+	r.Header = contract.Header{
+		StyleOfCause: r.StyleOfCause, Nature: r.Nature, FiledOn: r.FiledOn, Class: r.Class, Track: r.Track,
+		Office: r.Office, Language: r.Language,
+	}
+	if r.Entries > 0 {
+		r.Office, r.Language = "", ""
+	} else {
+		r.Track = ""
+	}
+	docket := []contract.DocketEntry{}
+	for _, e := range r.Docket {
+		docket = append(docket, contract.DocketEntry{Entry: e.Entry, Day: e.Day, Office: e.Office, Text: e.Text, DocumentID: e.DocumentID})
+	}
+	r.Docket = docket
+	r.FetchedAt, r.Source = time.Time{}, ""
+	return r
+}
+
+// TestBothFaces: the same numbers read by the JSON calls and by the page are the same records, field by field.
+func TestBothFaces(t *testing.T) {
+	t.Parallel()
+	court, clients := simulated(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
+	flags, odd := make(map[string]int), 0
+	for number := 1; number <= 300; number++ {
+		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
+		byJSON, byPage := attempts(t, clients[0], id), attempts(t, clients[1], id)
+		want := contract.VerdictNoRecord
+		if court.Exists(id) {
+			want = contract.VerdictSuccess
+		}
+		if byJSON.Verdict != want || byPage.Verdict != want {
+			t.Errorf("%s: JSON %s (%s), page %s (%s); want %s", id, byJSON.Verdict, byJSON.Error, byPage.Verdict, byPage.Error, want)
+			continue
+		}
+		if want == contract.VerdictNoRecord {
+			continue
+		}
+		if diff := cmp.Diff(carried(*byJSON.Record), carried(*byPage.Record)); diff != "" {
+			t.Errorf("%s (-JSON +page):\n%s", id, diff)
+		}
+		for _, flag := range byPage.Record.Flags {
+			flags[flag]++
+		}
+		if h := byPage.Record.Header; h.Office == "" || h.Language == "" || h.StyleOfCause == "" || h.FiledOn == "" || len(byPage.Record.Parties) == 0 {
+			t.Errorf("%s: the page gives the header %+v and %d parties", id, h, len(byPage.Record.Parties))
+		}
+		if hasOddText(*byPage.Record) {
+			odd++
+		}
+	}
+	if flags["other-rows"] == 0 || flags["header-only"] == 0 || flags["duplicate-rows"] == 0 || odd == 0 {
+		t.Errorf("flags %v, %d records with quotation marks or accents: the numbers show too little", flags, odd)
+	}
+}
+
+// TestFrenchFace: the page in French gives what the JSON calls give in French, where there are two languages.
+func TestFrenchFace(t *testing.T) {
+	t.Parallel()
+	text := strings.ReplaceAll(string(profileText(t, "fct-cf-html")), "/en/court-files-and-decisions/court-files", "/fr/dossiers-de-la-cour-et-decisions/dossiers-de-la-cour")
+	french, err := site.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, clients := simulated(t, courtsim.Options{Seed: 3, Max: 30, Missing: 0.2}, true, load(t, "fct-cf"), french)
+	records := 0
+	for number := 1; number <= 32; number++ {
+		id := contract.CaseID{Series: "T", Number: number, Year: "24"}
+		byJSON, byPage := attempts(t, clients[0], id), attempts(t, clients[1], id)
+		if byJSON.Verdict != byPage.Verdict {
+			t.Errorf("%s: JSON %s, page %s (%s)", id, byJSON.Verdict, byPage.Verdict, byPage.Error)
+		}
+		if byJSON.Record == nil || byPage.Record == nil || byJSON.Record.Entries == 0 {
+			continue
+		}
+		records++
+		if h := byPage.Record.Header; h.Nature+h.Office+h.Class+h.Track+h.Language != "" || h.OfficeFR == "" || h.LanguageFR == "" {
+			t.Errorf("%s: languages are mixed in the header %+v", id, h)
+		}
+		if diff := cmp.Diff(inFrench(*byJSON.Record), inFrench(*byPage.Record)); diff != "" {
+			t.Errorf("%s (-JSON +page):\n%s", id, diff)
+		}
+	}
+	if records == 0 {
+		t.Error("no record")
+	}
+}
+
+// inFrench leaves in a record with a docket what both faces carry in French.
+func inFrench(r contract.Record) contract.Record {
+	h, docket := r.Header, slices.Clone(r.Docket)
+	r = carried(r)
+	r.Header = contract.Header{StyleOfCause: h.StyleOfCause, NatureFR: h.NatureFR, FiledOn: h.FiledOn, ClassFR: h.ClassFR, TrackFR: h.TrackFR}
+	for i := range r.Docket {
+		r.Docket[i].Office, r.Docket[i].OfficeFR = "", docket[i].OfficeFR
+	}
+	return r
+}
+
+func hasOddText(r contract.Record) bool {
+	for _, p := range r.Parties {
+		for _, c := range p.Name + p.Firm + p.Contact {
+			if c == '"' || c == '&' || c == '\'' || c > 127 {
+				return true
+			}
+		}
+	}
+	return false
+}

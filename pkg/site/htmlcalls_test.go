@@ -1,0 +1,322 @@
+package site_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// pageOf is the last body of a call in one of the golden cases.
+func pageOf(t testing.TB, name, call string) string {
+	t.Helper()
+	body := ""
+	for _, c := range casesIn(t, "pages") {
+		if strings.HasSuffix(c.path, "/"+name+".txt") {
+			for _, x := range c.exchanges {
+				if x.Call == call {
+					body = string(x.Body)
+				}
+			}
+		}
+	}
+	if body == "" {
+		t.Fatalf("no page of %s in the case %s", call, name)
+	}
+	return body
+}
+
+// script is what a page court answers: by call, one after the other, the last one again and again.
+type script map[string][]http.HandlerFunc
+
+// pageCall is the call that a request to the page makes.
+func pageCall(r *http.Request) string {
+	if r.Method != http.MethodPost {
+		return "tokens"
+	}
+	call := map[string]string{"search": "search", "re": "docket", "more": "parties"}[r.PostFormValue("__EVENTTARGET")]
+	return call + r.PostFormValue("__EVENTARGUMENT")
+}
+
+// pageCourt runs a court of pages by a script.
+func pageCourt(t *testing.T, answers script) *court {
+	t.Helper()
+	c, turns := &court{}, make(map[string]int)
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := pageCall(r)
+		c.mu.Lock()
+		c.calls = append(c.calls, name)
+		turn := turns[name]
+		turns[name]++
+		c.mu.Unlock()
+		if all := answers[name]; len(all) > 0 {
+			all[min(turn, len(all)-1)](w, r)
+		} else {
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func pageClient(t testing.TB, origin string, change func(*site.Options)) *site.Client {
+	t.Helper()
+	p := load(t, "fct-cf-html")
+	return client(t, origin, func(o *site.Options) {
+		o.Profile = p
+		if change != nil {
+			change(o)
+		}
+	})
+}
+
+// goldenScript answers a whole record; changes stand in the place of a call's answers.
+func goldenScript(t testing.TB, changes script) script {
+	answers := script{
+		"tokens": {says(pageOf(t, "record-en", "tokens"))}, "search": {says(pageOf(t, "record-en", "search"))},
+		"docket": {says(pageOf(t, "record-en", "docket"))}, "parties": {says(pageOf(t, "parties", "parties"))},
+	}
+	maps.Copy(answers, changes)
+	return answers
+}
+
+// TestPageCalls keeps which requests each kind of case takes, the page with the hidden inputs among them; before is asked
+// ahead of each, and each is an exchange.
+func TestPageCalls(t *testing.T) {
+	t.Parallel()
+	page := func(name, call string) http.HandlerFunc { return says(pageOf(t, name, call)) }
+	viewstate, session := status(500, pageOf(t, "stale-last", "docket")), page("stale-twice", "docket")
+	cookie := status(400, "<h2>The required anti-forgery cookie &quot;__RequestVerificationToken&quot; is not present.</h2>")
+	found, first := page("record-en", "search"), page("pages-end", "search")
+	for name, test := range map[string]struct {
+		changes script
+		parties bool
+		calls   string
+		verdict contract.Verdict
+	}{
+		"record":            {nil, false, "tokens search docket", contract.VerdictSuccess},
+		"record, parties":   {nil, true, "tokens search docket parties", contract.VerdictSuccess},
+		"no record":         {script{"search": {page("no-record-en", "search")}, "docket": {page("no-record-en", "docket")}}, true, "tokens search docket", contract.VerdictNoRecord},
+		"second page":       {script{"search": {first}, "search2": {page("second-page", "search")}}, false, "tokens search search2 docket", contract.VerdictSuccess},
+		"stale viewstate":   {script{"search": {viewstate, found}}, false, "tokens search tokens search docket", contract.VerdictSuccess},
+		"stale cookie":      {script{"search": {cookie, found}}, false, "tokens search tokens search docket", contract.VerdictSuccess},
+		"stale session":     {script{"docket": {session, page("record-en", "docket")}}, false, "tokens search docket tokens docket", contract.VerdictSuccess},
+		"stale second page": {script{"search": {first}, "search2": {viewstate, page("second-page", "search")}}, false, "tokens search search2 tokens search2 docket", contract.VerdictSuccess},
+		"stale twice":       {script{"search": {viewstate}}, false, "tokens search tokens search", contract.VerdictTransient},
+		"stale here, there": {script{"search": {viewstate, found}, "docket": {session}}, true, "tokens search tokens search docket", contract.VerdictTransient},
+		"no inputs":         {script{"tokens": {says("<html><body>Welcome</body></html>")}}, false, "tokens", contract.VerdictTransient},
+		"inputs in trouble": {script{"tokens": {status(502, "no")}}, false, "tokens", contract.VerdictTransient},
+		"inputs blocked":    {script{"tokens": {status(403, "no")}}, false, "tokens", contract.VerdictBlocked},
+		"inputs guarded":    {script{"tokens": {says(guard)}}, false, "tokens", contract.VerdictBlocked},
+		"stale and blocked": {script{"search": {status(500, "Validation of viewstate MAC failed. Access denied.")}}, false, "tokens search", contract.VerdictBlocked},
+		"guarded":           {script{"docket": {says(guard)}}, true, "tokens search docket", contract.VerdictBlocked},
+		"trouble":           {script{"search": {status(500, "no")}}, false, "tokens search", contract.VerdictTransient},
+		"other case":        {script{"docket": {page("other-case", "docket")}}, true, "tokens search docket", contract.VerdictTransient},
+		"half a docket":     {script{"docket": {page("half-a-docket", "docket")}}, true, "tokens search docket", contract.VerdictTransient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := pageCourt(t, goldenScript(t, test.changes))
+			c := pageClient(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
+			turns := 0
+			exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
+				turns++
+				return 0, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.Fields(test.calls), server.made()); diff != "" {
+				t.Errorf("requests that reached the server (-want +got):\n%s", diff)
+			}
+			if want := len(server.made()); turns != want || len(exchanges) != want {
+				t.Errorf("%d turns and %d exchanges for %d requests", turns, len(exchanges), want)
+			}
+			wantReading(t, c, exchanges, test.verdict, "")
+		})
+	}
+}
+
+// TestPagesWithoutEnd: a site whose pages never end is left after twenty.
+func TestPagesWithoutEnd(t *testing.T) {
+	t.Parallel()
+	page := strings.NewReplacer("Showing 1 to 10 of 11", "Showing %d to %d of 9999", `data-page="2"`, `data-page="%d"`).Replace(pageOf(t, "pages-end", "search"))
+	endless := func(w http.ResponseWriter, r *http.Request) {
+		n := 1
+		_, _ = fmt.Sscan(r.PostFormValue("__EVENTARGUMENT"), &n)
+		_, _ = fmt.Fprintf(w, page, 10*n-9, 10*n, n+1)
+	}
+	answers := goldenScript(t, script{"search": {endless}})
+	for n := range 30 {
+		answers[fmt.Sprintf("search%d", n)] = []http.HandlerFunc{endless}
+	}
+	server := pageCourt(t, answers)
+	c := pageClient(t, server.URL, nil)
+	wantReading(t, c, asks(t, c), contract.VerdictTransient, "not on the first 20 pages")
+	if n := len(server.made()); n != 21 {
+		t.Errorf("%d requests, want the inputs and 20 pages", n)
+	}
+}
+
+// guarded is a court that looks at the tokens of its posts; renewing makes all that were given out stale.
+type guarded struct {
+	*httptest.Server
+	mu             sync.Mutex
+	sessions, from int
+	requests       map[string]int
+}
+
+func (g *guarded) renew() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.from = g.sessions + 1
+}
+
+func (g *guarded) count(call string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.requests[call]
+}
+
+// newGuarded gives out token and cookie of one number, and accepts a post whose numbers are the same and not stale.
+func newGuarded(t *testing.T) *guarded {
+	t.Helper()
+	answers := goldenScript(t, nil)
+	g := &guarded{requests: make(map[string]int)}
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		call := pageCall(r)
+		g.mu.Lock()
+		g.requests[call]++
+		if call == "tokens" {
+			g.sessions++
+			http.SetCookie(w, &http.Cookie{Name: "half", Value: fmt.Sprint(g.sessions), Path: "/"})
+			page := strings.ReplaceAll(pageOf(t, "record-en", "tokens"), `value="abc"`, fmt.Sprintf(`value="%d"`, g.sessions))
+			g.mu.Unlock()
+			_, _ = io.WriteString(w, page)
+			return
+		}
+		var token, half int
+		_, _ = fmt.Sscan(r.PostFormValue("__RequestVerificationToken"), &token)
+		if cookie, err := r.Cookie("half"); err == nil {
+			_, _ = fmt.Sscan(cookie.Value, &half)
+		}
+		good := token == half && token >= g.from && token > 0
+		g.mu.Unlock()
+		if !good {
+			status(500, "Validation of viewstate MAC failed.")(w, r)
+			return
+		}
+		page := httptest.NewRecorder()
+		answers[call][0](page, r)
+		_, _ = io.WriteString(w, strings.ReplaceAll(page.Body.String(), `value="abc"`, fmt.Sprintf(`value="%d"`, token)))
+	}))
+	t.Cleanup(g.Close)
+	return g
+}
+
+// TestOneHarvest: many who ask at once share one harvest, and one more when what they share has gone stale.
+func TestOneHarvest(t *testing.T) {
+	t.Parallel()
+	const many = 16
+	server := newGuarded(t)
+	c := pageClient(t, server.URL, nil)
+	for round := 1; round <= 3; round++ {
+		var askers sync.WaitGroup
+		for range many {
+			askers.Go(func() {
+				exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), atOnce)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				wantReading(t, c, exchanges, contract.VerdictSuccess, "")
+			})
+		}
+		askers.Wait()
+		if n := server.count("tokens"); n != round {
+			t.Errorf("%d harvests after %d rounds", n, round)
+		}
+		server.renew()
+	}
+}
+
+// TestWhatIsPosted keeps a form as the server sees it: the hidden inputs of the page before, and over them the profile's.
+func TestWhatIsPosted(t *testing.T) {
+	t.Parallel()
+	forms := make(chan *http.Request, 8)
+	keep := func(page string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			forms <- r
+			says(page)(w, r)
+		}
+	}
+	search := strings.Replace(pageOf(t, "record-en", "search"), `value="abc"`, `value="fresh &amp; &quot;new&quot;"`, 1)
+	server := pageCourt(t, goldenScript(t, script{"search": {keep(search)}, "docket": {keep(pageOf(t, "record-en", "docket"))}}))
+	c := pageClient(t, server.URL+"/", nil)
+	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	for _, want := range []map[string][]string{
+		{"__EVENTTARGET": {"search"}, "__RequestVerificationToken": {"abc"}},
+		{"__EVENTTARGET": {"re"}, "__RequestVerificationToken": {`fresh & "new"`}},
+	} {
+		r := <-forms
+		want["__EVENTARGUMENT"], want["__VIEWSTATE"], want["tab02selectCourt"], want["selectCourtNumber"] = []string{""}, []string{"dDw+/w=="}, []string{"t"}, []string{"IMM-13-25"}
+		if diff := cmp.Diff(want, map[string][]string(r.PostForm)); diff != "" {
+			t.Errorf("the form (-want +got):\n%s", diff)
+		}
+		if r.RequestURI != "/en/court-files-and-decisions/court-files" || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" || r.ContentLength < 1 {
+			t.Errorf("%s with %v, length %d", r.RequestURI, r.Header, r.ContentLength)
+		}
+	}
+}
+
+// TestNoSilentPost: a kept connection that is reset is one failed post, not two.
+func TestNoSilentPost(t *testing.T) {
+	t.Parallel()
+	server := pageCourt(t, goldenScript(t, script{"search": {func(w http.ResponseWriter, _ *http.Request) { reset(t, w) }}}))
+	c := pageClient(t, server.URL, nil)
+	wantReading(t, c, asks(t, c), contract.VerdictTransient, "search call: ")
+	if diff := cmp.Diff([]string{"tokens", "search"}, server.made()); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+// TestStopBeforeTheHarvest: nothing leaves once the pace says no, and whoever waits for another's harvest hears of the end.
+func TestStopBeforeTheHarvest(t *testing.T) {
+	t.Parallel()
+	halted := errors.New("halted")
+	arrived := make(chan struct{})
+	server := pageCourt(t, goldenScript(t, script{"tokens": {func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		hangs(w, r)
+	}}}))
+	c := pageClient(t, server.URL, nil)
+	if _, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) { return 0, halted }); !errors.Is(err, halted) || len(server.made()) != 0 {
+		t.Errorf("error %v after %d requests, want the pace's error after none", err, len(server.made()))
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var first sync.WaitGroup
+	first.Go(func() { _, _ = c.Ask(ctx, caseID(t, "IMM-13-25"), atOnce) })
+	<-arrived
+	waiting, end := context.WithCancelCause(t.Context())
+	end(halted)
+	if _, err := c.Ask(waiting, caseID(t, "IMM-14-25"), atOnce); !errors.Is(err, halted) {
+		t.Errorf("error %v, want the end's cause", err)
+	}
+	cancel(halted)
+	first.Wait()
+	if n := len(server.made()); n != 1 {
+		t.Errorf("%d requests, want the one that hangs", n)
+	}
+}

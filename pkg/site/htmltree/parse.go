@@ -1,0 +1,85 @@
+// Package htmltree reads an HTML page into a tree that XPath walks, within bounds: a court's page comes from a stranger.
+package htmltree
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/html"
+)
+
+// ErrPage marks every error of a text that is not read as a page.
+var ErrPage = errors.New("not a usable page")
+
+// Limits of a page; the parser itself refuses more than 512 levels. A docket of 2,500 entries is 2 MiB with 30,000 tags.
+const (
+	maxPage       = 8 << 20
+	maxPart       = 1 << 20 // a tag with its attributes, or a text between two tags
+	maxTags       = 1 << 17
+	maxAttributes = 1 << 18
+)
+
+// Node is a part of a page. It does not change after Parse.
+type Node = html.Node
+
+// Parse reads a page, which is UTF-8, as browsers do: there is no page that they do not read somehow, so that half a page
+// is one as well. Scripts, styles and comments are left out: nobody sees them as text. Its error wraps ErrPage: more than
+// 8 MiB, 131,072 tags, 262,144 attributes or 512 levels, or a part of more than 1 MiB.
+func Parse(text string) (root *Node, err error) {
+	if err := check(text); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cause := recover(); cause != nil { // the parser panics at its own limit of levels
+			root, err = nil, fmt.Errorf("%w: %.100q", ErrPage, fmt.Sprint(cause))
+		}
+	}()
+	if root, err = html.Parse(strings.NewReader(text)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPage, err)
+	}
+	strip(root)
+	return root, nil
+}
+
+// check looks at a page's size and parts before memory is taken for a tree of them.
+func check(text string) error {
+	if len(text) > maxPage {
+		return fmt.Errorf("%w: larger than %d bytes", ErrPage, maxPage)
+	}
+	parts := html.NewTokenizer(strings.NewReader(text))
+	parts.SetMaxBuf(maxPart)
+	for tags, attributes := 0, 0; ; {
+		switch parts.Next() {
+		case html.ErrorToken:
+			if err := parts.Err(); !errors.Is(err, io.EOF) {
+				return fmt.Errorf("%w: %w", ErrPage, err)
+			}
+			return nil
+		case html.StartTagToken, html.SelfClosingTagToken:
+			tags++
+			for more := true; more; attributes++ {
+				_, _, more = parts.TagAttr()
+			}
+		case html.TextToken, html.EndTagToken, html.CommentToken, html.DoctypeToken:
+		}
+		if tags > maxTags || attributes > maxAttributes {
+			return fmt.Errorf("%w: more than %d tags or %d attributes", ErrPage, maxTags, maxAttributes)
+		}
+	}
+}
+
+// strip takes out of a tree what is no text of the page.
+func strip(root *Node) {
+	var gone []*Node
+	for n := range root.Descendants() {
+		if n.Type == html.CommentNode || n.Type == html.ElementNode && slices.Contains([]string{"script", "style", "noscript", "template"}, n.Data) {
+			gone = append(gone, n)
+		}
+	}
+	for _, n := range gone {
+		n.Parent.RemoveChild(n)
+	}
+}

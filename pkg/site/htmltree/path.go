@@ -1,0 +1,108 @@
+package htmltree
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/antchfx/htmlquery"
+	"github.com/antchfx/xpath"
+)
+
+// ErrPath marks every error of an expression that is no XPath, or that cannot be worked out.
+var ErrPath = errors.New("not a usable XPath")
+
+// Path is a compiled XPath that finds nodes or makes a text. It is used by many goroutines.
+type Path struct {
+	// Text is the expression as it was written.
+	Text string
+	expr *xpath.Expr
+	// one guards an expression that makes a text: the library works those out in place.
+	one  sync.Mutex
+	text bool
+}
+
+// sample is a page on which every path is tried when it is compiled.
+const sample = `<!DOCTYPE html><html lang="en"><body><p><b>A :</b> b</p><table id="t" class="c"><caption>C</caption><thead><tr><th>A</th></tr></thead>` +
+	`<tbody><tr><td>1<br>2</td><td><a href="/a?b=1">c</a></td></tr></tbody></table></body></html>`
+
+// CompileNodes reads an XPath that finds nodes; its error wraps ErrPath.
+func CompileNodes(text string) (*Path, error) {
+	p, err := Compile(text)
+	if err == nil && p.text {
+		return nil, fmt.Errorf("%w: %.60q: it finds no nodes", ErrPath, text)
+	}
+	return p, err
+}
+
+// Compile reads an XPath that finds nodes or makes a text; its error wraps ErrPath.
+func Compile(text string) (p *Path, err error) {
+	p = &Path{Text: text}
+	defer p.caught(&err)
+	if p.expr, err = xpath.Compile(text); err != nil {
+		return nil, fmt.Errorf("%w: %.60q: %w", ErrPath, text, err)
+	}
+	root, err := Parse(sample)
+	if err != nil {
+		return nil, err
+	}
+	switch p.expr.Evaluate(htmlquery.CreateXPathNavigator(root)).(type) {
+	case *xpath.NodeIterator:
+		_, err = p.All(root)
+	case string:
+		p.text = true
+	default:
+		err = fmt.Errorf("%w: %.60q: it finds neither nodes nor a text", ErrPath, text)
+	}
+	return p, err
+}
+
+// All are the nodes that the path finds from n on, in the order of the page; an attribute comes as an element of its name
+// that holds its value. Its error wraps ErrPath.
+func (p *Path) All(n *Node) (found []*Node, err error) {
+	defer p.caught(&err)
+	return htmlquery.QuerySelectorAll(n, p.expr), nil
+}
+
+// One is the only node that the path finds; none and several are errors that wrap ErrPage.
+func (p *Path) One(n *Node) (*Node, error) {
+	switch found, err := p.All(n); {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, fmt.Errorf("%w: no %s", ErrPage, p.Text)
+	case len(found) > 1:
+		return nil, fmt.Errorf("%w: %d of %s", ErrPage, len(found), p.Text)
+	default:
+		return found[0], nil
+	}
+}
+
+// Value is the text of the first node that the path finds, or the text that it makes, without the space around it; empty
+// when it finds none. Its error wraps ErrPath.
+func (p *Path) Value(n *Node) (string, error) {
+	if p.text {
+		return p.made(n)
+	}
+	found, err := p.All(n)
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	return Text(found[0]), nil
+}
+
+func (p *Path) made(n *Node) (text string, err error) {
+	p.one.Lock()
+	defer p.one.Unlock()
+	defer p.caught(&err)
+	text, _ = p.expr.Evaluate(htmlquery.CreateXPathNavigator(n)).(string)
+	return strings.TrimSpace(text), nil
+}
+
+// caught makes an error of a panic: the library panics over some expressions only when it works on a page.
+func (p *Path) caught(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("%w: %.60q: %.100q", ErrPath, p.Text, fmt.Sprint(cause))
+	}
+}

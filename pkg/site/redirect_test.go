@@ -1,0 +1,249 @@
+package site_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// leads answers with a redirect; HOST stands for the server's own host.
+func leads(code int, to string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", strings.ReplaceAll(to, "HOST", r.Host))
+		w.WriteHeader(code)
+	}
+}
+
+// TestRedirects: a redirect within the origin is followed three times, each by a request that the pace has seen and an
+// exchange of its own; every other one is an answer that is of no use, and nothing goes to where it points.
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	elsewhere := start(t, nil)
+	for name, test := range map[string]struct {
+		code     int
+		to       string
+		requests string
+		verdict  contract.Verdict
+	}{
+		"moved":        {301, "/1", "docket /1", contract.VerdictSuccess},
+		"found":        {302, "/1", "docket /1", contract.VerdictSuccess},
+		"see other":    {303, "http://HOST/1#part", "docket /1", contract.VerdictSuccess},
+		"temporary":    {307, "//HOST/1", "docket /1", contract.VerdictSuccess},
+		"permanent":    {308, "/1", "docket /1", contract.VerdictSuccess},
+		"three":        {302, "/3", "docket /3 /2 /1", contract.VerdictSuccess},
+		"four":         {302, "/4", "docket /4 /3 /2", contract.VerdictTransient},
+		"loop":         {302, "/loop", "docket /loop /loop /loop", contract.VerdictTransient},
+		"to itself":    {302, "", "docket", contract.VerdictTransient},
+		"other port":   {302, elsewhere.URL, "docket", contract.VerdictTransient},
+		"other host":   {302, "http://court.invalid/1", "docket", contract.VerdictTransient},
+		"link-local":   {302, "http://169.254.169.254/latest", "docket", contract.VerdictTransient},
+		"other scheme": {302, "https://HOST/1", "docket", contract.VerdictTransient},
+		"file":         {302, "file:///etc/passwd", "docket", contract.VerdictTransient},
+		"gopher":       {302, "gopher://HOST/1", "docket", contract.VerdictTransient},
+		"credentials":  {302, "http://somebody:secret@HOST/1", "docket", contract.VerdictTransient},
+		"no URL":       {302, "http://[::1", "docket", contract.VerdictTransient},
+		"not one":      {304, "/1", "docket", contract.VerdictTransient},
+		"several":      {300, "/1", "docket", contract.VerdictTransient},
+		"created":      {201, "/1", "docket", contract.VerdictTransient},
+		"to a block":   {302, "/guard", "docket /guard", contract.VerdictBlocked},
+		"to trouble":   {302, "/nothing", "docket /nothing", contract.VerdictTransient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, map[string]http.HandlerFunc{
+				"docket": leads(test.code, test.to), "/4": leads(302, "3"), "/3": leads(302, "/2"), "/2": leads(307, "/1"), "/1": says(ours),
+				"/loop": leads(302, "/loop"), "/guard": says(guard),
+			})
+			c := client(t, server.URL, nil)
+			turns := 0
+			exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
+				turns++
+				return 0, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantReading(t, c, exchanges, test.verdict, "")
+			if diff := cmp.Diff(strings.Fields(test.requests), server.made()); diff != "" || len(elsewhere.made()) != 0 {
+				t.Errorf("requests, and elsewhere %q (-want +got):\n%s", elsewhere.made(), diff)
+			}
+			if want := len(server.made()); turns != want || len(exchanges) != want {
+				t.Errorf("%d turns and %d exchanges for %d requests", turns, len(exchanges), want)
+			}
+		})
+	}
+}
+
+// TestRedirectIsABlock: after a redirect whose own page is a block nothing is asked.
+func TestRedirectIsABlock(t *testing.T) {
+	t.Parallel()
+	server := start(t, map[string]http.HandlerFunc{"/1": says(ours), "docket": func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/1")
+		w.WriteHeader(http.StatusFound)
+		_, _ = w.Write([]byte(guard))
+	}})
+	c := client(t, server.URL, nil)
+	wantReading(t, c, asks(t, c), contract.VerdictBlocked, "")
+	if n := len(server.made()); n != 1 {
+		t.Errorf("%d requests, want one", n)
+	}
+}
+
+// TestRedirectedPosts: what was posted is not posted again; a redirect after a post leads to a page to get.
+func TestRedirectedPosts(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[int]contract.Verdict{
+		301: contract.VerdictSuccess, 302: contract.VerdictSuccess, 303: contract.VerdictSuccess, 307: contract.VerdictTransient, 308: contract.VerdictTransient,
+	} {
+		answers := goldenScript(t, nil)
+		server := pageCourt(t, answers)
+		found := answers["search"][0]
+		answers["search"] = []http.HandlerFunc{leads(code, "/found")}
+		page := answers["tokens"][0]
+		answers["tokens"] = []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/found" {
+				page(w, r)
+				return
+			}
+			if r.ContentLength != 0 || r.Header.Get("Content-Type") != "" {
+				t.Errorf("%d: the redirect is followed with a body of %d bytes, %q", code, r.ContentLength, r.Header.Get("Content-Type"))
+			}
+			found(w, r)
+		}}
+		c := pageClient(t, server.URL, nil)
+		exchanges := asks(t, c)
+		wantReading(t, c, exchanges, want, "")
+		requests := 2
+		if want == contract.VerdictSuccess {
+			requests = 4
+		}
+		if n := len(server.made()); n != requests || len(exchanges) != n {
+			t.Errorf("%d: %d requests and %d exchanges, want %d", code, n, len(exchanges), requests)
+		}
+	}
+}
+
+// TestCookiesComeBack: what the site wants kept comes back to it, with a redirect on the way, and not from one client to another.
+func TestCookiesComeBack(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 6)
+	server := start(t, map[string]http.HandlerFunc{
+		"docket": func(w http.ResponseWriter, r *http.Request) {
+			got <- r.Header.Get("Cookie")
+			http.SetCookie(w, &http.Cookie{Name: "visit", Value: "1", Path: "/", HttpOnly: true})
+			leads(302, "/1")(w, r)
+		},
+		"/1": func(w http.ResponseWriter, r *http.Request) {
+			got <- r.Header.Get("Cookie")
+			says(ours)(w, r)
+		},
+	})
+	c := client(t, server.URL, nil)
+	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	other := client(t, server.URL, nil)
+	wantReading(t, other, asks(t, other), contract.VerdictSuccess, "")
+	for i, want := range []string{"", "visit=1", "visit=1", "visit=1", "", "visit=1"} {
+		if cookie := <-got; cookie != want {
+			t.Errorf("request %d came with the cookies %q, want %q", i, cookie, want)
+		}
+	}
+}
+
+func parsed(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// kept is what a jar that was given these cookies gives for a URL.
+func kept(t *testing.T, jar http.CookieJar, to string) string {
+	t.Helper()
+	var all []string
+	for _, c := range jar.Cookies(parsed(t, to)) {
+		all = append(all, c.Name+"="+c.Value)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestJar(t *testing.T) {
+	t.Parallel()
+	const origin = "https://www.court.invalid"
+	const from = origin + "/en/files/list"
+	for name, test := range map[string]struct {
+		set  string
+		to   string
+		want string
+	}{
+		"plain":           {"a=1", origin + "/en/files/more", "a=1"},
+		"default path":    {"a=1", origin + "/fr", ""},
+		"path":            {"a=1; Path=/en", origin + "/en/x", "a=1"},
+		"path, not below": {"a=1; Path=/en", origin + "/english", ""},
+		"root":            {"a=1; Path=/", origin, "a=1"},
+		"host":            {"a=1; Path=/; Domain=www.court.invalid", origin + "/", "a=1"},
+		"above":           {"a=1; Path=/; Domain=.court.invalid", origin + "/", "a=1"},
+		"elsewhere":       {"a=1; Path=/; Domain=evil.invalid", origin + "/", ""},
+		"below":           {"a=1; Path=/; Domain=x.www.court.invalid", origin + "/", ""},
+		"suffix":          {"a=1; Path=/; Domain=urt.invalid", origin + "/", ""},
+		"not for others":  {"a=1; Path=/; Domain=court.invalid", "https://court.invalid/", ""},
+		"not by http":     {"a=1; Path=/", "http://www.court.invalid/", ""},
+		"other port":      {"a=1; Path=/", origin + ":8443/", ""},
+		"same port":       {"a=1; Path=/", origin + ":443/", "a=1"},
+		"secure":          {"a=1; Path=/; Secure", origin + "/", "a=1"},
+		"over":            {"a=1; Path=/; Max-Age=0", origin + "/", ""},
+		"long over":       {"a=1; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT", origin + "/", ""},
+		"for ever":        {"a=1; Path=/; Max-Age=9223372036854775807", origin + "/", "a=1"},
+		"large":           {"a=" + strings.Repeat("x", site.MaxCookie) + "; Path=/", origin + "/", ""},
+		"just":            {"a=" + strings.Repeat("x", site.MaxCookie-2) + "; Path=/", origin + "/", "a=" + strings.Repeat("x", site.MaxCookie-2)},
+	} {
+		jar := site.NewJar(origin)
+		c, err := http.ParseSetCookie(test.set)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		jar.SetCookies(parsed(t, from), []*http.Cookie{c})
+		if got := kept(t, jar, test.to); got != test.want {
+			t.Errorf("%s: %.50q, want %.50q", name, got, test.want)
+		}
+	}
+}
+
+// TestJarIsBounded: the first 32 stay, one more is not kept until one of them goes; what is set anew is replaced.
+func TestJarIsBounded(t *testing.T) {
+	t.Parallel()
+	const origin = "https://court.invalid"
+	jar := site.NewJar(origin)
+	set := func(c http.Cookie) { jar.SetCookies(parsed(t, origin), []*http.Cookie{&c}) }
+	for n := range 2 * site.MaxCookies {
+		set(http.Cookie{Name: "c" + strings.Repeat("x", n), Value: "1"})
+	}
+	if n := len(jar.Cookies(parsed(t, origin))); n != site.MaxCookies {
+		t.Fatalf("%d cookies, want %d", n, site.MaxCookies)
+	}
+	set(http.Cookie{Name: "c", Value: "2"})
+	set(http.Cookie{Name: "late", Value: "3"})
+	if got := kept(t, jar, origin); !strings.Contains(got, "c=2") || strings.Contains(got, "late") {
+		t.Errorf("kept %q", got)
+	}
+	set(http.Cookie{Name: "c", MaxAge: -1})
+	set(http.Cookie{Name: "late", Value: "4"})
+	set(http.Cookie{Name: "late", Value: "deep", Path: "/"})
+	if got := kept(t, jar, origin); strings.Contains(got, "c=2") || !strings.Contains(got, "late=deep") {
+		t.Errorf("kept %q", got)
+	}
+	jar.SetCookies(parsed(t, "https://evil.invalid"), []*http.Cookie{{Name: "c", MaxAge: -1}, {Name: "late", MaxAge: -1}})
+	if got := kept(t, jar, origin); !strings.Contains(got, "late=deep") {
+		t.Errorf("somebody else took a cookie away: %q", got)
+	}
+}

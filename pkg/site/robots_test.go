@@ -1,0 +1,172 @@
+package site_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/site"
+)
+
+const (
+	docketPath = "/CourtFilesAndDecisions/proceedingQueriesRE"
+	headerPath = "/CourtFilesAndDecisions/proceedingQueriesCourtNumberList"
+	peoplePath = "/CourtFilesAndDecisions/PublicPartiesListInfo"
+)
+
+// robotsOf reads the robots.txt of a court that answers so.
+func robotsOf(t *testing.T, answer http.HandlerFunc, change func(*site.Options)) (*court, site.RobotsRules, error) {
+	t.Helper()
+	server := start(t, map[string]http.HandlerFunc{"/robots.txt": answer, "/elsewhere.txt": says("User-agent: *\nDisallow: /")})
+	rules, err := client(t, server.URL, change).Robots(t.Context(), atOnce)
+	return server, rules, err
+}
+
+// answers is an answer of that status.
+func answers(code int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// TestRobots: what a file says of this program's calls.
+func TestRobots(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer    http.HandlerFunc
+		forbidden string
+		delay     time.Duration
+	}{
+		"empty":                      {says(""), "", 0},
+		"all for everybody":          {says("User-agent: *\nDisallow:\n"), "", 0},
+		"nothing for everybody":      {says("User-agent: *\nDisallow: /\n"), docketPath, 0},
+		"a path of the docket":       {says("User-agent: *\nDisallow: " + docketPath), docketPath, 0},
+		"a path of the list":         {says("User-agent: *\nDisallow: /*CourtNumberList"), headerPath, 0},
+		"a path of nobody's":         {says("User-agent: *\nDisallow: /admin/"), "", 0},
+		"a query":                    {says("User-agent: *\nDisallow: /*?courtnumber="), docketPath, 0},
+		"our own group":              {says("User-agent: *\nDisallow: /\n\nUser-agent: fct-scraper\nAllow: /\n"), "", 0},
+		"our own group is stricter":  {says("User-agent: FCT-Scraper\nDisallow: /\n\nUser-agent: *\nAllow: /\n"), docketPath, 0},
+		"others' groups":             {says("User-agent: GPTBot\nUser-agent: fct\nDisallow: /\n"), "", 0},
+		"delay":                      {says("User-agent: *\nCrawl-delay: 10\n"), "", 10 * time.Second},
+		"an absurd delay":            {says("User-agent: *\nCrawl-delay: 1e300\n"), "", time.Hour},
+		"no file":                    {answers(404, "<html><script src=recaptcha.js></script>no such page</html>"), "", 0},
+		"gone":                       {answers(410, ""), "", 0},
+		"nobody may read it":         {answers(401, ""), "", 0},
+		"a page in its place":        {says("<html><body>Welcome to the court</body></html>"), "", 0},
+		"rules about captchas":       {says("# access denied to bots\nUser-agent: *\nDisallow: /captcha/\n"), "", 0},
+		"another success":            {answers(203, "User-agent: *\nDisallow: /"), docketPath, 0},
+		"a redirect":                 {http.RedirectHandler("/elsewhere.txt", http.StatusMovedPermanently).ServeHTTP, docketPath, 0},
+		"redirects without an end":   {http.RedirectHandler("/robots.txt", http.StatusFound).ServeHTTP, "", 0},
+		"binary":                     {says("\x00\xff\xfe\x1b[31m"), "", 0},
+		"the rule behind 500 KiB":    {says("User-agent: *\n" + strings.Repeat("#\n", 250<<10) + "Disallow: /"), "", 0},
+		"the rule that 500 KiB cuts": {says("User-agent: *\n" + strings.Repeat("#", 500<<10-len("User-agent: *\n\nDisallow: /")) + "\nDisallow: /admin"), "", 0},
+		"endless": {func(w http.ResponseWriter, _ *http.Request) {
+			for err := error(nil); err == nil; {
+				_, err = io.WriteString(w, "User-agent: *\nDisallow: /\n")
+			}
+		}, docketPath, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, rules, err := robotsOf(t, test.answer, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, ok := rules.Allows(caseID(t, "IMM-13-25"))
+			path, _, _ = strings.Cut(path, "?")
+			if ok != (test.forbidden == "") || path != test.forbidden || rules.CrawlDelay() != test.delay {
+				t.Errorf("allowed %t, forbidden %q, delay %s; want %q and %s", ok, path, rules.CrawlDelay(), test.forbidden, test.delay)
+			}
+		})
+	}
+}
+
+// TestRobotsUnread: a site in trouble lets nothing be asked, and says so in a way that can be told from other errors.
+func TestRobotsUnread(t *testing.T) {
+	t.Parallel()
+	elsewhere := start(t, nil)
+	for name, answer := range map[string]http.HandlerFunc{
+		"500": answers(500, "User-agent: *\nAllow: /"), "503": answers(503, ""), "599": answers(599, ""), "300 without a way": answers(300, ""), "reset": func(w http.ResponseWriter, _ *http.Request) { reset(t, w) },
+		"hang": hangs, "cut off": raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nUser-agent: *\nAllow: /", "", 0), "nonsense": raw(t, "banana\r\n", "", 0),
+		"another origin": http.RedirectHandler(elsewhere.URL+"/robots.txt", http.StatusFound).ServeHTTP, "a file": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Location"] = []string{"file:///etc/passwd"}
+			w.WriteHeader(http.StatusFound)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, _, err := robotsOf(t, answer, func(o *site.Options) { o.RequestTimeout = 500 * time.Millisecond })
+			if !errors.Is(err, site.ErrRobotsUnread) {
+				t.Errorf("error %v, want one that wraps ErrRobotsUnread", err)
+			}
+			if len(server.made()) != 1 || len(elsewhere.made()) != 0 {
+				t.Errorf("requests %q, and elsewhere %q", server.made(), elsewhere.made())
+			}
+		})
+	}
+	_, err := client(t, "http://127.0.0.1:1", nil).Robots(t.Context(), atOnce)
+	if !errors.Is(err, site.ErrRobotsUnread) {
+		t.Errorf("nobody there: error %v", err)
+	}
+}
+
+// TestRobotsBlocked: a guard does not wait for the first case.
+func TestRobotsBlocked(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{"403": status(403, ""), "429": status(429, ""), "page": status(200, guard), "page under 503": status(503, guard), "page under 406": status(406, "Mod_Security")} {
+		_, _, err := robotsOf(t, answer, nil)
+		blocked, found := errors.AsType[*site.RobotsBlockedError](err)
+		if !found || blocked.Wait < 200*time.Second || blocked.Exchange.Status == 0 || errors.Is(err, site.ErrRobotsUnread) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// TestRobotsIsARequest: it goes through the pace, each redirect too, with our name, and stops when the pace says so.
+func TestRobotsIsARequest(t *testing.T) {
+	t.Parallel()
+	agents := make(chan string, 8)
+	hop := func(w http.ResponseWriter, r *http.Request) {
+		agents <- r.UserAgent()
+		http.Redirect(w, r, "/robots.txt", http.StatusFound)
+	}
+	server := start(t, map[string]http.HandlerFunc{"/robots.txt": hop})
+	c := client(t, server.URL, nil)
+	asked, halted := 0, errors.New("halted")
+	rules, err := c.Robots(t.Context(), func(context.Context) (time.Duration, error) {
+		if asked++; asked > 3 {
+			return 0, halted
+		}
+		return time.Duration(asked) * time.Second, nil
+	})
+	if !errors.Is(err, halted) || errors.Is(err, site.ErrRobotsUnread) || len(server.made()) != 3 || len(rules.Requests) != 3 {
+		t.Errorf("error %v, %d requests, %d exchanges; want the pace's error after three", err, len(server.made()), len(rules.Requests))
+	}
+	if agent := <-agents; agent != "fct-scraper/test (+nobody@court.invalid)" || rules.Requests[1].GapSeconds != 2 || rules.Requests[1].Status != http.StatusFound {
+		t.Errorf("agent %q, exchanges %+v", agent, rules.Requests)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Robots(ctx, atOnce); !errors.Is(err, context.Canceled) || len(server.made()) != 3 {
+		t.Errorf("cancelled: error %v, %d requests", err, len(server.made()))
+	}
+}
+
+// TestRobotsAndParties: a call that is not made may be forbidden.
+func TestRobotsAndParties(t *testing.T) {
+	t.Parallel()
+	for _, parties := range []bool{true, false} {
+		_, rules, err := robotsOf(t, says("User-agent: *\nDisallow: "+peoplePath), func(o *site.Options) { o.Parties = parties })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path, ok := rules.Allows(caseID(t, "IMM-13-25")); ok == parties {
+			t.Errorf("parties %t: allowed %t, %q", parties, ok, path)
+		}
+	}
+}

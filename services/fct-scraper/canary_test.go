@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/runs"
+)
+
+// softening is a court that from some request on says of everything, in good form, that there is no such file, until
+// it is over.
+type softening struct {
+	court, empty http.Handler
+	after        int64
+	requests     atomic.Int64
+	over         atomic.Bool
+}
+
+func (s *softening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.requests.Add(1) > s.after && !s.over.Load() {
+		s.empty.ServeHTTP(w, r)
+		return
+	}
+	s.court.ServeHTTP(w, r)
+}
+
+// soften makes the plant's court go soft after a number of requests.
+func (p *plant) soften(after int) *softening {
+	p.t.Helper()
+	s := &softening{court: p.sim, empty: newSim(p.t, courtsim.Options{}), after: int64(after)}
+	p.memory.court = s
+	return s
+}
+
+// collected is what the plant holds as collected of its year.
+func (p *plant) collected() map[int]contract.Collected {
+	p.t.Helper()
+	settings := p.with(nil)
+	broker, err := openBroker(p.t.Context(), settings.Config, access{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	keys := make(map[int]contract.Collected)
+	err = runs.EachKey(p.t.Context(), broker.Bus, contract.BucketCollected, "sim", "IMM", settings.Year, func(number int, value contract.Collected) {
+		keys[number] = value
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := broker.close(); err != nil {
+		p.t.Fatal(err)
+	}
+	return keys
+}
+
+// falsehoods counts the keys that say something of a number that is not so.
+func (p *plant) falsehoods(keys map[int]contract.Collected) (n int) {
+	for number, value := range keys {
+		id := contract.CaseID{Series: "IMM", Year: "25", Number: number}
+		if (value.Outcome == contract.Success) != p.sim.Exists(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// softened runs a batch against a court that goes soft, and again when that is over; it returns how the first one ended.
+func (p *plant) softened(after int, numbers contract.Range) ended {
+	p.t.Helper()
+	soft := p.soften(after)
+	run, err := p.run(p.t.Context(), nil)
+	if err != nil || run.Report == nil {
+		p.t.Fatalf("%s: %v", run.Status, err)
+	}
+	report := *run.Report
+	keys := p.collected()
+	if n := p.falsehoods(keys); n != 0 || len(keys) != report.Total || report.Total != report.Succeeded+report.NoRecord+report.Failed {
+		p.t.Errorf("soft after %d: %s: %d of %d keys are false; %d = %d + %d + %d", after, run.Reason, n, len(keys), report.Total, report.Succeeded, report.NoRecord, report.Failed)
+	}
+	if run.Status == contract.Blocked && (codeOfRun(run.State, 0) != codeBlocked || run.Resumable()) {
+		p.t.Errorf("exit code %d, resumable %t", codeOfRun(run.State, 0), run.Resumable())
+	}
+	if report.Requests != p.memory.requests() {
+		p.t.Errorf("%d requests reported, the court saw %d", report.Requests, p.memory.requests())
+	}
+	soft.over.Store(true)
+	p.wanted.unblock = true
+	again, err := p.run(p.t.Context(), nil)
+	if err != nil || again.Status != contract.Completed || run.Status == contract.Blocked && again.Report.RunID == report.RunID {
+		p.t.Fatalf("again: %s: %s: %v", again.Status, again.Reason, err)
+	}
+	keys = p.collected()
+	exist, missing := truth(p.sim, numbers)
+	got := make(map[contract.Outcome]int)
+	for n := numbers.Start; n <= numbers.End; n++ {
+		got[keys[n].Outcome]++
+	}
+	if n := p.falsehoods(keys); n != 0 || got[contract.Success] != exist || got[contract.NoRecord] != missing {
+		p.t.Errorf("soft after %d, then healthy: %d keys are false; %v; want %d records and %d no-records", after, n, got, exist, missing)
+	}
+	p.t.Logf("soft after %d: %s: %s", after, run.Status, run.Reason)
+	return run
+}
+
+func TestACourtThatGoesSoftLeavesNoFalseNoRecord(t *testing.T) {
+	t.Parallel()
+	for _, after := range []int{3, 40, 150, 280, 305, 315, 322, 326} {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			t.Parallel()
+			p := newPlant(t, courtsim.Options{Seed: 3, Max: 300, Missing: 0.1}, map[string]string{"end": "300", "concurrency": "8"})
+			if run := p.softened(after, contract.Range{Start: 1, End: 300}); run.Status != contract.Blocked || !run.Superseded {
+				t.Errorf("%s, superseded %t: %s", run.Status, run.Superseded, run.Reason)
+			}
+		})
+	}
+}
+
+func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
+	t.Parallel()
+	for _, after := range []int{6, 8, 12, 16, 20, 25} {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			t.Parallel()
+			p := newPlant(t, courtsim.Options{Seed: 4, Max: 600, Missing: 0.05}, map[string]string{"probe": "true"})
+			if run := p.softened(after, contract.Range{Start: 1, End: 600}); run.Status != contract.Blocked {
+				t.Errorf("%s: %s", run.Status, run.Reason)
+			}
+		})
+	}
+}
+
+func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
+	t.Parallel()
+	for _, after := range []int{70, 180, 255} { // numbers 61 to 160 take two requests each
+		p := newPlant(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"end": "400", "safe_stop_no_records": "100", "concurrency": "4"})
+		soft := p.soften(after)
+		run, err := p.run(t.Context(), nil)
+		if err != nil || run.Status != contract.Blocked || !run.Superseded {
+			t.Fatalf("soft after %d: %s: %s: %v", after, run.Status, run.Reason, err)
+		}
+		soft.over.Store(true)
+		p.wanted.unblock = true
+		if again := p.report(nil); again.Status != contract.SafeStop || p.falsehoods(p.collected()) != 0 {
+			t.Errorf("soft after %d, then healthy: %s: %s", after, again.Status, again.Reason)
+		}
+	}
+}
+
+// In a year in which one number in ten is missing hardly a canary is asked, whatever the order of the answers.
+func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 6, Max: 3000, Missing: 0.1}, map[string]string{"end": "3000", "concurrency": "16"})
+	report := p.report(nil)
+	_, missing := truth(p.sim, contract.Range{Start: 1, End: 3000})
+	if canaries := report.Requests - 3000 - missing - p.headerOnly(3000); report.Status != contract.Completed || canaries > 1 {
+		t.Errorf("%s: %d requests more than numbers take", report.Status, canaries)
+	}
+}
+
+// headerOnly counts the cases up to a number that take two requests although they exist.
+func (p *plant) headerOnly(last int) (n int) {
+	for number, calls := range p.sim.Stats().PerNumber["IMM-25"] {
+		id := contract.CaseID{Series: "IMM", Year: "25", Number: numberOf(p.t, number)}
+		if id.Number <= last && p.sim.Exists(id) && calls["header"] > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// At the default pace a canary waits for its turn like any other request, and the site is left alone from then on.
+func TestNobodyAsksAfterABadCanary(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		p := newPlant(t, courtsim.Options{Seed: 7, Max: 300}, map[string]string{"end": "300", "delay_min": "100ms", "delay_max": "100ms", "concurrency": "4"})
+		p.soften(30)
+		report := p.report(nil)
+		if report.Status != contract.Blocked || report.NoRecord != 0 || report.Succeeded != 30 {
+			t.Errorf("%s: %s; %d succeeded, %d no-records", report.Status, report.Reason, report.Succeeded, report.NoRecord)
+		}
+		for i := 1; i < len(p.memory.times); i++ {
+			if gap := p.memory.times[i].Sub(p.memory.times[i-1]); gap < 100*time.Millisecond {
+				t.Errorf("requests %d and %d are %s apart", i-1, i, gap)
+			}
+		}
+		// 30 files, 20 no-records of two requests each, those under way, two canaries of two requests each.
+		if asked := p.memory.requests(); asked > 30+40+3*2*4+4 {
+			t.Errorf("%d requests", asked)
+		}
+		before := p.memory.requests()
+		if again := p.report(nil); again.Status != contract.Blocked || p.memory.requests() != before {
+			t.Errorf("started again within the cool-down: %s, %d requests", again.Status, p.memory.requests()-before)
+		}
+	})
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/natsd"
+
+	"github.com/nats-io/nats.go"
+)
+
+// freeAddr is an address of this machine that nobody listens on.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return listener.Addr().String()
+}
+
+// later starts the server of the fleet and connects the test to it.
+func (f *fleet) later(addr string) {
+	f.t.Helper()
+	var err error
+	if f.server, err = natsd.StartOn(filepath.Join(f.dir, "data"), addr); err != nil {
+		f.t.Fatal(err)
+	}
+	nc, err := nats.Connect(f.server.URL())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(nc.Close)
+	if f.broker, err = bus.New(nc, fcttest.Logger(f.t), bus.Options{}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fleet) openRuns() {
+	f.t.Helper()
+	var err error
+	if f.runs, err = f.broker.KV(f.t.Context(), contract.BucketRuns); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestServeWaitsForItsServerAndForItsReturn(t *testing.T) {
+	t.Parallel()
+	const numbers = 150
+	sim := startSim(t, "--max", "99999", "--missing", "0.05", "--seed", "7", "--latency", "20ms")
+	f := &fleet{t: t, dir: t.TempDir()}
+	addr := freeAddr(t)
+	s := startServer(t, "--nats-url", "nats://"+addr, "--site", "fct-cf", "--base-url", sim.url, "--delay-min", "20ms", "--delay-max", "30ms",
+		"--output", filepath.Join(f.dir, "output"))
+	// Nobody is there yet: it waits, and says for what.
+	s.hears("nats.waiting")
+	away := func(status int, text string) bool {
+		return status == http.StatusServiceUnavailable && strings.Contains(text, "no connection to nats_url") && strings.Contains(text, "refused")
+	}
+	s.until("/readyz", "", away)
+	if status, _ := s.get("/livez", ""); status != http.StatusOK {
+		t.Errorf("/livez: %d while it waits", status)
+	}
+	f.later(addr)
+	s.until("/readyz", "", ready)
+	f.openRuns()
+	f.order("outlived", `{"run_id":"outlived","year":"25","end":150,"probe":false}`)
+	// The server goes away in the middle, for longer than a publish may stay without an answer three times in a row.
+	for asked := 0; asked < numbers/3; asked = len(sim.asked()) {
+		at(time.Now(), 20*time.Millisecond)
+	}
+	if err := f.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.until("/readyz", "", away)
+	at(time.Now(), serverAway)
+	f.later(addr)
+	t.Cleanup(func() {
+		if err := f.server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.until("/readyz", "", ready)
+	f.openRuns()
+	report := f.report("outlived")
+	if report.Status != contract.Completed || report.Total != numbers || report.Failed != 0 {
+		t.Errorf("%s (%s): %d numbers, %d failed", report.Status, report.Reason, report.Total, report.Failed)
+	}
+	p := place{t: t, dir: f.dir}
+	outcomes := p.outcomes()
+	checkTruth(t, newSim(t, courtsim.Options{Seed: 7, Max: 99999, Missing: 0.05}), outcomes, numbers)
+	p.checkRecords(outcomes)
+	if n := repeated(sim.asked()); n > 8 {
+		t.Errorf("%d requests were repeated by one outage, want at most 8", n)
+	}
+	// What waits for news of runs has outlived it too.
+	f.order("after", `{"run_id":"after","year":"25","start":151,"end":155,"probe":false}`)
+	if report := f.report("after"); report.Total != 5 {
+		t.Errorf("the run after the outage: %+v", report)
+	}
+	s.stop() // before its server
+}
+
+// serverAway is how long the server is away: longer than three publishes may take.
+const serverAway = 17 * time.Second
+
+func TestServeEndsWhileItWaits(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--nats-url", "nats://"+freeAddr(t))
+	s.hears("nats.waiting")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.stop()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		t.Error("it does not end")
+	}
+}

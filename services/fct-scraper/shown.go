@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/plain"
+)
+
+// print writes the result of a command. What of it is somebody else's has been made one line by plain.Text; what was
+// forgotten still steers no terminal, and no secret gets out.
+func (p *program) print(text string) error {
+	// Who reads no further has seen enough: the exit code stays that of the work.
+	if _, err := io.WriteString(p.stdout, plain.Mask(plain.Lines(text))); err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+// printJSON writes the result of a command as one JSON document.
+func (p *program) printJSON(value any) error {
+	text, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return p.print(string(plain.JSON(text)) + "\n")
+}
+
+// shownError is an error as people read it: one line for each error that was joined, and whatever a site, a file or a
+// broker put into one of them stays in its line.
+func shownError(err error) string { return plain.Mask(errorLines(err)) }
+
+func errorLines(err error) string {
+	if settings, is := any(err).(*config.Error); is {
+		return joinLines(settings.Problems, plain.Text)
+	}
+	inner := within(err)
+	text := err.Error()
+	if texts := errorTexts(inner); len(inner) > 1 && text == strings.Join(texts, "\n") {
+		return joinLines(inner, errorLines)
+	}
+	var lines strings.Builder
+	for _, cause := range inner {
+		before, after, found := strings.Cut(text, cause.Error())
+		if !found {
+			continue
+		}
+		lines.WriteString(plain.Text(before) + errorLines(cause))
+		text = after
+	}
+	lines.WriteString(plain.Text(text))
+	return lines.String()
+}
+
+// within are the errors that an error was made of.
+func within(err error) []error {
+	switch e := any(err).(type) {
+	case interface{ Unwrap() []error }:
+		return e.Unwrap()
+	case interface{ Unwrap() error }:
+		if cause := e.Unwrap(); cause != nil {
+			return []error{cause}
+		}
+	}
+	return nil
+}
+
+func errorTexts(all []error) []string {
+	texts := make([]string, len(all))
+	for i, err := range all {
+		texts[i] = err.Error()
+	}
+	return texts
+}
+
+func joinLines[T any](parts []T, line func(T) string) string {
+	lines := make([]string, len(parts))
+	for i, part := range parts {
+		lines[i] = line(part)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,163 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/site"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// attempt asks the site once for a case and stores what it answered.
+func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free func()) error {
+	id := job.CaseID
+	leave, err := w.climate.enter(w.begin)
+	if err != nil {
+		return fmt.Errorf("asking for %s: %w", id, err)
+	}
+	defer leave()
+	exchanges, err := w.ask(job, attempt)
+	blocked := w.heed(id, exchanges, err)
+	leave()
+	if err != nil && (len(exchanges) == 0 || !blocked) {
+		return fmt.Errorf("asking for %s: %w", id, err)
+	}
+	// The place is for asking: while the answer is stored the next case is asked for. As many answers as there are places
+	// may wait to be stored, so that a crash loses at most twice as many.
+	w.saving <- struct{}{}
+	defer func() { <-w.saving }()
+	free()
+	answer := contract.Answer{
+		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
+		Settle: msg.Reply(), PlannedAt: plannedAt(msg), Exchanges: exchanges, CutOff: err != nil,
+	}
+	if err := w.keep(answer); err != nil {
+		return fmt.Errorf("storing the answer for %s: %w", id, err)
+	}
+	return bus.ErrLeave
+}
+
+// ask makes the requests of an attempt, each when it is its turn.
+func (w *shift) ask(job contract.Job, attempt int) ([]contract.Exchange, error) {
+	ask := asker(w.Site.Ask)
+	if job.Doubtful {
+		ask = w.Site.AskDoubtful
+	}
+	var asking start
+	defer asking.made() // also when the last request could not be sent
+	requests := 0
+	return w.robots.first(ask)(site.OnStart(w.finish, asking.made), job.CaseID, func(ctx context.Context) (time.Duration, error) {
+		requests++
+		if requests == 1 {
+			w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
+		}
+		return w.turn(ctx, requests == 1, &asking)
+	})
+}
+
+// heed does what the site said that concerns more than this case, and says whether it told us to go away, here or elsewhere.
+func (w *shift) heed(id contract.CaseID, exchanges []contract.Exchange, err error) (blocked bool) {
+	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
+	var forbids forbidden
+	switch {
+	case blocked:
+		// This process stops at once; the others hear of it through the buckets.
+		w.end(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
+		if err := w.block(context.WithoutCancel(w.finish), w.manifest, id, rule, wait); err != nil {
+			w.fail(err)
+		}
+		return true
+	case errors.As(err, &forbids):
+		halt := contract.Halt{Status: contract.Blocked, Reason: forbids.Error(), At: time.Now().UTC()}
+		w.end(runs.Halted{Halt: halt})
+		if err := runs.Halt(context.WithoutCancel(w.finish), w.runs, w.manifest.RunID, halt); err != nil {
+			w.fail(err)
+		}
+	default:
+		w.climate.note(context.WithoutCancel(w.finish), exchanges, w.Site.RetryAfter)
+	}
+	return w.unwelcome()
+}
+
+// plannedAt is when the job was stored; zero for a message that does not say it.
+func plannedAt(msg jetstream.Msg) time.Time {
+	metadata, err := msg.Metadata()
+	if err != nil {
+		return time.Time{}
+	}
+	return metadata.Timestamp.UTC()
+}
+
+// keep stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
+// answered would be worse.
+func (w *shift) keep(answer contract.Answer) error {
+	for {
+		err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer})
+		if err == nil || errors.Is(err, bus.ErrStore) || errors.Is(err, bus.ErrTooLarge) {
+			return err
+		}
+		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
+		if sleep(w.finish, classifying) != nil {
+			return err
+		}
+	}
+}
+
+// turn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
+// finished, unless the site told us to go away: then not one request more is made.
+func (w *shift) turn(ctx context.Context, first bool, asking *start) (time.Duration, error) {
+	asking.made()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(w.begin, func() {
+		if first || w.unwelcome() {
+			cancel(context.Cause(w.begin))
+		}
+	})
+	defer stop()
+	gap, started, err := w.pacer.Wait(ctx, !first, w.climate.hold)
+	if err != nil {
+		return 0, err
+	}
+	asking.expect(started)
+	if w.begin.Err() != nil && (first || w.unwelcome()) {
+		return 0, context.Cause(w.begin)
+	}
+	return gap, nil
+}
+
+// start is the request of an attempt that is about to leave the machine.
+type start struct {
+	mu      sync.Mutex
+	waiting func()
+}
+
+func (s *start) expect(started func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting = started
+}
+
+// made says that the request has left, or never will.
+func (s *start) made() {
+	s.mu.Lock()
+	started := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	if started != nil {
+		started()
+	}
+}
+
+// unwelcome says whether the run was halted because the site blocks us.
+func (w *shift) unwelcome() bool {
+	var halted runs.Halted
+	return errors.As(context.Cause(w.begin), &halted) && halted.Status == contract.Blocked
+}

@@ -1,0 +1,187 @@
+package fetcher_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/services/fetcher"
+)
+
+// shows reads an answer of these tests: its body is the verdict, and "panic" panics.
+func shows(_ contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+	body := string(exchanges[0].Body)
+	if body == "panic" {
+		panic("not readable")
+	}
+	return contract.Reading{Verdict: contract.Verdict(body), Rule: "test", RawType: "json"}
+}
+
+// canary asks the fetcher of the plant for files, of which the court shows what says says.
+func (p plant) canary(says map[int]string, numbers ...int) contract.CanaryReply {
+	p.t.Helper()
+	p.court.mu.Lock()
+	p.court.answer = func(_ context.Context, number int) (contract.Exchange, error) {
+		status := 200
+		if says[number] == "blocked" {
+			status = 403
+		}
+		return contract.Exchange{Call: "docket", Status: status, StartedAt: time.Now(), Body: []byte(says[number])}, nil
+	}
+	p.court.mu.Unlock()
+	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: run}
+	for _, number := range numbers {
+		request.CaseIDs = append(request.CaseIDs, contract.CaseID{Series: "IMM", Year: "25", Number: number})
+	}
+	data, err := json.Marshal(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.ask(data)
+}
+
+func (p plant) ask(data []byte) (reply contract.CanaryReply) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	msg, err := p.b.Conn().RequestWithContext(ctx, contract.CanaryService("court"), data)
+	if err == nil {
+		err = json.Unmarshal(msg.Data, &reply)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return reply
+}
+
+// kept is what the ledger keeps of a canary.
+func (p plant) kept(sequence uint64) []contract.Entry {
+	p.t.Helper()
+	stream, err := p.b.JetStream().Stream(p.t.Context(), contract.StreamOutcomes)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	msg, err := stream.GetMsg(p.t.Context(), sequence)
+	if err != nil || msg.Subject != run.CanarySubject() {
+		p.t.Fatalf("message %d: %v", sequence, err)
+	}
+	data, err := bus.Expand(msg.Data)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	pack, err := contract.DecodeEntries(data)
+	if err != nil || pack.RunID != run {
+		p.t.Fatal(err)
+	}
+	return pack.Entries
+}
+
+// stands says by which rule the site is blocked and how the run is halted; both are empty when they are not.
+func (p plant) stands() (rule string, halt contract.Status) {
+	p.t.Helper()
+	sites, err := p.b.KV(p.t.Context(), contract.BucketSites)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if block, err := runs.Get[contract.SiteBlock](p.t.Context(), sites, contract.BlockKey("court")); err == nil {
+		rule = block.Rule
+	}
+	if h, err := runs.Get[contract.Halt](p.t.Context(), p.runs, run.HaltKey()); err == nil {
+		halt = h.Status
+	}
+	return rule, halt
+}
+
+// watched is a plant without jobs and a fetcher that answers canaries.
+func watched(t *testing.T) plant {
+	t.Helper()
+	p := setUp(t, 0)
+	t.Cleanup(p.work(func(o *fetcher.Options) { o.SiteName, o.Read, o.Concurrency, o.Cooldown = "court", shows, 1, time.Hour }))
+	limit := time.After(time.Minute)
+	for { // until it listens
+		_, err := p.b.Conn().Request(contract.CanaryService("court"), nil, time.Second)
+		if err == nil {
+			return p
+		}
+		select {
+		case <-limit:
+			t.Fatal(err)
+		default:
+		}
+	}
+}
+
+func TestACanaryIsAskedAndKept(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		says    map[int]string
+		numbers []int
+		verdict contract.Verdict
+		kept    int
+		rule    string
+		halt    contract.Status
+	}{
+		{"there", map[int]string{5: "success"}, []int{5, 6}, contract.VerdictSuccess, 1, "", ""},
+		{"one taken away", map[int]string{5: "no-record", 6: "success"}, []int{5, 6}, contract.VerdictSuccess, 2, "", ""},
+		{"all gone", map[int]string{5: "no-record", 6: "no-record"}, []int{5, 6}, contract.VerdictNoRecord, 2, "canary", contract.Blocked},
+		{"the only one gone", map[int]string{5: "no-record"}, []int{5}, contract.VerdictNoRecord, 1, "canary", contract.Blocked},
+		{"blocked", map[int]string{5: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 1, "status 403", contract.Blocked},
+		{"one gone, then blocked", map[int]string{5: "no-record", 6: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 2, "status 403", contract.Blocked},
+		{"no word", map[int]string{5: "transient"}, []int{5, 6}, contract.VerdictTransient, 1, "", ""},
+		{"not readable", map[int]string{5: "panic"}, []int{5}, contract.VerdictTransient, 1, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := watched(t)
+			reply := p.canary(c.says, c.numbers...)
+			rule, halt := p.stands()
+			if reply.Verdict != c.verdict || rule != c.rule || halt != c.halt {
+				t.Fatalf("%s: %s; block %q, halt %q; want %+v", reply.Verdict, reply.Error, rule, halt, c)
+			}
+			entries := p.kept(reply.Sequence)
+			last := entries[len(entries)-1]
+			if verdict, _ := contract.Canary(entries); verdict != c.verdict || len(entries) != c.kept || len(last.Requests) != 1 || last.StartedAt.IsZero() || last.Outcome != "" {
+				t.Errorf("kept %+v", entries)
+			}
+			if evidence := string(last.Raw); c.rule != "" && evidence != c.says[last.CaseID.Number] {
+				t.Errorf("evidence %q", evidence)
+			}
+		})
+	}
+}
+
+func TestABlockedSiteIsNotAskedForACanary(t *testing.T) {
+	t.Parallel()
+	p := watched(t)
+	if reply := p.canary(map[int]string{5: "blocked"}, 5); reply.Verdict != contract.VerdictBlocked {
+		t.Fatalf("%+v", reply)
+	}
+	if err := p.runs.Delete(t.Context(), run.HaltKey()); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := p.court.requests()
+	reply := p.canary(map[int]string{5: "success"}, 5)
+	after, _ := p.court.requests()
+	if _, halt := p.stands(); reply.Verdict != contract.VerdictBlocked || reply.Sequence != 0 || after != before || halt != contract.Blocked || !strings.Contains(reply.Error, "IMM-5-25 (status 403), until ") {
+		t.Errorf("%+v after %d requests, halt %q", reply, after-before, halt)
+	}
+}
+
+func TestWhatIsNoCanaryRequestIsSaid(t *testing.T) {
+	t.Parallel()
+	p := watched(t)
+	for _, text := range []string{"", "{}", `{"v":1,"run_id":"run"}`, `{"v":1,"run_id":"run","case_ids":["x"]}`, `{"v":9,"run_id":"run","case_ids":["IMM-1-25"]}`} {
+		if reply := p.ask([]byte(text)); reply.Error == "" || reply.Verdict != "" || reply.Sequence != 0 {
+			t.Errorf("%s: %+v", text, reply)
+		}
+	}
+	if rule, halt := p.stands(); rule != "" || halt != "" {
+		t.Errorf("block %q, halt %q", rule, halt)
+	}
+}

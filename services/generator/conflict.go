@@ -1,0 +1,43 @@
+package generator
+
+import (
+	"fmt"
+
+	"fct-scraper/pkg/contract"
+)
+
+// differing refuses a batch that names a run which is worked on, or over, and says something else of it: whoever sent that
+// would take it for done. A start without a name only joins the run.
+func differing(m contract.Manifest, b Batch) error {
+	if b.RunID == "" {
+		return nil
+	}
+	var bad []contract.Problem
+	for _, setting := range []struct {
+		field      string
+		has, given any
+	}{
+		{"max_retries", m.MaxRetries, b.MaxRetries},
+		{"safe_stop_no_records", m.SafeStopNoRecords, b.SafeStopNoRecords},
+		{"safe_stop_fails", m.SafeStopFails, b.SafeStopFails},
+		{"persist_raw_html", m.PersistRawHTML, b.PersistRawHTML},
+		{"probe_budget", m.ProbeBudget, b.ProbeBudget},
+	} {
+		if setting.has != setting.given {
+			bad = append(bad, conflict(setting.field, setting.given, fmt.Sprintf("run %s has %v", m.RunID, setting.has), fmt.Sprintf("%v, or a new run_id", setting.has)))
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return refuse(bad...)
+}
+
+func conflict(field string, value any, reason, allowed string) contract.Problem {
+	return contract.Problem{Field: field, Value: show(fmt.Append(nil, value)), Reason: reason, Allowed: allowed}
+}
+
+// describe says which numbers a run asks for.
+func describe(m contract.Manifest) string {
+	return fmt.Sprintf("%s-%s, %d to %d", m.Prefix, m.Year, m.Range.Start, m.Range.End)
+}

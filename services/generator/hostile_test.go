@@ -1,0 +1,349 @@
+package generator_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go"
+)
+
+// bad is a command that must start and stop nothing, and what must be said about it.
+type bad struct {
+	subject, body string
+	header        nats.Header
+	says          []string
+}
+
+// nobodysRun is a valid start, which is refused for what is around it.
+const nobodysRun = `{"year":"25","end":5,"run_id":"nobody"}`
+
+func badCommands() map[string]bad {
+	start := func(body string, says ...string) bad {
+		return bad{subject: contract.SubjectStart, body: body, says: says}
+	}
+	stop := func(body string, says ...string) bad {
+		return bad{subject: contract.SubjectStop, body: body, says: says}
+	}
+	with := func(name, value string) bad {
+		return bad{contract.SubjectStart, nobodysRun, nats.Header{name: []string{value}}, []string{name, value}}
+	}
+	form := "JSON object"
+	id := "a-z0-9"
+	return map[string]bad{
+		"empty":                start("", "body", "empty", form),
+		"broken":               start(`{"year":"25"`, "body", `{\"year`, form),
+		"broken inside":        start(`{"year":}`, "body", form),
+		"two values":           start(`{"year":"25"} {"year":"24"}`, "body", form),
+		"a list":               start(`[{"year":"25"}]`, "body", form),
+		"a text":               start(`"25"`, "body", form),
+		"null":                 start(`null`, "body", "null", form),
+		"not UTF-8":            start("{\"prefix\":\"\xff\xfe\"}", "body", "UTF-8"),
+		"a byte order mark":    start("\uFEFF{}", "body", "byte order mark"),
+		"UTF-16":               start("{\x00}\x00", "body", form),
+		"1 MiB of nothing":     start(strings.Repeat("x", 1<<20), "body", "1048576", "65536"),
+		"1 MiB in a field":     start(`{"prefix":"`+strings.Repeat("A", 1<<20)+`"}`, "body", "65536"),
+		"deep lists":           start(strings.Repeat("[", 60_000), "body", form),
+		"deep objects":         start(`{"year":`+strings.Repeat(`{"a":`, 9000)+"1"+strings.Repeat("}", 9001), "year", "two ASCII digits"),
+		"too deep":             start(`{"year":`+strings.Repeat("[", 11000)+strings.Repeat("]", 11000)+"}", "body", "depth"),
+		"a key twice":          start(`{"end":5,"end":6}`, "end", "6", "twice"),
+		"a key and its alias":  start(`{"max_retries":1,"retry_limit":2}`, "retry_limit", "2", "max_retries"),
+		"unknown field":        start(`{"concurency":4}`, "concurency", "4", "unknown", "max_cases"),
+		"a field of the file":  start(`{"base_url":"http://evil.test"}`, "base_url", "evil.test", "unknown"),
+		"wrong case":           start(`{"Year":"25"}`, "Year", "unknown"),
+		"a thousand fields":    start(manyFields(1000), "unknown", "and 990 more"),
+		"a text for a number":  start(`{"start":"1"}`, "start", `\"1\"`, "1 to 99999"),
+		"a number for a text":  start(`{"year":25}`, "year", "25", "two ASCII digits"),
+		"a fraction":           start(`{"start":1.5}`, "start", "1.5", "whole number"),
+		"a huge number":        start(`{"end":1e400}`, "end", "1e400", "whole number"),
+		"null for a number":    start(`{"start":null}`, "start", "null", "whole number"),
+		"a list for a flag":    start(`{"force":[true]}`, "force", "[true]", "true or false"),
+		"below":                start(`{"start":0}`, "start", "0", "1 to 99999"),
+		"above":                start(`{"end":100000}`, "end", "100000", "1 to 99999"),
+		"minus":                start(`{"max_cases":-1}`, "max_cases", "-1", "1 to 99999"),
+		"end before start":     start(`{"start":9,"end":8}`, "end", "8", "start (9)"),
+		"year of four":         start(`{"year":"2025"}`, "year", "2025", "two ASCII digits"),
+		"arabic digits":        start(`{"year":"٢٥"}`, "year", "two ASCII digits"),
+		"a small prefix":       start(`{"prefix":"imm"}`, "prefix", "imm", "capital"),
+		"a prefix with dots":   start(`{"prefix":"I.>"}`, "prefix", "capital"),
+		"only a search of no":  start(`{"probe_only":true,"probe":false}`, "probe_only", "probe true"),
+		"a path as run id":     start(`{"run_id":"../../etc/passwd"}`, "run_id", "../../etc/passwd", id),
+		"a drive as run id":    start(`{"run_id":"c:\\x"}`, "run_id", id),
+		"a wildcard as run id": start(`{"run_id":"*"}`, "run_id", "*", id),
+		"the rest as run id":   start(`{"run_id":">"}`, "run_id", ">", id),
+		"tokens as run id":     start(`{"run_id":"a.b"}`, "run_id", "a.b", id),
+		"an empty run id":      start(`{"run_id":""}`, "run_id", id),
+		"a newline in run id":  start("{\"run_id\":\"a\\n\"}", "run_id", id),
+		"a long run id":        start(`{"run_id":"`+strings.Repeat("a", 64)+`"}`, "run_id", id),
+		"a job":                start(`{"v":1,"run_id":"nobody","case_id":"IMM-1-25"}`, "case_id", "IMM-1-25", "unknown"),
+		"an event":             start(`{"run_id":"nobody","status":"completed","range":{"start":1,"end":2}}`, "status", "completed", "unknown"),
+		"rollup of all":        with("Nats-Rollup", "all"),
+		"rollup of one":        with("Nats-Rollup", "sub"),
+		"a time to live":       with("Nats-TTL", "1s"),
+		"part of a batch":      with("Nats-Batch-Id", "forged"),
+		"stop of nobody":       stop(`{"run_id":"nobody"}`, "run_id", "nobody", "id of a run"),
+		"stop of all":          stop(`{"run_id":"*"}`, "run_id", "*", id),
+		"stop of nothing":      stop(`{}`, "run_id", "missing"),
+		"stop of a path":       stop(`{"run_id":"../x"}`, "run_id", "../x", id),
+		"stop and more":        stop(`{"run_id":"nobody","year":"25"}`, "year", "unknown"),
+		"stop of two":          stop(`{"run_id":"a","run_id":"b"}`, "run_id", "twice"),
+	}
+}
+
+func manyFields(n int) string {
+	fields := make(map[string]int)
+	for i := range n {
+		fields[fmt.Sprintf("f%d", i)] = i
+	}
+	body, _ := json.Marshal(fields)
+	return string(body)
+}
+
+func TestBadCommandsAreToldWhyAndDoNothing(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	news, err := p.b.Conn().SubscribeSync(contract.SubjectRejected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := badCommands()
+	for name, c := range commands {
+		reply := p.ask(&nats.Msg{Subject: c.subject, Data: []byte(c.body), Header: c.header})
+		if reply.Error == "" || reply.RunID != "" {
+			t.Errorf("%s: answered %+v", name, reply)
+		}
+		for _, word := range c.says {
+			if !strings.Contains(reply.Error, word) {
+				t.Errorf("%s: %q does not say %q", name, reply.Error, word)
+			}
+		}
+		if len(reply.Error) > 5000 {
+			t.Errorf("%s: an answer of %d bytes", name, len(reply.Error))
+		}
+		if kept := reply.Sequence > 0; kept != (c.header == nil) {
+			t.Errorf("%s: kept %v", name, kept)
+		}
+		msg, err := news.NextMsgWithContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told contract.Rejection
+		if err := json.Unmarshal(msg.Data, &told); err != nil {
+			t.Fatal(err)
+		}
+		if told.Reason != reply.Error || told.Subject != c.subject || told.Sequence != reply.Sequence || len(told.Problems) == 0 ||
+			told.Problems[0].Field == "" || told.Problems[0].Allowed == "" {
+			t.Errorf("%s: told %+v, answered %+v", name, told, reply)
+		}
+	}
+	stored, err := p.b.Subjects(t.Context(), contract.StreamEvents, contract.SubjectRejected)
+	if err != nil || stored[contract.SubjectRejected] != uint64(len(commands)) {
+		t.Errorf("%v rejections stored, %v; want %d", stored, err, len(commands))
+	}
+	p.nothing()
+	// Nothing is lost either: what is right is carried out after all that.
+	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(nobodysRun)}); reply.RunID != "nobody" {
+		t.Errorf("a good start: %+v", reply)
+	}
+}
+
+// nothing checks that there is no run and no job, and that no command waits.
+func (p plant) nothing() {
+	p.t.Helper()
+	keys, err := p.kv.ListKeysFiltered(p.t.Context(), "*.manifest", "*.state", "*.halt")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for key := range keys.Keys() {
+		p.t.Errorf("%s was written", key)
+	}
+	jobs, err := p.b.Subjects(p.t.Context(), contract.StreamJobs, ">")
+	if err != nil || len(jobs) > 0 {
+		p.t.Errorf("jobs %v, %v", jobs, err)
+	}
+	consumer, err := p.b.JetStream().Consumer(p.t.Context(), contract.StreamBatch, "generator")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if info := consumer.CachedInfo(); info.NumPending > 0 {
+		p.t.Errorf("%d commands wait", info.NumPending)
+	}
+}
+
+func TestNobodySpeaksThroughTheReplySubject(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	forged := []string{
+		contract.SubjectStop, "job.forged.1", "outcome.forged.planned", "$KV.runs.forged.state", "$JS.API.STREAM.DELETE.FCT_JOBS",
+		"batch.event.forged.finished", "fct.generator.state",
+	}
+	for i, reply := range forged {
+		body := fmt.Sprintf(`{"year":"25","end":%d}`, i+1)
+		if err := p.b.Conn().PublishMsg(&nats.Msg{Subject: contract.SubjectStart, Reply: reply, Data: []byte(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Commands are carried out one after another: when this one is answered, the others could have been.
+	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":99}`)}); reply.RunID == "" {
+		t.Fatal(reply.Error)
+	}
+	for stream, filter := range map[string]string{
+		contract.StreamJobs: "job.forged.*", contract.StreamOutcomes: "outcome.forged.*", contract.StreamEvents: "batch.event.forged.*",
+		contract.StreamBatch: contract.SubjectStop, "KV_runs": "$KV.runs.forged.state",
+	} {
+		if written, err := p.b.Subjects(t.Context(), stream, filter); err != nil || len(written) > 0 {
+			t.Errorf("%s: %v, %v", stream, written, err)
+		}
+	}
+}
+
+func TestMessagesOnTheWrongSubjectStartNothing(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	for _, subject := range []string{"job.nobody.1", "batch.event.nobody.started", "outcome.nobody.0"} {
+		if _, err := p.b.Publish(t.Context(), &nats.Msg{Subject: subject, Data: []byte(nobodysRun)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"nobody"}`)}); reply.Error == "" {
+		t.Errorf("there is a run: %+v", reply)
+	}
+}
+
+func TestAHundredEqualStartsAreOneRun(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"named": `{"year":"25","end":5,"run_id":"mine"}`, "unnamed": `{"year":"25","end":5}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := setUp(t)
+			defer p.run()()
+			defer p.run()() // two generators
+			var mu sync.Mutex
+			var group sync.WaitGroup
+			seen, places := make(map[contract.RunID]int), make(map[uint64]int)
+			for range 100 {
+				group.Go(func() {
+					reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)})
+					mu.Lock()
+					defer mu.Unlock()
+					seen[reply.RunID]++
+					places[reply.Sequence]++
+				})
+			}
+			group.Wait()
+			if len(seen) != 1 || seen[""] > 0 {
+				t.Errorf("runs %v, want one", seen)
+			}
+			keys, err := p.kv.ListKeysFiltered(t.Context(), "*.manifest")
+			if err != nil {
+				t.Fatal(err)
+			}
+			manifests := 0
+			for range keys.Keys() {
+				manifests++
+			}
+			if manifests != 1 {
+				t.Errorf("%d runs, want one", manifests)
+			}
+		})
+	}
+}
+
+func TestTheSameNameWithOtherContentIsAConflict(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	send := func(body string) contract.CommandReply {
+		return p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)})
+	}
+	const body = `{"year":"25","end":5,"run_id":"mine"}`
+	if reply := send(body); reply.RunID != "mine" {
+		t.Fatal(reply.Error)
+	}
+	for other, words := range map[string][]string{
+		`{"year":"25","end":6,"run_id":"mine"}`:                                             {"run_id", "mine", "another batch", "1 to 5"},
+		`{"year":"24","end":5,"run_id":"mine"}`:                                             {"run_id", "mine", "another batch", "IMM-25"},
+		`{"year":"25","end":5,"run_id":"mine","max_retries":7}`:                             {"max_retries", "7", "has 3"},
+		`{"year":"25","end":5,"run_id":"mine","force":true}`:                                {"run_id", "another batch"},
+		`{"year":"25","end":5,"run_id":"mine","safe_stop_fails":0,"persist_raw_html":true}`: {"safe_stop_fails", "has 20", "persist_raw_html"},
+	} {
+		reply := send(other)
+		for _, word := range words {
+			if !strings.Contains(reply.Error, word) {
+				t.Errorf("%s: %q does not say %q", other, reply.Error, word)
+			}
+		}
+	}
+	if reply := send(body); reply.RunID != "mine" {
+		t.Errorf("the same again: %+v", reply)
+	}
+	// A run that was stopped goes on by the settings of its new start.
+	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"mine"}`)}); reply.RunID != "mine" {
+		t.Errorf("a stop is answered %+v", reply)
+	}
+	state, err := json.Marshal(contract.State{Status: contract.Stopped, Round: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.kv.Put(t.Context(), "mine.state", state); err != nil {
+		t.Fatal(err)
+	}
+	if reply := send(`{"year":"25","end":5,"run_id":"mine","max_retries":7}`); reply.RunID != "mine" {
+		t.Errorf("a stopped run: %+v", reply)
+	}
+	if m, err := runs.Manifest(t.Context(), p.kv, "mine"); err != nil || m.MaxRetries != 7 {
+		t.Errorf("%d retries, %v; want 7", m.MaxRetries, err)
+	}
+}
+
+// A command is kept when nobody is up, and a client of JetStream reads the generator's answer as an acknowledgement.
+func TestACommandOutlivesThatNobodyIsUp(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	if err := p.b.Conn().Publish(contract.SubjectStart, []byte(`{"year":"25","end":5,"run_id":"kept"}`)); err != nil {
+		t.Fatal(err)
+	}
+	defer p.run()()
+	state := await[contract.State](p, p.kv, "kept.state")
+	if state.Status != contract.Running {
+		t.Errorf("state %+v", state)
+	}
+	ack, err := p.b.Publish(t.Context(), &nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":6}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ack.Stream != contract.StreamBatch || ack.Sequence != 2 {
+		t.Errorf("acknowledged as %+v", ack)
+	}
+}
+
+// Requests for equal commands that begin and end anew are each answered with the run of their own time.
+func TestEachRequestIsAnsweredWithTheRunOfItsTime(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	defer p.run()()
+	var seen []contract.RunID
+	for range 5 {
+		reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":5}`)})
+		if reply.RunID == "" || slices.Contains(seen, reply.RunID) {
+			t.Fatalf("answered %+v after %v", reply, seen)
+		}
+		seen = append(seen, reply.RunID)
+		over, err := json.Marshal(contract.State{Status: contract.Completed, Round: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.kv.Put(t.Context(), reply.RunID.StateKey(), over); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,44 @@
+package generator
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"fct-scraper/pkg/contract"
+)
+
+// ErrCommand marks every error of a command that starts or stops nothing.
+var ErrCommand = errors.New("command refused")
+
+// toldProblems is how many problems of one command are told: somebody may send thousands.
+const toldProblems = 10
+
+// refusal is what is wrong with a command.
+type refusal []contract.Problem
+
+func refuse(problems ...contract.Problem) error { return refusal(problems) }
+
+// Error names every field with its value and what is allowed.
+func (r refusal) Error() string {
+	var parts []string
+	for _, p := range r.told() {
+		text := strings.TrimSpace(p.Field + " " + p.Value)
+		if p.Reason != "" {
+			text += ": " + p.Reason
+		}
+		parts = append(parts, text+": allowed is "+p.Allowed)
+	}
+	if more := len(r) - toldProblems; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return ErrCommand.Error() + ": " + strings.Join(parts, "; ")
+}
+
+// Is says that a refusal is ErrCommand.
+func (r refusal) Is(target error) bool { return target == ErrCommand }
+
+func (r refusal) told() []contract.Problem { return r[:min(toldProblems, len(r))] }
+
+// show quotes a value of somebody else's so that it can stand in a message: short, and without control characters.
+func show(value []byte) string { return fmt.Sprintf("%.60q", value) }

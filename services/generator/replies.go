@@ -1,0 +1,190 @@
+package generator
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// maxAsking bounds how many requests wait for an answer at once.
+	maxAsking = 1024
+	// replyLimit is how long a request waits; nats req itself gives up after five seconds, fct-scraper later.
+	replyLimit = 30 * time.Second
+	// early is for how long a result is kept whose request has not come yet, and how long a request waits for its own result
+	// before it takes one of those.
+	early = time.Second
+)
+
+// result is what became of one command.
+type result struct {
+	contract.CommandResult
+	sequence uint64
+	at       time.Time
+}
+
+// replies bring requests and the results of commands together. The stream keeps no reply subject, and a request does not know
+// its place in the stream, so they meet by their content: a request gets the first result of an equal command that comes after
+// it. Whichever of two equal commands that is, it was carried out after the request was made.
+type replies struct {
+	mu     sync.Mutex
+	asking map[string][]chan result // by digest, the oldest request first
+	count  int
+	recent []result
+	closed bool
+	done   chan struct{}
+	open   sync.WaitGroup
+}
+
+func newReplies() *replies {
+	return &replies{asking: make(map[string][]chan result), done: make(chan struct{})}
+}
+
+// digest is the same for two commands exactly when they say the same.
+func digest(subject string, body []byte) string {
+	sum := sha256.Sum256(append([]byte(subject+"\n"), body...))
+	return hex.EncodeToString(sum[:16])
+}
+
+// enter makes a request wait for its result; not ok when there are too many, or when the service ends.
+func (r *replies) enter(key string) (mine chan result, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.count >= maxAsking {
+		return nil, false
+	}
+	mine = make(chan result, 1)
+	r.asking[key] = append(r.asking[key], mine)
+	r.count++
+	r.open.Add(1)
+	return mine, true
+}
+
+// leave takes a request away.
+func (r *replies) leave(key string, mine chan result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	r.open.Done()
+	left := slices.DeleteFunc(r.asking[key], func(c chan result) bool { return c == mine })
+	if r.asking[key] = left; len(left) == 0 {
+		delete(r.asking, key)
+	}
+}
+
+// tell gives a result to the oldest request that waits for it, or keeps it for a while.
+func (r *replies) tell(of result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recent = slices.DeleteFunc(r.recent, func(old result) bool { return of.at.Sub(old.at) > 2*early })
+	waiting := r.asking[of.Digest]
+	if len(waiting) == 0 {
+		r.recent = append(r.recent, of)
+		return
+	}
+	waiting[0] <- of // has room for the one
+	r.asking[of.Digest] = waiting[1:]
+}
+
+// missed is the newest result that had come shortly before its request; it is given once.
+func (r *replies) missed(key string, asked time.Time) (of result, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := len(r.recent) - 1; i >= 0; i-- {
+		if r.recent[i].Digest == key && asked.Sub(r.recent[i].at) < early {
+			of = r.recent[i]
+			r.recent = slices.Delete(r.recent, i, i+1)
+			return of, true
+		}
+	}
+	return of, false
+}
+
+// await waits for the result of a request.
+func (r *replies) await(key string, mine chan result) (result, error) {
+	asked := time.Now()
+	late, end := time.NewTimer(early), time.NewTimer(replyLimit)
+	defer late.Stop()
+	defer end.Stop()
+	for {
+		select {
+		case of := <-mine:
+			return of, nil
+		case <-late.C:
+			if of, found := r.missed(key, asked); found {
+				return of, nil
+			}
+		case <-end.C:
+			return result{}, fmt.Errorf("not carried out within %s; it will be when it was stored", replyLimit)
+		case <-r.done:
+			return result{}, fmt.Errorf("the generator ends; the command is carried out by the next")
+		}
+	}
+}
+
+// close ends all waiting.
+func (r *replies) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	close(r.done)
+	r.open.Wait()
+}
+
+// watchResults follows what becomes of commands, whichever generator carries them out, until ctx ends. After a reconnect it
+// begins anew: a server that was started again knows nothing of the watch.
+func (s *Service) watchResults(ctx context.Context) error {
+	connected := s.Bus.Conn().StatusChanged(nats.CONNECTED)
+	defer s.Bus.Conn().RemoveStatusListener(connected)
+	for ctx.Err() == nil {
+		watcher, err := s.kv.Watch(ctx, contract.CommandFilter, jetstream.UpdatesOnly())
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("watching the results of commands: %w", err)
+		}
+		err = s.tellResults(ctx, watcher, connected)
+		_ = watcher.Stop()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) tellResults(ctx context.Context, watcher jetstream.KeyWatcher, connected <-chan nats.Status) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-connected:
+			return nil
+		case entry, open := <-watcher.Updates():
+			if !open && ctx.Err() == nil {
+				return fmt.Errorf("watching the results of commands: %w", nats.ErrConnectionClosed)
+			}
+			if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+				continue
+			}
+			of := result{at: time.Now()}
+			sequence, err := strconv.ParseUint(strings.TrimPrefix(entry.Key(), "command."), 10, 64)
+			if err == nil && json.Unmarshal(entry.Value(), &of.CommandResult) == nil { // else not written by this program
+				of.sequence = sequence
+				s.replies.tell(of)
+			}
+		}
+	}
+}

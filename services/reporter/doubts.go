@@ -1,0 +1,82 @@
+package reporter
+
+import (
+	"maps"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// doubts is what the second reader keeps of the no-records for which nothing vouches yet.
+type doubts struct {
+	// ended is when the answer of each such no-record had come, attempts which attempt it was; order is the ledger's.
+	ended    map[int]time.Time
+	attempts map[int]int
+	order    []int
+	// gone says that the site was seen not to show what it has; void are the numbers whose no-records are taken back, amended
+	// the further lines on those that had been counted.
+	gone    bool
+	void    map[int]bool
+	amended map[tried]int
+}
+
+func newDoubts() doubts {
+	return doubts{ended: map[int]time.Time{}, attempts: map[int]int{}, void: map[int]bool{}, amended: map[tried]int{}}
+}
+
+// believe takes in an attempt that is new, and says whether it settles its number.
+func (d *doubts) believe(entry contract.Entry) bool {
+	number := entry.CaseID.Number
+	switch entry.Outcome {
+	case "":
+		return false
+	case contract.Failed: // says nothing about the site's files
+	case contract.Success:
+		d.alive(entry.StartedAt)
+	case contract.NoRecord:
+		if d.gone {
+			d.void[number] = true
+			return false
+		}
+		d.ended[number], d.attempts[number] = entry.EndedAt(), entry.Attempt
+		d.order = append(d.order, number)
+		d.trim()
+	}
+	return true
+}
+
+// alive drops what a proof of life vouches for.
+func (d *doubts) alive(started time.Time) {
+	maps.DeleteFunc(d.ended, func(_ int, ended time.Time) bool { return !ended.After(started) })
+}
+
+// trim believes the oldest of a row that has become too long.
+func (d *doubts) trim() {
+	for len(d.ended) > longest {
+		delete(d.ended, d.order[0])
+		d.order = d.order[1:]
+	}
+}
+
+// hear counts a canary.
+func (c *check) hear(m message) {
+	for _, entry := range m.canary {
+		c.requests += len(entry.Requests)
+	}
+	d := &c.doubts
+	switch verdict, started := contract.Canary(m.canary); {
+	case verdict == contract.VerdictSuccess:
+		d.alive(started)
+	case verdict == contract.VerdictNoRecord && !d.gone:
+		d.gone = true
+		for number := range d.ended {
+			delete(c.found, number)
+			d.void[number] = true
+			d.amended[tried{number, d.attempts[number], string(contract.VerdictBlocked)}] = 1
+			if m.sequence > c.keyed {
+				c.unkeyed[number] = true
+			}
+		}
+		clear(d.ended)
+	}
+}

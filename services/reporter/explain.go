@@ -1,0 +1,165 @@
+package reporter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Explain reads the whole life of a number and changes nothing. there says whether a file of the output folder, named from
+// that folder on, is there. What cannot be understood in a ledger is ErrLedger.
+func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, there func(name string) bool) (Life, error) {
+	e := explainer{bus: b, there: there, life: Life{
+		CaseID: id, Runs: []LifeInRun{}, LeftOutBy: []contract.RunID{}, Blocks: []SiteBlock{},
+	}}
+	if err := e.open(ctx); err != nil {
+		return Life{}, fmt.Errorf("explaining %s: %w", id, err)
+	}
+	for _, step := range []func(context.Context) error{e.readKeys, e.readRuns, e.readBlocks} {
+		if err := step(ctx); err != nil {
+			return Life{}, fmt.Errorf("explaining %s: %w", id, err)
+		}
+	}
+	e.findRecord()
+	return e.life, nil
+}
+
+// explainer gathers a life.
+type explainer struct {
+	bus   *bus.Bus
+	there func(name string) bool
+	life  Life
+	buckets
+	sites                   jetstream.KeyValue
+	jobs, answers, outcomes jetstream.Stream
+}
+
+func (e *explainer) open(ctx context.Context) error {
+	var err error
+	if e.buckets, err = openBuckets(ctx, e.bus); err != nil {
+		return err
+	}
+	if e.sites, err = e.bus.KV(ctx, contract.BucketSites); err != nil {
+		return err
+	}
+	for name, stream := range map[string]*jetstream.Stream{
+		contract.StreamJobs: &e.jobs, contract.StreamAnswers: &e.answers, contract.StreamOutcomes: &e.outcomes,
+	} {
+		if *stream, err = e.bus.JetStream().Stream(ctx, name); err != nil {
+			return fmt.Errorf("opening stream %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// readKeys reads what the buckets say of the number.
+func (e *explainer) readKeys(ctx context.Context) error {
+	var err error
+	if e.life.Collected, err = valueOf[contract.Collected](ctx, e.collected, e.life.CaseID.Key()); err != nil {
+		return err
+	}
+	e.life.Failed, err = valueOf[contract.Collected](ctx, e.failed, e.life.CaseID.Key())
+	return err
+}
+
+// valueOf is the value of a key; nil when there is none.
+func valueOf[T any](ctx context.Context, kv jetstream.KeyValue, key string) (*T, error) {
+	value, err := runs.Get[T](ctx, kv, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &value, nil
+}
+
+// readRuns reads what each run of the number's series and year did for it.
+func (e *explainer) readRuns(ctx context.Context) error {
+	manifests, err := e.manifests(ctx)
+	if err != nil {
+		return err
+	}
+	for _, manifest := range manifests {
+		if err := e.readRun(ctx, manifest); err != nil {
+			return fmt.Errorf("reading run %s: %w", manifest.RunID, err)
+		}
+	}
+	e.life.Asked = len(e.life.Runs) > 0
+	return nil
+}
+
+// manifests are the runs of the number's series and year, the oldest first.
+func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) {
+	keys, err := e.runs.ListKeysFiltered(ctx, "*.manifest")
+	if err != nil {
+		return nil, fmt.Errorf("listing the runs: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	var found []contract.Manifest
+	for key := range keys.Keys() {
+		run, err := contract.ParseRunID(strings.TrimSuffix(key, ".manifest"))
+		if err != nil {
+			continue // not written by this program
+		}
+		manifest, err := readManifest(ctx, e.runs, run)
+		if err != nil {
+			return nil, err
+		}
+		if manifest.Case(e.life.CaseID.Number) == e.life.CaseID {
+			found = append(found, manifest)
+		}
+	}
+	slices.SortFunc(found, func(a, b contract.Manifest) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.RunID, b.RunID))
+	})
+	return found, nil
+}
+
+// readBlocks reads the blocks of sites that this number caused, or because of which it is pending.
+func (e *explainer) readBlocks(ctx context.Context) error {
+	waiting := make(map[string]bool)
+	for _, run := range e.life.Runs {
+		waiting[run.Site] = waiting[run.Site] || run.Outcome == ""
+	}
+	keys, err := e.sites.ListKeysFiltered(ctx, contract.BlockKey("*"))
+	if err != nil {
+		return fmt.Errorf("listing the blocks of sites: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	for key := range keys.Keys() {
+		block, err := valueOf[contract.SiteBlock](ctx, e.sites, key)
+		if err != nil {
+			return err
+		}
+		site, _, _ := strings.Cut(key, ".")
+		if block != nil && (block.CaseID == e.life.CaseID || waiting[site]) {
+			e.life.Blocks = append(e.life.Blocks, SiteBlock{Site: site, SiteBlock: *block})
+		}
+	}
+	slices.SortFunc(e.life.Blocks, func(a, b SiteBlock) int { return a.At.Compare(b.At) })
+	return nil
+}
+
+// findRecord says where the record lies, if the number ever had one.
+func (e *explainer) findRecord() {
+	brought := e.life.Collected != nil && e.life.Collected.Outcome == contract.Success
+	for _, run := range e.life.Runs {
+		brought = brought || run.Outcome == contract.Success
+	}
+	if brought {
+		file := e.kept(caseName(e.life.CaseID))
+		e.life.Record = &file
+	}
+}
+
+func (e *explainer) kept(name string) KeptFile { return KeptFile{Path: name, There: e.there(name)} }

@@ -1,0 +1,215 @@
+package reporter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// readRun reads what one run did for the number, and takes it in if that was anything.
+func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
+	run := LifeInRun{
+		RunID: m.RunID, Site: m.Site, Range: m.Range, MaxAttempts: m.MaxRetries + 1, Attempts: []LifeAttempt{}, Stops: []Stop{},
+	}
+	if err := e.readAttempts(ctx, m, &run); err != nil {
+		return err
+	}
+	planned, err := e.readJob(ctx, m.RunID, &run)
+	if err != nil {
+		return err
+	}
+	if !planned && len(run.Attempts) == 0 {
+		if had, err := e.hadJob(ctx, m); err != nil || !had {
+			return err
+		}
+	}
+	if err := e.readStates(ctx, &run); err != nil {
+		return err
+	}
+	e.life.Runs = append(e.life.Runs, run)
+	return nil
+}
+
+// readAttempts reads the number's entries in the ledger, then its answers that are not in there yet.
+func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *LifeInRun) error {
+	number, fold := e.life.CaseID.Number, tally{}
+	l, block := ledger{bus: e.bus, manifest: m}, contract.Block(number)
+	err := e.each(ctx, e.outcomes, m.RunID.OutcomeSubject(block), func(msg *jetstream.RawStreamMsg) error {
+		entries, err := l.decodeEntries(msg.Data)
+		if err != nil {
+			return fmt.Errorf("%w: message %d on %s: %w", ErrLedger, msg.Sequence, msg.Subject, err)
+		}
+		for _, entry := range entries {
+			if entry.CaseID.Number == number {
+				_, counts := fold.add(entry, 0)
+				run.Attempts = append(run.Attempts, e.attempt(m, entry, counts))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	run.Outcome = fold.Outcomes.get(number)
+	return e.each(ctx, e.answers, m.RunID.AnswerSubject(block), func(msg *jetstream.RawStreamMsg) error {
+		answers, err := decodeAnswers(msg.Data)
+		if err != nil {
+			return fmt.Errorf("message %d on %s: %w", msg.Sequence, msg.Subject, err)
+		}
+		for _, answer := range answers {
+			if answer.CaseID == e.life.CaseID && !classified(run.Attempts, answer) {
+				run.Attempts = append(run.Attempts, e.attempt(m, waiting(answer), true))
+			}
+		}
+		return nil
+	})
+}
+
+// each hands the messages of one block that may speak of the number to take, in their order. The header says what a message
+// holds, so that only those are opened.
+func (e *explainer) each(ctx context.Context, stream jetstream.Stream, subject string, take func(*jetstream.RawStreamMsg) error) error {
+	for next := uint64(1); ; {
+		msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", subject, err)
+		}
+		next = msg.Sequence + 1
+		states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
+		about := func(s contract.AttemptState) bool { return s.Number == e.life.CaseID.Number }
+		if err == nil && len(states) > 0 && !slices.ContainsFunc(states, about) {
+			continue
+		}
+		if err := take(msg); err != nil {
+			return err
+		}
+	}
+}
+
+func decodeAnswers(data []byte) ([]contract.Answer, error) {
+	data, err := bus.Expand(data)
+	if err != nil {
+		return nil, err
+	}
+	pack, err := contract.DecodeAnswers(data)
+	return pack.Answers, err
+}
+
+// waiting is an answer that nobody has classified yet.
+func waiting(a contract.Answer) contract.Entry {
+	entry := contract.Entry{CaseID: a.CaseID, Attempt: a.Attempt, PlannedAt: a.PlannedAt, Requests: a.Exchanges}
+	if len(a.Exchanges) > 0 {
+		entry.StartedAt = a.Exchanges[0].StartedAt
+	}
+	return entry
+}
+
+// classified says whether the ledger has an answer already: it stays in its stream until the classifier is done with it.
+func classified(attempts []LifeAttempt, a contract.Answer) bool {
+	this := waiting(a)
+	return slices.ContainsFunc(attempts, func(l LifeAttempt) bool {
+		return l.Attempt == this.Attempt && l.StartedAt.Equal(this.StartedAt)
+	})
+}
+
+func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bool) LifeAttempt {
+	a := LifeAttempt{Entry: entry, Counts: counts, RawFiles: []KeptFile{}}
+	if !entry.RetryAt.IsZero() {
+		a.WaitSeconds = max(0, entry.RetryAt.Sub(a.ended()).Seconds())
+	}
+	for _, file := range rawFiles(m.RunID, entry, m.PersistRawHTML) {
+		a.RawFiles = append(a.RawFiles, e.kept(file.Name))
+	}
+	return a
+}
+
+// readJob says whether the run's job for the number is still there, and fills in when it was stored.
+func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *LifeInRun) (there bool, err error) {
+	job, err := e.jobs.GetLastMsgForSubject(ctx, id.JobSubject(e.life.CaseID.Number))
+	if err == nil {
+		run.PlannedAt = job.Time.UTC()
+		return true, nil
+	}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, fmt.Errorf("reading the job: %w", err)
+	}
+	for _, attempt := range run.Attempts {
+		if run.PlannedAt.IsZero() {
+			run.PlannedAt = attempt.PlannedAt
+		}
+	}
+	return false, nil
+}
+
+// hadJob says whether a run that knows nothing of the number any more had a job for it, as a run has that was ended before
+// the number's turn came; its jobs are removed. One that left the number out, because it was collected, is noted.
+func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, error) {
+	if !m.Range.Contains(e.life.CaseID.Number) || m.Searching() {
+		return false, nil
+	}
+	planned, err := e.outcomes.GetLastMsgForSubject(ctx, m.RunID.PlannedSubject())
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil // nobody knows how far the planning came
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading whether all jobs were stored: %w", err)
+	}
+	if e.collectedBefore(planned.Time) {
+		e.life.LeftOutBy = append(e.life.LeftOutBy, m.RunID)
+		return false, nil
+	}
+	return true, nil
+}
+
+// collectedBefore says whether the number was collected at a time; runs are read in their order.
+func (e *explainer) collectedBefore(at time.Time) bool {
+	if e.life.Collected != nil && e.life.Collected.At.Before(at) {
+		return true
+	}
+	return slices.ContainsFunc(e.life.Runs, func(run LifeInRun) bool {
+		settled, is := run.settled()
+		return is && run.Outcome != contract.Failed && settled.Before(at)
+	})
+}
+
+// readStates reads how the run stands, and which of its ends the number saw pending.
+func (e *explainer) readStates(ctx context.Context, run *LifeInRun) error {
+	history, err := e.runs.History(ctx, run.RunID.StateKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading how the run stood: %w", err)
+	}
+	settledAt, settled := run.settled()
+	for _, entry := range history {
+		var state contract.State
+		if entry.Operation() != jetstream.KeyValuePut {
+			continue
+		}
+		if err := json.Unmarshal(entry.Value(), &state); err != nil {
+			return fmt.Errorf("reading how the run stood: %w", err)
+		}
+		run.Status, run.Reason = state.Status, state.Reason
+		if state.Status != contract.Running && state.At.After(run.PlannedAt) && !(settled && endedAfter(state.At, settledAt)) {
+			stop := Stop{Status: state.Status, Reason: state.Reason, At: state.At.UTC()}
+			if !slices.Contains(run.Stops, stop) { // a state that was written again is no new one
+				run.Stops = append(run.Stops, stop)
+			}
+		}
+	}
+	return nil
+}
+
+// endedAfter says whether a round ended when the number was settled already.
+func endedAfter(end, settled time.Time) bool { return !end.Before(settled) }

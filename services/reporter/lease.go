@@ -1,0 +1,87 @@
+package reporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A reporter renews its lease this often; the bucket forgets one that is not renewed after 15 s. Who waits for it looks this
+// often whether it is free.
+const renewLease, lookForLease = 5 * time.Second, 2 * time.Second
+
+// errLeaseLost says that another reporter works on the run.
+var errLeaseLost = errors.New("another reporter works on the run")
+
+// lease is the right to report a run, where several processes may. The checkpoint fences all but one anyway; the lease keeps
+// the others from trying.
+type lease struct {
+	bucket   jetstream.KeyValue
+	key      string
+	revision uint64
+}
+
+// lead works under the lease of a run: it waits until it has it, and while want says that the run is to be reported.
+func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context) error) error {
+	if !s.Shared {
+		return work(ctx)
+	}
+	bucket, err := s.Bus.KV(ctx, contract.BucketFetchers)
+	if err != nil {
+		return err
+	}
+	held := &lease{bucket: bucket, key: run.ReporterKey()}
+	for {
+		wanted, err := want()
+		if err != nil || !wanted {
+			return err
+		}
+		held.revision, err = bucket.Create(ctx, held.key, nil)
+		if err == nil {
+			return held.under(ctx, work)
+		}
+		if !errors.Is(err, jetstream.ErrKeyExists) {
+			return fmt.Errorf("taking the lease of %s: %w", run, err)
+		}
+		if wait(ctx, lookForLease); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// under works while the lease is renewed, and gives it back.
+func (l *lease) under(ctx context.Context, work func(context.Context) error) error {
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		for {
+			if wait(working, renewLease); working.Err() != nil {
+				return
+			}
+			revision, err := l.bucket.Update(working, l.key, nil, l.revision)
+			if err == nil {
+				l.revision = revision
+			} else if errors.Is(err, jetstream.ErrKeyExists) {
+				stop(errLeaseLost)
+			} // else the broker is in trouble: if that lasts, the bucket forgets the lease and the next renewal finds out
+		}
+	})
+	err := work(working)
+	if cause := context.Cause(working); err != nil && errors.Is(cause, errLeaseLost) {
+		err = cause
+	}
+	stop(nil)
+	renewing.Wait()
+	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewLease)
+	defer cancel()
+	// When this is not heard the lease runs out by itself.
+	_ = l.bucket.Delete(leaving, l.key, jetstream.LastRevision(l.revision))
+	return err
+}

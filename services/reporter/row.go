@@ -1,0 +1,153 @@
+package reporter
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// absence is a no-record that nothing vouches for yet: the site has shown no file since it was answered, so it may have
+// stopped showing any.
+type absence struct {
+	CaseID  contract.CaseID `json:"case_id"`
+	Attempt int             `json:"attempt"`
+	Status  int             `json:"status,omitempty"`
+	Started time.Time       `json:"started"`
+	Seconds float64         `json:"seconds"`
+	Ended   time.Time       `json:"ended"`
+}
+
+// gone says that files which are known to exist are not shown any more: what the site has said since the last proof of
+// life is worth nothing.
+type gone struct {
+	CaseIDs []contract.CaseID `json:"case_ids"`
+	// Row is how many no-records were counted and then taken back.
+	Row int `json:"row"`
+	// Doubt says that no file has vanished: the site blocked us right behind the no-records.
+	Doubt bool `json:"doubt,omitempty"`
+}
+
+// witnesses is how many files a canary asks for at most. A file may be taken away by the court; two that vanish at the
+// same time are the site's doing.
+const witnesses = 2
+
+// longest is how many no-records wait for a proof at most; the oldest beyond it is believed. A row grows so long only in a
+// year in which no file is known at all, so that nothing could vouch for it.
+const longest = 2000
+
+// missing notes a no-record for which nothing vouches yet.
+func (t *tally) missing(entry contract.Entry) {
+	t.Quiet++
+	a := absence{
+		CaseID: entry.CaseID, Attempt: entry.Attempt, Started: entry.StartedAt, Seconds: entry.Seconds, Ended: entry.EndedAt(),
+	}
+	if n := len(entry.Requests); n > 0 {
+		a.Status = entry.Requests[n-1].Status
+	}
+	t.Row = append(t.Row, a)
+	if len(t.Row) > longest {
+		t.Row = slices.Delete(t.Row, 0, 1)
+	}
+}
+
+// found notes a success: the site was alive when it was asked for, and it can be asked for again.
+func (t *tally) found(entry contract.Entry) {
+	t.alive(entry.StartedAt)
+	t.Quiet, t.Canaries = 0, 0
+	t.Known = append([]int{entry.CaseID.Number}, t.Known[:min(len(t.Known), witnesses-1)]...)
+}
+
+// alive vouches for the no-records that had been answered when a request started that brought a file. Those that come
+// later in the ledger are left to a later proof, whatever their times say: so clocks that differ or are set back decide
+// nothing but what was under way at the same time.
+func (t *tally) alive(started time.Time) {
+	t.Row = slices.DeleteFunc(t.Row, func(a absence) bool { return !a.Ended.After(started) })
+}
+
+// hear folds a canary and returns what it adds to the files.
+func (t *tally) hear(canary []contract.Entry) []counted {
+	var fresh []counted
+	verdict, started := contract.Canary(canary)
+	for _, entry := range canary {
+		t.request(entry)
+		t.Checks += len(entry.Requests)
+		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleDoubt || entry.Verdict == contract.VerdictBlocked {
+			entry.Verdict = contract.VerdictBlocked // which keeps its raw answer
+			fresh = append(fresh, counted{Entry: entry, kind: evidence})
+		}
+	}
+	switch {
+	case verdict == contract.VerdictSuccess:
+		t.alive(started)
+		t.Canaries++
+		t.Quiet = len(t.Row)
+	case verdict == contract.VerdictNoRecord && t.Gone == nil:
+		fresh = append(fresh, t.takeBack(canary)...)
+	}
+	return fresh
+}
+
+// takeBack makes every no-record void that nothing vouches for: its number is as good as never asked for.
+func (t *tally) takeBack(canary []contract.Entry) []counted {
+	t.Gone = &gone{Row: len(t.Row), Doubt: canary[0].Rule == contract.RuleDoubt}
+	for _, entry := range canary {
+		t.Gone.CaseIDs = append(t.Gone.CaseIDs, entry.CaseID)
+	}
+	var taken []counted
+	for _, a := range t.Row {
+		t.NoRecord--
+		t.Outcomes.set(a.CaseID.Number, "")
+		t.void(a.CaseID.Number)
+		taken = append(taken, counted{kind: amendment, Entry: contract.Entry{
+			CaseID: a.CaseID, Attempt: a.Attempt, Verdict: contract.VerdictBlocked, Notes: []string{t.Gone.note()},
+			StartedAt: a.Started, Seconds: a.Seconds, Requests: []contract.Exchange{{Status: a.Status}},
+		}})
+	}
+	t.Row = nil
+	return taken
+}
+
+// doubted is a no-record that came after the site was seen not to show what it has: a block.
+func (t *tally) doubted(entry contract.Entry) contract.Entry {
+	entry.Verdict, entry.Outcome = contract.VerdictBlocked, ""
+	entry.Notes = append(slices.Clip(entry.Notes), t.Gone.note())
+	return entry
+}
+
+// void closes a number whose no-record counts for nothing; what the ledger says of it again counts for nothing either.
+func (t *tally) void(number int) {
+	if t.Void == nil {
+		t.Void = map[int]bool{}
+	}
+	t.Void[number] = true
+	delete(t.Open, number)
+}
+
+// note is what the attempts file says of a no-record that was taken back.
+func (g *gone) note() string {
+	return "taken back: the site no longer shows " + g.names() + ", known to exist"
+}
+
+func (g *gone) names() string {
+	names := make([]string, len(g.CaseIDs))
+	for i, id := range g.CaseIDs {
+		names[i] = id.String()
+	}
+	return strings.Join(names, " and ")
+}
+
+// block is what is said of the block when its halt says nothing.
+func (g *gone) block() string {
+	return fmt.Sprintf("blocked by the site at %s (%s)", g.CaseIDs[len(g.CaseIDs)-1], contract.RuleCanary)
+}
+
+// reason is why the run ends; block is what its halt says of the block.
+func (t *tally) reason(block string) string {
+	if t.Gone.Doubt {
+		return fmt.Sprintf("%s: right behind a row of no-records; %d no-records taken back", block, len(t.Void))
+	}
+	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %d no-records taken back", block, t.Gone.names(), len(t.Void))
+}

@@ -1,0 +1,237 @@
+package reporter
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// at is an entry whose answer came a number of seconds after the beginning; its request started half a second before.
+func at(entry contract.Entry, seconds int) contract.Entry {
+	entry.StartedAt = began.Add(time.Duration(seconds)*time.Second - 500*time.Millisecond)
+	entry.Requests = slices.Clone(entry.Requests)
+	entry.Requests[0].StartedAt, entry.Requests[0].Seconds = entry.StartedAt, 0.5
+	return entry
+}
+
+// canaryAt is a canary that was asked for at a second, with one file for each verdict.
+func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entry) {
+	for i, verdict := range verdicts {
+		entry := contract.Entry{CaseID: caseOf(500 + i), Verdict: verdict, StartedAt: began.Add(time.Duration(seconds) * time.Second),
+			Requests: []contract.Exchange{{Status: 200, GapSeconds: 0.5}}}
+		canary = append(canary, entry)
+	}
+	return canary
+}
+
+// folded are the messages as both readers fold them; it fails when they do not agree.
+func foldedBoth(t interface{ Fatal(...any) }, messages []message) (tally, []counted) {
+	var folded tally
+	var fresh []counted
+	reader := newCheck(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
+	for i, m := range messages {
+		m.sequence = uint64(i + 1)
+		fresh = append(fresh, folded.take(m, 0)...)
+		if err := reader.read(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var lines strings.Builder
+	for _, entry := range fresh {
+		if entry.kind != evidence {
+			line, err := attemptLine("run", entry.Entry, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines.Write(line)
+		}
+	}
+	reader.tally(&folded)
+	if err := reader.attempts(strings.NewReader(lines.String()), folded.Durations.Count); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.result(); err != nil {
+		t.Fatal(err)
+	}
+	return folded, fresh
+}
+
+func entriesOf(entries ...contract.Entry) message { return message{entries: entries} }
+
+func inRow(t tally) (numbers []int) {
+	for _, a := range t.Row {
+		numbers = append(numbers, a.CaseID.Number)
+	}
+	return numbers
+}
+
+func TestASuccessVouchesForWhatWasAnsweredBeforeItBegan(t *testing.T) {
+	t.Parallel()
+	folded, _ := foldedBoth(t, []message{
+		entriesOf(at(noRecord(1), 10), at(noRecord(2), 20)),
+		entriesOf(at(success(3), 11)), // began at 10.5
+		entriesOf(at(noRecord(4), 5)), // comes after the success in the ledger, whatever its time
+	})
+	if diff := cmp.Diff([]int{2, 4}, inRow(folded)); diff != "" || folded.Quiet != 1 {
+		t.Errorf("quiet %d, row: %s", folded.Quiet, diff)
+	}
+}
+
+func TestACanaryVouchesOrTakesBack(t *testing.T) {
+	t.Parallel()
+	rows := []message{entriesOf(at(success(9), 1)), entriesOf(at(noRecord(1), 10), at(noRecord(2), 20))}
+	for _, c := range []struct {
+		verdicts          []contract.Verdict
+		noRecord, inRow   int
+		gone              bool
+		requests, counted int
+	}{
+		{[]contract.Verdict{contract.VerdictSuccess}, 2, 1, false, 4, 0},
+		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictSuccess}, 2, 1, false, 5, 0},
+		{[]contract.Verdict{contract.VerdictTransient}, 2, 2, false, 4, 0},
+		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictTransient}, 2, 2, false, 5, 0},
+		{[]contract.Verdict{contract.VerdictBlocked}, 2, 2, false, 4, 1},
+		{[]contract.Verdict{contract.VerdictNoRecord}, 0, 0, true, 4, 3},
+		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictNoRecord}, 0, 0, true, 5, 4},
+	} {
+		folded, fresh := foldedBoth(t, append(slices.Clone(rows), message{canary: canaryAt(15, c.verdicts...)}))
+		if folded.NoRecord != c.noRecord || len(folded.Row) != c.inRow || folded.Gone != nil != c.gone || folded.Requests != c.requests ||
+			folded.MinGap != 0.5 || len(fresh)-3 != c.counted {
+			t.Errorf("%v: %d no-records, %d in the row, gone %t, %d requests, smallest gap %.1f, %d more in the files; want %+v", c.verdicts, folded.NoRecord,
+				len(folded.Row), folded.Gone != nil, folded.Requests, folded.MinGap, len(fresh)-3, c)
+		}
+	}
+}
+
+func TestAfterABadCanaryNoNoRecordCounts(t *testing.T) {
+	t.Parallel()
+	folded, fresh := foldedBoth(t, []message{
+		entriesOf(at(success(9), 1), at(noRecord(1), 10)),
+		{canary: canaryAt(15, contract.VerdictNoRecord)},
+		entriesOf(at(noRecord(1), 10), at(noRecord(2), 3), at(success(3), 30), at(noRecord(2), 40), at(noRecord(1), 50)),
+		{canary: canaryAt(60, contract.VerdictNoRecord)},
+		{planned: &contract.Planned{Jobs: 2}},
+	})
+	if folded.Succeeded != 2 || folded.NoRecord != 0 || len(folded.Void) != 2 || folded.Gone.Row != 1 || folded.complete() {
+		t.Errorf("%d succeeded, %d no-records, %d taken back of which %d had been counted, complete %t", folded.Succeeded, folded.NoRecord,
+			len(folded.Void), folded.Gone.Row, folded.complete())
+	}
+	var lines []string
+	for _, entry := range fresh {
+		if entry.kind != evidence {
+			lines = append(lines, fmt.Sprint(entry.CaseID, " ", entry.Verdict, " ", entry.Notes))
+		}
+	}
+	want := []string{"IMM-9-25 success []", "IMM-1-25 no-record []", "IMM-1-25 blocked [taken back: the site no longer shows IMM-500-25, known to exist]",
+		"IMM-2-25 blocked [taken back: the site no longer shows IMM-500-25, known to exist]", "IMM-3-25 success []"}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARowThatIsTooLongIsBelieved(t *testing.T) {
+	t.Parallel()
+	var messages []message
+	for n := range longest + 5 {
+		messages = append(messages, entriesOf(at(noRecord(n+1), n)))
+	}
+	folded, _ := foldedBoth(t, append(messages, message{canary: canaryAt(longest, contract.VerdictNoRecord)}))
+	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" {
+		t.Errorf("%d no-records are left, want the five oldest", folded.NoRecord)
+	}
+}
+
+// drawMessages draws the messages of a ledger in any order at all, canaries among them.
+func drawMessages(t *rapid.T) (messages []message) {
+	verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictSuccess, contract.VerdictNoRecord, contract.VerdictNoRecord,
+		contract.VerdictTransient, contract.VerdictBlocked})
+	for range rapid.IntRange(1, 25).Draw(t, "messages") {
+		if rapid.IntRange(0, 7).Draw(t, "kind") == 0 {
+			messages = append(messages, message{canary: canaryAt(rapid.IntRange(0, 60).Draw(t, "asked at"), rapid.SliceOfN(verdict, 1, 2).Draw(t, "verdicts")...)})
+			continue
+		}
+		var entries []contract.Entry
+		for range rapid.IntRange(1, 4).Draw(t, "entries") {
+			entries = append(entries, at(drawEntry(t), rapid.IntRange(0, 60).Draw(t, "ended at")))
+		}
+		messages = append(messages, entriesOf(entries...))
+	}
+	return messages
+}
+
+// believed are the no-records that count, found in the plainest way: message by message, each looking at the whole ledger.
+func believed(messages []message) (numbers []int, gone bool) {
+	type counts struct {
+		entry contract.Entry
+		place int
+	}
+	settled := map[int]contract.Outcome{}
+	var absent []counts
+	var proofs []counts // of which the entry tells when the asking began
+	last := -1
+	place := 0
+	for _, m := range messages {
+		for _, entry := range m.entries {
+			place++
+			number := entry.CaseID.Number
+			if settled[number] != "" || entry.Outcome == "" {
+				continue
+			}
+			settled[number] = entry.Outcome
+			switch entry.Outcome {
+			case contract.Success:
+				proofs = append(proofs, counts{entry, place})
+			case contract.NoRecord:
+				absent = append(absent, counts{entry, place})
+			}
+		}
+		place++
+		verdict, started := contract.Canary(m.canary)
+		switch {
+		case m.canary == nil || last >= 0:
+		case verdict == contract.VerdictSuccess:
+			proofs = append(proofs, counts{contract.Entry{StartedAt: started}, place})
+		case verdict == contract.VerdictNoRecord:
+			last = place
+		}
+	}
+	for _, a := range absent {
+		vouched := slices.ContainsFunc(proofs, func(p counts) bool {
+			return p.place > a.place && (last < 0 || p.place < last) && !p.entry.StartedAt.Before(a.entry.Requests[0].StartedAt.Add(500*time.Millisecond))
+		})
+		if last < 0 || vouched && a.place < last {
+			numbers = append(numbers, a.entry.CaseID.Number)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers, last >= 0
+}
+
+func TestAnyLedgerWithCanariesCountsAsTheModelSays(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		messages := drawMessages(rt)
+		folded, _ := foldedBoth(rt, messages)
+		want, gone := believed(messages)
+		var got []int
+		for number := 1; number <= 12; number++ {
+			if folded.Outcomes.get(number) == contract.NoRecord {
+				got = append(got, number)
+				if folded.Void[number] {
+					rt.Fatalf("number %d is void and counted", number)
+				}
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || folded.NoRecord != len(got) || gone != (folded.Gone != nil) {
+			rt.Fatalf("%d no-records counted, gone %t: %s", folded.NoRecord, gone, diff)
+		}
+	})
+}

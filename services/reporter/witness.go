@@ -1,0 +1,91 @@
+package reporter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// witnesses are files that are known to exist, the best first: the newest of this run, then those that other runs
+// collected of this year, then of any other year of the series.
+func (w *worker) witnesses(ctx context.Context) ([]contract.CaseID, error) {
+	var cases []contract.CaseID
+	taken := map[int]bool{}
+	for _, number := range slices.Concat(w.tally.Known, w.collectedBefore.numbers()) {
+		if len(cases) < witnesses && !taken[number] && w.tally.Outcomes.get(number) != contract.NoRecord {
+			taken[number] = true
+			cases = append(cases, w.manifest.Case(number))
+		}
+	}
+	if len(cases) > 0 {
+		return cases, nil
+	}
+	return w.otherYears(ctx)
+}
+
+// otherYears are files of other years of the series; the search for them ends with the first that are found.
+func (w *worker) otherYears(ctx context.Context) ([]contract.CaseID, error) {
+	watcher, err := w.collected.Watch(ctx, w.manifest.Prefix+".>", jetstream.IgnoreDeletes())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = watcher.Stop() }()
+	var cases []contract.CaseID
+	for len(cases) < witnesses {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case entry, open := <-watcher.Updates():
+			if !open {
+				return nil, errors.New("the watch ended")
+			}
+			if entry == nil { // the end of what was there
+				return cases, nil
+			}
+			var value contract.Collected
+			id, err := contract.ParseKey(entry.Key())
+			if err == nil && id.Year != w.manifest.Year && json.Unmarshal(entry.Value(), &value) == nil && value.Of(w.manifest.Site) && value.Outcome == contract.Success {
+				cases = append(cases, id)
+			}
+		}
+	}
+	return cases, nil
+}
+
+// newest are the files of this year that were collected last, the newest first.
+type newest []collectedAt
+
+type collectedAt struct {
+	number int
+	at     time.Time
+}
+
+// add takes a file in if it is among the newest.
+func (n *newest) add(number int, value contract.Collected) {
+	if value.Outcome != contract.Success {
+		return
+	}
+	at := 0
+	for at < len(*n) && !value.At.After((*n)[at].at) {
+		at++
+	}
+	if at == witnesses {
+		return
+	}
+	list := append(append(append(newest{}, (*n)[:at]...), collectedAt{number, value.At}), (*n)[at:]...)
+	*n = list[:min(len(list), witnesses)]
+}
+
+func (n newest) numbers() []int {
+	numbers := make([]int, len(n))
+	for i, c := range n {
+		numbers[i] = c.number
+	}
+	return numbers
+}
