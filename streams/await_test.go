@@ -6,34 +6,22 @@ import (
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/natsd"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/streams"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 func TestAwaitReturnsWhenSomebodyElseHasMadeTheStreams(t *testing.T) {
 	t.Parallel()
-	server, err := natsd.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+	js := fcttest.Broker(t).JetStream()
+	if err := streams.Await(t.Context(), js); err != nil {
+		t.Fatalf("everything is there: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
+	if err := js.DeleteConsumer(t.Context(), contract.StreamAnswers, "classifier"); err != nil {
 		t.Fatal(err)
 	}
 	stopped := errors.New("told to stop")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 700*time.Millisecond, stopped)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, stopped)
 	defer cancel()
 	if err := streams.Await(ctx, js); !errors.Is(err, stopped) {
 		t.Fatalf("%v, want it to wait until it is told to stop", err)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -19,6 +20,7 @@ type Delivery[T any] struct {
 	// Sequence is the message's place in its stream, StoredAt when it was stored.
 	Sequence uint64
 	StoredAt time.Time
+	Header   nats.Header
 }
 
 const (
@@ -136,7 +138,7 @@ func (c Consumption[T]) handle(ctx context.Context, log *slog.Logger, msg jetstr
 		return Never(err)
 	}
 	defer c.hold(msg)()
-	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp})
+	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp, Header: msg.Headers()})
 }
 
 // hold says at every heartbeat that the message is worked on, until the function it returns is called.

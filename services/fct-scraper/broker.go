@@ -40,8 +40,8 @@ type broker struct {
 	close func() error
 }
 
-// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or waits
-// for them.
+// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or
+// waits for them.
 func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger) (*broker, error) {
 	b, nc, err := connect(c, a, log)
 	if err != nil {
@@ -118,6 +118,7 @@ func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// open works over a connection, once ready has returned: the streams are there then.
 func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Context, jetstream.JetStream) error, log *slog.Logger) error {
 	var err error
 	if b.Bus, err = bus.New(nc, log, bus.Options{Patient: b.patient}); err != nil {

@@ -30,7 +30,7 @@ func (s *story) line(format string, args ...any) {
 // lifeText is a life as people read it; output is the folder that the files lie in.
 func lifeText(life reporter.Life, output string) string {
 	s := &story{output: output}
-	s.line("%s: %s", life.CaseID.String(), standing(life))
+	s.line("%s: %s", life.CaseID.String(), whereItStands(life))
 	if life.Record != nil {
 		s.file("  record      ", *life.Record)
 	}
@@ -50,8 +50,8 @@ func lifeText(life reporter.Life, output string) string {
 	return s.String()
 }
 
-// standing is what there is of the number now.
-func standing(life reporter.Life) string {
+// whereItStands is what there is of the number now.
+func whereItStands(life reporter.Life) string {
 	switch {
 	case life.Collected != nil:
 		c := *life.Collected

@@ -31,7 +31,7 @@ type line struct {
 	*nats.Conn
 	log   *slog.Logger
 	ready *readiness
-	// streams makes the streams or waits for them.
+	// streams makes the streams, or waits until they are made.
 	streams func(context.Context, jetstream.JetStream) error
 	// lost is why there is no connection.
 	lost atomic.Pointer[error]
@@ -98,6 +98,7 @@ func (l *line) open(ctx context.Context) (*broker, error) {
 			return nil, err
 		}
 		b := &broker{shared: true, patient: true, why: l.why, close: func() error { return nil }}
+		l.ready.wait(errors.New("the streams are not there yet"))
 		err := b.open(ctx, l.Conn, l.streams, l.log)
 		if err == nil || ctx.Err() != nil || errors.Is(err, streams.ErrDrift) {
 			return b, err

@@ -8,6 +8,8 @@ import (
 
 	"fct-scraper/pkg/contract"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 )
 
@@ -82,6 +84,15 @@ func unkept(headers micro.Headers) error {
 		if value := headers.Get(name); value != "" {
 			return refuse(contract.Problem{Field: "header " + name, Value: show([]byte(value)), Allowed: "a command without it"})
 		}
+	}
+	return nil
+}
+
+// forged refuses a command that nobody gave: the server marks what it read out of a stream, and whoever may read one can have
+// it answer to batch.start.
+func forged(header nats.Header) error {
+	if stream := header.Get(jetstream.StreamHeader); stream != "" {
+		return refuse(contract.Problem{Field: "header " + jetstream.StreamHeader, Value: show([]byte(stream)), Allowed: "a command without it"})
 	}
 	return nil
 }

@@ -77,10 +77,12 @@ func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
 	if _, err := s.kv.Get(ctx, key); err == nil || !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return err
 	}
-	result, err := contract.CommandResult{Digest: digest(d.Subject, d.Body)}, error(nil)
-	if d.Subject == contract.SubjectStop {
+	result, err := contract.CommandResult{Digest: digest(d.Subject, d.Body)}, forged(d.Header)
+	switch {
+	case err != nil:
+	case d.Subject == contract.SubjectStop:
 		result.RunID, err = s.stop(ctx, d)
-	} else {
+	default:
 		result.RunID, err = s.start(ctx, d)
 	}
 	if errors.Is(err, ErrCommand) {

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Starts, shows, scales and ends the services as separate processes over NATS, with the pretend court that comes with them:
+# in containers where a Docker engine answers, else as processes of this machine, which behave alike.
+# Use: scripts/services.sh up [court] | down [--volumes] | logs [service] | ps | scale service=n
+#   up court asks the real court, FCT_SITE; what it collected stays when it is taken down, unless --volumes is given
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=${1:?up, down, logs, ps or scale}
+shift
+
+if ! docker version >/dev/null 2>&1; then
+  if [ "$what" = up ]; then echo 'No Docker engine answers: the same services are started as processes of this machine.'; fi
+  exec scripts/local.sh "$what" "$@"
+fi
+
+compose=scripts/compose.sh
+if [ "${1:-}" = court ]; then
+  export COMPOSE_FILE=compose.yaml
+  shift
+fi
+case $what in
+  up)
+    VERSION=$(git describe --tags --always --dirty 2>/dev/null || echo devel)
+    export VERSION
+    scripts/images.sh 2>&1 | { grep -v -e '^DEPRECATED' -e buildx -e '^ *$' || true; }
+    scripts/credentials.sh
+    $compose up -d "$@"
+    cat <<TEXT
+
+Started: NATS at 127.0.0.1:${NATS_PORT:-4222}, the services generator, prober, fetcher, classifier and reporter$(
+      [ -n "${COMPOSE_FILE:-}" ] || echo ', and the pretend court')
+Start a run and watch it (the nats command: go tool -modfile=tools/go.mod nats):
+  export NATS_URL=nats://127.0.0.1:${NATS_PORT:-4222} NATS_NKEY=$PWD/deploy/nats/keys/operator.nk
+  nats sub 'batch.event.>' &
+  nats pub batch.start '{"year":"25","start":1,"max_cases":200}'
+Its files:
+  docker cp "\$(scripts/compose.sh ps -q reporter)":/output/. output
+TEXT
+    ;;
+  down)
+    # The volumes of a pretend court go with it; those of a real one hold what was asked for at two seconds a file.
+    if [ -n "$($compose ps -q sim 2>/dev/null)" ]; then set -- --volumes "$@"; fi
+    $compose down --remove-orphans "$@"
+    ;;
+  logs | ps) $compose "$what" "$@" ;;
+  scale) $compose up -d --no-recreate --scale "${1:?service=n, such as fetcher=3}" ;;
+  *)
+    echo "$what: allowed are up, down, logs, ps, scale" >&2
+    exit 2
+    ;;
+esac
