@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/plain"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -117,7 +118,7 @@ func (s standing) line() string {
 		text += fmt.Sprintf("  about %s left", time.Duration(s.LeftSeconds*float64(time.Second)).Round(time.Second))
 	}
 	if s.Reason != "" {
-		text += "  (" + plainText(s.Reason) + ")"
+		text += "  (" + plain.Text(s.Reason) + ")"
 	}
 	return text + "\n"
 }
@@ -131,7 +132,7 @@ func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker)
 	if _, err := os.Stat(settings.DataDir); settings.NATSURL == "" && err != nil {
 		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty", errUsage, settings.DataDir)
 	}
-	broker, err := openBroker(cmd.Context(), settings.Config, "", logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
+	broker, err := openBroker(cmd.Context(), settings.Config, access{}, logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
 	if err != nil {
 		return err
 	}
