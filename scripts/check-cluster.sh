@@ -36,7 +36,7 @@ progress() {
 }
 done_of() {
   admin req '$JS.API.STREAM.MSG.GET.FCT_EVENTS' "{\"last_by_subj\":\"batch.event.$1.progress\"}" --raw 2>/dev/null |
-    jq -r '.message.data // empty | @base64d | fromjson | .succeeded + .no_record' 2>/dev/null || echo 0
+    jq -rs '.[0].message.data // "e30=" | @base64d | fromjson | (.succeeded // 0) + (.no_record // 0)' 2>/dev/null || echo 0
 }
 
 for stream in FCT_JOBS FCT_OUTCOMES KV_collected; do
