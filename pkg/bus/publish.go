@@ -82,7 +82,8 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 // send publishes within the limit and judges the error. Without a connection nothing left this process, so the
 // publish is made again as soon as there is one: a server that restarts costs a wait, not an error.
 func (b *Bus) send(ctx context.Context, publish func(context.Context) error) error {
-	for b.patient && !b.nc.IsConnected() && pause(ctx, reconnecting) {
+	if b.patient {
+		b.awaitConnection(ctx)
 	}
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, b.limit)
@@ -92,6 +93,13 @@ func (b *Bus) send(ctx context.Context, publish func(context.Context) error) err
 		err = publish(limited)
 	}
 	return b.judge(ctx, began, err)
+}
+
+// awaitConnection returns when there is a connection, or when ctx ends.
+func (b *Bus) awaitConnection(ctx context.Context) {
+	for waiting := true; waiting && !b.nc.IsConnected(); {
+		waiting = pause(ctx, reconnecting)
+	}
 }
 
 // pause says whether d went by before ctx ended.

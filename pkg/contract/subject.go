@@ -109,6 +109,10 @@ func (r RunID) ReporterKey() string { return "reporter.of." + string(r) }
 // CommandKey is where the answer to the command with this stream sequence is kept.
 func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint(sequence, 10) }
 
+// BatchKey is where it is kept which run a batch became last, by the batch's identity: of two generators that start the same
+// batch at the same time one is the first.
+func BatchKey(identity string) string { return "batch." + identity }
+
 // CommandFilter matches the answers to all commands.
 const CommandFilter = "command.*"
 

@@ -21,8 +21,9 @@ type server struct {
 	t    testing.TB
 	cmd  *exec.Cmd
 	http string // where it says how it is
-	// said are the lines that it wrote to stderr after that.
-	said chan string
+	// said are the lines that it writes to stderr, heard those that were read of them.
+	said  chan string
+	heard []string
 }
 
 // startServer starts `serve` with those flags and waits until it says where it answers over HTTP. It ends with the test.
@@ -53,6 +54,7 @@ func startServer(t testing.TB, args ...string) *server {
 func (s *server) hears(event string) map[string]any {
 	s.t.Helper()
 	for line := range s.said {
+		s.heard = append(s.heard, line)
 		var fields map[string]any
 		if json.Unmarshal([]byte(line), &fields) == nil && fields["msg"] == event {
 			return fields
@@ -71,6 +73,7 @@ func (s *server) stop() {
 		s.t.Error(err)
 	}
 	for line := range s.said { // until it ends
+		s.heard = append(s.heard, line)
 		s.t.Log(line)
 	}
 	_ = s.cmd.Wait()

@@ -19,7 +19,7 @@ func publishable() map[string]string {
 	return map[string]string{
 		"batch.start": "", "batch.stop": "", "batch.rejected": "generator",
 		"batch.event.r.started": "generator", "batch.event.r.progress": "reporter", "batch.event.r.finished": "reporter",
-		"job.r.1": "generator prober", "answer.r.0": "fetcher", "outcome.r.0": "classifier", "outcome.r.planned": "generator",
+		"job.r.1": "generator prober", "answer.r.0": "fetcher", "outcome.r.0": "classifier fetcher", "outcome.r.planned": "generator",
 		"outcome.r.canary": "fetcher reporter", "fetch.canary.s": "reporter", "$KV.fetchers.reporter.of.r": "reporter",
 		"turn.s": "fetcher", "slot.s.1": "fetcher",
 		"$KV.collected.IMM.25.1": "reporter", "$KV.failed.IMM.25.1": "reporter", "$KV.sites.s.block": "fetcher", "$KV.fetchers.r.f": "fetcher",

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,9 @@ func TestServeWaitsForItsServerAndForItsReturn(t *testing.T) {
 		t.Errorf("the run after the outage: %+v", report)
 	}
 	s.stop() // before its server
+	if slices.ContainsFunc(s.heard, func(line string) bool { return strings.Contains(line, "serve.again") }) {
+		t.Error("the outage broke the services off")
+	}
 }
 
 // serverAway is how long the server is away: longer than three publishes may take.

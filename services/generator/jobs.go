@@ -79,7 +79,7 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 	if err := s.publish(ctx, consumer, jobs); err != nil || done {
 		return err
 	}
-	return s.state(ctx, m, published)
+	return s.statePlanned(ctx, m, published)
 }
 
 // publish waits until the fetchers have room, then stores the jobs all or none.
@@ -128,8 +128,8 @@ func message(m contract.Manifest, number int) (*nats.Msg, error) {
 	return &nats.Msg{Subject: m.RunID.JobSubject(number), Data: body}, nil
 }
 
-// state says in the ledger that all jobs are published. Said twice it says the same.
-func (s *Service) state(ctx context.Context, m contract.Manifest, published map[int]bool) error {
+// statePlanned says in the ledger that all jobs are published. Said twice it says the same.
+func (s *Service) statePlanned(ctx context.Context, m contract.Manifest, published map[int]bool) error {
 	planned := contract.Planned{Version: contract.MessageVersion, Range: m.Range, Jobs: len(published)}
 	for _, number := range slices.Sorted(maps.Keys(published)) {
 		if !m.Range.Contains(number) {

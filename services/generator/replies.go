@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -102,9 +103,8 @@ func (r *replies) tell(of result) {
 func (r *replies) missed(key string, asked time.Time) (of result, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := len(r.recent) - 1; i >= 0; i-- {
-		if r.recent[i].Digest == key && asked.Sub(r.recent[i].at) < early {
-			of = r.recent[i]
+	for i, of := range slices.Backward(r.recent) {
+		if of.Digest == key && asked.Sub(of.at) < early {
 			r.recent = slices.Delete(r.recent, i, i+1)
 			return of, true
 		}
@@ -129,7 +129,7 @@ func (r *replies) await(key string, mine chan result) (result, error) {
 		case <-end.C:
 			return result{}, fmt.Errorf("not carried out within %s; it will be when it was stored", replyLimit)
 		case <-r.done:
-			return result{}, fmt.Errorf("the generator ends; the command is carried out by the next")
+			return result{}, errors.New("the generator ends; the command is carried out by the next")
 		}
 	}
 }

@@ -99,8 +99,7 @@ func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
 // reject tells everybody why a command did nothing. sequence is 0 for one that the stream does not keep.
 func (s *Service) reject(ctx context.Context, subject string, sequence uint64, reason error) error {
 	rejection := contract.Rejection{Subject: subject, Sequence: sequence, Reason: reason.Error(), At: time.Now().UTC()}
-	var bad refusal
-	if errors.As(reason, &bad) {
+	if bad, is := errors.AsType[refusal](reason); is {
 		rejection.Problems = bad.told()
 	}
 	body, err := json.Marshal(rejection)
@@ -132,9 +131,7 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 	manifest, err := s.find(ctx, batch)
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
-		if manifest, err = s.manifest(ctx, batch, d); err == nil {
-			err = s.create(ctx, manifest)
-		}
+		manifest, err = s.make(ctx, batch, d)
 	case err == nil:
 		manifest, err = s.renew(ctx, manifest, batch)
 	}
@@ -142,6 +139,24 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 		return "", err
 	}
 	return manifest.RunID, s.begin(ctx, manifest)
+}
+
+// make makes a run of a batch that is none yet, or joins the one that another generator makes of it just now.
+func (s *Service) make(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
+	m, err := s.manifest(ctx, batch, d)
+	if err != nil {
+		return m, err
+	}
+	if batch.RunID == "" {
+		if m.RunID, err = s.claim(ctx, m); err != nil {
+			return m, err
+		}
+	}
+	if err := s.create(ctx, m); err != nil || batch.RunID == "" {
+		return m, err
+	}
+	// Another batch may have got the name since it was looked for.
+	return s.find(ctx, batch)
 }
 
 // manifest is what a batch becomes that is no run yet.
@@ -185,12 +200,11 @@ func (s *Service) create(ctx context.Context, manifest contract.Manifest) error 
 // begin makes a run running: its consumer first, then its halt taken back, then the state that everybody follows.
 func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
 	run := manifest.RunID
-	state, err := runs.Get[contract.State](ctx, s.kv, run.StateKey())
+	state, revision, err := s.state(ctx, run)
 	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
 	case err != nil:
 		return err
-	case state.Status == contract.Running || !state.Resumable():
+	case revision > 0 && (state.Status == contract.Running || !state.Resumable()):
 		return nil // the same batch twice is one run
 	}
 	if err := s.supersede(ctx, manifest); err != nil {
@@ -206,10 +220,11 @@ func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
 	if err := s.kv.Delete(ctx, run.HaltKey()); err != nil {
 		return fmt.Errorf("taking back the halt of run %s: %w", run, err)
 	}
-	s.Log.Info("batch.run.start", "run_id", run, "round", state.Round+1)
-	if err := s.put(ctx, run.StateKey(), contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1}); err != nil {
+	first, err := s.advance(ctx, run, contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1}, revision)
+	if err != nil || !first {
 		return err
 	}
+	s.Log.Info("batch.run.start", "run_id", run, "round", state.Round+1)
 	return s.tell(ctx, manifest)
 }
 

@@ -1,0 +1,82 @@
+package generator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// claim makes the manifest's run the one of its batch and returns its id, or that of the run that another generator was first
+// with. Looking for a run and making one are two steps; without this, two generators made two runs of equal starts.
+func (s *Service) claim(ctx context.Context, m contract.Manifest) (contract.RunID, error) {
+	key := contract.BatchKey(m.Batch)
+	for {
+		entry, err := s.kv.Get(ctx, key)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			_, err = s.kv.Create(ctx, key, []byte(m.RunID))
+		case err == nil:
+			var open bool
+			run, wrong := contract.ParseRunID(string(entry.Value()))
+			if wrong == nil { // else not written by this program
+				if open, err = s.open(ctx, run); err != nil || open {
+					return run, err
+				}
+			}
+			_, err = s.kv.Update(ctx, key, []byte(m.RunID), entry.Revision())
+		}
+		if err == nil {
+			return m.RunID, nil
+		}
+		if !lost(err) {
+			return "", fmt.Errorf("claiming batch %s: %w", m.Batch, err)
+		}
+	}
+}
+
+// lost says that somebody else has written first.
+func lost(err error) bool {
+	var refused *jetstream.APIError
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}
+
+// state is how a run stands and the revision that says so; 0 when nothing does yet.
+func (s *Service) state(ctx context.Context, run contract.RunID) (state contract.State, revision uint64, err error) {
+	entry, err := s.kv.Get(ctx, run.StateKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return state, 0, nil
+	}
+	if err == nil {
+		revision, err = entry.Revision(), json.Unmarshal(entry.Value(), &state)
+	}
+	if err != nil {
+		return state, 0, fmt.Errorf("reading the state of run %s: %w", run, err)
+	}
+	return state, revision, nil
+}
+
+// advance writes a state over the one of a revision; first is false when somebody else has written since.
+func (s *Service) advance(ctx context.Context, run contract.RunID, state contract.State, over uint64) (first bool, err error) {
+	value, err := json.Marshal(state)
+	if err != nil {
+		return false, fmt.Errorf("writing the state of run %s: %w", run, err)
+	}
+	if over == 0 {
+		_, err = s.kv.Create(ctx, run.StateKey(), value)
+	} else {
+		_, err = s.kv.Update(ctx, run.StateKey(), value, over)
+	}
+	switch {
+	case err == nil:
+		return true, nil
+	case lost(err):
+		return false, nil
+	default:
+		return false, fmt.Errorf("writing the state of run %s: %w", run, err)
+	}
+}
