@@ -22,6 +22,10 @@ import (
 // connectLimit is how long a server may take to answer the first time.
 const connectLimit = 10 * time.Second
 
+// pingEvery is how often the server is asked whether it is there: one that was cut off without a word is given up after three
+// of these, for another one of its cluster. The library's own, two minutes, would have a whole run wait for it.
+const pingEvery = 5 * time.Second
+
 // makeLimit is how long making the streams may take; on an idle disk it takes 20 ms.
 const makeLimit = time.Minute
 
@@ -87,7 +91,7 @@ func toldTo(log *slog.Logger) nats.Option {
 }
 
 func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
-	options := []nats.Option{nats.Name(a.name()), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}
+	options := []nats.Option{nats.Name(a.name()), nats.Timeout(connectLimit), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.PingInterval(pingEvery)}
 	if inbox := a.inbox(); inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
