@@ -34,7 +34,8 @@ func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
 
 func TestKilledFortyTimes(t *testing.T) {
 	t.Parallel()
-	const kills, concurrency, numbers = 40, 4, 2000
+	const concurrency, numbers = 4, 2000
+	kills := scaled(40)
 	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "22")
 	p := newPlace(t, sim, "--end", "2000", "--delay-min", "2ms", "--delay-max", "4ms", "--concurrency", "4")
 	seed := uint64(time.Now().UnixNano())
@@ -88,7 +89,8 @@ func (p place) warmUp(sim simulator) time.Duration {
 
 func TestStoppedTwentyTimes(t *testing.T) {
 	t.Parallel()
-	const stops, timeout = 20, 2 * time.Second
+	const timeout = 2 * time.Second
+	stops := scaled(20)
 	sim := startSim(t, "--max", "3000", "--missing", "0.1", "--seed", "23", "--latency", "5ms", "--fault", "timeout:0.01")
 	p := newPlace(t, sim, "--end", "3000", "--delay-min", "1ms", "--delay-max", "3ms", "--concurrency", "8", "--graceful-shutdown-timeout", "2",
 		"--request-timeout", "3s")

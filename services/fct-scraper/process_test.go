@@ -202,6 +202,14 @@ func newSim(t testing.TB, options courtsim.Options) *courtsim.Court {
 	return sim
 }
 
+// scaled is how often something is done that takes long: a quarter as often with -short.
+func scaled(times int) int {
+	if testing.Short() {
+		return times / 4
+	}
+	return times
+}
+
 // at waits until a process has lived so long: the instant of a kill is what such a test is about.
 func at(begun time.Time, instant time.Duration) {
 	timer := time.NewTimer(time.Until(begun.Add(instant)))

@@ -145,7 +145,8 @@ func (f *fleet) report(id contract.RunID) contract.Report {
 func TestThreeProcessesKeepOnePace(t *testing.T) {
 	t.Parallel()
 	const pause = 100 * time.Millisecond
-	numbers := int(*killFor/pause)*8/10 + 40
+	killing := time.Duration(scaled(int(*killFor)))
+	numbers := int(killing/pause)*8/10 + 40
 	sim := startSim(t, "--max", "99999", "--missing", "0.05", "--seed", "31", "--latency", "40ms")
 	f := newFleet(t, sim, "--delay-min", "100ms", "--delay-max", "120ms", "--concurrency", "4", "--graceful-shutdown-timeout", "5s")
 	f.open(3)
@@ -155,7 +156,7 @@ func TestThreeProcessesKeepOnePace(t *testing.T) {
 	}
 	f.order("paced", string(body))
 	kills := 0
-	for begun := time.Now(); time.Since(begun) < *killFor; kills++ {
+	for begun := time.Now(); time.Since(begun) < killing; kills++ {
 		at(time.Now(), 2*time.Second)
 		victim := kills % len(f.live)
 		if err := f.live[victim].Process.Kill(); err != nil {

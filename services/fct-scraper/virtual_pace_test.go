@@ -18,7 +18,7 @@ var nightly = flag.Int("nightly", 800, "how many numbers TestANightKeepsThePace 
 // every number is counted once.
 func TestANightKeepsThePace(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		numbers := *nightly
+		numbers := scaled(*nightly)
 		options := courtsim.Options{Seed: 41, Max: 99999, Missing: 0.05, Latency: 700 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 1}}}
 		p := newPlant(t, options, map[string]string{
 			"start": "1", "max_cases": strconv.Itoa(numbers), "probe": "false", "delay_min": "3s", "delay_max": "6s", "concurrency": "4",
@@ -36,7 +36,7 @@ func TestANightKeepsThePace(t *testing.T) {
 		}
 		const mean = 4500 * time.Millisecond
 		used := float64(mean) * float64(len(times)-1) / float64(times[len(times)-1].Sub(times[0]))
-		if used < 0.97 { // the mean of so many draws is off by a hundredth itself
+		if used < 0.95 { // the mean of so many draws is off by some hundredths itself
 			t.Errorf("%.2f %% of the rate used", 100*used)
 		}
 		t.Logf("%d requests in %s: %.2f %% of the allowed rate", len(times), times[len(times)-1].Sub(times[0]), 100*used)

@@ -41,7 +41,10 @@ func (s *Service) share(ctx context.Context) error {
 		return err
 	}
 	// A turn that is lost with its holder comes again when no pause can be broken by it.
-	turn.AckWait = max(turn.AckWait, s.Pace.Max+stumble, s.Pace.RestFor+stumble)
+	turn.AckWait = max(turn.AckWait, s.Pace.Max+stumble)
+	if s.Pace.RestEvery > 0 {
+		turn.AckWait = max(turn.AckWait, s.Pace.RestFor+stumble)
+	}
 	slot, err := streams.SlotsConsumer(s.SiteName, s.Concurrency)
 	if err != nil {
 		return err
