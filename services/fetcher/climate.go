@@ -12,6 +12,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -37,29 +38,45 @@ func newClimate(bucket jetstream.KeyValue, site string, backoff Backoff, log *sl
 	return &climate{bucket: bucket, site: site, backoff: backoff, log: log, trial: make(chan struct{}, 1), told: make(chan struct{})}
 }
 
-// watch reads what is known of the site, closes ready, and follows it until ctx ends.
-func (c *climate) watch(ctx context.Context, ready chan<- struct{}) error {
+// watch reads what is known of the site, calls ready, and follows it until ctx ends. After a reconnect it begins anew: a server
+// that was started again knows nothing of the watch, and the library notices only after ten seconds.
+func (c *climate) watch(ctx context.Context, nc *nats.Conn, ready func()) error {
+	connected := nc.StatusChanged(nats.CONNECTED)
+	defer nc.RemoveStatusListener(connected)
+	for {
+		again, err := c.follow(ctx, connected, ready)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("watching site %s: %w", c.site, err)
+		}
+		if !again {
+			return fmt.Errorf("watching site %s: the watch ended", c.site)
+		}
+	}
+}
+
+func (c *climate) follow(ctx context.Context, connected <-chan nats.Status, ready func()) (again bool, err error) {
 	watcher, err := c.bucket.WatchFiltered(ctx, []string{contract.BlockKey(c.site), contract.SlowdownKey(c.site)})
 	if err != nil {
-		return fmt.Errorf("watching site %s: %w", c.site, err)
+		return false, err
 	}
 	defer func() { _ = watcher.Stop() }()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return false, nil
+		case <-connected:
+			return true, nil
 		case entry, open := <-watcher.Updates():
-			switch {
-			case !open && ctx.Err() != nil:
-				return nil
-			case !open:
-				return fmt.Errorf("watching site %s: the watch ended", c.site)
-			case entry == nil:
-				close(ready)
-			default:
-				if err := c.learn(entry, time.Now()); err != nil {
-					return err
-				}
+			if !open {
+				return false, nil
+			}
+			if entry == nil {
+				ready()
+			} else if err := c.learn(entry, time.Now()); err != nil {
+				return false, err
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -124,7 +125,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last cases land
-	group.Go(func() error { return s.climate.watch(watching, ready) })
+	group.Go(func() error { return s.climate.watch(watching, s.Bus.Conn(), sync.OnceFunc(func() { close(ready) })) })
 	group.Go(func() error {
 		defer stop()
 		select {
