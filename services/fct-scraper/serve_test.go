@@ -59,10 +59,10 @@ func newFleet(t testing.TB, sim simulator, flags ...string) *fleet {
 	return f
 }
 
-// launch starts a process of all services and waits until it says that it serves.
-func (f *fleet) launch() *exec.Cmd {
+// launch starts a process of these services, or of all, and waits until it says that it serves.
+func (f *fleet) launch(services ...string) *exec.Cmd {
 	f.t.Helper()
-	cmd := exec.Command("fct-scraper", f.args...)
+	cmd := exec.Command("fct-scraper", append(slices.Clone(f.args), services...)...)
 	cmd.Stderr = f.t.Output()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -83,6 +83,12 @@ func (f *fleet) open(n int) {
 	for range n {
 		f.live = append(f.live, f.launch())
 	}
+	f.join()
+}
+
+// join connects the test to the server; the processes end with it.
+func (f *fleet) join() {
+	f.t.Helper()
 	f.t.Cleanup(func() {
 		for _, cmd := range f.live {
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
