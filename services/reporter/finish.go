@@ -22,7 +22,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil {
 		return err
 	}
-	collected, err := w.verify(ctx, w.tally.Sequence)
+	collected, err := w.verified(ctx)
 	if err != nil {
 		return err
 	}
