@@ -40,7 +40,7 @@ func newRunFigures() *runFigures {
 func (f *runFigures) follow(ctx context.Context, b *broker) error {
 	events, err := b.JetStream().OrderedConsumer(ctx, contract.StreamEvents, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{"batch.event.*.progress", "batch.event.*.finished"}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
-		InactiveThreshold: 30 * time.Second,
+		InactiveThreshold: 30 * time.Second, MaxResetAttempts: 3,
 	})
 	if err != nil {
 		return err
@@ -49,6 +49,9 @@ func (f *runFigures) follow(ctx context.Context, b *broker) error {
 	if err != nil {
 		return err
 	}
+	// While a cluster has no leader the library makes the consumer anew, over and over, without a look at ctx: services that
+	// broke off would wait for this, which is only looked at, and not begin again.
+	defer context.AfterFunc(ctx, messages.Stop)()
 	defer messages.Stop()
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))

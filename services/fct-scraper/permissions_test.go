@@ -155,6 +155,7 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	for _, service := range []string{"generator", "prober", "fetcher", "classifier", "reporter"} {
 		ends[service] = g.serve(service, sim)
 	}
+	g.serve("reporter", sim) // which asks for the lease of the other one
 	operator := g.connect("operator", func(err error) { t.Error("operator:", err) })
 	events, err := operator.SubscribeSync("batch.>")
 	if err != nil {
