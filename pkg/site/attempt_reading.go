@@ -32,7 +32,7 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 	last := exchanges[n-1]
 	reading := contract.Reading{
 		Verdict: contract.VerdictTransient, Rule: "robots", Raw: n - 1, RawType: rawType(last.Body),
-		Error: fmt.Sprintf("robots.txt was not read, so nothing may be asked: %s", outcomeOf(last)),
+		Error: "robots.txt was not read, so nothing may be asked: " + outcomeOf(last),
 	}
 	if found, blocked := p.robotsBlocked(last); blocked {
 		reading.Verdict, reading.Rule = contract.VerdictBlocked, found.rule

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -30,9 +31,7 @@ func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if begun := o.begun.Load(); begun != nil && time.Since(*begun) < o.lasts {
 		o.asked.Add(1)
-		for name, values := range o.header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), o.header)
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
