@@ -285,7 +285,7 @@ func (g *guarded) forgeRollup() {
 			}
 		}
 		nc.Close()
-		if after := g.messages(admin, stream); before == 0 || after != before {
+		if after := g.messages(admin, stream); before == 0 || after < before { // runs may add to it meanwhile
 			t.Errorf("%s holds %d messages, before the forged rollup %d", stream, after, before)
 		}
 	}
