@@ -143,8 +143,23 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	}
 }
 
-// free gives the slot back; a word that is lost costs the ack-wait.
+// more are slots that are free now, at most so many.
+func (s *slots) more(most int) (held []slot) {
+	if most == 0 {
+		return nil
+	}
+	batch, err := s.consumer.FetchNoWait(most)
+	if err != nil {
+		return nil
+	}
+	for msg := range batch.Messages() {
+		held = append(held, slot{msg, heartbeats(msg)})
+	}
+	return held
+}
+
+// free gives the slot back; a word that is lost costs the ack-wait, and so does a restart of the server.
 func (s slot) free() {
 	s.stop()
-	_ = s.msg.NakWithDelay(handBack)
+	_ = s.msg.Nak()
 }
