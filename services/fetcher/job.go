@@ -35,7 +35,7 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 		return waiting(classifying)
 	}
 	defer letGo()
-	defer heartbeats(msg)()
+	defer heartbeats(msg, beat)()
 	step, err := w.ledger.next(w.finish, id.Number, epoch, metadata.NumDelivered > 1)
 	switch {
 	case err != nil:
@@ -82,12 +82,12 @@ func (w *shift) release(number int) {
 	delete(w.held, number)
 }
 
-// heartbeats says that a job is worked on until the function it returns is called.
-func heartbeats(msg jetstream.Msg) (stop func()) {
+// heartbeats says that a message is worked on until the function it returns is called.
+func heartbeats(msg jetstream.Msg, every time.Duration) (stop func()) {
 	done := make(chan struct{})
 	var beating sync.WaitGroup
 	beating.Go(func() {
-		ticker := time.NewTicker(beat)
+		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for {
 			select {

@@ -14,14 +14,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// maxSlots is the highest concurrency that may be set.
-const maxSlots = 64
-
 // share makes the turn and the slots of the site, unless another fetcher has, and takes pace and places from them.
 func (s *Service) share(ctx context.Context) error {
 	js := s.Bus.JetStream()
 	subjects := []string{contract.TurnSubject(s.SiteName)}
-	for slot := 1; slot <= maxSlots; slot++ {
+	for slot := 1; slot <= s.Concurrency; slot++ {
 		subjects = append(subjects, contract.SlotSubject(s.SiteName, slot))
 	}
 	there, err := s.Bus.Subjects(ctx, contract.StreamPace, ">")
@@ -76,6 +73,10 @@ type token struct {
 	epoch uint64
 }
 
+// holding is how often it is said that a turn or a slot is held; a third of their ack-wait, which is short: what a process that
+// died has held keeps the others waiting.
+const holding = 2 * time.Second
+
 // stumble is how long a broker in trouble is left alone.
 const stumble = time.Second
 
@@ -111,7 +112,7 @@ func (t *token) held(msg jetstream.Msg) (giveOn func(func(n int) time.Duration),
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn: %w", err)
 	}
-	stop := heartbeats(msg)
+	stop := heartbeats(msg, holding)
 	return func(pause func(n int) time.Duration) {
 		stop()
 		_ = msg.NakWithDelay(max(handBack, pause(int(metadata.NumDelivered))))
@@ -132,7 +133,7 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
 		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
 		if err == nil {
-			return slot{msg, heartbeats(msg)}, nil
+			return slot{msg, heartbeats(msg, holding)}, nil
 		}
 		if ctx.Err() != nil {
 			return slot{}, context.Cause(ctx)
@@ -143,17 +144,21 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	}
 }
 
+// moreWait is how long it is looked whether there are more slots. A request that is not to wait at all is of no use: where there
+// have been more slots before, the server takes those that nobody may have for free ones, and lets it wait for a second.
+const moreWait = 10 * time.Millisecond
+
 // more are slots that are free now, at most so many.
 func (s *slots) more(most int) (held []slot) {
 	if most == 0 {
 		return nil
 	}
-	batch, err := s.consumer.FetchNoWait(most)
+	batch, err := s.consumer.Fetch(most, jetstream.FetchMaxWait(moreWait))
 	if err != nil {
 		return nil
 	}
 	for msg := range batch.Messages() {
-		held = append(held, slot{msg, heartbeats(msg)})
+		held = append(held, slot{msg, heartbeats(msg, holding)})
 	}
 	return held
 }

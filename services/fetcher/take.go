@@ -83,7 +83,7 @@ func (w *shift) pullInto(consumer jetstream.Consumer, held []place, epoch uint64
 
 // seat begins a job as soon as a place is free for it. It may have to wait for longer than the job's ack-wait.
 func (w *shift) seat(msg jetstream.Msg, epoch uint64) error {
-	stop := heartbeats(msg)
+	stop := heartbeats(msg, beat)
 	defer stop()
 	held, err := w.places.one(w.begin)
 	if err != nil {
