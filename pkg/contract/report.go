@@ -34,8 +34,11 @@ type Report struct {
 	UpperBoundConfidence float64 `json:"upper_bound_confidence"`
 	// ProbesUsed is how many requests the search took.
 	ProbesUsed int `json:"probes_used"`
-	Requests   int `json:"requests"`
-	Retries    int `json:"retries"`
+	// Requests is how many were made, those of retries and canaries among them.
+	Requests int `json:"requests"`
+	// CanaryRequests is how many of the requests asked again for a file known to exist, to see that the site still shows it.
+	CanaryRequests int `json:"canary_requests"`
+	Retries        int `json:"retries"`
 	// MinRequestGapSeconds is the smallest gap seen between two request starts; 0 when there was none.
 	MinRequestGapSeconds float64        `json:"min_request_gap_seconds"`
 	Errors               []ErrorSample  `json:"errors"`

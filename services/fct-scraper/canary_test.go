@@ -158,8 +158,9 @@ func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
 	p := newPlant(t, courtsim.Options{Seed: 6, Max: 3000, Missing: 0.1}, map[string]string{"end": "3000", "concurrency": "16"})
 	report := p.report(nil)
 	_, missing := truth(p.sim, contract.Range{Start: 1, End: 3000})
-	if canaries := report.Requests - 3000 - missing - p.headerOnly(3000); report.Status != contract.Completed || canaries > 1 {
-		t.Errorf("%s: %d requests more than numbers take", report.Status, canaries)
+	canaries := report.Requests - 3000 - missing - p.headerOnly(3000)
+	if report.Status != contract.Completed || canaries != report.CanaryRequests || canaries > 1 {
+		t.Errorf("%s: %d requests more than numbers take, %d of them said to be canaries", report.Status, canaries, report.CanaryRequests)
 	}
 }
 

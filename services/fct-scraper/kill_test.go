@@ -27,8 +27,9 @@ func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
 	if share := float64(report.Requests) / 2000; share > 1.12 {
 		t.Errorf("%.3f requests a number, want at most 1.12", share)
 	}
-	if n := repeated(sim.asked()); n != 0 {
-		t.Errorf("%d requests were repeated", n)
+	// In what order the last answers come in decides whether a canary is asked.
+	if n := repeated(sim.asked()); n != report.CanaryRequests || n > 2 {
+		t.Errorf("%d requests were repeated, %d of them by canaries", n, report.CanaryRequests)
 	}
 }
 

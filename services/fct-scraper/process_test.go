@@ -182,7 +182,7 @@ func checkTruth(t testing.TB, sim *courtsim.Court, outcomes map[int]contract.Out
 	}
 }
 
-// repeated counts the requests that were made more than once.
+// repeated counts the requests that were made more than once, canaries included.
 func repeated(asked map[string]map[string]int) int {
 	n := 0
 	for _, calls := range asked {

@@ -37,7 +37,7 @@ func (s summary) report() contract.Report {
 		Total:   t.total(), Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Skipped: s.skipped,
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
-		Requests: t.Requests, Retries: t.Retries,
+		Requests: t.Requests, CanaryRequests: t.Checks, Retries: t.Retries,
 		MinRequestGapSeconds: t.MinGap, Errors: t.Errors, Config: m.Config, Version: s.version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
 	}

@@ -17,7 +17,7 @@ import (
 
 // The keys that the contract lists for each file.
 const (
-	reportKeys = `config duration_seconds end end_id errors failed failed_count finished_at metrics min_request_gap_seconds
+	reportKeys = `canary_requests config duration_seconds end end_id errors failed failed_count finished_at metrics min_request_gap_seconds
 		no_record no_record_count probes_used reason requests retries run_id skipped start start_id started_at status
 		succeeded success_count total total_attempted upper_bound upper_bound_confidence version`
 	metricsKeys    = `batch.job.duration_seconds batch.job.retry_count batch.run.duration_seconds batch.run.failure_rate`
