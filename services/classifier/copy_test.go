@@ -157,6 +157,7 @@ func TestACopyWithoutAnOriginalIsRefusedAndItsJobComesAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	outcome := stored(t, b, other.CanarySubject(), other, settled(14, contract.Success)) // a fetcher may write there
 	const vanished contract.RunID = "vanished"
 	void := stored(t, b, vanished.OutcomeSubject(0), vanished, settled(8, contract.NoRecord), settled(9, contract.Success))
 	canary := stored(t, b, vanished.CanarySubject(), vanished, contract.Entry{CaseID: elsewhere.CaseID, Verdict: contract.VerdictNoRecord, StartedAt: asked})
@@ -164,7 +165,7 @@ func TestACopyWithoutAnOriginalIsRefusedAndItsJobComesAgain(t *testing.T) {
 	answers := []contract.Answer{
 		copyOf(1, other, failed), copyOf(2, other, tried), copyOf(3, "nobody", whole), copyOf(4, other, year), copyOf(5, other, lying),
 		copyOf(6, other, damaged.Sequence), copyOf(7, other, planned.Sequence), copyOf(8, vanished, void), copyOf(10, other, whole),
-		copyOf(11, vanished, canary), copyOf(12, other, 1<<63), copyOf(300, other, whole), copyOf(9, vanished, void),
+		copyOf(11, vanished, canary), copyOf(12, other, 1<<63), copyOf(300, other, whole), copyOf(14, other, outcome), copyOf(9, vanished, void),
 	}
 	for i := range answers {
 		answers[i].Settle = deliver(t, b, jobs, answers[i].CaseID.Number)
@@ -182,7 +183,7 @@ func TestACopyWithoutAnOriginalIsRefusedAndItsJobComesAgain(t *testing.T) {
 		}
 		back[msg.Subject()] = true
 	}
-	if len(back) != 12 || back[run.JobSubject(9)] {
+	if len(back) != 13 || back[run.JobSubject(9)] {
 		t.Errorf("came again: %v, want all but 9", back)
 	}
 }
