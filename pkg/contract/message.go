@@ -55,8 +55,17 @@ type Answer struct {
 	// PlannedAt is when the job was stored; zero in messages of versions that did not say it.
 	PlannedAt time.Time `json:"planned_at,omitzero"`
 	// Settle is the subject on which the job's delivery is acknowledged.
-	Settle    string     `json:"settle,omitempty"`
+	Settle string `json:"settle,omitempty"`
+	// Copy says that the site was not asked, because another run has had the answer; Exchanges is empty then.
+	Copy      *Copy      `json:"copy,omitempty"`
 	Exchanges []Exchange `json:"exchanges"`
+}
+
+// Copy names the outcome that a number has in another run of the same series and year: this run is to have it too.
+type Copy struct {
+	RunID RunID `json:"run_id"`
+	// Sequence is the place in the ledger of the message that holds it.
+	Sequence uint64 `json:"sequence"`
 }
 
 // Entry is one attempt as the ledger keeps it.

@@ -54,6 +54,9 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 		return AnswerPack{}, fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, pack.Version, MessageVersion)
 	}
 	for i := range pack.Answers {
+		if err := pack.checkCopy(pack.Answers[i]); err != nil {
+			return AnswerPack{}, err
+		}
 		for j := range pack.Answers[i].Exchanges {
 			exchange := &pack.Answers[i].Exchanges[j]
 			if exchange.Body, rest, err = cut(rest, exchange.Size); err != nil {
@@ -62,6 +65,14 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 		}
 	}
 	return pack, allRead(rest)
+}
+
+// checkCopy refuses a copy that names no outcome of another run, or comes with an answer of its own.
+func (p AnswerPack) checkCopy(answer Answer) error {
+	if c := answer.Copy; c != nil && (c.RunID == "" || c.RunID == p.RunID || c.Sequence == 0 || len(answer.Exchanges) > 0) {
+		return fmt.Errorf("%w: %s: not a copy from another run: %+v with %d exchanges", ErrMessage, answer.CaseID, *c, len(answer.Exchanges))
+	}
+	return nil
 }
 
 // Encode writes the pack: one line of JSON, then of each entry the record and the raw answer, unescaped.

@@ -26,6 +26,7 @@ func answers() contract.AnswerPack {
 		{CaseID: id.With(31), Attempt: 2, MaxAttempts: 4, KeepRaw: true, Exchanges: []contract.Exchange{
 			{Call: "docket", URL: "http://127.0.0.1/d", Status: 200, StartedAt: began, Body: []byte{0, 255, '\n'}},
 		}},
+		{CaseID: id.With(32), Attempt: 1, MaxAttempts: 4, Settle: "$JS.ACK.y", Copy: &contract.Copy{RunID: "imm-25-7", Sequence: 17}, Exchanges: []contract.Exchange{}},
 	}}
 }
 
@@ -104,15 +105,21 @@ func TestDamagedPacksAreErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	damaged := map[string][]byte{
-		"empty":         nil,
-		"no line end":   []byte(`{"v":1}`),
-		"not JSON":      []byte("{]\n"),
-		"cut short":     data[:len(data)-1],
-		"too long":      append(bytes.Clone(data), 'x'),
-		"other version": []byte(`{"v":2,"run_id":"a","answers":[]}` + "\n"),
-		"bad run id":    []byte(`{"v":1,"run_id":"A.*","answers":[]}` + "\n"),
-		"bad case id":   []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-0-25"}]}` + "\n"),
-		"minus size":    []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","exchanges":[{"size":-1}]}]}` + "\n"),
+		"empty":                  nil,
+		"no line end":            []byte(`{"v":1}`),
+		"not JSON":               []byte("{]\n"),
+		"cut short":              data[:len(data)-1],
+		"too long":               append(bytes.Clone(data), 'x'),
+		"other version":          []byte(`{"v":2,"run_id":"a","answers":[]}` + "\n"),
+		"bad run id":             []byte(`{"v":1,"run_id":"A.*","answers":[]}` + "\n"),
+		"bad case id":            []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-0-25"}]}` + "\n"),
+		"copy of none":           []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","copy":{}}]}` + "\n"),
+		"copy of hostile run":    []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","copy":{"run_id":"*.>","sequence":1}}]}` + "\n"),
+		"copy of the run itself": []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","copy":{"run_id":"a","sequence":1}}]}` + "\n"),
+		"copy of nothing":        []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","copy":{"run_id":"b"}}]}` + "\n"),
+		"copy below zero":        []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","copy":{"run_id":"b","sequence":-1}}]}` + "\n"),
+		"copy and answer":        []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","copy":{"run_id":"b","sequence":1},"exchanges":[{}]}]}` + "\n"),
+		"minus size":             []byte(`{"v":1,"run_id":"a","answers":[{"case_id":"IMM-1-25","exchanges":[{"size":-1}]}]}` + "\n"),
 	}
 	for name, bad := range damaged {
 		if _, err := contract.DecodeAnswers(bad); !errors.Is(err, contract.ErrMessage) {

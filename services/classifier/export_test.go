@@ -1,6 +1,20 @@
 package classifier
 
-import "fct-scraper/pkg/contract"
+import (
+	"context"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+)
 
 // DigestOf is the digest that the first exchange gets.
 func DigestOf(exchanges []contract.Exchange) string { return digested(exchanges)[0].Digest }
+
+// Classify does with one delivery what Run does, but acknowledges nothing: as when the process is killed then.
+func Classify(ctx context.Context, s *Service, d bus.Delivery[contract.AnswerPack]) error {
+	ledger, err := s.Bus.JetStream().Stream(ctx, contract.StreamOutcomes)
+	if err != nil {
+		return err
+	}
+	return s.classify(ctx, d, &originals{ledger: ledger})
+}

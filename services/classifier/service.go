@@ -25,8 +25,15 @@ type Options struct {
 	Workers int
 }
 
-// blockedAgain is when the job of a blocked answer comes back; nobody takes it before the run goes on.
-const blockedAgain = time.Second
+const (
+	// blockedAgain is when the job of a blocked answer comes back; nobody takes it before the run goes on.
+	blockedAgain = time.Second
+	// refusedAgain is when the job of a copy comes back that has no original; its answer is gone from the stream by then.
+	refusedAgain = 100 * time.Millisecond
+	// packLimit is how many bytes of records and raw answers share one message of the ledger at most, a single larger entry
+	// apart: copies may name more than a message takes.
+	packLimit = 4 << 20
+)
 
 // Service reads answers and writes the ledger. It keeps nothing: an answer that is classified twice gives the same
 // entries twice, and who reads the ledger takes the first.
@@ -41,8 +48,15 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("running the classifier: %w", err)
 	}
+	ledger, err := s.Bus.JetStream().Stream(ctx, contract.StreamOutcomes)
+	if err != nil {
+		return fmt.Errorf("running the classifier: opening stream %s: %w", contract.StreamOutcomes, err)
+	}
 	err = bus.Consume(ctx, s.Bus, bus.Consumption[contract.AnswerPack]{
-		Consumer: answers, Workers: s.Workers, Decode: decode, Handle: s.classify,
+		Consumer: answers, Workers: s.Workers, Decode: decode,
+		Handle: func(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
+			return s.classify(ctx, d, &originals{ledger: ledger})
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("running the classifier: %w", err)
@@ -60,31 +74,75 @@ func decode(data []byte) (contract.AnswerPack, error) {
 
 // classify writes what the answers of a pack say into the ledger, then settles their jobs. The pack itself is
 // acknowledged after that: cut off anywhere, it comes again.
-func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
-	pack := contract.EntryPack{Version: contract.MessageVersion, RunID: d.Body.RunID}
+func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], originals *originals) error {
+	var entries []contract.Entry
+	var settles, refused []string
 	for _, answer := range d.Body.Answers {
-		pack.Entries = append(pack.Entries, s.entry(d.Body.RunID, answer, time.Now()))
+		if answer.Copy == nil {
+			entries, settles = append(entries, s.entry(d.Body.RunID, answer, time.Now())), append(settles, answer.Settle)
+			continue
+		}
+		entry, found, err := originals.copied(ctx, d, answer)
+		switch {
+		case err != nil:
+			return err
+		case found:
+			entries, settles = append(entries, entry), append(settles, answer.Settle)
+		default:
+			s.Log.Warn("classifier.copy.refused", "run_id", d.Body.RunID, "case_id", answer.CaseID.String(), "from", answer.Copy.RunID, "sequence", answer.Copy.Sequence)
+			refused = append(refused, answer.Settle)
+		}
 	}
-	if len(pack.Entries) == 0 {
-		return nil
+	if err := s.write(ctx, d.Body.RunID, entries); err != nil {
+		return fmt.Errorf("writing the ledger of run %s: %w", d.Body.RunID, err)
 	}
-	body, err := pack.Encode()
-	if err != nil {
-		return fmt.Errorf("writing the ledger of run %s: %w", pack.RunID, err)
+	for i, entry := range entries {
+		if err := s.settle(settles[i], entry); err != nil {
+			return err
+		}
 	}
-	msg := nats.NewMsg(pack.RunID.OutcomeSubject(contract.Block(pack.Entries[0].CaseID.Number)))
-	msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
-	msg.Data = bus.Squeeze(body)
-	if _, err := s.Bus.Publish(ctx, msg); err != nil {
-		return fmt.Errorf("writing the ledger of run %s: %w", pack.RunID, err)
-	}
-	for i, answer := range d.Body.Answers {
-		if err := s.settle(answer.Settle, pack.Entries[i]); err != nil {
+	return s.refuse(refused)
+}
+
+// refuse sends the jobs of copies that were not made back: nothing is known of their numbers.
+func (s *Service) refuse(settles []string) error {
+	for _, subject := range settles {
+		if subject == "" {
+			continue
+		}
+		if err := s.Bus.Again(subject, refusedAgain); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// write puts entries of one block into the ledger, in as few messages as they fit in.
+func (s *Service) write(ctx context.Context, run contract.RunID, entries []contract.Entry) error {
+	for len(entries) > 0 {
+		n, size := 1, weight(entries[0])
+		for n < len(entries) && size+weight(entries[n]) <= packLimit {
+			size += weight(entries[n])
+			n++
+		}
+		pack := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries[:n]}
+		body, err := pack.Encode()
+		if err != nil {
+			return err
+		}
+		msg := nats.NewMsg(run.OutcomeSubject(contract.Block(entries[0].CaseID.Number)))
+		msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
+		msg.Data = bus.Squeeze(body)
+		if _, err := s.Bus.Publish(ctx, msg); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}
+
+// weight is how many bytes an entry carries beside its line.
+func weight(entry contract.Entry) int { return len(entry.Record) + len(entry.Raw) }
 
 // settle lets the job go, or sends it back to come again when it may be retried.
 func (s *Service) settle(subject string, entry contract.Entry) error {

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/contract"
 
@@ -19,8 +22,9 @@ func publishable() map[string]string {
 	return map[string]string{
 		"batch.start": "", "batch.stop": "", "batch.rejected": "generator",
 		"batch.event.r.started": "generator", "batch.event.r.progress": "reporter", "batch.event.r.finished": "reporter",
-		"job.r.1": "generator prober", "answer.r.0": "fetcher", "outcome.r.0": "classifier fetcher", "outcome.r.planned": "generator",
+		"job.r.1": "generator prober", "answer.r.0": "fetcher", "outcome.r.0": "classifier", "outcome.r.planned": "generator",
 		"outcome.r.canary": "fetcher reporter", "fetch.canary.s": "reporter", "$KV.fetchers.reporter.of.r": "reporter",
+		"outcome.r.1.x": "", "outcome.r": "", "$JS.API.STREAM.MSG.GET.FCT_OUTCOMES": "prober fetcher classifier reporter", "$JS.API.STREAM.MSG.GET.FCT_ANSWERS": "fetcher",
 		"turn.s": "fetcher", "slot.s.1": "fetcher",
 		"$KV.collected.IMM.25.1": "reporter", "$KV.failed.IMM.25.1": "reporter", "$KV.sites.s.block": "fetcher", "$KV.fetchers.r.f": "fetcher",
 		"$KV.runs.r.manifest": "generator prober", "$KV.runs.r.state": "generator reporter", "$KV.runs.r.checkpoint": "reporter",
@@ -149,7 +153,7 @@ func TestOperatorsReachCommandsAndEventsAlone(t *testing.T) {
 // an operator.
 func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5")
+	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5", "--latency", "50ms")
 	g := newGuarded(t)
 	ends := make(map[string]func())
 	for _, service := range []string{"generator", "prober", "fetcher", "classifier", "reporter"} {
@@ -174,6 +178,7 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	if r := event.Report; r == nil || r.Status != contract.Completed || r.Total < 85 || r.Failed != 0 {
 		t.Errorf("the run ended so: %+v", r)
 	}
+	g.overlap(operator, events)
 	if lines := g.refused(); lines != nil {
 		t.Errorf("services were refused what they need:\n%s", strings.Join(lines, "\n"))
 	}
@@ -183,6 +188,41 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	g.forgeStart(events)
 	g.forgeDelivery(operator, events)
 	g.forgeRollup()
+}
+
+// overlap has two runs ask for the same numbers, so that the classifier copies outcomes from one to the other.
+func (g *guarded) overlap(operator *nats.Conn, events *nats.Subscription) {
+	t := g.t
+	t.Helper()
+	for _, name := range []string{"left", "right"} {
+		if err := operator.Publish(contract.SubjectStart, fmt.Appendf(nil, `{"run_id":%q,"year":"23","end":90,"probe":false}`, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ended := map[string]bool{}; len(ended) < 2; {
+		msg, err := events.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name, is := strings.CutSuffix(strings.TrimPrefix(msg.Subject, "batch.event."), ".finished"); is {
+			ended[name] = true
+		}
+	}
+	copies := 0
+	for _, name := range []string{"left", "right"} {
+		lines, err := os.ReadFile(filepath.Join(g.dir, "output", "attempts_"+name+".ndjson"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		copies += strings.Count(string(lines), "asked for by run ")
+		if n := strings.Count(string(lines), "\n"); n != 90 {
+			t.Errorf("%d attempts of run %s, want 90", n, name)
+		}
+	}
+	if copies == 0 {
+		t.Error("no outcome was copied from one run to the other")
+	}
+	t.Logf("%d outcomes of 180 were copied", copies)
 }
 
 // forgeStart has the server send a good start, which a service wrote into a bucket of its own, to batch.start as the answer

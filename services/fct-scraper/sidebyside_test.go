@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // outcomesOf reads the attempts file of one run: the outcome of each number, which is to be there once.
@@ -35,22 +38,30 @@ func (p place) outcomesOf(run contract.RunID) map[int]contract.Outcome {
 	return found
 }
 
-func TestRunsThatOverlapAskForNoNumberTwice(t *testing.T) {
-	t.Parallel()
-	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "11", "--latency", "10ms")
-	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "4")
-	f.open(1)
-	ranges := map[contract.RunID]contract.Range{
+// overlap is what three runs of the same series and year ask for.
+func overlap() map[contract.RunID]contract.Range {
+	return map[contract.RunID]contract.Range{
 		"first": {Start: 1, End: 200}, "same": {Start: 1, End: 150}, "later": {Start: 100, End: 300},
 	}
-	for run, r := range ranges {
+}
+
+// orderOverlap starts them.
+func (f *fleet) orderOverlap() {
+	f.t.Helper()
+	for run, r := range overlap() {
 		f.order(run, fmt.Sprintf(`{"run_id":%q,"year":"25","start":%d,"end":%d,"probe":false}`, run, r.Start, r.End))
 	}
-	p, court := place{t: t, dir: f.dir}, newSim(t, courtsim.Options{Seed: 11, Max: 99999, Missing: 0.1})
-	canaries := 0
-	for run, r := range ranges {
+}
+
+// checkOverlap waits for their ends: each has the truth of all its numbers, and no number was asked for twice.
+func (f *fleet) checkOverlap(sim simulator, seed uint64) {
+	t := f.t
+	t.Helper()
+	p, court := place{t: t, dir: f.dir}, newSim(t, courtsim.Options{Seed: seed, Max: 99999, Missing: 0.1})
+	canaries, requests := 0, 0
+	for run, r := range overlap() {
 		report := f.report(run)
-		canaries += report.CanaryRequests
+		canaries, requests = canaries+report.CanaryRequests, requests+report.Requests
 		if report.Status != contract.Completed || report.Failed != 0 || report.Total+report.Skipped != r.Size() {
 			t.Errorf("%s: %s (%s): %d numbers, %d failed, %d skipped; want %d", run, report.Status, report.Reason, report.Total, report.Failed, report.Skipped, r.Size())
 		}
@@ -64,8 +75,130 @@ func TestRunsThatOverlapAskForNoNumberTwice(t *testing.T) {
 			}
 		}
 	}
-	if n := repeated(sim.asked()); n != canaries || n > 2*len(ranges) {
-		t.Errorf("%d requests were made twice, %d of them by canaries", n, canaries)
+	asked, made := sim.asked(), 0
+	for _, calls := range asked {
+		made += total(calls)
+	}
+	if n := repeated(asked); n != canaries || n > 2*len(overlap()) || made != requests {
+		t.Errorf("%d requests were made twice, %d of them by canaries; %d were made, the runs count %d", n, canaries, made, requests)
+	}
+}
+
+func TestRunsThatOverlapAskForNoNumberTwice(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "11", "--latency", "10ms")
+	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "4")
+	f.open(1)
+	f.orderOverlap()
+	f.checkOverlap(sim, 11)
+}
+
+// Whoever asks is never killed, so that nothing has to be asked for twice; whoever copies is, again and again.
+func TestRunsThatOverlapWhileTheirClassifierIsKilled(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "12", "--latency", "20ms")
+	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "4")
+	f.live = append(f.live, f.launch("generator", "prober", "fetcher", "reporter"))
+	classifier := f.launch("classifier")
+	f.join()
+	f.orderOverlap()
+	for range scaled(8) {
+		at(time.Now(), 250*time.Millisecond)
+		kill(t, classifier)
+		classifier = f.launch("classifier")
+	}
+	f.live = append(f.live, classifier)
+	f.checkOverlap(sim, 12)
+}
+
+// kill kills a process and waits until it is gone.
+func kill(t testing.TB, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed, as it was to be
+}
+
+// until waits until a condition holds.
+func (f *fleet) until(what string, condition func() bool) {
+	f.t.Helper()
+	for began := time.Now(); !condition(); at(time.Now(), 20*time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			f.t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+// states are what the headers say of a block of a run, by number.
+func (f *fleet) states(stream, subject string) map[int]contract.AttemptState {
+	f.t.Helper()
+	opened, err := f.broker.JetStream().Stream(f.t.Context(), stream)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	found := make(map[int]contract.AttemptState)
+	for next := uint64(1); ; {
+		msg, err := opened.GetMsg(f.t.Context(), next, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return found
+		}
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, state := range states {
+			found[state.Number] = state
+		}
+		next = msg.Sequence + 1
+	}
+}
+
+// The classifier is killed before it has copied anything, and the fetcher after it has asked for all the copies. What the reporter
+// notes as collected would not be planned a second time, so it comes last.
+func TestCopiesOutliveWhoAsksForThemAndWhoMakesThem(t *testing.T) {
+	t.Parallel()
+	const numbers = 100
+	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "13", "--latency", "10ms")
+	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "4")
+	f.live = append(f.live, f.launch("generator", "prober"))
+	fetcher, classifier := f.launch("fetcher"), f.launch("classifier")
+	f.join()
+	const long, short contract.RunID = "long", "short"
+	f.order(long, `{"run_id":"long","year":"25","end":90000,"probe":false}`)
+	f.until("the first run has numbers for the second", func() bool {
+		states := f.states(contract.StreamOutcomes, long.OutcomeSubject(0))
+		return len(states) > numbers+20
+	})
+	kill(t, classifier)
+	f.order(short, `{"run_id":"short","year":"25","start":1,"end":100,"probe":false}`)
+	f.until("copies of all numbers are asked for", func() bool { return len(f.states(contract.StreamAnswers, short.AnswerSubject(0))) == numbers })
+	kill(t, fetcher)
+	if n := len(f.states(contract.StreamOutcomes, short.OutcomeSubject(0))); n != 0 {
+		t.Errorf("%d outcomes in the ledger while there is no classifier", n)
+	}
+	f.live = append(f.live, f.launch("fetcher"), f.launch("classifier"), f.launch("reporter"))
+	report := f.report(short)
+	if report.Status != contract.Completed || report.Total != numbers || report.Failed != 0 || report.Requests != report.CanaryRequests {
+		t.Errorf("%s (%s): %d numbers, %d failed, %d requests", report.Status, report.Reason, report.Total, report.Failed, report.Requests)
+	}
+	p := place{t: t, dir: f.dir}
+	checkTruth(t, newSim(t, courtsim.Options{Seed: 13, Max: 99999, Missing: 0.1}), p.outcomesOf(short), numbers)
+	if out, err := exec.Command("fct-scraper", "stop", "--run", "long", "--nats-url", f.server.URL()).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	canaries := report.CanaryRequests + f.report(long).CanaryRequests
+	twice := make(map[string]map[string]int)
+	for number, calls := range sim.asked() { // those of the long run that were in flight at the kill lie beyond
+		if numberOf(t, number) <= numbers {
+			twice[number] = calls
+		}
+	}
+	if n := repeated(twice); n > canaries {
+		t.Errorf("%d requests for numbers of both runs were made twice, %d by canaries", n, canaries)
 	}
 }
 

@@ -29,17 +29,20 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 	if err != nil && (len(exchanges) == 0 || !blocked) {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
-	// The place is for asking: while the answer is stored the next case is asked for. As many answers as there are places
-	// may wait to be stored, so that a crash loses at most twice as many.
+	return w.store(contract.Answer{
+		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
+		Settle: msg.Reply(), PlannedAt: plannedAt(msg), Exchanges: exchanges, CutOff: err != nil,
+	}, free)
+}
+
+// store stores an answer and leaves its job to the classifier. The place is for asking: while the answer is stored the next
+// case is asked for. As many answers as there are places may wait to be stored, so that a crash loses at most twice as many.
+func (w *shift) store(answer contract.Answer, free func()) error {
 	w.saving <- struct{}{}
 	defer func() { <-w.saving }()
 	free()
-	answer := contract.Answer{
-		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
-		Settle: msg.Reply(), PlannedAt: plannedAt(msg), Exchanges: exchanges, CutOff: err != nil,
-	}
 	if err := w.keep(answer); err != nil {
-		return fmt.Errorf("storing the answer for %s: %w", id, err)
+		return fmt.Errorf("storing the answer for %s: %w", answer.CaseID, err)
 	}
 	return bus.ErrLeave
 }

@@ -1,17 +1,13 @@
 package fetcher
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"sync"
-	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -73,110 +69,80 @@ func (w *shift) beside(other *shift) bool {
 	return a.RunID != b.RunID && a.Prefix == b.Prefix && a.Year == b.Year
 }
 
-// known says what another run already has of a number: its outcome, written into this run's ledger too, or a wait while that is to come.
+// known is the outcome that another run already has of a number, if this run can take it over; an error while that is to come.
 // A run that is to ask again for everything takes nothing over.
-func (w *shift) known(id contract.CaseID, attempt int, epoch uint64) (taken bool, err error) {
+func (w *shift) known(id contract.CaseID, epoch uint64) (original contract.Copy, err error) {
 	others, ever := w.crowd.beside(w)
 	if !ever || w.manifest.Force {
-		return false, nil
+		return original, nil
 	}
 	for _, other := range others {
 		step, err := other.ledger.next(w.finish, id.Number, epoch, true)
 		switch {
 		case err != nil:
-			return false, err
+			return original, err
 		case step.Wait > 0:
-			return false, waiting(min(step.Wait, beat))
-		case step.Settled:
-			if taken, err := w.takeOver(other.manifest.RunID, id, attempt); taken || err != nil {
-				return taken, err
-			}
+			return original, waiting(min(step.Wait, beat))
+		}
+		if original, fits := w.fits(id.Number, other.manifest.RunID, step); fits {
+			return original, nil
 		}
 	}
 	collected, err := runs.Get[contract.Collected](w.finish, w.collected, id.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
+		return original, nil
 	}
 	if err != nil || !collected.Of(w.SiteName) || collected.RunID == w.manifest.RunID {
-		return false, err
+		return original, err
 	}
-	return w.takeOver(collected.RunID, id, attempt)
+	return w.over(id.Number, collected.RunID, epoch)
 }
 
-// takeOver writes the outcome that a number has in another run into this run's ledger. Its requests stay that run's: they were
-// made once. An outcome for which this run would ask again is not taken.
-func (w *shift) takeOver(from contract.RunID, id contract.CaseID, attempt int) (taken bool, err error) {
-	entry, found, err := w.entry(w.finish, from, id)
-	if err != nil || !found || !w.manifest.Skips(id.Number, entry.Outcome) {
-		return false, err
+// over is the outcome that a number has in a run of which it is known to be collected.
+func (w *shift) over(number int, run contract.RunID, epoch uint64) (original contract.Copy, err error) {
+	past := w.pastOf(run)
+	step, err := past.next(w.finish, number, epoch, false)
+	if err == nil && !step.Settled { // by somebody else, since the block was read
+		step, err = past.next(w.finish, number, epoch, true)
 	}
-	now := time.Now().UTC()
-	entry.Attempt, entry.Requests, entry.StartedAt, entry.Seconds = attempt, nil, now, 0
-	entry.Notes = append(entry.Notes, "asked for by run "+string(from))
-	pack := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID, Entries: []contract.Entry{entry}}
-	body, err := pack.Encode()
 	if err != nil {
-		return false, fmt.Errorf("taking over %s from run %s: %w", id, from, err)
+		return original, err
 	}
-	msg := nats.NewMsg(w.manifest.RunID.OutcomeSubject(contract.Block(id.Number)))
-	msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
-	msg.Data = bus.Squeeze(body)
-	if _, err := w.Bus.Publish(w.finish, msg); err != nil {
-		return false, fmt.Errorf("taking over %s from run %s: %w", id, from, err)
-	}
-	w.Log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", id.String(), "from", from)
-	return true, nil
+	original, _ = w.fits(number, run, step)
+	return original, nil
 }
 
-// shelf is one block of another run's ledger: the entries with an outcome that were read so far.
-type shelf struct {
-	mu      sync.Mutex
-	run     contract.RunID
-	block   int
-	next    uint64
-	entries map[int]contract.Entry
+func (w *shift) pastOf(run contract.RunID) *ledger {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.past == nil || w.past.run != run {
+		w.past = w.ledgerOf(run)
+	}
+	return w.past
 }
 
-// entry is the outcome of a number in the ledger of another run.
-func (w *shift) entry(ctx context.Context, from contract.RunID, id contract.CaseID) (entry contract.Entry, found bool, err error) {
-	s, index := &w.shelf, contract.Block(id.Number)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.run != from || s.block != index || s.entries == nil {
-		s.run, s.block, s.next, s.entries = from, index, 1, make(map[int]contract.Entry)
+// fits says whether this run can take an outcome over, if there is one: it would not ask again for it, and the classifier has
+// not been asked to copy one before. A number whose copy was asked for and that is still to be done was refused it.
+func (w *shift) fits(number int, run contract.RunID, step Step) (original contract.Copy, fits bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !step.Settled || w.offered[number] || !w.manifest.Skips(number, step.Outcome) {
+		return original, false
 	}
-	for {
-		if entry, found = s.entries[id.Number]; found {
-			return entry, true, nil
-		}
-		msg, err := w.outcomes.GetMsg(ctx, s.next, jetstream.WithGetMsgSubject(from.OutcomeSubject(index)))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return entry, false, nil
-		}
-		if err == nil {
-			err = s.add(msg)
-		}
-		if err != nil {
-			return entry, false, fmt.Errorf("reading %s in run %s: %w", id, from, err)
-		}
-	}
+	return contract.Copy{RunID: run, Sequence: step.Sequence}, true
 }
 
-// add takes in one message; the first outcome of a number counts.
-func (s *shelf) add(msg *jetstream.RawStreamMsg) error {
-	body, err := bus.Expand(msg.Data)
-	if err != nil {
-		return err
+// takeOver has the classifier copy an outcome into this run's ledger. Its requests stay the other run's: they were made once.
+func (w *shift) takeOver(msg jetstream.Msg, job contract.Job, attempt int, original contract.Copy, free func()) error {
+	err := w.store(contract.Answer{
+		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Settle: msg.Reply(), PlannedAt: plannedAt(msg),
+		Copy: &original, Exchanges: []contract.Exchange{},
+	}, free)
+	if errors.Is(err, bus.ErrLeave) {
+		w.mu.Lock()
+		w.offered[job.CaseID.Number] = true
+		w.mu.Unlock()
+		w.Log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "from", original.RunID)
 	}
-	pack, err := contract.DecodeEntries(body)
-	if err != nil {
-		return err
-	}
-	for _, entry := range pack.Entries {
-		if _, first := s.entries[entry.CaseID.Number]; !first && entry.Outcome != "" {
-			s.entries[entry.CaseID.Number] = entry
-		}
-	}
-	s.next = msg.Sequence + 1
-	return nil
+	return err
 }

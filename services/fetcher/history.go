@@ -16,24 +16,29 @@ type History struct {
 // past is what is known of one number.
 type past struct {
 	settled  bool
-	answered int // the highest attempt whose answer lies in the stream of answers
-	tried    int // the highest attempt that the classifier found transient
-	blocked  int // the highest attempt whose answer was a block
+	outcome  contract.Outcome // the first one
+	sequence uint64           // of the message that holds it
+	answered int              // the highest attempt whose answer lies in the stream of answers
+	answer   uint64           // the sequence of the newest such answer
+	tried    int              // the highest attempt that the classifier found transient
+	blocked  int              // the highest attempt whose answer was a block
 	retryAt  time.Time
 }
 
 // NewHistory is the history of a block of which nothing was read yet.
 func NewHistory() *History { return &History{numbers: make(map[int]past)} }
 
-// Add takes in what a message of answers or of the ledger holds; messages may come twice and in any order.
-func (h *History) Add(states []contract.AttemptState) {
+// Add takes in what a message of answers or of the ledger holds, and its sequence there; messages may come twice and in any order.
+func (h *History) Add(sequence uint64, states []contract.AttemptState) {
 	for _, s := range states {
 		p := h.numbers[s.Number]
 		switch {
 		case s.Final:
-			p.settled = true
+			if !p.settled || sequence < p.sequence {
+				p.settled, p.outcome, p.sequence = true, outcomeOf(s.Verdict), sequence
+			}
 		case s.Verdict == "":
-			p.answered = max(p.answered, s.Attempt)
+			p.answered, p.answer = max(p.answered, s.Attempt), max(p.answer, sequence)
 		case s.Verdict == contract.VerdictBlocked:
 			p.blocked = max(p.blocked, s.Attempt)
 		case s.Verdict == contract.VerdictTransient && s.Attempt > p.tried:
@@ -43,12 +48,38 @@ func (h *History) Add(states []contract.AttemptState) {
 	}
 }
 
+// outcomeOf is the outcome of a job that was settled by a verdict.
+func outcomeOf(verdict contract.Verdict) contract.Outcome {
+	if outcome, settled := verdict.Outcome(); settled {
+		return outcome
+	}
+	return contract.Failed
+}
+
+// Pending is the sequence of the newest answer of a number that is not known to be classified; 0 when there is none.
+func (h *History) Pending(number int) uint64 {
+	p := h.numbers[number]
+	if p.settled || p.answered <= p.tried || p.answered == p.blocked { // the answer of a blocked attempt counts for nothing
+		return 0
+	}
+	return p.answer
+}
+
+// Forget takes back that a number was answered: its answer has left the stream.
+func (h *History) Forget(number int) {
+	p := h.numbers[number]
+	p.answered, p.answer = 0, 0
+	h.numbers[number] = p
+}
+
 // Step says what is to be done with a job now.
 type Step struct {
 	// Attempt is the attempt to make now, from 1; 0 when none is to be made now.
 	Attempt int
-	// Settled says that the job has its outcome.
-	Settled bool
+	// Settled says that the job has its outcome, which stands in the ledger's message Sequence.
+	Settled  bool
+	Outcome  contract.Outcome
+	Sequence uint64
 	// Wait is how long to leave the job alone before looking again.
 	Wait time.Duration
 }
@@ -62,8 +93,8 @@ func (h *History) Next(number int, now time.Time) Step {
 	p := h.numbers[number]
 	switch {
 	case p.settled:
-		return Step{Settled: true}
-	case p.answered > p.tried && p.answered != p.blocked: // the answer of a blocked attempt counts for nothing
+		return Step{Settled: true, Outcome: p.outcome, Sequence: p.sequence}
+	case h.Pending(number) > 0:
 		return Step{Wait: classifying}
 	case p.retryAt.After(now):
 		return Step{Wait: p.retryAt.Sub(now)}

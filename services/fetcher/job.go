@@ -45,11 +45,15 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 	case step.Wait > 0:
 		return waiting(step.Wait)
 	}
-	if taken, err := w.known(id, step.Attempt, epoch); taken || err != nil {
-		return err
-	}
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = w.manifest.MaxRetries + 1
+	}
+	original, err := w.known(id, epoch)
+	switch {
+	case err != nil:
+		return err
+	case original.RunID != "":
+		return w.takeOver(msg, job, step.Attempt, original, free)
 	}
 	return w.attempt(msg, job, step.Attempt, free)
 }

@@ -20,6 +20,11 @@ type ledger struct {
 	blocks            map[int]*block
 }
 
+// ledgerOf is what the streams hold of a run, of which nothing was read yet.
+func (s *Service) ledgerOf(run contract.RunID) *ledger {
+	return &ledger{run: run, answers: s.answers, outcomes: s.outcomes, blocks: make(map[int]*block)}
+}
+
 // block is what was read of one block, and where reading goes on.
 type block struct {
 	mu      sync.Mutex
@@ -37,7 +42,11 @@ func (l *ledger) next(ctx context.Context, number int, epoch uint64, again bool)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.read || again || b.epoch != epoch {
-		if err := l.read(ctx, b, contract.Block(number)); err != nil {
+		err := l.lookAfter(ctx, b, number)
+		if err == nil {
+			err = l.read(ctx, b, contract.Block(number))
+		}
+		if err != nil {
 			return Step{}, fmt.Errorf("reading what is known of block %d: %w", contract.Block(number), err)
 		}
 		b.read, b.epoch = true, epoch
@@ -52,6 +61,23 @@ func (l *ledger) block(index int) *block {
 		l.blocks[index] = &block{history: NewHistory(), nextAnswer: 1, nextOutcome: 1}
 	}
 	return l.blocks[index]
+}
+
+// lookAfter finds out whether the answer of a number that waits to be classified is still there. One that has left the stream
+// is in the ledger when that is read after this, or it brought nothing: a copy that was refused, a message that was not to be read.
+// The number must not wait for it then.
+func (l *ledger) lookAfter(ctx context.Context, b *block, number int) error {
+	pending := b.history.Pending(number)
+	if pending == 0 {
+		return nil
+	}
+	_, err := l.answers.GetMsg(ctx, pending)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		b.history.Forget(number)
+		b.nextAnswer = 1 // an older one may be there
+		return nil
+	}
+	return err
 }
 
 // read takes in what is new. The answers come first: one that is classified meanwhile leaves the answers only
@@ -80,7 +106,7 @@ func walk(ctx context.Context, stream jetstream.Stream, subject string, from uin
 		if err != nil {
 			return from, fmt.Errorf("message %d of %s: %w", msg.Sequence, subject, err)
 		}
-		history.Add(states)
+		history.Add(msg.Sequence, states)
 		from = msg.Sequence + 1
 	}
 }

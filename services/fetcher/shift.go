@@ -38,7 +38,10 @@ type shift struct {
 	held map[int]bool
 	// crowded says that another run of the same series and year was worked on beside this one; the crowd guards it.
 	crowded bool
-	shelf   shelf
+	// past is the ledger of the run that was over when an outcome of it was looked for last; offered are the numbers of
+	// which the classifier was asked to copy one.
+	past    *ledger
+	offered map[int]bool
 	// broken is the first error that ends the work on the run.
 	broken error
 }
@@ -62,7 +65,7 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 	defer giveUp(nil)
 	w := &shift{
 		Service: s, manifest: m, begin: begin, finish: finish, giveUp: giveUp, end: end, held: make(map[int]bool),
-		ledger: &ledger{run: m.RunID, answers: s.answers, outcomes: s.outcomes, blocks: make(map[int]*block)},
+		ledger: s.ledgerOf(m.RunID), offered: make(map[int]bool),
 	}
 	defer s.crowd.join(w)()
 	leave, err := w.attend()
