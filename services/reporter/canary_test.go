@@ -73,6 +73,26 @@ func TestNoRecordsWithoutACanaryAreTakenBack(t *testing.T) {
 	d.writtenAgain(files)
 }
 
+// What another run got before the site went bad, copied behind the row, is no proof of life.
+func TestACopiedFileVouchesForNothing(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 9)
+	d.court.say(vanished)
+	copied := outcomesOf(9, 9, success)
+	copied[0].Requests = nil
+	d.packs(append(doubtful(), copied...)...)
+	d.planned(0)
+	state := d.finish()
+	if diff := cmp.Diff([][]contract.CaseID{{caseOf(9), caseOf(4)}}, d.court.canaries()); diff != "" {
+		t.Errorf("canaries: %s", diff)
+	}
+	if r := state.Report; state.Status != contract.Blocked || !state.Superseded || r.Succeeded != 4 || r.NoRecord != 1 {
+		t.Errorf("%s, superseded %t: %d succeeded, %d no-record; want the four no-records behind IMM-4-25 taken back", state.Status,
+			state.Superseded, r.Succeeded, r.NoRecord)
+	}
+	d.writtenAgain(d.files())
+}
+
 // writtenAgain writes the run's files again, which are to be as they were.
 func (d *desk) writtenAgain(files map[string]string) {
 	d.t.Helper()

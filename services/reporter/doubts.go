@@ -32,7 +32,9 @@ func (d *doubts) believe(entry contract.Entry) bool {
 		return false
 	case contract.Failed: // says nothing about the site's files
 	case contract.Success:
-		d.alive(entry.StartedAt)
+		if len(entry.Requests) > 0 { // else it is a copy, which vouches for nothing
+			d.alive(entry.StartedAt)
+		}
 	case contract.NoRecord:
 		if d.gone {
 			d.void[number] = true

@@ -53,10 +53,13 @@ func (t *tally) missing(entry contract.Entry) {
 	}
 }
 
-// found notes a success: the site was alive when it was asked for, and it can be asked for again.
+// found notes a success: the site was alive when it was asked for, and it can be asked for again. One that was copied from
+// another run says nothing of the site: it may have been asked for long ago.
 func (t *tally) found(entry contract.Entry) {
-	t.alive(entry.StartedAt)
-	t.Quiet, t.Canaries = 0, 0
+	if len(entry.Requests) > 0 {
+		t.alive(entry.StartedAt)
+		t.Quiet, t.Canaries = 0, 0
+	}
 	t.Known = append([]int{entry.CaseID.Number}, t.Known[:min(len(t.Known), witnesses-1)]...)
 }
 
