@@ -8,6 +8,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
@@ -83,7 +84,7 @@ const stumble = time.Second
 func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration), err error) {
 	for {
 		if epoch := t.bus.Epoch(); epoch != t.epoch {
-			if err := sleep(ctx, t.pause); err != nil {
+			if err := delay.For(ctx, t.pause); err != nil {
 				return nil, err
 			}
 			t.epoch = epoch
@@ -98,7 +99,7 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 		case err == nil && t.bus.Epoch() == t.epoch:
 			return t.held(msg)
 		case err != nil && !errors.Is(err, nats.ErrTimeout):
-			if err := sleep(ctx, stumble); err != nil {
+			if err := delay.For(ctx, stumble); err != nil {
 				return nil, err
 			}
 		}
@@ -138,7 +139,7 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 		if ctx.Err() != nil {
 			return slot{}, context.Cause(ctx)
 		}
-		if err := sleep(ctx, renew/10); err != nil {
+		if err := delay.For(ctx, renew/10); err != nil {
 			return slot{}, err
 		}
 	}

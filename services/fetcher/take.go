@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,13 +29,13 @@ func (w *shift) take() error {
 		case err == nil:
 		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDeleted):
 			// Whoever ends a run removes its consumer, and the news of the end may come later than the removal.
-			if sleep(w.begin, renew) != nil {
+			if delay.For(w.begin, renew) != nil {
 				return nil
 			}
 			return fmt.Errorf("taking a job: %w", err)
 		default:
 			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
-			if err := sleep(w.begin, renew/10); err != nil {
+			if err := delay.For(w.begin, renew/10); err != nil {
 				return nil
 			}
 		}
