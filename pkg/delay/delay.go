@@ -1,9 +1,10 @@
-// Package delay waits: no longer than a context allows, and longer the more often something has failed.
+// Package delay waits: no longer than a context allows, again and again, and longer the more often something has failed.
 package delay
 
 import (
 	"context"
 	"math"
+	"sync"
 	"time"
 )
 
@@ -19,6 +20,28 @@ func For(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// Every does something each time d has gone by, until the function it returns is called, which waits for what is being done.
+func Every(d time.Duration, do func()) (stop func()) {
+	done := make(chan struct{})
+	var doing sync.WaitGroup
+	doing.Go(func() {
+		ticker := time.NewTicker(d)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				do()
+			}
+		}
+	})
+	return func() {
+		close(done)
+		doing.Wait()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,7 +61,28 @@ func TestForWaitsForNothingWhenThereIsNoTime(t *testing.T) {
 	})
 }
 
-// any backoff that settings allow, and some that they do not.
+func TestEveryGoesOnUntilItIsStopped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began, did := time.Now(), []time.Duration{}
+		stop := delay.Every(time.Minute, func() {
+			did = append(did, time.Since(began))
+			time.Sleep(time.Second)
+		})
+		time.Sleep(3 * time.Minute)
+		synctest.Wait() // the third has begun
+		stop()
+		if took := time.Since(began); took != 3*time.Minute+time.Second {
+			t.Errorf("stopped after %s, want the third to be done", took)
+		}
+		time.Sleep(time.Hour)
+		if want := []time.Duration{time.Minute, 2 * time.Minute, 3 * time.Minute}; !slices.Equal(did, want) {
+			t.Errorf("done at %v, want %v", did, want)
+		}
+	})
+}
+
+// anyBackoff is one that settings allow, and some that they do not.
 func anyBackoff(t *rapid.T) delay.Exponential {
 	return delay.Exponential{
 		Base:   time.Duration(rapid.Int64Range(0, math.MaxInt64).Draw(t, "base")),

@@ -113,7 +113,7 @@ func (t *token) held(msg jetstream.Msg) (giveOn func(func(n int) time.Duration),
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn: %w", err)
 	}
-	stop := heartbeats(msg, holding)
+	stop := bus.Hold(msg, holding)
 	return func(pause func(n int) time.Duration) {
 		stop()
 		_ = msg.NakWithDelay(max(handBack, pause(int(metadata.NumDelivered))))
@@ -134,7 +134,7 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
 		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
 		if err == nil {
-			return slot{msg, heartbeats(msg, holding)}, nil
+			return slot{msg, bus.Hold(msg, holding)}, nil
 		}
 		if ctx.Err() != nil {
 			return slot{}, context.Cause(ctx)
@@ -159,7 +159,7 @@ func (s *slots) more(most int) (held []slot) {
 		return nil
 	}
 	for msg := range batch.Messages() {
-		held = append(held, slot{msg, heartbeats(msg, holding)})
+		held = append(held, slot{msg, bus.Hold(msg, holding)})
 	}
 	return held
 }

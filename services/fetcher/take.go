@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 
@@ -84,7 +85,7 @@ func (w *shift) pullInto(consumer jetstream.Consumer, held []place, epoch uint64
 
 // seat begins a job as soon as a place is free for it. It may have to wait for longer than the job's ack-wait.
 func (w *shift) seat(msg jetstream.Msg, epoch uint64) error {
-	stop := heartbeats(msg, beat)
+	stop := bus.Hold(msg, beat)
 	defer stop()
 	held, err := w.places.one(w.begin)
 	if err != nil {
