@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"fct-scraper/pkg/delay"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -137,30 +139,13 @@ func (c Consumption[T]) handle(ctx context.Context, log *slog.Logger, msg jetstr
 	if err != nil {
 		return Never(err)
 	}
-	defer c.hold(msg)()
+	defer Hold(msg, c.Heartbeat)()
 	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp, Header: msg.Headers()})
 }
 
-// hold says at every heartbeat that the message is worked on, until the function it returns is called.
-func (c Consumption[T]) hold(msg jetstream.Msg) (release func()) {
-	done := make(chan struct{})
-	var beating sync.WaitGroup
-	beating.Go(func() {
-		ticker := time.NewTicker(c.Heartbeat)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				_ = msg.InProgress() // a lost one is made good by the next
-			}
-		}
-	})
-	return func() {
-		close(done)
-		beating.Wait()
-	}
+// Hold says every so often that a message is worked on, until the function it returns is called.
+func Hold(msg jetstream.Msg, every time.Duration) (release func()) {
+	return delay.Every(every, func() { _ = msg.InProgress() }) // a lost one is made good by the next
 }
 
 // handBack returns what was fetched and not begun: stopping alone would strand it until the ack-wait is over.

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"time"
 
+	"fct-scraper/pkg/delay"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
@@ -89,7 +91,7 @@ func (b *Bus) send(ctx context.Context, publish func(context.Context) error) err
 	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
 	err := publish(limited)
-	for errors.Is(err, nats.ErrReconnectBufExceeded) && pause(limited, reconnecting) {
+	for errors.Is(err, nats.ErrReconnectBufExceeded) && delay.For(limited, reconnecting) == nil {
 		err = publish(limited)
 	}
 	return b.judge(ctx, began, err)
@@ -98,18 +100,6 @@ func (b *Bus) send(ctx context.Context, publish func(context.Context) error) err
 // awaitConnection returns when there is a connection, or when ctx ends.
 func (b *Bus) awaitConnection(ctx context.Context) {
 	for waiting := true; waiting && !b.nc.IsConnected(); {
-		waiting = pause(ctx, reconnecting)
-	}
-}
-
-// pause says whether d went by before ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
+		waiting = delay.For(ctx, reconnecting) == nil
 	}
 }

@@ -1,9 +1,20 @@
 package contract
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // MessageVersion is the version of the messages below; a reader refuses one it does not know.
 const MessageVersion = 1
+
+// CheckVersion refuses a version that this program does not read; its error wraps ErrMessage.
+func CheckVersion(version int) error {
+	if version != MessageVersion {
+		return fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, version, MessageVersion)
+	}
+	return nil
+}
 
 // Job asks for one number of one run.
 type Job struct {

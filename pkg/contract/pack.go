@@ -50,8 +50,8 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 	if err != nil {
 		return AnswerPack{}, err
 	}
-	if pack.Version != MessageVersion {
-		return AnswerPack{}, fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, pack.Version, MessageVersion)
+	if err := CheckVersion(pack.Version); err != nil {
+		return AnswerPack{}, err
 	}
 	for i := range pack.Answers {
 		if err := pack.checkCopy(pack.Answers[i]); err != nil {
@@ -93,8 +93,8 @@ func DecodeEntries(data []byte) (EntryPack, error) {
 	if err != nil {
 		return EntryPack{}, err
 	}
-	if pack.Version != MessageVersion {
-		return EntryPack{}, fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, pack.Version, MessageVersion)
+	if err := CheckVersion(pack.Version); err != nil {
+		return EntryPack{}, err
 	}
 	for i := range pack.Entries {
 		entry := &pack.Entries[i]

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 )
 
 // question is what a request asks: a call, and about which case; the zero case for none.
@@ -25,7 +26,7 @@ type reply struct {
 func (c *Court) exchange(w http.ResponseWriter, r *http.Request, q question, right func([]byte, contract.CaseID, *faultKind) reply) {
 	turn, nth := c.counts.begin(q)
 	defer c.counts.end()
-	if !pause(r.Context(), c.opts.Latency) {
+	if delay.For(r.Context(), c.opts.Latency) != nil {
 		return
 	}
 	kind := c.faultOf(q, turn, nth)

@@ -1,13 +1,11 @@
 package courtsim
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"fct-scraper/pkg/contract"
 )
@@ -142,19 +140,4 @@ func (c *Court) tellTruth(w http.ResponseWriter, query url.Values) {
 		}
 	}
 	writeJSON(w, map[string][]int{"exists": exist})
-}
-
-// pause says whether d went by before the client was gone.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -20,6 +20,16 @@ func steers(r rune) bool {
 // Text is text as one line: what would steer is written as an escape such as \n or \u202e, a byte that is no UTF-8 as \x80.
 func Text(text string) string { return escape(text, "") }
 
+// Start is Text for the beginning of a text, of so many characters at most before any is escaped.
+func Start(text string, most int) string {
+	for at := range text {
+		if most--; most < 0 {
+			return Text(text[:at])
+		}
+	}
+	return Text(text)
+}
+
 // Lines is Text for what has lines of its own: line ends and tabs stay.
 func Lines(text string) string { return escape(text, "\n\t") }
 

@@ -35,6 +35,18 @@ func TestWhatSteersIsEscaped(t *testing.T) {
 	}
 }
 
+func TestStartCountsCharactersOfTheText(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", "plain é": "plain é", "123456789é": "123456789é", "12345678901": "1234567890", "ééééééééééé": "éééééééééé",
+		"\x1b[31m45678901": `\u001b[31m45678`, "\xff\xff34567890\xff": `\xff\xff34567890`,
+	} {
+		if got := plain.Start(text, 10); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // steering are the characters that must not get through, whatever they stand in.
 func steering() []rune {
 	var all []rune

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -23,18 +22,13 @@ func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, e
 	if err != nil {
 		return nil, err
 	}
-	keys, err := kv.ListKeysFiltered(ctx, "*.state")
+	stated, err := having(ctx, kv, ".state")
 	if err != nil {
-		return nil, fmt.Errorf("listing the runs: %w", err)
+		return nil, err
 	}
-	defer func() { _ = keys.Stop() }()
 	var reclaimed []contract.RunID
-	for key := range keys.Keys() {
-		run, err := contract.ParseRunID(strings.TrimSuffix(key, ".state"))
-		if err != nil {
-			continue // not written by this program
-		}
-		was, err := reclaim(ctx, kv, key, at)
+	for _, run := range stated {
+		was, err := reclaim(ctx, kv, run.StateKey(), at)
 		if err == nil && was {
 			reclaimed = append(reclaimed, run)
 			err = b.JetStream().DeleteConsumer(ctx, contract.StreamJobs, run.ConsumerName())

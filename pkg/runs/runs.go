@@ -204,6 +204,42 @@ func Manifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (c
 	return Get[contract.Manifest](ctx, kv, run.ManifestKey())
 }
 
+// All are the ids of all runs, in no order.
+func All(ctx context.Context, kv jetstream.KeyValue) ([]contract.RunID, error) {
+	return having(ctx, kv, ".manifest")
+}
+
+// Manifests are those of all runs, in no order.
+func Manifests(ctx context.Context, kv jetstream.KeyValue) ([]contract.Manifest, error) {
+	all, err := All(ctx, kv)
+	if err != nil {
+		return nil, err
+	}
+	manifests := make([]contract.Manifest, len(all))
+	for i, run := range all {
+		if manifests[i], err = Manifest(ctx, kv, run); err != nil {
+			return nil, err
+		}
+	}
+	return manifests, nil
+}
+
+// having are the runs of which the bucket has a key with that end.
+func having(ctx context.Context, kv jetstream.KeyValue, end string) ([]contract.RunID, error) {
+	keys, err := kv.ListKeysFiltered(ctx, "*"+end)
+	if err != nil {
+		return nil, fmt.Errorf("listing the runs: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	var found []contract.RunID
+	for key := range keys.Keys() {
+		if run, err := contract.ParseRunID(strings.TrimSuffix(key, end)); err == nil { // else not written by this program
+			found = append(found, run)
+		}
+	}
+	return found, nil
+}
+
 // Get reads the JSON value of a key. A key that does not exist is jetstream.ErrKeyNotFound.
 func Get[T any](ctx context.Context, kv jetstream.KeyValue, key string) (T, error) {
 	var value T

@@ -21,10 +21,14 @@ func (c *compiler) wrong(key, value, allowed string) {
 
 // path compiles an XPath; one that is left out is nil, and wrong when it must be there.
 func (c *compiler) path(key, text string, must bool) *jsontree.Path {
+	return compilePath(c, key, text, must, jsontree.Compile)
+}
+
+func compilePath[Path any](c *compiler, key, text string, must bool, compile func(string) (*Path, error)) *Path {
 	if text == "" && !must {
 		return nil
 	}
-	path, err := jsontree.Compile(text)
+	path, err := compile(text)
 	if err != nil {
 		c.problems = append(c.problems, fmt.Errorf("%s: %w", key, err))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/plain"
 )
 
 // request is one that is to be made for a case.
@@ -82,7 +83,7 @@ func (r request) made(ctx context.Context) (*http.Request, error) {
 
 // headerOf is what a site says in a header, within reason: the whole of it is kept with every answer.
 func headerOf(response *http.Response, name string) string {
-	return printable(strings.Join(response.Header.Values(name), ", "), 200)
+	return plain.Start(strings.Join(response.Header.Values(name), ", "), 200)
 }
 
 // plainly is an error without the URL around it, which stands beside it. Some hold what the site sent.
@@ -90,5 +91,5 @@ func plainly(err error) string {
 	if around, found := errors.AsType[*url.Error](err); found {
 		err = around.Err
 	}
-	return printable(err.Error(), 300)
+	return plain.Start(err.Error(), 300)
 }

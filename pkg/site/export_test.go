@@ -11,7 +11,6 @@ var (
 	Day        = day
 	RetryAfter = retryAfter
 	Normalized = normalized
-	Printable  = printable
 )
 
 // LargeAtOnce is how many large answers a client reads at a time.

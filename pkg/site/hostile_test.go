@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/site"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -143,17 +142,5 @@ func TestErrorsOfHTTPAreTame(t *testing.T) {
 				tame(t, name, said)
 			}
 		})
-	}
-}
-
-// TestPrintable: what an error may hold of a text from outside.
-func TestPrintable(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"": "", "plain é": "plain é", "a\nb": `a\nb`, "\x1b[31m": `\x1b[31m`, "\u202e": `\u202e`, "\xff": `\xff`, "\x00": `\x00`, "\ufffd": "\ufffd", `"\`: `"\`, "12345678901": "1234567890",
-	} {
-		if got := site.Printable(text, 10); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
 	}
 }

@@ -73,26 +73,12 @@ func (f fileCall) checkPage(c *compiler, page *filePage) {
 
 // pagePath compiles an XPath that finds nodes.
 func (c *compiler) pagePath(key, text string, must bool) *htmltree.Path {
-	if text == "" && !must {
-		return nil
-	}
-	path, err := htmltree.CompileNodes(text)
-	if err != nil {
-		c.problems = append(c.problems, fmt.Errorf("%s: %w", key, err))
-	}
-	return path
+	return compilePath(c, key, text, must, htmltree.CompileNodes)
 }
 
 // pageValue compiles an XPath that finds nodes or makes a text; none is nil.
 func (c *compiler) pageValue(key, text string) *htmltree.Path {
-	if text == "" {
-		return nil
-	}
-	path, err := htmltree.Compile(text)
-	if err != nil {
-		c.problems = append(c.problems, fmt.Errorf("%s: %w", key, err))
-	}
-	return path
+	return compilePath(c, key, text, false, htmltree.Compile)
 }
 
 // pageFields compiles a table of fields: where they are on the page, and where in the rows that are made of it, in which

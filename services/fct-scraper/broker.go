@@ -83,6 +83,14 @@ func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, 
 	return b, nc, nil
 }
 
+// stored is an error when there is no store to look into: whoever only looks makes none.
+func stored(c config.Config) error {
+	if _, err := os.Stat(c.DataDir); c.NATSURL == "" && err != nil {
+		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty", errUsage, c.DataDir)
+	}
+	return nil
+}
+
 // toldTo has trouble with a connection logged: the library writes what a server said to stderr as it came.
 func toldTo(log *slog.Logger) nats.Option {
 	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

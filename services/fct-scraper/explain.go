@@ -45,8 +45,8 @@ func (p *program) explainCommand() *cobra.Command {
 
 // explain reads a life out of the store, which stays as it is: no stream is made, no run is marked as stopped.
 func (p *program) explain(ctx context.Context, settings *config.Settings, id contract.CaseID) (life reporter.Life, err error) {
-	if _, err := os.Stat(settings.DataDir); settings.NATSURL == "" && err != nil {
-		return life, fmt.Errorf("%w: explaining %s: there is no store at data_dir %s", errUsage, id, settings.DataDir)
+	if err := stored(settings.Config); err != nil {
+		return life, fmt.Errorf("explaining %s: %w", id, err)
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
 	b, done, err := lookAt(settings.Config, log)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/fetcher"
 
@@ -143,11 +144,6 @@ func looking(ctx context.Context, log *slog.Logger, what string, look func(conte
 		if err := look(ctx); err != nil && ctx.Err() == nil {
 			log.Warn("look.failed", "what", what, "error", err)
 		}
-		timer := time.NewTimer(lookAgain)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		_ = delay.For(ctx, lookAgain)
 	}
 }

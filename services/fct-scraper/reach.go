@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
@@ -75,7 +76,7 @@ func (l *line) await(ctx context.Context) error {
 		if !told {
 			l.log.Warn("nats.waiting", "error", reason)
 		}
-		if err := nap(ctx, lookForServer); err != nil {
+		if err := delay.For(ctx, lookForServer); err != nil {
 			return err
 		}
 	}
@@ -105,21 +106,9 @@ func (l *line) open(ctx context.Context) (*broker, error) {
 		}
 		l.log.Warn("nats.waiting", "error", err)
 		l.ready.wait(err)
-		if err := nap(ctx, wait); err != nil {
+		if err := delay.For(ctx, wait); err != nil {
 			return nil, err
 		}
-	}
-}
-
-// nap waits for d; its error is that of ctx.
-func nap(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -136,7 +125,7 @@ func (h *house) overAndOver(ctx context.Context, l *line, names []string) error 
 		}
 		h.log.Error("serve.again", "error", err, "wait_seconds", wait.Seconds())
 		h.front.wait(fmt.Errorf("services broke off: %w", err))
-		if nap(ctx, wait) != nil {
+		if delay.For(ctx, wait) != nil {
 			return nil
 		}
 		if h.broker, err = l.open(ctx); err != nil {

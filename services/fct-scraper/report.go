@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
@@ -44,8 +43,8 @@ func (p *program) reportCommand() *cobra.Command {
 }
 
 func (p *program) rewrite(ctx context.Context, settings *config.Settings, run contract.RunID) (report contract.Report, file string, err error) {
-	if _, err := os.Stat(settings.DataDir); settings.NATSURL == "" && err != nil {
-		return report, "", fmt.Errorf("%w: --run %s: there is no store at data_dir %s", errUsage, run, settings.DataDir)
+	if err := stored(settings.Config); err != nil {
+		return report, "", fmt.Errorf("writing the report of %s: %w", run, err)
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
 	broker, err := openBroker(ctx, settings.Config, access{}, log)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -86,17 +85,12 @@ func (b *broker) progress(ctx context.Context, s *standing, report *contract.Rep
 
 // standings are those of all runs, the newest first.
 func (b *broker) standings(ctx context.Context) ([]standing, error) {
-	keys, err := b.runs.ListKeysFiltered(ctx, "*.manifest")
+	known, err := runs.All(ctx, b.runs)
 	if err != nil {
-		return nil, fmt.Errorf("listing the runs: %w", err)
+		return nil, err
 	}
-	defer func() { _ = keys.Stop() }()
 	all := []standing{} // in JSON an array, also when there is none
-	for key := range keys.Keys() {
-		run, err := contract.ParseRunID(strings.TrimSuffix(key, ".manifest"))
-		if err != nil {
-			continue // not written by this program
-		}
+	for _, run := range known {
 		s, err := b.standingOf(ctx, run)
 		if err != nil {
 			return nil, err
@@ -129,8 +123,8 @@ func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker)
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(settings.DataDir); settings.NATSURL == "" && err != nil {
-		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty", errUsage, settings.DataDir)
+	if err := stored(settings.Config); err != nil {
+		return err
 	}
 	broker, err := openBroker(cmd.Context(), settings.Config, access{}, logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
@@ -120,11 +121,7 @@ func (h *house) halt(ctx context.Context, run contract.RunID, signals *signals) 
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	// A run that was halted before, by a block for one, keeps that halt, which has no deadline.
-	timer := time.NewTimer(underWay(limit))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+	if delay.For(ctx, underWay(limit)) == nil {
 		h.stopFetching()
 	}
 	return nil

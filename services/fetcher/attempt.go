@@ -9,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 
@@ -107,7 +108,7 @@ func (w *shift) keep(answer contract.Answer) error {
 			return err
 		}
 		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
-		if sleep(w.finish, classifying) != nil {
+		if delay.For(w.finish, classifying) != nil {
 			return err
 		}
 	}

@@ -3,9 +3,9 @@ package fetcher
 import (
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,7 +35,7 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 		return waiting(classifying)
 	}
 	defer letGo()
-	defer heartbeats(msg, beat)()
+	defer bus.Hold(msg, beat)()
 	step, err := w.ledger.next(w.finish, id.Number, epoch, metadata.NumDelivered > 1)
 	switch {
 	case err != nil:
@@ -84,26 +84,4 @@ func (w *shift) release(number int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.held, number)
-}
-
-// heartbeats says that a message is worked on until the function it returns is called.
-func heartbeats(msg jetstream.Msg, every time.Duration) (stop func()) {
-	done := make(chan struct{})
-	var beating sync.WaitGroup
-	beating.Go(func() {
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				_ = msg.InProgress() // a lost one is made good by the next
-			}
-		}
-	})
-	return func() {
-		close(done)
-		beating.Wait()
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fct-scraper/pkg/delay"
 )
 
 // Pace is the promise how often a site is asked. The zero Pace makes no pause.
@@ -131,13 +133,13 @@ func (p *Pacer) slow(pause time.Duration) { p.asked.Store(int64(pause)) }
 // sleep waits until this process may ask, and until the site may be asked at all.
 func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) (giveOn func(func(int) time.Duration), err error) {
 	if p.shared == nil {
-		if err := sleep(ctx, max(now.pause, p.crawlDelay())-time.Since(now.started)); err != nil {
+		if err := delay.For(ctx, max(now.pause, p.crawlDelay())-time.Since(now.started)); err != nil {
 			return nil, err
 		}
 		return func(func(int) time.Duration) {}, p.sleepOut(ctx, hold)
 	}
 	// The pause that was drawn is in the shared turn. What stays is that no clock but the monotonic one can shorten it.
-	if err := sleep(ctx, max(p.pace.least(), p.crawlDelay())-time.Since(now.started)); err != nil {
+	if err := delay.For(ctx, max(p.pace.least(), p.crawlDelay())-time.Since(now.started)); err != nil {
 		return nil, err
 	}
 	for {
@@ -158,7 +160,7 @@ func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) 
 // sleepOut waits until neither the hour nor the state of the site forbids a request.
 func (p *Pacer) sleepOut(ctx context.Context, hold func() time.Duration) error {
 	for wait := p.left(hold); wait > 0; wait = p.left(hold) {
-		if err := sleep(ctx, min(wait, lookAgain)); err != nil {
+		if err := delay.For(ctx, min(wait, lookAgain)); err != nil {
 			return err
 		}
 	}
@@ -176,17 +178,3 @@ func (p *Pacer) left(hold func() time.Duration) time.Duration {
 // lookAgain is after how long a long wait is looked at anew: it may have become shorter or longer, and a wall clock may
 // have been set.
 const lookAgain = 10 * time.Second
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return context.Cause(ctx)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -8,6 +8,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
@@ -83,7 +84,7 @@ const stumble = time.Second
 func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration), err error) {
 	for {
 		if epoch := t.bus.Epoch(); epoch != t.epoch {
-			if err := sleep(ctx, t.pause); err != nil {
+			if err := delay.For(ctx, t.pause); err != nil {
 				return nil, err
 			}
 			t.epoch = epoch
@@ -98,7 +99,7 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 		case err == nil && t.bus.Epoch() == t.epoch:
 			return t.held(msg)
 		case err != nil && !errors.Is(err, nats.ErrTimeout):
-			if err := sleep(ctx, stumble); err != nil {
+			if err := delay.For(ctx, stumble); err != nil {
 				return nil, err
 			}
 		}
@@ -112,7 +113,7 @@ func (t *token) held(msg jetstream.Msg) (giveOn func(func(n int) time.Duration),
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn: %w", err)
 	}
-	stop := heartbeats(msg, holding)
+	stop := bus.Hold(msg, holding)
 	return func(pause func(n int) time.Duration) {
 		stop()
 		_ = msg.NakWithDelay(max(handBack, pause(int(metadata.NumDelivered))))
@@ -133,12 +134,12 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
 		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
 		if err == nil {
-			return slot{msg, heartbeats(msg, holding)}, nil
+			return slot{msg, bus.Hold(msg, holding)}, nil
 		}
 		if ctx.Err() != nil {
 			return slot{}, context.Cause(ctx)
 		}
-		if err := sleep(ctx, renew/10); err != nil {
+		if err := delay.For(ctx, renew/10); err != nil {
 			return slot{}, err
 		}
 	}
@@ -158,7 +159,7 @@ func (s *slots) more(most int) (held []slot) {
 		return nil
 	}
 	for msg := range batch.Messages() {
-		held = append(held, slot{msg, heartbeats(msg, holding)})
+		held = append(held, slot{msg, bus.Hold(msg, holding)})
 	}
 	return held
 }

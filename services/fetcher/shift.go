@@ -10,6 +10,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -145,25 +146,13 @@ func (w *shift) attend() (leave func(), err error) {
 	if err := say(limited); err != nil {
 		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
 	}
-	done := make(chan struct{})
-	var saying sync.WaitGroup
-	saying.Go(func() {
-		ticker := time.NewTicker(renew)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				if err := say(w.finish); err != nil {
-					w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
-				}
-			}
+	silence := delay.Every(renew, func() {
+		if err := say(w.finish); err != nil {
+			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		}
 	})
 	return func() {
-		close(done)
-		saying.Wait()
+		silence()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.begin), renew)
 		defer cancel()
 		if err := w.fetchers.Delete(ctx, key); err != nil { // then it expires

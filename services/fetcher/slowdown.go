@@ -2,20 +2,16 @@ package fetcher
 
 import (
 	"fmt"
-	"math"
 	"net/http"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 )
 
-// Backoff says how much longer everybody waits while a site is in trouble. Base·Factor^(level−1) is added to the pause
-// between two requests, at most Max, drawn from the upper half of that.
-type Backoff struct {
-	Base   time.Duration
-	Factor float64
-	Max    time.Duration
-}
+// Backoff says how much longer everybody waits while a site is in trouble: at level n, what it waits before the n-th further
+// try is added to the pause between two requests.
+type Backoff delay.Exponential
 
 const (
 	// spared is how many requests in a row may fail before everybody is slowed down: single failures are the matter of
@@ -55,14 +51,7 @@ func (b Backoff) After(s contract.SiteSlowdown, x contract.Exchange, wait time.D
 }
 
 func (b Backoff) pause(level int, draw float64) time.Duration {
-	if level <= 0 {
-		return 0
-	}
-	whole := float64(b.Base) * math.Pow(b.Factor, float64(level-1))
-	if limit := float64(b.Max); !(whole < limit) { // also when the power overflowed
-		whole = limit
-	}
-	return time.Duration(whole/2 + whole/2*draw)
+	return delay.Exponential(b).Before(level, draw)
 }
 
 // trouble is why an exchange says that the site is not well; empty when it does not say so.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"sync"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -28,13 +30,13 @@ func (w *shift) take() error {
 		case err == nil:
 		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDeleted):
 			// Whoever ends a run removes its consumer, and the news of the end may come later than the removal.
-			if sleep(w.begin, renew) != nil {
+			if delay.For(w.begin, renew) != nil {
 				return nil
 			}
 			return fmt.Errorf("taking a job: %w", err)
 		default:
 			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
-			if err := sleep(w.begin, renew/10); err != nil {
+			if err := delay.For(w.begin, renew/10); err != nil {
 				return nil
 			}
 		}
@@ -83,7 +85,7 @@ func (w *shift) pullInto(consumer jetstream.Consumer, held []place, epoch uint64
 
 // seat begins a job as soon as a place is free for it. It may have to wait for longer than the job's ack-wait.
 func (w *shift) seat(msg jetstream.Msg, epoch uint64) error {
-	stop := heartbeats(msg, beat)
+	stop := bus.Hold(msg, beat)
 	defer stop()
 	held, err := w.places.one(w.begin)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
@@ -96,12 +97,8 @@ func (s *Service) publish(ctx context.Context, consumer jetstream.Consumer, jobs
 		if wait = min(2*wait, lookRarely); info.NumPending+window/8 < before {
 			wait, before = look, info.NumPending
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		case <-timer.C:
+		if err := delay.For(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

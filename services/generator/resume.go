@@ -3,7 +3,6 @@ package generator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -32,17 +31,12 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 		}
 		return manifest, err
 	}
-	keys, err := s.kv.ListKeysFiltered(ctx, "*.manifest")
+	manifests, err := runs.Manifests(ctx, s.kv)
 	if err != nil {
-		return contract.Manifest{}, fmt.Errorf("listing the runs: %w", err)
+		return contract.Manifest{}, err
 	}
-	defer func() { _ = keys.Stop() }()
 	var found contract.Manifest
-	for key := range keys.Keys() {
-		manifest, err := runs.Get[contract.Manifest](ctx, s.kv, key)
-		if err != nil {
-			return manifest, err
-		}
+	for _, manifest := range manifests {
 		if manifest.Batch != identity || manifest.CreatedAt.Before(found.CreatedAt) {
 			continue
 		}
@@ -86,16 +80,11 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch) (
 // supersede closes the runs of other batches that were stopped and ask for the same series and year: their jobs would ask
 // for what this run collects. Started again, such a batch becomes a new run, which leaves out all that is collected.
 func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
-	keys, err := s.kv.ListKeysFiltered(ctx, "*.manifest")
+	manifests, err := runs.Manifests(ctx, s.kv)
 	if err != nil {
-		return fmt.Errorf("listing the runs: %w", err)
+		return err
 	}
-	defer func() { _ = keys.Stop() }()
-	for key := range keys.Keys() {
-		m, err := runs.Get[contract.Manifest](ctx, s.kv, key)
-		if err != nil {
-			return err
-		}
+	for _, m := range manifests {
 		if m.RunID == by.RunID || m.Site != by.Site || m.Prefix != by.Prefix || m.Year != by.Year {
 			continue
 		}

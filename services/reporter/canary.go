@@ -122,8 +122,8 @@ func (w *worker) request(ctx context.Context, request contract.CanaryRequest) (r
 	if err == nil {
 		err = json.Unmarshal(msg.Data, &reply)
 	}
-	if err == nil && reply.Version != contract.MessageVersion {
-		err = fmt.Errorf("%w: version %d, this program reads %d", contract.ErrMessage, reply.Version, contract.MessageVersion)
+	if err == nil {
+		err = contract.CheckVersion(reply.Version)
 	}
 	if err != nil {
 		return contract.CanaryReply{Error: err.Error()}

@@ -100,25 +100,16 @@ func (e *explainer) readRuns(ctx context.Context) error {
 
 // manifests are the runs of the number's series and year, the oldest first.
 func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) {
-	keys, err := e.runs.ListKeysFiltered(ctx, "*.manifest")
+	found, err := runs.Manifests(ctx, e.runs)
 	if err != nil {
-		return nil, fmt.Errorf("listing the runs: %w", err)
+		return nil, err
 	}
-	defer func() { _ = keys.Stop() }()
-	var found []contract.Manifest
-	for key := range keys.Keys() {
-		run, err := contract.ParseRunID(strings.TrimSuffix(key, ".manifest"))
-		if err != nil {
-			continue // not written by this program
-		}
-		manifest, err := readManifest(ctx, e.runs, run)
-		if err != nil {
-			return nil, err
-		}
-		if manifest.Case(e.life.CaseID.Number) == e.life.CaseID {
-			found = append(found, manifest)
+	for _, manifest := range found {
+		if err := contract.CheckVersion(manifest.Version); err != nil {
+			return nil, fmt.Errorf("reading the manifest of %s: %w", manifest.RunID, err)
 		}
 	}
+	found = slices.DeleteFunc(found, func(m contract.Manifest) bool { return m.Case(e.life.CaseID.Number) != e.life.CaseID })
 	slices.SortFunc(found, func(a, b contract.Manifest) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.RunID, b.RunID))
 	})

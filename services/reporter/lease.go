@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -49,8 +50,8 @@ func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (boo
 		if !errors.Is(err, jetstream.ErrKeyExists) {
 			return fmt.Errorf("taking the lease of %s: %w", run, err)
 		}
-		if wait(ctx, lookForLease); ctx.Err() != nil {
-			return context.Cause(ctx)
+		if err := delay.For(ctx, lookForLease); err != nil {
+			return err
 		}
 	}
 }
@@ -61,10 +62,7 @@ func (l *lease) under(ctx context.Context, work func(context.Context) error) err
 	defer stop(nil)
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for {
-			if wait(working, renewLease); working.Err() != nil {
-				return
-			}
+		for delay.For(working, renewLease) == nil {
 			revision, err := l.bucket.Update(working, l.key, nil, l.revision)
 			if err == nil {
 				l.revision = revision

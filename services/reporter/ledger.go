@@ -71,8 +71,8 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 	if err := json.Unmarshal(data, &planned); err != nil {
 		return nil, fmt.Errorf("%w: %w", contract.ErrMessage, err)
 	}
-	if planned.Version != contract.MessageVersion {
-		return nil, fmt.Errorf("%w: version %d, this program reads %d", contract.ErrMessage, planned.Version, contract.MessageVersion)
+	if err := contract.CheckVersion(planned.Version); err != nil {
+		return nil, err
 	}
 	if numbers := planned.Range.Size() + len(planned.Beyond); planned.Jobs < 0 || planned.Skipped < 0 || planned.Jobs+planned.Skipped != numbers {
 		return nil, fmt.Errorf("%d jobs and %d skipped for %d numbers", planned.Jobs, planned.Skipped, numbers)

@@ -71,14 +71,11 @@ func (w *worker) openLines(offset int64) error {
 	return nil
 }
 
-func readManifest(ctx context.Context, runs jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
-	var manifest contract.Manifest
-	entry, err := runs.Get(ctx, run.ManifestKey())
+// readManifest reads what a run is; one that this program cannot report is contract.ErrMessage.
+func readManifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
+	manifest, err := runs.Manifest(ctx, kv, run)
 	if err == nil {
-		err = json.Unmarshal(entry.Value(), &manifest)
-	}
-	if err == nil && manifest.Version != contract.MessageVersion {
-		err = fmt.Errorf("%w: version %d, this program reads %d", contract.ErrMessage, manifest.Version, contract.MessageVersion)
+		err = contract.CheckVersion(manifest.Version)
 	}
 	if err != nil {
 		return contract.Manifest{}, fmt.Errorf("reading the manifest of %s: %w", run, err)

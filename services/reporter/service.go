@@ -14,6 +14,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -191,16 +192,7 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 		if failures >= 3 && time.Since(since) > s.GiveUp {
 			return fmt.Errorf("%w: reporting run %s: %w", bus.ErrStore, run, err)
 		}
-		wait(ctx, min(2*time.Second, time.Duration(failures)*200*time.Millisecond))
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+		_ = delay.For(ctx, min(2*time.Second, time.Duration(failures)*200*time.Millisecond))
 	}
 }
 
