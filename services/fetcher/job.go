@@ -3,12 +3,9 @@ package fetcher
 import (
 	"encoding/json"
 	"fmt"
-	"sync"
 	"time"
 
 	"fct-scraper/pkg/contract"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // beat is how often a held job is said to be worked on; its ack-wait is 15 s.
@@ -16,7 +13,8 @@ const beat = 5 * time.Second
 
 // do does one job: nil when it has its outcome already, bus.ErrLeave when its answer is stored and the classifier
 // settles it. It calls free when the site is no longer asked.
-func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
+func (w *shift) do(d delivery, free func()) error {
+	msg := d.msg
 	job, err := w.read(msg.Data())
 	if err != nil {
 		return err
@@ -35,8 +33,7 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 		return waiting(classifying)
 	}
 	defer letGo()
-	defer heartbeats(msg, beat)()
-	step, err := w.ledger.next(w.finish, id.Number, epoch, metadata.NumDelivered > 1)
+	step, err := w.ledger.next(w.finish, id.Number, d.epoch, metadata.NumDelivered > 1)
 	switch {
 	case err != nil:
 		return err
@@ -45,13 +42,13 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 	case step.Wait > 0:
 		return waiting(step.Wait)
 	}
-	if taken, err := w.known(id, step.Attempt, epoch); taken || err != nil {
+	if taken, err := w.known(id, step.Attempt, d.epoch); taken || err != nil {
 		return err
 	}
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = w.manifest.MaxRetries + 1
 	}
-	return w.attempt(msg, job, step.Attempt, free)
+	return w.attempt(d, job, step.Attempt, free)
 }
 
 // read decodes a job of this run; its error wraps contract.ErrMessage.
@@ -80,26 +77,4 @@ func (w *shift) release(number int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.held, number)
-}
-
-// heartbeats says that a message is worked on until the function it returns is called.
-func heartbeats(msg jetstream.Msg, every time.Duration) (stop func()) {
-	done := make(chan struct{})
-	var beating sync.WaitGroup
-	beating.Go(func() {
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				_ = msg.InProgress() // a lost one is made good by the next
-			}
-		}
-	})
-	return func() {
-		close(done)
-		beating.Wait()
-	}
 }
