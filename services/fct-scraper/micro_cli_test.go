@@ -43,6 +43,7 @@ func newNatsCommand(t testing.TB, url string) natsCommand {
 func (c natsCommand) says(args ...string) string {
 	c.t.Helper()
 	cmd := exec.Command(c.path, slices.Concat(c.args, args)...)
+	cmd.Dir = filepath.Join("..", "..") // where streams/ is
 	cmd.Env = slices.DeleteFunc(append(os.Environ(), "XDG_CONFIG_HOME="+c.t.TempDir()), func(v string) bool { return strings.HasPrefix(v, "NATS_") })
 	said, err := cmd.CombinedOutput()
 	if err != nil {
