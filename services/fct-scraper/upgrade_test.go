@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/natsd"
-	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -100,45 +97,5 @@ func TestABatchGoesOnOverAStoreOfAnEarlierVersion(t *testing.T) {
 	_ = again.Run() // the code says it
 	if code := again.ProcessState.ExitCode(); code != codeBroker || !strings.Contains(said.String(), "max_age: have") || !strings.Contains(said.String(), "data_dir") {
 		t.Errorf("exit code %d: %s", code, said.String())
-	}
-}
-
-// A server that others use is changed by its operator alone; the program names the commands that do it.
-func TestTheWayOutOfADriftIsTheCommandThatIsNamed(t *testing.T) {
-	t.Parallel()
-	f := &fleet{t: t, dir: t.TempDir()}
-	f.later("127.0.0.1:0")
-	t.Cleanup(func() {
-		if err := f.server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	command := newNatsCommand(t, f.server.URL())
-	js := f.broker.JetStream()
-	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := alter(t.Context(), js, older, contract.StreamOutcomes, contract.StreamEvents, "KV_"+contract.BucketRuns); err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile(`nats ((?:stream|consumer) edit .* --config \S+\.json)`)
-	for _, what := range []string{"FCT_EVENTS", "FCT_OUTCOMES", "KV_runs", "FCT_ANSWERS classifier"} {
-		said, _ := exec.Command("fct-scraper", "serve", "generator", "--nats-url", f.server.URL(), "--http-addr", "127.0.0.1:0").CombinedOutput()
-		found := named.FindStringSubmatch(string(said))
-		if found == nil || !strings.Contains(found[1], " edit "+what+" ") {
-			t.Fatalf("%s\nwant it to name the command that changes %s", said, what)
-		}
-		if strings.HasPrefix(what, "KV_") { // it asks whether that is meant, on a terminal alone
-			definition, err := os.ReadFile(filepath.Join("..", "..", "streams", what+".stream.json"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			command.says("request", "$JS.API.STREAM.UPDATE."+what, string(definition))
-			continue
-		}
-		command.says(append(strings.Fields(found[1]), "--force")...)
-	}
-	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
-		t.Error(err)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build natscommand
+
 package main
 
 import (
@@ -13,11 +15,13 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/services/fetcher"
+	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/micro"
 )
 
-// natsCommand is the nats command of tools/go.mod. Its first build takes minutes, so short tests leave it out.
+// natsCommand is the nats command of tools/go.mod. Its first build takes minutes and needs modules that nothing else does, so these
+// tests have a build tag.
 type natsCommand struct {
 	t    testing.TB
 	path string
@@ -26,16 +30,13 @@ type natsCommand struct {
 
 func newNatsCommand(t testing.TB, url string) natsCommand {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("the nats command is not built for short tests")
-	}
 	cmd := exec.Command("go", "tool", "-modfile=tools/go.mod", "-n", "nats")
 	cmd.Dir = filepath.Join("..", "..")
 	said, err := cmd.CombinedOutput()
-	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
 	if err != nil {
-		t.Skipf("NOT TRIED: the nats command cannot be built here: %v: %s", err, said)
+		t.Fatalf("building the nats command: %v: %s", err, said)
 	}
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
 	return natsCommand{t: t, path: lines[len(lines)-1], args: []string{"--server", url}}
 }
 
@@ -141,4 +142,44 @@ func stateIn(t testing.TB, said string) (s roleState) {
 		s.State = new(fetcher.State)
 	}
 	return s
+}
+
+// A server that others use is changed by its operator alone; the program names the commands that do it.
+func TestTheWayOutOfADriftIsTheCommandThatIsNamed(t *testing.T) {
+	t.Parallel()
+	f := &fleet{t: t, dir: t.TempDir()}
+	f.later("127.0.0.1:0")
+	t.Cleanup(func() {
+		if err := f.server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	command := newNatsCommand(t, f.server.URL())
+	js := f.broker.JetStream()
+	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := alter(t.Context(), js, older, contract.StreamOutcomes, contract.StreamEvents, "KV_"+contract.BucketRuns); err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`nats ((?:stream|consumer) edit .* --config \S+\.json)`)
+	for _, what := range []string{"FCT_EVENTS", "FCT_OUTCOMES", "KV_runs", "FCT_ANSWERS classifier"} {
+		said, _ := exec.Command("fct-scraper", "serve", "generator", "--nats-url", f.server.URL(), "--http-addr", "127.0.0.1:0").CombinedOutput()
+		found := named.FindStringSubmatch(string(said))
+		if found == nil || !strings.Contains(found[1], " edit "+what+" ") {
+			t.Fatalf("%s\nwant it to name the command that changes %s", said, what)
+		}
+		if strings.HasPrefix(what, "KV_") { // it asks whether that is meant, on a terminal alone
+			definition, err := os.ReadFile(filepath.Join("..", "..", "streams", what+".stream.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			command.says("request", "$JS.API.STREAM.UPDATE."+what, string(definition))
+			continue
+		}
+		command.says(append(strings.Fields(found[1]), "--force")...)
+	}
+	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Error(err)
+	}
 }
