@@ -10,10 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"reflect"
-	"slices"
-	"strings"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -40,10 +36,16 @@ const lastMade = "classifier"
 type Options struct {
 	// Replicas is how many servers of a cluster keep each stream; 0 takes what the files say.
 	Replicas int
+	// Own says that no other program uses the server: what an earlier version made is then brought up to date where that drops
+	// nothing that is stored.
+	Own bool
+	// Changed is told what was brought up to date, and what differed; it may be nil.
+	Changed func(name, differences string)
 }
 
 // Ensure makes every stream, bucket and shared consumer that is missing and accepts those that are equal to their
-// definition. One that differs is left as it is: the error wraps ErrDrift and says field by field what differs.
+// definition. One that differs is left as it is, unless the store is the program's own: the error wraps ErrDrift, says field
+// by field what differs, and what can be done about it.
 func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 	configs, err := Streams()
 	if err != nil {
@@ -53,7 +55,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 		if opts.Replicas > 0 {
 			config.Replicas = opts.Replicas
 		}
-		if err := ensureStream(ctx, js, config); err != nil {
+		if err := ensureStream(ctx, js, config, opts); err != nil {
 			return fmt.Errorf("making stream %s: %w", config.Name, err)
 		}
 	}
@@ -64,7 +66,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 		if err != nil {
 			return err
 		}
-		if err := ensureConsumer(ctx, js, shared.stream, config); err != nil {
+		if err := ensureConsumer(ctx, js, shared.stream, config, opts); err != nil {
 			return fmt.Errorf("making consumer %s of %s: %w", shared.name, shared.stream, err)
 		}
 	}
@@ -96,7 +98,7 @@ func Await(ctx context.Context, js jetstream.JetStream) error {
 	}
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, opts Options) error {
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = js.CreateStream(ctx, want)
@@ -104,10 +106,22 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	if err != nil {
 		return err
 	}
-	return compare(want, stream.CachedInfo().Config)
+	return opts.settle(definition{
+		name: want.Name, want: want, edit: fmt.Sprintf("nats stream edit %s --config streams/%s%s", want.Name, want.Name, streamSuffix),
+		update: func() (any, error) {
+			if _, err := js.UpdateStream(ctx, want); err != nil {
+				return nil, err
+			}
+			updated, err := js.Stream(ctx, want.Name)
+			if err != nil {
+				return nil, err
+			}
+			return updated.CachedInfo().Config, nil
+		},
+	}, stream.CachedInfo().Config)
 }
 
-func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
+func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig, opts Options) error {
 	consumer, err := js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		consumer, err = js.CreateConsumer(ctx, stream, want)
@@ -115,7 +129,21 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	if err != nil {
 		return err
 	}
-	return compare(want, consumer.CachedInfo().Config)
+	return opts.settle(definition{
+		name: stream + " > " + want.Durable, want: want,
+		edit: fmt.Sprintf("nats consumer edit %s %s --config streams/%s.%s%s", stream, want.Durable, stream, want.Durable, consumerSuffix),
+		update: func() (any, error) {
+			// A server that was started again answers the first change with what was before.
+			if _, err := js.UpdateConsumer(ctx, stream, want); err != nil {
+				return nil, err
+			}
+			updated, err := js.Consumer(ctx, stream, want.Durable)
+			if err != nil {
+				return nil, err
+			}
+			return updated.CachedInfo().Config, nil
+		},
+	}, consumer.CachedInfo().Config)
 }
 
 // Renew makes a shared consumer anew, so that it delivers again what was delivered and not acknowledged.
@@ -194,61 +222,4 @@ func read(name string, config any) error {
 		return fmt.Errorf("reading the definition %s: %w", name, err)
 	}
 	return nil
-}
-
-// compare returns ErrDrift with every field that differs. Metadata is the server's to write into.
-func compare(want, have any) error {
-	wanted, err := fields(want)
-	if err != nil {
-		return err
-	}
-	found, err := fields(have)
-	if err != nil {
-		return err
-	}
-	keys := maps.Clone(wanted)
-	maps.Copy(keys, found)
-	var differences []string
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if key == "metadata" || empty(wanted[key]) && empty(found[key]) || reflect.DeepEqual(wanted[key], found[key]) {
-			continue
-		}
-		differences = append(differences, fmt.Sprintf("%s: have %v, want %v", key, found[key], wanted[key]))
-	}
-	if len(differences) > 0 {
-		return fmt.Errorf("%w: %s", ErrDrift, strings.Join(differences, "; "))
-	}
-	return nil
-}
-
-func fields(config any) (map[string]any, error) {
-	data, err := json.Marshal(config)
-	if err != nil {
-		return nil, fmt.Errorf("comparing definitions: %w", err)
-	}
-	var object map[string]any
-	if err := json.Unmarshal(data, &object); err != nil {
-		return nil, fmt.Errorf("comparing definitions: %w", err)
-	}
-	return object, nil
-}
-
-// empty says whether a field's value means the same as its absence.
-func empty(value any) bool {
-	switch v := value.(type) {
-	case nil:
-		return true
-	case bool:
-		return !v
-	case float64:
-		return v == 0
-	case string:
-		return v == "" || v == "none"
-	case []any:
-		return len(v) == 0
-	case map[string]any:
-		return len(v) == 0
-	default:
-		return false
-	}
 }

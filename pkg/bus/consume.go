@@ -139,13 +139,8 @@ func (c Consumption[T]) handle(ctx context.Context, log *slog.Logger, msg jetstr
 	if err != nil {
 		return Never(err)
 	}
-	defer Hold(msg, c.Heartbeat)()
+	defer delay.Every(c.Heartbeat, func() { _ = msg.InProgress() })() // a lost one is made good by the next
 	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp, Header: msg.Headers()})
-}
-
-// Hold says every so often that a message is worked on, until the function it returns is called.
-func Hold(msg jetstream.Msg, every time.Duration) (release func()) {
-	return delay.Every(every, func() { _ = msg.InProgress() }) // a lost one is made good by the next
 }
 
 // handBack returns what was fetched and not begun: stopping alone would strand it until the ack-wait is over.

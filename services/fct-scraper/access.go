@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"fct-scraper/pkg/config"
@@ -51,15 +52,17 @@ func (a access) inbox() string {
 // makes says whether the process makes the streams that are missing.
 func (a access) makes() bool { return len(a.services) == 0 || slices.Contains(a.services, streamMaker) }
 
-// streamsOf is how a process comes to the streams: it makes them, or waits until they are made.
-func streamsOf(c config.Config, a access) func(context.Context, jetstream.JetStream) error {
+// streamsOf is how a process comes to the streams: it makes them, or waits until they are made. The store of a server in this
+// process is its own, and is brought up to date.
+func streamsOf(c config.Config, a access, log *slog.Logger) func(context.Context, jetstream.JetStream) error {
 	if !a.makes() {
 		return streams.Await
 	}
+	changed := func(name, differences string) { log.Info("stream.upgraded", "name", name, "differences", differences) }
 	return func(ctx context.Context, js jetstream.JetStream) error {
 		ctx, cancel := context.WithTimeout(ctx, makeLimit)
 		defer cancel()
-		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas}); err != nil {
+		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas, Own: c.NATSURL == "", Changed: changed}); err != nil {
 			return fmt.Errorf("making the streams: %w", err)
 		}
 		return nil

@@ -51,7 +51,7 @@ func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	if err := b.open(ctx, nc, streamsOf(c, a), log); err != nil {
+	if err := b.open(ctx, nc, streamsOf(c, a, log), log); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil

@@ -41,7 +41,7 @@ type line struct {
 // callServer begins to connect, and never stops to: servers are restarted, and started after their clients. Only settings that
 // cannot be used are errors.
 func callServer(c config.Config, a access, log *slog.Logger, ready *readiness) (*line, error) {
-	l := &line{log: log, ready: ready, streams: streamsOf(c, a)}
+	l := &line{log: log, ready: ready, streams: streamsOf(c, a, log)}
 	keep := func(_ *nats.Conn, err error) {
 		if err != nil {
 			l.lost.Store(&err)

@@ -200,17 +200,34 @@ func TestThreeProcessesKeepOnePace(t *testing.T) {
 // starts are when the requests in the ledger of a run were started, in order of time.
 func (f *fleet) starts(run contract.RunID) []time.Time {
 	f.t.Helper()
+	var starts []time.Time
+	for _, entry := range f.entries(run) {
+		for _, request := range entry.Requests {
+			starts = append(starts, request.StartedAt)
+		}
+	}
+	slices.SortFunc(starts, time.Time.Compare)
+	// One entry may be there twice: a classifier that was killed behind its word says it again.
+	return slices.CompactFunc(starts, time.Time.Equal)
+}
+
+// entries are all entries in the ledger of a run, canaries included.
+func (f *fleet) entries(run contract.RunID) []contract.Entry {
+	f.t.Helper()
 	stream, err := f.broker.JetStream().Stream(f.t.Context(), contract.StreamOutcomes)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	state := stream.CachedInfo().State
-	var starts []time.Time
-	for seq := state.FirstSeq; seq > 0 && seq <= state.LastSeq; seq++ {
-		msg, err := stream.GetMsg(f.t.Context(), seq)
+	var entries []contract.Entry
+	for seq := uint64(1); ; {
+		msg, err := stream.GetMsg(f.t.Context(), seq, jetstream.WithGetMsgSubject(run.OutcomeFilter()))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return entries
+		}
 		if err != nil {
 			f.t.Fatal(err)
 		}
+		seq = msg.Sequence + 1
 		if msg.Subject == run.PlannedSubject() {
 			continue
 		}
@@ -222,15 +239,8 @@ func (f *fleet) starts(run contract.RunID) []time.Time {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		for _, entry := range pack.Entries {
-			for _, request := range entry.Requests {
-				starts = append(starts, request.StartedAt)
-			}
-		}
+		entries = append(entries, pack.Entries...)
 	}
-	slices.SortFunc(starts, time.Time.Compare)
-	// One entry may be there twice: a classifier that was killed behind its word says it again.
-	return slices.CompactFunc(starts, time.Time.Equal)
 }
 
 func TestServeRefusesWhatItCannotServe(t *testing.T) {

@@ -17,14 +17,14 @@ import (
 )
 
 // attempt asks the site once for a case and stores what it answered.
-func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free func()) error {
+func (w *shift) attempt(d delivery, job contract.Job, attempt int, free func()) error {
 	id := job.CaseID
 	leave, err := w.climate.enter(w.begin)
 	if err != nil {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	defer leave()
-	exchanges, err := w.ask(job, attempt)
+	exchanges, err := w.ask(d, job, attempt)
 	blocked := w.heed(id, exchanges, err)
 	leave()
 	if err != nil && (len(exchanges) == 0 || !blocked) {
@@ -32,7 +32,7 @@ func (w *shift) attempt(msg jetstream.Msg, job contract.Job, attempt int, free f
 	}
 	return w.store(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
-		Settle: msg.Reply(), PlannedAt: plannedAt(msg), Exchanges: exchanges, CutOff: err != nil,
+		Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, CutOff: err != nil,
 	}, free)
 }
 
@@ -49,7 +49,7 @@ func (w *shift) store(answer contract.Answer, free func()) error {
 }
 
 // ask makes the requests of an attempt, each when it is its turn.
-func (w *shift) ask(job contract.Job, attempt int) ([]contract.Exchange, error) {
+func (w *shift) ask(d delivery, job contract.Job, attempt int) ([]contract.Exchange, error) {
 	ask := asker(w.Site.Ask)
 	if job.Doubtful {
 		ask = w.Site.AskDoubtful
@@ -62,7 +62,11 @@ func (w *shift) ask(job contract.Job, attempt int) ([]contract.Exchange, error) 
 		if requests == 1 {
 			w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
 		}
-		return w.turn(ctx, requests == 1, &asking)
+		gap, err := w.turn(ctx, requests == 1, &asking)
+		if err == nil && !d.kept() { // it is asked for by somebody else
+			err = errSlipped
+		}
+		return gap, err
 	})
 }
 

@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // beat is how often a held job is said to be worked on; its ack-wait is 15 s.
@@ -16,7 +13,8 @@ const beat = 5 * time.Second
 
 // do does one job: nil when it has its outcome already, bus.ErrLeave when its answer is stored and the classifier
 // settles it. It calls free when the site is no longer asked.
-func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
+func (w *shift) do(d delivery, free func()) error {
+	msg := d.msg
 	job, err := w.read(msg.Data())
 	if err != nil {
 		return err
@@ -35,8 +33,7 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 		return waiting(classifying)
 	}
 	defer letGo()
-	defer bus.Hold(msg, beat)()
-	step, err := w.ledger.next(w.finish, id.Number, epoch, metadata.NumDelivered > 1)
+	step, err := w.ledger.next(w.finish, id.Number, d.epoch, metadata.NumDelivered > 1)
 	switch {
 	case err != nil:
 		return err
@@ -48,14 +45,14 @@ func (w *shift) do(msg jetstream.Msg, epoch uint64, free func()) error {
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = w.manifest.MaxRetries + 1
 	}
-	original, err := w.known(id, epoch)
+	original, err := w.known(id, d.epoch)
 	switch {
 	case err != nil:
 		return err
 	case original.RunID != "":
-		return w.takeOver(msg, job, step.Attempt, original, free)
+		return w.takeOver(d, job, step.Attempt, original, free)
 	}
-	return w.attempt(msg, job, step.Attempt, free)
+	return w.attempt(d, job, step.Attempt, free)
 }
 
 // read decodes a job of this run; its error wraps contract.ErrMessage.

@@ -89,7 +89,7 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 			}
 			t.epoch = epoch
 		}
-		msg, err := t.consumer.Next(jetstream.FetchContext(ctx))
+		msg, asked, err := next(ctx, t.consumer, holding)
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -97,7 +97,9 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 			}
 			return nil, context.Cause(ctx)
 		case err == nil && t.bus.Epoch() == t.epoch:
-			return t.held(msg)
+			if giveOn, err := t.held(msg, asked); !errors.Is(err, errSlipped) {
+				return giveOn, err
+			}
 		case err != nil && !errors.Is(err, nats.ErrTimeout):
 			if err := delay.For(ctx, stumble); err != nil {
 				return nil, err
@@ -107,37 +109,46 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 }
 
 // held is what becomes of a turn that was taken. When the word that gives it on is lost it comes again after its ack-wait, which
-// is longer than any pause between two requests.
-func (t *token) held(msg jetstream.Msg) (giveOn func(func(n int) time.Duration), err error) {
+// is longer than any pause between two requests. One that may be somebody else's by now is left to him.
+func (t *token) held(msg jetstream.Msg, asked time.Time) (giveOn func(func(n int) time.Duration), err error) {
 	metadata, err := msg.Metadata()
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn: %w", err)
 	}
-	stop := bus.Hold(msg, holding)
+	grip := grasp(msg, asked, holding, slipShared)
+	if !grip.kept() {
+		grip.letGo()
+		return nil, errSlipped
+	}
 	return func(pause func(n int) time.Duration) {
-		stop()
+		if !grip.letGo() {
+			return
+		}
 		_ = msg.NakWithDelay(max(handBack, pause(int(metadata.NumDelivered))))
 	}, nil
 }
 
 // slots are what all fetchers of a site share: whoever holds one of them may have a case in flight. A holder that dies
-// loses its slot after the ack-wait.
+// loses its slot after the ack-wait, and so does one that stands still for so long.
 type slots struct{ consumer jetstream.Consumer }
 
 // slot is one that is held until it is given back.
-type slot struct {
-	msg  jetstream.Msg
-	stop func()
-}
+type slot struct{ grip *grip }
 
 func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
-		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
+		msg, asked, err := next(ctx, s.consumer, holding)
 		if err == nil {
-			return slot{msg, bus.Hold(msg, holding)}, nil
+			if held := (slot{grasp(msg, asked, holding, slipShared)}); held.kept() {
+				return held, nil
+			}
+			continue
 		}
 		if ctx.Err() != nil {
 			return slot{}, context.Cause(ctx)
+		}
+		if errors.Is(err, nats.ErrTimeout) {
+			continue
 		}
 		if err := delay.For(ctx, renew/10); err != nil {
 			return slot{}, err
@@ -154,18 +165,32 @@ func (s *slots) more(most int) (held []slot) {
 	if most == 0 {
 		return nil
 	}
+	asked := time.Now()
 	batch, err := s.consumer.Fetch(most, jetstream.FetchMaxWait(moreWait))
 	if err != nil {
 		return nil
 	}
 	for msg := range batch.Messages() {
-		held = append(held, slot{msg, bus.Hold(msg, holding)})
+		if one := (slot{grasp(msg, asked, holding, slipShared)}); one.kept() {
+			held = append(held, one)
+		}
 	}
 	return held
 }
 
-// free gives the slot back; a word that is lost costs the ack-wait, and so does a restart of the server.
+// kept says whether the slot is still this process's; one that is not is let go.
+func (s slot) kept() bool {
+	if s.grip.kept() {
+		return true
+	}
+	s.grip.letGo()
+	return false
+}
+
+// free gives the slot back; a word that is lost costs the ack-wait, and so does a restart of the server. One that has slipped is
+// not given back: another case is in flight for it.
 func (s slot) free() {
-	s.stop()
-	_ = s.msg.Nak()
+	if s.grip.letGo() {
+		_ = s.grip.msg.Nak()
+	}
 }

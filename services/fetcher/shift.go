@@ -12,8 +12,6 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // renew is how often a fetcher says that it works on a run; what it said expires after 15 s.
@@ -162,11 +160,13 @@ func (w *shift) attend() (leave func(), err error) {
 }
 
 // settle does one job and says what becomes of its message. Lost words make the job come again, and then its
-// history is read.
-func (w *shift) settle(msg jetstream.Msg, epoch uint64, free func()) {
-	err := w.do(msg, epoch, free)
+// history is read. What becomes of a job that has slipped is for others to say.
+func (w *shift) settle(d delivery, free func()) {
+	err := w.do(d, free)
+	msg, kept := d.msg, d.letGo()
 	var wait waiting
 	switch {
+	case !kept && !errors.Is(err, bus.ErrStore):
 	case err == nil:
 		_ = msg.Ack()
 	case errors.Is(err, bus.ErrLeave):

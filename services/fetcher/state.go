@@ -18,7 +18,7 @@ type State struct {
 	// HoldSeconds is for how much longer nobody asks because the site is in trouble; 0 when it is not.
 	HoldSeconds float64 `json:"hold_seconds"`
 	// Block is the block in force, nil when there is none; Slowdown is how far trouble slows everybody down.
-	Block    *contract.SiteBlock   `json:"block,omitempty"`
+	Block    *contract.SiteBlock   `json:"block"`
 	Slowdown contract.SiteSlowdown `json:"slowdown"`
 }
 

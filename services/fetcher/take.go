@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 
@@ -55,14 +55,14 @@ func (w *shift) pull(consumer jetstream.Consumer) error {
 	if err != nil || begun > 0 {
 		return err
 	}
-	msg, err := consumer.Next(jetstream.FetchContext(w.begin))
+	msg, asked, err := next(w.begin, consumer, beat)
 	if errors.Is(err, nats.ErrTimeout) { // none has come so far
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return w.seat(msg, epoch)
+	return w.seat(delivery{grasp(msg, asked, beat, slipJob), epoch})
 }
 
 // pullInto begins a job in each place as far as there are jobs, and gives the other places back.
@@ -72,32 +72,39 @@ func (w *shift) pullInto(consumer jetstream.Consumer, held []place, epoch uint64
 			left.free()
 		}
 	}()
+	asked := time.Now()
 	batch, err := consumer.FetchNoWait(len(held))
 	if err != nil {
 		return 0, err
 	}
 	for msg := range batch.Messages() {
-		w.start(msg, epoch, held[begun])
+		w.start(delivery{grasp(msg, asked, beat, slipJob), epoch}, held[begun])
 		begun++
 	}
 	return begun, batch.Error()
 }
 
+// delivery is a job in this process's hands, and the connection's epoch when it was taken.
+type delivery struct {
+	*grip
+	epoch uint64
+}
+
 // seat begins a job as soon as a place is free for it. It may have to wait for longer than the job's ack-wait.
-func (w *shift) seat(msg jetstream.Msg, epoch uint64) error {
-	stop := bus.Hold(msg, beat)
-	defer stop()
+func (w *shift) seat(d delivery) error {
 	held, err := w.places.one(w.begin)
 	if err != nil {
-		_ = msg.NakWithDelay(handBack)
+		if d.letGo() {
+			_ = d.msg.NakWithDelay(handBack)
+		}
 		return err
 	}
-	w.start(msg, epoch, held)
+	w.start(d, held)
 	return nil
 }
 
 // start does a job in a place of its own.
-func (w *shift) start(msg jetstream.Msg, epoch uint64, held place) {
+func (w *shift) start(d delivery, held place) {
 	w.inFlight.Add(1)
 	free := sync.OnceFunc(func() {
 		w.inFlight.Add(-1)
@@ -105,6 +112,6 @@ func (w *shift) start(msg jetstream.Msg, epoch uint64, held place) {
 	})
 	w.flight.Go(func() {
 		defer free()
-		w.settle(msg, epoch, free)
+		w.settle(d, free)
 	})
 }

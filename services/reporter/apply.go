@@ -28,7 +28,7 @@ func (w *worker) apply(ctx context.Context, batch []message) error {
 		{"checkpoint", func() error { return w.save(ctx) }},
 	}
 	for _, step := range steps {
-		if err := w.between(step.name); err != nil {
+		if err := w.step(step.name); err != nil {
 			return err
 		}
 		if err := step.do(); err != nil {
@@ -41,7 +41,15 @@ func (w *worker) apply(ctx context.Context, batch []message) error {
 				"outcome", entry.Outcome, "attempts", entry.Attempts, "duration_seconds", entry.JobSeconds)
 		}
 	}
-	return w.between("end")
+	return w.step("end")
+}
+
+// step is called before each step of a batch, which is to be taken under the lease alone.
+func (w *worker) step(name string) error {
+	if err := w.between(name); err != nil {
+		return err
+	}
+	return w.lease.held()
 }
 
 // fold takes a batch into the tally and returns what was new in it.
@@ -84,7 +92,7 @@ func (w *worker) writeFiles(fresh []counted) error {
 	if err := w.Store.WriteAll(d.files); err != nil {
 		return err
 	}
-	if err := w.between("lines"); err != nil {
+	if err := w.step("lines"); err != nil {
 		return err
 	}
 	if err := w.lines.Append(d.lines); err != nil {
@@ -129,7 +137,7 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 	if err := w.Bus.PublishBatch(ctx, collected); err != nil {
 		return fmt.Errorf("noting what is collected: %w", err)
 	}
-	if err := w.between("failed"); err != nil {
+	if err := w.step("failed"); err != nil {
 		return err
 	}
 	if err := w.Bus.PublishBatch(ctx, failed); err != nil {

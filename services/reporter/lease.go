@@ -17,6 +17,10 @@ import (
 // often whether it is free.
 const renewLease, lookForLease = 5 * time.Second, 2 * time.Second
 
+// leaseSlips is how long after its last renewal a lease is relied on: less than the bucket keeps it. A process that stood still
+// does not notice that another one reports the run, and perhaps has reported it.
+const leaseSlips = 12 * time.Second
+
 // errLeaseLost says that another reporter works on the run.
 var errLeaseLost = errors.New("another reporter works on the run")
 
@@ -26,12 +30,35 @@ type lease struct {
 	bucket   jetstream.KeyValue
 	key      string
 	revision uint64
+
+	mu sync.Mutex
+	// said is when the lease was asked for, or renewed last.
+	said time.Time
+}
+
+// held is errLeaseLost when another reporter may have the lease by now. Nothing is written without it. Who is alone needs none.
+func (l *lease) held() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.said) > leaseSlips {
+		return errLeaseLost
+	}
+	return nil
+}
+
+func (l *lease) renewed(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said = at
 }
 
 // lead works under the lease of a run: it waits until it has it, and while want says that the run is to be reported.
-func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context) error) error {
+func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error) error {
 	if !s.Shared {
-		return work(ctx)
+		return work(ctx, nil)
 	}
 	bucket, err := s.Bus.KV(ctx, contract.BucketFetchers)
 	if err != nil {
@@ -43,6 +70,7 @@ func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (boo
 		if err != nil || !wanted {
 			return err
 		}
+		held.renewed(time.Now())
 		held.revision, err = bucket.Create(ctx, held.key, nil)
 		if err == nil {
 			return held.under(ctx, work)
@@ -57,21 +85,23 @@ func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (boo
 }
 
 // under works while the lease is renewed, and gives it back.
-func (l *lease) under(ctx context.Context, work func(context.Context) error) error {
+func (l *lease) under(ctx context.Context, work func(context.Context, *lease) error) error {
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
 		for delay.For(working, renewLease) == nil {
+			asked := time.Now()
 			revision, err := l.bucket.Update(working, l.key, nil, l.revision)
 			if err == nil {
 				l.revision = revision
+				l.renewed(asked)
 			} else if errors.Is(err, jetstream.ErrKeyExists) {
 				stop(errLeaseLost)
 			} // else the broker is in trouble: if that lasts, the bucket forgets the lease and the next renewal finds out
 		}
 	})
-	err := work(working)
+	err := work(working, l)
 	if cause := context.Cause(working); err != nil && errors.Is(cause, errLeaseLost) {
 		err = cause
 	}

@@ -54,7 +54,10 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 
 // openLines cuts the attempts file back to where the checkpoint left it.
 func (w *worker) openLines(offset int64) error {
-	var err error
+	err := w.lease.held()
+	if err != nil {
+		return err
+	}
 	if w.lines, err = w.Store.Appender(attemptsName(w.manifest.RunID)); err != nil {
 		return err
 	}

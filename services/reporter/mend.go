@@ -16,6 +16,9 @@ func (w *worker) verified(ctx context.Context) (map[int]contract.Collected, erro
 	if !w.Shared || !errors.Is(err, ErrLedger) {
 		return collected, err
 	}
+	if lost := w.lease.held(); lost != nil {
+		return nil, lost
+	}
 	w.Logger.Warn("reporter.files.rewritten", "run_id", w.manifest.RunID, "error", err)
 	anew := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
 	err = w.Store.WriteFrom(attemptsName(w.manifest.RunID), func(out io.Writer) error {

@@ -175,7 +175,10 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 	var since time.Time
 	for failures := 0; ; {
 		w := &worker{Service: s}
-		err := s.lead(ctx, run, func() (bool, error) { return s.reportable(ctx, run) }, func(ctx context.Context) error { return w.run(ctx, run) })
+		err := s.lead(ctx, run, func() (bool, error) { return s.reportable(ctx, run) }, func(ctx context.Context, held *lease) error {
+			w.lease = held
+			return w.run(ctx, run)
+		})
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}

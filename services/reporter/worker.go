@@ -19,7 +19,9 @@ import (
 type worker struct {
 	*Service
 	manifest contract.Manifest
-	ledger   ledger
+	// lease is the right to report the run; nil when there is no other reporter.
+	lease  *lease
+	ledger ledger
 	buckets
 	tally    tally
 	revision uint64 // of the checkpoint; 0 while there is none

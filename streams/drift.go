@@ -1,0 +1,150 @@
+package streams
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// definition is what a stream or consumer is to be like, and how it can be made so.
+type definition struct {
+	name string
+	want any
+	// edit is the command that changes it in place, update does so and returns what it is like then.
+	edit   string
+	update func() (any, error)
+}
+
+// settle accepts what is as it is to be, or makes it so in a store that is the program's own. The error wraps ErrDrift.
+func (o Options) settle(d definition, have any) error {
+	found, err := differences(d.want, have)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	if slices.ContainsFunc(found, difference.drops) {
+		return fmt.Errorf("%w: %s; to change that may drop what is stored, so it is left as it is: go on with the version that made it, or begin with "+
+			"another store (data_dir, or an account of the server)", ErrDrift, list(found))
+	}
+	if !o.Own {
+		return fmt.Errorf("%w: %s; this changes it and drops nothing: %s", ErrDrift, list(found), d.edit)
+	}
+	now, err := d.update()
+	if err != nil {
+		return fmt.Errorf("%w: %s; the server does not change it: %w", ErrDrift, list(found), err)
+	}
+	left, err := differences(d.want, now)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%w, and still does after a change: %s", ErrDrift, list(left))
+	}
+	if o.Changed != nil {
+		o.Changed(d.name, list(found))
+	}
+	return nil
+}
+
+// difference is one field that is not as it is to be.
+type difference struct {
+	key        string
+	have, want any
+}
+
+func list(differences []difference) string {
+	var texts []string
+	for _, d := range differences {
+		texts = append(texts, fmt.Sprintf("%s: have %v, want %v", d.key, d.have, d.want))
+	}
+	return strings.Join(texts, "; ")
+}
+
+// drops says whether a change to what is wanted could drop messages that are stored, or forget which were delivered. Only what
+// is known not to is changed.
+func (d difference) drops() bool {
+	switch d.key {
+	case "description", "discard", "discard_new_per_subject", "max_msg_size", "num_replicas", "no_ack", "duplicate_window", "deny_delete", "deny_purge",
+		"allow_rollup_hdrs", "allow_direct", "mirror_direct", "allow_atomic", "allow_msg_ttl", "allow_batched", "allow_msg_schedules", "compression",
+		"consumer_limits", "subject_delete_marker_ttl":
+		return false
+	case "ack_wait", "max_deliver", "backoff", "sample_freq", "max_ack_pending", "max_batch", "max_expires":
+		return false
+	case "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject":
+		return limit(d.want) < limit(d.have)
+	case "subjects", "filter_subjects":
+		return !contains(d.want, d.have)
+	default:
+		return true
+	}
+}
+
+// limit is a limit as a number; none is more than any.
+func limit(value any) float64 {
+	if n, is := value.(float64); is && n > 0 {
+		return n
+	}
+	return 1e300
+}
+
+// contains says whether a list, which is not empty, holds all that another holds. An empty filter is none.
+func contains(all, some any) bool {
+	many, _ := all.([]any)
+	few, _ := some.([]any)
+	return len(few) > 0 && !slices.ContainsFunc(few, func(one any) bool { return !slices.Contains(many, one) })
+}
+
+// differences are the fields that differ. Metadata is the server's to write into.
+func differences(want, have any) (found []difference, err error) {
+	wanted, err := fields(want)
+	if err != nil {
+		return nil, err
+	}
+	there, err := fields(have)
+	if err != nil {
+		return nil, err
+	}
+	keys := maps.Clone(wanted)
+	maps.Copy(keys, there)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if key == "metadata" || empty(wanted[key]) && empty(there[key]) || reflect.DeepEqual(wanted[key], there[key]) {
+			continue
+		}
+		found = append(found, difference{key, there[key], wanted[key]})
+	}
+	return found, nil
+}
+
+func fields(config any) (map[string]any, error) {
+	data, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("comparing definitions: %w", err)
+	}
+	var object map[string]any
+	if err := json.Unmarshal(data, &object); err != nil {
+		return nil, fmt.Errorf("comparing definitions: %w", err)
+	}
+	return object, nil
+}
+
+// empty says whether a field's value means the same as its absence.
+func empty(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case float64:
+		return v == 0
+	case string:
+		return v == "" || v == "none"
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	default:
+		return false
+	}
+}
