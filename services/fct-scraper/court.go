@@ -55,6 +55,9 @@ func startSimulator(addr string, options courtsim.Options) (*courtsim.Server, er
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	server, err := pretend.Start(addr)
+	if errors.Is(err, courtsim.ErrOptions) {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("starting the simulator: %w", err)
 	}

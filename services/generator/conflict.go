@@ -1,9 +1,14 @@
 package generator
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // differing refuses a batch that names a run which is worked on, or over, and says something else of it: whoever sent that
@@ -31,6 +36,21 @@ func differing(m contract.Manifest, b Batch) error {
 		return nil
 	}
 	return refuse(bad...)
+}
+
+// stopping refuses the start of a run that was told to stop and has not ended yet. It would join a run that ends in a moment,
+// and whoever sent it would take it for one that goes on.
+func (s *Service) stopping(ctx context.Context, run contract.RunID) error {
+	halt, err := runs.Get[contract.Halt](ctx, s.kv, run.HaltKey())
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the halt of run %s: %w", run, err)
+	case halt.Status != contract.Stopped:
+		return nil // the site or the numbers end it, and would do so again
+	}
+	return refuse(conflict("run_id", run, "it is being stopped", "the same start once the run's finished event has come"))
 }
 
 func conflict(field string, value any, reason, allowed string) contract.Problem {

@@ -204,8 +204,10 @@ func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
 	switch {
 	case err != nil:
 		return err
-	case revision > 0 && (state.Status == contract.Running || !state.Resumable()):
-		return nil // the same batch twice is one run
+	case revision > 0 && state.Status == contract.Running:
+		return s.stopping(ctx, run) // the same batch twice is one run
+	case revision > 0 && !state.Resumable():
+		return nil
 	}
 	if err := s.supersede(ctx, manifest); err != nil {
 		return err

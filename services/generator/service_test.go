@@ -246,6 +246,9 @@ func TestTheSameBatchIsOneRunUntilItIsOver(t *testing.T) {
 	if err != nil || halt.Status != contract.Stopped {
 		t.Errorf("halt %+v, %v", halt, err)
 	}
+	if early := p.send(contract.SubjectStart, body); early.Rejected == "" {
+		t.Errorf("a run that is being stopped was joined: %v", early)
+	}
 	end := func(status contract.Status) {
 		state, err := json.Marshal(contract.State{Status: status, Round: 1})
 		if err != nil {
