@@ -141,12 +141,12 @@ func TestBeforeGrowsWithEachTry(t *testing.T) {
 func TestEachTryWaitsTwiceAsLong(t *testing.T) {
 	t.Parallel()
 	backoff := delay.Exponential{Base: 2 * time.Second, Factor: 2, Max: 30 * time.Second}
-	for i, want := range []time.Duration{0, 1, 2, 4, 8, 15, 15} {
-		if got := backoff.Before(i, 0); got != want*time.Second {
-			t.Errorf("try %d: at least %s, want %s", i, got, want*time.Second)
+	for i, seconds := range []float64{0, 1, 2, 4, 8, 15, 15} {
+		if got := backoff.Before(i, 0).Seconds(); got != seconds {
+			t.Errorf("try %d: at least %v s, want %v", i, got, seconds)
 		}
-		if got := backoff.Before(i, 0.5); got != want*time.Second*3/2 {
-			t.Errorf("try %d: in the middle %s, want %s", i, got, want*time.Second*3/2)
+		if got := backoff.Before(i, 0.5).Seconds(); got != seconds*1.5 {
+			t.Errorf("try %d: in the middle %v s, want %v", i, got, seconds*1.5)
 		}
 	}
 }

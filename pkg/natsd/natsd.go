@@ -36,7 +36,7 @@ type Server struct {
 }
 
 // Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is
-// locked is an error that wraps ErrLocked and names the process that holds it.
+// locked is an error that wraps ErrLocked and names the process that holds it; one without room for a store is ErrStart.
 func Start(dir string) (*Server, error) { return StartOn(dir, "") }
 
 // StartOn is Start with a port: addr is host:port, and port 0 takes a free one. An address that is taken is ErrStart.
@@ -48,7 +48,10 @@ func StartOn(dir, addr string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking data_dir %s: %w", dir, err)
 	}
-	nats, err := start(dir, addr)
+	var nats *server.Server
+	if err = room(dir); err == nil {
+		nats, err = start(dir, addr)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), lock.Close())
 	}

@@ -96,3 +96,18 @@ func TestFoldersThatCannotBeUsedAreErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRoomIsOnlyTried: also when a process was killed over it.
+func TestTheRoomIsOnlyTried(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tried := filepath.Join(dir, "room.tmp")
+	if err := os.WriteFile(tried, make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store(t, dir, func(jetstream.JetStream) {
+		if _, err := os.Stat(tried); !errors.Is(err, os.ErrNotExist) {
+			t.Error("the trial is still there: ", err)
+		}
+	})
+}
