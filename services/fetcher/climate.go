@@ -16,6 +16,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// tellFrom is the least wait found by another process that is logged: without a word, a run that begins in a longer one seems to hang.
+const tellFrom = 5 * time.Second
+
 // climate is what all fetchers know of one site: whether it told us to go away, and how far its trouble slows everybody
 // down. It lies in the bucket of sites, so that it outlives a process and every other one hears of it; it is looked at in
 // memory, ahead of each request.
@@ -111,6 +114,9 @@ func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) error {
 	// A wall clock that is set back must not make the wait longer than it was meant to be.
 	if wait := min(slowdown.Until.Sub(now), slowdown.Until.Sub(slowdown.ChangedAt)); wait > 0 {
 		slowdown.Until = now.Add(wait)
+		if wait >= tellFrom {
+			c.log.Warn("site.slowed", "site", c.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
+		}
 	}
 	c.slowdown = slowdown
 	return nil
