@@ -27,6 +27,16 @@ type Store struct {
 	lock *os.File
 	// sync makes the written temporary files of one batch durable; it differs by system.
 	sync func(root *os.Root, temps []temp) error
+	// held says whether files may get their names; nil is always.
+	held func() error
+}
+
+// While is the same folder for somebody who may write there only while held returns nil: it is asked again when a file is whole
+// and about to get its name, and its error is that of writing then. A process may have stood still in between.
+func (s *Store) While(held func() error) *Store {
+	guarded := *s
+	guarded.held = held
+	return &guarded
 }
 
 // File is a name and what the file is to hold.

@@ -203,3 +203,29 @@ func TestReadingWhatIsNotThere(t *testing.T) {
 		t.Errorf("reader: got %v", err)
 	}
 }
+
+func TestAFileGetsItsNameOnlyWhileThatIsAllowed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	lost := errors.New("lost")
+	var asked int
+	guarded := s.While(func() error {
+		if asked++; asked > 1 {
+			return lost
+		}
+		return nil
+	})
+	if err := guarded.WriteAll([]File{{Name: "a/1", Data: []byte("1")}, {Name: "a/2", Data: []byte("2")}}); !errors.Is(err, lost) || errors.Is(err, ErrNotWritable) {
+		t.Errorf("%v, want %v", err, lost)
+	}
+	if err := guarded.Create("b", nil); !errors.Is(err, lost) {
+		t.Errorf("%v, want %v", err, lost)
+	}
+	if diff := cmp.Diff(map[string]string{"a/1": "1"}, tree(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.Write("a/2", nil); err != nil {
+		t.Error("the folder itself is open to all:", err)
+	}
+}

@@ -138,6 +138,10 @@ func (s *Store) finish(temps []temp) error {
 			discard(temps[i:])
 			return notWritable("closing", t.name, err)
 		}
+		if err := s.allowed(t.name); err != nil {
+			discard(temps[i:])
+			return err
+		}
 		if err := t.folder.Rename(t.own, t.base); err != nil {
 			discard(temps[i:])
 			return notWritable("renaming", t.name, err)
@@ -146,6 +150,17 @@ func (s *Store) finish(temps []temp) error {
 	}
 	if err := s.syncFolders(folders); err != nil {
 		return notWritable("syncing the folder of", temps[0].name, err)
+	}
+	return nil
+}
+
+// allowed is the error of While's held.
+func (s *Store) allowed(name string) error {
+	if s.held == nil {
+		return nil
+	}
+	if err := s.held(); err != nil {
+		return fmt.Errorf("writing %q: %w", name, err)
 	}
 	return nil
 }
@@ -165,6 +180,10 @@ func (s *Store) Create(name string, data []byte) error {
 	if err := s.sync(s.root, []temp{t}); err != nil {
 		discard([]temp{t})
 		return notWritable("syncing", name, err)
+	}
+	if err := s.allowed(name); err != nil {
+		discard([]temp{t})
+		return err
 	}
 	err = t.claim()
 	discard([]temp{t})

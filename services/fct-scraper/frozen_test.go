@@ -121,6 +121,9 @@ func (s frost) freeze(f *fleet, sim simulator, victim *exec.Cmd, batch string) t
 	f.t.Cleanup(func() { _ = victim.Process.Signal(syscall.SIGCONT) }) // else it would not hear that it is to end
 	var since time.Time
 	if s.begun == nil {
+		// A run that it has seen through shows that it is all there.
+		f.order("before", fmt.Sprintf(`{"run_id":"before","start":%d,"end":%d,"probe":false}`, s.numbers+1, s.numbers+1))
+		f.report("before")
 		for f.consumer(contract.StreamBatch, "generator").NumWaiting == 0 {
 			at(time.Now(), 20*time.Millisecond)
 		}
@@ -224,7 +227,7 @@ func (f *fleet) files() map[string]string {
 	found := make(map[string]string)
 	root := filepath.Join(f.dir, "output")
 	err := filepath.Walk(root, func(name string, info os.FileInfo, err error) error {
-		if err != nil || info.IsDir() {
+		if err != nil || info.IsDir() || strings.HasPrefix(info.Name(), ".fct-tmp-") {
 			return err
 		}
 		data, err := os.ReadFile(name)

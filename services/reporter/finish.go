@@ -35,10 +35,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	s := w.summary(status, reason)
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
 	report := s.report()
-	if err := w.lease.held(); err != nil {
-		return err
-	}
-	file, err := writeSummary(w.Store, report, w.manifest.Range, next, false)
+	file, err := writeSummary(w.Store.While(w.lease.held), report, w.manifest.Range, next, false)
 	if err != nil {
 		return err
 	}

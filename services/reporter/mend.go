@@ -21,7 +21,7 @@ func (w *worker) verified(ctx context.Context) (map[int]contract.Collected, erro
 	}
 	w.Logger.Warn("reporter.files.rewritten", "run_id", w.manifest.RunID, "error", err)
 	anew := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
-	err = w.Store.WriteFrom(attemptsName(w.manifest.RunID), func(out io.Writer) error {
+	err = w.Store.While(w.lease.held).WriteFrom(attemptsName(w.manifest.RunID), func(out io.Writer) error {
 		return anew.refold(ctx, w.tally.Sequence, out, func(contract.CaseID) bool { return true })
 	})
 	if err != nil {
