@@ -98,7 +98,10 @@ scale() {
 }
 
 case ${1:-} in
-  up) up ;;
+  up)
+    if [ -n "${2:-}" ]; then echo "$2: without a Docker engine the pretend court alone is asked" >&2; exit 2; fi
+    up
+    ;;
   down) down ;;
   logs) tail -n 100 "$run/${2:-}"*.log ;;
   ps) for name in $(names); do printf '%-14s %s\n' "$name" "$(alive "$name" || echo ended)"; done ;;

@@ -14,6 +14,21 @@ if ! docker version >/dev/null 2>&1; then
 fi
 
 compose=scripts/compose.sh
+roles='generator prober fetcher classifier reporter'
+
+# ready waits until the generator is healthy.
+ready() {
+  local id i
+  id=$($compose ps -q generator)
+  for ((i = 0; i < 600; i++)); do
+    if [ "$(docker inspect -f '{{.State.Health.Status}}' "$id")" = healthy ]; then return 0; fi
+    sleep 0.2
+  done
+  $compose logs --tail 20 generator
+  echo 'the generator does not serve' >&2
+  return 1
+}
+
 if [ "${1:-}" = court ]; then
   export COMPOSE_FILE=compose.yaml
   shift
@@ -25,6 +40,8 @@ case $what in
     scripts/images.sh 2>&1 | { grep -v -e '^DEPRECATED' -e buildx -e '^ *$' || true; }
     scripts/credentials.sh
     $compose up -d "$@"
+    # A start that is published before the generator has made its stream would be lost without a word.
+    ready
     cat <<TEXT
 
 Started: NATS at 127.0.0.1:${NATS_PORT:-4222}, the services generator, prober, fetcher, classifier and reporter$(
@@ -43,7 +60,11 @@ TEXT
     $compose down --remove-orphans "$@"
     ;;
   logs | ps) $compose "$what" "$@" ;;
-  scale) $compose up -d --no-recreate --scale "${1:?service=n, such as fetcher=3}" ;;
+  scale)
+    role=${1:?service=n, such as fetcher=3}
+    case " $roles " in *" ${role%%=*} "*) ;; *) echo "${role%%=*}: allowed are $roles" >&2; exit 2 ;; esac
+    $compose up -d --no-recreate --scale "$1"
+    ;;
   *)
     echo "$what: allowed are up, down, logs, ps, scale" >&2
     exit 2

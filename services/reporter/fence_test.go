@@ -16,7 +16,11 @@ import (
 // worked is a reporter that sees the desk's run through to its end, with a hook before each of its steps.
 func (d *desk) worked(hook func(step string) error) (ended chan error) {
 	d.t.Helper()
-	service := New(d.options())
+	return d.workedWith(d.options(), hook)
+}
+
+func (d *desk) workedWith(options Options, hook func(step string) error) (ended chan error) {
+	service := New(options)
 	service.between = hook
 	ended = make(chan error, 1)
 	go func() { ended <- service.work(d.t.Context(), d.manifest.RunID) }()
@@ -107,7 +111,9 @@ func TestTwoReportersOnOneRunWriteItOnce(t *testing.T) {
 	b := fcttest.Broker(t)
 	for range 3 {
 		d := deskOn(t, cleared(t, b), 8)
-		one, two := d.worked(goOn), d.worked(goOn)
+		options := d.options()
+		options.Shared = true
+		one, two := d.workedWith(options, goOn), d.workedWith(options, goOn)
 		for _, entry := range mixed() {
 			d.pack(entry)
 			d.folded()
