@@ -88,12 +88,9 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 			}
 			t.epoch = epoch
 		}
-		msg, err := t.consumer.Next(jetstream.FetchContext(ctx))
+		msg, err := bus.Next(ctx, t.consumer)
 		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = msg.NakWithDelay(handBack)
-			}
+		case ctx.Err() != nil && err != nil:
 			return nil, context.Cause(ctx)
 		case err == nil && t.bus.Epoch() == t.epoch:
 			return t.held(msg)
@@ -131,12 +128,15 @@ type slot struct {
 
 func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
-		msg, err := s.consumer.Next(jetstream.FetchContext(ctx))
+		msg, err := bus.Next(ctx, s.consumer)
 		if err == nil {
 			return slot{msg, heartbeats(msg, holding)}, nil
 		}
 		if ctx.Err() != nil {
 			return slot{}, context.Cause(ctx)
+		}
+		if errors.Is(err, nats.ErrTimeout) {
+			continue
 		}
 		if err := sleep(ctx, renew/10); err != nil {
 			return slot{}, err

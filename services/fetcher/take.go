@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
@@ -53,7 +54,7 @@ func (w *shift) pull(consumer jetstream.Consumer) error {
 	if err != nil || begun > 0 {
 		return err
 	}
-	msg, err := consumer.Next(jetstream.FetchContext(w.begin))
+	msg, err := bus.Next(w.begin, consumer)
 	if errors.Is(err, nats.ErrTimeout) { // none has come so far
 		return nil
 	}
