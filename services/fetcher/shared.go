@@ -77,6 +77,13 @@ type token struct {
 // died has held keeps the others waiting.
 const holding = 2 * time.Second
 
+// sayHeld says that a turn or a slot is held, at once and again and again. Until that is said, a server that takes the lead of a cluster
+// believes it to have been held since the day it was made, and lets the next one have it within a second.
+func sayHeld(msg jetstream.Msg) (stop func()) {
+	_ = msg.InProgress() // a lost one is made good by the next
+	return heartbeats(msg, holding)
+}
+
 // stumble is how long a broker in trouble is left alone.
 const stumble = time.Second
 
@@ -109,7 +116,7 @@ func (t *token) held(msg jetstream.Msg) (giveOn func(func(n int) time.Duration),
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn: %w", err)
 	}
-	stop := heartbeats(msg, holding)
+	stop := sayHeld(msg)
 	return func(pause func(n int) time.Duration) {
 		stop()
 		_ = msg.NakWithDelay(max(handBack, pause(int(metadata.NumDelivered))))
@@ -130,7 +137,7 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
 		msg, err := bus.Next(ctx, s.consumer)
 		if err == nil {
-			return slot{msg, heartbeats(msg, holding)}, nil
+			return slot{msg, sayHeld(msg)}, nil
 		}
 		if ctx.Err() != nil {
 			return slot{}, context.Cause(ctx)
@@ -158,7 +165,7 @@ func (s *slots) more(most int) (held []slot) {
 		return nil
 	}
 	for msg := range batch.Messages() {
-		held = append(held, slot{msg, heartbeats(msg, holding)})
+		held = append(held, slot{msg, sayHeld(msg)})
 	}
 	return held
 }
