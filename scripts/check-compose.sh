@@ -2,27 +2,11 @@
 # Brings the containers up, starts a run with the nats command, kills containers and scales fetchers while it goes on, and
 # holds what lies in the output volume against what the pretend court knows. Takes down and removes whatever it made.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-if ! docker version >/dev/null 2>&1; then
-  echo '******** SKIPPED: no Docker engine answers, so the containers were not tried ********'
-  exit 0
-fi
-
-numbers=200
-scratch=$(mktemp -d)
-export VERSION=check-$$ COMPOSE_PROJECT_NAME=fct-check-$$ COMPOSE_FILE=compose.yaml:compose.sim.yaml
-export NATS_KEYS=$scratch/keys
-export FCT_CONCURRENCY=4 FCT_DELAY_MIN=60ms FCT_DELAY_MAX=80ms SIM_SEED=7 SIM_MISSING=0.1 SIM_LATENCY=40ms
+numbers=200 name=check pause=60 COMPOSE_FILE=compose.yaml:compose.sim.yaml SIM_SEED=7
 # shellcheck source=scripts/containers.sh
-. scripts/containers.sh
-trap clean EXIT
+. "$(dirname "$0")/containers.sh"
 
-build
-scripts/credentials.sh "$NATS_KEYS"
-pick_port
-compose up -d
-serving generator prober fetcher classifier reporter
-echo "everything serves ($SECONDS s)"
+up 1
 
 # What is started without a word about it is open to this machine alone, and cannot write but into its volume.
 for container in $(ours ps -aq); do
@@ -36,7 +20,7 @@ watching=$!
 until grep -q Subscribing "$scratch/events"; do alive "$watching" "$scratch/events"; sleep 0.1; done
 operator pub batch.start "{\"run_id\":\"check\",\"year\":\"25\",\"start\":1,\"max_cases\":$numbers}"
 until grep -q 'batch.event.check.progress' "$scratch/events"; do alive "$watching" "$scratch/events"; sleep 0.1; done
-echo "an operator sees it start and go on ($SECONDS s)"
+echo "an operator sees it start and go on ($((SECONDS - began)) s)"
 
 kills=0
 for service in fetcher classifier reporter generator prober nats; do
@@ -45,16 +29,11 @@ for service in fetcher classifier reporter generator prober nats; do
   if [ "$service" = fetcher ]; then compose up -d --no-recreate --scale fetcher=3; else start_again "$service"; fi
 done
 [ "$(ours ps -q --filter label=com.docker.compose.service=fetcher | wc -l)" = 3 ] || fail 'there are not three fetchers'
-echo "$kills containers killed, three fetchers ($SECONDS s)"
+echo "$kills containers killed, three fetchers ($((SECONDS - began)) s)"
 
 finished check
 grep -q 'batch.event.check.started' "$scratch/events" || fail 'no operator was told of the start'
 kill "$watching"
 wait "$watching" 2>/dev/null || true
 same_as_truth check "$numbers" "$kills"
-
-clean
-trap - EXIT
-left=$(for what in 'ps -a' 'network ls' 'volume ls'; do ours $what -q; done)
-[ -z "$left" ] || fail "left behind: $left"
-echo "nothing left ($SECONDS s)"
+nothing_left

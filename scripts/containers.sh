@@ -1,5 +1,17 @@
-# Parts of the checks of the containers; read by them, not run. They set COMPOSE_PROJECT_NAME, VERSION, NATS_KEYS and scratch.
+# Parts of the checks of the containers; read by them, not run. Whoever reads it has set name, which tells its containers from those of
+# others, COMPOSE_FILE, SIM_SEED and pause, the shortest one between two requests in ms. With VERSION set, the images fct-scraper:$VERSION and that of NATS are there and are left there.
 # shellcheck shell=bash
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if ! docker version >/dev/null 2>&1; then
+  echo "******** SKIPPED: no Docker engine answers, so $0 tried nothing ********"
+  exit 0
+fi
+
+scratch=$(mktemp -d)
+given=${VERSION:-}
+export VERSION=${VERSION:-$name-$$} COMPOSE_PROJECT_NAME=fct-$name-$$ COMPOSE_FILE SIM_SEED NATS_KEYS=$scratch/keys
+export FCT_CONCURRENCY=4 FCT_DELAY_MIN=${pause}ms FCT_DELAY_MAX=$((pause + 20))ms SIM_MISSING=0.1 SIM_LATENCY=40ms
 
 # The operator's own contexts and credentials must not lead the nats command to another server.
 unset "${!NATS_URL@}" NATS_CREDS NATS_NKEY NATS_CONTEXT NATS_USER NATS_PASSWORD
@@ -17,25 +29,51 @@ ours() {
   docker "$what" "$@" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME"
 }
 
-# build makes the images, of which clean removes those that were not there before.
+# build makes the images that were not given, of which clean removes those that were not there before.
 build() {
   nats_image=nats:$(go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2 | sed s/^v//)-alpine
   grep -q "image: $nats_image\$" compose.yaml || fail "compose.yaml does not name $nats_image, the version in go.mod"
   had_nats=$(docker images -q "$nats_image")
-  scripts/images.sh "$VERSION" 2>"$scratch/images" || { cat "$scratch/images"; return 1; }
+  if [ -z "$given" ]; then scripts/images.sh "$VERSION" 2>"$scratch/images" || { cat "$scratch/images"; return 1; }; fi
   client=$(go tool -modfile=tools/go.mod -n nats)
+}
+
+# up builds and starts everything, so many fetchers, and waits until it serves.
+up() {
+  build
+  scripts/credentials.sh "$NATS_KEYS"
+  pick_port
+  began=$SECONDS
+  compose up -d --scale "fetcher=$1"
+  serving generator prober fetcher classifier reporter
+  echo "everything serves ($((SECONDS - began)) s)"
 }
 
 # clean removes whatever was made, and shows the last words of the services when something went wrong.
 clean() {
   local code=$?
   if [ "$code" -ne 0 ]; then scripts/compose.sh logs --tail 15 2>&1 | cut -c1-400 || true; fi
+  # shellcheck disable=SC2046
   kill $(jobs -p) 2>/dev/null || true
+  compose kill || true # what is of use has been taken out of them
   compose down -v --remove-orphans --timeout 10 || true
-  docker rmi "fct-scraper:$VERSION" >/dev/null 2>&1 || true
+  if [ -z "$given" ]; then docker rmi "fct-scraper:$VERSION" >/dev/null 2>&1 || true; fi
   if [ -z "${had_nats:-}" ]; then docker rmi "${nats_image:-none}" >/dev/null 2>&1 || true; fi
   rm -rf "$scratch"
   return "$code"
+}
+
+# nothing_left cleans up and sees to it that nothing stays.
+nothing_left() {
+  local left
+  clean
+  trap - EXIT
+  left=$(for what in 'ps -a' 'network ls' 'volume ls'; do
+    # shellcheck disable=SC2086
+    ours $what -q
+  done)
+  [ -z "$left" ] || fail "left behind: $left"
+  echo "nothing left ($((SECONDS - began)) s)"
 }
 
 # pick_port takes a port for the server that nobody listens on: it must stay the same when the server is started again.
@@ -88,42 +126,45 @@ start_again() {
 # court PATH asks the pretend court, which listens inside its container alone.
 court() { docker run --rm --network "container:$(of sim)" --entrypoint wget "$nats_image" -qO- "http://127.0.0.1:8090$1"; }
 
-# finished RUN waits for the finished event of a run.
+# over RUN says whether a run has ended, finished waits for that.
+over() {
+  admin req '$JS.API.STREAM.MSG.GET.FCT_EVENTS' "{\"last_by_subj\":\"batch.event.$1.finished\"}" --raw 2>/dev/null |
+    jq -e '.message.data' >/dev/null 2>&1
+}
 finished() {
   local until=$((SECONDS + 240))
-  until admin req '$JS.API.STREAM.MSG.GET.FCT_EVENTS' "{\"last_by_subj\":\"batch.event.$1.finished\"}" --raw 2>/dev/null |
-    jq -e '.message.data' >/dev/null 2>&1; do
+  until over "$1"; do
     deadline "$until" "run $1 does not end"
     sleep 0.5
   done
 }
 
-# same_as_truth RUN NUMBERS KILLS holds report, records, attempts and keys of a run over 1 to NUMBERS against the court.
+# same_as_truth RUN NUMBERS KILLS holds what a run over 1 to NUMBERS left against what the court knows and against the run of one
+# undisturbed process, and shows that it would have noticed a difference.
 same_as_truth() {
-  local run=$1 numbers=$2 kills=$3 reporter
+  local reporter
+  echo "the run has ended ($((SECONDS - began)) s)"
   reporter=$(ours ps -aq --filter label=com.docker.compose.service=reporter | head -1)
-  docker cp "$reporter:/output" "$scratch/output" >/dev/null
-  court "/__truth?from=1&to=$numbers" >"$scratch/truth"
-  court /__stats >"$scratch/stats"
-  jq -r '.exists[] | "IMM-\(.)-25 success"' "$scratch/truth" >"$scratch/want"
-  jq -r --argjson n "$numbers" '[range(1; $n + 1)] - .exists | .[] | "IMM-\(.)-25 no-record"' "$scratch/truth" >>"$scratch/want"
-  sort -o "$scratch/want" "$scratch/want"
-
-  # The first final word on a number counts, and there is one for each.
-  jq -r 'select(.outcome == "success" or .outcome == "no-record" or .outcome == "failed") | "\(.case_id) \(.outcome)"' \
-    "$scratch/output/attempts_$run.ndjson" | sort >"$scratch/ledger"
-  diff "$scratch/want" "$scratch/ledger" >"$scratch/diff" || { head "$scratch/diff"; fail 'the ledger is not what the court knows'; }
-  find "$scratch/output/cases/IMM/25" -name '*.json' | sed 's|.*/||; s|\.json$| success|' | sort |
-    diff - <(grep ' success$' "$scratch/want") || fail 'the records are not those of the court'
-  admin kv ls collected | sed -n 's/^ *IMM\.25\.\([0-9]*\) *$/\1/p' | sort -n | diff - <(seq "$numbers") || fail 'not every number is collected'
-  jq -e --slurpfile truth "$scratch/truth" --argjson n "$numbers" '.status == "completed" and .total == $n and .failed == 0 and
-    .succeeded == ($truth[0].exists | length) and .no_record == $n - .succeeded' "$scratch"/output/report-*.json >/dev/null ||
-    fail "the report: $(jq -c '{status, reason, total, succeeded, no_record, failed}' "$scratch"/output/report-*.json)"
-
-  # A docket alone proves a record, a no-record takes two calls; a kill may cost what was under way, retried once.
-  jq -r '"smallest gap between two starts by the fetchers: \(.min_request_gap_seconds) s"' "$scratch"/output/report-*.json
-  jq -r --slurpfile truth "$scratch/truth" --argjson n "$numbers" --argjson most "$((kills * FCT_CONCURRENCY * 2))" '
-    (2 * $n - ($truth[0].exists | length)) as $least | (.requests - $least) as $more |
-    "\(.requests) requests, \($more) of them again (at most \($most)), \(.max_in_flight) in flight at once, smallest gap at the court \(.min_gap_seconds) s",
-    (if $more > $most or .max_in_flight > 4 then error("too many") else empty end)' "$scratch/stats" || fail 'more was asked than was to be'
+  mkdir -p "$scratch/found"
+  docker cp "$reporter:/output" "$scratch/found/output" >/dev/null
+  court "/__truth?from=1&to=$2" >"$scratch/found/truth"
+  court /__stats >"$scratch/found/stats"
+  admin kv ls collected | sed -n 's/^ *IMM\.25\.\([0-9]*\) *$/\1/p' | sort -n >"$scratch/found/collected"
+  undisturbed "$2" >"$scratch/found/undisturbed"
+  scripts/same-as-truth.sh "$scratch/found" "$@" "$(jq -n "$pause / 1000")"
+  scripts/same-as-truth.sh --self-test "$scratch/found" "$@" "$(jq -n "$pause / 1000")"
 }
+
+# undisturbed NUMBERS is the ledger of one process over an equal court of its own, which nobody disturbs.
+undisturbed() {
+  local label=com.docker.compose.project=$COMPOSE_PROJECT_NAME sim alone
+  sim=$(docker run -d --label "$label" --network none "fct-scraper:$VERSION" sim --addr 127.0.0.1:8090 --seed "$SIM_SEED" --missing "$SIM_MISSING" --max 12000)
+  alone=$(docker create --label "$label" --network "container:$sim" "fct-scraper:$VERSION" batch 2025 --site sim --base-url http://127.0.0.1:8090 \
+    --start 1 --max-cases "$1" --probe=false --delay-min 0 --delay-max 0)
+  docker start -a "$alone" >"$scratch/alone" 2>&1 || { cat "$scratch/alone" >&2; return 1; }
+  docker cp "$alone:/output/output" "$scratch/undisturbed" >/dev/null
+  docker rm -f "$alone" "$sim" >/dev/null
+  scripts/same-as-truth.sh --ledger "$scratch"/undisturbed/attempts_*.ndjson
+}
+
+trap clean EXIT

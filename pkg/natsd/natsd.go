@@ -59,19 +59,8 @@ func StartOn(dir, addr string) (*Server, error) {
 }
 
 func start(dir, addr string) (*server.Server, error) {
-	options := &server.Options{
-		ServerName: "fct-scraper",
-		JetStream:  true,
-		StoreDir:   dir,
-		// Without it a power cut lost everything in 3 of 3 trials, with it nothing.
-		SyncAlways: true,
-		DontListen: addr == "",
-		// Else the server catches SIGINT itself and ends the process with success.
-		NoSigs:     true,
-		NoLog:      true,
-		MaxPayload: maxPayload,
-		MaxPending: maxPending,
-	}
+	options := optionsFor(dir)
+	options.DontListen = addr == ""
 	if addr != "" {
 		host, port, err := freePort(addr)
 		if err != nil {
@@ -90,6 +79,22 @@ func start(dir, addr string) (*server.Server, error) {
 		return nil, fmt.Errorf("%w: not ready, or its store is not usable", ErrStart)
 	}
 	return nats, nil
+}
+
+// optionsFor are what every server has, whoever may reach it.
+func optionsFor(dir string) *server.Options {
+	return &server.Options{
+		ServerName: "fct-scraper",
+		JetStream:  true,
+		StoreDir:   dir,
+		// Without it a power cut lost everything in 3 of 3 trials, with it nothing.
+		SyncAlways: true,
+		// Else the server catches SIGINT itself and ends the process with success.
+		NoSigs:     true,
+		NoLog:      true,
+		MaxPayload: maxPayload,
+		MaxPending: maxPending,
+	}
 }
 
 // freePort says what addr means, and that it can be listened on: the server itself would wait for ever for a port that is

@@ -63,6 +63,11 @@ func (f *follower) watch(ctx context.Context, connected <-chan nats.Status) (aga
 	return f.follow(ctx, watcher, connected)
 }
 
+// failure is why Each ends although its caller wants it to go on.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
+
 type follower struct {
 	kv   jetstream.KeyValue
 	work Work
@@ -89,6 +94,9 @@ func (f *follower) follow(ctx context.Context, watcher jetstream.KeyWatcher, con
 		case <-connected:
 			return true, nil
 		case entry, open := <-watcher.Updates():
+			if !open && ctx.Err() == nil {
+				return false, fmt.Errorf("watching the runs: %w", nats.ErrConnectionClosed)
+			}
 			if !open {
 				return false, endOf(ctx)
 			}
@@ -99,10 +107,12 @@ func (f *follower) follow(ctx context.Context, watcher jetstream.KeyWatcher, con
 	}
 }
 
-// endOf is the error of work that failed; the caller's own end is none.
+// endOf is the error of work that failed; the caller's own end is none. Which of the two it was is not to be read from the kind of
+// the error: what is published while a cluster has no leader fails with context.DeadlineExceeded, which was taken for the caller's own
+// end, and a fetcher stood still for good, without a word.
 func endOf(ctx context.Context) error {
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
+	if failed, is := errors.AsType[failure](context.Cause(ctx)); is {
+		return failed.error
 	}
 	return nil
 }
@@ -186,7 +196,7 @@ func (f *follower) begin(ctx context.Context, run contract.RunID, l *life) {
 			err = f.work(ctx, manifest)
 		}
 		if err != nil && ctx.Err() == nil {
-			f.fail(fmt.Errorf("working on run %s: %w", run, err))
+			f.fail(failure{fmt.Errorf("working on run %s: %w", run, err)})
 		}
 	}()
 }

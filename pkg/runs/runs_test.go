@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/runs"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 )
@@ -112,6 +114,37 @@ func TestFailedWorkIsTheError(t *testing.T) {
 	err := runs.Each(t.Context(), w.b, func(context.Context, contract.Manifest) error { return broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("%v, want what the work returned", err)
+	}
+}
+
+// What a broker does not answer in time fails with the error of a context that ended, though nobody wants the work to end.
+func TestWorkThatGotNoAnswerIsTheError(t *testing.T) {
+	t.Parallel()
+	for name, cause := range map[string]error{"deadline": context.DeadlineExceeded, "cancelled": context.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setUp(t)
+			w.run("a", contract.Running)
+			unanswered := fmt.Errorf("%w: %w", bus.ErrStore, cause)
+			err := runs.Each(t.Context(), w.b, func(context.Context, contract.Manifest) error { return unanswered })
+			if !errors.Is(err, unanswered) {
+				t.Errorf("%v, want what the work returned: else its service ends as if it had been told to", err)
+			}
+		})
+	}
+}
+
+func TestAWatchThatEndsIsAnError(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	w.run("a", contract.Running)
+	err := runs.Each(t.Context(), w.b, func(ctx context.Context, _ contract.Manifest) error {
+		w.b.Conn().Close()
+		<-ctx.Done()
+		return nil
+	})
+	if !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("%v, want that the connection is closed", err)
 	}
 }
 

@@ -76,7 +76,7 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 		if name == "fetcher" {
 			within = asking
 		}
-		all = append(all, func() error { return service.Run(within) })
+		all = append(all, func() error { return unasked(within, name, service.Run(within)) })
 	}
 	for _, run := range all {
 		group.Go(run)
@@ -97,6 +97,15 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 		return nil
 	})
 	return nil
+}
+
+// unasked is the error of a service that has ended, which is one too when nobody wanted it to: without it the process would live on
+// and do nothing.
+func unasked(ctx context.Context, name string, err error) error {
+	if err == nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: the %s ended although nobody asked it to", errBroker, name)
+	}
+	return err
 }
 
 func (h *house) classifying() classifier.Options {

@@ -1,14 +1,12 @@
 package fetcher
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"time"
 
 	"fct-scraper/pkg/delay"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -42,6 +40,19 @@ func grasp(msg jetstream.Msg, asked time.Time, every, slips time.Duration) *grip
 	return g
 }
 
+// graspShared holds a turn or a slot, which may have slipped on its way here. It says so at once: until then a server that takes the
+// lead of a cluster, or is started again, believes it to have been held since the day it was made, and lets the next one have it
+// within a second.
+func graspShared(msg jetstream.Msg, asked time.Time) (held *grip, kept bool) {
+	held = grasp(msg, asked, holding, slipShared)
+	if !held.kept() {
+		held.letGo()
+		return nil, false
+	}
+	held.beat()
+	return held, true
+}
+
 func (g *grip) beat() {
 	now := time.Now()
 	if g.kept() && g.msg.InProgress() == nil { // a lost one is made good by the next
@@ -63,17 +74,4 @@ func (g *grip) kept() bool {
 func (g *grip) letGo() bool {
 	g.silence()
 	return g.kept()
-}
-
-// next is the next message of a consumer and when it was asked for; nats.ErrTimeout when none comes for so long. To be asked for
-// a short time is part of it: a message that took longer to come has been somewhere else meanwhile.
-func next(ctx context.Context, consumer jetstream.Consumer, most time.Duration) (jetstream.Msg, time.Time, error) {
-	within, cancel := context.WithTimeout(ctx, most)
-	defer cancel()
-	asked := time.Now()
-	msg, err := consumer.Next(jetstream.FetchContext(within))
-	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		err = nats.ErrTimeout
-	}
-	return msg, asked, err
 }

@@ -40,7 +40,7 @@ func TestATurnThatCameTooLateIsNotUsed(t *testing.T) {
 	config, err := streams.TurnConsumer("sim")
 	consumer := shared(t, b, config, err, contract.TurnSubject("sim"))
 	turn := &token{bus: b, consumer: consumer}
-	msg, asked, err := next(t.Context(), consumer, holding)
+	msg, asked, err := bus.Next(t.Context(), consumer, holding)
 	if err != nil || time.Since(asked) > slipShared {
 		t.Fatal(err, asked)
 	}
@@ -65,22 +65,22 @@ func TestASlotThatSlippedIsNotGivenBack(t *testing.T) {
 	b := fcttest.Broker(t)
 	config, err := streams.SlotsConsumer("sim", 1)
 	consumer := shared(t, b, config, err, contract.SlotSubject("sim", 1))
-	msg, _, err := next(t.Context(), consumer, holding)
+	msg, _, err := bus.Next(t.Context(), consumer, holding)
 	if err != nil {
 		t.Fatal(err)
 	}
 	late := slot{grasp(msg, frozen(), holding, slipShared)}
-	msg, asked, err := next(t.Context(), consumer, holding)
+	msg, asked, err := bus.Next(t.Context(), consumer, holding)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mine := slot{grasp(msg, asked, 20*time.Millisecond, slipShared)}
 	late.free()
-	if _, _, err := next(t.Context(), consumer, holding/4); !errors.Is(err, nats.ErrTimeout) {
+	if _, _, err := bus.Next(t.Context(), consumer, holding/4); !errors.Is(err, nats.ErrTimeout) {
 		t.Errorf("%v: the slot of another was given away", err)
 	}
 	mine.free()
-	msg, asked, err = next(t.Context(), consumer, holding)
+	msg, asked, err = bus.Next(t.Context(), consumer, holding)
 	if err != nil {
 		t.Fatal("a slot that was given back did not come:", err)
 	}

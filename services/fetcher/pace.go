@@ -150,10 +150,11 @@ func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) 
 		if err != nil {
 			return nil, err
 		}
-		if p.left(hold) <= 0 {
-			return giveOn, context.Cause(ctx)
+		if p.left(hold) <= 0 && ctx.Err() == nil {
+			return giveOn, nil
 		}
-		giveOn(func(int) time.Duration { return 0 }) // another process may have something else to ask
+		// Another process may have something else to ask. Kept by one who does not ask any more, the turn would never come again.
+		giveOn(func(int) time.Duration { return 0 })
 	}
 }
 

@@ -85,7 +85,11 @@ type plant struct {
 // setUp is a broker with a running run of so many jobs.
 func setUp(t *testing.T, jobs int) plant {
 	t.Helper()
-	b := fcttest.Broker(t)
+	return setUpOn(t, fcttest.Broker(t), jobs)
+}
+
+func setUpOn(t *testing.T, b *bus.Bus, jobs int) plant {
+	t.Helper()
 	kv, err := b.KV(t.Context(), contract.BucketRuns)
 	if err != nil {
 		t.Fatal(err)

@@ -89,12 +89,9 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 			}
 			t.epoch = epoch
 		}
-		msg, asked, err := next(ctx, t.consumer, holding)
+		msg, asked, err := bus.Next(ctx, t.consumer, holding)
 		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = msg.NakWithDelay(handBack)
-			}
+		case ctx.Err() != nil && err != nil:
 			return nil, context.Cause(ctx)
 		case err == nil && t.bus.Epoch() == t.epoch:
 			if giveOn, err := t.held(msg, asked); !errors.Is(err, errSlipped) {
@@ -115,9 +112,8 @@ func (t *token) held(msg jetstream.Msg, asked time.Time) (giveOn func(func(n int
 	if err != nil {
 		return nil, fmt.Errorf("taking the turn: %w", err)
 	}
-	grip := grasp(msg, asked, holding, slipShared)
-	if !grip.kept() {
-		grip.letGo()
+	grip, kept := graspShared(msg, asked)
+	if !kept {
 		return nil, errSlipped
 	}
 	return func(pause func(n int) time.Duration) {
@@ -137,10 +133,10 @@ type slot struct{ grip *grip }
 
 func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
-		msg, asked, err := next(ctx, s.consumer, holding)
+		msg, asked, err := bus.Next(ctx, s.consumer, holding)
 		if err == nil {
-			if held := (slot{grasp(msg, asked, holding, slipShared)}); held.kept() {
-				return held, nil
+			if grip, kept := graspShared(msg, asked); kept {
+				return slot{grip}, nil
 			}
 			continue
 		}
@@ -171,20 +167,11 @@ func (s *slots) more(most int) (held []slot) {
 		return nil
 	}
 	for msg := range batch.Messages() {
-		if one := (slot{grasp(msg, asked, holding, slipShared)}); one.kept() {
-			held = append(held, one)
+		if grip, kept := graspShared(msg, asked); kept {
+			held = append(held, slot{grip})
 		}
 	}
 	return held
-}
-
-// kept says whether the slot is still this process's; one that is not is let go.
-func (s slot) kept() bool {
-	if s.grip.kept() {
-		return true
-	}
-	s.grip.letGo()
-	return false
 }
 
 // free gives the slot back; a word that is lost costs the ack-wait, and so does a restart of the server. One that has slipped is

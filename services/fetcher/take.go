@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 
@@ -55,7 +56,7 @@ func (w *shift) pull(consumer jetstream.Consumer) error {
 	if err != nil || begun > 0 {
 		return err
 	}
-	msg, asked, err := next(w.begin, consumer, beat)
+	msg, asked, err := bus.Next(w.begin, consumer, beat)
 	if errors.Is(err, nats.ErrTimeout) { // none has come so far
 		return nil
 	}

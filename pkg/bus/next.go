@@ -1,0 +1,32 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Next waits for one message of a pull consumer, at most so long, and says when it was asked for: whose ack-wait it is cannot have begun
+// earlier. Its error is nats.ErrTimeout when none has come: then it is the time to ask again, if the message is still wanted. So whatever
+// became of a request that was lost with its server, it is not waited for any longer. When ctx has ended the error is the cause of that, and a
+// message that came all the same is handed back.
+func Next(ctx context.Context, consumer jetstream.Consumer, most time.Duration) (msg jetstream.Msg, asked time.Time, err error) {
+	limited, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	asked = time.Now()
+	msg, err = consumer.Next(jetstream.FetchContext(limited))
+	switch {
+	case ctx.Err() != nil:
+		if err == nil {
+			_ = msg.NakWithDelay(time.Nanosecond) // a server keeps a delay over its restart, and a plain Nak not
+		}
+		return nil, asked, context.Cause(ctx)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrNoHeartbeat):
+		return nil, asked, nats.ErrTimeout
+	default:
+		return msg, asked, err
+	}
+}

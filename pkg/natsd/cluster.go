@@ -1,0 +1,96 @@
+package natsd
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// Cluster is servers inside this process that keep streams together, each on a folder of its own, over ports of the loopback. What a lost
+// leader or a lost majority does to those who work over them is tried on it.
+type Cluster struct {
+	dir     string
+	clients []string
+	routes  []*url.URL
+	members []*server.Server
+}
+
+// StartCluster starts so many servers below dir, and returns when they listen. It takes some seconds more until they have a leader.
+func StartCluster(dir string, size int) (*Cluster, error) {
+	c := &Cluster{dir: dir, members: make([]*server.Server, size)}
+	for range size {
+		var hosts []string
+		for range 2 {
+			host, port, err := freePort("127.0.0.1:0")
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrStart, err)
+			}
+			hosts = append(hosts, fmt.Sprintf("%s:%d", host, port))
+		}
+		c.clients = append(c.clients, "nats://"+hosts[0])
+		c.routes = append(c.routes, &url.URL{Scheme: "nats", Host: hosts[1]})
+	}
+	for i := range size {
+		if err := c.Start(i); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	for _, member := range c.members {
+		if !member.ReadyForConnections(startLimit) {
+			c.Close()
+			return nil, fmt.Errorf("%w: not ready", ErrStart)
+		}
+	}
+	return c, nil
+}
+
+// Start starts a server that was not started, or stopped.
+func (c *Cluster) Start(i int) error {
+	options := optionsFor(filepath.Join(c.dir, strconv.Itoa(i)))
+	options.ServerName = fmt.Sprintf("server-%d", i)
+	client, err := url.Parse(c.clients[i])
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	if options.Host, options.Port, err = freePort(client.Host); err != nil {
+		return fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	options.Cluster.Name, options.Routes = "fct", c.routes
+	if options.Cluster.Host, options.Cluster.Port, err = freePort(c.routes[i].Host); err != nil {
+		return fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	if c.members[i], err = server.NewServer(options); err != nil {
+		return fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	c.members[i].Start()
+	return nil
+}
+
+// Stop stops a server and waits until its store is closed.
+func (c *Cluster) Stop(i int) {
+	if c.members[i] != nil {
+		c.members[i].Shutdown()
+		c.members[i].WaitForShutdown()
+		c.members[i] = nil
+	}
+}
+
+// Close stops all servers.
+func (c *Cluster) Close() {
+	for i := range c.members {
+		c.Stop(i)
+	}
+}
+
+// URL is where one of the servers is reached, and all of them when none is named.
+func (c *Cluster) URL(which ...int) string {
+	if len(which) == 0 {
+		return strings.Join(c.clients, ",")
+	}
+	return c.clients[which[0]]
+}

@@ -1,0 +1,97 @@
+package fetcher_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/services/fetcher"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A fetcher over a cluster that has lost its majority ends with an error, after the third answer that could not be stored. Begun again, as
+// its process does, it finishes the run when the others are back.
+func TestAFetcherOutlivesALostMajority(t *testing.T) {
+	t.Parallel()
+	const jobs = 40
+	servers, b := fcttest.Cluster(t, bus.Options{PublishLimit: time.Second, Patient: true})
+	p := setUpOn(t, b, jobs)
+	var end context.CancelFunc
+	p.court.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
+		switch all, _ := p.court.requests(); all {
+		case 10:
+			servers.Stop(1)
+			servers.Stop(2)
+		case jobs:
+			end()
+		}
+		return fine(ctx, n)
+	}
+	run := func() error {
+		opts := fetcher.Options{Bus: b, Log: fcttest.Logger(t), ID: "one", Site: p.court, SiteName: "sim", Concurrency: 1, Shared: true}
+		service, err := fetcher.New(t.Context(), opts)
+		if err != nil {
+			return err
+		}
+		var ctx context.Context
+		ctx, end = context.WithTimeout(t.Context(), 2*time.Minute)
+		defer end()
+		return service.Run(ctx)
+	}
+	if err := run(); !errors.Is(err, bus.ErrStore) {
+		t.Fatalf("%v, want that nothing is stored", err)
+	}
+	for i := 1; i <= 2; i++ {
+		if err := servers.Start(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for p.t.Context().Err() == nil {
+		if err := run(); err == nil {
+			break
+		}
+	}
+	if all, most := p.court.requests(); all < jobs || most > 2 {
+		t.Errorf("%d requests for %d jobs, %d for one of them", all, jobs, most)
+	}
+}
+
+// The turn that one process holds is not given to another one because another server takes the lead. That one believed it to have been
+// held since the day it was made, and gave it away within 160 ms.
+func TestATurnIsHeldWhenAnotherServerLeads(t *testing.T) {
+	t.Parallel()
+	_, b := fcttest.Cluster(t, bus.Options{})
+	pace := fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond}
+	first, err := fetcher.SharedPacer(t.Context(), b, "sim", pace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn, err := b.JetStream().Consumer(t.Context(), contract.StreamPace, "turn-sim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(turn.CachedInfo().Config.AckWait + time.Second) // no condition: the turn is to be older than that
+	_, started, err := first.Wait(t.Context(), true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer started()
+	if _, err := turn.Info(t.Context()); err != nil { // by now the server has heard that it is held
+		t.Fatal(err)
+	}
+	if _, err := b.Conn().Request("$JS.API.CONSUMER.LEADER.STEPDOWN.FCT_PACE.turn-sim", nil, 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); {
+		if msg, err := turn.Next(jetstream.FetchMaxWait(500 * time.Millisecond)); err == nil {
+			t.Error("somebody else got the turn while it was held")
+			_ = msg.Nak()
+			break
+		}
+	}
+}

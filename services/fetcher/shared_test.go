@@ -1,0 +1,60 @@
+package fetcher_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/services/fetcher"
+)
+
+// Whoever is told to stop in the moment in which he gets the turn gives it on. He went on saying that he held it, and nobody asked
+// any more as long as his process lived.
+func TestATurnIsNotKeptByOneWhoStops(t *testing.T) {
+	t.Parallel()
+	pacer, err := fetcher.SharedPacer(t.Context(), fcttest.Broker(t), "sim", fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	looks := 0
+	_, _, err = pacer.Wait(ctx, true, func() time.Duration {
+		if looks++; looks == 2 { // the first is before the turn is taken, the second after
+			stop()
+		}
+		return 0
+	})
+	if !errors.Is(err, context.Canceled) || looks < 2 {
+		t.Fatalf("%v after %d looks, want to be stopped at the second", err, looks)
+	}
+	again, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, started, err := pacer.Wait(again, true, nil)
+	if err != nil {
+		t.Fatalf("the turn did not come again: %v", err)
+	}
+	started()
+}
+
+// While a cluster has no leader a publish gets no answer, which looks like a context that ended. The fetcher must not take it for its own
+// end: its process would live on and ask for nothing.
+func TestAFetcherEndsWithAnErrorWhenNothingIsStored(t *testing.T) {
+	t.Parallel()
+	p := setUp(t, 5)
+	silent, err := bus.New(p.b.Conn(), fcttest.Logger(t), bus.Options{PublishLimit: time.Nanosecond, Patient: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, err := fetcher.New(t.Context(), fetcher.Options{Bus: silent, Log: fcttest.Logger(t), ID: "one", Site: p.court, SiteName: "sim", Concurrency: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := service.Run(ctx); !errors.Is(err, bus.ErrStore) {
+		t.Errorf("%v, want that nothing is stored", err)
+	}
+}
