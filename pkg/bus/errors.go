@@ -34,10 +34,10 @@ const (
 	textTooLarge                        = "message too large"
 )
 
-// judge sorts the error of a publish that was begun at a time: did the store answer at all?
-func (b *Bus) judge(ctx context.Context, began time.Time, err error) error {
+// judge sorts the error of a publish to a subject that was begun at a time: did the store answer at all?
+func (b *Bus) judge(ctx context.Context, subject string, began time.Time, err error) error {
 	if err == nil {
-		b.misses.reset()
+		b.misses.reset(subject)
 		return nil
 	}
 	if ctx.Err() != nil { // the caller's end, not the broker's fault
@@ -51,41 +51,56 @@ func (b *Bus) judge(ctx context.Context, began time.Time, err error) error {
 	}
 	switch {
 	case failed && strings.Contains(refused.Description, textPerSubject):
-		b.misses.reset()
+		b.misses.reset(subject)
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	case failed && strings.Contains(refused.Description, textTooLarge), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum),
 		errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case answered && !failed:
-		b.misses.reset()
+		b.misses.reset(subject)
 		return err
-	case b.misses.add(began) >= missesLimit:
+	case b.misses.add(subject, began) >= missesLimit:
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	default:
 		return err
 	}
 }
 
-// misses counts publishes without an answer that followed one another. Those that wait side by side through one
-// hiccup of the broker are one miss: each further one was begun after the one before had ended.
+// misses counts the publishes without an answer that followed one another, of each stream by itself: one whose files are gone answers
+// nothing while the others do. Those that wait side by side through one hiccup of the broker are one miss: each further one was
+// begun after the one before had ended.
 type misses struct {
-	mu    sync.Mutex
+	mu sync.Mutex
+	// of is by the first word of the subjects, which tells the streams apart that get more than a few messages.
+	of map[string]row
+}
+
+type row struct {
 	count int
 	ended time.Time
 }
 
-func (m *misses) add(began time.Time) int {
+func (m *misses) add(subject string, began time.Time) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.count == 0 || !began.Before(m.ended) {
-		m.count++
-		m.ended = time.Now()
+	r := m.of[word(subject)]
+	if r.count == 0 || !began.Before(r.ended) {
+		r = row{r.count + 1, time.Now()}
 	}
-	return m.count
+	if m.of == nil {
+		m.of = make(map[string]row)
+	}
+	m.of[word(subject)] = r
+	return r.count
 }
 
-func (m *misses) reset() {
+func (m *misses) reset(subject string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.count = 0
+	delete(m.of, word(subject))
+}
+
+func word(subject string) string {
+	first, _, _ := strings.Cut(subject, ".")
+	return first
 }

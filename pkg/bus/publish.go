@@ -29,10 +29,10 @@ const (
 
 // Publish stores one message and returns when it is on disk. While there is no connection it waits for one, within
 // the limit. An error wraps ErrExists when the subject is taken, ErrTooLarge when the message can never be stored, and ErrStore from
-// the third publish in a row on that stayed without an answer. After any other error the message may be stored or not.
+// the third publish in a row to one stream on that stayed without an answer. After any other error the message may be stored or not.
 func (b *Bus) Publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	var ack *jetstream.PubAck
-	err := b.send(ctx, func(limited context.Context) (err error) {
+	err := b.send(ctx, msg.Subject, func(limited context.Context) (err error) {
 		ack, err = b.js.PublishMsg(limited, msg, opts...)
 		return err
 	})
@@ -75,7 +75,7 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 		copies[i].Data = msg.Data
 		maps.Copy(copies[i].Header, msg.Header)
 	}
-	return b.send(ctx, func(limited context.Context) error {
+	return b.send(ctx, msgs[0].Subject, func(limited context.Context) error {
 		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.limit})
 		return err
 	})
@@ -83,7 +83,7 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 
 // send publishes within the limit and judges the error. Without a connection nothing left this process, so the
 // publish is made again as soon as there is one: a server that restarts costs a wait, not an error.
-func (b *Bus) send(ctx context.Context, publish func(context.Context) error) error {
+func (b *Bus) send(ctx context.Context, subject string, publish func(context.Context) error) error {
 	if b.patient {
 		b.awaitConnection(ctx)
 	}
@@ -94,7 +94,7 @@ func (b *Bus) send(ctx context.Context, publish func(context.Context) error) err
 	for errors.Is(err, nats.ErrReconnectBufExceeded) && delay.For(limited, reconnecting) == nil {
 		err = publish(limited)
 	}
-	return b.judge(ctx, began, err)
+	return b.judge(ctx, subject, began, err)
 }
 
 // awaitConnection returns when there is a connection, or when ctx ends.
