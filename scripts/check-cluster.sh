@@ -26,10 +26,10 @@ leader() {
 }
 # done_of RUN is how many of its numbers are done, as its last event says.
 done_of() {
-  local done
-  done=$(admin req '$JS.API.STREAM.MSG.GET.FCT_EVENTS' "{\"last_by_subj\":\"batch.event.$1.progress\"}" --raw 2>/dev/null |
-    jq -rs '.[0].message.data // "e30=" | @base64d | fromjson | (.succeeded // 0) + (.no_record // 0)' 2>/dev/null) || done=0
-  echo "$done"
+  local count
+  count=$(admin req '$JS.API.STREAM.MSG.GET.FCT_EVENTS' "{\"last_by_subj\":\"batch.event.$1.progress\"}" --raw 2>/dev/null |
+    jq -rs '.[0].message.data // "e30=" | @base64d | fromjson | (.succeeded // 0) + (.no_record // 0)' 2>/dev/null) || count=0
+  echo "$count"
 }
 # goes_on waits until so many more numbers are done: the run has got over a blow.
 goes_on() {
