@@ -9,7 +9,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Next waits for one message of a pull consumer, at most so long, and says when it was asked for: whose ack-wait it is cannot have begun
+// AtOnce is the delay of a message that is given back at once. A server keeps a delay over its restart, and a plain Nak not: the message
+// would come again after its ack-wait alone.
+const AtOnce = time.Nanosecond
+
+// Next waits for one message of a pull consumer, at most so long, and says when it was asked for: its ack-wait cannot have begun
 // earlier. Its error is nats.ErrTimeout when none has come: then it is the time to ask again, if the message is still wanted. So whatever
 // became of a request that was lost with its server, it is not waited for any longer. When ctx has ended the error is the cause of that, and a
 // message that came all the same is handed back.
@@ -21,7 +25,7 @@ func Next(ctx context.Context, consumer jetstream.Consumer, most time.Duration) 
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
-			_ = msg.NakWithDelay(time.Nanosecond) // a server keeps a delay over its restart, and a plain Nak not
+			_ = msg.NakWithDelay(AtOnce)
 		}
 		return nil, asked, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrNoHeartbeat):

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -87,10 +86,5 @@ func (c *Cluster) Close() {
 	}
 }
 
-// URL is where one of the servers is reached, and all of them when none is named.
-func (c *Cluster) URL(which ...int) string {
-	if len(which) == 0 {
-		return strings.Join(c.clients, ",")
-	}
-	return c.clients[which[0]]
-}
+// URL is where one of the servers is reached.
+func (c *Cluster) URL(i int) string { return c.clients[i] }

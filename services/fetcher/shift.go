@@ -17,10 +17,6 @@ import (
 // renew is how often a fetcher says that it works on a run; what it said expires after 15 s.
 const renew = 5 * time.Second
 
-// handBack is the delay of a job that is given back at once. A server keeps a delay over its restart, and a plain Nak not:
-// the job would come again after its ack-wait alone.
-const handBack = time.Nanosecond
-
 // shift is one fetcher's work on one round of a run.
 type shift struct {
 	*Service
@@ -177,9 +173,9 @@ func (w *shift) settle(d delivery, free func()) {
 		_ = msg.Term()
 	case errors.Is(err, bus.ErrStore):
 		w.fail(err)
-		_ = msg.NakWithDelay(handBack)
+		_ = msg.NakWithDelay(bus.AtOnce)
 	case w.begin.Err() != nil:
-		_ = msg.NakWithDelay(handBack)
+		_ = msg.NakWithDelay(bus.AtOnce)
 	default:
 		w.Log.Warn("fetcher.job.failed", "subject", msg.Subject(), "error", err)
 		_ = msg.NakWithDelay(classifying)

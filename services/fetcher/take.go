@@ -96,7 +96,7 @@ func (w *shift) seat(d delivery) error {
 	held, err := w.places.one(w.begin)
 	if err != nil {
 		if d.letGo() {
-			_ = d.msg.NakWithDelay(handBack)
+			_ = d.msg.NakWithDelay(bus.AtOnce)
 		}
 		return err
 	}
