@@ -14,7 +14,8 @@ import (
 func TestABlockStopsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	const concurrency, numbers = 8, 400
-	for _, kind := range courtsim.BlockKinds() {
+	kinds := courtsim.BlockKinds()
+	for _, kind := range kinds[:scaled(len(kinds))] {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "51", "--latency", "5ms", "--block-after", "150:"+kind)
@@ -80,7 +81,7 @@ func TestABlockStopsOtherRunsAndProcesses(t *testing.T) {
 // A case that the block cuts off between its two calls has cost a request, which the report counts.
 func TestTheRequestsOfACaseThatABlockCutOffAreCounted(t *testing.T) {
 	t.Parallel()
-	for after := 40; after < 48; after++ { // whatever is under way just then
+	for after := 40; after < 40+scaled(8); after++ { // whatever is under way just then
 		sim := startSim(t, "--max", "99999", "--missing", "0.6", "--seed", "53", "--latency", "10ms", "--block-after", strconv.Itoa(after)+":403")
 		p := newPlace(t, sim, "--end", "400", "--delay-min", "0", "--delay-max", "0", "--concurrency", "8")
 		report := p.finish(codeBlocked)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -155,10 +156,11 @@ func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
 // In a year in which one number in ten is missing hardly a canary is asked, whatever the order of the answers.
 func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 6, Max: 3000, Missing: 0.1}, map[string]string{"end": "3000", "concurrency": "16"})
+	numbers := scaled(3000)
+	p := newPlant(t, courtsim.Options{Seed: 6, Max: numbers, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers), "concurrency": "16"})
 	report := p.report(nil)
-	_, missing := truth(p.sim, contract.Range{Start: 1, End: 3000})
-	canaries := report.Requests - 3000 - missing - p.headerOnly(3000)
+	_, missing := truth(p.sim, contract.Range{Start: 1, End: numbers})
+	canaries := report.Requests - numbers - missing - p.headerOnly(numbers)
 	if report.Status != contract.Completed || canaries != report.CanaryRequests || canaries > 1 {
 		t.Errorf("%s: %d requests more than numbers take, %d of them said to be canaries", report.Status, canaries, report.CanaryRequests)
 	}

@@ -38,6 +38,7 @@ type frost struct {
 }
 
 func TestFrozenAndThawedNothingIsWrittenTwice(t *testing.T) {
+	long(t)
 	t.Parallel()
 	leased := func(f *fleet, sim simulator) bool {
 		return f.has(contract.BucketFetchers, "reporter.of.frozen") && len(sim.asked()) > 10

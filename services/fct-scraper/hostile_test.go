@@ -185,6 +185,7 @@ func hostileProfile(t *testing.T, dir, headers string) string {
 
 // TestHostileCourtFilesAndNames runs everything that prints over a court, a profile and folders that are all hostile.
 func TestHostileCourtFilesAndNames(t *testing.T) {
+	long(t)
 	t.Parallel()
 	dir := t.TempDir()
 	settings := []string{

@@ -14,6 +14,7 @@ import (
 )
 
 func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
+	long(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "21")
 	p := newPlace(t, sim, "--end", "2000", "--delay-min", "0", "--delay-max", "0", "--concurrency", "16")
@@ -34,9 +35,9 @@ func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
 }
 
 func TestKilledFortyTimes(t *testing.T) {
+	long(t)
 	t.Parallel()
-	const concurrency, numbers = 4, 2000
-	kills := scaled(40)
+	const concurrency, numbers, kills = 4, 2000, 40
 	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "22")
 	p := newPlace(t, sim, "--end", "2000", "--delay-min", "2ms", "--delay-max", "4ms", "--concurrency", "4")
 	seed := uint64(time.Now().UnixNano())
@@ -89,9 +90,9 @@ func (p place) warmUp(sim simulator) time.Duration {
 }
 
 func TestStoppedTwentyTimes(t *testing.T) {
+	long(t)
 	t.Parallel()
-	const timeout = 2 * time.Second
-	stops := scaled(20)
+	const timeout, stops = 2 * time.Second, 20
 	sim := startSim(t, "--max", "3000", "--missing", "0.1", "--seed", "23", "--latency", "5ms", "--fault", "timeout:0.01")
 	p := newPlace(t, sim, "--end", "3000", "--delay-min", "1ms", "--delay-max", "3ms", "--concurrency", "8", "--graceful-shutdown-timeout", "2",
 		"--request-timeout", "3s")

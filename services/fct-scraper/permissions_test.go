@@ -152,6 +152,7 @@ func TestOperatorsReachCommandsAndEventsAlone(t *testing.T) {
 // TestServicesWorkWithTheirRightsAlone runs a batch that an operator starts, then tries to start another one as who is not
 // an operator.
 func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
+	long(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5", "--latency", "50ms")
 	g := newGuarded(t)

@@ -87,6 +87,7 @@ func instant(dice *rand.Rand, length, kill, kills int) int {
 }
 
 func TestASearchKilledTenTimes(t *testing.T) {
+	long(t)
 	t.Parallel()
 	const kills = 10
 	undisturbed, quiet := searcher(t, "0")

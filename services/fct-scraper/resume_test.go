@@ -77,7 +77,7 @@ func TestARunThatAsksNothingCompletes(t *testing.T) {
 
 func TestAUsedUpBudgetIsSaid(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 5600}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
 	report := p.report(nil)
 	if report.ProbesUsed > 6 || report.Reason == "" {
 		t.Errorf("%d probes: %q", report.ProbesUsed, report.Reason)

@@ -149,9 +149,10 @@ func (f *fleet) report(id contract.RunID) contract.Report {
 }
 
 func TestThreeProcessesKeepOnePace(t *testing.T) {
+	long(t)
 	t.Parallel()
 	const pause = 100 * time.Millisecond
-	killing := time.Duration(scaled(int(*killFor)))
+	killing := *killFor
 	numbers := int(killing/pause)*8/10 + 40
 	sim := startSim(t, "--max", "99999", "--missing", "0.05", "--seed", "31", "--latency", "40ms")
 	f := newFleet(t, sim, "--delay-min", "100ms", "--delay-max", "120ms", "--concurrency", "4", "--graceful-shutdown-timeout", "5s")

@@ -67,6 +67,7 @@ func (p place) inStore(work func(context.Context, jetstream.JetStream) error) {
 }
 
 func TestABatchGoesOnOverAStoreOfAnEarlierVersion(t *testing.T) {
+	long(t)
 	t.Parallel()
 	const numbers = 400
 	sim := startSim(t, "--max", "400", "--missing", "0.1", "--seed", "51")
