@@ -35,7 +35,7 @@ func blockKinds() []faultKind {
 	kinds := []faultKind{
 		{name: "403", about: "status 403", serve: refusal(http.StatusForbidden, forbidden, nil)},
 		{name: "403-after", about: "status 403 with Retry-After: 120", serve: refusal(http.StatusForbidden, forbidden, seconds("120"))},
-		{name: "429", about: "status 429 with Retry-After: 2", serve: refusal(http.StatusTooManyRequests, often, seconds("2"))},
+		{name: "429", about: "status 429 with Retry-After: 120", serve: refusal(http.StatusTooManyRequests, often, seconds("120"))},
 		{name: "429-bare", about: "status 429 without Retry-After", serve: refusal(http.StatusTooManyRequests, often, nil)},
 		{name: "429-date", about: "status 429, Retry-After: the date in 120 seconds", serve: refusal(http.StatusTooManyRequests, often, func() string {
 			return time.Now().Add(2 * time.Minute).UTC().Format(http.TimeFormat)

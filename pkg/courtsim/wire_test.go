@@ -72,7 +72,7 @@ func wantedFaults() map[string]wanted {
 		"503":       {status: 503, text: page, header: after, value: "1"},
 		"403":       {status: 403, text: "Forbidden", header: after},
 		"403-after": {status: 403, header: after, value: "120"},
-		"429":       {status: 429, header: after, value: "2"}, "429-bare": {status: 429, header: after}, "429-date": {status: 429, text: "Too many"},
+		"429":       {status: 429, header: after, value: "120"}, "429-bare": {status: 429, header: after}, "429-date": {status: 429, text: "Too many"},
 		"429-past": {status: 429, header: after, value: "Thu, 01 Jan 1970 00:00:00 GMT"}, "429-absurd": {status: 429, header: after, value: "99999999999"},
 		"429-negative": {status: 429, header: after, value: "-1"}, "429-words": {status: 429, header: after, value: "soon"},
 		"waf": {status: 200, text: "support ID", header: "Content-Type", value: html8}, "waf-json": {status: 200, text: "support ID", header: "Content-Type", value: json8},

@@ -32,6 +32,9 @@ type Work func(ctx context.Context, manifest contract.Manifest) error
 // ends and all work has returned, which is no error, or with the first error of any work.
 func Each(ctx context.Context, b *bus.Bus, work Work) error {
 	kv, err := b.KV(ctx, contract.BucketRuns)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -168,6 +168,16 @@ func TestWorkThatReturnsIsNotBegunAgain(t *testing.T) {
 	}
 }
 
+func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := runs.Each(ctx, w.b, func(context.Context, contract.Manifest) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestReclaimStopsWhatAKilledProcessLeftRunning(t *testing.T) {
 	t.Parallel()
 	w := setUp(t)

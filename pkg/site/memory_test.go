@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 )
 
@@ -76,9 +77,7 @@ func bombs(t *testing.T) map[string]http.HandlerFunc {
 // TestMemory: 16 answers at once that are huge, or become so, leave the process that asks under 400 MiB. It is a process of
 // its own: what is counted is all that a process ever took from the system, and the court of the test takes some too.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it asks for gigabytes: not with -short")
-	}
+	fcttest.Long(t)
 	if origin := os.Getenv("SITE_TEST_ORIGIN"); origin != "" {
 		askAtOnce(t, origin)
 		return

@@ -10,6 +10,7 @@ import (
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Reader reads the exchanges of one attempt; it depends on its arguments alone.
@@ -45,12 +46,15 @@ func New(opts Options) *Service { return &Service{opts} }
 // Run works until ctx ends, which is no error.
 func (s *Service) Run(ctx context.Context) error {
 	answers, err := s.Bus.JetStream().Consumer(ctx, contract.StreamAnswers, "classifier")
-	if err != nil {
-		return fmt.Errorf("running the classifier: %w", err)
+	var ledger jetstream.Stream
+	if err == nil {
+		ledger, err = s.Bus.JetStream().Stream(ctx, contract.StreamOutcomes)
 	}
-	ledger, err := s.Bus.JetStream().Stream(ctx, contract.StreamOutcomes)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("running the classifier: opening stream %s: %w", contract.StreamOutcomes, err)
+		return fmt.Errorf("running the classifier: opening its streams: %w", err)
 	}
 	err = bus.Consume(ctx, s.Bus, bus.Consumption[contract.AnswerPack]{
 		Consumer: answers, Workers: s.Workers, Decode: decode,

@@ -216,3 +216,13 @@ func TestClassifyingTwiceSaysTheSame(t *testing.T) {
 		t.Errorf("%+v, then %+v", first[0], second[0])
 	}
 }
+
+func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
+	t.Parallel()
+	service := newService(t, fcttest.Broker(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := service.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}

@@ -15,6 +15,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/runs"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,7 +39,7 @@ type frost struct {
 }
 
 func TestFrozenAndThawedNothingIsWrittenTwice(t *testing.T) {
-	long(t)
+	fcttest.Long(t)
 	t.Parallel()
 	leased := func(f *fleet, sim simulator) bool {
 		return f.has(contract.BucketFetchers, "reporter.of.frozen") && len(sim.asked()) > 10

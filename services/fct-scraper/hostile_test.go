@@ -18,6 +18,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 	"fct-scraper/services/generator"
 )
@@ -185,7 +186,7 @@ func hostileProfile(t *testing.T, dir, headers string) string {
 
 // TestHostileCourtFilesAndNames runs everything that prints over a court, a profile and folders that are all hostile.
 func TestHostileCourtFilesAndNames(t *testing.T) {
-	long(t)
+	fcttest.Long(t)
 	t.Parallel()
 	dir := t.TempDir()
 	settings := []string{

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -152,7 +153,7 @@ func TestOperatorsReachCommandsAndEventsAlone(t *testing.T) {
 // TestServicesWorkWithTheirRightsAlone runs a batch that an operator starts, then tries to start another one as who is not
 // an operator.
 func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
-	long(t)
+	fcttest.Long(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5", "--latency", "50ms")
 	g := newGuarded(t)

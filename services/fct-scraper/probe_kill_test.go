@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -87,7 +88,7 @@ func instant(dice *rand.Rand, length, kill, kills int) int {
 }
 
 func TestASearchKilledTenTimes(t *testing.T) {
-	long(t)
+	fcttest.Long(t)
 	t.Parallel()
 	const kills = 10
 	undisturbed, quiet := searcher(t, "0")

@@ -210,14 +210,6 @@ func scaled(times int) int {
 	return times
 }
 
-// long leaves a test out with -short: it takes long, and of its processes each does what others do in shorter tests.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("it takes long: not with -short")
-	}
-}
-
 // at waits until a process has lived so long: the instant of a kill is what such a test is about.
 func at(begun time.Time, instant time.Duration) {
 	timer := time.NewTimer(time.Until(begun.Add(instant)))

@@ -149,7 +149,7 @@ func (f *fleet) report(id contract.RunID) contract.Report {
 }
 
 func TestThreeProcessesKeepOnePace(t *testing.T) {
-	long(t)
+	fcttest.Long(t)
 	t.Parallel()
 	const pause = 100 * time.Millisecond
 	killing := *killFor

@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/natsd"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -67,7 +68,7 @@ func (p place) inStore(work func(context.Context, jetstream.JetStream) error) {
 }
 
 func TestABatchGoesOnOverAStoreOfAnEarlierVersion(t *testing.T) {
-	long(t)
+	fcttest.Long(t)
 	t.Parallel()
 	const numbers = 400
 	sim := startSim(t, "--max", "400", "--missing", "0.1", "--seed", "51")

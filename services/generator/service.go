@@ -51,6 +51,9 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 // Run works until ctx ends, which is no error.
 func (s *Service) Run(ctx context.Context) error {
 	commands, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, "generator")
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("running the generator: %w", err)
 	}

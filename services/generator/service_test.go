@@ -328,3 +328,17 @@ func TestJobsWaitForTheBoundOfASearch(t *testing.T) {
 		t.Errorf("planned %+v, want %+v", planned, want)
 	}
 }
+
+func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	service, err := generator.New(t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := service.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}

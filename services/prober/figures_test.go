@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/services/prober"
 )
 
@@ -131,16 +132,8 @@ type goal struct {
 	inside, exact float64
 }
 
-// many leaves a test out with -short: it searches hundreds of years.
-func many(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("it searches hundreds of years: not with -short")
-	}
-}
-
 func TestFigures(t *testing.T) {
-	many(t)
+	fcttest.Long(t)
 	t.Parallel()
 	goals := goal{median: 22, most: 80, inside: 0.99, exact: 0.7}
 	if *figuresSeeds >= 400 {
