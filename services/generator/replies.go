@@ -144,12 +144,13 @@ func (r *replies) close() {
 }
 
 // watchResults follows what becomes of commands, whichever generator carries them out, until ctx ends. After a reconnect it
-// begins anew: a server that was started again knows nothing of the watch.
+// begins anew where it was: a server that was started again knows nothing of the watch. It leaves out no result since the service
+// was made, as a command may be carried out before the watch stands.
 func (s *Service) watchResults(ctx context.Context) error {
 	connected := s.Bus.Conn().StatusChanged(nats.CONNECTED)
 	defer s.Bus.Conn().RemoveStatusListener(connected)
 	for ctx.Err() == nil {
-		watcher, err := s.kv.Watch(ctx, contract.CommandFilter, jetstream.UpdatesOnly())
+		watcher, err := s.kv.Watch(ctx, contract.CommandFilter, jetstream.ResumeFromRevision(s.told+1))
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -176,7 +177,11 @@ func (s *Service) tellResults(ctx context.Context, watcher jetstream.KeyWatcher,
 			if !open && ctx.Err() == nil {
 				return fmt.Errorf("watching the results of commands: %w", nats.ErrConnectionClosed)
 			}
-			if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+			if entry == nil {
+				continue
+			}
+			s.told = entry.Revision()
+			if entry.Operation() != jetstream.KeyValuePut {
 				continue
 			}
 			of := result{at: time.Now()}

@@ -37,6 +37,8 @@ type Service struct {
 	Options
 	kv      jetstream.KeyValue
 	replies *replies
+	// told is the revision up to which results of commands have been told to who asked for them, or are older than this service.
+	told uint64
 }
 
 // New opens the bucket of runs.
@@ -45,7 +47,11 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the generator: %w", err)
 	}
-	return &Service{Options: opts, kv: kv, replies: newReplies()}, nil
+	bucket, err := opts.Bus.JetStream().Stream(ctx, "KV_"+contract.BucketRuns)
+	if err != nil {
+		return nil, fmt.Errorf("making the generator: %w", err)
+	}
+	return &Service{Options: opts, kv: kv, replies: newReplies(), told: bucket.CachedInfo().State.LastSeq}, nil
 }
 
 // Run works until ctx ends, which is no error.

@@ -94,7 +94,9 @@ func (p plant) ask(msg *nats.Msg) contract.CommandReply {
 func await[T any](p plant, kv jetstream.KeyValue, key string) T {
 	p.t.Helper()
 	var value T
-	watcher, err := kv.Watch(p.t.Context(), key, jetstream.IgnoreDeletes())
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	watcher, err := kv.Watch(ctx, key, jetstream.IgnoreDeletes())
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -108,10 +110,12 @@ func await[T any](p plant, kv jetstream.KeyValue, key string) T {
 		}
 		return value
 	}
+	p.t.Fatalf("key %s was not written", key)
 	return value
 }
 
-// jobs acknowledges the jobs of a run in the order they come, until the generator has stated the end.
+// jobs acknowledges the jobs of a run in the order they come, until the generator has stated the end and none is left: a fetch
+// gives no more than may be unacknowledged at once, and acknowledgements take their time.
 func (p plant) jobs(run contract.RunID) (numbers []int, planned contract.Planned) {
 	p.t.Helper()
 	consumer, err := p.b.JetStream().Consumer(p.t.Context(), contract.StreamJobs, run.ConsumerName())
@@ -135,7 +139,11 @@ func (p plant) jobs(run contract.RunID) (numbers []int, planned contract.Planned
 				p.t.Fatal(err)
 			}
 		}
-		if stated {
+		info, err := consumer.Info(p.t.Context())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if stated && info.NumPending == 0 && info.NumAckPending == 0 {
 			if err := json.Unmarshal(end.Data, &planned); err != nil {
 				p.t.Fatal(err)
 			}
