@@ -15,7 +15,8 @@ for container in $(ours ps -aq); do
     (.Config.User == "65532:65532" or (.Config.Image | startswith("nats:")))' >/dev/null || fail "$(docker inspect -f '{{.Name}}' "$container") is too open"
 done
 
-operator sub 'batch.event.>' >"$scratch/events" 2>&1 &
+# Not by way of a function: what is killed would be the shell around it, and the command would live on.
+"$client" --server "nats://127.0.0.1:$NATS_PORT" --nkey "$NATS_KEYS/operator.nk" sub 'batch.event.>' </dev/null >"$scratch/events" 2>&1 &
 watching=$!
 until grep -q Subscribing "$scratch/events"; do alive "$watching" "$scratch/events"; sleep 0.1; done
 operator pub batch.start "{\"run_id\":\"check\",\"year\":\"25\",\"start\":1,\"max_cases\":$numbers}"
