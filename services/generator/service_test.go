@@ -350,3 +350,43 @@ func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// One generator takes in the request, another one carries the command out before the first has begun to watch for results.
+func TestAResultFromBeforeTheWatchIsTold(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	service, err := generator.New(t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := micro.AddService(p.b.Conn(), micro.Config{Name: "fct-generator", Version: "1.0.0"})
+	if err == nil {
+		err = service.AddEndpoints(known)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan contract.CommandReply, 1)
+	go func() { asked <- p.ask(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{}`)}) }()
+	other, err := generator.New(t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- other.Run(ctx) }()
+	kept := await[contract.CommandResult](p, p.kv, contract.CommandKey(1))
+	go func() { ended <- service.Run(ctx) }()
+	if reply := <-asked; reply.Sequence != 1 || reply.Error != kept.Rejected {
+		t.Errorf("answered %+v, kept %+v", reply, kept)
+	}
+	if err := known.Stop(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
