@@ -1,33 +1,73 @@
 package config
 
 import (
+	"iter"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"fct-scraper/pkg/loopback"
 )
 
 // isNATS says whether text is empty or the addresses of NATS servers.
 func isNATS(text string) bool {
-	if text == "" {
-		return true
-	}
-	for part := range strings.SplitSeq(text, ",") {
-		if !isServer(strings.TrimSpace(part)) {
+	for u, err := range servers(text) {
+		if err != nil || !isServer(u) {
 			return false
 		}
 	}
 	return true
 }
 
-func isServer(text string) bool {
-	if !strings.Contains(text, "://") {
-		text = "nats://" + text
+// servers are the addresses in a list of NATS servers, as the NATS library reads them.
+func servers(text string) iter.Seq2[*url.URL, error] {
+	return func(yield func(*url.URL, error) bool) {
+		if text == "" {
+			return
+		}
+		for part := range strings.SplitSeq(text, ",") {
+			part = strings.TrimSpace(part)
+			if !strings.Contains(part, "://") {
+				part = "nats://" + part
+			}
+			if !yield(url.Parse(part)) {
+				return
+			}
+		}
 	}
-	u, err := url.Parse(text)
-	return err == nil && slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) && isHost(u.Hostname()) &&
+}
+
+func isServer(u *url.URL) bool {
+	return slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) && isHost(u.Hostname()) &&
 		(u.Port() == "" || isPort(u.Port())) && u.RawQuery == "" && u.Fragment == ""
+}
+
+func isEncrypted(u *url.URL) bool { return u.Scheme == "tls" || u.Scheme == "wss" }
+
+// NATSTLS says whether no connection to a server of nats_url may be without TLS: an address asks for it, or the settings hold what only
+// TLS uses.
+func (c Config) NATSTLS() bool {
+	for u, err := range servers(c.NATSURL) {
+		if err == nil && isEncrypted(u) {
+			return true
+		}
+	}
+	return c.NATSCA != "" || c.NATSCert != ""
+}
+
+// plainBeyond are the servers of nats_url beyond this machine that would be connected to without TLS although nobody allowed that.
+func (c Config) plainBeyond() (hosts []string) {
+	if c.Insecure || c.NATSCA != "" || c.NATSCert != "" {
+		return nil
+	}
+	for u, err := range servers(c.NATSURL) {
+		if err == nil && !isEncrypted(u) && !loopback.Host(u.Hostname()) {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
 }
 
 // isListen says whether text is an address to listen on; without a host it is every address of this machine.

@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // compare checks the settings against each other, those that are good by themselves.
 func (l *loader) compare() {
@@ -9,6 +12,16 @@ func (l *loader) compare() {
 	l.atMost("backoff_base", "backoff_max", c.BackoffBase > c.BackoffMax)
 	l.atMost("start", "end", c.End > 0 && c.Start > c.End)
 	l.together("nats_cert", "nats_key", (c.NATSCert == "") != (c.NATSKey == ""))
+	l.encrypted("nats_url", c.plainBeyond())
+}
+
+// encrypted refuses addresses whose connections others could read and change, hosts being those.
+func (l *loader) encrypted(key string, hosts []string) {
+	if len(hosts) == 0 || l.bad[key] {
+		return
+	}
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s is beyond this machine and without TLS: want tls://, or nats_ca, or insecure = true",
+		l.settings.origins[key], key, l.table.show(key, l.settings.text(key)), strings.Join(hosts, ", ")))
 }
 
 // atMost refuses a setting that is larger than another one, naming where both come from.

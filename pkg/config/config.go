@@ -55,6 +55,8 @@ type Config struct {
 	NATSCA    string `key:"nats_ca"`
 	NATSCert  string `key:"nats_cert"`
 	NATSKey   string `key:"nats_key"`
+	// Insecure allows NATS without TLS beyond this machine.
+	Insecure bool `key:"insecure"`
 	// Replicas is how many servers of a cluster keep each stream that is made; 0 is what the definitions say.
 	Replicas int `key:"replicas"`
 

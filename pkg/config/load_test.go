@@ -41,7 +41,7 @@ func problems(t *testing.T, err error) []string {
 
 func TestTheStrongestSourceIsInForce(t *testing.T) {
 	s, err := load(t, "max_retries = 5\nconcurrency = 9\njob_timeout = 120\nend = \"none\"\n",
-		[]string{"FCT_CONCURRENCY=7", "FCT_DELAY_MIN=250ms", "FCT_YEAR=", "NATS_URL=nats://a:4222", "HOME=/x"},
+		[]string{"FCT_CONCURRENCY=7", "FCT_DELAY_MIN=250ms", "FCT_YEAR=", "NATS_URL=tls://a:4222", "HOME=/x"},
 		map[string]string{"delay_min": "2s", "retry_limit": "6"})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestTheStrongestSourceIsInForce(t *testing.T) {
 		"job_timeout":    {Value: `"2m"`, Origin: "c.toml:3"},
 		"end":            {Value: `"none"`, Origin: "c.toml:4"},
 		"year":           {Value: `"26"`, Origin: "default"},
-		"nats_url":       {Value: `"nats://a:4222"`, Origin: "$NATS_URL"},
+		"nats_url":       {Value: `"tls://a:4222"`, Origin: "$NATS_URL"},
 		"user_agent":     {Value: `"fct-scraper/1.2.3"`, Origin: "default"},
 		"probe_budget":   {Value: "200", Origin: "default"},
 		"backoff_factor": {Value: "2", Origin: "default"},
@@ -152,7 +152,7 @@ func TestUnknownNamesAreGuessed(t *testing.T) {
 
 func TestSecretsAreMasked(t *testing.T) {
 	seed := "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
-	s, err := load(t, "", nil, map[string]string{"nats_url": "nats://me:hunter2@a:4222,tok@b:4222"})
+	s, err := load(t, "", nil, map[string]string{"nats_url": "tls://me:hunter2@a:4222,tls://tok@b:4222"})
 	if err != nil {
 		t.Fatal(err)
 	}

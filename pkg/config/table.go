@@ -97,6 +97,7 @@ func allSettings() []*setting {
 		{name: "nats_ca", limit: credential(), help: "file of the NATS servers' CA", foreign: "NATS_CA"},
 		{name: "nats_cert", limit: credential(), help: "file of a client certificate", foreign: "NATS_CERT"},
 		{name: "nats_key", limit: credential(), help: "file of the certificate's key", foreign: "NATS_KEY"},
+		{name: "insecure", fallback: "false", limit: yesOrNo(), help: "allow NATS without TLS beyond this machine, where others can read and change it"},
 		{name: "replicas", fallback: "0", limit: whole(0, 5), help: "how many servers of a cluster keep each stream; 0 is as the definitions in streams/ say, one"},
 
 		{name: "http_addr", limit: listen(), help: "address of pages, health and metrics"},

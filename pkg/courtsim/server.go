@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"fct-scraper/pkg/loopback"
 )
 
 // Server is a court that listens on an address of this machine.
@@ -22,8 +24,7 @@ type Server struct {
 
 // Start listens on a loopback address such as 127.0.0.1:0; any other one is refused with ErrOptions.
 func (c *Court) Start(addr string) (*Server, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !loopback.Listen(addr) {
 		return nil, fmt.Errorf("%w: addr %.60q: allowed is an address of this machine alone, such as 127.0.0.1:8090", ErrOptions, addr)
 	}
 	listener, err := net.Listen("tcp", addr)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -33,14 +34,23 @@ const (
 type Server struct {
 	nats *server.Server
 	lock *os.File
+	// key is the file of the seed that clients must have; empty when there is no user.
+	key string
 }
 
 // Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is
 // locked is an error that wraps ErrLocked and names the process that holds it; one without room for a store is ErrStart.
-func Start(dir string) (*Server, error) { return StartOn(dir, "") }
+func Start(dir string) (*Server, error) { return open(dir, "", false) }
 
-// StartOn is Start with a port: addr is host:port, and port 0 takes a free one. An address that is taken is ErrStart.
-func StartOn(dir, addr string) (*Server, error) {
+// StartOn is Start with a port that is open to whoever reaches it: addr is host:port, and port 0 takes a free one. An address that is
+// taken is ErrStart.
+func StartOn(dir, addr string) (*Server, error) { return open(dir, addr, false) }
+
+// StartGuarded is StartOn for those alone who have the seed in the file KeyFile. The file lies in dir, is made when it is missing, and is
+// good for every later start.
+func StartGuarded(dir, addr string) (*Server, error) { return open(dir, addr, true) }
+
+func open(dir, addr string, guarded bool) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making data_dir: %w", err)
 	}
@@ -48,37 +58,45 @@ func StartOn(dir, addr string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking data_dir %s: %w", dir, err)
 	}
-	var nats *server.Server
+	s := &Server{lock: lock}
 	if err = room(dir); err == nil {
-		nats, err = start(dir, addr)
+		err = s.start(dir, addr, guarded)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), lock.Close())
 	}
-	return &Server{nats: nats, lock: lock}, nil
+	return s, nil
 }
 
-func start(dir, addr string) (*server.Server, error) {
+func (s *Server) start(dir, addr string, guarded bool) error {
 	options := optionsFor(dir)
 	options.DontListen = addr == ""
+	if guarded {
+		path, public, err := key(dir)
+		if err != nil {
+			return fmt.Errorf("%w: the key of its clients: %w", ErrStart, err)
+		}
+		s.key, options.Nkeys = path, []*server.NkeyUser{{Nkey: public}}
+	}
 	if addr != "" {
 		host, port, err := freePort(addr)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrStart, err)
+			return fmt.Errorf("%w: %w", ErrStart, err)
 		}
 		options.Host, options.Port = host, port
 	}
 	nats, err := server.NewServer(options)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStart, err)
+		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	nats.Start()
 	if !nats.ReadyForConnections(startLimit) || !nats.JetStreamEnabled() {
 		nats.Shutdown()
 		nats.WaitForShutdown()
-		return nil, fmt.Errorf("%w: not ready, or its store is not usable", ErrStart)
+		return fmt.Errorf("%w: not ready, or its store is not usable", ErrStart)
 	}
-	return nats, nil
+	s.nats = nats
+	return nil
 }
 
 // optionsFor are what every server has, whoever may reach it.
@@ -111,13 +129,28 @@ func freePort(addr string) (host string, port int, err error) {
 	return at.IP.String(), at.Port, nil
 }
 
-// URL is where other processes reach a server with a port.
-func (s *Server) URL() string { return s.nats.ClientURL() }
+// URL is where other processes of this machine reach a server with a port.
+func (s *Server) URL() string {
+	if addr, isTCP := s.nats.Addr().(*net.TCPAddr); isTCP && addr.IP.IsUnspecified() {
+		return "nats://127.0.0.1:" + strconv.Itoa(addr.Port)
+	}
+	return s.nats.ClientURL()
+}
+
+// KeyFile is the path of the file that holds the seed of its clients; empty when it takes everybody.
+func (s *Server) KeyFile() string { return s.key }
 
 // Connect opens a connection inside the process. While it is disconnected a publish fails at once instead of being
 // kept unseen.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{nats.InProcessServer(s.nats), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}, opts...)
+	if s.key != "" {
+		option, err := nats.NkeyOptionFromSeed(s.key)
+		if err != nil {
+			return nil, fmt.Errorf("connecting to the embedded server: %w", err)
+		}
+		opts = append(opts, option)
+	}
 	nc, err := nats.Connect("", opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the embedded server: %w", err)

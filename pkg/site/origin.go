@@ -2,9 +2,10 @@ package site
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
+
+	"fct-scraper/pkg/loopback"
 )
 
 // CheckOrigin says whether text may be the origin of a site: https, or http to this machine; a host and nothing behind it.
@@ -17,7 +18,7 @@ func CheckOrigin(text string) error {
 		return fmt.Errorf("origin: %s: not a URL", allowed)
 	case u.User != nil:
 		return fmt.Errorf("origin %q: %s, without credentials", u.Redacted(), allowed)
-	case !bare(u) || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+	case !bare(u) || u.Scheme != "https" && (u.Scheme != "http" || !loopback.Host(u.Hostname())):
 		return fmt.Errorf("origin %.100q: %s", text, allowed)
 	default:
 		return nil
@@ -28,13 +29,4 @@ func CheckOrigin(text string) error {
 func bare(u *url.URL) bool {
 	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
 		u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
-}
-
-// loopback says whether a host is this machine by its very name: no look-up, so no surprise.
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }

@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/loopback"
 	"fct-scraper/pkg/natsd"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
@@ -39,9 +42,9 @@ type broker struct {
 	patient bool
 	// why says why there is no connection; nil when nobody keeps it.
 	why func() error
-	// url is where they reach a server that runs in this process; empty when it has no port.
-	url   string
-	close func() error
+	// url is where they reach a server that runs in this process, key the file of the seed that they need; empty when it has no port.
+	url, key string
+	close    func() error
 }
 
 // openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or
@@ -65,7 +68,11 @@ func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, 
 		}
 		return &broker{shared: true, close: func() error { nc.Close(); return nil }}, nc, nil
 	}
-	server, err := natsd.StartOn(c.DataDir, a.addr)
+	start := natsd.Start
+	if a.addr != "" {
+		start = func(dir string) (*natsd.Server, error) { return natsd.StartGuarded(dir, a.addr) }
+	}
+	server, err := start(c.DataDir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errBroker, err)
 	}
@@ -78,7 +85,7 @@ func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, 
 		return server.Close()
 	}}
 	if a.addr != "" {
-		b.shared, b.url = true, server.URL()
+		b.shared, b.url, b.key = true, server.URL(), server.KeyFile()
 	}
 	return b, nc, nil
 }
@@ -116,6 +123,13 @@ func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
 			return nil, fmt.Errorf("%w: reading nats_nkey %s: %w", errUsage, c.NATSNkey, err)
 		}
 		options = append(options, option)
+	}
+	switch {
+	case c.NATSTLS():
+		options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}))
+	case !c.Insecure:
+		// Nor beyond this machine when a server there, or whoever answers look-ups, names others.
+		options = append(options, nats.SetCustomDialer(&net.Dialer{Timeout: connectLimit, Control: loopback.Only}))
 	}
 	if c.NATSCA != "" {
 		options = append(options, nats.RootCAs(c.NATSCA))

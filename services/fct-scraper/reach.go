@@ -138,7 +138,7 @@ func (h *house) overAndOver(ctx context.Context, l *line, names []string) error 
 func (h *house) once(ctx context.Context, names []string) error {
 	group, working := errgroup.WithContext(ctx)
 	if err := h.open(working, group, names); err != nil {
-		return err
+		return quietEnd(ctx, err)
 	}
 	return group.Wait()
 }

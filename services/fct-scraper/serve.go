@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/loopback"
 	"fct-scraper/pkg/store"
 
 	"github.com/spf13/cobra"
@@ -58,6 +60,9 @@ func (p *program) serve(cmd *cobra.Command, wanted serving) error {
 		return fmt.Errorf("%w: serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process", errUsage)
 	case !wanted.embedded:
 		wanted.addr = ""
+	case !settings.Insecure && !loopback.Listen(wanted.addr):
+		return fmt.Errorf("%w: --embedded-addr %.60q: want an address of this machine alone, such as 127.0.0.1:4222, or insecure = true",
+			errUsage, wanted.addr)
 	}
 	signals := listen(settings.GracefulShutdownTimeout.Std() + lastWords)
 	defer signals.close()
@@ -148,14 +153,24 @@ func (p *program) serveServer(ctx context.Context, h *house, wanted serving) err
 func (p *program) greet(h *house, wanted serving) error {
 	h.fetcher = nameOf(h.broker)
 	h.log.Info("serve.ready", "services", strings.Join(wanted.services, " "))
-	return p.print(greeting(h.broker.url, wanted.services))
+	return p.print(greeting(h.broker, wanted.services))
 }
 
-// greeting says what runs, and how a batch is started.
-func greeting(url string, services []string) string {
+// greeting says what runs, what a client of this machine exports, and how a batch is started.
+func greeting(b *broker, services []string) string {
 	text := "serving " + strings.Join(services, ", ") + "\n"
-	if url != "" {
-		text += "export NATS_URL=" + url + "\n"
+	if b.url != "" {
+		text += "export NATS_URL=" + b.url + "\nexport NATS_NKEY=" + quoted(b.key) + "\n"
 	}
 	return text + `nats pub batch.start '{"year":"25","start":1,"max_cases":50}'` + "\n"
+}
+
+// quoted is a word as a shell reads it back.
+func quoted(word string) string {
+	if !strings.ContainsFunc(word, func(r rune) bool {
+		return !strings.ContainsRune("/._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

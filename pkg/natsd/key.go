@@ -1,0 +1,74 @@
+package natsd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/nkeys"
+)
+
+// keyName is the file in the folder that holds the seed of the one user of a server with a port.
+const keyName = "client.nk"
+
+// key is the user of the folder's server: the path of the file of its seed, which is made when it is missing, and its public key.
+// A file that others may read, or that holds no seed, is an error.
+func key(dir string) (path, public string, err error) {
+	if path, err = filepath.Abs(filepath.Join(dir, keyName)); err != nil {
+		return "", "", err
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeKey(path); err == nil {
+			info, err = os.Lstat(path)
+		}
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return "", "", fmt.Errorf("%s: %s: want a file that its owner alone may read; remove it, and a new key is made", path, info.Mode())
+	}
+	seed, err := os.ReadFile(path)
+	if err != nil {
+		return "", "", err
+	}
+	pair, err := nkeys.ParseDecoratedNKey(seed)
+	if err == nil {
+		public, err = pair.PublicKey()
+	}
+	if err == nil && !nkeys.IsValidPublicUserKey(public) {
+		err = nkeys.ErrInvalidUserSeed
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("%s: %w: remove it, and a new key is made", path, err)
+	}
+	return path, public, nil
+}
+
+// makeKey makes a user and writes its seed, whole or not at all.
+func makeKey(path string) error {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		return err
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), keyName+".*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(append(seed, '\n'))
+	err = errors.Join(err, file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return nil
+}
