@@ -171,7 +171,8 @@ type Halt struct {
 
 // SiteBlock says that a site told us to go away.
 type SiteBlock struct {
-	CaseID CaseID    `json:"case_id"`
+	// CaseID is zero when what was stored cannot be read.
+	CaseID CaseID    `json:"case_id,omitzero"`
 	RunID  RunID     `json:"run_id"`
 	Rule   string    `json:"rule"`
 	At     time.Time `json:"at"`

@@ -89,7 +89,14 @@ func (s *Server) start(dir, addr string, guarded bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
+	said := &trouble{}
+	nats.SetLogger(said, false, false)
 	nats.Start()
+	if err := said.err(); err != nil {
+		nats.Shutdown()
+		nats.WaitForShutdown()
+		return fmt.Errorf("%w: %w", ErrStart, err)
+	}
 	if !nats.ReadyForConnections(startLimit) || !nats.JetStreamEnabled() {
 		nats.Shutdown()
 		nats.WaitForShutdown()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/natsd"
 
@@ -94,6 +95,22 @@ func TestFoldersThatCannotBeUsedAreErrors(t *testing.T) {
 			t.Errorf("%s: started", dir)
 			_ = server.Close()
 		}
+	}
+}
+
+func TestStoreThatIsAFileIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "jetstream"), []byte("?"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, err := natsd.Start(dir)
+	if !errors.Is(err, natsd.ErrStart) || !strings.Contains(err.Error(), "storage directory") {
+		t.Errorf("%v, want ErrStart and what the server says of its folder", err)
+	}
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("it took %v: the server was waited for although it had given up", took)
 	}
 }
 

@@ -2,7 +2,6 @@ package runs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -30,9 +29,9 @@ func Await[T any](ctx context.Context, kv jetstream.KeyValue, key string, good f
 			if entry == nil { // the end of what was there
 				continue
 			}
-			var value T
-			if err := json.Unmarshal(entry.Value(), &value); err != nil {
-				return none, fmt.Errorf("reading %s: %w", key, err)
+			value, err := Decode[T](key, entry.Value())
+			if err != nil {
+				return none, err
 			}
 			if good(value) {
 				return value, nil

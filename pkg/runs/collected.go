@@ -2,7 +2,6 @@ package runs
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"fct-scraper/pkg/bus"
@@ -13,7 +12,8 @@ import (
 )
 
 // EachKey hands every key of a bucket of outcomes (collected, failed) that is of this site, series and year to each. What is
-// no case's key, or another site's, is left alone: a case of the pretend court says nothing about a real one.
+// no case's key, or another site's, is left alone: a case of the pretend court says nothing about a real one. A value that cannot
+// be read is ErrUnreadable: left out, it would have the case asked for again without a word.
 func EachKey(ctx context.Context, b *bus.Bus, bucket, site, series, year string, each func(number int, value contract.Collected)) error {
 	kv, err := b.KV(ctx, bucket)
 	if err != nil {
@@ -35,9 +35,15 @@ func EachKey(ctx context.Context, b *bus.Bus, bucket, site, series, year string,
 			if entry == nil { // the end of what was there
 				return nil
 			}
-			var value contract.Collected
 			id, err := contract.ParseKey(entry.Key())
-			if err == nil && json.Unmarshal(entry.Value(), &value) == nil && value.Of(site) {
+			if err != nil {
+				continue
+			}
+			value, err := Decode[contract.Collected](entry.Key(), entry.Value())
+			if err != nil {
+				return fmt.Errorf("reading bucket %s: %w", bucket, err)
+			}
+			if value.Of(site) {
 				each(id.Number, value)
 			}
 		}

@@ -43,7 +43,7 @@ func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, e
 // reclaim says whether the state was running, and is now stopped.
 func reclaim(ctx context.Context, kv jetstream.KeyValue, key string, at time.Time) (bool, error) {
 	state, err := Get[contract.State](ctx, kv, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && state.Status != contract.Running {
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, ErrUnreadable) || err == nil && state.Status != contract.Running {
 		return false, nil
 	}
 	if err != nil {

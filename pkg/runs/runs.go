@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
@@ -138,35 +139,30 @@ func (f *follower) take(ctx context.Context, entry jetstream.KeyValueEntry) erro
 		l = &life{}
 		f.runs[run] = l
 	}
-	if err := l.learn(kind, entry); err != nil {
-		return fmt.Errorf("reading %s: %w", entry.Key(), err)
-	}
+	l.learn(kind, entry)
 	f.advance(ctx, run, l)
 	return nil
 }
 
-// learn takes one entry of the bucket in.
-func (l *life) learn(kind string, entry jetstream.KeyValueEntry) error {
+// learn takes one entry of the bucket in. A run whose state cannot be read is not worked on; the reporter ends it.
+func (l *life) learn(kind string, entry jetstream.KeyValueEntry) {
 	there := entry.Operation() == jetstream.KeyValuePut
 	if kind == "halt" {
 		l.halt = nil
 		if there {
-			l.halt = &contract.Halt{}
-			return json.Unmarshal(entry.Value(), l.halt)
+			halt := ReadHalt(entry)
+			l.halt = &halt
 		}
-		return nil
+		return
 	}
 	l.running = 0
-	if there {
-		var state contract.State
-		if err := json.Unmarshal(entry.Value(), &state); err != nil {
-			return err
-		}
-		if state.Status == contract.Running {
-			l.running = entry.Revision()
-		}
+	if !there {
+		return
 	}
-	return nil
+	state, err := Decode[contract.State](entry.Key(), entry.Value())
+	if err == nil && state.Status == contract.Running {
+		l.running = entry.Revision()
+	}
 }
 
 // advance begins or ends the work on a run by what is known of it.
@@ -198,10 +194,19 @@ func (f *follower) begin(ctx context.Context, run contract.RunID, l *life) {
 		if err == nil && ctx.Err() == nil {
 			err = f.work(ctx, manifest)
 		}
+		if errors.Is(err, ErrUnreadable) && ctx.Err() == nil {
+			err = f.refuse(ctx, run, err)
+		}
 		if err != nil && ctx.Err() == nil {
 			f.fail(failure{fmt.Errorf("working on run %s: %w", run, err)})
 		}
 	}()
+}
+
+// refuse ends a run of which a key cannot be read, and leaves the others alone: everybody obeys the halt, and the reporter
+// writes how the run ended.
+func (f *follower) refuse(ctx context.Context, run contract.RunID, reason error) error {
+	return Halt(ctx, f.kv, run, contract.Halt{Status: contract.Errored, Reason: reason.Error(), At: time.Now().UTC()})
 }
 
 func (f *follower) wait() {
@@ -222,17 +227,22 @@ func All(ctx context.Context, kv jetstream.KeyValue) ([]contract.RunID, error) {
 	return having(ctx, kv, ".manifest")
 }
 
-// Manifests are those of all runs, in no order.
+// Manifests are those of all runs that this program can read, in no order. A run that it cannot read is no batch of its.
 func Manifests(ctx context.Context, kv jetstream.KeyValue) ([]contract.Manifest, error) {
 	all, err := All(ctx, kv)
 	if err != nil {
 		return nil, err
 	}
-	manifests := make([]contract.Manifest, len(all))
-	for i, run := range all {
-		if manifests[i], err = Manifest(ctx, kv, run); err != nil {
+	var manifests []contract.Manifest
+	for _, run := range all {
+		manifest, err := Manifest(ctx, kv, run)
+		if errors.Is(err, ErrUnreadable) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		manifests = append(manifests, manifest)
 	}
 	return manifests, nil
 }
@@ -253,17 +263,15 @@ func having(ctx context.Context, kv jetstream.KeyValue, end string) ([]contract.
 	return found, nil
 }
 
-// Get reads the JSON value of a key. A key that does not exist is jetstream.ErrKeyNotFound.
+// Get reads the JSON value of a key. A key that does not exist is jetstream.ErrKeyNotFound, one that cannot be read
+// ErrUnreadable.
 func Get[T any](ctx context.Context, kv jetstream.KeyValue, key string) (T, error) {
 	var value T
 	entry, err := kv.Get(ctx, key)
 	if err != nil {
 		return value, fmt.Errorf("reading %s: %w", key, err)
 	}
-	if err := json.Unmarshal(entry.Value(), &value); err != nil {
-		return value, fmt.Errorf("reading %s: %w", key, err)
-	}
-	return value, nil
+	return Decode[T](key, entry.Value())
 }
 
 // Halt asks everybody to stop working on a run, unless somebody has asked before, which is no error.

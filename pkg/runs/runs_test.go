@@ -48,7 +48,7 @@ func (w bench) put(key string, value any) {
 }
 
 func (w bench) run(id contract.RunID, status contract.Status) {
-	w.put(id.ManifestKey(), contract.Manifest{RunID: id})
+	w.put(id.ManifestKey(), contract.Manifest{Version: contract.MessageVersion, RunID: id})
 	w.put(id.StateKey(), contract.State{Status: status})
 }
 

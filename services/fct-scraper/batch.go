@@ -10,6 +10,7 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter"
 
 	"github.com/nats-io/nuid"
 	"github.com/spf13/cobra"
@@ -103,6 +104,9 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, wante
 		return run, err
 	}
 	p.code = codeOfRun(run.State, signals.code())
+	if wrong := reporter.StateError(run.State); wrong != nil && run.Report == nil {
+		return run, fmt.Errorf("running the batch: run %s: %w", run.manifest.RunID, wrong)
+	}
 	if run.Report == nil {
 		return run, fmt.Errorf("running the batch: %s: %s", run.Status, run.Reason)
 	}

@@ -7,6 +7,7 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/natsd"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/generator"
 	"fct-scraper/services/reporter"
@@ -42,7 +43,7 @@ func codeOf(err error) int {
 	}{
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand}},
-		{codeBroker, []error{errBroker, bus.ErrStore, natsd.ErrLocked, natsd.ErrStart, streams.ErrDrift}},
+		{codeBroker, []error{errBroker, bus.ErrStore, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, streams.ErrDrift}},
 	}
 	for _, kind := range kinds {
 		for _, sentinel := range kind.among {

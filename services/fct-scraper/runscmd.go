@@ -35,9 +35,13 @@ type standing struct {
 	LeftSeconds float64 `json:"left_seconds"`
 }
 
-// standingOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound.
+// standingOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound; one that cannot be read stands
+// as an error, which says so.
 func (b *broker) standingOf(ctx context.Context, run contract.RunID) (standing, error) {
 	m, err := runs.Manifest(ctx, b.runs, run)
+	if errors.Is(err, runs.ErrUnreadable) {
+		return standing{RunID: run, Status: contract.Errored, Reason: err.Error()}, nil
+	}
 	if err != nil {
 		return standing{}, err
 	}
@@ -46,6 +50,8 @@ func (b *broker) standingOf(ctx context.Context, run contract.RunID) (standing, 
 	switch {
 	case err == nil:
 		s.Status, s.Reason = state.Status, state.Reason
+	case errors.Is(err, runs.ErrUnreadable):
+		s.Status, s.Reason = contract.Errored, err.Error()
 	case !errors.Is(err, jetstream.ErrKeyNotFound): // else its start is under way
 		return s, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,6 +38,9 @@ func (h *house) batch(ctx context.Context, signals *signals, screen *screen) (ru
 		return run, err
 	}
 	run.manifest, err = runs.Manifest(ctx, h.broker.runs, id)
+	if errors.Is(err, runs.ErrUnreadable) && run.Status == contract.Errored { // the state says so
+		run.manifest, err = contract.Manifest{RunID: id}, nil
+	}
 	return run, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -26,7 +27,9 @@ type climate struct {
 	bucket  jetstream.KeyValue
 	site    string
 	backoff Backoff
-	log     *slog.Logger
+	// cooldown is how long a block without a word from the site lasts.
+	cooldown time.Duration
+	log      *slog.Logger
 	// trial is held by the one case that is asked for while the site is in bad trouble.
 	trial chan struct{}
 
@@ -37,8 +40,8 @@ type climate struct {
 	told chan struct{}
 }
 
-func newClimate(bucket jetstream.KeyValue, site string, backoff Backoff, log *slog.Logger) *climate {
-	return &climate{bucket: bucket, site: site, backoff: backoff, log: log, trial: make(chan struct{}, 1), told: make(chan struct{})}
+func newClimate(bucket jetstream.KeyValue, site string, backoff Backoff, cooldown time.Duration, log *slog.Logger) *climate {
+	return &climate{bucket: bucket, site: site, backoff: backoff, cooldown: cooldown, log: log, trial: make(chan struct{}, 1), told: make(chan struct{})}
 }
 
 // watch reads what is known of the site, calls ready, and follows it until ctx ends. After a reconnect it begins anew: a server
@@ -78,38 +81,50 @@ func (c *climate) follow(ctx context.Context, connected <-chan nats.Status, read
 			}
 			if entry == nil {
 				ready()
-			} else if err := c.learn(entry, time.Now()); err != nil {
-				return false, err
+			} else {
+				c.learn(entry, time.Now())
 			}
 		}
 	}
 }
 
-// learn takes in what another fetcher, or this one before it was started anew, has found.
-func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) error {
+// learn takes in what another fetcher, or this one before it was started anew, has found. A value that cannot be read may
+// have told to leave the site alone, and is read so: a block lasts for the cool-down of one without a word from the site, a
+// slowdown begins where one case at a time is asked for.
+func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) {
 	there := entry.Operation() == jetstream.KeyValuePut
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if entry.Key() == contract.BlockKey(c.site) {
 		c.block = nil
 		if !there {
-			return nil
+			return
 		}
-		var block contract.SiteBlock
-		if err := json.Unmarshal(entry.Value(), &block); err != nil {
-			return fmt.Errorf("reading the block of site %s: %w", c.site, err)
+		block, err := runs.Decode[contract.SiteBlock](entry.Key(), entry.Value())
+		if err == nil && block.Until.IsZero() {
+			err = fmt.Errorf("%w: %s: it has no end", runs.ErrUnreadable, entry.Key())
+		}
+		if err != nil {
+			block = contract.SiteBlock{Rule: "unreadable-block", At: entry.Created().UTC(), Until: entry.Created().UTC().Add(c.cooldown)}
+			c.log.Error("site.block.unreadable", "site", c.site, "until", block.Until, "error", err)
 		}
 		c.set(block)
-		return nil
+		return
 	}
 	var slowdown contract.SiteSlowdown
 	if there {
-		if err := json.Unmarshal(entry.Value(), &slowdown); err != nil {
-			return fmt.Errorf("reading the slowdown of site %s: %w", c.site, err)
+		var err error
+		if slowdown, err = runs.Decode[contract.SiteSlowdown](entry.Key(), entry.Value()); err != nil {
+			created := entry.Created()
+			slowdown = contract.SiteSlowdown{
+				Streak: spared + 1, Level: opening, RaisedAt: created, ChangedAt: created, Reason: err.Error(),
+				Until: created.Add(c.backoff.pause(opening, 1)),
+			}
+			c.log.Error("site.slowdown.unreadable", "site", c.site, "error", err)
 		}
 	}
 	if slowdown.ChangedAt.Equal(c.slowdown.ChangedAt) {
-		return nil // this fetcher's own word
+		return // this fetcher's own word
 	}
 	// A wall clock that is set back must not make the wait longer than it was meant to be.
 	if wait := min(slowdown.Until.Sub(now), slowdown.Until.Sub(slowdown.ChangedAt)); wait > 0 {
@@ -119,7 +134,6 @@ func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) error {
 		}
 	}
 	c.slowdown = slowdown
-	return nil
 }
 
 // set takes in a block; the lock is held.

@@ -26,7 +26,7 @@ func (p plant) beside() {
 	if _, err := p.b.JetStream().CreateConsumer(p.t.Context(), contract.StreamJobs, config); err != nil {
 		p.t.Fatal(err)
 	}
-	p.put(other.ManifestKey(), contract.Manifest{RunID: other, Prefix: "IMM", Year: "25"})
+	p.put(other.ManifestKey(), contract.Manifest{Version: contract.MessageVersion, RunID: other, Prefix: "IMM", Year: "25"})
 	p.put(other.StateKey(), contract.State{Status: contract.Running, Round: 1})
 	fetchers, err := p.b.KV(p.t.Context(), contract.BucketFetchers)
 	if err != nil {

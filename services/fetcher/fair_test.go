@@ -25,7 +25,7 @@ func (p plant) begin(id contract.RunID, year string, jobs int) {
 	if _, err := p.b.JetStream().CreateConsumer(p.t.Context(), contract.StreamJobs, config); err != nil {
 		p.t.Fatal(err)
 	}
-	m := contract.Manifest{RunID: id, Prefix: "IMM", Year: year, MaxRetries: 3, Site: "sim"}
+	m := contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: "IMM", Year: year, MaxRetries: 3, Site: "sim"}
 	var msgs []*nats.Msg
 	for n := 1; n <= jobs; n++ {
 		body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: id, CaseID: m.Case(n)})

@@ -106,7 +106,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		*stream = opened
 	}
 	s.robots = newRobots(opts.Robots, s.pacer)
-	s.climate = newClimate(s.sites, opts.SiteName, opts.Backoff, opts.Log)
+	s.climate = newClimate(s.sites, opts.SiteName, opts.Backoff, opts.Cooldown, opts.Log)
 	if opts.Shared {
 		if err := s.share(ctx); err != nil {
 			return nil, fmt.Errorf("making the fetcher: %w", err)

@@ -102,7 +102,7 @@ func setUpOn(t *testing.T, b *bus.Bus, jobs int) plant {
 	if _, err := b.JetStream().CreateConsumer(t.Context(), contract.StreamJobs, config); err != nil {
 		t.Fatal(err)
 	}
-	m := contract.Manifest{RunID: run, Prefix: "IMM", Year: "25", MaxRetries: 3}
+	m := contract.Manifest{Version: contract.MessageVersion, RunID: run, Prefix: "IMM", Year: "25", MaxRetries: 3}
 	var msgs []*nats.Msg
 	for n := 1; n <= jobs; n++ {
 		body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: run, CaseID: m.Case(n)})

@@ -171,7 +171,7 @@ func (w *shift) settle(d delivery, free func()) {
 	case errors.Is(err, contract.ErrMessage):
 		w.Log.Error("fetcher.job.dropped", "subject", msg.Subject(), "error", err)
 		_ = msg.Term()
-	case errors.Is(err, bus.ErrStore):
+	case errors.Is(err, bus.ErrStore), errors.Is(err, runs.ErrUnreadable):
 		w.fail(err)
 		_ = msg.NakWithDelay(bus.AtOnce)
 	case w.begin.Err() != nil:

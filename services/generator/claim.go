@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -52,7 +53,11 @@ func (s *Service) state(ctx context.Context, run contract.RunID) (state contract
 		return state, 0, nil
 	}
 	if err == nil {
-		revision, err = entry.Revision(), json.Unmarshal(entry.Value(), &state)
+		revision = entry.Revision()
+		state, err = runs.Decode[contract.State](entry.Key(), entry.Value())
+	}
+	if errors.Is(err, runs.ErrUnreadable) {
+		return state, 0, refuse(conflict("run_id", run, err.Error(), "a new id, or the same once nats kv del runs "+run.StateKey()+" has removed it"))
 	}
 	if err != nil {
 		return state, 0, fmt.Errorf("reading the state of run %s: %w", run, err)

@@ -41,13 +41,13 @@ func differing(m contract.Manifest, b Batch) error {
 // stopping refuses the start of a run that was told to stop and has not ended yet. It would join a run that ends in a moment,
 // and whoever sent it would take it for one that goes on.
 func (s *Service) stopping(ctx context.Context, run contract.RunID) error {
-	halt, err := runs.Get[contract.Halt](ctx, s.kv, run.HaltKey())
+	entry, err := s.kv.Get(ctx, run.HaltKey())
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return nil
 	case err != nil:
 		return fmt.Errorf("reading the halt of run %s: %w", run, err)
-	case halt.Status != contract.Stopped:
+	case runs.ReadHalt(entry).Status != contract.Stopped:
 		return nil // the site or the numbers end it, and would do so again
 	}
 	return refuse(conflict("run_id", run, "it is being stopped", "the same start once the run's finished event has come"))

@@ -26,6 +26,9 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 	identity := batch.Identity(s.Site)
 	if batch.RunID != "" {
 		manifest, err := runs.Manifest(ctx, s.kv, batch.RunID)
+		if errors.Is(err, runs.ErrUnreadable) {
+			return manifest, refuse(conflict("run_id", batch.RunID, err.Error(), "a new id"))
+		}
 		if err == nil && manifest.Batch != identity {
 			return manifest, refuse(conflict("run_id", batch.RunID, "it is a run of another batch ("+describe(manifest)+")", "a new id, or the same batch"))
 		}
@@ -57,8 +60,11 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 // open says whether a run can be gone on with; one whose start was cut off before its state was written can.
 func (s *Service) open(ctx context.Context, run contract.RunID) (bool, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, run.StateKey())
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return true, nil
+	case errors.Is(err, runs.ErrUnreadable):
+		return false, nil // its reporter ends it
 	}
 	return err == nil && state.Resumable(), err
 }
@@ -69,7 +75,7 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch) (
 	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
 		return m, differing(m, batch)
 	}
-	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) {
 		return m, err
 	}
 	m.MaxRetries, m.SafeStopNoRecords, m.SafeStopFails = batch.MaxRetries, batch.SafeStopNoRecords, batch.SafeStopFails
@@ -89,7 +95,7 @@ func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
 			continue
 		}
 		state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
+		if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, runs.ErrUnreadable) {
 			continue
 		}
 		if err != nil {

@@ -124,9 +124,11 @@ func (s *Service) stop(ctx context.Context, d bus.Delivery[[]byte]) (contract.Ru
 	if err != nil {
 		return "", err
 	}
-	if _, err := runs.Manifest(ctx, s.kv, run); errors.Is(err, jetstream.ErrKeyNotFound) {
+	_, err = runs.Manifest(ctx, s.kv, run)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return "", refuse(contract.Problem{Field: "run_id", Value: show([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
-	} else if err != nil {
+	case err != nil && !errors.Is(err, runs.ErrUnreadable): // whatever it is, it can be stopped
 		return "", err
 	}
 	return run, runs.Halt(ctx, s.kv, run, contract.Halt{Status: contract.Stopped, Reason: "stopped by batch.stop", At: time.Now().UTC()})

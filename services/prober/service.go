@@ -107,8 +107,8 @@ func (s *Service) write(ctx context.Context, run contract.RunID, found Bound) (b
 	if err != nil {
 		return false, err
 	}
-	var m contract.Manifest
-	if err := json.Unmarshal(entry.Value(), &m); err != nil || !m.Searching() {
+	m, err := runs.Decode[contract.Manifest](entry.Key(), entry.Value())
+	if err != nil || !m.Searching() {
 		return false, err
 	}
 	m.Bound = &contract.Bound{

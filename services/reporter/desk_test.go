@@ -236,18 +236,13 @@ func (d *desk) finish() contract.State {
 	return state
 }
 
-// errored runs a reporter that has to give up by itself, and returns its error.
+// errored runs a reporter that has to give its run up, and returns the error by which it did.
 func (d *desk) errored(hook func(string) error) (contract.State, error) {
 	d.t.Helper()
 	w := d.start(d.options(), hook)
 	defer w.cancel()
-	select {
-	case err := <-w.ended:
-		return d.await(), err
-	case <-time.After(patience):
-	}
-	d.t.Fatal("the reporter did not give up")
-	return contract.State{}, nil
+	state := d.await()
+	return state, errors.Join(w.stop(), StateError(state))
 }
 
 // keys are what the buckets collected and failed hold.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 )
 
@@ -20,12 +21,12 @@ var (
 )
 
 // StateError is the error that ended a run with the status error, as far as its reason tells: it matches
-// ErrLedger or store.ErrNotWritable with errors.Is where the reporter matched them. Nil for any other status.
+// ErrLedger, store.ErrNotWritable or runs.ErrUnreadable with errors.Is where the reporter matched them. Nil for any other status.
 func StateError(state contract.State) error {
 	if state.Status != contract.Errored {
 		return nil
 	}
-	for _, sentinel := range []error{ErrLedger, store.ErrNotWritable} {
+	for _, sentinel := range []error{ErrLedger, store.ErrNotWritable, runs.ErrUnreadable} {
 		if _, rest, found := strings.Cut(state.Reason, sentinel.Error()+": "); found {
 			return fmt.Errorf("%w: %s", sentinel, rest)
 		}

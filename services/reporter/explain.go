@@ -104,11 +104,6 @@ func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) 
 	if err != nil {
 		return nil, err
 	}
-	for _, manifest := range found {
-		if err := contract.CheckVersion(manifest.Version); err != nil {
-			return nil, fmt.Errorf("reading the manifest of %s: %w", manifest.RunID, err)
-		}
-	}
 	found = slices.DeleteFunc(found, func(m contract.Manifest) bool { return m.Case(e.life.CaseID.Number) != e.life.CaseID })
 	slices.SortFunc(found, func(a, b contract.Manifest) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.RunID, b.RunID))
@@ -129,7 +124,7 @@ func (e *explainer) readBlocks(ctx context.Context) error {
 	defer func() { _ = keys.Stop() }()
 	for key := range keys.Keys() {
 		block, err := valueOf[contract.SiteBlock](ctx, e.sites, key)
-		if err != nil {
+		if err != nil && !errors.Is(err, runs.ErrUnreadable) {
 			return err
 		}
 		site, _, _ := strings.Cut(key, ".")

@@ -2,7 +2,6 @@ package reporter
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -193,12 +193,12 @@ func (e *explainer) readStates(ctx context.Context, run *LifeInRun) error {
 	}
 	settledAt, settled := run.settled()
 	for _, entry := range history {
-		var state contract.State
 		if entry.Operation() != jetstream.KeyValuePut {
 			continue
 		}
-		if err := json.Unmarshal(entry.Value(), &state); err != nil {
-			return fmt.Errorf("reading how the run stood: %w", err)
+		state, err := runs.Decode[contract.State](entry.Key(), entry.Value())
+		if err != nil {
+			continue // how the run stood then cannot be told; what came before and after can
 		}
 		run.Status, run.Reason = state.Status, state.Reason
 		if state.Status != contract.Running && state.At.After(run.PlannedAt) && !(settled && endedAfter(state.At, settledAt)) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nats.go"
@@ -54,17 +55,23 @@ func unfinished(m contract.Manifest) string {
 // verify is the final check: the ledger against everything that was derived from it, the keys as far as the message
 // keyed. It returns what is collected of the run's series and year.
 func (w *worker) verify(ctx context.Context, keyed uint64) (map[int]contract.Collected, error) {
+	return w.compare(ctx, keyed, func(c *check) error {
+		file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrLedger, err)
+		}
+		return errors.Join(c.attempts(file, w.tally.Durations.Count), file.Close())
+	})
+}
+
+// compare is verify without the files, which more may look at.
+func (w *worker) compare(ctx context.Context, keyed uint64, more func(*check) error) (map[int]contract.Collected, error) {
 	c := newCheck(w.manifest, keyed)
 	if err := w.ledger.readTo(ctx, w.tally.Sequence, c.read); err != nil {
 		return nil, err
 	}
 	c.tally(&w.tally)
-	file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrLedger, err)
-	}
-	err = errors.Join(c.attempts(file, w.tally.Durations.Count), file.Close())
-	if err != nil {
+	if err := more(c); err != nil {
 		return nil, err
 	}
 	collected, failed, err := keysOf(ctx, w)
@@ -180,7 +187,7 @@ func (w *worker) state(ctx context.Context) (state contract.State, revision uint
 	entry, err := w.runs.Get(ctx, w.manifest.RunID.StateKey())
 	if err == nil {
 		revision = entry.Revision()
-		err = json.Unmarshal(entry.Value(), &state)
+		state, err = runs.Decode[contract.State](entry.Key(), entry.Value())
 	}
 	if err != nil {
 		err = fmt.Errorf("reading the state of %s: %w", w.manifest.RunID, err)

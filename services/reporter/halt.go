@@ -2,7 +2,6 @@ package reporter
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -74,7 +73,7 @@ func (w *worker) lookBehind(ctx context.Context) error {
 		}
 		var value contract.Collected
 		if err == nil {
-			err = json.Unmarshal(entry.Value(), &value)
+			value, err = runs.Decode[contract.Collected](entry.Key(), entry.Value())
 		}
 		if err != nil {
 			return fmt.Errorf("looking for %s: %w", w.manifest.Case(w.numbers.next), err)
@@ -124,6 +123,9 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 	}
 	if w.halt.Status == contract.Blocked && w.tally.Quiet >= leastDoubts && !w.unheard() {
 		return false, w.doubt(ctx)
+	}
+	if w.halt.Status == contract.Errored { // no canary answers what is wrong with a key
+		return true, w.finish(ctx, contract.Errored, w.halt.Reason)
 	}
 	return w.conclude(ctx, w.halt.Status, w.halt.Reason)
 }

@@ -74,12 +74,9 @@ func (w *worker) openLines(offset int64) error {
 	return nil
 }
 
-// readManifest reads what a run is; one that this program cannot report is contract.ErrMessage.
+// readManifest reads what a run is; one that this program cannot report is runs.ErrUnreadable.
 func readManifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
 	manifest, err := runs.Manifest(ctx, kv, run)
-	if err == nil {
-		err = contract.CheckVersion(manifest.Version)
-	}
 	if err != nil {
 		return contract.Manifest{}, fmt.Errorf("reading the manifest of %s: %w", run, err)
 	}

@@ -2,16 +2,16 @@ package reporter
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 )
 
 // Rewrite writes every file of a run again from its ledger: records, raw answers, attempts, audit and report. A
-// record that another run has collected since is left alone. It returns the report and its file's name. The run must not be running (ErrRunning); what
-// does not agree is ErrLedger, after the files have been written.
+// record that another run has collected since is left alone. It returns the report and its file's name. The run must not be running (ErrRunning); when
+// the ledger and what was derived from it do not agree, which is ErrLedger, no file is touched.
 func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, string, error) {
 	w := &worker{Service: New(options)}
 	state, err := w.loadEnded(ctx, run)
@@ -22,23 +22,20 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if err != nil {
 		return contract.Report{}, "", err
 	}
-	collected, _, err := keysOf(ctx, w)
+	// Outcomes that came after the run had stopped, or that could not be written, get their keys when it goes on.
+	point, err := w.loadCheckpoint(ctx)
 	if err != nil {
 		return contract.Report{}, "", err
+	}
+	collected, err := w.agreed(ctx, last, point.Tally.Sequence, state.Report)
+	if err != nil {
+		return contract.Report{}, "", fmt.Errorf("nothing is written: %w", err)
 	}
 	ours := func(id contract.CaseID) bool {
 		value, found := collected[id.Number]
 		return !found || value.RunID == run
 	}
 	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error { return w.refold(ctx, last, out, ours) })
-	if err != nil {
-		return contract.Report{}, "", err
-	}
-	// Outcomes that came after the run had stopped, or that could not be written, get their keys when it goes on.
-	point, err := w.loadCheckpoint(ctx)
-	if err == nil {
-		err = w.ledger.reaches(ctx, point.Tally.Sequence)
-	}
 	if err != nil {
 		return contract.Report{}, "", err
 	}
@@ -56,6 +53,28 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	return report, file, err
 }
 
+// agreed folds the ledger and compares it with everything else that the store holds of the run, and with the report that
+// the run ended with: a ledger that lost messages must not take lines from a file that still has them. It returns what
+// is collected of the run's series and year, and writes nothing.
+func (w *worker) agreed(ctx context.Context, last, keyed uint64, was *contract.Report) (map[int]contract.Collected, error) {
+	if err := w.ledger.reaches(ctx, keyed); err != nil {
+		return nil, err
+	}
+	trial := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
+	err := trial.ledger.readTo(ctx, last, func(m message) error {
+		trial.tally.take(m, w.manifest.SafeStopFails)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if t := trial.tally; was != nil && (t.total() < was.Total || t.Requests < was.Requests) {
+		return nil, fmt.Errorf("%w: stream %s holds %d outcomes and %d requests of the run, its report says %d and %d",
+			ErrLedger, contract.StreamOutcomes, t.total(), t.Requests, was.Total, was.Requests)
+	}
+	return trial.compare(ctx, keyed, func(*check) error { return nil })
+}
+
 // loadEnded reads a run that nobody works on.
 func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.State, error) {
 	var state contract.State
@@ -65,7 +84,7 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 	}
 	entry, err := w.runs.Get(ctx, run.StateKey())
 	if err == nil {
-		err = json.Unmarshal(entry.Value(), &state)
+		state, err = runs.Decode[contract.State](entry.Key(), entry.Value())
 	}
 	if err != nil {
 		return state, fmt.Errorf("reading the state of %s: %w", run, err)

@@ -15,6 +15,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,16 +73,17 @@ type result struct {
 }
 
 // Run works on running runs, each by itself, until the context ends; it then returns nil, and every run goes on
-// where it was with the next Run. It ends early with an error that matches ErrLedger or store.ErrNotWritable
-// (the run's state says so too), or bus.ErrStore when the broker was in trouble for longer than GiveUp.
+// where it was with the next Run. A run whose ledger does not agree (ErrLedger) or of which a key cannot be read ends with the
+// status error, and the others go on. Run ends early with an error that matches store.ErrNotWritable (the run's state says
+// so too), or bus.ErrStore when the broker was in trouble for longer than GiveUp.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	runs, err := s.Bus.KV(ctx, contract.BucketRuns)
+	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
 		return quiet(ctx, fmt.Errorf("opening the runs: %w", err))
 	}
-	states, err := runs.Watch(ctx, "*.state", jetstream.IgnoreDeletes())
+	states, err := kv.Watch(ctx, "*.state", jetstream.IgnoreDeletes())
 	if err != nil {
 		return quiet(ctx, fmt.Errorf("watching the runs: %w", err))
 	}
@@ -89,11 +91,11 @@ func (s *Service) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer cancel()
-	return quiet(ctx, s.dispatch(ctx, runs, states.Updates(), &workers))
+	return quiet(ctx, s.dispatch(ctx, kv, states.Updates(), &workers))
 }
 
 // dispatch keeps one worker for each running run.
-func (s *Service) dispatch(ctx context.Context, runs jetstream.KeyValue, states <-chan jetstream.KeyValueEntry, workers *sync.WaitGroup) error {
+func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states <-chan jetstream.KeyValueEntry, workers *sync.WaitGroup) error {
 	active := map[contract.RunID]bool{}
 	ended := make(chan result)
 	start := func(run contract.RunID) {
@@ -120,7 +122,10 @@ func (s *Service) dispatch(ctx context.Context, runs jetstream.KeyValue, states 
 			if entry == nil { // everything that was there at the start has come
 				continue
 			}
-			run, running := s.running(entry)
+			run, running, err := s.running(ctx, entry)
+			if err != nil {
+				return err
+			}
 			if running {
 				start(run)
 			}
@@ -130,29 +135,65 @@ func (s *Service) dispatch(ctx context.Context, runs jetstream.KeyValue, states 
 				return end.err
 			}
 			// The run may have been started again before its worker was gone.
-			entry, err := runs.Get(ctx, end.run.StateKey())
+			entry, err := kv.Get(ctx, end.run.StateKey())
 			if err != nil {
 				return fmt.Errorf("reading the state of %s: %w", end.run, err)
 			}
-			if _, running := s.running(entry); running {
+			_, running, err := s.running(ctx, entry)
+			if err != nil {
+				return err
+			}
+			if running {
 				start(end.run)
 			}
 		}
 	}
 }
 
-// running reads a state; one that cannot be read is told and left alone.
-func (s *Service) running(entry jetstream.KeyValueEntry) (contract.RunID, bool) {
-	var state contract.State
+// running reads a state. One that cannot be read is replaced: its run has ended with the status error.
+func (s *Service) running(ctx context.Context, entry jetstream.KeyValueEntry) (contract.RunID, bool, error) {
 	run, err := contract.ParseRunID(strings.TrimSuffix(entry.Key(), ".state"))
-	if err == nil {
-		err = json.Unmarshal(entry.Value(), &state)
-	}
 	if err != nil {
 		s.Logger.Error("reporter.state.unreadable", "key", entry.Key(), "error", err)
-		return "", false
+		return "", false, nil
 	}
-	return run, state.Status == contract.Running
+	state, err := runs.Decode[contract.State](entry.Key(), entry.Value())
+	if err != nil {
+		return run, false, s.refuse(ctx, run, err)
+	}
+	return run, state.Status == contract.Running, nil
+}
+
+// refuse ends a run that cannot be reported because one of its keys cannot be read. No file of it is touched.
+func (s *Service) refuse(ctx context.Context, run contract.RunID, reason error) error {
+	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return err
+	}
+	for {
+		entry, err := kv.Get(ctx, run.StateKey())
+		if err != nil {
+			return fmt.Errorf("ending %s: %w", run, err)
+		}
+		state, err := runs.Decode[contract.State](entry.Key(), entry.Value())
+		if err == nil && state.Status != contract.Running {
+			return nil // another reporter was faster
+		}
+		state.Status, state.Reason, state.At = contract.Errored, reason.Error(), s.Now().UTC()
+		data, err := json.Marshal(state)
+		if err != nil {
+			return fmt.Errorf("ending %s: %w", run, err)
+		}
+		_, err = kv.Update(ctx, run.StateKey(), data, entry.Revision())
+		if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("ending %s: %w", run, err)
+		}
+		s.Logger.Error("batch.run.end", "run_id", run, "outcome", contract.Errored, "reason", state.Reason)
+		return nil
+	}
 }
 
 // reportable says whether a run still has to be reported.
@@ -165,8 +206,8 @@ func (s *Service) reportable(ctx context.Context, run contract.RunID) (bool, err
 	if err != nil {
 		return false, fmt.Errorf("reading the state of %s: %w", run, err)
 	}
-	_, running := s.running(entry)
-	return running, nil
+	_, running, err := s.running(ctx, entry)
+	return running, err
 }
 
 // work sees one run through to its end. After trouble with the broker, or when another reporter has taken
@@ -182,7 +223,13 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, ErrLedger) || errors.Is(err, store.ErrNotWritable) {
+		switch {
+		case errors.Is(err, runs.ErrUnreadable):
+			return s.refuse(ctx, run, err)
+		case errors.Is(err, ErrLedger): // the trouble of this run alone
+			s.Logger.Error("reporter.run.mismatch", "run_id", run, "error", err)
+			return w.fail(ctx, err)
+		case errors.Is(err, store.ErrNotWritable):
 			return errors.Join(err, w.fail(ctx, err))
 		}
 		if w.saved || errors.Is(err, errFenced) || errors.Is(err, errLeaseLost) {
@@ -201,7 +248,7 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 
 // quiet hides errors that only say that the context ended.
 func quiet(ctx context.Context, err error) error {
-	if ctx.Err() != nil && !errors.Is(err, ErrLedger) && !errors.Is(err, store.ErrNotWritable) {
+	if ctx.Err() != nil && !errors.Is(err, store.ErrNotWritable) {
 		return nil
 	}
 	return err

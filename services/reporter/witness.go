@@ -2,12 +2,12 @@ package reporter
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -48,9 +48,9 @@ func (w *worker) otherYears(ctx context.Context) ([]contract.CaseID, error) {
 			if entry == nil { // the end of what was there
 				return cases, nil
 			}
-			var value contract.Collected
-			id, err := contract.ParseKey(entry.Key())
-			if err == nil && id.Year != w.manifest.Year && json.Unmarshal(entry.Value(), &value) == nil && value.Of(w.manifest.Site) && value.Outcome == contract.Success {
+			id, wrong := contract.ParseKey(entry.Key())
+			value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
+			if wrong == nil && err == nil && id.Year != w.manifest.Year && value.Of(w.manifest.Site) && value.Outcome == contract.Success {
 				cases = append(cases, id)
 			}
 		}

@@ -2,7 +2,6 @@ package reporter
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -127,9 +127,7 @@ func (w *worker) follow(ctx context.Context, ready <-chan message, halts <-chan 
 			if !open {
 				return fmt.Errorf("watching for a halt of %s: the watch ended", w.manifest.RunID)
 			}
-			if err := w.readHalt(entry); err != nil {
-				return err
-			}
+			w.readHalt(entry)
 		case reply := <-w.question.reply:
 			w.hear(reply)
 		case <-look.C:
@@ -160,18 +158,14 @@ func gather(first message, ready <-chan message) []message {
 	return batch
 }
 
-func (w *worker) readHalt(entry jetstream.KeyValueEntry) error {
+func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 	if entry == nil {
-		return nil
+		return
 	}
 	w.halt, w.question.final, w.question.resigned = nil, false, false
 	if entry.Operation() != jetstream.KeyValuePut {
-		return nil // taken back: the run goes on
+		return // taken back: the run goes on
 	}
-	var halt contract.Halt
-	if err := json.Unmarshal(entry.Value(), &halt); err != nil {
-		return fmt.Errorf("reading the halt of %s: %w", w.manifest.RunID, err)
-	}
+	halt := runs.ReadHalt(entry)
 	w.halt = &halt
-	return nil
 }

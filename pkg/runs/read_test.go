@@ -1,0 +1,117 @@
+package runs_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+)
+
+// garbage are values that no key is to hold.
+func garbage() map[string]string {
+	return map[string]string{"no JSON": "\x00\x00", "another form": `[1]`, "empty": "", "unknown version": `{"v":99,"status":"running"}`}
+}
+
+func TestRunsWithUnreadableKeysAreLeftOut(t *testing.T) {
+	t.Parallel()
+	for name, value := range garbage() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setUp(t)
+			for _, run := range []contract.RunID{"state", "halt", "manifest"} {
+				w.run(run, contract.Running)
+				if _, err := w.kv.Put(t.Context(), string(run)+"."+string(run), []byte(value)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.run("good", contract.Running)
+			begun, ended, stop := w.follow()
+			if got := <-begun; got != "good" {
+				t.Errorf("work on %s begun", got)
+			}
+			// The run of which the manifest cannot be read is halted as an error; that of the unreadable halt stays halted.
+			halt, err := runs.Await(t.Context(), w.kv, contract.RunID("manifest").HaltKey(), func(contract.Halt) bool { return true })
+			if err != nil || halt.Status != contract.Errored || !strings.Contains(halt.Reason, "manifest.manifest") {
+				t.Errorf("halt %+v, %v", halt, err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- stop() }()
+			<-ended
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			known, err := runs.Manifests(t.Context(), w.kv)
+			if err != nil || len(known) != 3 {
+				t.Errorf("%d manifests, %v; want those of 3 runs", len(known), err)
+			}
+			if _, err := runs.Reclaim(t.Context(), w.b, known[0].CreatedAt); err != nil {
+				t.Errorf("reclaiming: %v", err)
+			}
+		})
+	}
+}
+
+func TestUnreadableHaltIsAHalt(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	for name, value := range garbage() {
+		key := contract.RunID("a").HaltKey()
+		if _, err := w.kv.Put(t.Context(), key, []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		entry, err := w.kv.Get(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if halt := runs.ReadHalt(entry); halt.Status != contract.Stopped || !halt.At.Equal(entry.Created()) || !strings.Contains(halt.Reason, key) {
+			t.Errorf("%s: %+v", name, halt)
+		}
+	}
+}
+
+func TestEachKey_Unreadable(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	kv, err := w.b.KV(t.Context(), contract.BucketCollected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range garbage() {
+		if _, err := kv.Put(t.Context(), "IMM.25.7", []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		err = runs.EachKey(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "25", func(int, contract.Collected) {})
+		if !errors.Is(err, runs.ErrUnreadable) || !strings.Contains(err.Error(), "IMM.25.7") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := runs.EachKey(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "24", func(int, contract.Collected) {}); err != nil {
+			t.Errorf("%s: another year: %v", name, err)
+		}
+	}
+}
+
+func TestWorkThatMeetsAnUnreadableKeyHaltsItsRunAlone(t *testing.T) {
+	t.Parallel()
+	w := setUp(t)
+	w.run("bad", contract.Running)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := runs.Each(ctx, w.b, func(ctx context.Context, m contract.Manifest) error {
+		if m.RunID == "bad" {
+			_, err := runs.Decode[contract.Collected]("IMM.25.7", []byte("?"))
+			w.run("good", contract.Running)
+			return err
+		}
+		halt, err := runs.Await(ctx, w.kv, contract.RunID("bad").HaltKey(), func(contract.Halt) bool { return true })
+		if err != nil || halt.Status != contract.Errored || !strings.Contains(halt.Reason, "IMM.25.7") {
+			t.Errorf("halt %+v, %v", halt, err)
+		}
+		cancel()
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
