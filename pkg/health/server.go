@@ -66,7 +66,7 @@ func Start(o Options) (*Server, error) {
 		mux.Handle(pattern, page)
 	}
 	s := &Server{addr: listener.Addr().String(), ended: make(chan error, 1), server: &http.Server{
-		Handler: mux, ReadHeaderTimeout: readLimit, ReadTimeout: readLimit, WriteTimeout: writeLimit, IdleTimeout: idleLimit,
+		Handler: guard(o.Addr, mux), ReadHeaderTimeout: readLimit, ReadTimeout: readLimit, WriteTimeout: writeLimit, IdleTimeout: idleLimit,
 		MaxHeaderBytes: headerLimit,
 	}}
 	go func() { s.ended <- s.server.Serve(listener) }()
@@ -76,8 +76,6 @@ func Start(o Options) (*Server, error) {
 // say answers in plain text; an answer that does not arrive is the asker's to miss.
 func say(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text+"\n")
 }
