@@ -11,12 +11,21 @@ up 1
 # What is started without a word about it is open to this machine alone, and cannot write but into its volume.
 for container in $(ours ps -aq); do
   docker inspect "$container" | jq -e '.[0] | .HostConfig.ReadonlyRootfs and (.HostConfig.CapDrop == ["ALL"]) and
-    ([.NetworkSettings.Ports[]? | .[]? | .HostIp] | all(. == "127.0.0.1")) and (.HostConfig.RestartPolicy.Name == "unless-stopped") and
-    (.Config.User == "65532:65532" or (.Config.Image | startswith("nats:")))' >/dev/null || fail "$(docker inspect -f '{{.Name}}' "$container") is too open"
+    ([.NetworkSettings.Ports[]? | .[]? | .HostIp] | all(. == "127.0.0.1")) and (.HostConfig.RestartPolicy.Name == "unless-stopped" or .Config.Cmd == ["version"]) and
+    .Config.User == "65532:65532"' >/dev/null || fail "$(docker inspect -f '{{.Name}}' "$container") is too open"
 done
 
+# The server speaks TLS alone, and only who has its CA believes it.
+exec 3<>"/dev/tcp/127.0.0.1/$NATS_PORT"
+read -r -t 10 info <&3
+exec 3>&-
+[[ $info == *'"tls_required":true'* ]] || fail "the server takes connections without TLS: $info"
+if "$client" --server "tls://127.0.0.1:$NATS_PORT" --nkey "$NATS_KEYS/operator.nk" pub batch.start x </dev/null >/dev/null 2>&1; then
+  fail 'the server was believed without its CA'
+fi
+
 # Not by way of a function: what is killed would be the shell around it, and the command would live on.
-"$client" --server "nats://127.0.0.1:$NATS_PORT" --nkey "$NATS_KEYS/operator.nk" sub 'batch.event.>' </dev/null >"$scratch/events" 2>&1 &
+"$client" --server "tls://127.0.0.1:$NATS_PORT" --tlsca "$NATS_KEYS/tls/ca.pem" --nkey "$NATS_KEYS/operator.nk" sub 'batch.event.>' </dev/null >"$scratch/events" 2>&1 &
 watching=$!
 until grep -q Subscribing "$scratch/events"; do alive "$watching" "$scratch/events"; sleep 0.1; done
 operator pub batch.start "{\"run_id\":\"check\",\"year\":\"25\",\"start\":1,\"max_cases\":$numbers}"

@@ -42,6 +42,7 @@ build() {
 up() {
   build
   scripts/credentials.sh "$NATS_KEYS"
+  scripts/tls.sh "$NATS_KEYS/tls"
   pick_port
   began=$SECONDS
   compose up -d --scale "fetcher=$1"
@@ -85,8 +86,8 @@ pick_port() {
 }
 
 # operator and admin run the nats command as those.
-operator() { "$client" --server "nats://127.0.0.1:$NATS_PORT" --nkey "$NATS_KEYS/operator.nk" "$@" </dev/null; }
-admin() { "$client" --server "nats://127.0.0.1:$NATS_PORT" --nkey "$NATS_KEYS/admin.nk" "$@" </dev/null; }
+operator() { "$client" --server "tls://127.0.0.1:$NATS_PORT" --tlsca "$NATS_KEYS/tls/ca.pem" --nkey "$NATS_KEYS/operator.nk" "$@" </dev/null; }
+admin() { "$client" --server "tls://127.0.0.1:$NATS_PORT" --tlsca "$NATS_KEYS/tls/ca.pem" --nkey "$NATS_KEYS/admin.nk" "$@" </dev/null; }
 
 # alive PID FILE ends the check when a process has ended, and shows what it said.
 alive() { kill -0 "$1" 2>/dev/null || { cat "$2"; fail 'a watching nats command has ended'; }; }

@@ -39,6 +39,7 @@ case $what in
     export VERSION
     scripts/images.sh 2>&1 | { grep -v -e '^DEPRECATED' -e buildx -e '^ *$' || true; }
     scripts/credentials.sh
+    scripts/tls.sh
     $compose up -d "$@"
     # A start that is published before the generator has made its stream would be lost without a word.
     ready
@@ -47,7 +48,7 @@ case $what in
 Started: NATS at 127.0.0.1:${NATS_PORT:-4222}, the services generator, prober, fetcher, classifier and reporter$(
       [ -n "${COMPOSE_FILE:-}" ] || echo ', and the pretend court')
 Start a run and watch it (the nats command: go tool -modfile=tools/go.mod nats):
-  export NATS_URL=nats://127.0.0.1:${NATS_PORT:-4222} NATS_NKEY=$PWD/deploy/nats/keys/operator.nk
+  export NATS_URL=tls://127.0.0.1:${NATS_PORT:-4222} NATS_CA=$PWD/deploy/nats/keys/tls/ca.pem NATS_NKEY=$PWD/deploy/nats/keys/operator.nk
   nats sub 'batch.event.>' &
   nats pub batch.start '{"year":"25","start":1,"max_cases":200}'
 Its files:
