@@ -22,7 +22,7 @@ func TestEnsureAcceptsWhatItMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	configs, err := streams.Streams()
-	if err != nil || len(configs) != 11 {
+	if err != nil || len(configs) != 12 {
 		t.Fatalf("%d streams, %v", len(configs), err)
 	}
 }
@@ -60,7 +60,7 @@ func TestEnsureRefusesDriftAndSaysWhat(t *testing.T) {
 func TestBucketsAreKeyValueStores(t *testing.T) {
 	t.Parallel()
 	js := fcttest.Broker(t).JetStream()
-	for _, name := range []string{contract.BucketCollected, contract.BucketFailed, contract.BucketRuns, contract.BucketFetchers, contract.BucketSites} {
+	for _, name := range []string{contract.BucketCollected, contract.BucketFailed, contract.BucketRuns, contract.BucketFetchers, contract.BucketSites, contract.BucketHeld} {
 		kv, err := js.KeyValue(t.Context(), name)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -68,7 +68,10 @@ type Answer struct {
 	// Settle is the subject on which the job's delivery is acknowledged.
 	Settle string `json:"settle,omitempty"`
 	// Copy says that the site was not asked, because another run has had the answer; Exchanges is empty then.
-	Copy      *Copy      `json:"copy,omitempty"`
+	Copy *Copy `json:"copy,omitempty"`
+	// Crashes is set when the site is asked no more because so many processes have died while they held the job; Exchanges
+	// is empty then.
+	Crashes   int        `json:"crashes,omitempty"`
 	Exchanges []Exchange `json:"exchanges"`
 }
 

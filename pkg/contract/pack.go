@@ -54,7 +54,7 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 		return AnswerPack{}, err
 	}
 	for i := range pack.Answers {
-		if err := pack.checkCopy(pack.Answers[i]); err != nil {
+		if err := pack.check(pack.Answers[i]); err != nil {
 			return AnswerPack{}, err
 		}
 		for j := range pack.Answers[i].Exchanges {
@@ -67,8 +67,11 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 	return pack, allRead(rest)
 }
 
-// checkCopy refuses a copy that names no outcome of another run, or comes with an answer of its own.
-func (p AnswerPack) checkCopy(answer Answer) error {
+// check refuses a copy that names no outcome of another run, and what is a copy or tells of crashes but comes with an answer of its own.
+func (p AnswerPack) check(answer Answer) error {
+	if answer.Crashes < 0 || answer.Crashes > 0 && (answer.Copy != nil || len(answer.Exchanges) > 0) {
+		return fmt.Errorf("%w: %s: %d crashes with %d exchanges", ErrMessage, answer.CaseID, answer.Crashes, len(answer.Exchanges))
+	}
 	if c := answer.Copy; c != nil && (c.RunID == "" || c.RunID == p.RunID || c.Sequence == 0 || len(answer.Exchanges) > 0) {
 		return fmt.Errorf("%w: %s: not a copy from another run: %+v with %d exchanges", ErrMessage, answer.CaseID, *c, len(answer.Exchanges))
 	}

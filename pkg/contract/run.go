@@ -200,3 +200,17 @@ type SiteSlowdown struct {
 type Presence struct {
 	At time.Time `json:"at"`
 }
+
+// Holding is what one process holds of a run: the attempts that it has begun and not answered.
+type Holding struct {
+	Version int   `json:"v"`
+	RunID   RunID `json:"run_id"`
+	// Fetcher is the fetcher's name, by which its Presence tells whether it lives. Process is another one for each process, also
+	// where they have the same name one after the other.
+	Fetcher string `json:"fetcher"`
+	Process string `json:"process"`
+	// Attempts are the attempts in hand by number. When the process has died, each that has no answer is a crash of its job.
+	Attempts map[int]int `json:"attempts"`
+	// Crashes are, by number, how many processes had died holding the job when this one began an attempt of it.
+	Crashes map[int]int `json:"crashes,omitempty"`
+}

@@ -26,6 +26,7 @@ const (
 	BucketFailed    = "failed"    // CaseID.Key -> Collected: what a later run asks for first
 	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs
 	BucketFetchers  = "fetchers"  // who works on which run just now; entries expire
+	BucketHeld      = "held"      // what each fetcher asks for just now, and how often fetchers died of it
 	BucketSites     = "sites"     // blocks and troubles of sites
 )
 
@@ -100,7 +101,7 @@ func (r RunID) HaltKey() string { return string(r) + ".halt" }
 // CheckpointKey is where the bucket of runs holds the reporter's fold.
 func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 
-// FetcherKey says in the bucket of fetchers that the fetcher works on the run.
+// FetcherKey says in the bucket of fetchers that the fetcher works on the run, and holds its Holding in the bucket held.
 func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }
 
 // ReporterKey says in the bucket of fetchers that a reporter works on the run.

@@ -82,6 +82,10 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 	var entries []contract.Entry
 	var settles, refused []string
 	for _, answer := range d.Body.Answers {
+		if answer.Crashes > 0 {
+			entries, settles = append(entries, crashed(answer, d.StoredAt)), append(settles, answer.Settle)
+			continue
+		}
 		if answer.Copy == nil {
 			entries, settles = append(entries, s.entry(d.Body.RunID, answer, time.Now())), append(settles, answer.Settle)
 			continue
@@ -193,6 +197,16 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 		entry.Raw, entry.RawType = answer.Exchanges[reading.Raw].Body, reading.RawType
 	}
 	return entry
+}
+
+// crashed is what the ledger keeps of a job that is given up because processes die of it: it has failed, whatever attempts it had left.
+// What they asked for is not known. Made twice it is the same both times: it begins when its answer was stored.
+func crashed(answer contract.Answer, storedAt time.Time) contract.Entry {
+	return contract.Entry{
+		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: contract.VerdictTransient, Outcome: contract.Failed,
+		Rule: "crash", Error: "worker crashed", Notes: []string{fmt.Sprintf("%d processes died while they held it", answer.Crashes)},
+		StartedAt: storedAt.UTC(), PlannedAt: answer.PlannedAt,
+	}
 }
 
 // read reads an answer. One that the reader cannot bear, or of which it says what no verdict is, is transient: it

@@ -108,6 +108,23 @@ func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.
 	return pack.Entries, states
 }
 
+func TestJobThatProcessesDieOfHasFailed(t *testing.T) {
+	t.Parallel()
+	crashed := answer(1, 1, "success")
+	crashed.Crashes, crashed.Exchanges = 5, nil
+	entries, states := classify(t, fcttest.Broker(t), crashed)
+	if len(entries) != 1 || len(states) != 1 {
+		t.Fatalf("%d entries, %d states", len(entries), len(states))
+	}
+	entry := entries[0]
+	if entry.Outcome != contract.Failed || entry.Attempt != 1 || entry.Error != "worker crashed" || entry.StartedAt.IsZero() || len(entry.Requests) != 0 {
+		t.Errorf("%+v, want that its worker crashed", entry)
+	}
+	if !states[0].Final {
+		t.Errorf("%+v, want that the job is settled", states[0])
+	}
+}
+
 func TestEveryVerdictBecomesItsEntry(t *testing.T) {
 	t.Parallel()
 	kept := answer(8, 1, "success")

@@ -137,7 +137,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	h := house{settings: settings, broker: broker, court: court, output: output, log: log, front: front, fetcher: nameOf(broker), wanted: wanted}
+	h := house{settings: settings, broker: broker, court: court, output: output, log: log, front: front, fetcher: nameOf(broker), process: nuid.Next(), wanted: wanted}
 	return h.run(ctx, signals, screen)
 }
 

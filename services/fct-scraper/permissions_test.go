@@ -27,7 +27,7 @@ func publishable() map[string]string {
 		"outcome.r.canary": "fetcher reporter", "fetch.canary.s": "reporter", "$KV.fetchers.reporter.of.r": "reporter",
 		"outcome.r.1.x": "", "outcome.r": "", "$JS.API.STREAM.MSG.GET.FCT_OUTCOMES": "prober fetcher classifier reporter", "$JS.API.STREAM.MSG.GET.FCT_ANSWERS": "fetcher",
 		"turn.s": "fetcher", "slot.s.1": "fetcher",
-		"$KV.collected.IMM.25.1": "reporter", "$KV.failed.IMM.25.1": "reporter", "$KV.sites.s.block": "fetcher", "$KV.fetchers.r.f": "fetcher",
+		"$KV.collected.IMM.25.1": "reporter", "$KV.failed.IMM.25.1": "reporter", "$KV.sites.s.block": "fetcher", "$KV.fetchers.r.f": "fetcher", "$KV.held.r.f": "fetcher",
 		"$KV.runs.r.manifest": "generator prober", "$KV.runs.r.state": "generator reporter", "$KV.runs.r.checkpoint": "reporter",
 		"$KV.runs.r.halt": "generator prober fetcher reporter", "$KV.runs.command.1": "generator", "$KV.runs.batch.1": "generator",
 		"$JS.API.STREAM.CREATE.MINE": "generator", "$JS.API.STREAM.UPDATE.FCT_JOBS": "", "$JS.API.STREAM.DELETE.FCT_OUTCOMES": "",

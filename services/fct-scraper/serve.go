@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/loopback"
 	"fct-scraper/pkg/store"
 
+	"github.com/nats-io/nuid"
 	"github.com/spf13/cobra"
 )
 
@@ -102,7 +103,7 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 		return err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
-	h := &house{settings: settings, court: court, log: log, front: newFront(), grace: underWay(settings.GracefulShutdownTimeout.Std())}
+	h := &house{settings: settings, court: court, log: log, front: newFront(), process: nuid.Next(), grace: underWay(settings.GracefulShutdownTimeout.Std())}
 	if slices.Contains(wanted.services, "reporter") {
 		if h.output, err = store.Open(settings.Output); err != nil {
 			return err

@@ -29,6 +29,8 @@ type house struct {
 	log      *slog.Logger
 	// fetcher names this process among the fetchers of a run.
 	fetcher string
+	// process is a name that no process had before.
+	process string
 	wanted  order
 	// grace is how long cases in flight may still take when the fetcher is to end.
 	grace time.Duration
@@ -126,7 +128,7 @@ func (h *house) generator() generator.Options {
 func (h *house) fetching() fetcher.Options {
 	c := h.settings.Config
 	options := fetcher.Options{
-		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Site: h.court, SiteName: h.court.Profile.Name,
+		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Process: h.process, Site: h.court, SiteName: h.court.Profile.Name,
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.

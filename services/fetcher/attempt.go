@@ -16,14 +16,23 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// attempt asks the site once for a case and stores what it answered.
-func (w *shift) attempt(d delivery, job contract.Job, attempt int, free func()) error {
+// attempt asks the site once for a case, of which so many processes have died, and stores what it answered.
+func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) error {
 	id := job.CaseID
+	together, err := w.apart(crashes)
+	if err != nil {
+		return fmt.Errorf("asking for %s: %w", id, err)
+	}
+	defer together()
 	leave, err := w.climate.enter(w.begin)
 	if err != nil {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	defer leave()
+	if err := w.holdings.begin(w.finish, id.Number, attempt, crashes); err != nil {
+		return fmt.Errorf("asking for %s: %w", id, err)
+	}
+	defer w.holdings.end(id.Number)
 	exchanges, err := w.ask(d, job, attempt)
 	blocked := w.heed(id, exchanges, err)
 	leave()
@@ -33,15 +42,34 @@ func (w *shift) attempt(d delivery, job contract.Job, attempt int, free func()) 
 	return w.store(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
 		Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, CutOff: err != nil,
-	}, free)
+	})
 }
 
-// store stores an answer and leaves its job to the classifier. The place is for asking: while the answer is stored the next
-// case is asked for. As many answers as there are places may wait to be stored, so that a crash loses at most twice as many.
-func (w *shift) store(answer contract.Answer, free func()) error {
-	w.saving <- struct{}{}
-	defer func() { <-w.saving }()
-	free()
+// apart keeps a suspicious job from being attempted beside another one until together is called.
+func (w *shift) apart(crashes int) (together func(), err error) {
+	if crashes < suspicious {
+		return func() {}, nil
+	}
+	select {
+	case w.alone <- struct{}{}:
+		return func() { <-w.alone }, nil
+	case <-w.begin.Done():
+		return nil, context.Cause(w.begin)
+	}
+}
+
+// crashed has the classifier settle a job that so many processes have died of: it is asked for no more.
+func (w *shift) crashed(d delivery, job contract.Job, attempt, crashes int) error {
+	w.Log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
+	return w.store(contract.Answer{
+		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Crashes: crashes,
+		Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: []contract.Exchange{},
+	})
+}
+
+// store stores an answer and leaves its job to the classifier. The job keeps its place until then, so that a process that dies
+// loses no more answers than it has places: they are asked for again.
+func (w *shift) store(answer contract.Answer) error {
 	if err := w.keep(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", answer.CaseID, err)
 	}

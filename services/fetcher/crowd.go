@@ -133,11 +133,11 @@ func (w *shift) fits(number int, run contract.RunID, step Step) (original contra
 }
 
 // takeOver has the classifier copy an outcome into this run's ledger. Its requests stay the other run's: they were made once.
-func (w *shift) takeOver(d delivery, job contract.Job, attempt int, original contract.Copy, free func()) error {
+func (w *shift) takeOver(d delivery, job contract.Job, attempt int, original contract.Copy) error {
 	err := w.store(contract.Answer{
 		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
 		Copy: &original, Exchanges: []contract.Exchange{},
-	}, free)
+	})
 	if errors.Is(err, bus.ErrLeave) {
 		w.mu.Lock()
 		w.offered[job.CaseID.Number] = true

@@ -65,6 +65,12 @@ func (h *History) Pending(number int) uint64 {
 	return p.answer
 }
 
+// Answered is the highest attempt of a number that has an answer, classified or not; 0 when none has.
+func (h *History) Answered(number int) int {
+	p := h.numbers[number]
+	return max(p.answered, p.tried, p.blocked)
+}
+
 // Forget takes back that a number was answered: its answer has left the stream.
 func (h *History) Forget(number int) {
 	p := h.numbers[number]

@@ -12,8 +12,8 @@ import (
 const beat = 5 * time.Second
 
 // do does one job: nil when it has its outcome already, bus.ErrLeave when its answer is stored and the classifier
-// settles it. It calls free when the site is no longer asked.
-func (w *shift) do(d delivery, free func()) error {
+// settles it.
+func (w *shift) do(d delivery) error {
 	msg := d.msg
 	job, err := w.read(msg.Data())
 	if err != nil {
@@ -50,9 +50,18 @@ func (w *shift) do(d delivery, free func()) error {
 	case err != nil:
 		return err
 	case original.RunID != "":
-		return w.takeOver(d, job, step.Attempt, original, free)
+		return w.takeOver(d, job, step.Attempt, original)
 	}
-	return w.attempt(d, job, step.Attempt, free)
+	// Each attempt before this one has cost a delivery; one more may be a crash.
+	again := metadata.NumDelivered > uint64(step.Attempt)
+	crashes, err := w.holdings.crashes(w.finish, w.ledger, id.Number, d.epoch, again)
+	switch {
+	case err != nil:
+		return err
+	case crashes >= crashLimit:
+		return w.crashed(d, job, step.Attempt, crashes)
+	}
+	return w.attempt(d, job, step.Attempt, crashes)
 }
 
 // read decodes a job of this run; its error wraps contract.ErrMessage.

@@ -54,6 +54,14 @@ func (l *ledger) next(ctx context.Context, number int, epoch uint64, again bool)
 	return b.history.Next(number, time.Now()), nil
 }
 
+// answered is the highest attempt of a number that is known to have an answer, as next has read it.
+func (l *ledger) answered(number int) int {
+	b := l.block(contract.Block(number))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.history.Answered(number)
+}
+
 func (l *ledger) block(index int) *block {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -38,10 +38,11 @@ type Robots func(ctx context.Context, before func(context.Context) (time.Duratio
 type Options struct {
 	Bus *bus.Bus
 	Log *slog.Logger
-	// ID names this fetcher among those of a run; it is safe as a part of a key.
-	ID       string
-	Site     Site
-	SiteName string
+	// ID names this fetcher among those of a run; it is safe as a part of a key. Process is a name that no process had before: by
+	// it a fetcher knows what one of the same ID has left behind that died.
+	ID, Process string
+	Site        Site
+	SiteName    string
 	// Robots is asked before the first case; nil leaves robots.txt alone.
 	Robots Robots
 	Pace   Pace
@@ -64,7 +65,7 @@ type Options struct {
 // Service asks for the jobs of all runs.
 type Service struct {
 	Options
-	runs, sites, fetchers jetstream.KeyValue
+	runs, sites, fetchers, held jetstream.KeyValue
 	// collected is what all runs have, crowd the shifts that work side by side.
 	collected         jetstream.KeyValue
 	crowd             crowd
@@ -72,9 +73,9 @@ type Service struct {
 	pacer             *Pacer
 	robots            *robots
 	climate           *climate
-	// places are for cases that are asked for, saving is for answers that wait to be stored.
+	// places are for cases that are asked for, or whose answers wait to be stored; alone is for one that processes have died of.
 	places *places
-	saving chan struct{}
+	alone  chan struct{}
 	gather *bus.Gather[ready]
 	// inFlight counts the cases that are asked for.
 	inFlight atomic.Int64
@@ -83,12 +84,13 @@ type Service struct {
 // New opens the buckets and streams that the fetcher works with.
 func New(ctx context.Context, opts Options) (*Service, error) {
 	s := &Service{
-		Options: opts, pacer: NewPacer(opts.Pace), places: newPlaces(opts.Concurrency), saving: make(chan struct{}, opts.Concurrency),
+		Options: opts, pacer: NewPacer(opts.Pace), places: newPlaces(opts.Concurrency), alone: make(chan struct{}, 1),
 	}
 	s.crowd.shifts, s.crowd.claimed = make(map[*shift]bool), make(map[contract.CaseID]bool)
 	s.gather = bus.NewGather(packLimit, ready.size, s.commit)
 	for name, kv := range map[string]*jetstream.KeyValue{
 		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers, contract.BucketCollected: &s.collected,
+		contract.BucketHeld: &s.held,
 	} {
 		opened, err := opts.Bus.KV(ctx, name)
 		if err != nil {

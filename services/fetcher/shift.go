@@ -22,6 +22,7 @@ type shift struct {
 	*Service
 	manifest contract.Manifest
 	ledger   *ledger
+	holdings *holdings
 	// begin ends when nothing new is to be begun, finish when what is in flight is to be given up.
 	begin, finish context.Context
 	giveUp        context.CancelCauseFunc
@@ -60,7 +61,7 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 	defer giveUp(nil)
 	w := &shift{
 		Service: s, manifest: m, begin: begin, finish: finish, giveUp: giveUp, end: end, held: make(map[int]bool),
-		ledger: s.ledgerOf(m.RunID), offered: make(map[int]bool),
+		ledger: s.ledgerOf(m.RunID), holdings: s.holdingsOf(m.RunID), offered: make(map[int]bool),
 	}
 	defer s.crowd.join(w)()
 	leave, err := w.attend()
@@ -68,7 +69,10 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 		return err
 	}
 	defer leave()
-	stopWatch := context.AfterFunc(begin, func() { w.limit(service) })
+	stopWatch := context.AfterFunc(begin, func() {
+		w.putDown()
+		w.limit(service)
+	})
 	defer stopWatch()
 	var listening sync.WaitGroup
 	listening.Go(w.listen)
@@ -76,9 +80,17 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 	w.flight.Wait()
 	end(nil)
 	listening.Wait()
+	w.putDown()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return errors.Join(err, w.broken)
+}
+
+// putDown records that what this process holds from now on is no crash if it dies.
+func (w *shift) putDown() {
+	if err := w.holdings.close(w.finish, context.Cause(w.begin)); err != nil { // then it counts as one
+		w.Log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
+	}
 }
 
 // listen ends the work on the run when the site tells anybody to go away, whichever run he asked for.
@@ -123,7 +135,7 @@ func (w *shift) limit(service context.Context) {
 	}
 }
 
-// attend says that this fetcher works on the run, again and again until the function it returns is called.
+// attend says that this fetcher works on the run, and what it holds, again and again until the function it returns is called.
 func (w *shift) attend() (leave func(), err error) {
 	key := w.manifest.RunID.FetcherKey(w.ID)
 	say := func(ctx context.Context) error {
@@ -144,6 +156,9 @@ func (w *shift) attend() (leave func(), err error) {
 		if err := say(w.finish); err != nil {
 			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		}
+		if err := w.holdings.flush(w.finish); err != nil {
+			w.Log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
+		}
 	})
 	return func() {
 		silence()
@@ -157,8 +172,8 @@ func (w *shift) attend() (leave func(), err error) {
 
 // settle does one job and says what becomes of its message. Lost words make the job come again, and then its
 // history is read. What becomes of a job that has slipped is for others to say.
-func (w *shift) settle(d delivery, free func()) {
-	err := w.do(d, free)
+func (w *shift) settle(d delivery) {
+	err := w.do(d)
 	msg, kept := d.msg, d.letGo()
 	var wait waiting
 	switch {

@@ -3,7 +3,6 @@ package fetcher
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -107,12 +106,9 @@ func (w *shift) seat(d delivery) error {
 // start does a job in a place of its own.
 func (w *shift) start(d delivery, held place) {
 	w.inFlight.Add(1)
-	free := sync.OnceFunc(func() {
-		w.inFlight.Add(-1)
-		held.free()
-	})
 	w.flight.Go(func() {
-		defer free()
-		w.settle(d, free)
+		defer held.free()
+		defer w.inFlight.Add(-1)
+		w.settle(d)
 	})
 }
