@@ -29,6 +29,23 @@ const (
 	consumerSuffix = ".consumer.json"
 )
 
+// SharedConsumer names a consumer that all processes of a role share.
+type SharedConsumer struct{ Stream, Name string }
+
+// Shared are the consumers that Ensure makes, in the order in which it makes them.
+func Shared() []SharedConsumer {
+	return []SharedConsumer{
+		{contract.StreamBatch, ConsumerStarts}, {contract.StreamBatch, ConsumerControl}, {contract.StreamAnswers, lastMade},
+	}
+}
+
+// The consumers of commands. That of the starts delivers the other commands too, so that its acknowledgements tell which starts
+// before a command were carried out.
+const (
+	ConsumerStarts  = "generator"
+	ConsumerControl = "control"
+)
+
 // lastMade is the consumer of answers, which Ensure makes when everything else is there.
 const lastMade = "classifier"
 
@@ -59,15 +76,13 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 			return fmt.Errorf("making stream %s: %w", config.Name, err)
 		}
 	}
-	for _, shared := range []struct{ stream, name string }{
-		{contract.StreamBatch, "generator"}, {contract.StreamAnswers, lastMade},
-	} {
-		config, err := Consumer(shared.stream, shared.name)
+	for _, shared := range Shared() {
+		config, err := Consumer(shared.Stream, shared.Name)
 		if err != nil {
 			return err
 		}
-		if err := ensureConsumer(ctx, js, shared.stream, config, opts); err != nil {
-			return fmt.Errorf("making consumer %s of %s: %w", shared.name, shared.stream, err)
+		if err := ensureConsumer(ctx, js, shared.Stream, config, opts); err != nil {
+			return fmt.Errorf("making consumer %s of %s: %w", shared.Name, shared.Stream, err)
 		}
 	}
 	return nil

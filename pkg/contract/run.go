@@ -66,6 +66,8 @@ type CommandResult struct {
 	Rejected string `json:"rejected,omitempty"`
 	// Digest is that of the command, by which its request finds what became of it.
 	Digest string `json:"digest,omitempty"`
+	// At is when the stream stored the command. A stream that was made anew gives the same sequences out again.
+	At time.Time `json:"at,omitzero"`
 }
 
 // Manifest is what a run is, with every default filled in. It changes once while the run is worked on: when the prober
@@ -167,6 +169,10 @@ type Halt struct {
 	At     time.Time `json:"at"`
 	// Deadline is when what is under way is given up; zero leaves it to its own time-outs.
 	Deadline time.Time `json:"deadline,omitzero"`
+	// Command is the sequence of the newest batch.stop of the run, and CommandAt when the stream stored it. A start that was
+	// given before it, and is carried out later, does nothing.
+	Command   uint64    `json:"command,omitempty"`
+	CommandAt time.Time `json:"command_at,omitzero"`
 }
 
 // SiteBlock says that a site told us to go away.

@@ -163,17 +163,10 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Con
 	}
 	// The folder was locked: whoever worked on a run that is still running was killed, and what had been delivered to
 	// its services is to come again at once. A command that was carried out is not carried out again.
-	for _, shared := range []struct{ stream, consumer string }{{contract.StreamAnswers, "classifier"}, {contract.StreamBatch, "generator"}} {
-		if err := streams.Renew(ctx, b.JetStream(), shared.stream, shared.consumer); err != nil {
+	for _, shared := range streams.Shared() {
+		if err := streams.Renew(ctx, b.JetStream(), shared.Stream, shared.Name); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
-	}
-	forgotten, err := runs.ForgetCommands(ctx, b.Bus)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBroker, err)
-	}
-	if forgotten > 0 {
-		log.Error("batch.commands.lost", "commands", forgotten, "reason", "the store has lost the end of the stream of commands")
 	}
 	reclaimed, err := runs.Reclaim(ctx, b.Bus, time.Now())
 	for _, run := range reclaimed {

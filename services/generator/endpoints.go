@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 )
 
@@ -25,76 +25,128 @@ func (s *Service) AddEndpoints(to micro.Service) error {
 	return nil
 }
 
-// asked takes in one command as it passes by.
+// asked takes in one command as it passes by. It keeps nothing of the body, which may be as large as the server lets it be.
 func (s *Service) asked(request micro.Request) {
-	subject, refused := request.Subject(), unkept(request.Headers())
-	if refused == nil && !answerable(request.Reply()) {
-		if request.Reply() != "" {
-			s.Log.Warn("batch.reply.refused", "subject", subject, "reply", fmt.Sprintf("%.80q", request.Reply()))
+	to, headers := request.Reply(), nats.Header(request.Headers())
+	c := heard{subject: request.Subject(), reply: to, key: digest(request.Subject(), headers, request.Data())}
+	c.refused, c.unkept = plain(headers), fits(headers, request.Data())
+	if c.refused == nil && c.unkept == nil && !answerable(to) {
+		if to != "" {
+			s.Log.Warn("batch.reply.refused", "subject", c.subject, "reply", fmt.Sprintf("%.80q", to))
 		}
 		return
 	}
-	key := digest(subject, request.Data())
-	mine, ok := s.replies.enter(key)
+	mine, ok := s.replies.enter(c.key)
 	if !ok {
-		s.reply(request, contract.CommandReply{Error: "too many requests at once, or the generator ends: ask again"})
+		s.reply(c, contract.CommandReply{Error: "too many requests at once, or the generator ends: ask again"})
 		return
 	}
 	go func() {
-		defer s.replies.leave(key, mine)
-		if refused != nil {
-			s.refuseUnkept(request, refused)
-			return
-		}
-		of, err := s.replies.await(key, mine)
-		if err != nil {
-			s.reply(request, contract.CommandReply{Error: err.Error()})
-			return
-		}
-		s.reply(request, contract.CommandReply{RunID: of.RunID, Error: of.Rejected, Stream: contract.StreamBatch, Sequence: of.sequence})
+		defer s.replies.leave(c.key, mine)
+		s.answer(c, mine)
 	}()
 }
 
+// heard is a command as an endpoint heard it. refused is why it is refused if the stream keeps it, unkept why the stream does not.
+type heard struct {
+	subject, reply, key string
+	refused, unkept     error
+}
+
+// answer waits for what becomes of a command and answers its request. A header may have made the stream drop the command; it is
+// then refused here, and not by whoever carries out what the stream has.
+func (s *Service) answer(c heard, mine chan result) {
+	if c.unkept != nil {
+		s.refuseUnkept(c, c.unkept)
+		return
+	}
+	limit := replyLimit
+	if c.refused != nil {
+		limit = refusedLimit
+	}
+	of, err := s.replies.await(c.key, mine, limit)
+	switch {
+	case err == nil:
+		s.reply(c, contract.CommandReply{RunID: of.RunID, Error: of.Rejected, Stream: contract.StreamBatch, Sequence: of.sequence})
+	case c.refused != nil:
+		s.refuseUnkept(c, c.refused)
+	default:
+		s.reply(c, contract.CommandReply{Error: err.Error()})
+	}
+}
+
 // reply answers a request; who went away misses nothing.
-func (s *Service) reply(request micro.Request, reply contract.CommandReply) {
-	if !answerable(request.Reply()) {
+func (s *Service) reply(to heard, reply contract.CommandReply) {
+	if !answerable(to.reply) {
 		return
 	}
 	data, err := json.Marshal(reply)
 	if err == nil {
-		err = request.Respond(data)
+		err = s.Bus.Conn().Publish(to.reply, data)
 	}
 	if err != nil {
-		s.Log.Warn("batch.reply.failed", "subject", request.Subject(), "error", err)
+		s.Log.Warn("batch.reply.failed", "subject", to.subject, "error", err)
 	}
 }
 
 // refuseUnkept tells of a command that the stream does not keep.
-func (s *Service) refuseUnkept(request micro.Request, refused error) {
-	s.Log.Warn("batch.rejected", "subject", request.Subject(), "error", refused)
-	if err := s.reject(context.Background(), request.Subject(), 0, refused); err != nil { // the bus sets the limit
-		s.Log.Warn("batch.reply.failed", "subject", request.Subject(), "error", err)
+func (s *Service) refuseUnkept(c heard, refused error) {
+	s.Log.Warn("batch.rejected", "subject", c.subject, "error", refused)
+	if err := s.reject(context.Background(), c.subject, 0, refused); err != nil { // the bus sets the limit
+		s.Log.Warn("batch.reply.failed", "subject", c.subject, "error", err)
 	}
-	s.reply(request, contract.CommandReply{Error: refused.Error()})
+	s.reply(c, contract.CommandReply{Error: refused.Error()})
 }
 
-// unkept refuses a command with a header by which its stream would throw it away without a word.
-func unkept(headers micro.Headers) error {
-	for _, name := range []string{"Nats-Rollup", "Nats-TTL", "Nats-Incr", "Nats-Schedule", "Nats-Batch-Id"} {
-		if value := headers.Get(name); value != "" {
-			return refuse(contract.Problem{Field: "header " + name, Value: show([]byte(value)), Allowed: "a command without it"})
+// requestInfo is the header by which the server tells who asks from another account. The stream does not keep it.
+const requestInfo = "Nats-Request-Info"
+
+// own are the headers that mean something to the server, sorted. Their names are compared without regard to case, to be
+// on the safe side.
+func own(header nats.Header) []string {
+	var names []string
+	for name := range header {
+		const prefix = "nats-"
+		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && name != requestInfo {
+			names = append(names, name)
 		}
 	}
-	return nil
+	slices.Sort(names)
+	return names
 }
 
-// forged refuses a command that nobody gave: the server marks what it read out of a stream, and whoever may read one can have
-// it answer to batch.start.
-func forged(header nats.Header) error {
-	if stream := header.Get(jetstream.StreamHeader); stream != "" {
-		return refuse(contract.Problem{Field: "header " + jetstream.StreamHeader, Value: show([]byte(stream)), Allowed: "a command without it"})
+// plain refuses a command with a header that is for the server. By some of them the stream drops a command without a word (an
+// expectation that does not hold, an id that it has seen, rollup, TTL, counter, schedule, parts of batches), and by Nats-Stream
+// the server marks what it read out of a stream, which whoever may read one can have it send to batch.start.
+func plain(header nats.Header) error {
+	names := own(header)
+	if len(names) == 0 {
+		return nil
 	}
-	return nil
+	return refuse(contract.Problem{
+		Field: "header " + fmt.Sprintf("%.60s", names[0]), Value: show([]byte(header.Get(names[0]))), Allowed: "a command without headers that begin with Nats-",
+	})
+}
+
+// fits refuses a command that is larger than the stream takes.
+func fits(header nats.Header, body []byte) error {
+	size := len(body)
+	if len(header) > 0 {
+		size += len("NATS/1.0\r\n\r\n")
+	}
+	for name, values := range header {
+		for _, value := range values {
+			if name != requestInfo {
+				size += len(name) + len(": ") + len(value) + len("\r\n")
+			}
+		}
+	}
+	if size <= bodyLimit {
+		return nil
+	}
+	return refuse(contract.Problem{
+		Field: "body", Value: show(body[:min(len(body), 30)]), Reason: fmt.Sprintf("it has %d bytes with its headers, more than %d", size, bodyLimit), Allowed: object,
+	})
 }
 
 // answerable says whether an answer may go to a reply subject: never to one on which this program or the server listens,

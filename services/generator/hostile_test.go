@@ -19,6 +19,8 @@ type bad struct {
 	subject, body string
 	header        nats.Header
 	says          []string
+	// unkept says that the stream does not keep it.
+	unkept bool
 }
 
 // nobodysRun is a valid start, which is refused for what is around it.
@@ -32,7 +34,11 @@ func badCommands() map[string]bad {
 		return bad{subject: contract.SubjectStop, body: body, says: says}
 	}
 	with := func(name, value string) bad {
-		return bad{contract.SubjectStart, nobodysRun, nats.Header{name: []string{value}}, []string{name, value}}
+		return bad{subject: contract.SubjectStart, body: nobodysRun, header: nats.Header{name: []string{value}}, says: []string{name, value}}
+	}
+	unkept := func(b bad) bad {
+		b.unkept = true
+		return b
 	}
 	form := "JSON object"
 	id := "a-z0-9"
@@ -47,8 +53,8 @@ func badCommands() map[string]bad {
 		"not UTF-8":            start("{\"prefix\":\"\xff\xfe\"}", "body", "UTF-8"),
 		"a byte order mark":    start("\uFEFF{}", "body", "byte order mark"),
 		"UTF-16":               start("{\x00}\x00", "body", form),
-		"1 MiB of nothing":     start(strings.Repeat("x", 1<<20), "body", "1048576", "65536"),
-		"1 MiB in a field":     start(`{"prefix":"`+strings.Repeat("A", 1<<20)+`"}`, "body", "65536"),
+		"1 MiB of nothing":     unkept(start(strings.Repeat("x", 1<<20), "body", "1048576", "65536")),
+		"1 MiB in a field":     unkept(start(`{"prefix":"`+strings.Repeat("A", 1<<20)+`"}`, "body", "65536")),
 		"deep lists":           start(strings.Repeat("[", 60_000), "body", form),
 		"deep objects":         start(`{"year":`+strings.Repeat(`{"a":`, 9000)+"1"+strings.Repeat("}", 9001), "year", "two ASCII digits"),
 		"too deep":             start(`{"year":`+strings.Repeat("[", 11000)+strings.Repeat("]", 11000)+"}", "body", "depth"),
@@ -83,10 +89,17 @@ func badCommands() map[string]bad {
 		"a long run id":        start(`{"run_id":"`+strings.Repeat("a", 64)+`"}`, "run_id", id),
 		"a job":                start(`{"v":1,"run_id":"nobody","case_id":"IMM-1-25"}`, "case_id", "IMM-1-25", "unknown"),
 		"an event":             start(`{"run_id":"nobody","status":"completed","range":{"start":1,"end":2}}`, "status", "completed", "unknown"),
-		"rollup of all":        with("Nats-Rollup", "all"),
-		"rollup of one":        with("Nats-Rollup", "sub"),
-		"a time to live":       with("Nats-TTL", "1s"),
-		"part of a batch":      with("Nats-Batch-Id", "forged"),
+		"rollup of all":        unkept(with("Nats-Rollup", "all")),
+		"rollup of one":        unkept(with("Nats-Rollup", "sub")),
+		"a time to live":       unkept(with("Nats-TTL", "1s")),
+		"part of a batch":      unkept(with("Nats-Batch-Id", "forged")),
+		"an id":                with("Nats-Msg-Id", "1"),
+		"a held expectation":   with("Nats-Expected-Stream", contract.StreamBatch),
+		"another stream":       unkept(with("Nats-Expected-Stream", "other")),
+		"another end":          unkept(with("Nats-Expected-Last-Sequence", "999999")),
+		"another last id":      unkept(with("Nats-Expected-Last-Msg-Id", "none")),
+		"a counter":            unkept(with("Nats-Incr", "1")),
+		"read from a stream":   with("Nats-Stream", "KV_sites"),
 		"stop of nobody":       stop(`{"run_id":"nobody"}`, "run_id", "nobody", "id of a run"),
 		"stop of all":          stop(`{"run_id":"*"}`, "run_id", "*", id),
 		"stop of nothing":      stop(`{}`, "run_id", "missing"),
@@ -127,7 +140,7 @@ func TestBadCommandsAreToldWhyAndDoNothing(t *testing.T) {
 		if len(reply.Error) > 5000 {
 			t.Errorf("%s: an answer of %d bytes", name, len(reply.Error))
 		}
-		if kept := reply.Sequence > 0; kept != (c.header == nil) {
+		if kept := reply.Sequence > 0; kept == c.unkept {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		msg, err := news.NextMsgWithContext(t.Context())

@@ -29,6 +29,16 @@ const (
 	look, lookRarely = 20 * time.Millisecond, 2 * time.Second
 )
 
+// work is what a generator does for a run until the run ends or is halted.
+func (s *Service) work(ctx context.Context, m contract.Manifest) error {
+	defer s.underWay.join(m.RunID)()
+	if err := s.publishJobs(ctx, m); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // publishJobs publishes the jobs of a run that are not published yet, and states the end. What is published is read
 // from the stream of jobs itself, which keeps them all until the run is over and takes none twice: a crash at any
 // point neither skips nor repeats a number.

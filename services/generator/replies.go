@@ -24,6 +24,8 @@ const (
 	maxAsking = 1024
 	// replyLimit is how long a request waits; nats req itself gives up after five seconds, fct-scraper later.
 	replyLimit = 30 * time.Second
+	// refusedLimit is how long a command that is to be refused waits for that if the stream keeps it.
+	refusedLimit = 2 * time.Second
 	// early is for how long a result is kept whose request has not come yet, and how long a request waits for its own result
 	// before it takes one of those.
 	early = time.Second
@@ -53,10 +55,15 @@ func newReplies() *replies {
 	return &replies{asking: make(map[string][]chan result), done: make(chan struct{})}
 }
 
-// digest is the same for two commands exactly when they say the same.
-func digest(subject string, body []byte) string {
-	sum := sha256.Sum256(append([]byte(subject+"\n"), body...))
-	return hex.EncodeToString(sum[:16])
+// digest is the same for two commands exactly when they say the same to the generator and to the stream.
+func digest(subject string, header nats.Header, body []byte) string {
+	sum := sha256.New()
+	for _, name := range own(header) {
+		fmt.Fprintf(sum, "%q %q\n", name, header[name])
+	}
+	fmt.Fprintf(sum, "%s\n", subject)
+	sum.Write(body)
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // enter makes a request wait for its result; not ok when there are too many, or when the service ends.
@@ -113,9 +120,9 @@ func (r *replies) missed(key string, asked time.Time) (of result, ok bool) {
 }
 
 // await waits for the result of a request.
-func (r *replies) await(key string, mine chan result) (result, error) {
+func (r *replies) await(key string, mine chan result, limit time.Duration) (result, error) {
 	asked := time.Now()
-	late, end := time.NewTimer(early), time.NewTimer(replyLimit)
+	late, end := time.NewTimer(early), time.NewTimer(limit)
 	defer late.Stop()
 	defer end.Stop()
 	for {
@@ -127,7 +134,7 @@ func (r *replies) await(key string, mine chan result) (result, error) {
 				return of, nil
 			}
 		case <-end.C:
-			return result{}, fmt.Errorf("not carried out within %s; it will be when it was stored", replyLimit)
+			return result{}, fmt.Errorf("not carried out within %s; it will be when it was stored", limit)
 		case <-r.done:
 			return result{}, errors.New("the generator ends; the command is carried out by the next")
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -30,6 +31,8 @@ type Options struct {
 	Config map[string]any
 	// Program is this program's version.
 	Program string
+	// Now tells how old commands are; nil is time.Now.
+	Now func() time.Time
 }
 
 // Service carries out commands and publishes the jobs of runs.
@@ -39,10 +42,16 @@ type Service struct {
 	replies *replies
 	// told is the revision up to which results of commands have been told to who asked for them, or are older than this service.
 	told uint64
+	// carrying is held while a command is carried out.
+	carrying sync.Mutex
+	underWay *underWay
 }
 
 // New opens the bucket of runs.
 func New(ctx context.Context, opts Options) (*Service, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	kv, err := opts.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
 		return nil, fmt.Errorf("making the generator: %w", err)
@@ -51,87 +60,23 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the generator: %w", err)
 	}
-	return &Service{Options: opts, kv: kv, replies: newReplies(), told: bucket.CachedInfo().State.LastSeq}, nil
+	return &Service{Options: opts, kv: kv, replies: newReplies(), underWay: newUnderWay(), told: bucket.CachedInfo().State.LastSeq}, nil
 }
 
 // Run works until ctx ends, which is no error.
 func (s *Service) Run(ctx context.Context) error {
-	commands, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, "generator")
-	if err != nil && ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("running the generator: %w", err)
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	defer s.replies.close()
 	group.Go(func() error { return s.watchResults(ctx) })
-	group.Go(func() error { return runs.Each(ctx, s.Bus, s.publishJobs) })
-	group.Go(func() error {
-		return bus.Consume(ctx, s.Bus, bus.Consumption[[]byte]{
-			Consumer: commands,
-			Decode:   func(data []byte) ([]byte, error) { return data, nil },
-			Handle:   s.command,
-		})
-	})
+	group.Go(func() error { return runs.Each(ctx, s.Bus, s.work) })
+	group.Go(func() error { return s.expireCommands(ctx) })
+	for _, consumer := range []string{streams.ConsumerControl, streams.ConsumerStarts} {
+		group.Go(func() error { return s.takeCommands(ctx, consumer) })
+	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("running the generator: %w", err)
 	}
 	return nil
-}
-
-// command carries out one command, once: what became of it is kept under its sequence.
-func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
-	key := contract.CommandKey(d.Sequence)
-	if _, err := s.kv.Get(ctx, key); err == nil || !errors.Is(err, jetstream.ErrKeyNotFound) {
-		return err
-	}
-	result, err := contract.CommandResult{Digest: digest(d.Subject, d.Body)}, forged(d.Header)
-	switch {
-	case err != nil:
-	case d.Subject == contract.SubjectStop:
-		result.RunID, err = s.stop(ctx, d)
-	default:
-		result.RunID, err = s.start(ctx, d)
-	}
-	if errors.Is(err, ErrCommand) {
-		s.Log.Warn("batch.rejected", "subject", d.Subject, "sequence", d.Sequence, "error", err)
-		result.Rejected = err.Error()
-		err = s.reject(ctx, d.Subject, d.Sequence, err)
-	}
-	if err != nil {
-		return err
-	}
-	return s.put(ctx, key, result)
-}
-
-// reject tells everybody why a command did nothing. sequence is 0 for one that the stream does not keep.
-func (s *Service) reject(ctx context.Context, subject string, sequence uint64, reason error) error {
-	rejection := contract.Rejection{Subject: subject, Sequence: sequence, Reason: reason.Error(), At: time.Now().UTC()}
-	if bad, is := errors.AsType[refusal](reason); is {
-		rejection.Problems = bad.told()
-	}
-	body, err := json.Marshal(rejection)
-	if err != nil {
-		return fmt.Errorf("rejecting command %d: %w", sequence, err)
-	}
-	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: contract.SubjectRejected, Data: body})
-	return err
-}
-
-func (s *Service) stop(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
-	run, err := ReadStop(d.Body)
-	if err != nil {
-		return "", err
-	}
-	_, err = runs.Manifest(ctx, s.kv, run)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return "", refuse(contract.Problem{Field: "run_id", Value: show([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
-	case err != nil && !errors.Is(err, runs.ErrUnreadable): // whatever it is, it can be stopped
-		return "", err
-	}
-	return run, runs.Halt(ctx, s.kv, run, contract.Halt{Status: contract.Stopped, Reason: "stopped by batch.stop", At: time.Now().UTC()})
 }
 
 func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
@@ -140,10 +85,16 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 		return "", err
 	}
 	manifest, err := s.find(ctx, batch)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
+	unknown := errors.Is(err, jetstream.ErrKeyNotFound)
+	if err != nil && !unknown {
+		return "", err
+	}
+	if err := s.underWay.room(manifest.RunID); err != nil {
+		return "", err
+	}
+	if unknown {
 		manifest, err = s.make(ctx, batch, d)
-	case err == nil:
+	} else if err = s.overtaken(ctx, manifest.RunID, d); err == nil {
 		manifest, err = s.renew(ctx, manifest, batch)
 	}
 	if err != nil {
@@ -237,6 +188,7 @@ func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
 	if err != nil || !first {
 		return err
 	}
+	s.underWay.await(ctx, run)
 	s.Log.Info("batch.run.start", "run_id", run, "round", state.Round+1)
 	return s.tell(ctx, manifest)
 }
