@@ -167,13 +167,24 @@ func Renew(ctx context.Context, js jetstream.JetStream, stream, name string) err
 	if err != nil {
 		return err
 	}
-	if err := js.DeleteConsumer(ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("renewing consumer %s of %s: %w", name, stream, err)
+	return Remake(ctx, js, stream, config)
+}
+
+// Remake makes a consumer by its definition, after removing the one of that name.
+func Remake(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
+	if err := js.DeleteConsumer(ctx, stream, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("removing consumer %s of %s: %w", want.Durable, stream, err)
 	}
-	if _, err := js.CreateConsumer(ctx, stream, config); err != nil {
-		return fmt.Errorf("renewing consumer %s of %s: %w", name, stream, err)
+	if _, err := js.CreateOrUpdateConsumer(ctx, stream, want); err != nil {
+		return fmt.Errorf("making consumer %s of %s: %w", want.Durable, stream, err)
 	}
 	return nil
+}
+
+// Differs says field by field how a consumer differs from its definition; it is empty when it does not.
+func Differs(want, have jetstream.ConsumerConfig) (string, error) {
+	found, err := differences(want, have)
+	return list(found), err
 }
 
 // Streams are the definitions of all streams, those of the buckets included.

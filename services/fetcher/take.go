@@ -2,7 +2,6 @@ package fetcher
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -15,30 +14,19 @@ import (
 
 // take pulls as many jobs as places are free, whenever there are some: what is pulled is begun at once.
 func (w *shift) take() error {
-	consumer, err := w.Bus.JetStream().Consumer(w.begin, contract.StreamJobs, w.manifest.RunID.ConsumerName())
-	if err != nil {
+	for {
+		consumer, err := w.Bus.JetStream().Consumer(w.begin, contract.StreamJobs, w.manifest.RunID.ConsumerName())
+		for err == nil && w.begin.Err() == nil {
+			err = w.pull(consumer)
+		}
 		if w.begin.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("opening the consumer of the jobs: %w", err)
-	}
-	for {
-		err := w.pull(consumer)
-		switch {
-		case w.begin.Err() != nil:
+		// Whoever ends a run removes its consumer, and the news of the end may come later than the removal; one that somebody else
+		// has removed is made anew by the generator.
+		w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
+		if err := delay.For(w.begin, renew/10); err != nil {
 			return nil
-		case err == nil:
-		case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrConsumerDeleted):
-			// Whoever ends a run removes its consumer, and the news of the end may come later than the removal.
-			if delay.For(w.begin, renew) != nil {
-				return nil
-			}
-			return fmt.Errorf("taking a job: %w", err)
-		default:
-			w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
-			if err := delay.For(w.begin, renew/10); err != nil {
-				return nil
-			}
 		}
 	}
 }

@@ -105,9 +105,9 @@ const requestInfo = "Nats-Request-Info"
 // on the safe side.
 func own(header nats.Header) []string {
 	var names []string
-	for name := range header {
+	for name, values := range header {
 		const prefix = "nats-"
-		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && name != requestInfo {
+		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && name != requestInfo && len(values) > 0 {
 			names = append(names, name)
 		}
 	}
@@ -124,7 +124,8 @@ func plain(header nats.Header) error {
 		return nil
 	}
 	return refuse(contract.Problem{
-		Field: "header " + fmt.Sprintf("%.60s", names[0]), Value: show([]byte(header.Get(names[0]))), Allowed: "a command without headers that begin with Nats-",
+		Field: fmt.Sprintf("header %.200s", strings.Join(names, ", ")), Value: show([]byte(header[names[0]][0])),
+		Allowed: "a command without headers that begin with Nats-",
 	})
 }
 

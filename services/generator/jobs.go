@@ -16,7 +16,6 @@ import (
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -32,42 +31,38 @@ const (
 // work is what a generator does for a run until the run ends or is halted.
 func (s *Service) work(ctx context.Context, m contract.Manifest) error {
 	defer s.underWay.join(m.RunID)()
-	if err := s.publishJobs(ctx, m); err != nil {
-		return err
-	}
-	<-ctx.Done()
-	return nil
-}
-
-// publishJobs publishes the jobs of a run that are not published yet, and states the end. What is published is read
-// from the stream of jobs itself, which keeps them all until the run is over and takes none twice: a crash at any
-// point neither skips nor repeats a number.
-func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
-	done, err := s.planned(ctx, m.RunID)
+	m, published, err := s.publishJobs(ctx, m)
 	if err != nil {
 		return err
 	}
+	return s.heal(ctx, m, published)
+}
+
+// publishJobs publishes the jobs of a run that are not published yet, states the end, and returns the run, its range known by then,
+// with all its jobs. What is published is read from the stream of jobs itself, which keeps them all until the run is over and takes
+// none twice: a crash at any point neither skips nor repeats a number.
+func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contract.Manifest, map[int]bool, error) {
+	done, err := s.planned(ctx, m.RunID)
+	if err != nil {
+		return m, nil, err
+	}
 	if m.Searching() { // the range is known when the prober has found the bound
-		m, err = runs.Await(ctx, s.kv, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
+		m, err = s.awaitBound(ctx, m)
 		if err != nil {
-			return err
+			return m, nil, err
 		}
 	}
 	published, err := runs.Published(ctx, s.Bus, m.RunID)
 	if err != nil {
-		return err
+		return m, nil, err
 	}
 	collected, err := s.outcomes(ctx, contract.BucketCollected, m)
 	if err != nil {
-		return err
+		return m, nil, err
 	}
 	failed, err := s.outcomes(ctx, contract.BucketFailed, m)
 	if err != nil {
-		return err
-	}
-	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamJobs, m.RunID.ConsumerName())
-	if err != nil {
-		return fmt.Errorf("opening the consumer of the jobs: %w", err)
+		return m, nil, err
 	}
 	var jobs []*nats.Msg
 	for number := range Numbers(m, collected, keys(failed)) {
@@ -77,30 +72,41 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) error {
 		published[number] = true
 		job, err := message(m, number)
 		if err != nil {
-			return err
+			return m, nil, err
 		}
 		if jobs = append(jobs, job); len(jobs) < chunk {
 			continue
 		}
-		if err := s.publish(ctx, consumer, jobs); err != nil {
-			return err
+		if err := s.publish(ctx, m.RunID, jobs); err != nil {
+			return m, nil, err
 		}
 		jobs = nil
 	}
-	if err := s.publish(ctx, consumer, jobs); err != nil || done {
-		return err
+	if err := s.publish(ctx, m.RunID, jobs); err != nil || done {
+		return m, published, err
 	}
-	return s.statePlanned(ctx, m, published)
+	return m, published, s.statePlanned(ctx, m, published)
+}
+
+// awaitBound waits for the end of the run's search. The search has jobs too, so their consumer is looked after meanwhile.
+func (s *Service) awaitBound(ctx context.Context, m contract.Manifest) (contract.Manifest, error) {
+	defer delay.Every(healEvery, func() {
+		if _, err := s.jobsConsumer(ctx, m.RunID); err != nil && ctx.Err() == nil {
+			s.Log.Warn("batch.jobs.unseen", "run_id", m.RunID, "error", err)
+		}
+	})()
+	return runs.Await(ctx, s.kv, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
 }
 
 // publish waits until the fetchers have room, then stores the jobs all or none.
-func (s *Service) publish(ctx context.Context, consumer jetstream.Consumer, jobs []*nats.Msg) error {
+func (s *Service) publish(ctx context.Context, run contract.RunID, jobs []*nats.Msg) error {
 	wait, before := look, uint64(math.MaxUint64)
 	for {
-		info, err := consumer.Info(ctx)
+		consumer, err := s.jobsConsumer(ctx, run)
 		if err != nil {
 			return fmt.Errorf("looking for room for jobs: %w", err)
 		}
+		info := consumer.CachedInfo()
 		if info.NumPending < window {
 			return s.publishAll(ctx, jobs)
 		}

@@ -70,6 +70,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.watchResults(ctx) })
 	group.Go(func() error { return runs.Each(ctx, s.Bus, s.work) })
 	group.Go(func() error { return s.expireCommands(ctx) })
+	group.Go(func() error { return s.keepConsumers(ctx) })
 	for _, consumer := range []string{streams.ConsumerControl, streams.ConsumerStarts} {
 		group.Go(func() error { return s.takeCommands(ctx, consumer) })
 	}

@@ -1,0 +1,216 @@
+package generator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// healEvery is how often it is looked whether the jobs of a run and their consumer are there.
+	healEvery = 2 * time.Second
+	// idleLimit is for how long a run may have nothing under way before its consumer is made anew; it doubles each time,
+	// because a run that waits for its report is idle too.
+	idleLimit = 5 * time.Second
+	// goneLooks is how often the stream of jobs may be missing before the service gives up, to begin again with all streams made.
+	goneLooks = 3
+)
+
+// healer brings back what somebody else has taken from a run that is under way. Whatever it gives out again is looked up in
+// the ledger by whoever gets it, so nothing is asked for twice beyond what was in flight.
+type healer struct {
+	*Service
+	manifest contract.Manifest
+	// planned are all jobs of the run.
+	planned map[int]bool
+	// whole is how the stream of jobs was when all of the run's were there.
+	whole removals
+	// since is when the run was first seen idle, and idle for how long it may be.
+	since time.Time
+	idle  time.Duration
+}
+
+// removals is the same for two looks at a stream exactly when nothing was removed from it in between.
+type removals struct {
+	created time.Time
+	count   uint64
+}
+
+// heal looks after a run whose jobs are all published until ctx ends.
+func (s *Service) heal(ctx context.Context, m contract.Manifest, planned map[int]bool) error {
+	h := &healer{Service: s, manifest: m, planned: planned, idle: idleLimit}
+	for gone := 0; delay.For(ctx, healEvery) == nil; {
+		err := h.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			gone = 0
+		case errors.Is(err, jetstream.ErrStreamNotFound) && gone >= goneLooks:
+			return fmt.Errorf("looking after the jobs: %w", err)
+		default:
+			gone++
+			s.Log.Warn("batch.jobs.unseen", "run_id", m.RunID, "error", err)
+		}
+	}
+	return nil
+}
+
+func (h *healer) look(ctx context.Context) error {
+	consumer, err := h.jobsConsumer(ctx, h.manifest.RunID)
+	if err != nil {
+		return err
+	}
+	if err := h.fill(ctx); err != nil {
+		return err
+	}
+	return h.wake(ctx, consumer.CachedInfo())
+}
+
+// fill publishes again the jobs that are gone from the stream.
+func (h *healer) fill(ctx context.Context) error {
+	stream, err := h.Bus.JetStream().Stream(ctx, contract.StreamJobs)
+	if err != nil {
+		return err
+	}
+	info := stream.CachedInfo()
+	now := removals{info.Created, info.State.LastSeq - info.State.Msgs}
+	if now == h.whole {
+		return nil
+	}
+	there, err := runs.Published(ctx, h.Bus, h.manifest.RunID)
+	if err != nil {
+		return err
+	}
+	var jobs []*nats.Msg
+	for number := range h.planned {
+		if there[number] {
+			continue
+		}
+		job, err := message(h.manifest, number)
+		if err != nil {
+			return err
+		}
+		jobs = append(jobs, job)
+	}
+	if len(jobs) > 0 {
+		// The end of a run removes its jobs; the news of it may be on its way.
+		if running, err := h.running(ctx, h.manifest.RunID); err != nil || !running {
+			return err
+		}
+		if err := h.publishAll(ctx, jobs); err != nil {
+			return err
+		}
+		h.Log.Warn("batch.jobs.again", "run_id", h.manifest.RunID, "jobs", len(jobs), "reason", "somebody has removed them from their stream")
+	}
+	h.whole = now
+	return nil
+}
+
+// wake makes the consumer anew when nothing is under way for too long: jobs that somebody else has acknowledged, or that a
+// consumer skipped, come again then.
+func (h *healer) wake(ctx context.Context, info *jetstream.ConsumerInfo) error {
+	if info.NumPending > 0 || info.NumAckPending > 0 {
+		h.since = time.Time{}
+		return nil
+	}
+	if h.since.IsZero() {
+		h.since = time.Now()
+	}
+	if time.Since(h.since) < h.idle {
+		return nil
+	}
+	h.since, h.idle = time.Time{}, 2*h.idle
+	return h.remake(ctx, h.manifest.RunID, "nothing has been under way although the run has not ended")
+}
+
+// jobsConsumer is the consumer of a run's jobs, made anew if it is gone, paused, or not as it is to be.
+func (s *Service) jobsConsumer(ctx context.Context, run contract.RunID) (jetstream.Consumer, error) {
+	want, err := streams.JobsConsumer(run)
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamJobs, want.Durable)
+	differs := ""
+	if err == nil {
+		differs, err = streams.Differs(want, consumer.CachedInfo().Config)
+	}
+	if err == nil && differs == "" {
+		return consumer, nil
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, fmt.Errorf("opening the consumer of the jobs: %w", err)
+	}
+	if err != nil {
+		differs = "it was removed"
+	}
+	if err := s.remake(ctx, run, differs); err != nil {
+		return nil, err
+	}
+	return s.Bus.JetStream().Consumer(ctx, contract.StreamJobs, want.Durable)
+}
+
+// remake makes the consumer of a running run anew, so that it delivers all its jobs again. A consumer that was put right
+// in place would not deliver again what it has given up.
+func (s *Service) remake(ctx context.Context, run contract.RunID, reason string) error {
+	want, err := streams.JobsConsumer(run)
+	if err != nil {
+		return err
+	}
+	if running, err := s.running(ctx, run); err != nil || !running {
+		return errors.Join(err, ctx.Err())
+	}
+	s.Log.Warn("batch.consumer.remade", "run_id", run, "consumer", want.Durable, "reason", reason)
+	return streams.Remake(ctx, s.Bus.JetStream(), contract.StreamJobs, want)
+}
+
+// running says whether a run is under way by what its keys say just now.
+func (s *Service) running(ctx context.Context, run contract.RunID) (bool, error) {
+	state, _, err := s.state(ctx, run)
+	if err != nil || state.Status != contract.Running {
+		return false, err
+	}
+	_, err = s.kv.Get(ctx, run.HaltKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// keepConsumers makes the consumers that all processes share anew when somebody removes, pauses or changes them.
+func (s *Service) keepConsumers(ctx context.Context) error {
+	for delay.For(ctx, healEvery) == nil {
+		for _, shared := range streams.Shared() {
+			if err := s.keep(ctx, shared); err != nil && ctx.Err() == nil {
+				s.Log.Warn("batch.consumer.unseen", "consumer", shared.Name, "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Service) keep(ctx context.Context, shared streams.SharedConsumer) error {
+	want, err := streams.Consumer(shared.Stream, shared.Name)
+	if err != nil {
+		return err
+	}
+	consumer, err := s.Bus.JetStream().Consumer(ctx, shared.Stream, shared.Name)
+	reason := "it was removed"
+	if err == nil {
+		reason, err = streams.Differs(want, consumer.CachedInfo().Config)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) || reason == "" {
+		return err
+	}
+	s.Log.Warn("batch.consumer.remade", "consumer", shared.Name, "reason", reason)
+	return streams.Remake(ctx, s.Bus.JetStream(), shared.Stream, want)
+}
