@@ -141,12 +141,12 @@ func (s *Service) sign(ctx context.Context, run contract.RunID, d bus.Delivery[[
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil // another generator has begun the run anew
 	}
-	var halt contract.Halt
-	if err == nil {
-		err = json.Unmarshal(entry.Value(), &halt)
-	}
 	if err != nil {
 		return fmt.Errorf("reading the halt of run %s: %w", run, err)
+	}
+	var halt contract.Halt
+	if json.Unmarshal(entry.Value(), &halt) != nil {
+		return nil // the run is halted all the same
 	}
 	halt.Command, halt.CommandAt = d.Sequence, d.StoredAt
 	value, err := json.Marshal(halt)
@@ -163,7 +163,7 @@ func (s *Service) sign(ctx context.Context, run contract.RunID, d bus.Delivery[[
 func (s *Service) overtaken(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
 	halt, err := runs.Get[contract.Halt](ctx, s.kv, run.HaltKey())
 	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
+	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, runs.ErrUnreadable):
 		return nil
 	case err != nil:
 		return fmt.Errorf("reading the halt of run %s: %w", run, err)
