@@ -36,10 +36,14 @@ type Server struct {
 	lock *os.File
 	// key is the file of the seed that clients must have; empty when there is no user.
 	key string
+	dir string
+	// own is the locked file, by which the folder is known.
+	own os.FileInfo
+	ear *ear
 }
 
 // Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is
-// locked is an error that wraps ErrLocked and names the process that holds it; one without room for a store is ErrStart.
+// locked is an error that wraps ErrLocked and names the process that holds it; one without room for a store is ErrRoom.
 func Start(dir string) (*Server, error) { return open(dir, "", false) }
 
 // StartOn is Start with a port that is open to whoever reaches it: addr is host:port, and port 0 takes a free one. An address that is
@@ -52,15 +56,18 @@ func StartGuarded(dir, addr string) (*Server, error) { return open(dir, addr, tr
 
 func open(dir, addr string, guarded bool) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("making data_dir: %w", err)
+		return nil, fmt.Errorf("making data_dir: %w", outOfRoom(dir, err))
 	}
 	lock, err := lockFolder(dir)
 	if err != nil {
-		return nil, fmt.Errorf("locking data_dir %s: %w", dir, err)
+		return nil, fmt.Errorf("locking data_dir %s: %w", dir, outOfRoom(dir, err))
 	}
-	s := &Server{lock: lock}
-	if err = room(dir); err == nil {
-		err = s.start(dir, addr, guarded)
+	s := &Server{lock: lock, dir: dir, ear: newEar()}
+	if s.own, err = lock.Stat(); err == nil {
+		err = room(dir)
+	}
+	if err == nil {
+		err = s.start(addr, guarded)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), lock.Close())
@@ -68,7 +75,8 @@ func open(dir, addr string, guarded bool) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) start(dir, addr string, guarded bool) error {
+func (s *Server) start(addr string, guarded bool) error {
+	dir := s.dir
 	options := optionsFor(dir)
 	options.DontListen = addr == ""
 	if guarded {
@@ -89,10 +97,9 @@ func (s *Server) start(dir, addr string, guarded bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	said := &trouble{}
-	nats.SetLogger(said, false, false)
+	nats.SetLoggerV2(s.ear, false, false, false)
 	nats.Start()
-	if err := said.err(); err != nil {
+	if err := s.ear.fatal(); err != nil {
 		nats.Shutdown()
 		nats.WaitForShutdown()
 		return fmt.Errorf("%w: %w", ErrStart, err)
@@ -100,6 +107,9 @@ func (s *Server) start(dir, addr string, guarded bool) error {
 	if !nats.ReadyForConnections(startLimit) || !nats.JetStreamEnabled() {
 		nats.Shutdown()
 		nats.WaitForShutdown()
+		if err := roomError(dir, s.ear.failedWrite()); err != nil {
+			return err
+		}
 		return fmt.Errorf("%w: not ready, or its store is not usable", ErrStart)
 	}
 	s.nats = nats

@@ -1,35 +1,194 @@
 package natsd
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
+
+	"fct-scraper/pkg/delay"
 )
 
-// leastRoom is what a store needs to begin with. The streams of an empty one take 250 KiB. A disk that is full while they
-// are made, or right after, leaves a server of which some parts answer for ever that nothing is there.
-const leastRoom = 1 << 20
+// ErrRoom says that data_dir cannot hold what is to be stored: it is full, beyond a quota, read-only, gone or replaced. The
+// error names the folder and its free bytes. The server has to be closed then, and started again once there is room.
+var ErrRoom = errors.New("no room to store anything")
 
-// room says why dir has less than leastRoom: it is written, because a quota or a limit on the process is no less a wall than
-// the end of the disk. The bytes are random: a disk that squeezes them would promise too much.
-func room(dir string) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%w: data_dir needs %d KiB of free room: %w", ErrStart, leastRoom>>10, err)
+const (
+	// roomFloor is how many bytes must stay free while a server works. A server that meets the end of its disk answers
+	// nothing any more until it is started again, so it is to be stopped before. A busy run writes 3 MiB between two looks.
+	roomFloor = 4 << 20
+	// filesFloor is how many files must still fit, where the file system counts them.
+	filesFloor = 64
+	// startFactor is how much more than that must be free before a server is started: on less it would stop at once.
+	startFactor = 2
+	// lookEvery is how often a server that works, or that waits for room, looks at what is free.
+	lookEvery = 250 * time.Millisecond
+	// leastRoom is written before a server is started: a quota or a limit on the process is no less a wall than the end of
+	// the disk, and no figure shows it. The streams of an empty store take 250 KiB.
+	leastRoom = 1 << 20
+	roomName  = "room.tmp"
+)
+
+// Watch returns ErrRoom when the store has too little room left to go on or takes nothing any more, nil when ctx ends.
+func (s *Server) Watch(ctx context.Context) error {
+	for {
+		if err := s.Trouble(); err != nil {
+			return err
 		}
-	}()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.ear.broken:
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// Trouble says, as ErrRoom, why the store cannot be relied on any more; nil when it can.
+func (s *Server) Trouble() error {
+	err := s.ear.failedWrite()
+	if err == nil && !s.nats.JetStreamEnabled() {
+		err = errors.New("the server has closed its store")
+	}
+	if err == nil {
+		err = s.sameFolder()
+	}
+	if err == nil {
+		if err = hasRoom(s.dir, 1); err != nil {
+			err = fmt.Errorf("%w; the largest stream is %s", err, largestStream(s.dir))
+		}
+	}
+	return roomError(s.dir, err)
+}
+
+// AwaitRoom waits until a server that was closed can be started again on its folder; each reason why not goes to told. Its error
+// is that ctx has ended.
+func (s *Server) AwaitRoom(ctx context.Context, told func(error)) error {
+	for {
+		err := roomError(s.dir, s.sameFolder())
+		if err == nil {
+			err = room(s.dir)
+		}
+		if err == nil {
+			return nil
+		}
+		told(err)
+		if err := delay.For(ctx, lookEvery); err != nil {
+			return fmt.Errorf("waiting for room in data_dir %s: %w", s.dir, err)
+		}
+	}
+}
+
+// sameFolder says why the folder is not the one any more that the server was started on. A server on another one would begin
+// with an empty store, and everything would be asked for again.
+func (s *Server) sameFolder() error {
+	there, err := os.Stat(filepath.Join(s.dir, lockName))
+	if err == nil && !os.SameFile(s.own, there) {
+		err = errors.New("another one is in its place")
+	}
+	if err != nil {
+		return fmt.Errorf("the folder was removed or replaced in use, put it back: %w", err)
+	}
+	return nil
+}
+
+// room says, as ErrRoom, why dir has no room for a server to start with.
+func room(dir string) error {
+	err := hasRoom(dir, startFactor)
+	if err == nil {
+		err = tryRoom(dir)
+	}
+	return roomError(dir, err)
+}
+
+// hasRoom says why dir has less than factor times the floors, as far as its file system tells.
+func hasRoom(dir string, factor uint64) error {
+	free, err := freeIn(dir)
+	switch {
+	case err != nil:
+		return err
+	case free.readOnly:
+		return errors.New("the file system is read-only")
+	case free.bytes < factor*roomFloor:
+		return fmt.Errorf("%d KiB are needed", factor*roomFloor>>10)
+	case free.counted && free.files < factor*filesFloor:
+		return fmt.Errorf("%d more files fit, %d are needed", free.files, factor*filesFloor)
+	}
+	return nil
+}
+
+// tryRoom writes leastRoom into dir. The bytes are random: a disk that compresses them would promise too much.
+func tryRoom(dir string) (err error) {
 	block := make([]byte, leastRoom)
 	_, _ = rand.Read(block) // never fails
-	name := filepath.Join(dir, "room.tmp")
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(block)
+	name := filepath.Join(dir, roomName)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err == nil {
-		err = file.Sync()
+		_, err = file.Write(block)
+		if err == nil {
+			err = file.Sync()
+		}
+		err = errors.Join(err, file.Close(), os.Remove(name))
 	}
-	return errors.Join(err, file.Close(), os.Remove(name))
+	if err != nil {
+		return fmt.Errorf("trying %d KiB: %w", leastRoom>>10, err)
+	}
+	return nil
+}
+
+// outOfRoom is err as ErrRoom when the file system says that it takes nothing more.
+func outOfRoom(dir string, err error) error {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG} {
+		if errors.Is(err, full) {
+			return roomError(dir, err)
+		}
+	}
+	return err
+}
+
+// roomError is err as ErrRoom, with the folder and what is free in it; nil stays nil.
+func roomError(dir string, err error) error {
+	if err == nil {
+		return nil
+	}
+	left := "free bytes unknown"
+	free, stat := freeIn(dir)
+	if errors.Is(stat, fs.ErrNotExist) { // it could not be made
+		free, stat = freeIn(filepath.Dir(dir))
+	}
+	if stat == nil {
+		left = fmt.Sprintf("%d bytes free", free.bytes)
+	}
+	return fmt.Errorf("%w: data_dir %s: %s: %w", ErrRoom, dir, left, err)
+}
+
+// largestStream names the stream that takes most of the store below dir.
+func largestStream(dir string) string {
+	folders, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*"))
+	if err != nil || len(folders) == 0 {
+		return "unknown"
+	}
+	name, most := "", int64(-1)
+	for _, folder := range folders {
+		size := int64(0)
+		// What vanishes meanwhile takes no room.
+		_ = filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return nil
+			}
+			if info, err := entry.Info(); err == nil {
+				size += info.Size()
+			}
+			return nil
+		})
+		if size > most {
+			name, most = filepath.Base(folder), size
+		}
+	}
+	return fmt.Sprintf("%s with %d KiB", name, most>>10)
 }

@@ -138,7 +138,11 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
 	h := house{settings: settings, broker: broker, court: court, output: output, log: log, front: front, fetcher: nameOf(broker), process: nuid.Next(), wanted: wanted}
-	return h.run(ctx, signals, screen)
+	err = broker.guard(ctx, log, func(ctx context.Context) (err error) {
+		run, err = h.run(ctx, signals, screen)
+		return err
+	})
+	return run, err
 }
 
 // nameOf names this process's fetcher: always alike on a store of its own, so that a killed process leaves no place

@@ -29,6 +29,9 @@ const connectLimit = 10 * time.Second
 // of these, for another one of its cluster. The library's own, two minutes, would have a whole run wait for it.
 const pingEvery = 5 * time.Second
 
+// landing is how long what is on its way to a store without room may still take: a broken stream answers nothing.
+const landing = time.Second
+
 // makeLimit is how long making the streams may take; on an idle disk it takes 20 ms.
 const makeLimit = time.Minute
 
@@ -44,7 +47,10 @@ type broker struct {
 	why func() error
 	// url is where they reach a server that runs in this process, key the file of the seed that they need; empty when it has no port.
 	url, key string
-	close    func() error
+	// server runs in this process; nil when it does elsewhere. hangUp ends the connection to it.
+	server *natsd.Server
+	hangUp func()
+	close  func() error
 }
 
 // openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or
@@ -54,10 +60,49 @@ func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	if err := b.open(ctx, nc, streamsOf(c, a, log), log); err != nil {
+	err = b.guard(ctx, log, func(ctx context.Context) error { return b.open(ctx, nc, streamsOf(c, a, log), log) })
+	if err != nil {
 		return nil, errors.Join(err, b.close())
 	}
 	return b, nil
+}
+
+// guard does something with the store for as long as that takes what it is given: a server of this process that has run out of
+// room is not waited for. The error is natsd.ErrRoom then, whatever became of the work.
+func (b *broker) guard(ctx context.Context, log *slog.Logger, work func(context.Context) error) error {
+	if b.server == nil {
+		return work(ctx)
+	}
+	working, stop := context.WithCancelCause(ctx)
+	watched, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		err := b.server.Watch(working)
+		watched <- err
+		if err == nil {
+			return
+		}
+		stop(fmt.Errorf("%w: %w", bus.ErrStore, err))
+		select {
+		case <-ended:
+		case <-time.After(landing):
+			b.hangUp()
+		}
+	}()
+	err := work(working)
+	close(ended)
+	stop(nil)
+	trouble := <-watched
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if trouble == nil {
+		trouble = b.server.Trouble()
+	}
+	if trouble == nil {
+		return err
+	}
+	log.Error("broker.room.lost", "error", trouble, "cause", err)
+	return trouble
 }
 
 func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, error) {
@@ -80,7 +125,7 @@ func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, 
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
-	b := &broker{close: func() error {
+	b := &broker{server: server, hangUp: nc.Close, close: func() error {
 		nc.Close()
 		return server.Close()
 	}}

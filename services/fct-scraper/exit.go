@@ -43,7 +43,7 @@ func codeOf(err error) int {
 	}{
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand}},
-		{codeBroker, []error{errBroker, bus.ErrStore, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, streams.ErrDrift}},
+		{codeBroker, []error{errBroker, bus.ErrStore, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrRoom, streams.ErrDrift}},
 	}
 	for _, kind := range kinds {
 		for _, sentinel := range kind.among {

@@ -69,6 +69,11 @@ func (r *readiness) check(ctx context.Context) error {
 	if waits != nil {
 		return waits
 	}
+	if b.server != nil {
+		if err := b.server.Trouble(); err != nil {
+			return err
+		}
+	}
 	if !b.Conn().IsConnected() {
 		return fmt.Errorf("no connection to nats_url: %w", b.lost())
 	}

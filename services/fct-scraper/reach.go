@@ -112,8 +112,9 @@ func (l *line) open(ctx context.Context) (*broker, error) {
 	}
 }
 
-// overAndOver has the services of those names work until ctx ends. What breaks them off and may pass has them work again.
-func (h *house) overAndOver(ctx context.Context, l *line, names []string) error {
+// overAndOver has the services of those names work until ctx ends. What breaks them off and may pass has them work again, over
+// the broker that reopen then returns.
+func (h *house) overAndOver(ctx context.Context, names []string, reopen func(context.Context) (*broker, error)) error {
 	for wait := againLeast; ; wait = min(2*wait, againMost) {
 		begun := time.Now()
 		err := h.once(ctx, names)
@@ -128,7 +129,7 @@ func (h *house) overAndOver(ctx context.Context, l *line, names []string) error 
 		if delay.For(ctx, wait) != nil {
 			return nil
 		}
-		if h.broker, err = l.open(ctx); err != nil {
+		if h.broker, err = reopen(ctx); err != nil {
 			return quietEnd(ctx, err)
 		}
 	}
@@ -136,11 +137,17 @@ func (h *house) overAndOver(ctx context.Context, l *line, names []string) error 
 
 // once has the services work until one breaks off or ctx ends.
 func (h *house) once(ctx context.Context, names []string) error {
-	group, working := errgroup.WithContext(ctx)
-	if err := h.open(working, group, names); err != nil {
-		return quietEnd(ctx, err)
-	}
-	return group.Wait()
+	err := h.broker.guard(ctx, h.log, func(ctx context.Context) error {
+		group, working := errgroup.WithContext(ctx)
+		if err := h.open(working, group, names); err != nil {
+			return err
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		return context.Cause(ctx) // the services end without an error when they are told to
+	})
+	return quietEnd(ctx, err)
 }
 
 // passing says whether what broke the services off may be over when they are begun again: not what the output folder, the

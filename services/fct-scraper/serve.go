@@ -121,17 +121,18 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 	return p.serveServer(ctx, h, wanted)
 }
 
-// serveEmbedded has the services work over a server in this process. When its store breaks it must be started anew, so what
-// breaks them off ends the process.
+// serveEmbedded has the services work over a server in this process. When its store has broken it is started anew, as soon as
+// there is room for it.
 func (p *program) serveEmbedded(ctx context.Context, h *house, wanted serving) (err error) {
-	if h.broker, err = openBroker(ctx, h.settings.Config, access{wanted.addr, wanted.services}, h.log); err != nil {
-		return err
+	e := &embedded{h: h, access: access{wanted.addr, wanted.services}}
+	defer func() { err = errors.Join(err, e.close()) }()
+	if h.broker, err = e.open(ctx); err != nil {
+		return quietEnd(ctx, err)
 	}
-	defer func() { err = errors.Join(err, h.broker.close()) }()
 	if err := p.greet(h, wanted); err != nil {
 		return err
 	}
-	return h.once(ctx, wanted.services)
+	return h.overAndOver(ctx, wanted.services, e.open)
 }
 
 // serveServer has the services work over the server of nats_url, however often that is away.
@@ -147,7 +148,7 @@ func (p *program) serveServer(ctx context.Context, h *house, wanted serving) err
 	if err := p.greet(h, wanted); err != nil {
 		return err
 	}
-	return h.overAndOver(ctx, l, wanted.services)
+	return h.overAndOver(ctx, wanted.services, l.open)
 }
 
 // greet says what serves and how a batch is started.

@@ -115,8 +115,12 @@ func (w *shift) listen() {
 // limit gives up what is in flight at the halt's deadline, or with the service.
 func (w *shift) limit(service context.Context) {
 	var halted runs.Halted
-	if !errors.As(context.Cause(w.begin), &halted) {
-		limited, cancel := context.WithTimeout(w.finish, w.Grace)
+	if cause := context.Cause(w.begin); !errors.As(cause, &halted) {
+		grace := w.Grace
+		if errors.Is(cause, bus.ErrStore) { // nothing that is asked now could be kept
+			grace = 0
+		}
+		limited, cancel := context.WithTimeout(w.finish, grace)
 		defer cancel()
 		<-limited.Done()
 		w.giveUp(context.Cause(w.begin))
