@@ -39,14 +39,14 @@ func (s *Store) Appender(name string) (*Appender, error) {
 
 // open opens a file and makes its folder only when that is missing, which is rare.
 func (s *Store) open(name string, flag int) (*os.File, error) {
-	file, err := s.root.OpenFile(name, flag, 0o644)
+	file, err := s.root.OpenFile(name, flag, 0o640)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file, err
 	}
 	if err := s.makeFolder(path.Dir(name)); err != nil {
 		return nil, err
 	}
-	return s.root.OpenFile(name, flag, 0o644)
+	return s.root.OpenFile(name, flag, 0o640)
 }
 
 // Size is the length of the file in bytes, what is not synced included.

@@ -48,7 +48,7 @@ type File struct {
 // Open makes the folder when it is missing, and removes the unfinished files that a killed process left
 // there, unless another process has the same folder open. Its error wraps ErrNotWritable.
 func Open(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, notWritable("making the folder", dir, err)
 	}
 	root, err := os.OpenRoot(dir)
@@ -135,7 +135,7 @@ func (s *Store) syncFolders(names map[string]bool) error {
 
 // makeFolder makes a missing folder and those above it, and syncs what now names them.
 func (s *Store) makeFolder(name string) error {
-	if err := s.root.MkdirAll(name, 0o755); err != nil {
+	if err := s.root.MkdirAll(name, 0o750); err != nil {
 		return err
 	}
 	parents := map[string]bool{".": true}

@@ -229,3 +229,35 @@ func TestAFileGetsItsNameOnlyWhileThatIsAllowed(t *testing.T) {
 		t.Error("the folder itself is open to all:", err)
 	}
 }
+
+// TestOthersReadNothing: the files are the owner's, and the group may read them.
+func TestOthersReadNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "output")
+	s := open(t, dir)
+	lines, err := s.Appender("attempts.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(lines.Close(), s.Write("html_failed/run/a.html", nil), s.Create("report.json", nil),
+		s.WriteAll([]File{{"cases/IMM/25/IMM-1-25.json", nil}}), s.WriteFrom("b/c", func(io.Writer) error { return nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		// The umask of this process may take away more, and never adds anything.
+		if more := info.Mode().Perm() &^ 0o750; more != 0 || !entry.IsDir() && info.Mode().Perm()&0o110 != 0 || info.Mode().Perm()&0o400 == 0 {
+			t.Errorf("%s has mode %o", name, info.Mode().Perm())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

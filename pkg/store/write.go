@@ -230,7 +230,7 @@ func (s *Store) folder(name string) (*os.Root, error) {
 func writeTemp(folder *os.Root, name string, write func(io.Writer) error) (temp, error) {
 	t := temp{name: name, folder: folder, base: path.Base(name), own: fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64())}
 	var err error
-	if t.file, err = folder.OpenFile(t.own, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
+	if t.file, err = folder.OpenFile(t.own, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
 		return temp{}, err
 	}
 	if err := write(t.file); err != nil {

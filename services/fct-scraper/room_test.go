@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/fcttest"
-
-	"github.com/nats-io/nats.go"
-)
+	"fct-scraper/pkg/fcttest")
 
 // TestAStoreWithoutRoomEndsTheBatch: on a disk of 164 KiB a batch made some of its streams and waited for ever. A limit on
 // the size of files stands for the disk, which takes root to make; nothing is asked, so no court is there.
@@ -50,9 +48,9 @@ func (s simulator) totals(n int) int {
 }
 
 // fleetAt is the test's connection to a server of somebody else.
-func fleetAt(t testing.TB, addr string) *fleet {
+func fleetAt(t testing.TB, addr, key string) *fleet {
 	t.Helper()
-	nc, err := nats.Connect("nats://" + addr)
+	nc, err := dial(config.Config{NATSURL: "nats://" + addr, NATSNkey: key}, access{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +126,7 @@ func TestAFullDiskHoldsAServiceUpAndNoMore(t *testing.T) {
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "20ms")
 	dir := t.TempDir()
 	empty := fcttest.Fill(t, disk, 0)
-	addr := freeAddr(t)
+	addr, key := freeAddr(t), filepath.Join(disk, "data", "client.nk")
 	s := startServer(t, "--embedded", "--embedded-addr", addr, "--site", "fct-cf", "--base-url", sim.url, "--delay-min", "10ms", "--delay-max", "15ms",
 		"--output", filepath.Join(dir, "output"), "--data-dir", filepath.Join(disk, "data"))
 	holdsUp := func(status int, text string) bool {
@@ -138,7 +136,7 @@ func TestAFullDiskHoldsAServiceUpAndNoMore(t *testing.T) {
 	s.hears("serve.waiting")
 	empty()
 	s.until("/readyz", "", ready)
-	fleetAt(t, addr).order("full", `{"run_id":"full","year":"25","end":300,"probe":false}`)
+	fleetAt(t, addr, key).order("full", `{"run_id":"full","year":"25","end":300,"probe":false}`)
 	sim.totals(30)
 	full := time.Now()
 	empty = fcttest.Fill(t, disk, 0)
@@ -158,7 +156,7 @@ func TestAFullDiskHoldsAServiceUpAndNoMore(t *testing.T) {
 	}
 	empty()
 	s.until("/readyz", "", ready)
-	report := fleetAt(t, addr).report("full")
+	report := fleetAt(t, addr, key).report("full")
 	if report.Status != contract.Completed || report.Succeeded != numbers {
 		t.Errorf("%s: %d succeeded, want %d", report.Status, report.Succeeded, numbers)
 	}
