@@ -31,8 +31,20 @@ if docker image inspect "$nats" >/dev/null 2>&1; then
   echo "$nats is there"
   exit
 fi
-if timeout 60 docker pull -q "$nats" >/dev/null 2>&1; then
-  echo "pulled $nats"
+# What was pulled once is pulled by its digest from then on, whatever the registry says that the tag is.
+pins=deploy/nats/images.txt
+digest=$(awk -v image="$nats" '$1 == image { print $2 }' "$pins")
+name=$nats
+if [ -n "$digest" ]; then name=nats@$digest; fi
+if timeout 60 docker pull -q "$name" >/dev/null 2>&1; then
+  if [ -n "$digest" ]; then
+    docker tag "nats@$digest" "$nats"
+    echo "pulled $nats by its digest $digest"
+  else
+    digest=$(docker image inspect -f '{{index .RepoDigests 0}}' "$nats")
+    echo "$nats ${digest#*@}" >>"$pins"
+    echo "pulled $nats; its digest, ${digest#*@}, stands in $pins now: check it and keep it"
+  fi
   exit
 fi
 go build -trimpath -ldflags '-s -w' -o "$scratch/nats/nats-server" github.com/nats-io/nats-server/v2

@@ -90,7 +90,8 @@ func TestPowerCuts(t *testing.T) {
 		"--output", filepath.Join(d.dir, "output"), "--data-dir", filepath.Join(d.dir, "data"))
 	p.dir = d.dir
 	lives := p.warmUp(sim) + 250*time.Millisecond
-	for range *cuts {
+	for i := range *cuts {
+		collected, asked := p.outcomes(), sim.asked()
 		begun := time.Now()
 		cmd := p.start(nil)
 		at(begun, time.Duration(dice.Int64N(int64(lives))))
@@ -101,6 +102,20 @@ func TestPowerCuts(t *testing.T) {
 		_ = cmd.Wait() // killed, or ended by the disk
 		d.unmount()
 		d.mount()
+		for number, calls := range sim.asked() {
+			if n := numberOf(t, number); collected[n] != "" && total(calls) != total(asked[number]) {
+				t.Errorf("cut %d: number %s was collected and asked again", i, number)
+			}
+		}
+		for number, outcome := range p.outcomes() {
+			delete(collected, number)
+			if !outcome.Valid() {
+				t.Errorf("cut %d: number %d is %q", i, number, outcome)
+			}
+		}
+		if len(collected) > 0 {
+			t.Errorf("cut %d: the outcomes of %d numbers are gone", i, len(collected))
+		}
 	}
 	before := len(p.outcomes())
 	report := p.finish(0)
