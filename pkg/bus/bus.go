@@ -22,6 +22,8 @@ type Options struct {
 	// Patient says that a publish waits for a connection as long as its context lets it, and its limit begins after that. Without it
 	// the time without a connection counts too.
 	Patient bool
+	// Alone says that no other process uses the server.
+	Alone bool
 }
 
 // Bus is one connection's way to JetStream, for any number of goroutines.
@@ -32,7 +34,9 @@ type Bus struct {
 	limit time.Duration
 	// patient says that being without a connection is no trouble of the store.
 	patient bool
-	misses  misses
+	// alone says that whatever is pending is pending in this process, or was so in one that has ended.
+	alone  bool
+	misses misses
 }
 
 // New makes a Bus over a connection, which stays the caller's to close.
@@ -44,7 +48,7 @@ func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 	if opts.PublishLimit == 0 {
 		opts.PublishLimit = publishLimit
 	}
-	return &Bus{nc: nc, js: js, log: log, limit: opts.PublishLimit, patient: opts.Patient}, nil
+	return &Bus{nc: nc, js: js, log: log, limit: opts.PublishLimit, patient: opts.Patient, alone: opts.Alone}, nil
 }
 
 // JetStream is the API below, for what the Bus has no words for.

@@ -61,6 +61,7 @@ func Consume[T any](ctx context.Context, b *Bus, c Consumption[T]) error {
 	if err != nil {
 		return fmt.Errorf("consuming: %w", err)
 	}
+	defer b.Unstalled(ctx, c.Consumer)()
 	var workers sync.WaitGroup
 	err = c.work(ctx, b.log, messages, &workers)
 	workers.Wait()

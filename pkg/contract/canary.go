@@ -16,6 +16,8 @@ type CanaryRequest struct {
 	// CaseIDs are files that are known to exist, at least one. They are asked for in this order until one is there:
 	// a single file may have been taken away by the court, and that says nothing about the others.
 	CaseIDs []CaseID `json:"case_ids"`
+	// After is the last message of the ledger that whoever asks has read.
+	After uint64 `json:"after,omitempty"`
 }
 
 // CanaryReply says what became of a CanaryRequest. What the site answered stands in the ledger on CanarySubject by then.

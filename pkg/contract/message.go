@@ -71,7 +71,10 @@ type Answer struct {
 	Copy *Copy `json:"copy,omitempty"`
 	// Crashes is set when the site is asked no more because so many processes have died while they held the job; Exchanges
 	// is empty then.
-	Crashes   int        `json:"crashes,omitempty"`
+	Crashes int `json:"crashes,omitempty"`
+	// Seconds is how long the attempt took, from its first request's start until its answer was whole, by the monotonic clock; 0 in
+	// messages of versions that did not say it.
+	Seconds   float64    `json:"seconds,omitempty"`
 	Exchanges []Exchange `json:"exchanges"`
 }
 
@@ -94,7 +97,7 @@ type Entry struct {
 	Error     string    `json:"error,omitempty"`
 	Notes     []string  `json:"notes,omitempty"`
 	StartedAt time.Time `json:"started_at"`
-	// Seconds runs from the first request's start to the classification.
+	// Seconds runs from the first request's start until the answer was whole, by the monotonic clock.
 	Seconds float64 `json:"seconds"`
 	// RetryAt is when a transient job may be asked for again; zero otherwise.
 	RetryAt time.Time `json:"retry_at,omitzero"`

@@ -28,6 +28,8 @@ type EntryPack struct {
 	Version int     `json:"v"`
 	RunID   RunID   `json:"run_id"`
 	Entries []Entry `json:"entries"`
+	// After is the message of the ledger behind which a canary was asked for; 0 in other packs, and where it is not known.
+	After uint64 `json:"after,omitempty"`
 }
 
 // Encode writes the pack: one line of JSON, then the raw bodies one after the other, unescaped.

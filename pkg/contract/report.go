@@ -24,7 +24,7 @@ type Report struct {
 	FailedCount    int       `json:"failed_count"`
 	StartedAt      time.Time `json:"started_at"`
 	FinishedAt     time.Time `json:"finished_at"`
-	// DurationSeconds runs from StartedAt to FinishedAt, pauses between the run's rounds included.
+	// DurationSeconds is how long the run was worked on, by the monotonic clock: all its rounds, without the pauses between them.
 	DurationSeconds float64 `json:"duration_seconds"`
 	Status          Status  `json:"status"`
 	Reason          string  `json:"reason"`
@@ -62,7 +62,7 @@ type Metrics struct {
 	RunFailureRate     float64     `json:"batch.run.failure_rate"`
 }
 
-// JobDuration summarises how long the attempts took, in seconds from first request to classification.
+// JobDuration summarises how long the attempts took, in seconds from the first request's start to the whole answer.
 type JobDuration struct {
 	Count int     `json:"count"`
 	Sum   float64 `json:"sum"`

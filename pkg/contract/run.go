@@ -153,8 +153,10 @@ type State struct {
 	Round int `json:"round"`
 	// Superseded says that nobody goes on with this run: a run of another batch was started for the same series and year
 	// after it was stopped, or its no-records were taken back. The same batch, started again, becomes a new run.
-	Superseded bool    `json:"superseded,omitempty"`
-	Report     *Report `json:"report,omitempty"`
+	Superseded bool `json:"superseded,omitempty"`
+	// Elapsed is how many seconds the run was worked on in the rounds that have ended, by the monotonic clock.
+	Elapsed float64 `json:"elapsed,omitempty"`
+	Report  *Report `json:"report,omitempty"`
 	// File is the report's name in the output folder; empty when it could not be written.
 	File string `json:"file,omitempty"`
 }

@@ -31,6 +31,8 @@ const (
 	blockedAgain = time.Second
 	// refusedAgain is when the job of a copy comes back that has no original; its answer is gone from the stream by then.
 	refusedAgain = 100 * time.Millisecond
+	// skew is how far ahead of this machine's clock a fetcher's may be.
+	skew = 2 * time.Second
 	// packLimit is how many bytes of records and raw answers share one message of the ledger at most, a single larger entry
 	// apart: copies may name more than a message takes.
 	packLimit = 4 << 20
@@ -180,8 +182,11 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 	if len(answer.Exchanges) > 0 {
 		last := answer.Exchanges[len(answer.Exchanges)-1]
 		entry.StartedAt = answer.Exchanges[0].StartedAt
-		ended = last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second)))
-		entry.Seconds = max(0, now.Sub(entry.StartedAt).Seconds())
+		// A wall clock that was set back since the answer must not make the wait longer. Classified twice, it is the same wait.
+		if end := last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second))); end.Before(now.Add(skew)) {
+			ended = end
+		}
+		entry.Seconds = answer.Seconds
 	}
 	outcome, settled := reading.Verdict.Outcome()
 	switch {

@@ -192,7 +192,7 @@ func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
 // open works over a connection, once ready has returned: the streams are there then.
 func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Context, jetstream.JetStream) error, log *slog.Logger) error {
 	var err error
-	if b.Bus, err = bus.New(nc, log, bus.Options{Patient: b.patient}); err != nil {
+	if b.Bus, err = bus.New(nc, log, bus.Options{Patient: b.patient, Alone: !b.shared}); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	if err := ready(ctx, b.JetStream()); err != nil {

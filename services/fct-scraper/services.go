@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/classifier"
 	"fct-scraper/services/fetcher"
@@ -90,6 +91,10 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 	})
 	group.Go(func() error {
 		looking(ctx, h.log, "events", func(ctx context.Context) error { return h.front.figures.runs.follow(ctx, h.broker) })
+		return nil
+	})
+	group.Go(func() error {
+		delay.Steps(ctx, func(by time.Duration) { h.log.Warn("clock.stepped", "seconds", by.Seconds()) })
 		return nil
 	})
 	group.Go(func() error {

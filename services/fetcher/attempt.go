@@ -33,7 +33,7 @@ func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) erro
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	defer w.holdings.end(id.Number)
-	exchanges, err := w.ask(d, job, attempt)
+	exchanges, seconds, err := w.ask(d, job, attempt)
 	blocked := w.heed(id, exchanges, err)
 	leave()
 	if err != nil && (len(exchanges) == 0 || !blocked) {
@@ -41,7 +41,7 @@ func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) erro
 	}
 	return w.store(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
-		Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, CutOff: err != nil,
+		Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, CutOff: err != nil, Seconds: seconds,
 	})
 }
 
@@ -77,7 +77,7 @@ func (w *shift) store(answer contract.Answer) error {
 }
 
 // ask makes the requests of an attempt, each when it is its turn.
-func (w *shift) ask(d delivery, job contract.Job, attempt int) ([]contract.Exchange, error) {
+func (w *shift) ask(d delivery, job contract.Job, attempt int) (exchanges []contract.Exchange, seconds float64, err error) {
 	ask := asker(w.Site.Ask)
 	if job.Doubtful {
 		ask = w.Site.AskDoubtful
@@ -85,7 +85,7 @@ func (w *shift) ask(d delivery, job contract.Job, attempt int) ([]contract.Excha
 	var asking start
 	defer asking.made() // also when the last request could not be sent
 	requests := 0
-	return w.robots.first(ask)(site.OnStart(w.finish, asking.made), job.CaseID, func(ctx context.Context) (time.Duration, error) {
+	exchanges, err = w.robots.first(ask)(site.OnStart(w.finish, asking.made), job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		if requests == 1 {
 			w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
@@ -96,6 +96,7 @@ func (w *shift) ask(d delivery, job contract.Job, attempt int) ([]contract.Excha
 		}
 		return gap, err
 	})
+	return exchanges, asking.seconds(), err
 }
 
 // heed does what the site said that concerns more than this case, and says whether it told us to go away, here or elsewhere.
@@ -173,12 +174,27 @@ func (w *shift) turn(ctx context.Context, first bool, asking *start) (time.Durat
 type start struct {
 	mu      sync.Mutex
 	waiting func()
+	// first is when the first request of the attempt was let go.
+	first time.Time
+}
+
+// seconds is how long ago the first request was let go, by the monotonic clock; 0 when none was.
+func (s *start) seconds() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.first.IsZero() {
+		return 0
+	}
+	return time.Since(s.first).Seconds()
 }
 
 func (s *start) expect(started func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting = started
+	if s.first.IsZero() {
+		s.first = time.Now()
+	}
 }
 
 // made says that the request has left, or never will.

@@ -78,7 +78,7 @@ func (s *Service) canary(ctx context.Context, request contract.CanaryRequest) (c
 	last := entries[len(entries)-1]
 	s.Log.Info("fetcher.canary", "run_id", request.RunID, "case_id", last.CaseID.String(), "verdict", verdict)
 	// First the ledger, which takes back what is not true; a halt alone would let the run go on with it.
-	sequence, kept := s.keepCanary(ctx, request.RunID, entries)
+	sequence, kept := s.keepCanary(ctx, request, entries)
 	reply.Sequence = sequence
 	if verdict == contract.VerdictNoRecord || verdict == contract.VerdictBlocked {
 		rule := last.Rule
@@ -97,7 +97,7 @@ func (s *Service) canary(ctx context.Context, request contract.CanaryRequest) (c
 func (s *Service) refuse(ctx context.Context, m contract.Manifest, block *contract.SiteBlock) (contract.CanaryReply, error) {
 	return contract.CanaryReply{
 		Verdict: contract.VerdictBlocked,
-		Error:   fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.Format(time.RFC3339)),
+		Error:   fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.UTC().Format(time.RFC3339)),
 	}, s.halt(ctx, m, *block)
 }
 
@@ -133,7 +133,7 @@ func (s *Service) look(ctx context.Context, id contract.CaseID) (entry contract.
 	entry.Requests = exchanges
 	if len(exchanges) > 0 {
 		entry.StartedAt = exchanges[0].StartedAt
-		entry.Seconds = max(0, time.Since(entry.StartedAt).Seconds())
+		entry.Seconds = asking.seconds()
 	}
 	if err != nil {
 		entry.Error = err.Error()
@@ -168,8 +168,9 @@ func (s *Service) read(id contract.CaseID, exchanges []contract.Exchange) (readi
 }
 
 // keepCanary writes a canary into the ledger and returns its place there.
-func (s *Service) keepCanary(ctx context.Context, run contract.RunID, entries []contract.Entry) (uint64, error) {
-	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries}.Encode()
+func (s *Service) keepCanary(ctx context.Context, request contract.CanaryRequest, entries []contract.Entry) (uint64, error) {
+	run := request.RunID
+	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries, After: request.After}.Encode()
 	if err != nil {
 		return 0, fmt.Errorf("keeping the canary of run %s: %w", run, err)
 	}

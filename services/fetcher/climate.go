@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
@@ -96,8 +97,8 @@ func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if entry.Key() == contract.BlockKey(c.site) {
-		c.block = nil
 		if !there {
+			c.block = nil
 			return
 		}
 		block, err := runs.Decode[contract.SiteBlock](entry.Key(), entry.Value())
@@ -108,6 +109,10 @@ func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) {
 			block = contract.SiteBlock{Rule: "unreadable-block", At: entry.Created().UTC(), Until: entry.Created().UTC().Add(c.cooldown)}
 			c.log.Error("site.block.unreadable", "site", c.site, "until", block.Until, "error", err)
 		}
+		if c.block != nil && c.block.At.Equal(block.At) {
+			return // this fetcher's own word
+		}
+		block.Until = delay.Until(now, block.Until, block.Until.Sub(block.At))
 		c.set(block)
 		return
 	}
@@ -126,12 +131,12 @@ func (c *climate) learn(entry jetstream.KeyValueEntry, now time.Time) {
 	if slowdown.ChangedAt.Equal(c.slowdown.ChangedAt) {
 		return // this fetcher's own word
 	}
-	// A wall clock that is set back must not make the wait longer than it was meant to be.
-	if wait := min(slowdown.Until.Sub(now), slowdown.Until.Sub(slowdown.ChangedAt)); wait > 0 {
-		slowdown.Until = now.Add(wait)
-		if wait >= tellFrom {
-			c.log.Warn("site.slowed", "site", c.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
-		}
+	slowdown.Until = delay.Until(now, slowdown.Until, slowdown.Until.Sub(slowdown.ChangedAt))
+	if slowdown.RaisedAt.After(now) { // else no failure would count before the wall clock has caught up
+		slowdown.RaisedAt = now
+	}
+	if slowdown.Until.Sub(now) >= tellFrom {
+		c.log.Warn("site.slowed", "site", c.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
 	}
 	c.slowdown = slowdown
 }
@@ -218,10 +223,11 @@ func (c *climate) note(ctx context.Context, exchanges []contract.Exchange, retry
 
 // shut keeps that the site told us to go away, for every fetcher and for those to come.
 func (c *climate) shut(ctx context.Context, block contract.SiteBlock) error {
+	value, err := json.Marshal(block)
 	c.mu.Lock()
+	block.Until = delay.Until(time.Now(), block.Until, block.Until.Sub(block.At))
 	c.set(block)
 	c.mu.Unlock()
-	value, err := json.Marshal(block)
 	if err == nil {
 		_, err = c.bucket.Put(ctx, contract.BlockKey(c.site), value)
 	}

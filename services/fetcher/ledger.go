@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -16,13 +17,15 @@ import (
 type ledger struct {
 	run               contract.RunID
 	answers, outcomes jetstream.Stream
-	mu                sync.Mutex
-	blocks            map[int]*block
+	// longest is the longest wait before a retry.
+	longest time.Duration
+	mu      sync.Mutex
+	blocks  map[int]*block
 }
 
 // ledgerOf is what the streams hold of a run, of which nothing was read yet.
 func (s *Service) ledgerOf(run contract.RunID) *ledger {
-	return &ledger{run: run, answers: s.answers, outcomes: s.outcomes, blocks: make(map[int]*block)}
+	return &ledger{run: run, answers: s.answers, outcomes: s.outcomes, longest: s.Backoff.Max, blocks: make(map[int]*block)}
 }
 
 // block is what was read of one block, and where reading goes on.
@@ -91,17 +94,17 @@ func (l *ledger) lookAfter(ctx context.Context, b *block, number int) error {
 // read takes in what is new. The answers come first: one that is classified meanwhile leaves the answers only
 // after it has reached the outcomes, so it is seen in at least one of the two.
 func (l *ledger) read(ctx context.Context, b *block, index int) error {
-	next, err := walk(ctx, l.answers, l.run.AnswerSubject(index), b.nextAnswer, b.history)
+	next, err := l.walk(ctx, l.answers, l.run.AnswerSubject(index), b.nextAnswer, b.history)
 	if err != nil {
 		return err
 	}
 	b.nextAnswer = next
-	b.nextOutcome, err = walk(ctx, l.outcomes, l.run.OutcomeSubject(index), b.nextOutcome, b.history)
+	b.nextOutcome, err = l.walk(ctx, l.outcomes, l.run.OutcomeSubject(index), b.nextOutcome, b.history)
 	return err
 }
 
 // walk adds the messages of a subject from a sequence on and returns the sequence to go on from.
-func walk(ctx context.Context, stream jetstream.Stream, subject string, from uint64, history *History) (uint64, error) {
+func (l *ledger) walk(ctx context.Context, stream jetstream.Stream, subject string, from uint64, history *History) (uint64, error) {
 	for {
 		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -114,7 +117,23 @@ func walk(ctx context.Context, stream jetstream.Stream, subject string, from uin
 		if err != nil {
 			return from, fmt.Errorf("message %d of %s: %w", msg.Sequence, subject, err)
 		}
+		for i := range states {
+			states[i].RetryAt = l.due(states[i].RetryAt, msg.Time)
+		}
 		history.Add(msg.Sequence, states)
 		from = msg.Sequence + 1
 	}
+}
+
+// due is the instant of a retry on the monotonic clock, so that a step of the wall clock does not move it. It was stored together with
+// its wait, which a wall clock that was set back since, perhaps while no process ran, does not make longer.
+func (l *ledger) due(retryAt, stored time.Time) time.Time {
+	if retryAt.IsZero() {
+		return retryAt
+	}
+	most := retryAt.Sub(stored)
+	if l.longest > 0 {
+		most = min(most, l.longest)
+	}
+	return delay.Until(time.Now(), retryAt, most)
 }

@@ -76,6 +76,8 @@ type Service struct {
 	// places are for cases that are asked for, or whose answers wait to be stored; alone is for one that processes have died of.
 	places *places
 	alone  chan struct{}
+	// paced are the consumers of the turn and the slots; none when this process is alone.
+	paced  []jetstream.Consumer
 	gather *bus.Gather[ready]
 	// inFlight counts the cases that are asked for.
 	inFlight atomic.Int64
@@ -140,6 +142,9 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		defer endCanaries()
+		for _, consumer := range s.paced {
+			defer s.Bus.Unstalled(ctx, consumer)()
+		}
 		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error { return s.work(ctx, begin, m) })
 	})
 	if err := group.Wait(); err != nil {
@@ -170,6 +175,6 @@ func (s *Service) halt(ctx context.Context, m contract.Manifest, block contract.
 func haltOf(block contract.SiteBlock) contract.Halt {
 	return contract.Halt{
 		Status: contract.Blocked, At: time.Now().UTC(),
-		Reason: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.Format(time.RFC3339)),
+		Reason: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.UTC().Format(time.RFC3339)),
 	}
 }

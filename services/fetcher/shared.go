@@ -59,6 +59,7 @@ func (s *Service) share(ctx context.Context) error {
 		s.pacer.shared = &token{bus: s.Bus, consumer: turns, pause: s.Pace.Max}
 	}
 	s.places.shared = &slots{held}
+	s.paced = []jetstream.Consumer{turns, held}
 	return nil
 }
 

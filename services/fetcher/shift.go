@@ -128,7 +128,7 @@ func (w *shift) limit(service context.Context) {
 	}
 	ctx := service
 	if !halted.Deadline.IsZero() {
-		limited, cancel := context.WithDeadline(service, halted.Deadline)
+		limited, cancel := context.WithDeadline(service, delay.Until(time.Now(), halted.Deadline, halted.Deadline.Sub(halted.At)))
 		defer cancel()
 		ctx = limited
 	}

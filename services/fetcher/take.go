@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -15,10 +16,7 @@ import (
 // take pulls as many jobs as places are free, whenever there are some: what is pulled is begun at once.
 func (w *shift) take() error {
 	for {
-		consumer, err := w.Bus.JetStream().Consumer(w.begin, contract.StreamJobs, w.manifest.RunID.ConsumerName())
-		for err == nil && w.begin.Err() == nil {
-			err = w.pull(consumer)
-		}
+		err := w.pullOn()
 		if w.begin.Err() != nil {
 			return nil
 		}
@@ -29,6 +27,19 @@ func (w *shift) take() error {
 			return nil
 		}
 	}
+}
+
+// pullOn opens the consumer of the jobs and pulls until that fails or nothing new is to be begun.
+func (w *shift) pullOn() error {
+	consumer, err := w.Bus.JetStream().Consumer(w.begin, contract.StreamJobs, w.manifest.RunID.ConsumerName())
+	if err != nil {
+		return fmt.Errorf("opening the consumer of the jobs: %w", err)
+	}
+	defer w.Bus.Unstalled(w.begin, consumer)()
+	for err == nil && w.begin.Err() == nil {
+		err = w.pull(consumer)
+	}
+	return err
 }
 
 // pull begins the jobs that are there, as many as places are free, or waits for one. Who waits for a job holds no place:

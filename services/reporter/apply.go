@@ -64,18 +64,18 @@ func (w *worker) fold(batch []message) []counted {
 // take folds one message of the ledger and returns the entries that were new in it.
 func (t *tally) take(m message, failLimit int) []counted {
 	var fresh []counted
+	t.Sequence = m.sequence
 	for _, entry := range m.entries {
 		if entry, isNew := t.add(entry, failLimit); isNew {
 			fresh = append(fresh, entry)
 		}
 	}
 	if m.canary != nil {
-		fresh = append(fresh, t.hear(m.canary)...)
+		fresh = append(fresh, t.hear(m.canary, m.after)...)
 	}
 	if m.planned != nil {
 		t.Planned = m.planned
 	}
-	t.Sequence = m.sequence
 	return fresh
 }
 

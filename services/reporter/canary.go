@@ -103,7 +103,7 @@ func (w *worker) ask(ctx context.Context) error {
 		w.resign(fmt.Sprintf("no file is known that could vouch for the last %d no-records", len(w.tally.Row)))
 		return nil
 	}
-	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: w.manifest.RunID, CaseIDs: cases}
+	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: w.manifest.RunID, CaseIDs: cases, After: w.tally.Sequence}
 	reply := make(chan contract.CanaryReply, 1)
 	q.reply, q.asked = reply, cases
 	w.asking.Go(func() { reply <- w.request(ctx, request) })

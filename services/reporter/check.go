@@ -56,6 +56,7 @@ func newCheck(manifest contract.Manifest, keyed uint64) *check {
 
 // read counts one message of the ledger.
 func (c *check) read(m message) error {
+	c.doubts.reading = m.sequence
 	if m.planned != nil {
 		c.planned = m.planned
 	}

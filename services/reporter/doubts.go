@@ -13,6 +13,9 @@ type doubts struct {
 	ended    map[int]time.Time
 	attempts map[int]int
 	order    []int
+	// reading is the message that is read, sequences are those of the no-records.
+	reading   uint64
+	sequences map[int]uint64
 	// gone says that the site was seen not to show what it has; void are the numbers whose no-records are taken back, amended
 	// the further lines on those that had been counted.
 	gone    bool
@@ -21,7 +24,7 @@ type doubts struct {
 }
 
 func newDoubts() doubts {
-	return doubts{ended: map[int]time.Time{}, attempts: map[int]int{}, void: map[int]bool{}, amended: map[tried]int{}}
+	return doubts{ended: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, void: map[int]bool{}, amended: map[tried]int{}}
 }
 
 // believe takes in an attempt that is new, and says whether it settles its number.
@@ -33,23 +36,23 @@ func (d *doubts) believe(entry contract.Entry) bool {
 	case contract.Failed: // says nothing about the site's files
 	case contract.Success:
 		if len(entry.Requests) > 0 { // else it is a copy, which vouches for nothing
-			d.alive(entry.StartedAt)
+			d.alive(entry.StartedAt, 0)
 		}
 	case contract.NoRecord:
 		if d.gone {
 			d.void[number] = true
 			return false
 		}
-		d.ended[number], d.attempts[number] = entry.EndedAt(), entry.Attempt
+		d.ended[number], d.attempts[number], d.sequences[number] = entry.EndedAt(), entry.Attempt, d.reading
 		d.order = append(d.order, number)
 		d.trim()
 	}
 	return true
 }
 
-// alive drops what a proof of life vouches for.
-func (d *doubts) alive(started time.Time) {
-	maps.DeleteFunc(d.ended, func(_ int, ended time.Time) bool { return !ended.After(started) })
+// alive drops what a proof of life vouches for: what had been answered when it started, or was read before it was asked for.
+func (d *doubts) alive(started time.Time, after uint64) {
+	maps.DeleteFunc(d.ended, func(number int, ended time.Time) bool { return !ended.After(started) || d.sequences[number] <= after })
 }
 
 // trim believes the oldest of a row that has become too long.
@@ -68,7 +71,7 @@ func (c *check) hear(m message) {
 	d := &c.doubts
 	switch verdict, started := contract.Canary(m.canary); {
 	case verdict == contract.VerdictSuccess:
-		d.alive(started)
+		d.alive(started, m.after)
 	case verdict == contract.VerdictNoRecord && !d.gone:
 		d.gone = true
 		for number := range d.ended {

@@ -3,6 +3,7 @@ package reporter
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
@@ -47,10 +48,10 @@ func rawFiles(run contract.RunID, entry contract.Entry, persist bool) []store.Fi
 }
 
 // attemptLine is the line of the attempts file for one entry, its newline included.
-func attemptLine(run contract.RunID, entry contract.Entry, htmlPath string) ([]byte, error) {
+func attemptLine(run contract.RunID, entry contract.Entry, at time.Time, htmlPath string) ([]byte, error) {
 	line := contract.AttemptLine{
 		RunID: run, CaseID: entry.CaseID, Attempt: entry.Attempt, Outcome: string(entry.Verdict),
-		Timestamp: entry.StartedAt.UTC(), DurationMS: entry.Seconds * 1000,
+		Timestamp: at.UTC(), DurationMS: entry.Seconds * 1000,
 		Error: entry.Error, HTMLPath: htmlPath, Notes: entry.Notes,
 	}
 	if entry.Outcome != "" {
@@ -91,7 +92,8 @@ func derive(manifest contract.Manifest, entries []counted, records func(contract
 		if entry.kind == evidence { // it is no attempt of a job
 			continue
 		}
-		line, err := attemptLine(manifest.RunID, entry.Entry, htmlPath)
+		at := latest(entry.Timestamp, entry.StartedAt, manifest.CreatedAt)
+		line, err := attemptLine(manifest.RunID, entry.Entry, at, htmlPath)
 		if err != nil {
 			return derived{}, err
 		}

@@ -88,7 +88,7 @@ func (w *worker) compare(ctx context.Context, keyed uint64, more func(*check) er
 func (w *worker) summary(status contract.Status, reason string) summary {
 	s := summary{
 		manifest: w.manifest, tally: &w.tally, status: status, reason: reason,
-		finished: w.Now(), version: w.Version,
+		finished: w.Now(), elapsed: w.watch.elapsed(), version: w.Version,
 	}
 	for number := w.manifest.Range.Start; number <= min(w.manifest.Range.End, w.tally.Outcomes.highest()); number++ {
 		if w.tally.Outcomes.get(number) == "" && w.known.get(number) != "" {
@@ -168,7 +168,7 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 			return false, nil
 		}
 		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
-		state.Report, state.File = &report, file
+		state.Report, state.File, state.Elapsed = &report, file, report.DurationSeconds
 		// What was taken back is asked for by a new run: this one has its jobs, and perhaps its bound, by what was not true.
 		state.Superseded = w.tally.Gone != nil
 		data, err := json.Marshal(state)
@@ -228,7 +228,7 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 }
 
 func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {
-	metrics := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now()}.report().Metrics
+	metrics := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now(), elapsed: w.watch.elapsed()}.report().Metrics
 	event := contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: w.manifest.Range,
 		Succeeded: w.tally.Succeeded, NoRecord: w.tally.NoRecord, Failed: w.tally.Failed, Retries: w.tally.Retries, Metrics: &metrics, Report: report,

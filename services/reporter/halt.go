@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -111,7 +112,7 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	w.looked = time.Now()
-	late := !w.Now().Before(w.deadline())
+	late := !w.Now().Before(w.deadline)
 	if !late {
 		drained, err := w.drained(ctx)
 		if err != nil || !drained {
@@ -181,11 +182,13 @@ func joined(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(reason string) bool { return reason == "" }), "; ")
 }
 
-func (w *worker) deadline() time.Time {
-	if w.halt.Deadline.IsZero() {
-		return w.halt.At.Add(w.FinalTimeout)
+// deadlineOf is when what is under way of a halted run is given up, by the monotonic clock.
+func (w *worker) deadlineOf(halt contract.Halt) time.Time {
+	end := halt.At.Add(w.FinalTimeout)
+	if !halt.Deadline.IsZero() {
+		end = halt.Deadline.Add(grace)
 	}
-	return w.halt.Deadline.Add(grace)
+	return delay.Until(w.Now(), end, end.Sub(halt.At))
 }
 
 // drained says that nothing of a halted run is under way any more. The order of the questions matters: an answer is
@@ -197,8 +200,15 @@ func (w *worker) drained(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("looking for fetchers of %s: %w", run, err)
 	}
 	busy := false
-	for range fetchers.Keys() {
-		busy = true
+	for key := range fetchers.Keys() {
+		entry, err := w.fetchers.Get(ctx, key)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("looking for fetchers of %s: %w", run, err)
+		}
+		busy = busy || !w.quietFetchers.expired(key, entry.Revision())
 	}
 	if busy {
 		return false, nil

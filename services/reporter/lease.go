@@ -65,6 +65,7 @@ func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (boo
 		return err
 	}
 	held := &lease{bucket: bucket, key: run.ReporterKey()}
+	others := silence{}
 	for {
 		wanted, err := want()
 		if err != nil || !wanted {
@@ -78,10 +79,25 @@ func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (boo
 		if !errors.Is(err, jetstream.ErrKeyExists) {
 			return fmt.Errorf("taking the lease of %s: %w", run, err)
 		}
+		if err := held.free(ctx, others); err != nil {
+			return fmt.Errorf("taking the lease of %s: %w", run, err)
+		}
 		if err := delay.For(ctx, lookForLease); err != nil {
 			return err
 		}
 	}
+}
+
+// free gives back a lease whose holder was not heard of for longer than the bucket should keep it.
+func (l *lease) free(ctx context.Context, others silence) error {
+	entry, err := l.bucket.Get(ctx, l.key)
+	if err == nil && others.expired(l.key, entry.Revision()) {
+		err = l.bucket.Delete(ctx, l.key, jetstream.LastRevision(entry.Revision()))
+	}
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyExists) { // it has changed meanwhile
+		return nil
+	}
+	return err
 }
 
 // under works while the lease is renewed, and gives it back.

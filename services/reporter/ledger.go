@@ -24,6 +24,7 @@ type message struct {
 	planned  *contract.Planned
 	entries  []contract.Entry
 	canary   []contract.Entry
+	after    uint64 // the message behind which the canary was asked for
 	size     int
 }
 
@@ -55,7 +56,7 @@ func (l ledger) decode(msg jetstream.Msg) (message, error) {
 	case l.manifest.RunID.PlannedSubject():
 		decoded.planned, err = decodePlanned(msg.Data())
 	case l.manifest.RunID.CanarySubject():
-		decoded.canary, err = l.decodeCanary(msg.Data())
+		decoded.canary, decoded.after, err = l.decodeCanary(msg.Data())
 	default:
 		decoded.entries, err = l.decodeEntries(msg.Data())
 	}
@@ -81,38 +82,38 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 }
 
 // decodePack reads a pack of this run.
-func (l ledger) decodePack(data []byte) ([]contract.Entry, error) {
+func (l ledger) decodePack(data []byte) (contract.EntryPack, error) {
 	data, err := bus.Expand(data)
 	if err != nil {
-		return nil, err
+		return contract.EntryPack{}, err
 	}
 	pack, err := contract.DecodeEntries(data)
 	if err == nil && pack.RunID != l.manifest.RunID {
 		err = fmt.Errorf("pack of run %s", pack.RunID)
 	}
-	return pack.Entries, err
+	return pack, err
 }
 
 // decodeCanary reads a canary, which may be a file of another year and settles nothing.
-func (l ledger) decodeCanary(data []byte) ([]contract.Entry, error) {
-	entries, err := l.decodePack(data)
-	if err == nil && len(entries) == 0 {
+func (l ledger) decodeCanary(data []byte) (entries []contract.Entry, after uint64, err error) {
+	pack, err := l.decodePack(data)
+	if err == nil && len(pack.Entries) == 0 {
 		err = errors.New("a canary without a file")
 	}
-	for _, entry := range entries {
+	for _, entry := range pack.Entries {
 		if entry.Outcome != "" {
 			err = fmt.Errorf("%s: outcome %.40q: a canary has none", entry.CaseID, entry.Outcome)
 		}
 	}
-	return entries, err
+	return pack.Entries, pack.After, err
 }
 
 func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
-	entries, err := l.decodePack(data)
+	pack, err := l.decodePack(data)
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range entries {
+	for _, entry := range pack.Entries {
 		if entry.CaseID != l.manifest.Case(entry.CaseID.Number) {
 			return nil, fmt.Errorf("%s: not of series %s and year %s", entry.CaseID, l.manifest.Prefix, l.manifest.Year)
 		}
@@ -123,7 +124,7 @@ func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
 			return nil, fmt.Errorf("%s: success without a record", entry.CaseID)
 		}
 	}
-	return entries, nil
+	return pack.Entries, nil
 }
 
 // last is the sequence of the newest message of the run's ledger; 0 when there is none.

@@ -19,10 +19,12 @@ type checkpoint struct {
 	// Offset is the length of the attempts file that belongs to the tally.
 	Offset int64 `json:"offset"`
 	Tally  tally `json:"tally"`
+	// Elapsed is how many seconds the run was worked on, by the monotonic clock.
+	Elapsed float64 `json:"elapsed,omitempty"`
 }
 
 // checkpointVersion is the version of checkpoint; one of another version is folded again from the start.
-const checkpointVersion = 2
+const checkpointVersion = 3
 
 // load reads the run and its checkpoint, and cuts the attempts file back to it.
 func (w *worker) load(ctx context.Context, run contract.RunID) error {
@@ -42,6 +44,11 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	w.tally = point.Tally
+	state, _, err := w.state(ctx)
+	if err != nil {
+		return err
+	}
+	w.watch.resume(max(point.Elapsed, state.Elapsed))
 	if err := w.ledger.reaches(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for messages that are gone would never end
 	}
@@ -103,7 +110,7 @@ func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
 // save writes the checkpoint, which must still be the one that this worker knows.
 func (w *worker) save(ctx context.Context) error {
 	key := w.manifest.RunID.CheckpointKey()
-	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.lines.Size(), Tally: w.tally})
+	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.lines.Size(), Tally: w.tally, Elapsed: w.watch.elapsed().Seconds()})
 	if err != nil {
 		return fmt.Errorf("writing the checkpoint of %s: %w", w.manifest.RunID, err)
 	}

@@ -25,15 +25,18 @@ type summary struct {
 	status   contract.Status
 	reason   string
 	finished time.Time
-	version  string
+	// elapsed is how long the run was worked on.
+	elapsed time.Duration
+	version string
 	// skipped is used while the ledger does not say how many numbers were left out.
 	skipped int
 }
 
 func (s summary) report() contract.Report {
 	m, t := s.manifest, s.tally
-	started, finished := m.CreatedAt.UTC(), s.finished.UTC()
-	seconds := max(0, finished.Sub(started).Seconds())
+	started, seconds := m.CreatedAt.UTC(), s.elapsed.Seconds()
+	// A wall clock that was set back does not make the run end before its start, its length or its last attempt.
+	finished := latest(s.finished, started.Add(s.elapsed), t.Last).UTC()
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),

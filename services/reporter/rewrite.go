@@ -13,7 +13,7 @@ import (
 // record that another run has collected since is left alone. It returns the report and its file's name. The run must not be running (ErrRunning); when
 // the ledger and what was derived from it do not agree, which is ErrLedger, no file is touched.
 func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, string, error) {
-	w := &worker{Service: New(options)}
+	w := &worker{Service: New(options), watch: &stopwatch{}}
 	state, err := w.loadEnded(ctx, run)
 	if err != nil {
 		return contract.Report{}, "", err
@@ -43,9 +43,9 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 		return contract.Report{}, "", err
 	}
 	s := w.summary(state.Status, state.Reason)
-	s.finished = w.tally.Last
+	s.finished, s.elapsed = w.tally.Last, seconds(max(point.Elapsed, state.Elapsed))
 	if state.Report != nil {
-		s.finished = state.Report.FinishedAt
+		s.finished, s.elapsed = state.Report.FinishedAt, seconds(state.Report.DurationSeconds)
 	}
 	report := s.report()
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)

@@ -18,6 +18,8 @@ type absence struct {
 	Started time.Time       `json:"started"`
 	Seconds float64         `json:"seconds"`
 	Ended   time.Time       `json:"ended"`
+	// Sequence is its message in the ledger.
+	Sequence uint64 `json:"sequence,omitempty"`
 }
 
 // gone says that files which are known to exist are not shown any more: what the site has said since the last proof of
@@ -42,7 +44,7 @@ const longest = 2000
 func (t *tally) missing(entry contract.Entry) {
 	t.Quiet++
 	a := absence{
-		CaseID: entry.CaseID, Attempt: entry.Attempt, Started: entry.StartedAt, Seconds: entry.Seconds, Ended: entry.EndedAt(),
+		CaseID: entry.CaseID, Attempt: entry.Attempt, Started: entry.StartedAt, Seconds: entry.Seconds, Ended: entry.EndedAt(), Sequence: t.Sequence,
 	}
 	if n := len(entry.Requests); n > 0 {
 		a.Status = entry.Requests[n-1].Status
@@ -57,21 +59,21 @@ func (t *tally) missing(entry contract.Entry) {
 // another run says nothing of the site: it may have been asked for long ago.
 func (t *tally) found(entry contract.Entry) {
 	if len(entry.Requests) > 0 {
-		t.alive(entry.StartedAt)
+		t.alive(entry.StartedAt, 0)
 		t.Quiet, t.Canaries = 0, 0
 	}
 	t.Known = append([]int{entry.CaseID.Number}, t.Known[:min(len(t.Known), witnesses-1)]...)
 }
 
-// alive vouches for the no-records that had been answered when a request started that brought a file. Those that come
-// later in the ledger are left to a later proof, whatever their times say: so clocks that differ or are set back decide
-// nothing but what was under way at the same time.
-func (t *tally) alive(started time.Time) {
-	t.Row = slices.DeleteFunc(t.Row, func(a absence) bool { return !a.Ended.After(started) })
+// alive vouches for the no-records that had been answered when a request started that brought a file, and for those up to the
+// message after, which whoever had the request made has read before. Those that come later in the ledger are left to a later proof,
+// whatever their times say: so clocks that differ or are set back decide nothing but what was under way at the same time.
+func (t *tally) alive(started time.Time, after uint64) {
+	t.Row = slices.DeleteFunc(t.Row, func(a absence) bool { return !a.Ended.After(started) || a.Sequence > 0 && a.Sequence <= after })
 }
 
 // hear folds a canary and returns what it adds to the files.
-func (t *tally) hear(canary []contract.Entry) []counted {
+func (t *tally) hear(canary []contract.Entry, after uint64) []counted {
 	var fresh []counted
 	verdict, started := contract.Canary(canary)
 	for _, entry := range canary {
@@ -84,7 +86,7 @@ func (t *tally) hear(canary []contract.Entry) []counted {
 	}
 	switch {
 	case verdict == contract.VerdictSuccess:
-		t.alive(started)
+		t.alive(started, after)
 		t.Canaries++
 		t.Quiet = len(t.Row)
 	case verdict == contract.VerdictNoRecord && t.Gone == nil:

@@ -47,7 +47,7 @@ func foldedBoth(t interface{ Fatal(...any) }, messages []message) (tally, []coun
 	var lines strings.Builder
 	for _, entry := range fresh {
 		if entry.kind != evidence {
-			line, err := attemptLine("run", entry.Entry, "")
+			line, err := attemptLine("run", entry.Entry, entry.StartedAt, "")
 			if err != nil {
 				t.Fatal(err)
 			}

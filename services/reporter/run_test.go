@@ -87,6 +87,7 @@ func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 9)
 	d.put(d.buckets.collected, d.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
+	d.put(d.buckets.runs, d.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: began, Round: 2, Elapsed: 60})
 	d.packs(mixed()...)
 	d.planned(1)
 	state := d.finish()
@@ -107,9 +108,9 @@ func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
 	got := *state.Report
 	got.Errors, got.Metrics.JobDurationSeconds.Sum = nil, 0
 	want := contract.Report{RunID: "run", Start: 1, End: 9, StartID: "IMM-1-25", EndID: "IMM-9-25", Total: 8, Succeeded: 4, NoRecord: 2, Failed: 2,
-		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: began, FinishedAt: closed, DurationSeconds: 5400,
+		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: began, FinishedAt: closed, DurationSeconds: 60,
 		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10, Retries: 2, MinRequestGapSeconds: 1.001,
-		Config: map[string]any{"prefix": "IMM"}, Version: "test", Metrics: contract.Metrics{RunDurationSeconds: 5400, JobRetryCount: 2,
+		Config: map[string]any{"prefix": "IMM"}, Version: "test", Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
 			RunFailureRate: 0.25, JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

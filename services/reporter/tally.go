@@ -50,6 +50,8 @@ type tally struct {
 type tries struct {
 	Seen    []try   `json:"seen"`
 	Seconds float64 `json:"seconds"`
+	// Last is the newest start of an attempt.
+	Last time.Time `json:"last,omitzero"`
 }
 
 // try tells one attempt from another. A blocked attempt does not use up its number, so the next one may
@@ -64,7 +66,9 @@ type counted struct {
 	contract.Entry
 	Attempts   int
 	JobSeconds float64
-	kind       kind
+	// Timestamp is the attempt's start, or that of the attempt before when the wall clock was set back between them.
+	Timestamp time.Time
+	kind      kind
 }
 
 // kind says what an entry is to the files.
@@ -106,6 +110,7 @@ func (t *tally) add(entry contract.Entry, failLimit int) (counted, bool) {
 	}
 	open.Seen = append(slices.Clip(open.Seen), this)
 	open.Seconds += entry.Seconds
+	open.Last = latest(open.Last, entry.StartedAt)
 	t.measure(entry)
 	switch {
 	case doubted:
@@ -119,7 +124,7 @@ func (t *tally) add(entry contract.Entry, failLimit int) (counted, bool) {
 		delete(t.Open, number)
 		t.settle(entry, len(open.Seen), failLimit)
 	}
-	return counted{Entry: entry, Attempts: len(open.Seen), JobSeconds: open.Seconds}, true
+	return counted{Entry: entry, Attempts: len(open.Seen), JobSeconds: open.Seconds, Timestamp: open.Last}, true
 }
 
 func tryOf(entry contract.Entry) try {

@@ -30,12 +30,16 @@ type worker struct {
 	known    outcomes     // numbers that other runs collected, so that this one does not ask
 	failures map[int]bool // numbers with a key in the bucket failed
 	halt     *contract.Halt
-	halted   bool // this worker has asked for a safe stop
-	saved    bool // this worker has written a checkpoint
+	deadline time.Time // of the halt
+	halted   bool      // this worker has asked for a safe stop
+	saved    bool      // this worker has written a checkpoint
 	looked   time.Time
 	told     int // entries counted when progress was told last
 	question question
 	asking   sync.WaitGroup // the canary under way
+	watch    *stopwatch
+	// quietFetchers are those of the run that are not renewed any more.
+	quietFetchers silence
 	// collectedBefore are files that earlier work has collected of this year.
 	collectedBefore newest
 }
@@ -167,5 +171,5 @@ func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 		return // taken back: the run goes on
 	}
 	halt := runs.ReadHalt(entry)
-	w.halt = &halt
+	w.halt, w.deadline = &halt, w.deadlineOf(halt)
 }

@@ -1,0 +1,68 @@
+package bus_test
+
+import (
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/fcttest"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// heldBack publishes a message and gives it back with a delay of an hour: to the server it is what a message is that was due before
+// the wall clock was set back by an hour.
+func heldBack(t *testing.T, b *bus.Bus, c jetstream.Consumer) {
+	t.Helper()
+	publish(t, b, "a", "b")
+	for range 2 {
+		msg, _, err := bus.Next(t.Context(), c, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(msg.Data()) == "a" { // the other one has been done
+			err = msg.NakWithDelay(time.Hour)
+		} else {
+			err = msg.DoubleAck(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Conn().FlushTimeout(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMessageHeldByTheClockComesAtOnceWhenAlone(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, time.Minute)
+	heldBack(t, b, c)
+	alone, err := bus.New(b.Conn(), fcttest.Logger(t), bus.Options{Alone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Unstalled(t.Context(), c)()
+	msg, _, err := bus.Next(t.Context(), c, 30*time.Second)
+	if err != nil || string(msg.Data()) != "a" {
+		t.Fatalf("%v, want the message that was held back", err)
+	}
+	if err := msg.DoubleAck(t.Context()); err != nil {
+		t.Error(err)
+	}
+	settled(t, c)
+}
+
+// Where other processes work too, the step may have been on another machine: the consumer shows it.
+func TestStalledConsumerDeliversAgain(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, time.Second)
+	heldBack(t, b, c)
+	defer b.Unstalled(t.Context(), c)()
+	msg, _, err := bus.Next(t.Context(), c, time.Minute)
+	if err != nil || string(msg.Data()) != "a" {
+		t.Fatalf("%v, want the message that was held back", err)
+	}
+}

@@ -1,0 +1,46 @@
+package delay
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// stepTick is how often the two clocks are compared.
+	stepTick = 500 * time.Millisecond
+	// stepLeast is the smallest difference between two ticks that is a step. A clock that is slewed to the right time differs by less
+	// than a millisecond.
+	stepLeast = 2 * time.Second
+)
+
+// Steps calls stepped with the size of each step of the wall clock until ctx ends: how much further the wall clock moved than
+// the monotonic clock, negative when it was set back. A step of less than two seconds is not told. A machine that was suspended looks like a
+// clock that was set forward.
+func Steps(ctx context.Context, stepped func(by time.Duration)) {
+	ticker := time.NewTicker(stepTick)
+	defer ticker.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		if by := stepBetween(last, now); by.Abs() >= stepLeast {
+			stepped(by)
+		}
+		last = now
+	}
+}
+
+// stepBetween is how much further the wall clock moved between two readings than the monotonic clock.
+func stepBetween(last, now time.Time) time.Duration {
+	return now.Round(0).Sub(last.Round(0)) - now.Sub(last)
+}
+
+// Until is the instant on the monotonic clock at which a wait ends that was stored as an instant of the wall clock. It is never further
+// from now than most, which is how long the wait was when it was stored, so that a wall clock that was set back since does not make
+// it longer. A wait that is over ends at now.
+func Until(now, end time.Time, most time.Duration) time.Time {
+	return now.Add(max(0, min(end.Sub(now), most)))
+}

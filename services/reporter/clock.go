@@ -1,0 +1,60 @@
+package reporter
+
+import "time"
+
+// stopwatch adds up how long a run was worked on, by the monotonic clock of each process that reported it.
+type stopwatch struct {
+	now    func() time.Time
+	before time.Duration
+	since  time.Time
+}
+
+// resume goes on from what was stored, unless this process knows more.
+func (s *stopwatch) resume(stored float64) {
+	if before := seconds(stored); s.since.IsZero() || before > s.elapsed() {
+		s.before, s.since = before, s.now()
+	}
+}
+
+// elapsed is how long the run was worked on up to now.
+func (s *stopwatch) elapsed() time.Duration {
+	if s.since.IsZero() {
+		return s.before
+	}
+	return s.before + s.now().Sub(s.since)
+}
+
+// expiry is after how long without a renewal the bucket of fetchers forgets a key.
+const expiry = 15 * time.Second
+
+// silence notices by the monotonic clock that keys of the bucket of fetchers are not renewed any more. The server expires them by
+// the wall clock, which keeps them longer after it was set back.
+type silence map[string]renewal
+
+// renewal is the last value seen of a key, and when it was new.
+type renewal struct {
+	revision uint64
+	seen     time.Time
+}
+
+// expired says whether a key, of which a revision is there now, was not renewed for too long.
+func (s silence) expired(key string, revision uint64) bool {
+	last := s[key]
+	if last.revision != revision {
+		last = renewal{revision, time.Now()}
+		s[key] = last
+	}
+	return time.Since(last.seen) > expiry
+}
+
+func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+
+// latest is the last of some instants.
+func latest(times ...time.Time) (last time.Time) {
+	for _, at := range times {
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
+}

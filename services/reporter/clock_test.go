@@ -1,0 +1,105 @@
+package reporter
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestTimesStayInOrderWhenTheClockIsSetBack: the wall clock went back by a day while the run was worked on.
+func TestTimesStayInOrderWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: began}
+	folded := &tally{}
+	first := contract.Entry{CaseID: m.Case(1), Attempt: 1, Verdict: contract.VerdictTransient, StartedAt: began.Add(time.Minute), Seconds: 0.5}
+	second := contract.Entry{CaseID: m.Case(1), Attempt: 2, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: began.Add(time.Minute - 24*time.Hour)}
+	other := contract.Entry{CaseID: m.Case(2), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: second.StartedAt}
+	d, err := derive(m, folded.take(message{sequence: 1, entries: []contract.Entry{first, second, other}}, 0), func(contract.CaseID) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stamps []time.Time
+	for line := range strings.Lines(string(d.lines)) {
+		var attempt contract.AttemptLine
+		if err := json.Unmarshal([]byte(line), &attempt); err != nil {
+			t.Fatal(err)
+		}
+		stamps = append(stamps, attempt.Timestamp)
+	}
+	if diff := cmp.Diff([]time.Time{first.StartedAt, first.StartedAt, began}, stamps); diff != "" {
+		t.Errorf("timestamps of the attempts: %s", diff)
+	}
+	r := summary{manifest: m, tally: folded, finished: began.Add(-24 * time.Hour), elapsed: 90 * time.Second}.report()
+	if !r.StartedAt.Equal(began) || !r.FinishedAt.Equal(began.Add(90*time.Second)) || r.DurationSeconds != 90 {
+		t.Errorf("from %s to %s, %v s", r.StartedAt, r.FinishedAt, r.DurationSeconds)
+	}
+	r = summary{manifest: m, tally: folded, finished: began.Add(time.Hour), elapsed: 90 * time.Second}.report()
+	if !r.FinishedAt.Equal(began.Add(time.Hour)) || r.DurationSeconds != 90 {
+		t.Errorf("set forward: until %s, %v s", r.FinishedAt, r.DurationSeconds)
+	}
+}
+
+// TestCanaryVouchesAcrossAClockSetBack: what was read before the canary was asked for is vouched for, whatever the times say, and
+// nothing behind that.
+func TestCanaryVouchesAcrossAClockSetBack(t *testing.T) {
+	t.Parallel()
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: began}
+	absent := func(number int) []contract.Entry {
+		return []contract.Entry{{
+			CaseID: m.Case(number), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: began,
+			Requests: []contract.Exchange{{StartedAt: began, Seconds: 0.5}},
+		}}
+	}
+	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess, StartedAt: began.Add(-24 * time.Hour)}}
+	folded, reader := &tally{}, newCheck(m, 0)
+	for _, read := range []message{
+		{sequence: 3, entries: absent(1)}, {sequence: 5, entries: absent(2)}, {sequence: 7, entries: absent(3)}, {sequence: 8, canary: canary, after: 5},
+	} {
+		folded.take(read, 0)
+		if err := reader.read(read); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(folded.Row) != 1 || folded.Row[0].CaseID.Number != 3 {
+		t.Errorf("in doubt: %+v, want number 3 alone", folded.Row)
+	}
+	if _, doubted := reader.doubts.ended[3]; len(reader.doubts.ended) != 1 || !doubted {
+		t.Errorf("the second reader doubts %v, want number 3 alone", reader.doubts.ended)
+	}
+}
+
+func TestStopwatchAddsUpItsParts(t *testing.T) {
+	t.Parallel()
+	now := began
+	s := stopwatch{now: func() time.Time { return now }}
+	s.resume(60)
+	now = now.Add(time.Minute)
+	s.resume(90) // the checkpoint of this very process: nothing new
+	if got := s.elapsed(); got != 2*time.Minute {
+		t.Errorf("%s, want 2m", got)
+	}
+	s.resume(600) // another process has worked on it meanwhile
+	if got := s.elapsed(); got != 10*time.Minute {
+		t.Errorf("%s, want 10m", got)
+	}
+}
+
+func TestKeyThatIsNotRenewedExpires(t *testing.T) {
+	t.Parallel()
+	s := silence{}
+	if s.expired("a", 7) {
+		t.Error("expired at first sight")
+	}
+	s["a"] = renewal{7, time.Now().Add(-expiry - time.Second)}
+	if !s.expired("a", 7) {
+		t.Error("not expired after its time")
+	}
+	if s.expired("a", 8) {
+		t.Error("renewed, and expired all the same")
+	}
+}
