@@ -45,6 +45,9 @@ func (f *batchFlags) addNew(flags *pflag.FlagSet) {
 // ended is how a run ended, and what it was.
 type ended struct {
 	contract.State
+	// id is the run's, last its newest progress; both are empty when it did not come so far.
+	id       contract.RunID
+	last     contract.Event
 	manifest contract.Manifest
 }
 
@@ -71,7 +74,7 @@ func (p *program) batch(cmd *cobra.Command, flags *batchFlags, args []string) er
 	}
 	run, err := p.runBatch(cmd.Context(), settings, flags.order)
 	if err != nil {
-		return err
+		return p.say(trouble{codeOf(err), err, settings, run.id, run.last}, flags.json)
 	}
 	if flags.json {
 		return p.printJSON(run.Report)
@@ -100,6 +103,7 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, wante
 	screen := newScreen(p.stderr, settings.Config, p.environ)
 	defer screen.close()
 	run, err := p.work(ctx, settings, wanted, signals, screen)
+	run.last = screen.newest()
 	if err != nil {
 		return run, err
 	}

@@ -56,7 +56,7 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	flags.probeOnly, settings.Probe = true, true
 	run, err := p.runBatch(cmd.Context(), settings, flags.order)
 	if err != nil {
-		return err
+		return p.say(trouble{codeOf(err), err, settings, run.id, run.last}, flags.json)
 	}
 	// Stopped or blocked before the search had ended, or its no-records were taken back: the report says why.
 	if run.manifest.Bound == nil || run.Superseded {

@@ -27,6 +27,7 @@ type screen struct {
 	style string
 
 	mu     sync.Mutex
+	last   contract.Event
 	status string
 	told   time.Time
 	begun  time.Time
@@ -71,9 +72,6 @@ func (s *screen) close() {
 
 // follow tells the progress of a run until stop is called.
 func (s *screen) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (stop func(), err error) {
-	if s.style == "none" {
-		return func() {}, nil
-	}
 	news, err := nc.Subscribe(run.EventSubject("progress"), func(msg *nats.Msg) {
 		var event contract.Event
 		if json.Unmarshal(msg.Data, &event) == nil { // what is not an event is no progress
@@ -86,7 +84,17 @@ func (s *screen) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (st
 	return func() { _ = news.Unsubscribe() }, nil
 }
 
+// newest is the newest progress that was heard of.
+func (s *screen) newest() contract.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
 func (s *screen) tell(event contract.Event, log *slog.Logger) {
+	s.mu.Lock()
+	s.last = event
+	s.mu.Unlock()
 	switch s.style {
 	case "json":
 		if line, err := json.Marshal(event); err == nil {

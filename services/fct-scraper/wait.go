@@ -21,6 +21,7 @@ func (h *house) batch(ctx context.Context, signals *signals, screen *screen) (ru
 	if err != nil {
 		return run, err
 	}
+	run.id = id
 	stopProgress, err := screen.follow(h.broker.Conn(), id, h.log)
 	if err != nil {
 		return run, fmt.Errorf("%w: %w", errBroker, err)
