@@ -12,7 +12,8 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/fcttest")
+	"fct-scraper/pkg/fcttest"
+)
 
 // TestAStoreWithoutRoomEndsTheBatch: on a disk of 164 KiB a batch made some of its streams and waited for ever. A limit on
 // the size of files stands for the disk, which takes root to make; nothing is asked, so no court is there.
