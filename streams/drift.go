@@ -68,7 +68,7 @@ func (d difference) drops() bool {
 	switch d.key {
 	case "description", "discard", "discard_new_per_subject", "max_msg_size", "num_replicas", "no_ack", "duplicate_window", "deny_delete", "deny_purge",
 		"allow_rollup_hdrs", "allow_direct", "mirror_direct", "allow_atomic", "allow_msg_ttl", "allow_batched", "allow_msg_schedules", "compression",
-		"consumer_limits", "subject_delete_marker_ttl":
+		"consumer_limits", "subject_delete_marker_ttl", "republish":
 		return false
 	case "ack_wait", "max_deliver", "backoff", "sample_freq", "max_ack_pending", "max_batch", "max_expires":
 		return false

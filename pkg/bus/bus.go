@@ -37,6 +37,7 @@ type Bus struct {
 	// alone says that whatever is pending is pending in this process, or was so in one that has ended.
 	alone  bool
 	misses misses
+	odd    odd
 }
 
 // New makes a Bus over a connection, which stays the caller's to close.
@@ -60,11 +61,11 @@ func (b *Bus) Conn() *nats.Conn { return b.nc }
 // Epoch grows with each reconnect: what was read before may be out of date after it.
 func (b *Bus) Epoch() uint64 { return b.nc.Stats().Reconnects }
 
-// KV opens a bucket that exists.
+// KV opens a bucket that exists. To watch it, or to list its keys, take Watch and Scan, which need no consumer.
 func (b *Bus) KV(ctx context.Context, bucket string) (jetstream.KeyValue, error) {
 	kv, err := b.js.KeyValue(ctx, bucket)
 	if err != nil {
 		return nil, fmt.Errorf("opening bucket %s: %w", bucket, err)
 	}
-	return kv, nil
+	return bucketOf{kv, b}, nil
 }

@@ -44,6 +44,9 @@ type Consumption[T any] struct {
 	Heartbeat time.Duration
 	// Decode reads a message's body. A message that it cannot read is logged and never comes back.
 	Decode func([]byte) (T, error)
+	// Forged says that the handler itself refuses messages that were read out of a stream and published again. Else they are
+	// logged and never come back.
+	Forged bool
 	// Handle's error decides: nil is done, Later comes back then, Never does not come back, ErrLeave is left as it
 	// is, any other error comes back in a second. A panic is an error of the one message.
 	Handle func(context.Context, Delivery[T]) error
@@ -105,6 +108,11 @@ func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jet
 // settle handles one message and carries out what the handler's error decides. An acknowledgement that is lost
 // makes the message come again, which every handler must bear anyway.
 func (c Consumption[T]) settle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) {
+	if !c.Forged && forged(msg.Headers()) {
+		log.Warn(eventForged, "subject", msg.Subject(), "reason", readAgain)
+		_ = msg.Term()
+		return
+	}
 	err := c.handle(ctx, log, msg)
 	var wait later
 	var drop never

@@ -23,16 +23,9 @@ func (b *Bus) Subjects(ctx context.Context, stream, filter string) (map[string]u
 
 // Last is the sequence of the newest message of a stream that matches filter; 0 when there is none.
 func (b *Bus) Last(ctx context.Context, stream, filter string) (uint64, error) {
-	opened, err := b.js.Stream(ctx, stream)
-	if err != nil {
-		return 0, fmt.Errorf("looking for the end of %s: %w", filter, err)
-	}
-	msg, err := opened.GetLastMsgForSubject(ctx, filter)
+	msg, err := b.GetLast(ctx, stream, filter)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, fmt.Errorf("looking for the end of %s: %w", filter, err)
-	}
-	return msg.Sequence, nil
+	return msg.Sequence, err
 }

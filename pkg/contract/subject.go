@@ -3,7 +3,9 @@ package contract
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // BlockSize is how many neighbouring numbers share one subject of answers and outcomes. Packing by blocks of
@@ -122,6 +124,38 @@ func BlockKey(site string) string { return site + ".block" }
 
 // SlowdownKey is where it is kept how far a site's trouble slows everybody down.
 func SlowdownKey(site string) string { return site + ".slowdown" }
+
+// IsKey says whether a key has a form that the writers of a bucket give its keys; readers leave other keys alone.
+func IsKey(bucket, key string) bool {
+	parts := strings.Split(key, ".")
+	if len(parts) < 2 {
+		return false
+	}
+	first, rest := parts[0], parts[1:]
+	_, err := ParseRunID(first)
+	run := err == nil
+	switch bucket {
+	case BucketCollected, BucketFailed:
+		_, err := ParseKey(key)
+		return err == nil
+	case BucketRuns:
+		switch {
+		case len(rest) != 1:
+			return false
+		case first == "command":
+			n, err := strconv.ParseUint(rest[0], 10, 64)
+			return err == nil && CommandKey(n) == key
+		default:
+			return first == "batch" || run && slices.Contains([]string{"manifest", "state", "halt", "checkpoint"}, rest[0])
+		}
+	case BucketFetchers:
+		return run && len(rest) == 1 || key == RunID(rest[len(rest)-1]).ReporterKey()
+	case BucketSites:
+		return len(rest) == 1 && first != "" && (key == BlockKey(first) || key == SlowdownKey(first))
+	default:
+		return true
+	}
+}
 
 // TurnSubject is where the one turn of a site lies: who holds it may start the next request.
 func TurnSubject(site string) string { return "turn." + site }

@@ -33,7 +33,7 @@ func TestRunsWithUnreadableKeysAreLeftOut(t *testing.T) {
 				t.Errorf("work on %s begun", got)
 			}
 			// The run of which the manifest cannot be read is halted as an error; that of the unreadable halt stays halted.
-			halt, err := runs.Await(t.Context(), w.kv, contract.RunID("manifest").HaltKey(), func(contract.Halt) bool { return true })
+			halt, err := runs.Await(t.Context(), w.b, contract.RunID("manifest").HaltKey(), func(contract.Halt) bool { return true })
 			if err != nil || halt.Status != contract.Errored || !strings.Contains(halt.Reason, "manifest.manifest") {
 				t.Errorf("halt %+v, %v", halt, err)
 			}
@@ -43,7 +43,7 @@ func TestRunsWithUnreadableKeysAreLeftOut(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			known, err := runs.Manifests(t.Context(), w.kv)
+			known, err := runs.Manifests(t.Context(), w.b)
 			if err != nil || len(known) != 3 {
 				t.Errorf("%d manifests, %v; want those of 3 runs", len(known), err)
 			}
@@ -104,7 +104,7 @@ func TestWorkThatMeetsAnUnreadableKeyHaltsItsRunAlone(t *testing.T) {
 			w.run("good", contract.Running)
 			return err
 		}
-		halt, err := runs.Await(ctx, w.kv, contract.RunID("bad").HaltKey(), func(contract.Halt) bool { return true })
+		halt, err := runs.Await(ctx, w.b, contract.RunID("bad").HaltKey(), func(contract.Halt) bool { return true })
 		if err != nil || halt.Status != contract.Errored || !strings.Contains(halt.Reason, "IMM.25.7") {
 			t.Errorf("halt %+v, %v", halt, err)
 		}

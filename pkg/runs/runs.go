@@ -12,7 +12,6 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -43,28 +42,15 @@ func Each(ctx context.Context, b *bus.Bus, work Work) error {
 	defer cancel(nil)
 	f := &follower{kv: kv, work: work, fail: cancel, runs: make(map[contract.RunID]*life)}
 	defer f.wait()
-	connected := b.Conn().StatusChanged(nats.CONNECTED)
-	defer b.Conn().RemoveStatusListener(connected)
-	for again := true; again; {
-		again, err = f.watch(ctx, connected)
+	err = b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.state", "*.halt"}}, func(entry jetstream.KeyValueEntry) error {
+		return f.take(ctx, entry)
+	})
+	if ctx.Err() != nil {
+		return endOf(ctx)
 	}
+	err = fmt.Errorf("watching the runs: %w", err)
 	cancel(err)
 	return err
-}
-
-// watch follows the bucket until ctx ends, or until there is a connection anew: a server that was started again knows nothing
-// of the watch, and the library notices only after ten seconds.
-func (f *follower) watch(ctx context.Context, connected <-chan nats.Status) (again bool, err error) {
-	watcher, err := f.kv.WatchFiltered(ctx, []string{"*.state", "*.halt"})
-	if err != nil && ctx.Err() != nil {
-		return false, endOf(ctx)
-	}
-	if err != nil {
-		return false, fmt.Errorf("watching the runs: %w", err)
-	}
-	defer func() { _ = watcher.Stop() }()
-	f.ready = false
-	return f.follow(ctx, watcher, connected)
 }
 
 // failure is why Each ends although its caller wants it to go on.
@@ -88,27 +74,6 @@ type life struct {
 	halt    *contract.Halt
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
-}
-
-func (f *follower) follow(ctx context.Context, watcher jetstream.KeyWatcher, connected <-chan nats.Status) (again bool, err error) {
-	for {
-		select {
-		case <-ctx.Done():
-			return false, endOf(ctx)
-		case <-connected:
-			return true, nil
-		case entry, open := <-watcher.Updates():
-			if !open && ctx.Err() == nil {
-				return false, fmt.Errorf("watching the runs: %w", nats.ErrConnectionClosed)
-			}
-			if !open {
-				return false, endOf(ctx)
-			}
-			if err := f.take(ctx, entry); err != nil {
-				return false, err
-			}
-		}
-	}
 }
 
 // endOf is the error of work that failed; the caller's own end is none. Which of the two it was is not to be read from the kind of
@@ -223,44 +188,29 @@ func Manifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (c
 }
 
 // All are the ids of all runs, in no order.
-func All(ctx context.Context, kv jetstream.KeyValue) ([]contract.RunID, error) {
-	return having(ctx, kv, ".manifest")
+func All(ctx context.Context, b *bus.Bus) ([]contract.RunID, error) {
+	return having(ctx, b, ".manifest")
 }
 
 // Manifests are those of all runs that this program can read, in no order. A run that it cannot read is no batch of its.
-func Manifests(ctx context.Context, kv jetstream.KeyValue) ([]contract.Manifest, error) {
-	all, err := All(ctx, kv)
-	if err != nil {
-		return nil, err
-	}
-	var manifests []contract.Manifest
-	for _, run := range all {
-		manifest, err := Manifest(ctx, kv, run)
-		if errors.Is(err, ErrUnreadable) {
-			continue
+func Manifests(ctx context.Context, b *bus.Bus) (manifests []contract.Manifest, err error) {
+	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.manifest"}}, func(entry jetstream.KeyValueEntry) error {
+		manifest, err := Decode[contract.Manifest](entry.Key(), entry.Value())
+		if err == nil {
+			manifests = append(manifests, manifest)
 		}
-		if err != nil {
-			return nil, err
-		}
-		manifests = append(manifests, manifest)
-	}
-	return manifests, nil
+		return nil
+	})
+	return manifests, err
 }
 
 // having are the runs of which the bucket has a key with that end.
-func having(ctx context.Context, kv jetstream.KeyValue, end string) ([]contract.RunID, error) {
-	keys, err := kv.ListKeysFiltered(ctx, "*"+end)
-	if err != nil {
-		return nil, fmt.Errorf("listing the runs: %w", err)
-	}
-	defer func() { _ = keys.Stop() }()
-	var found []contract.RunID
-	for key := range keys.Keys() {
-		if run, err := contract.ParseRunID(strings.TrimSuffix(key, end)); err == nil { // else not written by this program
-			found = append(found, run)
-		}
-	}
-	return found, nil
+func having(ctx context.Context, b *bus.Bus, end string) (found []contract.RunID, err error) {
+	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*" + end}}, func(entry jetstream.KeyValueEntry) error {
+		found = append(found, contract.RunID(strings.TrimSuffix(entry.Key(), end))) // keys of another form are left out
+		return nil
+	})
+	return found, err
 }
 
 // Get reads the JSON value of a key. A key that does not exist is jetstream.ErrKeyNotFound, one that cannot be read

@@ -12,9 +12,5 @@ func DigestOf(exchanges []contract.Exchange) string { return digested(exchanges)
 
 // Classify does with one delivery what Run does, but acknowledges nothing: as when the process is killed then.
 func Classify(ctx context.Context, s *Service, d bus.Delivery[contract.AnswerPack]) error {
-	ledger, err := s.Bus.JetStream().Stream(ctx, contract.StreamOutcomes)
-	if err != nil {
-		return err
-	}
-	return s.classify(ctx, d, &originals{ledger: ledger})
+	return s.classify(ctx, d, &originals{bus: s.Bus})
 }

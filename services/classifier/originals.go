@@ -15,7 +15,7 @@ import (
 // originals are the outcomes of other runs that the copies of one pack of answers name. Copies that come together often
 // name the same message, so the one that was read last is kept while the pack is classified.
 type originals struct {
-	ledger jetstream.Stream
+	bus *bus.Bus
 	// sequence and subject are what was asked for last, entries what was there.
 	sequence uint64
 	subject  string
@@ -63,7 +63,7 @@ func (o *originals) read(ctx context.Context, sequence uint64, run contract.RunI
 	if o.sequence == sequence && o.subject == subject {
 		return nil
 	}
-	msg, err := o.ledger.GetMsg(ctx, sequence)
+	msg, err := o.bus.Get(ctx, contract.StreamOutcomes, sequence)
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return err
 	}
@@ -80,7 +80,7 @@ func (o *originals) doubted(ctx context.Context, run contract.RunID) (bool, erro
 	if void, known := o.void[run]; known {
 		return void, nil
 	}
-	msg, err := o.ledger.GetLastMsgForSubject(ctx, run.CanarySubject())
+	msg, err := o.bus.GetLast(ctx, contract.StreamOutcomes, run.CanarySubject())
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, err
 	}

@@ -10,7 +10,6 @@ import (
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Reader reads the exchanges of one attempt; it depends on its arguments alone.
@@ -48,20 +47,16 @@ func New(opts Options) *Service { return &Service{opts} }
 // Run works until ctx ends, which is no error.
 func (s *Service) Run(ctx context.Context) error {
 	answers, err := s.Bus.JetStream().Consumer(ctx, contract.StreamAnswers, "classifier")
-	var ledger jetstream.Stream
-	if err == nil {
-		ledger, err = s.Bus.JetStream().Stream(ctx, contract.StreamOutcomes)
-	}
 	if err != nil && ctx.Err() != nil {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("running the classifier: opening its streams: %w", err)
+		return fmt.Errorf("running the classifier: opening its consumer: %w", err)
 	}
 	err = bus.Consume(ctx, s.Bus, bus.Consumption[contract.AnswerPack]{
 		Consumer: answers, Workers: s.Workers, Decode: decode,
 		Handle: func(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
-			return s.classify(ctx, d, &originals{ledger: ledger})
+			return s.classify(ctx, d, &originals{bus: s.Bus})
 		},
 	})
 	if err != nil {

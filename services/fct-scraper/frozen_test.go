@@ -148,7 +148,7 @@ func (s frost) freeze(f *fleet, sim simulator, victim *exec.Cmd, batch string) t
 		since = time.Now()
 		f.live = append(f.live, f.launch(s.role))
 	}
-	if _, err := runs.Await(f.t.Context(), f.runs, contract.RunID("frozen").StateKey(), func(contract.State) bool { return true }); err != nil {
+	if _, err := runs.Await(f.t.Context(), f.broker, contract.RunID("frozen").StateKey(), func(contract.State) bool { return true }); err != nil {
 		f.t.Fatal(err)
 	}
 	f.waitFor(contract.StreamJobs, contract.RunID("frozen").ConsumerName())

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
-	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 )
 
 // shownRuns bounds how many runs have figures, the latest first: each is a series for the scraper to keep.
@@ -36,33 +36,28 @@ func newRunFigures() *runFigures {
 	}
 }
 
-// follow reads the last event of every run and then what comes, until ctx ends.
+// recentProgress is how far back among the events progress is read: a run that goes on tells it each second.
+const recentProgress = 256
+
+// follow reads how the runs ended, and how those that go on stand, and then what comes, until ctx ends.
 func (f *runFigures) follow(ctx context.Context, b *broker) error {
-	events, err := b.JetStream().OrderedConsumer(ctx, contract.StreamEvents, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{"batch.event.*.progress", "batch.event.*.finished"}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
-		InactiveThreshold: 30 * time.Second, MaxResetAttempts: 3,
-	})
-	if err != nil {
-		return err
-	}
-	messages, err := events.Messages(jetstream.PullMaxMessages(64))
-	if err != nil {
-		return err
-	}
-	// While a cluster has no leader the library makes the consumer anew, over and over, without a look at ctx: services that
-	// broke off would wait for this, which is only looked at, and not begin again.
-	defer context.AfterFunc(ctx, messages.Stop)()
-	defer messages.Stop()
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return err
-		}
+	take := func(msg bus.Message) error {
 		var event contract.Event
-		if json.Unmarshal(msg.Data(), &event) == nil { // what is not an event tells nothing
+		if json.Unmarshal(msg.Data, &event) == nil { // what is not an event tells nothing
 			f.take(event)
 		}
+		return nil
 	}
+	last, err := b.Last(ctx, contract.StreamEvents, "batch.event.*.progress")
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.Tail(ctx, contract.StreamEvents, "batch.event.*.finished", 0, take) })
+	group.Go(func() error {
+		return b.Tail(ctx, contract.StreamEvents, "batch.event.*.progress", last-min(last, recentProgress), take)
+	})
+	return group.Wait()
 }
 
 // take keeps an event unless a later one of its run is known.

@@ -67,11 +67,7 @@ func (b *broker) progress(ctx context.Context, s *standing, report *contract.Rep
 	if s.Status != contract.Running {
 		return nil
 	}
-	events, err := b.JetStream().Stream(ctx, contract.StreamEvents)
-	if err != nil {
-		return fmt.Errorf("reading the events of run %s: %w", s.RunID, err)
-	}
-	msg, err := events.GetLastMsgForSubject(ctx, s.RunID.EventSubject("progress"))
+	msg, err := b.GetLast(ctx, contract.StreamEvents, s.RunID.EventSubject("progress"))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil
 	}
@@ -91,7 +87,7 @@ func (b *broker) progress(ctx context.Context, s *standing, report *contract.Rep
 
 // standings are those of all runs, the newest first.
 func (b *broker) standings(ctx context.Context) ([]standing, error) {
-	known, err := runs.All(ctx, b.runs)
+	known, err := runs.All(ctx, b.Bus)
 	if err != nil {
 		return nil, err
 	}

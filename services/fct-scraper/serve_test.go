@@ -128,7 +128,7 @@ func (f *fleet) order(id contract.RunID, body string) {
 	if err := f.broker.Conn().Publish(contract.SubjectStart, []byte(body)); err != nil {
 		f.t.Fatal(err)
 	}
-	if _, err := runs.Await(f.t.Context(), f.runs, id.StateKey(), func(contract.State) bool { return true }); err != nil {
+	if _, err := runs.Await(f.t.Context(), f.broker, id.StateKey(), func(contract.State) bool { return true }); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -138,7 +138,7 @@ func (f *fleet) report(id contract.RunID) contract.Report {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 3*time.Minute)
 	defer cancel()
-	state, err := runs.Await(ctx, f.runs, id.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
+	state, err := runs.Await(ctx, f.broker, id.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
 	if err != nil {
 		f.t.Fatal(err)
 	}

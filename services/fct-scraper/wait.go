@@ -34,7 +34,7 @@ func (h *house) batch(ctx context.Context, signals *signals, screen *screen) (ru
 			giveUp(err)
 		}
 	}()
-	run.State, err = runs.Await(waiting, h.broker.runs, id.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
+	run.State, err = runs.Await(waiting, h.broker.Bus, id.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
 	if err != nil {
 		return run, err
 	}

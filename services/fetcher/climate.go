@@ -10,11 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -45,48 +45,21 @@ func newClimate(bucket jetstream.KeyValue, site string, backoff Backoff, cooldow
 	return &climate{bucket: bucket, site: site, backoff: backoff, cooldown: cooldown, log: log, trial: make(chan struct{}, 1), told: make(chan struct{})}
 }
 
-// watch reads what is known of the site, calls ready, and follows it until ctx ends. After a reconnect it begins anew: a server
-// that was started again knows nothing of the watch, and the library notices only after ten seconds.
-func (c *climate) watch(ctx context.Context, nc *nats.Conn, ready func()) error {
-	connected := nc.StatusChanged(nats.CONNECTED)
-	defer nc.RemoveStatusListener(connected)
-	for {
-		again, err := c.follow(ctx, connected, ready)
-		if ctx.Err() != nil {
+// watch reads what is known of the site, calls ready, and follows it until ctx ends.
+func (c *climate) watch(ctx context.Context, b *bus.Bus, ready func()) error {
+	keys := bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey(c.site), contract.SlowdownKey(c.site)}}
+	err := b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		if entry == nil {
+			ready()
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("watching site %s: %w", c.site, err)
-		}
-		if !again {
-			return fmt.Errorf("watching site %s: the watch ended", c.site)
-		}
+		c.learn(entry, time.Now())
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
-}
-
-func (c *climate) follow(ctx context.Context, connected <-chan nats.Status, ready func()) (again bool, err error) {
-	watcher, err := c.bucket.WatchFiltered(ctx, []string{contract.BlockKey(c.site), contract.SlowdownKey(c.site)})
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = watcher.Stop() }()
-	for {
-		select {
-		case <-ctx.Done():
-			return false, nil
-		case <-connected:
-			return true, nil
-		case entry, open := <-watcher.Updates():
-			if !open {
-				return false, nil
-			}
-			if entry == nil {
-				ready()
-			} else {
-				c.learn(entry, time.Now())
-			}
-		}
-	}
+	return fmt.Errorf("watching site %s: %w", c.site, err)
 }
 
 // learn takes in what another fetcher, or this one before it was started anew, has found. A value that cannot be read may

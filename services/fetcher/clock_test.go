@@ -33,7 +33,7 @@ func TestWaitsAreNoLongerThanTheyWere(t *testing.T) {
 	c := newClimate(sites, "sim", Backoff{}, time.Minute, fcttest.Logger(t))
 	begun, ready, ended := time.Now(), make(chan struct{}), make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
-	go func() { ended <- c.watch(ctx, b.Conn(), func() { close(ready) }) }()
+	go func() { ended <- c.watch(ctx, b, func() { close(ready) }) }()
 	select {
 	case <-ready:
 	case err := <-ended:

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 
@@ -15,8 +16,8 @@ import (
 
 // ledger is what the streams hold of one run, read block by block when a number of the block is met.
 type ledger struct {
-	run               contract.RunID
-	answers, outcomes jetstream.Stream
+	bus *bus.Bus
+	run contract.RunID
 	// longest is the longest wait before a retry.
 	longest time.Duration
 	mu      sync.Mutex
@@ -25,7 +26,7 @@ type ledger struct {
 
 // ledgerOf is what the streams hold of a run, of which nothing was read yet.
 func (s *Service) ledgerOf(run contract.RunID) *ledger {
-	return &ledger{run: run, answers: s.answers, outcomes: s.outcomes, longest: s.Backoff.Max, blocks: make(map[int]*block)}
+	return &ledger{bus: s.Bus, run: run, longest: s.Backoff.Max, blocks: make(map[int]*block)}
 }
 
 // block is what was read of one block, and where reading goes on.
@@ -82,7 +83,7 @@ func (l *ledger) lookAfter(ctx context.Context, b *block, number int) error {
 	if pending == 0 {
 		return nil
 	}
-	_, err := l.answers.GetMsg(ctx, pending)
+	_, err := l.bus.Get(ctx, contract.StreamAnswers, pending)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		b.history.Forget(number)
 		b.nextAnswer = 1 // an older one may be there
@@ -94,19 +95,19 @@ func (l *ledger) lookAfter(ctx context.Context, b *block, number int) error {
 // read takes in what is new. The answers come first: one that is classified meanwhile leaves the answers only
 // after it has reached the outcomes, so it is seen in at least one of the two.
 func (l *ledger) read(ctx context.Context, b *block, index int) error {
-	next, err := l.walk(ctx, l.answers, l.run.AnswerSubject(index), b.nextAnswer, b.history)
+	next, err := l.walk(ctx, contract.StreamAnswers, l.run.AnswerSubject(index), b.nextAnswer, b.history)
 	if err != nil {
 		return err
 	}
 	b.nextAnswer = next
-	b.nextOutcome, err = l.walk(ctx, l.outcomes, l.run.OutcomeSubject(index), b.nextOutcome, b.history)
+	b.nextOutcome, err = l.walk(ctx, contract.StreamOutcomes, l.run.OutcomeSubject(index), b.nextOutcome, b.history)
 	return err
 }
 
 // walk adds the messages of a subject from a sequence on and returns the sequence to go on from.
-func (l *ledger) walk(ctx context.Context, stream jetstream.Stream, subject string, from uint64, history *History) (uint64, error) {
+func (l *ledger) walk(ctx context.Context, stream, subject string, from uint64, history *History) (uint64, error) {
 	for {
-		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		msg, err := l.bus.GetNext(ctx, stream, subject, from)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return from, nil
 		}
@@ -118,7 +119,7 @@ func (l *ledger) walk(ctx context.Context, stream jetstream.Stream, subject stri
 			return from, fmt.Errorf("message %d of %s: %w", msg.Sequence, subject, err)
 		}
 		for i := range states {
-			states[i].RetryAt = l.due(states[i].RetryAt, msg.Time)
+			states[i].RetryAt = l.due(states[i].RetryAt, msg.StoredAt)
 		}
 		history.Add(msg.Sequence, states)
 		from = msg.Sequence + 1

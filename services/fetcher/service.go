@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -67,12 +66,11 @@ type Service struct {
 	Options
 	runs, sites, fetchers, held jetstream.KeyValue
 	// collected is what all runs have, crowd the shifts that work side by side.
-	collected         jetstream.KeyValue
-	crowd             crowd
-	answers, outcomes jetstream.Stream
-	pacer             *Pacer
-	robots            *robots
-	climate           *climate
+	collected jetstream.KeyValue
+	crowd     crowd
+	pacer     *Pacer
+	robots    *robots
+	climate   *climate
 	// places are for cases that are asked for, or whose answers wait to be stored; alone is for one that processes have died of.
 	places *places
 	alone  chan struct{}
@@ -100,15 +98,6 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		}
 		*kv = opened
 	}
-	for name, stream := range map[string]*jetstream.Stream{
-		contract.StreamAnswers: &s.answers, contract.StreamOutcomes: &s.outcomes,
-	} {
-		opened, err := opts.Bus.JetStream().Stream(ctx, name)
-		if err != nil {
-			return nil, fmt.Errorf("making the fetcher: opening stream %s: %w", name, err)
-		}
-		*stream = opened
-	}
 	s.robots = newRobots(opts.Robots, s.pacer)
 	s.climate = newClimate(s.sites, opts.SiteName, opts.Backoff, opts.Cooldown, opts.Log)
 	if opts.Shared {
@@ -129,7 +118,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last cases land
-	group.Go(func() error { return s.climate.watch(watching, s.Bus.Conn(), sync.OnceFunc(func() { close(ready) })) })
+	group.Go(func() error { return s.climate.watch(watching, s.Bus, func() { close(ready) }) })
 	group.Go(func() error {
 		defer stop()
 		select {

@@ -31,6 +31,7 @@ func (s *Service) takeCommands(ctx context.Context, name string) error {
 	}
 	return bus.Consume(ctx, s.Bus, bus.Consumption[[]byte]{
 		Consumer: consumer,
+		Forged:   true, // who gave it is told
 		Decode:   func(data []byte) ([]byte, error) { return data, nil },
 		Handle: func(ctx context.Context, d bus.Delivery[[]byte]) error {
 			if (d.Subject == contract.SubjectStart) != (name == streams.ConsumerStarts) {

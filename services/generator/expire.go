@@ -50,14 +50,14 @@ func (s *Service) expire(ctx context.Context, before time.Time) (removed uint64,
 		return 0, nil
 	}
 	count := sort.Search(int(done-first)+1, func(i int) bool {
-		msg, wrong := stream.GetMsg(ctx, first+uint64(i), jetstream.WithGetMsgSubject("batch.*"))
+		msg, wrong := s.Bus.GetNext(ctx, contract.StreamBatch, "batch.*", first+uint64(i))
 		if wrong != nil {
 			if !errors.Is(wrong, jetstream.ErrMsgNotFound) {
 				err = wrong
 			}
 			return true
 		}
-		return msg.Sequence > done || !msg.Time.Before(before)
+		return msg.Sequence > done || !msg.StoredAt.Before(before)
 	})
 	if err != nil || count == 0 {
 		return 0, err

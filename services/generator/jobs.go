@@ -95,7 +95,7 @@ func (s *Service) awaitBound(ctx context.Context, m contract.Manifest) (contract
 			s.Log.Warn("batch.jobs.unseen", "run_id", m.RunID, "error", err)
 		}
 	})()
-	return runs.Await(ctx, s.kv, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
+	return runs.Await(ctx, s.Bus, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
 }
 
 // publish waits until the fetchers have room, then stores the jobs all or none.

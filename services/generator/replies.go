@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
@@ -150,53 +151,24 @@ func (r *replies) close() {
 	r.open.Wait()
 }
 
-// watchResults follows what becomes of commands, whichever generator carries them out, until ctx ends. After a reconnect it
-// begins anew where it was: a server that was started again knows nothing of the watch. It leaves out no result since the service
-// was made, as a command may be carried out before the watch stands.
+// watchResults follows what becomes of commands, whichever generator carries them out, until ctx ends. It leaves out no result since
+// the service was made, as a command may be carried out before the watch stands.
 func (s *Service) watchResults(ctx context.Context) error {
-	connected := s.Bus.Conn().StatusChanged(nats.CONNECTED)
-	defer s.Bus.Conn().RemoveStatusListener(connected)
-	for ctx.Err() == nil {
-		watcher, err := s.kv.Watch(ctx, contract.CommandFilter, jetstream.ResumeFromRevision(s.told+1))
-		if ctx.Err() != nil {
+	keys := bus.Keys{Bucket: contract.BucketRuns, Filters: []string{contract.CommandFilter}, After: s.told}
+	err := s.Bus.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("watching the results of commands: %w", err)
+		of := result{at: time.Now()}
+		sequence, err := strconv.ParseUint(strings.TrimPrefix(entry.Key(), "command."), 10, 64)
+		if err == nil && json.Unmarshal(entry.Value(), &of.CommandResult) == nil { // else not written by this program
+			of.sequence = sequence
+			s.replies.tell(of)
 		}
-		err = s.tellResults(ctx, watcher, connected)
-		_ = watcher.Stop()
-		if err != nil {
-			return err
-		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
-	return nil
-}
-
-func (s *Service) tellResults(ctx context.Context, watcher jetstream.KeyWatcher, connected <-chan nats.Status) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-connected:
-			return nil
-		case entry, open := <-watcher.Updates():
-			if !open && ctx.Err() == nil {
-				return fmt.Errorf("watching the results of commands: %w", nats.ErrConnectionClosed)
-			}
-			if entry == nil {
-				continue
-			}
-			s.told = entry.Revision()
-			if entry.Operation() != jetstream.KeyValuePut {
-				continue
-			}
-			of := result{at: time.Now()}
-			sequence, err := strconv.ParseUint(strings.TrimPrefix(entry.Key(), "command."), 10, 64)
-			if err == nil && json.Unmarshal(entry.Value(), &of.CommandResult) == nil { // else not written by this program
-				of.sequence = sequence
-				s.replies.tell(of)
-			}
-		}
-	}
+	return fmt.Errorf("watching the results of commands: %w", err)
 }

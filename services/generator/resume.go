@@ -34,7 +34,7 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 		}
 		return manifest, err
 	}
-	manifests, err := runs.Manifests(ctx, s.kv)
+	manifests, err := runs.Manifests(ctx, s.Bus)
 	if err != nil {
 		return contract.Manifest{}, err
 	}
@@ -86,7 +86,7 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch) (
 // supersede closes the runs of other batches that were stopped and ask for the same series and year: their jobs would ask
 // for what this run collects. Started again, such a batch becomes a new run, which leaves out all that is collected.
 func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
-	manifests, err := runs.Manifests(ctx, s.kv)
+	manifests, err := runs.Manifests(ctx, s.Bus)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // hunt is the search for one run's bound as it goes on over the streams.
@@ -53,13 +52,9 @@ func (s *Service) begin(ctx context.Context, m contract.Manifest) (*hunt, error)
 
 // hear takes in a message of the ledger. Once all that was there at the start is read, each answer leads to the next
 // question.
-func (h *hunt) hear(ctx context.Context, msg jetstream.Msg, last uint64) error {
-	metadata, err := msg.Metadata()
-	if err != nil {
-		return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
-	}
-	if subject := msg.Subject(); subject != h.manifest.RunID.PlannedSubject() && subject != h.manifest.RunID.CanarySubject() {
-		data, err := bus.Expand(msg.Data())
+func (h *hunt) hear(ctx context.Context, msg bus.Message, last uint64) error {
+	if subject := msg.Subject; subject != h.manifest.RunID.PlannedSubject() && subject != h.manifest.RunID.CanarySubject() {
+		data, err := bus.Expand(msg.Data)
 		if err != nil {
 			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
 		}
@@ -71,7 +66,7 @@ func (h *hunt) hear(ctx context.Context, msg jetstream.Msg, last uint64) error {
 			h.learn(entry)
 		}
 	}
-	if metadata.Sequence.Stream < last {
+	if msg.Sequence < last {
 		return nil
 	}
 	return h.ask(ctx)

@@ -3,7 +3,6 @@ package prober_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -121,33 +120,49 @@ func await[T any](p *plant, key string, good func(T) bool) T {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
-	value, err := runs.Await(ctx, p.kv, key, good)
+	value, err := runs.Await(ctx, p.b, key, good)
 	p.must(err)
 	return value
 }
 
-// errEnough ends the answering of jobs.
-var errEnough = errors.New("enough")
+// quiet is the error unless ctx has ended.
+func quiet(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
 
 // serve answers the jobs of a run, each when it comes, until enough says so of the next one or ctx ends.
 func (p *plant) serve(ctx context.Context, run contract.RunID, enough func(job contract.Job) bool) error {
-	err := p.b.Follow(ctx, contract.StreamJobs, run.JobFilter(), 0, func(msg jetstream.Msg) error {
+	jobs, err := p.b.JetStream().OrderedConsumer(ctx, contract.StreamJobs, jetstream.OrderedConsumerConfig{FilterSubjects: []string{run.JobFilter()}})
+	if err != nil {
+		return quiet(ctx, err)
+	}
+	messages, err := jobs.Messages()
+	if err != nil {
+		return quiet(ctx, err)
+	}
+	defer messages.Stop()
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return quiet(ctx, err)
+		}
 		var job contract.Job
 		if err := json.Unmarshal(msg.Data(), &job); err != nil {
 			return err
 		}
 		if slices.Contains(p.jobs, job) {
-			return nil
+			continue
 		}
 		if enough(job) {
-			return errEnough
+			return nil
 		}
-		return p.answer(ctx, job)
-	})
-	if errors.Is(err, errEnough) || ctx.Err() != nil {
-		return nil
+		if err := p.answer(ctx, job); err != nil {
+			return quiet(ctx, err)
+		}
 	}
-	return err
 }
 
 // serving answers the jobs of a run until stop is called.

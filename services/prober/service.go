@@ -72,7 +72,7 @@ func (s *Service) work(ctx context.Context, m contract.Manifest) error {
 		err = hunt.ask(ctx)
 	}
 	if err == nil {
-		err = s.Bus.Follow(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter(), 0, func(msg jetstream.Msg) error {
+		err = s.Bus.Tail(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter(), 0, func(msg bus.Message) error {
 			return hunt.hear(ctx, msg, last)
 		})
 	}

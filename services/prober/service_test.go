@@ -195,7 +195,7 @@ func (p *plant) next() (job contract.Job, found *contract.Manifest) {
 			return true
 		})
 	}()
-	m, err := runs.Await(ctx, p.kv, p.manifest.RunID.ManifestKey(), func(m contract.Manifest) bool { return m.Bound != nil })
+	m, err := runs.Await(ctx, p.b, p.manifest.RunID.ManifestKey(), func(m contract.Manifest) bool { return m.Bound != nil })
 	cancel()
 	p.must(<-asked)
 	if err == nil {

@@ -39,24 +39,12 @@ type explainer struct {
 	there func(name string) bool
 	life  Life
 	buckets
-	sites                   jetstream.KeyValue
-	jobs, answers, outcomes jetstream.Stream
 }
 
 func (e *explainer) open(ctx context.Context) error {
 	var err error
 	if e.buckets, err = openBuckets(ctx, e.bus); err != nil {
 		return err
-	}
-	if e.sites, err = e.bus.KV(ctx, contract.BucketSites); err != nil {
-		return err
-	}
-	for name, stream := range map[string]*jetstream.Stream{
-		contract.StreamJobs: &e.jobs, contract.StreamAnswers: &e.answers, contract.StreamOutcomes: &e.outcomes,
-	} {
-		if *stream, err = e.bus.JetStream().Stream(ctx, name); err != nil {
-			return fmt.Errorf("opening stream %s: %w", name, err)
-		}
 	}
 	return nil
 }
@@ -100,7 +88,7 @@ func (e *explainer) readRuns(ctx context.Context) error {
 
 // manifests are the runs of the number's series and year, the oldest first.
 func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) {
-	found, err := runs.Manifests(ctx, e.runs)
+	found, err := runs.Manifests(ctx, e.bus)
 	if err != nil {
 		return nil, err
 	}
@@ -117,20 +105,19 @@ func (e *explainer) readBlocks(ctx context.Context) error {
 	for _, run := range e.life.Runs {
 		waiting[run.Site] = waiting[run.Site] || run.Outcome == ""
 	}
-	keys, err := e.sites.ListKeysFiltered(ctx, contract.BlockKey("*"))
+	err := e.bus.Scan(ctx, bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey("*")}}, func(entry jetstream.KeyValueEntry) error {
+		block, err := runs.Decode[contract.SiteBlock](entry.Key(), entry.Value())
+		if err != nil {
+			return nil
+		}
+		site, _, _ := strings.Cut(entry.Key(), ".")
+		if block.CaseID == e.life.CaseID || waiting[site] {
+			e.life.Blocks = append(e.life.Blocks, SiteBlock{Site: site, SiteBlock: block})
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("listing the blocks of sites: %w", err)
-	}
-	defer func() { _ = keys.Stop() }()
-	for key := range keys.Keys() {
-		block, err := valueOf[contract.SiteBlock](ctx, e.sites, key)
-		if err != nil && !errors.Is(err, runs.ErrUnreadable) {
-			return err
-		}
-		site, _, _ := strings.Cut(key, ".")
-		if block != nil && (block.CaseID == e.life.CaseID || waiting[site]) {
-			e.life.Blocks = append(e.life.Blocks, SiteBlock{Site: site, SiteBlock: *block})
-		}
 	}
 	slices.SortFunc(e.life.Blocks, func(a, b SiteBlock) int { return a.At.Compare(b.At) })
 	return nil

@@ -42,7 +42,7 @@ func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *LifeInRun) error {
 	number, fold := e.life.CaseID.Number, tally{}
 	l, block := ledger{bus: e.bus, manifest: m}, contract.Block(number)
-	err := e.each(ctx, e.outcomes, m.RunID.OutcomeSubject(block), func(msg *jetstream.RawStreamMsg) error {
+	err := e.each(ctx, contract.StreamOutcomes, m.RunID.OutcomeSubject(block), func(msg bus.Message) error {
 		entries, err := l.decodeEntries(msg.Data)
 		if err != nil {
 			return fmt.Errorf("%w: message %d on %s: %w", ErrLedger, msg.Sequence, msg.Subject, err)
@@ -59,7 +59,7 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 		return err
 	}
 	run.Outcome = fold.Outcomes.get(number)
-	return e.each(ctx, e.answers, m.RunID.AnswerSubject(block), func(msg *jetstream.RawStreamMsg) error {
+	return e.each(ctx, contract.StreamAnswers, m.RunID.AnswerSubject(block), func(msg bus.Message) error {
 		answers, err := decodeAnswers(msg.Data)
 		if err != nil {
 			return fmt.Errorf("message %d on %s: %w", msg.Sequence, msg.Subject, err)
@@ -75,9 +75,9 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 
 // each hands the messages of one block that may speak of the number to take, in their order. The header says what a message
 // holds, so that only those are opened.
-func (e *explainer) each(ctx context.Context, stream jetstream.Stream, subject string, take func(*jetstream.RawStreamMsg) error) error {
+func (e *explainer) each(ctx context.Context, stream, subject string, take func(bus.Message) error) error {
 	for next := uint64(1); ; {
-		msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(subject))
+		msg, err := e.bus.GetNext(ctx, stream, subject, next)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}
@@ -135,9 +135,9 @@ func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bo
 
 // readJob says whether the run's job for the number is still there, and fills in when it was stored.
 func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *LifeInRun) (there bool, err error) {
-	job, err := e.jobs.GetLastMsgForSubject(ctx, id.JobSubject(e.life.CaseID.Number))
+	job, err := e.bus.GetLast(ctx, contract.StreamJobs, id.JobSubject(e.life.CaseID.Number))
 	if err == nil {
-		run.PlannedAt = job.Time.UTC()
+		run.PlannedAt = job.StoredAt.UTC()
 		return true, nil
 	}
 	if !errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -157,14 +157,14 @@ func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, erro
 	if !m.Range.Contains(e.life.CaseID.Number) || m.Searching() {
 		return false, nil
 	}
-	planned, err := e.outcomes.GetLastMsgForSubject(ctx, m.RunID.PlannedSubject())
+	planned, err := e.bus.GetLast(ctx, contract.StreamOutcomes, m.RunID.PlannedSubject())
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil // nobody knows how far the planning came
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading whether all jobs were stored: %w", err)
 	}
-	if e.collectedBefore(planned.Time) {
+	if e.collectedBefore(planned.StoredAt) {
 		e.life.LeftOutBy = append(e.life.LeftOutBy, m.RunID)
 		return false, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
@@ -195,23 +196,17 @@ func (w *worker) deadlineOf(halt contract.Halt) time.Time {
 // stored before its fetcher leaves, and its outcome is in the ledger before the answer is gone.
 func (w *worker) drained(ctx context.Context) (bool, error) {
 	run := w.manifest.RunID
-	fetchers, err := w.fetchers.ListKeysFiltered(ctx, string(run)+".*")
+	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}, func(entry jetstream.KeyValueEntry) error {
+		if w.quietFetchers.expired(entry.Key(), entry.Revision()) {
+			return nil
+		}
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("looking for fetchers of %s: %w", run, err)
-	}
-	busy := false
-	for key := range fetchers.Keys() {
-		entry, err := w.fetchers.Get(ctx, key)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			continue
-		}
-		if err != nil {
-			return false, fmt.Errorf("looking for fetchers of %s: %w", run, err)
-		}
-		busy = busy || !w.quietFetchers.expired(key, entry.Revision())
-	}
-	if busy {
-		return false, nil
 	}
 	answers, err := w.Bus.Subjects(ctx, contract.StreamAnswers, run.AnswerFilter())
 	if err != nil || len(answers) > 0 {

@@ -8,8 +8,6 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ledger reads the ledger of one run, in stream order.
@@ -37,7 +35,7 @@ var errEnough = errors.New("enough read")
 // read hands every message after a sequence to take, one by one, and waits for more until the context ends or
 // take returns an error. What cannot be understood is ErrLedger: leaving it out would make the counts wrong.
 func (l ledger) read(ctx context.Context, after uint64, take func(message) error) error {
-	return l.bus.Follow(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter(), after, func(msg jetstream.Msg) error {
+	return l.bus.Tail(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter(), after, func(msg bus.Message) error {
 		decoded, err := l.decode(msg)
 		if err != nil {
 			return err
@@ -46,22 +44,19 @@ func (l ledger) read(ctx context.Context, after uint64, take func(message) error
 	})
 }
 
-func (l ledger) decode(msg jetstream.Msg) (message, error) {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return message{}, fmt.Errorf("reading the ledger of %s: %w", l.manifest.RunID, err)
-	}
-	decoded := message{sequence: meta.Sequence.Stream, size: len(msg.Data())}
-	switch msg.Subject() {
+func (l ledger) decode(msg bus.Message) (message, error) {
+	decoded := message{sequence: msg.Sequence, size: len(msg.Data)}
+	var err error
+	switch msg.Subject {
 	case l.manifest.RunID.PlannedSubject():
-		decoded.planned, err = decodePlanned(msg.Data())
+		decoded.planned, err = decodePlanned(msg.Data)
 	case l.manifest.RunID.CanarySubject():
-		decoded.canary, decoded.after, err = l.decodeCanary(msg.Data())
+		decoded.canary, decoded.after, err = l.decodeCanary(msg.Data)
 	default:
-		decoded.entries, err = l.decodeEntries(msg.Data())
+		decoded.entries, err = l.decodeEntries(msg.Data)
 	}
 	if err != nil {
-		return message{}, fmt.Errorf("%w: message %d on %s: %w", ErrLedger, decoded.sequence, msg.Subject(), err)
+		return message{}, fmt.Errorf("%w: message %d on %s: %w", ErrLedger, decoded.sequence, msg.Subject, err)
 	}
 	return decoded, nil
 }

@@ -83,19 +83,52 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return quiet(ctx, fmt.Errorf("opening the runs: %w", err))
 	}
-	states, err := kv.Watch(ctx, "*.state", jetstream.IgnoreDeletes())
-	if err != nil {
-		return quiet(ctx, fmt.Errorf("watching the runs: %w", err))
-	}
-	defer func() { _ = states.Stop() }()
+	states := watch(ctx, s.Bus, "*.state")
+	defer states.end()
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer cancel()
-	return quiet(ctx, s.dispatch(ctx, kv, states.Updates(), &workers))
+	return quiet(ctx, s.dispatch(ctx, kv, states, &workers))
+}
+
+// watched are the changes of keys of the runs, for who waits for other things too.
+type watched struct {
+	entries chan jetstream.KeyValueEntry
+	// ended has the error that ended the watch.
+	ended chan error
+	stop  context.CancelFunc
+}
+
+// watch begins to watch; end must be called.
+func watch(ctx context.Context, b *bus.Bus, filter string) watched {
+	ctx, stop := context.WithCancel(ctx)
+	w := watched{entries: make(chan jetstream.KeyValueEntry), ended: make(chan error, 1), stop: stop}
+	go func() {
+		defer close(w.ended)
+		w.ended <- b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{filter}}, func(entry jetstream.KeyValueEntry) error {
+			if entry == nil { // the end of what was there
+				return nil
+			}
+			select {
+			case w.entries <- entry:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+	}()
+	return w
+}
+
+// end ends the watch and waits for that.
+func (w watched) end() {
+	w.stop()
+	for range w.ended {
+	}
 }
 
 // dispatch keeps one worker for each running run.
-func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states <-chan jetstream.KeyValueEntry, workers *sync.WaitGroup) error {
+func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states watched, workers *sync.WaitGroup) error {
 	active := map[contract.RunID]bool{}
 	ended := make(chan result)
 	start := func(run contract.RunID) {
@@ -115,13 +148,9 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states <-
 		select {
 		case <-ctx.Done():
 			return nil
-		case entry, open := <-states:
-			if !open {
-				return errors.New("watching the runs: the watch ended")
-			}
-			if entry == nil { // everything that was there at the start has come
-				continue
-			}
+		case err := <-states.ended:
+			return fmt.Errorf("watching the runs: %w", err)
+		case entry := <-states.entries:
 			run, running, err := s.running(ctx, entry)
 			if err != nil {
 				return err
@@ -153,6 +182,9 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states <-
 // running reads a state. One that cannot be read is replaced: its run has ended with the status error.
 func (s *Service) running(ctx context.Context, entry jetstream.KeyValueEntry) (contract.RunID, bool, error) {
 	run, err := contract.ParseRunID(strings.TrimSuffix(entry.Key(), ".state"))
+	if err == nil && entry.Operation() != jetstream.KeyValuePut { // removed
+		return run, false, nil
+	}
 	if err != nil {
 		s.Logger.Error("reporter.state.unreadable", "key", entry.Key(), "error", err)
 		return "", false, nil

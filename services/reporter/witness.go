@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 
@@ -31,31 +32,22 @@ func (w *worker) witnesses(ctx context.Context) ([]contract.CaseID, error) {
 
 // otherYears are files of other years of the series; the search for them ends with the first that are found.
 func (w *worker) otherYears(ctx context.Context) ([]contract.CaseID, error) {
-	watcher, err := w.collected.Watch(ctx, w.manifest.Prefix+".>", jetstream.IgnoreDeletes())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = watcher.Stop() }()
 	var cases []contract.CaseID
-	for len(cases) < witnesses {
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case entry, open := <-watcher.Updates():
-			if !open {
-				return nil, errors.New("the watch ended")
-			}
-			if entry == nil { // the end of what was there
-				return cases, nil
-			}
-			id, wrong := contract.ParseKey(entry.Key())
-			value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
-			if wrong == nil && err == nil && id.Year != w.manifest.Year && value.Of(w.manifest.Site) && value.Outcome == contract.Success {
-				cases = append(cases, id)
-			}
+	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{w.manifest.Prefix + ".>"}}, func(entry jetstream.KeyValueEntry) error {
+		id, wrong := contract.ParseKey(entry.Key())
+		value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
+		if wrong == nil && err == nil && id.Year != w.manifest.Year && value.Of(w.manifest.Site) && value.Outcome == contract.Success {
+			cases = append(cases, id)
 		}
+		if len(cases) >= witnesses {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
-	return cases, nil
+	return cases, err
 }
 
 // newest are the files of this year that were collected last, the newest first.

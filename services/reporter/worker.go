@@ -74,12 +74,8 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	}
 	defer func() { _ = w.lines.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
-	halts, err := w.runs.Watch(ctx, run.HaltKey())
-	if err != nil {
-		cancel(nil)
-		return fmt.Errorf("watching for a halt of %s: %w", run, err)
-	}
-	defer func() { _ = halts.Stop() }()
+	halts := watch(ctx, w.Bus, run.HaltKey())
+	defer halts.end()
 	ready := make(chan message, prefetch)
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -95,7 +91,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	defer reader.Wait()
 	defer w.asking.Wait()
 	defer cancel(nil)
-	err = w.follow(ctx, ready, halts.Updates())
+	err := w.follow(ctx, ready, halts)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause // what made the reader stop says more
 	}
@@ -103,7 +99,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 }
 
 // follow folds what comes and ends the run when it is time.
-func (w *worker) follow(ctx context.Context, ready <-chan message, halts <-chan jetstream.KeyValueEntry) error {
+func (w *worker) follow(ctx context.Context, ready <-chan message, halts watched) error {
 	progress := time.NewTicker(progressInterval)
 	defer progress.Stop()
 	look := time.NewTicker(haltInterval)
@@ -127,10 +123,9 @@ func (w *worker) follow(ctx context.Context, ready <-chan message, halts <-chan 
 			if err := w.apply(ctx, gather(m, ready)); err != nil {
 				return err
 			}
-		case entry, open := <-halts:
-			if !open {
-				return fmt.Errorf("watching for a halt of %s: the watch ended", w.manifest.RunID)
-			}
+		case err := <-halts.ended:
+			return fmt.Errorf("watching for a halt of %s: %w", w.manifest.RunID, err)
+		case entry := <-halts.entries:
 			w.readHalt(entry)
 		case reply := <-w.question.reply:
 			w.hear(reply)
@@ -163,9 +158,6 @@ func gather(first message, ready <-chan message) []message {
 }
 
 func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
-	if entry == nil {
-		return
-	}
 	w.halt, w.question.final, w.question.resigned = nil, false, false
 	if entry.Operation() != jetstream.KeyValuePut {
 		return // taken back: the run goes on

@@ -1,0 +1,167 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Keys are the keys of a bucket that are watched or read.
+type Keys struct {
+	Bucket string
+	// Filters are patterns of keys, with * for one part and > for all that follow.
+	Filters []string
+	// After leaves out what is older: entries up to this revision.
+	After uint64
+}
+
+// Watch hands the newest entry of each key to take, deleted ones included, then nil, which says that these were all, and then each
+// change, until ctx ends or take returns an error, which it returns. The entries of one filter come in their order. What ends it
+// besides is what ends a Tail. Keys that no writer of the bucket makes are left out.
+func (b *Bus) Watch(ctx context.Context, keys Keys, take func(jetstream.KeyValueEntry) error) error {
+	return b.entries(ctx, keys, 0, take, (*tail).follow)
+}
+
+// Scan hands the newest entry of each key that is there to each, in their order for each filter, and returns.
+func (b *Bus) Scan(ctx context.Context, keys Keys, each func(jetstream.KeyValueEntry) error) error {
+	return b.entries(ctx, keys, scanLimit, func(entry jetstream.KeyValueEntry) error {
+		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+			return nil
+		}
+		return each(entry)
+	}, (*tail).once)
+}
+
+func (b *Bus) entries(ctx context.Context, keys Keys, patience time.Duration, take func(jetstream.KeyValueEntry) error, run func(*tail, context.Context) error) error {
+	stream, prefix := "KV_"+keys.Bucket, "$KV."+keys.Bucket+"."
+	// A bucket that keeps older entries of a key shows them first; of what is there at the start only the newest counts.
+	start := newest{entries: make(map[string]jetstream.KeyValueEntry), take: take}
+	t := &tail{bus: b, stream: stream, end: start.end, patience: patience}
+	for _, filter := range keys.Filters {
+		t.cursors = append(t.cursors, &cursor{filter: prefix + filter, read: keys.After})
+	}
+	t.take = func(msg Message) error {
+		e := entryOf(keys.Bucket, msg)
+		if !contract.IsKey(keys.Bucket, e.key) {
+			b.odd.tell(b.log, "bus.key.unknown", stream, msg.Subject, msg.Sequence, "no writer of the bucket makes such a key")
+			return nil
+		}
+		return start.add(e)
+	}
+	err := t.insist(ctx, func() error {
+		info, err := b.info(ctx, stream)
+		if err == nil {
+			start.gathers = info.Config.MaxMsgsPerSubject != 1
+		}
+		return err
+	})
+	if err == nil {
+		err = run(t, ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("reading bucket %s: %w", keys.Bucket, err)
+	}
+	return nil
+}
+
+// newest keeps the newest entry of each key until the end of what was there at the start.
+type newest struct {
+	take    func(jetstream.KeyValueEntry) error
+	gathers bool
+	entries map[string]jetstream.KeyValueEntry
+}
+
+func (n *newest) add(e jetstream.KeyValueEntry) error {
+	if !n.gathers {
+		return n.take(e)
+	}
+	n.entries[e.Key()] = e
+	return nil
+}
+
+func (n *newest) end() error {
+	n.gathers = false
+	ordered := slices.SortedFunc(maps.Values(n.entries), func(a, b jetstream.KeyValueEntry) int {
+		return int(int64(a.Revision()) - int64(b.Revision())) //nolint:gosec // sequences are far below the limit
+	})
+	n.entries = nil
+	for _, e := range ordered {
+		if err := n.take(e); err != nil {
+			return err
+		}
+	}
+	return n.take(nil)
+}
+
+// entry is one entry of a bucket.
+type entry struct {
+	bucket, key string
+	value       []byte
+	revision    uint64
+	created     time.Time
+	operation   jetstream.KeyValueOp
+}
+
+func (e entry) Bucket() string                  { return e.bucket }
+func (e entry) Key() string                     { return e.key }
+func (e entry) Value() []byte                   { return e.value }
+func (e entry) Revision() uint64                { return e.revision }
+func (e entry) Created() time.Time              { return e.created }
+func (e entry) Delta() uint64                   { return 0 }
+func (e entry) Operation() jetstream.KeyValueOp { return e.operation }
+
+func entryOf(bucket string, msg Message) entry {
+	e := entry{bucket: bucket, key: strings.TrimPrefix(msg.Subject, "$KV."+bucket+"."), value: msg.Data, revision: msg.Sequence, created: msg.StoredAt}
+	switch operation, marker := msg.Header.Get("KV-Operation"), msg.Header.Get(jetstream.MarkerReasonHeader); {
+	case operation == "DEL", operation == "" && marker == "Remove":
+		e.operation = jetstream.KeyValueDelete
+	case operation == "PURGE", operation == "" && marker != "":
+		e.operation = jetstream.KeyValuePurge
+	}
+	return e
+}
+
+// bucketOf is a bucket whose keys are read without believing what was forged.
+type bucketOf struct {
+	jetstream.KeyValue
+	bus *Bus
+}
+
+// Get reads the newest entry of a key. Forged ones are passed over.
+func (k bucketOf) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+	stream, subject := "KV_"+k.Bucket(), "$KV."+k.Bucket()+"."+key
+	answer, err := k.bus.ask(ctx, "DIRECT.GET."+stream+"."+subject, nil)
+	if err != nil {
+		return nil, err
+	}
+	msg, found, err := answered(answer)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found && answer.Header.Get("Status") == "404":
+		return nil, jetstream.ErrKeyNotFound
+	case !found:
+		return nil, fmt.Errorf("reading %s: %s %s", subject, answer.Header.Get("Status"), answer.Header.Get("Description"))
+	}
+	if k.bus.refuses(stream, msg) {
+		if msg, err = k.bus.GetLast(ctx, stream, subject); errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil, jetstream.ErrKeyNotFound
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	e := entryOf(k.Bucket(), msg)
+	if e.operation != jetstream.KeyValuePut {
+		return nil, jetstream.ErrKeyNotFound
+	}
+	return e, nil
+}
