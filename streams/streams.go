@@ -14,11 +14,16 @@ import (
 
 	"fct-scraper/pkg/contract"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrDrift says that a stream or consumer on the server is not as this program defines it.
-var ErrDrift = errors.New("definition drifted")
+var (
+	// ErrDrift says that a stream or consumer on the server is not as this program defines it.
+	ErrDrift = errors.New("definition drifted")
+	// ErrNotAllowed says that a stream or consumer is missing, and that this connection has no right to make it.
+	ErrNotAllowed = errors.New("not allowed to make it")
+)
 
 //go:embed *.json
 var files embed.FS
@@ -62,7 +67,7 @@ type Options struct {
 
 // Ensure makes every stream, bucket and shared consumer that is missing and accepts those that are equal to their
 // definition. One that differs is left as it is, unless the store is the program's own: the error wraps ErrDrift, says field
-// by field what differs, and what can be done about it.
+// by field what differs, and what can be done about it. One that is missing and that the connection may not make is ErrNotAllowed.
 func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 	configs, err := Streams()
 	if err != nil {
@@ -72,7 +77,11 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 		if opts.Replicas > 0 {
 			config.Replicas = opts.Replicas
 		}
-		if err := ensureStream(ctx, js, config, opts); err != nil {
+		home, err := API(ctx, js, config.Name)
+		if err != nil {
+			return err
+		}
+		if err := ensureStream(ctx, home, config, opts); err != nil {
 			return fmt.Errorf("making stream %s: %w", config.Name, err)
 		}
 	}
@@ -86,6 +95,37 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 		}
 	}
 	return nil
+}
+
+// allowed turns the error of a request that nobody hears into ErrNotAllowed: an account that does not import a subject of the
+// JetStream API has nobody behind it.
+func allowed(err error) error {
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Errorf("%w: fct-scraper setup does, with the key of the admin: %w", ErrNotAllowed, err)
+	}
+	return err
+}
+
+// API is the JetStream API of the account that holds a stream. It is that of js, except for the admin of a server with the
+// accounts of deploy/nats/nats.conf, who reaches the streams of jobs and of the pace by a domain.
+func API(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.JetStream, error) {
+	domain, has := map[string]string{contract.StreamJobs: "jobs", contract.StreamPace: "pace"}[stream]
+	if !has {
+		return js, nil
+	}
+	there, err := jetstream.NewWithDomain(js.Conn(), domain)
+	if err != nil {
+		return nil, fmt.Errorf("opening domain %s: %w", domain, err)
+	}
+	_, err = there.AccountInfo(ctx)
+	switch {
+	case err == nil:
+		return there, nil
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, nats.ErrNoResponders):
+		return js, nil
+	default:
+		return nil, fmt.Errorf("opening domain %s: %w", domain, err)
+	}
 }
 
 // lookAgain is how often it is looked whether somebody else has made the streams.
@@ -117,6 +157,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = js.CreateStream(ctx, want)
+		err = allowed(err)
 	}
 	if err != nil {
 		return err
@@ -140,6 +181,7 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	consumer, err := js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		consumer, err = js.CreateConsumer(ctx, stream, want)
+		err = allowed(err)
 	}
 	if err != nil {
 		return err

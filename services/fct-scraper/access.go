@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,7 +14,7 @@ import (
 )
 
 // streamMaker is the one service that makes the streams where services are processes of their own; the others wait for
-// them. So one service alone needs the right to make streams.
+// them. Where it may not, as with the accounts of deploy/nats/nats.conf, it waits too, until "fct-scraper setup" has made them.
 const streamMaker = "generator"
 
 // access is what a process is to its server.
@@ -59,12 +60,23 @@ func streamsOf(c config.Config, a access, log *slog.Logger) func(context.Context
 		return streams.Await
 	}
 	changed := func(name, differences string) { log.Info("stream.upgraded", "name", name, "differences", differences) }
-	return func(ctx context.Context, js jetstream.JetStream) error {
+	ensure := func(ctx context.Context, js jetstream.JetStream) error {
 		ctx, cancel := context.WithTimeout(ctx, makeLimit)
 		defer cancel()
 		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas, Own: c.NATSURL == "", Changed: changed}); err != nil {
 			return fmt.Errorf("making the streams: %w", err)
 		}
 		return nil
+	}
+	return func(ctx context.Context, js jetstream.JetStream) error {
+		err := ensure(ctx, js)
+		if a.sole() == "" || !errors.Is(err, streams.ErrNotAllowed) {
+			return err
+		}
+		log.Warn("streams.waiting", "error", err)
+		if err := streams.Await(ctx, js); err != nil {
+			return err
+		}
+		return ensure(ctx, js)
 	}
 }

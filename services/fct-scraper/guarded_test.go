@@ -62,6 +62,7 @@ func newGuarded(t *testing.T) *guarded {
 	case <-ended:
 		t.Fatal("the server did not come up")
 	}
+	g.run(exec.Command("fct-scraper", "setup", "--nats-url", g.url, "--nats-nkey", g.key("admin")))
 	return g
 }
 

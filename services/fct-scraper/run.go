@@ -62,6 +62,6 @@ func (p *program) rootCommand() *cobra.Command {
 	flags.add(root.Flags())
 	flags.addNew(root.Flags())
 	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(),
-		p.runsCommand(), p.statusCommand(), p.stopCommand())
+		p.runsCommand(), p.statusCommand(), p.stopCommand(), p.setupCommand())
 	return root
 }
