@@ -87,7 +87,9 @@ cut_off() {
 
 up 3
 for stream in FCT_JOBS FCT_OUTCOMES KV_collected; do
-  admin stream info "$stream" --json | jq -e '.config.num_replicas == 3' >/dev/null || fail "$stream is not kept three times"
+  domain=()
+  if [ "$stream" = FCT_JOBS ]; then domain=(--js-domain jobs); fi
+  admin "${domain[@]}" stream info "$stream" --json | jq -e '.config.num_replicas == 3' >/dev/null || fail "$stream is not kept three times"
 done
 operator pub batch.start "{\"run_id\":\"check\",\"year\":\"25\",\"start\":1,\"max_cases\":$numbers,\"probe\":false}" 2>/dev/null
 goes_on 0 'it was started'

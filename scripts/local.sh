@@ -65,6 +65,7 @@ up() {
   scripts/credentials.sh
   begin nats "$run/nats-server" -c deploy/nats/nats.conf -a 127.0.0.1 -p "$port" -m "$monitor" -sd "$run/store"
   await nats 'Server is ready'
+  FCT_NATS_URL="nats://127.0.0.1:$port" FCT_NATS_NKEY="$PWD/deploy/nats/keys/admin.nk" "$run/fct-scraper" setup
   begin sim "$run/fct-scraper" sim --addr "127.0.0.1:$court" --latency 25ms
   await sim http
   for role in $roles; do serve "$role" "$role-1"; done
