@@ -20,6 +20,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 )
 
 // owners says which services may have an effect on a subject. Words in capitals stand for names that a trial chooses: no
@@ -367,6 +368,7 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 		t.Errorf("the run ended so: %+v", r)
 	}
 	g.overlap(operator, events)
+	g.pings(operator)
 	if lines := g.refused(); lines != nil {
 		t.Errorf("services were refused what they need:\n%s", strings.Join(lines, "\n"))
 	}
@@ -374,6 +376,31 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 		ends[service]()
 	}
 	g.forgeRollup()
+}
+
+// pings sees to it that an operator hears every service, each of them in an account of its own.
+func (g *guarded) pings(operator *nats.Conn) {
+	t := g.t
+	t.Helper()
+	inbox, err := operator.SubscribeSync(nats.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.PublishRequest("$SRV.PING", inbox.Subject, nil); err != nil {
+		t.Fatal(err)
+	}
+	heard := make(map[string]int)
+	for len(heard) < len(allServices()) || heard["fct-reporter"] < 2 {
+		msg, err := inbox.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatalf("services heard: %v: %v", heard, err)
+		}
+		var ping micro.Ping
+		if err := json.Unmarshal(msg.Data, &ping); err != nil {
+			t.Fatal(err)
+		}
+		heard[ping.Name]++
+	}
 }
 
 // overlap has two runs ask for the same numbers, so that the classifier copies outcomes from one to the other.
