@@ -11,7 +11,7 @@ up 1
 # What is started without a word about it is open to this machine alone, and cannot write but into its volume.
 for container in $(ours ps -aq); do
   docker inspect "$container" | jq -e '.[0] | .HostConfig.ReadonlyRootfs and (.HostConfig.CapDrop == ["ALL"]) and
-    ([.NetworkSettings.Ports[]? | .[]? | .HostIp] | all(. == "127.0.0.1")) and (.HostConfig.RestartPolicy.Name == "unless-stopped" or .Config.Cmd == ["version"]) and
+    ([.NetworkSettings.Ports[]? | .[]? | .HostIp] | all(. == "127.0.0.1")) and (.HostConfig.RestartPolicy.Name == "unless-stopped" or .Config.Cmd == ["setup"] or .Config.Cmd == ["version"]) and
     .Config.User == "65532:65532"' >/dev/null || fail "$(docker inspect -f '{{.Name}}' "$container") is too open"
 done
 
