@@ -128,6 +128,19 @@ func API(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.
 	}
 }
 
+// Open opens a stream by the API of the account that holds it.
+func Open(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.Stream, error) {
+	home, err := API(ctx, js, stream)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := home.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("opening stream %s: %w", stream, err)
+	}
+	return opened, nil
+}
+
 // lookAgain is how often it is looked whether somebody else has made the streams.
 const lookAgain = 500 * time.Millisecond
 

@@ -9,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/streams"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -135,9 +136,13 @@ func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bo
 
 // readJob says whether the run's job for the number is still there, and fills in when it was stored.
 func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *LifeInRun) (there bool, err error) {
-	job, err := e.bus.GetLast(ctx, contract.StreamJobs, id.JobSubject(e.life.CaseID.Number))
+	jobs, err := streams.Open(ctx, e.bus.JetStream(), contract.StreamJobs)
+	if err != nil {
+		return false, fmt.Errorf("reading the job: %w", err)
+	}
+	job, err := jobs.GetLastMsgForSubject(ctx, id.JobSubject(e.life.CaseID.Number))
 	if err == nil {
-		run.PlannedAt = job.StoredAt.UTC()
+		run.PlannedAt = job.Time.UTC()
 		return true, nil
 	}
 	if !errors.Is(err, jetstream.ErrMsgNotFound) {
