@@ -9,8 +9,8 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/streams"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
