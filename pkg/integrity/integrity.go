@@ -1,0 +1,447 @@
+// Package integrity notices that the store of an embedded server was damaged in place: a stream that lost messages, was
+// rolled back, or was exchanged. What the streams held is written beside the store (manifest.json, keys.json) and, as far as the
+// ledger goes, into the output folder too, at most every second and at every end. A store is held against these files when it is
+// opened: they are a lower bound, so a process that was killed between a publish and the next write is no damage.
+package integrity
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+// ErrDamaged says that the store lost what cannot be derived from anything else, or is older than it was. The program exits
+// with 6 on it.
+var ErrDamaged = errors.New("store damaged")
+
+const (
+	manifestName = "manifest.json"
+	keysName     = "keys.json"
+	// version is that of both files and of the witness.
+	version = 1
+)
+
+// kind says what becomes of a stream that is damaged.
+type kind int
+
+const (
+	// ledger cannot be derived: the operator decides.
+	ledger kind = iota
+	// copied is a bucket of which keys.json holds a copy.
+	copied
+	// folded is a bucket that the ledger has in it.
+	folded
+	// passing holds what is made again by those who work with it.
+	passing
+)
+
+// kinds are the streams that are looked at.
+func kinds() map[string]kind {
+	bucket := func(name string) string { return "KV_" + name }
+	return map[string]kind{
+		contract.StreamOutcomes:     ledger,
+		bucket(contract.BucketRuns): copied, bucket(contract.BucketSites): copied,
+		bucket(contract.BucketCollected): folded, bucket(contract.BucketFailed): folded,
+		contract.StreamJobs: passing, contract.StreamAnswers: passing, contract.StreamBatch: passing,
+		contract.StreamEvents: passing, contract.StreamPace: passing, bucket(contract.BucketFetchers): passing,
+	}
+}
+
+// Stream is what a stream held.
+type Stream struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+	Count uint64 `json:"count"`
+	// Hash is, of the ledger, the chain over all its messages; of any other stream the exclusive or of the digests of what was
+	// there, which only a clean end writes.
+	Hash string `json:"hash,omitempty"`
+}
+
+// Manifest is what a store held when it was written last.
+type Manifest struct {
+	Version int `json:"v"`
+	// Store names the store for as long as it exists.
+	Store     string            `json:"store"`
+	WrittenAt time.Time         `json:"written_at"`
+	Streams   map[string]Stream `json:"streams"`
+}
+
+// witness is what the output folder knows of a store's ledger: a store that is put back as a whole takes its manifest along.
+type witness struct {
+	Version int    `json:"v"`
+	Store   string `json:"store"`
+	Ledger  Stream `json:"ledger"`
+}
+
+// key is the newest value of a key of a copied bucket.
+type key struct {
+	Sequence uint64 `json:"seq"`
+	Value    []byte `json:"value"`
+}
+
+// copies are the keys of a copied bucket by their subjects, as they were when the bucket ended at Last.
+type copies struct {
+	Last uint64         `json:"last"`
+	Keys map[string]key `json:"keys"`
+}
+
+// keysFile is keys.json.
+type keysFile struct {
+	Version int               `json:"v"`
+	Buckets map[string]copies `json:"buckets"`
+}
+
+// Options of a Guard.
+type Options struct {
+	Bus *bus.Bus
+	Log *slog.Logger
+	// Dir is the folder beside whose store the manifest lies; Output is where the witness lies, which need not exist.
+	Dir, Output string
+	// Repair accepts a ledger that is not what it was: what it lost is asked for again.
+	Repair bool
+}
+
+// Guard holds one store against what is known of it, and keeps that up to date.
+type Guard struct {
+	Options
+	manifest Manifest
+	keys     map[string]copies
+	// chain is the hash of the ledger up to the sequence chained.
+	chain   [sha256.Size]byte
+	chained uint64
+	// damaged are the streams to be made anew; restored is what was done, as people read it.
+	damaged  []string
+	restored []string
+	// doubtful says that the buckets that the ledger has in it are to be compared with it.
+	doubtful bool
+	// accepted says that a ledger was accepted that is not what it was.
+	accepted bool
+	// salvaged is what could be read of such a ledger.
+	salvaged []*nats.Msg
+	stop     context.CancelFunc
+	ended    chan struct{}
+}
+
+// Restored is what was rebuilt when the store was opened, a line each.
+func (g *Guard) Restored() []string { return g.restored }
+
+// Doubtful says that the buckets which can be derived from the ledger are to be compared with it.
+func (g *Guard) Doubtful() bool { return g.doubtful }
+
+// Accepted says that a ledger was accepted that is not what it was: runs that were not over cannot go on with it.
+func (g *Guard) Accepted() bool { return g.accepted }
+
+// Check holds the streams, before anything is made in them, against what is known. What can be derived is removed, and made
+// again by Restore and the services; what cannot is ErrDamaged, which names the stream, what was expected and what was found.
+func Check(ctx context.Context, opts Options) (*Guard, error) {
+	g := &Guard{Options: opts, keys: map[string]copies{}}
+	if err := g.load(); err != nil {
+		return nil, err
+	}
+	fresh := g.manifest.Store == ""
+	if fresh {
+		g.manifest = Manifest{Store: nuid.Next(), Streams: map[string]Stream{}}
+	}
+	for _, name := range sorted(kinds()) {
+		if err := g.check(ctx, name, kinds()[name]); err != nil {
+			return nil, fmt.Errorf("checking stream %s: %w", name, err)
+		}
+	}
+	return g, nil
+}
+
+func (g *Guard) load() error {
+	err := read(filepath.Join(g.Dir, manifestName), &g.manifest)
+	if err == nil && g.manifest.Version != version {
+		return fmt.Errorf("%w: %s is of version %d, this program reads %d", ErrDamaged, filepath.Join(g.Dir, manifestName), g.manifest.Version, version)
+	}
+	if err != nil {
+		g.manifest = Manifest{}
+		g.unreadable(manifestName, err)
+	}
+	var file keysFile
+	err = read(filepath.Join(g.Dir, keysName), &file)
+	if err == nil && file.Version == version {
+		g.keys = file.Buckets
+	} else if err != nil || file.Version > version {
+		g.unreadable(keysName, err)
+	}
+	return nil
+}
+
+// unreadable tells of a file that is damaged itself; the store then vouches for itself, and the file is made anew.
+func (g *Guard) unreadable(name string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		g.restore("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
+		g.doubtful = true
+	}
+}
+
+func (g *Guard) restore(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	g.Log.Warn("store.rebuilt", "what", line)
+	g.restored = append(g.restored, line)
+}
+
+// found is what a stream holds.
+type found struct {
+	Stream
+	there bool
+	// at are the hashes of the chain at the sequences that were asked for.
+	at map[uint64]string
+	// newest are the newest messages of each subject.
+	newest map[string]message
+}
+
+type message struct {
+	sequence uint64
+	deleted  bool
+	value    []byte
+}
+
+func (g *Guard) check(ctx context.Context, name string, what kind) error {
+	was, known := g.manifest.Streams[name]
+	if what == ledger {
+		return g.checkLedger(ctx, name, was)
+	}
+	now, err := g.look(ctx, name, what, nil)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	wrong := err
+	if wrong == nil && known {
+		wrong = differs(was, now)
+	}
+	if wrong == nil && what == copied {
+		wrong = g.compare(name, now)
+	}
+	if known && now.Last > was.Last || was.Hash == "" && now.Last > 0 {
+		g.doubtful = g.doubtful || what == folded
+	}
+	if wrong == nil {
+		return nil
+	}
+	g.restore("%s: %v; %s", name, wrong, remedy(name, what))
+	g.doubtful = g.doubtful || what == folded
+	g.damaged = append(g.damaged, name)
+	delete(g.manifest.Streams, name)
+	if now.there {
+		if err := g.Bus.JetStream().DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("making it anew: %w", err)
+		}
+	}
+	return nil
+}
+
+// remedy is what is done about a stream that is damaged.
+func remedy(name string, what kind) string {
+	switch {
+	case what == copied:
+		return "written again from " + keysName
+	case what == folded:
+		return "written again from the ledger"
+	case name == contract.StreamJobs:
+		return "made anew; jobs without an outcome are published again"
+	case name == contract.StreamAnswers:
+		return "made anew; numbers whose answers waited in it are asked for again"
+	case name == contract.StreamBatch:
+		return "made anew; commands that were not carried out are to be given again"
+	default:
+		return "made anew"
+	}
+}
+
+// differs is why a stream cannot have become what it is from what it was.
+func differs(was Stream, now found) error {
+	switch {
+	case now.Last < was.Last && !now.there:
+		return fmt.Errorf("expected %d messages up to %d, found no stream", was.Count, was.Last)
+	case now.Last < was.Last:
+		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
+	case now.Last > was.Last || now.Count < was.Count && was.Hash == "":
+		return nil
+	case was.Hash != "" && (now.Count != was.Count || now.Hash != was.Hash):
+		return fmt.Errorf("expected %d messages up to %d with hash %.12s, found %d with hash %.12s", was.Count, was.Last, was.Hash, now.Count, now.Hash)
+	case now.Count > was.Count:
+		return fmt.Errorf("expected %d messages up to %d, found %d", was.Count, was.Last, now.Count)
+	default:
+		return nil
+	}
+}
+
+// compare is why a copied bucket cannot have become what it is from its copy.
+func (g *Guard) compare(name string, now found) error {
+	was, known := g.keys[name]
+	if !known {
+		return nil
+	}
+	if now.Last < was.Last {
+		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
+	}
+	for _, subject := range sorted(was.Keys) {
+		have, there := now.newest[subject]
+		if !there || have.sequence < was.Keys[subject].Sequence || have.sequence == was.Keys[subject].Sequence && string(have.value) != string(was.Keys[subject].Value) {
+			return fmt.Errorf("expected %s as of message %d, found it as of %d", subject, was.Keys[subject].Sequence, have.sequence)
+		}
+	}
+	for _, subject := range sorted(now.newest) {
+		if _, known := was.Keys[subject]; !known && kept(subject) && now.newest[subject].sequence <= was.Last && !now.newest[subject].deleted {
+			return fmt.Errorf("found %s as of message %d, which was not there", subject, now.newest[subject].sequence)
+		}
+	}
+	return nil
+}
+
+// checkLedger refuses a ledger that is not the continuation of what is known of it.
+func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error {
+	own, others, err := g.witnesses()
+	if err != nil {
+		return err
+	}
+	points := []uint64{was.Last}
+	for _, w := range others {
+		points = append(points, w.Ledger.Last)
+	}
+	now, unreadable := g.look(ctx, name, ledger, points)
+	if unreadable != nil && !errors.Is(unreadable, ErrDamaged) {
+		return unreadable
+	}
+	wrong := unreadable
+	const remedy = "put the newest copy of data_dir back, or accept the store as it is with --repair: what it lost is asked for again"
+	if was.Last > 0 && wrong == nil {
+		wrong = continues(was, now)
+	}
+	if wrong == nil && own != nil {
+		if late := continues(own.Ledger, now); late != nil {
+			wrong = fmt.Errorf("the store is older than the files in %s: %w", g.Output, late)
+		}
+	}
+	if wrong == nil && own == nil && now.Last > 0 && len(others) > 0 && !slices.ContainsFunc(others, func(w witness) bool {
+		return w.Ledger.Last > 0 && continues(w.Ledger, now) == nil
+	}) {
+		wrong = fmt.Errorf("the files in %s are of another store (%s), expected its ledger", g.Output, others[0].Store)
+	}
+	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 {
+		g.restore("the store is new, the files in %s are of another one (%s): what that one collected is asked for again", g.Output, others[0].Store)
+	}
+	if wrong == nil {
+		return nil
+	}
+	if !g.Repair {
+		return fmt.Errorf("%w: %w; %s", ErrDamaged, wrong, remedy)
+	}
+	g.restore("%s: %v; accepted as it is", name, wrong)
+	g.accepted, g.doubtful = true, true
+	delete(g.manifest.Streams, name)
+	g.chain, g.chained = [sha256.Size]byte{}, 0
+	if unreadable == nil {
+		return nil
+	}
+	g.damaged = append(g.damaged, name)
+	return g.salvage(ctx, name, now)
+}
+
+// salvage takes what can be read out of a stream of which something cannot, and removes it: Restore writes it again.
+func (g *Guard) salvage(ctx context.Context, name string, now found) error {
+	stream, err := g.Bus.JetStream().Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	for sequence := max(1, now.First); sequence <= now.Last; sequence++ {
+		msg, err := stream.GetMsg(ctx, sequence)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			continue // this is what is lost
+		}
+		again := &nats.Msg{Subject: msg.Subject, Header: nats.Header{}, Data: msg.Data}
+		for field, values := range msg.Header {
+			if !strings.HasPrefix(field, "Nats-") {
+				again.Header[field] = values
+			}
+		}
+		g.salvaged = append(g.salvaged, again)
+	}
+	return g.Bus.JetStream().DeleteStream(ctx, name)
+}
+
+// continues is why a ledger is not one that has grown from what it was.
+func continues(was Stream, now found) error {
+	switch {
+	case now.Last < was.Last:
+		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
+	case was.Hash != "" && now.at[was.Last] != was.Hash:
+		return fmt.Errorf("expected hash %.12s at message %d, found %.12s", was.Hash, was.Last, now.at[was.Last])
+	default:
+		return nil
+	}
+}
+
+// digest is that of one message, its place and time included.
+func digest(msg jetstream.Msg, meta *jetstream.MsgMetadata) [sha256.Size]byte {
+	h := sha256.New()
+	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
+	text := func(s string) { number(uint64(len(s))); _, _ = h.Write([]byte(s)) }
+	number(meta.Sequence.Stream)
+	number(uint64(meta.Timestamp.UnixNano()))
+	text(msg.Subject())
+	for _, name := range sorted(msg.Headers()) {
+		text(name)
+		for _, value := range msg.Headers()[name] {
+			text(value)
+		}
+	}
+	number(uint64(len(msg.Data())))
+	_, _ = h.Write(msg.Data())
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func text(hash [sha256.Size]byte) string { return hex.EncodeToString(hash[:]) }
+
+// witnesses are what the output folder knows: of this store, and of all others.
+func (g *Guard) witnesses() (own *witness, all []witness, err error) {
+	names, err := filepath.Glob(filepath.Join(g.Output, witnessName("*")))
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking for what %s knows of the store: %w", g.Output, err)
+	}
+	for _, name := range names {
+		var w witness
+		if read(name, &w) != nil || w.Version != version {
+			continue // one that cannot be read bears no witness
+		}
+		all = append(all, w)
+		if w.Store == g.manifest.Store {
+			own = &w
+		}
+	}
+	return own, all, nil
+}
+
+func witnessName(store string) string { return ".fct-store-" + store + ".json" }
+
+func read(name string, into any) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}

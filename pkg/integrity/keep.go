@@ -1,0 +1,276 @@
+package integrity
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// every is how often what the streams hold is written, when it has changed.
+	every = time.Second
+	// quietFirst is after how long without a change all streams are read again; each further time it is twice as long, at
+	// most quietMost: a site may be slow, and a run that waits for a message which is gone waits for ever.
+	quietFirst, quietMost = 7 * time.Second, 10 * time.Minute
+	// lastLook is how long a clean end may take to read all streams once more.
+	lastLook = 500 * time.Millisecond
+)
+
+// Restore writes the copied keys and what was salvaged of the ledger into streams that were made anew.
+func (g *Guard) Restore(ctx context.Context) error {
+	for _, name := range g.damaged {
+		var msgs []*nats.Msg
+		switch kinds()[name] {
+		case copied:
+			keys := g.keys[name].Keys
+			subjects := sorted(keys)
+			slices.SortStableFunc(subjects, func(a, b string) int { return int(keys[a].Sequence) - int(keys[b].Sequence) })
+			for _, subject := range subjects {
+				msgs = append(msgs, &nats.Msg{Subject: subject, Data: keys[subject].Value})
+			}
+			delete(g.keys, name)
+		case ledger:
+			msgs = g.salvaged
+		}
+		if err := g.Bus.PublishBatch(ctx, msgs); err != nil {
+			return fmt.Errorf("restoring stream %s: %w", name, err)
+		}
+	}
+	g.salvaged = nil
+	return nil
+}
+
+// Keep writes what the streams hold, now and whenever it has changed, until Close. broken is called once, with ErrDamaged,
+// when a stream loses messages while nobody gets any.
+func (g *Guard) Keep(ctx context.Context, broken func(error)) error {
+	if err := g.write(ctx); err != nil {
+		return err
+	}
+	ctx, g.stop = context.WithCancel(context.WithoutCancel(ctx))
+	g.ended = make(chan struct{})
+	go func() {
+		defer close(g.ended)
+		g.follow(ctx, broken)
+	}()
+	return nil
+}
+
+func (g *Guard) follow(ctx context.Context, broken func(error)) {
+	changed, quiet := time.Now(), quietFirst
+	for delay.For(ctx, every) == nil {
+		before := maps.Clone(g.manifest.Streams)
+		if err := g.write(ctx); err != nil && ctx.Err() == nil {
+			g.Log.Warn("store.manifest.kept", "error", err)
+			continue
+		}
+		if !same(before, g.manifest.Streams) {
+			changed, quiet = time.Now(), quietFirst
+			continue
+		}
+		if time.Since(changed) < quiet {
+			continue
+		}
+		changed, quiet = time.Now(), min(2*quiet, quietMost)
+		if err := g.scrub(ctx); err != nil && ctx.Err() == nil {
+			g.Log.Error("store.damaged", "error", err)
+			broken(err)
+			return
+		}
+	}
+}
+
+// same says whether nothing happened in the streams in which the work on runs is seen.
+func same(a, b map[string]Stream) bool {
+	for _, name := range []string{contract.StreamOutcomes, contract.StreamAnswers, contract.StreamJobs, contract.StreamBatch, "KV_" + contract.BucketRuns} {
+		if a[name].Last != b[name].Last || a[name].Count != b[name].Count {
+			return false
+		}
+	}
+	return true
+}
+
+// scrub reads all streams and looks whether all can be read that is to be there.
+func (g *Guard) scrub(ctx context.Context) error {
+	for _, name := range sorted(kinds()) {
+		what := kinds()[name]
+		chain, chained := g.chain, g.chained
+		now, err := g.look(ctx, name, what, []uint64{chained})
+		g.chain, g.chained = chain, chained
+		if errors.Is(err, ErrDamaged) { // it may have lost a message in the middle of the look
+			now, err = g.look(ctx, name, what, []uint64{chained})
+			g.chain, g.chained = chain, chained
+		}
+		switch {
+		case err == nil && !now.there:
+			err = fmt.Errorf("%w: stream %s is gone", ErrDamaged, name)
+		case err == nil && what == ledger && now.at[chained] != text(chain):
+			err = fmt.Errorf("%w: %s: expected hash %.12s at message %d, found %.12s", ErrDamaged, name, text(chain), chained, now.at[chained])
+		case err == nil && what == copied:
+			if lost := g.compare(name, now); lost != nil {
+				err = fmt.Errorf("%w: %s: %w", ErrDamaged, name, lost)
+			}
+		}
+		if errors.Is(err, ErrDamaged) {
+			return fmt.Errorf("%w; start the program again: what can be derived is rebuilt then", err)
+		}
+		if err != nil && ctx.Err() == nil {
+			g.Log.Warn("store.unread", "stream", name, "error", err)
+		}
+	}
+	return nil
+}
+
+// write brings manifest, keys and witness up to date.
+func (g *Guard) write(ctx context.Context) error {
+	streams := make(map[string]Stream, len(kinds()))
+	for _, name := range sorted(kinds()) {
+		stream, err := g.Bus.JetStream().Stream(ctx, name)
+		if err != nil {
+			return fmt.Errorf("looking at stream %s: %w", name, err)
+		}
+		state := stream.CachedInfo().State
+		now := Stream{First: state.FirstSeq, Last: state.LastSeq, Count: state.Msgs}
+		switch kinds()[name] {
+		case ledger:
+			if now.Hash, err = g.extend(ctx, name, state); err != nil {
+				return err
+			}
+		case copied:
+			if err := g.copy(ctx, name, state); err != nil {
+				return err
+			}
+		}
+		streams[name] = now
+	}
+	if maps.Equal(streams, g.manifest.Streams) {
+		return nil
+	}
+	return g.put(streams)
+}
+
+// put writes the manifest, and the witness where there is an output folder.
+func (g *Guard) put(streams map[string]Stream) error {
+	g.manifest.Version, g.manifest.WrittenAt, g.manifest.Streams = version, time.Now().UTC(), streams
+	if err := write(g.Dir, manifestName, g.manifest); err != nil {
+		return err
+	}
+	if _, err := os.Stat(g.Output); g.Output == "" || err != nil {
+		return nil
+	}
+	own := witness{Version: version, Store: g.manifest.Store, Ledger: streams[contract.StreamOutcomes]}
+	if own.Ledger.Last == 0 { // nothing that could be lost
+		return nil
+	}
+	return write(g.Output, witnessName(own.Store), own)
+}
+
+// extend takes what the ledger has got since into the chain.
+func (g *Guard) extend(ctx context.Context, name string, state jetstream.StreamState) (string, error) {
+	err := g.read(ctx, name, g.chained, state, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
+		g.chain, g.chained = link(g.chain, digest(msg, meta)), meta.Sequence.Stream
+	})
+	if err == nil && g.chained != state.LastSeq {
+		err = fmt.Errorf("expected messages up to %d, read them up to %d", state.LastSeq, g.chained)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading stream %s: %w", name, err)
+	}
+	return text(g.chain), nil
+}
+
+// copy takes what a bucket has got since into its copy.
+func (g *Guard) copy(ctx context.Context, name string, state jetstream.StreamState) error {
+	was := g.keys[name]
+	if was.Last == state.LastSeq && was.Keys != nil {
+		return nil
+	}
+	now := copies{Last: state.LastSeq, Keys: maps.Clone(was.Keys)}
+	if now.Keys == nil || state.LastSeq < was.Last {
+		was.Last, now.Keys = 0, map[string]key{}
+	}
+	changed := was.Keys == nil
+	err := g.read(ctx, name, was.Last, state, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
+		if !kept(msg.Subject()) {
+			return
+		}
+		changed = true
+		if m := messageOf(msg, meta); m.deleted {
+			delete(now.Keys, msg.Subject())
+		} else {
+			now.Keys[msg.Subject()] = key{m.sequence, m.value}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("copying bucket %s: %w", name, err)
+	}
+	g.keys[name] = now
+	if !changed {
+		return nil
+	}
+	return write(g.Dir, keysName, keysFile{version, g.keys})
+}
+
+// Close writes what the streams hold at the end of the work, with the hashes of all of them as far as that does not take long.
+func (g *Guard) Close(ctx context.Context) error {
+	if g.stop == nil {
+		return nil
+	}
+	g.stop()
+	<-g.ended
+	if err := g.write(ctx); err != nil {
+		return fmt.Errorf("writing the manifest of the store: %w", err)
+	}
+	streams := maps.Clone(g.manifest.Streams)
+	limited, cancel := context.WithTimeout(ctx, lastLook)
+	defer cancel()
+	for _, name := range sorted(kinds()) {
+		if kinds()[name] == ledger {
+			continue
+		}
+		now, err := g.look(limited, name, kinds()[name], nil)
+		if err == nil && now.Last == streams[name].Last && now.Count == streams[name].Count {
+			streams[name] = now.Stream
+		}
+	}
+	return g.put(streams)
+}
+
+// write replaces a file as a whole.
+func write(dir, name string, value any) (err error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	temp := filepath.Join(dir, ".fct-tmp-"+name)
+	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(temp, filepath.Join(dir, name))
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
