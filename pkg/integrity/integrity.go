@@ -228,12 +228,12 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	}
 	wrong := err
 	if wrong == nil && known {
-		wrong = differs(was, now)
+		wrong = differs(was, now, what)
 	}
 	if wrong == nil && what == copied {
 		wrong = g.compare(name, now)
 	}
-	if known && now.Last > was.Last || was.Hash == "" && now.Last > 0 {
+	if was.Hash == "" || now.Last > was.Last { // nobody has read it to its end
 		g.doubtful = g.doubtful || what == folded
 	}
 	if wrong == nil {
@@ -269,18 +269,19 @@ func remedy(name string, what kind) string {
 	}
 }
 
-// differs is why a stream cannot have become what it is from what it was.
-func differs(was Stream, now found) error {
+// differs is why a stream cannot have become what it is from what it was. What passes through a stream leaves it without a new
+// message; a bucket never gets smaller.
+func differs(was Stream, now found, what kind) error {
 	switch {
 	case now.Last < was.Last && !now.there:
 		return fmt.Errorf("expected %d messages up to %d, found no stream", was.Count, was.Last)
 	case now.Last < was.Last:
 		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
-	case now.Last > was.Last || now.Count < was.Count && was.Hash == "":
+	case now.Last > was.Last || what == passing && now.Count < was.Count:
 		return nil
 	case was.Hash != "" && (now.Count != was.Count || now.Hash != was.Hash):
 		return fmt.Errorf("expected %d messages up to %d with hash %.12s, found %d with hash %.12s", was.Count, was.Last, was.Hash, now.Count, now.Hash)
-	case now.Count > was.Count:
+	case now.Count != was.Count:
 		return fmt.Errorf("expected %d messages up to %d, found %d", was.Count, was.Last, now.Count)
 	default:
 		return nil

@@ -71,7 +71,13 @@ func (g *Guard) follow(ctx context.Context, broken func(error)) {
 	changed, quiet := time.Now(), quietFirst
 	for delay.For(ctx, every) == nil {
 		before := maps.Clone(g.manifest.Streams)
-		if err := g.write(ctx); err != nil && ctx.Err() == nil {
+		err := g.write(ctx)
+		if errors.Is(err, ErrDamaged) && ctx.Err() == nil {
+			g.Log.Error("store.damaged", "error", err)
+			broken(err)
+			return
+		}
+		if err != nil && ctx.Err() == nil {
 			g.Log.Warn("store.manifest.kept", "error", err)
 			continue
 		}
@@ -137,6 +143,9 @@ func (g *Guard) write(ctx context.Context) error {
 	streams := make(map[string]Stream, len(kinds()))
 	for _, name := range sorted(kinds()) {
 		stream, err := g.Bus.JetStream().Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("%w: stream %s is gone", ErrDamaged, name)
+		}
 		if err != nil {
 			return fmt.Errorf("looking at stream %s: %w", name, err)
 		}
@@ -182,7 +191,7 @@ func (g *Guard) extend(ctx context.Context, name string, state jetstream.StreamS
 		g.chain, g.chained = link(g.chain, digest(msg, meta)), meta.Sequence.Stream
 	})
 	if err == nil && g.chained != state.LastSeq {
-		err = fmt.Errorf("expected messages up to %d, read them up to %d", state.LastSeq, g.chained)
+		err = fmt.Errorf("%w: expected messages up to %d, read them up to %d", ErrDamaged, state.LastSeq, g.chained)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading stream %s: %w", name, err)

@@ -23,6 +23,8 @@ type access struct {
 	addr string
 	// services are those that it serves; none says that it does whatever there is to do.
 	services []string
+	// repair accepts a store of which the ledger is not what it was.
+	repair bool
 }
 
 // sole is the one service of the process; empty when it has several, or none in particular.

@@ -24,6 +24,8 @@ type order struct {
 	unblock bool
 	// probeOnly finds the bound and does nothing else; onlyNew goes on above the highest record that is collected.
 	probeOnly, onlyNew bool
+	// repair accepts a store of which the ledger is not what it was.
+	repair bool
 }
 
 // batchFlags are the flags of a batch that are no settings.
@@ -35,6 +37,12 @@ type batchFlags struct {
 func (f *batchFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.json, "json", false, "print the result as one JSON document")
 	flags.BoolVar(&f.unblock, "unblock", false, "ask again although the site told us to go away")
+	addRepair(flags, &f.repair)
+}
+
+// addRepair adds the flag of those who may accept a damaged store.
+func addRepair(flags *pflag.FlagSet, repair *bool) {
+	flags.BoolVar(repair, "repair", false, "accept a damaged or older store in data_dir as it is; what it lost is asked for again")
 }
 
 // addNew adds the flag of those who run a batch every day.
@@ -49,6 +57,8 @@ type ended struct {
 	id       contract.RunID
 	last     contract.Event
 	manifest contract.Manifest
+	// restored is what was rebuilt of the store before.
+	restored []string
 }
 
 // lastWords is how long a stopped process may stay beyond graceful_shutdown_timeout; a second is promised.
@@ -79,7 +89,7 @@ func (p *program) batch(cmd *cobra.Command, flags *batchFlags, args []string) er
 	if flags.json {
 		return p.printJSON(run.Report)
 	}
-	return p.print(summary(*run.Report, settings.Output, run.File))
+	return p.print(summary(*run.Report, settings.Output, run.File) + rebuilt(run.restored))
 }
 
 // batchSettings are the settings of a command whose argument may be the year.
@@ -131,7 +141,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	broker, err := openBroker(ctx, settings.Config, access{}, log)
+	broker, err := openBroker(ctx, settings.Config, access{repair: wanted.repair}, log)
 	if err != nil {
 		return run, err
 	}
@@ -146,6 +156,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		run, err = h.run(ctx, signals, screen)
 		return err
 	})
+	run.restored = broker.restored
 	return run, err
 }
 

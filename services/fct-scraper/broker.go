@@ -51,6 +51,9 @@ type broker struct {
 	server *natsd.Server
 	hangUp func()
 	close  func() error
+	// restored is what was rebuilt when the store was opened; broken gets why it is of no more use.
+	restored []string
+	broken   chan error
 }
 
 // openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or
@@ -60,7 +63,13 @@ func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	err = b.guard(ctx, log, func(ctx context.Context) error { return b.open(ctx, nc, streamsOf(c, a, log), log) })
+	made := streamsOf(c, a, log)
+	err = b.guard(ctx, log, func(ctx context.Context) error {
+		if c.NATSURL == "" {
+			return b.openOwn(ctx, nc, c, a, made, log)
+		}
+		return b.open(ctx, nc, made, log)
+	})
 	if err != nil {
 		return nil, errors.Join(err, b.close())
 	}

@@ -6,6 +6,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/integrity"
 	"fct-scraper/pkg/natsd"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
@@ -43,7 +44,7 @@ func codeOf(err error) int {
 	}{
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand}},
-		{codeBroker, []error{errBroker, bus.ErrStore, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrRoom, streams.ErrDrift}},
+		{codeBroker, []error{errBroker, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrRoom, streams.ErrDrift}},
 	}
 	for _, kind := range kinds {
 		for _, sentinel := range kind.among {

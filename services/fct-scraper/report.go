@@ -21,6 +21,8 @@ func (p *program) reportCommand() *cobra.Command {
 	}
 	name := cmd.Flags().String("run", "", "the run, as its report names it")
 	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document")
+	var repair bool
+	addRepair(cmd.Flags(), &repair)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		run, err := contract.ParseRunID(*name)
 		if err != nil {
@@ -30,36 +32,38 @@ func (p *program) reportCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		report, file, err := p.rewrite(cmd.Context(), settings, run)
+		report, file, restored, err := p.rewrite(cmd.Context(), settings, run, repair)
 		if err != nil {
 			return err
 		}
 		if *asJSON {
 			return p.printJSON(report)
 		}
-		return p.print(summary(report, settings.Output, file))
+		return p.print(summary(report, settings.Output, file) + rebuilt(restored))
 	}
 	return cmd
 }
 
-func (p *program) rewrite(ctx context.Context, settings *config.Settings, run contract.RunID) (report contract.Report, file string, err error) {
+func (p *program) rewrite(
+	ctx context.Context, settings *config.Settings, run contract.RunID, repair bool,
+) (report contract.Report, file string, restored []string, err error) {
 	if err := stored(settings.Config); err != nil {
-		return report, "", fmt.Errorf("writing the report of %s: %w", run, err)
+		return report, "", nil, fmt.Errorf("writing the report of %s: %w", run, err)
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	broker, err := openBroker(ctx, settings.Config, access{}, log)
+	broker, err := openBroker(ctx, settings.Config, access{repair: repair}, log)
 	if err != nil {
-		return report, "", err
+		return report, "", nil, err
 	}
 	defer func() { err = errors.Join(err, broker.close()) }()
 	output, err := store.Open(settings.Output)
 	if err != nil {
-		return report, "", err
+		return report, "", nil, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
 	report, file, err = reporter.Rewrite(ctx, reporter.Options{Bus: broker.Bus, Store: output, Logger: log, Version: version()}, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
 	}
-	return report, file, err
+	return report, file, broker.restored, err
 }

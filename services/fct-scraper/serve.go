@@ -22,6 +22,8 @@ type serving struct {
 	embedded bool
 	// addr is where the embedded server listens.
 	addr string
+	// repair accepts a store of which the ledger is not what it was.
+	repair bool
 }
 
 // allServices are the names of the services, in the order of the data.
@@ -42,6 +44,7 @@ func (p *program) serveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&wanted.embedded, "embedded", false, "start a NATS server in this process, on data_dir")
+	addRepair(cmd.Flags(), &wanted.repair)
 	cmd.Flags().StringVar(&wanted.addr, "embedded-addr", "127.0.0.1:4222", "where the embedded server listens")
 	return cmd
 }
@@ -124,7 +127,7 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 // serveEmbedded has the services work over a server in this process. When its store has broken it is started anew, as soon as
 // there is room for it.
 func (p *program) serveEmbedded(ctx context.Context, h *house, wanted serving) (err error) {
-	e := &embedded{h: h, access: access{wanted.addr, wanted.services}}
+	e := &embedded{h: h, access: access{addr: wanted.addr, services: wanted.services, repair: wanted.repair}}
 	defer func() { err = errors.Join(err, e.close()) }()
 	if h.broker, err = e.open(ctx); err != nil {
 		return quietEnd(ctx, err)

@@ -85,6 +85,7 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 		group.Go(run)
 	}
 	h.front.work(h.broker, names)
+	group.Go(func() error { return h.broker.unbroken(ctx) })
 	group.Go(func() error {
 		looking(ctx, h.log, "runs", func(ctx context.Context) error { return h.front.board.follow(ctx, h.broker) })
 		return nil

@@ -10,6 +10,15 @@ import (
 	"fct-scraper/pkg/plain"
 )
 
+// rebuilt are the lines of a summary that say what was rebuilt of the store.
+func rebuilt(what []string) string {
+	var text strings.Builder
+	for _, line := range what {
+		fmt.Fprintf(&text, "  %-10s %s\n", "store", plain.Text(line))
+	}
+	return text.String()
+}
+
 // summary is a report as people read it; file is its name in the folder output.
 func summary(r contract.Report, output, file string) string {
 	var text strings.Builder

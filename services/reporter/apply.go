@@ -116,14 +116,14 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 				collected = append(collected, deletion(contract.BucketCollected, entry.CaseID))
 			}
 		case entry.Outcome == contract.Failed:
-			msg, err := w.keyMessage(contract.BucketFailed, entry)
+			msg, err := keyMessage(contract.BucketFailed, w.manifest, entry)
 			if err != nil {
 				return err
 			}
 			failed = append(failed, msg)
 			w.failures[number] = true
 		case entry.Outcome != "":
-			msg, err := w.keyMessage(contract.BucketCollected, entry)
+			msg, err := keyMessage(contract.BucketCollected, w.manifest, entry)
 			if err != nil {
 				return err
 			}
@@ -156,8 +156,8 @@ func (w *worker) own(ctx context.Context, id contract.CaseID) (bool, error) {
 }
 
 // keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.
-func (w *worker) keyMessage(bucket string, entry counted) (*nats.Msg, error) {
-	value := contract.Collected{Outcome: entry.Outcome, Site: w.manifest.Site, RunID: w.manifest.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
+func keyMessage(bucket string, m contract.Manifest, entry counted) (*nats.Msg, error) {
+	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("noting %s: %w", entry.CaseID, err)

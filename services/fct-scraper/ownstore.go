@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/integrity"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// endLimit is how long the last look at a store may take.
+const endLimit = 5 * time.Second
+
+// openOwn works over a store that is this process's own. It is held against what is known of it before anything is written.
+func (b *broker) openOwn(
+	ctx context.Context, nc *nats.Conn, c config.Config, a access, made func(context.Context, jetstream.JetStream) error, log *slog.Logger,
+) error {
+	var guard *integrity.Guard
+	checked := func(ctx context.Context, js jetstream.JetStream) (err error) {
+		guard, err = integrity.Check(ctx, integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, Repair: a.repair})
+		if err == nil {
+			err = made(ctx, js)
+		}
+		if err == nil {
+			err = guard.Restore(ctx)
+		}
+		return err
+	}
+	if err := b.open(ctx, nc, checked, log); err != nil {
+		return err
+	}
+	b.restored, b.broken = guard.Restored(), make(chan error, 1)
+	changed, err := 0, error(nil)
+	if guard.Doubtful() {
+		if changed, err = reporter.Reconcile(ctx, b.Bus, log, a.repair); err != nil {
+			return fmt.Errorf("%w: %w", errBroker, err)
+		}
+	}
+	if guard.Accepted() {
+		if err := runs.Abandon(ctx, b.Bus, time.Now()); err != nil {
+			return fmt.Errorf("%w: %w", errBroker, err)
+		}
+	}
+	if changed > 0 {
+		line := fmt.Sprintf("%d keys of the buckets collected and failed are written again from the ledger", changed)
+		log.Warn("store.rebuilt", "what", line)
+		b.restored = append(b.restored, line)
+	}
+	if err := guard.Keep(ctx, func(err error) { b.broken <- err }); err != nil {
+		return fmt.Errorf("%w: %w", errBroker, err)
+	}
+	closed := b.close
+	b.close = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+		defer cancel()
+		if err := guard.Close(ctx); err != nil { // what is known of the store stays a lower bound
+			log.Warn("store.manifest.kept", "error", err)
+		}
+		return closed()
+	}
+	return nil
+}
+
+// unbroken waits until the store is of no more use, which is its error, or ctx ends.
+func (b *broker) unbroken(ctx context.Context) error {
+	select {
+	case err := <-b.broken: // never, when the store is another process's
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}

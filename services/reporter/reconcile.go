@@ -1,0 +1,188 @@
+package reporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Reconcile makes the buckets collected and failed say what the ledgers of all runs say, and returns how many keys it wrote or
+// removed. Nobody may work on a run meanwhile. Keys of runs that the store does not know, or of which the ledger cannot be read,
+// are left alone, and so are those of a newer version. A key is written after its outcome, so one without an outcome tells that
+// the ledger lost it: that is ErrLedger, and nothing is changed, unless the ledger is accepted as it is; the key is removed then.
+func Reconcile(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changed int, err error) {
+	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*fold{}, want: map[string]map[string]owed{
+		contract.BucketCollected: {}, contract.BucketFailed: {},
+	}}
+	if err := r.fold(ctx); err != nil {
+		return 0, fmt.Errorf("comparing the buckets with the ledger: %w", err)
+	}
+	var changes []*nats.Msg
+	for _, bucket := range []string{contract.BucketCollected, contract.BucketFailed} {
+		found, err := r.changes(ctx, bucket)
+		if err != nil {
+			return 0, fmt.Errorf("comparing bucket %s with the ledger: %w", bucket, err)
+		}
+		changes = append(changes, found...)
+	}
+	collected := slices.IndexFunc(changes, func(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, "$KV."+contract.BucketFailed+".") })
+	if collected < 0 {
+		collected = len(changes)
+	}
+	for _, part := range [][]*nats.Msg{changes[:collected], changes[collected:]} { // a batch goes to one stream
+		if err := b.PublishBatch(ctx, part); err != nil {
+			return 0, fmt.Errorf("writing the buckets from the ledger: %w", err)
+		}
+	}
+	return len(changes), nil
+}
+
+// reconciler derives the keys of all runs.
+type reconciler struct {
+	bus    *bus.Bus
+	log    *slog.Logger
+	accept bool
+	folds  map[contract.RunID]*fold
+	// want is, by bucket and key, the entry that the key is to tell of.
+	want map[string]map[string]owed
+}
+
+// owed is an entry that a key is to tell of, and the run that brought it.
+type owed struct {
+	counted
+	manifest contract.Manifest
+}
+
+// fold is what the ledger of one run says so far.
+type fold struct {
+	ledger
+	tally
+	unreadable bool
+}
+
+func (r *reconciler) fold(ctx context.Context) error {
+	kv, err := r.bus.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return err
+	}
+	manifests, err := runs.Manifests(ctx, kv)
+	if err != nil {
+		return err
+	}
+	for _, m := range manifests {
+		r.folds[m.RunID] = &fold{ledger: ledger{r.bus, m}}
+	}
+	return r.each(ctx, contract.StreamOutcomes, func(msg jetstream.Msg) { r.take(msg) })
+}
+
+// each hands all messages that a stream has now to take.
+func (r *reconciler) each(ctx context.Context, stream string, take func(jetstream.Msg)) error {
+	opened, err := r.bus.JetStream().Stream(ctx, stream)
+	if err != nil || opened.CachedInfo().State.Msgs == 0 {
+		return err
+	}
+	last := opened.CachedInfo().State.LastSeq
+	err = r.bus.Follow(ctx, stream, ">", 0, func(msg jetstream.Msg) error {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		take(msg)
+		if meta.Sequence.Stream >= last || meta.NumPending == 0 {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// take folds one message of the ledger of any run.
+func (r *reconciler) take(msg jetstream.Msg) {
+	words := strings.Split(msg.Subject(), ".")
+	f := r.folds[contract.RunID(words[1])]
+	if f == nil || f.unreadable {
+		return
+	}
+	m, err := f.decode(msg)
+	if err != nil {
+		r.log.Error("reporter.ledger.unreadable", "run_id", f.manifest.RunID, "error", err)
+		f.unreadable = true
+		return
+	}
+	collected, failed := r.want[contract.BucketCollected], r.want[contract.BucketFailed]
+	for _, entry := range f.tally.take(m, f.manifest.SafeStopFails) {
+		key := entry.CaseID.Key()
+		switch {
+		case entry.kind == evidence:
+		case f.Void[entry.CaseID.Number]:
+			if of, is := collected[key]; is && of.manifest.RunID == f.manifest.RunID {
+				delete(collected, key)
+			}
+		case entry.Outcome == contract.Failed:
+			failed[key] = owed{entry, f.manifest}
+		case entry.Outcome != "":
+			collected[key] = owed{entry, f.manifest}
+			delete(failed, key)
+		}
+	}
+}
+
+// changes are what makes a bucket say what the ledger says.
+func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nats.Msg, err error) {
+	var unvouched []string
+	missing := maps.Clone(r.want[bucket])
+	have := map[string]jetstream.Msg{}
+	err = r.each(ctx, "KV_"+bucket, func(msg jetstream.Msg) { have[strings.TrimPrefix(msg.Subject(), "$KV."+bucket+".")] = msg })
+	if err != nil {
+		return nil, err
+	}
+	for key, msg := range have {
+		entry, wanted := r.want[bucket][key]
+		if msg.Headers().Get("KV-Operation") != "" {
+			continue
+		}
+		value, err := runs.Decode[contract.Collected](key, msg.Data())
+		if errors.Is(err, contract.ErrMessage) { // of a newer version: whoever needs it says so
+			delete(missing, key)
+			continue
+		}
+		of := r.folds[value.RunID]
+		switch {
+		case wanted && err == nil && value.Outcome == entry.Outcome:
+			delete(missing, key)
+		case wanted:
+		case err == nil && (of == nil || of.unreadable):
+		default:
+			if err == nil && bucket == contract.BucketCollected {
+				unvouched = append(unvouched, key)
+			}
+			changes = append(changes, &nats.Msg{Subject: msg.Subject(), Header: nats.Header{"KV-Operation": []string{"DEL"}}})
+		}
+	}
+	for _, entry := range missing {
+		msg, err := keyMessage(bucket, entry.manifest, entry.counted)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, msg)
+	}
+	if len(unvouched) > 0 && !r.accept {
+		return nil, fmt.Errorf("%w: stream %s: expected the outcomes of %d collected cases, first %s, found none; put the newest copy of data_dir back, "+
+			"or accept the store as it is with --repair: what it lost is asked for again", ErrLedger, contract.StreamOutcomes, len(unvouched), slices.Min(unvouched))
+	}
+	return changes, nil
+}
