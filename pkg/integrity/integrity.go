@@ -7,15 +7,10 @@ package integrity
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +56,7 @@ func kinds() map[string]kind {
 		bucket(contract.BucketRuns): copied, bucket(contract.BucketSites): copied,
 		bucket(contract.BucketCollected): folded, bucket(contract.BucketFailed): folded,
 		contract.StreamJobs: passing, contract.StreamAnswers: passing, contract.StreamBatch: passing,
-		contract.StreamEvents: passing, contract.StreamPace: passing, bucket(contract.BucketFetchers): passing,
+		contract.StreamEvents: passing, contract.StreamPace: passing, bucket(contract.BucketFetchers): passing, bucket(contract.BucketHeld): passing,
 	}
 }
 
@@ -166,33 +161,6 @@ func Check(ctx context.Context, opts Options) (*Guard, error) {
 		}
 	}
 	return g, nil
-}
-
-func (g *Guard) load() error {
-	err := read(filepath.Join(g.Dir, manifestName), &g.manifest)
-	if err == nil && g.manifest.Version != version {
-		return fmt.Errorf("%w: %s is of version %d, this program reads %d", ErrDamaged, filepath.Join(g.Dir, manifestName), g.manifest.Version, version)
-	}
-	if err != nil {
-		g.manifest = Manifest{}
-		g.unreadable(manifestName, err)
-	}
-	var file keysFile
-	err = read(filepath.Join(g.Dir, keysName), &file)
-	if err == nil && file.Version == version {
-		g.keys = file.Buckets
-	} else if err != nil || file.Version > version {
-		g.unreadable(keysName, err)
-	}
-	return nil
-}
-
-// unreadable tells of a file that is damaged itself; the store then vouches for itself, and the file is made anew.
-func (g *Guard) unreadable(name string, err error) {
-	if !errors.Is(err, fs.ErrNotExist) {
-		g.restore("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
-		g.doubtful = true
-	}
 }
 
 func (g *Guard) restore(format string, args ...any) {
@@ -390,59 +358,11 @@ func continues(was Stream, now found) error {
 	switch {
 	case now.Last < was.Last:
 		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
-	case was.Hash != "" && now.at[was.Last] != was.Hash:
+	case was.Count > 0 && now.at[was.Last] != was.Hash:
 		return fmt.Errorf("expected hash %.12s at message %d, found %.12s", was.Hash, was.Last, now.at[was.Last])
 	default:
 		return nil
 	}
 }
 
-// digest is that of one message, its place and time included.
-func digest(msg jetstream.Msg, meta *jetstream.MsgMetadata) [sha256.Size]byte {
-	h := sha256.New()
-	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
-	text := func(s string) { number(uint64(len(s))); _, _ = h.Write([]byte(s)) }
-	number(meta.Sequence.Stream)
-	number(uint64(meta.Timestamp.UnixNano()))
-	text(msg.Subject())
-	for _, name := range sorted(msg.Headers()) {
-		text(name)
-		for _, value := range msg.Headers()[name] {
-			text(value)
-		}
-	}
-	number(uint64(len(msg.Data())))
-	_, _ = h.Write(msg.Data())
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
 func text(hash [sha256.Size]byte) string { return hex.EncodeToString(hash[:]) }
-
-// witnesses are what the output folder knows: of this store, and of all others.
-func (g *Guard) witnesses() (own *witness, all []witness, err error) {
-	names, err := filepath.Glob(filepath.Join(g.Output, witnessName("*")))
-	if err != nil {
-		return nil, nil, fmt.Errorf("looking for what %s knows of the store: %w", g.Output, err)
-	}
-	for _, name := range names {
-		var w witness
-		if read(name, &w) != nil || w.Version != version {
-			continue // one that cannot be read bears no witness
-		}
-		all = append(all, w)
-		if w.Store == g.manifest.Store {
-			own = &w
-		}
-	}
-	return own, all, nil
-}
-
-func witnessName(store string) string { return ".fct-store-" + store + ".json" }
-
-func read(name string, into any) error {
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(data, into)
-}

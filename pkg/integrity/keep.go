@@ -2,12 +2,9 @@ package integrity
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -169,27 +166,14 @@ func (g *Guard) write(ctx context.Context) error {
 	return g.put(streams)
 }
 
-// put writes the manifest, and the witness where there is an output folder.
-func (g *Guard) put(streams map[string]Stream) error {
-	g.manifest.Version, g.manifest.WrittenAt, g.manifest.Streams = version, time.Now().UTC(), streams
-	if err := write(g.Dir, manifestName, g.manifest); err != nil {
-		return err
-	}
-	if _, err := os.Stat(g.Output); g.Output == "" || err != nil {
-		return nil
-	}
-	own := witness{Version: version, Store: g.manifest.Store, Ledger: streams[contract.StreamOutcomes]}
-	if own.Ledger.Last == 0 { // nothing that could be lost
-		return nil
-	}
-	return write(g.Output, witnessName(own.Store), own)
-}
-
 // extend takes what the ledger has got since into the chain.
 func (g *Guard) extend(ctx context.Context, name string, state jetstream.StreamState) (string, error) {
 	err := g.read(ctx, name, g.chained, state, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
 		g.chain, g.chained = link(g.chain, digest(msg, meta)), meta.Sequence.Stream
 	})
+	if state.Msgs == 0 && g.chained == 0 { // an emptied ledger that was accepted
+		return text(g.chain), nil
+	}
 	if err == nil && g.chained != state.LastSeq {
 		err = fmt.Errorf("%w: expected messages up to %d, read them up to %d", ErrDamaged, state.LastSeq, g.chained)
 	}
@@ -254,32 +238,4 @@ func (g *Guard) Close(ctx context.Context) error {
 		}
 	}
 	return g.put(streams)
-}
-
-// write replaces a file as a whole.
-func write(dir, name string, value any) (err error) {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	temp := filepath.Join(dir, ".fct-tmp-"+name)
-	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(temp, filepath.Join(dir, name))
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }

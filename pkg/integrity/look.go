@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -137,3 +138,22 @@ func kept(subject string) bool {
 }
 
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// digest is that of one message, its place and time included.
+func digest(msg jetstream.Msg, meta *jetstream.MsgMetadata) [sha256.Size]byte {
+	h := sha256.New()
+	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
+	text := func(s string) { number(uint64(len(s))); _, _ = h.Write([]byte(s)) }
+	number(meta.Sequence.Stream)
+	number(uint64(meta.Timestamp.UnixNano()))
+	text(msg.Subject())
+	for _, name := range sorted(msg.Headers()) {
+		text(name)
+		for _, value := range msg.Headers()[name] {
+			text(value)
+		}
+	}
+	number(uint64(len(msg.Data())))
+	_, _ = h.Write(msg.Data())
+	return [sha256.Size]byte(h.Sum(nil))
+}

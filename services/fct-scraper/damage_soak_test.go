@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestEveryDamage tries all kinds of damage on all streams; FCT_DAMAGE_TABLE names a file for the table.
+// TestEveryDamage tries all kinds of damage on all streams; DAMAGE_TABLE names a file for the table.
 func TestEveryDamage(t *testing.T) {
 	table := tryAll(t, prepareStores(t), damages(), damagedStreams(), situations())
-	if name := os.Getenv("FCT_DAMAGE_TABLE"); name != "" {
+	if name := os.Getenv("DAMAGE_TABLE"); name != "" {
 		if err := os.WriteFile(name, []byte(table), 0o644); err != nil {
 			t.Error(err)
 		}

@@ -1,0 +1,114 @@
+package integrity
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+func (g *Guard) load() error {
+	err := read(filepath.Join(g.Dir, manifestName), &g.manifest)
+	if err == nil && g.manifest.Version != version {
+		return fmt.Errorf("%w: %s is of version %d, this program reads %d", ErrDamaged, filepath.Join(g.Dir, manifestName), g.manifest.Version, version)
+	}
+	if err != nil {
+		g.manifest = Manifest{}
+		g.unreadable(manifestName, err)
+	}
+	var file keysFile
+	err = read(filepath.Join(g.Dir, keysName), &file)
+	if err == nil && file.Version == version {
+		g.keys = file.Buckets
+	} else if err != nil || file.Version > version {
+		g.unreadable(keysName, err)
+	}
+	return nil
+}
+
+// unreadable tells of a file that is damaged itself; the store then vouches for itself, and the file is made anew.
+func (g *Guard) unreadable(name string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		g.restore("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
+		g.doubtful = true
+	}
+}
+
+// put writes the manifest, and the witness where there is an output folder.
+func (g *Guard) put(streams map[string]Stream) error {
+	g.manifest.Version, g.manifest.WrittenAt, g.manifest.Streams = version, time.Now().UTC(), streams
+	if err := write(g.Dir, manifestName, g.manifest); err != nil {
+		return err
+	}
+	if _, err := os.Stat(g.Output); g.Output == "" || err != nil {
+		return nil
+	}
+	own := witness{Version: version, Store: g.manifest.Store, Ledger: streams[contract.StreamOutcomes]}
+	_, err := os.Stat(filepath.Join(g.Output, witnessName(own.Store)))
+	if own.Ledger.Last == 0 && err != nil { // nothing that could be lost
+		return nil
+	}
+	return write(g.Output, witnessName(own.Store), own)
+}
+
+// witnesses are what the output folder knows: of this store, and of all others.
+func (g *Guard) witnesses() (own *witness, all []witness, err error) {
+	names, err := filepath.Glob(filepath.Join(g.Output, witnessName("*")))
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking for what %s knows of the store: %w", g.Output, err)
+	}
+	for _, name := range names {
+		var w witness
+		if read(name, &w) != nil || w.Version != version {
+			continue // one that cannot be read bears no witness
+		}
+		all = append(all, w)
+		if w.Store == g.manifest.Store {
+			own = &w
+		}
+	}
+	return own, all, nil
+}
+
+func witnessName(store string) string { return ".fct-store-" + store + ".json" }
+
+func read(name string, into any) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}
+
+// write replaces a file as a whole.
+func write(dir, name string, value any) (err error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	temp := filepath.Join(dir, ".fct-tmp-"+name)
+	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(temp, filepath.Join(dir, name))
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}

@@ -1,0 +1,200 @@
+package integrity_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/integrity"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is a store with two folders beside it.
+type fixture struct {
+	t *testing.T
+	b *bus.Bus
+	integrity.Options
+}
+
+func newFixture(t *testing.T) fixture {
+	t.Helper()
+	b := fcttest.Broker(t)
+	return fixture{t, b, integrity.Options{Bus: b, Log: fcttest.Logger(t), Dir: t.TempDir(), Output: t.TempDir()}}
+}
+
+func (f fixture) publish(subject, body string) {
+	f.t.Helper()
+	if _, err := f.b.Publish(f.t.Context(), &nats.Msg{Subject: subject, Data: []byte(body)}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f fixture) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// opened checks the store, restores what is to be restored, and writes what it holds.
+func (f fixture) opened() (*integrity.Guard, error) {
+	f.t.Helper()
+	guard, err := integrity.Check(f.t.Context(), f.Options)
+	if err != nil {
+		return nil, err
+	}
+	f.must(streams.Ensure(f.t.Context(), f.b.JetStream(), streams.Options{}))
+	f.must(guard.Restore(f.t.Context()))
+	f.must(guard.Keep(f.t.Context(), func(err error) { f.t.Error(err) }))
+	return guard, guard.Close(f.t.Context())
+}
+
+func (f fixture) purge(stream string, opts ...jetstream.StreamPurgeOpt) {
+	f.t.Helper()
+	s, err := f.b.JetStream().Stream(f.t.Context(), stream)
+	f.must(err)
+	f.must(s.Purge(f.t.Context(), opts...))
+}
+
+func (f fixture) remove(stream string) {
+	f.t.Helper()
+	f.must(f.b.JetStream().DeleteStream(f.t.Context(), stream))
+}
+
+func TestLaterStateIsNoDamage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	grow := func(text string) {
+		f.publish("outcome.run.0", text)
+		f.publish("$KV.runs.run.state", text)
+		f.publish("$KV.collected.IMM.25."+text, text)
+	}
+	grow("1")
+	_, err := f.opened()
+	f.must(err)
+	grow("2") // by a process that was killed before it wrote down what it had
+	guard, err := f.opened()
+	f.must(err)
+	if len(guard.Restored()) > 0 || !guard.Doubtful() {
+		t.Errorf("restored %q, doubtful %t; want nothing restored, and the keys compared", guard.Restored(), guard.Doubtful())
+	}
+	if guard, err = f.opened(); err != nil || guard.Doubtful() {
+		t.Errorf("after a clean end: %v, doubtful %t", err, guard.Doubtful())
+	}
+}
+
+func TestLedgerThatLostMessagesIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(fixture){
+		"gone":      func(f fixture) { f.remove(contract.StreamOutcomes) },
+		"emptied":   func(f fixture) { f.purge(contract.StreamOutcomes) },
+		"first":     func(f fixture) { f.purge(contract.StreamOutcomes, jetstream.WithPurgeKeep(2)) },
+		"exchanged": func(f fixture) { f.exchange("x", "y", "z", "more") },
+		"rolled back": func(f fixture) {
+			f.exchange("1", "2")
+			f.must(os.Remove(filepath.Join(f.Dir, "manifest.json"))) // the witness in output is left
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			for _, body := range []string{"1", "2", "3"} {
+				f.publish("outcome.run.0", body)
+			}
+			_, err := f.opened()
+			f.must(err)
+			spoil(f)
+			if _, err := f.opened(); !errors.Is(err, integrity.ErrDamaged) || !strings.Contains(err.Error(), contract.StreamOutcomes) || !strings.Contains(err.Error(), "--repair") {
+				t.Fatalf("%v", err)
+			}
+			f.Repair = true
+			guard, err := f.opened()
+			if err != nil || !guard.Accepted() || !guard.Doubtful() {
+				t.Fatalf("accepted: %v", err)
+			}
+			f.Repair = false
+			if guard, err = f.opened(); err != nil || len(guard.Restored()) > 0 {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// exchange puts another ledger in the place of the one that is there.
+func (f fixture) exchange(bodies ...string) {
+	f.remove(contract.StreamOutcomes)
+	f.must(streams.Ensure(f.t.Context(), f.b.JetStream(), streams.Options{}))
+	for _, body := range bodies {
+		f.publish("outcome.run.0", body)
+	}
+}
+
+func TestCopiedKeysAreWrittenAgain(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(fixture){
+		"gone":    func(f fixture) { f.remove("KV_runs") },
+		"emptied": func(f fixture) { f.purge("KV_runs") },
+		"one key": func(f fixture) { f.purge("KV_runs", jetstream.WithPurgeSubject("$KV.runs.run.manifest")) },
+		"foreign": func(f fixture) {
+			f.remove("KV_runs")
+			f.must(streams.Ensure(f.t.Context(), f.b.JetStream(), streams.Options{}))
+			for range 9 {
+				f.publish("$KV.runs.other.state", "other")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.publish("$KV.runs.run.manifest", "manifest")
+			f.publish("$KV.runs.run.state", "running")
+			f.publish("$KV.runs.run.state", "completed")
+			_, err := f.opened()
+			f.must(err)
+			spoil(f)
+			guard, err := f.opened()
+			f.must(err)
+			if len(guard.Restored()) != 1 || !strings.HasPrefix(guard.Restored()[0], "KV_runs: ") {
+				t.Errorf("restored %q", guard.Restored())
+			}
+			kv, err := f.b.KV(t.Context(), contract.BucketRuns)
+			f.must(err)
+			for key, want := range map[string]string{"run.manifest": "manifest", "run.state": "completed"} {
+				if entry, err := kv.Get(t.Context(), key); err != nil || string(entry.Value()) != want {
+					t.Errorf("%s: %v", key, err)
+				}
+			}
+			if _, err := kv.Get(t.Context(), "other.state"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+				t.Errorf("a key of another store: %v", err)
+			}
+		})
+	}
+}
+
+// TestEveryStreamIsLookedAt: a stream that is new is to be given a kind too.
+func TestEveryStreamIsLookedAt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, err := f.opened()
+	f.must(err)
+	manifest, err := os.ReadFile(filepath.Join(f.Dir, "manifest.json"))
+	f.must(err)
+	defined, err := streams.Streams()
+	f.must(err)
+	for _, stream := range defined {
+		if !strings.Contains(string(manifest), `"`+stream.Name+`"`) {
+			t.Errorf("%s is not in the manifest", stream.Name)
+		}
+	}
+}
