@@ -68,6 +68,9 @@ type Stream struct {
 	// Hash is, of the ledger, the chain over all its messages; of any other stream the exclusive or of the digests of what was
 	// there, which only a clean end writes.
 	Hash string `json:"hash,omitempty"`
+	// Anchor is the digest of the message at Last, of a stream of which an unclean end leaves no hash: if there is a message at
+	// that place, it is that one.
+	Anchor string `json:"anchor,omitempty"`
 }
 
 // Manifest is what a store held when it was written last.
@@ -198,6 +201,9 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	if wrong == nil && known {
 		wrong = differs(was, now, what)
 	}
+	if wrong == nil && was.Anchor != "" && now.Last >= was.Last {
+		wrong = g.anchored(ctx, name, was)
+	}
 	if wrong == nil && what == copied {
 		wrong = g.compare(name, now)
 	}
@@ -254,6 +260,15 @@ func differs(was Stream, now found, what kind) error {
 	default:
 		return nil
 	}
+}
+
+// anchored is why the message at which a stream ended is another one now.
+func (g *Guard) anchored(ctx context.Context, name string, was Stream) error {
+	now, err := g.anchor(ctx, name, was.Last)
+	if err != nil || now == "" || now == was.Anchor { // it could be read a moment ago, or left the stream since
+		return nil
+	}
+	return fmt.Errorf("expected digest %.12s of message %d, found %.12s", was.Anchor, was.Last, now)
 }
 
 // compare is why a copied bucket cannot have become what it is from its copy.

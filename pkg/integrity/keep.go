@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 
@@ -150,12 +151,19 @@ func (g *Guard) write(ctx context.Context) error {
 		now := Stream{First: state.FirstSeq, Last: state.LastSeq, Count: state.Msgs}
 		switch kinds()[name] {
 		case ledger:
-			if now.Hash, err = g.extend(ctx, name, state); err != nil {
+			if now.Hash, err = g.extend(ctx, stream); err != nil {
 				return err
 			}
 		case copied:
-			if err := g.copy(ctx, name, state); err != nil {
+			if err := g.copy(ctx, stream); err != nil {
 				return err
+			}
+		case passing:
+			was := g.manifest.Streams[name]
+			if now.Anchor = was.Anchor; was.Last != now.Last || was.First != now.First {
+				if now.Anchor, err = g.anchor(ctx, name, now.Last); err != nil {
+					return err
+				}
 			}
 		}
 		streams[name] = now
@@ -167,9 +175,10 @@ func (g *Guard) write(ctx context.Context) error {
 }
 
 // extend takes what the ledger has got since into the chain.
-func (g *Guard) extend(ctx context.Context, name string, state jetstream.StreamState) (string, error) {
-	err := g.read(ctx, name, g.chained, state, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
-		g.chain, g.chained = link(g.chain, digest(msg, meta)), meta.Sequence.Stream
+func (g *Guard) extend(ctx context.Context, stream jetstream.Stream) (string, error) {
+	state, name := stream.CachedInfo().State, stream.CachedInfo().Config.Name
+	err := g.read(ctx, stream, g.chained, func(msg bus.Message) {
+		g.chain, g.chained = link(g.chain, digest(msg)), msg.Sequence
 	})
 	if state.Msgs == 0 && g.chained == 0 { // an emptied ledger that was accepted
 		return text(g.chain), nil
@@ -184,7 +193,8 @@ func (g *Guard) extend(ctx context.Context, name string, state jetstream.StreamS
 }
 
 // copy takes what a bucket has got since into its copy.
-func (g *Guard) copy(ctx context.Context, name string, state jetstream.StreamState) error {
+func (g *Guard) copy(ctx context.Context, stream jetstream.Stream) error {
+	state, name := stream.CachedInfo().State, stream.CachedInfo().Config.Name
 	was := g.keys[name]
 	if was.Last == state.LastSeq && was.Keys != nil {
 		return nil
@@ -194,15 +204,15 @@ func (g *Guard) copy(ctx context.Context, name string, state jetstream.StreamSta
 		was.Last, now.Keys = 0, map[string]key{}
 	}
 	changed := was.Keys == nil
-	err := g.read(ctx, name, was.Last, state, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
-		if !kept(msg.Subject()) {
+	err := g.read(ctx, stream, was.Last, func(msg bus.Message) {
+		if !kept(msg.Subject) {
 			return
 		}
 		changed = true
-		if m := messageOf(msg, meta); m.deleted {
-			delete(now.Keys, msg.Subject())
+		if m := messageOf(msg); m.deleted {
+			delete(now.Keys, msg.Subject)
 		} else {
-			now.Keys[msg.Subject()] = key{m.sequence, m.value}
+			now.Keys[msg.Subject] = key{m.sequence, m.value}
 		}
 	})
 	if err != nil {
@@ -234,6 +244,7 @@ func (g *Guard) Close(ctx context.Context) error {
 		}
 		now, err := g.look(limited, name, kinds()[name], nil)
 		if err == nil && now.Last == streams[name].Last && now.Count == streams[name].Count {
+			now.Anchor = streams[name].Anchor
 			streams[name] = now.Stream
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -37,14 +38,14 @@ func (g *Guard) look(ctx context.Context, name string, what kind, points []uint6
 	now.there, now.First, now.Last, now.Count = true, state.FirstSeq, state.LastSeq, state.Msgs
 	var count uint64
 	var sum [sha256.Size]byte
-	take := func(msg jetstream.Msg, meta *jetstream.MsgMetadata) {
+	take := func(msg bus.Message) {
 		count++
-		d := digest(msg, meta)
+		d := digest(msg)
 		switch what {
 		case ledger:
 			sum = link(sum, d)
-			if slices.Contains(points, meta.Sequence.Stream) {
-				now.at[meta.Sequence.Stream] = text(sum)
+			if slices.Contains(points, msg.Sequence) {
+				now.at[msg.Sequence] = text(sum)
 			}
 		default:
 			for i := range sum {
@@ -52,14 +53,10 @@ func (g *Guard) look(ctx context.Context, name string, what kind, points []uint6
 			}
 		}
 		if what == copied {
-			now.newest[msg.Subject()] = messageOf(msg, meta)
+			now.newest[msg.Subject] = messageOf(msg)
 		}
 	}
-	if name == contract.StreamAnswers { // a work queue has no readers beside its worker
-		count, err = readable(ctx, stream, state)
-	} else {
-		err = g.read(ctx, name, 0, state, take)
-	}
+	err = g.read(ctx, stream, 0, take)
 	now.Hash = text(sum)
 	if what == ledger {
 		g.chain, g.chained = sum, state.LastSeq
@@ -74,42 +71,46 @@ func (g *Guard) look(ctx context.Context, name string, what kind, points []uint6
 	return now, nil
 }
 
-// readable counts the messages of a stream one by one.
-func readable(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState) (count uint64, err error) {
-	for sequence := state.FirstSeq; sequence <= state.LastSeq && count < state.Msgs; sequence++ {
-		msg, err := stream.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(">"))
-		if err != nil {
-			return count, err
-		}
-		count, sequence = count+1, msg.Sequence
-	}
-	return count, nil
-}
-
 // read hands the messages of a stream from a sequence on, up to where its state says that it ends, to take.
-func (g *Guard) read(ctx context.Context, name string, after uint64, state jetstream.StreamState, take func(jetstream.Msg, *jetstream.MsgMetadata)) error {
+func (g *Guard) read(ctx context.Context, stream jetstream.Stream, after uint64, take func(bus.Message)) error {
+	info := stream.CachedInfo()
+	state, name := info.State, info.Config.Name
 	if state.Msgs == 0 || state.LastSeq <= after {
 		return nil
+	}
+	var count uint64
+	each := func(msg bus.Message) error {
+		if msg.Sequence > state.LastSeq {
+			return errEnough
+		}
+		take(msg)
+		after = msg.Sequence
+		if count++; count == state.Msgs || after == state.LastSeq {
+			return errEnough
+		}
+		return nil
+	}
+	if !info.Config.AllowDirect { // a work queue, or a store of an earlier version
+		for err := error(nil); err == nil; {
+			msg, lost := g.Bus.GetNext(ctx, name, ">", after+1)
+			if err = lost; err == nil {
+				err = each(msg)
+			}
+			if errors.Is(err, errEnough) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
 	var err error
 	for range 2 {
 		limited, cancel := context.WithCancel(ctx)
 		waiting := time.AfterFunc(silence, cancel)
-		err = g.Bus.Follow(limited, name, ">", after, func(msg jetstream.Msg) error {
+		err = g.Bus.Tail(limited, name, ">", after, func(msg bus.Message) error {
 			waiting.Reset(silence)
-			meta, err := msg.Metadata()
-			if err != nil {
-				return err
-			}
-			if meta.Sequence.Stream > state.LastSeq {
-				return errEnough
-			}
-			take(msg, meta)
-			after = meta.Sequence.Stream
-			if after == state.LastSeq || meta.NumPending == 0 {
-				return errEnough
-			}
-			return nil
+			return each(msg)
 		})
 		waiting.Stop()
 		cancel()
@@ -123,13 +124,29 @@ func (g *Guard) read(ctx context.Context, name string, after uint64, state jetst
 	return err
 }
 
+// anchor is the digest of the message of a stream at a sequence; empty when there is none. An answer may be large and stays for a
+// moment: it is not looked at.
+func (g *Guard) anchor(ctx context.Context, name string, sequence uint64) (string, error) {
+	if name == contract.StreamAnswers || sequence == 0 {
+		return "", nil
+	}
+	msg, err := g.Bus.Get(ctx, name, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return text(digest(msg)), nil
+}
+
 // link is the chain with one more message.
 func link(chain, digest [sha256.Size]byte) [sha256.Size]byte {
 	return sha256.Sum256(slices.Concat(chain[:], digest[:]))
 }
 
-func messageOf(msg jetstream.Msg, meta *jetstream.MsgMetadata) message {
-	return message{sequence: meta.Sequence.Stream, deleted: msg.Headers().Get("KV-Operation") != "", value: msg.Data()}
+func messageOf(msg bus.Message) message {
+	return message{sequence: msg.Sequence, deleted: msg.Header.Get("KV-Operation") != "", value: msg.Data}
 }
 
 // kept says whether a key of a copied bucket is copied: not a run's checkpoint, which is large and is folded from the ledger.
@@ -140,20 +157,23 @@ func kept(subject string) bool {
 func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // digest is that of one message, its place and time included.
-func digest(msg jetstream.Msg, meta *jetstream.MsgMetadata) [sha256.Size]byte {
+func digest(msg bus.Message) [sha256.Size]byte {
 	h := sha256.New()
 	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
 	text := func(s string) { number(uint64(len(s))); _, _ = h.Write([]byte(s)) }
-	number(meta.Sequence.Stream)
-	number(uint64(meta.Timestamp.UnixNano()))
-	text(msg.Subject())
-	for _, name := range sorted(msg.Headers()) {
+	number(msg.Sequence)
+	number(uint64(msg.StoredAt.UnixNano()))
+	text(msg.Subject)
+	for _, name := range sorted(msg.Header) {
+		if strings.HasPrefix(name, "Nats-") { // the server's own, which differ by how it is asked
+			continue
+		}
 		text(name)
-		for _, value := range msg.Headers()[name] {
+		for _, value := range msg.Header[name] {
 			text(value)
 		}
 	}
-	number(uint64(len(msg.Data())))
-	_, _ = h.Write(msg.Data())
+	number(uint64(len(msg.Data)))
+	_, _ = h.Write(msg.Data)
 	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -14,7 +14,6 @@ import (
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Reconcile makes the buckets collected and failed say what the ledgers of all runs say, and returns how many keys it wrote or
@@ -72,34 +71,26 @@ type fold struct {
 }
 
 func (r *reconciler) fold(ctx context.Context) error {
-	kv, err := r.bus.KV(ctx, contract.BucketRuns)
-	if err != nil {
-		return err
-	}
-	manifests, err := runs.Manifests(ctx, kv)
+	manifests, err := runs.Manifests(ctx, r.bus)
 	if err != nil {
 		return err
 	}
 	for _, m := range manifests {
 		r.folds[m.RunID] = &fold{ledger: ledger{r.bus, m}}
 	}
-	return r.each(ctx, contract.StreamOutcomes, func(msg jetstream.Msg) { r.take(msg) })
+	return r.each(ctx, contract.StreamOutcomes, func(msg bus.Message) { r.take(msg) })
 }
 
 // each hands all messages that a stream has now to take.
-func (r *reconciler) each(ctx context.Context, stream string, take func(jetstream.Msg)) error {
+func (r *reconciler) each(ctx context.Context, stream string, take func(bus.Message)) error {
 	opened, err := r.bus.JetStream().Stream(ctx, stream)
 	if err != nil || opened.CachedInfo().State.Msgs == 0 {
 		return err
 	}
 	last := opened.CachedInfo().State.LastSeq
-	err = r.bus.Follow(ctx, stream, ">", 0, func(msg jetstream.Msg) error {
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
+	err = r.bus.Tail(ctx, stream, ">", 0, func(msg bus.Message) error {
 		take(msg)
-		if meta.Sequence.Stream >= last || meta.NumPending == 0 {
+		if msg.Sequence >= last { // neither the ledger nor a bucket loses its last message
 			return errEnough
 		}
 		return nil
@@ -111,8 +102,8 @@ func (r *reconciler) each(ctx context.Context, stream string, take func(jetstrea
 }
 
 // take folds one message of the ledger of any run.
-func (r *reconciler) take(msg jetstream.Msg) {
-	words := strings.Split(msg.Subject(), ".")
+func (r *reconciler) take(msg bus.Message) {
+	words := strings.Split(msg.Subject, ".")
 	f := r.folds[contract.RunID(words[1])]
 	if f == nil || f.unreadable {
 		return
@@ -145,17 +136,17 @@ func (r *reconciler) take(msg jetstream.Msg) {
 func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nats.Msg, err error) {
 	var unvouched []string
 	missing := maps.Clone(r.want[bucket])
-	have := map[string]jetstream.Msg{}
-	err = r.each(ctx, "KV_"+bucket, func(msg jetstream.Msg) { have[strings.TrimPrefix(msg.Subject(), "$KV."+bucket+".")] = msg })
+	have := map[string]bus.Message{}
+	err = r.each(ctx, "KV_"+bucket, func(msg bus.Message) { have[strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")] = msg })
 	if err != nil {
 		return nil, err
 	}
 	for key, msg := range have {
 		entry, wanted := r.want[bucket][key]
-		if msg.Headers().Get("KV-Operation") != "" {
+		if msg.Header.Get("KV-Operation") != "" {
 			continue
 		}
-		value, err := runs.Decode[contract.Collected](key, msg.Data())
+		value, err := runs.Decode[contract.Collected](key, msg.Data)
 		if errors.Is(err, contract.ErrMessage) { // of a newer version: whoever needs it says so
 			delete(missing, key)
 			continue
@@ -170,7 +161,7 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 			if err == nil && bucket == contract.BucketCollected {
 				unvouched = append(unvouched, key)
 			}
-			changes = append(changes, &nats.Msg{Subject: msg.Subject(), Header: nats.Header{"KV-Operation": []string{"DEL"}}})
+			changes = append(changes, &nats.Msg{Subject: msg.Subject, Header: nats.Header{"KV-Operation": []string{"DEL"}}})
 		}
 	}
 	for _, entry := range missing {
