@@ -105,12 +105,12 @@ func (s *Service) refuse(ctx context.Context, m contract.Manifest, block *contra
 // site said to stay away, if it did. What was asked before an error comes with it.
 func (s *Service) look(ctx context.Context, id contract.CaseID) (entry contract.Entry, wait time.Duration, err error) {
 	entry = contract.Entry{CaseID: id, Verdict: contract.VerdictTransient}
-	held, err := s.places.one(ctx)
+	held, err := s.places.take(ctx, 1)
 	if err != nil {
 		entry.Error = err.Error()
 		return entry, 0, err
 	}
-	defer held.free()
+	defer held[0].free()
 	var asking start
 	requests := 0
 	exchanges, err := s.robots.first(s.Site.Ask)(site.OnStart(ctx, asking.made), id, func(ctx context.Context) (time.Duration, error) {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/services/fetcher"
 	"fct-scraper/streams"
 
@@ -41,66 +44,137 @@ func (p plant) begin(id contract.RunID, year string, jobs int) {
 	p.put(id.StateKey(), contract.State{Status: contract.Running, Round: 1})
 }
 
-// order is the years in the order in which they were asked for.
+// order is the years of the cases in the order in which they got a place. Each answer waits until the test releases it.
 type order struct {
 	*court
-	mu    sync.Mutex
-	years []string
+	mu      sync.Mutex
+	years   []string
+	release chan struct{}
 }
 
 func (o *order) Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
-	exchanges, err := o.court.Ask(ctx, id, before)
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.years = append(o.years, id.Year)
-	return exchanges, err
+	o.mu.Unlock()
+	return o.court.Ask(ctx, id, before)
 }
 
-// longestWait is how many requests of others came between two of one run, while all had jobs left.
-func (o *order) longestWait(runs, jobs int) (most int, begun bool) {
-	asked, last := make(map[string]int), make(map[string]int)
-	for i, year := range o.years {
-		if len(last) == runs { // all have begun
-			most = max(most, i-last[year]-1)
-		}
-		last[year] = i
-		if asked[year]++; asked[year] == jobs {
-			break
+func (o *order) begun() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.years)
+}
+
+// contend lets runs of so many jobs want more places than there are, in one process or in several that share them, until each
+// run waits in each process with a job in hand. It is called in virtual time.
+func contend(t *testing.T, processes, runs, concurrency int) (p plant, asked []*order) {
+	t.Helper()
+	const jobs = 20
+	p = setUp(t, 0)
+	for i := range runs {
+		p.begin(contract.RunID(fmt.Sprintf("run-%d", i)), fmt.Sprintf("2%d", i), jobs)
+	}
+	release := make(chan struct{})
+	p.court.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
+		select {
+		case <-release:
+			return fine(ctx, n)
+		case <-ctx.Done():
+			return contract.Exchange{}, context.Cause(ctx)
 		}
 	}
-	return most, len(last) == runs
+	for i := range processes {
+		o := &order{court: p.court, release: release}
+		asked = append(asked, o)
+		t.Cleanup(p.work(func(opts *fetcher.Options) {
+			opts.ID, opts.Site, opts.Concurrency, opts.Shared = fmt.Sprintf("fetcher-%d", i), o, concurrency, processes > 1
+		}))
+		settle()
+	}
+	return p, asked
+}
+
+// settle returns when nothing is left to be done but to wait, in virtual time.
+func settle() {
+	// Longer than a look for more slots takes; requests for one slot are renewed in between, after several of these.
+	time.Sleep(450 * time.Millisecond)
+	synctest.Wait()
+}
+
+// longestWait is how many requests of others came between two of one run, from one request on.
+func longestWait(years []string, from, runs int) (most int) {
+	last := make(map[string]int)
+	for i := range runs {
+		last[fmt.Sprintf("2%d", i)] = from - 1
+	}
+	for i, year := range years[from:] {
+		most = max(most, from+i-last[year]-1)
+		last[year] = from + i
+	}
+	for _, i := range last {
+		most = max(most, len(years)-1-i)
+	}
+	return most
 }
 
 func TestRunsTakeTurns(t *testing.T) {
-	t.Parallel()
-	const jobs = 60
-	for _, shared := range []bool{false, true} {
-		for _, runs := range []int{2, 3} {
-			for concurrency := 1; concurrency <= 4; concurrency++ {
-				t.Run(fmt.Sprintf("shared=%v,runs=%d,concurrency=%d", shared, runs, concurrency), func(t *testing.T) {
-					t.Parallel()
-					p := setUp(t, 0)
-					for i := range runs {
-						p.begin(contract.RunID(fmt.Sprintf("run-%d", i)), fmt.Sprintf("2%d", i), jobs)
-					}
-					asked, open := &order{court: p.court}, make(chan struct{})
-					p.court.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
-						<-open
-						return fine(ctx, n)
-					}
-					stop := p.work(func(o *fetcher.Options) { o.Site, o.Concurrency, o.Shared = asked, concurrency, shared })
-					p.until(func() bool {
-						present, err := p.b.Subjects(t.Context(), "KV_"+contract.BucketFetchers, "$KV.fetchers.>")
-						return err == nil && len(present) == runs+1 // that of setUp too
+	// All is over before the ack-wait of the first job, which nobody settles here: it would come again and take a place for
+	// no request.
+	const releases = 24
+	for _, processes := range []int{1, 2} {
+		for runs := 2; runs <= 3; runs++ {
+			for _, concurrency := range []int{1, 4} {
+				t.Run(fmt.Sprintf("processes=%d,runs=%d,concurrency=%d", processes, runs, concurrency), func(t *testing.T) {
+					fcttest.VirtualTime(t, func(t *testing.T) {
+						_, asked := contend(t, processes, runs, concurrency)
+						var from []int
+						for _, o := range asked {
+							from = append(from, len(o.begun()))
+						}
+						for range releases {
+							asked[0].release <- struct{}{}
+							settle()
+						}
+						all := 0
+						for i, o := range asked {
+							years := o.begun()
+							all += len(years)
+							if wait := longestWait(years, from[i], runs); wait > runs-1 {
+								t.Errorf("a run waited for %d requests of others, want at most %d: %v", wait, runs-1, years[from[i]:])
+							}
+						}
+						if all != concurrency+releases {
+							t.Errorf("%d cases begun in %d places after %d answers", all, concurrency, releases)
+						}
 					})
-					close(open) // now all want a turn
-					p.until(func() bool { all, _ := p.court.requests(); return all >= jobs })
-					stop()
-					if wait, begun := asked.longestWait(runs, jobs); !begun || wait > 2*runs*concurrency {
-						t.Errorf("all began: %v; a run waited for %d requests of others", begun, wait)
-					}
 				})
 			}
 		}
 	}
+}
+
+// TestPlaceIsUsedWithoutPull: the job that a run has in hand starts at once, however long the next pull takes.
+func TestPlaceIsUsedWithoutPull(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		const runs, concurrency = 2, 3
+		p, all := contend(t, 1, runs, concurrency)
+		asked := all[0]
+		stream, err := p.b.JetStream().Stream(t.Context(), contract.StreamJobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range runs {
+			name := contract.RunID(fmt.Sprintf("run-%d", i)).ConsumerName()
+			if paused, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Hour)); err != nil || !paused.Paused {
+				t.Fatalf("paused: %+v, %v", paused, err)
+			}
+		}
+		for n := 1; n <= runs; n++ {
+			asked.release <- struct{}{}
+			synctest.Wait()
+			if begun := len(asked.begun()); begun != concurrency+n {
+				t.Errorf("%d cases begun after %d answers, want %d", begun, n, concurrency+n)
+			}
+		}
+	})
 }

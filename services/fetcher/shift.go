@@ -76,14 +76,14 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 	defer stopWatch()
 	var listening sync.WaitGroup
 	listening.Go(w.listen)
-	err = w.take()
+	w.take()
 	w.flight.Wait()
 	end(nil)
 	listening.Wait()
 	w.putDown()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return errors.Join(err, w.broken)
+	return w.broken
 }
 
 // putDown records that what this process holds from now on is no crash if it dies.

@@ -13,18 +13,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// take pulls as many jobs as places are free, whenever there are some: what is pulled is begun at once.
-func (w *shift) take() error {
+// take pulls jobs and starts each of them as soon as a place is free for it, until begin ends.
+func (w *shift) take() {
 	for {
 		err := w.pullOn()
 		if w.begin.Err() != nil {
-			return nil
+			return
 		}
 		// Whoever ends a run removes its consumer, and the news of the end may come later than the removal; one that somebody else
 		// has removed is made anew by the generator.
 		w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
 		if err := delay.For(w.begin, renew/10); err != nil {
-			return nil
+			return
 		}
 	}
 }
@@ -42,45 +42,35 @@ func (w *shift) pullOn() error {
 	return err
 }
 
-// pull begins the jobs that are there, as many as places are free, or waits for one. Who waits for a job holds no place:
-// another run may have jobs.
+// pull takes jobs and starts them. It pulls before it waits for a place: a place that waited for the pull would be unused
+// meanwhile, and the order of the runs would depend on how long their pulls take. A busy run so has one job that waits.
 func (w *shift) pull(consumer jetstream.Consumer) error {
-	held, err := w.places.take(w.begin)
-	if err != nil {
-		return err
-	}
-	epoch := w.Bus.Epoch()
-	begun, err := w.pullInto(consumer, held, epoch)
-	if err != nil || begun > 0 {
-		return err
-	}
-	msg, asked, err := bus.Next(w.begin, consumer, beat)
-	if errors.Is(err, nats.ErrTimeout) { // none has come so far
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return w.seat(delivery{grasp(msg, asked, beat, slipJob), epoch})
+	jobs, err := w.fetch(consumer)
+	return errors.Join(w.seat(jobs), err)
 }
 
-// pullInto begins a job in each place as far as there are jobs, and gives the other places back.
-func (w *shift) pullInto(consumer jetstream.Consumer, held []place, epoch uint64) (begun int, err error) {
-	defer func() {
-		for _, left := range held[begun:] {
-			left.free()
-		}
-	}()
-	asked := time.Now()
-	batch, err := consumer.FetchNoWait(len(held))
+// fetch returns as many jobs as places are free now, and at least one if there is one within beat.
+func (w *shift) fetch(consumer jetstream.Consumer) (jobs []delivery, err error) {
+	epoch, asked := w.Bus.Epoch(), time.Now()
+	batch, err := consumer.FetchNoWait(max(1, w.places.idle()))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	for msg := range batch.Messages() {
-		w.start(delivery{grasp(msg, asked, beat, slipJob), epoch}, held[begun])
-		begun++
+		jobs = append(jobs, delivery{grasp(msg, asked, beat, slipJob), epoch})
 	}
-	return begun, batch.Error()
+	if err := batch.Error(); err != nil || len(jobs) > 0 {
+		return jobs, err
+	}
+	epoch = w.Bus.Epoch()
+	msg, asked, err := bus.Next(w.begin, consumer, beat)
+	switch {
+	case errors.Is(err, nats.ErrTimeout): // none has come so far
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return []delivery{{grasp(msg, asked, beat, slipJob), epoch}}, nil
 }
 
 // delivery is a job in this process's hands, and the connection's epoch when it was taken.
@@ -89,16 +79,25 @@ type delivery struct {
 	epoch uint64
 }
 
-// seat begins a job as soon as a place is free for it. It may have to wait for longer than the job's ack-wait.
-func (w *shift) seat(d delivery) error {
-	held, err := w.places.one(w.begin)
-	if err != nil {
-		if d.letGo() {
-			_ = d.msg.NakWithDelay(bus.AtOnce)
+// seat starts each job when there is a place for it, which may take longer than a job's ack-wait: its heartbeat goes on. It
+// gives back the jobs that it has not started when begin ends. They are on no record of holdings: a process that dies now has
+// not crashed on them.
+func (w *shift) seat(jobs []delivery) error {
+	for len(jobs) > 0 {
+		held, err := w.places.take(w.begin, len(jobs))
+		if err != nil {
+			for _, left := range jobs {
+				if left.letGo() {
+					_ = left.msg.NakWithDelay(bus.AtOnce)
+				}
+			}
+			return err
 		}
-		return err
+		for i, place := range held {
+			w.start(jobs[i], place)
+		}
+		jobs = jobs[len(held):]
 	}
-	w.start(d, held)
 	return nil
 }
 
