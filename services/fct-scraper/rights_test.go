@@ -304,3 +304,55 @@ func (g *guarded) noticed(homes map[string]jetstream.JetStream) {
 		found = forgedIn(subjects, "nobody", "forged-nobody")
 	}
 }
+
+// TestNoServiceHearsTheOthers has every service listen to everything, and the admin and an operator say what is nobody's but the
+// owner's to hear.
+func TestNoServiceHearsTheOthers(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t)
+	_, admin := g.jetStream("admin")
+	g.furnish(g.homes(admin))
+	heard := make(map[string]*nats.Subscription)
+	for _, service := range allServices() {
+		nc := g.connect(service, func(err error) { t.Errorf("%s: %v", service, err) })
+		sub, err := nc.SubscribeSync(">")
+		if err == nil {
+			err = nc.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard[service] = sub
+	}
+	operator := g.connect("operator", func(err error) { t.Error("operator:", err) })
+	for subject := range owners() {
+		subject = strings.ReplaceAll(subject, "RUN", "secret")
+		for _, nc := range []*nats.Conn{admin.Conn(), operator} {
+			if err := nc.PublishRequest(subject, nats.NewInbox(), []byte("secret")); err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for service, sub := range heard {
+		// What was sent to it before is here when the last word is.
+		if err := admin.Conn().Publish("$KV.runs.last.state", nil); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			msg, err := sub.NextMsg(time.Minute)
+			if err != nil {
+				t.Fatalf("%s: %v", service, err)
+			}
+			if msg.Subject == "stored.$KV.runs.last.state" {
+				break
+			}
+			command := strings.HasPrefix(msg.Subject, "batch.") && service == "generator"
+			if !strings.HasPrefix(msg.Subject, "stored.") && !command || strings.HasPrefix(msg.Subject, "stored.") && len(msg.Data) > 0 && !strings.HasPrefix(msg.Subject, "stored.batch.event.") {
+				t.Errorf("the %s hears %s: %s", service, msg.Subject, msg.Data)
+			}
+		}
+	}
+}
