@@ -228,18 +228,12 @@ func Renew(ctx context.Context, js jetstream.JetStream, stream, name string) err
 // Remake makes a consumer by its definition, after removing the one of that name.
 func Remake(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
 	if err := js.DeleteConsumer(ctx, stream, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("removing consumer %s of %s: %w", want.Durable, stream, err)
+		return fmt.Errorf("removing consumer %s of %s: %w", want.Durable, stream, allowed(err))
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, stream, want); err != nil {
-		return fmt.Errorf("making consumer %s of %s: %w", want.Durable, stream, err)
+		return fmt.Errorf("making consumer %s of %s: %w", want.Durable, stream, allowed(err))
 	}
 	return nil
-}
-
-// Differs says field by field how a consumer differs from its definition; it is empty when it does not.
-func Differs(want, have jetstream.ConsumerConfig) (string, error) {
-	found, err := differences(want, have)
-	return list(found), err
 }
 
 // Streams are the definitions of all streams, those of the buckets included.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -133,7 +134,20 @@ func (h *healer) wake(ctx context.Context, info *jetstream.ConsumerInfo) error {
 	return h.remake(ctx, h.manifest.RunID, "nothing has been under way although the run has not ended")
 }
 
-// jobsConsumer is the consumer of a run's jobs, made anew if it is gone, paused, or not as it is to be.
+// spoiled says what keeps a consumer from delivering all its messages until they are acknowledged; empty when nothing does. How
+// long it waits, and whether it is paused, is the operator's to change.
+func spoiled(want, have jetstream.ConsumerConfig) string {
+	switch {
+	case have.MaxDeliver != want.MaxDeliver:
+		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
+	case have.FilterSubject != want.FilterSubject || !slices.Equal(have.FilterSubjects, want.FilterSubjects):
+		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject), append(want.FilterSubjects, want.FilterSubject))
+	default:
+		return ""
+	}
+}
+
+// jobsConsumer is the consumer of a run's jobs, made anew if it is gone or cannot deliver them all.
 func (s *Service) jobsConsumer(ctx context.Context, run contract.RunID) (jetstream.Consumer, error) {
 	want, err := streams.JobsConsumer(run)
 	if err != nil {
@@ -142,7 +156,7 @@ func (s *Service) jobsConsumer(ctx context.Context, run contract.RunID) (jetstre
 	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamJobs, want.Durable)
 	differs := ""
 	if err == nil {
-		differs, err = streams.Differs(want, consumer.CachedInfo().Config)
+		differs = spoiled(want, consumer.CachedInfo().Config)
 	}
 	if err == nil && differs == "" {
 		return consumer, nil
@@ -206,11 +220,14 @@ func (s *Service) keep(ctx context.Context, shared streams.SharedConsumer) error
 	consumer, err := s.Bus.JetStream().Consumer(ctx, shared.Stream, shared.Name)
 	reason := "it was removed"
 	if err == nil {
-		reason, err = streams.Differs(want, consumer.CachedInfo().Config)
+		reason = spoiled(want, consumer.CachedInfo().Config)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) || reason == "" {
 		return err
 	}
+	if err := streams.Remake(ctx, s.Bus.JetStream(), shared.Stream, want); err != nil {
+		return err
+	}
 	s.Log.Warn("batch.consumer.remade", "consumer", shared.Name, "reason", reason)
-	return streams.Remake(ctx, s.Bus.JetStream(), shared.Stream, want)
+	return nil
 }
