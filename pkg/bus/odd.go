@@ -1,9 +1,6 @@
 package bus
 
-import (
-	"log/slog"
-	"sync"
-)
+import "sync"
 
 // eventForged is logged of a message that was published with the server's mark, and why.
 const (
@@ -25,8 +22,10 @@ type place struct {
 	sequence uint64
 }
 
-func (o *odd) tell(log *slog.Logger, event, stream, subject string, sequence uint64, reason string) {
+// first says whether a message is told for the first time.
+func (o *odd) first(stream string, sequence uint64) bool {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	known := o.told[place{stream, sequence}]
 	if !known && len(o.told) >= oddMost {
 		o.told = nil
@@ -35,8 +34,5 @@ func (o *odd) tell(log *slog.Logger, event, stream, subject string, sequence uin
 		o.told = make(map[place]bool)
 	}
 	o.told[place{stream, sequence}] = true
-	o.mu.Unlock()
-	if !known {
-		log.Warn(event, "stream", stream, "subject", subject, "sequence", sequence, "reason", reason)
-	}
+	return !known
 }

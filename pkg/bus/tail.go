@@ -124,7 +124,11 @@ func (c *cursor) notice(stream string, msg *nats.Msg, wake chan<- struct{}) {
 	if err != nil || last(msg.Header, jetstream.StreamHeader) != stream {
 		return
 	}
-	for known := c.noticed.Load(); sequence > known && !c.noticed.CompareAndSwap(known, sequence); known = c.noticed.Load() {
+	for {
+		known := c.noticed.Load()
+		if sequence <= known || c.noticed.CompareAndSwap(known, sequence) {
+			break
+		}
 	}
 	select {
 	case wake <- struct{}{}:
@@ -350,8 +354,8 @@ func (b *Bus) denied(name string, otherwise error) error {
 
 // refuses says whether a message is forged, and tells it once.
 func (b *Bus) refuses(stream string, msg Message) bool {
-	if msg.forged {
-		b.odd.tell(b.log, eventForged, stream, msg.Subject, msg.Sequence, readAgain)
+	if msg.forged && b.odd.first(stream, msg.Sequence) {
+		b.log.Warn(eventForged, "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", readAgain)
 	}
 	return msg.forged
 }

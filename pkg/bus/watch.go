@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,9 @@ func (b *Bus) entries(ctx context.Context, keys Keys, patience time.Duration, ta
 	t.take = func(msg Message) error {
 		e := entryOf(keys.Bucket, msg)
 		if !contract.IsKey(keys.Bucket, e.key) {
-			b.odd.tell(b.log, "bus.key.unknown", stream, msg.Subject, msg.Sequence, "no writer of the bucket makes such a key")
+			if b.odd.first(stream, msg.Sequence) {
+				b.log.Warn("bus.key.unknown", "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", "no writer of the bucket makes such a key")
+			}
 			return nil
 		}
 		return start.add(e)
@@ -90,7 +93,7 @@ func (n *newest) add(e jetstream.KeyValueEntry) error {
 func (n *newest) end() error {
 	n.gathers = false
 	ordered := slices.SortedFunc(maps.Values(n.entries), func(a, b jetstream.KeyValueEntry) int {
-		return int(int64(a.Revision()) - int64(b.Revision())) //nolint:gosec // sequences are far below the limit
+		return cmp.Compare(a.Revision(), b.Revision())
 	})
 	n.entries = nil
 	for _, e := range ordered {

@@ -41,6 +41,7 @@ func (g *Guard) Restore(ctx context.Context) error {
 			delete(g.keys, name)
 		case ledger:
 			msgs = g.salvaged
+		case folded, passing: // made again by others
 		}
 		if err := g.Bus.PublishBatch(ctx, msgs); err != nil {
 			return fmt.Errorf("restoring stream %s: %w", name, err)
@@ -158,6 +159,7 @@ func (g *Guard) write(ctx context.Context) error {
 			if err := g.copy(ctx, stream); err != nil {
 				return err
 			}
+		case folded: // the ledger has it
 		case passing:
 			was := g.manifest.Streams[name]
 			if now.Anchor = was.Anchor; was.Last != now.Last || was.First != now.First {

@@ -37,7 +37,7 @@ func (e *ear) Fatalf(format string, values ...any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fatals == nil {
-		e.fatals = errors.New(fmt.Sprintf(format, values...))
+		e.fatals = fmt.Errorf(format, values...)
 	}
 }
 

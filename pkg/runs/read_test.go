@@ -39,7 +39,9 @@ func TestRunsWithUnreadableKeysAreLeftOut(t *testing.T) {
 			}
 			done := make(chan error, 1)
 			go func() { done <- stop() }()
-			<-ended
+			if cause := <-ended; !errors.Is(cause, context.Canceled) {
+				t.Error(cause)
+			}
 			if err := <-done; err != nil {
 				t.Error(err)
 			}

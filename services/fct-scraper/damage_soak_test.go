@@ -5,6 +5,8 @@ package main
 import (
 	"os"
 	"testing"
+
+	"fct-scraper/pkg/contract"
 )
 
 // TestEveryDamage tries all kinds of damage on all streams; DAMAGE_TABLE names a file for the table.
@@ -17,3 +19,14 @@ func TestEveryDamage(t *testing.T) {
 	}
 	t.Log("\n" + table)
 }
+
+// damagedStreams are the streams and buckets that are spoiled.
+func damagedStreams() []string {
+	return []string{
+		contract.StreamBatch, contract.StreamJobs, contract.StreamAnswers, contract.StreamOutcomes,
+		"KV_" + contract.BucketRuns, "KV_" + contract.BucketCollected, "KV_" + contract.BucketFailed, "KV_" + contract.BucketSites,
+	}
+}
+
+// situations are what is done on a damaged store.
+func situations() []string { return []string{"finished", "unfinished", "report", "status"} }

@@ -205,17 +205,6 @@ func damages() []damage {
 	}
 }
 
-// damagedStreams are the streams and buckets that are spoiled.
-func damagedStreams() []string {
-	return []string{
-		contract.StreamBatch, contract.StreamJobs, contract.StreamAnswers, contract.StreamOutcomes,
-		"KV_" + contract.BucketRuns, "KV_" + contract.BucketCollected, "KV_" + contract.BucketFailed, "KV_" + contract.BucketSites,
-	}
-}
-
-// situations are what is done on a damaged store.
-func situations() []string { return []string{"finished", "unfinished", "report", "status"} }
-
 // try spoils a copy of a store, runs a command on it and says what is wrong with how that ended.
 func (s *stores) try(t *testing.T, d damage, stream, situation string) (o commandOutcome, wrong string) {
 	t.Helper()

@@ -41,7 +41,7 @@ const recentProgress = 256
 
 // follow reads how the runs ended, and how those that go on stand, and then what comes, until ctx ends.
 func (f *runFigures) follow(ctx context.Context, b *broker) error {
-	take := func(msg bus.Message) error {
+	take := func(msg bus.Message) error { //nolint:unparam // the form that Tail takes
 		var event contract.Event
 		if json.Unmarshal(msg.Data, &event) == nil { // what is not an event tells nothing
 			f.take(event)

@@ -101,8 +101,8 @@ func concrete(subject string) string {
 		{"KV_collected.>", "KV_collected.$KV.collected.IMM.25.1"}, {"KV_failed.>", "KV_failed.$KV.failed.IMM.25.1"},
 		{"outcome.*.*", "outcome.own.0"}, {"$KV.collected.>", "$KV.collected.IMM.25.2"}, {"$KV.failed.>", "$KV.failed.IMM.25.2"}, {"$KV.sites.>", "$KV.sites.own.block"},
 	} {
-		if strings.HasSuffix(subject, name.wild) {
-			return strings.TrimSuffix(subject, name.wild) + name.is
+		if before, is := strings.CutSuffix(subject, name.wild); is {
+			return before + name.is
 		}
 	}
 	return strings.ReplaceAll(subject, "*", "own")

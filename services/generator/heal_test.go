@@ -40,7 +40,7 @@ func TestRemovedJobsComeAgain(t *testing.T) {
 		"the last deleted": func(p plant, _ contract.RunID) error {
 			return p.stream(contract.StreamJobs).DeleteMsg(t.Context(), 300)
 		},
-		"stream made again": func(p plant, run contract.RunID) error {
+		"stream made again": func(p plant, _ contract.RunID) error {
 			if err := p.b.JetStream().DeleteStream(t.Context(), contract.StreamJobs); err != nil {
 				return err
 			}
