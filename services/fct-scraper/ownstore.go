@@ -43,7 +43,8 @@ func (b *broker) openOwn(
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 	}
-	if guard.Accepted() {
+	// A ledger can also have lost what was stored after the manifest was written: the keys tell of it then.
+	if guard.Accepted() || a.repair && changed > 0 {
 		if err := runs.Abandon(ctx, b.Bus, time.Now()); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
