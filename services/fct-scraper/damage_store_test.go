@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -48,35 +46,22 @@ func TestRepairKeepsWhatCanBeRead(t *testing.T) {
 		if d.name != "flipped bit" && d.name != "removed folder" {
 			continue
 		}
-		s.repair(t, d, func(string) error { return nil })
-	}
-	// A process that is killed soon after it began leaves a store of which its manifest tells nothing yet.
-	for _, d := range damages() {
-		if d.name == "flipped bit" {
-			d.name = "flipped bit behind the manifest"
-			s.repair(t, d, func(data string) error { return os.Remove(data + "/manifest.json") })
+		dir := t.TempDir()
+		copyTree(t, s.unfinished, dir)
+		if err := d.do(&s, dir+"/data", contract.StreamOutcomes); err != nil {
+			t.Fatal(err)
 		}
-	}
-}
-
-// repair damages a copy of the ledger of a killed process, and has the store accepted as it is.
-func (s *stores) repair(t *testing.T, d damage, manifest func(data string) error) {
-	t.Helper()
-	dir := t.TempDir()
-	copyTree(t, s.unfinished, dir)
-	if err := errors.Join(d.do(s, dir+"/data", contract.StreamOutcomes), manifest(dir+"/data")); err != nil {
-		t.Fatal(err)
-	}
-	batch := []string{"batch", "2025", "--start", "201", "--end", fmt.Sprint(200 + damageNumbers)}
-	// The manifest tells, or the keys of the cases whose outcomes are lost.
-	if o := s.command(t, dir, batch...); o.code != codeBroker && o.code != codeOutput || o.requests > 0 {
-		t.Errorf("%s: %d with %d requests: %s", d.name, o.code, o.requests, o.text)
-	}
-	if o := s.command(t, dir, append(batch, "--repair")...); o.code != 0 || o.requests == 0 {
-		t.Errorf("%s, accepted: %d with %d requests: %s", d.name, o.code, o.requests, o.text)
-	}
-	if o := s.command(t, dir, batch...); o.code != 0 || o.requests > 0 {
-		t.Errorf("%s, afterwards: %d with %d requests: %s", d.name, o.code, o.requests, o.text)
+		batch := []string{"batch", "2025", "--start", "201", "--end", fmt.Sprint(200 + damageNumbers)}
+		// The manifest tells, or the keys of the cases whose outcomes are lost.
+		if o := s.command(t, dir, batch...); o.code != codeBroker && o.code != codeOutput || o.requests > 0 {
+			t.Errorf("%s: %d with %d requests: %s", d.name, o.code, o.requests, o.text)
+		}
+		if o := s.command(t, dir, append(batch, "--repair")...); o.code != 0 || o.requests == 0 {
+			t.Errorf("%s, accepted: %d with %d requests: %s", d.name, o.code, o.requests, o.text)
+		}
+		if o := s.command(t, dir, batch...); o.code != 0 || o.requests > 0 {
+			t.Errorf("%s, afterwards: %d with %d requests: %s", d.name, o.code, o.requests, o.text)
+		}
 	}
 }
 
