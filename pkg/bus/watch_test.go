@@ -37,6 +37,7 @@ func TestWatch_NewestThenChanges(t *testing.T) {
 		}
 		return revision
 	}
+	set("No-Run.state", "of a form that no writer gives its keys")
 	set("a.state", "1")
 	set("b.state", "1")
 	set("a.state", "2")
