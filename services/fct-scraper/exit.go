@@ -25,6 +25,7 @@ const (
 	codeBlocked    = 5
 	codeBroker     = 6 // broker or store trouble
 	codeOutput     = 7 // ledger mismatch or output not writable
+	codeHangup     = 129
 	codeInterrupt  = 130
 	codeTerminated = 143
 )

@@ -17,27 +17,39 @@ type signals struct {
 	got   atomic.Pointer[os.Signal]
 }
 
-// listen takes SIGINT and SIGTERM. The first closes first and gives the process until limit is over; the second ends it
-// at once, which loses nothing: it is what a kill does.
+// listen takes SIGINT, SIGTERM and, unless the caller ignores it as nohup does, SIGHUP. The first closes first and gives
+// the process until limit is over; a second SIGINT or SIGTERM ends it at once, which loses nothing: it is what a kill does.
+// A second SIGHUP does nothing: a terminal that closes may send it twice.
 func listen(limit time.Duration) *signals {
 	s := &signals{came: make(chan os.Signal, 2), done: make(chan struct{}), first: make(chan struct{})}
-	signal.Notify(s.came, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(s.came, stopSignals()...)
 	go func() {
 		for {
 			select {
 			case <-s.done:
 				return
 			case came := <-s.came:
-				if s.got.Load() != nil {
+				switch {
+				case s.got.Load() == nil:
+					s.got.Store(&came)
+					close(s.first)
+					s.within(limit)
+				case came != syscall.SIGHUP:
 					os.Exit(s.code())
 				}
-				s.got.Store(&came)
-				close(s.first)
-				s.within(limit)
 			}
 		}
 	}()
 	return s
+}
+
+// stopSignals are the signals that stop a command which runs until it is told to end.
+func stopSignals() []os.Signal {
+	stop := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		stop = append(stop, syscall.SIGHUP)
+	}
+	return stop
 }
 
 // within ends the process when it is still there after d: whatever holds it up, the promise is kept.
@@ -61,11 +73,19 @@ func (s *signals) close() {
 // code is the exit code for the first signal; 0 while none has come.
 func (s *signals) code() int {
 	got := s.got.Load()
-	switch {
-	case got == nil:
+	if got == nil {
 		return 0
-	case *got == os.Interrupt:
+	}
+	return codeOfSignal(*got)
+}
+
+// codeOfSignal is 128 and the number of the signal, as shells count.
+func codeOfSignal(got os.Signal) int {
+	switch got {
+	case os.Interrupt:
 		return codeInterrupt
+	case syscall.SIGHUP:
+		return codeHangup
 	default:
 		return codeTerminated
 	}
@@ -73,8 +93,12 @@ func (s *signals) code() int {
 
 // name is the first signal as people write it.
 func (s *signals) name() string {
-	if s.code() == codeInterrupt {
+	switch s.code() {
+	case codeInterrupt:
 		return "SIGINT"
+	case codeHangup:
+		return "SIGHUP"
+	default:
+		return "SIGTERM"
 	}
-	return "SIGTERM"
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"fct-scraper/pkg/courtsim"
@@ -107,7 +106,7 @@ func (p *program) simulate(ctx context.Context, f *simFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
 	server, err := startSimulator(f.addr, options)
 	if err != nil {

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+)
+
+func TestBatchStoppedBySignal(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		signal syscall.Signal
+		code   int
+		times  int
+	}{
+		"SIGHUP":  {syscall.SIGHUP, 129, 2}, // a terminal that closes may send it twice
+		"SIGINT":  {syscall.SIGINT, 130, 1},
+		"SIGTERM": {syscall.SIGTERM, 143, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim := startSim(t, "--max", "99999", "--latency", "30ms")
+			p := newPlace(t, sim, "--end", "60", "--delay-min", "0", "--delay-max", "0")
+			var out bytes.Buffer
+			cmd := p.start(&out)
+			sim.await(10)
+			for range c.times {
+				if err := cmd.Process.Signal(c.signal); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = cmd.Wait() // its state says it
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				t.Fatalf("exit code %d, want %d", code, c.code)
+			}
+			var report contract.Report
+			if err := json.Unmarshal(out.Bytes(), &report); err != nil {
+				t.Fatalf("reading the report: %v\n%s", err, out.String())
+			}
+			if report.Status != contract.Stopped || report.Reason != "stopped by "+name {
+				t.Errorf("status %q, reason %q", report.Status, report.Reason)
+			}
+			if n := len(p.glob("checkpoint-*.json")); n != 1 {
+				t.Errorf("%d checkpoints, want 1", n)
+			}
+			if n := len(p.glob("report-*.json")); n != 1 {
+				t.Errorf("%d reports, want 1", n)
+			}
+			if report := p.finish(codeCompleted); report.Total != 60 {
+				t.Errorf("the run that went on settled %d numbers, want 60", report.Total)
+			}
+		})
+	}
+}
+
+func TestBatchUnderNohup(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "99999", "--latency", "30ms")
+	p := newPlace(t, sim, "--end", "60", "--delay-min", "0", "--delay-max", "0")
+	cmd := exec.Command("nohup", append([]string{"fct-scraper"}, p.args...)...)
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sim.await(10)
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // its state says it
+	if code := cmd.ProcessState.ExitCode(); code != codeCompleted {
+		t.Errorf("exit code %d, want %d", code, codeCompleted)
+	}
+}
