@@ -129,6 +129,9 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, wante
 
 // work opens everything, runs the batch and closes everything.
 func (p *program) work(ctx context.Context, settings *config.Settings, wanted order, signals *signals, screen *screen) (run ended, err error) {
+	if err := checkOpenFiles(settings.Config, openFilesLimit()); err != nil {
+		return run, err
+	}
 	log := logger(settings.Config, p.environ, screen.terminal, screen)
 	court, err := openCourt(settings.Config)
 	if err != nil {

@@ -100,6 +100,9 @@ func chosen(names []string) ([]string, error) {
 // serveUntil opens what the services need and runs them until ctx ends. Cases in flight then have most of
 // graceful_shutdown_timeout to land; the runs go on wherever else their services are.
 func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wanted serving) (err error) {
+	if err := checkOpenFiles(settings.Config, openFilesLimit()); err != nil {
+		return err
+	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
 	court, err := openCourt(settings.Config)
 	if err != nil {

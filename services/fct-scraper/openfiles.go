@@ -1,0 +1,25 @@
+package main
+
+import (
+	"fmt"
+
+	"fct-scraper/pkg/config"
+)
+
+// A batch was measured to keep 26 files open (the streams of the embedded server, output, terminal) and one connection a case
+// in flight. A redirect to another origin is a second connection, and each file that is being written is one more.
+const (
+	openFilesBase    = 40
+	openFilesPerCase = 2
+)
+
+// checkOpenFiles refuses a start that would run out of open files: the broker, the output and the site would each fail in
+// its own way. limit is the process's limit of open files, 0 when there is none.
+func checkOpenFiles(c config.Config, limit uint64) error {
+	need := uint64(openFilesBase + openFilesPerCase*c.Concurrency)
+	if limit == 0 || limit >= need {
+		return nil
+	}
+	return fmt.Errorf("%w: open files: the limit is %d, and concurrency %d needs %d: raise it (ulimit -n %d) or lower concurrency",
+		errUsage, limit, c.Concurrency, need, max(need, 1024))
+}
