@@ -52,13 +52,20 @@ func outcomeOf(x contract.Exchange) string {
 // Blocked says whether the exchanges of one attempt show that the site told us to go away, by which rule, and for how long if
 // the site said so; wait is 0 when it did not, and never more than a day. It agrees with Read.
 func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
+	return p.blocked(id, exchanges, now, 0)
+}
+
+// blocked is Blocked where a Retry-After that cannot be read means no less than least.
+func (p *Profile) blocked(
+	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
+) (rule string, wait time.Duration, blocked bool) {
 	n := robotsBefore(exchanges)
 	if n < len(exchanges) || n == 0 {
-		return p.blockedCase(id, exchanges[n:], now)
+		return p.blockedCase(id, exchanges[n:], now, least)
 	}
 	found, blocked := p.robotsBlocked(exchanges[n-1])
 	if !blocked {
 		return "", 0, false
 	}
-	return found.rule, retryAfter(exchanges[n-1].RetryAfter, now), true
+	return found.rule, retryAfter(exchanges[n-1].RetryAfter, now, least), true
 }

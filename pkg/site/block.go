@@ -16,11 +16,13 @@ import (
 // searched is how much of an answer is searched for the texts of block pages; those are short pages.
 const searched = 256 << 10
 
-// blockedCase is Blocked for the exchanges for a case.
-func (p *Profile) blockedCase(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
+// blockedCase is blocked for the exchanges for a case.
+func (p *Profile) blockedCase(
+	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
+) (rule string, wait time.Duration, blocked bool) {
 	for _, exchange := range exchanges {
 		if found, blocked := p.blockedBy(id, exchange); blocked {
-			return found.rule, retryAfter(exchange.RetryAfter, now), true
+			return found.rule, retryAfter(exchange.RetryAfter, now, least), true
 		}
 	}
 	return "", 0, false

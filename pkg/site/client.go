@@ -23,6 +23,8 @@ type Options struct {
 	RequestTimeout, JobTimeout time.Duration
 	// MaxBody is how large an answer may be after decompression, in bytes; 1 and more.
 	MaxBody int64
+	// Cooldown is how long a block lasts at least whose Retry-After cannot be read, or not wholly; 0 and more.
+	Cooldown time.Duration
 	// Parties asks for the parties of a case too, by one more call.
 	Parties bool
 	// Proxy says by which proxy a request goes; nil is none.
@@ -76,12 +78,12 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // seen.
 func stays(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Blocked is the profile's Blocked.
+// Blocked is the profile's Blocked; wait is no less than Cooldown where a part of what the site said cannot be read.
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
-	return c.Profile.Blocked(id, exchanges, now)
+	return c.Profile.blocked(id, exchanges, now, c.Cooldown)
 }
 
 // RetryAfter is for how long an answer asks to be left alone; 0 when it does not, never more than a day.
 func (c *Client) RetryAfter(exchange contract.Exchange, now time.Time) time.Duration {
-	return retryAfter(exchange.RetryAfter, now)
+	return retryAfter(exchange.RetryAfter, now, 0)
 }

@@ -83,14 +83,14 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Add(asked.Add(time.Hour).Format(time.RFC850))
 	f.Add(asked.Add(time.Hour).Format(time.ANSIC))
 	f.Fuzz(func(t *testing.T, value string) {
-		wait := site.RetryAfter(value, asked)
+		wait := site.RetryAfter(value, asked, 0)
 		if wait < 0 || wait > site.MaxWait {
 			t.Errorf("%q: %s", value, wait)
 		}
 		if at, err := http.ParseTime(strings.TrimSpace(value)); err == nil && at.After(asked) && wait == 0 {
 			t.Errorf("%q: no wait, though it is later", value)
 		}
-		if twice := site.RetryAfter(value+", 60", asked); twice < wait || twice < time.Minute {
+		if twice := site.RetryAfter(value+", 60", asked, 0); twice < wait || twice < time.Minute {
 			t.Errorf("%q: %s, but %s with a minute beside it", value, wait, twice)
 		}
 		if wait > 0 && !strings.ContainsAny(value, "123456789") {

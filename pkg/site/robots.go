@@ -83,7 +83,7 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 			return rules, fmt.Errorf("reading robots.txt: %w", context.Cause(ctx))
 		}
 		if found, blocked := c.Profile.robotsBlocked(x); blocked {
-			return rules, &RobotsBlockedError{Rule: found.rule, Wait: retryAfter(x.RetryAfter, time.Now()), Exchange: x}
+			return rules, &RobotsBlockedError{Rule: found.rule, Wait: retryAfter(x.RetryAfter, time.Now(), c.Cooldown), Exchange: x}
 		}
 		switch {
 		case x.Error != "":

@@ -34,7 +34,7 @@ func openCourt(c config.Config) (*court, error) {
 	}
 	opened.Client, err = site.NewClient(site.Options{
 		Profile: profile, Origin: origin, UserAgent: c.UserAgent, Parties: c.Parties, MaxBody: int64(c.MaxBody),
-		RequestTimeout: c.RequestTimeout.Std(), JobTimeout: c.JobTimeout.Std(),
+		RequestTimeout: c.RequestTimeout.Std(), JobTimeout: c.JobTimeout.Std(), Cooldown: c.BlockedCooldown.Std(),
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errUsage, err), opened.stopSimulator())
