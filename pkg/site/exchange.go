@@ -51,6 +51,7 @@ func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.E
 		request.Header.Set(name, c.Profile.fill(value, c.Origin, id))
 	}
 	request.Header.Set("User-Agent", c.UserAgent)
+	request.Header.Set("Accept-Encoding", acceptEncoding)
 	response, err := s.http.Do(request)
 	if err != nil {
 		return "", err
@@ -60,7 +61,11 @@ func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.E
 	x.ContentType = headerOf(response, "Content-Type")
 	x.RetryAfter = headerOf(response, "Retry-After")
 	x.Guard = c.Profile.guard(response.Header)
-	x.Body, err = c.readBody(ctx, response.Body, response.ContentLength)
+	body, unknown := decodedBody(response)
+	x.Body, err = c.readBody(ctx, body, response.ContentLength)
+	if unknown != nil {
+		err = unknown
+	}
 	return response.Header.Get("Location"), err
 }
 

@@ -149,6 +149,7 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 	}
 	request.Body = once{} // see there
 	request.Header.Set("User-Agent", c.UserAgent)
+	request.Header.Set("Accept-Encoding", acceptEncoding)
 	response, err := c.newSession().http.Do(request)
 	if err != nil {
 		x.Error = plainly(err)
@@ -157,7 +158,11 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
 	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerOf(response, "Content-Type"), headerOf(response, "Retry-After")
 	x.Guard = c.Profile.guard(response.Header)
-	if x.Body, err = io.ReadAll(io.LimitReader(response.Body, maxRobots)); err != nil {
+	body, unknown := decodedBody(response)
+	if x.Body, err = io.ReadAll(io.LimitReader(body, maxRobots)); unknown != nil {
+		err = unknown
+	}
+	if err != nil {
 		x.Error = plainly(err)
 	}
 	return x, response.Header.Get("Location")

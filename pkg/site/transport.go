@@ -30,6 +30,7 @@ func newTransport(opts Options) *http.Transport {
 		DialContext:            newDialer(opts).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.Profile.authorities},
 		TLSHandshakeTimeout:    15 * time.Second,
+		DisableCompression:     true, // see decodedBody
 		MaxIdleConns:           64,
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        30 * time.Second,
