@@ -1,7 +1,6 @@
 package site
 
 import (
-	"net/http"
 	"slices"
 
 	"fct-scraper/pkg/contract"
@@ -61,7 +60,7 @@ func (a *attempt) add(c *Client, made *call, s *session, id contract.CaseID, x c
 		a.turn(c, made, s, id, x)
 		return
 	}
-	if x.Error != "" || x.Status != http.StatusOK || x.Guard != "" {
+	if x.Error != "" || !answers(x.Status) || x.Guard != "" {
 		a.over = true
 		return
 	}

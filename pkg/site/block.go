@@ -93,9 +93,9 @@ func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) [][]by
 		return pageViews(body)
 	}
 	doc, err := parseJSON(body, "")
-	answers := c != nil && exchange.Status == http.StatusOK
+	due := c != nil && answers(exchange.Status)
 	switch {
-	case err != nil && answers || err == nil && answers && c.givesParties(doc):
+	case err != nil && due || err == nil && due && c.givesParties(doc):
 		return nil
 	case err != nil:
 		return pageViews(body)

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"fct-scraper/pkg/site/jsontree"
 
 	"golang.org/x/net/html/charset"
+	"golang.org/x/text/encoding"
 )
 
 // errValue says that a field holds what it should not.
@@ -59,30 +61,83 @@ func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
 	return jsontree.Parse(string(body))
 }
 
-// toUTF8 is the body in UTF-8 without a byte order mark. A character set is taken from the content type alone: a guess
-// could turn a broken answer into a wrong one. Only Latin-1 is not believed of a body that is UTF-8: servers say it
-// unasked, and real Latin-1 is never UTF-8 by chance.
+// toUTF8 is the body in UTF-8 without byte order marks. One that is UTF-8 already is so under every label: servers say all
+// kinds of things, and nothing else is UTF-8 by chance but what writes its letters in ASCII. Other bodies are what their byte
+// order mark or their content type says, and nothing is guessed: that could turn a broken answer into a wrong one.
 func toUTF8(body []byte, contentType string) ([]byte, error) {
 	name := declared(contentType)
-	if encoding, canonical := charset.Lookup(name); canonical != "utf-8" && name != "" && (canonical != "windows-1252" || !utf8.Valid(body)) {
-		if encoding == nil {
-			return nil, fmt.Errorf("%w: %.40q is not known", errCharset, name)
-		}
-		decoded, err := io.ReadAll(encoding.NewDecoder().Reader(bytes.NewReader(body)))
-		if err != nil || bytes.ContainsRune(decoded, utf8.RuneError) {
-			return nil, fmt.Errorf("%w: not %.40q", errCharset, name)
-		}
-		body = decoded
+	marked, known := markedUTF16(body)
+	switch {
+	case known:
+		name = marked
+	case utf8.Valid(body) && !inASCII(name, body):
+		return trimMarks(body), nil
 	}
-	if !utf8.Valid(body) {
+	encoding, canonical := lookup(name)
+	switch {
+	case name == "" || canonical == "utf-8" || isUTF8(name):
 		return nil, fmt.Errorf("%w: not UTF-8", errCharset)
+	case encoding == nil:
+		return nil, fmt.Errorf("%w: %.40q is not known", errCharset, name)
 	}
-	return bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), nil
+	decoded, err := io.ReadAll(encoding.NewDecoder().Reader(bytes.NewReader(body)))
+	if err != nil || bytes.ContainsRune(decoded, utf8.RuneError) {
+		return nil, fmt.Errorf("%w: not %.40q", errCharset, name)
+	}
+	return trimMarks(decoded), nil
+}
+
+// mark is the byte order mark in UTF-8.
+const mark = "\xef\xbb\xbf"
+
+// trimMarks is a text without the byte order marks at its start; a page put together of several files has several.
+func trimMarks(text []byte) []byte {
+	for bytes.HasPrefix(text, []byte(mark)) {
+		text = text[len(mark):]
+	}
+	return text
+}
+
+// markedUTF16 is the form of UTF-16 that a body's byte order mark names.
+func markedUTF16(body []byte) (name string, known bool) {
+	switch {
+	case bytes.HasPrefix(body, []byte("\xff\xfe")):
+		return "utf-16le", true
+	case bytes.HasPrefix(body, []byte("\xfe\xff")):
+		return "utf-16be", true
+	default:
+		return "", false
+	}
+}
+
+// inASCII says whether a body that is UTF-8 may be other text by its label: UTF-16 of English is full of NULs, and some
+// character sets write their letters in the bytes of ASCII.
+func inASCII(name string, body []byte) bool {
+	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+	_, canonical := lookup(name)
+	return strings.HasPrefix(canonical, "utf-16") && bytes.IndexByte(body, 0) >= 0 ||
+		strings.HasPrefix(name, "iso-2022-") || slices.Contains([]string{"utf-7", "hz", "hz-gb-2312"}, name)
+}
+
+// lookup finds the encoding of a label, written in one way or another: latin-1, CP-1252, iso_8859_1.
+func lookup(name string) (encoding.Encoding, string) {
+	dashed := strings.ReplaceAll(name, "_", "-")
+	for _, spelling := range []string{name, dashed, strings.ReplaceAll(dashed, "-", "")} {
+		if found, canonical := charset.Lookup(spelling); found != nil {
+			return found, canonical
+		}
+	}
+	return nil, ""
+}
+
+// isUTF8 says whether a label names UTF-8 in the way of some program, such as utf8mb4 of MySQL.
+func isUTF8(name string) bool {
+	return strings.HasPrefix(strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name)), "utf8")
 }
 
 // declared is the character set that a content type names; empty when it names none.
 func declared(contentType string) string {
-	if !strings.Contains(contentType, "charset") && !strings.Contains(contentType, "CHARSET") {
+	if !strings.Contains(strings.ToLower(contentType), "charset") {
 		return ""
 	}
 	_, params, err := mime.ParseMediaType(contentType)
@@ -94,6 +149,6 @@ func declared(contentType string) string {
 
 // startsAsJSON says whether a body begins as a list or an object of JSON does.
 func startsAsJSON(body []byte) bool {
-	start := bytes.TrimLeft(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), " \t\r\n")
+	start := bytes.TrimLeft(trimMarks(body), " \t\r\n")
 	return len(start) > 0 && (start[0] == '{' || start[0] == '[')
 }

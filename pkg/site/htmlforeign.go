@@ -2,7 +2,6 @@ package site
 
 import (
 	"bytes"
-	"net/http"
 	"slices"
 
 	"fct-scraper/pkg/contract"
@@ -12,7 +11,7 @@ import (
 // shows says whether an answer that is to be a page has what only the site's own has: the hidden inputs, or the table of
 // its call, be it cut off. One that has none of the texts of blocks may count as such, and is not parsed.
 func (p *Profile) shows(c *call, exchange contract.Exchange) bool {
-	if exchange.Status != http.StatusOK {
+	if !answers(exchange.Status) {
 		return false
 	}
 	if !p.speaksOfBlocks(pageViews(decoded(exchange))) {

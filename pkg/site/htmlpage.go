@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 
 	"fct-scraper/pkg/contract"
@@ -92,7 +91,7 @@ func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, so pro
 
 // parse makes a tree of an answer that is a whole page.
 func (p *pageReader) parse(exchange contract.Exchange) (*htmltree.Node, *trouble) {
-	if exchange.Status != http.StatusOK {
+	if !answers(exchange.Status) {
 		return nil, &trouble{"status", fmt.Errorf("status %d", exchange.Status)}
 	}
 	body, err := toUTF8(exchange.Body, exchange.ContentType)

@@ -25,15 +25,14 @@ func pageViews(page []byte) [][]byte {
 func decoded(exchange contract.Exchange) []byte {
 	body := exchange.Body
 	name := declared(exchange.ContentType)
+	marked, known := markedUTF16(body)
 	switch {
-	case bytes.HasPrefix(body, []byte("\xff\xfe")):
-		name = "utf-16le"
-	case bytes.HasPrefix(body, []byte("\xfe\xff")):
-		name = "utf-16be"
+	case known:
+		name = marked
 	case utf8.Valid(body) && !bytes.Contains(body, []byte{0}):
-		return bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+		return trimMarks(body)
 	}
-	encoding, canonical := charset.Lookup(name)
+	encoding, canonical := lookup(name)
 	if encoding == nil || canonical == "utf-8" {
 		encoding, _ = charset.Lookup("windows-1252")
 	}
@@ -41,7 +40,7 @@ func decoded(exchange contract.Exchange) []byte {
 	if err != nil {
 		return body
 	}
-	return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	return trimMarks(text)
 }
 
 // visible is the text of a page without its markup, with single spaces, until it has so many bytes.
@@ -74,5 +73,5 @@ func words(doc *jsontree.Node) []byte {
 
 // looksLikeMarkup says whether a body begins as a page of HTML or XML does.
 func looksLikeMarkup(body []byte) bool {
-	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))), []byte("<"))
+	return bytes.HasPrefix(bytes.TrimSpace(trimMarks(body)), []byte("<"))
 }

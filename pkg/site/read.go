@@ -2,6 +2,7 @@ package site
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -78,4 +79,10 @@ func (r *reader) disagree() string {
 		}
 	}
 	return ""
+}
+
+// answers says whether a status is that of a whole answer: 200, or 203, which a proxy makes of it that has changed something.
+// Of the others of its class each says that this is not the whole, or not the answer: accepted, no content, a part.
+func answers(status int) bool {
+	return status == http.StatusOK || status == http.StatusNonAuthoritativeInfo
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +43,7 @@ func (c *call) read(id contract.CaseID, exchange contract.Exchange, so progress)
 	if c.page != nil {
 		return c.page.read(id, exchange, so)
 	}
-	if exchange.Status != http.StatusOK {
+	if !answers(exchange.Status) {
 		return t, &trouble{"status", fmt.Errorf("status %d", exchange.Status)}
 	}
 	doc, err := parseJSON(exchange.Body, exchange.ContentType)

@@ -1,4 +1,4 @@
-// Package jsontree reads a JSON text into a tree that XPath walks. It is stricter than encoding/json, which repairs text
+// Package jsontree reads a JSON text into a tree that XPath walks. But for control characters in strings it is stricter than encoding/json, which repairs text
 // and lets the last of two members of one name win, it keeps numbers as they were written, and it takes a fifth of the
 // time of a tree made of encoding/json's maps: a court's answer is read on the way of every number.
 package jsontree

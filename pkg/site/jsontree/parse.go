@@ -15,7 +15,8 @@ const (
 	maxValues = 1 << 20
 )
 
-// Parse reads the one JSON value (RFC 8259) that text must be. Two members of one name, text that is not UTF-8, more than
+// Parse reads the one JSON value (RFC 8259) that text must be. Strings may hold control characters as they are, which some
+// servers forget to escape: where a string ends is plain all the same. Two members of one name, text that is not UTF-8, more than
 // 200 levels or 1,048,576 values are errors too. Every error wraps ErrSyntax. The tree holds on to text.
 func Parse(text string) (*Node, error) {
 	p := parser{text: text}

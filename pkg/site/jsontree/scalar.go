@@ -7,19 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// str reads a string. One without escapes, and most are, is a part of the text itself.
+// str reads a string. Control characters stand for themselves in it, line ends included. One without escapes, and most are, is a part of the text itself.
 func (p *parser) str() (string, error) {
 	p.at++
 	from := p.at
 	for p.at < len(p.text) {
-		switch c := p.text[p.at]; {
-		case c == '"':
+		switch p.text[p.at] {
+		case '"':
 			p.at++
 			return p.text[from : p.at-1], nil
-		case c == '\\':
+		case '\\':
 			return p.escaped(from)
-		case c < ' ':
-			return "", p.wrong("a control character in a string")
 		default:
 			p.at++
 		}
@@ -31,12 +29,12 @@ func (p *parser) str() (string, error) {
 func (p *parser) escaped(from int) (string, error) {
 	var b strings.Builder
 	for plain := from; p.at < len(p.text); {
-		switch c := p.text[p.at]; {
-		case c == '"':
+		switch p.text[p.at] {
+		case '"':
 			b.WriteString(p.text[plain:p.at])
 			p.at++
 			return b.String(), nil
-		case c == '\\':
+		case '\\':
 			b.WriteString(p.text[plain:p.at])
 			r, ok := p.escape()
 			if !ok {
@@ -44,8 +42,6 @@ func (p *parser) escaped(from int) (string, error) {
 			}
 			b.WriteRune(r)
 			plain = p.at
-		case c < ' ':
-			return "", p.wrong("a control character in a string")
 		default:
 			p.at++
 		}
