@@ -25,6 +25,8 @@ type Job struct {
 	MaxAttempts int `json:"max_attempts,omitempty"`
 	// Doubtful says that the case probably does not exist, so that the proof of that is asked for first.
 	Doubtful bool `json:"doubtful,omitempty"`
+	// Retry says that the number failed in an earlier run: that it fails again is no news of the site.
+	Retry bool `json:"retry,omitempty"`
 }
 
 // Exchange is one request to a site and what came back. Body is carried beside the JSON.

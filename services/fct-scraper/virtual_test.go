@@ -81,3 +81,36 @@ func TestAHungJobIsEndedAndTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A few numbers that fail for ever are no trouble of the site: the run takes as long as its requests and their own backoff.
+func TestNumbersThatFailForEver(t *testing.T) {
+	for name, c := range map[string]struct {
+		share    float64
+		settings map[string]string
+		within   time.Duration
+	}{
+		"default pauses and backoff":  {0.1, map[string]string{"end": "100", "delay_min": "1s", "delay_max": "3s"}, 10 * time.Minute},
+		"no pauses, backoff of 100ms": {0.1, map[string]string{"end": "100", "backoff_base": "100ms"}, 30 * time.Second},
+		"half of them, no pauses":     {0.4, map[string]string{"end": "20"}, 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fcttest.VirtualTime(t, func(t *testing.T) {
+				p := newPlant(t, courtsim.Options{
+					Seed: 11, Max: 99999, Latency: 200 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: c.share, Times: -1}},
+				}, c.settings)
+				for round, within := range []time.Duration{c.within, c.within / 2} { // the second asks for those alone
+					began := time.Now()
+					report := p.report(nil)
+					if took := time.Since(began); took > within {
+						t.Errorf("round %d took %s, want at most %s", round, took, within)
+					} else {
+						t.Logf("round %d took %s, %d failed", round, took, report.Failed)
+					}
+					if report.Status != contract.Completed || report.Failed < 5 || report.Retries != 3*report.Failed {
+						t.Errorf("%s: %d failed, %d retries", report.Status, report.Failed, report.Retries)
+					}
+				}
+			})
+		})
+	}
+}

@@ -34,7 +34,7 @@ func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) erro
 	}
 	defer w.holdings.end(id.Number)
 	exchanges, seconds, err := w.ask(d, job, attempt)
-	blocked := w.heed(id, exchanges, err)
+	blocked := w.heed(id, exchanges, job.Retry || attempt > 1, err)
 	leave()
 	if err != nil && (len(exchanges) == 0 || !blocked) {
 		return fmt.Errorf("asking for %s: %w", id, err)
@@ -100,7 +100,8 @@ func (w *shift) ask(d delivery, job contract.Job, attempt int) (exchanges []cont
 }
 
 // heed does what the site said that concerns more than this case, and says whether it told us to go away, here or elsewhere.
-func (w *shift) heed(id contract.CaseID, exchanges []contract.Exchange, err error) (blocked bool) {
+// retry says that the number has failed before.
+func (w *shift) heed(id contract.CaseID, exchanges []contract.Exchange, retry bool, err error) (blocked bool) {
 	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
 	var forbids forbidden
 	switch {
@@ -118,7 +119,7 @@ func (w *shift) heed(id contract.CaseID, exchanges []contract.Exchange, err erro
 			w.fail(err)
 		}
 	default:
-		w.climate.note(context.WithoutCancel(w.finish), exchanges, w.Site.RetryAfter)
+		w.climate.note(context.WithoutCancel(w.finish), exchanges, retry, w.Site.RetryAfter)
 	}
 	return w.unwelcome()
 }

@@ -162,14 +162,16 @@ func (c *climate) open() bool {
 	return c.slowdown.Level >= opening
 }
 
-// note takes in how an attempt went and tells the other fetchers when that changes how fast everybody asks. A word that is
-// lost is made good by the next.
-func (c *climate) note(ctx context.Context, exchanges []contract.Exchange, retryAfter func(contract.Exchange, time.Time) time.Duration) {
+// note takes in how an attempt went and tells the other fetchers when that changes how fast everybody asks. retry says that
+// the number has failed before. A word that is lost is made good by the next.
+func (c *climate) note(
+	ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter func(contract.Exchange, time.Time) time.Duration,
+) {
 	now, before, changed := time.Now(), 0, false
 	c.mu.Lock()
 	before = c.slowdown.Level
 	for _, x := range exchanges {
-		next, differs := c.backoff.After(c.slowdown, x, retryAfter(x, now), now, rand.Float64())
+		next, differs := c.backoff.After(c.slowdown, x, retry, retryAfter(x, now), now, rand.Float64())
 		c.slowdown, changed = next, changed || differs
 	}
 	if changed {

@@ -52,7 +52,7 @@ func TestWaitsAreNoLongerThanTheyWere(t *testing.T) {
 	// A failure counts at once, and not when the wall clock has come to the last one's time.
 	failed := contract.Exchange{StartedAt: time.Now(), Status: 503}
 	for range spared + 1 {
-		c.note(t.Context(), []contract.Exchange{failed}, func(contract.Exchange, time.Time) time.Duration { return 0 })
+		c.note(t.Context(), []contract.Exchange{failed}, false, func(contract.Exchange, time.Time) time.Duration { return 0 })
 	}
 	if level := c.slowdown.Level; level != 3 {
 		t.Errorf("level %d after one more failure, want 3", level)

@@ -24,9 +24,12 @@ const (
 )
 
 // After is the slowdown after an exchange, and whether it differs in more than its count. wait is what the site asked for
-// by Retry-After, draw is a chance in [0, 1). Requests that were under way together when the site fell down raise the
-// level once.
-func (b Backoff) After(s contract.SiteSlowdown, x contract.Exchange, wait time.Duration, now time.Time, draw float64) (contract.SiteSlowdown, bool) {
+// by Retry-After, draw is a chance in [0, 1). Requests that were in flight together when the site went down raise the
+// level once. retry says that the number has failed before: a number raises the level at most once, so that a few numbers
+// which fail for ever are no trouble of the site. A retry that fails while the level is raised repeats the wait of that level.
+func (b Backoff) After(
+	s contract.SiteSlowdown, x contract.Exchange, retry bool, wait time.Duration, now time.Time, draw float64,
+) (contract.SiteSlowdown, bool) {
 	why := trouble(x)
 	if why == "" {
 		changed := s.Level > 0
@@ -36,10 +39,15 @@ func (b Backoff) After(s contract.SiteSlowdown, x contract.Exchange, wait time.D
 		}
 		return s, changed
 	}
-	s.Streak++
+	if !retry {
+		s.Streak++
+	}
 	changed := false
-	if s.Streak > spared && !x.StartedAt.Before(s.RaisedAt) {
-		s.Level, s.RaisedAt, s.Reason = min(s.Level+1, maxLevel), now, why
+	if counts := !x.StartedAt.Before(s.RaisedAt); counts && (retry && s.Level > 0 || !retry && s.Streak > spared) {
+		if !retry {
+			s.Level = min(s.Level+1, maxLevel)
+		}
+		s.RaisedAt, s.Reason = now, why
 		s.Until = later(s.Until, now.Add(b.pause(s.Level, draw)))
 		changed = true
 	}

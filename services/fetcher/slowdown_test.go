@@ -25,7 +25,7 @@ func TestFailuresInARowSlowEverybodyDownAndCleanAnswersSpeedUp(t *testing.T) {
 	at := noon
 	for i, want := range []int{0, 0, 1, 2, 3, 4} {
 		at = at.Add(time.Minute)
-		s, _ = doubling.After(s, answered(at.Add(-time.Second), 503), 0, at, 0.999999)
+		s, _ = doubling.After(s, answered(at.Add(-time.Second), 503), false, 0, at, 0.999999)
 		if s.Level != want {
 			t.Fatalf("level %d after %d failures, want %d", s.Level, i+1, want)
 		}
@@ -35,13 +35,41 @@ func TestFailuresInARowSlowEverybodyDownAndCleanAnswersSpeedUp(t *testing.T) {
 	}
 	for want := 3; want >= 0; want-- {
 		at = at.Add(time.Minute)
-		s, _ = doubling.After(s, answered(at.Add(-time.Second), 200), 0, at, 0)
+		s, _ = doubling.After(s, answered(at.Add(-time.Second), 200), false, 0, at, 0)
 		if s.Level != want || s.Streak != 0 {
 			t.Fatalf("level %d, streak %d after a clean answer, want %d and 0", s.Level, s.Streak, want)
 		}
 	}
-	if _, changed := doubling.After(s, answered(at, 404), 0, at, 0); changed {
+	if _, changed := doubling.After(s, answered(at, 404), false, 0, at, 0); changed {
 		t.Error("a clean answer at the promised pace changed something")
+	}
+}
+
+func TestRetriesDoNotRaiseTheLevel(t *testing.T) {
+	t.Parallel()
+	var s contract.SiteSlowdown
+	at := noon
+	fail := func(retry bool) bool {
+		at = at.Add(time.Minute)
+		var changed bool
+		s, changed = doubling.After(s, answered(at.Add(-time.Second), 503), retry, 0, at, 0.999999)
+		return changed
+	}
+	for range 20 {
+		if fail(true) || s.Level != 0 || s.Streak != 0 {
+			t.Fatalf("retries alone changed something: %+v", s)
+		}
+	}
+	for range 4 { // two are tolerated
+		fail(false)
+	}
+	for range 20 {
+		if !fail(true) || s.Level != 2 {
+			t.Fatalf("level %d after a retry, want 2", s.Level)
+		}
+		if wait := s.Until.Sub(at); wait < 4*time.Second-time.Millisecond || wait > 4*time.Second {
+			t.Fatalf("a retry at level 2 waits %s, want 4s", wait)
+		}
 	}
 }
 
@@ -49,7 +77,7 @@ func TestRequestsThatFailedTogetherRaiseTheLevelOnce(t *testing.T) {
 	t.Parallel()
 	var s contract.SiteSlowdown
 	for i := range 16 {
-		s, _ = doubling.After(s, contract.Exchange{StartedAt: noon, Error: "connection reset"}, 0, noon.Add(time.Duration(i)*time.Millisecond), 0.5)
+		s, _ = doubling.After(s, contract.Exchange{StartedAt: noon, Error: "connection reset"}, false, 0, noon.Add(time.Duration(i)*time.Millisecond), 0.5)
 	}
 	if s.Level != 1 || s.Streak != 16 {
 		t.Errorf("level %d, streak %d; want 1 and 16", s.Level, s.Streak)
@@ -58,11 +86,11 @@ func TestRequestsThatFailedTogetherRaiseTheLevelOnce(t *testing.T) {
 
 func TestRetryAfterIsObeyedAtOnce(t *testing.T) {
 	t.Parallel()
-	s, changed := doubling.After(contract.SiteSlowdown{}, answered(noon, 503), 90*time.Second, noon, 0)
+	s, changed := doubling.After(contract.SiteSlowdown{}, answered(noon, 503), false, 90*time.Second, noon, 0)
 	if !changed || s.Level != 0 || !s.Until.Equal(noon.Add(90*time.Second)) {
 		t.Errorf("%+v, changed: %t", s, changed)
 	}
-	s, _ = doubling.After(s, answered(noon, 503), time.Second, noon.Add(time.Second), 0)
+	s, _ = doubling.After(s, answered(noon, 503), false, time.Second, noon.Add(time.Second), 0)
 	if !s.Until.Equal(noon.Add(90 * time.Second)) {
 		t.Errorf("a shorter wait took the longer one back: %s", s.Until)
 	}
@@ -86,7 +114,7 @@ func TestSlowdownKeepsItsBounds(t *testing.T) {
 			if status == 0 {
 				x.Error = "timeout"
 			}
-			s, _ = backoff.After(s, x, 0, at, rapid.Float64Range(0, 0.999999).Draw(t, "draw"))
+			s, _ = backoff.After(s, x, false, 0, at, rapid.Float64Range(0, 0.999999).Draw(t, "draw"))
 			if s.Level < 0 || s.Level > before.Level+1 || s.Level < before.Level-1 {
 				t.Fatalf("level %d after %d", s.Level, before.Level)
 			}

@@ -97,7 +97,7 @@ func (h *healer) fill(ctx context.Context) error {
 		if there[number] {
 			continue
 		}
-		job, err := message(h.manifest, number)
+		job, err := message(h.manifest, number, false)
 		if err != nil {
 			return err
 		}

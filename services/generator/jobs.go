@@ -70,7 +70,8 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 			continue
 		}
 		published[number] = true
-		job, err := message(m, number)
+		_, retry := failed[number]
+		job, err := message(m, number, retry)
 		if err != nil {
 			return m, nil, err
 		}
@@ -133,8 +134,8 @@ func (s *Service) publishAll(ctx context.Context, jobs []*nats.Msg) error {
 	return nil
 }
 
-func message(m contract.Manifest, number int) (*nats.Msg, error) {
-	body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: m.RunID, CaseID: m.Case(number)})
+func message(m contract.Manifest, number int, retry bool) (*nats.Msg, error) {
+	body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: m.RunID, CaseID: m.Case(number), Retry: retry})
 	if err != nil {
 		return nil, fmt.Errorf("writing the job of number %d: %w", number, err)
 	}
