@@ -26,7 +26,16 @@ func (c *Court) inDivision(made call, id contract.CaseID, division string) bool 
 	if made == partiesCall || made == relatedCall {
 		return true
 	}
-	return strings.EqualFold(division, "b") || strings.EqualFold(division, divisionOf(id.Series)) || strings.EqualFold(division, id.String())
+	number := strings.EqualFold(division, id.String())
+	letter := strings.EqualFold(division, "b") || strings.EqualFold(division, divisionOf(id.Series))
+	switch {
+	case made == docketCall && c.opts.Division == DivisionNumber:
+		return number
+	case made == docketCall && c.opts.Division == DivisionLetter:
+		return letter
+	default:
+		return number || letter
+	}
 }
 
 func (c *Court) rows(b []byte, made call, f file) (text []byte, rows int) {

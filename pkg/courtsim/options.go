@@ -6,6 +6,7 @@ package courtsim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,9 +45,19 @@ type Options struct {
 	// likewise, makes it say of every case that there is none. 0 is never.
 	BlockAfter     Block
 	SoftBlockAfter int
+	// Division is what the docket call is answered for: DivisionAny, DivisionNumber or DivisionLetter. The other calls take
+	// what the real court takes.
+	Division string
 	// Robots is the text of robots.txt; empty for status 404.
 	Robots string
 }
+
+// The forms of the docket call's division: the court number itself, or the letter of a division. Empty is DivisionAny.
+const (
+	DivisionAny    = "any"
+	DivisionNumber = "number"
+	DivisionLetter = "t"
+)
 
 // DefaultOptions is the court that one gets who says nothing about it: 5,600 numbers, one in twenty missing.
 func DefaultOptions() Options { return Options{Seed: 1, Max: 5600, Missing: 0.05} }
@@ -71,6 +82,9 @@ func (o Options) check() error {
 	}
 	if o.SoftBlockAfter < 0 {
 		wrong("soft block after", o.SoftBlockAfter, "0, never, or more")
+	}
+	if !slices.Contains([]string{"", DivisionAny, DivisionNumber, DivisionLetter}, o.Division) {
+		wrong("division", fmt.Sprintf("%.40q", o.Division), "any, number or t")
 	}
 	if err := o.BlockAfter.check(); err != nil {
 		problems = append(problems, err)

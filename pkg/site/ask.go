@@ -70,13 +70,15 @@ func (q *asking) make(next *call) error {
 	if err != nil || s == nil {
 		return err
 	}
-	r := request{call: next.name, method: next.method, url: q.Profile.url(q.Origin, next, q.id)}
+	other := q.form(q.Client, next, q.id)
+	r := request{call: next.name, method: next.method, url: q.Profile.url(q.Origin, next, q.id, other)}
 	if next.method == http.MethodPost {
 		r.form = q.Profile.posted(q.Origin, next, q.id, q.page(), s.hidden())
 	}
 	x, err := q.follow(r, s)
 	if err == nil {
 		q.add(q.Client, next, s, q.id, x)
+		q.learn(q.Client, next, q.id, other)
 	}
 	return err
 }

@@ -17,6 +17,11 @@ type attempt struct {
 	again *call
 	// worn is the session whose hidden inputs were stale.
 	worn *session
+	// empty is a call that showed nothing in the form in which it was made, and is to be made in its other form if the case
+	// exists.
+	empty *call
+	// shown says that the last answer had rows of the case.
+	shown bool
 	// reader reads the pages as they come, as Read does after all of them; nil before the first.
 	reader *reader
 }
@@ -31,6 +36,9 @@ func (a *attempt) next(c *Client) *call {
 	}
 	if first := c.Profile.proving(); a.doubtful && first != nil && !a.made(first) {
 		return first
+	}
+	if a.seen && a.empty != nil {
+		return a.empty
 	}
 	for i := range c.Profile.calls {
 		next := &c.Profile.calls[i]
@@ -60,18 +68,20 @@ func (a *attempt) add(c *Client, made *call, s *session, id contract.CaseID, x c
 		a.turn(c, made, s, id, x)
 		return
 	}
+	a.shown = false
 	if x.Error != "" || !answers(x.Status) || x.Guard != "" {
 		a.over = true
 		return
 	}
 	if !c.Parties && made.holds(id, x.Body) {
-		a.seen = true
+		a.seen, a.shown = true, true
 		return
 	}
 	t, why := made.read(id, x, progress{})
 	empty := why == nil && made.gives != givesParty && len(t.own) == 0
 	a.over = why != nil || t.strangers && len(t.own) == 0 || empty && made.proves && !a.seen
-	a.seen = a.seen || why == nil && made.gives != givesParty && len(t.own) > 0
+	a.shown = why == nil && made.gives != givesParty && len(t.own) > 0
+	a.seen = a.seen || a.shown
 }
 
 // turn takes a page.

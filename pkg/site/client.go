@@ -40,6 +40,8 @@ type Client struct {
 	// large has room for the large answers that are read at the same time.
 	large    chan struct{}
 	sessions sessions
+	// forms says by series in which form of a query the site has shown a docket.
+	forms forms
 }
 
 // NewClient checks the options; the error of an origin wraps ErrProfile. A client that is no longer used is to be closed.

@@ -52,7 +52,7 @@ func (f fileCall) compile(t *tokens) (call, error) {
 	f.check(&c)
 	compiled := call{
 		name: f.Name, when: f.When, gives: f.Gives, proves: f.Proves, path: f.Path,
-		method: f.method(), query: pairs(f.Query), form: pairs(f.Form),
+		method: f.method(), query: pairs(f.Query), other: pairs(f.Other), form: pairs(f.Form),
 	}
 	if f.Format == formatHTML {
 		f.compilePage(&c, &compiled, t)
@@ -131,12 +131,18 @@ func (f fileCall) check(c *compiler) {
 	if f.method() != http.MethodGet && f.method() != http.MethodPost {
 		c.wrong("method", f.Method, "GET or POST")
 	}
+	if len(f.Other) > 0 && (f.Gives != givesEntry || f.When != always || f.Format != formatJSON) {
+		c.wrong("other_query", f.Name, "a part of calls in JSON that are made always and give entries")
+	}
 	if len(f.Form) > 0 && f.method() != http.MethodPost {
 		c.wrong("form", f.Method, "a part of calls whose method is POST")
 	}
 	problems := []error{checkPlaceholders("path", f.Path)}
 	for _, pair := range pairs(f.Query) {
 		problems = append(problems, checkPlaceholders("query."+pair[0], pair[1]))
+	}
+	for _, pair := range pairs(f.Other) {
+		problems = append(problems, checkPlaceholders("other_query."+pair[0], pair[1]))
 	}
 	for _, pair := range pairs(f.Form) {
 		problems = append(problems, checkPlaceholders("form."+pair[0], pair[1], pagePlaceholder))

@@ -34,6 +34,7 @@ type fileCall struct {
 	Method string            `toml:"method"`
 	Path   string            `toml:"path"`
 	Query  map[string]string `toml:"query"`
+	Other  map[string]string `toml:"other_query"`
 	Form   map[string]string `toml:"form"`
 	Format string            `toml:"format"`
 	Count  string            `toml:"count"`

@@ -64,6 +64,8 @@ type call struct {
 	method string
 	path   string
 	query  [][2]string
+	// other is the second form of the query, for a site that may answer only one of the two; nil when there is one form.
+	other [][2]string
 	// form is what is posted beside the hidden inputs.
 	form [][2]string
 	// page is how an HTML answer is read; nil for JSON.
@@ -114,11 +116,15 @@ func (p *Profile) callNamed(name string) *call {
 	return nil
 }
 
-// url is what a call asks for a case.
-func (p *Profile) url(origin string, c *call, id contract.CaseID) string {
+// url is what a call asks for a case, by its query or by the other form of that.
+func (p *Profile) url(origin string, c *call, id contract.CaseID, other bool) string {
+	query := c.query
+	if other {
+		query = c.other
+	}
 	var target strings.Builder
 	target.WriteString(origin + p.fill(c.path, origin, id))
-	for i, pair := range c.query {
+	for i, pair := range query {
 		separator := "&"
 		if i == 0 {
 			separator = "?"

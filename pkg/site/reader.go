@@ -117,6 +117,9 @@ func (r *reader) table(c *call, t table, index int, exchange contract.Exchange) 
 	case c.gives == givesParty:
 		r.parties(c, t)
 	case len(t.own) > 0:
+		if c.other != nil && slices.Contains(r.empty, c.name) {
+			r.note("other-query", c.name)
+		}
 		r.rows(c, t, index, exchange)
 	case !slices.Contains(r.empty, c.name):
 		r.empty, r.proven = append(r.empty, c.name), r.proven || c.proves

@@ -49,8 +49,13 @@ func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
 		if made.when == parties && !r.client.Parties {
 			continue
 		}
-		if path := pathOf(r.client.Profile.url(r.client.Origin, made, id)); !r.robots.allows(path) {
-			return path, false
+		for _, other := range []bool{false, true} {
+			if other && made.other == nil {
+				continue
+			}
+			if path := pathOf(r.client.Profile.url(r.client.Origin, made, id, other)); !r.robots.allows(path) {
+				return path, false
+			}
 		}
 	}
 	return "", true

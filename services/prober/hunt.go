@@ -39,7 +39,7 @@ func (s *Service) begin(ctx context.Context, m contract.Manifest) (*hunt, error)
 	if err != nil {
 		return nil, err
 	}
-	settings.Dear = unexpectedCost
+	settings.Dear = unexpectedCost + 1 // the docket in its other form
 	if s.Parties {
 		settings.Dear++
 	}

@@ -1,0 +1,141 @@
+package site_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// dockets is a court that has every case on its list and gives a docket for some values of division alone; it hands on which
+// ones it was asked for.
+func dockets(t *testing.T, gives func(division, number string) bool) (*court, chan string) {
+	t.Helper()
+	asked := make(chan string, 100)
+	row := func(number string) string { return strings.ReplaceAll(ours, "IMM-13-25", number) }
+	return start(t, map[string]http.HandlerFunc{
+		"docket": func(w http.ResponseWriter, r *http.Request) {
+			division, number := r.URL.Query().Get("division"), r.URL.Query().Get("courtnumber")
+			asked <- division
+			if gives(division, number) {
+				_, _ = io.WriteString(w, row(number))
+			} else {
+				_, _ = io.WriteString(w, nothing)
+			}
+		},
+		"header": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, row(r.URL.Query().Get("courtnumber")))
+		},
+		"parties": says(people),
+	}), asked
+}
+
+func drained(asked chan string) (all []string) {
+	for len(asked) > 0 {
+		all = append(all, <-asked)
+	}
+	return all
+}
+
+// TestDocketForms: a docket is asked for by the court number, and by the division where the case exists and has none; the
+// form that has shown a docket is the first one from then on, and is believed when a docket is empty.
+func TestDocketForms(t *testing.T) {
+	t.Parallel()
+	number := func(division, number string) bool { return division == number }
+	letter := func(division, _ string) bool { return division == "t" || division == "a" }
+	for name, test := range map[string]struct {
+		gives func(division, number string) bool
+		cases []string
+		asked []string
+		// entries are those of the last case.
+		entries  int
+		doubtful bool
+	}{
+		"number":               {number, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 1, false},
+		"letter":               {letter, []string{"IMM-1-25", "IMM-2-25", "IMM-3-25"}, []string{"IMM-1-25", "t", "t", "t"}, 1, false},
+		"letter, doubtful":     {letter, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 1, true},
+		"letters of a series":  {letter, []string{"IMM-1-25", "A-1-25", "A-2-25"}, []string{"IMM-1-25", "t", "A-1-25", "a", "a"}, 1, false},
+		"both":                 {func(string, string) bool { return true }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 1, false},
+		"neither":              {func(string, string) bool { return false }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 0, false},
+		"an empty docket":      {func(d, n string) bool { return d == n && n != "IMM-2-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 0, false},
+		"an empty one, letter": {func(d, n string) bool { return d == "t" && n != "IMM-2-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 0, false},
+		"an empty one, first":  {func(d, n string) bool { return d == "t" && n != "IMM-1-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 1, false},
+	} {
+		for _, parties := range []bool{false, true} {
+			server, asked := dockets(t, test.gives)
+			c := client(t, server.URL, func(o *site.Options) { o.Parties = parties })
+			var reading contract.Reading
+			for _, text := range test.cases {
+				ask := c.Ask
+				if test.doubtful {
+					ask = c.AskDoubtful
+				}
+				exchanges, err := ask(t.Context(), caseID(t, text), atOnce)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkReading(t, c.Profile, caseID(t, text), exchanges)
+				if reading = c.Profile.Read(caseID(t, text), exchanges); reading.Verdict != contract.VerdictSuccess {
+					t.Errorf("%s: %s is read %s, %q", name, text, reading.Verdict, reading.Error)
+				}
+			}
+			if diff := cmp.Diff(test.asked, drained(asked)); diff != "" {
+				t.Errorf("%s, parties %t: divisions that were asked for (-want +got):\n%s", name, parties, diff)
+			}
+			if reading.Record == nil || reading.Record.Entries != test.entries || parties && len(reading.Record.Parties) != 1 {
+				t.Errorf("%s, parties %t: record %+v, want %d entries", name, parties, reading.Record, test.entries)
+			}
+		}
+	}
+}
+
+// TestDocketFormNotes: an attempt says that its docket came in the other form.
+func TestDocketFormNotes(t *testing.T) {
+	t.Parallel()
+	server, _ := dockets(t, func(division, _ string) bool { return division == "t" })
+	c := client(t, server.URL, nil)
+	exchanges := asks(t, c)
+	if len(exchanges) != 3 {
+		t.Fatalf("%d exchanges", len(exchanges))
+	}
+	if diff := cmp.Diff([]string{`other-query: "docket"`}, c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+}
+
+// TestDocketFormTrouble: what goes wrong in the other form is trouble or a block of the attempt, and a case that does not
+// exist is not asked for in it.
+func TestDocketFormTrouble(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		other, header http.HandlerFunc
+		verdict       contract.Verdict
+		requests      int
+	}{
+		"trouble": {status(500, "no"), says(ours), contract.VerdictTransient, 3}, "block": {says(guard), says(ours), contract.VerdictBlocked, 3},
+		"strangers": {says(strange), says(ours), contract.VerdictTransient, 3}, "no such case": {says(ours), says(nothing), contract.VerdictNoRecord, 2},
+		"header in trouble": {says(ours), status(500, "no"), contract.VerdictTransient, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := start(t, map[string]http.HandlerFunc{"header": test.header, "docket": func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Get("division") == "t" {
+					test.other(w, r)
+				} else {
+					says(nothing)(w, r)
+				}
+			}})
+			c := client(t, server.URL, nil)
+			exchanges := asks(t, c)
+			wantReading(t, c, exchanges, test.verdict, "")
+			if len(exchanges) != test.requests {
+				t.Errorf("%d requests, want %d", len(exchanges), test.requests)
+			}
+		})
+	}
+}
