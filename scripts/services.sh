@@ -30,6 +30,7 @@ ready() {
 }
 
 if [ "${1:-}" = court ]; then
+  if [ "$what" = up ]; then : "${FCT_CONTACT:?give an e-mail address or URL at which the court can reach you}"; fi
   export COMPOSE_FILE=compose.yaml
   shift
 fi

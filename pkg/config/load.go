@@ -13,6 +13,10 @@ type Sources struct {
 	Environ []string
 	// Flags are the flags that were given: a key or an alias, and its text.
 	Flags map[string]string
+	// Asks says that the command sends requests to the site: contact is then required unless the site is loopback.
+	Asks bool
+	// Check returns what else a command finds wrong with settings that are good by themselves; nil finds nothing.
+	Check func(*Settings) (problems []string)
 	// Now gives the default of year.
 	Now time.Time
 	// Version of the program gives the default of user_agent.
@@ -43,6 +47,12 @@ func Load(src Sources) (*Settings, error) {
 	l.nameAgent(src.Version)
 	if whole { // else what is compared may not be what was meant
 		l.compare()
+		if src.Asks {
+			l.requireContact()
+		}
+		if src.Check != nil {
+			l.problems = append(l.problems, src.Check(l.settings)...)
+		}
 	}
 	if len(l.problems) > 0 {
 		return nil, &Error{Problems: l.problems}
@@ -57,6 +67,9 @@ type loader struct {
 	// bad are the keys that a problem was found with: they are not compared with others.
 	bad map[string]bool
 }
+
+// Origin is where the value of a key comes from: "default", "config.toml:5", "$FCT_YEAR" or "--year".
+func (s *Settings) Origin(key string) string { return s.origins[key] }
 
 const byDefault = "default"
 

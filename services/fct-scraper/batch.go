@@ -102,7 +102,12 @@ func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Sett
 		}
 		more["year"] = digits
 	}
-	return p.settings(cmd, more)
+	src, err := p.sources(cmd, more)
+	if err != nil {
+		return nil, err
+	}
+	src.Asks = true
+	return config.Load(src)
 }
 
 // runBatch runs a batch, all services in this process, until it ends or a signal stops it. The exit code is that of its

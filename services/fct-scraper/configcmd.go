@@ -26,7 +26,7 @@ func (p *program) configShow() *cobra.Command {
 	}
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document, without origins")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		settings, err := p.settings(cmd, nil)
+		settings, err := p.settings(cmd)
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,12 @@ func (p *program) configCheck() *cobra.Command {
 		Use: "check", Short: "Say whether the settings are usable", Args: cobra.NoArgs,
 		Example: "  fct-scraper config check --config config.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := p.settings(cmd, nil); err != nil {
+			src, err := p.sources(cmd, nil)
+			if err != nil {
+				return err
+			}
+			src.Asks = true
+			if _, err := config.Load(src); err != nil {
 				return err
 			}
 			return p.print("ok\n")

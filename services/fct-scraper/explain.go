@@ -27,7 +27,7 @@ func (p *program) explainCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
-		settings, err := p.settings(cmd, nil)
+		settings, err := p.settings(cmd)
 		if err != nil {
 			return err
 		}

@@ -155,7 +155,7 @@ func (p *program) healthCommand() *cobra.Command {
 	url := cmd.Flags().String("url", "", "what to ask; "+health.ReadyPath+" on http_addr when empty")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *url == "" {
-			settings, err := p.settings(cmd, nil)
+			settings, err := p.settings(cmd)
 			if err != nil {
 				return err
 			}

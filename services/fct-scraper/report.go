@@ -28,7 +28,7 @@ func (p *program) reportCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%w: --run: %w", errUsage, err)
 		}
-		settings, err := p.settings(cmd, nil)
+		settings, err := p.settings(cmd)
 		if err != nil {
 			return err
 		}

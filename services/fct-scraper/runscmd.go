@@ -121,7 +121,7 @@ func (s standing) line() string {
 
 // looked opens the broker of the settings, without making a store that is not there, and hands it to look.
 func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker) error) (err error) {
-	settings, err := p.settings(cmd, nil)
+	settings, err := p.settings(cmd)
 	if err != nil {
 		return err
 	}

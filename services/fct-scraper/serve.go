@@ -50,23 +50,21 @@ func (p *program) serveCommand() *cobra.Command {
 }
 
 func (p *program) serve(cmd *cobra.Command, wanted serving) error {
-	settings, err := p.settings(cmd, nil)
+	src, err := p.sources(cmd, nil)
 	if err != nil {
 		return err
 	}
-	if wanted.services, err = chosen(wanted.services); err != nil {
+	if len(wanted.services) == 0 {
+		wanted.services = allServices()
+	}
+	src.Asks, src.Check = slices.Contains(wanted.services, "fetcher"), wanted.problems // no other service sends requests to the site
+	settings, err := config.Load(src)
+	if err != nil {
 		return err
 	}
-	switch {
-	case wanted.embedded && settings.NATSURL != "":
-		return fmt.Errorf("%w: --embedded: allowed is either that or nats_url", errUsage)
-	case !wanted.embedded && settings.NATSURL == "":
-		return fmt.Errorf("%w: serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process", errUsage)
-	case !wanted.embedded:
+	wanted.services = slices.Compact(slices.Sorted(slices.Values(wanted.services)))
+	if !wanted.embedded {
 		wanted.addr = ""
-	case !settings.Insecure && !loopback.Listen(wanted.addr):
-		return fmt.Errorf("%w: --embedded-addr %.60q: want an address of this machine alone, such as 127.0.0.1:4222, or insecure = true",
-			errUsage, wanted.addr)
 	}
 	signals := listen(settings.GracefulShutdownTimeout.Std() + lastWords)
 	defer signals.close()
@@ -84,17 +82,24 @@ func (p *program) serve(cmd *cobra.Command, wanted serving) error {
 	return err
 }
 
-// chosen are the services asked for, each once.
-func chosen(names []string) ([]string, error) {
-	if len(names) == 0 {
-		return allServices(), nil
-	}
-	for _, name := range names {
+// problems are what is wrong with the call, given settings that are good by themselves.
+func (w serving) problems(s *config.Settings) (problems []string) {
+	for _, name := range w.services {
 		if !slices.Contains(allServices(), name) {
-			return nil, fmt.Errorf("%w: service %.40q: allowed are %s", errUsage, name, strings.Join(allServices(), ", "))
+			problems = append(problems, fmt.Sprintf("service %.40q: allowed are %s", name, strings.Join(allServices(), ", ")))
 		}
 	}
-	return slices.Compact(slices.Sorted(slices.Values(names))), nil
+	switch {
+	case w.embedded && s.NATSURL != "":
+		problems = append(problems, fmt.Sprintf("--embedded: nats_url is set too (%s): allowed is one of the two; unset it or leave --embedded out",
+			s.Origin("nats_url")))
+	case !w.embedded && s.NATSURL == "":
+		problems = append(problems, "serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process")
+	case w.embedded && !s.Insecure && !loopback.Listen(w.addr):
+		problems = append(problems, fmt.Sprintf("--embedded-addr %.60q: want an address of this machine alone, such as 127.0.0.1:4222, or insecure = true",
+			w.addr))
+	}
+	return problems
 }
 
 // serveUntil opens what the services need and runs them until ctx ends. Cases in flight then have most of

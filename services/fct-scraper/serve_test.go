@@ -259,7 +259,7 @@ func TestServeRefusesWhatItCannotServe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.Command("fct-scraper", append([]string{"serve"}, test.args...)...)
+			cmd := exec.Command("fct-scraper", append([]string{"serve", "--site", "sim"}, test.args...)...)
 			cmd.Dir = t.TempDir()
 			said, err := cmd.CombinedOutput()
 			var exit *exec.ExitError

@@ -33,9 +33,18 @@ func addSettings(flags *pflag.FlagSet) {
 // flagOf is the flag of a key or of an alias of one.
 func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
-// settings reads the file, the environment and the flags of a command. more are settings that the call gave in another
-// way than by a flag; giving both with different values is an error.
-func (p *program) settings(cmd *cobra.Command, more map[string]string) (*config.Settings, error) {
+// settings reads the file, the environment and the flags of a command that sends no request to the site.
+func (p *program) settings(cmd *cobra.Command) (*config.Settings, error) {
+	src, err := p.sources(cmd, nil)
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(src)
+}
+
+// sources are what a command's settings are read from. more are settings that the call gave in another way than by a flag;
+// giving both with different values is an error.
+func (p *program) sources(cmd *cobra.Command, more map[string]string) (src config.Sources, err error) {
 	given := make(map[string]string)
 	for _, key := range config.Keys() {
 		for _, name := range append([]string{key.Name}, key.Aliases...) {
@@ -46,13 +55,13 @@ func (p *program) settings(cmd *cobra.Command, more map[string]string) (*config.
 	}
 	for key, value := range more {
 		if other, twice := given[key]; twice && other != value {
-			return nil, fmt.Errorf("%w: %s %q: --%s says %q", errUsage, key, value, key, other)
+			return src, fmt.Errorf("%w: %s %q: --%s says %q", errUsage, key, value, key, other)
 		}
 		given[key] = value
 	}
 	file, err := cmd.Flags().GetString(configFlag)
 	if err != nil {
-		return nil, fmt.Errorf("reading --%s: %w", configFlag, err)
+		return src, fmt.Errorf("reading --%s: %w", configFlag, err)
 	}
-	return config.Load(config.Sources{File: file, Environ: p.environ, Flags: given, Now: time.Now(), Version: version()})
+	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: time.Now(), Version: version()}, nil
 }

@@ -16,7 +16,7 @@ func (p *program) setupCommand() *cobra.Command {
 			"that is there. Services need it where their keys do not let them make streams, as with deploy/nats/nats.conf.",
 		Example: "  fct-scraper setup --nats-url nats://127.0.0.1:4222 --nats-nkey deploy/nats/keys/admin.nk",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := p.settings(cmd, nil)
+			settings, err := p.settings(cmd)
 			if err != nil {
 				return err
 			}
