@@ -12,12 +12,15 @@ type Report struct {
 	End     int    `json:"end"`
 	StartID string `json:"start_id"`
 	// EndID is below StartID when the range has no number, and empty when there is none below.
-	EndID          string    `json:"end_id"`
-	Total          int       `json:"total"`
-	Succeeded      int       `json:"succeeded"`
-	NoRecord       int       `json:"no_record"`
-	Failed         int       `json:"failed"`
-	Skipped        int       `json:"skipped"`
+	EndID     string `json:"end_id"`
+	Total     int    `json:"total"`
+	Succeeded int    `json:"succeeded"`
+	NoRecord  int    `json:"no_record"`
+	Failed    int    `json:"failed"`
+	Skipped   int    `json:"skipped"`
+	// Unconfirmed is how many of NoRecord were followed neither by a record of the site nor by a canary that it showed: they
+	// are not collected, and the next run asks for them again.
+	Unconfirmed    int       `json:"unconfirmed"`
 	TotalAttempted int       `json:"total_attempted"`
 	SuccessCount   int       `json:"success_count"`
 	NoRecordCount  int       `json:"no_record_count"`

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func (p *plant) softened(after int, numbers contract.Range) ended {
 	}
 	report := *run.Report
 	keys := p.collected()
-	if n := p.falsehoods(keys); n != 0 || len(keys) != report.Total || report.Total != report.Succeeded+report.NoRecord+report.Failed {
+	if n := p.falsehoods(keys); n != 0 || len(keys) != report.Total-report.Unconfirmed || report.Total != report.Succeeded+report.NoRecord+report.Failed {
 		p.t.Errorf("soft after %d: %s: %d of %d keys are false; %d = %d + %d + %d", after, run.Reason, n, len(keys), report.Total, report.Succeeded, report.NoRecord, report.Failed)
 	}
 	if run.Status == contract.Blocked && (codeOfRun(run.State, 0) != codeBlocked || run.Resumable()) {
@@ -200,4 +201,23 @@ func TestNobodyAsksAfterABadCanary(t *testing.T) {
 			t.Errorf("started again within the cool-down: %s, %d requests", again.Status, p.memory.requests()-before)
 		}
 	})
+}
+
+// A court that shows nothing from the first request on looks like an empty year: its no-records are asked again.
+func TestNoRecordsOfACourtThatShowsNothingStayUnconfirmed(t *testing.T) {
+	t.Parallel()
+	for name, probe := range map[string]string{"without a search": "false", "with a search": "true"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlant(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1}, map[string]string{"end": "100", "probe": probe})
+			run := p.softened(0, contract.Range{Start: 1, End: 100})
+			if r := run.Report; run.Status != contract.Completed || codeOfRun(run.State, 0) != codeFailed || r.Unconfirmed != r.NoRecord || r.Unconfirmed == 0 {
+				t.Errorf("%s, exit code %d: %d of %d no-records unconfirmed", run.Status, codeOfRun(run.State, 0), r.Unconfirmed, r.NoRecord)
+			}
+			text := summary(*run.Report, "output", "")
+			if !strings.Contains(text, fmt.Sprintf("%d unconfirmed", run.Report.Unconfirmed)) {
+				t.Errorf("the summary does not say it: %s", text)
+			}
+		})
+	}
 }

@@ -20,7 +20,7 @@ const (
 	codeCompleted  = 0
 	codeInternal   = 1
 	codeUsage      = 2
-	codeFailed     = 3 // completed, but some numbers failed
+	codeFailed     = 3 // completed, but some numbers failed or some no-records are unconfirmed
 	codeSafeStop   = 4
 	codeBlocked    = 5
 	codeBroker     = 6 // broker or store trouble
@@ -61,7 +61,7 @@ func codeOf(err error) int {
 func codeOfRun(state contract.State, stop int) int {
 	switch state.Status {
 	case contract.Completed:
-		if state.Report != nil && state.Report.Failed > 0 {
+		if state.Report != nil && state.Report.Failed+state.Report.Unconfirmed > 0 {
 			return codeFailed
 		}
 		return codeCompleted

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,8 @@ func whereItStands(life reporter.Life) string {
 		return "nobody ever asked for it"
 	case life.Failed != nil:
 		return "failed, not collected"
+	case slices.ContainsFunc(life.Runs, func(run reporter.LifeInRun) bool { return run.Outcome == contract.NoRecord }):
+		return "no-record, unconfirmed: not collected"
 	default:
 		return "not collected"
 	}

@@ -35,6 +35,9 @@ func summary(r contract.Report, output, file string) string {
 	}
 	text.WriteString("\n")
 	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
+	if r.Unconfirmed > 0 {
+		line("no-record", "%d unconfirmed: the site showed no record after them; the next run asks for them again", r.Unconfirmed)
+	}
 	line("skipped", "%d already collected", r.Skipped)
 	if r.UpperBound > 0 || r.ProbesUsed > 0 {
 		line("bound", "%d, found with %d requests (%.1f %% sure)", r.UpperBound, r.ProbesUsed, 100*r.UpperBoundConfidence)

@@ -3,14 +3,11 @@ package reporter
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a crash
@@ -36,7 +33,7 @@ func (w *worker) apply(ctx context.Context, batch []message) error {
 		}
 	}
 	for _, entry := range fresh {
-		if entry.Outcome != "" {
+		if entry.Outcome != "" && entry.kind == attempted {
 			w.Logger.Info("batch.job.end", "run_id", w.manifest.RunID, "case_id", entry.CaseID,
 				"outcome", entry.Outcome, "attempts", entry.Attempts, "duration_seconds", entry.JobSeconds)
 		}
@@ -68,6 +65,9 @@ func (t *tally) take(m message, failLimit int) []counted {
 	for _, entry := range m.entries {
 		if entry, isNew := t.add(entry, failLimit); isNew {
 			fresh = append(fresh, entry)
+			if entry.Outcome == contract.Success {
+				fresh = append(fresh, t.found(entry.Entry)...)
+			}
 		}
 	}
 	if m.canary != nil {
@@ -101,20 +101,14 @@ func (w *worker) writeFiles(fresh []counted) error {
 	return w.lines.Sync()
 }
 
-// writeKeys says in the buckets what need not be asked again and what a later run asks for first.
+// writeKeys says in the buckets what need not be asked again and what a later run asks for first. A no-record gets its key
+// when it is confirmed.
 func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 	var collected, failed []*nats.Msg
 	for _, entry := range fresh {
 		number := entry.CaseID.Number
 		switch {
-		case w.tally.Void[number]: // taken back, in this very batch perhaps
-			own, err := w.own(ctx, entry.CaseID)
-			if err != nil {
-				return err
-			}
-			if own {
-				collected = append(collected, deletion(contract.BucketCollected, entry.CaseID))
-			}
+		case !entry.keyed():
 		case entry.Outcome == contract.Failed:
 			msg, err := keyMessage(contract.BucketFailed, w.manifest, entry)
 			if err != nil {
@@ -122,7 +116,7 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 			}
 			failed = append(failed, msg)
 			w.failures[number] = true
-		case entry.Outcome != "":
+		default:
 			msg, err := keyMessage(contract.BucketCollected, w.manifest, entry)
 			if err != nil {
 				return err
@@ -146,13 +140,23 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 	return nil
 }
 
-// own says whether this run has said of a case that it is collected.
-func (w *worker) own(ctx context.Context, id contract.CaseID) (bool, error) {
-	value, err := runs.Get[contract.Collected](ctx, w.collected, id.Key())
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
+// keyed says that an entry brings a key: of no-records only the confirmation does.
+func (c counted) keyed() bool {
+	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == confirmation)
+}
+
+// retract removes the run's own keys of unconfirmed no-records, which versions before wrote at once.
+func (w *worker) retract(ctx context.Context, collected map[int]contract.Collected) error {
+	var keys []*nats.Msg
+	for number := range w.tally.doubtful() {
+		if value, found := collected[number]; found && value.RunID == w.manifest.RunID && value.Outcome == contract.NoRecord {
+			keys = append(keys, deletion(contract.BucketCollected, w.manifest.Case(number)))
+		}
 	}
-	return err == nil && value.RunID == w.manifest.RunID, err
+	if err := w.Bus.PublishBatch(ctx, keys); err != nil {
+		return fmt.Errorf("removing the keys of unconfirmed no-records: %w", err)
+	}
+	return nil
 }
 
 // keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.

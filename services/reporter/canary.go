@@ -19,8 +19,8 @@ const (
 	// request, so a stretch of no-records takes one in a hundred more.
 	firstCanary = 20
 	nextCanary  = 100
-	// leastDoubts is how many no-records without a proof make a canary due at the end of a run. One or two are missing
-	// there in every tenth year, and a number that is asked for twice in each of those would be a habit, not an exception.
+	// leastDoubts is how many no-records in a row are taken back when a block comes right behind them, and how many unconfirmed
+	// ones make a canary due when a run stops because of failures: the site is in trouble then, and is left alone where it can be.
 	leastDoubts = 3
 	// canaryWait is the wait before a canary is asked again that brought no word; it doubles, up to canaryWaitLimit.
 	canaryWait      = 5 * time.Second
@@ -65,14 +65,14 @@ func (w *worker) patrol(ctx context.Context) error {
 	return w.ask(ctx)
 }
 
-// sure says whether the run may end for good: nothing stands in the row that a canary should vouch for, or none can. Else it
-// asks one, and is to be called again.
+// sure says whether the run may end for good: fewer than least no-records are unconfirmed, or no canary can confirm them. Else
+// it asks one, and is to be called again.
 func (w *worker) sure(ctx context.Context, least int) (bool, error) {
 	q := &w.question
 	if w.unheard() {
 		return false, nil
 	}
-	if len(w.tally.Row) < least || q.resigned {
+	if w.tally.unconfirmed() < least || q.resigned {
 		return true, nil
 	}
 	if !q.final {
@@ -100,7 +100,7 @@ func (w *worker) ask(ctx context.Context) error {
 		return fmt.Errorf("looking for a canary: %w", err)
 	}
 	if len(cases) == 0 {
-		w.resign(fmt.Sprintf("no file is known that could vouch for the last %d no-records", len(w.tally.Row)))
+		w.resign(fmt.Sprintf("%d no-records are unconfirmed: no existing record is known to check the site with", w.tally.unconfirmed()))
 		return nil
 	}
 	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: w.manifest.RunID, CaseIDs: cases, After: w.tally.Sequence}
@@ -164,13 +164,14 @@ func (w *worker) hear(reply contract.CanaryReply) {
 	case contract.VerdictTransient: // as when there is no reply at all
 	}
 	if q.tries++; q.tries > w.manifest.MaxRetries {
-		w.resign(fmt.Sprintf("no word from the site about %s, which vouches for the last %d no-records", q.asked[0], len(w.tally.Row)))
+		w.resign(fmt.Sprintf("%d no-records are unconfirmed: the site did not answer for %s, known to exist", w.tally.unconfirmed(), q.asked[0]))
 		return
 	}
 	q.again = time.Now().Add(min(canaryWait<<(q.tries-1), canaryWaitLimit))
 }
 
-// resign gives up a canary: in the middle of a run until many more no-records have come, at its end for good.
+// resign gives up a canary: in the middle of a run until many more no-records have come, at its end for good. The no-records
+// stay unconfirmed then.
 func (w *worker) resign(why string) {
 	q := &w.question
 	q.tries, q.again = 0, time.Time{}

@@ -139,7 +139,10 @@ func TestWithoutAWordFromTheSiteTheRunEndsAllTheSame(t *testing.T) {
 			w := d.start(options, nil)
 			state := d.await()
 			d.must(w.stop())
-			want := "no word from the site about IMM-4-25, which vouches for the last 4 no-records"
+			want := "4 no-records are unconfirmed: the site did not answer for IMM-4-25, known to exist"
+			if collected, _ := d.keys(); len(collected) != 4 || state.Report.Unconfirmed != 4 {
+				t.Errorf("%d keys, %d unconfirmed; want 4 and 4", len(collected), state.Report.Unconfirmed)
+			}
 			if state.Status != contract.Completed || state.Reason != want || state.Report.NoRecord != 5 || state.Report.Requests != 9 {
 				t.Errorf("%s: %q, %d no-records, %d requests", state.Status, state.Reason, state.Report.NoRecord, state.Report.Requests)
 			}
@@ -292,7 +295,7 @@ func TestTheCanariesOfARunThatKnowsNoFileItself(t *testing.T) {
 		want [][]contract.CaseID
 		says string
 	}{
-		"none": {nil, nil, "no file is known that could vouch for the last 3 no-records"},
+		"none": {nil, nil, "3 no-records are unconfirmed: no existing record is known to check the site with"},
 		"of this year": {map[contract.CaseID]contract.Collected{
 			caseOf(60): {Outcome: contract.Success, RunID: "before", At: began}, caseOf(61): {Outcome: contract.Success, RunID: "before", At: began.Add(1)},
 			caseOf(62): {Outcome: contract.Success, RunID: "before", At: began.Add(-1)}, caseOf(63): {Outcome: contract.NoRecord, RunID: "before", At: began.Add(2)},
@@ -308,6 +311,15 @@ func TestTheCanariesOfARunThatKnowsNoFileItself(t *testing.T) {
 			d.packs(outcomesOf(1, 3, noRecord)...)
 			d.planned(0)
 			state := d.finish()
+			unconfirmed := 0
+			if c.want == nil {
+				unconfirmed = 3
+			}
+			keys := len(c.keys) + 3 - unconfirmed
+			if got := d.keyCount(); got != keys || state.Report.Unconfirmed != unconfirmed || state.Report.NoRecord != 3 {
+				t.Errorf("%d keys, %d of %d no-records unconfirmed; want %d keys and %d unconfirmed", got, state.Report.Unconfirmed,
+					state.Report.NoRecord, keys, unconfirmed)
+			}
 			if diff := cmp.Diff(c.want, d.court.canaries()); diff != "" || state.Status != contract.Completed || state.Reason != c.says {
 				t.Errorf("%s: %q, canaries: %s", state.Status, state.Reason, diff)
 			}

@@ -50,7 +50,7 @@ type tried struct {
 func newCheck(manifest contract.Manifest, keyed uint64) *check {
 	return &check{
 		manifest: manifest, keyed: keyed, found: map[int]contract.Outcome{}, seen: map[seen]bool{},
-		tries: map[tried]int{}, unkeyed: map[int]bool{}, doubts: newDoubts(),
+		tries: map[tried]int{}, unkeyed: map[int]bool{}, doubts: newDoubts(keyed),
 	}
 }
 
@@ -145,7 +145,18 @@ func (c *check) tally(t *tally) {
 		c.problems = append(c.problems, fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts say [%d %d]",
 			retries, c.requests, t.Retries, t.Requests))
 	}
+	if open := len(c.doubts.ended) + len(c.doubts.old); open != t.unconfirmed() {
+		c.problems = append(c.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts say %d", open, t.unconfirmed()))
+	}
 	var wrong []int
+	doubtful := t.doubtful()
+	for _, number := range c.numbers(t.Outcomes) {
+		if c.doubts.unconfirmed(number) != doubtful[number] {
+			wrong = append(wrong, number)
+		}
+	}
+	c.differ("unconfirmed no-records of the checkpoint differ from the ledger", wrong)
+	wrong = nil
 	for _, number := range c.numbers(t.Outcomes) {
 		if c.found[number] != t.Outcomes.get(number) {
 			wrong = append(wrong, number)
@@ -209,10 +220,10 @@ func (c *check) keys(collected, failed map[int]contract.Collected) {
 		value, found := collected[number]
 		_, kept := failed[number]
 		switch {
-		case c.unkeyed[number]:
+		case c.unkeyed[number], c.doubts.late[number]:
 		case outcome == contract.Failed && !kept && (!found || value.RunID == run):
 			failures = append(failures, number)
-		case outcome != contract.Failed && !found:
+		case outcome != contract.Failed && !found && !c.doubts.unconfirmed(number):
 			missing = append(missing, number)
 		case outcome != contract.Failed && value.RunID == run && value.Outcome != outcome:
 			wrong = append(wrong, number)

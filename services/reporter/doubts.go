@@ -1,13 +1,12 @@
 package reporter
 
 import (
-	"maps"
 	"time"
 
 	"fct-scraper/pkg/contract"
 )
 
-// doubts is what the second reader keeps of the no-records for which nothing vouches yet.
+// doubts is what the second reader keeps of the unconfirmed no-records.
 type doubts struct {
 	// ended is when the answer of each such no-record had come, attempts which attempt it was; order is the ledger's.
 	ended    map[int]time.Time
@@ -16,6 +15,14 @@ type doubts struct {
 	// reading is the message that is read, sequences are those of the no-records.
 	reading   uint64
 	sequences map[int]uint64
+	// old are those that are not among the newest: a proof confirms all of them or none. oldEnded is when the last of their
+	// answers had come, oldSequence the last of their messages.
+	old         map[int]bool
+	oldEnded    time.Time
+	oldSequence uint64
+	// keyed is the last message of which the keys are to be there; late are the numbers that were confirmed after it.
+	keyed uint64
+	late  map[int]bool
 	// gone says that the site was seen not to show what it has; void are the numbers whose no-records are taken back, amended
 	// the further lines on those that had been counted.
 	gone    bool
@@ -23,8 +30,8 @@ type doubts struct {
 	amended map[tried]int
 }
 
-func newDoubts() doubts {
-	return doubts{ended: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, void: map[int]bool{}, amended: map[tried]int{}}
+func newDoubts(keyed uint64) doubts {
+	return doubts{keyed: keyed, late: map[int]bool{}, old: map[int]bool{}, ended: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, void: map[int]bool{}, amended: map[tried]int{}}
 }
 
 // believe takes in an attempt that is new, and says whether it settles its number.
@@ -50,17 +57,44 @@ func (d *doubts) believe(entry contract.Entry) bool {
 	return true
 }
 
-// alive drops what a proof of life vouches for: what had been answered when it started, or was read before it was asked for.
+// alive drops what a proof of life confirms: what had been answered when it started, or was read before it was asked for.
 func (d *doubts) alive(started time.Time, after uint64) {
-	maps.DeleteFunc(d.ended, func(number int, ended time.Time) bool { return !ended.After(started) || d.sequences[number] <= after })
+	confirm := func(number int) {
+		if d.reading > d.keyed {
+			d.late[number] = true
+		}
+	}
+	for number, ended := range d.ended {
+		if !ended.After(started) || d.sequences[number] <= after {
+			confirm(number)
+			delete(d.ended, number)
+		}
+	}
+	if !d.oldEnded.After(started) || d.oldSequence <= after {
+		for number := range d.old {
+			confirm(number)
+		}
+		clear(d.old)
+		d.oldEnded, d.oldSequence = time.Time{}, 0
+	}
 }
 
-// trim believes the oldest of a row that has become too long.
+// trim makes the oldest of a row that has become too long old.
 func (d *doubts) trim() {
 	for len(d.ended) > longest {
-		delete(d.ended, d.order[0])
+		number := d.order[0]
 		d.order = d.order[1:]
+		if ended, there := d.ended[number]; there {
+			d.old[number], d.oldEnded, d.oldSequence = true, latest(d.oldEnded, ended), max(d.oldSequence, d.sequences[number])
+			delete(d.ended, number)
+		}
 	}
+}
+
+// unconfirmed says that a number's no-record is not confirmed.
+func (d *doubts) unconfirmed(number int) bool {
+	_, newest := d.ended[number]
+	return newest || d.old[number]
 }
 
 // hear counts a canary.

@@ -89,7 +89,7 @@ func derive(manifest contract.Manifest, entries []counted, records func(contract
 			htmlPath = raws[0].Name
 		}
 		d.files = append(d.files, raws...)
-		if entry.kind == evidence { // it is no attempt of a job
+		if entry.kind == evidence || entry.kind == confirmation { // it is no attempt of a job
 			continue
 		}
 		at := latest(entry.Timestamp, entry.StartedAt, manifest.CreatedAt)

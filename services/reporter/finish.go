@@ -27,6 +27,9 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	if err != nil {
 		return err
 	}
+	if err := w.retract(ctx, collected); err != nil {
+		return err
+	}
 	if state, _, err := w.state(ctx); err != nil || state.Status != contract.Running {
 		return err // another reporter was faster: one report is enough
 	}

@@ -100,7 +100,7 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 			status, reason = contract.SafeStop, w.tally.SafeStop
 		}
 		// A run that was stopped or blocked leaves its doubts to its next round.
-		if w.halt == nil || w.halt.Status == contract.SafeStop || len(w.tally.Row) < w.least(reason) {
+		if w.halt == nil || w.halt.Status == contract.SafeStop || w.tally.unconfirmed() < w.least(reason) {
 			return w.conclude(ctx, status, reason)
 		}
 	}
@@ -144,10 +144,10 @@ func (w *worker) block() string {
 	}
 }
 
-// least is how many no-records without a proof make a canary due before a run ends for this reason. A stop because of
-// no-records is to rest on none at all.
+// least is how many unconfirmed no-records make a canary due before a run ends for this reason, which is empty when it is
+// complete.
 func (w *worker) least(reason string) int {
-	if _, found := w.stretch(reason); found {
+	if _, found := w.stretch(reason); found || reason == "" {
 		return 1
 	}
 	return leastDoubts

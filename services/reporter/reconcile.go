@@ -118,18 +118,21 @@ func (r *reconciler) take(msg bus.Message) {
 	for _, entry := range f.tally.take(m, f.manifest.SafeStopFails) {
 		key := entry.CaseID.Key()
 		switch {
-		case entry.kind == evidence:
-		case f.Void[entry.CaseID.Number]:
-			if of, is := collected[key]; is && of.manifest.RunID == f.manifest.RunID {
-				delete(collected, key)
-			}
+		case !entry.keyed():
 		case entry.Outcome == contract.Failed:
 			failed[key] = owed{entry, f.manifest}
-		case entry.Outcome != "":
+		default:
 			collected[key] = owed{entry, f.manifest}
 			delete(failed, key)
 		}
 	}
+}
+
+// unkeyed says that the ledger has the no-record that a key tells of, and that it is to have no key, because it is unconfirmed
+// or was taken back: versions before wrote the key at once.
+func (f *fold) unkeyed(key string, value contract.Collected) bool {
+	id, err := contract.ParseKey(key)
+	return err == nil && value.Outcome == contract.NoRecord && (f.Void[id.Number] || f.Outcomes.get(id.Number) == contract.NoRecord)
 }
 
 // changes are what makes a bucket say what the ledger says.
@@ -158,7 +161,7 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 		case wanted:
 		case err == nil && (of == nil || of.unreadable):
 		default:
-			if err == nil && bucket == contract.BucketCollected {
+			if err == nil && bucket == contract.BucketCollected && !of.unkeyed(key, value) {
 				unvouched = append(unvouched, key)
 			}
 			changes = append(changes, &nats.Msg{Subject: msg.Subject, Header: nats.Header{"KV-Operation": []string{"DEL"}}})

@@ -41,6 +41,7 @@ func (s summary) report() contract.Report {
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),
 		Total:   t.total(), Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Skipped: s.skipped,
+		Unconfirmed:    t.unconfirmed(),
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
 		Requests: t.Requests, CanaryRequests: t.Checks, Retries: t.Retries,

@@ -9,8 +9,8 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// absence is a no-record that nothing vouches for yet: the site has shown no file since it was answered, so it may have
-// stopped showing any.
+// absence is an unconfirmed no-record: the site has shown no record since it was answered, so it may have stopped
+// showing any.
 type absence struct {
 	CaseID  contract.CaseID `json:"case_id"`
 	Attempt int             `json:"attempt"`
@@ -36,11 +36,50 @@ type gone struct {
 // same time are the site's doing.
 const witnesses = 2
 
-// longest is how many no-records wait for a proof at most; the oldest beyond it is believed. A row grows so long only in a
-// year in which no file is known at all, so that nothing could vouch for it.
+// longest bounds tally.Row, which is rewritten with every checkpoint; overflow keeps the others in two bits each. A row
+// grows so long only in a year in which no record is known at all.
 const longest = 2000
 
-// missing notes a no-record for which nothing vouches yet.
+// overflow holds the unconfirmed no-records for which tally.Row has no room. A proof confirms all of them or none.
+type overflow struct {
+	Numbers outcomes `json:"numbers"`
+	Count   int      `json:"count"`
+	// CaseID is one of them; the others differ from it by their numbers.
+	CaseID contract.CaseID `json:"case_id"`
+	// Started is the earliest start of an attempt, Ended the latest end, Sequence the latest message in the ledger.
+	Started  time.Time `json:"started"`
+	Ended    time.Time `json:"ended"`
+	Sequence uint64    `json:"sequence"`
+}
+
+// add takes in the oldest no-record of a row.
+func (o *overflow) add(a absence) {
+	if o.Count == 0 || a.Started.Before(o.Started) {
+		o.Started = a.Started
+	}
+	o.Numbers.set(a.CaseID.Number, contract.NoRecord)
+	o.CaseID, o.Ended, o.Sequence = a.CaseID, latest(o.Ended, a.Ended), max(o.Sequence, a.Sequence)
+	o.Count++
+}
+
+// unconfirmed is how many no-records were followed by no record of the site and no good canary.
+func (t *tally) unconfirmed() int { return len(t.Row) + t.Overflow.Count }
+
+// doubtful are the numbers of the unconfirmed no-records.
+func (t *tally) doubtful() map[int]bool {
+	numbers := make(map[int]bool, t.unconfirmed())
+	for _, a := range t.Row {
+		numbers[a.CaseID.Number] = true
+	}
+	for number := range t.Overflow.Numbers.highest() + 1 {
+		if t.Overflow.Numbers.get(number) != "" {
+			numbers[number] = true
+		}
+	}
+	return numbers
+}
+
+// missing notes an unconfirmed no-record.
 func (t *tally) missing(entry contract.Entry) {
 	t.Quiet++
 	a := absence{
@@ -51,25 +90,48 @@ func (t *tally) missing(entry contract.Entry) {
 	}
 	t.Row = append(t.Row, a)
 	if len(t.Row) > longest {
+		t.Overflow.add(t.Row[0])
 		t.Row = slices.Delete(t.Row, 0, 1)
 	}
 }
 
-// found notes a success: the site was alive when it was asked for, and it can be asked for again. One that was copied from
+// found notes a success, and returns the no-records that it confirms. It can serve as a canary. One that was copied from
 // another run says nothing of the site: it may have been asked for long ago.
-func (t *tally) found(entry contract.Entry) {
-	if len(entry.Requests) > 0 {
-		t.alive(entry.StartedAt, 0)
-		t.Quiet, t.Canaries = 0, 0
-	}
+func (t *tally) found(entry contract.Entry) (confirmed []counted) {
 	t.Known = append([]int{entry.CaseID.Number}, t.Known[:min(len(t.Known), witnesses-1)]...)
+	if len(entry.Requests) == 0 {
+		return nil
+	}
+	t.Quiet, t.Canaries = 0, 0
+	return t.alive(entry.StartedAt, 0)
 }
 
-// alive vouches for the no-records that had been answered when a request started that brought a file, and for those up to the
-// message after, which whoever had the request made has read before. Those that come later in the ledger are left to a later proof,
-// whatever their times say: so clocks that differ or are set back decide nothing but what was under way at the same time.
-func (t *tally) alive(started time.Time, after uint64) {
-	t.Row = slices.DeleteFunc(t.Row, func(a absence) bool { return !a.Ended.After(started) || a.Sequence > 0 && a.Sequence <= after })
+// alive confirms the no-records that had been answered when a request started that brought a record, and those up to the message
+// after, which whoever had the request made has read before. It returns them. Those that come later in the ledger are left to a later
+// proof, whatever their times say: so clocks that differ or are set back decide nothing but what was under way at the same time.
+func (t *tally) alive(started time.Time, after uint64) (confirmed []counted) {
+	confirm := func(id contract.CaseID, at time.Time) {
+		entry := contract.Entry{CaseID: id, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: at}
+		confirmed = append(confirmed, counted{Entry: entry, kind: confirmation})
+	}
+	t.Row = slices.DeleteFunc(t.Row, func(a absence) bool {
+		before := !a.Ended.After(started) || a.Sequence > 0 && a.Sequence <= after
+		if before {
+			confirm(a.CaseID, a.Started)
+		}
+		return before
+	})
+	if o := t.Overflow; o.Count > 0 && (!o.Ended.After(started) || o.Sequence <= after) {
+		id := o.CaseID
+		for number := range o.Numbers.highest() + 1 {
+			if o.Numbers.get(number) != "" {
+				id.Number = number
+				confirm(id, o.Started)
+			}
+		}
+		t.Overflow = overflow{}
+	}
+	return confirmed
 }
 
 // hear folds a canary and returns what it adds to the files.
@@ -86,7 +148,7 @@ func (t *tally) hear(canary []contract.Entry, after uint64) []counted {
 	}
 	switch {
 	case verdict == contract.VerdictSuccess:
-		t.alive(started, after)
+		fresh = append(fresh, t.alive(started, after)...)
 		t.Canaries++
 		t.Quiet = len(t.Row)
 	case verdict == contract.VerdictNoRecord && t.Gone == nil:

@@ -2,6 +2,7 @@ package reporter
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ func foldedBoth(t interface{ Fatal(...any) }, messages []message) (tally, []coun
 	}
 	var lines strings.Builder
 	for _, entry := range fresh {
-		if entry.kind != evidence {
+		if entry.kind != evidence && entry.kind != confirmation {
 			line, err := attemptLine("run", entry.Entry, entry.StartedAt, "")
 			if err != nil {
 				t.Fatal(err)
@@ -94,8 +95,8 @@ func TestACanaryVouchesOrTakesBack(t *testing.T) {
 		gone              bool
 		requests, counted int
 	}{
-		{[]contract.Verdict{contract.VerdictSuccess}, 2, 1, false, 4, 0},
-		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictSuccess}, 2, 1, false, 5, 0},
+		{[]contract.Verdict{contract.VerdictSuccess}, 2, 1, false, 4, 1},
+		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictSuccess}, 2, 1, false, 5, 1},
 		{[]contract.Verdict{contract.VerdictTransient}, 2, 2, false, 4, 0},
 		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictTransient}, 2, 2, false, 5, 0},
 		{[]contract.Verdict{contract.VerdictBlocked}, 2, 2, false, 4, 1},
@@ -126,7 +127,7 @@ func TestAfterABadCanaryNoNoRecordCounts(t *testing.T) {
 	}
 	var lines []string
 	for _, entry := range fresh {
-		if entry.kind != evidence {
+		if entry.kind != evidence && entry.kind != confirmation {
 			lines = append(lines, fmt.Sprint(entry.CaseID, " ", entry.Verdict, " ", entry.Notes))
 		}
 	}
@@ -137,15 +138,30 @@ func TestAfterABadCanaryNoNoRecordCounts(t *testing.T) {
 	}
 }
 
-func TestARowThatIsTooLongIsBelieved(t *testing.T) {
+func TestLongRowKeepsItsOldestUnconfirmed(t *testing.T) {
 	t.Parallel()
 	var messages []message
 	for n := range longest + 5 {
 		messages = append(messages, entriesOf(at(noRecord(n+1), n)))
 	}
 	folded, _ := foldedBoth(t, append(messages, message{canary: canaryAt(longest, contract.VerdictNoRecord)}))
-	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" {
-		t.Errorf("%d no-records are left, want the five oldest", folded.NoRecord)
+	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" || folded.unconfirmed() != 5 {
+		t.Errorf("%d no-records are left, %d unconfirmed; want the five oldest, all unconfirmed", folded.NoRecord, folded.unconfirmed())
+	}
+	folded, fresh := foldedBoth(t, append(messages, entriesOf(at(success(longest+6), longest+9))))
+	confirmed := map[int]bool{}
+	for _, entry := range fresh {
+		if entry.kind == confirmation {
+			confirmed[entry.CaseID.Number] = true
+		}
+	}
+	if folded.unconfirmed() != 0 || len(confirmed) != longest+5 || !confirmed[1] || confirmed[longest+6] {
+		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.unconfirmed(), len(confirmed), longest+5)
+	}
+	// The record was asked for while the fifth was being answered: what is kept together is confirmed by a later one.
+	folded, _ = foldedBoth(t, append(messages, entriesOf(at(success(longest+6), 4))))
+	if folded.unconfirmed() != longest+5 {
+		t.Errorf("%d unconfirmed after a record of the row's beginning, want %d", folded.unconfirmed(), longest+5)
 	}
 }
 
@@ -167,8 +183,9 @@ func drawMessages(t *rapid.T) (messages []message) {
 	return messages
 }
 
-// believed are the no-records that count, found in the plainest way: message by message, each looking at the whole ledger.
-func believed(messages []message) (numbers []int, gone bool) {
+// believed are the no-records that count, and those of them that are unconfirmed, found in the plainest way: message by message,
+// each looking at the whole ledger.
+func believed(messages []message) (numbers, unconfirmed []int, gone bool) {
 	type counts struct {
 		entry contract.Entry
 		place int
@@ -209,10 +226,14 @@ func believed(messages []message) (numbers []int, gone bool) {
 		})
 		if last < 0 || vouched && a.place < last {
 			numbers = append(numbers, a.entry.CaseID.Number)
+			if !vouched {
+				unconfirmed = append(unconfirmed, a.entry.CaseID.Number)
+			}
 		}
 	}
 	slices.Sort(numbers)
-	return numbers, last >= 0
+	slices.Sort(unconfirmed)
+	return numbers, unconfirmed, last >= 0
 }
 
 func TestAnyLedgerWithCanariesCountsAsTheModelSays(t *testing.T) {
@@ -220,7 +241,7 @@ func TestAnyLedgerWithCanariesCountsAsTheModelSays(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		messages := drawMessages(rt)
 		folded, _ := foldedBoth(rt, messages)
-		want, gone := believed(messages)
+		want, open, gone := believed(messages)
 		var got []int
 		for number := 1; number <= 12; number++ {
 			if folded.Outcomes.get(number) == contract.NoRecord {
@@ -229,6 +250,9 @@ func TestAnyLedgerWithCanariesCountsAsTheModelSays(t *testing.T) {
 					rt.Fatalf("number %d is void and counted", number)
 				}
 			}
+		}
+		if diff := cmp.Diff(open, slices.Sorted(maps.Keys(folded.doubtful()))); diff != "" {
+			rt.Fatalf("unconfirmed: %s", diff)
 		}
 		if diff := cmp.Diff(want, got); diff != "" || folded.NoRecord != len(got) || gone != (folded.Gone != nil) {
 			rt.Fatalf("%d no-records counted, gone %t: %s", folded.NoRecord, gone, diff)

@@ -32,8 +32,9 @@ type tally struct {
 	Outcomes outcomes `json:"outcomes"`
 	// Open holds the attempts of the numbers that have some but no outcome yet.
 	Open map[int]tries `json:"open,omitempty"`
-	// Row holds the no-records that nothing vouches for yet, in the order of the ledger.
-	Row []absence `json:"row,omitempty"`
+	// Row holds the newest unconfirmed no-records, in the order of the ledger, and Overflow those before them.
+	Row      []absence `json:"row,omitempty"`
+	Overflow overflow  `json:"overflow,omitzero"`
 	// Quiet counts the no-records since the last success or good canary, Canaries the good canaries since the last success.
 	Quiet    int `json:"quiet,omitempty"`
 	Canaries int `json:"canaries,omitempty"`
@@ -74,11 +75,13 @@ type counted struct {
 // kind says what an entry is to the files.
 type kind int
 
-// The kinds. An amendment is a further line on an attempt whose no-record is taken back; evidence is a raw answer alone.
+// The kinds. An amendment is a further line on an attempt whose no-record is taken back; evidence is a raw answer alone; a
+// confirmation tells of a no-record that came before, and has no line.
 const (
 	attempted kind = iota
 	amendment
 	evidence
+	confirmation
 )
 
 // total is how many numbers have reached an outcome.
@@ -168,7 +171,6 @@ func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
 	switch entry.Outcome {
 	case contract.Success:
 		t.Succeeded++
-		t.found(entry)
 	case contract.NoRecord:
 		t.NoRecord++
 		t.missing(entry)
