@@ -106,6 +106,10 @@ func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 // FetcherKey says in the bucket of fetchers that the fetcher works on the run, and holds its Holding in the bucket held.
 func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }
 
+// HolderKey says in the bucket of fetchers that the fetcher still holds messages of a consumer of FCT_PACE of which
+// something was removed. No run has such an id.
+func HolderKey(consumer, fetcher string) string { return "_" + consumer + "." + fetcher }
+
 // ReporterKey says in the bucket of fetchers that a reporter works on the run.
 func (r RunID) ReporterKey() string { return "reporter.of." + string(r) }
 
@@ -149,7 +153,7 @@ func IsKey(bucket, key string) bool {
 			return first == "batch" || run && slices.Contains([]string{"manifest", "state", "halt", "checkpoint"}, rest[0])
 		}
 	case BucketFetchers:
-		return run && len(rest) == 1 || key == RunID(rest[len(rest)-1]).ReporterKey()
+		return (run || strings.HasPrefix(first, "_")) && len(rest) == 1 || key == RunID(rest[len(rest)-1]).ReporterKey()
 	case BucketSites:
 		return len(rest) == 1 && first != "" && (key == BlockKey(first) || key == SlowdownKey(first))
 	default:

@@ -93,7 +93,8 @@ func imported(t *testing.T, service string) []string {
 func concrete(subject string) string {
 	for _, name := range []struct{ wild, is string }{
 		{"CONSUMER.CREATE.FCT_JOBS.>", "CONSUMER.CREATE.FCT_JOBS.run-own.job.own.*"}, {"CONSUMER.CREATE.FCT_PACE.>", "CONSUMER.CREATE.FCT_PACE.turn-own.turn.own"},
-		{"CONSUMER.DELETE.FCT_JOBS.*", "CONSUMER.DELETE.FCT_JOBS.run-gone"}, {"FCT_JOBS.*", "FCT_JOBS.run-kept"}, {"FCT_PACE.*", "FCT_PACE.turn-kept"},
+		{"CONSUMER.DELETE.FCT_JOBS.*", "CONSUMER.DELETE.FCT_JOBS.run-gone"},
+		{"CONSUMER.DELETE.FCT_PACE.*", "CONSUMER.DELETE.FCT_PACE.turn-gone"}, {"FCT_JOBS.*", "FCT_JOBS.run-kept"}, {"FCT_PACE.*", "FCT_PACE.turn-kept"},
 		{"ACK.FCT_JOBS.>", "ACK.FCT_JOBS.run-kept.1.99.99.1.0"}, {"ACK.FCT_PACE.>", "ACK.FCT_PACE.turn-kept.1.99.99.1.0"},
 		{"generator.>", "generator.1.99.99.1.0"}, {"control.>", "control.1.99.99.1.0"}, {"classifier.>", "classifier.1.99.99.1.0"},
 		{"GET.FCT_EVENTS.>", "GET.FCT_EVENTS.batch.event.kept.started"}, {"GET.FCT_OUTCOMES.>", "GET.FCT_OUTCOMES.outcome.kept.0"},

@@ -39,7 +39,7 @@ func TestATurnThatCameTooLateIsNotUsed(t *testing.T) {
 	b := fcttest.Broker(t)
 	config, err := streams.TurnConsumer("sim")
 	consumer := shared(t, b, config, err, contract.TurnSubject("sim"))
-	turn := &token{bus: b, consumer: consumer}
+	turn := &token{pool: &pool{bus: b, consumer: consumer}}
 	msg, asked, err := bus.Next(t.Context(), consumer, holding)
 	if err != nil || time.Since(asked) > slipShared {
 		t.Fatal(err, asked)
@@ -69,12 +69,12 @@ func TestASlotThatSlippedIsNotGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	late := slot{grasp(msg, frozen(), holding, slipShared)}
+	late := slot{grasp(msg, frozen(), holding, slipShared), &pool{}}
 	msg, asked, err := bus.Next(t.Context(), consumer, holding)
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine := slot{grasp(msg, asked, 20*time.Millisecond, slipShared)}
+	mine := slot{grasp(msg, asked, 20*time.Millisecond, slipShared), &pool{}}
 	late.free()
 	if _, _, err := bus.Next(t.Context(), consumer, holding/4); !errors.Is(err, nats.ErrTimeout) {
 		t.Errorf("%v: the slot of another was given away", err)
@@ -84,5 +84,5 @@ func TestASlotThatSlippedIsNotGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal("a slot that was given back did not come:", err)
 	}
-	slot{grasp(msg, asked, holding, slipShared)}.free()
+	slot{grasp(msg, asked, holding, slipShared), &pool{}}.free()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,8 +75,8 @@ type Service struct {
 	// places are for cases that are asked for, or whose answers wait to be stored; alone is for one that processes have died of.
 	places *places
 	alone  chan struct{}
-	// paced are the consumers of the turn and the slots; none when this process is alone.
-	paced  []jetstream.Consumer
+	// pools are the turn and the slots; none when this process is alone.
+	pools  []*pool
 	gather *bus.Gather[ready]
 	// inFlight counts the cases that are asked for.
 	inFlight atomic.Int64
@@ -131,9 +132,13 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		defer endCanaries()
-		for _, consumer := range s.paced {
-			defer s.Bus.Unstalled(ctx, consumer)()
+		keeping, end := context.WithCancel(watching)
+		var kept sync.WaitGroup
+		for _, p := range s.pools {
+			kept.Go(func() { p.keep(keeping) })
 		}
+		defer kept.Wait()
+		defer end()
 		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error { return s.work(ctx, begin, m) })
 	})
 	if err := group.Wait(); err != nil {
