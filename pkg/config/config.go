@@ -13,8 +13,10 @@ type Config struct {
 	End         int  `key:"end"`
 	Probe       bool `key:"probe"`
 	ProbeBudget int  `key:"probe_budget"`
-	Recheck     bool `key:"recheck"`
-	Force       bool `key:"force"`
+	// BoundMaxAge is 0 for always.
+	BoundMaxAge Duration `key:"bound_max_age"`
+	Recheck     bool     `key:"recheck"`
+	Force       bool     `key:"force"`
 
 	MaxRetries        int      `key:"max_retries"`
 	BackoffBase       Duration `key:"backoff_base"`

@@ -13,7 +13,7 @@ import (
 )
 
 // promised are the keys that people were told of.
-const promised = `prefix year start max_cases end probe probe_budget max_retries backoff_base backoff_factor backoff_max
+const promised = `prefix year start max_cases end probe probe_budget bound_max_age max_retries backoff_base backoff_factor backoff_max
 request_timeout job_timeout concurrency delay_min delay_max rest_every rest_for safe_stop_no_records safe_stop_fails
 graceful_shutdown_timeout persist_raw_html blocked_cooldown quiet_hours parties robots max_body recheck force site base_url user_agent contact
 output data_dir nats_url nats_creds nats_nkey nats_ca nats_cert nats_key insecure replicas http_addr log_level log_format progress`
@@ -51,7 +51,7 @@ func TestDefaultsAreThosePromised(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Config{
-		Prefix: "IMM", Year: "26", Start: 1, Probe: true, ProbeBudget: 200, MaxRetries: 3, BackoffBase: config.Duration(2 * time.Second),
+		Prefix: "IMM", Year: "26", Start: 1, Probe: true, ProbeBudget: 200, BoundMaxAge: config.Duration(time.Hour), MaxRetries: 3, BackoffBase: config.Duration(2 * time.Second),
 		BackoffFactor: 2, BackoffMax: config.Duration(5 * time.Minute), RequestTimeout: config.Duration(30 * time.Second),
 		JobTimeout: config.Duration(300 * time.Second), Concurrency: 4, DelayMin: config.Duration(time.Second),
 		DelayMax: config.Duration(3 * time.Second), RestFor: config.Duration(time.Minute), SafeStopNoRecords: 500, SafeStopFails: 20,

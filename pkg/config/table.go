@@ -58,6 +58,7 @@ func allSettings() []*setting {
 		{name: "end", fallback: "none", limit: wholeOrNone(1, contract.MaxNumber), help: "last number"},
 		{name: "probe", fallback: "true", limit: yesOrNo(), help: "find the highest number first"},
 		{name: "probe_budget", fallback: "200", limit: whole(1, contract.MaxNumber), help: "hard limit on the requests of that search"},
+		{name: "bound_max_age", fallback: "1h", limit: pause(), help: "no-records above the highest record that are older are asked for again; 0 is always"},
 		{name: "recheck", fallback: "false", limit: yesOrNo(), help: "ask again for numbers known as no-record"},
 		{name: "force", fallback: "false", limit: yesOrNo(), help: "ask again for every number"},
 

@@ -163,6 +163,8 @@ type AttemptState struct {
 	// Final says that the attempt settled the job.
 	Final   bool
 	RetryAt time.Time
+	// StoredAt is when the message was stored. It stands in no header: the reader of the stream fills it in.
+	StoredAt time.Time
 }
 
 // States lists the answers of the pack for StateHeader.

@@ -33,8 +33,11 @@ type Report struct {
 	Reason          string  `json:"reason"`
 	// UpperBound is the highest number that the search confirmed to exist; 0 when there was no search.
 	UpperBound int `json:"upper_bound"`
-	// UpperBoundConfidence is the chance that no number more than 200 above it exists.
+	// UpperBoundConfidence is the chance that no number more than 200 above it exists; always below 1.
 	UpperBoundConfidence float64 `json:"upper_bound_confidence"`
+	// UpperBoundAgeSeconds is the age, at the run's end, of the oldest earlier answer that the bound rests on; 0 when the search
+	// asked for all of them itself.
+	UpperBoundAgeSeconds float64 `json:"upper_bound_age_seconds"`
 	// ProbesUsed is how many requests the search took.
 	ProbesUsed int `json:"probes_used"`
 	// Requests is how many were made, those of retries and canaries among them.

@@ -94,10 +94,12 @@ type Manifest struct {
 	ProbeBudget int  `json:"probe_budget,omitempty"`
 	// Bound is what the search found; nil while it is under way.
 	Bound *Bound `json:"bound,omitempty"`
-	// New says that no-records above RecheckAbove, the highest record known when the run began, are asked for again.
-	New          bool      `json:"new,omitempty"`
-	RecheckAbove int       `json:"recheck_above,omitempty"`
-	CreatedAt    time.Time `json:"created_at"`
+	// New says that all no-records above RecheckAbove are asked for again; otherwise those are that were collected before
+	// RecheckBefore. Zero is none of them.
+	New           bool      `json:"new,omitempty"`
+	RecheckAbove  int       `json:"recheck_above,omitempty"`
+	RecheckBefore time.Time `json:"recheck_before,omitzero"`
+	CreatedAt     time.Time `json:"created_at"`
 	// Config is the effective configuration of the process that planned the run, secrets masked.
 	Config map[string]any `json:"config,omitempty"`
 	// Program is the version of the program that planned the run.
@@ -109,13 +111,14 @@ func (m Manifest) Case(number int) CaseID {
 	return CaseID{Series: m.Prefix, Year: m.Year, Number: number}
 }
 
-// Skips says whether the run leaves out a number that is collected with this outcome.
-func (m Manifest) Skips(number int, outcome Outcome) bool {
-	switch outcome {
+// Skips says whether the run leaves out a number that is collected with this value; the zero value is one that is not.
+func (m Manifest) Skips(number int, collected Collected) bool {
+	switch collected.Outcome {
 	case Success:
 		return !m.Force
 	case NoRecord:
-		return !m.Force && !m.Recheck && !(m.New && number > m.RecheckAbove)
+		again := number > m.RecheckAbove && (m.New || collected.At.Before(m.RecheckBefore))
+		return !m.Force && !m.Recheck && !again
 	default:
 		return false
 	}
@@ -132,7 +135,7 @@ type Bound struct {
 	// FiledOn is the filing day of its record, YYYY-MM-DD, when it is known.
 	FiledOn string `json:"filed_on,omitempty"`
 	// Confidence is the chance that no number more than 200 above Number exists, on the condition that no gap of 200 or
-	// more lies close under the highest; Exact is the chance that none above it exists at all.
+	// more lies close under the highest; Exact is the chance that none above it exists at all. Both are below 1.
 	Confidence float64 `json:"confidence"`
 	Exact      float64 `json:"exact"`
 	// Ending is why the search ended: done, or budget, waste or unreachable when it had to.
@@ -142,6 +145,8 @@ type Bound struct {
 	Requests  int `json:"requests"`
 	// Absences are the numbers above Number that were confirmed not to exist.
 	Absences []int `json:"absences"`
+	// KnownSince is the time of the oldest of those answers that the search did not ask for itself; zero when it asked for all.
+	KnownSince time.Time `json:"known_since,omitzero"`
 }
 
 // State says how a run stands. The generator writes Running, the reporter every other one.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/plain"
@@ -24,6 +25,8 @@ type probing struct {
 	Ending   string     `json:"ending"`
 	FiledOn  string     `json:"filed_on"`
 	Evidence []evidence `json:"evidence"`
+	// KnownSince is the time of the oldest earlier answer that the bound rests on; left out when the search asked for all itself.
+	KnownSince time.Time `json:"known_since,omitzero"`
 }
 
 // evidence is one number that needs no model to be believed.
@@ -69,13 +72,13 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	if flags.json {
 		return p.printJSON(found)
 	}
-	return p.print(found.text())
+	return p.print(found.text(time.Now()))
 }
 
 func probingOf(m contract.Manifest) probing {
 	found := probing{
 		Prefix: m.Prefix, Year: m.Year, UpperBound: m.Bound.Number, ProbesUsed: m.Bound.Requests, Confidence: m.Bound.Confidence,
-		Condition: condition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{},
+		Condition: condition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{}, KnownSince: m.Bound.KnownSince,
 	}
 	if m.Bound.Number > 0 {
 		found.Evidence = append(found.Evidence, evidence{m.Case(m.Bound.Number).String(), contract.Success})
@@ -86,15 +89,19 @@ func probingOf(m contract.Manifest) probing {
 	return found
 }
 
-// text is the finding as people read it: the bound, how sure it is, and what needs no model.
-func (f probing) text() string {
+// text is the finding as people read it now: the bound, how sure it is, and what needs no model.
+func (f probing) text(now time.Time) string {
 	var text strings.Builder
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&text, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
-	line("confidence", "%.1f %% that none is more than 200 higher, if %s", 100*f.Confidence, f.Condition)
-	line("search", "%s after %d requests", plain.Text(f.Ending), f.ProbesUsed)
+	line("confidence", "%s that none is more than 200 higher, if %s", percent(f.Confidence), f.Condition)
+	age := ""
+	if !f.KnownSince.IsZero() {
+		age = aged(now.Sub(f.KnownSince).Seconds())
+	}
+	line("search", "%s after %d requests%s", plain.Text(f.Ending), f.ProbesUsed, age)
 	if f.FiledOn != "" {
 		line("filed on", "%s", plain.Text(f.FiledOn))
 	}

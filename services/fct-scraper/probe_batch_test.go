@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,43 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 			t.Logf("%d to %d: %d probes, %d numbers above", known, highest, report.ProbesUsed, beyond)
 			known, p.wanted.onlyNew = highest, true
 			time.Sleep(24 * time.Hour)
+		}
+	})
+}
+
+// A plain batch of a year that has grown finds what is new once the no-records above the highest record are old.
+func TestAYearThatHasGrown(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		p := newPlant(t, courtsim.Options{}, map[string]string{"probe": "true"})
+		grow := func(highest int) {
+			p.sim = newSim(t, courtsim.Options{Seed: 35, Max: highest})
+			p.memory.court = p.sim
+		}
+		grow(300)
+		first := p.report(nil)
+		if first.UpperBound != 300 || first.UpperBoundConfidence >= 1 || first.UpperBoundAgeSeconds != 0 {
+			t.Fatalf("bound %d, %v sure, %v s old", first.UpperBound, first.UpperBoundConfidence, first.UpperBoundAgeSeconds)
+		}
+		grow(900)
+		time.Sleep(30 * time.Minute)
+		young := p.report(nil)
+		if age := young.UpperBoundAgeSeconds; young.UpperBound != 300 || young.ProbesUsed != 0 || young.UpperBoundConfidence >= 1 || age < 1800 || age > 3600 {
+			t.Errorf("after half an hour: bound %d, %d probes, %v sure, %v s old", young.UpperBound, young.ProbesUsed, young.UpperBoundConfidence, age)
+		}
+		if text := summary(young, "", ""); !strings.Contains(text, "99.9 % sure, by answers up to 30m") {
+			t.Error(text)
+		}
+		always := p.report(map[string]string{"bound_max_age": "0", "end": "310"})
+		if always.UpperBound <= 300 || always.ProbesUsed == 0 {
+			t.Errorf("with bound_max_age 0: bound %d, %d probes", always.UpperBound, always.ProbesUsed)
+		}
+		time.Sleep(31 * time.Minute)
+		old := p.report(nil)
+		if old.UpperBound != 900 || old.ProbesUsed == 0 || old.UpperBoundAgeSeconds != 0 {
+			t.Errorf("after an hour: bound %d, %d probes, %v s old", old.UpperBound, old.ProbesUsed, old.UpperBoundAgeSeconds)
+		}
+		if got := first.Succeeded + young.Succeeded + always.Succeeded + old.Succeeded; got != 900 {
+			t.Errorf("%d records collected of 900: numbers that were no-record before are missing", got)
 		}
 	})
 }

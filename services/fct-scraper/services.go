@@ -126,7 +126,7 @@ func (h *house) classifying() classifier.Options {
 
 func (h *house) generator() generator.Options {
 	return generator.Options{
-		Bus: h.broker.Bus, Log: h.log, Defaults: batchOf(h.settings.Config), Site: h.court.Profile.Name,
+		Bus: h.broker.Bus, Log: h.log, Defaults: batchOf(h.settings.Config), BoundMaxAge: h.settings.BoundMaxAge.Std(), Site: h.court.Profile.Name,
 		Config: h.settings.Effective(), Program: version(),
 	}
 }

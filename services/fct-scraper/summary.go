@@ -19,6 +19,17 @@ func rebuilt(what []string) string {
 	return text.String()
 }
 
+// percent is a chance as people read it, which is never certain.
+func percent(chance float64) string { return fmt.Sprintf("%.1f %%", min(99.9, 100*chance)) }
+
+// aged says how old the oldest earlier answer is that a bound rests on; nothing when there is none.
+func aged(seconds float64) string {
+	if seconds <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(", by answers up to %s old", time.Duration(seconds*float64(time.Second)).Round(time.Second))
+}
+
 // summary is a report as people read it; file is its name in the folder output.
 func summary(r contract.Report, output, file string) string {
 	var text strings.Builder
@@ -40,7 +51,7 @@ func summary(r contract.Report, output, file string) string {
 	}
 	line("skipped", "%d already collected", r.Skipped)
 	if r.UpperBound > 0 || r.ProbesUsed > 0 {
-		line("bound", "%d, found with %d requests (%.1f %% sure)", r.UpperBound, r.ProbesUsed, 100*r.UpperBoundConfidence)
+		line("bound", "%d, found with %d requests (%s sure%s)", r.UpperBound, r.ProbesUsed, percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
 	}
 	line("requests", "%d, %d retries, smallest gap %.3f s", r.Requests, r.Retries, r.MinRequestGapSeconds)
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))

@@ -126,7 +126,7 @@ func (w *shift) pastOf(run contract.RunID) *ledger {
 func (w *shift) fits(number int, run contract.RunID, step Step) (original contract.Copy, fits bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !step.Settled || w.offered[number] || !w.manifest.Skips(number, step.Outcome) {
+	if !step.Settled || w.offered[number] || !w.manifest.Skips(number, contract.Collected{Outcome: step.Outcome, At: step.StoredAt}) {
 		return original, false
 	}
 	return contract.Copy{RunID: run, Sequence: step.Sequence}, true

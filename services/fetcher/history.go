@@ -18,6 +18,7 @@ type past struct {
 	settled  bool
 	outcome  contract.Outcome // the first one
 	sequence uint64           // of the message that holds it
+	storedAt time.Time        // of that message
 	answered int              // the highest attempt whose answer lies in the stream of answers
 	answer   uint64           // the sequence of the newest such answer
 	tried    int              // the highest attempt that the classifier found transient
@@ -35,7 +36,7 @@ func (h *History) Add(sequence uint64, states []contract.AttemptState) {
 		switch {
 		case s.Final:
 			if !p.settled || sequence < p.sequence {
-				p.settled, p.outcome, p.sequence = true, outcomeOf(s.Verdict), sequence
+				p.settled, p.outcome, p.sequence, p.storedAt = true, outcomeOf(s.Verdict), sequence, s.StoredAt
 			}
 		case s.Verdict == "":
 			p.answered, p.answer = max(p.answered, s.Attempt), max(p.answer, sequence)
@@ -82,10 +83,11 @@ func (h *History) Forget(number int) {
 type Step struct {
 	// Attempt is the attempt to make now, from 1; 0 when none is to be made now.
 	Attempt int
-	// Settled says that the job has its outcome, which stands in the ledger's message Sequence.
+	// Settled says that the job has its outcome, which stands in the ledger's message Sequence, stored at StoredAt.
 	Settled  bool
 	Outcome  contract.Outcome
 	Sequence uint64
+	StoredAt time.Time
 	// Wait is how long to leave the job alone before looking again.
 	Wait time.Duration
 }
@@ -99,7 +101,7 @@ func (h *History) Next(number int, now time.Time) Step {
 	p := h.numbers[number]
 	switch {
 	case p.settled:
-		return Step{Settled: true, Outcome: p.outcome, Sequence: p.sequence}
+		return Step{Settled: true, Outcome: p.outcome, Sequence: p.sequence, StoredAt: p.storedAt}
 	case h.Pending(number) > 0:
 		return Step{Wait: classifying}
 	case p.retryAt.After(now):

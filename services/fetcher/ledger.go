@@ -119,7 +119,7 @@ func (l *ledger) walk(ctx context.Context, stream, subject string, from uint64, 
 			return from, fmt.Errorf("message %d of %s: %w", msg.Sequence, subject, err)
 		}
 		for i := range states {
-			states[i].RetryAt = l.due(states[i].RetryAt, msg.StoredAt)
+			states[i].RetryAt, states[i].StoredAt = l.due(states[i].RetryAt, msg.StoredAt), msg.StoredAt
 		}
 		history.Add(msg.Sequence, states)
 		from = msg.Sequence + 1

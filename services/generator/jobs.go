@@ -56,11 +56,11 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 	if err != nil {
 		return m, nil, err
 	}
-	collected, err := s.outcomes(ctx, contract.BucketCollected, m)
+	collected, err := s.known(ctx, contract.BucketCollected, m)
 	if err != nil {
 		return m, nil, err
 	}
-	failed, err := s.outcomes(ctx, contract.BucketFailed, m)
+	failed, err := s.known(ctx, contract.BucketFailed, m)
 	if err != nil {
 		return m, nil, err
 	}
@@ -167,16 +167,16 @@ func (s *Service) planned(ctx context.Context, run contract.RunID) (bool, error)
 	return len(subjects) > 0, nil
 }
 
-// outcomes are the numbers of the run's site, series and year that a bucket holds.
-func (s *Service) outcomes(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Outcome, error) {
-	numbers := make(map[int]contract.Outcome)
+// known is what a bucket of outcomes has of the run's site, series and year, by number.
+func (s *Service) known(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Collected, error) {
+	numbers := make(map[int]contract.Collected)
 	err := runs.EachKey(ctx, s.Bus, bucket, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
-		numbers[number] = value.Outcome
+		numbers[number] = value
 	})
 	return numbers, err
 }
 
-func keys(numbers map[int]contract.Outcome) []int {
+func keys(numbers map[int]contract.Collected) []int {
 	list := make([]int, 0, len(numbers))
 	for number := range numbers {
 		list = append(list, number)

@@ -3,6 +3,7 @@ package generator_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/services/generator"
@@ -12,8 +13,10 @@ import (
 
 func TestNumbersThatFailedComeFirstAndCollectedOnesNotAtAll(t *testing.T) {
 	t.Parallel()
-	r := contract.Range{Start: 3, End: 9}
-	collected := map[int]contract.Outcome{4: contract.Success, 5: contract.NoRecord, 8: contract.Success}
+	r, noon := contract.Range{Start: 3, End: 9}, time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	collected := map[int]contract.Collected{
+		4: {Outcome: contract.Success}, 5: {Outcome: contract.NoRecord, At: noon}, 8: {Outcome: contract.Success},
+	}
 	failed := []int{9, 7, 7, 2, 10, 8}
 	for name, c := range map[string]struct {
 		m    contract.Manifest
@@ -24,6 +27,9 @@ func TestNumbersThatFailedComeFirstAndCollectedOnesNotAtAll(t *testing.T) {
 		"force":   {m: contract.Manifest{Force: true}, want: []int{7, 8, 9, 3, 4, 5, 6}},
 		"new":     {m: contract.Manifest{New: true, RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
 		"not new": {m: contract.Manifest{New: true, RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
+		"old":     {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
+		"below":   {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
+		"young":   {m: contract.Manifest{RecheckBefore: noon, RecheckAbove: 4}, want: []int{7, 9, 3, 6}},
 	} {
 		c.m.Range = r
 		if got := slices.Collect(generator.Numbers(c.m, collected, failed)); !slices.Equal(got, c.want) {
@@ -36,7 +42,8 @@ func TestEveryNumberIsAskedForOnceOrCollected(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := contract.Range{Start: rapid.IntRange(1, 50).Draw(t, "start"), End: rapid.IntRange(1, 60).Draw(t, "end")}
-		collected := rapid.MapOf(rapid.IntRange(1, 60), rapid.SampledFrom([]contract.Outcome{contract.Success, contract.NoRecord})).Draw(t, "collected")
+		outcomes := rapid.SampledFrom([]contract.Collected{{Outcome: contract.Success}, {Outcome: contract.NoRecord}})
+		collected := rapid.MapOf(rapid.IntRange(1, 60), outcomes).Draw(t, "collected")
 		failed := rapid.SliceOf(rapid.IntRange(1, 60)).Draw(t, "failed")
 		asked := slices.Collect(generator.Numbers(contract.Manifest{Range: r}, collected, failed))
 		slices.Sort(asked)

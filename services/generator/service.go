@@ -25,6 +25,8 @@ type Options struct {
 	Log *slog.Logger
 	// Defaults fill in what a command leaves out.
 	Defaults Batch
+	// BoundMaxAge is how old a no-record above the highest record may be before a run asks for it again; 0 is always.
+	BoundMaxAge time.Duration
 	// Site is the name of the site profile that the fetchers of this installation ask.
 	Site string
 	// Config is the effective configuration, secrets masked; it goes into the manifests.
@@ -96,7 +98,7 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 	if unknown {
 		manifest, err = s.make(ctx, batch, d)
 	} else if err = s.overtaken(ctx, manifest.RunID, d); err == nil {
-		manifest, err = s.renew(ctx, manifest, batch)
+		manifest, err = s.renew(ctx, manifest, batch, d.StoredAt)
 	}
 	if err != nil {
 		return "", err
@@ -134,17 +136,11 @@ func (s *Service) manifest(ctx context.Context, batch Batch, d bus.Delivery[[]by
 		MaxRetries: batch.MaxRetries, SafeStopNoRecords: batch.SafeStopNoRecords, SafeStopFails: batch.SafeStopFails,
 		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
 		Probe: batch.Probe, ProbeOnly: batch.ProbeOnly, ProbeBudget: batch.ProbeBudget, New: batch.New,
-		CreatedAt: d.StoredAt.UTC(), Config: s.Config, Program: s.Program,
+		RecheckBefore: d.StoredAt.UTC().Add(-s.BoundMaxAge),
+		CreatedAt:     d.StoredAt.UTC(), Config: s.Config, Program: s.Program,
 	}
-	if !m.New {
-		return m, nil
-	}
-	collected, err := s.outcomes(ctx, contract.BucketCollected, m)
-	for number, outcome := range collected {
-		if outcome == contract.Success {
-			m.RecheckAbove = max(m.RecheckAbove, number)
-		}
-	}
+	collected, err := s.known(ctx, contract.BucketCollected, m)
+	m.RecheckAbove = lastFinal(collected)
 	return m, err
 }
 

@@ -92,6 +92,9 @@ func (h *hunt) learn(entry contract.Entry) {
 		answer.Finding, answer.FiledOn = Exists, entry.FiledOn
 	case contract.NoRecord:
 		answer.Finding = Absent
+		if entry.StartedAt.Before(h.manifest.RecheckBefore) { // the search was stopped, and goes on much later
+			answer.KnownSince = entry.StartedAt
+		}
 	case contract.Failed: // no evidence at all
 		answer.Finding = Unknown
 	}

@@ -21,8 +21,8 @@ func (s *Service) evidence(ctx context.Context, m contract.Manifest) (Settings, 
 		switch {
 		case value.Outcome == contract.Success:
 			known = append(known, Answer{Number: number, Finding: Exists, FiledOn: value.FiledOn})
-		case value.Outcome == contract.NoRecord && m.Skips(number, value.Outcome):
-			known = append(known, Answer{Number: number, Finding: Absent})
+		case value.Outcome == contract.NoRecord && value.RunID != m.RunID && m.Skips(number, value): // this run's own: see learn
+			known = append(known, Answer{Number: number, Finding: Absent, KnownSince: value.At})
 		}
 	})
 	if err != nil {

@@ -27,6 +27,8 @@ type Answer struct {
 	FiledOn string
 	// Requests is how many requests of this search it took; 0 for what was known before.
 	Requests int
+	// KnownSince is when an answer was given that is older than the search; zero for one of its own.
+	KnownSince time.Time
 }
 
 // Settings of a search.
@@ -61,14 +63,17 @@ type Bound struct {
 	Number  int
 	FiledOn string
 	// Exact is the chance that no higher number exists, Confidence that none exists that is more than Tolerance higher.
-	// Both hold on the condition that no gap of Tolerance or more numbers lies close under the highest number.
+	// Both hold on the condition that no gap of Tolerance or more numbers lies close under the highest number, and are
+	// mostSure at most.
 	Exact, Confidence float64
 	// Ending is why the search ended; empty while it goes on.
 	Ending Ending
 	// Questions and Requests are what the search took.
 	Questions, Requests int
-	// Absences are the numbers above Number that were confirmed not to exist, ascending.
-	Absences []int
+	// Absences are the numbers above Number that were confirmed not to exist, ascending. KnownSince is the time of the oldest of
+	// these answers that is older than the search; zero when none is.
+	Absences   []int
+	KnownSince time.Time
 }
 
 // Question is a number to ask for.
@@ -79,6 +84,8 @@ type Question struct {
 }
 
 const (
+	// mostSure is the highest confidence that is stated: the model does not know everything.
+	mostSure = 0.999
 	// unreachable is how many numbers in a row may give no answer.
 	unreachable = 3
 	// leastBits is what a question must tell about where the numbers end.
@@ -105,13 +112,14 @@ type Search struct {
 	unanswered                           map[int]bool
 	questions, requests, absent, failing int
 	filed                                map[int]string
+	knownSince                           map[int]time.Time
 }
 
 // New begins a search with what is known already.
 func New(settings Settings, known []Answer) *Search {
 	s := &Search{
 		settings: settings, holes: newHoles(), today: settings.DayOfYear,
-		unanswered: make(map[int]bool), filed: make(map[int]string),
+		unanswered: make(map[int]bool), filed: make(map[int]string), knownSince: make(map[int]time.Time),
 	}
 	if s.today == 0 {
 		s.today = yearDays
@@ -138,6 +146,7 @@ func (s *Search) Observe(a Answer) {
 		s.filed[a.Number] = a.FiledOn
 	case Absent:
 		s.evidence = s.evidence.with(fact{number: a.Number})
+		s.knownSince[a.Number] = a.KnownSince
 		if asked {
 			s.absent++
 		}
@@ -220,12 +229,15 @@ func (s *Search) Result() Bound {
 	b := s.think()
 	_, ending := s.next(b)
 	found := Bound{
-		Number: b.bound, FiledOn: s.filed[b.bound], Exact: 1 - b.beyond(0), Confidence: 1 - b.beyond(Tolerance), Ending: ending,
-		Questions: s.questions, Requests: s.requests, Absences: []int{},
+		Number: b.bound, FiledOn: s.filed[b.bound], Exact: min(mostSure, 1-b.beyond(0)), Confidence: min(mostSure, 1-b.beyond(Tolerance)),
+		Ending: ending, Questions: s.questions, Requests: s.requests, Absences: []int{},
 	}
 	_, above := s.evidence.split()
 	for _, f := range above {
 		found.Absences = append(found.Absences, f.number)
+		if at := s.knownSince[f.number]; !at.IsZero() && (found.KnownSince.IsZero() || at.Before(found.KnownSince)) {
+			found.KnownSince = at
+		}
 	}
 	slices.Sort(found.Absences)
 	return found

@@ -95,8 +95,12 @@ func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound
 		return fmt.Errorf("writing the bound: %w", err)
 	}
 	if written {
+		age := time.Duration(0)
+		if !found.KnownSince.IsZero() {
+			age = max(0, s.Now().Sub(found.KnownSince))
+		}
 		s.Log.Info("batch.run.bound", "run_id", m.RunID, "upper_bound", found.Number, "confidence", found.Confidence,
-			"ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests)
+			"ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests, "age_seconds", age.Seconds())
 	}
 	return nil
 }
@@ -113,7 +117,7 @@ func (s *Service) write(ctx context.Context, run contract.RunID, found Bound) (b
 	}
 	m.Bound = &contract.Bound{
 		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact, Ending: string(found.Ending),
-		Questions: found.Questions, Requests: found.Requests, Absences: found.Absences,
+		Questions: found.Questions, Requests: found.Requests, Absences: found.Absences, KnownSince: found.KnownSince,
 	}
 	m.Range.End = min(m.Range.End, max(found.Number, m.Range.Start-1))
 	if m.ProbeOnly {

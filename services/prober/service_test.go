@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
@@ -247,6 +248,27 @@ func TestWhatIsNewIsSearchedForAboveTheHighestRecord(t *testing.T) {
 		again := slices.ContainsFunc(p.numbers(), func(n int) bool { return n <= 60 })
 		if again != isNew || slices.Contains(p.numbers(), 20) || m.Bound.Number != want {
 			t.Errorf("new %t: bound %+v, asked for %v; want %d", isNew, m.Bound, p.numbers(), want)
+		}
+	}
+}
+
+func TestOldNoRecordsProveNoBound(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for age, want := range map[time.Duration]int{time.Minute: 300, 2 * time.Hour: 900} {
+		p := newPlant(t, 900, func(p *plant) { p.manifest.RecheckAbove, p.manifest.RecheckBefore = 300, now.Add(-time.Hour) })
+		kv := p.bucket(contract.BucketCollected)
+		for n := 1; n <= 1000; n++ {
+			value := contract.Collected{Outcome: contract.Success, RunID: "before", At: now.Add(-age)}
+			if n > 300 {
+				value.Outcome = contract.NoRecord
+			}
+			p.put(kv, p.manifest.Case(n).Key(), value)
+		}
+		m := p.search()
+		since := m.Bound.KnownSince
+		if m.Bound.Number != want || m.Bound.Confidence >= 1 || m.Bound.Exact >= 1 || want == 300 && !since.Equal(now.Add(-age)) || want == 900 && !since.IsZero() {
+			t.Errorf("no-records %s old: bound %d, %v sure, known since %s; want %d", age, m.Bound.Number, m.Bound.Confidence, since, want)
 		}
 	}
 }

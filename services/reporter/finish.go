@@ -106,7 +106,7 @@ func nextNumber(manifest contract.Manifest, settled outcomes, collected map[int]
 	number := manifest.Range.Start
 	for ; number <= manifest.Range.End; number++ {
 		value, found := collected[number]
-		left := found && manifest.Skips(number, value.Outcome) && value.RunID != manifest.RunID
+		left := found && manifest.Skips(number, value) && value.RunID != manifest.RunID
 		if settled.get(number) == "" && !left {
 			break
 		}

@@ -145,7 +145,7 @@ func (w *worker) loadKeys(ctx context.Context) error {
 
 // learn notes a number that somebody else collected and that this run therefore does not ask for.
 func (w *worker) learn(number int, value contract.Collected) {
-	if w.manifest.Skips(number, value.Outcome) && value.RunID != w.manifest.RunID {
+	if w.manifest.Skips(number, value) && value.RunID != w.manifest.RunID {
 		w.known.set(number, value.Outcome)
 	}
 }

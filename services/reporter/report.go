@@ -55,7 +55,10 @@ func (s summary) report() contract.Report {
 		r.ProbesUsed = t.Requests - t.Checks
 	}
 	if m.Bound != nil {
-		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, m.Bound.Confidence, m.Bound.Requests
+		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, min(0.999, m.Bound.Confidence), m.Bound.Requests
+		if since := m.Bound.KnownSince; !since.IsZero() {
+			r.UpperBoundAgeSeconds = max(0, finished.Sub(since).Seconds())
+		}
 	}
 	if t.Gone != nil { // what the search knew of the numbers above the bound may be among what was taken back
 		r.UpperBoundConfidence = 0
