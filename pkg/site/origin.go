@@ -2,15 +2,19 @@ package site
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"fct-scraper/pkg/loopback"
 )
 
 // CheckOrigin says whether text may be the origin of a site: https, or http to this machine; a host and nothing behind it.
 func CheckOrigin(text string) error {
-	const allowed = "allowed is https://host[:port], or http:// to this machine alone"
+	const allowed = "allowed is https://host[:port], or http:// to this machine alone, without path, query or fragment, the port from 1 to 65535"
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
@@ -25,8 +29,26 @@ func CheckOrigin(text string) error {
 	}
 }
 
-// bare says whether a URL is scheme, host and port and nothing behind them.
+// bare says whether a URL is scheme, host and port, which is possible when it is there, and nothing behind them.
 func bare(u *url.URL) bool {
-	return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":") && u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
+	return isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port())) && !strings.HasSuffix(u.Host, ":") && u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
 		u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
+}
+
+// isHost says whether text is an IP address or may be a name.
+func isHost(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	outside := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(".-_", r)
+	}
+	labels := strings.Split(strings.TrimSuffix(text, "."), ".")
+	return text != "" && len(text) <= 253 && !strings.ContainsFunc(text, outside) && !slices.Contains(labels, "")
+}
+
+// isPort says whether text is a port to which one can connect.
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
 }

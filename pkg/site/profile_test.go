@@ -177,7 +177,14 @@ func TestCheckOrigin(t *testing.T) {
 		"https://www.fct-cf.ca": true, "https://court.invalid:8443/": true, "http://127.0.0.1:8080": true, "http://[::1]:1": true, "http://LOCALHOST": true,
 		"": false, "www.fct-cf.ca": false, "ftp://court.invalid": false, "http://court.invalid": false, "http://169.254.169.254": false,
 		"http://127.0.0.1.evil.invalid": false, "https://u:secret@court.invalid": false, "https://court.invalid/path": false, "https://court.invalid/?": false,
-		"https://court.invalid/#a": false, "https://": false, "https://:443": false, "https:court.invalid": false, "https://court.invalid:": false, "https://u:secret@court invalid": false,
+		"https://court.invalid/#a": false, "https://": false, "https://:443": false, "https:court.invalid": false, "https://court.invalid:": false,
+		"https://court.invalid:1": true, "https://court.invalid:65535": true, "https://court.invalid:99999": false, "https://court.invalid:65536": false, "https://court.invalid:0": false,
+		"https://court.invalid:00": false, "https://court.invalid:-1": false, "https://court.invalid:+80": false, "https://court.invalid:https": false, "https://court.invalid:80:80": false,
+		"http://127.0.0.1:99999": false, "http://localhost:0": false, "http://[::1]:": false, "https://[2001:db8::1]:443": true, "https://2001:db8::1": false,
+		" https://court.invalid": false, "https://court.invalid ": false, "https://court invalid": false, "https://court.invalid /": false, "https:// court.invalid": false,
+		"https://court..invalid": false, "https://.": false, "https://court.invalid.": true, "https://cour-fédérale.invalid": true, "https://court,invalid": false, "https://court.invalid:443/a": false,
+		"https://court_files.invalid": true, "https://court%20invalid": false, "https://user@court.invalid": false, "https://@court.invalid": false, "https://court.invalid?": false, "https://court.invalid/?a=b": false,
+		"https://court.invalid#": true, "https:///court.invalid": false, "//court.invalid": false, "HTTPS://court.invalid": true, "https://court.invalid//": false, "https://court.invalid\\": false, "https://u:secret@court invalid": false,
 	}
 	for origin := range want {
 		err := site.CheckOrigin(origin)
