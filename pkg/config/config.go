@@ -41,9 +41,11 @@ type Config struct {
 	BaseURL   string `key:"base_url"`
 	UserAgent string `key:"user_agent"`
 	Contact   string `key:"contact"`
-	Robots    bool   `key:"robots"`
-	Parties   bool   `key:"parties"`
-	MaxBody   Bytes  `key:"max_body"`
+	// Proxy is empty for that of the environment, "none" for none.
+	Proxy   string `key:"proxy"`
+	Robots  bool   `key:"robots"`
+	Parties bool   `key:"parties"`
+	MaxBody Bytes  `key:"max_body"`
 
 	Output                  string   `key:"output"`
 	DataDir                 string   `key:"data_dir"`

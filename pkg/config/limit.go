@@ -112,8 +112,15 @@ func profile() limit {
 }
 
 func origin() limit {
-	return text("https://host[:port], or http:// to this machine alone, without credentials, path or query; or empty",
+	return text("https://host[:port], the port from 1 to 65535, or http:// to this machine alone, without credentials, path or query; or empty",
 		func(v string) bool { return v == "" || site.CheckOrigin(v) == nil })
+}
+
+func proxy() limit {
+	return text("[scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h; none; or empty", func(v string) bool {
+		_, err := site.ParseProxy(v)
+		return v == "" || v == site.NoProxy || err == nil
+	})
 }
 
 func natsURLs() limit {

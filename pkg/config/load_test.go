@@ -87,7 +87,8 @@ func TestBadSettings(t *testing.T) {
 		{"max_retries", "lots"}, {"backoff_base", "-2s"}, {"backoff_factor", "0.5"}, {"backoff_factor", "NaN"}, {"backoff_max", "20y"},
 		{"request_timeout", "0"}, {"job_timeout", "soon"}, {"concurrency", "65"}, {"concurrency", "0"}, {"delay_min", "1 s"},
 		{"rest_every", "-5"}, {"safe_stop_no_records", "100000"}, {"safe_stop_fails", "x"}, {"graceful_shutdown_timeout", "Inf"},
-		{"max_body", "1"}, {"max_body", "16 parsecs"}, {"site", "no-such-site"}, {"base_url", "http://example.org"},
+		{"max_body", "1"}, {"max_body", "16 parsecs"}, {"site", "no-such-site"}, {"base_url", "http://example.org"}, {"base_url", "https://example.org:99999"}, {"base_url", "https://example.org:0"},
+		{"proxy", "ftp://example.org"}, {"proxy", "example.org:99999"}, {"proxy", "http://me:pw@example.org/path"}, {"proxy", "None at all"},
 		{"base_url", "https://user:pw@example.org"}, {"base_url", "https://example.org/path"}, {"user_agent", ""}, {"user_agent", "Ünïcode"},
 		{"contact", "a\r\nb"}, {"output", ""}, {"data_dir", "a\x00b"}, {"nats_url", "http://x"}, {"http_addr", "8080"},
 		{"log_level", "loud"}, {"log_format", "xml"}, {"progress", "bar"}, {"nonsense", "1"},
@@ -167,7 +168,7 @@ func TestSecretsAreMasked(t *testing.T) {
 	if got := problems(t, err); len(got) != 1 || strings.Contains(got[0], seed) {
 		t.Errorf("a seed where a path is due: %q", got)
 	}
-	for name, text := range map[string]string{"nats_url": "nats://me:hunter2,x@a", "base_url": "https://me:hunter2@a", "nats_password": "hunter2", "site": "https://me:hunter2@a"} {
+	for name, text := range map[string]string{"nats_url": "nats://me:hunter2,x@a", "base_url": "https://me:hunter2@a", "proxy": "socks4://me:hunter2,x@a", "nats_password": "hunter2", "site": "https://me:hunter2@a"} {
 		_, err = load(t, name+" = \""+text+"\"\n", nil, nil)
 		if got := problems(t, err); len(got) != 1 || strings.Contains(got[0], "hunter2") || !strings.Contains(got[0], "***") {
 			t.Errorf("a secret in %s: %q", name, got)

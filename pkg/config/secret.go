@@ -27,7 +27,7 @@ func mask(text string) string {
 	if at < 0 {
 		return hideKey(text)
 	}
-	const letters = "abcdefghijklmnopqrstuvwxyz"
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
 	scheme, _, found := strings.Cut(text[:at], "://")
 	if !found || strings.Trim(strings.ToLower(scheme), letters) != "" {
 		return hidden + text[at:]

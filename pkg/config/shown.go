@@ -48,8 +48,11 @@ func (s *Settings) Effective() map[string]any {
 
 // masked is a good value without the credentials in it.
 func (s *setting) masked(value string) string {
-	if s.isAddress {
+	switch {
+	case s.isList:
 		return maskList(value)
+	case s.isAddress:
+		return mask(value)
 	}
 	return value
 }

@@ -22,8 +22,9 @@ type setting struct {
 	help     string
 	// foreign is the variable that other NATS programs read the same thing from.
 	foreign string
-	// isAddress says that the value may hold credentials before an @, which are not shown.
-	isAddress bool
+	// isAddress says that the value may hold credentials before an @, which are not shown; isList that it may be several
+	// addresses with commas between.
+	isAddress, isList bool
 }
 
 // variable is the environment variable of a key or an alias.
@@ -83,6 +84,7 @@ func allSettings() []*setting {
 		{name: "base_url", limit: origin(), help: "origin of the site; the profile's own when empty", isAddress: true},
 		{name: "user_agent", limit: printable(1, 200), help: "what the program calls itself; fct-scraper/<version> (+<contact>) when not given"},
 		{name: "contact", limit: printable(0, 100), help: "address for the site's people, put into the User-Agent"},
+		{name: "proxy", limit: proxy(), help: "proxy for all requests to the site, but for the hosts in $NO_PROXY; that of $HTTPS_PROXY when empty, which is not used for this machine", isAddress: true},
 		{name: "robots", fallback: "true", limit: yesOrNo(), help: "read and obey robots.txt"},
 		{name: "parties", fallback: "false", limit: yesOrNo(), help: "one more call a case: parties and their counsel"},
 		{name: "max_body", fallback: "16MiB", limit: size(KiB, GiB), help: "largest answer, after decompression"},
@@ -92,7 +94,7 @@ func allSettings() []*setting {
 		{name: "persist_raw_html", fallback: "false", limit: yesOrNo(), help: "keep every raw answer"},
 		{name: "graceful_shutdown_timeout", fallback: "30s", limit: pause(), help: "how long a stopped run may take to end"},
 
-		{name: "nats_url", limit: natsURLs(), help: "NATS servers; the embedded one when empty", foreign: "NATS_URL", isAddress: true},
+		{name: "nats_url", limit: natsURLs(), help: "NATS servers; the embedded one when empty", foreign: "NATS_URL", isAddress: true, isList: true},
 		{name: "nats_creds", limit: credential(), help: "file of NATS credentials", foreign: "NATS_CREDS"},
 		{name: "nats_nkey", limit: credential(), help: "file of an nkey seed", foreign: "NATS_NKEY"},
 		{name: "nats_ca", limit: credential(), help: "file of the NATS servers' CA", foreign: "NATS_CA"},

@@ -92,7 +92,7 @@ func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, so pro
 // parse makes a tree of an answer that is a whole page.
 func (p *pageReader) parse(exchange contract.Exchange) (*htmltree.Node, *trouble) {
 	if !answers(exchange.Status) {
-		return nil, &trouble{"status", fmt.Errorf("status %d", exchange.Status)}
+		return nil, &trouble{"status", notAnswered(exchange.Status)}
 	}
 	body, err := toUTF8(exchange.Body, exchange.ContentType)
 	switch {

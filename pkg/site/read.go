@@ -86,3 +86,11 @@ func (r *reader) disagree() string {
 func answers(status int) bool {
 	return status == http.StatusOK || status == http.StatusNonAuthoritativeInfo
 }
+
+// notAnswered is the error of a status that is not that of a whole answer.
+func notAnswered(status int) error {
+	if status == http.StatusProxyAuthRequired {
+		return fmt.Errorf("status %d: the proxy asks for credentials", status)
+	}
+	return fmt.Errorf("status %d", status)
+}

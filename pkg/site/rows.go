@@ -44,7 +44,7 @@ func (c *call) read(id contract.CaseID, exchange contract.Exchange, so progress)
 		return c.page.read(id, exchange, so)
 	}
 	if !answers(exchange.Status) {
-		return t, &trouble{"status", fmt.Errorf("status %d", exchange.Status)}
+		return t, &trouble{"status", notAnswered(exchange.Status)}
 	}
 	doc, err := parseJSON(exchange.Body, exchange.ContentType)
 	if errors.Is(err, errCharset) {

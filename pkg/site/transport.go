@@ -26,6 +26,8 @@ func newTransport(opts Options) *http.Transport {
 	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:                  opts.Proxy,
+		ProxyConnectHeader:     http.Header{"User-Agent": {opts.UserAgent}},
+		OnProxyConnectResponse: refusedByProxy,
 		Protocols:              protocols,
 		DialContext:            newDialer(opts).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.Profile.authorities},

@@ -138,7 +138,7 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	log := logger(settings.Config, p.environ, screen.terminal, screen)
-	court, err := openCourt(settings.Config)
+	court, err := openCourt(settings.Config, p.environ, log)
 	if err != nil {
 		return run, err
 	}

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
 	"slices"
 
 	"fct-scraper/pkg/config"
@@ -20,7 +24,7 @@ type court struct {
 }
 
 // openCourt makes the client for the site of the settings.
-func openCourt(c config.Config) (*court, error) {
+func openCourt(c config.Config, environ []string, log *slog.Logger) (*court, error) {
 	profile, err := loadProfile(c.Site)
 	if err != nil {
 		return nil, fmt.Errorf("%w: site: %w", errUsage, err)
@@ -32,14 +36,31 @@ func openCourt(c config.Config) (*court, error) {
 		}
 		origin = opened.simulator.URL
 	}
+	proxy, err := proxyOf(opened, cmp.Or(origin, profile.Origin), c, environ, log)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errUsage, err), opened.stopSimulator())
+	}
 	opened.Client, err = site.NewClient(site.Options{
-		Profile: profile, Origin: origin, UserAgent: c.UserAgent, Parties: c.Parties, MaxBody: int64(c.MaxBody),
+		Profile: profile, Origin: origin, Proxy: proxy, UserAgent: c.UserAgent, Parties: c.Parties, MaxBody: int64(c.MaxBody),
 		RequestTimeout: c.RequestTimeout.Std(), JobTimeout: c.JobTimeout.Std(), Cooldown: c.BlockedCooldown.Std(),
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errUsage, err), opened.stopSimulator())
 	}
 	return opened, nil
+}
+
+// proxyOf says by which proxy the court is asked; nil is none, which the court inside this process never has.
+func proxyOf(opened *court, origin string, c config.Config, environ []string, log *slog.Logger) (func(*http.Request) (*url.URL, error), error) {
+	if opened.simulator != nil {
+		return nil, nil
+	}
+	proxy, err := site.FindProxy(origin, c.Proxy, func(name string) string { return lookup(environ, name) })
+	if err != nil || proxy == nil {
+		return nil, err
+	}
+	log.Info("site.proxy", "proxy", proxy.Scheme+"://"+proxy.Host)
+	return http.ProxyURL(proxy), nil
 }
 
 func loadProfile(name string) (*site.Profile, error) {

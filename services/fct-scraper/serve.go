@@ -109,7 +109,7 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 		return err
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	court, err := openCourt(settings.Config)
+	court, err := openCourt(settings.Config, p.environ, log)
 	if err != nil {
 		return err
 	}

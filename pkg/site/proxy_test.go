@@ -1,0 +1,273 @@
+package site_test
+
+import (
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/site"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestFindProxy: the setting before the environment, the variables as Go reads them, NO_PROXY for both, and this machine never
+// by a proxy of the environment.
+func TestFindProxy(t *testing.T) {
+	t.Parallel()
+	const court = "https://www.court.invalid"
+	for name, test := range map[string]struct {
+		origin, setting string
+		environ         map[string]string
+		want            string
+	}{
+		"nothing":               {court, "", nil, ""},
+		"HTTPS_PROXY":           {court, "", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, "http://p.invalid:3128"},
+		"https_proxy":           {court, "", map[string]string{"https_proxy": "p.invalid:3128"}, "http://p.invalid:3128"},
+		"capitals first":        {court, "", map[string]string{"https_proxy": "small.invalid", "HTTPS_PROXY": "capital.invalid"}, "http://capital.invalid"},
+		"HTTP_PROXY":            {court, "", map[string]string{"HTTP_PROXY": "http://p.invalid:3128"}, ""},
+		"socks":                 {court, "", map[string]string{"HTTPS_PROXY": "socks5h://u:p@p.invalid"}, "socks5h://u:p@p.invalid"},
+		"setting":               {court, "s.invalid:1", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, "http://s.invalid:1"},
+		"none":                  {court, "none", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, ""},
+		"NO_PROXY":              {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "a.invalid, www.court.invalid"}, ""},
+		"no_proxy":              {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "no_proxy": ".court.invalid"}, ""},
+		"no_proxy, domain":      {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "court.invalid"}, ""},
+		"no_proxy, port":        {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:8443"}, "http://p.invalid"},
+		"no_proxy, own port":    {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:443"}, ""},
+		"no_proxy, other":       {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "other.invalid"}, "http://p.invalid"},
+		"no_proxy, all":         {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "*"}, ""},
+		"no_proxy, network":     {"https://192.0.2.7", "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "192.0.2.0/24"}, ""},
+		"NO_PROXY of a setting": {court, "s.invalid", map[string]string{"NO_PROXY": "court.invalid"}, ""},
+		"loopback":              {"http://127.0.0.1:8090", "", map[string]string{"HTTP_PROXY": "p.invalid", "HTTPS_PROXY": "p.invalid"}, ""},
+		"loopback, https":       {"https://localhost:8090", "", map[string]string{"HTTPS_PROXY": "p.invalid"}, ""},
+		"loopback, setting":     {"http://127.0.0.1:8090", "s.invalid", nil, "http://s.invalid"},
+		"loopback, excepted":    {"http://127.0.0.1:8090", "s.invalid", map[string]string{"NO_PROXY": "10.0.0.1,127.0.0.0/8"}, ""},
+		"loopback, all":         {"http://localhost:8090", "s.invalid", map[string]string{"NO_PROXY": "*"}, ""},
+		"loopback, named":       {"https://[::1]:8090", "s.invalid", map[string]string{"no_proxy": "[::1]"}, ""},
+		"loopback, other":       {"http://127.0.0.1:8090", "s.invalid", map[string]string{"NO_PROXY": "10.0.0.0/8,localhost"}, "http://s.invalid"},
+		"bad, not used":         {"http://127.0.0.1:8090", "", map[string]string{"HTTP_PROXY": "ftp://p.invalid"}, ""},
+	} {
+		proxy, err := site.FindProxy(test.origin, test.setting, func(name string) string { return test.environ[name] })
+		got := ""
+		if proxy != nil {
+			got = proxy.String()
+		}
+		if err != nil || got != test.want {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, test.want)
+		}
+	}
+}
+
+// TestBadProxies: what is no proxy is refused, without a password in the error; a variable is named.
+func TestBadProxies(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"ftp://p.invalid", "socks4://p.invalid", "http://", "://p.invalid", "http://p.invalid:99999", "http://p.invalid:0", "http://p.invalid:", "http://p.invalid:x",
+		"http://p.invalid/path", "http://p.invalid?q", "http://p.invalid#f", "http://a b", "p.invalid 3128", "http://u:geheim@p.invalid:99999", "http://u:ge heim@p.invalid",
+		"ftp://u:geheim@p.invalid", "u:geheim@p.invalid:x", "http://p_.inv,alid", "http://[::1", "-://", " ", "http://p\n.invalid",
+	} {
+		if proxy, err := site.ParseProxy(text); err == nil {
+			t.Errorf("%q is taken for %s", text, proxy)
+		} else if strings.Contains(err.Error(), "heim") || !strings.Contains(err.Error(), "socks5h") {
+			t.Errorf("%q: %v", text, err)
+		}
+		_, err := site.FindProxy("https://court.invalid", "", func(name string) string { return map[string]string{"https_proxy": text}[name] })
+		if err == nil || !strings.Contains(err.Error(), "$https_proxy: ") || strings.Contains(err.Error(), "heim") {
+			t.Errorf("%q as a variable: %v", text, err)
+		}
+	}
+}
+
+// relay is a proxy on loopback that connects, when it is given the right credentials, and says what it was asked.
+type relay struct {
+	*httptest.Server
+	mu    sync.Mutex
+	asked []string
+}
+
+func startRelay(t *testing.T, credentials string) *relay {
+	t.Helper()
+	r := &relay{}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		r.mu.Lock()
+		r.asked = append(r.asked, request.Method+" "+request.RequestURI+" "+request.UserAgent())
+		r.mu.Unlock()
+		switch {
+		case request.Header.Get("Proxy-Authorization") != credentials:
+			w.Header().Set("Proxy-Authenticate", `Basic realm="relay"`)
+			w.WriteHeader(http.StatusProxyAuthRequired)
+		case request.Method == http.MethodConnect:
+			connect(t, w, request.Host)
+		default:
+			forward(t, w, request)
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *relay) was() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.asked)
+}
+
+// connect joins two connections until one of them ends.
+func connect(t *testing.T, w http.ResponseWriter, host string) {
+	to, err := net.Dial("tcp", host)
+	if err != nil {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	from, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		t.Errorf("taking the connection: %v", err)
+		return
+	}
+	_, _ = io.WriteString(from, "HTTP/1.1 200 Connection established\r\n\r\n")
+	go func() {
+		_, _ = io.Copy(to, from)
+		_ = to.Close()
+	}()
+	_, _ = io.Copy(from, to)
+	_ = from.Close()
+}
+
+func forward(t *testing.T, w http.ResponseWriter, request *http.Request) {
+	request.RequestURI = ""
+	answer, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Errorf("handing on: %v", err)
+		return
+	}
+	defer func() { _ = answer.Body.Close() }()
+	w.WriteHeader(answer.StatusCode)
+	_, _ = io.Copy(w, answer.Body)
+}
+
+// by asks a case and robots.txt by a proxy.
+func by(proxy string) func(*site.Options) {
+	return func(o *site.Options) {
+		u, err := site.ParseProxy(proxy)
+		if err != nil {
+			panic(err)
+		}
+		o.Proxy = http.ProxyURL(u)
+	}
+}
+
+// secureCourt is a court under https, and the profile that trusts it.
+func secureCourt(t *testing.T) (*httptest.Server, *site.Profile) {
+	t.Helper()
+	own, authority := certificate(t, time.Now().Add(24*time.Hour))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if callOf(r) == "/robots.txt" {
+			says("User-agent: *\nDisallow: /private\n")(w, r)
+		} else {
+			says(ours)(w, r)
+		}
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{own}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server, profileWith(t, authority)
+}
+
+// TestProxyConnects: a case and robots.txt go by the proxy, under the program's own name, encrypted up to the site.
+func TestProxyConnects(t *testing.T) {
+	t.Parallel()
+	court, profile := secureCourt(t)
+	for name, test := range map[string]struct{ user, credentials string }{"open": {"", ""}, "with credentials": {"u:p%40ss@", "Basic dTpwQHNz"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			relay := startRelay(t, test.credentials)
+			c := client(t, court.URL, func(o *site.Options) {
+				o.Profile = profile
+				by("http://" + test.user + strings.TrimPrefix(relay.URL, "http://"))(o)
+			})
+			if rules, err := c.Robots(t.Context(), atOnce); err != nil || len(rules.Requests) != 1 {
+				t.Errorf("robots.txt: %v", err)
+			}
+			wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+			host := strings.TrimPrefix(court.URL, "https://")
+			if diff := cmp.Diff([]string{"CONNECT " + host + " fct-scraper/test (+nobody@court.invalid)"}, relay.was()); diff != "" {
+				t.Errorf("what the proxy was asked (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestProxyOfAPlainCourt: under http the proxy gets the whole request.
+func TestProxyOfAPlainCourt(t *testing.T) {
+	t.Parallel()
+	court := start(t, map[string]http.HandlerFunc{"docket": says(ours)})
+	relay := startRelay(t, "")
+	c := client(t, court.URL, by(relay.URL))
+	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	if was := relay.was(); len(was) != 1 || !strings.HasPrefix(was[0], "GET "+court.URL+"/CourtFilesAndDecisions/proceedingQueriesRE?") {
+		t.Errorf("the proxy was asked %q", was)
+	}
+	c = client(t, court.URL, by(startRelay(t, "Basic x").URL))
+	wantReading(t, c, asks(t, c), contract.VerdictTransient, "status 407: the proxy asks for credentials")
+}
+
+// TestProxyTrouble: what goes wrong at a proxy is trouble and no block of the site; the error names the proxy and no password.
+func TestProxyTrouble(t *testing.T) {
+	t.Parallel()
+	court, profile := secureCourt(t)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	answers := func(text string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Errorf("taking the connection: %v", err)
+				return
+			}
+			_, _ = io.WriteString(conn, text)
+			_ = conn.Close()
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	for name, test := range map[string]struct{ proxy, complaint string }{
+		"gone":        {gone.URL, "proxyconnect tcp: dial tcp"},
+		"credentials": {startRelay(t, "Basic x").URL, "does not connect to the site: status 407 Proxy Authentication Required"},
+		"forbidden":   {answers("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"), "does not connect to the site: status 403 Forbidden"},
+		"too many":    {answers("HTTP/1.1 429 Wait\r\nRetry-After: 7200\r\nContent-Length: 0\r\n\r\n"), "status 429 Too Many Requests"},
+		"bad gateway": {answers("HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n"), "status 502 Bad Gateway"},
+		"no HTTP":     {answers("banana\r\n\r\n"), "malformed HTTP"},
+		"nothing":     {answers(""), "EOF"},
+		"plain court": {answers("HTTP/1.1 200 OK\r\n\r\nbanana"), "docket call: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u, err := url.Parse(test.proxy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := client(t, court.URL, func(o *site.Options) {
+				o.Profile = profile
+				by("http://user:geheim@" + u.Host)(o)
+			})
+			exchanges := asks(t, c)
+			wantReading(t, c, exchanges, contract.VerdictTransient, test.complaint)
+			if said := exchanges[len(exchanges)-1].Error; strings.Contains(said, "geheim") {
+				t.Errorf("a password in %q", said)
+			}
+			if _, _, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, asked); blocked {
+				t.Error("it is taken for a block of the site")
+			}
+		})
+	}
+}
