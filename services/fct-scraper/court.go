@@ -25,6 +25,7 @@ type court struct {
 
 // openCourt makes the client for the site of the settings.
 func openCourt(c config.Config, environ []string, log *slog.Logger) (*court, error) {
+	takeLibraryLog(log)
 	profile, err := loadProfile(c.Site)
 	if err != nil {
 		return nil, fmt.Errorf("%w: site: %w", errUsage, err)

@@ -53,9 +53,11 @@ func useRules() []rule {
 				{"pkg/bus/a.go", `import "log/slog"; func f() { slog.Info("bus.began") }`},
 				{"services/fct-scraper/a.go", `import "log/slog"; func f() { slog.SetDefault(nil) }`},
 				{"services/fct-scraper/a.go", `import "log"; func f() { log.Fatal("no") }`},
+				{"pkg/bus/a.go", `import "log"; func f() { log.SetOutput(nil) }`},
 			},
 			good: []sample{
 				{"pkg/bus/a.go", `import "log/slog"; func f(log *slog.Logger) { log.Info("bus.began", slog.Int("n", 1)) }`},
+				{"services/fct-scraper/a.go", `import "log"; func f() { log.SetOutput(nil) }`},
 				{"pkg/courtsim/a.go", `import "log"; import "io"; func f() *log.Logger { return log.New(io.Discard, "", 0) }`},
 			},
 		},
@@ -96,11 +98,12 @@ func checkLoggers(s source) []string {
 	for _, level := range []string{"Debug", "Info", "Warn", "Error"} {
 		global = append(global, level, level+"Context")
 	}
-	old := []string{"Default", "SetFlags", "SetOutput", "SetPrefix"}
+	old := []string{"Default"}
 	for _, ending := range []string{"Print", "Fatal", "Panic"} {
 		old = append(old, ending, ending+"f", ending+"ln")
 	}
-	return slices.Concat(only(nil, "log/slog", global...)(s), only(nil, "log", old...)(s))
+	return slices.Concat(only(nil, "log/slog", global...)(s), only(nil, "log", old...)(s),
+		only([]string{program}, "log", "SetFlags", "SetOutput", "SetPrefix", "Writer")(s))
 }
 
 // uses finds every imported.Name in the file, whatever name it was imported by.

@@ -4,14 +4,17 @@ import (
 	"encoding"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/plain"
 
 	"github.com/lmittmann/tint"
+	"github.com/nats-io/nats.go"
 	"golang.org/x/term"
 )
 
@@ -40,7 +43,7 @@ func (l logLines) Write(lines []byte) (int, error) {
 	if l.tamed != nil {
 		shown = l.tamed(lines)
 	}
-	if _, err := io.WriteString(l.out, plain.Mask(string(shown))); err != nil {
+	if _, err := io.WriteString(l.out, plain.Mask(withCause(string(shown)))); err != nil {
 		return 0, err
 	}
 	return len(lines), nil
@@ -75,6 +78,30 @@ func textOf(value any) string {
 		}
 	}
 	return fmt.Sprintf("%+v", value)
+}
+
+// libraryLog is what libraries that log by package log write into, such as net/http of bytes that a site sends unasked: each
+// line is an event. Without a logger yet it is lost.
+type libraryLog struct{ events atomic.Pointer[slog.Logger] }
+
+// Write takes one line, and never fails.
+func (l *libraryLog) Write(line []byte) (int, error) {
+	if events := l.events.Load(); events != nil {
+		events.Warn("library.log", "text", plain.Start(strings.TrimSpace(string(line)), 500))
+	}
+	return len(line), nil
+}
+
+// takeLibraryLog makes what libraries write events of a logger, where the process has told them to write into a libraryLog.
+func takeLibraryLog(events *slog.Logger) {
+	if library, is := log.Writer().(*libraryLog); is {
+		library.events.Store(events)
+	}
+}
+
+// withCause is a log line or an error with the plain cause in the place of what the NATS library says while there is no server.
+func withCause(text string) string {
+	return strings.ReplaceAll(text, nats.ErrReconnectBufExceeded.Error(), "no connection to the NATS server")
 }
 
 // plainWanted follows no-color.org and the dumb terminal.

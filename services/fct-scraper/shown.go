@@ -33,7 +33,7 @@ func (p *program) printJSON(value any) error {
 
 // shownError is an error as people read it: one line for each error that was joined, and whatever a site, a file or a
 // broker put into one of them stays in its line.
-func shownError(err error) string { return plain.Mask(errorLines(err)) }
+func shownError(err error) string { return plain.Mask(withCause(errorLines(err))) }
 
 func errorLines(err error) string {
 	if settings, is := any(err).(*config.Error); is {
