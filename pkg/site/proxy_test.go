@@ -2,6 +2,7 @@ package site_test
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -218,6 +219,9 @@ func TestProxyOfAPlainCourt(t *testing.T) {
 		t.Errorf("the proxy was asked %q", was)
 	}
 	c = client(t, court.URL, by(startRelay(t, "Basic x").URL))
+	if _, err := c.Robots(t.Context(), atOnce); !errors.Is(err, site.ErrRobotsUnread) || !strings.Contains(err.Error(), "the proxy asks for credentials") {
+		t.Errorf("robots.txt by a proxy that refuses us: %v", err)
+	}
 	wantReading(t, c, asks(t, c), contract.VerdictTransient, "status 407: the proxy asks for credentials")
 }
 

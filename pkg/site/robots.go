@@ -96,6 +96,8 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 		case x.Status >= 200 && x.Status < 300:
 			rules.robots = parseRobots(x.Body)
 			return rules, nil
+		case x.Status == http.StatusProxyAuthRequired: // the site was not reached
+			return rules, fmt.Errorf("%w: %w", ErrRobotsUnread, notAnswered(x.Status))
 		case x.Status >= 400 && x.Status < 500:
 			return rules, nil
 		case x.Status < 300 || x.Status >= 400:
