@@ -31,6 +31,9 @@ const (
 	// pullHeartbeat makes a stalled pull be noticed in a second instead of half a minute.
 	pullHeartbeat = 500 * time.Millisecond
 	pullExpiry    = 5 * time.Second
+	// goneLimit is how long a consumer that was removed is waited for, goneLook how often it is looked for.
+	goneLimit = 10 * time.Second
+	goneLook  = 200 * time.Millisecond
 	// stumble is the wait before a message comes back whose handler failed without saying when.
 	stumble = time.Second
 )
@@ -53,26 +56,59 @@ type Consumption[T any] struct {
 }
 
 // Consume hands the messages of a consumer to a handler until ctx ends, which is no error. What has been fetched by
-// then and not begun goes back at once. A consumer or connection that is gone is an error.
+// then and not begun goes back at once. A consumer that somebody else removes is waited for, until it is made again. The error wraps
+// ErrStore when it is not within 10 s; a connection that is gone is an error too.
 func Consume[T any](ctx context.Context, b *Bus, c Consumption[T]) error {
 	c.Workers = max(1, c.Workers)
 	if c.Heartbeat == 0 {
 		c.Heartbeat = heartbeat
 	}
+	for {
+		err := c.consume(ctx, b)
+		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) {
+			err = b.awaitConsumer(ctx, c.Consumer)
+			if err == nil {
+				continue
+			}
+		}
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("consuming: %w", err)
+	}
+}
+
+// consume is Consume while the consumer is there.
+func (c Consumption[T]) consume(ctx context.Context, b *Bus) error {
 	// One more than can be handled: with a single message a pull can stall.
 	messages, err := c.Consumer.Messages(jetstream.PullMaxMessages(c.Workers+1), jetstream.PullHeartbeat(pullHeartbeat), jetstream.PullExpiry(pullExpiry))
 	if err != nil {
-		return fmt.Errorf("consuming: %w", err)
+		return err
 	}
 	defer b.Unstalled(ctx, c.Consumer)()
 	var workers sync.WaitGroup
 	err = c.work(ctx, b.log, messages, &workers)
 	workers.Wait()
 	handBack(messages)
-	if err != nil {
-		return fmt.Errorf("consuming: %w", err)
+	return err
+}
+
+// awaitConsumer waits until a consumer that was removed is made again.
+func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) error {
+	info := consumer.CachedInfo()
+	b.log.Warn("bus.consumer.gone", "stream", info.Stream, "consumer", info.Name)
+	for began := time.Now(); ; {
+		_, err := consumer.Info(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case time.Since(began) > goneLimit:
+			return fmt.Errorf("%w: consumer %s of %s was removed: fct-scraper setup makes it again: %w", ErrStore, info.Name, info.Stream, err)
+		}
+		if err := delay.For(ctx, goneLook); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // work takes a message whenever a worker is free, until ctx ends or no more can come. One goroutine alone takes them: the
@@ -91,6 +127,9 @@ func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jet
 			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
 			<-free
+			if _, err := c.Consumer.Info(ctx); errors.Is(err, jetstream.ErrConsumerNotFound) { // which no pull is told
+				return err
+			}
 			continue // the next pull finds out whether it was a hiccup
 		case err != nil:
 			return err

@@ -3,7 +3,9 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -177,20 +179,74 @@ func TestStoppingHandsBackWhatWasFetched(t *testing.T) {
 	}
 }
 
-func TestConsumerThatIsGoneIsAnError(t *testing.T) {
-	t.Parallel()
-	b := fcttest.Broker(t)
-	c := consumer(t, b, time.Minute)
-	publish(t, b, "last")
-	err := bus.Consume(t.Context(), b, bus.Consumption[string]{
-		Consumer: c, Decode: decode,
-		Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
-			return b.JetStream().DeleteConsumer(ctx, contract.StreamJobs, "test")
-		},
+func TestConsumeWithoutConsumer(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		b := fcttest.Broker(t)
+		c := consumer(t, b, time.Minute)
+		publish(t, b, "last")
+		began := time.Now()
+		err := bus.Consume(t.Context(), b, bus.Consumption[string]{
+			Consumer: c, Decode: decode,
+			Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
+				return b.JetStream().DeleteConsumer(ctx, contract.StreamJobs, "test")
+			},
+		})
+		if !errors.Is(err, bus.ErrStore) || !strings.Contains(err.Error(), "test of FCT_JOBS") || !strings.Contains(err.Error(), "setup") {
+			t.Errorf("%v, want it to name the consumer and what to do", err)
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("told after %s", took)
+		}
 	})
-	if err == nil {
-		t.Error("no error")
-	}
+}
+
+// A consumer that is removed while it waits for messages, or while one is handled, is used again as soon as it is made.
+func TestConsumeAfterConsumerIsMadeAgain(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		b := fcttest.Broker(t)
+		c := consumer(t, b, time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		handled, ended := make(chan string, 10), make(chan error, 1)
+		go func() {
+			ended <- bus.Consume(ctx, b, bus.Consumption[string]{
+				Consumer: c, Decode: decode,
+				Handle: func(_ context.Context, d bus.Delivery[string]) error {
+					handled <- d.Body
+					if d.Body == "slow" {
+						time.Sleep(8 * time.Second)
+					}
+					return nil
+				},
+			})
+		}()
+		next := 0
+		for _, away := range []time.Duration{time.Millisecond, time.Second, 5 * time.Second} {
+			for _, body := range []string{"quick", "slow"} {
+				if _, err := b.Publish(t.Context(), &nats.Msg{Subject: fmt.Sprintf("job.run.%d", next), Data: []byte(body)}); err != nil {
+					t.Fatal(err)
+				}
+				next++
+				<-handled
+				if err := b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, "test"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(away)
+				consumer(t, b, time.Minute)
+				for range next { // the new consumer begins anew
+					select {
+					case <-handled:
+					case <-time.After(2 * time.Minute):
+						t.Fatalf("nothing is handled after %s without a consumer, while a %s message was", away, body)
+					}
+				}
+				time.Sleep(time.Minute)
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestSomebodyElseSettlesADelivery(t *testing.T) {

@@ -26,6 +26,9 @@ const (
 	goneLooks = 3
 )
 
+// jobsUnseen is the event of a run whose jobs or consumer cannot be looked at.
+const jobsUnseen = "batch.jobs.unseen"
+
 // healer brings back what somebody else has taken from a run that is under way. Whatever it gives out again is looked up in
 // the ledger by whoever gets it, so nothing is asked for twice beyond what was in flight.
 type healer struct {
@@ -49,8 +52,12 @@ type removals struct {
 // heal looks after a run whose jobs are all published until ctx ends.
 func (s *Service) heal(ctx context.Context, m contract.Manifest, planned map[int]bool) error {
 	h := &healer{Service: s, manifest: m, planned: planned, idle: idleLimit}
+	told := make(map[string]string)
 	for gone := 0; delay.For(ctx, healEvery) == nil; {
 		err := h.look(ctx)
+		if ctx.Err() == nil && news(told, contract.StreamJobs, err) {
+			s.Log.Warn(jobsUnseen, "run_id", m.RunID, "error", err)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -60,7 +67,6 @@ func (s *Service) heal(ctx context.Context, m contract.Manifest, planned map[int
 			return fmt.Errorf("looking after the jobs: %w", err)
 		default:
 			gone++
-			s.Log.Warn("batch.jobs.unseen", "run_id", m.RunID, "error", err)
 		}
 	}
 	return nil
@@ -200,16 +206,28 @@ func (s *Service) running(ctx context.Context, run contract.RunID) (bool, error)
 	return false, err
 }
 
-// keepConsumers makes the consumers that all processes share anew when somebody removes, pauses or changes them.
+// keepConsumers makes the consumers that all processes share anew when somebody removes or changes them.
 func (s *Service) keepConsumers(ctx context.Context) error {
+	told := make(map[string]string)
 	for delay.For(ctx, healEvery) == nil {
 		for _, shared := range streams.Shared() {
-			if err := s.keep(ctx, shared); err != nil && ctx.Err() == nil {
+			if err := s.keep(ctx, shared); ctx.Err() == nil && news(told, shared.Name, err) {
 				s.Log.Warn("batch.consumer.unseen", "consumer", shared.Name, "error", err)
 			}
 		}
 	}
 	return nil
+}
+
+// news says whether an error about something differs from the one that was told of it last.
+func news(told map[string]string, name string, err error) bool {
+	if err == nil {
+		delete(told, name)
+		return false
+	}
+	before := told[name]
+	told[name] = err.Error()
+	return told[name] != before
 }
 
 func (s *Service) keep(ctx context.Context, shared streams.SharedConsumer) error {

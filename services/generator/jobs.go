@@ -91,9 +91,10 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 
 // awaitBound waits for the end of the run's search. The search has jobs too, so their consumer is looked after meanwhile.
 func (s *Service) awaitBound(ctx context.Context, m contract.Manifest) (contract.Manifest, error) {
+	told := make(map[string]string)
 	defer delay.Every(healEvery, func() {
-		if _, err := s.jobsConsumer(ctx, m.RunID); err != nil && ctx.Err() == nil {
-			s.Log.Warn("batch.jobs.unseen", "run_id", m.RunID, "error", err)
+		if _, err := s.jobsConsumer(ctx, m.RunID); ctx.Err() == nil && news(told, contract.StreamJobs, err) {
+			s.Log.Warn(jobsUnseen, "run_id", m.RunID, "error", err)
 		}
 	})()
 	return runs.Await(ctx, s.Bus, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
