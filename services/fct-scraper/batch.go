@@ -84,6 +84,9 @@ func (p *program) batch(cmd *cobra.Command, flags *batchFlags, args []string) er
 	}
 	run, err := p.runBatch(cmd.Context(), settings, flags.order)
 	if err != nil {
+		if flags.json && run.Report != nil {
+			return errors.Join(err, p.printJSON(run.Report))
+		}
 		return p.say(trouble{codeOf(err), err, settings, run.id, run.last}, flags.json)
 	}
 	if flags.json {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -59,6 +60,9 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	flags.probeOnly, settings.Probe = true, true
 	run, err := p.runBatch(cmd.Context(), settings, flags.order)
 	if err != nil {
+		if flags.json && run.Report != nil {
+			return errors.Join(err, p.printJSON(run.Report))
+		}
 		return p.say(trouble{codeOf(err), err, settings, run.id, run.last}, flags.json)
 	}
 	// Stopped or blocked before the search had ended, or its no-records were taken back: the report says why.

@@ -4,9 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
+
+// jsonFlag asks for the result as one JSON document.
+const jsonFlag = "json"
 
 // program is one call of fct-scraper: what it was given from outside, and how it ends.
 type program struct {
@@ -17,6 +22,8 @@ type program struct {
 	begun bool
 	// code is what a command that did its work ends with.
 	code int
+	// document says that a JSON document was written to stdout, which holds at most one.
+	document bool
 }
 
 // run does what args ask for and returns the exit code. The result goes to stdout, everything else to stderr.
@@ -30,12 +37,55 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if err == nil {
 		return p.code
 	}
+	code := codeUsage
+	if p.begun {
+		code = codeOf(err)
+	}
 	// What cannot be said on stderr cannot be said at all.
 	_, _ = fmt.Fprintf(stderr, "fct-scraper: %s\n", shownError(err))
-	if !p.begun {
-		return codeUsage
+	if !p.document && asksForJSON(root, args) {
+		_ = p.printJSON(failureOf(code, err)) // stderr has it too
 	}
-	return codeOf(err)
+	return code
+}
+
+// failure is the one document that a command with --json writes when it has no result.
+type failure struct {
+	Error struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		// Problems are the lines of the message, one a problem.
+		Problems []string `json:"problems"`
+	} `json:"error"`
+}
+
+func failureOf(code int, err error) (f failure) {
+	f.Error.Code, f.Error.Problems = code, strings.Split(shownError(err), "\n")
+	f.Error.Message = strings.Join(f.Error.Problems, "; ")
+	return f
+}
+
+// asksForJSON says whether args ask a command that can for a JSON document. It reads the args itself: the flags of a call that is refused
+// may never have been parsed.
+func asksForJSON(root *cobra.Command, args []string) (asks bool) {
+	cmd, _, err := root.Find(args)
+	if err == nil && cmd.Flags().Lookup(jsonFlag) == nil {
+		return false
+	}
+	for _, arg := range args {
+		name, value, given := strings.Cut(arg, "=")
+		switch {
+		case arg == "--":
+			return asks
+		case name != "--"+jsonFlag:
+		case given:
+			asks, err = strconv.ParseBool(value)
+			asks = asks || err != nil // a value that is refused
+		default:
+			asks = true
+		}
+	}
+	return asks
 }
 
 func (p *program) rootCommand() *cobra.Command {

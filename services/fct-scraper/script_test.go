@@ -3,9 +3,11 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"fct-scraper/pkg/contract"
@@ -29,7 +31,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "lastrun": lastRun, "sim": simulate,
+			"exits": exits, "lastrun": lastRun, "onedocument": oneDocument, "sim": simulate,
 		},
 	})
 }
@@ -71,4 +73,18 @@ func simulate(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(server.Close()) })
 	ts.Setenv("SIM", server.URL)
+}
+
+// oneDocument tries that stdout holds one JSON document, the error of that exit code with those words: onedocument <code> <word>...
+func oneDocument(ts *testscript.TestScript, _ bool, args []string) {
+	var got failure
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &got))
+	if fmt.Sprint(got.Error.Code) != args[0] || got.Error.Message != strings.Join(got.Error.Problems, "; ") {
+		ts.Fatalf("code %d, message %q, problems %q", got.Error.Code, got.Error.Message, got.Error.Problems)
+	}
+	for _, word := range args[1:] {
+		if !strings.Contains(got.Error.Message, word) {
+			ts.Fatalf("message %q: want a word of %q", got.Error.Message, word)
+		}
+	}
 }

@@ -28,6 +28,7 @@ func (p *program) printJSON(value any) error {
 	if err != nil {
 		return fmt.Errorf("writing the result: %w", err)
 	}
+	p.document = true
 	return p.print(string(plain.JSON(text)) + "\n")
 }
 
