@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"strconv"
 	"strings"
 )
@@ -87,22 +86,43 @@ type Key struct {
 	Default string
 	// Allowed says the values that are, Help what they do.
 	Allowed, Help string
-	// Bool says that the flag alone means true.
-	Bool bool
+	// Kind is the type of the value: bool, int, float, duration, size, hours, path or string. Of a bool the flag alone means true.
+	Kind string
 }
 
 // Keys are all settings in the order in which people read them.
 func Keys() []Key {
 	var keys []Key
 	for _, s := range newTable().list {
-		var c Config
-		isBool := field(&c, s.name).Kind() == reflect.Bool
 		keys = append(keys, Key{
 			Name: s.name, Flag: flagName(s.name), Env: variable(s.name), Aliases: s.aliases, Default: s.fallback,
-			Allowed: s.limit.text, Help: s.help, Bool: isBool,
+			Allowed: s.limit.text, Help: s.help, Kind: s.kind(),
 		})
 	}
 	return keys
+}
+
+// kind is the type of a setting's value as people are told it.
+func (s *setting) kind() string {
+	var c Config
+	switch field(&c, s.name).Interface().(type) {
+	case bool:
+		return "bool"
+	case int:
+		return "int"
+	case float64:
+		return "float"
+	case Duration:
+		return "duration"
+	case Bytes:
+		return "size"
+	case Hours:
+		return "hours"
+	}
+	if s.isPath {
+		return "path"
+	}
+	return "string"
 }
 
 // Example is a file of settings with every key in it, commented out, at its default.

@@ -35,7 +35,7 @@ func oneLine(text string) string {
 // unknown is a name that is no setting.
 func (t table) unknown(name, origin, text string) given {
 	problem := "not a setting; want one of those that config init writes"
-	if like := nearest(name, slices.Sorted(maps.Keys(t.named))); like != "" {
+	if like := Nearest(name, slices.Sorted(maps.Keys(t.named))); like != "" {
 		problem = "not a setting; did you mean " + like + "?"
 	}
 	return given{name: name, origin: origin, shown: t.show(name, text), problem: problem}

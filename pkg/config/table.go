@@ -25,6 +25,8 @@ type setting struct {
 	// isAddress says that the value may hold credentials before an @, which are not shown; isList that it may be several
 	// addresses with commas between.
 	isAddress, isList bool
+	// isPath says that the value is the path of a file or folder.
+	isPath bool
 }
 
 // variable is the environment variable of a key or an alias.
@@ -80,7 +82,7 @@ func allSettings() []*setting {
 		{name: "blocked_cooldown", fallback: "15m", limit: pause(), help: "how long a block lasts when the site does not say"},
 		{name: "quiet_hours", fallback: "none", limit: hours(), help: "hours of the day in which nothing is asked, in the machine's time zone"},
 
-		{name: "site", fallback: "fct-cf", limit: profile(), help: "site profile"},
+		{name: "site", fallback: "fct-cf", limit: profile(), help: "site profile", isPath: true},
 		{name: "base_url", limit: origin(), help: "origin of the site; the profile's own when empty", isAddress: true},
 		{name: "user_agent", limit: printable(1, 200), help: "what the program calls itself; fct-scraper/<version> (+<contact>) when not given"},
 		{name: "contact", limit: printable(0, 100), help: "address for the site's people, put into the User-Agent"},
@@ -89,17 +91,17 @@ func allSettings() []*setting {
 		{name: "parties", fallback: "false", limit: yesOrNo(), help: "one more call a case: parties and their counsel"},
 		{name: "max_body", fallback: "16MiB", limit: size(KiB, GiB), help: "largest answer, after decompression"},
 
-		{name: "output", fallback: "output", limit: folder(), help: "folder of all files written"},
-		{name: "data_dir", fallback: "data", limit: folder(), help: "folder of the embedded NATS server's store"},
+		{name: "output", fallback: "output", limit: folder(), help: "folder of all files written", isPath: true},
+		{name: "data_dir", fallback: "data", limit: folder(), help: "folder of the embedded NATS server's store", isPath: true},
 		{name: "persist_raw_html", fallback: "false", limit: yesOrNo(), help: "keep every raw answer"},
 		{name: "graceful_shutdown_timeout", fallback: "30s", limit: pause(), help: "how long a stopped run may take to end"},
 
 		{name: "nats_url", limit: natsURLs(), help: "NATS servers; the embedded one when empty", foreign: "NATS_URL", isAddress: true, isList: true},
-		{name: "nats_creds", limit: credential(), help: "file of NATS credentials", foreign: "NATS_CREDS"},
-		{name: "nats_nkey", limit: credential(), help: "file of an nkey seed", foreign: "NATS_NKEY"},
-		{name: "nats_ca", limit: credential(), help: "file of the NATS servers' CA", foreign: "NATS_CA"},
-		{name: "nats_cert", limit: credential(), help: "file of a client certificate", foreign: "NATS_CERT"},
-		{name: "nats_key", limit: credential(), help: "file of the certificate's key", foreign: "NATS_KEY"},
+		{name: "nats_creds", limit: credential(), help: "file of NATS credentials", foreign: "NATS_CREDS", isPath: true},
+		{name: "nats_nkey", limit: credential(), help: "file of an nkey seed", foreign: "NATS_NKEY", isPath: true},
+		{name: "nats_ca", limit: credential(), help: "file of the NATS servers' CA", foreign: "NATS_CA", isPath: true},
+		{name: "nats_cert", limit: credential(), help: "file of a client certificate", foreign: "NATS_CERT", isPath: true},
+		{name: "nats_key", limit: credential(), help: "file of the certificate's key", foreign: "NATS_KEY", isPath: true},
 		{name: "insecure", fallback: "false", limit: yesOrNo(), help: "allow NATS without TLS beyond this machine, where others can read and change it"},
 		{name: "replicas", fallback: "0", limit: whole(0, 5), help: "how many servers of a cluster keep each stream; 0 is as the definitions in streams/ say, one"},
 
@@ -143,8 +145,8 @@ func (s *setting) parse(text string) (any, error) {
 	return nil, want
 }
 
-// nearest is the name that looks most like one that is not known; empty when none does.
-func nearest(name string, names []string) string {
+// Nearest is the name that looks most like one that is not known; empty when none does.
+func Nearest(name string, names []string) string {
 	best, least := "", max(2, len(name)/3)+1
 	for _, candidate := range names {
 		if d := distance(name, candidate); d < least {

@@ -71,6 +71,7 @@ func (p *program) batchCommand() *cobra.Command {
 		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config config.toml --json",
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.batch(cmd, flags, args) },
 	}
+	addSettings(cmd.Flags(), all)
 	flags.add(cmd.Flags())
 	flags.addNew(cmd.Flags())
 	return cmd

@@ -14,7 +14,7 @@ import (
 )
 
 func (p *program) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show, check or begin a file of settings", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "config", Short: "Show, check or begin a file of settings", Args: noCommand, RunE: help}
 	cmd.AddCommand(p.configShow(), p.configCheck(), p.configInit())
 	return cmd
 }
@@ -24,6 +24,7 @@ func (p *program) configShow() *cobra.Command {
 		Use: "show", Short: "Print the settings in force and where each comes from", Args: cobra.NoArgs,
 		Example: "  fct-scraper config show --config config.toml --delay-min 5s",
 	}
+	addSettings(cmd.Flags(), all)
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document, without origins")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		settings, err := p.settings(cmd)
@@ -43,7 +44,7 @@ func (p *program) configShow() *cobra.Command {
 }
 
 func (p *program) configCheck() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "check", Short: "Say whether the settings are usable", Args: cobra.NoArgs,
 		Example: "  fct-scraper config check --config config.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,6 +59,8 @@ func (p *program) configCheck() *cobra.Command {
 			return p.print("ok\n")
 		},
 	}
+	addSettings(cmd.Flags(), all)
+	return cmd
 }
 
 // initName is the file that config init writes when none is named.

@@ -21,6 +21,7 @@ func (p *program) explainCommand() *cobra.Command {
 		Use: "explain <case-id>", Short: "Tell the whole life of one number: every attempt, answer and decision, with times", Args: cobra.ExactArgs(1),
 		Example: "  fct-scraper explain IMM-231-25\n  fct-scraper explain IMM-231-25 --json --nats-url nats://127.0.0.1:4222",
 	}
+	addSettings(cmd.Flags(), forStore())
 	asJSON := cmd.Flags().Bool("json", false, "print the life as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := contract.ParseCaseID(args[0])

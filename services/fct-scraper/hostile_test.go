@@ -193,6 +193,7 @@ func TestHostileCourtFilesAndNames(t *testing.T) {
 		"--site", hostileProfile(t, dir, ""), "--base-url", hostileCourt(t), "--output", filepath.Join(dir, "out\u202eput\u2066"),
 		"--data-dir", filepath.Join(dir, "data\u2066\u202e"), "--year", "25",
 	}
+	stored := settings[4:8] // --output and --data-dir
 	batch := []string{"--end", "40", "--probe=false", "--robots=false", "--delay-min", "0", "--delay-max", "0", "--max-retries", "1", "--backoff-base", "1ms", "--safe-stop-fails", "0"}
 	ran := did(t, codeFailed, append(append([]string{"batch", "--json", "--log-format", "json", "--progress", "json"}, batch...), settings...)...)
 	var report contract.Report
@@ -205,14 +206,14 @@ func TestHostileCourtFilesAndNames(t *testing.T) {
 		}
 	}
 	did(t, codeFailed, append(append([]string{"batch", "--log-format", "text"}, batch...), settings...)...)
-	did(t, codeCompleted, append([]string{"report", "--run", string(report.RunID)}, settings...)...)
+	did(t, codeCompleted, append([]string{"report", "--run", string(report.RunID)}, stored...)...)
 	did(t, codeCompleted, append([]string{"config", "show"}, settings...)...)
 	did(t, codeUsage, append([]string{"batch", "--config", "seen\x1b[31m\n\u202e.toml"}, settings...)...)
 	did(t, codeUsage, "\u202e\x1b[31m")
 	did(t, codeUsage, "--\u202e\x1b[31m\n")
 	for n := range 40 {
 		id := contract.CaseID{Series: "IMM", Year: "25", Number: n + 1}.String()
-		life := did(t, codeCompleted, append([]string{"explain", id}, settings...)...)
+		life := did(t, codeCompleted, append([]string{"explain", id}, stored...)...)
 		if !strings.Contains(life.stdout, `seen\u001b[31mdocket\u202e\n: status`) {
 			t.Errorf("%s: the call is not told by its name: %q", id, life.stdout)
 		}

@@ -48,6 +48,7 @@ func (p *program) probeCommand() *cobra.Command {
 			return p.probe(cmd, flags, args)
 		},
 	}
+	addSettings(cmd.Flags(), allBut("probe"))
 	flags.add(cmd.Flags())
 	return cmd
 }

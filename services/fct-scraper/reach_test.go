@@ -123,7 +123,7 @@ const serverAway = 17 * time.Second
 
 func TestServeEndsWhileItWaits(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, "--nats-url", "nats://"+freeAddr(t))
+	s := startServer(t, "--site", "sim", "--nats-url", "nats://"+freeAddr(t))
 	s.hears("nats.waiting")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

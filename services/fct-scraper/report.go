@@ -19,6 +19,7 @@ func (p *program) reportCommand() *cobra.Command {
 		Use: "report --run <id>", Short: "Write the files of a run again from what is stored", Args: cobra.NoArgs,
 		Example: "  fct-scraper report --run imm-25-20261125t101500z-1",
 	}
+	addSettings(cmd.Flags(), forStore("replicas"))
 	name := cmd.Flags().String("run", "", "the run, as its report names it")
 	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document")
 	var repair bool

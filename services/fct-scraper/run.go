@@ -30,6 +30,7 @@ type program struct {
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	p := &program{environ: environ, stdout: stdout, stderr: stderr}
 	root := p.rootCommand()
+	args = joinValues(root, args)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -96,18 +97,22 @@ func (p *program) rootCommand() *cobra.Command {
 		Long: "fct-scraper asks a court for each number of a series and year once, tells success from no-record, failed and\n" +
 			"blocked, survives any crash, and ends with a report whose figures add up.",
 		Example:          "  fct-scraper --batch --config config.toml\n  fct-scraper batch 2025 --max-cases 50",
-		Args:             cobra.NoArgs,
+		Args:             noCommand,
 		SilenceUsage:     true,
 		SilenceErrors:    true,
 		PersistentPreRun: func(*cobra.Command, []string) { p.begun = true },
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !flags.batch && cmd.Flags().NFlag() > 0 {
+				return fmt.Errorf("%w: flags without a command: want one such as batch, or --batch", errUsage)
+			}
 			if !flags.batch {
 				return cmd.Help()
 			}
 			return p.batch(cmd, flags, nil)
 		},
 	}
-	addSettings(root.PersistentFlags())
+	root.SetFlagErrorFunc(flagError)
+	addSettings(root.Flags(), all)
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addNew(root.Flags())

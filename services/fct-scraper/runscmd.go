@@ -138,6 +138,7 @@ func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker)
 
 func (p *program) runsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: cobra.NoArgs}
+	addSettings(cmd.Flags(), forStore("replicas"))
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.looked(cmd, func(ctx context.Context, b *broker) error {
@@ -163,6 +164,7 @@ func (p *program) statusCommand() *cobra.Command {
 		Use: "status [--run <id>]", Short: "Say how a run stands and how long it still takes; the newest when none is named", Args: cobra.NoArgs,
 		Example: "  fct-scraper status --nats-url nats://127.0.0.1:4222\n  fct-scraper status --run imm-25-20261125t101500z-1 --json",
 	}
+	addSettings(cmd.Flags(), forStore("replicas"))
 	name := cmd.Flags().String("run", "", "the run")
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

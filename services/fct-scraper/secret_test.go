@@ -111,21 +111,22 @@ func TestSecretsStayInside(t *testing.T) {
 			profile, origin := secretive(t, dir, courtsim.Options{Seed: 1, Max: 50, Faults: faults})
 			environ := []string{"FCT_NATS_URL=nats://" + canaries.token + "@" + listening(t), "FCT_LOG_LEVEL=debug"}
 			settings := []string{"--site", profile, "--base-url", origin, "--output", filepath.Join(dir, "output"), "--data-dir", filepath.Join(dir, "data"), "--year", "25"}
+			stored := settings[4:8] // --output and --data-dir
 			code := map[string]int{"working": codeCompleted, "failing": codeFailed, "blocked": codeBlocked}[name]
 			batch := append([]string{"batch", "--persist-raw-html", "--end", "6", "--probe=false", "--robots=false", "--delay-min", "0", "--delay-max", "0", "--max-retries", "1", "--backoff-base", "1ms"}, settings...)
 			ran := keptSecret(t, environ, code, append(batch, "--json")...)
 			keptSecret(t, environ, code, append(batch, "--log-format", "text")...)
 			_, after, _ := strings.Cut(ran.stdout, `"run_id": "`)
 			run, _, _ := strings.Cut(after, `"`)
-			keptSecret(t, environ, codeCompleted, append([]string{"report", "--run", run}, settings...)...)
+			keptSecret(t, environ, codeCompleted, append([]string{"report", "--run", run}, stored...)...)
 			keptSecret(t, environ, codeCompleted, append([]string{"config", "show"}, settings...)...)
 			keptSecret(t, environ, codeCompleted, append([]string{"config", "show", "--json"}, settings...)...)
 			for number := 1; number <= 6; number++ {
 				id := contract.CaseID{Series: "IMM", Year: "25", Number: number}.String()
-				if life := keptSecret(t, environ, codeCompleted, append([]string{"explain", id}, settings...)...); strings.Contains(life.stdout, "nobody") && name != "blocked" {
+				if life := keptSecret(t, environ, codeCompleted, append([]string{"explain", id}, stored...)...); strings.Contains(life.stdout, "nobody") && name != "blocked" {
 					t.Errorf("%s: %s", id, life.stdout)
 				}
-				keptSecret(t, environ, codeCompleted, append([]string{"explain", id, "--json"}, settings...)...)
+				keptSecret(t, environ, codeCompleted, append([]string{"explain", id, "--json"}, stored...)...)
 			}
 			if files := silentFolder(t, filepath.Join(dir, "output")); files < 5 {
 				t.Errorf("%d files looked at", files)

@@ -43,6 +43,7 @@ func (p *program) serveCommand() *cobra.Command {
 			return p.serve(cmd, *wanted)
 		},
 	}
+	addSettings(cmd.Flags(), allBut("progress"))
 	cmd.Flags().BoolVar(&wanted.embedded, "embedded", false, "start a NATS server in this process, on data_dir")
 	addRepair(cmd.Flags(), &wanted.repair)
 	cmd.Flags().StringVar(&wanted.addr, "embedded-addr", "127.0.0.1:4222", "where the embedded server listens")

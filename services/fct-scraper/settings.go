@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,20 +15,49 @@ import (
 // configFlag names the file of settings.
 const configFlag = "config"
 
-// addSettings makes a flag for every setting. The flags hold text: package config reads all three sources alike.
-func addSettings(flags *pflag.FlagSet) {
-	flags.StringP(configFlag, "c", "", "file of settings (TOML)")
+// settingFlag is the flag of a setting. It holds text: package config reads all three sources alike.
+type settingFlag struct{ text, kind string }
+
+func (f *settingFlag) String() string        { return f.text }
+func (f *settingFlag) Set(text string) error { f.text = text; return nil }
+func (f *settingFlag) Type() string          { return f.kind }
+
+// addSettings makes a flag for the file of settings and for every setting that a command uses.
+func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
+	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c", "file of settings (TOML)")
 	for _, key := range config.Keys() {
-		help := fmt.Sprintf("%s: %s ($%s)", key.Help, key.Allowed, key.Env)
-		flags.String(key.Flag, key.Default, help)
-		if key.Bool {
-			flags.Lookup(key.Flag).NoOptDefVal = "true"
+		if !uses(key.Name) {
+			continue
 		}
-		for _, alias := range key.Aliases {
-			flags.String(flagOf(alias), key.Default, help)
-			flags.Lookup(flagOf(alias)).Hidden = true
+		help := fmt.Sprintf("%s: %s ($%s)", key.Help, key.Allowed, key.Env)
+		for _, name := range append([]string{key.Name}, key.Aliases...) {
+			flag := flags.VarPF(&settingFlag{key.Default, key.Kind}, flagOf(name), "", help)
+			flag.Hidden = name != key.Name
+			if key.Kind == "bool" {
+				flag.NoOptDefVal = "true"
+			}
 		}
 	}
+}
+
+// all are the settings of a command that runs batches.
+func all(string) bool { return true }
+
+// allBut are all settings but some.
+func allBut(not ...string) func(string) bool {
+	return func(key string) bool { return !slices.Contains(not, key) }
+}
+
+// forStore are the settings of a command that reads or changes what is stored, and those that it uses beside them.
+func forStore(more ...string) func(string) bool { return among("output data_dir", more...) }
+
+// forServer are the settings of a command that works on the server of nats_url, and those that it uses beside them.
+func forServer(more ...string) func(string) bool { return among("", more...) }
+
+func among(names string, more ...string) func(string) bool {
+	const server = " nats_url nats_creds nats_nkey nats_ca nats_cert nats_key insecure log_level log_format"
+	used := append(strings.Fields(names+server), more...)
+	return func(key string) bool { return slices.Contains(used, key) }
 }
 
 // flagOf is the flag of a key or of an alias of one.
@@ -59,9 +89,6 @@ func (p *program) sources(cmd *cobra.Command, more map[string]string) (src confi
 		}
 		given[key] = value
 	}
-	file, err := cmd.Flags().GetString(configFlag)
-	if err != nil {
-		return src, fmt.Errorf("reading --%s: %w", configFlag, err)
-	}
+	file := cmd.Flag(configFlag).Value.String()
 	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: time.Now(), Version: version()}, nil
 }

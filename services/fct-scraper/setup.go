@@ -10,7 +10,7 @@ import (
 // setupCommand makes the streams for services that may not: they have accounts of their own, and reach the streams by what
 // those import.
 func (p *program) setupCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "setup", Short: "Make the streams, buckets and shared consumers that are missing on a NATS server", Args: cobra.NoArgs,
 		Long: "setup makes the streams, buckets and shared consumers that are missing on the server of nats_url, and changes none\n" +
 			"that is there. Services need it where their keys do not let them make streams, as with deploy/nats/nats.conf.",
@@ -28,4 +28,6 @@ func (p *program) setupCommand() *cobra.Command {
 			})
 		},
 	}
+	addSettings(cmd.Flags(), forServer("replicas"))
+	return cmd
 }
