@@ -38,7 +38,8 @@ func text(n *jsontree.Node) (string, error) {
 	}
 }
 
-// number is a number as it was written, but a whole one without a fraction of zeros: decimal columns come as 62.0.
+// number is a number as it was written, but a whole one without a fraction of zeros: decimal
+// columns come as 62.0.
 func number(written string) string {
 	if whole, zeros, found := strings.Cut(written, "."); found && strings.Trim(zeros, "0") == "" {
 		return whole
@@ -61,9 +62,10 @@ func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
 	return jsontree.Parse(string(body))
 }
 
-// toUTF8 is the body in UTF-8 without byte order marks. One that is UTF-8 already is so under every label: servers say all
-// kinds of things, and nothing else is UTF-8 by chance but what writes its letters in ASCII. Other bodies are what their byte
-// order mark or their content type says, and nothing is guessed: that could turn a broken answer into a wrong one.
+// toUTF8 is the body in UTF-8 without byte order marks. One that is UTF-8 already is so under every
+// label: servers say all kinds of things, and nothing else is UTF-8 by chance but what writes its
+// letters in ASCII. Other bodies are what their byte order mark or their content type says, and
+// nothing is guessed: that could turn a broken answer into a wrong one.
 func toUTF8(body []byte, contentType string) ([]byte, error) {
 	name := declared(contentType)
 	marked, known := markedUTF16(body)
@@ -90,7 +92,8 @@ func toUTF8(body []byte, contentType string) ([]byte, error) {
 // mark is the byte order mark in UTF-8.
 const mark = "\xef\xbb\xbf"
 
-// trimMarks is a text without the byte order marks at its start; a page put together of several files has several.
+// trimMarks is a text without the byte order marks at its start; a page put together of several
+// files has several.
 func trimMarks(text []byte) []byte {
 	for bytes.HasPrefix(text, []byte(mark)) {
 		text = text[len(mark):]
@@ -110,8 +113,8 @@ func markedUTF16(body []byte) (name string, known bool) {
 	}
 }
 
-// inASCII says whether a body that is UTF-8 may be other text by its label: UTF-16 of English is full of NULs, and some
-// character sets write their letters in the bytes of ASCII.
+// inASCII says whether a body that is UTF-8 may be other text by its label: UTF-16 of English is
+// full of NULs, and some character sets write their letters in the bytes of ASCII.
 func inASCII(name string, body []byte) bool {
 	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 	_, canonical := lookup(name)
@@ -119,7 +122,8 @@ func inASCII(name string, body []byte) bool {
 		strings.HasPrefix(name, "iso-2022-") || slices.Contains([]string{"utf-7", "hz", "hz-gb-2312"}, name)
 }
 
-// lookup finds the encoding of a label, written in one way or another: latin-1, CP-1252, iso_8859_1.
+// lookup finds the encoding of a label, written in one way or another: latin-1, CP-1252,
+// iso_8859_1.
 func lookup(name string) (encoding.Encoding, string) {
 	dashed := strings.ReplaceAll(name, "_", "-")
 	for _, spelling := range []string{name, dashed, strings.ReplaceAll(dashed, "-", "")} {

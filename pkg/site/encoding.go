@@ -15,16 +15,18 @@ import (
 )
 
 const (
-	// acceptEncoding is what every request says. The transport is kept from asking for it, and from decoding: it knows gzip
-	// by one of its two names, and takes zero bytes behind it for a broken answer.
+	// acceptEncoding is what every request says. The transport is kept from asking for it, and from
+	// decoding: it knows gzip by one of its two names, and takes zero bytes behind it for a broken
+	// answer.
 	acceptEncoding = "gzip"
 	// maxCodings is how many codings of one answer are undone.
 	maxCodings = 4
 )
 
-// decodedBody is the body of an answer without its content codings. A read's error says what is wrong with them; its own error,
-// which codings cannot be undone, and the body is then as it came, from there on. A coding that nobody asked for and that the program does not know is taken for a wrong label if the body begins
-// as JSON or as a page does.
+// decodedBody is the body of an answer without its content codings. A read's error says what is
+// wrong with them; its own error, which codings cannot be undone, and the body is then as it came,
+// from there on. A coding that nobody asked for and that the program does not know is taken for a
+// wrong label if the body begins as JSON or as a page does.
 func decodedBody(response *http.Response) (io.Reader, error) {
 	var codings []string
 	for coding := range strings.SplitSeq(strings.Join(response.Header.Values("Content-Encoding"), ","), ",") {
@@ -65,7 +67,8 @@ func decodedBody(response *http.Response) (io.Reader, error) {
 // sniffed is how much of a body is looked at to tell plain text from coded.
 const sniffed = 512
 
-// codedReader reads a coded body: one member, or several where they begin with magic, and after them zero bytes alone.
+// codedReader reads a coded body: one member, or several where they begin with magic, and after
+// them zero bytes alone.
 type codedReader struct {
 	from  *bufio.Reader
 	open  func(*bufio.Reader) (io.Reader, error)
@@ -75,7 +78,8 @@ type codedReader struct {
 	ended  bool
 }
 
-// Read decodes. The end of a member that was read has been checked, as far as its coding has a checksum.
+// Read decodes. The end of a member that was read has been checked, as far as its coding has a
+// checksum.
 func (c *codedReader) Read(p []byte) (int, error) {
 	for !c.ended {
 		if c.member == nil {
@@ -139,7 +143,8 @@ func openGzip(from *bufio.Reader) (io.Reader, error) {
 	return member, nil
 }
 
-// openDeflate opens the zlib format, which the name stands for, and the bare one, which some servers send under it.
+// openDeflate opens the zlib format, which the name stands for, and the bare one, which some
+// servers send under it.
 func openDeflate(from *bufio.Reader) (io.Reader, error) {
 	head, err := from.Peek(2)
 	if err == nil && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {

@@ -45,8 +45,9 @@ func deflated(t *testing.T, text string) string {
 	})
 }
 
-// TestContentEncoding: an answer is read in every coding that servers send under the names that they use; one that breaks
-// off, or that cannot be decoded, is never taken for whole, and the error names the coding.
+// TestContentEncoding: an answer is read in every coding that servers send under the names that
+// they use; one that breaks off, or that cannot be decoded, is never taken for whole, and the error
+// names the coding.
 func TestContentEncoding(t *testing.T) {
 	t.Parallel()
 	zip := gzipped(t, ours)
@@ -59,20 +60,30 @@ func TestContentEncoding(t *testing.T) {
 		// complaint is what the error says; empty for an answer that is read.
 		complaint string
 	}{
-		"gzip": {[]string{"gzip"}, zip, ""}, "x-gzip": {[]string{"x-gzip"}, zip, ""}, "capitals": {[]string{"GZIP"}, zip, ""}, "X-GZip": {[]string{"X-GZip"}, zip, ""},
-		"spaces": {[]string{"  gzip "}, zip, ""}, "identity": {[]string{"identity"}, ours, ""}, "Identity": {[]string{"Identity"}, ours, ""},
-		"empty": {[]string{""}, ours, ""}, "commas": {[]string{", ,"}, ours, ""}, "gzip, identity": {[]string{"gzip, identity"}, zip, ""},
-		"identity,gzip": {[]string{"identity,gzip"}, zip, ""}, "two headers": {[]string{"identity", "gzip"}, zip, ""},
-		"gzip twice": {[]string{"gzip, gzip"}, gzipped(t, zip), ""}, "deflate, gzip": {[]string{"deflate, gzip"}, gzipped(t, zlibbed(t, ours)), ""},
-		"deflate": {[]string{"deflate"}, zlibbed(t, ours), ""}, "bare deflate": {[]string{"deflate"}, deflated(t, ours), ""},
-		"zero behind gzip": {[]string{"gzip"}, zip + "\x00", ""}, "zeros behind gzip": {[]string{"gzip"}, zip + strings.Repeat("\x00", 100_000), ""},
-		"zeros behind deflate": {[]string{"deflate"}, zlibbed(t, ours) + "\x00\x00", ""}, "zeros behind x-gzip": {[]string{"x-gzip"}, zip + "\x00\x00\x00", ""},
-		"two members": {[]string{"gzip"}, half, ""}, "two members and zeros": {[]string{"gzip"}, half + "\x00\x00", ""},
-		"an empty member": {[]string{"gzip"}, gzipped(t, "") + zip, ""},
-		"a wrong label":   {[]string{"utf-8"}, ours, ""}, "none": {[]string{"none"}, ours, ""}, "br over plain text": {[]string{"br"}, ours, ""},
+		"gzip": {[]string{"gzip"}, zip, ""}, "x-gzip": {[]string{"x-gzip"}, zip, ""},
+		"capitals": {[]string{"GZIP"}, zip, ""}, "X-GZip": {[]string{"X-GZip"}, zip, ""},
+		"spaces": {[]string{"  gzip "}, zip, ""}, "identity": {[]string{"identity"}, ours, ""},
+		"Identity": {[]string{"Identity"}, ours, ""},
+		"empty":    {[]string{""}, ours, ""}, "commas": {[]string{", ,"}, ours, ""},
+		"gzip, identity": {[]string{"gzip, identity"}, zip, ""},
+		"identity,gzip":  {[]string{"identity,gzip"}, zip, ""}, "two headers": {[]string{"identity", "gzip"}, zip, ""},
+		"gzip twice":            {[]string{"gzip, gzip"}, gzipped(t, zip), ""},
+		"deflate, gzip":         {[]string{"deflate, gzip"}, gzipped(t, zlibbed(t, ours)), ""},
+		"deflate":               {[]string{"deflate"}, zlibbed(t, ours), ""},
+		"bare deflate":          {[]string{"deflate"}, deflated(t, ours), ""},
+		"zero behind gzip":      {[]string{"gzip"}, zip + "\x00", ""},
+		"zeros behind gzip":     {[]string{"gzip"}, zip + strings.Repeat("\x00", 100_000), ""},
+		"zeros behind deflate":  {[]string{"deflate"}, zlibbed(t, ours) + "\x00\x00", ""},
+		"zeros behind x-gzip":   {[]string{"x-gzip"}, zip + "\x00\x00\x00", ""},
+		"two members":           {[]string{"gzip"}, half, ""},
+		"two members and zeros": {[]string{"gzip"}, half + "\x00\x00", ""},
+		"an empty member":       {[]string{"gzip"}, gzipped(t, "") + zip, ""},
+		"a wrong label":         {[]string{"utf-8"}, ours, ""}, "none": {[]string{"none"}, ours, ""},
+		"br over plain text": {[]string{"br"}, ours, ""},
 
-		"br":                       {[]string{"br"}, "\x0b\x02\x80abc\x03", `content encoding: "br" is not known`},
-		"zstd":                     {[]string{"zstd"}, "\x28\xb5\x2f\xfdxxxx", `content encoding: "zstd" is not known`},
+		"br": {[]string{"br"}, "\x0b\x02\x80abc\x03", `content encoding: "br" is not known`},
+		"zstd": {[]string{"zstd"},
+			"\x28\xb5\x2f\xfdxxxx", `content encoding: "zstd" is not known`},
 		"br in gzip":               {[]string{"br, gzip"}, gzipped(t, "\x0b\x02\x80abc\x03"), `content encoding: "br" is not known`},
 		"gzip that is none":        {[]string{"gzip"}, ours, "content encoding: gzip"},
 		"x-gzip that is none":      {[]string{"x-gzip"}, ours, "content encoding: gzip"},
@@ -112,15 +123,17 @@ func TestContentEncoding(t *testing.T) {
 	}
 }
 
-// TestContentEncodingOfBlocks: a block is one by its status, however its page is coded, and by its text in a coding that is
-// known. What cannot be decoded is kept as it came.
+// TestContentEncodingOfBlocks: a block is one by its status, however its page is coded, and by its
+// text in a coding that is known. What cannot be decoded is kept as it came.
 func TestContentEncodingOfBlocks(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		status         int
 		encoding, body string
 	}{
-		"status": {http.StatusForbidden, "br", "\x0b\x02\x80abc\x03"}, "text": {http.StatusOK, "x-gzip", gzipped(t, guard)}, "text in deflate": {http.StatusOK, "deflate", deflated(t, guard)},
+		"status":          {http.StatusForbidden, "br", "\x0b\x02\x80abc\x03"},
+		"text":            {http.StatusOK, "x-gzip", gzipped(t, guard)},
+		"text in deflate": {http.StatusOK, "deflate", deflated(t, guard)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -143,7 +156,8 @@ func TestContentEncodingOfBlocks(t *testing.T) {
 func TestContentEncodingOfRobots(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ encoding, body string }{
-		"x-gzip": {"x-gzip", gzipped(t, "User-agent: *\nDisallow: /\n")}, "zeros": {"gzip", gzipped(t, "User-agent: *\nDisallow: /\n") + "\x00"},
+		"x-gzip": {"x-gzip", gzipped(t, "User-agent: *\nDisallow: /\n")},
+		"zeros":  {"gzip", gzipped(t, "User-agent: *\nDisallow: /\n") + "\x00"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

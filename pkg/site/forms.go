@@ -6,8 +6,9 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// forms are the forms of a query in which a site has shown dockets, by series, for as long as the client is used. One that
-// has shown none yet is asked in the first form, and for a case that exists and has no docket in the other one too.
+// forms are the forms of a query in which a site has shown dockets, by series, for as long as the
+// client is used. One that has shown none yet is asked in the first form, and for a case that
+// exists and has no docket in the other one too.
 type forms struct {
 	mu sync.Mutex
 	// other is by series: whether it was the other form that had a docket.

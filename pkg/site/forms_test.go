@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// dockets is a court that has every case on its list and gives a docket for some values of division alone; it hands on which
-// ones it was asked for.
+// dockets is a court that has every case on its list and gives a docket for some values of division
+// alone; it hands on which ones it was asked for.
 func dockets(t *testing.T, gives func(division, number string) bool) (*court, chan string) {
 	t.Helper()
 	asked := make(chan string, 100)
@@ -42,8 +42,9 @@ func drained(asked chan string) (all []string) {
 	return all
 }
 
-// TestDocketForms: a docket is asked for by the court number, and by the division where the case exists and has none; the
-// form that has shown a docket is the first one from then on, and is believed when a docket is empty.
+// TestDocketForms: a docket is asked for by the court number, and by the division where the case
+// exists and has none; the form that has shown a docket is the first one from then on, and is
+// believed when a docket is empty.
 func TestDocketForms(t *testing.T) {
 	t.Parallel()
 	number := func(division, number string) bool { return division == number }
@@ -108,8 +109,8 @@ func TestDocketFormNotes(t *testing.T) {
 	}
 }
 
-// TestDocketFormTrouble: what goes wrong in the other form is trouble or a block of the attempt, and a case that does not
-// exist is not asked for in it.
+// TestDocketFormTrouble: what goes wrong in the other form is trouble or a block of the attempt,
+// and a case that does not exist is not asked for in it.
 func TestDocketFormTrouble(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -117,8 +118,10 @@ func TestDocketFormTrouble(t *testing.T) {
 		verdict       contract.Verdict
 		requests      int
 	}{
-		"trouble": {status(500, "no"), says(ours), contract.VerdictTransient, 3}, "block": {says(guard), says(ours), contract.VerdictBlocked, 3},
-		"strangers": {says(strange), says(ours), contract.VerdictTransient, 3}, "no such case": {says(ours), says(nothing), contract.VerdictNoRecord, 2},
+		"trouble":           {status(500, "no"), says(ours), contract.VerdictTransient, 3},
+		"block":             {says(guard), says(ours), contract.VerdictBlocked, 3},
+		"strangers":         {says(strange), says(ours), contract.VerdictTransient, 3},
+		"no such case":      {says(ours), says(nothing), contract.VerdictNoRecord, 2},
 		"header in trouble": {says(ours), status(500, "no"), contract.VerdictTransient, 2},
 	} {
 		t.Run(name, func(t *testing.T) {

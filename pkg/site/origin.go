@@ -14,7 +14,8 @@ import (
 
 // CheckOrigin says whether text may be the origin of a site: https, or http to this machine; a host and nothing behind it.
 func CheckOrigin(text string) error {
-	const allowed = "allowed is https://host[:port], or http:// to this machine alone, without path, query or fragment, the port from 1 to 65535"
+	const allowed = "allowed is https://host[:port], or http:// to this machine alone, " +
+		"without path, query or fragment, the port from 1 to 65535"
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:

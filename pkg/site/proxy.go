@@ -20,9 +20,10 @@ const NoProxy = "none"
 
 const proxyAllowed = "allowed is [scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h"
 
-// FindProxy is the proxy by which the requests to an origin go, nil for none: that of setting, else that of the variables
-// HTTPS_PROXY and HTTP_PROXY, in capitals or small letters, as Go reads them. NO_PROXY names hosts that are asked without
-// one. A proxy from the environment is never used for this machine. The error names the variable or nothing, and no password.
+// FindProxy is the proxy by which the requests to an origin go, nil for none: that of setting, else
+// that of the variables HTTPS_PROXY and HTTP_PROXY, in capitals or small letters, as Go reads them.
+// NO_PROXY names hosts that are asked without one. A proxy from the environment is never used for
+// this machine. The error names the variable or nothing, and no password.
 func FindProxy(origin, setting string, variable func(name string) string) (*url.URL, error) {
 	target, err := url.Parse(origin)
 	if err != nil || setting == NoProxy {
@@ -52,8 +53,8 @@ func FindProxy(origin, setting string, variable func(name string) string) (*url.
 	return proxy, nil
 }
 
-// excepted says whether NO_PROXY names the host of a URL. The library never has this machine asked by a proxy; what the list
-// says of it counts all the same, for a proxy that was set for it.
+// excepted says whether NO_PROXY names the host of a URL. The library never has this machine asked
+// by a proxy; what the list says of it counts all the same, for a proxy that was set for it.
 func excepted(target *url.URL, except string) bool {
 	config := httpproxy.Config{HTTPProxy: "http://proxy.invalid", HTTPSProxy: "http://proxy.invalid", NoProxy: except}
 	if !loopback.Host(target.Hostname()) {
@@ -70,7 +71,8 @@ func excepted(target *url.URL, except string) bool {
 	})
 }
 
-// ParseProxy reads the address of a proxy; without a scheme it is http. Its error repeats no password.
+// ParseProxy reads the address of a proxy; without a scheme it is http. Its error repeats no
+// password.
 func ParseProxy(text string) (*url.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
@@ -87,10 +89,12 @@ func ParseProxy(text string) (*url.URL, error) {
 	return proxy, nil
 }
 
-// refusedByProxy makes an error of an answer of a proxy that does not connect us; the transport's own is a bare status.
+// refusedByProxy makes an error of an answer of a proxy that does not connect us; the transport's
+// own is a bare status.
 func refusedByProxy(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
 	if answer.StatusCode == http.StatusOK {
 		return nil
 	}
-	return fmt.Errorf("proxy %s does not connect to the site: status %d %s", proxy.Host, answer.StatusCode, http.StatusText(answer.StatusCode))
+	return fmt.Errorf("proxy %s does not connect to the site: status %d %s",
+		proxy.Host, answer.StatusCode, http.StatusText(answer.StatusCode))
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestFindProxy: the setting before the environment, the variables as Go reads them, NO_PROXY for both, and this machine never
-// by a proxy of the environment.
+// TestFindProxy: the setting before the environment, the variables as Go reads them, NO_PROXY for
+// both, and this machine never by a proxy of the environment.
 func TestFindProxy(t *testing.T) {
 	t.Parallel()
 	const court = "https://www.court.invalid"
@@ -31,31 +31,47 @@ func TestFindProxy(t *testing.T) {
 		environ         map[string]string
 		want            string
 	}{
-		"nothing":               {court, "", nil, ""},
-		"HTTPS_PROXY":           {court, "", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, "http://p.invalid:3128"},
-		"https_proxy":           {court, "", map[string]string{"https_proxy": "p.invalid:3128"}, "http://p.invalid:3128"},
-		"capitals first":        {court, "", map[string]string{"https_proxy": "small.invalid", "HTTPS_PROXY": "capital.invalid"}, "http://capital.invalid"},
-		"HTTP_PROXY":            {court, "", map[string]string{"HTTP_PROXY": "http://p.invalid:3128"}, ""},
-		"socks":                 {court, "", map[string]string{"HTTPS_PROXY": "socks5h://u:p@p.invalid"}, "socks5h://u:p@p.invalid"},
-		"setting":               {court, "s.invalid:1", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, "http://s.invalid:1"},
-		"none":                  {court, "none", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, ""},
-		"NO_PROXY":              {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "a.invalid, www.court.invalid"}, ""},
-		"no_proxy":              {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "no_proxy": ".court.invalid"}, ""},
-		"no_proxy, domain":      {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "court.invalid"}, ""},
-		"no_proxy, port":        {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:8443"}, "http://p.invalid"},
-		"no_proxy, own port":    {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:443"}, ""},
-		"no_proxy, other":       {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "other.invalid"}, "http://p.invalid"},
-		"no_proxy, all":         {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "*"}, ""},
-		"no_proxy, network":     {"https://192.0.2.7", "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "192.0.2.0/24"}, ""},
+		"nothing": {court, "", nil, ""},
+		"HTTPS_PROXY": {court, "", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"},
+			"http://p.invalid:3128"},
+		"https_proxy": {court, "", map[string]string{"https_proxy": "p.invalid:3128"},
+			"http://p.invalid:3128"},
+		"capitals first": {court, "", map[string]string{"https_proxy": "small.invalid", "HTTPS_PROXY": "capital.invalid"},
+			"http://capital.invalid"},
+		"HTTP_PROXY": {court, "", map[string]string{"HTTP_PROXY": "http://p.invalid:3128"}, ""},
+		"socks": {court, "", map[string]string{"HTTPS_PROXY": "socks5h://u:p@p.invalid"},
+			"socks5h://u:p@p.invalid"},
+		"setting": {court, "s.invalid:1", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"},
+			"http://s.invalid:1"},
+		"none": {court, "none", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, ""},
+		"NO_PROXY": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "a.invalid, www.court.invalid"},
+			""},
+		"no_proxy": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "no_proxy": ".court.invalid"},
+			""},
+		"no_proxy, domain": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "court.invalid"},
+			""},
+		"no_proxy, port": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:8443"},
+			"http://p.invalid"},
+		"no_proxy, own port": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:443"},
+			""},
+		"no_proxy, other": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "other.invalid"},
+			"http://p.invalid"},
+		"no_proxy, all": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "*"}, ""},
+		"no_proxy, network": {"https://192.0.2.7", "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "192.0.2.0/24"},
+			""},
 		"NO_PROXY of a setting": {court, "s.invalid", map[string]string{"NO_PROXY": "court.invalid"}, ""},
-		"loopback":              {"http://127.0.0.1:8090", "", map[string]string{"HTTP_PROXY": "p.invalid", "HTTPS_PROXY": "p.invalid"}, ""},
-		"loopback, https":       {"https://localhost:8090", "", map[string]string{"HTTPS_PROXY": "p.invalid"}, ""},
-		"loopback, setting":     {"http://127.0.0.1:8090", "s.invalid", nil, "http://s.invalid"},
-		"loopback, excepted":    {"http://127.0.0.1:8090", "s.invalid", map[string]string{"NO_PROXY": "10.0.0.1,127.0.0.0/8"}, ""},
-		"loopback, all":         {"http://localhost:8090", "s.invalid", map[string]string{"NO_PROXY": "*"}, ""},
-		"loopback, named":       {"https://[::1]:8090", "s.invalid", map[string]string{"no_proxy": "[::1]"}, ""},
-		"loopback, other":       {"http://127.0.0.1:8090", "s.invalid", map[string]string{"NO_PROXY": "10.0.0.0/8,localhost"}, "http://s.invalid"},
-		"bad, not used":         {"http://127.0.0.1:8090", "", map[string]string{"HTTP_PROXY": "ftp://p.invalid"}, ""},
+		"loopback": {"http://127.0.0.1:8090", "", map[string]string{"HTTP_PROXY": "p.invalid", "HTTPS_PROXY": "p.invalid"},
+			""},
+		"loopback, https":   {"https://localhost:8090", "", map[string]string{"HTTPS_PROXY": "p.invalid"}, ""},
+		"loopback, setting": {"http://127.0.0.1:8090", "s.invalid", nil, "http://s.invalid"},
+		"loopback, excepted": {"http://127.0.0.1:8090", "s.invalid", map[string]string{"NO_PROXY": "10.0.0.1,127.0.0.0/8"},
+			""},
+		"loopback, all":   {"http://localhost:8090", "s.invalid", map[string]string{"NO_PROXY": "*"}, ""},
+		"loopback, named": {"https://[::1]:8090", "s.invalid", map[string]string{"no_proxy": "[::1]"}, ""},
+		"loopback, other": {"http://127.0.0.1:8090", "s.invalid", map[string]string{"NO_PROXY": "10.0.0.0/8,localhost"},
+			"http://s.invalid"},
+		"bad, not used": {"http://127.0.0.1:8090", "", map[string]string{"HTTP_PROXY": "ftp://p.invalid"},
+			""},
 	} {
 		proxy, err := site.FindProxy(test.origin, test.setting, func(name string) string { return test.environ[name] })
 		got := ""
@@ -68,7 +84,8 @@ func TestFindProxy(t *testing.T) {
 	}
 }
 
-// TestBadProxies: what is no proxy is refused, without a password in the error; a variable is named.
+// TestBadProxies: what is no proxy is refused, without a password in the error; a variable is
+// named.
 func TestBadProxies(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
@@ -88,7 +105,8 @@ func TestBadProxies(t *testing.T) {
 	}
 }
 
-// relay is a proxy on loopback that connects, when it is given the right credentials, and says what it was asked.
+// relay is a proxy on loopback that connects, when it is given the right credentials, and says what
+// it was asked.
 type relay struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -184,11 +202,13 @@ func secureCourt(t *testing.T) (*httptest.Server, *site.Profile) {
 	return server, profileWith(t, authority)
 }
 
-// TestProxyConnects: a case and robots.txt go by the proxy, under the program's own name, encrypted up to the site.
+// TestProxyConnects: a case and robots.txt go by the proxy, under the program's own name, encrypted
+// up to the site.
 func TestProxyConnects(t *testing.T) {
 	t.Parallel()
 	court, profile := secureCourt(t)
-	for name, test := range map[string]struct{ user, credentials string }{"open": {"", ""}, "with credentials": {"u:p%40ss@", "Basic dTpwQHNz"}} {
+	for name, test := range map[string]struct{ user, credentials string }{"open": {"", ""},
+		"with credentials": {"u:p%40ss@", "Basic dTpwQHNz"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			relay := startRelay(t, test.credentials)
@@ -225,7 +245,8 @@ func TestProxyOfAPlainCourt(t *testing.T) {
 	wantReading(t, c, asks(t, c), contract.VerdictTransient, "status 407: the proxy asks for credentials")
 }
 
-// TestProxyTrouble: what goes wrong at a proxy is trouble and no block of the site; the error names the proxy and no password.
+// TestProxyTrouble: what goes wrong at a proxy is trouble and no block of the site; the error names
+// the proxy and no password.
 func TestProxyTrouble(t *testing.T) {
 	t.Parallel()
 	court, profile := secureCourt(t)

@@ -11,12 +11,15 @@ import (
 // maxWait is the longest that a site is believed when it says for how long to stay away.
 const maxWait = 24 * time.Hour
 
-// retryAfter reads a Retry-After header, the values of several joined by ", ": seconds or dates (RFC 9110, 10.2.3), and the
-// other forms that servers send, see waitOf. The longest value counts. What says "now" is no word: 0. Where a value cannot
-// be read, the wait is no shorter than least, for it may have asked for more. No value is believed beyond maxWait.
+// retryAfter reads a Retry-After header, the values of several joined by ", ": seconds or dates
+// (RFC 9110, 10.2.3), and the other forms that servers send, see waitOf. The longest value counts.
+// What says "now" is no word: 0. Where a value cannot be read, the wait is no shorter than least,
+// for it may have asked for more. No value is believed beyond maxWait.
 func retryAfter(value string, now time.Time, least time.Duration) time.Duration {
 	var wait time.Duration
-	value = grouped.ReplaceAllStringFunc(value, func(digits string) string { return strings.ReplaceAll(digits, ",", "") })
+	value = grouped.ReplaceAllStringFunc(value, func(digits string) string {
+		return strings.ReplaceAll(digits, ",", "")
+	})
 	parts := strings.Split(value, ",")
 	for i := 0; i < len(parts); i++ {
 		part := parts[i]
@@ -38,16 +41,19 @@ func retryAfter(value string, now time.Time, least time.Duration) time.Duration 
 }
 
 var (
-	// grouped is a number whose thousands are set apart by commas; header values that are joined have a space behind theirs.
+	// grouped is a number whose thousands are set apart by commas; header values that are joined
+	// have a space behind theirs.
 	grouped = regexp.MustCompile(`\b[1-9][0-9]{0,2}(,[0-9]{3})+\b`)
-	// dotted is one whose thousands are set apart by dots. As a fraction it would be a shorter wait than was meant.
+	// dotted is one whose thousands are set apart by dots. As a fraction it would be a shorter wait
+	// than was meant.
 	dotted = regexp.MustCompile(`^[1-9][0-9]{0,2}(\.[0-9]{3})+$`)
 	// amount is a number, and behind it a unit of time in words; none is seconds.
 	amount = regexp.MustCompile(`^([0-9]+)(?:\.([0-9]*))?\s*([a-z]*)$`)
 )
 
-// waitOf reads one value: seconds, with a sign, a fraction or thousands set apart; a duration such as 2h, 1h30m or 15
-// minutes; a date in one of the three forms of HTTP, or of RFC 3339, or with a numeric zone. It is 0 for what has passed.
+// waitOf reads one value: seconds, with a sign, a fraction or thousands set apart; a duration such
+// as 2h, 1h30m or 15 minutes; a date in one of the three forms of HTTP, or of RFC 3339, or with a
+// numeric zone. It is 0 for what has passed.
 func waitOf(value string, now time.Time) (wait time.Duration, readable bool) {
 	value = strings.Trim(strings.TrimSpace(value), `"'`)
 	number := strings.ToLower(strings.TrimPrefix(value, "+"))
@@ -59,7 +65,8 @@ func waitOf(value string, now time.Time) (wait time.Duration, readable bool) {
 			return times(found[1], found[2], unit), true
 		}
 	}
-	if duration, err := time.ParseDuration(number); err == nil && duration >= 0 && strings.Trim(number, "0123456789.hms") == "" {
+	duration, err := time.ParseDuration(number)
+	if err == nil && duration >= 0 && strings.Trim(number, "0123456789.hms") == "" {
 		return duration, true
 	}
 	at, err := http.ParseTime(value)
@@ -89,7 +96,8 @@ func unitOf(word string) (unit time.Duration, known bool) {
 	}
 }
 
-// times is so many units, whole ones and a fraction, which are digits; more than maxWait is maxWait.
+// times is so many units, whole ones and a fraction, which are digits; more than maxWait is
+// maxWait.
 func times(whole, fraction string, unit time.Duration) time.Duration {
 	number, err := strconv.ParseFloat(whole+"."+fraction+"0", 64)
 	if err != nil || number > float64(maxWait)/float64(unit) {

@@ -52,7 +52,9 @@ func openCourt(c config.Config, environ []string, log *slog.Logger) (*court, err
 }
 
 // proxyOf says by which proxy the court is asked; nil is none, which the court inside this process never has.
-func proxyOf(opened *court, origin string, c config.Config, environ []string, log *slog.Logger) (func(*http.Request) (*url.URL, error), error) {
+func proxyOf(
+	opened *court, origin string, c config.Config, environ []string, log *slog.Logger,
+) (func(*http.Request) (*url.URL, error), error) {
 	if opened.simulator != nil {
 		return nil, nil
 	}

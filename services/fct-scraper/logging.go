@@ -18,7 +18,8 @@ import (
 	"golang.org/x/term"
 )
 
-// logger writes into out by the settings: coloured text on a terminal, JSON otherwise, unless log_format says it.
+// logger writes into out by the settings: coloured text on a terminal, JSON otherwise, unless
+// log_format says it.
 func logger(c config.Config, environ []string, terminal bool, out io.Writer) *slog.Logger {
 	var level slog.Level
 	// The settings allow nothing that UnmarshalText does not know.
@@ -31,7 +32,8 @@ func logger(c config.Config, environ []string, terminal bool, out io.Writer) *sl
 	}))
 }
 
-// logLines is where log lines go, whole ones, without secrets and, as far as tamed does it, without what steers.
+// logLines is where log lines go, whole ones, without secrets and, as far as tamed does it, without
+// what steers.
 type logLines struct {
 	out   io.Writer
 	tamed func([]byte) []byte
@@ -49,8 +51,9 @@ func (l logLines) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// tame makes an attribute harmless that holds text which would steer a terminal. The handler for people lets an escape
-// character through where it colours, and makes one of the four characters \x1b; bytes alone it always quotes.
+// tame makes an attribute harmless that holds text which would steer a terminal. The handler for
+// people lets an escape character through where it colours, and makes one of the four characters
+// \x1b; bytes alone it always quotes.
 func tame(_ []string, attr slog.Attr) slog.Attr {
 	text := ""
 	switch value := attr.Value.Resolve(); value.Kind() {
@@ -67,7 +70,8 @@ func tame(_ []string, attr slog.Attr) slog.Attr {
 	return slog.Any(attr.Key, []byte(text))
 }
 
-// textOf is a value as the handler for people writes it; its own level it colours, and there is nothing in it to tame.
+// textOf is a value as the handler for people writes it; its own level it colours, and there is
+// nothing in it to tame.
 func textOf(value any) string {
 	switch v := value.(type) {
 	case slog.Level:
@@ -80,8 +84,8 @@ func textOf(value any) string {
 	return fmt.Sprintf("%+v", value)
 }
 
-// libraryLog is what libraries that log by package log write into, such as net/http of bytes that a site sends unasked: each
-// line is an event. Without a logger yet it is lost.
+// libraryLog is what libraries that log by package log write into, such as net/http of bytes that a
+// site sends unasked: each line is an event. Without a logger yet it is lost.
 type libraryLog struct{ events atomic.Pointer[slog.Logger] }
 
 // Write takes one line, and never fails.
@@ -92,14 +96,16 @@ func (l *libraryLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// takeLibraryLog makes what libraries write events of a logger, where the process has told them to write into a libraryLog.
+// takeLibraryLog makes what libraries write events of a logger, where the process has told them to
+// write into a libraryLog.
 func takeLibraryLog(events *slog.Logger) {
 	if library, is := log.Writer().(*libraryLog); is {
 		library.events.Store(events)
 	}
 }
 
-// withCause is a log line or an error with the plain cause in the place of what the NATS library says while there is no server.
+// withCause is a log line or an error with the plain cause in the place of what the NATS library
+// says while there is no server.
 func withCause(text string) string {
 	return strings.ReplaceAll(text, nats.ErrReconnectBufExceeded.Error(), "no connection to the NATS server")
 }
@@ -109,7 +115,8 @@ func plainWanted(environ []string) bool {
 	return lookup(environ, "NO_COLOR") != "" || lookup(environ, "TERM") == "dumb"
 }
 
-// lookup is the value of a variable, the last one when it is there twice; empty when it is not there.
+// lookup is the value of a variable, the last one when it is there twice; empty when it is not
+// there.
 func lookup(environ []string, name string) string {
 	value := ""
 	for _, line := range environ {

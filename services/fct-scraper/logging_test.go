@@ -52,7 +52,8 @@ func talkative(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
-// TestLibrariesLogEvents: what net/http says of bytes behind an answer is an event of the log, and nothing else is in it.
+// TestLibrariesLogEvents: what net/http says of bytes behind an answer is an event of the log, and
+// nothing else is in it.
 func TestLibrariesLogEvents(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -96,7 +97,8 @@ func TestLibraryLogIsTame(t *testing.T) {
 	}
 }
 
-// TestOutageIsToldPlainly: while the NATS server is gone its absence is told, not what the library makes of it.
+// TestOutageIsToldPlainly: while the NATS server is gone its absence is told, not what the library
+// makes of it.
 func TestOutageIsToldPlainly(t *testing.T) {
 	t.Parallel()
 	server, err := natsd.StartOn(t.TempDir(), "127.0.0.1:0")
