@@ -45,6 +45,10 @@ type Report struct {
 	// CanaryRequests is how many of the requests asked again for a file known to exist, to see that the site still shows it.
 	CanaryRequests int `json:"canary_requests"`
 	Retries        int `json:"retries"`
+	// SlowedSeconds is for how long requests were held because of trouble of the site, added up over the fetchers' processes.
+	// WaitedSeconds adds to it quiet hours, rests and the crawl delay of robots.txt.
+	SlowedSeconds float64 `json:"slowed_seconds"`
+	WaitedSeconds float64 `json:"waited_seconds"`
 	// MinRequestGapSeconds is the smallest gap seen between two request starts; 0 when there was none.
 	MinRequestGapSeconds float64        `json:"min_request_gap_seconds"`
 	Errors               []ErrorSample  `json:"errors"`
@@ -129,6 +133,8 @@ type Event struct {
 	NoRecord  int       `json:"no_record"`
 	Failed    int       `json:"failed"`
 	Retries   int       `json:"retries"`
+	// Wait is why nothing is asked; it is set in the event waiting alone.
+	Wait *Wait `json:"wait,omitempty"`
 	// Metrics are the figures of the run so far; nil in the event that says that it has started.
 	Metrics *Metrics `json:"metrics,omitempty"`
 	Report  *Report  `json:"report,omitempty"`

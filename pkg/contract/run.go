@@ -1,6 +1,9 @@
 package contract
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // RunSpec is the body of batch.start: what a run is to do. A key that is left out takes the default of the
 // process that plans the run.
@@ -212,6 +215,21 @@ type SiteSlowdown struct {
 // Presence says that a fetcher works on a run; it expires when it is not renewed.
 type Presence struct {
 	At time.Time `json:"at"`
+	// Wait is why this fetcher asks nothing just now; nil when it does, or when the pause is as promised.
+	Wait *Wait `json:"wait,omitempty"`
+}
+
+// Wait is a wait in which the site is asked nothing, beyond the promised pause between two requests.
+type Wait struct {
+	// Reason says why: quiet hours, a rest, the crawl delay of robots.txt, or trouble of the site.
+	Reason string `json:"reason"`
+	// Until is when the next request may start at the earliest.
+	Until time.Time `json:"until"`
+}
+
+// String says why and until when, for people.
+func (w Wait) String() string {
+	return fmt.Sprintf("waits until %s: %s", w.Until.UTC().Format(time.RFC3339), w.Reason)
 }
 
 // Holding is what one process holds of a run: the attempts that it has begun and not answered.

@@ -85,7 +85,7 @@ func (r RunID) PlannedSubject() string { return "outcome." + string(r) + ".plann
 // OutcomeFilter matches the run's whole ledger, Planned and the canaries included.
 func (r RunID) OutcomeFilter() string { return "outcome." + string(r) + ".*" }
 
-// EventSubject is where an event of the run is told; name is started, progress or finished.
+// EventSubject is where an event of the run is told; name is started, progress, waiting or finished.
 func (r RunID) EventSubject(name string) string { return "batch.event." + string(r) + "." + name }
 
 // ConsumerName is the durable consumer that the fetchers of the run share.

@@ -34,6 +34,8 @@ type Options struct {
 	Addr string
 	// Ready says why the process cannot work, nil when it can. It is called for each question and ends with its context.
 	Ready func(context.Context) error
+	// Note is what people are told beside "ok" by /readyz; empty, or nil, when there is nothing to tell.
+	Note func() string
 	// Pages are further handlers by their patterns, as http.ServeMux takes them.
 	Pages map[string]http.Handler
 }
@@ -60,7 +62,13 @@ func Start(o Options) (*Server, error) {
 			say(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
-		say(w, http.StatusOK, "ok")
+		text := "ok"
+		if o.Note != nil {
+			if note := o.Note(); note != "" {
+				text += "\n" + note
+			}
+		}
+		say(w, http.StatusOK, text)
 	})
 	for pattern, page := range o.Pages {
 		mux.Handle(pattern, page)

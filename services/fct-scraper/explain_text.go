@@ -158,6 +158,10 @@ func (s *story) request(x contract.Exchange) {
 		came = fmt.Sprintf("status %d, %d bytes of %s", x.Status, x.Size, orNone(x.ContentType))
 	}
 	s.line("    %s  %s: %s in %.3f s%s", moment(x.StartedAt), x.Call, came, x.Seconds, gap(x.GapSeconds))
+	if x.WaitedSeconds+x.SlowedSeconds > 0 {
+		s.line("    "+"%-24s  held for %.1f s before, %.1f s of it because the site was in trouble", "",
+			max(x.WaitedSeconds, x.SlowedSeconds), x.SlowedSeconds)
+	}
 	const deep = "    " + "%-24s  "
 	s.line(deep+"%s", "", x.URL)
 	for _, more := range [][2]string{{"", x.Digest}, {"retry-after: ", x.RetryAfter}, {"error: ", x.Error}} {

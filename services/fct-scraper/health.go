@@ -12,6 +12,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/health"
+	"fct-scraper/pkg/plain"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -123,6 +124,19 @@ type front struct {
 
 func newFront() *front { return &front{newReadiness(), newFigures(), newBoard()} }
 
+// note is why this process's fetcher asks nothing just now; empty while it does.
+func (f *front) note() string {
+	from := f.figures.fetcher.now.Load()
+	if from == nil {
+		return ""
+	}
+	wait := (*from).State().Wait
+	if wait == nil {
+		return ""
+	}
+	return plain.Text(wait.String())
+}
+
 // listen serves the front on addr, if there is one, until the function it returns is called. Who only took the default may
 // find it taken: any number of processes may serve on one machine.
 func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() error, err error) {
@@ -134,7 +148,7 @@ func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() err
 		return func() error { return nil }, nil
 	}
 	server, err := health.Start(health.Options{
-		Addr: addr, Ready: f.check, Pages: map[string]http.Handler{"GET /metrics": f.figures.handler()},
+		Addr: addr, Ready: f.check, Note: f.note, Pages: map[string]http.Handler{"GET /metrics": f.figures.handler()},
 	})
 	switch {
 	case err != nil && wanted == "":

@@ -53,6 +53,9 @@ func TestAnOutageSlowsTheWholeRunDown(t *testing.T) {
 		if asked := down.asked.Load(); asked < 3 || asked > 80 {
 			t.Errorf("%d requests while the court was down", asked)
 		}
+		if slowed := time.Duration(report.SlowedSeconds * float64(time.Second)); slowed < 15*time.Minute || report.WaitedSeconds <= 0 {
+			t.Errorf("slowed for %s, waited for %.0f s", slowed, report.WaitedSeconds)
+		}
 		times := p.memory.times
 		last := times[len(times)-100:]
 		if took := last[99].Sub(last[0]); took > 4*time.Minute {

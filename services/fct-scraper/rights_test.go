@@ -26,7 +26,7 @@ import (
 func owners() map[string]string {
 	return map[string]string{
 		"batch.start": "", "batch.stop": "",
-		"batch.event.RUN.started": "generator", "batch.event.RUN.progress": "reporter", "batch.event.RUN.finished": "reporter",
+		"batch.event.RUN.started": "generator", "batch.event.RUN.progress": "reporter", "batch.event.RUN.waiting": "reporter", "batch.event.RUN.finished": "reporter",
 		"job.RUN.1": "generator prober", "answer.RUN.0": "fetcher", "outcome.RUN.0": "classifier", "outcome.RUN.planned": "generator",
 		"outcome.RUN.canary": "fetcher reporter", "turn.RUN": "fetcher", "slot.RUN.1": "fetcher",
 		"$KV.collected.IMM.25.RUN": "reporter", "$KV.failed.IMM.25.RUN": "reporter",
@@ -147,6 +147,15 @@ func (g *guarded) homes(admin jetstream.JetStream) map[string]jetstream.JetStrea
 // furnish stores the messages that are to outlast the trials, and makes the consumers.
 func (g *guarded) furnish(homes map[string]jetstream.JetStream) {
 	g.t.Helper()
+	fetchers, err := homes["KV_fetchers"].Stream(g.t.Context(), "KV_fetchers")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	config := fetchers.CachedInfo().Config
+	config.MaxAge = time.Hour // its keys expire after 15 s, which a busy machine takes for all tries
+	if _, err := homes["KV_fetchers"].UpdateStream(g.t.Context(), config); err != nil {
+		g.t.Fatal(err)
+	}
 	for stream, subject := range kept() {
 		writer := homes[stream]
 		if stream == contract.StreamJobs || stream == contract.StreamPace {

@@ -33,6 +33,8 @@ type standing struct {
 	Failed    int `json:"failed"`
 	// LeftSeconds is about how long a running run still takes; 0 when that cannot be told.
 	LeftSeconds float64 `json:"left_seconds"`
+	// Wait is why a running run asks nothing just now; nil while it does.
+	Wait *contract.Wait `json:"wait"`
 }
 
 // standingOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound; one that cannot be read stands
@@ -67,22 +69,42 @@ func (b *broker) progress(ctx context.Context, s *standing, report *contract.Rep
 	if s.Status != contract.Running {
 		return nil
 	}
-	msg, err := b.GetLast(ctx, contract.StreamEvents, s.RunID.EventSubject("progress"))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil
-	}
-	var e contract.Event
-	if err == nil {
-		err = json.Unmarshal(msg.Data, &e)
-	}
+	e, err := b.lastEvent(ctx, s.RunID, "progress")
 	if err != nil {
-		return fmt.Errorf("reading the events of run %s: %w", s.RunID, err)
+		return err
+	}
+	waiting, err := b.lastEvent(ctx, s.RunID, "waiting")
+	if err != nil {
+		return err
+	}
+	if waiting.At.After(e.At) { // it has the same counts
+		if e = waiting; e.Wait != nil && e.Wait.Until.After(time.Now()) {
+			s.Wait = e.Wait
+		}
+	}
+	if e.At.IsZero() {
+		return nil
 	}
 	s.Planned, s.Succeeded, s.NoRecord, s.Failed = e.Planned, e.Succeeded, e.NoRecord, e.Failed
 	if s.Done = e.Succeeded + e.NoRecord + e.Failed; e.Planned > s.Done && s.Done > 0 {
 		s.LeftSeconds = e.At.Sub(s.StartedAt).Seconds() / float64(s.Done) * float64(e.Planned-s.Done)
 	}
 	return nil
+}
+
+// lastEvent is the last event of that name of a run; the zero event when there is none.
+func (b *broker) lastEvent(ctx context.Context, run contract.RunID, name string) (e contract.Event, err error) {
+	msg, err := b.GetLast(ctx, contract.StreamEvents, run.EventSubject(name))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return e, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(msg.Data, &e)
+	}
+	if err != nil {
+		return e, fmt.Errorf("reading the events of run %s: %w", run, err)
+	}
+	return e, nil
 }
 
 // standings are those of all runs, the newest first.
@@ -112,6 +134,9 @@ func (s standing) line() string {
 	text += fmt.Sprintf(" = %d success + %d no-record + %d failed", s.Succeeded, s.NoRecord, s.Failed)
 	if s.LeftSeconds > 0 {
 		text += fmt.Sprintf("  about %s left", time.Duration(s.LeftSeconds*float64(time.Second)).Round(time.Second))
+	}
+	if s.Wait != nil {
+		text += "  " + plain.Text(s.Wait.String())
 	}
 	if s.Reason != "" {
 		text += "  (" + plain.Text(s.Reason) + ")"

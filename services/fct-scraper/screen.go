@@ -72,9 +72,12 @@ func (s *screen) close() {
 
 // follow tells the progress of a run until stop is called.
 func (s *screen) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (stop func(), err error) {
-	news, err := nc.Subscribe(run.EventSubject("progress"), func(msg *nats.Msg) {
+	news, err := nc.Subscribe(run.EventSubject("*"), func(msg *nats.Msg) {
 		var event contract.Event
-		if json.Unmarshal(msg.Data, &event) == nil { // what is not an event is no progress
+		if json.Unmarshal(msg.Data, &event) != nil { // what is not an event is no progress
+			return
+		}
+		if event.Wait != nil || msg.Subject == run.EventSubject("progress") {
 			s.tell(event, log)
 		}
 	})
@@ -101,7 +104,11 @@ func (s *screen) tell(event contract.Event, log *slog.Logger) {
 			_, _ = s.Write(append([]byte(plain.Mask(string(plain.JSON(line)))), '\n'))
 		}
 	case "tty":
-		s.draw(progressLine(event, time.Since(s.begun)))
+		line := progressLine(event, time.Since(s.begun))
+		if event.Wait != nil {
+			line += "  " + plain.Text(event.Wait.String())
+		}
+		s.draw(line)
 	case "plain":
 		if s.due() {
 			log.Info("batch.run.progress", "run_id", event.RunID, "planned", event.Planned, "succeeded", event.Succeeded,

@@ -54,6 +54,9 @@ func summary(r contract.Report, output, file string) string {
 		line("bound", "%d, found with %d requests (%s sure%s)", r.UpperBound, r.ProbesUsed, percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
 	}
 	line("requests", "%d, %d retries, smallest gap %.3f s", r.Requests, r.Retries, r.MinRequestGapSeconds)
+	if r.WaitedSeconds+r.SlowedSeconds > 0 {
+		line("waited", "%.0f s, %.0f s of it because the site was in trouble", max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
+	}
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, sample := range r.Errors[:min(3, len(r.Errors))] {
 		line("failed", "%s after %d attempts: %s", sample.CaseID, sample.Attempts, plain.Text(sample.Error))

@@ -29,11 +29,8 @@ func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) erro
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	defer leave()
-	if err := w.holdings.begin(w.finish, id.Number, attempt, crashes); err != nil {
-		return fmt.Errorf("asking for %s: %w", id, err)
-	}
 	defer w.holdings.end(id.Number)
-	exchanges, seconds, err := w.ask(d, job, attempt)
+	exchanges, seconds, err := w.ask(d, job, attempt, crashes)
 	blocked := w.heed(id, exchanges, job.Retry || attempt > 1, err)
 	leave()
 	if err != nil && (len(exchanges) == 0 || !blocked) {
@@ -76,26 +73,35 @@ func (w *shift) store(answer contract.Answer) error {
 	return bus.ErrLeave
 }
 
-// ask makes the requests of an attempt, each when it is its turn.
-func (w *shift) ask(d delivery, job contract.Job, attempt int) (exchanges []contract.Exchange, seconds float64, err error) {
+// ask makes the requests of an attempt, each when it is its turn. The attempt begins, and is on record as held, when its first
+// request may leave: a process that dies while a job only waits has not crashed on it.
+func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchanges []contract.Exchange, seconds float64, err error) {
 	ask := asker(w.Site.Ask)
 	if job.Doubtful {
 		ask = w.Site.AskDoubtful
 	}
 	var asking start
 	defer asking.made() // also when the last request could not be sent
+	begun := sync.OnceFunc(func() {
+		w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
+	})
+	left := func() {
+		asking.made()
+		begun()
+	}
 	requests := 0
-	exchanges, err = w.robots.first(ask)(site.OnStart(w.finish, asking.made), job.CaseID, func(ctx context.Context) (time.Duration, error) {
+	exchanges, err = w.robots.first(ask)(site.OnStart(w.finish, left), job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
-		if requests == 1 {
-			w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
-		}
 		gap, err := w.turn(ctx, requests == 1, &asking)
 		if err == nil && !d.kept() { // it is asked for by somebody else
 			err = errSlipped
 		}
+		if err == nil && requests == 1 {
+			err = w.holdings.begin(w.finish, job.CaseID.Number, attempt, crashes)
+		}
 		return gap, err
 	})
+	asking.waits(exchanges)
 	return exchanges, asking.seconds(), err
 }
 
@@ -160,15 +166,15 @@ func (w *shift) turn(ctx context.Context, first bool, asking *start) (time.Durat
 		}
 	})
 	defer stop()
-	gap, started, err := w.pacer.Wait(ctx, !first, w.climate.hold)
+	permit, err := w.pacer.Wait(ctx, !first, w.climate.hold)
 	if err != nil {
 		return 0, err
 	}
-	asking.expect(started)
+	asking.expect(permit)
 	if w.begin.Err() != nil && (first || w.unwelcome()) {
 		return 0, context.Cause(w.begin)
 	}
-	return gap, nil
+	return permit.Gap, nil
 }
 
 // start is the request of an attempt that is about to leave the machine.
@@ -177,6 +183,17 @@ type start struct {
 	waiting func()
 	// first is when the first request of the attempt was let go.
 	first time.Time
+	// permits are those of all requests of the attempt.
+	permits []Permit
+}
+
+// waits fills in for how long each request was held.
+func (s *start) waits(exchanges []contract.Exchange) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range exchanges[:min(len(exchanges), len(s.permits))] {
+		exchanges[i].WaitedSeconds, exchanges[i].SlowedSeconds = s.permits[i].Waited.Seconds(), s.permits[i].Slowed.Seconds()
+	}
 }
 
 // seconds is how long ago the first request was let go, by the monotonic clock; 0 when none was.
@@ -189,10 +206,11 @@ func (s *start) seconds() float64 {
 	return time.Since(s.first).Seconds()
 }
 
-func (s *start) expect(started func()) {
+func (s *start) expect(permit Permit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting = started
+	s.waiting = permit.Started
+	s.permits = append(s.permits, permit)
 	if s.first.IsZero() {
 		s.first = time.Now()
 	}

@@ -116,17 +116,18 @@ func (s *Service) look(ctx context.Context, id contract.CaseID) (entry contract.
 	exchanges, err := s.robots.first(s.Site.Ask)(site.OnStart(ctx, asking.made), id, func(ctx context.Context) (time.Duration, error) {
 		asking.made()
 		requests++
-		gap, started, err := s.pacer.Wait(ctx, requests > 1, s.climate.hold)
+		permit, err := s.pacer.Wait(ctx, requests > 1, s.climate.hold)
 		if err != nil {
-			return gap, err
+			return 0, err
 		}
-		asking.expect(started)
+		asking.expect(permit)
 		if block, _ := s.climate.blocked(time.Now()); block != nil { // there may be one by now
 			err = fmt.Errorf("blocked by the site at %s (%s)", block.CaseID, block.Rule)
 		}
-		return gap, err
+		return permit.Gap, err
 	})
 	asking.made()
+	asking.waits(exchanges)
 	for i := range exchanges {
 		exchanges[i].Size = len(exchanges[i].Body)
 	}

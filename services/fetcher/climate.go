@@ -18,9 +18,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// tellFrom is the least wait found by another process that is logged: without a word, a run that begins in a longer one seems to hang.
-const tellFrom = 5 * time.Second
-
 // climate is what all fetchers know of one site: whether it told us to go away, and how far its trouble slows everybody
 // down. It lies in the bucket of sites, so that it outlives a process and every other one hears of it; it is looked at in
 // memory, ahead of each request.
@@ -132,11 +129,15 @@ func (c *climate) blocked(now time.Time) (*contract.SiteBlock, <-chan struct{}) 
 	return &block, c.told
 }
 
-// hold is how much longer nobody may ask.
-func (c *climate) hold() time.Duration {
+// hold is how much longer nobody may ask, and why.
+func (c *climate) hold() (left time.Duration, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Until(c.slowdown.Until)
+	why = "the site recovers from trouble"
+	if c.slowdown.Reason != "" {
+		why = "the site is in trouble: " + c.slowdown.Reason
+	}
+	return time.Until(c.slowdown.Until), why
 }
 
 // enter waits, while the site is in bad trouble, until no other case of this process is being tried; leave lets the next one in.

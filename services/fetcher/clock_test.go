@@ -46,7 +46,7 @@ func TestWaitsAreNoLongerThanTheyWere(t *testing.T) {
 	if block, _ := c.blocked(known.Add(61 * time.Second)); block != nil {
 		t.Errorf("the block lasts until %s, want a minute from now", block.Until)
 	}
-	if hold := c.hold(); hold <= 0 || hold > time.Minute {
+	if hold, _ := c.hold(); hold <= 0 || hold > time.Minute {
 		t.Errorf("nobody asks for %s more, want at most a minute", hold)
 	}
 	// A failure counts at once, and not when the wall clock has come to the last one's time.

@@ -76,11 +76,11 @@ func TestATurnIsHeldWhenAnotherServerLeads(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(turn.CachedInfo().Config.AckWait + time.Second) // no condition: the turn is to be older than that
-	_, started, err := first.Wait(t.Context(), true, nil)
+	permit, err := first.Wait(t.Context(), true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer started()
+	defer permit.Started()
 	if _, err := turn.Info(t.Context()); err != nil { // by now the server has heard that it is held
 		t.Fatal(err)
 	}

@@ -3,11 +3,13 @@ package fetcher
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 )
 
@@ -33,11 +35,14 @@ const (
 func (p Pace) Pause(n int, draw float64) time.Duration {
 	least := p.least()
 	pause := least + time.Duration(draw*float64(max(0, p.Max-least)))
-	if p.RestEvery > 0 && n%p.RestEvery == 0 {
+	if p.rests(n) {
 		pause = max(pause, p.RestFor)
 	}
 	return pause
 }
+
+// rests says whether a rest follows request number n.
+func (p Pace) rests(n int) bool { return p.RestEvery > 0 && n%p.RestEvery == 0 }
 
 // none says that no pause is made.
 func (p Pace) none() bool { return p.Max == 0 && p.RestEvery == 0 }
@@ -58,6 +63,31 @@ type Pacer struct {
 	// fresh is held by the one case without a request yet that may wait for the turn: those under way, whose time runs,
 	// have only that one before them.
 	fresh chan struct{}
+	// waiting is why the next request is held beyond its pause; nil while it is not.
+	waiting atomic.Pointer[wait]
+}
+
+// wait is a wait that people are told of. One that repeats comes with each request and is told once for all.
+type wait struct {
+	contract.Wait
+	repeats bool
+}
+
+// tellFrom is the shortest wait that people are told of: without a word, a run that waits longer seems to hang.
+const tellFrom = 5 * time.Second
+
+// Hold is how much longer nobody may ask, and why.
+type Hold func() (left time.Duration, why string)
+
+// Permit is the right to start one request.
+type Permit struct {
+	// Gap is the time since the start of the request before, by the monotonic clock; 0 for the first one.
+	Gap time.Duration
+	// Waited is for how long the request was held beyond its pause, where that was told to people; Slowed is for how long
+	// it was held by its Hold.
+	Waited, Slowed time.Duration
+	// Started begins the pause to the next request. It is to be called when the request has left the machine, or never will.
+	Started func()
 }
 
 // turns is the right to start the next request, of which there is one for all processes.
@@ -70,6 +100,7 @@ type turns interface {
 type turn struct {
 	started  time.Time // the last request's start, or when the process began
 	pause    time.Duration
+	rest     bool // the pause is a rest
 	requests int
 }
 
@@ -80,49 +111,61 @@ func NewPacer(pace Pace) *Pacer {
 	return p
 }
 
-// Wait returns when the next request may start, and the gap to the start of the one before by the monotonic clock;
-// the gap is 0 for the first request. The pause to the next one begins when started is called, which must be soon: however long
-// it takes until a request leaves the machine, two are never too close to each other. A case that is under way goes
+// Wait returns when the next request may start. The pause to the next one begins when Started is called, which must be soon:
+// however long it takes until a request leaves the machine, two are never too close to each other. A case that is under way goes
 // before those that are not. hold, which may be nil, is how much longer nobody may ask for another reason. When ctx ends first its
 // error is returned and no turn is used up.
-func (p *Pacer) Wait(ctx context.Context, underWay bool, hold func() time.Duration) (gap time.Duration, started func(), err error) {
+func (p *Pacer) Wait(ctx context.Context, underWay bool, hold Hold) (permit Permit, err error) {
 	if !underWay {
 		select {
 		case p.fresh <- struct{}{}:
 			defer func() { <-p.fresh }()
 		case <-ctx.Done():
-			return 0, nil, context.Cause(ctx)
+			return permit, context.Cause(ctx)
 		}
 	}
 	var now turn
 	select {
 	case now = <-p.turn:
 	case <-ctx.Done():
-		return 0, nil, context.Cause(ctx)
+		return permit, context.Cause(ctx)
 	}
-	giveOn, err := p.sleep(ctx, now, hold)
+	giveOn, err := p.sleep(ctx, now, hold, &permit)
+	p.waiting.Store(nil)
 	if err != nil {
 		p.turn <- now
-		return 0, nil, err
+		return permit, err
 	}
 	if now.requests > 0 {
-		gap = time.Since(now.started)
+		permit.Gap = time.Since(now.started)
 	}
 	now.requests++
-	started = sync.OnceFunc(func() {
-		giveOn(p.pause)
-		now.started, now.pause = time.Now(), p.pause(now.requests)
+	permit.Started = sync.OnceFunc(func() {
+		now.pause, now.rest = p.pause(now.requests)
+		giveOn(func(n int) time.Duration {
+			now.pause, now.rest = p.pause(n)
+			return now.pause
+		})
+		now.started = time.Now()
 		p.turn <- now
 	})
 	if p.pace.none() && p.crawlDelay() == 0 {
-		started() // where there is no pause, nobody waits for another's start
+		permit.Started() // where there is no pause, nobody waits for another's start
 	}
-	return gap, started, nil
+	return permit, nil
 }
 
-// pause is the wait after request number n.
-func (p *Pacer) pause(n int) time.Duration {
-	return max(p.pace.Pause(n, rand.Float64()), p.crawlDelay())
+// Waiting is why the next request is held beyond its pause; nil while it is not, or not for long.
+func (p *Pacer) Waiting() *contract.Wait {
+	if now := p.waiting.Load(); now != nil {
+		return &now.Wait
+	}
+	return nil
+}
+
+// pause is the wait after request number n, and whether it is a rest.
+func (p *Pacer) pause(n int) (pause time.Duration, rest bool) {
+	return max(p.pace.Pause(n, rand.Float64()), p.crawlDelay()), p.pace.rests(n)
 }
 
 func (p *Pacer) crawlDelay() time.Duration { return time.Duration(p.asked.Load()) }
@@ -130,27 +173,31 @@ func (p *Pacer) crawlDelay() time.Duration { return time.Duration(p.asked.Load()
 // slow keeps the pause that the site itself asks for, when it is longer than the one that was promised.
 func (p *Pacer) slow(pause time.Duration) { p.asked.Store(int64(pause)) }
 
-// sleep waits until this process may ask, and until the site may be asked at all.
-func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) (giveOn func(func(int) time.Duration), err error) {
+// sleep waits until this process may ask, and until the site may be asked at all. It adds up in permit how long it waited for what.
+func (p *Pacer) sleep(ctx context.Context, now turn, hold Hold, permit *Permit) (giveOn func(func(int) time.Duration), err error) {
 	if p.shared == nil {
-		if err := delay.For(ctx, max(now.pause, p.crawlDelay())-time.Since(now.started)); err != nil {
+		if err := p.sleepPause(ctx, now, max(now.pause, p.crawlDelay()), permit); err != nil {
 			return nil, err
 		}
-		return func(func(int) time.Duration) {}, p.sleepOut(ctx, hold)
+		return func(func(int) time.Duration) {}, p.sleepOut(ctx, hold, permit)
 	}
 	// The pause that was drawn is in the shared turn. What stays is that no clock but the monotonic one can shorten it.
-	if err := delay.For(ctx, max(p.pace.least(), p.crawlDelay())-time.Since(now.started)); err != nil {
+	least := max(p.pace.least(), p.crawlDelay())
+	if now.rest {
+		least = max(least, now.pause)
+	}
+	if err := p.sleepPause(ctx, now, least, permit); err != nil {
 		return nil, err
 	}
 	for {
-		if err := p.sleepOut(ctx, hold); err != nil {
+		if err := p.sleepOut(ctx, hold, permit); err != nil {
 			return nil, err
 		}
 		giveOn, err := p.shared.take(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if p.left(hold) <= 0 && ctx.Err() == nil {
+		if left, _ := p.left(hold); left <= 0 && ctx.Err() == nil {
 			return giveOn, nil
 		}
 		// Another process may have something else to ask. Kept by one who does not ask any more, the turn would never come again.
@@ -158,22 +205,65 @@ func (p *Pacer) sleep(ctx context.Context, now turn, hold func() time.Duration) 
 	}
 }
 
-// sleepOut waits until neither the hour nor the state of the site forbids a request.
-func (p *Pacer) sleepOut(ctx context.Context, hold func() time.Duration) error {
-	for wait := p.left(hold); wait > 0; wait = p.left(hold) {
-		if err := delay.For(ctx, min(wait, lookAgain)); err != nil {
-			return err
-		}
+// sleepPause waits until a pause since the last start is over.
+func (p *Pacer) sleepPause(ctx context.Context, now turn, pause time.Duration, permit *Permit) error {
+	left, crawl := pause-time.Since(now.started), p.crawlDelay()
+	switch {
+	case now.rest:
+		p.tell(fmt.Sprintf("rest after %d requests", p.pace.RestEvery), left, false)
+	case crawl > p.pace.Max:
+		p.tell(fmt.Sprintf("crawl delay of robots.txt: %s", crawl), left, true)
 	}
-	return context.Cause(ctx)
+	return p.sleepFor(ctx, left, permit)
 }
 
-func (p *Pacer) left(hold func() time.Duration) time.Duration {
-	wait := p.pace.Quiet.Left(time.Now())
-	if hold != nil {
-		wait = max(wait, hold())
+// sleepOut waits until neither the hour nor the state of the site forbids a request. A long wait is looked at anew every lookAgain.
+func (p *Pacer) sleepOut(ctx context.Context, hold Hold, permit *Permit) error {
+	for {
+		left, why := p.left(hold)
+		if left <= 0 {
+			return context.Cause(ctx)
+		}
+		p.tell(why, left, false)
+		begun := time.Now()
+		if err := p.sleepFor(ctx, min(left, lookAgain), permit); err != nil {
+			return err
+		}
+		if why != quietHours {
+			permit.Slowed += time.Since(begun)
+		}
 	}
-	return wait
+}
+
+// tell shows why nothing is asked for so long, if that is long enough.
+func (p *Pacer) tell(why string, left time.Duration, repeats bool) {
+	if left > tellFrom {
+		p.waiting.Store(&wait{contract.Wait{Reason: why, Until: time.Now().Add(left)}, repeats})
+	}
+}
+
+// sleepFor waits for d, and adds it up if people were told of it.
+func (p *Pacer) sleepFor(ctx context.Context, d time.Duration, permit *Permit) error {
+	begun := time.Now()
+	err := delay.For(ctx, d)
+	if p.waiting.Load() != nil {
+		permit.Waited += time.Since(begun)
+	}
+	return err
+}
+
+// quietHours is the reason of a wait for the hours in which nothing is asked.
+const quietHours = "quiet hours"
+
+// left is how much longer the hour or the state of the site forbids a request, and why.
+func (p *Pacer) left(hold Hold) (left time.Duration, why string) {
+	left, why = p.pace.Quiet.Left(time.Now()), quietHours
+	if hold != nil {
+		if held, reason := hold(); held > left {
+			return held, reason
+		}
+	}
+	return left, why
 }
 
 // lookAgain is after how long a long wait is looked at anew: it may have become shorter or longer, and a wall clock may

@@ -28,11 +28,16 @@ func TestPauseKeepsItsBounds(t *testing.T) {
 
 // begin waits for a turn and uses it at once.
 func begin(ctx context.Context, pacer *fetcher.Pacer, underWay bool, hold func() time.Duration) (time.Duration, error) {
-	gap, started, err := pacer.Wait(ctx, underWay, hold)
+	permit, err := pacer.Wait(ctx, underWay, func() (time.Duration, string) {
+		if hold == nil {
+			return 0, ""
+		}
+		return hold(), "trouble"
+	})
 	if err == nil {
-		started()
+		permit.Started()
 	}
-	return gap, err
+	return permit.Gap, err
 }
 
 // A night of 8 hours, with more askers than the site gets requests.
@@ -126,11 +131,11 @@ func TestThePauseBeginsWhenTheRequestHasLeft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
-		_, started, err := pacer.Wait(t.Context(), false, nil)
+		permit, err := pacer.Wait(t.Context(), false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Minute, started)
+		time.AfterFunc(time.Minute, permit.Started)
 		begun := time.Now()
 		if _, err := begin(t.Context(), pacer, false, nil); err != nil || time.Since(begun) < 61*time.Second {
 			t.Errorf("the next request came after %s, %v", time.Since(begun), err)
@@ -181,4 +186,71 @@ func TestCasesUnderWayGoFirst(t *testing.T) {
 		}
 		waiting.Wait()
 	})
+}
+
+// A rest, quiet hours and trouble of the site are told with their ends; the pause that was promised is not.
+func TestLongWaitsAreTold(t *testing.T) {
+	t.Parallel()
+	// A bubble begins at midnight UTC, and hours are local ones.
+	local := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Local()
+	midnight := time.Duration(local.Hour())*time.Hour + time.Duration(local.Minute())*time.Minute
+	night := fetcher.Hours{From: midnight, To: (midnight + 6*time.Hour) % (24 * time.Hour)}
+	for name, c := range map[string]struct {
+		pace fetcher.Pace
+		// held is for how long the site is in trouble.
+		held   time.Duration
+		reason string
+		// waited and slowed are what the second request was held for.
+		waited, slowed time.Duration
+	}{
+		"a long pause":  {pace: fetcher.Pace{Min: time.Minute, Max: time.Minute}},
+		"a short rest":  {pace: fetcher.Pace{RestEvery: 1, RestFor: 4 * time.Second}},
+		"a rest":        {fetcher.Pace{RestEvery: 1, RestFor: time.Minute}, 0, "rest after 1 requests", time.Minute, 0},
+		"short trouble": {held: 4 * time.Second, slowed: 4 * time.Second},
+		"trouble":       {held: time.Hour, reason: "trouble", waited: time.Hour, slowed: time.Hour},
+		"quiet hours":   {pace: fetcher.Pace{Quiet: night}, reason: "quiet hours", waited: 6 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				pacer := fetcher.NewPacer(c.pace)
+				until := time.Now().Add(c.held)
+				hold := func() (time.Duration, string) { return time.Until(until), "trouble" }
+				if c.held == 0 {
+					hold = nil
+				}
+				if c.pace.RestEvery > 0 { // a rest comes after a request
+					if _, err := begin(t.Context(), pacer, false, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				begun := time.Now()
+				var permit fetcher.Permit
+				done := make(chan error)
+				go func() {
+					var err error
+					permit, err = pacer.Wait(t.Context(), false, hold)
+					done <- err
+				}()
+				synctest.Wait()
+				told := pacer.Waiting()
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				permit.Started()
+				switch {
+				case (told != nil) != (c.reason != ""):
+					t.Errorf("told %v, want %q", told, c.reason)
+				case told != nil && (told.Reason != c.reason || told.Until.Sub(begun).Round(time.Second) != c.waited):
+					t.Errorf("told %q for %s, want %q for %s", told.Reason, told.Until.Sub(begun), c.reason, c.waited)
+				}
+				if permit.Waited.Round(time.Second) != c.waited || permit.Slowed.Round(time.Second) != c.slowed {
+					t.Errorf("waited %s, slowed %s; want %s and %s", permit.Waited, permit.Slowed, c.waited, c.slowed)
+				}
+				if pacer.Waiting() != nil {
+					t.Error("the wait is still told after its end")
+				}
+			})
+		})
+	}
 }

@@ -21,22 +21,22 @@ func TestATurnIsNotKeptByOneWhoStops(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	looks := 0
-	_, _, err = pacer.Wait(ctx, true, func() time.Duration {
+	_, err = pacer.Wait(ctx, true, func() (time.Duration, string) {
 		if looks++; looks == 2 { // the first is before the turn is taken, the second after
 			stop()
 		}
-		return 0
+		return 0, ""
 	})
 	if !errors.Is(err, context.Canceled) || looks < 2 {
 		t.Fatalf("%v after %d looks, want to be stopped at the second", err, looks)
 	}
 	again, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	_, started, err := pacer.Wait(again, true, nil)
+	permit, err := pacer.Wait(again, true, nil)
 	if err != nil {
 		t.Fatalf("the turn did not come again: %v", err)
 	}
-	started()
+	permit.Started()
 }
 
 // While a cluster has no leader a publish gets no answer, which looks like a context that ended. The fetcher must not take it for its own

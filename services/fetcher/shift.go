@@ -38,6 +38,8 @@ type shift struct {
 	// which the classifier was asked to copy one.
 	past    *ledger
 	offered map[int]bool
+	// told are the waits that were logged, by their reasons, each with the latest end that was told.
+	told map[string]time.Time
 	// broken is the first error that ends the work on the run.
 	broken error
 }
@@ -62,6 +64,7 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 	w := &shift{
 		Service: s, manifest: m, begin: begin, finish: finish, giveUp: giveUp, end: end, held: make(map[int]bool),
 		ledger: s.ledgerOf(m.RunID), holdings: s.holdingsOf(m.RunID), offered: make(map[int]bool),
+		told: make(map[string]time.Time),
 	}
 	defer s.crowd.join(w)()
 	leave, err := w.attend()
@@ -143,7 +146,7 @@ func (w *shift) limit(service context.Context) {
 func (w *shift) attend() (leave func(), err error) {
 	key := w.manifest.RunID.FetcherKey(w.ID)
 	say := func(ctx context.Context) error {
-		value, err := json.Marshal(contract.Presence{At: time.Now().UTC()})
+		value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.tellWait()})
 		if err != nil {
 			return err
 		}
@@ -172,6 +175,25 @@ func (w *shift) attend() (leave func(), err error) {
 			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		}
 	}, nil
+}
+
+// tellWait is why nothing is asked just now; nil while requests are made. It is logged when it is new, or lasts longer than was said.
+func (w *shift) tellWait() *contract.Wait {
+	now := w.pacer.waiting.Load()
+	if now == nil {
+		return nil
+	}
+	w.mu.Lock()
+	until, told := w.told[now.Reason]
+	fresh := !told || !now.repeats && now.Until.Sub(until) > tellFrom
+	if fresh {
+		w.told[now.Reason] = now.Until
+	}
+	w.mu.Unlock()
+	if fresh {
+		w.Log.Info("batch.run.wait", "run_id", w.manifest.RunID, "reason", now.Reason, "until", now.Until.UTC().Round(time.Second))
+	}
+	return &now.Wait
 }
 
 // settle does one job and says what becomes of its message. Lost words make the job come again, and then its

@@ -17,6 +17,8 @@ type State struct {
 	PauseMaxSeconds float64 `json:"pause_max_seconds"`
 	// HoldSeconds is for how much longer nobody asks because the site is in trouble; 0 when it is not.
 	HoldSeconds float64 `json:"hold_seconds"`
+	// Wait is why nothing is asked just now beyond the promised pause; nil when nothing is held for long.
+	Wait *contract.Wait `json:"wait"`
 	// Block is the block in force, nil when there is none; Slowdown is how far trouble slows everybody down.
 	Block    *contract.SiteBlock   `json:"block"`
 	Slowdown contract.SiteSlowdown `json:"slowdown"`
@@ -30,7 +32,7 @@ func (s *Service) State() State {
 	s.climate.mu.Unlock()
 	return State{
 		Site: s.SiteName, InFlight: int(s.inFlight.Load()), Concurrency: s.Concurrency,
-		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0, s.climate.hold().Seconds()),
-		Block: block, Slowdown: slowdown,
+		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0, time.Until(slowdown.Until).Seconds()),
+		Wait: s.pacer.Waiting(), Block: block, Slowdown: slowdown,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
@@ -242,12 +243,41 @@ func (w *worker) event(status contract.Status, report *contract.Report) contract
 	return event
 }
 
-// tellProgress tells how far the run is when that has changed.
+// tellProgress tells how far the run is when that has changed, and else why it waits, once for each wait.
 func (w *worker) tellProgress(ctx context.Context) {
 	if w.tally.Durations.Count != w.told {
-		w.told = w.tally.Durations.Count
+		w.told, w.stood = w.tally.Durations.Count, time.Now()
 		w.tell(ctx, "progress", w.event(contract.Running, nil))
+		return
 	}
+	if time.Since(w.stood) < waitInterval {
+		return
+	}
+	w.stood = time.Now()
+	wait, err := w.standstill(ctx)
+	if err != nil {
+		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", "waiting", "error", err)
+	}
+	if wait != nil && (w.wait == nil || wait.Reason != w.wait.Reason || wait.Until.Sub(w.wait.Until) > waitInterval) {
+		w.wait = wait
+		event := w.event(contract.Running, nil)
+		event.Wait = wait
+		w.tell(ctx, "waiting", event)
+	}
+}
+
+// standstill is why fetchers of the run that makes no progress wait, with the earliest end; nil when none waits. One that holds no
+// job does not.
+func (w *worker) standstill(ctx context.Context) (wait *contract.Wait, err error) {
+	run := w.manifest.RunID
+	err = w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}, func(entry jetstream.KeyValueEntry) error {
+		present, err := runs.Decode[contract.Presence](entry.Key(), entry.Value())
+		if held := present.Wait; held != nil && (wait == nil || held.Until.Before(wait.Until)) {
+			wait = held
+		}
+		return err
+	})
+	return wait, err
 }
 
 // tell publishes an event. Events are news for people: one that is lost must not stop a run.

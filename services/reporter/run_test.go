@@ -18,8 +18,12 @@ import (
 // The keys that the contract lists for each file.
 const (
 	reportKeys = `canary_requests config duration_seconds end end_id errors failed failed_count finished_at metrics min_request_gap_seconds
-		no_record no_record_count probes_used reason requests retries run_id skipped start start_id started_at status
-		succeeded success_count total total_attempted unconfirmed upper_bound upper_bound_age_seconds upper_bound_confidence version`
+		no_record no_record_count probes_used reason requests retries run_id skipped
+		slowed_seconds start start_id started_at status
+		succeeded success_count total total_attempted
+		unconfirmed
+		upper_bound upper_bound_age_seconds upper_bound_confidence version
+		waited_seconds`
 	metricsKeys    = `batch.job.duration_seconds batch.job.retry_count batch.run.duration_seconds batch.run.failure_rate`
 	auditKeys      = `end_id failed_count finished_at no_record_count run_id start_id started_at success_count total_attempted`
 	attemptKeys    = `attempt case_id duration_ms error html_path notes outcome run_id status_code timestamp`

@@ -20,6 +20,8 @@ type tally struct {
 	Requests  int                    `json:"requests"`
 	Retries   int                    `json:"retries"`
 	MinGap    float64                `json:"min_gap,omitempty"`
+	Waited    float64                `json:"waited,omitempty"`
+	Slowed    float64                `json:"slowed,omitempty"`
 	First     time.Time              `json:"first,omitzero"`
 	Last      time.Time              `json:"last,omitzero"`
 	Durations contract.JobDuration   `json:"durations"`
@@ -163,6 +165,8 @@ func (t *tally) request(entry contract.Entry) {
 		if gap := request.GapSeconds; gap > 0 && (t.MinGap == 0 || gap < t.MinGap) {
 			t.MinGap = gap
 		}
+		t.Waited += request.WaitedSeconds
+		t.Slowed += request.SlowedSeconds
 	}
 }
 

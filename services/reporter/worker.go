@@ -34,7 +34,9 @@ type worker struct {
 	halted   bool      // this worker has asked for a safe stop
 	saved    bool      // this worker has written a checkpoint
 	looked   time.Time
-	told     int // entries counted when progress was told last
+	told     int            // entries counted when progress was told last
+	stood    time.Time      // when it was last looked why there is no progress, or there was some
+	wait     *contract.Wait // what was told last
 	question question
 	asking   sync.WaitGroup // the canary under way
 	watch    *stopwatch
@@ -53,6 +55,8 @@ type buckets struct {
 const (
 	haltInterval     = 50 * time.Millisecond
 	progressInterval = time.Second
+	// waitInterval is how often it is looked why a run makes no progress.
+	waitInterval = 5 * time.Second
 )
 
 func openBuckets(ctx context.Context, broker *bus.Bus) (b buckets, err error) {
