@@ -13,26 +13,30 @@ var ErrTooShort = errors.New("file shorter than it was left")
 
 // Appender is a file of lines that only grows, one writer at a time. It is not safe for concurrent use.
 type Appender struct {
-	file *os.File
-	name string
-	size int64
+	store *Store
+	file  *os.File
+	name  string
+	size  int64
 }
 
 // Appender opens a file for appending and makes it, durably, when it is missing. Its error wraps
 // ErrNotWritable.
 func (s *Store) Appender(name string) (*Appender, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
 	file, err := s.open(name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
-		return nil, notWritable("opening", name, err)
+		return nil, s.failed("opening", name, err)
 	}
-	a := &Appender{file: file, name: name}
+	a := &Appender{store: s, file: file, name: name}
 	info, err := file.Stat()
 	if err == nil {
 		a.size = info.Size()
 		err = s.syncFolders(map[string]bool{path.Dir(name): true})
 	}
 	if err != nil {
-		return nil, errors.Join(notWritable("opening", name, err), file.Close())
+		return nil, errors.Join(s.failed("opening", name, err), file.Close())
 	}
 	return a, nil
 }
@@ -59,7 +63,7 @@ func (a *Appender) TruncateTo(offset int64) error {
 		return fmt.Errorf("cutting %q back to %d: %w: it has %d bytes", a.name, offset, ErrTooShort, a.size)
 	}
 	if err := a.file.Truncate(offset); err != nil {
-		return notWritable("cutting back", a.name, err)
+		return a.store.failed("cutting back", a.name, err)
 	}
 	a.size = offset
 	return nil
@@ -68,8 +72,11 @@ func (a *Appender) TruncateTo(offset int64) error {
 // Append writes data at the end. It is durable after the next Sync; when it fails the size stays, and the
 // next Append writes over what got through. Its error wraps ErrNotWritable.
 func (a *Appender) Append(data []byte) error {
+	if err := a.store.Check(); err != nil {
+		return err
+	}
 	if _, err := a.file.WriteAt(data, a.size); err != nil {
-		return notWritable("appending to", a.name, err)
+		return a.store.failed("appending to", a.name, err)
 	}
 	a.size += int64(len(data))
 	return nil
@@ -78,7 +85,7 @@ func (a *Appender) Append(data []byte) error {
 // Sync makes everything appended so far durable. Its error wraps ErrNotWritable.
 func (a *Appender) Sync() error {
 	if err := a.file.Sync(); err != nil {
-		return notWritable("syncing", a.name, err)
+		return a.store.failed("syncing", a.name, err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,10 @@ const tempPrefix = ".fct-tmp-"
 // It is safe for concurrent use; names are slash-separated and relative to the folder.
 type Store struct {
 	root *os.Root
-	lock *os.File
+	// dir is the path that the folder was opened by, opened the folder itself.
+	dir    string
+	opened os.FileInfo
+	lock   *os.File
 	// sync makes the written temporary files of one batch durable; it differs by system.
 	sync func(root *os.Root, temps []temp) error
 	// held says whether files may get their names; nil is always.
@@ -51,15 +55,33 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, notWritable("making the folder", dir, err)
 	}
-	root, err := os.OpenRoot(dir)
+	full, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, notWritable("opening the folder", dir, err)
 	}
-	s := &Store{root: root, sync: syncBatch}
+	root, err := os.OpenRoot(full)
+	if err != nil {
+		return nil, notWritable("opening the folder", dir, err)
+	}
+	s := &Store{root: root, dir: full, sync: syncBatch}
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(notWritable("opening the folder", dir, err), s.Close())
 	}
 	return s, nil
+}
+
+// Check returns an error that names the folder and wraps ErrNotWritable when its path does not lead to it any more: it was
+// moved, removed or replaced. Every method that writes checks that first, because what is written into a folder that was moved
+// is not where its reader looks.
+func (s *Store) Check() error {
+	now, err := os.Stat(s.dir)
+	if err != nil {
+		return notWritable("looking for the folder", s.dir, err)
+	}
+	if !os.SameFile(now, s.opened) {
+		return notWritable("looking for the folder", s.dir, errors.New("another one is in its place"))
+	}
+	return nil
 }
 
 // begin takes the folder's lock: alone for as long as leftovers are removed, shared from then on. A process
@@ -67,6 +89,9 @@ func Open(dir string) (*Store, error) {
 func (s *Store) begin() error {
 	var err error
 	if s.lock, err = s.root.Open("."); err != nil {
+		return err
+	}
+	if s.opened, err = s.lock.Stat(); err != nil {
 		return err
 	}
 	alone, err := lockAlone(s.lock)
@@ -101,22 +126,92 @@ func (s *Store) Close() error {
 	return errors.Join(s.lock.Close(), s.root.Close())
 }
 
-// Read is the whole of a file; a missing one is fs.ErrNotExist.
+// Read is the whole of a regular file; a missing one is fs.ErrNotExist.
 func (s *Store) Read(name string) ([]byte, error) {
-	data, err := s.root.ReadFile(name)
+	file, err := s.Reader(name)
 	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(file)
+	if err := errors.Join(err, file.Close()); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", strconv.Quote(name), err)
 	}
 	return data, nil
 }
 
-// Reader opens a file for reading from its beginning; a missing one is fs.ErrNotExist.
+// Reader opens a regular file for reading from its beginning; a missing one is fs.ErrNotExist. Anything else is refused: opening a
+// pipe would wait for its other end.
 func (s *Store) Reader(name string) (io.ReadCloser, error) {
-	file, err := s.root.Open(name)
+	info, err := s.root.Stat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	var file *os.File
+	if err == nil {
+		file, err = s.root.Open(name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", strconv.Quote(name), err)
 	}
 	return file, nil
+}
+
+// Sizes returns the length in bytes of every regular file of a folder by its name there; nothing for a folder that is missing.
+// Its error wraps ErrNotWritable.
+func (s *Store) Sizes(folder string) (map[string]int64, error) {
+	sizes := map[string]int64{}
+	opened, err := s.root.OpenRoot(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sizes, nil
+	}
+	if err != nil {
+		return nil, s.failed("listing", folder, err)
+	}
+	defer func() { _ = opened.Close() }()
+	names, err := namesOf(opened)
+	if err != nil {
+		return nil, s.failed("listing", folder, err)
+	}
+	for _, name := range names {
+		info, err := opened.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) { // a temporary file of somebody else
+			continue
+		}
+		if err != nil {
+			return nil, s.failed("listing", folder, err)
+		}
+		if info.Mode().IsRegular() {
+			sizes[name] = info.Size()
+		}
+	}
+	return sizes, nil
+}
+
+func namesOf(folder *os.Root) ([]string, error) {
+	file, err := folder.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	names, err := file.Readdirnames(-1)
+	return names, errors.Join(err, file.Close())
+}
+
+// Remove removes a file durably; one that is missing is no error. Its error wraps ErrNotWritable.
+func (s *Store) Remove(name string) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	err := s.root.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = s.syncFolders(map[string]bool{path.Dir(name): true})
+	}
+	if err != nil {
+		return s.failed("removing", name, err)
+	}
+	return nil
 }
 
 // syncFolders makes renames durable: a rename is only on the disk when its folder is.
@@ -143,6 +238,16 @@ func (s *Store) makeFolder(name string) error {
 		parents[up] = true
 	}
 	return s.syncFolders(parents)
+}
+
+// Changed is the error, which wraps ErrNotWritable, for a file that was written and is not there as it was written.
+func (s *Store) Changed(name string) error {
+	return s.failed("looking for", name, errors.New("it is not there as it was written"))
+}
+
+// failed is notWritable for a file of the folder.
+func (s *Store) failed(doing, name string, err error) error {
+	return notWritable(doing, filepath.Join(s.dir, filepath.FromSlash(name)), err)
 }
 
 func notWritable(doing, name string, err error) error {

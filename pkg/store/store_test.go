@@ -230,6 +230,70 @@ func TestAFileGetsItsNameOnlyWhileThatIsAllowed(t *testing.T) {
 	}
 }
 
+// TestNothingIsWrittenIntoAFolderThatWasMoved: what is written there is not where its reader looks.
+func TestNothingIsWrittenIntoAFolderThatWasMoved(t *testing.T) {
+	t.Parallel()
+	for name, put := range map[string]func(dir string) error{
+		"nothing":        func(string) error { return nil },
+		"another folder": func(dir string) error { return os.Mkdir(dir, 0o750) },
+		"a file":         func(dir string) error { return os.WriteFile(dir, nil, 0o600) },
+		"a link":         func(dir string) error { return os.Symlink(filepath.Dir(dir), dir) },
+	} {
+		dir := filepath.Join(t.TempDir(), "output")
+		s := open(t, dir)
+		lines, err := s.Appender("lines")
+		if err := errors.Join(err, s.Write("a", []byte("old")), s.Check(), os.Rename(dir, dir+"-away"), put(dir)); err != nil {
+			t.Fatal(err)
+		}
+		for what, err := range map[string]error{
+			"check": s.Check(), "write": s.Write("a", nil), "create": s.Create("b", nil), "remove": s.Remove("a"), "append": lines.Append([]byte("x")),
+			"from": s.WriteFrom("c", func(io.Writer) error { return nil }),
+		} {
+			if !errors.Is(err, ErrNotWritable) || !strings.Contains(err.Error(), dir+`"`) {
+				t.Errorf("%s in its place, %s: got %v", name, what, err)
+			}
+		}
+		if _, err := s.Appender("more"); !errors.Is(err, ErrNotWritable) {
+			t.Errorf("%s in its place, appender: got %v", name, err)
+		}
+		if diff := cmp.Diff(map[string]string{"a": "old", "lines": ""}, tree(t, dir+"-away")); diff != "" {
+			t.Error(diff)
+		}
+		if err := lines.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestSizesAndRemove(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	err := errors.Join(s.WriteAll([]File{{"d/a", []byte("four")}, {"d/b", nil}, {"d/deep/c", nil}}), os.Symlink("b", filepath.Join(dir, "d", "link")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes, err := s.Sizes("d")
+	if diff := cmp.Diff(map[string]int64{"a": 4, "b": 0}, sizes); diff != "" || err != nil {
+		t.Errorf("%v: %s", err, diff)
+	}
+	if sizes, err := s.Sizes("none"); len(sizes) != 0 || err != nil {
+		t.Errorf("a folder that is missing: %v, %v", sizes, err)
+	}
+	if _, err := s.Sizes("d/a"); !errors.Is(err, ErrNotWritable) {
+		t.Errorf("a file: got %v", err)
+	}
+	if err := errors.Join(s.Remove("d/a"), s.Remove("d/a"), s.Remove("none/x")); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove("d/deep"); !errors.Is(err, ErrNotWritable) {
+		t.Errorf("a folder: got %v", err)
+	}
+	if diff := cmp.Diff(map[string]string{"d/b": "", "d/deep/c": "", "d/link": ""}, tree(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestOthersReadNothing: the files are the owner's, and the group may read them.
 func TestOthersReadNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "output")

@@ -31,10 +31,13 @@ func (s *Store) Write(name string, data []byte) error {
 // WriteFrom is Write for a file too large to hold: write is called once with a buffered writer. An error of
 // write's own does not match ErrNotWritable.
 func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
 	var own error
 	folder, err := s.folder(name)
 	if err != nil {
-		return notWritable("writing", name, err)
+		return s.failed("writing", name, err)
 	}
 	defer func() { _ = folder.Close() }()
 	t, err := writeTemp(folder, name, func(w io.Writer) error {
@@ -50,7 +53,7 @@ func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
 	case own != nil:
 		return fmt.Errorf("writing %q: %w", name, own)
 	case err != nil:
-		return notWritable("writing", name, err)
+		return s.failed("writing", name, err)
 	}
 	return s.finish([]temp{t})
 }
@@ -87,6 +90,9 @@ func (s *Store) WriteAll(files []File) error {
 
 // writeBatch opens each folder once: walking down to it again for every file costs more than the file.
 func (s *Store) writeBatch(files []File) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
 	temps := make([]temp, 0, len(files))
 	folders := make(map[string]*os.Root)
 	defer func() {
@@ -108,7 +114,7 @@ func (s *Store) writeBatch(files []File) error {
 		}
 		if err != nil {
 			discard(temps)
-			return notWritable("writing", file.Name, err)
+			return s.failed("writing", file.Name, err)
 		}
 		temps = append(temps, t)
 	}
@@ -130,13 +136,13 @@ func (s *Store) finish(temps []temp) error {
 	}
 	if err := s.sync(s.root, temps); err != nil {
 		discard(temps)
-		return notWritable("syncing", temps[0].name, err)
+		return s.failed("syncing", temps[0].name, err)
 	}
 	folders := map[string]bool{}
 	for i, t := range temps {
 		if err := t.file.Close(); err != nil {
 			discard(temps[i:])
-			return notWritable("closing", t.name, err)
+			return s.failed("closing", t.name, err)
 		}
 		if err := s.allowed(t.name); err != nil {
 			discard(temps[i:])
@@ -144,12 +150,12 @@ func (s *Store) finish(temps []temp) error {
 		}
 		if err := t.folder.Rename(t.own, t.base); err != nil {
 			discard(temps[i:])
-			return notWritable("renaming", t.name, err)
+			return s.failed("renaming", t.name, err)
 		}
 		folders[path.Dir(t.name)] = true
 	}
 	if err := s.syncFolders(folders); err != nil {
-		return notWritable("syncing the folder of", temps[0].name, err)
+		return s.failed("syncing the folder of", temps[0].name, err)
 	}
 	return nil
 }
@@ -168,18 +174,21 @@ func (s *Store) allowed(name string) error {
 // Create is Write for a name that must be free: an existing file is left alone and the error is fs.ErrExist.
 // Of two that ask at the same time one gets the name, on file systems that know hard links.
 func (s *Store) Create(name string, data []byte) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
 	folder, err := s.folder(name)
 	if err != nil {
-		return notWritable("writing", name, err)
+		return s.failed("writing", name, err)
 	}
 	defer func() { _ = folder.Close() }()
 	t, err := writeTemp(folder, name, wholly(data))
 	if err != nil {
-		return notWritable("writing", name, err)
+		return s.failed("writing", name, err)
 	}
 	if err := s.sync(s.root, []temp{t}); err != nil {
 		discard([]temp{t})
-		return notWritable("syncing", name, err)
+		return s.failed("syncing", name, err)
 	}
 	if err := s.allowed(name); err != nil {
 		discard([]temp{t})
@@ -191,10 +200,10 @@ func (s *Store) Create(name string, data []byte) error {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("creating %q: %w", name, err)
 	case err != nil:
-		return notWritable("creating", name, err)
+		return s.failed("creating", name, err)
 	}
 	if err := s.syncFolders(map[string]bool{path.Dir(name): true}); err != nil {
-		return notWritable("syncing the folder of", name, err)
+		return s.failed("syncing the folder of", name, err)
 	}
 	return nil
 }
