@@ -53,7 +53,10 @@ func (g *Guard) put(streams map[string]Stream) error {
 	if own.Ledger.Last == 0 && err != nil { // nothing that could be lost
 		return nil
 	}
-	return write(g.Output, witnessName(own.Store), own)
+	if err := write(g.Output, witnessName(own.Store), own); err != nil { // whoever writes files there says so, and ends
+		g.Log.Warn("store.witness.unwritten", "folder", g.Output, "error", err)
+	}
+	return nil
 }
 
 // witnesses are what the output folder knows: of this store, and of all others.

@@ -94,6 +94,21 @@ func TestLaterStateIsNoDamage(t *testing.T) {
 	}
 }
 
+// TestOutputThatIsNoFolder: whoever writes into it says so; the store is none the worse.
+func TestOutputThatIsNoFolder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.publish("outcome.run.0", "1")
+	f.must(os.RemoveAll(f.Output))
+	f.must(os.WriteFile(f.Output, nil, 0o600))
+	_, err := f.opened()
+	f.must(err)
+	f.purge(contract.StreamOutcomes)
+	if _, err := f.opened(); !errors.Is(err, integrity.ErrDamaged) {
+		t.Errorf("%v: the manifest beside the store was not written", err)
+	}
+}
+
 func TestLedgerThatLostMessagesIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(fixture){
