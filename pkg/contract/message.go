@@ -155,6 +155,8 @@ type Collected struct {
 	At    time.Time `json:"at"`
 	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.
 	FiledOn string `json:"filed_on,omitempty"`
+	// Size is the length of the record's file in bytes; 0 when there is no record, or when it is not known.
+	Size int `json:"size,omitempty"`
 }
 
 // Of says whether the key speaks of this site; one that names none speaks of every site.

@@ -162,6 +162,9 @@ func (w *worker) retract(ctx context.Context, collected map[int]contract.Collect
 // keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.
 func keyMessage(bucket string, m contract.Manifest, entry counted) (*nats.Msg, error) {
 	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
+	if record, found := caseFile(entry.Entry); found {
+		value.Size = len(record.Data)
+	}
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("noting %s: %w", entry.CaseID, err)

@@ -107,7 +107,12 @@ func crashedOn(t *testing.T, b *bus.Bus, folded int) *desk {
 
 func undisturbed(t *testing.T) left {
 	t.Helper()
-	d := crashed(t, 0)
+	return undisturbedOn(t, fcttest.Broker(t))
+}
+
+func undisturbedOn(t *testing.T, b *bus.Bus) left {
+	t.Helper()
+	d := crashedOn(t, b, 0)
 	d.planned(0)
 	return d.left()
 }

@@ -15,8 +15,10 @@ func auditName(run contract.RunID) string      { return "audit_" + string(run) +
 func checkpointName(run contract.RunID) string { return "checkpoint-" + string(run) + ".json" }
 
 func caseName(id contract.CaseID) string {
-	return "cases/" + id.Series + "/" + id.Year + "/" + id.String() + ".json"
+	return casesFolder(id.Series, id.Year) + "/" + id.String() + ".json"
 }
+
+func casesFolder(series, year string) string { return "cases/" + series + "/" + year }
 
 // caseFile is the record that an entry brings; false when it settles nothing or brings none.
 func caseFile(entry contract.Entry) (store.File, bool) {

@@ -24,7 +24,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil {
 		return err
 	}
-	collected, err := w.verified(ctx)
+	collected, err := w.verify(ctx, w.tally.Sequence)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	s := w.summary(status, reason)
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
 	report := s.report()
-	file, err := writeSummary(w.Store.While(w.lease.held), report, w.manifest.Range, next, false)
+	file, err := writeSummary(w.Store.While(w.lease.held), report, w.manifest.Range, next, nil)
 	if err != nil {
 		return err
 	}
@@ -56,35 +56,34 @@ func unfinished(m contract.Manifest) string {
 	return fmt.Sprintf("probe_budget %d was used up: %d is the highest number that was seen, there may be higher ones", m.ProbeBudget, m.Bound.Number)
 }
 
-// verify is the final check: the ledger against everything that was derived from it, the keys as far as the message
-// keyed. It returns what is collected of the run's series and year.
-func (w *worker) verify(ctx context.Context, keyed uint64) (map[int]contract.Collected, error) {
-	return w.compare(ctx, keyed, func(c *check) error {
-		file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrLedger, err)
-		}
-		return errors.Join(c.attempts(file, w.tally.Durations.Count), file.Close())
-	})
-}
-
-// compare is verify without the files, which more may look at.
-func (w *worker) compare(ctx context.Context, keyed uint64, more func(*check) error) (map[int]contract.Collected, error) {
-	c := newCheck(w.manifest, keyed)
-	if err := w.ledger.readTo(ctx, w.tally.Sequence, c.read); err != nil {
-		return nil, err
-	}
-	c.tally(&w.tally)
-	if err := more(c); err != nil {
-		return nil, err
-	}
+// compare holds the ledger against the counts and the keys that were derived from it, the keys as far as the message keyed. With
+// look it also inspects the files, of which it judges nothing while one is wrong. It returns what is collected of the run's
+// series and year.
+func (w *worker) compare(ctx context.Context, keyed uint64, look *inspection) (map[int]contract.Collected, error) {
 	collected, failed, err := keysOf(ctx, w)
 	if err != nil {
 		return nil, err
 	}
+	c := newCheck(w.manifest, keyed)
+	err = w.ledger.readTo(ctx, w.tally.Sequence, func(m message) error {
+		return errors.Join(c.read(m), look.read(m, collected))
+	})
+	if err := errors.Join(err, look.end()); err != nil {
+		return nil, err
+	}
+	c.tally(&w.tally)
 	c.keys(collected, failed)
 	if w.tally.complete() {
 		c.whole(collected)
+	}
+	if look != nil && !look.lines.wrong {
+		file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrLedger, err)
+		}
+		if err := errors.Join(c.attempts(file, w.tally.Durations.Count), file.Close()); err != nil {
+			return nil, err
+		}
 	}
 	return collected, c.result()
 }
@@ -115,24 +114,42 @@ func nextNumber(manifest contract.Manifest, settled outcomes, collected map[int]
 	return number
 }
 
-// writeSummary writes the files that sum a run up and returns the report's name.
-func writeSummary(output *store.Store, r contract.Report, numbers contract.Range, next int, again bool) (string, error) {
+// writeSummary writes the files that sum a run up, removes the checkpoint of a run that completed, and returns the report's name.
+// Was is the state that the run ended with before, when its files are written again; else nil. The files are there when it
+// returns without an error.
+func writeSummary(output *store.Store, r contract.Report, numbers contract.Range, next int, was *contract.State) (string, error) {
 	audit, err := indented(auditName(r.RunID), auditOf(r))
 	if err != nil {
 		return "", err
 	}
 	files := []store.File{audit}
-	if r.Status != contract.Completed {
-		checkpoint, err := indented(checkpointName(r.RunID), checkpointOf(r, numbers, next))
-		if err != nil {
-			return "", err
-		}
+	if r.Status == contract.Completed {
+		err = output.Remove(checkpointName(r.RunID))
+	} else {
+		var checkpoint store.File
+		checkpoint, err = indented(checkpointName(r.RunID), checkpointOf(r, numbers, next))
 		files = append(files, checkpoint)
+	}
+	if err != nil {
+		return "", err
 	}
 	if err := output.WriteAll(files); err != nil {
 		return "", err
 	}
-	return writeReport(output, r, again)
+	report, err := writeReport(output, r, was)
+	if err != nil {
+		return "", err
+	}
+	sizes, err := output.Sizes(".")
+	if err != nil {
+		return "", err
+	}
+	for _, file := range append(files, report...) {
+		if size, found := sizes[file.Name]; !found || size != int64(len(file.Data)) {
+			return "", output.Changed(file.Name)
+		}
+	}
+	return report[0].Name, output.Check()
 }
 
 // afterwards is how long tidying up after a run may take.
@@ -224,7 +241,7 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 	if !errors.Is(cause, store.ErrNotWritable) {
 		next := nextNumber(w.manifest, w.tally.Outcomes, nil)
 		var err error
-		if file, err = writeSummary(w.Store, report, w.manifest.Range, next, false); err != nil {
+		if file, err = writeSummary(w.Store, report, w.manifest.Range, next, nil); err != nil {
 			return errors.Join(err, w.end(ctx, report, ""))
 		}
 	}

@@ -10,7 +10,7 @@ func TestNothingIsWrittenUnderALeaseThatSlipped(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 8)
 	service := New(d.options())
-	w := &worker{Service: service, lease: &lease{}, watch: &stopwatch{now: time.Now}}
+	w := &worker{Service: service, lease: &lease{}, watch: &stopwatch{now: time.Now}, restored: new(bool)}
 	w.lease.renewed(time.Now().Add(-leaseSlips - time.Second))
 	if err := w.load(t.Context(), d.manifest.RunID); !errors.Is(err, errLeaseLost) {
 		t.Fatalf("%v, want %v", err, errLeaseLost)

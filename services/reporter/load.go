@@ -39,6 +39,9 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if err := w.loadKeys(ctx); err != nil {
 		return err
 	}
+	if err := w.restore(ctx); err != nil {
+		return err
+	}
 	point, err := w.loadCheckpoint(ctx)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ type mismatch struct {
 	before func(d *desk)
 	// late happens when everything is folded and the second reader has not begun.
 	late func(d *desk)
-	// says is a part of the reason that the run ends with.
+	// says is a part of what the second reader finds; empty where it looks no closer.
 	says string
 }
 
@@ -92,7 +92,13 @@ func attemptsMismatches() []mismatch {
 			if err := os.Remove(filepath.Join(d.dir, attemptsName(d.manifest.RunID))); err != nil {
 				d.t.Fatal(err)
 			}
-		}, says: "attempts_run.ndjson"},
+		}},
+		{name: "file emptied", late: func(d *desk) { d.lines(func([]string) []string { return nil }) }},
+		{name: "end of the last line lost", late: func(d *desk) {
+			d.lines(func(lines []string) []string { return append(lines[:9], strings.TrimSuffix(lines[9], "\n")) })
+		}},
+		{name: "status changed", late: replaced(0, `"status_code":200`, `"status_code":404`)},
+		{name: "zeros in the middle", late: replaced(4, `"outcome"`, strings.Repeat("\x00", 9))},
 	}
 }
 
@@ -168,7 +174,7 @@ func checkpointMismatches() []mismatch {
 
 func TestTheSecondReaderSeesEveryMismatch(t *testing.T) {
 	t.Parallel()
-	for name, mismatches := range map[string][]mismatch{"attempts": attemptsMismatches(), "keys": keyMismatches(), "checkpoint": checkpointMismatches()} {
+	for name, mismatches := range map[string][]mismatch{"keys": keyMismatches(), "checkpoint": checkpointMismatches()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := fcttest.Broker(t)
@@ -176,6 +182,37 @@ func TestTheSecondReaderSeesEveryMismatch(t *testing.T) {
 				t.Run(m.name, func(t *testing.T) { m.check(crashedOn(t, cleared(t, b), len(mixed()))) })
 			}
 		})
+	}
+}
+
+// TestTheSecondReaderSeesEveryWrongLine has the second reader read an attempts file that nobody mends.
+func TestTheSecondReaderSeesEveryWrongLine(t *testing.T) {
+	t.Parallel()
+	d := crashedOn(t, fcttest.Broker(t), len(mixed()))
+	name := filepath.Join(d.dir, attemptsName(d.manifest.RunID))
+	good, err := os.ReadFile(name)
+	d.must(err)
+	for _, m := range attemptsMismatches() {
+		if m.says == "" {
+			continue
+		}
+		d.must(os.WriteFile(name, good, 0o600))
+		for _, spoil := range []func(*desk){m.before, m.late} {
+			if spoil != nil {
+				spoil(d)
+			}
+		}
+		c := newCheck(d.manifest, 0)
+		from := ledger{bus: d.b, manifest: d.manifest}
+		last, err := from.last(t.Context())
+		d.must(err)
+		d.must(from.readTo(t.Context(), last, c.read))
+		file, err := os.Open(name)
+		d.must(err)
+		d.must(errors.Join(c.attempts(file, 10), file.Close()))
+		if err := c.result(); !errors.Is(err, ErrLedger) || !strings.Contains(err.Error(), m.says) {
+			t.Errorf("%s: %v, want %q in it", m.name, err, m.says)
+		}
 	}
 }
 

@@ -135,19 +135,20 @@ func indented(name string, value any) (store.File, error) {
 }
 
 // writeReport writes the report under the first free second from the run's end on, so that no report ever
-// replaces another one, and returns its name. With again it may replace the report of the same run and second.
-func writeReport(output *store.Store, r contract.Report, again bool) (string, error) {
+// replaces another one, and returns its files, the report itself first. With was, the state that the run ended with, it may replace
+// the report of that run.
+func writeReport(output *store.Store, r contract.Report, was *contract.State) ([]store.File, error) {
 	html, err := render(r)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	for at := r.FinishedAt; ; at = at.Add(time.Second) {
 		name := "report-" + at.UTC().Format("20060102T150405Z")
 		file, err := indented(name+".json", r)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		if again && sameRun(output, file.Name, r.RunID) {
+		if was != nil && replaceable(output, file.Name, r.RunID, was.File) {
 			err = output.Write(file.Name, file.Data)
 		} else {
 			err = output.Create(file.Name, file.Data)
@@ -156,14 +157,22 @@ func writeReport(output *store.Store, r contract.Report, again bool) (string, er
 			continue
 		}
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		return file.Name, output.Write(name+".html", html)
+		page := store.File{Name: name + ".html", Data: html}
+		return []store.File{file, page}, output.Write(page.Name, page.Data)
 	}
 }
 
-func sameRun(output *store.Store, name string, run contract.RunID) bool {
+// replaceable says whether a file is the report of the run, or what damage has left of the report that the run ended with.
+func replaceable(output *store.Store, name string, run contract.RunID, was string) bool {
 	var there contract.Report
 	data, err := output.Read(name)
-	return err == nil && json.Unmarshal(data, &there) == nil && there.RunID == run
+	if err == nil {
+		err = json.Unmarshal(data, &there)
+	}
+	if err != nil {
+		return name == was && !errors.Is(err, fs.ErrNotExist)
+	}
+	return there.RunID == run
 }

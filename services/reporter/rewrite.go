@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/store"
 )
 
 // Rewrite writes every file of a run again from its ledger: records, raw answers, attempts, audit and report. A
@@ -31,11 +33,10 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if err != nil {
 		return contract.Report{}, "", fmt.Errorf("nothing is written: %w", err)
 	}
-	ours := func(id contract.CaseID) bool {
-		value, found := collected[id.Number]
-		return !found || value.RunID == run
-	}
-	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error { return w.refold(ctx, last, out, ours) })
+	ours := func(id contract.CaseID) bool { return owned(collected, id, run) }
+	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error {
+		return w.refold(ctx, last, out, ours, func(string) bool { return true })
+	})
 	if err != nil {
 		return contract.Report{}, "", err
 	}
@@ -49,7 +50,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	}
 	report := s.report()
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
-	file, err := writeSummary(w.Store, report, w.manifest.Range, next, true)
+	file, err := writeSummary(w.Store, report, w.manifest.Range, next, &state)
 	return report, file, err
 }
 
@@ -72,7 +73,7 @@ func (w *worker) agreed(ctx context.Context, last, keyed uint64, was *contract.R
 		return nil, fmt.Errorf("%w: stream %s holds %d outcomes and %d requests of the run, its report says %d and %d",
 			ErrLedger, contract.StreamOutcomes, t.total(), t.Requests, was.Total, was.Requests)
 	}
-	return trial.compare(ctx, keyed, func(*check) error { return nil })
+	return trial.compare(ctx, keyed, nil)
 }
 
 // loadEnded reads a run that nobody works on.
@@ -99,8 +100,11 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 	return state, w.loadKeys(ctx)
 }
 
-// refold folds the whole ledger and writes the files of every part of it.
-func (w *worker) refold(ctx context.Context, last uint64, out io.Writer, ours func(contract.CaseID) bool) error {
+// refold folds the whole ledger, writes the files that wanted names, the records only of cases that are ours, and hands all
+// lines of the attempts file to out.
+func (w *worker) refold(
+	ctx context.Context, last uint64, out io.Writer, ours func(contract.CaseID) bool, wanted func(name string) bool,
+) error {
 	var fresh []counted
 	size := 0
 	flush := func() error {
@@ -109,7 +113,8 @@ func (w *worker) refold(ctx context.Context, last uint64, out io.Writer, ours fu
 			return err
 		}
 		fresh, size = nil, 0
-		if err := w.Store.WriteAll(d.files); err != nil {
+		d.files = slices.DeleteFunc(d.files, func(f store.File) bool { return !wanted(f.Name) })
+		if err := w.Store.While(w.lease.held).WriteAll(d.files); err != nil {
 			return err
 		}
 		_, err = out.Write(d.lines)

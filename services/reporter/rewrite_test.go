@@ -46,12 +46,25 @@ func TestFilesThatAreGoneAreWrittenAgainAsTheyWere(t *testing.T) {
 					t.Error(diff)
 				}
 			}
-			d.must(os.RemoveAll(d.dir))
-			if _, _, err := d.rewritten(); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want.Files, d.files()); diff != "" {
-				t.Error(diff)
+			for what, spoil := range map[string]func(){
+				"all gone":             func() { d.must(os.RemoveAll(d.dir)) },
+				"a report cut off":     func() { d.must(os.Truncate(d.path("report-20260301T133000Z.json"), 70)) },
+				"a page emptied":       func() { d.must(os.Truncate(d.path("report-20260301T133000Z.html"), 0)) },
+				"rubbish behind lines": func() { d.scribble("rubbish") },
+				"an audit cut off":     func() { d.must(os.Truncate(d.path(auditName("run")), 7)) },
+				"a checkpoint that is out of date": func() {
+					if name == "completed" {
+						d.blockade(checkpointName("run"), false)
+					}
+				},
+			} {
+				spoil()
+				if _, _, err := d.rewritten(); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want.Files, d.files()); diff != "" {
+					t.Errorf("%s: %s", what, diff)
+				}
 			}
 		})
 	}

@@ -167,7 +167,9 @@ func TestTheKeysSayWhatNeedNotBeAskedAgain(t *testing.T) {
 	d.finish()
 	collected, failed := d.keys()
 	value := func(entry contract.Entry, filedOn string) contract.Collected {
-		return contract.Collected{Outcome: entry.Outcome, Site: "court", RunID: "run", At: entry.StartedAt, FiledOn: filedOn}
+		return contract.Collected{
+			Outcome: entry.Outcome, Site: "court", RunID: "run", At: entry.StartedAt, FiledOn: filedOn, Size: len(entry.Record),
+		}
 	}
 	again := mixed()[8]
 	wantCollected := map[int]contract.Collected{1: value(success(1), "2025-01-02"), 2: value(noRecord(2), ""), 4: value(success(4), "2025-01-02"),
@@ -206,6 +208,9 @@ func TestAStoppedRunLeavesACheckpointAndGoesOn(t *testing.T) {
 	d.planned(0)
 	if state := d.finish(); state.Status != contract.Completed || state.Report.Total != 8 || state.Report.Retries != 2 || state.File != "report-20260301T133001Z.json" {
 		t.Errorf("then %s in %q: %+v", state.Status, state.File, state.Report)
+	}
+	if left, found := d.files()["checkpoint-run.json"]; found {
+		t.Errorf("the checkpoint of a run that completed is still there: %s", left)
 	}
 }
 

@@ -246,9 +246,9 @@ func (s *Service) reportable(ctx context.Context, run contract.RunID) (bool, err
 // over, it starts again from the stored checkpoint.
 func (s *Service) work(ctx context.Context, run contract.RunID) error {
 	var since time.Time
-	watch := stopwatch{now: s.Now}
+	watch, restored := stopwatch{now: s.Now}, false
 	for failures := 0; ; {
-		w := &worker{Service: s, watch: &watch, quietFetchers: silence{}}
+		w := &worker{Service: s, watch: &watch, quietFetchers: silence{}, restored: &restored}
 		err := s.lead(ctx, run, func() (bool, error) { return s.reportable(ctx, run) }, func(ctx context.Context, held *lease) error {
 			w.lease = held
 			return w.run(ctx, run)

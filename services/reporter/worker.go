@@ -42,6 +42,8 @@ type worker struct {
 	watch    *stopwatch
 	// quietFetchers are those of the run that are not renewed any more.
 	quietFetchers silence
+	// restored says that missing records were written again since the work on the run began.
+	restored *bool
 	// collectedBefore are files that earlier work has collected of this year.
 	collectedBefore newest
 }

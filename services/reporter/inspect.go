@@ -1,0 +1,134 @@
+package reporter
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/store"
+)
+
+// inspection compares the files of a run with what its ledger makes of them, while that is read: records and raw answers by their
+// sizes, the attempts line by line. Its methods do nothing when it is nil.
+type inspection struct {
+	output   *store.Store
+	manifest contract.Manifest
+	tally    tally
+	// sizes are those of the files of each folder that was looked into.
+	sizes map[string]map[string]int64
+	// files are the names of those that are missing or of another size.
+	files map[string]bool
+	lines attemptsReader
+}
+
+// attemptsReader reads the attempts file along with the ledger until it finds that the file is wrong.
+type attemptsReader struct {
+	file   io.Closer
+	reader *bufio.Reader
+	wrong  bool
+}
+
+// inspect begins an inspection of the worker's files.
+func (w *worker) inspect() *inspection {
+	i := &inspection{output: w.Store, manifest: w.manifest, sizes: map[string]map[string]int64{}, files: map[string]bool{}}
+	file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
+	if err != nil { // missing, or nothing that can be read: it is written again, which says what is in the way
+		i.lines.wrong = true
+		return i
+	}
+	i.lines.file, i.lines.reader = file, bufio.NewReader(file)
+	return i
+}
+
+// read inspects the files that a message of the ledger became. Collected tells which records are another run's by now.
+func (i *inspection) read(m message, collected map[int]contract.Collected) error {
+	if i == nil {
+		return nil
+	}
+	d, err := derive(i.manifest, i.tally.take(m, i.manifest.SafeStopFails), func(id contract.CaseID) bool {
+		return owned(collected, id, i.manifest.RunID)
+	})
+	if err != nil {
+		return err
+	}
+	for _, file := range d.files {
+		right, err := i.has(file)
+		if err != nil {
+			return err
+		}
+		if right { // a raw answer may have replaced one of another size
+			delete(i.files, file.Name)
+		} else {
+			i.files[file.Name] = true
+		}
+	}
+	return i.lines.compare(d.lines)
+}
+
+// has says whether a regular file of that name and size is there.
+func (i *inspection) has(file store.File) (bool, error) {
+	folder := path.Dir(file.Name)
+	if i.sizes[folder] == nil {
+		var err error
+		if i.sizes[folder], err = i.output.Sizes(folder); err != nil {
+			return false, err
+		}
+	}
+	size, found := i.sizes[folder][path.Base(file.Name)]
+	return found && size == int64(len(file.Data)), nil
+}
+
+// compare reads as many lines as the ledger has next.
+func (r *attemptsReader) compare(lines []byte) error {
+	for line := range bytes.Lines(lines) {
+		if r.wrong {
+			return nil
+		}
+		got, err := r.reader.ReadBytes('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return unread(err)
+		}
+		r.wrong = !sameLine(got, line)
+	}
+	return nil
+}
+
+// end closes the attempts file, which must have been read to its end.
+func (i *inspection) end() error {
+	if i == nil || i.lines.file == nil {
+		return nil
+	}
+	if !i.lines.wrong {
+		_, err := i.lines.reader.ReadByte()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return unread(err)
+		}
+		i.lines.wrong = err == nil
+	}
+	return i.lines.file.Close()
+}
+
+func unread(err error) error {
+	return fmt.Errorf("%w: reading the attempts file: %w", store.ErrNotWritable, err)
+}
+
+// sameLine compares two lines of an attempts file. They may name different copies of the raw answer: a run that goes on can have
+// another persist_raw_html than before.
+func sameLine(got, want []byte) bool {
+	if bytes.Equal(got, want) {
+		return true
+	}
+	var a, b contract.AttemptLine
+	if json.Unmarshal(got, &a) != nil || json.Unmarshal(want, &b) != nil {
+		return false
+	}
+	a.HTMLPath, b.HTMLPath = "", ""
+	one, errOne := json.Marshal(a)
+	two, errTwo := json.Marshal(b)
+	return errOne == nil && errTwo == nil && bytes.Equal(one, two) && bytes.HasSuffix(got, []byte("\n"))
+}

@@ -1,0 +1,116 @@
+package reporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/store"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// restore writes the records of the run's series and year again that are collected, by whatever run, and whose file is missing or
+// has another size than it was given. It looks once for each time that the work on a run begins. Records whose ledger is not
+// there any more are logged.
+func (w *worker) restore(ctx context.Context) error {
+	if *w.restored {
+		return nil
+	}
+	missing, err := w.missing(ctx)
+	if err != nil {
+		return err
+	}
+	for run, numbers := range missing {
+		wanted := len(numbers)
+		err := w.restoreFrom(ctx, run, numbers)
+		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) && !errors.Is(err, ErrLedger) {
+			return err
+		}
+		if written := wanted - len(numbers); written > 0 {
+			w.Logger.Warn("reporter.records.restored", "run_id", w.manifest.RunID, "of", run, "records", written)
+		}
+		if len(numbers) > 0 {
+			first := w.manifest.Case(slices.Min(slices.Collect(maps.Keys(numbers))))
+			w.Logger.Error("reporter.records.lost", "run_id", w.manifest.RunID, "of", run, "records", len(numbers), "first", first, "error", err)
+		}
+	}
+	*w.restored = true
+	return nil
+}
+
+// missing are the numbers whose records are to be written again, by the run that collected them.
+func (w *worker) missing(ctx context.Context) (map[contract.RunID]map[int]bool, error) {
+	sizes, err := w.Store.Sizes(casesFolder(w.manifest.Prefix, w.manifest.Year))
+	if err != nil {
+		return nil, err
+	}
+	missing := map[contract.RunID]map[int]bool{}
+	err = w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
+		size, found := sizes[path.Base(caseName(w.manifest.Case(number)))]
+		switch {
+		case value.Outcome != contract.Success:
+			return
+		case value.Size == 0 && size > 0: // collected by a version that did not note the size
+			return
+		case found && size == int64(value.Size):
+			return
+		}
+		if missing[value.RunID] == nil {
+			missing[value.RunID] = map[int]bool{}
+		}
+		missing[value.RunID][number] = true
+	})
+	return missing, err
+}
+
+// restoreFrom writes records from the ledger of a run, and takes the numbers that it wrote out of numbers.
+func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers map[int]bool) error {
+	manifest, err := readManifest(ctx, w.runs, run)
+	if err != nil {
+		return err
+	}
+	from := ledger{bus: w.Bus, manifest: manifest}
+	last, err := from.last(ctx)
+	if err != nil {
+		return err
+	}
+	var folded tally
+	var files []store.File
+	var written []int
+	size := 0
+	flush := func() error {
+		if err := w.Store.While(w.lease.held).WriteAll(files); err != nil {
+			return err
+		}
+		for _, number := range written {
+			delete(numbers, number)
+		}
+		files, written, size = nil, nil, 0
+		return nil
+	}
+	err = from.readTo(ctx, last, func(m message) error {
+		for _, entry := range folded.take(m, manifest.SafeStopFails) {
+			number := entry.CaseID.Number
+			record, found := caseFile(entry.Entry)
+			if !found || !numbers[number] || entry.CaseID != w.manifest.Case(number) {
+				continue
+			}
+			files, written = append(files, record), append(written, number)
+			size += len(record.Data)
+		}
+		if size >= maxBatch {
+			return flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("restoring records of %s: %w", run, err)
+	}
+	return flush()
+}
