@@ -82,8 +82,10 @@ type Manifest struct {
 	Year    string `json:"year"`
 	Range   Range  `json:"range"`
 	// Batch is the identity of the batch: what makes two starts the same one.
-	Batch             string `json:"batch"`
-	Site              string `json:"site"`
+	Batch string `json:"batch"`
+	Site  string `json:"site"`
+	// Origin is where the process that planned the run asks the site; empty in manifests of versions that did not keep it.
+	Origin            string `json:"origin,omitempty"`
 	MaxRetries        int    `json:"max_retries"`
 	SafeStopNoRecords int    `json:"safe_stop_no_records"`
 	SafeStopFails     int    `json:"safe_stop_fails"`

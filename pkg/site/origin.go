@@ -53,3 +53,27 @@ func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && port > 0
 }
+
+// Loopback is what Court returns for every origin of this machine.
+const Loopback = "loopback"
+
+// Court names the court behind an origin: scheme, host and port in lower case, the port only where it is not the scheme's own.
+// All origins of this machine are one court, Loopback: a simulator gets another port with each start. Text that is no origin is
+// returned as it is.
+func Court(origin string) string {
+	u, err := url.Parse(strings.ToLower(strings.TrimSuffix(origin, "/")))
+	if err != nil || u.Host == "" {
+		return origin
+	}
+	host, port := strings.TrimSuffix(u.Hostname(), "."), u.Port()
+	if loopback.Host(host) {
+		return Loopback
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != "" && port != map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+		host += ":" + port
+	}
+	return u.Scheme + "://" + host
+}

@@ -147,6 +147,9 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	defer func() { err = errors.Join(err, court.close()) }()
+	if err := sameFolder(settings.Output, court.Origin); err != nil {
+		return run, err
+	}
 	front := newFront()
 	stop, err := front.listen(settings.HTTPAddr, "", log)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter"
 
@@ -57,6 +58,11 @@ func (p *program) rewrite(
 		return report, "", nil, err
 	}
 	defer func() { err = errors.Join(err, broker.close()) }()
+	if m, err := runs.Manifest(ctx, broker.runs, run); err == nil && m.Origin != "" {
+		if err := sameFolder(settings.Output, m.Origin); err != nil {
+			return report, "", nil, err
+		}
+	}
 	output, err := store.Open(settings.Output)
 	if err != nil {
 		return report, "", nil, err

@@ -117,6 +117,9 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, wan
 	defer func() { err = errors.Join(err, court.close()) }()
 	h := &house{settings: settings, court: court, log: log, front: newFront(), process: nuid.Next(), grace: underWay(settings.GracefulShutdownTimeout.Std())}
 	if slices.Contains(wanted.services, "reporter") {
+		if err := sameFolder(settings.Output, court.Origin); err != nil {
+			return err
+		}
 		if h.output, err = store.Open(settings.Output); err != nil {
 			return err
 		}

@@ -127,6 +127,7 @@ func (h *house) classifying() classifier.Options {
 func (h *house) generator() generator.Options {
 	return generator.Options{
 		Bus: h.broker.Bus, Log: h.log, Defaults: batchOf(h.settings.Config), BoundMaxAge: h.settings.BoundMaxAge.Std(), Site: h.court.Profile.Name,
+		Origin: h.court.Origin,
 		Config: h.settings.Effective(), Program: version(),
 	}
 }
@@ -134,7 +135,7 @@ func (h *house) generator() generator.Options {
 func (h *house) fetching() fetcher.Options {
 	c := h.settings.Config
 	options := fetcher.Options{
-		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Process: h.process, Site: h.court, SiteName: h.court.Profile.Name,
+		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Process: h.process, Site: h.court, SiteName: h.court.Profile.Name, Origin: h.court.Origin,
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.

@@ -43,6 +43,8 @@ type Options struct {
 	ID, Process string
 	Site        Site
 	SiteName    string
+	// Origin is where Site is asked: a run that was planned for another court is ended. Empty takes every run.
+	Origin string
 	// Robots is asked before the first case; nil leaves robots.txt alone.
 	Robots Robots
 	Pace   Pace
@@ -139,12 +141,24 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		defer kept.Wait()
 		defer end()
-		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error { return s.work(ctx, begin, m) })
+		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
+			if m.Origin != "" && s.Origin != "" && site.Court(m.Origin) != site.Court(s.Origin) {
+				return s.elsewhere(ctx, m)
+			}
+			return s.work(ctx, begin, m)
+		})
 	})
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("running the fetcher: %w", err)
 	}
 	return nil
+}
+
+// elsewhere ends a run that was planned for another court than this fetcher asks.
+func (s *Service) elsewhere(ctx context.Context, m contract.Manifest) error {
+	reason := fmt.Sprintf("the run was planned for %.100q, and base_url of fetcher %s is %q", m.Origin, s.ID, s.Origin)
+	s.Log.Error("fetcher.run.elsewhere", "run_id", m.RunID, "reason", reason)
+	return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.Errored, Reason: reason, At: time.Now().UTC()})
 }
 
 // block keeps that the site told us to go away, and halts the run. Nobody asks the site any more.

@@ -29,7 +29,7 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 		if errors.Is(err, runs.ErrUnreadable) {
 			return manifest, refuse(conflict("run_id", batch.RunID, err.Error(), "a new id"))
 		}
-		if err == nil && manifest.Batch != identity {
+		if err == nil && (manifest.Batch != identity || s.elsewhere(manifest)) {
 			return manifest, refuse(conflict("run_id", batch.RunID, "it is a run of another batch ("+describe(manifest)+")", "a new id, or the same batch"))
 		}
 		return manifest, err
@@ -40,7 +40,7 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 	}
 	var found contract.Manifest
 	for _, manifest := range manifests {
-		if manifest.Batch != identity || manifest.CreatedAt.Before(found.CreatedAt) {
+		if manifest.Batch != identity || s.elsewhere(manifest) || manifest.CreatedAt.Before(found.CreatedAt) {
 			continue
 		}
 		open, err := s.open(ctx, manifest.RunID)

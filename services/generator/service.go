@@ -29,6 +29,8 @@ type Options struct {
 	BoundMaxAge time.Duration
 	// Site is the name of the site profile that the fetchers of this installation ask.
 	Site string
+	// Origin is where they ask it. The store is refused when it holds records of another court; empty refuses none.
+	Origin string
 	// Config is the effective configuration, secrets masked; it goes into the manifests.
 	Config map[string]any
 	// Program is this program's version.
@@ -92,6 +94,9 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 	if err != nil && !unknown {
 		return "", err
 	}
+	if err := s.sameCourt(ctx); err != nil {
+		return "", err
+	}
 	if err := s.underWay.room(manifest.RunID); err != nil {
 		return "", err
 	}
@@ -132,7 +137,7 @@ func (s *Service) manifest(ctx context.Context, batch Batch, d bus.Delivery[[]by
 	}
 	m := contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: batch.Prefix, Year: batch.Year,
-		Range: batch.Limit(), Batch: batch.Identity(s.Site), Site: s.Site,
+		Range: batch.Limit(), Batch: batch.Identity(s.Site), Site: s.Site, Origin: s.Origin,
 		MaxRetries: batch.MaxRetries, SafeStopNoRecords: batch.SafeStopNoRecords, SafeStopFails: batch.SafeStopFails,
 		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
 		Probe: batch.Probe, ProbeOnly: batch.ProbeOnly, ProbeBudget: batch.ProbeBudget, New: batch.New,

@@ -39,7 +39,15 @@ func setUp(t *testing.T) plant {
 
 func (p plant) run() (stop func()) {
 	p.t.Helper()
-	service, err := generator.New(p.t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(p.t), Defaults: defaults(), Site: "sim", Program: "test"})
+	return p.runAt("sim", "")
+}
+
+// runAt is run for a site at an origin.
+func (p plant) runAt(site, origin string) (stop func()) {
+	p.t.Helper()
+	service, err := generator.New(p.t.Context(), generator.Options{
+		Bus: p.b, Log: fcttest.Logger(p.t), Defaults: defaults(), Site: site, Origin: origin, Program: "test",
+	})
 	if err != nil {
 		p.t.Fatal(err)
 	}

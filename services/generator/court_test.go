@@ -1,0 +1,71 @@
+package generator_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// holds puts one collected case into the store, asked for by a run of that manifest.
+func (p plant) holds(m contract.Manifest) {
+	p.t.Helper()
+	collected, err := p.b.KV(p.t.Context(), contract.BucketCollected)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	m.Version, m.RunID, m.Prefix, m.Year = contract.MessageVersion, "before", "IMM", "24"
+	key, err := json.Marshal(contract.Collected{Outcome: contract.Success, RunID: m.RunID, At: time.Now()})
+	if err == nil {
+		_, err = collected.Put(p.t.Context(), m.Case(7).Key(), key)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	manifest, err := json.Marshal(m)
+	if err == nil {
+		_, err = p.kv.Put(p.t.Context(), m.RunID.ManifestKey(), manifest)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func TestStoreOfAnotherCourtIsRefused(t *testing.T) {
+	t.Parallel()
+	const court, sim = "https://www.fct-cf.ca", "http://127.0.0.1:8090"
+	for name, c := range map[string]struct {
+		held   contract.Manifest
+		origin string
+		// other is the origin that the refusal names; empty when the start is taken.
+		other string
+	}{
+		"the same":                      {contract.Manifest{Site: "fct-cf", Origin: court}, court, ""},
+		"the same, written differently": {contract.Manifest{Site: "fct-cf", Origin: court}, "https://WWW.fct-cf.ca:443", ""},
+		"the simulator on another port": {contract.Manifest{Site: "sim", Origin: sim}, "http://127.0.0.1:9", ""},
+		"the simulator's, then real":    {contract.Manifest{Site: "fct-cf", Origin: sim}, court, sim},
+		"real, then the simulator":      {contract.Manifest{Site: "fct-cf", Origin: court}, sim, court},
+		"another real one":              {contract.Manifest{Site: "fct-cf", Origin: court}, "https://other.test", court},
+		"old, with base_url":            {contract.Manifest{Site: "fct-cf", Config: map[string]any{"base_url": sim}}, court, sim},
+		"old, of a profile":             {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, sim, court},
+		"old, of the same profile":      {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, court, ""},
+		"old, of the own simulator":     {contract.Manifest{Site: "sim", Config: map[string]any{"base_url": ""}}, court, "http://127.0.0.1"},
+		"old, untold":                   {contract.Manifest{Site: "fct-cf"}, court, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := setUp(t)
+			p.holds(c.held)
+			defer p.runAt("fct-cf", c.origin)()
+			result := p.send(contract.SubjectStart, `{"year":"25","end":3}`)
+			switch {
+			case c.other == "" && (result.Rejected != "" || result.RunID == ""):
+				t.Errorf("refused: %+v", result)
+			case c.other != "" && (!strings.Contains(result.Rejected, c.origin) || !strings.Contains(result.Rejected, c.other) || result.RunID != ""):
+				t.Errorf("%+v, want a refusal that names %s and %s", result, c.origin, c.other)
+			}
+		})
+	}
+}
