@@ -84,7 +84,7 @@ func series() limit {
 }
 
 func year() limit {
-	return text(`the year's last two digits, such as "25"`, func(v string) bool { return contract.CheckYear(v) == nil })
+	return text(`the year's last two digits, such as "25", or all four, 2000 to 2099`, func(v string) bool { return contract.CheckYear(v) == nil })
 }
 
 func printable(low, high int) limit {

@@ -13,6 +13,8 @@ type Sources struct {
 	Environ []string
 	// Flags are the flags that were given: a key or an alias, and its text.
 	Flags map[string]string
+	// Arguments are the settings that a command takes as arguments: a key and its text. They and the flags may not differ.
+	Arguments map[string]string
 	// Asks says that the command sends requests to the site: contact is then required unless the site is loopback.
 	Asks bool
 	// Check returns what else a command finds wrong with settings that are good by themselves; nil finds nothing.
@@ -33,17 +35,22 @@ type Settings struct {
 // a stronger source gives a good one. The error, an *Error that is ErrConfig, holds all problems.
 func Load(src Sources) (*Settings, error) {
 	l := loader{table: newTable(), settings: &Settings{origins: make(map[string]string)}, bad: make(map[string]bool)}
+	l.table.home = homeOf(src.Environ)
 	l.defaults(src.Now)
 	whole := true
 	if src.File != "" {
-		given, err := l.table.fromFile(src.File)
+		path, err := expandHome(src.File, l.table.home)
+		var given []given
+		if err == nil {
+			given, err = l.table.fromFile(path)
+		}
 		if err != nil {
 			l.problems, whole = append(l.problems, err.Error()), false
 		}
 		l.lay(given)
 	}
 	l.lay(l.table.fromEnviron(src.Environ))
-	l.lay(l.table.fromFlags(src.Flags))
+	l.lay(append(l.table.fromFlags(src.Flags), l.table.fromArguments(src.Arguments)...))
 	l.nameAgent(src.Version)
 	if whole { // else what is compared may not be what was meant
 		l.compare()

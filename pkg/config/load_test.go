@@ -82,7 +82,7 @@ func TestContactGoesIntoTheUserAgent(t *testing.T) {
 
 func TestBadSettings(t *testing.T) {
 	for _, c := range [][2]string{
-		{"prefix", "imm"}, {"prefix", "TOOLONG"}, {"prefix", "ÎMM"}, {"year", "2025"}, {"year", "2x"}, {"start", "0"}, {"start", "100000"},
+		{"prefix", "imm"}, {"prefix", "TOOLONG"}, {"prefix", "ÎMM"}, {"year", "1999"}, {"year", "2100"}, {"year", " 25"}, {"year", "٢٥"}, {"year", ""}, {"year", "-5"}, {"year", "2x"}, {"start", "0"}, {"start", "100000"},
 		{"start", "1.5"}, {"max_cases", "-1"}, {"end", "never"}, {"probe", "maybe"}, {"probe_budget", "0"}, {"max_retries", "21"},
 		{"max_retries", "lots"}, {"backoff_base", "-2s"}, {"backoff_factor", "0.5"}, {"backoff_factor", "NaN"}, {"backoff_max", "20y"},
 		{"request_timeout", "0"}, {"job_timeout", "soon"}, {"concurrency", "65"}, {"concurrency", "0"}, {"delay_min", "1 s"},
@@ -111,7 +111,7 @@ func TestAllProblemsAtOnceInOrder(t *testing.T) {
 	want := []string{
 		`c.toml:2: concurrency = 80: want a whole number, 1 to 64`,
 		`c.toml:3: retrys = 3: not a setting; want one of those that config init writes`,
-		`c.toml:4: year = 25: want text between quotes: the year's last two digits, such as "25"`,
+		`c.toml:4: year = 25: want text between quotes: the year's last two digits, such as "25", or all four, 2000 to 2099`,
 		`c.toml:5: probe = "true": want true or false`,
 		`c.toml:7: tables = a table: want lines of key = value, without tables`,
 		`$FCT_MAX_RETRIES: max_retries = "lots": want a whole number, 0 to 20`,
@@ -184,15 +184,6 @@ func TestAContactIsNoSecret(t *testing.T) {
 	all := s.Effective()
 	if all["contact"] != "me@example.org" || all["user_agent"] != "fct-scraper/1.2.3 (+me@example.org)" {
 		t.Errorf("contact %v, user_agent %v", all["contact"], all["user_agent"])
-	}
-}
-
-func TestParseYear(t *testing.T) {
-	for text, want := range map[string]string{"25": "25", "2025": "25", "2099": "99", "1999": "", "125": "", "2x": "", "": "", "20": "20"} {
-		got, err := config.ParseYear(text)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%q gives %q and %v, want %q", text, got, err, want)
-		}
 	}
 }
 

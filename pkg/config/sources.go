@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 
+	"fct-scraper/pkg/contract"
+
 	"github.com/caarlos0/env/v11"
 )
 
@@ -14,11 +16,27 @@ import (
 func (t table) text(name, origin, text string) given {
 	s := t.named[name]
 	g := given{setting: s, name: name, origin: origin, shown: t.show(name, text)}
-	var err error
-	if g.value, err = s.parse(text); err != nil {
+	full, err := t.full(s, text)
+	if err == nil {
+		g.value, err = s.parse(full)
+	}
+	if err != nil {
 		g.problem = err.Error()
 	}
 	return g
+}
+
+// full is a setting's text with what people abbreviate: the home folder at the start of a path, and the century that a year may have.
+func (t table) full(s *setting, text string) (string, error) {
+	switch {
+	case s.isPath:
+		return expandHome(text, t.home)
+	case s.name == "year":
+		if digits, err := contract.ParseYear(text); err == nil {
+			return digits, nil
+		}
+	}
+	return text, nil
 }
 
 // show is a value of somebody else's in a message: short, without control characters and without secrets.
@@ -78,6 +96,15 @@ func (t table) fromFlags(flags map[string]string) []given {
 			continue
 		}
 		list = append(list, t.text(key, origin, flags[key]))
+	}
+	return list
+}
+
+// fromArguments reads the arguments of a command that are settings.
+func (t table) fromArguments(arguments map[string]string) []given {
+	var list []given
+	for _, key := range slices.Sorted(maps.Keys(arguments)) {
+		list = append(list, t.text(key, "argument", arguments[key]))
 	}
 	return list
 }

@@ -40,6 +40,8 @@ type table struct {
 	list []*setting
 	// named holds them by key and by alias.
 	named map[string]*setting
+	// home is the home folder; empty when there is none.
+	home string
 }
 
 func newTable() table {

@@ -75,6 +75,18 @@ func CheckSeries(text string) error {
 	return nil
 }
 
+// ParseYear reads a year as people type it, "25" or "2025", and gives its last two digits. Four digits are 2000 to 2099.
+func ParseYear(text string) (string, error) {
+	short := text
+	if len(text) == 4 {
+		short = strings.TrimPrefix(text, "20")
+	}
+	if err := CheckYear(short); err != nil {
+		return "", fmt.Errorf("year %.40q: allowed are two digits, or 2000 to 2099", text)
+	}
+	return short, nil
+}
+
 // CheckYear says whether text may be a year: two ASCII digits.
 func CheckYear(text string) error {
 	if len(text) != 2 || strings.Trim(text, "0123456789") != "" {

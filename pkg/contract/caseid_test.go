@@ -111,3 +111,12 @@ func FuzzParseCaseID(f *testing.F) {
 		}
 	})
 }
+
+func TestParseYear(t *testing.T) {
+	for text, want := range map[string]string{"25": "25", "2025": "25", "2099": "99", "1999": "", "125": "", "2x": "", "": "", "20": "20"} {
+		got, err := contract.ParseYear(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q gives %q and %v, want %q", text, got, err, want)
+		}
+	}
+}

@@ -98,17 +98,9 @@ func (p *program) batch(cmd *cobra.Command, flags *batchFlags, args []string) er
 
 // batchSettings are the settings of a command whose argument may be the year.
 func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Settings, error) {
-	more := make(map[string]string)
+	src := p.sources(cmd)
 	if len(args) > 0 {
-		digits, err := config.ParseYear(args[0])
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errUsage, err)
-		}
-		more["year"] = digits
-	}
-	src, err := p.sources(cmd, more)
-	if err != nil {
-		return nil, err
+		src.Arguments = map[string]string{"year": args[0]}
 	}
 	src.Asks = true
 	return config.Load(src)

@@ -48,10 +48,7 @@ func (p *program) configCheck() *cobra.Command {
 		Use: "check", Short: "Say whether the settings are usable", Args: cobra.NoArgs,
 		Example: "  fct-scraper config check --config config.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			src, err := p.sources(cmd, nil)
-			if err != nil {
-				return err
-			}
+			src := p.sources(cmd)
 			src.Asks = true
 			if _, err := config.Load(src); err != nil {
 				return err

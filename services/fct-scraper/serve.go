@@ -51,10 +51,7 @@ func (p *program) serveCommand() *cobra.Command {
 }
 
 func (p *program) serve(cmd *cobra.Command, wanted serving) error {
-	src, err := p.sources(cmd, nil)
-	if err != nil {
-		return err
-	}
+	src := p.sources(cmd)
 	if len(wanted.services) == 0 {
 		wanted.services = allServices()
 	}

@@ -65,16 +65,12 @@ func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
 // settings reads the file, the environment and the flags of a command that sends no request to the site.
 func (p *program) settings(cmd *cobra.Command) (*config.Settings, error) {
-	src, err := p.sources(cmd, nil)
-	if err != nil {
-		return nil, err
-	}
+	src := p.sources(cmd)
 	return config.Load(src)
 }
 
-// sources are what a command's settings are read from. more are settings that the call gave in another way than by a flag;
-// giving both with different values is an error.
-func (p *program) sources(cmd *cobra.Command, more map[string]string) (src config.Sources, err error) {
+// sources are what a command's settings are read from.
+func (p *program) sources(cmd *cobra.Command) config.Sources {
 	given := make(map[string]string)
 	for _, key := range config.Keys() {
 		for _, name := range append([]string{key.Name}, key.Aliases...) {
@@ -83,12 +79,6 @@ func (p *program) sources(cmd *cobra.Command, more map[string]string) (src confi
 			}
 		}
 	}
-	for key, value := range more {
-		if other, twice := given[key]; twice && other != value {
-			return src, fmt.Errorf("%w: %s %q: --%s says %q", errUsage, key, value, key, other)
-		}
-		given[key] = value
-	}
 	file := cmd.Flag(configFlag).Value.String()
-	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: time.Now(), Version: version()}, nil
+	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: time.Now(), Version: version()}
 }

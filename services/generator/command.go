@@ -55,7 +55,7 @@ func (b *Batch) fields() map[string]field {
 	all := map[string]field{
 		"run_id":               runID(&b.RunID),
 		"prefix":               text(&b.Prefix, contract.CheckSeries, "1 to 5 capital ASCII letters"),
-		"year":                 text(&b.Year, contract.CheckYear, "two ASCII digits"),
+		"year":                 year(&b.Year),
 		"start":                whole(&b.Start, 1, contract.MaxNumber),
 		"max_cases":            whole(&b.MaxCases, 1, contract.MaxNumber),
 		"end":                  whole(&b.End, 1, contract.MaxNumber),
@@ -107,6 +107,18 @@ func text(to *string, check func(string) error, allowed string) field {
 		}
 		*to = *s
 		return "", true
+	}
+}
+
+// year takes the last two digits, or all four of 2000 to 2099, and stores two.
+func year(to *string) field {
+	return func(value json.RawMessage) (string, bool) {
+		var s string
+		allowed, ok := text(&s, func(text string) error { _, err := contract.ParseYear(text); return err }, "two ASCII digits, or four, 2000 to 2099")(value)
+		if ok {
+			*to, _ = contract.ParseYear(s) // it was just checked
+		}
+		return allowed, ok
 	}
 }
 

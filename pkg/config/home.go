@@ -1,0 +1,31 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+var errHome = errors.New("want HOME set to the home folder, or a path without ~")
+
+// expandHome replaces ~ at the start of a path, alone or before a separator, by the home folder.
+func expandHome(path, home string) (string, error) {
+	rest, found := strings.CutPrefix(path, "~")
+	switch {
+	case !found, rest != "" && !os.IsPathSeparator(rest[0]):
+		return path, nil
+	case home == "":
+		return "", errHome
+	}
+	return filepath.Join(home, rest), nil
+}
+
+// homeOf is the home folder as the environment says it, by the variables of Unix and Windows; empty when it does not.
+func homeOf(environ []string) string {
+	variables := env.ToMap(environ)
+	return cmp.Or(variables["HOME"], variables["USERPROFILE"])
+}
