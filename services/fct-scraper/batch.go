@@ -68,7 +68,7 @@ func (p *program) batchCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
 		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: cobra.MaximumNArgs(1),
-		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config config.toml --json",
+		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config court.toml --json",
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.batch(cmd, flags, args) },
 	}
 	addSettings(cmd.Flags(), all)

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/plain"
 
 	"github.com/spf13/cobra"
@@ -22,7 +24,7 @@ func (p *program) configCommand() *cobra.Command {
 func (p *program) configShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show", Short: "Print the settings in force and where each comes from", Args: cobra.NoArgs,
-		Example: "  fct-scraper config show --config config.toml --delay-min 5s",
+		Example: "  fct-scraper config show --config court.toml --delay-min 5s",
 	}
 	addSettings(cmd.Flags(), all)
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document, without origins")
@@ -46,22 +48,55 @@ func (p *program) configShow() *cobra.Command {
 func (p *program) configCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Say whether the settings are usable", Args: cobra.NoArgs,
-		Example: "  fct-scraper config check --config config.toml",
+		Example: "  fct-scraper config check --config court.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := p.sources(cmd)
 			src.Asks = true
-			if _, err := config.Load(src); err != nil {
+			settings, err := config.Load(src)
+			if err != nil {
 				return err
 			}
-			return p.print("ok\n")
+			return p.print(wouldRun(settings))
 		},
 	}
 	addSettings(cmd.Flags(), all)
 	return cmd
 }
 
-// initName is the file that config init writes when none is named.
-const initName = "config.toml"
+// wouldRun says that the settings are good, and what a batch with them does.
+func wouldRun(s *config.Settings) string {
+	end := "the highest number, which a search finds first"
+	switch {
+	case s.End > 0 && s.MaxCases > 0:
+		end = fmt.Sprintf("%d, at most %d numbers", s.End, s.MaxCases)
+	case s.End > 0:
+		end = strconv.Itoa(s.End)
+	case s.MaxCases > 0:
+		end = strconv.Itoa(min(s.Start+s.MaxCases-1, contract.MaxNumber))
+	case !s.Probe:
+		end = "where a row of no-records stops it"
+	}
+	site, store := s.Site, "the embedded server in "+s.DataDir
+	if s.BaseURL != "" {
+		site += " at " + s.BaseURL
+	}
+	if s.NATSURL != "" {
+		store = "the server of nats_url"
+	}
+	var text strings.Builder
+	line := func(name, value string) { fmt.Fprintf(&text, "  %-8s %s\n", name, plain.Text(value)) }
+	text.WriteString("ok: a batch with these settings asks for\n")
+	line("series", s.Prefix+", year "+s.Year)
+	line("range", fmt.Sprintf("%d to %s", s.Start, end))
+	line("pace", fmt.Sprintf("%v to %v between two requests, %d cases in flight", s.DelayMin, s.DelayMax, s.Concurrency))
+	line("site", site)
+	line("files", s.Output)
+	line("store", store)
+	return text.String()
+}
+
+// initName is the file that config init writes when none is named, and that every command reads where no other is.
+const initName = "fct-scraper.toml"
 
 func (p *program) configInit() *cobra.Command {
 	return &cobra.Command{

@@ -96,7 +96,7 @@ func (p *program) rootCommand() *cobra.Command {
 		Short: "Collect every file of a court, completely, politely and provably",
 		Long: "fct-scraper asks a court for each number of a series and year once, tells success from no-record, failed and\n" +
 			"blocked, survives any crash, and ends with a report whose figures add up.",
-		Example:          "  fct-scraper --batch --config config.toml\n  fct-scraper batch 2025 --max-cases 50",
+		Example:          "  fct-scraper --batch --config court.toml\n  fct-scraper batch 2025 --max-cases 50",
 		Args:             noCommand,
 		SilenceUsage:     true,
 		SilenceErrors:    true,

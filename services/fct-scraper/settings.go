@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +27,7 @@ func (f *settingFlag) Type() string          { return f.kind }
 
 // addSettings makes a flag for the file of settings and for every setting that a command uses.
 func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
-	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c", "file of settings (TOML)")
+	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c", "file of settings (TOML); ./"+initName+" when it is there and none is given")
 	for _, key := range config.Keys() {
 		if !uses(key.Name) {
 			continue
@@ -80,5 +83,11 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 		}
 	}
 	file := cmd.Flag(configFlag).Value.String()
+	if _, err := os.Lstat(initName); !cmd.Flag(configFlag).Changed && !errors.Is(err, fs.ErrNotExist) {
+		file = initName
+		// In the form of the log, of which these are not the settings yet.
+		form := config.Config{LogLevel: "info", LogFormat: "auto"}
+		logger(form, p.environ, isTerminal(p.stderr), p.stderr).Info("settings.read", "file", "./"+initName)
+	}
 	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: time.Now(), Version: version()}
 }
