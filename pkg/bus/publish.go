@@ -27,6 +27,9 @@ const (
 	reconnecting = 20 * time.Millisecond
 )
 
+// MaxMessage is how many bytes a message may have, headers included, to be stored over this connection.
+func (b *Bus) MaxMessage() int64 { return min(storeLimit, b.nc.MaxPayload()) }
+
 // Publish stores one message and returns when it is on disk. While there is no connection it waits for one, within
 // the limit. An error wraps ErrExists when the subject is taken, ErrTooLarge when the message can never be stored, and ErrStore from
 // the third publish in a row to one stream on that stayed without an answer. After any other error the message may be stored or not.

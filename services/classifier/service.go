@@ -2,6 +2,7 @@ package classifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -138,12 +139,33 @@ func (s *Service) write(ctx context.Context, run contract.RunID, entries []contr
 		msg := nats.NewMsg(run.OutcomeSubject(contract.Block(entries[0].CaseID.Number)))
 		msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
 		msg.Data = bus.Squeeze(body)
-		if _, err := s.Bus.Publish(ctx, msg); err != nil {
+		_, err = s.Bus.Publish(ctx, msg)
+		if errors.Is(err, bus.ErrTooLarge) && n == 1 && lighten(&entries[0]) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		entries = entries[n:]
 	}
 	return nil
+}
+
+// lighten drops from an entry what the store cannot hold: its raw answer, or else its record, without which the number has failed.
+// False says that there is nothing to drop.
+func lighten(entry *contract.Entry) bool {
+	switch {
+	case len(entry.Raw) > 0:
+		entry.Notes = append(entry.Notes, fmt.Sprintf("the store cannot hold the raw answer: %d bytes", len(entry.Raw)))
+		entry.Raw, entry.RawType = nil, ""
+	case len(entry.Record) > 0:
+		entry.Verdict, entry.Outcome, entry.Rule = contract.VerdictTransient, contract.Failed, "record"
+		entry.Error = fmt.Sprintf("the store cannot hold the record: %d bytes", len(entry.Record))
+		entry.Record, entry.FiledOn = nil, ""
+	default:
+		return false
+	}
+	return true
 }
 
 // weight is how many bytes an entry carries beside its line.

@@ -2,7 +2,9 @@ package classifier_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +45,14 @@ func answer(number, attempt int, word string) contract.Answer {
 // newService is a classifier of these tests.
 func newService(t *testing.T, b *bus.Bus) *classifier.Service {
 	t.Helper()
+	return newServiceReading(t, b, read)
+}
+
+// newServiceReading is a classifier that reads answers by a function.
+func newServiceReading(
+	t *testing.T, b *bus.Bus, read func(contract.CaseID, []contract.Exchange) contract.Reading,
+) *classifier.Service {
+	t.Helper()
 	return classifier.New(classifier.Options{
 		Bus: b, Log: fcttest.Logger(t), Read: read,
 		Backoff: classifier.Backoff{Base: time.Second, Factor: 2, Max: time.Minute},
@@ -50,9 +60,8 @@ func newService(t *testing.T, b *bus.Bus) *classifier.Service {
 }
 
 // work runs a classifier until no answer waits any more.
-func work(t *testing.T, b *bus.Bus) {
+func work(t *testing.T, b *bus.Bus, service *classifier.Service) {
 	t.Helper()
-	service := newService(t, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
@@ -78,6 +87,14 @@ func work(t *testing.T, b *bus.Bus) {
 // classify runs the answers through a classifier and returns the ledger's entries and the header over them.
 func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.Entry, []contract.AttemptState) {
 	t.Helper()
+	return classifyBy(t, b, newService(t, b), answers...)
+}
+
+// classifyBy is classify with a classifier of the test's own.
+func classifyBy(
+	t *testing.T, b *bus.Bus, service *classifier.Service, answers ...contract.Answer,
+) ([]contract.Entry, []contract.AttemptState) {
+	t.Helper()
 	body, err := contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: answers}.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +102,7 @@ func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.
 	if _, err := b.Publish(t.Context(), &nats.Msg{Subject: run.AnswerSubject(0), Data: body}); err != nil {
 		t.Fatal(err)
 	}
-	work(t, b)
+	work(t, b, service)
 	ledger, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +114,11 @@ func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack, err := contract.DecodeEntries(msg.Data)
+	data, err := bus.Expand(msg.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack, err := contract.DecodeEntries(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,5 +262,49 @@ func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
 	cancel()
 	if err := service.Run(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// noise is a text of so many bytes that cannot be compressed.
+func noise(size int) string {
+	random := make([]byte, size*3/4)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random) // never fails
+	return base64.StdEncoding.EncodeToString(random)
+}
+
+func TestWhatTheStoreCannotHold(t *testing.T) {
+	t.Parallel()
+	const half, whole = 20 << 20, 33 << 20
+	for name, c := range map[string]struct {
+		record, raw int
+		outcome     contract.Outcome
+		says        string
+	}{
+		"both fit":                   {1 << 20, 1 << 20, contract.Success, ""},
+		"the raw answer is too much": {half, half, contract.Success, "the store cannot hold the raw answer: "},
+		"the record is too much":     {whole, 1 << 20, contract.Failed, "the store cannot hold the record: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kept := answer(1, 1, "success"+noise(c.raw))
+			kept.KeepRaw = true
+			b := fcttest.Broker(t)
+			big := newServiceReading(t, b, func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+				return contract.Reading{Verdict: contract.VerdictSuccess, RawType: "html", Record: &contract.Record{
+					Version: contract.RecordVersion, CaseID: id, Header: contract.Header{StyleOfCause: noise(c.record)},
+				}}
+			})
+			entries, _ := classifyBy(t, b, big, kept)
+			if len(entries) != 1 {
+				t.Fatalf("%d entries, want 1", len(entries))
+			}
+			e := entries[0]
+			if said := e.Error + strings.Join(e.Notes, ""); e.Outcome != c.outcome || !strings.HasPrefix(said, c.says) {
+				t.Errorf("%s: %q, want %s: %q", e.Outcome, said, c.outcome, c.says)
+			}
+			if has := len(e.Record) > 0; has != (c.outcome == contract.Success) {
+				t.Errorf("a record of %d bytes for %s", len(e.Record), e.Outcome)
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"time"
 
 	"fct-scraper/pkg/config"
@@ -65,6 +66,10 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 	h.stopFetching = stop
 	roles := h.roles()
 	var all []func() error
+	if err := h.checkMaxBody(names); err != nil {
+		stop()
+		return err
+	}
 	for _, name := range names {
 		service, err := roles[name](ctx)
 		if err == nil {
@@ -105,6 +110,18 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 		return nil
 	})
 	return nil
+}
+
+// answerRoom is what an answer takes in its message beside one body, in bytes, with room.
+const answerRoom = 64 << 10
+
+// checkMaxBody refuses a max_body of which the broker could not store one answer.
+func (h *house) checkMaxBody(names []string) error {
+	most := h.broker.MaxMessage() - answerRoom
+	if !slices.Contains(names, "fetcher") || int64(h.settings.MaxBody) <= most {
+		return nil
+	}
+	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d", errUsage, h.settings.MaxBody, h.broker.MaxMessage(), most)
 }
 
 // unasked is the error of a service that has ended, which is one too when nobody wanted it to: without it the process would live on

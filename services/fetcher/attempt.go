@@ -140,11 +140,14 @@ func plannedAt(msg jetstream.Msg) time.Time {
 }
 
 // keep stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
-// answered would be worse.
+// answered would be worse. Of an answer that the store cannot hold it stores that it came and how large it was: the attempt counts.
 func (w *shift) keep(answer contract.Answer) error {
 	for {
 		err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer})
-		if err == nil || errors.Is(err, bus.ErrStore) || errors.Is(err, bus.ErrTooLarge) {
+		switch {
+		case errors.Is(err, bus.ErrTooLarge) && withoutBodies(&answer):
+			continue
+		case err == nil || errors.Is(err, bus.ErrStore) || errors.Is(err, bus.ErrTooLarge):
 			return err
 		}
 		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
@@ -152,6 +155,17 @@ func (w *shift) keep(answer contract.Answer) error {
 			return err
 		}
 	}
+}
+
+// withoutBodies drops the bodies of an answer and says so in its exchanges; false when there is none.
+func withoutBodies(answer *contract.Answer) (dropped bool) {
+	for i := range answer.Exchanges {
+		if x := &answer.Exchanges[i]; len(x.Body) > 0 {
+			x.Error = fmt.Sprintf("max_body: the store cannot hold this answer: %d bytes", len(x.Body))
+			x.Body, dropped = nil, true
+		}
+	}
+	return dropped
 }
 
 // turn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
