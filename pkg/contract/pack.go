@@ -16,6 +16,13 @@ var ErrMessage = errors.New("message not readable")
 // StateHeader is the message header that says, without decoding the body, which attempts a pack holds.
 const StateHeader = "Fct-Attempts"
 
+// AgainHeader marks a job that was published again after somebody had removed it: it may have been done before.
+const AgainHeader = "Fct-Again"
+
+// ConsumerGap is for how long a generator leaves a run without a consumer before it makes that again, so that every fetcher,
+// which looks at it twice as often before it pulls, notices.
+const ConsumerGap = 2 * time.Second
+
 // AnswerPack is the body of an answer message: answers of one block that were ready together.
 type AnswerPack struct {
 	Version int      `json:"v"`

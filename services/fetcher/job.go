@@ -33,7 +33,8 @@ func (w *shift) do(d delivery) error {
 		return waiting(classifying)
 	}
 	defer letGo()
-	step, err := w.ledger.next(w.finish, id.Number, d.epoch, metadata.NumDelivered > 1)
+	again := metadata.NumDelivered > 1 || w.remade.Load() || msg.Headers().Get(contract.AgainHeader) != ""
+	step, err := w.ledger.next(w.finish, id.Number, d.epoch, again)
 	switch {
 	case err != nil:
 		return err
@@ -53,7 +54,7 @@ func (w *shift) do(d delivery) error {
 		return w.takeOver(d, job, step.Attempt, original)
 	}
 	// Each attempt before this one has cost a delivery; one more may be a crash.
-	again := metadata.NumDelivered > uint64(step.Attempt)
+	again = metadata.NumDelivered > uint64(step.Attempt)
 	crashes, err := w.holdings.crashes(w.finish, w.ledger, id.Number, d.epoch, again)
 	switch {
 	case err != nil:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -29,6 +30,9 @@ type shift struct {
 	// end ends begin.
 	end    context.CancelCauseFunc
 	flight sync.WaitGroup
+	// made is when the consumer of the jobs was made, remade says that it was made again since the work began.
+	made   time.Time
+	remade atomic.Bool
 
 	mu   sync.Mutex
 	held map[int]bool

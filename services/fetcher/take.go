@@ -36,10 +36,28 @@ func (w *shift) pullOn() error {
 		return fmt.Errorf("opening the consumer of the jobs: %w", err)
 	}
 	defer w.Bus.Unstalled(w.begin, consumer)()
-	for err == nil && w.begin.Err() == nil {
+	w.noteConsumer(consumer.CachedInfo())
+	for looked := time.Now(); err == nil && w.begin.Err() == nil; {
+		if time.Since(looked) > contract.ConsumerGap/2 {
+			looked = time.Now()
+			info, err := consumer.Info(w.begin)
+			if err != nil {
+				return fmt.Errorf("looking at the consumer of the jobs: %w", err)
+			}
+			w.noteConsumer(info)
+		}
 		err = w.pull(consumer)
 	}
 	return err
+}
+
+// noteConsumer notices that the consumer of the jobs was made again: what it delivers for the first time may have been done by
+// anybody before. Between two looks it cannot be removed and made again without that a pull fails.
+func (w *shift) noteConsumer(info *jetstream.ConsumerInfo) {
+	if !w.made.IsZero() && !w.made.Equal(info.Created) {
+		w.remade.Store(true)
+	}
+	w.made = info.Created
 }
 
 // pull takes jobs and starts them. It pulls before it waits for a place: a place that waited for the pull would be unused

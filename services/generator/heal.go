@@ -107,6 +107,7 @@ func (h *healer) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		job.Header = nats.Header{contract.AgainHeader: {"1"}}
 		jobs = append(jobs, job)
 	}
 	if len(jobs) > 0 {
@@ -190,7 +191,17 @@ func (s *Service) remake(ctx context.Context, run contract.RunID, reason string)
 		return errors.Join(err, ctx.Err())
 	}
 	s.Log.Warn("batch.consumer.remade", "run_id", run, "consumer", want.Durable, "reason", reason)
-	return streams.Remake(ctx, s.Bus.JetStream(), contract.StreamJobs, want)
+	js := s.Bus.JetStream()
+	if err := js.DeleteConsumer(ctx, contract.StreamJobs, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("removing consumer %s: %w", want.Durable, err)
+	}
+	if err := delay.For(ctx, contract.ConsumerGap); err != nil {
+		return err
+	}
+	if _, err := js.CreateOrUpdateConsumer(ctx, contract.StreamJobs, want); err != nil {
+		return fmt.Errorf("making consumer %s: %w", want.Durable, err)
+	}
+	return nil
 }
 
 // running says whether a run is under way by what its keys say just now.
