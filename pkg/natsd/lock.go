@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // lockName is the file in the folder that is locked and holds the process id of who has it. The lock is the kernel's:
@@ -19,7 +18,7 @@ func lockFolder(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := tryLock(file); err != nil {
 		holder, _ := io.ReadAll(io.LimitReader(file, 20)) // who it is only makes the message better
 		err = errors.Join(err, file.Close())
 		return nil, fmt.Errorf("%w: process %s: %w", ErrLocked, strings.TrimSpace(string(holder)), err)
