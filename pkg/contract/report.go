@@ -12,15 +12,20 @@ type Report struct {
 	End     int    `json:"end"`
 	StartID string `json:"start_id"`
 	// EndID is below StartID when the range has no number, and empty when there is none below.
-	EndID     string `json:"end_id"`
-	Total     int    `json:"total"`
-	Succeeded int    `json:"succeeded"`
-	NoRecord  int    `json:"no_record"`
-	Failed    int    `json:"failed"`
-	Skipped   int    `json:"skipped"`
+	EndID string `json:"end_id"`
+	// Total is how many numbers from Start to End this run brought to an outcome: Succeeded + NoRecord + Failed.
+	Total     int `json:"total"`
+	Succeeded int `json:"succeeded"`
+	NoRecord  int `json:"no_record"`
+	Failed    int `json:"failed"`
+	Skipped   int `json:"skipped"`
 	// Unconfirmed is how many of NoRecord were followed neither by a record of the site nor by a canary that it showed: they
 	// are not collected, and the next run asks for them again.
-	Unconfirmed    int       `json:"unconfirmed"`
+	// Those above End are among them.
+	Unconfirmed int `json:"unconfirmed"`
+	// Beyond is how many numbers above End the search for the upper bound brought to an outcome.
+	Beyond int `json:"beyond"`
+	// TotalAttempted is Total + Beyond, and SuccessCount + NoRecordCount + FailedCount, which count the numbers above End too.
 	TotalAttempted int       `json:"total_attempted"`
 	SuccessCount   int       `json:"success_count"`
 	NoRecordCount  int       `json:"no_record_count"`
@@ -80,7 +85,8 @@ type JobDuration struct {
 	Max   float64 `json:"max"`
 }
 
-// Audit is the summary of numbers alone, in the form the spec gives it.
+// Audit is the summary of numbers alone, in the form the spec gives it. Its counts add up to TotalAttempted: they include the
+// numbers above EndID that the search for the upper bound asked for.
 type Audit struct {
 	StartID        string    `json:"start_id"`
 	EndID          string    `json:"end_id"`
@@ -124,15 +130,16 @@ type Checkpoint struct {
 
 // Event is the body of batch.event.<run_id>.<started|progress|finished>.
 type Event struct {
-	RunID     RunID     `json:"run_id"`
-	At        time.Time `json:"at"`
-	Status    Status    `json:"status"`
-	Range     Range     `json:"range"`
-	Planned   int       `json:"planned"`
-	Succeeded int       `json:"succeeded"`
-	NoRecord  int       `json:"no_record"`
-	Failed    int       `json:"failed"`
-	Retries   int       `json:"retries"`
+	RunID  RunID     `json:"run_id"`
+	At     time.Time `json:"at"`
+	Status Status    `json:"status"`
+	Range  Range     `json:"range"`
+	// Planned is how many numbers of Range are to be asked for; 0 while that is not known. The counts are of numbers of Range.
+	Planned   int `json:"planned"`
+	Succeeded int `json:"succeeded"`
+	NoRecord  int `json:"no_record"`
+	Failed    int `json:"failed"`
+	Retries   int `json:"retries"`
 	// Wait is why nothing is asked; it is set in the event waiting alone.
 	Wait *Wait `json:"wait,omitempty"`
 	// Metrics are the figures of the run so far; nil in the event that says that it has started.

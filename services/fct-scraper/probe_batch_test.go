@@ -23,8 +23,8 @@ func TestTheBoundOfTheSpecsYear(t *testing.T) {
 		if found.Number < 5400 || found.Number > 5600 || found.Requests > 50 || report.UpperBound != found.Number {
 			t.Errorf("bound %d with %d requests, reported as %d", found.Number, found.Requests, report.UpperBound)
 		}
-		if asked := len(p.asked()); report.Requests != p.memory.requests() || report.Total != asked || found.Questions != asked || report.EndID != "" {
-			t.Errorf("%d requests and %d numbers reported to %q, the court saw %d and %d", report.Requests, report.Total, report.EndID, p.memory.requests(), asked)
+		if asked := len(p.asked()); report.Requests != p.memory.requests() || report.TotalAttempted != asked || report.Total != 0 || found.Questions != asked || report.EndID != "" {
+			t.Errorf("%d requests and %d numbers reported to %q, the court saw %d and %d", report.Requests, report.TotalAttempted, report.EndID, p.memory.requests(), asked)
 		}
 		p.checkOnce()
 	}
@@ -48,7 +48,7 @@ func TestTheRangeOfTheSpecsBatch(t *testing.T) {
 		if report.Start != want.Start || report.End != want.End || report.StartID != "IMM-30-25" || report.Status != contract.Completed {
 			t.Errorf("a year of %d: %s to %s, %s", highest, report.StartID, report.EndID, report.Status)
 		}
-		if len(asked) != want.Size()+beyond || report.Total != len(asked) || report.UpperBound != end || beyond > 79-end {
+		if len(asked) != want.Size()+beyond || report.Total != want.Size() || report.Beyond != beyond || report.UpperBound != end || beyond > 79-end {
 			t.Errorf("a year of %d: %d numbers asked for, %d of them above %d; %d reported, bound %d", highest, len(asked), beyond, end, report.Total, report.UpperBound)
 		}
 	}

@@ -46,6 +46,10 @@ func summary(r contract.Report, output, file string) string {
 	}
 	text.WriteString("\n")
 	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
+	if r.Beyond > 0 {
+		line("beyond", "%d more asked for by the search: %d success, %d no-record, %d failed",
+			r.Beyond, r.SuccessCount-r.Succeeded, r.NoRecordCount-r.NoRecord, r.FailedCount-r.Failed)
+	}
 	if r.Unconfirmed > 0 {
 		line("no-record", "%d unconfirmed: the site showed no record after them; the next run asks for them again", r.Unconfirmed)
 	}

@@ -174,7 +174,7 @@ func (w *worker) end(ctx context.Context, report contract.Report, file string) e
 	w.tell(ctx, "finished", w.event(report.Status, &report))
 	w.Logger.Info("batch.run.end", "run_id", run, "outcome", report.Status, "reason", report.Reason,
 		"total", report.Total, "succeeded", report.Succeeded, "no_record", report.NoRecord, "failed", report.Failed,
-		"duration_seconds", report.DurationSeconds)
+		"beyond", report.Beyond, "duration_seconds", report.DurationSeconds)
 	return nil
 }
 
@@ -249,13 +249,14 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 }
 
 func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {
-	metrics := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now(), elapsed: w.watch.elapsed()}.report().Metrics
+	s := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now(), elapsed: w.watch.elapsed()}
+	now := s.report()
 	event := contract.Event{
-		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: w.manifest.Range,
-		Succeeded: w.tally.Succeeded, NoRecord: w.tally.NoRecord, Failed: w.tally.Failed, Retries: w.tally.Retries, Metrics: &metrics, Report: report,
+		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.numbers(),
+		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries, Metrics: &now.Metrics, Report: report,
 	}
-	if w.tally.Planned != nil {
-		event.Planned = w.tally.Planned.Jobs
+	if p := w.tally.Planned; p != nil {
+		event.Planned = p.Jobs - len(p.Beyond)
 	}
 	return event
 }

@@ -55,5 +55,25 @@ func code(outcome contract.Outcome) byte {
 	}
 }
 
+// tallied is how many numbers have each outcome.
+type tallied struct{ success, noRecord, failed int }
+
+func (c tallied) total() int { return c.success + c.noRecord + c.failed }
+
+// within counts the outcomes of the numbers of a range.
+func (o outcomes) within(numbers contract.Range) (c tallied) {
+	for number := numbers.Start; number <= min(numbers.End, o.highest()); number++ {
+		switch o.get(number) {
+		case contract.Success:
+			c.success++
+		case contract.NoRecord:
+			c.noRecord++
+		case contract.Failed:
+			c.failed++
+		}
+	}
+	return c
+}
+
 // highest is a number that none with an outcome lies above.
 func (o outcomes) highest() int { return len(o)*4 - 1 }

@@ -32,16 +32,27 @@ type summary struct {
 	skipped int
 }
 
+// numbers is the range of the run. The manifest of a worker that began before the bound was found does not know it.
+func (s summary) numbers() contract.Range {
+	if s.manifest.Searching() && s.tally.Planned != nil {
+		return s.tally.Planned.Range
+	}
+	return s.manifest.Range
+}
+
 func (s summary) report() contract.Report {
 	m, t := s.manifest, s.tally
+	m.Range = s.numbers()
+	within := t.Outcomes.within(m.Range)
 	started, seconds := m.CreatedAt.UTC(), s.elapsed.Seconds()
 	// A wall clock that was set back does not make the run end before its start, its length or its last attempt.
 	finished := latest(s.finished, started.Add(s.elapsed), t.Last).UTC()
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),
-		Total:   t.total(), Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Skipped: s.skipped,
+		Total:   within.total(), Succeeded: within.success, NoRecord: within.noRecord, Failed: within.failed, Skipped: s.skipped,
 		Unconfirmed:    t.unconfirmed(),
+		Beyond:         t.total() - within.total(),
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
 		Requests: t.Requests, CanaryRequests: t.Checks, Retries: t.Retries,

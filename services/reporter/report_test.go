@@ -3,12 +3,15 @@ package reporter
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"html"
 	"regexp"
 	"strings"
 	"testing"
 
 	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestPageRunsNothing: the page's own policy forbids all but its own style, also when a site's text got into it.
@@ -31,5 +34,44 @@ func TestPageRunsNothing(t *testing.T) {
 	}
 	if strings.Contains(text, " style=") || strings.Contains(text, "<script") || strings.Contains(text, "<img") {
 		t.Error("the page holds what its policy forbids")
+	}
+}
+
+// TestReportCountsBeyondApart: a search asks for numbers above the bound that it finds. They are no part of the range, and every
+// count says which of the two it is of.
+func TestReportCountsBeyondApart(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 4, func(m *contract.Manifest) { m.Probe = true })
+	d.packs(success(2), failure(9), noRecord(8), failure(3), success(4), noRecord(7), noRecord(1))
+	d.plan(contract.Planned{Range: d.manifest.Range, Jobs: 7, Beyond: []int{7, 8, 9}})
+	w := d.start(d.options(), nil)
+	state := d.await()
+	d.must(w.stop())
+	r := state.Report
+	got := []int{r.Total, r.Succeeded, r.NoRecord, r.Failed, r.Beyond, r.TotalAttempted, r.SuccessCount, r.NoRecordCount, r.FailedCount}
+	if diff := cmp.Diff([]int{4, 2, 1, 1, 3, 7, 2, 3, 2}, got); diff != "" || state.Status != contract.Completed {
+		t.Errorf("%s: %s", state.Status, diff)
+	}
+	audit := object(t, d.files()["audit_run.json"], auditKeys)
+	for key, want := range map[string]float64{"total_attempted": 7, "success_count": 2, "no_record_count": 3, "failed_count": 2} {
+		if audit[key] != want {
+			t.Errorf("audit: %s is %v, want %v", key, audit[key], want)
+		}
+	}
+	msg, err := d.b.GetLast(t.Context(), contract.StreamEvents, d.manifest.RunID.EventSubject("finished"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event contract.Event
+	d.must(json.Unmarshal(msg.Data, &event))
+	if event.Planned != 4 || event.Succeeded != 2 || event.NoRecord != 1 || event.Failed != 1 {
+		t.Errorf("the event tells of %d planned, %d + %d + %d", event.Planned, event.Succeeded, event.NoRecord, event.Failed)
+	}
+	page := d.files()[strings.TrimSuffix(state.File, ".json")+".html"]
+	if !strings.Contains(page, `<th>total</th><td class="n">4</td>`) || !strings.Contains(page, `<th>beyond the end</th><td class="n">3</td>`) {
+		t.Errorf("the page does not count beyond apart: %s", page)
+	}
+	if report, _, err := d.rewritten(); err != nil || !cmp.Equal(*r, report) {
+		t.Errorf("written again: %v: %s", err, cmp.Diff(*r, report))
 	}
 }

@@ -69,9 +69,9 @@ func (w *worker) agreed(ctx context.Context, last, keyed uint64, was *contract.R
 	if err != nil {
 		return nil, err
 	}
-	if t := trial.tally; was != nil && (t.total() < was.Total || t.Requests < was.Requests) {
+	if t := trial.tally; was != nil && (t.total() < was.TotalAttempted || t.Requests < was.Requests) {
 		return nil, fmt.Errorf("%w: stream %s holds %d outcomes and %d requests of the run, its report says %d and %d",
-			ErrLedger, contract.StreamOutcomes, t.total(), t.Requests, was.Total, was.Requests)
+			ErrLedger, contract.StreamOutcomes, t.total(), t.Requests, was.TotalAttempted, was.Requests)
 	}
 	return trial.compare(ctx, keyed, nil)
 }

@@ -17,7 +17,8 @@ import (
 
 // The keys that the contract lists for each file.
 const (
-	reportKeys = `canary_requests config duration_seconds end end_id errors failed failed_count finished_at metrics min_request_gap_seconds
+	reportKeys = `beyond
+		canary_requests config duration_seconds end end_id errors failed failed_count finished_at metrics min_request_gap_seconds
 		no_record no_record_count probes_used reason requests retries run_id skipped
 		slowed_seconds start start_id started_at status
 		succeeded success_count total total_attempted
