@@ -25,6 +25,8 @@ type access struct {
 	services []string
 	// repair accepts a store of which the ledger is not what it was.
 	repair bool
+	// alone lets no other process into a server in this process.
+	alone bool
 }
 
 // sole is the one service of the process; empty when it has several, or none in particular.

@@ -13,6 +13,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/loopback"
 	"fct-scraper/pkg/natsd"
 	"fct-scraper/pkg/runs"
@@ -24,6 +25,9 @@ import (
 
 // connectLimit is how long a server may take to answer the first time.
 const connectLimit = 10 * time.Second
+
+// besideLimit is how long a process that holds data_dir may take to let others in; then the store counts as in use.
+const besideLimit = 5 * time.Second
 
 // pingEvery is how often the server is asked whether it is there: one that was cut off without a word is given up after three
 // of these, for another one of its cluster. The library's own, two minutes, would have a whole run wait for it.
@@ -41,6 +45,10 @@ type broker struct {
 	runs jetstream.KeyValue
 	// shared says that other processes may work over this server too.
 	shared bool
+	// beside says that another process on this machine holds the store, and lets this one use it for as long as it runs.
+	beside bool
+	// gone says whether the holder has ended; nil when the store is nobody's or this process's.
+	gone func() bool
 	// patient says that this process waits for its server as long as it takes.
 	patient bool
 	// why says why there is no connection; nil when nobody keeps it.
@@ -59,19 +67,22 @@ type broker struct {
 // openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or
 // waits for them.
 func openBroker(ctx context.Context, c config.Config, a access, log *slog.Logger) (*broker, error) {
-	b, nc, err := connect(c, a, log)
+	b, nc, err := connect(ctx, c, a, log)
 	if err != nil {
 		return nil, err
 	}
 	made := streamsOf(c, a, log)
+	if b.beside {
+		made = streams.Await // whoever holds the store makes them
+	}
 	err = b.guard(ctx, log, func(ctx context.Context) error {
-		if c.NATSURL == "" {
+		if b.server != nil {
 			return b.openOwn(ctx, nc, c, a, made, log)
 		}
 		return b.open(ctx, nc, made, log)
 	})
 	if err != nil {
-		return nil, errors.Join(err, b.close())
+		return nil, errors.Join(b.cutOff(err), b.close())
 	}
 	return b, nil
 }
@@ -114,7 +125,8 @@ func (b *broker) guard(ctx context.Context, log *slog.Logger, work func(context.
 	return trouble
 }
 
-func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, error) {
+// connect connects to the server of nats_url, to one that it starts on data_dir, or to that of the process that holds data_dir.
+func connect(ctx context.Context, c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, error) {
 	if c.NATSURL != "" {
 		nc, err := dial(c, a, toldTo(log))
 		if err != nil {
@@ -122,6 +134,27 @@ func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, 
 		}
 		return &broker{shared: true, close: func() error { nc.Close(); return nil }}, nc, nil
 	}
+	for begun := time.Now(); ; {
+		b, nc, err := connectOwn(c, a, log)
+		if !errors.Is(err, natsd.ErrLocked) {
+			return b, nc, err
+		}
+		nc, closed := natsd.ConnectBeside(c.DataDir, nats.Name(a.name()), nats.Timeout(connectLimit), toldTo(log))
+		if closed == nil {
+			return &broker{shared: true, beside: true, gone: nc.IsClosed, close: func() error { nc.Close(); return nil }}, nc, nil
+		}
+		if time.Since(begun) > besideLimit {
+			log.Debug("broker.beside.closed", "error", closed)
+			return nil, nil, err
+		}
+		if err := delay.For(ctx, lookForServer); err != nil { // it may be about to begin, or to end
+			return nil, nil, err
+		}
+	}
+}
+
+// connectOwn starts a server on data_dir, and lets other processes in.
+func connectOwn(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, error) {
 	start := natsd.Start
 	if a.addr != "" {
 		start = func(dir string) (*natsd.Server, error) { return natsd.StartGuarded(dir, a.addr) }
@@ -134,6 +167,11 @@ func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, 
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
+	if !a.alone {
+		if err := server.OpenDoor(); err != nil {
+			log.Warn("broker.beside.closed", "error", err)
+		}
+	}
 	b := &broker{server: server, hangUp: nc.Close, close: func() error {
 		nc.Close()
 		return server.Close()
@@ -142,6 +180,30 @@ func connect(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, 
 		b.shared, b.url, b.key = true, server.URL(), server.KeyFile()
 	}
 	return b, nc, nil
+}
+
+// errHolderEnded says that the process that held the store ended while this one used it.
+var errHolderEnded = errors.New("the process that held data_dir has ended")
+
+// cutOff marks an error as errHolderEnded when that is behind it.
+func (b *broker) cutOff(err error) error {
+	if err == nil || b.gone == nil || !b.gone() {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errHolderEnded, err)
+}
+
+// holderTries is how many holders of a store may end, one after the other, while a command uses it.
+const holderTries = 5
+
+// outliving has a command look at the store again when the process that held it has ended meanwhile.
+func outliving(look func() error) (err error) {
+	for range holderTries {
+		if err = look(); !errors.Is(err, errHolderEnded) {
+			return err
+		}
+	}
+	return err
 }
 
 // stored is an error when there is no store to look into: whoever only looks makes none.

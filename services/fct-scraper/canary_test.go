@@ -45,7 +45,7 @@ func (p *plant) soften(after int) *softening {
 func (p *plant) collected() map[int]contract.Collected {
 	p.t.Helper()
 	settings := p.with(nil)
-	broker, err := openBroker(p.t.Context(), settings.Config, access{}, slog.New(slog.DiscardHandler))
+	broker, err := openBroker(p.t.Context(), settings.Config, access{alone: true}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -44,8 +44,8 @@ func codeOf(err error) int {
 		among []error
 	}{
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
-		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand}},
-		{codeBroker, []error{errBroker, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrRoom, streams.ErrDrift}},
+		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning}},
+		{codeBroker, []error{errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrRoom, streams.ErrDrift}},
 	}
 	for _, kind := range kinds {
 		for _, sentinel := range kind.among {

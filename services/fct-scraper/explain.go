@@ -50,14 +50,17 @@ func (p *program) explain(ctx context.Context, settings *config.Settings, id con
 		return life, fmt.Errorf("explaining %s: %w", id, err)
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	b, done, err := lookAt(settings.Config, log)
-	if err != nil {
-		return life, err
-	}
-	defer func() { err = errors.Join(err, done()) }()
 	there, forget := filesOf(settings.Output)
 	defer forget()
-	life, err = reporter.Explain(ctx, b, id, there)
+	err = outliving(func() (err error) {
+		b, err := lookAt(ctx, settings.Config, log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.close()) }()
+		life, err = reporter.Explain(ctx, b.Bus, id, there)
+		return b.cutOff(err)
+	})
 	switch {
 	case err == nil, errors.Is(err, reporter.ErrLedger):
 		return life, err
@@ -69,15 +72,15 @@ func (p *program) explain(ctx context.Context, settings *config.Settings, id con
 }
 
 // lookAt connects to a store as openBroker does, for one who only reads.
-func lookAt(c config.Config, log *slog.Logger) (b *bus.Bus, done func() error, err error) {
-	opened, nc, err := connect(c, access{}, log)
+func lookAt(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
+	b, nc, err := connect(ctx, c, access{}, log)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if b, err = bus.New(nc, log, bus.Options{}); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), opened.close())
+	if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), b.close())
 	}
-	return b, opened.close, nil
+	return b, nil
 }
 
 // filesOf says which files are in the output folder, links that lead out of it not followed. A folder that is not there has

@@ -31,6 +31,12 @@ func TestExplainTellsWhoHasTheStore(t *testing.T) {
 	if told := did(t, codeBroker, "explain", "IMM-1-25", "--data-dir", dir); !strings.Contains(told.stderr, "in use by another process: process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("%q does not name process %d", told.stderr, os.Getpid())
 	}
+	if err := server.OpenDoor(); err != nil {
+		t.Fatal(err)
+	}
+	if told := did(t, codeUsage, "explain", "IMM-1-25", "--data-dir", dir); !strings.Contains(told.stderr, "no run was ever started") {
+		t.Errorf("beside a server that lets others in: %s", told.stderr)
+	}
 }
 
 // A run that a killed process left is no business of one who only looks.

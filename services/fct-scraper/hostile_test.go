@@ -234,12 +234,12 @@ func TestHostileCourtFilesAndNames(t *testing.T) {
 type printed struct{ stdout, stderr string }
 
 // did runs the program in this process; it is to end with a code, and nothing that it writes may steer.
-func did(t *testing.T, code int, args ...string) printed {
+func did(t testing.TB, code int, args ...string) printed {
 	t.Helper()
 	return didIn(t, nil, code, args...)
 }
 
-func didIn(t *testing.T, environ []string, code int, args ...string) printed {
+func didIn(t testing.TB, environ []string, code int, args ...string) printed {
 	t.Helper()
 	var out, problems bytes.Buffer
 	if got := run(t.Context(), args, environ, &out, &problems); got != code {

@@ -107,7 +107,7 @@ func (p *plant) run(ctx context.Context, changes map[string]string) (ended, erro
 	p.t.Helper()
 	settings := p.with(changes)
 	log := slog.New(slog.DiscardHandler)
-	broker, err := openBroker(ctx, settings.Config, access{}, log)
+	broker, err := openBroker(ctx, settings.Config, access{alone: true}, log)
 	if err != nil {
 		p.t.Fatal(err)
 	}

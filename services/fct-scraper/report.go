@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
@@ -53,24 +54,36 @@ func (p *program) rewrite(
 		return report, "", nil, fmt.Errorf("writing the report of %s: %w", run, err)
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	broker, err := openBroker(ctx, settings.Config, access{repair: repair}, log)
-	if err != nil {
-		return report, "", nil, err
-	}
-	defer func() { err = errors.Join(err, broker.close()) }()
+	err = outliving(func() (err error) {
+		broker, err := openBroker(ctx, settings.Config, access{repair: repair}, log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, broker.close()) }()
+		restored = broker.restored
+		report, file, err = rewriteFrom(ctx, broker, settings, run, log)
+		return broker.cutOff(err)
+	})
+	return report, file, restored, err
+}
+
+// rewriteFrom writes the files of a run again from the store of the broker.
+func rewriteFrom(
+	ctx context.Context, broker *broker, settings *config.Settings, run contract.RunID, log *slog.Logger,
+) (report contract.Report, file string, err error) {
 	if m, err := runs.Manifest(ctx, broker.runs, run); err == nil && m.Origin != "" {
 		if err := sameFolder(settings.Output, m.Origin); err != nil {
-			return report, "", nil, err
+			return report, "", err
 		}
 	}
 	output, err := store.Open(settings.Output)
 	if err != nil {
-		return report, "", nil, err
+		return report, "", err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
 	report, file, err = reporter.Rewrite(ctx, reporter.Options{Bus: broker.Bus, Store: output, Logger: log, Version: version()}, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
 	}
-	return report, file, broker.restored, err
+	return report, file, err
 }

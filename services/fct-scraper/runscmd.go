@@ -145,7 +145,7 @@ func (s standing) line() string {
 }
 
 // looked opens the broker of the settings, without making a store that is not there, and hands it to look.
-func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker) error) (err error) {
+func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker) error) error {
 	settings, err := p.settings(cmd)
 	if err != nil {
 		return err
@@ -153,12 +153,15 @@ func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker)
 	if err := stored(settings.Config); err != nil {
 		return err
 	}
-	broker, err := openBroker(cmd.Context(), settings.Config, access{}, logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, broker.close()) }()
-	return look(cmd.Context(), broker)
+	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+	return outliving(func() (err error) {
+		broker, err := openBroker(cmd.Context(), settings.Config, access{}, log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, broker.close()) }()
+		return broker.cutOff(look(cmd.Context(), broker))
+	})
 }
 
 func (p *program) runsCommand() *cobra.Command {

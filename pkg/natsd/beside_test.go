@@ -1,0 +1,198 @@
+package natsd_test
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/natsd"
+
+	"github.com/nats-io/nats.go"
+)
+
+// opened starts a server on dir that lets others in; it ends with the test, or before that by end.
+func opened(t *testing.T, dir string) (server *natsd.Server, end func()) {
+	t.Helper()
+	server, err := natsd.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end = sync.OnceFunc(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(end)
+	if err := server.OpenDoor(); err != nil {
+		t.Fatal(err)
+	}
+	return server, end
+}
+
+// answers sees to it that a large request over nc is answered by the server's own side.
+func answers(t *testing.T, server *natsd.Server, nc *nats.Conn) {
+	t.Helper()
+	own, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	sub, err := own.Subscribe("echo", func(msg *nats.Msg) { _ = msg.Respond(msg.Data) })
+	if err == nil {
+		err = own.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	sent := strings.Repeat("x", 9<<20)
+	got, err := nc.Request("echo", []byte(sent), time.Minute)
+	if err != nil || string(got.Data) != sent {
+		t.Fatalf("the answer: %v", err)
+	}
+}
+
+func TestConnectBeside(t *testing.T) {
+	t.Parallel()
+	short := t.TempDir()
+	for name, dir := range map[string]string{
+		"a folder": filepath.Join(short, "data"), "a long path": filepath.Join(short, strings.Repeat("deep/", 50), "data"),
+		"a link":     filepath.Join(short, "link"),
+		"odd letter": filepath.Join(short, "d'é \"x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if name == "a link" {
+				if err := errors.Join(os.Mkdir(dir+"ed", 0o750), os.Symlink(dir+"ed", dir)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			server, end := opened(t, dir)
+			socket := filepath.Join(dir, "fct-scraper.sock")
+			if info, err := os.Lstat(socket); err != nil || info.Mode() != os.ModeSocket|0o600 {
+				t.Fatalf("%v, %v; want a socket of mode 0600", info, err)
+			}
+			if left, err := filepath.Glob(socket + "?*"); err != nil || left != nil {
+				t.Errorf("left %v, %v", left, err)
+			}
+			nc, err := natsd.ConnectBeside(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			answers(t, server, nc)
+			closed := nc.StatusChanged(nats.CLOSED)
+			end()
+			<-closed
+			if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the socket after the end: %v", err)
+			}
+			if _, err := natsd.ConnectBeside(dir); err == nil {
+				t.Error("connected to nobody")
+			}
+		})
+	}
+}
+
+func TestConnectBeside_GuardedServer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server := guarded(t, dir, "127.0.0.1:0")
+	defer func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := server.OpenDoor(); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := natsd.ConnectBeside(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	answers(t, server, nc)
+	if err := os.Remove(server.KeyFile()); err != nil {
+		t.Fatal(err)
+	}
+	if nc, err := natsd.ConnectBeside(dir); err == nil {
+		nc.Close()
+		t.Error("let in without the key")
+	}
+}
+
+// A killed process leaves its socket, and perhaps the folder that it was bound in.
+func TestOpenDoor_StaleSocket(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "fct-scraper.sock")
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	if err := errors.Join(stale.Close(), os.Mkdir(socket+".new", 0o755), os.WriteFile(socket+".new/s", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsd.ConnectBeside(dir); err == nil {
+		t.Error("connected to a process that is gone")
+	}
+	server, _ := opened(t, dir)
+	nc, err := natsd.ConnectBeside(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	answers(t, server, nc)
+}
+
+// A client that reads nothing holds nobody up, the end of the server included.
+func TestServerClose_ClientThatReadsNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, end := opened(t, dir)
+	conn, err := net.Dial("unix", filepath.Join(dir, "fct-scraper.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("CONNECT {}\r\nSUB flood 1\r\nPING\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := natsd.ConnectBeside(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for range 64 {
+		if err := nc.Publish("flood", make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answers(t, server, nc)
+	end()
+}
+
+func TestOpenDoor_FolderThatTakesNoSocket(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, err := natsd.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "fct-scraper.sock")
+	if err := os.MkdirAll(filepath.Join(socket, "in the way"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.OpenDoor(); err == nil || !strings.Contains(err.Error(), socket) {
+		t.Errorf("%v; want an error that names %s", err, socket)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// slowPlace is a place whose batches take long enough to be looked at: 0.1 s a number.
+func slowPlace(t *testing.T, sim simulator, flags ...string) place {
+	return newPlace(t, sim, append([]string{"--concurrency", "1", "--delay-min", "100ms", "--delay-max", "100ms"}, flags...)...)
+}
+
+// running starts a batch and waits until it has collected some files. What it prints goes to out. It ends with the test.
+func (p place) running(out *bytes.Buffer) *exec.Cmd {
+	p.t.Helper()
+	cmd := p.start(out)
+	p.t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	p.await("files", func() bool { return len(p.glob("cases/IMM/25/*.json")) > 2 })
+	return cmd
+}
+
+// await waits until something is so.
+func (p place) await(what string, so func() bool) {
+	p.t.Helper()
+	for begun := time.Now(); !so(); at(time.Now(), 10*time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			p.t.Fatalf("no %s within a minute", what)
+		}
+	}
+}
+
+// data is the store.
+func (p place) data() string { return filepath.Join(p.dir, "data") }
+
+// status is how the newest run stands, as a process beside tells it.
+func (p place) status(more ...string) (s standing) {
+	p.t.Helper()
+	told := did(p.t, codeCompleted, append([]string{"status", "--json", "--data-dir", p.data()}, more...)...)
+	if err := json.Unmarshal([]byte(told.stdout), &s); err != nil {
+		p.t.Fatalf("%v: %s", err, told.stdout)
+	}
+	return s
+}
+
+func exitCode(cmd *exec.Cmd) int {
+	_ = cmd.Wait() // the code says it
+	return cmd.ProcessState.ExitCode()
+}
+
+func TestCommandsBesideARunningBatch(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "300", "--missing", "0.1", "--seed", "31")
+	p := slowPlace(t, sim, "--end", "300")
+	var out bytes.Buffer
+	batch := p.running(&out)
+	var s standing
+	p.await("progress", func() bool { s = p.status(); return s.Done > 0 })
+	if s.Status != contract.Running || s.Planned == 0 || s.LeftSeconds == 0 || s.Done != s.Succeeded+s.NoRecord+s.Failed {
+		t.Errorf("status: %+v", s)
+	}
+	run, data := string(s.RunID), p.data()
+	var all []standing
+	if err := json.Unmarshal([]byte(did(t, codeCompleted, "runs", "--json", "--data-dir", data).stdout), &all); err != nil || len(all) != 1 {
+		t.Errorf("runs: %+v, %v", all, err)
+	}
+	if told := did(t, codeCompleted, "explain", "IMM-1-25", "--data-dir", data); !strings.Contains(told.stdout, run) {
+		t.Errorf("explain: %s", told.stdout)
+	}
+	told := did(t, codeUsage, "report", "--run", run, "--data-dir", data, "--output", filepath.Join(p.dir, "output"), "--json")
+	if !strings.Contains(told.stdout, "still running") {
+		t.Errorf("report: %s", told.stdout)
+	}
+	if info, err := os.Lstat(filepath.Join(data, "fct-scraper.sock")); err != nil || info.Mode() != os.ModeSocket|0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	did(t, codeCompleted, "stop", "--run", run, "--data-dir", data)
+	if code := exitCode(batch); code != codeTerminated {
+		t.Errorf("the stopped batch ended with %d, want %d", code, codeTerminated)
+	}
+	var report contract.Report
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil || report.Status != contract.Stopped {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	// Nobody holds the store now, and the commands open it themselves.
+	if s := p.status("--run", run); s.Status != contract.Stopped || s.Done != report.Total || s.Done == 0 {
+		t.Errorf("status after the stop: %+v, the report has %d", s, report.Total)
+	}
+	did(t, codeCompleted, "report", "--run", run, "--data-dir", data, "--output", filepath.Join(p.dir, "output"))
+}
+
+// Two commands that look at a store that nobody works on do not turn each other away.
+func TestManyCommandsAtOnce(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "5", "--seed", "32")
+	p := newPlace(t, sim, "--end", "5", "--delay-min", "0", "--delay-max", "0")
+	p.finish(codeCompleted)
+	var all []*exec.Cmd
+	for range 4 {
+		for _, args := range [][]string{{"status"}, {"runs"}, {"explain", "IMM-1-25"}} {
+			cmd := exec.Command("fct-scraper", append(args, "--data-dir", p.data())...)
+			cmd.Stderr = t.Output()
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, cmd)
+		}
+	}
+	for _, cmd := range all {
+		if code := exitCode(cmd); code != codeCompleted {
+			t.Errorf("%v: exit code %d", cmd.Args, code)
+		}
+	}
+}
+
+func TestStatusBesideABatch_LongDataDir(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "300", "--seed", "33")
+	p := slowPlace(t, sim, "--end", "300")
+	long := filepath.Join(p.dir, strings.Repeat("a long way down/", 12), "data")
+	p.args = append(p.args, "--data-dir", long)
+	batch := p.running(nil)
+	told := did(t, codeCompleted, "status", "--data-dir", long)
+	if !strings.Contains(told.stdout, "running") {
+		t.Error(told.stdout)
+	}
+	if err := batch.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCode(batch); code != codeTerminated {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// A batch without a socket, and one that stands still, are told apart from nobody: the store is in use.
+func TestStatusBesideABatchThatLetsNobodyIn(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "300", "--seed", "34")
+	p := slowPlace(t, sim, "--end", "300")
+	batch := p.running(nil)
+	locked := func(after string) {
+		t.Helper()
+		if told := did(t, codeBroker, "status", "--json", "--data-dir", p.data()); !strings.Contains(told.stdout, "in use by another process") {
+			t.Errorf("%s: %s", after, told.stdout)
+		}
+	}
+	if err := batch.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	locked("frozen")
+	if err := errors.Join(batch.Process.Signal(syscall.SIGCONT), os.Remove(filepath.Join(p.data(), "fct-scraper.sock"))); err != nil {
+		t.Fatal(err)
+	}
+	locked("without its socket")
+}
+
+// A killed process leaves its socket, which misleads nobody, and what it had stored is told.
+func TestStatusAfterAKill(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "300", "--missing", "0.1", "--seed", "35")
+	p := slowPlace(t, sim, "--end", "300")
+	batch := p.running(nil)
+	if err := batch.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = batch.Wait() // killed, as it was to be
+	if _, err := os.Lstat(filepath.Join(p.data(), "fct-scraper.sock")); err != nil {
+		t.Error("the kill came too late to leave a socket:", err)
+	}
+	if s := p.status(); s.Status != contract.Stopped {
+		t.Errorf("%+v", s)
+	}
+}
