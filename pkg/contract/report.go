@@ -2,7 +2,7 @@ package contract
 
 import "time"
 
-// MaxErrorSamples is how many failed cases a report shows.
+// MaxErrorSamples is how many causes of failures a report shows.
 const MaxErrorSamples = 20
 
 // Report is the summary of a run; every key is always present.
@@ -55,18 +55,21 @@ type Report struct {
 	SlowedSeconds float64 `json:"slowed_seconds"`
 	WaitedSeconds float64 `json:"waited_seconds"`
 	// MinRequestGapSeconds is the smallest gap seen between two request starts; 0 when there was none.
-	MinRequestGapSeconds float64        `json:"min_request_gap_seconds"`
-	Errors               []ErrorSample  `json:"errors"`
-	Config               map[string]any `json:"config"`
-	Version              string         `json:"version"`
-	Metrics              Metrics        `json:"metrics"`
+	MinRequestGapSeconds float64 `json:"min_request_gap_seconds"`
+	// Errors are the failed cases by cause, the most frequent one first. Their counts add up to FailedCount.
+	Errors  []ErrorSample  `json:"errors"`
+	Config  map[string]any `json:"config"`
+	Version string         `json:"version"`
+	Metrics Metrics        `json:"metrics"`
 }
 
-// ErrorSample is one failed case in a report.
+// ErrorSample is one cause of failures in a report, by the first case that failed of it.
 type ErrorSample struct {
 	CaseID   CaseID `json:"case_id"`
 	Attempts int    `json:"attempts"`
 	Error    string `json:"error"`
+	// Count is how many cases failed of this cause: their errors differ at most in case ids, numbers, addresses and quoted text.
+	Count int `json:"count"`
 }
 
 // Metrics are the figures that the program also serves to scrapers, under the same names.

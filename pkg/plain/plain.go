@@ -33,6 +33,17 @@ func Start(text string, most int) string {
 // Lines is Text for what has lines of its own: line ends and tabs stay.
 func Lines(text string) string { return escape(text, "\n\t") }
 
+// Count is a number of things in words: 1 retry, 2 retries. The name of the thing is in the singular.
+func Count(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	if stem, y := strings.CutSuffix(of, "y"); y {
+		of = stem + "ie"
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}
+
 func escape(text, kept string) string {
 	good := func(r rune, size int) bool {
 		return (r != utf8.RuneError || size > 1) && (!steers(r) || strings.ContainsRune(kept, r))

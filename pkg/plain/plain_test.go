@@ -130,3 +130,15 @@ func BenchmarkLine(b *testing.B) {
 		}
 	}
 }
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"0 retries": plain.Count(0, "retry"), "1 retry": plain.Count(1, "retry"), "2 retries": plain.Count(2, "retry"), "1 attempt": plain.Count(1, "attempt"),
+		"12 attempts": plain.Count(12, "attempt"),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

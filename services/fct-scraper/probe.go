@@ -106,7 +106,7 @@ func (f probing) text(now time.Time) string {
 	if !f.KnownSince.IsZero() {
 		age = aged(now.Sub(f.KnownSince).Seconds())
 	}
-	line("search", "%s after %d requests%s", plain.Text(f.Ending), f.ProbesUsed, age)
+	line("search", "%s after %s%s", plain.Text(f.Ending), plain.Count(f.ProbesUsed, "request"), age)
 	if f.FiledOn != "" {
 		line("filed on", "%s", plain.Text(f.FiledOn))
 	}

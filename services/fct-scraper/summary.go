@@ -30,6 +30,9 @@ func aged(seconds float64) string {
 	return fmt.Sprintf(", by answers up to %s old", time.Duration(seconds*float64(time.Second)).Round(time.Second))
 }
 
+// shownCauses is how many causes of failures a summary names.
+const shownCauses = 3
+
 // summary is a report as people read it; file is its name in the folder output.
 func summary(r contract.Report, output, file string) string {
 	var text strings.Builder
@@ -55,15 +58,19 @@ func summary(r contract.Report, output, file string) string {
 	}
 	line("skipped", "%d already collected", r.Skipped)
 	if r.UpperBound > 0 || r.ProbesUsed > 0 {
-		line("bound", "%d, found with %d requests (%s sure%s)", r.UpperBound, r.ProbesUsed, percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
+		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, plain.Count(r.ProbesUsed, "request"), percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
 	}
-	line("requests", "%d, %d retries, smallest gap %.3f s", r.Requests, r.Retries, r.MinRequestGapSeconds)
+	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, plain.Count(r.Retries, "retry"), r.MinRequestGapSeconds)
 	if r.WaitedSeconds+r.SlowedSeconds > 0 {
 		line("waited", "%.0f s, %.0f s of it because the site was in trouble", max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
 	}
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
-	for _, sample := range r.Errors[:min(3, len(r.Errors))] {
-		line("failed", "%s after %d attempts: %s", sample.CaseID, sample.Attempts, plain.Text(sample.Error))
+	for _, sample := range r.Errors[:min(shownCauses, len(r.Errors))] {
+		line("failed", "%d of %d: %s (%s, after %s)", sample.Count, r.FailedCount, plain.Text(sample.Error), sample.CaseID,
+			plain.Count(sample.Attempts, "attempt"))
+	}
+	if more := len(r.Errors) - shownCauses; more > 0 {
+		line("failed", "%s more in the report", plain.Count(more, "cause"))
 	}
 	line("run", "%s", r.RunID)
 	if file != "" {

@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/plain"
 )
 
 // Pace is the promise how often a site is asked. The zero Pace makes no pause.
@@ -210,7 +211,7 @@ func (p *Pacer) sleepPause(ctx context.Context, now turn, pause time.Duration, p
 	left, crawl := pause-time.Since(now.started), p.crawlDelay()
 	switch {
 	case now.rest:
-		p.tell(fmt.Sprintf("rest after %d requests", p.pace.RestEvery), left, false)
+		p.tell("rest after "+plain.Count(p.pace.RestEvery, "request"), left, false)
 	case crawl > p.pace.Max:
 		p.tell(fmt.Sprintf("crawl delay of robots.txt: %s", crawl), left, true)
 	}

@@ -205,7 +205,7 @@ func TestLongWaitsAreTold(t *testing.T) {
 	}{
 		"a long pause":  {pace: fetcher.Pace{Min: time.Minute, Max: time.Minute}},
 		"a short rest":  {pace: fetcher.Pace{RestEvery: 1, RestFor: 4 * time.Second}},
-		"a rest":        {fetcher.Pace{RestEvery: 1, RestFor: time.Minute}, 0, "rest after 1 requests", time.Minute, 0},
+		"a rest":        {fetcher.Pace{RestEvery: 1, RestFor: time.Minute}, 0, "rest after 1 request", time.Minute, 0},
 		"short trouble": {held: 4 * time.Second, slowed: 4 * time.Second},
 		"trouble":       {held: time.Hour, reason: "trouble", waited: time.Hour, slowed: time.Hour},
 		"quiet hours":   {pace: fetcher.Pace{Quiet: night}, reason: "quiet hours", waited: 6 * time.Hour},

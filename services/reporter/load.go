@@ -24,7 +24,7 @@ type checkpoint struct {
 }
 
 // checkpointVersion is the version of checkpoint; one of another version is folded again from the start.
-const checkpointVersion = 3
+const checkpointVersion = 4
 
 // load reads the run and its checkpoint, and cuts the attempts file back to it.
 func (w *worker) load(ctx context.Context, run contract.RunID) error {

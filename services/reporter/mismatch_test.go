@@ -66,7 +66,7 @@ func attemptsMismatches() []mismatch {
 			d.lines(func(lines []string) []string { return slices.Insert(lines, line, lines[line]) })
 		}
 	}
-	const differs, short, long = "the attempts file differs from the ledger: 1 cases, first ", "9 lines for 10 attempts", "11 lines for 10 attempts"
+	const differs, short, long = "the attempts file differs from the ledger: 1 case, first ", "9 lines for 10 attempts", "11 lines for 10 attempts"
 	return []mismatch{
 		{name: "settling line lost", late: lose(0), says: differs + "IMM-1-25"},
 		{name: "transient line lost", late: lose(2), says: short},
@@ -115,8 +115,8 @@ func keyMismatches() []mismatch {
 			d.publishKey(b(d), number, &contract.Collected{Outcome: outcome, RunID: d.manifest.RunID})
 		}
 	}
-	const missing, wrong, failures = "keys missing in the bucket collected: 1 cases, first ",
-		"keys of the bucket collected differ from the ledger: 1 cases, first ", "keys of the bucket failed differ from the ledger: 1 cases, first "
+	const missing, wrong, failures = "keys missing in the bucket collected: 1 case, first ",
+		"keys of the bucket collected differ from the ledger: 1 case, first ", "keys of the bucket failed differ from the ledger: 1 case, first "
 	return []mismatch{
 		{name: "collected key missing", late: remove(collected, 4), says: missing + "IMM-4-25"},
 		{name: "collected key with another outcome", late: put(collected, 4, contract.NoRecord), says: wrong + "IMM-4-25"},
@@ -154,7 +154,7 @@ func tampered(change func(*checkpoint)) func(d *desk) {
 }
 
 func checkpointMismatches() []mismatch {
-	const counts, differ = "the counts say", "outcomes of the checkpoint differ from the ledger: 1 cases, first "
+	const counts, differ = "the counts say", "outcomes of the checkpoint differ from the ledger: 1 case, first "
 	folded := func(name, says string, change func(*tally)) mismatch {
 		return mismatch{name: name, before: tampered(func(c *checkpoint) { change(&c.Tally) }), says: says}
 	}

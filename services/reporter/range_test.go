@@ -23,8 +23,8 @@ func TestTheRangeIsAskedForWhole(t *testing.T) {
 		plan    contract.Planned
 		says    string
 	}{
-		"neither asked for nor collected": {numbers(1, 4), contract.Planned{Range: asked, Jobs: 4, Skipped: 1}, "neither asked for nor collected: 1 cases, first IMM-5-25"},
-		"outside of the range":            {numbers(2, 6), contract.Planned{Range: asked, Jobs: 5}, "outcomes outside of the range: 1 cases, first IMM-6-25"},
+		"neither asked for nor collected": {numbers(1, 4), contract.Planned{Range: asked, Jobs: 4, Skipped: 1}, "neither asked for nor collected: 1 case, first IMM-5-25"},
+		"outside of the range":            {numbers(2, 6), contract.Planned{Range: asked, Jobs: 5}, "outcomes outside of the range: 1 case, first IMM-6-25"},
 		"one more than asked for":         {numbers(1, 6), contract.Planned{Range: asked, Jobs: 5}, "6 outcomes for 5 jobs"},
 		"another range":                   {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4}, Jobs: 4}, "range 1..4 was walked, 1..5 was asked for"},
 		"a longer range":                  {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6}, Jobs: 6}, "range 1..6 was walked, 1..5 was asked for"},

@@ -29,7 +29,7 @@ const (
 	auditKeys      = `end_id failed_count finished_at no_record_count run_id start_id started_at success_count total_attempted`
 	attemptKeys    = `attempt case_id duration_ms error html_path notes outcome run_id status_code timestamp`
 	checkpointKeys = `failed next_number no_record range reason run_id status succeeded total written_at`
-	sampleKeys     = `attempts case_id error`
+	sampleKeys     = `attempts case_id count error`
 )
 
 // object decodes a JSON object and compares its keys with a list.

@@ -12,20 +12,21 @@ import (
 // the checkpoint, so folding goes on where it was. Folding the same entries again changes nothing.
 type tally struct {
 	// Sequence is the place in the stream of the last message folded.
-	Sequence  uint64                 `json:"sequence"`
-	Planned   *contract.Planned      `json:"planned,omitempty"`
-	Succeeded int                    `json:"succeeded"`
-	NoRecord  int                    `json:"no_record"`
-	Failed    int                    `json:"failed"`
-	Requests  int                    `json:"requests"`
-	Retries   int                    `json:"retries"`
-	MinGap    float64                `json:"min_gap,omitempty"`
-	Waited    float64                `json:"waited,omitempty"`
-	Slowed    float64                `json:"slowed,omitempty"`
-	First     time.Time              `json:"first,omitzero"`
-	Last      time.Time              `json:"last,omitzero"`
-	Durations contract.JobDuration   `json:"durations"`
-	Errors    []contract.ErrorSample `json:"errors,omitempty"`
+	Sequence  uint64               `json:"sequence"`
+	Planned   *contract.Planned    `json:"planned,omitempty"`
+	Succeeded int                  `json:"succeeded"`
+	NoRecord  int                  `json:"no_record"`
+	Failed    int                  `json:"failed"`
+	Requests  int                  `json:"requests"`
+	Retries   int                  `json:"retries"`
+	MinGap    float64              `json:"min_gap,omitempty"`
+	Waited    float64              `json:"waited,omitempty"`
+	Slowed    float64              `json:"slowed,omitempty"`
+	First     time.Time            `json:"first,omitzero"`
+	Last      time.Time            `json:"last,omitzero"`
+	Durations contract.JobDuration `json:"durations"`
+	// Errors are the failed numbers by cause, in the order in which the causes came.
+	Errors []failures `json:"errors,omitempty"`
 	// FailStreak counts the jobs that ended last and failed, up to now.
 	FailStreak int `json:"fail_streak,omitempty"`
 	// SafeStop is why the run is to stop; empty while it need not.
@@ -180,9 +181,7 @@ func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
 		t.missing(entry)
 	case contract.Failed:
 		t.Failed++
-		if len(t.Errors) < contract.MaxErrorSamples {
-			t.Errors = append(t.Errors, contract.ErrorSample{CaseID: entry.CaseID, Attempts: attempts, Error: entry.Error})
-		}
+		t.failed(contract.ErrorSample{CaseID: entry.CaseID, Attempts: attempts, Error: entry.Error})
 	}
 	if entry.Outcome != contract.Failed {
 		t.FailStreak = 0

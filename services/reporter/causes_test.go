@@ -1,0 +1,80 @@
+package reporter
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestCauseOf(t *testing.T) {
+	t.Parallel()
+	for _, same := range [][]string{
+		{"docket call: status 500"},
+		{"docket call: status 503", "docket call: status 503"},
+		{"list call: status 500"},
+		{"docket call: read tcp 127.0.0.1:53412->127.0.0.1:80: connection reset by peer",
+			"docket call: read tcp 10.0.0.7:6->192.168.100.200:65535: connection reset by peer"},
+		{"dial tcp [2001:db8::1]:443: i/o timeout", "dial tcp [::1]:8443: i/o timeout", "dial tcp 10.1.2.3:443: i/o timeout"},
+		{"max_body: the store cannot hold this answer: 41943040 bytes", "max_body: the store cannot hold this answer: 1 bytes"},
+		{"request_timeout: longer than 30s", "request_timeout: longer than 1m30s", "request_timeout: longer than 1.5s"},
+		{"docket call: rows of other cases alone: \"IMM-3-25\"", `docket call: rows of other cases alone: "T-1 \" v 7"`,
+			`docket call: rows of other cases alone: "cut off`},
+		{"copying IMM-1-25 from run imm-25-20261125t101500z-1: gone", "copying IMM-77-25 from run imm-25-20261125t101501z-12: gone"},
+		{"digest 0123456789abcdef0123456789abcdef is another", "digest f0000000000000000000000000000000 is another"},
+		{"RecordsTotal says 12, there are 11 rows", "RecordsTotal says 1,200, there are 3 rows"},
+		{"worker crashed"},
+		{""},
+	} {
+		want := causeOf(same[0])
+		for _, other := range same[1:] {
+			if got := causeOf(other); got != want {
+				t.Errorf("%q is of the cause %q, want %q", other, got, want)
+			}
+		}
+	}
+	if causeOf("status 500") == causeOf("status 503") || causeOf("docket call: Status 500") == causeOf("list call: Status 500") {
+		t.Error("status codes and calls do not tell causes apart")
+	}
+}
+
+// TestFailuresAreGroupedByCause: every failed number counts, whatever the order in which the errors came.
+func TestFailuresAreGroupedByCause(t *testing.T) {
+	t.Parallel()
+	var folded tally
+	for number := 1; number <= 30; number++ {
+		entry := failure(number)
+		entry.Error = fmt.Sprintf("docket call: status %d", 500+number%3*(number%2))
+		folded.add(entry, 0)
+	}
+	r := summary{manifest: contract.Manifest{Range: contract.Range{Start: 1, End: 30}}, tally: &folded}.report()
+	want := []contract.ErrorSample{
+		{CaseID: failure(2).CaseID, Attempts: 1, Error: "docket call: status 500", Count: 20},
+		{CaseID: failure(1).CaseID, Attempts: 1, Error: "docket call: status 501", Count: 5},
+		{CaseID: failure(5).CaseID, Attempts: 1, Error: "docket call: status 502", Count: 5},
+	}
+	if diff := cmp.Diff(want, r.Errors); diff != "" || r.Failed != 30 {
+		t.Errorf("%d failed: %s", r.Failed, diff)
+	}
+}
+
+func TestMoreCausesThanAReportShows(t *testing.T) {
+	t.Parallel()
+	var folded tally
+	for number := 1; number <= 60; number++ {
+		entry := failure(number)
+		entry.Error = "no field " + strings.Repeat("x", number%30)
+		folded.add(entry, 0)
+	}
+	sum := 0
+	for _, sample := range folded.samples() {
+		sum += sample.Count
+	}
+	other := folded.samples()[0]
+	if len(folded.samples()) != contract.MaxErrorSamples || sum != 60 || other.Count != 22 || !strings.HasPrefix(other.Error, "other causes, such as: no field x") {
+		t.Errorf("%d causes of %d failures; %+v", len(folded.samples()), sum, other)
+	}
+}
