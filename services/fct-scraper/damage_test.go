@@ -76,6 +76,9 @@ func (s *stores) kill(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // it was killed
+	if err := os.Remove(s.unfinished + "/data/fct-scraper.sock"); err != nil { // it cannot be copied
+		t.Fatal(err)
+	}
 }
 
 // outcome is how a command ended.
