@@ -8,6 +8,9 @@ import (
 // RecordVersion is the version of the record's form; it grows when a field changes its meaning.
 const RecordVersion = 1
 
+// FlagHeaderOnly marks a record without a docket entry.
+const FlagHeaderOnly = "header-only"
+
 // Record is the extracted data of one case. Days are YYYY-MM-DD in the court's time zone; a field that the
 // site did not give is empty and left out.
 type Record struct {
@@ -15,7 +18,7 @@ type Record struct {
 	CaseID  CaseID `json:"case_id"`
 	Header
 	Parties []Party `json:"parties,omitempty"`
-	// Entries is the number of docket entries; 0 is a header-only case and carries a flag.
+	// Entries is the number of docket entries; 0 is a header-only case and carries FlagHeaderOnly.
 	Entries int           `json:"entries"`
 	Docket  []DocketEntry `json:"docket"`
 	// Flags names what a reader should know: "header-only", "other-rows", ...

@@ -57,11 +57,16 @@ type Report struct {
 	// MinRequestGapSeconds is the smallest gap seen between two request starts; 0 when there was none.
 	MinRequestGapSeconds float64 `json:"min_request_gap_seconds"`
 	// Errors are the failed cases by cause, the most frequent one first. Their counts add up to FailedCount.
-	Errors  []ErrorSample  `json:"errors"`
+	Errors []ErrorSample `json:"errors"`
+	// Flags is how many of the new records, SuccessCount in all, carry each flag.
+	Flags   map[string]int `json:"flags"`
 	Config  map[string]any `json:"config"`
 	Version string         `json:"version"`
 	Metrics Metrics        `json:"metrics"`
 }
+
+// TooManyHeaderOnly says that more than a tenth of the new records are header-only: the site may have left the dockets out.
+func (r Report) TooManyHeaderOnly() bool { return 10*r.Flags[FlagHeaderOnly] > r.SuccessCount }
 
 // ErrorSample is one cause of failures in a report, by the first case that failed of it.
 type ErrorSample struct {

@@ -185,8 +185,8 @@ func (r *reader) finish() {
 	}
 	r.record.Docket, r.record.Entries = docket, len(docket)
 	if len(docket) == 0 {
-		r.flag("header-only")
-		r.note("header-only", "")
+		r.flag(contract.FlagHeaderOnly)
+		r.note(contract.FlagHeaderOnly, "")
 	}
 }
 

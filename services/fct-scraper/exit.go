@@ -20,7 +20,7 @@ const (
 	codeCompleted  = 0
 	codeInternal   = 1
 	codeUsage      = 2
-	codeFailed     = 3 // completed, but some numbers failed or some no-records are unconfirmed
+	codeFailed     = 3 // completed, but some numbers failed, some no-records are unconfirmed or too many records are header-only
 	codeSafeStop   = 4
 	codeBlocked    = 5
 	codeBroker     = 6 // broker or store trouble
@@ -61,7 +61,7 @@ func codeOf(err error) int {
 func codeOfRun(state contract.State, stop int) int {
 	switch state.Status {
 	case contract.Completed:
-		if state.Report != nil && state.Report.Failed+state.Report.Unconfirmed > 0 {
+		if r := state.Report; r != nil && (r.FailedCount+r.Unconfirmed > 0 || r.TooManyHeaderOnly()) {
 			return codeFailed
 		}
 		return codeCompleted

@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +73,12 @@ func summary(r contract.Report, output, file string) string {
 	}
 	if more := len(r.Errors) - shownCauses; more > 0 {
 		line("failed", "%s more in the report", plain.Count(more, "cause"))
+	}
+	for _, flag := range slices.Sorted(maps.Keys(r.Flags)) {
+		line("flag", "%d of %s: %s", r.Flags[flag], plain.Count(r.SuccessCount, "new record"), plain.Text(flag))
+	}
+	if r.TooManyHeaderOnly() {
+		line("warning", "more than a tenth of the new records are header-only: the site gave no docket for them")
 	}
 	line("run", "%s", r.RunID)
 	if file != "" {

@@ -172,6 +172,10 @@ func (w *worker) end(ctx context.Context, report contract.Report, file string) e
 		}
 	}
 	w.tell(ctx, "finished", w.event(report.Status, &report))
+	if report.TooManyHeaderOnly() {
+		w.Logger.Warn("batch.run.flagged", "run_id", run, "flag", contract.FlagHeaderOnly, "records", report.Flags[contract.FlagHeaderOnly],
+			"of", report.SuccessCount)
+	}
 	w.Logger.Info("batch.run.end", "run_id", run, "outcome", report.Status, "reason", report.Reason,
 		"total", report.Total, "succeeded", report.Succeeded, "no_record", report.NoRecord, "failed", report.Failed,
 		"beyond", report.Beyond, "duration_seconds", report.DurationSeconds)

@@ -56,7 +56,7 @@ func (s summary) report() contract.Report {
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
 		Requests: t.Requests, CanaryRequests: t.Checks, Retries: t.Retries,
-		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.samples(), Config: m.Config, Version: s.version,
+		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.samples(), Flags: t.Flags, Config: m.Config, Version: s.version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
 	}
 	if m.Range.End > 0 {
@@ -79,6 +79,9 @@ func (s summary) report() contract.Report {
 	}
 	if t.total() > 0 {
 		r.Metrics.RunFailureRate = float64(t.Failed) / float64(t.total())
+	}
+	if r.Flags == nil {
+		r.Flags = map[string]int{}
 	}
 	if r.Config == nil {
 		r.Config = map[string]any{}

@@ -75,3 +75,36 @@ func TestReportCountsBeyondApart(t *testing.T) {
 		t.Errorf("written again: %v: %s", err, cmp.Diff(*r, report))
 	}
 }
+
+// TestReportCountsFlags: a retry or a replay counts a record once, a record of a failed number not at all.
+func TestReportCountsFlags(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 11)
+	flagged := func(number int, flags ...string) contract.Entry {
+		entry := success(number)
+		entry.Record = contract.Record{CaseID: d.manifest.Case(number), Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.File()
+		return entry
+	}
+	d.packs(flagged(1, contract.FlagHeaderOnly, "other-rows"), flagged(2), flagged(2, contract.FlagHeaderOnly), flagged(3, "other-rows"), noRecord(4))
+	for number := 5; number <= 11; number++ {
+		d.pack(flagged(number))
+	}
+	d.planned(0)
+	state := d.finish()
+	if diff := cmp.Diff(map[string]int{contract.FlagHeaderOnly: 1, "other-rows": 2}, state.Report.Flags); diff != "" || state.Report.TooManyHeaderOnly() {
+		t.Errorf("1 of 10 header-only is too many: %t; %s", state.Report.TooManyHeaderOnly(), diff)
+	}
+	page := d.files()[strings.TrimSuffix(state.File, ".json")+".html"]
+	if !strings.Contains(page, `<tr><td>other-rows</td><td class="n">2 of 10</td></tr>`) {
+		t.Errorf("the page shows no flags: %s", page)
+	}
+	for _, c := range []struct {
+		flagged, of int
+		want        bool
+	}{{0, 0, false}, {1, 1, true}, {1, 9, true}, {10, 100, false}, {11, 100, true}} {
+		r := contract.Report{SuccessCount: c.of, Flags: map[string]int{contract.FlagHeaderOnly: c.flagged}}
+		if r.TooManyHeaderOnly() != c.want {
+			t.Errorf("%d of %d header-only are too many: %t", c.flagged, c.of, !c.want)
+		}
+	}
+}

@@ -18,7 +18,9 @@ import (
 // The keys that the contract lists for each file.
 const (
 	reportKeys = `beyond
-		canary_requests config duration_seconds end end_id errors failed failed_count finished_at metrics min_request_gap_seconds
+		canary_requests config duration_seconds end end_id errors failed failed_count finished_at
+		flags
+		metrics min_request_gap_seconds
 		no_record no_record_count probes_used reason requests retries run_id skipped
 		slowed_seconds start start_id started_at status
 		succeeded success_count total total_attempted
@@ -115,7 +117,7 @@ func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
 	want := contract.Report{RunID: "run", Start: 1, End: 9, StartID: "IMM-1-25", EndID: "IMM-9-25", Total: 8, Succeeded: 4, NoRecord: 2, Failed: 2,
 		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: began, FinishedAt: closed, DurationSeconds: 60,
 		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10, Retries: 2, MinRequestGapSeconds: 1.001,
-		Config: map[string]any{"prefix": "IMM"}, Version: "test", Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
+		Flags: map[string]int{}, Config: map[string]any{"prefix": "IMM"}, Version: "test", Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
 			RunFailureRate: 0.25, JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

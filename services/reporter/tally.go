@@ -27,6 +27,8 @@ type tally struct {
 	Durations contract.JobDuration `json:"durations"`
 	// Errors are the failed numbers by cause, in the order in which the causes came.
 	Errors []failures `json:"errors,omitempty"`
+	// Flags counts the records that carry each flag.
+	Flags map[string]int `json:"flags,omitempty"`
 	// FailStreak counts the jobs that ended last and failed, up to now.
 	FailStreak int `json:"fail_streak,omitempty"`
 	// SafeStop is why the run is to stop; empty while it need not.
@@ -176,6 +178,7 @@ func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
 	switch entry.Outcome {
 	case contract.Success:
 		t.Succeeded++
+		t.flagged(entry.Record)
 	case contract.NoRecord:
 		t.NoRecord++
 		t.missing(entry)
