@@ -145,16 +145,20 @@ func indented(name string, value any) (store.File, error) {
 	return store.File{Name: name, Data: append(plain.JSON(data), '\n')}, nil
 }
 
-// writeReport writes the report under the first free second from the run's end on, so that no report ever
-// replaces another one, and returns its files, the report itself first. With was, the state that the run ended with, it may replace
-// the report of that run.
+// writeReport writes the report under the time of the run's end, with a counter from 2 on where other reports have that name: no report
+// ever replaces another one. It returns the files, the report itself first. With was, the state that the run ended with, it may
+// replace the report of that run.
 func writeReport(output *store.Store, r contract.Report, was *contract.State) ([]store.File, error) {
 	html, err := render(r)
 	if err != nil {
 		return nil, err
 	}
-	for at := r.FinishedAt; ; at = at.Add(time.Second) {
-		name := "report-" + at.UTC().Format("20060102T150405Z")
+	at := "report-" + r.FinishedAt.UTC().Format("20060102T150405Z")
+	for n := 1; ; n++ {
+		name := at
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", at, n)
+		}
 		file, err := indented(name+".json", r)
 		if err != nil {
 			return nil, err

@@ -108,3 +108,36 @@ func TestReportCountsFlags(t *testing.T) {
 		}
 	}
 }
+
+// TestReportNameIsItsEnd: runs that end in the same second have that second in the names of their reports, also when those are written
+// again.
+func TestReportNameIsItsEnd(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 1)
+	d.pack(success(1))
+	d.planned(0)
+	files := []string{d.finish().File}
+	for _, run := range []contract.RunID{"second", "third"} {
+		d.manifest.RunID = run
+		d.put(d.buckets.runs, run.ManifestKey(), d.manifest)
+		d.running()
+		d.pack(success(1))
+		d.planned(0)
+		state := d.finish()
+		if _, file, err := d.rewritten(); err != nil || file != state.File {
+			t.Errorf("%s was written again as %s: %v", state.File, file, err)
+		}
+		files = append(files, state.File)
+	}
+	want := []string{"report-20260301T133000Z.json", "report-20260301T133000Z-2.json", "report-20260301T133000Z-3.json"}
+	if diff := cmp.Diff(want, files); diff != "" {
+		t.Error(diff)
+	}
+	for i, name := range files {
+		var r contract.Report
+		d.must(json.Unmarshal([]byte(d.files()[name]), &r))
+		if !strings.HasPrefix(name, "report-"+r.FinishedAt.Format("20060102T150405Z")) || r.RunID != []contract.RunID{"run", "second", "third"}[i] {
+			t.Errorf("%s is the report of %s, which ended at %s", name, r.RunID, r.FinishedAt)
+		}
+	}
+}

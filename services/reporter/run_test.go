@@ -209,7 +209,7 @@ func TestAStoppedRunLeavesACheckpointAndGoesOn(t *testing.T) {
 	d.running()
 	d.packs(mixed()[7:]...)
 	d.planned(0)
-	if state := d.finish(); state.Status != contract.Completed || state.Report.Total != 8 || state.Report.Retries != 2 || state.File != "report-20260301T133001Z.json" {
+	if state := d.finish(); state.Status != contract.Completed || state.Report.Total != 8 || state.Report.Retries != 2 || state.File != "report-20260301T133000Z-2.json" {
 		t.Errorf("then %s in %q: %+v", state.Status, state.File, state.Report)
 	}
 	if left, found := d.files()["checkpoint-run.json"]; found {
