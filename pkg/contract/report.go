@@ -105,6 +105,18 @@ type Audit struct {
 	StartedAt      time.Time `json:"started_at"`
 	FinishedAt     time.Time `json:"finished_at"`
 	RunID          RunID     `json:"run_id"`
+	// Failed are all numbers that failed, FailedCount of them, in the order of the ledger.
+	Failed []CrawlResult `json:"failed"`
+}
+
+// CrawlResult is how a number failed.
+type CrawlResult struct {
+	CaseID CaseID `json:"case_id"`
+	// Attempts is how many attempts it had, Error that of the last one.
+	Attempts int    `json:"attempts"`
+	Error    string `json:"error"`
+	// HTMLPath is the file of the last raw answer, relative to the folder output; empty when there was none.
+	HTMLPath string `json:"html_path"`
 }
 
 // AttemptLine is one line of the attempts file.
@@ -117,8 +129,9 @@ type AttemptLine struct {
 	Timestamp  time.Time `json:"timestamp"`
 	DurationMS float64   `json:"duration_ms"`
 	Error      string    `json:"error"`
-	HTMLPath   string    `json:"html_path"`
-	Notes      []string  `json:"notes"`
+	// HTMLPath is the file of the raw answer, relative to the folder output; empty when none was kept.
+	HTMLPath string   `json:"html_path"`
+	Notes    []string `json:"notes"`
 }
 
 // Checkpoint is written on every stop: where the run stands and why.

@@ -40,7 +40,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	s := w.summary(status, reason)
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
 	report := s.report()
-	file, err := writeSummary(w.Store.While(w.lease.held), report, w.manifest.Range, next, nil)
+	file, err := writeSummary(w.Store.While(w.lease.held), report, w.results, w.manifest.Range, next, nil)
 	if err != nil {
 		return err
 	}
@@ -117,8 +117,10 @@ func nextNumber(manifest contract.Manifest, settled outcomes, collected map[int]
 // writeSummary writes the files that sum a run up, removes the checkpoint of a run that completed, and returns the report's name.
 // Was is the state that the run ended with before, when its files are written again; else nil. The files are there when it
 // returns without an error.
-func writeSummary(output *store.Store, r contract.Report, numbers contract.Range, next int, was *contract.State) (string, error) {
-	audit, err := indented(auditName(r.RunID), auditOf(r))
+func writeSummary(
+	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int, was *contract.State,
+) (string, error) {
+	audit, err := indented(auditName(r.RunID), auditOf(r, failed))
 	if err != nil {
 		return "", err
 	}
@@ -245,11 +247,24 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 	if !errors.Is(cause, store.ErrNotWritable) {
 		next := nextNumber(w.manifest, w.tally.Outcomes, nil)
 		var err error
-		if file, err = writeSummary(w.Store, report, w.manifest.Range, next, nil); err != nil {
+		if file, err = writeSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next, nil); err != nil {
 			return errors.Join(err, w.end(ctx, report, ""))
 		}
 	}
 	return w.end(ctx, report, file)
+}
+
+// readResults are the numbers that failed, as far as the ledger can be read: a run that ends by an error has not read it for its files.
+func (w *worker) readResults(ctx context.Context) []contract.CrawlResult {
+	i := inspection{manifest: w.manifest}
+	err := w.ledger.readTo(ctx, w.tally.Sequence, func(m message) error {
+		i.fold(m)
+		return nil
+	})
+	if err != nil {
+		w.Logger.Warn("reporter.audit.incomplete", "run_id", w.manifest.RunID, "error", err)
+	}
+	return i.results
 }
 
 func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {

@@ -24,6 +24,8 @@ type inspection struct {
 	// files are the names of those that are missing or of another size.
 	files map[string]bool
 	lines attemptsReader
+	// results are the numbers that failed.
+	results []contract.CrawlResult
 }
 
 // attemptsReader reads the attempts file along with the ledger until it finds that the file is wrong.
@@ -50,7 +52,7 @@ func (i *inspection) read(m message, collected map[int]contract.Collected) error
 	if i == nil {
 		return nil
 	}
-	d, err := derive(i.manifest, i.tally.take(m, i.manifest.SafeStopFails), func(id contract.CaseID) bool {
+	d, err := derive(i.manifest, i.fold(m), func(id contract.CaseID) bool {
 		return owned(collected, id, i.manifest.RunID)
 	})
 	if err != nil {
@@ -68,6 +70,22 @@ func (i *inspection) read(m message, collected map[int]contract.Collected) error
 		}
 	}
 	return i.lines.compare(d.lines)
+}
+
+// fold takes in a message and returns the entries that were new in it.
+func (i *inspection) fold(m message) []counted {
+	fresh := i.tally.take(m, i.manifest.SafeStopFails)
+	for _, entry := range fresh {
+		if entry.Outcome != contract.Failed {
+			continue
+		}
+		result := contract.CrawlResult{CaseID: entry.CaseID, Attempts: entry.Attempts, Error: entry.Error}
+		if raws := rawFiles(i.manifest.RunID, entry.Entry, i.manifest.PersistRawHTML); len(raws) > 0 {
+			result.HTMLPath = raws[0].Name
+		}
+		i.results = append(i.results, result)
+	}
+	return fresh
 }
 
 // has says whether a regular file of that name and size is there.

@@ -15,6 +15,7 @@ import (
 func (w *worker) verify(ctx context.Context, keyed uint64) (map[int]contract.Collected, error) {
 	look := w.inspect()
 	collected, err := w.compare(ctx, keyed, look)
+	w.results = look.results
 	if err != nil || look.wrong() == "" {
 		return collected, err
 	}

@@ -89,8 +89,9 @@ func (s summary) report() contract.Report {
 	return r
 }
 
-func auditOf(r contract.Report) contract.Audit {
+func auditOf(r contract.Report, failed []contract.CrawlResult) contract.Audit {
 	return contract.Audit{
+		Failed:  append([]contract.CrawlResult{}, failed...),
 		StartID: r.StartID, EndID: r.EndID, TotalAttempted: r.TotalAttempted, SuccessCount: r.SuccessCount,
 		NoRecordCount: r.NoRecordCount, FailedCount: r.FailedCount, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, RunID: r.RunID,
 	}

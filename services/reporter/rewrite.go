@@ -50,7 +50,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	}
 	report := s.report()
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
-	file, err := writeSummary(w.Store, report, w.manifest.Range, next, &state)
+	file, err := writeSummary(w.Store, report, w.results, w.manifest.Range, next, &state)
 	return report, file, err
 }
 

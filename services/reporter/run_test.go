@@ -27,8 +27,10 @@ const (
 		unconfirmed
 		upper_bound upper_bound_age_seconds upper_bound_confidence version
 		waited_seconds`
-	metricsKeys    = `batch.job.duration_seconds batch.job.retry_count batch.run.duration_seconds batch.run.failure_rate`
-	auditKeys      = `end_id failed_count finished_at no_record_count run_id start_id started_at success_count total_attempted`
+	metricsKeys = `batch.job.duration_seconds batch.job.retry_count batch.run.duration_seconds batch.run.failure_rate`
+	auditKeys   = `end_id
+		failed
+		failed_count finished_at no_record_count run_id start_id started_at success_count total_attempted`
 	attemptKeys    = `attempt case_id duration_ms error html_path notes outcome run_id status_code timestamp`
 	checkpointKeys = `failed next_number no_record range reason run_id status succeeded total written_at`
 	sampleKeys     = `attempts case_id count error`

@@ -40,6 +40,7 @@ type worker struct {
 	question question
 	asking   sync.WaitGroup // the canary under way
 	watch    *stopwatch
+	results  []contract.CrawlResult // the numbers that failed, once the run is verified
 	// quietFetchers are those of the run that are not renewed any more.
 	quietFetchers silence
 	// restored says that missing records were written again since the work on the run began.
