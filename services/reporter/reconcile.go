@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/integrity"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
@@ -19,7 +20,7 @@ import (
 // Reconcile makes the buckets collected and failed say what the ledgers of all runs say, and returns how many keys it wrote or
 // removed. Nobody may work on a run meanwhile. Keys of runs that the store does not know, or of which the ledger cannot be read,
 // are left alone, and so are those of a newer version. A key is written after its outcome, so one without an outcome tells that
-// the ledger lost it: that is ErrLedger, and nothing is changed, unless the ledger is accepted as it is; the key is removed then.
+// the ledger lost it: that is integrity.ErrDamaged, and nothing is changed, unless the ledger is accepted as it is; the key is removed then.
 func Reconcile(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changed int, err error) {
 	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*fold{}, want: map[string]map[string]owed{
 		contract.BucketCollected: {}, contract.BucketFailed: {},
@@ -176,7 +177,7 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 	}
 	if len(unvouched) > 0 && !r.accept {
 		return nil, fmt.Errorf("%w: stream %s: expected the outcomes of %d collected cases, first %s, found none; put the newest copy of data_dir back, "+
-			"or accept the store as it is with --repair: what it lost is asked for again", ErrLedger, contract.StreamOutcomes, len(unvouched), slices.Min(unvouched))
+			"or accept the store as it is with --repair: what it lost is asked for again", integrity.ErrDamaged, contract.StreamOutcomes, len(unvouched), slices.Min(unvouched))
 	}
 	return changes, nil
 }
