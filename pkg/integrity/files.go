@@ -19,24 +19,31 @@ func (g *Guard) load() error {
 	}
 	if err != nil {
 		g.manifest = Manifest{}
-		g.unreadable(manifestName, err)
+		if err := g.unreadable(manifestName, err); err != nil {
+			return err
+		}
 	}
 	var file keysFile
 	err = read(filepath.Join(g.Dir, keysName), &file)
 	if err == nil && file.Version == version {
 		g.keys = file.Buckets
 	} else if err != nil || file.Version > version {
-		g.unreadable(keysName, err)
+		return g.unreadable(keysName, err)
 	}
 	return nil
 }
 
 // unreadable tells of a file that is damaged itself; the store then vouches for itself, and the file is made anew.
-func (g *Guard) unreadable(name string, err error) {
-	if !errors.Is(err, fs.ErrNotExist) {
-		g.restore("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
-		g.doubtful = true
+func (g *Guard) unreadable(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	if g.ReadOnly {
+		return readOnly(fmt.Errorf("%s could not be read", filepath.Join(g.Dir, name)))
+	}
+	g.restore("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
+	g.doubtful = true
+	return nil
 }
 
 // put writes the manifest, and the witness where there is an output folder.

@@ -115,6 +115,8 @@ type Options struct {
 	Dir, Output string
 	// Repair accepts a ledger that is not what it was: what it lost is asked for again.
 	Repair bool
+	// ReadOnly has Check change nothing: what would be made again is ErrDamaged too.
+	ReadOnly bool
 }
 
 // Guard holds one store against what is known of it, and keeps that up to date.
@@ -213,6 +215,9 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	if wrong == nil {
 		return nil
 	}
+	if g.ReadOnly {
+		return readOnly(wrong)
+	}
 	g.restore("%s: %v; %s", name, wrong, remedy(name, what))
 	g.doubtful = g.doubtful || what == folded
 	g.damaged = append(g.damaged, name)
@@ -223,6 +228,14 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 		}
 	}
 	return nil
+}
+
+// readOnly is the error of what is wrong and could be made again, if the store might be changed.
+func readOnly(wrong error) error {
+	if !errors.Is(wrong, ErrDamaged) {
+		wrong = fmt.Errorf("%w: %w", ErrDamaged, wrong)
+	}
+	return fmt.Errorf(`%w; "fct-scraper status" makes it again`, wrong)
 }
 
 // remedy is what is done about a stream that is damaged.
@@ -323,7 +336,7 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 	}) {
 		wrong = fmt.Errorf("the files in %s are of another store (%s), expected its ledger", g.Output, others[0].Store)
 	}
-	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 {
+	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 && !g.ReadOnly {
 		g.restore("the store is new, the files in %s are of another one (%s): what that one collected is asked for again", g.Output, others[0].Store)
 	}
 	if wrong == nil {

@@ -29,4 +29,4 @@ func damagedStreams() []string {
 }
 
 // situations are what is done on a damaged store.
-func situations() []string { return []string{"finished", "unfinished", "report", "status"} }
+func situations() []string { return []string{"finished", "unfinished", "report", "status", "explain"} }

@@ -85,6 +85,53 @@ func forgetManifest(t *testing.T, dir string) {
 	}
 }
 
+// TestExplainTellsOfDamage spoils what could be made again: whoever only looks says what is wrong, and leaves it as it is.
+func TestExplainTellsOfDamage(t *testing.T) {
+	t.Parallel()
+	s := prepareStores(t)
+	removed := func(dir, stream string) string { return streamFolder(dir+"/data", stream) }
+	manifest := func(dir, _ string) string { return dir + "/data/manifest.json" }
+	for _, c := range []struct {
+		name, stream, want string
+		path               func(dir, stream string) string
+	}{
+		{"collected", "KV_" + contract.BucketCollected, "KV_" + contract.BucketCollected, removed},
+		{"runs", "KV_" + contract.BucketRuns, "KV_" + contract.BucketRuns, removed},
+		{"jobs", contract.StreamJobs, contract.StreamJobs, removed},
+		{"ledger", contract.StreamOutcomes, contract.StreamOutcomes, removed},
+		{"manifest", "", "manifest.json", manifest},
+		{"ledger without its manifest", contract.StreamOutcomes, contract.StreamOutcomes, removed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			copyTree(t, s.finished, dir)
+			if err := os.RemoveAll(c.path(dir, c.stream)); err != nil {
+				t.Fatal(err)
+			}
+			switch c.name {
+			case "manifest":
+				if err := os.WriteFile(manifest(dir, ""), []byte("?"), 0o640); err != nil {
+					t.Fatal(err)
+				}
+			case "ledger without its manifest": // the keys tell then
+				forgetManifest(t, dir)
+			}
+			for range 2 { // the first changes nothing
+				o := s.command(t, dir, "explain", explained)
+				if o.code != codeBroker || !strings.Contains(o.text, c.want) || !strings.Contains(o.text, "store damaged") {
+					t.Errorf("%d: %s", o.code, o.text)
+				}
+			}
+			if o := s.command(t, dir, "status"); c.stream != contract.StreamOutcomes && o.code != 0 {
+				t.Errorf("status: %d: %s", o.code, o.text)
+			}
+			if o := s.command(t, dir, "explain", explained); c.stream != contract.StreamOutcomes && (o.code != 0 || !strings.Contains(o.text, s.life)) {
+				t.Errorf("afterwards: %d: %s", o.code, o.text)
+			}
+		})
+	}
+}
+
 // TestDamageInMidRunEndsTheRun spoils streams under the hands of a running batch.
 func TestDamageInMidRunEndsTheRun(t *testing.T) {
 	t.Parallel()

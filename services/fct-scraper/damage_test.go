@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,9 +26,14 @@ type stores struct {
 	finished, unfinished, earlier, other string
 	run                                  contract.RunID
 	args                                 []string
+	// life is what explain says of a number of the finished store.
+	life string
 }
 
-const damageNumbers = 120
+const (
+	damageNumbers = 120
+	explained     = "IMM-7-25"
+)
 
 // prepareStores makes the stores: a batch in two parts, a batch that was killed, and one of another year.
 func prepareStores(t *testing.T) stores {
@@ -48,6 +54,10 @@ func prepareStores(t *testing.T) stores {
 	s.run = contract.RunID(two.word("run"))
 	if two.code != 0 || s.run == "" {
 		t.Fatalf("the second part: %d: %s", two.code, two.text)
+	}
+	life := s.command(t, s.finished, "explain", explained)
+	if s.life = life.text; life.code != 0 || s.life == "" {
+		t.Fatalf("explain: %d: %s", life.code, life.text)
 	}
 	if three := s.command(t, s.other, "batch", "2024", "--end", "200"); three.code != 0 {
 		t.Fatalf("the other store: %d: %s", three.code, three.text)
@@ -76,7 +86,9 @@ func (s *stores) kill(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // it was killed
-	if err := os.Remove(s.unfinished + "/data/fct-scraper.sock"); err != nil { // it cannot be copied
+
+	// A socket cannot be copied.
+	if err := os.Remove(s.unfinished + "/data/fct-scraper.sock"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -219,12 +231,15 @@ func (s *stores) try(t *testing.T, d damage, stream, situation string) (o comman
 		args = []string{"report", "--run", string(s.run)}
 	case "status":
 		args = []string{"status", "--run", string(s.run)}
+	case "explain":
+		args = []string{"explain", explained}
 	}
 	copyTree(t, source, dir)
 	if err := d.do(s, dir+"/data", stream); err != nil {
 		t.Fatal(err)
 	}
 	before := filesUnder(t, dir+"/output")
+	known := filesOfStore(t, dir+"/data")
 	o = s.command(t, dir, args...)
 	after := filesUnder(t, dir+"/output")
 	// 2C cases may be asked again after a kill; a no-record takes two requests.
@@ -240,6 +255,10 @@ func (s *stores) try(t *testing.T, d damage, stream, situation string) (o comman
 		return o, fmt.Sprintf("%d requests, want at most %d", o.requests, most)
 	case o.code != 0 && !strings.Contains(o.text, stream) && !strings.Contains(o.text, "store"):
 		return o, "the message does not name the stream"
+	case situation == "explain" && o.code == 0 && !strings.Contains(o.text, s.life):
+		return o, "another life than before"
+	case situation == "explain" && !maps.Equal(known, filesOfStore(t, dir+"/data")):
+		return o, "what is known of the store was written"
 	}
 	for name, content := range before {
 		if grows := strings.HasPrefix(name, "attempts_") && situation == "unfinished"; strings.HasPrefix(name, ".fct") || grows && len(after[name]) >= len(content) || after[name] == content {
@@ -269,6 +288,20 @@ func joined(files map[string]string) string {
 		}
 	}
 	return all.String()
+}
+
+// filesOfStore are the contents of the files beside a store that say what it held.
+func filesOfStore(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, name := range []string{"manifest.json", "keys.json"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(data)
+	}
+	return files
 }
 
 // filesUnder are the contents of all files of a folder.
@@ -318,15 +351,20 @@ func tryAll(t *testing.T, s stores, chosen []damage, streams, situations []strin
 	return table.String()
 }
 
-// said is the line that says what was found.
+// said is the last line that says what was found.
 func said(text, wrong string) string {
 	if wrong != "" {
 		return "WRONG: " + wrong
 	}
+	last := ""
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "  store") || strings.HasPrefix(line, "fct-scraper:") {
-			return fmt.Sprintf("%.160s", strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "store")))
+		line, found := strings.CutPrefix(strings.TrimSpace(line), "store ")
+		if line = strings.TrimSpace(line); found && line != "data" || strings.HasPrefix(line, "fct-scraper:") {
+			last = fmt.Sprintf("%.160s", line)
 		}
+	}
+	if last != "" {
+		return last
 	}
 	if strings.Contains(text, "store.rebuilt") {
 		return "rebuilt"
@@ -341,5 +379,5 @@ func TestDamagedStoreIsRebuiltOrRefused(t *testing.T) {
 		return !slices.Contains([]string{"zeroed page", "removed folder", "stale copy"}, d.name)
 	})
 	streams := []string{contract.StreamOutcomes, contract.StreamJobs, "KV_" + contract.BucketRuns, "KV_" + contract.BucketCollected}
-	t.Log("\n" + tryAll(t, s, chosen, streams, []string{"finished", "unfinished", "report"}))
+	t.Log("\n" + tryAll(t, s, chosen, streams, []string{"finished", "unfinished", "report", "explain"}))
 }

@@ -58,6 +58,9 @@ func (p *program) explain(ctx context.Context, settings *config.Settings, id con
 			return err
 		}
 		defer func() { err = errors.Join(err, b.close()) }()
+		if err := b.verify(ctx, settings.Config, log); err != nil {
+			return err
+		}
 		life, err = reporter.Explain(ctx, b.Bus, id, there)
 		return b.cutOff(err)
 	})

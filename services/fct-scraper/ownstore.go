@@ -69,6 +69,19 @@ func (b *broker) openOwn(
 	return nil
 }
 
+// verify holds a store that is this process's own against what is known of it, and changes nothing. Damage is
+// integrity.ErrDamaged, also where opening the store for work would make good for it.
+func (b *broker) verify(ctx context.Context, c config.Config, log *slog.Logger) error {
+	if b.server == nil {
+		return nil
+	}
+	guard, err := integrity.Check(ctx, integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, ReadOnly: true})
+	if err != nil || !guard.Doubtful() {
+		return err
+	}
+	return reporter.CheckKeys(ctx, b.Bus, log)
+}
+
 // unbroken waits until the store is of no more use, which is its error, or ctx ends.
 func (b *broker) unbroken(ctx context.Context) error {
 	select {

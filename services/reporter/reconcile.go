@@ -15,6 +15,7 @@ import (
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Reconcile makes the buckets collected and failed say what the ledgers of all runs say, and returns how many keys it wrote or
@@ -22,19 +23,9 @@ import (
 // are left alone, and so are those of a newer version. A key is written after its outcome, so one without an outcome tells that
 // the ledger lost it: that is integrity.ErrDamaged, and nothing is changed, unless the ledger is accepted as it is; the key is removed then.
 func Reconcile(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changed int, err error) {
-	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*fold{}, want: map[string]map[string]owed{
-		contract.BucketCollected: {}, contract.BucketFailed: {},
-	}}
-	if err := r.fold(ctx); err != nil {
-		return 0, fmt.Errorf("comparing the buckets with the ledger: %w", err)
-	}
-	var changes []*nats.Msg
-	for _, bucket := range []string{contract.BucketCollected, contract.BucketFailed} {
-		found, err := r.changes(ctx, bucket)
-		if err != nil {
-			return 0, fmt.Errorf("comparing bucket %s with the ledger: %w", bucket, err)
-		}
-		changes = append(changes, found...)
+	changes, err := compareKeys(ctx, b, log, accept)
+	if err != nil {
+		return 0, err
 	}
 	collected := slices.IndexFunc(changes, func(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, "$KV."+contract.BucketFailed+".") })
 	if collected < 0 {
@@ -46,6 +37,30 @@ func Reconcile(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (
 		}
 	}
 	return len(changes), nil
+}
+
+// CheckKeys returns the error of Reconcile for a ledger that lost outcomes, integrity.ErrDamaged. It changes nothing.
+func CheckKeys(ctx context.Context, b *bus.Bus, log *slog.Logger) error {
+	_, err := compareKeys(ctx, b, log, false)
+	return err
+}
+
+// compareKeys returns the messages that make both buckets say what the ledgers say, those of the bucket collected first.
+func compareKeys(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changes []*nats.Msg, err error) {
+	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*fold{}, want: map[string]map[string]owed{
+		contract.BucketCollected: {}, contract.BucketFailed: {},
+	}}
+	if err := r.fold(ctx); err != nil {
+		return nil, fmt.Errorf("comparing the buckets with the ledger: %w", err)
+	}
+	for _, bucket := range []string{contract.BucketCollected, contract.BucketFailed} {
+		found, err := r.changes(ctx, bucket)
+		if err != nil {
+			return nil, fmt.Errorf("comparing bucket %s with the ledger: %w", bucket, err)
+		}
+		changes = append(changes, found...)
+	}
+	return changes, nil
 }
 
 // reconciler derives the keys of all runs.
@@ -82,9 +97,12 @@ func (r *reconciler) fold(ctx context.Context) error {
 	return r.each(ctx, contract.StreamOutcomes, func(msg bus.Message) { r.take(msg) })
 }
 
-// each hands all messages that a stream has now to take.
+// each hands all messages that a stream has now to take; a stream that is not there has none.
 func (r *reconciler) each(ctx context.Context, stream string, take func(bus.Message)) error {
 	opened, err := r.bus.JetStream().Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
 	if err != nil || opened.CachedInfo().State.Msgs == 0 {
 		return err
 	}
