@@ -58,10 +58,12 @@ func (s *Server) Trouble() error {
 	if err == nil {
 		err = s.sameFolder()
 	}
-	if err == nil {
-		if err = hasRoom(s.dir, 1); err != nil {
-			err = fmt.Errorf("%w; the largest stream is %s", err, largestStream(s.dir))
-		}
+	switch full := hasRoom(s.dir, 1); {
+	case full == nil:
+	case err == nil:
+		err = fmt.Errorf("%w; the largest stream is %s", full, largestStream(s.dir))
+	default: // what the server met seldom tells why
+		err = fmt.Errorf("%w; %w", full, err)
 	}
 	return roomError(s.dir, err)
 }
