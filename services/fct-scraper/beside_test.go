@@ -181,7 +181,23 @@ func TestStatusAfterAKill(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(p.data(), "fct-scraper.sock")); err != nil {
 		t.Error("the kill came too late to leave a socket:", err)
 	}
-	if s := p.status(); s.Status != contract.Stopped {
-		t.Errorf("%+v", s)
+	files := len(p.glob("cases/IMM/25/*.json"))
+	s := p.status()
+	if s.Status != contract.Stopped || s.Succeeded < files || s.Done != s.Succeeded+s.NoRecord+s.Failed || s.Planned != 300 {
+		t.Errorf("%+v, with %d files", s, files)
+	}
+	var all []standing
+	if err := json.Unmarshal([]byte(did(t, codeCompleted, "runs", "--json", "--data-dir", p.data()).stdout), &all); err != nil || len(all) != 1 || all[0] != s {
+		t.Errorf("runs: %+v, %v; status: %+v", all, err, s)
+	}
+	// The counts of a run that was killed twice are those of both its lives.
+	batch = p.start(nil)
+	p.await("more files", func() bool { return len(p.glob("cases/IMM/25/*.json")) > files+2 })
+	if err := batch.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = batch.Wait()
+	if again := p.status(); again.RunID != s.RunID || again.Status != contract.Stopped || again.Succeeded < len(p.glob("cases/IMM/25/*.json")) {
+		t.Errorf("after the second kill: %+v", again)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/plain"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
@@ -57,15 +59,25 @@ func (b *broker) standingOf(ctx context.Context, run contract.RunID) (standing, 
 	case !errors.Is(err, jetstream.ErrKeyNotFound): // else its start is under way
 		return s, err
 	}
-	return s, b.progress(ctx, &s, state.Report)
+	if r := state.Report; r != nil {
+		s.Succeeded, s.NoRecord, s.Failed, s.Done, s.Planned = r.Succeeded, r.NoRecord, r.Failed, r.Total, r.Total
+		return s, nil
+	}
+	return s, b.progress(ctx, &s, m)
 }
 
-// progress fills in the counts: from the report of a run that is over, else from its last event.
-func (b *broker) progress(ctx context.Context, s *standing, report *contract.Report) error {
-	if report != nil {
-		s.Succeeded, s.NoRecord, s.Failed = report.Succeeded, report.NoRecord, report.Failed
-		s.Done, s.Planned = report.Total, report.Total
+// progress fills in how far a run without a report is: the counts from its ledger, the rest from its last events.
+func (b *broker) progress(ctx context.Context, s *standing, m contract.Manifest) error {
+	c, err := reporter.Count(ctx, reporter.Options{Bus: b.Bus, Logger: slog.New(slog.DiscardHandler)}, m)
+	if errors.Is(err, reporter.ErrLedger) {
+		s.Status, s.Reason = contract.Errored, err.Error()
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	s.Succeeded, s.NoRecord, s.Failed, s.Planned = c.Succeeded, c.NoRecord, c.Failed, c.Planned
+	s.Done = c.Succeeded + c.NoRecord + c.Failed
 	if s.Status != contract.Running {
 		return nil
 	}
@@ -77,17 +89,14 @@ func (b *broker) progress(ctx context.Context, s *standing, report *contract.Rep
 	if err != nil {
 		return err
 	}
-	if waiting.At.After(e.At) { // it has the same counts
+	if waiting.At.After(e.At) {
 		if e = waiting; e.Wait != nil && e.Wait.Until.After(time.Now()) {
 			s.Wait = e.Wait
 		}
 	}
-	if e.At.IsZero() {
-		return nil
-	}
-	s.Planned, s.Succeeded, s.NoRecord, s.Failed = e.Planned, e.Succeeded, e.NoRecord, e.Failed
-	if s.Done = e.Succeeded + e.NoRecord + e.Failed; e.Planned > s.Done && s.Done > 0 {
-		s.LeftSeconds = e.At.Sub(s.StartedAt).Seconds() / float64(s.Done) * float64(e.Planned-s.Done)
+	s.Planned = max(s.Planned, e.Planned)
+	if s.Planned > s.Done && s.Done > 0 {
+		s.LeftSeconds = time.Since(s.StartedAt).Seconds() / float64(s.Done) * float64(s.Planned-s.Done)
 	}
 	return nil
 }

@@ -138,10 +138,18 @@ func (l ledger) reaches(ctx context.Context, end uint64) error {
 
 // readTo hands every message up to a sequence to take and returns. A ledger that ends before it is ErrLedger.
 func (l ledger) readTo(ctx context.Context, end uint64, take func(message) error) error {
-	if err := l.reaches(ctx, end); err != nil || end == 0 {
+	if err := l.reaches(ctx, end); err != nil {
 		return err
 	}
-	err := l.read(ctx, 0, func(m message) error {
+	return l.readFrom(ctx, 0, end, take)
+}
+
+// readFrom hands every message after a sequence and up to another one, which is there, to take and returns.
+func (l ledger) readFrom(ctx context.Context, after, end uint64, take func(message) error) error {
+	if end <= after {
+		return nil
+	}
+	err := l.read(ctx, after, func(m message) error {
 		if m.sequence <= end {
 			if err := take(m); err != nil {
 				return err
