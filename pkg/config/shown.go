@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -43,6 +45,13 @@ func (s *Settings) Effective() map[string]any {
 		all[setting.name] = value
 	}
 	return all
+}
+
+// Some are the settings of those keys, as Effective has them.
+func (s *Settings) Some(keys ...string) map[string]any {
+	some := s.Effective()
+	maps.DeleteFunc(some, func(key string, _ any) bool { return !slices.Contains(keys, key) })
+	return some
 }
 
 // masked is a good value without the credentials in it.

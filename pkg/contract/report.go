@@ -59,7 +59,9 @@ type Report struct {
 	// Errors are the failed cases by cause, the most frequent one first. Their counts add up to FailedCount.
 	Errors []ErrorSample `json:"errors"`
 	// Flags is how many of the new records, SuccessCount in all, carry each flag.
-	Flags   map[string]int `json:"flags"`
+	Flags map[string]int `json:"flags"`
+	// Config are the effective settings of the process that planned the run, and of what the requests depend on those of the fetchers that
+	// sent them, secrets masked. A setting by which fetchers differ is the list of their values.
 	Config  map[string]any `json:"config"`
 	Version string         `json:"version"`
 	Metrics Metrics        `json:"metrics"`

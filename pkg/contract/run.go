@@ -242,6 +242,8 @@ type Holding struct {
 	// where they have the same name one after the other.
 	Fetcher string `json:"fetcher"`
 	Process string `json:"process"`
+	// Settings are those by which the fetcher sends its requests, secrets masked; nil in records of versions that did not say them.
+	Settings map[string]any `json:"settings,omitempty"`
 	// Attempts are the attempts in hand by number. When the process has died, each that has no answer is a crash of its job.
 	Attempts map[int]int `json:"attempts"`
 	// Crashes are, by number, how many processes had died holding the job when this one began an attempt of it.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -122,12 +123,18 @@ func (g *guarded) jetStream(name string) (*nats.Conn, jetstream.JetStream) {
 	return nc, js
 }
 
+// guardedConcurrency is the fetcher's alone: the other services have the default.
+const guardedConcurrency = 3
+
 // serve starts a service as a process of its own, with the key that is its, and waits until it serves. The function it
 // returns ends it.
 func (g *guarded) serve(service string, sim simulator) (end func()) {
 	g.t.Helper()
 	cmd := exec.Command("fct-scraper", "serve", service, "--http-addr", "127.0.0.1:0", "--nats-url", g.url, "--nats-nkey", g.key(service), "--site", "sim", "--base-url", sim.url,
 		"--delay-min", "0", "--delay-max", "1ms", "--log-level", "warn", "--output", filepath.Join(g.dir, "output"), "--graceful-shutdown-timeout", "2s")
+	if service == "fetcher" {
+		cmd.Args = append(cmd.Args, "--concurrency", strconv.Itoa(guardedConcurrency))
+	}
 	cmd.Stderr = g.t.Output()
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -33,7 +33,7 @@ func needs() map[string][]need {
 		"generator":  {runs, {contract.StreamBatch, "generator"}, {stream: contract.StreamJobs}, bucket(contract.BucketCollected)},
 		"fetcher":    {runs, {stream: contract.StreamJobs}, {stream: contract.StreamAnswers}, bucket(contract.BucketSites), bucket(contract.BucketFetchers), bucket(contract.BucketHeld)},
 		"classifier": {{contract.StreamAnswers, "classifier"}, {stream: contract.StreamOutcomes}},
-		"reporter":   {runs, {stream: contract.StreamOutcomes}, {stream: contract.StreamEvents}, bucket(contract.BucketCollected)},
+		"reporter":   {runs, {stream: contract.StreamOutcomes}, {stream: contract.StreamEvents}, bucket(contract.BucketCollected), bucket(contract.BucketHeld)},
 	}
 }
 

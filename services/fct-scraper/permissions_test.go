@@ -78,6 +78,9 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	if r := event.Report; r == nil || r.Status != contract.Completed || r.Total < 85 || r.Failed != 0 {
 		t.Errorf("the run ended so: %+v", r)
 	}
+	if got := event.Report.Config["concurrency"]; got != float64(guardedConcurrency) {
+		t.Errorf("the report says concurrency %v, the fetcher's is %d", got, guardedConcurrency)
+	}
 	g.overlap(operator, events)
 	g.pings(operator)
 	if lines := g.refused(); lines != nil {

@@ -154,6 +154,7 @@ func (h *house) fetching() fetcher.Options {
 	options := fetcher.Options{
 		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Process: h.process, Site: h.court, SiteName: h.court.Profile.Name, Origin: h.court.Origin,
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
+		Settings:    h.settings.Some("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours", "concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent", "max_body", "parties"),
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
 		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},

@@ -54,7 +54,7 @@ func (s *Service) holdingsOf(run contract.RunID) *holdings {
 	h := &holdings{
 		bus: s.Bus, bucket: s.held, fetchers: s.fetchers, key: run.FetcherKey(s.ID),
 		own: contract.Holding{
-			Version: contract.MessageVersion, RunID: run, Fetcher: s.ID, Process: s.Process,
+			Version: contract.MessageVersion, RunID: run, Fetcher: s.ID, Process: s.Process, Settings: s.Settings,
 			Attempts: make(map[int]int), Crashes: make(map[int]int),
 		},
 	}

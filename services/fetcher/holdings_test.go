@@ -234,3 +234,16 @@ func TestNothingIsAskedInPlaceOfWhatIsNotStored(t *testing.T) {
 		t.Errorf("%d requests while no answer was stored, want 8", all)
 	}
 }
+
+// TestHoldingSaysTheSettings: what a fetcher asks by stands in its record before its first request, and stays there.
+func TestHoldingSaysTheSettings(t *testing.T) {
+	t.Parallel()
+	p := setUp(t, 1)
+	stop := p.work(func(o *fetcher.Options) { o.Settings = map[string]any{"delay_min": "7s"} })
+	p.until(func() bool { numbers, _ := p.answers(); return len(numbers) == 1 })
+	stop()
+	record, err := runs.Get[contract.Holding](t.Context(), p.bucket(contract.BucketHeld), run.FetcherKey("one"))
+	if err != nil || record.Settings["delay_min"] != "7s" || len(record.Attempts) != 0 {
+		t.Errorf("record %+v, %v", record, err)
+	}
+}

@@ -48,6 +48,8 @@ type Options struct {
 	// Robots is asked before the first case; nil leaves robots.txt alone.
 	Robots Robots
 	Pace   Pace
+	// Settings are those that the fetcher's requests depend on, secrets masked; the reports of its runs show them.
+	Settings map[string]any
 	// Concurrency is how many cases may be in flight.
 	Concurrency int
 	// Shared says that other processes may ask the same site over this broker: pace and concurrency are then theirs too.

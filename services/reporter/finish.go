@@ -38,6 +38,9 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 		reason = joined(unfinished(w.manifest), reason)
 	}
 	s := w.summary(status, reason)
+	if s.config, err = w.settings(ctx); err != nil {
+		return err
+	}
 	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
 	report := s.report()
 	file, err := writeSummary(w.Store.While(w.lease.held), report, w.results, w.manifest.Range, next, nil)
@@ -242,6 +245,11 @@ func (w *worker) clear(ctx context.Context) error {
 // never ends without a word.
 func (w *worker) fail(ctx context.Context, cause error) error {
 	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()))
+	var wrong error
+	if s.config, wrong = w.settings(ctx); wrong != nil {
+		w.Logger.Warn("reporter.settings.unread", "run_id", w.manifest.RunID, "error", wrong)
+		s.config = nil
+	}
 	report := s.report()
 	file := ""
 	if !errors.Is(cause, store.ErrNotWritable) {

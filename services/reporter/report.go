@@ -28,6 +28,8 @@ type summary struct {
 	// elapsed is how long the run was worked on.
 	elapsed time.Duration
 	version string
+	// config are the effective settings; nil for those of the manifest.
+	config map[string]any
 	// skipped is used while the ledger does not say how many numbers were left out.
 	skipped int
 }
@@ -82,6 +84,9 @@ func (s summary) report() contract.Report {
 	}
 	if r.Flags == nil {
 		r.Flags = map[string]int{}
+	}
+	if s.config != nil {
+		r.Config = s.config
 	}
 	if r.Config == nil {
 		r.Config = map[string]any{}

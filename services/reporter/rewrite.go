@@ -44,6 +44,9 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 		return contract.Report{}, "", err
 	}
 	s := w.summary(state.Status, state.Reason)
+	if s.config, err = w.settings(ctx); err != nil {
+		return contract.Report{}, "", err
+	}
 	s.finished, s.elapsed = w.tally.Last, seconds(max(point.Elapsed, state.Elapsed))
 	if state.Report != nil {
 		s.finished, s.elapsed = state.Report.FinishedAt, seconds(state.Report.DurationSeconds)
