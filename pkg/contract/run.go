@@ -97,6 +97,8 @@ type Manifest struct {
 	Probe       bool `json:"probe,omitempty"`
 	ProbeOnly   bool `json:"probe_only,omitempty"`
 	ProbeBudget int  `json:"probe_budget,omitempty"`
+	// ProbeSpent is how many requests the search had made when the run was last gone on with; its budget comes on top.
+	ProbeSpent int `json:"probe_spent,omitempty"`
 	// Bound is what the search found; nil while it is under way.
 	Bound *Bound `json:"bound,omitempty"`
 	// New says that all no-records above RecheckAbove are asked for again; otherwise those are that were collected before
@@ -164,6 +166,9 @@ type State struct {
 	// Superseded says that nobody goes on with this run: a run of another batch was started for the same series and year
 	// after it was stopped, or its no-records were taken back. The same batch, started again, becomes a new run.
 	Superseded bool `json:"superseded,omitempty"`
+	// Unfinished says that the search for the bound could not finish, and that no number had failed: the same batch goes on with it.
+	// Numbers that failed can be asked again by a new run alone.
+	Unfinished bool `json:"unfinished,omitempty"`
 	// Elapsed is how many seconds the run was worked on in the rounds that have ended, by the monotonic clock.
 	Elapsed float64 `json:"elapsed,omitempty"`
 	Report  *Report `json:"report,omitempty"`
@@ -172,7 +177,7 @@ type State struct {
 }
 
 // Resumable says whether the same batch, started again, goes on with the run.
-func (s State) Resumable() bool { return s.Status.Resumable() && !s.Superseded }
+func (s State) Resumable() bool { return (s.Status.Resumable() || s.Unfinished) && !s.Superseded }
 
 // Halt asks everybody to stop working on a run. The first one written counts.
 type Halt struct {

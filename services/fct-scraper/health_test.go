@@ -170,7 +170,7 @@ func TestServeSaysThatItIsReadyAndHowARunIs(t *testing.T) {
 		t.Errorf("healthcheck ends with %d: %s", code, said)
 	}
 	// What breaks a service off makes all begin again, with everything in its place.
-	if err := f.broker.JetStream().DeleteConsumer(t.Context(), contract.StreamBatch, "generator"); err != nil {
+	if err := f.broker.JetStream().DeleteStream(t.Context(), contract.StreamBatch); err != nil {
 		t.Fatal(err)
 	}
 	s.hears("serve.again")

@@ -28,6 +28,8 @@ type probing struct {
 	Evidence []evidence `json:"evidence"`
 	// KnownSince is the time of the oldest earlier answer that the bound rests on; left out when the search asked for all itself.
 	KnownSince time.Time `json:"known_since,omitzero"`
+	// Reason says why the range that was searched has no number; left out when it has some.
+	Reason string `json:"reason,omitempty"`
 }
 
 // evidence is one number that needs no model to be believed.
@@ -74,6 +76,7 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 		return p.print(summary(*run.Report, settings.Output, run.File))
 	}
 	found := probingOf(run.manifest)
+	found.Reason = run.Report.Reason
 	if flags.json {
 		return p.printJSON(found)
 	}
@@ -100,8 +103,12 @@ func (f probing) text(now time.Time) string {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&text, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
-	line("confidence", "%s that none is more than 200 higher, if %s", percent(f.Confidence), f.Condition)
+	if f.Reason != "" {
+		fmt.Fprintf(&text, "%s-%s: %s\n", f.Prefix, f.Year, plain.Text(f.Reason))
+	} else {
+		fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
+		line("confidence", "%s that none is more than 200 higher, if %s", percent(f.Confidence), f.Condition)
+	}
 	age := ""
 	if !f.KnownSince.IsZero() {
 		age = aged(now.Sub(f.KnownSince).Seconds())

@@ -19,7 +19,7 @@ import (
 func searcher(t *testing.T, pause string) (place, simulator) {
 	sim := startSim(t, "--max", "5600", "--missing", "0.3", "--seed", "36", "--gap", "5420-5597")
 	p := newPlace(t, sim, "--delay-min", pause, "--delay-max", pause, "--progress", "none")
-	p.args[0] = "probe"
+	p = p.searching()
 	return p, sim
 }
 

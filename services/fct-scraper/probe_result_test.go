@@ -48,7 +48,7 @@ func TestASearchThatTheCourtDoesNotAnswer(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t, startSim(t, "--max", "30", "--fault", fault), "--delay-min", "0", "--delay-max", "0", "--max-retries", "1", "--backoff-base", "10ms")
-			p.args[0] = "probe"
+			p = p.searching()
 			report := p.finish(c.code)
 			if report.Status != c.status || !strings.Contains(report.Reason, c.reason) || report.Total != c.total || report.Failed != c.total || report.UpperBound != 0 {
 				t.Errorf("%s: %s; %d failed of %d, bound %d", report.Status, report.Reason, report.Failed, report.Total, report.UpperBound)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,6 +71,13 @@ func newPlace(t testing.TB, sim simulator, flags ...string) place {
 		"--output", filepath.Join(dir, "output"), "--data-dir", filepath.Join(dir, "data"),
 	}
 	return place{t: t, dir: dir, args: append(args, flags...)}
+}
+
+// searching is the place with `probe` as its command, which takes no --probe.
+func (p place) searching() place {
+	p.args = slices.DeleteFunc(slices.Clone(p.args), func(arg string) bool { return arg == "--probe=false" })
+	p.args[0] = "probe"
+	return p
 }
 
 // start starts a batch; its result goes to out, or nowhere.

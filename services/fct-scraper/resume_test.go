@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,11 +76,61 @@ func TestARunThatAsksNothingCompletes(t *testing.T) {
 	}
 }
 
-func TestAUsedUpBudgetIsSaid(t *testing.T) {
+// A budget that is used up is no end: the same batch goes on searching until it knows the bound.
+func TestAUsedUpBudgetStopsTheRun(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
+	for starts := 1; ; starts++ {
+		report := p.report(map[string]string{"safe_stop_no_records": "500"})
+		if report.ProbesUsed > 6*starts || p.memory.requests() > 6*starts && report.Status != contract.Completed || starts > 10 {
+			t.Fatalf("%d probes at start %d: %s", report.ProbesUsed, starts, report.Reason)
+		}
+		if report.Status == contract.Completed {
+			if starts == 1 || report.UpperBound != 560 {
+				t.Errorf("bound %d after %d starts", report.UpperBound, starts)
+			}
+			break
+		}
+		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "probe_budget 6 was used up") || report.UpperBoundConfidence != 0 {
+			t.Fatalf("%s: %s, %v sure", report.Status, report.Reason, report.UpperBoundConfidence)
+		}
+	}
+	p.checkOnce()
+}
+
+func TestABudgetThatIsTooSmallIsSaid(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "1"})
+	if report := p.report(nil); report.Status != contract.SafeStop || report.Requests != 0 || !strings.Contains(report.Reason, "too small") {
+		t.Errorf("%s: %s, %d requests", report.Status, report.Reason, report.Requests)
+	}
+}
+
+func TestASearchThatSawOnlyFailuresGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"1", "2", "none"} {
+		p := newPlant(t, courtsim.Options{Seed: 5, Max: 2, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
+			map[string]string{"probe": "true", "end": end, "max_retries": "0", "backoff_base": "1ms"})
+		report := p.report(nil)
+		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "only failures") || report.UpperBoundConfidence != 0 {
+			t.Errorf("end %s: %s: %s, %v sure", end, report.Status, report.Reason, report.UpperBoundConfidence)
+		}
+		p.sim = newSim(t, courtsim.Options{Seed: 5, Max: 2})
+		p.memory.court = p.sim
+		if report = p.report(nil); report.Status != contract.Completed || report.Failed != 0 || report.Succeeded == 0 {
+			t.Errorf("end %s, healed: %s: %s, %d succeeded, %d failed", end, report.Status, report.Reason, report.Succeeded, report.Failed)
+		}
+	}
+}
+
+func TestAStartAboveTheBoundIsSaid(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"probe": "true", "start": "5000"})
 	report := p.report(nil)
-	if report.ProbesUsed > 6 || report.Reason == "" {
-		t.Errorf("%d probes: %q", report.ProbesUsed, report.Reason)
+	if report.Status != contract.Completed || !strings.Contains(report.Reason, "start 5000 lies above the upper bound") || report.UpperBoundConfidence != 0 || report.Succeeded != 0 {
+		t.Errorf("%s: %s, bound %d, %v sure", report.Status, report.Reason, report.UpperBound, report.UpperBoundConfidence)
+	}
+	if text := summary(report, "", ""); strings.Contains(text, "sure") {
+		t.Error(text)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -24,10 +25,13 @@ func TestBatchStoppedBySignal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim := startSim(t, "--max", "99999", "--latency", "30ms")
-			p := newPlace(t, sim, "--end", "60", "--delay-min", "0", "--delay-max", "0")
+			p := newPlace(t, sim, "--end", "60")
+			begun := p
+			begun.args = append(slices.Clone(p.args), "--delay-min", "1s", "--delay-max", "1s")
+			p.args = append(p.args, "--delay-min", "0", "--delay-max", "0")
 			var out bytes.Buffer
-			cmd := p.start(&out)
-			sim.await(10)
+			cmd := begun.start(&out)
+			sim.await(3)
 			for range c.times {
 				if err := cmd.Process.Signal(c.signal); err != nil {
 					t.Fatal(err)

@@ -59,8 +59,12 @@ func summary(r contract.Report, output, file string) string {
 		line("no-record", "%d unconfirmed: the site showed no record after them; the next run asks for them again", r.Unconfirmed)
 	}
 	line("skipped", "%d already collected", r.Skipped)
-	if r.UpperBound > 0 || r.ProbesUsed > 0 {
-		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, plain.Count(r.ProbesUsed, "request"), percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
+	switch {
+	case r.ProbesUsed > 0 && r.UpperBoundConfidence == 0: // the reason says what is known
+		line("bound", "not found with %s", plain.Count(r.ProbesUsed, "request"))
+	case r.UpperBound > 0 || r.ProbesUsed > 0:
+		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, plain.Count(r.ProbesUsed, "request"),
+			percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
 	}
 	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, plain.Count(r.Retries, "retry"), r.MinRequestGapSeconds)
 	if r.WaitedSeconds+r.SlowedSeconds > 0 {

@@ -82,6 +82,9 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, a
 	m.PersistRawHTML, m.ProbeBudget, m.Config, m.Program = batch.PersistRawHTML, batch.ProbeBudget, s.Config, s.Program
 	if m.Searching() { // once the bound is known, the jobs that follow from it stay the same
 		m.RecheckBefore = at.UTC().Add(-s.BoundMaxAge)
+		if state.Unfinished && state.Report != nil {
+			m.ProbeSpent = state.Report.ProbesUsed
+		}
 	}
 	return m, s.put(ctx, m.RunID.ManifestKey(), m)
 }

@@ -69,6 +69,9 @@ func (h *hunt) hear(ctx context.Context, msg bus.Message, last uint64) error {
 	if msg.Sequence < last {
 		return nil
 	}
+	if msg.Sequence == last {
+		h.search.resume()
+	}
 	return h.ask(ctx)
 }
 

@@ -12,7 +12,7 @@ import (
 // evidence is what is collected of the run's year, and what the search may expect of it.
 func (s *Service) evidence(ctx context.Context, m contract.Manifest) (Settings, []Answer, error) {
 	now := s.Now()
-	settings := Settings{Year: m.Year, Range: m.Range, Budget: m.ProbeBudget}
+	settings := Settings{Year: m.Year, Range: m.Range, Budget: m.ProbeSpent + m.ProbeBudget}
 	if now.Format("06") == m.Year {
 		settings.DayOfYear = now.YearDay()
 	}

@@ -74,6 +74,8 @@ type Bound struct {
 	// these answers that is older than the search; zero when none is.
 	Absences   []int
 	KnownSince time.Time
+	// Spare is how many requests of the budget are left, Dear how many one attempt may take.
+	Spare, Dear int
 }
 
 // Question is a number to ask for.
@@ -180,6 +182,9 @@ func (s *Search) Next() (Question, bool) {
 	return Question{Number: c.number, Doubtful: c.exists < 0.5}, ending == ""
 }
 
+// resume forgets how many numbers in a row gave no answer: the site may have recovered.
+func (s *Search) resume() { s.failing = 0 }
+
 // Left is how many requests of the budget are left.
 func (s *Search) Left() int { return s.settings.Budget - s.requests }
 
@@ -196,13 +201,26 @@ func (s *Search) next(b *belief) (choice, Ending) {
 	c := b.choose(information, ask)
 	if b.beyond(0) < 0.5 || c.gain < leastBits {
 		if c = b.choose(b.correction(s.care()), ask); c.gain < s.worthwhile(b) {
-			return choice{}, Done
+			return choice{}, s.done(b)
 		}
 	}
 	if s.Left() < s.settings.Dear {
 		return choice{}, Budget
 	}
 	return c, ""
+}
+
+// done is how a search ends that has no question left. It is not done when no record was seen and a number without an answer
+// probably has one, nor when such a number could show that the bound misses more than it may.
+func (s *Search) done(b *belief) Ending {
+	without := func(n int) bool { return s.unanswered[n] }
+	if c := b.choose(b.correction(careAll), without); b.bound == 0 && c.exists >= 0.5 {
+		return Unreachable
+	}
+	if c := b.choose(b.correction(careWrong), without); c.gain >= s.worthwhile(b) {
+		return Unreachable
+	}
+	return Done
 }
 
 // care is which misses are still worth a question.
@@ -231,6 +249,10 @@ func (s *Search) Result() Bound {
 	found := Bound{
 		Number: b.bound, FiledOn: s.filed[b.bound], Exact: min(mostSure, 1-b.beyond(0)), Confidence: min(mostSure, 1-b.beyond(Tolerance)),
 		Ending: ending, Questions: s.questions, Requests: s.requests, Absences: []int{},
+		Spare: s.Left(), Dear: s.settings.Dear,
+	}
+	if found.Number == 0 && s.settings.Range.Start > 1 { // where the numbers end below the range is not known
+		found.Exact, found.Confidence = 0, 0
 	}
 	_, above := s.evidence.split()
 	for _, f := range above {

@@ -82,13 +82,11 @@ func (s *Service) work(ctx context.Context, m contract.Manifest) error {
 	return err
 }
 
-// conclude writes the bound into the manifest, which everybody who waits for the range reads.
+// conclude writes the bound into the manifest, which everybody who waits for the range reads. A search that could not finish has
+// no bound: it stops the run.
 func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound) error {
-	if found.Ending == Unreachable {
-		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{
-			Status: contract.SafeStop, At: time.Now().UTC(),
-			Reason: fmt.Sprintf("the search for the highest number met only failures; the highest record so far is number %d", found.Number),
-		})
+	if reason := unfinished(m, found); reason != "" {
+		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.SafeStop, At: time.Now().UTC(), Reason: reason})
 	}
 	written, err := s.write(ctx, m.RunID, found)
 	if err != nil {
@@ -103,6 +101,26 @@ func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound
 			"ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests, "age_seconds", age.Seconds())
 	}
 	return nil
+}
+
+// unfinished is why a search could not finish; empty when it did. A year with next to no files ends by waste, which is as sure
+// as it gets.
+func unfinished(m contract.Manifest, found Bound) string {
+	seen := "no record was seen so far"
+	if found.Number > 0 {
+		seen = fmt.Sprintf("the highest record so far is number %d", found.Number)
+	}
+	switch {
+	case found.Ending == Unreachable:
+		return "the search for the highest number met only failures; " + seen
+	case found.Ending == Budget && found.Spare >= m.ProbeBudget:
+		return fmt.Sprintf("probe_budget %d is too small to ask for a single number, which may take %d requests; %s", m.ProbeBudget, found.Dear, seen)
+	case found.Ending == Budget:
+		return fmt.Sprintf("probe_budget %d was used up before the search for the highest number had ended; %s, there may be higher ones; "+
+			"the same batch started again goes on searching", m.ProbeBudget, seen)
+	default:
+		return ""
+	}
 }
 
 // write ends the run's range by the bound, once: false means that another prober has written it.

@@ -134,9 +134,12 @@ func TestTheBudgetIsHardWhateverFails(t *testing.T) {
 	for most := 1; most <= 25; most += 2 {
 		parties := most%4 == 1
 		p := newPlant(t, 5600, func(p *plant) { p.manifest.ProbeBudget, p.transients, p.parties = most, 2, parties })
-		m := p.search()
-		if p.requests > most || m.Bound.Requests != p.requests || m.Bound.Ending != "budget" {
-			t.Errorf("parties %t: %d requests with a budget of %d: %+v", parties, p.requests, most, m.Bound)
+		stopWork, stop := p.work(), p.serving(p.manifest.RunID)
+		halt := await(p, p.manifest.RunID.HaltKey(), func(contract.Halt) bool { return true })
+		stop()
+		stopWork()
+		if p.requests > most || halt.Status != contract.SafeStop || !strings.Contains(halt.Reason, "probe_budget") {
+			t.Errorf("parties %t: %d requests with a budget of %d: %+v", parties, p.requests, most, halt)
 		}
 	}
 }
@@ -209,7 +212,7 @@ func TestCutOffAfterEveryAnswerASearchAsksTheSame(t *testing.T) {
 	t.Parallel()
 	ragged := func(p *plant) {
 		p.exists = func(n int) bool { return n <= 5000 && n%11 != 0 || n <= 5600 && n%7 == 0 }
-		p.transients = 1
+		p.transients, p.manifest.ProbeBudget = 1, 2*budget
 	}
 	whole, cut := newPlant(t, 0, ragged), newPlant(t, 0, ragged)
 	want := whole.search()

@@ -35,7 +35,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 		return err // another reporter was faster: one report is enough
 	}
 	if status == contract.Completed && w.manifest.Bound != nil {
-		reason = joined(unfinished(w.manifest), reason)
+		reason = joined(emptyRange(w.manifest), reason)
 	}
 	s := w.summary(status, reason)
 	if s.config, err = w.settings(ctx); err != nil {
@@ -50,13 +50,17 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	return w.end(ctx, report, file)
 }
 
-// unfinished says that the run's search ended before it was done; empty when it was. A year with next to no files ends by
-// waste, which is as sure as it gets.
-func unfinished(m contract.Manifest) string {
-	if m.Bound.Ending != "budget" {
+// emptyRange says that the run's range has no number because it starts above the bound; empty when that is not so.
+func emptyRange(m contract.Manifest) string {
+	start := m.Range.Start
+	if m.Bound.Number >= start || start == 1 {
 		return ""
 	}
-	return fmt.Sprintf("probe_budget %d was used up: %d is the highest number that was seen, there may be higher ones", m.ProbeBudget, m.Bound.Number)
+	known := "numbers below it were not asked for"
+	if m.Bound.Number > 0 {
+		known = fmt.Sprintf("the highest record known is number %d", m.Bound.Number)
+	}
+	return fmt.Sprintf("start %d lies above the upper bound: no number from there on was found to exist; %s", start, known)
 }
 
 // compare holds the ledger against the counts and the keys that were derived from it, the keys as far as the message keyed. With
@@ -170,7 +174,7 @@ func (w *worker) end(ctx context.Context, report contract.Report, file string) e
 	// The end is known to all now, and who waited for it may end this service: what is left to do is still done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
 	defer cancel()
-	if !report.Status.Resumable() || w.tally.Gone != nil {
+	if !report.Status.Resumable() && !w.unfinished(report) || w.tally.Gone != nil {
 		if err := w.clear(ctx); err != nil {
 			// The run has ended all the same; what is left takes room and does no harm.
 			w.Logger.Warn("reporter.run.clear", "run_id", run, "error", err)
@@ -187,6 +191,11 @@ func (w *worker) end(ctx context.Context, report contract.Report, file string) e
 	return nil
 }
 
+// unfinished says that the run can be gone on with although it was safe-stopped: its search could not finish, and no number failed.
+func (w *worker) unfinished(report contract.Report) bool {
+	return w.manifest.Searching() && report.Status == contract.SafeStop && report.Failed == 0
+}
+
 // setState ends the run unless somebody else has done so already; then it is false.
 func (w *worker) setState(ctx context.Context, report contract.Report, file string) (bool, error) {
 	for {
@@ -201,6 +210,7 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 		state.Report, state.File, state.Elapsed = &report, file, report.DurationSeconds
 		// What was taken back is asked for by a new run: this one has its jobs, and perhaps its bound, by what was not true.
 		state.Superseded = w.tally.Gone != nil
+		state.Unfinished = w.unfinished(report)
 		data, err := json.Marshal(state)
 		if err != nil {
 			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
