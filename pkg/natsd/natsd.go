@@ -72,7 +72,7 @@ func open(dir, addr string, guarded bool) (*Server, error) {
 		err = s.start(addr, guarded)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), unlock(lock), lock.Close())
 	}
 	return s, nil
 }
@@ -204,7 +204,7 @@ func (s *Server) Close() error {
 	}
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
-	if err := s.lock.Close(); err != nil {
+	if err := errors.Join(unlock(s.lock), s.lock.Close()); err != nil {
 		return fmt.Errorf("unlocking data_dir: %w", err)
 	}
 	return nil
