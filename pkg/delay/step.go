@@ -17,25 +17,35 @@ const (
 // the monotonic clock, negative when it was set back. A step of less than two seconds is not told. A machine that was suspended looks like a
 // clock that was set forward.
 func Steps(ctx context.Context, stepped func(by time.Duration)) {
+	began := time.Now()
+	steps(ctx, stepped, func() reading {
+		now := time.Now()
+		return reading{wall: now.Round(0), elapsed: now.Sub(began)}
+	})
+}
+
+// reading is what both clocks said at one instant.
+type reading struct {
+	wall time.Time
+	// elapsed is by the monotonic clock.
+	elapsed time.Duration
+}
+
+func steps(ctx context.Context, stepped func(by time.Duration), read func() reading) {
 	ticker := time.NewTicker(stepTick)
 	defer ticker.Stop()
-	for last := time.Now(); ; {
+	for last := read(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		now := time.Now()
-		if by := stepBetween(last, now); by.Abs() >= stepLeast {
+		now := read()
+		if by := now.wall.Sub(last.wall) - (now.elapsed - last.elapsed); by.Abs() >= stepLeast {
 			stepped(by)
 		}
 		last = now
 	}
-}
-
-// stepBetween is how much further the wall clock moved between two readings than the monotonic clock.
-func stepBetween(last, now time.Time) time.Duration {
-	return now.Round(0).Sub(last.Round(0)) - now.Sub(last)
 }
 
 // Until is the instant on the monotonic clock at which a wait ends that was stored as an instant of the wall clock. It is never further

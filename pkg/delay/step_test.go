@@ -1,21 +1,51 @@
 package delay
 
 import (
+	"context"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-func TestStepBetween(t *testing.T) {
+// TestStepsAreToldOnce sets the wall clock between the ticks; one difference is below the least and is a slewed clock's.
+func TestStepsAreToldOnce(t *testing.T) {
 	t.Parallel()
-	last := time.Now()
-	if by := stepBetween(last, last.Add(time.Second)); by != 0 {
-		t.Errorf("%s between two readings of clocks that agree", by)
-	}
-	// A reading keeps its two clocks apart from Add, so a step is the difference of two pairs of readings.
-	now := time.Now()
-	if by := stepBetween(last, now); by.Abs() >= stepLeast {
-		t.Errorf("%s between two readings of this machine", by)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var set atomic.Int64
+		read := func() reading {
+			elapsed := time.Since(begun)
+			return reading{wall: begun.Add(elapsed + time.Duration(set.Load())).Round(0), elapsed: elapsed}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var told []time.Duration
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			steps(ctx, func(by time.Duration) { told = append(told, by) }, read)
+		}()
+		want := []time.Duration{-10 * time.Minute, time.Hour, -24 * time.Hour, -stepLeast}
+		for _, by := range append([]time.Duration{time.Second}, want...) {
+			synctest.Wait()
+			set.Add(int64(by))
+			time.Sleep(3 * stepTick)
+		}
+		cancel()
+		<-ended
+		if !slices.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
+}
+
+// TestStepsOfThisMachine reads the real clocks, which agree.
+func TestStepsOfThisMachine(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*stepTick)
+	defer cancel()
+	Steps(ctx, func(by time.Duration) { t.Errorf("a step of %s", by) })
 }
 
 func TestUntil(t *testing.T) {
