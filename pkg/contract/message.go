@@ -51,6 +51,9 @@ type Exchange struct {
 	SlowedSeconds float64 `json:"slowed_seconds,omitempty"`
 	// Error is why there is no whole answer: timeout, reset, too large, ...
 	Error string `json:"error,omitempty"`
+	// Unsent says that there was no connection to the site, so that the request has not reached it: no such name, refused,
+	// no route, no TLS, a proxy that does not connect. It is for the sender alone.
+	Unsent bool `json:"-"`
 	// Size is the length of Body in bytes.
 	Size int `json:"size"`
 	// Digest is the SHA-256 of Body, "sha256:" and 64 hexadecimal digits, as the classifier saw it; empty without a body,

@@ -224,11 +224,14 @@ type Presence struct {
 	At time.Time `json:"at"`
 	// Wait is why this fetcher asks nothing just now; nil when it does, or when the pause is as promised.
 	Wait *Wait `json:"wait,omitempty"`
+	// Reached says that the site has answered this fetcher in this round of the run.
+	Reached bool `json:"reached,omitempty"`
 }
 
 // Wait is a wait in which the site is asked nothing, beyond the promised pause between two requests.
 type Wait struct {
-	// Reason says why: quiet hours, a rest, the crawl delay of robots.txt, or trouble of the site.
+	// Reason says why: quiet hours, a rest, the crawl delay of robots.txt, trouble of the site,
+	// or that it cannot be reached.
 	Reason string `json:"reason"`
 	// Until is when the next request may start at the earliest.
 	Until time.Time `json:"until"`

@@ -27,7 +27,9 @@ func (c *Client) exchange(ctx context.Context, r request, s *session, id contrac
 	x.StartedAt = started.UTC()
 	ctx, cancel := context.WithTimeout(ctx, c.RequestTimeout)
 	defer cancel()
-	location, err := c.fetch(ctx, r, s, &x, id)
+	var made connection
+	location, err := c.fetch(made.trace(ctx), r, s, &x, id)
+	x.Unsent = made.failed() || x.Status == http.StatusProxyAuthRequired
 	x.Seconds = time.Since(started).Seconds()
 	switch {
 	case err == nil:

@@ -149,7 +149,8 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, c.RequestTimeout)
 	defer cancel()
 	defer func() { x.Seconds = time.Since(started).Seconds() }()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	var made connection
+	request, err := http.NewRequestWithContext(made.trace(ctx), http.MethodGet, target, nil)
 	if err != nil {
 		x.Error = plainly(err)
 		return x, ""
@@ -159,10 +160,11 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 	request.Header.Set("Accept-Encoding", acceptEncoding)
 	response, err := c.newSession().http.Do(request)
 	if err != nil {
-		x.Error = plainly(err)
+		x.Error, x.Unsent = c.robotsError(ctx, err), made.failed()
 		return x, ""
 	}
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
+	x.Unsent = response.StatusCode == http.StatusProxyAuthRequired
 	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerOf(response, "Content-Type"), headerOf(response, "Retry-After")
 	x.Guard = c.Profile.guard(response.Header)
 	body, unknown := decodedBody(response)
@@ -170,7 +172,14 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 		err = unknown
 	}
 	if err != nil {
-		x.Error = plainly(err)
+		x.Error = c.robotsError(ctx, err)
 	}
 	return x, response.Header.Get("Location")
+}
+
+func (c *Client) robotsError(ctx context.Context, err error) string {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return fmt.Sprintf("request_timeout: longer than %s", c.RequestTimeout)
+	}
+	return plainly(err)
 }

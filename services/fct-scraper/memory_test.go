@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -70,8 +71,10 @@ type plant struct {
 	t        testing.TB
 	settings map[string]string
 	memory   *memory
-	sim      *courtsim.Court
-	wanted   order
+	// transport is used instead of memory when it is set.
+	transport http.RoundTripper
+	sim       *courtsim.Court
+	wanted    order
 }
 
 // newPlant is a plant whose settings are those given, without pauses unless they say so.
@@ -121,7 +124,7 @@ func (p *plant) run(ctx context.Context, changes map[string]string) (ended, erro
 	}
 	client, err := site.NewClient(site.Options{
 		Profile: profile, Origin: settings.BaseURL, UserAgent: "test", Parties: settings.Parties, MaxBody: int64(settings.MaxBody),
-		RequestTimeout: settings.RequestTimeout.Std(), JobTimeout: settings.JobTimeout.Std(), Transport: p.memory,
+		RequestTimeout: settings.RequestTimeout.Std(), JobTimeout: settings.JobTimeout.Std(), Transport: cmp.Or[http.RoundTripper](p.transport, p.memory),
 	})
 	if err != nil {
 		p.t.Fatal(err)

@@ -31,6 +31,9 @@ func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) erro
 	defer leave()
 	defer w.holdings.end(id.Number)
 	exchanges, seconds, err := w.ask(d, job, attempt, crashes)
+	if w.unsent(id, exchanges, err != nil) {
+		return errGiveBack
+	}
 	blocked := w.heed(id, exchanges, job.Retry || attempt > 1, err)
 	leave()
 	if err != nil && (len(exchanges) == 0 || !blocked) {
@@ -82,7 +85,15 @@ func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchang
 	}
 	var asking start
 	defer asking.made() // also when the last request could not be sent
+	ctx, cancel := context.WithCancelCause(w.finish)
+	defer cancel(nil)
+	connected := func() bool { return true }
+	if !w.connecting.done() { // a stop does not wait for a connection
+		connected = context.AfterFunc(w.begin, func() { cancel(context.Cause(w.begin)) })
+		defer connected()
+	}
 	begun := sync.OnceFunc(func() {
+		connected()
 		w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
 	})
 	left := func() {
@@ -90,9 +101,12 @@ func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchang
 		begun()
 	}
 	requests := 0
-	exchanges, err = w.robots.first(ask)(site.OnStart(w.finish, left), job.CaseID, func(ctx context.Context) (time.Duration, error) {
+	exchanges, err = w.robots.first(ask)(site.OnStart(ctx, left), job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		gap, err := w.turn(ctx, requests == 1, &asking)
+		if err == nil && requests == 1 && !w.connecting.begin(job.CaseID.Number) {
+			err = errGiveBack
+		}
 		if err == nil && !d.kept() { // it is asked for by somebody else
 			err = errSlipped
 		}

@@ -24,6 +24,8 @@ type shift struct {
 	manifest contract.Manifest
 	ledger   *ledger
 	holdings *holdings
+	// connecting says whether the site was reached in this round.
+	connecting *connecting
 	// begin ends when nothing new is to be begun, finish when what is in flight is to be given up.
 	begin, finish context.Context
 	giveUp        context.CancelCauseFunc
@@ -68,7 +70,7 @@ func (s *Service) work(service, begin context.Context, m contract.Manifest) erro
 	w := &shift{
 		Service: s, manifest: m, begin: begin, finish: finish, giveUp: giveUp, end: end, held: make(map[int]bool),
 		ledger: s.ledgerOf(m.RunID), holdings: s.holdingsOf(m.RunID), offered: make(map[int]bool),
-		told: make(map[string]time.Time),
+		told: make(map[string]time.Time), connecting: newConnecting(s.Backoff),
 	}
 	defer s.crowd.join(w)()
 	leave, err := w.attend()
@@ -148,25 +150,14 @@ func (w *shift) limit(service context.Context) {
 
 // attend says that this fetcher works on the run, and what it holds, again and again until the function it returns is called.
 func (w *shift) attend() (leave func(), err error) {
-	key := w.manifest.RunID.FetcherKey(w.ID)
-	say := func(ctx context.Context) error {
-		value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.tellWait()})
-		if err != nil {
-			return err
-		}
-		_, err = w.fetchers.Put(ctx, key, value)
-		return err
-	}
 	// Not with begin: a word that is cut off may have been stored, and then the run waits until it expires.
 	limited, cancel := context.WithTimeout(w.finish, renew)
 	defer cancel()
-	if err := say(limited); err != nil {
+	if err := w.say(limited); err != nil {
 		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
 	}
 	silence := delay.Every(renew, func() {
-		if err := say(w.finish); err != nil {
-			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
-		}
+		w.present()
 		if err := w.holdings.flush(w.finish); err != nil {
 			w.Log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
 		}
@@ -175,15 +166,35 @@ func (w *shift) attend() (leave func(), err error) {
 		silence()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.begin), renew)
 		defer cancel()
-		if err := w.fetchers.Delete(ctx, key); err != nil { // then it expires
+		if err := w.fetchers.Delete(ctx, w.manifest.RunID.FetcherKey(w.ID)); err != nil { // then it expires
 			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		}
 	}, nil
 }
 
+// say says that this fetcher works on the run.
+func (w *shift) say(ctx context.Context) error {
+	value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.tellWait(), Reached: w.connecting.done()})
+	if err != nil {
+		return err
+	}
+	_, err = w.fetchers.Put(ctx, w.manifest.RunID.FetcherKey(w.ID), value)
+	return err
+}
+
+// present says it once more; a word that is lost is made good by the next.
+func (w *shift) present() {
+	if err := w.say(w.finish); err != nil {
+		w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
+	}
+}
+
 // tellWait is why nothing is asked just now; nil while requests are made. It is logged when it is new, or lasts longer than was said.
 func (w *shift) tellWait() *contract.Wait {
 	now := w.pacer.waiting.Load()
+	if now == nil {
+		now = w.connecting.waiting()
+	}
 	if now == nil {
 		return nil
 	}

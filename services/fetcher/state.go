@@ -33,6 +33,24 @@ func (s *Service) State() State {
 	return State{
 		Site: s.SiteName, InFlight: int(s.inFlight.Load()), Concurrency: s.Concurrency,
 		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0, time.Until(slowdown.Until).Seconds()),
-		Wait: s.pacer.Waiting(), Block: block, Slowdown: slowdown,
+		Wait: s.waiting(), Block: block, Slowdown: slowdown,
 	}
+}
+
+// waiting is why nothing is asked just now; nil while requests are made.
+func (s *Service) waiting() *contract.Wait {
+	now := s.pacer.Waiting()
+	if now != nil {
+		return now
+	}
+	s.crowd.mu.Lock()
+	defer s.crowd.mu.Unlock()
+	for w := range s.crowd.shifts {
+		held := w.connecting.waiting()
+		if held == nil { // requests are made for this run
+			return nil
+		}
+		now = &held.Wait
+	}
+	return now
 }

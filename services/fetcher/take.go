@@ -63,6 +63,9 @@ func (w *shift) noteConsumer(info *jetstream.ConsumerInfo) {
 // pull takes jobs and starts them. It pulls before it waits for a place: a place that waited for the pull would be unused
 // meanwhile, and the order of the runs would depend on how long their pulls take. A busy run so has one job that waits.
 func (w *shift) pull(consumer jetstream.Consumer) error {
+	if err := w.connecting.wait(w.begin); err != nil {
+		return err
+	}
 	jobs, err := w.fetch(consumer)
 	return errors.Join(w.seat(jobs), err)
 }
@@ -70,7 +73,11 @@ func (w *shift) pull(consumer jetstream.Consumer) error {
 // fetch returns as many jobs as places are free now, and at least one if there is one within beat.
 func (w *shift) fetch(consumer jetstream.Consumer) (jobs []delivery, err error) {
 	epoch, asked := w.Bus.Epoch(), time.Now()
-	batch, err := consumer.FetchNoWait(max(1, w.places.idle()))
+	most := max(1, w.places.idle())
+	if w.connecting.failing() {
+		most = 1
+	}
+	batch, err := consumer.FetchNoWait(most)
 	if err != nil {
 		return nil, err
 	}
