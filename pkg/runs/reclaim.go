@@ -13,6 +13,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// KilledReason is why a run is stopped that Reclaim found running.
+const KilledReason = "the process that worked on it was killed"
+
 // Reclaim marks every run as stopped that says it is running, and returns their ids. It is for a process that has just
 // become the only one on a store: whoever worked on those runs was killed. A batch started again then goes on with its
 // run, and the runs of other batches wait until theirs is. Jobs that had been delivered come again at once instead of after
@@ -49,7 +52,7 @@ func reclaim(ctx context.Context, kv jetstream.KeyValue, key string, at time.Tim
 	if err != nil {
 		return false, err
 	}
-	state.Status, state.Reason, state.At = contract.Stopped, "the process that worked on it was killed", at.UTC()
+	state.Status, state.Reason, state.At = contract.Stopped, KilledReason, at.UTC()
 	value, err := json.Marshal(state)
 	if err != nil {
 		return false, err

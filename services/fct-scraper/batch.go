@@ -142,23 +142,28 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 	if err := sameFolder(settings.Output, court.Origin); err != nil {
 		return run, err
 	}
+	turn := &turn{settings: settings, wanted: wanted, signals: signals, screen: screen, log: log}
+	broker, run, err := turn.take(ctx)
+	if err != nil || broker == nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, broker.close()) }()
 	front := newFront()
 	stop, err := front.listen(settings.HTTPAddr, "", log)
 	if err != nil {
 		return run, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	broker, err := openBroker(ctx, settings.Config, access{repair: wanted.repair}, log)
-	if err != nil {
-		return run, err
-	}
-	defer func() { err = errors.Join(err, broker.close()) }()
 	output, err := store.Open(settings.Output)
 	if err != nil {
 		return run, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
 	h := house{settings: settings, broker: broker, court: court, output: output, log: log, front: front, fetcher: nameOf(broker), process: nuid.Next(), wanted: wanted}
+	err = broker.tellHolder(func() holding { return holding{Batch: turn.key, RunID: h.begun.id()} })
+	if err != nil {
+		return run, err
+	}
 	err = broker.guard(ctx, log, func(ctx context.Context) (err error) {
 		run, err = h.run(ctx, signals, screen)
 		return err

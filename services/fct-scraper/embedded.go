@@ -42,6 +42,9 @@ func (e *embedded) open(ctx context.Context) (*broker, error) {
 		b, err := openBroker(ctx, e.h.settings.Config, e.access, e.h.log)
 		if err == nil {
 			e.broker, e.last = b, b.server
+			if err := b.tellHolder(func() holding { return holding{Serves: true} }); err != nil {
+				return nil, err
+			}
 			// Who was told the address finds the server there again.
 			if at, err := url.Parse(b.url); err == nil {
 				e.access.addr = at.Host

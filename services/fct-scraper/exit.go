@@ -39,6 +39,9 @@ var (
 
 // codeOf is the exit code of an error.
 func codeOf(err error) int {
+	if stop, is := errors.AsType[interrupted](err); is {
+		return stop.code
+	}
 	kinds := []struct {
 		code  int
 		among []error

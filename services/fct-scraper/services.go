@@ -34,6 +34,8 @@ type house struct {
 	// process is a name that no process had before.
 	process string
 	wanted  order
+	// begun is the run of this process's batch.
+	begun begun
 	// grace is how long cases in flight may still take when the fetcher is to end.
 	grace time.Duration
 	// front is what this process shows of itself, known are its services at the NATS services API.

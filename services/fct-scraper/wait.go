@@ -22,6 +22,7 @@ func (h *house) batch(ctx context.Context, signals *signals, screen *screen) (ru
 		return run, err
 	}
 	run.id = id
+	h.begun.run.Store(&id)
 	stopProgress, err := screen.follow(h.broker.Conn(), id, h.log)
 	if err != nil {
 		return run, fmt.Errorf("%w: %w", errBroker, err)
