@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"time"
 
+	"fct-scraper/pkg/delay"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -24,6 +26,8 @@ type Options struct {
 	Patient bool
 	// Alone says that no other process uses the server.
 	Alone bool
+	// Steps tells of steps of the wall clock, as delay.Steps does, until its context ends; delay.Steps when nil.
+	Steps func(ctx context.Context, stepped func(by time.Duration))
 }
 
 // Bus is one connection's way to JetStream, for any number of goroutines.
@@ -36,6 +40,7 @@ type Bus struct {
 	patient bool
 	// alone says that whatever is pending is pending in this process, or was so in one that has ended.
 	alone  bool
+	steps  func(ctx context.Context, stepped func(by time.Duration))
 	misses misses
 	odd    odd
 }
@@ -49,7 +54,12 @@ func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 	if opts.PublishLimit == 0 {
 		opts.PublishLimit = publishLimit
 	}
-	return &Bus{nc: nc, js: js, log: log, limit: opts.PublishLimit, patient: opts.Patient, alone: opts.Alone}, nil
+	if opts.Steps == nil {
+		opts.Steps = delay.Steps
+	}
+	return &Bus{
+		nc: nc, js: js, log: log, limit: opts.PublishLimit, patient: opts.Patient, alone: opts.Alone, steps: opts.Steps,
+	}, nil
 }
 
 // JetStream is the API below, for what the Bus has no words for.

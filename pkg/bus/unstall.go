@@ -44,7 +44,7 @@ func (b *Bus) Unstalled(ctx context.Context, consumer jetstream.Consumer) (stop 
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		delay.Steps(ctx, func(by time.Duration) {
+		b.steps(ctx, func(by time.Duration) {
 			if by < 0 {
 				b.unstall(ctx, consumer)
 			}

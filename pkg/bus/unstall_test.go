@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -52,6 +53,34 @@ func TestMessageHeldByTheClockComesAtOnceWhenAlone(t *testing.T) {
 		t.Error(err)
 	}
 	settled(t, c)
+}
+
+// The consumer is no sign of the step, because its ack-wait is longer than the test waits.
+func TestStepBackFreesHeldMessage(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	c := consumer(t, b, time.Minute)
+	by := make(chan time.Duration)
+	alone, err := bus.New(b.Conn(), fcttest.Logger(t), bus.Options{
+		Alone: true,
+		Steps: func(ctx context.Context, stepped func(time.Duration)) {
+			select {
+			case step := <-by:
+				stepped(step)
+			case <-ctx.Done():
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Unstalled(t.Context(), c)()
+	heldBack(t, b, c)
+	by <- -time.Hour
+	msg, _, err := bus.Next(t.Context(), c, 30*time.Second)
+	if err != nil || string(msg.Data()) != "a" {
+		t.Fatalf("%v, want the message that was held back", err)
+	}
 }
 
 // Where other processes work too, the step may have been on another machine: the consumer shows it.
