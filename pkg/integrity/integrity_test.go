@@ -197,6 +197,36 @@ func TestCopiedKeysAreWrittenAgain(t *testing.T) {
 	}
 }
 
+// TestForeignKeysAreRemoved puts a bucket of another store, with more messages, in the place of one that the ledger has in it.
+func TestForeignKeysAreRemoved(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.publish("$KV.collected.IMM.25.1", "1")
+	f.publish("$KV.collected.IMM.25.2", "2")
+	_, err := f.opened()
+	f.must(err)
+	f.remove("KV_collected")
+	f.must(streams.Ensure(t.Context(), f.b.JetStream(), streams.Options{}))
+	for _, number := range []string{"1", "2", "3"} {
+		f.publish("$KV.collected.IMM.24."+number, number)
+	}
+	f.ReadOnly = true
+	if _, err := integrity.Check(t.Context(), f.Options); !errors.Is(err, integrity.ErrDamaged) || !strings.Contains(err.Error(), "KV_collected") {
+		t.Errorf("read only: %v", err)
+	}
+	f.ReadOnly = false
+	guard, err := f.opened()
+	f.must(err)
+	if len(guard.Restored()) != 1 || !strings.HasPrefix(guard.Restored()[0], "KV_collected: ") {
+		t.Errorf("restored %q", guard.Restored())
+	}
+	kv, err := f.b.KV(t.Context(), contract.BucketCollected)
+	f.must(err)
+	if _, err := kv.Get(t.Context(), "IMM.24.3"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("a key of another store: %v", err)
+	}
+}
+
 // TestEveryStreamIsLookedAt: a stream that is new is to be given a kind too.
 func TestEveryStreamIsLookedAt(t *testing.T) {
 	t.Parallel()

@@ -159,8 +159,7 @@ func (g *Guard) write(ctx context.Context) error {
 			if err := g.copy(ctx, stream); err != nil {
 				return err
 			}
-		case folded: // the ledger has it
-		case passing:
+		case folded, passing:
 			was := g.manifest.Streams[name]
 			if now.Anchor = was.Anchor; was.Last != now.Last || was.First != now.First {
 				if now.Anchor, err = g.anchor(ctx, name, now.Last); err != nil {
