@@ -49,6 +49,8 @@ type broker struct {
 	beside bool
 	// gone says whether the holder has ended; nil when the store is nobody's or this process's.
 	gone func() bool
+	// asks says that this connection reaches no streams: the reporter is asked how runs stand.
+	asks bool
 	// patient says that this process waits for its server as long as it takes.
 	patient bool
 	// why says why there is no connection; nil when nobody keeps it.

@@ -29,6 +29,8 @@ type roleState struct {
 	// Runs are the runs that it works on.
 	Runs []contract.RunID `json:"runs"`
 	*fetcher.State
+	// Standings are how all runs stand, as the reporter answers for those who may not read the streams.
+	Standings []standing `json:"standings,omitempty"`
 }
 
 // microForm is the form of version that the services API takes (semver.org).
@@ -69,7 +71,13 @@ func (h *house) register(name string, service work) error {
 		return fmt.Errorf("registering service fct-%s: %w", name, err)
 	}
 	h.known = append(h.known, known)
-	answer := micro.HandlerFunc(func(r micro.Request) { _ = r.RespondJSON(state()) }) // who went away misses nothing
+	answer := micro.HandlerFunc(func(r micro.Request) {
+		now := state()
+		if name == "reporter" {
+			now.Standings = h.standings()
+		}
+		_ = r.RespondJSON(now) // who went away misses nothing
+	})
 	// Without a queue group: whoever asks for the state hears every instance, as with nats micro stats.
 	if err := known.AddEndpoint("state", answer, micro.WithEndpointSubject("fct."+name+".state"), micro.WithEndpointQueueGroupDisabled()); err != nil {
 		return fmt.Errorf("registering service fct-%s: %w", name, err)
@@ -78,6 +86,17 @@ func (h *house) register(name string, service work) error {
 		return more.AddEndpoints(known)
 	}
 	return nil
+}
+
+// standings are how all runs stand; none when they cannot be read just now.
+func (h *house) standings() []standing {
+	ctx, cancel := context.WithTimeout(context.Background(), standingsLimit)
+	defer cancel()
+	all, err := h.broker.standings(ctx)
+	if err != nil {
+		h.log.Warn("service.api.failed", "service", "reporter", "error", err)
+	}
+	return all
 }
 
 // deregister takes all services off the API.

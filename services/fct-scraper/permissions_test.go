@@ -50,6 +50,10 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5", "--latency", "50ms")
 	g := newGuarded(t)
+	nobody := did(t, codeBroker, "status", "--nats-url", g.url, "--nats-nkey", g.key("operator"))
+	if !strings.Contains(nobody.stderr, "no reporter answers") {
+		t.Errorf("status without services: %s", nobody.stderr)
+	}
 	ends := make(map[string]func())
 	for _, service := range []string{"generator", "prober", "fetcher", "classifier", "reporter"} {
 		ends[service] = g.serve(service, sim)
@@ -81,6 +85,7 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	if got := event.Report.Config["concurrency"]; got != float64(guardedConcurrency) {
 		t.Errorf("the report says concurrency %v, the fetcher's is %d", got, guardedConcurrency)
 	}
+	g.operate(first.RunID)
 	g.overlap(operator, events)
 	g.pings(operator)
 	if lines := g.refused(); lines != nil {
@@ -115,6 +120,25 @@ func (g *guarded) pings(operator *nats.Conn) {
 		}
 		heard[ping.Name]++
 	}
+}
+
+// operate looks at a run that is over, and stops one, with the operator's key.
+func (g *guarded) operate(ended contract.RunID) {
+	t := g.t
+	t.Helper()
+	key := []string{"--nats-url", g.url, "--nats-nkey", g.key("operator")}
+	ask := func(code int, args ...string) printed { t.Helper(); return did(t, code, append(args, key...)...) }
+	var s standing
+	if told := ask(codeCompleted, "status", "--json"); json.Unmarshal([]byte(told.stdout), &s) != nil || s.RunID != ended ||
+		s.Status != contract.Completed || s.Done < 85 {
+		t.Errorf("status: %s", told.stdout)
+	}
+	if told := ask(codeCompleted, "runs"); !strings.Contains(told.stdout, string(ended)) {
+		t.Errorf("runs: %s", told.stdout)
+	}
+	ask(codeCompleted, "stop", "--run", string(ended))
+	ask(codeUsage, "status", "--run", "none")
+	ask(codeBroker, "setup")
 }
 
 // overlap has two runs ask for the same numbers, so that the classifier copies outcomes from one to the other.

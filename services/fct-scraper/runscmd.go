@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +15,9 @@ import (
 	"fct-scraper/pkg/plain"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/reporter"
+	"fct-scraper/streams"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 )
@@ -42,6 +45,13 @@ type standing struct {
 // standingOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound; one that cannot be read stands
 // as an error, which says so.
 func (b *broker) standingOf(ctx context.Context, run contract.RunID) (standing, error) {
+	if b.asks {
+		all, err := b.askStandings(ctx)
+		if i := slices.IndexFunc(all, func(s standing) bool { return s.RunID == run }); i >= 0 {
+			return all[i], nil
+		}
+		return standing{}, cmp.Or[error](err, jetstream.ErrKeyNotFound)
+	}
 	m, err := runs.Manifest(ctx, b.runs, run)
 	if errors.Is(err, runs.ErrUnreadable) {
 		return standing{RunID: run, Status: contract.Errored, Reason: err.Error()}, nil
@@ -118,6 +128,9 @@ func (b *broker) lastEvent(ctx context.Context, run contract.RunID, name string)
 
 // standings are those of all runs, the newest first.
 func (b *broker) standings(ctx context.Context) ([]standing, error) {
+	if b.asks {
+		return b.askStandings(ctx)
+	}
 	known, err := runs.All(ctx, b.Bus)
 	if err != nil {
 		return nil, err
@@ -173,12 +186,53 @@ func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker)
 	})
 }
 
+// viewed is looked for commands that need no stream: an operator, whose key reaches none, is told by the reporter.
+func (p *program) viewed(cmd *cobra.Command, look func(context.Context, *broker) error) error {
+	opened := false
+	refused := p.looked(cmd, func(ctx context.Context, b *broker) error {
+		opened = true
+		return look(ctx, b)
+	})
+	silent := errors.Is(refused, nats.ErrNoResponders) || errors.Is(refused, jetstream.ErrJetStreamNotEnabled)
+	if opened || !silent && !errors.Is(refused, streams.ErrNotAllowed) {
+		return refused
+	}
+	settings, err := p.settings(cmd)
+	if err != nil {
+		return err
+	}
+	b, err := lookAt(cmd.Context(), settings.Config, logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
+	if err != nil {
+		return err
+	}
+	b.asks = true
+	return errors.Join(look(cmd.Context(), b), b.close())
+}
+
+// standingsLimit is how long a reporter may take to read how all runs stand.
+const standingsLimit = 10 * time.Second
+
+// askStandings has a reporter say how all runs stand, the newest first.
+func (b *broker) askStandings(ctx context.Context) ([]standing, error) {
+	ctx, cancel := context.WithTimeout(ctx, standingsLimit)
+	defer cancel()
+	msg, err := b.Conn().RequestWithContext(ctx, "fct.reporter.state", nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: this key reaches no streams, and no reporter answers fct.reporter.state: %w", errBroker, err)
+	}
+	var told roleState
+	if err := json.Unmarshal(msg.Data, &told); err != nil {
+		return nil, fmt.Errorf("%w: reading what the reporter says: %w", errBroker, err)
+	}
+	return append([]standing{}, told.Standings...), nil
+}
+
 func (p *program) runsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: cobra.NoArgs}
 	addSettings(cmd.Flags(), forStore("replicas"))
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.looked(cmd, func(ctx context.Context, b *broker) error {
+		return p.viewed(cmd, func(ctx context.Context, b *broker) error {
 			all, err := b.standings(ctx)
 			if err != nil {
 				return err
@@ -205,7 +259,7 @@ func (p *program) statusCommand() *cobra.Command {
 	name := cmd.Flags().String("run", "", "the run")
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.looked(cmd, func(ctx context.Context, b *broker) error {
+		return p.viewed(cmd, func(ctx context.Context, b *broker) error {
 			s, err := b.named(ctx, *name)
 			if err != nil {
 				return err

@@ -26,7 +26,7 @@ func (p *program) stopCommand() *cobra.Command {
 		if *name == "" {
 			return fmt.Errorf("%w: --run is missing: allowed is the id of a run", errUsage)
 		}
-		return p.looked(cmd, func(ctx context.Context, b *broker) error {
+		return p.viewed(cmd, func(ctx context.Context, b *broker) error {
 			s, err := b.named(ctx, *name)
 			if err != nil {
 				return err
