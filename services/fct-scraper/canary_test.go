@@ -83,7 +83,7 @@ func (p *plant) softened(after int, numbers contract.Range) ended {
 	}
 	report := *run.Report
 	keys := p.collected()
-	if n := p.falsehoods(keys); n != 0 || len(keys) != report.Total-report.Unconfirmed || report.Total != report.Succeeded+report.NoRecord+report.Failed {
+	if n := p.falsehoods(keys); n != 0 || len(keys) != report.TotalAttempted-report.Unconfirmed || report.Total != report.Succeeded+report.NoRecord+report.Failed {
 		p.t.Errorf("soft after %d: %s: %d of %d keys are false; %d = %d + %d + %d", after, run.Reason, n, len(keys), report.Total, report.Succeeded, report.NoRecord, report.Failed)
 	}
 	if run.Status == contract.Blocked && (codeOfRun(run.State, 0) != codeBlocked || run.Resumable()) {
@@ -211,8 +211,8 @@ func TestNoRecordsOfACourtThatShowsNothingStayUnconfirmed(t *testing.T) {
 			t.Parallel()
 			p := newPlant(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1}, map[string]string{"end": "100", "probe": probe})
 			run := p.softened(0, contract.Range{Start: 1, End: 100})
-			if r := run.Report; run.Status != contract.Completed || codeOfRun(run.State, 0) != codeFailed || r.Unconfirmed != r.NoRecord || r.Unconfirmed == 0 {
-				t.Errorf("%s, exit code %d: %d of %d no-records unconfirmed", run.Status, codeOfRun(run.State, 0), r.Unconfirmed, r.NoRecord)
+			if r := run.Report; run.Status != contract.Completed || codeOfRun(run.State, 0) != codeFailed || r.Unconfirmed != r.NoRecordCount || r.Unconfirmed == 0 {
+				t.Errorf("%s, exit code %d: %d of %d no-records unconfirmed", run.Status, codeOfRun(run.State, 0), r.Unconfirmed, r.NoRecordCount)
 			}
 			text := summary(*run.Report, "output", "")
 			if !strings.Contains(text, fmt.Sprintf("%d unconfirmed", run.Report.Unconfirmed)) {

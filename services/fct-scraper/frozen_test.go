@@ -272,10 +272,10 @@ func (s frost) check(f *fleet, report contract.Report, court *courtsim.Court) {
 			f.t.Errorf("number %d has no outcome", n)
 		}
 	}
-	if report.Status != contract.Completed || report.Total != len(own) || report.Succeeded != succeeded || report.Failed != 0 ||
-		report.NoRecord != len(own)-succeeded || !s.probe && report.Total != s.numbers {
+	if report.Status != contract.Completed || report.TotalAttempted != len(own) || report.Succeeded != succeeded || report.Failed != 0 ||
+		report.NoRecordCount != len(own)-succeeded || !s.probe && report.Total != s.numbers {
 		f.t.Errorf("%s (%s): %d = %d + %d + %d, want %d of which %d exist", report.Status, report.Reason,
-			report.Total, report.Succeeded, report.NoRecord, report.Failed, len(own), succeeded)
+			report.TotalAttempted, report.Succeeded, report.NoRecordCount, report.Failed, len(own), succeeded)
 	}
 	f.checkStore(outcomes)
 }

@@ -58,9 +58,9 @@ func (p *plant) checkWaste(run ended) {
 	if requests > 50 || numbers > max(12, 2*highest) {
 		p.t.Errorf("%d numbers above %d were asked for, with %d requests", numbers, highest, requests)
 	}
-	if report.UpperBound != highest || report.End != highest || report.Succeeded != exist || report.NoRecord != missing+numbers || report.Failed != 0 {
-		p.t.Errorf("bound %d, end %d: %d succeeded and %d no-record; want %d, %d and %d", report.UpperBound, report.End, report.Succeeded, report.NoRecord,
-			highest, exist, missing+numbers)
+	if report.UpperBound != highest || report.End != highest || report.Succeeded != exist || report.NoRecord != missing || report.Beyond != numbers || report.Failed != 0 {
+		p.t.Errorf("bound %d, end %d: %d succeeded, %d no-record, %d beyond; want %d, %d, %d and %d", report.UpperBound, report.End,
+			report.Succeeded, report.NoRecord, report.Beyond, highest, exist, missing, numbers)
 	}
 	if report.UpperBoundConfidence < 0.95 || report.UpperBoundConfidence > 1 || report.ProbesUsed == 0 || report.ProbesUsed > 50 {
 		p.t.Errorf("%d probes, %.3f sure", report.ProbesUsed, report.UpperBoundConfidence)

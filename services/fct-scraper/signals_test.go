@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"syscall"
 	"testing"
@@ -13,6 +15,8 @@ import (
 
 func TestBatchStoppedBySignal(t *testing.T) {
 	t.Parallel()
+	// A process that takes the signal gives it on as its default, also where whoever started the tests ignores it.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	for name, c := range map[string]struct {
 		signal syscall.Signal
 		code   int
