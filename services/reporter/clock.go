@@ -1,6 +1,9 @@
 package reporter
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // stopwatch adds up how long a run was worked on, by the monotonic clock of each process that reported it.
 type stopwatch struct {
@@ -47,7 +50,8 @@ func (s silence) expired(key string, revision uint64) bool {
 	return time.Since(last.seen) > expiry
 }
 
-func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+// seconds is n seconds to the nearest nanosecond: of a Duration of up to 50 days, whose Seconds is n, it is that Duration.
+func seconds(n float64) time.Duration { return time.Duration(math.Round(n * float64(time.Second))) }
 
 // latest is the last of some instants.
 func latest(times ...time.Time) (last time.Time) {

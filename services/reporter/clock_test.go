@@ -44,6 +44,16 @@ func TestTimesStayInOrderWhenTheClockIsSetBack(t *testing.T) {
 	}
 }
 
+// TestSecondsKeepEveryNanosecond: what a report keeps in seconds is the same length when the report is written again.
+func TestSecondsKeepEveryNanosecond(t *testing.T) {
+	t.Parallel()
+	for want := time.Nanosecond; want < 50*24*time.Hour; want = want*17/16 + 1 {
+		if got := seconds(want.Seconds()); got != want {
+			t.Errorf("%d ns became %d ns", want, got)
+		}
+	}
+}
+
 // TestCanaryVouchesAcrossAClockSetBack: what was read before the canary was asked for is vouched for, whatever the times say, and
 // nothing behind that.
 func TestCanaryVouchesAcrossAClockSetBack(t *testing.T) {
