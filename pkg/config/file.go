@@ -115,8 +115,12 @@ func textOf(value any) (string, kind) {
 	}
 }
 
-// takes says whether a value of this kind may stand for the setting in a file: a number between quotes is no number.
+// takes says whether a value of this kind may stand for the setting in a file: a number between quotes is no number. A year, of which
+// the program keeps the text, may stand without quotes.
 func (s *setting) takes(k kind) bool {
+	if s.name == "year" && k == isWhole {
+		return true
+	}
 	var c Config
 	switch field(&c, s.name).Interface().(type) {
 	case string:

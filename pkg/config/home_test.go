@@ -39,6 +39,8 @@ func TestYearsOfFourDigits(t *testing.T) {
 		"flag":     func() (*config.Settings, error) { return load(t, "", nil, map[string]string{"year": "2024"}) },
 		"variable": func() (*config.Settings, error) { return load(t, "", []string{"FCT_YEAR=2024"}, nil) },
 		"file":     func() (*config.Settings, error) { return load(t, "year = \"2024\"\n", nil, nil) },
+		"number":   func() (*config.Settings, error) { return load(t, "year = 2024\n", nil, nil) },
+		"short":    func() (*config.Settings, error) { return load(t, "year = 24\n", nil, nil) },
 		"argument": func() (*config.Settings, error) {
 			return config.Load(config.Sources{Arguments: map[string]string{"year": "2024"}, Flags: map[string]string{"year": "24"}, Now: day})
 		},
@@ -46,6 +48,19 @@ func TestYearsOfFourDigits(t *testing.T) {
 		s, err := give()
 		if err != nil || s.Year != "24" {
 			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
+	for _, wrong := range []string{"5", "1999", "2100", "25.5", "-25", "true"} {
+		_, err := load(t, "year = "+wrong+"\n", nil, nil)
+		want := "c.toml:1: year = " + wrong + ": want the year's last two digits"
+		if got := problems(t, err); len(got) != 1 || !strings.HasPrefix(got[0], want) {
+			t.Errorf("year = %s: %q, want %q", wrong, got, want)
+		}
+	}
+	for _, key := range []string{"prefix", "contact", "output", "nats_nkey", "quiet_hours", "log_level"} {
+		_, err := load(t, key+" = 25\n", nil, nil)
+		if got := problems(t, err); len(got) != 1 || !strings.HasPrefix(got[0], "c.toml:1: "+key+" = 25: want ") {
+			t.Errorf("%s = 25: %q", key, got)
 		}
 	}
 	_, err := config.Load(config.Sources{Arguments: map[string]string{"year": "2024"}, Flags: map[string]string{"year": "25", "start": "0"}, Now: day})

@@ -106,12 +106,12 @@ func TestBadSettings(t *testing.T) {
 }
 
 func TestAllProblemsAtOnceInOrder(t *testing.T) {
-	file := "# a comment\nconcurrency = 80\nretrys = 3\nyear = 25\nprobe = \"true\"\n\n[tables]\nare = \"refused\"\n"
+	file := "# a comment\nconcurrency = 80\nretrys = 3\ncontact = 25\nprobe = \"true\"\n\n[tables]\nare = \"refused\"\n"
 	_, err := load(t, file, []string{"FCT_MAX_RETRIES=lots", "FCT_NONSENSE=1"}, map[string]string{"delay_min": "9s", "delay_max": "8"})
 	want := []string{
 		`c.toml:2: concurrency = 80: want a whole number, 1 to 64`,
 		`c.toml:3: retrys = 3: not a setting; want one of those that config init writes`,
-		`c.toml:4: year = 25: want text between quotes: the year's last two digits, such as "25", or all four, 2000 to 2099`,
+		`c.toml:4: contact = 25: want text between quotes: printable ASCII, 0 to 100 characters`,
 		`c.toml:5: probe = "true": want true or false`,
 		`c.toml:7: tables = a table: want lines of key = value, without tables`,
 		`$FCT_MAX_RETRIES: max_retries = "lots": want a whole number, 0 to 20`,
