@@ -8,15 +8,18 @@ import (
 // RunSpec is the body of batch.start: what a run is to do. A key that is left out takes the default of the
 // process that plans the run.
 type RunSpec struct {
-	RunID             RunID  `json:"run_id,omitempty"`
-	Prefix            string `json:"prefix,omitempty"`
-	Year              string `json:"year,omitempty"`
-	Start             *int   `json:"start,omitempty"`
-	MaxCases          *int   `json:"max_cases,omitempty"`
-	End               *int   `json:"end,omitempty"`
-	Probe             *bool  `json:"probe,omitempty"`
-	ProbeBudget       *int   `json:"probe_budget,omitempty"`
-	MaxRetries        *int   `json:"max_retries,omitempty"`
+	RunID       RunID  `json:"run_id,omitempty"`
+	Prefix      string `json:"prefix,omitempty"`
+	Year        string `json:"year,omitempty"`
+	Start       *int   `json:"start,omitempty"`
+	MaxCases    *int   `json:"max_cases,omitempty"`
+	End         *int   `json:"end,omitempty"`
+	Probe       *bool  `json:"probe,omitempty"`
+	ProbeBudget *int   `json:"probe_budget,omitempty"`
+	MaxRetries  *int   `json:"max_retries,omitempty"`
+	// RequestTimeout and JobTimeout are durations as settings are written: seconds, or a form such as "90s".
+	RequestTimeout    string `json:"request_timeout,omitempty"`
+	JobTimeout        string `json:"job_timeout,omitempty"`
 	SafeStopNoRecords *int   `json:"safe_stop_no_records,omitempty"`
 	SafeStopFails     *int   `json:"safe_stop_fails,omitempty"`
 	Recheck           *bool  `json:"recheck,omitempty"`
@@ -85,13 +88,16 @@ type Manifest struct {
 	Batch string `json:"batch"`
 	Site  string `json:"site"`
 	// Origin is where the process that planned the run asks the site; empty in manifests of versions that did not keep it.
-	Origin            string `json:"origin,omitempty"`
-	MaxRetries        int    `json:"max_retries"`
-	SafeStopNoRecords int    `json:"safe_stop_no_records"`
-	SafeStopFails     int    `json:"safe_stop_fails"`
-	Recheck           bool   `json:"recheck"`
-	Force             bool   `json:"force"`
-	PersistRawHTML    bool   `json:"persist_raw_html"`
+	Origin     string `json:"origin,omitempty"`
+	MaxRetries int    `json:"max_retries"`
+	// RequestTimeout and JobTimeout, in nanoseconds, hold for this run on every fetcher; 0 is each fetcher's own setting.
+	RequestTimeout    time.Duration `json:"request_timeout,omitempty"`
+	JobTimeout        time.Duration `json:"job_timeout,omitempty"`
+	SafeStopNoRecords int           `json:"safe_stop_no_records"`
+	SafeStopFails     int           `json:"safe_stop_fails"`
+	Recheck           bool          `json:"recheck"`
+	Force             bool          `json:"force"`
+	PersistRawHTML    bool          `json:"persist_raw_html"`
 	// Probe says that the bound is searched for first, with at most ProbeBudget requests; ProbeOnly, that nothing else is
 	// done.
 	Probe       bool `json:"probe,omitempty"`

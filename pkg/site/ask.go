@@ -36,7 +36,7 @@ func (c *Client) ask(ctx context.Context, id contract.CaseID, before func(contex
 		switch {
 		case err == nil:
 		case ctx.Err() == nil && errors.Is(context.Cause(job), errJob):
-			return a.cutShort(c.timedOut()), nil
+			return a.cutShort(c.timedOut(ctx)), nil
 		default:
 			return a.exchanges, err
 		}
@@ -44,7 +44,9 @@ func (c *Client) ask(ctx context.Context, id contract.CaseID, before func(contex
 	return a.exchanges, nil
 }
 
-func (c *Client) timedOut() string { return fmt.Sprintf("%s: longer than %s", errJob, c.JobTimeout) }
+func (c *Client) timedOut(ctx context.Context) string {
+	return fmt.Sprintf("%s: longer than %s", errJob, c.timeouts(ctx).job)
+}
 
 // asking is one attempt while it is under way.
 type asking struct {
@@ -138,7 +140,7 @@ func (q *asking) send(r request, s *session) (x contract.Exchange, location stri
 	}
 	if q.timer == nil {
 		cancel := q.cancel
-		q.timer = time.AfterFunc(q.JobTimeout, func() { cancel(errJob) })
+		q.timer = time.AfterFunc(q.timeouts(q.ctx).job, func() { cancel(errJob) })
 	}
 	x, location = q.exchange(q.job, r, s, q.id, gap)
 	q.exchanges = append(q.exchanges, x)

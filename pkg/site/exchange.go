@@ -25,7 +25,8 @@ func (c *Client) exchange(ctx context.Context, r request, s *session, id contrac
 	x = contract.Exchange{Call: r.call, URL: r.url, GapSeconds: gap.Seconds()}
 	started := time.Now()
 	x.StartedAt = started.UTC()
-	ctx, cancel := context.WithTimeout(ctx, c.RequestTimeout)
+	limit := c.timeouts(ctx).request
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var made connection
 	location, err := c.fetch(made.trace(ctx), r, s, &x, id)
@@ -34,9 +35,9 @@ func (c *Client) exchange(ctx context.Context, r request, s *session, id contrac
 	switch {
 	case err == nil:
 	case errors.Is(context.Cause(ctx), errJob):
-		x.Error = c.timedOut()
+		x.Error = c.timedOut(ctx)
 	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		x.Error = fmt.Sprintf("request_timeout: longer than %s", c.RequestTimeout)
+		x.Error = fmt.Sprintf("request_timeout: longer than %s", limit)
 	default:
 		x.Error = plainly(err)
 	}

@@ -52,6 +52,36 @@ func TestJobTimeout(t *testing.T) {
 	wantReading(t, c, exchanges, contract.VerdictTransient, "header call: job_timeout: longer than 100ms")
 }
 
+// TestTimeoutsOfARun: those of the context count, and the client's where it has none; other calls keep the client's.
+func TestTimeoutsOfARun(t *testing.T) {
+	t.Parallel()
+	const long, short = time.Hour, 100 * time.Millisecond
+	server := start(t, map[string]http.HandlerFunc{"docket": says(nothing), "header": hangs})
+	for name, c := range map[string]struct {
+		ownRequest, ownJob, request, job time.Duration
+		want                             string
+	}{
+		"request":          {long, long, short, 0, "header call: request_timeout: longer than 100ms"},
+		"job":              {long, long, 0, short, "header call: job_timeout: longer than 100ms"},
+		"longer request":   {10 * time.Millisecond, long, short, 0, "header call: request_timeout: longer than 100ms"},
+		"longer job":       {long, 10 * time.Millisecond, 0, short, "header call: job_timeout: longer than 100ms"},
+		"the client's own": {short, long, 0, 0, "header call: request_timeout: longer than 100ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asking := client(t, server.URL, func(o *site.Options) { o.RequestTimeout, o.JobTimeout = c.ownRequest, c.ownJob })
+			ctx, cancel := context.WithTimeout(t.Context(), soon)
+			defer cancel()
+			exchanges, err := asking.Ask(site.WithTimeouts(ctx, c.request, c.job), caseID(t, "IMM-13-25"),
+				func(context.Context) (time.Duration, error) { return 0, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantReading(t, asking, exchanges, contract.VerdictTransient, c.want)
+		})
+	}
+}
+
 // TestJobTimeoutInTheWait: the time of a case runs on while it waits for its second request. What it has by then is not
 // the whole answer, and a request that was not made is not counted as one.
 func TestJobTimeoutInTheWait(t *testing.T) {

@@ -146,7 +146,7 @@ func (c *Client) sameOrigin(from, location string) (string, error) {
 func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duration) (x contract.Exchange, location string) {
 	started := time.Now()
 	x = contract.Exchange{Call: robotsCall, URL: target, StartedAt: started.UTC(), GapSeconds: gap.Seconds()}
-	ctx, cancel := context.WithTimeout(ctx, c.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.timeouts(ctx).request)
 	defer cancel()
 	defer func() { x.Seconds = time.Since(started).Seconds() }()
 	var made connection

@@ -218,6 +218,25 @@ func (f *fleet) status(run string) (s standing) {
 	return s
 }
 
+// TestTimeoutsOfOneRunHoldOnEveryFetcher: two processes whose own time-outs are long work on a run with a short one, and on another run.
+func TestTimeoutsOfOneRunHoldOnEveryFetcher(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "99", "--missing", "0", "--latency", "300ms")
+	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "2", "--backoff-base", "1ms", "--backoff-max", "10ms")
+	f.open(2)
+	f.order("requests", `{"run_id":"requests","year":"25","end":6,"probe":false,"max_retries":0,"request_timeout":0.05}`)
+	f.order("jobs", `{"run_id":"jobs","year":"23","end":6,"probe":false,"max_retries":0,"job_timeout":"50ms"}`)
+	f.order("usual", `{"run_id":"usual","year":"24","end":6,"probe":false,"max_retries":0}`)
+	for run, want := range map[contract.RunID]string{"requests": "request_timeout: longer than 50ms", "jobs": "job_timeout: longer than 50ms"} {
+		if report := f.report(run); report.Failed != 6 || len(report.Errors) == 0 || !strings.Contains(report.Errors[0].Error, want) {
+			t.Errorf("run %s: %d failed, errors %+v; want 6 by %q", run, report.Failed, report.Errors, want)
+		}
+	}
+	if report := f.report("usual"); report.Succeeded != 6 {
+		t.Errorf("the run without time-outs of its own: %d success, %+v", report.Succeeded, report.Errors)
+	}
+}
+
 func TestStoppingOneRunDoesNotTouchAnother(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "10ms")

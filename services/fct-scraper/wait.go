@@ -94,6 +94,7 @@ func (b *broker) command(ctx context.Context, subject string, body []byte) (repl
 func specOf(c config.Config, wanted order) contract.RunSpec {
 	spec := contract.RunSpec{
 		Prefix: c.Prefix, Year: c.Year, Start: &c.Start, Probe: &c.Probe, ProbeBudget: &c.ProbeBudget, MaxRetries: &c.MaxRetries,
+		RequestTimeout: c.RequestTimeout.String(), JobTimeout: c.JobTimeout.String(),
 		SafeStopNoRecords: &c.SafeStopNoRecords, SafeStopFails: &c.SafeStopFails, Recheck: &c.Recheck, Force: &c.Force,
 		PersistRawHTML: &c.PersistRawHTML, ProbeOnly: &wanted.probeOnly, New: &wanted.onlyNew,
 	}

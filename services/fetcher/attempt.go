@@ -101,7 +101,8 @@ func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchang
 		begun()
 	}
 	requests := 0
-	exchanges, err = w.robots.first(ask)(site.OnStart(ctx, left), job.CaseID, func(ctx context.Context) (time.Duration, error) {
+	limited := site.WithTimeouts(site.OnStart(ctx, left), w.manifest.RequestTimeout, w.manifest.JobTimeout)
+	exchanges, err = w.robots.first(ask)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		gap, err := w.turn(ctx, requests == 1, &asking)
 		if err == nil && requests == 1 && !w.connecting.begin(job.CaseID.Number) {

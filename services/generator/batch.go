@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"fct-scraper/pkg/contract"
 )
@@ -19,11 +20,14 @@ type Batch struct {
 	Year   string
 	Start  int
 	// MaxCases and End are 0 when they set no limit.
-	MaxCases          int
-	End               int
-	Probe             bool
-	ProbeBudget       int
-	MaxRetries        int
+	MaxCases    int
+	End         int
+	Probe       bool
+	ProbeBudget int
+	MaxRetries  int
+	// RequestTimeout and JobTimeout are 0 when each fetcher is to take its own settings, else 1 ms to ten years.
+	RequestTimeout    time.Duration
+	JobTimeout        time.Duration
 	SafeStopNoRecords int
 	SafeStopFails     int
 	Recheck           bool

@@ -3,7 +3,9 @@ package generator
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 )
 
@@ -62,6 +64,8 @@ func (b *Batch) fields() map[string]field {
 		"probe":                yesNo(&b.Probe),
 		"probe_budget":         whole(&b.ProbeBudget, 1, contract.MaxNumber),
 		"max_retries":          whole(&b.MaxRetries, 0, 20),
+		"request_timeout":      timeout(&b.RequestTimeout),
+		"job_timeout":          timeout(&b.JobTimeout),
 		"safe_stop_no_records": whole(&b.SafeStopNoRecords, 0, contract.MaxNumber),
 		"safe_stop_fails":      whole(&b.SafeStopFails, 0, contract.MaxNumber),
 		"recheck":              yesNo(&b.Recheck),
@@ -84,6 +88,23 @@ func whole(to *int, least, most int) field {
 			return allowed, false
 		}
 		*to = *n
+		return "", true
+	}
+}
+
+// timeout takes what the setting of the same name may be: a number of seconds, or a text of such a number or of Go's form.
+func timeout(to *time.Duration) field {
+	return func(value json.RawMessage) (string, bool) {
+		const allowed = "a number of seconds, or a text such as \"90s\", \"5m\" or \"250ms\"; 1ms to ten years"
+		text := string(value)
+		if text[0] == '"' && json.Unmarshal(value, &text) != nil {
+			return allowed, false
+		}
+		var length config.Duration
+		if err := length.UnmarshalText([]byte(text)); err != nil || length.Std() < time.Millisecond {
+			return allowed, false
+		}
+		*to = length.Std()
 		return "", true
 	}
 }

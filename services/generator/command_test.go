@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/services/generator"
@@ -17,12 +18,13 @@ func defaults() generator.Batch {
 
 func TestStartFillsInTheDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := generator.ReadStart([]byte(`{"year":"2025","start":30,"max_cases":50,"retry_limit":0,"force":true,"run_id":"a-1"}`), defaults())
+	got, err := generator.ReadStart([]byte(`{"year":"2025","start":30,"max_cases":50,"retry_limit":0,"request_timeout":"250ms","job_timeout":90,"force":true,"run_id":"a-1"}`), defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := defaults()
 	want.RunID, want.Year, want.Start, want.MaxCases, want.MaxRetries, want.Force = "a-1", "25", 30, 50, 0, true
+	want.RequestTimeout, want.JobTimeout = 250*time.Millisecond, 90*time.Second
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -34,28 +36,38 @@ func TestStartFillsInTheDefaults(t *testing.T) {
 func TestBadStartsNameFieldValueAndWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	for body, names := range map[string][]string{
-		``:                         {"JSON object"},
-		`null`:                     {"null", "JSON object"},
-		`[]`:                       {"[]", "JSON object"},
-		`{"start":1} x`:            {"JSON object"},
-		`{"satrt":1}`:              {"satrt", "unknown", "start"},
-		`{"start":0}`:              {"start", `"0"`, "1 to 99999"},
-		`{"start":1.5}`:            {"start", "1.5", "whole number"},
-		`{"start":"1"}`:            {"start", "whole number"},
-		`{"start":null}`:           {"start", "null"},
-		`{"start":1e99}`:           {"start", "1e99"},
-		`{"end":100000}`:           {"end", "100000", "1 to 99999"},
-		`{"start":9,"end":8}`:      {"end 8", "start (9)"},
-		`{"max_cases":0}`:          {"max_cases", "1 to 99999"},
-		`{"max_retries":21}`:       {"max_retries", "21", "0 to 20"},
-		`{"year":25}`:              {"year", "25", "two ASCII digits"},
-		`{"year":"1999"}`:          {"year", "1999", "two ASCII digits"},
-		`{"prefix":"imm"}`:         {"prefix", "imm", "capital"},
-		`{"prefix":"I.>"}`:         {"prefix", "capital"},
-		`{"probe":"yes"}`:          {"probe", "yes", "true or false"},
-		`{"run_id":"../x"}`:        {"run_id", "../x", "a-z0-9"},
-		`{"concurrency":4}`:        {"concurrency", "unknown"},
-		`{"start":0,"prefix":"1"}`: {"start", "prefix"},
+		``:                              {"JSON object"},
+		`null`:                          {"null", "JSON object"},
+		`[]`:                            {"[]", "JSON object"},
+		`{"start":1} x`:                 {"JSON object"},
+		`{"satrt":1}`:                   {"satrt", "unknown", "start"},
+		`{"start":0}`:                   {"start", `"0"`, "1 to 99999"},
+		`{"start":1.5}`:                 {"start", "1.5", "whole number"},
+		`{"start":"1"}`:                 {"start", "whole number"},
+		`{"start":null}`:                {"start", "null"},
+		`{"start":1e99}`:                {"start", "1e99"},
+		`{"end":100000}`:                {"end", "100000", "1 to 99999"},
+		`{"start":9,"end":8}`:           {"end 8", "start (9)"},
+		`{"max_cases":0}`:               {"max_cases", "1 to 99999"},
+		`{"max_retries":21}`:            {"max_retries", "21", "0 to 20"},
+		`{"job_timeout":0}`:             {"job_timeout", `"0"`, "seconds", "1ms to ten years"},
+		`{"job_timeout":-1}`:            {"job_timeout", "-1", "1ms to ten years"},
+		`{"job_timeout":1e9}`:           {"job_timeout", "1e9", "1ms to ten years"},
+		`{"job_timeout":"11y"}`:         {"job_timeout", "11y", "1ms to ten years"},
+		`{"job_timeout":"999us"}`:       {"job_timeout", "999us", "1ms to ten years"},
+		`{"request_timeout":""}`:        {"request_timeout", "1ms to ten years"},
+		`{"request_timeout":null}`:      {"request_timeout", "null", "1ms to ten years"},
+		`{"request_timeout":true}`:      {"request_timeout", "true", "1ms to ten years"},
+		`{"request_timeout":[30]}`:      {"request_timeout", "30", "1ms to ten years"},
+		`{"request_timeout":315360001}`: {"request_timeout", "315360001", "1ms to ten years"},
+		`{"year":25}`:                   {"year", "25", "two ASCII digits"},
+		`{"year":"1999"}`:               {"year", "1999", "two ASCII digits"},
+		`{"prefix":"imm"}`:              {"prefix", "imm", "capital"},
+		`{"prefix":"I.>"}`:              {"prefix", "capital"},
+		`{"probe":"yes"}`:               {"probe", "yes", "true or false"},
+		`{"run_id":"../x"}`:             {"run_id", "../x", "a-z0-9"},
+		`{"concurrency":4}`:             {"concurrency", "unknown"},
+		`{"start":0,"prefix":"1"}`:      {"start", "prefix"},
 	} {
 		_, err := generator.ReadStart([]byte(body), defaults())
 		if !errors.Is(err, generator.ErrCommand) {

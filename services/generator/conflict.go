@@ -23,6 +23,8 @@ func differing(m contract.Manifest, b Batch) error {
 		has, given any
 	}{
 		{"max_retries", m.MaxRetries, b.MaxRetries},
+		{"request_timeout", m.RequestTimeout, b.RequestTimeout},
+		{"job_timeout", m.JobTimeout, b.JobTimeout},
 		{"safe_stop_no_records", m.SafeStopNoRecords, b.SafeStopNoRecords},
 		{"safe_stop_fails", m.SafeStopFails, b.SafeStopFails},
 		{"persist_raw_html", m.PersistRawHTML, b.PersistRawHTML},

@@ -79,6 +79,7 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, a
 		return m, err
 	}
 	m.MaxRetries, m.SafeStopNoRecords, m.SafeStopFails = batch.MaxRetries, batch.SafeStopNoRecords, batch.SafeStopFails
+	m.RequestTimeout, m.JobTimeout = batch.RequestTimeout, batch.JobTimeout
 	m.PersistRawHTML, m.ProbeBudget, m.Config, m.Program = batch.PersistRawHTML, batch.ProbeBudget, s.Config, s.Program
 	if m.Searching() { // once the bound is known, the jobs that follow from it stay the same
 		m.RecheckBefore = at.UTC().Add(-s.BoundMaxAge)

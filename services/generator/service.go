@@ -138,6 +138,7 @@ func (s *Service) manifest(ctx context.Context, batch Batch, d bus.Delivery[[]by
 	m := contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: batch.Prefix, Year: batch.Year,
 		Range: batch.Limit(), Batch: batch.Identity(s.Site), Site: s.Site, Origin: s.Origin,
+		RequestTimeout: batch.RequestTimeout, JobTimeout: batch.JobTimeout,
 		MaxRetries: batch.MaxRetries, SafeStopNoRecords: batch.SafeStopNoRecords, SafeStopFails: batch.SafeStopFails,
 		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
 		Probe: batch.Probe, ProbeOnly: batch.ProbeOnly, ProbeBudget: batch.ProbeBudget, New: batch.New,
