@@ -74,7 +74,7 @@ func badCommands() map[string]bad {
 		"above":                start(`{"end":100000}`, "end", "100000", "1 to 99999"),
 		"minus":                start(`{"max_cases":-1}`, "max_cases", "-1", "1 to 99999"),
 		"end before start":     start(`{"start":9,"end":8}`, "end", "8", "start (9)"),
-		"year of four":         start(`{"year":"2025"}`, "year", "2025", "two ASCII digits"),
+		"a year of before":     start(`{"year":"1925"}`, "year", "1925", "two ASCII digits"),
 		"arabic digits":        start(`{"year":"٢٥"}`, "year", "two ASCII digits"),
 		"a small prefix":       start(`{"prefix":"imm"}`, "prefix", "imm", "capital"),
 		"a prefix with dots":   start(`{"prefix":"I.>"}`, "prefix", "capital"),
