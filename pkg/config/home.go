@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,16 @@ func expandHome(path, home string) (string, error) {
 		return "", errHome
 	}
 	return filepath.Join(home, rest), nil
+}
+
+// ExpandHome replaces ~ at the start of the path of a file, alone or before a separator, by the home folder that the environment names. It is
+// an error when that names none.
+func ExpandHome(path string, environ []string) (string, error) {
+	full, err := expandHome(path, homeOf(environ))
+	if err != nil {
+		return "", fmt.Errorf("%.80q: %w", path, err)
+	}
+	return full, nil
 }
 
 // homeOf is the home folder as the environment says it, by the variables of Unix and Windows; empty when it does not.

@@ -110,6 +110,10 @@ func (p *program) configInit() *cobra.Command {
 			if name == "-" {
 				return p.print(string(config.Example()))
 			}
+			name, err := config.ExpandHome(name, p.environ)
+			if err != nil {
+				return fmt.Errorf("%w: config init: %w", errUsage, err)
+			}
 			return writeExample(name)
 		},
 	}

@@ -69,7 +69,7 @@ func simulate(ts *testscript.TestScript, _ bool, args []string) {
 	f, flags := &simFlags{}, pflag.NewFlagSet("sim", pflag.ContinueOnError)
 	f.add(flags)
 	ts.Check(flags.Parse(args))
-	options, err := f.options()
+	options, err := f.options(nil)
 	ts.Check(err)
 	server, err := startSimulator("127.0.0.1:0", options)
 	ts.Check(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/courtsim"
 
 	"github.com/spf13/cobra"
@@ -66,7 +67,7 @@ func (f *simFlags) add(flags *pflag.FlagSet) {
 }
 
 // options reads what was typed; every mistake is told.
-func (f *simFlags) options() (courtsim.Options, error) {
+func (f *simFlags) options(environ []string) (courtsim.Options, error) {
 	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency, TokenLife: f.tokens, SoftBlockAfter: f.soft, Division: f.division}
 	var problems []error
 	for _, text := range f.gaps {
@@ -84,7 +85,7 @@ func (f *simFlags) options() (courtsim.Options, error) {
 		options.BlockAfter, err = courtsim.ParseBlock(f.block)
 		problems = append(problems, err)
 	}
-	options.Robots, err = robotsText(f.robots)
+	options.Robots, err = robotsText(f.robots, environ)
 	problems = append(problems, err)
 	if err := errors.Join(problems...); err != nil {
 		return options, fmt.Errorf("%w: %w", errUsage, err)
@@ -93,11 +94,15 @@ func (f *simFlags) options() (courtsim.Options, error) {
 }
 
 // robotsText reads what was typed: a text holds a colon, as every rule in it does.
-func robotsText(typed string) (string, error) {
+func robotsText(typed string, environ []string) (string, error) {
 	if typed == "" || strings.Contains(typed, ":") {
 		return strings.ReplaceAll(typed, `\n`, "\n"), nil
 	}
-	text, err := os.ReadFile(typed)
+	path, err := config.ExpandHome(typed, environ)
+	if err != nil {
+		return "", fmt.Errorf("--robots: %w", err)
+	}
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("reading --robots: %w", err)
 	}
@@ -106,7 +111,7 @@ func robotsText(typed string) (string, error) {
 
 // simulate serves until a signal ends it.
 func (p *program) simulate(ctx context.Context, f *simFlags) (err error) {
-	options, err := f.options()
+	options, err := f.options(p.environ)
 	if err != nil {
 		return err
 	}
