@@ -182,3 +182,25 @@ func TestBatchBesideServeEmbedded(t *testing.T) {
 		t.Errorf("%s: total %d", r.Status, r.Total)
 	}
 }
+
+// TestJoinedBatchAfterTheHolder: one that joined stands still while the run ends, and finds the holder gone.
+func TestJoinedBatchAfterTheHolder(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "60", "--seed", "46")
+	p := slowPlace(t, sim, "--end", "30")
+	var first, second bytes.Buffer
+	holder := p.running(&first)
+	joined := p.follower(&second)
+	if err := joined.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCode(holder); code != codeCompleted {
+		t.Errorf("the holder ended with %d", code)
+	}
+	if err := joined.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCode(joined); code != codeCompleted || first.String() != second.String() {
+		t.Errorf("exit code %d; reports:\n%s\n%s", code, first.String(), second.String())
+	}
+}
