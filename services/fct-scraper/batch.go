@@ -109,7 +109,7 @@ func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Sett
 // runBatch runs a batch, all services in this process, until it ends or a signal stops it. The exit code is that of its
 // run.
 func (p *program) runBatch(ctx context.Context, settings *config.Settings, wanted order) (ended, error) {
-	signals := listen(settings.GracefulShutdownTimeout.Std() + lastWords)
+	signals := listen(settings.GracefulShutdownTimeout.Std()+lastWords, p.cutOff)
 	defer signals.close()
 	screen := newScreen(p.stderr, settings.Config, p.environ)
 	defer screen.close()

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -22,8 +24,9 @@ type program struct {
 	begun bool
 	// code is what a command that did its work ends with.
 	code int
-	// document says that a JSON document was written to stdout, which holds at most one.
-	document bool
+	// json says that the call asks for a JSON document, document that one was written: stdout holds at most one.
+	json     bool
+	document atomic.Bool
 }
 
 // run does what args ask for and returns the exit code. The result goes to stdout, everything else to stderr.
@@ -34,6 +37,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	p.json = asksForJSON(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return p.code
@@ -44,10 +48,26 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	// What cannot be said on stderr cannot be said at all.
 	_, _ = fmt.Fprintf(stderr, "fct-scraper: %s\n", shownError(err))
-	if !p.document && asksForJSON(root, args) {
+	if p.json {
 		_ = p.printJSON(failureOf(code, err)) // stderr has it too
 	}
 	return code
+}
+
+// cutOff writes the document of a command that is ended before it has a result. It waits for stdout for a second at most.
+func (p *program) cutOff(code int) {
+	if !p.json {
+		return
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_ = p.printJSON(failureOf(code, errCutOff)) // nobody is left to be told
+	}()
+	select {
+	case <-written:
+	case <-time.After(time.Second):
+	}
 }
 
 // failure is the one document that a command with --json writes when it has no result.

@@ -64,7 +64,7 @@ func (p *program) serve(cmd *cobra.Command, wanted serving) error {
 	if !wanted.embedded {
 		wanted.addr = ""
 	}
-	signals := listen(settings.GracefulShutdownTimeout.Std() + lastWords)
+	signals := listen(settings.GracefulShutdownTimeout.Std()+lastWords, p.cutOff)
 	defer signals.close()
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()

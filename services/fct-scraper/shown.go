@@ -22,13 +22,15 @@ func (p *program) print(text string) error {
 	return nil
 }
 
-// printJSON writes the result of a command as one JSON document.
+// printJSON writes the result of a command as one JSON document, unless there was one before.
 func (p *program) printJSON(value any) error {
 	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing the result: %w", err)
 	}
-	p.document = true
+	if !p.document.CompareAndSwap(false, true) {
+		return nil
+	}
 	return p.print(string(plain.JSON(text)) + "\n")
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -15,13 +16,18 @@ type signals struct {
 	// first is closed when the first signal has come.
 	first chan struct{}
 	got   atomic.Pointer[os.Signal]
+	// last is called before the process ends at once, with its exit code.
+	last func(code int)
 }
+
+// errCutOff says that a command had no time to end by itself.
+var errCutOff = errors.New("ended at once by a signal, without a result: the same command goes on where it was")
 
 // listen takes SIGINT, SIGTERM and, unless the caller ignores it as nohup does, SIGHUP. The first closes first and gives
 // the process until limit is over; a second SIGINT or SIGTERM ends it at once, which loses nothing: it is what a kill does.
-// A second SIGHUP does nothing: a terminal that closes may send it twice.
-func listen(limit time.Duration) *signals {
-	s := &signals{came: make(chan os.Signal, 2), done: make(chan struct{}), first: make(chan struct{})}
+// A second SIGHUP does nothing: a terminal that closes may send it twice. last is called before the process ends at once.
+func listen(limit time.Duration, last func(code int)) *signals {
+	s := &signals{came: make(chan os.Signal, 2), done: make(chan struct{}), first: make(chan struct{}), last: last}
 	signal.Notify(s.came, stopSignals()...)
 	go func() {
 		for {
@@ -35,7 +41,7 @@ func listen(limit time.Duration) *signals {
 					close(s.first)
 					s.within(limit)
 				case came != syscall.SIGHUP:
-					os.Exit(s.code())
+					s.end()
 				}
 			}
 		}
@@ -60,9 +66,14 @@ func (s *signals) within(d time.Duration) {
 		select {
 		case <-s.done:
 		case <-timer.C:
-			os.Exit(s.code())
+			s.end()
 		}
 	}()
+}
+
+func (s *signals) end() {
+	s.last(s.code())
+	os.Exit(s.code())
 }
 
 func (s *signals) close() {

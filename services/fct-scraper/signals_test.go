@@ -9,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/contract"
 )
@@ -81,5 +82,28 @@ func TestBatchUnderNohup(t *testing.T) {
 	_ = cmd.Wait() // its state says it
 	if code := cmd.ProcessState.ExitCode(); code != codeCompleted {
 		t.Errorf("exit code %d, want %d", code, codeCompleted)
+	}
+}
+
+func TestSecondSignalLeavesADocument(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "99999", "--latency", "20s")
+	p := newPlace(t, sim, "--end", "60", "--graceful-shutdown-timeout", "60")
+	var out bytes.Buffer
+	cmd := p.start(&out)
+	sim.await(1)
+	for range 2 {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond) // two of a kind at once are one to the kernel
+	}
+	_ = cmd.Wait() // its state says it
+	var said failure
+	if err := json.Unmarshal(out.Bytes(), &said); err != nil || said.Error.Code != codeTerminated || said.Error.Message == "" {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
+	if code := cmd.ProcessState.ExitCode(); code != codeTerminated {
+		t.Errorf("exit code %d, want %d", code, codeTerminated)
 	}
 }
