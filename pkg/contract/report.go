@@ -36,6 +36,10 @@ type Report struct {
 	DurationSeconds float64 `json:"duration_seconds"`
 	Status          Status  `json:"status"`
 	Reason          string  `json:"reason"`
+	// Remaining is how many numbers from Start to End are left; at most so many while the upper bound is not known.
+	Remaining int `json:"remaining"`
+	// NextCommand goes on with the run, for a shell; empty when the run is completed or ended by an error.
+	NextCommand string `json:"next_command"`
 	// UpperBound is the highest number that the search confirmed to exist; 0 when there was no search.
 	UpperBound int `json:"upper_bound"`
 	// UpperBoundConfidence is the chance that no number more than 200 above it exists; always below 1.

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -115,6 +116,8 @@ type Manifest struct {
 	CreatedAt     time.Time `json:"created_at"`
 	// Config is the effective configuration of the process that planned the run, secrets masked.
 	Config map[string]any `json:"config,omitempty"`
+	// Command is the body of the batch.start that the run was started by last.
+	Command json.RawMessage `json:"command,omitempty"`
 	// Program is the version of the program that planned the run.
 	Program string `json:"program"`
 }

@@ -44,6 +44,17 @@ func Count(n int, of string) string {
 	return fmt.Sprintf("%d %ss", n, of)
 }
 
+// Quoted is a word of a command, quoted for a POSIX shell where that is needed. It holds no control character: see Text.
+func Quoted(word string) string {
+	bare := func(r rune) bool {
+		return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("-_./:=,+@%", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !bare(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(Text(word), "'", `'\''`) + "'"
+}
+
 func escape(text, kept string) string {
 	good := func(r rune, size int) bool {
 		return (r != utf8.RuneError || size > 1) && (!steers(r) || strings.ContainsRune(kept, r))

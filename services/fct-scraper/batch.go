@@ -26,6 +26,8 @@ type order struct {
 	probeOnly, onlyNew bool
 	// repair accepts a store of which the ledger is not what it was.
 	repair bool
+	// command is the call that goes on with the batch, from a number on when that is not 0.
+	command func(from int) string
 }
 
 // batchFlags are the flags of a batch that are no settings.
@@ -83,6 +85,7 @@ func (p *program) batch(cmd *cobra.Command, flags *batchFlags, args []string) er
 	if err != nil {
 		return err
 	}
+	flags.command = commandOf(cmd, args, settings)
 	run, err := p.runBatch(cmd.Context(), settings, flags.order)
 	if err != nil {
 		if flags.json && run.Report != nil {

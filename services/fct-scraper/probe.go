@@ -61,6 +61,7 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 		return err
 	}
 	flags.probeOnly, settings.Probe = true, true
+	flags.command = commandOf(cmd, args, settings)
 	run, err := p.runBatch(cmd.Context(), settings, flags.order)
 	if err != nil {
 		if flags.json && run.Report != nil {

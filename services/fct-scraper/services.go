@@ -171,6 +171,9 @@ func (h *house) fetching() fetcher.Options {
 
 func (h *house) reporter() reporter.Options {
 	options := reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared}
+	if !h.broker.shared {
+		options.Command = h.wanted.command
+	}
 	if h.broker.patient {
 		options.GiveUp = math.MaxInt64
 	}

@@ -84,6 +84,12 @@ func summary(r contract.Report, output, file string) string {
 	if r.TooManyHeaderOnly() {
 		line("warning", "more than a tenth of the new records are header-only: the site gave no docket for them")
 	}
+	if r.Status != contract.Completed && r.Remaining > 0 {
+		line("left", "%s", plain.Count(r.Remaining, "number"))
+	}
+	if r.NextCommand != "" {
+		line("go on", "%s", plain.Text(r.NextCommand))
+	}
 	line("run", "%s", r.RunID)
 	if file != "" {
 		line("report", "%s", plain.Text(filepath.Join(output, file)))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 
@@ -69,8 +70,8 @@ func (s *Service) open(ctx context.Context, run contract.RunID) (bool, error) {
 	return err == nil && state.Resumable(), err
 }
 
-// renew gives a run that is gone on with the settings of the batch as it is started at this time. What makes it that batch stays.
-func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, at time.Time) (contract.Manifest, error) {
+// renew gives a run that is gone on with the settings of the batch as it is started now. What makes it that batch stays.
+func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
 	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
 		return m, differing(m, batch)
@@ -81,8 +82,9 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, a
 	m.MaxRetries, m.SafeStopNoRecords, m.SafeStopFails = batch.MaxRetries, batch.SafeStopNoRecords, batch.SafeStopFails
 	m.RequestTimeout, m.JobTimeout = batch.RequestTimeout, batch.JobTimeout
 	m.PersistRawHTML, m.ProbeBudget, m.Config, m.Program = batch.PersistRawHTML, batch.ProbeBudget, s.Config, s.Program
+	m.Command = commandOf(d)
 	if m.Searching() { // once the bound is known, the jobs that follow from it stay the same
-		m.RecheckBefore = at.UTC().Add(-s.BoundMaxAge)
+		m.RecheckBefore = d.StoredAt.UTC().Add(-s.BoundMaxAge)
 		if state.Unfinished && state.Report != nil {
 			m.ProbeSpent = state.Report.ProbesUsed
 		}

@@ -103,7 +103,7 @@ func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.R
 	if unknown {
 		manifest, err = s.make(ctx, batch, d)
 	} else if err = s.overtaken(ctx, manifest.RunID, d); err == nil {
-		manifest, err = s.renew(ctx, manifest, batch, d.StoredAt)
+		manifest, err = s.renew(ctx, manifest, batch, d)
 	}
 	if err != nil {
 		return "", err
@@ -143,11 +143,19 @@ func (s *Service) manifest(ctx context.Context, batch Batch, d bus.Delivery[[]by
 		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
 		Probe: batch.Probe, ProbeOnly: batch.ProbeOnly, ProbeBudget: batch.ProbeBudget, New: batch.New,
 		RecheckBefore: d.StoredAt.UTC().Add(-s.BoundMaxAge),
-		CreatedAt:     d.StoredAt.UTC(), Config: s.Config, Program: s.Program,
+		CreatedAt:     d.StoredAt.UTC(), Config: s.Config, Program: s.Program, Command: commandOf(d),
 	}
 	collected, err := s.known(ctx, contract.BucketCollected, m)
 	m.RecheckAbove = lastFinal(collected)
 	return m, err
+}
+
+// commandOf is the body of a start; nil when it has none.
+func commandOf(d bus.Delivery[[]byte]) json.RawMessage {
+	if !json.Valid(d.Body) {
+		return nil
+	}
+	return d.Body
 }
 
 // create writes a manifest unless the same command wrote it before it was cut off.

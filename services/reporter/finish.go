@@ -41,8 +41,10 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	if s.config, err = w.settings(ctx); err != nil {
 		return err
 	}
-	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
 	report := s.report()
+	var next int
+	report.Remaining, next = unsettled(w.manifest, w.tally.Outcomes, collected)
+	report.NextCommand = w.goOn(status, next)
 	file, err := writeSummary(w.Store.While(w.lease.held), report, w.results, w.manifest.Range, next, nil)
 	if err != nil {
 		return err
@@ -106,19 +108,6 @@ func (w *worker) summary(status contract.Status, reason string) summary {
 		}
 	}
 	return s
-}
-
-// nextNumber is the lowest number of the range that the run still has to settle; End+1 when there is none.
-func nextNumber(manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected) int {
-	number := manifest.Range.Start
-	for ; number <= manifest.Range.End; number++ {
-		value, found := collected[number]
-		left := found && manifest.Skips(number, value) && value.RunID != manifest.RunID
-		if settled.get(number) == "" && !left {
-			break
-		}
-	}
-	return number
 }
 
 // writeSummary writes the files that sum a run up, removes the checkpoint of a run that completed, and returns the report's name.
@@ -263,8 +252,9 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 	report := s.report()
 	file := ""
 	if !errors.Is(cause, store.ErrNotWritable) {
-		next := nextNumber(w.manifest, w.tally.Outcomes, nil)
+		var next int
 		var err error
+		report.Remaining, next = unsettled(w.manifest, w.tally.Outcomes, nil)
 		if file, err = writeSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next, nil); err != nil {
 			return errors.Join(err, w.end(ctx, report, ""))
 		}

@@ -52,7 +52,10 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 		s.finished, s.elapsed = state.Report.FinishedAt, seconds(state.Report.DurationSeconds)
 	}
 	report := s.report()
-	next := nextNumber(w.manifest, w.tally.Outcomes, collected)
+	remaining, next := unsettled(w.manifest, w.tally.Outcomes, collected)
+	if report.Remaining = remaining; state.Report != nil {
+		report.NextCommand = state.Report.NextCommand
+	}
 	file, err := writeSummary(w.Store, report, w.results, w.manifest.Range, next, &state)
 	return report, file, err
 }

@@ -21,7 +21,10 @@ const (
 		canary_requests config duration_seconds end end_id errors failed failed_count finished_at
 		flags
 		metrics min_request_gap_seconds
-		no_record no_record_count probes_used reason requests retries run_id skipped
+		next_command
+		no_record no_record_count probes_used reason
+		remaining
+		requests retries run_id skipped
 		slowed_seconds start start_id started_at status
 		succeeded success_count total total_attempted
 		unconfirmed

@@ -38,6 +38,9 @@ type Options struct {
 	FinalTimeout time.Duration
 	// Shared says that other reporters may work over the same broker: one at a time then reports a run.
 	Shared bool
+	// Command is the command that goes on with the batch of this process, from a number on when that is not 0; nil when runs are
+	// started over NATS.
+	Command func(from int) string
 	// GiveUp is how long the broker may be in trouble before Run gives up; 0 is 30 seconds.
 	GiveUp time.Duration
 }

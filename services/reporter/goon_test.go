@@ -1,0 +1,39 @@
+package reporter
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"fct-scraper/pkg/contract"
+)
+
+// TestStoppedRunSaysHowToGoOn: what is left, and the command for it, quoted for a shell.
+func TestStoppedRunSaysHowToGoOn(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		status  contract.Status
+		command string
+		want    string
+		left    int
+	}{
+		"stopped": {contract.Stopped, `{"run_id":"run","end":8,"probe":false}`, `nats pub batch.start '{"end":8,"prefix":"IMM","probe":false,"run_id":"run","year":"23"}'`, 4},
+		"blocked": {contract.Blocked, `{"max_cases":8}`, `nats pub batch.start '{"max_cases":8,"prefix":"IMM","year":"23"}'`, 4},
+		"safe stop": {contract.SafeStop, `{"run_id":"run","start":1,"max_cases":8}`,
+			`nats pub batch.start '{"max_cases":4,"prefix":"IMM","start":5,"year":"23"}'`, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, 8, func(m *contract.Manifest) { m.Year, m.Command = "23", json.RawMessage(c.command) })
+			d.pack(success(1), noRecord(2), success(3), success(4))
+			d.halt(contract.Halt{Status: c.status, Reason: "so", At: closed})
+			state := d.finish()
+			if r := state.Report; state.Status != c.status || r.Remaining != c.left || r.NextCommand != c.want {
+				t.Errorf("%s: %d left, %s; want %d, %s", state.Status, r.Remaining, r.NextCommand, c.left, c.want)
+			}
+			page := d.files()[strings.TrimSuffix(state.File, ".json")+".html"]
+			if !strings.Contains(page, "4 left. Go on with:") {
+				t.Error("the page does not say what is left")
+			}
+		})
+	}
+}
