@@ -289,7 +289,7 @@ func TestWhatTheStoreCannotHold(t *testing.T) {
 			kept := answer(1, 1, "success"+noise(c.raw))
 			kept.KeepRaw = true
 			b := fcttest.Broker(t)
-			big := newServiceReading(t, b, func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+			big := newServiceReading(t, b, func(id contract.CaseID, _ []contract.Exchange) contract.Reading {
 				return contract.Reading{Verdict: contract.VerdictSuccess, RawType: "html", Record: &contract.Record{
 					Version: contract.RecordVersion, CaseID: id, Header: contract.Header{StyleOfCause: noise(c.record)},
 				}}
