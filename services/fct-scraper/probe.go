@@ -8,6 +8,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/plain"
+	"fct-scraper/services/generator"
 
 	"github.com/spf13/cobra"
 )
@@ -22,6 +23,9 @@ type probing struct {
 	// Confidence is the chance that no number more than 200 above the bound exists, on Condition.
 	Confidence float64 `json:"confidence"`
 	Condition  string  `json:"condition"`
+	// AtLimit says that the range that was searched ends at the bound or below it: higher numbers
+	// may exist, whatever Confidence is. Left out when false.
+	AtLimit bool `json:"at_limit,omitempty"`
 	// Ending is why the search ended: done, or budget, waste or unreachable when it had to.
 	Ending   string     `json:"ending"`
 	FiledOn  string     `json:"filed_on"`
@@ -76,7 +80,8 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 		}
 		return p.print(summary(*run.Report, settings.Output, run.File))
 	}
-	found := probingOf(run.manifest)
+	batch := generator.Batch{Start: settings.Start, MaxCases: settings.MaxCases, End: settings.End}
+	found := probingOf(run.manifest, batch.Limit())
 	found.Reason = run.Report.Reason
 	if flags.json {
 		return p.printJSON(found)
@@ -84,10 +89,12 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	return p.print(found.text(time.Now()))
 }
 
-func probingOf(m contract.Manifest) probing {
+// probingOf is what the search of a run found in the widest range that the run may have.
+func probingOf(m contract.Manifest, limit contract.Range) probing {
 	found := probing{
 		Prefix: m.Prefix, Year: m.Year, UpperBound: m.Bound.Number, ProbesUsed: m.Bound.Requests, Confidence: m.Bound.Confidence,
 		Condition: condition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{}, KnownSince: m.Bound.KnownSince,
+		AtLimit: m.Bound.Number >= limit.End && limit.End < contract.MaxNumber,
 	}
 	if m.Bound.Number > 0 {
 		found.Evidence = append(found.Evidence, evidence{m.Case(m.Bound.Number).String(), contract.Success})
@@ -104,9 +111,14 @@ func (f probing) text(now time.Time) string {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&text, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	if f.Reason != "" {
+	switch {
+	case f.Reason != "":
 		fmt.Fprintf(&text, "%s-%s: %s\n", f.Prefix, f.Year, plain.Text(f.Reason))
-	} else {
+	case f.AtLimit:
+		fmt.Fprintf(&text, "%s-%s: highest number %d or more\n", f.Prefix, f.Year, f.UpperBound)
+		line("limit", "the range to search ends there or below: "+
+			"leave out end and max_cases to find the highest")
+	default:
 		fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
 		line("confidence", "%s that none is more than 200 higher, if %s", percent(f.Confidence), f.Condition)
 	}
@@ -124,6 +136,8 @@ func (f probing) text(now time.Time) string {
 			absent = append(absent, e.CaseID)
 		}
 	}
-	line("no record", "%s", strings.Join(absent, " "))
+	if len(absent) > 0 {
+		line("no record", "%s", strings.Join(absent, " "))
+	}
 	return text.String()
 }
