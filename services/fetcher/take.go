@@ -17,15 +17,13 @@ import (
 func (w *shift) take() {
 	for {
 		err := w.pullOn()
-		if w.begin.Err() != nil {
+		// Whoever ends a run removes its consumer, and the news of the end may come later than the
+		// removal: that is no failure to log. A consumer that somebody else has removed is made anew
+		// by the generator.
+		if delay.For(w.begin, renew/10) != nil {
 			return
 		}
-		// Whoever ends a run removes its consumer, and the news of the end may come later than the removal; one that somebody else
-		// has removed is made anew by the generator.
 		w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
-		if err := delay.For(w.begin, renew/10); err != nil {
-			return
-		}
 	}
 }
 

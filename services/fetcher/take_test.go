@@ -1,0 +1,45 @@
+package fetcher_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/services/fetcher"
+)
+
+// The end of a run removes its consumer before the fetchers learn of the end: only a removal that no end follows is a failure.
+func TestPullFailureAtRunEnd(t *testing.T) {
+	for name, ended := range map[string]bool{"run ended": true, "consumer lost": false} {
+		t.Run(name, func(t *testing.T) {
+			fcttest.VirtualTime(t, func(t *testing.T) {
+				p := setUp(t, 3)
+				logged := make(lines, 100)
+				stop := p.work(func(o *fetcher.Options) { o.Log = slog.New(slog.NewTextHandler(logged, nil)) })
+				p.answered(3)
+				if err := p.b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, run.ConsumerName()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(50 * time.Millisecond) // the fetcher has been told by now
+				if ended {
+					p.put(run.StateKey(), contract.State{Status: contract.Completed, Round: 1})
+				}
+				time.Sleep(time.Minute)
+				stop()
+				close(logged)
+				failures := 0
+				for line := range logged {
+					if strings.Contains(line, "msg=fetcher.pull.failed") {
+						failures++
+					}
+				}
+				if ended != (failures == 0) {
+					t.Errorf("run ended %t: %d failures logged", ended, failures)
+				}
+			})
+		})
+	}
+}
