@@ -147,8 +147,9 @@ func (s *setting) parse(text string) (any, error) {
 	return nil, want
 }
 
-// Nearest is the name that looks most like one that is not known; empty when none does.
+// Nearest is the name that looks most like one that is not known, whatever its case; empty when none does.
 func Nearest(name string, names []string) string {
+	name = strings.ToLower(name)
 	best, least := "", max(2, len(name)/3)+1
 	for _, candidate := range names {
 		if d := distance(name, candidate); d < least {

@@ -57,6 +57,11 @@ func eachCommand(cmd *cobra.Command, do func(*cobra.Command)) {
 // flagError says of a flag that a command does not have which one may be meant, or that only other commands have it.
 func flagError(cmd *cobra.Command, err error) error {
 	unknown, is := errors.AsType[*pflag.NotExistError](err)
+	if is {
+		if word, _, _ := strings.Cut(unknown.GetSpecifiedShortnames(), "="); len(word) > 1 && cmd.Flags().Lookup(word) != nil {
+			return fmt.Errorf("%w: %w: did you mean --%s?", errUsage, err, word)
+		}
+	}
 	if !is || unknown.GetSpecifiedShortnames() != "" {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -88,6 +93,27 @@ func noCommand(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("%w: unknown command %.40q for %q: did you mean %s?", errUsage, args[0], cmd.CommandPath(), like)
 	}
 	return fmt.Errorf("%w: unknown command %.40q for %q: allowed are %s", errUsage, args[0], cmd.CommandPath(), strings.Join(names, ", "))
+}
+
+// checkHelpTopic makes the help command refuse the name of a command that there is not.
+func checkHelpTopic(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "help" {
+			continue
+		}
+		cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
+			topic, rest, err := root.Find(args)
+			if err == nil && topic.HasSubCommands() {
+				err = noCommand(topic, rest)
+			}
+			if err != nil {
+				return err
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		}
+	}
 }
 
 // help is what a command does that only holds others.

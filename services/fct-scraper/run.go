@@ -138,5 +138,6 @@ func (p *program) rootCommand() *cobra.Command {
 	flags.addNew(root.Flags())
 	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(),
 		p.runsCommand(), p.statusCommand(), p.stopCommand(), p.setupCommand())
+	checkHelpTopic(root)
 	return root
 }
