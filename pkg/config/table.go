@@ -3,7 +3,9 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
+	"time"
 
 	"fct-scraper/pkg/contract"
 
@@ -62,7 +64,7 @@ func allSettings() []*setting {
 		{name: "max_cases", fallback: "none", limit: wholeOrNone(1, contract.MaxNumber), help: "how many numbers at most, from start on"},
 		{name: "end", fallback: "none", limit: wholeOrNone(1, contract.MaxNumber), help: "last number"},
 		{name: "probe", fallback: "true", limit: yesOrNo(), help: "find the highest number first"},
-		{name: "probe_budget", fallback: "200", limit: whole(1, contract.MaxNumber), help: "hard limit on the requests of that search"},
+		{name: "probe_budget", fallback: strconv.Itoa(DefaultProbeBudget), limit: whole(1, contract.MaxNumber), help: "hard limit on the requests of that search"},
 		{name: "bound_max_age", fallback: "1h", limit: pause(), help: "no-records above the highest record that are older are asked for again; 0 is always"},
 		{name: "recheck", fallback: "false", limit: yesOrNo(), help: "ask again for numbers known as no-record"},
 		{name: "force", fallback: "false", limit: yesOrNo(), help: "ask again for every number"},
@@ -72,11 +74,11 @@ func allSettings() []*setting {
 		{name: "backoff_factor", fallback: "2", limit: number(1, 10), help: "by how much each further wait is longer"},
 		{name: "backoff_max", fallback: "5m", limit: pause(), help: "longest wait before a retry"},
 		{name: "request_timeout", fallback: "30s", limit: timeout(), help: "one HTTP exchange, body included"},
-		{name: "job_timeout", fallback: "5m", limit: timeout(), help: "one attempt of a case"},
-		{name: "safe_stop_no_records", aliases: []string{"safe_stop_consecutive_no_record"}, fallback: "500", limit: whole(0, contract.MaxNumber), help: "consecutive no-records that stop the run; 0 is off"},
+		{name: "job_timeout", fallback: seconds(DefaultJobTimeout), limit: timeout(), help: "one attempt of a case"},
+		{name: "safe_stop_no_records", aliases: []string{"safe_stop_consecutive_no_record"}, fallback: strconv.Itoa(DefaultSafeStopNoRecords), limit: whole(0, contract.MaxNumber), help: "consecutive no-records that stop the run; 0 is off"},
 		{name: "safe_stop_fails", aliases: []string{"safe_stop_consecutive_fail"}, fallback: "20", limit: whole(0, contract.MaxNumber), help: "consecutive failed cases that stop the run; 0 is off"},
 
-		{name: "concurrency", fallback: "4", limit: whole(1, 64), help: "cases in flight"},
+		{name: "concurrency", fallback: strconv.Itoa(DefaultConcurrency), limit: whole(1, 64), help: "cases in flight"},
 		{name: "delay_min", fallback: "1s", limit: pause(), help: "shortest pause between the starts of two requests"},
 		{name: "delay_max", fallback: "3s", limit: pause(), help: "longest pause between the starts of two requests"},
 		{name: "rest_every", fallback: "0", limit: whole(0, 1_000_000), help: "requests between two long rests; 0 is never"},
@@ -95,8 +97,8 @@ func allSettings() []*setting {
 
 		{name: "output", fallback: "output", limit: folder(), help: "folder of all files written", isPath: true},
 		{name: "data_dir", fallback: "data", limit: folder(), help: "folder of the embedded NATS server's store", isPath: true},
-		{name: "persist_raw_html", fallback: "false", limit: yesOrNo(), help: "keep every raw answer"},
-		{name: "graceful_shutdown_timeout", fallback: "30s", limit: pause(), help: "how long a stopped run may take to end"},
+		{name: "persist_raw_html", fallback: strconv.FormatBool(DefaultPersistRawHTML), limit: yesOrNo(), help: "keep every raw answer"},
+		{name: "graceful_shutdown_timeout", fallback: seconds(DefaultGracefulShutdownTimeout), limit: pause(), help: "how long a stopped run may take to end"},
 
 		{name: "nats_url", limit: natsURLs(), help: "NATS servers; the embedded one when empty", foreign: "NATS_URL", isAddress: true, isList: true},
 		{name: "nats_creds", limit: credential(), help: "file of NATS credentials", foreign: "NATS_CREDS", isPath: true},
@@ -113,6 +115,9 @@ func allSettings() []*setting {
 		{name: "progress", fallback: "auto", limit: oneOf("auto", "tty", "plain", "json", "none"), help: "how progress is shown"},
 	}
 }
+
+// seconds is a duration as a setting, in whole seconds.
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
 // field is where a key's value lies in a Config.
 func field(c *Config, key string) reflect.Value {

@@ -43,11 +43,31 @@ func shapeRules() []rule {
 			},
 		},
 		{
+			name: "packages are tested", check: checkTested,
+			bad:  []sample{{"pkg/util/a.go", ``}},
+			good: []sample{{"pkg/util/a_test.go", ``}, {"pkg/fcttest/a.go", ``}, {"tools/keys/a.go", ``}},
+		},
+		{
 			name: "packages are explained", check: checkPackageComments,
 			bad:  []sample{{"pkg/bus/a.go", `func f() {}`}},
 			good: []sample{{"pkg/bus/a_test.go", `func f() {}`}},
 		},
 	}
+}
+
+// checkTested finds packages without a test. Exempt are pkg/fcttest, which every test that uses it tests, and tools, which are
+// tried by the scripts that run them.
+func checkTested(tree []source) (findings []string) {
+	tested := make(map[string]bool)
+	for _, s := range tree {
+		tested[s.dir()] = tested[s.dir()] || s.isTest()
+	}
+	for _, s := range tree {
+		if !tested[s.dir()] && s.dir() != "pkg/fcttest" && !strings.HasPrefix(s.dir(), "tools/") {
+			findings = append(findings, s.finding(s.file.Name, "package %s has no test", s.dir()))
+		}
+	}
+	return findings
 }
 
 // function is a function of so many lines.

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
@@ -20,7 +21,7 @@ func TestTheBoundOfTheSpecsYear(t *testing.T) {
 			t.Fatalf("%s: %s: %v", run.Status, run.Reason, err)
 		}
 		found, report := *run.manifest.Bound, *run.Report
-		if found.Number < 5400 || found.Number > 5600 || found.Requests > 50 || report.UpperBound != found.Number {
+		if found.Number < 5400 || found.Number > 5600 || found.Requests > config.ProbeTypicalGoal || report.UpperBound != found.Number {
 			t.Errorf("bound %d with %d requests, reported as %d", found.Number, found.Requests, report.UpperBound)
 		}
 		if asked := len(p.asked()); report.Requests != p.memory.requests() || report.TotalAttempted != asked || report.Total != 0 || found.Questions != asked || report.EndID != "" {
@@ -88,7 +89,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 					canaries++
 				}
 			}
-			if requests > 50 || len(p.asked())-canaries != highest-known+beyond || canaries > 1 {
+			if requests > config.ProbeTypicalGoal || len(p.asked())-canaries != highest-known+beyond || canaries > 1 {
 				t.Errorf("%d to %d: %d numbers asked for, %d requests above", known, highest, len(p.asked()), requests)
 			}
 			p.checkOnce()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/services/prober"
@@ -155,8 +156,8 @@ func TestFigures(t *testing.T) {
 		typical.requests = append(typical.requests, all.requests...)
 		typical.above = append(typical.above, all.above...)
 		typical.inside += all.inside
-		if most := all.above[len(all.above)-1]; most > 50 {
-			t.Errorf("%s: %d requests for numbers above the highest, want at most 50", f.name, most)
+		if most := all.above[len(all.above)-1]; most > config.ProbeTypicalGoal {
+			t.Errorf("%s: %d requests for numbers above the highest, want at most %d", f.name, most, config.ProbeTypicalGoal)
 		}
 		if most := quantile(all.requests, 0.95); f.name != raggedEnd && most > goals.most {
 			t.Errorf("%s: %d requests at 95 %%, want at most %d", f.name, most, goals.most)
