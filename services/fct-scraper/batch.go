@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -137,6 +138,9 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 		return run, err
 	}
 	log := logger(settings.Config, p.environ, screen.terminal, screen)
+	if screen.style == "tty" {
+		log = slog.New(caseEventsAtDebug{log.Handler()})
+	}
 	court, err := openCourt(settings.Config, p.environ, log)
 	if err != nil {
 		return run, err

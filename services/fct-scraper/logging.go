@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding"
 	"fmt"
 	"io"
@@ -30,6 +31,31 @@ func logger(c config.Config, environ []string, terminal bool, out io.Writer) *sl
 	return slog.New(tint.NewTextHandler(logLines{out, nil}, &tint.Options{
 		Level: level, NoColor: !terminal || plainWanted(environ), ReplaceAttr: tame,
 	}))
+}
+
+// caseEventsAtDebug logs what happens to each case at DEBUG: where a line of progress counts the cases, a line for each would only
+// push the others off the screen.
+type caseEventsAtDebug struct{ slog.Handler }
+
+// Handle is that of the handler inside, for events of cases only where DEBUG is wanted.
+func (h caseEventsAtDebug) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "batch.job.start" || r.Message == "batch.job.end" {
+		if !h.Enabled(ctx, slog.LevelDebug) {
+			return nil
+		}
+		r.Level = slog.LevelDebug
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs keeps the rule for the logger that it makes.
+func (h caseEventsAtDebug) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return caseEventsAtDebug{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup keeps the rule for the logger that it makes.
+func (h caseEventsAtDebug) WithGroup(name string) slog.Handler {
+	return caseEventsAtDebug{h.Handler.WithGroup(name)}
 }
 
 // logLines is where log lines go, whole ones, without secrets and, as far as tamed does it, without

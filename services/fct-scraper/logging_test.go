@@ -138,3 +138,40 @@ func TestOutageIsToldPlainly(t *testing.T) {
 		}
 	}
 }
+
+func TestCaseEventsBesideProgress(t *testing.T) {
+	t.Parallel()
+	for level, want := range map[slog.Level]string{slog.LevelInfo: "batch.run.start", slog.LevelDebug: "batch.run.start batch.job.start batch.job.end"} {
+		var out bytes.Buffer
+		log := slog.New(caseEventsAtDebug{slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: level})}).With("run_id", "run")
+		for _, event := range []string{"batch.run.start", "batch.job.start", "batch.job.end"} {
+			log.Info(event)
+		}
+		var told []string
+		for line := range strings.Lines(out.String()) {
+			var fields struct{ Msg, Level string }
+			if err := json.Unmarshal([]byte(line), &fields); err != nil {
+				t.Fatal(err)
+			}
+			if aboutCase := strings.HasPrefix(fields.Msg, "batch.job."); aboutCase != (fields.Level == "DEBUG") {
+				t.Errorf("%s is logged at %s", fields.Msg, fields.Level)
+			}
+			told = append(told, fields.Msg)
+		}
+		if got := strings.Join(told, " "); got != want {
+			t.Errorf("at %s: %q, want %q", level, got, want)
+		}
+	}
+}
+
+func TestStatusLineIsCut(t *testing.T) {
+	t.Parallel()
+	for want, width := range map[string]int{"12/30 é": 0, "12/30 ": 7, "1": 2, "": 1} {
+		if got := cut("12/30 é", width); got != want {
+			t.Errorf("%d columns: %q, want %q", width, got, want)
+		}
+	}
+	if got := cut("12/30 é", 8); got != "12/30 é" {
+		t.Errorf("8 columns: %q", got)
+	}
+}

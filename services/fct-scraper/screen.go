@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"fct-scraper/pkg/plain"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/term"
 )
 
 // plainEvery is how often progress is told where it stays on the page.
@@ -131,8 +133,29 @@ func (s *screen) draw(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
-	s.status = line
-	_, _ = io.WriteString(s.out, line)
+	s.status = cut(line, columns(s.out))
+	_, _ = io.WriteString(s.out, s.status)
+}
+
+// columns is how wide a terminal is; 0 when that is unknown.
+func columns(out io.Writer) int {
+	file, isFile := out.(*os.File)
+	if !isFile {
+		return 0
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// cut is as much of a line as a terminal of that width shows without breaking it: a broken line could not be drawn over.
+func cut(line string, width int) string {
+	if letters := []rune(line); width > 0 && len(letters) >= width {
+		return string(letters[:width-1])
+	}
+	return line
 }
 
 // progressLine says how far a run is that has taken so long; the rest of the time is known once all is planned.
