@@ -3,8 +3,12 @@
 # Use: scripts/local.sh up | down | logs [service] | ps | scale service=n. Everything lies in run/, pid files included.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/freeport.sh
+. scripts/freeport.sh
 run=${RUN_FOLDER:-$PWD/run}
-port=${NATS_PORT:-4222} monitor=${MONITOR_PORT:-8222} court=${SIM_PORT:-8090}
+port=${NATS_PORT:-} monitor=${MONITOR_PORT:-} court=${SIM_PORT:-}
+# shellcheck source=/dev/null
+if [ -e "$run/ports" ]; then . "$run/ports"; fi # of what is up
 roles='generator prober fetcher classifier reporter'
 
 # born is when a process began: a number that was given to another process since is not ours to end.
@@ -60,6 +64,15 @@ up() {
   # What has been started goes again when something of it does not start.
   trap '[ $? = 0 ] || down' EXIT
   mkdir -p "$run"
+  local name role
+  local -A usual=([port]=4222 [monitor]=8222 [court]=8090)
+  for name in "${!usual[@]}"; do
+    if [ -z "${!name}" ]; then
+      printf -v "$name" %s "$(free_port "${usual[$name]}")"
+      told_port "${usual[$name]}" "${!name}"
+    fi
+  done
+  printf 'port=%s monitor=%s court=%s\n' "$port" "$monitor" "$court" >"$run/ports"
   CGO_ENABLED=0 go build -trimpath -o "$run/fct-scraper" ./services/fct-scraper
   CGO_ENABLED=0 go build -trimpath -o "$run/nats-server" github.com/nats-io/nats-server/v2
   scripts/credentials.sh

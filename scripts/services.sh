@@ -13,6 +13,8 @@ if ! docker version >/dev/null 2>&1; then
   exec scripts/local.sh "$what" "$@"
 fi
 
+# shellcheck source=scripts/freeport.sh
+. scripts/freeport.sh
 compose=scripts/compose.sh
 roles='generator prober fetcher classifier reporter'
 
@@ -34,8 +36,18 @@ if [ "${1:-}" = court ]; then
   export COMPOSE_FILE=compose.yaml
   shift
 fi
+# What is up keeps its port.
+NATS_PORT=${NATS_PORT:-$($compose port nats 4222 2>/dev/null | sed -n 's/.*://p' || true)}
+export NATS_PORT
 case $what in
   up)
+    if [ -z "$NATS_PORT" ]; then
+      NATS_PORT=$(free_port 4222)
+      told_port 4222 "$NATS_PORT"
+    fi
+    if [ -z "$($compose ps -q)" ]; then # what does not start as a whole leaves nothing
+      trap '[ $? = 0 ] || $compose down --remove-orphans' EXIT
+    fi
     VERSION=$(git describe --tags --always --dirty 2>/dev/null || echo devel)
     export VERSION
     scripts/images.sh 2>&1 | { grep -v -e '^DEPRECATED' -e buildx -e '^ *$' || true; }
@@ -46,10 +58,10 @@ case $what in
     ready
     cat <<TEXT
 
-Started: NATS at 127.0.0.1:${NATS_PORT:-4222}, the services generator, prober, fetcher, classifier and reporter$(
+Started: NATS at 127.0.0.1:$NATS_PORT, the services generator, prober, fetcher, classifier and reporter$(
       [ -n "${COMPOSE_FILE:-}" ] || echo ', and the pretend court')
 Start a run and watch it (the nats command: go tool -modfile=tools/go.mod nats):
-  export NATS_URL=tls://127.0.0.1:${NATS_PORT:-4222} NATS_CA=$PWD/deploy/nats/keys/tls/ca.pem NATS_NKEY=$PWD/deploy/nats/keys/operator.nk
+  export NATS_URL=tls://127.0.0.1:$NATS_PORT NATS_CA=$PWD/deploy/nats/keys/tls/ca.pem NATS_NKEY=$PWD/deploy/nats/keys/operator.nk
   nats sub 'batch.event.>' &
   nats pub batch.start '{"year":"25","start":1,"max_cases":200}'
 Its files:
