@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -106,10 +107,16 @@ func (s *Store) begin() error {
 	return lockShared(s.lock)
 }
 
+// removeLeftovers removes the temporary files of killed processes. It looks only where this program writes: the folder may be
+// somebody's home, or the root of a file system.
 func (s *Store) removeLeftovers() error {
+	own := []string{".", "cases", "html", "html_failed", "warc"}
 	return fs.WalkDir(s.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			return nil // a folder that is not ours to read holds no leftover of ours
+		}
+		if err == nil && entry.IsDir() && !strings.Contains(name, "/") && !slices.Contains(own, name) {
+			return fs.SkipDir
 		}
 		if err != nil || entry.IsDir() || !strings.HasPrefix(entry.Name(), tempPrefix) {
 			return err

@@ -325,3 +325,31 @@ func TestOthersReadNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestLeftoversInForeignFoldersStay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for folder, removed := range map[string]bool{
+		".": true, "cases/IMM/25": true, "html_failed/run": true, "html/run": true, "warc": true, "documents": false, "other/cases": false,
+	} {
+		left := filepath.Join(dir, folder, tempPrefix+"0123456789abcdef")
+		if err := os.MkdirAll(filepath.Dir(left), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if _, err := os.Stat(left); errors.Is(err, fs.ErrNotExist) != removed {
+				t.Errorf("%s: %v; removed is to be %t", folder, err, removed)
+			}
+		}()
+	}
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
