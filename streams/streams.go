@@ -227,11 +227,19 @@ func Renew(ctx context.Context, js jetstream.JetStream, stream, name string) err
 
 // Remake makes a consumer by its definition, after removing the one of that name.
 func Remake(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
-	if err := js.DeleteConsumer(ctx, stream, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("removing consumer %s of %s: %w", want.Durable, stream, allowed(err))
+	if err := Remove(ctx, js, stream, want.Durable); err != nil {
+		return err
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, stream, want); err != nil {
 		return fmt.Errorf("making consumer %s of %s: %w", want.Durable, stream, allowed(err))
+	}
+	return nil
+}
+
+// Remove removes a consumer; one that is not there is no error.
+func Remove(ctx context.Context, js jetstream.JetStream, stream, name string) error {
+	if err := js.DeleteConsumer(ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("removing consumer %s of %s: %w", name, stream, allowed(err))
 	}
 	return nil
 }

@@ -45,8 +45,8 @@ type Exchange struct {
 	// GapSeconds is the time since the start of the sender's request before this one, by the monotonic
 	// clock; 0 when it was the sender's first.
 	GapSeconds float64 `json:"gap_seconds,omitempty"`
-	// WaitedSeconds is how long the request was held beyond the promised pause, for quiet hours, a rest, the crawl delay of
-	// robots.txt or trouble of the site; SlowedSeconds is the part of it for trouble of the site.
+	// SlowedSeconds is how long the request was held because of trouble of the site. WaitedSeconds is how long it was held, for that,
+	// quiet hours, a rest or the crawl delay of robots.txt, where people were told of the wait because it is more than 5 s.
 	WaitedSeconds float64 `json:"waited_seconds,omitempty"`
 	SlowedSeconds float64 `json:"slowed_seconds,omitempty"`
 	// Error is why there is no whole answer: timeout, reset, too large, ...

@@ -19,9 +19,8 @@ type Report struct {
 	NoRecord  int `json:"no_record"`
 	Failed    int `json:"failed"`
 	Skipped   int `json:"skipped"`
-	// Unconfirmed is how many of NoRecord were followed neither by a record of the site nor by a canary that it showed: they
-	// are not collected, and the next run asks for them again.
-	// Those above End are among them.
+	// Unconfirmed is how many no-records, those above End among them, were followed neither by a record of the site nor by a canary
+	// that it showed: they are not collected, and the next run asks for them again.
 	Unconfirmed int `json:"unconfirmed"`
 	// Beyond is how many numbers above End the search for the upper bound brought to an outcome.
 	Beyond int `json:"beyond"`
@@ -55,7 +54,7 @@ type Report struct {
 	CanaryRequests int `json:"canary_requests"`
 	Retries        int `json:"retries"`
 	// SlowedSeconds is for how long requests were held because of trouble of the site, added up over the fetchers' processes.
-	// WaitedSeconds adds to it quiet hours, rests and the crawl delay of robots.txt.
+	// WaitedSeconds adds up the waits of more than 5 s, for trouble of the site, quiet hours, a rest or the crawl delay of robots.txt.
 	SlowedSeconds float64 `json:"slowed_seconds"`
 	WaitedSeconds float64 `json:"waited_seconds"`
 	// MinRequestGapSeconds is the smallest gap seen between two request starts; 0 when there was none.

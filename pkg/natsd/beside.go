@@ -20,8 +20,8 @@ const (
 	longestSocket = 100
 )
 
-// door takes connections at a Unix socket and carries each on to a connection inside the process.
-type door struct {
+// bridge takes connections at a Unix socket and carries each on to a connection inside the process.
+type bridge struct {
 	listener net.Listener
 	path     string
 	// work is for the accepting goroutine and two for each connection.
@@ -31,10 +31,10 @@ type door struct {
 	shut bool
 }
 
-// newDoor makes the socket of a folder that is locked; one that a killed process left there is replaced. The socket is bound
+// newBridge makes the socket of a folder that is locked; one that a killed process left there is replaced. The socket is bound
 // in a folder that the owner alone can enter, so that nobody connects before its mode is set.
-func newDoor(dir string) (*door, error) {
-	d := &door{path: filepath.Join(dir, socketName), open: make(map[net.Conn]bool)}
+func newBridge(dir string) (*bridge, error) {
+	d := &bridge{path: filepath.Join(dir, socketName), open: make(map[net.Conn]bool)}
 	private := d.path + ".new"
 	if err := errors.Join(os.RemoveAll(private), os.Mkdir(private, 0o700)); err != nil {
 		return nil, err
@@ -83,8 +83,8 @@ func withShort(dir string, use func(short string) error) (err error) {
 	return use(link)
 }
 
-// serve carries connections on to the server until the door is closed.
-func (d *door) serve(to *server.Server) {
+// serve carries connections on to the server until the bridge is closed.
+func (d *bridge) serve(to *server.Server) {
 	d.work.Go(func() {
 		for {
 			conn, err := d.listener.Accept()
@@ -103,7 +103,7 @@ func (d *door) serve(to *server.Server) {
 }
 
 // carry copies what comes from one end to the other until either is closed, and closes both.
-func (d *door) carry(from, to net.Conn) {
+func (d *bridge) carry(from, to net.Conn) {
 	d.mu.Lock()
 	d.open[from] = true
 	shut := d.shut
@@ -121,7 +121,7 @@ func (d *door) carry(from, to net.Conn) {
 }
 
 // close removes the socket and ends all connections.
-func (d *door) close() {
+func (d *bridge) close() {
 	_ = d.listener.Close()
 	_ = os.Remove(d.path) // a stale one misleads nobody: it refuses
 	d.mu.Lock()

@@ -28,7 +28,7 @@ func opened(t *testing.T, dir string) (server *natsd.Server, end func()) {
 		}
 	})
 	t.Cleanup(end)
-	if err := server.OpenDoor(); err != nil {
+	if err := server.OpenSocket(); err != nil {
 		t.Fatal(err)
 	}
 	return server, end
@@ -108,7 +108,7 @@ func TestConnectBeside_GuardedServer(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := server.OpenDoor(); err != nil {
+	if err := server.OpenSocket(); err != nil {
 		t.Fatal(err)
 	}
 	nc, err := natsd.ConnectBeside(dir)
@@ -127,7 +127,7 @@ func TestConnectBeside_GuardedServer(t *testing.T) {
 }
 
 // A killed process leaves its socket, and perhaps the folder that it was bound in.
-func TestOpenDoor_StaleSocket(t *testing.T) {
+func TestOpenSocket_StaleSocket(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "fct-scraper.sock")
@@ -178,7 +178,7 @@ func TestServerClose_ClientThatReadsNothing(t *testing.T) {
 	end()
 }
 
-func TestOpenDoor_FolderThatTakesNoSocket(t *testing.T) {
+func TestOpenSocket_FolderThatTakesNoSocket(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	server, err := natsd.Start(dir)
@@ -189,7 +189,7 @@ func TestOpenDoor_FolderThatTakesNoSocket(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(socket, "in the way"), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.OpenDoor(); err == nil || !strings.Contains(err.Error(), socket) {
+	if err := server.OpenSocket(); err == nil || !strings.Contains(err.Error(), socket) {
 		t.Errorf("%v; want an error that names %s", err, socket)
 	}
 	if err := server.Close(); err != nil {

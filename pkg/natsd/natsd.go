@@ -40,8 +40,8 @@ type Server struct {
 	// own is the locked file, by which the folder is known.
 	own os.FileInfo
 	ear *ear
-	// door lets other processes in; nil while it is not open.
-	door *door
+	// bridge lets other processes in; nil while it is not open.
+	bridge *bridge
 }
 
 // Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is
@@ -187,20 +187,20 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 	return conn, nil
 }
 
-// OpenDoor lets other processes of the same user in, until Close, by a Unix socket in the folder: see ConnectBeside. A file
+// OpenSocket lets other processes of the same user in, until Close, by a Unix socket in the folder: see ConnectBeside. A file
 // system without sockets is an error.
-func (s *Server) OpenDoor() (err error) {
-	if s.door, err = newDoor(s.dir); err != nil {
+func (s *Server) OpenSocket() (err error) {
+	if s.bridge, err = newBridge(s.dir); err != nil {
 		return fmt.Errorf("making the socket of data_dir: %w", err)
 	}
-	s.door.serve(s.nats)
+	s.bridge.serve(s.nats)
 	return nil
 }
 
 // Close stops the server, waits until its store is closed, and unlocks the folder.
 func (s *Server) Close() error {
-	if s.door != nil {
-		s.door.close()
+	if s.bridge != nil {
+		s.bridge.close()
 	}
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()

@@ -140,7 +140,7 @@ func (s *Service) write(ctx context.Context, run contract.RunID, entries []contr
 		msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
 		msg.Data = bus.Squeeze(body)
 		_, err = s.Bus.Publish(ctx, msg)
-		if errors.Is(err, bus.ErrTooLarge) && n == 1 && lighten(&entries[0]) {
+		if errors.Is(err, bus.ErrTooLarge) && n == 1 && dropTooLarge(&entries[0]) {
 			continue
 		}
 		if err != nil {
@@ -151,9 +151,9 @@ func (s *Service) write(ctx context.Context, run contract.RunID, entries []contr
 	return nil
 }
 
-// lighten drops from an entry what the store cannot hold: its raw answer, or else its record, without which the number has failed.
+// dropTooLarge drops from an entry what the store cannot hold: its raw answer, or else its record, without which the number has failed.
 // False says that there is nothing to drop.
-func lighten(entry *contract.Entry) bool {
+func dropTooLarge(entry *contract.Entry) bool {
 	switch {
 	case len(entry.Raw) > 0:
 		entry.Notes = append(entry.Notes, fmt.Sprintf("the store cannot hold the raw answer: %d bytes", len(entry.Raw)))

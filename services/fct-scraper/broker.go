@@ -170,7 +170,7 @@ func connectOwn(c config.Config, a access, log *slog.Logger) (*broker, *nats.Con
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
 	if !a.alone {
-		if err := server.OpenDoor(); err != nil {
+		if err := server.OpenSocket(); err != nil {
 			log.Warn("broker.beside.closed", "error", err)
 		}
 	}

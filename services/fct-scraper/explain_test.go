@@ -31,7 +31,7 @@ func TestExplainTellsWhoHasTheStore(t *testing.T) {
 	if told := did(t, codeBroker, "explain", "IMM-1-25", "--data-dir", dir); !strings.Contains(told.stderr, "in use by another process: process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("%q does not name process %d", told.stderr, os.Getpid())
 	}
-	if err := server.OpenDoor(); err != nil {
+	if err := server.OpenSocket(); err != nil {
 		t.Fatal(err)
 	}
 	if told := did(t, codeUsage, "explain", "IMM-1-25", "--data-dir", dir); !strings.Contains(told.stderr, "no run was ever started") {

@@ -12,8 +12,6 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // leastPause is the shortest pause between two tries to connect, also without a backoff.
@@ -242,14 +240,8 @@ func (w *shift) reachedElsewhere(ctx context.Context) (reached bool, err error) 
 		return false, nil
 	}
 	run := w.manifest.RunID
-	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}
-	err = w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
-		presence, err := runs.Decode[contract.Presence](entry.Key(), entry.Value())
-		reached = reached || err == nil && presence.Reached && entry.Key() != run.FetcherKey(w.ID)
-		return nil
+	err = runs.EachFetcher(ctx, w.Bus, run, func(key string, p contract.Presence) {
+		reached = reached || p.Reached && key != run.FetcherKey(w.ID)
 	})
-	if err != nil {
-		return false, fmt.Errorf("looking for fetchers of %s: %w", run, err)
-	}
-	return reached, nil
+	return reached, err
 }

@@ -76,8 +76,8 @@ func (p *pool) begin(ctx context.Context, busy bool) error {
 		return nil
 	}
 	if spoiledPool(p.want, now.config) != "" {
-		if err := p.bus.JetStream().DeleteConsumer(ctx, contract.StreamPace, p.want.Durable); err != nil {
-			return fmt.Errorf("removing consumer %s: %w", p.want.Durable, err)
+		if err := streams.Remove(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
+			return err
 		}
 	}
 	if err := p.publish(ctx, now.missing); err != nil {
@@ -154,8 +154,8 @@ func (p *pool) look(ctx context.Context) error {
 		return p.adjust(ctx, now.config)
 	case spoiledPool(p.want, now.config) != "":
 		// A consumer that was put right in place would not give again what it has given up. What is gone every fetcher notices.
-		if err := p.bus.JetStream().DeleteConsumer(ctx, contract.StreamPace, p.want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return fmt.Errorf("removing consumer %s: %w", p.want.Durable, err)
+		if err := streams.Remove(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
+			return err
 		}
 	}
 	if err := p.say(ctx, held > 0); err != nil || held > 0 {

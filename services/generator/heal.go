@@ -192,8 +192,8 @@ func (s *Service) remake(ctx context.Context, run contract.RunID, reason string)
 	}
 	s.Log.Warn("batch.consumer.remade", "run_id", run, "consumer", want.Durable, "reason", reason)
 	js := s.Bus.JetStream()
-	if err := js.DeleteConsumer(ctx, contract.StreamJobs, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("removing consumer %s: %w", want.Durable, err)
+	if err := streams.Remove(ctx, js, contract.StreamJobs, want.Durable); err != nil {
+		return err
 	}
 	if err := delay.For(ctx, contract.ConsumerGap); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
@@ -44,7 +43,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	report := s.report()
 	var next int
 	report.Remaining, next = unsettled(w.manifest, w.tally.Outcomes, collected)
-	report.NextCommand = w.goOn(status, next)
+	report.NextCommand = w.nextCommand(status, next)
 	file, err := writeSummary(w.Store.While(w.lease.held), report, w.results, w.manifest.Range, next, nil)
 	if err != nil {
 		return err
@@ -314,13 +313,10 @@ func (w *worker) tellProgress(ctx context.Context) {
 // standstill is why fetchers of the run that makes no progress wait, with the earliest end; nil when none waits. One that holds no
 // job does not.
 func (w *worker) standstill(ctx context.Context) (wait *contract.Wait, err error) {
-	run := w.manifest.RunID
-	err = w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}, func(entry jetstream.KeyValueEntry) error {
-		present, err := runs.Decode[contract.Presence](entry.Key(), entry.Value())
-		if held := present.Wait; held != nil && (wait == nil || held.Until.Before(wait.Until)) {
-			wait = held
+	err = runs.EachFetcher(ctx, w.Bus, w.manifest.RunID, func(_ string, p contract.Presence) {
+		if p.Wait != nil && (wait == nil || p.Wait.Until.Before(wait.Until)) {
+			wait = p.Wait
 		}
-		return err
 	})
 	return wait, err
 }

@@ -7,9 +7,9 @@ import (
 	"fct-scraper/pkg/plain"
 )
 
-// goOn is the command that goes on with a run that ended before it was complete; empty when there is nothing to go on with. Next is the
+// nextCommand is the command that goes on with a run that ended before it was complete; empty when there is nothing to go on with. Next is the
 // lowest number that is left. A stop for no-records is a new batch from there on: the same one would count the same no-records again.
-func (w *worker) goOn(status contract.Status, next int) string {
+func (w *worker) nextCommand(status contract.Status, next int) string {
 	from := 0
 	switch {
 	case status == contract.Completed || status == contract.Errored:
