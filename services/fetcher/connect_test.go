@@ -230,7 +230,7 @@ func TestUnreachableIsTold(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- service.Run(ctx) }()
-		time.Sleep(20 * time.Second)
+		time.Sleep(12 * time.Second) // presence is kept for 15 s, see VirtualTime
 		state := service.State()
 		const why = "the site cannot be reached: connection refused"
 		if w := state.Wait; w == nil || w.Reason != why || time.Until(w.Until) > time.Minute {
