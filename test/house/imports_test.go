@@ -1,5 +1,5 @@
 // These rules say who may import what: services/fct-scraper -> roles -> pkg -> pkg/contract -> standard library.
-package main_test
+package house_test
 
 import (
 	"path"

@@ -1,5 +1,5 @@
 // These rules say what a package may call: what is global to a process is the program's own business.
-package main_test
+package house_test
 
 import (
 	"go/ast"

@@ -1,5 +1,5 @@
 // This file holds the source of the whole module against the rules of the house.
-package main_test
+package house_test
 
 import (
 	"fmt"
@@ -74,7 +74,7 @@ func houseRules() []rule {
 	return slices.Concat(importRules(), useRules(), declarationRules(), shapeRules())
 }
 
-func TestTheTreeKeepsTheRulesOfTheHouse(t *testing.T) {
+func TestTreeKeepsRules(t *testing.T) {
 	t.Parallel()
 	tree := readTree(t, filepath.Join("..", ".."))
 	for _, part := range []string{"pkg/contract", "streams", "services/generator", program} {
@@ -92,7 +92,7 @@ func TestTheTreeKeepsTheRulesOfTheHouse(t *testing.T) {
 	}
 }
 
-func TestTheRulesOfTheHouseCanFail(t *testing.T) {
+func TestRulesCanFail(t *testing.T) {
 	t.Parallel()
 	for _, rule := range houseRules() {
 		t.Run(rule.name, func(t *testing.T) {

@@ -1,5 +1,5 @@
 // These rules say what a file may declare, and what must be said about it.
-package main_test
+package house_test
 
 import (
 	"go/ast"
