@@ -26,7 +26,7 @@ type Options struct {
 	Patient bool
 	// Alone says that no other process uses the server.
 	Alone bool
-	// Steps tells of steps of the wall clock, as delay.Steps does, until its context ends; delay.Steps when nil.
+	// Steps tells of steps of the wall clock, as delay.ClockSteps does, until its context ends; delay.ClockSteps when nil.
 	Steps func(ctx context.Context, stepped func(by time.Duration))
 }
 
@@ -55,7 +55,7 @@ func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 		opts.PublishLimit = publishLimit
 	}
 	if opts.Steps == nil {
-		opts.Steps = delay.Steps
+		opts.Steps = delay.ClockSteps
 	}
 	return &Bus{
 		nc: nc, js: js, log: log, limit: opts.PublishLimit, patient: opts.Patient, alone: opts.Alone, steps: opts.Steps,

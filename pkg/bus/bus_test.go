@@ -103,7 +103,7 @@ func TestGatherCommitsEachItemOnceAndNeverTwoAtATime(t *testing.T) {
 	t.Parallel()
 	var running, commits atomic.Int32
 	seen := make(map[int]int) // commit is never called by two at once, so it needs no lock
-	gather := bus.NewGather(64, func(int) int { return 1 }, func(_ context.Context, items []int) error {
+	gather := bus.NewGroupCommit(64, func(int) int { return 1 }, func(_ context.Context, items []int) error {
 		if running.Add(1) != 1 {
 			t.Error("two commits at a time")
 		}
@@ -141,7 +141,7 @@ func TestGatherCommitsEachItemOnceAndNeverTwoAtATime(t *testing.T) {
 func TestGatherTellsEverybodyOfErrorsAndPanics(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	gather := bus.NewGather(2, func(int) int { return 1 }, func(_ context.Context, items []int) error {
+	gather := bus.NewGroupCommit(2, func(int) int { return 1 }, func(_ context.Context, items []int) error {
 		if items[0] < 0 {
 			panic(fmt.Sprint("item ", items[0]))
 		}
@@ -160,7 +160,7 @@ func TestGatherTellsEverybodyOfErrorsAndPanics(t *testing.T) {
 
 func TestGatherTakesOneItemLargerThanItsLimit(t *testing.T) {
 	t.Parallel()
-	gather := bus.NewGather(10, func(n int) int { return n }, func(_ context.Context, items []int) error {
+	gather := bus.NewGroupCommit(10, func(n int) int { return n }, func(_ context.Context, items []int) error {
 		if len(items) != 1 {
 			t.Errorf("%d items beyond the limit", len(items))
 		}

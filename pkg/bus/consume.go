@@ -38,8 +38,8 @@ const (
 	stumble = time.Second
 )
 
-// Consumption says how messages are consumed.
-type Consumption[T any] struct {
+// ConsumeOptions says how messages are consumed.
+type ConsumeOptions[T any] struct {
 	Consumer jetstream.Consumer
 	// Workers is how many messages are handled at once; 1 when 0.
 	Workers int
@@ -58,7 +58,7 @@ type Consumption[T any] struct {
 // Consume hands the messages of a consumer to a handler until ctx ends, which is no error. What has been fetched by
 // then and not begun goes back at once. A consumer that somebody else removes is waited for, until it is made again. The error wraps
 // ErrStore when it is not within 10 s; a connection that is gone is an error too.
-func Consume[T any](ctx context.Context, b *Bus, c Consumption[T]) error {
+func Consume[T any](ctx context.Context, b *Bus, c ConsumeOptions[T]) error {
 	c.Workers = max(1, c.Workers)
 	if c.Heartbeat == 0 {
 		c.Heartbeat = heartbeat
@@ -79,13 +79,13 @@ func Consume[T any](ctx context.Context, b *Bus, c Consumption[T]) error {
 }
 
 // consume is Consume while the consumer is there.
-func (c Consumption[T]) consume(ctx context.Context, b *Bus) error {
+func (c ConsumeOptions[T]) consume(ctx context.Context, b *Bus) error {
 	// One more than can be handled: with a single message a pull can stall.
 	messages, err := c.Consumer.Messages(jetstream.PullMaxMessages(c.Workers+1), jetstream.PullHeartbeat(pullHeartbeat), jetstream.PullExpiry(pullExpiry))
 	if err != nil {
 		return err
 	}
-	defer b.Unstalled(ctx, c.Consumer)()
+	defer b.WatchStalls(ctx, c.Consumer)()
 	var workers sync.WaitGroup
 	err = c.work(ctx, b.log, messages, &workers)
 	workers.Wait()
@@ -105,7 +105,7 @@ func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) er
 		case time.Since(began) > goneLimit:
 			return fmt.Errorf("%w: consumer %s of %s was removed: fct-scraper setup makes it again: %w", ErrStore, info.Name, info.Stream, err)
 		}
-		if err := delay.For(ctx, goneLook); err != nil {
+		if err := delay.Sleep(ctx, goneLook); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) er
 
 // work takes a message whenever a worker is free, until ctx ends or no more can come. One goroutine alone takes them: the
 // library holds a lock while it waits for the next.
-func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
+func (c ConsumeOptions[T]) work(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
 	free := make(chan struct{}, c.Workers)
 	for {
 		select {
@@ -146,7 +146,7 @@ func (c Consumption[T]) work(ctx context.Context, log *slog.Logger, messages jet
 
 // settle handles one message and carries out what the handler's error decides. An acknowledgement that is lost
 // makes the message come again, which every handler must bear anyway.
-func (c Consumption[T]) settle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) {
+func (c ConsumeOptions[T]) settle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) {
 	if !c.Forged && forged(msg.Headers()) {
 		log.Warn(eventForged, "subject", msg.Subject(), "reason", readAgain)
 		_ = msg.Term()
@@ -172,20 +172,20 @@ func (c Consumption[T]) settle(ctx context.Context, log *slog.Logger, msg jetstr
 	}
 }
 
-func (c Consumption[T]) handle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) (err error) {
+func (c ConsumeOptions[T]) handle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			log.Error("bus.handler.panic", "subject", msg.Subject(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-			err = Later(stumble, fmt.Errorf("panic: %v", cause))
+			err = RetryIn(stumble, fmt.Errorf("panic: %v", cause))
 		}
 	}()
 	body, err := c.Decode(msg.Data())
 	if err != nil {
-		return Never(err)
+		return Discard(err)
 	}
 	metadata, err := msg.Metadata()
 	if err != nil {
-		return Never(err)
+		return Discard(err)
 	}
 	defer delay.Every(c.Heartbeat, func() { _ = msg.InProgress() })() // a lost one is made good by the next
 	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp, Header: msg.Headers()})

@@ -69,7 +69,7 @@ func TestHandlersErrorDecides(t *testing.T) {
 	calls := make(map[string]int)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- bus.Consume(ctx, b, bus.Consumption[string]{
+		ended <- bus.Consume(ctx, b, bus.ConsumeOptions[string]{
 			Consumer: c, Workers: 3, Decode: decode,
 			Handle: func(_ context.Context, d bus.Delivery[string]) error {
 				mu.Lock()
@@ -78,11 +78,11 @@ func TestHandlersErrorDecides(t *testing.T) {
 				mu.Unlock()
 				switch {
 				case d.Body == "never":
-					return bus.Never(errors.New("of no use"))
+					return bus.Discard(errors.New("of no use"))
 				case d.Body == "left":
 					return bus.ErrLeave
 				case first && d.Body == "later":
-					return bus.Later(10*time.Millisecond, errors.New("not yet"))
+					return bus.RetryIn(10*time.Millisecond, errors.New("not yet"))
 				case first && d.Body == "panic":
 					panic("as asked")
 				case first && d.Body == "fails":
@@ -126,7 +126,7 @@ func TestSlowHandlerKeepsItsMessage(t *testing.T) {
 	finished := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
-		ended <- bus.Consume(ctx, b, bus.Consumption[string]{
+		ended <- bus.Consume(ctx, b, bus.ConsumeOptions[string]{
 			Consumer: c, Heartbeat: 20 * time.Millisecond, Decode: decode,
 			Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
 				calls++
@@ -155,7 +155,7 @@ func TestStoppingHandsBackWhatWasFetched(t *testing.T) {
 	c := consumer(t, b, time.Minute)
 	publish(t, b, "1", "2", "3", "4")
 	ctx, cancel := context.WithCancel(t.Context())
-	err := bus.Consume(ctx, b, bus.Consumption[string]{
+	err := bus.Consume(ctx, b, bus.ConsumeOptions[string]{
 		Consumer: c, Workers: 2, Decode: decode,
 		Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
 			cancel()
@@ -185,7 +185,7 @@ func TestConsumeWithoutConsumer(t *testing.T) {
 		c := consumer(t, b, time.Minute)
 		publish(t, b, "last")
 		began := time.Now()
-		err := bus.Consume(t.Context(), b, bus.Consumption[string]{
+		err := bus.Consume(t.Context(), b, bus.ConsumeOptions[string]{
 			Consumer: c, Decode: decode,
 			Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
 				return b.JetStream().DeleteConsumer(ctx, contract.StreamJobs, "test")
@@ -208,7 +208,7 @@ func TestConsumeAfterConsumerIsMadeAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		handled, ended := make(chan string, 10), make(chan error, 1)
 		go func() {
-			ended <- bus.Consume(ctx, b, bus.Consumption[string]{
+			ended <- bus.Consume(ctx, b, bus.ConsumeOptions[string]{
 				Consumer: c, Decode: decode,
 				Handle: func(_ context.Context, d bus.Delivery[string]) error {
 					handled <- d.Body

@@ -94,7 +94,7 @@ func (b *Bus) send(ctx context.Context, subject string, publish func(context.Con
 	limited, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
 	err := publish(limited)
-	for errors.Is(err, nats.ErrReconnectBufExceeded) && delay.For(limited, reconnecting) == nil {
+	for errors.Is(err, nats.ErrReconnectBufExceeded) && delay.Sleep(limited, reconnecting) == nil {
 		err = publish(limited)
 	}
 	return b.judge(ctx, subject, began, err)
@@ -103,6 +103,6 @@ func (b *Bus) send(ctx context.Context, subject string, publish func(context.Con
 // awaitConnection returns when there is a connection, or when ctx ends.
 func (b *Bus) awaitConnection(ctx context.Context) {
 	for waiting := true; waiting && !b.nc.IsConnected(); {
-		waiting = delay.For(ctx, reconnecting) == nil
+		waiting = delay.Sleep(ctx, reconnecting) == nil
 	}
 }

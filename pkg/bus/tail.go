@@ -190,7 +190,7 @@ func (t *tail) advance(ctx context.Context, c *cursor, look bool) error {
 				return err
 			}
 		}
-		if err := delay.For(ctx, behind(misses)); err != nil {
+		if err := delay.Sleep(ctx, behind(misses)); err != nil {
 			return err
 		}
 	}
@@ -247,7 +247,7 @@ func (t *tail) insist(ctx context.Context, do func() error) error {
 			told = true
 			t.bus.log.Warn("bus.tail.waiting", "stream", t.stream, "error", err)
 		}
-		if err := delay.For(ctx, retry(failures)); err != nil {
+		if err := delay.Sleep(ctx, retry(failures)); err != nil {
 			return err
 		}
 	}

@@ -16,8 +16,8 @@ var ErrMessage = errors.New("message not readable")
 // StateHeader is the message header that says, without decoding the body, which attempts a pack holds.
 const StateHeader = "Fct-Attempts"
 
-// AgainHeader marks a job that was published again after somebody had removed it: it may have been done before.
-const AgainHeader = "Fct-Again"
+// RepublishedHeader marks a job that was published again after somebody had removed it: it may have been done before.
+const RepublishedHeader = "Fct-Again"
 
 // ConsumerGap is for how long a generator leaves a run without a consumer before it makes that again, so that every fetcher,
 // which looks at it twice as often before it pulls, notices.

@@ -193,7 +193,7 @@ func TestRunIDsAreSafeInSubjectsAndFiles(t *testing.T) {
 	if got, want := id.JobSubject(231), "job.imm-25-1.231"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got, want := id.OutcomeSubject(contract.Block(256)), "outcome.imm-25-1.1"; got != want {
+	if got, want := id.OutcomeSubject(contract.Chunk(256)), "outcome.imm-25-1.1"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -251,8 +251,8 @@ func (w Wait) String() string {
 	return fmt.Sprintf("waits until %s: %s", w.Until.UTC().Format(time.RFC3339), w.Reason)
 }
 
-// Holding is what one process holds of a run: the attempts that it has begun and not answered.
-type Holding struct {
+// InFlightRecord is what one process holds of a run: the attempts that it has begun and not answered.
+type InFlightRecord struct {
 	Version int   `json:"v"`
 	RunID   RunID `json:"run_id"`
 	// Fetcher is the fetcher's name, by which its Presence tells whether it lives. Process is another one for each process, also

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// BlockSize is how many neighbouring numbers share one subject of answers and outcomes. Packing by blocks of
+// ChunkSize is how many neighbouring numbers share one subject of answers and outcomes. Packing by blocks of
 // 256 keeps the server's memory at 17 bytes a number instead of 240 (one subject a number).
-const BlockSize = 256
+const ChunkSize = 256
 
-// Block is the block that a number lies in.
-func Block(number int) int { return number / BlockSize }
+// Chunk is the block that a number lies in.
+func Chunk(number int) int { return number / ChunkSize }
 
 // The streams and buckets; their definitions lie in streams/ as JSON.
 const (

@@ -26,7 +26,7 @@ type reply struct {
 func (c *Court) exchange(w http.ResponseWriter, r *http.Request, q question, right func([]byte, contract.CaseID, *faultKind) reply) {
 	turn, nth := c.counts.begin(q)
 	defer c.counts.end()
-	if delay.For(r.Context(), c.opts.Latency) != nil {
+	if delay.Sleep(r.Context(), c.opts.Latency) != nil {
 		return
 	}
 	kind := c.faultOf(q, turn, nth)

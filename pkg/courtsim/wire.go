@@ -29,11 +29,11 @@ func wireKinds() []faultKind {
 	}
 	return []faultKind{
 		{name: "timeout", about: "no answer until the client goes, at most 10 minutes", serve: func(_ http.ResponseWriter, r *http.Request, _ reply) {
-			_ = delay.For(r.Context(), maxLatency)
+			_ = delay.Sleep(r.Context(), maxLatency)
 			abort()
 		}},
 		{name: "slow", about: "the right answer after 25 seconds", serve: func(w http.ResponseWriter, r *http.Request, right reply) {
-			if delay.For(r.Context(), slowness) == nil {
+			if delay.Sleep(r.Context(), slowness) == nil {
 				right.send(w)
 			}
 		}},
@@ -63,7 +63,7 @@ func drip(w http.ResponseWriter, r *http.Request, right reply) {
 		if _, err := w.Write(right.body[i : i+1]); err != nil || out.Flush() != nil {
 			return
 		}
-		if !time.Now().Before(end) || delay.For(r.Context(), dripPause) != nil {
+		if !time.Now().Before(end) || delay.Sleep(r.Context(), dripPause) != nil {
 			abort()
 		}
 	}
@@ -74,7 +74,7 @@ func slowHeader(w http.ResponseWriter, r *http.Request, _ reply) {
 	hijack(w, func(conn net.Conn) {
 		head := []byte("HTTP/1.1 200 OK\r\nContent-Type: " + asJSON + "\r\nX-Padding: " + strings.Repeat("a", int(maxLatency/dripPause)) + "\r\n")
 		for i := range int(maxLatency / dripPause) {
-			if _, err := conn.Write(head[i : i+1]); err != nil || delay.For(r.Context(), dripPause) != nil {
+			if _, err := conn.Write(head[i : i+1]); err != nil || delay.Sleep(r.Context(), dripPause) != nil {
 				return
 			}
 		}
@@ -84,7 +84,7 @@ func slowHeader(w http.ResponseWriter, r *http.Request, _ reply) {
 // hints sends informational answers, and never one of the right kind.
 func hints(w http.ResponseWriter, r *http.Request, _ reply) {
 	w.Header().Set("Link", "</style.css>; rel=preload; as=style")
-	for end := time.Now().Add(maxLatency); time.Now().Before(end) && delay.For(r.Context(), hintPause) == nil; {
+	for end := time.Now().Add(maxLatency); time.Now().Before(end) && delay.Sleep(r.Context(), hintPause) == nil; {
 		w.WriteHeader(http.StatusEarlyHints)
 	}
 	abort()

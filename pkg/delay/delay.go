@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// For waits for d, and for nothing when d is not positive; its error is the cause why ctx has ended before.
-func For(ctx context.Context, d time.Duration) error {
+// Sleep waits for d, and for nothing when d is not positive; its error is the cause why ctx has ended before.
+func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)
 	}

@@ -21,7 +21,7 @@ func TestForWaitsSoLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		if err := delay.For(t.Context(), time.Hour); err != nil {
+		if err := delay.Sleep(t.Context(), time.Hour); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(began); took != time.Hour {
@@ -37,13 +37,13 @@ func TestForEndsWithTheContext(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, gone)
 		defer cancel()
 		began := time.Now()
-		if err := delay.For(ctx, time.Hour); !errors.Is(err, gone) {
+		if err := delay.Sleep(ctx, time.Hour); !errors.Is(err, gone) {
 			t.Errorf("got %v, want the cause", err)
 		}
 		if took := time.Since(began); took != time.Minute {
 			t.Errorf("waited %s, want 1m", took)
 		}
-		if err := delay.For(ctx, 0); !errors.Is(err, gone) {
+		if err := delay.Sleep(ctx, 0); !errors.Is(err, gone) {
 			t.Errorf("no time at all: got %v, want the cause", err)
 		}
 	})
@@ -54,7 +54,7 @@ func TestForWaitsForNothingWhenThereIsNoTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		for _, d := range []time.Duration{0, -time.Hour} {
-			if err := delay.For(t.Context(), d); err != nil || !time.Now().Equal(began) {
+			if err := delay.Sleep(t.Context(), d); err != nil || !time.Now().Equal(began) {
 				t.Errorf("%s: waited %s, %v", d, time.Since(began), err)
 			}
 		}

@@ -13,10 +13,10 @@ const (
 	stepLeast = 2 * time.Second
 )
 
-// Steps calls stepped with the size of each step of the wall clock until ctx ends: how much further the wall clock moved than
+// ClockSteps calls stepped with the size of each step of the wall clock until ctx ends: how much further the wall clock moved than
 // the monotonic clock, negative when it was set back. A step of less than two seconds is not told. A machine that was suspended looks like a
 // clock that was set forward.
-func Steps(ctx context.Context, stepped func(by time.Duration)) {
+func ClockSteps(ctx context.Context, stepped func(by time.Duration)) {
 	began := time.Now()
 	steps(ctx, stepped, func() reading {
 		now := time.Now()

@@ -45,7 +45,7 @@ func TestStepsOfThisMachine(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*stepTick)
 	defer cancel()
-	Steps(ctx, func(by time.Duration) { t.Errorf("a step of %s", by) })
+	ClockSteps(ctx, func(by time.Duration) { t.Errorf("a step of %s", by) })
 }
 
 func TestUntil(t *testing.T) {

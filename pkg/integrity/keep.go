@@ -68,7 +68,7 @@ func (g *Guard) Keep(ctx context.Context, broken func(error)) error {
 
 func (g *Guard) follow(ctx context.Context, broken func(error)) {
 	changed, quiet := time.Now(), quietFirst
-	for delay.For(ctx, every) == nil {
+	for delay.Sleep(ctx, every) == nil {
 		before := maps.Clone(g.manifest.Streams)
 		err := g.write(ctx)
 		if errors.Is(err, ErrDamaged) && ctx.Err() == nil {

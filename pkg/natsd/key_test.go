@@ -14,7 +14,7 @@ import (
 
 func guarded(t *testing.T, dir, addr string) *natsd.Server {
 	t.Helper()
-	server, err := natsd.StartGuarded(dir, addr)
+	server, err := natsd.StartWithKey(dir, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestGuardedServerWithAKeyOfNoUse(t *testing.T) {
 		if err := errors.Join(spoil(server.KeyFile()), server.Close()); err != nil {
 			t.Fatal(err)
 		}
-		again, err := natsd.StartGuarded(dir, "127.0.0.1:0")
+		again, err := natsd.StartWithKey(dir, "127.0.0.1:0")
 		if !errors.Is(err, natsd.ErrStart) || !strings.Contains(err.Error(), server.KeyFile()) || !strings.Contains(err.Error(), "remove it") {
 			t.Errorf("%s: %v; want what to do", name, err)
 		}

@@ -39,7 +39,7 @@ type Server struct {
 	dir string
 	// own is the locked file, by which the folder is known.
 	own os.FileInfo
-	ear *ear
+	ear *serverLog
 	// bridge lets other processes in; nil while it is not open.
 	bridge *bridge
 }
@@ -52,9 +52,9 @@ func Start(dir string) (*Server, error) { return open(dir, "", false) }
 // taken is ErrStart.
 func StartOn(dir, addr string) (*Server, error) { return open(dir, addr, false) }
 
-// StartGuarded is StartOn for those alone who have the seed in the file KeyFile. The file lies in dir, is made when it is missing, and is
+// StartWithKey is StartOn for those alone who have the seed in the file KeyFile. The file lies in dir, is made when it is missing, and is
 // good for every later start.
-func StartGuarded(dir, addr string) (*Server, error) { return open(dir, addr, true) }
+func StartWithKey(dir, addr string) (*Server, error) { return open(dir, addr, true) }
 
 func open(dir, addr string, guarded bool) (*Server, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -64,9 +64,9 @@ func open(dir, addr string, guarded bool) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking data_dir %s: %w", dir, outOfRoom(dir, err))
 	}
-	s := &Server{lock: lock, dir: dir, ear: newEar()}
+	s := &Server{lock: lock, dir: dir, ear: newServerLog()}
 	if s.own, err = lock.Stat(); err == nil {
-		err = room(dir)
+		err = freeSpace(dir)
 	}
 	if err == nil {
 		err = s.start(addr, guarded)
@@ -187,7 +187,7 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 	return conn, nil
 }
 
-// OpenSocket lets other processes of the same user in, until Close, by a Unix socket in the folder: see ConnectBeside. A file
+// OpenSocket lets other processes of the same user in, until Close, by a Unix socket in the folder: see ConnectSocket. A file
 // system without sockets is an error.
 func (s *Server) OpenSocket() (err error) {
 	if s.bridge, err = newBridge(s.dir); err != nil {

@@ -100,7 +100,7 @@ func TestWorkThatMeetsAnUnreadableKeyHaltsItsRunAlone(t *testing.T) {
 	w := setUp(t)
 	w.run("bad", contract.Running)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := runs.Each(ctx, w.b, func(ctx context.Context, m contract.Manifest) error {
+	err := runs.Follow(ctx, w.b, func(ctx context.Context, m contract.Manifest) error {
 		if m.RunID == "bad" {
 			_, err := runs.Decode[contract.Collected]("IMM.25.7", []byte("?"))
 			w.run("good", contract.Running)

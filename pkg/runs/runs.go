@@ -28,9 +28,9 @@ func (h Halted) Error() string { return fmt.Sprintf("run halted (%s): %s", h.Sta
 // is to be begun for the run.
 type Work func(ctx context.Context, manifest contract.Manifest) error
 
-// Each calls work for every run that is running, now and later, once for each round of a run. It returns when ctx
+// Follow calls work for every run that is running, now and later, once for each round of a run. It returns when ctx
 // ends and all work has returned, which is no error, or with the first error of any work.
-func Each(ctx context.Context, b *bus.Bus, work Work) error {
+func Follow(ctx context.Context, b *bus.Bus, work Work) error {
 	kv, err := b.KV(ctx, contract.BucketRuns)
 	if err != nil && ctx.Err() != nil {
 		return nil

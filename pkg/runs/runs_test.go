@@ -58,7 +58,7 @@ func (w bench) follow() (begun chan contract.RunID, ended chan error, stop func(
 	ctx, cancel := context.WithCancel(w.t.Context())
 	result := make(chan error, 1)
 	go func() {
-		result <- runs.Each(ctx, w.b, func(ctx context.Context, m contract.Manifest) error {
+		result <- runs.Follow(ctx, w.b, func(ctx context.Context, m contract.Manifest) error {
 			begun <- m.RunID
 			<-ctx.Done()
 			ended <- context.Cause(ctx)
@@ -111,7 +111,7 @@ func TestFailedWorkIsTheError(t *testing.T) {
 	w := setUp(t)
 	w.run("a", contract.Running)
 	broken := errors.New("broken")
-	err := runs.Each(t.Context(), w.b, func(context.Context, contract.Manifest) error { return broken })
+	err := runs.Follow(t.Context(), w.b, func(context.Context, contract.Manifest) error { return broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("%v, want what the work returned", err)
 	}
@@ -126,7 +126,7 @@ func TestWorkThatGotNoAnswerIsTheError(t *testing.T) {
 			w := setUp(t)
 			w.run("a", contract.Running)
 			unanswered := fmt.Errorf("%w: %w", bus.ErrStore, cause)
-			err := runs.Each(t.Context(), w.b, func(context.Context, contract.Manifest) error { return unanswered })
+			err := runs.Follow(t.Context(), w.b, func(context.Context, contract.Manifest) error { return unanswered })
 			if !errors.Is(err, unanswered) {
 				t.Errorf("%v, want what the work returned: else its service ends as if it had been told to", err)
 			}
@@ -138,7 +138,7 @@ func TestAWatchThatEndsIsAnError(t *testing.T) {
 	t.Parallel()
 	w := setUp(t)
 	w.run("a", contract.Running)
-	err := runs.Each(t.Context(), w.b, func(ctx context.Context, _ contract.Manifest) error {
+	err := runs.Follow(t.Context(), w.b, func(ctx context.Context, _ contract.Manifest) error {
 		w.b.Conn().Close()
 		<-ctx.Done()
 		return nil
@@ -154,7 +154,7 @@ func TestWorkThatReturnsIsNotBegunAgain(t *testing.T) {
 	w.run("a", contract.Running)
 	ctx, cancel := context.WithCancel(t.Context())
 	var times int
-	err := runs.Each(ctx, w.b, func(_ context.Context, m contract.Manifest) error {
+	err := runs.Follow(ctx, w.b, func(_ context.Context, m contract.Manifest) error {
 		if m.RunID == "a" {
 			times++
 			w.run("b", contract.Running) // by the time b is begun, a would have been begun again
@@ -173,7 +173,7 @@ func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
 	w := setUp(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := runs.Each(ctx, w.b, func(context.Context, contract.Manifest) error { return nil }); err != nil {
+	if err := runs.Follow(ctx, w.b, func(context.Context, contract.Manifest) error { return nil }); err != nil {
 		t.Error(err)
 	}
 }

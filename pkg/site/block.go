@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/site/jsontree"
 )
 
@@ -68,7 +68,7 @@ func (p *Profile) guard(header http.Header) string {
 	for _, rule := range p.blocks {
 		for _, name := range rule.header {
 			if value := header.Get(name); value != "" {
-				return name + ": " + plain.Start(value, 100)
+				return name + ": " + sanitize.Truncate(value, 100)
 			}
 		}
 	}

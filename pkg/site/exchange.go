@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 )
 
 // request is one that is to be made for a case.
@@ -91,7 +91,7 @@ func (r request) made(ctx context.Context) (*http.Request, error) {
 
 // headerOf is what a site says in a header, within reason: the whole of it is kept with every answer.
 func headerOf(response *http.Response, name string) string {
-	return plain.Start(strings.Join(response.Header.Values(name), ", "), 200)
+	return sanitize.Truncate(strings.Join(response.Header.Values(name), ", "), 200)
 }
 
 // plainly is an error without the URL around it, which stands beside it. Some hold what the site sent.
@@ -99,5 +99,5 @@ func plainly(err error) string {
 	if around, found := errors.AsType[*url.Error](err); found {
 		err = around.Err
 	}
-	return plain.Start(err.Error(), 300)
+	return sanitize.Truncate(err.Error(), 300)
 }

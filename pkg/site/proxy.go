@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/loopback"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"golang.org/x/net/http/httpproxy"
 )
@@ -84,7 +84,7 @@ func ParseProxy(text string) (*url.URL, error) {
 	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) || !bare(proxy) {
 		shown := *proxy
 		shown.User = nil
-		return nil, fmt.Errorf("proxy %s: %s", plain.Start(shown.String(), 100), proxyAllowed)
+		return nil, fmt.Errorf("proxy %s: %s", sanitize.Truncate(shown.String(), 100), proxyAllowed)
 	}
 	return proxy, nil
 }

@@ -48,7 +48,7 @@ func stored(t *testing.T, b *bus.Bus, subject string, of contract.RunID, entries
 	}
 	msg := nats.NewMsg(subject)
 	msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
-	msg.Data = bus.Squeeze(body)
+	msg.Data = bus.Compress(body)
 	ack, err := b.Publish(t.Context(), msg)
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func (o *originals) copied(ctx context.Context, d bus.Delivery[contract.AnswerPa
 // find is the outcome of a case in the message that a copy names. Who publishes answers may name any message: what is not of
 // that run, or not of that case, is not found. A failure is no outcome to be copied, nor is a no-record that may be void.
 func (o *originals) find(ctx context.Context, id contract.CaseID, from contract.Copy) (entry contract.Entry, found bool, err error) {
-	if err := o.read(ctx, from.Sequence, from.RunID, contract.Block(id.Number)); err != nil {
+	if err := o.read(ctx, from.Sequence, from.RunID, contract.Chunk(id.Number)); err != nil {
 		return entry, false, err
 	}
 	for _, entry := range o.entries {
@@ -98,7 +98,7 @@ func (o *originals) doubted(ctx context.Context, run contract.RunID) (bool, erro
 
 // entriesOf are the entries of a message of a run's ledger; none when it cannot be read.
 func entriesOf(run contract.RunID, data []byte) []contract.Entry {
-	data, err := bus.Expand(data)
+	data, err := bus.Decompress(data)
 	if err != nil {
 		return nil
 	}

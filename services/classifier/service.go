@@ -54,7 +54,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("running the classifier: opening its consumer: %w", err)
 	}
-	err = bus.Consume(ctx, s.Bus, bus.Consumption[contract.AnswerPack]{
+	err = bus.Consume(ctx, s.Bus, bus.ConsumeOptions[contract.AnswerPack]{
 		Consumer: answers, Workers: s.Workers, Decode: decode,
 		Handle: func(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
 			return s.classify(ctx, d, &originals{bus: s.Bus})
@@ -67,7 +67,7 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func decode(data []byte) (contract.AnswerPack, error) {
-	data, err := bus.Expand(data)
+	data, err := bus.Decompress(data)
 	if err != nil {
 		return contract.AnswerPack{}, err
 	}
@@ -136,9 +136,9 @@ func (s *Service) write(ctx context.Context, run contract.RunID, entries []contr
 		if err != nil {
 			return err
 		}
-		msg := nats.NewMsg(run.OutcomeSubject(contract.Block(entries[0].CaseID.Number)))
+		msg := nats.NewMsg(run.OutcomeSubject(contract.Chunk(entries[0].CaseID.Number)))
 		msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
-		msg.Data = bus.Squeeze(body)
+		msg.Data = bus.Compress(body)
 		_, err = s.Bus.Publish(ctx, msg)
 		if errors.Is(err, bus.ErrTooLarge) && n == 1 && dropTooLarge(&entries[0]) {
 			continue

@@ -114,7 +114,7 @@ func classifyBy(
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := bus.Expand(msg.Data)
+	data, err := bus.Decompress(msg.Data)
 	if err != nil {
 		t.Fatal(err)
 	}

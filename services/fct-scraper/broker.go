@@ -98,7 +98,7 @@ func (b *broker) guard(ctx context.Context, log *slog.Logger, work func(context.
 	working, stop := context.WithCancelCause(ctx)
 	watched, ended := make(chan error, 1), make(chan struct{})
 	go func() {
-		err := b.server.Watch(working)
+		err := b.server.WatchDisk(working)
 		watched <- err
 		if err == nil {
 			return
@@ -118,7 +118,7 @@ func (b *broker) guard(ctx context.Context, log *slog.Logger, work func(context.
 		return err
 	}
 	if trouble == nil {
-		trouble = b.server.Trouble()
+		trouble = b.server.Health()
 	}
 	if trouble == nil {
 		return err
@@ -141,7 +141,7 @@ func connect(ctx context.Context, c config.Config, a access, log *slog.Logger) (
 		if !errors.Is(err, natsd.ErrLocked) {
 			return b, nc, err
 		}
-		nc, closed := natsd.ConnectBeside(c.DataDir, nats.Name(a.name()), nats.Timeout(connectLimit), toldTo(log))
+		nc, closed := natsd.ConnectSocket(c.DataDir, nats.Name(a.name()), nats.Timeout(connectLimit), toldTo(log))
 		if closed == nil {
 			return &broker{shared: true, beside: true, gone: nc.IsClosed, close: func() error { nc.Close(); return nil }}, nc, nil
 		}
@@ -149,7 +149,7 @@ func connect(ctx context.Context, c config.Config, a access, log *slog.Logger) (
 			log.Debug("broker.beside.closed", "error", closed)
 			return nil, nil, err
 		}
-		if err := delay.For(ctx, lookForServer); err != nil { // it may be about to begin, or to end
+		if err := delay.Sleep(ctx, lookForServer); err != nil { // it may be about to begin, or to end
 			return nil, nil, err
 		}
 	}
@@ -159,7 +159,7 @@ func connect(ctx context.Context, c config.Config, a access, log *slog.Logger) (
 func connectOwn(c config.Config, a access, log *slog.Logger) (*broker, *nats.Conn, error) {
 	start := natsd.Start
 	if a.addr != "" {
-		start = func(dir string) (*natsd.Server, error) { return natsd.StartGuarded(dir, a.addr) }
+		start = func(dir string) (*natsd.Server, error) { return natsd.StartWithKey(dir, a.addr) }
 	}
 	server, err := start(c.DataDir)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"github.com/spf13/cobra"
 )
@@ -38,7 +38,7 @@ func (p *program) configShow() *cobra.Command {
 		}
 		var text strings.Builder
 		for _, line := range settings.Lines() {
-			fmt.Fprintf(&text, "%-27s = %-24s # %s\n", line.Key, plain.Text(line.Value), plain.Text(line.Origin))
+			fmt.Fprintf(&text, "%-27s = %-24s # %s\n", line.Key, sanitize.Line(line.Value), sanitize.Line(line.Origin))
 		}
 		return p.print(text.String())
 	}
@@ -68,7 +68,7 @@ func wouldRun(s *config.Settings) string {
 	end := "the highest number, which a search finds first"
 	switch {
 	case s.End > 0 && s.MaxCases > 0:
-		end = fmt.Sprintf("%d, at most %s", s.End, plain.Count(s.MaxCases, "number"))
+		end = fmt.Sprintf("%d, at most %s", s.End, sanitize.Count(s.MaxCases, "number"))
 	case s.End > 0:
 		end = strconv.Itoa(s.End)
 	case s.MaxCases > 0:
@@ -84,11 +84,11 @@ func wouldRun(s *config.Settings) string {
 		store = "the server of nats_url"
 	}
 	var text strings.Builder
-	line := func(name, value string) { fmt.Fprintf(&text, "  %-8s %s\n", name, plain.Text(value)) }
+	line := func(name, value string) { fmt.Fprintf(&text, "  %-8s %s\n", name, sanitize.Line(value)) }
 	text.WriteString("ok: a batch with these settings asks for\n")
 	line("series", s.Prefix+", year "+s.Year)
 	line("range", fmt.Sprintf("%d to %s", s.Start, end))
-	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax, plain.Count(s.Concurrency, "case")))
+	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax, sanitize.Count(s.Concurrency, "case")))
 	line("site", site)
 	line("files", s.Output)
 	line("store", store)

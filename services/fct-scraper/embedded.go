@@ -35,7 +35,7 @@ func (e *embedded) open(ctx context.Context) (*broker, error) {
 	}
 	for {
 		if e.last != nil {
-			if err := e.last.AwaitRoom(ctx, wait); err != nil {
+			if err := e.last.AwaitSpace(ctx, wait); err != nil {
 				return nil, err
 			}
 		}
@@ -55,7 +55,7 @@ func (e *embedded) open(ctx context.Context) (*broker, error) {
 			return nil, err
 		}
 		wait(err)
-		if err := delay.For(ctx, againLeast); err != nil {
+		if err := delay.Sleep(ctx, againLeast); err != nil {
 			return nil, err
 		}
 	}

@@ -45,7 +45,7 @@ func (p *program) explainCommand() *cobra.Command {
 }
 
 // explain reads a life out of the store, which stays as it is: no stream is made, no run is marked as stopped.
-func (p *program) explain(ctx context.Context, settings *config.Settings, id contract.CaseID) (life reporter.Life, err error) {
+func (p *program) explain(ctx context.Context, settings *config.Settings, id contract.CaseID) (life reporter.History, err error) {
 	if err := stored(settings.Config); err != nil {
 		return life, fmt.Errorf("explaining %s: %w", id, err)
 	}

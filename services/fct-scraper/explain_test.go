@@ -77,7 +77,7 @@ func TestExplainAgreesWithTheCourt(t *testing.T) {
 	for number := 249; number <= 271; number++ {
 		id := contract.CaseID{Series: "IMM", Year: "25", Number: number}
 		told := did(t, codeCompleted, "explain", id.String(), "--json", "--data-dir", p.settings["data_dir"], "--output", p.settings["output"])
-		var life reporter.Life
+		var life reporter.History
 		if err := json.Unmarshal([]byte(told.stdout), &life); err != nil {
 			t.Fatal(err)
 		}

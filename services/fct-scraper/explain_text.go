@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/reporter"
 )
 
@@ -22,14 +22,14 @@ type story struct {
 func (s *story) line(format string, args ...any) {
 	for i, arg := range args {
 		if text, is := arg.(string); is {
-			args[i] = plain.Text(text)
+			args[i] = sanitize.Line(text)
 		}
 	}
 	fmt.Fprintf(&s.Builder, format+"\n", args...)
 }
 
 // lifeText is a life as people read it; output is the folder that the files lie in.
-func lifeText(life reporter.Life, output string) string {
+func lifeText(life reporter.History, output string) string {
 	s := &story{output: output}
 	s.line("%s: %s", life.CaseID.String(), whereItStands(life))
 	if life.Record != nil {
@@ -39,7 +39,7 @@ func lifeText(life reporter.Life, output string) string {
 		s.line("  next run    asks for it first: it failed in run %s, %s", string(life.Failed.RunID), moment(life.Failed.At))
 	}
 	if n := len(life.LeftOutBy); n > 0 {
-		s.line("  left out    because it was collected, last by run %s, in all %s", string(life.LeftOutBy[n-1]), plain.Count(n, "time"))
+		s.line("  left out    because it was collected, last by run %s, in all %s", string(life.LeftOutBy[n-1]), sanitize.Count(n, "time"))
 	}
 	for _, block := range life.Blocks {
 		s.line("  block       of site %s until %s, by rule %s at %s in run %s", block.Site, moment(block.Until), block.Rule,
@@ -52,7 +52,7 @@ func lifeText(life reporter.Life, output string) string {
 }
 
 // whereItStands is what there is of the number now.
-func whereItStands(life reporter.Life) string {
+func whereItStands(life reporter.History) string {
 	switch {
 	case life.Collected != nil:
 		c := *life.Collected
@@ -68,7 +68,7 @@ func whereItStands(life reporter.Life) string {
 		return "nobody ever asked for it"
 	case life.Failed != nil:
 		return "failed, not collected"
-	case slices.ContainsFunc(life.Runs, func(run reporter.LifeInRun) bool { return run.Outcome == contract.NoRecord }):
+	case slices.ContainsFunc(life.Runs, func(run reporter.RunHistory) bool { return run.Outcome == contract.NoRecord }):
 		return "no-record, unconfirmed: not collected"
 	default:
 		return "not collected"
@@ -76,7 +76,7 @@ func whereItStands(life reporter.Life) string {
 }
 
 // run writes what one run did.
-func (s *story) run(run reporter.LifeInRun) {
+func (s *story) run(run reporter.RunHistory) {
 	s.line("\nrun %s: site %s, numbers %d to %d, %s", string(run.RunID), run.Site, run.Range.Start, run.Range.End, string(run.Status))
 	if run.PlannedAt.IsZero() {
 		s.line("  %-24s  planned", "some time before")
@@ -104,7 +104,7 @@ func (s *story) stop(stop reporter.Stop) {
 }
 
 // attempt writes one attempt and what was decided. last says that the ledger holds none after it.
-func (s *story) attempt(a reporter.LifeAttempt, most int, last bool) {
+func (s *story) attempt(a reporter.AttemptHistory, most int, last bool) {
 	s.line("  %s  attempt %d of %d%s", moment(a.StartedAt), a.Attempt, most, uncounted(a))
 	for _, request := range a.Requests {
 		s.request(request)
@@ -132,7 +132,7 @@ func (s *story) attempt(a reporter.LifeAttempt, most int, last bool) {
 	}
 }
 
-func uncounted(a reporter.LifeAttempt) string {
+func uncounted(a reporter.AttemptHistory) string {
 	if a.Counts {
 		return ""
 	}
@@ -186,7 +186,7 @@ func gap(length float64) string {
 }
 
 // file writes where a file lies.
-func (s *story) file(label string, file reporter.KeptFile) {
+func (s *story) file(label string, file reporter.StoredFile) {
 	missing := ""
 	if !file.There {
 		missing = " (not there)"

@@ -12,7 +12,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/health"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -71,7 +71,7 @@ func (r *readiness) check(ctx context.Context) error {
 		return waits
 	}
 	if b.server != nil {
-		if err := b.server.Trouble(); err != nil {
+		if err := b.server.Health(); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (f *front) note() string {
 	if wait == nil {
 		return ""
 	}
-	return plain.Text(wait.String())
+	return sanitize.Line(wait.String())
 }
 
 // listen serves the front on addr, if there is one, until the function it returns is called. Who only took the default may

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 
 	"fct-scraper/pkg/config"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"github.com/lmittmann/tint"
 	"github.com/nats-io/nats.go"
@@ -26,7 +26,7 @@ func logger(c config.Config, environ []string, terminal bool, out io.Writer) *sl
 	// The settings allow nothing that UnmarshalText does not know.
 	_ = level.UnmarshalText([]byte(c.LogLevel))
 	if c.LogFormat == "json" || c.LogFormat == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(logLines{out, plain.JSON}, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(logLines{out, sanitize.JSON}, &slog.HandlerOptions{Level: level}))
 	}
 	return slog.New(tint.NewTextHandler(logLines{out, nil}, &tint.Options{
 		Level: level, NoColor: !terminal || plainWanted(environ), ReplaceAttr: tame,
@@ -71,7 +71,7 @@ func (l logLines) Write(lines []byte) (int, error) {
 	if l.tamed != nil {
 		shown = l.tamed(lines)
 	}
-	if _, err := io.WriteString(l.out, plain.Mask(withCause(string(shown)))); err != nil {
+	if _, err := io.WriteString(l.out, sanitize.Mask(withCause(string(shown)))); err != nil {
 		return 0, err
 	}
 	return len(lines), nil
@@ -90,7 +90,7 @@ func tame(_ []string, attr slog.Attr) slog.Attr {
 	default:
 		return attr
 	}
-	if plain.Text(text) == text && !strings.Contains(text, `\x1b`) {
+	if sanitize.Line(text) == text && !strings.Contains(text, `\x1b`) {
 		return attr
 	}
 	return slog.Any(attr.Key, []byte(text))
@@ -117,7 +117,7 @@ type libraryLog struct{ events atomic.Pointer[slog.Logger] }
 // Write takes one line, and never fails.
 func (l *libraryLog) Write(line []byte) (int, error) {
 	if events := l.events.Load(); events != nil {
-		events.Warn("library.log", "text", plain.Start(strings.TrimSpace(string(line)), 500))
+		events.Warn("library.log", "text", sanitize.Truncate(strings.TrimSpace(string(line)), 500))
 	}
 	return len(line), nil
 }

@@ -129,7 +129,7 @@ type board struct {
 func newBoard() *board { return &board{runs: make(map[contract.RunID]bool)} }
 
 func (b *board) follow(ctx context.Context, broker *broker) error {
-	return runs.Each(ctx, broker.Bus, func(ctx context.Context, m contract.Manifest) error {
+	return runs.Follow(ctx, broker.Bus, func(ctx context.Context, m contract.Manifest) error {
 		b.set(m.RunID, true)
 		<-ctx.Done()
 		b.set(m.RunID, false)
@@ -163,6 +163,6 @@ func looking(ctx context.Context, log *slog.Logger, what string, look func(conte
 		if err := look(ctx); err != nil && ctx.Err() == nil {
 			log.Warn("look.failed", "what", what, "error", err)
 		}
-		_ = delay.For(ctx, lookAgain)
+		_ = delay.Sleep(ctx, lookAgain)
 	}
 }

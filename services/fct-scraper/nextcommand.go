@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/config"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,7 +30,7 @@ func commandOf(cmd *cobra.Command, args []string, settings *config.Settings) fun
 			case flag.Value.Type() == "bool":
 				words = append(words, "--"+flag.Name+"="+value)
 			default:
-				words = append(words, "--"+flag.Name, plain.Mask(value))
+				words = append(words, "--"+flag.Name, sanitize.Mask(value))
 			}
 		})
 		if from > 0 {
@@ -44,7 +44,7 @@ func commandOf(cmd *cobra.Command, args []string, settings *config.Settings) fun
 			words = append(words, "--year", settings.Year)
 		}
 		for i := range words {
-			words[i] = plain.Quoted(words[i])
+			words[i] = sanitize.Quote(words[i])
 		}
 		return strings.Join(words, " ")
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/generator"
 
 	"github.com/spf13/cobra"
@@ -113,7 +113,7 @@ func (f probing) text(now time.Time) string {
 	}
 	switch {
 	case f.Reason != "":
-		fmt.Fprintf(&text, "%s-%s: %s\n", f.Prefix, f.Year, plain.Text(f.Reason))
+		fmt.Fprintf(&text, "%s-%s: %s\n", f.Prefix, f.Year, sanitize.Line(f.Reason))
 	case f.AtLimit:
 		fmt.Fprintf(&text, "%s-%s: highest number %d or more\n", f.Prefix, f.Year, f.UpperBound)
 		line("limit", "the range to search ends there or below: "+
@@ -126,9 +126,9 @@ func (f probing) text(now time.Time) string {
 	if !f.KnownSince.IsZero() {
 		age = aged(now.Sub(f.KnownSince).Seconds())
 	}
-	line("search", "%s after %s%s", plain.Text(f.Ending), plain.Count(f.ProbesUsed, "request"), age)
+	line("search", "%s after %s%s", sanitize.Line(f.Ending), sanitize.Count(f.ProbesUsed, "request"), age)
 	if f.FiledOn != "" {
-		line("filed on", "%s", plain.Text(f.FiledOn))
+		line("filed on", "%s", sanitize.Line(f.FiledOn))
 	}
 	var absent []string
 	for _, e := range f.Evidence {

@@ -76,7 +76,7 @@ func (l *line) await(ctx context.Context) error {
 		if !told {
 			l.log.Warn("nats.waiting", "error", reason)
 		}
-		if err := delay.For(ctx, lookForServer); err != nil {
+		if err := delay.Sleep(ctx, lookForServer); err != nil {
 			return err
 		}
 	}
@@ -106,7 +106,7 @@ func (l *line) open(ctx context.Context) (*broker, error) {
 		}
 		l.log.Warn("nats.waiting", "error", err)
 		l.ready.wait(err)
-		if err := delay.For(ctx, wait); err != nil {
+		if err := delay.Sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -126,7 +126,7 @@ func (h *house) overAndOver(ctx context.Context, names []string, reopen func(con
 		}
 		h.log.Error("serve.again", "error", err, "wait_seconds", wait.Seconds())
 		h.front.wait(fmt.Errorf("services broke off: %w", err))
-		if delay.For(ctx, wait) != nil {
+		if delay.Sleep(ctx, wait) != nil {
 			return nil
 		}
 		if h.broker, err = reopen(ctx); err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/reporter"
 	"fct-scraper/streams"
 
@@ -158,10 +158,10 @@ func (s standing) line() string {
 		text += fmt.Sprintf("  about %s left", time.Duration(s.LeftSeconds*float64(time.Second)).Round(time.Second))
 	}
 	if s.Wait != nil {
-		text += "  " + plain.Text(s.Wait.String())
+		text += "  " + sanitize.Line(s.Wait.String())
 	}
 	if s.Reason != "" {
-		text += "  (" + plain.Text(s.Reason) + ")"
+		text += "  (" + sanitize.Line(s.Reason) + ")"
 	}
 	return text + "\n"
 }

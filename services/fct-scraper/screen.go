@@ -11,7 +11,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/term"
@@ -103,12 +103,12 @@ func (s *screen) tell(event contract.Event, log *slog.Logger) {
 	switch s.style {
 	case "json":
 		if line, err := json.Marshal(event); err == nil {
-			_, _ = s.Write(append([]byte(plain.Mask(string(plain.JSON(line)))), '\n'))
+			_, _ = s.Write(append([]byte(sanitize.Mask(string(sanitize.JSON(line)))), '\n'))
 		}
 	case "tty":
 		line := progressLine(event, time.Since(s.begun))
 		if event.Wait != nil {
-			line += "  " + plain.Text(event.Wait.String())
+			line += "  " + sanitize.Line(event.Wait.String())
 		}
 		s.draw(line)
 	case "plain":

@@ -232,7 +232,7 @@ func (f *fleet) entries(run contract.RunID) []contract.Entry {
 		if msg.Subject == run.PlannedSubject() {
 			continue
 		}
-		data, err := bus.Expand(msg.Data)
+		data, err := bus.Decompress(msg.Data)
 		if err != nil {
 			f.t.Fatal(err)
 		}

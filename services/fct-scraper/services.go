@@ -102,7 +102,7 @@ func (h *house) open(ctx context.Context, group *errgroup.Group, names []string)
 		return nil
 	})
 	group.Go(func() error {
-		delay.Steps(ctx, func(by time.Duration) { h.log.Warn("clock.stepped", "seconds", by.Seconds()) })
+		delay.ClockSteps(ctx, func(by time.Duration) { h.log.Warn("clock.stepped", "seconds", by.Seconds()) })
 		return nil
 	})
 	group.Go(func() error {

@@ -9,14 +9,14 @@ import (
 	"syscall"
 
 	"fct-scraper/pkg/config"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 )
 
-// print writes the result of a command. What of it is somebody else's has been made one line by plain.Text; what was
+// print writes the result of a command. What of it is somebody else's has been made one line by sanitize.Text; what was
 // forgotten still steers no terminal, and no secret gets out.
 func (p *program) print(text string) error {
 	// Who reads no further has seen enough: the exit code stays that of the work.
-	if _, err := io.WriteString(p.stdout, plain.Mask(plain.Lines(text))); err != nil && !errors.Is(err, syscall.EPIPE) {
+	if _, err := io.WriteString(p.stdout, sanitize.Mask(sanitize.Lines(text))); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return fmt.Errorf("writing the result: %w", err)
 	}
 	return nil
@@ -31,16 +31,16 @@ func (p *program) printJSON(value any) error {
 	if !p.document.CompareAndSwap(false, true) {
 		return nil
 	}
-	return p.print(string(plain.JSON(text)) + "\n")
+	return p.print(string(sanitize.JSON(text)) + "\n")
 }
 
 // shownError is an error as people read it: one line for each error that was joined, and whatever a site, a file or a
 // broker put into one of them stays in its line.
-func shownError(err error) string { return plain.Mask(withCause(errorLines(err))) }
+func shownError(err error) string { return sanitize.Mask(withCause(errorLines(err))) }
 
 func errorLines(err error) string {
 	if settings, is := any(err).(*config.Error); is {
-		return joinLines(settings.Problems, plain.Text)
+		return joinLines(settings.Problems, sanitize.Line)
 	}
 	inner := within(err)
 	text := err.Error()
@@ -53,10 +53,10 @@ func errorLines(err error) string {
 		if !found {
 			continue
 		}
-		lines.WriteString(plain.Text(before) + errorLines(cause))
+		lines.WriteString(sanitize.Line(before) + errorLines(cause))
 		text = after
 	}
-	lines.WriteString(plain.Text(text))
+	lines.WriteString(sanitize.Line(text))
 	return lines.String()
 }
 

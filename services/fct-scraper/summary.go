@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 )
 
 // rebuilt are the lines of a summary that say what was rebuilt of the store.
 func rebuilt(what []string) string {
 	var text strings.Builder
 	for _, line := range what {
-		fmt.Fprintf(&text, "  %-10s %s\n", "store", plain.Text(line))
+		fmt.Fprintf(&text, "  %-10s %s\n", "store", sanitize.Line(line))
 	}
 	return text.String()
 }
@@ -42,12 +42,12 @@ func summary(r contract.Report, output, file string) string {
 		fmt.Fprintf(&text, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	if r.End < r.Start {
-		fmt.Fprintf(&text, "no numbers from %s on: %s", plain.Text(r.StartID), plain.Text(string(r.Status)))
+		fmt.Fprintf(&text, "no numbers from %s on: %s", sanitize.Line(r.StartID), sanitize.Line(string(r.Status)))
 	} else {
-		fmt.Fprintf(&text, "%s to %s: %s", plain.Text(r.StartID), plain.Text(r.EndID), plain.Text(string(r.Status)))
+		fmt.Fprintf(&text, "%s to %s: %s", sanitize.Line(r.StartID), sanitize.Line(r.EndID), sanitize.Line(string(r.Status)))
 	}
 	if r.Reason != "" {
-		fmt.Fprintf(&text, " (%s)", plain.Text(r.Reason))
+		fmt.Fprintf(&text, " (%s)", sanitize.Line(r.Reason))
 	}
 	text.WriteString("\n")
 	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
@@ -61,38 +61,38 @@ func summary(r contract.Report, output, file string) string {
 	line("skipped", "%d already collected", r.Skipped)
 	switch {
 	case r.ProbesUsed > 0 && r.UpperBoundConfidence == 0: // the reason says what is known
-		line("bound", "not found with %s", plain.Count(r.ProbesUsed, "request"))
+		line("bound", "not found with %s", sanitize.Count(r.ProbesUsed, "request"))
 	case r.UpperBound > 0 || r.ProbesUsed > 0:
-		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, plain.Count(r.ProbesUsed, "request"),
+		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, sanitize.Count(r.ProbesUsed, "request"),
 			percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
 	}
-	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, plain.Count(r.Retries, "retry"), r.MinRequestGapSeconds)
+	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, sanitize.Count(r.Retries, "retry"), r.MinRequestGapSeconds)
 	if r.WaitedSeconds+r.SlowedSeconds > 0 {
 		line("waited", "%.0f s, %.0f s of it because the site was in trouble", max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
 	}
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, sample := range r.Errors[:min(shownCauses, len(r.Errors))] {
-		line("failed", "%d of %d: %s (%s, after %s)", sample.Count, r.FailedCount, plain.Text(sample.Error), sample.CaseID,
-			plain.Count(sample.Attempts, "attempt"))
+		line("failed", "%d of %d: %s (%s, after %s)", sample.Count, r.FailedCount, sanitize.Line(sample.Error), sample.CaseID,
+			sanitize.Count(sample.Attempts, "attempt"))
 	}
 	if more := len(r.Errors) - shownCauses; more > 0 {
-		line("failed", "%s more in the report", plain.Count(more, "cause"))
+		line("failed", "%s more in the report", sanitize.Count(more, "cause"))
 	}
 	for _, flag := range slices.Sorted(maps.Keys(r.Flags)) {
-		line("flag", "%d of %s: %s", r.Flags[flag], plain.Count(r.SuccessCount, "new record"), plain.Text(flag))
+		line("flag", "%d of %s: %s", r.Flags[flag], sanitize.Count(r.SuccessCount, "new record"), sanitize.Line(flag))
 	}
 	if r.TooManyHeaderOnly() {
 		line("warning", "more than a tenth of the new records are header-only: the site gave no docket for them")
 	}
 	if r.Status != contract.Completed && r.Remaining > 0 {
-		line("left", "%s", plain.Count(r.Remaining, "number"))
+		line("left", "%s", sanitize.Count(r.Remaining, "number"))
 	}
 	if r.NextCommand != "" {
-		line("go on", "%s", plain.Text(r.NextCommand))
+		line("go on", "%s", sanitize.Line(r.NextCommand))
 	}
 	line("run", "%s", r.RunID)
 	if file != "" {
-		line("report", "%s", plain.Text(filepath.Join(output, file)))
+		line("report", "%s", sanitize.Line(filepath.Join(output, file)))
 	}
 	return text.String()
 }

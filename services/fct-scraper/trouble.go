@@ -7,7 +7,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/reporter"
 )
 
@@ -46,7 +46,7 @@ func (t trouble) text() string {
 		line("total", "at least %d = %d success + %d no-record + %d failed", done, t.last.Succeeded, t.last.NoRecord, t.last.Failed)
 		line("run", "%s", t.run)
 	}
-	line("store", "%s", plain.Text(t.store()))
+	line("store", "%s", sanitize.Line(t.store()))
 	line("next", "%s", t.next())
 	return text.String()
 }
@@ -69,7 +69,7 @@ func (t trouble) next() string {
 	case errors.Is(t.err, reporter.ErrLedger):
 		return "the store and what was told of it disagree: keep both, and see `fct-scraper status` and `fct-scraper report --run <id>`"
 	case t.code == codeOutput:
-		return fmt.Sprintf("make %s writable and give the same command again: it goes on where it stands", plain.Text(t.settings.Output))
+		return fmt.Sprintf("make %s writable and give the same command again: it goes on where it stands", sanitize.Line(t.settings.Output))
 	default:
 		return "mend what the error names and give the same command again: it goes on where it stands"
 	}

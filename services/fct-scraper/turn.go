@@ -132,7 +132,7 @@ func (t *turn) take(ctx context.Context) (*broker, ended, error) {
 		if err != nil && !errors.Is(err, errHolderEnded) {
 			return nil, ended{}, err
 		}
-		_ = delay.For(waiting, turnWait) // a signal is noticed above
+		_ = delay.Sleep(waiting, turnWait) // a signal is noticed above
 	}
 }
 

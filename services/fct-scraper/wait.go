@@ -128,7 +128,7 @@ func (h *house) halt(ctx context.Context, run contract.RunID, signals *signals) 
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	// A run that was halted before, by a block for one, keeps that halt, which has no deadline.
-	if delay.For(ctx, underWay(limit)) == nil {
+	if delay.Sleep(ctx, underWay(limit)) == nil {
 		h.stopFetching()
 	}
 	return nil

@@ -37,7 +37,7 @@ func TestJobsThatComeAnewAreLookedUp(t *testing.T) {
 					err = stream.DeleteMsg(p.t.Context(), sequence)
 				}
 				if err == nil {
-					_, err = p.b.Publish(p.t.Context(), &nats.Msg{Subject: msg.Subject, Data: msg.Data, Header: nats.Header{contract.AgainHeader: {"1"}}})
+					_, err = p.b.Publish(p.t.Context(), &nats.Msg{Subject: msg.Subject, Data: msg.Data, Header: nats.Header{contract.RepublishedHeader: {"1"}}})
 				}
 				if err != nil {
 					return err

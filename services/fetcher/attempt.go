@@ -166,7 +166,7 @@ func (w *shift) keep(answer contract.Answer) error {
 			return err
 		}
 		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
-		if delay.For(w.finish, classifying) != nil {
+		if delay.Sleep(w.finish, classifying) != nil {
 			return err
 		}
 	}

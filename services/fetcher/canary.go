@@ -175,7 +175,7 @@ func (s *Service) keepCanary(ctx context.Context, request contract.CanaryRequest
 	if err != nil {
 		return 0, fmt.Errorf("keeping the canary of run %s: %w", run, err)
 	}
-	ack, err := s.Bus.Publish(context.WithoutCancel(ctx), &nats.Msg{Subject: run.CanarySubject(), Data: bus.Squeeze(body)})
+	ack, err := s.Bus.Publish(context.WithoutCancel(ctx), &nats.Msg{Subject: run.CanarySubject(), Data: bus.Compress(body)})
 	if err != nil {
 		return 0, fmt.Errorf("keeping the canary of run %s: %w", run, err)
 	}

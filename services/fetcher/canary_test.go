@@ -70,7 +70,7 @@ func (p plant) kept(sequence uint64) []contract.Entry {
 	if err != nil || msg.Subject != run.CanarySubject() {
 		p.t.Fatalf("message %d: %v", sequence, err)
 	}
-	data, err := bus.Expand(msg.Data)
+	data, err := bus.Decompress(msg.Data)
 	if err != nil {
 		p.t.Fatal(err)
 	}

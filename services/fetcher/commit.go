@@ -37,7 +37,7 @@ func (s *Service) commit(ctx context.Context, items []ready) error {
 	packs := make(map[place]*contract.AnswerPack)
 	var order []place // first come, first stored
 	for _, item := range items {
-		at := place{item.run, contract.Block(item.answer.CaseID.Number)}
+		at := place{item.run, contract.Chunk(item.answer.CaseID.Number)}
 		if packs[at] == nil {
 			packs[at] = &contract.AnswerPack{Version: contract.MessageVersion, RunID: item.run}
 			order = append(order, at)
@@ -52,7 +52,7 @@ func (s *Service) commit(ctx context.Context, items []ready) error {
 		}
 		msg := nats.NewMsg(at.run.AnswerSubject(at.block))
 		msg.Header.Set(contract.StateHeader, contract.FormatStates(packs[at].States()))
-		msg.Data = bus.Squeeze(body)
+		msg.Data = bus.Compress(body)
 		msgs = append(msgs, msg)
 	}
 	return s.Bus.PublishBatch(ctx, msgs)

@@ -36,16 +36,16 @@ type holdings struct {
 	bus              *bus.Bus
 	bucket, fetchers jetstream.KeyValue
 	key              string
-	gather           *bus.Gather[struct{}]
+	gather           *bus.GroupCommit[struct{}]
 
 	mu sync.Mutex
 	// own is this process's record, edits counts its changes, and stored is how many of them are stored.
-	own           contract.Holding
+	own           contract.InFlightRecord
 	edits, stored uint64
 	// closed is why nothing more may begin.
 	closed error
 	// others are the records of other processes, read at an instant over the connection of an epoch.
-	others []contract.Holding
+	others []contract.InFlightRecord
 	read   time.Time
 	epoch  uint64
 }
@@ -53,12 +53,12 @@ type holdings struct {
 func (s *Service) holdingsOf(run contract.RunID) *holdings {
 	h := &holdings{
 		bus: s.Bus, bucket: s.held, fetchers: s.fetchers, key: run.FetcherKey(s.ID),
-		own: contract.Holding{
+		own: contract.InFlightRecord{
 			Version: contract.MessageVersion, RunID: run, Fetcher: s.ID, Process: s.Process, Settings: s.Settings,
 			Attempts: make(map[int]int), Crashes: make(map[int]int),
 		},
 	}
-	h.gather = bus.NewGather(0, func(struct{}) int { return 0 }, h.write)
+	h.gather = bus.NewGroupCommit(0, func(struct{}) int { return 0 }, h.write)
 	return h
 }
 
@@ -163,7 +163,7 @@ func (h *holdings) crashes(ctx context.Context, l *ledger, number int, epoch uin
 }
 
 // known are the records of the other processes, and the crashes of a job on this one's.
-func (h *holdings) known(ctx context.Context, l *ledger, number int, epoch uint64, again bool) (others []contract.Holding, own int, err error) {
+func (h *holdings) known(ctx context.Context, l *ledger, number int, epoch uint64, again bool) (others []contract.InFlightRecord, own int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.read.IsZero() || h.epoch != epoch || again && time.Since(h.read) > classifying {
@@ -188,7 +188,7 @@ func (h *holdings) look(ctx context.Context, l *ledger, epoch uint64) error {
 		if key == h.key && !h.read.IsZero() {
 			continue
 		}
-		record, err := runs.Get[contract.Holding](ctx, h.bucket, key)
+		record, err := runs.Get[contract.InFlightRecord](ctx, h.bucket, key)
 		switch {
 		case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, runs.ErrUnreadable):
 		case err != nil:
@@ -206,7 +206,7 @@ func (h *holdings) look(ctx context.Context, l *ledger, epoch uint64) error {
 }
 
 // carry takes over the crashes of the jobs that are still to be done from the record of a process of this name.
-func (h *holdings) carry(ctx context.Context, l *ledger, before contract.Holding, epoch uint64) error {
+func (h *holdings) carry(ctx context.Context, l *ledger, before contract.InFlightRecord, epoch uint64) error {
 	numbers := maps.Clone(before.Crashes)
 	if numbers == nil {
 		numbers = make(map[int]int)
@@ -230,7 +230,7 @@ func (h *holdings) carry(ctx context.Context, l *ledger, before contract.Holding
 }
 
 // alive says whether the process of a record still works on the run.
-func (h *holdings) alive(ctx context.Context, record contract.Holding) (bool, error) {
+func (h *holdings) alive(ctx context.Context, record contract.InFlightRecord) (bool, error) {
 	_, err := h.fetchers.Get(ctx, record.RunID.FetcherKey(record.Fetcher))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return false, nil

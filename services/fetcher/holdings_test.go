@@ -29,7 +29,7 @@ func (p plant) bucket(name string) jetstream.KeyValue {
 // leave puts a record there as another process leaves it, under the name of a fetcher.
 func (p plant) leave(fetcherID, process string, attempts, crashes map[int]int) {
 	p.t.Helper()
-	record, err := json.Marshal(contract.Holding{
+	record, err := json.Marshal(contract.InFlightRecord{
 		Version: contract.MessageVersion, RunID: run, Fetcher: fetcherID, Process: process, Attempts: attempts, Crashes: crashes,
 	})
 	if err == nil {
@@ -164,7 +164,7 @@ func TestRecordOfWhatIsHeld(t *testing.T) {
 	release := make(chan struct{})
 	var looked atomic.Int32
 	p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
-		held, err := runs.Get[contract.Holding](ctx, p.bucket(contract.BucketHeld), run.FetcherKey("one"))
+		held, err := runs.Get[contract.InFlightRecord](ctx, p.bucket(contract.BucketHeld), run.FetcherKey("one"))
 		if err != nil || held.Attempts[number] != 1 || held.Process != "mine" {
 			t.Errorf("number %d is asked for with this on record: %+v, %v", number, held, err)
 		}
@@ -179,8 +179,8 @@ func TestRecordOfWhatIsHeld(t *testing.T) {
 	if err := runs.Halt(t.Context(), p.runs, run, contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
-	record := func() contract.Holding {
-		held, err := runs.Get[contract.Holding](t.Context(), p.bucket(contract.BucketHeld), run.FetcherKey("one"))
+	record := func() contract.InFlightRecord {
+		held, err := runs.Get[contract.InFlightRecord](t.Context(), p.bucket(contract.BucketHeld), run.FetcherKey("one"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,7 +242,7 @@ func TestHoldingSaysTheSettings(t *testing.T) {
 	stop := p.work(func(o *fetcher.Options) { o.Settings = map[string]any{"delay_min": "7s"} })
 	p.until(func() bool { numbers, _ := p.answers(); return len(numbers) == 1 })
 	stop()
-	record, err := runs.Get[contract.Holding](t.Context(), p.bucket(contract.BucketHeld), run.FetcherKey("one"))
+	record, err := runs.Get[contract.InFlightRecord](t.Context(), p.bucket(contract.BucketHeld), run.FetcherKey("one"))
 	if err != nil || record.Settings["delay_min"] != "7s" || len(record.Attempts) != 0 {
 		t.Errorf("record %+v, %v", record, err)
 	}

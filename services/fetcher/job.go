@@ -33,7 +33,7 @@ func (w *shift) do(d delivery) error {
 		return waiting(classifying)
 	}
 	defer letGo()
-	again := metadata.NumDelivered > 1 || w.remade.Load() || msg.Headers().Get(contract.AgainHeader) != ""
+	again := metadata.NumDelivered > 1 || w.remade.Load() || msg.Headers().Get(contract.RepublishedHeader) != ""
 	step, err := w.ledger.next(w.finish, id.Number, d.epoch, again)
 	switch {
 	case err != nil:

@@ -42,16 +42,16 @@ type block struct {
 // next says what is to be done with the job of a number. The streams are read again when that may have changed
 // without this process knowing: at the first meeting, after a reconnect, and for a job that was delivered before.
 func (l *ledger) next(ctx context.Context, number int, epoch uint64, again bool) (Step, error) {
-	b := l.block(contract.Block(number))
+	b := l.block(contract.Chunk(number))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.read || again || b.epoch != epoch {
 		err := l.lookAfter(ctx, b, number)
 		if err == nil {
-			err = l.read(ctx, b, contract.Block(number))
+			err = l.read(ctx, b, contract.Chunk(number))
 		}
 		if err != nil {
-			return Step{}, fmt.Errorf("reading what is known of block %d: %w", contract.Block(number), err)
+			return Step{}, fmt.Errorf("reading what is known of block %d: %w", contract.Chunk(number), err)
 		}
 		b.read, b.epoch = true, epoch
 	}
@@ -60,7 +60,7 @@ func (l *ledger) next(ctx context.Context, number int, epoch uint64, again bool)
 
 // answered is the highest attempt of a number that is known to have an answer, as next has read it.
 func (l *ledger) answered(number int) int {
-	b := l.block(contract.Block(number))
+	b := l.block(contract.Chunk(number))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.history.Answered(number)

@@ -11,7 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 )
 
 // Pace is the promise how often a site is asked. The zero Pace makes no pause.
@@ -211,7 +211,7 @@ func (p *Pacer) sleepPause(ctx context.Context, now turn, pause time.Duration, p
 	left, crawl := pause-time.Since(now.started), p.crawlDelay()
 	switch {
 	case now.rest:
-		p.tell("rest after "+plain.Count(p.pace.RestEvery, "request"), left, false)
+		p.tell("rest after "+sanitize.Count(p.pace.RestEvery, "request"), left, false)
 	case crawl > p.pace.Max:
 		p.tell(fmt.Sprintf("crawl delay of robots.txt: %s", crawl), left, true)
 	}
@@ -246,7 +246,7 @@ func (p *Pacer) tell(why string, left time.Duration, repeats bool) {
 // sleepFor waits for d, and adds it up if people were told of it.
 func (p *Pacer) sleepFor(ctx context.Context, d time.Duration, permit *Permit) error {
 	begun := time.Now()
-	err := delay.For(ctx, d)
+	err := delay.Sleep(ctx, d)
 	if p.waiting.Load() != nil {
 		permit.Waited += time.Since(begun)
 	}

@@ -123,9 +123,9 @@ func (p *pool) release() {
 func (p *pool) keep(ctx context.Context) {
 	stop := func() {}
 	defer func() { stop() }()
-	for trouble, watched := "", false; delay.For(ctx, poolLook) == nil; {
+	for trouble, watched := "", false; delay.Sleep(ctx, poolLook) == nil; {
 		if consumer := p.source(); consumer != nil && !watched {
-			stop, watched = p.bus.Unstalled(ctx, consumer), true
+			stop, watched = p.bus.WatchStalls(ctx, consumer), true
 		}
 		err := p.look(ctx)
 		if ctx.Err() != nil {

@@ -81,7 +81,7 @@ type Service struct {
 	alone  chan struct{}
 	// pools are the turn and the slots; none when this process is alone.
 	pools  []*pool
-	gather *bus.Gather[ready]
+	gather *bus.GroupCommit[ready]
 	// inFlight counts the cases that are asked for.
 	inFlight atomic.Int64
 }
@@ -92,7 +92,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		Options: opts, pacer: NewPacer(opts.Pace), places: newPlaces(opts.Concurrency), alone: make(chan struct{}, 1),
 	}
 	s.crowd.shifts, s.crowd.claimed = make(map[*shift]bool), make(map[contract.CaseID]bool)
-	s.gather = bus.NewGather(packLimit, ready.size, s.commit)
+	s.gather = bus.NewGroupCommit(packLimit, ready.size, s.commit)
 	for name, kv := range map[string]*jetstream.KeyValue{
 		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers, contract.BucketCollected: &s.collected,
 		contract.BucketHeld: &s.held,
@@ -143,7 +143,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		defer kept.Wait()
 		defer end()
-		return runs.Each(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
+		return runs.Follow(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
 			if m.Origin != "" && s.Origin != "" && site.Court(m.Origin) != site.Court(s.Origin) {
 				return s.elsewhere(ctx, m)
 			}

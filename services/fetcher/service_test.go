@@ -186,7 +186,7 @@ func (p plant) answers() (numbers map[int]int, messages int) {
 		}
 		for _, answer := range pack.Answers {
 			numbers[answer.CaseID.Number]++
-			if got, want := msg.Subject, run.AnswerSubject(contract.Block(answer.CaseID.Number)); got != want {
+			if got, want := msg.Subject, run.AnswerSubject(contract.Chunk(answer.CaseID.Number)); got != want {
 				p.t.Errorf("%s lies on %s, want %s", answer.CaseID, got, want)
 			}
 		}

@@ -37,14 +37,14 @@ const stumble = time.Second
 func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration), err error) {
 	for {
 		if epoch := t.bus.Epoch(); epoch != t.epoch {
-			if err := delay.For(ctx, t.pause); err != nil {
+			if err := delay.Sleep(ctx, t.pause); err != nil {
 				return nil, err
 			}
 			t.epoch = epoch
 		}
 		consumer := t.source()
 		if consumer == nil {
-			if err := delay.For(ctx, damaged); err != nil {
+			if err := delay.Sleep(ctx, damaged); err != nil {
 				return nil, err
 			}
 			continue
@@ -58,7 +58,7 @@ func (t *token) take(ctx context.Context) (giveOn func(func(n int) time.Duration
 				return giveOn, err
 			}
 		case err != nil && !errors.Is(err, nats.ErrTimeout):
-			if err := delay.For(ctx, stumble); err != nil {
+			if err := delay.Sleep(ctx, stumble); err != nil {
 				return nil, err
 			}
 		}
@@ -99,7 +99,7 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
 		consumer := s.source()
 		if consumer == nil {
-			if err := delay.For(ctx, damaged); err != nil {
+			if err := delay.Sleep(ctx, damaged); err != nil {
 				return slot{}, err
 			}
 			continue
@@ -117,7 +117,7 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 		if errors.Is(err, nats.ErrTimeout) {
 			continue
 		}
-		if err := delay.For(ctx, renew/10); err != nil {
+		if err := delay.Sleep(ctx, renew/10); err != nil {
 			return slot{}, err
 		}
 	}

@@ -20,7 +20,7 @@ func (w *shift) take() {
 		// Whoever ends a run removes its consumer, and the news of the end may come later than the
 		// removal: that is no failure to log. A consumer that somebody else has removed is made anew
 		// by the generator.
-		if delay.For(w.begin, renew/10) != nil {
+		if delay.Sleep(w.begin, renew/10) != nil {
 			return
 		}
 		w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
@@ -33,7 +33,7 @@ func (w *shift) pullOn() error {
 	if err != nil {
 		return fmt.Errorf("opening the consumer of the jobs: %w", err)
 	}
-	defer w.Bus.Unstalled(w.begin, consumer)()
+	defer w.Bus.WatchStalls(w.begin, consumer)()
 	w.noteConsumer(consumer.CachedInfo())
 	for looked := time.Now(); err == nil && w.begin.Err() == nil; {
 		if time.Since(looked) > contract.ConsumerGap/2 {

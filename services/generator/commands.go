@@ -29,7 +29,7 @@ func (s *Service) takeCommands(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return bus.Consume(ctx, s.Bus, bus.Consumption[[]byte]{
+	return bus.Consume(ctx, s.Bus, bus.ConsumeOptions[[]byte]{
 		Consumer: consumer,
 		Forged:   true, // who gave it is told
 		Decode:   func(data []byte) ([]byte, error) { return data, nil },
@@ -113,7 +113,7 @@ func (s *Service) stop(ctx context.Context, d bus.Delivery[[]byte]) (contract.Ru
 	_, err = runs.Manifest(ctx, s.kv, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		if waits, err := s.startsWait(ctx, d.Sequence); err != nil || waits {
-			return "", bus.Later(startPoll, errors.Join(err, errors.New("a start before the stop may make its run")))
+			return "", bus.RetryIn(startPoll, errors.Join(err, errors.New("a start before the stop may make its run")))
 		}
 		return "", refuse(contract.Problem{Field: "run_id", Value: show([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
 	}

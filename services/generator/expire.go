@@ -29,7 +29,7 @@ func (s *Service) expireCommands(ctx context.Context) error {
 		} else if removed > 0 {
 			s.Log.Info("batch.commands.expired", "commands", removed)
 		}
-		if delay.For(ctx, expireEvery) != nil {
+		if delay.Sleep(ctx, expireEvery) != nil {
 			return nil
 		}
 	}

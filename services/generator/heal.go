@@ -53,7 +53,7 @@ type removals struct {
 func (s *Service) heal(ctx context.Context, m contract.Manifest, planned map[int]bool) error {
 	h := &healer{Service: s, manifest: m, planned: planned, idle: idleLimit}
 	told := make(map[string]string)
-	for gone := 0; delay.For(ctx, healEvery) == nil; {
+	for gone := 0; delay.Sleep(ctx, healEvery) == nil; {
 		err := h.look(ctx)
 		if ctx.Err() == nil && news(told, contract.StreamJobs, err) {
 			s.Log.Warn(jobsUnseen, "run_id", m.RunID, "error", err)
@@ -107,7 +107,7 @@ func (h *healer) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		job.Header = nats.Header{contract.AgainHeader: {"1"}}
+		job.Header = nats.Header{contract.RepublishedHeader: {"1"}}
 		jobs = append(jobs, job)
 	}
 	if len(jobs) > 0 {
@@ -195,7 +195,7 @@ func (s *Service) remake(ctx context.Context, run contract.RunID, reason string)
 	if err := streams.Remove(ctx, js, contract.StreamJobs, want.Durable); err != nil {
 		return err
 	}
-	if err := delay.For(ctx, contract.ConsumerGap); err != nil {
+	if err := delay.Sleep(ctx, contract.ConsumerGap); err != nil {
 		return err
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, contract.StreamJobs, want); err != nil {
@@ -220,7 +220,7 @@ func (s *Service) running(ctx context.Context, run contract.RunID) (bool, error)
 // keepConsumers makes the consumers that all processes share anew when somebody removes or changes them.
 func (s *Service) keepConsumers(ctx context.Context) error {
 	told := make(map[string]string)
-	for delay.For(ctx, healEvery) == nil {
+	for delay.Sleep(ctx, healEvery) == nil {
 		for _, shared := range streams.Shared() {
 			if err := s.keep(ctx, shared); ctx.Err() == nil && news(told, shared.Name, err) {
 				s.Log.Warn("batch.consumer.unseen", "consumer", shared.Name, "error", err)

@@ -115,7 +115,7 @@ func (s *Service) publish(ctx context.Context, run contract.RunID, jobs []*nats.
 		if wait = min(2*wait, lookRarely); info.NumPending+window/8 < before {
 			wait, before = look, info.NumPending
 		}
-		if err := delay.For(ctx, wait); err != nil {
+		if err := delay.Sleep(ctx, wait); err != nil {
 			return err
 		}
 	}

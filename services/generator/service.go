@@ -72,7 +72,7 @@ func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer s.replies.close()
 	group.Go(func() error { return s.watchResults(ctx) })
-	group.Go(func() error { return runs.Each(ctx, s.Bus, s.work) })
+	group.Go(func() error { return runs.Follow(ctx, s.Bus, s.work) })
 	group.Go(func() error { return s.expireCommands(ctx) })
 	group.Go(func() error { return s.keepConsumers(ctx) })
 	for _, consumer := range []string{streams.ConsumerControl, streams.ConsumerStarts} {

@@ -54,7 +54,7 @@ func (s *Service) begin(ctx context.Context, m contract.Manifest) (*hunt, error)
 // question.
 func (h *hunt) hear(ctx context.Context, msg bus.Message, last uint64) error {
 	if subject := msg.Subject; subject != h.manifest.RunID.PlannedSubject() && subject != h.manifest.RunID.CanarySubject() {
-		data, err := bus.Expand(msg.Data)
+		data, err := bus.Decompress(msg.Data)
 		if err != nil {
 			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
 		}

@@ -236,7 +236,7 @@ func (p *plant) ledger(ctx context.Context, entry contract.Entry) error {
 	run := p.manifest.RunID
 	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: []contract.Entry{entry}}.Encode()
 	if err == nil {
-		_, err = p.b.Publish(ctx, &nats.Msg{Subject: run.OutcomeSubject(contract.Block(entry.CaseID.Number)), Data: bus.Squeeze(body)})
+		_, err = p.b.Publish(ctx, &nats.Msg{Subject: run.OutcomeSubject(contract.Chunk(entry.CaseID.Number)), Data: bus.Compress(body)})
 	}
 	return err
 }

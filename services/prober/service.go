@@ -46,7 +46,7 @@ func NewService(ctx context.Context, opts Options) (*Service, error) {
 
 // Run works until ctx ends, which is no error.
 func (s *Service) Run(ctx context.Context) error {
-	if err := runs.Each(ctx, s.Bus, s.work); err != nil {
+	if err := runs.Follow(ctx, s.Bus, s.work); err != nil {
 		return fmt.Errorf("running the prober: %w", err)
 	}
 	return nil

@@ -138,7 +138,7 @@ func (w *worker) doubt(ctx context.Context) error {
 	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID, Entries: []contract.Entry{first}}.Encode()
 	var ack *jetstream.PubAck
 	if err == nil {
-		ack, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.CanarySubject(), Data: bus.Squeeze(data)})
+		ack, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.CanarySubject(), Data: bus.Compress(data)})
 	}
 	if err != nil {
 		return fmt.Errorf("taking back the no-records of %s: %w", w.manifest.RunID, err)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 )
 
 // check is the second reader: it reads a run's ledger again from its first message, counts in its own way, and
@@ -118,7 +118,7 @@ func (c *check) differ(what string, numbers []int) {
 	for _, number := range numbers[:min(samples, len(numbers))] {
 		names = append(names, c.manifest.Case(number).String())
 	}
-	c.problems = append(c.problems, fmt.Sprintf("%s: %s, first %s", what, plain.Count(len(numbers), "case"), strings.Join(names, " ")))
+	c.problems = append(c.problems, fmt.Sprintf("%s: %s, first %s", what, sanitize.Count(len(numbers), "case"), strings.Join(names, " ")))
 }
 
 // numbers are all that one side or the other has an outcome for.

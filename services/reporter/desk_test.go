@@ -110,7 +110,7 @@ func (d *desk) pack(entries ...contract.Entry) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.publish(d.manifest.RunID.OutcomeSubject(contract.Block(entries[0].CaseID.Number)), data)
+	d.publish(d.manifest.RunID.OutcomeSubject(contract.Chunk(entries[0].CaseID.Number)), data)
 }
 
 // packs writes each entry as a message of its own.

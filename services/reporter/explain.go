@@ -17,16 +17,16 @@ import (
 
 // Explain reads the whole life of a number and changes nothing. there says whether a file of the output folder, named from
 // that folder on, is there. What cannot be understood in a ledger is ErrLedger.
-func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, there func(name string) bool) (Life, error) {
-	e := explainer{bus: b, there: there, life: Life{
-		CaseID: id, Runs: []LifeInRun{}, LeftOutBy: []contract.RunID{}, Blocks: []SiteBlock{},
+func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, there func(name string) bool) (History, error) {
+	e := explainer{bus: b, there: there, life: History{
+		CaseID: id, Runs: []RunHistory{}, LeftOutBy: []contract.RunID{}, Blocks: []SiteBlock{},
 	}}
 	if err := e.open(ctx); err != nil {
-		return Life{}, fmt.Errorf("explaining %s: %w", id, err)
+		return History{}, fmt.Errorf("explaining %s: %w", id, err)
 	}
 	for _, step := range []func(context.Context) error{e.readKeys, e.readRuns, e.readBlocks} {
 		if err := step(ctx); err != nil {
-			return Life{}, fmt.Errorf("explaining %s: %w", id, err)
+			return History{}, fmt.Errorf("explaining %s: %w", id, err)
 		}
 	}
 	e.findRecord()
@@ -37,7 +37,7 @@ func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, there func(nam
 type explainer struct {
 	bus   *bus.Bus
 	there func(name string) bool
-	life  Life
+	life  History
 	buckets
 }
 
@@ -135,4 +135,4 @@ func (e *explainer) findRecord() {
 	}
 }
 
-func (e *explainer) kept(name string) KeptFile { return KeptFile{Path: name, There: e.there(name)} }
+func (e *explainer) kept(name string) StoredFile { return StoredFile{Path: name, There: e.there(name)} }

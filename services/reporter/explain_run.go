@@ -17,8 +17,8 @@ import (
 
 // readRun reads what one run did for the number, and takes it in if that was anything.
 func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
-	run := LifeInRun{
-		RunID: m.RunID, Site: m.Site, Range: m.Range, MaxAttempts: m.MaxRetries + 1, Attempts: []LifeAttempt{}, Stops: []Stop{},
+	run := RunHistory{
+		RunID: m.RunID, Site: m.Site, Range: m.Range, MaxAttempts: m.MaxRetries + 1, Attempts: []AttemptHistory{}, Stops: []Stop{},
 	}
 	if err := e.readAttempts(ctx, m, &run); err != nil {
 		return err
@@ -40,9 +40,9 @@ func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 }
 
 // readAttempts reads the number's entries in the ledger, then its answers that are not in there yet.
-func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *LifeInRun) error {
+func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *RunHistory) error {
 	number, fold := e.life.CaseID.Number, tally{}
-	l, block := ledger{bus: e.bus, manifest: m}, contract.Block(number)
+	l, block := ledger{bus: e.bus, manifest: m}, contract.Chunk(number)
 	err := e.each(ctx, contract.StreamOutcomes, m.RunID.OutcomeSubject(block), func(msg bus.Message) error {
 		entries, err := l.decodeEntries(msg.Data)
 		if err != nil {
@@ -98,7 +98,7 @@ func (e *explainer) each(ctx context.Context, stream, subject string, take func(
 }
 
 func decodeAnswers(data []byte) ([]contract.Answer, error) {
-	data, err := bus.Expand(data)
+	data, err := bus.Decompress(data)
 	if err != nil {
 		return nil, err
 	}
@@ -116,15 +116,15 @@ func waiting(a contract.Answer) contract.Entry {
 }
 
 // classified says whether the ledger has an answer already: it stays in its stream until the classifier is done with it.
-func classified(attempts []LifeAttempt, a contract.Answer) bool {
+func classified(attempts []AttemptHistory, a contract.Answer) bool {
 	this := waiting(a)
-	return slices.ContainsFunc(attempts, func(l LifeAttempt) bool {
+	return slices.ContainsFunc(attempts, func(l AttemptHistory) bool {
 		return l.Attempt == this.Attempt && l.StartedAt.Equal(this.StartedAt)
 	})
 }
 
-func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bool) LifeAttempt {
-	a := LifeAttempt{Entry: entry, Counts: counts, RawFiles: []KeptFile{}}
+func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bool) AttemptHistory {
+	a := AttemptHistory{Entry: entry, Counts: counts, RawFiles: []StoredFile{}}
 	if !entry.RetryAt.IsZero() {
 		a.WaitSeconds = max(0, entry.RetryAt.Sub(a.ended()).Seconds())
 	}
@@ -135,7 +135,7 @@ func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bo
 }
 
 // readJob says whether the run's job for the number is still there, and fills in when it was stored.
-func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *LifeInRun) (there bool, err error) {
+func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *RunHistory) (there bool, err error) {
 	jobs, err := streams.Open(ctx, e.bus.JetStream(), contract.StreamJobs)
 	if err != nil {
 		return false, fmt.Errorf("reading the job: %w", err)
@@ -181,14 +181,14 @@ func (e *explainer) collectedBefore(at time.Time) bool {
 	if e.life.Collected != nil && e.life.Collected.At.Before(at) {
 		return true
 	}
-	return slices.ContainsFunc(e.life.Runs, func(run LifeInRun) bool {
+	return slices.ContainsFunc(e.life.Runs, func(run RunHistory) bool {
 		settled, is := run.settled()
 		return is && run.Outcome != contract.Failed && settled.Before(at)
 	})
 }
 
 // readStates reads how the run stands, and which of its ends the number saw pending.
-func (e *explainer) readStates(ctx context.Context, run *LifeInRun) error {
+func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 	history, err := e.runs.History(ctx, run.RunID.StateKey())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil

@@ -16,7 +16,7 @@ import (
 func nothing(string) bool { return false }
 
 // explained is the life of a number, by the keeper of the output folder that says which files are there.
-func explained(t *testing.T, d *desk, number int, there func(string) bool) Life {
+func explained(t *testing.T, d *desk, number int, there func(string) bool) History {
 	t.Helper()
 	life, err := Explain(t.Context(), d.b, d.manifest.Case(number), there)
 	if err != nil {
@@ -33,7 +33,7 @@ type told struct {
 	counts  bool
 }
 
-func toldOf(run LifeInRun) (all []told) {
+func toldOf(run RunHistory) (all []told) {
 	for _, a := range run.Attempts {
 		all = append(all, told{a.Attempt, a.Verdict, a.Outcome, a.Counts})
 	}
@@ -71,10 +71,10 @@ func TestALifeHasEveryAttemptInOrder(t *testing.T) {
 	if digests := run.Attempts[0].Requests[0].Digest + run.Attempts[1].Requests[0].Digest; digests != "sha256:00ff" {
 		t.Errorf("digests %q; an older ledger has none", digests)
 	}
-	if diff := cmp.Diff([]KeptFile{{"html_failed/run/IMM-3-25.html", true}}, run.Attempts[1].RawFiles); diff != "" {
+	if diff := cmp.Diff([]StoredFile{{"html_failed/run/IMM-3-25.html", true}}, run.Attempts[1].RawFiles); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(&KeptFile{"cases/IMM/25/IMM-3-25.json", false}, life.Record); diff != "" {
+	if diff := cmp.Diff(&StoredFile{"cases/IMM/25/IMM-3-25.json", false}, life.Record); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"github.com/antchfx/htmlquery"
 	"golang.org/x/net/html"
@@ -60,7 +60,7 @@ func TestHostileTextStaysTextInThePage(t *testing.T) {
 	}
 	shown := htmlquery.InnerText(document)
 	for _, text := range hostile() {
-		if visible := plain.Text(strings.ToValidUTF8(text, "\ufffd")); !strings.Contains(shown, visible) {
+		if visible := sanitize.Line(strings.ToValidUTF8(text, "\ufffd")); !strings.Contains(shown, visible) {
 			t.Errorf("%q is not in the page", visible)
 		}
 	}

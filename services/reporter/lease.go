@@ -82,7 +82,7 @@ func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (boo
 		if err := held.free(ctx, others); err != nil {
 			return fmt.Errorf("taking the lease of %s: %w", run, err)
 		}
-		if err := delay.For(ctx, lookForLease); err != nil {
+		if err := delay.Sleep(ctx, lookForLease); err != nil {
 			return err
 		}
 	}
@@ -106,7 +106,7 @@ func (l *lease) under(ctx context.Context, work func(context.Context, *lease) er
 	defer stop(nil)
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for delay.For(working, renewLease) == nil {
+		for delay.Sleep(working, renewLease) == nil {
 			asked := time.Now()
 			revision, err := l.bucket.Update(working, l.key, nil, l.revision)
 			if err == nil {

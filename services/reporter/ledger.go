@@ -78,7 +78,7 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 
 // decodePack reads a pack of this run.
 func (l ledger) decodePack(data []byte) (contract.EntryPack, error) {
-	data, err := bus.Expand(data)
+	data, err := bus.Decompress(data)
 	if err != nil {
 		return contract.EntryPack{}, err
 	}

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 )
 
 // nextCommand is the command that goes on with a run that ended before it was complete; empty when there is nothing to go on with. Next is the
@@ -53,7 +53,7 @@ func startOf(m contract.Manifest, from int, superseded bool) string {
 	if err != nil { // texts, numbers and truth values alone
 		return ""
 	}
-	return "nats pub batch.start " + plain.Quoted(string(body))
+	return "nats pub batch.start " + sanitize.Quote(string(body))
 }
 
 // unsettled counts the numbers of the range that the run still has to settle, and returns the lowest one; End+1 when there is none. While

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/store"
 )
 
@@ -118,7 +118,7 @@ func render(r contract.Report) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
-	parsed, err := template.New("report").Funcs(template.FuncMap{"plain": plain.Text}).Parse(page)
+	parsed, err := template.New("report").Funcs(template.FuncMap{"plain": sanitize.Line}).Parse(page)
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
@@ -127,7 +127,7 @@ func render(r contract.Report) ([]byte, error) {
 		contract.Report
 		Settings, Policy string
 		Took             time.Duration
-	}{r, string(plain.JSON(config)), policy(), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
+	}{r, string(sanitize.JSON(config)), policy(), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
@@ -148,7 +148,7 @@ func indented(name string, value any) (store.File, error) {
 	if err != nil {
 		return store.File{}, fmt.Errorf("writing %s: %w", name, err)
 	}
-	return store.File{Name: name, Data: append(plain.JSON(data), '\n')}, nil
+	return store.File{Name: name, Data: append(sanitize.JSON(data), '\n')}, nil
 }
 
 // writeReport writes the report under the time of the run's end, with a counter from 2 on where other reports have that name: no report

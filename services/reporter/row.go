@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 )
 
 // absence is an unconfirmed no-record: the site has shown no record since it was answered, so it may have stopped
@@ -215,7 +215,7 @@ func (g *gone) block() string {
 // reason is why the run ends; block is what its halt says of the block.
 func (t *tally) reason(block string) string {
 	if t.Gone.Doubt {
-		return fmt.Sprintf("%s: right behind a row of no-records; %s taken back", block, plain.Count(len(t.Void), "no-record"))
+		return fmt.Sprintf("%s: right behind a row of no-records; %s taken back", block, sanitize.Count(len(t.Void), "no-record"))
 	}
-	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Gone.names(), plain.Count(len(t.Void), "no-record"))
+	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Gone.names(), sanitize.Count(len(t.Void), "no-record"))
 }

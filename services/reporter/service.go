@@ -278,7 +278,7 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 		if failures >= 3 && time.Since(since) > s.GiveUp {
 			return fmt.Errorf("%w: reporting run %s: %w", bus.ErrStore, run, err)
 		}
-		_ = delay.For(ctx, min(2*time.Second, time.Duration(failures)*200*time.Millisecond))
+		_ = delay.Sleep(ctx, min(2*time.Second, time.Duration(failures)*200*time.Millisecond))
 	}
 }
 

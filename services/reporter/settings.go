@@ -20,7 +20,7 @@ func (w *worker) settings(ctx context.Context) (map[string]any, error) {
 	values := make(map[string][]any)
 	keys := bus.Keys{Bucket: contract.BucketHeld, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
 	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
-		held, err := runs.Decode[contract.Holding](entry.Key(), entry.Value())
+		held, err := runs.Decode[contract.InFlightRecord](entry.Key(), entry.Value())
 		if err != nil { // of a newer version, or damaged: it counts for nothing, as it does for the fetchers
 			return nil
 		}

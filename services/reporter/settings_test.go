@@ -19,7 +19,7 @@ func TestReportShowsTheFetchersSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	say := func(run contract.RunID, fetcher string, settings map[string]any) {
-		d.put(held, run.FetcherKey(fetcher), contract.Holding{Version: contract.MessageVersion, RunID: run, Fetcher: fetcher, Settings: settings})
+		d.put(held, run.FetcherKey(fetcher), contract.InFlightRecord{Version: contract.MessageVersion, RunID: run, Fetcher: fetcher, Settings: settings})
 	}
 	say("run", "a", map[string]any{"delay_min": "5s", "delay_max": "6s", "concurrency": 2})
 	say("run", "b", map[string]any{"delay_min": "5s", "delay_max": "9s", "concurrency": 2})

@@ -41,7 +41,7 @@ func declarationRules() []rule {
 			bad: []sample{
 				{"pkg/util/a.go", ``}, {"pkg/bus/helpers.go", ``}, {"pkg/bus/common_test.go", ``}, {"pkg/bus/lock_manager.go", ``},
 			},
-			good: []sample{{"pkg/bus/gather.go", ``}, {"pkg/bus/commonwealth.go", ``}},
+			good: []sample{{"pkg/bus/publish.go", ``}, {"pkg/bus/commonwealth.go", ``}},
 		},
 		{
 			name: "exported names are explained", check: inProgram(checkDocs),

@@ -145,9 +145,9 @@ func (s socket) InProcessConn() (conn net.Conn, err error) {
 	return conn, err
 }
 
-// ConnectBeside connects to the server of the process that holds dir, by its Unix socket. The connection ends with that
+// ConnectSocket connects to the server of the process that holds dir, by its Unix socket. The connection ends with that
 // process and does not come back. A folder that nobody serves is an error of package net.
-func ConnectBeside(dir string, opts ...nats.Option) (*nats.Conn, error) {
+func ConnectSocket(dir string, opts ...nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{nats.InProcessServer(socket{dir}), nats.NoReconnect()}, opts...)
 	nc, err := nats.Connect("", opts...)
 	if errors.Is(err, nats.ErrAuthorization) { // a server with a port takes its key alone

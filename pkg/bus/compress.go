@@ -20,9 +20,9 @@ const (
 	expandMost = 1 << 30
 )
 
-// Squeeze makes a message of a line and what follows it smaller. Answers and records, which are JSON of many rows alike,
+// Compress makes a message of a line and what follows it smaller. Answers and records, which are JSON of many rows alike,
 // become an eighth: less to sync, to copy and to keep.
-func Squeeze(data []byte) []byte {
+func Compress(data []byte) []byte {
 	head, rest, found := bytes.Cut(data, []byte{'\n'})
 	if !found || len(rest) < squeezeLeast {
 		return data
@@ -34,8 +34,8 @@ func Squeeze(data []byte) []byte {
 	return append(out, s2.Encode(nil, rest)...)
 }
 
-// Expand is what Squeeze was given; a message that is not squeezed is given back. Its error wraps contract.ErrMessage.
-func Expand(data []byte) ([]byte, error) {
+// Decompress is what Compress was given; a message that is not compressed is returned as it is. Its error wraps contract.ErrMessage.
+func Decompress(data []byte) ([]byte, error) {
 	squeezed, found := bytes.CutPrefix(data, []byte(squeezedMark))
 	if !found {
 		return data, nil

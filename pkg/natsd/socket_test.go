@@ -57,7 +57,7 @@ func answers(t *testing.T, server *natsd.Server, nc *nats.Conn) {
 	}
 }
 
-func TestConnectBeside(t *testing.T) {
+func TestConnectSocket(t *testing.T) {
 	t.Parallel()
 	short := t.TempDir()
 	for name, dir := range map[string]string{
@@ -80,7 +80,7 @@ func TestConnectBeside(t *testing.T) {
 			if left, err := filepath.Glob(socket + "?*"); err != nil || left != nil {
 				t.Errorf("left %v, %v", left, err)
 			}
-			nc, err := natsd.ConnectBeside(dir)
+			nc, err := natsd.ConnectSocket(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,14 +92,14 @@ func TestConnectBeside(t *testing.T) {
 			if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the socket after the end: %v", err)
 			}
-			if _, err := natsd.ConnectBeside(dir); err == nil {
+			if _, err := natsd.ConnectSocket(dir); err == nil {
 				t.Error("connected to nobody")
 			}
 		})
 	}
 }
 
-func TestConnectBeside_GuardedServer(t *testing.T) {
+func TestConnectSocket_GuardedServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	server := guarded(t, dir, "127.0.0.1:0")
@@ -111,7 +111,7 @@ func TestConnectBeside_GuardedServer(t *testing.T) {
 	if err := server.OpenSocket(); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := natsd.ConnectBeside(dir)
+	nc, err := natsd.ConnectSocket(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestConnectBeside_GuardedServer(t *testing.T) {
 	if err := os.Remove(server.KeyFile()); err != nil {
 		t.Fatal(err)
 	}
-	if nc, err := natsd.ConnectBeside(dir); err == nil {
+	if nc, err := natsd.ConnectSocket(dir); err == nil {
 		nc.Close()
 		t.Error("let in without the key")
 	}
@@ -139,11 +139,11 @@ func TestOpenSocket_StaleSocket(t *testing.T) {
 	if err := errors.Join(stale.Close(), os.Mkdir(socket+".new", 0o755), os.WriteFile(socket+".new/s", nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := natsd.ConnectBeside(dir); err == nil {
+	if _, err := natsd.ConnectSocket(dir); err == nil {
 		t.Error("connected to a process that is gone")
 	}
 	server, _ := opened(t, dir)
-	nc, err := natsd.ConnectBeside(dir)
+	nc, err := natsd.ConnectSocket(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestServerClose_ClientThatReadsNothing(t *testing.T) {
 	if _, err := conn.Write([]byte("CONNECT {}\r\nSUB flood 1\r\nPING\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := natsd.ConnectBeside(dir)
+	nc, err := natsd.ConnectSocket(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

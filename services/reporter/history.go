@@ -6,8 +6,8 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Life is everything that is kept about one number, over all runs.
-type Life struct {
+// History is everything that is kept about one number, over all runs.
+type History struct {
 	CaseID contract.CaseID `json:"case_id"`
 	// Asked says that a job for the number was ever planned.
 	Asked bool `json:"asked"`
@@ -15,17 +15,17 @@ type Life struct {
 	Collected *contract.Collected `json:"collected"`
 	Failed    *contract.Collected `json:"failed"`
 	// Record is where its record lies; nil when no run has brought one.
-	Record *KeptFile `json:"record"`
+	Record *StoredFile `json:"record"`
 	// Runs are the runs that had a job for it, the oldest first.
-	Runs []LifeInRun `json:"runs"`
+	Runs []RunHistory `json:"runs"`
 	// LeftOutBy are the runs of a range with the number in it that did not ask for it, because it was collected.
 	LeftOutBy []contract.RunID `json:"left_out_by"`
 	// Blocks are the blocks in force, or last in force, of sites that the number met or caused.
 	Blocks []SiteBlock `json:"blocks"`
 }
 
-// KeptFile is a file of the output folder.
-type KeptFile struct {
+// StoredFile is a file of the output folder.
+type StoredFile struct {
 	// Path is from the output folder on, with slashes.
 	Path string `json:"path"`
 	// There says that the file is there now.
@@ -38,8 +38,8 @@ type SiteBlock struct {
 	contract.SiteBlock
 }
 
-// LifeInRun is what one run did for the number.
-type LifeInRun struct {
+// RunHistory is what one run did for the number.
+type RunHistory struct {
 	RunID contract.RunID `json:"run_id"`
 	Site  string         `json:"site"`
 	Range contract.Range `json:"range"`
@@ -51,7 +51,7 @@ type LifeInRun struct {
 	// PlannedAt is when the job was stored; zero when nothing says so any more.
 	PlannedAt time.Time `json:"planned_at,omitzero"`
 	// Attempts are in the order of the ledger.
-	Attempts []LifeAttempt `json:"attempts"`
+	Attempts []AttemptHistory `json:"attempts"`
 	// Outcome is the number's in this run; empty while it is pending.
 	Outcome contract.Outcome `json:"outcome,omitempty"`
 	// Stops are the ends of the run's rounds that came while the number was pending. The server keeps the last five words
@@ -66,19 +66,19 @@ type Stop struct {
 	At     time.Time       `json:"at"`
 }
 
-// LifeAttempt is one attempt. Its verdict is empty while the answer waits for the classifier.
-type LifeAttempt struct {
+// AttemptHistory is one attempt. Its verdict is empty while the answer waits for the classifier.
+type AttemptHistory struct {
 	contract.Entry
 	// Counts is false for an entry that says again what an earlier one said, or came after the outcome.
 	Counts bool `json:"counts"`
 	// WaitSeconds is how long the number is left alone, from the end of the last request until RetryAt.
 	WaitSeconds float64 `json:"wait_seconds,omitempty"`
 	// RawFiles are the raw answers that were kept.
-	RawFiles []KeptFile `json:"raw_files"`
+	RawFiles []StoredFile `json:"raw_files"`
 }
 
 // ended is the end of the attempt's last request.
-func (a LifeAttempt) ended() time.Time {
+func (a AttemptHistory) ended() time.Time {
 	if len(a.Requests) == 0 {
 		return a.StartedAt
 	}
@@ -87,7 +87,7 @@ func (a LifeAttempt) ended() time.Time {
 }
 
 // settled is when the number got its outcome in this run; false while it is pending.
-func (r LifeInRun) settled() (time.Time, bool) {
+func (r RunHistory) settled() (time.Time, bool) {
 	for _, attempt := range r.Attempts {
 		if attempt.Counts && attempt.Outcome != "" {
 			return attempt.ended(), true

@@ -36,7 +36,7 @@ func watched(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream, <-ch
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- server.Watch(ctx) }()
+	go func() { ended <- server.WatchDisk(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		nc.Close()
@@ -111,7 +111,7 @@ func TestWatchNoticesThatItsFolderIsGone(t *testing.T) {
 	}
 	told := 0
 	ctx, stop := context.WithCancel(t.Context())
-	err := server.AwaitRoom(ctx, func(error) {
+	err := server.AwaitSpace(ctx, func(error) {
 		if told++; told == 2 {
 			stop()
 		}
@@ -122,7 +122,7 @@ func TestWatchNoticesThatItsFolderIsGone(t *testing.T) {
 	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.AwaitRoom(t.Context(), func(err error) { t.Error(err) }); err != nil {
+	if err := server.AwaitSpace(t.Context(), func(err error) { t.Error(err) }); err != nil {
 		t.Error(err)
 	}
 }
@@ -143,12 +143,12 @@ func TestWatchHearsAFailedWrite(t *testing.T) {
 	says(t, ended, "STORED")
 	// What was written in vain is gone again, and the stream broken all the same.
 	broken := func() bool {
-		err := server.Trouble()
+		err := server.Health()
 		return err != nil && strings.Contains(err.Error(), "no space left on device")
 	}
 	for began := time.Now(); !broken(); time.Sleep(time.Millisecond) {
 		if time.Since(began) > time.Minute {
-			t.Fatal("the failed write was not heard: ", server.Trouble())
+			t.Fatal("the failed write was not heard: ", server.Health())
 		}
 	}
 }

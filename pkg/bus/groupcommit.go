@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Gather commits items together that are ready at the same time: while one commit runs, what arrives waits for the
+// GroupCommit commits items together that are ready at the same time: while one commit runs, what arrives waits for the
 // next, which takes all of it. Nothing waits for company: at a slow pace each item is committed alone, at once.
-type Gather[T any] struct {
+type GroupCommit[T any] struct {
 	commit func(context.Context, []T) error
 	size   func(T) int
 	most   int
@@ -23,15 +23,15 @@ type waiter[T any] struct {
 	done chan error
 }
 
-// NewGather makes a Gather over commit, which gets at least one item, and more while their sizes add up to at most
+// NewGroupCommit makes a GroupCommit over commit, which gets at least one item, and more while their sizes add up to at most
 // most. commit is never called by two goroutines at once.
-func NewGather[T any](most int, size func(T) int, commit func(context.Context, []T) error) *Gather[T] {
-	return &Gather[T]{commit: commit, size: size, most: most}
+func NewGroupCommit[T any](most int, size func(T) int, commit func(context.Context, []T) error) *GroupCommit[T] {
+	return &GroupCommit[T]{commit: commit, size: size, most: most}
 }
 
 // Do returns when the item is committed, or with the error of the commit it was part of. Commits of others may be
 // carried out by this goroutine; they run under its ctx without its cancellation, because half of a commit belongs to others.
-func (g *Gather[T]) Do(ctx context.Context, item T) error {
+func (g *GroupCommit[T]) Do(ctx context.Context, item T) error {
 	own := waiter[T]{item: item, done: make(chan error, 1)}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, own)
@@ -45,7 +45,7 @@ func (g *Gather[T]) Do(ctx context.Context, item T) error {
 }
 
 // lead commits until nothing waits.
-func (g *Gather[T]) lead(ctx context.Context) {
+func (g *GroupCommit[T]) lead(ctx context.Context) {
 	for {
 		batch := g.take()
 		if batch == nil {
@@ -62,7 +62,7 @@ func (g *Gather[T]) lead(ctx context.Context) {
 	}
 }
 
-func (g *Gather[T]) take() []waiter[T] {
+func (g *GroupCommit[T]) take() []waiter[T] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.waiting) == 0 {
@@ -80,7 +80,7 @@ func (g *Gather[T]) take() []waiter[T] {
 }
 
 // safely turns a panic of commit into an error: the others who wait must hear of it.
-func (g *Gather[T]) safely(ctx context.Context, items []T) (err error) {
+func (g *GroupCommit[T]) safely(ctx context.Context, items []T) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("committing %d items: panic: %v", len(items), cause)

@@ -1,4 +1,4 @@
-package plain_test
+package sanitize_test
 
 import (
 	"encoding/json"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"fct-scraper/pkg/plain"
+	"fct-scraper/pkg/sanitize"
 
 	"pgregory.net/rapid"
 )
@@ -26,11 +26,11 @@ func TestWhatSteersIsEscaped(t *testing.T) {
 		"written \ufffd out":         "written \ufffd out",
 		`\x1b stays`:                 `\x1b stays`,
 	} {
-		if got := plain.Text(text); got != want {
+		if got := sanitize.Line(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-	if got := plain.Lines("a\n\tb\r\x1b"); got != "a\n\tb\\r\\u001b" {
+	if got := sanitize.Lines("a\n\tb\r\x1b"); got != "a\n\tb\\r\\u001b" {
 		t.Errorf("%q", got)
 	}
 }
@@ -41,7 +41,7 @@ func TestStartCountsCharactersOfTheText(t *testing.T) {
 		"": "", "plain é": "plain é", "123456789é": "123456789é", "12345678901": "1234567890", "ééééééééééé": "éééééééééé",
 		"\x1b[31m45678901": `\u001b[31m45678`, "\xff\xff34567890\xff": `\xff\xff34567890`,
 	} {
-		if got := plain.Start(text, 10); got != want {
+		if got := sanitize.Truncate(text, 10); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
@@ -63,11 +63,11 @@ func TestNothingSteersInAnyText(t *testing.T) {
 	parts := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom(steering())), rapid.SampledFrom([]string{"\xff", "\xe2\x80", "\x1b]0;x\x07"}))
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(rapid.SliceOf(parts).Draw(t, "text"), "")
-		shown := plain.Text(text)
+		shown := sanitize.Line(text)
 		if !utf8.ValidString(shown) || strings.ContainsAny(shown, string(steering())) {
 			t.Fatalf("%q became %q", text, shown)
 		}
-		if plain.Text(shown) != shown {
+		if sanitize.Line(shown) != shown {
 			t.Fatalf("shown twice %q is not what shown once is", shown)
 		}
 	})
@@ -81,7 +81,7 @@ func TestJSONKeepsItsMeaning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		shown := plain.JSON(document)
+		shown := sanitize.JSON(document)
 		if lines := strings.NewReplacer("\n", "", "\t", "").Replace(string(shown)); strings.ContainsAny(lines, string(steering())) {
 			t.Fatalf("%q became %q", value, shown)
 		}
@@ -115,7 +115,7 @@ func TestSecretsAreMasked(t *testing.T) {
 		"S" + strings.Repeat("A", 56):                                                   "S" + strings.Repeat("A", 56),
 		"mail clerk@court.test":                                                         "mail clerk@court.test",
 	} {
-		if got := plain.Mask(text); got != want {
+		if got := sanitize.Mask(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
@@ -125,7 +125,7 @@ func TestSecretsAreMasked(t *testing.T) {
 func BenchmarkLine(b *testing.B) {
 	line := []byte(`{"time":"2026-11-25T14:29:39.727Z","level":"INFO","msg":"batch.job.end","run_id":"imm-25-20261125t142905z-1-a25urd","case_id":"IMM-1-25","outcome":"success","attempts":1,"duration_seconds":0.25}`)
 	for b.Loop() {
-		if got := plain.Mask(string(plain.JSON(line))); len(got) != len(line) {
+		if got := sanitize.Mask(string(sanitize.JSON(line))); len(got) != len(line) {
 			b.Fatal(got)
 		}
 	}
@@ -134,8 +134,8 @@ func BenchmarkLine(b *testing.B) {
 func TestCount(t *testing.T) {
 	t.Parallel()
 	for want, got := range map[string]string{
-		"0 retries": plain.Count(0, "retry"), "1 retry": plain.Count(1, "retry"), "2 retries": plain.Count(2, "retry"), "1 attempt": plain.Count(1, "attempt"),
-		"12 attempts": plain.Count(12, "attempt"),
+		"0 retries": sanitize.Count(0, "retry"), "1 retry": sanitize.Count(1, "retry"), "2 retries": sanitize.Count(2, "retry"), "1 attempt": sanitize.Count(1, "attempt"),
+		"12 attempts": sanitize.Count(12, "attempt"),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

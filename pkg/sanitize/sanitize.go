@@ -1,6 +1,6 @@
-// Package plain makes text of somebody else's fit to be shown: what a site, a file or a broker says must neither steer a
-// terminal, nor look like a line of ours, nor carry our own secrets out.
-package plain
+// Package sanitize makes foreign text safe to print: text from a site, a file or a broker must not control the
+// terminal, start a new line in a log, or show a secret.
+package sanitize
 
 import (
 	"bytes"
@@ -17,17 +17,17 @@ func steers(r rune) bool {
 	return r < ' ' || r >= 0x7f && (r < 0xa0 || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r))
 }
 
-// Text is text as one line: what would steer is written as an escape such as \n or \u202e, a byte that is no UTF-8 as \x80.
-func Text(text string) string { return escape(text, "") }
+// Line is text as one line: what would steer is written as an escape such as \n or \u202e, a byte that is no UTF-8 as \x80.
+func Line(text string) string { return escape(text, "") }
 
-// Start is Text for the beginning of a text, of so many characters at most before any is escaped.
-func Start(text string, most int) string {
+// Truncate is Text for the beginning of a text, of so many characters at most before any is escaped.
+func Truncate(text string, most int) string {
 	for at := range text {
 		if most--; most < 0 {
-			return Text(text[:at])
+			return Line(text[:at])
 		}
 	}
-	return Text(text)
+	return Line(text)
 }
 
 // Lines is Text for what has lines of its own: line ends and tabs stay.
@@ -44,15 +44,15 @@ func Count(n int, of string) string {
 	return fmt.Sprintf("%d %ss", n, of)
 }
 
-// Quoted is a word of a command, quoted for a POSIX shell where that is needed. It holds no control character: see Text.
-func Quoted(word string) string {
+// Quote is a word of a command, quoted for a POSIX shell where that is needed. It holds no control character: see Text.
+func Quote(word string) string {
 	bare := func(r rune) bool {
 		return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("-_./:=,+@%", r)
 	}
 	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !bare(r) }) < 0 {
 		return word
 	}
-	return "'" + strings.ReplaceAll(Text(word), "'", `'\''`) + "'"
+	return "'" + strings.ReplaceAll(Line(word), "'", `'\''`) + "'"
 }
 
 func escape(text, kept string) string {

@@ -1,4 +1,4 @@
-package plain_test
+package sanitize_test
 
 import (
 	"testing"

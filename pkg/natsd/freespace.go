@@ -34,10 +34,10 @@ const (
 	roomName  = "room.tmp"
 )
 
-// Watch returns ErrRoom when the store has too little room left to go on or takes nothing any more, nil when ctx ends.
-func (s *Server) Watch(ctx context.Context) error {
+// WatchDisk returns ErrRoom when the store has too little room left to go on or takes nothing any more, nil when ctx ends.
+func (s *Server) WatchDisk(ctx context.Context) error {
 	for {
-		if err := s.Trouble(); err != nil {
+		if err := s.Health(); err != nil {
 			return err
 		}
 		select {
@@ -49,8 +49,8 @@ func (s *Server) Watch(ctx context.Context) error {
 	}
 }
 
-// Trouble says, as ErrRoom, why the store cannot be relied on any more; nil when it can.
-func (s *Server) Trouble() error {
+// Health says, as ErrRoom, why the store cannot be relied on any more; nil when it can.
+func (s *Server) Health() error {
 	err := s.ear.failedWrite()
 	if err == nil && !s.nats.JetStreamEnabled() {
 		err = errors.New("the server has closed its store")
@@ -68,19 +68,19 @@ func (s *Server) Trouble() error {
 	return roomError(s.dir, err)
 }
 
-// AwaitRoom waits until a server that was closed can be started again on its folder; each reason why not goes to told. Its error
+// AwaitSpace waits until a server that was closed can be started again on its folder; each reason why not goes to told. Its error
 // is that ctx has ended.
-func (s *Server) AwaitRoom(ctx context.Context, told func(error)) error {
+func (s *Server) AwaitSpace(ctx context.Context, told func(error)) error {
 	for {
 		err := roomError(s.dir, s.sameFolder())
 		if err == nil {
-			err = room(s.dir)
+			err = freeSpace(s.dir)
 		}
 		if err == nil {
 			return nil
 		}
 		told(err)
-		if err := delay.For(ctx, lookEvery); err != nil {
+		if err := delay.Sleep(ctx, lookEvery); err != nil {
 			return fmt.Errorf("waiting for room in data_dir %s: %w", s.dir, err)
 		}
 	}
@@ -99,8 +99,8 @@ func (s *Server) sameFolder() error {
 	return nil
 }
 
-// room says, as ErrRoom, why dir has no room for a server to start with.
-func room(dir string) error {
+// freeSpace says, as ErrRoom, why dir has no room for a server to start with.
+func freeSpace(dir string) error {
 	err := hasRoom(dir, startFactor)
 	if err == nil {
 		err = tryRoom(dir)

@@ -19,16 +19,16 @@ type later struct {
 func (l later) Error() string { return fmt.Sprintf("again in %s: %v", l.delay, l.cause) }
 func (l later) Unwrap() error { return l.cause }
 
-// Later asks for the message to come back after delay because of cause.
-func Later(delay time.Duration, cause error) error { return later{delay, cause} }
+// RetryIn asks for the message to come back after delay because of cause.
+func RetryIn(delay time.Duration, cause error) error { return later{delay, cause} }
 
 type never struct{ cause error }
 
 func (n never) Error() string { return fmt.Sprintf("never again: %v", n.cause) }
 func (n never) Unwrap() error { return n.cause }
 
-// Never asks for the message not to come back because of cause.
-func Never(cause error) error { return never{cause} }
+// Discard asks for the message not to come back because of cause.
+func Discard(cause error) error { return never{cause} }
 
 // Done settles a delivery that somebody else received, by its acknowledgement subject.
 func (b *Bus) Done(settle string) error {

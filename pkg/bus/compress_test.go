@@ -18,7 +18,7 @@ func TestSqueezedMessagesAreReadBack(t *testing.T) {
 		head := rapid.StringMatching(`\{[a-z]{0,20}\}`).Draw(t, "head")
 		rest := bytes.Repeat(rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "rest"), rapid.IntRange(0, 50).Draw(t, "times"))
 		sent := append([]byte(head+"\n"), rest...)
-		got, err := bus.Expand(bus.Squeeze(sent))
+		got, err := bus.Decompress(bus.Compress(sent))
 		if err != nil || !bytes.Equal(got, sent) {
 			t.Fatalf("%d bytes became %d: %v", len(sent), len(got), err)
 		}
@@ -28,12 +28,12 @@ func TestSqueezedMessagesAreReadBack(t *testing.T) {
 func TestSqueezedMessagesAreSmallAndSayWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	sent := []byte(`{"run_id":"x"}` + "\n" + strings.Repeat(`{"COURT_NO":"IMM-1-25","STYLE_OF_CAUSE":"A v. B"},`, 100))
-	squeezed := bus.Squeeze(sent)
+	squeezed := bus.Compress(sent)
 	if len(squeezed) > len(sent)/8 || !bytes.Contains(squeezed, []byte(`{"run_id":"x"}`)) {
 		t.Errorf("%d bytes became %d: %.40q", len(sent), len(squeezed), squeezed)
 	}
 	for _, broken := range [][]byte{squeezed[:len(squeezed)-1], []byte("s2\n"), []byte("s2\n{}\n"), []byte("s2\n{}\n\xff\xff\xff\xff\xff\x0f")} {
-		if _, err := bus.Expand(broken); !errors.Is(err, contract.ErrMessage) {
+		if _, err := bus.Decompress(broken); !errors.Is(err, contract.ErrMessage) {
 			t.Errorf("%.20q: %v", broken, err)
 		}
 	}

@@ -7,33 +7,33 @@ import (
 	"sync"
 )
 
-// ear listens to the log of the server, where alone it says two things: that it gives up starting, which ends in no error, and
+// serverLog listens to the log of the server, where alone it says two things: that it gives up starting, which ends in no error, and
 // that a stream could not be written, which answers nothing from then on.
-type ear struct {
+type serverLog struct {
 	broken chan struct{} // closed with the first failed write
 	mu     sync.Mutex
 	fatals error
 	writes error
 }
 
-func newEar() *ear { return &ear{broken: make(chan struct{})} }
+func newServerLog() *serverLog { return &serverLog{broken: make(chan struct{})} }
 
 // fatal is the first thing that the server called fatal; nil when there was none.
-func (e *ear) fatal() error {
+func (e *serverLog) fatal() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.fatals
 }
 
 // failedWrite is the first write that failed, its stream and cause in it; nil while there was none.
-func (e *ear) failedWrite() error {
+func (e *serverLog) failedWrite() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.writes
 }
 
 // Fatalf keeps the first fatal error.
-func (e *ear) Fatalf(format string, values ...any) {
+func (e *serverLog) Fatalf(format string, values ...any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fatals == nil {
@@ -43,7 +43,7 @@ func (e *ear) Fatalf(format string, values ...any) {
 
 // Errorf keeps the first failed write. The words are those of server 2.15: "Filestore [NAME] Critical write error: cause", and
 // "JetStream stream 'ACCOUNT > NAME' critical write error: cause".
-func (e *ear) Errorf(format string, values ...any) {
+func (e *serverLog) Errorf(format string, values ...any) {
 	text := fmt.Sprintf(format, values...)
 	if lower := strings.ToLower(text); !strings.Contains(lower, "write error") && !strings.Contains(lower, "will be disabled") {
 		return
@@ -57,13 +57,13 @@ func (e *ear) Errorf(format string, values ...any) {
 }
 
 // Noticef drops a notice, as the others below drop what is no error: the streams themselves are looked at.
-func (e *ear) Noticef(string, ...any) {}
+func (e *serverLog) Noticef(string, ...any) {}
 
 // Warnf drops a warning.
-func (e *ear) Warnf(string, ...any) {}
+func (e *serverLog) Warnf(string, ...any) {}
 
 // Debugf drops what is said for those who look for faults in the server.
-func (e *ear) Debugf(string, ...any) {}
+func (e *serverLog) Debugf(string, ...any) {}
 
 // Tracef drops what is said of each message.
-func (e *ear) Tracef(string, ...any) {}
+func (e *serverLog) Tracef(string, ...any) {}

@@ -44,7 +44,7 @@ func TestMessageHeldByTheClockComesAtOnceWhenAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer alone.Unstalled(t.Context(), c)()
+	defer alone.WatchStalls(t.Context(), c)()
 	msg, _, err := bus.Next(t.Context(), c, 30*time.Second)
 	if err != nil || string(msg.Data()) != "a" {
 		t.Fatalf("%v, want the message that was held back", err)
@@ -74,7 +74,7 @@ func TestStepBackFreesHeldMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer alone.Unstalled(t.Context(), c)()
+	defer alone.WatchStalls(t.Context(), c)()
 	heldBack(t, b, c)
 	by <- -time.Hour
 	msg, _, err := bus.Next(t.Context(), c, 30*time.Second)
@@ -89,7 +89,7 @@ func TestStalledConsumerDeliversAgain(t *testing.T) {
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Second)
 	heldBack(t, b, c)
-	defer b.Unstalled(t.Context(), c)()
+	defer b.WatchStalls(t.Context(), c)()
 	msg, _, err := bus.Next(t.Context(), c, time.Minute)
 	if err != nil || string(msg.Data()) != "a" {
 		t.Fatalf("%v, want the message that was held back", err)

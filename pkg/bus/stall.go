@@ -32,12 +32,12 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 	return nil
 }
 
-// Unstalled keeps the wall clock from holding back the messages of a consumer, until ctx ends or stop is called. The server counts
+// WatchStalls keeps the wall clock from holding back the messages of a consumer, until ctx ends or stop is called. The server counts
 // ack-waits and delays by the wall clock, so that a clock that is set back makes them longer by the step. After such a step all that
 // is pending is delivered again: at once when this process is alone, else after the ack-wait, within which the other
 // holders send a heartbeat. A step that this process could not see, on another machine or while no process ran, shows by a
 // consumer that has messages pending and has delivered nothing for longer than its ack-wait.
-func (b *Bus) Unstalled(ctx context.Context, consumer jetstream.Consumer) (stop func()) {
+func (b *Bus) WatchStalls(ctx context.Context, consumer jetstream.Consumer) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	if b.alone { // whoever held something before has ended
 		b.unstall(ctx, consumer)
@@ -68,7 +68,7 @@ func (b *Bus) unstall(ctx context.Context, consumer jetstream.Consumer) {
 			return // whoever takes from a consumer that is gone finds out
 		}
 		b.log.Warn("bus.unstall.failed", "error", err)
-		if delay.For(ctx, stumble) != nil {
+		if delay.Sleep(ctx, stumble) != nil {
 			return
 		}
 	}
@@ -78,7 +78,7 @@ func (b *Bus) unstall(ctx context.Context, consumer jetstream.Consumer) {
 func (b *Bus) lookForStall(ctx context.Context, consumer jetstream.Consumer) {
 	var delivered uint64
 	since := time.Now()
-	for delay.For(ctx, heartbeat) == nil {
+	for delay.Sleep(ctx, heartbeat) == nil {
 		info, err := consumer.Info(ctx)
 		switch {
 		case err != nil: // whoever takes from it finds out
