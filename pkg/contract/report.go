@@ -41,8 +41,10 @@ type Report struct {
 	NextCommand string `json:"next_command"`
 	// UpperBound is the highest number that the search confirmed to exist; 0 when there was no search.
 	UpperBound int `json:"upper_bound"`
-	// UpperBoundConfidence is the chance that no number more than 200 above it exists; always below 1.
+	// UpperBoundConfidence is the chance that no number more than 200 above it exists; always below 1, and 0 when
+	// UpperBoundAtLimit says that the range ends at the bound or below it: higher numbers may exist.
 	UpperBoundConfidence float64 `json:"upper_bound_confidence"`
+	UpperBoundAtLimit    bool    `json:"upper_bound_at_limit"`
 	// UpperBoundAgeSeconds is the age, at the run's end, of the oldest earlier answer that the bound rests on; 0 when the search
 	// asked for all of them itself.
 	UpperBoundAgeSeconds float64 `json:"upper_bound_age_seconds"`

@@ -148,6 +148,9 @@ func (m Manifest) Searching() bool { return m.Probe && m.Bound == nil }
 type Bound struct {
 	// Number is 0 when none was found.
 	Number int `json:"number"`
+	// AtLimit says that the range that was searched ends at Number or below it: higher numbers may exist, whatever
+	// Confidence and Exact are.
+	AtLimit bool `json:"at_limit,omitempty"`
 	// FiledOn is the filing day of its record, YYYY-MM-DD, when it is known.
 	FiledOn string `json:"filed_on,omitempty"`
 	// Confidence is the chance that no number more than 200 above Number exists, on the condition that no gap of 200 or

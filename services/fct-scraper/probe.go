@@ -8,7 +8,6 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
-	"fct-scraper/services/generator"
 
 	"github.com/spf13/cobra"
 )
@@ -80,8 +79,7 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 		}
 		return p.print(summary(*run.Report, settings.Output, run.File))
 	}
-	batch := generator.Batch{Start: settings.Start, MaxCases: settings.MaxCases, End: settings.End}
-	found := probingOf(run.manifest, batch.Limit())
+	found := probingOf(run.manifest)
 	found.Reason = run.Report.Reason
 	if flags.json {
 		return p.printJSON(found)
@@ -89,12 +87,12 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	return p.print(found.text(time.Now()))
 }
 
-// probingOf is what the search of a run found in the widest range that the run may have.
-func probingOf(m contract.Manifest, limit contract.Range) probing {
+// probingOf is what the search of a run found.
+func probingOf(m contract.Manifest) probing {
 	found := probing{
 		Prefix: m.Prefix, Year: m.Year, UpperBound: m.Bound.Number, ProbesUsed: m.Bound.Requests, Confidence: m.Bound.Confidence,
 		Condition: condition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{}, KnownSince: m.Bound.KnownSince,
-		AtLimit: m.Bound.Number >= limit.End && limit.End < contract.MaxNumber,
+		AtLimit: m.Bound.AtLimit,
 	}
 	if m.Bound.Number > 0 {
 		found.Evidence = append(found.Evidence, evidence{m.Case(m.Bound.Number).String(), contract.Success})

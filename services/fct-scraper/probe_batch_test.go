@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,31 @@ func TestTheRangeOfTheSpecsBatch(t *testing.T) {
 		}
 		if len(asked) != want.Size()+beyond || report.Total != want.Size() || report.Beyond != beyond || report.UpperBound != end || beyond > 79-end {
 			t.Errorf("a year of %d: %d numbers asked for, %d of them above %d; %d reported, bound %d", highest, len(asked), beyond, end, report.Total, report.UpperBound)
+		}
+	}
+}
+
+// TestBatchBoundAtLimit: a bound that is only the end of the range is nothing to be sure of, also one that an earlier, wider
+// search has found.
+func TestBatchBoundAtLimit(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, courtsim.Options{Seed: 36, Max: 300}, map[string]string{"probe": "true"})
+	for _, c := range []struct {
+		end   string
+		bound int
+		limit bool
+	}{
+		{"200", 200, true},
+		{"400", 300, false},
+		{"100", 300, true},
+	} {
+		report := p.report(map[string]string{"end": c.end})
+		text := summary(report, "", "")
+		if report.UpperBound != c.bound || report.UpperBoundAtLimit != c.limit || (report.UpperBoundConfidence == 0) != c.limit {
+			t.Errorf("end %s: bound %d, at limit %t, %v sure", c.end, report.UpperBound, report.UpperBoundAtLimit, report.UpperBoundConfidence)
+		}
+		if strings.Contains(text, fmt.Sprintf("%d or more", c.bound)) != c.limit || strings.Contains(text, "sure") == c.limit {
+			t.Errorf("end %s:\n%s", c.end, text)
 		}
 	}
 }

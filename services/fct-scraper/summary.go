@@ -60,6 +60,9 @@ func summary(r contract.Report, output, file string) string {
 	}
 	line("skipped", "%d already collected", r.Skipped)
 	switch {
+	case r.UpperBoundAtLimit:
+		line("bound", "%d or more, found with %s: the range ends there or below%s", r.UpperBound,
+			sanitize.Count(r.ProbesUsed, "request"), aged(r.UpperBoundAgeSeconds))
 	case r.ProbesUsed > 0 && r.UpperBoundConfidence == 0: // the reason says what is known
 		line("bound", "not found with %s", sanitize.Count(r.ProbesUsed, "request"))
 	case r.UpperBound > 0 || r.ProbesUsed > 0:

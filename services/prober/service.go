@@ -98,7 +98,7 @@ func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound
 			age = max(0, s.Now().Sub(found.KnownSince))
 		}
 		s.Log.Info("batch.run.bound", "run_id", m.RunID, "upper_bound", found.Number, "confidence", found.Confidence,
-			"ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests, "age_seconds", age.Seconds())
+			"at_limit", atLimit(found, m.Range), "ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests, "age_seconds", age.Seconds())
 	}
 	return nil
 }
@@ -123,6 +123,12 @@ func unfinished(m contract.Manifest, found Bound) string {
 	}
 }
 
+// atLimit says that the searched range ends at the bound or below it, by the wish of whoever started the run: numbers above it
+// were not looked for.
+func atLimit(found Bound, searched contract.Range) bool {
+	return found.Number >= searched.End && searched.End < contract.MaxNumber
+}
+
 // write ends the run's range by the bound, once: false means that another prober has written it.
 func (s *Service) write(ctx context.Context, run contract.RunID, found Bound) (bool, error) {
 	entry, err := s.runs.Get(ctx, run.ManifestKey())
@@ -136,6 +142,7 @@ func (s *Service) write(ctx context.Context, run contract.RunID, found Bound) (b
 	m.Bound = &contract.Bound{
 		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact, Ending: string(found.Ending),
 		Questions: found.Questions, Requests: found.Requests, Absences: found.Absences, KnownSince: found.KnownSince,
+		AtLimit: atLimit(found, m.Range),
 	}
 	m.Range.End = min(m.Range.End, max(found.Number, m.Range.Start-1))
 	if m.ProbeOnly {

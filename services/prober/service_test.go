@@ -26,18 +26,22 @@ func TestTheBoundEndsTheRange(t *testing.T) {
 		highest int
 		change  func(*plant)
 		want    contract.Range
+		limit   bool
 	}{
-		"a whole year":         {5600, func(*plant) {}, contract.Range{Start: 1, End: 5600}},
-		"the year ends before": {60, limited(30, 79), contract.Range{Start: 30, End: 60}},
-		"the year goes on":     {500, limited(30, 79), contract.Range{Start: 30, End: 79}},
-		"nothing from there":   {20, limited(30, 79), contract.Range{Start: 30, End: 29}},
-		"an empty year":        {0, func(*plant) {}, contract.Range{Start: 1, End: 0}},
-		"the bound alone":      {60, func(p *plant) { p.manifest.ProbeOnly = true }, contract.Range{Start: 1, End: 0}},
+		"a whole year":         {5600, func(*plant) {}, contract.Range{Start: 1, End: 5600}, false},
+		"the year ends before": {60, limited(30, 79), contract.Range{Start: 30, End: 60}, false},
+		"the year goes on":     {500, limited(30, 79), contract.Range{Start: 30, End: 79}, true},
+		"nothing from there":   {20, limited(30, 79), contract.Range{Start: 30, End: 29}, false},
+		"an empty year":        {0, func(*plant) {}, contract.Range{Start: 1, End: 0}, false},
+		"the bound alone":      {60, func(p *plant) { p.manifest.ProbeOnly = true }, contract.Range{Start: 1, End: 0}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlant(t, c.highest, c.change)
 			m := p.search()
+			if m.Bound.AtLimit != c.limit {
+				t.Errorf("at limit %t, want %t", m.Bound.AtLimit, c.limit)
+			}
 			if m.Range != c.want || m.Bound.Requests != p.requests || m.Bound.Questions != len(p.jobs) || m.Bound.Requests > 50 {
 				t.Errorf("%v, bound %+v; want %v after %d requests and %d questions", m.Range, m.Bound, c.want, p.requests, len(p.jobs))
 			}

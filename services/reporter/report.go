@@ -73,6 +73,9 @@ func (s summary) report() contract.Report {
 			r.UpperBoundAgeSeconds = max(0, finished.Sub(since).Seconds())
 		}
 	}
+	if m.Bound != nil && m.Bound.AtLimit { // nothing above it was looked for
+		r.UpperBoundAtLimit, r.UpperBoundConfidence = true, 0
+	}
 	if t.Gone != nil { // what the search knew of the numbers above the bound may be among what was taken back
 		r.UpperBoundConfidence = 0
 	}

@@ -28,7 +28,7 @@ const (
 		slowed_seconds start start_id started_at status
 		succeeded success_count total total_attempted
 		unconfirmed
-		upper_bound upper_bound_age_seconds upper_bound_confidence version
+		upper_bound upper_bound_age_seconds upper_bound_at_limit upper_bound_confidence version
 		waited_seconds`
 	metricsKeys = `batch.job.duration_seconds batch.job.retry_count batch.run.duration_seconds batch.run.failure_rate`
 	auditKeys   = `end_id
