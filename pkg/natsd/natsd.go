@@ -4,8 +4,10 @@ package natsd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -42,6 +44,12 @@ type Server struct {
 	ear *serverLog
 	// bridge lets other processes in; nil while it is not open.
 	bridge *bridge
+}
+
+// Exists says whether dir holds a store. One that cannot be looked into counts as a store: opening it says what is wrong.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, server.JetStreamStoreDir))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,6 +26,8 @@ type access struct {
 	services []string
 	// repair accepts a store of which the ledger is not what it was.
 	repair bool
+	// looks makes nothing on a server of others: without streams there is no run to look at.
+	looks bool
 	// alone lets no other process into a server in this process.
 	alone bool
 }
@@ -63,6 +66,9 @@ func streamsOf(c config.Config, a access, log *slog.Logger) func(context.Context
 	if !a.makes() {
 		return streams.Await
 	}
+	if a.looks && c.NATSURL != "" {
+		return made
+	}
 	changed := func(name, differences string) { log.Info("stream.upgraded", "name", name, "differences", differences) }
 	ensure := func(ctx context.Context, js jetstream.JetStream) error {
 		ctx, cancel := context.WithTimeout(ctx, makeLimit)
@@ -83,4 +89,13 @@ func streamsOf(c config.Config, a access, log *slog.Logger) func(context.Context
 		}
 		return ensure(ctx, js)
 	}
+}
+
+// made is an error when a server has no store to look into.
+func made(ctx context.Context, js jetstream.JetStream) error {
+	_, err := js.Stream(ctx, "KV_"+contract.BucketRuns)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%w: there is no store on the server of nats_url: %w", errUsage, err)
+	}
+	return err
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/natsd"
 )
 
 // slowPlace is a place whose batches take long enough to be looked at: 0.1 s a number.
@@ -199,5 +200,46 @@ func TestStatusAfterAKill(t *testing.T) {
 	_ = batch.Wait()
 	if again := p.status(); again.RunID != s.RunID || again.Status != contract.Stopped || again.Succeeded < len(p.glob("cases/IMM/25/*.json")) {
 		t.Errorf("after the second kill: %+v", again)
+	}
+}
+
+// TestLookingMakesNoStore: neither in a folder that is missing or holds no store, nor on a server.
+func TestLookingMakesNoStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server, err := natsd.StartOn(filepath.Join(dir, "server"), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, data := range map[string]string{"empty": filepath.Join(dir, "empty"), "missing": filepath.Join(dir, "missing")} {
+		if name == "empty" {
+			if err := os.Mkdir(data, 0o750); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, args := range [][]string{{"status"}, {"runs"}, {"stop", "--run", "x"}, {"explain", "IMM-1-25"}, {"report", "--run", "x"}} {
+			told := did(t, codeUsage, append(args, "--data-dir", data)...)
+			if !strings.Contains(told.stderr, "there is no store at data_dir "+data) {
+				t.Errorf("%s: %q: %s", name, args, told.stderr)
+			}
+			told = did(t, codeUsage, append(args, "--nats-url", server.URL())...)
+			if name == "empty" && args[0] != "explain" && !strings.Contains(told.stderr, "there is no store on the server of nats_url") {
+				t.Errorf("%q over NATS: %s", args, told.stderr)
+			}
+		}
+		if left, err := filepath.Glob(filepath.Join(data, "*")); err != nil || len(left) > 0 {
+			t.Errorf("%s: %q were made, %v", name, left, err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "server", "jetstream", "*", "streams", "*")); err != nil || len(left) > 0 {
+		t.Errorf("streams were made: %q, %v", left, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "missing")); err == nil {
+		t.Error("a missing folder was made")
 	}
 }

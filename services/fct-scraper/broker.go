@@ -210,7 +210,7 @@ func outliving(look func() error) (err error) {
 
 // stored is an error when there is no store to look into: whoever only looks makes none.
 func stored(c config.Config) error {
-	if _, err := os.Stat(c.DataDir); c.NATSURL == "" && err != nil {
+	if c.NATSURL == "" && !natsd.Exists(c.DataDir) {
 		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty", errUsage, c.DataDir)
 	}
 	return nil

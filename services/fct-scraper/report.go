@@ -55,7 +55,7 @@ func (p *program) rewrite(
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
 	err = outliving(func() (err error) {
-		broker, err := openBroker(ctx, settings.Config, access{repair: repair}, log)
+		broker, err := openBroker(ctx, settings.Config, access{repair: repair, looks: true}, log)
 		if err != nil {
 			return err
 		}

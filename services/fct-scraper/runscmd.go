@@ -177,7 +177,7 @@ func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker)
 	}
 	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
 	return outliving(func() (err error) {
-		broker, err := openBroker(cmd.Context(), settings.Config, access{}, log)
+		broker, err := openBroker(cmd.Context(), settings.Config, access{looks: true}, log)
 		if err != nil {
 			return err
 		}
