@@ -56,6 +56,9 @@ func proxyOf(
 	opened *court, origin string, c config.Config, environ []string, log *slog.Logger,
 ) (func(*http.Request) (*url.URL, error), error) {
 	if opened.simulator != nil {
+		if c.Proxy != "" && c.Proxy != site.NoProxy {
+			log.Warn("site.proxy.unused", "reason", "the simulator of site sim runs in this process; base_url names another")
+		}
 		return nil, nil
 	}
 	proxy, err := site.FindProxy(origin, c.Proxy, func(name string) string { return lookup(environ, name) })

@@ -79,6 +79,19 @@ func TestBatchByProxy(t *testing.T) {
 	}
 }
 
+// TestProxyOfTheSimulatorInThisProcess: it is not used, which is said unless nobody asked for one.
+func TestProxyOfTheSimulatorInThisProcess(t *testing.T) {
+	t.Parallel()
+	for proxy, said := range map[string]bool{"http://user:geheim@127.0.0.1:1": true, "none": false, "": false} {
+		dir := t.TempDir()
+		ran := did(t, codeCompleted, "batch", "2025", "--site", "sim", "--end", "2", "--probe=false", "--delay-min", "0", "--delay-max", "0",
+			"--proxy", proxy, "--log-level", "warn", "--output", filepath.Join(dir, "output"), "--data-dir", filepath.Join(dir, "data"))
+		if strings.Contains(ran.stderr, "site.proxy.unused") != said || strings.Contains(ran.stderr, "geheim") {
+			t.Errorf("%q: %s", proxy, ran.stderr)
+		}
+	}
+}
+
 // TestBadProxyIsRefused: before anything is asked or written, by the name of its source.
 func TestBadProxyIsRefused(t *testing.T) {
 	t.Parallel()
