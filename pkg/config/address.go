@@ -70,10 +70,17 @@ func (c Config) plainBeyond() (hosts []string) {
 	return hosts
 }
 
-// isListen says whether text is an address to listen on; without a host it is every address of this machine.
+// isListen says whether text is an address to listen on, by one port or a range of them; without a host it is every address of
+// this machine.
 func isListen(text string) bool {
-	host, port, err := net.SplitHostPort(text)
-	return err == nil && isPort(port) && (host == "" || isHost(host))
+	host, ports, err := net.SplitHostPort(text)
+	if err != nil || host != "" && !isHost(host) {
+		return false
+	}
+	first, last, isRange := strings.Cut(ports, "-")
+	from, low := strconv.ParseUint(first, 10, 16)
+	to, high := strconv.ParseUint(last, 10, 16)
+	return low == nil && (!isRange || high == nil && 0 < from && from <= to)
 }
 
 func isPort(text string) bool {

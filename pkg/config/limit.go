@@ -128,5 +128,5 @@ func natsURLs() limit {
 }
 
 func listen() limit {
-	return text("host:port, such as 127.0.0.1:8080; or empty", func(v string) bool { return v == "" || isListen(v) })
+	return text("host:port, such as 127.0.0.1:8080, or a range of ports, 127.0.0.1:8080-8089; or empty", func(v string) bool { return v == "" || isListen(v) })
 }

@@ -90,7 +90,7 @@ func TestBadSettings(t *testing.T) {
 		{"max_body", "1"}, {"max_body", "16 parsecs"}, {"site", "no-such-site"}, {"base_url", "http://example.org"}, {"base_url", "https://example.org:99999"}, {"base_url", "https://example.org:0"},
 		{"proxy", "ftp://example.org"}, {"proxy", "example.org:99999"}, {"proxy", "http://me:pw@example.org/path"}, {"proxy", "None at all"},
 		{"base_url", "https://user:pw@example.org"}, {"base_url", "https://example.org/path"}, {"user_agent", ""}, {"user_agent", "Ünïcode"},
-		{"contact", "a\r\nb"}, {"output", ""}, {"data_dir", "a\x00b"}, {"nats_url", "http://x"}, {"http_addr", "8080"},
+		{"contact", "a\r\nb"}, {"output", ""}, {"data_dir", "a\x00b"}, {"nats_url", "http://x"}, {"http_addr", "8080"}, {"http_addr", "127.0.0.1:8089-8080"}, {"http_addr", "127.0.0.1:0-9"}, {"http_addr", "127.0.0.1:8080-"}, {"http_addr", "127.0.0.1:8080-70000"},
 		{"log_level", "loud"}, {"log_format", "xml"}, {"progress", "bar"}, {"nonsense", "1"},
 	} {
 		_, err := load(t, "", nil, map[string]string{c[0]: c[1]})

@@ -109,7 +109,7 @@ func allSettings() []*setting {
 		{name: "insecure", fallback: "false", limit: yesOrNo(), help: "allow NATS without TLS beyond this machine, where others can read and change it"},
 		{name: "replicas", fallback: "0", limit: whole(0, 5), help: "how many servers of a cluster keep each stream; 0 is as the definitions in streams/ say, one"},
 
-		{name: "http_addr", limit: listen(), help: "address of pages, health and metrics"},
+		{name: "http_addr", limit: listen(), help: "address of pages, health and metrics; of a range of ports the first free one"},
 		{name: "log_level", fallback: "info", limit: oneOf("debug", "info", "warn", "error"), help: "least level of log lines"},
 		{name: "log_format", fallback: "auto", limit: oneOf("auto", "text", "json"), help: "form of log lines; auto is text on a terminal, else json"},
 		{name: "progress", fallback: "auto", limit: oneOf("auto", "tty", "plain", "json", "none"), help: "how progress is shown"},

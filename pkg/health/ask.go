@@ -47,9 +47,13 @@ func Ask(ctx context.Context, url string) error {
 	return fmt.Errorf("%w: %s says %d: %.500q", ErrUnhealthy, url, response.StatusCode, strings.TrimSpace(string(reason)))
 }
 
-// URL is where a process of this machine that listens on addr says whether it is ready.
+// URL is where a process of this machine that listens on addr says whether it is ready; the first of a range of ports.
 func URL(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
+	if first, _, isRange := strings.Cut(port, "-"); isRange {
+		port = first
+		addr = net.JoinHostPort(host, port)
+	}
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) { // every address: this machine's own is one
 		addr = net.JoinHostPort("127.0.0.1", port)
 	}

@@ -3,6 +3,7 @@ package health_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -102,11 +103,47 @@ func TestATakenAddressIsAnErrorAndNobodyThereIsUnhealthy(t *testing.T) {
 	}
 }
 
+// TestStart_RangeOfPorts: several processes of one network share a range, each with a port of its own, until all are taken.
+func TestStart_RangeOfPorts(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	first := taken.Addr().(*net.TCPAddr).Port
+	options := health.Options{Addr: fmt.Sprintf("127.0.0.1:%d-%d", first, min(first+20, 65535)), Ready: func(context.Context) error { return nil }}
+	found := map[string]bool{taken.Addr().String(): true}
+	for range 2 {
+		server, err := health.Start(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := server.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		if found[server.Addr()] {
+			t.Errorf("%s was taken", server.Addr())
+		}
+		found[server.Addr()] = true
+		if err := health.Ask(t.Context(), health.URL(server.Addr())); err != nil {
+			t.Error(err)
+		}
+	}
+	options.Addr = fmt.Sprintf("127.0.0.1:%d-%d", first, first)
+	if _, err := health.Start(options); !errors.Is(err, health.ErrTaken) {
+		t.Errorf("a range that is taken: %v", err)
+	}
+}
+
 func TestURLIsOnThisMachine(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]string{
 		":80": "http://127.0.0.1:80/readyz", "0.0.0.0:80": "http://127.0.0.1:80/readyz", "[::]:80": "http://127.0.0.1:80/readyz",
-		"10.0.0.1:80": "http://10.0.0.1:80/readyz", "localhost:80": "http://localhost:80/readyz",
+		"0.0.0.0:80-89": "http://127.0.0.1:80/readyz",
+		"10.0.0.1:80":   "http://10.0.0.1:80/readyz", "localhost:80": "http://localhost:80/readyz",
 	} {
 		if got := health.URL(addr); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -30,7 +32,7 @@ const (
 
 // Options of a Server.
 type Options struct {
-	// Addr is host:port; port 0 takes a free one.
+	// Addr is host:port, of which port 0 takes a free one, or host:first-last, the first free one of these.
 	Addr string
 	// Ready says why the process cannot work, nil when it can. It is called for each question and ends with its context.
 	Ready func(context.Context) error
@@ -47,9 +49,12 @@ type Server struct {
 	ended  chan error
 }
 
-// Start listens; an address that is taken is an error.
+// ErrTaken says that no port of a range is free.
+var ErrTaken = errors.New("no port of the range is free")
+
+// Start listens; an address that is taken is an error, ErrTaken if it is a range of ports.
 func Start(o Options) (*Server, error) {
-	listener, err := net.Listen("tcp", o.Addr)
+	listener, err := listen(o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening on http_addr %s: %w", o.Addr, err)
 	}
@@ -79,6 +84,31 @@ func Start(o Options) (*Server, error) {
 	}}
 	go func() { s.ended <- s.server.Serve(listener) }()
 	return s, nil
+}
+
+// listen takes the first free port of those that addr names.
+func listen(addr string) (net.Listener, error) {
+	host, ports, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	first, last, isRange := strings.Cut(ports, "-")
+	if !isRange {
+		return net.Listen("tcp", addr)
+	}
+	from, low := strconv.ParseUint(first, 10, 16)
+	to, high := strconv.ParseUint(last, 10, 16)
+	if err := errors.Join(low, high); err != nil {
+		return nil, err
+	}
+	for port := from; port <= to; port++ {
+		listener, failed := net.Listen("tcp", net.JoinHostPort(host, strconv.FormatUint(port, 10)))
+		if failed == nil {
+			return listener, nil
+		}
+		err = failed
+	}
+	return nil, errors.Join(ErrTaken, err)
 }
 
 // say answers in plain text; an answer that does not arrive is the asker's to miss.

@@ -137,8 +137,8 @@ func (f *front) note() string {
 	return sanitize.Line(wait.String())
 }
 
-// listen serves the front on addr, if there is one, until the function it returns is called. Who only took the default may
-// find it taken: any number of processes may serve on one machine.
+// listen serves the front on addr, if there is one, until the function it returns is called. Who only took the default, or any
+// of a range, may find it taken: any number of processes may serve on one machine.
 func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() error, err error) {
 	wanted := addr
 	if addr == "" {
@@ -151,7 +151,7 @@ func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() err
 		Addr: addr, Ready: f.check, Note: f.note, Pages: map[string]http.Handler{"GET /metrics": f.figures.handler()},
 	})
 	switch {
-	case err != nil && wanted == "":
+	case err != nil && (wanted == "" || errors.Is(err, health.ErrTaken)):
 		log.Warn("http.unavailable", "addr", addr, "error", err)
 		return func() error { return nil }, nil
 	case err != nil:
