@@ -9,3 +9,8 @@ import "os"
 func lockAlone(*os.File) (bool, error) { return false, nil }
 
 func lockShared(*os.File) error { return nil }
+
+// lockNow keeps nobody off.
+func lockNow(*os.File, bool) (bool, error) { return true, nil }
+
+func unlock(*os.File) error { return nil }

@@ -28,6 +28,25 @@ func lockShared(folder *os.File) error {
 	return err
 }
 
+// lockNow locks a file, shared or for one alone, if no other lock is in its way. Where there are no locks none is.
+func lockNow(file *os.File, shared bool) (bool, error) {
+	how := unix.LOCK_EX
+	if shared {
+		how = unix.LOCK_SH
+	}
+	err := flock(file, how|unix.LOCK_NB)
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return false, nil
+	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.ENOTSUP):
+		return true, nil
+	default:
+		return err == nil, err
+	}
+}
+
+func unlock(file *os.File) error { return flock(file, unix.LOCK_UN) }
+
 func flock(folder *os.File, how int) error {
 	for {
 		err := unix.Flock(int(folder.Fd()), how)

@@ -167,6 +167,11 @@ func (p *program) work(ctx context.Context, settings *config.Settings, wanted or
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
 	h := house{settings: settings, broker: broker, court: court, output: output, log: log, front: front, fetcher: nameOf(broker), process: nuid.Next(), wanted: wanted}
+	release, err := reporter.Claim(ctx, h.reporter(), settings.Prefix, settings.Year) // before anything is asked
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	err = broker.tellHolder(func() holding { return holding{Batch: turn.key, RunID: h.begun.id()} })
 	if err != nil {
 		return run, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -170,7 +171,7 @@ func (h *house) fetching() fetcher.Options {
 }
 
 func (h *house) reporter() reporter.Options {
-	options := reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared}
+	options := reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared, Ledger: whereStore(h.settings)}
 	if !h.broker.shared {
 		options.Command = h.wanted.command
 	}
@@ -178,6 +179,18 @@ func (h *house) reporter() reporter.Options {
 		options.GiveUp = math.MaxInt64
 	}
 	return options
+}
+
+// whereStore names the store of the settings.
+func whereStore(settings *config.Settings) string {
+	if settings.NATSURL != "" {
+		return fmt.Sprintf("nats_url %s", settings.Some("nats_url")["nats_url"])
+	}
+	dir, err := filepath.Abs(settings.DataDir)
+	if err != nil {
+		dir = settings.DataDir
+	}
+	return "data_dir " + dir
 }
 
 // batchOf is the batch that the settings describe.

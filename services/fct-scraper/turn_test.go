@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -203,4 +204,35 @@ func TestJoinedBatchAfterTheHolder(t *testing.T) {
 	if code := exitCode(joined); code != codeCompleted || first.String() != second.String() {
 		t.Errorf("exit code %d; reports:\n%s\n%s", code, first.String(), second.String())
 	}
+}
+
+// TestBatchesOfTwoStoresIntoOneOutput: the second is told who writes there before it asks for anything; another year is free.
+func TestBatchesOfTwoStoresIntoOneOutput(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "300", "--seed", "47")
+	p := slowPlace(t, sim, "--end", "300")
+	holder := p.running(nil)
+	elsewhere := filepath.Join(p.dir, "elsewhere")
+	flags := []string{"batch", "2025", "--json", "--base-url", sim.url, "--robots=false", "--probe=false", "--start", "290", "--end", "300", "--delay-min", "0", "--delay-max", "0",
+		"--output", filepath.Join(p.dir, "output"), "--data-dir", elsewhere}
+	told := did(t, codeOutput, flags...)
+	for _, want := range []string{fmt.Sprintf("process %d (data_dir %s)", holder.Process.Pid, p.data()), "IMM-25", "give another output"} {
+		if !strings.Contains(told.stdout, want) {
+			t.Errorf("%q is not said: %s", want, told.stdout)
+		}
+	}
+	if calls := sim.asked()["290"]; len(calls) > 0 {
+		t.Errorf("the refused batch has asked the site: %v", calls)
+	}
+	flags[1] = "2024"
+	did(t, codeCompleted, flags...)
+	if len(sim.stats().PerNumber["IMM-24"]) == 0 {
+		t.Error("nothing was asked of the other year")
+	}
+	did(t, codeCompleted, "stop", "--run", string(p.status().RunID), "--data-dir", p.data())
+	if code := exitCode(holder); code != codeTerminated {
+		t.Errorf("the first batch ended with %d", code)
+	}
+	flags[1] = "2025"
+	did(t, codeCompleted, flags...)
 }

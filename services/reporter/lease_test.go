@@ -15,6 +15,7 @@ func TestNothingIsWrittenUnderALeaseThatSlipped(t *testing.T) {
 	if err := w.load(t.Context(), d.manifest.RunID); !errors.Is(err, errLeaseLost) {
 		t.Fatalf("%v, want %v", err, errLeaseLost)
 	}
+	d.must(w.release())
 	w.lease.renewed(time.Now())
 	d.must(w.load(t.Context(), d.manifest.RunID))
 	defer func() { d.must(w.lines.Close()) }()
@@ -23,6 +24,7 @@ func TestNothingIsWrittenUnderALeaseThatSlipped(t *testing.T) {
 	if err := w.apply(t.Context(), batch); !errors.Is(err, errLeaseLost) {
 		t.Errorf("%v, want %v", err, errLeaseLost)
 	}
+	d.must(w.release())
 	if size := w.lines.Size(); size != 0 || len(d.files()) > 1 {
 		t.Errorf("%d bytes of attempts, files %v", size, d.files())
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
@@ -39,14 +41,17 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if err := w.loadKeys(ctx); err != nil {
 		return err
 	}
-	if err := w.restore(ctx); err != nil {
-		return err
-	}
 	point, err := w.loadCheckpoint(ctx)
 	if err != nil {
 		return err
 	}
 	w.tally = point.Tally
+	if w.release, err = Claim(ctx, w.Options, w.manifest.Prefix, w.manifest.Year); err != nil {
+		return err
+	}
+	if err := w.restore(ctx); err != nil {
+		return err
+	}
 	state, _, err := w.state(ctx)
 	if err != nil {
 		return err
@@ -60,6 +65,17 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	return w.openLines(point.Offset)
+}
+
+// Claim keeps processes that work over another store from writing the files of a series and year until release is called. The error
+// for one that does so already is store.ErrClaimed.
+func Claim(ctx context.Context, o Options, prefix, year string) (release func() error, err error) {
+	stream, err := o.Bus.JetStream().Stream(ctx, "KV_"+contract.BucketRuns)
+	if err != nil {
+		return nil, fmt.Errorf("reading which store this is: %w", err)
+	}
+	made := stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+	return o.Store.Claim(prefix+"-"+year, store.Owner{PID: os.Getpid(), Ledger: made, Where: o.Ledger})
 }
 
 // openLines cuts the attempts file back to where the checkpoint left it.

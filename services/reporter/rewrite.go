@@ -20,6 +20,11 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if err != nil {
 		return contract.Report{}, "", err
 	}
+	release, err := Claim(ctx, w.Options, w.manifest.Prefix, w.manifest.Year)
+	if err != nil {
+		return contract.Report{}, "", err
+	}
+	defer func() { _ = release() }()
 	last, err := w.ledger.last(ctx)
 	if err != nil {
 		return contract.Report{}, "", err

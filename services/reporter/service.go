@@ -41,6 +41,9 @@ type Options struct {
 	// Command is the command that goes on with the batch of this process, from a number on when that is not 0; nil when runs are
 	// started over NATS.
 	Command func(from int) string
+	// Ledger is where people find the store that the files are derived from, for the message of another process that would write
+	// the same ones.
+	Ledger string
 	// GiveUp is how long the broker may be in trouble before Run gives up; 0 is 30 seconds.
 	GiveUp time.Duration
 }
@@ -264,6 +267,9 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 			return s.refuse(ctx, run, err)
 		case errors.Is(err, ErrLedger): // the trouble of this run alone
 			s.Logger.Error("reporter.run.mismatch", "run_id", run, "error", err)
+			return w.fail(ctx, err)
+		case errors.Is(err, store.ErrClaimed): // as well
+			s.Logger.Error("reporter.run.claimed", "run_id", run, "error", err)
 			return w.fail(ctx, err)
 		case errors.Is(err, store.ErrNotWritable):
 			return errors.Join(err, w.fail(ctx, err))

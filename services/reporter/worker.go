@@ -26,6 +26,7 @@ type worker struct {
 	tally    tally
 	revision uint64 // of the checkpoint; 0 while there is none
 	lines    *store.Appender
+	release  func() error // ends the claim on the files of the series and year; nil while there is none
 	numbers  streak
 	known    outcomes     // numbers that other runs collected, so that this one does not ask
 	failures map[int]bool // numbers with a key in the bucket failed
@@ -76,6 +77,11 @@ func openBuckets(ctx context.Context, broker *bus.Bus) (b buckets, err error) {
 
 // run works until the run has ended (nil), the context ends, or something is wrong.
 func (w *worker) run(ctx context.Context, run contract.RunID) error {
+	defer func() {
+		if w.release != nil {
+			_ = w.release()
+		}
+	}()
 	if err := w.load(ctx, run); err != nil {
 		return err
 	}
