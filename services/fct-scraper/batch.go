@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,8 @@ func addRepair(flags *pflag.FlagSet, repair *bool) {
 
 // addNew adds the flag of those who run a batch every day.
 func (f *batchFlags) addNew(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.onlyNew, "new", false, "collect what is new: no-records above the highest record are asked for again")
+	flags.BoolVar(&f.onlyNew, "new", false, "collect what is new: no-records above the highest record are asked for again; "+
+		"without a year, last year's first in January and February")
 }
 
 // ended is how a run ended, and what it was.
@@ -71,33 +73,19 @@ func (p *program) batchCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
 		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: cobra.MaximumNArgs(1),
-		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config court.toml --json",
+		Long: "batch runs one batch to its end and prints its summary.\n\n" +
+			"In January and February `batch --new` runs two batches unless an argument, a flag, a variable or the file gives\n" +
+			"the year: last year's and, when that has completed, this year's. start, end and max_cases hold for each of them.\n" +
+			"--json prints this year's report, with last year's report under last_year. When this year's batch is not started,\n" +
+			"it prints last year's report, with the year that is left under not_started. The exit code is the worse one: any\n" +
+			"other code is worse than 3, and 3 (some numbers failed or are unconfirmed) is worse than 0.",
+		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config court.toml --json\n  fct-scraper batch --new",
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.batch(cmd, flags, args) },
 	}
 	addSettings(cmd.Flags(), all)
 	flags.add(cmd.Flags())
 	flags.addNew(cmd.Flags())
 	return cmd
-}
-
-// batch runs one batch and prints its report.
-func (p *program) batch(cmd *cobra.Command, flags *batchFlags, args []string) error {
-	settings, err := p.batchSettings(cmd, args)
-	if err != nil {
-		return err
-	}
-	flags.command = commandOf(cmd, args, settings)
-	run, err := p.runBatch(cmd.Context(), settings, flags.order)
-	if err != nil {
-		if flags.json && run.Report != nil {
-			return errors.Join(err, p.printJSON(run.Report))
-		}
-		return p.say(trouble{codeOf(err), err, settings, run.id, run.last}, flags.json)
-	}
-	if flags.json {
-		return p.printJSON(run.Report)
-	}
-	return p.print(summary(*run.Report, settings.Output, run.File) + rebuilt(run.restored))
 }
 
 // batchSettings are the settings of a command whose argument may be the year.
@@ -110,11 +98,14 @@ func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Sett
 	return config.Load(src)
 }
 
+// listen takes the signals that stop a batch of those settings.
+func (p *program) listen(settings *config.Settings) *signals {
+	return listen(settings.GracefulShutdownTimeout.Std()+lastWords, p.cutOff)
+}
+
 // runBatch runs a batch, all services in this process, until it ends or a signal stops it. The exit code is that of its
-// run.
-func (p *program) runBatch(ctx context.Context, settings *config.Settings, wanted order) (ended, error) {
-	signals := listen(settings.GracefulShutdownTimeout.Std()+lastWords, p.cutOff)
-	defer signals.close()
+// run, or, when that is 0, of the run before it.
+func (p *program) runBatch(ctx context.Context, settings *config.Settings, wanted order, signals *signals) (ended, error) {
 	screen := newScreen(p.stderr, settings.Config, p.environ)
 	defer screen.close()
 	run, err := p.work(ctx, settings, wanted, signals, screen)
@@ -122,7 +113,7 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, wante
 	if err != nil {
 		return run, err
 	}
-	p.code = codeOfRun(run.State, signals.code())
+	p.code = cmp.Or(codeOfRun(run.State, signals.code()), p.code)
 	if wrong := reporter.StateError(run.State); wrong != nil && run.Report == nil {
 		return run, fmt.Errorf("running the batch: run %s: %w", run.manifest.RunID, wrong)
 	}

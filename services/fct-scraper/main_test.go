@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
 		panic(err)
 	}
-	testscript.Main(leakless{m}, map[string]func(){"fct-scraper": main})
+	testscript.Main(leakless{m}, map[string]func(){"fct-scraper": main, atNewYear: mainAtNewYear})
 }
 
 // leakless fails when goroutines are left behind.

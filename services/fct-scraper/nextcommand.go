@@ -39,8 +39,7 @@ func commandOf(cmd *cobra.Command, args []string, settings *config.Settings) fun
 				words = append(words, "--max-cases", strconv.Itoa(settings.MaxCases-(from-settings.Start)))
 			}
 		}
-		byDefault := func(l config.Line) bool { return l.Key == "year" && l.Origin == "default" }
-		if len(args) == 0 && slices.ContainsFunc(settings.Lines(), byDefault) {
+		if len(args) == 0 && !yearGiven(settings) {
 			words = append(words, "--year", settings.Year)
 		}
 		for i := range words {

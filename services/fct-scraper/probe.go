@@ -65,7 +65,9 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	}
 	flags.probeOnly, settings.Probe = true, true
 	flags.command = commandOf(cmd, args, settings)
-	run, err := p.runBatch(cmd.Context(), settings, flags.order)
+	signals := p.listen(settings)
+	defer signals.close()
+	run, err := p.runBatch(cmd.Context(), settings, flags.order, signals)
 	if err != nil {
 		if flags.json && run.Report != nil {
 			return errors.Join(err, p.printJSON(run.Report))

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fct-scraper/pkg/contract"
+
 	"github.com/spf13/cobra"
 )
 
@@ -20,6 +22,8 @@ type program struct {
 	environ []string
 	stdout  io.Writer
 	stderr  io.Writer
+	// now is when it was called; it gives the default year.
+	now time.Time
 	// begun says that a command's own work has begun: what went wrong before it is a mistake in the call.
 	begun bool
 	// code is what a command that did its work ends with.
@@ -27,16 +31,21 @@ type program struct {
 	// json says that the call asks for a JSON document, document that one was written: stdout holds at most one.
 	json     bool
 	document atomic.Bool
+	// lastYear is the report of last year's run, once this year's batch follows it.
+	lastYear atomic.Pointer[contract.Report]
 }
 
 // run does what args ask for and returns the exit code. The result goes to stdout, everything else to stderr.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	p := &program{environ: environ, stdout: stdout, stderr: stderr}
+	return (&program{environ: environ, stdout: stdout, stderr: stderr, now: time.Now()}).run(ctx, args)
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
 	root := p.rootCommand()
 	args = joinValues(root, args)
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	p.json = asksForJSON(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -47,9 +56,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		code = codeOf(err)
 	}
 	// What cannot be said on stderr cannot be said at all.
-	_, _ = fmt.Fprintf(stderr, "fct-scraper: %s\n", shownError(err))
+	_, _ = fmt.Fprintf(p.stderr, "fct-scraper: %s\n", shownError(err))
 	if p.json {
-		_ = p.printJSON(failureOf(code, err)) // stderr has it too
+		_ = p.printJSON(p.failureOf(code, err)) // stderr has it too
 	}
 	return code
 }
@@ -62,7 +71,7 @@ func (p *program) cutOff(code int) {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		_ = p.printJSON(failureOf(code, errCutOff)) // nobody is left to be told
+		_ = p.printJSON(p.failureOf(code, errCutOff)) // nobody is left to be told
 	}()
 	select {
 	case <-written:
@@ -78,11 +87,14 @@ type failure struct {
 		// Problems are the lines of the message, one a problem.
 		Problems []string `json:"problems"`
 	} `json:"error"`
+	// LastYear is the report of the run that had ended before.
+	LastYear *contract.Report `json:"last_year,omitempty"`
 }
 
-func failureOf(code int, err error) (f failure) {
+func (p *program) failureOf(code int, err error) (f failure) {
 	f.Error.Code, f.Error.Problems = code, strings.Split(shownError(err), "\n")
 	f.Error.Message = strings.Join(f.Error.Problems, "; ")
+	f.LastYear = p.lastYear.Load()
 	return f
 }
 

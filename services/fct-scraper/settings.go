@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"fct-scraper/pkg/config"
 
@@ -89,5 +88,5 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 		form := config.Config{LogLevel: "info", LogFormat: "auto"}
 		logger(form, p.environ, isTerminal(p.stderr), p.stderr).Info("settings.read", "file", "./"+initName)
 	}
-	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: time.Now(), Version: version()}
+	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: p.now, Version: version()}
 }
