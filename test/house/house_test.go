@@ -30,11 +30,6 @@ type source struct {
 func (s source) dir() string  { return path.Dir(s.path) }
 func (s source) isTest() bool { return strings.HasSuffix(s.path, "_test.go") }
 
-// lines is how many lines node takes.
-func (s source) lines(node ast.Node) int {
-	return s.set.Position(node.End()).Line - s.set.Position(node.Pos()).Line + 1
-}
-
 // finding says what is wrong where.
 func (s source) finding(node ast.Node, format string, args ...any) string {
 	return fmt.Sprintf("%s:%d: %s", s.path, s.set.Position(node.Pos()).Line, fmt.Sprintf(format, args...))
