@@ -7,14 +7,14 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// answer writes what a call gives for a case at the end of a buffer.
-func (c *Court) answer(b []byte, made call, id contract.CaseID, division string) []byte {
+// appendAnswer writes what a call gives for a case at the end of a buffer.
+func (c *Simulator) appendAnswer(b []byte, made call, id contract.CaseID, division string) []byte {
 	begun := len(b)
 	// The count comes first and is not known yet: most answers have fewer than a hundred rows.
 	b = append(b, `{"Count":   ,"data":[`...)
 	rows := 0
 	if c.Exists(id) && c.inDivision(made, id, division) {
-		b, rows = c.rows(b, made, c.file(id))
+		b, rows = c.appendRows(b, made, c.newFile(id))
 	}
 	copy(b[begun+len(`{"Count":`):], strconv.Itoa(rows))
 	return append(b, `]}`...)
@@ -22,7 +22,7 @@ func (c *Court) answer(b []byte, made call, id contract.CaseID, division string)
 
 // inDivision says whether a case is found by a division: its own, both, or its number in the division's place. Only some
 // calls ask for one.
-func (c *Court) inDivision(made call, id contract.CaseID, division string) bool {
+func (c *Simulator) inDivision(made call, id contract.CaseID, division string) bool {
 	if made == partiesCall || made == relatedCall {
 		return true
 	}
@@ -38,13 +38,13 @@ func (c *Court) inDivision(made call, id contract.CaseID, division string) bool 
 	}
 }
 
-func (c *Court) rows(b []byte, made call, f file) (text []byte, rows int) {
+func (c *Simulator) appendRows(b []byte, made call, f file) (text []byte, rows int) {
 	switch made {
 	case docketCall:
-		return c.docketRows(b, f)
+		return c.appendDocketRows(b, f)
 	case partiesCall:
 		for i, p := range f.parties {
-			r := open(b, i == 0)
+			r := openRow(b, i == 0)
 			r.text("PARTY_NAME", p.name)
 			r.textOrNull("SOLCTR_FIRM", p.firm)
 			r.textOrNull("SOLCTR_CONTACT", p.contact)
@@ -52,47 +52,47 @@ func (c *Court) rows(b []byte, made call, f file) (text []byte, rows int) {
 		}
 		return b, len(f.parties)
 	case relatedCall:
-		return c.relatedRows(b, f)
+		return c.appendRelatedRows(b, f)
 	default:
-		b = headerRow(b, f, true, made == fullerCall)
-		if other, found := c.longer(f.id); found {
-			return headerRow(b, c.file(other), false, made == fullerCall), 2
+		b = appendHeaderRow(b, f, true, made == fullerCall)
+		if other, found := c.prefixMatch(f.id); found {
+			return appendHeaderRow(b, c.newFile(other), false, made == fullerCall), 2
 		}
 		return b, 1
 	}
 }
 
-// longer is the case whose row comes along now and then because its number begins with the one asked for.
-func (c *Court) longer(id contract.CaseID) (contract.CaseID, bool) {
-	d := c.diceFor(saltPrefix, id)
+// prefixMatch is the case whose row comes along now and then because its number begins with the one asked for.
+func (c *Simulator) prefixMatch(id contract.CaseID) (contract.CaseID, bool) {
+	d := c.randomFor(saltPrefix, id)
 	other := id.With(id.Number*10 + d.below(10))
 	return other, d.chance(prefixShare) && c.Exists(other)
 }
 
-func (c *Court) docketRows(b []byte, f file) ([]byte, int) {
+func (c *Simulator) appendDocketRows(b []byte, f file) ([]byte, int) {
 	if c.headerOnly(f.id) {
 		return b, 0
 	}
-	entries := c.docket(f)
+	entries := c.newDocket(f)
 	for i := range entries {
-		b = entryRow(b, f, &entries[i], i == 0)
+		b = appendEntryRow(b, f, &entries[i], i == 0)
 	}
-	if other, found := c.longer(f.id); found {
-		of := c.file(other)
-		for _, e := range c.docket(of)[:1] {
-			b = entryRow(b, of, &e, false)
+	if other, found := c.prefixMatch(f.id); found {
+		of := c.newFile(other)
+		for _, e := range c.newDocket(of)[:1] {
+			b = appendEntryRow(b, of, &e, false)
 		}
 		return b, len(entries) + 1
 	}
 	return b, len(entries)
 }
 
-func headerRow(b []byte, f file, first, fuller bool) []byte {
-	r := open(b, first)
+func appendHeaderRow(b []byte, f file, first, fuller bool) []byte {
+	r := openRow(b, first)
 	r.text("COURT_NO", f.id.String())
 	r.text("COURT_SEQ", strconv.Itoa(fullYear(f.id.Year)*1_000_000+f.id.Number))
 	r.text("STYLE_OF_CAUSE", f.style)
-	nature(&r, f)
+	appendNature(&r, f)
 	r.text("DIVISION", f.division)
 	r.date("FILE_DT", f.filed, f.offset)
 	r.text("OFF_CD", f.office.Code)
@@ -103,8 +103,8 @@ func headerRow(b []byte, f file, first, fuller bool) []byte {
 	r.text("FRENCH_PROCEEDING_TYPE", f.kind.Type.FR)
 	r.name("PROCEEDING_CLASS_ID")
 	r.b = append(r.b, f.kind.Class.Code...)
-	class(&r, f)
-	language(&r, f)
+	appendClass(&r, f)
+	appendLanguage(&r, f)
 	names := make([]string, len(f.parties))
 	for i, p := range f.parties {
 		names[i] = p.name
@@ -112,58 +112,58 @@ func headerRow(b []byte, f file, first, fuller bool) []byte {
 	r.list("Party", names)
 	r.list("Ships", f.ships)
 	if fuller {
-		track(&r, f)
+		appendTrack(&r, f)
 	}
 	return r.close()
 }
 
-func nature(r *row, f file) {
+func appendNature(r *rowWriter, f file) {
 	r.text("NATURE_CD", f.nature.Code)
 	r.text("ENGLISH_NATURE_DESC", f.nature.EN)
 	r.text("FRENCH_NATURE_DESC", f.nature.FR)
 }
 
-func class(r *row, f file) {
+func appendClass(r *rowWriter, f file) {
 	r.text("ENGLISH_PROCEEDING_CLASS", f.kind.Class.EN)
 	r.text("FRENCH_PROCEEDING_CLASS", f.kind.Class.FR)
 }
 
-func track(r *row, f file) {
+func appendTrack(r *rowWriter, f file) {
 	r.text("ENGLISH_TRACK_NAME", f.kind.Track.EN)
 	r.text("FRENCH_TRACK_NAME", f.kind.Track.FR)
 }
 
-func language(r *row, f file) {
+func appendLanguage(r *rowWriter, f file) {
 	l := languageOf(f.french)
 	r.text("LANG_CD", l.Code)
 	r.text("ENGLISH_LANGUAGE_NAME", l.EN)
 	r.text("FRENCH_LANGUAGE_NAME", l.FR)
 }
 
-func languageOf(french bool) coded {
+func languageOf(french bool) bilingual {
 	if french {
-		return coded{"F", "French", "Français"}
+		return bilingual{"F", "French", "Français"}
 	}
-	return coded{"E", "English", "Anglais"}
+	return bilingual{"E", "English", "Anglais"}
 }
 
-func entryRow(b []byte, f file, e *entry, first bool) []byte {
-	r := open(b, first)
+func appendEntryRow(b []byte, f file, e *entry, first bool) []byte {
+	r := openRow(b, first)
 	r.text("Division", f.division)
 	r.text("COURT_NO", f.id.String())
 	r.text("STYLE_OF_CAUSE", f.style)
 	r.date("FILING_DATE", f.filed, f.offset)
-	nature(&r, f)
-	track(&r, f)
-	class(&r, f)
+	appendNature(&r, f)
+	appendTrack(&r, f)
+	appendClass(&r, f)
 	r.text("ENGLISH_OFFICE_NAME", e.office.EN)
 	r.text("FRENCH_OFFICE_NAME", e.office.FR)
 	if e.document > 0 {
-		r.whole("DOCNO", e.document)
+		r.number("DOCNO", e.document)
 	} else {
 		r.null("DOCNO")
 	}
-	r.whole("RE_NO", e.number)
+	r.number("RE_NO", e.number)
 	r.textOrNull("FOREMOST_NUMBER", e.documentID(f))
 	r.text("RECORDED_ENTRY", e.text)
 	if f.plainDays {
@@ -172,12 +172,12 @@ func entryRow(b []byte, f file, e *entry, first bool) []byte {
 		r.date("DOC_DT", e.at, f.offset)
 	}
 	r.yesNo("CAN_PUBLISH_DOCUMENT", e.public)
-	entryMarks(&r, e)
+	appendEntryFlags(&r, e)
 	return r.close()
 }
 
-// entryMarks are the fields that few people read.
-func entryMarks(r *row, e *entry) {
+// appendEntryFlags are the fields that few people read.
+func appendEntryFlags(r *rowWriter, e *entry) {
 	if e.french {
 		r.text("RE_LANG_CD", "F")
 	} else {
@@ -194,15 +194,15 @@ func entryMarks(r *row, e *entry) {
 	}
 }
 
-// relatedRows are the cases that belong together with one; few have any.
-func (c *Court) relatedRows(b []byte, f file) ([]byte, int) {
-	d := c.diceFor(saltRelated, f.id)
+// appendRelatedRows are the cases that belong together with one; few have any.
+func (c *Simulator) appendRelatedRows(b []byte, f file) ([]byte, int) {
+	d := c.randomFor(saltRelated, f.id)
 	other := f.id.With(max(1, f.id.Number-d.between(1, 30)))
 	if !d.chance(0.05) || other == f.id || !c.Exists(other) {
 		return b, 0
 	}
-	of := c.file(other)
-	r := open(b, true)
+	of := c.newFile(other)
+	r := openRow(b, true)
 	r.text("COURT_NO", other.String())
 	r.text("STYLE_OF_CAUSE", of.style)
 	return r.close(), 1

@@ -18,9 +18,9 @@ import (
 
 func TestRequestsAfterABlockAreCounted(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 8, Max: 30, Faults: []courtsim.Fault{{Kind: "403", Share: 1, Times: 1}}})
+	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Faults: []courtsim.Fault{{Kind: "403", Share: 1, Times: 1}}})
 	for range 3 {
-		ask(court, path("proceedingQueriesRE", 7))
+		get(court, callPath("proceedingQueriesRE", 7))
 	}
 	if s := court.Stats(); s.AfterBlock != 2 || s.FirstBlock == "" || s.Faults["403"] != 1 || s.AfterBlockLastSeconds <= 0 {
 		t.Errorf("%+v", s)
@@ -32,12 +32,12 @@ func TestRequestsAfterABlockAreCounted(t *testing.T) {
 func TestBlockAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, kind := range courtsim.BlockKinds() {
-			court := newCourt(t, courtsim.Options{Seed: 8, Max: 30, Robots: "User-agent: *", BlockAfter: courtsim.Block{After: 3, Kind: kind}})
+			court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Robots: "User-agent: *", BlockAfter: courtsim.Block{After: 3, Kind: kind}})
 			begun := time.Now()
-			targets := []string{path("proceedingQueriesRE", 1), "/robots.txt", path("proceedingQueriesRE", 2), path("proceedingQueriesRE", 3), path("PublicPartiesListInfo", 1), "/robots.txt", englishPage}
+			targets := []string{callPath("proceedingQueriesRE", 1), "/robots.txt", callPath("proceedingQueriesRE", 2), callPath("proceedingQueriesRE", 3), callPath("PublicPartiesListInfo", 1), "/robots.txt", englishPage}
 			var blocked []bool
 			for _, target := range targets {
-				answer := ask(court, target)
+				answer := get(court, target)
 				blocked = append(blocked, answer.Code >= 400 || strings.Contains(answer.Body.String(), "<title>Request Rejected") || strings.Contains(answer.Body.String(), "captcha"))
 				time.Sleep(time.Second) // virtual: the stats are to tell seconds
 			}
@@ -48,30 +48,30 @@ func TestBlockAfter(t *testing.T) {
 			if s.Requests != 5 || s.Robots != 2 || s.Pages != 1 || s.AfterBlock != 3 || s.AfterBlockLastSeconds != 3 || *s.MinGapSeconds != 1 || s.Faults[kind] != 4 {
 				t.Errorf("%s: %+v, gap %v", kind, s, *s.MinGapSeconds)
 			}
-			if first, last := moment(begun, 3), moment(begun, 6); s.FirstBlock != first || s.LastAfterBlock != last {
+			if first, last := timeAfter(begun, 3), timeAfter(begun, 6); s.FirstBlock != first || s.LastAfterBlock != last {
 				t.Errorf("%s: first block %s, last request %s; want %s, %s", kind, s.FirstBlock, s.LastAfterBlock, first, last)
 			}
 		}
 	})
 }
 
-func moment(begun time.Time, seconds int) string {
+func timeAfter(begun time.Time, seconds int) string {
 	return begun.Add(time.Duration(seconds) * time.Second).UTC().Format(time.RFC3339Nano)
 }
 
 // A site that blocks softly goes on answering in its own form, and knows nobody any more.
 func TestSoftBlockAfter(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 8, Max: 30, SoftBlockAfter: 3})
+	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, SoftBlockAfter: 3})
 	bodies := make([]string, 0, 3)
 	for n := 1; n <= 3; n++ {
-		bodies = append(bodies, ask(court, path("proceedingQueriesCourtNumberList", n)).Body.String())
+		bodies = append(bodies, get(court, callPath("proceedingQueriesCourtNumberList", n)).Body.String())
 	}
-	none := ask(newCourt(t, courtsim.Options{Seed: 8, Max: 30}), path("proceedingQueriesCourtNumberList", 31)).Body.String()
+	none := get(newSimulator(t, courtsim.Options{Seed: 8, Max: 30}), callPath("proceedingQueriesCourtNumberList", 31)).Body.String()
 	if bodies[0] == none || bodies[1] == none || bodies[2] != none {
 		t.Errorf("%.40q", bodies)
 	}
-	v := visit(t, court, englishPage)
+	v := newVisitor(t, court, englishPage)
 	v.post(v.form("search", "IMM-1-25", ""))
 	if got := v.text(`//td[@class="dataTables_empty"]`); got != "No data available in table" {
 		t.Errorf("a search found %q", got)
@@ -88,32 +88,32 @@ func TestSoftBlockAfter(t *testing.T) {
 func TestRobots(t *testing.T) {
 	t.Parallel()
 	const text = "User-agent: *\nDisallow: /en/"
-	court := newCourt(t, courtsim.Options{Seed: 8, Max: 30, Robots: text, Faults: []courtsim.Fault{{Kind: "500", Share: 1}}})
-	answer := ask(court, "/robots.txt")
+	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Robots: text, Faults: []courtsim.Fault{{Kind: "500", Share: 1}}})
+	answer := get(court, "/robots.txt")
 	if answer.Code != http.StatusOK || answer.Body.String() != text || !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/plain") {
 		t.Errorf("status %d, %q", answer.Code, answer.Body)
 	}
 	if s := court.Stats(); s.Robots != 1 || s.Requests != 0 || s.MinGapSeconds != nil {
 		t.Errorf("%+v", s)
 	}
-	ask(court, path("proceedingQueriesRE", 1))
+	get(court, callPath("proceedingQueriesRE", 1))
 	if s := court.Stats(); s.Robots != 1 || s.Requests != 1 || s.MinGapSeconds == nil {
 		t.Errorf("%+v", s)
 	}
-	bare := newCourt(t, courtsim.Options{})
-	if code := ask(bare, "/robots.txt").Code; code != http.StatusNotFound || bare.Stats().Robots != 1 {
+	bare := newSimulator(t, courtsim.Options{})
+	if code := get(bare, "/robots.txt").Code; code != http.StatusNotFound || bare.Stats().Robots != 1 {
 		t.Errorf("status %d without robots, %d asked", code, bare.Stats().Robots)
 	}
 }
 
-// pipes is a listener whose connections are pipes, so that HTTP runs in virtual time.
-type pipes struct {
+// pipeListener is a listener whose connections are pipes, so that HTTP runs in virtual time.
+type pipeListener struct {
 	conns chan net.Conn
 	once  sync.Once
 	done  chan struct{}
 }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *pipeListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-p.conns:
 		return conn, nil
@@ -122,10 +122,10 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+func (p *pipeListener) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
+func (p *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	select {
 	case p.conns <- theirs:
@@ -147,15 +147,15 @@ func TestSlownessInVirtualTime(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
-				listener := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+				court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
+				listener := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 				server := &http.Server{Handler: court}
 				go func() { _ = server.Serve(listener) }()
 				defer func() { _ = server.Close() }()
 				begun := time.Now()
 				client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: listener.dial}}
 				size := 0
-				answer, err := client.Get("http://court" + path("proceedingQueriesRE", 1))
+				answer, err := client.Get("http://court" + callPath("proceedingQueriesRE", 1))
 				if err == nil {
 					defer func() { _ = answer.Body.Close() }()
 					var body []byte

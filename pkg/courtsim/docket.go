@@ -13,7 +13,7 @@ type entry struct {
 	number       int
 	document     int // 0 for none
 	at           time.Time
-	office       *coded
+	office       *bilingual
 	text         string
 	public       bool
 	confidential bool
@@ -41,21 +41,21 @@ const (
 
 // headerOnly says that the case exists and has no recorded entry. The highest number's docket is whole: its filing day is
 // what a search reads.
-func (c *Court) headerOnly(id contract.CaseID) bool {
-	d := c.diceFor(saltHeaderOnly, id)
+func (c *Simulator) headerOnly(id contract.CaseID) bool {
+	d := c.randomFor(saltHeaderOnly, id)
 	return id.Number != c.highest && d.chance(headerOnlyShare)
 }
 
-// docket is the recorded entries of a case, in the order in which the court sends them: newest first mostly, which is not
+// newDocket is the recorded entries of a case, in the order in which the court sends them: newest first mostly, which is not
 // to be relied on.
-func (c *Court) docket(f file) []entry {
-	d := c.diceFor(saltDocket, f.id)
-	size := length(&d)
+func (c *Simulator) newDocket(f file) []entry {
+	d := c.randomFor(saltDocket, f.id)
+	size := docketLength(&d)
 	entries := make([]entry, 0, size+1)
 	at, documents := f.filed, 0
 	for n := 1; n <= size; n++ {
-		words := c.chapter(&d, f, n, size)
-		e := c.entry(&d, f, words, at)
+		words := c.entryPhrase(&d, f, n, size)
+		e := c.newEntry(&d, f, words, at)
 		e.number = n
 		if words.Document {
 			documents++
@@ -74,22 +74,22 @@ func (c *Court) docket(f file) []entry {
 	return entries
 }
 
-// entry is what a phrase becomes on a day.
-func (c *Court) entry(d *dice, f file, words *entryPhrase, at time.Time) entry {
+// newEntry is what a phrase becomes on a day.
+func (c *Simulator) newEntry(d *random, f file, words *entryPhrase, at time.Time) entry {
 	e := entry{at: at, office: f.office, french: f.french}
 	if !d.chance(emptyTextShare) {
-		e.text = c.fill(d, words.in(f.french), at, f.french)
+		e.text = c.fillPhrase(d, words.in(f.french), at, f.french)
 	}
 	e.confidential = d.chance(confidentialShare)
 	if d.chance(0.05) {
-		e.note = "Entered by " + *pick(d, c.words.Family)
+		e.note = "Entered by " + *pick(d, c.vocabulary.Family)
 	}
 	e.command = d.chance(0.3)
 	return e
 }
 
-// length is how many entries a docket has: mostly 5 to 20, at most 60.
-func length(d *dice) int {
+// docketLength is how many entries a docket has: mostly 5 to 20, at most 60.
+func docketLength(d *random) int {
 	switch {
 	case d.chance(0.1):
 		return d.between(1, 4)
@@ -100,15 +100,15 @@ func length(d *dice) int {
 	}
 }
 
-// chapter is what happens in the n-th entry of a docket.
-func (c *Court) chapter(d *dice, f file, n, size int) *entryPhrase {
+// entryPhrase is what happens in the n-th entry of a docket.
+func (c *Simulator) entryPhrase(d *random, f file, n, size int) *entryPhrase {
 	switch {
 	case n == 1:
 		return &f.kind.Opening
 	case n == size && d.chance(0.7):
-		return pick(d, c.words.Closing)
+		return pick(d, c.vocabulary.Closing)
 	default:
-		return pick(d, c.words.Middle)
+		return pick(d, c.vocabulary.Middle)
 	}
 }
 
@@ -119,8 +119,8 @@ func (e *entryPhrase) in(french bool) phrase {
 	return e.EN
 }
 
-// fill puts words into a phrase's slots.
-func (c *Court) fill(d *dice, p phrase, at time.Time, french bool) string {
+// fillPhrase puts words into a phrase's slots.
+func (c *Simulator) fillPhrase(d *random, p phrase, at time.Time, french bool) string {
 	text := make([]byte, 0, 256)
 	for i, part := range p {
 		if i%2 == 0 {
@@ -131,11 +131,11 @@ func (c *Court) fill(d *dice, p phrase, at time.Time, french bool) string {
 		case "day":
 			text = appendDay(text, at, french)
 		case "judge":
-			text = append(text, *pick(d, c.words.Judge)...)
+			text = append(text, *pick(d, c.vocabulary.Judge)...)
 		case "lawyer":
-			text = append(text, c.person(d)...)
+			text = append(text, c.newPerson(d)...)
 		case "city":
-			text = append(text, pick(d, c.words.Offices).EN...)
+			text = append(text, pick(d, c.vocabulary.Offices).EN...)
 		default: // copies: other slots were refused when the words were read
 			text = strconv.AppendInt(text, int64(d.between(1, 4)), 10)
 		}

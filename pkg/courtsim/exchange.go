@@ -8,10 +8,10 @@ import (
 	"fct-scraper/pkg/delay"
 )
 
-// question is what a request asks: a call, and about which case; the zero case for none.
-type question struct {
+// request is what a request asks: a call, and about which case; the zero case for none.
+type request struct {
 	id   contract.CaseID
-	made call
+	call call
 }
 
 // reply is an answer: what it is, written in a buffer. The zero status is 200.
@@ -21,40 +21,40 @@ type reply struct {
 	body        []byte
 }
 
-// exchange counts a request and answers it, rightly or with a fault. right writes the right answer at the end of a
+// serveExchange counts a request and answers it, rightly or with a fault. right writes the right answer at the end of a
 // buffer, about the case that it is given; a page is told the fault, which it makes itself when it can.
-func (c *Court) exchange(w http.ResponseWriter, r *http.Request, q question, right func([]byte, contract.CaseID, *faultKind) reply) {
-	turn, nth := c.counts.begin(q)
-	defer c.counts.end()
+func (c *Simulator) serveExchange(w http.ResponseWriter, r *http.Request, q request, right func([]byte, contract.CaseID, *faultKind) reply) {
+	turn, nth := c.stats.begin(q)
+	defer c.stats.end()
 	if delay.Sleep(r.Context(), c.opts.Latency) != nil {
 		return
 	}
-	kind := c.faultOf(q, turn, nth)
+	kind := c.faultKindFor(q, turn, nth)
 	if kind == nil || !kind.block {
-		if hop(w, r) {
+		if continueRedirect(w, r) {
 			return
 		}
-		if arrived(r.URL) {
+		if wasRedirected(r.URL) {
 			kind = nil
 		}
 	}
 	buffer := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buffer)
-	answer := right((*buffer)[:0], c.about(q.id, kind), kind)
+	answer := right((*buffer)[:0], c.caseAbout(q.id, kind), kind)
 	*buffer = answer.body
 	if kind == nil {
 		answer.send(w)
 		return
 	}
-	c.counts.fault(kind)
-	if kind.rows != nil && !q.onPage() {
-		answer = c.spoilRows(kind, q, answer)
+	c.stats.countFault(kind)
+	if kind.changeRows != nil && !q.isHTML() {
+		answer = c.changeRows(kind, q, answer)
 	}
-	kind.answer(w, r, answer)
+	kind.send(w, r, answer)
 }
 
-// about is the case that an answer is about.
-func (c *Court) about(id contract.CaseID, kind *faultKind) contract.CaseID {
+// caseAbout is the case that an answer is about.
+func (c *Simulator) caseAbout(id contract.CaseID, kind *faultKind) contract.CaseID {
 	switch {
 	case kind != nil && kind.name == kindWrong:
 		return c.neighbour(id)
@@ -65,23 +65,23 @@ func (c *Court) about(id contract.CaseID, kind *faultKind) contract.CaseID {
 	}
 }
 
-// onPage says whether the HTML face is asked.
-func (q question) onPage() bool { return q.made >= searchPost }
+// isHTML says whether the HTML face is asked.
+func (q request) isHTML() bool { return q.call >= searchPost }
 
-// faultOf is the fault of the turn-th request for a case, counted from 0, which is the nth of all, counted from 1; nil for
+// faultKindFor is the fault of the turn-th request for a case, counted from 0, which is the nth of all, counted from 1; nil for
 // none.
-func (c *Court) faultOf(q question, turn, nth int) *faultKind {
+func (c *Simulator) faultKindFor(q request, turn, nth int) *faultKind {
 	if block := c.opts.BlockAfter; block.After > 0 && nth >= block.After {
 		return c.kinds[block.Kind]
 	}
-	if q.made == robotsCall {
+	if q.call == robotsCall {
 		return nil
 	}
 	if c.opts.SoftBlockAfter > 0 && nth >= c.opts.SoftBlockAfter {
 		return c.kinds[kindSoftBlock]
 	}
-	kind := c.kinds[c.drawn(q.id, turn)]
-	if kind != nil && kind.rows != nil && q.onPage() && (kind.page == nil || q.made == pageCall) {
+	kind := c.kinds[c.faultFor(q.id, turn)]
+	if kind != nil && kind.changeRows != nil && q.isHTML() && (kind.changePage == nil || q.call == pageCall) {
 		return nil // there are no such rows
 	}
 	return kind
@@ -91,8 +91,8 @@ func (a reply) send(w http.ResponseWriter) {
 	sendStatus(w, max(a.status, http.StatusOK), a.contentType, a.body)
 }
 
-// send writes an answer whole. When the client has gone nobody is left to be told.
-func send(w http.ResponseWriter, contentType string, body []byte) {
+// sendOK writes an answer whole. When the client has gone nobody is left to be told.
+func sendOK(w http.ResponseWriter, contentType string, body []byte) {
 	sendStatus(w, http.StatusOK, contentType, body)
 }
 

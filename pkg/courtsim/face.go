@@ -13,11 +13,11 @@ import (
 const maxForm = 1 << 20
 
 // servePage answers at the path of the HTML face: the page to whoever gets it, what a form asks for to whoever posts it.
-func (c *Court) servePage(w http.ResponseWriter, r *http.Request, l *labels) {
+func (c *Simulator) servePage(w http.ResponseWriter, r *http.Request, l *labels) {
 	switch r.Method {
 	case http.MethodGet:
-		c.exchange(w, r, question{made: pageCall}, func(b []byte, _ contract.CaseID, _ *faultKind) reply {
-			return c.page(b, &view{L: l, Tokens: c.visits.welcome(w, r), Division: "t"})
+		c.serveExchange(w, r, request{call: pageCall}, func(b []byte, _ contract.CaseID, _ *faultKind) reply {
+			return c.renderPage(b, &view{L: l, Tokens: c.sessions.start(w, r), Division: "t"})
 		})
 	case http.MethodPost:
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -31,36 +31,36 @@ func (c *Court) servePage(w http.ResponseWriter, r *http.Request, l *labels) {
 	}
 }
 
-func (c *Court) servePost(w http.ResponseWriter, r *http.Request, l *labels) {
+func (c *Simulator) servePost(w http.ResponseWriter, r *http.Request, l *labels) {
 	form := r.PostForm
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(form.Get("selectCourtNumber"))))
-	made, known := postOf(form)
-	q := question{id, made}
+	made, known := callForForm(form)
+	q := request{id, made}
 	if err != nil || !known {
-		q = question{made: pageCall}
+		q = request{call: pageCall}
 	}
-	c.exchange(w, r, q, func(b []byte, about contract.CaseID, kind *faultKind) reply {
-		given, how := c.visits.check(r)
-		if how != fresh {
+	c.serveExchange(w, r, q, func(b []byte, about contract.CaseID, kind *faultKind) reply {
+		given, how := c.sessions.checkPost(r)
+		if how != tokensValid {
 			status, text := stalePage(how)
 			return reply{status, asHTML, append(b, text...)}
 		}
 		v := &view{L: l, Tokens: given, Division: form.Get("tab02selectCourt"), Number: form.Get("selectCourtNumber")}
 		if known {
-			c.fillIn(v, made, about)
-			if kind != nil && kind.page != nil {
-				kind.page(c, about, v)
+			c.fillView(v, made, about)
+			if kind != nil && kind.changePage != nil {
+				kind.changePage(c, about, v)
 			}
 		}
 		if v.Found != nil {
-			v.Found.turnTo(pageAsked(form), l)
+			v.Found.selectPage(requestedPage(form), l)
 		}
-		return c.page(b, v)
+		return c.renderPage(b, v)
 	})
 }
 
-// postOf is what a form asks for; false for nothing that the court knows.
-func postOf(form url.Values) (call, bool) {
+// callForForm is what a form asks for; false for nothing that the court knows.
+func callForForm(form url.Values) (call, bool) {
 	switch form.Get("__EVENTTARGET") {
 	case "search":
 		return searchPost, true
@@ -73,8 +73,8 @@ func postOf(form url.Values) (call, bool) {
 	}
 }
 
-// pageAsked is which page of what was found a form asks for: the first when it does not say.
-func pageAsked(form url.Values) int {
+// requestedPage is which page of what was found a form asks for: the first when it does not say.
+func requestedPage(form url.Values) int {
 	page, err := plainNumber(form.Get("__EVENTARGUMENT"))
 	if err != nil {
 		return 1
@@ -82,8 +82,8 @@ func pageAsked(form url.Values) int {
 	return max(1, page)
 }
 
-// fillIn puts the answer to a form into its page. id is the zero value when nothing is to be found.
-func (c *Court) fillIn(v *view, made call, id contract.CaseID) {
+// fillView puts the answer to a form into its page. id is the zero value when nothing is to be found.
+func (c *Simulator) fillView(v *view, made call, id contract.CaseID) {
 	found := c.Exists(id) && c.inDivision(made, id, v.Division)
 	number := strings.TrimSpace(v.Number)
 	if id != (contract.CaseID{}) {
@@ -91,9 +91,9 @@ func (c *Court) fillIn(v *view, made call, id contract.CaseID) {
 	}
 	switch made {
 	case searchPost:
-		v.Found = &foundView{}
+		v.Found = &searchView{}
 		if found {
-			v.Found.all = c.foundRows(v.L, id)
+			v.Found.all = c.searchRows(v.L, id)
 		}
 		v.Found.total = len(v.Found.all)
 	case entriesPost:
@@ -103,8 +103,8 @@ func (c *Court) fillIn(v *view, made call, id contract.CaseID) {
 	}
 }
 
-// page writes a page at the end of a buffer.
-func (c *Court) page(b []byte, v *view) reply {
+// renderPage writes a page at the end of a buffer.
+func (c *Simulator) renderPage(b []byte, v *view) reply {
 	out := bytes.NewBuffer(b)
 	if err := c.pages.template.Execute(out, v); err != nil { // no reader sees half a page
 		return reply{http.StatusInternalServerError, asHTML, []byte("filling in the page: " + err.Error())}

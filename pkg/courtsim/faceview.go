@@ -16,34 +16,34 @@ type view struct {
 	Tokens   tokens
 	Division string
 	Number   string
-	Found    *foundView
+	Found    *searchView
 	Entries  *entriesView
 	Parties  *partiesView
 }
 
-// foundView is one page of what was found. Previous and Next are 0 where there is no such page.
-type foundView struct {
-	Rows                 []foundRow
+// searchView is one page of what was found. Previous and Next are 0 where there is no such page.
+type searchView struct {
+	Rows                 []searchRow
 	Info                 string
 	Pages                []int
 	Page, Previous, Next int
 
-	all   []foundRow
+	all   []searchRow
 	total int // as the page says it
 }
 
-type foundRow struct{ Number, Style, Nature string }
+type searchRow struct{ Number, Style, Nature string }
 
 // entriesView is the dialog with a file's recorded entries; Values is empty for a case that does not exist.
 type entriesView struct {
 	Title  string
-	Values []labelled
-	Rows   []entryLine
+	Values []labelledValue
+	Rows   []entryRow
 }
 
-type labelled struct{ Label, Value string }
+type labelledValue struct{ Label, Value string }
 
-type entryLine struct {
+type entryRow struct {
 	ID                          int
 	Day, Office, Text, Document string
 }
@@ -56,8 +56,8 @@ type partiesView struct {
 
 type partyRow struct{ Name, Firm, Contact string }
 
-// turnTo cuts out one page of what was found; there is a last one, and behind it there is none.
-func (v *foundView) turnTo(page int, l *labels) {
+// selectPage cuts out one page of what was found; there is a last one, and behind it there is none.
+func (v *searchView) selectPage(page int, l *labels) {
 	count := len(v.all)
 	last := max(1, (count+pageRows-1)/pageRows)
 	v.Page = min(page, last)
@@ -71,9 +71,9 @@ func (v *foundView) turnTo(page int, l *labels) {
 	}
 }
 
-// eachText changes every text of a page by what it is: number, day, document or any other text. row counts from 0 in each
+// changeTexts changes every text of a page by what it is: number, day, document or any other text. row counts from 0 in each
 // table; the header has 0.
-func (v *view) eachText(change func(row int, field, text string) string) {
+func (v *view) changeTexts(change func(row int, field, text string) string) {
 	if v.Found != nil {
 		for i := range v.Found.all {
 			r := &v.Found.all[i]
@@ -102,43 +102,43 @@ func (v *view) eachText(change func(row int, field, text string) string) {
 	}
 }
 
-// foundRows are what a search for a number finds: its case, and the longer one that comes along now and then.
-func (c *Court) foundRows(l *labels, id contract.CaseID) []foundRow {
-	rows := []foundRow{c.foundRow(l, id)}
-	if other, found := c.longer(id); found {
-		rows = append(rows, c.foundRow(l, other))
+// searchRows are what a search for a number finds: its case, and the longer one that comes along now and then.
+func (c *Simulator) searchRows(l *labels, id contract.CaseID) []searchRow {
+	rows := []searchRow{c.searchRow(l, id)}
+	if other, found := c.prefixMatch(id); found {
+		rows = append(rows, c.searchRow(l, other))
 	}
 	return rows
 }
 
-func (c *Court) foundRow(l *labels, id contract.CaseID) foundRow {
-	f := c.file(id)
-	return foundRow{Number: id.String(), Style: f.style, Nature: l.in(*f.nature)}
+func (c *Simulator) searchRow(l *labels, id contract.CaseID) searchRow {
+	f := c.newFile(id)
+	return searchRow{Number: id.String(), Style: f.style, Nature: l.in(*f.nature)}
 }
 
-func (c *Court) entriesView(l *labels, number string, id contract.CaseID, found bool) *entriesView {
+func (c *Simulator) entriesView(l *labels, number string, id contract.CaseID, found bool) *entriesView {
 	v := &entriesView{Title: fmt.Sprintf(l.EntriesTitle, number)}
 	if !found {
 		return v
 	}
-	f := c.file(id)
-	v.Values = []labelled{
+	f := c.newFile(id)
+	v.Values = []labelledValue{
 		{l.Type, l.in(f.kind.Class)}, {l.Action, l.in(f.kind.Track)}, {l.Nature, l.in(*f.nature)}, {l.Office, l.in(*f.office)},
 		{l.Language, l.in(languageOf(f.french))}, {l.Filed, f.filed.Format(time.DateOnly)},
 	}
 	if c.headerOnly(id) {
 		return v
 	}
-	for _, e := range c.docket(f) {
-		v.Rows = append(v.Rows, entryLine{e.number, e.at.Format(time.DateOnly), l.in(*e.office), e.text, e.documentID(f)})
+	for _, e := range c.newDocket(f) {
+		v.Rows = append(v.Rows, entryRow{e.number, e.at.Format(time.DateOnly), l.in(*e.office), e.text, e.documentID(f)})
 	}
 	return v
 }
 
-func (c *Court) partiesView(l *labels, number string, id contract.CaseID, found bool) *partiesView {
+func (c *Simulator) partiesView(l *labels, number string, id contract.CaseID, found bool) *partiesView {
 	v := &partiesView{Title: fmt.Sprintf(l.PartiesTitle, number)}
 	if found {
-		for _, p := range c.file(id).parties {
+		for _, p := range c.newFile(id).parties {
 			v.Rows = append(v.Rows, partyRow{p.name, p.firm, p.contact})
 		}
 	}

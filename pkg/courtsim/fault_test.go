@@ -11,14 +11,14 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Court, string) {
+func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Simulator, string) {
 	t.Helper()
-	court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: faults})
+	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: faults})
 	return court, start(t, court)
 }
 
 // start serves a court until the test ends.
-func start(t testing.TB, court *courtsim.Court) (origin string) {
+func start(t testing.TB, court *courtsim.Simulator) (origin string) {
 	t.Helper()
 	server, err := court.Start("127.0.0.1:0")
 	if err != nil {
@@ -34,11 +34,11 @@ func start(t testing.TB, court *courtsim.Court) (origin string) {
 
 func TestSharesAreOfNumbersAndHeal(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 8, Max: 3000, Faults: []courtsim.Fault{{Kind: "500", Share: 0.2}, {Kind: "502", Share: 0.01, Times: -1}}})
+	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 3000, Faults: []courtsim.Fault{{Kind: "500", Share: 0.2}, {Kind: "502", Share: 0.01, Times: -1}}})
 	hit, never := 0, 0
 	for n := 1; n <= 3000; n++ {
 		failures := 0
-		for ask(court, path("proceedingQueriesRE", n)).Code != http.StatusOK && failures < 5 {
+		for get(court, callPath("proceedingQueriesRE", n)).Code != http.StatusOK && failures < 5 {
 			failures++
 		}
 		switch {
@@ -104,7 +104,7 @@ func TestBadOptionsAreToldTogether(t *testing.T) {
 			t.Errorf("%q does not name %q", err, field)
 		}
 	}
-	if _, err := newCourt(t, courtsim.Options{}).Start("0.0.0.0:0"); !errors.Is(err, courtsim.ErrOptions) {
+	if _, err := newSimulator(t, courtsim.Options{}).Start("0.0.0.0:0"); !errors.Is(err, courtsim.ErrOptions) {
 		t.Errorf("an address that others reach: %v", err)
 	}
 }

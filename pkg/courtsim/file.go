@@ -11,9 +11,9 @@ import (
 type file struct {
 	id       contract.CaseID
 	division string
-	kind     *kind
-	nature   *coded
-	office   *coded
+	kind     *proceeding
+	nature   *bilingual
+	office   *bilingual
 	french   bool
 	style    string
 	parties  []party
@@ -28,24 +28,24 @@ type file struct {
 // party is one party and its counsel; firm and contact are empty for somebody who speaks for himself.
 type party struct{ name, firm, contact string }
 
-// file is the file of a case, whether it exists or not.
-func (c *Court) file(id contract.CaseID) file {
-	d := c.diceFor(saltFile, id)
-	f := file{id: id, division: divisionOf(id.Series), kind: c.words.kindOf(id.Series)}
+// newFile is the file of a case, whether it exists or not.
+func (c *Simulator) newFile(id contract.CaseID) file {
+	d := c.randomFor(saltFile, id)
+	f := file{id: id, division: divisionOf(id.Series), kind: c.vocabulary.kindOf(id.Series)}
 	f.nature = pick(&d, f.kind.Natures)
-	f.office = pick(&d, c.words.Offices)
+	f.office = pick(&d, c.vocabulary.Offices)
 	f.french = d.chance(0.2)
-	f.filed = c.filedAt(&d, id)
+	f.filed = c.filingTime(&d, id)
 	f.offset = d.chance(0.25)
 	f.plainDays = d.chance(0.9)
 	for range d.between(1, 3) {
-		f.parties = append(f.parties, c.applicant(&d))
+		f.parties = append(f.parties, c.newApplicant(&d))
 	}
 	against := *pick(&d, f.kind.Against)
-	f.parties = append(f.parties, party{against, c.words.CrownFirm, c.person(&d)})
-	f.style = style(f.parties[:len(f.parties)-1], against)
+	f.parties = append(f.parties, party{against, c.vocabulary.CrownFirm, c.newPerson(&d)})
+	f.style = styleOfCause(f.parties[:len(f.parties)-1], against)
 	if f.kind.Type.Code == "T" && d.chance(0.2) {
-		f.ships = []string{*pick(&d, c.words.Ship), ""}
+		f.ships = []string{*pick(&d, c.vocabulary.Ship), ""}
 	}
 	return f
 }
@@ -58,19 +58,19 @@ func divisionOf(series string) string {
 	return "T"
 }
 
-func (c *Court) person(d *dice) string {
-	return *pick(d, c.words.Given) + " " + *pick(d, c.words.Family)
+func (c *Simulator) newPerson(d *random) string {
+	return *pick(d, c.vocabulary.Given) + " " + *pick(d, c.vocabulary.Family)
 }
 
-func (c *Court) applicant(d *dice) party {
-	p := party{name: strings.ToUpper(*pick(d, c.words.Family)) + ", " + *pick(d, c.words.Given)}
+func (c *Simulator) newApplicant(d *random) party {
+	p := party{name: strings.ToUpper(*pick(d, c.vocabulary.Family)) + ", " + *pick(d, c.vocabulary.Given)}
 	if d.chance(0.85) {
-		p.firm, p.contact = *pick(d, c.words.Firm), c.person(d)
+		p.firm, p.contact = *pick(d, c.vocabulary.Firm), c.newPerson(d)
 	}
 	return p
 }
 
-func style(applicants []party, against string) string {
+func styleOfCause(applicants []party, against string) string {
 	name := strings.ToUpper(applicants[0].name)
 	if len(applicants) > 1 {
 		name += " ET AL"
@@ -78,8 +78,8 @@ func style(applicants []party, against string) string {
 	return name + " v. " + against
 }
 
-// filedAt grows with the number over the days of the year, evenly; nothing is filed on a weekend.
-func (c *Court) filedAt(d *dice, id contract.CaseID) time.Time {
+// filingTime grows with the number over the days of the year, evenly; nothing is filed on a weekend.
+func (c *Simulator) filingTime(d *random, id contract.CaseID) time.Time {
 	first := time.Date(fullYear(id.Year), time.January, 1, 0, 0, 0, 0, c.zone)
 	last := first.AddDate(1, 0, -1)
 	if today := c.opts.Today.In(c.zone); !c.opts.Today.IsZero() && today.Year() == first.Year() {

@@ -9,11 +9,11 @@ import (
 type jsonRows struct {
 	Count any              `json:"Count"`
 	Data  []map[string]any `json:"data"`
-	made  call
+	call  call
 }
 
 func parseRows(body []byte, made call) (*jsonRows, error) {
-	rows := &jsonRows{made: made}
+	rows := &jsonRows{call: made}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	if err := decoder.Decode(rows); err != nil {
@@ -22,11 +22,11 @@ func parseRows(body []byte, made call) (*jsonRows, error) {
 	return rows, nil
 }
 
-// settle makes the count right again.
-func (a *jsonRows) settle() { a.Count = len(a.Data) }
+// updateCount makes the count right again.
+func (a *jsonRows) updateCount() { a.Count = len(a.Data) }
 
-// each changes every field by its name and value.
-func (a *jsonRows) each(change func(row int, name string, value any) any) {
+// changeFields changes every field by its name and value.
+func (a *jsonRows) changeFields(change func(row int, name string, value any) any) {
 	for i, row := range a.Data {
 		for name, value := range row {
 			row[name] = change(i, name, value)
@@ -34,13 +34,13 @@ func (a *jsonRows) each(change func(row int, name string, value any) any) {
 	}
 }
 
-// spoilRows applies a kind of fault to an answer.
-func (c *Court) spoilRows(kind *faultKind, q question, right reply) reply {
-	rows, err := parseRows(right.body, q.made)
+// changeRows applies a kind of fault to an answer.
+func (c *Simulator) changeRows(kind *faultKind, q request, right reply) reply {
+	rows, err := parseRows(right.body, q.call)
 	if err != nil {
 		return right
 	}
-	kind.rows(c, q.id, rows)
+	kind.changeRows(c, q.id, rows)
 	if right.body, err = json.Marshal(rows); err != nil {
 		return reply{500, asHTML, []byte(err.Error())}
 	}

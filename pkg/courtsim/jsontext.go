@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// row writes one JSON object at the end of a buffer. Answers are written by hand because a court that is asked at full
+// rowWriter writes one JSON object at the end of a buffer. Answers are written by hand because a court that is asked at full
 // speed must cost less than those who ask it: three times as fast as encoding/json.
-type row struct{ b []byte }
+type rowWriter struct{ b []byte }
 
-// open begins a row behind others.
-func open(b []byte, first bool) row {
+// openRow begins a row behind others.
+func openRow(b []byte, first bool) rowWriter {
 	if !first {
 		b = append(b, ',')
 	}
-	return row{append(b, '{')}
+	return rowWriter{append(b, '{')}
 }
 
 // close ends the row and gives the buffer back.
-func (r *row) close() []byte { return append(r.b, '}') }
+func (r *rowWriter) close() []byte { return append(r.b, '}') }
 
-func (r *row) name(name string) {
+func (r *rowWriter) name(name string) {
 	if r.b[len(r.b)-1] != '{' {
 		r.b = append(r.b, ',')
 	}
@@ -29,13 +29,13 @@ func (r *row) name(name string) {
 	r.b = append(r.b, '"', ':')
 }
 
-func (r *row) text(name, value string) {
+func (r *rowWriter) text(name, value string) {
 	r.name(name)
 	r.b = appendText(r.b, value)
 }
 
 // textOrNull writes null for an empty text.
-func (r *row) textOrNull(name, value string) {
+func (r *rowWriter) textOrNull(name, value string) {
 	if value == "" {
 		r.null(name)
 		return
@@ -43,18 +43,18 @@ func (r *row) textOrNull(name, value string) {
 	r.text(name, value)
 }
 
-func (r *row) null(name string) {
+func (r *rowWriter) null(name string) {
 	r.name(name)
 	r.b = append(r.b, "null"...)
 }
 
-func (r *row) whole(name string, value int) {
+func (r *rowWriter) number(name string, value int) {
 	r.name(name)
 	r.b = strconv.AppendInt(r.b, int64(value), 10)
 }
 
 // yesNo writes Y or N.
-func (r *row) yesNo(name string, yes bool) {
+func (r *rowWriter) yesNo(name string, yes bool) {
 	if yes {
 		r.text(name, "Y")
 		return
@@ -63,7 +63,7 @@ func (r *row) yesNo(name string, yes bool) {
 }
 
 // date writes a moment as Microsoft's serializers do: milliseconds of Unix time, with its offset when asked to.
-func (r *row) date(name string, at time.Time, offset bool) {
+func (r *rowWriter) date(name string, at time.Time, offset bool) {
 	r.name(name)
 	r.b = append(r.b, `"\/Date(`...)
 	r.b = strconv.AppendInt(r.b, at.UnixMilli(), 10)
@@ -74,7 +74,7 @@ func (r *row) date(name string, at time.Time, offset bool) {
 }
 
 // list writes texts, an empty one as null.
-func (r *row) list(name string, values []string) {
+func (r *rowWriter) list(name string, values []string) {
 	r.name(name)
 	r.b = append(r.b, '[')
 	for i, value := range values {

@@ -16,11 +16,11 @@ type faultKind struct {
 	block bool
 	// serve carries out the exchange; right is the right answer.
 	serve func(w http.ResponseWriter, r *http.Request, right reply)
-	// spoil makes another answer of the right one.
-	spoil func(right reply) reply
-	// rows changes what the calls say about a case; page does the same to the HTML face, which without it answers rightly.
-	rows func(c *Court, id contract.CaseID, rows *jsonRows)
-	page func(c *Court, id contract.CaseID, v *view)
+	// changeBody makes another answer of the right one.
+	changeBody func(right reply) reply
+	// changeRows changes what the calls say about a case; page does the same to the HTML face, which without it answers rightly.
+	changeRows func(c *Simulator, id contract.CaseID, rows *jsonRows)
+	changePage func(c *Simulator, id contract.CaseID, v *view)
 }
 
 // Kinds that the court itself knows.
@@ -74,13 +74,13 @@ func kindsByName() map[string]*faultKind {
 	return known
 }
 
-// answer sends what a fault makes of the right answer.
-func (k *faultKind) answer(w http.ResponseWriter, r *http.Request, right reply) {
+// send sends what a fault makes of the right answer.
+func (k *faultKind) send(w http.ResponseWriter, r *http.Request, right reply) {
 	switch {
 	case k.serve != nil:
 		k.serve(w, r, right)
-	case k.spoil != nil:
-		k.spoil(right).send(w)
+	case k.changeBody != nil:
+		k.changeBody(right).send(w)
 	default: // it is wrong already
 		right.send(w)
 	}

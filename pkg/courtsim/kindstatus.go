@@ -19,12 +19,12 @@ const (
 // statusKinds are answers whose status alone says that something is wrong.
 func statusKinds() []faultKind {
 	kinds := []faultKind{
-		{name: "503", about: "status 503 with Retry-After: 1 and an error page", serve: refusal(http.StatusServiceUnavailable, errorPage, seconds("1"))},
+		{name: "503", about: "status 503 with Retry-After: 1 and an error page", serve: statusHandler(http.StatusServiceUnavailable, errorPage, fixedRetryAfter("1"))},
 		{name: "204", about: "status 204, which has no body", serve: func(w http.ResponseWriter, _ *http.Request, _ reply) { w.WriteHeader(http.StatusNoContent) }},
 	}
 	for _, status := range []int{500, 502, 504, 404, 418, 299, 999} {
 		name := strconv.Itoa(status)
-		kinds = append(kinds, faultKind{name: name, about: "status " + name + " with an error page", serve: refusal(status, errorPage, nil)})
+		kinds = append(kinds, faultKind{name: name, about: "status " + name + " with an error page", serve: statusHandler(status, errorPage, nil)})
 	}
 	return kinds
 }
@@ -33,22 +33,22 @@ func statusKinds() []faultKind {
 func blockKinds() []faultKind {
 	const forbidden, often = "<html><body><h1>403 - Forbidden: Access is denied.</h1></body></html>", "<html><body>Too many requests.</body></html>"
 	kinds := []faultKind{
-		{name: "403", about: "status 403", serve: refusal(http.StatusForbidden, forbidden, nil)},
-		{name: "403-after", about: "status 403 with Retry-After: 120", serve: refusal(http.StatusForbidden, forbidden, seconds("120"))},
-		{name: "429", about: "status 429 with Retry-After: 120", serve: refusal(http.StatusTooManyRequests, often, seconds("120"))},
-		{name: "429-bare", about: "status 429 without Retry-After", serve: refusal(http.StatusTooManyRequests, often, nil)},
-		{name: "429-date", about: "status 429, Retry-After: the date in 120 seconds", serve: refusal(http.StatusTooManyRequests, often, func() string {
+		{name: "403", about: "status 403", serve: statusHandler(http.StatusForbidden, forbidden, nil)},
+		{name: "403-after", about: "status 403 with Retry-After: 120", serve: statusHandler(http.StatusForbidden, forbidden, fixedRetryAfter("120"))},
+		{name: "429", about: "status 429 with Retry-After: 120", serve: statusHandler(http.StatusTooManyRequests, often, fixedRetryAfter("120"))},
+		{name: "429-bare", about: "status 429 without Retry-After", serve: statusHandler(http.StatusTooManyRequests, often, nil)},
+		{name: "429-date", about: "status 429, Retry-After: the date in 120 seconds", serve: statusHandler(http.StatusTooManyRequests, often, func() string {
 			return time.Now().Add(2 * time.Minute).UTC().Format(http.TimeFormat)
 		})},
-		{name: "429-past", about: "status 429, Retry-After: a date of 1970", serve: refusal(http.StatusTooManyRequests, often, seconds("Thu, 01 Jan 1970 00:00:00 GMT"))},
-		{name: "429-absurd", about: "status 429, Retry-After: 99999999999", serve: refusal(http.StatusTooManyRequests, often, seconds("99999999999"))},
-		{name: "429-negative", about: "status 429, Retry-After: -1", serve: refusal(http.StatusTooManyRequests, often, seconds("-1"))},
-		{name: "429-words", about: "status 429, Retry-After: soon", serve: refusal(http.StatusTooManyRequests, often, seconds("soon"))},
-		{name: "waf", about: `the page "Request Rejected" under status 200`, spoil: fixed(asHTML, wafPage)},
-		{name: "waf-json", about: "that page, said to be JSON", spoil: fixed(asJSON, wafPage)},
-		{name: "captcha", about: "a captcha page under status 200, said to be JSON", spoil: fixed(asJSON, captchaPage)},
-		{name: "challenge", about: "a captcha page under status 200", spoil: fixed(asHTML, captchaPage)},
-		{name: "challenge-503", about: "a JavaScript challenge under status 503", serve: refusal(http.StatusServiceUnavailable, challengePage, nil)},
+		{name: "429-past", about: "status 429, Retry-After: a date of 1970", serve: statusHandler(http.StatusTooManyRequests, often, fixedRetryAfter("Thu, 01 Jan 1970 00:00:00 GMT"))},
+		{name: "429-absurd", about: "status 429, Retry-After: 99999999999", serve: statusHandler(http.StatusTooManyRequests, often, fixedRetryAfter("99999999999"))},
+		{name: "429-negative", about: "status 429, Retry-After: -1", serve: statusHandler(http.StatusTooManyRequests, often, fixedRetryAfter("-1"))},
+		{name: "429-words", about: "status 429, Retry-After: soon", serve: statusHandler(http.StatusTooManyRequests, often, fixedRetryAfter("soon"))},
+		{name: "waf", about: `the page "Request Rejected" under status 200`, changeBody: fixedReply(asHTML, wafPage)},
+		{name: "waf-json", about: "that page, said to be JSON", changeBody: fixedReply(asJSON, wafPage)},
+		{name: "captcha", about: "a captcha page under status 200, said to be JSON", changeBody: fixedReply(asJSON, captchaPage)},
+		{name: "challenge", about: "a captcha page under status 200", changeBody: fixedReply(asHTML, captchaPage)},
+		{name: "challenge-503", about: "a JavaScript challenge under status 503", serve: statusHandler(http.StatusServiceUnavailable, challengePage, nil)},
 	}
 	for i := range kinds {
 		kinds[i].block = true
@@ -56,11 +56,11 @@ func blockKinds() []faultKind {
 	return kinds
 }
 
-// seconds is a Retry-After that is always the same.
-func seconds(text string) func() string { return func() string { return text } }
+// fixedRetryAfter is a Retry-After that is always the same.
+func fixedRetryAfter(text string) func() string { return func() string { return text } }
 
-// refusal answers with a status and a page, and says when to come back if after is not nil.
-func refusal(status int, page string, after func() string) func(http.ResponseWriter, *http.Request, reply) {
+// statusHandler answers with a status and a page, and says when to come back if after is not nil.
+func statusHandler(status int, page string, after func() string) func(http.ResponseWriter, *http.Request, reply) {
 	return func(w http.ResponseWriter, _ *http.Request, _ reply) {
 		if after != nil {
 			w.Header().Set("Retry-After", after())
@@ -69,7 +69,7 @@ func refusal(status int, page string, after func() string) func(http.ResponseWri
 	}
 }
 
-// fixed is an answer under status 200 that has nothing to do with the right one.
-func fixed(contentType, text string) func(reply) reply {
+// fixedReply is an answer under status 200 that has nothing to do with the right one.
+func fixedReply(contentType, text string) func(reply) reply {
 	return func(reply) reply { return reply{0, contentType, []byte(text)} }
 }

@@ -97,4 +97,4 @@ func (l *labels) pick(en, fr string) string {
 }
 
 // in is the name of a thing in the language.
-func (l *labels) in(c coded) string { return l.pick(c.EN, c.FR) }
+func (l *labels) in(c bilingual) string { return l.pick(c.EN, c.FR) }

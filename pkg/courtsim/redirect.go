@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// hopsLeft is the query's word for how many redirects follow this one; hopsForever for a loop.
-	hopsLeft    = "__hop"
-	hopsForever = "loop"
-	longChain   = 5
-	// elsewhere is what somebody asks for who was led to another origin.
-	elsewhere = "/__elsewhere"
+	// hopsParameter is the query's word for how many redirects follow this one; hopsForever for a loop.
+	hopsParameter = "__hop"
+	hopsForever   = "loop"
+	chainLength   = 5
+	// strayPath is what somebody asks for who was led to another origin.
+	strayPath = "/__elsewhere"
 )
 
 // redirectKinds lead somewhere else. A form that is posted is to be posted there again.
@@ -27,13 +27,13 @@ func redirectKinds() []faultKind {
 	}
 	return []faultKind{
 		hop("redirect", "one redirect within the origin, then the right answer", "0"),
-		hop("redirect-chain", "five redirects within the origin, then the right answer", strconv.Itoa(longChain-1)),
+		hop("redirect-chain", "five redirects within the origin, then the right answer", strconv.Itoa(chainLength-1)),
 		hop("redirect-loop", "redirects within the origin without end", hopsForever),
 		away("redirect-away", "a redirect to another name of this machine, which answers (strays)", func(r *http.Request) string {
-			return "http://" + otherHost(r.Host) + elsewhere
+			return "http://" + otherHost(r.Host) + strayPath
 		}),
 		away("redirect-user", "a redirect to the same host with a name and a password", func(r *http.Request) string {
-			return "http://somebody:secret@" + r.Host + elsewhere
+			return "http://somebody:secret@" + r.Host + strayPath
 		}),
 		away("redirect-scheme", "a redirect to the same host by another scheme (gopher)", func(r *http.Request) string {
 			return "gopher://" + r.Host + r.URL.RequestURI()
@@ -54,12 +54,12 @@ func redirect(w http.ResponseWriter, r *http.Request, to string) {
 	w.WriteHeader(status)
 }
 
-// hop answers a request that a redirect led here: with the next redirect, or not at all after the last.
-func hop(w http.ResponseWriter, r *http.Request) bool {
-	if !strings.Contains(r.URL.RawQuery, hopsLeft+"=") {
+// continueRedirect answers a request that a redirect led here: with the next redirect, or not at all after the last.
+func continueRedirect(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.Contains(r.URL.RawQuery, hopsParameter+"=") {
 		return false
 	}
-	left := r.URL.Query().Get(hopsLeft)
+	left := r.URL.Query().Get(hopsParameter)
 	if left == hopsForever {
 		redirect(w, r, withHops(r.URL, left))
 		return true
@@ -72,12 +72,12 @@ func hop(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// arrived says that a redirect led here: whoever came this way has had his fault.
-func arrived(u *url.URL) bool { return strings.Contains(u.RawQuery, hopsLeft+"=") }
+// wasRedirected says that a redirect led here: whoever came this way has had his fault.
+func wasRedirected(u *url.URL) bool { return strings.Contains(u.RawQuery, hopsParameter+"=") }
 
 func withHops(u *url.URL, hops string) string {
 	query := u.Query()
-	query.Set(hopsLeft, hops)
+	query.Set(hopsParameter, hops)
 	return u.EscapedPath() + "?" + query.Encode()
 }
 

@@ -37,8 +37,8 @@ const (
 	asHTML   = "text/html; charset=utf-8"
 )
 
-// callAt is the call at a path; false when there is none.
-func callAt(path string) (call, bool) {
+// callForPath is the call at a path; false when there is none.
+func callForPath(path string) (call, bool) {
 	name, found := strings.CutPrefix(path, callPath)
 	if !found {
 		return 0, false
@@ -54,15 +54,15 @@ func callAt(path string) (call, bool) {
 }
 
 // ServeHTTP answers the calls, the pages of the HTML face, and the control paths /__stats and /__truth.
-func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if c.control(w, r) {
+func (c *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if c.serveControl(w, r) {
 		return
 	}
 	if l := c.pages.at(r.URL.Path); l != nil {
 		c.servePage(w, r, l)
 		return
 	}
-	made, known := callAt(r.URL.Path)
+	made, known := callForPath(r.URL.Path)
 	if !known || r.Method != http.MethodGet {
 		http.NotFound(w, r)
 		return
@@ -70,26 +70,26 @@ func (c *Court) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(query.Get("courtnumber"))))
 	if err != nil { // a case that there is not
-		send(w, asJSON, c.answer(nil, made, id, ""))
+		sendOK(w, asJSON, c.appendAnswer(nil, made, id, ""))
 		return
 	}
-	c.exchange(w, r, question{id, made}, func(b []byte, id contract.CaseID, _ *faultKind) reply {
-		return reply{contentType: asJSON, body: c.answer(b, made, id, query.Get("division"))}
+	c.serveExchange(w, r, request{id, made}, func(b []byte, id contract.CaseID, _ *faultKind) reply {
+		return reply{contentType: asJSON, body: c.appendAnswer(b, made, id, query.Get("division"))}
 	})
 }
 
-// control answers at the paths that no court has, and for the robots; false for another path.
-func (c *Court) control(w http.ResponseWriter, r *http.Request) bool {
+// serveControl answers at the paths that no court has, and for the robots; false for another path.
+func (c *Simulator) serveControl(w http.ResponseWriter, r *http.Request) bool {
 	switch r.URL.Path {
 	case "/__stats":
 		writeJSON(w, c.Stats())
 	case "/__truth":
-		c.tellTruth(w, r.URL.Query())
-	case elsewhere: // well-formed, and false if anybody believes it
-		c.counts.stray()
-		send(w, asJSON, []byte(`{"Count":0,"data":[]}`))
+		c.serveTruth(w, r.URL.Query())
+	case strayPath: // well-formed, and false if anybody believes it
+		c.stats.countStray()
+		sendOK(w, asJSON, []byte(`{"Count":0,"data":[]}`))
 	case "/robots.txt":
-		c.exchange(w, r, question{made: robotsCall}, func(b []byte, _ contract.CaseID, _ *faultKind) reply {
+		c.serveExchange(w, r, request{call: robotsCall}, func(b []byte, _ contract.CaseID, _ *faultKind) reply {
 			if c.opts.Robots == "" {
 				return reply{http.StatusNotFound, "text/plain; charset=utf-8", append(b, "404 page not found\n"...)}
 			}
@@ -102,7 +102,7 @@ func (c *Court) control(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // neighbour is the next case above one that exists, else the next below it.
-func (c *Court) neighbour(id contract.CaseID) contract.CaseID {
+func (c *Simulator) neighbour(id contract.CaseID) contract.CaseID {
 	for n := id.Number + 1; n <= c.highest; n++ {
 		if c.exists(n) && !c.headerOnly(id.With(n)) {
 			return id.With(n)
@@ -122,11 +122,11 @@ func writeJSON(w http.ResponseWriter, value any) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	send(w, "application/json", body)
+	sendOK(w, "application/json", body)
 }
 
-// tellTruth lists the numbers that exist in a range, for testers in another process.
-func (c *Court) tellTruth(w http.ResponseWriter, query url.Values) {
+// serveTruth lists the numbers that exist in a range, for testers in another process.
+func (c *Simulator) serveTruth(w http.ResponseWriter, query url.Values) {
 	from, err1 := strconv.Atoi(query.Get("from"))
 	to, err2 := strconv.Atoi(query.Get("to"))
 	if err1 != nil || err2 != nil || from < 1 || to > contract.MaxNumber {

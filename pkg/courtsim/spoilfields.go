@@ -14,42 +14,42 @@ const hostileText = "=cmd|' /C calc'!A1 <script>alert(1)</script>\r\n{\"level\":
 // fieldKinds are right answers with wrong fields.
 func fieldKinds() []faultKind {
 	return []faultKind{
-		{name: "nulls", about: "every field of every row null", page: blankPage, rows: func(_ *Court, _ contract.CaseID, a *jsonRows) {
-			a.each(func(int, string, any) any { return nil })
+		{name: "nulls", about: "every field of every row null", changePage: blankPage, changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) {
+			a.changeFields(func(int, string, any) any { return nil })
 		}},
-		{name: "bare", about: "rows that hold nothing but their number", rows: func(_ *Court, _ contract.CaseID, a *jsonRows) {
+		{name: "bare", about: "rows that hold nothing but their number", changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) {
 			for i, row := range a.Data {
 				a.Data[i] = map[string]any{"COURT_NO": row["COURT_NO"]}
 			}
 		}},
-		{name: "unknown-fields", about: "300 unknown fields in every row, __proto__ among them", rows: unknownFields},
-		{name: "types", about: "numbers, lists and objects where texts were due", rows: wrongTypes},
-		{name: "dates", about: "days that there are not", rows: absurdDates, page: func(_ *Court, _ contract.CaseID, v *view) {
-			v.eachText(func(i int, field, text string) string {
+		{name: "unknown-fields", about: "300 unknown fields in every row, __proto__ among them", changeRows: unknownFields},
+		{name: "types", about: "numbers, lists and objects where texts were due", changeRows: wrongTypes},
+		{name: "dates", about: "days that there are not", changeRows: absurdDates, changePage: func(_ *Simulator, _ contract.CaseID, v *view) {
+			v.changeTexts(func(i int, field, text string) string {
 				if field == "day" {
 					return absurdDay(i)
 				}
 				return text
 			})
 		}},
-		{name: "numbers", about: "1e400, thirty digits, -1.5 where entry and document numbers were due", rows: absurdNumbers},
-		{name: "padded", about: "court numbers with spaces and leading zeros, in lower case", rows: func(_ *Court, _ contract.CaseID, a *jsonRows) {
-			a.each(func(_ int, name string, value any) any {
+		{name: "numbers", about: "1e400, thirty digits, -1.5 where entry and document numbers were due", changeRows: absurdNumbers},
+		{name: "padded", about: "court numbers with spaces and leading zeros, in lower case", changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) {
+			a.changeFields(func(_ int, name string, value any) any {
 				if text, is := value.(string); is && name == "COURT_NO" {
 					return padded(text)
 				}
 				return value
 			})
-		}, page: func(_ *Court, _ contract.CaseID, v *view) {
-			v.eachText(func(_ int, field, text string) string {
+		}, changePage: func(_ *Simulator, _ contract.CaseID, v *view) {
+			v.changeTexts(func(_ int, field, text string) string {
 				if field == "number" {
 					return padded(text)
 				}
 				return text
 			})
 		}},
-		{name: "hostile", about: "markup, formulas, control characters and paths in every text", rows: hostileRows, page: func(_ *Court, _ contract.CaseID, v *view) {
-			v.eachText(func(_ int, field, text string) string {
+		{name: "hostile", about: "markup, formulas, control characters and paths in every text", changeRows: hostileRows, changePage: func(_ *Simulator, _ contract.CaseID, v *view) {
+			v.changeTexts(func(_ int, field, text string) string {
 				switch field {
 				case "text":
 					return hostileText + text
@@ -63,11 +63,11 @@ func fieldKinds() []faultKind {
 	}
 }
 
-func blankPage(_ *Court, _ contract.CaseID, v *view) {
-	v.eachText(func(int, string, string) string { return "" })
+func blankPage(_ *Simulator, _ contract.CaseID, v *view) {
+	v.changeTexts(func(int, string, string) string { return "" })
 }
 
-func unknownFields(_ *Court, _ contract.CaseID, a *jsonRows) {
+func unknownFields(_ *Simulator, _ contract.CaseID, a *jsonRows) {
 	for _, row := range a.Data {
 		row["__proto__"] = map[string]any{"polluted": true}
 		for n := 1; n < 300; n++ {
@@ -76,8 +76,8 @@ func unknownFields(_ *Court, _ contract.CaseID, a *jsonRows) {
 	}
 }
 
-func wrongTypes(_ *Court, _ contract.CaseID, a *jsonRows) {
-	a.each(func(row int, name string, value any) any {
+func wrongTypes(_ *Simulator, _ contract.CaseID, a *jsonRows) {
+	a.changeFields(func(row int, name string, value any) any {
 		if _, text := value.(string); !text || name == "COURT_NO" {
 			return value
 		}
@@ -89,8 +89,8 @@ func isDay(name string) bool {
 	return strings.HasSuffix(name, "_DT") || strings.HasSuffix(name, "_DATE")
 }
 
-func absurdDates(_ *Court, _ contract.CaseID, a *jsonRows) {
-	a.each(func(row int, name string, value any) any {
+func absurdDates(_ *Simulator, _ contract.CaseID, a *jsonRows) {
+	a.changeFields(func(row int, name string, value any) any {
 		if isDay(name) {
 			return absurdDay(row)
 		}
@@ -103,9 +103,9 @@ func absurdDay(n int) string {
 	return days[n%len(days)]
 }
 
-func absurdNumbers(_ *Court, _ contract.CaseID, a *jsonRows) {
+func absurdNumbers(_ *Simulator, _ contract.CaseID, a *jsonRows) {
 	numbers := []json.Number{"1e400", "123456789012345678901234567890", "-1.5"}
-	a.each(func(row int, name string, value any) any {
+	a.changeFields(func(row int, name string, value any) any {
 		switch name {
 		case "RE_NO", "DOCNO", "PROCEEDING_CLASS_ID":
 			return numbers[(row+len(name))%len(numbers)]
@@ -124,8 +124,8 @@ func padded(number string) string {
 	return strings.ToLower(" " + id.Series + "-000" + strconv.Itoa(id.Number) + "-" + id.Year + " ")
 }
 
-func hostileRows(_ *Court, _ contract.CaseID, a *jsonRows) {
-	a.each(func(_ int, name string, value any) any {
+func hostileRows(_ *Simulator, _ contract.CaseID, a *jsonRows) {
+	a.changeFields(func(_ int, name string, value any) any {
 		text, is := value.(string)
 		switch {
 		case !is || name == "COURT_NO" || isDay(name):

@@ -13,9 +13,9 @@ const longDocket = 2500
 // rowKinds are right answers with rows too many, too few or wrongly counted.
 func rowKinds() []faultKind {
 	counted := func(name, about string, json func(rows int) any, page func(rows int) int) faultKind {
-		kind := faultKind{name: name, about: about, rows: func(_ *Court, _ contract.CaseID, a *jsonRows) { a.Count = json(len(a.Data)) }}
+		kind := faultKind{name: name, about: about, changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) { a.Count = json(len(a.Data)) }}
 		if page != nil {
-			kind.page = func(_ *Court, _ contract.CaseID, v *view) {
+			kind.changePage = func(_ *Simulator, _ contract.CaseID, v *view) {
 				if v.Found != nil {
 					v.Found.total = page(len(v.Found.all))
 				}
@@ -25,11 +25,11 @@ func rowKinds() []faultKind {
 	}
 	more, none := func(rows int) int { return rows + 3 }, func(int) int { return 0 }
 	return []faultKind{
-		{name: "prefix", about: "rows of the ten numbers that begin with this one before its own, if it has any", rows: prefixRows, page: prefixPage},
-		{name: "duplicate", about: "every row twice", rows: duplicateRows, page: duplicatePage},
-		{name: "divisions", about: "every row once more, in the other division", rows: divisionRows},
-		{name: "long", about: "a docket of 2,500 entries", rows: longRows, page: longPage},
-		{name: "rows-null", about: "null for the rows", rows: func(_ *Court, _ contract.CaseID, a *jsonRows) { a.Data = nil }},
+		{name: "prefix", about: "rows of the ten numbers that begin with this one before its own, if it has any", changeRows: prefixRows, changePage: prefixPage},
+		{name: "duplicate", about: "every row twice", changeRows: duplicateRows, changePage: duplicatePage},
+		{name: "divisions", about: "every row once more, in the other division", changeRows: divisionRows},
+		{name: "long", about: "a docket of 2,500 entries", changeRows: longRows, changePage: longPage},
+		{name: "rows-null", about: "null for the rows", changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) { a.Data = nil }},
 		counted("count", "a count that is three too many", func(rows int) any { return more(rows) }, more),
 		counted("count-zero", "a count of 0, whatever rows there are", func(int) any { return 0 }, none),
 		counted("count-negative", "a count of -1", func(int) any { return -1 }, nil),
@@ -37,64 +37,64 @@ func rowKinds() []faultKind {
 	}
 }
 
-// longerOnes are the ten numbers that begin with one; fewer when they are too high to be numbers.
-func longerOnes(id contract.CaseID) (ids []contract.CaseID) {
+// prefixMatches are the ten numbers that begin with one; fewer when they are too high to be numbers.
+func prefixMatches(id contract.CaseID) (ids []contract.CaseID) {
 	for n := id.Number * 10; id.Number > 0 && n <= min(id.Number*10+9, contract.MaxNumber); n++ {
 		ids = append(ids, id.With(n))
 	}
 	return ids
 }
 
-func prefixRows(c *Court, id contract.CaseID, a *jsonRows) {
-	if a.made == partiesCall || a.made == relatedCall { // their rows do not say whose they are
+func prefixRows(c *Simulator, id contract.CaseID, a *jsonRows) {
+	if a.call == partiesCall || a.call == relatedCall { // their rows do not say whose they are
 		return
 	}
 	var longer []map[string]any
-	for _, other := range longerOnes(id) {
-		text, of := []byte(`{"data":[`), c.file(other)
-		if a.made == docketCall {
-			text = entryRow(text, of, &c.docket(of)[0], true)
+	for _, other := range prefixMatches(id) {
+		text, of := []byte(`{"data":[`), c.newFile(other)
+		if a.call == docketCall {
+			text = appendEntryRow(text, of, &c.newDocket(of)[0], true)
 		} else {
-			text = headerRow(text, of, true, a.made == fullerCall)
+			text = appendHeaderRow(text, of, true, a.call == fullerCall)
 		}
-		if more, err := parseRows(append(text, `]}`...), a.made); err == nil {
+		if more, err := parseRows(append(text, `]}`...), a.call); err == nil {
 			longer = append(longer, more.Data...)
 		}
 	}
 	a.Data = append(longer, a.Data...)
-	a.settle()
+	a.updateCount()
 }
 
-func prefixPage(c *Court, id contract.CaseID, v *view) {
+func prefixPage(c *Simulator, id contract.CaseID, v *view) {
 	if v.Found == nil {
 		return
 	}
-	var longer []foundRow
-	for _, other := range longerOnes(id) {
-		longer = append(longer, c.foundRow(v.L, other))
+	var longer []searchRow
+	for _, other := range prefixMatches(id) {
+		longer = append(longer, c.searchRow(v.L, other))
 	}
 	v.Found.all = append(longer, v.Found.all...)
 	v.Found.total = len(v.Found.all)
 }
 
-func duplicateRows(_ *Court, _ contract.CaseID, a *jsonRows) {
-	a.Data = doubled(a.Data)
-	a.settle()
+func duplicateRows(_ *Simulator, _ contract.CaseID, a *jsonRows) {
+	a.Data = duplicate(a.Data)
+	a.updateCount()
 }
 
-func duplicatePage(_ *Court, _ contract.CaseID, v *view) {
+func duplicatePage(_ *Simulator, _ contract.CaseID, v *view) {
 	switch {
 	case v.Found != nil:
-		v.Found.all = doubled(v.Found.all)
+		v.Found.all = duplicate(v.Found.all)
 		v.Found.total = len(v.Found.all)
 	case v.Entries != nil:
-		v.Entries.Rows = doubled(v.Entries.Rows)
+		v.Entries.Rows = duplicate(v.Entries.Rows)
 	case v.Parties != nil:
-		v.Parties.Rows = doubled(v.Parties.Rows)
+		v.Parties.Rows = duplicate(v.Parties.Rows)
 	}
 }
 
-func doubled[T any](rows []T) []T {
+func duplicate[T any](rows []T) []T {
 	twice := make([]T, 0, 2*len(rows))
 	for _, row := range rows {
 		twice = append(twice, row, row)
@@ -102,7 +102,7 @@ func doubled[T any](rows []T) []T {
 	return twice
 }
 
-func divisionRows(_ *Court, _ contract.CaseID, a *jsonRows) {
+func divisionRows(_ *Simulator, _ contract.CaseID, a *jsonRows) {
 	for _, row := range slices.Clone(a.Data) {
 		other := maps.Clone(row)
 		for _, name := range []string{"DIVISION", "Division"} {
@@ -112,11 +112,11 @@ func divisionRows(_ *Court, _ contract.CaseID, a *jsonRows) {
 		}
 		a.Data = append(a.Data, other)
 	}
-	a.settle()
+	a.updateCount()
 }
 
-func longRows(_ *Court, _ contract.CaseID, a *jsonRows) {
-	if a.made != docketCall || len(a.Data) == 0 {
+func longRows(_ *Simulator, _ contract.CaseID, a *jsonRows) {
+	if a.call != docketCall || len(a.Data) == 0 {
 		return
 	}
 	for n := len(a.Data); n < longDocket; n++ {
@@ -124,10 +124,10 @@ func longRows(_ *Court, _ contract.CaseID, a *jsonRows) {
 		row["RE_NO"] = n + 1
 		a.Data = append(a.Data, row)
 	}
-	a.settle()
+	a.updateCount()
 }
 
-func longPage(_ *Court, _ contract.CaseID, v *view) {
+func longPage(_ *Simulator, _ contract.CaseID, v *view) {
 	if v.Entries == nil || len(v.Entries.Rows) == 0 {
 		return
 	}

@@ -37,100 +37,100 @@ type Stats struct {
 	Faults map[string]int `json:"faults"`
 }
 
-// counts is what Stats is made of. It is used by many goroutines.
-type counts struct {
-	mu       sync.Mutex
+// statsCounter is what Stats is made of. It is used by many goroutines.
+type statsCounter struct {
+	mu             sync.Mutex
+	requests       int
+	pages          int
+	robots         int
+	strays         int
+	cases          map[contract.CaseID]*caseCounts
+	faults         map[string]int
+	inFlight       int
+	maxInFlight    int
+	lastStart      time.Time
+	minGap         time.Duration // the smallest, -1 while there is none
+	firstBlock     time.Time
+	afterBlock     int
+	lastAfterBlock time.Time
+}
+
+// caseCounts counts the requests for one case: all of them, and by call.
+type caseCounts struct {
 	requests int
-	pages    int
-	robots   int
-	strays   int
-	cases    map[contract.CaseID]*asked
-	faults   map[string]int
-	inFlight int
-	most     int
-	last     time.Time
-	gap      time.Duration // the smallest, -1 while there is none
-	blocked  time.Time
-	after    int
-	latest   time.Time
+	calls    [callCount]int
 }
 
-// asked counts the requests for one case: all of them, and by call.
-type asked struct {
-	turns int
-	calls [callCount]int
-}
-
-func newCounts() *counts {
-	return &counts{cases: make(map[contract.CaseID]*asked), faults: make(map[string]int), gap: -1}
+func newStatsCounter() *statsCounter {
+	return &statsCounter{cases: make(map[contract.CaseID]*caseCounts), faults: make(map[string]int), minGap: -1}
 }
 
 // begin counts a request and says how many there were for its case before, where all that is about no case counts as one,
 // and the how manieth it is of all.
-func (c *counts) begin(q question) (turn, nth int) {
+func (c *statsCounter) begin(q request) (turn, nth int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now() // under the lock, so that the starts are in order
 	c.inFlight++
-	c.most = max(c.most, c.inFlight)
-	if !c.last.IsZero() {
-		if gap := now.Sub(c.last); c.gap < 0 || gap < c.gap {
-			c.gap = gap
+	c.maxInFlight = max(c.maxInFlight, c.inFlight)
+	if !c.lastStart.IsZero() {
+		if gap := now.Sub(c.lastStart); c.minGap < 0 || gap < c.minGap {
+			c.minGap = gap
 		}
 	}
-	c.last = now
-	if !c.blocked.IsZero() {
-		c.after++
-		c.latest = now
+	c.lastStart = now
+	if !c.firstBlock.IsZero() {
+		c.afterBlock++
+		c.lastAfterBlock = now
 	}
-	if q.made == robotsCall {
+	if q.call == robotsCall {
 		c.robots++
 		return 0, c.requests
 	}
 	c.requests++
-	if q.made == pageCall {
+	if q.call == pageCall {
 		c.pages++
 		return c.pages - 1, c.requests
 	}
 	number := c.cases[q.id]
 	if number == nil {
-		number = &asked{}
+		number = &caseCounts{}
 		c.cases[q.id] = number
 	}
-	number.calls[q.made]++
-	number.turns++
-	return number.turns - 1, c.requests
+	number.calls[q.call]++
+	number.requests++
+	return number.requests - 1, c.requests
 }
 
-func (c *counts) end() {
+func (c *statsCounter) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inFlight--
 }
 
-// fault counts a fault that is about to be sent.
-func (c *counts) fault(kind *faultKind) {
+// countFault counts a fault that is about to be sent.
+func (c *statsCounter) countFault(kind *faultKind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults[kind.name]++
-	if kind.block && c.blocked.IsZero() {
-		c.blocked = time.Now()
+	if kind.block && c.firstBlock.IsZero() {
+		c.firstBlock = time.Now()
 	}
 }
 
-func (c *counts) stray() {
+func (c *statsCounter) countStray() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.strays++
 }
 
 // Stats is what the court has noticed up to now.
-func (c *Court) Stats() Stats {
-	n := c.counts
+func (c *Simulator) Stats() Stats {
+	n := c.stats
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	s := Stats{
-		Requests: n.requests, Pages: n.pages, Robots: n.robots, Strays: n.strays, MaxInFlight: n.most, AfterBlock: n.after,
+		Requests: n.requests, Pages: n.pages, Robots: n.robots, Strays: n.strays, MaxInFlight: n.maxInFlight, AfterBlock: n.afterBlock,
 		PerNumber: make(map[string]map[string]map[string]int), Faults: make(map[string]int),
 	}
 	for id, number := range n.cases {
@@ -141,21 +141,21 @@ func (c *Court) Stats() Stats {
 		s.PerNumber[year][strconv.Itoa(id.Number)] = number.byCall()
 	}
 	maps.Copy(s.Faults, n.faults)
-	if n.gap >= 0 {
-		seconds := n.gap.Seconds()
+	if n.minGap >= 0 {
+		seconds := n.minGap.Seconds()
 		s.MinGapSeconds = &seconds
 	}
-	if !n.blocked.IsZero() {
-		s.FirstBlock = n.blocked.UTC().Format(time.RFC3339Nano)
+	if !n.firstBlock.IsZero() {
+		s.FirstBlock = n.firstBlock.UTC().Format(time.RFC3339Nano)
 	}
-	if n.after > 0 {
-		s.LastAfterBlock = n.latest.UTC().Format(time.RFC3339Nano)
-		s.AfterBlockLastSeconds = n.latest.Sub(n.blocked).Seconds()
+	if n.afterBlock > 0 {
+		s.LastAfterBlock = n.lastAfterBlock.UTC().Format(time.RFC3339Nano)
+		s.AfterBlockLastSeconds = n.lastAfterBlock.Sub(n.firstBlock).Seconds()
 	}
 	return s
 }
 
-func (a *asked) byCall() map[string]int {
+func (a *caseCounts) byCall() map[string]int {
 	calls := make(map[string]int)
 	for made, times := range a.calls {
 		if times > 0 {

@@ -35,66 +35,66 @@ type sessions struct {
 // tokens are the hidden inputs of one form.
 type tokens struct{ ViewState, Generator, Validation, Verification string }
 
-// ticket is what a set of tokens says: whose it is, from which page it descends, and which one it is.
-type ticket struct{ session, page, serial uint64 }
+// tokenContents is what a set of tokens says: whose it is, from which page it descends, and which one it is.
+type tokenContents struct{ session, page, serial uint64 }
 
 func newSessions(seed uint64, life int) *sessions {
 	return &sessions{seed: seed, life: life, posts: make(map[uint64]int)}
 }
 
-// staleness is in which way the tokens of a post do not hold.
-type staleness int
+// tokenState is in which way the tokens of a post do not hold.
+type tokenState int
 
 const (
-	fresh staleness = iota
-	wrongForm
-	noCookie
-	expired
+	tokensValid tokenState = iota
+	tokensForged
+	cookieMissing
+	sessionExpired
 )
 
-// welcome is what somebody is given who gets the page: fresh tokens, and the cookies that he lacks. A session goes on.
-func (s *sessions) welcome(w http.ResponseWriter, r *http.Request) tokens {
+// start is what somebody is given who gets the page: fresh tokens, and the cookies that he lacks. A session goes on.
+func (s *sessions) start(w http.ResponseWriter, r *http.Request) tokens {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	session, known := s.visitor(r)
+	session, known := s.sessionOf(r)
 	if !known {
 		s.issued++
 		session = s.issued
 		setCookie(w, sessionCookie, s.sessionID(session))
 	}
-	if !known || !s.hasCookie(r, session) {
-		setCookie(w, verificationCookie, s.cookieHalf(session))
+	if !known || !s.hasVerification(r, session) {
+		setCookie(w, verificationCookie, s.verificationCookie(session))
 	}
 	s.pages++
-	return s.issue(ticket{session: session, page: s.pages})
+	return s.issue(tokenContents{session: session, page: s.pages})
 }
 
-// check says whether the tokens of a post hold, and gives the ones of its answer.
-func (s *sessions) check(r *http.Request) (tokens, staleness) {
+// checkPost says whether the tokens of a post hold, and gives the ones of its answer.
+func (s *sessions) checkPost(r *http.Request) (tokens, tokenState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	session, known := s.visitor(r)
+	session, known := s.sessionOf(r)
 	if !known {
-		return tokens{}, expired
+		return tokens{}, sessionExpired
 	}
-	if !s.hasCookie(r, session) {
-		return tokens{}, noCookie
+	if !s.hasVerification(r, session) {
+		return tokens{}, cookieMissing
 	}
-	held, ours := s.read(r.PostForm)
+	held, ours := s.parseTokens(r.PostForm)
 	if !ours || held.session != session {
-		return tokens{}, wrongForm
+		return tokens{}, tokensForged
 	}
 	if s.life > 0 {
 		s.posts[held.page]++
 		if s.posts[held.page] > s.life {
-			return tokens{}, staleness(held.page%3 + 1) // each page dies in another way
+			return tokens{}, tokenState(held.page%3 + 1) // each page dies in another way
 		}
 	}
-	return s.issue(ticket{session: session, page: held.page}), fresh
+	return s.issue(tokenContents{session: session, page: held.page}), tokensValid
 }
 
-// visitor is whose session a request belongs to; false when there is none.
-func (s *sessions) visitor(r *http.Request) (uint64, bool) {
+// sessionOf is whose session a request belongs to; false when there is none.
+func (s *sessions) sessionOf(r *http.Request) (uint64, bool) {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil || len(cookie.Value) < 8 {
 		return 0, false
@@ -103,52 +103,52 @@ func (s *sessions) visitor(r *http.Request) (uint64, bool) {
 	return session, err == nil && session > 0 && session <= s.issued && cookie.Value == s.sessionID(session)
 }
 
-func (s *sessions) hasCookie(r *http.Request, session uint64) bool {
+func (s *sessions) hasVerification(r *http.Request, session uint64) bool {
 	cookie, err := r.Cookie(verificationCookie)
-	return err == nil && cookie.Value == s.cookieHalf(session)
+	return err == nil && cookie.Value == s.verificationCookie(session)
 }
 
 func (s *sessions) sessionID(session uint64) string {
-	return fmt.Sprintf("%08x%016x", session, uint64(throw(s.seed, saltSession, session)))
+	return fmt.Sprintf("%08x%016x", session, uint64(newRandom(s.seed, saltSession, session)))
 }
 
-func (s *sessions) cookieHalf(session uint64) string {
-	return base64.RawURLEncoding.EncodeToString(s.seal(saltCookie, ticket{session: session}, 48))
+func (s *sessions) verificationCookie(session uint64) string {
+	return base64.RawURLEncoding.EncodeToString(s.derive(saltCookie, tokenContents{session: session}, 48))
 }
 
 // issue makes the next set of tokens.
-func (s *sessions) issue(t ticket) tokens {
+func (s *sessions) issue(t tokenContents) tokens {
 	s.serial++
 	t.serial = s.serial
 	return s.tokensOf(t)
 }
 
-func (s *sessions) tokensOf(t ticket) tokens {
+func (s *sessions) tokensOf(t tokenContents) tokens {
 	state := binary.BigEndian.AppendUint64(nil, t.session)
 	state = binary.BigEndian.AppendUint64(state, t.page)
 	state = binary.BigEndian.AppendUint64(state, t.serial)
 	return tokens{
-		ViewState:    base64.StdEncoding.EncodeToString(append(state, s.seal(saltState, t, 200)...)),
+		ViewState:    base64.StdEncoding.EncodeToString(append(state, s.derive(saltState, t, 200)...)),
 		Generator:    generatorOfPage,
-		Validation:   base64.StdEncoding.EncodeToString(s.seal(saltValidation, t, 64)),
-		Verification: base64.RawURLEncoding.EncodeToString(s.seal(saltVerification, t, 80)),
+		Validation:   base64.StdEncoding.EncodeToString(s.derive(saltValidation, t, 64)),
+		Verification: base64.RawURLEncoding.EncodeToString(s.derive(saltVerification, t, 80)),
 	}
 }
 
-// read is what the tokens of a form say; false when the court did not give them out together.
-func (s *sessions) read(form url.Values) (ticket, bool) {
+// parseTokens is what the tokens of a form say; false when the court did not give them out together.
+func (s *sessions) parseTokens(form url.Values) (tokenContents, bool) {
 	state, err := base64.StdEncoding.DecodeString(form.Get(viewState))
 	if err != nil || len(state) < 24 {
-		return ticket{}, false
+		return tokenContents{}, false
 	}
-	t := ticket{binary.BigEndian.Uint64(state), binary.BigEndian.Uint64(state[8:]), binary.BigEndian.Uint64(state[16:])}
+	t := tokenContents{binary.BigEndian.Uint64(state), binary.BigEndian.Uint64(state[8:]), binary.BigEndian.Uint64(state[16:])}
 	sent := tokens{form.Get(viewState), form.Get(viewStateGenerator), form.Get(eventValidation), form.Get(verificationCookie)}
 	return t, t.serial > 0 && t.serial <= s.serial && sent == s.tokensOf(t)
 }
 
-// seal is size bytes, a multiple of 8, that nobody makes who does not know the seed.
-func (s *sessions) seal(salt uint64, t ticket, size int) []byte {
-	d := throw(s.seed, salt, t.session, t.page, t.serial)
+// derive is size bytes, a multiple of 8, that nobody makes who does not know the seed.
+func (s *sessions) derive(salt uint64, t tokenContents, size int) []byte {
+	d := newRandom(s.seed, salt, t.session, t.page, t.serial)
 	b := make([]byte, 0, size)
 	for len(b) < size {
 		b = binary.BigEndian.AppendUint64(b, d.next())
@@ -162,13 +162,13 @@ func setCookie(w http.ResponseWriter, name, value string) {
 }
 
 // stalePage is what comes instead of results.
-func stalePage(how staleness) (status int, text string) {
+func stalePage(how tokenState) (status int, text string) {
 	const head = "<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Server Error in '/' Application.</h1><h2>"
 	switch how {
-	case wrongForm:
+	case tokensForged:
 		return http.StatusInternalServerError, head + "Validation of viewstate MAC failed. If this application is hosted by a Web Farm or cluster, " +
 			"ensure that &lt;machineKey&gt; configuration specifies the same validationKey and validation algorithm.</h2></body></html>"
-	case noCookie:
+	case cookieMissing:
 		return http.StatusBadRequest, head + "The required anti-forgery cookie &quot;__RequestVerificationToken&quot; is not present.</h2></body></html>"
 	default:
 		return http.StatusOK, "<!DOCTYPE html><html><head><title>Session expired</title></head><body><h1>Session expired</h1>" +

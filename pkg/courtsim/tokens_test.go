@@ -32,7 +32,7 @@ func TestStaleTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := visit(t, newCourt(t, courtsim.Options{Seed: 3, Max: 100}), englishPage)
+			v := newVisitor(t, newSimulator(t, courtsim.Options{Seed: 3, Max: 100}), englishPage)
 			form := v.form("search", "IMM-1-25", "")
 			if c.spoil != nil {
 				c.spoil(v)
@@ -57,8 +57,8 @@ func TestStaleTokens(t *testing.T) {
 // each page's die in another way.
 func TestTokenLife(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, TokenLife: 3})
-	v := visit(t, court, englishPage)
+	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, TokenLife: 3})
+	v := newVisitor(t, court, englishPage)
 	statuses := map[int]bool{}
 	for page := range 3 {
 		first := v.form("search", "IMM-1-25", "")

@@ -17,8 +17,8 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-// answered is what came for a request; of a body no more than readAtMost, of which keepAtMost stays.
-type answered struct {
+// response is what came for a request; of a body no more than readAtMost, of which keepAtMost stays.
+type response struct {
 	status int
 	header http.Header
 	body   string
@@ -32,7 +32,7 @@ const (
 )
 
 // fetch asks over a connection of its own, follows no redirect, and waits so long at most.
-func fetch(t testing.TB, url string, atMost time.Duration) answered {
+func fetch(t testing.TB, url string, atMost time.Duration) response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), atMost)
 	defer cancel()
@@ -46,15 +46,15 @@ func fetch(t testing.TB, url string, atMost time.Duration) answered {
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return answered{err: err}
+		return response{err: err}
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, readAtMost))
-	return answered{answer.StatusCode, answer.Header, string(text[:min(len(text), keepAtMost)]), len(text), err}
+	return response{answer.StatusCode, answer.Header, string(text[:min(len(text), keepAtMost)]), len(text), err}
 }
 
-// wanted is what a kind of fault is to send; the zero value of a field is not looked at.
-type wanted struct {
+// wantedResponse is what a kind of fault is to send; the zero value of a field is not looked at.
+type wantedResponse struct {
 	status int
 	text   string
 	header string
@@ -65,9 +65,9 @@ type wanted struct {
 	brief  bool   // it ends with the client's patience
 }
 
-func wantedFaults() map[string]wanted {
+func wantedFaults() map[string]wantedResponse {
 	const page, count, after = "Server Error", `{"Count"`, "Retry-After"
-	all := map[string]wanted{
+	all := map[string]wantedResponse{
 		"204":       {status: 204},
 		"503":       {status: 503, text: page, header: after, value: "1"},
 		"403":       {status: 403, text: "Forbidden", header: after},
@@ -103,7 +103,7 @@ func wantedFaults() map[string]wanted {
 		"wrong": {status: 200, text: `"IMM-2-25"`}, "softblock": {status: 200, text: `{"Count":0  ,"data":[]}`},
 	}
 	for kind, status := range map[string]int{"500": 500, "502": 502, "504": 504, "404": 404, "418": 418, "299": 299, "999": 999} {
-		all[kind] = wanted{status: status, text: page}
+		all[kind] = wantedResponse{status: status, text: page}
 	}
 	return all
 }
@@ -124,7 +124,7 @@ func TestFaultsOnTheWire(t *testing.T) {
 			if want.brief {
 				patience = time.Second / 2
 			}
-			got := fetch(t, url+path("proceedingQueriesRE", 1), patience)
+			got := fetch(t, url+callPath("proceedingQueriesRE", 1), patience)
 			if got.status != want.status || !strings.Contains(got.body, want.text) {
 				t.Errorf("status %d, %.60q; want %d, %q", got.status, got.body, want.status, want.text)
 			}
@@ -170,7 +170,7 @@ func TestGzipBomb(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "gzipbomb", Share: 1})
 	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	answer, err := (&http.Client{Transport: transport}).Get(url + path("proceedingQueriesRE", 1))
+	answer, err := (&http.Client{Transport: transport}).Get(url + callPath("proceedingQueriesRE", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestRedirectsAreCounted(t *testing.T) {
 	} {
 		court, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		answer, err := client.Get(url + path("proceedingQueriesRE", 1))
+		answer, err := client.Get(url + callPath("proceedingQueriesRE", 1))
 		if err == nil {
 			err = answer.Body.Close()
 		}
@@ -212,7 +212,7 @@ func TestRedirectsAreCounted(t *testing.T) {
 		}
 	}
 	_, url := serve(t, courtsim.Fault{Kind: "redirect", Share: 1})
-	first := fetch(t, url+path("proceedingQueriesRE", 1), time.Minute)
+	first := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
 	second := fetch(t, url+first.header.Get("Location"), time.Minute)
 	var rows struct {
 		Count int `json:"Count"`
@@ -225,5 +225,5 @@ func TestRedirectsAreCounted(t *testing.T) {
 // plainAnswer is what a court of the same options without faults answers.
 func plainAnswer(t testing.TB, n int) string {
 	t.Helper()
-	return ask(newCourt(t, courtsim.Options{Seed: 3, Max: 100}), path("proceedingQueriesRE", n)).Body.String()
+	return get(newSimulator(t, courtsim.Options{Seed: 3, Max: 100}), callPath("proceedingQueriesRE", n)).Body.String()
 }

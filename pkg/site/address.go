@@ -9,27 +9,27 @@ import (
 	"syscall"
 )
 
-// guard is a dialer's Control that lets a connection go to public addresses and to what the origin itself names. It looks
+// dialControl is a dialer's Control that lets a connection go to public addresses and to what the origin itself names. It looks
 // at the address that is really dialled, after all look-ups: whoever answers those can make a public name point into this
 // machine's own network, and change it between two of them.
-func guard(origin string) func(network, address string, _ syscall.RawConn) error {
-	names := named(origin)
-	inner := notPublic()
+func dialControl(origin string) func(network, address string, _ syscall.RawConn) error {
+	names := originAddresses(origin)
+	inner := specialPrefixes()
 	return func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("dialling %.60q: not an address", address)
 		}
 		ip := to.Addr().Unmap().WithZone("")
-		if names(ip) || public(ip, inner) {
+		if names(ip) || isPublic(ip, inner) {
 			return nil
 		}
 		return fmt.Errorf("dialling %s: it is no public address, and the base URL does not name it", ip)
 	}
 }
 
-// named says which addresses an origin names: the one that it is, or this machine's when it is localhost.
-func named(origin string) func(netip.Addr) bool {
+// originAddresses says which addresses an origin names: the one that it is, or this machine's when it is localhost.
+func originAddresses(origin string) func(netip.Addr) bool {
 	u, err := url.Parse(origin)
 	if err != nil {
 		return func(netip.Addr) bool { return false }
@@ -42,8 +42,8 @@ func named(origin string) func(netip.Addr) bool {
 	return func(ip netip.Addr) bool { return err == nil && ip == own }
 }
 
-// public says whether an address is one of the internet at large. One that carries an IPv4 address is as public as that.
-func public(ip netip.Addr, inner []netip.Prefix) bool {
+// isPublic says whether an address is one of the internet at large. One that carries an IPv4 address is as public as that.
+func isPublic(ip netip.Addr, inner []netip.Prefix) bool {
 	if slices.ContainsFunc(inner, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 		return false
 	}
@@ -52,17 +52,17 @@ func public(ip netip.Addr, inner []netip.Prefix) bool {
 	case ip.Is4():
 		return true
 	case netip.MustParsePrefix("64:ff9b::/96").Contains(ip): // NAT64
-		return public(netip.AddrFrom4([4]byte(bytes[12:])), inner)
+		return isPublic(netip.AddrFrom4([4]byte(bytes[12:])), inner)
 	case netip.MustParsePrefix("2002::/16").Contains(ip): // 6to4
-		return public(netip.AddrFrom4([4]byte(bytes[2:6])), inner)
+		return isPublic(netip.AddrFrom4([4]byte(bytes[2:6])), inner)
 	default:
 		return netip.MustParsePrefix("2000::/3").Contains(ip)
 	}
 }
 
-// notPublic are the addresses of special use (RFC 6890 and its registry) inside those that would count as public, and one
+// specialPrefixes are the addresses of special use (RFC 6890 and its registry) inside those that would count as public, and one
 // public address at which a cloud keeps its machines' secrets; the other such places are link-local, shared or private.
-func notPublic() []netip.Prefix {
+func specialPrefixes() []netip.Prefix {
 	var all []netip.Prefix
 	for _, prefix := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",

@@ -39,7 +39,7 @@ func TestGuard(t *testing.T) {
 		{"https://127.1", "127.0.0.1:443", false}, {"https://2130706433", "127.0.0.1:443", false}, {"https://0x7f000001", "127.0.0.1:443", false},
 		{"https://localhost.court.invalid", "127.0.0.1:443", false},
 	} {
-		err := site.Guard(test.origin)("tcp", test.address, nil)
+		err := site.DialControl(test.origin)("tcp", test.address, nil)
 		if (err == nil) != test.allowed {
 			t.Errorf("%s to %s: error %v, want none: %t", test.origin, test.address, err, test.allowed)
 		}
@@ -54,27 +54,27 @@ func TestRebinding(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			victim := start(t, nil)
+			victim := startSite(t, nil)
 			_, port, err := net.SplitHostPort(victim.Listener.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
-			resolver := resolverOf(t, answers)
+			resolver := newResolver(t, answers)
 			opts := site.Options{Profile: load(t, "fct-cf"), Origin: "https://court.test:" + port}
-			transport := site.TransportBy(opts, resolver)
+			transport := site.NewTransportWithResolver(opts, resolver)
 			t.Cleanup(transport.CloseIdleConnections)
-			c := client(t, opts.Origin, func(o *site.Options) { o.Transport = transport })
-			exchanges := asks(t, c)
+			c := newClient(t, opts.Origin, func(o *site.Options) { o.Transport = transport })
+			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, contract.VerdictTransient, "no public address, and the base URL does not name it")
-			if n := len(victim.made()); n != 0 {
+			if n := len(victim.madeCalls()); n != 0 {
 				t.Errorf("%d requests", n)
 			}
 		})
 	}
 }
 
-// resolverOf looks every name up to be at those addresses.
-func resolverOf(t *testing.T, addresses []string) *net.Resolver {
+// newResolver looks every name up to be at those addresses.
+func newResolver(t *testing.T, addresses []string) *net.Resolver {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -93,7 +93,7 @@ func resolverOf(t *testing.T, addresses []string) *net.Resolver {
 			if err != nil {
 				return
 			}
-			if answer, err := lookedUp(query[:n], addresses); err == nil {
+			if answer, err := dnsAnswer(query[:n], addresses); err == nil {
 				_, _ = server.WriteTo(answer, from)
 			}
 		}
@@ -103,8 +103,8 @@ func resolverOf(t *testing.T, addresses []string) *net.Resolver {
 	}}
 }
 
-// lookedUp is the answer to a DNS query for IPv4 addresses; to other queries it is empty.
-func lookedUp(query []byte, addresses []string) ([]byte, error) {
+// dnsAnswer is the answer to a DNS query for IPv4 addresses; to other queries it is empty.
+func dnsAnswer(query []byte, addresses []string) ([]byte, error) {
 	var message dnsmessage.Message
 	if err := message.Unpack(query); err != nil {
 		return nil, err
@@ -125,12 +125,12 @@ func lookedUp(query []byte, addresses []string) ([]byte, error) {
 // TestProxy: by a proxy, the proxy is what is dialled, and it may be anywhere.
 func TestProxy(t *testing.T) {
 	t.Parallel()
-	proxy := start(t, nil)
-	c := client(t, "https://court.invalid", func(o *site.Options) { o.Proxy = proxyAt(t, proxy.URL) })
-	if exchanges := asks(t, c); strings.Contains(exchanges[0].Error, "no public address") {
+	proxy := startSite(t, nil)
+	c := newClient(t, "https://court.invalid", func(o *site.Options) { o.Proxy = proxyAt(t, proxy.URL) })
+	if exchanges := fetchCase(t, c); strings.Contains(exchanges[0].Error, "no public address") {
 		t.Errorf("error %q", exchanges[0].Error)
 	}
-	if made := proxy.made(); len(made) != 1 {
+	if made := proxy.madeCalls(); len(made) != 1 {
 		t.Errorf("the proxy was asked %q, want one request to connect", made)
 	}
 }

@@ -11,8 +11,8 @@ import (
 // it was read.
 const robotsCall = "robots.txt"
 
-// robotsBefore is how many of the exchanges were made for robots.txt.
-func robotsBefore(exchanges []contract.Exchange) int {
+// countRobots is how many of the exchanges were made for robots.txt.
+func countRobots(exchanges []contract.Exchange) int {
 	n := 0
 	for n < len(exchanges) && exchanges[n].Call == robotsCall {
 		n++
@@ -23,7 +23,7 @@ func robotsBefore(exchanges []contract.Exchange) int {
 // Read says what the exchanges of one attempt mean. The list is closed: what is not positively a record, a proven
 // no-record or a block is transient. It depends on its arguments alone.
 func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
-	n := robotsBefore(exchanges)
+	n := countRobots(exchanges)
 	if n < len(exchanges) || n == 0 { // it was read, and what it says was obeyed
 		reading := p.readCase(id, exchanges[n:])
 		reading.Raw += n
@@ -32,7 +32,7 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 	last := exchanges[n-1]
 	reading := contract.Reading{
 		Verdict: contract.VerdictTransient, Rule: "robots", Raw: n - 1, RawType: rawType(last.Body),
-		Error: "robots.txt was not read, so nothing may be asked: " + outcomeOf(last),
+		Error: "robots.txt was not read, so nothing may be asked: " + exchangeResult(last),
 	}
 	if found, blocked := p.robotsBlocked(last); blocked {
 		reading.Verdict, reading.Rule = contract.VerdictBlocked, found.rule
@@ -41,8 +41,8 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 	return reading
 }
 
-// outcomeOf is what came of an exchange, in words.
-func outcomeOf(x contract.Exchange) string {
+// exchangeResult is what came of an exchange, in words.
+func exchangeResult(x contract.Exchange) string {
 	if x.Error != "" {
 		return x.Error
 	}
@@ -52,16 +52,16 @@ func outcomeOf(x contract.Exchange) string {
 // Blocked says whether the exchanges of one attempt show that the site told us to go away, by which rule, and for how long if
 // the site said so; wait is 0 when it did not, and never more than a day. It agrees with Read.
 func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
-	return p.blocked(id, exchanges, now, 0)
+	return p.attemptBlocked(id, exchanges, now, 0)
 }
 
-// blocked is Blocked where a Retry-After that cannot be read means no less than least.
-func (p *Profile) blocked(
+// attemptBlocked is Blocked where a Retry-After that cannot be read means no less than least.
+func (p *Profile) attemptBlocked(
 	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
 ) (rule string, wait time.Duration, blocked bool) {
-	n := robotsBefore(exchanges)
+	n := countRobots(exchanges)
 	if n < len(exchanges) || n == 0 {
-		return p.blockedCase(id, exchanges[n:], now, least)
+		return p.caseBlocked(id, exchanges[n:], now, least)
 	}
 	found, blocked := p.robotsBlocked(exchanges[n-1])
 	if !blocked {

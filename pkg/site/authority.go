@@ -12,7 +12,7 @@ func readAuthorities(folder, path string) (*x509.CertPool, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(folder, path)
 	}
-	data, err := readRegular(path)
+	data, err := readRegularFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("ca_file: %w", err)
 	}
@@ -20,8 +20,8 @@ func readAuthorities(folder, path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ca_file: reading the system's authorities: %w", err)
 	}
-	if len(data) > maxProfile || !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("ca_file %.200q: allowed is a PEM file with certificates, of at most %d bytes", path, maxProfile)
+	if len(data) > maxProfileSize || !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("ca_file %.200q: allowed is a PEM file with certificates, of at most %d bytes", path, maxProfileSize)
 	}
 	return pool, nil
 }

@@ -9,8 +9,8 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// docketOf is a docket as long as a real one: 10 rows are 9 kB, which is usual; 40 are a case that was fought over.
-func docketOf(rows int) string {
+// docketBody is a docket as long as a real one: 10 rows are 9 kB, which is usual; 40 are a case that was fought over.
+func docketBody(rows int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `{"Count":%d,"data":[`, rows)
 	for i := range rows {
@@ -31,8 +31,8 @@ func docketOf(rows int) string {
 func BenchmarkRead(b *testing.B) {
 	p, id := load(b, "fct-cf"), caseID(b, "IMM-13-25")
 	for _, rows := range []int{10, 40} {
-		body := []byte(docketOf(rows))
-		exchanges := []contract.Exchange{{Call: "docket", Status: 200, ContentType: "application/json; charset=utf-8", StartedAt: asked, Body: body}}
+		body := []byte(docketBody(rows))
+		exchanges := []contract.Exchange{{Call: "docket", Status: 200, ContentType: "application/json; charset=utf-8", StartedAt: exchangeStart, Body: body}}
 		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
@@ -47,7 +47,7 @@ func BenchmarkRead(b *testing.B) {
 
 func BenchmarkReadNoRecord(b *testing.B) {
 	p, id := load(b, "fct-cf"), caseID(b, "IMM-13-25")
-	exchanges := []contract.Exchange{{Call: "docket", Status: 200, Body: []byte(nothing)}, {Call: "header", Status: 200, Body: []byte(nothing)}}
+	exchanges := []contract.Exchange{{Call: "docket", Status: 200, Body: []byte(emptyBody)}, {Call: "header", Status: 200, Body: []byte(emptyBody)}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if r := p.Read(id, exchanges); r.Verdict != contract.VerdictNoRecord {
@@ -59,15 +59,15 @@ func BenchmarkReadNoRecord(b *testing.B) {
 // BenchmarkAsk is what the client itself takes for a case, without a network: choosing the calls, making the request,
 // looking whether the answer shows the case, looking for a block.
 func BenchmarkAsk(b *testing.B) {
-	c := client(b, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(docketOf(10)) })
+	c := newClient(b, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(docketBody(10)) })
 	id := caseID(b, "IMM-13-25")
 	b.ReportAllocs()
 	for b.Loop() {
-		exchanges, err := c.Ask(b.Context(), id, atOnce)
+		exchanges, err := c.Fetch(b.Context(), id, noPause)
 		if err != nil || len(exchanges) != 1 {
 			b.Fatalf("%d exchanges, %v", len(exchanges), err)
 		}
-		if _, _, blocked := c.Blocked(id, exchanges, asked); blocked {
+		if _, _, blocked := c.Blocked(id, exchanges, exchangeStart); blocked {
 			b.Fatal("blocked")
 		}
 	}

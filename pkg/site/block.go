@@ -13,15 +13,15 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// searched is how much of an answer is searched for the texts of block pages; those are short pages.
-const searched = 256 << 10
+// searchLimit is how much of an answer is searched for the texts of block pages; those are short pages.
+const searchLimit = 256 << 10
 
-// blockedCase is blocked for the exchanges for a case.
-func (p *Profile) blockedCase(
+// caseBlocked is blocked for the exchanges for a case.
+func (p *Profile) caseBlocked(
 	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
 ) (rule string, wait time.Duration, blocked bool) {
 	for _, exchange := range exchanges {
-		if found, blocked := p.blockedBy(id, exchange); blocked {
+		if found, blocked := p.findBlock(id, exchange); blocked {
 			return found.rule, retryAfter(exchange.RetryAfter, now, least), true
 		}
 	}
@@ -38,12 +38,12 @@ func (b block) String() string {
 	return fmt.Sprintf("%s: %q", b.rule, b.excerpt)
 }
 
-// blockedBy names the first rule that finds a block in an exchange.
-func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (block, bool) {
+// findBlock names the first rule that finds a block in an exchange.
+func (p *Profile) findBlock(id contract.CaseID, exchange contract.Exchange) (block, bool) {
 	if exchange.Status == 0 {
 		return block{}, false
 	}
-	views := p.foreign(id, exchange)
+	views := p.blockViews(id, exchange)
 	for _, rule := range p.blocks {
 		if slices.Contains(rule.status, exchange.Status) {
 			return block{rule: rule.name}, true
@@ -52,7 +52,7 @@ func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (blo
 			return block{rule.name, value}, true
 		}
 		for _, view := range views {
-			for _, text := range rule.text {
+			for _, text := range rule.texts {
 				if at := bytes.Index(view, text); at >= 0 {
 					return block{rule.name, excerpt(view[at:])}, true
 				}
@@ -62,9 +62,9 @@ func (p *Profile) blockedBy(id contract.CaseID, exchange contract.Exchange) (blo
 	return block{}, false
 }
 
-// guard is the first header by which a rule knows a block, as an exchange keeps it. The pages of some guards are empty for
+// blockHeader is the first header by which a rule knows a block, as an exchange keeps it. The pages of some guards are empty for
 // whoever does not ask for HTML.
-func (p *Profile) guard(header http.Header) string {
+func (p *Profile) blockHeader(header http.Header) string {
 	for _, rule := range p.blocks {
 		for _, name := range rule.header {
 			if value := header.Get(name); value != "" {
@@ -75,50 +75,50 @@ func (p *Profile) guard(header http.Header) string {
 	return ""
 }
 
-// foreign are the views of an answer that may be somebody else's page, so that the texts of blocks count in it: a docket may
+// blockViews are the views of an answer that may be somebody else's page, so that the texts of blocks count in it: a docket may
 // well speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON that holds rows of cases.
-func (p *Profile) foreign(id contract.CaseID, exchange contract.Exchange) [][]byte {
-	c, page := p.pageDue(exchange.Call)
+func (p *Profile) blockViews(id contract.CaseID, exchange contract.Exchange) [][]byte {
+	c, page := p.expectsPage(exchange.Call)
 	if page {
-		if p.shows(c, exchange) {
+		if p.isOwnPage(c, exchange) {
 			return nil
 		}
 		c = nil
 	}
-	if c != nil && (c.holds(id, exchange.Body) || c.speaksOfCases(exchange.Body)) {
+	if c != nil && (c.containsCase(id, exchange.Body) || c.hasCaseMember(exchange.Body)) {
 		return nil
 	}
-	body := decoded(exchange)
+	body := decodeLeniently(exchange)
 	if !startsAsJSON(body) {
-		return pageViews(body)
+		return searchViews(body)
 	}
 	doc, err := parseJSON(body, "")
-	due := c != nil && answers(exchange.Status)
+	due := c != nil && isOK(exchange.Status)
 	switch {
-	case err != nil && due || err == nil && due && c.givesParties(doc):
+	case err != nil && due || err == nil && due && c.hasPartyRows(doc):
 		return nil
 	case err != nil:
-		return pageViews(body)
+		return searchViews(body)
 	default:
-		return append(pageViews(body), words(doc))
+		return append(searchViews(body), jsonText(doc))
 	}
 }
 
-// givesParties says whether a document has rows of parties in their place.
-func (c *call) givesParties(doc *jsontree.Node) bool {
+// hasPartyRows says whether a document has rows of parties in their place.
+func (c *call) hasPartyRows(doc *jsontree.Node) bool {
 	rows, err := c.tableRows(doc)
-	return err == nil && c.number == nil && slices.ContainsFunc(rows, c.hasParty)
+	return err == nil && c.caseNumber == nil && slices.ContainsFunc(rows, c.hasParty)
 }
 
-// speaksOfCases says whether JSON has the member that tells whose a row is; no guard's page has it.
-func (c *call) speaksOfCases(body []byte) bool {
-	member, _, _ := strings.Cut(c.own, ":")
+// hasCaseMember says whether JSON has the member that tells whose a row is; no guard's page has it.
+func (c *call) hasCaseMember(body []byte) bool {
+	member, _, _ := strings.Cut(c.casePrefix, ":")
 	return member != "" && startsAsJSON(body) && bytes.Contains(body, []byte(member))
 }
 
 // excerpt is the beginning of a page's text, without its markup: a support id stands behind the words that were found.
 func excerpt(page []byte) string {
 	const length = 200
-	text := visible(page, length)
+	text := visibleText(page, length)
 	return string(bytes.TrimSpace(bytes.ToValidUTF8(text[:min(len(text), length)], nil)))
 }

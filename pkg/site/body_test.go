@@ -19,15 +19,15 @@ func TestLargeBodies(t *testing.T) {
 		for _, whole := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%d bytes, whole %t", size, whole), func(t *testing.T) {
 				t.Parallel()
-				body := ours + strings.Repeat(" ", size-len(ours)-1) + "\n"
-				server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+				body := ownBody + strings.Repeat(" ", size-len(ownBody)-1) + "\n"
+				server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 					_, _ = io.WriteString(w, body)
 					if !whole {
 						panic(http.ErrAbortHandler)
 					}
 				}})
-				c := client(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
-				exchanges := asks(t, c)
+				c := newClient(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
+				exchanges := fetchCase(t, c)
 				switch {
 				case size > limit && whole:
 					wantReading(t, c, exchanges, contract.VerdictTransient, "max_body: larger than 6291456 bytes")
@@ -48,31 +48,31 @@ func TestLargeBodies(t *testing.T) {
 // wait at all.
 func TestLargeBodiesWait(t *testing.T) {
 	t.Parallel()
-	large := ours + strings.Repeat(" ", 3<<20)
-	begun, goOn := make(chan struct{}, site.LargeAtOnce), make(chan struct{})
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+	large := ownBody + strings.Repeat(" ", 3<<20)
+	begun, goOn := make(chan struct{}, site.MaxLargeBodies), make(chan struct{})
+	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, large)
 		_ = http.NewResponseController(w).Flush()
 		begun <- struct{}{}
 		<-goOn
 	}})
-	quick := start(t, map[string]http.HandlerFunc{"docket": says(ours)})
-	c := client(t, server.URL, func(o *site.Options) { o.MaxBody = 4 << 20 })
+	quick := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(ownBody)})
+	c := newClient(t, server.URL, func(o *site.Options) { o.MaxBody = 4 << 20 })
 	results := make(chan contract.Verdict)
-	const askers = 2*site.LargeAtOnce + 1
+	const askers = 2*site.MaxLargeBodies + 1
 	for range askers {
 		go func() {
-			exchanges, _ := c.Ask(t.Context(), caseID(t, "IMM-13-25"), atOnce)
+			exchanges, _ := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), noPause)
 			results <- c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Verdict
 		}()
 	}
-	for range site.LargeAtOnce {
+	for range site.MaxLargeBodies {
 		<-begun
 	}
-	small := client(t, quick.URL, nil)
-	wantReading(t, small, asks(t, small), contract.VerdictSuccess, "")
+	small := newClient(t, quick.URL, nil)
+	wantReading(t, small, fetchCase(t, small), contract.VerdictSuccess, "")
 	close(goOn)
-	for range askers - site.LargeAtOnce {
+	for range askers - site.MaxLargeBodies {
 		<-begun
 	}
 	for range askers {

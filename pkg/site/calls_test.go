@@ -22,28 +22,28 @@ func TestCalls(t *testing.T) {
 		calls                  []string
 		verdict                contract.Verdict
 	}{
-		"record":              {says(ours), nil, nil, false, []string{"docket"}, contract.VerdictSuccess},
-		"record and parties":  {says(ours), nil, says(people), true, []string{"docket", "parties"}, contract.VerdictSuccess},
-		"no record":           {says(nothing), says(nothing), nil, false, []string{"docket", "header"}, contract.VerdictNoRecord},
-		"no record, parties":  {says(nothing), says(nothing), says(people), true, []string{"docket", "header"}, contract.VerdictNoRecord},
-		"header only":         {says(nothing), says(ours), nil, false, []string{"docket", "header", "docket"}, contract.VerdictSuccess},
-		"header only, people": {says(nothing), says(ours), says(people), true, []string{"docket", "header", "docket", "parties"}, contract.VerdictSuccess},
-		"prefix matches":      {says(others), says(others), nil, false, []string{"docket", "header"}, contract.VerdictNoRecord},
-		"mixed up":            {says(strange), nil, nil, false, []string{"docket"}, contract.VerdictTransient},
-		"trouble":             {status(500, "no"), nil, nil, true, []string{"docket"}, contract.VerdictTransient},
-		"trouble at the end":  {says(ours), nil, status(500, "no"), true, []string{"docket", "parties"}, contract.VerdictTransient},
-		"cut off":             {says(ours[:len(ours)-1]), nil, says(people), true, []string{"docket"}, contract.VerdictTransient},
-		"error page":          {says("<html>"), nil, nil, false, []string{"docket"}, contract.VerdictTransient},
-		"blocked":             {status(403, ""), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
-		"guarded":             {says(guard), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
-		"guarded later":       {says(nothing), says(guard), nil, false, []string{"docket", "header"}, contract.VerdictBlocked},
+		"record":              {bodyHandler(ownBody), nil, nil, false, []string{"docket"}, contract.VerdictSuccess},
+		"record and parties":  {bodyHandler(ownBody), nil, bodyHandler(partiesBody), true, []string{"docket", "parties"}, contract.VerdictSuccess},
+		"no record":           {bodyHandler(emptyBody), bodyHandler(emptyBody), nil, false, []string{"docket", "header"}, contract.VerdictNoRecord},
+		"no record, parties":  {bodyHandler(emptyBody), bodyHandler(emptyBody), bodyHandler(partiesBody), true, []string{"docket", "header"}, contract.VerdictNoRecord},
+		"header only":         {bodyHandler(emptyBody), bodyHandler(ownBody), nil, false, []string{"docket", "header", "docket"}, contract.VerdictSuccess},
+		"header only, people": {bodyHandler(emptyBody), bodyHandler(ownBody), bodyHandler(partiesBody), true, []string{"docket", "header", "docket", "parties"}, contract.VerdictSuccess},
+		"prefix matches":      {bodyHandler(otherBody), bodyHandler(otherBody), nil, false, []string{"docket", "header"}, contract.VerdictNoRecord},
+		"mixed up":            {bodyHandler(unrelatedBody), nil, nil, false, []string{"docket"}, contract.VerdictTransient},
+		"trouble":             {statusHandler(500, "no"), nil, nil, true, []string{"docket"}, contract.VerdictTransient},
+		"trouble at the end":  {bodyHandler(ownBody), nil, statusHandler(500, "no"), true, []string{"docket", "parties"}, contract.VerdictTransient},
+		"cut off":             {bodyHandler(ownBody[:len(ownBody)-1]), nil, bodyHandler(partiesBody), true, []string{"docket"}, contract.VerdictTransient},
+		"error page":          {bodyHandler("<html>"), nil, nil, false, []string{"docket"}, contract.VerdictTransient},
+		"blocked":             {statusHandler(403, ""), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
+		"guarded":             {bodyHandler(blockBody), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
+		"guarded later":       {bodyHandler(emptyBody), bodyHandler(blockBody), nil, false, []string{"docket", "header"}, contract.VerdictBlocked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header, "parties": test.people})
-			c := client(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
-			exchanges := asks(t, c)
-			if diff := cmp.Diff(test.calls, server.made()); diff != "" {
+			server := startSite(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header, "parties": test.people})
+			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
+			exchanges := fetchCase(t, c)
+			if diff := cmp.Diff(test.calls, server.madeCalls()); diff != "" {
 				t.Errorf("calls that reached the server (-want +got):\n%s", diff)
 			}
 			if len(exchanges) != len(test.calls) {
@@ -57,11 +57,11 @@ func TestCalls(t *testing.T) {
 // TestBefore: the pace is asked ahead of each request, and what it says is kept.
 func TestBefore(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": says(nothing), "header": says(nothing)})
-	c := client(t, server.URL, nil)
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": bodyHandler(emptyBody)})
+	c := newClient(t, server.URL, nil)
 	var made []int
-	exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
-		made = append(made, len(server.made()))
+	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
+		made = append(made, len(server.madeCalls()))
 		return time.Duration(len(made)) * time.Second, nil
 	})
 	if err != nil {
@@ -78,33 +78,33 @@ func TestBefore(t *testing.T) {
 // TestBeforeSaysNo: an error of the pace ends the attempt; no request leaves after it.
 func TestBeforeSaysNo(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": says(nothing), "header": says(nothing)})
-	c := client(t, server.URL, nil)
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": bodyHandler(emptyBody)})
+	c := newClient(t, server.URL, nil)
 	halted := errors.New("halted")
 	asked := 0
-	exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
+	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
 		if asked++; asked > 1 {
 			return 0, halted
 		}
 		return 0, nil
 	})
-	if !errors.Is(err, halted) || len(exchanges) != 1 || len(server.made()) != 1 {
-		t.Errorf("error %v, %d exchanges, %d requests; want the pace's error after 1 and 1", err, len(exchanges), len(server.made()))
+	if !errors.Is(err, halted) || len(exchanges) != 1 || len(server.madeCalls()) != 1 {
+		t.Errorf("error %v, %d exchanges, %d requests; want the pace's error after 1 and 1", err, len(exchanges), len(server.madeCalls()))
 	}
 }
 
 // TestCancelledInTheWait: no request leaves once the context has ended, even if the pace lets it go.
 func TestCancelledInTheWait(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": says(nothing)})
-	c := client(t, server.URL, nil)
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody)})
+	c := newClient(t, server.URL, nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	exchanges, err := c.Ask(ctx, caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
+	exchanges, err := c.Fetch(ctx, caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
 		cancel()
 		return 0, nil
 	})
-	if !errors.Is(err, context.Canceled) || len(exchanges) != 0 || len(server.made()) != 0 {
-		t.Errorf("error %v, %d exchanges, %d requests; want %v and none", err, len(exchanges), len(server.made()), context.Canceled)
+	if !errors.Is(err, context.Canceled) || len(exchanges) != 0 || len(server.madeCalls()) != 0 {
+		t.Errorf("error %v, %d exchanges, %d requests; want %v and none", err, len(exchanges), len(server.madeCalls()), context.Canceled)
 	}
 }
 
@@ -117,25 +117,25 @@ func TestCallsOfDoubtfulCases(t *testing.T) {
 		calls                  []string
 		verdict                contract.Verdict
 	}{
-		"no record":          {nil, says(nothing), nil, true, []string{"header"}, contract.VerdictNoRecord},
-		"prefix matches":     {nil, says(others), nil, false, []string{"header"}, contract.VerdictNoRecord},
-		"record":             {says(ours), says(ours), nil, false, []string{"header", "docket"}, contract.VerdictSuccess},
-		"record and parties": {says(ours), says(ours), says(people), true, []string{"header", "docket", "parties"}, contract.VerdictSuccess},
-		"header only":        {says(nothing), says(ours), nil, false, []string{"header", "docket", "docket"}, contract.VerdictSuccess},
-		"trouble":            {nil, status(500, "no"), nil, false, []string{"header"}, contract.VerdictTransient},
-		"trouble at the end": {status(500, "no"), says(ours), nil, false, []string{"header", "docket"}, contract.VerdictTransient},
-		"mixed up":           {nil, says(strange), nil, false, []string{"header"}, contract.VerdictTransient},
-		"blocked":            {nil, status(403, ""), nil, false, []string{"header"}, contract.VerdictBlocked},
+		"no record":          {nil, bodyHandler(emptyBody), nil, true, []string{"header"}, contract.VerdictNoRecord},
+		"prefix matches":     {nil, bodyHandler(otherBody), nil, false, []string{"header"}, contract.VerdictNoRecord},
+		"record":             {bodyHandler(ownBody), bodyHandler(ownBody), nil, false, []string{"header", "docket"}, contract.VerdictSuccess},
+		"record and parties": {bodyHandler(ownBody), bodyHandler(ownBody), bodyHandler(partiesBody), true, []string{"header", "docket", "parties"}, contract.VerdictSuccess},
+		"header only":        {bodyHandler(emptyBody), bodyHandler(ownBody), nil, false, []string{"header", "docket", "docket"}, contract.VerdictSuccess},
+		"trouble":            {nil, statusHandler(500, "no"), nil, false, []string{"header"}, contract.VerdictTransient},
+		"trouble at the end": {statusHandler(500, "no"), bodyHandler(ownBody), nil, false, []string{"header", "docket"}, contract.VerdictTransient},
+		"mixed up":           {nil, bodyHandler(unrelatedBody), nil, false, []string{"header"}, contract.VerdictTransient},
+		"blocked":            {nil, statusHandler(403, ""), nil, false, []string{"header"}, contract.VerdictBlocked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header, "parties": test.people})
-			c := client(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
-			exchanges, err := c.AskDoubtful(t.Context(), caseID(t, "IMM-13-25"), atOnce)
+			server := startSite(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header, "parties": test.people})
+			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
+			exchanges, err := c.FetchProofFirst(t.Context(), caseID(t, "IMM-13-25"), noPause)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.calls, server.made()); diff != "" {
+			if diff := cmp.Diff(test.calls, server.madeCalls()); diff != "" {
 				t.Errorf("calls that reached the server (-want +got):\n%s", diff)
 			}
 			wantReading(t, c, exchanges, test.verdict, "")

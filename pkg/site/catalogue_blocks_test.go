@@ -16,12 +16,12 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// dresses are ways in which the same page can come; none in those that it cannot. JSON that is broken is never searched: it
+// blockVariants are ways in which the same page can come; none in those that it cannot. JSON that is broken is never searched: it
 // may be a docket.
-func dresses(page string) map[string][]byte {
+func blockVariants(page string) map[string][]byte {
 	json, accents := strings.ContainsAny(page[:1], "{["), strings.ContainsAny(page, "éè")
 	all := map[string][]byte{
-		"plain": []byte(page), "BOM": []byte("\xef\xbb\xbf" + page), "UTF-16": wide("\ufeff" + page),
+		"plain": []byte(page), "BOM": []byte("\xef\xbb\xbf" + page), "UTF-16": utf16Text("\ufeff" + page),
 		"far": []byte(strings.Repeat(" ", 20_000) + page), "large": []byte(page + strings.Repeat(" ", 50_000)),
 	}
 	if text, err := charmap.Windows1252.NewEncoder().String(page); err == nil {
@@ -31,13 +31,13 @@ func dresses(page string) map[string][]byte {
 		all["upper case"] = []byte(strings.ToUpper(page))
 	}
 	if !json && !accents {
-		all["broken text"], all["UTF-16, no mark"] = []byte(page+"\xff"), wide(page)
+		all["broken text"], all["UTF-16, no mark"] = []byte(page+"\xff"), utf16Text(page)
 	}
 	return all
 }
 
-// wide is a text in UTF-16, little end first.
-func wide(text string) []byte {
+// utf16Text is a text in UTF-16, little end first.
+func utf16Text(text string) []byte {
 	var b []byte
 	for _, unit := range utf16.Encode([]rune(text)) {
 		b = append(b, byte(unit), byte(unit>>8))
@@ -52,12 +52,12 @@ func TestBlocksInAnyDress(t *testing.T) {
 	for _, c := range catalogue(t, "blocks.txt") {
 		check := func(dress string, body []byte, status int, contentType, place string) {
 			readings++
-			exchanges := at(places()[place], contract.Exchange{Status: status, ContentType: contentType, StartedAt: asked, Body: body})
+			exchanges := placeAnswer(attemptStages()[place], contract.Exchange{Status: status, ContentType: contentType, StartedAt: exchangeStart, Body: body})
 			if reading := p.Read(id, exchanges); reading.Verdict != contract.VerdictBlocked {
 				t.Errorf("%s, %s, status %d, %q, as %s: read %s by %q: %s", c.title, dress, status, contentType, place, reading.Verdict, reading.Rule, reading.Error)
 			}
 		}
-		for place := range places() {
+		for place := range attemptStages() {
 			for _, status := range []int{200, 202, 206, 302, 400, 403, 404, 405, 429, 500, 503, 999} {
 				check("plain", c.answer.Body, status, "text/html", place)
 			}
@@ -65,7 +65,7 @@ func TestBlocksInAnyDress(t *testing.T) {
 				check("plain", c.answer.Body, http.StatusOK, contentType, place)
 			}
 		}
-		for name, body := range dresses(string(c.answer.Body)) {
+		for name, body := range blockVariants(string(c.answer.Body)) {
 			check(name, body, http.StatusOK, "application/json; charset=utf-8", "docket")
 			check(name, body, http.StatusServiceUnavailable, "text/html", "docket")
 		}
@@ -78,7 +78,7 @@ func TestBlocksFarBack(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for spaces, want := range map[int]contract.Verdict{250 << 10: contract.VerdictBlocked, 260 << 10: contract.VerdictTransient} {
-		body := []byte("<html>" + strings.Repeat(" ", spaces) + guard + strings.Repeat(" ", 1<<20))
+		body := []byte("<html>" + strings.Repeat(" ", spaces) + blockBody + strings.Repeat(" ", 1<<20))
 		if reading := p.Read(id, []contract.Exchange{{Call: "docket", Status: 200, Body: body}}); reading.Verdict != want {
 			t.Errorf("behind %d spaces: read %s, want %s", spaces, reading.Verdict, want)
 		}
@@ -89,7 +89,7 @@ func TestBlocksFarBack(t *testing.T) {
 func TestBlocksCompressed(t *testing.T) {
 	t.Parallel()
 	for _, c := range catalogue(t, "blocks.txt") {
-		server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+		server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			var body bytes.Buffer
 			z := gzip.NewWriter(&body)
@@ -97,8 +97,8 @@ func TestBlocksCompressed(t *testing.T) {
 			_ = z.Close()
 			_, _ = w.Write(body.Bytes())
 		}})
-		asking := client(t, server.URL, nil)
-		exchanges := asks(t, asking)
+		asking := newClient(t, server.URL, nil)
+		exchanges := fetchCase(t, asking)
 		if reading := asking.Profile.Read(caseID(t, "IMM-13-25"), exchanges); reading.Verdict != contract.VerdictBlocked || reading.Rule != c.rule {
 			t.Errorf("%s: read %s by %q, want blocked by %q: %s", c.title, reading.Verdict, reading.Rule, c.rule, reading.Error)
 		}
@@ -113,10 +113,10 @@ func TestPagesOfTrouble(t *testing.T) {
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, c := range catalogue(t, "pages.txt") {
 		for _, status := range []int{200, 404, 500, 502, 503} {
-			for place, before := range places() {
+			for place, before := range attemptStages() {
 				answer := c.answer
 				answer.Status = status
-				if reading := p.Read(id, at(before, answer)); reading.Verdict != contract.VerdictTransient {
+				if reading := p.Read(id, placeAnswer(before, answer)); reading.Verdict != contract.VerdictTransient {
 					t.Errorf("%s, status %d, as %s: read %s by %q: %s", c.title, status, place, reading.Verdict, reading.Rule, reading.Error)
 				}
 			}
@@ -149,9 +149,9 @@ func TestDocketsSpeak(t *testing.T) {
 			"with a mark before": "\xef\xbb\xbf" + `{"Count":1,"data":[{` + row + `}]}`,
 		} {
 			for _, status := range []int{200, 206, 500} {
-				for place, before := range places() {
+				for place, before := range attemptStages() {
 					foreign := place == "parties" && (status != 200 || slices.Contains([]string{"not counted", "list alone", "in an envelope"}, name))
-					exchanges := at(before, contract.Exchange{Status: status, StartedAt: asked, Body: []byte(body)})
+					exchanges := placeAnswer(before, contract.Exchange{Status: status, StartedAt: exchangeStart, Body: []byte(body)})
 					if reading := p.Read(id, exchanges); reading.Verdict == contract.VerdictBlocked && !foreign {
 						t.Errorf("%q, %s, status %d, as %s: blocked by %q", text, name, status, place, reading.Rule)
 					}

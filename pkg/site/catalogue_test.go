@@ -76,25 +76,25 @@ func parseCatalogueCase(t testing.TB, part string) catalogueCase {
 	if err != nil {
 		t.Fatalf("%q: %v", head, err)
 	}
-	c.answer.Status, c.answer.ContentType, c.answer.Body, c.answer.StartedAt = status, strings.TrimSpace(fields[3]), []byte(body), asked
+	c.answer.Status, c.answer.ContentType, c.answer.Body, c.answer.StartedAt = status, strings.TrimSpace(fields[3]), []byte(body), exchangeStart
 	return c
 }
 
-// places are where in an attempt an answer can come: what was answered before it, and the call that it answers.
-func places() map[string][]contract.Exchange {
+// attemptStages are where in an attempt an answer can come: what was answered before it, and the call that it answers.
+func attemptStages() map[string][]contract.Exchange {
 	good := func(call, body string) contract.Exchange {
-		return contract.Exchange{Call: call, Status: 200, ContentType: "application/json; charset=utf-8", StartedAt: asked, Body: []byte(body)}
+		return contract.Exchange{Call: call, Status: 200, ContentType: "application/json; charset=utf-8", StartedAt: exchangeStart, Body: []byte(body)}
 	}
 	return map[string][]contract.Exchange{
 		"docket":     {{Call: "docket"}},
-		"list":       {good("docket", nothing), {Call: "header"}},
+		"list":       {good("docket", emptyBody), {Call: "header"}},
 		"list alone": {{Call: "header"}},
-		"parties":    {good("docket", ours), {Call: "parties"}},
+		"parties":    {good("docket", ownBody), {Call: "parties"}},
 	}
 }
 
-// at is an attempt in which the answer comes at a place.
-func at(place []contract.Exchange, answer contract.Exchange) []contract.Exchange {
+// placeAnswer is an attempt in which the answer comes at a place.
+func placeAnswer(place []contract.Exchange, answer contract.Exchange) []contract.Exchange {
 	exchanges := slices.Clone(place)
 	last := &exchanges[len(exchanges)-1]
 	answer.Call, answer.URL = last.Call, "https://court.invalid/"+last.Call
@@ -110,13 +110,13 @@ func TestCatalogue(t *testing.T) {
 	cases := slices.Concat(catalogue(t, "answers.txt"), catalogue(t, "pages.txt"), catalogue(t, "blocks.txt"))
 	for _, c := range cases {
 		rows[c.row] = true
-		for place, before := range places() {
+		for place, before := range attemptStages() {
 			table := c.verdict == contract.VerdictSuccess || c.verdict == contract.VerdictNoRecord || c.rule == "other-rows" || c.rule == "shape"
 			if c.only != "" && place != c.only || place == "parties" && table {
 				continue
 			}
 			readings++
-			exchanges := at(before, c.answer)
+			exchanges := placeAnswer(before, c.answer)
 			reading := p.Read(id, exchanges)
 			rule := c.rule
 			if slices.Contains([]int{403, 429}, c.answer.Status) {
@@ -144,12 +144,12 @@ func TestCutOff(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, body := range []string{
-		nothing, ours, people, others,
+		emptyBody, ownBody, partiesBody, otherBody,
 		`{"Count":1,"data":[{"COURT_NO":"IMM-13-25","RE_NO":1,"RECORDED_ENTRY":"Access denied: captcha, request rejected"}]}`,
 	} {
-		for place, before := range places() {
+		for place, before := range attemptStages() {
 			for size := range len(body) {
-				exchanges := at(before, contract.Exchange{Status: 200, StartedAt: asked, Body: []byte(body[:size])})
+				exchanges := placeAnswer(before, contract.Exchange{Status: 200, StartedAt: exchangeStart, Body: []byte(body[:size])})
 				if reading := p.Read(id, exchanges); reading.Verdict != contract.VerdictTransient || reading.Rule != "malformed" {
 					t.Errorf("%q as %s: read %s by %q", body[:size], place, reading.Verdict, reading.Rule)
 				}

@@ -16,8 +16,8 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// raw answers with bytes of the test's own and goes on with more until the client has gone.
-func raw(t *testing.T, head, more string, pause time.Duration) http.HandlerFunc {
+// rawHandler answers with bytes of the test's own and goes on with more until the client has gone.
+func rawHandler(t *testing.T, head, more string, pause time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -26,14 +26,14 @@ func raw(t *testing.T, head, more string, pause time.Duration) http.HandlerFunc 
 		}
 		defer func() { _ = conn.Close() }()
 		_, err = io.WriteString(conn, head)
-		for err == nil && more != "" && stays(conn, pause) {
+		for err == nil && more != "" && waitConn(conn, pause) {
 			_, err = io.WriteString(conn, more)
 		}
 	}
 }
 
-// stays says whether a client is still there after a pause.
-func stays(conn net.Conn, pause time.Duration) bool {
+// waitConn says whether a client is still there after a pause.
+func waitConn(conn net.Conn, pause time.Duration) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(pause))
 	_, err := conn.Read(make([]byte, 1))
 	return errors.Is(err, os.ErrDeadlineExceeded)
@@ -49,47 +49,47 @@ func TestCatalogueOnTheWire(t *testing.T) {
 		answer     http.HandlerFunc
 		say        string
 	}{
-		{"61", "reset before the header", func(w http.ResponseWriter, _ *http.Request) { reset(t, w) }, ""},
+		{"61", "reset before the header", func(w http.ResponseWriter, _ *http.Request) { resetConn(t, w) }, ""},
 		{"61", "closed before the header", gone, "EOF"},
-		{"61", "closed in the header", raw(t, head+"Content-Ty", "", 0), "malformed"},
-		{"61", "closed in the body", raw(t, head+"Content-Length: 500\r\n\r\n"+nothing, "", 0), "reading the body"},
-		{"61", "closed between two chunks", raw(t, head+"Transfer-Encoding: chunked\r\n\r\n15\r\n"+nothing+"\r\n", "", 0), "reading the body"},
-		{"61", "a chunk that is none", raw(t, head+"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "", 0), "reading the body"},
-		{"61", "a status that is none", raw(t, "HTTP/1.1 banana\r\n\r\n", "", 0), "malformed"},
-		{"61", "not HTTP", raw(t, "SSH-2.0-OpenSSH_9.9\r\n", "", 0), "malformed"},
-		{"61", "two lengths", raw(t, head+"Content-Length: 1\r\nContent-Length: 21\r\n\r\n"+nothing, "", 0), "Content-Length"},
-		{"61", "a length below nothing", raw(t, head+"Content-Length: -1\r\n\r\n"+nothing, "", 0), "Content-Length"},
-		{"61", "a header without a name", raw(t, head+": x\r\n\r\n"+nothing, "", 0), "malformed"},
-		{"63", "nothing at all", hangs, "request_timeout"},
-		{"63", "the status line, then nothing", raw(t, head, "\x00", time.Hour), "request_timeout"},
-		{"63", "the header a byte at a time", raw(t, head+"X: ", "x", drop), "request_timeout"},
-		{"63", "one header after another", raw(t, head, "X: y\r\n", drop), "request_timeout"},
-		{"63", "the body a byte at a time", drips, "request_timeout"},
-		{"63", "one \"processing\" after another", raw(t, "", "HTTP/1.1 102 Processing\r\n\r\n", drop), ""},
-		{"63", "one hint after another at full speed", raw(t, "", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 0), ""},
-		{"64", "a header without an end", raw(t, head, "X: "+strings.Repeat("x", 1<<16)+"\r\n", 0), "header"},
-		{"64", "one line of a header without an end", raw(t, head+"X: ", strings.Repeat("x", 1<<16), 0), "header"},
-		{"64", "said to be larger than can be", raw(t, head+"Content-Length: 9223372036854775807\r\n\r\n"+nothing, "", 0), "reading the body"},
-		{"64", "without an end", raw(t, head+"\r\n", strings.Repeat(" ", 1<<16), 0), "max_body"},
-		{"64", "brotli, which nobody asked for", raw(t, head+"Content-Encoding: br\r\nContent-Length: 4\r\n\r\n\x8b\x00\x80\x03", "", 0), ""},
-		{"64", "gzip that is none", raw(t, head+"Content-Encoding: gzip\r\nContent-Length: 21\r\n\r\n"+nothing, "", 0), "gzip"},
+		{"61", "closed in the header", rawHandler(t, head+"Content-Ty", "", 0), "malformed"},
+		{"61", "closed in the body", rawHandler(t, head+"Content-Length: 500\r\n\r\n"+emptyBody, "", 0), "reading the body"},
+		{"61", "closed between two chunks", rawHandler(t, head+"Transfer-Encoding: chunked\r\n\r\n15\r\n"+emptyBody+"\r\n", "", 0), "reading the body"},
+		{"61", "a chunk that is none", rawHandler(t, head+"Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "", 0), "reading the body"},
+		{"61", "a status that is none", rawHandler(t, "HTTP/1.1 banana\r\n\r\n", "", 0), "malformed"},
+		{"61", "not HTTP", rawHandler(t, "SSH-2.0-OpenSSH_9.9\r\n", "", 0), "malformed"},
+		{"61", "two lengths", rawHandler(t, head+"Content-Length: 1\r\nContent-Length: 21\r\n\r\n"+emptyBody, "", 0), "Content-Length"},
+		{"61", "a length below nothing", rawHandler(t, head+"Content-Length: -1\r\n\r\n"+emptyBody, "", 0), "Content-Length"},
+		{"61", "a header without a name", rawHandler(t, head+": x\r\n\r\n"+emptyBody, "", 0), "malformed"},
+		{"63", "nothing at all", hangHandler, "request_timeout"},
+		{"63", "the status line, then nothing", rawHandler(t, head, "\x00", time.Hour), "request_timeout"},
+		{"63", "the header a byte at a time", rawHandler(t, head+"X: ", "x", drop), "request_timeout"},
+		{"63", "one header after another", rawHandler(t, head, "X: y\r\n", drop), "request_timeout"},
+		{"63", "the body a byte at a time", dripHandler, "request_timeout"},
+		{"63", "one \"processing\" after another", rawHandler(t, "", "HTTP/1.1 102 Processing\r\n\r\n", drop), ""},
+		{"63", "one hint after another at full speed", rawHandler(t, "", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 0), ""},
+		{"64", "a header without an end", rawHandler(t, head, "X: "+strings.Repeat("x", 1<<16)+"\r\n", 0), "header"},
+		{"64", "one line of a header without an end", rawHandler(t, head+"X: ", strings.Repeat("x", 1<<16), 0), "header"},
+		{"64", "said to be larger than can be", rawHandler(t, head+"Content-Length: 9223372036854775807\r\n\r\n"+emptyBody, "", 0), "reading the body"},
+		{"64", "without an end", rawHandler(t, head+"\r\n", strings.Repeat(" ", 1<<16), 0), "max_body"},
+		{"64", "brotli, which nobody asked for", rawHandler(t, head+"Content-Encoding: br\r\nContent-Length: 4\r\n\r\n\x8b\x00\x80\x03", "", 0), ""},
+		{"64", "gzip that is none", rawHandler(t, head+"Content-Encoding: gzip\r\nContent-Length: 21\r\n\r\n"+emptyBody, "", 0), "gzip"},
 	}
 	for _, test := range cases {
 		t.Run(test.title, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": test.answer})
-			c := client(t, server.URL, func(o *site.Options) {
+			server := startSite(t, map[string]http.HandlerFunc{"docket": test.answer})
+			c := newClient(t, server.URL, func(o *site.Options) {
 				if test.row == "63" {
 					o.RequestTimeout = 200 * time.Millisecond
 				}
 			})
 			began := time.Now()
-			exchanges := asks(t, c)
+			exchanges := fetchCase(t, c)
 			if took := time.Since(began); took > soon {
 				t.Errorf("took %s", took)
 			}
 			wantReading(t, c, exchanges, contract.VerdictTransient, test.say)
-			if made := server.made(); len(made) != 1 || len(exchanges) != 1 || len(exchanges[0].Error) > 400 {
+			if made := server.madeCalls(); len(made) != 1 || len(exchanges) != 1 || len(exchanges[0].Error) > 400 {
 				t.Errorf("%d requests, exchanges %+v", len(made), exchanges)
 			}
 		})
@@ -102,15 +102,15 @@ func TestGuardsByHeader(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"cf-mitigated", "x-amzn-waf-action"} {
 		for _, code := range []int{200, 202, 405, 503} {
-			for _, body := range []string{"", nothing, ours, "<html></html>"} {
+			for _, body := range []string{"", emptyBody, ownBody, "<html></html>"} {
 				answer := func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set(name, "challenge")
-					answers(code, body)(w, nil)
+					textHandler(code, body)(w, nil)
 				}
-				server := start(t, map[string]http.HandlerFunc{"docket": answer, "/robots.txt": answer})
-				c := client(t, server.URL, func(o *site.Options) { o.Parties = true })
-				exchanges := asks(t, c)
-				if made := server.made(); len(made) != 1 {
+				server := startSite(t, map[string]http.HandlerFunc{"docket": answer, "/robots.txt": answer})
+				c := newClient(t, server.URL, func(o *site.Options) { o.Parties = true })
+				exchanges := fetchCase(t, c)
+				if made := server.madeCalls(); len(made) != 1 {
 					t.Errorf("%s, status %d, %q: requests %q, want none behind the block", name, code, body, made)
 				}
 				if reading := c.Profile.Read(caseID(t, "IMM-13-25"), exchanges); reading.Rule != "challenge" {
@@ -119,7 +119,7 @@ func TestGuardsByHeader(t *testing.T) {
 				if want := name + ": challenge"; exchanges[0].Guard != want {
 					t.Errorf("the exchange says %q, want %q", exchanges[0].Guard, want)
 				}
-				if _, err := c.Robots(t.Context(), atOnce); !strings.Contains(fmt.Sprint(err), "blocked: challenge") {
+				if _, err := c.Robots(t.Context(), noPause); !strings.Contains(fmt.Sprint(err), "blocked: challenge") {
 					t.Errorf("robots.txt: %v", err)
 				}
 			}
@@ -130,20 +130,20 @@ func TestGuardsByHeader(t *testing.T) {
 // TestManyCookiesDoNoHarm: a site may set as many cookies as it likes; the answer counts.
 func TestManyCookiesDoNoHarm(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
 		for i := range 200 {
 			w.Header().Add("Set-Cookie", fmt.Sprintf("c%d=%s", i, strings.Repeat("x", 500)))
 		}
-		says(ours)(w, r)
+		bodyHandler(ownBody)(w, r)
 	}})
-	c := client(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	c := newClient(t, server.URL, nil)
+	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 }
 
 // TestRedirectsLeadNowhere keeps row 65: whatever a redirect points to, nothing is asked outside the origin.
 func TestRedirectsLeadNowhere(t *testing.T) {
 	t.Parallel()
-	elsewhere := start(t, nil)
+	elsewhere := startSite(t, nil)
 	other, err := url.Parse(elsewhere.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -156,13 +156,13 @@ func TestRedirectsLeadNowhere(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%d %s", status, name), func(t *testing.T) {
 				t.Parallel()
-				server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+				server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 					w.Header()["Location"] = []string{to}
 					w.WriteHeader(status)
 				}})
-				c := client(t, server.URL, nil)
-				wantReading(t, c, asks(t, c), contract.VerdictTransient, "")
-				if made := elsewhere.made(); len(made) != 0 {
+				c := newClient(t, server.URL, nil)
+				wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "")
+				if made := elsewhere.madeCalls(); len(made) != 0 {
 					t.Errorf("elsewhere was asked for %q", made)
 				}
 			})

@@ -15,7 +15,7 @@ import (
 )
 
 // checkNames checks what every profile says of itself.
-func (f file) checkNames() []error {
+func (f profileFile) checkNames() []error {
 	var problems []error
 	if f.Name == "" || len(f.Name) > 40 || strings.Trim(f.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		problems = append(problems, fmt.Errorf("name %.60q: allowed are 1 to 40 small letters, digits and dashes", f.Name))
@@ -28,7 +28,7 @@ func (f file) checkNames() []error {
 	return problems
 }
 
-func (f file) check() []error {
+func (f profileFile) check() []error {
 	problems := f.checkNames()
 	for series := range f.Divisions {
 		if err := contract.CheckSeries(series); err != nil {
@@ -54,7 +54,7 @@ func checkHeader(name, value string) error {
 		return fmt.Errorf("headers: %.60q: allowed is what the program does not say by itself", name)
 	}
 	err := checkPlaceholders("headers."+name, value)
-	if err != nil && slices.ContainsFunc(inBraces.FindAllString(value, -1), func(word string) bool { return !meant.MatchString(word) }) {
+	if err != nil && slices.ContainsFunc(inBraces.FindAllString(value, -1), func(word string) bool { return !placeholderLike.MatchString(word) }) {
 		return fmt.Errorf("headers: %.60q: allowed in braces are %s", name, strings.Join(placeholders(), " "))
 	}
 	return err
@@ -62,9 +62,9 @@ func checkHeader(name, value string) error {
 
 var (
 	inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
-	// meant is a word in braces that was meant as a placeholder; anything else in a header may be a token, which no message
+	// placeholderLike is a word in braces that was meant as a placeholder; anything else in a header may be a token, which no message
 	// repeats.
-	meant = regexp.MustCompile(`^\{[a-z_]{1,12}\}$`)
+	placeholderLike = regexp.MustCompile(`^\{[a-z_]{1,12}\}$`)
 )
 
 // checkPlaceholders refuses words in braces that are neither known everywhere nor among more.
@@ -78,9 +78,9 @@ func checkPlaceholders(key, text string, more ...string) error {
 	return nil
 }
 
-func (f file) checkCalls() []error {
+func (f profileFile) checkCalls() []error {
 	var problems []error
-	if len(f.Calls) == 0 || f.Calls[0].When != always {
+	if len(f.Calls) == 0 || f.Calls[0].When != whenAlways {
 		problems = append(problems, errors.New("call: the first one is made always"))
 	}
 	showing := 0
@@ -93,7 +93,7 @@ func (f file) checkCalls() []error {
 		if c.Name == tokensCall {
 			problems = append(problems, fmt.Errorf("call %.40q: the name is that of the page with the hidden inputs", c.Name))
 		}
-		if c.Gives != givesParty {
+		if c.Gives != partyRows {
 			showing++
 		}
 	}
@@ -103,7 +103,7 @@ func (f file) checkCalls() []error {
 	return problems
 }
 
-func (f file) checkBlocks() []error {
+func (f profileFile) checkBlocks() []error {
 	var problems []error
 	if len(f.Blocks) == 0 {
 		problems = append(problems, errors.New("block: at least one rule"))

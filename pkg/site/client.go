@@ -37,11 +37,11 @@ type Options struct {
 type Client struct {
 	Options
 	http *http.Client // keeps no cookies
-	// large has room for the large answers that are read at the same time.
-	large    chan struct{}
-	sessions sessions
-	// forms says by series in which form of a query the site has shown a docket.
-	forms forms
+	// largeBodies has room for the large answers that are read at the same time.
+	largeBodies chan struct{}
+	sessions    sessions
+	// queryForms says by series in which form of a query the site has shown a docket.
+	queryForms queryForms
 }
 
 // NewClient checks the options; the error of an origin wraps ErrProfile. A client that is no longer used is to be closed.
@@ -64,8 +64,8 @@ func NewClient(opts Options) (*Client, error) {
 		opts.Transport = newTransport(opts)
 	}
 	c := &Client{
-		Options: opts, http: &http.Client{Transport: opts.Transport, CheckRedirect: stays},
-		large: make(chan struct{}, largeAtOnce), sessions: sessions{turns: make(chan struct{}, 1)},
+		Options: opts, http: &http.Client{Transport: opts.Transport, CheckRedirect: keepRedirect},
+		largeBodies: make(chan struct{}, maxLargeBodies), sessions: sessions{creating: make(chan struct{}, 1)},
 	}
 	if opts.Profile.tokens == nil {
 		c.sessions.current.Store(c.newSession())
@@ -76,13 +76,13 @@ func NewClient(opts Options) (*Client, error) {
 // Close closes the connections that are kept.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// stays makes a redirect an answer like any other: following it in the transport would be a request that nobody's pace has
+// keepRedirect makes a redirect an answer like any other: following it in the transport would be a request that nobody's pace has
 // seen.
-func stays(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+func keepRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Blocked is the profile's Blocked; wait is no less than Cooldown where a part of what the site said cannot be read.
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
-	return c.Profile.blocked(id, exchanges, now, c.Cooldown)
+	return c.Profile.attemptBlocked(id, exchanges, now, c.Cooldown)
 }
 
 // RetryAfter is for how long an answer asks to be left alone; 0 when it does not, never more than a day.

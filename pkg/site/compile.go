@@ -15,7 +15,7 @@ import (
 // compiler gathers what is wrong with one call of a profile file.
 type compiler struct{ problems []error }
 
-func (c *compiler) wrong(key, value, allowed string) {
+func (c *compiler) invalid(key, value, allowed string) {
 	c.problems = append(c.problems, fmt.Errorf("%s %.60q: allowed is %s", key, value, allowed))
 }
 
@@ -42,17 +42,17 @@ func (c *compiler) mappings(key string, fields map[string]string, known func(str
 		if !known(field) {
 			c.problems = append(c.problems, fmt.Errorf("unknown key %s.%.40s", key, field))
 		}
-		all = append(all, mapping{field: field, from: c.path(key+"."+field, fields[field], true)})
+		all = append(all, mapping{field: field, path: c.path(key+"."+field, fields[field], true)})
 	}
 	return all
 }
 
-func (f fileCall) compile(t *tokens) (call, error) {
+func (f callSpec) compile(t *tokenRules) (call, error) {
 	var c compiler
-	f.check(&c)
+	f.checkCall(&c)
 	compiled := call{
 		name: f.Name, when: f.When, gives: f.Gives, proves: f.Proves, path: f.Path,
-		method: f.method(), query: pairs(f.Query), other: pairs(f.Other), form: pairs(f.Form),
+		method: f.method(), query: sortedPairs(f.Query), otherQuery: sortedPairs(f.Other), form: sortedPairs(f.Form),
 	}
 	if f.Format == formatHTML {
 		f.compilePage(&c, &compiled, t)
@@ -69,15 +69,15 @@ const (
 )
 
 // method is GET where nothing is said.
-func (f fileCall) method() string {
+func (f callSpec) method() string {
 	if f.Method == "" {
 		return http.MethodGet
 	}
 	return f.Method
 }
 
-// pairs are a table in the order of its keys.
-func pairs(table map[string]string) [][2]string {
+// sortedPairs are a table in the order of its keys.
+func sortedPairs(table map[string]string) [][2]string {
 	var all [][2]string
 	for _, key := range slices.Sorted(maps.Keys(table)) {
 		all = append(all, [2]string{key, table[key]})
@@ -85,66 +85,66 @@ func pairs(table map[string]string) [][2]string {
 	return all
 }
 
-func (f fileCall) compileJSON(c *compiler, compiled *call) {
+func (f callSpec) compileJSON(c *compiler, compiled *call) {
 	compiled.rows = c.path("rows", f.Rows, true)
 	compiled.count = c.path("count", f.Count, false)
-	compiled.number = c.path("number", f.Number, f.Gives != givesParty)
+	compiled.caseNumber = c.path("number", f.Number, f.Gives != partyRows)
 	compiled.header = c.mappings("header", f.Header, isHeaderField)
 	compiled.entry = c.mappings("entry", f.Entry, isEntryField)
 	compiled.party = c.mappings("party", f.Party, isPartyField)
 	if f.Page != nil {
-		c.wrong("page", "", "a part of calls whose format is html")
+		c.invalid("page", "", "a part of calls whose format is html")
 	}
 	for _, m := range compiled.header {
 		if m.field == "division" {
-			compiled.division = m.from
+			compiled.division = m.path
 		}
 	}
-	if compiled.number != nil {
-		if member, bare := compiled.number.Member(); bare {
-			compiled.own = `"` + member + `":"`
+	if compiled.caseNumber != nil {
+		if member, bare := compiled.caseNumber.Member(); bare {
+			compiled.casePrefix = `"` + member + `":"`
 		}
 	}
 }
 
-// check looks at what is no XPath.
-func (f fileCall) check(c *compiler) {
+// checkCall looks at what is no XPath.
+func (f callSpec) checkCall(c *compiler) {
 	if f.Name == "" {
-		c.wrong("name", f.Name, "a text")
+		c.invalid("name", f.Name, "a text")
 	}
-	if !slices.Contains([]when{always, unseen, parties}, f.When) {
-		c.wrong("when", string(f.When), "always, unseen or parties")
+	if !slices.Contains([]callCondition{whenAlways, whenUnseen, whenParties}, f.When) {
+		c.invalid("when", string(f.When), "always, unseen or parties")
 	}
-	if !slices.Contains([]gives{givesEntry, givesHeader, givesParty}, f.Gives) {
-		c.wrong("gives", string(f.Gives), "entry, header or party")
+	if !slices.Contains([]rowKind{entryRows, headerRows, partyRows}, f.Gives) {
+		c.invalid("gives", string(f.Gives), "entry, header or party")
 	}
-	if (f.Gives == givesParty) != (f.When == parties) {
-		c.wrong("gives", string(f.Gives), "party for a call made for parties, and for no other")
+	if (f.Gives == partyRows) != (f.When == whenParties) {
+		c.invalid("gives", string(f.Gives), "party for a call made for parties, and for no other")
 	}
-	if f.Proves && f.When != unseen {
-		c.wrong("proves", "true", "false for a call that is not made for unseen cases")
+	if f.Proves && f.When != whenUnseen {
+		c.invalid("proves", "true", "false for a call that is not made for unseen cases")
 	}
-	c.sitePath(f.Path)
+	c.checkPath(f.Path)
 	if f.Format != formatJSON && f.Format != formatHTML {
-		c.wrong("format", f.Format, "json or html")
+		c.invalid("format", f.Format, "json or html")
 	}
 	if f.method() != http.MethodGet && f.method() != http.MethodPost {
-		c.wrong("method", f.Method, "GET or POST")
+		c.invalid("method", f.Method, "GET or POST")
 	}
-	if len(f.Other) > 0 && (f.Gives != givesEntry || f.When != always || f.Format != formatJSON) {
-		c.wrong("other_query", f.Name, "a part of calls in JSON that are made always and give entries")
+	if len(f.Other) > 0 && (f.Gives != entryRows || f.When != whenAlways || f.Format != formatJSON) {
+		c.invalid("other_query", f.Name, "a part of calls in JSON that are made always and give entries")
 	}
 	if len(f.Form) > 0 && f.method() != http.MethodPost {
-		c.wrong("form", f.Method, "a part of calls whose method is POST")
+		c.invalid("form", f.Method, "a part of calls whose method is POST")
 	}
 	problems := []error{checkPlaceholders("path", f.Path)}
-	for _, pair := range pairs(f.Query) {
+	for _, pair := range sortedPairs(f.Query) {
 		problems = append(problems, checkPlaceholders("query."+pair[0], pair[1]))
 	}
-	for _, pair := range pairs(f.Other) {
+	for _, pair := range sortedPairs(f.Other) {
 		problems = append(problems, checkPlaceholders("other_query."+pair[0], pair[1]))
 	}
-	for _, pair := range pairs(f.Form) {
+	for _, pair := range sortedPairs(f.Form) {
 		problems = append(problems, checkPlaceholders("form."+pair[0], pair[1], pagePlaceholder))
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -152,9 +152,9 @@ func (f fileCall) check(c *compiler) {
 	}
 }
 
-func (c *compiler) sitePath(path string) {
+func (c *compiler) checkPath(path string) {
 	u, err := url.Parse(path)
 	if err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || u.RawQuery != "" || u.ForceQuery || strings.Contains(path, "#") {
-		c.wrong("path", path, "a path from the origin on, with one slash before it and no query")
+		c.invalid("path", path, "a path from the origin on, with one slash before it and no query")
 	}
 }

@@ -16,19 +16,19 @@ const (
 	lastYear  = 2200
 )
 
-// day reads "/Date(ms)/", "/Date(ms-0400)/", "2024-11-21T00:00:00" (with or without an offset) and "2024-11-21", and
+// parseDay reads "/Date(ms)/", "/Date(ms-0400)/", "2024-11-21T00:00:00" (with or without an offset) and "2024-11-21", and
 // writes YYYY-MM-DD: the day in the offset given, else in zone.
-func day(written string, zone *time.Location) (string, error) {
-	at, err := moment(written, zone)
+func parseDay(written string, zone *time.Location) (string, error) {
+	at, err := parseTime(written, zone)
 	if err != nil || at.Year() < firstYear || at.Year() > lastYear {
 		return "", errDay
 	}
 	return at.Format(time.DateOnly), nil
 }
 
-func moment(written string, zone *time.Location) (time.Time, error) {
+func parseTime(written string, zone *time.Location) (time.Time, error) {
 	if inner, found := strings.CutPrefix(written, "/Date("); found {
-		return microsoftDate(inner, zone)
+		return parseMicrosoftDate(inner, zone)
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05.999999999", time.DateOnly} {
 		if at, err := time.Parse(layout, written); err == nil {
@@ -41,9 +41,9 @@ func moment(written string, zone *time.Location) (time.Time, error) {
 // maxDigits is how many digits of milliseconds a day can need; more would not fit time's own numbers.
 const maxDigits = 15
 
-// microsoftDate reads what stands behind "/Date(" in a date as Microsoft's serializers write it: milliseconds of Unix
+// parseMicrosoftDate reads what stands behind "/Date(" in a date as Microsoft's serializers write it: milliseconds of Unix
 // time, and the offset that it is to be shown in.
-func microsoftDate(inner string, zone *time.Location) (time.Time, error) {
+func parseMicrosoftDate(inner string, zone *time.Location) (time.Time, error) {
 	inner, found := strings.CutSuffix(inner, ")/")
 	if !found {
 		return time.Time{}, errDay
@@ -51,7 +51,7 @@ func microsoftDate(inner string, zone *time.Location) (time.Time, error) {
 	// A sign that is not the first byte begins the offset.
 	if at := strings.LastIndexAny(inner, "+-"); at > 0 {
 		var err error
-		if zone, err = offset(inner[at:]); err != nil {
+		if zone, err = parseOffset(inner[at:]); err != nil {
 			return time.Time{}, err
 		}
 		inner = inner[:at]
@@ -63,8 +63,8 @@ func microsoftDate(inner string, zone *time.Location) (time.Time, error) {
 	return time.UnixMilli(ms).In(zone), nil
 }
 
-// offset reads -0400; there is none of more than 14 hours.
-func offset(written string) (*time.Location, error) {
+// parseOffset reads -0400; there is none of more than 14 hours.
+func parseOffset(written string) (*time.Location, error) {
 	digits := written[1:]
 	if len(digits) != 4 || strings.Trim(digits, "0123456789") != "" {
 		return nil, errDay

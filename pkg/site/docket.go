@@ -6,8 +6,8 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// settled is a docket in the court's order, without the entries that were there twice.
-func settled(docket []contract.DocketEntry) []contract.DocketEntry {
+// sortedUnique is a docket in the court's order, without the entries that were there twice.
+func sortedUnique(docket []contract.DocketEntry) []contract.DocketEntry {
 	inOrder := func(a, b contract.DocketEntry) int { return a.Entry - b.Entry }
 	if !slices.IsSortedFunc(docket, inOrder) {
 		slices.SortStableFunc(docket, inOrder)

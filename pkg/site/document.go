@@ -32,15 +32,15 @@ func text(n *jsontree.Node) (string, error) {
 	case jsontree.Bool:
 		return n.Text, nil
 	case jsontree.Number:
-		return number(n.Text), nil
+		return plainNumber(n.Text), nil
 	default:
 		return "", errValue
 	}
 }
 
-// number is a number as it was written, but a whole one without a fraction of zeros: decimal
+// plainNumber is a number as it was written, but a whole one without a fraction of zeros: decimal
 // columns come as 62.0.
-func number(written string) string {
+func plainNumber(written string) string {
 	if whole, zeros, found := strings.Cut(written, "."); found && strings.Trim(zeros, "0") == "" {
 		return whole
 	}
@@ -67,17 +67,17 @@ func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
 // letters in ASCII. Other bodies are what their byte order mark or their content type says, and
 // nothing is guessed: that could turn a broken answer into a wrong one.
 func toUTF8(body []byte, contentType string) ([]byte, error) {
-	name := declared(contentType)
-	marked, known := markedUTF16(body)
+	name := declaredCharset(contentType)
+	marked, known := utf16Label(body)
 	switch {
 	case known:
 		name = marked
-	case utf8.Valid(body) && !inASCII(name, body):
-		return trimMarks(body), nil
+	case utf8.Valid(body) && !maybeASCIICoded(name, body):
+		return trimByteOrderMarks(body), nil
 	}
-	encoding, canonical := lookup(name)
+	encoding, canonical := lookupEncoding(name)
 	switch {
-	case name == "" || canonical == "utf-8" || isUTF8(name):
+	case name == "" || canonical == "utf-8" || namesUTF8(name):
 		return nil, fmt.Errorf("%w: not UTF-8", errCharset)
 	case encoding == nil:
 		return nil, fmt.Errorf("%w: %.40q is not known", errCharset, name)
@@ -86,23 +86,23 @@ func toUTF8(body []byte, contentType string) ([]byte, error) {
 	if err != nil || bytes.ContainsRune(decoded, utf8.RuneError) {
 		return nil, fmt.Errorf("%w: not %.40q", errCharset, name)
 	}
-	return trimMarks(decoded), nil
+	return trimByteOrderMarks(decoded), nil
 }
 
-// mark is the byte order mark in UTF-8.
-const mark = "\xef\xbb\xbf"
+// byteOrderMark is the byte order mark in UTF-8.
+const byteOrderMark = "\xef\xbb\xbf"
 
-// trimMarks is a text without the byte order marks at its start; a page put together of several
+// trimByteOrderMarks is a text without the byte order marks at its start; a page put together of several
 // files has several.
-func trimMarks(text []byte) []byte {
-	for bytes.HasPrefix(text, []byte(mark)) {
-		text = text[len(mark):]
+func trimByteOrderMarks(text []byte) []byte {
+	for bytes.HasPrefix(text, []byte(byteOrderMark)) {
+		text = text[len(byteOrderMark):]
 	}
 	return text
 }
 
-// markedUTF16 is the form of UTF-16 that a body's byte order mark names.
-func markedUTF16(body []byte) (name string, known bool) {
+// utf16Label is the form of UTF-16 that a body's byte order mark names.
+func utf16Label(body []byte) (name string, known bool) {
 	switch {
 	case bytes.HasPrefix(body, []byte("\xff\xfe")):
 		return "utf-16le", true
@@ -113,18 +113,18 @@ func markedUTF16(body []byte) (name string, known bool) {
 	}
 }
 
-// inASCII says whether a body that is UTF-8 may be other text by its label: UTF-16 of English is
+// maybeASCIICoded says whether a body that is UTF-8 may be other text by its label: UTF-16 of English is
 // full of NULs, and some character sets write their letters in the bytes of ASCII.
-func inASCII(name string, body []byte) bool {
+func maybeASCIICoded(name string, body []byte) bool {
 	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
-	_, canonical := lookup(name)
+	_, canonical := lookupEncoding(name)
 	return strings.HasPrefix(canonical, "utf-16") && bytes.IndexByte(body, 0) >= 0 ||
 		strings.HasPrefix(name, "iso-2022-") || slices.Contains([]string{"utf-7", "hz", "hz-gb-2312"}, name)
 }
 
-// lookup finds the encoding of a label, written in one way or another: latin-1, CP-1252,
+// lookupEncoding finds the encoding of a label, written in one way or another: latin-1, CP-1252,
 // iso_8859_1.
-func lookup(name string) (encoding.Encoding, string) {
+func lookupEncoding(name string) (encoding.Encoding, string) {
 	dashed := strings.ReplaceAll(name, "_", "-")
 	for _, spelling := range []string{name, dashed, strings.ReplaceAll(dashed, "-", "")} {
 		if found, canonical := charset.Lookup(spelling); found != nil {
@@ -134,13 +134,13 @@ func lookup(name string) (encoding.Encoding, string) {
 	return nil, ""
 }
 
-// isUTF8 says whether a label names UTF-8 in the way of some program, such as utf8mb4 of MySQL.
-func isUTF8(name string) bool {
+// namesUTF8 says whether a label names UTF-8 in the way of some program, such as utf8mb4 of MySQL.
+func namesUTF8(name string) bool {
 	return strings.HasPrefix(strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name)), "utf8")
 }
 
-// declared is the character set that a content type names; empty when it names none.
-func declared(contentType string) string {
+// declaredCharset is the character set that a content type names; empty when it names none.
+func declaredCharset(contentType string) string {
 	if !strings.Contains(strings.ToLower(contentType), "charset") {
 		return ""
 	}
@@ -153,6 +153,6 @@ func declared(contentType string) string {
 
 // startsAsJSON says whether a body begins as a list or an object of JSON does.
 func startsAsJSON(body []byte) bool {
-	start := bytes.TrimLeft(trimMarks(body), " \t\r\n")
+	start := bytes.TrimLeft(trimByteOrderMarks(body), " \t\r\n")
 	return len(start) > 0 && (start[0] == '{' || start[0] == '[')
 }

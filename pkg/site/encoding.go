@@ -49,12 +49,12 @@ func decodedBody(response *http.Response) (io.Reader, error) {
 		}
 		switch coding {
 		case "gzip", "x-gzip":
-			body = &codedReader{from: from, open: openGzip, magic: []byte("\x1f\x8b")}
+			body = &codedReader{source: from, open: openGzip, magic: []byte("\x1f\x8b")}
 		case "deflate":
-			body = &codedReader{from: from, open: openDeflate}
+			body = &codedReader{source: from, open: openDeflate}
 		default:
-			start, err := from.Peek(sniffed)
-			if (startsAsJSON(start) || looksLikeMarkup(start)) && (err == nil || errors.Is(err, io.EOF)) {
+			start, err := from.Peek(sniffLength)
+			if (startsAsJSON(start) || startsAsMarkup(start)) && (err == nil || errors.Is(err, io.EOF)) {
 				body = from
 				continue
 			}
@@ -64,35 +64,35 @@ func decodedBody(response *http.Response) (io.Reader, error) {
 	return body, nil
 }
 
-// sniffed is how much of a body is looked at to tell plain text from coded.
-const sniffed = 512
+// sniffLength is how much of a body is looked at to tell plain text from coded.
+const sniffLength = 512
 
 // codedReader reads a coded body: one member, or several where they begin with magic, and after
 // them zero bytes alone.
 type codedReader struct {
-	from  *bufio.Reader
-	open  func(*bufio.Reader) (io.Reader, error)
-	magic []byte
+	source *bufio.Reader
+	open   func(*bufio.Reader) (io.Reader, error)
+	magic  []byte
 	// member is the one that is being read; nil before the first and between two.
 	member io.Reader
-	ended  bool
+	done   bool
 }
 
 // Read decodes. The end of a member that was read has been checked, as far as its coding has a
 // checksum.
 func (c *codedReader) Read(p []byte) (int, error) {
-	for !c.ended {
+	for !c.done {
 		if c.member == nil {
-			member, err := c.open(c.from)
+			member, err := c.open(c.source)
 			if err != nil {
-				return 0, broken(err)
+				return 0, decodeError(err)
 			}
 			c.member = member
 		}
 		n, err := c.member.Read(p)
 		if !errors.Is(err, io.EOF) {
 			if err != nil {
-				err = broken(err)
+				err = decodeError(err)
 			}
 			return n, err
 		}
@@ -109,14 +109,14 @@ func (c *codedReader) Read(p []byte) (int, error) {
 // endMember looks at what is behind a member.
 func (c *codedReader) endMember() error {
 	c.member = nil
-	if start, _ := c.from.Peek(len(c.magic)); len(start) > 0 && bytes.Equal(start, c.magic) {
+	if start, _ := c.source.Peek(len(c.magic)); len(start) > 0 && bytes.Equal(start, c.magic) {
 		return nil // an error comes again from the next read
 	}
 	for {
-		next, err := c.from.ReadByte()
+		next, err := c.source.ReadByte()
 		switch {
 		case errors.Is(err, io.EOF):
-			c.ended = true
+			c.done = true
 			return nil
 		case err != nil:
 			return err
@@ -126,8 +126,8 @@ func (c *codedReader) endMember() error {
 	}
 }
 
-// broken is the error of a decoder. An end within a member is no end of the body.
-func broken(err error) error {
+// decodeError is the error of a decoder. An end within a member is no end of the body.
+func decodeError(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}

@@ -28,30 +28,30 @@ func (c *Client) exchange(ctx context.Context, r request, s *session, id contrac
 	limit := c.timeouts(ctx).request
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var made connection
-	location, err := c.fetch(made.trace(ctx), r, s, &x, id)
+	var made connTrace
+	location, err := c.do(made.trace(ctx), r, s, &x, id)
 	x.Unsent = made.failed() || x.Status == http.StatusProxyAuthRequired
 	x.Seconds = time.Since(started).Seconds()
 	switch {
 	case err == nil:
-	case errors.Is(context.Cause(ctx), errJob):
-		x.Error = c.timedOut(ctx)
+	case errors.Is(context.Cause(ctx), errJobTimeout):
+		x.Error = c.jobTimeoutText(ctx)
 	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		x.Error = fmt.Sprintf("request_timeout: longer than %s", limit)
 	default:
-		x.Error = plainly(err)
+		x.Error = errorText(err)
 	}
 	return x, location
 }
 
-// fetch sends the request and fills in what came back. A body that breaks off is kept as far as it came.
-func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID) (location string, err error) {
-	request, err := r.made(ctx)
+// do sends the request and fills in what came back. A body that breaks off is kept as far as it came.
+func (c *Client) do(ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID) (location string, err error) {
+	request, err := r.build(ctx)
 	if err != nil {
 		return "", err
 	}
 	for name, value := range c.Profile.headers {
-		request.Header.Set(name, c.Profile.fill(value, c.Origin, id))
+		request.Header.Set(name, c.Profile.expand(value, c.Origin, id))
 	}
 	request.Header.Set("User-Agent", c.UserAgent)
 	request.Header.Set("Accept-Encoding", acceptEncoding)
@@ -61,9 +61,9 @@ func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.E
 	}
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
 	x.Status = response.StatusCode
-	x.ContentType = headerOf(response, "Content-Type")
-	x.RetryAfter = headerOf(response, "Retry-After")
-	x.Guard = c.Profile.guard(response.Header)
+	x.ContentType = headerText(response, "Content-Type")
+	x.RetryAfter = headerText(response, "Retry-After")
+	x.Guard = c.Profile.blockHeader(response.Header)
 	body, unknown := decodedBody(response)
 	x.Body, err = c.readBody(ctx, body, response.ContentLength)
 	if unknown != nil {
@@ -72,12 +72,12 @@ func (c *Client) fetch(ctx context.Context, r request, s *session, x *contract.E
 	return response.Header.Get("Location"), err
 }
 
-// made is the request as it leaves; it leaves once, see there. A form has a body that cannot be sent again either.
-func (r request) made(ctx context.Context) (*http.Request, error) {
+// build is the request as it leaves; it leaves once, see there. A form has a body that cannot be sent again either.
+func (r request) build(ctx context.Context) (*http.Request, error) {
 	if r.method != http.MethodPost {
 		made, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
 		if err == nil {
-			made.Body = once{}
+			made.Body = unrepeatableBody{}
 		}
 		return made, err
 	}
@@ -89,13 +89,13 @@ func (r request) made(ctx context.Context) (*http.Request, error) {
 	return made, err
 }
 
-// headerOf is what a site says in a header, within reason: the whole of it is kept with every answer.
-func headerOf(response *http.Response, name string) string {
+// headerText is what a site says in a header, within reason: the whole of it is kept with every answer.
+func headerText(response *http.Response, name string) string {
 	return sanitize.Truncate(strings.Join(response.Header.Values(name), ", "), 200)
 }
 
-// plainly is an error without the URL around it, which stands beside it. Some hold what the site sent.
-func plainly(err error) string {
+// errorText is an error without the URL around it, which stands beside it. Some hold what the site sent.
+func errorText(err error) string {
 	if around, found := errors.AsType[*url.Error](err); found {
 		err = around.Err
 	}

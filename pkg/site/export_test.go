@@ -8,13 +8,13 @@ import (
 
 // What the tests look at from inside.
 var (
-	Day        = day
-	RetryAfter = retryAfter
-	Normalized = normalized
+	ParseDay        = parseDay
+	RetryAfter      = retryAfter
+	NormalizeCaseID = normalizeCaseID
 )
 
-// LargeAtOnce is how many large answers a client reads at a time.
-const LargeAtOnce = largeAtOnce
+// MaxLargeBodies is how many large answers a client reads at a time.
+const MaxLargeBodies = maxLargeBodies
 
 // MaxWait is the longest that a site is believed.
 const MaxWait = maxWait
@@ -32,18 +32,18 @@ const (
 func BlockTexts(p *Profile) []string {
 	var texts []string
 	for _, rule := range p.blocks {
-		for _, text := range rule.text {
+		for _, text := range rule.texts {
 			texts = append(texts, string(text))
 		}
 	}
 	return texts
 }
 
-// Guard is what a dialer is held by.
-var Guard = guard
+// DialControl is what a dialer is held by.
+var DialControl = dialControl
 
-// TransportBy is a client's own transport that looks names up by another resolver.
-func TransportBy(opts Options, resolver *net.Resolver) *http.Transport {
+// NewTransportWithResolver is a client's own transport that looks names up by another resolver.
+func NewTransportWithResolver(opts Options, resolver *net.Resolver) *http.Transport {
 	transport, dialer := newTransport(opts), newDialer(opts)
 	dialer.Resolver = resolver
 	transport.DialContext = dialer.DialContext

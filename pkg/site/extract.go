@@ -19,33 +19,33 @@ type extraction struct {
 // badValue is a value that was left out of the record.
 type badValue struct{ field, value string }
 
-func (x *extraction) leaveOut(m mapping, value string) {
+func (x *extraction) addBadValue(m mapping, value string) {
 	for _, known := range x.bad {
-		if known.field == m.from.Text {
+		if known.field == m.path.Text {
 			return
 		}
 	}
-	x.bad = append(x.bad, badValue{m.from.Text, value})
+	x.bad = append(x.bad, badValue{m.path.Text, value})
 }
 
-// plain is a row's field as text; days are written as days.
-func (x *extraction) plain(m mapping, row *jsontree.Node) string {
-	node, err := m.from.First(row)
+// text is a row's field as text; days are written as days.
+func (x *extraction) text(m mapping, row *jsontree.Node) string {
+	node, err := m.path.First(row)
 	if err != nil {
-		x.leaveOut(m, err.Error())
+		x.addBadValue(m, err.Error())
 		return ""
 	}
 	value, err := text(node)
 	if err != nil {
-		x.leaveOut(m, err.Error())
+		x.addBadValue(m, err.Error())
 		return ""
 	}
 	if value == "" || !isDay(m.field) {
 		return value
 	}
-	written, err := day(value, x.zone)
+	written, err := parseDay(value, x.zone)
 	if err != nil {
-		x.leaveOut(m, value)
+		x.addBadValue(m, value)
 	}
 	return written
 }
@@ -53,11 +53,11 @@ func (x *extraction) plain(m mapping, row *jsontree.Node) string {
 // header fills what is still empty: each row of a case repeats its header, and some rows know more.
 func (x *extraction) header(h *contract.Header, fields []mapping, row *jsontree.Node) {
 	for _, m := range fields {
-		if to := headerText(h, m.field); to != nil {
+		if to := headerTextField(h, m.field); to != nil {
 			if *to == "" {
-				*to = x.plain(m, row)
+				*to = x.text(m, row)
 			}
-		} else if to := headerList(h, m.field); to != nil && len(*to) == 0 {
+		} else if to := headerListField(h, m.field); to != nil && len(*to) == 0 {
 			*to = x.list(m, row)
 		}
 	}
@@ -65,22 +65,22 @@ func (x *extraction) header(h *contract.Header, fields []mapping, row *jsontree.
 
 // list keeps the texts of a list and leaves its nulls out.
 func (x *extraction) list(m mapping, row *jsontree.Node) []string {
-	if m.from.Holder != nil {
-		holder, err := m.from.Holder.First(row)
+	if m.path.Holder != nil {
+		holder, err := m.path.Holder.First(row)
 		if err == nil && holder != nil && holder.Kind != jsontree.Null && holder.Kind != jsontree.Array {
-			x.leaveOut(m, "not a list")
+			x.addBadValue(m, "not a list")
 			return nil
 		}
 	}
-	nodes, err := m.from.All(row)
+	nodes, err := m.path.All(row)
 	if err != nil {
-		x.leaveOut(m, err.Error())
+		x.addBadValue(m, err.Error())
 	}
 	var texts []string
 	for _, node := range nodes {
 		value, err := text(node)
 		if err != nil {
-			x.leaveOut(m, err.Error())
+			x.addBadValue(m, err.Error())
 		} else if value != "" {
 			texts = append(texts, value)
 		}
@@ -91,39 +91,39 @@ func (x *extraction) list(m mapping, row *jsontree.Node) []string {
 func (x *extraction) entry(fields []mapping, row *jsontree.Node) contract.DocketEntry {
 	var e contract.DocketEntry
 	for _, m := range fields {
-		value := x.plain(m, row)
+		value := x.text(m, row)
 		if value == "" {
 			continue
 		}
-		if to := entryText(&e, m.field); to != nil {
+		if to := entryTextField(&e, m.field); to != nil {
 			*to = value
-		} else if to := entryYesNo(&e, m.field); to != nil {
-			*to = x.yes(m, value)
-		} else if to := entryNumber(&e, m.field); to != nil {
-			*to = x.whole(m, value)
+		} else if to := entryBool(&e, m.field); to != nil {
+			*to = x.boolean(m, value)
+		} else if to := entryNumberField(&e, m.field); to != nil {
+			*to = x.number(m, value)
 		}
 	}
 	return e
 }
 
-// whole reads a number of an entry: 0 and more.
-func (x *extraction) whole(m mapping, value string) int {
+// number reads a number of an entry: 0 and more.
+func (x *extraction) number(m mapping, value string) int {
 	number, err := strconv.Atoi(value)
 	if err != nil || number < 0 {
-		x.leaveOut(m, value)
+		x.addBadValue(m, value)
 		return 0
 	}
 	return number
 }
 
-func (x *extraction) yes(m mapping, value string) bool {
+func (x *extraction) boolean(m mapping, value string) bool {
 	switch strings.ToUpper(value) {
 	case "Y", "TRUE":
 		return true
 	case "N", "FALSE":
 		return false
 	default:
-		x.leaveOut(m, value)
+		x.addBadValue(m, value)
 		return false
 	}
 }
@@ -131,7 +131,7 @@ func (x *extraction) yes(m mapping, value string) bool {
 func (x *extraction) party(fields []mapping, row *jsontree.Node) contract.Party {
 	var p contract.Party
 	for _, m := range fields {
-		*partyText(&p, m.field) = x.plain(m, row)
+		*partyTextField(&p, m.field) = x.text(m, row)
 	}
 	return p
 }

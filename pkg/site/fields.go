@@ -2,8 +2,8 @@ package site
 
 import "fct-scraper/pkg/contract"
 
-// headerText is where a header's plain text of that name lies; nil when it has none of that name.
-func headerText(h *contract.Header, name string) *string {
+// headerTextField is where a header's plain text of that name lies; nil when it has none of that name.
+func headerTextField(h *contract.Header, name string) *string {
 	switch name {
 	case "court_seq":
 		return &h.CourtSeq
@@ -51,7 +51,7 @@ func headerText(h *contract.Header, name string) *string {
 	return nil
 }
 
-func headerList(h *contract.Header, name string) *[]string {
+func headerListField(h *contract.Header, name string) *[]string {
 	switch name {
 	case "party_names":
 		return &h.PartyNames
@@ -61,7 +61,7 @@ func headerList(h *contract.Header, name string) *[]string {
 	return nil
 }
 
-func entryText(e *contract.DocketEntry, name string) *string {
+func entryTextField(e *contract.DocketEntry, name string) *string {
 	switch name {
 	case "day":
 		return &e.Day
@@ -85,7 +85,7 @@ func entryText(e *contract.DocketEntry, name string) *string {
 	return nil
 }
 
-func entryNumber(e *contract.DocketEntry, name string) *int {
+func entryNumberField(e *contract.DocketEntry, name string) *int {
 	switch name {
 	case "entry":
 		return &e.Entry
@@ -95,7 +95,7 @@ func entryNumber(e *contract.DocketEntry, name string) *int {
 	return nil
 }
 
-func entryYesNo(e *contract.DocketEntry, name string) *bool {
+func entryBool(e *contract.DocketEntry, name string) *bool {
 	switch name {
 	case "can_publish":
 		return &e.CanPublish
@@ -105,7 +105,7 @@ func entryYesNo(e *contract.DocketEntry, name string) *bool {
 	return nil
 }
 
-func partyText(p *contract.Party, name string) *string {
+func partyTextField(p *contract.Party, name string) *string {
 	switch name {
 	case "name":
 		return &p.Name
@@ -119,18 +119,18 @@ func partyText(p *contract.Party, name string) *string {
 
 func isHeaderField(name string) bool {
 	var h contract.Header
-	return headerText(&h, name) != nil || headerList(&h, name) != nil
+	return headerTextField(&h, name) != nil || headerListField(&h, name) != nil
 }
 
 func isEntryField(name string) bool {
 	var e contract.DocketEntry
-	return entryText(&e, name) != nil || entryNumber(&e, name) != nil || entryYesNo(&e, name) != nil
+	return entryTextField(&e, name) != nil || entryNumberField(&e, name) != nil || entryBool(&e, name) != nil
 }
 
-func isPartyField(name string) bool { return partyText(&contract.Party{}, name) != nil }
+func isPartyField(name string) bool { return partyTextField(&contract.Party{}, name) != nil }
 
 // isDay says whether a field is a day; it is then written YYYY-MM-DD.
 func isDay(name string) bool { return name == "filed_on" || name == "day" }
 
 // isList says whether a field is a list of texts.
-func isList(name string) bool { return headerList(&contract.Header{}, name) != nil }
+func isList(name string) bool { return headerListField(&contract.Header{}, name) != nil }

@@ -6,52 +6,52 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// forms are the forms of a query in which a site has shown dockets, by series, for as long as the
+// queryForms are the forms of a query in which a site has shown dockets, by series, for as long as the
 // client is used. One that has shown none yet is asked in the first form, and for a case that
 // exists and has no docket in the other one too.
-type forms struct {
+type queryForms struct {
 	mu sync.Mutex
-	// other is by series: whether it was the other form that had a docket.
-	other map[string]bool
+	// useOther is by series: whether it was the other form that had a docket.
+	useOther map[string]bool
 }
 
-func (f *forms) get(series string) (other, known bool) {
+func (f *queryForms) get(series string) (other, known bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	other, known = f.other[series]
+	other, known = f.useOther[series]
 	return other, known
 }
 
-func (f *forms) set(series string, other bool) {
+func (f *queryForms) set(series string, other bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.other == nil {
-		f.other = make(map[string]bool)
+	if f.useOther == nil {
+		f.useOther = make(map[string]bool)
 	}
-	f.other[series] = other
+	f.useOther[series] = other
 }
 
-// form says whether a call is to be made in its other form.
-func (a *attempt) form(c *Client, next *call, id contract.CaseID) bool {
-	if next.other == nil {
+// useOtherQuery says whether a call is to be made in its other form.
+func (a *attempt) useOtherQuery(c *Client, next *call, id contract.CaseID) bool {
+	if next.otherQuery == nil {
 		return false
 	}
-	other, _ := c.forms.get(id.Series)
-	return other != (a.empty == next)
+	other, _ := c.queryForms.get(id.Series)
+	return other != (a.emptyCall == next)
 }
 
-// learn keeps what the last answer says of the form in which its call was made.
-func (a *attempt) learn(c *Client, made *call, id contract.CaseID, other bool) {
-	if made.other == nil || a.over {
+// learnQueryForm keeps what the last answer says of the form in which its call was made.
+func (a *attempt) learnQueryForm(c *Client, made *call, id contract.CaseID, other bool) {
+	if made.otherQuery == nil || a.done {
 		return
 	}
-	again := a.empty == made
-	a.empty = nil
-	_, known := c.forms.get(id.Series)
+	again := a.emptyCall == made
+	a.emptyCall = nil
+	_, known := c.queryForms.get(id.Series)
 	switch {
-	case a.shown && (again || !known):
-		c.forms.set(id.Series, other)
-	case !a.shown && !again && !known:
-		a.empty = made
+	case a.lastHadRows && (again || !known):
+		c.queryForms.set(id.Series, other)
+	case !a.lastHadRows && !again && !known:
+		a.emptyCall = made
 	}
 }

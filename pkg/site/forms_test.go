@@ -12,30 +12,30 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// dockets is a court that has every case on its list and gives a docket for some values of division
+// docketSite is a court that has every case on its list and gives a docket for some values of division
 // alone; it hands on which ones it was asked for.
-func dockets(t *testing.T, gives func(division, number string) bool) (*court, chan string) {
+func docketSite(t *testing.T, gives func(division, number string) bool) (*fakeSite, chan string) {
 	t.Helper()
 	asked := make(chan string, 100)
-	row := func(number string) string { return strings.ReplaceAll(ours, "IMM-13-25", number) }
-	return start(t, map[string]http.HandlerFunc{
+	row := func(number string) string { return strings.ReplaceAll(ownBody, "IMM-13-25", number) }
+	return startSite(t, map[string]http.HandlerFunc{
 		"docket": func(w http.ResponseWriter, r *http.Request) {
 			division, number := r.URL.Query().Get("division"), r.URL.Query().Get("courtnumber")
 			asked <- division
 			if gives(division, number) {
 				_, _ = io.WriteString(w, row(number))
 			} else {
-				_, _ = io.WriteString(w, nothing)
+				_, _ = io.WriteString(w, emptyBody)
 			}
 		},
 		"header": func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, row(r.URL.Query().Get("courtnumber")))
 		},
-		"parties": says(people),
+		"parties": bodyHandler(partiesBody),
 	}), asked
 }
 
-func drained(asked chan string) (all []string) {
+func drain(asked chan string) (all []string) {
 	for len(asked) > 0 {
 		all = append(all, <-asked)
 	}
@@ -68,15 +68,15 @@ func TestDocketForms(t *testing.T) {
 		"an empty one, first":  {func(d, n string) bool { return d == "t" && n != "IMM-1-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 1, false},
 	} {
 		for _, parties := range []bool{false, true} {
-			server, asked := dockets(t, test.gives)
-			c := client(t, server.URL, func(o *site.Options) { o.Parties = parties })
+			server, asked := docketSite(t, test.gives)
+			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = parties })
 			var reading contract.Reading
 			for _, text := range test.cases {
-				ask := c.Ask
+				ask := c.Fetch
 				if test.doubtful {
-					ask = c.AskDoubtful
+					ask = c.FetchProofFirst
 				}
-				exchanges, err := ask(t.Context(), caseID(t, text), atOnce)
+				exchanges, err := ask(t.Context(), caseID(t, text), noPause)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -85,7 +85,7 @@ func TestDocketForms(t *testing.T) {
 					t.Errorf("%s: %s is read %s, %q", name, text, reading.Verdict, reading.Error)
 				}
 			}
-			if diff := cmp.Diff(test.asked, drained(asked)); diff != "" {
+			if diff := cmp.Diff(test.asked, drain(asked)); diff != "" {
 				t.Errorf("%s, parties %t: divisions that were asked for (-want +got):\n%s", name, parties, diff)
 			}
 			if reading.Record == nil || reading.Record.Entries != test.entries || parties && len(reading.Record.Parties) != 1 {
@@ -98,9 +98,9 @@ func TestDocketForms(t *testing.T) {
 // TestDocketFormNotes: an attempt says that its docket came in the other form.
 func TestDocketFormNotes(t *testing.T) {
 	t.Parallel()
-	server, _ := dockets(t, func(division, _ string) bool { return division == "t" })
-	c := client(t, server.URL, nil)
-	exchanges := asks(t, c)
+	server, _ := docketSite(t, func(division, _ string) bool { return division == "t" })
+	c := newClient(t, server.URL, nil)
+	exchanges := fetchCase(t, c)
 	if len(exchanges) != 3 {
 		t.Fatalf("%d exchanges", len(exchanges))
 	}
@@ -118,23 +118,23 @@ func TestDocketFormTrouble(t *testing.T) {
 		verdict       contract.Verdict
 		requests      int
 	}{
-		"trouble":           {status(500, "no"), says(ours), contract.VerdictTransient, 3},
-		"block":             {says(guard), says(ours), contract.VerdictBlocked, 3},
-		"strangers":         {says(strange), says(ours), contract.VerdictTransient, 3},
-		"no such case":      {says(ours), says(nothing), contract.VerdictNoRecord, 2},
-		"header in trouble": {says(ours), status(500, "no"), contract.VerdictTransient, 2},
+		"trouble":           {statusHandler(500, "no"), bodyHandler(ownBody), contract.VerdictTransient, 3},
+		"block":             {bodyHandler(blockBody), bodyHandler(ownBody), contract.VerdictBlocked, 3},
+		"strangers":         {bodyHandler(unrelatedBody), bodyHandler(ownBody), contract.VerdictTransient, 3},
+		"no such case":      {bodyHandler(ownBody), bodyHandler(emptyBody), contract.VerdictNoRecord, 2},
+		"header in trouble": {bodyHandler(ownBody), statusHandler(500, "no"), contract.VerdictTransient, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"header": test.header, "docket": func(w http.ResponseWriter, r *http.Request) {
+			server := startSite(t, map[string]http.HandlerFunc{"header": test.header, "docket": func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Query().Get("division") == "t" {
 					test.other(w, r)
 				} else {
-					says(nothing)(w, r)
+					bodyHandler(emptyBody)(w, r)
 				}
 			}})
-			c := client(t, server.URL, nil)
-			exchanges := asks(t, c)
+			c := newClient(t, server.URL, nil)
+			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, test.verdict, "")
 			if len(exchanges) != test.requests {
 				t.Errorf("%d requests, want %d", len(exchanges), test.requests)

@@ -27,8 +27,8 @@ func FuzzRead(f *testing.F) {
 		if len(c.answer.Body) > 10_000 {
 			continue // it is long because it is deep, and only takes longer
 		}
-		f.Add(13, c.answer.Status, c.answer.ContentType, c.answer.Body, false, http.StatusOK, []byte(nothing))
-		f.Add(13, http.StatusOK, "", []byte(nothing), false, c.answer.Status, c.answer.Body)
+		f.Add(13, c.answer.Status, c.answer.ContentType, c.answer.Body, false, http.StatusOK, []byte(emptyBody))
+		f.Add(13, http.StatusOK, "", []byte(emptyBody), false, c.answer.Status, c.answer.Body)
 	}
 	p := load(f, "fct-cf")
 	f.Fuzz(func(t *testing.T, number, status int, contentType string, docket []byte, parties bool, second int, body []byte) {
@@ -37,8 +37,8 @@ func FuzzRead(f *testing.F) {
 			id = caseID(t, "IMM-13-25")
 		}
 		exchanges := []contract.Exchange{
-			{Call: "docket", Status: status, ContentType: contentType, StartedAt: asked, Body: docket},
-			{Call: "header", Status: second, StartedAt: asked, Body: body},
+			{Call: "docket", Status: status, ContentType: contentType, StartedAt: exchangeStart, Body: docket},
+			{Call: "header", Status: second, StartedAt: exchangeStart, Body: body},
 		}
 		if parties {
 			exchanges[1].Call = "parties"
@@ -65,12 +65,12 @@ func FuzzReadPages(f *testing.F) {
 	p, id := load(f, "fct-cf-html"), caseID(f, "IMM-13-25")
 	f.Fuzz(func(t *testing.T, status int, contentType string, search []byte, call string, second int, body []byte) {
 		exchanges := []contract.Exchange{
-			{Call: "search", Status: status, ContentType: contentType, StartedAt: asked, Body: search},
-			{Call: call, Status: second, StartedAt: asked, Body: body},
+			{Call: "search", Status: status, ContentType: contentType, StartedAt: exchangeStart, Body: search},
+			{Call: call, Status: second, StartedAt: exchangeStart, Body: body},
 		}
 		checkReading(t, p, id, exchanges[:1])
 		checkReading(t, p, id, exchanges)
-		checkReading(t, p, id, append(exchanges, contract.Exchange{Call: "docket", Status: status, StartedAt: asked, Body: search}))
+		checkReading(t, p, id, append(exchanges, contract.Exchange{Call: "docket", Status: status, StartedAt: exchangeStart, Body: search}))
 	})
 }
 
@@ -80,17 +80,17 @@ func FuzzRetryAfter(f *testing.F) {
 			f.Add(x.RetryAfter)
 		}
 	}
-	f.Add(asked.Add(time.Hour).Format(time.RFC850))
-	f.Add(asked.Add(time.Hour).Format(time.ANSIC))
+	f.Add(exchangeStart.Add(time.Hour).Format(time.RFC850))
+	f.Add(exchangeStart.Add(time.Hour).Format(time.ANSIC))
 	f.Fuzz(func(t *testing.T, value string) {
-		wait := site.RetryAfter(value, asked, 0)
+		wait := site.RetryAfter(value, exchangeStart, 0)
 		if wait < 0 || wait > site.MaxWait {
 			t.Errorf("%q: %s", value, wait)
 		}
-		if at, err := http.ParseTime(strings.TrimSpace(value)); err == nil && at.After(asked) && wait == 0 {
+		if at, err := http.ParseTime(strings.TrimSpace(value)); err == nil && at.After(exchangeStart) && wait == 0 {
 			t.Errorf("%q: no wait, though it is later", value)
 		}
-		if twice := site.RetryAfter(value+", 60", asked, 0); twice < wait || twice < time.Minute {
+		if twice := site.RetryAfter(value+", 60", exchangeStart, 0); twice < wait || twice < time.Minute {
 			t.Errorf("%q: %s, but %s with a minute beside it", value, wait, twice)
 		}
 		if wait > 0 && !strings.ContainsAny(value, "123456789") {
@@ -111,7 +111,7 @@ func FuzzDay(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, written string) {
-		day, err := site.Day(written, zone)
+		day, err := site.ParseDay(written, zone)
 		if err != nil {
 			if day != "" {
 				t.Errorf("%q: %q with error %v", written, day, err)
@@ -121,7 +121,7 @@ func FuzzDay(f *testing.F) {
 		if at, err := time.Parse(time.DateOnly, day); err != nil || at.Year() < 1875 || at.Year() > 2200 {
 			t.Errorf("%q: %q is no day of a court", written, day)
 		}
-		if again, err := site.Day(day, zone); err != nil || again != day {
+		if again, err := site.ParseDay(day, zone); err != nil || again != day {
 			t.Errorf("%q read again is %q, %v", day, again, err)
 		}
 	})
@@ -132,7 +132,7 @@ func FuzzCaseNumber(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, written string) {
-		id, ok := site.Normalized(written)
+		id, ok := site.NormalizeCaseID(written)
 		if !ok {
 			if _, err := contract.ParseCaseID(written); err == nil {
 				t.Errorf("%q is a case id and was refused", written)
@@ -166,8 +166,8 @@ func FuzzProfile(f *testing.F) {
 			return
 		}
 		id := caseID(t, "IMM-13-25")
-		for _, body := range []string{ours, nothing, people, guard, `[{"a":[1]}]`, page} {
-			exchange := contract.Exchange{Call: "docket", Status: 200, StartedAt: asked, Body: []byte(body)}
+		for _, body := range []string{ownBody, emptyBody, partiesBody, blockBody, `[{"a":[1]}]`, page} {
+			exchange := contract.Exchange{Call: "docket", Status: 200, StartedAt: exchangeStart, Body: []byte(body)}
 			reading := p.Read(id, []contract.Exchange{exchange})
 			if (reading.Record != nil) != (reading.Verdict == contract.VerdictSuccess) {
 				t.Errorf("verdict %s with record %v", reading.Verdict, reading.Record)

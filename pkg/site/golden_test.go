@@ -60,7 +60,7 @@ func TestReadings(t *testing.T) {
 func compareGolden(t *testing.T, p *site.Profile, c goldenCase, reading contract.Reading) {
 	t.Helper()
 	g := golden{Error: reading.Error, Notes: reading.Notes, Raw: reading.Raw, RawType: reading.RawType, Record: reading.Record}
-	if _, wait, blocked := p.Blocked(c.id, c.exchanges, asked); blocked {
+	if _, wait, blocked := p.Blocked(c.id, c.exchanges, exchangeStart); blocked {
 		g.Wait = wait.String()
 	}
 	got, err := json.MarshalIndent(g, "", " ")
@@ -85,7 +85,7 @@ func checkReading(t testing.TB, p *site.Profile, id contract.CaseID, exchanges [
 	if diff := cmp.Diff(reading, p.Read(id, exchanges)); diff != "" {
 		t.Errorf("read twice it is another (-first +second):\n%s", diff)
 	}
-	rule, _, blocked := p.Blocked(id, exchanges, asked)
+	rule, _, blocked := p.Blocked(id, exchanges, exchangeStart)
 	if !blocked && reading.Verdict == contract.VerdictBlocked || blocked && reading.Verdict == contract.VerdictBlocked && rule != reading.Rule {
 		t.Errorf("Blocked says %t by %q, Read %s by %q", blocked, rule, reading.Verdict, reading.Rule)
 	}

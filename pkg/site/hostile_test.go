@@ -34,7 +34,7 @@ func TestTextStaysText(t *testing.T) {
 			t.Fatal(err)
 		}
 		row := strings.ReplaceAll(`{"COURT_NO":"IMM-13-25","RE_NO":1,"STYLE_OF_CAUSE":T,"RECORDED_ENTRY":T,"FOREMOST_NUMBER":T,"REGISTRY_NOTES_EXTERNAL":T}`, ":T", ":"+string(quoted))
-		exchanges := []contract.Exchange{{Call: "docket", Status: 200, StartedAt: asked, Body: []byte(`{"Count":1,"data":[` + row + `]}`)}}
+		exchanges := []contract.Exchange{{Call: "docket", Status: 200, StartedAt: exchangeStart, Body: []byte(`{"Count":1,"data":[` + row + `]}`)}}
 		reading := p.Read(id, exchanges)
 		if reading.Record == nil || len(reading.Record.Docket) != 1 {
 			t.Errorf("%s: read %s by %q: %s", name, reading.Verdict, reading.Rule, reading.Error)
@@ -71,7 +71,7 @@ func TestBrokenText(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, broken := range []string{"\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "a\x80b"} {
-		body := strings.Replace(ours, "Application", broken, 1)
+		body := strings.Replace(ownBody, "Application", broken, 1)
 		reading := p.Read(id, []contract.Exchange{{Call: "docket", Status: 200, Body: []byte(body)}})
 		if reading.Verdict != contract.VerdictTransient || reading.Rule != "charset" {
 			t.Errorf("%q: read %s by %q", broken, reading.Verdict, reading.Rule)
@@ -93,24 +93,24 @@ func TestErrorsAreTame(t *testing.T) {
 			return `{"Count":1,"data":[{"COURT_NO":"IMM-13-25",` + field + `:` + string(quoted) + `}]}`
 		}
 		for _, answer := range []contract.Exchange{
-			{Status: 200, Body: []byte(text)}, {Status: 500, Body: []byte(text)}, {Status: 200, ContentType: "text/html; charset=\"" + text + "\"", Body: []byte(ours)},
+			{Status: 200, Body: []byte(text)}, {Status: 500, Body: []byte(text)}, {Status: 200, ContentType: "text/html; charset=\"" + text + "\"", Body: []byte(ownBody)},
 			{Status: 200, Body: []byte("Request Rejected " + text)}, {Status: 403, RetryAfter: text, Body: []byte(text)},
-			{Status: 200, Body: []byte(strings.Replace(ours, `"IMM-13-25"`, string(quoted), 1))}, {Status: 200, Body: []byte(strings.Replace(nothing, "0", string(quoted), 1))},
+			{Status: 200, Body: []byte(strings.Replace(ownBody, `"IMM-13-25"`, string(quoted), 1))}, {Status: 200, Body: []byte(strings.Replace(emptyBody, "0", string(quoted), 1))},
 			{Status: 200, Body: []byte(`{"Count":0,"data":[],` + string(quoted) + `:1}`)}, {Status: 200, Body: []byte(row(`"FILING_DATE"`))},
 			{Status: 200, Body: []byte(row(`"CAN_PUBLISH_DOCUMENT"`))}, {Status: 200, Body: []byte(row(`"DOCNO"`))}, {Status: 200, Body: []byte(row(`"Division"`))},
 		} {
-			for _, before := range places() {
-				reading := p.Read(id, at(before, answer))
+			for _, before := range attemptStages() {
+				reading := p.Read(id, placeAnswer(before, answer))
 				for _, said := range append(reading.Notes, reading.Error, reading.Rule) {
-					tame(t, name, said)
+					checkErrorText(t, name, said)
 				}
 			}
 		}
 	}
 }
 
-// tame checks a text for a log or a terminal.
-func tame(t *testing.T, name, said string) {
+// checkErrorText checks a text for a log or a terminal.
+func checkErrorText(t *testing.T, name, said string) {
 	t.Helper()
 	if len(said) > 3000 || !utf8.ValidString(said) {
 		t.Errorf("%s: %d bytes: %.100q", name, len(said), said)
@@ -134,12 +134,12 @@ func TestErrorsOfHTTPAreTame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": raw(t, head, "", 0)})
-			c := client(t, server.URL, nil)
-			exchanges := asks(t, c)
+			server := startSite(t, map[string]http.HandlerFunc{"docket": rawHandler(t, head, "", 0)})
+			c := newClient(t, server.URL, nil)
+			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, contract.VerdictTransient, "")
 			for _, said := range []string{exchanges[0].Error, exchanges[0].ContentType, exchanges[0].RetryAfter, c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Error} {
-				tame(t, name, said)
+				checkErrorText(t, name, said)
 			}
 		})
 	}

@@ -50,10 +50,10 @@ func pageCall(r *http.Request) string {
 	return call + r.PostFormValue("__EVENTARGUMENT")
 }
 
-// pageCourt runs a court of pages by a script.
-func pageCourt(t *testing.T, answers script) *court {
+// pageSite runs a court of pages by a script.
+func pageSite(t *testing.T, answers script) *fakeSite {
 	t.Helper()
-	c, turns := &court{}, make(map[string]int)
+	c, turns := &fakeSite{}, make(map[string]int)
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := pageCall(r)
 		c.mu.Lock()
@@ -74,7 +74,7 @@ func pageCourt(t *testing.T, answers script) *court {
 func pageClient(t testing.TB, origin string, change func(*site.Options)) *site.Client {
 	t.Helper()
 	p := load(t, "fct-cf-html")
-	return client(t, origin, func(o *site.Options) {
+	return newClient(t, origin, func(o *site.Options) {
 		o.Profile = p
 		if change != nil {
 			change(o)
@@ -85,8 +85,8 @@ func pageClient(t testing.TB, origin string, change func(*site.Options)) *site.C
 // goldenScript answers a whole record; changes stand in the place of a call's answers.
 func goldenScript(t testing.TB, changes script) script {
 	answers := script{
-		"tokens": {says(pageOf(t, "record-en", "tokens"))}, "search": {says(pageOf(t, "record-en", "search"))},
-		"docket": {says(pageOf(t, "record-en", "docket"))}, "parties": {says(pageOf(t, "parties", "parties"))},
+		"tokens": {bodyHandler(pageOf(t, "record-en", "tokens"))}, "search": {bodyHandler(pageOf(t, "record-en", "search"))},
+		"docket": {bodyHandler(pageOf(t, "record-en", "docket"))}, "parties": {bodyHandler(pageOf(t, "parties", "parties"))},
 	}
 	maps.Copy(answers, changes)
 	return answers
@@ -96,9 +96,9 @@ func goldenScript(t testing.TB, changes script) script {
 // ahead of each, and each is an exchange.
 func TestPageCalls(t *testing.T) {
 	t.Parallel()
-	page := func(name, call string) http.HandlerFunc { return says(pageOf(t, name, call)) }
-	viewstate, session := status(500, pageOf(t, "stale-last", "docket")), page("stale-twice", "docket")
-	cookie := status(400, "<h2>The required anti-forgery cookie &quot;__RequestVerificationToken&quot; is not present.</h2>")
+	page := func(name, call string) http.HandlerFunc { return bodyHandler(pageOf(t, name, call)) }
+	viewstate, session := statusHandler(500, pageOf(t, "stale-last", "docket")), page("stale-twice", "docket")
+	cookie := statusHandler(400, "<h2>The required anti-forgery cookie &quot;__RequestVerificationToken&quot; is not present.</h2>")
 	found, first := page("record-en", "search"), page("pages-end", "search")
 	for name, test := range map[string]struct {
 		changes script
@@ -116,32 +116,32 @@ func TestPageCalls(t *testing.T) {
 		"stale second page": {script{"search": {first}, "search2": {viewstate, page("second-page", "search")}}, false, "tokens search search2 tokens search2 docket", contract.VerdictSuccess},
 		"stale twice":       {script{"search": {viewstate}}, false, "tokens search tokens search", contract.VerdictTransient},
 		"stale here, there": {script{"search": {viewstate, found}, "docket": {session}}, true, "tokens search tokens search docket", contract.VerdictTransient},
-		"no inputs":         {script{"tokens": {says("<html><body>Welcome</body></html>")}}, false, "tokens", contract.VerdictTransient},
-		"inputs in trouble": {script{"tokens": {status(502, "no")}}, false, "tokens", contract.VerdictTransient},
-		"inputs blocked":    {script{"tokens": {status(403, "no")}}, false, "tokens", contract.VerdictBlocked},
-		"inputs guarded":    {script{"tokens": {says(guard)}}, false, "tokens", contract.VerdictBlocked},
-		"stale and blocked": {script{"search": {status(500, "Validation of viewstate MAC failed. Access denied.")}}, false, "tokens search", contract.VerdictBlocked},
-		"guarded":           {script{"docket": {says(guard)}}, true, "tokens search docket", contract.VerdictBlocked},
-		"trouble":           {script{"search": {status(500, "no")}}, false, "tokens search", contract.VerdictTransient},
+		"no inputs":         {script{"tokens": {bodyHandler("<html><body>Welcome</body></html>")}}, false, "tokens", contract.VerdictTransient},
+		"inputs in trouble": {script{"tokens": {statusHandler(502, "no")}}, false, "tokens", contract.VerdictTransient},
+		"inputs blocked":    {script{"tokens": {statusHandler(403, "no")}}, false, "tokens", contract.VerdictBlocked},
+		"inputs guarded":    {script{"tokens": {bodyHandler(blockBody)}}, false, "tokens", contract.VerdictBlocked},
+		"stale and blocked": {script{"search": {statusHandler(500, "Validation of viewstate MAC failed. Access denied.")}}, false, "tokens search", contract.VerdictBlocked},
+		"guarded":           {script{"docket": {bodyHandler(blockBody)}}, true, "tokens search docket", contract.VerdictBlocked},
+		"trouble":           {script{"search": {statusHandler(500, "no")}}, false, "tokens search", contract.VerdictTransient},
 		"other case":        {script{"docket": {page("other-case", "docket")}}, true, "tokens search docket", contract.VerdictTransient},
 		"half a docket":     {script{"docket": {page("half-a-docket", "docket")}}, true, "tokens search docket", contract.VerdictTransient},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := pageCourt(t, goldenScript(t, test.changes))
+			server := pageSite(t, goldenScript(t, test.changes))
 			c := pageClient(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
 			turns := 0
-			exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
+			exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
 				turns++
 				return 0, nil
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(strings.Fields(test.calls), server.made()); diff != "" {
+			if diff := cmp.Diff(strings.Fields(test.calls), server.madeCalls()); diff != "" {
 				t.Errorf("requests that reached the server (-want +got):\n%s", diff)
 			}
-			if want := len(server.made()); turns != want || len(exchanges) != want {
+			if want := len(server.madeCalls()); turns != want || len(exchanges) != want {
 				t.Errorf("%d turns and %d exchanges for %d requests", turns, len(exchanges), want)
 			}
 			wantReading(t, c, exchanges, test.verdict, "")
@@ -162,39 +162,39 @@ func TestPagesWithoutEnd(t *testing.T) {
 	for n := range 30 {
 		answers[fmt.Sprintf("search%d", n)] = []http.HandlerFunc{endless}
 	}
-	server := pageCourt(t, answers)
+	server := pageSite(t, answers)
 	c := pageClient(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictTransient, "not on the first 20 pages")
-	if n := len(server.made()); n != 21 {
+	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "not on the first 20 pages")
+	if n := len(server.madeCalls()); n != 21 {
 		t.Errorf("%d requests, want the inputs and 20 pages", n)
 	}
 }
 
-// guarded is a court that looks at the tokens of its posts; renewing makes all that were given out stale.
-type guarded struct {
+// tokenSite is a court that looks at the tokens of its posts; renewing makes all that were given out stale.
+type tokenSite struct {
 	*httptest.Server
 	mu             sync.Mutex
 	sessions, from int
 	requests       map[string]int
 }
 
-func (g *guarded) renew() {
+func (g *tokenSite) renew() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.from = g.sessions + 1
 }
 
-func (g *guarded) count(call string) int {
+func (g *tokenSite) count(call string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.requests[call]
 }
 
-// newGuarded gives out token and cookie of one number, and accepts a post whose numbers are the same and not stale.
-func newGuarded(t *testing.T) *guarded {
+// newTokenSite gives out token and cookie of one number, and accepts a post whose numbers are the same and not stale.
+func newTokenSite(t *testing.T) *tokenSite {
 	t.Helper()
 	answers := goldenScript(t, nil)
-	g := &guarded{requests: make(map[string]int)}
+	g := &tokenSite{requests: make(map[string]int)}
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := pageCall(r)
 		g.mu.Lock()
@@ -215,7 +215,7 @@ func newGuarded(t *testing.T) *guarded {
 		good := token == half && token >= g.from && token > 0
 		g.mu.Unlock()
 		if !good {
-			status(500, "Validation of viewstate MAC failed.")(w, r)
+			statusHandler(500, "Validation of viewstate MAC failed.")(w, r)
 			return
 		}
 		page := httptest.NewRecorder()
@@ -230,13 +230,13 @@ func newGuarded(t *testing.T) *guarded {
 func TestOneHarvest(t *testing.T) {
 	t.Parallel()
 	const many = 16
-	server := newGuarded(t)
+	server := newTokenSite(t)
 	c := pageClient(t, server.URL, nil)
 	for round := 1; round <= 3; round++ {
 		var askers sync.WaitGroup
 		for range many {
 			askers.Go(func() {
-				exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), atOnce)
+				exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), noPause)
 				if err != nil {
 					t.Error(err)
 					return
@@ -259,13 +259,13 @@ func TestWhatIsPosted(t *testing.T) {
 	keep := func(page string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			forms <- r
-			says(page)(w, r)
+			bodyHandler(page)(w, r)
 		}
 	}
 	search := strings.Replace(pageOf(t, "record-en", "search"), `value="abc"`, `value="fresh &amp; &quot;new&quot;"`, 1)
-	server := pageCourt(t, goldenScript(t, script{"search": {keep(search)}, "docket": {keep(pageOf(t, "record-en", "docket"))}}))
+	server := pageSite(t, goldenScript(t, script{"search": {keep(search)}, "docket": {keep(pageOf(t, "record-en", "docket"))}}))
 	c := pageClient(t, server.URL+"/", nil)
-	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 	for _, want := range []map[string][]string{
 		{"__EVENTTARGET": {"search"}, "__RequestVerificationToken": {"abc"}},
 		{"__EVENTTARGET": {"re"}, "__RequestVerificationToken": {`fresh & "new"`}},
@@ -284,10 +284,10 @@ func TestWhatIsPosted(t *testing.T) {
 // TestNoSilentPost: a kept connection that is reset is one failed post, not two.
 func TestNoSilentPost(t *testing.T) {
 	t.Parallel()
-	server := pageCourt(t, goldenScript(t, script{"search": {func(w http.ResponseWriter, _ *http.Request) { reset(t, w) }}}))
+	server := pageSite(t, goldenScript(t, script{"search": {func(w http.ResponseWriter, _ *http.Request) { resetConn(t, w) }}}))
 	c := pageClient(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictTransient, "search call: ")
-	if diff := cmp.Diff([]string{"tokens", "search"}, server.made()); diff != "" {
+	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "search call: ")
+	if diff := cmp.Diff([]string{"tokens", "search"}, server.madeCalls()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
@@ -297,26 +297,26 @@ func TestStopBeforeTheHarvest(t *testing.T) {
 	t.Parallel()
 	halted := errors.New("halted")
 	arrived := make(chan struct{})
-	server := pageCourt(t, goldenScript(t, script{"tokens": {func(w http.ResponseWriter, r *http.Request) {
+	server := pageSite(t, goldenScript(t, script{"tokens": {func(w http.ResponseWriter, r *http.Request) {
 		close(arrived)
-		hangs(w, r)
+		hangHandler(w, r)
 	}}}))
 	c := pageClient(t, server.URL, nil)
-	if _, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) { return 0, halted }); !errors.Is(err, halted) || len(server.made()) != 0 {
-		t.Errorf("error %v after %d requests, want the pace's error after none", err, len(server.made()))
+	if _, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) { return 0, halted }); !errors.Is(err, halted) || len(server.madeCalls()) != 0 {
+		t.Errorf("error %v after %d requests, want the pace's error after none", err, len(server.madeCalls()))
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var first sync.WaitGroup
-	first.Go(func() { _, _ = c.Ask(ctx, caseID(t, "IMM-13-25"), atOnce) })
+	first.Go(func() { _, _ = c.Fetch(ctx, caseID(t, "IMM-13-25"), noPause) })
 	<-arrived
 	waiting, end := context.WithCancelCause(t.Context())
 	end(halted)
-	if _, err := c.Ask(waiting, caseID(t, "IMM-14-25"), atOnce); !errors.Is(err, halted) {
+	if _, err := c.Fetch(waiting, caseID(t, "IMM-14-25"), noPause); !errors.Is(err, halted) {
 		t.Errorf("error %v, want the end's cause", err)
 	}
 	cancel(halted)
 	first.Wait()
-	if n := len(server.made()); n != 1 {
+	if n := len(server.madeCalls()); n != 1 {
 		t.Errorf("%d requests, want the one that hangs", n)
 	}
 }

@@ -13,33 +13,33 @@ import (
 )
 
 // compilePage compiles a call whose answer is an HTML page. Where its rows are entries, its header is the page's.
-func (f fileCall) compilePage(c *compiler, compiled *call, t *tokens) {
+func (f callSpec) compilePage(c *compiler, compiled *call, t *tokenRules) {
 	page := f.Page
 	if page == nil {
-		page = &filePage{}
+		page = &pageSpec{}
 	}
 	p := &pageReader{
-		end:    strings.ToLower(page.End),
-		within: c.pagePath("page.within", page.Within, false), whose: c.pagePath("page.title", page.Title, false),
-		title: c.forms("page.titles", page.Titles, nil), table: c.pagePath("page.table", page.Table, true),
-		rows: c.pagePath("rows", f.Rows, true), number: c.pageValue("number", f.Number),
-		shown: c.pagePath("page.shown", page.Shown, false), counts: c.forms("page.counts", page.Counts, []string{"from", "to", "of"}),
-		next: c.pageValue("page.next", page.Next), none: page.None,
+		endMark: strings.ToLower(page.End),
+		within:  c.pagePath("page.within", page.Within, false), title: c.pagePath("page.title", page.Title, false),
+		titlePatterns: c.patterns("page.titles", page.Titles, nil), table: c.pagePath("page.table", page.Table, true),
+		rows: c.pagePath("rows", f.Rows, true), caseNumber: c.pageValue("number", f.Number),
+		countText: c.pagePath("page.shown", page.Shown, false), countPatterns: c.patterns("page.counts", page.Counts, []string{"from", "to", "of"}),
+		next: c.pageValue("page.next", page.Next), emptyTexts: page.None,
 	}
 	for _, columns := range page.Columns {
-		p.columns = append(p.columns, strings.Join(columns, columnMark))
+		p.columns = append(p.columns, strings.Join(columns, headingSeparator))
 	}
 	header, fields := c.pageFields("header", f.Header, isHeaderField)
 	entry, entryFields := c.pageFields("entry", f.Entry, isEntryField)
 	party, partyFields := c.pageFields("party", f.Party, isPartyField)
 	compiled.header, compiled.entry, compiled.party = header, entry, party
 	switch f.Gives {
-	case givesEntry:
-		p.about, p.fields = fields, entryFields
-	case givesParty:
-		p.fields = partyFields
-	case givesHeader:
-		p.fields = fields
+	case entryRows:
+		p.pageFields, p.rowFields = fields, entryFields
+	case partyRows:
+		p.rowFields = partyFields
+	case headerRows:
+		p.rowFields = fields
 	}
 	if t != nil {
 		p.inputs = t.page.inputs
@@ -49,25 +49,25 @@ func (f fileCall) compilePage(c *compiler, compiled *call, t *tokens) {
 }
 
 // checkPage looks at what belongs together.
-func (f fileCall) checkPage(c *compiler, page *filePage) {
+func (f callSpec) checkPage(c *compiler, page *pageSpec) {
 	if f.Count != "" {
-		c.wrong("count", f.Count, "a part of calls whose format is json; a page has shown and counts")
+		c.invalid("count", f.Count, "a part of calls whose format is json; a page has shown and counts")
 	}
 	if (page.Title == "") != (len(page.Titles) == 0) {
-		c.wrong("page.title", page.Title, "one with titles, and titles with one")
+		c.invalid("page.title", page.Title, "one with titles, and titles with one")
 	}
 	if (page.Shown == "") != (len(page.Counts) == 0) {
-		c.wrong("page.shown", page.Shown, "one with counts, and counts with one")
+		c.invalid("page.shown", page.Shown, "one with counts, and counts with one")
 	}
 	if (page.Title == "") == (f.Number == "") {
-		c.wrong("number", f.Number, "either this, whose a row is, or page.title, whose the page is")
+		c.invalid("number", f.Number, "either this, whose a row is, or page.title, whose the page is")
 	}
 	if len(page.None) == 0 || slices.Contains(page.None, "") {
-		c.wrong("page.none", strings.Join(page.None, " "), "at least one text of a table without rows")
+		c.invalid("page.none", strings.Join(page.None, " "), "at least one text of a table without rows")
 	}
-	paged := slices.ContainsFunc(pairs(f.Form), func(pair [2]string) bool { return strings.Contains(pair[1], pagePlaceholder) })
+	paged := slices.ContainsFunc(sortedPairs(f.Form), func(pair [2]string) bool { return strings.Contains(pair[1], pagePlaceholder) })
 	if paged != (page.Next != "") {
-		c.wrong("page.next", page.Next, "one with "+pagePlaceholder+" in the form, and that with one")
+		c.invalid("page.next", page.Next, "one with "+pagePlaceholder+" in the form, and that with one")
 	}
 }
 
@@ -91,11 +91,11 @@ func (c *compiler) pageFields(key string, fields map[string]string, known func(s
 			c.problems = append(c.problems, fmt.Errorf("unknown key %s.%.40s", key, field))
 			continue
 		}
-		f, path := pageField{field: field, many: isList(field)}, field
-		if f.many {
-			f.from, path = c.pagePath(key+"."+field, fields[field], true), field+"/*"
-		} else if f.from = c.pageValue(key+"."+field, fields[field]); f.from == nil && fields[field] == "" {
-			c.wrong(key+"."+field, "", "an XPath")
+		f, path := pageField{field: field, list: isList(field)}, field
+		if f.list {
+			f.path, path = c.pagePath(key+"."+field, fields[field], true), field+"/*"
+		} else if f.path = c.pageValue(key+"."+field, fields[field]); f.path == nil && fields[field] == "" {
+			c.invalid(key+"."+field, "", "an XPath")
 		}
 		row, err := jsontree.Compile(path)
 		if err != nil {
@@ -106,8 +106,8 @@ func (c *compiler) pageFields(key string, fields map[string]string, known func(s
 	return made, all
 }
 
-// forms compiles regular expressions of texts in one line. Each has the named groups, or, when none are named, one group.
-func (c *compiler) forms(key string, texts, groups []string) []*regexp.Regexp {
+// patterns compiles regular expressions of texts in one line. Each has the named groups, or, when none are named, one group.
+func (c *compiler) patterns(key string, texts, groups []string) []*regexp.Regexp {
 	var all []*regexp.Regexp
 	for _, text := range texts {
 		form, err := regexp.Compile(text)
@@ -116,9 +116,9 @@ func (c *compiler) forms(key string, texts, groups []string) []*regexp.Regexp {
 			c.problems = append(c.problems, fmt.Errorf("%s: %w", key, err))
 			continue
 		case groups == nil && form.NumSubexp() != 1:
-			c.wrong(key, text, "an expression with one group, the case's number")
+			c.invalid(key, text, "an expression with one group, the case's number")
 		case slices.ContainsFunc(groups, func(group string) bool { return form.SubexpIndex(group) < 0 }):
-			c.wrong(key, text, "an expression with the groups "+strings.Join(groups, ", "))
+			c.invalid(key, text, "an expression with the groups "+strings.Join(groups, ", "))
 		}
 		all = append(all, form)
 	}
@@ -126,30 +126,30 @@ func (c *compiler) forms(key string, texts, groups []string) []*regexp.Regexp {
 }
 
 // compile compiles where the hidden inputs come from; nil when there are none.
-func (f *fileTokens) compile() (*tokens, error) {
+func (f *tokensSpec) compile() (*tokenRules, error) {
 	if f == nil {
 		return nil, nil
 	}
 	var c compiler
-	c.sitePath(f.Path)
+	c.checkPath(f.Path)
 	if strings.ContainsAny(f.Path, "{}") {
-		c.wrong("path", f.Path, "a path without placeholders: the page is the same for all cases")
+		c.invalid("path", f.Path, "a path without placeholders: the page is the same for all cases")
 	}
-	t := &tokens{path: f.Path, page: pageReader{end: strings.ToLower(f.End), inputs: c.pagePath("inputs", f.Inputs, true)}}
+	t := &tokenRules{path: f.Path, page: pageReader{endMark: strings.ToLower(f.End), inputs: c.pagePath("inputs", f.Inputs, true)}}
 	if len(f.Stale) == 0 {
-		c.wrong("stale", "", "at least one rule")
+		c.invalid("stale", "", "at least one rule")
 	}
 	for _, rule := range f.Stale {
 		if rule.Name == "" || len(rule.Text) == 0 || slices.Contains(rule.Text, "") || slices.ContainsFunc(rule.Status, func(status int) bool { return status < 200 || status > 999 }) {
-			c.wrong("stale", rule.Name, "a name, texts, and statuses from 200 to 999")
+			c.invalid("stale", rule.Name, "a name, texts, and statuses from 200 to 999")
 		}
-		t.stale = append(t.stale, staleRule{rule.Name, rule.Status, inSmallLetters(rule.Text)})
+		t.stale = append(t.stale, staleRule{rule.Name, rule.Status, lowerCase(rule.Text)})
 	}
 	return t, errors.Join(c.problems...)
 }
 
-// inSmallLetters are texts as they are looked for in pages.
-func inSmallLetters(texts []string) [][]byte {
+// lowerCase are texts as they are looked for in pages.
+func lowerCase(texts []string) [][]byte {
 	var small [][]byte
 	for _, text := range texts {
 		small = append(small, []byte(strings.ToLower(text)))

@@ -22,7 +22,7 @@ func TestFaultsOfThePage(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			fault := courtsim.Fault{Kind: kind, Share: 0.6, Times: courtsim.Forever}
-			court, clients := simulated(t, courtsim.Options{Seed: 3, Max: 20, Gaps: []contract.Range{{Start: 4, End: 6}}, Faults: []courtsim.Fault{fault}}, true, p)
+			court, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 20, Gaps: []contract.Range{{Start: 4, End: 6}}, Faults: []courtsim.Fault{fault}}, true, p)
 			c, err := site.NewClient(site.Options{
 				Profile: p, Origin: clients[0].Origin, RequestTimeout: 500 * time.Millisecond, JobTimeout: 5 * time.Second, MaxBody: 1 << 20, Parties: true,
 			})
@@ -32,7 +32,7 @@ func TestFaultsOfThePage(t *testing.T) {
 			t.Cleanup(c.Close)
 			for number := 1; number <= 8; number++ {
 				id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
-				reading := attempts(t, c, id)
+				reading := readAttempt(t, c, id)
 				wrong := contract.VerdictNoRecord
 				if !court.Exists(id) {
 					wrong = contract.VerdictSuccess

@@ -8,18 +8,18 @@ import (
 	"fct-scraper/pkg/site/htmltree"
 )
 
-// shows says whether an answer that is to be a page has what only the site's own has: the hidden inputs, or the table of
+// isOwnPage says whether an answer that is to be a page has what only the site's own has: the hidden inputs, or the table of
 // its call, be it cut off. One that has none of the texts of blocks may count as such, and is not parsed.
-func (p *Profile) shows(c *call, exchange contract.Exchange) bool {
-	if !answers(exchange.Status) {
+func (p *Profile) isOwnPage(c *call, exchange contract.Exchange) bool {
+	if !isOK(exchange.Status) {
 		return false
 	}
-	if !p.speaksOfBlocks(pageViews(decoded(exchange))) {
+	if !p.hasBlockText(searchViews(decodeLeniently(exchange))) {
 		return true
 	}
 	root, err := htmltree.Parse(string(exchange.Body))
 	if err != nil { // too large for a page of ours is too large for a block's
-		return len(exchange.Body) > searched
+		return len(exchange.Body) > searchLimit
 	}
 	if p.tokens != nil {
 		if _, err := hiddenInputs(p.tokens.page.inputs, root); err == nil {
@@ -29,23 +29,23 @@ func (p *Profile) shows(c *call, exchange contract.Exchange) bool {
 	if c == nil {
 		return false
 	}
-	_, _, err = c.page.part(root)
+	_, _, err = c.page.findTable(root)
 	return err == nil
 }
 
-func (p *Profile) speaksOfBlocks(views [][]byte) bool {
+func (p *Profile) hasBlockText(views [][]byte) bool {
 	return slices.ContainsFunc(p.blocks, func(rule blockRule) bool {
-		return slices.ContainsFunc(rule.text, func(text []byte) bool {
+		return slices.ContainsFunc(rule.texts, func(text []byte) bool {
 			return slices.ContainsFunc(views, func(view []byte) bool { return bytes.Contains(view, text) })
 		})
 	})
 }
 
-// pageDue says whether an answer is to be a page: of c, or, when c is nil, the one with the inputs.
-func (p *Profile) pageDue(name string) (c *call, due bool) {
+// expectsPage says whether an answer is to be a page: of c, or, when c is nil, the one with the inputs.
+func (p *Profile) expectsPage(name string) (c *call, due bool) {
 	if name == tokensCall {
 		return nil, p.tokens != nil
 	}
-	c = p.callNamed(name)
+	c = p.callByName(name)
 	return c, c != nil && c.page != nil
 }

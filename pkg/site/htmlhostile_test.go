@@ -43,7 +43,7 @@ func TestHostilePages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			exchanges := []contract.Exchange{
-				{Call: "search", Status: 200, StartedAt: asked, Body: []byte(test.search)}, {Call: "docket", Status: 200, StartedAt: asked, Body: []byte(test.docket)},
+				{Call: "search", Status: 200, StartedAt: exchangeStart, Body: []byte(test.search)}, {Call: "docket", Status: 200, StartedAt: exchangeStart, Body: []byte(test.docket)},
 			}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)

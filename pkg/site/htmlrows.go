@@ -8,44 +8,44 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// take makes rows of the page's fields and of the table's rows.
-func (p *pageReader) take(t *table, id contract.CaseID, part *htmltree.Node, rows []*htmltree.Node) error {
-	about, filled, err := object(p.about, part)
+// addRows makes rows of the page's fields and of the table's rows.
+func (p *pageReader) addRows(t *table, id contract.CaseID, part *htmltree.Node, rows []*htmltree.Node) error {
+	about, filled, err := rowObject(p.pageFields, part)
 	if err != nil {
 		return err
 	}
 	if filled {
-		t.own = append(t.own, about)
+		t.rows = append(t.rows, about)
 	}
 	for _, row := range rows {
-		fields, _, err := object(p.fields, row)
+		fields, _, err := rowObject(p.rowFields, row)
 		if err != nil {
 			return err
 		}
-		if p.number == nil {
-			t.own = append(t.own, fields)
+		if p.caseNumber == nil {
+			t.rows = append(t.rows, fields)
 			continue
 		}
-		whose, err := p.number.Value(row)
+		whose, err := p.caseNumber.Value(row)
 		if err != nil || whose == "" {
-			return fmt.Errorf("a row without %s", p.number.Text)
+			return fmt.Errorf("a row without %s", p.caseNumber.Text)
 		}
-		t.place(id, whose, fields)
+		t.addRow(id, whose, fields)
 	}
 	return nil
 }
 
-// object is what a JSON answer would hold in the place of a node; filled says that any of its fields has a value.
-func object(fields []pageField, n *htmltree.Node) (o *jsontree.Node, filled bool, err error) {
+// rowObject is what a JSON answer would hold in the place of a node; filled says that any of its fields has a value.
+func rowObject(fields []pageField, n *htmltree.Node) (o *jsontree.Node, filled bool, err error) {
 	o = &jsontree.Node{Kind: jsontree.Object}
 	last := &o.First
 	for _, f := range fields {
 		member := &jsontree.Node{Kind: jsontree.String, Name: f.field, Parent: o}
-		if f.many {
+		if f.list {
 			member.Kind = jsontree.Array
-			err = list(member, f.from, n)
+			err = addElements(member, f.path, n)
 		} else {
-			member.Text, err = f.from.Value(n)
+			member.Text, err = f.path.Value(n)
 		}
 		if err != nil {
 			return nil, false, err
@@ -56,8 +56,8 @@ func object(fields []pageField, n *htmltree.Node) (o *jsontree.Node, filled bool
 	return o, filled, nil
 }
 
-// list fills in the elements of a list.
-func list(member *jsontree.Node, from *htmltree.Path, n *htmltree.Node) error {
+// addElements fills in the elements of a list.
+func addElements(member *jsontree.Node, from *htmltree.Path, n *htmltree.Node) error {
 	found, err := from.All(n)
 	last := &member.First
 	for _, one := range found {

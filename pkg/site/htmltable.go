@@ -10,8 +10,8 @@ import (
 	"fct-scraper/pkg/site/htmltree"
 )
 
-// part is what is read of a page, and the table in it, with the headings that it must have.
-func (p *pageReader) part(root *htmltree.Node) (part, found *htmltree.Node, err error) {
+// findTable is what is read of a page, and the table in it, with the headings that it must have.
+func (p *pageReader) findTable(root *htmltree.Node) (part, found *htmltree.Node, err error) {
 	part = root
 	if p.within != nil {
 		if part, err = p.within.One(root); err != nil {
@@ -36,35 +36,35 @@ func headings(found *htmltree.Node) string {
 		}
 		for _, row := range htmltree.Elements(head) {
 			for _, cell := range htmltree.Elements(row) {
-				texts = append(texts, htmltree.Plain(htmltree.Text(cell)))
+				texts = append(texts, htmltree.CollapseSpace(htmltree.Text(cell)))
 			}
 		}
 	}
-	return strings.Join(texts, columnMark)
+	return strings.Join(texts, headingSeparator)
 }
 
-// columnMark stands between two headings.
-const columnMark = " | "
+// headingSeparator stands between two headings.
+const headingSeparator = " | "
 
 // checkTitle says whether a page that is about one case is about the one that was asked for.
-func (p *pageReader) checkTitle(id contract.CaseID, part *htmltree.Node) *trouble {
-	if p.whose == nil {
+func (p *pageReader) checkTitle(id contract.CaseID, part *htmltree.Node) *answerError {
+	if p.title == nil {
 		return nil
 	}
-	node, err := p.whose.One(part)
+	node, err := p.title.One(part)
 	if err != nil {
-		return &trouble{"shape", err}
+		return &answerError{"shape", err}
 	}
-	title := htmltree.Plain(htmltree.Text(node))
-	for _, form := range p.title {
+	title := htmltree.CollapseSpace(htmltree.Text(node))
+	for _, form := range p.titlePatterns {
 		if match := form.FindStringSubmatch(title); match != nil {
-			if found, ok := normalized(match[1]); !ok || found != id {
-				return &trouble{"other-case", fmt.Errorf("a page about another case: %.100q", title)}
+			if found, ok := normalizeCaseID(match[1]); !ok || found != id {
+				return &answerError{"other-case", fmt.Errorf("a page about another case: %.100q", title)}
 			}
 			return nil
 		}
 	}
-	return &trouble{"shape", fmt.Errorf("unknown title %.100q", title)}
+	return &answerError{"shape", fmt.Errorf("unknown title %.100q", title)}
 }
 
 // tableRows are the table's rows. That there are none a table says in a row of one cell; one without any row says nothing.
@@ -75,14 +75,14 @@ func (p *pageReader) tableRows(found *htmltree.Node) ([]*htmltree.Node, error) {
 		return nil, err
 	case len(rows) == 0:
 		return nil, errors.New("a table without a row")
-	case len(rows) == 1 && p.saysNone(rows[0]):
+	case len(rows) == 1 && p.isEmptyRow(rows[0]):
 		return nil, nil
-	case slices.ContainsFunc(rows, p.saysNone):
+	case slices.ContainsFunc(rows, p.isEmptyRow):
 		return nil, errors.New("rows beside the word that there are none")
 	}
 	return rows, nil
 }
 
-func (p *pageReader) saysNone(row *htmltree.Node) bool {
-	return len(htmltree.Elements(row)) == 1 && slices.Contains(p.none, htmltree.Plain(htmltree.Text(row)))
+func (p *pageReader) isEmptyRow(row *htmltree.Node) bool {
+	return len(htmltree.Elements(row)) == 1 && slices.Contains(p.emptyTexts, htmltree.CollapseSpace(htmltree.Text(row)))
 }

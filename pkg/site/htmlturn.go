@@ -8,20 +8,20 @@ import (
 	"fct-scraper/pkg/site/htmltree"
 )
 
-// turn compares the rows with what the page says of them, and finds whether another page is to be asked for.
-func (p *pageReader) turn(part *htmltree.Node, so progress, rows int, found bool) (progress, error) {
-	now := progress{pages: so.pages + 1, rows: so.rows + rows, total: so.rows + rows}
+// advance compares the rows with what the page says of them, and finds whether another page is to be asked for.
+func (p *pageReader) advance(part *htmltree.Node, so paging, rows int, found bool) (paging, error) {
+	now := paging{pages: so.pages + 1, rows: so.rows + rows, total: so.rows + rows}
 	next, err := p.nextPage(part, now.pages+1)
 	if err != nil {
 		return now, err
 	}
-	if p.shown != nil {
-		if now.total, err = p.checkShown(part, so, rows, next != ""); err != nil {
+	if p.countText != nil {
+		if now.total, err = p.checkCount(part, so, rows, next != ""); err != nil {
 			return now, err
 		}
 	}
 	if !found {
-		now.more = next
+		now.next = next
 	}
 	return now, nil
 }
@@ -38,19 +38,19 @@ func (p *pageReader) nextPage(part *htmltree.Node, due int) (string, error) {
 	return next, err
 }
 
-// checkShown reads "11 to 20 of 35" and gives the 35.
-func (p *pageReader) checkShown(part *htmltree.Node, so progress, rows int, more bool) (int, error) {
-	node, err := p.shown.One(part)
+// checkCount reads "11 to 20 of 35" and gives the 35.
+func (p *pageReader) checkCount(part *htmltree.Node, so paging, rows int, more bool) (int, error) {
+	node, err := p.countText.One(part)
 	if err != nil {
 		return 0, err
 	}
-	text := htmltree.Plain(htmltree.Text(node))
-	for _, form := range p.counts {
+	text := htmltree.CollapseSpace(htmltree.Text(node))
+	for _, form := range p.countPatterns {
 		match := form.FindStringSubmatch(text)
 		if match == nil {
 			continue
 		}
-		from, to, of := count(match[form.SubexpIndex("from")]), count(match[form.SubexpIndex("to")]), count(match[form.SubexpIndex("of")])
+		from, to, of := parseCount(match[form.SubexpIndex("from")]), parseCount(match[form.SubexpIndex("to")]), parseCount(match[form.SubexpIndex("of")])
 		first := so.rows + 1
 		if rows == 0 {
 			first = 0
@@ -63,8 +63,8 @@ func (p *pageReader) checkShown(part *htmltree.Node, so progress, rows int, more
 	return 0, fmt.Errorf("no count in %.100q", text)
 }
 
-// count reads a number whose thousands may be marked by a comma or a space; -1 for what is none.
-func count(text string) int {
+// parseCount reads a number whose thousands may be marked by a comma or a space; -1 for what is none.
+func parseCount(text string) int {
 	n, err := strconv.Atoi(strings.NewReplacer(",", "", " ", "", "\u202f", "", "\u00a0", "").Replace(text))
 	if err != nil {
 		return -1

@@ -19,33 +19,33 @@ const (
 type jar struct {
 	origin  string
 	mu      sync.Mutex
-	cookies []kept
+	cookies []storedCookie
 }
 
-// kept is a cookie with the path and the end that it was accepted with; the end is zero for one that lasts as long as
+// storedCookie is a cookie with the path and the end that it was accepted with; the end is zero for one that lasts as long as
 // the jar.
-type kept struct {
+type storedCookie struct {
 	cookie  http.Cookie
 	path    string
 	expires time.Time
 }
 
-func newJar(origin string) *jar { return &jar{origin: originOf(origin)} }
+func newJar(origin string) *jar { return &jar{origin: parseOrigin(origin)} }
 
 // SetCookies keeps what the origin wants kept: at most 32 cookies of at most 4 KiB. What is larger is not kept, nor what
 // comes after they are full, or from or for somewhere else.
 func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
-	if canonical(from) != j.origin {
+	if canonicalOrigin(from) != j.origin {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := time.Now()
-	j.cookies = slices.DeleteFunc(j.cookies, func(k kept) bool { return k.over(now) })
+	j.cookies = slices.DeleteFunc(j.cookies, func(k storedCookie) bool { return k.expired(now) })
 	for _, c := range cookies {
-		k := keep(c, from, now)
-		j.cookies = slices.DeleteFunc(j.cookies, func(old kept) bool { return old.cookie.Name == c.Name && old.path == k.path })
-		if own(c.Domain, from.Hostname()) && !k.over(now) && len(c.Name)+len(c.Value)+len(k.path) <= maxCookie && len(j.cookies) < maxCookies {
+		k := newStoredCookie(c, from, now)
+		j.cookies = slices.DeleteFunc(j.cookies, func(old storedCookie) bool { return old.cookie.Name == c.Name && old.path == k.path })
+		if matchesDomain(c.Domain, from.Hostname()) && !k.expired(now) && len(c.Name)+len(c.Value)+len(k.path) <= maxCookie && len(j.cookies) < maxCookies {
 			j.cookies = append(j.cookies, k)
 		}
 	}
@@ -55,17 +55,17 @@ func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
 func (j *jar) Cookies(to *url.URL) []*http.Cookie {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.cookies) == 0 || canonical(to) != j.origin {
+	if len(j.cookies) == 0 || canonicalOrigin(to) != j.origin {
 		return nil
 	}
 	now := time.Now()
-	var sent []kept
+	var sent []storedCookie
 	for _, k := range j.cookies {
-		if !k.over(now) && k.covers(to.Path) && (!k.cookie.Secure || to.Scheme == "https") {
+		if !k.expired(now) && k.matchesPath(to.Path) && (!k.cookie.Secure || to.Scheme == "https") {
 			sent = append(sent, k)
 		}
 	}
-	slices.SortStableFunc(sent, func(a, b kept) int { return len(b.path) - len(a.path) })
+	slices.SortStableFunc(sent, func(a, b storedCookie) int { return len(b.path) - len(a.path) })
 	cookies := make([]*http.Cookie, len(sent))
 	for i := range sent {
 		cookies[i] = &sent[i].cookie
@@ -73,9 +73,9 @@ func (j *jar) Cookies(to *url.URL) []*http.Cookie {
 	return cookies
 }
 
-// keep is a cookie as it is kept (RFC 6265, 5.2 and 5.3).
-func keep(c *http.Cookie, from *url.URL, now time.Time) kept {
-	k := kept{cookie: *c, path: c.Path, expires: c.Expires}
+// newStoredCookie is a cookie as it is kept (RFC 6265, 5.2 and 5.3).
+func newStoredCookie(c *http.Cookie, from *url.URL, now time.Time) storedCookie {
+	k := storedCookie{cookie: *c, path: c.Path, expires: c.Expires}
 	if !strings.HasPrefix(k.path, "/") {
 		k.path = from.Path[:max(strings.LastIndexByte(from.Path, '/'), 0)]
 		if k.path == "" {
@@ -92,9 +92,11 @@ func keep(c *http.Cookie, from *url.URL, now time.Time) kept {
 	return k
 }
 
-func (k kept) over(now time.Time) bool { return !k.expires.IsZero() && !k.expires.After(now) }
+func (k storedCookie) expired(now time.Time) bool {
+	return !k.expires.IsZero() && !k.expires.After(now)
+}
 
-func (k kept) covers(path string) bool {
+func (k storedCookie) matchesPath(path string) bool {
 	if path == "" {
 		path = "/"
 	}
@@ -102,8 +104,8 @@ func (k kept) covers(path string) bool {
 	return below && (rest == "" || rest[0] == '/' || strings.HasSuffix(k.path, "/"))
 }
 
-// own says whether a cookie's domain is the host or one above it. It goes to the host alone even so.
-func own(domain, host string) bool {
+// matchesDomain says whether a cookie's domain is the host or one above it. It goes to the host alone even so.
+func matchesDomain(domain, host string) bool {
 	domain = strings.TrimPrefix(strings.ToLower(domain), ".")
 	host = strings.ToLower(host)
 	return domain == "" || domain == host || strings.HasSuffix(host, "."+domain)

@@ -21,13 +21,13 @@ const soon = 5 * time.Second
 // TestRequestTimeout: the limit is over the whole exchange, body included.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
-	for name, handler := range map[string]http.HandlerFunc{"hang": hangs, "drip": drips} {
+	for name, handler := range map[string]http.HandlerFunc{"hang": hangHandler, "drip": dripHandler} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": handler})
-			c := client(t, server.URL, func(o *site.Options) { o.RequestTimeout = 100 * time.Millisecond })
+			server := startSite(t, map[string]http.HandlerFunc{"docket": handler})
+			c := newClient(t, server.URL, func(o *site.Options) { o.RequestTimeout = 100 * time.Millisecond })
 			began := time.Now()
-			exchanges := asks(t, c)
+			exchanges := fetchCase(t, c)
 			if took := time.Since(began); took < 100*time.Millisecond || took > soon {
 				t.Errorf("took %s, want 100ms and a little", took)
 			}
@@ -39,10 +39,10 @@ func TestRequestTimeout(t *testing.T) {
 // TestJobTimeout: the limit is over all the calls of a case, each of which may be quick enough.
 func TestJobTimeout(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": says(nothing), "header": hangs})
-	c := client(t, server.URL, func(o *site.Options) { o.JobTimeout = 100 * time.Millisecond })
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": hangHandler})
+	c := newClient(t, server.URL, func(o *site.Options) { o.JobTimeout = 100 * time.Millisecond })
 	began := time.Now()
-	exchanges := asks(t, c)
+	exchanges := fetchCase(t, c)
 	if took := time.Since(began); took > soon {
 		t.Errorf("took %s, want 100ms and a little", took)
 	}
@@ -56,7 +56,7 @@ func TestJobTimeout(t *testing.T) {
 func TestTimeoutsOfARun(t *testing.T) {
 	t.Parallel()
 	const long, short = time.Hour, 100 * time.Millisecond
-	server := start(t, map[string]http.HandlerFunc{"docket": says(nothing), "header": hangs})
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": hangHandler})
 	for name, c := range map[string]struct {
 		ownRequest, ownJob, request, job time.Duration
 		want                             string
@@ -69,10 +69,10 @@ func TestTimeoutsOfARun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			asking := client(t, server.URL, func(o *site.Options) { o.RequestTimeout, o.JobTimeout = c.ownRequest, c.ownJob })
+			asking := newClient(t, server.URL, func(o *site.Options) { o.RequestTimeout, o.JobTimeout = c.ownRequest, c.ownJob })
 			ctx, cancel := context.WithTimeout(t.Context(), soon)
 			defer cancel()
-			exchanges, err := asking.Ask(site.WithTimeouts(ctx, c.request, c.job), caseID(t, "IMM-13-25"),
+			exchanges, err := asking.Fetch(site.WithTimeouts(ctx, c.request, c.job), caseID(t, "IMM-13-25"),
 				func(context.Context) (time.Duration, error) { return 0, nil })
 			if err != nil {
 				t.Fatal(err)
@@ -86,17 +86,17 @@ func TestTimeoutsOfARun(t *testing.T) {
 // the whole answer, and a request that was not made is not counted as one.
 func TestJobTimeoutInTheWait(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": says(ours), "parties": says(people)})
-	c := client(t, server.URL, func(o *site.Options) { o.JobTimeout, o.Parties = 100*time.Millisecond, true })
-	exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
-		if len(server.made()) == 0 {
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(ownBody), "parties": bodyHandler(partiesBody)})
+	c := newClient(t, server.URL, func(o *site.Options) { o.JobTimeout, o.Parties = 100*time.Millisecond, true })
+	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
+		if len(server.madeCalls()) == 0 {
 			return 0, nil
 		}
 		<-ctx.Done()
 		return 0, ctx.Err()
 	})
-	if err != nil || len(exchanges) != 1 || len(server.made()) != 1 {
-		t.Fatalf("error %v, %d exchanges, %d requests; want one exchange", err, len(exchanges), len(server.made()))
+	if err != nil || len(exchanges) != 1 || len(server.madeCalls()) != 1 {
+		t.Fatalf("error %v, %d exchanges, %d requests; want one exchange", err, len(exchanges), len(server.madeCalls()))
 	}
 	wantReading(t, c, exchanges, contract.VerdictTransient, "job_timeout: longer than 100ms")
 }
@@ -105,8 +105,8 @@ func TestJobTimeoutInTheWait(t *testing.T) {
 func TestJobTimeoutStartsWithTheFirstRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := client(t, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(ours) })
-		exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
+		c := newClient(t, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(ownBody) })
+		exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
 			patience := time.NewTimer(10 * c.JobTimeout)
 			defer patience.Stop()
 			select {
@@ -127,7 +127,7 @@ func TestJobTimeoutStartsWithTheFirstRequest(t *testing.T) {
 func TestMaxBody(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	padded := func(size int) string { return ours + strings.Repeat(" ", size-len(ours)) }
+	padded := func(size int) string { return ownBody + strings.Repeat(" ", size-len(ownBody)) }
 	for name, test := range map[string]struct {
 		body    string
 		verdict contract.Verdict
@@ -138,9 +138,9 @@ func TestMaxBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": says(test.body)})
-			c := client(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
-			wantReading(t, c, asks(t, c), test.verdict, test.say)
+			server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(test.body)})
+			c := newClient(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
+			wantReading(t, c, fetchCase(t, c), test.verdict, test.say)
 		})
 	}
 }
@@ -148,44 +148,44 @@ func TestMaxBody(t *testing.T) {
 // TestGzip: an answer may come compressed.
 func TestGzip(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			t.Errorf("Accept-Encoding %q", r.Header.Get("Accept-Encoding"))
 		}
 		w.Header().Set("Content-Encoding", "gzip")
-		squeeze(w, ours)
+		gzipInto(w, ownBody)
 	}})
-	c := client(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+	c := newClient(t, server.URL, nil)
+	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 }
 
 // TestGzipTwice: an answer that was compressed twice is none.
 func TestGzipTwice(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		var once strings.Builder
-		squeeze(&once, ours)
-		squeeze(w, once.String())
+		gzipInto(&once, ownBody)
+		gzipInto(w, once.String())
 	}})
-	c := client(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictTransient, "not UTF-8")
+	c := newClient(t, server.URL, nil)
+	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "not UTF-8")
 }
 
 // TestCancel: whoever waits for an answer hears of the end at once.
 func TestCancel(t *testing.T) {
 	t.Parallel()
-	for name, handler := range map[string]http.HandlerFunc{"hang": hangs, "drip": drips} {
+	for name, handler := range map[string]http.HandlerFunc{"hang": hangHandler, "drip": dripHandler} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancelCause(t.Context())
 			over := errors.New("over")
-			server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+			server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
 				cancel(over)
 				handler(w, r)
 			}})
 			began := time.Now()
-			_, err := client(t, server.URL, nil).Ask(ctx, caseID(t, "IMM-13-25"), atOnce)
+			_, err := newClient(t, server.URL, nil).Fetch(ctx, caseID(t, "IMM-13-25"), noPause)
 			if took := time.Since(began); !errors.Is(err, over) || took > soon {
 				t.Errorf("error %v after %s, want the cause of the end at once", err, took)
 			}
@@ -193,7 +193,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func squeeze(w interface{ Write([]byte) (int, error) }, text string) {
+func gzipInto(w interface{ Write([]byte) (int, error) }, text string) {
 	z := gzip.NewWriter(w)
 	_, _ = z.Write([]byte(text))
 	_ = z.Close()
@@ -203,7 +203,7 @@ func squeeze(w interface{ Write([]byte) (int, error) }, text string) {
 // more than a few times the limit.
 func TestGzipBomb(t *testing.T) {
 	const limit, bomb = 4 << 20, 256 << 20
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
 		chunk := make([]byte, 1<<16)
@@ -214,10 +214,10 @@ func TestGzipBomb(t *testing.T) {
 		}
 		_ = z.Close()
 	}})
-	c := client(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
+	c := newClient(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	exchanges := asks(t, c)
+	exchanges := fetchCase(t, c)
 	runtime.ReadMemStats(&after)
 	wantReading(t, c, exchanges, contract.VerdictTransient, "max_body: larger than 4194304 bytes")
 	if len(exchanges[0].Body) != 0 {

@@ -41,19 +41,19 @@ func Load(name string) (*Profile, error) {
 // LoadFile reads a profile from a regular file of at most 1 MiB; anything else is refused at once, a FIFO too. Its error
 // wraps ErrProfile and names the file.
 func LoadFile(path string) (*Profile, error) {
-	data, err := readRegular(path)
+	data, err := readRegularFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
 	}
-	p, err := parseIn(filepath.Dir(path), data)
+	p, err := parseFrom(filepath.Dir(path), data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return p, nil
 }
 
-// readRegular reads one byte more than a profile may have, so that Parse sees that it is too large.
-func readRegular(path string) ([]byte, error) {
+// readRegularFile reads one byte more than a profile may have, so that Parse sees that it is too large.
+func readRegularFile(path string) ([]byte, error) {
 	// Opening a FIFO waits for a writer unless it is told not to.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -67,5 +67,5 @@ func readRegular(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: allowed is a regular file", path)
 	}
-	return io.ReadAll(io.LimitReader(f, maxProfile+1))
+	return io.ReadAll(io.LimitReader(f, maxProfileSize+1))
 }

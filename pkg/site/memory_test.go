@@ -30,8 +30,8 @@ const (
 	ceiling = 400 << 20
 )
 
-// bombs answer with what is larger than it looks, or says.
-func bombs(t *testing.T) map[string]http.HandlerFunc {
+// largeHandlers answer with what is larger than it looks, or says.
+func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 	t.Helper()
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
@@ -66,7 +66,7 @@ func bombs(t *testing.T) map[string]http.HandlerFunc {
 			}
 		},
 		"just allowed": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(nothing))
+			_, _ = w.Write([]byte(emptyBody))
 			for range 15 {
 				_, _ = w.Write(blank)
 			}
@@ -79,11 +79,11 @@ func bombs(t *testing.T) map[string]http.HandlerFunc {
 func TestMemory(t *testing.T) {
 	fcttest.Long(t)
 	if origin := os.Getenv("SITE_TEST_ORIGIN"); origin != "" {
-		askAtOnce(t, origin)
+		fetchConcurrently(t, origin)
 		return
 	}
-	for name, answer := range bombs(t) {
-		server := start(t, map[string]http.HandlerFunc{"docket": answer})
+	for name, answer := range largeHandlers(t) {
+		server := startSite(t, map[string]http.HandlerFunc{"docket": answer})
 		peak := filepath.Join(t.TempDir(), "peak")
 		many := askers
 		if name == "just allowed" {
@@ -102,7 +102,7 @@ func TestMemory(t *testing.T) {
 		if err != nil || taken > ceiling {
 			t.Errorf("%s: %d MiB at the peak, %v; want %d at most", name, taken>>20, err, ceiling>>20)
 		}
-		if made := len(server.made()); made < many*askings {
+		if made := len(server.madeCalls()); made < many*askings {
 			t.Errorf("%s: %d requests, want %d at least", name, made, many*askings)
 		}
 		t.Logf("%s: %d MiB at the peak", name, taken>>20)
@@ -110,10 +110,10 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// askAtOnce is the process that asks. It holds every answer as long as a case is under way.
-func askAtOnce(t *testing.T, origin string) {
+// fetchConcurrently is the process that asks. It holds every answer as long as a case is under way.
+func fetchConcurrently(t *testing.T, origin string) {
 	t.Helper()
-	c := client(t, origin, func(o *site.Options) {
+	c := newClient(t, origin, func(o *site.Options) {
 		o.MaxBody, o.RequestTimeout, o.JobTimeout = defaultMaxBody, time.Minute, 2*time.Minute
 	})
 	id := caseID(t, "IMM-13-25")
@@ -125,7 +125,7 @@ func askAtOnce(t *testing.T, origin string) {
 	for range many {
 		wait.Go(func() {
 			for range askings {
-				exchanges, err := c.Ask(context.Background(), id, atOnce)
+				exchanges, err := c.Fetch(context.Background(), id, noPause)
 				if reading := c.Profile.Read(id, exchanges); err != nil || reading.Verdict != contract.VerdictTransient {
 					t.Errorf("read %s by %q, %s, %v", reading.Verdict, reading.Rule, reading.Error, err)
 				}

@@ -23,15 +23,15 @@ func CheckOrigin(text string) error {
 		return fmt.Errorf("origin: %s: not a URL", allowed)
 	case u.User != nil:
 		return fmt.Errorf("origin %q: %s, without credentials", u.Redacted(), allowed)
-	case !bare(u) || u.Scheme != "https" && (u.Scheme != "http" || !loopback.Host(u.Hostname())):
+	case !isOrigin(u) || u.Scheme != "https" && (u.Scheme != "http" || !loopback.Host(u.Hostname())):
 		return fmt.Errorf("origin %.100q: %s", text, allowed)
 	default:
 		return nil
 	}
 }
 
-// bare says whether a URL is scheme, host and port, which is possible when it is there, and nothing behind them.
-func bare(u *url.URL) bool {
+// isOrigin says whether a URL is scheme, host and port, which is possible when it is there, and nothing behind them.
+func isOrigin(u *url.URL) bool {
 	return isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port())) && !strings.HasSuffix(u.Host, ":") && u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
 		u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
 }
@@ -54,13 +54,13 @@ func isPort(text string) bool {
 	return err == nil && port > 0
 }
 
-// Loopback is what Court returns for every origin of this machine.
+// Loopback is what NameOf returns for every origin of this machine.
 const Loopback = "loopback"
 
-// Court names the court behind an origin: scheme, host and port in lower case, the port only where it is not the scheme's own.
+// NameOf names the court behind an origin: scheme, host and port in lower case, the port only where it is not the scheme's own.
 // All origins of this machine are one court, Loopback: a simulator gets another port with each start. Text that is no origin is
 // returned as it is.
-func Court(origin string) string {
+func NameOf(origin string) string {
 	u, err := url.Parse(strings.ToLower(strings.TrimSuffix(origin, "/")))
 	if err != nil || u.Host == "" {
 		return origin

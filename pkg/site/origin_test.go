@@ -22,7 +22,7 @@ func TestCourtOfAnOrigin(t *testing.T) {
 		"":                           "",
 		"court":                      "court",
 	} {
-		if got := site.Court(origin); got != want {
+		if got := site.NameOf(origin); got != want {
 			t.Errorf("%q: %q, want %q", origin, got, want)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// file is the form of a profile file.
-type file struct {
+// profileFile is the form of a profile file.
+type profileFile struct {
 	Name      string            `toml:"name"`
 	Like      string            `toml:"like"`
 	Origin    string            `toml:"origin"`
@@ -20,16 +20,16 @@ type file struct {
 	Divisions map[string]string `toml:"divisions"`
 	Proof     int               `toml:"proof"`
 	Agree     bool              `toml:"agree"`
-	Tokens    *fileTokens       `toml:"tokens"`
+	Tokens    *tokensSpec       `toml:"tokens"`
 	Headers   map[string]string `toml:"headers"`
-	Calls     []fileCall        `toml:"call"`
-	Blocks    []fileBlock       `toml:"block"`
+	Calls     []callSpec        `toml:"call"`
+	Blocks    []blockSpec       `toml:"block"`
 }
 
-type fileCall struct {
+type callSpec struct {
 	Name   string            `toml:"name"`
-	When   when              `toml:"when"`
-	Gives  gives             `toml:"gives"`
+	When   callCondition     `toml:"when"`
+	Gives  rowKind           `toml:"gives"`
 	Proves bool              `toml:"proves"`
 	Method string            `toml:"method"`
 	Path   string            `toml:"path"`
@@ -43,11 +43,11 @@ type fileCall struct {
 	Header map[string]string `toml:"header"`
 	Entry  map[string]string `toml:"entry"`
 	Party  map[string]string `toml:"party"`
-	Page   *filePage         `toml:"page"`
+	Page   *pageSpec         `toml:"page"`
 }
 
-// filePage is what an HTML answer needs beside the keys that JSON has too.
-type filePage struct {
+// pageSpec is what an HTML answer needs beside the keys that JSON has too.
+type pageSpec struct {
 	End     string     `toml:"end"`
 	Within  string     `toml:"within"`
 	Title   string     `toml:"title"`
@@ -60,29 +60,29 @@ type filePage struct {
 	Next    string     `toml:"next"`
 }
 
-type fileTokens struct {
+type tokensSpec struct {
 	Path   string      `toml:"path"`
 	End    string      `toml:"end"`
 	Inputs string      `toml:"inputs"`
-	Stale  []fileBlock `toml:"stale"`
+	Stale  []blockSpec `toml:"stale"`
 }
 
-type fileBlock struct {
+type blockSpec struct {
 	Name   string   `toml:"name"`
 	Status []int    `toml:"status"`
 	Header []string `toml:"header"`
 	Text   []string `toml:"text"`
 }
 
-// maxProfile is how large a profile file may be.
-const maxProfile = 1 << 20
+// maxProfileSize is how large a profile file may be.
+const maxProfileSize = 1 << 20
 
 // Parse reads a profile file: every XPath in it is compiled, every field known. A ca_file is for profiles that have a
 // place of their own, LoadFile's. Its error wraps ErrProfile and names all that is wrong.
-func Parse(data []byte) (*Profile, error) { return parseIn("", data) }
+func Parse(data []byte) (*Profile, error) { return parseFrom("", data) }
 
-// parseIn is Parse for a file in that folder, from which its ca_file is read.
-func parseIn(folder string, data []byte) (*Profile, error) {
+// parseFrom is Parse for a file in that folder, from which its ca_file is read.
+func parseFrom(folder string, data []byte) (*Profile, error) {
 	p, err := parse(folder, data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
@@ -91,21 +91,21 @@ func parseIn(folder string, data []byte) (*Profile, error) {
 }
 
 func parse(folder string, data []byte) (*Profile, error) {
-	if len(data) > maxProfile {
-		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxProfile)
+	if len(data) > maxProfileSize {
+		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxProfileSize)
 	}
-	var f file
+	var f profileFile
 	meta, err := toml.Decode(string(data), &f)
 	if err != nil {
-		return nil, notTOML(err)
+		return nil, tomlError(err)
 	}
 	var unknown []error
 	for _, key := range meta.Undecoded() {
 		unknown = append(unknown, fmt.Errorf("unknown key %.60q", key.String()))
 	}
-	read := f.profile
+	read := f.compile
 	if f.Like != "" {
-		read = f.likeness
+		read = f.derived
 	}
 	p, err := read()
 	problems := []error{errors.Join(unknown...), err}
@@ -120,9 +120,9 @@ func parse(folder string, data []byte) (*Profile, error) {
 	return p, errors.Join(problems...)
 }
 
-// notTOML says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
+// tomlError says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
 // token.
-func notTOML(err error) error {
+func tomlError(err error) error {
 	at, found := errors.AsType[toml.ParseError](err)
 	if found && strings.HasPrefix(at.LastKey, "headers") {
 		return fmt.Errorf("toml: line %d (last key %q): allowed is a text between quotes", at.Position.Line, at.LastKey)
@@ -130,8 +130,8 @@ func notTOML(err error) error {
 	return err
 }
 
-// likeness is a built-in profile under another name, at another origin.
-func (f file) likeness() (*Profile, error) {
+// derived is a built-in profile under another name, at another origin.
+func (f profileFile) derived() (*Profile, error) {
 	base, err := Load(f.Like)
 	if err != nil {
 		return nil, fmt.Errorf("like: %w", err)
@@ -143,9 +143,9 @@ func (f file) likeness() (*Profile, error) {
 	return base, errors.Join(f.checkNames()...)
 }
 
-// profile is what a file that stands for itself says.
-func (f file) profile() (*Profile, error) {
-	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proof: f.Proof, agree: f.Agree}
+// compile is what a file that stands for itself says.
+func (f profileFile) compile() (*Profile, error) {
+	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proofCalls: f.Proof, agree: f.Agree}
 	problems := f.check()
 	var err error
 	if p.tokens, err = f.Tokens.compile(); err != nil {
@@ -162,7 +162,7 @@ func (f file) profile() (*Profile, error) {
 		p.calls = append(p.calls, compiled)
 	}
 	for _, b := range f.Blocks {
-		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header, text: inSmallLetters(b.Text)})
+		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header, texts: lowerCase(b.Text)})
 	}
 	return p, errors.Join(problems...)
 }

@@ -21,60 +21,60 @@ type Profile struct {
 	// Name is the key of the site in buckets; it is safe as a part of a key.
 	Name string
 	// Origin is scheme and host, without a path; empty when whoever uses the profile has to say it.
-	Origin    string
-	zone      *time.Location
-	division  string
-	divisions map[string]string
-	headers   map[string]string
-	proof     int
+	Origin     string
+	zone       *time.Location
+	division   string
+	divisions  map[string]string
+	headers    map[string]string
+	proofCalls int
 	// agree says that a record needs all the calls that are made always, and none of them empty.
 	agree  bool
-	tokens *tokens // nil when the site has no hidden inputs
+	tokens *tokenRules // nil when the site has no hidden inputs
 	calls  []call
 	blocks []blockRule
 	// authorities are who may vouch for the site; nil are the system's alone.
 	authorities *x509.CertPool
 }
 
-// when says whether a call is made.
-type when string
+// callCondition says whether a call is made.
+type callCondition string
 
 const (
-	always  when = "always"  // the first thing asked
-	unseen  when = "unseen"  // no call before it showed the case
-	parties when = "parties" // the case has been seen, and its parties are wanted
+	whenAlways  callCondition = "always"  // the first thing asked
+	whenUnseen  callCondition = "unseen"  // no call before it showed the case
+	whenParties callCondition = "parties" // the case has been seen, and its parties are wanted
 )
 
-// gives says what one row of a call's answer is.
-type gives string
+// rowKind says what one row of a call's answer is.
+type rowKind string
 
 const (
-	givesEntry  gives = "entry"
-	givesHeader gives = "header"
-	givesParty  gives = "party"
+	entryRows  rowKind = "entry"
+	headerRows rowKind = "header"
+	partyRows  rowKind = "party"
 )
 
 // call is one request of an attempt and how its answer is read.
 type call struct {
 	name  string
-	when  when
-	gives gives
+	when  callCondition
+	gives rowKind
 	// proves says that an empty answer is the site's own word that there is no such case.
 	proves bool
 	method string
 	path   string
 	query  [][2]string
-	// other is the second form of the query, for a site that may answer only one of the two; nil when there is one form.
-	other [][2]string
+	// otherQuery is the second form of the query, for a site that may answer only one of the two; nil when there is one form.
+	otherQuery [][2]string
 	// form is what is posted beside the hidden inputs.
 	form [][2]string
 	// page is how an HTML answer is read; nil for JSON.
-	page   *pageReader
-	count  *jsontree.Path // nil when the answer does not count its rows
-	rows   *jsontree.Path
-	number *jsontree.Path // nil when the rows do not say whose they are
-	// own is how a row of a case begins to be one where the number is a plain member: "COURT_NO":" and then the case id.
-	own string
+	page       *pageReader
+	count      *jsontree.Path // nil when the answer does not count its rows
+	rows       *jsontree.Path
+	caseNumber *jsontree.Path // nil when the rows do not say whose they are
+	// casePrefix is how a row of a case begins to be one where the number is a plain member: "COURT_NO":" and then the case id.
+	casePrefix string
 	// division is where a row's division is; nil when it does not say.
 	division *jsontree.Path
 	header   []mapping
@@ -82,8 +82,8 @@ type call struct {
 	party    []mapping
 }
 
-// proving is the call whose empty answer is proof by itself; nil when there is none.
-func (p *Profile) proving() *call {
+// provingCall is the call whose empty answer is proof by itself; nil when there is none.
+func (p *Profile) provingCall() *call {
 	for i := range p.calls {
 		if p.calls[i].proves {
 			return &p.calls[i]
@@ -95,7 +95,7 @@ func (p *Profile) proving() *call {
 // mapping says where a field of the record is in a row.
 type mapping struct {
 	field string
-	from  *jsontree.Path
+	path  *jsontree.Path
 }
 
 // blockRule says how a block looks.
@@ -103,11 +103,11 @@ type blockRule struct {
 	name   string
 	status []int
 	header []string
-	text   [][]byte // in small letters
+	texts  [][]byte // in small letters
 }
 
-// callNamed is the call of that name; nil when there is none.
-func (p *Profile) callNamed(name string) *call {
+// callByName is the call of that name; nil when there is none.
+func (p *Profile) callByName(name string) *call {
 	for i := range p.calls {
 		if p.calls[i].name == name {
 			return &p.calls[i]
@@ -116,20 +116,20 @@ func (p *Profile) callNamed(name string) *call {
 	return nil
 }
 
-// url is what a call asks for a case, by its query or by the other form of that.
-func (p *Profile) url(origin string, c *call, id contract.CaseID, other bool) string {
+// callURL is what a call asks for a case, by its query or by the other form of that.
+func (p *Profile) callURL(origin string, c *call, id contract.CaseID, other bool) string {
 	query := c.query
 	if other {
-		query = c.other
+		query = c.otherQuery
 	}
 	var target strings.Builder
-	target.WriteString(origin + p.fill(c.path, origin, id))
+	target.WriteString(origin + p.expand(c.path, origin, id))
 	for i, pair := range query {
 		separator := "&"
 		if i == 0 {
 			separator = "?"
 		}
-		target.WriteString(separator + url.QueryEscape(pair[0]) + "=" + url.QueryEscape(p.fill(pair[1], origin, id)))
+		target.WriteString(separator + url.QueryEscape(pair[0]) + "=" + url.QueryEscape(p.expand(pair[1], origin, id)))
 	}
 	return target.String()
 }
@@ -137,14 +137,14 @@ func (p *Profile) url(origin string, c *call, id contract.CaseID, other bool) st
 // pagePlaceholder stands in a form for the number of the page that is asked for: nothing for the first.
 const pagePlaceholder = "{page}"
 
-// posted is the form of a call: the hidden inputs, and over them what the profile says.
-func (p *Profile) posted(origin string, c *call, id contract.CaseID, page string, inputs [][2]string) string {
+// formBody is the form of a call: the hidden inputs, and over them what the profile says.
+func (p *Profile) formBody(origin string, c *call, id contract.CaseID, page string, inputs [][2]string) string {
 	form := make(url.Values)
 	for _, input := range inputs {
 		form.Set(input[0], input[1])
 	}
 	for _, pair := range c.form {
-		form.Set(pair[0], strings.ReplaceAll(p.fill(pair[1], origin, id), pagePlaceholder, page))
+		form.Set(pair[0], strings.ReplaceAll(p.expand(pair[1], origin, id), pagePlaceholder, page))
 	}
 	return form.Encode()
 }
@@ -154,8 +154,8 @@ func placeholders() []string {
 	return []string{"{origin}", "{case_id}", "{division}", "{series}", "{year}"}
 }
 
-// fill puts what they stand for in the place of the placeholders.
-func (p *Profile) fill(text, origin string, id contract.CaseID) string {
+// expand puts what they stand for in the place of the placeholders.
+func (p *Profile) expand(text, origin string, id contract.CaseID) string {
 	if !strings.Contains(text, "{") {
 		return text
 	}

@@ -126,7 +126,7 @@ func TestLike(t *testing.T) {
 	if p.Name != "mine" || p.Origin != "https://court.invalid" {
 		t.Errorf("profile %s at %s", p.Name, p.Origin)
 	}
-	exchange := contract.Exchange{Call: "docket", Status: 200, StartedAt: asked, Body: []byte(ours)}
+	exchange := contract.Exchange{Call: "docket", Status: 200, StartedAt: exchangeStart, Body: []byte(ownBody)}
 	if reading := p.Read(caseID(t, "IMM-13-25"), []contract.Exchange{exchange}); reading.Verdict != contract.VerdictSuccess {
 		t.Errorf("it reads %s, %s", reading.Verdict, reading.Error)
 	}

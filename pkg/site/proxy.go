@@ -18,7 +18,7 @@ import (
 // NoProxy is the setting by which no proxy is used, whatever the environment says.
 const NoProxy = "none"
 
-const proxyAllowed = "allowed is [scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h"
+const proxyFormats = "allowed is [scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h"
 
 // FindProxy is the proxy by which the requests to an origin go, nil for none: that of setting, else
 // that of the variables HTTPS_PROXY and HTTP_PROXY, in capitals or small letters, as Go reads them.
@@ -37,13 +37,13 @@ func FindProxy(origin, setting string, variable func(name string) string) (*url.
 	}
 	except, _ := either("NO_PROXY")
 	if setting != "" {
-		if excepted(target, except) {
+		if isExcepted(target, except) {
 			return nil, nil
 		}
 		return ParseProxy(setting)
 	}
 	text, from := either(strings.ToUpper(target.Scheme) + "_PROXY")
-	if text == "" || loopback.Host(target.Hostname()) || excepted(target, except) {
+	if text == "" || loopback.Host(target.Hostname()) || isExcepted(target, except) {
 		return nil, nil
 	}
 	proxy, err := ParseProxy(text)
@@ -53,9 +53,9 @@ func FindProxy(origin, setting string, variable func(name string) string) (*url.
 	return proxy, nil
 }
 
-// excepted says whether NO_PROXY names the host of a URL. The library never has this machine asked
+// isExcepted says whether NO_PROXY names the host of a URL. The library never has this machine asked
 // by a proxy; what the list says of it counts all the same, for a proxy that was set for it.
-func excepted(target *url.URL, except string) bool {
+func isExcepted(target *url.URL, except string) bool {
 	config := httpproxy.Config{HTTPProxy: "http://proxy.invalid", HTTPSProxy: "http://proxy.invalid", NoProxy: except}
 	if !loopback.Host(target.Hostname()) {
 		proxy, err := config.ProxyFunc()(target)
@@ -79,19 +79,19 @@ func ParseProxy(text string) (*url.URL, error) {
 	}
 	proxy, err := url.Parse(text)
 	if err != nil { // its words repeat the text
-		return nil, fmt.Errorf("proxy: not a URL: %s", proxyAllowed)
+		return nil, fmt.Errorf("proxy: not a URL: %s", proxyFormats)
 	}
-	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) || !bare(proxy) {
+	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) || !isOrigin(proxy) {
 		shown := *proxy
 		shown.User = nil
-		return nil, fmt.Errorf("proxy %s: %s", sanitize.Truncate(shown.String(), 100), proxyAllowed)
+		return nil, fmt.Errorf("proxy %s: %s", sanitize.Truncate(shown.String(), 100), proxyFormats)
 	}
 	return proxy, nil
 }
 
-// refusedByProxy makes an error of an answer of a proxy that does not connect us; the transport's
+// proxyConnectError makes an error of an answer of a proxy that does not connect us; the transport's
 // own is a bare status.
-func refusedByProxy(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
+func proxyConnectError(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
 	if answer.StatusCode == http.StatusOK {
 		return nil
 	}

@@ -105,17 +105,17 @@ func TestBadProxies(t *testing.T) {
 	}
 }
 
-// relay is a proxy on loopback that connects, when it is given the right credentials, and says what
+// proxyServer is a proxy on loopback that connects, when it is given the right credentials, and says what
 // it was asked.
-type relay struct {
+type proxyServer struct {
 	*httptest.Server
 	mu    sync.Mutex
 	asked []string
 }
 
-func startRelay(t *testing.T, credentials string) *relay {
+func startProxy(t *testing.T, credentials string) *proxyServer {
 	t.Helper()
-	r := &relay{}
+	r := &proxyServer{}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		r.mu.Lock()
 		r.asked = append(r.asked, request.Method+" "+request.RequestURI+" "+request.UserAgent())
@@ -134,7 +134,7 @@ func startRelay(t *testing.T, credentials string) *relay {
 	return r
 }
 
-func (r *relay) was() []string {
+func (r *proxyServer) requests() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.asked)
@@ -173,8 +173,8 @@ func forward(t *testing.T, w http.ResponseWriter, request *http.Request) {
 	_, _ = io.Copy(w, answer.Body)
 }
 
-// by asks a case and robots.txt by a proxy.
-func by(proxy string) func(*site.Options) {
+// withProxy asks a case and robots.txt by a proxy.
+func withProxy(proxy string) func(*site.Options) {
 	return func(o *site.Options) {
 		u, err := site.ParseProxy(proxy)
 		if err != nil {
@@ -184,44 +184,44 @@ func by(proxy string) func(*site.Options) {
 	}
 }
 
-// secureCourt is a court under https, and the profile that trusts it.
-func secureCourt(t *testing.T) (*httptest.Server, *site.Profile) {
+// tlsSite is a court under https, and the profile that trusts it.
+func tlsSite(t *testing.T) (*httptest.Server, *site.Profile) {
 	t.Helper()
-	own, authority := certificate(t, time.Now().Add(24*time.Hour))
+	own, authority := newCertificate(t, time.Now().Add(24*time.Hour))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if callOf(r) == "/robots.txt" {
-			says("User-agent: *\nDisallow: /private\n")(w, r)
+			bodyHandler("User-agent: *\nDisallow: /private\n")(w, r)
 		} else {
-			says(ours)(w, r)
+			bodyHandler(ownBody)(w, r)
 		}
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{own}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	return server, profileWith(t, authority)
+	return server, profileWithAuthority(t, authority)
 }
 
 // TestProxyConnects: a case and robots.txt go by the proxy, under the program's own name, encrypted
 // up to the site.
 func TestProxyConnects(t *testing.T) {
 	t.Parallel()
-	court, profile := secureCourt(t)
+	court, profile := tlsSite(t)
 	for name, test := range map[string]struct{ user, credentials string }{"open": {"", ""},
 		"with credentials": {"u:p%40ss@", "Basic dTpwQHNz"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			relay := startRelay(t, test.credentials)
-			c := client(t, court.URL, func(o *site.Options) {
+			relay := startProxy(t, test.credentials)
+			c := newClient(t, court.URL, func(o *site.Options) {
 				o.Profile = profile
-				by("http://" + test.user + strings.TrimPrefix(relay.URL, "http://"))(o)
+				withProxy("http://" + test.user + strings.TrimPrefix(relay.URL, "http://"))(o)
 			})
-			if rules, err := c.Robots(t.Context(), atOnce); err != nil || len(rules.Requests) != 1 {
+			if rules, err := c.Robots(t.Context(), noPause); err != nil || len(rules.Requests) != 1 {
 				t.Errorf("robots.txt: %v", err)
 			}
-			wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
+			wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 			host := strings.TrimPrefix(court.URL, "https://")
-			if diff := cmp.Diff([]string{"CONNECT " + host + " fct-scraper/test (+nobody@court.invalid)"}, relay.was()); diff != "" {
+			if diff := cmp.Diff([]string{"CONNECT " + host + " fct-scraper/test (+nobody@court.invalid)"}, relay.requests()); diff != "" {
 				t.Errorf("what the proxy was asked (-want +got):\n%s", diff)
 			}
 		})
@@ -231,25 +231,25 @@ func TestProxyConnects(t *testing.T) {
 // TestProxyOfAPlainCourt: under http the proxy gets the whole request.
 func TestProxyOfAPlainCourt(t *testing.T) {
 	t.Parallel()
-	court := start(t, map[string]http.HandlerFunc{"docket": says(ours)})
-	relay := startRelay(t, "")
-	c := client(t, court.URL, by(relay.URL))
-	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
-	if was := relay.was(); len(was) != 1 || !strings.HasPrefix(was[0], "GET "+court.URL+"/CourtFilesAndDecisions/proceedingQueriesRE?") {
+	court := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(ownBody)})
+	relay := startProxy(t, "")
+	c := newClient(t, court.URL, withProxy(relay.URL))
+	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
+	if was := relay.requests(); len(was) != 1 || !strings.HasPrefix(was[0], "GET "+court.URL+"/CourtFilesAndDecisions/proceedingQueriesRE?") {
 		t.Errorf("the proxy was asked %q", was)
 	}
-	c = client(t, court.URL, by(startRelay(t, "Basic x").URL))
-	if _, err := c.Robots(t.Context(), atOnce); !errors.Is(err, site.ErrRobotsUnread) || !strings.Contains(err.Error(), "the proxy asks for credentials") {
+	c = newClient(t, court.URL, withProxy(startProxy(t, "Basic x").URL))
+	if _, err := c.Robots(t.Context(), noPause); !errors.Is(err, site.ErrRobotsUnreachable) || !strings.Contains(err.Error(), "the proxy asks for credentials") {
 		t.Errorf("robots.txt by a proxy that refuses us: %v", err)
 	}
-	wantReading(t, c, asks(t, c), contract.VerdictTransient, "status 407: the proxy asks for credentials")
+	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "status 407: the proxy asks for credentials")
 }
 
 // TestProxyTrouble: what goes wrong at a proxy is trouble and no block of the site; the error names
 // the proxy and no password.
 func TestProxyTrouble(t *testing.T) {
 	t.Parallel()
-	court, profile := secureCourt(t)
+	court, profile := tlsSite(t)
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	answers := func(text string) string {
@@ -267,7 +267,7 @@ func TestProxyTrouble(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ proxy, complaint string }{
 		"gone":        {gone.URL, "proxyconnect tcp: dial tcp"},
-		"credentials": {startRelay(t, "Basic x").URL, "does not connect to the site: status 407 Proxy Authentication Required"},
+		"credentials": {startProxy(t, "Basic x").URL, "does not connect to the site: status 407 Proxy Authentication Required"},
 		"forbidden":   {answers("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"), "does not connect to the site: status 403 Forbidden"},
 		"too many":    {answers("HTTP/1.1 429 Wait\r\nRetry-After: 7200\r\nContent-Length: 0\r\n\r\n"), "status 429 Too Many Requests"},
 		"bad gateway": {answers("HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n"), "status 502 Bad Gateway"},
@@ -281,16 +281,16 @@ func TestProxyTrouble(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := client(t, court.URL, func(o *site.Options) {
+			c := newClient(t, court.URL, func(o *site.Options) {
 				o.Profile = profile
-				by("http://user:geheim@" + u.Host)(o)
+				withProxy("http://user:geheim@" + u.Host)(o)
 			})
-			exchanges := asks(t, c)
+			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, contract.VerdictTransient, test.complaint)
 			if said := exchanges[len(exchanges)-1].Error; strings.Contains(said, "geheim") {
 				t.Errorf("a password in %q", said)
 			}
-			if _, _, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, asked); blocked {
+			if _, _, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, exchangeStart); blocked {
 				t.Error("it is taken for a block of the site")
 			}
 		})

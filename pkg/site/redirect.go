@@ -9,13 +9,13 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// maxHops is how many redirects in a row are followed.
-const maxHops = 3
+// maxRedirects is how many redirects in a row are followed.
+const maxRedirects = 3
 
-// hop is the request to which the answer of another one points: within the origin, with a GET. What was posted is not
+// redirectTarget is the request to which the answer of another one points: within the origin, with a GET. What was posted is not
 // posted a second time, as 307 and 308 would have it.
-func (c *Client) hop(r request, x contract.Exchange, location string) (request, bool) {
-	if x.Error != "" || location == "" || !redirects(x.Status) || r.method != http.MethodGet && x.Status >= http.StatusTemporaryRedirect {
+func (c *Client) redirectTarget(r request, x contract.Exchange, location string) (request, bool) {
+	if x.Error != "" || location == "" || !isRedirect(x.Status) || r.method != http.MethodGet && x.Status >= http.StatusTemporaryRedirect {
 		return request{}, false
 	}
 	at, err := url.Parse(x.URL)
@@ -23,26 +23,26 @@ func (c *Client) hop(r request, x contract.Exchange, location string) (request, 
 		return request{}, false
 	}
 	to, err := at.Parse(location)
-	if err != nil || to.User != nil || to.Opaque != "" || canonical(to) != originOf(c.Origin) {
+	if err != nil || to.User != nil || to.Opaque != "" || canonicalOrigin(to) != parseOrigin(c.Origin) {
 		return request{}, false
 	}
 	to.Fragment, to.RawFragment = "", ""
 	return request{call: r.call, method: http.MethodGet, url: to.String()}, true
 }
 
-func redirects(status int) bool {
+func isRedirect(status int) bool {
 	return slices.Contains([]int{
 		http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect,
 	}, status)
 }
 
-// followed says whether an exchange pointed to the one after it. A redirect that was not followed is the last exchange.
-func followed(exchanges []contract.Exchange, index int) bool {
-	return redirects(exchanges[index].Status) && index+1 < len(exchanges) && exchanges[index+1].Call == exchanges[index].Call
+// wasFollowed says whether an exchange pointed to the one after it. A redirect that was not followed is the last exchange.
+func wasFollowed(exchanges []contract.Exchange, index int) bool {
+	return isRedirect(exchanges[index].Status) && index+1 < len(exchanges) && exchanges[index+1].Call == exchanges[index].Call
 }
 
-// canonical is scheme, host and port of a URL in the one form in which origins are compared.
-func canonical(u *url.URL) string {
+// canonicalOrigin is scheme, host and port of a URL in the one form in which origins are compared.
+func canonicalOrigin(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
@@ -50,11 +50,11 @@ func canonical(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// originOf is canonical of a checked origin.
-func originOf(origin string) string {
+// parseOrigin is canonical of a checked origin.
+func parseOrigin(origin string) string {
 	u, err := url.Parse(origin)
 	if err != nil {
 		return ""
 	}
-	return canonical(u)
+	return canonicalOrigin(u)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// leads answers with a redirect; HOST stands for the server's own host.
-func leads(code int, to string) http.HandlerFunc {
+// redirectHandler answers with a redirect; HOST stands for the server's own host.
+func redirectHandler(code int, to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", strings.ReplaceAll(to, "HOST", r.Host))
 		w.WriteHeader(code)
@@ -26,7 +26,7 @@ func leads(code int, to string) http.HandlerFunc {
 // exchange of its own; every other one is an answer that is of no use, and nothing goes to where it points.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
-	elsewhere := start(t, nil)
+	elsewhere := startSite(t, nil)
 	for name, test := range map[string]struct {
 		code     int
 		to       string
@@ -58,13 +58,13 @@ func TestRedirects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{
-				"docket": leads(test.code, test.to), "/4": leads(302, "3"), "/3": leads(302, "/2"), "/2": leads(307, "/1"), "/1": says(ours),
-				"/loop": leads(302, "/loop"), "/guard": says(guard),
+			server := startSite(t, map[string]http.HandlerFunc{
+				"docket": redirectHandler(test.code, test.to), "/4": redirectHandler(302, "3"), "/3": redirectHandler(302, "/2"), "/2": redirectHandler(307, "/1"), "/1": bodyHandler(ownBody),
+				"/loop": redirectHandler(302, "/loop"), "/guard": bodyHandler(blockBody),
 			})
-			c := client(t, server.URL, nil)
+			c := newClient(t, server.URL, nil)
 			turns := 0
-			exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
+			exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
 				turns++
 				return 0, nil
 			})
@@ -72,10 +72,10 @@ func TestRedirects(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantReading(t, c, exchanges, test.verdict, "")
-			if diff := cmp.Diff(strings.Fields(test.requests), server.made()); diff != "" || len(elsewhere.made()) != 0 {
-				t.Errorf("requests, and elsewhere %q (-want +got):\n%s", elsewhere.made(), diff)
+			if diff := cmp.Diff(strings.Fields(test.requests), server.madeCalls()); diff != "" || len(elsewhere.madeCalls()) != 0 {
+				t.Errorf("requests, and elsewhere %q (-want +got):\n%s", elsewhere.madeCalls(), diff)
 			}
-			if want := len(server.made()); turns != want || len(exchanges) != want {
+			if want := len(server.madeCalls()); turns != want || len(exchanges) != want {
 				t.Errorf("%d turns and %d exchanges for %d requests", turns, len(exchanges), want)
 			}
 		})
@@ -85,14 +85,14 @@ func TestRedirects(t *testing.T) {
 // TestRedirectIsABlock: after a redirect whose own page is a block nothing is asked.
 func TestRedirectIsABlock(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"/1": says(ours), "docket": func(w http.ResponseWriter, _ *http.Request) {
+	server := startSite(t, map[string]http.HandlerFunc{"/1": bodyHandler(ownBody), "docket": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/1")
 		w.WriteHeader(http.StatusFound)
-		_, _ = w.Write([]byte(guard))
+		_, _ = w.Write([]byte(blockBody))
 	}})
-	c := client(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictBlocked, "")
-	if n := len(server.made()); n != 1 {
+	c := newClient(t, server.URL, nil)
+	wantReading(t, c, fetchCase(t, c), contract.VerdictBlocked, "")
+	if n := len(server.madeCalls()); n != 1 {
 		t.Errorf("%d requests, want one", n)
 	}
 }
@@ -104,9 +104,9 @@ func TestRedirectedPosts(t *testing.T) {
 		301: contract.VerdictSuccess, 302: contract.VerdictSuccess, 303: contract.VerdictSuccess, 307: contract.VerdictTransient, 308: contract.VerdictTransient,
 	} {
 		answers := goldenScript(t, nil)
-		server := pageCourt(t, answers)
+		server := pageSite(t, answers)
 		found := answers["search"][0]
-		answers["search"] = []http.HandlerFunc{leads(code, "/found")}
+		answers["search"] = []http.HandlerFunc{redirectHandler(code, "/found")}
 		page := answers["tokens"][0]
 		answers["tokens"] = []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/found" {
@@ -119,13 +119,13 @@ func TestRedirectedPosts(t *testing.T) {
 			found(w, r)
 		}}
 		c := pageClient(t, server.URL, nil)
-		exchanges := asks(t, c)
+		exchanges := fetchCase(t, c)
 		wantReading(t, c, exchanges, want, "")
 		requests := 2
 		if want == contract.VerdictSuccess {
 			requests = 4
 		}
-		if n := len(server.made()); n != requests || len(exchanges) != n {
+		if n := len(server.madeCalls()); n != requests || len(exchanges) != n {
 			t.Errorf("%d: %d requests and %d exchanges, want %d", code, n, len(exchanges), requests)
 		}
 	}
@@ -135,22 +135,22 @@ func TestRedirectedPosts(t *testing.T) {
 func TestCookiesComeBack(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 6)
-	server := start(t, map[string]http.HandlerFunc{
+	server := startSite(t, map[string]http.HandlerFunc{
 		"docket": func(w http.ResponseWriter, r *http.Request) {
 			got <- r.Header.Get("Cookie")
 			http.SetCookie(w, &http.Cookie{Name: "visit", Value: "1", Path: "/", HttpOnly: true})
-			leads(302, "/1")(w, r)
+			redirectHandler(302, "/1")(w, r)
 		},
 		"/1": func(w http.ResponseWriter, r *http.Request) {
 			got <- r.Header.Get("Cookie")
-			says(ours)(w, r)
+			bodyHandler(ownBody)(w, r)
 		},
 	})
-	c := client(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
-	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
-	other := client(t, server.URL, nil)
-	wantReading(t, other, asks(t, other), contract.VerdictSuccess, "")
+	c := newClient(t, server.URL, nil)
+	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
+	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
+	other := newClient(t, server.URL, nil)
+	wantReading(t, other, fetchCase(t, other), contract.VerdictSuccess, "")
 	for i, want := range []string{"", "visit=1", "visit=1", "visit=1", "", "visit=1"} {
 		if cookie := <-got; cookie != want {
 			t.Errorf("request %d came with the cookies %q, want %q", i, cookie, want)
@@ -158,7 +158,7 @@ func TestCookiesComeBack(t *testing.T) {
 	}
 }
 
-func parsed(t *testing.T, text string) *url.URL {
+func parseURL(t *testing.T, text string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(text)
 	if err != nil {
@@ -167,11 +167,11 @@ func parsed(t *testing.T, text string) *url.URL {
 	return u
 }
 
-// kept is what a jar that was given these cookies gives for a URL.
-func kept(t *testing.T, jar http.CookieJar, to string) string {
+// jarCookies is what a jar that was given these cookies gives for a URL.
+func jarCookies(t *testing.T, jar http.CookieJar, to string) string {
 	t.Helper()
 	var all []string
-	for _, c := range jar.Cookies(parsed(t, to)) {
+	for _, c := range jar.Cookies(parseURL(t, to)) {
 		all = append(all, c.Name+"="+c.Value)
 	}
 	return strings.Join(all, " ")
@@ -212,8 +212,8 @@ func TestJar(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		jar.SetCookies(parsed(t, from), []*http.Cookie{c})
-		if got := kept(t, jar, test.to); got != test.want {
+		jar.SetCookies(parseURL(t, from), []*http.Cookie{c})
+		if got := jarCookies(t, jar, test.to); got != test.want {
 			t.Errorf("%s: %.50q, want %.50q", name, got, test.want)
 		}
 	}
@@ -224,26 +224,26 @@ func TestJarIsBounded(t *testing.T) {
 	t.Parallel()
 	const origin = "https://court.invalid"
 	jar := site.NewJar(origin)
-	set := func(c http.Cookie) { jar.SetCookies(parsed(t, origin), []*http.Cookie{&c}) }
+	set := func(c http.Cookie) { jar.SetCookies(parseURL(t, origin), []*http.Cookie{&c}) }
 	for n := range 2 * site.MaxCookies {
 		set(http.Cookie{Name: "c" + strings.Repeat("x", n), Value: "1"})
 	}
-	if n := len(jar.Cookies(parsed(t, origin))); n != site.MaxCookies {
+	if n := len(jar.Cookies(parseURL(t, origin))); n != site.MaxCookies {
 		t.Fatalf("%d cookies, want %d", n, site.MaxCookies)
 	}
 	set(http.Cookie{Name: "c", Value: "2"})
 	set(http.Cookie{Name: "late", Value: "3"})
-	if got := kept(t, jar, origin); !strings.Contains(got, "c=2") || strings.Contains(got, "late") {
+	if got := jarCookies(t, jar, origin); !strings.Contains(got, "c=2") || strings.Contains(got, "late") {
 		t.Errorf("kept %q", got)
 	}
 	set(http.Cookie{Name: "c", MaxAge: -1})
 	set(http.Cookie{Name: "late", Value: "4"})
 	set(http.Cookie{Name: "late", Value: "deep", Path: "/"})
-	if got := kept(t, jar, origin); strings.Contains(got, "c=2") || !strings.Contains(got, "late=deep") {
+	if got := jarCookies(t, jar, origin); strings.Contains(got, "c=2") || !strings.Contains(got, "late=deep") {
 		t.Errorf("kept %q", got)
 	}
-	jar.SetCookies(parsed(t, "https://evil.invalid"), []*http.Cookie{{Name: "c", MaxAge: -1}, {Name: "late", MaxAge: -1}})
-	if got := kept(t, jar, origin); !strings.Contains(got, "late=deep") {
+	jar.SetCookies(parseURL(t, "https://evil.invalid"), []*http.Cookie{{Name: "c", MaxAge: -1}, {Name: "late", MaxAge: -1}})
+	if got := jarCookies(t, jar, origin); !strings.Contains(got, "late=deep") {
 		t.Errorf("somebody else took a cookie away: %q", got)
 	}
 }

@@ -17,7 +17,7 @@ const maxWait = 24 * time.Hour
 // for it may have asked for more. No value is believed beyond maxWait.
 func retryAfter(value string, now time.Time, least time.Duration) time.Duration {
 	var wait time.Duration
-	value = grouped.ReplaceAllStringFunc(value, func(digits string) string {
+	value = commaGrouped.ReplaceAllStringFunc(value, func(digits string) string {
 		return strings.ReplaceAll(digits, ",", "")
 	})
 	parts := strings.Split(value, ",")
@@ -26,9 +26,9 @@ func retryAfter(value string, now time.Time, least time.Duration) time.Duration 
 		if strings.TrimSpace(part) == "" {
 			continue
 		}
-		one, readable := waitOf(part, now)
+		one, readable := parseWait(part, now)
 		if !readable && i+1 < len(parts) { // a date has a comma of its own
-			if one, readable = waitOf(part+","+parts[i+1], now); readable {
+			if one, readable = parseWait(part+","+parts[i+1], now); readable {
 				i++
 			}
 		}
@@ -41,28 +41,28 @@ func retryAfter(value string, now time.Time, least time.Duration) time.Duration 
 }
 
 var (
-	// grouped is a number whose thousands are set apart by commas; header values that are joined
+	// commaGrouped is a number whose thousands are set apart by commas; header values that are joined
 	// have a space behind theirs.
-	grouped = regexp.MustCompile(`\b[1-9][0-9]{0,2}(,[0-9]{3})+\b`)
-	// dotted is one whose thousands are set apart by dots. As a fraction it would be a shorter wait
+	commaGrouped = regexp.MustCompile(`\b[1-9][0-9]{0,2}(,[0-9]{3})+\b`)
+	// dotGrouped is one whose thousands are set apart by dots. As a fraction it would be a shorter wait
 	// than was meant.
-	dotted = regexp.MustCompile(`^[1-9][0-9]{0,2}(\.[0-9]{3})+$`)
+	dotGrouped = regexp.MustCompile(`^[1-9][0-9]{0,2}(\.[0-9]{3})+$`)
 	// amount is a number, and behind it a unit of time in words; none is seconds.
 	amount = regexp.MustCompile(`^([0-9]+)(?:\.([0-9]*))?\s*([a-z]*)$`)
 )
 
-// waitOf reads one value: seconds, with a sign, a fraction or thousands set apart; a duration such
+// parseWait reads one value: seconds, with a sign, a fraction or thousands set apart; a duration such
 // as 2h, 1h30m or 15 minutes; a date in one of the three forms of HTTP, or of RFC 3339, or with a
 // numeric zone. It is 0 for what has passed.
-func waitOf(value string, now time.Time) (wait time.Duration, readable bool) {
+func parseWait(value string, now time.Time) (wait time.Duration, readable bool) {
 	value = strings.Trim(strings.TrimSpace(value), `"'`)
 	number := strings.ToLower(strings.TrimPrefix(value, "+"))
-	if dotted.MatchString(number) {
+	if dotGrouped.MatchString(number) {
 		number = strings.ReplaceAll(number, ".", "")
 	}
 	if found := amount.FindStringSubmatch(number); found != nil {
-		if unit, known := unitOf(found[3]); known {
-			return times(found[1], found[2], unit), true
+		if unit, known := parseUnit(found[3]); known {
+			return multiply(found[1], found[2], unit), true
 		}
 	}
 	duration, err := time.ParseDuration(number)
@@ -78,8 +78,8 @@ func waitOf(value string, now time.Time) (wait time.Duration, readable bool) {
 	return max(0, at.Sub(now)), err == nil
 }
 
-// unitOf is the unit that a word names; a second without one.
-func unitOf(word string) (unit time.Duration, known bool) {
+// parseUnit is the unit that a word names; a second without one.
+func parseUnit(word string) (unit time.Duration, known bool) {
 	switch word {
 	case "", "s", "sec", "secs", "second", "seconds":
 		return time.Second, true
@@ -96,9 +96,9 @@ func unitOf(word string) (unit time.Duration, known bool) {
 	}
 }
 
-// times is so many units, whole ones and a fraction, which are digits; more than maxWait is
+// multiply is so many units, whole ones and a fraction, which are digits; more than maxWait is
 // maxWait.
-func times(whole, fraction string, unit time.Duration) time.Duration {
+func multiply(whole, fraction string, unit time.Duration) time.Duration {
 	number, err := strconv.ParseFloat(whole+"."+fraction+"0", 64)
 	if err != nil || number > float64(maxWait)/float64(unit) {
 		return maxWait

@@ -14,7 +14,7 @@ import (
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	const none, unread = 0, 15 * time.Minute
-	in := func(d time.Duration, layout string) string { return asked.Add(d).UTC().Format(layout) }
+	in := func(d time.Duration, layout string) string { return exchangeStart.Add(d).UTC().Format(layout) }
 	east := time.FixedZone("", 2*60*60)
 	for _, test := range []struct {
 		value string
@@ -41,7 +41,7 @@ func TestRetryAfter(t *testing.T) {
 		{in(time.Hour, http.TimeFormat), time.Hour},
 		{in(time.Hour, "Monday, 02-Jan-06 15:04:05 GMT"), time.Hour}, {in(time.Hour, time.ANSIC), time.Hour},
 		{in(time.Hour, time.RFC3339), time.Hour}, {in(time.Hour, time.RFC1123Z), time.Hour},
-		{asked.Add(time.Hour).In(east).Format(time.RFC3339), time.Hour},
+		{exchangeStart.Add(time.Hour).In(east).Format(time.RFC3339), time.Hour},
 		{in(90*24*time.Hour, http.TimeFormat), site.MaxWait}, {"Fri, 31 Dec 9999 23:59:59 GMT", site.MaxWait},
 		{in(-time.Hour, http.TimeFormat), none}, {in(0, http.TimeFormat), none},
 		{"Thu, 01 Jan 1970 00:00:00 GMT", none}, {in(-time.Hour, time.ANSIC), none},
@@ -63,11 +63,11 @@ func TestRetryAfter(t *testing.T) {
 		{in(time.Minute, http.TimeFormat) + ", " + in(time.Hour, http.TimeFormat), time.Hour},
 		{in(time.Hour, time.ANSIC) + ", 60", time.Hour},
 	} {
-		if got := site.RetryAfter(test.value, asked, unread); got != test.want {
+		if got := site.RetryAfter(test.value, exchangeStart, unread); got != test.want {
 			t.Errorf("%.60q: %s, want %s", test.value, got, test.want)
 		}
 	}
-	if got := site.RetryAfter("soon", asked, 48*time.Hour); got != 48*time.Hour {
+	if got := site.RetryAfter("soon", exchangeStart, 48*time.Hour); got != 48*time.Hour {
 		t.Errorf("not readable, %s, want the cool-down of 48 h", got)
 	}
 }
@@ -83,18 +83,18 @@ func TestRetryAfterOnTheWire(t *testing.T) {
 		"thousands":             {[]string{"2", "7,200"}, 2 * time.Hour},
 		"soon":                  {[]string{"soon"}, 15 * time.Minute},
 		"soon, and a short one": {[]string{"soon", "60"}, 15 * time.Minute},
-		"a date":                {[]string{"60", asked.Add(time.Hour).Format(http.TimeFormat)}, time.Hour},
+		"a date":                {[]string{"60", exchangeStart.Add(time.Hour).Format(http.TimeFormat)}, time.Hour},
 		"a long one":            {[]string{strings.Repeat("9", 1000)}, site.MaxWait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+			server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 				w.Header()["Retry-After"] = test.values
 				w.WriteHeader(http.StatusTooManyRequests)
 			}})
-			c := client(t, server.URL, func(o *site.Options) { o.Cooldown = 15 * time.Minute })
-			exchanges := asks(t, c)
-			if rule, wait, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, asked); !blocked || wait != test.want {
+			c := newClient(t, server.URL, func(o *site.Options) { o.Cooldown = 15 * time.Minute })
+			exchanges := fetchCase(t, c)
+			if rule, wait, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, exchangeStart); !blocked || wait != test.want {
 				t.Errorf("blocked %t by %q for %s, want %s", blocked, rule, wait, test.want)
 			}
 			if length := len(exchanges[0].RetryAfter); length > 200 {

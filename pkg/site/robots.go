@@ -12,9 +12,9 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// ErrRobotsUnread says that a site's robots.txt could not be read: nothing may be asked yet, and it is to be tried again
+// ErrRobotsUnreachable says that a site's robots.txt could not be read: nothing may be asked yet, and it is to be tried again
 // later.
-var ErrRobotsUnread = errors.New("robots.txt not read: nothing may be asked until it is, try again later")
+var ErrRobotsUnreachable = errors.New("robots.txt not read: nothing may be asked until it is, try again later")
 
 // RobotsBlockedError says that the site's answer to the question for its robots.txt was a block.
 type RobotsBlockedError struct {
@@ -34,26 +34,26 @@ func (e *RobotsBlockedError) Error() string {
 // RobotsRules is what a site's robots.txt says to this program about the calls of its profile.
 type RobotsRules struct {
 	client *Client
-	robots robots
+	group  robotsGroup
 	// Requests are those that it took to read them, redirects included.
 	Requests []contract.Exchange
 }
 
 // Allows says whether all the calls that are made for a case may be made, and if not, the path of the first that may not.
 func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
-	if t := r.client.Profile.tokens; t != nil && !r.robots.allows(t.path) {
+	if t := r.client.Profile.tokens; t != nil && !r.group.allows(t.path) {
 		return t.path, false
 	}
 	for i := range r.client.Profile.calls {
 		made := &r.client.Profile.calls[i]
-		if made.when == parties && !r.client.Parties {
+		if made.when == whenParties && !r.client.Parties {
 			continue
 		}
 		for _, other := range []bool{false, true} {
-			if other && made.other == nil {
+			if other && made.otherQuery == nil {
 				continue
 			}
-			if path := pathOf(r.client.Profile.url(r.client.Origin, made, id, other)); !r.robots.allows(path) {
+			if path := requestPath(r.client.Profile.callURL(r.client.Origin, made, id, other)); !r.group.allows(path) {
 				return path, false
 			}
 		}
@@ -62,10 +62,10 @@ func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
 }
 
 // CrawlDelay is the pause between two requests that the site asks for; 0 when it asks for none, an hour at most.
-func (r RobotsRules) CrawlDelay() time.Duration { return r.robots.delay }
+func (r RobotsRules) CrawlDelay() time.Duration { return r.group.delay }
 
-// robotsHops is how many redirects are followed on the way to a robots.txt, as RFC 9309 has it.
-const robotsHops = 5
+// maxRobotsRedirects is how many redirects are followed on the way to a robots.txt, as RFC 9309 has it.
+const maxRobotsRedirects = 5
 
 // Robots reads the site's robots.txt (RFC 9309) and calls before ahead of each request that it takes. A site that has none
 // lets everything be asked; one that is in trouble, or sends us to another origin, nothing: the error then wraps
@@ -74,7 +74,7 @@ const robotsHops = 5
 func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.Duration, error)) (RobotsRules, error) {
 	rules := RobotsRules{client: c}
 	target := c.Origin + "/robots.txt"
-	for range robotsHops + 1 {
+	for range maxRobotsRedirects + 1 {
 		gap, err := before(ctx)
 		if err == nil {
 			err = ctx.Err()
@@ -82,7 +82,7 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 		if err != nil {
 			return rules, fmt.Errorf("reading robots.txt: %w", err)
 		}
-		x, location := c.robotsPage(ctx, target, gap)
+		x, location := c.fetchRobots(ctx, target, gap)
 		rules.Requests = append(rules.Requests, x)
 		if ctx.Err() != nil {
 			return rules, fmt.Errorf("reading robots.txt: %w", context.Cause(ctx))
@@ -92,19 +92,19 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 		}
 		switch {
 		case x.Error != "":
-			return rules, fmt.Errorf("%w: %s", ErrRobotsUnread, x.Error)
+			return rules, fmt.Errorf("%w: %s", ErrRobotsUnreachable, x.Error)
 		case x.Status >= 200 && x.Status < 300:
-			rules.robots = parseRobots(x.Body)
+			rules.group = parseRobots(x.Body)
 			return rules, nil
 		case x.Status == http.StatusProxyAuthRequired: // the site was not reached
-			return rules, fmt.Errorf("%w: %w", ErrRobotsUnread, notAnswered(x.Status))
+			return rules, fmt.Errorf("%w: %w", ErrRobotsUnreachable, statusError(x.Status))
 		case x.Status >= 400 && x.Status < 500:
 			return rules, nil
 		case x.Status < 300 || x.Status >= 400:
-			return rules, fmt.Errorf("%w: status %d", ErrRobotsUnread, x.Status)
+			return rules, fmt.Errorf("%w: status %d", ErrRobotsUnreachable, x.Status)
 		}
-		if target, err = c.sameOrigin(target, location); err != nil {
-			return rules, fmt.Errorf("%w: %w", ErrRobotsUnread, err)
+		if target, err = c.resolveSameOrigin(target, location); err != nil {
+			return rules, fmt.Errorf("%w: %w", ErrRobotsUnreachable, err)
 		}
 	}
 	// So many redirects are as good as no file.
@@ -115,18 +115,18 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 // a captcha: where a file is due, a page of markup alone is searched. So may the page that says that there is no such file,
 // which has all that is on every page of the site.
 func (p *Profile) robotsBlocked(x contract.Exchange) (block, bool) {
-	file := x.Status >= 200 && x.Status < 300 && !looksLikeMarkup(x.Body)
+	file := x.Status >= 200 && x.Status < 300 && !startsAsMarkup(x.Body)
 	if x.Guard != "" {
-		return p.blockedBy(contract.CaseID{}, x)
+		return p.findBlock(contract.CaseID{}, x)
 	}
 	if file || x.Status == http.StatusNotFound || x.Status == http.StatusGone {
 		return block{}, false
 	}
-	return p.blockedBy(contract.CaseID{}, x)
+	return p.findBlock(contract.CaseID{}, x)
 }
 
-// sameOrigin is where a redirect leads, if that is at the origin.
-func (c *Client) sameOrigin(from, location string) (string, error) {
+// resolveSameOrigin is where a redirect leads, if that is at the origin.
+func (c *Client) resolveSameOrigin(from, location string) (string, error) {
 	base, err := url.Parse(from)
 	if err != nil {
 		return "", err
@@ -142,20 +142,20 @@ func (c *Client) sameOrigin(from, location string) (string, error) {
 	return to.String(), nil
 }
 
-// robotsPage asks for robots.txt, and says where the site sends us if it does. No more is read of it than is used.
-func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duration) (x contract.Exchange, location string) {
+// fetchRobots asks for robots.txt, and says where the site sends us if it does. No more is read of it than is used.
+func (c *Client) fetchRobots(ctx context.Context, target string, gap time.Duration) (x contract.Exchange, location string) {
 	started := time.Now()
 	x = contract.Exchange{Call: robotsCall, URL: target, StartedAt: started.UTC(), GapSeconds: gap.Seconds()}
 	ctx, cancel := context.WithTimeout(ctx, c.timeouts(ctx).request)
 	defer cancel()
 	defer func() { x.Seconds = time.Since(started).Seconds() }()
-	var made connection
+	var made connTrace
 	request, err := http.NewRequestWithContext(made.trace(ctx), http.MethodGet, target, nil)
 	if err != nil {
-		x.Error = plainly(err)
+		x.Error = errorText(err)
 		return x, ""
 	}
-	request.Body = once{} // see there
+	request.Body = unrepeatableBody{} // see there
 	request.Header.Set("User-Agent", c.UserAgent)
 	request.Header.Set("Accept-Encoding", acceptEncoding)
 	response, err := c.newSession().http.Do(request)
@@ -165,8 +165,8 @@ func (c *Client) robotsPage(ctx context.Context, target string, gap time.Duratio
 	}
 	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
 	x.Unsent = response.StatusCode == http.StatusProxyAuthRequired
-	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerOf(response, "Content-Type"), headerOf(response, "Retry-After")
-	x.Guard = c.Profile.guard(response.Header)
+	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerText(response, "Content-Type"), headerText(response, "Retry-After")
+	x.Guard = c.Profile.blockHeader(response.Header)
 	body, unknown := decodedBody(response)
 	if x.Body, err = io.ReadAll(io.LimitReader(body, maxRobots)); unknown != nil {
 		err = unknown
@@ -181,5 +181,5 @@ func (c *Client) robotsError(ctx context.Context, err error) string {
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return fmt.Sprintf("request_timeout: longer than %s", c.RequestTimeout)
 	}
-	return plainly(err)
+	return errorText(err)
 }

@@ -18,16 +18,16 @@ const (
 	peoplePath = "/CourtFilesAndDecisions/PublicPartiesListInfo"
 )
 
-// robotsOf reads the robots.txt of a court that answers so.
-func robotsOf(t *testing.T, answer http.HandlerFunc, change func(*site.Options)) (*court, site.RobotsRules, error) {
+// fetchRobots reads the robots.txt of a court that answers so.
+func fetchRobots(t *testing.T, answer http.HandlerFunc, change func(*site.Options)) (*fakeSite, site.RobotsRules, error) {
 	t.Helper()
-	server := start(t, map[string]http.HandlerFunc{"/robots.txt": answer, "/elsewhere.txt": says("User-agent: *\nDisallow: /")})
-	rules, err := client(t, server.URL, change).Robots(t.Context(), atOnce)
+	server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": answer, "/elsewhere.txt": bodyHandler("User-agent: *\nDisallow: /")})
+	rules, err := newClient(t, server.URL, change).Robots(t.Context(), noPause)
 	return server, rules, err
 }
 
-// answers is an answer of that status.
-func answers(code int, body string) http.HandlerFunc {
+// textHandler is an answer of that status.
+func textHandler(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)
 		_, _ = io.WriteString(w, body)
@@ -42,29 +42,29 @@ func TestRobots(t *testing.T) {
 		forbidden string
 		delay     time.Duration
 	}{
-		"empty":                      {says(""), "", 0},
-		"all for everybody":          {says("User-agent: *\nDisallow:\n"), "", 0},
-		"nothing for everybody":      {says("User-agent: *\nDisallow: /\n"), docketPath, 0},
-		"a path of the docket":       {says("User-agent: *\nDisallow: " + docketPath), docketPath, 0},
-		"a path of the list":         {says("User-agent: *\nDisallow: /*CourtNumberList"), headerPath, 0},
-		"a path of nobody's":         {says("User-agent: *\nDisallow: /admin/"), "", 0},
-		"a query":                    {says("User-agent: *\nDisallow: /*?courtnumber="), docketPath, 0},
-		"our own group":              {says("User-agent: *\nDisallow: /\n\nUser-agent: fct-scraper\nAllow: /\n"), "", 0},
-		"our own group is stricter":  {says("User-agent: FCT-Scraper\nDisallow: /\n\nUser-agent: *\nAllow: /\n"), docketPath, 0},
-		"others' groups":             {says("User-agent: GPTBot\nUser-agent: fct\nDisallow: /\n"), "", 0},
-		"delay":                      {says("User-agent: *\nCrawl-delay: 10\n"), "", 10 * time.Second},
-		"an absurd delay":            {says("User-agent: *\nCrawl-delay: 1e300\n"), "", time.Hour},
-		"no file":                    {answers(404, "<html><script src=recaptcha.js></script>no such page</html>"), "", 0},
-		"gone":                       {answers(410, ""), "", 0},
-		"nobody may read it":         {answers(401, ""), "", 0},
-		"a page in its place":        {says("<html><body>Welcome to the court</body></html>"), "", 0},
-		"rules about captchas":       {says("# access denied to bots\nUser-agent: *\nDisallow: /captcha/\n"), "", 0},
-		"another success":            {answers(203, "User-agent: *\nDisallow: /"), docketPath, 0},
+		"empty":                      {bodyHandler(""), "", 0},
+		"all for everybody":          {bodyHandler("User-agent: *\nDisallow:\n"), "", 0},
+		"nothing for everybody":      {bodyHandler("User-agent: *\nDisallow: /\n"), docketPath, 0},
+		"a path of the docket":       {bodyHandler("User-agent: *\nDisallow: " + docketPath), docketPath, 0},
+		"a path of the list":         {bodyHandler("User-agent: *\nDisallow: /*CourtNumberList"), headerPath, 0},
+		"a path of nobody's":         {bodyHandler("User-agent: *\nDisallow: /admin/"), "", 0},
+		"a query":                    {bodyHandler("User-agent: *\nDisallow: /*?courtnumber="), docketPath, 0},
+		"our own group":              {bodyHandler("User-agent: *\nDisallow: /\n\nUser-agent: fct-scraper\nAllow: /\n"), "", 0},
+		"our own group is stricter":  {bodyHandler("User-agent: FCT-Scraper\nDisallow: /\n\nUser-agent: *\nAllow: /\n"), docketPath, 0},
+		"others' groups":             {bodyHandler("User-agent: GPTBot\nUser-agent: fct\nDisallow: /\n"), "", 0},
+		"delay":                      {bodyHandler("User-agent: *\nCrawl-delay: 10\n"), "", 10 * time.Second},
+		"an absurd delay":            {bodyHandler("User-agent: *\nCrawl-delay: 1e300\n"), "", time.Hour},
+		"no file":                    {textHandler(404, "<html><script src=recaptcha.js></script>no such page</html>"), "", 0},
+		"gone":                       {textHandler(410, ""), "", 0},
+		"nobody may read it":         {textHandler(401, ""), "", 0},
+		"a page in its place":        {bodyHandler("<html><body>Welcome to the court</body></html>"), "", 0},
+		"rules about captchas":       {bodyHandler("# access denied to bots\nUser-agent: *\nDisallow: /captcha/\n"), "", 0},
+		"another success":            {textHandler(203, "User-agent: *\nDisallow: /"), docketPath, 0},
 		"a redirect":                 {http.RedirectHandler("/elsewhere.txt", http.StatusMovedPermanently).ServeHTTP, docketPath, 0},
 		"redirects without an end":   {http.RedirectHandler("/robots.txt", http.StatusFound).ServeHTTP, "", 0},
-		"binary":                     {says("\x00\xff\xfe\x1b[31m"), "", 0},
-		"the rule behind 500 KiB":    {says("User-agent: *\n" + strings.Repeat("#\n", 250<<10) + "Disallow: /"), "", 0},
-		"the rule that 500 KiB cuts": {says("User-agent: *\n" + strings.Repeat("#", 500<<10-len("User-agent: *\n\nDisallow: /")) + "\nDisallow: /admin"), "", 0},
+		"binary":                     {bodyHandler("\x00\xff\xfe\x1b[31m"), "", 0},
+		"the rule behind 500 KiB":    {bodyHandler("User-agent: *\n" + strings.Repeat("#\n", 250<<10) + "Disallow: /"), "", 0},
+		"the rule that 500 KiB cuts": {bodyHandler("User-agent: *\n" + strings.Repeat("#", 500<<10-len("User-agent: *\n\nDisallow: /")) + "\nDisallow: /admin"), "", 0},
 		"endless": {func(w http.ResponseWriter, _ *http.Request) {
 			for err := error(nil); err == nil; {
 				_, err = io.WriteString(w, "User-agent: *\nDisallow: /\n")
@@ -73,7 +73,7 @@ func TestRobots(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, rules, err := robotsOf(t, test.answer, nil)
+			_, rules, err := fetchRobots(t, test.answer, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,10 +89,10 @@ func TestRobots(t *testing.T) {
 // TestRobotsUnread: a site in trouble lets nothing be asked, and says so in a way that can be told from other errors.
 func TestRobotsUnread(t *testing.T) {
 	t.Parallel()
-	elsewhere := start(t, nil)
+	elsewhere := startSite(t, nil)
 	for name, answer := range map[string]http.HandlerFunc{
-		"500": answers(500, "User-agent: *\nAllow: /"), "503": answers(503, ""), "599": answers(599, ""), "300 without a way": answers(300, ""), "reset": func(w http.ResponseWriter, _ *http.Request) { reset(t, w) },
-		"hang": hangs, "cut off": raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nUser-agent: *\nAllow: /", "", 0), "nonsense": raw(t, "banana\r\n", "", 0),
+		"500": textHandler(500, "User-agent: *\nAllow: /"), "503": textHandler(503, ""), "599": textHandler(599, ""), "300 without a way": textHandler(300, ""), "reset": func(w http.ResponseWriter, _ *http.Request) { resetConn(t, w) },
+		"hang": hangHandler, "cut off": rawHandler(t, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nUser-agent: *\nAllow: /", "", 0), "nonsense": rawHandler(t, "banana\r\n", "", 0),
 		"another origin": http.RedirectHandler(elsewhere.URL+"/robots.txt", http.StatusFound).ServeHTTP, "a file": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Location"] = []string{"file:///etc/passwd"}
 			w.WriteHeader(http.StatusFound)
@@ -100,17 +100,17 @@ func TestRobotsUnread(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, _, err := robotsOf(t, answer, func(o *site.Options) { o.RequestTimeout = 500 * time.Millisecond })
-			if !errors.Is(err, site.ErrRobotsUnread) {
+			server, _, err := fetchRobots(t, answer, func(o *site.Options) { o.RequestTimeout = 500 * time.Millisecond })
+			if !errors.Is(err, site.ErrRobotsUnreachable) {
 				t.Errorf("error %v, want one that wraps ErrRobotsUnread", err)
 			}
-			if len(server.made()) != 1 || len(elsewhere.made()) != 0 {
-				t.Errorf("requests %q, and elsewhere %q", server.made(), elsewhere.made())
+			if len(server.madeCalls()) != 1 || len(elsewhere.madeCalls()) != 0 {
+				t.Errorf("requests %q, and elsewhere %q", server.madeCalls(), elsewhere.madeCalls())
 			}
 		})
 	}
-	_, err := client(t, "http://127.0.0.1:1", nil).Robots(t.Context(), atOnce)
-	if !errors.Is(err, site.ErrRobotsUnread) {
+	_, err := newClient(t, "http://127.0.0.1:1", nil).Robots(t.Context(), noPause)
+	if !errors.Is(err, site.ErrRobotsUnreachable) {
 		t.Errorf("nobody there: error %v", err)
 	}
 }
@@ -118,10 +118,10 @@ func TestRobotsUnread(t *testing.T) {
 // TestRobotsBlocked: a guard does not wait for the first case.
 func TestRobotsBlocked(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]http.HandlerFunc{"403": status(403, ""), "429": status(429, ""), "page": status(200, guard), "page under 503": status(503, guard), "page under 406": status(406, "Mod_Security")} {
-		_, _, err := robotsOf(t, answer, nil)
+	for name, answer := range map[string]http.HandlerFunc{"403": statusHandler(403, ""), "429": statusHandler(429, ""), "page": statusHandler(200, blockBody), "page under 503": statusHandler(503, blockBody), "page under 406": statusHandler(406, "Mod_Security")} {
+		_, _, err := fetchRobots(t, answer, nil)
 		blocked, found := errors.AsType[*site.RobotsBlockedError](err)
-		if !found || blocked.Wait < 200*time.Second || blocked.Exchange.Status == 0 || errors.Is(err, site.ErrRobotsUnread) {
+		if !found || blocked.Wait < 200*time.Second || blocked.Exchange.Status == 0 || errors.Is(err, site.ErrRobotsUnreachable) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
@@ -135,8 +135,8 @@ func TestRobotsIsARequest(t *testing.T) {
 		agents <- r.UserAgent()
 		http.Redirect(w, r, "/robots.txt", http.StatusFound)
 	}
-	server := start(t, map[string]http.HandlerFunc{"/robots.txt": hop})
-	c := client(t, server.URL, nil)
+	server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": hop})
+	c := newClient(t, server.URL, nil)
 	asked, halted := 0, errors.New("halted")
 	rules, err := c.Robots(t.Context(), func(context.Context) (time.Duration, error) {
 		if asked++; asked > 3 {
@@ -144,16 +144,16 @@ func TestRobotsIsARequest(t *testing.T) {
 		}
 		return time.Duration(asked) * time.Second, nil
 	})
-	if !errors.Is(err, halted) || errors.Is(err, site.ErrRobotsUnread) || len(server.made()) != 3 || len(rules.Requests) != 3 {
-		t.Errorf("error %v, %d requests, %d exchanges; want the pace's error after three", err, len(server.made()), len(rules.Requests))
+	if !errors.Is(err, halted) || errors.Is(err, site.ErrRobotsUnreachable) || len(server.madeCalls()) != 3 || len(rules.Requests) != 3 {
+		t.Errorf("error %v, %d requests, %d exchanges; want the pace's error after three", err, len(server.madeCalls()), len(rules.Requests))
 	}
 	if agent := <-agents; agent != "fct-scraper/test (+nobody@court.invalid)" || rules.Requests[1].GapSeconds != 2 || rules.Requests[1].Status != http.StatusFound {
 		t.Errorf("agent %q, exchanges %+v", agent, rules.Requests)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Robots(ctx, atOnce); !errors.Is(err, context.Canceled) || len(server.made()) != 3 {
-		t.Errorf("cancelled: error %v, %d requests", err, len(server.made()))
+	if _, err := c.Robots(ctx, noPause); !errors.Is(err, context.Canceled) || len(server.madeCalls()) != 3 {
+		t.Errorf("cancelled: error %v, %d requests", err, len(server.madeCalls()))
 	}
 }
 
@@ -161,7 +161,7 @@ func TestRobotsIsARequest(t *testing.T) {
 func TestRobotsAndParties(t *testing.T) {
 	t.Parallel()
 	for _, parties := range []bool{true, false} {
-		_, rules, err := robotsOf(t, says("User-agent: *\nDisallow: "+peoplePath), func(o *site.Options) { o.Parties = parties })
+		_, rules, err := fetchRobots(t, bodyHandler("User-agent: *\nDisallow: "+peoplePath), func(o *site.Options) { o.Parties = parties })
 		if err != nil {
 			t.Fatal(err)
 		}

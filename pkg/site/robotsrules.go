@@ -19,8 +19,8 @@ const (
 	maxCrawlDelay = time.Hour
 )
 
-// robots is the group of a robots.txt that is for this program. The zero value lets everything be asked.
-type robots struct {
+// robotsGroup is the group of a robots.txt that is for this program. The zero value lets everything be asked.
+type robotsGroup struct {
 	rules []robotsRule
 	delay time.Duration
 }
@@ -33,12 +33,12 @@ type robotsRule struct {
 
 // parseRobots reads a robots.txt (RFC 9309): the groups that name this program together, else those for everybody. What is
 // no line of a robots.txt is left out; there is no text that is none.
-func parseRobots(text []byte) robots {
+func parseRobots(text []byte) robotsGroup {
 	if len(text) >= maxRobots { // the last line may be cut off, and fit more than is meant
 		text = text[:bytes.LastIndexByte(text[:maxRobots], '\n')+1]
 	}
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
-	var own, everybody robots
+	var own, everybody robotsGroup
 	found, ours, theirs, naming := false, false, false, false
 	for _, line := range strings.FieldsFunc(string(text), func(r rune) bool { return r == '\n' || r == '\r' }) {
 		key, value, _ := strings.Cut(line, ":")
@@ -80,7 +80,7 @@ func productToken(value string) string {
 }
 
 // add puts a line into a group. An empty rule fits nothing. Of several delays the longest counts.
-func (r *robots) add(key, value string) {
+func (r *robotsGroup) add(key, value string) {
 	if key == "crawl-delay" {
 		seconds, err := strconv.ParseFloat(value, 64)
 		if err == nil && seconds > 0 && !math.IsNaN(seconds) {
@@ -94,25 +94,25 @@ func (r *robots) add(key, value string) {
 	case value[0] != '/' && value[0] != '*':
 		value = "/" + value
 	}
-	r.rules = append(r.rules, robotsRule{pattern: plainPath(value), allow: key == "allow"})
+	r.rules = append(r.rules, robotsRule{pattern: canonicalPath(value), allow: key == "allow"})
 }
 
 // allows says whether a path with its query may be asked: the longest rule that fits decides, of two as long the one that
 // allows.
-func (r robots) allows(path string) bool {
-	path, longest, allowed := plainPath(path), -1, true
+func (r robotsGroup) allows(path string) bool {
+	path, longest, allowed := canonicalPath(path), -1, true
 	for _, rule := range r.rules {
 		length := len(rule.pattern)
-		if (length > longest || length == longest && rule.allow) && fits(rule.pattern, path) {
+		if (length > longest || length == longest && rule.allow) && matchesPattern(rule.pattern, path) {
 			longest, allowed = length, rule.allow
 		}
 	}
 	return allowed
 }
 
-// fits says whether a pattern fits the beginning of a path: * is any text, $ at the end is the end of the path. Each part
+// matchesPattern says whether a pattern fits the beginning of a path: * is any text, $ at the end is the end of the path. Each part
 // between two * is looked for behind the one before it, which never has to be tried again.
-func fits(pattern, path string) bool {
+func matchesPattern(pattern, path string) bool {
 	pattern, whole := strings.CutSuffix(pattern, "$")
 	parts := strings.Split(pattern, "*")
 	path, begins := strings.CutPrefix(path, parts[0])
@@ -136,9 +136,9 @@ func fits(pattern, path string) bool {
 	return strings.Contains(path, parts[last])
 }
 
-// plainPath writes a path, or a pattern of paths, in the one way in which the same path is always written: an escape of
+// canonicalPath writes a path, or a pattern of paths, in the one way in which the same path is always written: an escape of
 // what needs none is undone, other escapes have capital digits, and what needs an escape has one.
-func plainPath(path string) string {
+func canonicalPath(path string) string {
 	var plain strings.Builder
 	for i := 0; i < len(path); i++ {
 		c, escaped := path[i], false
@@ -148,7 +148,7 @@ func plainPath(path string) string {
 			}
 		}
 		switch {
-		case unreserved(c) || !escaped && c > ' ' && c < 0x7f:
+		case isUnreserved(c) || !escaped && c > ' ' && c < 0x7f:
 			plain.WriteByte(c)
 		default:
 			plain.WriteString("%" + strings.ToUpper(strconv.FormatUint(uint64(c)+0x100, 16)[1:]))
@@ -157,12 +157,12 @@ func plainPath(path string) string {
 	return plain.String()
 }
 
-func unreserved(c byte) bool {
+func isUnreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || slices.Contains([]byte("-._~"), c)
 }
 
-// pathOf is what a rule of a robots.txt speaks of in a URL: the path and the query.
-func pathOf(target string) string {
+// requestPath is what a rule of a robots.txt speaks of in a URL: the path and the query.
+func requestPath(target string) string {
 	u, err := url.Parse(target)
 	if err != nil {
 		return "/"

@@ -14,66 +14,66 @@ import (
 
 // table is a well-formed answer of a call: the rows of the case, and whose the other rows are.
 type table struct {
-	own    []*jsontree.Node
-	others []string
-	// strangers says that a row belongs to a case that cannot have been meant: answers got mixed up.
-	strangers bool
-	// so is what the pages up to this one have shown, inputs the hidden inputs of this one; nothing for JSON.
-	so     progress
+	rows    []*jsontree.Node
+	foreign []string
+	// unrelated says that a row belongs to a case that cannot have been meant: answers got mixed up.
+	unrelated bool
+	// paging is what the pages up to this one have shown, inputs the hidden inputs of this one; nothing for JSON.
+	paging paging
 	inputs [][2]string
 }
 
-// whose are the cases that the other rows belong to.
-func (t *table) whose() string {
-	slices.Sort(t.others)
-	return strings.Join(slices.Compact(slices.Clone(t.others)), " ")
+// foreignCases are the cases that the other rows belong to.
+func (t *table) foreignCases() string {
+	slices.Sort(t.foreign)
+	return strings.Join(slices.Compact(slices.Clone(t.foreign)), " ")
 }
 
-// trouble is why an answer is not what the call should give: the rule that found it, and the error.
-type trouble struct {
+// answerError is why an answer is not what the call should give: the rule that found it, and the error.
+type answerError struct {
 	rule string
 	err  error
 }
 
-func (t *trouble) Error() string { return t.err.Error() }
+func (t *answerError) Error() string { return t.err.Error() }
 
 // read takes an answer of a call apart; so is what the pages of the call before it have shown.
-func (c *call) read(id contract.CaseID, exchange contract.Exchange, so progress) (table, *trouble) {
+func (c *call) read(id contract.CaseID, exchange contract.Exchange, so paging) (table, *answerError) {
 	var t table
 	if c.page != nil {
 		return c.page.read(id, exchange, so)
 	}
-	if !answers(exchange.Status) {
-		return t, &trouble{"status", notAnswered(exchange.Status)}
+	if !isOK(exchange.Status) {
+		return t, &answerError{"status", statusError(exchange.Status)}
 	}
 	doc, err := parseJSON(exchange.Body, exchange.ContentType)
 	if errors.Is(err, errCharset) {
-		return t, &trouble{"charset", err}
+		return t, &answerError{"charset", err}
 	}
 	if err != nil {
-		return t, &trouble{"malformed", err}
+		return t, &answerError{"malformed", err}
 	}
 	rows, err := c.tableRows(doc)
 	if err != nil {
-		return t, &trouble{"shape", err}
+		return t, &answerError{"shape", err}
 	}
 	if err := c.checkCount(doc, len(rows)); err != nil {
-		return t, &trouble{"count", err}
+		return t, &answerError{"count", err}
 	}
 	for _, row := range rows {
-		if err := t.add(c, id, row); err != nil {
-			return t, &trouble{"shape", err}
+		if err := t.addJSONRow(c, id, row); err != nil {
+			return t, &answerError{"shape", err}
 		}
 	}
-	if name := c.beside(doc); name != "" && len(t.own) == 0 {
-		return t, &trouble{"shape", fmt.Errorf("no row of the case, and %.40q beside the rows", name)}
+	if name := c.unexpectedMember(doc); name != "" && len(t.rows) == 0 {
+		return t, &answerError{"shape", fmt.Errorf("no row of the case, and %.40q beside the rows", name)}
 	}
 	return t, nil
 }
 
-// beside is the first member of an answer, other than its rows and their count, that says something: where there is no
+// unexpectedMember is the first member of an answer, other than its rows and their count, that says something: where there is no
 // row, that is likely to be why, and no word about the case.
-func (c *call) beside(doc *jsontree.Node) string {
+func (c *call) unexpectedMember(doc *jsontree.Node) string {
 	var known []*jsontree.Node
 	for _, path := range []*jsontree.Path{c.count, c.rows.Holder} {
 		if path == nil {
@@ -94,44 +94,44 @@ func (c *call) beside(doc *jsontree.Node) string {
 	return ""
 }
 
-// add puts a row among the case's own or the others'.
-func (t *table) add(c *call, id contract.CaseID, row *jsontree.Node) error {
+// addJSONRow puts a row among the case's own or the others'.
+func (t *table) addJSONRow(c *call, id contract.CaseID, row *jsontree.Node) error {
 	if row.Kind != jsontree.Object {
 		return errors.New("a row that is not an object")
 	}
-	if c.number == nil {
+	if c.caseNumber == nil {
 		if !c.hasParty(row) {
 			return errors.New("a row without any of a party's fields")
 		}
-		t.own = append(t.own, row)
+		t.rows = append(t.rows, row)
 		return nil
 	}
-	node, err := c.number.First(row)
+	node, err := c.caseNumber.First(row)
 	if err != nil {
 		return err
 	}
 	whose, err := text(node)
 	if err != nil || whose == "" {
-		return fmt.Errorf("a row without %s", c.number.Text)
+		return fmt.Errorf("a row without %s", c.caseNumber.Text)
 	}
-	t.place(id, whose, row)
+	t.addRow(id, whose, row)
 	return nil
 }
 
-// place puts a row that says whose it is.
-func (t *table) place(id contract.CaseID, whose string, row *jsontree.Node) {
-	if found, ok := normalized(whose); ok && found == id {
-		t.own = append(t.own, row)
+// addRow puts a row that says whose it is.
+func (t *table) addRow(id contract.CaseID, whose string, row *jsontree.Node) {
+	if found, ok := normalizeCaseID(whose); ok && found == id {
+		t.rows = append(t.rows, row)
 	} else {
-		t.others = append(t.others, whose)
-		t.strangers = t.strangers || !ok || !begins(found, id)
+		t.foreign = append(t.foreign, whose)
+		t.unrelated = t.unrelated || !ok || !isPrefixMatch(found, id)
 	}
 }
 
 // hasParty says whether a row has a field of a party, be it empty.
 func (c *call) hasParty(row *jsontree.Node) bool {
 	return slices.ContainsFunc(c.party, func(m mapping) bool {
-		node, err := m.from.First(row)
+		node, err := m.path.First(row)
 		return err == nil && node != nil
 	})
 }
@@ -165,7 +165,7 @@ func (c *call) checkCount(doc *jsontree.Node, rows int) error {
 		return fmt.Errorf("no %s", c.count.Text)
 	case node.Kind != jsontree.Number:
 		return fmt.Errorf("%s is no number", c.count.Text)
-	case number(node.Text) != strconv.Itoa(rows):
+	case plainNumber(node.Text) != strconv.Itoa(rows):
 		return fmt.Errorf("%s says %.20s, there are %d rows", c.count.Text, node.Text, rows)
 	}
 	return nil
@@ -177,7 +177,7 @@ func (c *call) divisions(t table) []string {
 		return nil
 	}
 	var names []string
-	for _, row := range t.own {
+	for _, row := range t.rows {
 		node, err := c.division.First(row)
 		if err != nil {
 			continue
@@ -189,8 +189,8 @@ func (c *call) divisions(t table) []string {
 	return names
 }
 
-// holds says, without parsing it, that a body that starts as JSON has a row of the case in the form in which nearly all
+// containsCase says, without parsing it, that a body that starts as JSON has a row of the case in the form in which nearly all
 // are written. A text cannot look like that: its quotation marks would be escaped.
-func (c *call) holds(id contract.CaseID, body []byte) bool {
-	return c.own != "" && startsAsJSON(body) && bytes.Contains(body, []byte(c.own+id.String()+`"`))
+func (c *call) containsCase(id contract.CaseID, body []byte) bool {
+	return c.casePrefix != "" && startsAsJSON(body) && bytes.Contains(body, []byte(c.casePrefix+id.String()+`"`))
 }

@@ -15,17 +15,17 @@ type session struct {
 
 // newSession is one without cookies.
 func (c *Client) newSession() *session {
-	return &session{http: &http.Client{Transport: c.Transport, Jar: newJar(c.Origin), CheckRedirect: stays}}
+	return &session{http: &http.Client{Transport: c.Transport, Jar: newJar(c.Origin), CheckRedirect: keepRedirect}}
 }
 
-// renew takes the hidden inputs of a page that came in this session; a page without any changes nothing.
-func (s *session) renew(inputs [][2]string) {
+// setInputs takes the hidden inputs of a page that came in this session; a page without any changes nothing.
+func (s *session) setInputs(inputs [][2]string) {
 	if len(inputs) > 0 {
 		s.inputs.Store(&inputs)
 	}
 }
 
-func (s *session) hidden() [][2]string {
+func (s *session) hiddenInputs() [][2]string {
 	if inputs := s.inputs.Load(); inputs != nil {
 		return *inputs
 	}
@@ -34,23 +34,23 @@ func (s *session) hidden() [][2]string {
 
 // sessions are a client's: one at a time, shared by all who ask, and one new one at a time.
 type sessions struct {
-	current atomic.Pointer[session] // nil before the first
-	turns   chan struct{}
+	current  atomic.Pointer[session] // nil before the first
+	creating chan struct{}
 }
 
-// other is the current session if it is not the one that has gone stale; else nil.
-func (s *sessions) other(worn *session) *session {
+// currentUnless is the current session if it is not the one that has gone stale; else nil.
+func (s *sessions) currentUnless(worn *session) *session {
 	if current := s.current.Load(); current != worn {
 		return current
 	}
 	return nil
 }
 
-// turn waits until nobody else begins a session.
-func (s *sessions) turn(ctx context.Context) (end func(), err error) {
+// lock waits until nobody else begins a session.
+func (s *sessions) lock(ctx context.Context) (end func(), err error) {
 	select {
-	case s.turns <- struct{}{}:
-		return func() { <-s.turns }, nil
+	case s.creating <- struct{}{}:
+		return func() { <-s.creating }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

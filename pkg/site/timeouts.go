@@ -11,7 +11,7 @@ type timeouts struct{ request, job time.Duration }
 
 type timeoutsKey struct{}
 
-// WithTimeouts returns a context for Ask and Robots in which a request and a case may take this long, in place of RequestTimeout and
+// WithTimeouts returns a context for Fetch and Robots in which a request and a case may take this long, in place of RequestTimeout and
 // JobTimeout of the client; 0 leaves the client's.
 func WithTimeouts(ctx context.Context, request, job time.Duration) context.Context {
 	return context.WithValue(ctx, timeoutsKey{}, timeouts{request, job})

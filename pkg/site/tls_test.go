@@ -34,8 +34,8 @@ func proxyAt(t *testing.T, address string) func(*http.Request) (*url.URL, error)
 	return http.ProxyURL(u)
 }
 
-// certificate vouches for itself, for 127.0.0.1, from an hour ago to until.
-func certificate(t *testing.T, until time.Time) (tls.Certificate, []byte) {
+// newCertificate vouches for itself, for 127.0.0.1, from an hour ago to until.
+func newCertificate(t *testing.T, until time.Time) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -53,8 +53,8 @@ func certificate(t *testing.T, until time.Time) (tls.Certificate, []byte) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// profileWith writes a profile that trusts an authority beside the system's.
-func profileWith(t *testing.T, authority []byte) *site.Profile {
+// profileWithAuthority writes a profile that trusts an authority beside the system's.
+func profileWithAuthority(t *testing.T, authority []byte) *site.Profile {
 	t.Helper()
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{"court.pem": authority, "mine.toml": []byte("name = \"mine\"\nlike = \"fct-cf\"\nca_file = \"court.pem\"\norigin = \"https://court.invalid\"")} {
@@ -72,8 +72,8 @@ func profileWith(t *testing.T, authority []byte) *site.Profile {
 // TestTLS: whoever does not prove to be the site gets no request, and the error says why.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	good, authority := certificate(t, time.Now().Add(24*time.Hour))
-	expired, old := certificate(t, time.Now().Add(-24*time.Hour))
+	good, authority := newCertificate(t, time.Now().Add(24*time.Hour))
+	expired, old := newCertificate(t, time.Now().Add(-24*time.Hour))
 	for name, test := range map[string]struct {
 		certificate tls.Certificate
 		authority   []byte
@@ -94,18 +94,18 @@ func TestTLS(t *testing.T) {
 			asked := false
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				asked = true
-				_, _ = io.WriteString(w, ours)
+				_, _ = io.WriteString(w, ownBody)
 			}))
 			server.Config.ErrorLog = log.New(io.Discard, "", 0)
 			server.TLS = &tls.Config{Certificates: []tls.Certificate{test.certificate}, MinVersion: tls.VersionTLS10, MaxVersion: test.newest}
 			server.StartTLS()
 			t.Cleanup(server.Close)
-			c := client(t, strings.Replace(server.URL, "127.0.0.1", test.host, 1), func(o *site.Options) {
+			c := newClient(t, strings.Replace(server.URL, "127.0.0.1", test.host, 1), func(o *site.Options) {
 				if test.authority != nil {
-					o.Profile = profileWith(t, test.authority)
+					o.Profile = profileWithAuthority(t, test.authority)
 				}
 			})
-			wantReading(t, c, asks(t, c), test.verdict, test.say)
+			wantReading(t, c, fetchCase(t, c), test.verdict, test.say)
 			server.Close()
 			if asked != (test.verdict == contract.VerdictSuccess) {
 				t.Errorf("asked: %t", asked)
@@ -122,9 +122,9 @@ func TestTLSHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	c := client(t, "https://"+listener.Addr().String(), func(o *site.Options) { o.RequestTimeout = 100 * time.Millisecond })
+	c := newClient(t, "https://"+listener.Addr().String(), func(o *site.Options) { o.RequestTimeout = 100 * time.Millisecond })
 	began := time.Now()
-	wantReading(t, c, asks(t, c), contract.VerdictTransient, "request_timeout: longer than 100ms")
+	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "request_timeout: longer than 100ms")
 	if took := time.Since(began); took > soon {
 		t.Errorf("took %s", took)
 	}

@@ -15,8 +15,8 @@ import (
 // tokensCall is the name under which the page is asked for that gives the hidden inputs. No call of a profile has it.
 const tokensCall = "tokens"
 
-// tokens says where a site's hidden inputs come from, and how it looks when they have gone stale.
-type tokens struct {
+// tokenRules says where a site's hidden inputs come from, and how it looks when they have gone stale.
+type tokenRules struct {
 	path string
 	page pageReader // of which only the inputs and the end are set
 	// stale are the rules by which an answer is no answer but the word that the inputs are too old.
@@ -27,13 +27,13 @@ type tokens struct {
 type staleRule struct {
 	name   string
 	status []int
-	text   [][]byte // in small letters
+	texts  [][]byte // in small letters
 }
 
-// harvest takes the hidden inputs from the page that gives them.
-func (t *tokens) harvest(exchange contract.Exchange) ([][2]string, *trouble) {
+// readInputs takes the hidden inputs from the page that gives them.
+func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *answerError) {
 	if exchange.Error != "" {
-		return nil, &trouble{"exchange", errors.New(exchange.Error)}
+		return nil, &answerError{"exchange", errors.New(exchange.Error)}
 	}
 	root, why := t.page.parse(exchange)
 	if why != nil {
@@ -41,20 +41,20 @@ func (t *tokens) harvest(exchange contract.Exchange) ([][2]string, *trouble) {
 	}
 	inputs, err := hiddenInputs(t.page.inputs, root)
 	if err != nil {
-		return nil, &trouble{"token", err}
+		return nil, &answerError{"token", err}
 	}
 	return inputs, nil
 }
 
-// worn names the rule by which an answer says that the inputs of its request were too old; nil tokens never are.
-func (t *tokens) worn(exchange contract.Exchange) (rule string, worn bool) {
+// findStale names the rule by which an answer says that the inputs of its request were too old; nil tokens never are.
+func (t *tokenRules) findStale(exchange contract.Exchange) (rule string, worn bool) {
 	if t == nil {
 		return "", false
 	}
-	page := bytes.ToLower(exchange.Body[:min(len(exchange.Body), searched)])
+	page := bytes.ToLower(exchange.Body[:min(len(exchange.Body), searchLimit)])
 	for _, rule := range t.stale {
 		fits := func(text []byte) bool { return bytes.Contains(page, text) }
-		if (len(rule.status) == 0 || slices.Contains(rule.status, exchange.Status)) && slices.ContainsFunc(rule.text, fits) {
+		if (len(rule.status) == 0 || slices.Contains(rule.status, exchange.Status)) && slices.ContainsFunc(rule.texts, fits) {
 			return rule.name, true
 		}
 	}

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// once is the empty body of a request that is to leave the machine once. Go's transport repeats a GET by itself when a
+// unrepeatableBody is the empty body of a request that is to leave the machine once. Go's transport repeats a GET by itself when a
 // connection that it kept is reset, 0.2 ms later and unseen by any pace; it does so only for requests that it can send
 // again, and one with a body of its own it cannot. The body is found empty and not sent.
-type once struct{}
+type unrepeatableBody struct{}
 
-func (once) Read([]byte) (int, error) { return 0, io.EOF }
-func (once) Close() error             { return nil }
+func (unrepeatableBody) Read([]byte) (int, error) { return 0, io.EOF }
+func (unrepeatableBody) Close() error             { return nil }
 
 // maxHeader is how large the header of an answer may be.
 const maxHeader = 1 << 20
@@ -27,7 +27,7 @@ func newTransport(opts Options) *http.Transport {
 	return &http.Transport{
 		Proxy:                  opts.Proxy,
 		ProxyConnectHeader:     http.Header{"User-Agent": {opts.UserAgent}},
-		OnProxyConnectResponse: refusedByProxy,
+		OnProxyConnectResponse: proxyConnectError,
 		Protocols:              protocols,
 		DialContext:            newDialer(opts).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.Profile.authorities},
@@ -45,7 +45,7 @@ func newTransport(opts Options) *http.Transport {
 func newDialer(opts Options) *net.Dialer {
 	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
 	if opts.Proxy == nil {
-		dialer.Control = guard(opts.Origin)
+		dialer.Control = dialControl(opts.Origin)
 	}
 	return dialer
 }

@@ -19,23 +19,23 @@ import (
 func TestNoSilentRepeat(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
 		if requests.Add(1) == 1 {
-			says(ours)(w, r)
+			bodyHandler(ownBody)(w, r)
 			return
 		}
-		reset(t, w)
+		resetConn(t, w)
 	}})
-	c := client(t, server.URL, nil)
-	wantReading(t, c, asks(t, c), contract.VerdictSuccess, "")
-	wantReading(t, c, asks(t, c), contract.VerdictTransient, "docket call: ")
+	c := newClient(t, server.URL, nil)
+	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
+	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "docket call: ")
 	if n := requests.Load(); n != 2 {
 		t.Errorf("%d requests reached the server for 2 that were made", n)
 	}
 }
 
-// reset ends a connection without an answer.
-func reset(t *testing.T, w http.ResponseWriter) {
+// resetConn ends a connection without an answer.
+func resetConn(t *testing.T, w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		t.Errorf("taking the connection: %v", err)
@@ -51,15 +51,15 @@ func reset(t *testing.T, w http.ResponseWriter) {
 func TestWhatIsSent(t *testing.T) {
 	t.Parallel()
 	sent := make(chan *http.Request, 1)
-	server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
+	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
 		if body, err := io.ReadAll(r.Body); err != nil || len(body) != 0 {
 			t.Errorf("a body: %q, %v", body, err)
 		}
 		sent <- r
-		says(ours)(w, r)
+		bodyHandler(ownBody)(w, r)
 	}})
-	c := client(t, server.URL+"/", nil)
-	exchanges := asks(t, c)
+	c := newClient(t, server.URL+"/", nil)
+	exchanges := fetchCase(t, c)
 	r := <-sent
 	want := http.Header{
 		"Accept":          {"application/json"},
@@ -82,10 +82,10 @@ func TestWhatIsSent(t *testing.T) {
 // TestBlockedOnTheWire: status and Retry-After come through, and the client says what the profile says.
 func TestBlockedOnTheWire(t *testing.T) {
 	t.Parallel()
-	server := start(t, map[string]http.HandlerFunc{"docket": status(429, "slow down")})
-	c := client(t, server.URL, nil)
-	exchanges := asks(t, c)
-	rule, wait, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, asked)
+	server := startSite(t, map[string]http.HandlerFunc{"docket": statusHandler(429, "slow down")})
+	c := newClient(t, server.URL, nil)
+	exchanges := fetchCase(t, c)
+	rule, wait, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, exchangeStart)
 	if rule != "status" || wait.Seconds() != 429 || !blocked {
 		t.Errorf("blocked %t by %q for %s, want true by status for 429 s", blocked, rule, wait)
 	}
@@ -97,15 +97,15 @@ func TestBrokenAnswers(t *testing.T) {
 	for name, raw := range map[string]string{
 		"banana":       "HTTP/1.1 banana\r\n\r\n",
 		"nothing":      "",
-		"short body":   "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + nothing,
+		"short body":   "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + emptyBody,
 		"broken chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-		"two lengths":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 21\r\n\r\n" + nothing,
-		"large header": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n" + nothing,
-		"not gzip":     "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 21\r\n\r\n" + nothing,
+		"two lengths":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 21\r\n\r\n" + emptyBody,
+		"large header": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n" + emptyBody,
+		"not gzip":     "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 21\r\n\r\n" + emptyBody,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := start(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+			server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 				conn, _, err := http.NewResponseController(w).Hijack()
 				if err != nil {
 					t.Errorf("taking the connection: %v", err)
@@ -114,9 +114,9 @@ func TestBrokenAnswers(t *testing.T) {
 				_, _ = io.WriteString(conn, raw)
 				_ = conn.Close()
 			}})
-			c := client(t, server.URL, nil)
-			wantReading(t, c, asks(t, c), contract.VerdictTransient, "docket call: ")
-			if n := len(server.made()); n != 1 {
+			c := newClient(t, server.URL, nil)
+			wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "docket call: ")
+			if n := len(server.madeCalls()); n != 1 {
 				t.Errorf("%d requests, want one", n)
 			}
 		})

@@ -20,14 +20,14 @@ import (
 // closedPort is an address of this machine that nobody listens on.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l := listening(t)
+	l := listen(t)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return l.Addr().String()
 }
 
-func listening(t *testing.T) net.Listener {
+func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,10 +36,10 @@ func listening(t *testing.T) net.Listener {
 	return l
 }
 
-// silent accepts connections and says nothing; with closes it ends them at once.
-func silent(t *testing.T, closes bool) string {
+// silentListener accepts connections and says nothing; with closes it ends them at once.
+func silentListener(t *testing.T, closes bool) string {
 	t.Helper()
-	l := listening(t)
+	l := listen(t)
 	done := make(chan struct{})
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -63,8 +63,8 @@ func silent(t *testing.T, closes bool) string {
 	return l.Addr().String()
 }
 
-// proxyThat answers every request with a status.
-func proxyThat(t *testing.T, status int) func(*http.Request) (*url.URL, error) {
+// proxyWithStatus answers every request with a status.
+func proxyWithStatus(t *testing.T, status int) func(*http.Request) (*url.URL, error) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
@@ -75,8 +75,8 @@ func proxyThat(t *testing.T, status int) func(*http.Request) (*url.URL, error) {
 
 func TestExchange_Unsent(t *testing.T) {
 	t.Parallel()
-	expired, _ := certificate(t, time.Now().Add(-time.Hour))
-	foreign, _ := certificate(t, time.Now().Add(time.Hour))
+	expired, _ := newCertificate(t, time.Now().Add(-time.Hour))
+	foreign, _ := newCertificate(t, time.Now().Add(time.Hour))
 	secure := func(t *testing.T, c tls.Certificate) string {
 		t.Helper()
 		server := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -120,11 +120,11 @@ func TestExchange_Unsent(t *testing.T) {
 			nil, true, "HTTP",
 		},
 		"TLS hangs": {
-			func(t *testing.T) string { return "https://" + silent(t, false) },
+			func(t *testing.T) string { return "https://" + silentListener(t, false) },
 			nil, true, "request_timeout: longer than 300ms",
 		},
 		"TLS ends": {
-			func(t *testing.T) string { return "https://" + silent(t, true) },
+			func(t *testing.T) string { return "https://" + silentListener(t, true) },
 			nil, true, "EOF",
 		},
 		"no proxy there": {
@@ -133,11 +133,11 @@ func TestExchange_Unsent(t *testing.T) {
 		},
 		"proxy refuses": {
 			func(*testing.T) string { return "https://court.invalid" },
-			func(t *testing.T) proxy { return proxyThat(t, 403) }, true, "status 403",
+			func(t *testing.T) proxy { return proxyWithStatus(t, 403) }, true, "status 403",
 		},
 		"proxy, credentials": {
 			func(*testing.T) string { return "http://127.0.0.1:1" },
-			func(t *testing.T) proxy { return proxyThat(t, 407) }, true, "",
+			func(t *testing.T) proxy { return proxyWithStatus(t, 407) }, true, "",
 		},
 		"answer ends": {func(t *testing.T) string {
 			return plainly(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
@@ -171,7 +171,7 @@ func TestExchange_Unsent(t *testing.T) {
 			}
 			defer client.Close()
 			before := func(context.Context) (time.Duration, error) { return 0, nil }
-			asked, err := client.Ask(t.Context(), contract.CaseID{Series: "IMM", Year: "25", Number: 1}, before)
+			asked, err := client.Fetch(t.Context(), contract.CaseID{Series: "IMM", Year: "25", Number: 1}, before)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,7 @@ import (
 // by side under the same names.
 func sameFolder(output, origin string) error {
 	held := recordsOf(filepath.Join(output, "cases"))
-	if held == "" || site.Court(held) == site.Court(origin) {
+	if held == "" || site.NameOf(held) == site.NameOf(origin) {
 		return nil
 	}
 	return fmt.Errorf("%w: output %q holds records of %.100q, and base_url is %q: give another output, and another data_dir, for another court",

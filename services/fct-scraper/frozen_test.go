@@ -251,7 +251,7 @@ func onlyThen(left map[string]string) func(cmp.Path) bool {
 }
 
 // check holds what the run has left against what the court has.
-func (s frost) check(f *fleet, report contract.Report, court *courtsim.Court) {
+func (s frost) check(f *fleet, report contract.Report, court *courtsim.Simulator) {
 	f.t.Helper()
 	p := place{t: f.t, dir: f.dir, shared: true}
 	outcomes := p.outcomes()

@@ -73,7 +73,7 @@ type plant struct {
 	memory   *memory
 	// transport is used instead of memory when it is set.
 	transport http.RoundTripper
-	sim       *courtsim.Court
+	sim       *courtsim.Simulator
 	wanted    order
 }
 

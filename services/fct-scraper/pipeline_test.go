@@ -12,7 +12,7 @@ import (
 )
 
 // truth counts what a court has in a range.
-func truth(sim *courtsim.Court, r contract.Range) (exist, missing int) {
+func truth(sim *courtsim.Simulator, r contract.Range) (exist, missing int) {
 	for n := r.Start; n <= r.End; n++ {
 		if sim.Exists(contract.CaseID{Series: "IMM", Year: "25", Number: n}) {
 			exist++

@@ -94,7 +94,7 @@ func TestWithoutAnEndABatchWalksUntilTheSafeStop(t *testing.T) {
 func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		time.Sleep(150 * 24 * time.Hour) // a year that has begun
-		court := func(highest int) *courtsim.Court {
+		court := func(highest int) *courtsim.Simulator {
 			return newSim(t, courtsim.Options{Seed: 35, Max: highest, Missing: 0.1, Today: time.Now()})
 		}
 		p := newPlant(t, courtsim.Options{}, map[string]string{"probe": "true", "year": time.Now().Format("06"), "concurrency": "8"})

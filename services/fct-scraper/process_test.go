@@ -174,7 +174,7 @@ func (p place) checkRecords(outcomes map[int]contract.Outcome) {
 }
 
 // checkTruth compares outcomes with what the court has from 1 to most.
-func checkTruth(t testing.TB, sim *courtsim.Court, outcomes map[int]contract.Outcome, most int) {
+func checkTruth(t testing.TB, sim *courtsim.Simulator, outcomes map[int]contract.Outcome, most int) {
 	t.Helper()
 	if len(outcomes) != most {
 		t.Errorf("%d outcomes for %d numbers", len(outcomes), most)
@@ -201,7 +201,7 @@ func repeated(asked map[string]map[string]int) int {
 	return n
 }
 
-func newSim(t testing.TB, options courtsim.Options) *courtsim.Court {
+func newSim(t testing.TB, options courtsim.Options) *courtsim.Simulator {
 	t.Helper()
 	sim, err := courtsim.New(options)
 	if err != nil {

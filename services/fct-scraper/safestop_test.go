@@ -18,7 +18,7 @@ import (
 // uneven is a court that takes its time, for each request another one, so that answers come out of order. It notes of
 // each number when it was first asked for and when it last answered.
 type uneven struct {
-	court  *courtsim.Court
+	court  *courtsim.Simulator
 	most   time.Duration
 	mu     sync.Mutex
 	dice   *rand.Rand
@@ -28,7 +28,7 @@ type uneven struct {
 	late   int // how many answers came after one to a higher number
 }
 
-func newUneven(court *courtsim.Court, most time.Duration) *uneven {
+func newUneven(court *courtsim.Simulator, most time.Duration) *uneven {
 	return &uneven{court: court, most: most, dice: rand.New(rand.NewPCG(37, 1)), begun: make(map[int]time.Time), ended: make(map[int]time.Time)}
 }
 

@@ -79,9 +79,9 @@ func (w *shift) store(answer contract.Answer) error {
 // ask makes the requests of an attempt, each when it is its turn. The attempt begins, and is on record as held, when its first
 // request may leave: a process that dies while a job only waits has not crashed on it.
 func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchanges []contract.Exchange, seconds float64, err error) {
-	ask := asker(w.Site.Ask)
+	ask := asker(w.Site.Fetch)
 	if job.Doubtful {
-		ask = w.Site.AskDoubtful
+		ask = w.Site.FetchProofFirst
 	}
 	var asking start
 	defer asking.made() // also when the last request could not be sent
@@ -101,7 +101,7 @@ func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchang
 		begun()
 	}
 	requests := 0
-	limited := site.WithTimeouts(site.OnStart(ctx, left), w.manifest.RequestTimeout, w.manifest.JobTimeout)
+	limited := site.WithTimeouts(site.WithRequestSent(ctx, left), w.manifest.RequestTimeout, w.manifest.JobTimeout)
 	exchanges, err = w.robots.first(ask)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		gap, err := w.turn(ctx, requests == 1, &asking)

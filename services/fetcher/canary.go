@@ -113,7 +113,7 @@ func (s *Service) look(ctx context.Context, id contract.CaseID) (entry contract.
 	defer held[0].free()
 	var asking start
 	requests := 0
-	exchanges, err := s.robots.first(s.Site.Ask)(site.OnStart(ctx, asking.made), id, func(ctx context.Context) (time.Duration, error) {
+	exchanges, err := s.robots.first(s.Site.Fetch)(site.WithRequestSent(ctx, asking.made), id, func(ctx context.Context) (time.Duration, error) {
 		asking.made()
 		requests++
 		permit, err := s.pacer.Wait(ctx, requests > 1, s.climate.hold)

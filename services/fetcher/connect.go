@@ -160,7 +160,7 @@ func (c *connecting) end(number int, exchanges []contract.Exchange, cut bool) (r
 // count sets the pause after a failed try; the last one before the end of the time begins with it.
 func (c *connecting) count(x contract.Exchange, now time.Time) {
 	c.tries++
-	c.failed, c.cause = now, strings.TrimPrefix(x.Error, site.ErrRobotsUnread.Error()+": ")
+	c.failed, c.cause = now, strings.TrimPrefix(x.Error, site.ErrRobotsUnreachable.Error()+": ")
 	if c.cause == "" {
 		c.cause = fmt.Sprintf("the proxy answers with status %d", x.Status)
 	}

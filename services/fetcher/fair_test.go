@@ -52,11 +52,11 @@ type order struct {
 	release chan struct{}
 }
 
-func (o *order) Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (o *order) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
 	o.mu.Lock()
 	o.years = append(o.years, id.Year)
 	o.mu.Unlock()
-	return o.court.Ask(ctx, id, before)
+	return o.court.Fetch(ctx, id, before)
 }
 
 func (o *order) begun() []string {

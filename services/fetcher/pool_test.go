@@ -31,8 +31,8 @@ type observed struct {
 	begun, settled int
 }
 
-func (w *observed) Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
-	return w.court.Ask(ctx, id, func(ctx context.Context) (time.Duration, error) {
+func (w *observed) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	return w.court.Fetch(ctx, id, func(ctx context.Context) (time.Duration, error) {
 		gap, err := before(ctx)
 		if err != nil {
 			return gap, err

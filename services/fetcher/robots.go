@@ -53,7 +53,7 @@ func (r *robots) first(ask asker) asker {
 	return func(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
 		made, err := r.look(ctx, id, before)
 		switch {
-		case errors.Is(err, site.ErrRobotsUnread):
+		case errors.Is(err, site.ErrRobotsUnreachable):
 			made[len(made)-1].Error = fmt.Sprintf("%.300s", err.Error())
 			return made, nil
 		case isBlock(err):

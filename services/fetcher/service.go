@@ -19,12 +19,12 @@ import (
 
 // Site asks a court for one case.
 type Site interface {
-	// Ask makes the requests of one attempt and calls before ahead of each of them: before waits for the pace, says
-	// how long ago the last request started, and its error ends Ask. Trouble with the site is an exchange with an
-	// error; the error of Ask is that of before or of ctx.
-	Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
-	// AskDoubtful is Ask for a case that probably does not exist.
-	AskDoubtful(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
+	// Fetch makes the requests of one attempt and calls before ahead of each of them: before waits for the pace, says
+	// how long ago the last request started, and its error ends Fetch. Trouble with the site is an exchange with an
+	// error; the error of Fetch is that of before or of ctx.
+	Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
+	// FetchProofFirst is Fetch for a case that probably does not exist.
+	FetchProofFirst(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
 	// Blocked says whether the exchanges show that the site told us to go away, and for how long if it said so.
 	Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool)
 	// RetryAfter is for how long an answer asks to be left alone; 0 when it does not.
@@ -144,7 +144,7 @@ func (s *Service) Run(ctx context.Context) error {
 		defer kept.Wait()
 		defer end()
 		return runs.Follow(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
-			if m.Origin != "" && s.Origin != "" && site.Court(m.Origin) != site.Court(s.Origin) {
+			if m.Origin != "" && s.Origin != "" && site.NameOf(m.Origin) != site.NameOf(s.Origin) {
 				return s.elsewhere(ctx, m)
 			}
 			return s.work(ctx, begin, m)

@@ -30,7 +30,7 @@ type court struct {
 	answer func(ctx context.Context, number int) (contract.Exchange, error)
 }
 
-func (c *court) Ask(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (c *court) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
 	if _, err := before(ctx); err != nil {
 		return nil, err
 	}
@@ -44,8 +44,8 @@ func (c *court) Ask(ctx context.Context, id contract.CaseID, before func(context
 	return []contract.Exchange{exchange}, nil
 }
 
-func (c *court) AskDoubtful(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
-	return c.Ask(ctx, id, before)
+func (c *court) FetchProofFirst(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	return c.Fetch(ctx, id, before)
 }
 
 func (c *court) Blocked(_ contract.CaseID, exchanges []contract.Exchange, _ time.Time) (string, time.Duration, bool) {

@@ -23,7 +23,7 @@ func (s *Service) sameCourt(ctx context.Context) error {
 		return nil
 	}
 	held, err := s.heldOrigin(ctx)
-	if err != nil || held == "" || site.Court(held) == site.Court(s.Origin) {
+	if err != nil || held == "" || site.NameOf(held) == site.NameOf(s.Origin) {
 		return err
 	}
 	return refuse(contract.Problem{
@@ -35,7 +35,7 @@ func (s *Service) sameCourt(ctx context.Context) error {
 // elsewhere says that a run asks another court than this generator plans for.
 func (s *Service) elsewhere(m contract.Manifest) bool {
 	origin := originOf(m)
-	return s.Origin != "" && origin != "" && site.Court(origin) != site.Court(s.Origin)
+	return s.Origin != "" && origin != "" && site.NameOf(origin) != site.NameOf(s.Origin)
 }
 
 // heldOrigin is where the oldest collected case was asked for of which that is known; empty when there is none.

@@ -29,7 +29,7 @@ type Node = html.Node
 // is one as well. Scripts, styles and comments are left out: nobody sees them as text. Its error wraps ErrPage: more than
 // 8 MiB, 131,072 tags, 262,144 attributes or 512 levels, or a part of more than 1 MiB.
 func Parse(text string) (root *Node, err error) {
-	if err := check(text); err != nil {
+	if err := checkLimits(text); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -40,12 +40,12 @@ func Parse(text string) (root *Node, err error) {
 	if root, err = html.Parse(strings.NewReader(text)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPage, err)
 	}
-	strip(root)
+	removeHidden(root)
 	return root, nil
 }
 
-// check looks at a page's size and parts before memory is taken for a tree of them.
-func check(text string) error {
+// checkLimits looks at a page's size and parts before memory is taken for a tree of them.
+func checkLimits(text string) error {
 	if len(text) > maxPage {
 		return fmt.Errorf("%w: larger than %d bytes", ErrPage, maxPage)
 	}
@@ -71,8 +71,8 @@ func check(text string) error {
 	}
 }
 
-// strip takes out of a tree what is no text of the page.
-func strip(root *Node) {
+// removeHidden takes out of a tree what is no text of the page.
+func removeHidden(root *Node) {
 	var gone []*Node
 	for n := range root.Descendants() {
 		if n.Type == html.CommentNode || n.Type == html.ElementNode && slices.Contains([]string{"script", "style", "noscript", "template"}, n.Data) {

@@ -18,9 +18,9 @@ type Path struct {
 	// Text is the expression as it was written.
 	Text string
 	expr *xpath.Expr
-	// one guards an expression that makes a text: the library works those out in place.
-	one  sync.Mutex
-	text bool
+	// mu guards an expression that makes a text: the library works those out in place.
+	mu        sync.Mutex
+	makesText bool
 }
 
 // sample is a page on which every path is tried when it is compiled.
@@ -30,7 +30,7 @@ const sample = `<!DOCTYPE html><html lang="en"><body><p><b>A :</b> b</p><table i
 // CompileNodes reads an XPath that finds nodes; its error wraps ErrPath.
 func CompileNodes(text string) (*Path, error) {
 	p, err := Compile(text)
-	if err == nil && p.text {
+	if err == nil && p.makesText {
 		return nil, fmt.Errorf("%w: %.60q: it finds no nodes", ErrPath, text)
 	}
 	return p, err
@@ -39,7 +39,7 @@ func CompileNodes(text string) (*Path, error) {
 // Compile reads an XPath that finds nodes or makes a text; its error wraps ErrPath.
 func Compile(text string) (p *Path, err error) {
 	p = &Path{Text: text}
-	defer p.caught(&err)
+	defer p.recoverPanic(&err)
 	if p.expr, err = xpath.Compile(text); err != nil {
 		return nil, fmt.Errorf("%w: %.60q: %w", ErrPath, text, err)
 	}
@@ -51,7 +51,7 @@ func Compile(text string) (p *Path, err error) {
 	case *xpath.NodeIterator:
 		_, err = p.All(root)
 	case string:
-		p.text = true
+		p.makesText = true
 	default:
 		err = fmt.Errorf("%w: %.60q: it finds neither nodes nor a text", ErrPath, text)
 	}
@@ -61,7 +61,7 @@ func Compile(text string) (p *Path, err error) {
 // All are the nodes that the path finds from n on, in the order of the page; an attribute comes as an element of its name
 // that holds its value. Its error wraps ErrPath.
 func (p *Path) All(n *Node) (found []*Node, err error) {
-	defer p.caught(&err)
+	defer p.recoverPanic(&err)
 	return htmlquery.QuerySelectorAll(n, p.expr), nil
 }
 
@@ -82,8 +82,8 @@ func (p *Path) One(n *Node) (*Node, error) {
 // Value is the text of the first node that the path finds, or the text that it makes, without the space around it; empty
 // when it finds none. Its error wraps ErrPath.
 func (p *Path) Value(n *Node) (string, error) {
-	if p.text {
-		return p.made(n)
+	if p.makesText {
+		return p.evaluate(n)
 	}
 	found, err := p.All(n)
 	if err != nil || len(found) == 0 {
@@ -92,16 +92,16 @@ func (p *Path) Value(n *Node) (string, error) {
 	return Text(found[0]), nil
 }
 
-func (p *Path) made(n *Node) (text string, err error) {
-	p.one.Lock()
-	defer p.one.Unlock()
-	defer p.caught(&err)
+func (p *Path) evaluate(n *Node) (text string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.recoverPanic(&err)
 	text, _ = p.expr.Evaluate(htmlquery.CreateXPathNavigator(n)).(string)
 	return strings.TrimSpace(text), nil
 }
 
-// caught makes an error of a panic: the library panics over some expressions only when it works on a page.
-func (p *Path) caught(err *error) {
+// recoverPanic makes an error of a panic: the library panics over some expressions only when it works on a page.
+func (p *Path) recoverPanic(err *error) {
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("%w: %.60q: %.100q", ErrPath, p.Text, fmt.Sprint(cause))
 	}

@@ -40,8 +40,8 @@ func TestValue(t *testing.T) {
 
 func TestFromANode(t *testing.T) {
 	t.Parallel()
-	table := one(t, "//table[normalize-space(caption)='File']", parse(t, page))
-	rows, err := nodes(t, "tbody/tr").All(table)
+	table := findOne(t, "//table[normalize-space(caption)='File']", parse(t, page))
+	rows, err := compileNodes(t, "tbody/tr").All(table)
 	if err != nil || len(rows) != 2 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
@@ -59,13 +59,13 @@ func TestFromANode(t *testing.T) {
 		t.Errorf("attributes %q that there are not", got)
 	}
 	for _, text := range []string{"//nothing", "//table"} {
-		if found, err := nodes(t, text).One(table.Parent); !errors.Is(err, htmltree.ErrPage) {
+		if found, err := compileNodes(t, text).One(table.Parent); !errors.Is(err, htmltree.ErrPage) {
 			t.Errorf("%s: found %v, %v; want an error", text, found, err)
 		}
 	}
 }
 
-func nodes(t testing.TB, text string) *htmltree.Path {
+func compileNodes(t testing.TB, text string) *htmltree.Path {
 	t.Helper()
 	p, err := htmltree.CompileNodes(text)
 	if err != nil {
@@ -74,9 +74,9 @@ func nodes(t testing.TB, text string) *htmltree.Path {
 	return p
 }
 
-func one(t testing.TB, text string, from *htmltree.Node) *htmltree.Node {
+func findOne(t testing.TB, text string, from *htmltree.Node) *htmltree.Node {
 	t.Helper()
-	n, err := nodes(t, text).One(from)
+	n, err := compileNodes(t, text).One(from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestManyAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cells := nodes(t, "//table[2]//td")
+	cells := compileNodes(t, "//table[2]//td")
 	var readers sync.WaitGroup
 	for range 8 {
 		readers.Go(func() {

@@ -14,12 +14,12 @@ func Text(n *Node) string {
 		return strings.TrimSpace(n.FirstChild.Data)
 	}
 	var b strings.Builder
-	write(&b, n)
+	writeText(&b, n)
 	return strings.TrimSpace(b.String())
 }
 
-// write goes as deep as the page does, which has at most 512 levels.
-func write(b *strings.Builder, n *Node) {
+// writeText goes as deep as the page does, which has at most 512 levels.
+func writeText(b *strings.Builder, n *Node) {
 	if n.Type == html.TextNode {
 		b.WriteString(n.Data)
 		return
@@ -29,7 +29,7 @@ func write(b *strings.Builder, n *Node) {
 		newLine(b)
 	}
 	for child := n.FirstChild; child != nil; child = child.NextSibling {
-		write(b, child)
+		writeText(b, child)
 	}
 	if line && n.Data != "br" {
 		newLine(b)
@@ -43,8 +43,8 @@ func newLine(b *strings.Builder) {
 	}
 }
 
-// Plain is a text in one line with one space between its words, as a label or a heading is compared.
-func Plain(text string) string { return strings.Join(strings.Fields(text), " ") }
+// CollapseSpace is a text in one line with one space between its words, as a label or a heading is compared.
+func CollapseSpace(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // Attribute is the value of an attribute; empty when there is none.
 func Attribute(n *Node, name string) string {

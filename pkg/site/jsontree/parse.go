@@ -27,97 +27,97 @@ func Parse(text string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.space()
+	p.skipSpace()
 	if err := p.value(root, 0); err != nil {
 		return nil, err
 	}
-	if p.space(); p.at < len(p.text) {
-		return nil, p.wrong("something after the value")
+	if p.skipSpace(); p.pos < len(p.text) {
+		return nil, p.syntaxError("something after the value")
 	}
 	return root, nil
 }
 
 type parser struct {
 	text string
-	at   int
-	// free are nodes that were made together and are not used yet; made counts all of them.
-	free []Node
-	made int
+	pos  int
+	// unused are nodes that were made together and are not used yet; made counts all of them.
+	unused    []Node
+	allocated int
 }
 
-func (p *parser) wrong(what string) error {
-	return fmt.Errorf("%w: byte %d: %s", ErrSyntax, p.at, what)
+func (p *parser) syntaxError(what string) error {
+	return fmt.Errorf("%w: byte %d: %s", ErrSyntax, p.pos, what)
 }
 
 // node takes the next free node. Nodes are made in lots: one by one they are most of the time that parsing takes.
 func (p *parser) node() (*Node, error) {
-	if len(p.free) == 0 {
-		lot := min(max(8, len(p.text)/32), 1024, maxValues-p.made)
+	if len(p.unused) == 0 {
+		lot := min(max(8, len(p.text)/32), 1024, maxValues-p.allocated)
 		if lot == 0 {
-			return nil, p.wrong("too many values")
+			return nil, p.syntaxError("too many values")
 		}
-		p.made += lot
-		p.free = make([]Node, lot)
+		p.allocated += lot
+		p.unused = make([]Node, lot)
 	}
-	n := &p.free[0]
-	p.free = p.free[1:]
+	n := &p.unused[0]
+	p.unused = p.unused[1:]
 	return n, nil
 }
 
-func (p *parser) space() {
-	for p.at < len(p.text) {
-		switch p.text[p.at] {
+func (p *parser) skipSpace() {
+	for p.pos < len(p.text) {
+		switch p.text[p.pos] {
 		case ' ', '\t', '\n', '\r':
-			p.at++
+			p.pos++
 		default:
 			return
 		}
 	}
 }
 
-// next steps over c, and the space around it, if it comes next.
-func (p *parser) next(c byte) bool {
-	p.space()
-	if p.at == len(p.text) || p.text[p.at] != c {
+// skipToken steps over c, and the space around it, if it comes next.
+func (p *parser) skipToken(c byte) bool {
+	p.skipSpace()
+	if p.pos == len(p.text) || p.text[p.pos] != c {
 		return false
 	}
-	p.at++
-	p.space()
+	p.pos++
+	p.skipSpace()
 	return true
 }
 
 func (p *parser) value(n *Node, depth int) error {
-	if p.at == len(p.text) {
-		return p.wrong("it ends too early")
+	if p.pos == len(p.text) {
+		return p.syntaxError("it ends too early")
 	}
 	if depth > maxDepth {
-		return p.wrong("too deep")
+		return p.syntaxError("too deep")
 	}
-	switch p.text[p.at] {
+	switch p.text[p.pos] {
 	case '{':
 		return p.object(n, depth)
 	case '[':
 		return p.list(n, depth)
 	case '"':
-		text, err := p.str()
+		text, err := p.string()
 		n.Kind, n.Text = String, text
 		return err
 	case 't':
-		return p.word(n, Bool, "true")
+		return p.literal(n, Bool, "true")
 	case 'f':
-		return p.word(n, Bool, "false")
+		return p.literal(n, Bool, "false")
 	case 'n':
-		return p.word(n, Null, "null")
+		return p.literal(n, Null, "null")
 	default:
 		return p.number(n)
 	}
 }
 
-func (p *parser) word(n *Node, kind Kind, word string) error {
-	if len(p.text)-p.at < len(word) || p.text[p.at:p.at+len(word)] != word {
-		return p.wrong("no value")
+func (p *parser) literal(n *Node, kind Kind, word string) error {
+	if len(p.text)-p.pos < len(word) || p.text[p.pos:p.pos+len(word)] != word {
+		return p.syntaxError("no value")
 	}
-	p.at += len(word)
+	p.pos += len(word)
 	if n.Kind = kind; kind == Bool {
 		n.Text = word
 	}
@@ -126,8 +126,8 @@ func (p *parser) word(n *Node, kind Kind, word string) error {
 
 func (p *parser) list(n *Node, depth int) error {
 	n.Kind = Array
-	p.at++
-	if p.next(']') {
+	p.pos++
+	if p.skipToken(']') {
 		return nil
 	}
 	for last := (*Node)(nil); ; {
@@ -138,22 +138,22 @@ func (p *parser) list(n *Node, depth int) error {
 		if err := p.value(child, depth+1); err != nil {
 			return err
 		}
-		if last = child; p.next(']') {
+		if last = child; p.skipToken(']') {
 			return nil
 		}
-		if !p.next(',') {
-			return p.wrong("neither a comma nor the end of a list")
+		if !p.skipToken(',') {
+			return p.syntaxError("neither a comma nor the end of a list")
 		}
 	}
 }
 
 func (p *parser) object(n *Node, depth int) error {
 	n.Kind = Object
-	p.at++
-	if p.next('}') {
+	p.pos++
+	if p.skipToken('}') {
 		return nil
 	}
-	var names names
+	var names nameSet
 	for last := (*Node)(nil); ; {
 		child, err := p.member(n, last, &names)
 		if err != nil {
@@ -162,29 +162,29 @@ func (p *parser) object(n *Node, depth int) error {
 		if err := p.value(child, depth+1); err != nil {
 			return err
 		}
-		if last = child; p.next('}') {
+		if last = child; p.skipToken('}') {
 			return nil
 		}
-		if !p.next(',') {
-			return p.wrong("neither a comma nor the end of an object")
+		if !p.skipToken(',') {
+			return p.syntaxError("neither a comma nor the end of an object")
 		}
 	}
 }
 
 // member reads a member's name and makes its node.
-func (p *parser) member(n, last *Node, names *names) (*Node, error) {
-	if p.at == len(p.text) || p.text[p.at] != '"' {
-		return nil, p.wrong("no name of a member")
+func (p *parser) member(n, last *Node, names *nameSet) (*Node, error) {
+	if p.pos == len(p.text) || p.text[p.pos] != '"' {
+		return nil, p.syntaxError("no name of a member")
 	}
-	name, err := p.str()
+	name, err := p.string()
 	if err != nil {
 		return nil, err
 	}
 	if !names.add(n, name) {
-		return nil, p.wrong("two members of one name")
+		return nil, p.syntaxError("two members of one name")
 	}
-	if !p.next(':') {
-		return nil, p.wrong("no colon")
+	if !p.skipToken(':') {
+		return nil, p.syntaxError("no colon")
 	}
 	child, err := p.child(n, last)
 	if err == nil {
@@ -207,18 +207,18 @@ func (p *parser) child(parent, last *Node) (*Node, error) {
 	return child, nil
 }
 
-// names are those of an object's members so far: a look at each of them while they are few, a set when they are many.
-type names struct {
+// nameSet are those of an object's members so far: a look at each of them while they are few, a set when they are many.
+type nameSet struct {
 	count int
 	set   map[string]bool
 }
 
-const few = 32
+const linearLimit = 32
 
 // add says whether the name is new to the object.
-func (s *names) add(n *Node, name string) bool {
+func (s *nameSet) add(n *Node, name string) bool {
 	s.count++
-	if s.count <= few {
+	if s.count <= linearLimit {
 		return n.Member(name) == nil
 	}
 	if s.set == nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// plain is a tree as encoding/json gives it with UseNumber.
-func plain(n *jsontree.Node) any {
+// toPlain is a tree as encoding/json gives it with UseNumber.
+func toPlain(n *jsontree.Node) any {
 	switch n.Kind {
 	case jsontree.Null:
 		return nil
@@ -27,20 +27,20 @@ func plain(n *jsontree.Node) any {
 	case jsontree.Array:
 		list := []any{}
 		for _, child := range n.Children() {
-			list = append(list, plain(child))
+			list = append(list, toPlain(child))
 		}
 		return list
 	default:
 		object := map[string]any{}
 		for _, child := range n.Children() {
-			object[child.Name] = plain(child)
+			object[child.Name] = toPlain(child)
 		}
 		return object
 	}
 }
 
-// escaped is the text with escapes in the place of the control characters in its strings.
-func escaped(text string) string {
+// escapeControls is the text with escapes in the place of the control characters in its strings.
+func escapeControls(text string) string {
 	var b strings.Builder
 	within := false
 	for i := 0; i < len(text); i++ {
@@ -58,9 +58,9 @@ func escaped(text string) string {
 	return b.String()
 }
 
-// other is what encoding/json reads in the text, of which it is told the control characters in strings by escapes.
-func other(text string) (any, error) {
-	text = escaped(text)
+// decodeStandard is what encoding/json reads in the text, of which it is told the control characters in strings by escapes.
+func decodeStandard(text string) (any, error) {
+	text = escapeControls(text)
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
 	var value any
@@ -73,7 +73,7 @@ func other(text string) (any, error) {
 	return value, nil
 }
 
-func texts() map[string]bool {
+func sampleTexts() map[string]bool {
 	return map[string]bool{
 		`{}`: true, `[]`: true, ` null `: true, `"a"`: true, `-0.5e+10`: true, `{"a":{"b":[1,2,{"c":null}]},"":"x"}`: true,
 		"\t[ true ,\r\n false ]": true, `"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00"`: true, `"\ud83d"`: true, `"\ud83d\u0041"`: true, `"\ude00x"`: true,
@@ -88,7 +88,7 @@ func texts() map[string]bool {
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	for text, good := range texts() {
+	for text, good := range sampleTexts() {
 		root, err := jsontree.Parse(text)
 		if (err == nil) != good {
 			t.Errorf("%q: error %v, want none: %t", text, err, good)
@@ -100,8 +100,8 @@ func TestParse(t *testing.T) {
 			}
 			continue
 		}
-		want, err := other(text)
-		if diff := cmp.Diff(want, plain(root)); err != nil || diff != "" {
+		want, err := decodeStandard(text)
+		if diff := cmp.Diff(want, toPlain(root)); err != nil || diff != "" {
 			t.Errorf("%q: %v, another tree (-encoding/json +got):\n%s", text, err, diff)
 		}
 	}
@@ -181,15 +181,15 @@ func unique(decoder *json.Decoder) bool {
 
 // FuzzParse reads what encoding/json reads and refuses what it refuses, and two things more.
 func FuzzParse(f *testing.F) {
-	for text := range texts() {
+	for text := range sampleTexts() {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		text := string(data)
 		root, err := jsontree.Parse(text)
-		want, otherErr := other(text)
+		want, otherErr := decodeStandard(text)
 		if err == nil {
-			if diff := cmp.Diff(want, plain(root)); otherErr != nil || diff != "" {
+			if diff := cmp.Diff(want, toPlain(root)); otherErr != nil || diff != "" {
 				t.Errorf("%q: %v, another tree (-encoding/json +got):\n%s", text, otherErr, diff)
 			}
 			return
@@ -201,7 +201,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		refused := strings.Contains(err.Error(), "not UTF-8") || strings.Contains(err.Error(), "too deep")
-		if !refused && unique(json.NewDecoder(strings.NewReader(escaped(text)))) {
+		if !refused && unique(json.NewDecoder(strings.NewReader(escapeControls(text)))) {
 			t.Errorf("%q is refused: %v; encoding/json reads %v", text, err, want)
 		}
 	})

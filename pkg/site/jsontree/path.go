@@ -46,7 +46,7 @@ func Compile(text string) (*Path, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.try(root); err != nil {
+	if err := p.checkNodes(root); err != nil {
 		return nil, err
 	}
 	if holder, found := strings.CutSuffix(text, "/*"); found && holder != "" {
@@ -60,16 +60,16 @@ func Compile(text string) (*Path, error) {
 // All are the nodes that the path finds from n on, in the order of the text. Its error wraps ErrPath.
 func (p *Path) All(n *Node) ([]*Node, error) {
 	if p.steps == nil {
-		return p.machine(n)
+		return p.evaluate(n)
 	}
 	last := len(p.steps) - 1
 	if p.steps[last] != "*" {
-		if found := p.walk(n, p.steps); found != nil {
+		if found := p.follow(n, p.steps); found != nil {
 			return []*Node{found}, nil
 		}
 		return nil, nil
 	}
-	if holder := p.walk(n, p.steps[:last]); holder != nil {
+	if holder := p.follow(n, p.steps[:last]); holder != nil {
 		return holder.Children(), nil
 	}
 	return nil, nil
@@ -78,7 +78,7 @@ func (p *Path) All(n *Node) ([]*Node, error) {
 // First is the first node that the path finds from n on; nil when there is none. Its error wraps ErrPath.
 func (p *Path) First(n *Node) (*Node, error) {
 	if p.steps != nil && p.steps[len(p.steps)-1] != "*" {
-		return p.walk(n, p.steps), nil
+		return p.follow(n, p.steps), nil
 	}
 	all, err := p.All(n)
 	if err != nil || len(all) == 0 {
@@ -95,7 +95,7 @@ func (p *Path) Member() (string, bool) {
 	return p.steps[0], true
 }
 
-func (p *Path) walk(n *Node, steps []string) *Node {
+func (p *Path) follow(n *Node, steps []string) *Node {
 	if p.absolute {
 		n = n.root()
 	}
@@ -105,30 +105,30 @@ func (p *Path) walk(n *Node, steps []string) *Node {
 	return n
 }
 
-// try works the path out on a document and refuses what gives no nodes, such as a count or a text.
-func (p *Path) try(root *Node) (err error) {
-	defer p.caught(&err)
-	if _, nodes := p.expr.Evaluate(&navigator{at: root, top: root}).(*xpath.NodeIterator); !nodes {
+// checkNodes works the path out on a document and refuses what gives no nodes, such as a count or a text.
+func (p *Path) checkNodes(root *Node) (err error) {
+	defer p.recoverPanic(&err)
+	if _, nodes := p.expr.Evaluate(&navigator{node: root, root: root}).(*xpath.NodeIterator); !nodes {
 		return fmt.Errorf("%w: %.60q: it finds no nodes", ErrPath, p.Text)
 	}
-	_, err = p.machine(root)
+	_, err = p.evaluate(root)
 	return err
 }
 
-// machine works the path out by the XPath machinery.
-func (p *Path) machine(n *Node) (found []*Node, err error) {
-	defer p.caught(&err)
-	walk := p.expr.Select(&navigator{at: n, top: n.root()})
+// evaluate works the path out by the XPath machinery.
+func (p *Path) evaluate(n *Node) (found []*Node, err error) {
+	defer p.recoverPanic(&err)
+	walk := p.expr.Select(&navigator{node: n, root: n.root()})
 	for walk.MoveNext() {
 		if at, ok := walk.Current().(*navigator); ok {
-			found = append(found, at.at)
+			found = append(found, at.node)
 		}
 	}
 	return found, nil
 }
 
-// caught makes an error of a panic: the machinery panics over some expressions only when it works on a document.
-func (p *Path) caught(err *error) {
+// recoverPanic makes an error of a panic: the machinery panics over some expressions only when it works on a document.
+func (p *Path) recoverPanic(err *error) {
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("%w: %.60q: %.100q", ErrPath, p.Text, fmt.Sprint(cause))
 	}

@@ -21,8 +21,8 @@ func parse(t interface{ Fatal(...any) }, text string) *jsontree.Node {
 	return root
 }
 
-// found are the texts of what a path finds; objects and lists as "object" and "list".
-func found(t interface{ Fatal(...any) }, text string, n *jsontree.Node) []string {
+// findTexts are the texts of what a path finds; objects and lists as "object" and "list".
+func findTexts(t interface{ Fatal(...any) }, text string, n *jsontree.Node) []string {
 	p, err := jsontree.Compile(text)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestPath(t *testing.T) {
 		{"/data/*[no='T-2']/no", root, []string{"T-2"}}, {"//no", root, []string{"T-1", "x", "T-2"}}, {"../../Count", row, []string{"2"}},
 		{"*[last()]", row, []string{"object"}}, {"following-sibling::*/no", row, []string{"T-2"}}, {"preceding-sibling::*/no", row.Next, []string{"T-1"}},
 	} {
-		if diff := cmp.Diff(test.want, found(t, test.path, test.from)); diff != "" {
+		if diff := cmp.Diff(test.want, findTexts(t, test.path, test.from)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.path, diff)
 		}
 	}
@@ -95,7 +95,7 @@ func TestWalkIsXPath(t *testing.T) {
 		}
 		path := rapid.StringMatching(`/?[abc](/[abc]){0,2}(/\*)?`).Draw(t, "path")
 		root := parse(t, string(text))
-		if diff := cmp.Diff(found(t, path+"/self::node()", root), found(t, path, root)); diff != "" {
+		if diff := cmp.Diff(findTexts(t, path+"/self::node()", root), findTexts(t, path, root)); diff != "" {
 			t.Errorf("%s in %s (-machinery +walk):\n%s", path, text, diff)
 		}
 	})

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// simulated is a court over HTTP and clients of it, by profile.
-func simulated(t *testing.T, opts courtsim.Options, parties bool, profiles ...*site.Profile) (*courtsim.Court, []*site.Client) {
+// newSimulator is a court over HTTP and clients of it, by profile.
+func newSimulator(t *testing.T, opts courtsim.Options, parties bool, profiles ...*site.Profile) (*courtsim.Simulator, []*site.Client) {
 	t.Helper()
 	court, err := courtsim.New(opts)
 	if err != nil {
@@ -31,27 +31,27 @@ func simulated(t *testing.T, opts courtsim.Options, parties bool, profiles ...*s
 	})
 	var clients []*site.Client
 	for _, p := range profiles {
-		clients = append(clients, client(t, server.URL, func(o *site.Options) {
+		clients = append(clients, newClient(t, server.URL, func(o *site.Options) {
 			o.Profile, o.Parties, o.MaxBody, o.RequestTimeout, o.JobTimeout = p, parties, 16<<20, time.Minute, 5*time.Minute
 		}))
 	}
 	return court, clients
 }
 
-// attempts asks for a case and reads it.
-func attempts(t *testing.T, c *site.Client, id contract.CaseID) contract.Reading {
+// readAttempt asks for a case and reads it.
+func readAttempt(t *testing.T, c *site.Client, id contract.CaseID) contract.Reading {
 	t.Helper()
-	exchanges, err := c.Ask(t.Context(), id, atOnce)
+	exchanges, err := c.Fetch(t.Context(), id, noPause)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c.Profile.Read(id, exchanges)
 }
 
-// carried leaves in a record of either face what both carry. JSON alone carries the codes, the second language, party
+// commonFields leaves in a record of either face what both carry. JSON alone carries the codes, the second language, party
 // names and ships of the header, and of an entry the document's number, the marks and the remarks. The page alone carries,
 // of a case with a docket, the header's office and language, and of one without the track.
-func carried(r contract.Record) contract.Record {
+func commonFields(r contract.Record) contract.Record {
 	r.Header = contract.Header{
 		StyleOfCause: r.StyleOfCause, Nature: r.Nature, FiledOn: r.FiledOn, Class: r.Class, Track: r.Track,
 		Office: r.Office, Language: r.Language,
@@ -73,11 +73,11 @@ func carried(r contract.Record) contract.Record {
 // TestBothFaces: the same numbers read by the JSON calls and by the page are the same records, field by field.
 func TestBothFaces(t *testing.T) {
 	t.Parallel()
-	court, clients := simulated(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
+	court, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
 	flags, odd := make(map[string]int), 0
 	for number := 1; number <= 300; number++ {
 		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
-		byJSON, byPage := attempts(t, clients[0], id), attempts(t, clients[1], id)
+		byJSON, byPage := readAttempt(t, clients[0], id), readAttempt(t, clients[1], id)
 		want := contract.VerdictNoRecord
 		if court.Exists(id) {
 			want = contract.VerdictSuccess
@@ -89,7 +89,7 @@ func TestBothFaces(t *testing.T) {
 		if want == contract.VerdictNoRecord {
 			continue
 		}
-		if diff := cmp.Diff(carried(*byJSON.Record), carried(*byPage.Record)); diff != "" {
+		if diff := cmp.Diff(commonFields(*byJSON.Record), commonFields(*byPage.Record)); diff != "" {
 			t.Errorf("%s (-JSON +page):\n%s", id, diff)
 		}
 		for _, flag := range byPage.Record.Flags {
@@ -115,11 +115,11 @@ func TestFrenchFace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, clients := simulated(t, courtsim.Options{Seed: 3, Max: 30, Missing: 0.2}, true, load(t, "fct-cf"), french)
+	_, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 30, Missing: 0.2}, true, load(t, "fct-cf"), french)
 	records := 0
 	for number := 1; number <= 32; number++ {
 		id := contract.CaseID{Series: "T", Number: number, Year: "24"}
-		byJSON, byPage := attempts(t, clients[0], id), attempts(t, clients[1], id)
+		byJSON, byPage := readAttempt(t, clients[0], id), readAttempt(t, clients[1], id)
 		if byJSON.Verdict != byPage.Verdict {
 			t.Errorf("%s: JSON %s, page %s (%s)", id, byJSON.Verdict, byPage.Verdict, byPage.Error)
 		}
@@ -130,7 +130,7 @@ func TestFrenchFace(t *testing.T) {
 		if h := byPage.Record.Header; h.Nature+h.Office+h.Class+h.Track+h.Language != "" || h.OfficeFR == "" || h.LanguageFR == "" {
 			t.Errorf("%s: languages are mixed in the header %+v", id, h)
 		}
-		if diff := cmp.Diff(inFrench(*byJSON.Record), inFrench(*byPage.Record)); diff != "" {
+		if diff := cmp.Diff(frenchRecord(*byJSON.Record), frenchRecord(*byPage.Record)); diff != "" {
 			t.Errorf("%s (-JSON +page):\n%s", id, diff)
 		}
 	}
@@ -139,10 +139,10 @@ func TestFrenchFace(t *testing.T) {
 	}
 }
 
-// inFrench leaves in a record with a docket what both faces carry in French.
-func inFrench(r contract.Record) contract.Record {
+// frenchRecord leaves in a record with a docket what both faces carry in French.
+func frenchRecord(r contract.Record) contract.Record {
 	h, docket := r.Header, slices.Clone(r.Docket)
-	r = carried(r)
+	r = commonFields(r)
 	r.Header = contract.Header{StyleOfCause: h.StyleOfCause, NatureFR: h.NatureFR, FiledOn: h.FiledOn, ClassFR: h.ClassFR, TrackFR: h.TrackFR}
 	for i := range r.Docket {
 		r.Docket[i].Office, r.Docket[i].OfficeFR = "", docket[i].OfficeFR

@@ -30,7 +30,7 @@ type visitor struct {
 	doc    *html.Node
 }
 
-func visit(t testing.TB, court *courtsim.Court, page string) *visitor {
+func newVisitor(t testing.TB, court *courtsim.Simulator, page string) *visitor {
 	t.Helper()
 	origin, err := url.Parse(start(t, court))
 	if err != nil {
@@ -104,8 +104,8 @@ func (v *visitor) texts(expr string) (texts []string) {
 
 func TestThePageHasFormAndCookies(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 3, Max: 100})
-	v := visit(t, court, englishPage)
+	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100})
+	v := newVisitor(t, court, englishPage)
 	for _, name := range []string{"__VIEWSTATE", "__VIEWSTATEGENERATOR", "__EVENTVALIDATION", "__RequestVerificationToken"} {
 		if v.form("", "", "").Get(name) == "" {
 			t.Errorf("no %s", name)
@@ -137,8 +137,8 @@ func TestSearchInBothLanguages(t *testing.T) {
 		englishPage: {"Showing 0 to 0 of 0 entries", "No data available in table"},
 		frenchPage:  {"Affichage de l'élément 0 à 0 sur 0 éléments", "Aucune donnée disponible dans le tableau"},
 	} {
-		court := newCourt(t, courtsim.Options{Seed: 3, Max: 100})
-		v := visit(t, court, page)
+		court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100})
+		v := newVisitor(t, court, page)
 		v.post(v.form("search", "IMM-1-25", ""))
 		if got := v.text(`//table[@id="datatable"]/tbody/tr[1]/td[1]`); got != "IMM-1-25" {
 			t.Errorf("row of %q", got)
@@ -165,8 +165,8 @@ func TestSearchInBothLanguages(t *testing.T) {
 // Both faces say the same of the same case, field by field.
 func TestBothFacesAgree(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1})
-	english, french := visit(t, court, englishPage), visit(t, court, frenchPage)
+	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1})
+	english, french := newVisitor(t, court, englishPage), newVisitor(t, court, frenchPage)
 	rows := 0
 	for n := 1; n <= 105; n++ {
 		for _, v := range []*visitor{english, french} {
@@ -183,12 +183,12 @@ func TestBothFacesAgree(t *testing.T) {
 }
 
 // rowsOf are the rows of the number that a call gives.
-func rowsOf(t testing.TB, court *courtsim.Court, call string, n int) (rows []map[string]any) {
+func rowsOf(t testing.TB, court *courtsim.Simulator, call string, n int) (rows []map[string]any) {
 	t.Helper()
 	var got struct {
 		Data []map[string]any `json:"data"`
 	}
-	if err := json.Unmarshal(ask(court, path(call, n)).Body.Bytes(), &got); err != nil {
+	if err := json.Unmarshal(get(court, callPath(call, n)).Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range got.Data {
@@ -204,7 +204,7 @@ func textOf(value any) string {
 	return text
 }
 
-func compareEntries(t testing.TB, court *courtsim.Court, v *visitor, n int) int {
+func compareEntries(t testing.TB, court *courtsim.Simulator, v *visitor, n int) int {
 	t.Helper()
 	v.post(v.form("re", caseNo(n).String(), ""))
 	language, title, none := "ENGLISH", "Recorded Entry Information :  ", "No data available in table"
@@ -267,7 +267,7 @@ func day(t testing.TB, text string) string {
 	return time.Unix(0, int64(at)).In(zone).Format(time.DateOnly)
 }
 
-func compareHeader(t testing.TB, court *courtsim.Court, v *visitor, n int, language string) {
+func compareHeader(t testing.TB, court *courtsim.Simulator, v *visitor, n int, language string) {
 	t.Helper()
 	var want []string
 	for _, row := range rowsOf(t, court, "proceedingQueriesAddInfo", n) {
@@ -289,7 +289,7 @@ func compareHeader(t testing.TB, court *courtsim.Court, v *visitor, n int, langu
 	}
 }
 
-func compareParties(t testing.TB, court *courtsim.Court, v *visitor, n int) {
+func compareParties(t testing.TB, court *courtsim.Simulator, v *visitor, n int) {
 	t.Helper()
 	v.post(v.form("more", caseNo(n).String(), ""))
 	var got, want []string

@@ -12,13 +12,13 @@ import (
 	"github.com/antchfx/htmlquery"
 )
 
-// spoiled is an answer whose rows or fields are wrong.
-type spoiled struct {
+// changedAnswer is an answer whose rows or fields are wrong.
+type changedAnswer struct {
 	Count json.RawMessage  `json:"Count"`
 	Data  []map[string]any `json:"data"`
 }
 
-func (s spoiled) numbers() (numbers []string) {
+func (s changedAnswer) numbers() (numbers []string) {
 	for _, row := range s.Data {
 		number, _ := row["COURT_NO"].(string)
 		numbers = append(numbers, number)
@@ -27,12 +27,14 @@ func (s spoiled) numbers() (numbers []string) {
 }
 
 // rowChecks say what a kind makes of the docket of IMM-1-25, whose right answer is given too.
-func rowChecks() map[string]func(got, right spoiled) bool {
-	is := func(count string) func(got, right spoiled) bool {
-		return func(got, right spoiled) bool { return string(got.Count) == count && len(got.Data) == len(right.Data) }
+func rowChecks() map[string]func(got, right changedAnswer) bool {
+	is := func(count string) func(got, right changedAnswer) bool {
+		return func(got, right changedAnswer) bool {
+			return string(got.Count) == count && len(got.Data) == len(right.Data)
+		}
 	}
-	every := func(holds func(name string, value, before any) bool) func(got, right spoiled) bool {
-		return func(got, right spoiled) bool {
+	every := func(holds func(name string, value, before any) bool) func(got, right changedAnswer) bool {
+		return func(got, right changedAnswer) bool {
 			for i, row := range got.Data {
 				for name, value := range row {
 					if !holds(name, value, right.Data[i][name]) {
@@ -43,28 +45,28 @@ func rowChecks() map[string]func(got, right spoiled) bool {
 			return len(got.Data) == len(right.Data)
 		}
 	}
-	return map[string]func(got, right spoiled) bool{
-		"prefix": func(got, right spoiled) bool {
+	return map[string]func(got, right changedAnswer) bool{
+		"prefix": func(got, right changedAnswer) bool {
 			return got.numbers()[0] == "IMM-10-25" && got.numbers()[9] == "IMM-19-25" && got.numbers()[10] == "IMM-1-25" && len(got.Data) == len(right.Data)+10
 		},
-		"duplicate": func(got, right spoiled) bool {
+		"duplicate": func(got, right changedAnswer) bool {
 			return len(got.Data) == 2*len(right.Data) && got.Data[0]["RE_NO"] == got.Data[1]["RE_NO"]
 		},
-		"divisions": func(got, right spoiled) bool {
+		"divisions": func(got, right changedAnswer) bool {
 			return len(got.Data) == 2*len(right.Data) && got.Data[0]["Division"] == "T" && got.Data[len(right.Data)]["Division"] == "A"
 		},
-		"long": func(got, _ spoiled) bool { return len(got.Data) == 2500 && got.Data[2499]["RE_NO"] == 2500. },
-		"rows-null": func(got, right spoiled) bool {
+		"long": func(got, _ changedAnswer) bool { return len(got.Data) == 2500 && got.Data[2499]["RE_NO"] == 2500. },
+		"rows-null": func(got, right changedAnswer) bool {
 			return got.Data == nil && string(got.Count) == strings.TrimSpace(string(right.Count)) && len(right.Data) > 0
 		},
 		"count-zero": is("0"), "count-negative": is("-1"), "count-text": is(`"1"`),
-		"count": func(got, right spoiled) bool {
+		"count": func(got, right changedAnswer) bool {
 			var said int
 			return json.Unmarshal(got.Count, &said) == nil && said == len(right.Data)+3 && len(got.Data) == len(right.Data)
 		},
 		"nulls": every(func(_ string, value, _ any) bool { return value == nil }),
 		"bare":  every(func(name string, value, before any) bool { return name == "COURT_NO" && value == before }),
-		"unknown-fields": func(got, right spoiled) bool {
+		"unknown-fields": func(got, right changedAnswer) bool {
 			_, proto := got.Data[0]["__proto__"]
 			return proto && len(got.Data[0]) == len(right.Data[0])+300
 		},
@@ -73,10 +75,10 @@ func rowChecks() map[string]func(got, right spoiled) bool {
 			_, isText := value.(string)
 			return name == "COURT_NO" || !wasText || !isText
 		}),
-		"dates": func(got, _ spoiled) bool {
+		"dates": func(got, _ changedAnswer) bool {
 			return got.Data[0]["DOC_DT"] == "/Date(-62135596800000)/" && got.Data[1]["DOC_DT"] == "/Date(99999999999999999)/" && got.Data[0]["FILING_DATE"] == got.Data[0]["DOC_DT"]
 		},
-		"padded": func(got, _ spoiled) bool { return got.Data[0]["COURT_NO"] == " imm-0001-25 " },
+		"padded": func(got, _ changedAnswer) bool { return got.Data[0]["COURT_NO"] == " imm-0001-25 " },
 		"hostile": every(func(name string, value, before any) bool {
 			text, is := value.(string)
 			return !is || value == before || strings.HasPrefix(text, "=cmd|") || name == "FOREMOST_NUMBER" && strings.HasPrefix(text, "../../etc/passwd\x00")
@@ -95,7 +97,7 @@ func rowFaults() []string {
 
 func TestSpoiledRows(t *testing.T) {
 	t.Parallel()
-	var right spoiled
+	var right changedAnswer
 	if err := json.Unmarshal([]byte(plainAnswer(t, 1)), &right); err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +105,8 @@ func TestSpoiledRows(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			_, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
-			answer := fetch(t, url+path("proceedingQueriesRE", 1), time.Minute)
-			var got spoiled
+			answer := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
+			var got changedAnswer
 			if err := json.Unmarshal([]byte(answer.body), &got); err != nil {
 				t.Fatalf("%v: %.80q", err, answer.body)
 			}
@@ -119,7 +121,7 @@ func TestSpoiledRows(t *testing.T) {
 func TestAbsurdNumbers(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "numbers", Share: 1})
-	answer := fetch(t, url+path("proceedingQueriesRE", 1), time.Minute)
+	answer := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
 	for _, number := range []string{"1e400", "123456789012345678901234567890", "-1.5"} {
 		if !strings.Contains(answer.body, number) {
 			t.Errorf("no %s in %.200q", number, answer.body)
@@ -132,8 +134,8 @@ func TestSpoiledRowsOfNoCase(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]string{"prefix": "10", "count": "3", "count-text": `"1"`, "duplicate": "0", "nulls": "0"} {
 		_, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
-		answer := fetch(t, url+path("proceedingQueriesCourtNumberList", 101), time.Minute)
-		var got spoiled
+		answer := fetch(t, url+callPath("proceedingQueriesCourtNumberList", 101), time.Minute)
+		var got changedAnswer
 		if err := json.Unmarshal([]byte(answer.body), &got); err != nil || string(got.Count) != want || slices.Contains(got.numbers(), "IMM-101-25") {
 			t.Errorf("%s: count %s, %v: %v", kind, got.Count, got.numbers(), err)
 		}
@@ -155,8 +157,8 @@ func TestSpoiledPages(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			court := newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
-			v := visit(t, court, englishPage)
+			court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
+			v := newVisitor(t, court, englishPage)
 			v.post(v.form(want.event, "IMM-1-25", ""))
 			if got := v.text(want.expr); !strings.HasPrefix(got, want.text) {
 				t.Errorf("%q, want %q", got, want.text)
@@ -171,7 +173,7 @@ func TestSpoiledPages(t *testing.T) {
 // Eleven rows are two pages.
 func TestFurtherPages(t *testing.T) {
 	t.Parallel()
-	v := visit(t, newCourt(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: "prefix", Share: 1}}}), englishPage)
+	v := newVisitor(t, newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: "prefix", Share: 1}}}), englishPage)
 	v.post(v.form("search", "IMM-1-25", ""))
 	if got := v.text(`//div[@id="datatable_info"]`); got != "Showing 1 to 10 of 11 entries" {
 		t.Errorf("first page: %q", got)

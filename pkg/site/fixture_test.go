@@ -18,16 +18,16 @@ import (
 
 // The bodies that a court of the tests answers with.
 const (
-	nothing = `{"Count":0,"data":[]}`
-	ours    = `{"Count":1,"data":[{"COURT_NO":"IMM-13-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
-	others  = `{"Count":1,"data":[{"COURT_NO":"IMM-130-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
-	strange = `{"Count":1,"data":[{"COURT_NO":"IMM-77-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
-	people  = `{"Count":1,"data":[{"PARTY_NAME":"QUILL, ODETTE"}]}`
-	guard   = `<html><title>Request Rejected</title></html>`
+	emptyBody     = `{"Count":0,"data":[]}`
+	ownBody       = `{"Count":1,"data":[{"COURT_NO":"IMM-13-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
+	otherBody     = `{"Count":1,"data":[{"COURT_NO":"IMM-130-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
+	unrelatedBody = `{"Count":1,"data":[{"COURT_NO":"IMM-77-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
+	partiesBody   = `{"Count":1,"data":[{"PARTY_NAME":"QUILL, ODETTE"}]}`
+	blockBody     = `<html><title>Request Rejected</title></html>`
 )
 
-// court is a server on loopback that answers each call in its own way and counts.
-type court struct {
+// fakeSite is a server on loopback that answers each call in its own way and counts.
+type fakeSite struct {
 	*httptest.Server
 	mu    sync.Mutex
 	calls []string
@@ -46,10 +46,10 @@ func callOf(r *http.Request) string {
 	}
 }
 
-// start runs a court; the answers are by call, one that has none is 404.
-func start(t *testing.T, answers map[string]http.HandlerFunc) *court {
+// startSite runs a court; the answers are by call, one that has none is 404.
+func startSite(t *testing.T, answers map[string]http.HandlerFunc) *fakeSite {
 	t.Helper()
-	c := &court{}
+	c := &fakeSite{}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := callOf(r)
 		c.mu.Lock()
@@ -65,21 +65,21 @@ func start(t *testing.T, answers map[string]http.HandlerFunc) *court {
 	return c
 }
 
-func (c *court) made() []string {
+func (c *fakeSite) madeCalls() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.calls)
 }
 
-func says(body string) http.HandlerFunc {
+func bodyHandler(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }
 }
 
-// hangs answers nothing until the client has gone.
-func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+// hangHandler answers nothing until the client has gone.
+func hangHandler(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// drips sends the header, then a byte at a time for as long as the client stays.
-func drips(w http.ResponseWriter, r *http.Request) {
+// dripHandler sends the header, then a byte at a time for as long as the client stays.
+func dripHandler(w http.ResponseWriter, r *http.Request) {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -93,8 +93,8 @@ func drips(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// client asks the court of a test; change alters the options.
-func client(t testing.TB, origin string, change func(*site.Options)) *site.Client {
+// newClient asks the court of a test; change alters the options.
+func newClient(t testing.TB, origin string, change func(*site.Options)) *site.Client {
 	t.Helper()
 	opts := site.Options{
 		Profile: load(t, "fct-cf"), Origin: origin, UserAgent: "fct-scraper/test (+nobody@court.invalid)",
@@ -112,12 +112,12 @@ func client(t testing.TB, origin string, change func(*site.Options)) *site.Clien
 }
 
 // at once is a pace that lets every request go.
-func atOnce(context.Context) (time.Duration, error) { return 0, nil }
+func noPause(context.Context) (time.Duration, error) { return 0, nil }
 
-// asks makes one attempt at IMM-13-25 that ends without an error.
-func asks(t *testing.T, c *site.Client) []contract.Exchange {
+// fetchCase makes one attempt at IMM-13-25 that ends without an error.
+func fetchCase(t *testing.T, c *site.Client) []contract.Exchange {
 	t.Helper()
-	exchanges, err := c.Ask(t.Context(), caseID(t, "IMM-13-25"), atOnce)
+	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), noPause)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func wantReading(t *testing.T, c *site.Client, exchanges []contract.Exchange, ve
 	checkReading(t, c.Profile, caseID(t, "IMM-13-25"), exchanges)
 }
 
-func status(code int, body string) http.HandlerFunc {
+func statusHandler(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", fmt.Sprint(code))
 		w.WriteHeader(code)

@@ -11,27 +11,27 @@ import (
 // bodyKinds are well framed and not what was asked for.
 func bodyKinds() []faultKind {
 	same := func(name, about, text string) faultKind {
-		return faultKind{name: name, about: about, spoil: func(right reply) reply { return reply{0, right.contentType, []byte(text)} }}
+		return faultKind{name: name, about: about, changeBody: func(right reply) reply { return reply{0, right.contentType, []byte(text)} }}
 	}
 	typed := func(name, about, contentType string) faultKind {
-		return faultKind{name: name, about: about, spoil: func(right reply) reply { return reply{right.status, contentType, right.body} }}
+		return faultKind{name: name, about: about, changeBody: func(right reply) reply { return reply{right.status, contentType, right.body} }}
 	}
 	behind := func(name, about string, more func(right reply) []byte) faultKind {
-		return faultKind{name: name, about: about, spoil: func(right reply) reply {
+		return faultKind{name: name, about: about, changeBody: func(right reply) reply {
 			return reply{right.status, right.contentType, slices.Concat(right.body, more(right))}
 		}}
 	}
 	return []faultKind{
-		{name: "halfjson", about: "half of the right answer, well framed", spoil: func(right reply) reply {
+		{name: "halfjson", about: "half of the right answer, well framed", changeBody: func(right reply) reply {
 			return reply{right.status, right.contentType, right.body[:len(right.body)/2]}
 		}},
-		{name: "html", about: "an error page under status 200", spoil: fixed(asHTML, sorryPage)},
+		{name: "html", about: "an error page under status 200", changeBody: fixedReply(asHTML, sorryPage)},
 		same("empty", "status 200 and no body at all", ""),
 		same("garbage", "bytes that are no text", "\x00\xff\xfe\x81garbage\x9d\x00"),
-		{name: "error-object", about: "an error as a JSON object under status 200", spoil: fixed(asJSON, `{"Message":"An error has occurred."}`)},
-		{name: "json-null", about: "null", spoil: fixed(asJSON, "null")},
-		{name: "json-list", about: "an empty list", spoil: fixed(asJSON, "[]")},
-		{name: "json-deep", about: "200,000 lists in each other", spoil: func(reply) reply {
+		{name: "error-object", about: "an error as a JSON object under status 200", changeBody: fixedReply(asJSON, `{"Message":"An error has occurred."}`)},
+		{name: "json-null", about: "null", changeBody: fixedReply(asJSON, "null")},
+		{name: "json-list", about: "an empty list", changeBody: fixedReply(asJSON, "[]")},
+		{name: "json-deep", about: "200,000 lists in each other", changeBody: func(reply) reply {
 			return reply{0, asJSON, bytes.Repeat([]byte("["), 200_000)}
 		}},
 		behind("trailing", "the right answer and an error page behind it", func(reply) []byte { return []byte(sorryPage) }),
@@ -44,7 +44,7 @@ func bodyKinds() []faultKind {
 // charsetKinds are the right answer in other bytes.
 func charsetKinds() []faultKind {
 	in := func(name, about, charset string, encode func(string) []byte) faultKind {
-		return faultKind{name: name, about: about, spoil: func(right reply) reply {
+		return faultKind{name: name, about: about, changeBody: func(right reply) reply {
 			contentType, _, _ := strings.Cut(right.contentType, ";")
 			return reply{right.status, contentType + "; charset=" + charset, encode(string(right.body))}
 		}}

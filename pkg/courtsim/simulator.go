@@ -10,21 +10,21 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Court is an http.Handler and is used by many goroutines.
-type Court struct {
-	opts    Options
-	highest int
-	words   *words
-	pages   *pages
-	visits  *sessions
-	kinds   map[string]*faultKind
-	zone    *time.Location
-	counts  *counts
-	buffers sync.Pool
+// Simulator is an http.Handler and is used by many goroutines.
+type Simulator struct {
+	opts       Options
+	highest    int
+	vocabulary *vocabulary
+	pages      *pages
+	sessions   *sessions
+	kinds      map[string]*faultKind
+	zone       *time.Location
+	stats      *statsCounter
+	buffers    sync.Pool
 }
 
 // New makes a court. Its error wraps ErrOptions and names all that is wrong: field, value, what is allowed.
-func New(opts Options) (*Court, error) {
+func New(opts Options) (*Simulator, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func New(opts Options) (*Court, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the court's time zone: %w", err)
 	}
-	words, err := readWords()
+	words, err := readVocabulary()
 	if err != nil {
 		return nil, fmt.Errorf("reading the court's words: %w", err)
 	}
@@ -42,9 +42,9 @@ func New(opts Options) (*Court, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the court's pages: %w", err)
 	}
-	c := &Court{
-		opts: opts, highest: highest(opts), words: words, pages: pages, zone: zone, counts: newCounts(),
-		visits: newSessions(opts.Seed, opts.TokenLife), kinds: kindsByName(),
+	c := &Simulator{
+		opts: opts, highest: highest(opts), vocabulary: words, pages: pages, zone: zone, stats: newStatsCounter(),
+		sessions: newSessions(opts.Seed, opts.TokenLife), kinds: kindsByName(),
 	}
 	c.buffers.New = func() any { return new([]byte) }
 	return c, nil
@@ -64,12 +64,12 @@ func highest(opts Options) int {
 }
 
 // Exists is the truth: whether the court has that case. It has none whose id is not valid.
-func (c *Court) Exists(id contract.CaseID) bool {
+func (c *Simulator) Exists(id contract.CaseID) bool {
 	_, err := contract.NewCaseID(id.Series, id.Number, id.Year)
 	return err == nil && c.exists(id.Number)
 }
 
-func (c *Court) exists(number int) bool {
+func (c *Simulator) exists(number int) bool {
 	if number < 1 || number > c.highest {
 		return false
 	}
@@ -78,14 +78,14 @@ func (c *Court) exists(number int) bool {
 			return false
 		}
 	}
-	d := throw(c.opts.Seed, saltHole, uint64(number))
+	d := newRandom(c.opts.Seed, saltMissing, uint64(number))
 	return number == c.highest || !d.chance(c.opts.Missing)
 }
 
-// drawn is the kind of fault that the turn-th request for a case gets, counted from 0; empty for none.
-func (c *Court) drawn(id contract.CaseID, turn int) string {
+// faultFor is the kind of fault that the turn-th request for a case gets, counted from 0; empty for none.
+func (c *Simulator) faultFor(id contract.CaseID, turn int) string {
 	for _, fault := range c.opts.Faults {
-		times := c.times(fault, id.Number)
+		times := c.faultTimes(fault, id.Number)
 		if times == Forever || turn < times {
 			return fault.Kind
 		}
@@ -94,9 +94,9 @@ func (c *Court) drawn(id contract.CaseID, turn int) string {
 	return ""
 }
 
-// times is how often a fault comes for a number: 0 when it does not hit it.
-func (c *Court) times(fault Fault, number int) int {
-	d := throw(c.opts.Seed, saltFault, textSeed(fault.Kind), uint64(number))
+// faultTimes is how often a fault comes for a number: 0 when it does not hit it.
+func (c *Simulator) faultTimes(fault Fault, number int) int {
+	d := newRandom(c.opts.Seed, saltFault, hashText(fault.Kind), uint64(number))
 	switch {
 	case !d.chance(fault.Share):
 		return 0

@@ -15,7 +15,7 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-func newCourt(t testing.TB, options courtsim.Options) *courtsim.Court {
+func newSimulator(t testing.TB, options courtsim.Options) *courtsim.Simulator {
 	t.Helper()
 	court, err := courtsim.New(options)
 	if err != nil {
@@ -26,12 +26,12 @@ func newCourt(t testing.TB, options courtsim.Options) *courtsim.Court {
 
 func caseNo(n int) contract.CaseID { return contract.CaseID{Series: "IMM", Year: "25", Number: n} }
 
-func path(call string, n int) string {
+func callPath(call string, n int) string {
 	return fmt.Sprintf("/CourtFilesAndDecisions/%s?division=t&courtnumber=IMM-%d-25", call, n)
 }
 
-// ask asks a court in memory.
-func ask(court http.Handler, target string) *httptest.ResponseRecorder {
+// get asks a court in memory.
+func get(court http.Handler, target string) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	court.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
 	return answer
@@ -40,20 +40,20 @@ func ask(court http.Handler, target string) *httptest.ResponseRecorder {
 func TestTheSameSeedGivesTheSameCourt(t *testing.T) {
 	t.Parallel()
 	options := courtsim.Options{Seed: 9, Max: 300, Missing: 0.1}
-	one, two := newCourt(t, options), newCourt(t, options)
+	one, two := newSimulator(t, options), newSimulator(t, options)
 	options.Seed++
-	other := newCourt(t, options)
+	other := newSimulator(t, options)
 	differ := 0
 	for n := 300; n > 0; n-- {
-		ask(two, path("proceedingQueriesRE", n))
+		get(two, callPath("proceedingQueriesRE", n))
 	}
 	for n := 1; n <= 300; n++ {
 		for _, call := range []string{"proceedingQueriesRE", "proceedingQueriesCourtNumberList", "PublicPartiesListInfo", "proceedingQueriesAddInfo", "RelatedListInfo"} {
-			got, again := ask(one, path(call, n)).Body.String(), ask(two, path(call, n)).Body.String()
+			got, again := get(one, callPath(call, n)).Body.String(), get(two, callPath(call, n)).Body.String()
 			if got != again {
 				t.Fatalf("%s of %d differs between two courts of one seed", call, n)
 			}
-			if got != ask(other, path(call, n)).Body.String() {
+			if got != get(other, callPath(call, n)).Body.String() {
 				differ++
 			}
 		}
@@ -66,10 +66,10 @@ func TestTheSameSeedGivesTheSameCourt(t *testing.T) {
 // Every answer is JSON of the form that the court has, and its count is right.
 func TestAnswersAreWellFormed(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
+	court := newSimulator(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
 	rows, french, bytes, most := 0, 0, 0, 0
 	for n := 1; n <= 2000; n++ {
-		answer := ask(court, path("proceedingQueriesRE", n))
+		answer := get(court, callPath("proceedingQueriesRE", n))
 		var got struct {
 			Count int              `json:"Count"`
 			Data  []map[string]any `json:"data"`
@@ -95,7 +95,7 @@ func TestAnswersAreWellFormed(t *testing.T) {
 
 func TestHolesGapsAndTheHighest(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 4, Max: 5000, Missing: 0.1, Gaps: []contract.Range{{Start: 100, End: 200}, {Start: 4990, End: 5000}}})
+	court := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000, Missing: 0.1, Gaps: []contract.Range{{Start: 100, End: 200}, {Start: 4990, End: 5000}}})
 	missing := 0
 	for n := 1; n <= 5100; n++ {
 		exists := court.Exists(caseNo(n))
@@ -119,7 +119,7 @@ func TestHolesGapsAndTheHighest(t *testing.T) {
 
 func TestFilingDaysGrowWithTheNumbers(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 4, Max: 5000})
+	court := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000})
 	before := ""
 	for n := 1; n <= 5000; n += 50 {
 		var got struct {
@@ -127,7 +127,7 @@ func TestFilingDaysGrowWithTheNumbers(t *testing.T) {
 				Filed string `json:"FILE_DT"`
 			} `json:"data"`
 		}
-		if err := json.Unmarshal(ask(court, path("proceedingQueriesCourtNumberList", n)).Body.Bytes(), &got); err != nil {
+		if err := json.Unmarshal(get(court, callPath("proceedingQueriesCourtNumberList", n)).Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
 		var ms int64
@@ -148,7 +148,7 @@ func TestFilingDaysGrowWithTheNumbers(t *testing.T) {
 // What the program's own reader makes of the court: the truth, over real HTTP.
 func TestTheProfileReadsTheTruth(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 6, Max: 300, Missing: 0.15})
+	court := newSimulator(t, courtsim.Options{Seed: 6, Max: 300, Missing: 0.15})
 	server, err := court.Start("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestTheProfileReadsTheTruth(t *testing.T) {
 	defer client.Close()
 	now := func(context.Context) (time.Duration, error) { return 0, nil }
 	for n := 1; n <= 310; n++ {
-		exchanges, err := client.Ask(t.Context(), caseNo(n), now)
+		exchanges, err := client.Fetch(t.Context(), caseNo(n), now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,18 +189,18 @@ func TestTheProfileReadsTheTruth(t *testing.T) {
 
 func TestStatsUnderManyClients(t *testing.T) {
 	t.Parallel()
-	court := newCourt(t, courtsim.Options{Seed: 6, Max: 100, Latency: 2 * time.Millisecond})
+	court := newSimulator(t, courtsim.Options{Seed: 6, Max: 100, Latency: 2 * time.Millisecond})
 	var clients sync.WaitGroup
 	for range 16 {
 		clients.Go(func() {
 			for n := 1; n <= 50; n++ {
-				ask(court, path("proceedingQueriesRE", n))
+				get(court, callPath("proceedingQueriesRE", n))
 			}
 		})
 	}
 	clients.Wait()
 	var stats courtsim.Stats
-	if err := json.Unmarshal(ask(court, "/__stats").Body.Bytes(), &stats); err != nil {
+	if err := json.Unmarshal(get(court, "/__stats").Body.Bytes(), &stats); err != nil {
 		t.Fatal(err)
 	}
 	if stats.Requests != 800 || stats.PerNumber["IMM-25"]["50"]["docket"] != 16 || stats.MaxInFlight < 2 || stats.MaxInFlight > 16 || stats.MinGapSeconds == nil {
@@ -212,22 +212,22 @@ func TestStatsUnderManyClients(t *testing.T) {
 	var truth struct {
 		Exists []int `json:"exists"`
 	}
-	if err := json.Unmarshal(ask(court, "/__truth?from=99&to=102").Body.Bytes(), &truth); err != nil || len(truth.Exists) != 2 {
+	if err := json.Unmarshal(get(court, "/__truth?from=99&to=102").Body.Bytes(), &truth); err != nil || len(truth.Exists) != 2 {
 		t.Errorf("%v: %v", err, truth.Exists)
 	}
-	if code := ask(court, "/__truth?from=x").Code; code != http.StatusBadRequest {
+	if code := get(court, "/__truth?from=x").Code; code != http.StatusBadRequest {
 		t.Errorf("status %d for no range", code)
 	}
-	if code := ask(court, "/robots.txt").Code; code != http.StatusNotFound {
+	if code := get(court, "/robots.txt").Code; code != http.StatusNotFound {
 		t.Errorf("status %d for what there is not", code)
 	}
 }
 
 func BenchmarkAnswers(b *testing.B) {
-	court := newCourt(b, courtsim.Options{Seed: 6, Max: 99999})
+	court := newSimulator(b, courtsim.Options{Seed: 6, Max: 99999})
 	requests := make([]*http.Request, 1000)
 	for n := range requests {
-		requests[n] = httptest.NewRequest(http.MethodGet, path("proceedingQueriesRE", n+1), nil)
+		requests[n] = httptest.NewRequest(http.MethodGet, callPath("proceedingQueriesRE", n+1), nil)
 	}
 	b.RunParallel(func(pb *testing.PB) {
 		for n := 0; pb.Next(); n++ {

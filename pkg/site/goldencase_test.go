@@ -27,8 +27,8 @@ type goldenCase struct {
 	golden      string
 }
 
-// asked is when all exchanges of the cases started.
-var asked = time.Date(2025, time.January, 3, 12, 0, 0, 0, time.UTC)
+// exchangeStart is when all exchanges of the cases started.
+var exchangeStart = time.Date(2025, time.January, 3, 12, 0, 0, 0, time.UTC)
 
 func goldenCases(t testing.TB) []goldenCase { return casesIn(t, "answers") }
 
@@ -90,7 +90,7 @@ func parseExchange(t testing.TB, c goldenCase, part string) contract.Exchange {
 	}
 	return contract.Exchange{
 		Call: fields[0], URL: "https://court.invalid/" + fields[0] + "?courtnumber=" + c.id.String(), Status: status,
-		ContentType: fields[2], RetryAfter: fields[3], Error: fields[4], StartedAt: asked, Body: []byte(body),
+		ContentType: fields[2], RetryAfter: fields[3], Error: fields[4], StartedAt: exchangeStart, Body: []byte(body),
 	}
 }
 

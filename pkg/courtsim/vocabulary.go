@@ -10,38 +10,38 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-//go:embed words.toml
-var wordsFile []byte
+//go:embed vocabulary.toml
+var vocabularyFile []byte
 
-// words are what files are written with; they do not change after they were read.
-type words struct {
+// vocabulary are what files are written with; they do not change after they were read.
+type vocabulary struct {
 	Given     []string      `toml:"given"`
 	Family    []string      `toml:"family"`
 	Judge     []string      `toml:"judge"`
 	Ship      []string      `toml:"ship"`
 	Firm      []string      `toml:"firm"`
 	CrownFirm string        `toml:"crown_firm"`
-	Offices   []coded       `toml:"office"`
-	Kinds     []kind        `toml:"kind"`
+	Offices   []bilingual   `toml:"office"`
+	Kinds     []proceeding  `toml:"kind"`
 	Middle    []entryPhrase `toml:"middle"`
 	Closing   []entryPhrase `toml:"closing"`
 }
 
-// coded is a thing that the court has a code for and a name in both languages.
-type coded struct {
+// bilingual is a thing that the court has a code for and a name in both languages.
+type bilingual struct {
 	Code string `toml:"code"`
 	EN   string `toml:"en"`
 	FR   string `toml:"fr"`
 }
 
-// kind is one kind of files.
-type kind struct {
+// proceeding is one kind of files.
+type proceeding struct {
 	Series  []string    `toml:"series"`
 	Against []string    `toml:"against"`
-	Type    coded       `toml:"type"`
-	Class   coded       `toml:"class"`
-	Track   coded       `toml:"track"`
-	Natures []coded     `toml:"nature"`
+	Type    bilingual   `toml:"type"`
+	Class   bilingual   `toml:"class"`
+	Track   bilingual   `toml:"track"`
+	Natures []bilingual `toml:"nature"`
 	Opening entryPhrase `toml:"opening"`
 }
 
@@ -67,11 +67,11 @@ func (p *phrase) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// readWords reads the file that comes with the program.
-func readWords() (*words, error) { return parseWords(wordsFile) }
+// readVocabulary reads the file that comes with the program.
+func readVocabulary() (*vocabulary, error) { return parseVocabulary(vocabularyFile) }
 
-func parseWords(data []byte) (*words, error) {
-	w := new(words)
+func parseVocabulary(data []byte) (*vocabulary, error) {
+	w := new(vocabulary)
 	meta, err := toml.Decode(string(data), w)
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func parseWords(data []byte) (*words, error) {
 }
 
 // kindOf is the kind of a series' files.
-func (w *words) kindOf(series string) *kind {
+func (w *vocabulary) kindOf(series string) *proceeding {
 	for i := range w.Kinds {
 		if k := &w.Kinds[i]; len(k.Series) == 0 || slices.Contains(k.Series, series) {
 			return k
