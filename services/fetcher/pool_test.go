@@ -2,6 +2,7 @@ package fetcher_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptrace"
 	"sync"
@@ -232,5 +233,69 @@ func TestPoolLimitsComeBack(t *testing.T) {
 		if diff := cmp.Diff(slower, config()); diff != "" {
 			t.Error(diff)
 		}
+	})
+}
+
+// TestDamagedPoolWaitsForItsHolder: a fetcher says at its next look that it holds messages of a damaged pool. Another one,
+// which holds none, does not make the pool again before, whichever of the two looks first.
+func TestDamagedPoolWaitsForItsHolder(t *testing.T) {
+	for offset := time.Duration(0); offset < time.Second; offset += 250 * time.Millisecond {
+		t.Run(offset.String(), func(t *testing.T) {
+			fcttest.VirtualTime(t, func(t *testing.T) {
+				const concurrency, jobs = 3, 9
+				p := setUp(t, jobs)
+				site := &observed{court: p.court, takes: 3 * time.Second}
+				p.court.answer = site.answered
+				work := func(id string) {
+					t.Cleanup(p.work(func(opts *fetcher.Options) {
+						opts.ID, opts.Site, opts.Shared, opts.Concurrency = id, site, true, concurrency
+					}))
+				}
+				work("holder")
+				site.until(t, func(begun, _ int) bool { return begun == concurrency })
+				time.Sleep(500 * time.Millisecond)
+				work("other")
+				time.Sleep(time.Second + offset)
+				if err := p.b.JetStream().DeleteConsumer(t.Context(), contract.StreamPace, "slots-sim"); err != nil {
+					t.Fatal(err)
+				}
+				site.until(t, func(_, settled int) bool { return settled == jobs })
+				site.mu.Lock()
+				defer site.mu.Unlock()
+				if site.most > concurrency {
+					t.Errorf("%d cases in flight, want at most %d", site.most, concurrency)
+				}
+			})
+		})
+	}
+}
+
+// TestIdlePoolIsMadeAgainAfterThreeSeconds: also a pool of which nobody holds a message waits, since a look may be late.
+func TestIdlePoolIsMadeAgainAfterThreeSeconds(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		p := setUp(t, 0)
+		defer p.work(func(opts *fetcher.Options) { opts.Shared = true })()
+		js := p.b.JetStream()
+		time.Sleep(1500 * time.Millisecond)
+		if err := js.DeleteConsumer(t.Context(), contract.StreamPace, "slots-sim"); err != nil {
+			t.Fatal(err)
+		}
+		const least, most = 3 * time.Second, 6 * time.Second
+		began := time.Now()
+		for time.Since(began) <= most {
+			time.Sleep(100 * time.Millisecond)
+			_, err := js.Consumer(t.Context(), contract.StreamPace, "slots-sim")
+			if errors.Is(err, jetstream.ErrConsumerNotFound) {
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took < least {
+				t.Errorf("made again after %s, want at least %s", took, least)
+			}
+			return
+		}
+		t.Errorf("not made again within %s", most)
 	})
 }
