@@ -117,13 +117,15 @@ func longestWait(years []string, from, runs int) (most int) {
 	return most
 }
 
+// TestRunsTakeTurns: in each process a run that waits for a place with a job in hand gets one after at most one request of
+// each other run, whatever the concurrency and however many processes share the places.
 func TestRunsTakeTurns(t *testing.T) {
 	// All is over before the ack-wait of the first job, which nobody settles here: it would come again and take a place for
 	// no request.
 	const releases = 24
 	for _, processes := range []int{1, 2} {
 		for runs := 2; runs <= 3; runs++ {
-			for _, concurrency := range []int{1, 4} {
+			for _, concurrency := range []int{1, 3, 4} {
 				t.Run(fmt.Sprintf("processes=%d,runs=%d,concurrency=%d", processes, runs, concurrency), func(t *testing.T) {
 					fcttest.VirtualTime(t, func(t *testing.T) {
 						_, asked := contend(t, processes, runs, concurrency)
