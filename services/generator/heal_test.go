@@ -61,6 +61,11 @@ func TestRemovedJobsComeAgain(t *testing.T) {
 				consumer, err := p.b.JetStream().Consumer(t.Context(), contract.StreamJobs, run.ConsumerName())
 				return err == nil && consumer.CachedInfo().NumPending > 0
 			})
+			stream := p.stream(contract.StreamJobs)
+			last, err := stream.GetMsg(t.Context(), stream.CachedInfo().State.LastSeq)
+			if err != nil || last.Header.Get(contract.RepublishedHeader) == "" {
+				t.Errorf("the job that came last: %+v, %v; want the header %s", last, err, contract.RepublishedHeader)
+			}
 		})
 	}
 }
