@@ -37,3 +37,40 @@ func TestStoppedRunSaysHowToGoOn(t *testing.T) {
 		})
 	}
 }
+
+func TestNextCommandByStatus(t *testing.T) {
+	t.Parallel()
+	const end = 8
+	for name, c := range map[string]struct {
+		status   contract.Status
+		next     int
+		failures int
+		gone     bool
+		want     string
+	}{
+		"completed":            {contract.Completed, end + 1, 0, false, ""},
+		"ended by an error":    {contract.Errored, 5, 0, false, ""},
+		"nothing is left":      {contract.SafeStop, end + 1, 0, false, ""},
+		"no-records":           {contract.SafeStop, 5, 2, false, `{"end":8,"prefix":"IMM","start":5,"year":"23"}`},
+		"failures":             {contract.SafeStop, 5, 3, false, `{"end":8,"prefix":"IMM","run_id":"run","year":"23"}`},
+		"stopped":              {contract.Stopped, 5, 0, false, `{"end":8,"prefix":"IMM","run_id":"run","year":"23"}`},
+		"blocked":              {contract.Blocked, 5, 0, false, `{"end":8,"prefix":"IMM","run_id":"run","year":"23"}`},
+		"blocked by vanishing": {contract.Blocked, 5, 0, true, `{"end":8,"prefix":"IMM","year":"23"}`},
+	} {
+		w := &worker{Service: New(Options{}), manifest: contract.Manifest{
+			RunID: "run", Prefix: "IMM", Year: "23", Range: contract.Range{Start: 1, End: end}, SafeStopFails: 3,
+			Command: json.RawMessage(`{"run_id":"run","end":8}`),
+		}}
+		w.tally.FailStreak = c.failures
+		if c.gone {
+			w.tally.Gone = &gone{}
+		}
+		want := c.want
+		if want != "" {
+			want = "nats pub batch.start '" + want + "'"
+		}
+		if got := w.nextCommand(c.status, c.next); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
