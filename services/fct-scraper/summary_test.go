@@ -24,3 +24,13 @@ func TestSummaryCountsFailuresByCause(t *testing.T) {
 		}
 	}
 }
+
+// TestPercentNeverSaysHundred: whatever is rounded, no chance is said to be certain.
+func TestPercentNeverSaysHundred(t *testing.T) {
+	t.Parallel()
+	for chance, want := range map[float64]string{0: "0.0 %", 0.5: "50.0 %", 0.9987: "99.9 %", 0.9996: "99.9 %", 1: "99.9 %"} {
+		if got := percent(chance); got != want {
+			t.Errorf("%v is said to be %q, want %q", chance, got, want)
+		}
+	}
+}
