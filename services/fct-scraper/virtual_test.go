@@ -86,17 +86,22 @@ func TestAHungJobIsEndedAndTriedAgain(t *testing.T) {
 func TestNumbersThatFailForEver(t *testing.T) {
 	for name, c := range map[string]struct {
 		share    float64
+		failing  int
 		settings map[string]string
 		within   time.Duration
 	}{
-		"default pauses and backoff":  {0.1, map[string]string{"end": "100", "delay_min": "1s", "delay_max": "3s"}, 10 * time.Minute},
-		"no pauses, backoff of 100ms": {0.1, map[string]string{"end": "100", "backoff_base": "100ms"}, 30 * time.Second},
-		"half of them, no pauses":     {0.4, map[string]string{"end": "20"}, 2 * time.Minute},
+		"default pauses and backoff": {
+			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "delay_min": "1s", "delay_max": "3s"}, 10 * time.Minute,
+		},
+		"no pauses, backoff of 100ms": {
+			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "backoff_base": "100ms"}, 30 * time.Second,
+		},
+		"half of them, no pauses": {0.4, 8, map[string]string{"end": "20"}, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
 				p := newPlant(t, courtsim.Options{
-					Seed: 11, Max: 99999, Latency: 200 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: c.share, Times: -1}},
+					Seed: 13, Max: 99999, Latency: 200 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: c.share, Times: -1}},
 				}, c.settings)
 				for round, within := range []time.Duration{c.within, c.within / 2} { // the second asks for those alone
 					began := time.Now()
@@ -106,8 +111,8 @@ func TestNumbersThatFailForEver(t *testing.T) {
 					} else {
 						t.Logf("round %d took %s, %d failed", round, took, report.Failed)
 					}
-					if report.Status != contract.Completed || report.Failed < 5 || report.Retries != 3*report.Failed {
-						t.Errorf("%s: %d failed, %d retries", report.Status, report.Failed, report.Retries)
+					if report.Status != contract.Completed || report.Failed != c.failing || report.Retries != 3*report.Failed {
+						t.Errorf("%s: %d failed, want %d; %d retries", report.Status, report.Failed, c.failing, report.Retries)
 					}
 				}
 			})
