@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -12,6 +14,7 @@ func (l *loader) compare() {
 	l.atMost("backoff_base", "backoff_max", c.BackoffBase > c.BackoffMax)
 	l.atMost("start", "end", c.End > 0 && c.Start > c.End)
 	l.together("nats_cert", "nats_key", (c.NATSCert == "") != (c.NATSKey == ""))
+	l.apart("output", "data_dir", c.NATSURL == "")
 	l.encrypted("nats_url", c.plainBeyond())
 }
 
@@ -22,6 +25,56 @@ func (l *loader) encrypted(key string, hosts []string) {
 	}
 	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s is beyond this machine and without TLS: want tls://, or nats_ca, or insecure = true",
 		l.settings.origins[key], key, l.table.show(key, l.settings.text(key)), strings.Join(hosts, ", ")))
+}
+
+// apart refuses a folder that is, or lies in, another one that is used: who removes or replaces the store would take the files with it. The
+// other way round each stays whole.
+func (l *loader) apart(inner, outer string, used bool) {
+	if !used || l.bad[inner] || l.bad[outer] || !within(l.settings.text(inner), l.settings.text(outer)) {
+		return
+	}
+	blamed := inner
+	if l.settings.origins[inner] == byDefault { // the one that was given is to blame
+		blamed = outer
+	}
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %q: want %s = %q outside of %s = %q, which is the embedded server's alone",
+		l.settings.origins[blamed], blamed, l.settings.text(blamed), inner, l.settings.text(inner), outer, l.settings.text(outer)))
+}
+
+// within says whether a folder is, or lies in, another one, symbolic links followed. Either may be missing still.
+func within(inner, outer string) bool {
+	in, out := resolved(inner), resolved(outer)
+	whole, _ := os.Stat(out)
+	for at := in; ; at = filepath.Dir(at) {
+		if at == out {
+			return true
+		}
+		// Of a file system that takes Data and data for one, the names do not tell.
+		if info, err := os.Stat(at); err == nil && whole != nil && os.SameFile(info, whole) {
+			return true
+		}
+		if at == filepath.Dir(at) {
+			return false
+		}
+	}
+}
+
+// resolved is the full path of a folder, the symbolic links in the part of it that exists followed.
+func resolved(path string) string {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return filepath.Clean(path)
+	}
+	rest := ""
+	for at := full; ; at = filepath.Dir(at) {
+		if there, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(there, rest)
+		}
+		if at == filepath.Dir(at) {
+			return full
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
 }
 
 // atMost refuses a setting that is larger than another one, naming where both come from.

@@ -3,6 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"time"
 )
 
@@ -42,4 +46,33 @@ func (h Hours) String() string {
 
 func sinceMidnight(at time.Time) time.Duration {
 	return time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute
+}
+
+// requireZone refuses quiet hours in a time zone that is not known: Go takes UTC then, and requests would be sent in hours that were to be
+// quiet.
+func (l *loader) requireZone(zone string) {
+	s := l.settings
+	if s.QuietHours == (Hours{}) || l.bad["quiet_hours"] || isZone(zone) {
+		return
+	}
+	l.problems = append(l.problems, fmt.Sprintf("$TZ: TZ = %.80q: want the name of a time zone such as America/Toronto or UTC, for quiet_hours = %s (%s)",
+		zone, s.QuietHours, s.origins["quiet_hours"]))
+}
+
+// isZone says whether the value of TZ is a time zone as Go's time.Local reads it: the name of one, a file, or empty. Rules such as
+// EST5EDT,M3.2.0,M11.1.0 are none. On Windows time.Local is the system's.
+func isZone(zone string) bool {
+	zone = strings.TrimPrefix(zone, ":")
+	if zone == "" || runtime.GOOS == "windows" {
+		return true
+	}
+	if filepath.IsAbs(zone) {
+		data, err := os.ReadFile(zone)
+		if err == nil {
+			_, err = time.LoadLocationFromTZData(zone, data)
+		}
+		return err == nil
+	}
+	_, err := time.LoadLocation(zone)
+	return err == nil && zone != "Local" // which is a name for LoadLocation alone
 }

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/caarlos0/env/v11"
 )
 
 // Sources are what settings are read from, the weakest first.
@@ -15,6 +18,8 @@ type Sources struct {
 	Flags map[string]string
 	// Arguments are the settings that a command takes as arguments: a key and its text. They and the flags may not differ.
 	Arguments map[string]string
+	// Mistakes are what is wrong with the call itself.
+	Mistakes []Mistake
 	// Asks says that the command sends requests to the site: contact is then required unless the site is loopback.
 	Asks bool
 	// Check returns what else a command finds wrong with settings that are good by themselves; nil finds nothing.
@@ -50,12 +55,17 @@ func Load(src Sources) (*Settings, error) {
 		l.lay(given)
 	}
 	l.lay(l.table.fromEnviron(src.Environ))
+	for _, m := range src.Mistakes {
+		l.problems = append(l.problems, m.Problem)
+		l.bad[m.Key] = true
+	}
 	l.lay(append(l.table.fromFlags(src.Flags), l.table.fromArguments(src.Arguments)...))
 	l.nameAgent(src.Version)
 	if whole { // else what is compared may not be what was meant
 		l.compare()
 		if src.Asks {
 			l.requireContact()
+			l.requireZone(env.ToMap(src.Environ)["TZ"])
 		}
 		if src.Check != nil {
 			l.problems = append(l.problems, src.Check(l.settings)...)
@@ -71,7 +81,7 @@ type loader struct {
 	table    table
 	settings *Settings
 	problems []string
-	// bad are the keys that a problem was found with: they are not compared with others.
+	// bad are the keys that a problem was found with, or for which an unknown name may stand: they are not compared with others.
 	bad map[string]bool
 }
 
@@ -103,6 +113,8 @@ type given struct {
 	value any
 	// problem is what is wrong with it; empty when nothing is.
 	problem string
+	// meant is the setting that an unknown name may stand for.
+	meant *setting
 }
 
 // lay lays what one source gives over what is there.
@@ -126,10 +138,15 @@ func (l *loader) take(g given) {
 		l.settings.set(g.setting.name, g.value, g.origin)
 		return
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s", oneLine(g.origin), oneLine(g.name), g.shown, g.problem))
-	if g.setting != nil {
-		l.bad[g.setting.name] = true
+	l.problems = append(l.problems, g.line())
+	if s := cmp.Or(g.setting, g.meant); s != nil {
+		l.bad[s.name] = true
 	}
+}
+
+// line is the problem as people are told it.
+func (g given) line() string {
+	return fmt.Sprintf("%s: %s = %s: %s", oneLine(g.origin), oneLine(g.name), g.shown, g.problem)
 }
 
 func (s *Settings) set(key string, value any, origin string) {

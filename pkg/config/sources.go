@@ -42,6 +42,20 @@ func (t table) full(s *setting, text string) (string, error) {
 // show is a value of somebody else's in a message: short, without control characters and without secrets.
 func (t table) show(name, text string) string { return fmt.Sprintf("%.80q", t.safe(name, text)) }
 
+// Shown is the value of a key or of another flag as a message shows it: quoted, short, and without secrets.
+func Shown(name, text string) string { return newTable().show(name, text) }
+
+// Problem says what is wrong with the text of a setting that another one from the same source replaces; empty when nothing is.
+func Problem(name, origin, text string, environ []string) string {
+	t := newTable()
+	t.home = homeOf(environ)
+	g := t.text(name, origin, text)
+	if g.problem == "" {
+		return ""
+	}
+	return g.line()
+}
+
 // oneLine is a name of somebody else's in a message: a problem is one line, whatever it is about.
 func oneLine(text string) string {
 	if len(text) <= 200 && text != "" && !strings.ContainsFunc(text, unicode.IsControl) {
@@ -53,10 +67,11 @@ func oneLine(text string) string {
 // unknown is a name that is no setting.
 func (t table) unknown(name, origin, text string) given {
 	problem := "not a setting; want one of those that config init writes"
-	if like := Nearest(name, slices.Sorted(maps.Keys(t.named))); like != "" {
+	like := Nearest(name, slices.Sorted(maps.Keys(t.named)))
+	if like != "" {
 		problem = "not a setting; did you mean " + like + "?"
 	}
-	return given{name: name, origin: origin, shown: t.show(name, text), problem: problem}
+	return given{name: name, origin: origin, shown: t.show(name, text), problem: problem, meant: t.named[like]}
 }
 
 // fromEnviron reads the variables of settings; one that is empty counts as not set. NATS_URL and the like are weaker than

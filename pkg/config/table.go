@@ -84,7 +84,7 @@ func allSettings() []*setting {
 		{name: "rest_every", fallback: "0", limit: whole(0, 1_000_000), help: "requests between two long rests; 0 is never"},
 		{name: "rest_for", fallback: "1m", limit: pause(), help: "how long a rest is"},
 		{name: "blocked_cooldown", fallback: "15m", limit: pause(), help: "how long a block lasts when the site does not say"},
-		{name: "quiet_hours", fallback: "none", limit: hours(), help: "hours of the day in which nothing is asked, in the machine's time zone"},
+		{name: "quiet_hours", fallback: "none", limit: hours(), help: "hours of the day in which nothing is asked, in the machine's time zone ($TZ)"},
 
 		{name: "site", fallback: "fct-cf", limit: profile(), help: "site profile", isPath: true},
 		{name: "base_url", limit: origin(), help: "origin of the site; the profile's own when empty", isAddress: true},
@@ -95,7 +95,7 @@ func allSettings() []*setting {
 		{name: "parties", fallback: "false", limit: yesOrNo(), help: "one more call a case: parties and their counsel"},
 		{name: "max_body", fallback: "16MiB", limit: size(KiB, GiB), help: "largest answer, after decompression"},
 
-		{name: "output", fallback: "output", limit: folder(), help: "folder of all files written", isPath: true},
+		{name: "output", fallback: "output", limit: folder(), help: "folder of all files written, outside of data_dir", isPath: true},
 		{name: "data_dir", fallback: "data", limit: folder(), help: "folder of the embedded NATS server's store", isPath: true},
 		{name: "persist_raw_html", fallback: strconv.FormatBool(DefaultPersistRawHTML), limit: yesOrNo(), help: "keep every raw answer"},
 		{name: "graceful_shutdown_timeout", fallback: seconds(DefaultGracefulShutdownTimeout), limit: pause(), help: "how long a stopped run may take to end"},

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"fct-scraper/pkg/store"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
@@ -65,7 +67,7 @@ func StartOn(dir, addr string) (*Server, error) { return open(dir, addr, false) 
 func StartWithKey(dir, addr string) (*Server, error) { return open(dir, addr, true) }
 
 func open(dir, addr string, guarded bool) (*Server, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := store.MakeFolder(dir); err != nil {
 		return nil, fmt.Errorf("making data_dir: %w", outOfRoom(dir, err))
 	}
 	lock, err := lockFolder(dir)

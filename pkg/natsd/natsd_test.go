@@ -128,3 +128,13 @@ func TestTheRoomIsOnlyTried(t *testing.T) {
 		}
 	})
 }
+
+func TestFolderThatIsALinkToNowhere(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "data")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsd.Start(link); err == nil || !strings.Contains(err.Error(), strconv.Quote(link)+` is a symbolic link to "nowhere"`) {
+		t.Errorf("%v", err)
+	}
+}

@@ -53,7 +53,7 @@ type File struct {
 // Open makes the folder when it is missing, and removes the unfinished files that a killed process left
 // there, unless another process has the same folder open. Its error wraps ErrNotWritable.
 func Open(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := MakeFolder(dir); err != nil {
 		return nil, notWritable("making the folder", dir, err)
 	}
 	full, err := filepath.Abs(dir)
@@ -69,6 +69,25 @@ func Open(dir string) (*Store, error) {
 		return nil, errors.Join(notWritable("opening the folder", dir, err), s.Close())
 	}
 	return s, nil
+}
+
+// MakeFolder makes a folder, and those above it, when they are missing. Of a symbolic link that leads nowhere its error says so:
+// os.MkdirAll says that a file exists.
+func MakeFolder(dir string) error {
+	err := os.MkdirAll(dir, 0o750)
+	if err == nil {
+		return nil
+	}
+	for at := filepath.Clean(dir); at != filepath.Dir(at); at = filepath.Dir(at) {
+		target, noLink := os.Readlink(at)
+		if noLink != nil {
+			continue
+		}
+		if _, lost := os.Stat(at); lost != nil {
+			return fmt.Errorf("%q is a symbolic link to %q, which is no folder: %w", at, target, errors.Unwrap(lost))
+		}
+	}
+	return err
 }
 
 // Check returns an error that names the folder and wraps ErrNotWritable when its path does not lead to it any more: it was

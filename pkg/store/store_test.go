@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -351,5 +352,34 @@ func TestLeftoversInForeignFoldersStay(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestFolderThatIsALinkToNowhere(t *testing.T) {
+	dir := t.TempDir()
+	link, loop, file := filepath.Join(dir, "link"), filepath.Join(dir, "loop"), filepath.Join(dir, "file")
+	if err := errors.Join(os.Symlink("nowhere", link), os.Symlink("loop", loop), os.WriteFile(file, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		link:                        strconv.Quote(link) + ` is a symbolic link to "nowhere", which is no folder: no such file or directory`,
+		filepath.Join(link, "more"): strconv.Quote(link) + ` is a symbolic link to "nowhere", which is no folder: no such file or directory`,
+		loop:                        strconv.Quote(loop) + ` is a symbolic link to "loop", which is no folder: too many levels`,
+		file:                        "not a directory",
+	} {
+		_, err := Open(path)
+		if !errors.Is(err, ErrNotWritable) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want ErrNotWritable and %s", path, err, want)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "nowhere"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

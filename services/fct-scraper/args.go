@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,32 +14,258 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// joinValues writes "--probe false" as "--probe=false": pflag takes the value of a flag that may stand alone only after an equals sign. A word
-// that is no truth value is left alone: it is an argument of the command, such as the year.
-func joinValues(root *cobra.Command, args []string) []string {
-	alone := make(map[string]bool) // whether the flag may stand alone
-	known := func(flag *pflag.Flag) { alone["--"+flag.Name] = flag.NoOptDefVal != "" }
-	root.Flags().VisitAll(known)
-	if cmd, _, err := root.Find(args); err == nil { // of the same name, its own flag counts
-		cmd.Flags().VisitAll(known)
-	}
-	var joined []string
-	for i := 0; i < len(args); i++ {
-		may, found := alone[args[i]]
+// call reads a command line as pflag does, but goes on after a mistake: all of them are told at once. A flag that may stand alone takes the
+// next word too, as in "--probe false", when that is a truth value; another word is an argument of the command, such as the year.
+type call struct {
+	root, cmd *cobra.Command
+	environ   []string
+	arguments []string
+	typed     []typedFlag
+	mistakes  []config.Mistake
+}
+
+// typedFlag is one flag as it was typed; bare says that the line ended before its value.
+type typedFlag struct {
+	name, value string
+	bare        bool
+}
+
+// readCall reads the words of a command line and sets the flags of its command.
+func readCall(root *cobra.Command, words, environ []string) *call {
+	c := &call{root: root, cmd: root, environ: environ}
+	for i := 0; i < len(words); i++ {
+		word := words[i]
+		name, long := strings.CutPrefix(word, "--")
 		switch {
-		case args[i] == "--":
-			return append(joined, args[i:]...)
-		case i+1 == len(args), !found && args[i] != "-c", may && !isTruth(args[i+1]):
-			joined = append(joined, args[i])
-		case may:
-			joined = append(joined, args[i]+"="+args[i+1])
-			i++
-		default: // the next is its value, whatever that looks like
-			joined = append(joined, args[i], args[i+1])
-			i++
+		case word == "--":
+			c.arguments = append(c.arguments, words[i+1:]...)
+			i = len(words)
+		case long:
+			i += c.long(name, words[i+1:])
+		case len(word) > 1 && word[0] == '-':
+			i += c.short(word[1:], words[i+1:])
+		case len(c.arguments) == 0 && c.sub(word) != nil:
+			c.cmd = c.sub(word)
+		default:
+			c.arguments = append(c.arguments, word)
 		}
 	}
-	return joined
+	c.set()
+	return c
+}
+
+// sub is the command of that name that the present one holds; nil when it holds none.
+func (c *call) sub(name string) *cobra.Command {
+	for _, cmd := range c.cmd.Commands() {
+		if cmd.Name() == name || cmd.HasAlias(name) {
+			return cmd
+		}
+	}
+	return nil
+}
+
+// path are the words that lead from the root to the command.
+func (c *call) path() []string { return strings.Fields(c.cmd.CommandPath())[1:] }
+
+// flag is the flag of that name of the present command, or else of another: flags may come before their command. Nil when there is none.
+func (c *call) flag(name string) *pflag.Flag {
+	found := c.cmd.Flags().Lookup(name)
+	eachCommand(c.root, func(other *cobra.Command) {
+		if found == nil {
+			found = other.Flags().Lookup(name)
+		}
+	})
+	return found
+}
+
+// long reads --name, --name=value or --name value, and returns how many of the next words belong to it.
+func (c *call) long(text string, next []string) int {
+	name, value, joined := strings.Cut(text, "=")
+	if name == "" || name[0] == '-' {
+		c.mistake("", "bad flag syntax: --%.80s", text)
+		return 0
+	}
+	if joined {
+		c.typed = append(c.typed, typedFlag{name: name, value: value})
+		return 0
+	}
+	flag := c.flag(name)
+	if flag == nil {
+		return c.unread(name, next)
+	}
+	return c.value(flag, next)
+}
+
+// value reads the value of a flag from the next words.
+func (c *call) value(flag *pflag.Flag, next []string) int {
+	t := typedFlag{name: flag.Name, value: flag.NoOptDefVal}
+	taken := 0
+	switch {
+	case t.value != "" && (len(next) == 0 || !isTruth(next[0])):
+	case len(next) == 0:
+		t.bare = true
+	default: // the next is its value, whatever that looks like
+		t.value, taken = next[0], 1
+	}
+	c.typed = append(c.typed, t)
+	return taken
+}
+
+// unread notes a flag that no command has. The next word is most likely its value and no argument: it is passed over, so that one slip
+// is one mistake.
+func (c *call) unread(name string, next []string) int {
+	c.typed = append(c.typed, typedFlag{name: name})
+	if len(next) == 0 || len(c.arguments) == 0 && c.sub(next[0]) != nil {
+		return 0
+	}
+	return passed(next)
+}
+
+// passed is how many of the next words are the value of a flag that is not known.
+func passed(next []string) int {
+	if len(next) == 0 || strings.HasPrefix(next[0], "-") {
+		return 0
+	}
+	return 1
+}
+
+// short reads -c value, -cvalue or -c=value. One dash before the name of a long flag is refused: "-config x" would be the file "onfig".
+func (c *call) short(text string, next []string) int {
+	name, _, joined := strings.Cut(text, "=")
+	flag := c.shorthand(text[:1])
+	like := ""
+	if len(name) > 1 {
+		like = c.nearest(name)
+	}
+	attached := strings.TrimPrefix(text[1:], "=")
+	takes := flag != nil && flag.NoOptDefVal == ""
+	_, missing := os.Lstat(attached) //nolint:gosec // whoever calls names the file
+	switch {
+	case like != "" && (like == strings.ToLower(name) || !takes || missing != nil):
+		c.mistake(settingOf(like), "unknown flag: -%.80s: did you mean --%s?", name, like)
+		if !joined {
+			return passed(next)
+		}
+	case flag == nil, !takes && len(text) > 1:
+		c.mistake("", "unknown shorthand flag: -%.80s: %s --help lists those that are", text, c.cmd.CommandPath())
+		return passed(next)
+	case len(text) > 1:
+		c.typed = append(c.typed, typedFlag{name: flag.Name, value: attached})
+	default:
+		return c.value(flag, next)
+	}
+	return 0
+}
+
+// shorthand is the flag of one letter of any command; nil when there is none.
+func (c *call) shorthand(letter string) (found *pflag.Flag) {
+	eachCommand(c.root, func(other *cobra.Command) {
+		if flag := other.Flags().ShorthandLookup(letter); flag != nil {
+			found = flag
+		}
+	})
+	return found
+}
+
+// nearest is the flag of the present command that is most like a name; empty when none is.
+func (c *call) nearest(name string) string {
+	var names []string
+	c.cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+	return config.Nearest(name, names)
+}
+
+func (c *call) mistake(key, format string, args ...any) {
+	c.mistakes = append(c.mistakes, config.Mistake{Key: key, Problem: fmt.Sprintf(format, args...)})
+}
+
+// set sets the flags of the command as they were typed; of one that is repeated the last value counts, and each must be good. Help is not
+// shown when something is wrong.
+func (c *call) set() {
+	for i, t := range c.typed {
+		flag := c.cmd.Flags().Lookup(t.name)
+		if flag == nil {
+			c.unknown(t.name)
+			continue
+		}
+		setting, key := settingOf(t.name), strings.ReplaceAll(t.name, "-", "_")
+		if t.bare {
+			c.mistake(setting, "--%s: %s has no value: want %s", t.name, key, wanted(flag))
+			continue
+		}
+		if err := c.cmd.Flags().Set(t.name, t.value); err != nil {
+			c.mistake("", "--%s: %s = %s: want %s", t.name, key, config.Shown("", t.value), wanted(flag))
+			continue
+		}
+		again := func(later typedFlag) bool { return later.name == t.name }
+		if setting != "" && slices.ContainsFunc(c.typed[i+1:], again) { // what is read later is the last
+			if problem := config.Problem(key, "--"+t.name, t.value, c.environ); problem != "" {
+				c.mistake(setting, "%s", problem)
+			}
+		}
+	}
+	if help := c.cmd.Flags().Lookup("help"); help.Changed && len(c.mistakes) > 0 {
+		_ = help.Value.Set("false") // which it takes
+	}
+}
+
+// unknown notes a flag that the command does not have, and which one may be meant, or that only other commands have it. Its value is not
+// shown: nobody knows whether it is a secret.
+func (c *call) unknown(name string) {
+	if c.flag(name) != nil {
+		c.mistake("", "unknown flag: --%s: %s does not use it", name, c.cmd.CommandPath())
+		return
+	}
+	if like := c.nearest(name); like != "" {
+		c.mistake(settingOf(like), "unknown flag: --%.80s: did you mean --%s?", name, like)
+		return
+	}
+	c.mistake("", "unknown flag: --%.80s: %s --help lists those that are", name, c.cmd.CommandPath())
+}
+
+// asksForJSON says whether the call asks a command that can for a JSON document, also by a value that is refused.
+func (c *call) asksForJSON() (asks bool) {
+	if c.cmd.Flags().Lookup(jsonFlag) == nil {
+		return false
+	}
+	for _, t := range c.typed {
+		if t.name == jsonFlag {
+			value, err := strconv.ParseBool(t.value)
+			asks = value || err != nil
+		}
+	}
+	return asks
+}
+
+// settingOf is the setting that a flag sets, by its key; empty when it sets none.
+func settingOf(flag string) string {
+	for _, key := range config.Keys() {
+		if key.Flag == flag || slices.Contains(key.Aliases, strings.ReplaceAll(flag, "-", "_")) {
+			return key.Name
+		}
+	}
+	return ""
+}
+
+// wanted says what a flag may be.
+func wanted(flag *pflag.Flag) string {
+	for _, key := range config.Keys() {
+		if key.Name == settingOf(flag.Name) {
+			return key.Allowed
+		}
+	}
+	switch flag.Value.Type() {
+	case "bool":
+		return "true or false"
+	case "int":
+		return "a whole number"
+	case "uint64":
+		return "a whole number, 0 or more"
+	case "float64":
+		return "a number"
+	case "duration":
+		return "a duration such as 90s, 5m or 250ms"
+	}
+	return flag.Usage
 }
 
 // isTruth says whether a word stands for a truth value, also one that is refused: "yes" is no argument of any command.
@@ -54,28 +281,19 @@ func eachCommand(cmd *cobra.Command, do func(*cobra.Command)) {
 	}
 }
 
-// flagError says of a flag that a command does not have which one may be meant, or that only other commands have it.
-func flagError(cmd *cobra.Command, err error) error {
-	unknown, is := errors.AsType[*pflag.NotExistError](err)
-	if is {
-		if word, _, _ := strings.Cut(unknown.GetSpecifiedShortnames(), "="); len(word) > 1 && cmd.Flags().Lookup(word) != nil {
-			return fmt.Errorf("%w: %w: did you mean --%s?", errUsage, err, word)
+// takes lets a command have so many arguments at most; each one more is a problem of its own.
+func takes(most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		allowed := "none"
+		if most > 0 {
+			allowed = "one at most"
 		}
+		var problems []error
+		for _, arg := range args[min(most, len(args)):] {
+			problems = append(problems, fmt.Errorf("unexpected argument %.40q: %s takes %s", arg, cmd.CommandPath(), allowed))
+		}
+		return errors.Join(problems...)
 	}
-	if !is || unknown.GetSpecifiedShortnames() != "" {
-		return fmt.Errorf("%w: %w", errUsage, err)
-	}
-	name, elsewhere := unknown.GetSpecifiedName(), false
-	eachCommand(cmd.Root(), func(other *cobra.Command) { elsewhere = elsewhere || other.Flags().Lookup(name) != nil })
-	if elsewhere {
-		return fmt.Errorf("%w: unknown flag: --%s: %s does not use it", errUsage, name, cmd.CommandPath())
-	}
-	var names []string
-	cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
-	if like := config.Nearest(name, names); like != "" {
-		return fmt.Errorf("%w: %w: did you mean --%s?", errUsage, err, like)
-	}
-	return fmt.Errorf("%w: %w", errUsage, err)
 }
 
 // noCommand refuses the name of a command that there is not, and says which one may be meant.
@@ -90,28 +308,31 @@ func noCommand(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if like := config.Nearest(args[0], names); like != "" {
-		return fmt.Errorf("%w: unknown command %.40q for %q: did you mean %s?", errUsage, args[0], cmd.CommandPath(), like)
+		return fmt.Errorf("unknown command %.40q for %q: did you mean %s?", args[0], cmd.CommandPath(), like)
 	}
-	return fmt.Errorf("%w: unknown command %.40q for %q: allowed are %s", errUsage, args[0], cmd.CommandPath(), strings.Join(names, ", "))
+	return fmt.Errorf("unknown command %.40q for %q: allowed are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// checkHelpTopic makes the help command refuse the name of a command that there is not.
-func checkHelpTopic(root *cobra.Command) {
+// finish completes the commands that the library adds: help and completion refuse the name of a command that there is not.
+func finish(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	eachCommand(root, (*cobra.Command).InitDefaultHelpFlag)
 	for _, cmd := range root.Commands() {
-		if cmd.Name() != "help" {
-			continue
-		}
-		cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
-			topic, rest, err := root.Find(args)
-			if err == nil && topic.HasSubCommands() {
-				err = noCommand(topic, rest)
+		switch cmd.Name() {
+		case "completion":
+			cmd.Args, cmd.RunE = noCommand, help
+		case "help":
+			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
+				topic, rest, err := root.Find(args)
+				if err == nil && topic.HasSubCommands() {
+					err = noCommand(topic, rest)
+				}
+				if err != nil {
+					return fmt.Errorf("%w: %w", errUsage, err)
+				}
+				return topic.Help()
 			}
-			if err != nil {
-				return err
-			}
-			topic.InitDefaultHelpFlag()
-			return topic.Help()
 		}
 	}
 }

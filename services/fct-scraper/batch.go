@@ -72,7 +72,7 @@ const lastWords = 900 * time.Millisecond
 func (p *program) batchCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
-		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: cobra.MaximumNArgs(1),
+		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: takes(1),
 		Long: "batch runs one batch to its end and prints its summary.\n\n" +
 			"In January and February `batch --new` runs two batches unless an argument, a flag, a variable or the file gives\n" +
 			"the year: last year's and, when that has completed, this year's. start, end and max_cases hold for each of them.\n" +

@@ -23,7 +23,7 @@ func (p *program) configCommand() *cobra.Command {
 
 func (p *program) configShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show", Short: "Print the settings in force and where each comes from", Args: cobra.NoArgs,
+		Use: "show", Short: "Print the settings in force and where each comes from", Args: takes(0),
 		Example: "  fct-scraper config show --config court.toml --delay-min 5s",
 	}
 	addSettings(cmd.Flags(), all)
@@ -47,7 +47,7 @@ func (p *program) configShow() *cobra.Command {
 
 func (p *program) configCheck() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "Say whether the settings are usable", Args: cobra.NoArgs,
+		Use: "check", Short: "Say whether the settings are usable", Args: takes(0),
 		Example: "  fct-scraper config check --config court.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := p.sources(cmd)
@@ -100,7 +100,7 @@ const initName = "fct-scraper.toml"
 
 func (p *program) configInit() *cobra.Command {
 	return &cobra.Command{
-		Use: "init [<file>]", Short: "Write a commented file of settings (" + initName + "); - writes to stdout", Args: cobra.MaximumNArgs(1),
+		Use: "init [<file>]", Short: "Write a commented file of settings (" + initName + "); - writes to stdout", Args: takes(1),
 		Example: "  fct-scraper config init court.toml",
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := initName

@@ -33,6 +33,8 @@ const (
 var (
 	// errUsage marks a call that asks for what there is not.
 	errUsage = errors.New("usage")
+	// errResult marks a result that stdout does not take.
+	errResult = errors.New("writing the result to stdout")
 	// errBroker marks trouble with the broker that has no name of its own.
 	errBroker = errors.New("broker")
 )
@@ -49,6 +51,7 @@ func codeOf(err error) int {
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning}},
 		{codeBroker, []error{errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrRoom, streams.ErrDrift}},
+		{codeOutput, []error{errResult}}, // after the causes of trouble, which it may come with
 	}
 	for _, kind := range kinds {
 		for _, sentinel := range kind.among {

@@ -18,19 +18,19 @@ import (
 
 func (p *program) explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "explain <case-id>", Short: "Tell the whole life of one number: every attempt, answer and decision, with times", Args: cobra.ExactArgs(1),
+		Use: "explain <case-id>", Short: "Tell the whole life of one number: every attempt, answer and decision, with times", Args: oneCase,
 		Example: "  fct-scraper explain IMM-231-25\n  fct-scraper explain IMM-231-25 --json --nats-url nats://127.0.0.1:4222",
 	}
 	addSettings(cmd.Flags(), forStore())
 	asJSON := cmd.Flags().Bool("json", false, "print the life as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		id, err := contract.ParseCaseID(args[0])
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
 		settings, err := p.settings(cmd)
 		if err != nil {
 			return err
+		}
+		id, err := contract.ParseCaseID(args[0])
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
 		}
 		life, err := p.explain(cmd.Context(), settings, id)
 		if err != nil {
@@ -42,6 +42,15 @@ func (p *program) explainCommand() *cobra.Command {
 		return p.print(lifeText(life, settings.Output))
 	}
 	return cmd
+}
+
+// oneCase lets a command have one argument, a case id.
+func oneCase(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("argument <case-id> is missing: allowed is <series>-<number>-<yy>, such as IMM-231-25")
+	}
+	_, err := contract.ParseCaseID(args[0])
+	return errors.Join(err, takes(1)(cmd, args))
 }
 
 // explain reads a life out of the store, which stays as it is: no stream is made, no run is marked as stopped.

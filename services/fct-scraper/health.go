@@ -163,21 +163,18 @@ func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() err
 
 func (p *program) healthCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "healthcheck", Short: "Say whether a process of this machine is ready: exit code 0 or 1", Args: cobra.NoArgs,
+		Use: "healthcheck", Short: "Say whether a process of this machine is ready: exit code 0 or 1", Args: takes(0),
 		Example: "  fct-scraper healthcheck\n  fct-scraper healthcheck --url http://127.0.0.1:8080/livez",
 	}
 	addSettings(cmd.Flags(), func(key string) bool { return key == "http_addr" })
 	url := cmd.Flags().String("url", "", "what to ask; "+health.ReadyPath+" on http_addr when empty")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		settings, err := p.settings(cmd)
+		if err != nil {
+			return err
+		}
 		if *url == "" {
-			settings, err := p.settings(cmd)
-			if err != nil {
-				return err
-			}
-			*url = health.URL(serveAddr)
-			if settings.HTTPAddr != "" {
-				*url = health.URL(settings.HTTPAddr)
-			}
+			*url = health.URL(cmp.Or(settings.HTTPAddr, serveAddr))
 		}
 		if err := health.Ask(cmd.Context(), *url); err != nil {
 			return err

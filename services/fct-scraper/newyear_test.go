@@ -21,7 +21,7 @@ const atNewYear = "fct-scraper-at-new-year"
 
 func mainAtNewYear() {
 	now := time.Date(2026, time.January, 15, 6, 0, 0, 0, time.UTC)
-	p := &program{environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr, now: now}
+	p := &program{environ: os.Environ(), stdout: &result{w: os.Stdout}, stderr: os.Stderr, now: now}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 
@@ -91,7 +91,7 @@ func TestMayFollow(t *testing.T) {
 func TestFailureAfterLastYear(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	p := &program{json: true, stdout: &out}
+	p := &program{json: true, stdout: &result{w: &out}}
 	p.lastYear.Store(&contract.Report{RunID: "imm-25"})
 	p.cutOff(codeInterrupt)
 	var got failure

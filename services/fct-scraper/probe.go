@@ -47,7 +47,7 @@ const condition = "no gap of 200 or more numbers lies close under the highest on
 func (p *program) probeCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
-		Use: "probe [<year>]", Short: "Find the highest number that exists and collect what is seen on the way", Args: cobra.MaximumNArgs(1),
+		Use: "probe [<year>]", Short: "Find the highest number that exists and collect what is seen on the way", Args: takes(1),
 		Example: "  fct-scraper probe 2025 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.probe(cmd, flags, args)

@@ -18,7 +18,8 @@ import (
 
 func (p *program) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "report --run <id>", Short: "Write the files of a run again from what is stored", Args: cobra.NoArgs,
+		Use: "report --run <id>", Short: "Write the files of a run again from what is stored",
+		Args:    oneRun(true),
 		Example: "  fct-scraper report --run imm-25-20261125t101500z-1",
 	}
 	addSettings(cmd.Flags(), forStore("replicas"))
@@ -27,13 +28,13 @@ func (p *program) reportCommand() *cobra.Command {
 	var repair bool
 	addRepair(cmd.Flags(), &repair)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		run, err := contract.ParseRunID(*name)
-		if err != nil {
-			return fmt.Errorf("%w: --run: %w", errUsage, err)
-		}
 		settings, err := p.settings(cmd)
 		if err != nil {
 			return err
+		}
+		run, err := contract.ParseRunID(*name)
+		if err != nil {
+			return fmt.Errorf("%w: --run: %w", errUsage, err)
 		}
 		report, file, restored, err := p.rewrite(cmd.Context(), settings, run, repair)
 		if err != nil {

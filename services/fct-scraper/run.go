@@ -2,13 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 
 	"github.com/spf13/cobra"
@@ -20,12 +22,12 @@ const jsonFlag = "json"
 // program is one call of fct-scraper: what it was given from outside, and how it ends.
 type program struct {
 	environ []string
-	stdout  io.Writer
+	stdout  *result
 	stderr  io.Writer
 	// now is when it was called; it gives the default year.
 	now time.Time
-	// begun says that a command's own work has begun: what went wrong before it is a mistake in the call.
-	begun bool
+	// mistakes are what is wrong with the flags and arguments of the call.
+	mistakes []config.Mistake
 	// code is what a command that did its work ends with.
 	code int
 	// json says that the call asks for a JSON document, document that one was written: stdout holds at most one.
@@ -37,23 +39,22 @@ type program struct {
 
 // run does what args ask for and returns the exit code. The result goes to stdout, everything else to stderr.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	return (&program{environ: environ, stdout: stdout, stderr: stderr, now: time.Now()}).run(ctx, args)
+	return (&program{environ: environ, stdout: &result{w: stdout}, stderr: stderr, now: time.Now()}).run(ctx, args)
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
 	root := p.rootCommand()
-	args = joinValues(root, args)
-	root.SetArgs(args)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
-	p.json = asksForJSON(root, args)
+	p.read(root, args)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = p.stdout.trouble() // the library's own commands do not look
+	}
 	if err == nil {
 		return p.code
 	}
-	code := codeUsage
-	if p.begun {
-		code = codeOf(err)
+	code := codeOf(err)
+	if errors.Is(err, errResult) && p.code != codeCompleted {
+		code = p.code // how the work ended says more
 	}
 	// What cannot be said on stderr cannot be said at all.
 	_, _ = fmt.Fprintf(p.stderr, "fct-scraper: %s\n", shownError(err))
@@ -98,27 +99,40 @@ func (p *program) failureOf(code int, err error) (f failure) {
 	return f
 }
 
-// asksForJSON says whether args ask a command that can for a JSON document. It reads the args itself: the flags of a call that is refused
-// may never have been parsed.
-func asksForJSON(root *cobra.Command, args []string) (asks bool) {
-	cmd, _, err := root.Find(args)
-	if err == nil && cmd.Flags().Lookup(jsonFlag) == nil {
-		return false
+// read reads the command line. The library is left with the command and its arguments, and completes the words of a shell itself.
+func (p *program) read(root *cobra.Command, args []string) {
+	if len(args) > 0 && slices.Contains([]string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, args[0]) {
+		root.SetArgs(args)
+		return
 	}
-	for _, arg := range args {
-		name, value, given := strings.Cut(arg, "=")
-		switch {
-		case arg == "--":
-			return asks
-		case name != "--"+jsonFlag:
-		case given:
-			asks, err = strconv.ParseBool(value)
-			asks = asks || err != nil // a value that is refused
-		default:
-			asks = true
+	c := readCall(root, args, p.environ)
+	p.json, p.mistakes = c.asksForJSON(), c.mistakes
+	root.SetArgs(slices.Concat(c.path(), []string{"--"}, c.arguments))
+}
+
+// checked has what a command finds wrong with its arguments told together with everything else that is wrong.
+func (p *program) checked(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		check = cobra.ArbitraryArgs
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			for line := range strings.SplitSeq(errorLines(err), "\n") {
+				p.mistakes = append(p.mistakes, config.Mistake{Problem: line})
+			}
 		}
+		return nil
 	}
-	return asks
+}
+
+// refuse ends a command that has no settings when something is wrong with its flags or arguments. One that has reads them first, and tells
+// what is wrong with them too: see sources.
+func (p *program) refuse(cmd *cobra.Command, _ []string) error {
+	if len(p.mistakes) == 0 || cmd.Flags().Lookup(configFlag) != nil {
+		return nil
+	}
+	return config.Mistaken(p.mistakes)
 }
 
 func (p *program) rootCommand() *cobra.Command {
@@ -128,28 +142,34 @@ func (p *program) rootCommand() *cobra.Command {
 		Short: "Collect every file of a court, completely, politely and provably",
 		Long: "fct-scraper asks a court for each number of a series and year once, tells success from no-record, failed and\n" +
 			"blocked, survives any crash, and ends with a report whose figures add up.",
-		Example:          "  fct-scraper --batch --config court.toml\n  fct-scraper batch 2025 --max-cases 50",
-		Args:             noCommand,
-		SilenceUsage:     true,
-		SilenceErrors:    true,
-		PersistentPreRun: func(*cobra.Command, []string) { p.begun = true },
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !flags.batch && cmd.Flags().NFlag() > 0 {
-				return fmt.Errorf("%w: flags without a command: want one such as batch, or --batch", errUsage)
-			}
-			if !flags.batch {
+		Example:           "  fct-scraper --batch --config court.toml\n  fct-scraper batch 2025 --max-cases 50",
+		Args:              noCommand,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: p.refuse,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			given := cmd.Flags().NFlag() > 0
+			switch {
+			case flags.batch:
+				return p.batch(cmd, flags, nil)
+			case !given && len(p.mistakes) == 0:
 				return cmd.Help()
+			case given && len(args) == 0 && !cmd.Flags().Changed("help"):
+				p.mistakes = append(p.mistakes, config.Mistake{Problem: "flags without a command: want one such as batch, or --batch"})
 			}
-			return p.batch(cmd, flags, nil)
+			_, err := p.settings(cmd)
+			return err
 		},
 	}
-	root.SetFlagErrorFunc(flagError)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
 	addSettings(root.Flags(), all)
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addNew(root.Flags())
 	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(),
 		p.runsCommand(), p.statusCommand(), p.stopCommand(), p.setupCommand())
-	checkHelpTopic(root)
+	finish(root)
+	eachCommand(root, p.checked)
 	return root
 }

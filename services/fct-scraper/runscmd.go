@@ -228,7 +228,7 @@ func (b *broker) askStandings(ctx context.Context) ([]standing, error) {
 }
 
 func (p *program) runsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: takes(0)}
 	addSettings(cmd.Flags(), forStore("replicas"))
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -252,7 +252,8 @@ func (p *program) runsCommand() *cobra.Command {
 
 func (p *program) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status [--run <id>]", Short: "Say how a run stands and how long it still takes; the newest when none is named", Args: cobra.NoArgs,
+		Use: "status [--run <id>]", Short: "Say how a run stands and how long it still takes; the newest when none is named",
+		Args:    oneRun(false),
 		Example: "  fct-scraper status --nats-url nats://127.0.0.1:4222\n  fct-scraper status --run imm-25-20261125t101500z-1 --json",
 	}
 	addSettings(cmd.Flags(), forStore("replicas"))
@@ -271,6 +272,21 @@ func (p *program) statusCommand() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// oneRun lets a command have no argument, and only the id of a run as --run.
+func oneRun(needed bool) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		var wrong error
+		name := cmd.Flag("run")
+		switch _, err := contract.ParseRunID(name.Value.String()); {
+		case needed && !name.Changed:
+			wrong = errors.New("--run is missing: allowed is the id of a run, as its report names it")
+		case err != nil && name.Changed:
+			wrong = fmt.Errorf("--run: %w", err)
+		}
+		return errors.Join(wrong, takes(0)(cmd, args))
+	}
 }
 
 // named is how the run of that name stands, or the newest that is running, or the newest.

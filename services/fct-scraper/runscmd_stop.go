@@ -16,16 +16,14 @@ const stopLimit = 15 * time.Second
 
 func (p *program) stopCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "stop --run <id>", Short: "Stop a run; the same batch goes on with it when it is started again", Args: cobra.NoArgs,
+		Use: "stop --run <id>", Short: "Stop a run; the same batch goes on with it when it is started again",
+		Args:    oneRun(true),
 		Example: "  fct-scraper stop --run imm-25-20261125t101500z-1 --nats-url nats://127.0.0.1:4222",
 	}
 	addSettings(cmd.Flags(), forStore("replicas"))
 	name := cmd.Flags().String("run", "", "the run")
 	asJSON := cmd.Flags().Bool("json", false, "print how the run stands as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *name == "" {
-			return fmt.Errorf("%w: --run is missing: allowed is the id of a run", errUsage)
-		}
 		return p.viewed(cmd, func(ctx context.Context, b *broker) error {
 			s, err := b.named(ctx, *name)
 			if err != nil {

@@ -65,7 +65,8 @@ func among(names string, more ...string) func(string) bool {
 // flagOf is the flag of a key or of an alias of one.
 func flagOf(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
-// settings reads the file, the environment and the flags of a command that sends no request to the site.
+// settings reads the file, the environment and the flags of a command that sends no request to the site. A command that has settings reads
+// them before it does anything else: what is wrong with its flags and arguments is told with what is wrong with them.
 func (p *program) settings(cmd *cobra.Command) (*config.Settings, error) {
 	src := p.sources(cmd)
 	return config.Load(src)
@@ -88,5 +89,5 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 		form := config.Config{LogLevel: "info", LogFormat: "auto"}
 		logger(form, p.environ, isTerminal(p.stderr), p.stderr).Info("settings.read", "file", "./"+initName)
 	}
-	return config.Sources{File: file, Environ: p.environ, Flags: given, Now: p.now, Version: version()}
+	return config.Sources{File: file, Environ: p.environ, Flags: given, Mistakes: p.mistakes, Now: p.now, Version: version()}
 }

@@ -11,7 +11,7 @@ import (
 // those import.
 func (p *program) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Make the streams, buckets and shared consumers that are missing on a NATS server", Args: cobra.NoArgs,
+		Use: "setup", Short: "Make the streams, buckets and shared consumers that are missing on a NATS server", Args: takes(0),
 		Long: "setup makes the streams, buckets and shared consumers that are missing on the server of nats_url, and changes none\n" +
 			"that is there. Services need it where their keys do not let them make streams, as with deploy/nats/nats.conf.",
 		Example: "  fct-scraper setup --nats-url nats://127.0.0.1:4222 --nats-nkey deploy/nats/keys/admin.nk",

@@ -6,18 +6,44 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/sanitize"
 )
 
-// print writes the result of a command. What of it is somebody else's has been made one line by sanitize.Text; what was
+// print writes the result of a command. What of it is somebody else's has been made one line by sanitize.Line; what was
 // forgotten still steers no terminal, and no secret gets out.
 func (p *program) print(text string) error {
-	// Who reads no further has seen enough: the exit code stays that of the work.
-	if _, err := io.WriteString(p.stdout, sanitize.Mask(sanitize.Lines(text))); err != nil && !errors.Is(err, syscall.EPIPE) {
-		return fmt.Errorf("writing the result: %w", err)
+	_, err := io.WriteString(p.stdout, sanitize.Mask(sanitize.Lines(text)))
+	return err
+}
+
+// result is stdout. It remembers that it could not be written, for those who do not look.
+type result struct {
+	w      io.Writer
+	failed atomic.Pointer[error]
+}
+
+// Write writes to stdout. Its error wraps errResult.
+func (r *result) Write(data []byte) (int, error) {
+	n, err := r.w.Write(data)
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, syscall.EPIPE): // who reads no further has seen enough: the exit code stays that of the work
+		return len(data), nil
+	}
+	err = fmt.Errorf("%w: %w", errResult, err)
+	r.failed.CompareAndSwap(nil, &err)
+	return n, err
+}
+
+// trouble is the first error of a write.
+func (r *result) trouble() error {
+	if err := r.failed.Load(); err != nil {
+		return *err
 	}
 	return nil
 }

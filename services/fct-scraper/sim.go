@@ -36,14 +36,19 @@ type simFlags struct {
 func (p *program) simCommand() *cobra.Command {
 	f := &simFlags{}
 	cmd := &cobra.Command{
-		Use: "sim", Short: "Run the bundled court simulator as an HTTP server", Args: cobra.NoArgs,
+		Use: "sim", Short: "Run the bundled court simulator as an HTTP server",
 		Long: "Run the bundled court simulator as an HTTP server: the court's JSON calls and its HTML face, in English and French, over files of\n" +
 			"invented people. /__stats tells as JSON who asked what and when, /__truth?from=1&to=100 which numbers exist.\n\n" +
 			"Kinds of faults:\n" + courtsim.FaultHelp(),
 		Example: "  fct-scraper sim --addr 127.0.0.1:8090 --max 2000 --missing 0.1 --fault 500:0.2\n" +
 			"  fct-scraper sim --max 500 --block-after 100:429-bare",
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.simulate(cmd.Context(), f) },
 	}
+	var options courtsim.Options
+	cmd.Args = func(cmd *cobra.Command, args []string) (err error) {
+		options, err = f.options(p.environ)
+		return errors.Join(err, takes(0)(cmd, args))
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.simulate(cmd.Context(), f.addr, options) }
 	f.add(cmd.Flags())
 	return cmd
 }
@@ -87,10 +92,7 @@ func (f *simFlags) options(environ []string) (courtsim.Options, error) {
 	}
 	options.Robots, err = robotsText(f.robots, environ)
 	problems = append(problems, err)
-	if err := errors.Join(problems...); err != nil {
-		return options, fmt.Errorf("%w: %w", errUsage, err)
-	}
-	return options, nil
+	return options, errors.Join(problems...)
 }
 
 // robotsText reads what was typed: a text holds a colon, as every rule in it does.
@@ -110,14 +112,10 @@ func robotsText(typed string, environ []string) (string, error) {
 }
 
 // simulate serves until a signal ends it.
-func (p *program) simulate(ctx context.Context, f *simFlags) (err error) {
-	options, err := f.options(p.environ)
-	if err != nil {
-		return err
-	}
+func (p *program) simulate(ctx context.Context, addr string, options courtsim.Options) error {
 	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
-	server, err := startSimulator(f.addr, options)
+	server, err := startSimulator(addr, options)
 	if err != nil {
 		return err
 	}

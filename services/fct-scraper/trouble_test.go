@@ -30,7 +30,7 @@ func TestTroubleTellsWhatIsKnown(t *testing.T) {
 		"JSON":        {errBroker, "r", last, true, nil},
 	} {
 		var out bytes.Buffer
-		p := &program{stdout: &out}
+		p := &program{stdout: &result{w: &out}}
 		if err := p.say(trouble{codeOf(test.err), test.err, settings, test.run, test.last}, test.json); !errors.Is(err, test.err) {
 			t.Errorf("%s: %v, want %v", name, err, test.err)
 		}

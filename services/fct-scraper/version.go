@@ -54,7 +54,7 @@ func thisBuild() build {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Say which version this is", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "version", Short: "Say which version this is", Args: takes(0)}
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		b := thisBuild()

@@ -83,6 +83,9 @@ func (b *Batch) fields() map[string]field {
 func whole(to *int, least, most int) field {
 	return func(value json.RawMessage) (string, bool) {
 		allowed := fmt.Sprintf("a whole number, %d to %d", least, most)
+		if value[0] == '"' {
+			return allowed + ", without quotes", false
+		}
 		var n *int
 		if err := json.Unmarshal(value, &n); err != nil || n == nil || *n < least || *n > most {
 			return allowed, false
@@ -111,6 +114,9 @@ func timeout(to *time.Duration) field {
 
 func yesNo(to *bool) field {
 	return func(value json.RawMessage) (string, bool) {
+		if value[0] == '"' {
+			return "true or false, without quotes", false
+		}
 		var b *bool
 		if err := json.Unmarshal(value, &b); err != nil || b == nil {
 			return "true or false", false
@@ -124,7 +130,7 @@ func text(to *string, check func(string) error, allowed string) field {
 	return func(value json.RawMessage) (string, bool) {
 		var s *string
 		if err := json.Unmarshal(value, &s); err != nil || s == nil || check(*s) != nil {
-			return "a text of " + allowed, false
+			return "a text in quotes of " + allowed, false
 		}
 		*to = *s
 		return "", true

@@ -52,7 +52,7 @@ func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
 	if done, err := s.carriedOut(ctx, key, result); err != nil || done {
 		return err
 	}
-	err := plain(d.Header)
+	err := checkHeader(d.Header)
 	switch {
 	case err != nil:
 	case d.Subject == contract.SubjectStop:

@@ -29,7 +29,7 @@ func (s *Service) AddEndpoints(to micro.Service) error {
 func (s *Service) asked(request micro.Request) {
 	to, headers := request.Reply(), nats.Header(request.Headers())
 	c := heard{subject: request.Subject(), reply: to, key: digest(request.Subject(), headers, request.Data())}
-	c.refused, c.unkept = plain(headers), fits(headers, request.Data())
+	c.refused, c.unkept = checkHeader(headers), fits(headers, request.Data())
 	if c.refused == nil && c.unkept == nil && !answerable(to) {
 		if to != "" {
 			s.Log.Warn("batch.reply.refused", "subject", c.subject, "reply", fmt.Sprintf("%.80q", to))
@@ -115,10 +115,10 @@ func own(header nats.Header) []string {
 	return names
 }
 
-// plain refuses a command with a header that is for the server. By some of them the stream drops a command without a word (an
+// checkHeader refuses a command with a header that is for the server. By some of them the stream drops a command without a word (an
 // expectation that does not hold, an id that it has seen, rollup, TTL, counter, schedule, parts of batches), and by Nats-Stream
 // the server marks what it read out of a stream, which whoever may read one can have it send to batch.start.
-func plain(header nats.Header) error {
+func checkHeader(header nats.Header) error {
 	names := own(header)
 	if len(names) == 0 {
 		return nil

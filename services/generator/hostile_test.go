@@ -64,7 +64,7 @@ func badCommands() map[string]bad {
 		"a field of the file":  start(`{"base_url":"http://evil.test"}`, "base_url", "evil.test", "unknown"),
 		"wrong case":           start(`{"Year":"25"}`, "Year", "unknown"),
 		"a thousand fields":    start(manyFields(1000), "unknown", "and 990 more"),
-		"a text for a number":  start(`{"start":"1"}`, "start", `\"1\"`, "1 to 99999"),
+		"a text for a number":  start(`{"start":"1"}`, "start", `"1"`, "without quotes", "1 to 99999"),
 		"a number for a text":  start(`{"year":25}`, "year", "25", "two ASCII digits"),
 		"a fraction":           start(`{"start":1.5}`, "start", "1.5", "whole number"),
 		"a huge number":        start(`{"end":1e400}`, "end", "1e400", "whole number"),

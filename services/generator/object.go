@@ -35,17 +35,17 @@ func readObject(data []byte, fields map[string]field) ([]contract.Problem, error
 		read, known := fields[key]
 		if !known {
 			bad = append(bad, contract.Problem{
-				Field: named(key), Value: show(values[key]), Reason: "unknown field",
+				Field: named(key), Value: asWritten(values[key]), Reason: "unknown field",
 				Allowed: "one of " + strings.Join(slices.Sorted(maps.Keys(fields)), ", "),
 			})
 			continue
 		}
 		if plain := aliases()[key]; plain != "" && values[plain] != nil {
-			bad = append(bad, contract.Problem{Field: key, Value: show(values[key]), Reason: "it is another name of " + plain + ", which is given too", Allowed: "one of the two"})
+			bad = append(bad, contract.Problem{Field: key, Value: asWritten(values[key]), Reason: "it is another name of " + plain + ", which is given too", Allowed: "one of the two"})
 			continue
 		}
 		if allowed, ok := read(values[key]); !ok {
-			bad = append(bad, contract.Problem{Field: key, Value: show(values[key]), Allowed: allowed})
+			bad = append(bad, contract.Problem{Field: key, Value: asWritten(values[key]), Allowed: allowed})
 		}
 	}
 	return bad, nil
@@ -94,7 +94,7 @@ func members(data []byte) (values map[string]json.RawMessage, twice []contract.P
 			return nil, nil, err
 		}
 		if _, seen := values[key]; seen {
-			twice = append(twice, contract.Problem{Field: named(key), Value: show(value), Reason: "it is given twice", Allowed: "once"})
+			twice = append(twice, contract.Problem{Field: named(key), Value: asWritten(value), Reason: "it is given twice", Allowed: "once"})
 		}
 		values[key] = value
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/sanitize"
 )
 
 // ErrCommand marks every error of a command that starts or stops nothing.
@@ -39,6 +40,15 @@ func (r refusal) Error() string {
 func (r refusal) Is(target error) bool { return target == ErrCommand }
 
 func (r refusal) told() []contract.Problem { return r[:min(toldProblems, len(r))] }
+
+// asWritten is a value of JSON as it was written, so that 25 and "25" are told apart: short, and without control characters.
+func asWritten(value []byte) string {
+	start := sanitize.Truncate(string(value), 60)
+	if start != sanitize.Line(string(value)) {
+		start += "..."
+	}
+	return start
+}
 
 // show quotes a value of somebody else's so that it can stand in a message: short, and without control characters.
 func show(value []byte) string { return fmt.Sprintf("%.60q", value) }
