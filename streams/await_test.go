@@ -11,7 +11,7 @@ import (
 	"fct-scraper/streams"
 )
 
-func TestAwaitReturnsWhenSomebodyElseHasMadeTheStreams(t *testing.T) {
+func TestAwait_ReturnsAfterEnsure(t *testing.T) {
 	t.Parallel()
 	js := fcttest.Broker(t).JetStream()
 	if err := streams.Await(t.Context(), js); err != nil {

@@ -13,37 +13,37 @@ import (
 type definition struct {
 	name string
 	want any
-	// edit is the command that changes it in place, update does so and returns what it is like then.
-	edit   string
-	update func() (any, error)
+	// editCommand is the command that changes it in place, update does so and returns what it is like then.
+	editCommand string
+	update      func() (any, error)
 }
 
-// settle accepts what is as it is to be, or makes it so in a store that is the program's own. The error wraps ErrDrift.
-func (o Options) settle(d definition, have any) error {
+// reconcile accepts what is as it is to be, or makes it so in a store that is the program's own. The error wraps ErrDrift.
+func (o Options) reconcile(d definition, have any) error {
 	found, err := differences(d.want, have)
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	if slices.ContainsFunc(found, difference.drops) {
+	if slices.ContainsFunc(found, difference.mayDrop) {
 		return fmt.Errorf("%w: %s; to change that may drop what is stored, so it is left as it is: go on with the version that made it, or begin with "+
-			"another store (data_dir, or an account of the server)", ErrDrift, list(found))
+			"another store (data_dir, or an account of the server)", ErrDrift, formatDifferences(found))
 	}
-	if !o.Own {
-		return fmt.Errorf("%w: %s; this changes it and drops nothing: %s", ErrDrift, list(found), d.edit)
+	if !o.Exclusive {
+		return fmt.Errorf("%w: %s; this changes it and drops nothing: %s", ErrDrift, formatDifferences(found), d.editCommand)
 	}
 	now, err := d.update()
 	if err != nil {
-		return fmt.Errorf("%w: %s; the server does not change it: %w", ErrDrift, list(found), err)
+		return fmt.Errorf("%w: %s; the server does not change it: %w", ErrDrift, formatDifferences(found), err)
 	}
 	left, err := differences(d.want, now)
 	if err != nil {
 		return err
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("%w, and still does after a change: %s", ErrDrift, list(left))
+		return fmt.Errorf("%w, and still does after a change: %s", ErrDrift, formatDifferences(left))
 	}
-	if o.Changed != nil {
-		o.Changed(d.name, list(found))
+	if o.OnUpdate != nil {
+		o.OnUpdate(d.name, formatDifferences(found))
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ type difference struct {
 	have, want any
 }
 
-func list(differences []difference) string {
+func formatDifferences(differences []difference) string {
 	var texts []string
 	for _, d := range differences {
 		texts = append(texts, fmt.Sprintf("%s: have %v, want %v", d.key, d.have, d.want))
@@ -62,9 +62,9 @@ func list(differences []difference) string {
 	return strings.Join(texts, "; ")
 }
 
-// drops says whether a change to what is wanted could drop messages that are stored, or forget which were delivered. Only what
+// mayDrop says whether a change to what is wanted could drop messages that are stored, or forget which were delivered. Only what
 // is known not to is changed.
-func (d difference) drops() bool {
+func (d difference) mayDrop() bool {
 	switch d.key {
 	case "description", "discard", "discard_new_per_subject", "max_msg_size", "num_replicas", "no_ack", "duplicate_window", "deny_delete", "deny_purge",
 		"allow_rollup_hdrs", "allow_direct", "mirror_direct", "allow_atomic", "allow_msg_ttl", "allow_batched", "allow_msg_schedules", "compression",
@@ -73,24 +73,24 @@ func (d difference) drops() bool {
 	case "ack_wait", "max_deliver", "backoff", "sample_freq", "max_ack_pending", "max_batch", "max_expires":
 		return false
 	case "max_age", "max_msgs", "max_bytes", "max_msgs_per_subject":
-		return limit(d.want) < limit(d.have)
+		return limitValue(d.want) < limitValue(d.have)
 	case "subjects", "filter_subjects":
-		return !contains(d.want, d.have)
+		return !containsAll(d.want, d.have)
 	default:
 		return true
 	}
 }
 
-// limit is a limit as a number; none is more than any.
-func limit(value any) float64 {
+// limitValue is a limit as a number; none is more than any.
+func limitValue(value any) float64 {
 	if n, is := value.(float64); is && n > 0 {
 		return n
 	}
 	return 1e300
 }
 
-// contains says whether a list, which is not empty, holds all that another holds. An empty filter is none.
-func contains(all, some any) bool {
+// containsAll says whether a list, which is not empty, holds all that another holds. An empty filter is none.
+func containsAll(all, some any) bool {
 	many, _ := all.([]any)
 	few, _ := some.([]any)
 	return len(few) > 0 && !slices.ContainsFunc(few, func(one any) bool { return !slices.Contains(many, one) })
@@ -98,18 +98,18 @@ func contains(all, some any) bool {
 
 // differences are the fields that differ. Metadata is the server's to write into.
 func differences(want, have any) (found []difference, err error) {
-	wanted, err := fields(want)
+	wanted, err := jsonFields(want)
 	if err != nil {
 		return nil, err
 	}
-	there, err := fields(have)
+	there, err := jsonFields(have)
 	if err != nil {
 		return nil, err
 	}
 	keys := maps.Clone(wanted)
 	maps.Copy(keys, there)
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if key == "metadata" || empty(wanted[key]) && empty(there[key]) || reflect.DeepEqual(wanted[key], there[key]) {
+		if key == "metadata" || isUnset(wanted[key]) && isUnset(there[key]) || reflect.DeepEqual(wanted[key], there[key]) {
 			continue
 		}
 		found = append(found, difference{key, there[key], wanted[key]})
@@ -117,7 +117,7 @@ func differences(want, have any) (found []difference, err error) {
 	return found, nil
 }
 
-func fields(config any) (map[string]any, error) {
+func jsonFields(config any) (map[string]any, error) {
 	data, err := json.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("comparing definitions: %w", err)
@@ -129,8 +129,8 @@ func fields(config any) (map[string]any, error) {
 	return object, nil
 }
 
-// empty says whether a field's value means the same as its absence.
-func empty(value any) bool {
+// isUnset says whether a field's value means the same as its absence.
+func isUnset(value any) bool {
 	switch v := value.(type) {
 	case nil:
 		return true

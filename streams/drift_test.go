@@ -16,8 +16,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// earlier are ways in which an earlier version may have made a stream, that can be changed without dropping anything.
-func earlier() map[string]func(*jetstream.StreamConfig) {
+// earlierVersions are ways in which an earlier version may have made a stream, that can be changed without dropping anything.
+func earlierVersions() map[string]func(*jetstream.StreamConfig) {
 	return map[string]func(*jetstream.StreamConfig){
 		"description":          func(c *jetstream.StreamConfig) { c.Description = "as it was" },
 		"duplicate_window":     func(c *jetstream.StreamConfig) { c.Duplicates = 10 * time.Second },
@@ -33,13 +33,13 @@ func earlier() map[string]func(*jetstream.StreamConfig) {
 	}
 }
 
-func TestAnOwnStoreIsBroughtUpToDateAndKeepsWhatIsThere(t *testing.T) {
+func TestEnsure_UpdatesExclusiveStore(t *testing.T) {
 	t.Parallel()
 	configs, err := streams.Streams()
 	if err != nil {
 		t.Fatal(err)
 	}
-	changes := earlier()
+	changes := earlierVersions()
 	names := make([]string, 0, len(changes))
 	for name := range changes {
 		names = append(names, name)
@@ -71,9 +71,9 @@ func TestAnOwnStoreIsBroughtUpToDateAndKeepsWhatIsThere(t *testing.T) {
 			rt.Fatal(err)
 		}
 		refused := streams.Ensure(t.Context(), js, streams.Options{})
-		own := streams.Options{Own: true}
+		own := streams.Options{Exclusive: true}
 		told := ""
-		own.Changed = func(name, differences string) { told += name + " " + differences }
+		own.OnUpdate = func(name, differences string) { told += name + " " + differences }
 		if err := streams.Ensure(t.Context(), js, own); err != nil {
 			rt.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestAnOwnStoreIsBroughtUpToDateAndKeepsWhatIsThere(t *testing.T) {
 	})
 }
 
-func TestAnOwnStoreKeepsWhatAChangeWouldDrop(t *testing.T) {
+func TestEnsure_RefusesLossyUpdate(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*jetstream.StreamConfig){
 		"storage":              func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
@@ -114,7 +114,7 @@ func TestAnOwnStoreKeepsWhatAChangeWouldDrop(t *testing.T) {
 			if _, err := js.CreateStream(t.Context(), old); err != nil {
 				t.Fatal(err)
 			}
-			err = streams.Ensure(t.Context(), js, streams.Options{Own: true})
+			err = streams.Ensure(t.Context(), js, streams.Options{Exclusive: true})
 			if !errors.Is(err, streams.ErrDrift) || !strings.Contains(err.Error(), name+": have") || !strings.Contains(err.Error(), "data_dir") {
 				t.Errorf("%v", err)
 			}
@@ -126,7 +126,7 @@ func TestAnOwnStoreKeepsWhatAChangeWouldDrop(t *testing.T) {
 	}
 }
 
-func TestAConsumerIsBroughtUpToDateToo(t *testing.T) {
+func TestEnsure_UpdatesConsumer(t *testing.T) {
 	t.Parallel()
 	js := fcttest.Broker(t).JetStream()
 	config, err := streams.Consumer(contract.StreamBatch, "generator")
@@ -142,7 +142,7 @@ func TestAConsumerIsBroughtUpToDateToo(t *testing.T) {
 		t.Errorf("%v, want it to name %q", err, want)
 	}
 	for _, own := range []bool{true, false} { // brought up to date it is accepted by anybody
-		if err := streams.Ensure(t.Context(), js, streams.Options{Own: own}); err != nil {
+		if err := streams.Ensure(t.Context(), js, streams.Options{Exclusive: own}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -153,7 +153,7 @@ func TestAConsumerIsBroughtUpToDateToo(t *testing.T) {
 	if _, err := js.CreateConsumer(t.Context(), contract.StreamBatch, config); err != nil {
 		t.Fatal(err)
 	}
-	if err := streams.Ensure(t.Context(), js, streams.Options{Own: true}); !errors.Is(err, streams.ErrDrift) || !strings.Contains(err.Error(), "ack_policy: have") {
+	if err := streams.Ensure(t.Context(), js, streams.Options{Exclusive: true}); !errors.Is(err, streams.ErrDrift) || !strings.Contains(err.Error(), "ack_policy: have") {
 		t.Errorf("%v, want it refused", err)
 	}
 }

@@ -37,10 +37,10 @@ const (
 // SharedConsumer names a consumer that all processes of a role share.
 type SharedConsumer struct{ Stream, Name string }
 
-// Shared are the consumers that Ensure makes, in the order in which it makes them.
-func Shared() []SharedConsumer {
+// SharedConsumers are the consumers that Ensure makes, in the order in which it makes them.
+func SharedConsumers() []SharedConsumer {
 	return []SharedConsumer{
-		{contract.StreamBatch, ConsumerStarts}, {contract.StreamBatch, ConsumerControl}, {contract.StreamAnswers, lastMade},
+		{contract.StreamBatch, ConsumerStarts}, {contract.StreamBatch, ConsumerControl}, {contract.StreamAnswers, lastConsumer},
 	}
 }
 
@@ -51,18 +51,18 @@ const (
 	ConsumerControl = "control"
 )
 
-// lastMade is the consumer of answers, which Ensure makes when everything else is there.
-const lastMade = "classifier"
+// lastConsumer is the consumer of answers, which Ensure makes when everything else is there.
+const lastConsumer = "classifier"
 
 // Options of Ensure.
 type Options struct {
 	// Replicas is how many servers of a cluster keep each stream; 0 takes what the files say.
 	Replicas int
-	// Own says that no other program uses the server: what an earlier version made is then brought up to date where that drops
+	// Exclusive says that no other program uses the server: what an earlier version made is then brought up to date where that drops
 	// nothing that is stored.
-	Own bool
-	// Changed is told what was brought up to date, and what differed; it may be nil.
-	Changed func(name, differences string)
+	Exclusive bool
+	// OnUpdate is told what was brought up to date, and what differed; it may be nil.
+	OnUpdate func(name, differences string)
 }
 
 // Ensure makes every stream, bucket and shared consumer that is missing and accepts those that are equal to their
@@ -77,7 +77,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 		if opts.Replicas > 0 {
 			config.Replicas = opts.Replicas
 		}
-		home, err := API(ctx, js, config.Name)
+		home, err := AccountAPI(ctx, js, config.Name)
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 			return fmt.Errorf("making stream %s: %w", config.Name, err)
 		}
 	}
-	for _, shared := range Shared() {
+	for _, shared := range SharedConsumers() {
 		config, err := Consumer(shared.Stream, shared.Name)
 		if err != nil {
 			return err
@@ -97,18 +97,18 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 	return nil
 }
 
-// allowed turns the error of a request that nobody hears into ErrNotAllowed: an account that does not import a subject of the
+// asNotAllowed turns the error of a request that nobody hears into ErrNotAllowed: an account that does not import a subject of the
 // JetStream API has nobody behind it.
-func allowed(err error) error {
+func asNotAllowed(err error) error {
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Errorf("%w: fct-scraper setup does, with the key of the admin: %w", ErrNotAllowed, err)
 	}
 	return err
 }
 
-// API is the JetStream API of the account that holds a stream. It is that of js, except for the admin of a server with the
+// AccountAPI is the JetStream API of the account that holds a stream. It is that of js, except for the admin of a server with the
 // accounts of deploy/nats/nats.conf, who reaches the streams of jobs and of the pace by a domain.
-func API(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.JetStream, error) {
+func AccountAPI(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.JetStream, error) {
 	domain, has := map[string]string{contract.StreamJobs: "jobs", contract.StreamPace: "pace"}[stream]
 	if !has {
 		return js, nil
@@ -128,9 +128,9 @@ func API(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.
 	}
 }
 
-// Open opens a stream by the API of the account that holds it.
-func Open(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.Stream, error) {
-	home, err := API(ctx, js, stream)
+// OpenStream opens a stream by the API of the account that holds it.
+func OpenStream(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.Stream, error) {
+	home, err := AccountAPI(ctx, js, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +141,8 @@ func Open(ctx context.Context, js jetstream.JetStream, stream string) (jetstream
 	return opened, nil
 }
 
-// lookAgain is how often it is looked whether somebody else has made the streams.
-const lookAgain = 500 * time.Millisecond
+// awaitPoll is how often it is looked whether somebody else has made the streams.
+const awaitPoll = 500 * time.Millisecond
 
 // Await returns when somebody else has made everything that Ensure makes, or with the error of ctx or of a server that
 // does not tell. The last thing that Ensure makes is what it waits for.
@@ -155,14 +155,14 @@ func Await(ctx context.Context, js jetstream.JetStream) error {
 			return fmt.Errorf("waiting for the streams: %w", context.Cause(ctx))
 		case <-timer.C:
 		}
-		_, err := js.Consumer(ctx, contract.StreamAnswers, lastMade)
+		_, err := js.Consumer(ctx, contract.StreamAnswers, lastConsumer)
 		if err == nil {
 			return nil
 		}
 		if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("waiting for the streams: %w", err)
 		}
-		timer.Reset(lookAgain)
+		timer.Reset(awaitPoll)
 	}
 }
 
@@ -170,13 +170,13 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = js.CreateStream(ctx, want)
-		err = allowed(err)
+		err = asNotAllowed(err)
 	}
 	if err != nil {
 		return err
 	}
-	return opts.settle(definition{
-		name: want.Name, want: want, edit: fmt.Sprintf("nats stream edit %s --config streams/%s%s", want.Name, want.Name, streamSuffix),
+	return opts.reconcile(definition{
+		name: want.Name, want: want, editCommand: fmt.Sprintf("nats stream edit %s --config streams/%s%s", want.Name, want.Name, streamSuffix),
 		update: func() (any, error) {
 			if _, err := js.UpdateStream(ctx, want); err != nil {
 				return nil, err
@@ -194,14 +194,14 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	consumer, err := js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		consumer, err = js.CreateConsumer(ctx, stream, want)
-		err = allowed(err)
+		err = asNotAllowed(err)
 	}
 	if err != nil {
 		return err
 	}
-	return opts.settle(definition{
+	return opts.reconcile(definition{
 		name: stream + " > " + want.Durable, want: want,
-		edit: fmt.Sprintf("nats consumer edit %s %s --config streams/%s.%s%s", stream, want.Durable, stream, want.Durable, consumerSuffix),
+		editCommand: fmt.Sprintf("nats consumer edit %s %s --config streams/%s.%s%s", stream, want.Durable, stream, want.Durable, consumerSuffix),
 		update: func() (any, error) {
 			// A server that was started again answers the first change with what was before.
 			if _, err := js.UpdateConsumer(ctx, stream, want); err != nil {
@@ -216,30 +216,30 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	}, consumer.CachedInfo().Config)
 }
 
-// Renew makes a shared consumer anew, so that it delivers again what was delivered and not acknowledged.
-func Renew(ctx context.Context, js jetstream.JetStream, stream, name string) error {
+// RecreateShared makes a shared consumer anew, so that it delivers again what was delivered and not acknowledged.
+func RecreateShared(ctx context.Context, js jetstream.JetStream, stream, name string) error {
 	config, err := Consumer(stream, name)
 	if err != nil {
 		return err
 	}
-	return Remake(ctx, js, stream, config)
+	return Recreate(ctx, js, stream, config)
 }
 
-// Remake makes a consumer by its definition, after removing the one of that name.
-func Remake(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
-	if err := Remove(ctx, js, stream, want.Durable); err != nil {
+// Recreate makes a consumer by its definition, after removing the one of that name.
+func Recreate(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
+	if err := DeleteConsumer(ctx, js, stream, want.Durable); err != nil {
 		return err
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, stream, want); err != nil {
-		return fmt.Errorf("making consumer %s of %s: %w", want.Durable, stream, allowed(err))
+		return fmt.Errorf("making consumer %s of %s: %w", want.Durable, stream, asNotAllowed(err))
 	}
 	return nil
 }
 
-// Remove removes a consumer; one that is not there is no error.
-func Remove(ctx context.Context, js jetstream.JetStream, stream, name string) error {
+// DeleteConsumer removes a consumer; one that is not there is no error.
+func DeleteConsumer(ctx context.Context, js jetstream.JetStream, stream, name string) error {
 	if err := js.DeleteConsumer(ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("removing consumer %s of %s: %w", name, stream, allowed(err))
+		return fmt.Errorf("removing consumer %s of %s: %w", name, stream, asNotAllowed(err))
 	}
 	return nil
 }
@@ -253,7 +253,7 @@ func Streams() ([]jetstream.StreamConfig, error) {
 	var configs []jetstream.StreamConfig
 	for _, name := range names {
 		var config jetstream.StreamConfig
-		if err := read(name, &config); err != nil {
+		if err := readDefinition(name, &config); err != nil {
 			return nil, err
 		}
 		configs = append(configs, config)
@@ -264,7 +264,7 @@ func Streams() ([]jetstream.StreamConfig, error) {
 // Consumer is the definition of a consumer of a stream.
 func Consumer(stream, name string) (jetstream.ConsumerConfig, error) {
 	var config jetstream.ConsumerConfig
-	err := read(stream+"."+name+consumerSuffix, &config)
+	err := readDefinition(stream+"."+name+consumerSuffix, &config)
 	return config, err
 }
 
@@ -294,7 +294,7 @@ func SlotsConsumer(site string, slots int) (jetstream.ConsumerConfig, error) {
 	return config, err
 }
 
-func read(name string, config any) error {
+func readDefinition(name string, config any) error {
 	data, err := files.ReadFile(name)
 	if err != nil {
 		return fmt.Errorf("reading the definition %s: %w", name, err)

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestEnsureAcceptsWhatItMade(t *testing.T) {
+func TestEnsure_Twice(t *testing.T) {
 	t.Parallel()
 	js := fcttest.Broker(t).JetStream() // the broker has ensured them once
 	if err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
@@ -27,7 +27,7 @@ func TestEnsureAcceptsWhatItMade(t *testing.T) {
 	}
 }
 
-func TestEnsureRefusesDriftAndSaysWhat(t *testing.T) {
+func TestEnsure_DriftNamesField(t *testing.T) {
 	t.Parallel()
 	js := fcttest.Broker(t).JetStream()
 	stream, err := js.Stream(t.Context(), contract.StreamEvents)
@@ -57,7 +57,7 @@ func TestEnsureRefusesDriftAndSaysWhat(t *testing.T) {
 	}
 }
 
-func TestBucketsAreKeyValueStores(t *testing.T) {
+func TestEnsure_BucketsAreKeyValueStores(t *testing.T) {
 	t.Parallel()
 	js := fcttest.Broker(t).JetStream()
 	for _, name := range []string{contract.BucketCollected, contract.BucketFailed, contract.BucketRuns, contract.BucketFetchers, contract.BucketSites, contract.BucketHeld} {
@@ -74,7 +74,7 @@ func TestBucketsAreKeyValueStores(t *testing.T) {
 	}
 }
 
-func TestEachRunHasItsOwnConsumer(t *testing.T) {
+func TestJobsConsumer_OnePerRun(t *testing.T) {
 	t.Parallel()
 	js := fcttest.Broker(t).JetStream()
 	config, err := streams.JobsConsumer("imm-25-1")

@@ -14,35 +14,35 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// publishLimit is how long a publish may stay without an answer.
-const publishLimit = 5 * time.Second
+// defaultPublishTimeout is how long a publish may stay without an answer.
+const defaultPublishTimeout = 5 * time.Second
 
 // Options of a Bus; the zero value takes the defaults.
 type Options struct {
-	// PublishLimit is how long a publish may stay without an answer; 5 s when 0.
-	PublishLimit time.Duration
-	// Patient says that a publish waits for a connection as long as its context lets it, and its limit begins after that. Without it
+	// PublishTimeout is how long a publish may stay without an answer; 5 s when 0.
+	PublishTimeout time.Duration
+	// WaitForConnection says that a publish waits for a connection as long as its context lets it, and its limit begins after that. Without it
 	// the time without a connection counts too.
-	Patient bool
-	// Alone says that no other process uses the server.
-	Alone bool
-	// Steps tells of steps of the wall clock, as delay.ClockSteps does, until its context ends; delay.ClockSteps when nil.
-	Steps func(ctx context.Context, stepped func(by time.Duration))
+	WaitForConnection bool
+	// Exclusive says that no other process uses the server.
+	Exclusive bool
+	// ClockSteps tells of steps of the wall clock, as delay.ClockSteps does, until its context ends; delay.ClockSteps when nil.
+	ClockSteps func(ctx context.Context, stepped func(by time.Duration))
 }
 
 // Bus is one connection's way to JetStream, for any number of goroutines.
 type Bus struct {
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	log   *slog.Logger
-	limit time.Duration
-	// patient says that being without a connection is no trouble of the store.
-	patient bool
-	// alone says that whatever is pending is pending in this process, or was so in one that has ended.
-	alone  bool
-	steps  func(ctx context.Context, stepped func(by time.Duration))
-	misses misses
-	odd    odd
+	nc             *nats.Conn
+	js             jetstream.JetStream
+	log            *slog.Logger
+	publishTimeout time.Duration
+	// waitForConnection says that being without a connection is no trouble of the store.
+	waitForConnection bool
+	// exclusive says that whatever is pending is pending in this process, or was so in one that has ended.
+	exclusive  bool
+	clockSteps func(ctx context.Context, stepped func(by time.Duration))
+	unanswered unansweredPublishes
+	logged     loggedMessages
 }
 
 // New makes a Bus over a connection, which stays the caller's to close.
@@ -51,14 +51,14 @@ func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening jetstream: %w", err)
 	}
-	if opts.PublishLimit == 0 {
-		opts.PublishLimit = publishLimit
+	if opts.PublishTimeout == 0 {
+		opts.PublishTimeout = defaultPublishTimeout
 	}
-	if opts.Steps == nil {
-		opts.Steps = delay.ClockSteps
+	if opts.ClockSteps == nil {
+		opts.ClockSteps = delay.ClockSteps
 	}
 	return &Bus{
-		nc: nc, js: js, log: log, limit: opts.PublishLimit, patient: opts.Patient, alone: opts.Alone, steps: opts.Steps,
+		nc: nc, js: js, log: log, publishTimeout: opts.PublishTimeout, waitForConnection: opts.WaitForConnection, exclusive: opts.Exclusive, clockSteps: opts.ClockSteps,
 	}, nil
 }
 
@@ -77,5 +77,5 @@ func (b *Bus) KV(ctx context.Context, bucket string) (jetstream.KeyValue, error)
 	if err != nil {
 		return nil, fmt.Errorf("opening bucket %s: %w", bucket, err)
 	}
-	return bucketOf{kv, b}, nil
+	return verifiedBucket{kv, b}, nil
 }

@@ -27,7 +27,7 @@ func jobs(run contract.RunID, from, to int) []*nats.Msg {
 	return msgs
 }
 
-func stored(t *testing.T, b *bus.Bus, stream string) uint64 {
+func storedCount(t *testing.T, b *bus.Bus, stream string) uint64 {
 	t.Helper()
 	s, err := b.JetStream().Stream(t.Context(), stream)
 	if err != nil {
@@ -36,7 +36,7 @@ func stored(t *testing.T, b *bus.Bus, stream string) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
-func TestFirstWriterOfASubjectWins(t *testing.T) {
+func TestPublish_SubjectTaken(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	for i, want := range []error{nil, bus.ErrExists} {
@@ -47,32 +47,32 @@ func TestFirstWriterOfASubjectWins(t *testing.T) {
 	}
 }
 
-func TestBatchIsStoredWholeOrNotAtAll(t *testing.T) {
+func TestPublishBatch_AllOrNone(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	if err := b.PublishBatch(t.Context(), jobs("run", 1, 2500)); err != nil {
 		t.Fatal(err)
 	}
-	if got := stored(t, b, contract.StreamJobs); got != 2500 {
+	if got := storedCount(t, b, contract.StreamJobs); got != 2500 {
 		t.Fatalf("%d stored, want 2500", got)
 	}
 	if err := b.PublishBatch(t.Context(), jobs("run", 2491, 2510)); !errors.Is(err, bus.ErrExists) {
 		t.Errorf("ten known, ten new: %v, want ErrExists", err)
 	}
-	if got := stored(t, b, contract.StreamJobs); got != 2500 {
+	if got := storedCount(t, b, contract.StreamJobs); got != 2500 {
 		t.Errorf("%d stored after a refused batch, want 2500", got)
 	}
 	if err := b.PublishBatch(t.Context(), jobs("run", 2501, 2503)); err != nil {
 		t.Error(err)
 	}
-	if got := stored(t, b, contract.StreamJobs); got != 2503 {
+	if got := storedCount(t, b, contract.StreamJobs); got != 2503 {
 		t.Errorf("%d stored after a small batch, want 2503", got)
 	}
 }
 
-func TestThirdPublishWithoutAnAnswerIsAStoreFailure(t *testing.T) {
+func TestPublish_ThirdWithoutAnswerIsErrStore(t *testing.T) {
 	t.Parallel()
-	quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishLimit: 500 * time.Millisecond})
+	quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestThirdPublishWithoutAnAnswerIsAStoreFailure(t *testing.T) {
 	}
 }
 
-func TestGatherCommitsEachItemOnceAndNeverTwoAtATime(t *testing.T) {
+func TestGroupCommit_EachItemOnceOneCommitAtATime(t *testing.T) {
 	t.Parallel()
 	var running, commits atomic.Int32
 	seen := make(map[int]int) // commit is never called by two at once, so it needs no lock
@@ -138,7 +138,7 @@ func TestGatherCommitsEachItemOnceAndNeverTwoAtATime(t *testing.T) {
 	}
 }
 
-func TestGatherTellsEverybodyOfErrorsAndPanics(t *testing.T) {
+func TestGroupCommit_ErrorsAndPanics(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
 	gather := bus.NewGroupCommit(2, func(int) int { return 1 }, func(_ context.Context, items []int) error {
@@ -158,7 +158,7 @@ func TestGatherTellsEverybodyOfErrorsAndPanics(t *testing.T) {
 	}
 }
 
-func TestGatherTakesOneItemLargerThanItsLimit(t *testing.T) {
+func TestGroupCommit_ItemAboveMaxSize(t *testing.T) {
 	t.Parallel()
 	gather := bus.NewGroupCommit(10, func(n int) int { return n }, func(_ context.Context, items []int) error {
 		if len(items) != 1 {

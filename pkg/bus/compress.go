@@ -11,24 +11,24 @@ import (
 
 // A squeezed message is this mark, its first line as it was, and the rest compressed: who looks into a stream still reads
 // what the message is about. A message that is not squeezed begins with a brace.
-const squeezedMark = "s2\n"
+const compressedPrefix = "s2\n"
 
 const (
-	// squeezeLeast is from how many bytes on squeezing is worth its time.
-	squeezeLeast = 1 << 10
-	// expandMost is what a message may become again, in bytes: a few answers of the largest size allowed.
-	expandMost = 1 << 30
+	// minCompressSize is from how many bytes on squeezing is worth its time.
+	minCompressSize = 1 << 10
+	// maxDecompressedSize is what a message may become again, in bytes: a few answers of the largest size allowed.
+	maxDecompressedSize = 1 << 30
 )
 
 // Compress makes a message of a line and what follows it smaller. Answers and records, which are JSON of many rows alike,
 // become an eighth: less to sync, to copy and to keep.
 func Compress(data []byte) []byte {
 	head, rest, found := bytes.Cut(data, []byte{'\n'})
-	if !found || len(rest) < squeezeLeast {
+	if !found || len(rest) < minCompressSize {
 		return data
 	}
-	out := make([]byte, 0, len(squeezedMark)+len(head)+1+s2.MaxEncodedLen(len(rest)))
-	out = append(out, squeezedMark...)
+	out := make([]byte, 0, len(compressedPrefix)+len(head)+1+s2.MaxEncodedLen(len(rest)))
+	out = append(out, compressedPrefix...)
 	out = append(out, head...)
 	out = append(out, '\n')
 	return append(out, s2.Encode(nil, rest)...)
@@ -36,7 +36,7 @@ func Compress(data []byte) []byte {
 
 // Decompress is what Compress was given; a message that is not compressed is returned as it is. Its error wraps contract.ErrMessage.
 func Decompress(data []byte) ([]byte, error) {
-	squeezed, found := bytes.CutPrefix(data, []byte(squeezedMark))
+	squeezed, found := bytes.CutPrefix(data, []byte(compressedPrefix))
 	if !found {
 		return data, nil
 	}
@@ -45,8 +45,8 @@ func Decompress(data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: no end of the first line", contract.ErrMessage)
 	}
 	size, err := s2.DecodedLen(rest)
-	if err == nil && size > expandMost {
-		err = fmt.Errorf("%d bytes: allowed are %d", size, expandMost)
+	if err == nil && size > maxDecompressedSize {
+		err = fmt.Errorf("%d bytes: allowed are %d", size, maxDecompressedSize)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: expanding: %w", contract.ErrMessage, err)

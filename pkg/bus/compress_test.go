@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestSqueezedMessagesAreReadBack(t *testing.T) {
+func TestCompress_RoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		head := rapid.StringMatching(`\{[a-z]{0,20}\}`).Draw(t, "head")
@@ -25,7 +25,7 @@ func TestSqueezedMessagesAreReadBack(t *testing.T) {
 	})
 }
 
-func TestSqueezedMessagesAreSmallAndSayWhatTheyAre(t *testing.T) {
+func TestCompress_SmallWithReadableFirstLine(t *testing.T) {
 	t.Parallel()
 	sent := []byte(`{"run_id":"x"}` + "\n" + strings.Repeat(`{"COURT_NO":"IMM-1-25","STYLE_OF_CAUSE":"A v. B"},`, 100))
 	squeezed := bus.Compress(sent)

@@ -26,16 +26,16 @@ type Delivery[T any] struct {
 }
 
 const (
-	// heartbeat is how often a held message is said to be worked on; ack-waits are 15 s and more.
-	heartbeat = 5 * time.Second
+	// defaultHeartbeat is how often a held message is said to be worked on; ack-waits are 15 s and more.
+	defaultHeartbeat = 5 * time.Second
 	// pullHeartbeat makes a stalled pull be noticed in a second instead of half a minute.
 	pullHeartbeat = 500 * time.Millisecond
 	pullExpiry    = 5 * time.Second
-	// goneLimit is how long a consumer that was removed is waited for, goneLook how often it is looked for.
-	goneLimit = 10 * time.Second
-	goneLook  = 200 * time.Millisecond
-	// stumble is the wait before a message comes back whose handler failed without saying when.
-	stumble = time.Second
+	// consumerGoneTimeout is how long a consumer that was removed is waited for, goneLook how often it is looked for.
+	consumerGoneTimeout = 10 * time.Second
+	consumerGonePoll    = 200 * time.Millisecond
+	// defaultRetryDelay is the wait before a message comes back whose handler failed without saying when.
+	defaultRetryDelay = time.Second
 )
 
 // ConsumeOptions says how messages are consumed.
@@ -47,9 +47,9 @@ type ConsumeOptions[T any] struct {
 	Heartbeat time.Duration
 	// Decode reads a message's body. A message that it cannot read is logged and never comes back.
 	Decode func([]byte) (T, error)
-	// Forged says that the handler itself refuses messages that were read out of a stream and published again. Else they are
+	// DeliverForged says that the handler itself refuses messages that were read out of a stream and published again. Else they are
 	// logged and never come back.
-	Forged bool
+	DeliverForged bool
 	// Handle's error decides: nil is done, Later comes back then, Never does not come back, ErrLeave is left as it
 	// is, any other error comes back in a second. A panic is an error of the one message.
 	Handle func(context.Context, Delivery[T]) error
@@ -61,7 +61,7 @@ type ConsumeOptions[T any] struct {
 func Consume[T any](ctx context.Context, b *Bus, c ConsumeOptions[T]) error {
 	c.Workers = max(1, c.Workers)
 	if c.Heartbeat == 0 {
-		c.Heartbeat = heartbeat
+		c.Heartbeat = defaultHeartbeat
 	}
 	for {
 		err := c.consume(ctx, b)
@@ -87,9 +87,9 @@ func (c ConsumeOptions[T]) consume(ctx context.Context, b *Bus) error {
 	}
 	defer b.WatchStalls(ctx, c.Consumer)()
 	var workers sync.WaitGroup
-	err = c.work(ctx, b.log, messages, &workers)
+	err = c.dispatch(ctx, b.log, messages, &workers)
 	workers.Wait()
-	handBack(messages)
+	releaseFetched(messages)
 	return err
 }
 
@@ -102,18 +102,18 @@ func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) er
 		switch {
 		case err == nil:
 			return nil
-		case time.Since(began) > goneLimit:
+		case time.Since(began) > consumerGoneTimeout:
 			return fmt.Errorf("%w: consumer %s of %s was removed: fct-scraper setup makes it again: %w", ErrStore, info.Name, info.Stream, err)
 		}
-		if err := delay.Sleep(ctx, goneLook); err != nil {
+		if err := delay.Sleep(ctx, consumerGonePoll); err != nil {
 			return err
 		}
 	}
 }
 
-// work takes a message whenever a worker is free, until ctx ends or no more can come. One goroutine alone takes them: the
+// dispatch takes a message whenever a worker is free, until ctx ends or no more can come. One goroutine alone takes them: the
 // library holds a lock while it waits for the next.
-func (c ConsumeOptions[T]) work(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
+func (c ConsumeOptions[T]) dispatch(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
 	free := make(chan struct{}, c.Workers)
 	for {
 		select {
@@ -147,18 +147,18 @@ func (c ConsumeOptions[T]) work(ctx context.Context, log *slog.Logger, messages 
 // settle handles one message and carries out what the handler's error decides. An acknowledgement that is lost
 // makes the message come again, which every handler must bear anyway.
 func (c ConsumeOptions[T]) settle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) {
-	if !c.Forged && forged(msg.Headers()) {
-		log.Warn(eventForged, "subject", msg.Subject(), "reason", readAgain)
+	if !c.DeliverForged && isForged(msg.Headers()) {
+		log.Warn(eventForged, "subject", msg.Subject(), "reason", reasonForged)
 		_ = msg.Term()
 		return
 	}
 	err := c.handle(ctx, log, msg)
-	var wait later
-	var drop never
+	var wait retryError
+	var drop discardError
 	switch {
 	case err == nil:
 		_ = msg.Ack()
-	case errors.Is(err, ErrLeave):
+	case errors.Is(err, ErrLeaveUnsettled):
 	case errors.As(err, &drop):
 		log.Error("bus.message.dropped", "subject", msg.Subject(), "error", err)
 		_ = msg.Term()
@@ -168,7 +168,7 @@ func (c ConsumeOptions[T]) settle(ctx context.Context, log *slog.Logger, msg jet
 		_ = msg.Nak()
 	default:
 		log.Warn("bus.message.failed", "subject", msg.Subject(), "error", err)
-		_ = msg.NakWithDelay(stumble)
+		_ = msg.NakWithDelay(defaultRetryDelay)
 	}
 }
 
@@ -176,7 +176,7 @@ func (c ConsumeOptions[T]) handle(ctx context.Context, log *slog.Logger, msg jet
 	defer func() {
 		if cause := recover(); cause != nil {
 			log.Error("bus.handler.panic", "subject", msg.Subject(), "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
-			err = RetryIn(stumble, fmt.Errorf("panic: %v", cause))
+			err = RetryIn(defaultRetryDelay, fmt.Errorf("panic: %v", cause))
 		}
 	}()
 	body, err := c.Decode(msg.Data())
@@ -191,8 +191,8 @@ func (c ConsumeOptions[T]) handle(ctx context.Context, log *slog.Logger, msg jet
 	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp, Header: msg.Headers()})
 }
 
-// handBack returns what was fetched and not begun: stopping alone would strand it until the ack-wait is over.
-func handBack(messages jetstream.MessagesContext) {
+// releaseFetched returns what was fetched and not begun: stopping alone would strand it until the ack-wait is over.
+func releaseFetched(messages jetstream.MessagesContext) {
 	messages.Drain()
 	for {
 		msg, err := messages.Next()

@@ -45,8 +45,8 @@ func decode(data []byte) (string, error) {
 	return string(data), nil
 }
 
-// settled waits until the consumer has nothing left to deliver or to be acknowledged.
-func settled(t *testing.T, c jetstream.Consumer) {
+// awaitSettled waits until the consumer has nothing left to deliver or to be acknowledged.
+func awaitSettled(t *testing.T, c jetstream.Consumer) {
 	t.Helper()
 	for {
 		info, err := c.Info(t.Context())
@@ -59,7 +59,7 @@ func settled(t *testing.T, c jetstream.Consumer) {
 	}
 }
 
-func TestHandlersErrorDecides(t *testing.T) {
+func TestConsume_HandlerErrorSettles(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
@@ -80,7 +80,7 @@ func TestHandlersErrorDecides(t *testing.T) {
 				case d.Body == "never":
 					return bus.Discard(errors.New("of no use"))
 				case d.Body == "left":
-					return bus.ErrLeave
+					return bus.ErrLeaveUnsettled
 				case first && d.Body == "later":
 					return bus.RetryIn(10*time.Millisecond, errors.New("not yet"))
 				case first && d.Body == "panic":
@@ -116,7 +116,7 @@ func TestHandlersErrorDecides(t *testing.T) {
 	}
 }
 
-func TestSlowHandlerKeepsItsMessage(t *testing.T) {
+func TestConsume_SlowHandlerHeartbeats(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, 200*time.Millisecond)
@@ -139,7 +139,7 @@ func TestSlowHandlerKeepsItsMessage(t *testing.T) {
 		})
 	}()
 	<-finished
-	settled(t, c)
+	awaitSettled(t, c)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -149,7 +149,7 @@ func TestSlowHandlerKeepsItsMessage(t *testing.T) {
 	}
 }
 
-func TestStoppingHandsBackWhatWasFetched(t *testing.T) {
+func TestConsume_StopReleasesFetched(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
@@ -179,7 +179,7 @@ func TestStoppingHandsBackWhatWasFetched(t *testing.T) {
 	}
 }
 
-func TestConsumeWithoutConsumer(t *testing.T) {
+func TestConsume_ConsumerRemoved(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		b := fcttest.Broker(t)
 		c := consumer(t, b, time.Minute)
@@ -201,7 +201,7 @@ func TestConsumeWithoutConsumer(t *testing.T) {
 }
 
 // A consumer that is removed while it waits for messages, or while one is handled, is used again as soon as it is made.
-func TestConsumeAfterConsumerIsMadeAgain(t *testing.T) {
+func TestConsume_ConsumerRecreated(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		b := fcttest.Broker(t)
 		c := consumer(t, b, time.Minute)
@@ -249,7 +249,7 @@ func TestConsumeAfterConsumerIsMadeAgain(t *testing.T) {
 	})
 }
 
-func TestSomebodyElseSettlesADelivery(t *testing.T) {
+func TestAckAndNakBySubject(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
@@ -262,10 +262,10 @@ func TestSomebodyElseSettlesADelivery(t *testing.T) {
 		}
 		replies = append(replies, msg.Reply())
 	}
-	if err := b.Done(replies[0]); err != nil {
+	if err := b.Ack(replies[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Again(replies[1], 50*time.Millisecond); err != nil {
+	if err := b.NakWithDelay(replies[1], 50*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	msg, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
@@ -275,5 +275,5 @@ func TestSomebodyElseSettlesADelivery(t *testing.T) {
 	if err := msg.DoubleAck(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	settled(t, c)
+	awaitSettled(t, c)
 }

@@ -24,20 +24,20 @@ var ErrExists = errors.New("subject already written")
 var ErrTooLarge = errors.New("message too large to be stored")
 
 const (
-	// missesLimit is how many publishes in a row may stay without an answer.
-	missesLimit = 3
-	// codeNoRoom is the server's error when its store has no room left; it takes nothing more before it is restarted.
-	codeNoRoom jetstream.ErrorCode = 10023
+	// maxUnanswered is how many publishes in a row may stay without an answer.
+	maxUnanswered = 3
+	// codeNoSpace is the server's error when its store has no room left; it takes nothing more before it is restarted.
+	codeNoSpace jetstream.ErrorCode = 10023
 	// codeStoreFailed is the server's error for everything that its store refuses; only the text says why.
 	codeStoreFailed jetstream.ErrorCode = 10077
 	textPerSubject                      = "maximum messages per subject"
 	textTooLarge                        = "message too large"
 )
 
-// judge sorts the error of a publish to a subject that was begun at a time: did the store answer at all?
-func (b *Bus) judge(ctx context.Context, subject string, began time.Time, err error) error {
+// publishError sorts the error of a publish to a subject that was begun at a time: did the store answer at all?
+func (b *Bus) publishError(ctx context.Context, subject string, began time.Time, err error) error {
 	if err == nil {
-		b.misses.reset(subject)
+		b.unanswered.reset(subject)
 		return nil
 	}
 	if ctx.Err() != nil { // the caller's end, not the broker's fault
@@ -46,61 +46,61 @@ func (b *Bus) judge(ctx context.Context, subject string, began time.Time, err er
 	var refused *jetstream.APIError
 	answered := errors.As(err, &refused)
 	failed := answered && refused.ErrorCode == codeStoreFailed
-	if answered && refused.ErrorCode == codeNoRoom {
+	if answered && refused.ErrorCode == codeNoSpace {
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	}
 	switch {
 	case failed && strings.Contains(refused.Description, textPerSubject):
-		b.misses.reset(subject)
+		b.unanswered.reset(subject)
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	case failed && strings.Contains(refused.Description, textTooLarge), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum),
 		errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case answered && !failed:
-		b.misses.reset(subject)
+		b.unanswered.reset(subject)
 		return err
-	case b.misses.add(subject, began) >= missesLimit:
+	case b.unanswered.add(subject, began) >= maxUnanswered:
 		return fmt.Errorf("%w: %w", ErrStore, err)
 	default:
 		return err
 	}
 }
 
-// misses counts the publishes without an answer that followed one another, of each stream by itself: one whose files are gone answers
+// unansweredPublishes counts the publishes without an answer that followed one another, of each stream by itself: one whose files are gone answers
 // nothing while the others do. Those that wait side by side through one hiccup of the broker are one miss: each further one was
 // begun after the one before had ended.
-type misses struct {
+type unansweredPublishes struct {
 	mu sync.Mutex
-	// of is by the first word of the subjects, which tells the streams apart that get more than a few messages.
-	of map[string]row
+	// byStream is by the first word of the subjects, which tells the streams apart that get more than a few messages.
+	byStream map[string]streak
 }
 
-type row struct {
-	count int
-	ended time.Time
+type streak struct {
+	count   int
+	endedAt time.Time
 }
 
-func (m *misses) add(subject string, began time.Time) int {
+func (m *unansweredPublishes) add(subject string, began time.Time) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.of[word(subject)]
-	if r.count == 0 || !began.Before(r.ended) {
-		r = row{r.count + 1, time.Now()}
+	r := m.byStream[firstToken(subject)]
+	if r.count == 0 || !began.Before(r.endedAt) {
+		r = streak{r.count + 1, time.Now()}
 	}
-	if m.of == nil {
-		m.of = make(map[string]row)
+	if m.byStream == nil {
+		m.byStream = make(map[string]streak)
 	}
-	m.of[word(subject)] = r
+	m.byStream[firstToken(subject)] = r
 	return r.count
 }
 
-func (m *misses) reset(subject string) {
+func (m *unansweredPublishes) reset(subject string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.of, word(subject))
+	delete(m.byStream, firstToken(subject))
 }
 
-func word(subject string) string {
+func firstToken(subject string) string {
 	first, _, _ := strings.Cut(subject, ".")
 	return first
 }

@@ -9,9 +9,9 @@ import (
 // GroupCommit commits items together that are ready at the same time: while one commit runs, what arrives waits for the
 // next, which takes all of it. Nothing waits for company: at a slow pace each item is committed alone, at once.
 type GroupCommit[T any] struct {
-	commit func(context.Context, []T) error
-	size   func(T) int
-	most   int
+	commit  func(context.Context, []T) error
+	size    func(T) int
+	maxSize int
 
 	mu      sync.Mutex
 	waiting []waiter[T]
@@ -26,7 +26,7 @@ type waiter[T any] struct {
 // NewGroupCommit makes a GroupCommit over commit, which gets at least one item, and more while their sizes add up to at most
 // most. commit is never called by two goroutines at once.
 func NewGroupCommit[T any](most int, size func(T) int, commit func(context.Context, []T) error) *GroupCommit[T] {
-	return &GroupCommit[T]{commit: commit, size: size, most: most}
+	return &GroupCommit[T]{commit: commit, size: size, maxSize: most}
 }
 
 // Do returns when the item is committed, or with the error of the commit it was part of. Commits of others may be
@@ -39,15 +39,15 @@ func (g *GroupCommit[T]) Do(ctx context.Context, item T) error {
 	g.running = true
 	g.mu.Unlock()
 	if lead {
-		g.lead(context.WithoutCancel(ctx))
+		g.commitWaiting(context.WithoutCancel(ctx))
 	}
 	return <-own.done
 }
 
-// lead commits until nothing waits.
-func (g *GroupCommit[T]) lead(ctx context.Context) {
+// commitWaiting commits until nothing waits.
+func (g *GroupCommit[T]) commitWaiting(ctx context.Context) {
 	for {
-		batch := g.take()
+		batch := g.nextBatch()
 		if batch == nil {
 			return
 		}
@@ -55,14 +55,14 @@ func (g *GroupCommit[T]) lead(ctx context.Context) {
 		for i, w := range batch {
 			items[i] = w.item
 		}
-		err := g.safely(ctx, items)
+		err := g.commitRecovered(ctx, items)
 		for _, w := range batch {
 			w.done <- err
 		}
 	}
 }
 
-func (g *GroupCommit[T]) take() []waiter[T] {
+func (g *GroupCommit[T]) nextBatch() []waiter[T] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.waiting) == 0 {
@@ -70,7 +70,7 @@ func (g *GroupCommit[T]) take() []waiter[T] {
 		return nil
 	}
 	n, sum := 1, g.size(g.waiting[0].item)
-	for n < len(g.waiting) && sum+g.size(g.waiting[n].item) <= g.most {
+	for n < len(g.waiting) && sum+g.size(g.waiting[n].item) <= g.maxSize {
 		sum += g.size(g.waiting[n].item)
 		n++
 	}
@@ -79,8 +79,8 @@ func (g *GroupCommit[T]) take() []waiter[T] {
 	return batch
 }
 
-// safely turns a panic of commit into an error: the others who wait must hear of it.
-func (g *GroupCommit[T]) safely(ctx context.Context, items []T) (err error) {
+// commitRecovered turns a panic of commit into an error: the others who wait must hear of it.
+func (g *GroupCommit[T]) commitRecovered(ctx context.Context, items []T) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("committing %d items: panic: %v", len(items), cause)

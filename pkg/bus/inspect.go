@@ -21,8 +21,8 @@ func (b *Bus) Subjects(ctx context.Context, stream, filter string) (map[string]u
 	return info.State.Subjects, nil
 }
 
-// Last is the sequence of the newest message of a stream that matches filter; 0 when there is none.
-func (b *Bus) Last(ctx context.Context, stream, filter string) (uint64, error) {
+// LastSequence is the sequence of the newest message of a stream that matches filter; 0 when there is none.
+func (b *Bus) LastSequence(ctx context.Context, stream, filter string) (uint64, error) {
 	msg, err := b.GetLast(ctx, stream, filter)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil

@@ -22,34 +22,34 @@ type Message struct {
 	Data     []byte
 	// forged says that the message was read out of a stream before it was stored in this one.
 	forged bool
-	// before is the sequence of the message before it in the same answer, 0 for the first.
-	before uint64
+	// previous is the sequence of the message before it in the same answer, 0 for the first.
+	previous uint64
 }
 
-// forged says whether a message carries, in the header that was published, the mark that the server puts on what it reads
+// isForged says whether a message carries, in the header that was published, the mark that the server puts on what it reads
 // out of a stream. Nothing that this program publishes carries it: somebody has had the server answer to the subject.
-func forged(published nats.Header) bool { return len(published.Values(jetstream.StreamHeader)) > 0 }
+func isForged(published nats.Header) bool { return len(published.Values(jetstream.StreamHeader)) > 0 }
 
-// answered reads an answer to a direct get. The server appends its own header fields to those that were published, so the last
+// parseDirectGet reads an answer to a direct get. The server appends its own header fields to those that were published, so the last
 // value of a field is the server's, and a second value of the stream's name shows a forgery. found is false for an answer without a
 // message, which says why in its status.
-func answered(msg *nats.Msg) (m Message, found bool, err error) {
+func parseDirectGet(msg *nats.Msg) (m Message, found bool, err error) {
 	streams := msg.Header.Values(jetstream.StreamHeader)
 	if len(streams) == 0 {
 		return m, false, nil
 	}
-	m = Message{Header: msg.Header, Data: msg.Data, forged: len(streams) > 1, Subject: last(msg.Header, jetstream.SubjectHeader)}
-	if m.Sequence, err = strconv.ParseUint(last(msg.Header, jetstream.SequenceHeader), 10, 64); err != nil {
+	m = Message{Header: msg.Header, Data: msg.Data, forged: len(streams) > 1, Subject: lastValue(msg.Header, jetstream.SubjectHeader)}
+	if m.Sequence, err = strconv.ParseUint(lastValue(msg.Header, jetstream.SequenceHeader), 10, 64); err != nil {
 		return m, false, fmt.Errorf("reading the sequence of a message: %w", err)
 	}
-	if m.StoredAt, err = time.Parse(time.RFC3339Nano, last(msg.Header, jetstream.TimeStampHeaer)); err != nil {
+	if m.StoredAt, err = time.Parse(time.RFC3339Nano, lastValue(msg.Header, jetstream.TimeStampHeaer)); err != nil {
 		return m, false, fmt.Errorf("reading the time of message %d: %w", m.Sequence, err)
 	}
-	m.before, _ = strconv.ParseUint(last(msg.Header, jetstream.LastSequenceHeader), 10, 64) // batches alone have it
+	m.previous, _ = strconv.ParseUint(lastValue(msg.Header, jetstream.LastSequenceHeader), 10, 64) // batches alone have it
 	return m, true, nil
 }
 
-func last(header nats.Header, name string) string {
+func lastValue(header nats.Header, name string) string {
 	values := header.Values(name)
 	if len(values) == 0 {
 		return ""
@@ -57,8 +57,8 @@ func last(header nats.Header, name string) string {
 	return values[len(values)-1]
 }
 
-// askLimit is how long one request may stay without an answer.
-const askLimit = 5 * time.Second
+// requestTimeout is how long one request may stay without an answer.
+const requestTimeout = 5 * time.Second
 
 // getRequest is what STREAM.MSG.GET and DIRECT.GET are asked.
 type getRequest struct {
@@ -73,7 +73,7 @@ type getRequest struct {
 // the stream allows others to answer. The error wraps jetstream.ErrMsgNotFound when there is none, or a forged one.
 func (b *Bus) Get(ctx context.Context, stream string, sequence uint64) (Message, error) {
 	msg, err := b.get(ctx, stream, getRequest{Sequence: sequence})
-	if err == nil && b.refuses(stream, msg) {
+	if err == nil && b.rejectForged(stream, msg) {
 		err = jetstream.ErrMsgNotFound
 	}
 	if err != nil {
@@ -89,7 +89,7 @@ func (b *Bus) GetNext(ctx context.Context, stream, filter string, from uint64) (
 		if err != nil {
 			return Message{}, fmt.Errorf("reading %s from message %d on: %w", filter, from, err)
 		}
-		if !b.refuses(stream, msg) {
+		if !b.rejectForged(stream, msg) {
 			return msg, nil
 		}
 		from = msg.Sequence + 1
@@ -99,7 +99,7 @@ func (b *Bus) GetNext(ctx context.Context, stream, filter string, from uint64) (
 // GetLast reads the newest message of a subject, or of those that match a filter.
 func (b *Bus) GetLast(ctx context.Context, stream, filter string) (Message, error) {
 	msg, err := b.get(ctx, stream, getRequest{LastFor: filter})
-	if err != nil || !b.refuses(stream, msg) {
+	if err != nil || !b.rejectForged(stream, msg) {
 		if err != nil {
 			err = fmt.Errorf("reading the newest of %s: %w", filter, err)
 		}
@@ -125,7 +125,7 @@ func (b *Bus) GetLast(ctx context.Context, stream, filter string) (Message, erro
 
 // get asks the leader for one message.
 func (b *Bus) get(ctx context.Context, stream string, request getRequest) (Message, error) {
-	answer, err := b.ask(ctx, "STREAM.MSG.GET."+stream, request)
+	answer, err := b.request(ctx, "STREAM.MSG.GET."+stream, request)
 	if err != nil {
 		return Message{}, err
 	}
@@ -156,12 +156,12 @@ func (b *Bus) get(ctx context.Context, stream string, request getRequest) (Messa
 			return Message{}, fmt.Errorf("reading the header of message %d: %w", m.Sequence, err)
 		}
 	}
-	m.forged = forged(m.Header)
+	m.forged = isForged(m.Header)
 	return m, nil
 }
 
-// ask makes one request of the JetStream API.
-func (b *Bus) ask(ctx context.Context, name string, request any) (*nats.Msg, error) {
+// request makes one request of the JetStream API.
+func (b *Bus) request(ctx context.Context, name string, request any) (*nats.Msg, error) {
 	var body []byte
 	if request != nil {
 		var err error
@@ -169,23 +169,23 @@ func (b *Bus) ask(ctx context.Context, name string, request any) (*nats.Msg, err
 			return nil, fmt.Errorf("asking %s: %w", name, err)
 		}
 	}
-	limited, cancel := context.WithTimeout(ctx, askLimit)
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	answer, err := b.nc.RequestWithContext(limited, b.api(name), body)
+	answer, err := b.nc.RequestWithContext(limited, b.apiSubject(name), body)
 	switch {
 	case err == nil:
 		return answer, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, fmt.Errorf("asking %s: %w", name, b.denied(name, nats.ErrTimeout))
+		return nil, fmt.Errorf("asking %s: %w", name, b.permissionError(name, nats.ErrTimeout))
 	default:
 		return nil, fmt.Errorf("asking %s: %w", name, err)
 	}
 }
 
-// api is the subject of a request of the JetStream API.
-func (b *Bus) api(name string) string {
+// apiSubject is the subject of a request of the JetStream API.
+func (b *Bus) apiSubject(name string) string {
 	prefix := b.js.Options().APIPrefix
 	if prefix == "" {
 		prefix = jetstream.DefaultAPIPrefix

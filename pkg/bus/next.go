@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// AtOnce is the delay of a message that is given back at once. A server keeps a delay over its restart, and a plain Nak not: the message
+// NoDelay is the delay of a message that is given back at once. A server keeps a delay over its restart, and a plain Nak not: the message
 // would come again after its ack-wait alone.
-const AtOnce = time.Nanosecond
+const NoDelay = time.Nanosecond
 
 // Next waits for one message of a pull consumer, at most so long, and says when it was asked for: its ack-wait cannot have begun
 // earlier. Its error is nats.ErrTimeout when none has come: then it is the time to ask again, if the message is still wanted. So whatever
@@ -25,7 +25,7 @@ func Next(ctx context.Context, consumer jetstream.Consumer, most time.Duration) 
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
-			_ = msg.NakWithDelay(AtOnce)
+			_ = msg.NakWithDelay(NoDelay)
 		}
 		return nil, asked, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrNoHeartbeat):

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-func TestNextGivesWhatComes(t *testing.T) {
+func TestNext_Message(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
@@ -31,7 +31,7 @@ func TestNextGivesWhatComes(t *testing.T) {
 }
 
 // A request that its server took to its grave is given up long before it would have expired.
-func TestNextDoesNotWaitForALostRequest(t *testing.T) {
+func TestNext_LostRequest(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)

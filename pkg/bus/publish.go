@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	// batchLimit is how many messages the server takes in one atomic batch.
-	batchLimit = 1000
-	// batchLeast is from how many messages on an atomic batch costs less than publishing one by one: it takes six
+	// maxAtomicBatch is how many messages the server takes in one atomic batch.
+	maxAtomicBatch = 1000
+	// minAtomicBatch is from how many messages on an atomic batch costs less than publishing one by one: it takes six
 	// syncs whatever its size.
-	batchLeast = 8
-	// storeLimit is what a file store takes in one message, less what it writes around it. A message beyond it leaves
+	minAtomicBatch = 8
+	// maxStoredMessage is what a file store takes in one message, less what it writes around it. A message beyond it leaves
 	// a batch "incomplete", which does not say why.
-	storeLimit = 32<<20 - 4<<10
-	// reconnecting is how often a publish that found no connection looks for one.
-	reconnecting = 20 * time.Millisecond
+	maxStoredMessage = 32<<20 - 4<<10
+	// reconnectPoll is how often a publish that found no connection looks for one.
+	reconnectPoll = 20 * time.Millisecond
 )
 
-// MaxMessage is how many bytes a message may have, headers included, to be stored over this connection.
-func (b *Bus) MaxMessage() int64 { return min(storeLimit, b.nc.MaxPayload()) }
+// MaxMessageSize is how many bytes a message may have, headers included, to be stored over this connection.
+func (b *Bus) MaxMessageSize() int64 { return min(maxStoredMessage, b.nc.MaxPayload()) }
 
 // Publish stores one message and returns when it is on disk. While there is no connection it waits for one, within
 // the limit. An error wraps ErrExists when the subject is taken, ErrTooLarge when the message can never be stored, and ErrStore from
@@ -50,14 +50,14 @@ func (b *Bus) Publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.Publ
 // Errors are those of Publish.
 func (b *Bus) PublishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	for len(msgs) > 0 {
-		if len(msgs) < batchLeast {
+		if len(msgs) < minAtomicBatch {
 			if _, err := b.Publish(ctx, msgs[0]); err != nil {
 				return err
 			}
 			msgs = msgs[1:]
 			continue
 		}
-		part := msgs[:min(batchLimit, len(msgs))]
+		part := msgs[:min(maxAtomicBatch, len(msgs))]
 		msgs = msgs[len(part):]
 		if err := b.publishAtomic(ctx, part); err != nil {
 			return fmt.Errorf("publishing %d messages from %s on: %w", len(part), part[0].Subject, err)
@@ -71,7 +71,7 @@ func (b *Bus) PublishBatch(ctx context.Context, msgs []*nats.Msg) error {
 func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 	copies := make([]*nats.Msg, len(msgs))
 	for i, msg := range msgs {
-		if msg.Size() > storeLimit {
+		if msg.Size() > maxStoredMessage {
 			return fmt.Errorf("%w: %s: %d bytes", ErrTooLarge, msg.Subject, msg.Size())
 		}
 		copies[i] = nats.NewMsg(msg.Subject)
@@ -79,7 +79,7 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 		maps.Copy(copies[i].Header, msg.Header)
 	}
 	return b.send(ctx, msgs[0].Subject, func(limited context.Context) error {
-		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.limit})
+		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.publishTimeout})
 		return err
 	})
 }
@@ -87,22 +87,22 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 // send publishes within the limit and judges the error. Without a connection nothing left this process, so the
 // publish is made again as soon as there is one: a server that restarts costs a wait, not an error.
 func (b *Bus) send(ctx context.Context, subject string, publish func(context.Context) error) error {
-	if b.patient {
+	if b.waitForConnection {
 		b.awaitConnection(ctx)
 	}
 	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, b.limit)
+	limited, cancel := context.WithTimeout(ctx, b.publishTimeout)
 	defer cancel()
 	err := publish(limited)
-	for errors.Is(err, nats.ErrReconnectBufExceeded) && delay.Sleep(limited, reconnecting) == nil {
+	for errors.Is(err, nats.ErrReconnectBufExceeded) && delay.Sleep(limited, reconnectPoll) == nil {
 		err = publish(limited)
 	}
-	return b.judge(ctx, subject, began, err)
+	return b.publishError(ctx, subject, began, err)
 }
 
 // awaitConnection returns when there is a connection, or when ctx ends.
 func (b *Bus) awaitConnection(ctx context.Context) {
 	for waiting := true; waiting && !b.nc.IsConnected(); {
-		waiting = delay.Sleep(ctx, reconnecting) == nil
+		waiting = delay.Sleep(ctx, reconnectPoll) == nil
 	}
 }

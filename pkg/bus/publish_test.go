@@ -16,7 +16,7 @@ import (
 
 // TestOnlyATakenSubjectIsAnExistingOne: the server has one error code for everything that its store refuses, and an
 // outcome taken for written when it is not would be lost.
-func TestOnlyATakenSubjectIsAnExistingOne(t *testing.T) {
+func TestPublish_ErrorOfEachSize(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	for _, c := range []struct {
@@ -35,7 +35,7 @@ func TestOnlyATakenSubjectIsAnExistingOne(t *testing.T) {
 	}
 }
 
-func TestTooLargeInABatchRefusesTheBatch(t *testing.T) {
+func TestPublishBatch_TooLargeMessage(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	msgs := jobs("run", 1, 9)
@@ -43,7 +43,7 @@ func TestTooLargeInABatchRefusesTheBatch(t *testing.T) {
 	if err := b.PublishBatch(t.Context(), msgs); !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("%v, want ErrTooLarge", err)
 	}
-	if got := stored(t, b, "FCT_JOBS"); got != 0 {
+	if got := storedCount(t, b, "FCT_JOBS"); got != 0 {
 		t.Errorf("%d stored of a refused batch", got)
 	}
 	if _, err := b.Publish(t.Context(), msgs[0]); err != nil {
@@ -51,9 +51,9 @@ func TestTooLargeInABatchRefusesTheBatch(t *testing.T) {
 	}
 }
 
-func TestPublishesThatMissSideBySideAreOneMiss(t *testing.T) {
+func TestPublish_ConcurrentTimeoutsCountOnce(t *testing.T) {
 	t.Parallel()
-	quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishLimit: 200 * time.Millisecond})
+	quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestPublishesThatMissSideBySideAreOneMiss(t *testing.T) {
 	publishes.Wait()
 }
 
-func TestEndOfTheCallersContextIsNoMiss(t *testing.T) {
+func TestPublish_CallerContextEnds(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	silent, err := b.Conn().SubscribeSync("nobody.answers")
@@ -92,7 +92,7 @@ func TestEndOfTheCallersContextIsNoMiss(t *testing.T) {
 	}
 }
 
-func TestRefusedSequenceIsLeftToTheCaller(t *testing.T) {
+func TestPublish_WrongLastSequence(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	for i := range 5 {

@@ -8,35 +8,35 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrLeave leaves a message as it is: somebody else settles it, or it comes back when its ack-wait is over.
-var ErrLeave = errors.New("left to somebody else")
+// ErrLeaveUnsettled leaves a message as it is: somebody else settles it, or it comes back when its ack-wait is over.
+var ErrLeaveUnsettled = errors.New("left to somebody else")
 
-type later struct {
+type retryError struct {
 	delay time.Duration
 	cause error
 }
 
-func (l later) Error() string { return fmt.Sprintf("again in %s: %v", l.delay, l.cause) }
-func (l later) Unwrap() error { return l.cause }
+func (l retryError) Error() string { return fmt.Sprintf("again in %s: %v", l.delay, l.cause) }
+func (l retryError) Unwrap() error { return l.cause }
 
 // RetryIn asks for the message to come back after delay because of cause.
-func RetryIn(delay time.Duration, cause error) error { return later{delay, cause} }
+func RetryIn(delay time.Duration, cause error) error { return retryError{delay, cause} }
 
-type never struct{ cause error }
+type discardError struct{ cause error }
 
-func (n never) Error() string { return fmt.Sprintf("never again: %v", n.cause) }
-func (n never) Unwrap() error { return n.cause }
+func (n discardError) Error() string { return fmt.Sprintf("never again: %v", n.cause) }
+func (n discardError) Unwrap() error { return n.cause }
 
 // Discard asks for the message not to come back because of cause.
-func Discard(cause error) error { return never{cause} }
+func Discard(cause error) error { return discardError{cause} }
 
-// Done settles a delivery that somebody else received, by its acknowledgement subject.
-func (b *Bus) Done(settle string) error {
+// Ack settles a delivery that somebody else received, by its acknowledgement subject.
+func (b *Bus) Ack(settle string) error {
 	return b.settle(settle, []byte("+ACK"))
 }
 
-// Again hands a delivery that somebody else received back, to come again after delay.
-func (b *Bus) Again(settle string, delay time.Duration) error {
+// NakWithDelay hands a delivery that somebody else received back, to come again after delay.
+func (b *Bus) NakWithDelay(settle string, delay time.Duration) error {
 	return b.settle(settle, fmt.Appendf(nil, `-NAK {"delay": %d}`, delay.Nanoseconds()))
 }
 

@@ -19,13 +19,13 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 		return nil
 	}
 	after := info.Config.AckWait
-	if b.alone {
-		after = AtOnce
+	if b.exclusive {
+		after = NoDelay
 	}
 	for sequence := info.AckFloor.Stream + 1; sequence <= info.Delivered.Stream; sequence++ {
 		// The parts after the consumer: delivery count, stream and consumer sequence, time and messages left.
 		settle := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.0.0", info.Stream, info.Name, sequence, info.Delivered.Consumer)
-		if err := b.Again(settle, after); err != nil {
+		if err := b.NakWithDelay(settle, after); err != nil {
 			return fmt.Errorf("redelivering from %s: %w", info.Name, err)
 		}
 	}
@@ -39,26 +39,26 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 // consumer that has messages pending and has delivered nothing for longer than its ack-wait.
 func (b *Bus) WatchStalls(ctx context.Context, consumer jetstream.Consumer) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	if b.alone { // whoever held something before has ended
-		b.unstall(ctx, consumer)
+	if b.exclusive { // whoever held something before has ended
+		b.redeliverPending(ctx, consumer)
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		b.steps(ctx, func(by time.Duration) {
+		b.clockSteps(ctx, func(by time.Duration) {
 			if by < 0 {
-				b.unstall(ctx, consumer)
+				b.redeliverPending(ctx, consumer)
 			}
 		})
 	})
-	watching.Go(func() { b.lookForStall(ctx, consumer) })
+	watching.Go(func() { b.watchForStall(ctx, consumer) })
 	return func() {
 		cancel()
 		watching.Wait()
 	}
 }
 
-// unstall redelivers what is pending now.
-func (b *Bus) unstall(ctx context.Context, consumer jetstream.Consumer) {
+// redeliverPending redelivers what is pending now.
+func (b *Bus) redeliverPending(ctx context.Context, consumer jetstream.Consumer) {
 	for {
 		info, err := consumer.Info(ctx)
 		if err == nil {
@@ -68,23 +68,23 @@ func (b *Bus) unstall(ctx context.Context, consumer jetstream.Consumer) {
 			return // whoever takes from a consumer that is gone finds out
 		}
 		b.log.Warn("bus.unstall.failed", "error", err)
-		if delay.Sleep(ctx, stumble) != nil {
+		if delay.Sleep(ctx, defaultRetryDelay) != nil {
 			return
 		}
 	}
 }
 
-// lookForStall redelivers what is pending when nothing was delivered for longer than the ack-wait.
-func (b *Bus) lookForStall(ctx context.Context, consumer jetstream.Consumer) {
+// watchForStall redelivers what is pending when nothing was delivered for longer than the ack-wait.
+func (b *Bus) watchForStall(ctx context.Context, consumer jetstream.Consumer) {
 	var delivered uint64
 	since := time.Now()
-	for delay.Sleep(ctx, heartbeat) == nil {
+	for delay.Sleep(ctx, defaultHeartbeat) == nil {
 		info, err := consumer.Info(ctx)
 		switch {
 		case err != nil: // whoever takes from it finds out
 		case info.NumAckPending == 0 || info.Delivered.Consumer != delivered:
 			delivered, since = info.Delivered.Consumer, time.Now()
-		case time.Since(since) > info.Config.AckWait+heartbeat:
+		case time.Since(since) > info.Config.AckWait+defaultHeartbeat:
 			since = time.Now()
 			if err := b.redeliver(info); err != nil {
 				b.log.Warn("bus.unstall.failed", "error", err)

@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// heldBack publishes a message and gives it back with a delay of an hour: to the server it is what a message is that was due before
+// publishDelayed publishes a message and gives it back with a delay of an hour: to the server it is what a message is that was due before
 // the wall clock was set back by an hour.
-func heldBack(t *testing.T, b *bus.Bus, c jetstream.Consumer) {
+func publishDelayed(t *testing.T, b *bus.Bus, c jetstream.Consumer) {
 	t.Helper()
 	publish(t, b, "a", "b")
 	for range 2 {
@@ -35,12 +35,12 @@ func heldBack(t *testing.T, b *bus.Bus, c jetstream.Consumer) {
 	}
 }
 
-func TestMessageHeldByTheClockComesAtOnceWhenAlone(t *testing.T) {
+func TestWatchStalls_ExclusiveRedeliversAtStart(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
-	heldBack(t, b, c)
-	alone, err := bus.New(b.Conn(), fcttest.Logger(t), bus.Options{Alone: true})
+	publishDelayed(t, b, c)
+	alone, err := bus.New(b.Conn(), fcttest.Logger(t), bus.Options{Exclusive: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,18 +52,18 @@ func TestMessageHeldByTheClockComesAtOnceWhenAlone(t *testing.T) {
 	if err := msg.DoubleAck(t.Context()); err != nil {
 		t.Error(err)
 	}
-	settled(t, c)
+	awaitSettled(t, c)
 }
 
 // The consumer is no sign of the step, because its ack-wait is longer than the test waits.
-func TestStepBackFreesHeldMessage(t *testing.T) {
+func TestWatchStalls_ClockSetBack(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
 	by := make(chan time.Duration)
 	alone, err := bus.New(b.Conn(), fcttest.Logger(t), bus.Options{
-		Alone: true,
-		Steps: func(ctx context.Context, stepped func(time.Duration)) {
+		Exclusive: true,
+		ClockSteps: func(ctx context.Context, stepped func(time.Duration)) {
 			select {
 			case step := <-by:
 				stepped(step)
@@ -75,7 +75,7 @@ func TestStepBackFreesHeldMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer alone.WatchStalls(t.Context(), c)()
-	heldBack(t, b, c)
+	publishDelayed(t, b, c)
 	by <- -time.Hour
 	msg, _, err := bus.Next(t.Context(), c, 30*time.Second)
 	if err != nil || string(msg.Data()) != "a" {
@@ -84,11 +84,11 @@ func TestStepBackFreesHeldMessage(t *testing.T) {
 }
 
 // Where other processes work too, the step may have been on another machine: the consumer shows it.
-func TestStalledConsumerDeliversAgain(t *testing.T) {
+func TestWatchStalls_StalledConsumer(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Second)
-	heldBack(t, b, c)
+	publishDelayed(t, b, c)
 	defer b.WatchStalls(t.Context(), c)()
 	msg, _, err := bus.Next(t.Context(), c, time.Minute)
 	if err != nil || string(msg.Data()) != "a" {

@@ -20,28 +20,28 @@ const (
 	// noticePrefix stands before the subject of a message in the notice that the server gives after it has stored the message; the
 	// streams' definitions say so (republish).
 	noticePrefix = "stored."
-	// batchMessages and batchBytes bound one answer, and with it what lies in memory before it is taken: a batch ends with
+	// maxBatchMessages and batchBytes bound one answer, and with it what lies in memory before it is taken: a batch ends with
 	// the message that passes the bytes.
-	batchMessages = 256
-	batchBytes    = 2 << 20
-	// tailTick is how often a tail asks for what it has heard no notice of: a notice can be lost, and a message that expires or is
+	maxBatchMessages = 256
+	maxBatchBytes    = 2 << 20
+	// tailPoll is how often a tail asks for what it has heard no notice of: a notice can be lost, and a message that expires or is
 	// deleted gives none.
-	tailTick = 5 * time.Second
-	// scanLimit is how long what is only read once is tried again.
-	scanLimit = 10 * time.Second
-	// missingLimit is how long a stream may seem not to exist: the servers of a cluster say so while they start.
-	missingLimit = 2 * time.Second
-	// tellTail is how long a tail may get no answers before that is logged.
-	tellTail = 10 * time.Second
+	tailPoll = 5 * time.Second
+	// scanTimeout is how long what is only read once is tried again.
+	scanTimeout = 10 * time.Second
+	// missingStreamTimeout is how long a stream may seem not to exist: the servers of a cluster say so while they start.
+	missingStreamTimeout = 2 * time.Second
+	// logTailAfter is how long a tail may get no answers before that is logged.
+	logTailAfter = 10 * time.Second
 )
 
-// behind is the wait before a server is asked again that has not yet stored what another one told of.
-func behind(misses int) time.Duration {
+// lagBackoff is the wait before a server is asked again that has not yet stored what another one told of.
+func lagBackoff(misses int) time.Duration {
 	return delay.Exponential{Base: 4 * time.Millisecond, Factor: 2, Max: 250 * time.Millisecond}.Before(misses, 1)
 }
 
-// retry is the wait after a failure.
-func retry(failures int) time.Duration {
+// retryBackoff is the wait after a failure.
+func retryBackoff(failures int) time.Duration {
 	return delay.Exponential{Base: 50 * time.Millisecond, Factor: 2, Max: 2 * time.Second}.Before(failures, 1)
 }
 
@@ -50,40 +50,40 @@ func retry(failures int) time.Duration {
 // something to read. It goes on by itself after a lost connection, a restart or another leader; what ends it is a stream that does not
 // exist, and missing rights. Messages that were read out of a stream and published again are left out.
 func (b *Bus) Tail(ctx context.Context, stream, filter string, after uint64, take func(Message) error) error {
-	t := &tail{bus: b, stream: stream, take: take, cursors: []*cursor{{filter: filter, read: after}}, end: func() error { return nil }}
+	t := &startTail{bus: b, stream: stream, take: take, cursors: []*cursor{{filter: filter, lastRead: after}}, caughtUp: func() error { return nil }}
 	if err := t.follow(ctx); err != nil {
 		return fmt.Errorf("reading %s: %w", filter, err)
 	}
 	return nil
 }
 
-// tail reads a stream. The messages of each filter come in their order; those of different filters may overtake one another.
-type tail struct {
+// startTail reads a stream. The messages of each filter come in their order; those of different filters may overtake one another.
+type startTail struct {
 	bus     *Bus
 	stream  string
 	cursors []*cursor
 	take    func(Message) error
-	// end is called once, when everything has been taken that was stored when the tail began.
-	end func() error
-	// patience is how long what fails is tried again; for ever when 0.
-	patience time.Duration
+	// caughtUp is called once, when everything has been taken that was stored when the tail began.
+	caughtUp func() error
+	// retryTimeout is how long what fails is tried again; for ever when 0.
+	retryTimeout time.Duration
 }
 
 // cursor is how far the messages of one filter were read.
 type cursor struct {
-	filter string
-	read   uint64
-	// noticed is the highest sequence that a notice told of.
-	noticed atomic.Uint64
+	filter   string
+	lastRead uint64
+	// lastNoticed is the highest sequence that a notice told of.
+	lastNoticed atomic.Uint64
 }
 
-// taken is an error of the one who takes the messages; it ends the tail.
-type taken struct{ error }
+// takeError is an error of the one who takes the messages; it ends the tail.
+type takeError struct{ error }
 
-func (t taken) Unwrap() error { return t.error }
+func (t takeError) Unwrap() error { return t.error }
 
 // follow reads what is there, and what comes, until ctx ends.
-func (t *tail) follow(ctx context.Context) error {
+func (t *startTail) follow(ctx context.Context) error {
 	connected := t.bus.nc.StatusChanged(nats.CONNECTED)
 	defer t.bus.nc.RemoveStatusListener(connected)
 	wake := make(chan struct{}, 1)
@@ -94,9 +94,9 @@ func (t *tail) follow(ctx context.Context) error {
 		}
 		defer func() { _ = sub.Unsubscribe() }()
 	}
-	tick := time.NewTicker(tailTick)
+	tick := time.NewTicker(tailPoll)
 	defer tick.Stop()
-	if err := t.once(ctx); err != nil {
+	if err := t.readOnce(ctx); err != nil {
 		return err
 	}
 	for {
@@ -112,7 +112,7 @@ func (t *tail) follow(ctx context.Context) error {
 		case <-wake:
 			look = false
 		}
-		if err := t.read(ctx, look); err != nil {
+		if err := t.readCursors(ctx, look); err != nil {
 			return err
 		}
 	}
@@ -120,13 +120,13 @@ func (t *tail) follow(ctx context.Context) error {
 
 // notice takes in that a message was stored. A notice is a hint: anything else about it is not believed.
 func (c *cursor) notice(stream string, msg *nats.Msg, wake chan<- struct{}) {
-	sequence, err := strconv.ParseUint(last(msg.Header, jetstream.SequenceHeader), 10, 64)
-	if err != nil || last(msg.Header, jetstream.StreamHeader) != stream {
+	sequence, err := strconv.ParseUint(lastValue(msg.Header, jetstream.SequenceHeader), 10, 64)
+	if err != nil || lastValue(msg.Header, jetstream.StreamHeader) != stream {
 		return
 	}
 	for {
-		known := c.noticed.Load()
-		if sequence <= known || c.noticed.CompareAndSwap(known, sequence) {
+		known := c.lastNoticed.Load()
+		if sequence <= known || c.lastNoticed.CompareAndSwap(known, sequence) {
 			break
 		}
 	}
@@ -136,18 +136,18 @@ func (c *cursor) notice(stream string, msg *nats.Msg, wake chan<- struct{}) {
 	}
 }
 
-// once reads what is there, and says when it is read.
-func (t *tail) once(ctx context.Context) error {
-	if err := t.read(ctx, true); err != nil {
+// readOnce reads what is there, and says when it is read.
+func (t *startTail) readOnce(ctx context.Context) error {
+	if err := t.readCursors(ctx, true); err != nil {
 		return err
 	}
-	return t.end()
+	return t.caughtUp()
 }
 
-// read takes what is there. With look it asks the stream's leader for the end of what is there, else the notices tell it.
-func (t *tail) read(ctx context.Context, look bool) error {
+// readCursors takes what is there. With look it asks the stream's leader for the end of what is there, else the notices tell it.
+func (t *startTail) readCursors(ctx context.Context, look bool) error {
 	for _, c := range t.cursors {
-		if err := t.insist(ctx, func() error { return t.advance(ctx, c, look) }); err != nil {
+		if err := t.retry(ctx, func() error { return t.advance(ctx, c, look) }); err != nil {
 			return err
 		}
 	}
@@ -155,27 +155,27 @@ func (t *tail) read(ctx context.Context, look bool) error {
 }
 
 // advance takes the messages of a cursor up to the newest that is known of.
-func (t *tail) advance(ctx context.Context, c *cursor, look bool) error {
-	goal := c.noticed.Load()
+func (t *startTail) advance(ctx context.Context, c *cursor, look bool) error {
+	goal := c.lastNoticed.Load()
 	if look {
-		newest, err := t.newest(ctx, c)
+		newest, err := t.lastSequence(ctx, c)
 		if err != nil {
 			return err
 		}
 		goal = newest
 	}
-	for more, misses := false, 0; c.read < goal || more; {
-		batch, left, err := t.bus.batch(ctx, t.stream, getRequest{Sequence: c.read + 1, NextFor: c.filter, Batch: batchMessages, MaxBytes: batchBytes})
+	for more, misses := false, 0; c.lastRead < goal || more; {
+		batch, left, err := t.bus.getBatch(ctx, t.stream, getRequest{Sequence: c.lastRead + 1, NextFor: c.filter, Batch: maxBatchMessages, MaxBytes: maxBatchBytes})
 		if err != nil {
 			return err
 		}
 		for _, msg := range batch {
-			if !t.bus.refuses(t.stream, msg) {
+			if !t.bus.rejectForged(t.stream, msg) {
 				if err := t.take(msg); err != nil {
-					return taken{err}
+					return takeError{err}
 				}
 			}
-			c.read = msg.Sequence
+			c.lastRead = msg.Sequence
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -186,47 +186,47 @@ func (t *tail) advance(ctx context.Context, c *cursor, look bool) error {
 		}
 		// Any server that keeps the stream may answer, and this one has not stored the message yet, or nobody has it any more.
 		if misses++; misses > 1 {
-			if goal, err = t.newest(ctx, c); err != nil {
+			if goal, err = t.lastSequence(ctx, c); err != nil {
 				return err
 			}
 		}
-		if err := delay.Sleep(ctx, behind(misses)); err != nil {
+		if err := delay.Sleep(ctx, lagBackoff(misses)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// newest is the sequence of the newest message that matches, as the stream's leader knows it; 0 when there is none. A stream that ends
+// lastSequence is the sequence of the newest message that matches, as the stream's leader knows it; 0 when there is none. A stream that ends
 // before what was read of it is another one, and so not found.
-func (t *tail) newest(ctx context.Context, c *cursor) (uint64, error) {
-	noticed := c.noticed.Load()
+func (t *startTail) lastSequence(ctx context.Context, c *cursor) (uint64, error) {
+	noticed := c.lastNoticed.Load()
 	msg, err := t.bus.get(ctx, t.stream, getRequest{LastFor: c.filter})
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, err
 	}
-	if msg.Sequence < c.read {
-		config, err := t.bus.info(ctx, t.stream)
+	if msg.Sequence < c.lastRead {
+		config, err := t.bus.streamInfo(ctx, t.stream)
 		if err != nil {
 			return 0, err
 		}
-		if end := config.State.LastSeq; end < c.read {
-			return 0, fmt.Errorf("%w: it ends at message %d, and %d had been read", jetstream.ErrStreamNotFound, end, c.read)
+		if end := config.State.LastSeq; end < c.lastRead {
+			return 0, fmt.Errorf("%w: it ends at message %d, and %d had been read", jetstream.ErrStreamNotFound, end, c.lastRead)
 		}
 	}
 	if noticed > msg.Sequence { // the message of that notice is gone, or never was
-		c.noticed.CompareAndSwap(noticed, msg.Sequence)
+		c.lastNoticed.CompareAndSwap(noticed, msg.Sequence)
 	}
 	return msg.Sequence, nil
 }
 
-// insist does something until it succeeds, or fails in a way that does not pass.
-func (t *tail) insist(ctx context.Context, do func() error) error {
+// retry does something until it succeeds, or fails in a way that does not pass.
+func (t *startTail) retry(ctx context.Context, do func() error) error {
 	var since time.Time
 	told := false
 	for failures := 0; ; {
 		err := do()
-		own, mine := errors.AsType[taken](err)
+		own, mine := errors.AsType[takeError](err)
 		switch {
 		case err == nil:
 			return nil
@@ -234,30 +234,30 @@ func (t *tail) insist(ctx context.Context, do func() error) error {
 			return own.error
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrPermissionViolation), errors.Is(err, errNoDirectGets):
+		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrPermissionViolation), errors.Is(err, errDirectGetsDisabled):
 			return err
 		case failures == 0:
 			since = time.Now()
 		}
 		waited := time.Since(since)
-		if failures++; failures > 1 && (errors.Is(err, jetstream.ErrStreamNotFound) && waited > missingLimit || t.patience > 0 && waited > t.patience) {
+		if failures++; failures > 1 && (errors.Is(err, jetstream.ErrStreamNotFound) && waited > missingStreamTimeout || t.retryTimeout > 0 && waited > t.retryTimeout) {
 			return err
 		}
-		if !told && failures > 1 && waited > tellTail {
+		if !told && failures > 1 && waited > logTailAfter {
 			told = true
 			t.bus.log.Warn("bus.tail.waiting", "stream", t.stream, "error", err)
 		}
-		if err := delay.Sleep(ctx, retry(failures)); err != nil {
+		if err := delay.Sleep(ctx, retryBackoff(failures)); err != nil {
 			return err
 		}
 	}
 }
 
-// errNoDirectGets says that a stream was made without allow_direct.
-var errNoDirectGets = errors.New("stream does not allow direct gets")
+// errDirectGetsDisabled says that a stream was made without allow_direct.
+var errDirectGetsDisabled = errors.New("stream does not allow direct gets")
 
-// batch asks for messages by one request. left says that there are more. None is no error.
-func (b *Bus) batch(ctx context.Context, stream string, request getRequest) (messages []Message, left bool, err error) {
+// getBatch asks for messages by one request. left says that there are more. None is no error.
+func (b *Bus) getBatch(ctx context.Context, stream string, request getRequest) (messages []Message, left bool, err error) {
 	answers := make(chan *nats.Msg, request.Batch+1) // each, and the end
 	// An inbox of its own: answers to an earlier request cannot be taken for this one's.
 	inbox := b.nc.NewInbox()
@@ -272,10 +272,10 @@ func (b *Bus) batch(ctx context.Context, stream string, request getRequest) (mes
 	}
 	name := "DIRECT.GET." + stream
 	epoch := b.Epoch()
-	if err := b.nc.PublishRequest(b.api(name), inbox, body); err != nil {
+	if err := b.nc.PublishRequest(b.apiSubject(name), inbox, body); err != nil {
 		return nil, false, err
 	}
-	look := time.NewTicker(askLimit / 20)
+	look := time.NewTicker(requestTimeout / 20)
 	defer look.Stop()
 	for heard := time.Now(); ; {
 		select {
@@ -283,12 +283,12 @@ func (b *Bus) batch(ctx context.Context, stream string, request getRequest) (mes
 			return nil, false, context.Cause(ctx)
 		case answer := <-answers:
 			heard = time.Now()
-			msg, found, err := answered(answer)
+			msg, found, err := parseDirectGet(answer)
 			if err != nil {
 				return nil, false, err
 			}
 			if !found {
-				left, err := b.ended(ctx, stream, answer, messages)
+				left, err := b.checkBatchEnd(ctx, stream, answer, messages)
 				return messages, left, err
 			}
 			messages = append(messages, msg)
@@ -296,35 +296,35 @@ func (b *Bus) batch(ctx context.Context, stream string, request getRequest) (mes
 			if b.Epoch() != epoch || !b.nc.IsConnected() {
 				return nil, false, nats.ErrConnectionReconnecting
 			}
-			if time.Since(heard) > askLimit {
-				return nil, false, fmt.Errorf("asking %s: %w", name, b.denied(name, nats.ErrTimeout))
+			if time.Since(heard) > requestTimeout {
+				return nil, false, fmt.Errorf("asking %s: %w", name, b.permissionError(name, nats.ErrTimeout))
 			}
 		}
 	}
 }
 
-// ended reads the answer that ends a batch. Each message names the one before it, so a batch that has lost one on its way is not believed.
-func (b *Bus) ended(ctx context.Context, stream string, end *nats.Msg, messages []Message) (left bool, err error) {
+// checkBatchEnd reads the answer that ends a batch. Each message names the one before it, so a batch that has lost one on its way is not believed.
+func (b *Bus) checkBatchEnd(ctx context.Context, stream string, end *nats.Msg, messages []Message) (left bool, err error) {
 	switch status := end.Header.Get("Status"); status {
 	case "204":
 		before := uint64(0)
 		for _, msg := range messages {
-			if msg.before != before {
-				return false, fmt.Errorf("message %d follows %d, not %d", msg.Sequence, before, msg.before)
+			if msg.previous != before {
+				return false, fmt.Errorf("message %d follows %d, not %d", msg.Sequence, before, msg.previous)
 			}
 			before = msg.Sequence
 		}
-		if sent := last(end.Header, jetstream.LastSequenceHeader); sent != strconv.FormatUint(before, 10) {
+		if sent := lastValue(end.Header, jetstream.LastSequenceHeader); sent != strconv.FormatUint(before, 10) {
 			return false, fmt.Errorf("the answer ends with message %d, not %s", before, sent)
 		}
-		left, err := strconv.ParseUint(last(end.Header, "Nats-Num-Pending"), 10, 64)
+		left, err := strconv.ParseUint(lastValue(end.Header, "Nats-Num-Pending"), 10, 64)
 		return left > 0 && err == nil, err
 	case "404":
 		return false, nil
 	case "503":
-		info, err := b.info(ctx, stream)
+		info, err := b.streamInfo(ctx, stream)
 		if err == nil && !info.Config.AllowDirect {
-			return false, fmt.Errorf("%w: %s", errNoDirectGets, stream)
+			return false, fmt.Errorf("%w: %s", errDirectGetsDisabled, stream)
 		}
 		return false, errors.Join(nats.ErrNoResponders, err)
 	default:
@@ -332,9 +332,9 @@ func (b *Bus) ended(ctx context.Context, stream string, end *nats.Msg, messages 
 	}
 }
 
-// info is what the leader tells of a stream.
-func (b *Bus) info(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
-	limited, cancel := context.WithTimeout(ctx, askLimit)
+// streamInfo is what the leader tells of a stream.
+func (b *Bus) streamInfo(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	opened, err := b.js.Stream(limited, stream)
 	if err != nil {
@@ -343,19 +343,19 @@ func (b *Bus) info(ctx context.Context, stream string) (*jetstream.StreamInfo, e
 	return opened.CachedInfo(), nil
 }
 
-// denied is the server's word that a request was not allowed, which it gives apart from any answer, else the error otherwise.
-func (b *Bus) denied(name string, otherwise error) error {
+// permissionError is the server's word that a request was not allowed, which it gives apart from any answer, else the error otherwise.
+func (b *Bus) permissionError(name string, otherwise error) error {
 	refused := b.nc.LastError()
-	if errors.Is(refused, nats.ErrPermissionViolation) && strings.Contains(refused.Error(), strconv.Quote(b.api(name))) {
+	if errors.Is(refused, nats.ErrPermissionViolation) && strings.Contains(refused.Error(), strconv.Quote(b.apiSubject(name))) {
 		return refused
 	}
 	return otherwise
 }
 
-// refuses says whether a message is forged, and tells it once.
-func (b *Bus) refuses(stream string, msg Message) bool {
-	if msg.forged && b.odd.first(stream, msg.Sequence) {
-		b.log.Warn(eventForged, "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", readAgain)
+// rejectForged says whether a message is forged, and tells it once.
+func (b *Bus) rejectForged(stream string, msg Message) bool {
+	if msg.forged && b.logged.add(stream, msg.Sequence) {
+		b.log.Warn(eventForged, "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", reasonForged)
 	}
 	return msg.forged
 }

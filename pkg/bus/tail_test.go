@@ -21,17 +21,17 @@ import (
 
 var errEnough = errors.New("enough")
 
-// tailing is a tail whose messages a test takes one by one.
-type tailing struct {
+// tailReader is a tail whose messages a test takes one by one.
+type tailReader struct {
 	t    *testing.T
 	got  chan bus.Message
 	done chan error
 	stop context.CancelFunc
 }
 
-func tail(t *testing.T, b *bus.Bus, filter string, after uint64) *tailing {
+func startTail(t *testing.T, b *bus.Bus, filter string, after uint64) *tailReader {
 	ctx, stop := context.WithCancel(t.Context())
-	r := &tailing{t: t, got: make(chan bus.Message), done: make(chan error, 1), stop: stop}
+	r := &tailReader{t: t, got: make(chan bus.Message), done: make(chan error, 1), stop: stop}
 	go func() {
 		r.done <- b.Tail(ctx, contract.StreamOutcomes, filter, after, func(msg bus.Message) error {
 			select {
@@ -52,7 +52,7 @@ func tail(t *testing.T, b *bus.Bus, filter string, after uint64) *tailing {
 }
 
 // next is the next message, which must hold a text.
-func (r *tailing) next(want string) bus.Message {
+func (r *tailReader) next(want string) bus.Message {
 	r.t.Helper()
 	select {
 	case msg := <-r.got:
@@ -82,7 +82,7 @@ func put(t *testing.T, b *bus.Bus, subject, data string) uint64 {
 	}
 }
 
-func TestTail_TenThousandInOrderThenWhatComes(t *testing.T) {
+func TestTail_TenThousandInOrderThenNew(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	const many = 10000
@@ -93,7 +93,7 @@ func TestTail_TenThousandInOrderThenWhatComes(t *testing.T) {
 	if err := b.PublishBatch(t.Context(), msgs[:many/2]); err != nil {
 		t.Fatal(err)
 	}
-	r := tail(t, b, "outcome.run.*", 0)
+	r := startTail(t, b, "outcome.run.*", 0)
 	go func() {
 		if err := b.PublishBatch(t.Context(), msgs[many/2:]); err != nil { // atomic batches give notices too
 			t.Error(err)
@@ -115,8 +115,8 @@ func TestTail_FilterAndResume(t *testing.T) {
 	put(t, b, "outcome.other.1", "foreign")
 	at := put(t, b, "outcome.run.2", "b")
 	put(t, b, "outcome.run.1", "c")
-	tail(t, b, "outcome.run.*", at).next("c")
-	whole := tail(t, b, "outcome.run.1", 0)
+	startTail(t, b, "outcome.run.*", at).next("c")
+	whole := startTail(t, b, "outcome.run.1", 0)
 	whole.next("a")
 	whole.next("c")
 	put(t, b, "outcome.other.1", "foreign")
@@ -125,7 +125,7 @@ func TestTail_FilterAndResume(t *testing.T) {
 	whole.next("d")
 }
 
-func TestTail_EndsWithTheErrorOfTake(t *testing.T) {
+func TestTail_ReturnsErrorOfTake(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	put(t, b, "outcome.run.1", "a")
@@ -145,7 +145,7 @@ func TestTail_MissingStreamIsAnError(t *testing.T) {
 	}
 }
 
-func TestTail_StreamMadeAnewIsAnError(t *testing.T) {
+func TestTail_StreamRecreatedIsAnError(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	put(t, b, "outcome.run.1", "a")
@@ -172,7 +172,7 @@ func TestTail_StreamMadeAnewIsAnError(t *testing.T) {
 	}
 }
 
-func TestTail_GoesOnWithoutNotices(t *testing.T) {
+func TestTail_WithoutNotices(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	s, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
@@ -184,17 +184,17 @@ func TestTail_GoesOnWithoutNotices(t *testing.T) {
 	if _, err := b.JetStream().UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	r := tail(t, b, "outcome.run.*", 0)
+	r := startTail(t, b, "outcome.run.*", 0)
 	put(t, b, "outcome.run.1", "a")
 	r.next("a")
 	put(t, b, "outcome.run.1", "b")
 	r.next("b")
 }
 
-func TestTail_NoticeOfNothingIsNoHarm(t *testing.T) {
+func TestTail_FalseNotice(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	r := tail(t, b, "outcome.run.*", 0)
+	r := startTail(t, b, "outcome.run.*", 0)
 	put(t, b, "outcome.run.1", "a")
 	r.next("a")
 	lie := nats.NewMsg("stored.outcome.run.1")
@@ -227,7 +227,7 @@ func TestTail_ServerRestart(t *testing.T) {
 	if err := streams.Ensure(t.Context(), b.JetStream(), streams.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	r := tail(t, b, "outcome.run.*", 0)
+	r := startTail(t, b, "outcome.run.*", 0)
 	for round := range 3 {
 		text := fmt.Sprint("round ", round)
 		put(t, b, "outcome.run.1", text)
@@ -247,7 +247,7 @@ func TestTail_ServerRestart(t *testing.T) {
 func TestTail_ClusterLosesItsLeader(t *testing.T) {
 	t.Parallel()
 	servers, b := fcttest.Cluster(t, bus.Options{})
-	r := tail(t, b, "outcome.run.*", 0)
+	r := startTail(t, b, "outcome.run.*", 0)
 	n := 0
 	exchange := func(times int) {
 		t.Helper()
@@ -276,7 +276,7 @@ func TestTail_ClusterLosesItsLeader(t *testing.T) {
 }
 
 // anyOf is the next message, which must hold one of these texts.
-func (r *tailing) anyOf(texts ...string) bus.Message {
+func (r *tailReader) anyOf(texts ...string) bus.Message {
 	r.t.Helper()
 	select {
 	case msg := <-r.got:

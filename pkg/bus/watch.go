@@ -28,41 +28,41 @@ type Keys struct {
 // change, until ctx ends or take returns an error, which it returns. The entries of one filter come in their order. What ends it
 // besides is what ends a Tail. Keys that no writer of the bucket makes are left out.
 func (b *Bus) Watch(ctx context.Context, keys Keys, take func(jetstream.KeyValueEntry) error) error {
-	return b.entries(ctx, keys, 0, take, (*tail).follow)
+	return b.readKeys(ctx, keys, 0, take, (*startTail).follow)
 }
 
 // Scan hands the newest entry of each key that is there to each, in their order for each filter, and returns.
 func (b *Bus) Scan(ctx context.Context, keys Keys, each func(jetstream.KeyValueEntry) error) error {
-	return b.entries(ctx, keys, scanLimit, func(entry jetstream.KeyValueEntry) error {
+	return b.readKeys(ctx, keys, scanTimeout, func(entry jetstream.KeyValueEntry) error {
 		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
 			return nil
 		}
 		return each(entry)
-	}, (*tail).once)
+	}, (*startTail).readOnce)
 }
 
-func (b *Bus) entries(ctx context.Context, keys Keys, patience time.Duration, take func(jetstream.KeyValueEntry) error, run func(*tail, context.Context) error) error {
+func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration, take func(jetstream.KeyValueEntry) error, run func(*startTail, context.Context) error) error {
 	stream, prefix := "KV_"+keys.Bucket, "$KV."+keys.Bucket+"."
 	// A bucket that keeps older entries of a key shows them first; of what is there at the start only the newest counts.
-	start := newest{entries: make(map[string]jetstream.KeyValueEntry), take: take}
-	t := &tail{bus: b, stream: stream, end: start.end, patience: patience}
+	start := initialEntries{entries: make(map[string]jetstream.KeyValueEntry), take: take}
+	t := &startTail{bus: b, stream: stream, caughtUp: start.finish, retryTimeout: patience}
 	for _, filter := range keys.Filters {
-		t.cursors = append(t.cursors, &cursor{filter: prefix + filter, read: keys.After})
+		t.cursors = append(t.cursors, &cursor{filter: prefix + filter, lastRead: keys.After})
 	}
 	t.take = func(msg Message) error {
-		e := entryOf(keys.Bucket, msg)
+		e := newKVEntry(keys.Bucket, msg)
 		if !contract.IsKey(keys.Bucket, e.key) {
-			if b.odd.first(stream, msg.Sequence) {
+			if b.logged.add(stream, msg.Sequence) {
 				b.log.Warn("bus.key.unknown", "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", "no writer of the bucket makes such a key")
 			}
 			return nil
 		}
 		return start.add(e)
 	}
-	err := t.insist(ctx, func() error {
-		info, err := b.info(ctx, stream)
+	err := t.retry(ctx, func() error {
+		info, err := b.streamInfo(ctx, stream)
 		if err == nil {
-			start.gathers = info.Config.MaxMsgsPerSubject != 1
+			start.collecting = info.Config.MaxMsgsPerSubject != 1
 		}
 		return err
 	})
@@ -75,23 +75,23 @@ func (b *Bus) entries(ctx context.Context, keys Keys, patience time.Duration, ta
 	return nil
 }
 
-// newest keeps the newest entry of each key until the end of what was there at the start.
-type newest struct {
-	take    func(jetstream.KeyValueEntry) error
-	gathers bool
-	entries map[string]jetstream.KeyValueEntry
+// initialEntries keeps the newest entry of each key until the end of what was there at the start.
+type initialEntries struct {
+	take       func(jetstream.KeyValueEntry) error
+	collecting bool
+	entries    map[string]jetstream.KeyValueEntry
 }
 
-func (n *newest) add(e jetstream.KeyValueEntry) error {
-	if !n.gathers {
+func (n *initialEntries) add(e jetstream.KeyValueEntry) error {
+	if !n.collecting {
 		return n.take(e)
 	}
 	n.entries[e.Key()] = e
 	return nil
 }
 
-func (n *newest) end() error {
-	n.gathers = false
+func (n *initialEntries) finish() error {
+	n.collecting = false
 	ordered := slices.SortedFunc(maps.Values(n.entries), func(a, b jetstream.KeyValueEntry) int {
 		return cmp.Compare(a.Revision(), b.Revision())
 	})
@@ -104,8 +104,8 @@ func (n *newest) end() error {
 	return n.take(nil)
 }
 
-// entry is one entry of a bucket.
-type entry struct {
+// kvEntry is one entry of a bucket.
+type kvEntry struct {
 	bucket, key string
 	value       []byte
 	revision    uint64
@@ -113,16 +113,16 @@ type entry struct {
 	operation   jetstream.KeyValueOp
 }
 
-func (e entry) Bucket() string                  { return e.bucket }
-func (e entry) Key() string                     { return e.key }
-func (e entry) Value() []byte                   { return e.value }
-func (e entry) Revision() uint64                { return e.revision }
-func (e entry) Created() time.Time              { return e.created }
-func (e entry) Delta() uint64                   { return 0 }
-func (e entry) Operation() jetstream.KeyValueOp { return e.operation }
+func (e kvEntry) Bucket() string                  { return e.bucket }
+func (e kvEntry) Key() string                     { return e.key }
+func (e kvEntry) Value() []byte                   { return e.value }
+func (e kvEntry) Revision() uint64                { return e.revision }
+func (e kvEntry) Created() time.Time              { return e.created }
+func (e kvEntry) Delta() uint64                   { return 0 }
+func (e kvEntry) Operation() jetstream.KeyValueOp { return e.operation }
 
-func entryOf(bucket string, msg Message) entry {
-	e := entry{bucket: bucket, key: strings.TrimPrefix(msg.Subject, "$KV."+bucket+"."), value: msg.Data, revision: msg.Sequence, created: msg.StoredAt}
+func newKVEntry(bucket string, msg Message) kvEntry {
+	e := kvEntry{bucket: bucket, key: strings.TrimPrefix(msg.Subject, "$KV."+bucket+"."), value: msg.Data, revision: msg.Sequence, created: msg.StoredAt}
 	switch operation, marker := msg.Header.Get("KV-Operation"), msg.Header.Get(jetstream.MarkerReasonHeader); {
 	case operation == "DEL", operation == "" && marker == "Remove":
 		e.operation = jetstream.KeyValueDelete
@@ -132,20 +132,20 @@ func entryOf(bucket string, msg Message) entry {
 	return e
 }
 
-// bucketOf is a bucket whose keys are read without believing what was forged.
-type bucketOf struct {
+// verifiedBucket is a bucket whose keys are read without believing what was forged.
+type verifiedBucket struct {
 	jetstream.KeyValue
 	bus *Bus
 }
 
 // Get reads the newest entry of a key. Forged ones are passed over.
-func (k bucketOf) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
+func (k verifiedBucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
 	stream, subject := "KV_"+k.Bucket(), "$KV."+k.Bucket()+"."+key
-	answer, err := k.bus.ask(ctx, "DIRECT.GET."+stream+"."+subject, nil)
+	answer, err := k.bus.request(ctx, "DIRECT.GET."+stream+"."+subject, nil)
 	if err != nil {
 		return nil, err
 	}
-	msg, found, err := answered(answer)
+	msg, found, err := parseDirectGet(answer)
 	switch {
 	case err != nil:
 		return nil, err
@@ -154,7 +154,7 @@ func (k bucketOf) Get(ctx context.Context, key string) (jetstream.KeyValueEntry,
 	case !found:
 		return nil, fmt.Errorf("reading %s: %s %s", subject, answer.Header.Get("Status"), answer.Header.Get("Description"))
 	}
-	if k.bus.refuses(stream, msg) {
+	if k.bus.rejectForged(stream, msg) {
 		if msg, err = k.bus.GetLast(ctx, stream, subject); errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil, jetstream.ErrKeyNotFound
 		}
@@ -162,7 +162,7 @@ func (k bucketOf) Get(ctx context.Context, key string) (jetstream.KeyValueEntry,
 			return nil, err
 		}
 	}
-	e := entryOf(k.Bucket(), msg)
+	e := newKVEntry(k.Bucket(), msg)
 	if e.operation != jetstream.KeyValuePut {
 		return nil, jetstream.ErrKeyNotFound
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// show is an entry as the tests compare it; "" is the end of what was there.
-func show(entry jetstream.KeyValueEntry) string {
+// formatEntry is an entry as the tests compare it; "" is the end of what was there.
+func formatEntry(entry jetstream.KeyValueEntry) string {
 	if entry == nil {
 		return ""
 	}
@@ -58,14 +58,14 @@ func TestWatch_NewestThenChanges(t *testing.T) {
 	}()
 	var got []string
 	for range 4 {
-		got = append(got, show(<-entries))
+		got = append(got, formatEntry(<-entries))
 	}
 	set("a.state", "3")
-	got = append(got, show(<-entries))
+	got = append(got, formatEntry(<-entries))
 	if err := kv.Delete(t.Context(), "a.halt"); err != nil {
 		t.Fatal(err)
 	}
-	got = append(got, show(<-entries))
+	got = append(got, formatEntry(<-entries))
 	want := []string{
 		"KeyValuePutOp a.state 2", "KeyValuePutOp a.halt 1", "KeyValueDeleteOp b.state ", "", "KeyValuePutOp a.state 3", "KeyValueDeleteOp a.halt ",
 	}
@@ -77,7 +77,7 @@ func TestWatch_NewestThenChanges(t *testing.T) {
 		t.Errorf("the watch ended with %v", err)
 	}
 	var left []string
-	scan := func(entry jetstream.KeyValueEntry) error { left = append(left, show(entry)); return nil }
+	scan := func(entry jetstream.KeyValueEntry) error { left = append(left, formatEntry(entry)); return nil }
 	if err := b.Scan(t.Context(), bus.Keys{Bucket: contract.BucketRuns, Filters: []string{">"}, After: after - 1}, scan); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestWatch_NewestThenChanges(t *testing.T) {
 	}
 }
 
-func TestReaders_RefuseWhatWasReadOutOfAStream(t *testing.T) {
+func TestReaders_RejectForgedMessages(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	// The server itself publishes the forgeries, as the answers to requests of somebody who may only read a bucket.
@@ -102,12 +102,12 @@ func TestReaders_RefuseWhatWasReadOutOfAStream(t *testing.T) {
 	forge := func(stream, subject, text string) uint64 {
 		t.Helper()
 		request := bait(text)
-		before := lastOf(t, b, stream)
+		before := lastSequenceOf(t, b, stream)
 		if err := b.Conn().PublishRequest(request, subject, nil); err != nil {
 			t.Fatal(err)
 		}
 		for {
-			if last := lastOf(t, b, stream); last > before {
+			if last := lastSequenceOf(t, b, stream); last > before {
 				return last
 			}
 		}
@@ -118,9 +118,9 @@ func TestReaders_RefuseWhatWasReadOutOfAStream(t *testing.T) {
 	} {
 		sequence := forge(stream, subject, "forged")
 		for what, err := range map[string]error{
-			"Get":     second(b.Get(t.Context(), stream, sequence)),
-			"GetNext": second(b.GetNext(t.Context(), stream, subject, 1)),
-			"GetLast": second(b.GetLast(t.Context(), stream, subject)),
+			"Get":     errorOf(b.Get(t.Context(), stream, sequence)),
+			"GetNext": errorOf(b.GetNext(t.Context(), stream, subject, 1)),
+			"GetLast": errorOf(b.GetLast(t.Context(), stream, subject)),
 		} {
 			if !errors.Is(err, jetstream.ErrMsgNotFound) {
 				t.Errorf("%s of a forged message of %s: %v, want ErrMsgNotFound", what, stream, err)
@@ -128,7 +128,7 @@ func TestReaders_RefuseWhatWasReadOutOfAStream(t *testing.T) {
 		}
 	}
 	put(t, b, "outcome.run.1", "true")
-	tail(t, b, "outcome.run.*", 0).next("true")
+	startTail(t, b, "outcome.run.*", 0).next("true")
 	for bucket, key := range map[string]string{
 		contract.BucketCollected: "IMM.25.7", contract.BucketFailed: "IMM.25.7", contract.BucketRuns: "run.state", contract.BucketFetchers: "run.f",
 		contract.BucketSites: "sim.block",
@@ -139,11 +139,11 @@ func TestReaders_RefuseWhatWasReadOutOfAStream(t *testing.T) {
 		}
 		forge("KV_"+bucket, "$KV."+bucket+"."+key, "forged")
 		if entry, err := kv.Get(t.Context(), key); !errors.Is(err, jetstream.ErrKeyNotFound) {
-			t.Errorf("a forged key of %s was read: %s, %v", bucket, show(entry), err)
+			t.Errorf("a forged key of %s was read: %s, %v", bucket, formatEntry(entry), err)
 		}
 		put(t, b, "$KV."+bucket+".no-key", "alien")
 		err = b.Scan(t.Context(), bus.Keys{Bucket: bucket, Filters: []string{key, "no-key"}}, func(entry jetstream.KeyValueEntry) error {
-			t.Errorf("%s: %s was read", bucket, show(entry))
+			t.Errorf("%s: %s was read", bucket, formatEntry(entry))
 			return nil
 		})
 		if err != nil {
@@ -158,13 +158,13 @@ func TestReaders_RefuseWhatWasReadOutOfAStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	if entry, err := kv.Get(t.Context(), "run.halt"); err != nil || string(entry.Value()) != "true" {
-		t.Errorf("behind a forged entry: %s, %v", show(entry), err)
+		t.Errorf("behind a forged entry: %s, %v", formatEntry(entry), err)
 	}
 }
 
-func second(_ bus.Message, err error) error { return err }
+func errorOf(_ bus.Message, err error) error { return err }
 
-func lastOf(t *testing.T, b *bus.Bus, stream string) uint64 {
+func lastSequenceOf(t *testing.T, b *bus.Bus, stream string) uint64 {
 	t.Helper()
 	s, err := b.JetStream().Stream(t.Context(), stream)
 	if err != nil {

@@ -63,7 +63,7 @@ func (c Config) plainBeyond() (hosts []string) {
 		return nil
 	}
 	for u, err := range servers(c.NATSURL) {
-		if err == nil && !isEncrypted(u) && !loopback.Host(u.Hostname()) {
+		if err == nil && !isEncrypted(u) && !loopback.IsHost(u.Hostname()) {
 			hosts = append(hosts, u.Host)
 		}
 	}

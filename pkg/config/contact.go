@@ -17,7 +17,7 @@ func (l *loader) requireContact() {
 		return
 	}
 	origin := s.origin()
-	if u, err := url.Parse(origin); origin == "" || err != nil || loopback.Host(u.Hostname()) {
+	if u, err := url.Parse(origin); origin == "" || err != nil || loopback.IsHost(u.Hostname()) {
 		return
 	}
 	l.problems = append(l.problems, fmt.Sprintf("%s: contact = %q: want an e-mail address or URL at which the operators of %s can reach you",

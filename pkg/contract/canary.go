@@ -42,9 +42,9 @@ func DecodeCanaryRequest(data []byte) (CanaryRequest, error) {
 	return request, nil
 }
 
-// Canary is what the entries of one canary say together: success when one of the files was there, and then when the asking
+// CanaryVerdict is what the entries of one canary say together: success when one of the files was there, and then when the asking
 // for it began; no-record when every one of them had vanished; blocked when the site told us to go away; else transient.
-func Canary(entries []Entry) (verdict Verdict, started time.Time) {
+func CanaryVerdict(entries []Entry) (verdict Verdict, started time.Time) {
 	gone := len(entries) > 0
 	verdict = VerdictTransient
 	for _, entry := range entries {
@@ -65,9 +65,9 @@ func Canary(entries []Entry) (verdict Verdict, started time.Time) {
 const (
 	// RuleCanary is the rule of a block that a canary found.
 	RuleCanary = "canary"
-	// RuleDoubt marks a no-record among the canaries that is none: a run was blocked right behind a row of no-records, so that
+	// RuleUnconfirmed marks a no-record among the canaries that is none: a run was blocked right behind a row of no-records, so that
 	// the site had perhaps begun to lie before it said so. It is asked of nobody.
-	RuleDoubt = "doubt"
+	RuleUnconfirmed = "doubt"
 )
 
 // CanaryService is where any fetcher of a site answers a CanaryRequest; site is a profile's name.

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestWhatACanarySays(t *testing.T) {
+func TestCanaryVerdict(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	const s, n, x, b = contract.VerdictSuccess, contract.VerdictNoRecord, contract.VerdictTransient, contract.VerdictBlocked
@@ -33,7 +33,7 @@ func TestWhatACanarySays(t *testing.T) {
 		for i, verdict := range c.verdicts {
 			entries = append(entries, contract.Entry{Verdict: verdict, StartedAt: at.Add(time.Duration(i) * time.Second)})
 		}
-		verdict, started := contract.Canary(entries)
+		verdict, started := contract.CanaryVerdict(entries)
 		want := time.Time{}
 		if c.started >= 0 {
 			want = at.Add(time.Duration(c.started) * time.Second)
@@ -44,7 +44,7 @@ func TestWhatACanarySays(t *testing.T) {
 	}
 }
 
-func TestACanaryRequestIsReadBack(t *testing.T) {
+func TestCanaryRequest_RoundTrip(t *testing.T) {
 	t.Parallel()
 	const golden = `{"v":1,"run_id":"run","case_ids":["IMM-1-25","IMM-7-24"]}`
 	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: "run", CaseIDs: []contract.CaseID{
@@ -65,7 +65,7 @@ func TestACanaryRequestIsReadBack(t *testing.T) {
 	}
 }
 
-func TestAnAnswerHasComeWhenItsLastRequestEnded(t *testing.T) {
+func TestEntryEndedAt(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	entry := contract.Entry{StartedAt: at, Seconds: 9}

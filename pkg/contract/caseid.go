@@ -127,8 +127,8 @@ func (c CaseID) Compare(o CaseID) int {
 	return cmp.Or(cmp.Compare(c.Series, o.Series), cmp.Compare(c.Year, o.Year), cmp.Compare(c.Number, o.Number))
 }
 
-// With is the case of the same series and year with another number, which the caller has checked.
-func (c CaseID) With(number int) CaseID {
+// WithNumber is the case of the same series and year with another number, which the caller has checked.
+func (c CaseID) WithNumber(number int) CaseID {
 	c.Number = number
 	return c
 }

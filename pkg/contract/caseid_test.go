@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestParseCaseIDRefusesWhatIsNotCanonical(t *testing.T) {
+func TestParseCaseID_NotCanonical(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"", "IMM", "IMM-1", "IMM-1-2", "IMM-1-2025", "imm-1-25", "IMM-01-25", "IMM-0-25", "IMM-100000-25",
@@ -35,7 +35,7 @@ func validCaseID(t *rapid.T) contract.CaseID {
 	return id
 }
 
-func TestCaseIDIsReadBackFromAllItsForms(t *testing.T) {
+func TestCaseID_RoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		id := validCaseID(t)
@@ -56,7 +56,7 @@ func TestCaseIDIsReadBackFromAllItsForms(t *testing.T) {
 	})
 }
 
-func TestCaseIDsAreOrderedBySeriesYearNumber(t *testing.T) {
+func TestCaseIDCompare(t *testing.T) {
 	t.Parallel()
 	sorted := []string{"A-2-24", "A-10-24", "A-1-25", "IMM-9-25", "IMM-10-25", "T-1-01"}
 	for i, a := range sorted {
@@ -73,7 +73,7 @@ func TestCaseIDsAreOrderedBySeriesYearNumber(t *testing.T) {
 	}
 }
 
-func TestInvalidCaseIDIsNeverWritten(t *testing.T) {
+func TestCaseIDMarshal_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, id := range []contract.CaseID{{}, {Series: "I.M", Year: "25", Number: 1}, {Series: "IMM", Year: "2*", Number: 1}} {
 		if text, err := json.Marshal(id); err == nil {
@@ -82,7 +82,7 @@ func TestInvalidCaseIDIsNeverWritten(t *testing.T) {
 	}
 }
 
-func TestRangeCountsBothEnds(t *testing.T) {
+func TestRangeSize(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		r    contract.Range

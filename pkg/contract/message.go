@@ -23,8 +23,8 @@ type Job struct {
 	CaseID  CaseID `json:"case_id"`
 	// MaxAttempts is how many attempts the job has when that is fewer than the run allows; 0 leaves it to the run.
 	MaxAttempts int `json:"max_attempts,omitempty"`
-	// Doubtful says that the case probably does not exist, so that the proof of that is asked for first.
-	Doubtful bool `json:"doubtful,omitempty"`
+	// LikelyAbsent says that the case probably does not exist, so that the proof of that is asked for first.
+	LikelyAbsent bool `json:"doubtful,omitempty"`
 	// Retry says that the number failed in an earlier run: that it fails again is no news of the site.
 	Retry bool `json:"retry,omitempty"`
 }
@@ -70,12 +70,12 @@ type Answer struct {
 	MaxAttempts int `json:"max_attempts"`
 	// KeepRaw asks to keep the raw answer whatever the verdict.
 	KeepRaw bool `json:"keep_raw,omitempty"`
-	// CutOff says that the site told us to go away before the attempt was over: what it brought counts for nothing.
-	CutOff bool `json:"cut_off,omitempty"`
+	// Aborted says that the site told us to go away before the attempt was over: what it brought counts for nothing.
+	Aborted bool `json:"cut_off,omitempty"`
 	// PlannedAt is when the job was stored; zero in messages of versions that did not say it.
 	PlannedAt time.Time `json:"planned_at,omitzero"`
-	// Settle is the subject on which the job's delivery is acknowledged.
-	Settle string `json:"settle,omitempty"`
+	// AckSubject is the subject on which the job's delivery is acknowledged.
+	AckSubject string `json:"settle,omitempty"`
 	// Copy says that the site was not asked, because another run has had the answer; Exchanges is empty then.
 	Copy *Copy `json:"copy,omitempty"`
 	// Crashes is set when the site is asked no more because so many processes have died while they held the job; Exchanges
@@ -162,5 +162,5 @@ type Collected struct {
 	Size int `json:"size,omitempty"`
 }
 
-// Of says whether the key speaks of this site; one that names none speaks of every site.
-func (c Collected) Of(site string) bool { return c.Site == "" || c.Site == site }
+// AppliesTo says whether the key speaks of this site; one that names none speaks of every site.
+func (c Collected) AppliesTo(site string) bool { return c.Site == "" || c.Site == site }

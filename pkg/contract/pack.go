@@ -19,9 +19,9 @@ const StateHeader = "Fct-Attempts"
 // RepublishedHeader marks a job that was published again after somebody had removed it: it may have been done before.
 const RepublishedHeader = "Fct-Again"
 
-// ConsumerGap is for how long a generator leaves a run without a consumer before it makes that again, so that every fetcher,
+// ConsumerRecreateDelay is for how long a generator leaves a run without a consumer before it makes that again, so that every fetcher,
 // which looks at it twice as often before it pulls, notices.
-const ConsumerGap = 2 * time.Second
+const ConsumerRecreateDelay = 2 * time.Second
 
 // AnswerPack is the body of an answer message: answers of one block that were ready together.
 type AnswerPack struct {
@@ -49,13 +49,13 @@ func (p AnswerPack) Encode() ([]byte, error) {
 			bodies = append(bodies, exchange.Body)
 		}
 	}
-	return encode(p, bodies)
+	return encodePack(p, bodies)
 }
 
 // DecodeAnswers reads what AnswerPack.Encode wrote; its error wraps ErrMessage.
 func DecodeAnswers(data []byte) (AnswerPack, error) {
 	var pack AnswerPack
-	rest, err := decode(data, &pack)
+	rest, err := decodeHead(data, &pack)
 	if err != nil {
 		return AnswerPack{}, err
 	}
@@ -63,21 +63,21 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 		return AnswerPack{}, err
 	}
 	for i := range pack.Answers {
-		if err := pack.check(pack.Answers[i]); err != nil {
+		if err := pack.checkAnswer(pack.Answers[i]); err != nil {
 			return AnswerPack{}, err
 		}
 		for j := range pack.Answers[i].Exchanges {
 			exchange := &pack.Answers[i].Exchanges[j]
-			if exchange.Body, rest, err = cut(rest, exchange.Size); err != nil {
+			if exchange.Body, rest, err = splitBody(rest, exchange.Size); err != nil {
 				return AnswerPack{}, err
 			}
 		}
 	}
-	return pack, allRead(rest)
+	return pack, checkRest(rest)
 }
 
-// check refuses a copy that names no outcome of another run, and what is a copy or tells of crashes but comes with an answer of its own.
-func (p AnswerPack) check(answer Answer) error {
+// checkAnswer refuses a copy that names no outcome of another run, and what is a copy or tells of crashes but comes with an answer of its own.
+func (p AnswerPack) checkAnswer(answer Answer) error {
 	if answer.Crashes < 0 || answer.Crashes > 0 && (answer.Copy != nil || len(answer.Exchanges) > 0) {
 		return fmt.Errorf("%w: %s: %d crashes with %d exchanges", ErrMessage, answer.CaseID, answer.Crashes, len(answer.Exchanges))
 	}
@@ -95,13 +95,13 @@ func (p EntryPack) Encode() ([]byte, error) {
 		entry.RecordSize, entry.RawSize = len(entry.Record), len(entry.Raw)
 		bodies = append(bodies, entry.Record, entry.Raw)
 	}
-	return encode(p, bodies)
+	return encodePack(p, bodies)
 }
 
 // DecodeEntries reads what EntryPack.Encode wrote; its error wraps ErrMessage.
 func DecodeEntries(data []byte) (EntryPack, error) {
 	var pack EntryPack
-	rest, err := decode(data, &pack)
+	rest, err := decodeHead(data, &pack)
 	if err != nil {
 		return EntryPack{}, err
 	}
@@ -110,17 +110,17 @@ func DecodeEntries(data []byte) (EntryPack, error) {
 	}
 	for i := range pack.Entries {
 		entry := &pack.Entries[i]
-		if entry.Record, rest, err = cut(rest, entry.RecordSize); err != nil {
+		if entry.Record, rest, err = splitBody(rest, entry.RecordSize); err != nil {
 			return EntryPack{}, err
 		}
-		if entry.Raw, rest, err = cut(rest, entry.RawSize); err != nil {
+		if entry.Raw, rest, err = splitBody(rest, entry.RawSize); err != nil {
 			return EntryPack{}, err
 		}
 	}
-	return pack, allRead(rest)
+	return pack, checkRest(rest)
 }
 
-func encode(pack any, bodies [][]byte) ([]byte, error) {
+func encodePack(pack any, bodies [][]byte) ([]byte, error) {
 	head, err := json.Marshal(pack)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a pack: %w", err)
@@ -137,7 +137,7 @@ func encode(pack any, bodies [][]byte) ([]byte, error) {
 	return data, nil
 }
 
-func decode(data []byte, pack any) ([]byte, error) {
+func decodeHead(data []byte, pack any) ([]byte, error) {
 	head, rest, found := bytes.Cut(data, []byte{'\n'})
 	if !found {
 		return nil, fmt.Errorf("%w: no end of the first line", ErrMessage)
@@ -148,14 +148,14 @@ func decode(data []byte, pack any) ([]byte, error) {
 	return rest, nil
 }
 
-func cut(rest []byte, size int) (body, left []byte, err error) {
+func splitBody(rest []byte, size int) (body, left []byte, err error) {
 	if size < 0 || size > len(rest) {
 		return nil, nil, fmt.Errorf("%w: a body of %d bytes where %d are left", ErrMessage, size, len(rest))
 	}
 	return rest[:size:size], rest[size:], nil
 }
 
-func allRead(rest []byte) error {
+func checkRest(rest []byte) error {
 	if len(rest) != 0 {
 		return fmt.Errorf("%w: %d bytes after the last body", ErrMessage, len(rest))
 	}

@@ -16,35 +16,35 @@ import (
 
 var began = time.Date(2025, 11, 24, 10, 0, 0, 0, time.UTC)
 
-func answers() contract.AnswerPack {
+func answerPack() contract.AnswerPack {
 	id := contract.CaseID{Series: "IMM", Year: "25", Number: 30}
 	return contract.AnswerPack{Version: contract.MessageVersion, RunID: "imm-25", Answers: []contract.Answer{
-		{CaseID: id, Attempt: 1, MaxAttempts: 4, PlannedAt: began.Add(-time.Second), Settle: "$JS.ACK.x", Exchanges: []contract.Exchange{
+		{CaseID: id, Attempt: 1, MaxAttempts: 4, PlannedAt: began.Add(-time.Second), AckSubject: "$JS.ACK.x", Exchanges: []contract.Exchange{
 			{Call: "docket", URL: "http://127.0.0.1/d", Status: 200, StartedAt: began, Seconds: 0.5, Body: []byte("{\"é\":1}\n")},
 			{Call: "header", URL: "http://127.0.0.1/h", StartedAt: began, Error: "reset"},
 		}},
-		{CaseID: id.With(31), Attempt: 2, MaxAttempts: 4, KeepRaw: true, Exchanges: []contract.Exchange{
+		{CaseID: id.WithNumber(31), Attempt: 2, MaxAttempts: 4, KeepRaw: true, Exchanges: []contract.Exchange{
 			{Call: "docket", URL: "http://127.0.0.1/d", Status: 200, StartedAt: began, Body: []byte{0, 255, '\n'}},
 		}},
-		{CaseID: id.With(32), Attempt: 1, MaxAttempts: 4, Settle: "$JS.ACK.y", Copy: &contract.Copy{RunID: "imm-25-7", Sequence: 17}, Exchanges: []contract.Exchange{}},
+		{CaseID: id.WithNumber(32), Attempt: 1, MaxAttempts: 4, AckSubject: "$JS.ACK.y", Copy: &contract.Copy{RunID: "imm-25-7", Sequence: 17}, Exchanges: []contract.Exchange{}},
 	}}
 }
 
-func entries() contract.EntryPack {
+func entryPack() contract.EntryPack {
 	id := contract.CaseID{Series: "IMM", Year: "25", Number: 30}
 	return contract.EntryPack{Version: contract.MessageVersion, RunID: "imm-25", Entries: []contract.Entry{
 		{CaseID: id, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success, StartedAt: began, Requests: []contract.Exchange{},
-			Record: contract.Record{Version: 1, CaseID: id, Header: contract.Header{StyleOfCause: "Élise Tremblay v. MCI"}, Docket: []contract.DocketEntry{}, FetchedAt: began}.File()},
-		{CaseID: id.With(31), Attempt: 2, Verdict: contract.VerdictTransient, StartedAt: began, RetryAt: began.Add(1500 * time.Millisecond),
+			Record: contract.Record{Version: 1, CaseID: id, Header: contract.Header{StyleOfCause: "Élise Tremblay v. MCI"}, Docket: []contract.DocketEntry{}, FetchedAt: began}.FileContent()},
+		{CaseID: id.WithNumber(31), Attempt: 2, Verdict: contract.VerdictTransient, StartedAt: began, RetryAt: began.Add(1500 * time.Millisecond),
 			Error: "status 500", PlannedAt: began.Add(-time.Second), Requests: []contract.Exchange{
 				{Call: "docket", URL: "http://127.0.0.1/d", Status: 500, StartedAt: began, Size: 5, Digest: "sha256:" + strings.Repeat("0f", 32)},
 			}, RawType: "html", Raw: []byte("<p>\n\x00")},
 	}}
 }
 
-func TestPacksAreReadBack(t *testing.T) {
+func TestPack_RoundTrip(t *testing.T) {
 	t.Parallel()
-	sent := answers()
+	sent := answerPack()
 	data, err := sent.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestPacksAreReadBack(t *testing.T) {
 	if diff := cmp.Diff(sent, got); diff != "" {
 		t.Error(diff)
 	}
-	kept := entries()
+	kept := entryPack()
 	if data, err = kept.Encode(); err != nil {
 		t.Fatal(err)
 	}
@@ -72,13 +72,13 @@ func TestPacksAreReadBack(t *testing.T) {
 }
 
 // The wire forms are golden: a change that breaks a stored message must be seen in review.
-func TestPacksOnTheWireAreGolden(t *testing.T) {
+func TestPack_Golden(t *testing.T) {
 	t.Parallel()
-	forAnswers, err := answers().Encode()
+	forAnswers, err := answerPack().Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	forEntries, err := entries().Encode()
+	forEntries, err := entryPack().Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +98,9 @@ func TestPacksOnTheWireAreGolden(t *testing.T) {
 	}
 }
 
-func TestDamagedPacksAreErrors(t *testing.T) {
+func TestDecodeAnswers_Damaged(t *testing.T) {
 	t.Parallel()
-	data, err := answers().Encode()
+	data, err := answerPack().Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestDamagedPacksAreErrors(t *testing.T) {
 	}
 }
 
-func TestStatesAreReadBack(t *testing.T) {
+func TestStates_RoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		states := rapid.SliceOf(rapid.Custom(func(t *rapid.T) contract.AttemptState {
@@ -162,7 +162,7 @@ func TestStatesAreReadBack(t *testing.T) {
 }
 
 func FuzzDecodeEntries(f *testing.F) {
-	data, err := entries().Encode()
+	data, err := entryPack().Encode()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func FuzzDecodeEntries(f *testing.F) {
 	})
 }
 
-func TestRunIDsAreSafeInSubjectsAndFiles(t *testing.T) {
+func TestParseRunID(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"", "-a", "A", "a.b", "a*", "a>", "a b", "a/b", "..", "a\n", string(bytes.Repeat([]byte("a"), 64))} {
 		if id, err := contract.ParseRunID(bad); err == nil {

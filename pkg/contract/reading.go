@@ -1,7 +1,7 @@
 package contract
 
-// Reading is what a site profile reads in the exchanges of one attempt.
-type Reading struct {
+// Classification is what a site profile reads in the exchanges of one attempt.
+type Classification struct {
 	Verdict Verdict
 	// Record is set when the verdict is success.
 	Record *Record

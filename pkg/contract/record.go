@@ -28,8 +28,8 @@ type Record struct {
 	Source string `json:"source"`
 }
 
-// File is the record as its file holds it.
-func (r Record) File() []byte {
+// FileContent is the record as its file holds it.
+func (r Record) FileContent() []byte {
 	// Plain fields and texts can always be encoded, but for an invalid case id, which no record has.
 	data, _ := json.MarshalIndent(r, "", " ")
 	return append(data, '\n')

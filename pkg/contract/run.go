@@ -159,9 +159,9 @@ type Bound struct {
 	Exact      float64 `json:"exact"`
 	// Ending is why the search ended: done, or budget, waste or unreachable when it had to.
 	Ending string `json:"ending"`
-	// Questions is how many numbers were asked for, Requests how many requests that took.
-	Questions int `json:"questions"`
-	Requests  int `json:"requests"`
+	// NumbersProbed is how many numbers were asked for, Requests how many requests that took.
+	NumbersProbed int `json:"questions"`
+	Requests      int `json:"requests"`
 	// Absences are the numbers above Number that were confirmed not to exist.
 	Absences []int `json:"absences"`
 	// KnownSince is the time of the oldest of those answers that the search did not ask for itself; zero when it asked for all.
@@ -178,18 +178,18 @@ type State struct {
 	// Superseded says that nobody goes on with this run: a run of another batch was started for the same series and year
 	// after it was stopped, or its no-records were taken back. The same batch, started again, becomes a new run.
 	Superseded bool `json:"superseded,omitempty"`
-	// Unfinished says that the search for the bound could not finish, and that no number had failed: the same batch goes on with it.
+	// SearchUnfinished says that the search for the bound could not finish, and that no number had failed: the same batch goes on with it.
 	// Numbers that failed can be asked again by a new run alone.
-	Unfinished bool `json:"unfinished,omitempty"`
-	// Elapsed is how many seconds the run was worked on in the rounds that have ended, by the monotonic clock.
-	Elapsed float64 `json:"elapsed,omitempty"`
-	Report  *Report `json:"report,omitempty"`
+	SearchUnfinished bool `json:"unfinished,omitempty"`
+	// ElapsedSeconds is how many seconds the run was worked on in the rounds that have ended, by the monotonic clock.
+	ElapsedSeconds float64 `json:"elapsed,omitempty"`
+	Report         *Report `json:"report,omitempty"`
 	// File is the report's name in the output folder; empty when it could not be written.
 	File string `json:"file,omitempty"`
 }
 
 // Resumable says whether the same batch, started again, goes on with the run.
-func (s State) Resumable() bool { return (s.Status.Resumable() || s.Unfinished) && !s.Superseded }
+func (s State) Resumable() bool { return (s.Status.Resumable() || s.SearchUnfinished) && !s.Superseded }
 
 // Halt asks everybody to stop working on a run. The first one written counts.
 type Halt struct {

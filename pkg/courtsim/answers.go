@@ -65,7 +65,7 @@ func (c *Simulator) appendRows(b []byte, made call, f file) (text []byte, rows i
 // prefixMatch is the case whose row comes along now and then because its number begins with the one asked for.
 func (c *Simulator) prefixMatch(id contract.CaseID) (contract.CaseID, bool) {
 	d := c.randomFor(saltPrefix, id)
-	other := id.With(id.Number*10 + d.below(10))
+	other := id.WithNumber(id.Number*10 + d.below(10))
 	return other, d.chance(prefixShare) && c.Exists(other)
 }
 
@@ -197,7 +197,7 @@ func appendEntryFlags(r *rowWriter, e *entry) {
 // appendRelatedRows are the cases that belong together with one; few have any.
 func (c *Simulator) appendRelatedRows(b []byte, f file) ([]byte, int) {
 	d := c.randomFor(saltRelated, f.id)
-	other := f.id.With(max(1, f.id.Number-d.between(1, 30)))
+	other := f.id.WithNumber(max(1, f.id.Number-d.between(1, 30)))
 	if !d.chance(0.05) || other == f.id || !c.Exists(other) {
 		return b, 0
 	}

@@ -104,13 +104,13 @@ func (c *Simulator) serveControl(w http.ResponseWriter, r *http.Request) bool {
 // neighbour is the next case above one that exists, else the next below it.
 func (c *Simulator) neighbour(id contract.CaseID) contract.CaseID {
 	for n := id.Number + 1; n <= c.highest; n++ {
-		if c.exists(n) && !c.headerOnly(id.With(n)) {
-			return id.With(n)
+		if c.exists(n) && !c.headerOnly(id.WithNumber(n)) {
+			return id.WithNumber(n)
 		}
 	}
 	for n := id.Number - 1; n > 0; n-- {
-		if c.exists(n) && !c.headerOnly(id.With(n)) {
-			return id.With(n)
+		if c.exists(n) && !c.headerOnly(id.WithNumber(n)) {
+			return id.WithNumber(n)
 		}
 	}
 	return id

@@ -24,7 +24,7 @@ type Server struct {
 
 // Start listens on a loopback address such as 127.0.0.1:0; any other one is refused with ErrOptions.
 func (c *Simulator) Start(addr string) (*Server, error) {
-	if !loopback.Listen(addr) {
+	if !loopback.IsListenAddr(addr) {
 		return nil, fmt.Errorf("%w: addr %.60q: allowed is an address of this machine alone, such as 127.0.0.1:8090", ErrOptions, addr)
 	}
 	listener, err := net.Listen("tcp", addr)

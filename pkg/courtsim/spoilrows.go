@@ -40,7 +40,7 @@ func rowKinds() []faultKind {
 // prefixMatches are the ten numbers that begin with one; fewer when they are too high to be numbers.
 func prefixMatches(id contract.CaseID) (ids []contract.CaseID) {
 	for n := id.Number * 10; id.Number > 0 && n <= min(id.Number*10+9, contract.MaxNumber); n++ {
-		ids = append(ids, id.With(n))
+		ids = append(ids, id.WithNumber(n))
 	}
 	return ids
 }

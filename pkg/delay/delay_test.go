@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestForWaitsSoLong(t *testing.T) {
+func TestSleep_Duration(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -30,7 +30,7 @@ func TestForWaitsSoLong(t *testing.T) {
 	})
 }
 
-func TestForEndsWithTheContext(t *testing.T) {
+func TestSleep_ContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gone := errors.New("gone")
@@ -49,7 +49,7 @@ func TestForEndsWithTheContext(t *testing.T) {
 	})
 }
 
-func TestForWaitsForNothingWhenThereIsNoTime(t *testing.T) {
+func TestSleep_NotPositive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -61,7 +61,7 @@ func TestForWaitsForNothingWhenThereIsNoTime(t *testing.T) {
 	})
 }
 
-func TestEveryGoesOnUntilItIsStopped(t *testing.T) {
+func TestEvery_Stop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began, did := time.Now(), []time.Duration{}
@@ -91,7 +91,7 @@ func anyBackoff(t *rapid.T) delay.Exponential {
 	}
 }
 
-func TestBeforeLiesInTheUpperHalfAndUnderTheCap(t *testing.T) {
+func TestExponential_UpperHalfUnderCap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		backoff := delay.Exponential{
@@ -112,7 +112,7 @@ func TestBeforeLiesInTheUpperHalfAndUnderTheCap(t *testing.T) {
 	})
 }
 
-func TestBeforeNeverOverflows(t *testing.T) {
+func TestExponential_NoOverflow(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		backoff := anyBackoff(t)
@@ -127,7 +127,7 @@ func TestBeforeNeverOverflows(t *testing.T) {
 	})
 }
 
-func TestBeforeGrowsWithEachTry(t *testing.T) {
+func TestExponential_Grows(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		backoff, draw := anyBackoff(t), rapid.Float64Range(0, 0.999999).Draw(t, "draw")
@@ -138,7 +138,7 @@ func TestBeforeGrowsWithEachTry(t *testing.T) {
 	})
 }
 
-func TestEachTryWaitsTwiceAsLong(t *testing.T) {
+func TestExponential_Doubles(t *testing.T) {
 	t.Parallel()
 	backoff := delay.Exponential{Base: 2 * time.Second, Factor: 2, Max: 30 * time.Second}
 	for i, seconds := range []float64{0, 1, 2, 4, 8, 15, 15} {

@@ -15,7 +15,7 @@ import (
 // expires in a bucket (the fetchers' presence, after 15 s) may be gone at once when a test goes on for longer than that.
 func VirtualTime(t *testing.T, test func(*testing.T)) {
 	t.Helper()
-	defer natsd.KeepClock()()
+	defer natsd.StartAccessClock()()
 	dropPools()
 	defer dropPools()
 	synctest.Test(t, test)

@@ -23,23 +23,23 @@ func guard(listen string, next http.Handler) http.Handler {
 		} {
 			w.Header().Set(name, value)
 		}
-		if !names(r, configured) {
-			say(w, http.StatusMisdirectedRequest, "this server is not asked under that Host: use its address")
+		if !namesServer(r, configured) {
+			respond(w, http.StatusMisdirectedRequest, "this server is not asked under that Host: use its address")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// names says whether the Host of a request is this machine, what the server was told to listen on, or the address that was
+// namesServer says whether the Host of a request is this machine, what the server was told to listen on, or the address that was
 // connected to.
-func names(r *http.Request, configured string) bool {
+func namesServer(r *http.Request, configured string) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if loopback.Host(host) || configured != "" && strings.EqualFold(host, configured) {
+	if loopback.IsHost(host) || configured != "" && strings.EqualFold(host, configured) {
 		return true
 	}
 	at, isTCP := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)

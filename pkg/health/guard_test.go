@@ -11,7 +11,7 @@ import (
 )
 
 // TestHost: a name that somebody made point to this machine is not answered under.
-func TestHost(t *testing.T) {
+func TestGuard_ForeignHost(t *testing.T) {
 	t.Parallel()
 	local := serve(t, func(context.Context) error { return nil })
 	everywhere, err := health.Start(health.Options{Addr: "0.0.0.0:0", Ready: func(context.Context) error { return nil }})
@@ -37,21 +37,21 @@ func TestHost(t *testing.T) {
 				want = http.StatusOK // it was told to listen there
 			}
 			for path, good := range map[string]int{health.LivePath: http.StatusOK, health.ReadyPath: http.StatusOK, "/nowhere": http.StatusNotFound} {
-				status, header := asked(t, "http://"+at+path, host)
+				status, header := requestAs(t, "http://"+at+path, host)
 				if want != http.StatusOK {
 					good = want
 				}
 				if status != good {
 					t.Errorf("%s under %s: %d, want %d", path, host, status, good)
 				}
-				guarded(t, header)
+				checkHeaders(t, header)
 			}
 		}
 	}
 }
 
-// guarded says that no browser runs, frames or guesses what was answered.
-func guarded(t *testing.T, header http.Header) {
+// checkHeaders says that no browser runs, frames or guesses what was answered.
+func checkHeaders(t *testing.T, header http.Header) {
 	t.Helper()
 	policy := header.Get("Content-Security-Policy")
 	if !strings.HasPrefix(policy, "default-src 'none'; frame-ancestors 'none'") || header.Get("X-Content-Type-Options") != "nosniff" || header.Get("X-Frame-Options") != "DENY" {
@@ -59,7 +59,7 @@ func guarded(t *testing.T, header http.Header) {
 	}
 }
 
-func asked(t *testing.T, url, host string) (int, http.Header) {
+func requestAs(t *testing.T, url, host string) (int, http.Header) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {

@@ -31,8 +31,8 @@ func serve(t *testing.T, ready func(context.Context) error) *health.Server {
 	return server
 }
 
-// ask returns status and text.
-func ask(t *testing.T, method, url string) (int, string) {
+// request returns status and text.
+func request(t *testing.T, method, url string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -51,7 +51,7 @@ func ask(t *testing.T, method, url string) (int, string) {
 	return response.StatusCode, string(text)
 }
 
-func TestReadyOrTheReasonWhyNot(t *testing.T) {
+func TestServer_ReadyOrReason(t *testing.T) {
 	t.Parallel()
 	var reason error
 	server := serve(t, func(ctx context.Context) error {
@@ -61,31 +61,31 @@ func TestReadyOrTheReasonWhyNot(t *testing.T) {
 		return reason
 	})
 	url := health.URL(server.Addr())
-	if status, text := ask(t, http.MethodGet, url); status != http.StatusOK || text != "ok\n" {
+	if status, text := request(t, http.MethodGet, url); status != http.StatusOK || text != "ok\n" {
 		t.Errorf("ready: %d %q", status, text)
 	}
-	if err := health.Ask(t.Context(), url); err != nil {
+	if err := health.Check(t.Context(), url); err != nil {
 		t.Error(err)
 	}
 	reason = errors.New("no connection to nats_url")
-	if status, text := ask(t, http.MethodGet, url); status != http.StatusServiceUnavailable || text != "no connection to nats_url\n" {
+	if status, text := request(t, http.MethodGet, url); status != http.StatusServiceUnavailable || text != "no connection to nats_url\n" {
 		t.Errorf("not ready: %d %q", status, text)
 	}
-	if err := health.Ask(t.Context(), url); !errors.Is(err, health.ErrUnhealthy) || !strings.Contains(err.Error(), "no connection") {
+	if err := health.Check(t.Context(), url); !errors.Is(err, health.ErrUnhealthy) || !strings.Contains(err.Error(), "no connection") {
 		t.Errorf("%v, want the reason", err)
 	}
-	if status, _ := ask(t, http.MethodGet, "http://"+server.Addr()+health.LivePath); status != http.StatusOK {
+	if status, _ := request(t, http.MethodGet, "http://"+server.Addr()+health.LivePath); status != http.StatusOK {
 		t.Errorf("not ready and not alive either: %d", status)
 	}
-	if status, _ := ask(t, http.MethodPost, url); status != http.StatusMethodNotAllowed {
+	if status, _ := request(t, http.MethodPost, url); status != http.StatusMethodNotAllowed {
 		t.Errorf("a POST was answered with %d", status)
 	}
-	if status, _ := ask(t, http.MethodGet, "http://"+server.Addr()+"/more"); status != http.StatusNotFound {
+	if status, _ := request(t, http.MethodGet, "http://"+server.Addr()+"/more"); status != http.StatusNotFound {
 		t.Errorf("a further page: %d", status)
 	}
 }
 
-func TestATakenAddressIsAnErrorAndNobodyThereIsUnhealthy(t *testing.T) {
+func TestServer_AddressTakenThenFree(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,7 +98,7 @@ func TestATakenAddressIsAnErrorAndNobodyThereIsUnhealthy(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := health.Ask(t.Context(), health.URL(addr)); !errors.Is(err, health.ErrUnhealthy) {
+	if err := health.Check(t.Context(), health.URL(addr)); !errors.Is(err, health.ErrUnhealthy) {
 		t.Errorf("nobody there: %v", err)
 	}
 }
@@ -128,7 +128,7 @@ func TestStart_RangeOfPorts(t *testing.T) {
 			t.Errorf("%s was taken", server.Addr())
 		}
 		found[server.Addr()] = true
-		if err := health.Ask(t.Context(), health.URL(server.Addr())); err != nil {
+		if err := health.Check(t.Context(), health.URL(server.Addr())); err != nil {
 			t.Error(err)
 		}
 	}
@@ -138,7 +138,7 @@ func TestStart_RangeOfPorts(t *testing.T) {
 	}
 }
 
-func TestURLIsOnThisMachine(t *testing.T) {
+func TestURL_UnspecifiedAddress(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]string{
 		":80": "http://127.0.0.1:80/readyz", "0.0.0.0:80": "http://127.0.0.1:80/readyz", "[::]:80": "http://127.0.0.1:80/readyz",

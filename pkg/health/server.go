@@ -20,14 +20,14 @@ const (
 )
 
 const (
-	// readyLimit is how long the search for a reason may take; those who ask wait for two or three seconds.
-	readyLimit = 2 * time.Second
-	// closeLimit is how long answers on their way may take when the server ends.
-	closeLimit = time.Second
+	// readyTimeout is how long the search for a reason may take; those who ask wait for two or three seconds.
+	readyTimeout = 2 * time.Second
+	// closeTimeout is how long answers on their way may take when the server ends.
+	closeTimeout = time.Second
 	// Who is slower than that holds a connection for nothing.
-	readLimit, writeLimit, idleLimit = 5 * time.Second, 30 * time.Second, time.Minute
-	// headerLimit is the size of what a supervisor sends, with room.
-	headerLimit = 16 << 10
+	readTimeout, writeTimeout, idleTimeout = 5 * time.Second, 30 * time.Second, time.Minute
+	// maxHeaderBytes is the size of what a supervisor sends, with room.
+	maxHeaderBytes = 16 << 10
 )
 
 // Options of a Server.
@@ -59,12 +59,12 @@ func Start(o Options) (*Server, error) {
 		return nil, fmt.Errorf("listening on http_addr %s: %w", o.Addr, err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+LivePath, func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET "+LivePath, func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyLimit)
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
 		if err := o.Ready(ctx); err != nil {
-			say(w, http.StatusServiceUnavailable, err.Error())
+			respond(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
 		text := "ok"
@@ -73,14 +73,14 @@ func Start(o Options) (*Server, error) {
 				text += "\n" + note
 			}
 		}
-		say(w, http.StatusOK, text)
+		respond(w, http.StatusOK, text)
 	})
 	for pattern, page := range o.Pages {
 		mux.Handle(pattern, page)
 	}
 	s := &Server{addr: listener.Addr().String(), ended: make(chan error, 1), server: &http.Server{
-		Handler: guard(o.Addr, mux), ReadHeaderTimeout: readLimit, ReadTimeout: readLimit, WriteTimeout: writeLimit, IdleTimeout: idleLimit,
-		MaxHeaderBytes: headerLimit,
+		Handler: guard(o.Addr, mux), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
 	}}
 	go func() { s.ended <- s.server.Serve(listener) }()
 	return s, nil
@@ -111,8 +111,8 @@ func listen(addr string) (net.Listener, error) {
 	return nil, errors.Join(ErrTaken, err)
 }
 
-// say answers in plain text; an answer that does not arrive is the asker's to miss.
-func say(w http.ResponseWriter, status int, text string) {
+// respond answers in plain text; an answer that does not arrive is the asker's to miss.
+func respond(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text+"\n")
@@ -123,7 +123,7 @@ func (s *Server) Addr() string { return s.addr }
 
 // Close lets answers on their way arrive, for a second, and ends the server.
 func (s *Server) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	err := s.server.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) { // somebody reads slowly, or follows a page that has no end

@@ -13,68 +13,68 @@ import (
 )
 
 func (g *Guard) load() error {
-	err := read(filepath.Join(g.Dir, manifestName), &g.manifest)
+	err := readJSON(filepath.Join(g.Dir, manifestName), &g.manifest)
 	if err == nil && g.manifest.Version != version {
 		return fmt.Errorf("%w: %s is of version %d, this program reads %d", ErrDamaged, filepath.Join(g.Dir, manifestName), g.manifest.Version, version)
 	}
 	if err != nil {
 		g.manifest = Manifest{}
-		if err := g.unreadable(manifestName, err); err != nil {
+		if err := g.replaceUnreadable(manifestName, err); err != nil {
 			return err
 		}
 	}
 	var file keysFile
-	err = read(filepath.Join(g.Dir, keysName), &file)
+	err = readJSON(filepath.Join(g.Dir, keysName), &file)
 	if err == nil && file.Version == version {
 		g.keys = file.Buckets
 	} else if err != nil || file.Version > version {
-		return g.unreadable(keysName, err)
+		return g.replaceUnreadable(keysName, err)
 	}
 	return nil
 }
 
-// unreadable tells of a file that is damaged itself; the store then vouches for itself, and the file is made anew.
-func (g *Guard) unreadable(name string, err error) error {
+// replaceUnreadable tells of a file that is damaged itself; the store then vouches for itself, and the file is made anew.
+func (g *Guard) replaceUnreadable(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if g.ReadOnly {
-		return readOnly(fmt.Errorf("%s could not be read", filepath.Join(g.Dir, name)))
+		return readOnlyError(fmt.Errorf("%s could not be read", filepath.Join(g.Dir, name)))
 	}
-	g.restore("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
-	g.doubtful = true
+	g.noteRestored("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
+	g.needsVerify = true
 	return nil
 }
 
-// put writes the manifest, and the witness where there is an output folder.
-func (g *Guard) put(streams map[string]Stream) error {
+// save writes the manifest, and the witness where there is an output folder.
+func (g *Guard) save(streams map[string]Stream) error {
 	g.manifest.Version, g.manifest.WrittenAt, g.manifest.Streams = version, time.Now().UTC(), streams
-	if err := write(g.Dir, manifestName, g.manifest); err != nil {
+	if err := writeJSON(g.Dir, manifestName, g.manifest); err != nil {
 		return err
 	}
 	if _, err := os.Stat(g.Output); g.Output == "" || err != nil {
 		return nil
 	}
-	own := witness{Version: version, Store: g.manifest.Store, Ledger: streams[contract.StreamOutcomes]}
-	_, err := os.Stat(filepath.Join(g.Output, witnessName(own.Store)))
+	own := ledgerFingerprint{Version: version, Store: g.manifest.Store, Ledger: streams[contract.StreamOutcomes]}
+	_, err := os.Stat(filepath.Join(g.Output, fingerprintName(own.Store)))
 	if own.Ledger.Last == 0 && err != nil { // nothing that could be lost
 		return nil
 	}
-	if err := write(g.Output, witnessName(own.Store), own); err != nil { // whoever writes files there says so, and ends
+	if err := writeJSON(g.Output, fingerprintName(own.Store), own); err != nil { // whoever writes files there says so, and ends
 		g.Log.Warn("store.witness.unwritten", "folder", g.Output, "error", err)
 	}
 	return nil
 }
 
-// witnesses are what the output folder knows: of this store, and of all others.
-func (g *Guard) witnesses() (own *witness, all []witness, err error) {
-	names, err := filepath.Glob(filepath.Join(g.Output, witnessName("*")))
+// fingerprints are what the output folder knows: of this store, and of all others.
+func (g *Guard) fingerprints() (own *ledgerFingerprint, all []ledgerFingerprint, err error) {
+	names, err := filepath.Glob(filepath.Join(g.Output, fingerprintName("*")))
 	if err != nil {
 		return nil, nil, fmt.Errorf("looking for what %s knows of the store: %w", g.Output, err)
 	}
 	for _, name := range names {
-		var w witness
-		if read(name, &w) != nil || w.Version != version {
+		var w ledgerFingerprint
+		if readJSON(name, &w) != nil || w.Version != version {
 			continue // one that cannot be read bears no witness
 		}
 		all = append(all, w)
@@ -85,9 +85,9 @@ func (g *Guard) witnesses() (own *witness, all []witness, err error) {
 	return own, all, nil
 }
 
-func witnessName(store string) string { return ".fct-store-" + store + ".json" }
+func fingerprintName(store string) string { return ".fct-store-" + store + ".json" }
 
-func read(name string, into any) error {
+func readJSON(name string, into any) error {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -95,8 +95,8 @@ func read(name string, into any) error {
 	return json.Unmarshal(data, into)
 }
 
-// write replaces a file as a whole.
-func write(dir, name string, value any) (err error) {
+// writeJSON replaces a file as a whole.
+func writeJSON(dir, name string, value any) (err error) {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)

@@ -42,10 +42,10 @@ const (
 	ledger kind = iota
 	// copied is a bucket of which keys.json holds a copy.
 	copied
-	// folded is a bucket that the ledger has in it.
-	folded
-	// passing holds what is made again by those who work with it.
-	passing
+	// derived is a bucket that the ledger has in it.
+	derived
+	// ephemeral holds what is made again by those who work with it.
+	ephemeral
 )
 
 // kinds are the streams that are looked at.
@@ -54,9 +54,9 @@ func kinds() map[string]kind {
 	return map[string]kind{
 		contract.StreamOutcomes:     ledger,
 		bucket(contract.BucketRuns): copied, bucket(contract.BucketSites): copied,
-		bucket(contract.BucketCollected): folded, bucket(contract.BucketFailed): folded,
-		contract.StreamJobs: passing, contract.StreamAnswers: passing, contract.StreamBatch: passing,
-		contract.StreamEvents: passing, contract.StreamPace: passing, bucket(contract.BucketFetchers): passing, bucket(contract.BucketHeld): passing,
+		bucket(contract.BucketCollected): derived, bucket(contract.BucketFailed): derived,
+		contract.StreamJobs: ephemeral, contract.StreamAnswers: ephemeral, contract.StreamBatch: ephemeral,
+		contract.StreamEvents: ephemeral, contract.StreamPace: ephemeral, bucket(contract.BucketFetchers): ephemeral, bucket(contract.BucketHeld): ephemeral,
 	}
 }
 
@@ -82,29 +82,29 @@ type Manifest struct {
 	Streams   map[string]Stream `json:"streams"`
 }
 
-// witness is what the output folder knows of a store's ledger: a store that is put back as a whole takes its manifest along.
-type witness struct {
+// ledgerFingerprint is what the output folder knows of a store's ledger: a store that is put back as a whole takes its manifest along.
+type ledgerFingerprint struct {
 	Version int    `json:"v"`
 	Store   string `json:"store"`
 	Ledger  Stream `json:"ledger"`
 }
 
-// key is the newest value of a key of a copied bucket.
-type key struct {
+// keyCopy is the newest value of a key of a copied bucket.
+type keyCopy struct {
 	Sequence uint64 `json:"seq"`
 	Value    []byte `json:"value"`
 }
 
-// copies are the keys of a copied bucket by their subjects, as they were when the bucket ended at Last.
-type copies struct {
-	Last uint64         `json:"last"`
-	Keys map[string]key `json:"keys"`
+// bucketCopy are the keys of a copied bucket by their subjects, as they were when the bucket ended at Last.
+type bucketCopy struct {
+	Last uint64             `json:"last"`
+	Keys map[string]keyCopy `json:"keys"`
 }
 
 // keysFile is keys.json.
 type keysFile struct {
-	Version int               `json:"v"`
-	Buckets map[string]copies `json:"buckets"`
+	Version int                   `json:"v"`
+	Buckets map[string]bucketCopy `json:"buckets"`
 }
 
 // Options of a Guard.
@@ -123,17 +123,17 @@ type Options struct {
 type Guard struct {
 	Options
 	manifest Manifest
-	keys     map[string]copies
+	keys     map[string]bucketCopy
 	// chain is the hash of the ledger up to the sequence chained.
-	chain   [sha256.Size]byte
-	chained uint64
+	chain    [sha256.Size]byte
+	chainEnd uint64
 	// damaged are the streams to be made anew; restored is what was done, as people read it.
 	damaged  []string
 	restored []string
-	// doubtful says that the buckets that the ledger has in it are to be compared with it.
-	doubtful bool
-	// accepted says that a ledger was accepted that is not what it was.
-	accepted bool
+	// needsVerify says that the buckets that the ledger has in it are to be compared with it.
+	needsVerify bool
+	// acceptedDamage says that a ledger was accepted that is not what it was.
+	acceptedDamage bool
 	// salvaged is what could be read of such a ledger.
 	salvaged []*nats.Msg
 	stop     context.CancelFunc
@@ -143,16 +143,16 @@ type Guard struct {
 // Restored is what was rebuilt when the store was opened, a line each.
 func (g *Guard) Restored() []string { return g.restored }
 
-// Doubtful says that the buckets which can be derived from the ledger are to be compared with it.
-func (g *Guard) Doubtful() bool { return g.doubtful }
+// NeedsVerify says that the buckets which can be derived from the ledger are to be compared with it.
+func (g *Guard) NeedsVerify() bool { return g.needsVerify }
 
-// Accepted says that a ledger was accepted that is not what it was: runs that were not over cannot go on with it.
-func (g *Guard) Accepted() bool { return g.accepted }
+// AcceptedDamage says that a ledger was accepted that is not what it was: runs that were not over cannot go on with it.
+func (g *Guard) AcceptedDamage() bool { return g.acceptedDamage }
 
 // Check holds the streams, before anything is made in them, against what is known. What can be derived is removed, and made
 // again by Restore and the services; what cannot is ErrDamaged, which names the stream, what was expected and what was found.
 func Check(ctx context.Context, opts Options) (*Guard, error) {
-	g := &Guard{Options: opts, keys: map[string]copies{}}
+	g := &Guard{Options: opts, keys: map[string]bucketCopy{}}
 	if err := g.load(); err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func Check(ctx context.Context, opts Options) (*Guard, error) {
 	if fresh {
 		g.manifest = Manifest{Store: nuid.Next(), Streams: map[string]Stream{}}
 	}
-	for _, name := range sorted(kinds()) {
+	for _, name := range sortedKeys(kinds()) {
 		if err := g.check(ctx, name, kinds()[name]); err != nil {
 			return nil, fmt.Errorf("checking stream %s: %w", name, err)
 		}
@@ -168,18 +168,18 @@ func Check(ctx context.Context, opts Options) (*Guard, error) {
 	return g, nil
 }
 
-func (g *Guard) restore(format string, args ...any) {
+func (g *Guard) noteRestored(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	g.Log.Warn("store.rebuilt", "what", line)
 	g.restored = append(g.restored, line)
 }
 
-// found is what a stream holds.
-type found struct {
+// contents is what a stream holds.
+type contents struct {
 	Stream
-	there bool
-	// at are the hashes of the chain at the sequences that were asked for.
-	at map[uint64]string
+	exists bool
+	// chainAt are the hashes of the chain at the sequences that were asked for.
+	chainAt map[uint64]string
 	// newest are the newest messages of each subject.
 	newest map[string]message
 }
@@ -195,34 +195,34 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	if what == ledger {
 		return g.checkLedger(ctx, name, was)
 	}
-	now, err := g.look(ctx, name, what, nil)
+	now, err := g.scan(ctx, name, what, nil)
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
 	wrong := err
 	if wrong == nil && known {
-		wrong = differs(was, now, what)
+		wrong = compareStream(was, now, what)
 	}
 	if wrong == nil && was.Anchor != "" && now.Last >= was.Last {
-		wrong = g.anchored(ctx, name, was)
+		wrong = g.checkAnchor(ctx, name, was)
 	}
 	if wrong == nil && what == copied {
-		wrong = g.compare(name, now)
+		wrong = g.compareCopy(name, now)
 	}
 	if was.Hash == "" || now.Last > was.Last { // nobody has read it to its end
-		g.doubtful = g.doubtful || what == folded
+		g.needsVerify = g.needsVerify || what == derived
 	}
 	if wrong == nil {
 		return nil
 	}
 	if g.ReadOnly {
-		return readOnly(wrong)
+		return readOnlyError(wrong)
 	}
-	g.restore("%s: %v; %s", name, wrong, remedy(name, what))
-	g.doubtful = g.doubtful || what == folded
+	g.noteRestored("%s: %v; %s", name, wrong, remedy(name, what))
+	g.needsVerify = g.needsVerify || what == derived
 	g.damaged = append(g.damaged, name)
 	delete(g.manifest.Streams, name)
-	if now.there {
+	if now.exists {
 		if err := g.Bus.JetStream().DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("making it anew: %w", err)
 		}
@@ -230,8 +230,8 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	return nil
 }
 
-// readOnly is the error of what is wrong and could be made again, if the store might be changed.
-func readOnly(wrong error) error {
+// readOnlyError is the error of what is wrong and could be made again, if the store might be changed.
+func readOnlyError(wrong error) error {
 	if !errors.Is(wrong, ErrDamaged) {
 		wrong = fmt.Errorf("%w: %w", ErrDamaged, wrong)
 	}
@@ -243,7 +243,7 @@ func remedy(name string, what kind) string {
 	switch {
 	case what == copied:
 		return "written again from " + keysName
-	case what == folded:
+	case what == derived:
 		return "written again from the ledger"
 	case name == contract.StreamJobs:
 		return "made anew; jobs without an outcome are published again"
@@ -256,15 +256,15 @@ func remedy(name string, what kind) string {
 	}
 }
 
-// differs is why a stream cannot have become what it is from what it was. What passes through a stream leaves it without a new
+// compareStream is why a stream cannot have become what it is from what it was. What passes through a stream leaves it without a new
 // message; a bucket never gets smaller.
-func differs(was Stream, now found, what kind) error {
+func compareStream(was Stream, now contents, what kind) error {
 	switch {
-	case now.Last < was.Last && !now.there:
+	case now.Last < was.Last && !now.exists:
 		return fmt.Errorf("expected %d messages up to %d, found no stream", was.Count, was.Last)
 	case now.Last < was.Last:
 		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
-	case now.Last > was.Last || what == passing && now.Count < was.Count:
+	case now.Last > was.Last || what == ephemeral && now.Count < was.Count:
 		return nil
 	case was.Hash != "" && (now.Count != was.Count || now.Hash != was.Hash):
 		return fmt.Errorf("expected %d messages up to %d with hash %.12s, found %d with hash %.12s", was.Count, was.Last, was.Hash, now.Count, now.Hash)
@@ -275,8 +275,8 @@ func differs(was Stream, now found, what kind) error {
 	}
 }
 
-// anchored is why the message at which a stream ended is another one now.
-func (g *Guard) anchored(ctx context.Context, name string, was Stream) error {
+// checkAnchor is why the message at which a stream ended is another one now.
+func (g *Guard) checkAnchor(ctx context.Context, name string, was Stream) error {
 	now, err := g.anchor(ctx, name, was.Last)
 	if err != nil || now == "" || now == was.Anchor { // it could be read a moment ago, or left the stream since
 		return nil
@@ -284,8 +284,8 @@ func (g *Guard) anchored(ctx context.Context, name string, was Stream) error {
 	return fmt.Errorf("expected digest %.12s of message %d, found %.12s", was.Anchor, was.Last, now)
 }
 
-// compare is why a copied bucket cannot have become what it is from its copy.
-func (g *Guard) compare(name string, now found) error {
+// compareCopy is why a copied bucket cannot have become what it is from its copy.
+func (g *Guard) compareCopy(name string, now contents) error {
 	was, known := g.keys[name]
 	if !known {
 		return nil
@@ -293,14 +293,14 @@ func (g *Guard) compare(name string, now found) error {
 	if now.Last < was.Last {
 		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
 	}
-	for _, subject := range sorted(was.Keys) {
+	for _, subject := range sortedKeys(was.Keys) {
 		have, there := now.newest[subject]
 		if !there || have.sequence < was.Keys[subject].Sequence || have.sequence == was.Keys[subject].Sequence && string(have.value) != string(was.Keys[subject].Value) {
 			return fmt.Errorf("expected %s as of message %d, found it as of %d", subject, was.Keys[subject].Sequence, have.sequence)
 		}
 	}
-	for _, subject := range sorted(now.newest) {
-		if _, known := was.Keys[subject]; !known && kept(subject) && now.newest[subject].sequence <= was.Last && !now.newest[subject].deleted {
+	for _, subject := range sortedKeys(now.newest) {
+		if _, known := was.Keys[subject]; !known && isCopied(subject) && now.newest[subject].sequence <= was.Last && !now.newest[subject].deleted {
 			return fmt.Errorf("found %s as of message %d, which was not there", subject, now.newest[subject].sequence)
 		}
 	}
@@ -309,7 +309,7 @@ func (g *Guard) compare(name string, now found) error {
 
 // checkLedger refuses a ledger that is not the continuation of what is known of it.
 func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error {
-	own, others, err := g.witnesses()
+	own, others, err := g.fingerprints()
 	if err != nil {
 		return err
 	}
@@ -317,27 +317,27 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 	for _, w := range others {
 		points = append(points, w.Ledger.Last)
 	}
-	now, unreadable := g.look(ctx, name, ledger, points)
+	now, unreadable := g.scan(ctx, name, ledger, points)
 	if unreadable != nil && !errors.Is(unreadable, ErrDamaged) {
 		return unreadable
 	}
 	wrong := unreadable
 	const remedy = "put the newest copy of data_dir back, or accept the store as it is with --repair: what it lost is asked for again"
 	if was.Last > 0 && wrong == nil {
-		wrong = continues(was, now)
+		wrong = compareChain(was, now)
 	}
 	if wrong == nil && own != nil {
-		if late := continues(own.Ledger, now); late != nil {
+		if late := compareChain(own.Ledger, now); late != nil {
 			wrong = fmt.Errorf("the store is older than the files in %s: %w", g.Output, late)
 		}
 	}
-	if wrong == nil && own == nil && now.Last > 0 && len(others) > 0 && !slices.ContainsFunc(others, func(w witness) bool {
-		return w.Ledger.Last > 0 && continues(w.Ledger, now) == nil
+	if wrong == nil && own == nil && now.Last > 0 && len(others) > 0 && !slices.ContainsFunc(others, func(w ledgerFingerprint) bool {
+		return w.Ledger.Last > 0 && compareChain(w.Ledger, now) == nil
 	}) {
 		wrong = fmt.Errorf("the files in %s are of another store (%s), expected its ledger", g.Output, others[0].Store)
 	}
 	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 && !g.ReadOnly {
-		g.restore("the store is new, the files in %s are of another one (%s): what that one collected is asked for again", g.Output, others[0].Store)
+		g.noteRestored("the store is new, the files in %s are of another one (%s): what that one collected is asked for again", g.Output, others[0].Store)
 	}
 	if wrong == nil {
 		return nil
@@ -345,10 +345,10 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 	if !g.Repair {
 		return fmt.Errorf("%w: %w; %s", ErrDamaged, wrong, remedy)
 	}
-	g.restore("%s: %v; accepted as it is", name, wrong)
-	g.accepted, g.doubtful = true, true
+	g.noteRestored("%s: %v; accepted as it is", name, wrong)
+	g.acceptedDamage, g.needsVerify = true, true
 	delete(g.manifest.Streams, name)
-	g.chain, g.chained = [sha256.Size]byte{}, 0
+	g.chain, g.chainEnd = [sha256.Size]byte{}, 0
 	if unreadable == nil {
 		return nil
 	}
@@ -357,7 +357,7 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 }
 
 // salvage takes what can be read out of a stream of which something cannot, and removes it: Restore writes it again.
-func (g *Guard) salvage(ctx context.Context, name string, now found) error {
+func (g *Guard) salvage(ctx context.Context, name string, now contents) error {
 	stream, err := g.Bus.JetStream().Stream(ctx, name)
 	if err != nil {
 		return err
@@ -381,16 +381,16 @@ func (g *Guard) salvage(ctx context.Context, name string, now found) error {
 	return g.Bus.JetStream().DeleteStream(ctx, name)
 }
 
-// continues is why a ledger is not one that has grown from what it was.
-func continues(was Stream, now found) error {
+// compareChain is why a ledger is not one that has grown from what it was.
+func compareChain(was Stream, now contents) error {
 	switch {
 	case now.Last < was.Last:
 		return fmt.Errorf("expected messages up to %d, found them up to %d", was.Last, now.Last)
-	case was.Count > 0 && now.at[was.Last] != was.Hash:
-		return fmt.Errorf("expected hash %.12s at message %d, found %.12s", was.Hash, was.Last, now.at[was.Last])
+	case was.Count > 0 && now.chainAt[was.Last] != was.Hash:
+		return fmt.Errorf("expected hash %.12s at message %d, found %.12s", was.Hash, was.Last, now.chainAt[was.Last])
 	default:
 		return nil
 	}
 }
 
-func text(hash [sha256.Size]byte) string { return hex.EncodeToString(hash[:]) }
+func hexHash(hash [sha256.Size]byte) string { return hex.EncodeToString(hash[:]) }

@@ -47,8 +47,8 @@ func (f fixture) must(err error) {
 	}
 }
 
-// opened checks the store, restores what is to be restored, and writes what it holds.
-func (f fixture) opened() (*integrity.Guard, error) {
+// open checks the store, restores what is to be restored, and writes what it holds.
+func (f fixture) open() (*integrity.Guard, error) {
 	f.t.Helper()
 	guard, err := integrity.Check(f.t.Context(), f.Options)
 	if err != nil {
@@ -56,7 +56,7 @@ func (f fixture) opened() (*integrity.Guard, error) {
 	}
 	f.must(streams.Ensure(f.t.Context(), f.b.JetStream(), streams.Options{}))
 	f.must(guard.Restore(f.t.Context()))
-	f.must(guard.Keep(f.t.Context(), func(err error) { f.t.Error(err) }))
+	f.must(guard.Record(f.t.Context(), func(err error) { f.t.Error(err) }))
 	return guard, guard.Close(f.t.Context())
 }
 
@@ -72,7 +72,7 @@ func (f fixture) remove(stream string) {
 	f.must(f.b.JetStream().DeleteStream(f.t.Context(), stream))
 }
 
-func TestLaterStateIsNoDamage(t *testing.T) {
+func TestCheck_LaterState(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	grow := func(text string) {
@@ -81,43 +81,43 @@ func TestLaterStateIsNoDamage(t *testing.T) {
 		f.publish("$KV.collected.IMM.25."+text, text)
 	}
 	grow("1")
-	_, err := f.opened()
+	_, err := f.open()
 	f.must(err)
 	grow("2") // by a process that was killed before it wrote down what it had
-	guard, err := f.opened()
+	guard, err := f.open()
 	f.must(err)
-	if len(guard.Restored()) > 0 || !guard.Doubtful() {
-		t.Errorf("restored %q, doubtful %t; want nothing restored, and the keys compared", guard.Restored(), guard.Doubtful())
+	if len(guard.Restored()) > 0 || !guard.NeedsVerify() {
+		t.Errorf("restored %q, doubtful %t; want nothing restored, and the keys compared", guard.Restored(), guard.NeedsVerify())
 	}
-	if guard, err = f.opened(); err != nil || guard.Doubtful() {
-		t.Errorf("after a clean end: %v, doubtful %t", err, guard.Doubtful())
+	if guard, err = f.open(); err != nil || guard.NeedsVerify() {
+		t.Errorf("after a clean end: %v, doubtful %t", err, guard.NeedsVerify())
 	}
 }
 
 // TestOutputThatIsNoFolder: whoever writes into it says so; the store is none the worse.
-func TestOutputThatIsNoFolder(t *testing.T) {
+func TestCheck_OutputIsNoFolder(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.publish("outcome.run.0", "1")
 	f.must(os.RemoveAll(f.Output))
 	f.must(os.WriteFile(f.Output, nil, 0o600))
-	_, err := f.opened()
+	_, err := f.open()
 	f.must(err)
 	f.purge(contract.StreamOutcomes)
-	if _, err := f.opened(); !errors.Is(err, integrity.ErrDamaged) {
+	if _, err := f.open(); !errors.Is(err, integrity.ErrDamaged) {
 		t.Errorf("%v: the manifest beside the store was not written", err)
 	}
 }
 
-func TestLedgerThatLostMessagesIsRefused(t *testing.T) {
+func TestCheck_LedgerLostMessages(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(fixture){
 		"gone":      func(f fixture) { f.remove(contract.StreamOutcomes) },
 		"emptied":   func(f fixture) { f.purge(contract.StreamOutcomes) },
 		"first":     func(f fixture) { f.purge(contract.StreamOutcomes, jetstream.WithPurgeKeep(2)) },
-		"exchanged": func(f fixture) { f.exchange("x", "y", "z", "more") },
+		"exchanged": func(f fixture) { f.replaceLedger("x", "y", "z", "more") },
 		"rolled back": func(f fixture) {
-			f.exchange("1", "2")
+			f.replaceLedger("1", "2")
 			f.must(os.Remove(filepath.Join(f.Dir, "manifest.json"))) // the witness in output is left
 		},
 	} {
@@ -127,27 +127,27 @@ func TestLedgerThatLostMessagesIsRefused(t *testing.T) {
 			for _, body := range []string{"1", "2", "3"} {
 				f.publish("outcome.run.0", body)
 			}
-			_, err := f.opened()
+			_, err := f.open()
 			f.must(err)
 			spoil(f)
-			if _, err := f.opened(); !errors.Is(err, integrity.ErrDamaged) || !strings.Contains(err.Error(), contract.StreamOutcomes) || !strings.Contains(err.Error(), "--repair") {
+			if _, err := f.open(); !errors.Is(err, integrity.ErrDamaged) || !strings.Contains(err.Error(), contract.StreamOutcomes) || !strings.Contains(err.Error(), "--repair") {
 				t.Fatalf("%v", err)
 			}
 			f.Repair = true
-			guard, err := f.opened()
-			if err != nil || !guard.Accepted() || !guard.Doubtful() {
+			guard, err := f.open()
+			if err != nil || !guard.AcceptedDamage() || !guard.NeedsVerify() {
 				t.Fatalf("accepted: %v", err)
 			}
 			f.Repair = false
-			if guard, err = f.opened(); err != nil || len(guard.Restored()) > 0 {
+			if guard, err = f.open(); err != nil || len(guard.Restored()) > 0 {
 				t.Errorf("afterwards: %v", err)
 			}
 		})
 	}
 }
 
-// exchange puts another ledger in the place of the one that is there.
-func (f fixture) exchange(bodies ...string) {
+// replaceLedger puts another ledger in the place of the one that is there.
+func (f fixture) replaceLedger(bodies ...string) {
 	f.remove(contract.StreamOutcomes)
 	f.must(streams.Ensure(f.t.Context(), f.b.JetStream(), streams.Options{}))
 	for _, body := range bodies {
@@ -155,7 +155,7 @@ func (f fixture) exchange(bodies ...string) {
 	}
 }
 
-func TestCopiedKeysAreWrittenAgain(t *testing.T) {
+func TestRestore_CopiedKeys(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(fixture){
 		"gone":    func(f fixture) { f.remove("KV_runs") },
@@ -175,10 +175,10 @@ func TestCopiedKeysAreWrittenAgain(t *testing.T) {
 			f.publish("$KV.runs.run.manifest", "manifest")
 			f.publish("$KV.runs.run.state", "running")
 			f.publish("$KV.runs.run.state", "completed")
-			_, err := f.opened()
+			_, err := f.open()
 			f.must(err)
 			spoil(f)
-			guard, err := f.opened()
+			guard, err := f.open()
 			f.must(err)
 			if len(guard.Restored()) != 1 || !strings.HasPrefix(guard.Restored()[0], "KV_runs: ") {
 				t.Errorf("restored %q", guard.Restored())
@@ -197,13 +197,13 @@ func TestCopiedKeysAreWrittenAgain(t *testing.T) {
 	}
 }
 
-// TestForeignKeysAreRemoved puts a bucket of another store, with more messages, in the place of one that the ledger has in it.
-func TestForeignKeysAreRemoved(t *testing.T) {
+// TestRestore_ForeignKeys puts a bucket of another store, with more messages, in the place of one that the ledger has in it.
+func TestRestore_ForeignKeys(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.publish("$KV.collected.IMM.25.1", "1")
 	f.publish("$KV.collected.IMM.25.2", "2")
-	_, err := f.opened()
+	_, err := f.open()
 	f.must(err)
 	f.remove("KV_collected")
 	f.must(streams.Ensure(t.Context(), f.b.JetStream(), streams.Options{}))
@@ -215,7 +215,7 @@ func TestForeignKeysAreRemoved(t *testing.T) {
 		t.Errorf("read only: %v", err)
 	}
 	f.ReadOnly = false
-	guard, err := f.opened()
+	guard, err := f.open()
 	f.must(err)
 	if len(guard.Restored()) != 1 || !strings.HasPrefix(guard.Restored()[0], "KV_collected: ") {
 		t.Errorf("restored %q", guard.Restored())
@@ -228,10 +228,10 @@ func TestForeignKeysAreRemoved(t *testing.T) {
 }
 
 // TestEveryStreamIsLookedAt: a stream that is new is to be given a kind too.
-func TestEveryStreamIsLookedAt(t *testing.T) {
+func TestManifest_HasEveryStream(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	_, err := f.opened()
+	_, err := f.open()
 	f.must(err)
 	manifest, err := os.ReadFile(filepath.Join(f.Dir, "manifest.json"))
 	f.must(err)

@@ -2,10 +2,10 @@ package natsd
 
 import "github.com/nats-io/nats-server/v2/server/ats"
 
-// KeepClock starts the goroutine that all servers of a process share for their access times, until release is called. A
+// StartAccessClock starts the goroutine that all servers of a process share for their access times, until release is called. A
 // test in virtual time calls it before it enters its bubble (testing/synctest): started by a server inside, that
 // goroutine would stay in the bubble for ever.
-func KeepClock() (release func()) {
+func StartAccessClock() (release func()) {
 	ats.Register()
 	return ats.Unregister
 }

@@ -24,7 +24,7 @@ func StartCluster(dir string, size int) (*Cluster, error) {
 	for range size {
 		var hosts []string
 		for range 2 {
-			host, port, err := freePort("127.0.0.1:0")
+			host, port, err := resolveAddr("127.0.0.1:0")
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrStart, err)
 			}
@@ -40,7 +40,7 @@ func StartCluster(dir string, size int) (*Cluster, error) {
 		}
 	}
 	for _, member := range c.members {
-		if !member.ReadyForConnections(startLimit) {
+		if !member.ReadyForConnections(startTimeout) {
 			c.Close()
 			return nil, fmt.Errorf("%w: not ready", ErrStart)
 		}
@@ -56,11 +56,11 @@ func (c *Cluster) Start(i int) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	if options.Host, options.Port, err = freePort(client.Host); err != nil {
+	if options.Host, options.Port, err = resolveAddr(client.Host); err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	options.Cluster.Name, options.Routes = "fct", c.routes
-	if options.Cluster.Host, options.Cluster.Port, err = freePort(c.routes[i].Host); err != nil {
+	if options.Cluster.Host, options.Cluster.Port, err = resolveAddr(c.routes[i].Host); err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	if c.members[i], err = server.NewServer(options); err != nil {

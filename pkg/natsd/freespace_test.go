@@ -16,8 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// watched starts a server with a stream on dir and watches it; what the watch returns comes on the channel.
-func watched(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream, <-chan error) {
+// startWatched starts a server with a stream on dir and watches it; what the watch returns comes on the channel.
+func startWatched(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream, <-chan error) {
 	t.Helper()
 	server, err := natsd.Start(dir)
 	if err != nil {
@@ -47,8 +47,8 @@ func watched(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream, <-ch
 	return server, js, ended
 }
 
-// says waits for the end of a watch, which is to be ErrRoom and to say all of the texts.
-func says(t *testing.T, ended <-chan error, texts ...string) {
+// wantNoSpace waits for the end of a watch, which is to be ErrRoom and to say all of the texts.
+func wantNoSpace(t *testing.T, ended <-chan error, texts ...string) {
 	t.Helper()
 	var err error
 	select {
@@ -56,7 +56,7 @@ func says(t *testing.T, ended <-chan error, texts ...string) {
 	case <-time.After(time.Minute):
 		t.Fatal("the watch has noticed nothing")
 	}
-	if !errors.Is(err, natsd.ErrRoom) {
+	if !errors.Is(err, natsd.ErrNoSpace) {
 		t.Fatalf("%v, want ErrRoom", err)
 	}
 	for _, text := range texts {
@@ -66,45 +66,45 @@ func says(t *testing.T, ended <-chan error, texts ...string) {
 	}
 }
 
-func TestWatchNoticesBeforeTheDiskIsFull(t *testing.T) {
+func TestWatchDisk_AlmostFull(t *testing.T) {
 	t.Parallel()
 	disk, mounted := fcttest.Disk(t, "size=24m")
 	if !mounted {
 		return // what a limit on the process does is tried by TestWatchHearsAFailedWrite
 	}
 	dir := filepath.Join(disk, "data")
-	_, js, ended := watched(t, dir)
+	_, js, ended := startWatched(t, dir)
 	empty := fcttest.Fill(t, disk, 3<<20)
-	says(t, ended, "data_dir "+dir, "3145728 bytes free", "the largest stream is STORED")
+	wantNoSpace(t, ended, "data_dir "+dir, "3145728 bytes free", "the largest stream is STORED")
 	if _, err := js.Publish(t.Context(), "s", make([]byte, 1<<20)); err != nil {
 		t.Errorf("the server had broken already: %v", err)
 	}
 	empty()
 }
 
-func TestWatchNoticesThatNoMoreFilesFit(t *testing.T) {
+func TestWatchDisk_NoFreeFiles(t *testing.T) {
 	t.Parallel()
 	disk, mounted := fcttest.Disk(t, "size=64m,nr_inodes=400")
 	if !mounted {
 		return
 	}
-	_, _, ended := watched(t, filepath.Join(disk, "data"))
+	_, _, ended := startWatched(t, filepath.Join(disk, "data"))
 	for i := range 400 {
 		if err := os.WriteFile(filepath.Join(disk, "file"+strings.Repeat("x", i%200)+string(rune('a'+i/200))), nil, 0o600); err != nil {
 			break
 		}
 	}
-	says(t, ended, "more files fit, 64 are needed")
+	wantNoSpace(t, ended, "more files fit, 64 are needed")
 }
 
-func TestWatchNoticesThatItsFolderIsGone(t *testing.T) {
+func TestWatchDisk_FolderRemovedOrReplaced(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	server, _, ended := watched(t, dir)
+	server, _, ended := startWatched(t, dir)
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
-	says(t, ended, "data_dir "+dir, "removed or replaced")
+	wantNoSpace(t, ended, "data_dir "+dir, "removed or replaced")
 	// Another folder in its place is no room: a server on it would begin with an empty store.
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		t.Fatal(err)
@@ -128,19 +128,19 @@ func TestWatchNoticesThatItsFolderIsGone(t *testing.T) {
 }
 
 // TestWatchHearsAFailedWrite: a message larger than what is free breaks the stream, however much is free again after it.
-func TestWatchHearsAFailedWrite(t *testing.T) {
+func TestWatchDisk_FailedWrite(t *testing.T) {
 	t.Parallel()
 	disk, mounted := fcttest.Disk(t, "size=24m")
 	if !mounted {
 		return
 	}
-	server, js, ended := watched(t, filepath.Join(disk, "data"))
+	server, js, ended := startWatched(t, filepath.Join(disk, "data"))
 	ctx, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
 	if _, err := js.Publish(ctx, "s", make([]byte, 28<<20)); err == nil {
 		t.Fatal("28 MiB were stored in 24")
 	}
-	says(t, ended, "STORED")
+	wantNoSpace(t, ended, "STORED")
 	// What was written in vain is gone again, and the stream broken all the same.
 	broken := func() bool {
 		err := server.Health()
@@ -153,7 +153,7 @@ func TestWatchHearsAFailedWrite(t *testing.T) {
 	}
 }
 
-func TestNoServerOnADiskThatIsFull(t *testing.T) {
+func TestStart_DiskFull(t *testing.T) {
 	t.Parallel()
 	for _, options := range []string{"size=7m", "size=64m,nr_inodes=100", "ro,size=64m"} {
 		disk, mounted := fcttest.Disk(t, options)
@@ -161,7 +161,7 @@ func TestNoServerOnADiskThatIsFull(t *testing.T) {
 			return
 		}
 		dir := filepath.Join(disk, "data")
-		if server, err := natsd.Start(dir); !errors.Is(err, natsd.ErrRoom) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "bytes free") {
+		if server, err := natsd.Start(dir); !errors.Is(err, natsd.ErrNoSpace) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "bytes free") {
 			t.Errorf("%s: %v, want ErrRoom with folder and free bytes", options, err)
 			if err == nil {
 				_ = server.Close()

@@ -13,15 +13,15 @@ import (
 // keyName is the file in the folder that holds the seed of the one user of a server with a port.
 const keyName = "client.nk"
 
-// key is the user of the folder's server: the path of the file of its seed, which is made when it is missing, and its public key.
+// loadKey is the user of the folder's server: the path of the file of its seed, which is made when it is missing, and its public key.
 // A file that others may read, or that holds no seed, is an error.
-func key(dir string) (path, public string, err error) {
+func loadKey(dir string) (path, public string, err error) {
 	if path, err = filepath.Abs(filepath.Join(dir, keyName)); err != nil {
 		return "", "", err
 	}
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeKey(path); err == nil {
+		if err = createKey(path); err == nil {
 			info, err = os.Lstat(path)
 		}
 	}
@@ -48,8 +48,8 @@ func key(dir string) (path, public string, err error) {
 	return path, public, nil
 }
 
-// makeKey makes a user and writes its seed, whole or not at all.
-func makeKey(path string) error {
+// createKey makes a user and writes its seed, whole or not at all.
+func createKey(path string) error {
 	pair, err := nkeys.CreateUser()
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-func guarded(t *testing.T, dir, addr string) *natsd.Server {
+func startWithKey(t *testing.T, dir, addr string) *natsd.Server {
 	t.Helper()
 	server, err := natsd.StartWithKey(dir, addr)
 	if err != nil {
@@ -21,8 +21,8 @@ func guarded(t *testing.T, dir, addr string) *natsd.Server {
 	return server
 }
 
-// enters connects with options, which the server is to take or to refuse, and returns whether it did.
-func enters(t *testing.T, server *natsd.Server, options ...nats.Option) bool {
+// canConnect connects with options, which the server is to take or to refuse, and returns whether it did.
+func canConnect(t *testing.T, server *natsd.Server, options ...nats.Option) bool {
 	t.Helper()
 	nc, err := nats.Connect(server.URL(), options...)
 	if err != nil {
@@ -35,10 +35,10 @@ func enters(t *testing.T, server *natsd.Server, options ...nats.Option) bool {
 	return true
 }
 
-func TestGuardedServerTakesItsKeyAlone(t *testing.T) {
+func TestStartWithKey_RefusesOtherCredentials(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server := guarded(t, dir, "127.0.0.1:0")
+	server := startWithKey(t, dir, "127.0.0.1:0")
 	file := server.KeyFile()
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key's file: %v, %v; want 0600", info.Mode(), err)
@@ -62,11 +62,11 @@ func TestGuardedServerTakesItsKeyAlone(t *testing.T) {
 	for name, options := range map[string][]nats.Option{
 		"nobody": nil, "a password": {nats.UserInfo("admin", "")}, "a token": {nats.Token(strings.TrimSpace(string(seed)))}, "another key": {nats.Nkey(public, other.Sign)},
 	} {
-		if enters(t, server, options...) {
+		if canConnect(t, server, options...) {
 			t.Errorf("%s was let in", name)
 		}
 	}
-	if !enters(t, server, option) {
+	if !canConnect(t, server, option) {
 		t.Error("its own key was refused")
 	}
 	nc, err := server.Connect()
@@ -78,8 +78,8 @@ func TestGuardedServerTakesItsKeyAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	again := guarded(t, dir, "127.0.0.1:0")
-	if !enters(t, again, option) {
+	again := startWithKey(t, dir, "127.0.0.1:0")
+	if !canConnect(t, again, option) {
 		t.Error("the key is another one after a restart")
 	}
 	if err := again.Close(); err != nil {
@@ -87,7 +87,7 @@ func TestGuardedServerTakesItsKeyAlone(t *testing.T) {
 	}
 }
 
-func TestGuardedServerWithAKeyOfNoUse(t *testing.T) {
+func TestStartWithKey_UnusableKeyFile(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(file string) error{
 		"open to others": func(file string) error { return os.Chmod(file, 0o640) },
@@ -97,7 +97,7 @@ func TestGuardedServerWithAKeyOfNoUse(t *testing.T) {
 		"a link":         func(file string) error { return errors.Join(os.Rename(file, file+"2"), os.Symlink(file+"2", file)) },
 	} {
 		dir := t.TempDir()
-		server := guarded(t, dir, "127.0.0.1:0")
+		server := startWithKey(t, dir, "127.0.0.1:0")
 		if err := errors.Join(spoil(server.KeyFile()), server.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -111,9 +111,9 @@ func TestGuardedServerWithAKeyOfNoUse(t *testing.T) {
 	}
 }
 
-func TestURLOfEveryAddressIsOfThisMachine(t *testing.T) {
+func TestServerURL_UnspecifiedAddress(t *testing.T) {
 	t.Parallel()
-	server := guarded(t, t.TempDir(), ":0")
+	server := startWithKey(t, t.TempDir(), ":0")
 	if url := server.URL(); !strings.HasPrefix(url, "nats://127.0.0.1:") {
 		t.Error(url)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // A child process that was just forked has all files open until it begins its program: the lock must not last as long.
-func TestCloseUnlocksDespiteADuplicate(t *testing.T) {
+func TestServerClose_LockFileDuplicated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	server, err := natsd.Start(dir)

@@ -30,8 +30,8 @@ const (
 	maxPayload = 64 << 20
 	// maxPending is what the server keeps for a slow reader; it must exceed maxPayload.
 	maxPending = 256 << 20
-	// startLimit is how long the server may take to come up: a store of 10 million numbers took 9 s.
-	startLimit = 2 * time.Minute
+	// startTimeout is how long the server may take to come up: a store of 10 million numbers took 9 s.
+	startTimeout = 2 * time.Minute
 )
 
 // Server is an embedded server with JetStream on a folder. Every acknowledged message was synced to disk.
@@ -41,9 +41,9 @@ type Server struct {
 	// key is the file of the seed that clients must have; empty when there is no user.
 	key string
 	dir string
-	// own is the locked file, by which the folder is known.
-	own os.FileInfo
-	ear *serverLog
+	// lockInfo is the locked file, by which the folder is known.
+	lockInfo os.FileInfo
+	log      *serverLog
 	// bridge lets other processes in; nil while it is not open.
 	bridge *bridge
 }
@@ -68,15 +68,15 @@ func StartWithKey(dir, addr string) (*Server, error) { return open(dir, addr, tr
 
 func open(dir, addr string, guarded bool) (*Server, error) {
 	if err := store.MakeFolder(dir); err != nil {
-		return nil, fmt.Errorf("making data_dir: %w", outOfRoom(dir, err))
+		return nil, fmt.Errorf("making data_dir: %w", asNoSpace(dir, err))
 	}
 	lock, err := lockFolder(dir)
 	if err != nil {
-		return nil, fmt.Errorf("locking data_dir %s: %w", dir, outOfRoom(dir, err))
+		return nil, fmt.Errorf("locking data_dir %s: %w", dir, asNoSpace(dir, err))
 	}
-	s := &Server{lock: lock, dir: dir, ear: newServerLog()}
-	if s.own, err = lock.Stat(); err == nil {
-		err = freeSpace(dir)
+	s := &Server{lock: lock, dir: dir, log: newServerLog()}
+	if s.lockInfo, err = lock.Stat(); err == nil {
+		err = checkStartSpace(dir)
 	}
 	if err == nil {
 		err = s.start(addr, guarded)
@@ -92,14 +92,14 @@ func (s *Server) start(addr string, guarded bool) error {
 	options := optionsFor(dir)
 	options.DontListen = addr == ""
 	if guarded {
-		path, public, err := key(dir)
+		path, public, err := loadKey(dir)
 		if err != nil {
 			return fmt.Errorf("%w: the key of its clients: %w", ErrStart, err)
 		}
 		s.key, options.Nkeys = path, []*server.NkeyUser{{Nkey: public}}
 	}
 	if addr != "" {
-		host, port, err := freePort(addr)
+		host, port, err := resolveAddr(addr)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrStart, err)
 		}
@@ -109,17 +109,17 @@ func (s *Server) start(addr string, guarded bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	nats.SetLoggerV2(s.ear, false, false, false)
+	nats.SetLoggerV2(s.log, false, false, false)
 	nats.Start()
-	if err := s.ear.fatal(); err != nil {
+	if err := s.log.fatal(); err != nil {
 		nats.Shutdown()
 		nats.WaitForShutdown()
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	if !nats.ReadyForConnections(startLimit) || !nats.JetStreamEnabled() {
+	if !nats.ReadyForConnections(startTimeout) || !nats.JetStreamEnabled() {
 		nats.Shutdown()
 		nats.WaitForShutdown()
-		if err := roomError(dir, s.ear.failedWrite()); err != nil {
+		if err := noSpaceError(dir, s.log.failedWrite()); err != nil {
 			return err
 		}
 		return fmt.Errorf("%w: not ready, or its store is not usable", ErrStart)
@@ -144,9 +144,9 @@ func optionsFor(dir string) *server.Options {
 	}
 }
 
-// freePort says what addr means, and that it can be listened on: the server itself would wait for ever for a port that is
+// resolveAddr says what addr means, and that it can be listened on: the server itself would wait for ever for a port that is
 // taken.
-func freePort(addr string) (host string, port int, err error) {
+func resolveAddr(addr string) (host string, port int, err error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return "", 0, err

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func store(t *testing.T, dir string, use func(jetstream.JetStream)) {
+func withStore(t *testing.T, dir string, use func(jetstream.JetStream)) {
 	t.Helper()
 	server, err := natsd.Start(dir)
 	if err != nil {
@@ -38,10 +38,10 @@ func store(t *testing.T, dir string, use func(jetstream.JetStream)) {
 	}
 }
 
-func TestWhatWasStoredIsThereAfterARestart(t *testing.T) {
+func TestServer_RestartKeepsMessages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	store(t, dir, func(js jetstream.JetStream) {
+	withStore(t, dir, func(js jetstream.JetStream) {
 		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func TestWhatWasStoredIsThereAfterARestart(t *testing.T) {
 			t.Fatalf("a message of 20 MiB: %v", err)
 		}
 	})
-	store(t, dir, func(js jetstream.JetStream) {
+	withStore(t, dir, func(js jetstream.JetStream) {
 		stream, err := js.Stream(t.Context(), "S")
 		if err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func TestWhatWasStoredIsThereAfterARestart(t *testing.T) {
 	})
 }
 
-func TestSecondServerOnAFolderNamesTheFirst(t *testing.T) {
+func TestStart_FolderLocked(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	server, err := natsd.Start(dir)
@@ -84,7 +84,7 @@ func TestSecondServerOnAFolderNamesTheFirst(t *testing.T) {
 	}
 }
 
-func TestFoldersThatCannotBeUsedAreErrors(t *testing.T) {
+func TestStart_UnusableFolder(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -98,7 +98,7 @@ func TestFoldersThatCannotBeUsedAreErrors(t *testing.T) {
 	}
 }
 
-func TestStoreThatIsAFileIsRefusedAtOnce(t *testing.T) {
+func TestStart_StoreIsAFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "jetstream"), []byte("?"), 0o600); err != nil {
@@ -115,14 +115,14 @@ func TestStoreThatIsAFileIsRefusedAtOnce(t *testing.T) {
 }
 
 // TestTheRoomIsOnlyTried: also when a process was killed over it.
-func TestTheRoomIsOnlyTried(t *testing.T) {
+func TestStart_RemovesTrialFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tried := filepath.Join(dir, "room.tmp")
 	if err := os.WriteFile(tried, make([]byte, 2<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	store(t, dir, func(jetstream.JetStream) {
+	withStore(t, dir, func(jetstream.JetStream) {
 		if _, err := os.Stat(tried); !errors.Is(err, os.ErrNotExist) {
 			t.Error("the trial is still there: ", err)
 		}

@@ -10,10 +10,10 @@ import (
 // serverLog listens to the log of the server, where alone it says two things: that it gives up starting, which ends in no error, and
 // that a stream could not be written, which answers nothing from then on.
 type serverLog struct {
-	broken chan struct{} // closed with the first failed write
-	mu     sync.Mutex
-	fatals error
-	writes error
+	broken           chan struct{} // closed with the first failed write
+	mu               sync.Mutex
+	firstFatal       error
+	firstFailedWrite error
 }
 
 func newServerLog() *serverLog { return &serverLog{broken: make(chan struct{})} }
@@ -22,22 +22,22 @@ func newServerLog() *serverLog { return &serverLog{broken: make(chan struct{})} 
 func (e *serverLog) fatal() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.fatals
+	return e.firstFatal
 }
 
 // failedWrite is the first write that failed, its stream and cause in it; nil while there was none.
 func (e *serverLog) failedWrite() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.writes
+	return e.firstFailedWrite
 }
 
 // Fatalf keeps the first fatal error.
 func (e *serverLog) Fatalf(format string, values ...any) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.fatals == nil {
-		e.fatals = fmt.Errorf(format, values...)
+	if e.firstFatal == nil {
+		e.firstFatal = fmt.Errorf(format, values...)
 	}
 }
 
@@ -50,8 +50,8 @@ func (e *serverLog) Errorf(format string, values ...any) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.writes == nil {
-		e.writes = errors.New("the server says: " + text)
+	if e.firstFailedWrite == nil {
+		e.firstFailedWrite = errors.New("the server says: " + text)
 		close(e.broken)
 	}
 }

@@ -16,8 +16,8 @@ import (
 const (
 	// socketName is the Unix socket in the folder by which other processes of its owner use the server.
 	socketName = "fct-scraper.sock"
-	// longestSocket is how long the path of a socket may be everywhere: 103 bytes on BSD and macOS, 107 on Linux.
-	longestSocket = 100
+	// maxSocketPath is how long the path of a socket may be everywhere: 103 bytes on BSD and macOS, 107 on Linux.
+	maxSocketPath = 100
 )
 
 // bridge takes connections at a Unix socket and carries each on to a connection inside the process.
@@ -25,21 +25,21 @@ type bridge struct {
 	listener net.Listener
 	path     string
 	// work is for the accepting goroutine and two for each connection.
-	work sync.WaitGroup
-	mu   sync.Mutex
-	open map[net.Conn]bool
-	shut bool
+	work   sync.WaitGroup
+	mu     sync.Mutex
+	conns  map[net.Conn]bool
+	closed bool
 }
 
 // newBridge makes the socket of a folder that is locked; one that a killed process left there is replaced. The socket is bound
 // in a folder that the owner alone can enter, so that nobody connects before its mode is set.
 func newBridge(dir string) (*bridge, error) {
-	d := &bridge{path: filepath.Join(dir, socketName), open: make(map[net.Conn]bool)}
+	d := &bridge{path: filepath.Join(dir, socketName), conns: make(map[net.Conn]bool)}
 	private := d.path + ".new"
 	if err := errors.Join(os.RemoveAll(private), os.Mkdir(private, 0o700)); err != nil {
 		return nil, err
 	}
-	err := withShort(private, func(short string) (err error) {
+	err := withShortPath(private, func(short string) (err error) {
 		d.listener, err = net.Listen("unix", filepath.Join(short, "s"))
 		return err
 	})
@@ -61,10 +61,10 @@ func newBridge(dir string) (*bridge, error) {
 	return d, nil
 }
 
-// withShort hands use a path of dir that is short enough for the address of a socket: a long one gets a symbolic link in a
+// withShortPath hands use a path of dir that is short enough for the address of a socket: a long one gets a symbolic link in a
 // private temporary folder for that time. The kernel's limit is on the text of the address, not on what it leads to.
-func withShort(dir string, use func(short string) error) (err error) {
-	if len(dir)+len(socketName) < longestSocket {
+func withShortPath(dir string, use func(short string) error) (err error) {
+	if len(dir)+len(socketName) < maxSocketPath {
 		return use(dir)
 	}
 	full, err := filepath.Abs(dir)
@@ -96,17 +96,17 @@ func (d *bridge) serve(to *server.Server) {
 				_ = conn.Close()
 				continue
 			}
-			d.carry(conn, inside)
-			d.carry(inside, conn)
+			d.forward(conn, inside)
+			d.forward(inside, conn)
 		}
 	})
 }
 
-// carry copies what comes from one end to the other until either is closed, and closes both.
-func (d *bridge) carry(from, to net.Conn) {
+// forward copies what comes from one end to the other until either is closed, and closes both.
+func (d *bridge) forward(from, to net.Conn) {
 	d.mu.Lock()
-	d.open[from] = true
-	shut := d.shut
+	d.conns[from] = true
+	shut := d.closed
 	d.mu.Unlock()
 	if shut {
 		_ = from.Close()
@@ -115,7 +115,7 @@ func (d *bridge) carry(from, to net.Conn) {
 		_, _ = io.Copy(to, from) // an end that went away is told by the close
 		_, _ = from.Close(), to.Close()
 		d.mu.Lock()
-		delete(d.open, from)
+		delete(d.conns, from)
 		d.mu.Unlock()
 	})
 }
@@ -125,20 +125,20 @@ func (d *bridge) close() {
 	_ = d.listener.Close()
 	_ = os.Remove(d.path) // a stale one misleads nobody: it refuses
 	d.mu.Lock()
-	d.shut = true
-	for conn := range d.open {
+	d.closed = true
+	for conn := range d.conns {
 		_ = conn.Close()
 	}
 	d.mu.Unlock()
 	d.work.Wait()
 }
 
-// socket reaches the server of the process that holds a folder; it is fit for nats.InProcessServer.
-type socket struct{ dir string }
+// socketDialer reaches the server of the process that holds a folder; it is fit for nats.InProcessServer.
+type socketDialer struct{ dir string }
 
 // InProcessConn connects to the socket of the folder.
-func (s socket) InProcessConn() (conn net.Conn, err error) {
-	err = withShort(s.dir, func(short string) error {
+func (s socketDialer) InProcessConn() (conn net.Conn, err error) {
+	err = withShortPath(s.dir, func(short string) error {
 		conn, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: filepath.Join(short, socketName), Net: "unix"})
 		return err
 	})
@@ -148,7 +148,7 @@ func (s socket) InProcessConn() (conn net.Conn, err error) {
 // ConnectSocket connects to the server of the process that holds dir, by its Unix socket. The connection ends with that
 // process and does not come back. A folder that nobody serves is an error of package net.
 func ConnectSocket(dir string, opts ...nats.Option) (*nats.Conn, error) {
-	opts = append([]nats.Option{nats.InProcessServer(socket{dir}), nats.NoReconnect()}, opts...)
+	opts = append([]nats.Option{nats.InProcessServer(socketDialer{dir}), nats.NoReconnect()}, opts...)
 	nc, err := nats.Connect("", opts...)
 	if errors.Is(err, nats.ErrAuthorization) { // a server with a port takes its key alone
 		option, failed := nats.NkeyOptionFromSeed(filepath.Join(dir, keyName))

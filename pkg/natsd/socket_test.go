@@ -15,8 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// opened starts a server on dir that lets others in; it ends with the test, or before that by end.
-func opened(t *testing.T, dir string) (server *natsd.Server, end func()) {
+// startWithSocket starts a server on dir that lets others in; it ends with the test, or before that by end.
+func startWithSocket(t *testing.T, dir string) (server *natsd.Server, end func()) {
 	t.Helper()
 	server, err := natsd.Start(dir)
 	if err != nil {
@@ -34,8 +34,8 @@ func opened(t *testing.T, dir string) (server *natsd.Server, end func()) {
 	return server, end
 }
 
-// answers sees to it that a large request over nc is answered by the server's own side.
-func answers(t *testing.T, server *natsd.Server, nc *nats.Conn) {
+// checkEcho sees to it that a large request over nc is answered by the server's own side.
+func checkEcho(t *testing.T, server *natsd.Server, nc *nats.Conn) {
 	t.Helper()
 	own, err := server.Connect()
 	if err != nil {
@@ -72,7 +72,7 @@ func TestConnectSocket(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			server, end := opened(t, dir)
+			server, end := startWithSocket(t, dir)
 			socket := filepath.Join(dir, "fct-scraper.sock")
 			if info, err := os.Lstat(socket); err != nil || info.Mode() != os.ModeSocket|0o600 {
 				t.Fatalf("%v, %v; want a socket of mode 0600", info, err)
@@ -85,7 +85,7 @@ func TestConnectSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer nc.Close()
-			answers(t, server, nc)
+			checkEcho(t, server, nc)
 			closed := nc.StatusChanged(nats.CLOSED)
 			end()
 			<-closed
@@ -99,10 +99,10 @@ func TestConnectSocket(t *testing.T) {
 	}
 }
 
-func TestConnectSocket_GuardedServer(t *testing.T) {
+func TestConnectSocket_ServerWithKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server := guarded(t, dir, "127.0.0.1:0")
+	server := startWithKey(t, dir, "127.0.0.1:0")
 	defer func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)
@@ -116,7 +116,7 @@ func TestConnectSocket_GuardedServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	answers(t, server, nc)
+	checkEcho(t, server, nc)
 	if err := os.Remove(server.KeyFile()); err != nil {
 		t.Fatal(err)
 	}
@@ -142,20 +142,20 @@ func TestOpenSocket_StaleSocket(t *testing.T) {
 	if _, err := natsd.ConnectSocket(dir); err == nil {
 		t.Error("connected to a process that is gone")
 	}
-	server, _ := opened(t, dir)
+	server, _ := startWithSocket(t, dir)
 	nc, err := natsd.ConnectSocket(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	answers(t, server, nc)
+	checkEcho(t, server, nc)
 }
 
 // A client that reads nothing holds nobody up, the end of the server included.
 func TestServerClose_ClientThatReadsNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server, end := opened(t, dir)
+	server, end := startWithSocket(t, dir)
 	conn, err := net.Dial("unix", filepath.Join(dir, "fct-scraper.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestServerClose_ClientThatReadsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	answers(t, server, nc)
+	checkEcho(t, server, nc)
 	end()
 }
 

@@ -20,7 +20,7 @@ func Abandon(ctx context.Context, b *bus.Bus, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	stated, err := having(ctx, b, ".state")
+	stated, err := idsWithKey(ctx, b, ".state")
 	if err != nil {
 		return err
 	}

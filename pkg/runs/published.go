@@ -10,8 +10,8 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Published are the numbers of a run whose jobs lie in the stream, which keeps them all until the run is over.
-func Published(ctx context.Context, b *bus.Bus, run contract.RunID) (map[int]bool, error) {
+// PublishedNumbers are the numbers of a run whose jobs lie in the stream, which keeps them all until the run is over.
+func PublishedNumbers(ctx context.Context, b *bus.Bus, run contract.RunID) (map[int]bool, error) {
 	subjects, err := b.Subjects(ctx, contract.StreamJobs, run.JobFilter())
 	if err != nil {
 		return nil, fmt.Errorf("reading which jobs are published: %w", err)

@@ -34,9 +34,9 @@ func Decode[T any](key string, data []byte) (T, error) {
 	return value, nil
 }
 
-// ReadHalt reads a halt. One that cannot be read is a halt all the same: to go on could ask a site that is to be left
+// DecodeHalt reads a halt. One that cannot be read is a halt all the same: to go on could ask a site that is to be left
 // alone. The run ends stopped, and the next start takes the halt back.
-func ReadHalt(entry jetstream.KeyValueEntry) contract.Halt {
+func DecodeHalt(entry jetstream.KeyValueEntry) contract.Halt {
 	halt, err := Decode[contract.Halt](entry.Key(), entry.Value())
 	if err == nil && halt.Status == "" {
 		err = fmt.Errorf("%w: %s: no status", ErrUnreadable, entry.Key())

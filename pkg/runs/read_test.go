@@ -10,24 +10,24 @@ import (
 	"fct-scraper/pkg/runs"
 )
 
-// garbage are values that no key is to hold.
-func garbage() map[string]string {
+// unreadableValues are values that no key is to hold.
+func unreadableValues() map[string]string {
 	return map[string]string{"no JSON": "\x00\x00", "another form": `[1]`, "empty": "", "unknown version": `{"v":99,"status":"running"}`}
 }
 
-func TestRunsWithUnreadableKeysAreLeftOut(t *testing.T) {
+func TestFollow_UnreadableKeys(t *testing.T) {
 	t.Parallel()
-	for name, value := range garbage() {
+	for name, value := range unreadableValues() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := setUp(t)
+			w := newFixture(t)
 			for _, run := range []contract.RunID{"state", "halt", "manifest"} {
-				w.run(run, contract.Running)
+				w.addRun(run, contract.Running)
 				if _, err := w.kv.Put(t.Context(), string(run)+"."+string(run), []byte(value)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			w.run("good", contract.Running)
+			w.addRun("good", contract.Running)
 			begun, ended, stop := w.follow()
 			if got := <-begun; got != "good" {
 				t.Errorf("work on %s begun", got)
@@ -56,10 +56,10 @@ func TestRunsWithUnreadableKeysAreLeftOut(t *testing.T) {
 	}
 }
 
-func TestUnreadableHaltIsAHalt(t *testing.T) {
+func TestDecodeHalt_Unreadable(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
-	for name, value := range garbage() {
+	w := newFixture(t)
+	for name, value := range unreadableValues() {
 		key := contract.RunID("a").HaltKey()
 		if _, err := w.kv.Put(t.Context(), key, []byte(value)); err != nil {
 			t.Fatal(err)
@@ -68,42 +68,42 @@ func TestUnreadableHaltIsAHalt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if halt := runs.ReadHalt(entry); halt.Status != contract.Stopped || !halt.At.Equal(entry.Created()) || !strings.Contains(halt.Reason, key) {
+		if halt := runs.DecodeHalt(entry); halt.Status != contract.Stopped || !halt.At.Equal(entry.Created()) || !strings.Contains(halt.Reason, key) {
 			t.Errorf("%s: %+v", name, halt)
 		}
 	}
 }
 
-func TestEachKey_Unreadable(t *testing.T) {
+func TestEachOutcome_Unreadable(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
+	w := newFixture(t)
 	kv, err := w.b.KV(t.Context(), contract.BucketCollected)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range garbage() {
+	for name, value := range unreadableValues() {
 		if _, err := kv.Put(t.Context(), "IMM.25.7", []byte(value)); err != nil {
 			t.Fatal(err)
 		}
-		err = runs.EachKey(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "25", func(int, contract.Collected) {})
+		err = runs.EachOutcome(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "25", func(int, contract.Collected) {})
 		if !errors.Is(err, runs.ErrUnreadable) || !strings.Contains(err.Error(), "IMM.25.7") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := runs.EachKey(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "24", func(int, contract.Collected) {}); err != nil {
+		if err := runs.EachOutcome(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "24", func(int, contract.Collected) {}); err != nil {
 			t.Errorf("%s: another year: %v", name, err)
 		}
 	}
 }
 
-func TestWorkThatMeetsAnUnreadableKeyHaltsItsRunAlone(t *testing.T) {
+func TestFollow_WorkMeetsUnreadableKey(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
-	w.run("bad", contract.Running)
+	w := newFixture(t)
+	w.addRun("bad", contract.Running)
 	ctx, cancel := context.WithCancel(t.Context())
 	err := runs.Follow(ctx, w.b, func(ctx context.Context, m contract.Manifest) error {
 		if m.RunID == "bad" {
 			_, err := runs.Decode[contract.Collected]("IMM.25.7", []byte("?"))
-			w.run("good", contract.Running)
+			w.addRun("good", contract.Running)
 			return err
 		}
 		halt, err := runs.Await(ctx, w.b, contract.RunID("bad").HaltKey(), func(contract.Halt) bool { return true })

@@ -25,7 +25,7 @@ func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, e
 	if err != nil {
 		return nil, err
 	}
-	stated, err := having(ctx, b, ".state")
+	stated, err := idsWithKey(ctx, b, ".state")
 	if err != nil {
 		return nil, err
 	}

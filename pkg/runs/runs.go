@@ -40,57 +40,57 @@ func Follow(ctx context.Context, b *bus.Bus, work Work) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f := &follower{kv: kv, work: work, fail: cancel, runs: make(map[contract.RunID]*life)}
+	f := &follower{kv: kv, work: work, fail: cancel, runs: make(map[contract.RunID]*runState)}
 	defer f.wait()
 	err = b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.state", "*.halt"}}, func(entry jetstream.KeyValueEntry) error {
-		return f.take(ctx, entry)
+		return f.apply(ctx, entry)
 	})
 	if ctx.Err() != nil {
-		return endOf(ctx)
+		return workError(ctx)
 	}
 	err = fmt.Errorf("watching the runs: %w", err)
 	cancel(err)
 	return err
 }
 
-// failure is why Each ends although its caller wants it to go on.
-type failure struct{ error }
+// workFailure is why Each ends although its caller wants it to go on.
+type workFailure struct{ error }
 
-func (f failure) Unwrap() error { return f.error }
+func (f workFailure) Unwrap() error { return f.error }
 
 type follower struct {
 	kv   jetstream.KeyValue
 	work Work
 	fail context.CancelCauseFunc
-	runs map[contract.RunID]*life
+	runs map[contract.RunID]*runState
 	// ready says that what was in the bucket at the start has been read: a run's halt may come after its state.
 	ready bool
 }
 
-// life is what is known of one run. begun is the revision of the state that the work was begun for.
-type life struct {
-	running uint64
-	begun   uint64
-	halt    *contract.Halt
-	cancel  context.CancelCauseFunc
-	done    chan struct{}
+// runState is what is known of one run. begun is the revision of the state that the work was begun for.
+type runState struct {
+	runningRevision uint64
+	startedRevision uint64
+	halt            *contract.Halt
+	cancel          context.CancelCauseFunc
+	done            chan struct{}
 }
 
-// endOf is the error of work that failed; the caller's own end is none. Which of the two it was is not to be read from the kind of
+// workError is the error of work that failed; the caller's own end is none. Which of the two it was is not to be read from the kind of
 // the error: what is published while a cluster has no leader fails with context.DeadlineExceeded, which was taken for the caller's own
 // end, and a fetcher stood still for good, without a word.
-func endOf(ctx context.Context) error {
-	if failed, is := errors.AsType[failure](context.Cause(ctx)); is {
+func workError(ctx context.Context) error {
+	if failed, is := errors.AsType[workFailure](context.Cause(ctx)); is {
 		return failed.error
 	}
 	return nil
 }
 
-func (f *follower) take(ctx context.Context, entry jetstream.KeyValueEntry) error {
+func (f *follower) apply(ctx context.Context, entry jetstream.KeyValueEntry) error {
 	if entry == nil { // the end of what was there at the start
 		f.ready = true
 		for run, l := range f.runs {
-			f.advance(ctx, run, l)
+			f.update(ctx, run, l)
 		}
 		return nil
 	}
@@ -101,51 +101,51 @@ func (f *follower) take(ctx context.Context, entry jetstream.KeyValueEntry) erro
 	}
 	l := f.runs[run]
 	if l == nil {
-		l = &life{}
+		l = &runState{}
 		f.runs[run] = l
 	}
-	l.learn(kind, entry)
-	f.advance(ctx, run, l)
+	l.apply(kind, entry)
+	f.update(ctx, run, l)
 	return nil
 }
 
-// learn takes one entry of the bucket in. A run whose state cannot be read is not worked on; the reporter ends it.
-func (l *life) learn(kind string, entry jetstream.KeyValueEntry) {
+// apply takes one entry of the bucket in. A run whose state cannot be read is not worked on; the reporter ends it.
+func (l *runState) apply(kind string, entry jetstream.KeyValueEntry) {
 	there := entry.Operation() == jetstream.KeyValuePut
 	if kind == "halt" {
 		l.halt = nil
 		if there {
-			halt := ReadHalt(entry)
+			halt := DecodeHalt(entry)
 			l.halt = &halt
 		}
 		return
 	}
-	l.running = 0
+	l.runningRevision = 0
 	if !there {
 		return
 	}
 	state, err := Decode[contract.State](entry.Key(), entry.Value())
 	if err == nil && state.Status == contract.Running {
-		l.running = entry.Revision()
+		l.runningRevision = entry.Revision()
 	}
 }
 
-// advance begins or ends the work on a run by what is known of it.
-func (f *follower) advance(ctx context.Context, run contract.RunID, l *life) {
+// update begins or ends the work on a run by what is known of it.
+func (f *follower) update(ctx context.Context, run contract.RunID, l *runState) {
 	switch {
 	case !f.ready:
-	case l.running == 0 && l.cancel != nil:
+	case l.runningRevision == 0 && l.cancel != nil:
 		l.cancel(ErrEnded)
 	case l.halt != nil && l.cancel != nil:
 		l.cancel(Halted{*l.halt})
-	case l.running > l.begun && l.halt == nil:
-		l.begun = l.running
-		f.begin(ctx, run, l)
+	case l.runningRevision > l.startedRevision && l.halt == nil:
+		l.startedRevision = l.runningRevision
+		f.start(ctx, run, l)
 	}
 }
 
-// begin starts the work on a round after the work on the round before has returned.
-func (f *follower) begin(ctx context.Context, run contract.RunID, l *life) {
+// start starts the work on a round after the work on the round before has returned.
+func (f *follower) start(ctx context.Context, run contract.RunID, l *runState) {
 	before, done := l.done, make(chan struct{})
 	ctx, cancel := context.WithCancelCause(ctx)
 	l.cancel, l.done = cancel, done
@@ -160,17 +160,17 @@ func (f *follower) begin(ctx context.Context, run contract.RunID, l *life) {
 			err = f.work(ctx, manifest)
 		}
 		if errors.Is(err, ErrUnreadable) && ctx.Err() == nil {
-			err = f.refuse(ctx, run, err)
+			err = f.haltUnreadable(ctx, run, err)
 		}
 		if err != nil && ctx.Err() == nil {
-			f.fail(failure{fmt.Errorf("working on run %s: %w", run, err)})
+			f.fail(workFailure{fmt.Errorf("working on run %s: %w", run, err)})
 		}
 	}()
 }
 
-// refuse ends a run of which a key cannot be read, and leaves the others alone: everybody obeys the halt, and the reporter
+// haltUnreadable ends a run of which a key cannot be read, and leaves the others alone: everybody obeys the halt, and the reporter
 // writes how the run ended.
-func (f *follower) refuse(ctx context.Context, run contract.RunID, reason error) error {
+func (f *follower) haltUnreadable(ctx context.Context, run contract.RunID, reason error) error {
 	return Halt(ctx, f.kv, run, contract.Halt{Status: contract.Errored, Reason: reason.Error(), At: time.Now().UTC()})
 }
 
@@ -187,9 +187,9 @@ func Manifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (c
 	return Get[contract.Manifest](ctx, kv, run.ManifestKey())
 }
 
-// All are the ids of all runs, in no order.
-func All(ctx context.Context, b *bus.Bus) ([]contract.RunID, error) {
-	return having(ctx, b, ".manifest")
+// IDs are the ids of all runs, in no order.
+func IDs(ctx context.Context, b *bus.Bus) ([]contract.RunID, error) {
+	return idsWithKey(ctx, b, ".manifest")
 }
 
 // Manifests are those of all runs that this program can read, in no order. A run that it cannot read is no batch of its.
@@ -204,8 +204,8 @@ func Manifests(ctx context.Context, b *bus.Bus) (manifests []contract.Manifest, 
 	return manifests, err
 }
 
-// having are the runs of which the bucket has a key with that end.
-func having(ctx context.Context, b *bus.Bus, end string) (found []contract.RunID, err error) {
+// idsWithKey are the runs of which the bucket has a key with that end.
+func idsWithKey(ctx context.Context, b *bus.Bus, end string) (found []contract.RunID, err error) {
 	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*" + end}}, func(entry jetstream.KeyValueEntry) error {
 		found = append(found, contract.RunID(strings.TrimSuffix(entry.Key(), end))) // keys of another form are left out
 		return nil

@@ -20,23 +20,23 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type bench struct {
+type fixture struct {
 	t  *testing.T
 	b  *bus.Bus
 	kv jetstream.KeyValue
 }
 
-func setUp(t *testing.T) bench {
+func newFixture(t *testing.T) fixture {
 	t.Helper()
 	b := fcttest.Broker(t)
 	kv, err := b.KV(t.Context(), contract.BucketRuns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bench{t, b, kv}
+	return fixture{t, b, kv}
 }
 
-func (w bench) put(key string, value any) {
+func (w fixture) put(key string, value any) {
 	w.t.Helper()
 	data, err := json.Marshal(value)
 	if err != nil {
@@ -47,13 +47,13 @@ func (w bench) put(key string, value any) {
 	}
 }
 
-func (w bench) run(id contract.RunID, status contract.Status) {
+func (w fixture) addRun(id contract.RunID, status contract.Status) {
 	w.put(id.ManifestKey(), contract.Manifest{Version: contract.MessageVersion, RunID: id})
 	w.put(id.StateKey(), contract.State{Status: status})
 }
 
 // follow tells of each beginning of work, and of the cause of each end.
-func (w bench) follow() (begun chan contract.RunID, ended chan error, stop func() error) {
+func (w fixture) follow() (begun chan contract.RunID, ended chan error, stop func() error) {
 	begun, ended = make(chan contract.RunID), make(chan error)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	result := make(chan error, 1)
@@ -68,13 +68,13 @@ func (w bench) follow() (begun chan contract.RunID, ended chan error, stop func(
 	return begun, ended, func() error { cancel(); return <-result }
 }
 
-func TestWorkFollowsTheRoundsOfARun(t *testing.T) {
+func TestFollow_RoundsOfARun(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
-	w.run("old", contract.Completed)
-	w.run("halted", contract.Running)
+	w := newFixture(t)
+	w.addRun("old", contract.Completed)
+	w.addRun("halted", contract.Running)
 	w.put(contract.RunID("halted").HaltKey(), contract.Halt{Status: contract.Stopped})
-	w.run("a", contract.Running)
+	w.addRun("a", contract.Running)
 	begun, ended, stop := w.follow()
 	if got := <-begun; got != "a" {
 		t.Fatalf("work on %s, want a: old is over and halted is halted", got)
@@ -89,15 +89,15 @@ func TestWorkFollowsTheRoundsOfARun(t *testing.T) {
 	if err := <-ended; !errors.As(err, &halted) || halted.Reason != "first" {
 		t.Errorf("ended by %v, want the first halt", err)
 	}
-	w.run("a", contract.SafeStop)
+	w.addRun("a", contract.SafeStop)
 	if err := w.kv.Delete(t.Context(), contract.RunID("a").HaltKey()); err != nil {
 		t.Fatal(err)
 	}
-	w.run("a", contract.Running)
+	w.addRun("a", contract.Running)
 	if got := <-begun; got != "a" {
 		t.Errorf("second round of %s", got)
 	}
-	w.run("a", contract.Completed)
+	w.addRun("a", contract.Completed)
 	if err := <-ended; !errors.Is(err, runs.ErrEnded) {
 		t.Errorf("ended by %v, want ErrEnded", err)
 	}
@@ -106,10 +106,10 @@ func TestWorkFollowsTheRoundsOfARun(t *testing.T) {
 	}
 }
 
-func TestFailedWorkIsTheError(t *testing.T) {
+func TestFollow_ReturnsErrorOfWork(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
-	w.run("a", contract.Running)
+	w := newFixture(t)
+	w.addRun("a", contract.Running)
 	broken := errors.New("broken")
 	err := runs.Follow(t.Context(), w.b, func(context.Context, contract.Manifest) error { return broken })
 	if !errors.Is(err, broken) {
@@ -118,13 +118,13 @@ func TestFailedWorkIsTheError(t *testing.T) {
 }
 
 // What a broker does not answer in time fails with the error of a context that ended, though nobody wants the work to end.
-func TestWorkThatGotNoAnswerIsTheError(t *testing.T) {
+func TestFollow_WorkTimesOut(t *testing.T) {
 	t.Parallel()
 	for name, cause := range map[string]error{"deadline": context.DeadlineExceeded, "cancelled": context.Canceled} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := setUp(t)
-			w.run("a", contract.Running)
+			w := newFixture(t)
+			w.addRun("a", contract.Running)
 			unanswered := fmt.Errorf("%w: %w", bus.ErrStore, cause)
 			err := runs.Follow(t.Context(), w.b, func(context.Context, contract.Manifest) error { return unanswered })
 			if !errors.Is(err, unanswered) {
@@ -134,10 +134,10 @@ func TestWorkThatGotNoAnswerIsTheError(t *testing.T) {
 	}
 }
 
-func TestAWatchThatEndsIsAnError(t *testing.T) {
+func TestFollow_ConnectionClosed(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
-	w.run("a", contract.Running)
+	w := newFixture(t)
+	w.addRun("a", contract.Running)
 	err := runs.Follow(t.Context(), w.b, func(ctx context.Context, _ contract.Manifest) error {
 		w.b.Conn().Close()
 		<-ctx.Done()
@@ -148,16 +148,16 @@ func TestAWatchThatEndsIsAnError(t *testing.T) {
 	}
 }
 
-func TestWorkThatReturnsIsNotBegunAgain(t *testing.T) {
+func TestFollow_WorkStartsOncePerRound(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
-	w.run("a", contract.Running)
+	w := newFixture(t)
+	w.addRun("a", contract.Running)
 	ctx, cancel := context.WithCancel(t.Context())
 	var times int
 	err := runs.Follow(ctx, w.b, func(_ context.Context, m contract.Manifest) error {
 		if m.RunID == "a" {
 			times++
-			w.run("b", contract.Running) // by the time b is begun, a would have been begun again
+			w.addRun("b", contract.Running) // by the time b is begun, a would have been begun again
 		} else {
 			cancel()
 		}
@@ -168,9 +168,9 @@ func TestWorkThatReturnsIsNotBegunAgain(t *testing.T) {
 	}
 }
 
-func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
+func TestFollow_CanceledBeforeStart(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
+	w := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := runs.Follow(ctx, w.b, func(context.Context, contract.Manifest) error { return nil }); err != nil {
@@ -178,11 +178,11 @@ func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
 	}
 }
 
-func TestReclaimStopsWhatAKilledProcessLeftRunning(t *testing.T) {
+func TestReclaim_StopsRunsOfKilledProcess(t *testing.T) {
 	t.Parallel()
-	w := setUp(t)
-	w.run("killed", contract.Running)
-	w.run("done", contract.Completed)
+	w := newFixture(t)
+	w.addRun("killed", contract.Running)
+	w.addRun("done", contract.Completed)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	reclaimed, err := runs.Reclaim(t.Context(), w.b, at)
 	if err != nil {

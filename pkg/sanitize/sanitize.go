@@ -11,9 +11,9 @@ import (
 	"unicode/utf8"
 )
 
-// steers says whether a terminal or a browser would do something with r instead of showing it: control characters, those
+// isControl says whether a terminal or a browser would do something with r instead of showing it: control characters, those
 // that turn the direction of text round, and those that end a line.
-func steers(r rune) bool {
+func isControl(r rune) bool {
 	return r < ' ' || r >= 0x7f && (r < 0xa0 || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r))
 }
 
@@ -33,8 +33,8 @@ func Truncate(text string, most int) string {
 // Lines is Text for what has lines of its own: line ends and tabs stay.
 func Lines(text string) string { return escape(text, "\n\t") }
 
-// Count is a number of things in words: 1 retry, 2 retries. The name of the thing is in the singular.
-func Count(n int, of string) string {
+// Plural is a number of things in words: 1 retry, 2 retries. The name of the thing is in the singular.
+func Plural(n int, of string) string {
 	if n == 1 {
 		return "1 " + of
 	}
@@ -57,7 +57,7 @@ func Quote(word string) string {
 
 func escape(text, kept string) string {
 	good := func(r rune, size int) bool {
-		return (r != utf8.RuneError || size > 1) && (!steers(r) || strings.ContainsRune(kept, r))
+		return (r != utf8.RuneError || size > 1) && (!isControl(r) || strings.ContainsRune(kept, r))
 	}
 	at := 0
 	for at < len(text) {
@@ -80,16 +80,16 @@ func escape(text, kept string) string {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&shown, `\x%02x`, text[at])
 		default:
-			shown.WriteString(named(r))
+			shown.WriteString(escapeRune(r))
 		}
 		at += size
 	}
 	return shown.String()
 }
 
-// named is how a character that steers is written. A control character is never written as \x1b: the library that colours
+// escapeRune is how a character that steers is written. A control character is never written as \x1b: the library that colours
 // the log takes these four characters for the escape itself.
-func named(r rune) string {
+func escapeRune(r rune) string {
 	switch r {
 	case '\n':
 		return `\n`
@@ -110,7 +110,7 @@ func JSON(document []byte) []byte {
 	}
 	var shown bytes.Buffer
 	for _, r := range string(document) { // a byte that is no UTF-8 becomes U+FFFD, as every decoder reads it
-		if hidden(r) {
+		if isControlInJSON(r) {
 			fmt.Fprintf(&shown, `\u%04x`, r)
 		} else {
 			shown.WriteRune(r)
@@ -119,5 +119,5 @@ func JSON(document []byte) []byte {
 	return shown.Bytes()
 }
 
-// hidden is what may stand inside a JSON text and steers.
-func hidden(r rune) bool { return r >= ' ' && steers(r) }
+// isControlInJSON is what may stand inside a JSON text and steers.
+func isControlInJSON(r rune) bool { return r >= ' ' && isControl(r) }

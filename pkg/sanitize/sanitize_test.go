@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestWhatSteersIsEscaped(t *testing.T) {
+func TestLine_EscapesControls(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"":                           "",
@@ -35,7 +35,7 @@ func TestWhatSteersIsEscaped(t *testing.T) {
 	}
 }
 
-func TestStartCountsCharactersOfTheText(t *testing.T) {
+func TestTruncate_CountsCharacters(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"": "", "plain é": "plain é", "123456789é": "123456789é", "12345678901": "1234567890", "ééééééééééé": "éééééééééé",
@@ -47,8 +47,8 @@ func TestStartCountsCharactersOfTheText(t *testing.T) {
 	}
 }
 
-// steering are the characters that must not get through, whatever they stand in.
-func steering() []rune {
+// controls are the characters that must not get through, whatever they stand in.
+func controls() []rune {
 	var all []rune
 	for _, span := range [][2]rune{{0, 0x1f}, {0x7f, 0x9f}, {0x202a, 0x202e}, {0x2066, 0x2069}, {0x2028, 0x2029}} {
 		for r := span[0]; r <= span[1]; r++ {
@@ -58,13 +58,13 @@ func steering() []rune {
 	return all
 }
 
-func TestNothingSteersInAnyText(t *testing.T) {
+func TestLine_AnyText(t *testing.T) {
 	t.Parallel()
-	parts := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom(steering())), rapid.SampledFrom([]string{"\xff", "\xe2\x80", "\x1b]0;x\x07"}))
+	parts := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom(controls())), rapid.SampledFrom([]string{"\xff", "\xe2\x80", "\x1b]0;x\x07"}))
 	rapid.Check(t, func(t *rapid.T) {
 		text := strings.Join(rapid.SliceOf(parts).Draw(t, "text"), "")
 		shown := sanitize.Line(text)
-		if !utf8.ValidString(shown) || strings.ContainsAny(shown, string(steering())) {
+		if !utf8.ValidString(shown) || strings.ContainsAny(shown, string(controls())) {
 			t.Fatalf("%q became %q", text, shown)
 		}
 		if sanitize.Line(shown) != shown {
@@ -73,16 +73,16 @@ func TestNothingSteersInAnyText(t *testing.T) {
 	})
 }
 
-func TestJSONKeepsItsMeaning(t *testing.T) {
+func TestJSON_SameMeaning(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		value := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom(steering()))).Draw(t, "value")
+		value := rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom(controls()))).Draw(t, "value")
 		document, err := json.MarshalIndent(map[string]string{value: value}, "", "\t")
 		if err != nil {
 			t.Fatal(err)
 		}
 		shown := sanitize.JSON(document)
-		if lines := strings.NewReplacer("\n", "", "\t", "").Replace(string(shown)); strings.ContainsAny(lines, string(steering())) {
+		if lines := strings.NewReplacer("\n", "", "\t", "").Replace(string(shown)); strings.ContainsAny(lines, string(controls())) {
 			t.Fatalf("%q became %q", value, shown)
 		}
 		var before, after map[string]string
@@ -100,7 +100,7 @@ func TestJSONKeepsItsMeaning(t *testing.T) {
 	})
 }
 
-func TestSecretsAreMasked(t *testing.T) {
+func TestMask_Secrets(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"nats://operator:s3cret@broker:4222":                                            "nats://***@broker:4222",
@@ -131,11 +131,11 @@ func BenchmarkLine(b *testing.B) {
 	}
 }
 
-func TestCount(t *testing.T) {
+func TestPlural(t *testing.T) {
 	t.Parallel()
 	for want, got := range map[string]string{
-		"0 retries": sanitize.Count(0, "retry"), "1 retry": sanitize.Count(1, "retry"), "2 retries": sanitize.Count(2, "retry"), "1 attempt": sanitize.Count(1, "attempt"),
-		"12 attempts": sanitize.Count(12, "attempt"),
+		"0 retries": sanitize.Plural(0, "retry"), "1 retry": sanitize.Plural(1, "retry"), "2 retries": sanitize.Plural(2, "retry"), "1 attempt": sanitize.Plural(1, "attempt"),
+		"12 attempts": sanitize.Plural(12, "attempt"),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

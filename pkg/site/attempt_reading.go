@@ -22,7 +22,7 @@ func countRobots(exchanges []contract.Exchange) int {
 
 // Read says what the exchanges of one attempt mean. The list is closed: what is not positively a record, a proven
 // no-record or a block is transient. It depends on its arguments alone.
-func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	n := countRobots(exchanges)
 	if n < len(exchanges) || n == 0 { // it was read, and what it says was obeyed
 		reading := p.readCase(id, exchanges[n:])
@@ -30,7 +30,7 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 		return reading
 	}
 	last := exchanges[n-1]
-	reading := contract.Reading{
+	reading := contract.Classification{
 		Verdict: contract.VerdictTransient, Rule: "robots", Raw: n - 1, RawType: rawType(last.Body),
 		Error: "robots.txt was not read, so nothing may be asked: " + exchangeResult(last),
 	}

@@ -70,7 +70,7 @@ func TestDocketForms(t *testing.T) {
 		for _, parties := range []bool{false, true} {
 			server, asked := docketSite(t, test.gives)
 			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = parties })
-			var reading contract.Reading
+			var reading contract.Classification
 			for _, text := range test.cases {
 				ask := c.Fetch
 				if test.doubtful {

@@ -57,7 +57,7 @@ func TestReadings(t *testing.T) {
 	}
 }
 
-func compareGolden(t *testing.T, p *site.Profile, c goldenCase, reading contract.Reading) {
+func compareGolden(t *testing.T, p *site.Profile, c goldenCase, reading contract.Classification) {
 	t.Helper()
 	g := golden{Error: reading.Error, Notes: reading.Notes, Raw: reading.Raw, RawType: reading.RawType, Record: reading.Record}
 	if _, wait, blocked := p.Blocked(c.id, c.exchanges, exchangeStart); blocked {

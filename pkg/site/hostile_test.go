@@ -52,7 +52,7 @@ func TestTextStaysText(t *testing.T) {
 // checkFile: the record's file is valid JSON and UTF-8 without a raw control character, and gives the same record again.
 func checkFile(t *testing.T, name string, record contract.Record) {
 	t.Helper()
-	file := record.File()
+	file := record.FileContent()
 	control := func(r rune) bool { return r < ' ' && r != '\n' }
 	if !utf8.Valid(file) || !json.Valid(file) || slices.ContainsFunc([]rune(string(file)), control) {
 		t.Errorf("%s: the file is no plain JSON: %.200q", name, file)

@@ -77,7 +77,7 @@ func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 // TestMemory: 16 answers at once that are huge, or become so, leave the process that asks under 400 MiB. It is a process of
 // its own: what is counted is all that a process ever took from the system, and the court of the test takes some too.
 func TestMemory(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	if origin := os.Getenv("SITE_TEST_ORIGIN"); origin != "" {
 		fetchConcurrently(t, origin)
 		return

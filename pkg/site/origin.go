@@ -23,7 +23,7 @@ func CheckOrigin(text string) error {
 		return fmt.Errorf("origin: %s: not a URL", allowed)
 	case u.User != nil:
 		return fmt.Errorf("origin %q: %s, without credentials", u.Redacted(), allowed)
-	case !isOrigin(u) || u.Scheme != "https" && (u.Scheme != "http" || !loopback.Host(u.Hostname())):
+	case !isOrigin(u) || u.Scheme != "https" && (u.Scheme != "http" || !loopback.IsHost(u.Hostname())):
 		return fmt.Errorf("origin %.100q: %s", text, allowed)
 	default:
 		return nil
@@ -66,7 +66,7 @@ func NameOf(origin string) string {
 		return origin
 	}
 	host, port := strings.TrimSuffix(u.Hostname(), "."), u.Port()
-	if loopback.Host(host) {
+	if loopback.IsHost(host) {
 		return Loopback
 	}
 	if strings.Contains(host, ":") {

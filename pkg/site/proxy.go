@@ -43,7 +43,7 @@ func FindProxy(origin, setting string, variable func(name string) string) (*url.
 		return ParseProxy(setting)
 	}
 	text, from := either(strings.ToUpper(target.Scheme) + "_PROXY")
-	if text == "" || loopback.Host(target.Hostname()) || isExcepted(target, except) {
+	if text == "" || loopback.IsHost(target.Hostname()) || isExcepted(target, except) {
 		return nil, nil
 	}
 	proxy, err := ParseProxy(text)
@@ -57,7 +57,7 @@ func FindProxy(origin, setting string, variable func(name string) string) (*url.
 // by a proxy; what the list says of it counts all the same, for a proxy that was set for it.
 func isExcepted(target *url.URL, except string) bool {
 	config := httpproxy.Config{HTTPProxy: "http://proxy.invalid", HTTPSProxy: "http://proxy.invalid", NoProxy: except}
-	if !loopback.Host(target.Hostname()) {
+	if !loopback.IsHost(target.Hostname()) {
 		proxy, err := config.ProxyFunc()(target)
 		return err == nil && proxy == nil
 	}

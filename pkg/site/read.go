@@ -10,18 +10,18 @@ import (
 )
 
 // readCase says what the exchanges for a case mean.
-func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	r := caseReader{profile: p, id: id}
 	for i := range exchanges {
 		exchange := exchanges[i]
 		if found, blocked := p.findBlock(id, exchange); blocked {
-			return contract.Reading{
+			return contract.Classification{
 				Verdict: contract.VerdictBlocked, Rule: found.rule, Raw: i, RawType: rawType(exchange.Body),
 				Error: fmt.Sprintf("%s call: blocked: %s, status %d", exchange.Call, found, exchange.Status),
 			}
 		}
 		if err := r.add(exchanges, i); err != nil {
-			return contract.Reading{
+			return contract.Classification{
 				Verdict: contract.VerdictTransient, Rule: err.rule, Raw: i, RawType: rawType(exchange.Body),
 				Error: fmt.Sprintf("%s call: %s", exchange.Call, err), Notes: r.notes,
 			}
@@ -39,12 +39,12 @@ func rawType(body []byte) string {
 }
 
 // result is what all the answers together say.
-func (r *caseReader) result(exchanges []contract.Exchange) contract.Reading {
+func (r *caseReader) result(exchanges []contract.Exchange) contract.Classification {
 	last := len(exchanges) - 1
 	if last < 0 {
-		return contract.Reading{Verdict: contract.VerdictTransient, Rule: "exchange", Error: "nothing was asked"}
+		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "exchange", Error: "nothing was asked"}
 	}
-	reading := contract.Reading{Notes: r.notes, Raw: last}
+	reading := contract.Classification{Notes: r.notes, Raw: last}
 	why := r.incomplete()
 	switch {
 	case why != nil:

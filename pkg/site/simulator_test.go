@@ -39,7 +39,7 @@ func newSimulator(t *testing.T, opts courtsim.Options, parties bool, profiles ..
 }
 
 // readAttempt asks for a case and reads it.
-func readAttempt(t *testing.T, c *site.Client, id contract.CaseID) contract.Reading {
+func readAttempt(t *testing.T, c *site.Client, id contract.CaseID) contract.Classification {
 	t.Helper()
 	exchanges, err := c.Fetch(t.Context(), id, noPause)
 	if err != nil {

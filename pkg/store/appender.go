@@ -27,7 +27,7 @@ func (s *Store) Appender(name string) (*Appender, error) {
 	}
 	file, err := s.open(name, os.O_RDWR|os.O_CREATE)
 	if err != nil {
-		return nil, s.failed("opening", name, err)
+		return nil, s.notWritable("opening", name, err)
 	}
 	a := &Appender{store: s, file: file, name: name}
 	info, err := file.Stat()
@@ -36,7 +36,7 @@ func (s *Store) Appender(name string) (*Appender, error) {
 		err = s.syncFolders(map[string]bool{path.Dir(name): true})
 	}
 	if err != nil {
-		return nil, errors.Join(s.failed("opening", name, err), file.Close())
+		return nil, errors.Join(s.notWritable("opening", name, err), file.Close())
 	}
 	return a, nil
 }
@@ -63,7 +63,7 @@ func (a *Appender) TruncateTo(offset int64) error {
 		return fmt.Errorf("cutting %q back to %d: %w: it has %d bytes", a.name, offset, ErrTooShort, a.size)
 	}
 	if err := a.file.Truncate(offset); err != nil {
-		return a.store.failed("cutting back", a.name, err)
+		return a.store.notWritable("cutting back", a.name, err)
 	}
 	a.size = offset
 	return nil
@@ -76,7 +76,7 @@ func (a *Appender) Append(data []byte) error {
 		return err
 	}
 	if _, err := a.file.WriteAt(data, a.size); err != nil {
-		return a.store.failed("appending to", a.name, err)
+		return a.store.notWritable("appending to", a.name, err)
 	}
 	a.size += int64(len(data))
 	return nil
@@ -85,7 +85,7 @@ func (a *Appender) Append(data []byte) error {
 // Sync makes everything appended so far durable. Its error wraps ErrNotWritable.
 func (a *Appender) Sync() error {
 	if err := a.file.Sync(); err != nil {
-		return a.store.failed("syncing", a.name, err)
+		return a.store.notWritable("syncing", a.name, err)
 	}
 	return nil
 }

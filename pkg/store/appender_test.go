@@ -8,10 +8,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestAppenderIsItsModel compares any order of appends, cuts and reopens with a string.
-func TestAppenderIsItsModel(t *testing.T) {
+// TestAppender_MatchesModel compares any order of appends, cuts and reopens with a string.
+func TestAppender_MatchesModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		s := open(t, t.TempDir())
+		s := openStore(t, t.TempDir())
 		a, err := s.Appender("sub/lines")
 		if err != nil {
 			rt.Fatal(err)
@@ -52,8 +52,8 @@ func TestAppenderIsItsModel(t *testing.T) {
 	})
 }
 
-func TestCuttingBeyondTheEndIsToldApart(t *testing.T) {
-	s := open(t, t.TempDir())
+func TestAppender_TruncateBeyondEnd(t *testing.T) {
+	s := openStore(t, t.TempDir())
 	a, err := s.Appender("lines")
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func (s *Store) Claim(part string, owner Owner) (release func() error, err error
 	for begun := time.Now(); ; time.Sleep(claimAgain) {
 		file, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
 		if err != nil {
-			return nil, s.failed("opening", name, err)
+			return nil, s.notWritable("opening", name, err)
 		}
 		holder, held, err := claim(file, owner)
 		if err == nil && held && s.leadsTo(name, file) {

@@ -4,9 +4,9 @@ package store
 
 import "os"
 
-// lockAlone says no where folders cannot be locked: leftovers stay rather than being taken from another
+// lockExclusive says no where folders cannot be locked: leftovers stay rather than being taken from another
 // process.
-func lockAlone(*os.File) (bool, error) { return false, nil }
+func lockExclusive(*os.File) (bool, error) { return false, nil }
 
 func lockShared(*os.File) error { return nil }
 

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockAlone tries to be the only one that has the folder open; false means that somebody else has.
-func lockAlone(folder *os.File) (bool, error) {
+// lockExclusive tries to be the only one that has the folder open; false means that somebody else has.
+func lockExclusive(folder *os.File) (bool, error) {
 	err := flock(folder, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) {
 		return false, nil

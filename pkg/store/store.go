@@ -27,20 +27,20 @@ const tempPrefix = ".fct-tmp-"
 type Store struct {
 	root *os.Root
 	// dir is the path that the folder was opened by, opened the folder itself.
-	dir    string
-	opened os.FileInfo
-	lock   *os.File
+	dir  string
+	info os.FileInfo
+	lock *os.File
 	// sync makes the written temporary files of one batch durable; it differs by system.
 	sync func(root *os.Root, temps []temp) error
-	// held says whether files may get their names; nil is always.
-	held func() error
+	// fence says whether files may get their names; nil is always.
+	fence func() error
 }
 
-// While is the same folder for somebody who may write there only while held returns nil: it is asked again when a file is whole
+// WithFence is the same folder for somebody who may write there only while held returns nil: it is asked again when a file is whole
 // and about to get its name, and its error is that of writing then. A process may have stood still in between.
-func (s *Store) While(held func() error) *Store {
+func (s *Store) WithFence(held func() error) *Store {
 	guarded := *s
-	guarded.held = held
+	guarded.fence = held
 	return &guarded
 }
 
@@ -65,7 +65,7 @@ func Open(dir string) (*Store, error) {
 		return nil, notWritable("opening the folder", dir, err)
 	}
 	s := &Store{root: root, dir: full, sync: syncBatch}
-	if err := s.begin(); err != nil {
+	if err := s.lockFolder(); err != nil {
 		return nil, errors.Join(notWritable("opening the folder", dir, err), s.Close())
 	}
 	return s, nil
@@ -98,23 +98,23 @@ func (s *Store) Check() error {
 	if err != nil {
 		return notWritable("looking for the folder", s.dir, err)
 	}
-	if !os.SameFile(now, s.opened) {
+	if !os.SameFile(now, s.info) {
 		return notWritable("looking for the folder", s.dir, errors.New("another one is in its place"))
 	}
 	return nil
 }
 
-// begin takes the folder's lock: alone for as long as leftovers are removed, shared from then on. A process
+// lockFolder takes the folder's lock: alone for as long as leftovers are removed, shared from then on. A process
 // that is still writing holds it shared, so nobody removes the files under its hands.
-func (s *Store) begin() error {
+func (s *Store) lockFolder() error {
 	var err error
 	if s.lock, err = s.root.Open("."); err != nil {
 		return err
 	}
-	if s.opened, err = s.lock.Stat(); err != nil {
+	if s.info, err = s.lock.Stat(); err != nil {
 		return err
 	}
-	alone, err := lockAlone(s.lock)
+	alone, err := lockExclusive(s.lock)
 	if err != nil {
 		return err
 	}
@@ -191,12 +191,12 @@ func (s *Store) Sizes(folder string) (map[string]int64, error) {
 		return sizes, nil
 	}
 	if err != nil {
-		return nil, s.failed("listing", folder, err)
+		return nil, s.notWritable("listing", folder, err)
 	}
 	defer func() { _ = opened.Close() }()
-	names, err := namesOf(opened)
+	names, err := listNames(opened)
 	if err != nil {
-		return nil, s.failed("listing", folder, err)
+		return nil, s.notWritable("listing", folder, err)
 	}
 	for _, name := range names {
 		info, err := opened.Lstat(name)
@@ -204,7 +204,7 @@ func (s *Store) Sizes(folder string) (map[string]int64, error) {
 			continue
 		}
 		if err != nil {
-			return nil, s.failed("listing", folder, err)
+			return nil, s.notWritable("listing", folder, err)
 		}
 		if info.Mode().IsRegular() {
 			sizes[name] = info.Size()
@@ -213,7 +213,7 @@ func (s *Store) Sizes(folder string) (map[string]int64, error) {
 	return sizes, nil
 }
 
-func namesOf(folder *os.Root) ([]string, error) {
+func listNames(folder *os.Root) ([]string, error) {
 	file, err := folder.Open(".")
 	if err != nil {
 		return nil, err
@@ -235,7 +235,7 @@ func (s *Store) Remove(name string) error {
 		err = s.syncFolders(map[string]bool{path.Dir(name): true})
 	}
 	if err != nil {
-		return s.failed("removing", name, err)
+		return s.notWritable("removing", name, err)
 	}
 	return nil
 }
@@ -266,13 +266,13 @@ func (s *Store) makeFolder(name string) error {
 	return s.syncFolders(parents)
 }
 
-// Changed is the error, which wraps ErrNotWritable, for a file that was written and is not there as it was written.
-func (s *Store) Changed(name string) error {
-	return s.failed("looking for", name, errors.New("it is not there as it was written"))
+// ChangedError is the error, which wraps ErrNotWritable, for a file that was written and is not there as it was written.
+func (s *Store) ChangedError(name string) error {
+	return s.notWritable("looking for", name, errors.New("it is not there as it was written"))
 }
 
-// failed is notWritable for a file of the folder.
-func (s *Store) failed(doing, name string, err error) error {
+// notWritable is notWritable for a file of the folder.
+func (s *Store) notWritable(doing, name string, err error) error {
 	return notWritable(doing, filepath.Join(s.dir, filepath.FromSlash(name)), err)
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func open(t *testing.T, dir string) *Store {
+func openStore(t *testing.T, dir string) *Store {
 	t.Helper()
 	s, err := Open(dir)
 	if err != nil {
@@ -27,8 +27,8 @@ func open(t *testing.T, dir string) *Store {
 	return s
 }
 
-// tree is every file below dir with its content.
-func tree(t *testing.T, dir string) map[string]string {
+// readTree is every file below dir with its content.
+func readTree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
@@ -46,15 +46,15 @@ func tree(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-func TestWriteReplacesWholeFilesAndLeavesNothingElse(t *testing.T) {
+func TestWrite_ReplacesFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
-	s := open(t, dir)
+	s := openStore(t, dir)
 	for _, text := range []string{"first and longer", "second"} {
 		if err := s.Write("cases/IMM/25/IMM-1-25.json", []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff(map[string]string{"cases/IMM/25/IMM-1-25.json": "second"}, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"cases/IMM/25/IMM-1-25.json": "second"}, readTree(t, dir)); diff != "" {
 		t.Error(diff)
 	}
 	data, err := s.Read("cases/IMM/25/IMM-1-25.json")
@@ -63,11 +63,11 @@ func TestWriteReplacesWholeFilesAndLeavesNothingElse(t *testing.T) {
 	}
 }
 
-func TestWriteAllWritesEveryFileByEitherWay(t *testing.T) {
+func TestWriteAll_EachWayOfSyncing(t *testing.T) {
 	for name, way := range map[string]func(*os.Root, []temp) error{"batch": syncBatch, "each": syncEach} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			s := open(t, dir)
+			s := openStore(t, dir)
 			s.sync = way
 			want := map[string]string{}
 			var files []File
@@ -79,16 +79,16 @@ func TestWriteAllWritesEveryFileByEitherWay(t *testing.T) {
 			if err := s.WriteAll(files); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, tree(t, dir)); diff != "" {
+			if diff := cmp.Diff(want, readTree(t, dir)); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 }
 
-func TestAFailedSyncLeavesTheOldFilesAndNoTemporaryOnes(t *testing.T) {
+func TestWriteAll_FailedSync(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	if err := s.Write("a", []byte("old")); err != nil {
 		t.Fatal(err)
 	}
@@ -101,14 +101,14 @@ func TestAFailedSyncLeavesTheOldFilesAndNoTemporaryOnes(t *testing.T) {
 	if err := s.Create("c", nil); !errors.Is(err, ErrNotWritable) {
 		t.Errorf("create: got %v", err)
 	}
-	if diff := cmp.Diff(map[string]string{"a": "old"}, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"a": "old"}, readTree(t, dir)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestWriteFromStreams(t *testing.T) {
+func TestWriteFrom_LargeFile(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	big := bytes.Repeat([]byte("line\n"), 50_000)
 	if err := s.WriteFrom("big", func(w io.Writer) error { _, err := w.Write(big); return err }); err != nil {
 		t.Fatal(err)
@@ -118,14 +118,14 @@ func TestWriteFromStreams(t *testing.T) {
 	if !errors.Is(err, stop) || errors.Is(err, ErrNotWritable) {
 		t.Errorf("got %v", err)
 	}
-	if diff := cmp.Diff(map[string]string{"big": string(big)}, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"big": string(big)}, readTree(t, dir)); diff != "" {
 		t.Error("more or less than the one whole file is there")
 	}
 }
 
-func TestCreateGivesANameToOneOnly(t *testing.T) {
+func TestCreate_Concurrent(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	errs := make([]error, 8)
 	var all sync.WaitGroup
 	for i := range errs {
@@ -138,17 +138,17 @@ func TestCreateGivesANameToOneOnly(t *testing.T) {
 			t.Errorf("%d: got %v", i, err)
 		}
 	}
-	if diff := cmp.Diff(map[string]string{"reports/r.json": fmt.Sprint(winner)}, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"reports/r.json": fmt.Sprint(winner)}, readTree(t, dir)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestNamesOutsideAreRefused(t *testing.T) {
+func TestStore_RefusesNamesOutside(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(dir, "cases")); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, dir)
+	s := openStore(t, dir)
 	for _, name := range []string{"../x", "/x", "a/../../x", "", ".", "cases/x", "a//b"} {
 		if err := s.Write(name, []byte("x")); !errors.Is(err, ErrNotWritable) {
 			t.Errorf("write %q: got %v", name, err)
@@ -157,14 +157,14 @@ func TestNamesOutsideAreRefused(t *testing.T) {
 	if _, err := s.Appender("cases/x"); !errors.Is(err, ErrNotWritable) {
 		t.Errorf("appender: got %v", err)
 	}
-	if diff := cmp.Diff(map[string]string{}, tree(t, outside)); diff != "" {
+	if diff := cmp.Diff(map[string]string{}, readTree(t, outside)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestOpenRemovesLeftoversOnlyWhenNobodyElseWrites(t *testing.T) {
+func TestOpen_LeftoversOfOtherProcess(t *testing.T) {
 	dir := t.TempDir()
-	first := open(t, dir)
+	first := openStore(t, dir)
 	if err := first.Write("cases/a", []byte("kept")); err != nil {
 		t.Fatal(err)
 	}
@@ -172,20 +172,20 @@ func TestOpenRemovesLeftoversOnlyWhenNobodyElseWrites(t *testing.T) {
 	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second := open(t, dir)
+	second := openStore(t, dir)
 	if _, err := os.Stat(left); err != nil {
 		t.Errorf("a file under the hands of another was removed: %v", err)
 	}
 	if err := errors.Join(first.Close(), second.Close()); err != nil {
 		t.Fatal(err)
 	}
-	open(t, dir)
-	if diff := cmp.Diff(map[string]string{"cases/a": "kept"}, tree(t, dir)); diff != "" {
+	openStore(t, dir)
+	if diff := cmp.Diff(map[string]string{"cases/a": "kept"}, readTree(t, dir)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestOpenRefusesWhatIsNoFolder(t *testing.T) {
+func TestOpen_NotAFolder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -195,8 +195,8 @@ func TestOpenRefusesWhatIsNoFolder(t *testing.T) {
 	}
 }
 
-func TestReadingWhatIsNotThere(t *testing.T) {
-	s := open(t, t.TempDir())
+func TestRead_MissingFile(t *testing.T) {
+	s := openStore(t, t.TempDir())
 	if _, err := s.Read("x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("read: got %v", err)
 	}
@@ -205,13 +205,13 @@ func TestReadingWhatIsNotThere(t *testing.T) {
 	}
 }
 
-func TestAFileGetsItsNameOnlyWhileThatIsAllowed(t *testing.T) {
+func TestWithFence_RefusesRename(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	lost := errors.New("lost")
 	var asked int
-	guarded := s.While(func() error {
+	guarded := s.WithFence(func() error {
 		if asked++; asked > 1 {
 			return lost
 		}
@@ -223,7 +223,7 @@ func TestAFileGetsItsNameOnlyWhileThatIsAllowed(t *testing.T) {
 	if err := guarded.Create("b", nil); !errors.Is(err, lost) {
 		t.Errorf("%v, want %v", err, lost)
 	}
-	if diff := cmp.Diff(map[string]string{"a/1": "1"}, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"a/1": "1"}, readTree(t, dir)); diff != "" {
 		t.Error(diff)
 	}
 	if err := s.Write("a/2", nil); err != nil {
@@ -232,7 +232,7 @@ func TestAFileGetsItsNameOnlyWhileThatIsAllowed(t *testing.T) {
 }
 
 // TestNothingIsWrittenIntoAFolderThatWasMoved: what is written there is not where its reader looks.
-func TestNothingIsWrittenIntoAFolderThatWasMoved(t *testing.T) {
+func TestStore_FolderMoved(t *testing.T) {
 	t.Parallel()
 	for name, put := range map[string]func(dir string) error{
 		"nothing":        func(string) error { return nil },
@@ -241,7 +241,7 @@ func TestNothingIsWrittenIntoAFolderThatWasMoved(t *testing.T) {
 		"a link":         func(dir string) error { return os.Symlink(filepath.Dir(dir), dir) },
 	} {
 		dir := filepath.Join(t.TempDir(), "output")
-		s := open(t, dir)
+		s := openStore(t, dir)
 		lines, err := s.Appender("lines")
 		if err := errors.Join(err, s.Write("a", []byte("old")), s.Check(), os.Rename(dir, dir+"-away"), put(dir)); err != nil {
 			t.Fatal(err)
@@ -257,7 +257,7 @@ func TestNothingIsWrittenIntoAFolderThatWasMoved(t *testing.T) {
 		if _, err := s.Appender("more"); !errors.Is(err, ErrNotWritable) {
 			t.Errorf("%s in its place, appender: got %v", name, err)
 		}
-		if diff := cmp.Diff(map[string]string{"a": "old", "lines": ""}, tree(t, dir+"-away")); diff != "" {
+		if diff := cmp.Diff(map[string]string{"a": "old", "lines": ""}, readTree(t, dir+"-away")); diff != "" {
 			t.Error(diff)
 		}
 		if err := lines.Close(); err != nil {
@@ -269,7 +269,7 @@ func TestNothingIsWrittenIntoAFolderThatWasMoved(t *testing.T) {
 func TestSizesAndRemove(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := openStore(t, dir)
 	err := errors.Join(s.WriteAll([]File{{"d/a", []byte("four")}, {"d/b", nil}, {"d/deep/c", nil}}), os.Symlink("b", filepath.Join(dir, "d", "link")))
 	if err != nil {
 		t.Fatal(err)
@@ -290,15 +290,15 @@ func TestSizesAndRemove(t *testing.T) {
 	if err := s.Remove("d/deep"); !errors.Is(err, ErrNotWritable) {
 		t.Errorf("a folder: got %v", err)
 	}
-	if diff := cmp.Diff(map[string]string{"d/b": "", "d/deep/c": "", "d/link": ""}, tree(t, dir)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"d/b": "", "d/deep/c": "", "d/link": ""}, readTree(t, dir)); diff != "" {
 		t.Error(diff)
 	}
 }
 
 // TestOthersReadNothing: the files are the owner's, and the group may read them.
-func TestOthersReadNothing(t *testing.T) {
+func TestStore_FileModes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "output")
-	s := open(t, dir)
+	s := openStore(t, dir)
 	lines, err := s.Appender("attempts.ndjson")
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +327,7 @@ func TestOthersReadNothing(t *testing.T) {
 	}
 }
 
-func TestLeftoversInForeignFoldersStay(t *testing.T) {
+func TestOpen_LeftoversInForeignFolders(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for folder, removed := range map[string]bool{

@@ -17,9 +17,9 @@ type temp struct {
 	// name is the name from the store's folder on.
 	name string
 	// folder is the folder that both names lie in, base the last part of name, own the name of the temporary file.
-	folder *os.Root
-	base   string
-	own    string
+	folder   *os.Root
+	base     string
+	tempName string
 }
 
 // Write puts data under the name, replacing what was there: durable when it returns, and whole at any moment.
@@ -37,11 +37,11 @@ func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
 	var own error
 	folder, err := s.folder(name)
 	if err != nil {
-		return s.failed("writing", name, err)
+		return s.notWritable("writing", name, err)
 	}
 	defer func() { _ = folder.Close() }()
 	t, err := writeTemp(folder, name, func(w io.Writer) error {
-		noted := &noting{w: w}
+		noted := &errorRecorder{w: w}
 		buffered := bufio.NewWriter(noted)
 		err := write(buffered)
 		if noted.err == nil {
@@ -53,18 +53,18 @@ func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
 	case own != nil:
 		return fmt.Errorf("writing %q: %w", name, own)
 	case err != nil:
-		return s.failed("writing", name, err)
+		return s.notWritable("writing", name, err)
 	}
-	return s.finish([]temp{t})
+	return s.commit([]temp{t})
 }
 
-// noting remembers that writing failed, so that it can be told from its caller's other errors.
-type noting struct {
+// errorRecorder remembers that writing failed, so that it can be told from its caller's other errors.
+type errorRecorder struct {
 	w   io.Writer
 	err error
 }
 
-func (n *noting) Write(data []byte) (int, error) {
+func (n *errorRecorder) Write(data []byte) (int, error) {
 	written, err := n.w.Write(data)
 	if err != nil {
 		n.err = err
@@ -110,62 +110,62 @@ func (s *Store) writeBatch(files []File) error {
 		}
 		var t temp
 		if err == nil {
-			t, err = writeTemp(folder, file.Name, wholly(file.Data))
+			t, err = writeTemp(folder, file.Name, writeBytes(file.Data))
 		}
 		if err != nil {
 			discard(temps)
-			return s.failed("writing", file.Name, err)
+			return s.notWritable("writing", file.Name, err)
 		}
 		temps = append(temps, t)
 	}
-	return s.finish(temps)
+	return s.commit(temps)
 }
 
-// wholly writes data in one go.
-func wholly(data []byte) func(io.Writer) error {
+// writeBytes writes data in one go.
+func writeBytes(data []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	}
 }
 
-// finish makes the temporary files durable, gives them their names and makes those durable.
-func (s *Store) finish(temps []temp) error {
+// commit makes the temporary files durable, gives them their names and makes those durable.
+func (s *Store) commit(temps []temp) error {
 	if len(temps) == 0 {
 		return nil
 	}
 	if err := s.sync(s.root, temps); err != nil {
 		discard(temps)
-		return s.failed("syncing", temps[0].name, err)
+		return s.notWritable("syncing", temps[0].name, err)
 	}
 	folders := map[string]bool{}
 	for i, t := range temps {
 		if err := t.file.Close(); err != nil {
 			discard(temps[i:])
-			return s.failed("closing", t.name, err)
+			return s.notWritable("closing", t.name, err)
 		}
-		if err := s.allowed(t.name); err != nil {
+		if err := s.checkFence(t.name); err != nil {
 			discard(temps[i:])
 			return err
 		}
-		if err := t.folder.Rename(t.own, t.base); err != nil {
+		if err := t.folder.Rename(t.tempName, t.base); err != nil {
 			discard(temps[i:])
-			return s.failed("renaming", t.name, err)
+			return s.notWritable("renaming", t.name, err)
 		}
 		folders[path.Dir(t.name)] = true
 	}
 	if err := s.syncFolders(folders); err != nil {
-		return s.failed("syncing the folder of", temps[0].name, err)
+		return s.notWritable("syncing the folder of", temps[0].name, err)
 	}
 	return nil
 }
 
-// allowed is the error of While's held.
-func (s *Store) allowed(name string) error {
-	if s.held == nil {
+// checkFence is the error of While's held.
+func (s *Store) checkFence(name string) error {
+	if s.fence == nil {
 		return nil
 	}
-	if err := s.held(); err != nil {
+	if err := s.fence(); err != nil {
 		return fmt.Errorf("writing %q: %w", name, err)
 	}
 	return nil
@@ -179,45 +179,45 @@ func (s *Store) Create(name string, data []byte) error {
 	}
 	folder, err := s.folder(name)
 	if err != nil {
-		return s.failed("writing", name, err)
+		return s.notWritable("writing", name, err)
 	}
 	defer func() { _ = folder.Close() }()
-	t, err := writeTemp(folder, name, wholly(data))
+	t, err := writeTemp(folder, name, writeBytes(data))
 	if err != nil {
-		return s.failed("writing", name, err)
+		return s.notWritable("writing", name, err)
 	}
 	if err := s.sync(s.root, []temp{t}); err != nil {
 		discard([]temp{t})
-		return s.failed("syncing", name, err)
+		return s.notWritable("syncing", name, err)
 	}
-	if err := s.allowed(name); err != nil {
+	if err := s.checkFence(name); err != nil {
 		discard([]temp{t})
 		return err
 	}
-	err = t.claim()
+	err = t.linkFree()
 	discard([]temp{t})
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("creating %q: %w", name, err)
 	case err != nil:
-		return s.failed("creating", name, err)
+		return s.notWritable("creating", name, err)
 	}
 	if err := s.syncFolders(map[string]bool{path.Dir(name): true}); err != nil {
-		return s.failed("syncing the folder of", name, err)
+		return s.notWritable("syncing the folder of", name, err)
 	}
 	return nil
 }
 
-// claim gives the file its name unless something has it.
-func (t temp) claim() error {
-	linked := t.folder.Link(t.own, t.base)
+// linkFree gives the file its name unless something has it.
+func (t temp) linkFree() error {
+	linked := t.folder.Link(t.tempName, t.base)
 	if linked == nil || errors.Is(linked, fs.ErrExist) {
 		return linked
 	}
 	if _, err := t.folder.Lstat(t.base); err == nil {
 		return fs.ErrExist
 	}
-	return t.folder.Rename(t.own, t.base)
+	return t.folder.Rename(t.tempName, t.base)
 }
 
 // folder opens the folder that a file is to lie in and makes it when it is missing.
@@ -237,9 +237,9 @@ func (s *Store) folder(name string) (*os.Root, error) {
 }
 
 func writeTemp(folder *os.Root, name string, write func(io.Writer) error) (temp, error) {
-	t := temp{name: name, folder: folder, base: path.Base(name), own: fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64())}
+	t := temp{name: name, folder: folder, base: path.Base(name), tempName: fmt.Sprintf("%s%016x", tempPrefix, rand.Uint64())}
 	var err error
-	if t.file, err = folder.OpenFile(t.own, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
+	if t.file, err = folder.OpenFile(t.tempName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640); err != nil {
 		return temp{}, err
 	}
 	if err := write(t.file); err != nil {
@@ -253,6 +253,6 @@ func writeTemp(folder *os.Root, name string, write func(io.Writer) error) (temp,
 func discard(temps []temp) {
 	for _, t := range temps {
 		_ = t.file.Close()
-		_ = t.folder.Remove(t.own)
+		_ = t.folder.Remove(t.tempName)
 	}
 }

@@ -30,7 +30,7 @@ func settled(number int, outcome contract.Outcome) contract.Entry {
 		Requests: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: asked, GapSeconds: 1}},
 	}
 	if outcome == contract.Success {
-		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: id, Docket: []contract.DocketEntry{}}.File()
+		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: id, Docket: []contract.DocketEntry{}}.FileContent()
 	}
 	if outcome == contract.Failed {
 		entry.Verdict = contract.VerdictTransient
@@ -168,7 +168,7 @@ func TestACopyWithoutAnOriginalIsRefusedAndItsJobComesAgain(t *testing.T) {
 		copyOf(11, vanished, canary), copyOf(12, other, 1<<63), copyOf(300, other, whole), copyOf(14, other, outcome), copyOf(9, vanished, void),
 	}
 	for i := range answers {
-		answers[i].Settle = deliver(t, b, jobs, answers[i].CaseID.Number)
+		answers[i].AckSubject = deliver(t, b, jobs, answers[i].CaseID.Number)
 	}
 	answers = append(answers, copyOf(13, other, failed)) // a job that nobody waits for
 	entries, _ := classify(t, b, answers...)

@@ -86,7 +86,7 @@ func (o *originals) doubted(ctx context.Context, run contract.RunID) (bool, erro
 	}
 	void := false
 	if err == nil {
-		verdict, _ := contract.Canary(entriesOf(run, msg.Data))
+		verdict, _ := contract.CanaryVerdict(entriesOf(run, msg.Data))
 		void = verdict == contract.VerdictNoRecord
 	}
 	if o.void == nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // Reader reads the exchanges of one attempt; it depends on its arguments alone.
-type Reader func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading
+type Reader func(id contract.CaseID, exchanges []contract.Exchange) contract.Classification
 
 // Options of a classifier.
 type Options struct {
@@ -81,11 +81,11 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 	var settles, refused []string
 	for _, answer := range d.Body.Answers {
 		if answer.Crashes > 0 {
-			entries, settles = append(entries, crashed(answer, d.StoredAt)), append(settles, answer.Settle)
+			entries, settles = append(entries, crashed(answer, d.StoredAt)), append(settles, answer.AckSubject)
 			continue
 		}
 		if answer.Copy == nil {
-			entries, settles = append(entries, s.entry(d.Body.RunID, answer, time.Now())), append(settles, answer.Settle)
+			entries, settles = append(entries, s.entry(d.Body.RunID, answer, time.Now())), append(settles, answer.AckSubject)
 			continue
 		}
 		entry, found, err := originals.copied(ctx, d, answer)
@@ -93,10 +93,10 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 		case err != nil:
 			return err
 		case found:
-			entries, settles = append(entries, entry), append(settles, answer.Settle)
+			entries, settles = append(entries, entry), append(settles, answer.AckSubject)
 		default:
 			s.Log.Warn("classifier.copy.refused", "run_id", d.Body.RunID, "case_id", answer.CaseID.String(), "from", answer.Copy.RunID, "sequence", answer.Copy.Sequence)
-			refused = append(refused, answer.Settle)
+			refused = append(refused, answer.AckSubject)
 		}
 	}
 	if err := s.write(ctx, d.Body.RunID, entries); err != nil {
@@ -116,7 +116,7 @@ func (s *Service) refuse(settles []string) error {
 		if subject == "" {
 			continue
 		}
-		if err := s.Bus.Again(subject, refusedAgain); err != nil {
+		if err := s.Bus.NakWithDelay(subject, refusedAgain); err != nil {
 			return err
 		}
 	}
@@ -177,11 +177,11 @@ func (s *Service) settle(subject string, entry contract.Entry) error {
 	case subject == "":
 		return nil
 	case entry.Outcome != "":
-		return s.Bus.Done(subject)
+		return s.Bus.Ack(subject)
 	case entry.Verdict == contract.VerdictBlocked:
-		return s.Bus.Again(subject, blockedAgain)
+		return s.Bus.NakWithDelay(subject, blockedAgain)
 	default:
-		return s.Bus.Again(subject, max(time.Millisecond, time.Until(entry.RetryAt)))
+		return s.Bus.NakWithDelay(subject, max(time.Millisecond, time.Until(entry.RetryAt)))
 	}
 }
 
@@ -193,7 +193,7 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 		Error: reading.Error, Notes: reading.Notes, PlannedAt: answer.PlannedAt, Requests: digested(answer.Exchanges),
 	}
 	if reading.Record != nil {
-		entry.FiledOn, entry.Record = reading.Record.FiledOn, reading.Record.File()
+		entry.FiledOn, entry.Record = reading.Record.FiledOn, reading.Record.FileContent()
 	}
 	ended := now
 	if len(answer.Exchanges) > 0 {
@@ -233,26 +233,26 @@ func crashed(answer contract.Answer, storedAt time.Time) contract.Entry {
 
 // read reads an answer. One that the reader cannot bear, or of which it says what no verdict is, is transient: it
 // must neither be taken for a case that does not exist nor come again for ever.
-func (s *Service) read(answer contract.Answer) (reading contract.Reading) {
+func (s *Service) read(answer contract.Answer) (reading contract.Classification) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.Log.Error("classifier.reader.panic", "case_id", answer.CaseID.String(), "panic", fmt.Sprint(cause))
-			reading = contract.Reading{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
+			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
 		}
 	}()
 	reading = s.Read(answer.CaseID, answer.Exchanges)
-	if answer.CutOff && reading.Verdict != contract.VerdictBlocked {
-		return contract.Reading{Verdict: contract.VerdictBlocked, Rule: "cut-off", Error: "cut off by a block of the site", Raw: -1}
+	if answer.Aborted && reading.Verdict != contract.VerdictBlocked {
+		return contract.Classification{Verdict: contract.VerdictBlocked, Rule: "cut-off", Error: "cut off by a block of the site", Raw: -1}
 	}
 	switch reading.Verdict {
 	case contract.VerdictNoRecord, contract.VerdictTransient, contract.VerdictBlocked:
 		reading.Record = nil
 	case contract.VerdictSuccess:
 		if reading.Record == nil || reading.Record.CaseID != answer.CaseID {
-			return contract.Reading{Verdict: contract.VerdictTransient, Rule: "record", Error: "reading the answer: a success without this case's record", Raw: reading.Raw, RawType: reading.RawType}
+			return contract.Classification{Verdict: contract.VerdictTransient, Rule: "record", Error: "reading the answer: a success without this case's record", Raw: reading.Raw, RawType: reading.RawType}
 		}
 	default:
-		return contract.Reading{Verdict: contract.VerdictTransient, Rule: "verdict", Error: fmt.Sprintf("reading the answer: no verdict: %.40q", string(reading.Verdict))}
+		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "verdict", Error: fmt.Sprintf("reading the answer: no verdict: %.40q", string(reading.Verdict))}
 	}
 	return reading
 }

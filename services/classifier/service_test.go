@@ -21,16 +21,16 @@ import (
 const run contract.RunID = "run"
 
 // read says what the body of the first exchange says: the verdict by its name.
-func read(id contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+func read(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	word := string(exchanges[0].Body)
-	reading := contract.Reading{Verdict: contract.Verdict(word), Rule: "word", RawType: "html"}
+	reading := contract.Classification{Verdict: contract.Verdict(word), Rule: "word", RawType: "html"}
 	switch word {
 	case "panic":
 		panic("as asked")
 	case "success":
 		reading.Record = &contract.Record{Version: contract.RecordVersion, CaseID: id, Docket: []contract.DocketEntry{}}
 	case "another's":
-		reading.Verdict, reading.Record = contract.VerdictSuccess, &contract.Record{CaseID: id.With(id.Number + 1)}
+		reading.Verdict, reading.Record = contract.VerdictSuccess, &contract.Record{CaseID: id.WithNumber(id.Number + 1)}
 	}
 	return reading
 }
@@ -50,7 +50,7 @@ func newService(t *testing.T, b *bus.Bus) *classifier.Service {
 
 // newServiceReading is a classifier that reads answers by a function.
 func newServiceReading(
-	t *testing.T, b *bus.Bus, read func(contract.CaseID, []contract.Exchange) contract.Reading,
+	t *testing.T, b *bus.Bus, read func(contract.CaseID, []contract.Exchange) contract.Classification,
 ) *classifier.Service {
 	t.Helper()
 	return classifier.New(classifier.Options{
@@ -219,7 +219,7 @@ func TestJobsAreSettledByWhatTheLedgerSays(t *testing.T) {
 	var answers []contract.Answer
 	for i, word := range []string{"success", "transient", "no-record", "blocked"} {
 		a := answer(i+1, 1, word)
-		a.Settle = deliver(t, b, consumer, i+1)
+		a.AckSubject = deliver(t, b, consumer, i+1)
 		answers = append(answers, a)
 	}
 	entries, _ := classify(t, b, answers...)
@@ -289,8 +289,8 @@ func TestWhatTheStoreCannotHold(t *testing.T) {
 			kept := answer(1, 1, "success"+noise(c.raw))
 			kept.KeepRaw = true
 			b := fcttest.Broker(t)
-			big := newServiceReading(t, b, func(id contract.CaseID, _ []contract.Exchange) contract.Reading {
-				return contract.Reading{Verdict: contract.VerdictSuccess, RawType: "html", Record: &contract.Record{
+			big := newServiceReading(t, b, func(id contract.CaseID, _ []contract.Exchange) contract.Classification {
+				return contract.Classification{Verdict: contract.VerdictSuccess, RawType: "html", Record: &contract.Record{
 					Version: contract.RecordVersion, CaseID: id, Header: contract.Header{StyleOfCause: noise(c.record)},
 				}}
 			})

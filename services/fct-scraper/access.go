@@ -73,7 +73,7 @@ func streamsOf(c config.Config, a access, log *slog.Logger) func(context.Context
 	ensure := func(ctx context.Context, js jetstream.JetStream) error {
 		ctx, cancel := context.WithTimeout(ctx, makeLimit)
 		defer cancel()
-		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas, Own: c.NATSURL == "", Changed: changed}); err != nil {
+		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas, Exclusive: c.NATSURL == "", OnUpdate: changed}); err != nil {
 			return fmt.Errorf("making the streams: %w", err)
 		}
 		return nil

@@ -247,7 +247,7 @@ func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
 		options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}))
 	case !c.Insecure:
 		// Nor beyond this machine when a server there, or whoever answers look-ups, names others.
-		options = append(options, nats.SetCustomDialer(&net.Dialer{Timeout: connectLimit, Control: loopback.Only}))
+		options = append(options, nats.SetCustomDialer(&net.Dialer{Timeout: connectLimit, Control: loopback.DialControl}))
 	}
 	if c.NATSCA != "" {
 		options = append(options, nats.RootCAs(c.NATSCA))
@@ -265,7 +265,7 @@ func dial(c config.Config, a access, more ...nats.Option) (*nats.Conn, error) {
 // open works over a connection, once ready has returned: the streams are there then.
 func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Context, jetstream.JetStream) error, log *slog.Logger) error {
 	var err error
-	if b.Bus, err = bus.New(nc, log, bus.Options{Patient: b.patient, Alone: !b.shared}); err != nil {
+	if b.Bus, err = bus.New(nc, log, bus.Options{WaitForConnection: b.patient, Exclusive: !b.shared}); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	if err := ready(ctx, b.JetStream()); err != nil {
@@ -281,8 +281,8 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Con
 	}
 	// The folder was locked: whoever worked on a run that is still running was killed, and what had been delivered to
 	// its services is to come again at once. A command that was carried out is not carried out again.
-	for _, shared := range streams.Shared() {
-		if err := streams.Renew(ctx, b.JetStream(), shared.Stream, shared.Name); err != nil {
+	for _, shared := range streams.SharedConsumers() {
+		if err := streams.RecreateShared(ctx, b.JetStream(), shared.Stream, shared.Name); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 	}

@@ -50,7 +50,7 @@ func (p *plant) collected() map[int]contract.Collected {
 		p.t.Fatal(err)
 	}
 	keys := make(map[int]contract.Collected)
-	err = runs.EachKey(p.t.Context(), broker.Bus, contract.BucketCollected, "sim", "IMM", settings.Year, func(number int, value contract.Collected) {
+	err = runs.EachOutcome(p.t.Context(), broker.Bus, contract.BucketCollected, "sim", "IMM", settings.Year, func(number int, value contract.Collected) {
 		keys[number] = value
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 // TestClockStepsInARun: the wall clock of a real process is set back, and forward, while retries wait.
 func TestClockStepsInARun(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	program := buildShiftable(t)
 	t.Run("back while it runs", func(t *testing.T) { t.Parallel(); stepWhileRunning(t, program, -10*time.Minute) })

@@ -68,7 +68,7 @@ func wouldRun(s *config.Settings) string {
 	end := "the highest number, which a search finds first"
 	switch {
 	case s.End > 0 && s.MaxCases > 0:
-		end = fmt.Sprintf("%d, at most %s", s.End, sanitize.Count(s.MaxCases, "number"))
+		end = fmt.Sprintf("%d, at most %s", s.End, sanitize.Plural(s.MaxCases, "number"))
 	case s.End > 0:
 		end = strconv.Itoa(s.End)
 	case s.MaxCases > 0:
@@ -88,7 +88,7 @@ func wouldRun(s *config.Settings) string {
 	text.WriteString("ok: a batch with these settings asks for\n")
 	line("series", s.Prefix+", year "+s.Year)
 	line("range", fmt.Sprintf("%d to %s", s.Start, end))
-	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax, sanitize.Count(s.Concurrency, "case")))
+	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax, sanitize.Plural(s.Concurrency, "case")))
 	line("site", site)
 	line("files", s.Output)
 	line("store", store)

@@ -104,7 +104,7 @@ func (d *deadly) untilEnd(p place) (kills, code int) {
 }
 
 func TestJobsThatKillTheirProcess(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers, concurrency = 40, 4
 	for name, c := range map[string]struct {
@@ -184,7 +184,7 @@ func (p place) checkCrashed(number, attempt int) {
 
 // A fetcher in a process of its own dies: its jobs come again after their ack-wait, to the one that is started in its place.
 func TestJobThatKillsFetchers(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 30
 	d, sim := newDeadly(t, map[int]string{5: "k"})
@@ -213,7 +213,7 @@ func TestJobThatKillsFetchers(t *testing.T) {
 
 // After each kill no more cases are asked for again than may be in flight, whatever waits to be stored.
 func TestKilledAtFullSpeed(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const kills, between = 4, 250
 	for _, concurrency := range []int{4, 16, 64} {

@@ -51,7 +51,7 @@ func (e *embedded) open(ctx context.Context) (*broker, error) {
 			}
 			return b, nil
 		}
-		if !errors.Is(err, natsd.ErrRoom) {
+		if !errors.Is(err, natsd.ErrNoSpace) {
 			return nil, err
 		}
 		wait(err)

@@ -50,7 +50,7 @@ func codeOf(err error) int {
 	}{
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning}},
-		{codeBroker, []error{errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrRoom, streams.ErrDrift}},
+		{codeBroker, []error{errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrNoSpace, streams.ErrDrift}},
 		{codeOutput, []error{errResult}}, // after the causes of trouble, which it may come with
 	}
 	for _, kind := range kinds {

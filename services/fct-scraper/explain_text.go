@@ -39,7 +39,7 @@ func lifeText(life reporter.History, output string) string {
 		s.line("  next run    asks for it first: it failed in run %s, %s", string(life.Failed.RunID), moment(life.Failed.At))
 	}
 	if n := len(life.LeftOutBy); n > 0 {
-		s.line("  left out    because it was collected, last by run %s, in all %s", string(life.LeftOutBy[n-1]), sanitize.Count(n, "time"))
+		s.line("  left out    because it was collected, last by run %s, in all %s", string(life.LeftOutBy[n-1]), sanitize.Plural(n, "time"))
 	}
 	for _, block := range life.Blocks {
 		s.line("  block       of site %s until %s, by rule %s at %s in run %s", block.Site, moment(block.Until), block.Rule,

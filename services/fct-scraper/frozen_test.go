@@ -39,7 +39,7 @@ type frost struct {
 }
 
 func TestFrozenAndThawedNothingIsWrittenTwice(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	leased := func(f *fleet, sim simulator) bool {
 		return f.has(contract.BucketFetchers, "reporter.of.frozen") && len(sim.asked()) > 10
@@ -284,7 +284,7 @@ func (s frost) check(f *fleet, report contract.Report, court *courtsim.Simulator
 func (f *fleet) checkStore(outcomes map[int]contract.Outcome) {
 	f.t.Helper()
 	collected := make(map[int]contract.Outcome)
-	err := runs.EachKey(f.t.Context(), f.broker, contract.BucketCollected, "fct-cf", "IMM", "25", func(n int, value contract.Collected) {
+	err := runs.EachOutcome(f.t.Context(), f.broker, contract.BucketCollected, "fct-cf", "IMM", "25", func(n int, value contract.Collected) {
 		collected[n] = value.Outcome
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ func TestARunHealsInMidRun(t *testing.T) {
 	if n := repeated(sim.asked()); n > 2*concurrency+report.CanaryRequests {
 		t.Errorf("%d requests were made twice, %d of them by canaries, want at most %d more", n, report.CanaryRequests, 2*concurrency)
 	}
-	for _, shared := range streams.Shared() {
+	for _, shared := range streams.SharedConsumers() {
 		f.consumer(shared.Stream, shared.Name)
 	}
 	// The next command is heard.

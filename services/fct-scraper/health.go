@@ -176,7 +176,7 @@ func (p *program) healthCommand() *cobra.Command {
 		if *url == "" {
 			*url = health.URL(cmp.Or(settings.HTTPAddr, serveAddr))
 		}
-		if err := health.Ask(cmd.Context(), *url); err != nil {
+		if err := health.Check(cmd.Context(), *url); err != nil {
 			return err
 		}
 		return p.print("ok\n")

@@ -186,7 +186,7 @@ func hostileProfile(t *testing.T, dir, headers string) string {
 
 // TestHostileCourtFilesAndNames runs everything that prints over a court, a profile and folders that are all hostile.
 func TestHostileCourtFilesAndNames(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	dir := t.TempDir()
 	settings := []string{

@@ -15,7 +15,7 @@ import (
 )
 
 func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "21")
 	p := newPlace(t, sim, "--end", "2000", "--delay-min", "0", "--delay-max", "0", "--concurrency", "16")
@@ -36,7 +36,7 @@ func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
 }
 
 func TestKilledFortyTimes(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const concurrency, numbers, kills = 4, 2000, 40
 	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "22")
@@ -91,7 +91,7 @@ func (p place) warmUp(sim simulator) time.Duration {
 }
 
 func TestStoppedTwentyTimes(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const timeout, stops = 2 * time.Second, 20
 	sim := startSim(t, "--max", "3000", "--missing", "0.1", "--seed", "23", "--latency", "5ms", "--fault", "timeout:0.01")

@@ -48,7 +48,7 @@ func (f *runFigures) follow(ctx context.Context, b *broker) error {
 		}
 		return nil
 	}
-	last, err := b.Last(ctx, contract.StreamEvents, "batch.event.*.progress")
+	last, err := b.LastSequence(ctx, contract.StreamEvents, "batch.event.*.progress")
 	if err != nil {
 		return err
 	}

@@ -38,13 +38,13 @@ func (b *broker) openOwn(
 	}
 	b.restored, b.broken = guard.Restored(), make(chan error, 1)
 	changed, err := 0, error(nil)
-	if guard.Doubtful() {
+	if guard.NeedsVerify() {
 		if changed, err = reporter.Reconcile(ctx, b.Bus, log, a.repair); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 	}
 	// A ledger can also have lost what was stored after the manifest was written: the keys tell of it then.
-	if guard.Accepted() || a.repair && changed > 0 {
+	if guard.AcceptedDamage() || a.repair && changed > 0 {
 		if err := runs.Abandon(ctx, b.Bus, time.Now()); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
@@ -54,7 +54,7 @@ func (b *broker) openOwn(
 		log.Warn("store.rebuilt", "what", line)
 		b.restored = append(b.restored, line)
 	}
-	if err := guard.Keep(ctx, func(err error) { b.broken <- err }); err != nil {
+	if err := guard.Record(ctx, func(err error) { b.broken <- err }); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
 	closed := b.close
@@ -76,7 +76,7 @@ func (b *broker) verify(ctx context.Context, c config.Config, log *slog.Logger) 
 		return nil
 	}
 	guard, err := integrity.Check(ctx, integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, ReadOnly: true})
-	if err != nil || !guard.Doubtful() {
+	if err != nil || !guard.NeedsVerify() {
 		return err
 	}
 	return reporter.CheckKeys(ctx, b.Bus, log)

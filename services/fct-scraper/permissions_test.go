@@ -46,7 +46,7 @@ func TestOperatorsReachCommandsAndEventsAlone(t *testing.T) {
 // TestServicesWorkWithTheirRightsAlone runs a batch that an operator starts, then tries to empty buckets as the services that write
 // into them.
 func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5", "--latency", "50ms")
 	g := newGuarded(t)

@@ -126,7 +126,7 @@ func (f probing) text(now time.Time) string {
 	if !f.KnownSince.IsZero() {
 		age = aged(now.Sub(f.KnownSince).Seconds())
 	}
-	line("search", "%s after %s%s", sanitize.Line(f.Ending), sanitize.Count(f.ProbesUsed, "request"), age)
+	line("search", "%s after %s%s", sanitize.Line(f.Ending), sanitize.Plural(f.ProbesUsed, "request"), age)
 	if f.FiledOn != "" {
 		line("filed on", "%s", sanitize.Line(f.FiledOn))
 	}

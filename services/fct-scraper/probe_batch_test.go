@@ -25,7 +25,7 @@ func TestTheBoundOfTheSpecsYear(t *testing.T) {
 		if found.Number < 5400 || found.Number > 5600 || found.Requests > config.ProbeTypicalGoal || report.UpperBound != found.Number {
 			t.Errorf("bound %d with %d requests, reported as %d", found.Number, found.Requests, report.UpperBound)
 		}
-		if asked := len(p.asked()); report.Requests != p.memory.requests() || report.TotalAttempted != asked || report.Total != 0 || found.Questions != asked || report.EndID != "" {
+		if asked := len(p.asked()); report.Requests != p.memory.requests() || report.TotalAttempted != asked || report.Total != 0 || found.NumbersProbed != asked || report.EndID != "" {
 			t.Errorf("%d requests and %d numbers reported to %q, the court saw %d and %d", report.Requests, report.TotalAttempted, report.EndID, p.memory.requests(), asked)
 		}
 		p.checkOnce()

@@ -88,7 +88,7 @@ func instant(dice *rand.Rand, length, kill, kills int) int {
 }
 
 func TestASearchKilledTenTimes(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const kills = 10
 	undisturbed, quiet := searcher(t, "0")

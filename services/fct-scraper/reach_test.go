@@ -58,7 +58,7 @@ func (f *fleet) openRuns() {
 }
 
 func TestServeWaitsForItsServerAndForItsReturn(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 150
 	sim := startSim(t, "--max", "99999", "--missing", "0.05", "--seed", "7", "--latency", "20ms")

@@ -137,7 +137,7 @@ func (g *guarded) homes(admin jetstream.JetStream) map[string]jetstream.JetStrea
 	}
 	homes := make(map[string]jetstream.JetStream)
 	for _, config := range configs {
-		if homes[config.Name], err = streams.API(g.t.Context(), admin, config.Name); err != nil {
+		if homes[config.Name], err = streams.AccountAPI(g.t.Context(), admin, config.Name); err != nil {
 			g.t.Fatal(err)
 		}
 	}

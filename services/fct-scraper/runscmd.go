@@ -131,7 +131,7 @@ func (b *broker) standings(ctx context.Context) ([]standing, error) {
 	if b.asks {
 		return b.askStandings(ctx)
 	}
-	known, err := runs.All(ctx, b.Bus)
+	known, err := runs.IDs(ctx, b.Bus)
 	if err != nil {
 		return nil, err
 	}

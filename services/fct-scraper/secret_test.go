@@ -102,7 +102,7 @@ func secretive(t *testing.T, dir string, options courtsim.Options) (profile, ori
 }
 
 func TestSecretsStayInside(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	for name, faults := range map[string][]courtsim.Fault{"working": nil, "failing": {{Kind: "500", Share: 1, Times: -1}}, "blocked": {{Kind: "403", Share: 1, Times: -1}}} {
 		t.Run(name, func(t *testing.T) {

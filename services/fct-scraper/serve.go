@@ -93,7 +93,7 @@ func (w serving) problems(s *config.Settings) (problems []string) {
 			s.Origin("nats_url")))
 	case !w.embedded && s.NATSURL == "":
 		problems = append(problems, "serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process")
-	case w.embedded && !s.Insecure && !loopback.Listen(w.addr):
+	case w.embedded && !s.Insecure && !loopback.IsListenAddr(w.addr):
 		problems = append(problems, fmt.Sprintf("--embedded-addr %.60q: want an address of this machine alone, such as 127.0.0.1:4222, or insecure = true",
 			w.addr))
 	}

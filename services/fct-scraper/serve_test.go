@@ -149,7 +149,7 @@ func (f *fleet) report(id contract.RunID) contract.Report {
 }
 
 func TestThreeProcessesKeepOnePace(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const pause = 100 * time.Millisecond
 	killing := *killFor

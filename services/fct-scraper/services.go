@@ -120,11 +120,11 @@ const answerRoom = 64 << 10
 
 // checkMaxBody refuses a max_body of which the broker could not store one answer.
 func (h *house) checkMaxBody(names []string) error {
-	most := h.broker.MaxMessage() - answerRoom
+	most := h.broker.MaxMessageSize() - answerRoom
 	if !slices.Contains(names, "fetcher") || int64(h.settings.MaxBody) <= most {
 		return nil
 	}
-	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d", errUsage, h.settings.MaxBody, h.broker.MaxMessage(), most)
+	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d", errUsage, h.settings.MaxBody, h.broker.MaxMessageSize(), most)
 }
 
 // unasked is the error of a service that has ended, which is one too when nobody wanted it to: without it the process would live on

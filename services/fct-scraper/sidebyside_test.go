@@ -96,7 +96,7 @@ func TestRunsThatOverlapAskForNoNumberTwice(t *testing.T) {
 
 // Whoever asks is never killed, so that nothing has to be asked for twice; whoever copies is, again and again.
 func TestRunsThatOverlapWhileTheirClassifierIsKilled(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "12", "--latency", "20ms")
 	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "4")
@@ -162,7 +162,7 @@ func (f *fleet) states(stream, subject string) map[int]contract.AttemptState {
 // The classifier is killed before it has copied anything, and the fetcher after it has asked for all the copies. What the reporter
 // notes as collected would not be planned a second time, so it comes last.
 func TestCopiesOutliveWhoAsksForThemAndWhoMakesThem(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 100
 	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "13", "--latency", "10ms")

@@ -62,33 +62,33 @@ func summary(r contract.Report, output, file string) string {
 	switch {
 	case r.UpperBoundAtLimit:
 		line("bound", "%d or more, found with %s: the range ends there or below%s", r.UpperBound,
-			sanitize.Count(r.ProbesUsed, "request"), aged(r.UpperBoundAgeSeconds))
+			sanitize.Plural(r.ProbesUsed, "request"), aged(r.UpperBoundAgeSeconds))
 	case r.ProbesUsed > 0 && r.UpperBoundConfidence == 0: // the reason says what is known
-		line("bound", "not found with %s", sanitize.Count(r.ProbesUsed, "request"))
+		line("bound", "not found with %s", sanitize.Plural(r.ProbesUsed, "request"))
 	case r.UpperBound > 0 || r.ProbesUsed > 0:
-		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, sanitize.Count(r.ProbesUsed, "request"),
+		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, sanitize.Plural(r.ProbesUsed, "request"),
 			percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
 	}
-	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, sanitize.Count(r.Retries, "retry"), r.MinRequestGapSeconds)
+	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, sanitize.Plural(r.Retries, "retry"), r.MinRequestGapSeconds)
 	if r.WaitedSeconds+r.SlowedSeconds > 0 {
 		line("waited", "%.0f s, %.0f s of it because the site was in trouble", max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
 	}
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, sample := range r.Errors[:min(shownCauses, len(r.Errors))] {
 		line("failed", "%d of %d: %s (%s, after %s)", sample.Count, r.FailedCount, sanitize.Line(sample.Error), sample.CaseID,
-			sanitize.Count(sample.Attempts, "attempt"))
+			sanitize.Plural(sample.Attempts, "attempt"))
 	}
 	if more := len(r.Errors) - shownCauses; more > 0 {
-		line("failed", "%s more in the report", sanitize.Count(more, "cause"))
+		line("failed", "%s more in the report", sanitize.Plural(more, "cause"))
 	}
 	for _, flag := range slices.Sorted(maps.Keys(r.Flags)) {
-		line("flag", "%d of %s: %s", r.Flags[flag], sanitize.Count(r.SuccessCount, "new record"), sanitize.Line(flag))
+		line("flag", "%d of %s: %s", r.Flags[flag], sanitize.Plural(r.SuccessCount, "new record"), sanitize.Line(flag))
 	}
 	if r.TooManyHeaderOnly() {
 		line("warning", "more than a tenth of the new records are header-only: the site gave no docket for them")
 	}
 	if r.Status != contract.Completed && r.Remaining > 0 {
-		line("left", "%s", sanitize.Count(r.Remaining, "number"))
+		line("left", "%s", sanitize.Plural(r.Remaining, "number"))
 	}
 	if r.NextCommand != "" {
 		line("go on", "%s", sanitize.Line(r.NextCommand))

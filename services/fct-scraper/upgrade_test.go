@@ -68,7 +68,7 @@ func (p place) inStore(work func(context.Context, jetstream.JetStream) error) {
 }
 
 func TestABatchGoesOnOverAStoreOfAnEarlierVersion(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 400
 	sim := startSim(t, "--max", "400", "--missing", "0.1", "--seed", "51")

@@ -22,7 +22,7 @@ func TestJobsThatComeAnewAreLookedUp(t *testing.T) {
 			if err := p.b.JetStream().DeleteConsumer(p.t.Context(), contract.StreamJobs, config.Durable); err != nil {
 				return err
 			}
-			time.Sleep(contract.ConsumerGap)
+			time.Sleep(contract.ConsumerRecreateDelay)
 			_, err := p.b.JetStream().CreateConsumer(p.t.Context(), contract.StreamJobs, config)
 			return err
 		},

@@ -41,7 +41,7 @@ func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) erro
 	}
 	return w.store(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
-		Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, CutOff: err != nil, Seconds: seconds,
+		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, Aborted: err != nil, Seconds: seconds,
 	})
 }
 
@@ -63,7 +63,7 @@ func (w *shift) crashed(d delivery, job contract.Job, attempt, crashes int) erro
 	w.Log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
 	return w.store(contract.Answer{
 		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Crashes: crashes,
-		Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: []contract.Exchange{},
+		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: []contract.Exchange{},
 	})
 }
 
@@ -73,14 +73,14 @@ func (w *shift) store(answer contract.Answer) error {
 	if err := w.keep(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", answer.CaseID, err)
 	}
-	return bus.ErrLeave
+	return bus.ErrLeaveUnsettled
 }
 
 // ask makes the requests of an attempt, each when it is its turn. The attempt begins, and is on record as held, when its first
 // request may leave: a process that dies while a job only waits has not crashed on it.
 func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchanges []contract.Exchange, seconds float64, err error) {
 	ask := asker(w.Site.Fetch)
-	if job.Doubtful {
+	if job.LikelyAbsent {
 		ask = w.Site.FetchProofFirst
 	}
 	var asking start

@@ -73,7 +73,7 @@ func (s *Service) canary(ctx context.Context, request contract.CanaryRequest) (c
 			break
 		}
 	}
-	verdict, _ := contract.Canary(entries)
+	verdict, _ := contract.CanaryVerdict(entries)
 	reply := contract.CanaryReply{Verdict: verdict}
 	last := entries[len(entries)-1]
 	s.Log.Info("fetcher.canary", "run_id", request.RunID, "case_id", last.CaseID.String(), "verdict", verdict)
@@ -158,11 +158,11 @@ func (s *Service) judge(entry *contract.Entry, exchanges []contract.Exchange) (w
 }
 
 // read reads an answer. One that the reader cannot bear is no word from the site.
-func (s *Service) read(id contract.CaseID, exchanges []contract.Exchange) (reading contract.Reading) {
+func (s *Service) read(id contract.CaseID, exchanges []contract.Exchange) (reading contract.Classification) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.Log.Error("fetcher.reader.panic", "case_id", id.String(), "panic", fmt.Sprint(cause))
-			reading = contract.Reading{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
+			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
 		}
 	}()
 	return s.Read(id, exchanges)

@@ -14,12 +14,12 @@ import (
 )
 
 // shows reads an answer of these tests: its body is the verdict, and "panic" panics.
-func shows(_ contract.CaseID, exchanges []contract.Exchange) contract.Reading {
+func shows(_ contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	body := string(exchanges[0].Body)
 	if body == "panic" {
 		panic("not readable")
 	}
-	return contract.Reading{Verdict: contract.Verdict(body), Rule: "test", RawType: "json"}
+	return contract.Classification{Verdict: contract.Verdict(body), Rule: "test", RawType: "json"}
 }
 
 // canary asks the fetcher of the plant for files, of which the court shows what says says.
@@ -146,7 +146,7 @@ func TestACanaryIsAskedAndKept(t *testing.T) {
 			}
 			entries := p.kept(reply.Sequence)
 			last := entries[len(entries)-1]
-			if verdict, _ := contract.Canary(entries); verdict != c.verdict || len(entries) != c.kept || len(last.Requests) != 1 || last.StartedAt.IsZero() || last.Outcome != "" {
+			if verdict, _ := contract.CanaryVerdict(entries); verdict != c.verdict || len(entries) != c.kept || len(last.Requests) != 1 || last.StartedAt.IsZero() || last.Outcome != "" {
 				t.Errorf("kept %+v", entries)
 			}
 			if evidence := string(last.Raw); c.rule != "" && evidence != c.says[last.CaseID.Number] {

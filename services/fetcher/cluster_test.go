@@ -19,7 +19,7 @@ import (
 func TestAFetcherOutlivesALostMajority(t *testing.T) {
 	t.Parallel()
 	const jobs = 40
-	servers, b := fcttest.Cluster(t, bus.Options{PublishLimit: time.Second, Patient: true})
+	servers, b := fcttest.Cluster(t, bus.Options{PublishTimeout: time.Second, WaitForConnection: true})
 	p := setUpOn(t, b, jobs)
 	var end context.CancelFunc
 	p.court.answer = func(ctx context.Context, n int) (contract.Exchange, error) {

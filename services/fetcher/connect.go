@@ -18,7 +18,7 @@ import (
 const leastPause = 100 * time.Millisecond
 
 // errGiveBack hands a job back at once: it has not been asked for.
-const errGiveBack = waiting(bus.AtOnce)
+const errGiveBack = waiting(bus.NoDelay)
 
 // connecting says whether one fetcher has reached the site in this round of a run. Until the first
 // HTTP answer, whatever its status, a failure to connect is a failure of the site and not of a

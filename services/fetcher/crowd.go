@@ -92,7 +92,7 @@ func (w *shift) known(id contract.CaseID, epoch uint64) (original contract.Copy,
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return original, nil
 	}
-	if err != nil || !collected.Of(w.SiteName) || collected.RunID == w.manifest.RunID {
+	if err != nil || !collected.AppliesTo(w.SiteName) || collected.RunID == w.manifest.RunID {
 		return original, err
 	}
 	return w.over(id.Number, collected.RunID, epoch)
@@ -135,10 +135,10 @@ func (w *shift) fits(number int, run contract.RunID, step Step) (original contra
 // takeOver has the classifier copy an outcome into this run's ledger. Its requests stay the other run's: they were made once.
 func (w *shift) takeOver(d delivery, job contract.Job, attempt int, original contract.Copy) error {
 	err := w.store(contract.Answer{
-		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Settle: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
+		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
 		Copy: &original, Exchanges: []contract.Exchange{},
 	})
-	if errors.Is(err, bus.ErrLeave) {
+	if errors.Is(err, bus.ErrLeaveUnsettled) {
 		w.mu.Lock()
 		w.offered[job.CaseID.Number] = true
 		w.mu.Unlock()

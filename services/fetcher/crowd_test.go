@@ -107,7 +107,7 @@ func TestWhatAnotherRunHasIsLeftToTheClassifierToCopy(t *testing.T) {
 	for classifier := p.classifier(); len(copies)+len(asked) < 4; {
 		for _, answer := range p.take(classifier) {
 			number := answer.CaseID.Number
-			if answer.Attempt != 1 || answer.MaxAttempts != 4 || answer.Settle == "" || answer.PlannedAt.IsZero() {
+			if answer.Attempt != 1 || answer.MaxAttempts != 4 || answer.AckSubject == "" || answer.PlannedAt.IsZero() {
 				t.Errorf("%s: %+v", answer.CaseID, answer)
 			}
 			if answer.Copy == nil {
@@ -142,7 +142,7 @@ func TestWhatTheClassifierRefusesToCopyIsAskedFor(t *testing.T) {
 	if len(offered) != 1 || offered[0].Copy == nil {
 		t.Fatalf("%+v, want a copy", offered)
 	}
-	if err := p.b.Again(offered[0].Settle, time.Millisecond); err != nil {
+	if err := p.b.NakWithDelay(offered[0].AckSubject, time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if made := p.take(classifier); len(made) != 1 || made[0].Copy != nil || made[0].Attempt != 1 {

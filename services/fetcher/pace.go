@@ -211,7 +211,7 @@ func (p *Pacer) sleepPause(ctx context.Context, now turn, pause time.Duration, p
 	left, crawl := pause-time.Since(now.started), p.crawlDelay()
 	switch {
 	case now.rest:
-		p.tell("rest after "+sanitize.Count(p.pace.RestEvery, "request"), left, false)
+		p.tell("rest after "+sanitize.Plural(p.pace.RestEvery, "request"), left, false)
 	case crawl > p.pace.Max:
 		p.tell(fmt.Sprintf("crawl delay of robots.txt: %s", crawl), left, true)
 	}

@@ -76,7 +76,7 @@ func (p *pool) begin(ctx context.Context, busy bool) error {
 		return nil
 	}
 	if spoiledPool(p.want, now.config) != "" {
-		if err := streams.Remove(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
+		if err := streams.DeleteConsumer(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func (p *pool) look(ctx context.Context) error {
 		return p.adjust(ctx, now.config)
 	case spoiledPool(p.want, now.config) != "":
 		// A consumer that was put right in place would not give again what it has given up. What is gone every fetcher notices.
-		if err := streams.Remove(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
+		if err := streams.DeleteConsumer(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
 			return err
 		}
 	}

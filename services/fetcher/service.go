@@ -63,7 +63,7 @@ type Options struct {
 	// Unblock takes back a block of the site before the first request.
 	Unblock bool
 	// Read reads the exchanges of a canary; it depends on its arguments alone.
-	Read func(id contract.CaseID, exchanges []contract.Exchange) contract.Reading
+	Read func(id contract.CaseID, exchanges []contract.Exchange) contract.Classification
 }
 
 // Service asks for the jobs of all runs.

@@ -81,7 +81,7 @@ func (t *token) held(msg jetstream.Msg, asked time.Time) (giveOn func(func(n int
 		if !grip.letGo() {
 			return
 		}
-		_ = msg.NakWithDelay(max(bus.AtOnce, pause(int(metadata.NumDelivered))))
+		_ = msg.NakWithDelay(max(bus.NoDelay, pause(int(metadata.NumDelivered))))
 	}, nil
 }
 

@@ -44,7 +44,7 @@ func TestATurnIsNotKeptByOneWhoStops(t *testing.T) {
 func TestAFetcherEndsWithAnErrorWhenNothingIsStored(t *testing.T) {
 	t.Parallel()
 	p := setUp(t, 5)
-	silent, err := bus.New(p.b.Conn(), fcttest.Logger(t), bus.Options{PublishLimit: time.Nanosecond, Patient: true})
+	silent, err := bus.New(p.b.Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: time.Nanosecond, WaitForConnection: true})
 	if err != nil {
 		t.Fatal(err)
 	}

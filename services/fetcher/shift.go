@@ -221,7 +221,7 @@ func (w *shift) settle(d delivery) {
 	case !kept && !errors.Is(err, bus.ErrStore):
 	case err == nil:
 		_ = msg.Ack()
-	case errors.Is(err, bus.ErrLeave):
+	case errors.Is(err, bus.ErrLeaveUnsettled):
 	case errors.As(err, &wait):
 		_ = msg.NakWithDelay(time.Duration(wait))
 	case errors.Is(err, contract.ErrMessage):
@@ -229,9 +229,9 @@ func (w *shift) settle(d delivery) {
 		_ = msg.Term()
 	case errors.Is(err, bus.ErrStore), errors.Is(err, runs.ErrUnreadable):
 		w.fail(err)
-		_ = msg.NakWithDelay(bus.AtOnce)
+		_ = msg.NakWithDelay(bus.NoDelay)
 	case w.begin.Err() != nil:
-		_ = msg.NakWithDelay(bus.AtOnce)
+		_ = msg.NakWithDelay(bus.NoDelay)
 	default:
 		w.Log.Warn("fetcher.job.failed", "subject", msg.Subject(), "error", err)
 		_ = msg.NakWithDelay(classifying)

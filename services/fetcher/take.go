@@ -36,7 +36,7 @@ func (w *shift) pullOn() error {
 	defer w.Bus.WatchStalls(w.begin, consumer)()
 	w.noteConsumer(consumer.CachedInfo())
 	for looked := time.Now(); err == nil && w.begin.Err() == nil; {
-		if time.Since(looked) > contract.ConsumerGap/2 {
+		if time.Since(looked) > contract.ConsumerRecreateDelay/2 {
 			looked = time.Now()
 			info, err := consumer.Info(w.begin)
 			if err != nil {
@@ -111,7 +111,7 @@ func (w *shift) seat(jobs []delivery) error {
 		if err != nil {
 			for _, left := range jobs {
 				if left.letGo() {
-					_ = left.msg.NakWithDelay(bus.AtOnce)
+					_ = left.msg.NakWithDelay(bus.NoDelay)
 				}
 			}
 			return err

@@ -30,9 +30,9 @@ func (s *Service) takeCommands(ctx context.Context, name string) error {
 		return err
 	}
 	return bus.Consume(ctx, s.Bus, bus.ConsumeOptions[[]byte]{
-		Consumer: consumer,
-		Forged:   true, // who gave it is told
-		Decode:   func(data []byte) ([]byte, error) { return data, nil },
+		Consumer:      consumer,
+		DeliverForged: true, // who gave it is told
+		Decode:        func(data []byte) ([]byte, error) { return data, nil },
 		Handle: func(ctx context.Context, d bus.Delivery[[]byte]) error {
 			if (d.Subject == contract.SubjectStart) != (name == streams.ConsumerStarts) {
 				return nil // the other consumer's

@@ -49,7 +49,7 @@ func (s *Service) stopping(ctx context.Context, run contract.RunID) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("reading the halt of run %s: %w", run, err)
-	case runs.ReadHalt(entry).Status != contract.Stopped:
+	case runs.DecodeHalt(entry).Status != contract.Stopped:
 		return nil // the site or the numbers end it, and would do so again
 	}
 	return refuse(conflict("run_id", run, "it is being stopped", "the same start once the run's finished event has come"))

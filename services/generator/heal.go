@@ -94,7 +94,7 @@ func (h *healer) fill(ctx context.Context) error {
 	if now == h.whole {
 		return nil
 	}
-	there, err := runs.Published(ctx, h.Bus, h.manifest.RunID)
+	there, err := runs.PublishedNumbers(ctx, h.Bus, h.manifest.RunID)
 	if err != nil {
 		return err
 	}
@@ -192,10 +192,10 @@ func (s *Service) remake(ctx context.Context, run contract.RunID, reason string)
 	}
 	s.Log.Warn("batch.consumer.remade", "run_id", run, "consumer", want.Durable, "reason", reason)
 	js := s.Bus.JetStream()
-	if err := streams.Remove(ctx, js, contract.StreamJobs, want.Durable); err != nil {
+	if err := streams.DeleteConsumer(ctx, js, contract.StreamJobs, want.Durable); err != nil {
 		return err
 	}
-	if err := delay.Sleep(ctx, contract.ConsumerGap); err != nil {
+	if err := delay.Sleep(ctx, contract.ConsumerRecreateDelay); err != nil {
 		return err
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, contract.StreamJobs, want); err != nil {
@@ -221,7 +221,7 @@ func (s *Service) running(ctx context.Context, run contract.RunID) (bool, error)
 func (s *Service) keepConsumers(ctx context.Context) error {
 	told := make(map[string]string)
 	for delay.Sleep(ctx, healEvery) == nil {
-		for _, shared := range streams.Shared() {
+		for _, shared := range streams.SharedConsumers() {
 			if err := s.keep(ctx, shared); ctx.Err() == nil && news(told, shared.Name, err) {
 				s.Log.Warn("batch.consumer.unseen", "consumer", shared.Name, "error", err)
 			}
@@ -254,7 +254,7 @@ func (s *Service) keep(ctx context.Context, shared streams.SharedConsumer) error
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) || reason == "" {
 		return err
 	}
-	if err := streams.Remake(ctx, s.Bus.JetStream(), shared.Stream, want); err != nil {
+	if err := streams.Recreate(ctx, s.Bus.JetStream(), shared.Stream, want); err != nil {
 		return err
 	}
 	s.Log.Warn("batch.consumer.remade", "consumer", shared.Name, "reason", reason)

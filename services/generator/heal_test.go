@@ -54,7 +54,7 @@ func TestRemovedJobsComeAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.until("all jobs there", func() bool {
-				there, err := runs.Published(t.Context(), p.b, run)
+				there, err := runs.PublishedNumbers(t.Context(), p.b, run)
 				return err == nil && len(there) == 300
 			})
 			p.until("a consumer for them", func() bool {
@@ -138,17 +138,17 @@ func TestAnEndedRunIsNotHealed(t *testing.T) {
 	// A run beside it is healed; by then this one would have been.
 	other := p.send(contract.SubjectStart, `{"year":"24","end":5}`).RunID
 	p.until("the other's jobs", func() bool {
-		there, err := runs.Published(t.Context(), p.b, other)
+		there, err := runs.PublishedNumbers(t.Context(), p.b, other)
 		return err == nil && len(there) == 5
 	})
 	if err := p.stream(contract.StreamJobs).Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	p.until("the other's jobs again", func() bool {
-		there, err := runs.Published(t.Context(), p.b, other)
+		there, err := runs.PublishedNumbers(t.Context(), p.b, other)
 		return err == nil && len(there) == 5
 	})
-	if there, err := runs.Published(t.Context(), p.b, run); err != nil || len(there) > 0 {
+	if there, err := runs.PublishedNumbers(t.Context(), p.b, run); err != nil || len(there) > 0 {
 		t.Errorf("%d jobs of an ended run, %v", len(there), err)
 	}
 }

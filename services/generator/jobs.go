@@ -52,7 +52,7 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 			return m, nil, err
 		}
 	}
-	published, err := runs.Published(ctx, s.Bus, m.RunID)
+	published, err := runs.PublishedNumbers(ctx, s.Bus, m.RunID)
 	if err != nil {
 		return m, nil, err
 	}
@@ -171,7 +171,7 @@ func (s *Service) planned(ctx context.Context, run contract.RunID) (bool, error)
 // known is what a bucket of outcomes has of the run's site, series and year, by number.
 func (s *Service) known(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Collected, error) {
 	numbers := make(map[int]contract.Collected)
-	err := runs.EachKey(ctx, s.Bus, bucket, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
+	err := runs.EachOutcome(ctx, s.Bus, bucket, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
 		numbers[number] = value
 	})
 	return numbers, err

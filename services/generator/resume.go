@@ -85,7 +85,7 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, d
 	m.Command = commandOf(d)
 	if m.Searching() { // once the bound is known, the jobs that follow from it stay the same
 		m.RecheckBefore = d.StoredAt.UTC().Add(-s.BoundMaxAge)
-		if state.Unfinished && state.Report != nil {
+		if state.SearchUnfinished && state.Report != nil {
 			m.ProbeSpent = state.Report.ProbesUsed
 		}
 	}

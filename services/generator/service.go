@@ -195,7 +195,7 @@ func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
 	if err := s.kv.Delete(ctx, run.HaltKey()); err != nil {
 		return fmt.Errorf("taking back the halt of run %s: %w", run, err)
 	}
-	first, err := s.advance(ctx, run, contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1, Elapsed: state.Elapsed}, revision)
+	first, err := s.advance(ctx, run, contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1, ElapsedSeconds: state.ElapsedSeconds}, revision)
 	if err != nil || !first {
 		return err
 	}

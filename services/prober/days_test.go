@@ -35,7 +35,7 @@ func requestsFor(t *testing.T, share float64, redate func(r *rand.Rand, n int, d
 
 // Of thousands of records some carry a day that is weeks or months off, and the first may be filed in the year before.
 func TestOddDaysDoNotSpoilTheOthers(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	clean := requestsFor(t, 0.95, func(_ *rand.Rand, _ int, day string) string { return day })
 	for name, redate := range map[string]func(*rand.Rand, int, string) string{

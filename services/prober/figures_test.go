@@ -135,7 +135,7 @@ type goal struct {
 }
 
 func TestFigures(t *testing.T) {
-	fcttest.Long(t)
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	goals := goal{median: 22, most: 80, inside: 0.99, exact: 0.7}
 	if *figuresSeeds >= 400 {

@@ -46,7 +46,7 @@ func (s *Service) begin(ctx context.Context, m contract.Manifest) (*hunt, error)
 	h := &hunt{
 		bus: s.Bus, manifest: m, search: New(settings, known), dear: settings.Dear, spent: make(map[int]map[attempt]int),
 	}
-	h.pending, err = runs.Published(ctx, s.Bus, m.RunID)
+	h.pending, err = runs.PublishedNumbers(ctx, s.Bus, m.RunID)
 	return h, err
 }
 
@@ -116,7 +116,7 @@ func (h *hunt) ask(ctx context.Context) error {
 	}
 	h.pending[question.Number] = true
 	body, err := json.Marshal(contract.Job{
-		Version: contract.MessageVersion, RunID: h.manifest.RunID, CaseID: h.manifest.Case(question.Number), Doubtful: question.Doubtful,
+		Version: contract.MessageVersion, RunID: h.manifest.RunID, CaseID: h.manifest.Case(question.Number), LikelyAbsent: question.Doubtful,
 		// So that no failure passes the budget.
 		MaxAttempts: min(h.manifest.MaxRetries+1, h.search.Left()/h.dear),
 	})

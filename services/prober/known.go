@@ -17,7 +17,7 @@ func (s *Service) evidence(ctx context.Context, m contract.Manifest) (Settings, 
 		settings.DayOfYear = now.YearDay()
 	}
 	var known []Answer
-	err := runs.EachKey(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
+	err := runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
 		switch {
 		case value.Outcome == contract.Success:
 			known = append(known, Answer{Number: number, Finding: Exists, FiledOn: value.FiledOn})
@@ -28,7 +28,7 @@ func (s *Service) evidence(ctx context.Context, m contract.Manifest) (Settings, 
 	if err != nil {
 		return settings, nil, err
 	}
-	err = runs.EachKey(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, yearBefore(m.Year), func(number int, value contract.Collected) {
+	err = runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, yearBefore(m.Year), func(number int, value contract.Collected) {
 		if value.Outcome == contract.Success {
 			settings.LastMax = max(settings.LastMax, number)
 		}

@@ -217,7 +217,7 @@ func (p *plant) attempt(job contract.Job, ordinal, transients int) contract.Entr
 	default:
 		entry.Verdict, entry.Outcome = contract.VerdictNoRecord, contract.NoRecord
 	}
-	if ordinal > transients && job.Doubtful != exists {
+	if ordinal > transients && job.LikelyAbsent != exists {
 		requests--
 	}
 	if p.parties && (exists || ordinal <= transients) {

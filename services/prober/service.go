@@ -64,7 +64,7 @@ func (s *Service) work(ctx context.Context, m contract.Manifest) error {
 	if err != nil {
 		return err
 	}
-	last, err := s.Bus.Last(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter())
+	last, err := s.Bus.LastSequence(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter())
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (s *Service) write(ctx context.Context, run contract.RunID, found Bound) (b
 	}
 	m.Bound = &contract.Bound{
 		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact, Ending: string(found.Ending),
-		Questions: found.Questions, Requests: found.Requests, Absences: found.Absences, KnownSince: found.KnownSince,
+		NumbersProbed: found.Questions, Requests: found.Requests, Absences: found.Absences, KnownSince: found.KnownSince,
 		AtLimit: atLimit(found, m.Range),
 	}
 	m.Range.End = min(m.Range.End, max(found.Number, m.Range.Start-1))

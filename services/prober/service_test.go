@@ -42,7 +42,7 @@ func TestTheBoundEndsTheRange(t *testing.T) {
 			if m.Bound.AtLimit != c.limit {
 				t.Errorf("at limit %t, want %t", m.Bound.AtLimit, c.limit)
 			}
-			if m.Range != c.want || m.Bound.Requests != p.requests || m.Bound.Questions != len(p.jobs) || m.Bound.Requests > 50 {
+			if m.Range != c.want || m.Bound.Requests != p.requests || m.Bound.NumbersProbed != len(p.jobs) || m.Bound.Requests > 50 {
 				t.Errorf("%v, bound %+v; want %v after %d requests and %d questions", m.Range, m.Bound, c.want, p.requests, len(p.jobs))
 			}
 			if m.Bound.Number > 0 && !p.exists(m.Bound.Number) || m.Bound.Number > 0 && m.Bound.FiledOn != filedOn(m.Bound.Number) {
@@ -181,7 +181,7 @@ func TestAHaltEndsASearch(t *testing.T) {
 	stop := p.serving(other.RunID)
 	p.found(other.RunID)
 	stop()
-	asked, err := runs.Published(t.Context(), p.b, halted.RunID)
+	asked, err := runs.PublishedNumbers(t.Context(), p.b, halted.RunID)
 	p.must(err)
 	m, err := runs.Manifest(t.Context(), p.kv, halted.RunID)
 	p.must(err)
@@ -235,7 +235,7 @@ func TestCutOffAfterEveryAnswerASearchAsksTheSame(t *testing.T) {
 func TestAttemptsThatAreClassifiedTwiceCountOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t, 700, func(p *plant) { p.twice, p.transients = true, 1 })
-	if m := p.search(); m.Bound.Number != 700 || m.Bound.Requests != p.requests || m.Bound.Questions != len(p.jobs) {
+	if m := p.search(); m.Bound.Number != 700 || m.Bound.Requests != p.requests || m.Bound.NumbersProbed != len(p.jobs) {
 		t.Errorf("bound %+v after %d requests and %d questions", m.Bound, p.requests, len(p.jobs))
 	}
 }

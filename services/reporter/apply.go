@@ -89,7 +89,7 @@ func (w *worker) writeFiles(fresh []counted) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Store.While(w.lease.held).WriteAll(d.files); err != nil {
+	if err := w.Store.WithFence(w.lease.held).WriteAll(d.files); err != nil {
 		return err
 	}
 	if err := w.step("lines"); err != nil {

@@ -134,7 +134,7 @@ func (w *worker) request(ctx context.Context, request contract.CanaryRequest) (r
 // doubt takes back the row of a run that was blocked right behind it: it says so in the ledger, where both readers find it.
 // When the run goes on the site shows its files again, and would vouch for what it said before the block.
 func (w *worker) doubt(ctx context.Context) error {
-	first := contract.Entry{CaseID: w.tally.Row[0].CaseID, Verdict: contract.VerdictNoRecord, Rule: contract.RuleDoubt, StartedAt: w.Now().UTC()}
+	first := contract.Entry{CaseID: w.tally.Row[0].CaseID, Verdict: contract.VerdictNoRecord, Rule: contract.RuleUnconfirmed, StartedAt: w.Now().UTC()}
 	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID, Entries: []contract.Entry{first}}.Encode()
 	var ack *jetstream.PubAck
 	if err == nil {

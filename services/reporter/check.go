@@ -118,7 +118,7 @@ func (c *check) differ(what string, numbers []int) {
 	for _, number := range numbers[:min(samples, len(numbers))] {
 		names = append(names, c.manifest.Case(number).String())
 	}
-	c.problems = append(c.problems, fmt.Sprintf("%s: %s, first %s", what, sanitize.Count(len(numbers), "case"), strings.Join(names, " ")))
+	c.problems = append(c.problems, fmt.Sprintf("%s: %s, first %s", what, sanitize.Plural(len(numbers), "case"), strings.Join(names, " ")))
 }
 
 // numbers are all that one side or the other has an outcome for.

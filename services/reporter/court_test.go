@@ -82,7 +82,7 @@ func (d *desk) fetching() *pretended {
 		entries := court.canary(request)
 		reply := contract.CanaryReply{Version: contract.MessageVersion}
 		court.keep(request.CaseIDs, func() { reply.Sequence = d.canary(request.RunID, entries) })
-		if reply.Verdict, _ = contract.Canary(entries); reply.Verdict == contract.VerdictBlocked {
+		if reply.Verdict, _ = contract.CanaryVerdict(entries); reply.Verdict == contract.VerdictBlocked {
 			reply.Error = "blocked by the site"
 		}
 		if court.silent {

@@ -103,7 +103,7 @@ func (c *check) hear(m message) {
 		c.requests += len(entry.Requests)
 	}
 	d := &c.doubts
-	switch verdict, started := contract.Canary(m.canary); {
+	switch verdict, started := contract.CanaryVerdict(m.canary); {
 	case verdict == contract.VerdictSuccess:
 		d.alive(started, m.after)
 	case verdict == contract.VerdictNoRecord && !d.gone:

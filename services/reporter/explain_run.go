@@ -136,7 +136,7 @@ func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bo
 
 // readJob says whether the run's job for the number is still there, and fills in when it was stored.
 func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *RunHistory) (there bool, err error) {
-	jobs, err := streams.Open(ctx, e.bus.JetStream(), contract.StreamJobs)
+	jobs, err := streams.OpenStream(ctx, e.bus.JetStream(), contract.StreamJobs)
 	if err != nil {
 		return false, fmt.Errorf("reading the job: %w", err)
 	}

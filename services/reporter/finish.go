@@ -44,7 +44,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	var next int
 	report.Remaining, next = unsettled(w.manifest, w.tally.Outcomes, collected)
 	report.NextCommand = w.nextCommand(status, next)
-	file, err := writeSummary(w.Store.While(w.lease.held), report, w.results, w.manifest.Range, next, nil)
+	file, err := writeSummary(w.Store.WithFence(w.lease.held), report, w.results, w.manifest.Range, next, nil)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func writeSummary(
 	}
 	for _, file := range append(files, report...) {
 		if size, found := sizes[file.Name]; !found || size != int64(len(file.Data)) {
-			return "", output.Changed(file.Name)
+			return "", output.ChangedError(file.Name)
 		}
 	}
 	return report[0].Name, output.Check()
@@ -195,10 +195,10 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 			return false, nil
 		}
 		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
-		state.Report, state.File, state.Elapsed = &report, file, report.DurationSeconds
+		state.Report, state.File, state.ElapsedSeconds = &report, file, report.DurationSeconds
 		// What was taken back is asked for by a new run: this one has its jobs, and perhaps its bound, by what was not true.
 		state.Superseded = w.tally.Gone != nil
-		state.Unfinished = w.unfinished(report)
+		state.SearchUnfinished = w.unfinished(report)
 		data, err := json.Marshal(state)
 		if err != nil {
 			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)

@@ -33,7 +33,7 @@ func infested(t *testing.T) (*desk, contract.State) {
 		record, failed := success(2*i+1), failure(2*i+2)
 		record.Record = contract.Record{
 			Version: contract.RecordVersion, CaseID: record.CaseID, Header: contract.Header{StyleOfCause: text}, Docket: []contract.DocketEntry{{Text: text}},
-		}.File()
+		}.FileContent()
 		record.Notes, record.Rule = []string{text}, text
 		failed.Error, failed.Raw, failed.Notes = text, []byte(text), []string{text, ""}
 		d.pack(record, failed)

@@ -124,7 +124,7 @@ func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
 
 // last is the sequence of the newest message of the run's ledger; 0 when there is none.
 func (l ledger) last(ctx context.Context) (uint64, error) {
-	return l.bus.Last(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter())
+	return l.bus.LastSequence(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter())
 }
 
 // reaches says, as ErrLedger, that the ledger ends before a message that had been read.

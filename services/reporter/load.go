@@ -56,7 +56,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if err != nil {
 		return err
 	}
-	w.watch.resume(max(point.Elapsed, state.Elapsed))
+	w.watch.resume(max(point.Elapsed, state.ElapsedSeconds))
 	if err := w.ledger.reaches(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for messages that are gone would never end
 	}
@@ -171,5 +171,5 @@ func (w *worker) learn(number int, value contract.Collected) {
 
 // eachKey reads the keys of a bucket that are of the run's site, series and year.
 func (w *worker) eachKey(ctx context.Context, bucket string, each func(int, contract.Collected)) error {
-	return runs.EachKey(ctx, w.Bus, bucket, w.manifest.Site, w.manifest.Prefix, w.manifest.Year, each)
+	return runs.EachOutcome(ctx, w.Bus, bucket, w.manifest.Site, w.manifest.Prefix, w.manifest.Year, each)
 }

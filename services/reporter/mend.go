@@ -28,7 +28,7 @@ func (w *worker) verify(ctx context.Context, keyed uint64) (map[int]contract.Col
 	}
 	look = w.inspect()
 	if collected, err = w.compare(ctx, keyed, look); err == nil && look.wrong() != "" {
-		err = w.Store.Changed(look.wrong())
+		err = w.Store.ChangedError(look.wrong())
 	}
 	return collected, err
 }
@@ -44,7 +44,7 @@ func (w *worker) mend(ctx context.Context, look *inspection, collected map[int]c
 	if !look.lines.wrong {
 		return refold(io.Discard)
 	}
-	return w.Store.While(w.lease.held).WriteFrom(attemptsName(w.manifest.RunID), refold)
+	return w.Store.WithFence(w.lease.held).WriteFrom(attemptsName(w.manifest.RunID), refold)
 }
 
 // owned says whether the record of a case is the run's: no other run has collected it since.

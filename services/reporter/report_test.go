@@ -82,7 +82,7 @@ func TestReportCountsFlags(t *testing.T) {
 	d := newDesk(t, 11)
 	flagged := func(number int, flags ...string) contract.Entry {
 		entry := success(number)
-		entry.Record = contract.Record{CaseID: d.manifest.Case(number), Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.File()
+		entry.Record = contract.Record{CaseID: d.manifest.Case(number), Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.FileContent()
 		return entry
 	}
 	d.packs(flagged(1, contract.FlagHeaderOnly, "other-rows"), flagged(2), flagged(2, contract.FlagHeaderOnly), flagged(3, "other-rows"), noRecord(4))

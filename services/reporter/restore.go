@@ -85,7 +85,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 	var written []int
 	size := 0
 	flush := func() error {
-		if err := w.Store.While(w.lease.held).WriteAll(files); err != nil {
+		if err := w.Store.WithFence(w.lease.held).WriteAll(files); err != nil {
 			return err
 		}
 		for _, number := range written {

@@ -52,7 +52,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if s.config, err = w.settings(ctx); err != nil {
 		return contract.Report{}, "", err
 	}
-	s.finished, s.elapsed = w.tally.Last, seconds(max(point.Elapsed, state.Elapsed))
+	s.finished, s.elapsed = w.tally.Last, seconds(max(point.Elapsed, state.ElapsedSeconds))
 	if state.Report != nil {
 		s.finished, s.elapsed = state.Report.FinishedAt, seconds(state.Report.DurationSeconds)
 	}
@@ -125,7 +125,7 @@ func (w *worker) refold(
 		}
 		fresh, size = nil, 0
 		d.files = slices.DeleteFunc(d.files, func(f store.File) bool { return !wanted(f.Name) })
-		if err := w.Store.While(w.lease.held).WriteAll(d.files); err != nil {
+		if err := w.Store.WithFence(w.lease.held).WriteAll(d.files); err != nil {
 			return err
 		}
 		_, err = out.Write(d.lines)

@@ -138,11 +138,11 @@ func (t *tally) alive(started time.Time, after uint64) (confirmed []counted) {
 // hear folds a canary and returns what it adds to the files.
 func (t *tally) hear(canary []contract.Entry, after uint64) []counted {
 	var fresh []counted
-	verdict, started := contract.Canary(canary)
+	verdict, started := contract.CanaryVerdict(canary)
 	for _, entry := range canary {
 		t.request(entry)
 		t.Checks += len(entry.Requests)
-		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleDoubt || entry.Verdict == contract.VerdictBlocked {
+		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleUnconfirmed || entry.Verdict == contract.VerdictBlocked {
 			entry.Verdict = contract.VerdictBlocked // which keeps its raw answer
 			fresh = append(fresh, counted{Entry: entry, kind: evidence})
 		}
@@ -160,7 +160,7 @@ func (t *tally) hear(canary []contract.Entry, after uint64) []counted {
 
 // takeBack makes every no-record void that nothing vouches for: its number is as good as never asked for.
 func (t *tally) takeBack(canary []contract.Entry) []counted {
-	t.Gone = &gone{Row: len(t.Row), Doubt: canary[0].Rule == contract.RuleDoubt}
+	t.Gone = &gone{Row: len(t.Row), Doubt: canary[0].Rule == contract.RuleUnconfirmed}
 	for _, entry := range canary {
 		t.Gone.CaseIDs = append(t.Gone.CaseIDs, entry.CaseID)
 	}
@@ -215,7 +215,7 @@ func (g *gone) block() string {
 // reason is why the run ends; block is what its halt says of the block.
 func (t *tally) reason(block string) string {
 	if t.Gone.Doubt {
-		return fmt.Sprintf("%s: right behind a row of no-records; %s taken back", block, sanitize.Count(len(t.Void), "no-record"))
+		return fmt.Sprintf("%s: right behind a row of no-records; %s taken back", block, sanitize.Plural(len(t.Void), "no-record"))
 	}
-	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Gone.names(), sanitize.Count(len(t.Void), "no-record"))
+	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Gone.names(), sanitize.Plural(len(t.Void), "no-record"))
 }

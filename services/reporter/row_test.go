@@ -211,7 +211,7 @@ func believed(messages []message) (numbers, unconfirmed []int, gone bool) {
 			}
 		}
 		place++
-		verdict, started := contract.Canary(m.canary)
+		verdict, started := contract.CanaryVerdict(m.canary)
 		switch {
 		case m.canary == nil || last >= 0:
 		case verdict == contract.VerdictSuccess:

@@ -99,7 +99,7 @@ func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 9)
 	d.put(d.buckets.collected, d.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
-	d.put(d.buckets.runs, d.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: began, Round: 2, Elapsed: 60})
+	d.put(d.buckets.runs, d.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: began, Round: 2, ElapsedSeconds: 60})
 	d.packs(mixed()...)
 	d.planned(1)
 	state := d.finish()

@@ -31,7 +31,7 @@ func attempt(number, n int, verdict contract.Verdict, outcome contract.Outcome) 
 	case contract.Success:
 		entry.FiledOn = "2025-01-02"
 		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: entry.CaseID, Docket: []contract.DocketEntry{},
-			Header: contract.Header{FiledOn: entry.FiledOn}, FetchedAt: start, Source: "http://court.test/"}.File()
+			Header: contract.Header{FiledOn: entry.FiledOn}, FetchedAt: start, Source: "http://court.test/"}.FileContent()
 	case contract.Failed:
 		entry.Error, entry.Raw, entry.RawType = "status 500", []byte("<h1>500</h1>"), "html"
 	}

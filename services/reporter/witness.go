@@ -36,7 +36,7 @@ func (w *worker) otherYears(ctx context.Context) ([]contract.CaseID, error) {
 	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{w.manifest.Prefix + ".>"}}, func(entry jetstream.KeyValueEntry) error {
 		id, wrong := contract.ParseKey(entry.Key())
 		value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
-		if wrong == nil && err == nil && id.Year != w.manifest.Year && value.Of(w.manifest.Site) && value.Outcome == contract.Success {
+		if wrong == nil && err == nil && id.Year != w.manifest.Year && value.AppliesTo(w.manifest.Site) && value.Outcome == contract.Success {
 			cases = append(cases, id)
 		}
 		if len(cases) >= witnesses {

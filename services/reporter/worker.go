@@ -175,6 +175,6 @@ func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 	if entry.Operation() != jetstream.KeyValuePut {
 		return // taken back: the run goes on
 	}
-	halt := runs.ReadHalt(entry)
+	halt := runs.DecodeHalt(entry)
 	w.halt, w.deadline = &halt, w.deadlineOf(halt)
 }

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// every is how often what the streams hold is written, when it has changed.
-	every = time.Second
-	// quietFirst is after how long without a change all streams are read again; each further time it is twice as long, at
+	// recordInterval is how often what the streams hold is written, when it has changed.
+	recordInterval = time.Second
+	// minScrubInterval is after how long without a change all streams are read again; each further time it is twice as long, at
 	// most quietMost: a site may be slow, and a run that waits for a message which is gone waits for ever.
-	quietFirst, quietMost = 7 * time.Second, 10 * time.Minute
-	// lastLook is how long a clean end may take to read all streams once more.
-	lastLook = 500 * time.Millisecond
+	minScrubInterval, maxScrubInterval = 7 * time.Second, 10 * time.Minute
+	// closeTimeout is how long a clean end may take to read all streams once more.
+	closeTimeout = 500 * time.Millisecond
 )
 
 // Restore writes the copied keys and what was salvaged of the ledger into streams that were made anew.
@@ -33,7 +33,7 @@ func (g *Guard) Restore(ctx context.Context) error {
 		switch kinds()[name] {
 		case copied:
 			keys := g.keys[name].Keys
-			subjects := sorted(keys)
+			subjects := sortedKeys(keys)
 			slices.SortStableFunc(subjects, func(a, b string) int { return int(keys[a].Sequence) - int(keys[b].Sequence) })
 			for _, subject := range subjects {
 				msgs = append(msgs, &nats.Msg{Subject: subject, Data: keys[subject].Value})
@@ -41,7 +41,7 @@ func (g *Guard) Restore(ctx context.Context) error {
 			delete(g.keys, name)
 		case ledger:
 			msgs = g.salvaged
-		case folded, passing: // made again by others
+		case derived, ephemeral: // made again by others
 		}
 		if err := g.Bus.PublishBatch(ctx, msgs); err != nil {
 			return fmt.Errorf("restoring stream %s: %w", name, err)
@@ -51,26 +51,26 @@ func (g *Guard) Restore(ctx context.Context) error {
 	return nil
 }
 
-// Keep writes what the streams hold, now and whenever it has changed, until Close. broken is called once, with ErrDamaged,
+// Record writes what the streams hold, now and whenever it has changed, until Close. broken is called once, with ErrDamaged,
 // when a stream loses messages while nobody gets any.
-func (g *Guard) Keep(ctx context.Context, broken func(error)) error {
-	if err := g.write(ctx); err != nil {
+func (g *Guard) Record(ctx context.Context, broken func(error)) error {
+	if err := g.update(ctx); err != nil {
 		return err
 	}
 	ctx, g.stop = context.WithCancel(context.WithoutCancel(ctx))
 	g.ended = make(chan struct{})
 	go func() {
 		defer close(g.ended)
-		g.follow(ctx, broken)
+		g.recordChanges(ctx, broken)
 	}()
 	return nil
 }
 
-func (g *Guard) follow(ctx context.Context, broken func(error)) {
-	changed, quiet := time.Now(), quietFirst
-	for delay.Sleep(ctx, every) == nil {
+func (g *Guard) recordChanges(ctx context.Context, broken func(error)) {
+	changed, quiet := time.Now(), minScrubInterval
+	for delay.Sleep(ctx, recordInterval) == nil {
 		before := maps.Clone(g.manifest.Streams)
-		err := g.write(ctx)
+		err := g.update(ctx)
 		if errors.Is(err, ErrDamaged) && ctx.Err() == nil {
 			g.Log.Error("store.damaged", "error", err)
 			broken(err)
@@ -80,14 +80,14 @@ func (g *Guard) follow(ctx context.Context, broken func(error)) {
 			g.Log.Warn("store.manifest.kept", "error", err)
 			continue
 		}
-		if !same(before, g.manifest.Streams) {
-			changed, quiet = time.Now(), quietFirst
+		if !sameRunStreams(before, g.manifest.Streams) {
+			changed, quiet = time.Now(), minScrubInterval
 			continue
 		}
 		if time.Since(changed) < quiet {
 			continue
 		}
-		changed, quiet = time.Now(), min(2*quiet, quietMost)
+		changed, quiet = time.Now(), min(2*quiet, maxScrubInterval)
 		if err := g.scrub(ctx); err != nil && ctx.Err() == nil {
 			g.Log.Error("store.damaged", "error", err)
 			broken(err)
@@ -96,8 +96,8 @@ func (g *Guard) follow(ctx context.Context, broken func(error)) {
 	}
 }
 
-// same says whether nothing happened in the streams in which the work on runs is seen.
-func same(a, b map[string]Stream) bool {
+// sameRunStreams says whether nothing happened in the streams in which the work on runs is seen.
+func sameRunStreams(a, b map[string]Stream) bool {
 	for _, name := range []string{contract.StreamOutcomes, contract.StreamAnswers, contract.StreamJobs, contract.StreamBatch, "KV_" + contract.BucketRuns} {
 		if a[name].Last != b[name].Last || a[name].Count != b[name].Count {
 			return false
@@ -108,22 +108,22 @@ func same(a, b map[string]Stream) bool {
 
 // scrub reads all streams and looks whether all can be read that is to be there.
 func (g *Guard) scrub(ctx context.Context) error {
-	for _, name := range sorted(kinds()) {
+	for _, name := range sortedKeys(kinds()) {
 		what := kinds()[name]
-		chain, chained := g.chain, g.chained
-		now, err := g.look(ctx, name, what, []uint64{chained})
-		g.chain, g.chained = chain, chained
+		chain, chained := g.chain, g.chainEnd
+		now, err := g.scan(ctx, name, what, []uint64{chained})
+		g.chain, g.chainEnd = chain, chained
 		if errors.Is(err, ErrDamaged) { // it may have lost a message in the middle of the look
-			now, err = g.look(ctx, name, what, []uint64{chained})
-			g.chain, g.chained = chain, chained
+			now, err = g.scan(ctx, name, what, []uint64{chained})
+			g.chain, g.chainEnd = chain, chained
 		}
 		switch {
-		case err == nil && !now.there:
+		case err == nil && !now.exists:
 			err = fmt.Errorf("%w: stream %s is gone", ErrDamaged, name)
-		case err == nil && what == ledger && now.at[chained] != text(chain):
-			err = fmt.Errorf("%w: %s: expected hash %.12s at message %d, found %.12s", ErrDamaged, name, text(chain), chained, now.at[chained])
+		case err == nil && what == ledger && now.chainAt[chained] != hexHash(chain):
+			err = fmt.Errorf("%w: %s: expected hash %.12s at message %d, found %.12s", ErrDamaged, name, hexHash(chain), chained, now.chainAt[chained])
 		case err == nil && what == copied:
-			if lost := g.compare(name, now); lost != nil {
+			if lost := g.compareCopy(name, now); lost != nil {
 				err = fmt.Errorf("%w: %s: %w", ErrDamaged, name, lost)
 			}
 		}
@@ -137,10 +137,10 @@ func (g *Guard) scrub(ctx context.Context) error {
 	return nil
 }
 
-// write brings manifest, keys and witness up to date.
-func (g *Guard) write(ctx context.Context) error {
+// update brings manifest, keys and witness up to date.
+func (g *Guard) update(ctx context.Context) error {
 	streams := make(map[string]Stream, len(kinds()))
-	for _, name := range sorted(kinds()) {
+	for _, name := range sortedKeys(kinds()) {
 		stream, err := g.Bus.JetStream().Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("%w: stream %s is gone", ErrDamaged, name)
@@ -152,14 +152,14 @@ func (g *Guard) write(ctx context.Context) error {
 		now := Stream{First: state.FirstSeq, Last: state.LastSeq, Count: state.Msgs}
 		switch kinds()[name] {
 		case ledger:
-			if now.Hash, err = g.extend(ctx, stream); err != nil {
+			if now.Hash, err = g.extendChain(ctx, stream); err != nil {
 				return err
 			}
 		case copied:
-			if err := g.copy(ctx, stream); err != nil {
+			if err := g.copyBucket(ctx, stream); err != nil {
 				return err
 			}
-		case folded, passing:
+		case derived, ephemeral:
 			was := g.manifest.Streams[name]
 			if now.Anchor = was.Anchor; was.Last != now.Last || was.First != now.First {
 				if now.Anchor, err = g.anchor(ctx, name, now.Last); err != nil {
@@ -172,48 +172,48 @@ func (g *Guard) write(ctx context.Context) error {
 	if maps.Equal(streams, g.manifest.Streams) {
 		return nil
 	}
-	return g.put(streams)
+	return g.save(streams)
 }
 
-// extend takes what the ledger has got since into the chain.
-func (g *Guard) extend(ctx context.Context, stream jetstream.Stream) (string, error) {
+// extendChain takes what the ledger has got since into the chain.
+func (g *Guard) extendChain(ctx context.Context, stream jetstream.Stream) (string, error) {
 	state, name := stream.CachedInfo().State, stream.CachedInfo().Config.Name
-	err := g.read(ctx, stream, g.chained, func(msg bus.Message) {
-		g.chain, g.chained = link(g.chain, digest(msg)), msg.Sequence
+	err := g.readStream(ctx, stream, g.chainEnd, func(msg bus.Message) {
+		g.chain, g.chainEnd = extendHash(g.chain, digest(msg)), msg.Sequence
 	})
-	if state.Msgs == 0 && g.chained == 0 { // an emptied ledger that was accepted
-		return text(g.chain), nil
+	if state.Msgs == 0 && g.chainEnd == 0 { // an emptied ledger that was accepted
+		return hexHash(g.chain), nil
 	}
-	if err == nil && g.chained != state.LastSeq {
-		err = fmt.Errorf("%w: expected messages up to %d, read them up to %d", ErrDamaged, state.LastSeq, g.chained)
+	if err == nil && g.chainEnd != state.LastSeq {
+		err = fmt.Errorf("%w: expected messages up to %d, read them up to %d", ErrDamaged, state.LastSeq, g.chainEnd)
 	}
 	if err != nil {
 		return "", fmt.Errorf("reading stream %s: %w", name, err)
 	}
-	return text(g.chain), nil
+	return hexHash(g.chain), nil
 }
 
-// copy takes what a bucket has got since into its copy.
-func (g *Guard) copy(ctx context.Context, stream jetstream.Stream) error {
+// copyBucket takes what a bucket has got since into its copy.
+func (g *Guard) copyBucket(ctx context.Context, stream jetstream.Stream) error {
 	state, name := stream.CachedInfo().State, stream.CachedInfo().Config.Name
 	was := g.keys[name]
 	if was.Last == state.LastSeq && was.Keys != nil {
 		return nil
 	}
-	now := copies{Last: state.LastSeq, Keys: maps.Clone(was.Keys)}
+	now := bucketCopy{Last: state.LastSeq, Keys: maps.Clone(was.Keys)}
 	if now.Keys == nil || state.LastSeq < was.Last {
-		was.Last, now.Keys = 0, map[string]key{}
+		was.Last, now.Keys = 0, map[string]keyCopy{}
 	}
 	changed := was.Keys == nil
-	err := g.read(ctx, stream, was.Last, func(msg bus.Message) {
-		if !kept(msg.Subject) {
+	err := g.readStream(ctx, stream, was.Last, func(msg bus.Message) {
+		if !isCopied(msg.Subject) {
 			return
 		}
 		changed = true
-		if m := messageOf(msg); m.deleted {
+		if m := newMessage(msg); m.deleted {
 			delete(now.Keys, msg.Subject)
 		} else {
-			now.Keys[msg.Subject] = key{m.sequence, m.value}
+			now.Keys[msg.Subject] = keyCopy{m.sequence, m.value}
 		}
 	})
 	if err != nil {
@@ -223,7 +223,7 @@ func (g *Guard) copy(ctx context.Context, stream jetstream.Stream) error {
 	if !changed {
 		return nil
 	}
-	return write(g.Dir, keysName, keysFile{version, g.keys})
+	return writeJSON(g.Dir, keysName, keysFile{version, g.keys})
 }
 
 // Close writes what the streams hold at the end of the work, with the hashes of all of them as far as that does not take long.
@@ -233,21 +233,21 @@ func (g *Guard) Close(ctx context.Context) error {
 	}
 	g.stop()
 	<-g.ended
-	if err := g.write(ctx); err != nil {
+	if err := g.update(ctx); err != nil {
 		return fmt.Errorf("writing the manifest of the store: %w", err)
 	}
 	streams := maps.Clone(g.manifest.Streams)
-	limited, cancel := context.WithTimeout(ctx, lastLook)
+	limited, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
-	for _, name := range sorted(kinds()) {
+	for _, name := range sortedKeys(kinds()) {
 		if kinds()[name] == ledger {
 			continue
 		}
-		now, err := g.look(limited, name, kinds()[name], nil)
+		now, err := g.scan(limited, name, kinds()[name], nil)
 		if err == nil && now.Last == streams[name].Last && now.Count == streams[name].Count {
 			now.Anchor = streams[name].Anchor
 			streams[name] = now.Stream
 		}
 	}
-	return g.put(streams)
+	return g.save(streams)
 }

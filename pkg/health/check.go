@@ -15,15 +15,15 @@ import (
 var ErrUnhealthy = errors.New("unhealthy")
 
 const (
-	// askLimit is how long a process may take to answer.
-	askLimit = 3 * time.Second
-	// reasonLimit bounds what is read of its reason, in bytes.
-	reasonLimit = 4 << 10
+	// checkTimeout is how long a process may take to answer.
+	checkTimeout = 3 * time.Second
+	// maxReasonBytes bounds what is read of its reason, in bytes.
+	maxReasonBytes = 4 << 10
 )
 
-// Ask returns nil when the process behind url answers 200. The error wraps ErrUnhealthy and says what it said instead.
-func Ask(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+// Check returns nil when the process behind url answers 200. The error wraps ErrUnhealthy and says what it said instead.
+func Check(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -40,7 +40,7 @@ func Ask(ctx context.Context, url string) error {
 	if response.StatusCode == http.StatusOK {
 		return nil
 	}
-	reason, err := io.ReadAll(io.LimitReader(response.Body, reasonLimit))
+	reason, err := io.ReadAll(io.LimitReader(response.Body, maxReasonBytes))
 	if err != nil {
 		return fmt.Errorf("%w: asking %s: %w", ErrUnhealthy, url, err)
 	}

@@ -8,9 +8,9 @@ import (
 const (
 	// stepTick is how often the two clocks are compared.
 	stepTick = 500 * time.Millisecond
-	// stepLeast is the smallest difference between two ticks that is a step. A clock that is slewed to the right time differs by less
+	// minStep is the smallest difference between two ticks that is a step. A clock that is slewed to the right time differs by less
 	// than a millisecond.
-	stepLeast = 2 * time.Second
+	minStep = 2 * time.Second
 )
 
 // ClockSteps calls stepped with the size of each step of the wall clock until ctx ends: how much further the wall clock moved than
@@ -18,20 +18,20 @@ const (
 // clock that was set forward.
 func ClockSteps(ctx context.Context, stepped func(by time.Duration)) {
 	began := time.Now()
-	steps(ctx, stepped, func() reading {
+	watchSteps(ctx, stepped, func() clockReading {
 		now := time.Now()
-		return reading{wall: now.Round(0), elapsed: now.Sub(began)}
+		return clockReading{wall: now.Round(0), elapsed: now.Sub(began)}
 	})
 }
 
-// reading is what both clocks said at one instant.
-type reading struct {
+// clockReading is what both clocks said at one instant.
+type clockReading struct {
 	wall time.Time
 	// elapsed is by the monotonic clock.
 	elapsed time.Duration
 }
 
-func steps(ctx context.Context, stepped func(by time.Duration), read func() reading) {
+func watchSteps(ctx context.Context, stepped func(by time.Duration), read func() clockReading) {
 	ticker := time.NewTicker(stepTick)
 	defer ticker.Stop()
 	for last := read(); ; {
@@ -41,7 +41,7 @@ func steps(ctx context.Context, stepped func(by time.Duration), read func() read
 		case <-ticker.C:
 		}
 		now := read()
-		if by := now.wall.Sub(last.wall) - (now.elapsed - last.elapsed); by.Abs() >= stepLeast {
+		if by := now.wall.Sub(last.wall) - (now.elapsed - last.elapsed); by.Abs() >= minStep {
 			stepped(by)
 		}
 		last = now

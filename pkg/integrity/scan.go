@@ -19,14 +19,14 @@ import (
 )
 
 // A reader that gets no message for so long looks once more, and then takes the rest for lost.
-const silence = 5 * time.Second
+const readTimeout = 5 * time.Second
 
-var errEnough = errors.New("enough read")
+var errReadEnough = errors.New("enough read")
 
-// look reads a whole stream. points are sequences at which the hash of the chain is wanted. A message that is counted and
+// scan reads a whole stream. points are sequences at which the hash of the chain is wanted. A message that is counted and
 // cannot be read is ErrDamaged.
-func (g *Guard) look(ctx context.Context, name string, what kind, points []uint64) (found, error) {
-	now := found{at: map[uint64]string{0: text([sha256.Size]byte{})}, newest: map[string]message{}}
+func (g *Guard) scan(ctx context.Context, name string, what kind, points []uint64) (contents, error) {
+	now := contents{chainAt: map[uint64]string{0: hexHash([sha256.Size]byte{})}, newest: map[string]message{}}
 	stream, err := g.Bus.JetStream().Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return now, nil
@@ -35,7 +35,7 @@ func (g *Guard) look(ctx context.Context, name string, what kind, points []uint6
 		return now, err
 	}
 	state := stream.CachedInfo().State
-	now.there, now.First, now.Last, now.Count = true, state.FirstSeq, state.LastSeq, state.Msgs
+	now.exists, now.First, now.Last, now.Count = true, state.FirstSeq, state.LastSeq, state.Msgs
 	var count uint64
 	var sum [sha256.Size]byte
 	take := func(msg bus.Message) {
@@ -43,9 +43,9 @@ func (g *Guard) look(ctx context.Context, name string, what kind, points []uint6
 		d := digest(msg)
 		switch what {
 		case ledger:
-			sum = link(sum, d)
+			sum = extendHash(sum, d)
 			if slices.Contains(points, msg.Sequence) {
-				now.at[msg.Sequence] = text(sum)
+				now.chainAt[msg.Sequence] = hexHash(sum)
 			}
 		default:
 			for i := range sum {
@@ -53,13 +53,13 @@ func (g *Guard) look(ctx context.Context, name string, what kind, points []uint6
 			}
 		}
 		if what == copied {
-			now.newest[msg.Subject] = messageOf(msg)
+			now.newest[msg.Subject] = newMessage(msg)
 		}
 	}
-	err = g.read(ctx, stream, 0, take)
-	now.Hash = text(sum)
+	err = g.readStream(ctx, stream, 0, take)
+	now.Hash = hexHash(sum)
 	if what == ledger {
-		g.chain, g.chained = sum, state.LastSeq
+		g.chain, g.chainEnd = sum, state.LastSeq
 	}
 	if err != nil && ctx.Err() != nil {
 		return now, err
@@ -71,8 +71,8 @@ func (g *Guard) look(ctx context.Context, name string, what kind, points []uint6
 	return now, nil
 }
 
-// read hands the messages of a stream from a sequence on, up to where its state says that it ends, to take.
-func (g *Guard) read(ctx context.Context, stream jetstream.Stream, after uint64, take func(bus.Message)) error {
+// readStream hands the messages of a stream from a sequence on, up to where its state says that it ends, to take.
+func (g *Guard) readStream(ctx context.Context, stream jetstream.Stream, after uint64, take func(bus.Message)) error {
 	info := stream.CachedInfo()
 	state, name := info.State, info.Config.Name
 	if state.Msgs == 0 || state.LastSeq <= after {
@@ -81,12 +81,12 @@ func (g *Guard) read(ctx context.Context, stream jetstream.Stream, after uint64,
 	var count uint64
 	each := func(msg bus.Message) error {
 		if msg.Sequence > state.LastSeq {
-			return errEnough
+			return errReadEnough
 		}
 		take(msg)
 		after = msg.Sequence
 		if count++; count == state.Msgs || after == state.LastSeq {
-			return errEnough
+			return errReadEnough
 		}
 		return nil
 	}
@@ -96,7 +96,7 @@ func (g *Guard) read(ctx context.Context, stream jetstream.Stream, after uint64,
 			if err = lost; err == nil {
 				err = each(msg)
 			}
-			if errors.Is(err, errEnough) {
+			if errors.Is(err, errReadEnough) {
 				return nil
 			}
 			if err != nil {
@@ -107,14 +107,14 @@ func (g *Guard) read(ctx context.Context, stream jetstream.Stream, after uint64,
 	var err error
 	for range 2 {
 		limited, cancel := context.WithCancel(ctx)
-		waiting := time.AfterFunc(silence, cancel)
+		waiting := time.AfterFunc(readTimeout, cancel)
 		err = g.Bus.Tail(limited, name, ">", after, func(msg bus.Message) error {
-			waiting.Reset(silence)
+			waiting.Reset(readTimeout)
 			return each(msg)
 		})
 		waiting.Stop()
 		cancel()
-		if errors.Is(err, errEnough) {
+		if errors.Is(err, errReadEnough) {
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -137,24 +137,24 @@ func (g *Guard) anchor(ctx context.Context, name string, sequence uint64) (strin
 	if err != nil {
 		return "", err
 	}
-	return text(digest(msg)), nil
+	return hexHash(digest(msg)), nil
 }
 
-// link is the chain with one more message.
-func link(chain, digest [sha256.Size]byte) [sha256.Size]byte {
+// extendHash is the chain with one more message.
+func extendHash(chain, digest [sha256.Size]byte) [sha256.Size]byte {
 	return sha256.Sum256(slices.Concat(chain[:], digest[:]))
 }
 
-func messageOf(msg bus.Message) message {
+func newMessage(msg bus.Message) message {
 	return message{sequence: msg.Sequence, deleted: msg.Header.Get("KV-Operation") != "", value: msg.Data}
 }
 
-// kept says whether a key of a copied bucket is copied: not a run's checkpoint, which is large and is folded from the ledger.
-func kept(subject string) bool {
+// isCopied says whether a key of a copied bucket is copied: not a run's checkpoint, which is large and is folded from the ledger.
+func isCopied(subject string) bool {
 	return !strings.HasPrefix(subject, "$KV."+contract.BucketRuns+".") || !strings.HasSuffix(subject, ".checkpoint")
 }
 
-func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // digest is that of one message, its place and time included.
 func digest(msg bus.Message) [sha256.Size]byte {
@@ -164,7 +164,7 @@ func digest(msg bus.Message) [sha256.Size]byte {
 	number(msg.Sequence)
 	number(uint64(msg.StoredAt.UnixNano()))
 	text(msg.Subject)
-	for _, name := range sorted(msg.Header) {
+	for _, name := range sortedKeys(msg.Header) {
 		if strings.HasPrefix(name, "Nats-") { // the server's own, which differ by how it is asked
 			continue
 		}

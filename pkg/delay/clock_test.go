@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// TestStepsAreToldOnce sets the wall clock between the ticks; one difference is below the least and is a slewed clock's.
-func TestStepsAreToldOnce(t *testing.T) {
+// TestClockSteps_ReportedOnce sets the wall clock between the ticks; one difference is below the least and is a slewed clock's.
+func TestClockSteps_ReportedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var set atomic.Int64
-		read := func() reading {
+		read := func() clockReading {
 			elapsed := time.Since(begun)
-			return reading{wall: begun.Add(elapsed + time.Duration(set.Load())).Round(0), elapsed: elapsed}
+			return clockReading{wall: begun.Add(elapsed + time.Duration(set.Load())).Round(0), elapsed: elapsed}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var told []time.Duration
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			steps(ctx, func(by time.Duration) { told = append(told, by) }, read)
+			watchSteps(ctx, func(by time.Duration) { told = append(told, by) }, read)
 		}()
-		want := []time.Duration{-10 * time.Minute, time.Hour, -24 * time.Hour, -stepLeast}
+		want := []time.Duration{-10 * time.Minute, time.Hour, -24 * time.Hour, -minStep}
 		for _, by := range append([]time.Duration{time.Second}, want...) {
 			synctest.Wait()
 			set.Add(int64(by))
@@ -40,8 +40,8 @@ func TestStepsAreToldOnce(t *testing.T) {
 	})
 }
 
-// TestStepsOfThisMachine reads the real clocks, which agree.
-func TestStepsOfThisMachine(t *testing.T) {
+// TestClockSteps_RealClocks reads the real clocks, which agree.
+func TestClockSteps_RealClocks(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*stepTick)
 	defer cancel()

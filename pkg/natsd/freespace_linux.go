@@ -1,0 +1,25 @@
+package natsd
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// fileSystem is what a file system says of itself.
+type fileSystem struct {
+	freeBytes, freeFiles uint64
+	// countsFiles says that the file system has only so many files; readOnly that nothing can be written.
+	countsFiles, readOnly bool
+}
+
+func statFileSystem(dir string) (fileSystem, error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return fileSystem{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return fileSystem{
+		freeBytes: stat.Bavail * uint64(stat.Bsize), freeFiles: stat.Ffree, countsFiles: stat.Files > 0,
+		readOnly: stat.Flags&unix.ST_RDONLY != 0,
+	}, nil
+}
