@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -149,13 +150,19 @@ func (s socketDialer) InProcessConn() (conn net.Conn, err error) {
 // process and does not come back. A folder that nobody serves is an error of package net.
 func ConnectSocket(dir string, opts ...nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{nats.InProcessServer(socketDialer{dir}), nats.NoReconnect()}, opts...)
-	nc, err := nats.Connect("", opts...)
-	if errors.Is(err, nats.ErrAuthorization) { // a server with a port takes its key alone
-		option, failed := nats.NkeyOptionFromSeed(filepath.Join(dir, keyName))
-		if failed != nil {
-			return nil, fmt.Errorf("reading the key of data_dir: %w", failed)
-		}
-		nc, err = nats.Connect("", append(opts, option)...)
+	// A server with a port takes its key alone. The key comes first: a server that refuses a connection closes it, and the
+	// client hears of the reason only if it has written all that it had to say by then.
+	option, noKey := nats.NkeyOptionFromSeed(filepath.Join(dir, keyName))
+	var nc *nats.Conn
+	err := nats.ErrNkeysNotSupported
+	if noKey == nil {
+		nc, err = nats.Connect("", append(slices.Clip(opts), option)...)
+	}
+	if errors.Is(err, nats.ErrNkeysNotSupported) { // without a port, whatever key was left there
+		nc, err = nats.Connect("", opts...)
+	}
+	if errors.Is(err, nats.ErrAuthorization) && noKey != nil {
+		err = fmt.Errorf("reading the key of data_dir: %w", noKey)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the process that holds data_dir: %w", err)

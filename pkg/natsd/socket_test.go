@@ -116,6 +116,15 @@ func TestConnectSocket_ServerWithKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
+	next, err := natsd.ConnectSocket(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	// A refused connection cannot be told from a broken one when the server is quick to close it.
+	if a, b := clientID(t, nc), clientID(t, next); b != a+1 {
+		t.Errorf("connections %d and %d: the server refused one in between", a, b)
+	}
 	checkEcho(t, server, nc)
 	if err := os.Remove(server.KeyFile()); err != nil {
 		t.Fatal(err)
@@ -124,6 +133,16 @@ func TestConnectSocket_ServerWithKey(t *testing.T) {
 		nc.Close()
 		t.Error("let in without the key")
 	}
+}
+
+// clientID is the number of a connection; the server counts them, the refused ones too.
+func clientID(t *testing.T, nc *nats.Conn) uint64 {
+	t.Helper()
+	id, err := nc.GetClientID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // A killed process leaves its socket, and perhaps the folder that it was bound in.
