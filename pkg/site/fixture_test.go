@@ -98,7 +98,7 @@ func newClient(t testing.TB, origin string, change func(*site.Options)) *site.Cl
 	t.Helper()
 	opts := site.Options{
 		Profile: load(t, "fct-cf"), Origin: origin, UserAgent: "fct-scraper/test (+nobody@court.invalid)",
-		RequestTimeout: 10 * time.Second, JobTimeout: 20 * time.Second, MaxBody: 1 << 20,
+		RequestTimeout: time.Minute, JobTimeout: 2 * time.Minute, MaxBody: 1 << 20,
 	}
 	if change != nil {
 		change(&opts)

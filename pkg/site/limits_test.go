@@ -15,8 +15,25 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// soon is far more than an attempt takes that ends by its limit, and far less than one that does not.
-const soon = 5 * time.Second
+// soon is far more than an attempt takes that ends by its limit, and less than one that does not.
+const soon = 30 * time.Second
+
+// timed runs a test in virtual time against a court whose docket answers at once, with such a body, and whose other calls hang.
+func timed(t *testing.T, docket string, test func(t *testing.T, court http.RoundTripper)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, stuck{roundTrip(docket)}) })
+}
+
+// stuck answers the docket alone.
+type stuck struct{ docket roundTrip }
+
+func (s stuck) RoundTrip(r *http.Request) (*http.Response, error) {
+	if callOf(r) == "docket" {
+		return s.docket.RoundTrip(r)
+	}
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
 
 // TestRequestTimeout: the limit is over the whole exchange, body included.
 func TestRequestTimeout(t *testing.T) {
@@ -39,24 +56,25 @@ func TestRequestTimeout(t *testing.T) {
 // TestJobTimeout: the limit is over all the calls of a case, each of which may be quick enough.
 func TestJobTimeout(t *testing.T) {
 	t.Parallel()
-	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": hangHandler})
-	c := newClient(t, server.URL, func(o *site.Options) { o.JobTimeout = 100 * time.Millisecond })
-	began := time.Now()
-	exchanges := fetchCase(t, c)
-	if took := time.Since(began); took > soon {
-		t.Errorf("took %s, want 100ms and a little", took)
-	}
-	if len(exchanges) != 2 || exchanges[0].Error != "" {
-		t.Fatalf("exchanges %+v, want a whole one and one that was cut short", exchanges)
-	}
-	wantReading(t, c, exchanges, contract.VerdictTransient, "header call: job_timeout: longer than 100ms")
+	timed(t, emptyBody, func(t *testing.T, court http.RoundTripper) {
+		const limit = 100 * time.Millisecond
+		c := newClient(t, "https://court.invalid", func(o *site.Options) { o.JobTimeout, o.Transport = limit, court })
+		began := time.Now()
+		exchanges := fetchCase(t, c)
+		if took := time.Since(began); took != limit {
+			t.Errorf("took %s, want %s", took, limit)
+		}
+		if len(exchanges) != 2 || exchanges[0].Error != "" {
+			t.Fatalf("exchanges %+v, want a whole one and one that was cut short", exchanges)
+		}
+		wantReading(t, c, exchanges, contract.VerdictTransient, "header call: job_timeout: longer than 100ms")
+	})
 }
 
 // TestTimeoutsOfARun: those of the context count, and the client's where it has none; other calls keep the client's.
 func TestTimeoutsOfARun(t *testing.T) {
 	t.Parallel()
 	const long, short = time.Hour, 100 * time.Millisecond
-	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": hangHandler})
 	for name, c := range map[string]struct {
 		ownRequest, ownJob, request, job time.Duration
 		want                             string
@@ -69,15 +87,16 @@ func TestTimeoutsOfARun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			asking := newClient(t, server.URL, func(o *site.Options) { o.RequestTimeout, o.JobTimeout = c.ownRequest, c.ownJob })
-			ctx, cancel := context.WithTimeout(t.Context(), soon)
-			defer cancel()
-			exchanges, err := asking.Fetch(site.WithTimeouts(ctx, c.request, c.job), caseID(t, "IMM-13-25"),
-				func(context.Context) (time.Duration, error) { return 0, nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantReading(t, asking, exchanges, contract.VerdictTransient, c.want)
+			timed(t, emptyBody, func(t *testing.T, court http.RoundTripper) {
+				asking := newClient(t, "https://court.invalid", func(o *site.Options) {
+					o.RequestTimeout, o.JobTimeout, o.Transport = c.ownRequest, c.ownJob, court
+				})
+				exchanges, err := asking.Fetch(site.WithTimeouts(t.Context(), c.request, c.job), caseID(t, "IMM-13-25"), noPause)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wantReading(t, asking, exchanges, contract.VerdictTransient, c.want)
+			})
 		})
 	}
 }
@@ -86,19 +105,23 @@ func TestTimeoutsOfARun(t *testing.T) {
 // the whole answer, and a request that was not made is not counted as one.
 func TestJobTimeoutInTheWait(t *testing.T) {
 	t.Parallel()
-	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(ownBody), "parties": bodyHandler(partiesBody)})
-	c := newClient(t, server.URL, func(o *site.Options) { o.JobTimeout, o.Parties = 100*time.Millisecond, true })
-	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
-		if len(server.madeCalls()) == 0 {
-			return 0, nil
+	timed(t, ownBody, func(t *testing.T, court http.RoundTripper) {
+		c := newClient(t, "https://court.invalid", func(o *site.Options) {
+			o.JobTimeout, o.Parties, o.Transport = 100*time.Millisecond, true, court
+		})
+		turns := 0
+		exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
+			if turns++; turns == 1 {
+				return 0, nil
+			}
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		if err != nil || len(exchanges) != 1 || turns != 2 {
+			t.Fatalf("error %v, %d exchanges, %d turns; want one exchange and two turns", err, len(exchanges), turns)
 		}
-		<-ctx.Done()
-		return 0, ctx.Err()
+		wantReading(t, c, exchanges, contract.VerdictTransient, "job_timeout: longer than 100ms")
 	})
-	if err != nil || len(exchanges) != 1 || len(server.madeCalls()) != 1 {
-		t.Fatalf("error %v, %d exchanges, %d requests; want one exchange", err, len(exchanges), len(server.madeCalls()))
-	}
-	wantReading(t, c, exchanges, contract.VerdictTransient, "job_timeout: longer than 100ms")
 }
 
 // TestJobTimeoutStartsWithTheFirstRequest: waiting for the pace is no part of it.

@@ -100,7 +100,11 @@ func TestRobotsUnread(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, _, err := fetchRobots(t, answer, func(o *site.Options) { o.RequestTimeout = 500 * time.Millisecond })
+			server, _, err := fetchRobots(t, answer, func(o *site.Options) {
+				if name == "hang" {
+					o.RequestTimeout = 2 * time.Second
+				}
+			})
 			if !errors.Is(err, site.ErrRobotsUnreachable) {
 				t.Errorf("error %v, want one that wraps ErrRobotsUnread", err)
 			}

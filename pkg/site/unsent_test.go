@@ -121,7 +121,7 @@ func TestExchange_Unsent(t *testing.T) {
 		},
 		"TLS hangs": {
 			func(t *testing.T) string { return "https://" + silentListener(t, false) },
-			nil, true, "request_timeout: longer than 300ms",
+			nil, true, "request_timeout: longer than 2s",
 		},
 		"TLS ends": {
 			func(t *testing.T) string { return "https://" + silentListener(t, true) },
@@ -144,7 +144,7 @@ func TestExchange_Unsent(t *testing.T) {
 		}, nil, false, "EOF"},
 		"answer hangs": {func(t *testing.T) string {
 			return plainly(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-		}, nil, false, "request_timeout: longer than 300ms"},
+		}, nil, false, "request_timeout: longer than 2s"},
 		"status 500": {func(t *testing.T) string {
 			return plainly(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
 		}, nil, false, ""},
@@ -157,13 +157,13 @@ func TestExchange_Unsent(t *testing.T) {
 			}
 			opts := site.Options{
 				Profile: profile, Origin: test.origin(t), UserAgent: "test", MaxBody: 1 << 20, JobTimeout: time.Minute,
-				RequestTimeout: 300 * time.Millisecond,
+				RequestTimeout: 20 * time.Second,
 			}
 			if test.proxy != nil {
 				opts.Proxy = test.proxy(t)
 			}
-			if name == "no such name" { // the resolver takes its time
-				opts.RequestTimeout = 20 * time.Second
+			if strings.HasSuffix(name, "hangs") {
+				opts.RequestTimeout = 2 * time.Second
 			}
 			client, err := site.NewClient(opts)
 			if err != nil {
