@@ -47,6 +47,11 @@ func (s *Service) takeCommands(ctx context.Context, name string) error {
 func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
 	s.carrying.Lock()
 	defer s.carrying.Unlock()
+	if d.Subject == contract.SubjectStop { // a process that works for this run alone may end by it before the result is kept
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+		defer cancel()
+	}
 	result := contract.CommandResult{Digest: digest(d.Subject, d.Header, d.Body), At: d.StoredAt}
 	key := contract.CommandKey(d.Sequence)
 	if done, err := s.carriedOut(ctx, key, result); err != nil || done {
@@ -68,7 +73,11 @@ func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
 	if err != nil {
 		return err
 	}
-	return s.put(ctx, key, result)
+	if err := s.put(ctx, key, result); err != nil {
+		return err
+	}
+	s.replies.kept(result, d.Sequence)
+	return nil
 }
 
 // carriedOut says whether the result of this very command is kept: one of the same sequence may be of a stream that was

@@ -30,6 +30,8 @@ const (
 	// early is for how long a result is kept whose request has not come yet, and how long a request waits for its own result
 	// before it takes one of those.
 	early = time.Second
+	// stopLimit is how long a stop goes on when the service that carries it out has been told to end.
+	stopLimit = 5 * time.Second
 )
 
 // result is what became of one command.
@@ -47,13 +49,23 @@ type replies struct {
 	asking map[string][]chan result // by digest, the oldest request first
 	count  int
 	recent []result
-	closed bool
-	done   chan struct{}
-	open   sync.WaitGroup
+	// known are the commands whose results were told of late, older those before them: the result of one that this process
+	// carries out comes from there and from the watch.
+	known, older map[place]bool
+	turned       time.Time
+	closed       bool
+	done         chan struct{}
+	open         sync.WaitGroup
+}
+
+// place is a command's in the stream. One of the same sequence may be of a stream that was removed.
+type place struct {
+	sequence uint64
+	at       int64
 }
 
 func newReplies() *replies {
-	return &replies{asking: make(map[string][]chan result), done: make(chan struct{})}
+	return &replies{asking: make(map[string][]chan result), known: make(map[place]bool), done: make(chan struct{})}
 }
 
 // digest is the same for two commands exactly when they say the same to the generator and to the stream.
@@ -93,10 +105,18 @@ func (r *replies) leave(key string, mine chan result) {
 	}
 }
 
-// tell gives a result to the oldest request that waits for it, or keeps it for a while.
+// tell gives a result to the oldest request that waits for it, or keeps it for a while. A result that was told is told no more.
 func (r *replies) tell(of result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	at := place{of.sequence, of.At.UnixNano()}
+	if r.known[at] || r.older[at] {
+		return
+	}
+	if of.at.Sub(r.turned) > replyLimit {
+		r.older, r.known, r.turned = r.known, make(map[place]bool), of.at
+	}
+	r.known[at] = true
 	r.recent = slices.DeleteFunc(r.recent, func(old result) bool { return of.at.Sub(old.at) > 2*early })
 	waiting := r.asking[of.Digest]
 	if len(waiting) == 0 {
@@ -105,6 +125,11 @@ func (r *replies) tell(of result) {
 	}
 	waiting[0] <- of // has room for the one
 	r.asking[of.Digest] = waiting[1:]
+}
+
+// kept tells what became of a command and is kept.
+func (r *replies) kept(of contract.CommandResult, sequence uint64) {
+	r.tell(result{CommandResult: of, sequence: sequence, at: time.Now()})
 }
 
 // missed is the newest result that had come shortly before its request; it is given once.
@@ -137,6 +162,11 @@ func (r *replies) await(key string, mine chan result, limit time.Duration) (resu
 		case <-end.C:
 			return result{}, fmt.Errorf("not carried out within %s; it will be when it was stored", limit)
 		case <-r.done:
+			select {
+			case of := <-mine: // the command itself may be what ended this process
+				return of, nil
+			default:
+			}
 			return result{}, errors.New("the generator ends; the command is carried out by the next")
 		}
 	}
@@ -159,11 +189,10 @@ func (s *Service) watchResults(ctx context.Context) error {
 		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
 			return nil
 		}
-		of := result{at: time.Now()}
+		var of contract.CommandResult
 		sequence, err := strconv.ParseUint(strings.TrimPrefix(entry.Key(), "command."), 10, 64)
-		if err == nil && json.Unmarshal(entry.Value(), &of.CommandResult) == nil { // else not written by this program
-			of.sequence = sequence
-			s.replies.tell(of)
+		if err == nil && json.Unmarshal(entry.Value(), &of) == nil { // else not written by this program
+			s.replies.kept(of, sequence)
 		}
 		return nil
 	})

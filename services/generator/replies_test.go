@@ -1,0 +1,47 @@
+package generator_test
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A process that works for one run alone ends by the stop of that run: who asked for it hears that it was carried out.
+func TestStopThatEndsTheGenerator(t *testing.T) {
+	t.Parallel()
+	p := setUp(t)
+	end := p.run()
+	started := p.send(contract.SubjectStart, `{"year":"25","end":5,"probe":false}`)
+	asked := make(chan contract.CommandReply, 1)
+	go func() {
+		var reply contract.CommandReply
+		defer func() { asked <- reply }()
+		body, err := json.Marshal(contract.StopSpec{RunID: started.RunID})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		answer, err := p.b.Conn().RequestMsgWithContext(ctx, &nats.Msg{Subject: contract.SubjectStop, Data: body})
+		if err == nil {
+			err = json.Unmarshal(answer.Data, &reply)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := runs.Await(t.Context(), p.b, started.RunID.HaltKey(), func(contract.Halt) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if reply := <-asked; reply.Error != "" || reply.RunID != started.RunID {
+		t.Errorf("answered %+v", reply)
+	}
+}
