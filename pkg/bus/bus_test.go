@@ -71,32 +71,33 @@ func TestPublishBatch_AllOrNone(t *testing.T) {
 }
 
 func TestPublish_ThirdWithoutAnswerIsErrStore(t *testing.T) {
-	t.Parallel()
-	quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: 500 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Somebody listens and never answers, as a stuck stream does.
-	silent, err := quick.Conn().SubscribeSync("batch.silent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = silent.Unsubscribe() }()
-	for i := 1; i <= 4; i++ {
-		if _, err := quick.Publish(t.Context(), jobs("run", i, i)[0]); err != nil { // what another stream does says nothing of this one
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: 500 * time.Millisecond})
+		if err != nil {
 			t.Fatal(err)
 		}
-		_, err := quick.Publish(t.Context(), nats.NewMsg("batch.silent"))
-		if err == nil || errors.Is(err, bus.ErrStore) != (i >= 3) {
-			t.Errorf("publish %d: %v", i, err)
+		// Somebody listens and never answers, as a stuck stream does.
+		silent, err := quick.Conn().SubscribeSync("batch.silent")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, err := quick.Publish(t.Context(), nats.NewMsg("batch.event.run.started")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := quick.Publish(t.Context(), nats.NewMsg("batch.silent")); err == nil || errors.Is(err, bus.ErrStore) {
-		t.Errorf("after an answer the count starts anew: %v", err)
-	}
+		defer func() { _ = silent.Unsubscribe() }()
+		for i := 1; i <= 4; i++ {
+			if _, err := quick.Publish(t.Context(), jobs("run", i, i)[0]); err != nil { // what another stream does says nothing of this one
+				t.Fatal(err)
+			}
+			_, err := quick.Publish(t.Context(), nats.NewMsg("batch.silent"))
+			if err == nil || errors.Is(err, bus.ErrStore) != (i >= 3) {
+				t.Errorf("publish %d: %v", i, err)
+			}
+		}
+		if _, err := quick.Publish(t.Context(), nats.NewMsg("batch.event.run.started")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := quick.Publish(t.Context(), nats.NewMsg("batch.silent")); err == nil || errors.Is(err, bus.ErrStore) {
+			t.Errorf("after an answer the count starts anew: %v", err)
+		}
+	})
 }
 
 func TestGroupCommit_EachItemOnceOneCommitAtATime(t *testing.T) {

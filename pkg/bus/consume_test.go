@@ -117,36 +117,37 @@ func TestConsume_HandlerErrorSettles(t *testing.T) {
 }
 
 func TestConsume_SlowHandlerHeartbeats(t *testing.T) {
-	t.Parallel()
-	b := fcttest.Broker(t)
-	c := consumer(t, b, 200*time.Millisecond)
-	publish(t, b, "slow")
-	ctx, cancel := context.WithCancel(t.Context())
-	var calls int
-	finished := make(chan struct{})
-	ended := make(chan error, 1)
-	go func() {
-		ended <- bus.Consume(ctx, b, bus.ConsumeOptions[string]{
-			Consumer: c, Heartbeat: 20 * time.Millisecond, Decode: decode,
-			Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
-				calls++
-				defer close(finished)
-				waited, stop := context.WithTimeout(ctx, time.Second) // five ack-waits
-				defer stop()
-				<-waited.Done()
-				return nil
-			},
-		})
-	}()
-	<-finished
-	awaitSettled(t, c)
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if calls != 1 {
-		t.Errorf("handled %d times, want once", calls)
-	}
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		b := fcttest.Broker(t)
+		c := consumer(t, b, 200*time.Millisecond)
+		publish(t, b, "slow")
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls int
+		finished := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- bus.Consume(ctx, b, bus.ConsumeOptions[string]{
+				Consumer: c, Heartbeat: 20 * time.Millisecond, Decode: decode,
+				Handle: func(ctx context.Context, _ bus.Delivery[string]) error {
+					calls++
+					defer close(finished)
+					waited, stop := context.WithTimeout(ctx, time.Second) // five ack-waits
+					defer stop()
+					<-waited.Done()
+					return nil
+				},
+			})
+		}()
+		<-finished
+		awaitSettled(t, c)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if calls != 1 {
+			t.Errorf("handled %d times, want once", calls)
+		}
+	})
 }
 
 func TestConsume_StopReleasesFetched(t *testing.T) {

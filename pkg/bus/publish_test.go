@@ -52,26 +52,27 @@ func TestPublishBatch_TooLargeMessage(t *testing.T) {
 }
 
 func TestPublish_ConcurrentTimeoutsCountOnce(t *testing.T) {
-	t.Parallel()
-	quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: 200 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	silent, err := quick.Conn().SubscribeSync("nobody.answers")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = silent.Unsubscribe() }()
-	var publishes sync.WaitGroup
-	for range 16 {
-		publishes.Go(func() {
-			_, err := quick.Publish(t.Context(), nats.NewMsg("nobody.answers"))
-			if err == nil || errors.Is(err, bus.ErrStore) {
-				t.Errorf("%v, want an error that is not yet a store failure", err)
-			}
-		})
-	}
-	publishes.Wait()
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		quick, err := bus.New(fcttest.Broker(t).Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: 200 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent, err := quick.Conn().SubscribeSync("nobody.answers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = silent.Unsubscribe() }()
+		var publishes sync.WaitGroup
+		for range 16 {
+			publishes.Go(func() {
+				_, err := quick.Publish(t.Context(), nats.NewMsg("nobody.answers"))
+				if err == nil || errors.Is(err, bus.ErrStore) {
+					t.Errorf("%v, want an error that is not yet a store failure", err)
+				}
+			})
+		}
+		publishes.Wait()
+	})
 }
 
 func TestPublish_CallerContextEnds(t *testing.T) {

@@ -85,13 +85,14 @@ func TestWatchStalls_ClockSetBack(t *testing.T) {
 
 // Where other processes work too, the step may have been on another machine: the consumer shows it.
 func TestWatchStalls_StalledConsumer(t *testing.T) {
-	t.Parallel()
-	b := fcttest.Broker(t)
-	c := consumer(t, b, time.Second)
-	publishDelayed(t, b, c)
-	defer b.WatchStalls(t.Context(), c)()
-	msg, _, err := bus.Next(t.Context(), c, time.Minute)
-	if err != nil || string(msg.Data()) != "a" {
-		t.Fatalf("%v, want the message that was held back", err)
-	}
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		b := fcttest.Broker(t)
+		c := consumer(t, b, time.Second)
+		publishDelayed(t, b, c)
+		defer b.WatchStalls(t.Context(), c)()
+		msg, _, err := bus.Next(t.Context(), c, time.Minute)
+		if err != nil || string(msg.Data()) != "a" {
+			t.Fatalf("%v, want the message that was held back", err)
+		}
+	})
 }

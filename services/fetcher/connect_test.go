@@ -56,13 +56,18 @@ func TestUnreachableSiteComesUp(t *testing.T) {
 	const jobs = 40
 	p := setUp(t, jobs)
 	var tries, together, most atomic.Int64
+	all := make(chan struct{})
 	p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
-		now := together.Add(1)
-		defer together.Add(-1)
-		if n := tries.Add(1); n <= 12 {
-			if n > 8 { // those that began together have failed
-				most.Store(max(most.Load(), now))
+		switch n := tries.Add(1); {
+		case n <= 8: // they fail when all of them have begun
+			if n == 8 {
+				close(all)
 			}
+			<-all
+			return refused(ctx, number)
+		case n <= 12:
+			most.Store(max(most.Load(), together.Add(1)))
+			defer together.Add(-1)
 			return refused(ctx, number)
 		}
 		return fine(ctx, number)
@@ -81,42 +86,42 @@ func TestUnreachableSiteComesUp(t *testing.T) {
 
 // A site that stays away: the run ends as a safe stop after the time for tries, with nothing kept.
 func TestUnreachableSiteEndsTheRun(t *testing.T) {
-	t.Parallel()
 	const limit = 700 * time.Millisecond
 	for name, first := range map[string]bool{"from the start": false, "after requests without an answer": true} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := setUp(t, 20)
-			var tries atomic.Int64
-			p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
-				if tries.Add(1) == 1 && first {
-					return contract.Exchange{Call: "docket", StartedAt: time.Now(), Error: "connection reset"}, nil
+			fcttest.VirtualTime(t, func(t *testing.T) {
+				p := setUp(t, 20)
+				var tries atomic.Int64
+				p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+					if tries.Add(1) == 1 && first {
+						return contract.Exchange{Call: "docket", StartedAt: time.Now(), Error: "connection reset"}, nil
+					}
+					return refused(ctx, number)
 				}
-				return refused(ctx, number)
-			}
-			began := time.Now()
-			stop := p.work(func(o *fetcher.Options) {
-				o.Concurrency, o.Backoff.Max = 1, limit
+				began := time.Now()
+				stop := p.work(func(o *fetcher.Options) {
+					o.Concurrency, o.Backoff.Max = 1, limit
+				})
+				halt := p.halt()
+				took := time.Since(began)
+				stop()
+				if halt.Status != contract.SafeStop || halt.Reason != "the site cannot be reached: connection refused" {
+					t.Errorf("halt %+v", halt)
+				}
+				if took < limit || took > limit+time.Second {
+					t.Errorf("ended after %s, want %s", took, limit)
+				}
+				want := 0
+				if first {
+					want = 1 // the connection was made: today's rules
+				}
+				if numbers, _ := p.answers(); len(numbers) != want {
+					t.Errorf("answers of %d numbers, want %d", len(numbers), want)
+				}
+				if n := tries.Load(); n < 3 || n > 9 {
+					t.Errorf("%d tries", n)
+				}
 			})
-			halt := p.halt()
-			took := time.Since(began)
-			stop()
-			if halt.Status != contract.SafeStop || halt.Reason != "the site cannot be reached: connection refused" {
-				t.Errorf("halt %+v", halt)
-			}
-			if took < limit || took > limit+5*time.Second {
-				t.Errorf("ended after %s, want %s", took, limit)
-			}
-			want := 0
-			if first {
-				want = 1 // the connection was made: today's rules
-			}
-			if numbers, _ := p.answers(); len(numbers) != want {
-				t.Errorf("answers of %d numbers, want %d", len(numbers), want)
-			}
-			if n := tries.Load(); n < 3 || n > 9 {
-				t.Errorf("%d tries", n)
-			}
 		})
 	}
 }
@@ -144,7 +149,7 @@ func TestUnreachableAfterAnAnswer(t *testing.T) {
 // One fetcher that reaches the site is enough: the other costs no number an attempt, nor ends the run.
 func TestUnreachableForOneFetcher(t *testing.T) {
 	t.Parallel()
-	const jobs = 60
+	const jobs = 150
 	p := setUp(t, jobs)
 	var tries atomic.Int64
 	cut := &court{asked: make(map[int]int), answer: func(ctx context.Context, number int) (contract.Exchange, error) {
@@ -207,7 +212,7 @@ func TestStopWhileConnecting(t *testing.T) {
 	<-began
 	asked := time.Now()
 	stop()
-	if took := time.Since(asked); took > 10*time.Second {
+	if took := time.Since(asked); took > time.Minute {
 		t.Errorf("the stop took %s", took)
 	}
 	if numbers, _ := p.answers(); len(numbers) != 0 {

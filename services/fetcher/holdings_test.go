@@ -140,13 +140,16 @@ func TestAnsweredAttemptIsNoCrash(t *testing.T) {
 func TestWhatALivingProcessHoldsIsLeftToIt(t *testing.T) {
 	t.Parallel()
 	p := setUp(t, 2)
-	if _, err := p.bucket(contract.BucketFetchers).Put(t.Context(), run.FetcherKey("slow"), []byte("{}")); err != nil {
-		t.Fatal(err)
+	lives := func() { // its presence expires otherwise
+		if _, err := p.bucket(contract.BucketFetchers).Put(t.Context(), run.FetcherKey("slow"), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
 	}
+	lives()
 	p.leave("slow", "a", map[int]int{1: 1}, nil)
 	stop := p.work(func(o *fetcher.Options) { o.Process = "mine" })
 	defer func() { stop() }()
-	p.until(func() bool { numbers, _ := p.answers(); return numbers[2] == 1 })
+	p.until(func() bool { lives(); numbers, _ := p.answers(); return numbers[2] == 1 })
 	if all, _ := p.court.requests(); all != 1 {
 		t.Errorf("%d requests while the other process holds the job, want 1", all)
 	}

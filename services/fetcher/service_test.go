@@ -157,7 +157,9 @@ func (p plant) work(change func(*fetcher.Options)) (stop func()) {
 // until asks again and again until the condition holds; the test's own time limit ends a condition that never does.
 func (p plant) until(condition func() bool) {
 	p.t.Helper()
-	for !condition() {
+	ticker := time.NewTicker(2 * time.Millisecond)
+	defer ticker.Stop()
+	for ; !condition(); <-ticker.C {
 		if p.t.Context().Err() != nil {
 			p.t.Fatal("the test ended first")
 		}
@@ -241,41 +243,42 @@ func TestWhatTheLedgerKnowsIsNotAsked(t *testing.T) {
 }
 
 func TestHaltLetsFinishWhatCanAndGivesUpTheRestAtItsDeadline(t *testing.T) {
-	t.Parallel()
-	p := setUp(t, 100)
-	release := make(chan struct{})
-	p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
-		if number%2 == 0 { // hangs
-			<-ctx.Done()
-			return contract.Exchange{}, context.Cause(ctx)
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		p := setUp(t, 100)
+		release := make(chan struct{})
+		p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+			if number%2 == 0 { // hangs
+				<-ctx.Done()
+				return contract.Exchange{}, context.Cause(ctx)
+			}
+			<-release
+			return fine(ctx, number)
 		}
-		<-release
-		return fine(ctx, number)
-	}
-	defer p.work(nil)()
-	p.until(func() bool { all, _ := p.court.requests(); return all == 8 })
-	if err := runs.Halt(t.Context(), p.runs, run, contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(300 * time.Millisecond)}); err != nil {
-		t.Fatal(err)
-	}
-	close(release)
-	fetchers, err := p.b.KV(t.Context(), contract.BucketFetchers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.until(func() bool {
-		_, err := fetchers.Get(t.Context(), run.FetcherKey("one"))
-		return errors.Is(err, jetstream.ErrKeyNotFound)
+		defer p.work(nil)()
+		p.until(func() bool { all, _ := p.court.requests(); return all == 8 })
+		if err := runs.Halt(t.Context(), p.runs, run, contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(300 * time.Millisecond)}); err != nil {
+			t.Fatal(err)
+		}
+		close(release)
+		fetchers, err := p.b.KV(t.Context(), contract.BucketFetchers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.until(func() bool {
+			_, err := fetchers.Get(t.Context(), run.FetcherKey("one"))
+			return errors.Is(err, jetstream.ErrKeyNotFound)
+		})
+		numbers, _ := p.answers()
+		all, _ := p.court.requests()
+		for number := range p.court.asked {
+			if _, stored := numbers[number]; stored != (number%2 == 1) {
+				t.Errorf("number %d: answer stored: %t", number, stored)
+			}
+		}
+		if all > 8+8 { // those that were let go before the halt was heard of made room for others
+			t.Errorf("%d requests", all)
+		}
 	})
-	numbers, _ := p.answers()
-	all, _ := p.court.requests()
-	for number := range p.court.asked {
-		if _, stored := numbers[number]; stored != (number%2 == 1) {
-			t.Errorf("number %d: answer stored: %t", number, stored)
-		}
-	}
-	if all > 8+8 { // those that were let go before the halt was heard of made room for others
-		t.Errorf("%d requests", all)
-	}
 }
 
 func TestBlockStopsEverybodyAlsoAfterARestart(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 var closed = began.Add(90 * time.Minute)
 
 // patience is how long a test waits for what has to come; it bounds failures only.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // desk is a broker, an output folder and one run for reporters to work on.
 type desk struct {
