@@ -21,10 +21,13 @@ func TestAwait_ReturnsAfterEnsure(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped := errors.New("told to stop")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, stopped)
-	defer cancel()
-	if err := streams.Await(ctx, js); !errors.Is(err, stopped) {
-		t.Fatalf("%v, want it to wait until it is told to stop", err)
+	for after := range 50 { // in the middle of a request, too
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Duration(after)*20*time.Microsecond, stopped)
+		err := streams.Await(ctx, js)
+		cancel()
+		if !errors.Is(err, stopped) {
+			t.Fatalf("%v, want it to wait until it is told to stop", err)
+		}
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- streams.Await(t.Context(), js) }()

@@ -159,10 +159,13 @@ func Await(ctx context.Context, js jetstream.JetStream) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return fmt.Errorf("waiting for the streams: %w", err)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		} else if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			timer.Reset(awaitPoll)
+			continue
 		}
-		timer.Reset(awaitPoll)
+		return fmt.Errorf("waiting for the streams: %w", err)
 	}
 }
 
