@@ -70,7 +70,7 @@ func TestCommandsBesideARunningBatch(t *testing.T) {
 	var out bytes.Buffer
 	batch := p.running(&out)
 	var s standing
-	p.await("progress", func() bool { s = p.status(); return s.Done > 0 })
+	p.await("progress", func() bool { s = p.status(); return s.Done > 0 && s.Planned > 0 })
 	if s.Status != contract.Running || s.Planned == 0 || s.LeftSeconds == 0 || s.Done != s.Succeeded+s.NoRecord+s.Failed {
 		t.Errorf("status: %+v", s)
 	}
@@ -130,8 +130,8 @@ func TestManyCommandsAtOnce(t *testing.T) {
 
 func TestStatusBesideABatch_LongDataDir(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "300", "--seed", "33")
-	p := slowPlace(t, sim, "--end", "300")
+	sim := startSim(t, "--max", "800", "--seed", "33")
+	p := slowPlace(t, sim, "--end", "800")
 	long := filepath.Join(p.dir, strings.Repeat("a long way down/", 12), "data")
 	p.args = append(p.args, "--data-dir", long)
 	batch := p.running(nil)
@@ -150,8 +150,8 @@ func TestStatusBesideABatch_LongDataDir(t *testing.T) {
 // A batch without a socket, and one that stands still, are told apart from nobody: the store is in use.
 func TestStatusBesideABatchThatLetsNobodyIn(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "300", "--seed", "34")
-	p := slowPlace(t, sim, "--end", "300")
+	sim := startSim(t, "--max", "800", "--seed", "34")
+	p := slowPlace(t, sim, "--end", "800")
 	batch := p.running(nil)
 	locked := func(after string) {
 		t.Helper()
@@ -175,6 +175,7 @@ func TestStatusAfterAKill(t *testing.T) {
 	sim := startSim(t, "--max", "300", "--missing", "0.1", "--seed", "35")
 	p := slowPlace(t, sim, "--end", "300")
 	batch := p.running(nil)
+	p.await("the end of the planning", func() bool { return p.status().Planned == 300 })
 	if err := batch.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -220,7 +220,8 @@ func TestKilledAtFullSpeed(t *testing.T) {
 		t.Run(fmt.Sprint(concurrency), func(t *testing.T) {
 			t.Parallel()
 			sim := startSim(t, "--max", "99999", "--missing", "0", "--seed", "24")
-			p := newPlace(t, sim, "--end", fmt.Sprint((kills+1)*between), "--delay-min", "0", "--delay-max", "0", "--concurrency", fmt.Sprint(concurrency))
+			const numbers = kills*between + 1000 // those after the last kill are the time that a slow machine has for it
+			p := newPlace(t, sim, "--end", fmt.Sprint(numbers), "--delay-min", "0", "--delay-max", "0", "--concurrency", fmt.Sprint(concurrency))
 			for n := 1; n <= kills; n++ {
 				cmd := p.start(nil)
 				for len(sim.asked()) < n*between { // requests end it, or the test's own time
@@ -234,7 +235,7 @@ func TestKilledAtFullSpeed(t *testing.T) {
 				_ = cmd.Wait() // killed, as it was to be
 			}
 			report := p.finish(codeCompleted)
-			if report.Succeeded != (kills+1)*between {
+			if report.Succeeded != numbers {
 				t.Errorf("%d = %d + %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed)
 			}
 			n := again(sim.asked())

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
 )
 
@@ -24,7 +25,7 @@ type diskFault struct {
 func (f diskFault) try(t *testing.T, folder string) {
 	t.Helper()
 	const numbers = 150
-	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "20ms")
+	sim, open := gated(t, courtsim.Options{Max: 99999, Latency: 20 * time.Millisecond}, 60)
 	p := newPlace(t, sim, "--end", fmt.Sprint(numbers), "--delay-min", "10ms", "--delay-max", "15ms")
 	on, code := filepath.Join(f.dir, folder), codeBroker
 	p.args = append(p.args, map[string]string{"data": "--data-dir", "output": "--output"}[folder], on)
@@ -40,6 +41,7 @@ func (f diskFault) try(t *testing.T, folder string) {
 	sim.totals(30)
 	began := time.Now()
 	f.begin()
+	open()
 	_ = cmd.Wait() // its exit code says it
 	took := time.Since(began)
 	if got := cmd.ProcessState.ExitCode(); got != code || took > soon || !strings.Contains(said.String(), on) || !strings.Contains(said.String(), f.why) {
@@ -69,7 +71,7 @@ func TestNoMoreFilesFitInMidRun(t *testing.T) {
 				return // a limit on a process does not count files
 			}
 			var made []string
-			why := map[string]string{"data": "0 more files fit, 64 are needed", "output": "no space left on device"}[folder]
+			why := map[string]string{"data": "more files fit, 64 are needed", "output": "no space left on device"}[folder]
 			diskFault{dir: disk, why: why, begin: func() {
 				for i := range 2000 {
 					name := filepath.Join(disk, fmt.Sprint("file", i))

@@ -27,11 +27,24 @@ type memory struct {
 	court http.Handler
 	mu    sync.Mutex
 	times []time.Time
+	// reached is called by the request of that number.
+	number  int
+	reached func()
+}
+
+// atRequest has a function called by the request of that number.
+func (m *memory) atRequest(number int, call func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.number, m.reached = number, call
 }
 
 func (m *memory) RoundTrip(request *http.Request) (*http.Response, error) {
 	m.mu.Lock()
 	m.times = append(m.times, time.Now())
+	if m.reached != nil && len(m.times) >= m.number {
+		m.reached()
+	}
 	m.mu.Unlock()
 	if trace := httptrace.ContextClientTrace(request.Context()); trace != nil && trace.WroteRequest != nil {
 		trace.WroteRequest(httptrace.WroteRequestInfo{})

@@ -19,7 +19,6 @@ import (
 func TestOutputDisturbedInMidRun(t *testing.T) {
 	t.Parallel()
 	const numbers = 80
-	sim := startSim(t, "--max", "80", "--missing", "0.1", "--seed", "41", "--latency", "5ms")
 	attempts := func(output string) string {
 		names, err := filepath.Glob(output + "/attempts_*")
 		if err != nil || len(names) != 1 {
@@ -47,6 +46,7 @@ func TestOutputDisturbedInMidRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			sim, open := gated(t, courtsim.Options{Seed: 41, Max: numbers, Missing: 0.1, Latency: 5 * time.Millisecond}, 50)
 			p := newPlace(t, sim, "--end", "80", "--delay-min", "2ms", "--delay-max", "4ms")
 			output := filepath.Join(p.dir, "output")
 			var out bytes.Buffer
@@ -55,15 +55,9 @@ func TestOutputDisturbedInMidRun(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			limit := time.After(time.Minute)
-			for len(p.glob("cases/IMM/25/IMM*")) < 20 {
-				select {
-				case <-limit:
-					t.Fatal("no records within a minute")
-				case <-time.After(2 * time.Millisecond): // the condition is another process's
-				}
-			}
+			p.await("records", func() bool { return len(p.glob("cases/IMM/25/IMM*")) >= 20 })
 			disturbed := disturb.do(output)
+			open()
 			_ = cmd.Wait() // its exit code says it
 			if code := cmd.ProcessState.ExitCode(); code != disturb.code || disturbed != nil {
 				t.Fatalf("%v; exit code %d, want %d: %s", disturbed, code, disturb.code, out.String())

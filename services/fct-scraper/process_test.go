@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -46,6 +50,31 @@ func startSim(t testing.TB, args ...string) simulator {
 		t.Fatal("starting the simulator:", err)
 	}
 	return simulator{t, strings.TrimSpace(line)}
+}
+
+// gated starts a court in the test's own process that answers so many requests and holds the others until open is called: what is to
+// happen in the middle of a run happens there on the slowest machine too.
+func gated(t testing.TB, options courtsim.Options, answered int64) (sim simulator, open func()) {
+	t.Helper()
+	court := newSim(t, options)
+	gate := make(chan struct{})
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/__stats" && asked.Add(1) > answered {
+			select {
+			case <-gate:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		court.ServeHTTP(w, r)
+	}))
+	open = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(func() {
+		open()
+		server.Close()
+	})
+	return simulator{t, server.URL}, open
 }
 
 // asked is how often each call was made for each number of IMM-25.

@@ -16,12 +16,8 @@ func (p *plant) cut(requests int, changes map[string]string) {
 	p.t.Helper()
 	ctx, cancel := context.WithCancel(p.t.Context())
 	defer cancel()
-	go func() {
-		for p.memory.requests() < requests && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-		cancel() // all services at once, whatever they are doing
-	}()
+	p.memory.atRequest(requests, cancel) // all services at once, whatever they are doing
+	defer p.memory.atRequest(0, nil)
 	if _, err := p.run(ctx, changes); err != nil && !errors.Is(err, context.Canceled) {
 		p.t.Fatal(err)
 	}

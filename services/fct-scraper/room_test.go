@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
 )
 
@@ -68,7 +69,7 @@ func fleetAt(t testing.TB, addr, key string) *fleet {
 func TestAFullDiskEndsTheBatch(t *testing.T) {
 	t.Parallel()
 	const numbers = 300
-	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "20ms")
+	sim, open := gated(t, courtsim.Options{Max: 99999, Latency: 20 * time.Millisecond}, 60)
 	p := newPlace(t, sim, "--end", "300", "--delay-min", "10ms", "--delay-max", "15ms", "--site", "fct-cf")
 	disk, mounted := fcttest.Disk(t, "size=32m")
 	fill := func() func() { return fcttest.Fill(t, disk, 0) }
@@ -92,6 +93,7 @@ func TestAFullDiskEndsTheBatch(t *testing.T) {
 	sim.totals(30)
 	full := time.Now()
 	empty := fill()
+	open()
 	err := cmd.Wait()
 	took := time.Since(full)
 	t.Logf("noticed and ended after %v: %s", took, said.String())

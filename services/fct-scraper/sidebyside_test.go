@@ -243,7 +243,7 @@ func TestStoppingOneRunDoesNotTouchAnother(t *testing.T) {
 	f := newFleet(t, sim, "--delay-min", "5ms", "--delay-max", "6ms", "--concurrency", "2")
 	f.open(1)
 	f.order("long", `{"run_id":"long","year":"25","end":90000,"probe":false}`)
-	f.order("short", `{"run_id":"short","year":"24","end":150,"probe":false}`)
+	f.order("short", `{"run_id":"short","year":"24","end":600,"probe":false}`)
 	for began := time.Now(); len(sim.stats().PerNumber["IMM-24"]) < 20; {
 		if time.Since(began) > time.Minute {
 			t.Fatal("the second run is not worked on")
@@ -260,7 +260,7 @@ func TestStoppingOneRunDoesNotTouchAnother(t *testing.T) {
 		t.Errorf("the stopped run: %s (%s)", report.Status, report.Reason)
 	}
 	asked := len(sim.asked())
-	if report := f.report("short"); report.Status != contract.Completed || report.Succeeded != 150 {
+	if report := f.report("short"); report.Status != contract.Completed || report.Succeeded != 600 {
 		t.Errorf("the other run: %s (%s), %d records", report.Status, report.Reason, report.Succeeded)
 	}
 	if now := len(sim.asked()); now != asked {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
 )
 
 // logged is what a process writes to stderr, while it does.
@@ -62,11 +63,12 @@ func reportIn(t *testing.T, out *bytes.Buffer) (r contract.Report) {
 
 func TestEqualBatchesJoin(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "60", "--missing", "0.1", "--seed", "41")
-	p := slowPlace(t, sim, "--end", "50")
+	sim, open := gated(t, courtsim.Options{Seed: 41, Max: 60, Missing: 0.1}, 12)
+	p := newPlace(t, sim, "--end", "50", "--delay-min", "0", "--delay-max", "0")
 	var first, second, third bytes.Buffer
 	holder := p.running(&first)
 	joined := []*exec.Cmd{p.follower(&second), p.follower(&third, "--concurrency", "2")}
+	open()
 	for i, cmd := range append(joined, holder) {
 		if code := exitCode(cmd); code != codeCompleted {
 			t.Errorf("batch %d: exit code %d", i, code)
@@ -89,8 +91,8 @@ func TestEqualBatchesJoin(t *testing.T) {
 // TestJoinedBatchTakesOver: the holder is killed, and one of those who joined it goes on with the run.
 func TestJoinedBatchTakesOver(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "60", "--missing", "0.1", "--seed", "42")
-	p := slowPlace(t, sim, "--end", "50")
+	sim, open := gated(t, courtsim.Options{Seed: 42, Max: 60, Missing: 0.1}, 12)
+	p := newPlace(t, sim, "--end", "50", "--delay-min", "0", "--delay-max", "0")
 	var second, third bytes.Buffer
 	holder := p.running(nil)
 	run := p.status().RunID
@@ -98,6 +100,7 @@ func TestJoinedBatchTakesOver(t *testing.T) {
 	if err := holder.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	open()
 	for i, cmd := range joined {
 		if code := exitCode(cmd); code != codeCompleted {
 			t.Errorf("batch %d: exit code %d", i, code)
@@ -113,8 +116,8 @@ func TestJoinedBatchTakesOver(t *testing.T) {
 
 func TestJoinedBatchOfAStoppedRun(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "300", "--seed", "43")
-	p := slowPlace(t, sim, "--end", "300")
+	sim := startSim(t, "--max", "800", "--seed", "43")
+	p := slowPlace(t, sim, "--end", "800")
 	var first, second, third bytes.Buffer
 	holder := p.running(&first)
 	joined, left := p.follower(&second), p.follower(&third)
@@ -143,8 +146,8 @@ func TestJoinedBatchOfAStoppedRun(t *testing.T) {
 // TestDifferentBatchesQueue: other numbers, and the same numbers for another folder.
 func TestDifferentBatchesQueue(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "60", "--missing", "0.1", "--seed", "44")
-	p := slowPlace(t, sim, "--end", "30")
+	sim, open := gated(t, courtsim.Options{Seed: 44, Max: 60, Missing: 0.1}, 12)
+	p := newPlace(t, sim, "--end", "30", "--delay-min", "0", "--delay-max", "0")
 	var first, second, third, fourth bytes.Buffer
 	elsewhere := filepath.Join(p.dir, "elsewhere")
 	holder := p.running(&first)
@@ -156,6 +159,7 @@ func TestDifferentBatchesQueue(t *testing.T) {
 	if code := exitCode(impatient); code != codeTerminated {
 		t.Errorf("exit code %d after a signal, want %d", code, codeTerminated)
 	}
+	open()
 	for i, cmd := range append(waiting, holder) {
 		if code := exitCode(cmd); code != codeCompleted {
 			t.Errorf("batch %d: exit code %d", i, code)
@@ -187,14 +191,15 @@ func TestBatchBesideServeEmbedded(t *testing.T) {
 // TestJoinedBatchAfterTheHolder: one that joined stands still while the run ends, and finds the holder gone.
 func TestJoinedBatchAfterTheHolder(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "60", "--seed", "46")
-	p := slowPlace(t, sim, "--end", "30")
+	sim, open := gated(t, courtsim.Options{Seed: 46, Max: 60}, 12)
+	p := newPlace(t, sim, "--end", "30", "--delay-min", "0", "--delay-max", "0")
 	var first, second bytes.Buffer
 	holder := p.running(&first)
 	joined := p.follower(&second)
 	if err := joined.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	open()
 	if code := exitCode(holder); code != codeCompleted {
 		t.Errorf("the holder ended with %d", code)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -124,23 +125,34 @@ func TestUnreachableSiteIsASafeStop(t *testing.T) {
 	}
 }
 
+// unreached starts a batch and waits until it says that it does not reach its site.
+func (p place) unreached() *exec.Cmd {
+	p.t.Helper()
+	said := &logged{}
+	cmd := exec.Command("fct-scraper", p.args...)
+	cmd.Stderr = said
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.await("word of the site", func() bool { return said.has("site.unreachable") })
+	return cmd
+}
+
 // A process whose site comes up goes on by itself; one that waits for it stops when it is told to.
 func TestSiteComesUp(t *testing.T) {
 	t.Parallel()
 	addr := freeAddr(t)
 	p := newPlace(t, simulator{t, "http://" + addr}, "--end", "20", "--delay-min", "0", "--delay-max", "0")
-	waiting := p.start(nil)
-	at(time.Now(), 3*time.Second)
+	waiting := p.unreached()
 	began := time.Now()
 	if err := waiting.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	_ = waiting.Wait() // its state says it
-	if code := waiting.ProcessState.ExitCode(); code != codeTerminated || time.Since(began) > 10*time.Second {
+	if code := waiting.ProcessState.ExitCode(); code != codeTerminated || time.Since(began) > 20*time.Second {
 		t.Errorf("exit code %d after %s, want %d", code, time.Since(began), codeTerminated)
 	}
-	cmd := p.start(nil)
-	at(time.Now(), 3*time.Second)
+	cmd := p.unreached()
 	court := newSim(t, courtsim.Options{Seed: 7, Max: 60})
 	server, err := court.Start(addr)
 	if err != nil {
