@@ -1,6 +1,10 @@
 package site_test
 
 import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
 	"fmt"
 	"io"
 	"net/http"
@@ -79,5 +83,168 @@ func TestLargeBodiesWait(t *testing.T) {
 		if verdict := <-results; verdict != contract.VerdictSuccess {
 			t.Errorf("read %s", verdict)
 		}
+	}
+}
+
+// encodeBody is a text in a content coding.
+func encodeBody(t *testing.T, text string, open func(io.Writer) io.WriteCloser) string {
+	t.Helper()
+	var body bytes.Buffer
+	w := open(&body)
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return body.String()
+}
+
+func gzipText(t *testing.T, text string) string {
+	return encodeBody(t, text, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
+}
+
+func zlibText(t *testing.T, text string) string {
+	return encodeBody(t, text, func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) })
+}
+
+func deflateText(t *testing.T, text string) string {
+	return encodeBody(t, text, func(w io.Writer) io.WriteCloser {
+		z, err := flate.NewWriter(w, flate.DefaultCompression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return z
+	})
+}
+
+// TestContentEncoding: an answer is read in every coding that servers send under the names that
+// they use; one that breaks off, or that cannot be decoded, is never taken for whole, and the error
+// names the coding.
+func TestContentEncoding(t *testing.T) {
+	t.Parallel()
+	zip := gzipText(t, ownBody)
+	half := gzipText(t, ownBody[:20]) + gzipText(t, ownBody[20:])
+	broken := []byte(zip)
+	broken[len(broken)-8] ^= 1 // its checksum
+	for name, test := range map[string]struct {
+		encoding []string
+		body     string
+		// complaint is what the error says; empty for an answer that is read.
+		complaint string
+	}{
+		"gzip": {[]string{"gzip"}, zip, ""}, "x-gzip": {[]string{"x-gzip"}, zip, ""},
+		"capitals": {[]string{"GZIP"}, zip, ""}, "X-GZip": {[]string{"X-GZip"}, zip, ""},
+		"spaces": {[]string{"  gzip "}, zip, ""}, "identity": {[]string{"identity"}, ownBody, ""},
+		"Identity": {[]string{"Identity"}, ownBody, ""},
+		"empty":    {[]string{""}, ownBody, ""}, "commas": {[]string{", ,"}, ownBody, ""},
+		"gzip, identity": {[]string{"gzip, identity"}, zip, ""},
+		"identity,gzip":  {[]string{"identity,gzip"}, zip, ""}, "two headers": {[]string{"identity", "gzip"}, zip, ""},
+		"gzip twice":            {[]string{"gzip, gzip"}, gzipText(t, zip), ""},
+		"deflate, gzip":         {[]string{"deflate, gzip"}, gzipText(t, zlibText(t, ownBody)), ""},
+		"deflate":               {[]string{"deflate"}, zlibText(t, ownBody), ""},
+		"bare deflate":          {[]string{"deflate"}, deflateText(t, ownBody), ""},
+		"zero behind gzip":      {[]string{"gzip"}, zip + "\x00", ""},
+		"zeros behind gzip":     {[]string{"gzip"}, zip + strings.Repeat("\x00", 100_000), ""},
+		"zeros behind deflate":  {[]string{"deflate"}, zlibText(t, ownBody) + "\x00\x00", ""},
+		"zeros behind x-gzip":   {[]string{"x-gzip"}, zip + "\x00\x00\x00", ""},
+		"two members":           {[]string{"gzip"}, half, ""},
+		"two members and zeros": {[]string{"gzip"}, half + "\x00\x00", ""},
+		"an empty member":       {[]string{"gzip"}, gzipText(t, "") + zip, ""},
+		"a wrong label":         {[]string{"utf-8"}, ownBody, ""}, "none": {[]string{"none"}, ownBody, ""},
+		"br over plain text": {[]string{"br"}, ownBody, ""},
+
+		"br": {[]string{"br"}, "\x0b\x02\x80abc\x03", `content encoding: "br" is not known`},
+		"zstd": {[]string{"zstd"},
+			"\x28\xb5\x2f\xfdxxxx", `content encoding: "zstd" is not known`},
+		"br in gzip":               {[]string{"br, gzip"}, gzipText(t, "\x0b\x02\x80abc\x03"), `content encoding: "br" is not known`},
+		"gzip that is none":        {[]string{"gzip"}, ownBody, "content encoding: gzip"},
+		"x-gzip that is none":      {[]string{"x-gzip"}, ownBody, "content encoding: gzip"},
+		"deflate that is none":     {[]string{"deflate"}, ownBody, "content encoding: flate"},
+		"zeros alone":              {[]string{"gzip"}, strings.Repeat("\x00", 30), "content encoding: gzip"},
+		"half a member":            {[]string{"gzip"}, zip[:len(zip)/2], "content encoding: unexpected EOF"},
+		"no checksum":              {[]string{"gzip"}, zip[:len(zip)-8], "content encoding: unexpected EOF"},
+		"half a checksum":          {[]string{"gzip"}, zip[:len(zip)-1], "content encoding: unexpected EOF"},
+		"a wrong checksum":         {[]string{"gzip"}, string(broken), "content encoding: gzip"},
+		"a wrong checksum, zeros":  {[]string{"gzip"}, string(broken) + "\x00\x00", "content encoding: gzip"},
+		"half of a second member":  {[]string{"gzip"}, half[:len(half)-9], "content encoding: unexpected EOF"},
+		"half of bare deflate":     {[]string{"deflate"}, deflateText(t, ownBody)[:20], "content encoding: unexpected EOF"},
+		"half of deflate":          {[]string{"deflate"}, zlibText(t, ownBody)[:20], "content encoding: unexpected EOF"},
+		"something behind":         {[]string{"gzip"}, zip + "more", "something behind"},
+		"something behind zeros":   {[]string{"gzip"}, zip + "\x00\x00x", "something behind"},
+		"something behind deflate": {[]string{"deflate"}, zlibText(t, ownBody) + "x", "something behind"},
+		"too many":                 {[]string{"gzip, gzip, gzip, gzip, gzip"}, zip, "content encoding: 5 codings"},
+		"nothing":                  {[]string{"gzip"}, "", "empty body"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+				w.Header()["Content-Encoding"] = test.encoding
+				_, _ = io.WriteString(w, test.body)
+			}})
+			c := newClient(t, server.URL, nil)
+			exchanges := fetchCase(t, c)
+			if test.complaint != "" {
+				wantReading(t, c, exchanges, contract.VerdictTransient, test.complaint)
+				return
+			}
+			wantReading(t, c, exchanges, contract.VerdictSuccess, "")
+			if string(exchanges[0].Body) != ownBody {
+				t.Errorf("the body is %.60q", exchanges[0].Body)
+			}
+		})
+	}
+}
+
+// TestContentEncodingOfBlocks: a block is one by its status, however its page is coded, and by its
+// text in a coding that is known. What cannot be decoded is kept as it came.
+func TestContentEncodingOfBlocks(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status         int
+		encoding, body string
+	}{
+		"status":          {http.StatusForbidden, "br", "\x0b\x02\x80abc\x03"},
+		"text":            {http.StatusOK, "x-gzip", gzipText(t, blockBody)},
+		"text in deflate": {http.StatusOK, "deflate", deflateText(t, blockBody)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Encoding", test.encoding)
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.body)
+			}})
+			c := newClient(t, server.URL, nil)
+			exchanges := fetchCase(t, c)
+			wantReading(t, c, exchanges, contract.VerdictBlocked, "")
+			if test.encoding == "br" && string(exchanges[0].Body) != test.body {
+				t.Errorf("the body is kept as %q", exchanges[0].Body)
+			}
+		})
+	}
+}
+
+// TestContentEncodingOfRobots: robots.txt is read in the same codings as the answers for a case.
+func TestContentEncodingOfRobots(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ encoding, body string }{
+		"x-gzip": {"x-gzip", gzipText(t, "User-agent: *\nDisallow: /\n")},
+		"zeros":  {"gzip", gzipText(t, "User-agent: *\nDisallow: /\n") + "\x00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Encoding", test.encoding)
+				_, _ = io.WriteString(w, test.body)
+			}})
+			rules, err := newClient(t, server.URL, nil).Robots(t.Context(), noPause)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := rules.Allows(caseID(t, "IMM-13-25")); ok {
+				t.Error("all is forbidden, and the case may be asked for")
+			}
+		})
 	}
 }

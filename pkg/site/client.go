@@ -1,6 +1,8 @@
 package site
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -88,4 +90,21 @@ func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now 
 // RetryAfter is for how long an answer asks to be left alone; 0 when it does not, never more than a day.
 func (c *Client) RetryAfter(exchange contract.Exchange, now time.Time) time.Duration {
 	return retryAfter(exchange.RetryAfter, now, 0)
+}
+
+// timeouts are the time-outs of one context; 0 is that of the client.
+type timeouts struct{ request, job time.Duration }
+
+type timeoutsKey struct{}
+
+// WithTimeouts returns a context for Fetch and Robots in which a request and a case may take this long, in place of RequestTimeout and
+// JobTimeout of the client; 0 leaves the client's.
+func WithTimeouts(ctx context.Context, request, job time.Duration) context.Context {
+	return context.WithValue(ctx, timeoutsKey{}, timeouts{request, job})
+}
+
+// timeouts are those in force in ctx.
+func (c *Client) timeouts(ctx context.Context) timeouts {
+	given, _ := ctx.Value(timeoutsKey{}).(timeouts)
+	return timeouts{request: cmp.Or(given.request, c.RequestTimeout), job: cmp.Or(given.job, c.JobTimeout)}
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -101,3 +103,25 @@ func errorText(err error) string {
 	}
 	return sanitize.Truncate(err.Error(), 300)
 }
+
+// WithRequestSent returns a context for Fetch in which started is called each time a request has left this machine, or could not. It
+// is called by whoever writes the request, so it must not take long.
+func WithRequestSent(ctx context.Context, started func()) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { started() },
+	})
+}
+
+// connTrace is the connection of one request, as the transport reports it.
+type connTrace struct{ requested, obtained atomic.Bool }
+
+// trace returns a context for the request.
+func (c *connTrace) trace(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { c.requested.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { c.obtained.Store(true) },
+	})
+}
+
+// failed says that no connection was made.
+func (c *connTrace) failed() bool { return c.requested.Load() && !c.obtained.Load() }

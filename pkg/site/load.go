@@ -1,7 +1,9 @@
 package site
 
 import (
+	"crypto/x509"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/BurntSushi/toml"
 )
 
 //go:embed profiles/*.toml
@@ -68,4 +73,182 @@ func readRegularFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: allowed is a regular file", path)
 	}
 	return io.ReadAll(io.LimitReader(f, maxProfileSize+1))
+}
+
+// profileFile is the form of a profile file.
+type profileFile struct {
+	Name      string            `toml:"name"`
+	Like      string            `toml:"like"`
+	Origin    string            `toml:"origin"`
+	CAFile    string            `toml:"ca_file"`
+	TimeZone  string            `toml:"time_zone"`
+	Division  string            `toml:"division"`
+	Divisions map[string]string `toml:"divisions"`
+	Proof     int               `toml:"proof"`
+	Agree     bool              `toml:"agree"`
+	Tokens    *tokensSpec       `toml:"tokens"`
+	Headers   map[string]string `toml:"headers"`
+	Calls     []callSpec        `toml:"call"`
+	Blocks    []blockSpec       `toml:"block"`
+}
+
+type callSpec struct {
+	Name   string            `toml:"name"`
+	When   callCondition     `toml:"when"`
+	Gives  rowKind           `toml:"gives"`
+	Proves bool              `toml:"proves"`
+	Method string            `toml:"method"`
+	Path   string            `toml:"path"`
+	Query  map[string]string `toml:"query"`
+	Other  map[string]string `toml:"other_query"`
+	Form   map[string]string `toml:"form"`
+	Format string            `toml:"format"`
+	Count  string            `toml:"count"`
+	Rows   string            `toml:"rows"`
+	Number string            `toml:"number"`
+	Header map[string]string `toml:"header"`
+	Entry  map[string]string `toml:"entry"`
+	Party  map[string]string `toml:"party"`
+	Page   *pageSpec         `toml:"page"`
+}
+
+// pageSpec is what an HTML answer needs beside the keys that JSON has too.
+type pageSpec struct {
+	End     string     `toml:"end"`
+	Within  string     `toml:"within"`
+	Title   string     `toml:"title"`
+	Titles  []string   `toml:"titles"`
+	Table   string     `toml:"table"`
+	Columns [][]string `toml:"columns"`
+	None    []string   `toml:"none"`
+	Shown   string     `toml:"shown"`
+	Counts  []string   `toml:"counts"`
+	Next    string     `toml:"next"`
+}
+
+type tokensSpec struct {
+	Path   string      `toml:"path"`
+	End    string      `toml:"end"`
+	Inputs string      `toml:"inputs"`
+	Stale  []blockSpec `toml:"stale"`
+}
+
+type blockSpec struct {
+	Name   string   `toml:"name"`
+	Status []int    `toml:"status"`
+	Header []string `toml:"header"`
+	Text   []string `toml:"text"`
+}
+
+// maxProfileSize is how large a profile file may be.
+const maxProfileSize = 1 << 20
+
+// Parse reads a profile file: every XPath in it is compiled, every field known. A ca_file is for profiles that have a
+// place of their own, LoadFile's. Its error wraps ErrProfile and names all that is wrong.
+func Parse(data []byte) (*Profile, error) { return parseFrom("", data) }
+
+// parseFrom is Parse for a file in that folder, from which its ca_file is read.
+func parseFrom(folder string, data []byte) (*Profile, error) {
+	p, err := parse(folder, data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProfile, err)
+	}
+	return p, nil
+}
+
+func parse(folder string, data []byte) (*Profile, error) {
+	if len(data) > maxProfileSize {
+		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxProfileSize)
+	}
+	var f profileFile
+	meta, err := toml.Decode(string(data), &f)
+	if err != nil {
+		return nil, tomlError(err)
+	}
+	var unknown []error
+	for _, key := range meta.Undecoded() {
+		unknown = append(unknown, fmt.Errorf("unknown key %.60q", key.String()))
+	}
+	read := f.compile
+	if f.Like != "" {
+		read = f.derived
+	}
+	p, err := read()
+	problems := []error{errors.Join(unknown...), err}
+	switch {
+	case f.CAFile == "" || p == nil:
+	case folder == "":
+		problems = append(problems, fmt.Errorf("ca_file %.200q: allowed in the profile of a file alone", f.CAFile))
+	default:
+		p.authorities, err = readAuthorities(folder, f.CAFile)
+		problems = append(problems, err)
+	}
+	return p, errors.Join(problems...)
+}
+
+// tomlError says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
+// token.
+func tomlError(err error) error {
+	at, found := errors.AsType[toml.ParseError](err)
+	if found && strings.HasPrefix(at.LastKey, "headers") {
+		return fmt.Errorf("toml: line %d (last key %q): allowed is a text between quotes", at.Position.Line, at.LastKey)
+	}
+	return err
+}
+
+// derived is a built-in profile under another name, at another origin.
+func (f profileFile) derived() (*Profile, error) {
+	base, err := Load(f.Like)
+	if err != nil {
+		return nil, fmt.Errorf("like: %w", err)
+	}
+	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Agree || f.Tokens != nil || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
+		return nil, errors.New("like: allowed beside it are name, origin and ca_file")
+	}
+	base.Name, base.Origin = f.Name, f.Origin
+	return base, errors.Join(f.checkNames()...)
+}
+
+// compile is what a file that stands for itself says.
+func (f profileFile) compile() (*Profile, error) {
+	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proofCalls: f.Proof, agree: f.Agree}
+	problems := f.check()
+	var err error
+	if p.tokens, err = f.Tokens.compile(); err != nil {
+		problems = append(problems, fmt.Errorf("tokens: %w", err))
+	}
+	if p.zone, err = time.LoadLocation(f.TimeZone); err != nil || f.TimeZone == "" || f.TimeZone == "Local" {
+		problems = append(problems, fmt.Errorf("time_zone %.40q: allowed is a name such as America/Toronto", f.TimeZone))
+	}
+	for _, c := range f.Calls {
+		compiled, err := c.compile(p.tokens)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("call %.40q: %w", c.Name, err))
+		}
+		p.calls = append(p.calls, compiled)
+	}
+	for _, b := range f.Blocks {
+		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header, texts: lowerCase(b.Text)})
+	}
+	return p, errors.Join(problems...)
+}
+
+// readAuthorities are the system's authorities and those of a PEM file; a relative path is one from the folder of the
+// profile. They are added, never put in the place of the system's.
+func readAuthorities(folder, path string) (*x509.CertPool, error) {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(folder, path)
+	}
+	data, err := readRegularFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: reading the system's authorities: %w", err)
+	}
+	if len(data) > maxProfileSize || !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("ca_file %.200q: allowed is a PEM file with certificates, of at most %d bytes", path, maxProfileSize)
+	}
+	return pool, nil
 }

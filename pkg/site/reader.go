@@ -7,9 +7,159 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"fct-scraper/pkg/contract"
 )
+
+// robotsCall names the exchanges that were made for a site's robots.txt. They lie before those for the case by whose attempt
+// it was read.
+const robotsCall = "robots.txt"
+
+// countRobots is how many of the exchanges were made for robots.txt.
+func countRobots(exchanges []contract.Exchange) int {
+	n := 0
+	for n < len(exchanges) && exchanges[n].Call == robotsCall {
+		n++
+	}
+	return n
+}
+
+// Read says what the exchanges of one attempt mean. The list is closed: what is not positively a record, a proven
+// no-record or a block is transient. It depends on its arguments alone.
+func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
+	n := countRobots(exchanges)
+	if n < len(exchanges) || n == 0 { // it was read, and what it says was obeyed
+		reading := p.readCase(id, exchanges[n:])
+		reading.Raw += n
+		return reading
+	}
+	last := exchanges[n-1]
+	reading := contract.Classification{
+		Verdict: contract.VerdictTransient, Rule: "robots", Raw: n - 1, RawType: rawType(last.Body),
+		Error: "robots.txt was not read, so nothing may be asked: " + exchangeResult(last),
+	}
+	if found, blocked := p.robotsBlocked(last); blocked {
+		reading.Verdict, reading.Rule = contract.VerdictBlocked, found.rule
+		reading.Error = fmt.Sprintf("reading robots.txt: blocked: %s, status %d", found, last.Status)
+	}
+	return reading
+}
+
+// exchangeResult is what came of an exchange, in words.
+func exchangeResult(x contract.Exchange) string {
+	if x.Error != "" {
+		return x.Error
+	}
+	return fmt.Sprintf("status %d", x.Status)
+}
+
+// Blocked says whether the exchanges of one attempt show that the site told us to go away, by which rule, and for how long if
+// the site said so; wait is 0 when it did not, and never more than a day. It agrees with Read.
+func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
+	return p.attemptBlocked(id, exchanges, now, 0)
+}
+
+// attemptBlocked is Blocked where a Retry-After that cannot be read means no less than least.
+func (p *Profile) attemptBlocked(
+	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
+) (rule string, wait time.Duration, blocked bool) {
+	n := countRobots(exchanges)
+	if n < len(exchanges) || n == 0 {
+		return p.caseBlocked(id, exchanges[n:], now, least)
+	}
+	found, blocked := p.robotsBlocked(exchanges[n-1])
+	if !blocked {
+		return "", 0, false
+	}
+	return found.rule, retryAfter(exchanges[n-1].RetryAfter, now, least), true
+}
+
+// readCase says what the exchanges for a case mean.
+func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
+	r := caseReader{profile: p, id: id}
+	for i := range exchanges {
+		exchange := exchanges[i]
+		if found, blocked := p.findBlock(id, exchange); blocked {
+			return contract.Classification{
+				Verdict: contract.VerdictBlocked, Rule: found.rule, Raw: i, RawType: rawType(exchange.Body),
+				Error: fmt.Sprintf("%s call: blocked: %s, status %d", exchange.Call, found, exchange.Status),
+			}
+		}
+		if err := r.add(exchanges, i); err != nil {
+			return contract.Classification{
+				Verdict: contract.VerdictTransient, Rule: err.rule, Raw: i, RawType: rawType(exchange.Body),
+				Error: fmt.Sprintf("%s call: %s", exchange.Call, err), Notes: r.notes,
+			}
+		}
+	}
+	return r.result(exchanges)
+}
+
+// rawType is the kind of file that a raw answer makes.
+func rawType(body []byte) string {
+	if startsAsJSON(body) {
+		return "json"
+	}
+	return "html"
+}
+
+// result is what all the answers together say.
+func (r *caseReader) result(exchanges []contract.Exchange) contract.Classification {
+	last := len(exchanges) - 1
+	if last < 0 {
+		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "exchange", Error: "nothing was asked"}
+	}
+	reading := contract.Classification{Notes: r.notes, Raw: last}
+	why := r.incomplete()
+	switch {
+	case why != nil:
+		reading.Verdict, reading.Rule, reading.Error = contract.VerdictTransient, why.rule, fmt.Sprintf("%s call: %s", r.lastCall, why)
+	case r.record != nil && r.disagreement() != "":
+		reading.Verdict, reading.Rule, reading.Error = contract.VerdictTransient, "disagree", r.disagreement()
+	case r.record != nil:
+		r.finish()
+		reading.Verdict, reading.Rule, reading.Record, reading.Raw = contract.VerdictSuccess, "record", r.record, r.source
+		reading.Notes = r.notes
+	case (r.hasProof || len(r.empty) >= r.profile.proofCalls) && len(r.empty) == r.answered:
+		reading.Verdict, reading.Rule = contract.VerdictNoRecord, "proof"
+	default:
+		reading.Verdict, reading.Rule = contract.VerdictTransient, "proof"
+		reading.Error = fmt.Sprintf("not there in %d of the %d answers that prove it", len(r.empty), r.profile.proofCalls)
+	}
+	reading.RawType = rawType(exchanges[reading.Raw].Body)
+	return reading
+}
+
+// disagreement says which call is against there being a case that another one has shown, where all of them have to agree.
+func (r *caseReader) disagreement() string {
+	if !r.profile.agree {
+		return ""
+	}
+	if len(r.empty) > 0 {
+		return "there is such a case, and not by " + strings.Join(r.empty, ", ")
+	}
+	for _, c := range r.profile.calls {
+		if c.when == whenAlways && !slices.Contains(r.answeredAlways, c.name) {
+			return "no answer of " + c.name
+		}
+	}
+	return ""
+}
+
+// isOK says whether a status is that of a whole answer: 200, or 203, which a proxy makes of it that has changed something.
+// Of the others of its class each says that this is not the whole, or not the answer: accepted, no content, a part.
+func isOK(status int) bool {
+	return status == http.StatusOK || status == http.StatusNonAuthoritativeInfo
+}
+
+// statusError is the error of a status that is not that of a whole answer.
+func statusError(status int) error {
+	if status == http.StatusProxyAuthRequired {
+		return fmt.Errorf("status %d: the proxy asks for credentials", status)
+	}
+	return fmt.Errorf("status %d", status)
+}
 
 // caseReader gathers what the answers of one attempt say.
 type caseReader struct {
@@ -213,4 +363,30 @@ func (r *caseReader) flag(name string) {
 	if !slices.Contains(r.record.Flags, name) {
 		r.record.Flags = append(r.record.Flags, name)
 	}
+}
+
+// sortedUnique is a docket in the court's order, without the entries that were there twice.
+func sortedUnique(docket []contract.DocketEntry) []contract.DocketEntry {
+	inOrder := func(a, b contract.DocketEntry) int { return a.Entry - b.Entry }
+	if !slices.IsSortedFunc(docket, inOrder) {
+		slices.SortStableFunc(docket, inOrder)
+	}
+	unique := docket[:0]
+	var seen map[contract.DocketEntry]bool // those of one number; entries without a number can be many
+	for i, entry := range docket {
+		switch {
+		case i == 0 || entry.Entry != unique[len(unique)-1].Entry:
+			seen = nil
+		case seen == nil:
+			seen = map[contract.DocketEntry]bool{unique[len(unique)-1]: true}
+		}
+		if seen[entry] {
+			continue
+		}
+		if seen != nil {
+			seen[entry] = true
+		}
+		unique = append(unique, entry)
+	}
+	return unique
 }

@@ -8,12 +8,14 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/site"
 
 	"github.com/google/go-cmp/cmp"
@@ -318,5 +320,93 @@ func TestStopBeforeTheHarvest(t *testing.T) {
 	first.Wait()
 	if n := len(server.madeCalls()); n != 1 {
 		t.Errorf("%d requests, want the one that hangs", n)
+	}
+}
+
+// TestFaultsOfThePage: in whatever way the court misbehaves with its page, a case that exists is never said not to, one that
+// does not is never made a record, and a record is never that of another case. Some numbers are spared, and with them mostly
+// the page with the hidden inputs, which belongs to none.
+func TestFaultsOfThePage(t *testing.T) {
+	t.Parallel()
+	p := load(t, "fct-cf-html")
+	for _, kind := range courtsim.FaultKinds() {
+		if kind == "softblock" { // a lie that is well-formed shows in the row of answers, not in one
+			continue
+		}
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			fault := courtsim.Fault{Kind: kind, Share: 0.6, Times: courtsim.Forever}
+			court, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 20, Gaps: []contract.Range{{Start: 4, End: 6}}, Faults: []courtsim.Fault{fault}}, true, p)
+			c, err := site.NewClient(site.Options{
+				Profile: p, Origin: clients[0].Origin, RequestTimeout: 500 * time.Millisecond, JobTimeout: 5 * time.Second, MaxBody: 1 << 20, Parties: true,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			for number := 1; number <= 8; number++ {
+				id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
+				reading := readAttempt(t, c, id)
+				wrong := contract.VerdictNoRecord
+				if !court.Exists(id) {
+					wrong = contract.VerdictSuccess
+				}
+				if reading.Verdict == wrong || reading.Record != nil && reading.Record.CaseID != id {
+					t.Errorf("%s is read %s by %s: %+v", id, reading.Verdict, reading.Rule, reading.Record)
+				}
+			}
+		})
+	}
+}
+
+// TestHostilePages: pages that are made to take long, or much memory, do not.
+func TestHostilePages(t *testing.T) {
+	p, id := load(t, "fct-cf-html"), caseID(t, "IMM-13-25")
+	search, docket := pageOf(t, "record-en", "search"), pageOf(t, "record-en", "docket")
+	filled := func(page, before, with string) string { return strings.Replace(page, before, with+before, 1) }
+	entries := func(count int) string {
+		var b strings.Builder
+		for i := range count {
+			fmt.Fprintf(&b, `<tr><td>%d</td><td>2025-01-03</td><td>Toronto</td><td>Entry %d</td><td></td></tr>`, i+10, i)
+		}
+		return b.String()
+	}
+	const info, modal = `<div id="datatable_info">`, `<div id="ModalForm"`
+	for name, test := range map[string]struct {
+		search, docket string
+		verdict        contract.Verdict
+	}{
+		"long docket":        {search, filled(docket, "<tr><td>1<", entries(3_000)), contract.VerdictSuccess},
+		"too long a docket":  {search, filled(docket, "<tr><td>1<", entries(30_000)), contract.VerdictTransient},
+		"many dialogs":       {search, filled(docket, modal, strings.Repeat(modal+`></div>`, 15_000)), contract.VerdictTransient},
+		"nested dialogs":     {search, filled(docket, modal, strings.Repeat(modal+`>`, 400)+strings.Repeat("<p><strong>Office :</strong> x</p>", 20_000)), contract.VerdictTransient},
+		"wide dialog":        {search, filled(docket, "<p><strong>Type :", strings.Repeat("<p><strong>Office :</strong> x</p>", 5_000)), contract.VerdictSuccess},
+		"many tables":        {filled(search, info, strings.Repeat(`<table id="datatable"></table>`, 15_000)), docket, contract.VerdictTransient},
+		"many captions":      {search, filled(docket, "<p><strong>Type :", "<table>"+strings.Repeat("<caption>Legend</caption>", 15_000)+"</table>"), contract.VerdictSuccess},
+		"many headings":      {search, filled(docket, "<th>ID", strings.Repeat("<th>x</th>", 15_000)), contract.VerdictSuccess},
+		"deep cell":          {search, strings.Replace(docket, "Notice of appearance", strings.Repeat("<b>x", 300), 1), contract.VerdictSuccess},
+		"long text":          {search, strings.Replace(docket, "Notice of appearance", strings.Repeat("Notice ", 100_000), 1), contract.VerdictSuccess},
+		"many inputs":        {filled(search, `<input type="text"`, strings.Repeat(`<input type="hidden" name="a" value="b">`, 15_000)), docket, contract.VerdictSuccess},
+		"open formats":       {search, filled(docket, modal, strings.Repeat("<b><i><u><p>", 5_000)), contract.VerdictSuccess},
+		"rows without cells": {filled(search, "<tr><td>IMM", strings.Repeat("<tr></tr>", 15_000)), docket, contract.VerdictTransient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			exchanges := []contract.Exchange{
+				{Call: "search", Status: 200, StartedAt: exchangeStart, Body: []byte(test.search)}, {Call: "docket", Status: 200, StartedAt: exchangeStart, Body: []byte(test.docket)},
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			began := time.Now()
+			reading := p.Read(id, exchanges)
+			took := time.Since(began)
+			runtime.ReadMemStats(&after)
+			if reading.Verdict != test.verdict {
+				t.Errorf("read %s, %.300s; want %s", reading.Verdict, reading.Error, test.verdict)
+			}
+			t.Logf("%s, %d MiB in all", took, (after.TotalAlloc-before.TotalAlloc)>>20)
+			if took > 30*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
 	}
 }

@@ -3,7 +3,9 @@ package site_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,6 +141,137 @@ func TestCallsOfDoubtfulCases(t *testing.T) {
 				t.Errorf("calls that reached the server (-want +got):\n%s", diff)
 			}
 			wantReading(t, c, exchanges, test.verdict, "")
+		})
+	}
+}
+
+// docketSite is a court that has every case on its list and gives a docket for some values of division
+// alone; it hands on which ones it was asked for.
+func docketSite(t *testing.T, gives func(division, number string) bool) (*fakeSite, chan string) {
+	t.Helper()
+	asked := make(chan string, 100)
+	row := func(number string) string { return strings.ReplaceAll(ownBody, "IMM-13-25", number) }
+	return startSite(t, map[string]http.HandlerFunc{
+		"docket": func(w http.ResponseWriter, r *http.Request) {
+			division, number := r.URL.Query().Get("division"), r.URL.Query().Get("courtnumber")
+			asked <- division
+			if gives(division, number) {
+				_, _ = io.WriteString(w, row(number))
+			} else {
+				_, _ = io.WriteString(w, emptyBody)
+			}
+		},
+		"header": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, row(r.URL.Query().Get("courtnumber")))
+		},
+		"parties": bodyHandler(partiesBody),
+	}), asked
+}
+
+func drain(asked chan string) (all []string) {
+	for len(asked) > 0 {
+		all = append(all, <-asked)
+	}
+	return all
+}
+
+// TestDocketForms: a docket is asked for by the court number, and by the division where the case
+// exists and has none; the form that has shown a docket is the first one from then on, and is
+// believed when a docket is empty.
+func TestDocketForms(t *testing.T) {
+	t.Parallel()
+	number := func(division, number string) bool { return division == number }
+	letter := func(division, _ string) bool { return division == "t" || division == "a" }
+	for name, test := range map[string]struct {
+		gives func(division, number string) bool
+		cases []string
+		asked []string
+		// entries are those of the last case.
+		entries  int
+		doubtful bool
+	}{
+		"number":               {number, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 1, false},
+		"letter":               {letter, []string{"IMM-1-25", "IMM-2-25", "IMM-3-25"}, []string{"IMM-1-25", "t", "t", "t"}, 1, false},
+		"letter, doubtful":     {letter, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 1, true},
+		"letters of a series":  {letter, []string{"IMM-1-25", "A-1-25", "A-2-25"}, []string{"IMM-1-25", "t", "A-1-25", "a", "a"}, 1, false},
+		"both":                 {func(string, string) bool { return true }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 1, false},
+		"neither":              {func(string, string) bool { return false }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 0, false},
+		"an empty docket":      {func(d, n string) bool { return d == n && n != "IMM-2-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 0, false},
+		"an empty one, letter": {func(d, n string) bool { return d == "t" && n != "IMM-2-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 0, false},
+		"an empty one, first":  {func(d, n string) bool { return d == "t" && n != "IMM-1-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 1, false},
+	} {
+		for _, parties := range []bool{false, true} {
+			server, asked := docketSite(t, test.gives)
+			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = parties })
+			var reading contract.Classification
+			for _, text := range test.cases {
+				ask := c.Fetch
+				if test.doubtful {
+					ask = c.FetchProofFirst
+				}
+				exchanges, err := ask(t.Context(), caseID(t, text), noPause)
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkReading(t, c.Profile, caseID(t, text), exchanges)
+				if reading = c.Profile.Read(caseID(t, text), exchanges); reading.Verdict != contract.VerdictSuccess {
+					t.Errorf("%s: %s is read %s, %q", name, text, reading.Verdict, reading.Error)
+				}
+			}
+			if diff := cmp.Diff(test.asked, drain(asked)); diff != "" {
+				t.Errorf("%s, parties %t: divisions that were asked for (-want +got):\n%s", name, parties, diff)
+			}
+			if reading.Record == nil || reading.Record.Entries != test.entries || parties && len(reading.Record.Parties) != 1 {
+				t.Errorf("%s, parties %t: record %+v, want %d entries", name, parties, reading.Record, test.entries)
+			}
+		}
+	}
+}
+
+// TestDocketFormNotes: an attempt says that its docket came in the other form.
+func TestDocketFormNotes(t *testing.T) {
+	t.Parallel()
+	server, _ := docketSite(t, func(division, _ string) bool { return division == "t" })
+	c := newClient(t, server.URL, nil)
+	exchanges := fetchCase(t, c)
+	if len(exchanges) != 3 {
+		t.Fatalf("%d exchanges", len(exchanges))
+	}
+	if diff := cmp.Diff([]string{`other-query: "docket"`}, c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+}
+
+// TestDocketFormTrouble: what goes wrong in the other form is trouble or a block of the attempt,
+// and a case that does not exist is not asked for in it.
+func TestDocketFormTrouble(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		other, header http.HandlerFunc
+		verdict       contract.Verdict
+		requests      int
+	}{
+		"trouble":           {statusHandler(500, "no"), bodyHandler(ownBody), contract.VerdictTransient, 3},
+		"block":             {bodyHandler(blockBody), bodyHandler(ownBody), contract.VerdictBlocked, 3},
+		"strangers":         {bodyHandler(unrelatedBody), bodyHandler(ownBody), contract.VerdictTransient, 3},
+		"no such case":      {bodyHandler(ownBody), bodyHandler(emptyBody), contract.VerdictNoRecord, 2},
+		"header in trouble": {bodyHandler(ownBody), statusHandler(500, "no"), contract.VerdictTransient, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startSite(t, map[string]http.HandlerFunc{"header": test.header, "docket": func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Get("division") == "t" {
+					test.other(w, r)
+				} else {
+					bodyHandler(emptyBody)(w, r)
+				}
+			}})
+			c := newClient(t, server.URL, nil)
+			exchanges := fetchCase(t, c)
+			wantReading(t, c, exchanges, test.verdict, "")
+			if len(exchanges) != test.requests {
+				t.Errorf("%d requests, want %d", len(exchanges), test.requests)
+			}
 		})
 	}
 }
