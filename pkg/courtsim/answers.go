@@ -8,10 +8,10 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// appendAnswer writes what a call gives for a case at the end of a buffer.
+// appendAnswer appends the JSON answer of a call for a case.
 func (c *Simulator) appendAnswer(b []byte, made call, id contract.CaseID, division string) []byte {
 	begun := len(b)
-	// The count comes first and is not known yet: most answers have fewer than a hundred rows.
+	// The count is filled in at the end. Nearly all answers have fewer than a hundred rows.
 	b = append(b, `{"Count":   ,"data":[`...)
 	rows := 0
 	if c.Exists(id) && c.inDivision(made, id, division) {
@@ -21,8 +21,8 @@ func (c *Simulator) appendAnswer(b []byte, made call, id contract.CaseID, divisi
 	return append(b, `]}`...)
 }
 
-// inDivision says whether a case is found by a division: its own, both, or its number in the division's place. Only some
-// calls ask for one.
+// inDivision reports whether a case is found with a division: its own letter, "b" for both, or the
+// case number in place of the letter. Only some calls use it.
 func (c *Simulator) inDivision(made call, id contract.CaseID, division string) bool {
 	if made == partiesCall || made == relatedCall {
 		return true
@@ -63,7 +63,8 @@ func (c *Simulator) appendRows(b []byte, made call, f file) (text []byte, rows i
 	}
 }
 
-// prefixMatch is the case whose row comes along now and then because its number begins with the one asked for.
+// prefixMatch returns a longer case number that starts with the same digits. The site sometimes
+// returns its row too.
 func (c *Simulator) prefixMatch(id contract.CaseID) (contract.CaseID, bool) {
 	d := c.randomFor(saltPrefix, id)
 	other := id.WithNumber(id.Number*10 + d.below(10))
@@ -177,7 +178,7 @@ func appendEntryRow(b []byte, f file, e *entry, first bool) []byte {
 	return r.close()
 }
 
-// appendEntryFlags are the fields that few people read.
+// appendEntryFlags appends the less used fields of an entry.
 func appendEntryFlags(r *rowWriter, e *entry) {
 	if e.french {
 		r.text("RE_LANG_CD", "F")
@@ -195,7 +196,7 @@ func appendEntryFlags(r *rowWriter, e *entry) {
 	}
 }
 
-// appendRelatedRows are the cases that belong together with one; few have any.
+// appendRelatedRows appends the related case, which few cases have.
 func (c *Simulator) appendRelatedRows(b []byte, f file) ([]byte, int) {
 	d := c.randomFor(saltRelated, f.id)
 	other := f.id.WithNumber(max(1, f.id.Number-d.between(1, 30)))
@@ -209,11 +210,11 @@ func (c *Simulator) appendRelatedRows(b []byte, f file) ([]byte, int) {
 	return r.close(), 1
 }
 
-// rowWriter writes one JSON object at the end of a buffer. Answers are written by hand because a court that is asked at full
-// speed must cost less than those who ask it: three times as fast as encoding/json.
+// rowWriter appends one JSON object to a buffer. It is three times as fast as encoding/json: under
+// load the simulator must cost less than its clients.
 type rowWriter struct{ b []byte }
 
-// openRow begins a row behind others.
+// openRow starts a row.
 func openRow(b []byte, first bool) rowWriter {
 	if !first {
 		b = append(b, ',')
@@ -221,7 +222,7 @@ func openRow(b []byte, first bool) rowWriter {
 	return rowWriter{append(b, '{')}
 }
 
-// close ends the row and gives the buffer back.
+// close ends the row and returns the buffer.
 func (r *rowWriter) close() []byte { return append(r.b, '}') }
 
 func (r *rowWriter) name(name string) {
@@ -266,7 +267,7 @@ func (r *rowWriter) yesNo(name string, yes bool) {
 	r.text(name, "N")
 }
 
-// date writes a moment as Microsoft's serializers do: milliseconds of Unix time, with its offset when asked to.
+// date writes a time as Microsoft's serializers do: Unix milliseconds, optionally with the offset.
 func (r *rowWriter) date(name string, at time.Time, offset bool) {
 	r.name(name)
 	r.b = append(r.b, `"\/Date(`...)
@@ -296,10 +297,10 @@ func (r *rowWriter) list(name string, values []string) {
 
 const hex = "0123456789abcdef"
 
-// appendText writes a JSON string; accents go as they are, in UTF-8.
+// appendText appends a JSON string; non-ASCII letters are written as UTF-8.
 func appendText(b []byte, value string) []byte {
 	b = append(b, '"')
-	plain := 0 // from where on nothing needed escaping
+	plain := 0 // start of the text that needs no escaping
 	for i := range len(value) {
 		c := value[i]
 		if c >= ' ' && c != '"' && c != '\\' {

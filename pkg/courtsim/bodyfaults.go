@@ -8,7 +8,7 @@ import (
 	"unicode/utf16"
 )
 
-// bodyKinds are well framed and not what was asked for.
+// bodyKinds are complete HTTP responses with an unexpected body.
 func bodyKinds() []faultKind {
 	same := func(name, about, text string) faultKind {
 		return faultKind{name: name, about: about, changeBody: func(right reply) reply { return reply{0, right.contentType, []byte(text)} }}
@@ -41,7 +41,7 @@ func bodyKinds() []faultKind {
 	}
 }
 
-// charsetKinds are the right answer in other bytes.
+// charsetKinds are correct answers in another encoding.
 func charsetKinds() []faultKind {
 	in := func(name, about, charset string, encode func(string) []byte) faultKind {
 		return faultKind{name: name, about: about, changeBody: func(right reply) reply {
@@ -63,7 +63,7 @@ func charsetKinds() []faultKind {
 	}
 }
 
-// latin1 has a question mark for what it cannot write, as the servers do that speak it.
+// latin1 writes a question mark for letters outside of Latin-1, as servers with that encoding do.
 func latin1(text string) []byte {
 	b := make([]byte, 0, len(text))
 	for _, r := range text {

@@ -9,7 +9,7 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// file is what the court knows of a case as a whole.
+// file is the invented data of a case.
 type file struct {
 	id       contract.CaseID
 	division string
@@ -21,16 +21,16 @@ type file struct {
 	parties  []party
 	ships    []string
 	filed    time.Time
-	// offset says that the court writes this file's days with their offset.
+	// offset writes the file's dates with their offset.
 	offset bool
-	// plainDays says that the docket's days are written YYYY-MM-DDT00:00:00, not in Unix time.
+	// plainDays writes the docket's days as YYYY-MM-DDT00:00:00 instead of Unix time.
 	plainDays bool
 }
 
-// party is one party and its counsel; firm and contact are empty for somebody who speaks for himself.
+// party is a party and its counsel; firm and contact are empty for a self-represented party.
 type party struct{ name, firm, contact string }
 
-// newFile is the file of a case, whether it exists or not.
+// newFile returns the file of a case, whether the case exists or not.
 func (c *Simulator) newFile(id contract.CaseID) file {
 	d := c.randomFor(saltFile, id)
 	f := file{id: id, division: divisionOf(id.Series), kind: c.vocabulary.kindOf(id.Series)}
@@ -52,7 +52,7 @@ func (c *Simulator) newFile(id contract.CaseID) file {
 	return f
 }
 
-// divisionOf is the division that keeps a series: the appeal division or the trial division.
+// divisionOf returns the division of a series: appeal or trial.
 func divisionOf(series string) string {
 	if series == "A" {
 		return "A"
@@ -80,7 +80,7 @@ func styleOfCause(applicants []party, against string) string {
 	return name + " v. " + against
 }
 
-// filingTime grows with the number over the days of the year, evenly; nothing is filed on a weekend.
+// filingTime spreads the numbers evenly over the days of the year, without weekends.
 func (c *Simulator) filingTime(d *random, id contract.CaseID) time.Time {
 	first := time.Date(fullYear(id.Year), time.January, 1, 0, 0, 0, 0, c.zone)
 	last := first.AddDate(1, 0, -1)
@@ -95,7 +95,7 @@ func (c *Simulator) filingTime(d *random, id contract.CaseID) time.Time {
 	return day.Add(time.Duration(d.between(9*3600, 17*3600)) * time.Second)
 }
 
-// workingDay is the next day, or the last one with a step of -1, that is no weekend; day itself if it is none.
+// workingDay returns day, or the nearest day in the direction of step that is not on a weekend.
 func workingDay(day time.Time, step int) time.Time {
 	for day.Weekday() == time.Saturday || day.Weekday() == time.Sunday {
 		day = day.AddDate(0, 0, step)
@@ -103,7 +103,7 @@ func workingDay(day time.Time, step int) time.Time {
 	return day
 }
 
-// fullYear is the year that two digits mean: the court's numbers go back to 1971.
+// fullYear expands a two-digit year; the court's numbers start in 1971.
 func fullYear(yy string) int {
 	year := 2000 + int(yy[0]-'0')*10 + int(yy[1]-'0')
 	if year > 2070 {
@@ -126,7 +126,7 @@ type entry struct {
 	command      bool
 }
 
-// documentID is under which number everybody can get the entry's document; empty when nobody can.
+// documentID returns the number of the entry's public document; empty if there is none.
 func (e *entry) documentID(f file) string {
 	if !e.public {
 		return ""
@@ -134,24 +134,24 @@ func (e *entry) documentID(f file) string {
 	return strconv.Itoa(f.id.Number*100 + e.number)
 }
 
-// What is rare, as shares of cases or entries.
+// Shares of rare cases or entries.
 const (
 	headerOnlyShare   = 0.005 // cases without any recorded entry
-	prefixShare       = 0.03  // answers that hold a row of a longer number too, if there is that number: one in ten
-	duplicateShare    = 0.01  // dockets with a row that comes twice
+	prefixShare       = 0.03  // of answers, if the longer number exists: one in ten
+	duplicateShare    = 0.01  // dockets with a duplicate row
 	confidentialShare = 0.01  // entries
 	emptyTextShare    = 0.005 // entries
 )
 
-// headerOnly says that the case exists and has no recorded entry. The highest number's docket is whole: its filing day is
-// what a search reads.
+// headerOnly reports whether the case exists without recorded entries. The highest number always
+// has a docket, because a search reads its filing day.
 func (c *Simulator) headerOnly(id contract.CaseID) bool {
 	d := c.randomFor(saltHeaderOnly, id)
 	return id.Number != c.highest && d.chance(headerOnlyShare)
 }
 
-// newDocket is the recorded entries of a case, in the order in which the court sends them: newest first mostly, which is not
-// to be relied on.
+// newDocket returns the recorded entries of a case in the order of the site's answer: usually
+// newest first.
 func (c *Simulator) newDocket(f file) []entry {
 	d := c.randomFor(saltDocket, f.id)
 	size := docketLength(&d)
@@ -178,7 +178,7 @@ func (c *Simulator) newDocket(f file) []entry {
 	return entries
 }
 
-// newEntry is what a phrase becomes on a day.
+// newEntry fills a phrase for a day.
 func (c *Simulator) newEntry(d *random, f file, words *entryPhrase, at time.Time) entry {
 	e := entry{at: at, office: f.office, french: f.french}
 	if !d.chance(emptyTextShare) {
@@ -192,7 +192,7 @@ func (c *Simulator) newEntry(d *random, f file, words *entryPhrase, at time.Time
 	return e
 }
 
-// docketLength is how many entries a docket has: mostly 5 to 20, at most 60.
+// docketLength returns the number of entries: usually 5 to 20, at most 60.
 func docketLength(d *random) int {
 	switch {
 	case d.chance(0.1):
@@ -204,7 +204,7 @@ func docketLength(d *random) int {
 	}
 }
 
-// entryPhrase is what happens in the n-th entry of a docket.
+// entryPhrase returns the phrase for the n-th entry of a docket.
 func (c *Simulator) entryPhrase(d *random, f file, n, size int) *entryPhrase {
 	switch {
 	case n == 1:
@@ -223,7 +223,7 @@ func (e *entryPhrase) in(french bool) phrase {
 	return e.EN
 }
 
-// fillPhrase puts words into a phrase's slots.
+// fillPhrase fills the slots of a phrase.
 func (c *Simulator) fillPhrase(d *random, p phrase, at time.Time, french bool) string {
 	text := make([]byte, 0, 256)
 	for i, part := range p {

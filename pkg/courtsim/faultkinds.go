@@ -10,28 +10,29 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// faultKind is one way to misbehave. Of serve, spoil and rows at most one is there; with none of them the court itself
-// answers wrongly (see exchange).
+// faultKind is one way to misbehave. At most one of serve, changeBody and changeRows is set. With
+// none of them the simulator produces the wrong answer itself, see serveExchange.
 type faultKind struct {
 	name, about string
-	// block says that the answer tells the client to go away.
+	// block marks answers that tell the client to stop.
 	block bool
-	// serve carries out the exchange; right is the right answer.
+	// serve sends the answer; right is the correct one.
 	serve func(w http.ResponseWriter, r *http.Request, right reply)
-	// changeBody makes another answer of the right one.
+	// changeBody turns the correct answer into another one.
 	changeBody func(right reply) reply
-	// changeRows changes what the calls say about a case; page does the same to the HTML face, which without it answers rightly.
+	// changeRows changes the rows of a JSON answer. changePage does the same for an HTML page;
+	// without it HTML pages are correct.
 	changeRows func(c *Simulator, id contract.CaseID, rows *jsonRows)
 	changePage func(c *Simulator, id contract.CaseID, v *view)
 }
 
-// Kinds that the court itself knows.
+// Kinds that the simulator produces itself.
 const (
 	kindWrong     = "wrong"
 	kindSoftBlock = "softblock"
 )
 
-// allKinds are all kinds of faults, in the order in which the help tells them.
+// allKinds returns all kinds of faults, in the order of the help text.
 func allKinds() []faultKind {
 	return slices.Concat(statusKinds(), blockKinds(), wireKinds(), sizeKinds(), redirectKinds(), bodyKinds(), charsetKinds(), []faultKind{
 		{name: kindWrong, about: "the well-formed answer of another case: the next that exists"},
@@ -39,10 +40,10 @@ func allKinds() []faultKind {
 	}, rowKinds(), fieldKinds())
 }
 
-// FaultKinds are the names of all kinds of faults; FaultHelp says what they do.
+// FaultKinds returns the names of all kinds of faults; FaultHelp describes them.
 func FaultKinds() []string { return kindNames(func(faultKind) bool { return true }) }
 
-// BlockKinds are the names of those whose answer tells the client to go away.
+// BlockKinds returns the names of the kinds that are blocks.
 func BlockKinds() []string { return kindNames(func(k faultKind) bool { return k.block }) }
 
 func kindNames(wanted func(faultKind) bool) (names []string) {
@@ -54,7 +55,7 @@ func kindNames(wanted func(faultKind) bool) (names []string) {
 	return names
 }
 
-// FaultHelp says what each kind of fault does, one a line.
+// FaultHelp describes each kind of fault in one line.
 func FaultHelp() string {
 	var b strings.Builder
 	for _, kind := range allKinds() {
@@ -67,7 +68,7 @@ func FaultHelp() string {
 	return b.String()
 }
 
-// kindsByName is allKinds to look up in.
+// kindsByName returns all kinds by name.
 func kindsByName() map[string]*faultKind {
 	known := make(map[string]*faultKind)
 	for _, kind := range allKinds() {
@@ -76,7 +77,7 @@ func kindsByName() map[string]*faultKind {
 	return known
 }
 
-// send sends what a fault makes of the right answer.
+// send sends the faulty answer.
 func (k *faultKind) send(w http.ResponseWriter, r *http.Request, right reply) {
 	switch {
 	case k.serve != nil:
@@ -98,7 +99,7 @@ const (
 		`<script src="/cdn-cgi/challenge-platform/h/b/orchestrate/chl_page/v1"></script></body></html>`
 )
 
-// statusKinds are answers whose status alone says that something is wrong.
+// statusKinds are answers with an error status.
 func statusKinds() []faultKind {
 	kinds := []faultKind{
 		{name: "503", about: "status 503 with Retry-After: 1 and an error page", serve: statusHandler(http.StatusServiceUnavailable, errorPage, fixedRetryAfter("1"))},
@@ -111,7 +112,7 @@ func statusKinds() []faultKind {
 	return kinds
 }
 
-// blockKinds tell the client to go away.
+// blockKinds are answers that block the client.
 func blockKinds() []faultKind {
 	const forbidden, often = "<html><body><h1>403 - Forbidden: Access is denied.</h1></body></html>", "<html><body>Too many requests.</body></html>"
 	kinds := []faultKind{
@@ -138,10 +139,10 @@ func blockKinds() []faultKind {
 	return kinds
 }
 
-// fixedRetryAfter is a Retry-After that is always the same.
+// fixedRetryAfter returns a function that always returns text.
 func fixedRetryAfter(text string) func() string { return func() string { return text } }
 
-// statusHandler answers with a status and a page, and says when to come back if after is not nil.
+// statusHandler answers with a status and a page, and with Retry-After if after is not nil.
 func statusHandler(status int, page string, after func() string) func(http.ResponseWriter, *http.Request, reply) {
 	return func(w http.ResponseWriter, _ *http.Request, _ reply) {
 		if after != nil {
@@ -151,7 +152,7 @@ func statusHandler(status int, page string, after func() string) func(http.Respo
 	}
 }
 
-// fixedReply is an answer under status 200 that has nothing to do with the right one.
+// fixedReply returns a fixed answer with status 200.
 func fixedReply(contentType, text string) func(reply) reply {
 	return func(reply) reply { return reply{0, contentType, []byte(text)} }
 }

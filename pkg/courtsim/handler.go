@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/delay"
 )
 
-// call is one of the court's calls.
+// call is one of the site's calls.
 type call int
 
 const (
@@ -23,8 +23,8 @@ const (
 	searchPost
 	entriesPost
 	partiesPost
-	pageCall   // about no case
-	robotsCall // as well
+	pageCall   // for no case
+	robotsCall // for no case
 	callCount
 )
 
@@ -38,7 +38,7 @@ const (
 	asHTML   = "text/html; charset=utf-8"
 )
 
-// callForPath is the call at a path; false when there is none.
+// callForPath returns the call at a path.
 func callForPath(path string) (call, bool) {
 	name, found := strings.CutPrefix(path, callPath)
 	if !found {
@@ -54,7 +54,8 @@ func callForPath(path string) (call, bool) {
 	return 0, false
 }
 
-// ServeHTTP answers the calls, the pages of the HTML face, and the control paths /__stats and /__truth.
+// ServeHTTP serves the calls, the HTML pages, robots.txt, and the control paths /__stats and
+// /__truth.
 func (c *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.serveControl(w, r) {
 		return
@@ -70,7 +71,7 @@ func (c *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	query := r.URL.Query()
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(query.Get("courtnumber"))))
-	if err != nil { // a case that there is not
+	if err != nil { // an invalid id does not exist
 		sendOK(w, asJSON, c.appendAnswer(nil, made, id, ""))
 		return
 	}
@@ -79,7 +80,8 @@ func (c *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// serveControl answers at the paths that no court has, and for the robots; false for another path.
+// serveControl serves robots.txt and the paths that the real site does not have; it returns false
+// for any other path.
 func (c *Simulator) serveControl(w http.ResponseWriter, r *http.Request) bool {
 	switch r.URL.Path {
 	case "/__stats":
@@ -102,7 +104,7 @@ func (c *Simulator) serveControl(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// neighbour is the next case above one that exists, else the next below it.
+// neighbour returns the next higher case that exists, or else the next lower one.
 func (c *Simulator) neighbour(id contract.CaseID) contract.CaseID {
 	for n := id.Number + 1; n <= c.highest; n++ {
 		if c.exists(n) && !c.headerOnly(id.WithNumber(n)) {
@@ -126,7 +128,7 @@ func writeJSON(w http.ResponseWriter, value any) {
 	sendOK(w, "application/json", body)
 }
 
-// serveTruth lists the numbers that exist in a range, for testers in another process.
+// serveTruth lists the existing numbers of a range, for tests in another process.
 func (c *Simulator) serveTruth(w http.ResponseWriter, query url.Values) {
 	from, err1 := strconv.Atoi(query.Get("from"))
 	to, err2 := strconv.Atoi(query.Get("to"))
@@ -143,21 +145,22 @@ func (c *Simulator) serveTruth(w http.ResponseWriter, query url.Values) {
 	writeJSON(w, map[string][]int{"exists": exist})
 }
 
-// request is what a request asks: a call, and about which case; the zero case for none.
+// request is a call and its case; the zero case means none.
 type request struct {
 	id   contract.CaseID
 	call call
 }
 
-// reply is an answer: what it is, written in a buffer. The zero status is 200.
+// reply is an answer in a buffer. The zero status means 200.
 type reply struct {
 	status      int
 	contentType string
 	body        []byte
 }
 
-// serveExchange counts a request and answers it, rightly or with a fault. right writes the right answer at the end of a
-// buffer, about the case that it is given; a page is told the fault, which it makes itself when it can.
+// serveExchange counts a request and answers it, correctly or with a fault. right appends the
+// correct answer about a case to a buffer; for HTML it also applies the fault, if the fault can
+// change pages.
 func (c *Simulator) serveExchange(w http.ResponseWriter, r *http.Request, q request, right func([]byte, contract.CaseID, *faultKind) reply) {
 	turn, nth := c.stats.begin(q)
 	defer c.stats.end()
@@ -188,7 +191,7 @@ func (c *Simulator) serveExchange(w http.ResponseWriter, r *http.Request, q requ
 	kind.send(w, r, answer)
 }
 
-// caseAbout is the case that an answer is about.
+// caseAbout returns the case that the answer is about, which some faults change.
 func (c *Simulator) caseAbout(id contract.CaseID, kind *faultKind) contract.CaseID {
 	switch {
 	case kind != nil && kind.name == kindWrong:
@@ -200,11 +203,11 @@ func (c *Simulator) caseAbout(id contract.CaseID, kind *faultKind) contract.Case
 	}
 }
 
-// isHTML says whether the HTML face is asked.
+// isHTML reports whether the request is for an HTML page.
 func (q request) isHTML() bool { return q.call >= searchPost }
 
-// faultKindFor is the fault of the turn-th request for a case, counted from 0, which is the nth of all, counted from 1; nil for
-// none.
+// faultKindFor returns the fault of a request, or nil. turn counts the requests for the case from
+// 0, nth all requests from 1.
 func (c *Simulator) faultKindFor(q request, turn, nth int) *faultKind {
 	if block := c.opts.BlockAfter; block.After > 0 && nth >= block.After {
 		return c.kinds[block.Kind]
@@ -217,7 +220,7 @@ func (c *Simulator) faultKindFor(q request, turn, nth int) *faultKind {
 	}
 	kind := c.kinds[c.faultFor(q.id, turn)]
 	if kind != nil && kind.changeRows != nil && q.isHTML() && (kind.changePage == nil || q.call == pageCall) {
-		return nil // there are no such rows
+		return nil // the page has no such rows
 	}
 	return kind
 }
@@ -226,12 +229,13 @@ func (a reply) send(w http.ResponseWriter) {
 	sendStatus(w, max(a.status, http.StatusOK), a.contentType, a.body)
 }
 
-// sendOK writes an answer whole. When the client has gone nobody is left to be told.
+// sendOK sends an answer with status 200. A write error means that the client has gone, so it is
+// ignored.
 func sendOK(w http.ResponseWriter, contentType string, body []byte) {
 	sendStatus(w, http.StatusOK, contentType, body)
 }
 
-// sendStatus says nothing about the type of an answer that has none.
+// sendStatus sends an answer; an empty content type sends no Content-Type.
 func sendStatus(w http.ResponseWriter, status int, contentType string, body []byte) {
 	if contentType == "" {
 		w.Header()["Content-Type"] = nil

@@ -15,10 +15,10 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxForm is the largest form that a post may bring.
+// maxForm is the largest form of a POST, in bytes.
 const maxForm = 1 << 20
 
-// servePage answers at the path of the HTML face: the page to whoever gets it, what a form asks for to whoever posts it.
+// servePage serves the HTML page: GET returns the empty page, POST returns the result of a form.
 func (c *Simulator) servePage(w http.ResponseWriter, r *http.Request, l *labels) {
 	switch r.Method {
 	case http.MethodGet:
@@ -65,7 +65,7 @@ func (c *Simulator) servePost(w http.ResponseWriter, r *http.Request, l *labels)
 	})
 }
 
-// callForForm is what a form asks for; false for nothing that the court knows.
+// callForForm returns the call of a form; false if it is unknown.
 func callForForm(form url.Values) (call, bool) {
 	switch form.Get("__EVENTTARGET") {
 	case "search":
@@ -79,7 +79,7 @@ func callForForm(form url.Values) (call, bool) {
 	}
 }
 
-// requestedPage is which page of what was found a form asks for: the first when it does not say.
+// requestedPage returns the page number of a form, which is 1 by default.
 func requestedPage(form url.Values) int {
 	page, err := plainNumber(form.Get("__EVENTARGUMENT"))
 	if err != nil {
@@ -88,7 +88,7 @@ func requestedPage(form url.Values) int {
 	return max(1, page)
 }
 
-// fillView puts the answer to a form into its page. id is the zero value when nothing is to be found.
+// fillView adds the result of a form to its page. The zero id finds nothing.
 func (c *Simulator) fillView(v *view, made call, id contract.CaseID) {
 	found := c.Exists(id) && c.inDivision(made, id, v.Division)
 	number := strings.TrimSpace(v.Number)
@@ -109,10 +109,10 @@ func (c *Simulator) fillView(v *view, made call, id contract.CaseID) {
 	}
 }
 
-// renderPage writes a page at the end of a buffer.
+// renderPage appends a page to a buffer.
 func (c *Simulator) renderPage(b []byte, v *view) reply {
 	out := bytes.NewBuffer(b)
-	if err := c.pages.template.Execute(out, v); err != nil { // no reader sees half a page
+	if err := c.pages.template.Execute(out, v); err != nil { // send no partial page
 		return reply{http.StatusInternalServerError, asHTML, []byte("filling in the page: " + err.Error())}
 	}
 	return reply{contentType: asHTML, body: out.Bytes()}
@@ -121,7 +121,7 @@ func (c *Simulator) renderPage(b []byte, v *view) reply {
 // pageRows is how many rows one page of a table shows.
 const pageRows = 10
 
-// view is what a page of the HTML face is filled with; of Found, Entries and Parties at most one is there.
+// view is the data of an HTML page. At most one of Found, Entries and Parties is set.
 type view struct {
 	L        *labels
 	Tokens   tokens
@@ -132,7 +132,7 @@ type view struct {
 	Parties  *partiesView
 }
 
-// searchView is one page of what was found. Previous and Next are 0 where there is no such page.
+// searchView is one page of search results. Previous and Next are 0 if there is no such page.
 type searchView struct {
 	Rows                 []searchRow
 	Info                 string
@@ -140,12 +140,13 @@ type searchView struct {
 	Page, Previous, Next int
 
 	all   []searchRow
-	total int // as the page says it
+	total int // as shown on the page
 }
 
 type searchRow struct{ Number, Style, Nature string }
 
-// entriesView is the dialog with a file's recorded entries; Values is empty for a case that does not exist.
+// entriesView is the dialog with a case's recorded entries; Values is empty if the case does not
+// exist.
 type entriesView struct {
 	Title  string
 	Values []labelledValue
@@ -159,7 +160,7 @@ type entryRow struct {
 	Day, Office, Text, Document string
 }
 
-// partiesView is the dialog with a file's parties.
+// partiesView is the dialog with a case's parties.
 type partiesView struct {
 	Title string
 	Rows  []partyRow
@@ -167,7 +168,7 @@ type partiesView struct {
 
 type partyRow struct{ Name, Firm, Contact string }
 
-// selectPage cuts out one page of what was found; there is a last one, and behind it there is none.
+// selectPage selects one page of the results; a number after the last page selects the last one.
 func (v *searchView) selectPage(page int, l *labels) {
 	count := len(v.all)
 	last := max(1, (count+pageRows-1)/pageRows)
@@ -182,8 +183,8 @@ func (v *searchView) selectPage(page int, l *labels) {
 	}
 }
 
-// changeTexts changes every text of a page by what it is: number, day, document or any other text. row counts from 0 in each
-// table; the header has 0.
+// changeTexts changes every text of a page. field is number, day, document or text; row counts from
+// 0 in each table and is 0 in the header.
 func (v *view) changeTexts(change func(row int, field, text string) string) {
 	if v.Found != nil {
 		for i := range v.Found.all {
@@ -213,7 +214,8 @@ func (v *view) changeTexts(change func(row int, field, text string) string) {
 	}
 }
 
-// searchRows are what a search for a number finds: its case, and the longer one that comes along now and then.
+// searchRows returns the results for a number: its case, and sometimes a longer number with the
+// same prefix.
 func (c *Simulator) searchRows(l *labels, id contract.CaseID) []searchRow {
 	rows := []searchRow{c.searchRow(l, id)}
 	if other, found := c.prefixMatch(id); found {
@@ -262,7 +264,7 @@ var labelsFile []byte
 //go:embed page.html
 var pageFile string
 
-// labels are what the court's page says in one language.
+// labels are the texts of the page in one language.
 type labels struct {
 	Lang         string   `toml:"lang"`
 	Path         string   `toml:"path"`
@@ -298,13 +300,13 @@ type labels struct {
 	PartiesHead  []string `toml:"parties_head"`
 }
 
-// pages are the HTML face: a template, filled in one of two languages.
+// pages holds the page template and its texts in two languages.
 type pages struct {
 	template *template.Template
 	en, fr   labels
 }
 
-// readPages reads the files that come with the program.
+// readPages reads the embedded files.
 func readPages() (*pages, error) {
 	var languages struct {
 		EN labels `toml:"en"`
@@ -324,7 +326,7 @@ func readPages() (*pages, error) {
 	return &pages{template: made, en: languages.EN, fr: languages.FR}, nil
 }
 
-// at is what the page at a path says; nil when there is no page.
+// at returns the texts of the page at a path, or nil.
 func (p *pages) at(path string) *labels {
 	switch path {
 	case p.en.Path:
@@ -336,7 +338,7 @@ func (p *pages) at(path string) *labels {
 	}
 }
 
-// pick is one of two texts, by the language.
+// pick returns the text in the page's language.
 func (l *labels) pick(en, fr string) string {
 	if l.Lang == "fr" {
 		return fr
@@ -344,5 +346,5 @@ func (l *labels) pick(en, fr string) string {
 	return en
 }
 
-// in is the name of a thing in the language.
+// in returns the name in the page's language.
 func (l *labels) in(c bilingual) string { return l.pick(c.EN, c.FR) }

@@ -1,6 +1,7 @@
-// Package courtsim is a pretend court: an HTTP handler that answers as the Federal Court's court files do, with files of
-// invented people, and misbehaves when told to. Everything it says about a case is a function of the seed and of the
-// case id: two courts of the same options give the same answers, byte for byte, in whatever order they are asked.
+// Package courtsim simulates the Federal Court's web site: an HTTP handler that serves court files
+// of invented people, and that can misbehave in many ways. Every answer about a case depends only
+// on the options and the case id, so two simulators with the same options give the same bytes, in
+// any order of requests.
 package courtsim
 
 import (
@@ -14,55 +15,58 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// ErrOptions marks every error of options that no court can be made of.
+// ErrOptions marks every error of invalid options.
 var ErrOptions = errors.New("court options not usable")
 
-// maxLatency is the longest latency, and the longest that any answer is held back.
+// maxLatency is the longest latency, and the longest time that any answer is delayed.
 const maxLatency = 10 * time.Minute
 
-// Options of a court. The zero value is an empty court.
+// Options of a Simulator. The zero value is a site without cases.
 type Options struct {
-	// Seed chooses among all courts; the holes, the faults and the files come from it.
+	// Seed determines the missing numbers, the faults and the files.
 	Seed uint64
-	// Max is the highest number, 0 to contract.MaxNumber. Every series and every year has the same numbers.
+	// Max is the highest number, 0 to contract.MaxNumber. Every series and year has the same
+	// numbers.
 	Max int
-	// Missing is the share of numbers that do not exist, 0 to 1. The highest number exists always, so that the bound
-	// is exact.
+	// Missing is the share of numbers that do not exist, 0 to 1. The highest number always exists,
+	// so that the bound is exact.
 	Missing float64
-	// Gaps are numbers that do not exist. A gap that covers Max lowers the highest number to the one before it.
+	// Gaps are ranges of numbers that do not exist. A gap that covers Max lowers the highest number
+	// to the one before the gap.
 	Gaps []contract.Range
-	// Latency is waited before each answer, 0 to 10 minutes.
+	// Latency is the delay of each answer, 0 to 10 minutes.
 	Latency time.Duration
-	// Faults are tried in their order; a number that several of them hit gets one after the other.
+	// Faults are applied in order; a number that several of them hit gets one after the other.
 	Faults []Fault
-	// Today makes the year that it lies in one that is not over: that year's files are spread over the days up to it.
-	// The zero value is no such year.
+	// Today makes its year the current one: that year's files are spread over the days up to Today.
+	// The zero value means that every year is over.
 	Today time.Time
-	// TokenLife is how many posts the tokens of a page of the HTML face are good for, counted with the tokens that the
-	// answers to those posts hand on; 0 for any number.
+	// TokenLife is how many posts the tokens of an HTML page are valid for, including posts with
+	// tokens from the answers to those posts; 0 means any number.
 	TokenLife int
-	// BlockAfter makes the court tell everybody to go away from a request on; SoftBlockAfter, a number of a request counted
-	// likewise, makes it say of every case that there is none. 0 is never.
+	// BlockAfter blocks every client from the given request on. SoftBlockAfter is the number of the
+	// request from which every case is reported as missing; 0 means never.
 	BlockAfter     Block
 	SoftBlockAfter int
-	// Division is what the docket call is answered for: DivisionAny, DivisionNumber or DivisionLetter. The other calls take
-	// what the real court takes.
+	// Division is the accepted form of the docket call's division: DivisionAny, DivisionNumber or
+	// DivisionLetter. The other calls accept what the real site accepts.
 	Division string
-	// Robots is the text of robots.txt; empty for status 404.
+	// Robots is the text of robots.txt; empty means status 404.
 	Robots string
 }
 
-// The forms of the docket call's division: the court number itself, or the letter of a division. Empty is DivisionAny.
+// The forms of the docket call's division: the court number itself, or the letter of a division.
+// Empty means DivisionAny.
 const (
 	DivisionAny    = "any"
 	DivisionNumber = "number"
 	DivisionLetter = "t"
 )
 
-// DefaultOptions is the court that one gets who says nothing about it: 5,600 numbers, one in twenty missing.
+// DefaultOptions returns a site of 5,600 numbers, of which one in twenty is missing.
 func DefaultOptions() Options { return Options{Seed: 1, Max: 5600, Missing: 0.05} }
 
-// check names all that is wrong: field, value, what is allowed.
+// check lists every invalid option: field, value, allowed values.
 func (o Options) check() error {
 	var problems []error
 	wrong := func(field string, value any, allowed string) {
@@ -105,10 +109,10 @@ func (o Options) check() error {
 	return nil
 }
 
-// isShare is false for NaN too.
+// isShare reports whether x is from 0 to 1, which NaN is not.
 func isShare(x float64) bool { return x >= 0 && x <= 1 }
 
-// ParseGap reads "120-170": the first and the last number that do not exist. Its error wraps ErrOptions.
+// ParseGap parses "120-170": the first and the last missing number. Its error wraps ErrOptions.
 func ParseGap(text string) (contract.Range, error) {
 	from, to, _ := strings.Cut(text, "-")
 	start, err1 := plainNumber(from)
@@ -130,7 +134,7 @@ func checkGap(gap contract.Range) error {
 	return nil
 }
 
-// plainNumber reads digits alone, without a sign or leading zeros.
+// plainNumber parses digits without a sign or leading zeros.
 func plainNumber(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err == nil && strconv.Itoa(n) != text {
@@ -139,26 +143,27 @@ func plainNumber(text string) (int, error) {
 	return n, err
 }
 
-// Forever as a Fault's Times: the number never heals.
+// Forever as a Fault's Times means that the number never recovers.
 const Forever = -1
 
-// maxTimes is how often a number can get a fault that heals.
+// maxTimes is the largest number of faults before a number recovers.
 const maxTimes = 1000
 
-// Fault is one way in which the court misbehaves.
+// Fault is one way in which the simulator misbehaves.
 type Fault struct {
 	// Kind is one of FaultKinds.
 	Kind string
-	// Share is the share of NUMBERS that it hits, 0 to 1; which ones is decided by seed, kind and number alone.
+	// Share is the share of numbers that are hit, 0 to 1; which ones depends on seed, kind and
+	// number only.
 	Share float64
-	// Times is how many requests for a case of a hit number get it, counted over all calls, before the number heals: 1
-	// to 1000; 0 is 1 or 2, drawn by number; Forever is always. With a Share of 1, 0 is for ever too: a court that is
-	// down.
+	// Times is how many requests for a case of a hit number fail, counted over all calls, before
+	// the number recovers: 1 to 1000. 0 means 1 or 2, depending on the number, or Forever if Share
+	// is 1.
 	Times int
 }
 
-// ParseFault reads "kind:share", "kind:share:times" or "kind:share:forever", such as 500:0.2, timeout:0.01:forever. Its
-// error wraps ErrOptions.
+// ParseFault parses "kind:share", "kind:share:times" or "kind:share:forever", such as 500:0.2 or
+// timeout:0.01:forever. Its error wraps ErrOptions.
 func ParseFault(text string) (Fault, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) < 2 || len(parts) > 3 {
@@ -191,7 +196,7 @@ func parseTimes(text string) (int, error) {
 	return times, nil
 }
 
-// String is the form that ParseFault reads.
+// String returns the form that ParseFault parses.
 func (f Fault) String() string {
 	text := f.Kind + ":" + strconv.FormatFloat(f.Share, 'g', -1, 64)
 	switch f.Times {
@@ -217,16 +222,16 @@ func (f Fault) check() error {
 	return nil
 }
 
-// Block is a site that has had enough.
+// Block is a permanent block from a certain request on.
 type Block struct {
-	// After is the first request, counted from 1 over all, whose answer is the block, as is every answer from then on, that
-	// to a look for robots.txt too. 0 is never.
+	// After is the first blocked request, counted from 1; 0 means never. Every later request is
+	// blocked too, including those for robots.txt.
 	After int
 	// Kind is one of BlockKinds.
 	Kind string
 }
 
-// ParseBlock reads "n:kind", such as 100:403. Its error wraps ErrOptions.
+// ParseBlock parses "n:kind", such as 100:403. Its error wraps ErrOptions.
 func ParseBlock(text string) (Block, error) {
 	after, kind, _ := strings.Cut(text, ":")
 	n, err := plainNumber(after)

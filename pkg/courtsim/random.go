@@ -2,7 +2,7 @@ package courtsim
 
 import "fct-scraper/pkg/contract"
 
-// What is decided by dice. Each has its own, so that none disturbs another.
+// Salts of the random streams. Each purpose has its own, so that they are independent.
 const (
 	saltMissing uint64 = iota + 1
 	saltFault
@@ -18,8 +18,8 @@ const (
 	saltVerification
 )
 
-// random are thrown by a fixed rule (splitmix64): the same from every release of Go and on every machine, which math/rand
-// does not promise.
+// random is a splitmix64 generator. Unlike math/rand its values are the same in every release of
+// Go.
 type random uint64
 
 func newRandom(parts ...uint64) random {
@@ -39,18 +39,18 @@ func (d *random) next() uint64 {
 	return x ^ x>>31
 }
 
-// below is 0 to n-1; n is at least 1.
+// below returns 0 to n-1; n is at least 1.
 func (d *random) below(n int) int { return int(d.next() >> 33 % uint64(n)) }
 
-// between is from to to, both included.
+// between returns from to to, both included.
 func (d *random) between(from, to int) int { return from + d.below(to-from+1) }
 
-// chance is true with that probability: never with 0, always with 1.
+// chance returns true with the given probability: never for 0, always for 1.
 func (d *random) chance(share float64) bool { return float64(d.next()>>11)/(1<<53) < share }
 
 func pick[T any](d *random, from []T) *T { return &from[d.below(len(from))] }
 
-// hashText is a text as a seed (FNV-1a).
+// hashText returns the FNV-1a hash of a text.
 func hashText(text string) uint64 {
 	h := uint64(0xcbf29ce484222325)
 	for i := range len(text) {
@@ -59,7 +59,7 @@ func hashText(text string) uint64 {
 	return h
 }
 
-// randomFor are the dice of one case for one purpose.
+// randomFor returns the generator of one case for one purpose.
 func (c *Simulator) randomFor(salt uint64, id contract.CaseID) random {
 	return newRandom(c.opts.Seed, salt, hashText(id.Series), hashText(id.Year), uint64(id.Number))
 }

@@ -9,26 +9,27 @@ import (
 )
 
 const (
-	// hopsParameter is the query's word for how many redirects follow this one; hopsForever for a loop.
+	// hopsParameter is the query parameter with the number of further redirects, or hopsForever for
+	// a loop.
 	hopsParameter = "__hop"
 	hopsForever   = "loop"
 	chainLength   = 5
-	// strayPath is what somebody asks for who was led to another origin.
+	// strayPath is requested by clients that follow a redirect to another origin.
 	strayPath = "/__elsewhere"
 )
 
-// redirectKinds lead somewhere else. A form that is posted is to be posted there again.
+// redirectKinds are redirects. They ask the client to repeat a POST.
 func redirectKinds() []faultKind {
-	hop := func(name, about, hops string) faultKind {
+	within := func(name, about, hops string) faultKind {
 		return faultKind{name: name, about: about, serve: func(w http.ResponseWriter, r *http.Request, _ reply) { redirect(w, r, withHops(r.URL, hops)) }}
 	}
 	away := func(name, about string, to func(r *http.Request) string) faultKind {
 		return faultKind{name: name, about: about, serve: func(w http.ResponseWriter, r *http.Request, _ reply) { redirect(w, r, to(r)) }}
 	}
 	return []faultKind{
-		hop("redirect", "one redirect within the origin, then the right answer", "0"),
-		hop("redirect-chain", "five redirects within the origin, then the right answer", strconv.Itoa(chainLength-1)),
-		hop("redirect-loop", "redirects within the origin without end", hopsForever),
+		within("redirect", "one redirect within the origin, then the right answer", "0"),
+		within("redirect-chain", "five redirects within the origin, then the right answer", strconv.Itoa(chainLength-1)),
+		within("redirect-loop", "redirects within the origin without end", hopsForever),
 		away("redirect-away", "a redirect to another name of this machine, which answers (strays)", func(r *http.Request) string {
 			return "http://" + otherHost(r.Host) + strayPath
 		}),
@@ -44,7 +45,7 @@ func redirectKinds() []faultKind {
 	}
 }
 
-// redirect leads to a place by the status that browsers follow with the same method.
+// redirect redirects with a status that keeps the method.
 func redirect(w http.ResponseWriter, r *http.Request, to string) {
 	status := http.StatusFound
 	if r.Method != http.MethodGet {
@@ -54,7 +55,7 @@ func redirect(w http.ResponseWriter, r *http.Request, to string) {
 	w.WriteHeader(status)
 }
 
-// continueRedirect answers a request that a redirect led here: with the next redirect, or not at all after the last.
+// continueRedirect sends the next redirect of a chain; it returns false after the last one.
 func continueRedirect(w http.ResponseWriter, r *http.Request) bool {
 	if !strings.Contains(r.URL.RawQuery, hopsParameter+"=") {
 		return false
@@ -72,7 +73,7 @@ func continueRedirect(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// wasRedirected says that a redirect led here: whoever came this way has had his fault.
+// wasRedirected reports whether a redirect led here, so that the request gets no second fault.
 func wasRedirected(u *url.URL) bool { return strings.Contains(u.RawQuery, hopsParameter+"=") }
 
 func withHops(u *url.URL, hops string) string {
@@ -81,7 +82,7 @@ func withHops(u *url.URL, hops string) string {
 	return u.EscapedPath() + "?" + query.Encode()
 }
 
-// otherHost is another name of the machine that a host is on, with the same port.
+// otherHost returns another name of the same loopback host, with the same port.
 func otherHost(host string) string {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {

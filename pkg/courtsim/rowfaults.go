@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// jsonRows are an answer of the JSON calls taken apart, to be spoiled. Only faults pay for that.
+// jsonRows is a decoded JSON answer, for faults that change it.
 type jsonRows struct {
 	Count any              `json:"Count"`
 	Data  []map[string]any `json:"data"`
@@ -28,10 +28,10 @@ func parseRows(body []byte, made call) (*jsonRows, error) {
 	return rows, nil
 }
 
-// updateCount makes the count right again.
+// updateCount sets the count to the number of rows.
 func (a *jsonRows) updateCount() { a.Count = len(a.Data) }
 
-// changeFields changes every field by its name and value.
+// changeFields changes every field by name and value.
 func (a *jsonRows) changeFields(change func(row int, name string, value any) any) {
 	for i, row := range a.Data {
 		for name, value := range row {
@@ -53,10 +53,10 @@ func (c *Simulator) changeRows(kind *faultKind, q request, right reply) reply {
 	return right
 }
 
-// longDocket is how many entries a docket has that is too long; its JSON is about 2 MB.
+// longDocket is the number of entries of an oversized docket; its JSON has about 2 MB.
 const longDocket = 2500
 
-// rowKinds are right answers with rows too many, too few or wrongly counted.
+// rowKinds are answers with too many or too few rows, or with a wrong count.
 func rowKinds() []faultKind {
 	counted := func(name, about string, json func(rows int) any, page func(rows int) int) faultKind {
 		kind := faultKind{name: name, about: about, changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) { a.Count = json(len(a.Data)) }}
@@ -83,7 +83,8 @@ func rowKinds() []faultKind {
 	}
 }
 
-// prefixMatches are the ten numbers that begin with one; fewer when they are too high to be numbers.
+// prefixMatches returns the ten longer numbers that start with the same digits, as far as they are
+// valid.
 func prefixMatches(id contract.CaseID) (ids []contract.CaseID) {
 	for n := id.Number * 10; id.Number > 0 && n <= min(id.Number*10+9, contract.MaxNumber); n++ {
 		ids = append(ids, id.WithNumber(n))
@@ -92,7 +93,7 @@ func prefixMatches(id contract.CaseID) (ids []contract.CaseID) {
 }
 
 func prefixRows(c *Simulator, id contract.CaseID, a *jsonRows) {
-	if a.call == partiesCall || a.call == relatedCall { // their rows do not say whose they are
+	if a.call == partiesCall || a.call == relatedCall { // their rows do not name a case
 		return
 	}
 	var longer []map[string]any
@@ -184,10 +185,10 @@ func longPage(_ *Simulator, _ contract.CaseID, v *view) {
 	}
 }
 
-// hostileText begins as a formula and holds what some reader somewhere takes for more than text.
+// hostileText starts like a spreadsheet formula and holds markup, control characters and templates.
 const hostileText = "=cmd|' /C calc'!A1 <script>alert(1)</script>\r\n{\"level\":\"ERROR\"} \x1b[2J\u202e\u2028{{.}} ${x} \x00 "
 
-// fieldKinds are right answers with wrong fields.
+// fieldKinds are answers with wrong field values.
 func fieldKinds() []faultKind {
 	return []faultKind{
 		{name: "nulls", about: "every field of every row null", changePage: blankPage, changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) {
@@ -291,7 +292,7 @@ func absurdNumbers(_ *Simulator, _ contract.CaseID, a *jsonRows) {
 	})
 }
 
-// padded is a court number such as " imm-00013-25 ".
+// padded returns a case number such as " imm-00013-25 ".
 func padded(number string) string {
 	id, err := contract.ParseCaseID(number)
 	if err != nil {
@@ -314,7 +315,7 @@ func hostileRows(_ *Simulator, _ contract.CaseID, a *jsonRows) {
 	})
 }
 
-// hostileDocument is a document's id that leads out of every folder and every header line.
+// hostileDocument returns a document id with a path traversal and a header injection.
 func hostileDocument(id string) string {
 	if id == "" {
 		return ""

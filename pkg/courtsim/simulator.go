@@ -11,13 +11,13 @@ import (
 	"slices"
 	"sync"
 	"time"
-	_ "time/tzdata" // the court's days are its own wherever it is pretended
+	_ "time/tzdata" // the days are in the court's time zone on every machine
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/loopback"
 )
 
-// Simulator is an http.Handler and is used by many goroutines.
+// Simulator is an http.Handler. It is safe for concurrent use.
 type Simulator struct {
 	opts       Options
 	highest    int
@@ -30,7 +30,8 @@ type Simulator struct {
 	buffers    sync.Pool
 }
 
-// New makes a court. Its error wraps ErrOptions and names all that is wrong: field, value, what is allowed.
+// New returns a simulator. Its error wraps ErrOptions and lists every problem: field, value,
+// allowed values.
 func New(opts Options) (*Simulator, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
@@ -57,7 +58,7 @@ func New(opts Options) (*Simulator, error) {
 	return c, nil
 }
 
-// highest is the highest number that lies in no gap; 0 when there is none.
+// highest returns the highest number outside of the gaps; 0 if there is none.
 func highest(opts Options) int {
 	gaps := slices.Clone(opts.Gaps)
 	slices.SortFunc(gaps, func(a, b contract.Range) int { return b.End - a.End })
@@ -70,7 +71,7 @@ func highest(opts Options) int {
 	return top
 }
 
-// Exists is the truth: whether the court has that case. It has none whose id is not valid.
+// Exists reports whether the case exists. No invalid id does.
 func (c *Simulator) Exists(id contract.CaseID) bool {
 	_, err := contract.NewCaseID(id.Series, id.Number, id.Year)
 	return err == nil && c.exists(id.Number)
@@ -89,7 +90,8 @@ func (c *Simulator) exists(number int) bool {
 	return number == c.highest || !d.chance(c.opts.Missing)
 }
 
-// faultFor is the kind of fault that the turn-th request for a case gets, counted from 0; empty for none.
+// faultFor returns the kind of fault of a request for a case, or an empty text; turn counts the
+// requests for the case from 0.
 func (c *Simulator) faultFor(id contract.CaseID, turn int) string {
 	for _, fault := range c.opts.Faults {
 		times := c.faultTimes(fault, id.Number)
@@ -101,7 +103,7 @@ func (c *Simulator) faultFor(id contract.CaseID, turn int) string {
 	return ""
 }
 
-// faultTimes is how often a fault comes for a number: 0 when it does not hit it.
+// faultTimes returns how many requests for a number get a fault: 0 if the number is not hit.
 func (c *Simulator) faultTimes(fault Fault, number int) int {
 	d := newRandom(c.opts.Seed, saltFault, hashText(fault.Kind), uint64(number))
 	switch {
@@ -116,16 +118,17 @@ func (c *Simulator) faultTimes(fault Fault, number int) int {
 	}
 }
 
-// Server is a court that listens on an address of this machine.
+// Server serves a simulator on a loopback address.
 type Server struct {
-	// URL is its origin.
+	// URL is the server's origin.
 	URL    string
 	http   *http.Server
 	served chan error
 	end    context.CancelFunc
 }
 
-// Start listens on a loopback address such as 127.0.0.1:0; any other one is refused with ErrOptions.
+// Start listens on a loopback address such as 127.0.0.1:0. It refuses other addresses with
+// ErrOptions.
 func (c *Simulator) Start(addr string) (*Server, error) {
 	if !loopback.IsListenAddr(addr) {
 		return nil, fmt.Errorf("%w: addr %.60q: allowed is an address of this machine alone, such as 127.0.0.1:8090", ErrOptions, addr)
@@ -139,7 +142,7 @@ func (c *Simulator) Start(addr string) (*Server, error) {
 		URL: "http://" + listener.Addr().String(), served: make(chan error, 1), end: end,
 		http: &http.Server{
 			Handler: c, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0),
-			// The server forgets connections that were taken from it; what they wait for ends with this.
+			// http.Server does not track hijacked connections; this context ends their waits.
 			BaseContext: func(net.Listener) context.Context { return ctx },
 		},
 	}
@@ -147,7 +150,7 @@ func (c *Simulator) Start(addr string) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the server and every connection at once.
+// Close stops the server and closes every connection at once.
 func (s *Server) Close() error {
 	s.end()
 	err := s.http.Close()

@@ -9,35 +9,37 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Stats is what a court noticed of those who asked it; /__stats gives it as JSON.
+// Stats counts the requests of clients; /__stats returns it as JSON.
 type Stats struct {
-	// Requests counts the requests: calls, posts and pages; control paths are none.
+	// Requests counts calls, posts and pages, but not control paths.
 	Requests int `json:"requests"`
-	// Pages are those of them that got the HTML face's page, or posted something about no number.
+	// Pages counts the requests for the HTML page, and posts about no case, among them.
 	Pages int `json:"pages"`
-	// Robots counts who asked for robots.txt: among the starts and after a block, but no request.
+	// Robots counts the requests for robots.txt. They count for gaps and after a block, but are not
+	// in Requests.
 	Robots int `json:"robots"`
-	// Strays counts who followed a redirect to another origin; they are no requests.
+	// Strays counts the clients that followed a redirect to another origin; they are not in
+	// Requests.
 	Strays int `json:"strays"`
-	// PerNumber counts them by series and year ("IMM-25"), number and call.
+	// PerNumber counts requests by series and year ("IMM-25"), number and call.
 	PerNumber map[string]map[string]map[string]int `json:"per_number"`
-	// MaxInFlight is the largest number of requests under way at once.
+	// MaxInFlight is the largest number of concurrent requests.
 	MaxInFlight int `json:"max_in_flight"`
-	// MinGapSeconds is the smallest gap between the starts of two requests; nil with fewer than two.
+	// MinGapSeconds is the smallest gap between the starts of two requests; nil for fewer than two.
 	MinGapSeconds *float64 `json:"min_gap_seconds"`
-	// AfterBlock counts the requests that started after the first answer that was a block, AfterBlockLastSeconds is how
-	// long after it the last one did.
+	// AfterBlock counts the requests that started after the first block was sent.
+	// AfterBlockLastSeconds is how long after it the last of them started.
 	AfterBlock            int     `json:"after_block"`
 	AfterBlockLastSeconds float64 `json:"after_block_last_seconds"`
-	// FirstBlock is when that answer was sent, RFC 3339; empty when there was none.
+	// FirstBlock is the time of the first block, RFC 3339; empty if there was none.
 	FirstBlock string `json:"first_block"`
-	// LastAfterBlock is when the last request after it started, RFC 3339; empty when there was none.
+	// LastAfterBlock is when the last request after it started, RFC 3339; empty if there was none.
 	LastAfterBlock string `json:"last_after_block"`
 	// Faults counts the faults by kind.
 	Faults map[string]int `json:"faults"`
 }
 
-// statsCounter is what Stats is made of. It is used by many goroutines.
+// statsCounter collects the data of Stats. It is safe for concurrent use.
 type statsCounter struct {
 	mu             sync.Mutex
 	requests       int
@@ -49,13 +51,13 @@ type statsCounter struct {
 	inFlight       int
 	maxInFlight    int
 	lastStart      time.Time
-	minGap         time.Duration // the smallest, -1 while there is none
+	minGap         time.Duration // the smallest; -1 if there is none yet
 	firstBlock     time.Time
 	afterBlock     int
 	lastAfterBlock time.Time
 }
 
-// caseCounts counts the requests for one case: all of them, and by call.
+// caseCounts counts the requests for one case, in total and by call.
 type caseCounts struct {
 	requests int
 	calls    [callCount]int
@@ -65,8 +67,8 @@ func newStatsCounter() *statsCounter {
 	return &statsCounter{cases: make(map[contract.CaseID]*caseCounts), faults: make(map[string]int), minGap: -1}
 }
 
-// begin counts a request and says how many there were for its case before, where all that is about no case counts as one,
-// and the how manieth it is of all.
+// begin counts a request. turn is the number of earlier requests for its case; all requests about
+// no case count as one case. nth is its number among all requests.
 func (c *statsCounter) begin(q request) (turn, nth int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,7 +110,7 @@ func (c *statsCounter) end() {
 	c.inFlight--
 }
 
-// countFault counts a fault that is about to be sent.
+// countFault counts a fault just before it is sent.
 func (c *statsCounter) countFault(kind *faultKind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,7 +126,7 @@ func (c *statsCounter) countStray() {
 	c.strays++
 }
 
-// Stats is what the court has noticed up to now.
+// Stats returns the statistics so far.
 func (c *Simulator) Stats() Stats {
 	n := c.stats
 	n.mu.Lock()

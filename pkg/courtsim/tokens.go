@@ -19,30 +19,31 @@ const (
 	generatorOfPage    = "CA0B0334" // WebForms derives it from the page's path, so it is always the same
 )
 
-// sessions are the visitors of the HTML face and the tokens that they were given. A token says itself whose it is, so that
-// only numbers are kept. It is used by many goroutines.
+// sessions issues the sessions and form tokens of the HTML page. A token encodes its own session,
+// so that only counters are stored. It is safe for concurrent use.
 type sessions struct {
 	seed uint64
-	life int // how many posts the tokens of one page are good for; 0 for any number
+	life int // posts that the tokens of one page are valid for; 0 means any number
 
 	mu     sync.Mutex
 	issued uint64         // sessions
-	pages  uint64         // pages that were got
+	pages  uint64         // pages sent
 	serial uint64         // sets of tokens
-	posts  map[uint64]int // by page, when tokens die
+	posts  map[uint64]int // by page, if life is set
 }
 
 // tokens are the hidden inputs of one form.
 type tokens struct{ ViewState, Generator, Validation, Verification string }
 
-// tokenContents is what a set of tokens says: whose it is, from which page it descends, and which one it is.
+// tokenContents identifies a set of tokens: its session, the page it comes from, and its serial
+// number.
 type tokenContents struct{ session, page, serial uint64 }
 
 func newSessions(seed uint64, life int) *sessions {
 	return &sessions{seed: seed, life: life, posts: make(map[uint64]int)}
 }
 
-// tokenState is in which way the tokens of a post do not hold.
+// tokenState is the result of checking the tokens of a post.
 type tokenState int
 
 const (
@@ -52,7 +53,8 @@ const (
 	sessionExpired
 )
 
-// start is what somebody is given who gets the page: fresh tokens, and the cookies that he lacks. A session goes on.
+// start returns fresh tokens for a page and sets the cookies that the client lacks. It continues an
+// existing session.
 func (s *sessions) start(w http.ResponseWriter, r *http.Request) tokens {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +71,7 @@ func (s *sessions) start(w http.ResponseWriter, r *http.Request) tokens {
 	return s.issue(tokenContents{session: session, page: s.pages})
 }
 
-// checkPost says whether the tokens of a post hold, and gives the ones of its answer.
+// checkPost checks the tokens of a post and returns the tokens for its answer.
 func (s *sessions) checkPost(r *http.Request) (tokens, tokenState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,13 +89,13 @@ func (s *sessions) checkPost(r *http.Request) (tokens, tokenState) {
 	if s.life > 0 {
 		s.posts[held.page]++
 		if s.posts[held.page] > s.life {
-			return tokens{}, tokenState(held.page%3 + 1) // each page dies in another way
+			return tokens{}, tokenState(held.page%3 + 1) // pages expire in different ways
 		}
 	}
 	return s.issue(tokenContents{session: session, page: held.page}), tokensValid
 }
 
-// sessionOf is whose session a request belongs to; false when there is none.
+// sessionOf returns the session of a request; false if it has none.
 func (s *sessions) sessionOf(r *http.Request) (uint64, bool) {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil || len(cookie.Value) < 8 {
@@ -116,7 +118,7 @@ func (s *sessions) verificationCookie(session uint64) string {
 	return base64.RawURLEncoding.EncodeToString(s.derive(saltCookie, tokenContents{session: session}, 48))
 }
 
-// issue makes the next set of tokens.
+// issue returns the next set of tokens.
 func (s *sessions) issue(t tokenContents) tokens {
 	s.serial++
 	t.serial = s.serial
@@ -135,7 +137,7 @@ func (s *sessions) tokensOf(t tokenContents) tokens {
 	}
 }
 
-// parseTokens is what the tokens of a form say; false when the court did not give them out together.
+// parseTokens returns the contents of a form's tokens; false if they were not issued together.
 func (s *sessions) parseTokens(form url.Values) (tokenContents, bool) {
 	state, err := base64.StdEncoding.DecodeString(form.Get(viewState))
 	if err != nil || len(state) < 24 {
@@ -146,7 +148,7 @@ func (s *sessions) parseTokens(form url.Values) (tokenContents, bool) {
 	return t, t.serial > 0 && t.serial <= s.serial && sent == s.tokensOf(t)
 }
 
-// derive is size bytes, a multiple of 8, that nobody makes who does not know the seed.
+// derive returns size pseudorandom bytes, a multiple of 8, that depend on the seed.
 func (s *sessions) derive(salt uint64, t tokenContents, size int) []byte {
 	d := newRandom(s.seed, salt, t.session, t.page, t.serial)
 	b := make([]byte, 0, size)
@@ -156,12 +158,13 @@ func (s *sessions) derive(salt uint64, t tokenContents, size int) []byte {
 	return b
 }
 
-// setCookie writes a cookie as the court does: without Secure, which plain HTTP would not bring back.
+// setCookie sets a cookie as the real site does, but without Secure, which would exclude plain
+// HTTP.
 func setCookie(w http.ResponseWriter, name, value string) {
 	w.Header().Add("Set-Cookie", name+"="+value+"; path=/; HttpOnly")
 }
 
-// stalePage is what comes instead of results.
+// stalePage returns the page that is sent instead of results.
 func stalePage(how tokenState) (status int, text string) {
 	const head = "<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Server Error in '/' Application.</h1><h2>"
 	switch how {

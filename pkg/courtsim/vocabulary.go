@@ -13,7 +13,7 @@ import (
 //go:embed vocabulary.toml
 var vocabularyFile []byte
 
-// vocabulary are what files are written with; they do not change after they were read.
+// vocabulary holds the texts of invented files. It does not change after it was read.
 type vocabulary struct {
 	Given     []string      `toml:"given"`
 	Family    []string      `toml:"family"`
@@ -27,14 +27,14 @@ type vocabulary struct {
 	Closing   []entryPhrase `toml:"closing"`
 }
 
-// bilingual is a thing that the court has a code for and a name in both languages.
+// bilingual is a term with a code and a name in both languages.
 type bilingual struct {
 	Code string `toml:"code"`
 	EN   string `toml:"en"`
 	FR   string `toml:"fr"`
 }
 
-// proceeding is one kind of files.
+// proceeding is a type of proceedings.
 type proceeding struct {
 	Series  []string    `toml:"series"`
 	Against []string    `toml:"against"`
@@ -52,10 +52,10 @@ type entryPhrase struct {
 	FR       phrase `toml:"fr"`
 }
 
-// phrase is a text cut at its slots: texts and slots by turns, beginning with a text.
+// phrase is a text split at its slots: texts and slots alternate, starting with a text.
 type phrase []string
 
-// UnmarshalText cuts a text; a slot that nothing fills is an error.
+// UnmarshalText splits a text; an unknown slot is an error.
 func (p *phrase) UnmarshalText(text []byte) error {
 	for i, part := range strings.FieldsFunc(" "+string(text), func(r rune) bool { return r == '{' || r == '}' }) {
 		if i%2 == 1 && !slices.Contains([]string{"day", "judge", "lawyer", "city", "copies"}, part) {
@@ -67,7 +67,7 @@ func (p *phrase) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// readVocabulary reads the file that comes with the program.
+// readVocabulary reads the embedded file.
 func readVocabulary() (*vocabulary, error) { return parseVocabulary(vocabularyFile) }
 
 func parseVocabulary(data []byte) (*vocabulary, error) {
@@ -95,7 +95,7 @@ func parseVocabulary(data []byte) (*vocabulary, error) {
 	return w, nil
 }
 
-// kindOf is the kind of a series' files.
+// kindOf returns the type of proceedings of a series.
 func (w *vocabulary) kindOf(series string) *proceeding {
 	for i := range w.Kinds {
 		if k := &w.Kinds[i]; len(k.Series) == 0 || slices.Contains(k.Series, series) {

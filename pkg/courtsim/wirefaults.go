@@ -14,15 +14,17 @@ import (
 )
 
 const (
-	// slowDelay is how long a slow answer takes; the longest that working clients have seen.
+	// slowDelay is the delay of a slow answer: the longest that working clients of the real site
+	// have seen.
 	slowDelay = 25 * time.Second
-	// dripPause is the pause between two bytes of what drips.
+	// dripPause is the pause between two bytes of a slow body or header.
 	dripPause = time.Second
-	// hintPause is the pause between two early hints: enough of them come within any deadline.
+	// hintPause is the pause between two early hints; it is short enough to send many within any
+	// deadline.
 	hintPause = 10 * time.Millisecond
 )
 
-// wireKinds go wrong below what is said: in time, in framing, in the connection.
+// wireKinds are faults of timing, framing and connections.
 func wireKinds() []faultKind {
 	raw := func(name, about, text string) faultKind {
 		return faultKind{name: name, about: about, serve: func(w http.ResponseWriter, _ *http.Request, _ reply) {
@@ -52,7 +54,8 @@ func wireKinds() []faultKind {
 	}
 }
 
-// abortConnection ends the connection without an answer; the server's own word for it.
+// abortConnection ends the connection without an answer, by the panic that net/http reserves for
+// it.
 func abortConnection() { panic(http.ErrAbortHandler) }
 
 // sendDrip sends a body byte by byte.
@@ -71,7 +74,7 @@ func sendDrip(w http.ResponseWriter, r *http.Request, right reply) {
 	}
 }
 
-// sendSlowHeader sends headers byte by byte and never comes to their end.
+// sendSlowHeader sends headers byte by byte and never ends them.
 func sendSlowHeader(w http.ResponseWriter, r *http.Request, _ reply) {
 	hijack(w, func(conn net.Conn) {
 		head := []byte("HTTP/1.1 200 OK\r\nContent-Type: " + asJSON + "\r\nX-Padding: " + strings.Repeat("a", int(maxLatency/dripPause)) + "\r\n")
@@ -83,7 +86,7 @@ func sendSlowHeader(w http.ResponseWriter, r *http.Request, _ reply) {
 	})
 }
 
-// sendHints sends informational answers, and never one of the right kind.
+// sendHints sends informational responses and never a final one.
 func sendHints(w http.ResponseWriter, r *http.Request, _ reply) {
 	w.Header().Set("Link", "</style.css>; rel=preload; as=style")
 	for end := time.Now().Add(maxLatency); time.Now().Before(end) && delay.Sleep(r.Context(), hintPause) == nil; {
@@ -92,7 +95,7 @@ func sendHints(w http.ResponseWriter, r *http.Request, _ reply) {
 	abortConnection()
 }
 
-// sendTruncated promises the whole body, sends half of it and ends the connection.
+// sendTruncated announces the complete body, sends half of it and ends the connection.
 func sendTruncated(w http.ResponseWriter, _ *http.Request, right reply) {
 	w.Header().Set("Content-Type", right.contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(right.body)))
@@ -100,7 +103,7 @@ func sendTruncated(w http.ResponseWriter, _ *http.Request, right reply) {
 	abortConnection()
 }
 
-// sendReset ends the connection by a reset, which is what closing does that waits for nothing (SO_LINGER 0).
+// sendReset resets the connection, by closing it with SO_LINGER 0.
 func sendReset(w http.ResponseWriter, _ *http.Request, _ reply) {
 	hijack(w, func(conn net.Conn) {
 		if tcp, isTCP := conn.(*net.TCPConn); isTCP {
@@ -109,26 +112,26 @@ func sendReset(w http.ResponseWriter, _ *http.Request, _ reply) {
 	})
 }
 
-// hijack takes the connection for what no well-formed answer is, and ends it.
+// hijack takes over the connection for a malformed answer, and closes it.
 func hijack(w http.ResponseWriter, use func(net.Conn)) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		abortConnection()
 	}
 	use(conn)
-	_ = conn.Close() // when the client has gone nobody is left to be told
+	_ = conn.Close() // an error means that the client has gone
 }
 
 const (
 	bombSize   = 1 << 30
 	hugeSize   = 256 << 20
 	headerSize = 16 << 20
-	writeSize  = 1 << 16 // what is written at once of what is large
+	writeSize  = 1 << 16 // bytes per write of a large answer
 	bodyBegin  = `{"Count":1,"data":[{"COURT_NO":"`
 )
 
-// sizeKinds are too large, or are not what Content-Encoding says. They are for connections: whoever records them in memory
-// holds them there.
+// sizeKinds are too large, or are not encoded as Content-Encoding says. They need a real
+// connection: a recorder would hold them in memory.
 func sizeKinds() []faultKind {
 	return []faultKind{
 		{name: "gzipbomb", about: "a megabyte of gzip that becomes 1 GiB", serve: sendBomb},
@@ -151,11 +154,11 @@ func sizeKinds() []faultKind {
 	}
 }
 
-// gzipBytes makes gzip of a text.
+// gzipBytes compresses a text.
 func gzipBytes(text []byte) []byte {
 	var b bytes.Buffer
 	out := gzip.NewWriter(&b)
-	_, _ = out.Write(text) // memory takes everything
+	_, _ = out.Write(text) // a buffer never fails
 	_ = out.Close()
 	return b.Bytes()
 }
@@ -167,7 +170,8 @@ func encodedReply(encoding string, encode func([]byte) []byte) func(http.Respons
 	}
 }
 
-// sendBomb sends one squeezed megabyte again and again: gzip that follows gzip is one text.
+// sendBomb sends the same compressed megabyte again and again: concatenated gzip members are one
+// text.
 func sendBomb(w http.ResponseWriter, _ *http.Request, right reply) {
 	w.Header().Set("Content-Type", right.contentType)
 	w.Header().Set("Content-Encoding", "gzip")
@@ -178,7 +182,7 @@ func sendBomb(w http.ResponseWriter, _ *http.Request, right reply) {
 	}
 }
 
-// sendLarge sends a body of so many bytes, or one that ends when the client goes for a negative size.
+// sendLarge sends a body of size bytes; a negative size continues until the client disconnects.
 func sendLarge(w http.ResponseWriter, r *http.Request, size int) {
 	w.Header().Set("Content-Type", asJSON)
 	_, err := io.WriteString(w, bodyBegin)
@@ -196,7 +200,7 @@ func sendLarge(w http.ResponseWriter, r *http.Request, size int) {
 	}
 }
 
-// sendBigHeader goes around the server, which would hold the headers in memory.
+// sendBigHeader bypasses http.Server, which would hold the headers in memory.
 func sendBigHeader(w http.ResponseWriter, _ *http.Request, _ reply) {
 	hijack(w, func(conn net.Conn) {
 		_, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: "+asJSON+"\r\n")

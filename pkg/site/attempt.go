@@ -12,18 +12,19 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// errJobTimeout says that a case took too long.
+// errJobTimeout is the cause of a context that ended because a case took too long.
 var errJobTimeout = errors.New("job_timeout")
 
-// Fetch makes the requests of one attempt, as far as they are needed, and calls before ahead of each of them; before says
-// how long ago the last request started. Trouble with the site is an exchange with an error. The error of Fetch is that of
-// before or of ctx; the exchanges that were made come with it.
+// Fetch makes the requests of one attempt, as many as are needed. It calls before ahead of each
+// request; before waits until the request may be sent and returns the time since the previous
+// request started. A failure of the site is an exchange with an error. The error of Fetch is that
+// of before or of ctx, and comes with the exchanges made so far.
 func (c *Client) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
 	return c.runAttempt(ctx, id, before, &attempt{})
 }
 
-// FetchProofFirst is Fetch for a case that probably does not exist: the call that proves so by itself is made first, which
-// spares the others. A case that does exist takes one request more.
+// FetchProofFirst is Fetch for a case that probably does not exist. It makes the proving call
+// first, which saves the other calls. A case that does exist takes one more request.
 func (c *Client) FetchProofFirst(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
 	return c.runAttempt(ctx, id, before, &attempt{proofFirst: true})
 }
@@ -50,13 +51,13 @@ func (c *Client) jobTimeoutText(ctx context.Context) string {
 	return fmt.Sprintf("%s: longer than %s", errJobTimeout, c.timeouts(ctx).job)
 }
 
-// runningAttempt is one attempt while it is under way.
+// runningAttempt is an attempt in progress.
 type runningAttempt struct {
 	*Client
 	*attempt
 	id     contract.CaseID
 	before func(context.Context) (time.Duration, error)
-	// job is ctx, and ends when the case has taken too long; that time begins with the first request.
+	// job is ctx with the job timeout, which starts at the first request.
 	ctx, job context.Context
 	cancel   context.CancelCauseFunc
 	timer    *time.Timer
@@ -68,7 +69,7 @@ func (q *runningAttempt) stopTimer() {
 	}
 }
 
-// makeCall makes a call and takes what came of it.
+// makeCall makes a call and adds its answer to the attempt.
 func (q *runningAttempt) makeCall(next *call) error {
 	s, err := q.currentSession()
 	if err != nil || s == nil {
@@ -87,8 +88,9 @@ func (q *runningAttempt) makeCall(next *call) error {
 	return err
 }
 
-// currentSession is the one to ask in. A site with hidden inputs is asked for a new one when there is none yet or the last one
-// went stale; nil when that failed, which ends the attempt.
+// currentSession returns the session to use. If the site has hidden inputs and there is no session
+// yet or the last one went stale, it creates one. It returns nil if that failed, which ends the
+// attempt.
 func (q *runningAttempt) currentSession() (*session, error) {
 	if s := q.sessions.currentUnless(q.staleSession); s != nil {
 		return s, nil
@@ -116,7 +118,8 @@ func (q *runningAttempt) currentSession() (*session, error) {
 	return s, nil
 }
 
-// follow makes a request, and those to which the site leads it; each of them is an exchange. After a block none is made.
+// follow sends a request and follows the redirects of the answer; each request is an exchange. It
+// stops at a block.
 func (q *runningAttempt) follow(r request, s *session) (contract.Exchange, error) {
 	for hops := 0; ; hops++ {
 		x, location, err := q.send(r, s)
@@ -131,7 +134,8 @@ func (q *runningAttempt) follow(r request, s *session) (contract.Exchange, error
 	}
 }
 
-// send waits until the request may go and makes it. Its error is that of before, or says that ctx or the case's time ended.
+// send waits until the request may be sent, and sends it. Its error is that of before, or the cause
+// of the end of ctx or of the job.
 func (q *runningAttempt) send(r request, s *session) (x contract.Exchange, location string, err error) {
 	gap, err := q.before(q.job)
 	if err == nil {
@@ -149,27 +153,29 @@ func (q *runningAttempt) send(r request, s *session) (x contract.Exchange, locat
 	return x, location, context.Cause(q.ctx)
 }
 
-// attempt is what one try of a case has brought so far.
+// attempt is the state of one try to fetch a case.
 type attempt struct {
 	exchanges []contract.Exchange
-	// proofFirst says that the call that proves a no-record is made first.
+	// proofFirst makes the proving call the first one.
 	proofFirst bool
-	// found says that an answer showed the case; over, that the last one was not usable or that nothing is left to ask.
+	// found is set once an answer showed the case. done is set if the last answer was unusable or
+	// nothing is left to request.
 	found, done bool
-	// repeat is a call that is to be made once more: for its next page, or because its hidden inputs were stale.
+	// repeat is a call to make again: for its next page, or because its hidden inputs were stale.
 	repeat *call
 	// staleSession is the session whose hidden inputs were stale.
 	staleSession *session
-	// emptyCall is a call that showed nothing in the form in which it was made, and is to be made in its other form if the case
-	// exists.
+	// emptyCall is a call that found nothing with one query form, to be made in the other form if
+	// the case turns out to exist.
 	emptyCall *call
-	// lastHadRows says that the last answer had rows of the case.
+	// lastHadRows is set if the last answer had rows of the case.
 	lastHadRows bool
-	// reader reads the pages as they come, as Read does after all of them; nil before the first.
+	// reader reads pages as they arrive, in the same way as Read does later; nil before the first
+	// page.
 	reader *caseReader
 }
 
-// nextCall is the call that is to be made now; nil when the answers say all there is to say.
+// nextCall returns the call to make now, or nil if the attempt is complete.
 func (a *attempt) nextCall(c *Client) *call {
 	if a.done {
 		return nil
@@ -196,7 +202,7 @@ func (a *attempt) hasMade(c *call) bool {
 	return slices.ContainsFunc(a.exchanges, func(x contract.Exchange) bool { return x.Call == c.name })
 }
 
-// nextPage is the number of the page that is asked for; empty for the first.
+// nextPage returns the number of the page to request; empty for the first page.
 func (a *attempt) nextPage() string {
 	if a.reader == nil {
 		return ""
@@ -204,8 +210,9 @@ func (a *attempt) nextPage() string {
 	return a.reader.paging.next
 }
 
-// addAnswer takes what came of a call: the last exchange. With no call left after it that depends on more, an answer that holds
-// the case's number is not parsed: if it turns out unusable, the attempt is transient all the same.
+// addAnswer adds the answer of a call, which is the last exchange. If no later call depends on it,
+// an answer that contains the case's number is not parsed: should it turn out unusable, Read makes
+// the attempt transient anyway.
 func (a *attempt) addAnswer(c *Client, made *call, s *session, id contract.CaseID, x contract.Exchange) {
 	if made.page != nil {
 		a.addPage(c, made, s, id, x)
@@ -227,7 +234,7 @@ func (a *attempt) addAnswer(c *Client, made *call, s *session, id contract.CaseI
 	a.found = a.found || a.lastHadRows
 }
 
-// addPage takes a page.
+// addPage adds an HTML answer.
 func (a *attempt) addPage(c *Client, made *call, s *session, id contract.CaseID, x contract.Exchange) {
 	if a.reader == nil {
 		a.reader = &caseReader{profile: c.Profile, id: id}
@@ -248,19 +255,19 @@ func (a *attempt) addPage(c *Client, made *call, s *session, id contract.CaseID,
 	a.found = a.reader.record != nil
 }
 
-// withError ends an attempt between two of its requests. What it brought is not the whole answer, and says so; a request
-// that was never made is none.
+// withError ends an attempt between two requests. Its exchanges are incomplete, so the last one
+// gets the error.
 func (a *attempt) withError(why string) []contract.Exchange {
 	a.exchanges[len(a.exchanges)-1].Error = why
 	return a.exchanges
 }
 
-// queryForms are the forms of a query in which a site has shown dockets, by series, for as long as the
-// client is used. One that has shown none yet is asked in the first form, and for a case that
-// exists and has no docket in the other one too.
+// queryForms remembers by series which query form has returned dockets, for the life of the client.
+// A series without an entry is requested in the first form, and in the other form too for a case
+// that exists without a docket.
 type queryForms struct {
 	mu sync.Mutex
-	// useOther is by series: whether it was the other form that had a docket.
+	// useOther is, by series, whether the other form returned a docket.
 	useOther map[string]bool
 }
 
@@ -280,7 +287,7 @@ func (f *queryForms) set(series string, other bool) {
 	f.useOther[series] = other
 }
 
-// useOtherQuery says whether a call is to be made in its other form.
+// useOtherQuery reports whether to make a call with its other query form.
 func (a *attempt) useOtherQuery(c *Client, next *call, id contract.CaseID) bool {
 	if next.otherQuery == nil {
 		return false
@@ -289,7 +296,7 @@ func (a *attempt) useOtherQuery(c *Client, next *call, id contract.CaseID) bool 
 	return other != (a.emptyCall == next)
 }
 
-// learnQueryForm keeps what the last answer says of the form in which its call was made.
+// learnQueryForm updates the query forms from the last answer.
 func (a *attempt) learnQueryForm(c *Client, made *call, id contract.CaseID, other bool) {
 	if made.otherQuery == nil || a.done {
 		return

@@ -13,10 +13,11 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// searchLimit is how much of an answer is searched for the texts of block pages; those are short pages.
+// searchLimit is how many bytes of an answer are searched for the texts of block pages, which are
+// short.
 const searchLimit = 256 << 10
 
-// caseBlocked is blocked for the exchanges for a case.
+// caseBlocked is attemptBlocked for the exchanges of the case itself.
 func (p *Profile) caseBlocked(
 	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
 ) (rule string, wait time.Duration, blocked bool) {
@@ -28,7 +29,7 @@ func (p *Profile) caseBlocked(
 	return "", 0, false
 }
 
-// block is the rule that found a block, and what stood around the text that it found.
+// block is the rule that matched, with an excerpt of the page.
 type block struct{ rule, excerpt string }
 
 func (b block) String() string {
@@ -38,7 +39,7 @@ func (b block) String() string {
 	return fmt.Sprintf("%s: %q", b.rule, b.excerpt)
 }
 
-// findBlock names the first rule that finds a block in an exchange.
+// findBlock returns the first rule that matches an exchange.
 func (p *Profile) findBlock(id contract.CaseID, exchange contract.Exchange) (block, bool) {
 	if exchange.Status == 0 {
 		return block{}, false
@@ -62,8 +63,8 @@ func (p *Profile) findBlock(id contract.CaseID, exchange contract.Exchange) (blo
 	return block{}, false
 }
 
-// blockHeader is the first header by which a rule knows a block, as an exchange keeps it. The pages of some guards are empty for
-// whoever does not ask for HTML.
+// blockHeader returns the first header that a block rule names, as "Name: value". It is stored
+// because some firewalls send an empty page to clients that do not accept HTML.
 func (p *Profile) blockHeader(header http.Header) string {
 	for _, rule := range p.blocks {
 		for _, name := range rule.header {
@@ -75,8 +76,9 @@ func (p *Profile) blockHeader(header http.Header) string {
 	return ""
 }
 
-// blockViews are the views of an answer that may be somebody else's page, so that the texts of blocks count in it: a docket may
-// well speak of a request that was rejected. JSON that is cut off is no page, and neither is JSON that holds rows of cases.
+// blockViews returns the texts of an answer to search for blocks, or nil if the answer is the
+// site's own: a docket may well contain the words of a block page. Truncated JSON and JSON with
+// rows of cases are the site's own.
 func (p *Profile) blockViews(id contract.CaseID, exchange contract.Exchange) [][]byte {
 	c, page := p.expectsPage(exchange.Call)
 	if page {
@@ -104,19 +106,21 @@ func (p *Profile) blockViews(id contract.CaseID, exchange contract.Exchange) [][
 	}
 }
 
-// hasPartyRows says whether a document has rows of parties in their place.
+// hasPartyRows reports whether a document has rows of parties.
 func (c *call) hasPartyRows(doc *jsontree.Node) bool {
 	rows, err := c.tableRows(doc)
 	return err == nil && c.caseNumber == nil && slices.ContainsFunc(rows, c.hasParty)
 }
 
-// hasCaseMember says whether JSON has the member that tells whose a row is; no guard's page has it.
+// hasCaseMember reports whether a JSON body has the member with the case number, which no block
+// page has.
 func (c *call) hasCaseMember(body []byte) bool {
 	member, _, _ := strings.Cut(c.casePrefix, ":")
 	return member != "" && startsAsJSON(body) && bytes.Contains(body, []byte(member))
 }
 
-// excerpt is the beginning of a page's text, without its markup: a support id stands behind the words that were found.
+// excerpt returns the beginning of a page's visible text: a support id often follows the words that
+// matched.
 func excerpt(page []byte) string {
 	const length = 200
 	text := visibleText(page, length)

@@ -16,22 +16,25 @@ import (
 )
 
 const (
-	// maxPreallocation bounds what is set aside for an answer before it has come, in bytes.
+	// maxPreallocation limits the buffer allocated from Content-Length before any data arrives, in
+	// bytes.
 	maxPreallocation = 256 << 10
-	// maxSmallBody is up to where every answer is read at once, in bytes; a court's are 9 kB, its largest 1.5 MB.
+	// maxSmallBody is the size up to which bodies are read without a limit on concurrency, in
+	// bytes. Typical answers have 9 kB, the largest known one 1.5 MB.
 	maxSmallBody = 2 << 20
-	// maxLargeBodies is how many larger answers a client reads at a time: 64 of 16 MiB at once would be more memory than
-	// the machine may have. The others wait, and their request_timeout runs on.
+	// maxLargeBodies limits how many larger bodies a client reads at a time: 64 bodies of 16 MiB
+	// could exhaust memory. The others wait while their request timeout runs.
 	maxLargeBodies = 2
-	// bodyChunk is by how much a large answer grows: doubling it would take three times its size.
+	// bodyChunk is the step by which a large body grows; doubling the buffer would take three times
+	// its size.
 	bodyChunk = 1 << 20
 )
 
-// readBody reads a body of at most c.MaxBody bytes, after decompression, whose length is size if the site said it. What
-// came before an error is returned with it, but nothing of a body that is too large.
+// readBody reads a body of at most c.MaxBody bytes after decompression; size is its Content-Length
+// or -1. On an error it returns what was read before, but nothing of a body that is too large.
 func (c *Client) readBody(ctx context.Context, body io.Reader, size int64) ([]byte, error) {
 	small := min(maxSmallBody, c.MaxBody)
-	// What the site says of the length is set aside at once, within reason.
+	// Trust Content-Length up to a limit.
 	buffer := bytes.NewBuffer(make([]byte, 0, min(max(size, 0), maxPreallocation)+bytes.MinRead))
 	_, err := buffer.ReadFrom(io.LimitReader(body, small+1))
 	read := buffer.Bytes()
@@ -54,10 +57,11 @@ func (c *Client) readBody(ctx context.Context, body io.Reader, size int64) ([]by
 	}
 }
 
-// errTooLarge says that there is more of a body than is allowed.
+// errTooLarge marks a body larger than the limit.
 var errTooLarge = errors.New("too large")
 
-// readChunks is what has been read and at most so many bytes that come after it; of more it is nothing.
+// readChunks returns read followed by at most most bytes of body; it returns errTooLarge if there
+// are more.
 func readChunks(read []byte, body io.Reader, most int64) ([]byte, error) {
 	chunks := [][]byte{read}
 	for {
@@ -76,8 +80,8 @@ func readChunks(read []byte, body io.Reader, most int64) ([]byte, error) {
 	}
 }
 
-// readInto reads until there is no room left or an error. It leaves the error of a body that breaks off as it is: io.ReadFull
-// says the same of the end of one.
+// readInto reads until room is full or an error occurs. Unlike io.ReadFull it keeps the difference
+// between the end of a body and a body that breaks off.
 func readInto(room []byte, body io.Reader) (n int, err error) {
 	for n < len(room) && err == nil {
 		var more int
@@ -88,18 +92,17 @@ func readInto(room []byte, body io.Reader) (n int, err error) {
 }
 
 const (
-	// acceptEncoding is what every request says. The transport is kept from asking for it, and from
-	// decoding: it knows gzip by one of its two names, and takes zero bytes behind it for a broken
-	// answer.
+	// acceptEncoding is sent with every request. The transport does not decode: it does not know
+	// x-gzip, and it rejects zero bytes after the gzip data.
 	acceptEncoding = "gzip"
-	// maxCodings is how many codings of one answer are undone.
+	// maxCodings is how many content codings of one answer are undone.
 	maxCodings = 4
 )
 
-// decodedBody is the body of an answer without its content codings. A read's error says what is
-// wrong with them; its own error, which codings cannot be undone, and the body is then as it came,
-// from there on. A coding that nobody asked for and that the program does not know is taken for a
-// wrong label if the body begins as JSON or as a page does.
+// decodedBody returns the body with its content codings undone. Read errors report damaged coded
+// data. The returned error means that a coding is unsupported, and the body is returned as far as
+// it was decoded. An unknown coding is treated as a wrong label if the body starts like JSON or
+// markup.
 func decodedBody(response *http.Response) (io.Reader, error) {
 	var codings []string
 	for coding := range strings.SplitSeq(strings.Join(response.Header.Values("Content-Encoding"), ","), ",") {
@@ -115,9 +118,9 @@ func decodedBody(response *http.Response) (io.Reader, error) {
 		return response.Body, fmt.Errorf("content encoding: %d codings, allowed are %d", len(codings), maxCodings)
 	}
 	var body io.Reader = response.Body
-	for _, coding := range slices.Backward(codings) { // the last one was applied last
+	for _, coding := range slices.Backward(codings) { // undo the last one first
 		from := bufio.NewReader(body)
-		if _, err := from.Peek(1); errors.Is(err, io.EOF) { // there is nothing to decode
+		if _, err := from.Peek(1); errors.Is(err, io.EOF) { // an empty body
 			return from, nil
 		}
 		switch coding {
@@ -137,22 +140,21 @@ func decodedBody(response *http.Response) (io.Reader, error) {
 	return body, nil
 }
 
-// sniffLength is how much of a body is looked at to tell plain text from coded.
+// sniffLength is how many bytes are checked to tell plain text from coded data.
 const sniffLength = 512
 
-// codedReader reads a coded body: one member, or several where they begin with magic, and after
-// them zero bytes alone.
+// codedReader decodes a body: one member, or several if they start with magic, followed by zero
+// bytes only.
 type codedReader struct {
 	source *bufio.Reader
 	open   func(*bufio.Reader) (io.Reader, error)
 	magic  []byte
-	// member is the one that is being read; nil before the first and between two.
+	// member is the current member; nil before the first and between two.
 	member io.Reader
 	done   bool
 }
 
-// Read decodes. The end of a member that was read has been checked, as far as its coding has a
-// checksum.
+// Read decodes data. A member has been verified once its end is read, if its coding has a checksum.
 func (c *codedReader) Read(p []byte) (int, error) {
 	for !c.done {
 		if c.member == nil {
@@ -179,11 +181,11 @@ func (c *codedReader) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// endMember looks at what is behind a member.
+// endMember checks the data after a member.
 func (c *codedReader) endMember() error {
 	c.member = nil
 	if start, _ := c.source.Peek(len(c.magic)); len(start) > 0 && bytes.Equal(start, c.magic) {
-		return nil // an error comes again from the next read
+		return nil // the next read returns a Peek error again
 	}
 	for {
 		next, err := c.source.ReadByte()
@@ -199,7 +201,7 @@ func (c *codedReader) endMember() error {
 	}
 }
 
-// decodeError is the error of a decoder. An end within a member is no end of the body.
+// decodeError wraps the error of a decoder. EOF inside a member is unexpected.
 func decodeError(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
@@ -216,8 +218,8 @@ func openGzip(from *bufio.Reader) (io.Reader, error) {
 	return member, nil
 }
 
-// openDeflate opens the zlib format, which the name stands for, and the bare one, which some
-// servers send under it.
+// openDeflate opens the zlib format, which the name stands for, or raw deflate data, which some
+// servers send.
 func openDeflate(from *bufio.Reader) (io.Reader, error) {
 	head, err := from.Peek(2)
 	if err == nil && head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {

@@ -18,10 +18,10 @@ import (
 	"golang.org/x/text/encoding"
 )
 
-// errValue says that a field holds what it should not.
+// errValue is the error for a list or an object in place of a scalar.
 var errValue = errors.New("not a plain value")
 
-// text is a scalar as text, trimmed; empty when it is missing or null.
+// text returns a scalar as trimmed text; empty if it is missing or null.
 func text(n *jsontree.Node) (string, error) {
 	if n == nil {
 		return "", nil
@@ -40,8 +40,8 @@ func text(n *jsontree.Node) (string, error) {
 	}
 }
 
-// plainNumber is a number as it was written, but a whole one without a fraction of zeros: decimal
-// columns come as 62.0.
+// plainNumber returns a number as written, except that it drops a fraction of zeros: decimal
+// columns arrive as 62.0.
 func plainNumber(written string) string {
 	if whole, zeros, found := strings.Cut(written, "."); found && strings.Trim(zeros, "0") == "" {
 		return whole
@@ -49,10 +49,10 @@ func plainNumber(written string) string {
 	return written
 }
 
-// errCharset says that an answer's bytes are no text in the character set that they should be in.
+// errCharset marks bodies that are not valid text in their character set.
 var errCharset = errors.New("not text in its character set")
 
-// parseJSON reads the one JSON value that a body must be.
+// parseJSON parses a body, which must be exactly one JSON value.
 func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
 	body, err := toUTF8(body, contentType)
 	if err != nil {
@@ -64,10 +64,11 @@ func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
 	return jsontree.Parse(string(body))
 }
 
-// toUTF8 is the body in UTF-8 without byte order marks. One that is UTF-8 already is so under every
-// label: servers say all kinds of things, and nothing else is UTF-8 by chance but what writes its
-// letters in ASCII. Other bodies are what their byte order mark or their content type says, and
-// nothing is guessed: that could turn a broken answer into a wrong one.
+// toUTF8 converts a body to UTF-8 and removes byte order marks. A body that is valid UTF-8 is taken
+// as such under nearly every label: labels are often wrong, and hardly any other text is valid
+// UTF-8 by accident unless its encoding uses ASCII bytes only. Other bodies are decoded by their
+// byte order mark or content type. Nothing is guessed, because a guess could turn a broken answer
+// into a wrong one.
 func toUTF8(body []byte, contentType string) ([]byte, error) {
 	name := declaredCharset(contentType)
 	marked, known := utf16Label(body)
@@ -94,8 +95,8 @@ func toUTF8(body []byte, contentType string) ([]byte, error) {
 // byteOrderMark is the byte order mark in UTF-8.
 const byteOrderMark = "\xef\xbb\xbf"
 
-// trimByteOrderMarks is a text without the byte order marks at its start; a page put together of several
-// files has several.
+// trimByteOrderMarks removes all leading byte order marks; a page assembled from several files has
+// several.
 func trimByteOrderMarks(text []byte) []byte {
 	for bytes.HasPrefix(text, []byte(byteOrderMark)) {
 		text = text[len(byteOrderMark):]
@@ -103,7 +104,7 @@ func trimByteOrderMarks(text []byte) []byte {
 	return text
 }
 
-// utf16Label is the form of UTF-16 that a body's byte order mark names.
+// utf16Label returns the UTF-16 variant that a body's byte order mark names.
 func utf16Label(body []byte) (name string, known bool) {
 	switch {
 	case bytes.HasPrefix(body, []byte("\xff\xfe")):
@@ -115,8 +116,9 @@ func utf16Label(body []byte) (name string, known bool) {
 	}
 }
 
-// maybeASCIICoded says whether a body that is UTF-8 may be other text by its label: UTF-16 of English is
-// full of NULs, and some character sets write their letters in the bytes of ASCII.
+// maybeASCIICoded reports whether a body that is valid UTF-8 may still be other text according to
+// its label: UTF-16 of English text is full of NULs, and some encodings use ASCII bytes for all
+// letters.
 func maybeASCIICoded(name string, body []byte) bool {
 	name = strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 	_, canonical := lookupEncoding(name)
@@ -124,8 +126,7 @@ func maybeASCIICoded(name string, body []byte) bool {
 		strings.HasPrefix(name, "iso-2022-") || slices.Contains([]string{"utf-7", "hz", "hz-gb-2312"}, name)
 }
 
-// lookupEncoding finds the encoding of a label, written in one way or another: latin-1, CP-1252,
-// iso_8859_1.
+// lookupEncoding finds an encoding by its label in various spellings: latin-1, CP-1252, iso_8859_1.
 func lookupEncoding(name string) (encoding.Encoding, string) {
 	dashed := strings.ReplaceAll(name, "_", "-")
 	for _, spelling := range []string{name, dashed, strings.ReplaceAll(dashed, "-", "")} {
@@ -136,12 +137,12 @@ func lookupEncoding(name string) (encoding.Encoding, string) {
 	return nil, ""
 }
 
-// namesUTF8 says whether a label names UTF-8 in the way of some program, such as utf8mb4 of MySQL.
+// namesUTF8 reports whether a label is a variant name of UTF-8, such as MySQL's utf8mb4.
 func namesUTF8(name string) bool {
 	return strings.HasPrefix(strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(name)), "utf8")
 }
 
-// declaredCharset is the character set that a content type names; empty when it names none.
+// declaredCharset returns the character set of a content type, or an empty text.
 func declaredCharset(contentType string) string {
 	if !strings.Contains(strings.ToLower(contentType), "charset") {
 		return ""
@@ -153,22 +154,23 @@ func declaredCharset(contentType string) string {
 	return params["charset"]
 }
 
-// startsAsJSON says whether a body begins as a list or an object of JSON does.
+// startsAsJSON reports whether a body starts like a JSON list or object.
 func startsAsJSON(body []byte) bool {
 	start := bytes.TrimLeft(trimByteOrderMarks(body), " \t\r\n")
 	return len(start) > 0 && (start[0] == '{' || start[0] == '[')
 }
 
-// searchViews are the two ways in which the beginning of an answer is searched, both in small letters: as it came, for what
-// stands in its markup, and as its reader sees it.
+// searchViews returns two versions of the beginning of an answer, both in lower case: as received,
+// to search its markup, and as visible text.
 func searchViews(page []byte) [][]byte {
-	// What is still full of NULs is UTF-16 that nothing said to be so.
+	// A page that is still full of NULs is UTF-16 without a label.
 	page = bytes.ToLower(bytes.ReplaceAll(page[:min(len(page), searchLimit)], []byte{0}, nil))
 	return [][]byte{page, visibleText(page, len(page))}
 }
 
-// decodeLeniently is an answer in UTF-8 if that can be told from its first bytes or its content type. A page that is in neither is
-// most likely in the old character set of western Europe. An answer that is read for what it says is not guessed at.
+// decodeLeniently converts an answer to UTF-8 by its byte order mark or content type, and otherwise
+// assumes windows-1252. It is only used to search for blocks; answers that are read as records are
+// never guessed, see toUTF8.
 func decodeLeniently(exchange contract.Exchange) []byte {
 	body := exchange.Body
 	name := declaredCharset(exchange.ContentType)
@@ -190,7 +192,8 @@ func decodeLeniently(exchange contract.Exchange) []byte {
 	return trimByteOrderMarks(text)
 }
 
-// visibleText is the text of a page without its markup, with single spaces, until it has so many bytes.
+// visibleText returns the text of about the first length bytes of a page, without markup and with
+// single spaces.
 func visibleText(page []byte, length int) []byte {
 	var text []byte
 	for len(page) > 0 && len(text) < length {
@@ -201,7 +204,8 @@ func visibleText(page []byte, length int) []byte {
 	return bytes.Join(bytes.Fields([]byte(html.UnescapeString(string(text)))), []byte(" "))
 }
 
-// jsonText are the names and texts of JSON in small letters, which may be written with escapes in it.
+// jsonText returns the names and string values of a JSON document in lower case. Searching it finds
+// texts that are written with escapes.
 func jsonText(doc *jsontree.Node) []byte {
 	var text []byte
 	var add func(*jsontree.Node)
@@ -218,7 +222,7 @@ func jsonText(doc *jsontree.Node) []byte {
 	return bytes.ToLower(text)
 }
 
-// startsAsMarkup says whether a body begins as a page of HTML or XML does.
+// startsAsMarkup reports whether a body starts like HTML or XML.
 func startsAsMarkup(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimSpace(trimByteOrderMarks(body)), []byte("<"))
 }

@@ -17,36 +17,37 @@ import (
 // Options of a Client.
 type Options struct {
 	Profile *Profile
-	// Origin overrides the profile's.
+	// Origin overrides the profile's origin.
 	Origin    string
 	UserAgent string
-	// RequestTimeout is for one exchange, body included; JobTimeout for a case, from its first request on. Both are
-	// more than 0.
+	// RequestTimeout limits one exchange including its body. JobTimeout limits a case, counted from
+	// its first request. Both must be positive.
 	RequestTimeout, JobTimeout time.Duration
-	// MaxBody is how large an answer may be after decompression, in bytes; 1 and more.
+	// MaxBody is the largest body after decompression, in bytes; at least 1.
 	MaxBody int64
-	// Cooldown is how long a block lasts at least whose Retry-After cannot be read, or not wholly; 0 and more.
+	// Cooldown is the minimum duration of a block whose Retry-After cannot be read completely; 0 or
+	// more.
 	Cooldown time.Duration
-	// Parties asks for the parties of a case too, by one more call.
+	// Parties fetches the parties of a case too, with one more call.
 	Parties bool
-	// Proxy says by which proxy a request goes; nil is none.
+	// Proxy returns the proxy of a request; nil uses none.
 	Proxy func(*http.Request) (*url.URL, error)
-	// Transport is used instead of the client's own; it must not repeat requests by itself.
+	// Transport replaces the client's own transport. It must not repeat requests by itself.
 	Transport http.RoundTripper
 }
 
-// Client asks one court. It is used by many goroutines.
+// Client sends requests to one site. It is safe for concurrent use.
 type Client struct {
 	Options
-	http *http.Client // keeps no cookies
-	// largeBodies has room for the large answers that are read at the same time.
+	http *http.Client // has no cookie jar
+	// largeBodies is a semaphore for reading large bodies.
 	largeBodies chan struct{}
 	sessions    sessions
-	// queryForms says by series in which form of a query the site has shown a docket.
-	queryForms queryForms
+	queryForms  queryForms
 }
 
-// NewClient checks the options; the error of an origin wraps ErrProfile. A client that is no longer used is to be closed.
+// NewClient returns a client. An error about the origin wraps ErrProfile. The caller must Close the
+// client.
 func NewClient(opts Options) (*Client, error) {
 	if opts.Profile == nil {
 		return nil, errors.New("making a site client: no profile")
@@ -75,35 +76,36 @@ func NewClient(opts Options) (*Client, error) {
 	return c, nil
 }
 
-// Close closes the connections that are kept.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// keepRedirect makes a redirect an answer like any other: following it in the transport would be a request that nobody's pace has
-// seen.
+// keepRedirect returns redirects to the caller. If net/http followed them, those requests would
+// ignore the pause.
 func keepRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Blocked is the profile's Blocked; wait is no less than Cooldown where a part of what the site said cannot be read.
+// Blocked is Profile.Blocked, except that wait is at least Cooldown if a part of the site's
+// Retry-After cannot be read.
 func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
 	return c.Profile.attemptBlocked(id, exchanges, now, c.Cooldown)
 }
 
-// RetryAfter is for how long an answer asks to be left alone; 0 when it does not, never more than a day.
+// RetryAfter returns the wait that an answer requests; 0 if none, at most a day.
 func (c *Client) RetryAfter(exchange contract.Exchange, now time.Time) time.Duration {
 	return retryAfter(exchange.RetryAfter, now, 0)
 }
 
-// timeouts are the time-outs of one context; 0 is that of the client.
+// timeouts are the timeouts set on a context; 0 means the client's.
 type timeouts struct{ request, job time.Duration }
 
 type timeoutsKey struct{}
 
-// WithTimeouts returns a context for Fetch and Robots in which a request and a case may take this long, in place of RequestTimeout and
-// JobTimeout of the client; 0 leaves the client's.
+// WithTimeouts returns a context for Fetch and Robots with other timeouts than the client's
+// RequestTimeout and JobTimeout; 0 keeps the client's.
 func WithTimeouts(ctx context.Context, request, job time.Duration) context.Context {
 	return context.WithValue(ctx, timeoutsKey{}, timeouts{request, job})
 }
 
-// timeouts are those in force in ctx.
+// timeouts returns the timeouts in force for ctx.
 func (c *Client) timeouts(ctx context.Context) timeouts {
 	given, _ := ctx.Value(timeoutsKey{}).(timeouts)
 	return timeouts{request: cmp.Or(given.request, c.RequestTimeout), job: cmp.Or(given.job, c.JobTimeout)}

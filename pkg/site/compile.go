@@ -16,14 +16,14 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// compiler gathers what is wrong with one call of a profile file.
+// compiler collects the problems of one call of a profile file.
 type compiler struct{ problems []error }
 
 func (c *compiler) invalid(key, value, allowed string) {
 	c.problems = append(c.problems, fmt.Errorf("%s %.60q: allowed is %s", key, value, allowed))
 }
 
-// path compiles an XPath; one that is left out is nil, and wrong when it must be there.
+// path compiles an XPath. An empty text gives nil, and a problem if must is set.
 func (c *compiler) path(key, text string, must bool) *jsontree.Path {
 	return compilePath(c, key, text, must, jsontree.Compile)
 }
@@ -39,7 +39,7 @@ func compilePath[Path any](c *compiler, key, text string, must bool, compile fun
 	return path
 }
 
-// mappings compiles a table of fields, in the order of their names.
+// mappings compiles a table of fields, sorted by name.
 func (c *compiler) mappings(key string, fields map[string]string, known func(string) bool) []mapping {
 	var all []mapping
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
@@ -72,7 +72,7 @@ const (
 	formatHTML = "html"
 )
 
-// method is GET where nothing is said.
+// method returns the HTTP method, which is GET by default.
 func (f callSpec) method() string {
 	if f.Method == "" {
 		return http.MethodGet
@@ -80,7 +80,7 @@ func (f callSpec) method() string {
 	return f.Method
 }
 
-// sortedPairs are a table in the order of its keys.
+// sortedPairs returns the entries of a table sorted by key.
 func sortedPairs(table map[string]string) [][2]string {
 	var all [][2]string
 	for _, key := range slices.Sorted(maps.Keys(table)) {
@@ -111,7 +111,7 @@ func (f callSpec) compileJSON(c *compiler, compiled *call) {
 	}
 }
 
-// checkCall looks at what is no XPath.
+// checkCall checks everything that is not an XPath.
 func (f callSpec) checkCall(c *compiler) {
 	if f.Name == "" {
 		c.invalid("name", f.Name, "a text")
@@ -163,7 +163,7 @@ func (c *compiler) checkPath(path string) {
 	}
 }
 
-// checkNames checks what every profile says of itself.
+// checkNames checks the keys that every profile has.
 func (f profileFile) checkNames() []error {
 	var problems []error
 	if f.Name == "" || len(f.Name) > 40 || strings.Trim(f.Name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
@@ -193,7 +193,7 @@ func (f profileFile) check() []error {
 	return append(problems, f.checkBlocks()...)
 }
 
-// checkHeader refuses what no request can carry and what the client says itself.
+// checkHeader rejects headers that no request can carry and headers that the client sets itself.
 func checkHeader(name, value string) error {
 	own := []string{"User-Agent", "Host", "Accept-Encoding", "Content-Length", "Content-Type", "Cookie", "Connection", "Transfer-Encoding"}
 	switch {
@@ -211,12 +211,12 @@ func checkHeader(name, value string) error {
 
 var (
 	inBraces = regexp.MustCompile(`[{}][^{}]*[{}]?`)
-	// placeholderLike is a word in braces that was meant as a placeholder; anything else in a header may be a token, which no message
-	// repeats.
+	// placeholderLike matches a word in braces that was probably meant as a placeholder. Anything
+	// else in a header may be a token, which no error may repeat.
 	placeholderLike = regexp.MustCompile(`^\{[a-z_]{1,12}\}$`)
 )
 
-// checkPlaceholders refuses words in braces that are neither known everywhere nor among more.
+// checkPlaceholders rejects words in braces that are neither common placeholders nor in more.
 func checkPlaceholders(key, text string, more ...string) error {
 	known := append(placeholders(), more...)
 	for _, word := range inBraces.FindAllString(text, -1) {

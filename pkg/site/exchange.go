@@ -15,14 +15,15 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// request is one that is to be made for a case.
+// request is an HTTP request for a case.
 type request struct {
 	call, method, url string
 	// form is the body of a POST.
 	form string
 }
 
-// exchange makes one request in a session and reads its answer whole. Location is where the answer points to, if it does.
+// exchange sends a request in a session and reads the complete answer; location is the target of a
+// redirect.
 func (c *Client) exchange(ctx context.Context, r request, s *session, id contract.CaseID, gap time.Duration) (x contract.Exchange, location string) {
 	x = contract.Exchange{Call: r.call, URL: r.url, GapSeconds: gap.Seconds()}
 	started := time.Now()
@@ -46,7 +47,7 @@ func (c *Client) exchange(ctx context.Context, r request, s *session, id contrac
 	return x, location
 }
 
-// do sends the request and fills in what came back. A body that breaks off is kept as far as it came.
+// do sends the request and fills in the exchange. A body that breaks off is kept up to that point.
 func (c *Client) do(ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID) (location string, err error) {
 	request, err := r.build(ctx)
 	if err != nil {
@@ -61,7 +62,7 @@ func (c *Client) do(ctx context.Context, r request, s *session, x *contract.Exch
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
+	defer func() { _ = response.Body.Close() }() // the body was read, or is not needed
 	x.Status = response.StatusCode
 	x.ContentType = headerText(response, "Content-Type")
 	x.RetryAfter = headerText(response, "Retry-After")
@@ -74,7 +75,8 @@ func (c *Client) do(ctx context.Context, r request, s *session, x *contract.Exch
 	return response.Header.Get("Location"), err
 }
 
-// build is the request as it leaves; it leaves once, see there. A form has a body that cannot be sent again either.
+// build returns the HTTP request. The transport cannot repeat it, see unrepeatableBody: a form has
+// no GetBody either.
 func (r request) build(ctx context.Context) (*http.Request, error) {
 	if r.method != http.MethodPost {
 		made, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
@@ -91,12 +93,14 @@ func (r request) build(ctx context.Context) (*http.Request, error) {
 	return made, err
 }
 
-// headerText is what a site says in a header, within reason: the whole of it is kept with every answer.
+// headerText returns a header's values joined and truncated, because they are stored with every
+// answer.
 func headerText(response *http.Response, name string) string {
 	return sanitize.Truncate(strings.Join(response.Header.Values(name), ", "), 200)
 }
 
-// errorText is an error without the URL around it, which stands beside it. Some hold what the site sent.
+// errorText returns the text of an error without its URL, which the exchange has already. It is
+// truncated, because some errors quote what the site sent.
 func errorText(err error) string {
 	if around, found := errors.AsType[*url.Error](err); found {
 		err = around.Err
@@ -104,15 +108,15 @@ func errorText(err error) string {
 	return sanitize.Truncate(err.Error(), 300)
 }
 
-// WithRequestSent returns a context for Fetch in which started is called each time a request has left this machine, or could not. It
-// is called by whoever writes the request, so it must not take long.
+// WithRequestSent returns a context for Fetch. It calls started each time a request was written or
+// could not be written, from the goroutine that writes it, so started must be quick.
 func WithRequestSent(ctx context.Context, started func()) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(httptrace.WroteRequestInfo) { started() },
 	})
 }
 
-// connTrace is the connection of one request, as the transport reports it.
+// connTrace records whether the transport obtained a connection for a request.
 type connTrace struct{ requested, obtained atomic.Bool }
 
 // trace returns a context for the request.
@@ -123,5 +127,5 @@ func (c *connTrace) trace(ctx context.Context) context.Context {
 	})
 }
 
-// failed says that no connection was made.
+// failed reports whether no connection could be made.
 func (c *connTrace) failed() bool { return c.requested.Load() && !c.obtained.Load() }

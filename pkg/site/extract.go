@@ -12,7 +12,7 @@ import (
 // extraction fills a record from rows.
 type extraction struct {
 	zone *time.Location
-	// bad are the fields whose value was of no use, each with the first such value.
+	// bad are the fields with an unusable value, each with the first such value.
 	bad []badValue
 }
 
@@ -28,7 +28,7 @@ func (x *extraction) addBadValue(m mapping, value string) {
 	x.bad = append(x.bad, badValue{m.path.Text, value})
 }
 
-// text is a row's field as text; days are written as days.
+// text returns a field of a row as text; days are converted to YYYY-MM-DD.
 func (x *extraction) text(m mapping, row *jsontree.Node) string {
 	node, err := m.path.First(row)
 	if err != nil {
@@ -50,7 +50,8 @@ func (x *extraction) text(m mapping, row *jsontree.Node) string {
 	return written
 }
 
-// header fills what is still empty: each row of a case repeats its header, and some rows know more.
+// header fills the fields that are still empty: every row of a case repeats the header, and some
+// rows have more of it.
 func (x *extraction) header(h *contract.Header, fields []mapping, row *jsontree.Node) {
 	for _, m := range fields {
 		if to := headerTextField(h, m.field); to != nil {
@@ -63,7 +64,7 @@ func (x *extraction) header(h *contract.Header, fields []mapping, row *jsontree.
 	}
 }
 
-// list keeps the texts of a list and leaves its nulls out.
+// list returns the texts of a list, without nulls.
 func (x *extraction) list(m mapping, row *jsontree.Node) []string {
 	if m.path.Holder != nil {
 		holder, err := m.path.Holder.First(row)
@@ -106,7 +107,7 @@ func (x *extraction) entry(fields []mapping, row *jsontree.Node) contract.Docket
 	return e
 }
 
-// number reads a number of an entry: 0 and more.
+// number parses a non-negative integer.
 func (x *extraction) number(m mapping, value string) int {
 	number, err := strconv.Atoi(value)
 	if err != nil || number < 0 {
@@ -136,7 +137,7 @@ func (x *extraction) party(fields []mapping, row *jsontree.Node) contract.Party 
 	return p
 }
 
-// headerTextField is where a header's plain text of that name lies; nil when it has none of that name.
+// headerTextField returns a pointer to the header's text field of that name, or nil.
 func headerTextField(h *contract.Header, name string) *string {
 	switch name {
 	case "court_seq":
@@ -263,8 +264,8 @@ func isEntryField(name string) bool {
 
 func isPartyField(name string) bool { return partyTextField(&contract.Party{}, name) != nil }
 
-// isDay says whether a field is a day; it is then written YYYY-MM-DD.
+// isDay reports whether a field is a day, which is written YYYY-MM-DD.
 func isDay(name string) bool { return name == "filed_on" || name == "day" }
 
-// isList says whether a field is a list of texts.
+// isList reports whether a field is a list of texts.
 func isList(name string) bool { return headerListField(&contract.Header{}, name) != nil }

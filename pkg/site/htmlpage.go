@@ -14,54 +14,60 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// pageReader says how the answer of a call is read that is an HTML page. It makes of it the rows that a JSON answer would
-// have, so that everything behind it is one for both.
+// pageReader reads an HTML answer of a call. It builds the rows that a JSON answer would have, so
+// that the code after it is the same for both formats.
 type pageReader struct {
-	// endMark is the text with which a whole page ends, in small letters; empty when that is not looked at. A parser makes a
-	// page of half a page too.
+	// endMark is the text at the end of a complete page, in lower case; empty to skip the check.
+	// The check is needed because an HTML parser accepts half a page.
 	endMark string
-	// within is the part of the page that is read; nil for all of it.
+	// within selects the part of the page that is read; nil means all of it.
 	within *htmltree.Path
-	// title is where the page names its one case, and title how it does; nil when its rows say whose they are.
+	// title finds the heading that names the page's case, and titlePatterns extract the case id
+	// from it; nil if the rows name their case.
 	title         *htmltree.Path
 	titlePatterns []*regexp.Regexp
 	table         *htmltree.Path
-	// columns are the headings that the table can have, each in one line; empty when any will do.
+	// columns are the allowed headings of the table, each set joined into one line; empty allows
+	// any.
 	columns []string
 	rows    *htmltree.Path
-	// emptyTexts are the texts of the one cell of a table that has no rows.
+	// emptyTexts are the possible texts of the only cell of a table without rows.
 	emptyTexts []string
 	caseNumber *htmltree.Path
-	// pageFields are the fields of the page as a whole, fields those of a row.
+	// pageFields are fields of the page itself, rowFields those of a row.
 	pageFields, rowFields []pageField
-	// countText is where the page says which of how many rows it shows, and counts how; nil when it does not.
+	// countText finds the text about which of how many rows are shown, and countPatterns read it;
+	// nil if the page has no such text.
 	countText     *htmltree.Path
 	countPatterns []*regexp.Regexp
-	// next is where the number of the next page is; nil when there is ever one page.
+	// next finds the number of the next page; nil if there is only one page.
 	next *htmltree.Path
-	// inputs are the hidden inputs for the next request; nil when none are posted.
+	// inputs finds the hidden inputs for the next request; nil if none are posted.
 	inputs *htmltree.Path
 }
 
-// pageField says where a field of the record is; many, that it is a list.
+// pageField is a field of the record and its path on the page; list marks a list of texts.
 type pageField struct {
 	field string
 	path  *htmltree.Path
 	list  bool
 }
 
-// paging is what the pages of a call, which are asked one after the other, have shown.
+// paging is the state after reading some of a call's pages, which are requested one after the
+// other.
 type paging struct {
 	pages, rows, total int
-	// next is the number of the page that is to be asked for; empty when the case's row is found or the pages end.
+	// next is the number of the page to request; empty if the case's row was found or no page is
+	// left.
 	next string
 }
 
-// maxPages is how many pages of a call are read to find a case; a number is found on the first one.
+// maxPages limits the pages read to find a case. A site normally lists an exact number on the first
+// page.
 const maxPages = 20
 
-// read takes a page apart; so is what the pages before it have shown.
-func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, so paging) (table, *answerError) {
+// read extracts the table of a page; prev is the state after the pages before it.
+func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *answerError) {
 	var t table
 	root, why := p.parse(exchange)
 	if why != nil {
@@ -81,19 +87,19 @@ func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, so pag
 	if err := p.addRows(&t, id, part, rows); err != nil {
 		return t, &answerError{"shape", err}
 	}
-	if t.paging, err = p.advance(part, so, len(rows), len(t.rows) > 0); err != nil {
+	if t.paging, err = p.advance(part, prev, len(rows), len(t.rows) > 0); err != nil {
 		return t, &answerError{"count", err}
 	}
 	if p.inputs != nil {
 		t.inputs, err = hiddenInputs(p.inputs, root)
-		if err != nil { // the page is good all the same: the old ones are used on
+		if err != nil { // keep using the previous inputs
 			t.inputs = nil
 		}
 	}
 	return t, nil
 }
 
-// parse makes a tree of an answer that is a whole page.
+// parse parses an answer, which must be a complete page.
 func (p *pageReader) parse(exchange contract.Exchange) (*htmltree.Node, *answerError) {
 	if !isOK(exchange.Status) {
 		return nil, &answerError{"status", statusError(exchange.Status)}
@@ -116,14 +122,16 @@ func (p *pageReader) parse(exchange contract.Exchange) (*htmltree.Node, *answerE
 	return root, nil
 }
 
-// isComplete looks for the page's end among its last bytes: a server may put a comment behind it.
+// isComplete searches for the end mark in the last bytes only, because a server may append a
+// comment.
 func (p *pageReader) isComplete(body []byte) bool {
 	const last = 4 << 10
 	tail := body[max(0, len(body)-last):]
 	return p.endMark == "" || bytes.Contains(bytes.ToLower(tail), []byte(p.endMark))
 }
 
-// findTable is what is read of a page, and the table in it, with the headings that it must have.
+// findTable returns the part of the page that is read and the table in it, after checking its
+// headings.
 func (p *pageReader) findTable(root *htmltree.Node) (part, found *htmltree.Node, err error) {
 	part = root
 	if p.within != nil {
@@ -140,7 +148,7 @@ func (p *pageReader) findTable(root *htmltree.Node) (part, found *htmltree.Node,
 	return part, found, nil
 }
 
-// headings are those of a table in one line; the tables that are nested in it are not its own.
+// headings returns the headings of a table in one line, without those of nested tables.
 func headings(found *htmltree.Node) string {
 	var texts []string
 	for _, head := range htmltree.Elements(found) {
@@ -156,10 +164,10 @@ func headings(found *htmltree.Node) string {
 	return strings.Join(texts, headingSeparator)
 }
 
-// headingSeparator stands between two headings.
+// headingSeparator is put between two headings.
 const headingSeparator = " | "
 
-// checkTitle says whether a page that is about one case is about the one that was asked for.
+// checkTitle checks that a page about one case is about the requested case.
 func (p *pageReader) checkTitle(id contract.CaseID, part *htmltree.Node) *answerError {
 	if p.title == nil {
 		return nil
@@ -180,7 +188,8 @@ func (p *pageReader) checkTitle(id contract.CaseID, part *htmltree.Node) *answer
 	return &answerError{"shape", fmt.Errorf("unknown title %.100q", title)}
 }
 
-// tableRows are the table's rows. That there are none a table says in a row of one cell; one without any row says nothing.
+// tableRows returns the rows of a table. A table without results has one row with one cell that
+// says so; a table without any row is an error.
 func (p *pageReader) tableRows(found *htmltree.Node) ([]*htmltree.Node, error) {
 	rows, err := p.rows.All(found)
 	switch {
@@ -200,7 +209,7 @@ func (p *pageReader) isEmptyRow(row *htmltree.Node) bool {
 	return len(htmltree.Elements(row)) == 1 && slices.Contains(p.emptyTexts, htmltree.CollapseSpace(htmltree.Text(row)))
 }
 
-// addRows makes rows of the page's fields and of the table's rows.
+// addRows builds rows from the page's own fields and from the rows of its table.
 func (p *pageReader) addRows(t *table, id contract.CaseID, part *htmltree.Node, rows []*htmltree.Node) error {
 	about, filled, err := rowObject(p.pageFields, part)
 	if err != nil {
@@ -227,7 +236,7 @@ func (p *pageReader) addRows(t *table, id contract.CaseID, part *htmltree.Node, 
 	return nil
 }
 
-// rowObject is what a JSON answer would hold in the place of a node; filled says that any of its fields has a value.
+// rowObject builds the JSON object for a node; filled reports whether any field has a value.
 func rowObject(fields []pageField, n *htmltree.Node) (o *jsontree.Node, filled bool, err error) {
 	o = &jsontree.Node{Kind: jsontree.Object}
 	last := &o.First
@@ -248,7 +257,7 @@ func rowObject(fields []pageField, n *htmltree.Node) (o *jsontree.Node, filled b
 	return o, filled, nil
 }
 
-// addElements fills in the elements of a list.
+// addElements adds the elements of a list.
 func addElements(member *jsontree.Node, from *htmltree.Path, n *htmltree.Node) error {
 	found, err := from.All(n)
 	last := &member.First
@@ -259,15 +268,16 @@ func addElements(member *jsontree.Node, from *htmltree.Path, n *htmltree.Node) e
 	return err
 }
 
-// advance compares the rows with what the page says of them, and finds whether another page is to be asked for.
-func (p *pageReader) advance(part *htmltree.Node, so paging, rows int, found bool) (paging, error) {
-	now := paging{pages: so.pages + 1, rows: so.rows + rows, total: so.rows + rows}
+// advance checks the number of rows against the count on the page, and decides whether another page
+// must be requested.
+func (p *pageReader) advance(part *htmltree.Node, prev paging, rows int, found bool) (paging, error) {
+	now := paging{pages: prev.pages + 1, rows: prev.rows + rows, total: prev.rows + rows}
 	next, err := p.nextPage(part, now.pages+1)
 	if err != nil {
 		return now, err
 	}
 	if p.countText != nil {
-		if now.total, err = p.checkCount(part, so, rows, next != ""); err != nil {
+		if now.total, err = p.checkCount(part, prev, rows, next != ""); err != nil {
 			return now, err
 		}
 	}
@@ -277,7 +287,7 @@ func (p *pageReader) advance(part *htmltree.Node, so paging, rows int, found boo
 	return now, nil
 }
 
-// nextPage is the number of the next page, which must be the one that comes after this; empty when this is the last.
+// nextPage returns the number of the next page, which must be due; empty if this is the last page.
 func (p *pageReader) nextPage(part *htmltree.Node, due int) (string, error) {
 	if p.next == nil {
 		return "", nil
@@ -289,8 +299,8 @@ func (p *pageReader) nextPage(part *htmltree.Node, due int) (string, error) {
 	return next, err
 }
 
-// checkCount reads "11 to 20 of 35" and gives the 35.
-func (p *pageReader) checkCount(part *htmltree.Node, so paging, rows int, more bool) (int, error) {
+// checkCount reads a text such as "11 to 20 of 35", checks it, and returns the 35.
+func (p *pageReader) checkCount(part *htmltree.Node, prev paging, rows int, more bool) (int, error) {
 	node, err := p.countText.One(part)
 	if err != nil {
 		return 0, err
@@ -302,19 +312,20 @@ func (p *pageReader) checkCount(part *htmltree.Node, so paging, rows int, more b
 			continue
 		}
 		from, to, of := parseCount(match[form.SubexpIndex("from")]), parseCount(match[form.SubexpIndex("to")]), parseCount(match[form.SubexpIndex("of")])
-		first := so.rows + 1
+		first := prev.rows + 1
 		if rows == 0 {
 			first = 0
 		}
-		if from != first || to != so.rows+rows || so.pages > 0 && (of != so.total || rows == 0) || more != (to < of) {
-			return 0, fmt.Errorf("%.100q: there are %d rows after %d, another page: %t", text, rows, so.rows, more)
+		if from != first || to != prev.rows+rows || prev.pages > 0 && (of != prev.total || rows == 0) || more != (to < of) {
+			return 0, fmt.Errorf("%.100q: there are %d rows after %d, another page: %t", text, rows, prev.rows, more)
 		}
 		return of, nil
 	}
 	return 0, fmt.Errorf("no count in %.100q", text)
 }
 
-// parseCount reads a number whose thousands may be marked by a comma or a space; -1 for what is none.
+// parseCount reads a number that may have commas or spaces between thousands; -1 if it is not a
+// number.
 func parseCount(text string) int {
 	n, err := strconv.Atoi(strings.NewReplacer(",", "", " ", "", "\u202f", "", "\u00a0", "").Replace(text))
 	if err != nil {
@@ -323,8 +334,9 @@ func parseCount(text string) int {
 	return n
 }
 
-// isOwnPage says whether an answer that is to be a page has what only the site's own has: the hidden inputs, or the table of
-// its call, be it cut off. One that has none of the texts of blocks may count as such, and is not parsed.
+// isOwnPage reports whether an answer that should be a page has what only the site's own pages
+// have: the hidden inputs, or the table of its call, even if cut off. A page without any text of a
+// block is accepted without parsing.
 func (p *Profile) isOwnPage(c *call, exchange contract.Exchange) bool {
 	if !isOK(exchange.Status) {
 		return false
@@ -333,7 +345,7 @@ func (p *Profile) isOwnPage(c *call, exchange contract.Exchange) bool {
 		return true
 	}
 	root, err := htmltree.Parse(string(exchange.Body))
-	if err != nil { // too large for a page of ours is too large for a block's
+	if err != nil { // a page over the limits is too large for a block
 		return len(exchange.Body) > searchLimit
 	}
 	if p.tokens != nil {
@@ -356,7 +368,8 @@ func (p *Profile) hasBlockText(views [][]byte) bool {
 	})
 }
 
-// expectsPage says whether an answer is to be a page: of c, or, when c is nil, the one with the inputs.
+// expectsPage reports whether the answer of a call should be an HTML page. A nil c with due means
+// the page with the hidden inputs.
 func (p *Profile) expectsPage(name string) (c *call, due bool) {
 	if name == tokensCall {
 		return nil, p.tokens != nil

@@ -12,7 +12,8 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// compilePage compiles a call whose answer is an HTML page. Where its rows are entries, its header is the page's.
+// compilePage compiles a call whose answer is an HTML page. If its rows are entries, the header
+// comes from the page itself.
 func (f callSpec) compilePage(c *compiler, compiled *call, t *tokenRules) {
 	page := f.Page
 	if page == nil {
@@ -48,7 +49,7 @@ func (f callSpec) compilePage(c *compiler, compiled *call, t *tokenRules) {
 	compiled.page = p
 }
 
-// checkPage looks at what belongs together.
+// checkPage checks the keys that depend on each other.
 func (f callSpec) checkPage(c *compiler, page *pageSpec) {
 	if f.Count != "" {
 		c.invalid("count", f.Count, "a part of calls whose format is json; a page has shown and counts")
@@ -76,13 +77,13 @@ func (c *compiler) pagePath(key, text string, must bool) *htmltree.Path {
 	return compilePath(c, key, text, must, htmltree.CompileNodes)
 }
 
-// pageValue compiles an XPath that finds nodes or makes a text; none is nil.
+// pageValue compiles an XPath that finds nodes or returns a string; an empty text gives nil.
 func (c *compiler) pageValue(key, text string) *htmltree.Path {
 	return compilePath(c, key, text, false, htmltree.Compile)
 }
 
-// pageFields compiles a table of fields: where they are on the page, and where in the rows that are made of it, in which
-// each has its own name.
+// pageFields compiles a table of fields. It returns their paths on the page, and their paths in the
+// JSON rows that are built from it, where each field has its own name.
 func (c *compiler) pageFields(key string, fields map[string]string, known func(string) bool) ([]mapping, []pageField) {
 	var made []mapping
 	var all []pageField
@@ -106,7 +107,8 @@ func (c *compiler) pageFields(key string, fields map[string]string, known func(s
 	return made, all
 }
 
-// patterns compiles regular expressions of texts in one line. Each has the named groups, or, when none are named, one group.
+// patterns compiles regular expressions for single-line texts. Each must have the named groups, or
+// exactly one group if groups is nil.
 func (c *compiler) patterns(key string, texts, groups []string) []*regexp.Regexp {
 	var all []*regexp.Regexp
 	for _, text := range texts {
@@ -125,7 +127,7 @@ func (c *compiler) patterns(key string, texts, groups []string) []*regexp.Regexp
 	return all
 }
 
-// compile compiles where the hidden inputs come from; nil when there are none.
+// compile compiles the rules for hidden inputs; nil if there are none.
 func (f *tokensSpec) compile() (*tokenRules, error) {
 	if f == nil {
 		return nil, nil
@@ -148,7 +150,7 @@ func (f *tokensSpec) compile() (*tokenRules, error) {
 	return t, errors.Join(c.problems...)
 }
 
-// lowerCase are texts as they are looked for in pages.
+// lowerCase returns the texts in lower case, as they are searched for in pages.
 func lowerCase(texts []string) [][]byte {
 	var small [][]byte
 	for _, text := range texts {

@@ -20,9 +20,9 @@ import (
 //go:embed profiles/*.toml
 var builtIn embed.FS
 
-// BuiltIn are the names of the profiles that come with the program.
+// BuiltIn returns the names of the profiles that are part of the program.
 func BuiltIn() []string {
-	// The folder is embedded: listing it cannot fail.
+	// The folder is embedded, so listing it cannot fail.
 	names, _ := fs.Glob(builtIn, "profiles/*.toml")
 	for i, name := range names {
 		names[i] = strings.TrimSuffix(strings.TrimPrefix(name, "profiles/"), ".toml")
@@ -43,8 +43,8 @@ func Load(name string) (*Profile, error) {
 	return Parse(data)
 }
 
-// LoadFile reads a profile from a regular file of at most 1 MiB; anything else is refused at once, a FIFO too. Its error
-// wraps ErrProfile and names the file.
+// LoadFile reads a profile from a regular file of at most 1 MiB. It refuses anything else at once,
+// including a FIFO. Its error wraps ErrProfile and names the file.
 func LoadFile(path string) (*Profile, error) {
 	data, err := readRegularFile(path)
 	if err != nil {
@@ -57,9 +57,10 @@ func LoadFile(path string) (*Profile, error) {
 	return p, nil
 }
 
-// readRegularFile reads one byte more than a profile may have, so that Parse sees that it is too large.
+// readRegularFile reads up to one byte more than a profile may have, so that Parse can detect the
+// excess.
 func readRegularFile(path string) ([]byte, error) {
-	// Opening a FIFO waits for a writer unless it is told not to.
+	// Without O_NONBLOCK, opening a FIFO waits for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func readRegularFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxProfileSize+1))
 }
 
-// profileFile is the form of a profile file.
+// profileFile is the TOML structure of a profile file.
 type profileFile struct {
 	Name      string            `toml:"name"`
 	Like      string            `toml:"like"`
@@ -112,7 +113,7 @@ type callSpec struct {
 	Page   *pageSpec         `toml:"page"`
 }
 
-// pageSpec is what an HTML answer needs beside the keys that JSON has too.
+// pageSpec holds the keys that only an HTML answer needs.
 type pageSpec struct {
 	End     string     `toml:"end"`
 	Within  string     `toml:"within"`
@@ -140,14 +141,15 @@ type blockSpec struct {
 	Text   []string `toml:"text"`
 }
 
-// maxProfileSize is how large a profile file may be.
+// maxProfileSize is the largest profile file, in bytes.
 const maxProfileSize = 1 << 20
 
-// Parse reads a profile file: every XPath in it is compiled, every field known. A ca_file is for profiles that have a
-// place of their own, LoadFile's. Its error wraps ErrProfile and names all that is wrong.
+// Parse reads a profile: it compiles every XPath and rejects unknown fields. Only LoadFile accepts
+// a ca_file, because its path is relative to the profile's folder. The error wraps ErrProfile and
+// lists every problem.
 func Parse(data []byte) (*Profile, error) { return parseFrom("", data) }
 
-// parseFrom is Parse for a file in that folder, from which its ca_file is read.
+// parseFrom is Parse for a file in folder, where its ca_file is looked up.
 func parseFrom(folder string, data []byte) (*Profile, error) {
 	p, err := parse(folder, data)
 	if err != nil {
@@ -186,8 +188,8 @@ func parse(folder string, data []byte) (*Profile, error) {
 	return p, errors.Join(problems...)
 }
 
-// tomlError says where a file is not TOML. Of a header it repeats nothing: the library quotes what it found, which may be a
-// token.
+// tomlError shortens the error of the TOML library for headers: the library quotes the value, which
+// may be a token.
 func tomlError(err error) error {
 	at, found := errors.AsType[toml.ParseError](err)
 	if found && strings.HasPrefix(at.LastKey, "headers") {
@@ -196,7 +198,7 @@ func tomlError(err error) error {
 	return err
 }
 
-// derived is a built-in profile under another name, at another origin.
+// derived returns a built-in profile under another name, at another origin.
 func (f profileFile) derived() (*Profile, error) {
 	base, err := Load(f.Like)
 	if err != nil {
@@ -209,7 +211,7 @@ func (f profileFile) derived() (*Profile, error) {
 	return base, errors.Join(f.checkNames()...)
 }
 
-// compile is what a file that stands for itself says.
+// compile returns the profile of a file that does not refer to a built-in one.
 func (f profileFile) compile() (*Profile, error) {
 	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proofCalls: f.Proof, agree: f.Agree}
 	problems := f.check()
@@ -233,8 +235,8 @@ func (f profileFile) compile() (*Profile, error) {
 	return p, errors.Join(problems...)
 }
 
-// readAuthorities are the system's authorities and those of a PEM file; a relative path is one from the folder of the
-// profile. They are added, never put in the place of the system's.
+// readAuthorities returns the system's certificate authorities plus those of a PEM file. A relative
+// path starts at the folder of the profile.
 func readAuthorities(folder, path string) (*x509.CertPool, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(folder, path)

@@ -12,7 +12,8 @@ import (
 	"fct-scraper/pkg/loopback"
 )
 
-// CheckOrigin says whether text may be the origin of a site: https, or http to this machine; a host and nothing behind it.
+// CheckOrigin reports whether text is a valid origin of a site: https, or http for a loopback host,
+// with nothing after host and port.
 func CheckOrigin(text string) error {
 	const allowed = "allowed is https://host[:port], or http:// to this machine alone, " +
 		"without path, query or fragment, the port from 1 to 65535"
@@ -30,13 +31,13 @@ func CheckOrigin(text string) error {
 	}
 }
 
-// isOrigin says whether a URL is scheme, host and port, which is possible when it is there, and nothing behind them.
+// isOrigin reports whether a URL consists of scheme, valid host and optional port only.
 func isOrigin(u *url.URL) bool {
 	return isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port())) && !strings.HasSuffix(u.Host, ":") && u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
 		u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
 }
 
-// isHost says whether text is an IP address or may be a name.
+// isHost reports whether text is an IP address or can be a host name.
 func isHost(text string) bool {
 	if _, err := netip.ParseAddr(text); err == nil {
 		return true
@@ -48,18 +49,18 @@ func isHost(text string) bool {
 	return text != "" && len(text) <= 253 && !strings.ContainsFunc(text, outside) && !slices.Contains(labels, "")
 }
 
-// isPort says whether text is a port to which one can connect.
+// isPort reports whether text is a valid TCP port.
 func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && port > 0
 }
 
-// Loopback is what NameOf returns for every origin of this machine.
+// Loopback is the name that NameOf returns for every loopback origin.
 const Loopback = "loopback"
 
-// NameOf names the court behind an origin: scheme, host and port in lower case, the port only where it is not the scheme's own.
-// All origins of this machine are one court, Loopback: a simulator gets another port with each start. Text that is no origin is
-// returned as it is.
+// NameOf returns the name of the site behind an origin: scheme, host and port in lower case,
+// without the scheme's default port. All loopback origins are one site, Loopback, because a
+// simulator gets a new port with each start. A text that is not an origin is returned unchanged.
 func NameOf(origin string) string {
 	u, err := url.Parse(strings.ToLower(strings.TrimSuffix(origin, "/")))
 	if err != nil || u.Host == "" {

@@ -1,5 +1,6 @@
-// Package site asks a court and reads what it answers, by a profile: a TOML file that says which calls are made, how
-// their answers look, where each field is, and what a block looks like. Nothing about a court is in the code.
+// Package site sends requests to a court's web site and reads its answers. A profile drives it: a
+// TOML file that says which calls are made, how their answers look, where each field is, and how a
+// block looks. The code knows nothing about a particular court.
 package site
 
 import (
@@ -16,36 +17,37 @@ import (
 // ErrProfile marks every error of a site profile.
 var ErrProfile = errors.New("site profile not usable")
 
-// Profile says how one court is asked and read. It does not change after it was loaded.
+// Profile describes how one site is requested and read. It does not change after loading.
 type Profile struct {
 	// Name is the key of the site in buckets; it is safe as a part of a key.
 	Name string
-	// Origin is scheme and host, without a path; empty when whoever uses the profile has to say it.
+	// Origin is scheme and host, without a path. It is empty if the user of the profile has to
+	// supply it.
 	Origin     string
 	zone       *time.Location
 	division   string
 	divisions  map[string]string
 	headers    map[string]string
 	proofCalls int
-	// agree says that a record needs all the calls that are made always, and none of them empty.
+	// agree requires all calls with when = "always" to show the case before there is a record.
 	agree  bool
-	tokens *tokenRules // nil when the site has no hidden inputs
+	tokens *tokenRules // nil if the site has no hidden inputs
 	calls  []call
 	blocks []blockRule
-	// authorities are who may vouch for the site; nil are the system's alone.
+	// authorities are the certificate authorities trusted for the site; nil means the system's.
 	authorities *x509.CertPool
 }
 
-// callCondition says whether a call is made.
+// callCondition says when a call is made.
 type callCondition string
 
 const (
-	whenAlways  callCondition = "always"  // the first thing asked
-	whenUnseen  callCondition = "unseen"  // no call before it showed the case
-	whenParties callCondition = "parties" // the case has been seen, and its parties are wanted
+	whenAlways  callCondition = "always"  // in every attempt
+	whenUnseen  callCondition = "unseen"  // if no earlier call showed the case
+	whenParties callCondition = "parties" // if the case was found and parties are requested
 )
 
-// rowKind says what one row of a call's answer is.
+// rowKind says what one row of a call's answer holds.
 type rowKind string
 
 const (
@@ -54,35 +56,37 @@ const (
 	partyRows  rowKind = "party"
 )
 
-// call is one request of an attempt and how its answer is read.
+// call is one request of an attempt and the way to read its answer.
 type call struct {
 	name  string
 	when  callCondition
 	gives rowKind
-	// proves says that an empty answer is the site's own word that there is no such case.
+	// proves marks a call whose empty answer proves by itself that the case does not exist.
 	proves bool
 	method string
 	path   string
 	query  [][2]string
-	// otherQuery is the second form of the query, for a site that may answer only one of the two; nil when there is one form.
+	// otherQuery is the alternative query, for a site that may answer only one of two forms; nil if
+	// there is one form.
 	otherQuery [][2]string
-	// form is what is posted beside the hidden inputs.
+	// form is posted together with the hidden inputs.
 	form [][2]string
-	// page is how an HTML answer is read; nil for JSON.
+	// page reads an HTML answer; nil for JSON.
 	page       *pageReader
-	count      *jsontree.Path // nil when the answer does not count its rows
+	count      *jsontree.Path // nil if the answer has no row count
 	rows       *jsontree.Path
-	caseNumber *jsontree.Path // nil when the rows do not say whose they are
-	// casePrefix is how a row of a case begins to be one where the number is a plain member: "COURT_NO":" and then the case id.
+	caseNumber *jsontree.Path // nil if rows do not name their case
+	// casePrefix is the JSON text before the case id in a row, such as "COURT_NO":". It is empty if
+	// the number is not a plain member.
 	casePrefix string
-	// division is where a row's division is; nil when it does not say.
+	// division is the path to a row's division; nil if rows have none.
 	division *jsontree.Path
 	header   []mapping
 	entry    []mapping
 	party    []mapping
 }
 
-// provingCall is the call whose empty answer is proof by itself; nil when there is none.
+// provingCall returns the call whose empty answer is proof by itself, or nil.
 func (p *Profile) provingCall() *call {
 	for i := range p.calls {
 		if p.calls[i].proves {
@@ -92,21 +96,21 @@ func (p *Profile) provingCall() *call {
 	return nil
 }
 
-// mapping says where a field of the record is in a row.
+// mapping is a field of the record and its path in a row.
 type mapping struct {
 	field string
 	path  *jsontree.Path
 }
 
-// blockRule says how a block looks.
+// blockRule describes how a block looks.
 type blockRule struct {
 	name   string
 	status []int
 	header []string
-	texts  [][]byte // in small letters
+	texts  [][]byte // in lower case
 }
 
-// callByName is the call of that name; nil when there is none.
+// callByName returns the call with that name, or nil.
 func (p *Profile) callByName(name string) *call {
 	for i := range p.calls {
 		if p.calls[i].name == name {
@@ -116,7 +120,7 @@ func (p *Profile) callByName(name string) *call {
 	return nil
 }
 
-// callURL is what a call asks for a case, by its query or by the other form of that.
+// callURL returns the URL of a call for a case, with its first query or with the other one.
 func (p *Profile) callURL(origin string, c *call, id contract.CaseID, other bool) string {
 	query := c.query
 	if other {
@@ -134,10 +138,11 @@ func (p *Profile) callURL(origin string, c *call, id contract.CaseID, other bool
 	return target.String()
 }
 
-// pagePlaceholder stands in a form for the number of the page that is asked for: nothing for the first.
+// pagePlaceholder stands in a form for the requested page number; it is replaced by an empty text
+// for the first page.
 const pagePlaceholder = "{page}"
 
-// formBody is the form of a call: the hidden inputs, and over them what the profile says.
+// formBody returns the encoded form of a call: the hidden inputs, overridden by the profile's form.
 func (p *Profile) formBody(origin string, c *call, id contract.CaseID, page string, inputs [][2]string) string {
 	form := make(url.Values)
 	for _, input := range inputs {
@@ -149,12 +154,13 @@ func (p *Profile) formBody(origin string, c *call, id contract.CaseID, page stri
 	return form.Encode()
 }
 
-// placeholders are the words in braces that a profile's paths, queries, forms and headers may hold.
+// placeholders returns the placeholders allowed in the paths, queries, forms and headers of a
+// profile.
 func placeholders() []string {
 	return []string{"{origin}", "{case_id}", "{division}", "{series}", "{year}"}
 }
 
-// expand puts what they stand for in the place of the placeholders.
+// expand replaces the placeholders in text by their values.
 func (p *Profile) expand(text, origin string, id contract.CaseID) string {
 	if !strings.Contains(text, "{") {
 		return text

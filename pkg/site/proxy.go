@@ -15,15 +15,15 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// NoProxy is the setting by which no proxy is used, whatever the environment says.
+// NoProxy is the setting that disables proxies, including those from the environment.
 const NoProxy = "none"
 
 const proxyFormats = "allowed is [scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h"
 
-// FindProxy is the proxy by which the requests to an origin go, nil for none: that of setting, else
-// that of the variables HTTPS_PROXY and HTTP_PROXY, in capitals or small letters, as Go reads them.
-// NO_PROXY names hosts that are asked without one. A proxy from the environment is never used for
-// this machine. The error names the variable or nothing, and no password.
+// FindProxy returns the proxy for requests to an origin, nil for none. The setting takes precedence
+// over HTTPS_PROXY and HTTP_PROXY, which are read in upper and lower case as Go does. NO_PROXY
+// lists hosts to reach directly. A proxy from the environment is never used for a loopback host.
+// The error may name the variable but contains no password.
 func FindProxy(origin, setting string, variable func(name string) string) (*url.URL, error) {
 	target, err := url.Parse(origin)
 	if err != nil || setting == NoProxy {
@@ -53,8 +53,8 @@ func FindProxy(origin, setting string, variable func(name string) string) (*url.
 	return proxy, nil
 }
 
-// isExcepted says whether NO_PROXY names the host of a URL. The library never has this machine asked
-// by a proxy; what the list says of it counts all the same, for a proxy that was set for it.
+// isExcepted reports whether NO_PROXY covers the host of a URL. The library never uses a proxy for
+// loopback hosts, so those are matched here, for a proxy that was set explicitly.
 func isExcepted(target *url.URL, except string) bool {
 	config := httpproxy.Config{HTTPProxy: "http://proxy.invalid", HTTPSProxy: "http://proxy.invalid", NoProxy: except}
 	if !loopback.IsHost(target.Hostname()) {
@@ -71,14 +71,14 @@ func isExcepted(target *url.URL, except string) bool {
 	})
 }
 
-// ParseProxy reads the address of a proxy; without a scheme it is http. Its error repeats no
+// ParseProxy parses the address of a proxy; the default scheme is http. Its error contains no
 // password.
 func ParseProxy(text string) (*url.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
 	proxy, err := url.Parse(text)
-	if err != nil { // its words repeat the text
+	if err != nil { // its text may hold the password
 		return nil, fmt.Errorf("proxy: not a URL: %s", proxyFormats)
 	}
 	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) || !isOrigin(proxy) {
@@ -89,8 +89,8 @@ func ParseProxy(text string) (*url.URL, error) {
 	return proxy, nil
 }
 
-// proxyConnectError makes an error of an answer of a proxy that does not connect us; the transport's
-// own is a bare status.
+// proxyConnectError describes a proxy's refusal to connect; the transport's own error is a bare
+// status.
 func proxyConnectError(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
 	if answer.StatusCode == http.StatusOK {
 		return nil

@@ -12,11 +12,11 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// robotsCall names the exchanges that were made for a site's robots.txt. They lie before those for the case by whose attempt
-// it was read.
+// robotsCall is the call name of requests for robots.txt. They precede the exchanges of the attempt
+// that triggered them.
 const robotsCall = "robots.txt"
 
-// countRobots is how many of the exchanges were made for robots.txt.
+// countRobots returns how many of the leading exchanges fetched robots.txt.
 func countRobots(exchanges []contract.Exchange) int {
 	n := 0
 	for n < len(exchanges) && exchanges[n].Call == robotsCall {
@@ -25,11 +25,11 @@ func countRobots(exchanges []contract.Exchange) int {
 	return n
 }
 
-// Read says what the exchanges of one attempt mean. The list is closed: what is not positively a record, a proven
-// no-record or a block is transient. It depends on its arguments alone.
+// Read decides what the exchanges of one attempt mean. Anything that is not clearly a record, a
+// proven no-record or a block is transient. The result depends only on the arguments.
 func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	n := countRobots(exchanges)
-	if n < len(exchanges) || n == 0 { // it was read, and what it says was obeyed
+	if n < len(exchanges) || n == 0 { // robots.txt was read and allowed the attempt
 		reading := p.readCase(id, exchanges[n:])
 		reading.Raw += n
 		return reading
@@ -46,7 +46,7 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 	return reading
 }
 
-// exchangeResult is what came of an exchange, in words.
+// exchangeResult describes the result of an exchange for an error text.
 func exchangeResult(x contract.Exchange) string {
 	if x.Error != "" {
 		return x.Error
@@ -54,13 +54,13 @@ func exchangeResult(x contract.Exchange) string {
 	return fmt.Sprintf("status %d", x.Status)
 }
 
-// Blocked says whether the exchanges of one attempt show that the site told us to go away, by which rule, and for how long if
-// the site said so; wait is 0 when it did not, and never more than a day. It agrees with Read.
+// Blocked reports whether the exchanges of one attempt show a block, which rule found it, and the
+// wait that the site requested: 0 if it requested none, at most a day. It agrees with Read.
 func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
 	return p.attemptBlocked(id, exchanges, now, 0)
 }
 
-// attemptBlocked is Blocked where a Retry-After that cannot be read means no less than least.
+// attemptBlocked is Blocked with a minimum wait for a Retry-After that cannot be read.
 func (p *Profile) attemptBlocked(
 	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
 ) (rule string, wait time.Duration, blocked bool) {
@@ -75,7 +75,7 @@ func (p *Profile) attemptBlocked(
 	return found.rule, retryAfter(exchanges[n-1].RetryAfter, now, least), true
 }
 
-// readCase says what the exchanges for a case mean.
+// readCase decides what the exchanges for a case mean.
 func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	r := caseReader{profile: p, id: id}
 	for i := range exchanges {
@@ -96,7 +96,7 @@ func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) co
 	return r.result(exchanges)
 }
 
-// rawType is the kind of file that a raw answer makes.
+// rawType returns the file type for storing a raw answer.
 func rawType(body []byte) string {
 	if startsAsJSON(body) {
 		return "json"
@@ -104,7 +104,7 @@ func rawType(body []byte) string {
 	return "html"
 }
 
-// result is what all the answers together say.
+// result decides what all answers together mean.
 func (r *caseReader) result(exchanges []contract.Exchange) contract.Classification {
 	last := len(exchanges) - 1
 	if last < 0 {
@@ -131,7 +131,8 @@ func (r *caseReader) result(exchanges []contract.Exchange) contract.Classificati
 	return reading
 }
 
-// disagreement says which call is against there being a case that another one has shown, where all of them have to agree.
+// disagreement describes which call contradicts a case that another call has shown, for a profile
+// whose calls have to agree.
 func (r *caseReader) disagreement() string {
 	if !r.profile.agree {
 		return ""
@@ -147,13 +148,13 @@ func (r *caseReader) disagreement() string {
 	return ""
 }
 
-// isOK says whether a status is that of a whole answer: 200, or 203, which a proxy makes of it that has changed something.
-// Of the others of its class each says that this is not the whole, or not the answer: accepted, no content, a part.
+// isOK reports whether a status is that of a complete answer: 200, or 203 from a proxy that changed
+// something. The other 2xx statuses mean that the answer is elsewhere, later or partial.
 func isOK(status int) bool {
 	return status == http.StatusOK || status == http.StatusNonAuthoritativeInfo
 }
 
-// statusError is the error of a status that is not that of a whole answer.
+// statusError returns the error for a status that is not that of a complete answer.
 func statusError(status int) error {
 	if status == http.StatusProxyAuthRequired {
 		return fmt.Errorf("status %d: the proxy asks for credentials", status)
@@ -161,34 +162,38 @@ func statusError(status int) error {
 	return fmt.Errorf("status %d", status)
 }
 
-// caseReader gathers what the answers of one attempt say.
+// caseReader collects what the answers of one attempt say.
 type caseReader struct {
 	profile *Profile
 	id      contract.CaseID
 	record  *contract.Record
-	// source is the index of the exchange that showed the case first.
+	// source is the index of the first exchange that showed the case.
 	source int
-	// empty are the calls that said, well-formed, that there is no such case; proven, that one of them is proof by itself.
+	// empty are the calls that reported, well-formed, that there is no such case; hasProof is set
+	// if one of them is proof by itself.
 	empty    []string
 	hasProof bool
 	notes    []string
-	// answered counts what calls were answered with, the pages of one as one; always are those of the calls that are made
-	// always, when all of them are needed.
+	// answered counts the answered calls, with all pages of a call as one. answeredAlways are the
+	// calls with when = "always" among them, if the profile needs all of those.
 	answered       int
 	answeredAlways []string
-	// foreignRows says that a page before the case's own had rows of other cases.
+	// foreignRows is set if a page before the case's own had rows of other cases.
 	foreignRows bool
-	// lastCall is the name of the last one that was read, so how far its pages were, inputs the last page's hidden inputs.
+	// lastCall is the name of the last call read, paging the state of its pages, inputs the hidden
+	// inputs of the last page.
 	lastCall string
 	paging   paging
 	inputs   [][2]string
-	// stale says that the last answer was none because the hidden inputs were too old; wasted counts those.
+	// stale is set if the last answer only meant that the hidden inputs were stale; staleAnswers
+	// counts such answers.
 	stale        bool
 	staleAnswers int
 }
 
-// add reads the exchange of that index, or says by which rule it is not usable. It leaves aside what only led to another
-// one: redirects, the page with the hidden inputs, and the first answer that these were too old.
+// add reads the exchange at index, or returns why it cannot be used. It skips exchanges that only
+// led to another one: redirects, the page with the hidden inputs, and the first answer to stale
+// inputs.
 func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError {
 	exchange := exchanges[index]
 	if exchange.Error != "" {
@@ -211,7 +216,7 @@ func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError 
 		}
 		r.lastCall = c.name
 	}
-	if r.paging.next == "" { // the last call is answered whole
+	if r.paging.next == "" { // the last call is complete
 		r.paging = paging{}
 	}
 	t, why := c.read(r.id, exchange, r.paging)
@@ -222,7 +227,8 @@ func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError 
 	return r.addTable(c, t, index, exchange)
 }
 
-// checkStale looks whether an answer is no answer because the hidden inputs were too old; why is what else is wrong with it.
+// checkStale returns why, unless the answer only means that the hidden inputs were stale for the
+// first time.
 func (r *caseReader) checkStale(c *call, exchange contract.Exchange, why *answerError) *answerError {
 	rule, worn := r.profile.tokens.findStale(exchange)
 	if !worn || c.method != http.MethodPost {
@@ -235,7 +241,7 @@ func (r *caseReader) checkStale(c *call, exchange contract.Exchange, why *answer
 	return nil
 }
 
-// incomplete says what the last call that was read still lacks.
+// incomplete returns what the last call still lacks, or nil.
 func (r *caseReader) incomplete() *answerError {
 	switch {
 	case r.stale:
@@ -247,7 +253,7 @@ func (r *caseReader) incomplete() *answerError {
 	}
 }
 
-// addTable takes the rows of a call, or of one of its pages.
+// addTable adds the rows of a call, or of one of its pages.
 func (r *caseReader) addTable(c *call, t table, index int, exchange contract.Exchange) *answerError {
 	if len(t.foreign) > 0 {
 		r.note("other-rows", t.foreignCases())
@@ -277,7 +283,7 @@ func (r *caseReader) addTable(c *call, t table, index int, exchange contract.Exc
 	return nil
 }
 
-// addRows puts the case's rows into the record.
+// addRows adds the case's rows to the record.
 func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exchange) {
 	if r.record == nil {
 		r.source = index
@@ -302,7 +308,7 @@ func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exch
 	if len(t.foreign) > 0 || r.foreignRows {
 		r.flag("other-rows")
 	}
-	if c.page != nil && c.gives == headerRows && len(t.rows) > 1 { // nothing on a page says what tells them apart
+	if c.page != nil && c.gives == headerRows && len(t.rows) > 1 { // a page does not show how they differ
 		r.flag("several-rows")
 		r.note("several-rows", strconv.Itoa(len(t.rows)))
 	}
@@ -326,7 +332,7 @@ func (r *caseReader) addParties(c *call, t table) {
 	r.addBadValues(x)
 }
 
-// finish puts the docket in order and says what is odd about it.
+// finish sorts the docket and flags what is unusual about it.
 func (r *caseReader) finish() {
 	docket := sortedUnique(r.record.Docket)
 	if len(docket) < len(r.record.Docket) {
@@ -340,7 +346,7 @@ func (r *caseReader) finish() {
 	}
 }
 
-// addBadValues flags the fields whose value was left out because it made no sense, and notes the value.
+// addBadValues flags the fields whose value could not be used, and notes the value.
 func (r *caseReader) addBadValues(x extraction) {
 	for _, bad := range x.bad {
 		r.flag("bad-value:" + bad.field)
@@ -348,7 +354,7 @@ func (r *caseReader) addBadValues(x extraction) {
 	}
 }
 
-// note says what is odd in a form that fits a line of the attempts.
+// note adds a remark for the attempt's ledger entry, at most once.
 func (r *caseReader) note(name, value string) {
 	if value != "" {
 		name += fmt.Sprintf(": %.200q", value)
@@ -358,21 +364,21 @@ func (r *caseReader) note(name, value string) {
 	}
 }
 
-// flag marks the record.
+// flag adds a flag to the record, at most once.
 func (r *caseReader) flag(name string) {
 	if !slices.Contains(r.record.Flags, name) {
 		r.record.Flags = append(r.record.Flags, name)
 	}
 }
 
-// sortedUnique is a docket in the court's order, without the entries that were there twice.
+// sortedUnique sorts a docket by entry number and removes duplicate entries.
 func sortedUnique(docket []contract.DocketEntry) []contract.DocketEntry {
 	inOrder := func(a, b contract.DocketEntry) int { return a.Entry - b.Entry }
 	if !slices.IsSortedFunc(docket, inOrder) {
 		slices.SortStableFunc(docket, inOrder)
 	}
 	unique := docket[:0]
-	var seen map[contract.DocketEntry]bool // those of one number; entries without a number can be many
+	var seen map[contract.DocketEntry]bool // entries with the same number
 	for i, entry := range docket {
 		switch {
 		case i == 0 || entry.Entry != unique[len(unique)-1].Entry:

@@ -12,8 +12,8 @@ import (
 // maxRedirects is how many redirects in a row are followed.
 const maxRedirects = 3
 
-// redirectTarget is the request to which the answer of another one points: within the origin, with a GET. What was posted is not
-// posted a second time, as 307 and 308 would have it.
+// redirectTarget returns the request that an answer redirects to. It stays within the origin and
+// uses GET: a form is never posted again, although 307 and 308 ask for that.
 func (c *Client) redirectTarget(r request, x contract.Exchange, location string) (request, bool) {
 	if x.Error != "" || location == "" || !isRedirect(x.Status) || r.method != http.MethodGet && x.Status >= http.StatusTemporaryRedirect {
 		return request{}, false
@@ -36,12 +36,12 @@ func isRedirect(status int) bool {
 	}, status)
 }
 
-// wasFollowed says whether an exchange pointed to the one after it. A redirect that was not followed is the last exchange.
+// wasFollowed reports whether the next exchange is the target of this redirect.
 func wasFollowed(exchanges []contract.Exchange, index int) bool {
 	return isRedirect(exchanges[index].Status) && index+1 < len(exchanges) && exchanges[index+1].Call == exchanges[index].Call
 }
 
-// canonicalOrigin is scheme, host and port of a URL in the one form in which origins are compared.
+// canonicalOrigin returns scheme, host and port of a URL in a form that can be compared.
 func canonicalOrigin(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -50,7 +50,7 @@ func canonicalOrigin(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// parseOrigin is canonical of a checked origin.
+// parseOrigin returns the canonical form of a checked origin.
 func parseOrigin(origin string) string {
 	u, err := url.Parse(origin)
 	if err != nil {

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// maxWait is the longest that a site is believed when it says for how long to stay away.
+// maxWait limits the wait that a site can request.
 const maxWait = 24 * time.Hour
 
-// retryAfter reads a Retry-After header, the values of several joined by ", ": seconds or dates
-// (RFC 9110, 10.2.3), and the other forms that servers send, see waitOf. The longest value counts.
-// What says "now" is no word: 0. Where a value cannot be read, the wait is no shorter than least,
-// for it may have asked for more. No value is believed beyond maxWait.
+// retryAfter parses a Retry-After header, with multiple values joined by ", ". It accepts seconds
+// and dates (RFC 9110, section 10.2.3) and the other forms that servers send, see parseWait. The
+// longest value counts; a value that means "now" gives 0. For an unreadable value the wait is at
+// least least, because it may have asked for more. The result is at most maxWait.
 func retryAfter(value string, now time.Time, least time.Duration) time.Duration {
 	var wait time.Duration
 	value = commaGrouped.ReplaceAllStringFunc(value, func(digits string) string {
@@ -27,7 +27,7 @@ func retryAfter(value string, now time.Time, least time.Duration) time.Duration 
 			continue
 		}
 		one, readable := parseWait(part, now)
-		if !readable && i+1 < len(parts) { // a date has a comma of its own
+		if !readable && i+1 < len(parts) { // a date contains a comma
 			if one, readable = parseWait(part+","+parts[i+1], now); readable {
 				i++
 			}
@@ -41,19 +41,19 @@ func retryAfter(value string, now time.Time, least time.Duration) time.Duration 
 }
 
 var (
-	// commaGrouped is a number whose thousands are set apart by commas; header values that are joined
-	// have a space behind theirs.
+	// commaGrouped matches a number with commas between thousands. Joined header values have a
+	// space after the comma.
 	commaGrouped = regexp.MustCompile(`\b[1-9][0-9]{0,2}(,[0-9]{3})+\b`)
-	// dotGrouped is one whose thousands are set apart by dots. As a fraction it would be a shorter wait
-	// than was meant.
+	// dotGrouped matches a number with dots between thousands. Read as a fraction, it would give a
+	// shorter wait than intended.
 	dotGrouped = regexp.MustCompile(`^[1-9][0-9]{0,2}(\.[0-9]{3})+$`)
-	// amount is a number, and behind it a unit of time in words; none is seconds.
+	// amount matches a number and an optional unit of time; the default unit is seconds.
 	amount = regexp.MustCompile(`^([0-9]+)(?:\.([0-9]*))?\s*([a-z]*)$`)
 )
 
-// parseWait reads one value: seconds, with a sign, a fraction or thousands set apart; a duration such
-// as 2h, 1h30m or 15 minutes; a date in one of the three forms of HTTP, or of RFC 3339, or with a
-// numeric zone. It is 0 for what has passed.
+// parseWait parses one value: seconds, with a sign, a fraction or grouped thousands; a duration
+// such as 2h, 1h30m or 15 minutes; or a date in an HTTP form, in RFC 3339, or with a numeric zone.
+// A time in the past gives 0.
 func parseWait(value string, now time.Time) (wait time.Duration, readable bool) {
 	value = strings.Trim(strings.TrimSpace(value), `"'`)
 	number := strings.ToLower(strings.TrimPrefix(value, "+"))
@@ -78,7 +78,7 @@ func parseWait(value string, now time.Time) (wait time.Duration, readable bool) 
 	return max(0, at.Sub(now)), err == nil
 }
 
-// parseUnit is the unit that a word names; a second without one.
+// parseUnit returns the unit with that name; an empty word means a second.
 func parseUnit(word string) (unit time.Duration, known bool) {
 	switch word {
 	case "", "s", "sec", "secs", "second", "seconds":
@@ -96,8 +96,7 @@ func parseUnit(word string) (unit time.Duration, known bool) {
 	}
 }
 
-// multiply is so many units, whole ones and a fraction, which are digits; more than maxWait is
-// maxWait.
+// multiply returns whole.fraction times unit, at most maxWait; both parts are digits.
 func multiply(whole, fraction string, unit time.Duration) time.Duration {
 	number, err := strconv.ParseFloat(whole+"."+fraction+"0", 64)
 	if err != nil || number > float64(maxWait)/float64(unit) {

@@ -12,34 +12,35 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// ErrRobotsUnreachable says that a site's robots.txt could not be read: nothing may be asked yet, and it is to be tried again
-// later.
+// ErrRobotsUnreachable means that robots.txt could not be read. No request is allowed until a later
+// try succeeds (RFC 9309, section 2.3.1.4).
 var ErrRobotsUnreachable = errors.New("robots.txt not read: nothing may be asked until it is, try again later")
 
-// RobotsBlockedError says that the site's answer to the question for its robots.txt was a block.
+// RobotsBlockedError means that the request for robots.txt was answered by a block.
 type RobotsBlockedError struct {
-	// Rule is the rule of the profile that found it.
+	// Rule is the profile's rule that matched.
 	Rule string
-	// Wait is for how long the site said to stay away; 0 when it did not.
+	// Wait is the wait that the site requested; 0 if none.
 	Wait time.Duration
 	// Exchange is the evidence.
 	Exchange contract.Exchange
 }
 
-// Error says by what the block was found.
+// Error names the rule and the status.
 func (e *RobotsBlockedError) Error() string {
 	return fmt.Sprintf("reading robots.txt: blocked: %s, status %d", e.Rule, e.Exchange.Status)
 }
 
-// RobotsRules is what a site's robots.txt says to this program about the calls of its profile.
+// RobotsRules is what robots.txt allows this program for the calls of a profile.
 type RobotsRules struct {
 	client *Client
 	group  robotsGroup
-	// Requests are those that it took to read them, redirects included.
+	// Requests are the exchanges that fetched the file, including redirects.
 	Requests []contract.Exchange
 }
 
-// Allows says whether all the calls that are made for a case may be made, and if not, the path of the first that may not.
+// Allows reports whether every call for a case is allowed, and otherwise returns the first path
+// that is not.
 func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
 	if t := r.client.Profile.tokens; t != nil && !r.group.allows(t.path) {
 		return t.path, false
@@ -61,16 +62,16 @@ func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
 	return "", true
 }
 
-// CrawlDelay is the pause between two requests that the site asks for; 0 when it asks for none, an hour at most.
+// CrawlDelay returns the requested pause between two requests; 0 if none, at most an hour.
 func (r RobotsRules) CrawlDelay() time.Duration { return r.group.delay }
 
-// maxRobotsRedirects is how many redirects are followed on the way to a robots.txt, as RFC 9309 has it.
+// maxRobotsRedirects is how many redirects to follow for robots.txt (RFC 9309, section 2.3.1.2).
 const maxRobotsRedirects = 5
 
-// Robots reads the site's robots.txt (RFC 9309) and calls before ahead of each request that it takes. A site that has none
-// lets everything be asked; one that is in trouble, or sends us to another origin, nothing: the error then wraps
-// ErrRobotsUnread. A block is a RobotsBlockedError, also under the status of a file that is not there. Other errors are those
-// of before and of ctx.
+// Robots fetches the site's robots.txt (RFC 9309) and calls before ahead of each request. If there
+// is no such file, everything is allowed. If the site fails or redirects to another origin, nothing
+// is allowed and the error wraps ErrRobotsUnreachable. A block is a RobotsBlockedError, even with
+// the status of a missing file. Other errors are those of before and of ctx.
 func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.Duration, error)) (RobotsRules, error) {
 	rules := RobotsRules{client: c}
 	target := c.Origin + "/robots.txt"
@@ -107,13 +108,13 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 			return rules, fmt.Errorf("%w: %w", ErrRobotsUnreachable, err)
 		}
 	}
-	// So many redirects are as good as no file.
+	// RFC 9309 treats too many redirects as a missing file.
 	return rules, nil
 }
 
-// robotsBlocked looks for a block in the answer to the question for robots.txt. The rules in such a file may well speak of
-// a captcha: where a file is due, a page of markup alone is searched. So may the page that says that there is no such file,
-// which has all that is on every page of the site.
+// robotsBlocked checks the answer to a request for robots.txt for a block. A real robots.txt may
+// contain words such as captcha, so a successful answer is searched only if it is markup. A 404 or
+// 410 page is not searched either: it has the site's usual page frame.
 func (p *Profile) robotsBlocked(x contract.Exchange) (block, bool) {
 	file := x.Status >= 200 && x.Status < 300 && !startsAsMarkup(x.Body)
 	if x.Guard != "" {
@@ -125,7 +126,7 @@ func (p *Profile) robotsBlocked(x contract.Exchange) (block, bool) {
 	return p.findBlock(contract.CaseID{}, x)
 }
 
-// resolveSameOrigin is where a redirect leads, if that is at the origin.
+// resolveSameOrigin returns the target of a redirect if it is at the same origin.
 func (c *Client) resolveSameOrigin(from, location string) (string, error) {
 	base, err := url.Parse(from)
 	if err != nil {
@@ -142,7 +143,8 @@ func (c *Client) resolveSameOrigin(from, location string) (string, error) {
 	return to.String(), nil
 }
 
-// fetchRobots asks for robots.txt, and says where the site sends us if it does. No more is read of it than is used.
+// fetchRobots requests robots.txt and returns the exchange and the redirect target, if any. It
+// reads at most maxRobots bytes.
 func (c *Client) fetchRobots(ctx context.Context, target string, gap time.Duration) (x contract.Exchange, location string) {
 	started := time.Now()
 	x = contract.Exchange{Call: robotsCall, URL: target, StartedAt: started.UTC(), GapSeconds: gap.Seconds()}
@@ -155,7 +157,7 @@ func (c *Client) fetchRobots(ctx context.Context, target string, gap time.Durati
 		x.Error = errorText(err)
 		return x, ""
 	}
-	request.Body = unrepeatableBody{} // see there
+	request.Body = unrepeatableBody{} // do not repeat
 	request.Header.Set("User-Agent", c.UserAgent)
 	request.Header.Set("Accept-Encoding", acceptEncoding)
 	response, err := c.newSession().http.Do(request)
@@ -163,7 +165,7 @@ func (c *Client) fetchRobots(ctx context.Context, target string, gap time.Durati
 		x.Error, x.Unsent = c.robotsError(ctx, err), made.failed()
 		return x, ""
 	}
-	defer func() { _ = response.Body.Close() }() // the answer has been read, or is of no use
+	defer func() { _ = response.Body.Close() }() // the body was read, or is not needed
 	x.Unsent = response.StatusCode == http.StatusProxyAuthRequired
 	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerText(response, "Content-Type"), headerText(response, "Retry-After")
 	x.Guard = c.Profile.blockHeader(response.Header)

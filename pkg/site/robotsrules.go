@@ -11,30 +11,31 @@ import (
 )
 
 const (
-	// robotsName is the name by which robots.txt speaks of this program, in small letters.
+	// robotsName is the product token of this program in robots.txt, in lower case.
 	robotsName = "fct-scraper"
-	// maxRobots is how much of a robots.txt is read, in bytes: what RFC 9309 asks for at least.
+	// maxRobots is how many bytes of robots.txt are read, the minimum that RFC 9309 requires.
 	maxRobots = 500 << 10
-	// maxCrawlDelay is the longest pause between two requests that a robots.txt is granted.
+	// maxCrawlDelay is the longest pause that a robots.txt can request.
 	maxCrawlDelay = time.Hour
 )
 
-// robotsGroup is the group of a robots.txt that is for this program. The zero value lets everything be asked.
+// robotsGroup is the group of robots.txt that applies to this program. The zero value allows
+// everything.
 type robotsGroup struct {
 	rules []robotsRule
 	delay time.Duration
 }
 
-// robotsRule is a line of a group: a pattern with * and $, and whether what it fits may be asked.
+// robotsRule is a rule of a group: a pattern with * and $, and whether it allows or disallows.
 type robotsRule struct {
 	pattern string
 	allow   bool
 }
 
-// parseRobots reads a robots.txt (RFC 9309): the groups that name this program together, else those for everybody. What is
-// no line of a robots.txt is left out; there is no text that is none.
+// parseRobots parses robots.txt (RFC 9309). It merges all groups that name this program, or else
+// those for everybody. It ignores invalid lines, so every text is valid.
 func parseRobots(text []byte) robotsGroup {
-	if len(text) >= maxRobots { // the last line may be cut off, and fit more than is meant
+	if len(text) >= maxRobots { // a truncated rule could match too much
 		text = text[:bytes.LastIndexByte(text[:maxRobots], '\n')+1]
 	}
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
@@ -46,7 +47,7 @@ func parseRobots(text []byte) robotsGroup {
 		key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
 		switch key {
 		case "user-agent":
-			if !naming { // the line before it was a rule: another group begins
+			if !naming { // a new group starts after a rule
 				ours, theirs = false, false
 			}
 			naming = true
@@ -69,7 +70,8 @@ func parseRobots(text []byte) robotsGroup {
 	return everybody
 }
 
-// productToken is the name that a user-agent line begins with, in small letters; some write a version behind it.
+// productToken returns the product token of a user-agent line in lower case; some files append a
+// version.
 func productToken(value string) string {
 	value = strings.ToLower(value)
 	end := strings.IndexFunc(value, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' && r != '_' })
@@ -79,7 +81,7 @@ func productToken(value string) string {
 	return value[:end]
 }
 
-// add puts a line into a group. An empty rule fits nothing. Of several delays the longest counts.
+// add adds a line to a group. An empty rule matches nothing. The longest of several delays counts.
 func (r *robotsGroup) add(key, value string) {
 	if key == "crawl-delay" {
 		seconds, err := strconv.ParseFloat(value, 64)
@@ -97,8 +99,8 @@ func (r *robotsGroup) add(key, value string) {
 	r.rules = append(r.rules, robotsRule{pattern: canonicalPath(value), allow: key == "allow"})
 }
 
-// allows says whether a path with its query may be asked: the longest rule that fits decides, of two as long the one that
-// allows.
+// allows reports whether a path with its query is allowed. The longest matching rule decides; of
+// two equally long rules the allowing one wins.
 func (r robotsGroup) allows(path string) bool {
 	path, longest, allowed := canonicalPath(path), -1, true
 	for _, rule := range r.rules {
@@ -110,8 +112,9 @@ func (r robotsGroup) allows(path string) bool {
 	return allowed
 }
 
-// matchesPattern says whether a pattern fits the beginning of a path: * is any text, $ at the end is the end of the path. Each part
-// between two * is looked for behind the one before it, which never has to be tried again.
+// matchesPattern reports whether a pattern matches the start of a path: * matches any text, and $
+// at the end matches the end of the path. Each part between two * is matched at its first position
+// after the previous part, so no backtracking is needed.
 func matchesPattern(pattern, path string) bool {
 	pattern, whole := strings.CutSuffix(pattern, "$")
 	parts := strings.Split(pattern, "*")
@@ -136,8 +139,8 @@ func matchesPattern(pattern, path string) bool {
 	return strings.Contains(path, parts[last])
 }
 
-// canonicalPath writes a path, or a pattern of paths, in the one way in which the same path is always written: an escape of
-// what needs none is undone, other escapes have capital digits, and what needs an escape has one.
+// canonicalPath normalizes the percent-encoding of a path or pattern: it decodes unreserved
+// characters, writes other escapes in upper case, and encodes what must be encoded.
 func canonicalPath(path string) string {
 	var plain strings.Builder
 	for i := 0; i < len(path); i++ {
@@ -161,7 +164,7 @@ func isUnreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || slices.Contains([]byte("-._~"), c)
 }
 
-// requestPath is what a rule of a robots.txt speaks of in a URL: the path and the query.
+// requestPath returns the part of a URL that robots.txt rules apply to: path and query.
 func requestPath(target string) string {
 	u, err := url.Parse(target)
 	if err != nil {

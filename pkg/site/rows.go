@@ -12,24 +12,27 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// table is a well-formed answer of a call: the rows of the case, and whose the other rows are.
+// table holds the rows of a well-formed answer: the rows of the requested case, and the ids of the
+// other rows.
 type table struct {
 	rows    []*jsontree.Node
 	foreign []string
-	// unrelated says that a row belongs to a case that cannot have been meant: answers got mixed up.
+	// unrelated is set if a row belongs to a case that the query cannot have matched: the site
+	// mixed up its answers.
 	unrelated bool
-	// paging is what the pages up to this one have shown, inputs the hidden inputs of this one; nothing for JSON.
+	// paging is the state after this page, and inputs are its hidden inputs; both are unset for
+	// JSON.
 	paging paging
 	inputs [][2]string
 }
 
-// foreignCases are the cases that the other rows belong to.
+// foreignCases returns the ids of the other rows, sorted and without duplicates.
 func (t *table) foreignCases() string {
 	slices.Sort(t.foreign)
 	return strings.Join(slices.Compact(slices.Clone(t.foreign)), " ")
 }
 
-// answerError is why an answer is not what the call should give: the rule that found it, and the error.
+// answerError is why an answer cannot be used: the rule that was broken, and the error.
 type answerError struct {
 	rule string
 	err  error
@@ -37,11 +40,11 @@ type answerError struct {
 
 func (t *answerError) Error() string { return t.err.Error() }
 
-// read takes an answer of a call apart; so is what the pages of the call before it have shown.
-func (c *call) read(id contract.CaseID, exchange contract.Exchange, so paging) (table, *answerError) {
+// read extracts the table of an answer; prev is the state after the earlier pages of the call.
+func (c *call) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *answerError) {
 	var t table
 	if c.page != nil {
-		return c.page.read(id, exchange, so)
+		return c.page.read(id, exchange, prev)
 	}
 	if !isOK(exchange.Status) {
 		return t, &answerError{"status", statusError(exchange.Status)}
@@ -71,8 +74,9 @@ func (c *call) read(id contract.CaseID, exchange contract.Exchange, so paging) (
 	return t, nil
 }
 
-// unexpectedMember is the first member of an answer, other than its rows and their count, that says something: where there is no
-// row, that is likely to be why, and no word about the case.
+// unexpectedMember returns the name of the first non-empty member other than the rows and their
+// count. If there are no rows, such a member probably explains why, so that the answer proves
+// nothing about the case.
 func (c *call) unexpectedMember(doc *jsontree.Node) string {
 	var known []*jsontree.Node
 	for _, path := range []*jsontree.Path{c.count, c.rows.Holder} {
@@ -94,7 +98,7 @@ func (c *call) unexpectedMember(doc *jsontree.Node) string {
 	return ""
 }
 
-// addJSONRow puts a row among the case's own or the others'.
+// addJSONRow adds a row to the rows of the case or to the foreign ones.
 func (t *table) addJSONRow(c *call, id contract.CaseID, row *jsontree.Node) error {
 	if row.Kind != jsontree.Object {
 		return errors.New("a row that is not an object")
@@ -118,7 +122,7 @@ func (t *table) addJSONRow(c *call, id contract.CaseID, row *jsontree.Node) erro
 	return nil
 }
 
-// addRow puts a row that says whose it is.
+// addRow adds a row by the case id that it holds.
 func (t *table) addRow(id contract.CaseID, whose string, row *jsontree.Node) {
 	if found, ok := normalizeCaseID(whose); ok && found == id {
 		t.rows = append(t.rows, row)
@@ -128,7 +132,7 @@ func (t *table) addRow(id contract.CaseID, whose string, row *jsontree.Node) {
 	}
 }
 
-// hasParty says whether a row has a field of a party, be it empty.
+// hasParty reports whether a row has any field of a party, even an empty one.
 func (c *call) hasParty(row *jsontree.Node) bool {
 	return slices.ContainsFunc(c.party, func(m mapping) bool {
 		node, err := m.path.First(row)
@@ -136,7 +140,7 @@ func (c *call) hasParty(row *jsontree.Node) bool {
 	})
 }
 
-// tableRows finds the rows. An empty list is one; something else in its place is none.
+// tableRows returns the rows. An empty list is valid; any other kind of value is not.
 func (c *call) tableRows(doc *jsontree.Node) ([]*jsontree.Node, error) {
 	if holder := c.rows.Holder; holder != nil {
 		list, err := holder.First(doc)
@@ -152,7 +156,7 @@ func (c *call) tableRows(doc *jsontree.Node) ([]*jsontree.Node, error) {
 	return c.rows.All(doc)
 }
 
-// checkCount compares the number of rows that the answer says it has with those that are there.
+// checkCount compares the answer's row count with the actual number of rows.
 func (c *call) checkCount(doc *jsontree.Node, rows int) error {
 	if c.count == nil {
 		return nil
@@ -171,7 +175,7 @@ func (c *call) checkCount(doc *jsontree.Node, rows int) error {
 	return nil
 }
 
-// divisions are those that the case's rows name, each once.
+// divisions returns the distinct divisions of the case's rows.
 func (c *call) divisions(t table) []string {
 	if c.division == nil {
 		return nil
@@ -189,8 +193,8 @@ func (c *call) divisions(t table) []string {
 	return names
 }
 
-// containsCase says, without parsing it, that a body that starts as JSON has a row of the case in the form in which nearly all
-// are written. A text cannot look like that: its quotation marks would be escaped.
+// containsCase reports whether a JSON body has a row of the case in its usual form, without parsing
+// it. A string value cannot match by accident, because its quotation marks would be escaped.
 func (c *call) containsCase(id contract.CaseID, body []byte) bool {
 	return c.casePrefix != "" && startsAsJSON(body) && bytes.Contains(body, []byte(c.casePrefix+id.String()+`"`))
 }

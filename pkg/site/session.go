@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// session is one visit at a site: its cookies, and the hidden inputs that belong to them. The two halves of a token are of
-// one session, so that a session is given up whole.
+// session holds the cookies of a site and the hidden inputs that belong to them. A verification
+// token has one half in each, so both are replaced together.
 type session struct {
 	http   *http.Client
-	inputs atomic.Pointer[[][2]string] // those of the last page; the ones before it stay good until they go stale
+	inputs atomic.Pointer[[][2]string] // of the last page
 }
 
-// newSession is one without cookies.
+// newSession returns a session without cookies.
 func (c *Client) newSession() *session {
 	return &session{http: &http.Client{Transport: c.Transport, Jar: newJar(c.Origin), CheckRedirect: keepRedirect}}
 }
 
-// setInputs takes the hidden inputs of a page that came in this session; a page without any changes nothing.
+// setInputs replaces the hidden inputs by those of a newer page; without any it changes nothing.
 func (s *session) setInputs(inputs [][2]string) {
 	if len(inputs) > 0 {
 		s.inputs.Store(&inputs)
@@ -37,13 +37,14 @@ func (s *session) hiddenInputs() [][2]string {
 	return nil
 }
 
-// sessions are a client's: one at a time, shared by all who ask, and one new one at a time.
+// sessions holds the client's current session, shared by all attempts, and allows one attempt at a
+// time to create a new one.
 type sessions struct {
-	current  atomic.Pointer[session] // nil before the first
+	current  atomic.Pointer[session] // nil at first
 	creating chan struct{}
 }
 
-// currentUnless is the current session if it is not the one that has gone stale; else nil.
+// currentUnless returns the current session, or nil if it is the stale one.
 func (s *sessions) currentUnless(worn *session) *session {
 	if current := s.current.Load(); current != worn {
 		return current
@@ -51,7 +52,7 @@ func (s *sessions) currentUnless(worn *session) *session {
 	return nil
 }
 
-// lock waits until nobody else begins a session.
+// lock waits until no other attempt creates a session.
 func (s *sessions) lock(ctx context.Context) (end func(), err error) {
 	select {
 	case s.creating <- struct{}{}:
@@ -61,21 +62,21 @@ func (s *sessions) lock(ctx context.Context) (end func(), err error) {
 	}
 }
 
-// Limits of what a site may have kept.
+// Limits of the cookies that a site may set.
 const (
 	maxCookies = 32
 	maxCookie  = 4 << 10 // bytes, of name, value and path together
 )
 
-// jar keeps the cookies of one origin, and gives them to it alone. It is used by many goroutines.
+// jar stores the cookies of one origin and sends them to that origin only. It is safe for
+// concurrent use.
 type jar struct {
 	origin  string
 	mu      sync.Mutex
 	cookies []storedCookie
 }
 
-// storedCookie is a cookie with the path and the end that it was accepted with; the end is zero for one that lasts as long as
-// the jar.
+// storedCookie is a cookie with its path and expiry; a zero expiry means a session cookie.
 type storedCookie struct {
 	cookie  http.Cookie
 	path    string
@@ -84,8 +85,8 @@ type storedCookie struct {
 
 func newJar(origin string) *jar { return &jar{origin: parseOrigin(origin)} }
 
-// SetCookies keeps what the origin wants kept: at most 32 cookies of at most 4 KiB. What is larger is not kept, nor what
-// comes after they are full, or from or for somewhere else.
+// SetCookies stores the origin's cookies: at most 32, of at most 4 KiB each. It drops larger ones,
+// those over the limit, and those of another origin or domain.
 func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
 	if canonicalOrigin(from) != j.origin {
 		return
@@ -103,7 +104,7 @@ func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
 	}
 }
 
-// Cookies are those for a URL of the origin, the ones with the longest path first.
+// Cookies returns the cookies for a URL of the origin, longest path first.
 func (j *jar) Cookies(to *url.URL) []*http.Cookie {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -125,7 +126,7 @@ func (j *jar) Cookies(to *url.URL) []*http.Cookie {
 	return cookies
 }
 
-// newStoredCookie is a cookie as it is kept (RFC 6265, 5.2 and 5.3).
+// newStoredCookie applies the storage rules of RFC 6265, sections 5.2 and 5.3.
 func newStoredCookie(c *http.Cookie, from *url.URL, now time.Time) storedCookie {
 	k := storedCookie{cookie: *c, path: c.Path, expires: c.Expires}
 	if !strings.HasPrefix(k.path, "/") {
@@ -134,7 +135,7 @@ func newStoredCookie(c *http.Cookie, from *url.URL, now time.Time) storedCookie 
 			k.path = "/"
 		}
 	}
-	const longest = 400 * 24 * time.Hour // as browsers have it; more seconds than that may not fit a duration
+	const longest = 400 * 24 * time.Hour // as in browsers; avoids overflow
 	switch {
 	case c.MaxAge < 0:
 		k.expires = now
@@ -156,7 +157,8 @@ func (k storedCookie) matchesPath(path string) bool {
 	return below && (rest == "" || rest[0] == '/' || strings.HasSuffix(k.path, "/"))
 }
 
-// matchesDomain says whether a cookie's domain is the host or one above it. It goes to the host alone even so.
+// matchesDomain reports whether a cookie's domain is the host or a parent of it. Even then the
+// cookie is sent to the host only.
 func matchesDomain(domain, host string) bool {
 	domain = strings.TrimPrefix(strings.ToLower(domain), ".")
 	host = strings.ToLower(host)

@@ -12,25 +12,28 @@ import (
 	"golang.org/x/net/html"
 )
 
-// tokensCall is the name under which the page is asked for that gives the hidden inputs. No call of a profile has it.
+// tokensCall is the name of the request for the page with the hidden inputs. No call of a profile
+// has it.
 const tokensCall = "tokens"
 
-// tokenRules says where a site's hidden inputs come from, and how it looks when they have gone stale.
+// tokenRules describes where a site's hidden inputs come from, and how an answer to stale inputs
+// looks.
 type tokenRules struct {
 	path string
-	page pageReader // of which only the inputs and the end are set
-	// stale are the rules by which an answer is no answer but the word that the inputs are too old.
+	page pageReader // only inputs and endMark are set
+	// stale are the rules for answers that only mean that the inputs are too old.
 	stale []staleRule
 }
 
-// staleRule fits an answer of one of these statuses, any when there are none, with one of these texts.
+// staleRule matches an answer that has one of these texts and one of these statuses; without
+// statuses it matches any.
 type staleRule struct {
 	name   string
 	status []int
-	texts  [][]byte // in small letters
+	texts  [][]byte // in lower case
 }
 
-// readInputs takes the hidden inputs from the page that gives them.
+// readInputs reads the hidden inputs from the page that provides them.
 func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *answerError) {
 	if exchange.Error != "" {
 		return nil, &answerError{"exchange", errors.New(exchange.Error)}
@@ -46,7 +49,8 @@ func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *answe
 	return inputs, nil
 }
 
-// findStale names the rule by which an answer says that the inputs of its request were too old; nil tokens never are.
+// findStale returns the name of the rule that matches an answer to stale inputs. It is safe on a
+// nil receiver.
 func (t *tokenRules) findStale(exchange contract.Exchange) (rule string, worn bool) {
 	if t == nil {
 		return "", false
@@ -61,7 +65,7 @@ func (t *tokenRules) findStale(exchange contract.Exchange) (rule string, worn bo
 	return "", false
 }
 
-// hiddenInputs are names and values of the inputs that a page gives for the next request; an error when there are none.
+// hiddenInputs returns the names and values of the inputs on a page. It fails if there are none.
 func hiddenInputs(path *htmltree.Path, root *htmltree.Node) ([][2]string, error) {
 	found, err := path.All(root)
 	if err != nil {
@@ -79,5 +83,5 @@ func hiddenInputs(path *htmltree.Path, root *htmltree.Node) ([][2]string, error)
 	return inputs, nil
 }
 
-// maxInputs is how many hidden inputs a form may have.
+// maxInputs is the largest number of hidden inputs of a form.
 const maxInputs = 64

@@ -14,19 +14,20 @@ import (
 	"time"
 )
 
-// unrepeatableBody is the empty body of a request that is to leave the machine once. Go's transport repeats a GET by itself when a
-// connection that it kept is reset, 0.2 ms later and unseen by any pace; it does so only for requests that it can send
-// again, and one with a body of its own it cannot. The body is found empty and not sent.
+// unrepeatableBody is an empty request body that stops Go's transport from repeating a GET. The
+// transport does so when a reused connection is reset: 0.2 ms later, ignoring the pause. It repeats
+// only requests whose body it can send again. The body is read as empty and not sent.
 type unrepeatableBody struct{}
 
 func (unrepeatableBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (unrepeatableBody) Close() error             { return nil }
 
-// maxHeader is how large the header of an answer may be.
+// maxHeader is the largest response header, in bytes.
 const maxHeader = 1 << 20
 
-// newTransport makes connections that are kept, HTTP/1.1 only: HTTP/2 repeats requests too, in ways of its own. TLS is
-// always verified, by the system's authorities and those that the profile adds.
+// newTransport returns a transport with keep-alive connections and HTTP/1.1 only, because HTTP/2
+// has its own automatic repeats. TLS is always verified, against the system's authorities and those
+// of the profile.
 func newTransport(opts Options) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -46,8 +47,8 @@ func newTransport(opts Options) *http.Transport {
 	}
 }
 
-// newDialer dials what guard allows. By a proxy it is the proxy that is dialled, at whatever address it has, and the proxy
-// that looks the site up: nothing is left to be checked here.
+// newDialer returns a dialer restricted by dialControl. With a proxy it is unrestricted: it dials
+// the proxy, which may have any address and resolves the site's name itself.
 func newDialer(opts Options) *net.Dialer {
 	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
 	if opts.Proxy == nil {
@@ -56,9 +57,9 @@ func newDialer(opts Options) *net.Dialer {
 	return dialer
 }
 
-// dialControl is a dialer's Control that lets a connection go to public addresses and to what the origin itself names. It looks
-// at the address that is really dialled, after all look-ups: whoever answers those can make a public name point into this
-// machine's own network, and change it between two of them.
+// dialControl returns a net.Dialer.Control that allows public addresses and the address that the
+// origin names. It checks the address actually dialled, after DNS: whoever controls the name could
+// let it resolve to an address of the local network, and change it between two lookups.
 func dialControl(origin string) func(network, address string, _ syscall.RawConn) error {
 	names := originAddresses(origin)
 	inner := specialPrefixes()
@@ -75,7 +76,8 @@ func dialControl(origin string) func(network, address string, _ syscall.RawConn)
 	}
 }
 
-// originAddresses says which addresses an origin names: the one that it is, or this machine's when it is localhost.
+// originAddresses returns a function that matches the origin's own address, or any loopback address
+// for localhost.
 func originAddresses(origin string) func(netip.Addr) bool {
 	u, err := url.Parse(origin)
 	if err != nil {
@@ -89,7 +91,8 @@ func originAddresses(origin string) func(netip.Addr) bool {
 	return func(ip netip.Addr) bool { return err == nil && ip == own }
 }
 
-// isPublic says whether an address is one of the internet at large. One that carries an IPv4 address is as public as that.
+// isPublic reports whether an address is globally routable. An address that embeds an IPv4 address
+// is as public as that one.
 func isPublic(ip netip.Addr, inner []netip.Prefix) bool {
 	if slices.ContainsFunc(inner, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 		return false
@@ -107,8 +110,9 @@ func isPublic(ip netip.Addr, inner []netip.Prefix) bool {
 	}
 }
 
-// specialPrefixes are the addresses of special use (RFC 6890 and its registry) inside those that would count as public, and one
-// public address at which a cloud keeps its machines' secrets; the other such places are link-local, shared or private.
+// specialPrefixes returns the special-purpose ranges (RFC 6890 and its registry) within those that
+// isPublic would accept, and one public address of a cloud metadata service; the other such
+// services use link-local, shared or private addresses.
 func specialPrefixes() []netip.Prefix {
 	var all []netip.Prefix
 	for _, prefix := range []string{

@@ -9,17 +9,18 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// errDay says that a text is no day on which a court can have done something.
+// errDay is the error for a text that is not a plausible day of a court file.
 var errDay = errors.New("not a day")
 
-// firstYear and lastYear bound what a day of a court file can be: the court's forerunner was made in 1875.
+// firstYear and lastYear bound the days of a court file: the Federal Court's predecessor was
+// established in 1875.
 const (
 	firstYear = 1875
 	lastYear  = 2200
 )
 
-// parseDay reads "/Date(ms)/", "/Date(ms-0400)/", "2024-11-21T00:00:00" (with or without an offset) and "2024-11-21", and
-// writes YYYY-MM-DD: the day in the offset given, else in zone.
+// parseDay reads "/Date(ms)/", "/Date(ms-0400)/", "2024-11-21T00:00:00" (with or without an offset)
+// and "2024-11-21". It returns YYYY-MM-DD: the day at the given offset, or else in zone.
 func parseDay(written string, zone *time.Location) (string, error) {
 	at, err := parseTime(written, zone)
 	if err != nil || at.Year() < firstYear || at.Year() > lastYear {
@@ -40,17 +41,17 @@ func parseTime(written string, zone *time.Location) (time.Time, error) {
 	return time.Parse(time.RFC3339Nano, written)
 }
 
-// maxDigits is how many digits of milliseconds a day can need; more would not fit time's own numbers.
+// maxDigits limits the digits of milliseconds; more would overflow a time.Time.
 const maxDigits = 15
 
-// parseMicrosoftDate reads what stands behind "/Date(" in a date as Microsoft's serializers write it: milliseconds of Unix
-// time, and the offset that it is to be shown in.
+// parseMicrosoftDate reads the rest of a date after "/Date(", as Microsoft's serializers write it:
+// Unix milliseconds and an optional offset for display.
 func parseMicrosoftDate(inner string, zone *time.Location) (time.Time, error) {
 	inner, found := strings.CutSuffix(inner, ")/")
 	if !found {
 		return time.Time{}, errDay
 	}
-	// A sign that is not the first byte begins the offset.
+	// A sign after the first byte starts the offset.
 	if at := strings.LastIndexAny(inner, "+-"); at > 0 {
 		var err error
 		if zone, err = parseOffset(inner[at:]); err != nil {
@@ -65,13 +66,13 @@ func parseMicrosoftDate(inner string, zone *time.Location) (time.Time, error) {
 	return time.UnixMilli(ms).In(zone), nil
 }
 
-// parseOffset reads -0400; there is none of more than 14 hours.
+// parseOffset reads an offset such as -0400, of at most 14 hours.
 func parseOffset(written string) (*time.Location, error) {
 	digits := written[1:]
 	if len(digits) != 4 || strings.Trim(digits, "0123456789") != "" {
 		return nil, errDay
 	}
-	// Four digits always make a number.
+	// Four digits are always a number.
 	value, _ := strconv.Atoi(digits)
 	hours, minutes := value/100, value%100
 	if hours > 14 || minutes > 59 {
@@ -84,7 +85,8 @@ func parseOffset(written string) (*time.Location, error) {
 	return time.FixedZone("", seconds), nil
 }
 
-// normalizeCaseID reads a case number as a site may write it: with spaces around it, small letters, leading zeros.
+// normalizeCaseID parses a case id as a site may write it: with spaces, in lower case, with leading
+// zeros.
 func normalizeCaseID(written string) (contract.CaseID, bool) {
 	if id, err := contract.ParseCaseID(written); err == nil {
 		return id, true
@@ -101,7 +103,7 @@ func normalizeCaseID(written string) (contract.CaseID, bool) {
 	return id, err == nil
 }
 
-// upperASCII is the capital of an ASCII letter. Others are left alone: some of them would become ASCII letters.
+// upperASCII converts ASCII letters only: some other letters have an ASCII letter as their capital.
 func upperASCII(r rune) rune {
 	if r >= 'a' && r <= 'z' {
 		return r - 'a' + 'A'
@@ -109,8 +111,8 @@ func upperASCII(r rune) rune {
 	return r
 }
 
-// isPrefixMatch says whether a site that searches by the beginning of a number gives found when asked is asked for: IMM-130-25
-// for IMM-13-25.
+// isPrefixMatch reports whether a site that matches numbers by prefix returns found for asked:
+// IMM-130-25 for IMM-13-25.
 func isPrefixMatch(found, asked contract.CaseID) bool {
 	return found.Series == asked.Series && found.Year == asked.Year &&
 		strings.HasPrefix(strconv.Itoa(found.Number), strconv.Itoa(asked.Number))

@@ -1,4 +1,5 @@
-// Package htmltree reads an HTML page into a tree that XPath walks, within bounds: a court's page comes from a stranger.
+// Package htmltree parses an HTML page into a tree for XPath, with limits, because a site's pages
+// are untrusted input.
 package htmltree
 
 import (
@@ -11,10 +12,11 @@ import (
 	"golang.org/x/net/html"
 )
 
-// ErrPage marks every error of a text that is not read as a page.
+// ErrPage marks every error of a text that cannot be used as a page.
 var ErrPage = errors.New("not a usable page")
 
-// Limits of a page; the parser itself refuses more than 512 levels. A docket of 2,500 entries is 2 MiB with 30,000 tags.
+// Limits of a page; the parser itself refuses more than 512 levels. A docket of 2,500 entries has 2
+// MiB and 30,000 tags.
 const (
 	maxPage       = 8 << 20
 	maxPart       = 1 << 20 // a tag with its attributes, or a text between two tags
@@ -22,12 +24,12 @@ const (
 	maxAttributes = 1 << 18
 )
 
-// Node is a part of a page. It does not change after Parse.
+// Node is a node of a page. It does not change after Parse.
 type Node = html.Node
 
-// Parse reads a page, which is UTF-8, as browsers do: there is no page that they do not read somehow, so that half a page
-// is one as well. Scripts, styles and comments are left out: nobody sees them as text. Its error wraps ErrPage: more than
-// 8 MiB, 131,072 tags, 262,144 attributes or 512 levels, or a part of more than 1 MiB.
+// Parse parses a page in UTF-8 as browsers do, so it accepts malformed and incomplete pages. It
+// drops scripts, styles and comments, which are not visible text. Its error wraps ErrPage: more
+// than 8 MiB, 131,072 tags, 262,144 attributes or 512 levels, or a token of more than 1 MiB.
 func Parse(text string) (root *Node, err error) {
 	if err := checkLimits(text); err != nil {
 		return nil, err
@@ -44,7 +46,7 @@ func Parse(text string) (root *Node, err error) {
 	return root, nil
 }
 
-// checkLimits looks at a page's size and parts before memory is taken for a tree of them.
+// checkLimits checks a page's size before memory is allocated for its tree.
 func checkLimits(text string) error {
 	if len(text) > maxPage {
 		return fmt.Errorf("%w: larger than %d bytes", ErrPage, maxPage)
@@ -71,7 +73,7 @@ func checkLimits(text string) error {
 	}
 }
 
-// removeHidden takes out of a tree what is no text of the page.
+// removeHidden removes the nodes that are not visible text.
 func removeHidden(root *Node) {
 	var gone []*Node
 	for n := range root.Descendants() {

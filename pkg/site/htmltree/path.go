@@ -10,24 +10,24 @@ import (
 	"github.com/antchfx/xpath"
 )
 
-// ErrPath marks every error of an expression that is no XPath, or that cannot be worked out.
+// ErrPath marks every error of an invalid XPath, or of one that cannot be evaluated.
 var ErrPath = errors.New("not a usable XPath")
 
-// Path is a compiled XPath that finds nodes or makes a text. It is used by many goroutines.
+// Path is a compiled XPath that finds nodes or returns a string. It is safe for concurrent use.
 type Path struct {
-	// Text is the expression as it was written.
+	// Text is the expression as written.
 	Text string
 	expr *xpath.Expr
-	// mu guards an expression that makes a text: the library works those out in place.
+	// mu guards an expression that returns a string: the library evaluates those in place.
 	mu        sync.Mutex
 	makesText bool
 }
 
-// sample is a page on which every path is tried when it is compiled.
+// sample is a page on which every path is evaluated when it is compiled.
 const sample = `<!DOCTYPE html><html lang="en"><body><p><b>A :</b> b</p><table id="t" class="c"><caption>C</caption><thead><tr><th>A</th></tr></thead>` +
 	`<tbody><tr><td>1<br>2</td><td><a href="/a?b=1">c</a></td></tr></tbody></table></body></html>`
 
-// CompileNodes reads an XPath that finds nodes; its error wraps ErrPath.
+// CompileNodes compiles an XPath that finds nodes; its error wraps ErrPath.
 func CompileNodes(text string) (*Path, error) {
 	p, err := Compile(text)
 	if err == nil && p.makesText {
@@ -36,7 +36,7 @@ func CompileNodes(text string) (*Path, error) {
 	return p, err
 }
 
-// Compile reads an XPath that finds nodes or makes a text; its error wraps ErrPath.
+// Compile compiles an XPath that finds nodes or returns a string; its error wraps ErrPath.
 func Compile(text string) (p *Path, err error) {
 	p = &Path{Text: text}
 	defer p.recoverPanic(&err)
@@ -58,14 +58,14 @@ func Compile(text string) (p *Path, err error) {
 	return p, err
 }
 
-// All are the nodes that the path finds from n on, in the order of the page; an attribute comes as an element of its name
-// that holds its value. Its error wraps ErrPath.
+// All returns the nodes that the path finds from n, in document order. An attribute is returned as
+// an element with its name and value. The error wraps ErrPath.
 func (p *Path) All(n *Node) (found []*Node, err error) {
 	defer p.recoverPanic(&err)
 	return htmlquery.QuerySelectorAll(n, p.expr), nil
 }
 
-// One is the only node that the path finds; none and several are errors that wrap ErrPage.
+// One returns the only node that the path finds; none and several are errors that wrap ErrPage.
 func (p *Path) One(n *Node) (*Node, error) {
 	switch found, err := p.All(n); {
 	case err != nil:
@@ -79,8 +79,8 @@ func (p *Path) One(n *Node) (*Node, error) {
 	}
 }
 
-// Value is the text of the first node that the path finds, or the text that it makes, without the space around it; empty
-// when it finds none. Its error wraps ErrPath.
+// Value returns the trimmed text of the first node that the path finds, or the trimmed string that
+// it returns; empty if it finds nothing. Its error wraps ErrPath.
 func (p *Path) Value(n *Node) (string, error) {
 	if p.makesText {
 		return p.evaluate(n)
@@ -100,7 +100,8 @@ func (p *Path) evaluate(n *Node) (text string, err error) {
 	return strings.TrimSpace(text), nil
 }
 
-// recoverPanic makes an error of a panic: the library panics over some expressions only when it works on a page.
+// recoverPanic turns a panic into an error: the library panics on some expressions only during
+// evaluation.
 func (p *Path) recoverPanic(err *error) {
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("%w: %.60q: %.100q", ErrPath, p.Text, fmt.Sprint(cause))

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/net/html"
 )
 
-// Text is what a reader of the page sees of a node, without the space around it: markup is left out, and where it begins
-// a new line so does the text.
+// Text returns the visible text of a node, trimmed, with line breaks where the markup starts a new
+// line.
 func Text(n *Node) string {
 	if n.FirstChild != nil && n.FirstChild == n.LastChild && n.FirstChild.Type == html.TextNode {
 		return strings.TrimSpace(n.FirstChild.Data)
@@ -18,7 +18,7 @@ func Text(n *Node) string {
 	return strings.TrimSpace(b.String())
 }
 
-// writeText goes as deep as the page does, which has at most 512 levels.
+// writeText recurses at most 512 levels, the limit of a page.
 func writeText(b *strings.Builder, n *Node) {
 	if n.Type == html.TextNode {
 		b.WriteString(n.Data)
@@ -36,17 +36,17 @@ func writeText(b *strings.Builder, n *Node) {
 	}
 }
 
-// newLine ends a line that was begun; an empty one is none.
+// newLine ends the current line unless it is empty.
 func newLine(b *strings.Builder) {
 	if text := b.String(); text != "" && !strings.HasSuffix(text, "\n") {
 		b.WriteByte('\n')
 	}
 }
 
-// CollapseSpace is a text in one line with one space between its words, as a label or a heading is compared.
+// CollapseSpace returns text in one line with single spaces, for comparing labels and headings.
 func CollapseSpace(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// Attribute is the value of an attribute; empty when there is none.
+// Attribute returns the value of an attribute; empty if there is none.
 func Attribute(n *Node, name string) string {
 	for _, a := range n.Attr {
 		if a.Key == name {
@@ -56,7 +56,7 @@ func Attribute(n *Node, name string) string {
 	return ""
 }
 
-// Elements are a node's children that are elements.
+// Elements returns the children that are elements.
 func Elements(n *Node) []*Node {
 	var all []*Node
 	for child := n.FirstChild; child != nil; child = child.NextSibling {

@@ -1,6 +1,7 @@
-// Package jsontree reads a JSON text into a tree that XPath walks. But for control characters in strings it is stricter than encoding/json, which repairs text
-// and lets the last of two members of one name win, it keeps numbers as they were written, and it takes a fifth of the
-// time of a tree made of encoding/json's maps: a court's answer is read on the way of every number.
+// Package jsontree parses JSON into a tree for XPath. It is stricter than encoding/json: it does
+// not repair invalid UTF-8 and rejects duplicate member names. Only control characters in strings
+// are tolerated. Numbers are kept as written. It takes a fifth of the time that building a tree
+// from encoding/json's maps takes, which matters because every answer is parsed.
 package jsontree
 
 import (
@@ -12,10 +13,10 @@ import (
 	"unicode/utf8"
 )
 
-// Kind is what a JSON value is.
+// Kind is the kind of a JSON value.
 type Kind uint8
 
-// The kinds of JSON.
+// The kinds of JSON values.
 const (
 	Null Kind = iota
 	Bool
@@ -28,17 +29,18 @@ const (
 // Node is one JSON value with its place in the tree. It does not change after Parse.
 type Node struct {
 	Kind Kind
-	// Name is the name of a member; the root and the elements of a list have none.
+	// Name is the name of a member; empty for the root and for list elements.
 	Name string
-	// Text is a string's text, a number as it was written, "true" or "false"; otherwise empty.
+	// Text is a string's text, a number as written, "true" or "false"; empty for other kinds.
 	Text string
 	// Parent is nil for the root.
 	Parent *Node
-	// First is the first member or element, Next the one after this; nil when there is none.
+	// First is the first member or element, Next the next sibling; nil if there is none.
 	First, Next *Node
 }
 
-// Member is an object's member of that name; nil when n is nil, no object or has none.
+// Member returns the member with that name. It returns nil if n is nil, not an object, or has no
+// such member.
 func (n *Node) Member(name string) *Node {
 	if n == nil || n.Kind != Object {
 		return nil
@@ -51,7 +53,7 @@ func (n *Node) Member(name string) *Node {
 	return nil
 }
 
-// Children are the members or elements, in the order of the text.
+// Children returns the members or elements in document order.
 func (n *Node) Children() []*Node {
 	var children []*Node
 	for child := n.First; child != nil; child = child.Next {
@@ -60,7 +62,7 @@ func (n *Node) Children() []*Node {
 	return children
 }
 
-// root is the tree's topmost node.
+// root returns the root of the tree.
 func (n *Node) root() *Node {
 	for n.Parent != nil {
 		n = n.Parent
@@ -71,15 +73,16 @@ func (n *Node) root() *Node {
 // ErrSyntax marks every error of a text that is not one JSON value.
 var ErrSyntax = errors.New("not one JSON value")
 
-// Limits of a text; a court's answers are 4 deep, and one of 16 MiB has half a million values.
+// Limits of a text. The site's answers are 4 levels deep; one of 16 MiB has half a million values.
 const (
 	maxDepth  = 200
 	maxValues = 1 << 20
 )
 
-// Parse reads the one JSON value (RFC 8259) that text must be. Strings may hold control characters as they are, which some
-// servers forget to escape: where a string ends is plain all the same. Two members of one name, text that is not UTF-8, more than
-// 200 levels or 1,048,576 values are errors too. Every error wraps ErrSyntax. The tree holds on to text.
+// Parse parses exactly one JSON value (RFC 8259). Strings may contain raw control characters, which
+// some servers fail to escape. Duplicate member names, invalid UTF-8, more than 200 levels and more
+// than 1,048,576 values are errors. Every error wraps ErrSyntax. The tree keeps a reference to
+// text.
 func Parse(text string) (*Node, error) {
 	p := parser{text: text}
 	if !utf8.ValidString(text) {
@@ -102,7 +105,7 @@ func Parse(text string) (*Node, error) {
 type parser struct {
 	text string
 	pos  int
-	// unused are nodes that were made together and are not used yet; made counts all of them.
+	// unused are allocated nodes that are not used yet; allocated counts all nodes.
 	unused    []Node
 	allocated int
 }
@@ -111,7 +114,8 @@ func (p *parser) syntaxError(what string) error {
 	return fmt.Errorf("%w: byte %d: %s", ErrSyntax, p.pos, what)
 }
 
-// node takes the next free node. Nodes are made in lots: one by one they are most of the time that parsing takes.
+// node returns an unused node. Nodes are allocated in batches, because single allocations would
+// take most of the parsing time.
 func (p *parser) node() (*Node, error) {
 	if len(p.unused) == 0 {
 		lot := min(max(8, len(p.text)/32), 1024, maxValues-p.allocated)
@@ -137,7 +141,7 @@ func (p *parser) skipSpace() {
 	}
 }
 
-// skipToken steps over c, and the space around it, if it comes next.
+// skipToken skips c and the white space around it, and reports whether c was there.
 func (p *parser) skipToken(c byte) bool {
 	p.skipSpace()
 	if p.pos == len(p.text) || p.text[p.pos] != c {
@@ -233,7 +237,7 @@ func (p *parser) object(n *Node, depth int) error {
 	}
 }
 
-// member reads a member's name and makes its node.
+// member parses a member's name and adds its node.
 func (p *parser) member(n, last *Node, names *nameSet) (*Node, error) {
 	if p.pos == len(p.text) || p.text[p.pos] != '"' {
 		return nil, p.syntaxError("no name of a member")
@@ -255,7 +259,7 @@ func (p *parser) member(n, last *Node, names *nameSet) (*Node, error) {
 	return child, err
 }
 
-// child makes the node after last, which is nil for the first.
+// child adds the node after last, which is nil for the first child.
 func (p *parser) child(parent, last *Node) (*Node, error) {
 	child, err := p.node()
 	if err != nil {
@@ -269,7 +273,8 @@ func (p *parser) child(parent, last *Node) (*Node, error) {
 	return child, nil
 }
 
-// nameSet are those of an object's members so far: a look at each of them while they are few, a set when they are many.
+// nameSet holds the member names of an object so far. It searches the members while they are few,
+// and uses a map for many.
 type nameSet struct {
 	count int
 	set   map[string]bool
@@ -277,7 +282,7 @@ type nameSet struct {
 
 const linearLimit = 32
 
-// add says whether the name is new to the object.
+// add reports whether the name is new to the object.
 func (s *nameSet) add(n *Node, name string) bool {
 	s.count++
 	if s.count <= linearLimit {
@@ -296,7 +301,8 @@ func (s *nameSet) add(n *Node, name string) bool {
 	return true
 }
 
-// string reads a string. Control characters stand for themselves in it, line ends included. One without escapes, and most are, is a part of the text itself.
+// string parses a string. Raw control characters, including line ends, are kept. A string without
+// escapes, the usual case, is a substring of the text.
 func (p *parser) string() (string, error) {
 	p.pos++
 	from := p.pos
@@ -314,7 +320,7 @@ func (p *parser) string() (string, error) {
 	return "", p.syntaxError("a string without an end")
 }
 
-// unescape reads a string with escapes that starts at from; all before p.at is plain.
+// unescape parses a string with escapes that starts at from; there are no escapes before p.pos.
 func (p *parser) unescape(from int) (string, error) {
 	var b strings.Builder
 	for plain := from; p.pos < len(p.text); {
@@ -338,7 +344,8 @@ func (p *parser) unescape(from int) (string, error) {
 	return "", p.syntaxError("a string without an end")
 }
 
-// escape reads one escape and steps behind it. Half a surrogate pair is the replacement character, as everywhere in Go.
+// escape parses one escape. Half a surrogate pair gives the replacement character, as in
+// encoding/json.
 func (p *parser) escape() (rune, bool) {
 	if len(p.text)-p.pos < 2 {
 		return 0, false
@@ -365,7 +372,7 @@ func (p *parser) escape() (rune, bool) {
 	return utf8.RuneError, true
 }
 
-// codeUnit reads \uXXXX and steps behind it.
+// codeUnit parses \uXXXX.
 func (p *parser) codeUnit() (rune, bool) {
 	const size = len(`\u0000`)
 	if len(p.text)-p.pos < size || p.text[p.pos:p.pos+2] != `\u` {
@@ -375,13 +382,13 @@ func (p *parser) codeUnit() (rune, bool) {
 	if strings.Trim(digits, "0123456789abcdefABCDEF") != "" {
 		return 0, false
 	}
-	// Four hexadecimal digits always make a number.
+	// Four hexadecimal digits are always a number.
 	value, _ := strconv.ParseUint(digits, 16, 16)
 	p.pos += size
 	return rune(value), true
 }
 
-// number reads a number and keeps it as it was written.
+// number parses a number and keeps it as written.
 func (p *parser) number(n *Node) error {
 	from := p.pos
 	p.skipByte('-')
@@ -411,7 +418,7 @@ func (p *parser) skipByte(c byte) bool {
 	return true
 }
 
-// skipDigits steps over digits and says whether there were any.
+// skipDigits skips digits and reports whether there were any.
 func (p *parser) skipDigits() bool {
 	from := p.pos
 	for p.pos < len(p.text) && p.text[p.pos] >= '0' && p.text[p.pos] <= '9' {

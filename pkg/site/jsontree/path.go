@@ -9,29 +9,30 @@ import (
 	"github.com/antchfx/xpath"
 )
 
-// ErrPath marks every error of an expression that is no XPath, or that cannot be worked out.
+// ErrPath marks every error of an invalid XPath, or of one that cannot be evaluated.
 var ErrPath = errors.New("not a usable XPath")
 
-// Path is an XPath that finds nodes, compiled. It is used by many goroutines.
+// Path is a compiled XPath that finds nodes. It is safe for concurrent use.
 type Path struct {
-	// Text is the expression as it was written.
+	// Text is the expression as written.
 	Text string
-	// Holder is the path to what the found nodes are elements of, for an expression that ends in "/*"; else nil.
+	// Holder is the path without a final "/*": it finds the parent of the nodes. It is nil for
+	// other expressions.
 	Holder *Path
-	// steps are the names of a path of nothing but names; the last may be "*". Those are walked without the machinery,
-	// which takes ten times as long.
+	// steps are the names of a path that consists of names only; the last may be "*". Such a path
+	// is followed without the XPath library, which takes ten times as long.
 	steps    []string
 	absolute bool
 	expr     *xpath.Expr
 }
 
-// namesOnly is what most paths of a site profile are: COURT_NO, /Count, /data/*, Party/*.
+// namesOnly matches most paths of a site profile: COURT_NO, /Count, /data/*, Party/*.
 var namesOnly = regexp.MustCompile(`^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*(/\*)?$`)
 
-// sample is a document on which every path is tried when it is compiled.
+// sample is a document on which every path is evaluated when it is compiled.
 const sample = `{"Count":1,"data":[{"COURT_NO":"T-1-25","Party":["A",null],"RE_NO":1}]}`
 
-// Compile reads an XPath that finds nodes; its error wraps ErrPath.
+// Compile compiles an XPath that finds nodes; its error wraps ErrPath.
 func Compile(text string) (*Path, error) {
 	expr, err := xpath.Compile(text)
 	if err != nil {
@@ -57,7 +58,7 @@ func Compile(text string) (*Path, error) {
 	return p, nil
 }
 
-// All are the nodes that the path finds from n on, in the order of the text. Its error wraps ErrPath.
+// All returns the nodes that the path finds from n, in document order. Its error wraps ErrPath.
 func (p *Path) All(n *Node) ([]*Node, error) {
 	if p.steps == nil {
 		return p.evaluate(n)
@@ -75,7 +76,7 @@ func (p *Path) All(n *Node) ([]*Node, error) {
 	return nil, nil
 }
 
-// First is the first node that the path finds from n on; nil when there is none. Its error wraps ErrPath.
+// First returns the first node that the path finds from n, or nil. Its error wraps ErrPath.
 func (p *Path) First(n *Node) (*Node, error) {
 	if p.steps != nil && p.steps[len(p.steps)-1] != "*" {
 		return p.follow(n, p.steps), nil
@@ -87,7 +88,7 @@ func (p *Path) First(n *Node) (*Node, error) {
 	return all[0], nil
 }
 
-// Member is the name when the path is a bare one.
+// Member returns the name if the path is a single relative name.
 func (p *Path) Member() (string, bool) {
 	if len(p.steps) != 1 || p.absolute {
 		return "", false
@@ -105,7 +106,8 @@ func (p *Path) follow(n *Node, steps []string) *Node {
 	return n
 }
 
-// checkNodes works the path out on a document and refuses what gives no nodes, such as a count or a text.
+// checkNodes evaluates the path on a document and rejects results that are not nodes, such as a
+// count or a string.
 func (p *Path) checkNodes(root *Node) (err error) {
 	defer p.recoverPanic(&err)
 	if _, nodes := p.expr.Evaluate(&navigator{node: root, root: root}).(*xpath.NodeIterator); !nodes {
@@ -115,7 +117,7 @@ func (p *Path) checkNodes(root *Node) (err error) {
 	return err
 }
 
-// evaluate works the path out by the XPath machinery.
+// evaluate finds the nodes with the XPath library.
 func (p *Path) evaluate(n *Node) (found []*Node, err error) {
 	defer p.recoverPanic(&err)
 	walk := p.expr.Select(&navigator{node: n, root: n.root()})
@@ -127,19 +129,21 @@ func (p *Path) evaluate(n *Node) (found []*Node, err error) {
 	return found, nil
 }
 
-// recoverPanic makes an error of a panic: the machinery panics over some expressions only when it works on a document.
+// recoverPanic turns a panic into an error: the library panics on some expressions only during
+// evaluation.
 func (p *Path) recoverPanic(err *error) {
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("%w: %.60q: %.100q", ErrPath, p.Text, fmt.Sprint(cause))
 	}
 }
 
-// navigator walks a tree for the XPath machinery: members and elements are XPath's elements, the root is its document.
+// navigator presents a tree to the XPath library: members and list elements are elements, the root
+// is the document.
 type navigator struct{ node, root *Node }
 
 var _ xpath.NodeNavigator = (*navigator)(nil)
 
-// NodeType says what the node is to XPath.
+// NodeType implements xpath.NodeNavigator.
 func (v *navigator) NodeType() xpath.NodeType {
 	if v.node.Parent == nil {
 		return xpath.RootNode
@@ -147,34 +151,34 @@ func (v *navigator) NodeType() xpath.NodeType {
 	return xpath.ElementNode
 }
 
-// LocalName is the member's name.
+// LocalName returns the member's name.
 func (v *navigator) LocalName() string { return v.node.Name }
 
 // Prefix is empty: JSON has no namespaces.
 func (v *navigator) Prefix() string { return "" }
 
-// Value is a scalar's text; lists and objects have none.
+// Value returns the text of a scalar; lists and objects have none.
 func (v *navigator) Value() string { return v.node.Text }
 
-// Copy is a navigator of its own at the same place.
+// Copy returns an independent navigator at the same node.
 func (v *navigator) Copy() xpath.NodeNavigator {
 	other := *v
 	return &other
 }
 
-// MoveToRoot goes to where the walk began.
+// MoveToRoot moves to the root.
 func (v *navigator) MoveToRoot() { v.node = v.root }
 
-// MoveToParent goes up, if there is an up.
+// MoveToParent moves to the parent, if there is one.
 func (v *navigator) MoveToParent() bool { return v.moveTo(v.node.Parent) }
 
-// MoveToNextAttribute finds none: JSON has no attributes.
+// MoveToNextAttribute returns false: JSON has no attributes.
 func (v *navigator) MoveToNextAttribute() bool { return false }
 
-// MoveToChild goes to the first member or element.
+// MoveToChild moves to the first member or element.
 func (v *navigator) MoveToChild() bool { return v.moveTo(v.node.First) }
 
-// MoveToFirst goes to the first sibling.
+// MoveToFirst moves to the first sibling.
 func (v *navigator) MoveToFirst() bool {
 	if v.node.Parent != nil {
 		v.node = v.node.Parent.First
@@ -182,10 +186,10 @@ func (v *navigator) MoveToFirst() bool {
 	return true
 }
 
-// MoveToNext goes to the sibling after this.
+// MoveToNext moves to the next sibling.
 func (v *navigator) MoveToNext() bool { return v.moveTo(v.node.Next) }
 
-// MoveToPrevious goes to the sibling before this.
+// MoveToPrevious moves to the previous sibling.
 func (v *navigator) MoveToPrevious() bool {
 	if v.node.Parent == nil {
 		return false
@@ -198,7 +202,7 @@ func (v *navigator) MoveToPrevious() bool {
 	return false
 }
 
-// MoveTo goes where another navigator of the same walk is.
+// MoveTo moves to the node of another navigator of the same tree.
 func (v *navigator) MoveTo(other xpath.NodeNavigator) bool {
 	o, ok := other.(*navigator)
 	return ok && o.root == v.root && v.moveTo(o.node)
