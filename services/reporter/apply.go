@@ -25,7 +25,7 @@ func (w *worker) apply(ctx context.Context, batch []message) error {
 		{"checkpoint", func() error { return w.save(ctx) }},
 	}
 	for _, step := range steps {
-		if err := w.step(step.name); err != nil {
+		if err := w.beforeStep(step.name); err != nil {
 			return err
 		}
 		if err := step.do(); err != nil {
@@ -33,25 +33,25 @@ func (w *worker) apply(ctx context.Context, batch []message) error {
 		}
 	}
 	for _, entry := range fresh {
-		if entry.Outcome != "" && entry.kind == attempted {
+		if entry.Outcome != "" && entry.kind == kindAttempt {
 			w.Logger.Info("batch.job.end", "run_id", w.manifest.RunID, "case_id", entry.CaseID,
 				"outcome", entry.Outcome, "attempts", entry.Attempts, "duration_seconds", entry.JobSeconds)
 		}
 	}
-	return w.step("end")
+	return w.beforeStep("end")
 }
 
-// step is called before each step of a batch, which is to be taken under the lease alone.
-func (w *worker) step(name string) error {
-	if err := w.between(name); err != nil {
+// beforeStep is called before each step of a batch, which is to be taken under the lease alone.
+func (w *worker) beforeStep(name string) error {
+	if err := w.stepHook(name); err != nil {
 		return err
 	}
-	return w.lease.held()
+	return w.lease.check()
 }
 
 // fold takes a batch into the tally and returns what was new in it.
-func (w *worker) fold(batch []message) []counted {
-	var fresh []counted
+func (w *worker) fold(batch []message) []countedEntry {
+	var fresh []countedEntry
 	for _, m := range batch {
 		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
 	}
@@ -59,19 +59,19 @@ func (w *worker) fold(batch []message) []counted {
 }
 
 // take folds one message of the ledger and returns the entries that were new in it.
-func (t *tally) take(m message, failLimit int) []counted {
-	var fresh []counted
+func (t *tally) take(m message, failLimit int) []countedEntry {
+	var fresh []countedEntry
 	t.Sequence = m.sequence
 	for _, entry := range m.entries {
 		if entry, isNew := t.add(entry, failLimit); isNew {
 			fresh = append(fresh, entry)
 			if entry.Outcome == contract.Success {
-				fresh = append(fresh, t.found(entry.Entry)...)
+				fresh = append(fresh, t.addSuccess(entry.Entry)...)
 			}
 		}
 	}
 	if m.canary != nil {
-		fresh = append(fresh, t.hear(m.canary, m.after)...)
+		fresh = append(fresh, t.addCanary(m.canary, m.after)...)
 	}
 	if m.planned != nil {
 		t.Planned = m.planned
@@ -81,57 +81,57 @@ func (t *tally) take(m message, failLimit int) []counted {
 
 // writeFiles writes records and raw answers, then the lines of the attempts file. The lines are durable
 // before the checkpoint names their end.
-func (w *worker) writeFiles(fresh []counted) error {
+func (w *worker) writeFiles(fresh []countedEntry) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	d, err := derive(w.manifest, fresh, func(contract.CaseID) bool { return true })
+	d, err := deriveFiles(w.manifest, fresh, func(contract.CaseID) bool { return true })
 	if err != nil {
 		return err
 	}
-	if err := w.Store.WithFence(w.lease.held).WriteAll(d.files); err != nil {
+	if err := w.Store.WithFence(w.lease.check).WriteAll(d.files); err != nil {
 		return err
 	}
-	if err := w.step("lines"); err != nil {
+	if err := w.beforeStep("lines"); err != nil {
 		return err
 	}
-	if err := w.lines.Append(d.lines); err != nil {
+	if err := w.attemptsFile.Append(d.lines); err != nil {
 		return err
 	}
-	return w.lines.Sync()
+	return w.attemptsFile.Sync()
 }
 
 // writeKeys says in the buckets what need not be asked again and what a later run asks for first. A no-record gets its key
 // when it is confirmed.
-func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
+func (w *worker) writeKeys(ctx context.Context, fresh []countedEntry) error {
 	var collected, failed []*nats.Msg
 	for _, entry := range fresh {
 		number := entry.CaseID.Number
 		switch {
-		case !entry.keyed():
+		case !entry.writesKey():
 		case entry.Outcome == contract.Failed:
 			msg, err := keyMessage(contract.BucketFailed, w.manifest, entry)
 			if err != nil {
 				return err
 			}
 			failed = append(failed, msg)
-			w.failures[number] = true
+			w.failedKeys[number] = true
 		default:
 			msg, err := keyMessage(contract.BucketCollected, w.manifest, entry)
 			if err != nil {
 				return err
 			}
 			collected = append(collected, msg)
-			if w.failures[number] {
+			if w.failedKeys[number] {
 				failed = append(failed, deletion(contract.BucketFailed, entry.CaseID))
-				delete(w.failures, number)
+				delete(w.failedKeys, number)
 			}
 		}
 	}
 	if err := w.Bus.PublishBatch(ctx, collected); err != nil {
 		return fmt.Errorf("noting what is collected: %w", err)
 	}
-	if err := w.step("failed"); err != nil {
+	if err := w.beforeStep("failed"); err != nil {
 		return err
 	}
 	if err := w.Bus.PublishBatch(ctx, failed); err != nil {
@@ -140,15 +140,15 @@ func (w *worker) writeKeys(ctx context.Context, fresh []counted) error {
 	return nil
 }
 
-// keyed says that an entry brings a key: of no-records only the confirmation does.
-func (c counted) keyed() bool {
-	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == confirmation)
+// writesKey says that an entry brings a key: of no-records only the confirmation does.
+func (c countedEntry) writesKey() bool {
+	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == kindConfirmation)
 }
 
-// retract removes the run's own keys of unconfirmed no-records, which versions before wrote at once.
-func (w *worker) retract(ctx context.Context, collected map[int]contract.Collected) error {
+// deleteUnconfirmedKeys removes the run's own keys of unconfirmed no-records, which versions before wrote at once.
+func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]contract.Collected) error {
 	var keys []*nats.Msg
-	for number := range w.tally.doubtful() {
+	for number := range w.tally.unconfirmedNumbers() {
 		if value, found := collected[number]; found && value.RunID == w.manifest.RunID && value.Outcome == contract.NoRecord {
 			keys = append(keys, deletion(contract.BucketCollected, w.manifest.Case(number)))
 		}
@@ -160,7 +160,7 @@ func (w *worker) retract(ctx context.Context, collected map[int]contract.Collect
 }
 
 // keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.
-func keyMessage(bucket string, m contract.Manifest, entry counted) (*nats.Msg, error) {
+func keyMessage(bucket string, m contract.Manifest, entry countedEntry) (*nats.Msg, error) {
 	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
 	if record, found := caseFile(entry.Entry); found {
 		value.Size = len(record.Data)

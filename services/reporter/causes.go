@@ -8,14 +8,14 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// failures are the failed numbers of one cause: the first of them and how many they are.
-type failures struct {
+// causeCount are the failed numbers of one cause: the first of them and how many they are.
+type causeCount struct {
 	contract.ErrorSample
 	Cause string `json:"cause"`
 }
 
-// specific matches what differs between two errors of one cause, and status codes, which tell causes apart.
-var specific = regexp.MustCompile(`(?i)status \d{3}\b` +
+// caseSpecific matches what differs between two errors of one cause, and status codes, which tell causes apart.
+var caseSpecific = regexp.MustCompile(`(?i)status \d{3}\b` +
 	`|"(?:[^"\\]|\\.)*(?:"|$)` + // quoted text of the site
 	`|\b[A-Z]{1,5}-\d+-\d{2}\b` + // case ids
 	`|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b` + // UUIDs and digests
@@ -24,7 +24,7 @@ var specific = regexp.MustCompile(`(?i)status \d{3}\b` +
 
 // causeOf is an error's text without the parts that are of one case alone: numbers, addresses, sizes, quoted text.
 func causeOf(text string) string {
-	return specific.ReplaceAllStringFunc(text, func(part string) string {
+	return caseSpecific.ReplaceAllStringFunc(text, func(part string) string {
 		if strings.HasPrefix(strings.ToLower(part), "status ") {
 			return part
 		}
@@ -32,17 +32,17 @@ func causeOf(text string) string {
 	})
 }
 
-// failed counts a failed number under its cause. Of more causes than a report shows the last ones are counted as one.
-func (t *tally) failed(sample contract.ErrorSample) {
+// countFailure counts a failed number under its cause. Of more causes than a report shows the last ones are counted as one.
+func (t *tally) countFailure(sample contract.ErrorSample) {
 	sample.Count = 1
 	cause := causeOf(sample.Error)
-	at := slices.IndexFunc(t.Errors, func(f failures) bool { return f.Cause == cause })
+	at := slices.IndexFunc(t.Errors, func(f causeCount) bool { return f.Cause == cause })
 	last := contract.MaxErrorSamples - 1
 	switch {
 	case at >= 0:
 		t.Errors[at].Count++
 	case len(t.Errors) <= last:
-		t.Errors = append(t.Errors, failures{sample, cause})
+		t.Errors = append(t.Errors, causeCount{sample, cause})
 	default:
 		if other := &t.Errors[last]; other.Cause != "" {
 			other.Cause, other.Error = "", "other causes, such as: "+other.Error
@@ -51,8 +51,8 @@ func (t *tally) failed(sample contract.ErrorSample) {
 	}
 }
 
-// samples are the failed numbers by their causes, the most frequent one first.
-func (t *tally) samples() []contract.ErrorSample {
+// errorSamples are the failed numbers by their causes, the most frequent one first.
+func (t *tally) errorSamples() []contract.ErrorSample {
 	samples := make([]contract.ErrorSample, 0, len(t.Errors))
 	for _, f := range t.Errors {
 		samples = append(samples, f.ErrorSample)

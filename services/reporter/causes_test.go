@@ -42,7 +42,7 @@ func TestCauseOf(t *testing.T) {
 }
 
 // TestFailuresAreGroupedByCause: every failed number counts, whatever the order in which the errors came.
-func TestFailuresAreGroupedByCause(t *testing.T) {
+func TestErrorSamplesGroupByCause(t *testing.T) {
 	t.Parallel()
 	var folded tally
 	for number := 1; number <= 30; number++ {
@@ -61,7 +61,7 @@ func TestFailuresAreGroupedByCause(t *testing.T) {
 	}
 }
 
-func TestMoreCausesThanAReportShows(t *testing.T) {
+func TestErrorSamples_TooManyCauses(t *testing.T) {
 	t.Parallel()
 	var folded tally
 	for number := 1; number <= 60; number++ {
@@ -70,11 +70,11 @@ func TestMoreCausesThanAReportShows(t *testing.T) {
 		folded.add(entry, 0)
 	}
 	sum := 0
-	for _, sample := range folded.samples() {
+	for _, sample := range folded.errorSamples() {
 		sum += sample.Count
 	}
-	other := folded.samples()[0]
-	if len(folded.samples()) != contract.MaxErrorSamples || sum != 60 || other.Count != 22 || !strings.HasPrefix(other.Error, "other causes, such as: no field x") {
-		t.Errorf("%d causes of %d failures; %+v", len(folded.samples()), sum, other)
+	other := folded.errorSamples()[0]
+	if len(folded.errorSamples()) != contract.MaxErrorSamples || sum != 60 || other.Count != 22 || !strings.HasPrefix(other.Error, "other causes, such as: no field x") {
+		t.Errorf("%d causes of %d failures; %+v", len(folded.errorSamples()), sum, other)
 	}
 }

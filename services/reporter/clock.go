@@ -7,32 +7,32 @@ import (
 
 // stopwatch adds up how long a run was worked on, by the monotonic clock of each process that reported it.
 type stopwatch struct {
-	now    func() time.Time
-	before time.Duration
-	since  time.Time
+	now       func() time.Time
+	earlier   time.Duration
+	startedAt time.Time
 }
 
 // resume goes on from what was stored, unless this process knows more.
 func (s *stopwatch) resume(stored float64) {
-	if before := seconds(stored); s.since.IsZero() || before > s.elapsed() {
-		s.before, s.since = before, s.now()
+	if before := seconds(stored); s.startedAt.IsZero() || before > s.elapsed() {
+		s.earlier, s.startedAt = before, s.now()
 	}
 }
 
 // elapsed is how long the run was worked on up to now.
 func (s *stopwatch) elapsed() time.Duration {
-	if s.since.IsZero() {
-		return s.before
+	if s.startedAt.IsZero() {
+		return s.earlier
 	}
-	return s.before + s.now().Sub(s.since)
+	return s.earlier + s.now().Sub(s.startedAt)
 }
 
-// expiry is after how long without a renewal the bucket of fetchers forgets a key.
-const expiry = 15 * time.Second
+// keyExpiry is after how long without a renewal the bucket of fetchers forgets a key.
+const keyExpiry = 15 * time.Second
 
-// silence notices by the monotonic clock that keys of the bucket of fetchers are not renewed any more. The server expires them by
+// renewals notices by the monotonic clock that keys of the bucket of fetchers are not renewed any more. The server expires them by
 // the wall clock, which keeps them longer after it was set back.
-type silence map[string]renewal
+type renewals map[string]renewal
 
 // renewal is the last value seen of a key, and when it was new.
 type renewal struct {
@@ -41,13 +41,13 @@ type renewal struct {
 }
 
 // expired says whether a key, of which a revision is there now, was not renewed for too long.
-func (s silence) expired(key string, revision uint64) bool {
+func (s renewals) expired(key string, revision uint64) bool {
 	last := s[key]
 	if last.revision != revision {
 		last = renewal{revision, time.Now()}
 		s[key] = last
 	}
-	return time.Since(last.seen) > expiry
+	return time.Since(last.seen) > keyExpiry
 }
 
 // seconds is n seconds to the nearest nanosecond: of a Duration of up to 50 days, whose Seconds is n, it is that Duration.

@@ -12,14 +12,14 @@ import (
 )
 
 // TestTimesStayInOrderWhenTheClockIsSetBack: the wall clock went back by a day while the run was worked on.
-func TestTimesStayInOrderWhenTheClockIsSetBack(t *testing.T) {
+func TestReportTimes_ClockSetBack(t *testing.T) {
 	t.Parallel()
-	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: began}
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: startTime}
 	folded := &tally{}
-	first := contract.Entry{CaseID: m.Case(1), Attempt: 1, Verdict: contract.VerdictTransient, StartedAt: began.Add(time.Minute), Seconds: 0.5}
-	second := contract.Entry{CaseID: m.Case(1), Attempt: 2, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: began.Add(time.Minute - 24*time.Hour)}
+	first := contract.Entry{CaseID: m.Case(1), Attempt: 1, Verdict: contract.VerdictTransient, StartedAt: startTime.Add(time.Minute), Seconds: 0.5}
+	second := contract.Entry{CaseID: m.Case(1), Attempt: 2, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: startTime.Add(time.Minute - 24*time.Hour)}
 	other := contract.Entry{CaseID: m.Case(2), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: second.StartedAt}
-	d, err := derive(m, folded.take(message{sequence: 1, entries: []contract.Entry{first, second, other}}, 0), func(contract.CaseID) bool { return true })
+	d, err := deriveFiles(m, folded.take(message{sequence: 1, entries: []contract.Entry{first, second, other}}, 0), func(contract.CaseID) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,21 +31,21 @@ func TestTimesStayInOrderWhenTheClockIsSetBack(t *testing.T) {
 		}
 		stamps = append(stamps, attempt.Timestamp)
 	}
-	if diff := cmp.Diff([]time.Time{first.StartedAt, first.StartedAt, began}, stamps); diff != "" {
+	if diff := cmp.Diff([]time.Time{first.StartedAt, first.StartedAt, startTime}, stamps); diff != "" {
 		t.Errorf("timestamps of the attempts: %s", diff)
 	}
-	r := summary{manifest: m, tally: folded, finished: began.Add(-24 * time.Hour), elapsed: 90 * time.Second}.report()
-	if !r.StartedAt.Equal(began) || !r.FinishedAt.Equal(began.Add(90*time.Second)) || r.DurationSeconds != 90 {
+	r := summary{manifest: m, tally: folded, finished: startTime.Add(-24 * time.Hour), elapsed: 90 * time.Second}.report()
+	if !r.StartedAt.Equal(startTime) || !r.FinishedAt.Equal(startTime.Add(90*time.Second)) || r.DurationSeconds != 90 {
 		t.Errorf("from %s to %s, %v s", r.StartedAt, r.FinishedAt, r.DurationSeconds)
 	}
-	r = summary{manifest: m, tally: folded, finished: began.Add(time.Hour), elapsed: 90 * time.Second}.report()
-	if !r.FinishedAt.Equal(began.Add(time.Hour)) || r.DurationSeconds != 90 {
+	r = summary{manifest: m, tally: folded, finished: startTime.Add(time.Hour), elapsed: 90 * time.Second}.report()
+	if !r.FinishedAt.Equal(startTime.Add(time.Hour)) || r.DurationSeconds != 90 {
 		t.Errorf("set forward: until %s, %v s", r.FinishedAt, r.DurationSeconds)
 	}
 }
 
 // TestSecondsKeepEveryNanosecond: what a report keeps in seconds is the same length when the report is written again.
-func TestSecondsKeepEveryNanosecond(t *testing.T) {
+func TestSecondsIsExact(t *testing.T) {
 	t.Parallel()
 	for want := time.Nanosecond; want < 50*24*time.Hour; want = want*17/16 + 1 {
 		if got := seconds(want.Seconds()); got != want {
@@ -56,17 +56,17 @@ func TestSecondsKeepEveryNanosecond(t *testing.T) {
 
 // TestCanaryVouchesAcrossAClockSetBack: what was read before the canary was asked for is vouched for, whatever the times say, and
 // nothing behind that.
-func TestCanaryVouchesAcrossAClockSetBack(t *testing.T) {
+func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 	t.Parallel()
-	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: began}
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: startTime}
 	absent := func(number int) []contract.Entry {
 		return []contract.Entry{{
-			CaseID: m.Case(number), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: began,
-			Requests: []contract.Exchange{{StartedAt: began, Seconds: 0.5}},
+			CaseID: m.Case(number), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: startTime,
+			Requests: []contract.Exchange{{StartedAt: startTime, Seconds: 0.5}},
 		}}
 	}
-	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess, StartedAt: began.Add(-24 * time.Hour)}}
-	folded, reader := &tally{}, newCheck(m, 0)
+	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess, StartedAt: startTime.Add(-24 * time.Hour)}}
+	folded, reader := &tally{}, newVerifier(m, 0)
 	for _, read := range []message{
 		{sequence: 3, entries: absent(1)}, {sequence: 5, entries: absent(2)}, {sequence: 7, entries: absent(3)}, {sequence: 8, canary: canary, after: 5},
 	} {
@@ -75,17 +75,17 @@ func TestCanaryVouchesAcrossAClockSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(folded.Row) != 1 || folded.Row[0].CaseID.Number != 3 {
-		t.Errorf("in doubt: %+v, want number 3 alone", folded.Row)
+	if len(folded.Unconfirmed) != 1 || folded.Unconfirmed[0].CaseID.Number != 3 {
+		t.Errorf("in doubt: %+v, want number 3 alone", folded.Unconfirmed)
 	}
-	if _, doubted := reader.doubts.ended[3]; len(reader.doubts.ended) != 1 || !doubted {
-		t.Errorf("the second reader doubts %v, want number 3 alone", reader.doubts.ended)
+	if _, doubted := reader.unconfirmed.endedAt[3]; len(reader.unconfirmed.endedAt) != 1 || !doubted {
+		t.Errorf("the second reader doubts %v, want number 3 alone", reader.unconfirmed.endedAt)
 	}
 }
 
-func TestStopwatchAddsUpItsParts(t *testing.T) {
+func TestStopwatchAddsUp(t *testing.T) {
 	t.Parallel()
-	now := began
+	now := startTime
 	s := stopwatch{now: func() time.Time { return now }}
 	s.resume(60)
 	now = now.Add(time.Minute)
@@ -99,13 +99,13 @@ func TestStopwatchAddsUpItsParts(t *testing.T) {
 	}
 }
 
-func TestKeyThatIsNotRenewedExpires(t *testing.T) {
+func TestRenewalsExpire(t *testing.T) {
 	t.Parallel()
-	s := silence{}
+	s := renewals{}
 	if s.expired("a", 7) {
 		t.Error("expired at first sight")
 	}
-	s["a"] = renewal{7, time.Now().Add(-expiry - time.Second)}
+	s["a"] = renewal{7, time.Now().Add(-keyExpiry - time.Second)}
 	if !s.expired("a", 7) {
 		t.Error("not expired after its time")
 	}

@@ -12,71 +12,71 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// keyCount is how many keys the bucket collected has, of any site and year.
-func (d *desk) keyCount() int {
-	d.t.Helper()
-	keys, err := d.buckets.collected.Keys(d.t.Context())
+// countCollected is how many keys the bucket collected has, of any site and year.
+func (f *fixture) countCollected() int {
+	f.t.Helper()
+	keys, err := f.buckets.collected.Keys(f.t.Context())
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
-		d.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return len(keys)
 }
 
 // A single no-record at the end of a year is confirmed by one request, or stays unconfirmed.
-func TestSingleNoRecordAtTheEndIsConfirmed(t *testing.T) {
+func TestSingleTrailingNoRecordIsConfirmed(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 3)
-	d.packs(success(1), success(2), noRecord(3))
-	d.planned(0)
-	state := d.finish()
-	if diff := cmp.Diff([][]contract.CaseID{{caseOf(2), caseOf(1)}}, d.court.canaries()); diff != "" {
+	f := newFixture(t, 3)
+	f.publishEach(success(1), success(2), noRecord(3))
+	f.publishPlanned(0)
+	state := f.runToEnd()
+	if diff := cmp.Diff([][]contract.CaseID{{caseOf(2), caseOf(1)}}, f.site.canaries()); diff != "" {
 		t.Errorf("canaries: %s", diff)
 	}
-	if state.Status != contract.Completed || state.Report.Unconfirmed != 0 || d.keyCount() != 3 {
-		t.Errorf("%s: %d unconfirmed, %d keys", state.Status, state.Report.Unconfirmed, d.keyCount())
+	if state.Status != contract.Completed || state.Report.Unconfirmed != 0 || f.countCollected() != 3 {
+		t.Errorf("%s: %d unconfirmed, %d keys", state.Status, state.Report.Unconfirmed, f.countCollected())
 	}
 }
 
 // A no-record gets its key with the record that confirms it, also when a reporter is killed in between, and one that a run of an
 // earlier version gave a key before loses it when it stays unconfirmed.
-func TestKeysOfNoRecordsWaitForARecord(t *testing.T) {
+func TestNoRecordKeysAwaitConfirmation(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 4)
-	d.court.say(func(contract.CaseID) contract.Verdict { return contract.VerdictTransient })
-	d.put(d.buckets.collected, caseOf(4).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court", RunID: d.manifest.RunID, At: began})
-	w := d.start(d.options(), nil)
-	d.pack(noRecord(1), noRecord(2))
-	d.folded()
-	if n := d.keyCount(); n != 1 {
+	f := newFixture(t, 4)
+	f.site.setVerdict(func(contract.CaseID) contract.Verdict { return contract.VerdictTransient })
+	f.put(f.buckets.collected, caseOf(4).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court", RunID: f.manifest.RunID, At: startTime})
+	w := f.startReporter(f.options(), nil)
+	f.publishEntries(noRecord(1), noRecord(2))
+	f.awaitFolded()
+	if n := f.countCollected(); n != 1 {
 		t.Errorf("%d keys before a record was shown, want the old one alone", n)
 	}
-	d.must(w.stop())
+	f.must(w.stop())
 	late := success(3)
-	late.StartedAt = began.Add(time.Minute)
-	d.pack(late, noRecord(4))
-	d.planned(0)
-	state := d.finish()
-	collected, _ := d.keys()
+	late.StartedAt = startTime.Add(time.Minute)
+	f.publishEntries(late, noRecord(4))
+	f.publishPlanned(0)
+	state := f.runToEnd()
+	collected, _ := f.keys()
 	if state.Report.Unconfirmed != 1 || len(collected) != 3 || collected[1].Outcome != contract.NoRecord || collected[4].Outcome != "" {
 		t.Errorf("%s: %d unconfirmed, keys %v", state.Status, state.Report.Unconfirmed, collected)
 	}
-	d.writtenAgain(d.files())
-	if changed, err := Reconcile(t.Context(), d.b, fcttest.Logger(t), false); err != nil || changed != 0 {
+	f.assertRewritten(f.files())
+	if changed, err := Reconcile(t.Context(), f.bus, fcttest.Logger(t), false); err != nil || changed != 0 {
 		t.Errorf("%d keys differ from the ledger, %v", changed, err)
 	}
 }
 
 // A store of an earlier version holds keys of unconfirmed no-records; they are no sign of a ledger that lost messages.
-func TestReconcileRemovesKeysOfUnconfirmedNoRecords(t *testing.T) {
+func TestReconcileDeletesUnconfirmedKeys(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 2)
-	d.pack(noRecord(1), noRecord(2))
-	d.planned(0)
-	d.finish()
+	f := newFixture(t, 2)
+	f.publishEntries(noRecord(1), noRecord(2))
+	f.publishPlanned(0)
+	f.runToEnd()
 	for number := 1; number <= 2; number++ {
-		d.put(d.buckets.collected, caseOf(number).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court", RunID: d.manifest.RunID, At: began})
+		f.put(f.buckets.collected, caseOf(number).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court", RunID: f.manifest.RunID, At: startTime})
 	}
-	if changed, err := Reconcile(t.Context(), d.b, fcttest.Logger(t), false); err != nil || changed != 2 || d.keyCount() != 0 {
-		t.Errorf("%d changed, %d keys left, %v; want 2 removed", changed, d.keyCount(), err)
+	if changed, err := Reconcile(t.Context(), f.bus, fcttest.Logger(t), false); err != nil || changed != 2 || f.countCollected() != 0 {
+		t.Errorf("%d changed, %d keys left, %v; want 2 removed", changed, f.countCollected(), err)
 	}
 }

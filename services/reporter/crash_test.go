@@ -19,20 +19,20 @@ import (
 // errKilled is what stops a reporter in the middle.
 var errKilled = errors.New("killed")
 
-// steps are all places between which a reporter can be killed.
-func steps() []string {
+// stepNames are all places between which a reporter can be killed.
+func stepNames() []string {
 	return []string{"halt", "files", "lines", "keys", "failed", "checkpoint", "end"}
 }
 
-// killedBefore runs a reporter until it comes to a step for the first time and kills it there. What a cut-off write
+// killBefore runs a reporter until it comes to a step for the first time and kills it there. What a cut-off write
 // may have left behind is put at the end of the attempts file.
-func (d *desk) killedBefore(step string) {
-	d.t.Helper()
-	var w working
+func (f *fixture) killBefore(step string) {
+	f.t.Helper()
+	var w runningReporter
 	ready, reached := make(chan struct{}), make(chan struct{})
-	w = d.start(d.options(), func(now string) error {
+	w = f.startReporter(f.options(), func(current string) error {
 		<-ready
-		if now != step {
+		if current != step {
 			return nil
 		}
 		w.cancel()
@@ -42,93 +42,93 @@ func (d *desk) killedBefore(step string) {
 	close(ready)
 	select {
 	case <-reached:
-	case <-time.After(patience):
-		d.t.Fatalf("the step %s did not come", step)
+	case <-time.After(testTimeout):
+		f.t.Fatalf("the step %s did not come", step)
 	}
 	if err := w.stop(); err != nil {
-		d.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	d.scribble(`{"run_id":"run","case_id":"IMM-`)
+	f.appendText(`{"run_id":"run","case_id":"IMM-`)
 }
 
-// scribble writes behind the end of the attempts file.
-func (d *desk) scribble(text string) {
-	d.t.Helper()
-	file, err := os.OpenFile(filepath.Join(d.dir, attemptsName(d.manifest.RunID)), os.O_APPEND|os.O_WRONLY, 0)
+// appendText writes behind the end of the attempts file.
+func (f *fixture) appendText(text string) {
+	f.t.Helper()
+	file, err := os.OpenFile(filepath.Join(f.dir, attemptsName(f.manifest.RunID)), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
-		d.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	_, err = file.WriteString(text)
 	if err := errors.Join(err, file.Close()); err != nil {
-		d.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 }
 
-// left is everything that a run leaves behind.
-type left struct {
+// artifacts is everything that a run leaves behind.
+type artifacts struct {
 	Files             map[string]string
 	Collected, Failed map[int]contract.Collected
 	Report            contract.Report
 }
 
-func (d *desk) left() left {
-	d.t.Helper()
-	state := d.finish()
-	l := left{Files: d.files(), Report: *state.Report}
-	l.Collected, l.Failed = d.keys()
+func (f *fixture) runToArtifacts() artifacts {
+	f.t.Helper()
+	state := f.runToEnd()
+	l := artifacts{Files: f.files(), Report: *state.Report}
+	l.Collected, l.Failed = f.keys()
 	return l
 }
 
-// crashed is a run of the mixed ledger, of which a part may be folded before anything happens.
-func crashed(t *testing.T, folded int) *desk {
+// newMixedFixture is a run of the mixed ledger, of which a part may be folded before anything happens.
+func newMixedFixture(t *testing.T, folded int) *fixture {
 	t.Helper()
-	return crashedOn(t, fcttest.Broker(t), folded)
+	return newMixedFixtureOn(t, fcttest.Broker(t), folded)
 }
 
-func crashedOn(t *testing.T, b *bus.Bus, folded int) *desk {
+func newMixedFixtureOn(t *testing.T, b *bus.Bus, folded int) *fixture {
 	t.Helper()
-	d := deskOn(t, b, 8)
+	f := newFixtureOn(t, b, 8)
 	for _, number := range []int{1, 3} {
-		d.put(d.buckets.failed, d.manifest.Case(number).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
+		f.put(f.buckets.failed, f.manifest.Case(number).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
 	}
 	if folded > 0 {
-		d.pack(mixed()[:folded]...)
-		w := d.start(d.options(), nil)
-		d.folded()
+		f.publishEntries(mixedEntries()[:folded]...)
+		w := f.startReporter(f.options(), nil)
+		f.awaitFolded()
 		if err := w.stop(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for part := range slices.Chunk(mixed()[folded:], 5) {
-		d.pack(part...)
+	for part := range slices.Chunk(mixedEntries()[folded:], 5) {
+		f.publishEntries(part...)
 	}
-	return d
+	return f
 }
 
-func undisturbed(t *testing.T) left {
+func wantArtifacts(t *testing.T) artifacts {
 	t.Helper()
-	return undisturbedOn(t, fcttest.Broker(t))
+	return wantArtifactsOn(t, fcttest.Broker(t))
 }
 
-func undisturbedOn(t *testing.T, b *bus.Bus) left {
+func wantArtifactsOn(t *testing.T, b *bus.Bus) artifacts {
 	t.Helper()
-	d := crashedOn(t, b, 0)
-	d.planned(0)
-	return d.left()
+	f := newMixedFixtureOn(t, b, 0)
+	f.publishPlanned(0)
+	return f.runToArtifacts()
 }
 
-func TestAReporterKilledBetweenAnyTwoStepsLeavesTheSame(t *testing.T) {
+func TestKilledAtAnyStepSameArtifacts(t *testing.T) {
 	t.Parallel()
-	want := undisturbed(t)
+	want := wantArtifacts(t)
 	for _, folded := range []int{0, 6} {
 		t.Run(fmt.Sprintf("after %d", folded), func(t *testing.T) {
 			t.Parallel()
 			b := fcttest.Broker(t)
-			for _, step := range steps() {
-				d := crashedOn(t, cleared(t, b), folded)
-				d.killedBefore(step)
-				d.planned(0)
-				if diff := cmp.Diff(want, d.left()); diff != "" {
+			for _, step := range stepNames() {
+				f := newMixedFixtureOn(t, emptied(t, b), folded)
+				f.killBefore(step)
+				f.publishPlanned(0)
+				if diff := cmp.Diff(want, f.runToArtifacts()); diff != "" {
 					t.Errorf("before %s: %s", step, diff)
 				}
 			}
@@ -136,54 +136,54 @@ func TestAReporterKilledBetweenAnyTwoStepsLeavesTheSame(t *testing.T) {
 	}
 }
 
-func TestAReporterKilledAgainAndAgainLeavesTheSame(t *testing.T) {
+func TestKilledRepeatedlySameArtifacts(t *testing.T) {
 	t.Parallel()
-	want := undisturbed(t)
-	d := crashed(t, 6)
-	for _, step := range append(steps()[:6], steps()[:6]...) {
-		d.killedBefore(step)
+	want := wantArtifacts(t)
+	f := newMixedFixture(t, 6)
+	for _, step := range append(stepNames()[:6], stepNames()[:6]...) {
+		f.killBefore(step)
 	}
-	d.killedBefore("end")
-	d.planned(0)
-	if diff := cmp.Diff(want, d.left()); diff != "" {
+	f.killBefore("end")
+	f.publishPlanned(0)
+	if diff := cmp.Diff(want, f.runToArtifacts()); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestAReporterKilledAfterTheLastMessageEndsTheRun(t *testing.T) {
+func TestKilledAfterLastMessageEndsRun(t *testing.T) {
 	t.Parallel()
-	want := undisturbed(t)
+	want := wantArtifacts(t)
 	b := fcttest.Broker(t)
 	for _, step := range []string{"halt", "checkpoint", "end"} {
-		d := crashedOn(t, cleared(t, b), len(mixed()))
-		d.planned(0)
-		d.killedBefore(step)
-		if diff := cmp.Diff(want, d.left()); diff != "" {
+		f := newMixedFixtureOn(t, emptied(t, b), len(mixedEntries()))
+		f.publishPlanned(0)
+		f.killBefore(step)
+		if diff := cmp.Diff(want, f.runToArtifacts()); diff != "" {
 			t.Errorf("before %s: %s", step, diff)
 		}
 	}
 }
 
-func TestAnAttemptsFileThatWasCutIsWrittenAnew(t *testing.T) {
+func TestTruncatedAttemptsFileIsRebuilt(t *testing.T) {
 	t.Parallel()
-	want := undisturbed(t)
-	d := crashed(t, len(mixed()))
-	if err := os.Truncate(filepath.Join(d.dir, attemptsName(d.manifest.RunID)), 100); err != nil {
+	want := wantArtifacts(t)
+	f := newMixedFixture(t, len(mixedEntries()))
+	if err := os.Truncate(filepath.Join(f.dir, attemptsName(f.manifest.RunID)), 100); err != nil {
 		t.Fatal(err)
 	}
-	d.planned(0)
-	if diff := cmp.Diff(want, d.left()); diff != "" {
+	f.publishPlanned(0)
+	if diff := cmp.Diff(want, f.runToArtifacts()); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestACheckpointOfAnotherVersionIsFoldedAgain(t *testing.T) {
+func TestCheckpointOfOtherVersionIsRebuilt(t *testing.T) {
 	t.Parallel()
-	want := undisturbed(t)
-	d := crashed(t, len(mixed()))
-	d.put(d.buckets.runs, d.manifest.RunID.CheckpointKey(), checkpoint{Version: checkpointVersion + 1, Offset: 3, Tally: tally{Succeeded: 99}})
-	d.planned(0)
-	if diff := cmp.Diff(want, d.left()); diff != "" {
+	want := wantArtifacts(t)
+	f := newMixedFixture(t, len(mixedEntries()))
+	f.put(f.buckets.runs, f.manifest.RunID.CheckpointKey(), checkpoint{Version: checkpointVersion + 1, Offset: 3, Tally: tally{Succeeded: 99}})
+	f.publishPlanned(0)
+	if diff := cmp.Diff(want, f.runToArtifacts()); diff != "" {
 		t.Error(diff)
 	}
 }

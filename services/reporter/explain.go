@@ -17,8 +17,8 @@ import (
 
 // Explain reads the whole life of a number and changes nothing. there says whether a file of the output folder, named from
 // that folder on, is there. What cannot be understood in a ledger is ErrLedger.
-func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, there func(name string) bool) (History, error) {
-	e := explainer{bus: b, there: there, life: History{
+func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, exists func(name string) bool) (History, error) {
+	e := explainer{bus: b, exists: exists, history: History{
 		CaseID: id, Runs: []RunHistory{}, LeftOutBy: []contract.RunID{}, Blocks: []SiteBlock{},
 	}}
 	if err := e.open(ctx); err != nil {
@@ -30,14 +30,14 @@ func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, there func(nam
 		}
 	}
 	e.findRecord()
-	return e.life, nil
+	return e.history, nil
 }
 
 // explainer gathers a life.
 type explainer struct {
-	bus   *bus.Bus
-	there func(name string) bool
-	life  History
+	bus     *bus.Bus
+	exists  func(name string) bool
+	history History
 	buckets
 }
 
@@ -52,10 +52,10 @@ func (e *explainer) open(ctx context.Context) error {
 // readKeys reads what the buckets say of the number.
 func (e *explainer) readKeys(ctx context.Context) error {
 	var err error
-	if e.life.Collected, err = valueOf[contract.Collected](ctx, e.collected, e.life.CaseID.Key()); err != nil {
+	if e.history.Collected, err = valueOf[contract.Collected](ctx, e.collected, e.history.CaseID.Key()); err != nil {
 		return err
 	}
-	e.life.Failed, err = valueOf[contract.Collected](ctx, e.failed, e.life.CaseID.Key())
+	e.history.Failed, err = valueOf[contract.Collected](ctx, e.failed, e.history.CaseID.Key())
 	return err
 }
 
@@ -82,7 +82,7 @@ func (e *explainer) readRuns(ctx context.Context) error {
 			return fmt.Errorf("reading run %s: %w", manifest.RunID, err)
 		}
 	}
-	e.life.Asked = len(e.life.Runs) > 0
+	e.history.Asked = len(e.history.Runs) > 0
 	return nil
 }
 
@@ -92,7 +92,7 @@ func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) 
 	if err != nil {
 		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(m contract.Manifest) bool { return m.Case(e.life.CaseID.Number) != e.life.CaseID })
+	found = slices.DeleteFunc(found, func(m contract.Manifest) bool { return m.Case(e.history.CaseID.Number) != e.history.CaseID })
 	slices.SortFunc(found, func(a, b contract.Manifest) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.RunID, b.RunID))
 	})
@@ -102,7 +102,7 @@ func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) 
 // readBlocks reads the blocks of sites that this number caused, or because of which it is pending.
 func (e *explainer) readBlocks(ctx context.Context) error {
 	waiting := make(map[string]bool)
-	for _, run := range e.life.Runs {
+	for _, run := range e.history.Runs {
 		waiting[run.Site] = waiting[run.Site] || run.Outcome == ""
 	}
 	err := e.bus.Scan(ctx, bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey("*")}}, func(entry jetstream.KeyValueEntry) error {
@@ -111,28 +111,30 @@ func (e *explainer) readBlocks(ctx context.Context) error {
 			return nil
 		}
 		site, _, _ := strings.Cut(entry.Key(), ".")
-		if block.CaseID == e.life.CaseID || waiting[site] {
-			e.life.Blocks = append(e.life.Blocks, SiteBlock{Site: site, SiteBlock: block})
+		if block.CaseID == e.history.CaseID || waiting[site] {
+			e.history.Blocks = append(e.history.Blocks, SiteBlock{Site: site, SiteBlock: block})
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("listing the blocks of sites: %w", err)
 	}
-	slices.SortFunc(e.life.Blocks, func(a, b SiteBlock) int { return a.At.Compare(b.At) })
+	slices.SortFunc(e.history.Blocks, func(a, b SiteBlock) int { return a.At.Compare(b.At) })
 	return nil
 }
 
 // findRecord says where the record lies, if the number ever had one.
 func (e *explainer) findRecord() {
-	brought := e.life.Collected != nil && e.life.Collected.Outcome == contract.Success
-	for _, run := range e.life.Runs {
+	brought := e.history.Collected != nil && e.history.Collected.Outcome == contract.Success
+	for _, run := range e.history.Runs {
 		brought = brought || run.Outcome == contract.Success
 	}
 	if brought {
-		file := e.kept(caseName(e.life.CaseID))
-		e.life.Record = &file
+		file := e.storedFile(caseName(e.history.CaseID))
+		e.history.Record = &file
 	}
 }
 
-func (e *explainer) kept(name string) StoredFile { return StoredFile{Path: name, There: e.there(name)} }
+func (e *explainer) storedFile(name string) StoredFile {
+	return StoredFile{Path: name, There: e.exists(name)}
+}

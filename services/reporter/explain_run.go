@@ -35,15 +35,15 @@ func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 	if err := e.readStates(ctx, &run); err != nil {
 		return err
 	}
-	e.life.Runs = append(e.life.Runs, run)
+	e.history.Runs = append(e.history.Runs, run)
 	return nil
 }
 
 // readAttempts reads the number's entries in the ledger, then its answers that are not in there yet.
 func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *RunHistory) error {
-	number, fold := e.life.CaseID.Number, tally{}
+	number, fold := e.history.CaseID.Number, tally{}
 	l, block := ledger{bus: e.bus, manifest: m}, contract.Chunk(number)
-	err := e.each(ctx, contract.StreamOutcomes, m.RunID.OutcomeSubject(block), func(msg bus.Message) error {
+	err := e.eachMessage(ctx, contract.StreamOutcomes, m.RunID.OutcomeSubject(block), func(msg bus.Message) error {
 		entries, err := l.decodeEntries(msg.Data)
 		if err != nil {
 			return fmt.Errorf("%w: message %d on %s: %w", ErrLedger, msg.Sequence, msg.Subject, err)
@@ -51,7 +51,7 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 		for _, entry := range entries {
 			if entry.CaseID.Number == number {
 				_, counts := fold.add(entry, 0)
-				run.Attempts = append(run.Attempts, e.attempt(m, entry, counts))
+				run.Attempts = append(run.Attempts, e.newAttempt(m, entry, counts))
 			}
 		}
 		return nil
@@ -60,23 +60,23 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 		return err
 	}
 	run.Outcome = fold.Outcomes.get(number)
-	return e.each(ctx, contract.StreamAnswers, m.RunID.AnswerSubject(block), func(msg bus.Message) error {
+	return e.eachMessage(ctx, contract.StreamAnswers, m.RunID.AnswerSubject(block), func(msg bus.Message) error {
 		answers, err := decodeAnswers(msg.Data)
 		if err != nil {
 			return fmt.Errorf("message %d on %s: %w", msg.Sequence, msg.Subject, err)
 		}
 		for _, answer := range answers {
-			if answer.CaseID == e.life.CaseID && !classified(run.Attempts, answer) {
-				run.Attempts = append(run.Attempts, e.attempt(m, waiting(answer), true))
+			if answer.CaseID == e.history.CaseID && !inLedger(run.Attempts, answer) {
+				run.Attempts = append(run.Attempts, e.newAttempt(m, unclassified(answer), true))
 			}
 		}
 		return nil
 	})
 }
 
-// each hands the messages of one block that may speak of the number to take, in their order. The header says what a message
+// eachMessage hands the messages of one block that may speak of the number to take, in their order. The header says what a message
 // holds, so that only those are opened.
-func (e *explainer) each(ctx context.Context, stream, subject string, take func(bus.Message) error) error {
+func (e *explainer) eachMessage(ctx context.Context, stream, subject string, take func(bus.Message) error) error {
 	for next := uint64(1); ; {
 		msg, err := e.bus.GetNext(ctx, stream, subject, next)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -87,7 +87,7 @@ func (e *explainer) each(ctx context.Context, stream, subject string, take func(
 		}
 		next = msg.Sequence + 1
 		states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
-		about := func(s contract.AttemptState) bool { return s.Number == e.life.CaseID.Number }
+		about := func(s contract.AttemptState) bool { return s.Number == e.history.CaseID.Number }
 		if err == nil && len(states) > 0 && !slices.ContainsFunc(states, about) {
 			continue
 		}
@@ -106,8 +106,8 @@ func decodeAnswers(data []byte) ([]contract.Answer, error) {
 	return pack.Answers, err
 }
 
-// waiting is an answer that nobody has classified yet.
-func waiting(a contract.Answer) contract.Entry {
+// unclassified is an answer that nobody has classified yet.
+func unclassified(a contract.Answer) contract.Entry {
 	entry := contract.Entry{CaseID: a.CaseID, Attempt: a.Attempt, PlannedAt: a.PlannedAt, Requests: a.Exchanges}
 	if len(a.Exchanges) > 0 {
 		entry.StartedAt = a.Exchanges[0].StartedAt
@@ -115,21 +115,21 @@ func waiting(a contract.Answer) contract.Entry {
 	return entry
 }
 
-// classified says whether the ledger has an answer already: it stays in its stream until the classifier is done with it.
-func classified(attempts []AttemptHistory, a contract.Answer) bool {
-	this := waiting(a)
+// inLedger says whether the ledger has an answer already: it stays in its stream until the classifier is done with it.
+func inLedger(attempts []AttemptHistory, a contract.Answer) bool {
+	this := unclassified(a)
 	return slices.ContainsFunc(attempts, func(l AttemptHistory) bool {
 		return l.Attempt == this.Attempt && l.StartedAt.Equal(this.StartedAt)
 	})
 }
 
-func (e *explainer) attempt(m contract.Manifest, entry contract.Entry, counts bool) AttemptHistory {
+func (e *explainer) newAttempt(m contract.Manifest, entry contract.Entry, counts bool) AttemptHistory {
 	a := AttemptHistory{Entry: entry, Counts: counts, RawFiles: []StoredFile{}}
 	if !entry.RetryAt.IsZero() {
 		a.WaitSeconds = max(0, entry.RetryAt.Sub(a.ended()).Seconds())
 	}
 	for _, file := range rawFiles(m.RunID, entry, m.PersistRawHTML) {
-		a.RawFiles = append(a.RawFiles, e.kept(file.Name))
+		a.RawFiles = append(a.RawFiles, e.storedFile(file.Name))
 	}
 	return a
 }
@@ -140,7 +140,7 @@ func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *RunHist
 	if err != nil {
 		return false, fmt.Errorf("reading the job: %w", err)
 	}
-	job, err := jobs.GetLastMsgForSubject(ctx, id.JobSubject(e.life.CaseID.Number))
+	job, err := jobs.GetLastMsgForSubject(ctx, id.JobSubject(e.history.CaseID.Number))
 	if err == nil {
 		run.PlannedAt = job.Time.UTC()
 		return true, nil
@@ -159,7 +159,7 @@ func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *RunHist
 // hadJob says whether a run that knows nothing of the number any more had a job for it, as a run has that was ended before
 // the number's turn came; its jobs are removed. One that left the number out, because it was collected, is noted.
 func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, error) {
-	if !m.Range.Contains(e.life.CaseID.Number) || m.Searching() {
+	if !m.Range.Contains(e.history.CaseID.Number) || m.Searching() {
 		return false, nil
 	}
 	planned, err := e.bus.GetLast(ctx, contract.StreamOutcomes, m.RunID.PlannedSubject())
@@ -170,7 +170,7 @@ func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, erro
 		return false, fmt.Errorf("reading whether all jobs were stored: %w", err)
 	}
 	if e.collectedBefore(planned.StoredAt) {
-		e.life.LeftOutBy = append(e.life.LeftOutBy, m.RunID)
+		e.history.LeftOutBy = append(e.history.LeftOutBy, m.RunID)
 		return false, nil
 	}
 	return true, nil
@@ -178,10 +178,10 @@ func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, erro
 
 // collectedBefore says whether the number was collected at a time; runs are read in their order.
 func (e *explainer) collectedBefore(at time.Time) bool {
-	if e.life.Collected != nil && e.life.Collected.At.Before(at) {
+	if e.history.Collected != nil && e.history.Collected.At.Before(at) {
 		return true
 	}
-	return slices.ContainsFunc(e.life.Runs, func(run RunHistory) bool {
+	return slices.ContainsFunc(e.history.Runs, func(run RunHistory) bool {
 		settled, is := run.settled()
 		return is && run.Outcome != contract.Failed && settled.Before(at)
 	})

@@ -72,15 +72,15 @@ func attemptLine(run contract.RunID, entry contract.Entry, at time.Time, htmlPat
 	return append(data, '\n'), nil
 }
 
-// derived is everything that a list of counted entries puts into files.
-type derived struct {
+// derivedFiles is everything that a list of counted entries puts into files.
+type derivedFiles struct {
 	files []store.File
 	lines []byte
 }
 
-// derive makes the files and lines of counted entries. records says whose case file may be written.
-func derive(manifest contract.Manifest, entries []counted, records func(contract.CaseID) bool) (derived, error) {
-	var d derived
+// deriveFiles makes the files and lines of counted entries. records says whose case file may be written.
+func deriveFiles(manifest contract.Manifest, entries []countedEntry, records func(contract.CaseID) bool) (derivedFiles, error) {
+	var d derivedFiles
 	for _, entry := range entries {
 		if record, found := caseFile(entry.Entry); found && records(entry.CaseID) {
 			d.files = append(d.files, record)
@@ -91,13 +91,13 @@ func derive(manifest contract.Manifest, entries []counted, records func(contract
 			htmlPath = raws[0].Name
 		}
 		d.files = append(d.files, raws...)
-		if entry.kind == evidence || entry.kind == confirmation { // it is no attempt of a job
+		if entry.kind == kindEvidence || entry.kind == kindConfirmation { // it is no attempt of a job
 			continue
 		}
 		at := latest(entry.Timestamp, entry.StartedAt, manifest.CreatedAt)
 		line, err := attemptLine(manifest.RunID, entry.Entry, at, htmlPath)
 		if err != nil {
-			return derived{}, err
+			return derivedFiles{}, err
 		}
 		d.lines = append(d.lines, line...)
 	}

@@ -27,14 +27,14 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	if err != nil {
 		return err
 	}
-	if err := w.retract(ctx, collected); err != nil {
+	if err := w.deleteUnconfirmedKeys(ctx, collected); err != nil {
 		return err
 	}
 	if state, _, err := w.state(ctx); err != nil || state.Status != contract.Running {
 		return err // another reporter was faster: one report is enough
 	}
 	if status == contract.Completed && w.manifest.Bound != nil {
-		reason = joined(emptyRange(w.manifest), reason)
+		reason = joinReasons(emptyRangeReason(w.manifest), reason)
 	}
 	s := w.summary(status, reason)
 	if s.config, err = w.settings(ctx); err != nil {
@@ -42,17 +42,17 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	}
 	report := s.report()
 	var next int
-	report.Remaining, next = unsettled(w.manifest, w.tally.Outcomes, collected)
+	report.Remaining, next = countRemaining(w.manifest, w.tally.Outcomes, collected)
 	report.NextCommand = w.nextCommand(status, next)
-	file, err := writeSummary(w.Store.WithFence(w.lease.held), report, w.results, w.manifest.Range, next, nil)
+	file, err := writeSummary(w.Store.WithFence(w.lease.check), report, w.results, w.manifest.Range, next, nil)
 	if err != nil {
 		return err
 	}
-	return w.end(ctx, report, file)
+	return w.endRun(ctx, report, file)
 }
 
-// emptyRange says that the run's range has no number because it starts above the bound; empty when that is not so.
-func emptyRange(m contract.Manifest) string {
+// emptyRangeReason says that the run's range has no number because it starts above the bound; empty when that is not so.
+func emptyRangeReason(m contract.Manifest) string {
 	start := m.Range.Start
 	if m.Bound.Number >= start || start == 1 {
 		return ""
@@ -67,42 +67,42 @@ func emptyRange(m contract.Manifest) string {
 // compare holds the ledger against the counts and the keys that were derived from it, the keys as far as the message keyed. With
 // look it also inspects the files, of which it judges nothing while one is wrong. It returns what is collected of the run's
 // series and year.
-func (w *worker) compare(ctx context.Context, keyed uint64, look *inspection) (map[int]contract.Collected, error) {
-	collected, failed, err := keysOf(ctx, w)
+func (w *worker) compare(ctx context.Context, keysUpTo uint64, inspected *inspection) (map[int]contract.Collected, error) {
+	collected, failed, err := readKeys(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	c := newCheck(w.manifest, keyed)
+	v := newVerifier(w.manifest, keysUpTo)
 	err = w.ledger.readTo(ctx, w.tally.Sequence, func(m message) error {
-		return errors.Join(c.read(m), look.read(m, collected))
+		return errors.Join(v.read(m), inspected.read(m, collected))
 	})
-	if err := errors.Join(err, look.end()); err != nil {
+	if err := errors.Join(err, inspected.end()); err != nil {
 		return nil, err
 	}
-	c.tally(&w.tally)
-	c.keys(collected, failed)
+	v.compareTally(&w.tally)
+	v.compareKeys(collected, failed)
 	if w.tally.complete() {
-		c.whole(collected)
+		v.compareRange(collected)
 	}
-	if look != nil && !look.lines.wrong {
+	if inspected != nil && !inspected.lines.wrong {
 		file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrLedger, err)
 		}
-		if err := errors.Join(c.attempts(file, w.tally.Durations.Count), file.Close()); err != nil {
+		if err := errors.Join(v.compareAttempts(file, w.tally.Durations.Count), file.Close()); err != nil {
 			return nil, err
 		}
 	}
-	return collected, c.result()
+	return collected, v.result()
 }
 
 func (w *worker) summary(status contract.Status, reason string) summary {
 	s := summary{
 		manifest: w.manifest, tally: &w.tally, status: status, reason: reason,
-		finished: w.Now(), elapsed: w.watch.elapsed(), version: w.Version,
+		finished: w.Now(), elapsed: w.stopwatch.elapsed(), version: w.Version,
 	}
 	for number := w.manifest.Range.Start; number <= min(w.manifest.Range.End, w.tally.Outcomes.highest()); number++ {
-		if w.tally.Outcomes.get(number) == "" && w.known.get(number) != "" {
+		if w.tally.Outcomes.get(number) == "" && w.collectedElsewhere.get(number) != "" {
 			s.skipped++
 		}
 	}
@@ -113,9 +113,9 @@ func (w *worker) summary(status contract.Status, reason string) summary {
 // Was is the state that the run ended with before, when its files are written again; else nil. The files are there when it
 // returns without an error.
 func writeSummary(
-	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int, was *contract.State,
+	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int, previous *contract.State,
 ) (string, error) {
-	audit, err := indented(auditName(r.RunID), auditOf(r, failed))
+	audit, err := indentedJSON(auditName(r.RunID), auditOf(r, failed))
 	if err != nil {
 		return "", err
 	}
@@ -124,7 +124,7 @@ func writeSummary(
 		err = output.Remove(checkpointName(r.RunID))
 	} else {
 		var checkpoint store.File
-		checkpoint, err = indented(checkpointName(r.RunID), checkpointOf(r, numbers, next))
+		checkpoint, err = indentedJSON(checkpointName(r.RunID), checkpointOf(r, numbers, next))
 		files = append(files, checkpoint)
 	}
 	if err != nil {
@@ -133,7 +133,7 @@ func writeSummary(
 	if err := output.WriteAll(files); err != nil {
 		return "", err
 	}
-	report, err := writeReport(output, r, was)
+	report, err := writeReport(output, r, previous)
 	if err != nil {
 		return "", err
 	}
@@ -149,26 +149,26 @@ func writeSummary(
 	return report[0].Name, output.Check()
 }
 
-// afterwards is how long tidying up after a run may take.
-const afterwards = 5 * time.Second
+// cleanupTimeout is how long tidying up after a run may take.
+const cleanupTimeout = 5 * time.Second
 
-// end makes the run's state final, clears its jobs away when nobody will go on with it, and tells everybody.
-func (w *worker) end(ctx context.Context, report contract.Report, file string) error {
+// endRun makes the run's state final, clears its jobs away when nobody will go on with it, and tells everybody.
+func (w *worker) endRun(ctx context.Context, report contract.Report, file string) error {
 	run := w.manifest.RunID
 	final, err := w.setState(ctx, report, file)
 	if err != nil || !final {
 		return err
 	}
 	// The end is known to all now, and who waited for it may end this service: what is left to do is still done.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if !report.Status.Resumable() && !w.unfinished(report) || w.tally.Gone != nil {
-		if err := w.clear(ctx); err != nil {
+	if !report.Status.Resumable() && !w.resumableSearch(report) || w.tally.Vanished != nil {
+		if err := w.clearJobs(ctx); err != nil {
 			// The run has ended all the same; what is left takes room and does no harm.
 			w.Logger.Warn("reporter.run.clear", "run_id", run, "error", err)
 		}
 	}
-	w.tell(ctx, "finished", w.event(report.Status, &report))
+	w.publishEvent(ctx, "finished", w.newEvent(report.Status, &report))
 	if report.TooManyHeaderOnly() {
 		w.Logger.Warn("batch.run.flagged", "run_id", run, "flag", contract.FlagHeaderOnly, "records", report.Flags[contract.FlagHeaderOnly],
 			"of", report.SuccessCount)
@@ -179,8 +179,8 @@ func (w *worker) end(ctx context.Context, report contract.Report, file string) e
 	return nil
 }
 
-// unfinished says that the run can be gone on with although it was safe-stopped: its search could not finish, and no number failed.
-func (w *worker) unfinished(report contract.Report) bool {
+// resumableSearch says that the run can be gone on with although it was safe-stopped: its search could not finish, and no number failed.
+func (w *worker) resumableSearch(report contract.Report) bool {
 	return w.manifest.Searching() && report.Status == contract.SafeStop && report.Failed == 0
 }
 
@@ -197,8 +197,8 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
 		state.Report, state.File, state.ElapsedSeconds = &report, file, report.DurationSeconds
 		// What was taken back is asked for by a new run: this one has its jobs, and perhaps its bound, by what was not true.
-		state.Superseded = w.tally.Gone != nil
-		state.SearchUnfinished = w.unfinished(report)
+		state.Superseded = w.tally.Vanished != nil
+		state.SearchUnfinished = w.resumableSearch(report)
 		data, err := json.Marshal(state)
 		if err != nil {
 			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
@@ -223,8 +223,8 @@ func (w *worker) state(ctx context.Context) (state contract.State, revision uint
 	return state, revision, err
 }
 
-// clear removes the run's jobs and the consumer that its fetchers shared.
-func (w *worker) clear(ctx context.Context) error {
+// clearJobs removes the run's jobs and the consumer that its fetchers shared.
+func (w *worker) clearJobs(ctx context.Context) error {
 	run := w.manifest.RunID
 	jobs, err := w.Bus.JetStream().Stream(ctx, contract.StreamJobs)
 	if err != nil {
@@ -253,12 +253,12 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 	if !errors.Is(cause, store.ErrNotWritable) {
 		var next int
 		var err error
-		report.Remaining, next = unsettled(w.manifest, w.tally.Outcomes, nil)
+		report.Remaining, next = countRemaining(w.manifest, w.tally.Outcomes, nil)
 		if file, err = writeSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next, nil); err != nil {
-			return errors.Join(err, w.end(ctx, report, ""))
+			return errors.Join(err, w.endRun(ctx, report, ""))
 		}
 	}
-	return w.end(ctx, report, file)
+	return w.endRun(ctx, report, file)
 }
 
 // readResults are the numbers that failed, as far as the ledger can be read: a run that ends by an error has not read it for its files.
@@ -271,11 +271,11 @@ func (w *worker) readResults(ctx context.Context) []contract.CrawlResult {
 	if err != nil {
 		w.Logger.Warn("reporter.audit.incomplete", "run_id", w.manifest.RunID, "error", err)
 	}
-	return i.results
+	return i.failed
 }
 
-func (w *worker) event(status contract.Status, report *contract.Report) contract.Event {
-	s := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now(), elapsed: w.watch.elapsed()}
+func (w *worker) newEvent(status contract.Status, report *contract.Report) contract.Event {
+	s := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now(), elapsed: w.stopwatch.elapsed()}
 	now := s.report()
 	event := contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.numbers(),
@@ -287,32 +287,32 @@ func (w *worker) event(status contract.Status, report *contract.Report) contract
 	return event
 }
 
-// tellProgress tells how far the run is when that has changed, and else why it waits, once for each wait.
-func (w *worker) tellProgress(ctx context.Context) {
-	if w.tally.Durations.Count != w.told {
-		w.told, w.stood = w.tally.Durations.Count, time.Now()
-		w.tell(ctx, "progress", w.event(contract.Running, nil))
+// publishProgress tells how far the run is when that has changed, and else why it waits, once for each wait.
+func (w *worker) publishProgress(ctx context.Context) {
+	if w.tally.Durations.Count != w.reportedAttempts {
+		w.reportedAttempts, w.waitCheckedAt = w.tally.Durations.Count, time.Now()
+		w.publishEvent(ctx, "progress", w.newEvent(contract.Running, nil))
 		return
 	}
-	if time.Since(w.stood) < waitInterval {
+	if time.Since(w.waitCheckedAt) < waitInterval {
 		return
 	}
-	w.stood = time.Now()
-	wait, err := w.standstill(ctx)
+	w.waitCheckedAt = time.Now()
+	wait, err := w.fetcherWait(ctx)
 	if err != nil {
 		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", "waiting", "error", err)
 	}
-	if wait != nil && (w.wait == nil || wait.Reason != w.wait.Reason || wait.Until.Sub(w.wait.Until) > waitInterval) {
-		w.wait = wait
-		event := w.event(contract.Running, nil)
+	if wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason || wait.Until.Sub(w.reportedWait.Until) > waitInterval) {
+		w.reportedWait = wait
+		event := w.newEvent(contract.Running, nil)
 		event.Wait = wait
-		w.tell(ctx, "waiting", event)
+		w.publishEvent(ctx, "waiting", event)
 	}
 }
 
-// standstill is why fetchers of the run that makes no progress wait, with the earliest end; nil when none waits. One that holds no
+// fetcherWait is why fetchers of the run that makes no progress wait, with the earliest end; nil when none waits. One that holds no
 // job does not.
-func (w *worker) standstill(ctx context.Context) (wait *contract.Wait, err error) {
+func (w *worker) fetcherWait(ctx context.Context) (wait *contract.Wait, err error) {
 	err = runs.EachFetcher(ctx, w.Bus, w.manifest.RunID, func(_ string, p contract.Presence) {
 		if p.Wait != nil && (wait == nil || p.Wait.Until.Before(wait.Until)) {
 			wait = p.Wait
@@ -321,8 +321,8 @@ func (w *worker) standstill(ctx context.Context) (wait *contract.Wait, err error
 	return wait, err
 }
 
-// tell publishes an event. Events are news for people: one that is lost must not stop a run.
-func (w *worker) tell(ctx context.Context, name string, event contract.Event) {
+// publishEvent publishes an event. Events are news for people: one that is lost must not stop a run.
+func (w *worker) publishEvent(ctx context.Context, name string, event contract.Event) {
 	data, err := json.Marshal(event)
 	if err == nil {
 		_, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.EventSubject(name), Data: data})

@@ -16,60 +16,60 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// grace is what the last outcomes of a halted run get beyond its deadline to be stored and folded.
-const grace = 300 * time.Millisecond
+// deadlineGrace is what the last outcomes of a halted run get beyond its deadline to be stored and folded.
+const deadlineGrace = 300 * time.Millisecond
 
-// decided is the outcome of a number as the safe stop counts it: this run's own, or the one because of which
+// outcomeOf is the outcome of a number as the safe stop counts it: this run's own, or the one because of which
 // the number is left out.
-func (w *worker) decided(number int) contract.Outcome {
+func (w *worker) outcomeOf(number int) contract.Outcome {
 	if own := w.tally.Outcomes.get(number); own != "" {
 		return own
 	}
-	return w.known.get(number)
+	return w.collectedElsewhere.get(number)
 }
 
 // safeStop halts the run when a limit of the manifest is reached. The first halt of a run counts, whoever
 // wrote it.
 func (w *worker) safeStop(ctx context.Context) error {
-	if err := w.count(ctx); err != nil {
+	if err := w.countStreak(ctx); err != nil {
 		return err
 	}
 	if w.tally.SafeStop == "" {
 		return nil
 	}
-	return w.stop(ctx, contract.SafeStop, w.tally.SafeStop)
+	return w.haltRun(ctx, contract.SafeStop, w.tally.SafeStop)
 }
 
-// stop halts the run, once.
-func (w *worker) stop(ctx context.Context, status contract.Status, reason string) error {
-	if w.halted {
+// haltRun halts the run, once.
+func (w *worker) haltRun(ctx context.Context, status contract.Status, reason string) error {
+	if w.haltWritten {
 		return nil
 	}
 	err := runs.Halt(ctx, w.runs, w.manifest.RunID, contract.Halt{Status: status, Reason: reason, At: w.Now().UTC()})
-	w.halted = err == nil
+	w.haltWritten = err == nil
 	return err
 }
 
-// count goes on with the count in number order. It begins when the range is known: the search for the bound asks for
+// countStreak goes on with the count in number order. It begins when the range is known: the search for the bound asks for
 // numbers above it, and those stop nothing.
-func (w *worker) count(ctx context.Context) error {
+func (w *worker) countStreak(ctx context.Context) error {
 	if w.manifest.Searching() {
 		var err error
 		if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil || w.manifest.Searching() {
 			return err
 		}
 	}
-	if stretch, found := w.numbers.walk(w.manifest, w.decided); found && w.tally.SafeStop == "" {
-		w.tally.SafeStop = noRecords(w.manifest, stretch)
+	if stretch, found := w.streak.walk(w.manifest, w.outcomeOf); found && w.tally.SafeStop == "" {
+		w.tally.SafeStop = noRecordsReason(w.manifest, stretch)
 	}
 	return nil
 }
 
-// lookBehind asks whether the number at which the count in number order stands was collected by a run that
+// readOverlapKeys asks whether the number at which the count in number order stands was collected by a run that
 // worked at the same time: the generator then left it out after this worker had learned what to expect.
-func (w *worker) lookBehind(ctx context.Context) error {
-	for w.manifest.SafeStopNoRecords > 0 && w.numbers.next <= min(w.manifest.Range.End, w.tally.Outcomes.highest()) {
-		entry, err := w.collected.Get(ctx, w.manifest.Case(w.numbers.next).Key())
+func (w *worker) readOverlapKeys(ctx context.Context) error {
+	for w.manifest.SafeStopNoRecords > 0 && w.streak.next <= min(w.manifest.Range.End, w.tally.Outcomes.highest()) {
+		entry, err := w.collected.Get(ctx, w.manifest.Case(w.streak.next).Key())
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			return nil
 		}
@@ -78,41 +78,41 @@ func (w *worker) lookBehind(ctx context.Context) error {
 			value, err = runs.Decode[contract.Collected](entry.Key(), entry.Value())
 		}
 		if err != nil {
-			return fmt.Errorf("looking for %s: %w", w.manifest.Case(w.numbers.next), err)
+			return fmt.Errorf("looking for %s: %w", w.manifest.Case(w.streak.next), err)
 		}
-		before := w.numbers.next
-		w.learn(before, value)
+		before := w.streak.next
+		w.addCollectedElsewhere(before, value)
 		if err := w.safeStop(ctx); err != nil {
 			return err
 		}
-		if w.numbers.next == before {
+		if w.streak.next == before {
 			return nil
 		}
 	}
 	return nil
 }
 
-// over says whether the run has ended, and ends it.
-func (w *worker) over(ctx context.Context) (bool, error) {
+// maybeEnd says whether the run has ended, and ends it.
+func (w *worker) maybeEnd(ctx context.Context) (bool, error) {
 	if w.tally.complete() {
 		status, reason := contract.Completed, ""
 		if w.tally.SafeStop != "" && w.tally.Planned.Jobs > 0 { // a run that asks for nothing is not stopped from asking
 			status, reason = contract.SafeStop, w.tally.SafeStop
 		}
 		// A run that was stopped or blocked leaves its doubts to its next round.
-		if w.halt == nil || w.halt.Status == contract.SafeStop || w.tally.unconfirmed() < w.least(reason) {
+		if w.halt == nil || w.halt.Status == contract.SafeStop || w.tally.unconfirmedCount() < w.confirmThreshold(reason) {
 			return w.conclude(ctx, status, reason)
 		}
 	}
-	if w.tally.Gone != nil {
-		if err := w.stop(ctx, contract.Blocked, w.block()); err != nil {
+	if w.tally.Vanished != nil {
+		if err := w.haltRun(ctx, contract.Blocked, w.blockReason()); err != nil {
 			return false, err
 		}
 	}
-	if w.halt == nil || time.Since(w.looked) < haltInterval {
+	if w.halt == nil || time.Since(w.haltCheckedAt) < haltInterval {
 		return false, nil
 	}
-	w.looked = time.Now()
+	w.haltCheckedAt = time.Now()
 	late := !w.Now().Before(w.deadline)
 	if !late {
 		drained, err := w.drained(ctx)
@@ -120,11 +120,11 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	if w.tally.Gone != nil {
-		return true, w.finish(ctx, contract.Blocked, w.tally.reason(w.block()))
+	if w.tally.Vanished != nil {
+		return true, w.finish(ctx, contract.Blocked, w.tally.vanishedReason(w.blockReason()))
 	}
-	if w.halt.Status == contract.Blocked && w.tally.Quiet >= leastDoubts && !w.unheard() {
-		return false, w.doubt(ctx)
+	if w.halt.Status == contract.Blocked && w.tally.NoRecordStreak >= minUnconfirmed && !w.canaryPending() {
+		return false, w.publishVoid(ctx)
 	}
 	if w.halt.Status == contract.Errored { // no canary answers what is wrong with a key
 		return true, w.finish(ctx, contract.Errored, w.halt.Reason)
@@ -132,38 +132,38 @@ func (w *worker) over(ctx context.Context) (bool, error) {
 	return w.conclude(ctx, w.halt.Status, w.halt.Reason)
 }
 
-// block is what is known of the block that ends the run; its halt may have been written by something else.
-func (w *worker) block() string {
+// blockReason is what is known of the block that ends the run; its halt may have been written by something else.
+func (w *worker) blockReason() string {
 	switch {
 	case w.halt != nil && w.halt.Status == contract.Blocked:
 		return w.halt.Reason
-	case w.question.blocked != "":
-		return w.question.blocked
+	case w.canary.blocked != "":
+		return w.canary.blocked
 	default:
-		return w.tally.Gone.block()
+		return w.tally.Vanished.blockReason()
 	}
 }
 
-// least is how many unconfirmed no-records make a canary due before a run ends for this reason, which is empty when it is
+// confirmThreshold is how many unconfirmed no-records make a canary due before a run ends for this reason, which is empty when it is
 // complete.
-func (w *worker) least(reason string) int {
-	if _, found := w.stretch(reason); found || reason == "" {
+func (w *worker) confirmThreshold(reason string) int {
+	if _, found := w.noRecordStretch(reason); found || reason == "" {
 		return 1
 	}
-	return leastDoubts
+	return minUnconfirmed
 }
 
 // conclude finishes a run; false while it may not end yet.
 func (w *worker) conclude(ctx context.Context, status contract.Status, reason string) (bool, error) {
 	if !status.Resumable() {
-		sure, err := w.sure(ctx, w.least(reason))
-		switch blocked := w.question.blocked; {
+		sure, err := w.confirmEnd(ctx, w.confirmThreshold(reason))
+		switch blocked := w.canary.blocked; {
 		case err != nil:
 			return false, err
 		case sure:
-		case blocked != "" && !w.unheard() && w.tally.Quiet >= leastDoubts:
-			return false, w.doubt(ctx)
-		case blocked != "" && !w.unheard(): // the row stays in doubt until the site may be asked again
+		case blocked != "" && !w.canaryPending() && w.tally.NoRecordStreak >= minUnconfirmed:
+			return false, w.publishVoid(ctx)
+		case blocked != "" && !w.canaryPending(): // the row stays in doubt until the site may be asked again
 			return true, w.finish(ctx, contract.Blocked, blocked)
 		default:
 			return false, nil
@@ -171,15 +171,15 @@ func (w *worker) conclude(ctx context.Context, status contract.Status, reason st
 	}
 	if status == contract.SafeStop {
 		var err error
-		if reason, err = w.explained(ctx, reason); err != nil {
+		if reason, err = w.explainSafeStop(ctx, reason); err != nil {
 			return false, err
 		}
 	}
-	return true, w.finish(ctx, status, joined(reason, w.question.why))
+	return true, w.finish(ctx, status, joinReasons(reason, w.canary.givenUpReason))
 }
 
-// joined are the reasons that are not empty.
-func joined(reasons ...string) string {
+// joinReasons are the reasons that are not empty.
+func joinReasons(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(reason string) bool { return reason == "" }), "; ")
 }
 
@@ -187,7 +187,7 @@ func joined(reasons ...string) string {
 func (w *worker) deadlineOf(halt contract.Halt) time.Time {
 	end := halt.At.Add(w.FinalTimeout)
 	if !halt.Deadline.IsZero() {
-		end = halt.Deadline.Add(grace)
+		end = halt.Deadline.Add(deadlineGrace)
 	}
 	return delay.Until(w.Now(), end, end.Sub(halt.At))
 }
@@ -197,12 +197,12 @@ func (w *worker) deadlineOf(halt contract.Halt) time.Time {
 func (w *worker) drained(ctx context.Context) (bool, error) {
 	run := w.manifest.RunID
 	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}, func(entry jetstream.KeyValueEntry) error {
-		if w.quietFetchers.expired(entry.Key(), entry.Revision()) {
+		if w.fetcherRenewals.expired(entry.Key(), entry.Revision()) {
 			return nil
 		}
-		return errEnough
+		return errStopReading
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, errStopReading) {
 		return false, nil
 	}
 	if err != nil {

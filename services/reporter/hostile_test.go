@@ -13,8 +13,8 @@ import (
 	"golang.org/x/net/html"
 )
 
-// hostile is text that wants to be more than text.
-func hostile() []string {
+// hostileTexts is text that wants to be more than text.
+func hostileTexts() []string {
 	return []string{
 		`</td></table><script>alert(1)</script><img src=x onerror=alert(2)>`,
 		"one\ntwo\r\nthree\u2028four\u2029five\x00six\x1b[31m",
@@ -24,28 +24,28 @@ func hostile() []string {
 	}
 }
 
-// infested is a run whose texts are all hostile.
-func infested(t *testing.T) (*desk, contract.State) {
+// runHostile is a run whose texts are all hostile.
+func runHostile(t *testing.T) (*fixture, contract.State) {
 	t.Helper()
-	reason := strings.Join(hostile(), " ")
-	d := newDesk(t, 20, func(m *contract.Manifest) { m.Config = map[string]any{hostile()[0]: hostile()} })
-	for i, text := range hostile() {
+	reason := strings.Join(hostileTexts(), " ")
+	f := newFixture(t, 20, func(m *contract.Manifest) { m.Config = map[string]any{hostileTexts()[0]: hostileTexts()} })
+	for i, text := range hostileTexts() {
 		record, failed := success(2*i+1), failure(2*i+2)
 		record.Record = contract.Record{
 			Version: contract.RecordVersion, CaseID: record.CaseID, Header: contract.Header{StyleOfCause: text}, Docket: []contract.DocketEntry{{Text: text}},
 		}.FileContent()
 		record.Notes, record.Rule = []string{text}, text
 		failed.Error, failed.Raw, failed.Notes = text, []byte(text), []string{text, ""}
-		d.pack(record, failed)
+		f.publishEntries(record, failed)
 	}
-	d.halt(contract.Halt{Status: contract.Stopped, Reason: reason, At: closed})
-	return d, d.finish()
+	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: reason, At: endTime})
+	return f, f.runToEnd()
 }
 
-func TestHostileTextStaysTextInThePage(t *testing.T) {
+func TestReportPageEscapesHostileText(t *testing.T) {
 	t.Parallel()
-	d, state := infested(t)
-	page := d.files()[strings.Replace(state.File, ".json", ".html", 1)]
+	f, state := runHostile(t)
+	page := f.files()[strings.Replace(state.File, ".json", ".html", 1)]
 	document, err := html.Parse(strings.NewReader(page))
 	if err != nil {
 		t.Fatal(err)
@@ -59,32 +59,32 @@ func TestHostileTextStaysTextInThePage(t *testing.T) {
 		t.Errorf("%d tables, want 2", len(tables))
 	}
 	shown := htmlquery.InnerText(document)
-	for _, text := range hostile() {
+	for _, text := range hostileTexts() {
 		if visible := sanitize.Line(strings.ToValidUTF8(text, "\ufffd")); !strings.Contains(shown, visible) {
 			t.Errorf("%q is not in the page", visible)
 		}
 	}
 }
 
-func TestHostileTextStaysOneLineAndOneValue(t *testing.T) {
+func TestFilesEscapeHostileText(t *testing.T) {
 	t.Parallel()
-	d, state := infested(t)
-	files := d.files()
+	f, state := runHostile(t)
+	files := f.files()
 	lines := slices.Collect(strings.Lines(files["attempts_run.ndjson"]))
-	if len(lines) != 2*len(hostile()) {
-		t.Fatalf("%d lines for %d attempts", len(lines), 2*len(hostile()))
+	if len(lines) != 2*len(hostileTexts()) {
+		t.Fatalf("%d lines for %d attempts", len(lines), 2*len(hostileTexts()))
 	}
 	report := object(t, files[state.File], reportKeys)
-	for i, text := range hostile() {
+	for i, text := range hostileTexts() {
 		want := strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd\ufffd"), "\xff", "\ufffd")
 		var good, bad contract.AttemptLine
-		d.must(json.Unmarshal([]byte(lines[2*i]), &good))
-		d.must(json.Unmarshal([]byte(lines[2*i+1]), &bad))
+		f.must(json.Unmarshal([]byte(lines[2*i]), &good))
+		f.must(json.Unmarshal([]byte(lines[2*i+1]), &bad))
 		if good.CaseID.Number != 2*i+1 || good.Notes[0] != want || bad.Error != want || bad.Outcome != "failed" || strings.ContainsAny(lines[2*i+1], "<>\u2028") {
 			t.Errorf("%q became %+v and %+v", want, good, bad)
 		}
 		var record contract.Record
-		d.must(json.Unmarshal([]byte(files[caseName(good.CaseID)]), &record))
+		f.must(json.Unmarshal([]byte(files[caseName(good.CaseID)]), &record))
 		if record.StyleOfCause != want || record.Docket[0].Text != want {
 			t.Errorf("%q became the record %+v", want, record)
 		}
@@ -97,7 +97,7 @@ func TestHostileTextStaysOneLineAndOneValue(t *testing.T) {
 	}
 }
 
-func TestAHostileReasonIsNotTakenForAnError(t *testing.T) {
+func TestStateError_OtherStatus(t *testing.T) {
 	t.Parallel()
 	for _, status := range []contract.Status{contract.Stopped, contract.Blocked, contract.SafeStop, contract.Completed, contract.Running} {
 		if err := StateError(contract.State{Status: status, Reason: ErrLedger.Error() + ": x"}); err != nil {

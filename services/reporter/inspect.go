@@ -21,11 +21,11 @@ type inspection struct {
 	tally    tally
 	// sizes are those of the files of each folder that was looked into.
 	sizes map[string]map[string]int64
-	// files are the names of those that are missing or of another size.
-	files map[string]bool
-	lines attemptsReader
-	// results are the numbers that failed.
-	results []contract.CrawlResult
+	// wrongFiles are the names of those that are missing or of another size.
+	wrongFiles map[string]bool
+	lines      attemptsReader
+	// failed are the numbers that failed.
+	failed []contract.CrawlResult
 }
 
 // attemptsReader reads the attempts file along with the ledger until it finds that the file is wrong.
@@ -37,7 +37,7 @@ type attemptsReader struct {
 
 // inspect begins an inspection of the worker's files.
 func (w *worker) inspect() *inspection {
-	i := &inspection{output: w.Store, manifest: w.manifest, sizes: map[string]map[string]int64{}, files: map[string]bool{}}
+	i := &inspection{output: w.Store, manifest: w.manifest, sizes: map[string]map[string]int64{}, wrongFiles: map[string]bool{}}
 	file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
 	if err != nil { // missing, or nothing that can be read: it is written again, which says what is in the way
 		i.lines.wrong = true
@@ -52,8 +52,8 @@ func (i *inspection) read(m message, collected map[int]contract.Collected) error
 	if i == nil {
 		return nil
 	}
-	d, err := derive(i.manifest, i.fold(m), func(id contract.CaseID) bool {
-		return owned(collected, id, i.manifest.RunID)
+	d, err := deriveFiles(i.manifest, i.fold(m), func(id contract.CaseID) bool {
+		return ownsRecord(collected, id, i.manifest.RunID)
 	})
 	if err != nil {
 		return err
@@ -64,16 +64,16 @@ func (i *inspection) read(m message, collected map[int]contract.Collected) error
 			return err
 		}
 		if right { // a raw answer may have replaced one of another size
-			delete(i.files, file.Name)
+			delete(i.wrongFiles, file.Name)
 		} else {
-			i.files[file.Name] = true
+			i.wrongFiles[file.Name] = true
 		}
 	}
 	return i.lines.compare(d.lines)
 }
 
 // fold takes in a message and returns the entries that were new in it.
-func (i *inspection) fold(m message) []counted {
+func (i *inspection) fold(m message) []countedEntry {
 	fresh := i.tally.take(m, i.manifest.SafeStopFails)
 	for _, entry := range fresh {
 		if entry.Outcome != contract.Failed {
@@ -83,7 +83,7 @@ func (i *inspection) fold(m message) []counted {
 		if raws := rawFiles(i.manifest.RunID, entry.Entry, i.manifest.PersistRawHTML); len(raws) > 0 {
 			result.HTMLPath = raws[0].Name
 		}
-		i.results = append(i.results, result)
+		i.failed = append(i.failed, result)
 	}
 	return fresh
 }
@@ -109,7 +109,7 @@ func (r *attemptsReader) compare(lines []byte) error {
 		}
 		got, err := r.reader.ReadBytes('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
-			return unread(err)
+			return attemptsReadError(err)
 		}
 		r.wrong = !sameLine(got, line)
 	}
@@ -124,14 +124,14 @@ func (i *inspection) end() error {
 	if !i.lines.wrong {
 		_, err := i.lines.reader.ReadByte()
 		if err != nil && !errors.Is(err, io.EOF) {
-			return unread(err)
+			return attemptsReadError(err)
 		}
 		i.lines.wrong = err == nil
 	}
 	return i.lines.file.Close()
 }
 
-func unread(err error) error {
+func attemptsReadError(err error) error {
 	return fmt.Errorf("%w: reading the attempts file: %w", store.ErrNotWritable, err)
 }
 

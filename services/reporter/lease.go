@@ -15,11 +15,11 @@ import (
 
 // A reporter renews its lease this often; the bucket forgets one that is not renewed after 15 s. Who waits for it looks this
 // often whether it is free.
-const renewLease, lookForLease = 5 * time.Second, 2 * time.Second
+const leaseInterval, leasePoll = 5 * time.Second, 2 * time.Second
 
-// leaseSlips is how long after its last renewal a lease is relied on: less than the bucket keeps it. A process that stood still
+// leaseValid is how long after its last renewal a lease is relied on: less than the bucket keeps it. A process that stood still
 // does not notice that another one reports the run, and perhaps has reported it.
-const leaseSlips = 12 * time.Second
+const leaseValid = 12 * time.Second
 
 // errLeaseLost says that another reporter works on the run.
 var errLeaseLost = errors.New("another reporter works on the run")
@@ -32,31 +32,31 @@ type lease struct {
 	revision uint64
 
 	mu sync.Mutex
-	// said is when the lease was asked for, or renewed last.
-	said time.Time
+	// renewedAt is when the lease was asked for, or renewed last.
+	renewedAt time.Time
 }
 
-// held is errLeaseLost when another reporter may have the lease by now. Nothing is written without it. Who is alone needs none.
-func (l *lease) held() error {
+// check is errLeaseLost when another reporter may have the lease by now. Nothing is written without it. Who is alone needs none.
+func (l *lease) check() error {
 	if l == nil {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.said) > leaseSlips {
+	if time.Since(l.renewedAt) > leaseValid {
 		return errLeaseLost
 	}
 	return nil
 }
 
-func (l *lease) renewed(at time.Time) {
+func (l *lease) setRenewed(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.said = at
+	l.renewedAt = at
 }
 
-// lead works under the lease of a run: it waits until it has it, and while want says that the run is to be reported.
-func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error) error {
+// withLease works under the lease of a run: it waits until it has it, and while want says that the run is to be reported.
+func (s *Service) withLease(ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error) error {
 	if !s.Shared {
 		return work(ctx, nil)
 	}
@@ -65,31 +65,31 @@ func (s *Service) lead(ctx context.Context, run contract.RunID, want func() (boo
 		return err
 	}
 	held := &lease{bucket: bucket, key: run.ReporterKey()}
-	others := silence{}
+	others := renewals{}
 	for {
 		wanted, err := want()
 		if err != nil || !wanted {
 			return err
 		}
-		held.renewed(time.Now())
+		held.setRenewed(time.Now())
 		held.revision, err = bucket.Create(ctx, held.key, nil)
 		if err == nil {
-			return held.under(ctx, work)
+			return held.hold(ctx, work)
 		}
 		if !errors.Is(err, jetstream.ErrKeyExists) {
 			return fmt.Errorf("taking the lease of %s: %w", run, err)
 		}
-		if err := held.free(ctx, others); err != nil {
+		if err := held.deleteIfExpired(ctx, others); err != nil {
 			return fmt.Errorf("taking the lease of %s: %w", run, err)
 		}
-		if err := delay.Sleep(ctx, lookForLease); err != nil {
+		if err := delay.Sleep(ctx, leasePoll); err != nil {
 			return err
 		}
 	}
 }
 
-// free gives back a lease whose holder was not heard of for longer than the bucket should keep it.
-func (l *lease) free(ctx context.Context, others silence) error {
+// deleteIfExpired gives back a lease whose holder was not heard of for longer than the bucket should keep it.
+func (l *lease) deleteIfExpired(ctx context.Context, others renewals) error {
 	entry, err := l.bucket.Get(ctx, l.key)
 	if err == nil && others.expired(l.key, entry.Revision()) {
 		err = l.bucket.Delete(ctx, l.key, jetstream.LastRevision(entry.Revision()))
@@ -100,32 +100,32 @@ func (l *lease) free(ctx context.Context, others silence) error {
 	return err
 }
 
-// under works while the lease is renewed, and gives it back.
-func (l *lease) under(ctx context.Context, work func(context.Context, *lease) error) error {
-	working, stop := context.WithCancelCause(ctx)
+// hold works while the lease is renewed, and gives it back.
+func (l *lease) hold(ctx context.Context, work func(context.Context, *lease) error) error {
+	leaseCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for delay.Sleep(working, renewLease) == nil {
-			asked := time.Now()
-			revision, err := l.bucket.Update(working, l.key, nil, l.revision)
+		for delay.Sleep(leaseCtx, leaseInterval) == nil {
+			sentAt := time.Now()
+			revision, err := l.bucket.Update(leaseCtx, l.key, nil, l.revision)
 			if err == nil {
 				l.revision = revision
-				l.renewed(asked)
+				l.setRenewed(sentAt)
 			} else if errors.Is(err, jetstream.ErrKeyExists) {
 				stop(errLeaseLost)
 			} // else the broker is in trouble: if that lasts, the bucket forgets the lease and the next renewal finds out
 		}
 	})
-	err := work(working, l)
-	if cause := context.Cause(working); err != nil && errors.Is(cause, errLeaseLost) {
+	err := work(leaseCtx, l)
+	if cause := context.Cause(leaseCtx); err != nil && errors.Is(cause, errLeaseLost) {
 		err = cause
 	}
 	stop(nil)
 	renewing.Wait()
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewLease)
+	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseInterval)
 	defer cancel()
 	// When this is not heard the lease runs out by itself.
-	_ = l.bucket.Delete(leaving, l.key, jetstream.LastRevision(l.revision))
+	_ = l.bucket.Delete(releaseCtx, l.key, jetstream.LastRevision(l.revision))
 	return err
 }

@@ -1,31 +1,157 @@
 package reporter
 
 import (
+	"encoding/json"
 	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-func TestNothingIsWrittenUnderALeaseThatSlipped(t *testing.T) {
+func TestWorkerWritesNothing_LeaseExpired(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 8)
-	service := New(d.options())
-	w := &worker{Service: service, lease: &lease{}, watch: &stopwatch{now: time.Now}, restored: new(bool)}
-	w.lease.renewed(time.Now().Add(-leaseSlips - time.Second))
-	if err := w.load(t.Context(), d.manifest.RunID); !errors.Is(err, errLeaseLost) {
+	f := newFixture(t, 8)
+	service := New(f.options())
+	w := &worker{Service: service, lease: &lease{}, stopwatch: &stopwatch{now: time.Now}, restored: new(bool)}
+	w.lease.setRenewed(time.Now().Add(-leaseValid - time.Second))
+	if err := w.load(t.Context(), f.manifest.RunID); !errors.Is(err, errLeaseLost) {
 		t.Fatalf("%v, want %v", err, errLeaseLost)
 	}
-	d.must(w.release())
-	w.lease.renewed(time.Now())
-	d.must(w.load(t.Context(), d.manifest.RunID))
-	defer func() { d.must(w.lines.Close()) }()
-	w.lease.renewed(time.Now().Add(-leaseSlips - time.Second))
-	batch := []message{{sequence: 1, entries: mixed()[:2]}}
+	f.must(w.releaseClaim())
+	w.lease.setRenewed(time.Now())
+	f.must(w.load(t.Context(), f.manifest.RunID))
+	defer func() { f.must(w.attemptsFile.Close()) }()
+	w.lease.setRenewed(time.Now().Add(-leaseValid - time.Second))
+	batch := []message{{sequence: 1, entries: mixedEntries()[:2]}}
 	if err := w.apply(t.Context(), batch); !errors.Is(err, errLeaseLost) {
 		t.Errorf("%v, want %v", err, errLeaseLost)
 	}
-	d.must(w.release())
-	if size := w.lines.Size(); size != 0 || len(d.files()) > 1 {
-		t.Errorf("%d bytes of attempts, files %v", size, d.files())
+	f.must(w.releaseClaim())
+	if size := w.attemptsFile.Size(); size != 0 || len(f.files()) > 1 {
+		t.Errorf("%d bytes of attempts, files %v", size, f.files())
+	}
+}
+
+// reportRun is a reporter that sees the desk's run through to its end, with a hook before each of its steps.
+func (f *fixture) reportRun(hook func(step string) error) (ended chan error) {
+	f.t.Helper()
+	return f.reportRunWith(f.options(), hook)
+}
+
+func (f *fixture) reportRunWith(options Options, hook func(step string) error) (ended chan error) {
+	service := New(options)
+	service.stepHook = hook
+	ended = make(chan error, 1)
+	go func() { ended <- service.reportRun(f.t.Context(), f.manifest.RunID) }()
+	return ended
+}
+
+func noHook(string) error { return nil }
+
+func TestOvertakenReporterReloads(t *testing.T) {
+	t.Parallel()
+	want := wantArtifacts(t)
+	for _, saved := range []int{0, 3} { // what the first reporter has put into its checkpoint before
+		f := newFixture(t, 8)
+		var stall atomic.Bool
+		stalled, overtaken := make(chan struct{}), make(chan struct{})
+		first := f.reportRun(func(step string) error {
+			if step == "checkpoint" && stall.CompareAndSwap(true, false) {
+				close(stalled)
+				<-overtaken
+			}
+			return nil
+		})
+		if saved > 0 {
+			f.publishEntries(mixedEntries()[:saved]...)
+			f.awaitFolded()
+		}
+		stall.Store(true)
+		f.publishEntries(mixedEntries()[saved:7]...)
+		<-stalled
+		f.publishEntries(mixedEntries()[7:]...)
+		second := f.startReporter(f.options(), nil)
+		f.awaitFolded()
+		f.must(second.stop())
+		close(overtaken)
+		f.publishPlanned(0)
+		f.must(<-first)
+		if diff := cmp.Diff(want.Files, f.files()); diff != "" || f.awaitEnd().Status != contract.Completed {
+			t.Errorf("after %d: %s", saved, diff)
+		}
+		if !slices.IsSorted(f.savedSequences()) {
+			t.Errorf("after %d the checkpoint went back: %d", saved, f.savedSequences())
+		}
+	}
+}
+
+// savedSequences are the places in the ledger that the last checkpoints were written at, in the order of writing.
+func (f *fixture) savedSequences() (sequences []uint64) {
+	f.t.Helper()
+	entries, err := f.buckets.runs.History(f.t.Context(), f.manifest.RunID.CheckpointKey())
+	f.must(err)
+	for _, entry := range entries {
+		var point checkpoint
+		f.must(json.Unmarshal(entry.Value(), &point))
+		sequences = append(sequences, point.Tally.Sequence)
+	}
+	return sequences
+}
+
+func TestSecondReporterAtEndWritesNothing(t *testing.T) {
+	t.Parallel()
+	want := wantArtifacts(t)
+	f := newMixedFixture(t, len(mixedEntries()))
+	f.publishPlanned(0)
+	stalled, overtaken := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	first := f.reportRun(func(step string) error {
+		if step == "checkpoint" {
+			once.Do(func() { close(stalled); <-overtaken })
+		}
+		return nil
+	})
+	<-stalled
+	if err := <-f.reportRun(noHook); err != nil {
+		t.Fatal(err)
+	}
+	close(overtaken)
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.Files, f.files()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTwoReportersWriteRunOnce(t *testing.T) {
+	t.Parallel()
+	want := wantArtifacts(t)
+	b := fcttest.Broker(t)
+	for range 3 {
+		f := newFixtureOn(t, emptied(t, b), 8)
+		options := f.options()
+		options.Shared = true
+		one, two := f.reportRunWith(options, noHook), f.reportRunWith(options, noHook)
+		for _, entry := range mixedEntries() {
+			f.publishEntries(entry)
+			f.awaitFolded()
+		}
+		f.publishPlanned(0)
+		for _, ended := range []chan error{one, two} {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+		if diff := cmp.Diff(want.Files, f.files()); diff != "" {
+			t.Error(diff)
+		}
 	}
 }

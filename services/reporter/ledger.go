@@ -29,8 +29,8 @@ type message struct {
 // prefetch bounds what lies in memory before it is folded: packs have up to four megabytes.
 const prefetch = 16
 
-// errEnough stops a reader that has what it came for.
-var errEnough = errors.New("enough read")
+// errStopReading stops a reader that has what it came for.
+var errStopReading = errors.New("enough read")
 
 // read hands every message after a sequence to take, one by one, and waits for more until the context ends or
 // take returns an error. What cannot be understood is ErrLedger: leaving it out would make the counts wrong.
@@ -127,8 +127,8 @@ func (l ledger) last(ctx context.Context) (uint64, error) {
 	return l.bus.LastSequence(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter())
 }
 
-// reaches says, as ErrLedger, that the ledger ends before a message that had been read.
-func (l ledger) reaches(ctx context.Context, end uint64) error {
+// mustReach says, as ErrLedger, that the ledger ends before a message that had been read.
+func (l ledger) mustReach(ctx context.Context, end uint64) error {
 	last, err := l.last(ctx)
 	if err == nil && last < end {
 		err = fmt.Errorf("%w: it ends at message %d, %d had been read", ErrLedger, last, end)
@@ -138,7 +138,7 @@ func (l ledger) reaches(ctx context.Context, end uint64) error {
 
 // readTo hands every message up to a sequence to take and returns. A ledger that ends before it is ErrLedger.
 func (l ledger) readTo(ctx context.Context, end uint64, take func(message) error) error {
-	if err := l.reaches(ctx, end); err != nil {
+	if err := l.mustReach(ctx, end); err != nil {
 		return err
 	}
 	return l.readFrom(ctx, 0, end, take)
@@ -156,11 +156,11 @@ func (l ledger) readFrom(ctx context.Context, after, end uint64, take func(messa
 			}
 		}
 		if m.sequence >= end {
-			return errEnough
+			return errStopReading
 		}
 		return nil
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, errStopReading) {
 		return nil
 	}
 	return err

@@ -46,7 +46,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	w.tally = point.Tally
-	if w.release, err = Claim(ctx, w.Options, w.manifest.Prefix, w.manifest.Year); err != nil {
+	if w.releaseClaim, err = Claim(ctx, w.Options, w.manifest.Prefix, w.manifest.Year); err != nil {
 		return err
 	}
 	if err := w.restore(ctx); err != nil {
@@ -56,15 +56,15 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if err != nil {
 		return err
 	}
-	w.watch.resume(max(point.Elapsed, state.ElapsedSeconds))
-	if err := w.ledger.reaches(ctx, w.tally.Sequence); err != nil {
+	w.stopwatch.resume(max(point.Elapsed, state.ElapsedSeconds))
+	if err := w.ledger.mustReach(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for messages that are gone would never end
 	}
 	// A canary that was asked before may stand in what is not folded yet.
-	if w.question.until, err = w.ledger.last(ctx); err != nil {
+	if w.canary.foldUntil, err = w.ledger.last(ctx); err != nil {
 		return err
 	}
-	return w.openLines(point.Offset)
+	return w.openAttemptsFile(point.Offset)
 }
 
 // Claim keeps processes that work over another store from writing the files of a series and year until release is called. The error
@@ -78,24 +78,24 @@ func Claim(ctx context.Context, o Options, prefix, year string) (release func() 
 	return o.Store.Claim(prefix+"-"+year, store.Owner{PID: os.Getpid(), Ledger: made, Where: o.Ledger})
 }
 
-// openLines cuts the attempts file back to where the checkpoint left it.
-func (w *worker) openLines(offset int64) error {
-	err := w.lease.held()
+// openAttemptsFile cuts the attempts file back to where the checkpoint left it.
+func (w *worker) openAttemptsFile(offset int64) error {
+	err := w.lease.check()
 	if err != nil {
 		return err
 	}
-	if w.lines, err = w.Store.Appender(attemptsName(w.manifest.RunID)); err != nil {
+	if w.attemptsFile, err = w.Store.Appender(attemptsName(w.manifest.RunID)); err != nil {
 		return err
 	}
-	err = w.lines.TruncateTo(offset)
+	err = w.attemptsFile.TruncateTo(offset)
 	if errors.Is(err, store.ErrTooShort) {
 		// Lines are lost, the ledger is not: everything is derived from it again.
 		w.Logger.Warn("reporter.attempts.rebuild", "run_id", w.manifest.RunID, "error", err)
 		w.tally = tally{}
-		err = w.lines.TruncateTo(0)
+		err = w.attemptsFile.TruncateTo(0)
 	}
 	if err != nil {
-		return errors.Join(err, w.lines.Close())
+		return errors.Join(err, w.attemptsFile.Close())
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
 // save writes the checkpoint, which must still be the one that this worker knows.
 func (w *worker) save(ctx context.Context) error {
 	key := w.manifest.RunID.CheckpointKey()
-	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.lines.Size(), Tally: w.tally, Elapsed: w.watch.elapsed().Seconds()})
+	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally, Elapsed: w.stopwatch.elapsed().Seconds()})
 	if err != nil {
 		return fmt.Errorf("writing the checkpoint of %s: %w", w.manifest.RunID, err)
 	}
@@ -151,21 +151,21 @@ func (w *worker) save(ctx context.Context) error {
 
 // loadKeys learns what other runs have left for the numbers of this one.
 func (w *worker) loadKeys(ctx context.Context) error {
-	w.failures = map[int]bool{}
-	err := w.eachKey(ctx, contract.BucketFailed, func(number int, _ contract.Collected) { w.failures[number] = true })
+	w.failedKeys = map[int]bool{}
+	err := w.eachKey(ctx, contract.BucketFailed, func(number int, _ contract.Collected) { w.failedKeys[number] = true })
 	if err != nil {
 		return err
 	}
 	return w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
-		w.learn(number, value)
-		w.collectedBefore.add(number, value)
+		w.addCollectedElsewhere(number, value)
+		w.newestCollected.add(number, value)
 	})
 }
 
-// learn notes a number that somebody else collected and that this run therefore does not ask for.
-func (w *worker) learn(number int, value contract.Collected) {
+// addCollectedElsewhere notes a number that somebody else collected and that this run therefore does not ask for.
+func (w *worker) addCollectedElsewhere(number int, value contract.Collected) {
 	if w.manifest.Skips(number, value) && value.RunID != w.manifest.RunID {
-		w.known.set(number, value.Outcome)
+		w.collectedElsewhere.set(number, value.Outcome)
 	}
 }
 

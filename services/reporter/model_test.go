@@ -40,8 +40,8 @@ func drawPacks(t *rapid.T) [][]contract.Entry {
 	return packs
 }
 
-// naive counts a ledger in the plainest way: the attempts of a number up to its first outcome, each one once.
-func naive(packs [][]contract.Entry) (r contract.Report, attempts []string) {
+// modelCounts counts a ledger in the plainest way: the attempts of a number up to its first outcome, each one once.
+func modelCounts(packs [][]contract.Entry) (r contract.Report, attempts []string) {
 	for number := 1; number <= 12; number++ {
 		known, outcome := map[string]bool{}, contract.Outcome("")
 		for _, entry := range slices.Concat(packs...) {
@@ -77,14 +77,14 @@ func naive(packs [][]contract.Entry) (r contract.Report, attempts []string) {
 	return r, attempts
 }
 
-func TestAnyLedgerCountsAsTheNaiveModelDoes(t *testing.T) {
+func TestTallyMatchesModel(t *testing.T) {
 	t.Parallel()
-	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}, CreatedAt: began}
+	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}, CreatedAt: startTime}
 	rapid.Check(t, func(rt *rapid.T) {
 		packs := drawPacks(rt)
-		want, attempts := naive(packs)
+		want, attempts := modelCounts(packs)
 		var folded tally
-		reader := newCheck(manifest, math.MaxUint64)
+		reader := newVerifier(manifest, math.MaxUint64)
 		var got []string
 		for i, entries := range packs {
 			data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: "run", Entries: entries}.Encode()
@@ -96,7 +96,7 @@ func TestAnyLedgerCountsAsTheNaiveModelDoes(t *testing.T) {
 				rt.Fatal(err)
 			}
 			for _, entry := range folded.take(m, 0) {
-				if entry.kind == confirmation {
+				if entry.kind == kindConfirmation {
 					continue
 				}
 				got = append(got, fmt.Sprintf("%s %d %s%s", entry.CaseID, entry.Attempt, entry.Verdict, entry.Outcome))
@@ -105,7 +105,7 @@ func TestAnyLedgerCountsAsTheNaiveModelDoes(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		report := summary{manifest: manifest, tally: &folded, finished: closed}.report()
+		report := summary{manifest: manifest, tally: &folded, finished: endTime}.report()
 		failed := 0
 		for _, sample := range report.Errors {
 			failed += sample.Count
@@ -120,24 +120,24 @@ func TestAnyLedgerCountsAsTheNaiveModelDoes(t *testing.T) {
 		if diff := cmp.Diff(attempts, got); diff != "" {
 			rt.Fatal(diff)
 		}
-		if reader.tally(&folded); reader.result() != nil {
+		if reader.compareTally(&folded); reader.result() != nil {
 			rt.Fatal(reader.result())
 		}
 	})
 }
 
-func TestLedgersPassThroughTheWholeReporterAsTheModelSays(t *testing.T) {
+func TestReporterMatchesModel(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	for seed := range 15 {
 		packs := rapid.Custom(drawPacks).Example(seed)
-		d := deskOn(t, cleared(t, b), 12)
+		f := newFixtureOn(t, emptied(t, b), 12)
 		for _, entries := range packs {
-			d.pack(entries...)
+			f.publishEntries(entries...)
 		}
-		d.halt(contract.Halt{Status: contract.Stopped, At: closed})
-		want, attempts := naive(packs)
-		got := d.left()
+		f.putHalt(contract.Halt{Status: contract.Stopped, At: endTime})
+		want, attempts := modelCounts(packs)
+		got := f.runToArtifacts()
 		if r := got.Report; r.Status != contract.Stopped || r.Succeeded != want.Succeeded || r.NoRecord != want.NoRecord || r.Failed != want.Failed ||
 			r.Requests != want.Requests || r.Retries != want.Retries || len(got.Collected) != want.Succeeded+want.NoRecord-r.Unconfirmed || len(got.Failed) != want.Failed {
 			t.Errorf("seed %d: %+v, want %+v", seed, r, want)

@@ -22,12 +22,12 @@ func (w *worker) nextCommand(status contract.Status, next int) string {
 	if w.Command != nil {
 		return w.Command(from)
 	}
-	return startOf(w.manifest, from, w.tally.Gone != nil)
+	return startCommand(w.manifest, from, w.tally.Vanished != nil)
 }
 
-// startOf is the command that starts the batch of a run again over NATS, from a number on when that is not 0. A run that nobody goes on
+// startCommand is the command that starts the batch of a run again over NATS, from a number on when that is not 0. A run that nobody goes on
 // with, or from elsewhere, needs another id.
-func startOf(m contract.Manifest, from int, superseded bool) string {
+func startCommand(m contract.Manifest, from int, superseded bool) string {
 	spec := make(map[string]any)
 	// A manifest of a version that did not keep the command says what it can.
 	_ = json.Unmarshal(m.Command, &spec)
@@ -56,9 +56,9 @@ func startOf(m contract.Manifest, from int, superseded bool) string {
 	return "nats pub batch.start " + sanitize.Quote(string(body))
 }
 
-// unsettled counts the numbers of the range that the run still has to settle, and returns the lowest one; End+1 when there is none. While
+// countRemaining counts the numbers of the range that the run still has to settle, and returns the lowest one; End+1 when there is none. While
 // the upper bound is searched for the range may yet become shorter.
-func unsettled(manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected) (count, next int) {
+func countRemaining(manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected) (count, next int) {
 	next = manifest.Range.End + 1
 	for number := manifest.Range.End; number >= manifest.Range.Start; number-- {
 		value, found := collected[number]

@@ -55,13 +55,13 @@ func code(outcome contract.Outcome) byte {
 	}
 }
 
-// tallied is how many numbers have each outcome.
-type tallied struct{ success, noRecord, failed int }
+// outcomeCounts is how many numbers have each outcome.
+type outcomeCounts struct{ success, noRecord, failed int }
 
-func (c tallied) total() int { return c.success + c.noRecord + c.failed }
+func (c outcomeCounts) total() int { return c.success + c.noRecord + c.failed }
 
-// within counts the outcomes of the numbers of a range.
-func (o outcomes) within(numbers contract.Range) (c tallied) {
+// countWithin counts the outcomes of the numbers of a range.
+func (o outcomes) countWithin(numbers contract.Range) (c outcomeCounts) {
 	for number := numbers.Start; number <= min(numbers.End, o.highest()); number++ {
 		switch o.get(number) {
 		case contract.Success:

@@ -8,7 +8,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-func TestTheRangeIsAskedForWhole(t *testing.T) {
+func TestVerifierChecksRange(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	numbers := func(from, to int) (entries []contract.Entry) {
@@ -17,35 +17,35 @@ func TestTheRangeIsAskedForWhole(t *testing.T) {
 		}
 		return entries
 	}
-	asked := contract.Range{Start: 1, End: 5}
+	requested := contract.Range{Start: 1, End: 5}
 	for name, c := range map[string]struct {
 		entries []contract.Entry
 		plan    contract.Planned
 		says    string
 	}{
-		"neither asked for nor collected": {numbers(1, 4), contract.Planned{Range: asked, Jobs: 4, Skipped: 1}, "neither asked for nor collected: 1 case, first IMM-5-25"},
-		"outside of the range":            {numbers(2, 6), contract.Planned{Range: asked, Jobs: 5}, "outcomes outside of the range: 1 case, first IMM-6-25"},
-		"one more than asked for":         {numbers(1, 6), contract.Planned{Range: asked, Jobs: 5}, "6 outcomes for 5 jobs"},
+		"neither asked for nor collected": {numbers(1, 4), contract.Planned{Range: requested, Jobs: 4, Skipped: 1}, "neither asked for nor collected: 1 case, first IMM-5-25"},
+		"outside of the range":            {numbers(2, 6), contract.Planned{Range: requested, Jobs: 5}, "outcomes outside of the range: 1 case, first IMM-6-25"},
+		"one more than asked for":         {numbers(1, 6), contract.Planned{Range: requested, Jobs: 5}, "6 outcomes for 5 jobs"},
 		"another range":                   {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4}, Jobs: 4}, "range 1..4 was walked, 1..5 was asked for"},
 		"a longer range":                  {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6}, Jobs: 6}, "range 1..6 was walked, 1..5 was asked for"},
-		"fewer numbers than the range":    {numbers(1, 5), contract.Planned{Range: asked, Jobs: 4}, "4 jobs and 0 skipped for 5 numbers"},
-		"more numbers than the range":     {numbers(1, 5), contract.Planned{Range: asked, Jobs: 6}, "6 jobs and 0 skipped for 5 numbers"},
-		"less than nothing skipped":       {numbers(1, 5), contract.Planned{Range: asked, Jobs: 6, Skipped: -1}, "6 jobs and -1 skipped"},
-		"less than no jobs":               {nil, contract.Planned{Range: asked, Jobs: -1, Skipped: 6}, "-1 jobs and 6 skipped"},
+		"fewer numbers than the range":    {numbers(1, 5), contract.Planned{Range: requested, Jobs: 4}, "4 jobs and 0 skipped for 5 numbers"},
+		"more numbers than the range":     {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6}, "6 jobs and 0 skipped for 5 numbers"},
+		"less than nothing skipped":       {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6, Skipped: -1}, "6 jobs and -1 skipped"},
+		"less than no jobs":               {nil, contract.Planned{Range: requested, Jobs: -1, Skipped: 6}, "-1 jobs and 6 skipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := deskOn(t, cleared(t, b), 5)
+			f := newFixtureOn(t, emptied(t, b), 5)
 			if len(c.entries) > 0 {
-				d.pack(c.entries...)
+				f.publishEntries(c.entries...)
 			}
-			d.plan(c.plan)
-			state, err := d.errored(nil)
-			d.refused(state, err, c.says)
+			f.publishPlan(c.plan)
+			state, err := f.runToError(nil)
+			f.assertMismatch(state, err, c.says)
 		})
 	}
 }
 
-func TestAMessageThatCannotBeReadIsAMismatch(t *testing.T) {
+func TestUnreadableMessageIsMismatch(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	encoded := func(change func(*contract.EntryPack)) []byte {
@@ -72,47 +72,47 @@ func TestAMessageThatCannotBeReadIsAMismatch(t *testing.T) {
 		"something behind": {append(encoded(func(*contract.EntryPack) {}), 'x'), "1 bytes after the last body"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := deskOn(t, cleared(t, b), 2)
-			d.pack(noRecord(1))
-			d.publish(d.manifest.RunID.OutcomeSubject(0), c.data)
-			state, err := d.errored(nil)
-			d.refused(state, err, c.says)
+			f := newFixtureOn(t, emptied(t, b), 2)
+			f.publishEntries(noRecord(1))
+			f.publish(f.manifest.RunID.OutcomeSubject(0), c.data)
+			state, err := f.runToError(nil)
+			f.assertMismatch(state, err, c.says)
 		})
 	}
 }
 
-func TestTheWordOfTheEndIsReadStrictly(t *testing.T) {
+func TestUnreadablePlannedMessageIsMismatch(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	for name, data := range map[string]string{"no JSON": "end", "another version": `{"v":2,"range":{"start":1,"end":2},"jobs":2}`} {
 		t.Run(name, func(t *testing.T) {
-			d := deskOn(t, cleared(t, b), 2)
-			d.pack(noRecord(1), success(2))
-			d.publish(d.manifest.RunID.PlannedSubject(), []byte(data))
-			state, err := d.errored(nil)
-			d.refused(state, err, "outcome.run.planned: message not readable")
+			f := newFixtureOn(t, emptied(t, b), 2)
+			f.publishEntries(noRecord(1), success(2))
+			f.publish(f.manifest.RunID.PlannedSubject(), []byte(data))
+			state, err := f.runToError(nil)
+			f.assertMismatch(state, err, "outcome.run.planned: message not readable")
 		})
 	}
 }
 
-func TestAMismatchIsFoundAgainByWhoeverGoesOn(t *testing.T) {
+func TestMismatchIsReportedAfterResume(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 5)
-	d.pack(success(1))
-	d.plan(contract.Planned{Range: d.manifest.Range, Jobs: 1, Skipped: 4})
+	f := newFixture(t, 5)
+	f.publishEntries(success(1))
+	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 1, Skipped: 4})
 	for range 2 {
-		state, err := d.errored(nil)
-		d.refused(state, err, "neither asked for nor collected: 4 cases")
-		d.running()
+		state, err := f.runToError(nil)
+		f.assertMismatch(state, err, "neither asked for nor collected: 4 cases")
+		f.setRunning()
 	}
 	for n := 2; n <= 5; n++ {
 		value, err := json.Marshal(contract.Collected{Outcome: contract.Success, RunID: "other"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.publish("$KV."+contract.BucketCollected+"."+d.manifest.Case(n).Key(), value)
+		f.publish("$KV."+contract.BucketCollected+"."+f.manifest.Case(n).Key(), value)
 	}
-	if state := d.finish(); state.Status != contract.Completed || state.Report.Skipped != 4 || StateError(state) != nil {
+	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.Skipped != 4 || StateError(state) != nil {
 		t.Errorf("%s: %s", state.Status, state.Reason)
 	}
 }

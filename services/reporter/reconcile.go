@@ -47,10 +47,10 @@ func CheckKeys(ctx context.Context, b *bus.Bus, log *slog.Logger) error {
 
 // compareKeys returns the messages that make both buckets say what the ledgers say, those of the bucket collected first.
 func compareKeys(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changes []*nats.Msg, err error) {
-	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*fold{}, want: map[string]map[string]owed{
+	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*ledgerFold{}, want: map[string]map[string]wantedKey{
 		contract.BucketCollected: {}, contract.BucketFailed: {},
 	}}
-	if err := r.fold(ctx); err != nil {
+	if err := r.foldLedgers(ctx); err != nil {
 		return nil, fmt.Errorf("comparing the buckets with the ledger: %w", err)
 	}
 	for _, bucket := range []string{contract.BucketCollected, contract.BucketFailed} {
@@ -68,37 +68,37 @@ type reconciler struct {
 	bus    *bus.Bus
 	log    *slog.Logger
 	accept bool
-	folds  map[contract.RunID]*fold
+	folds  map[contract.RunID]*ledgerFold
 	// want is, by bucket and key, the entry that the key is to tell of.
-	want map[string]map[string]owed
+	want map[string]map[string]wantedKey
 }
 
-// owed is an entry that a key is to tell of, and the run that brought it.
-type owed struct {
-	counted
+// wantedKey is an entry that a key is to tell of, and the run that brought it.
+type wantedKey struct {
+	countedEntry
 	manifest contract.Manifest
 }
 
-// fold is what the ledger of one run says so far.
-type fold struct {
+// ledgerFold is what the ledger of one run says so far.
+type ledgerFold struct {
 	ledger
 	tally
 	unreadable bool
 }
 
-func (r *reconciler) fold(ctx context.Context) error {
+func (r *reconciler) foldLedgers(ctx context.Context) error {
 	manifests, err := runs.Manifests(ctx, r.bus)
 	if err != nil {
 		return err
 	}
 	for _, m := range manifests {
-		r.folds[m.RunID] = &fold{ledger: ledger{r.bus, m}}
+		r.folds[m.RunID] = &ledgerFold{ledger: ledger{r.bus, m}}
 	}
-	return r.each(ctx, contract.StreamOutcomes, func(msg bus.Message) { r.take(msg) })
+	return r.eachMessage(ctx, contract.StreamOutcomes, func(msg bus.Message) { r.foldMessage(msg) })
 }
 
-// each hands all messages that a stream has now to take; a stream that is not there has none.
-func (r *reconciler) each(ctx context.Context, stream string, take func(bus.Message)) error {
+// eachMessage hands all messages that a stream has now to take; a stream that is not there has none.
+func (r *reconciler) eachMessage(ctx context.Context, stream string, take func(bus.Message)) error {
 	opened, err := r.bus.JetStream().Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
@@ -110,18 +110,18 @@ func (r *reconciler) each(ctx context.Context, stream string, take func(bus.Mess
 	err = r.bus.Tail(ctx, stream, ">", 0, func(msg bus.Message) error {
 		take(msg)
 		if msg.Sequence >= last { // neither the ledger nor a bucket loses its last message
-			return errEnough
+			return errStopReading
 		}
 		return nil
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, errStopReading) {
 		return nil
 	}
 	return err
 }
 
-// take folds one message of the ledger of any run.
-func (r *reconciler) take(msg bus.Message) {
+// foldMessage folds one message of the ledger of any run.
+func (r *reconciler) foldMessage(msg bus.Message) {
 	words := strings.Split(msg.Subject, ".")
 	f := r.folds[contract.RunID(words[1])]
 	if f == nil || f.unreadable {
@@ -137,21 +137,21 @@ func (r *reconciler) take(msg bus.Message) {
 	for _, entry := range f.tally.take(m, f.manifest.SafeStopFails) {
 		key := entry.CaseID.Key()
 		switch {
-		case !entry.keyed():
+		case !entry.writesKey():
 		case entry.Outcome == contract.Failed:
-			failed[key] = owed{entry, f.manifest}
+			failed[key] = wantedKey{entry, f.manifest}
 		default:
-			collected[key] = owed{entry, f.manifest}
+			collected[key] = wantedKey{entry, f.manifest}
 			delete(failed, key)
 		}
 	}
 }
 
-// unkeyed says that the ledger has the no-record that a key tells of, and that it is to have no key, because it is unconfirmed
+// needsNoKey says that the ledger has the no-record that a key tells of, and that it is to have no key, because it is unconfirmed
 // or was taken back: versions before wrote the key at once.
-func (f *fold) unkeyed(key string, value contract.Collected) bool {
+func (f *ledgerFold) needsNoKey(key string, value contract.Collected) bool {
 	id, err := contract.ParseKey(key)
-	return err == nil && value.Outcome == contract.NoRecord && (f.Void[id.Number] || f.Outcomes.get(id.Number) == contract.NoRecord)
+	return err == nil && value.Outcome == contract.NoRecord && (f.Voided[id.Number] || f.Outcomes.get(id.Number) == contract.NoRecord)
 }
 
 // changes are what makes a bucket say what the ledger says.
@@ -159,7 +159,7 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 	var unvouched []string
 	missing := maps.Clone(r.want[bucket])
 	have := map[string]bus.Message{}
-	err = r.each(ctx, "KV_"+bucket, func(msg bus.Message) { have[strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")] = msg })
+	err = r.eachMessage(ctx, "KV_"+bucket, func(msg bus.Message) { have[strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")] = msg })
 	if err != nil {
 		return nil, err
 	}
@@ -180,14 +180,14 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 		case wanted:
 		case err == nil && (of == nil || of.unreadable):
 		default:
-			if err == nil && bucket == contract.BucketCollected && !of.unkeyed(key, value) {
+			if err == nil && bucket == contract.BucketCollected && !of.needsNoKey(key, value) {
 				unvouched = append(unvouched, key)
 			}
 			changes = append(changes, &nats.Msg{Subject: msg.Subject, Header: nats.Header{"KV-Operation": []string{"DEL"}}})
 		}
 	}
 	for _, entry := range missing {
-		msg, err := keyMessage(bucket, entry.manifest, entry.counted)
+		msg, err := keyMessage(bucket, entry.manifest, entry.countedEntry)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package reporter
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -10,12 +11,19 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/store"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // summary is everything that a report is made of.
@@ -45,7 +53,7 @@ func (s summary) numbers() contract.Range {
 func (s summary) report() contract.Report {
 	m, t := s.manifest, s.tally
 	m.Range = s.numbers()
-	within := t.Outcomes.within(m.Range)
+	within := t.Outcomes.countWithin(m.Range)
 	started, seconds := m.CreatedAt.UTC(), s.elapsed.Seconds()
 	// A wall clock that was set back does not make the run end before its start, its length or its last attempt.
 	finished := latest(s.finished, started.Add(s.elapsed), t.Last).UTC()
@@ -53,19 +61,19 @@ func (s summary) report() contract.Report {
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),
 		Total:   within.total(), Succeeded: within.success, NoRecord: within.noRecord, Failed: within.failed, Skipped: s.skipped,
-		Unconfirmed:    t.unconfirmed(),
+		Unconfirmed:    t.unconfirmedCount(),
 		Beyond:         t.total() - within.total(),
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
-		Requests: t.Requests, CanaryRequests: t.Checks, Retries: t.Retries,
-		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.samples(), Flags: t.Flags, Config: m.Config, Version: s.version,
+		Requests: t.Requests, CanaryRequests: t.CanaryRequests, Retries: t.Retries,
+		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.errorSamples(), Flags: t.Flags, Config: m.Config, Version: s.version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
 	}
 	if m.Range.End > 0 {
 		r.EndID = m.Case(m.Range.End).String()
 	}
 	if m.Searching() { // all that was asked was asked by the search
-		r.ProbesUsed = t.Requests - t.Checks
+		r.ProbesUsed = t.Requests - t.CanaryRequests
 	}
 	if m.Bound != nil {
 		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, min(0.999, m.Bound.Confidence), m.Bound.Requests
@@ -76,7 +84,7 @@ func (s summary) report() contract.Report {
 	if m.Bound != nil && m.Bound.AtLimit { // nothing above it was looked for
 		r.UpperBoundAtLimit, r.UpperBoundConfidence = true, 0
 	}
-	if t.Gone != nil { // what the search knew of the numbers above the bound may be among what was taken back
+	if t.Vanished != nil { // what the search knew of the numbers above the bound may be among what was taken back
 		r.UpperBoundConfidence = 0
 	}
 	if t.Planned != nil {
@@ -113,7 +121,7 @@ func checkpointOf(r contract.Report, numbers contract.Range, next int) contract.
 }
 
 //go:embed report.html
-var page string
+var reportTemplate string
 
 // render is the report as one page that needs nothing else. Everything in it is escaped, what turns text round too.
 func render(r contract.Report) ([]byte, error) {
@@ -121,7 +129,7 @@ func render(r contract.Report) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
-	parsed, err := template.New("report").Funcs(template.FuncMap{"plain": sanitize.Line}).Parse(page)
+	parsed, err := template.New("report").Funcs(template.FuncMap{"plain": sanitize.Line}).Parse(reportTemplate)
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
@@ -130,23 +138,23 @@ func render(r contract.Report) ([]byte, error) {
 		contract.Report
 		Settings, Policy string
 		Took             time.Duration
-	}{r, string(sanitize.JSON(config)), policy(), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
+	}{r, string(sanitize.JSON(config)), contentSecurityPolicy(), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
 	return out.Bytes(), nil
 }
 
-// policy is what a browser may do for the page: show its own style, which is named by its hash, and nothing else.
-func policy() string {
-	_, style, _ := strings.Cut(page, "<style>")
+// contentSecurityPolicy is what a browser may do for the page: show its own style, which is named by its hash, and nothing else.
+func contentSecurityPolicy() string {
+	_, style, _ := strings.Cut(reportTemplate, "<style>")
 	style, _, _ = strings.Cut(style, "</style>")
 	hash := sha256.Sum256([]byte(style))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; base-uri 'none'; form-action 'none'"
 }
 
-// indented is a value as a file for people.
-func indented(name string, value any) (store.File, error) {
+// indentedJSON is a value as a file for people.
+func indentedJSON(name string, value any) (store.File, error) {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return store.File{}, fmt.Errorf("writing %s: %w", name, err)
@@ -157,7 +165,7 @@ func indented(name string, value any) (store.File, error) {
 // writeReport writes the report under the time of the run's end, with a counter from 2 on where other reports have that name: no report
 // ever replaces another one. It returns the files, the report itself first. With was, the state that the run ended with, it may
 // replace the report of that run.
-func writeReport(output *store.Store, r contract.Report, was *contract.State) ([]store.File, error) {
+func writeReport(output *store.Store, r contract.Report, previous *contract.State) ([]store.File, error) {
 	html, err := render(r)
 	if err != nil {
 		return nil, err
@@ -168,11 +176,11 @@ func writeReport(output *store.Store, r contract.Report, was *contract.State) ([
 		if n > 1 {
 			name = fmt.Sprintf("%s-%d", at, n)
 		}
-		file, err := indented(name+".json", r)
+		file, err := indentedJSON(name+".json", r)
 		if err != nil {
 			return nil, err
 		}
-		if was != nil && replaceable(output, file.Name, r.RunID, was.File) {
+		if previous != nil && replaceable(output, file.Name, r.RunID, previous.File) {
 			err = output.Write(file.Name, file.Data)
 		} else {
 			err = output.Create(file.Name, file.Data)
@@ -189,14 +197,43 @@ func writeReport(output *store.Store, r contract.Report, was *contract.State) ([
 }
 
 // replaceable says whether a file is the report of the run, or what damage has left of the report that the run ended with.
-func replaceable(output *store.Store, name string, run contract.RunID, was string) bool {
+func replaceable(output *store.Store, name string, run contract.RunID, previous string) bool {
 	var there contract.Report
 	data, err := output.Read(name)
 	if err == nil {
 		err = json.Unmarshal(data, &there)
 	}
 	if err != nil {
-		return name == was && !errors.Is(err, fs.ErrNotExist)
+		return name == previous && !errors.Is(err, fs.ErrNotExist)
 	}
 	return there.RunID == run
+}
+
+// settings are the effective settings of the run: those of the process that planned it, and of what requests depend on those of the
+// fetchers that sent them. Where fetchers differ a setting is the list of their values.
+func (w *worker) settings(ctx context.Context) (map[string]any, error) {
+	all := maps.Clone(w.manifest.Config)
+	values := make(map[string][]any)
+	keys := bus.Keys{Bucket: contract.BucketHeld, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
+	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		held, err := runs.Decode[contract.InFlightRecord](entry.Key(), entry.Value())
+		if err != nil { // of a newer version, or damaged: it counts for nothing, as it does for the fetchers
+			return nil
+		}
+		for key, value := range held.Settings {
+			if !slices.ContainsFunc(values[key], func(v any) bool { return reflect.DeepEqual(v, value) }) {
+				values[key] = append(values[key], value)
+			}
+		}
+		return nil
+	})
+	for key, each := range values {
+		if all == nil {
+			all = make(map[string]any)
+		}
+		if all[key] = any(each); len(each) == 1 {
+			all[key] = each[0]
+		}
+	}
+	return all, err
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // TestPageRunsNothing: the page's own policy forbids all but its own style, also when a site's text got into it.
-func TestPageRunsNothing(t *testing.T) {
+func TestReportPagePolicy(t *testing.T) {
 	t.Parallel()
 	data, err := render(contract.Report{Reason: `<script>alert(1)</script><style>*{background:url(//x)}</style>`, Version: `"><img src=x onerror=alert(1)>`})
 	if err != nil {
@@ -39,39 +39,39 @@ func TestPageRunsNothing(t *testing.T) {
 
 // TestReportCountsBeyondApart: a search asks for numbers above the bound that it finds. They are no part of the range, and every
 // count says which of the two it is of.
-func TestReportCountsBeyondApart(t *testing.T) {
+func TestReportCountsBeyondSeparately(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 4, func(m *contract.Manifest) { m.Probe = true })
-	d.packs(success(2), failure(9), noRecord(8), failure(3), success(4), noRecord(7), noRecord(1))
-	d.plan(contract.Planned{Range: d.manifest.Range, Jobs: 7, Beyond: []int{7, 8, 9}})
-	w := d.start(d.options(), nil)
-	state := d.await()
-	d.must(w.stop())
+	f := newFixture(t, 4, func(m *contract.Manifest) { m.Probe = true })
+	f.publishEach(success(2), failure(9), noRecord(8), failure(3), success(4), noRecord(7), noRecord(1))
+	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 7, Beyond: []int{7, 8, 9}})
+	w := f.startReporter(f.options(), nil)
+	state := f.awaitEnd()
+	f.must(w.stop())
 	r := state.Report
 	got := []int{r.Total, r.Succeeded, r.NoRecord, r.Failed, r.Beyond, r.TotalAttempted, r.SuccessCount, r.NoRecordCount, r.FailedCount}
 	if diff := cmp.Diff([]int{4, 2, 1, 1, 3, 7, 2, 3, 2}, got); diff != "" || state.Status != contract.Completed {
 		t.Errorf("%s: %s", state.Status, diff)
 	}
-	audit := object(t, d.files()["audit_run.json"], auditKeys)
+	audit := object(t, f.files()["audit_run.json"], auditKeys)
 	for key, want := range map[string]float64{"total_attempted": 7, "success_count": 2, "no_record_count": 3, "failed_count": 2} {
 		if audit[key] != want {
 			t.Errorf("audit: %s is %v, want %v", key, audit[key], want)
 		}
 	}
-	msg, err := d.b.GetLast(t.Context(), contract.StreamEvents, d.manifest.RunID.EventSubject("finished"))
+	msg, err := f.bus.GetLast(t.Context(), contract.StreamEvents, f.manifest.RunID.EventSubject("finished"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var event contract.Event
-	d.must(json.Unmarshal(msg.Data, &event))
+	f.must(json.Unmarshal(msg.Data, &event))
 	if event.Planned != 4 || event.Succeeded != 2 || event.NoRecord != 1 || event.Failed != 1 {
 		t.Errorf("the event tells of %d planned, %d + %d + %d", event.Planned, event.Succeeded, event.NoRecord, event.Failed)
 	}
-	page := d.files()[strings.TrimSuffix(state.File, ".json")+".html"]
+	page := f.files()[strings.TrimSuffix(state.File, ".json")+".html"]
 	if !strings.Contains(page, `<th>total</th><td class="n">4</td>`) || !strings.Contains(page, `<th>beyond the end</th><td class="n">3</td>`) {
 		t.Errorf("the page does not count beyond apart: %s", page)
 	}
-	if report, _, err := d.rewritten(); err != nil || !cmp.Equal(*r, report) {
+	if report, _, err := f.rewrite(); err != nil || !cmp.Equal(*r, report) {
 		t.Errorf("written again: %v: %s", err, cmp.Diff(*r, report))
 	}
 }
@@ -79,22 +79,22 @@ func TestReportCountsBeyondApart(t *testing.T) {
 // TestReportCountsFlags: a retry or a replay counts a record once, a record of a failed number not at all.
 func TestReportCountsFlags(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 11)
+	f := newFixture(t, 11)
 	flagged := func(number int, flags ...string) contract.Entry {
 		entry := success(number)
-		entry.Record = contract.Record{CaseID: d.manifest.Case(number), Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.FileContent()
+		entry.Record = contract.Record{CaseID: f.manifest.Case(number), Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.FileContent()
 		return entry
 	}
-	d.packs(flagged(1, contract.FlagHeaderOnly, "other-rows"), flagged(2), flagged(2, contract.FlagHeaderOnly), flagged(3, "other-rows"), noRecord(4))
+	f.publishEach(flagged(1, contract.FlagHeaderOnly, "other-rows"), flagged(2), flagged(2, contract.FlagHeaderOnly), flagged(3, "other-rows"), noRecord(4))
 	for number := 5; number <= 11; number++ {
-		d.pack(flagged(number))
+		f.publishEntries(flagged(number))
 	}
-	d.planned(0)
-	state := d.finish()
+	f.publishPlanned(0)
+	state := f.runToEnd()
 	if diff := cmp.Diff(map[string]int{contract.FlagHeaderOnly: 1, "other-rows": 2}, state.Report.Flags); diff != "" || state.Report.TooManyHeaderOnly() {
 		t.Errorf("1 of 10 header-only is too many: %t; %s", state.Report.TooManyHeaderOnly(), diff)
 	}
-	page := d.files()[strings.TrimSuffix(state.File, ".json")+".html"]
+	page := f.files()[strings.TrimSuffix(state.File, ".json")+".html"]
 	if !strings.Contains(page, `<tr><td>other-rows</td><td class="n">2 of 10</td></tr>`) {
 		t.Errorf("the page shows no flags: %s", page)
 	}
@@ -111,20 +111,20 @@ func TestReportCountsFlags(t *testing.T) {
 
 // TestReportNameIsItsEnd: runs that end in the same second have that second in the names of their reports, also when those are written
 // again.
-func TestReportNameIsItsEnd(t *testing.T) {
+func TestReportNameIsEndTime(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 1)
-	d.pack(success(1))
-	d.planned(0)
-	files := []string{d.finish().File}
+	f := newFixture(t, 1)
+	f.publishEntries(success(1))
+	f.publishPlanned(0)
+	files := []string{f.runToEnd().File}
 	for _, run := range []contract.RunID{"second", "third"} {
-		d.manifest.RunID = run
-		d.put(d.buckets.runs, run.ManifestKey(), d.manifest)
-		d.running()
-		d.pack(success(1))
-		d.planned(0)
-		state := d.finish()
-		if _, file, err := d.rewritten(); err != nil || file != state.File {
+		f.manifest.RunID = run
+		f.put(f.buckets.runs, run.ManifestKey(), f.manifest)
+		f.setRunning()
+		f.publishEntries(success(1))
+		f.publishPlanned(0)
+		state := f.runToEnd()
+		if _, file, err := f.rewrite(); err != nil || file != state.File {
 			t.Errorf("%s was written again as %s: %v", state.File, file, err)
 		}
 		files = append(files, state.File)
@@ -135,9 +135,41 @@ func TestReportNameIsItsEnd(t *testing.T) {
 	}
 	for i, name := range files {
 		var r contract.Report
-		d.must(json.Unmarshal([]byte(d.files()[name]), &r))
+		f.must(json.Unmarshal([]byte(f.files()[name]), &r))
 		if !strings.HasPrefix(name, "report-"+r.FinishedAt.Format("20060102T150405Z")) || r.RunID != []contract.RunID{"run", "second", "third"}[i] {
 			t.Errorf("%s is the report of %s, which ended at %s", name, r.RunID, r.FinishedAt)
 		}
+	}
+}
+
+// TestReportShowsTheFetchersSettings: the process that planned the run may have another pace than those that sent the requests.
+func TestReportShowsFetcherSettings(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 2, func(m *contract.Manifest) {
+		m.Config = map[string]any{"prefix": "IMM", "delay_min": "1s", "delay_max": "3s", "concurrency": 4}
+	})
+	held, err := f.bus.KV(t.Context(), contract.BucketHeld)
+	if err != nil {
+		t.Fatal(err)
+	}
+	putRecord := func(run contract.RunID, fetcher string, settings map[string]any) {
+		f.put(held, run.FetcherKey(fetcher), contract.InFlightRecord{Version: contract.MessageVersion, RunID: run, Fetcher: fetcher, Settings: settings})
+	}
+	putRecord("run", "a", map[string]any{"delay_min": "5s", "delay_max": "6s", "concurrency": 2})
+	putRecord("run", "b", map[string]any{"delay_min": "5s", "delay_max": "9s", "concurrency": 2})
+	putRecord("run", "old", nil)
+	putRecord("another", "a", map[string]any{"delay_min": "0s"})
+	if _, err := held.Put(t.Context(), f.manifest.RunID.FetcherKey("damaged"), []byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	f.publishEach(success(1), success(2))
+	f.publishPlanned(0)
+	state := f.runToEnd()
+	want := map[string]any{"prefix": "IMM", "delay_min": "5s", "delay_max": []any{"6s", "9s"}, "concurrency": 2.0}
+	if diff := cmp.Diff(want, state.Report.Config); diff != "" {
+		t.Error(diff)
+	}
+	if report, _, err := f.rewrite(); err != nil || !cmp.Equal(want, report.Config) {
+		t.Errorf("written again: %v: %s", err, cmp.Diff(want, report.Config))
 	}
 }

@@ -22,7 +22,7 @@ func (w *worker) restore(ctx context.Context) error {
 	if *w.restored {
 		return nil
 	}
-	missing, err := w.missing(ctx)
+	missing, err := w.missingRecords(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,8 +44,8 @@ func (w *worker) restore(ctx context.Context) error {
 	return nil
 }
 
-// missing are the numbers whose records are to be written again, by the run that collected them.
-func (w *worker) missing(ctx context.Context) (map[contract.RunID]map[int]bool, error) {
+// missingRecords are the numbers whose records are to be written again, by the run that collected them.
+func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int]bool, error) {
 	sizes, err := w.Store.Sizes(casesFolder(w.manifest.Prefix, w.manifest.Year))
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 	var written []int
 	size := 0
 	flush := func() error {
-		if err := w.Store.WithFence(w.lease.held).WriteAll(files); err != nil {
+		if err := w.Store.WithFence(w.lease.check).WriteAll(files); err != nil {
 			return err
 		}
 		for _, number := range written {
@@ -104,7 +104,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 			files, written = append(files, record), append(written, number)
 			size += len(record.Data)
 		}
-		if size >= maxBatch {
+		if size >= maxBatchBytes {
 			return flush()
 		}
 		return nil

@@ -15,7 +15,7 @@ import (
 // record that another run has collected since is left alone. It returns the report and its file's name. The run must not be running (ErrRunning); when
 // the ledger and what was derived from it do not agree, which is ErrLedger, no file is touched.
 func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, string, error) {
-	w := &worker{Service: New(options), watch: &stopwatch{}}
+	w := &worker{Service: New(options), stopwatch: &stopwatch{}}
 	state, err := w.loadEnded(ctx, run)
 	if err != nil {
 		return contract.Report{}, "", err
@@ -34,11 +34,11 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if err != nil {
 		return contract.Report{}, "", err
 	}
-	collected, err := w.agreed(ctx, last, point.Tally.Sequence, state.Report)
+	collected, err := w.verifyStore(ctx, last, point.Tally.Sequence, state.Report)
 	if err != nil {
 		return contract.Report{}, "", fmt.Errorf("nothing is written: %w", err)
 	}
-	ours := func(id contract.CaseID) bool { return owned(collected, id, run) }
+	ours := func(id contract.CaseID) bool { return ownsRecord(collected, id, run) }
 	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error {
 		return w.refold(ctx, last, out, ours, func(string) bool { return true })
 	})
@@ -57,7 +57,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 		s.finished, s.elapsed = state.Report.FinishedAt, seconds(state.Report.DurationSeconds)
 	}
 	report := s.report()
-	remaining, next := unsettled(w.manifest, w.tally.Outcomes, collected)
+	remaining, next := countRemaining(w.manifest, w.tally.Outcomes, collected)
 	if report.Remaining = remaining; state.Report != nil {
 		report.NextCommand = state.Report.NextCommand
 	}
@@ -65,26 +65,26 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	return report, file, err
 }
 
-// agreed folds the ledger and compares it with everything else that the store holds of the run, and with the report that
+// verifyStore folds the ledger and compares it with everything else that the store holds of the run, and with the report that
 // the run ended with: a ledger that lost messages must not take lines from a file that still has them. It returns what
 // is collected of the run's series and year, and writes nothing.
-func (w *worker) agreed(ctx context.Context, last, keyed uint64, was *contract.Report) (map[int]contract.Collected, error) {
-	if err := w.ledger.reaches(ctx, keyed); err != nil {
+func (w *worker) verifyStore(ctx context.Context, last, keysUpTo uint64, previous *contract.Report) (map[int]contract.Collected, error) {
+	if err := w.ledger.mustReach(ctx, keysUpTo); err != nil {
 		return nil, err
 	}
-	trial := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
-	err := trial.ledger.readTo(ctx, last, func(m message) error {
-		trial.tally.take(m, w.manifest.SafeStopFails)
+	folded := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
+	err := folded.ledger.readTo(ctx, last, func(m message) error {
+		folded.tally.take(m, w.manifest.SafeStopFails)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if t := trial.tally; was != nil && (t.total() < was.TotalAttempted || t.Requests < was.Requests) {
+	if t := folded.tally; previous != nil && (t.total() < previous.TotalAttempted || t.Requests < previous.Requests) {
 		return nil, fmt.Errorf("%w: stream %s holds %d outcomes and %d requests of the run, its report says %d and %d",
-			ErrLedger, contract.StreamOutcomes, t.total(), t.Requests, was.TotalAttempted, was.Requests)
+			ErrLedger, contract.StreamOutcomes, t.total(), t.Requests, previous.TotalAttempted, previous.Requests)
 	}
-	return trial.compare(ctx, keyed, nil)
+	return folded.compare(ctx, keysUpTo, nil)
 }
 
 // loadEnded reads a run that nobody works on.
@@ -116,16 +116,16 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 func (w *worker) refold(
 	ctx context.Context, last uint64, out io.Writer, ours func(contract.CaseID) bool, wanted func(name string) bool,
 ) error {
-	var fresh []counted
+	var fresh []countedEntry
 	size := 0
 	flush := func() error {
-		d, err := derive(w.manifest, fresh, ours)
+		d, err := deriveFiles(w.manifest, fresh, ours)
 		if err != nil {
 			return err
 		}
 		fresh, size = nil, 0
 		d.files = slices.DeleteFunc(d.files, func(f store.File) bool { return !wanted(f.Name) })
-		if err := w.Store.WithFence(w.lease.held).WriteAll(d.files); err != nil {
+		if err := w.Store.WithFence(w.lease.check).WriteAll(d.files); err != nil {
 			return err
 		}
 		_, err = out.Write(d.lines)
@@ -133,7 +133,7 @@ func (w *worker) refold(
 	}
 	err := w.ledger.readTo(ctx, last, func(m message) error {
 		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
-		if size += m.size; size >= maxBatch {
+		if size += m.size; size >= maxBatchBytes {
 			return flush()
 		}
 		return nil

@@ -52,8 +52,8 @@ func object(t *testing.T, text, keys string) map[string]any {
 	return value
 }
 
-// mixed is a ledger of the numbers 1 to 8 with everything in it: retries, a block, replays, all outcomes.
-func mixed() []contract.Entry {
+// mixedEntries is a ledger of the numbers 1 to 8 with everything in it: retries, a block, replays, all outcomes.
+func mixedEntries() []contract.Entry {
 	transient, blocked := attempt(3, 1, contract.VerdictTransient, ""), attempt(5, 1, contract.VerdictBlocked, "")
 	blocked.Raw, blocked.RawType = []byte("<h1>go away</h1>"), "html"
 	failed := attempt(3, 2, contract.VerdictTransient, contract.Failed)
@@ -65,14 +65,14 @@ func mixed() []contract.Entry {
 		failure(4), noRecord(6), asJSON, success(8)}
 }
 
-func TestALedgerBecomesItsFiles(t *testing.T) {
+func TestReporterWritesAllFiles(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 9)
-	d.put(d.buckets.collected, d.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
-	d.packs(mixed()...)
-	d.planned(1)
-	state := d.finish()
-	files := d.files()
+	f := newFixture(t, 9)
+	f.put(f.buckets.collected, f.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
+	f.publishEach(mixedEntries()...)
+	f.publishPlanned(1)
+	state := f.runToEnd()
+	files := f.files()
 	want := []string{"attempts_run.ndjson", "audit_run.json", "cases/IMM/25/IMM-1-25.json", "cases/IMM/25/IMM-4-25.json",
 		"cases/IMM/25/IMM-5-25.json", "cases/IMM/25/IMM-8-25.json", "html_failed/run/IMM-3-25.html", "html_failed/run/IMM-5-25.html",
 		"html_failed/run/IMM-7-25.json", "report-20260301T133000Z.html", "report-20260301T133000Z.json"}
@@ -95,15 +95,15 @@ func TestALedgerBecomesItsFiles(t *testing.T) {
 	}
 }
 
-func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
+func TestReportKeysAndSums(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 9)
-	d.put(d.buckets.collected, d.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
-	d.put(d.buckets.runs, d.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: began, Round: 2, ElapsedSeconds: 60})
-	d.packs(mixed()...)
-	d.planned(1)
-	state := d.finish()
-	files := d.files()
+	f := newFixture(t, 9)
+	f.put(f.buckets.collected, f.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
+	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime, Round: 2, ElapsedSeconds: 60})
+	f.publishEach(mixedEntries()...)
+	f.publishPlanned(1)
+	state := f.runToEnd()
+	files := f.files()
 	report := object(t, files[state.File], reportKeys)
 	metrics, err := json.Marshal(report["metrics"])
 	if err != nil {
@@ -120,7 +120,7 @@ func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
 	got := *state.Report
 	got.Errors, got.Metrics.JobDurationSeconds.Sum = nil, 0
 	want := contract.Report{RunID: "run", Start: 1, End: 9, StartID: "IMM-1-25", EndID: "IMM-9-25", Total: 8, Succeeded: 4, NoRecord: 2, Failed: 2,
-		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: began, FinishedAt: closed, DurationSeconds: 60,
+		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: startTime, FinishedAt: endTime, DurationSeconds: 60,
 		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10, Retries: 2, MinRequestGapSeconds: 1.001,
 		Flags: map[string]int{}, Config: map[string]any{"prefix": "IMM"}, Version: "test", Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
 			RunFailureRate: 0.25, JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25}}}
@@ -138,14 +138,14 @@ func TestTheReportAddsUpAndHasEveryKey(t *testing.T) {
 	}
 }
 
-func TestTheAttemptsFileHasALineForEachAttempt(t *testing.T) {
+func TestAttemptsFileLines(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 8)
-	d.packs(mixed()...)
-	d.planned(0)
-	d.finish()
+	f := newFixture(t, 8)
+	f.publishEach(mixedEntries()...)
+	f.publishPlanned(0)
+	f.runToEnd()
 	var got []string
-	for line := range strings.Lines(d.files()["attempts_run.ndjson"]) {
+	for line := range strings.Lines(f.files()["attempts_run.ndjson"]) {
 		value := object(t, line, attemptKeys)
 		var decoded contract.AttemptLine
 		if err := json.Unmarshal([]byte(line), &decoded); err != nil {
@@ -165,21 +165,21 @@ func TestTheAttemptsFileHasALineForEachAttempt(t *testing.T) {
 	}
 }
 
-func TestTheKeysSayWhatNeedNotBeAskedAgain(t *testing.T) {
+func TestReporterWritesKeys(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 8)
-	d.put(d.buckets.failed, d.manifest.Case(1).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
-	d.put(d.buckets.failed, d.manifest.Case(3).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
-	d.packs(mixed()...)
-	d.planned(0)
-	d.finish()
-	collected, failed := d.keys()
+	f := newFixture(t, 8)
+	f.put(f.buckets.failed, f.manifest.Case(1).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
+	f.put(f.buckets.failed, f.manifest.Case(3).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
+	f.publishEach(mixedEntries()...)
+	f.publishPlanned(0)
+	f.runToEnd()
+	collected, failed := f.keys()
 	value := func(entry contract.Entry, filedOn string) contract.Collected {
 		return contract.Collected{
 			Outcome: entry.Outcome, Site: "court", RunID: "run", At: entry.StartedAt, FiledOn: filedOn, Size: len(entry.Record),
 		}
 	}
-	again := mixed()[8]
+	again := mixedEntries()[8]
 	wantCollected := map[int]contract.Collected{1: value(success(1), "2025-01-02"), 2: value(noRecord(2), ""), 4: value(success(4), "2025-01-02"),
 		5: value(again, "2025-01-02"), 6: value(noRecord(6), ""), 8: value(success(8), "2025-01-02")}
 	wantFailed := map[int]contract.Collected{3: value(attempt(3, 2, contract.VerdictTransient, contract.Failed), ""), 7: value(failure(7), "")}
@@ -191,51 +191,51 @@ func TestTheKeysSayWhatNeedNotBeAskedAgain(t *testing.T) {
 	}
 }
 
-func TestAStoppedRunLeavesACheckpointAndGoesOn(t *testing.T) {
+func TestStoppedRunWritesCheckpointAndResumes(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 8)
-	d.packs(mixed()[:7]...) // 1 to 4 are settled, 5 was blocked
-	d.put(d.buckets.runs, d.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Blocked, Reason: "status 403", At: closed})
-	w := d.start(d.options(), nil)
-	state := d.await()
+	f := newFixture(t, 8)
+	f.publishEach(mixedEntries()[:7]...) // 1 to 4 are settled, 5 was blocked
+	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Blocked, Reason: "status 403", At: endTime})
+	w := f.startReporter(f.options(), nil)
+	state := f.awaitEnd()
 	if err := w.stop(); err != nil {
 		t.Fatal(err)
 	}
-	stop := object(t, d.files()["checkpoint-run.json"], checkpointKeys)
+	stop := object(t, f.files()["checkpoint-run.json"], checkpointKeys)
 	if state.Status != contract.Blocked || stop["status"] != "blocked" || stop["reason"] != "status 403" || stop["next_number"] != 5.0 || stop["total"] != 4.0 {
 		t.Errorf("%s, checkpoint %v", state.Status, stop)
 	}
 	if diff := cmp.Diff(map[string]any{"start": 1.0, "end": 8.0}, stop["range"]); diff != "" {
 		t.Error(diff)
 	}
-	if err := d.buckets.runs.Delete(t.Context(), d.manifest.RunID.HaltKey()); err != nil {
+	if err := f.buckets.runs.Delete(t.Context(), f.manifest.RunID.HaltKey()); err != nil {
 		t.Fatal(err)
 	}
-	d.running()
-	d.packs(mixed()[7:]...)
-	d.planned(0)
-	if state := d.finish(); state.Status != contract.Completed || state.Report.Total != 8 || state.Report.Retries != 2 || state.File != "report-20260301T133000Z-2.json" {
+	f.setRunning()
+	f.publishEach(mixedEntries()[7:]...)
+	f.publishPlanned(0)
+	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.Total != 8 || state.Report.Retries != 2 || state.File != "report-20260301T133000Z-2.json" {
 		t.Errorf("then %s in %q: %+v", state.Status, state.File, state.Report)
 	}
-	if left, found := d.files()["checkpoint-run.json"]; found {
+	if left, found := f.files()["checkpoint-run.json"]; found {
 		t.Errorf("the checkpoint of a run that completed is still there: %s", left)
 	}
 }
 
-func TestTheEndOfARunIsToldAndItsJobsAreCleared(t *testing.T) {
+func TestEndPublishesEventAndClearsJobs(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 2)
-	d.publish(d.manifest.RunID.JobSubject(1), nil)
-	d.publish("job.other.1", nil)
-	d.packs(success(1), noRecord(2))
-	d.planned(0)
-	events, err := d.b.JetStream().OrderedConsumer(t.Context(), contract.StreamEvents, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{d.manifest.RunID.EventSubject("finished")},
+	f := newFixture(t, 2)
+	f.publish(f.manifest.RunID.JobSubject(1), nil)
+	f.publish("job.other.1", nil)
+	f.publishEach(success(1), noRecord(2))
+	f.publishPlanned(0)
+	events, err := f.bus.JetStream().OrderedConsumer(t.Context(), contract.StreamEvents, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{f.manifest.RunID.EventSubject("finished")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := d.start(d.options(), nil)
+	w := f.startReporter(f.options(), nil)
 	msg, err := events.Next()
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestTheEndOfARunIsToldAndItsJobsAreCleared(t *testing.T) {
 	if err := w.stop(); err != nil {
 		t.Error(err)
 	}
-	jobs, err := d.b.JetStream().Stream(t.Context(), contract.StreamJobs)
+	jobs, err := f.bus.JetStream().Stream(t.Context(), contract.StreamJobs)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,8 +51,8 @@ type Options struct {
 // Service works on every running run. Make one with New.
 type Service struct {
 	Options
-	// between is called before each step of a batch; tests stop the service there.
-	between func(step string) error
+	// stepHook is called before each step of a batch; tests stop the service there.
+	stepHook func(step string) error
 }
 
 // New fills in what is left out of options.
@@ -69,11 +69,11 @@ func New(options Options) *Service {
 	if options.GiveUp == 0 {
 		options.GiveUp = 30 * time.Second
 	}
-	return &Service{Options: options, between: func(string) error { return nil }}
+	return &Service{Options: options, stepHook: func(string) error { return nil }}
 }
 
-// result says how the work on a run ended.
-type result struct {
+// workerResult says how the work on a run ended.
+type workerResult struct {
 	run contract.RunID
 	err error
 }
@@ -87,28 +87,28 @@ func (s *Service) Run(ctx context.Context) error {
 	defer cancel()
 	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
-		return quiet(ctx, fmt.Errorf("opening the runs: %w", err))
+		return ignoreCanceled(ctx, fmt.Errorf("opening the runs: %w", err))
 	}
-	states := watch(ctx, s.Bus, "*.state")
+	states := watchKeys(ctx, s.Bus, "*.state")
 	defer states.end()
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer cancel()
-	return quiet(ctx, s.dispatch(ctx, kv, states, &workers))
+	return ignoreCanceled(ctx, s.dispatch(ctx, kv, states, &workers))
 }
 
-// watched are the changes of keys of the runs, for who waits for other things too.
-type watched struct {
+// keyWatch are the changes of keys of the runs, for who waits for other things too.
+type keyWatch struct {
 	entries chan jetstream.KeyValueEntry
 	// ended has the error that ended the watch.
 	ended chan error
 	stop  context.CancelFunc
 }
 
-// watch begins to watch; end must be called.
-func watch(ctx context.Context, b *bus.Bus, filter string) watched {
+// watchKeys begins to watch; end must be called.
+func watchKeys(ctx context.Context, b *bus.Bus, filter string) keyWatch {
 	ctx, stop := context.WithCancel(ctx)
-	w := watched{entries: make(chan jetstream.KeyValueEntry), ended: make(chan error, 1), stop: stop}
+	w := keyWatch{entries: make(chan jetstream.KeyValueEntry), ended: make(chan error, 1), stop: stop}
 	go func() {
 		defer close(w.ended)
 		w.ended <- b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{filter}}, func(entry jetstream.KeyValueEntry) error {
@@ -127,25 +127,25 @@ func watch(ctx context.Context, b *bus.Bus, filter string) watched {
 }
 
 // end ends the watch and waits for that.
-func (w watched) end() {
+func (w keyWatch) end() {
 	w.stop()
 	for range w.ended {
 	}
 }
 
 // dispatch keeps one worker for each running run.
-func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states watched, workers *sync.WaitGroup) error {
+func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states keyWatch, workers *sync.WaitGroup) error {
 	active := map[contract.RunID]bool{}
-	ended := make(chan result)
+	ended := make(chan workerResult)
 	start := func(run contract.RunID) {
 		if active[run] {
 			return
 		}
 		active[run] = true
 		workers.Go(func() {
-			err := s.work(ctx, run)
+			err := s.reportRun(ctx, run)
 			select {
-			case ended <- result{run, err}:
+			case ended <- workerResult{run, err}:
 			case <-ctx.Done():
 			}
 		})
@@ -157,7 +157,7 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states wa
 		case err := <-states.ended:
 			return fmt.Errorf("watching the runs: %w", err)
 		case entry := <-states.entries:
-			run, running, err := s.running(ctx, entry)
+			run, running, err := s.readRunning(ctx, entry)
 			if err != nil {
 				return err
 			}
@@ -174,7 +174,7 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states wa
 			if err != nil {
 				return fmt.Errorf("reading the state of %s: %w", end.run, err)
 			}
-			_, running, err := s.running(ctx, entry)
+			_, running, err := s.readRunning(ctx, entry)
 			if err != nil {
 				return err
 			}
@@ -185,8 +185,8 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states wa
 	}
 }
 
-// running reads a state. One that cannot be read is replaced: its run has ended with the status error.
-func (s *Service) running(ctx context.Context, entry jetstream.KeyValueEntry) (contract.RunID, bool, error) {
+// readRunning reads a state. One that cannot be read is replaced: its run has ended with the status error.
+func (s *Service) readRunning(ctx context.Context, entry jetstream.KeyValueEntry) (contract.RunID, bool, error) {
 	run, err := contract.ParseRunID(strings.TrimSuffix(entry.Key(), ".state"))
 	if err == nil && entry.Operation() != jetstream.KeyValuePut { // removed
 		return run, false, nil
@@ -197,13 +197,13 @@ func (s *Service) running(ctx context.Context, entry jetstream.KeyValueEntry) (c
 	}
 	state, err := runs.Decode[contract.State](entry.Key(), entry.Value())
 	if err != nil {
-		return run, false, s.refuse(ctx, run, err)
+		return run, false, s.endUnreadable(ctx, run, err)
 	}
 	return run, state.Status == contract.Running, nil
 }
 
-// refuse ends a run that cannot be reported because one of its keys cannot be read. No file of it is touched.
-func (s *Service) refuse(ctx context.Context, run contract.RunID, reason error) error {
+// endUnreadable ends a run that cannot be reported because one of its keys cannot be read. No file of it is touched.
+func (s *Service) endUnreadable(ctx context.Context, run contract.RunID, reason error) error {
 	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
 		return err
@@ -234,8 +234,8 @@ func (s *Service) refuse(ctx context.Context, run contract.RunID, reason error) 
 	}
 }
 
-// reportable says whether a run still has to be reported.
-func (s *Service) reportable(ctx context.Context, run contract.RunID) (bool, error) {
+// stillRunning says whether a run still has to be reported.
+func (s *Service) stillRunning(ctx context.Context, run contract.RunID) (bool, error) {
 	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
 		return false, err
@@ -244,18 +244,18 @@ func (s *Service) reportable(ctx context.Context, run contract.RunID) (bool, err
 	if err != nil {
 		return false, fmt.Errorf("reading the state of %s: %w", run, err)
 	}
-	_, running, err := s.running(ctx, entry)
+	_, running, err := s.readRunning(ctx, entry)
 	return running, err
 }
 
-// work sees one run through to its end. After trouble with the broker, or when another reporter has taken
+// reportRun sees one run through to its end. After trouble with the broker, or when another reporter has taken
 // over, it starts again from the stored checkpoint.
-func (s *Service) work(ctx context.Context, run contract.RunID) error {
+func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
 	var since time.Time
-	watch, restored := stopwatch{now: s.Now}, false
+	timer, restored := stopwatch{now: s.Now}, false
 	for failures := 0; ; {
-		w := &worker{Service: s, watch: &watch, quietFetchers: silence{}, restored: &restored}
-		err := s.lead(ctx, run, func() (bool, error) { return s.reportable(ctx, run) }, func(ctx context.Context, held *lease) error {
+		w := &worker{Service: s, stopwatch: &timer, fetcherRenewals: renewals{}, restored: &restored}
+		err := s.withLease(ctx, run, func() (bool, error) { return s.stillRunning(ctx, run) }, func(ctx context.Context, held *lease) error {
 			w.lease = held
 			return w.run(ctx, run)
 		})
@@ -264,7 +264,7 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 		}
 		switch {
 		case errors.Is(err, runs.ErrUnreadable):
-			return s.refuse(ctx, run, err)
+			return s.endUnreadable(ctx, run, err)
 		case errors.Is(err, ErrLedger): // the trouble of this run alone
 			s.Logger.Error("reporter.run.mismatch", "run_id", run, "error", err)
 			return w.fail(ctx, err)
@@ -288,10 +288,34 @@ func (s *Service) work(ctx context.Context, run contract.RunID) error {
 	}
 }
 
-// quiet hides errors that only say that the context ended.
-func quiet(ctx context.Context, err error) error {
+// ignoreCanceled hides errors that only say that the context ended.
+func ignoreCanceled(ctx context.Context, err error) error {
 	if ctx.Err() != nil && !errors.Is(err, store.ErrNotWritable) {
 		return nil
 	}
 	return err
+}
+
+var (
+	// ErrLedger says that the ledger, the counts, the files and the keys of a run do not agree. The program
+	// exits with 7 on it.
+	ErrLedger = errors.New("ledger mismatch")
+	// ErrRunning says that a run is still worked on, so its files must not be written by anybody else.
+	ErrRunning = errors.New("run is still running")
+	// errFenced says that another reporter has written the checkpoint: what this one knows is out of date.
+	errFenced = errors.New("checkpoint written by another reporter")
+)
+
+// StateError is the error that ended a run with the status error, as far as its reason tells: it matches
+// ErrLedger, store.ErrNotWritable or runs.ErrUnreadable with errors.Is where the reporter matched them. Nil for any other status.
+func StateError(state contract.State) error {
+	if state.Status != contract.Errored {
+		return nil
+	}
+	for _, sentinel := range []error{ErrLedger, store.ErrNotWritable, runs.ErrUnreadable} {
+		if _, rest, found := strings.Cut(state.Reason, sentinel.Error()+": "); found {
+			return fmt.Errorf("%w: %s", sentinel, rest)
+		}
+	}
+	return errors.New(state.Reason)
 }

@@ -39,21 +39,21 @@ func (s *streak) walk(manifest contract.Manifest, outcome func(number int) contr
 	return contract.Range{}, false
 }
 
-// noRecords says that a stretch without records stops the run.
-func noRecords(manifest contract.Manifest, stretch contract.Range) string {
+// noRecordsReason says that a stretch without records stops the run.
+func noRecordsReason(manifest contract.Manifest, stretch contract.Range) string {
 	return fmt.Sprintf("%d consecutive no-record: %s..%s", stretch.Size(), manifest.Case(stretch.Start), manifest.Case(stretch.End))
 }
 
-// stretch is the stretch without records that a reason speaks of; false when it speaks of something else.
-func (w *worker) stretch(reason string) (contract.Range, bool) {
-	stretch, found := new(streak).walk(w.manifest, w.decided)
-	return stretch, found && noRecords(w.manifest, stretch) == reason
+// noRecordStretch is the stretch without records that a reason speaks of; false when it speaks of something else.
+func (w *worker) noRecordStretch(reason string) (contract.Range, bool) {
+	stretch, found := new(streak).walk(w.manifest, w.outcomeOf)
+	return stretch, found && noRecordsReason(w.manifest, stretch) == reason
 }
 
-// explained is the reason of a safe stop as its report gives it. The year goes on when a record is known above the
+// explainSafeStop is the reason of a safe stop as its report gives it. The year goes on when a record is known above the
 // stretch that stopped the run, whoever collected it: then it says so, and how to go on behind the stretch.
-func (w *worker) explained(ctx context.Context, reason string) (string, error) {
-	stretch, found := w.stretch(reason)
+func (w *worker) explainSafeStop(ctx context.Context, reason string) (string, error) {
+	stretch, found := w.noRecordStretch(reason)
 	if !found {
 		return reason, nil // it was stopped by something else
 	}

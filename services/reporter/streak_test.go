@@ -10,20 +10,20 @@ import (
 )
 
 // A stop at a hundred numbers without a record, with more records above it or not.
-func TestASafeStopSaysWhetherTheYearGoesOn(t *testing.T) {
+func TestSafeStopNamesRecordAboveStretch(t *testing.T) {
 	t.Parallel()
 	const stretch = "100 consecutive no-record: IMM-61-23..IMM-160-23"
 	const goOn = "; a record is known above it: IMM-700-23; go on with --start 161"
-	other := func(number int, outcome contract.Outcome) func(*desk) {
-		return func(d *desk) {
-			d.put(d.buckets.collected, d.manifest.Case(number).Key(), contract.Collected{Outcome: outcome, RunID: "before"})
+	other := func(number int, outcome contract.Outcome) func(*fixture) {
+		return func(f *fixture) {
+			f.put(f.buckets.collected, f.manifest.Case(number).Key(), contract.Collected{Outcome: outcome, RunID: "before"})
 		}
 	}
 	b := fcttest.Broker(t)
 	for name, c := range map[string]struct {
 		force bool
 		above []contract.Entry
-		other func(*desk)
+		other func(*fixture)
 		want  string
 	}{
 		"nothing is known":          {want: stretch},
@@ -34,61 +34,61 @@ func TestASafeStopSaysWhetherTheYearGoesOn(t *testing.T) {
 		"one that is to come again": {force: true, other: other(700, contract.Success), want: stretch + goOn},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := deskOn(t, cleared(t, b), 900, noRecordLimit(50, 100), func(m *contract.Manifest) { m.Force = c.force })
+			f := newFixtureOn(t, emptied(t, b), 900, noRecordLimit(50, 100), func(m *contract.Manifest) { m.Force = c.force })
 			if c.other != nil {
-				c.other(d)
+				c.other(f)
 			}
-			d.scattered(1, slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 160, noRecord), c.above))
-			if state := d.finish(); state.Status != contract.SafeStop || state.Reason != c.want || state.Report.Reason != c.want {
+			f.publishShuffled(1, slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 160, noRecord), c.above))
+			if state := f.runToEnd(); state.Status != contract.SafeStop || state.Reason != c.want || state.Report.Reason != c.want {
 				t.Errorf("%s: %q, want %q", state.Status, state.Reason, c.want)
 			}
 		})
 	}
 }
 
-func TestAReporterThatWasCutOffSaysWhetherTheYearGoesOn(t *testing.T) {
+func TestSafeStopNamesRecordAfterRestart(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 900, noRecordLimit(50, 100))
-	fetcher := d.manifest.RunID.FetcherKey("one")
-	d.put(d.buckets.fetchers, fetcher, contract.Presence{At: time.Now()})
-	d.pack(slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 160, noRecord))...)
-	options := d.options()
+	f := newFixture(t, 900, noRecordLimit(50, 100))
+	fetcher := f.manifest.RunID.FetcherKey("one")
+	f.put(f.buckets.fetchers, fetcher, contract.Presence{At: time.Now()})
+	f.publishEntries(slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 160, noRecord))...)
+	options := f.options()
 	options.FinalTimeout = time.Hour
-	w := d.start(options, nil)
-	halt := awaitKey(d, d.manifest.RunID.HaltKey(), func(contract.Halt) bool { return true })
-	d.folded()
-	d.must(w.stop())
-	d.pack(success(200)) // was under way
-	d.must(d.buckets.fetchers.Delete(t.Context(), fetcher))
-	if state := d.finish(); state.Reason != halt.Reason+"; a record is known above it: IMM-200-23; go on with --start 161" {
+	w := f.startReporter(options, nil)
+	halt := awaitKey(f, f.manifest.RunID.HaltKey(), func(contract.Halt) bool { return true })
+	f.awaitFolded()
+	f.must(w.stop())
+	f.publishEntries(success(200)) // was under way
+	f.must(f.buckets.fetchers.Delete(t.Context(), fetcher))
+	if state := f.runToEnd(); state.Reason != halt.Reason+"; a record is known above it: IMM-200-23; go on with --start 161" {
 		t.Errorf("%s: %q", state.Status, state.Reason)
 	}
 }
 
-func TestOnlyTheStretchThatStoppedTheRunIsExplained(t *testing.T) {
+func TestSafeStopByFailuresNamesNoStretch(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 900, noRecordLimit(1, 5))
+	f := newFixture(t, 900, noRecordLimit(1, 5))
 	const reason = "3 consecutive failed, the last was IMM-9-23"
-	d.halt(contract.Halt{Status: contract.SafeStop, Reason: reason, At: closed})
-	d.pack(append(outcomesOf(1, 5, noRecord), success(100))...)
-	if state := d.finish(); state.Reason != reason {
+	f.putHalt(contract.Halt{Status: contract.SafeStop, Reason: reason, At: endTime})
+	f.publishEntries(append(outcomesOf(1, 5, noRecord), success(100))...)
+	if state := f.runToEnd(); state.Reason != reason {
 		t.Errorf("%s: %q, want %q", state.Status, state.Reason, reason)
 	}
 }
 
 // What the search for the bound asks for above it is no part of the range, and stops nothing.
-func TestASearchStopsNothing(t *testing.T) {
+func TestSearchStopsNothing(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, contract.MaxNumber, noRecordLimit(1, 5), func(m *contract.Manifest) { m.Probe, m.Bound = true, nil })
-	w := d.start(d.options(), nil)
-	d.pack(append(outcomesOf(3, 12, noRecord), success(2))...)
-	d.folded()
-	d.manifest.Bound, d.manifest.Range.End = &contract.Bound{Number: 2}, 2
-	d.put(d.buckets.runs, d.manifest.RunID.ManifestKey(), d.manifest)
-	d.pack(success(1))
-	d.plan(contract.Planned{Range: d.manifest.Range, Jobs: 12, Beyond: []int{3, 4, 5, 6, 7, 8, 9, 10, 11, 12}})
-	if state := d.await(); state.Status != contract.Completed || state.Report.Total != 2 || state.Report.End != 2 {
+	f := newFixture(t, contract.MaxNumber, noRecordLimit(1, 5), func(m *contract.Manifest) { m.Probe, m.Bound = true, nil })
+	w := f.startReporter(f.options(), nil)
+	f.publishEntries(append(outcomesOf(3, 12, noRecord), success(2))...)
+	f.awaitFolded()
+	f.manifest.Bound, f.manifest.Range.End = &contract.Bound{Number: 2}, 2
+	f.put(f.buckets.runs, f.manifest.RunID.ManifestKey(), f.manifest)
+	f.publishEntries(success(1))
+	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 12, Beyond: []int{3, 4, 5, 6, 7, 8, 9, 10, 11, 12}})
+	if state := f.awaitEnd(); state.Status != contract.Completed || state.Report.Total != 2 || state.Report.End != 2 {
 		t.Errorf("%s: %q, total %d to %d", state.Status, state.Reason, state.Report.Total, state.Report.End)
 	}
-	d.must(w.stop())
+	f.must(w.stop())
 }

@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// began is when every run of these tests was planned.
-var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+// startTime is when every run of these tests was planned.
+var startTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func caseOf(number int) contract.CaseID {
 	return contract.CaseID{Series: "IMM", Year: "25", Number: number}
@@ -22,7 +22,7 @@ func caseOf(number int) contract.CaseID {
 
 // attempt is an entry of one request; outcome may be empty.
 func attempt(number, n int, verdict contract.Verdict, outcome contract.Outcome) contract.Entry {
-	start := began.Add(time.Duration(number)*time.Second + time.Duration(n)*100*time.Millisecond)
+	start := startTime.Add(time.Duration(number)*time.Second + time.Duration(n)*100*time.Millisecond)
 	entry := contract.Entry{
 		CaseID: caseOf(number), Attempt: n, Verdict: verdict, Outcome: outcome, Rule: "test", StartedAt: start, Seconds: 0.25,
 		Requests: []contract.Exchange{{Call: "docket", URL: "http://court.test/", Status: 200, StartedAt: start, Seconds: 0.2, GapSeconds: 1 + float64(number)/1000}},
@@ -50,31 +50,31 @@ func failure(number int) contract.Entry {
 	return attempt(number, 1, contract.VerdictTransient, contract.Failed)
 }
 
-// drawLives draws the attempts of some numbers, each ending in an outcome.
-func drawLives(t *rapid.T) [][]contract.Entry {
-	var lives [][]contract.Entry
+// drawHistories draws the attempts of some numbers, each ending in an outcome.
+func drawHistories(t *rapid.T) [][]contract.Entry {
+	var histories [][]contract.Entry
 	for number := range rapid.IntRange(1, 30).Draw(t, "numbers") {
-		var life []contract.Entry
-		tries := rapid.IntRange(1, 4).Draw(t, "tries")
-		for n := 1; n < tries; n++ {
+		var history []contract.Entry
+		attempts := rapid.IntRange(1, 4).Draw(t, "tries")
+		for n := 1; n < attempts; n++ {
 			verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictTransient, contract.VerdictBlocked}).Draw(t, "verdict")
-			life = append(life, attempt(number+1, n, verdict, ""))
+			history = append(history, attempt(number+1, n, verdict, ""))
 		}
 		last := rapid.SampledFrom([]contract.Entry{success(number + 1), noRecord(number + 1), failure(number + 1)}).Draw(t, "last")
-		last.Attempt = tries
-		lives = append(lives, append(life, last))
+		last.Attempt = attempts
+		histories = append(histories, append(history, last))
 	}
-	return lives
+	return histories
 }
 
 // interleave puts the lives in one order, each attempt after the one before it, some of them again later.
-func interleave(t *rapid.T, lives [][]contract.Entry, repeat bool) []contract.Entry {
-	next := make([]int, len(lives))
+func interleave(t *rapid.T, histories [][]contract.Entry, repeat bool) []contract.Entry {
+	next := make([]int, len(histories))
 	var stream []contract.Entry
 	for {
 		var ready []int
-		for i, life := range lives {
-			if next[i] < len(life) {
+		for i, history := range histories {
+			if next[i] < len(history) {
 				ready = append(ready, i)
 			}
 		}
@@ -82,7 +82,7 @@ func interleave(t *rapid.T, lives [][]contract.Entry, repeat bool) []contract.En
 			return stream
 		}
 		i := rapid.SampledFrom(ready).Draw(t, "next")
-		stream = append(stream, lives[i][next[i]])
+		stream = append(stream, histories[i][next[i]])
 		next[i]++
 		for repeat && rapid.IntRange(0, 3).Draw(t, "again") == 0 {
 			stream = append(stream, rapid.SampledFrom(stream).Draw(t, "which"))
@@ -93,7 +93,7 @@ func interleave(t *rapid.T, lives [][]contract.Entry, repeat bool) []contract.En
 func foldAll(stream []contract.Entry) (t tally, fresh int) {
 	for i, entry := range stream {
 		for _, entry := range t.take(message{sequence: uint64(i + 1), entries: []contract.Entry{entry}}, 0) {
-			if entry.kind != confirmation {
+			if entry.kind != kindConfirmation {
 				fresh++
 			}
 		}
@@ -102,35 +102,35 @@ func foldAll(stream []contract.Entry) (t tally, fresh int) {
 }
 
 // comparable is a tally without what depends on the order.
-func orderless(t tally) tally {
+func withoutOrder(t tally) tally {
 	t.Sequence, t.FailStreak, t.Errors = 0, 0, nil
-	t.Row, t.Quiet, t.Known = nil, 0, nil
+	t.Unconfirmed, t.NoRecordStreak, t.NewestSuccesses = nil, 0, nil
 	t.Durations.Sum = math.Round(t.Durations.Sum * 1e6)
 	return t
 }
 
-func TestFoldingIsBlindToOrderAndRepetition(t *testing.T) {
+func TestTallyIgnoresOrderAndReplays(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		lives := drawLives(rt)
-		plain, _ := foldAll(interleave(rt, lives, false))
-		again, fresh := foldAll(interleave(rt, lives, true))
-		if diff := cmp.Diff(orderless(plain), orderless(again)); diff != "" {
+		histories := drawHistories(rt)
+		plain, _ := foldAll(interleave(rt, histories, false))
+		again, fresh := foldAll(interleave(rt, histories, true))
+		if diff := cmp.Diff(withoutOrder(plain), withoutOrder(again)); diff != "" {
 			rt.Fatal(diff)
 		}
 		entries := 0
-		for _, life := range lives {
-			entries += len(life)
+		for _, history := range histories {
+			entries += len(history)
 		}
-		if plain.total() != len(lives) || fresh != entries || plain.Retries != entries-len(lives) || plain.Requests != entries {
+		if plain.total() != len(histories) || fresh != entries || plain.Retries != entries-len(histories) || plain.Requests != entries {
 			rt.Fatalf("total %d, fresh %d, retries %d, requests %d of %d numbers and %d attempts",
-				plain.total(), fresh, plain.Retries, plain.Requests, len(lives), entries)
+				plain.total(), fresh, plain.Retries, plain.Requests, len(histories), entries)
 		}
 	})
 }
 
-func TestOutcomesAreCountedRightInAnyOrderAtAll(t *testing.T) {
+func TestTallyOutcomesInAnyOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		stream := interleave(rt, drawLives(rt), true)
+		stream := interleave(rt, drawHistories(rt), true)
 		plain, _ := foldAll(stream)
 		mixed, _ := foldAll(rapid.Permutation(stream).Draw(rt, "mixed"))
 		got := []any{mixed.Succeeded, mixed.NoRecord, mixed.Failed, mixed.Outcomes}
@@ -141,9 +141,9 @@ func TestOutcomesAreCountedRightInAnyOrderAtAll(t *testing.T) {
 	})
 }
 
-func TestAStoredTallyGoesOnAsIfItHadNotBeenStored(t *testing.T) {
+func TestStoredTallyContinues(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		stream := interleave(rt, drawLives(rt), true)
+		stream := interleave(rt, drawHistories(rt), true)
 		whole, _ := foldAll(stream)
 		cut := rapid.IntRange(0, len(stream)).Draw(rt, "cut")
 		first, _ := foldAll(stream[:cut])
@@ -164,14 +164,14 @@ func TestAStoredTallyGoesOnAsIfItHadNotBeenStored(t *testing.T) {
 	})
 }
 
-func TestTheFirstOutcomeWins(t *testing.T) {
+func TestFirstOutcomeWins(t *testing.T) {
 	got, fresh := foldAll([]contract.Entry{failure(7), success(7), noRecord(7)})
 	if got.Failed != 1 || got.total() != 1 || fresh != 1 || got.Outcomes.get(7) != contract.Failed {
 		t.Errorf("failed %d of %d, %d fresh", got.Failed, got.total(), fresh)
 	}
 }
 
-func TestABlockedAttemptDoesNotUseUpItsNumber(t *testing.T) {
+func TestBlockedAttemptsShareNumber(t *testing.T) {
 	blocked, later := attempt(7, 1, contract.VerdictBlocked, ""), attempt(7, 1, contract.VerdictBlocked, "")
 	later.StartedAt = later.StartedAt.Add(time.Hour)
 	got, fresh := foldAll([]contract.Entry{blocked, blocked, later, success(7)})
@@ -180,7 +180,7 @@ func TestABlockedAttemptDoesNotUseUpItsNumber(t *testing.T) {
 	}
 }
 
-func TestFailuresInARowStopTheRunUnlessItIsAtItsEnd(t *testing.T) {
+func TestFailureLimit_AtEnd(t *testing.T) {
 	stream := []contract.Entry{failure(1), success(2), failure(3), failure(1), failure(4), failure(5)}
 	for jobs, want := range map[int]string{0: "3 consecutive failed, the last was IMM-5-25", 6: "3 consecutive failed, the last was IMM-5-25", 5: ""} {
 		var got tally
@@ -194,7 +194,7 @@ func TestFailuresInARowStopTheRunUnlessItIsAtItsEnd(t *testing.T) {
 	}
 }
 
-func TestOutcomesAreTheirModel(t *testing.T) {
+func TestOutcomesMatchModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var packed outcomes
 		model := map[int]contract.Outcome{}
@@ -215,7 +215,7 @@ func TestOutcomesAreTheirModel(t *testing.T) {
 	})
 }
 
-func TestStreaksAreSeenInNumberOrderWhateverTheOrderOfOutcomes(t *testing.T) {
+func TestStreakIsInNumberOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		manifest := contract.Manifest{Prefix: "IMM", Year: "25", Range: contract.Range{Start: 11, End: 60}, SafeStopNoRecords: 4}
 		found := map[int]contract.Outcome{}
@@ -241,14 +241,14 @@ func TestStreaksAreSeenInNumberOrderWhateverTheOrderOfOutcomes(t *testing.T) {
 	})
 }
 
-func TestAStreakNamesItsEndsAndNeedsSomethingLeftToStop(t *testing.T) {
+func TestStreakReason(t *testing.T) {
 	none := func(int) contract.Outcome { return contract.NoRecord }
 	for end, want := range map[int]string{560: "", 561: "500 consecutive no-record: IMM-61-23..IMM-560-23"} {
 		manifest := contract.Manifest{Prefix: "IMM", Year: "23", Range: contract.Range{Start: 61, End: end}, SafeStopNoRecords: 500}
 		var s streak
 		got := ""
 		if stretch, found := s.walk(manifest, none); found {
-			got = noRecords(manifest, stretch)
+			got = noRecordsReason(manifest, stretch)
 		}
 		if got != want {
 			t.Errorf("end %d: %q, want %q", end, got, want)

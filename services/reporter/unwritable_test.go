@@ -16,10 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// blockade puts something into the way of a file or folder of the output.
-func (d *desk) blockade(name string, folder bool) {
-	d.t.Helper()
-	name = filepath.Join(d.dir, name)
+// obstruct puts something into the way of a file or folder of the output.
+func (f *fixture) obstruct(name string, folder bool) {
+	f.t.Helper()
+	name = filepath.Join(f.dir, name)
 	var err error
 	if folder {
 		err = os.MkdirAll(name, 0o755)
@@ -27,41 +27,41 @@ func (d *desk) blockade(name string, folder bool) {
 		err = os.WriteFile(name, []byte("in the way"), 0o644)
 	}
 	if err != nil {
-		d.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 }
 
-func blockades() map[string]func(d *desk) {
-	return map[string]func(d *desk){
-		"cases is a file":             func(d *desk) { d.blockade("cases", false) },
-		"a raw answer is a folder":    func(d *desk) { d.blockade("html_failed/run/IMM-3-25.html", true) },
-		"the attempts are a folder":   func(d *desk) { d.blockade("attempts_run.ndjson", true) },
-		"the audit is a folder":       func(d *desk) { d.blockade("audit_run.json", true) },
-		"the page is a folder":        func(d *desk) { d.blockade("report-20260301T133000Z.html", true) },
-		"the output folder is a file": func(d *desk) { d.replace() },
+func obstructions() map[string]func(f *fixture) {
+	return map[string]func(f *fixture){
+		"cases is a file":             func(f *fixture) { f.obstruct("cases", false) },
+		"a raw answer is a folder":    func(f *fixture) { f.obstruct("html_failed/run/IMM-3-25.html", true) },
+		"the attempts are a folder":   func(f *fixture) { f.obstruct("attempts_run.ndjson", true) },
+		"the audit is a folder":       func(f *fixture) { f.obstruct("audit_run.json", true) },
+		"the page is a folder":        func(f *fixture) { f.obstruct("report-20260301T133000Z.html", true) },
+		"the output folder is a file": func(f *fixture) { f.replaceOutput() },
 	}
 }
 
-// replace puts a file where the output folder was.
-func (d *desk) replace() {
-	d.t.Helper()
-	if err := errors.Join(os.RemoveAll(d.dir), os.WriteFile(d.dir, nil, 0o644)); err != nil {
-		d.t.Fatal(err)
+// replaceOutput puts a file where the output folder was.
+func (f *fixture) replaceOutput() {
+	f.t.Helper()
+	if err := errors.Join(os.RemoveAll(f.dir), os.WriteFile(f.dir, nil, 0o644)); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-func TestAnOutputThatCannotBeWrittenEndsTheRun(t *testing.T) {
+func TestUnwritableOutputEndsRun(t *testing.T) {
 	t.Parallel()
-	want := undisturbed(t)
+	want := wantArtifacts(t)
 	b := fcttest.Broker(t)
-	for name, block := range blockades() {
+	for name, block := range obstructions() {
 		t.Run(name, func(t *testing.T) {
-			d := crashedOn(t, cleared(t, b), 0)
-			d.planned(0)
-			options := d.options()
-			block(d)
-			w := d.start(options, nil)
-			state := d.await()
+			f := newMixedFixtureOn(t, emptied(t, b), 0)
+			f.publishPlanned(0)
+			options := f.options()
+			block(f)
+			w := f.startReporter(options, nil)
+			state := f.awaitEnd()
 			err := <-w.ended
 			if !errors.Is(err, store.ErrNotWritable) || !errors.Is(StateError(state), store.ErrNotWritable) || errors.Is(StateError(state), ErrLedger) {
 				t.Fatalf("%v; %s: %s", err, state.Status, state.Reason)
@@ -69,19 +69,19 @@ func TestAnOutputThatCannotBeWrittenEndsTheRun(t *testing.T) {
 			if state.File != "" || state.Report == nil || state.Report.Status != contract.Errored {
 				t.Errorf("report %+v in %q", state.Report, state.File)
 			}
-			d.dir = filepath.Join(t.TempDir(), "good")
-			report, file, err := Rewrite(t.Context(), d.options(), d.manifest.RunID)
+			f.dir = filepath.Join(t.TempDir(), "good")
+			report, file, err := Rewrite(t.Context(), f.options(), f.manifest.RunID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.Status != contract.Errored || report.Reason != state.Reason || report.Total != 8 || d.files()[file] == "" {
+			if report.Status != contract.Errored || report.Reason != state.Reason || report.Total != 8 || f.files()[file] == "" {
 				t.Errorf("written again: %+v in %q", report, file)
 			}
-			if diff := cmp.Diff(withoutSummary(want.Files), withoutSummary(d.files())); diff != "" {
+			if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(f.files())); diff != "" {
 				t.Error(diff)
 			}
-			d.running()
-			got := d.left()
+			f.setRunning()
+			got := f.runToArtifacts()
 			if got.Report.Status != contract.Completed || !maps.Equal(got.Collected, want.Collected) || !maps.Equal(got.Failed, want.Failed) {
 				t.Errorf("gone on: %+v, collected %v, failed %v", got.Report, got.Collected, got.Failed)
 			}
@@ -89,8 +89,8 @@ func TestAnOutputThatCannotBeWrittenEndsTheRun(t *testing.T) {
 	}
 }
 
-// withoutSummary leaves out the files that say how a run ended.
-func withoutSummary(files map[string]string) map[string]string {
+// withoutEndFiles leaves out the files that say how a run ended.
+func withoutEndFiles(files map[string]string) map[string]string {
 	rest := maps.Clone(files)
 	maps.DeleteFunc(rest, func(name, _ string) bool {
 		return strings.HasPrefix(name, "report-") || strings.HasPrefix(name, "checkpoint-")
@@ -98,38 +98,38 @@ func withoutSummary(files map[string]string) map[string]string {
 	return rest
 }
 
-func TestACheckpointFileThatCannotBeWrittenEndsAStop(t *testing.T) {
+func TestUnwritableCheckpointFile(t *testing.T) {
 	t.Parallel()
-	d := newDesk(t, 8)
-	d.blockade("checkpoint-run.json", true)
-	d.pack(success(1))
-	d.put(d.buckets.runs, d.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Stopped, Reason: "signal", At: closed})
-	state, err := d.errored(nil)
+	f := newFixture(t, 8)
+	f.obstruct("checkpoint-run.json", true)
+	f.publishEntries(success(1))
+	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime})
+	state, err := f.runToError(nil)
 	if !errors.Is(err, store.ErrNotWritable) || !errors.Is(StateError(state), store.ErrNotWritable) || state.Report.Total != 1 {
 		t.Errorf("%v; %s: %s", err, state.Status, state.Reason)
 	}
 }
 
-func TestAnOutputThatFailsInTheMiddleLosesNothing(t *testing.T) {
+func TestOutputFailureLosesNothing(t *testing.T) {
 	t.Parallel()
-	want := undisturbed(t)
-	d := crashed(t, 4)
-	d.planned(0)
-	if err := os.Rename(filepath.Join(d.dir, "cases"), filepath.Join(d.dir, "away")); err != nil {
+	want := wantArtifacts(t)
+	f := newMixedFixture(t, 4)
+	f.publishPlanned(0)
+	if err := os.Rename(filepath.Join(f.dir, "cases"), filepath.Join(f.dir, "away")); err != nil {
 		t.Fatal(err)
 	}
-	d.blockade("cases", false)
-	state, err := d.errored(nil)
+	f.obstruct("cases", false)
+	state, err := f.runToError(nil)
 	if !errors.Is(err, store.ErrNotWritable) || state.Status != contract.Errored {
 		t.Fatalf("%v; %s: %s", err, state.Status, state.Reason)
 	}
-	cases := filepath.Join(d.dir, "cases")
-	if err := errors.Join(os.Remove(cases), os.Rename(filepath.Join(d.dir, "away"), cases)); err != nil {
+	cases := filepath.Join(f.dir, "cases")
+	if err := errors.Join(os.Remove(cases), os.Rename(filepath.Join(f.dir, "away"), cases)); err != nil {
 		t.Fatal(err)
 	}
-	d.running()
-	got := d.left()
-	if diff := cmp.Diff(withoutSummary(want.Files), withoutSummary(got.Files)); diff != "" || got.Report.Status != contract.Completed {
+	f.setRunning()
+	got := f.runToArtifacts()
+	if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(got.Files)); diff != "" || got.Report.Status != contract.Completed {
 		t.Errorf("%s, files %v: %s", got.Report.Status, slices.Sorted(maps.Keys(got.Files)), diff)
 	}
 }

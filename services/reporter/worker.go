@@ -23,31 +23,31 @@ type worker struct {
 	lease  *lease
 	ledger ledger
 	buckets
-	tally    tally
-	revision uint64 // of the checkpoint; 0 while there is none
-	lines    *store.Appender
-	release  func() error // ends the claim on the files of the series and year; nil while there is none
-	numbers  streak
-	known    outcomes     // numbers that other runs collected, so that this one does not ask
-	failures map[int]bool // numbers with a key in the bucket failed
-	halt     *contract.Halt
-	deadline time.Time // of the halt
-	halted   bool      // this worker has asked for a safe stop
-	saved    bool      // this worker has written a checkpoint
-	looked   time.Time
-	told     int            // entries counted when progress was told last
-	stood    time.Time      // when it was last looked why there is no progress, or there was some
-	wait     *contract.Wait // what was told last
-	question question
-	asking   sync.WaitGroup // the canary under way
-	watch    *stopwatch
-	results  []contract.CrawlResult // the numbers that failed, once the run is verified
-	// quietFetchers are those of the run that are not renewed any more.
-	quietFetchers silence
+	tally              tally
+	revision           uint64 // of the checkpoint; 0 while there is none
+	attemptsFile       *store.Appender
+	releaseClaim       func() error // ends the claim on the files of the series and year; nil while there is none
+	streak             streak
+	collectedElsewhere outcomes     // numbers that other runs collected, so that this one does not ask
+	failedKeys         map[int]bool // numbers with a key in the bucket failed
+	halt               *contract.Halt
+	deadline           time.Time // of the halt
+	haltWritten        bool      // this worker has asked for a safe stop
+	saved              bool      // this worker has written a checkpoint
+	haltCheckedAt      time.Time
+	reportedAttempts   int            // entries counted when progress was told last
+	waitCheckedAt      time.Time      // when it was last looked why there is no progress, or there was some
+	reportedWait       *contract.Wait // what was told last
+	canary             canaryState
+	canaryRequests     sync.WaitGroup // the canary under way
+	stopwatch          *stopwatch
+	results            []contract.CrawlResult // the numbers that failed, once the run is verified
+	// fetcherRenewals are those of the run that are not renewed any more.
+	fetcherRenewals renewals
 	// restored says that missing records were written again since the work on the run began.
 	restored *bool
-	// collectedBefore are files that earlier work has collected of this year.
-	collectedBefore newest
+	// newestCollected are files that earlier work has collected of this year.
+	newestCollected newestCases
 }
 
 // buckets are the key-value stores that a run touches.
@@ -78,16 +78,16 @@ func openBuckets(ctx context.Context, broker *bus.Bus) (b buckets, err error) {
 // run works until the run has ended (nil), the context ends, or something is wrong.
 func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	defer func() {
-		if w.release != nil {
-			_ = w.release()
+		if w.releaseClaim != nil {
+			_ = w.releaseClaim()
 		}
 	}()
 	if err := w.load(ctx, run); err != nil {
 		return err
 	}
-	defer func() { _ = w.lines.Close() }()
+	defer func() { _ = w.attemptsFile.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
-	halts := watch(ctx, w.Bus, run.HaltKey())
+	halts := watchKeys(ctx, w.Bus, run.HaltKey())
 	defer halts.end()
 	ready := make(chan message, prefetch)
 	var reader sync.WaitGroup
@@ -102,63 +102,63 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 		}))
 	})
 	defer reader.Wait()
-	defer w.asking.Wait()
+	defer w.canaryRequests.Wait()
 	defer cancel(nil)
-	err := w.follow(ctx, ready, halts)
+	err := w.loop(ctx, ready, halts)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause // what made the reader stop says more
 	}
 	return err
 }
 
-// follow folds what comes and ends the run when it is time.
-func (w *worker) follow(ctx context.Context, ready <-chan message, halts watched) error {
-	progress := time.NewTicker(progressInterval)
-	defer progress.Stop()
-	look := time.NewTicker(haltInterval)
-	defer look.Stop()
+// loop folds what comes and ends the run when it is time.
+func (w *worker) loop(ctx context.Context, ready <-chan message, halts keyWatch) error {
+	progressTick := time.NewTicker(progressInterval)
+	defer progressTick.Stop()
+	haltTick := time.NewTicker(haltInterval)
+	defer haltTick.Stop()
 	if w.tally.SafeStop != "" { // its halt was taken back if the run was started again
 		if err := w.safeStop(ctx); err != nil {
 			return err
 		}
 	}
 	for {
-		if done, err := w.over(ctx); done || err != nil {
+		if done, err := w.maybeEnd(ctx); done || err != nil {
 			return err
 		}
-		if err := w.patrol(ctx); err != nil {
+		if err := w.maybeStartCanary(ctx); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case m := <-ready:
-			if err := w.apply(ctx, gather(m, ready)); err != nil {
+			if err := w.apply(ctx, collectBatch(m, ready)); err != nil {
 				return err
 			}
 		case err := <-halts.ended:
 			return fmt.Errorf("watching for a halt of %s: %w", w.manifest.RunID, err)
 		case entry := <-halts.entries:
 			w.readHalt(entry)
-		case reply := <-w.question.reply:
-			w.hear(reply)
-		case <-look.C:
-		case <-progress.C:
-			if err := w.lookBehind(ctx); err != nil {
+		case reply := <-w.canary.reply:
+			w.onCanaryReply(reply)
+		case <-haltTick.C:
+		case <-progressTick.C:
+			if err := w.readOverlapKeys(ctx); err != nil {
 				return err
 			}
-			w.tellProgress(ctx)
+			w.publishProgress(ctx)
 		}
 	}
 }
 
-// maxBatch bounds how many bytes of packs are folded, and so held in memory, at once.
-const maxBatch = 8 << 20
+// maxBatchBytes bounds how many bytes of packs are folded, and so held in memory, at once.
+const maxBatchBytes = 8 << 20
 
-// gather takes what is ready now and waits for nothing.
-func gather(first message, ready <-chan message) []message {
+// collectBatch takes what is ready now and waits for nothing.
+func collectBatch(first message, ready <-chan message) []message {
 	batch := []message{first}
-	for size := first.size; size < maxBatch && len(batch) < 4*prefetch; {
+	for size := first.size; size < maxBatchBytes && len(batch) < 4*prefetch; {
 		select {
 		case m := <-ready:
 			batch = append(batch, m)
@@ -171,7 +171,7 @@ func gather(first message, ready <-chan message) []message {
 }
 
 func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
-	w.halt, w.question.final, w.question.resigned = nil, false, false
+	w.halt, w.canary.ending, w.canary.givenUp = nil, false, false
 	if entry.Operation() != jetstream.KeyValuePut {
 		return // taken back: the run goes on
 	}

@@ -15,9 +15,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// at is an entry whose answer came a number of seconds after the beginning; its request started half a second before.
-func at(entry contract.Entry, seconds int) contract.Entry {
-	entry.StartedAt = began.Add(time.Duration(seconds)*time.Second - 500*time.Millisecond)
+// answeredAt is an entry whose answer came a number of seconds after the beginning; its request started half a second before.
+func answeredAt(entry contract.Entry, seconds int) contract.Entry {
+	entry.StartedAt = startTime.Add(time.Duration(seconds)*time.Second - 500*time.Millisecond)
 	entry.Requests = slices.Clone(entry.Requests)
 	entry.Requests[0].StartedAt, entry.Requests[0].Seconds = entry.StartedAt, 0.5
 	return entry
@@ -26,7 +26,7 @@ func at(entry contract.Entry, seconds int) contract.Entry {
 // canaryAt is a canary that was asked for at a second, with one file for each verdict.
 func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entry) {
 	for i, verdict := range verdicts {
-		entry := contract.Entry{CaseID: caseOf(500 + i), Verdict: verdict, StartedAt: began.Add(time.Duration(seconds) * time.Second),
+		entry := contract.Entry{CaseID: caseOf(500 + i), Verdict: verdict, StartedAt: startTime.Add(time.Duration(seconds) * time.Second),
 			Requests: []contract.Exchange{{Status: 200, GapSeconds: 0.5}}}
 		canary = append(canary, entry)
 	}
@@ -34,10 +34,10 @@ func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entr
 }
 
 // folded are the messages as both readers fold them; it fails when they do not agree.
-func foldedBoth(t interface{ Fatal(...any) }, messages []message) (tally, []counted) {
+func foldBoth(t interface{ Fatal(...any) }, messages []message) (tally, []countedEntry) {
 	var folded tally
-	var fresh []counted
-	reader := newCheck(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
+	var fresh []countedEntry
+	reader := newVerifier(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
 	for i, m := range messages {
 		m.sequence = uint64(i + 1)
 		fresh = append(fresh, folded.take(m, 0)...)
@@ -47,7 +47,7 @@ func foldedBoth(t interface{ Fatal(...any) }, messages []message) (tally, []coun
 	}
 	var lines strings.Builder
 	for _, entry := range fresh {
-		if entry.kind != evidence && entry.kind != confirmation {
+		if entry.kind != kindEvidence && entry.kind != kindConfirmation {
 			line, err := attemptLine("run", entry.Entry, entry.StartedAt, "")
 			if err != nil {
 				t.Fatal(err)
@@ -55,8 +55,8 @@ func foldedBoth(t interface{ Fatal(...any) }, messages []message) (tally, []coun
 			lines.Write(line)
 		}
 	}
-	reader.tally(&folded)
-	if err := reader.attempts(strings.NewReader(lines.String()), folded.Durations.Count); err != nil {
+	reader.compareTally(&folded)
+	if err := reader.compareAttempts(strings.NewReader(lines.String()), folded.Durations.Count); err != nil {
 		t.Fatal(err)
 	}
 	if err := reader.result(); err != nil {
@@ -67,28 +67,28 @@ func foldedBoth(t interface{ Fatal(...any) }, messages []message) (tally, []coun
 
 func entriesOf(entries ...contract.Entry) message { return message{entries: entries} }
 
-func inRow(t tally) (numbers []int) {
-	for _, a := range t.Row {
+func unconfirmedIn(t tally) (numbers []int) {
+	for _, a := range t.Unconfirmed {
 		numbers = append(numbers, a.CaseID.Number)
 	}
 	return numbers
 }
 
-func TestASuccessVouchesForWhatWasAnsweredBeforeItBegan(t *testing.T) {
+func TestSuccessConfirmsEarlierNoRecords(t *testing.T) {
 	t.Parallel()
-	folded, _ := foldedBoth(t, []message{
-		entriesOf(at(noRecord(1), 10), at(noRecord(2), 20)),
-		entriesOf(at(success(3), 11)), // began at 10.5
-		entriesOf(at(noRecord(4), 5)), // comes after the success in the ledger, whatever its time
+	folded, _ := foldBoth(t, []message{
+		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20)),
+		entriesOf(answeredAt(success(3), 11)), // began at 10.5
+		entriesOf(answeredAt(noRecord(4), 5)), // comes after the success in the ledger, whatever its time
 	})
-	if diff := cmp.Diff([]int{2, 4}, inRow(folded)); diff != "" || folded.Quiet != 1 {
-		t.Errorf("quiet %d, row: %s", folded.Quiet, diff)
+	if diff := cmp.Diff([]int{2, 4}, unconfirmedIn(folded)); diff != "" || folded.NoRecordStreak != 1 {
+		t.Errorf("quiet %d, row: %s", folded.NoRecordStreak, diff)
 	}
 }
 
-func TestACanaryVouchesOrTakesBack(t *testing.T) {
+func TestCanaryConfirmsOrVoids(t *testing.T) {
 	t.Parallel()
-	rows := []message{entriesOf(at(success(9), 1)), entriesOf(at(noRecord(1), 10), at(noRecord(2), 20))}
+	rows := []message{entriesOf(answeredAt(success(9), 1)), entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20))}
 	for _, c := range []struct {
 		verdicts          []contract.Verdict
 		noRecord, inRow   int
@@ -103,31 +103,31 @@ func TestACanaryVouchesOrTakesBack(t *testing.T) {
 		{[]contract.Verdict{contract.VerdictNoRecord}, 0, 0, true, 4, 3},
 		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictNoRecord}, 0, 0, true, 5, 4},
 	} {
-		folded, fresh := foldedBoth(t, append(slices.Clone(rows), message{canary: canaryAt(15, c.verdicts...)}))
-		if folded.NoRecord != c.noRecord || len(folded.Row) != c.inRow || folded.Gone != nil != c.gone || folded.Requests != c.requests ||
+		folded, fresh := foldBoth(t, append(slices.Clone(rows), message{canary: canaryAt(15, c.verdicts...)}))
+		if folded.NoRecord != c.noRecord || len(folded.Unconfirmed) != c.inRow || folded.Vanished != nil != c.gone || folded.Requests != c.requests ||
 			folded.MinGap != 0.5 || len(fresh)-3 != c.counted {
 			t.Errorf("%v: %d no-records, %d in the row, gone %t, %d requests, smallest gap %.1f, %d more in the files; want %+v", c.verdicts, folded.NoRecord,
-				len(folded.Row), folded.Gone != nil, folded.Requests, folded.MinGap, len(fresh)-3, c)
+				len(folded.Unconfirmed), folded.Vanished != nil, folded.Requests, folded.MinGap, len(fresh)-3, c)
 		}
 	}
 }
 
-func TestAfterABadCanaryNoNoRecordCounts(t *testing.T) {
+func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 	t.Parallel()
-	folded, fresh := foldedBoth(t, []message{
-		entriesOf(at(success(9), 1), at(noRecord(1), 10)),
+	folded, fresh := foldBoth(t, []message{
+		entriesOf(answeredAt(success(9), 1), answeredAt(noRecord(1), 10)),
 		{canary: canaryAt(15, contract.VerdictNoRecord)},
-		entriesOf(at(noRecord(1), 10), at(noRecord(2), 3), at(success(3), 30), at(noRecord(2), 40), at(noRecord(1), 50)),
+		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 3), answeredAt(success(3), 30), answeredAt(noRecord(2), 40), answeredAt(noRecord(1), 50)),
 		{canary: canaryAt(60, contract.VerdictNoRecord)},
 		{planned: &contract.Planned{Jobs: 2}},
 	})
-	if folded.Succeeded != 2 || folded.NoRecord != 0 || len(folded.Void) != 2 || folded.Gone.Row != 1 || folded.complete() {
+	if folded.Succeeded != 2 || folded.NoRecord != 0 || len(folded.Voided) != 2 || folded.Vanished.NoRecords != 1 || folded.complete() {
 		t.Errorf("%d succeeded, %d no-records, %d taken back of which %d had been counted, complete %t", folded.Succeeded, folded.NoRecord,
-			len(folded.Void), folded.Gone.Row, folded.complete())
+			len(folded.Voided), folded.Vanished.NoRecords, folded.complete())
 	}
 	var lines []string
 	for _, entry := range fresh {
-		if entry.kind != evidence && entry.kind != confirmation {
+		if entry.kind != kindEvidence && entry.kind != kindConfirmation {
 			lines = append(lines, fmt.Sprint(entry.CaseID, " ", entry.Verdict, " ", entry.Notes))
 		}
 	}
@@ -138,30 +138,30 @@ func TestAfterABadCanaryNoNoRecordCounts(t *testing.T) {
 	}
 }
 
-func TestLongRowKeepsItsOldestUnconfirmed(t *testing.T) {
+func TestOverflowStaysUnconfirmed(t *testing.T) {
 	t.Parallel()
 	var messages []message
-	for n := range longest + 5 {
-		messages = append(messages, entriesOf(at(noRecord(n+1), n)))
+	for n := range maxUnconfirmed + 5 {
+		messages = append(messages, entriesOf(answeredAt(noRecord(n+1), n)))
 	}
-	folded, _ := foldedBoth(t, append(messages, message{canary: canaryAt(longest, contract.VerdictNoRecord)}))
-	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" || folded.unconfirmed() != 5 {
-		t.Errorf("%d no-records are left, %d unconfirmed; want the five oldest, all unconfirmed", folded.NoRecord, folded.unconfirmed())
+	folded, _ := foldBoth(t, append(messages, message{canary: canaryAt(maxUnconfirmed, contract.VerdictNoRecord)}))
+	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" || folded.unconfirmedCount() != 5 {
+		t.Errorf("%d no-records are left, %d unconfirmed; want the five oldest, all unconfirmed", folded.NoRecord, folded.unconfirmedCount())
 	}
-	folded, fresh := foldedBoth(t, append(messages, entriesOf(at(success(longest+6), longest+9))))
+	folded, fresh := foldBoth(t, append(messages, entriesOf(answeredAt(success(maxUnconfirmed+6), maxUnconfirmed+9))))
 	confirmed := map[int]bool{}
 	for _, entry := range fresh {
-		if entry.kind == confirmation {
+		if entry.kind == kindConfirmation {
 			confirmed[entry.CaseID.Number] = true
 		}
 	}
-	if folded.unconfirmed() != 0 || len(confirmed) != longest+5 || !confirmed[1] || confirmed[longest+6] {
-		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.unconfirmed(), len(confirmed), longest+5)
+	if folded.unconfirmedCount() != 0 || len(confirmed) != maxUnconfirmed+5 || !confirmed[1] || confirmed[maxUnconfirmed+6] {
+		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.unconfirmedCount(), len(confirmed), maxUnconfirmed+5)
 	}
 	// The record was asked for while the fifth was being answered: what is kept together is confirmed by a later one.
-	folded, _ = foldedBoth(t, append(messages, entriesOf(at(success(longest+6), 4))))
-	if folded.unconfirmed() != longest+5 {
-		t.Errorf("%d unconfirmed after a record of the row's beginning, want %d", folded.unconfirmed(), longest+5)
+	folded, _ = foldBoth(t, append(messages, entriesOf(answeredAt(success(maxUnconfirmed+6), 4))))
+	if folded.unconfirmedCount() != maxUnconfirmed+5 {
+		t.Errorf("%d unconfirmed after a record of the row's beginning, want %d", folded.unconfirmedCount(), maxUnconfirmed+5)
 	}
 }
 
@@ -176,16 +176,16 @@ func drawMessages(t *rapid.T) (messages []message) {
 		}
 		var entries []contract.Entry
 		for range rapid.IntRange(1, 4).Draw(t, "entries") {
-			entries = append(entries, at(drawEntry(t), rapid.IntRange(0, 60).Draw(t, "ended at")))
+			entries = append(entries, answeredAt(drawEntry(t), rapid.IntRange(0, 60).Draw(t, "ended at")))
 		}
 		messages = append(messages, entriesOf(entries...))
 	}
 	return messages
 }
 
-// believed are the no-records that count, and those of them that are unconfirmed, found in the plainest way: message by message,
+// modelUnconfirmed are the no-records that count, and those of them that are unconfirmed, found in the plainest way: message by message,
 // each looking at the whole ledger.
-func believed(messages []message) (numbers, unconfirmed []int, gone bool) {
+func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished bool) {
 	type counts struct {
 		entry contract.Entry
 		place int
@@ -236,26 +236,26 @@ func believed(messages []message) (numbers, unconfirmed []int, gone bool) {
 	return numbers, unconfirmed, last >= 0
 }
 
-func TestAnyLedgerWithCanariesCountsAsTheModelSays(t *testing.T) {
+func TestUnconfirmedMatchesModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		messages := drawMessages(rt)
-		folded, _ := foldedBoth(rt, messages)
-		want, open, gone := believed(messages)
+		folded, _ := foldBoth(rt, messages)
+		want, wantUnconfirmed, vanished := modelUnconfirmed(messages)
 		var got []int
 		for number := 1; number <= 12; number++ {
 			if folded.Outcomes.get(number) == contract.NoRecord {
 				got = append(got, number)
-				if folded.Void[number] {
+				if folded.Voided[number] {
 					rt.Fatalf("number %d is void and counted", number)
 				}
 			}
 		}
-		if diff := cmp.Diff(open, slices.Sorted(maps.Keys(folded.doubtful()))); diff != "" {
+		if diff := cmp.Diff(wantUnconfirmed, slices.Sorted(maps.Keys(folded.unconfirmedNumbers()))); diff != "" {
 			rt.Fatalf("unconfirmed: %s", diff)
 		}
-		if diff := cmp.Diff(want, got); diff != "" || folded.NoRecord != len(got) || gone != (folded.Gone != nil) {
-			rt.Fatalf("%d no-records counted, gone %t: %s", folded.NoRecord, gone, diff)
+		if diff := cmp.Diff(want, got); diff != "" || folded.NoRecord != len(got) || vanished != (folded.Vanished != nil) {
+			rt.Fatalf("%d no-records counted, gone %t: %s", folded.NoRecord, vanished, diff)
 		}
 	})
 }

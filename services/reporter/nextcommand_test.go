@@ -9,7 +9,7 @@ import (
 )
 
 // TestStoppedRunSaysHowToGoOn: what is left, and the command for it, quoted for a shell.
-func TestStoppedRunSaysHowToGoOn(t *testing.T) {
+func TestNextCommandOfStoppedRun(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		status  contract.Status
@@ -23,14 +23,14 @@ func TestStoppedRunSaysHowToGoOn(t *testing.T) {
 			`nats pub batch.start '{"max_cases":4,"prefix":"IMM","start":5,"year":"23"}'`, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDesk(t, 8, func(m *contract.Manifest) { m.Year, m.Command = "23", json.RawMessage(c.command) })
-			d.pack(success(1), noRecord(2), success(3), success(4))
-			d.halt(contract.Halt{Status: c.status, Reason: "so", At: closed})
-			state := d.finish()
+			f := newFixture(t, 8, func(m *contract.Manifest) { m.Year, m.Command = "23", json.RawMessage(c.command) })
+			f.publishEntries(success(1), noRecord(2), success(3), success(4))
+			f.putHalt(contract.Halt{Status: c.status, Reason: "so", At: endTime})
+			state := f.runToEnd()
 			if r := state.Report; state.Status != c.status || r.Remaining != c.left || r.NextCommand != c.want {
 				t.Errorf("%s: %d left, %s; want %d, %s", state.Status, r.Remaining, r.NextCommand, c.left, c.want)
 			}
-			page := d.files()[strings.TrimSuffix(state.File, ".json")+".html"]
+			page := f.files()[strings.TrimSuffix(state.File, ".json")+".html"]
 			if !strings.Contains(page, "4 left. Go on with:") {
 				t.Error("the page does not say what is left")
 			}
@@ -63,7 +63,7 @@ func TestNextCommandByStatus(t *testing.T) {
 		}}
 		w.tally.FailStreak = c.failures
 		if c.gone {
-			w.tally.Gone = &gone{}
+			w.tally.Vanished = &vanished{}
 		}
 		want := c.want
 		if want != "" {

@@ -1,0 +1,119 @@
+package reporter
+
+import (
+	"encoding/json"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go"
+)
+
+// fakeSite is the site behind a desk as a fetcher sees it, and the fetcher that asks it for canaries.
+type fakeSite struct {
+	mu sync.Mutex
+	// verdict is what the site answers to a canary; asked are the canaries that stand in the ledger.
+	verdict   func(id contract.CaseID) contract.Verdict
+	requested [][]contract.CaseID
+	// at is when it is asked; silent makes it not reply.
+	at      time.Time
+	noReply bool
+	// stopFetcher ends the answering.
+	stopFetcher func()
+}
+
+// showsAll shows every file.
+func showsAll(contract.CaseID) contract.Verdict { return contract.VerdictSuccess }
+
+// showsNone shows none.
+func showsNone(contract.CaseID) contract.Verdict { return contract.VerdictNoRecord }
+
+// setVerdict changes what the site answers.
+func (p *fakeSite) setVerdict(verdict func(contract.CaseID) contract.Verdict) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.verdict = verdict
+}
+
+// canaries are those that were asked.
+func (p *fakeSite) canaries() [][]contract.CaseID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.requested
+}
+
+// answer is what the site answers to one, an hour after everything else.
+func (p *fakeSite) answer(request contract.CanaryRequest) (entries []contract.Entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range request.CaseIDs {
+		entry := contract.Entry{CaseID: id, Verdict: p.verdict(id), Rule: "test", StartedAt: p.at, Seconds: 0.25,
+			Requests: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: p.at, Seconds: 0.2, GapSeconds: 7}}}
+		if entry.Verdict != contract.VerdictSuccess {
+			entry.Raw, entry.RawType = []byte(`{"Count":0,"data":[]}`), "json"
+		}
+		entries = append(entries, entry)
+		if entry.Verdict != contract.VerdictNoRecord {
+			break
+		}
+	}
+	return entries
+}
+
+// record notes a canary as soon as it is written, so that nobody sees the one without the other.
+func (p *fakeSite) record(cases []contract.CaseID, write func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	write()
+	p.requested = append(p.requested, cases)
+}
+
+// startFetcher answers canaries as a fetcher does, for as long as the test runs.
+func (f *fixture) startFetcher() *fakeSite {
+	f.t.Helper()
+	site := &fakeSite{verdict: showsAll, at: startTime.Add(time.Hour)}
+	subscription, err := f.bus.Conn().QueueSubscribe(contract.CanaryService(f.manifest.Site), "fetchers", func(msg *nats.Msg) {
+		request, err := contract.DecodeCanaryRequest(msg.Data)
+		if err != nil {
+			f.t.Error(err)
+			return
+		}
+		entries := site.answer(request)
+		reply := contract.CanaryReply{Version: contract.MessageVersion}
+		site.record(request.CaseIDs, func() { reply.Sequence = f.publishCanary(request.RunID, entries) })
+		if reply.Verdict, _ = contract.CanaryVerdict(entries); reply.Verdict == contract.VerdictBlocked {
+			reply.Error = "blocked by the site"
+		}
+		if site.noReply {
+			return
+		}
+		data, err := json.Marshal(reply)
+		if err == nil {
+			err = msg.Respond(data)
+		}
+		if err != nil {
+			f.t.Error(err)
+		}
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	site.stopFetcher = sync.OnceFunc(func() { _ = subscription.Unsubscribe() })
+	f.t.Cleanup(site.stopFetcher)
+	return site
+}
+
+// publishCanary writes a canary into the ledger of the desk's run and returns its place there; 0 when there is no broker left.
+func (f *fixture) publishCanary(run contract.RunID, entries []contract.Entry) uint64 {
+	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries}.Encode()
+	if err != nil {
+		f.t.Error(err)
+		return 0
+	}
+	ack, err := f.bus.Publish(f.t.Context(), &nats.Msg{Subject: run.CanarySubject(), Data: data})
+	if err != nil {
+		return 0
+	}
+	return ack.Sequence
+}

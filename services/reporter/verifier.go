@@ -1,0 +1,286 @@
+package reporter
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/sanitize"
+)
+
+// verifier is the second reader: it reads a run's ledger again from its first message, counts in its own way, and
+// compares what it found with everything that was written. It shares the decoding with the first reader and nothing
+// of the fold.
+type verifier struct {
+	manifest contract.Manifest
+	// outcomes is the first outcome of each number in the ledger.
+	outcomes map[int]contract.Outcome
+	// seen are the attempts of the ledger, so that one that comes twice counts once.
+	seen map[attemptID]bool
+	// lines are the lines that the attempts file is to have, and how many of each.
+	lines       map[attemptsLine]int
+	requests    int
+	planned     *contract.Planned
+	unconfirmed unconfirmedSet
+	// keysUpTo is the last message whose outcomes must have their keys; unkeyed are the numbers settled after it.
+	keysUpTo   uint64
+	withoutKey map[int]bool
+	problems   []string
+}
+
+// attemptID tells attempts apart. A block does not use up its attempt: blocked ones differ by their start.
+type attemptID struct {
+	number, attempt int
+	blocked         time.Time
+}
+
+// attemptsLine is what the attempts file says of an attempt; word is its outcome, else its verdict.
+type attemptsLine struct {
+	number, attempt int
+	outcome         string
+}
+
+func newVerifier(manifest contract.Manifest, keysUpTo uint64) *verifier {
+	return &verifier{
+		manifest: manifest, keysUpTo: keysUpTo, outcomes: map[int]contract.Outcome{}, seen: map[attemptID]bool{},
+		lines: map[attemptsLine]int{}, withoutKey: map[int]bool{}, unconfirmed: newUnconfirmedSet(keysUpTo),
+	}
+}
+
+// read counts one message of the ledger.
+func (v *verifier) read(m message) error {
+	v.unconfirmed.sequence = m.sequence
+	if m.planned != nil {
+		v.planned = m.planned
+	}
+	for _, entry := range m.entries {
+		if settled := v.addEntry(entry); settled && m.sequence > v.keysUpTo {
+			v.withoutKey[entry.CaseID.Number] = true
+		}
+	}
+	if m.canary != nil {
+		v.addCanary(m)
+	}
+	return nil
+}
+
+// addEntry takes in an attempt that is new and comes before its number's outcome, or brings that, which is true then.
+func (v *verifier) addEntry(entry contract.Entry) bool {
+	number := entry.CaseID.Number
+	this := attemptID{number: number, attempt: entry.Attempt}
+	if entry.Verdict == contract.VerdictBlocked {
+		this.blocked = entry.StartedAt.UTC()
+	}
+	if v.outcomes[number] != "" || v.unconfirmed.voided[number] || entry.Outcome == "" && v.seen[this] {
+		return false
+	}
+	v.seen[this] = true
+	outcome := string(entry.Verdict)
+	switch {
+	case v.unconfirmed.addEntry(entry):
+		v.outcomes[number] = entry.Outcome
+		outcome = string(entry.Outcome)
+	case entry.Outcome != "":
+		outcome = string(contract.VerdictBlocked)
+	}
+	v.lines[attemptsLine{number, entry.Attempt, outcome}]++
+	v.requests += len(entry.Requests)
+	return entry.Outcome != ""
+}
+
+// result is nil when everything agrees, else it matches ErrLedger and names what differs.
+func (v *verifier) result() error {
+	if len(v.problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrLedger, strings.Join(v.problems, "; "))
+}
+
+// maxNamedCases is how many cases a mismatch names.
+const maxNamedCases = 5
+
+// addDifference notes a difference and the numbers it was seen at.
+func (v *verifier) addDifference(what string, numbers []int) {
+	if len(numbers) == 0 {
+		return
+	}
+	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
+	var names []string
+	for _, number := range numbers[:min(maxNamedCases, len(numbers))] {
+		names = append(names, v.manifest.Case(number).String())
+	}
+	v.problems = append(v.problems, fmt.Sprintf("%s: %s, first %s", what, sanitize.Plural(len(numbers), "case"), strings.Join(names, " ")))
+}
+
+// numbers are all that one side or the other has an outcome for.
+func (v *verifier) numbers(other outcomes) []int {
+	var all []int
+	for number := range max(other.highest(), contract.MaxNumber) + 1 {
+		if v.outcomes[number] != "" || other.get(number) != "" {
+			all = append(all, number)
+		}
+	}
+	return all
+}
+
+// compareTally compares the fold, its counts and its outcomes.
+func (v *verifier) compareTally(t *tally) {
+	counts := map[contract.Outcome]int{}
+	for _, outcome := range v.outcomes {
+		counts[outcome]++
+	}
+	got := [3]int{counts[contract.Success], counts[contract.NoRecord], counts[contract.Failed]}
+	if want := [3]int{t.Succeeded, t.NoRecord, t.Failed}; got != want {
+		v.problems = append(v.problems, fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts say %d", got, want))
+	}
+	if retries := v.retries(); retries != t.Retries || v.requests != t.Requests {
+		v.problems = append(v.problems, fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts say [%d %d]",
+			retries, v.requests, t.Retries, t.Requests))
+	}
+	if open := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); open != t.unconfirmedCount() {
+		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts say %d", open, t.unconfirmedCount()))
+	}
+	var wrong []int
+	unconfirmed := t.unconfirmedNumbers()
+	for _, number := range v.numbers(t.Outcomes) {
+		if v.unconfirmed.has(number) != unconfirmed[number] {
+			wrong = append(wrong, number)
+		}
+	}
+	v.addDifference("unconfirmed no-records of the checkpoint differ from the ledger", wrong)
+	wrong = nil
+	for _, number := range v.numbers(t.Outcomes) {
+		if v.outcomes[number] != t.Outcomes.get(number) {
+			wrong = append(wrong, number)
+		}
+	}
+	v.addDifference("outcomes of the checkpoint differ from the ledger", wrong)
+}
+
+// retries are the attempts of all numbers without the first one of each.
+func (v *verifier) retries() int {
+	numbers, attempts := map[int]bool{}, 0
+	for line, times := range v.lines {
+		numbers[line.number] = true
+		attempts += times
+	}
+	return attempts - len(numbers)
+}
+
+// compareAttempts compares the lines of the attempts file: one for each attempt, with its outcome or verdict.
+func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
+	written := map[attemptsLine]int{}
+	var wrong []int
+	lines := 0
+	reader := bufio.NewReader(file)
+	for {
+		text, err := reader.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(text) == 0 {
+			break
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading the attempts file: %w", err)
+		}
+		lines++
+		var line contract.AttemptLine
+		if err := json.Unmarshal(text, &line); err != nil || line.RunID != v.manifest.RunID {
+			v.problems = append(v.problems, fmt.Sprintf("line %d of the attempts file is no attempt of the run", lines))
+			return nil
+		}
+		if line.CaseID != v.manifest.Case(line.CaseID.Number) {
+			wrong = append(wrong, line.CaseID.Number)
+		}
+		written[attemptsLine{line.CaseID.Number, line.Attempt, line.Outcome}]++
+	}
+	for _, key := range slices.Concat(slices.Collect(maps.Keys(v.lines)), slices.Collect(maps.Keys(written)), slices.Collect(maps.Keys(v.unconfirmed.amendments))) {
+		if v.lines[key]+v.unconfirmed.amendments[key] != written[key] {
+			wrong = append(wrong, key.number)
+		}
+	}
+	v.addDifference("the attempts file differs from the ledger", wrong)
+	if lines-len(v.unconfirmed.amendments) != attempts {
+		v.problems = append(v.problems, fmt.Sprintf("the attempts file has %d lines for %d attempts", lines, attempts))
+	}
+	return nil
+}
+
+// compareKeys compares the buckets. Another run may have written the keys of the same numbers since.
+func (v *verifier) compareKeys(collected, failed map[int]contract.Collected) {
+	var missing, wrong, failures []int
+	run := v.manifest.RunID
+	for number, outcome := range v.outcomes {
+		value, found := collected[number]
+		_, kept := failed[number]
+		switch {
+		case v.withoutKey[number], v.unconfirmed.confirmedLate[number]:
+		case outcome == contract.Failed && !kept && (!found || value.RunID == run):
+			failures = append(failures, number)
+		case outcome != contract.Failed && !found && !v.unconfirmed.has(number):
+			missing = append(missing, number)
+		case outcome != contract.Failed && value.RunID == run && value.Outcome != outcome:
+			wrong = append(wrong, number)
+		}
+	}
+	for number, value := range collected {
+		if value.RunID == run && v.outcomes[number] != value.Outcome && !v.withoutKey[number] {
+			wrong = append(wrong, number)
+		}
+	}
+	for number, value := range failed {
+		if value.RunID == run && v.outcomes[number] != contract.Failed {
+			failures = append(failures, number)
+		}
+	}
+	v.addDifference("keys missing in the bucket collected", missing)
+	v.addDifference("keys of the bucket collected differ from the ledger", wrong)
+	v.addDifference("keys of the bucket failed differ from the ledger", failures)
+}
+
+// compareRange compares a run whose every job has ended with its range: nothing missing, nothing more.
+func (v *verifier) compareRange(collected map[int]contract.Collected) {
+	if v.planned == nil {
+		v.problems = append(v.problems, "the ledger does not say that every job was published")
+		return
+	}
+	p := *v.planned
+	if p.Range != v.manifest.Range {
+		v.problems = append(v.problems, fmt.Sprintf("range %d..%d was walked, %d..%d was asked for",
+			p.Range.Start, p.Range.End, v.manifest.Range.Start, v.manifest.Range.End))
+	}
+	if len(v.outcomes) != p.Jobs {
+		v.problems = append(v.problems, fmt.Sprintf("%d outcomes for %d jobs", len(v.outcomes), p.Jobs))
+	}
+	var lost, outside []int
+	for number := p.Range.Start; number <= p.Range.End; number++ {
+		if _, known := collected[number]; v.outcomes[number] == "" && !known {
+			lost = append(lost, number)
+		}
+	}
+	for number := range v.outcomes {
+		if !p.Range.Contains(number) && !slices.Contains(p.Beyond, number) {
+			outside = append(outside, number)
+		}
+	}
+	v.addDifference("neither asked for nor collected", lost)
+	v.addDifference("outcomes outside of the range", outside)
+}
+
+// readKeys reads a bucket's keys of the run's series and year.
+func readKeys(ctx context.Context, w *worker) (collected, failed map[int]contract.Collected, err error) {
+	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
+	err = w.eachKey(ctx, contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value })
+	if err != nil {
+		return nil, nil, err
+	}
+	err = w.eachKey(ctx, contract.BucketFailed, func(n int, value contract.Collected) { failed[n] = value })
+	return collected, failed, err
+}

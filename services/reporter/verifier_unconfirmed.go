@@ -1,0 +1,121 @@
+package reporter
+
+import (
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// unconfirmedSet is what the second reader keeps of the unconfirmed no-records.
+type unconfirmedSet struct {
+	// endedAt is when the answer of each such no-record had come, attempts which attempt it was; order is the ledger's.
+	endedAt  map[int]time.Time
+	attempts map[int]int
+	order    []int
+	// sequence is the message that is read, sequences are those of the no-records.
+	sequence  uint64
+	sequences map[int]uint64
+	// overflow are those that are not among the newest: a proof confirms all of them or none. oldEnded is when the last of their
+	// answers had come, oldSequence the last of their messages.
+	overflow         map[int]bool
+	overflowEnded    time.Time
+	overflowSequence uint64
+	// keysUpTo is the last message of which the keys are to be there; late are the numbers that were confirmed after it.
+	keysUpTo      uint64
+	confirmedLate map[int]bool
+	// vanished says that the site was seen not to show what it has; void are the numbers whose no-records are taken back, amended
+	// the further lines on those that had been counted.
+	vanished   bool
+	voided     map[int]bool
+	amendments map[attemptsLine]int
+}
+
+func newUnconfirmedSet(keysUpTo uint64) unconfirmedSet {
+	return unconfirmedSet{keysUpTo: keysUpTo, confirmedLate: map[int]bool{}, overflow: map[int]bool{}, endedAt: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, voided: map[int]bool{}, amendments: map[attemptsLine]int{}}
+}
+
+// addEntry takes in an attempt that is new, and says whether it settles its number.
+func (u *unconfirmedSet) addEntry(entry contract.Entry) bool {
+	number := entry.CaseID.Number
+	switch entry.Outcome {
+	case "":
+		return false
+	case contract.Failed: // says nothing about the site's files
+	case contract.Success:
+		if len(entry.Requests) > 0 { // else it is a copy, which vouches for nothing
+			u.confirm(entry.StartedAt, 0)
+		}
+	case contract.NoRecord:
+		if u.vanished {
+			u.voided[number] = true
+			return false
+		}
+		u.endedAt[number], u.attempts[number], u.sequences[number] = entry.EndedAt(), entry.Attempt, u.sequence
+		u.order = append(u.order, number)
+		u.trim()
+	}
+	return true
+}
+
+// confirm drops what a proof of life confirms: what had been answered when it started, or was read before it was asked for.
+func (u *unconfirmedSet) confirm(started time.Time, after uint64) {
+	confirm := func(number int) {
+		if u.sequence > u.keysUpTo {
+			u.confirmedLate[number] = true
+		}
+	}
+	for number, ended := range u.endedAt {
+		if !ended.After(started) || u.sequences[number] <= after {
+			confirm(number)
+			delete(u.endedAt, number)
+		}
+	}
+	if !u.overflowEnded.After(started) || u.overflowSequence <= after {
+		for number := range u.overflow {
+			confirm(number)
+		}
+		clear(u.overflow)
+		u.overflowEnded, u.overflowSequence = time.Time{}, 0
+	}
+}
+
+// trim makes the oldest of a row that has become too long old.
+func (u *unconfirmedSet) trim() {
+	for len(u.endedAt) > maxUnconfirmed {
+		number := u.order[0]
+		u.order = u.order[1:]
+		if ended, there := u.endedAt[number]; there {
+			u.overflow[number], u.overflowEnded, u.overflowSequence = true, latest(u.overflowEnded, ended), max(u.overflowSequence, u.sequences[number])
+			delete(u.endedAt, number)
+		}
+	}
+}
+
+// has says that a number's no-record is not confirmed.
+func (u *unconfirmedSet) has(number int) bool {
+	_, newest := u.endedAt[number]
+	return newest || u.overflow[number]
+}
+
+// addCanary counts a canary.
+func (v *verifier) addCanary(m message) {
+	for _, entry := range m.canary {
+		v.requests += len(entry.Requests)
+	}
+	u := &v.unconfirmed
+	switch verdict, started := contract.CanaryVerdict(m.canary); {
+	case verdict == contract.VerdictSuccess:
+		u.confirm(started, m.after)
+	case verdict == contract.VerdictNoRecord && !u.vanished:
+		u.vanished = true
+		for number := range u.endedAt {
+			delete(v.outcomes, number)
+			u.voided[number] = true
+			u.amendments[attemptsLine{number, u.attempts[number], string(contract.VerdictBlocked)}] = 1
+			if m.sequence > v.keysUpTo {
+				v.withoutKey[number] = true
+			}
+		}
+		clear(u.endedAt)
+	}
+}
