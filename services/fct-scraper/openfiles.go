@@ -6,11 +6,13 @@ import (
 	"fct-scraper/pkg/config"
 )
 
-// A batch was measured to keep 26 files open (the streams of the embedded server, output, terminal) and one connection a case
-// in flight. A redirect to another origin is a second connection, and each file that is being written is one more.
+// A batch was measured to keep 26 files open (the streams of the embedded server, output, terminal) and one connection a
+// case in flight. On a busy machine a case has up to three more at once: a connection that a canceled request is closing,
+// a redirect to another origin, and the file that is being written. With two a case, one run of four at concurrency 64
+// ended with "too many open files".
 const (
 	openFilesBase    = 40
-	openFilesPerCase = 2
+	openFilesPerCase = 4
 )
 
 // checkOpenFiles refuses a start that would run out of open files: the broker, the output and the site would each fail in

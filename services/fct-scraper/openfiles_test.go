@@ -14,10 +14,10 @@ func TestLimitOfOpenFiles(t *testing.T) {
 		code               int
 		says               string
 	}{
-		"too low":                  {"40", "4", codeUsage, "open files: the limit is 40, and concurrency 4 needs 48"},
-		"too low for so many":      {"100", "64", codeUsage, "open files: the limit is 100, and concurrency 64 needs 168"},
-		"just enough for one":      {"42", "1", codeCompleted, ""},
-		"just enough for the most": {"168", "64", codeCompleted, ""},
+		"too low":                  {"40", "4", codeUsage, "open files: the limit is 40, and concurrency 4 needs 56"},
+		"too low for so many":      {"100", "64", codeUsage, "open files: the limit is 100, and concurrency 64 needs 296"},
+		"just enough for one":      {"44", "1", codeCompleted, ""},
+		"just enough for the most": {"296", "64", codeCompleted, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
