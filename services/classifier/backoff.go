@@ -16,11 +16,11 @@ type Backoff delay.Exponential
 // Delay is the wait before retry n (1 is the first) of a number of a run. The draw is a function of run, number
 // and n, so an answer that is classified twice is to be retried at the same time both times.
 func (b Backoff) Delay(run contract.RunID, number, n int) time.Duration {
-	return delay.Exponential(b).Before(n, draw(run, number, n))
+	return delay.Exponential(b).Before(n, jitter(run, number, n))
 }
 
-// draw is a number in [0, 1) that looks random and depends on its arguments alone.
-func draw(run contract.RunID, number, n int) float64 {
+// jitter is a number in [0, 1) that looks random and depends on its arguments alone.
+func jitter(run contract.RunID, number, n int) float64 {
 	sum := fnv.New64a()
 	// A hash never fails to take its input.
 	_, _ = sum.Write([]byte(string(run) + "." + strconv.Itoa(number) + "." + strconv.Itoa(n)))

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestDelayIsTheSameForTheSameTry(t *testing.T) {
+func TestBackoffDelayDeterministic(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		policy := classifier.Backoff{Base: 2 * time.Second, Factor: 2, Max: time.Minute}
@@ -25,7 +25,7 @@ func TestDelayIsTheSameForTheSameTry(t *testing.T) {
 	})
 }
 
-func TestDelaysOfNeighboursAreSpread(t *testing.T) {
+func TestBackoffJitterIsSpread(t *testing.T) {
 	t.Parallel()
 	policy := classifier.Backoff{Base: 2 * time.Second, Factor: 2, Max: time.Minute}
 	const numbers, parts = 10_000, 10

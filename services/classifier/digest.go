@@ -7,9 +7,9 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// digested gives every exchange that has a body the digest of it: the ledger keeps no bodies, and the digest says later
+// addDigests gives every exchange that has a body the digest of it: the ledger keeps no bodies, and the digest says later
 // whether two answers were the same, and whether a raw answer that was kept is the one.
-func digested(exchanges []contract.Exchange) []contract.Exchange {
+func addDigests(exchanges []contract.Exchange) []contract.Exchange {
 	for i := range exchanges {
 		if len(exchanges[i].Body) > 0 {
 			exchanges[i].Digest = digest(exchanges[i].Body)

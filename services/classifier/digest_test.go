@@ -11,7 +11,7 @@ import (
 	"fct-scraper/services/classifier"
 )
 
-func TestTheLedgerKeepsTheDigestOfEveryBody(t *testing.T) {
+func TestEntryHasBodyDigests(t *testing.T) {
 	t.Parallel()
 	answered, planned := answer(1, 1, "transient"), time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	answered.PlannedAt = planned

@@ -8,9 +8,9 @@ import (
 )
 
 // DigestOf is the digest that the first exchange gets.
-func DigestOf(exchanges []contract.Exchange) string { return digested(exchanges)[0].Digest }
+func DigestOf(exchanges []contract.Exchange) string { return addDigests(exchanges)[0].Digest }
 
 // Classify does with one delivery what Run does, but acknowledges nothing: as when the process is killed then.
 func Classify(ctx context.Context, s *Service, d bus.Delivery[contract.AnswerPack]) error {
-	return s.classify(ctx, d, &originals{bus: s.Bus})
+	return s.classify(ctx, d, &copies{bus: s.Bus})
 }

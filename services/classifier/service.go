@@ -27,15 +27,15 @@ type Options struct {
 }
 
 const (
-	// blockedAgain is when the job of a blocked answer comes back; nobody takes it before the run goes on.
-	blockedAgain = time.Second
-	// refusedAgain is when the job of a copy comes back that has no original; its answer is gone from the stream by then.
-	refusedAgain = 100 * time.Millisecond
-	// skew is how far ahead of this machine's clock a fetcher's may be.
-	skew = 2 * time.Second
-	// packLimit is how many bytes of records and raw answers share one message of the ledger at most, a single larger entry
+	// blockedRedeliveryDelay is when the job of a blocked answer comes back; nobody takes it before the run goes on.
+	blockedRedeliveryDelay = time.Second
+	// refusedRedeliveryDelay is when the job of a copy comes back that has no original; its answer is gone from the stream by then.
+	refusedRedeliveryDelay = 100 * time.Millisecond
+	// maxClockSkew is how far ahead of this machine's clock a fetcher's may be.
+	maxClockSkew = 2 * time.Second
+	// maxPackBytes is how many bytes of records and raw answers share one message of the ledger at most, a single larger entry
 	// apart: copies may name more than a message takes.
-	packLimit = 4 << 20
+	maxPackBytes = 4 << 20
 )
 
 // Service reads answers and writes the ledger. It keeps nothing: an answer that is classified twice gives the same
@@ -55,9 +55,9 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("running the classifier: opening its consumer: %w", err)
 	}
 	err = bus.Consume(ctx, s.Bus, bus.ConsumeOptions[contract.AnswerPack]{
-		Consumer: answers, Workers: s.Workers, Decode: decode,
+		Consumer: answers, Workers: s.Workers, Decode: decodeAnswers,
 		Handle: func(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
-			return s.classify(ctx, d, &originals{bus: s.Bus})
+			return s.classify(ctx, d, &copies{bus: s.Bus})
 		},
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-func decode(data []byte) (contract.AnswerPack, error) {
+func decodeAnswers(data []byte) (contract.AnswerPack, error) {
 	data, err := bus.Decompress(data)
 	if err != nil {
 		return contract.AnswerPack{}, err
@@ -76,19 +76,19 @@ func decode(data []byte) (contract.AnswerPack, error) {
 
 // classify writes what the answers of a pack say into the ledger, then settles their jobs. The pack itself is
 // acknowledged after that: cut off anywhere, it comes again.
-func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], originals *originals) error {
+func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], originals *copies) error {
 	var entries []contract.Entry
 	var settles, refused []string
 	for _, answer := range d.Body.Answers {
 		if answer.Crashes > 0 {
-			entries, settles = append(entries, crashed(answer, d.StoredAt)), append(settles, answer.AckSubject)
+			entries, settles = append(entries, crashedEntry(answer, d.StoredAt)), append(settles, answer.AckSubject)
 			continue
 		}
 		if answer.Copy == nil {
-			entries, settles = append(entries, s.entry(d.Body.RunID, answer, time.Now())), append(settles, answer.AckSubject)
+			entries, settles = append(entries, s.newEntry(d.Body.RunID, answer, time.Now())), append(settles, answer.AckSubject)
 			continue
 		}
-		entry, found, err := originals.copied(ctx, d, answer)
+		entry, found, err := originals.copyEntry(ctx, d, answer)
 		switch {
 		case err != nil:
 			return err
@@ -99,7 +99,7 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 			refused = append(refused, answer.AckSubject)
 		}
 	}
-	if err := s.write(ctx, d.Body.RunID, entries); err != nil {
+	if err := s.writeEntries(ctx, d.Body.RunID, entries); err != nil {
 		return fmt.Errorf("writing the ledger of run %s: %w", d.Body.RunID, err)
 	}
 	for i, entry := range entries {
@@ -107,28 +107,28 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 			return err
 		}
 	}
-	return s.refuse(refused)
+	return s.redeliver(refused)
 }
 
-// refuse sends the jobs of copies that were not made back: nothing is known of their numbers.
-func (s *Service) refuse(settles []string) error {
+// redeliver sends the jobs of copies that were not made back: nothing is known of their numbers.
+func (s *Service) redeliver(settles []string) error {
 	for _, subject := range settles {
 		if subject == "" {
 			continue
 		}
-		if err := s.Bus.NakWithDelay(subject, refusedAgain); err != nil {
+		if err := s.Bus.NakWithDelay(subject, refusedRedeliveryDelay); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// write puts entries of one block into the ledger, in as few messages as they fit in.
-func (s *Service) write(ctx context.Context, run contract.RunID, entries []contract.Entry) error {
+// writeEntries puts entries of one block into the ledger, in as few messages as they fit in.
+func (s *Service) writeEntries(ctx context.Context, run contract.RunID, entries []contract.Entry) error {
 	for len(entries) > 0 {
-		n, size := 1, weight(entries[0])
-		for n < len(entries) && size+weight(entries[n]) <= packLimit {
-			size += weight(entries[n])
+		n, size := 1, payloadSize(entries[0])
+		for n < len(entries) && size+payloadSize(entries[n]) <= maxPackBytes {
+			size += payloadSize(entries[n])
 			n++
 		}
 		pack := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries[:n]}
@@ -168,8 +168,8 @@ func dropTooLarge(entry *contract.Entry) bool {
 	return true
 }
 
-// weight is how many bytes an entry carries beside its line.
-func weight(entry contract.Entry) int { return len(entry.Record) + len(entry.Raw) }
+// payloadSize is how many bytes an entry carries beside its line.
+func payloadSize(entry contract.Entry) int { return len(entry.Record) + len(entry.Raw) }
 
 // settle lets the job go, or sends it back to come again when it may be retried.
 func (s *Service) settle(subject string, entry contract.Entry) error {
@@ -179,18 +179,18 @@ func (s *Service) settle(subject string, entry contract.Entry) error {
 	case entry.Outcome != "":
 		return s.Bus.Ack(subject)
 	case entry.Verdict == contract.VerdictBlocked:
-		return s.Bus.NakWithDelay(subject, blockedAgain)
+		return s.Bus.NakWithDelay(subject, blockedRedeliveryDelay)
 	default:
 		return s.Bus.NakWithDelay(subject, max(time.Millisecond, time.Until(entry.RetryAt)))
 	}
 }
 
-// entry is what the ledger keeps of an answer.
-func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Time) contract.Entry {
-	reading := s.read(answer)
+// newEntry is what the ledger keeps of an answer.
+func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.Time) contract.Entry {
+	reading := s.readAnswer(answer)
 	entry := contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: reading.Verdict, Rule: reading.Rule,
-		Error: reading.Error, Notes: reading.Notes, PlannedAt: answer.PlannedAt, Requests: digested(answer.Exchanges),
+		Error: reading.Error, Notes: reading.Notes, PlannedAt: answer.PlannedAt, Requests: addDigests(answer.Exchanges),
 	}
 	if reading.Record != nil {
 		entry.FiledOn, entry.Record = reading.Record.FiledOn, reading.Record.FileContent()
@@ -200,7 +200,7 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 		last := answer.Exchanges[len(answer.Exchanges)-1]
 		entry.StartedAt = answer.Exchanges[0].StartedAt
 		// A wall clock that was set back since the answer must not make the wait longer. Classified twice, it is the same wait.
-		if end := last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second))); end.Before(now.Add(skew)) {
+		if end := last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second))); end.Before(now.Add(maxClockSkew)) {
 			ended = end
 		}
 		entry.Seconds = answer.Seconds
@@ -221,9 +221,9 @@ func (s *Service) entry(run contract.RunID, answer contract.Answer, now time.Tim
 	return entry
 }
 
-// crashed is what the ledger keeps of a job that is given up because processes die of it: it has failed, whatever attempts it had left.
+// crashedEntry is what the ledger keeps of a job that is given up because processes die of it: it has failed, whatever attempts it had left.
 // What they asked for is not known. Made twice it is the same both times: it begins when its answer was stored.
-func crashed(answer contract.Answer, storedAt time.Time) contract.Entry {
+func crashedEntry(answer contract.Answer, storedAt time.Time) contract.Entry {
 	return contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: contract.VerdictTransient, Outcome: contract.Failed,
 		Rule: "crash", Error: "worker crashed", Notes: []string{fmt.Sprintf("%d processes died while they held it", answer.Crashes)},
@@ -231,9 +231,9 @@ func crashed(answer contract.Answer, storedAt time.Time) contract.Entry {
 	}
 }
 
-// read reads an answer. One that the reader cannot bear, or of which it says what no verdict is, is transient: it
+// readAnswer reads an answer. One that the reader cannot bear, or of which it says what no verdict is, is transient: it
 // must neither be taken for a case that does not exist nor come again for ever.
-func (s *Service) read(answer contract.Answer) (reading contract.Classification) {
+func (s *Service) readAnswer(answer contract.Answer) (reading contract.Classification) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.Log.Error("classifier.reader.panic", "case_id", answer.CaseID.String(), "panic", fmt.Sprint(cause))

@@ -45,11 +45,11 @@ func answer(number, attempt int, word string) contract.Answer {
 // newService is a classifier of these tests.
 func newService(t *testing.T, b *bus.Bus) *classifier.Service {
 	t.Helper()
-	return newServiceReading(t, b, read)
+	return newServiceWith(t, b, read)
 }
 
-// newServiceReading is a classifier that reads answers by a function.
-func newServiceReading(
+// newServiceWith is a classifier that reads answers by a function.
+func newServiceWith(
 	t *testing.T, b *bus.Bus, read func(contract.CaseID, []contract.Exchange) contract.Classification,
 ) *classifier.Service {
 	t.Helper()
@@ -59,8 +59,8 @@ func newServiceReading(
 	})
 }
 
-// work runs a classifier until no answer waits any more.
-func work(t *testing.T, b *bus.Bus, service *classifier.Service) {
+// runUntilDrained runs a classifier until no answer waits any more.
+func runUntilDrained(t *testing.T, b *bus.Bus, service *classifier.Service) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -87,11 +87,11 @@ func work(t *testing.T, b *bus.Bus, service *classifier.Service) {
 // classify runs the answers through a classifier and returns the ledger's entries and the header over them.
 func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.Entry, []contract.AttemptState) {
 	t.Helper()
-	return classifyBy(t, b, newService(t, b), answers...)
+	return classifyWith(t, b, newService(t, b), answers...)
 }
 
-// classifyBy is classify with a classifier of the test's own.
-func classifyBy(
+// classifyWith is classify with a classifier of the test's own.
+func classifyWith(
 	t *testing.T, b *bus.Bus, service *classifier.Service, answers ...contract.Answer,
 ) ([]contract.Entry, []contract.AttemptState) {
 	t.Helper()
@@ -102,7 +102,7 @@ func classifyBy(
 	if _, err := b.Publish(t.Context(), &nats.Msg{Subject: run.AnswerSubject(0), Data: body}); err != nil {
 		t.Fatal(err)
 	}
-	work(t, b, service)
+	runUntilDrained(t, b, service)
 	ledger, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func classifyBy(
 	return pack.Entries, states
 }
 
-func TestJobThatProcessesDieOfHasFailed(t *testing.T) {
+func TestCrashedJobFails(t *testing.T) {
 	t.Parallel()
 	crashed := answer(1, 1, "success")
 	crashed.Crashes, crashed.Exchanges = 5, nil
@@ -146,7 +146,7 @@ func TestJobThatProcessesDieOfHasFailed(t *testing.T) {
 	}
 }
 
-func TestEveryVerdictBecomesItsEntry(t *testing.T) {
+func TestClassify_EveryVerdict(t *testing.T) {
 	t.Parallel()
 	kept := answer(8, 1, "success")
 	kept.KeepRaw = true
@@ -187,8 +187,8 @@ func TestEveryVerdictBecomesItsEntry(t *testing.T) {
 	}
 }
 
-// newJobs is a consumer of jobs that come again only when they are sent back.
-func newJobs(t *testing.T, b *bus.Bus) jetstream.Consumer {
+// newJobsConsumer is a consumer of jobs that come again only when they are sent back.
+func newJobsConsumer(t *testing.T, b *bus.Bus) jetstream.Consumer {
 	t.Helper()
 	consumer, err := b.JetStream().CreateConsumer(t.Context(), contract.StreamJobs, jetstream.ConsumerConfig{
 		Durable: "jobs", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Hour, MaxDeliver: -1,
@@ -199,8 +199,8 @@ func newJobs(t *testing.T, b *bus.Bus) jetstream.Consumer {
 	return consumer
 }
 
-// deliver plans a job, takes it, and returns where its delivery is settled.
-func deliver(t *testing.T, b *bus.Bus, jobs jetstream.Consumer, number int) (settle string) {
+// deliverJob plans a job, takes it, and returns where its delivery is settled.
+func deliverJob(t *testing.T, b *bus.Bus, jobs jetstream.Consumer, number int) (settle string) {
 	t.Helper()
 	if _, err := b.Publish(t.Context(), nats.NewMsg(run.JobSubject(number))); err != nil {
 		t.Fatal(err)
@@ -212,14 +212,14 @@ func deliver(t *testing.T, b *bus.Bus, jobs jetstream.Consumer, number int) (set
 	return msg.Reply()
 }
 
-func TestJobsAreSettledByWhatTheLedgerSays(t *testing.T) {
+func TestJobsSettledByVerdict(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	consumer := newJobs(t, b)
+	consumer := newJobsConsumer(t, b)
 	var answers []contract.Answer
 	for i, word := range []string{"success", "transient", "no-record", "blocked"} {
 		a := answer(i+1, 1, word)
-		a.AckSubject = deliver(t, b, consumer, i+1)
+		a.AckSubject = deliverJob(t, b, consumer, i+1)
 		answers = append(answers, a)
 	}
 	entries, _ := classify(t, b, answers...)
@@ -244,7 +244,7 @@ func TestJobsAreSettledByWhatTheLedgerSays(t *testing.T) {
 	}
 }
 
-func TestClassifyingTwiceSaysTheSame(t *testing.T) {
+func TestClassify_TwiceIsIdentical(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	once := answer(3, 1, "transient")
@@ -255,7 +255,7 @@ func TestClassifyingTwiceSaysTheSame(t *testing.T) {
 	}
 }
 
-func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
+func TestRun_CanceledBeforeStart(t *testing.T) {
 	t.Parallel()
 	service := newService(t, fcttest.Broker(t))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -265,14 +265,14 @@ func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
 	}
 }
 
-// noise is a text of so many bytes that cannot be compressed.
-func noise(size int) string {
+// incompressible is a text of so many bytes that cannot be compressed.
+func incompressible(size int) string {
 	random := make([]byte, size*3/4)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(random) // never fails
 	return base64.StdEncoding.EncodeToString(random)
 }
 
-func TestWhatTheStoreCannotHold(t *testing.T) {
+func TestClassify_OversizedEntry(t *testing.T) {
 	t.Parallel()
 	const half, whole = 20 << 20, 33 << 20
 	for name, c := range map[string]struct {
@@ -286,15 +286,15 @@ func TestWhatTheStoreCannotHold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			kept := answer(1, 1, "success"+noise(c.raw))
+			kept := answer(1, 1, "success"+incompressible(c.raw))
 			kept.KeepRaw = true
 			b := fcttest.Broker(t)
-			big := newServiceReading(t, b, func(id contract.CaseID, _ []contract.Exchange) contract.Classification {
+			big := newServiceWith(t, b, func(id contract.CaseID, _ []contract.Exchange) contract.Classification {
 				return contract.Classification{Verdict: contract.VerdictSuccess, RawType: "html", Record: &contract.Record{
-					Version: contract.RecordVersion, CaseID: id, Header: contract.Header{StyleOfCause: noise(c.record)},
+					Version: contract.RecordVersion, CaseID: id, Header: contract.Header{StyleOfCause: incompressible(c.record)},
 				}}
 			})
-			entries, _ := classifyBy(t, b, big, kept)
+			entries, _ := classifyWith(t, b, big, kept)
 			if len(entries) != 1 {
 				t.Fatalf("%d entries, want 1", len(entries))
 			}

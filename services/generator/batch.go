@@ -38,9 +38,9 @@ type Batch struct {
 	New       bool
 }
 
-// Limit is the widest range that the batch may become: from its start to the least of start+max_cases−1, its end and
+// MaxRange is the widest range that the batch may become: from its start to the least of start+max_cases−1, its end and
 // the highest number there can be.
-func (b Batch) Limit() contract.Range {
+func (b Batch) MaxRange() contract.Range {
 	end := contract.MaxNumber
 	if b.End > 0 {
 		end = min(end, b.End)
@@ -65,10 +65,10 @@ func (b Batch) Identity(site string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// check says what is wrong with the batch as a whole; single fields are checked when they are read.
-func (b Batch) check() []contract.Problem {
+// validate says what is wrong with the batch as a whole; single fields are checked when they are read.
+func (b Batch) validate() []contract.Problem {
 	var bad []contract.Problem
-	if limit := b.Limit(); limit.Size() == 0 {
+	if limit := b.MaxRange(); limit.Size() == 0 {
 		bad = append(bad, contract.Problem{
 			Field: "end", Value: strconv.Itoa(b.End), Allowed: fmt.Sprintf("start (%d) to %d", b.Start, contract.MaxNumber),
 		})

@@ -16,12 +16,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startPoll is how often a stop of an unknown run looks whether the starts before it have been carried out.
-const startPoll = 50 * time.Millisecond
+// pendingStartDelay is how often a stop of an unknown run looks whether the starts before it have been carried out.
+const pendingStartDelay = 50 * time.Millisecond
 
-// takeCommands carries out the commands that a consumer delivers until ctx ends. Starts have one consumer and the other
+// consumeCommands carries out the commands that a consumer delivers until ctx ends. Starts have one consumer and the other
 // commands another, so a stop does not wait behind the starts that were given before it.
-func (s *Service) takeCommands(ctx context.Context, name string) error {
+func (s *Service) consumeCommands(ctx context.Context, name string) error {
 	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, name)
 	if err != nil && ctx.Err() != nil {
 		return nil
@@ -37,52 +37,52 @@ func (s *Service) takeCommands(ctx context.Context, name string) error {
 			if (d.Subject == contract.SubjectStart) != (name == streams.ConsumerStarts) {
 				return nil // the other consumer's
 			}
-			return s.command(ctx, d)
+			return s.handleCommand(ctx, d)
 		},
 	})
 }
 
-// command carries out one command, once: what became of it is kept under its sequence. One at a time, because a stop in the
+// handleCommand carries out one command, once: what became of it is kept under its sequence. One at a time, because a stop in the
 // middle of a start of the same run would be taken back by it.
-func (s *Service) command(ctx context.Context, d bus.Delivery[[]byte]) error {
-	s.carrying.Lock()
-	defer s.carrying.Unlock()
+func (s *Service) handleCommand(ctx context.Context, d bus.Delivery[[]byte]) error {
+	s.commandMu.Lock()
+	defer s.commandMu.Unlock()
 	if d.Subject == contract.SubjectStop { // a process that works for this run alone may end by it before the result is kept
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 	}
 	result := contract.CommandResult{Digest: digest(d.Subject, d.Header, d.Body), At: d.StoredAt}
 	key := contract.CommandKey(d.Sequence)
-	if done, err := s.carriedOut(ctx, key, result); err != nil || done {
+	if done, err := s.isHandled(ctx, key, result); err != nil || done {
 		return err
 	}
-	err := checkHeader(d.Header)
+	err := checkHeaders(d.Header)
 	switch {
 	case err != nil:
 	case d.Subject == contract.SubjectStop:
-		result.RunID, err = s.stop(ctx, d)
+		result.RunID, err = s.stopRun(ctx, d)
 	default:
-		result.RunID, err = s.start(ctx, d)
+		result.RunID, err = s.startRun(ctx, d)
 	}
 	if errors.Is(err, ErrCommand) {
 		s.Log.Warn("batch.rejected", "subject", d.Subject, "sequence", d.Sequence, "error", err)
 		result.Rejected = err.Error()
-		err = s.reject(ctx, d.Subject, d.Sequence, err)
+		err = s.publishRejection(ctx, d.Subject, d.Sequence, err)
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.put(ctx, key, result); err != nil {
+	if err := s.putJSON(ctx, key, result); err != nil {
 		return err
 	}
-	s.replies.kept(result, d.Sequence)
+	s.replies.stored(result, d.Sequence)
 	return nil
 }
 
-// carriedOut says whether the result of this very command is kept: one of the same sequence may be of a stream that was
+// isHandled says whether the result of this very command is kept: one of the same sequence may be of a stream that was
 // removed, or that lost its end.
-func (s *Service) carriedOut(ctx context.Context, key string, command contract.CommandResult) (bool, error) {
+func (s *Service) isHandled(ctx context.Context, key string, command contract.CommandResult) (bool, error) {
 	entry, err := s.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return false, nil
@@ -100,11 +100,11 @@ func (s *Service) carriedOut(ctx context.Context, key string, command contract.C
 	return kept.At.Equal(command.At), nil
 }
 
-// reject tells everybody why a command did nothing. sequence is 0 for one that the stream does not keep.
-func (s *Service) reject(ctx context.Context, subject string, sequence uint64, reason error) error {
+// publishRejection tells everybody why a command did nothing. sequence is 0 for one that the stream does not keep.
+func (s *Service) publishRejection(ctx context.Context, subject string, sequence uint64, reason error) error {
 	rejection := contract.Rejection{Subject: subject, Sequence: sequence, Reason: reason.Error(), At: time.Now().UTC()}
-	if bad, is := errors.AsType[refusal](reason); is {
-		rejection.Problems = bad.told()
+	if bad, is := errors.AsType[ValidationError](reason); is {
+		rejection.Problems = bad.reported()
 	}
 	body, err := json.Marshal(rejection)
 	if err != nil {
@@ -114,17 +114,17 @@ func (s *Service) reject(ctx context.Context, subject string, sequence uint64, r
 	return err
 }
 
-func (s *Service) stop(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
+func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
 	run, err := ReadStop(d.Body)
 	if err != nil {
 		return "", err
 	}
 	_, err = runs.Manifest(ctx, s.kv, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		if waits, err := s.startsWait(ctx, d.Sequence); err != nil || waits {
-			return "", bus.RetryIn(startPoll, errors.Join(err, errors.New("a start before the stop may make its run")))
+		if waits, err := s.startsPending(ctx, d.Sequence); err != nil || waits {
+			return "", bus.RetryIn(pendingStartDelay, errors.Join(err, errors.New("a start before the stop may make its run")))
 		}
-		return "", refuse(contract.Problem{Field: "run_id", Value: show([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
+		return "", invalid(contract.Problem{Field: "run_id", Value: quote([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
 	}
 	if err != nil && !errors.Is(err, runs.ErrUnreadable) { // whatever it is, it can be stopped
 		return "", err
@@ -133,11 +133,11 @@ func (s *Service) stop(ctx context.Context, d bus.Delivery[[]byte]) (contract.Ru
 	if err := runs.Halt(ctx, s.kv, run, halt); err != nil {
 		return "", err
 	}
-	return run, s.sign(ctx, run, d)
+	return run, s.recordStop(ctx, run, d)
 }
 
-// startsWait says whether starts that were given before a sequence are still to be carried out.
-func (s *Service) startsWait(ctx context.Context, before uint64) (bool, error) {
+// startsPending says whether starts that were given before a sequence are still to be carried out.
+func (s *Service) startsPending(ctx context.Context, before uint64) (bool, error) {
 	starts, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerStarts)
 	if err != nil {
 		return false, fmt.Errorf("looking for waiting starts: %w", err)
@@ -145,8 +145,8 @@ func (s *Service) startsWait(ctx context.Context, before uint64) (bool, error) {
 	return starts.CachedInfo().AckFloor.Stream < before, nil
 }
 
-// sign writes the stop that came last into a run's halt, whoever halted the run first.
-func (s *Service) sign(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
+// recordStop writes the stop that came last into a run's halt, whoever halted the run first.
+func (s *Service) recordStop(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
 	entry, err := s.kv.Get(ctx, run.HaltKey())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil // another generator has begun the run anew
@@ -169,8 +169,8 @@ func (s *Service) sign(ctx context.Context, run contract.RunID, d bus.Delivery[[
 	return nil
 }
 
-// overtaken refuses a start of a run that a later command has stopped already.
-func (s *Service) overtaken(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
+// checkNotStopped refuses a start of a run that a later command has stopped already.
+func (s *Service) checkNotStopped(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
 	halt, err := runs.Get[contract.Halt](ctx, s.kv, run.HaltKey())
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, runs.ErrUnreadable):
@@ -180,5 +180,5 @@ func (s *Service) overtaken(ctx context.Context, run contract.RunID, d bus.Deliv
 	case halt.Command < d.Sequence || d.StoredAt.After(halt.CommandAt):
 		return nil
 	}
-	return refuse(conflict("run_id", run, fmt.Sprintf("command %d, which came after this start, has stopped it", halt.Command), "a new start"))
+	return invalid(conflict("run_id", run, fmt.Sprintf("command %d, which came after this start, has stopped it", halt.Command), "a new start"))
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// differing refuses a batch that names a run which is worked on, or over, and says something else of it: whoever sent that
+// checkSameSettings refuses a batch that names a run which is worked on, or over, and says something else of it: whoever sent that
 // would take it for done. A start without a name only joins the run.
-func differing(m contract.Manifest, b Batch) error {
+func checkSameSettings(m contract.Manifest, b Batch) error {
 	if b.RunID == "" {
 		return nil
 	}
@@ -37,12 +37,12 @@ func differing(m contract.Manifest, b Batch) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return refuse(bad...)
+	return invalid(bad...)
 }
 
-// stopping refuses the start of a run that was told to stop and has not ended yet. It would join a run that ends in a moment,
+// checkNotStopping refuses the start of a run that was told to stop and has not ended yet. It would join a run that ends in a moment,
 // and whoever sent it would take it for one that goes on.
-func (s *Service) stopping(ctx context.Context, run contract.RunID) error {
+func (s *Service) checkNotStopping(ctx context.Context, run contract.RunID) error {
 	entry, err := s.kv.Get(ctx, run.HaltKey())
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
@@ -52,14 +52,14 @@ func (s *Service) stopping(ctx context.Context, run contract.RunID) error {
 	case runs.DecodeHalt(entry).Status != contract.Stopped:
 		return nil // the site or the numbers end it, and would do so again
 	}
-	return refuse(conflict("run_id", run, "it is being stopped", "the same start once the run's finished event has come"))
+	return invalid(conflict("run_id", run, "it is being stopped", "the same start once the run's finished event has come"))
 }
 
 func conflict(field string, value any, reason, allowed string) contract.Problem {
-	return contract.Problem{Field: field, Value: show(fmt.Append(nil, value)), Reason: reason, Allowed: allowed}
+	return contract.Problem{Field: field, Value: quote(fmt.Append(nil, value)), Reason: reason, Allowed: allowed}
 }
 
-// describe says which numbers a run asks for.
-func describe(m contract.Manifest) string {
+// describeRange says which numbers a run asks for.
+func describeRange(m contract.Manifest) string {
 	return fmt.Sprintf("%s-%s, %d to %d", m.Prefix, m.Year, m.Range.Start, m.Range.End)
 }

@@ -18,66 +18,66 @@ import (
 // acknowledges nothing (no_ack): its word would come before any answer.
 func (s *Service) AddEndpoints(to micro.Service) error {
 	for name, subject := range map[string]string{"start": contract.SubjectStart, "stop": contract.SubjectStop} {
-		if err := to.AddEndpoint(name, micro.HandlerFunc(s.asked), micro.WithEndpointSubject(subject)); err != nil {
+		if err := to.AddEndpoint(name, micro.HandlerFunc(s.handleRequest), micro.WithEndpointSubject(subject)); err != nil {
 			return fmt.Errorf("adding the endpoint %s: %w", subject, err)
 		}
 	}
 	return nil
 }
 
-// asked takes in one command as it passes by. It keeps nothing of the body, which may be as large as the server lets it be.
-func (s *Service) asked(request micro.Request) {
+// handleRequest takes in one command as it passes by. It keeps nothing of the body, which may be as large as the server lets it be.
+func (s *Service) handleRequest(request micro.Request) {
 	to, headers := request.Reply(), nats.Header(request.Headers())
-	c := heard{subject: request.Subject(), reply: to, key: digest(request.Subject(), headers, request.Data())}
-	c.refused, c.unkept = checkHeader(headers), fits(headers, request.Data())
-	if c.refused == nil && c.unkept == nil && !answerable(to) {
+	c := endpointRequest{subject: request.Subject(), reply: to, key: digest(request.Subject(), headers, request.Data())}
+	c.headerErr, c.sizeErr = checkHeaders(headers), checkSize(headers, request.Data())
+	if c.headerErr == nil && c.sizeErr == nil && !safeReplySubject(to) {
 		if to != "" {
 			s.Log.Warn("batch.reply.refused", "subject", c.subject, "reply", fmt.Sprintf("%.80q", to))
 		}
 		return
 	}
-	mine, ok := s.replies.enter(c.key)
+	mine, ok := s.replies.register(c.key)
 	if !ok {
-		s.reply(c, contract.CommandReply{Error: "too many requests at once, or the generator ends: ask again"})
+		s.sendReply(c, contract.CommandReply{Error: "too many requests at once, or the generator ends: ask again"})
 		return
 	}
 	go func() {
-		defer s.replies.leave(c.key, mine)
-		s.answer(c, mine)
+		defer s.replies.unregister(c.key, mine)
+		s.awaitAndReply(c, mine)
 	}()
 }
 
-// heard is a command as an endpoint heard it. refused is why it is refused if the stream keeps it, unkept why the stream does not.
-type heard struct {
+// endpointRequest is a command as an endpoint heard it. refused is why it is refused if the stream keeps it, unkept why the stream does not.
+type endpointRequest struct {
 	subject, reply, key string
-	refused, unkept     error
+	headerErr, sizeErr  error
 }
 
-// answer waits for what becomes of a command and answers its request. A header may have made the stream drop the command; it is
+// awaitAndReply waits for what becomes of a command and answers its request. A header may have made the stream drop the command; it is
 // then refused here, and not by whoever carries out what the stream has.
-func (s *Service) answer(c heard, mine chan result) {
-	if c.unkept != nil {
-		s.refuseUnkept(c, c.unkept)
+func (s *Service) awaitAndReply(c endpointRequest, mine chan commandResult) {
+	if c.sizeErr != nil {
+		s.rejectUnstored(c, c.sizeErr)
 		return
 	}
-	limit := replyLimit
-	if c.refused != nil {
-		limit = refusedLimit
+	limit := replyTimeout
+	if c.headerErr != nil {
+		limit = rejectedReplyTimeout
 	}
 	of, err := s.replies.await(c.key, mine, limit)
 	switch {
 	case err == nil:
-		s.reply(c, contract.CommandReply{RunID: of.RunID, Error: of.Rejected, Stream: contract.StreamBatch, Sequence: of.sequence})
-	case c.refused != nil:
-		s.refuseUnkept(c, c.refused)
+		s.sendReply(c, contract.CommandReply{RunID: of.RunID, Error: of.Rejected, Stream: contract.StreamBatch, Sequence: of.sequence})
+	case c.headerErr != nil:
+		s.rejectUnstored(c, c.headerErr)
 	default:
-		s.reply(c, contract.CommandReply{Error: err.Error()})
+		s.sendReply(c, contract.CommandReply{Error: err.Error()})
 	}
 }
 
-// reply answers a request; who went away misses nothing.
-func (s *Service) reply(to heard, reply contract.CommandReply) {
-	if !answerable(to.reply) {
+// sendReply answers a request; who went away misses nothing.
+func (s *Service) sendReply(to endpointRequest, reply contract.CommandReply) {
+	if !safeReplySubject(to.reply) {
 		return
 	}
 	data, err := json.Marshal(reply)
@@ -89,25 +89,25 @@ func (s *Service) reply(to heard, reply contract.CommandReply) {
 	}
 }
 
-// refuseUnkept tells of a command that the stream does not keep.
-func (s *Service) refuseUnkept(c heard, refused error) {
+// rejectUnstored tells of a command that the stream does not keep.
+func (s *Service) rejectUnstored(c endpointRequest, refused error) {
 	s.Log.Warn("batch.rejected", "subject", c.subject, "error", refused)
-	if err := s.reject(context.Background(), c.subject, 0, refused); err != nil { // the bus sets the limit
+	if err := s.publishRejection(context.Background(), c.subject, 0, refused); err != nil { // the bus sets the limit
 		s.Log.Warn("batch.reply.failed", "subject", c.subject, "error", err)
 	}
-	s.reply(c, contract.CommandReply{Error: refused.Error()})
+	s.sendReply(c, contract.CommandReply{Error: refused.Error()})
 }
 
-// requestInfo is the header by which the server tells who asks from another account. The stream does not keep it.
-const requestInfo = "Nats-Request-Info"
+// requestInfoHeader is the header by which the server tells who asks from another account. The stream does not keep it.
+const requestInfoHeader = "Nats-Request-Info"
 
-// own are the headers that mean something to the server, sorted. Their names are compared without regard to case, to be
+// serverHeaders are the headers that mean something to the server, sorted. Their names are compared without regard to case, to be
 // on the safe side.
-func own(header nats.Header) []string {
+func serverHeaders(header nats.Header) []string {
 	var names []string
 	for name, values := range header {
 		const prefix = "nats-"
-		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && name != requestInfo && len(values) > 0 {
+		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && name != requestInfoHeader && len(values) > 0 {
 			names = append(names, name)
 		}
 	}
@@ -118,41 +118,41 @@ func own(header nats.Header) []string {
 // checkHeader refuses a command with a header that is for the server. By some of them the stream drops a command without a word (an
 // expectation that does not hold, an id that it has seen, rollup, TTL, counter, schedule, parts of batches), and by Nats-Stream
 // the server marks what it read out of a stream, which whoever may read one can have it send to batch.start.
-func checkHeader(header nats.Header) error {
-	names := own(header)
+func checkHeaders(header nats.Header) error {
+	names := serverHeaders(header)
 	if len(names) == 0 {
 		return nil
 	}
-	return refuse(contract.Problem{
-		Field: fmt.Sprintf("header %.200s", strings.Join(names, ", ")), Value: show([]byte(header[names[0]][0])),
+	return invalid(contract.Problem{
+		Field: fmt.Sprintf("header %.200s", strings.Join(names, ", ")), Value: quote([]byte(header[names[0]][0])),
 		Allowed: "a command without headers that begin with Nats-",
 	})
 }
 
-// fits refuses a command that is larger than the stream takes.
-func fits(header nats.Header, body []byte) error {
+// checkSize refuses a command that is larger than the stream takes.
+func checkSize(header nats.Header, body []byte) error {
 	size := len(body)
 	if len(header) > 0 {
 		size += len("NATS/1.0\r\n\r\n")
 	}
 	for name, values := range header {
 		for _, value := range values {
-			if name != requestInfo {
+			if name != requestInfoHeader {
 				size += len(name) + len(": ") + len(value) + len("\r\n")
 			}
 		}
 	}
-	if size <= bodyLimit {
+	if size <= maxBodyBytes {
 		return nil
 	}
-	return refuse(contract.Problem{
-		Field: "body", Value: show(body[:min(len(body), 30)]), Reason: fmt.Sprintf("it has %d bytes with its headers, more than %d", size, bodyLimit), Allowed: object,
+	return invalid(contract.Problem{
+		Field: "body", Value: quote(body[:min(len(body), 30)]), Reason: fmt.Sprintf("it has %d bytes with its headers, more than %d", size, maxBodyBytes), Allowed: jsonObject,
 	})
 }
 
-// answerable says whether an answer may go to a reply subject: never to one on which this program or the server listens,
+// safeReplySubject says whether an answer may go to a reply subject: never to one on which this program or the server listens,
 // or whoever may ask could have the generator speak there in his place.
-func answerable(reply string) bool {
+func safeReplySubject(reply string) bool {
 	first, _, _ := strings.Cut(reply, ".")
 	switch first {
 	case "", "batch", "job", "answer", "outcome", "turn", "slot", "fct":

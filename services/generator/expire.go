@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// keepCommands is how long a command that was carried out or refused stays in its stream; one that waits stays until then.
-	keepCommands = 24 * time.Hour
-	expireEvery  = time.Hour
+	// commandRetention is how long a command that was carried out or refused stays in its stream; one that waits stays until then.
+	commandRetention = 24 * time.Hour
+	expireInterval   = time.Hour
 )
 
 // expireCommands removes old commands from their stream now and every hour until ctx ends. What became of them stays in the
 // bucket of runs.
 func (s *Service) expireCommands(ctx context.Context) error {
 	for {
-		if removed, err := s.expire(ctx, s.Now().Add(-keepCommands)); err != nil && ctx.Err() == nil {
+		if removed, err := s.expire(ctx, s.Now().Add(-commandRetention)); err != nil && ctx.Err() == nil {
 			s.Log.Warn("batch.commands.kept", "error", err)
 		} else if removed > 0 {
 			s.Log.Info("batch.commands.expired", "commands", removed)
 		}
-		if delay.Sleep(ctx, expireEvery) != nil {
+		if delay.Sleep(ctx, expireInterval) != nil {
 			return nil
 		}
 	}
@@ -41,7 +41,7 @@ func (s *Service) expire(ctx context.Context, before time.Time) (removed uint64,
 	if err != nil {
 		return 0, fmt.Errorf("removing old commands: %w", err)
 	}
-	done, err := s.doneTo(ctx)
+	done, err := s.handledUpTo(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -68,9 +68,9 @@ func (s *Service) expire(ctx context.Context, before time.Time) (removed uint64,
 	return uint64(count), nil
 }
 
-// doneTo is the sequence up to which all commands are carried out. The consumer of starts is asked first: of the other commands up
+// handledUpTo is the sequence up to which all commands are carried out. The consumer of starts is asked first: of the other commands up
 // to its answer the second consumer knows by then.
-func (s *Service) doneTo(ctx context.Context) (uint64, error) {
+func (s *Service) handledUpTo(ctx context.Context) (uint64, error) {
 	starts, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerStarts)
 	if err != nil {
 		return 0, fmt.Errorf("looking for old commands: %w", err)

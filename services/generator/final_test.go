@@ -7,7 +7,7 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-func TestLastFinal(t *testing.T) {
+func TestLastFinalNumber(t *testing.T) {
 	t.Parallel()
 	day := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	record := func(at time.Time) contract.Collected { return contract.Collected{Outcome: contract.Success, At: at} }
@@ -23,7 +23,7 @@ func TestLastFinal(t *testing.T) {
 		"lowest of several":     {map[int]contract.Collected{1: record(day), 2: none(day), 4: none(day), 5: record(day.Add(24 * time.Hour))}, 1},
 		"seen above it earlier": {map[int]contract.Collected{2: none(day), 3: record(day.Add(48 * time.Hour)), 5: record(day)}, 5},
 	} {
-		if got := lastFinal(c.collected); got != c.want {
+		if got := lastFinalNumber(c.collected); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}

@@ -14,35 +14,35 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// bad is a command that must start and stop nothing, and what must be said about it.
-type bad struct {
+// badCommand is a command that must start and stop nothing, and what must be said about it.
+type badCommand struct {
 	subject, body string
 	header        nats.Header
-	says          []string
-	// unkept says that the stream does not keep it.
-	unkept bool
+	want          []string
+	// notStored says that the stream does not keep it.
+	notStored bool
 }
 
-// nobodysRun is a valid start, which is refused for what is around it.
-const nobodysRun = `{"year":"25","end":5,"run_id":"nobody"}`
+// validStart is a valid start, which is refused for what is around it.
+const validStart = `{"year":"25","end":5,"run_id":"nobody"}`
 
-func badCommands() map[string]bad {
-	start := func(body string, says ...string) bad {
-		return bad{subject: contract.SubjectStart, body: body, says: says}
+func badCommands() map[string]badCommand {
+	start := func(body string, says ...string) badCommand {
+		return badCommand{subject: contract.SubjectStart, body: body, want: says}
 	}
-	stop := func(body string, says ...string) bad {
-		return bad{subject: contract.SubjectStop, body: body, says: says}
+	stop := func(body string, says ...string) badCommand {
+		return badCommand{subject: contract.SubjectStop, body: body, want: says}
 	}
-	with := func(name, value string) bad {
-		return bad{subject: contract.SubjectStart, body: nobodysRun, header: nats.Header{name: []string{value}}, says: []string{name, value}}
+	with := func(name, value string) badCommand {
+		return badCommand{subject: contract.SubjectStart, body: validStart, header: nats.Header{name: []string{value}}, want: []string{name, value}}
 	}
-	unkept := func(b bad) bad {
-		b.unkept = true
+	unkept := func(b badCommand) badCommand {
+		b.notStored = true
 		return b
 	}
 	form := "JSON object"
 	id := "a-z0-9"
-	return map[string]bad{
+	return map[string]badCommand{
 		"empty":                start("", "body", "empty", form),
 		"broken":               start(`{"year":"25"`, "body", `{\"year`, form),
 		"broken inside":        start(`{"year":}`, "body", form),
@@ -118,21 +118,21 @@ func manyFields(n int) string {
 	return string(body)
 }
 
-func TestBadCommandsAreToldWhyAndDoNothing(t *testing.T) {
+func TestInvalidCommandsRejected(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
-	news, err := p.b.Conn().SubscribeSync(contract.SubjectRejected)
+	f := setUp(t)
+	defer f.runService()()
+	news, err := f.b.Conn().SubscribeSync(contract.SubjectRejected)
 	if err != nil {
 		t.Fatal(err)
 	}
 	commands := badCommands()
 	for name, c := range commands {
-		reply := p.ask(&nats.Msg{Subject: c.subject, Data: []byte(c.body), Header: c.header})
+		reply := f.request(&nats.Msg{Subject: c.subject, Data: []byte(c.body), Header: c.header})
 		if reply.Error == "" || reply.RunID != "" {
 			t.Errorf("%s: answered %+v", name, reply)
 		}
-		for _, word := range c.says {
+		for _, word := range c.want {
 			if !strings.Contains(reply.Error, word) {
 				t.Errorf("%s: %q does not say %q", name, reply.Error, word)
 			}
@@ -140,7 +140,7 @@ func TestBadCommandsAreToldWhyAndDoNothing(t *testing.T) {
 		if len(reply.Error) > 5000 {
 			t.Errorf("%s: an answer of %d bytes", name, len(reply.Error))
 		}
-		if kept := reply.Sequence > 0; kept == c.unkept {
+		if kept := reply.Sequence > 0; kept == c.notStored {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		msg, err := news.NextMsgWithContext(t.Context())
@@ -156,96 +156,96 @@ func TestBadCommandsAreToldWhyAndDoNothing(t *testing.T) {
 			t.Errorf("%s: told %+v, answered %+v", name, told, reply)
 		}
 	}
-	stored, err := p.b.Subjects(t.Context(), contract.StreamEvents, contract.SubjectRejected)
+	stored, err := f.b.Subjects(t.Context(), contract.StreamEvents, contract.SubjectRejected)
 	if err != nil || stored[contract.SubjectRejected] != uint64(len(commands)) {
 		t.Errorf("%v rejections stored, %v; want %d", stored, err, len(commands))
 	}
-	p.nothing()
+	f.checkNothingStarted()
 	// Nothing is lost either: what is right is carried out after all that.
-	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(nobodysRun)}); reply.RunID != "nobody" {
+	if reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(validStart)}); reply.RunID != "nobody" {
 		t.Errorf("a good start: %+v", reply)
 	}
 }
 
-// nothing checks that there is no run and no job, and that no command waits.
-func (p plant) nothing() {
-	p.t.Helper()
-	keys, err := p.kv.ListKeysFiltered(p.t.Context(), "*.manifest", "*.state", "*.halt")
+// checkNothingStarted checks that there is no run and no job, and that no command waits.
+func (f fixture) checkNothingStarted() {
+	f.t.Helper()
+	keys, err := f.kv.ListKeysFiltered(f.t.Context(), "*.manifest", "*.state", "*.halt")
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	for key := range keys.Keys() {
-		p.t.Errorf("%s was written", key)
+		f.t.Errorf("%s was written", key)
 	}
-	jobs, err := p.b.Subjects(p.t.Context(), contract.StreamJobs, ">")
+	jobs, err := f.b.Subjects(f.t.Context(), contract.StreamJobs, ">")
 	if err != nil || len(jobs) > 0 {
-		p.t.Errorf("jobs %v, %v", jobs, err)
+		f.t.Errorf("jobs %v, %v", jobs, err)
 	}
-	consumer, err := p.b.JetStream().Consumer(p.t.Context(), contract.StreamBatch, "generator")
+	consumer, err := f.b.JetStream().Consumer(f.t.Context(), contract.StreamBatch, "generator")
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	if info := consumer.CachedInfo(); info.NumPending > 0 {
-		p.t.Errorf("%d commands wait", info.NumPending)
+		f.t.Errorf("%d commands wait", info.NumPending)
 	}
 }
 
-func TestNobodySpeaksThroughTheReplySubject(t *testing.T) {
+func TestForgedReplySubjectsIgnored(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
+	f := setUp(t)
+	defer f.runService()()
 	forged := []string{
 		contract.SubjectStop, "job.forged.1", "outcome.forged.planned", "$KV.runs.forged.state", "$JS.API.STREAM.DELETE.FCT_JOBS",
 		"batch.event.forged.finished", "fct.generator.state",
 	}
 	for i, reply := range forged {
 		body := fmt.Sprintf(`{"year":"25","end":%d}`, i+1)
-		if err := p.b.Conn().PublishMsg(&nats.Msg{Subject: contract.SubjectStart, Reply: reply, Data: []byte(body)}); err != nil {
+		if err := f.b.Conn().PublishMsg(&nats.Msg{Subject: contract.SubjectStart, Reply: reply, Data: []byte(body)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Commands are carried out one after another: when this one is answered, the others could have been.
-	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":99}`)}); reply.RunID == "" {
+	if reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":99}`)}); reply.RunID == "" {
 		t.Fatal(reply.Error)
 	}
 	for stream, filter := range map[string]string{
 		contract.StreamJobs: "job.forged.*", contract.StreamOutcomes: "outcome.forged.*", contract.StreamEvents: "batch.event.forged.*",
 		contract.StreamBatch: contract.SubjectStop, "KV_runs": "$KV.runs.forged.state",
 	} {
-		if written, err := p.b.Subjects(t.Context(), stream, filter); err != nil || len(written) > 0 {
+		if written, err := f.b.Subjects(t.Context(), stream, filter); err != nil || len(written) > 0 {
 			t.Errorf("%s: %v, %v", stream, written, err)
 		}
 	}
 }
 
-func TestMessagesOnTheWrongSubjectStartNothing(t *testing.T) {
+func TestWrongSubjectsStartNothing(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
+	f := setUp(t)
+	defer f.runService()()
 	for _, subject := range []string{"job.nobody.1", "batch.event.nobody.started", "outcome.nobody.0"} {
-		if _, err := p.b.Publish(t.Context(), &nats.Msg{Subject: subject, Data: []byte(nobodysRun)}); err != nil {
+		if _, err := f.b.Publish(t.Context(), &nats.Msg{Subject: subject, Data: []byte(validStart)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"nobody"}`)}); reply.Error == "" {
+	if reply := f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"nobody"}`)}); reply.Error == "" {
 		t.Errorf("there is a run: %+v", reply)
 	}
 }
 
-func TestAHundredEqualStartsAreOneRun(t *testing.T) {
+func TestConcurrentEqualStarts(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"named": `{"year":"25","end":5,"run_id":"mine"}`, "unnamed": `{"year":"25","end":5}`} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := setUp(t)
-			defer p.run()()
-			defer p.run()() // two generators
+			f := setUp(t)
+			defer f.runService()()
+			defer f.runService()() // two generators
 			var mu sync.Mutex
 			var group sync.WaitGroup
 			seen, places := make(map[contract.RunID]int), make(map[uint64]int)
 			for range 100 {
 				group.Go(func() {
-					reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)})
+					reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)})
 					mu.Lock()
 					defer mu.Unlock()
 					seen[reply.RunID]++
@@ -256,7 +256,7 @@ func TestAHundredEqualStartsAreOneRun(t *testing.T) {
 			if len(seen) != 1 || seen[""] > 0 {
 				t.Errorf("runs %v, want one", seen)
 			}
-			keys, err := p.kv.ListKeysFiltered(t.Context(), "*.manifest")
+			keys, err := f.kv.ListKeysFiltered(t.Context(), "*.manifest")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -271,12 +271,12 @@ func TestAHundredEqualStartsAreOneRun(t *testing.T) {
 	}
 }
 
-func TestTheSameNameWithOtherContentIsAConflict(t *testing.T) {
+func TestStart_SameRunIDOtherBatch(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
+	f := setUp(t)
+	defer f.runService()()
 	send := func(body string) contract.CommandReply {
-		return p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)})
+		return f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)})
 	}
 	const body = `{"year":"25","end":5,"run_id":"mine"}`
 	if reply := send(body); reply.RunID != "mine" {
@@ -300,37 +300,37 @@ func TestTheSameNameWithOtherContentIsAConflict(t *testing.T) {
 		t.Errorf("the same again: %+v", reply)
 	}
 	// A run that was stopped goes on by the settings of its new start.
-	if reply := p.ask(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"mine"}`)}); reply.RunID != "mine" {
+	if reply := f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"mine"}`)}); reply.RunID != "mine" {
 		t.Errorf("a stop is answered %+v", reply)
 	}
 	state, err := json.Marshal(contract.State{Status: contract.Stopped, Round: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.kv.Put(t.Context(), "mine.state", state); err != nil {
+	if _, err := f.kv.Put(t.Context(), "mine.state", state); err != nil {
 		t.Fatal(err)
 	}
 	if reply := send(`{"year":"25","end":5,"run_id":"mine","max_retries":7}`); reply.RunID != "mine" {
 		t.Errorf("a stopped run: %+v", reply)
 	}
-	if m, err := runs.Manifest(t.Context(), p.kv, "mine"); err != nil || m.MaxRetries != 7 {
+	if m, err := runs.Manifest(t.Context(), f.kv, "mine"); err != nil || m.MaxRetries != 7 {
 		t.Errorf("%d retries, %v; want 7", m.MaxRetries, err)
 	}
 }
 
 // A command is kept when nobody is up, and a client of JetStream reads the generator's answer as an acknowledgement.
-func TestACommandOutlivesThatNobodyIsUp(t *testing.T) {
+func TestCommandsBeforeServiceStart(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	if err := p.b.Conn().Publish(contract.SubjectStart, []byte(`{"year":"25","end":5,"run_id":"kept"}`)); err != nil {
+	f := setUp(t)
+	if err := f.b.Conn().Publish(contract.SubjectStart, []byte(`{"year":"25","end":5,"run_id":"kept"}`)); err != nil {
 		t.Fatal(err)
 	}
-	defer p.run()()
-	state := await[contract.State](p, p.kv, "kept.state")
+	defer f.runService()()
+	state := await[contract.State](f, f.kv, "kept.state")
 	if state.Status != contract.Running {
 		t.Errorf("state %+v", state)
 	}
-	ack, err := p.b.Publish(t.Context(), &nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":6}`)})
+	ack, err := f.b.Publish(t.Context(), &nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":6}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,13 +340,13 @@ func TestACommandOutlivesThatNobodyIsUp(t *testing.T) {
 }
 
 // Requests for equal commands that begin and end anew are each answered with the run of their own time.
-func TestEachRequestIsAnsweredWithTheRunOfItsTime(t *testing.T) {
+func TestReply_EqualCommandsInSequence(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
+	f := setUp(t)
+	defer f.runService()()
 	var seen []contract.RunID
 	for range 5 {
-		reply := p.ask(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":5}`)})
+		reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":5}`)})
 		if reply.RunID == "" || slices.Contains(seen, reply.RunID) {
 			t.Fatalf("answered %+v after %v", reply, seen)
 		}
@@ -355,7 +355,7 @@ func TestEachRequestIsAnsweredWithTheRunOfItsTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.kv.Put(t.Context(), reply.RunID.StateKey(), over); err != nil {
+		if _, err := f.kv.Put(t.Context(), reply.RunID.StateKey(), over); err != nil {
 			t.Fatal(err)
 		}
 	}

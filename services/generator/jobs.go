@@ -19,30 +19,30 @@ import (
 )
 
 const (
-	// chunk is how many jobs share one atomic batch, and window how many may wait for a fetcher before the next
+	// jobsPerBatch is how many jobs share one atomic batch, and window how many may wait for a fetcher before the next
 	// chunk is published: what lies in the stream unasked is bounded, and fetchers never run dry.
-	chunk  = 256
-	window = 2 * chunk
+	jobsPerBatch = 256
+	maxPending   = 2 * jobsPerBatch
 	// The window is looked at this often at first: at 5,000 jobs a second it empties in a tenth of a second. While it does not
 	// get smaller it is looked at more and more rarely, at last this often: what is left then lasts for longer.
-	look, lookRarely = 20 * time.Millisecond, 2 * time.Second
+	minPollInterval, maxPollInterval = 20 * time.Millisecond, 2 * time.Second
 )
 
-// work is what a generator does for a run until the run ends or is halted.
-func (s *Service) work(ctx context.Context, m contract.Manifest) error {
-	defer s.underWay.join(m.RunID)()
+// handleRun is what a generator does for a run until the run ends or is halted.
+func (s *Service) handleRun(ctx context.Context, m contract.Manifest) error {
+	defer s.active.add(m.RunID)()
 	m, published, err := s.publishJobs(ctx, m)
 	if err != nil {
 		return err
 	}
-	return s.heal(ctx, m, published)
+	return s.reconcile(ctx, m, published)
 }
 
 // publishJobs publishes the jobs of a run that are not published yet, states the end, and returns the run, its range known by then,
 // with all its jobs. What is published is read from the stream of jobs itself, which keeps them all until the run is over and takes
 // none twice: a crash at any point neither skips nor repeats a number.
 func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contract.Manifest, map[int]bool, error) {
-	done, err := s.planned(ctx, m.RunID)
+	done, err := s.isPlanned(ctx, m.RunID)
 	if err != nil {
 		return m, nil, err
 	}
@@ -56,11 +56,11 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 	if err != nil {
 		return m, nil, err
 	}
-	collected, err := s.known(ctx, contract.BucketCollected, m)
+	collected, err := s.storedOutcomes(ctx, contract.BucketCollected, m)
 	if err != nil {
 		return m, nil, err
 	}
-	failed, err := s.known(ctx, contract.BucketFailed, m)
+	failed, err := s.storedOutcomes(ctx, contract.BucketFailed, m)
 	if err != nil {
 		return m, nil, err
 	}
@@ -71,49 +71,49 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 		}
 		published[number] = true
 		_, retry := failed[number]
-		job, err := message(m, number, retry)
+		job, err := jobMessage(m, number, retry)
 		if err != nil {
 			return m, nil, err
 		}
-		if jobs = append(jobs, job); len(jobs) < chunk {
+		if jobs = append(jobs, job); len(jobs) < jobsPerBatch {
 			continue
 		}
-		if err := s.publish(ctx, m.RunID, jobs); err != nil {
+		if err := s.publishWhenPendingLow(ctx, m.RunID, jobs); err != nil {
 			return m, nil, err
 		}
 		jobs = nil
 	}
-	if err := s.publish(ctx, m.RunID, jobs); err != nil || done {
+	if err := s.publishWhenPendingLow(ctx, m.RunID, jobs); err != nil || done {
 		return m, published, err
 	}
-	return m, published, s.statePlanned(ctx, m, published)
+	return m, published, s.publishPlanned(ctx, m, published)
 }
 
 // awaitBound waits for the end of the run's search. The search has jobs too, so their consumer is looked after meanwhile.
 func (s *Service) awaitBound(ctx context.Context, m contract.Manifest) (contract.Manifest, error) {
 	told := make(map[string]string)
-	defer delay.Every(healEvery, func() {
-		if _, err := s.jobsConsumer(ctx, m.RunID); ctx.Err() == nil && news(told, contract.StreamJobs, err) {
-			s.Log.Warn(jobsUnseen, "run_id", m.RunID, "error", err)
+	defer delay.Every(reconcileInterval, func() {
+		if _, err := s.ensureJobsConsumer(ctx, m.RunID); ctx.Err() == nil && errorChanged(told, contract.StreamJobs, err) {
+			s.Log.Warn(eventJobsUnseen, "run_id", m.RunID, "error", err)
 		}
 	})()
 	return runs.Await(ctx, s.Bus, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
 }
 
-// publish waits until the fetchers have room, then stores the jobs all or none.
-func (s *Service) publish(ctx context.Context, run contract.RunID, jobs []*nats.Msg) error {
-	wait, before := look, uint64(math.MaxUint64)
+// publishWhenPendingLow waits until the fetchers have room, then stores the jobs all or none.
+func (s *Service) publishWhenPendingLow(ctx context.Context, run contract.RunID, jobs []*nats.Msg) error {
+	wait, before := minPollInterval, uint64(math.MaxUint64)
 	for {
-		consumer, err := s.jobsConsumer(ctx, run)
+		consumer, err := s.ensureJobsConsumer(ctx, run)
 		if err != nil {
 			return fmt.Errorf("looking for room for jobs: %w", err)
 		}
 		info := consumer.CachedInfo()
-		if info.NumPending < window {
-			return s.publishAll(ctx, jobs)
+		if info.NumPending < maxPending {
+			return s.storeJobs(ctx, jobs)
 		}
-		if wait = min(2*wait, lookRarely); info.NumPending+window/8 < before {
-			wait, before = look, info.NumPending
+		if wait = min(2*wait, maxPollInterval); info.NumPending+maxPending/8 < before {
+			wait, before = minPollInterval, info.NumPending
 		}
 		if err := delay.Sleep(ctx, wait); err != nil {
 			return err
@@ -121,8 +121,8 @@ func (s *Service) publish(ctx context.Context, run contract.RunID, jobs []*nats.
 	}
 }
 
-// publishAll stores jobs. A subject that is taken has its job already, from another generator.
-func (s *Service) publishAll(ctx context.Context, jobs []*nats.Msg) error {
+// storeJobs stores jobs. A subject that is taken has its job already, from another generator.
+func (s *Service) storeJobs(ctx context.Context, jobs []*nats.Msg) error {
 	err := s.Bus.PublishBatch(ctx, jobs)
 	if !errors.Is(err, bus.ErrExists) {
 		return err
@@ -135,7 +135,7 @@ func (s *Service) publishAll(ctx context.Context, jobs []*nats.Msg) error {
 	return nil
 }
 
-func message(m contract.Manifest, number int, retry bool) (*nats.Msg, error) {
+func jobMessage(m contract.Manifest, number int, retry bool) (*nats.Msg, error) {
 	body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: m.RunID, CaseID: m.Case(number), Retry: retry})
 	if err != nil {
 		return nil, fmt.Errorf("writing the job of number %d: %w", number, err)
@@ -143,8 +143,8 @@ func message(m contract.Manifest, number int, retry bool) (*nats.Msg, error) {
 	return &nats.Msg{Subject: m.RunID.JobSubject(number), Data: body}, nil
 }
 
-// statePlanned says in the ledger that all jobs are published. Said twice it says the same.
-func (s *Service) statePlanned(ctx context.Context, m contract.Manifest, published map[int]bool) error {
+// publishPlanned says in the ledger that all jobs are published. Said twice it says the same.
+func (s *Service) publishPlanned(ctx context.Context, m contract.Manifest, published map[int]bool) error {
 	planned := contract.Planned{Version: contract.MessageVersion, Range: m.Range, Jobs: len(published)}
 	for _, number := range slices.Sorted(maps.Keys(published)) {
 		if !m.Range.Contains(number) {
@@ -160,7 +160,7 @@ func (s *Service) statePlanned(ctx context.Context, m contract.Manifest, publish
 	return err
 }
 
-func (s *Service) planned(ctx context.Context, run contract.RunID) (bool, error) {
+func (s *Service) isPlanned(ctx context.Context, run contract.RunID) (bool, error) {
 	subjects, err := s.Bus.Subjects(ctx, contract.StreamOutcomes, run.PlannedSubject())
 	if err != nil {
 		return false, fmt.Errorf("looking whether all jobs are published: %w", err)
@@ -168,8 +168,8 @@ func (s *Service) planned(ctx context.Context, run contract.RunID) (bool, error)
 	return len(subjects) > 0, nil
 }
 
-// known is what a bucket of outcomes has of the run's site, series and year, by number.
-func (s *Service) known(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Collected, error) {
+// storedOutcomes is what a bucket of outcomes has of the run's site, series and year, by number.
+func (s *Service) storedOutcomes(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Collected, error) {
 	numbers := make(map[int]contract.Collected)
 	err := runs.EachOutcome(ctx, s.Bus, bucket, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
 		numbers[number] = value

@@ -15,27 +15,27 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// bodyLimit is the size of a command's body in bytes; one that sets every field takes 500.
-const bodyLimit = 64 << 10
+// maxBodyBytes is the size of a command's body in bytes; one that sets every field takes 500.
+const maxBodyBytes = 64 << 10
 
-// object is what the body of a command may be.
-const object = "one JSON object in UTF-8"
+// jsonObject is what the body of a command may be.
+const jsonObject = "one JSON object in UTF-8"
 
-// readObject hands each key of a JSON object to its field and returns what was wrong, sorted by key. A body that is no such
+// decodeObject hands each key of a JSON object to its field and returns what was wrong, sorted by key. A body that is no such
 // object is an error that wraps ErrCommand.
-func readObject(data []byte, fields map[string]field) ([]contract.Problem, error) {
-	if err := form(data); err != nil {
-		return nil, refuse(contract.Problem{Field: "body", Value: show(data), Reason: err.Error(), Allowed: object})
+func decodeObject(data []byte, fields map[string]fieldDecoder) ([]contract.Problem, error) {
+	if err := checkBody(data); err != nil {
+		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(), Allowed: jsonObject})
 	}
-	values, bad, err := members(data)
+	values, bad, err := objectMembers(data)
 	if err != nil {
-		return nil, refuse(contract.Problem{Field: "body", Value: show(data), Reason: err.Error(), Allowed: object})
+		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(), Allowed: jsonObject})
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		read, known := fields[key]
 		if !known {
 			bad = append(bad, contract.Problem{
-				Field: named(key), Value: asWritten(values[key]), Reason: "unknown field",
+				Field: fieldName(key), Value: asWritten(values[key]), Reason: "unknown field",
 				Allowed: "one of " + strings.Join(slices.Sorted(maps.Keys(fields)), ", "),
 			})
 			continue
@@ -51,21 +51,21 @@ func readObject(data []byte, fields map[string]field) ([]contract.Problem, error
 	return bad, nil
 }
 
-// named is a key as it stands, or quoted when it is not one that anybody would choose.
-func named(key string) string {
+// fieldName is a key as it stands, or quoted when it is not one that anybody would choose.
+func fieldName(key string) string {
 	if regexp.MustCompile(`^[a-z0-9_]{1,40}$`).MatchString(key) {
 		return key
 	}
-	return show([]byte(key))
+	return quote([]byte(key))
 }
 
-// form says why data cannot be the body of a command, whatever it is to say.
-func form(data []byte) error {
+// checkBody says why data cannot be the body of a command, whatever it is to say.
+func checkBody(data []byte) error {
 	switch {
 	case len(data) == 0:
 		return errors.New("it is empty")
-	case len(data) > bodyLimit:
-		return fmt.Errorf("it has %d bytes, more than %d", len(data), bodyLimit)
+	case len(data) > maxBodyBytes:
+		return fmt.Errorf("it has %d bytes, more than %d", len(data), maxBodyBytes)
 	case !utf8.Valid(data):
 		return errors.New("it is not UTF-8")
 	case bytes.HasPrefix(data, []byte("\uFEFF")):
@@ -75,9 +75,9 @@ func form(data []byte) error {
 	return json.Unmarshal(data, &anything) // one value and no more, of a depth that can be read
 }
 
-// members are the keys of an object with their values. A key that comes twice would mean one thing to one reader and another
+// objectMembers are the keys of an object with their values. A key that comes twice would mean one thing to one reader and another
 // to the next.
-func members(data []byte) (values map[string]json.RawMessage, twice []contract.Problem, err error) {
+func objectMembers(data []byte) (values map[string]json.RawMessage, twice []contract.Problem, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
 		return nil, nil, errors.Join(errors.New("it is no object"), err)
@@ -94,7 +94,7 @@ func members(data []byte) (values map[string]json.RawMessage, twice []contract.P
 			return nil, nil, err
 		}
 		if _, seen := values[key]; seen {
-			twice = append(twice, contract.Problem{Field: named(key), Value: asWritten(value), Reason: "it is given twice", Allowed: "once"})
+			twice = append(twice, contract.Problem{Field: fieldName(key), Value: asWritten(value), Reason: "it is given twice", Allowed: "once"})
 		}
 		values[key] = value
 	}

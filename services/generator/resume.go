@@ -21,17 +21,17 @@ func newRunID(batch Batch, at time.Time, sequence uint64) contract.RunID {
 		at.UTC().Format("20060102t150405z") + "-" + strconv.FormatUint(sequence, 10) + "-" + strconv.FormatInt(int64(at.Nanosecond()), 36))
 }
 
-// find is the run that the batch goes on with: the one it names, else one of the same batch that was not finished.
+// findRun is the run that the batch goes on with: the one it names, else one of the same batch that was not finished.
 // None is jetstream.ErrKeyNotFound; a name that another batch has is ErrCommand.
-func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, error) {
+func (s *Service) findRun(ctx context.Context, batch Batch) (contract.Manifest, error) {
 	identity := batch.Identity(s.Site)
 	if batch.RunID != "" {
 		manifest, err := runs.Manifest(ctx, s.kv, batch.RunID)
 		if errors.Is(err, runs.ErrUnreadable) {
-			return manifest, refuse(conflict("run_id", batch.RunID, err.Error(), "a new id"))
+			return manifest, invalid(conflict("run_id", batch.RunID, err.Error(), "a new id"))
 		}
-		if err == nil && (manifest.Batch != identity || s.elsewhere(manifest)) {
-			return manifest, refuse(conflict("run_id", batch.RunID, "it is a run of another batch ("+describe(manifest)+")", "a new id, or the same batch"))
+		if err == nil && (manifest.Batch != identity || s.usesOtherSite(manifest)) {
+			return manifest, invalid(conflict("run_id", batch.RunID, "it is a run of another batch ("+describeRange(manifest)+")", "a new id, or the same batch"))
 		}
 		return manifest, err
 	}
@@ -41,10 +41,10 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 	}
 	var found contract.Manifest
 	for _, manifest := range manifests {
-		if manifest.Batch != identity || s.elsewhere(manifest) || manifest.CreatedAt.Before(found.CreatedAt) {
+		if manifest.Batch != identity || s.usesOtherSite(manifest) || manifest.CreatedAt.Before(found.CreatedAt) {
 			continue
 		}
-		open, err := s.open(ctx, manifest.RunID)
+		open, err := s.resumable(ctx, manifest.RunID)
 		if err != nil {
 			return manifest, err
 		}
@@ -58,8 +58,8 @@ func (s *Service) find(ctx context.Context, batch Batch) (contract.Manifest, err
 	return found, nil
 }
 
-// open says whether a run can be gone on with; one whose start was cut off before its state was written can.
-func (s *Service) open(ctx context.Context, run contract.RunID) (bool, error) {
+// resumable says whether a run can be gone on with; one whose start was cut off before its state was written can.
+func (s *Service) resumable(ctx context.Context, run contract.RunID) (bool, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, run.StateKey())
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
@@ -70,11 +70,11 @@ func (s *Service) open(ctx context.Context, run contract.RunID) (bool, error) {
 	return err == nil && state.Resumable(), err
 }
 
-// renew gives a run that is gone on with the settings of the batch as it is started now. What makes it that batch stays.
-func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
+// updateSettings gives a run that is gone on with the settings of the batch as it is started now. What makes it that batch stays.
+func (s *Service) updateSettings(ctx context.Context, m contract.Manifest, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
 	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
-		return m, differing(m, batch)
+		return m, checkSameSettings(m, batch)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) {
 		return m, err
@@ -82,14 +82,14 @@ func (s *Service) renew(ctx context.Context, m contract.Manifest, batch Batch, d
 	m.MaxRetries, m.SafeStopNoRecords, m.SafeStopFails = batch.MaxRetries, batch.SafeStopNoRecords, batch.SafeStopFails
 	m.RequestTimeout, m.JobTimeout = batch.RequestTimeout, batch.JobTimeout
 	m.PersistRawHTML, m.ProbeBudget, m.Config, m.Program = batch.PersistRawHTML, batch.ProbeBudget, s.Config, s.Program
-	m.Command = commandOf(d)
+	m.Command = commandBody(d)
 	if m.Searching() { // once the bound is known, the jobs that follow from it stay the same
 		m.RecheckBefore = d.StoredAt.UTC().Add(-s.BoundMaxAge)
 		if state.SearchUnfinished && state.Report != nil {
 			m.ProbeSpent = state.Report.ProbesUsed
 		}
 	}
-	return m, s.put(ctx, m.RunID.ManifestKey(), m)
+	return m, s.putJSON(ctx, m.RunID.ManifestKey(), m)
 }
 
 // supersede closes the runs of other batches that were stopped and ask for the same series and year: their jobs would ask
@@ -114,7 +114,7 @@ func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
 			continue
 		}
 		state.Superseded = true
-		if err := s.put(ctx, m.RunID.StateKey(), state); err != nil {
+		if err := s.putJSON(ctx, m.RunID.StateKey(), state); err != nil {
 			return err
 		}
 		s.Log.Info("batch.run.superseded", "run_id", m.RunID, "by", by.RunID)

@@ -43,12 +43,12 @@ type Options struct {
 type Service struct {
 	Options
 	kv      jetstream.KeyValue
-	replies *replies
-	// told is the revision up to which results of commands have been told to who asked for them, or are older than this service.
-	told uint64
-	// carrying is held while a command is carried out.
-	carrying sync.Mutex
-	underWay *underWay
+	replies *replyMatcher
+	// resultsSince is the revision up to which results of commands have been told to who asked for them, or are older than this service.
+	resultsSince uint64
+	// commandMu is held while a command is carried out.
+	commandMu sync.Mutex
+	active    *activeRuns
 }
 
 // New opens the bucket of runs.
@@ -64,7 +64,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the generator: %w", err)
 	}
-	return &Service{Options: opts, kv: kv, replies: newReplies(), underWay: newUnderWay(), told: bucket.CachedInfo().State.LastSeq}, nil
+	return &Service{Options: opts, kv: kv, replies: newReplyMatcher(), active: newActiveRuns(), resultsSince: bucket.CachedInfo().State.LastSeq}, nil
 }
 
 // Run works until ctx ends, which is no error.
@@ -72,11 +72,11 @@ func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer s.replies.close()
 	group.Go(func() error { return s.watchResults(ctx) })
-	group.Go(func() error { return runs.Follow(ctx, s.Bus, s.work) })
+	group.Go(func() error { return runs.Follow(ctx, s.Bus, s.handleRun) })
 	group.Go(func() error { return s.expireCommands(ctx) })
-	group.Go(func() error { return s.keepConsumers(ctx) })
+	group.Go(func() error { return s.keepSharedConsumers(ctx) })
 	for _, consumer := range []string{streams.ConsumerControl, streams.ConsumerStarts} {
-		group.Go(func() error { return s.takeCommands(ctx, consumer) })
+		group.Go(func() error { return s.consumeCommands(ctx, consumer) })
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("running the generator: %w", err)
@@ -84,82 +84,82 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) start(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
+func (s *Service) startRun(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
 	batch, err := ReadStart(d.Body, s.Defaults)
 	if err != nil {
 		return "", err
 	}
-	manifest, err := s.find(ctx, batch)
+	manifest, err := s.findRun(ctx, batch)
 	unknown := errors.Is(err, jetstream.ErrKeyNotFound)
 	if err != nil && !unknown {
 		return "", err
 	}
-	if err := s.sameCourt(ctx); err != nil {
+	if err := s.checkSameSite(ctx); err != nil {
 		return "", err
 	}
-	if err := s.underWay.room(manifest.RunID); err != nil {
+	if err := s.active.checkLimit(manifest.RunID); err != nil {
 		return "", err
 	}
 	if unknown {
-		manifest, err = s.make(ctx, batch, d)
-	} else if err = s.overtaken(ctx, manifest.RunID, d); err == nil {
-		manifest, err = s.renew(ctx, manifest, batch, d)
+		manifest, err = s.createRun(ctx, batch, d)
+	} else if err = s.checkNotStopped(ctx, manifest.RunID, d); err == nil {
+		manifest, err = s.updateSettings(ctx, manifest, batch, d)
 	}
 	if err != nil {
 		return "", err
 	}
-	return manifest.RunID, s.begin(ctx, manifest)
+	return manifest.RunID, s.beginRound(ctx, manifest)
 }
 
-// make makes a run of a batch that is none yet, or joins the one that another generator makes of it just now.
-func (s *Service) make(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
-	m, err := s.manifest(ctx, batch, d)
+// createRun makes a run of a batch that is none yet, or joins the one that another generator makes of it just now.
+func (s *Service) createRun(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
+	m, err := s.newManifest(ctx, batch, d)
 	if err != nil {
 		return m, err
 	}
 	if batch.RunID == "" {
-		if m.RunID, err = s.claim(ctx, m); err != nil {
+		if m.RunID, err = s.claimBatch(ctx, m); err != nil {
 			return m, err
 		}
 	}
-	if err := s.create(ctx, m); err != nil || batch.RunID == "" {
+	if err := s.writeManifest(ctx, m); err != nil || batch.RunID == "" {
 		return m, err
 	}
 	// Another batch may have got the name since it was looked for.
-	return s.find(ctx, batch)
+	return s.findRun(ctx, batch)
 }
 
-// manifest is what a batch becomes that is no run yet.
-func (s *Service) manifest(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
+// newManifest is what a batch becomes that is no run yet.
+func (s *Service) newManifest(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
 	run := batch.RunID
 	if run == "" {
 		run = newRunID(batch, d.StoredAt, d.Sequence)
 	}
 	m := contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: batch.Prefix, Year: batch.Year,
-		Range: batch.Limit(), Batch: batch.Identity(s.Site), Site: s.Site, Origin: s.Origin,
+		Range: batch.MaxRange(), Batch: batch.Identity(s.Site), Site: s.Site, Origin: s.Origin,
 		RequestTimeout: batch.RequestTimeout, JobTimeout: batch.JobTimeout,
 		MaxRetries: batch.MaxRetries, SafeStopNoRecords: batch.SafeStopNoRecords, SafeStopFails: batch.SafeStopFails,
 		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
 		Probe: batch.Probe, ProbeOnly: batch.ProbeOnly, ProbeBudget: batch.ProbeBudget, New: batch.New,
 		RecheckBefore: d.StoredAt.UTC().Add(-s.BoundMaxAge),
-		CreatedAt:     d.StoredAt.UTC(), Config: s.Config, Program: s.Program, Command: commandOf(d),
+		CreatedAt:     d.StoredAt.UTC(), Config: s.Config, Program: s.Program, Command: commandBody(d),
 	}
-	collected, err := s.known(ctx, contract.BucketCollected, m)
-	m.RecheckAbove = lastFinal(collected)
+	collected, err := s.storedOutcomes(ctx, contract.BucketCollected, m)
+	m.RecheckAbove = lastFinalNumber(collected)
 	return m, err
 }
 
-// commandOf is the body of a start; nil when it has none.
-func commandOf(d bus.Delivery[[]byte]) json.RawMessage {
+// commandBody is the body of a start; nil when it has none.
+func commandBody(d bus.Delivery[[]byte]) json.RawMessage {
 	if !json.Valid(d.Body) {
 		return nil
 	}
 	return d.Body
 }
 
-// create writes a manifest unless the same command wrote it before it was cut off.
-func (s *Service) create(ctx context.Context, manifest contract.Manifest) error {
+// writeManifest writes a manifest unless the same command wrote it before it was cut off.
+func (s *Service) writeManifest(ctx context.Context, manifest contract.Manifest) error {
 	value, err := json.Marshal(manifest)
 	if err != nil {
 		return fmt.Errorf("creating run %s: %w", manifest.RunID, err)
@@ -170,15 +170,15 @@ func (s *Service) create(ctx context.Context, manifest contract.Manifest) error 
 	return nil
 }
 
-// begin makes a run running: its consumer first, then its halt taken back, then the state that everybody follows.
-func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
+// beginRound makes a run running: its consumer first, then its halt taken back, then the state that everybody follows.
+func (s *Service) beginRound(ctx context.Context, manifest contract.Manifest) error {
 	run := manifest.RunID
-	state, revision, err := s.state(ctx, run)
+	state, revision, err := s.readState(ctx, run)
 	switch {
 	case err != nil:
 		return err
 	case revision > 0 && state.Status == contract.Running:
-		return s.stopping(ctx, run) // the same batch twice is one run
+		return s.checkNotStopping(ctx, run) // the same batch twice is one run
 	case revision > 0 && !state.Resumable():
 		return nil
 	}
@@ -195,17 +195,17 @@ func (s *Service) begin(ctx context.Context, manifest contract.Manifest) error {
 	if err := s.kv.Delete(ctx, run.HaltKey()); err != nil {
 		return fmt.Errorf("taking back the halt of run %s: %w", run, err)
 	}
-	first, err := s.advance(ctx, run, contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1, ElapsedSeconds: state.ElapsedSeconds}, revision)
+	first, err := s.updateState(ctx, run, contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1, ElapsedSeconds: state.ElapsedSeconds}, revision)
 	if err != nil || !first {
 		return err
 	}
-	s.underWay.await(ctx, run)
+	s.active.await(ctx, run)
 	s.Log.Info("batch.run.start", "run_id", run, "round", state.Round+1)
-	return s.tell(ctx, manifest)
+	return s.publishStarted(ctx, manifest)
 }
 
-// tell publishes that a run has started.
-func (s *Service) tell(ctx context.Context, m contract.Manifest) error {
+// publishStarted publishes that a run has started.
+func (s *Service) publishStarted(ctx context.Context, m contract.Manifest) error {
 	body, err := json.Marshal(contract.Event{RunID: m.RunID, At: time.Now().UTC(), Status: contract.Running, Range: m.Range})
 	if err != nil {
 		return fmt.Errorf("telling of run %s: %w", m.RunID, err)
@@ -214,7 +214,7 @@ func (s *Service) tell(ctx context.Context, m contract.Manifest) error {
 	return err
 }
 
-func (s *Service) put(ctx context.Context, key string, value any) error {
+func (s *Service) putJSON(ctx context.Context, key string, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", key, err)

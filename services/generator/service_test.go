@@ -20,93 +20,93 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-// plant is a generator at work on a broker of its own.
-type plant struct {
+// fixture is a generator at work on a broker of its own.
+type fixture struct {
 	t  *testing.T
 	b  *bus.Bus
 	kv jetstream.KeyValue
 }
 
-func setUp(t *testing.T) plant {
+func setUp(t *testing.T) fixture {
 	t.Helper()
 	b := fcttest.Broker(t)
 	kv, err := b.KV(t.Context(), contract.BucketRuns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return plant{t, b, kv}
+	return fixture{t, b, kv}
 }
 
-func (p plant) run() (stop func()) {
-	p.t.Helper()
-	return p.runAt("sim", "")
+func (f fixture) runService() (stop func()) {
+	f.t.Helper()
+	return f.runServiceAt("sim", "")
 }
 
-// runAt is run for a site at an origin.
-func (p plant) runAt(site, origin string) (stop func()) {
-	p.t.Helper()
-	service, err := generator.New(p.t.Context(), generator.Options{
-		Bus: p.b, Log: fcttest.Logger(p.t), Defaults: defaults(), Site: site, Origin: origin, Program: "test",
+// runServiceAt is run for a site at an origin.
+func (f fixture) runServiceAt(site, origin string) (stop func()) {
+	f.t.Helper()
+	service, err := generator.New(f.t.Context(), generator.Options{
+		Bus: f.b, Log: fcttest.Logger(f.t), Defaults: defaults(), Site: site, Origin: origin, Program: "test",
 	})
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	known, err := micro.AddService(p.b.Conn(), micro.Config{Name: "fct-generator", Version: "1.0.0"})
+	known, err := micro.AddService(f.b.Conn(), micro.Config{Name: "fct-generator", Version: "1.0.0"})
 	if err == nil {
 		err = service.AddEndpoints(known)
 	}
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(p.t.Context())
+	ctx, cancel := context.WithCancel(f.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
 	return func() {
 		if err := known.Stop(); err != nil {
-			p.t.Error(err)
+			f.t.Error(err)
 		}
 		cancel()
 		if err := <-ended; err != nil {
-			p.t.Error(err)
+			f.t.Error(err)
 		}
 	}
 }
 
-func (p plant) send(subject, body string) contract.CommandResult {
-	p.t.Helper()
-	reply := p.ask(&nats.Msg{Subject: subject, Data: []byte(body)})
-	kept := await[contract.CommandResult](p, p.kv, contract.CommandKey(reply.Sequence))
+func (f fixture) send(subject, body string) contract.CommandResult {
+	f.t.Helper()
+	reply := f.request(&nats.Msg{Subject: subject, Data: []byte(body)})
+	kept := await[contract.CommandResult](f, f.kv, contract.CommandKey(reply.Sequence))
 	if kept.RunID != reply.RunID || kept.Rejected != reply.Error {
-		p.t.Errorf("answered %+v, kept %+v", reply, kept)
+		f.t.Errorf("answered %+v, kept %+v", reply, kept)
 	}
 	return kept
 }
 
-// ask sends a command as nats req does and returns the answer.
-func (p plant) ask(msg *nats.Msg) contract.CommandReply {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+// request sends a command as nats req does and returns the answer.
+func (f fixture) request(msg *nats.Msg) contract.CommandReply {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
-	answer, err := p.b.Conn().RequestMsgWithContext(ctx, msg)
+	answer, err := f.b.Conn().RequestMsgWithContext(ctx, msg)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	var reply contract.CommandReply
 	if err := json.Unmarshal(answer.Data, &reply); err != nil {
-		p.t.Fatalf("%v: %s", err, answer.Data)
+		f.t.Fatalf("%v: %s", err, answer.Data)
 	}
 	return reply
 }
 
 // await waits for a key to be written.
-func await[T any](p plant, kv jetstream.KeyValue, key string) T {
-	p.t.Helper()
+func await[T any](f fixture, kv jetstream.KeyValue, key string) T {
+	f.t.Helper()
 	var value T
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
 	watcher, err := kv.Watch(ctx, key, jetstream.IgnoreDeletes())
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	defer func() { _ = watcher.Stop() }()
 	for entry := range watcher.Updates() {
@@ -114,46 +114,46 @@ func await[T any](p plant, kv jetstream.KeyValue, key string) T {
 			continue
 		}
 		if err := json.Unmarshal(entry.Value(), &value); err != nil {
-			p.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		return value
 	}
-	p.t.Fatalf("key %s was not written", key)
+	f.t.Fatalf("key %s was not written", key)
 	return value
 }
 
-// jobs acknowledges the jobs of a run in the order they come, until the generator has stated the end and none is left: a fetch
+// ackJobs acknowledges the jobs of a run in the order they come, until the generator has stated the end and none is left: a fetch
 // gives no more than may be unacknowledged at once, and acknowledgements take their time.
-func (p plant) jobs(run contract.RunID) (numbers []int, planned contract.Planned) {
-	p.t.Helper()
-	consumer, err := p.b.JetStream().Consumer(p.t.Context(), contract.StreamJobs, run.ConsumerName())
+func (f fixture) ackJobs(run contract.RunID) (numbers []int, planned contract.Planned) {
+	f.t.Helper()
+	consumer, err := f.b.JetStream().Consumer(f.t.Context(), contract.StreamJobs, run.ConsumerName())
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	ledger, err := p.b.JetStream().Stream(p.t.Context(), contract.StreamOutcomes)
+	ledger, err := f.b.JetStream().Stream(f.t.Context(), contract.StreamOutcomes)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	for {
-		end, err := ledger.GetLastMsgForSubject(p.t.Context(), run.PlannedSubject())
+		end, err := ledger.GetLastMsgForSubject(f.t.Context(), run.PlannedSubject())
 		stated := err == nil
-		for msg := range fetch(p.t, consumer).Messages() {
+		for msg := range fetch(f.t, consumer).Messages() {
 			var job contract.Job
 			if err := json.Unmarshal(msg.Data(), &job); err != nil {
-				p.t.Fatal(err)
+				f.t.Fatal(err)
 			}
 			numbers = append(numbers, job.CaseID.Number)
 			if err := msg.Ack(); err != nil {
-				p.t.Fatal(err)
+				f.t.Fatal(err)
 			}
 		}
-		info, err := consumer.Info(p.t.Context())
+		info, err := consumer.Info(f.t.Context())
 		if err != nil {
-			p.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		if stated && info.NumPending == 0 && info.NumAckPending == 0 {
 			if err := json.Unmarshal(end.Data, &planned); err != nil {
-				p.t.Fatal(err)
+				f.t.Fatal(err)
 			}
 			return numbers, planned
 		}
@@ -169,34 +169,34 @@ func fetch(t *testing.T, consumer jetstream.Consumer) jetstream.MessageBatch {
 	return batch
 }
 
-func (p plant) collect(bucket string, numbers map[int]contract.Outcome) {
-	p.t.Helper()
-	kv, err := p.b.KV(p.t.Context(), bucket)
+func (f fixture) storeOutcomes(bucket string, numbers map[int]contract.Outcome) {
+	f.t.Helper()
+	kv, err := f.b.KV(f.t.Context(), bucket)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	for number, outcome := range numbers {
 		value, err := json.Marshal(contract.Collected{Outcome: outcome, RunID: "before"})
 		if err != nil {
-			p.t.Fatal(err)
+			f.t.Fatal(err)
 		}
-		if _, err := kv.Put(p.t.Context(), fmt.Sprintf("IMM.25.%d", number), value); err != nil {
-			p.t.Fatal(err)
+		if _, err := kv.Put(f.t.Context(), fmt.Sprintf("IMM.25.%d", number), value); err != nil {
+			f.t.Fatal(err)
 		}
 	}
 }
 
-func TestStartPublishesEveryNumberThatIsNotCollected(t *testing.T) {
+func TestStart_SkipsCollectedNumbers(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	p.collect(contract.BucketCollected, map[int]contract.Outcome{1500: contract.NoRecord, 1501: contract.Success})
-	p.collect(contract.BucketFailed, map[int]contract.Outcome{900: contract.Failed, 2: contract.Failed, 5000: contract.Failed})
-	defer p.run()()
-	result := p.send(contract.SubjectStart, `{"year":"25","start":10,"end":2009}`)
+	f := setUp(t)
+	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{1500: contract.NoRecord, 1501: contract.Success})
+	f.storeOutcomes(contract.BucketFailed, map[int]contract.Outcome{900: contract.Failed, 2: contract.Failed, 5000: contract.Failed})
+	defer f.runService()()
+	result := f.send(contract.SubjectStart, `{"year":"25","start":10,"end":2009}`)
 	if result.Rejected != "" {
 		t.Fatal(result.Rejected)
 	}
-	numbers, planned := p.jobs(result.RunID)
+	numbers, planned := f.ackJobs(result.RunID)
 	want := []int{900}
 	for n := 10; n <= 2009; n++ {
 		if n != 900 && n != 1500 && n != 1501 {
@@ -211,12 +211,12 @@ func TestStartPublishesEveryNumberThatIsNotCollected(t *testing.T) {
 	}
 }
 
-func TestJobsGoOnWhereTheyStoppedAndNoneTwice(t *testing.T) {
+func TestJobs_ResumeAfterRestart(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	stop := p.run()
-	run := p.send(contract.SubjectStart, `{"year":"25","end":3000}`).RunID
-	stream, err := p.b.JetStream().Stream(t.Context(), contract.StreamJobs)
+	f := setUp(t)
+	stop := f.runService()
+	run := f.send(contract.SubjectStart, `{"year":"25","end":3000}`).RunID
+	stream, err := f.b.JetStream().Stream(t.Context(), contract.StreamJobs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,9 +231,9 @@ func TestJobsGoOnWhereTheyStoppedAndNoneTwice(t *testing.T) {
 	}
 	stop()
 	// What was asked for meanwhile is collected, by this very run.
-	p.collect(contract.BucketCollected, map[int]contract.Outcome{1: contract.Success, 2: contract.NoRecord})
-	defer p.run()()
-	numbers, planned := p.jobs(run)
+	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{1: contract.Success, 2: contract.NoRecord})
+	defer f.runService()()
+	numbers, planned := f.ackJobs(run)
 	slices.Sort(numbers)
 	if len(numbers) != 3000 || numbers[0] != 1 || numbers[2999] != 3000 || len(slices.Compact(numbers)) != 3000 {
 		t.Errorf("%d jobs", len(numbers))
@@ -243,26 +243,26 @@ func TestJobsGoOnWhereTheyStoppedAndNoneTwice(t *testing.T) {
 	}
 }
 
-func TestTheSameBatchIsOneRunUntilItIsOver(t *testing.T) {
+func TestStart_SameBatchIsOneRun(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
+	f := setUp(t)
+	defer f.runService()()
 	const body = `{"year":"25","end":5}`
-	first := p.send(contract.SubjectStart, body)
-	if again := p.send(contract.SubjectStart, body); again.RunID != first.RunID {
+	first := f.send(contract.SubjectStart, body)
+	if again := f.send(contract.SubjectStart, body); again.RunID != first.RunID {
 		t.Errorf("started %v, then %v", first, again)
 	}
-	if other := p.send(contract.SubjectStart, `{"year":"25","end":6}`); other.RunID == first.RunID {
+	if other := f.send(contract.SubjectStart, `{"year":"25","end":6}`); other.RunID == first.RunID {
 		t.Error("another batch joined the run")
 	}
-	if stopped := p.send(contract.SubjectStop, fmt.Sprintf(`{"run_id":%q}`, first.RunID)); stopped.Rejected != "" {
+	if stopped := f.send(contract.SubjectStop, fmt.Sprintf(`{"run_id":%q}`, first.RunID)); stopped.Rejected != "" {
 		t.Fatal(stopped.Rejected)
 	}
-	halt, err := runs.Get[contract.Halt](t.Context(), p.kv, first.RunID.HaltKey())
+	halt, err := runs.Get[contract.Halt](t.Context(), f.kv, first.RunID.HaltKey())
 	if err != nil || halt.Status != contract.Stopped {
 		t.Errorf("halt %+v, %v", halt, err)
 	}
-	if early := p.send(contract.SubjectStart, body); early.Rejected == "" {
+	if early := f.send(contract.SubjectStart, body); early.Rejected == "" {
 		t.Errorf("a run that is being stopped was joined: %v", early)
 	}
 	end := func(status contract.Status) {
@@ -270,64 +270,64 @@ func TestTheSameBatchIsOneRunUntilItIsOver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.kv.Put(t.Context(), first.RunID.StateKey(), state); err != nil {
+		if _, err := f.kv.Put(t.Context(), first.RunID.StateKey(), state); err != nil {
 			t.Fatal(err)
 		}
 	}
 	end(contract.Stopped)
-	if again := p.send(contract.SubjectStart, body); again.RunID != first.RunID {
+	if again := f.send(contract.SubjectStart, body); again.RunID != first.RunID {
 		t.Errorf("a stopped run went on as %v", again)
 	}
-	state, err := runs.Get[contract.State](t.Context(), p.kv, first.RunID.StateKey())
+	state, err := runs.Get[contract.State](t.Context(), f.kv, first.RunID.StateKey())
 	if err != nil || state.Status != contract.Running || state.Round != 2 {
 		t.Errorf("state %+v, %v; want running in its second round", state, err)
 	}
 	end(contract.Completed)
-	if again := p.send(contract.SubjectStart, body); again.RunID == first.RunID {
+	if again := f.send(contract.SubjectStart, body); again.RunID == first.RunID {
 		t.Error("a completed run was begun again")
 	}
 }
 
-func TestBadCommandsAreRejectedAndStored(t *testing.T) {
+func TestRejectionsStored(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
+	f := setUp(t)
+	defer f.runService()()
 	for _, c := range []struct{ subject, body string }{
 		{contract.SubjectStart, `{"start":0}`}, {contract.SubjectStart, `{"probe_only":true}`}, {contract.SubjectStart, "\xff"},
 		{contract.SubjectStop, `{"run_id":"nobody"}`}, {contract.SubjectStop, `{}`},
 	} {
-		if result := p.send(c.subject, c.body); result.Rejected == "" {
+		if result := f.send(c.subject, c.body); result.Rejected == "" {
 			t.Errorf("%s %q started %q", c.subject, c.body, result.RunID)
 		}
 	}
-	stored, err := p.b.Subjects(t.Context(), contract.StreamEvents, contract.SubjectRejected)
+	stored, err := f.b.Subjects(t.Context(), contract.StreamEvents, contract.SubjectRejected)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := stored[contract.SubjectRejected]; got != 5 {
 		t.Errorf("%d rejections stored, want 5", got)
 	}
-	first := p.send(contract.SubjectStart, `{"end":5,"run_id":"mine"}`)
+	first := f.send(contract.SubjectStart, `{"end":5,"run_id":"mine"}`)
 	if first.RunID != "mine" {
 		t.Errorf("named %q, want mine", first.RunID)
 	}
-	if other := p.send(contract.SubjectStart, `{"end":6,"run_id":"mine"}`); other.Rejected == "" {
+	if other := f.send(contract.SubjectStart, `{"end":6,"run_id":"mine"}`); other.Rejected == "" {
 		t.Error("two batches under one name")
 	}
 }
 
-func TestJobsWaitForTheBoundOfASearch(t *testing.T) {
+func TestJobs_WaitForBound(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	defer p.run()()
-	run := p.send(contract.SubjectStart, `{"start":3,"probe":true}`).RunID
-	manifest, err := runs.Manifest(t.Context(), p.kv, run)
+	f := setUp(t)
+	defer f.runService()()
+	run := f.send(contract.SubjectStart, `{"start":3,"probe":true}`).RunID
+	manifest, err := runs.Manifest(t.Context(), f.kv, run)
 	if err != nil || !manifest.Searching() || manifest.Range != (contract.Range{Start: 3, End: contract.MaxNumber}) {
 		t.Fatalf("%+v, %v; want a search up to the highest number there can be", manifest.Range, err)
 	}
 	// The search asked for two numbers, one of them beyond the bound.
 	for _, number := range []int{5, 8} {
-		if _, err := p.b.Publish(t.Context(), &nats.Msg{Subject: run.JobSubject(number), Data: []byte("{}")}); err != nil {
+		if _, err := f.b.Publish(t.Context(), &nats.Msg{Subject: run.JobSubject(number), Data: []byte("{}")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -336,19 +336,19 @@ func TestJobsWaitForTheBoundOfASearch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.kv.Put(t.Context(), run.ManifestKey(), value); err != nil {
+	if _, err := f.kv.Put(t.Context(), run.ManifestKey(), value); err != nil {
 		t.Fatal(err)
 	}
-	_, planned := p.jobs(run)
+	_, planned := f.ackJobs(run)
 	if want := (contract.Planned{Version: 1, Range: manifest.Range, Jobs: 5, Beyond: []int{8}}); !cmp.Equal(planned, want) {
 		t.Errorf("planned %+v, want %+v", planned, want)
 	}
 }
 
-func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
+func TestRun_CanceledBeforeStart(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	service, err := generator.New(t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	f := setUp(t)
+	service, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,14 +360,14 @@ func TestWhoIsToldToEndBeforeItHasBegunHasNoError(t *testing.T) {
 }
 
 // One generator takes in the request, another one carries the command out before the first has begun to watch for results.
-func TestAResultFromBeforeTheWatchIsTold(t *testing.T) {
+func TestReply_ResultBeforeWatch(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	service, err := generator.New(t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	f := setUp(t)
+	service, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	known, err := micro.AddService(p.b.Conn(), micro.Config{Name: "fct-generator", Version: "1.0.0"})
+	known, err := micro.AddService(f.b.Conn(), micro.Config{Name: "fct-generator", Version: "1.0.0"})
 	if err == nil {
 		err = service.AddEndpoints(known)
 	}
@@ -375,15 +375,15 @@ func TestAResultFromBeforeTheWatchIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := make(chan contract.CommandReply, 1)
-	go func() { asked <- p.ask(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{}`)}) }()
-	other, err := generator.New(t.Context(), generator.Options{Bus: p.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	go func() { asked <- f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{}`)}) }()
+	other, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() { ended <- other.Run(ctx) }()
-	kept := await[contract.CommandResult](p, p.kv, contract.CommandKey(1))
+	kept := await[contract.CommandResult](f, f.kv, contract.CommandKey(1))
 	go func() { ended <- service.Run(ctx) }()
 	if reply := <-asked; reply.Sequence != 1 || reply.Error != kept.Rejected {
 		t.Errorf("answered %+v, kept %+v", reply, kept)

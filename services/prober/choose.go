@@ -5,14 +5,14 @@ import "math"
 // What a question costs in requests: one when the answer is the one that was expected, because the call that gives it is
 // made first; else another one.
 const (
-	expectedCost   = 1
-	unexpectedCost = 2
+	requestsIfExpected   = 1
+	RequestsIfUnexpected = 2
 )
 
-// cost is what asking for a number costs that exists with this chance.
-func cost(exists float64) float64 {
+// expectedRequests is what asking for a number costs that exists with this chance.
+func expectedRequests(exists float64) float64 {
 	likely := max(exists, 1-exists)
-	return expectedCost*likely + unexpectedCost*(1-likely)
+	return requestsIfExpected*likely + RequestsIfUnexpected*(1-likely)
 }
 
 // Tolerance is by how much the bound may miss the highest number.
@@ -29,24 +29,24 @@ type choice struct {
 	gain   float64
 }
 
-// choose names the number of the belief that is most worth its requests; a negative gain says that there is none: all
+// best names the number of the belief that is most worth its requests; a negative gain says that there is none: all
 // are known, or not to be asked.
-func (b *belief) choose(worth func(p point, exists, reached float64) float64, ask func(int) bool) choice {
+func (b *posterior) best(worth func(p point, exists, reached float64) float64, ask func(int) bool) choice {
 	best := choice{gain: -1}
 	for _, p := range b.points {
 		if p.absent || !ask(p.number) {
 			continue
 		}
-		exists, reached := b.exists(p)
-		if gain := worth(p, exists, reached) / cost(exists); gain > best.gain {
+		exists, reached := b.probabilities(p)
+		if gain := worth(p, exists, reached) / expectedRequests(exists); gain > best.gain {
 			best = choice{number: p.number, exists: exists, gain: gain}
 		}
 	}
 	return best
 }
 
-// information is how many bits the answer tells of where the numbers end.
-func information(_ point, exists, reached float64) float64 {
+// informationValue is how many bits the answer tells of where the numbers end.
+func informationValue(_ point, exists, reached float64) float64 {
 	if reached < 1e-12 {
 		return 0
 	}
@@ -63,31 +63,31 @@ func entropy(p float64) float64 {
 // The worth of a record that shows the bound to be too low: by anything, by more than a near miss, by more than
 // may be.
 const (
-	worthAny   = 0.10
-	worthNear  = 0.25
-	worthWrong = 0.70
+	worthAnyMiss         = 0.10
+	worthBeyondNear      = 0.25
+	worthBeyondTolerance = 0.70
 )
 
-// correction is the worth of finding the bound too low, once the numbers seem to end there. The more questions were
+// correctionValue is the worth of finding the bound too low, once the numbers seem to end there. The more questions were
 // answered, the less a small miss is worth.
-func (b *belief) correction(care int) func(point, float64, float64) float64 {
+func (b *posterior) correctionValue(care int) func(point, float64, float64) float64 {
 	return func(p point, exists, _ float64) float64 {
 		worth := 0.0
-		if care == careAll {
-			worth += worthAny
+		if care == anyMiss {
+			worth += worthAnyMiss
 		}
-		if care <= careNear && p.number > b.bound+nearMiss {
-			worth += worthNear
+		if care <= missBeyondNear && p.number > b.bound+nearMiss {
+			worth += worthBeyondNear
 		}
 		if p.number > b.bound+Tolerance {
-			worth += worthWrong
+			worth += worthBeyondTolerance
 		}
 		return exists * worth
 	}
 }
 
 const (
-	careAll = iota
-	careNear
-	careWrong
+	anyMiss = iota
+	missBeyondNear
+	missBeyondTolerance
 )

@@ -13,8 +13,8 @@ import (
 // drawingWidth is how many characters stand for all numbers up to the highest one asked for.
 const drawingWidth = 60
 
-// draw shows a search as text, a line a question: o is a record, x a no-record, the bar is the bound then.
-func draw(answers []prober.Answer) string {
+// drawSearch shows a search as text, a line a question: o is a record, x a no-record, the bar is the bound then.
+func drawSearch(answers []prober.Observation) string {
 	highest := 1
 	for _, a := range answers {
 		highest = max(highest, a.Number)
@@ -43,15 +43,15 @@ func TestDrawing(t *testing.T) {
 	year := newYear(r, 12000, 0, 365)
 	year.drop(r, 1, len(year.exists), 0.05)
 	s := prober.New(prober.Settings{
-		Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, LastMax: year.lastMax,
+		Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: year.previousYearMax,
 	}, nil)
-	var answers []prober.Answer
+	var answers []prober.Observation
 	for question, more := s.Next(); more; question, more = s.Next() {
 		answers = append(answers, year.answer(r, question, 4))
 		s.Observe(answers[len(answers)-1])
 	}
-	drawing, found := draw(answers), s.Result()
-	t.Logf("a year of %d numbers, last year %d:\n%s", year.max(), year.lastMax, drawing)
+	drawing, found := drawSearch(answers), s.Result()
+	t.Logf("a year of %d numbers, last year %d:\n%s", year.max(), year.previousYearMax, drawing)
 	if found.Number != year.max() || strings.Count(drawing, "\n") != found.Questions {
 		t.Errorf("bound %d of %d; %d questions:\n%s", found.Number, year.max(), found.Questions, drawing)
 	}

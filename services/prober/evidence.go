@@ -52,8 +52,8 @@ func (e evidence) bound() fact {
 	return upTo[len(upTo)-1]
 }
 
-// since is the part that lies at number or above it.
-func (e evidence) since(number int) evidence {
+// from is the part that lies at number or above it.
+func (e evidence) from(number int) evidence {
 	at, _ := slices.BinarySearchFunc(e, number, byNumber)
 	return e[at:]
 }

@@ -12,8 +12,8 @@ type family struct {
 	name    string
 	typical bool
 	// exact says that the highest number itself is to be found in 95 of 100 years.
-	exact bool
-	grow  func(r *rand.Rand) *space
+	exact    bool
+	generate func(r *rand.Rand) *syntheticYear
 }
 
 // raggedEnd is the family whose searches take more than the others: its last numbers are too thin to tell from none.
@@ -22,9 +22,9 @@ const raggedEnd = "ragged end"
 func families() []family {
 	return []family{
 		{"dense", true, true, dense},
-		{"holes 5 %", true, true, holed(0.05)},
-		{"holes 10 %", true, true, holed(0.10)},
-		{"holes 20 %", true, true, holed(0.20)},
+		{"holes 5 %", true, true, thinned(0.05)},
+		{"holes 10 %", true, true, thinned(0.10)},
+		{"holes 20 %", true, true, thinned(0.20)},
 		{"clustered holes", true, false, clustered},
 		{"gaps of 50", true, true, gapped(50)},
 		{"gaps of 100", true, true, gapped(100)},
@@ -32,7 +32,7 @@ func families() []family {
 		{"tiny", true, true, tiny},
 		{"small", true, true, small},
 		{"huge", true, true, huge},
-		{"10 % of requests fail", true, true, failing},
+		{"10 % of requests fail", true, true, failingRequests},
 		{"early in the year", true, true, early},
 		{"no filing days", true, true, undated},
 		{"random filing days", false, false, misdated},
@@ -46,10 +46,10 @@ func families() []family {
 	}
 }
 
-func dense(r *rand.Rand) *space { return newSpace(r, usual(r)) }
+func dense(r *rand.Rand) *syntheticYear { return newPartialYear(r, typicalSize(r)) }
 
-func holed(share float64) func(*rand.Rand) *space {
-	return func(r *rand.Rand) *space {
+func thinned(share float64) func(*rand.Rand) *syntheticYear {
+	return func(r *rand.Rand) *syntheticYear {
 		s := dense(r)
 		s.drop(r, 1, len(s.exists), share)
 		return s
@@ -57,7 +57,7 @@ func holed(share float64) func(*rand.Rand) *space {
 }
 
 // clustered has stretches of 2 to 40 numbers of which three quarters are missing.
-func clustered(r *rand.Rand) *space {
+func clustered(r *rand.Rand) *syntheticYear {
 	s := dense(r)
 	for n := 1; n < len(s.exists); n += 20 + r.IntN(300) {
 		s.drop(r, n, n+2+r.IntN(39), 0.75)
@@ -67,9 +67,9 @@ func clustered(r *rand.Rand) *space {
 
 // gapped has 2 to 6 gaps, in seven of ten years one of them 5 to 600 under the top. A gap over the end would leave the highest
 // number alone above it, which is what stragglers are for: there the year ends below the gap.
-func gapped(length int) func(*rand.Rand) *space {
-	return func(r *rand.Rand) *space {
-		s := holed(0.02)(r)
+func gapped(length int) func(*rand.Rand) *syntheticYear {
+	return func(r *rand.Rand) *syntheticYear {
+		s := thinned(0.02)(r)
 		gaps := 2 + r.IntN(5)
 		if r.Float64() < 0.7 {
 			to := len(s.exists) - 1 - (5 + r.IntN(596))
@@ -85,8 +85,8 @@ func gapped(length int) func(*rand.Rand) *space {
 }
 
 // ragged thins out over its last 60 to 400 numbers, to one in twenty.
-func ragged(r *rand.Rand) *space {
-	s := holed(0.02)(r)
+func ragged(r *rand.Rand) *syntheticYear {
+	s := thinned(0.02)(r)
 	tail := 60 + r.IntN(341)
 	for i := range tail {
 		n := len(s.exists) - tail + i
@@ -95,57 +95,57 @@ func ragged(r *rand.Rand) *space {
 	return s
 }
 
-func tiny(r *rand.Rand) *space {
+func tiny(r *rand.Rand) *syntheticYear {
 	sizes := []int{0, 1, 2, 3, 5, 10}
 	return newYear(r, sizes[r.IntN(len(sizes))], 0, 365)
 }
 
-func small(r *rand.Rand) *space { return newYear(r, 11+r.IntN(290), 0, 365) }
+func small(r *rand.Rand) *syntheticYear { return newYear(r, 11+r.IntN(290), 0, 365) }
 
-func huge(r *rand.Rand) *space {
+func huge(r *rand.Rand) *syntheticYear {
 	s := newYear(r, contract.MaxNumber-r.IntN(10000), 0, 365)
 	s.drop(r, 1, len(s.exists), 0.03)
 	return s
 }
 
-func failing(r *rand.Rand) *space {
-	s := holed(0.03)(r)
-	s.failing = 0.10
+func failingRequests(r *rand.Rand) *syntheticYear {
+	s := thinned(0.03)(r)
+	s.failureShare = 0.10
 	return s
 }
 
-func early(r *rand.Rand) *space {
+func early(r *rand.Rand) *syntheticYear {
 	today := 4 + r.IntN(40)
-	s := newYear(r, usual(r), today, today)
+	s := newYear(r, typicalSize(r), today, today)
 	s.drop(r, 1, len(s.exists), 0.03)
 	return s
 }
 
-func undated(r *rand.Rand) *space {
-	s := holed(0.03)(r)
+func undated(r *rand.Rand) *syntheticYear {
+	s := thinned(0.03)(r)
 	clear(s.filed)
 	return s
 }
 
-func misdated(r *rand.Rand) *space {
-	s := holed(0.03)(r)
+func misdated(r *rand.Rand) *syntheticYear {
+	s := thinned(0.03)(r)
 	for n := range s.filed {
 		s.filed[n] = 1 + r.IntN(365)
 	}
 	return s
 }
 
-func surprising(r *rand.Rand) *space {
-	s := holed(0.03)(r)
-	s.lastMax = max(1, int(float64(s.lastMax)*math.Pow(100, float64(2*r.IntN(2)-1))))
-	s.lastMax = min(s.lastMax, contract.MaxNumber)
+func surprising(r *rand.Rand) *syntheticYear {
+	s := thinned(0.03)(r)
+	s.previousYearMax = max(1, int(float64(s.previousYearMax)*math.Pow(100, float64(2*r.IntN(2)-1))))
+	s.previousYearMax = min(s.previousYearMax, contract.MaxNumber)
 	return s
 }
 
 // stragglers are 1 to 4 lone numbers above the rest.
-func stragglers(least, most int) func(*rand.Rand) *space {
-	return func(r *rand.Rand) *space {
-		s := holed(0.02)(r)
+func stragglers(least, most int) func(*rand.Rand) *syntheticYear {
+	return func(r *rand.Rand) *syntheticYear {
+		s := thinned(0.02)(r)
 		end := len(s.exists) - 1
 		top := min(contract.MaxNumber, end+most)
 		s.exists = append(s.exists, make([]bool, top-end)...)
@@ -158,8 +158,8 @@ func stragglers(least, most int) func(*rand.Rand) *space {
 	}
 }
 
-func twoTails(r *rand.Rand) *space {
-	s := holed(0.02)(r)
+func twoTails(r *rand.Rand) *syntheticYear {
+	s := thinned(0.02)(r)
 	end := len(s.exists) - 1
 	tail, gap := 50+r.IntN(101), 120+r.IntN(231)
 	s.drop(r, end-tail, end, 0.5)
@@ -167,8 +167,8 @@ func twoTails(r *rand.Rand) *space {
 	return s
 }
 
-func block(r *rand.Rand) *space {
-	s := holed(0.02)(r)
+func block(r *rand.Rand) *syntheticYear {
+	s := thinned(0.02)(r)
 	to := len(s.exists) - 1 - (300 + r.IntN(1701))
 	s.drop(r, to-(800+r.IntN(1701))+1, to, 1)
 	return s

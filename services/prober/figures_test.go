@@ -23,27 +23,27 @@ var (
 
 const budget = 200
 
-// tester is what the checks need of a test, a drawn one included.
-type tester interface {
+// testingT is what the checks need of a test, a drawn one included.
+type testingT interface {
 	Helper()
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 }
 
-// hunt is one search over a year, as it went.
-type hunt struct {
-	bound    prober.Bound
-	above    int // requests for numbers above the highest
-	absences int // questions for numbers that do not exist
+// searchTrace is one search over a year, as it went.
+type searchTrace struct {
+	bound         prober.Bound
+	requestsAbove int // requests for numbers above the highest
+	absences      int // questions for numbers that do not exist
 }
 
-// search asks a year until the search ends. Requests fail as the year has it and are tried again three times.
-func search(t tester, s *space, r *rand.Rand, settings prober.Settings, known []prober.Answer) hunt {
+// runSearch asks a year until the search ends. Requests fail as the year has it and are tried again three times.
+func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Settings, known []prober.Observation) searchTrace {
 	t.Helper()
-	settings.LastMax, settings.DayOfYear = s.lastMax, s.today
+	settings.PreviousYearMax, settings.DayOfYear = s.previousYearMax, s.today
 	found := prober.New(settings, known)
 	highest, asked := s.max(), make(map[int]bool)
-	var h hunt
+	var h searchTrace
 	for {
 		question, more := found.Next()
 		if !more {
@@ -54,9 +54,9 @@ func search(t tester, s *space, r *rand.Rand, settings prober.Settings, known []
 			t.Fatalf("number %d was asked for again, or outside of %v", n, settings.Range)
 		}
 		asked[n] = true
-		answer := s.answer(r, question, found.Left()/2)
+		answer := s.answer(r, question, found.RequestsLeft()/2)
 		if n > highest {
-			h.above += answer.Requests
+			h.requestsAbove += answer.Requests
 		}
 		if answer.Finding == prober.Absent {
 			h.absences++
@@ -64,12 +64,12 @@ func search(t tester, s *space, r *rand.Rand, settings prober.Settings, known []
 		found.Observe(answer)
 	}
 	h.bound = found.Result()
-	check(t, s, settings, h)
+	checkResult(t, s, settings, h)
 	return h
 }
 
-// check is what holds for every search.
-func check(t tester, s *space, settings prober.Settings, h hunt) {
+// checkResult is what holds for every search.
+func checkResult(t testingT, s *syntheticYear, settings prober.Settings, h searchTrace) {
 	t.Helper()
 	b := h.bound
 	if b.Requests > settings.Budget {
@@ -103,8 +103,8 @@ func measure(t testing.TB, f family, index, seeds int) figures {
 	var all figures
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(uint64(seed), uint64(index)))
-		s := f.grow(r)
-		h := search(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, nil)
+		s := f.generate(r)
+		h := runSearch(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, nil)
 		if h.bound.Number >= s.max()-prober.Tolerance {
 			all.inside++
 		}
@@ -113,7 +113,7 @@ func measure(t testing.TB, f family, index, seeds int) figures {
 		}
 		all.questions = append(all.questions, h.bound.Questions)
 		all.requests = append(all.requests, h.bound.Requests)
-		all.above = append(all.above, h.above)
+		all.above = append(all.above, h.requestsAbove)
 	}
 	slices.Sort(all.questions)
 	slices.Sort(all.requests)

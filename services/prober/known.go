@@ -9,35 +9,35 @@ import (
 	"fct-scraper/pkg/runs"
 )
 
-// evidence is what is collected of the run's year, and what the search may expect of it.
-func (s *Service) evidence(ctx context.Context, m contract.Manifest) (Settings, []Answer, error) {
+// loadEvidence is what is collected of the run's year, and what the search may expect of it.
+func (s *Service) loadEvidence(ctx context.Context, m contract.Manifest) (Settings, []Observation, error) {
 	now := s.Now()
 	settings := Settings{Year: m.Year, Range: m.Range, Budget: m.ProbeSpent + m.ProbeBudget}
 	if now.Format("06") == m.Year {
 		settings.DayOfYear = now.YearDay()
 	}
-	var known []Answer
+	var known []Observation
 	err := runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
 		switch {
 		case value.Outcome == contract.Success:
-			known = append(known, Answer{Number: number, Finding: Exists, FiledOn: value.FiledOn})
+			known = append(known, Observation{Number: number, Finding: Exists, FiledOn: value.FiledOn})
 		case value.Outcome == contract.NoRecord && value.RunID != m.RunID && m.Skips(number, value): // this run's own: see learn
-			known = append(known, Answer{Number: number, Finding: Absent, KnownSince: value.At})
+			known = append(known, Observation{Number: number, Finding: Absent, KnownSince: value.At})
 		}
 	})
 	if err != nil {
 		return settings, nil, err
 	}
-	err = runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, yearBefore(m.Year), func(number int, value contract.Collected) {
+	err = runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, previousYear(m.Year), func(number int, value contract.Collected) {
 		if value.Outcome == contract.Success {
-			settings.LastMax = max(settings.LastMax, number)
+			settings.PreviousYearMax = max(settings.PreviousYearMax, number)
 		}
 	})
 	return settings, known, err
 }
 
-// yearBefore is the year before one of two digits.
-func yearBefore(year string) string {
+// previousYear is the year before one of two digits.
+func previousYear(year string) string {
 	n, err := strconv.Atoi(year)
 	if err != nil { // no manifest has such a year
 		return year

@@ -11,7 +11,7 @@ import (
 )
 
 // Whatever a year looks like and wherever the search may look, what every search promises holds (see check).
-func TestEverySearchKeepsItsPromises(t *testing.T) {
+func TestSearchInvariants(t *testing.T) {
 	t.Parallel()
 	all := families()
 	rapid.Check(t, func(t *rapid.T) {
@@ -19,21 +19,21 @@ func TestEverySearchKeepsItsPromises(t *testing.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		start := rapid.IntRange(1, 40000).Draw(t, "start")
 		end := rapid.IntRange(start, contract.MaxNumber).Draw(t, "end")
-		search(t, f.grow(r), r, prober.Settings{
+		runSearch(t, f.generate(r), r, prober.Settings{
 			Range: contract.Range{Start: start, End: end}, Budget: rapid.IntRange(1, 300).Draw(t, "budget"),
 		}, nil)
 	})
 }
 
 // Cut off after any answer and begun anew with the same answers, a search asks what it would have asked.
-func TestASearchGoesOnWhereItWasCutOff(t *testing.T) {
+func TestSearchReplay(t *testing.T) {
 	t.Parallel()
 	for i, f := range families() {
 		r := rand.New(rand.NewPCG(7, uint64(i)))
-		s := f.grow(r)
-		settings := prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, LastMax: s.lastMax, DayOfYear: s.today}
+		s := f.generate(r)
+		settings := prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: s.previousYearMax, DayOfYear: s.today}
 		whole := prober.New(settings, nil)
-		var answers []prober.Answer
+		var answers []prober.Observation
 		for question, more := whole.Next(); more; question, more = whole.Next() {
 			cut := prober.New(settings, nil)
 			for _, answer := range answers {
@@ -48,10 +48,10 @@ func TestASearchGoesOnWhereItWasCutOff(t *testing.T) {
 	}
 }
 
-func TestTheSpecsCases(t *testing.T) {
+func TestSearch_SpecifiedCases(t *testing.T) {
 	t.Parallel()
-	dense := func(highest int) *space {
-		s := &space{exists: make([]bool, highest+1), filed: make([]int, highest+1)}
+	dense := func(highest int) *syntheticYear {
+		s := &syntheticYear{exists: make([]bool, highest+1), filed: make([]int, highest+1)}
 		for n := 1; n <= highest; n++ {
 			s.exists[n] = true
 		}
@@ -64,7 +64,7 @@ func TestTheSpecsCases(t *testing.T) {
 		{500, 30, 79, 79, 8}, // and 30 to 79 where the year goes on
 		{0, 1, contract.MaxNumber, 0, 24}, {1, 1, contract.MaxNumber, 1, 24}, {99999, 1, contract.MaxNumber, 99999, 50},
 	} {
-		h := search(t, dense(c.highest), r, prober.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
+		h := runSearch(t, dense(c.highest), r, prober.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
 		if h.bound.Number != c.want || h.bound.Requests > c.most || h.bound.Ending != prober.Done && h.bound.Ending != prober.Waste {
 			t.Errorf("highest %d, asked for %d..%d: bound %d after %d requests (%s), want %d after at most %d", c.highest, c.start, c.end,
 				h.bound.Number, h.bound.Requests, h.bound.Ending, c.want, c.most)
@@ -72,24 +72,24 @@ func TestTheSpecsCases(t *testing.T) {
 	}
 }
 
-func TestWhatIsKnownIsNotAskedAgain(t *testing.T) {
+func TestSearch_KnownNumbersNotRepeated(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 3))
-	s := holed(0.05)(r)
-	var known []prober.Answer
+	s := thinned(0.05)(r)
+	var known []prober.Observation
 	for n := 1; n <= s.max(); n++ {
-		known = append(known, prober.Answer{Number: n, Finding: prober.Absent})
+		known = append(known, prober.Observation{Number: n, Finding: prober.Absent})
 		if s.has(n) {
 			known[n-1].Finding = prober.Exists
 		}
 	}
-	h := search(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, known)
+	h := runSearch(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, known)
 	if h.bound.Number != s.max() || h.bound.Requests > 30 {
 		t.Errorf("bound %d of %d after %d requests", h.bound.Number, s.max(), h.bound.Requests)
 	}
 }
 
-func TestFailuresInARowEndASearch(t *testing.T) {
+func TestSearch_ConsecutiveFailures(t *testing.T) {
 	t.Parallel()
 	s := prober.New(prober.Settings{Range: contract.Range{Start: 1, End: 100}, Budget: budget}, nil)
 	for range 3 {
@@ -97,7 +97,7 @@ func TestFailuresInARowEndASearch(t *testing.T) {
 		if !more {
 			t.Fatal("ended before three failures")
 		}
-		s.Observe(prober.Answer{Number: question.Number, Requests: 8})
+		s.Observe(prober.Observation{Number: question.Number, Requests: 8})
 	}
 	if found := s.Result(); found.Ending != prober.Unreachable || found.Number != 0 || found.Requests != 24 || len(found.Absences) != 0 {
 		t.Errorf("%+v", found)

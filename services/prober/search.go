@@ -19,8 +19,8 @@ const (
 	Absent
 )
 
-// Answer is what is known of one number, and what it cost to know it.
-type Answer struct {
+// Observation is what is known of one number, and what it cost to know it.
+type Observation struct {
 	Number  int
 	Finding Finding
 	// FiledOn is the filing day of a record, YYYY-MM-DD, when it is known.
@@ -39,11 +39,11 @@ type Settings struct {
 	Range contract.Range
 	// Budget is how many requests the search may take, retries included.
 	Budget int
-	// Dear is how many requests one attempt may take at most; 2 when 0.
-	Dear int
-	// LastMax is the highest number of the year before, DayOfYear today's day in a year that is not over; 0 is unknown.
-	LastMax   int
-	DayOfYear int
+	// MaxRequestsPerAttempt is how many requests one attempt may take at most; 2 when 0.
+	MaxRequestsPerAttempt int
+	// PreviousYearMax is the highest number of the year before, DayOfYear today's day in a year that is not over; 0 is unknown.
+	PreviousYearMax int
+	DayOfYear       int
 }
 
 // Ending is why a search ended.
@@ -74,28 +74,28 @@ type Bound struct {
 	// these answers that is older than the search; zero when none is.
 	Absences   []int
 	KnownSince time.Time
-	// Spare is how many requests of the budget are left, Dear how many one attempt may take.
-	Spare, Dear int
+	// RequestsLeft is how many requests of the budget are left, Dear how many one attempt may take.
+	RequestsLeft, MaxRequestsPerAttempt int
 }
 
 // Question is a number to ask for.
 type Question struct {
 	Number int
-	// Doubtful says that the number probably does not exist.
-	Doubtful bool
+	// LikelyAbsent says that the number probably does not exist.
+	LikelyAbsent bool
 }
 
 const (
-	// mostSure is the highest confidence that is stated: the model does not know everything.
-	mostSure = 0.999
-	// unreachable is how many numbers in a row may give no answer.
-	unreachable = 3
-	// leastBits is what a question must tell about where the numbers end.
-	leastBits = 0.02
-	// worthwhile is what a question must be worth once the numbers seem to end; where no filing days help, a search takes
+	// maxConfidence is the highest confidence that is stated: the model does not know everything.
+	maxConfidence = 0.999
+	// maxFailuresInRow is how many numbers in a row may give no answer.
+	maxFailuresInRow = 3
+	// minInformation is what a question must tell about where the numbers end.
+	minInformation = 0.02
+	// minGain is what a question must be worth once the numbers seem to end; where no filing days help, a search takes
 	// more questions, and each is worth less.
-	worthwhile        = 0.001
-	worthwhileUndated = 0.004
+	minGain        = 0.001
+	minGainUndated = 0.004
 	// patience is after how many questions a small miss is worth no more questions, and after how many only one beyond
 	// the tolerance is.
 	patience     = 35
@@ -106,29 +106,29 @@ const (
 // next question; their order matters only to Unreachable. It does no I/O and looks at no clock; it is not for several goroutines.
 type Search struct {
 	settings Settings
-	holes    *holes
-	calendar reach
+	model    *hmm
+	prior    survival
 	today    int
 	evidence evidence
 	// unanswered are the numbers without an answer, failing is how many of them came last in a row.
-	unanswered                           map[int]bool
-	questions, requests, absent, failing int
-	filed                                map[int]string
-	knownSince                           map[int]time.Time
+	unanswered                                 map[int]bool
+	questions, requests, absent, failuresInRow int
+	filedOn                                    map[int]string
+	knownSince                                 map[int]time.Time
 }
 
 // New begins a search with what is known already.
-func New(settings Settings, known []Answer) *Search {
+func New(settings Settings, known []Observation) *Search {
 	s := &Search{
-		settings: settings, holes: newHoles(), today: settings.DayOfYear,
-		unanswered: make(map[int]bool), filed: make(map[int]string), knownSince: make(map[int]time.Time),
+		settings: settings, model: newHMM(), today: settings.DayOfYear,
+		unanswered: make(map[int]bool), filedOn: make(map[int]string), knownSince: make(map[int]time.Time),
 	}
 	if s.today == 0 {
 		s.today = yearDays
 	}
-	s.settings.Dear = max(s.settings.Dear, unexpectedCost)
-	s.calendar = calendarReach(settings.LastMax, s.today)
-	known = slices.SortedStableFunc(slices.Values(known), func(a, b Answer) int { return cmp.Compare(a.Number, b.Number) })
+	s.settings.MaxRequestsPerAttempt = max(s.settings.MaxRequestsPerAttempt, RequestsIfUnexpected)
+	s.prior = calendarPrior(settings.PreviousYearMax, s.today)
+	known = slices.SortedStableFunc(slices.Values(known), func(a, b Observation) int { return cmp.Compare(a.Number, b.Number) })
 	for _, answer := range known {
 		s.Observe(answer)
 	}
@@ -136,7 +136,7 @@ func New(settings Settings, known []Answer) *Search {
 }
 
 // Observe takes in an answer.
-func (s *Search) Observe(a Answer) {
+func (s *Search) Observe(a Observation) {
 	s.requests += a.Requests
 	asked := a.Requests > 0
 	if asked {
@@ -144,8 +144,8 @@ func (s *Search) Observe(a Answer) {
 	}
 	switch a.Finding {
 	case Exists:
-		s.evidence = s.evidence.with(fact{number: a.Number, exists: true, day: s.day(a.FiledOn)})
-		s.filed[a.Number] = a.FiledOn
+		s.evidence = s.evidence.with(fact{number: a.Number, exists: true, day: s.dayOfYear(a.FiledOn)})
+		s.filedOn[a.Number] = a.FiledOn
 	case Absent:
 		s.evidence = s.evidence.with(fact{number: a.Number})
 		s.knownSince[a.Number] = a.KnownSince
@@ -154,14 +154,14 @@ func (s *Search) Observe(a Answer) {
 		}
 	default:
 		s.unanswered[a.Number] = true
-		s.failing++
+		s.failuresInRow++
 		return
 	}
-	s.failing = 0
+	s.failuresInRow = 0
 }
 
-// day is the day of a date in the year of the search; 0 when it does not lie in it, or lies ahead.
-func (s *Search) day(date string) int {
+// dayOfYear is the day of a date in the year of the search; 0 when it does not lie in it, or lies ahead.
+func (s *Search) dayOfYear(date string) int {
 	at, err := time.Parse(time.DateOnly, date)
 	if err != nil || s.settings.Year != "" && at.Format("06") != s.settings.Year {
 		return 0
@@ -178,19 +178,19 @@ func (s *Search) day(date string) int {
 
 // Next is the question to ask now; false when the search has ended.
 func (s *Search) Next() (Question, bool) {
-	c, ending := s.next(s.think())
-	return Question{Number: c.number, Doubtful: c.exists < 0.5}, ending == ""
+	c, ending := s.next(s.posterior())
+	return Question{Number: c.number, LikelyAbsent: c.exists < 0.5}, ending == ""
 }
 
-// resume forgets how many numbers in a row gave no answer: the site may have recovered.
-func (s *Search) resume() { s.failing = 0 }
+// Resume forgets how many numbers in a row gave no answer: the site may have recovered.
+func (s *Search) Resume() { s.failuresInRow = 0 }
 
-// Left is how many requests of the budget are left.
-func (s *Search) Left() int { return s.settings.Budget - s.requests }
+// RequestsLeft is how many requests of the budget are left.
+func (s *Search) RequestsLeft() int { return s.settings.Budget - s.requests }
 
-func (s *Search) next(b *belief) (choice, Ending) {
+func (s *Search) next(b *posterior) (choice, Ending) {
 	switch {
-	case s.failing >= unreachable:
+	case s.failuresInRow >= maxFailuresInRow:
 		return choice{}, Unreachable
 	case len(b.points) == 0:
 		return choice{}, Done
@@ -198,58 +198,58 @@ func (s *Search) next(b *belief) (choice, Ending) {
 		return choice{}, Waste
 	}
 	ask := func(n int) bool { return n >= s.settings.Range.Start && !s.unanswered[n] }
-	c := b.choose(information, ask)
-	if b.beyond(0) < 0.5 || c.gain < leastBits {
-		if c = b.choose(b.correction(s.care()), ask); c.gain < s.worthwhile(b) {
-			return choice{}, s.done(b)
+	c := b.best(informationValue, ask)
+	if b.tailProbability(0) < 0.5 || c.gain < minInformation {
+		if c = b.best(b.correctionValue(s.relevantMisses()), ask); c.gain < s.minGain(b) {
+			return choice{}, s.endingWithoutQuestion(b)
 		}
 	}
-	if s.Left() < s.settings.Dear {
+	if s.RequestsLeft() < s.settings.MaxRequestsPerAttempt {
 		return choice{}, Budget
 	}
 	return c, ""
 }
 
-// done is how a search ends that has no question left. It is not done when no record was seen and a number without an answer
+// endingWithoutQuestion is how a search ends that has no question left. It is not done when no record was seen and a number without an answer
 // probably has one, nor when such a number could show that the bound misses more than it may.
-func (s *Search) done(b *belief) Ending {
+func (s *Search) endingWithoutQuestion(b *posterior) Ending {
 	without := func(n int) bool { return s.unanswered[n] }
-	if c := b.choose(b.correction(careAll), without); b.bound == 0 && c.exists >= 0.5 {
+	if c := b.best(b.correctionValue(anyMiss), without); b.bound == 0 && c.exists >= 0.5 {
 		return Unreachable
 	}
-	if c := b.choose(b.correction(careWrong), without); c.gain >= s.worthwhile(b) {
+	if c := b.best(b.correctionValue(missBeyondTolerance), without); c.gain >= s.minGain(b) {
 		return Unreachable
 	}
 	return Done
 }
 
-// care is which misses are still worth a question.
-func (s *Search) care() int {
+// relevantMisses is which misses are still worth a question.
+func (s *Search) relevantMisses() int {
 	switch {
 	case s.questions >= lastPatience:
-		return careWrong
+		return missBeyondTolerance
 	case s.questions >= patience:
-		return careNear
+		return missBeyondNear
 	default:
-		return careAll
+		return anyMiss
 	}
 }
 
-func (s *Search) worthwhile(b *belief) float64 {
+func (s *Search) minGain(b *posterior) float64 {
 	if b.dated {
-		return worthwhile
+		return minGain
 	}
-	return worthwhileUndated
+	return minGainUndated
 }
 
 // Result is what the search has found.
 func (s *Search) Result() Bound {
-	b := s.think()
+	b := s.posterior()
 	_, ending := s.next(b)
 	found := Bound{
-		Number: b.bound, FiledOn: s.filed[b.bound], Exact: min(mostSure, 1-b.beyond(0)), Confidence: min(mostSure, 1-b.beyond(Tolerance)),
+		Number: b.bound, FiledOn: s.filedOn[b.bound], Exact: min(maxConfidence, 1-b.tailProbability(0)), Confidence: min(maxConfidence, 1-b.tailProbability(Tolerance)),
 		Ending: ending, Questions: s.questions, Requests: s.requests, Absences: []int{},
-		Spare: s.Left(), Dear: s.settings.Dear,
+		RequestsLeft: s.RequestsLeft(), MaxRequestsPerAttempt: s.settings.MaxRequestsPerAttempt,
 	}
 	if found.Number == 0 && s.settings.Range.Start > 1 { // where the numbers end below the range is not known
 		found.Exact, found.Confidence = 0, 0

@@ -46,21 +46,21 @@ func NewService(ctx context.Context, opts Options) (*Service, error) {
 
 // Run works until ctx ends, which is no error.
 func (s *Service) Run(ctx context.Context) error {
-	if err := runs.Follow(ctx, s.Bus, s.work); err != nil {
+	if err := runs.Follow(ctx, s.Bus, s.searchBound); err != nil {
 		return fmt.Errorf("running the prober: %w", err)
 	}
 	return nil
 }
 
-// errFound ends the reading of the ledger when the search has ended.
-var errFound = errors.New("search ended")
+// errSearchEnded ends the reading of the ledger when the search has ended.
+var errSearchEnded = errors.New("search ended")
 
-// work searches for the bound of one run.
-func (s *Service) work(ctx context.Context, m contract.Manifest) error {
+// searchBound searches for the bound of one run.
+func (s *Service) searchBound(ctx context.Context, m contract.Manifest) error {
 	if !m.Searching() {
 		return nil
 	}
-	hunt, err := s.begin(ctx, m)
+	hunt, err := s.newSearchRun(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -69,26 +69,26 @@ func (s *Service) work(ctx context.Context, m contract.Manifest) error {
 		return err
 	}
 	if last == 0 {
-		err = hunt.ask(ctx)
+		err = hunt.publishNext(ctx)
 	}
 	if err == nil {
 		err = s.Bus.Tail(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter(), 0, func(msg bus.Message) error {
-			return hunt.hear(ctx, msg, last)
+			return hunt.handle(ctx, msg, last)
 		})
 	}
-	if errors.Is(err, errFound) {
-		return s.conclude(ctx, m, hunt.search.Result())
+	if errors.Is(err, errSearchEnded) {
+		return s.finish(ctx, m, hunt.search.Result())
 	}
 	return err
 }
 
-// conclude writes the bound into the manifest, which everybody who waits for the range reads. A search that could not finish has
+// finish writes the bound into the manifest, which everybody who waits for the range reads. A search that could not finish has
 // no bound: it stops the run.
-func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound) error {
-	if reason := unfinished(m, found); reason != "" {
+func (s *Service) finish(ctx context.Context, m contract.Manifest, found Bound) error {
+	if reason := unfinishedReason(m, found); reason != "" {
 		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.SafeStop, At: time.Now().UTC(), Reason: reason})
 	}
-	written, err := s.write(ctx, m.RunID, found)
+	written, err := s.writeBound(ctx, m.RunID, found)
 	if err != nil {
 		return fmt.Errorf("writing the bound: %w", err)
 	}
@@ -103,9 +103,9 @@ func (s *Service) conclude(ctx context.Context, m contract.Manifest, found Bound
 	return nil
 }
 
-// unfinished is why a search could not finish; empty when it did. A year with next to no files ends by waste, which is as sure
+// unfinishedReason is why a search could not finish; empty when it did. A year with next to no files ends by waste, which is as sure
 // as it gets.
-func unfinished(m contract.Manifest, found Bound) string {
+func unfinishedReason(m contract.Manifest, found Bound) string {
 	seen := "no record was seen so far"
 	if found.Number > 0 {
 		seen = fmt.Sprintf("the highest record so far is number %d", found.Number)
@@ -113,8 +113,8 @@ func unfinished(m contract.Manifest, found Bound) string {
 	switch {
 	case found.Ending == Unreachable:
 		return "the search for the highest number met only failures; " + seen
-	case found.Ending == Budget && found.Spare >= m.ProbeBudget:
-		return fmt.Sprintf("probe_budget %d is too small to ask for a single number, which may take %d requests; %s", m.ProbeBudget, found.Dear, seen)
+	case found.Ending == Budget && found.RequestsLeft >= m.ProbeBudget:
+		return fmt.Sprintf("probe_budget %d is too small to ask for a single number, which may take %d requests; %s", m.ProbeBudget, found.MaxRequestsPerAttempt, seen)
 	case found.Ending == Budget:
 		return fmt.Sprintf("probe_budget %d was used up before the search for the highest number had ended; %s, there may be higher ones; "+
 			"the same batch started again goes on searching", m.ProbeBudget, seen)
@@ -129,8 +129,8 @@ func atLimit(found Bound, searched contract.Range) bool {
 	return found.Number >= searched.End && searched.End < contract.MaxNumber
 }
 
-// write ends the run's range by the bound, once: false means that another prober has written it.
-func (s *Service) write(ctx context.Context, run contract.RunID, found Bound) (bool, error) {
+// writeBound ends the run's range by the bound, once: false means that another prober has written it.
+func (s *Service) writeBound(ctx context.Context, run contract.RunID, found Bound) (bool, error) {
 	entry, err := s.runs.Get(ctx, run.ManifestKey())
 	if err != nil {
 		return false, err

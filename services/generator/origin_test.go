@@ -9,31 +9,31 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// holds puts one collected case into the store, asked for by a run of that manifest.
-func (p plant) holds(m contract.Manifest) {
-	p.t.Helper()
-	collected, err := p.b.KV(p.t.Context(), contract.BucketCollected)
+// storeCase puts one collected case into the store, asked for by a run of that manifest.
+func (f fixture) storeCase(m contract.Manifest) {
+	f.t.Helper()
+	collected, err := f.b.KV(f.t.Context(), contract.BucketCollected)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	m.Version, m.RunID, m.Prefix, m.Year = contract.MessageVersion, "before", "IMM", "24"
 	key, err := json.Marshal(contract.Collected{Outcome: contract.Success, RunID: m.RunID, At: time.Now()})
 	if err == nil {
-		_, err = collected.Put(p.t.Context(), m.Case(7).Key(), key)
+		_, err = collected.Put(f.t.Context(), m.Case(7).Key(), key)
 	}
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	manifest, err := json.Marshal(m)
 	if err == nil {
-		_, err = p.kv.Put(p.t.Context(), m.RunID.ManifestKey(), manifest)
+		_, err = f.kv.Put(f.t.Context(), m.RunID.ManifestKey(), manifest)
 	}
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 }
 
-func TestStoreOfAnotherCourtIsRefused(t *testing.T) {
+func TestStartRejected_StoreOfOtherSite(t *testing.T) {
 	t.Parallel()
 	const court, sim = "https://www.fct-cf.ca", "http://127.0.0.1:8090"
 	for name, c := range map[string]struct {
@@ -56,10 +56,10 @@ func TestStoreOfAnotherCourtIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := setUp(t)
-			p.holds(c.held)
-			defer p.runAt("fct-cf", c.origin)()
-			result := p.send(contract.SubjectStart, `{"year":"25","end":3}`)
+			f := setUp(t)
+			f.storeCase(c.held)
+			defer f.runServiceAt("fct-cf", c.origin)()
+			result := f.send(contract.SubjectStart, `{"year":"25","end":3}`)
 			switch {
 			case c.other == "" && (result.Rejected != "" || result.RunID == ""):
 				t.Errorf("refused: %+v", result)

@@ -39,13 +39,13 @@ func Numbers(m contract.Manifest, collected map[int]contract.Collected, failed [
 	}
 }
 
-// settling is how long after a no-record a higher number must have been seen for the no-record to be final: a number that was
+// finalAfter is how long after a no-record a higher number must have been seen for the no-record to be final: a number that was
 // handed out later had no record yet.
-const settling = time.Hour
+const finalAfter = time.Hour
 
-// lastFinal is the number up to which all no-records are final: the highest record, or less when a no-record under it was given
+// lastFinalNumber is the number up to which all no-records are final: the highest record, or less when a no-record under it was given
 // so long before any higher record was seen that its number may have been handed out since.
-func lastFinal(collected map[int]contract.Collected) int {
+func lastFinalNumber(collected map[int]contract.Collected) int {
 	last := 0
 	var seen time.Time // when the first of the higher records was seen
 	for _, number := range slices.Backward(slices.Sorted(maps.Keys(collected))) {
@@ -54,7 +54,7 @@ func lastFinal(collected map[int]contract.Collected) int {
 			last, seen = number, value.At
 		case value.Outcome == contract.Success && value.At.Before(seen):
 			seen = value.At
-		case value.Outcome == contract.NoRecord && last > 0 && seen.After(value.At.Add(settling)):
+		case value.Outcome == contract.NoRecord && last > 0 && seen.After(value.At.Add(finalAfter)):
 			last = number - 1
 		}
 	}

@@ -13,15 +13,15 @@ import (
 // names every bad field with its value and what is allowed.
 func ReadStart(data []byte, defaults Batch) (Batch, error) {
 	batch := defaults
-	bad, err := readObject(data, batch.fields())
+	bad, err := decodeObject(data, batch.fields())
 	if err != nil {
 		return Batch{}, err
 	}
 	if len(bad) == 0 {
-		bad = batch.check()
+		bad = batch.validate()
 	}
 	if len(bad) > 0 {
-		return Batch{}, refuse(bad...)
+		return Batch{}, invalid(bad...)
 	}
 	return batch, nil
 }
@@ -29,7 +29,7 @@ func ReadStart(data []byte, defaults Batch) (Batch, error) {
 // ReadStop reads the body of batch.stop. Its error wraps ErrCommand.
 func ReadStop(data []byte) (contract.RunID, error) {
 	var run contract.RunID
-	bad, err := readObject(data, map[string]field{"run_id": runID(&run)})
+	bad, err := decodeObject(data, map[string]fieldDecoder{"run_id": runIDField(&run)})
 	if err != nil {
 		return "", err
 	}
@@ -37,13 +37,13 @@ func ReadStop(data []byte) (contract.RunID, error) {
 		bad = []contract.Problem{{Field: "run_id", Reason: "it is missing", Allowed: "the id of a run"}}
 	}
 	if len(bad) > 0 {
-		return "", refuse(bad...)
+		return "", invalid(bad...)
 	}
 	return run, nil
 }
 
-// field stores the value of one key, or says what is allowed instead.
-type field func(value json.RawMessage) (allowed string, ok bool)
+// fieldDecoder stores the value of one key, or says what is allowed instead.
+type fieldDecoder func(value json.RawMessage) (allowed string, ok bool)
 
 // aliases are the second names of keys.
 func aliases() map[string]string {
@@ -53,26 +53,26 @@ func aliases() map[string]string {
 }
 
 // fields are the keys of batch.start, aliases included.
-func (b *Batch) fields() map[string]field {
-	all := map[string]field{
-		"run_id":               runID(&b.RunID),
-		"prefix":               text(&b.Prefix, contract.CheckSeries, "1 to 5 capital ASCII letters"),
-		"year":                 year(&b.Year),
-		"start":                whole(&b.Start, 1, contract.MaxNumber),
-		"max_cases":            whole(&b.MaxCases, 1, contract.MaxNumber),
-		"end":                  whole(&b.End, 1, contract.MaxNumber),
-		"probe":                yesNo(&b.Probe),
-		"probe_budget":         whole(&b.ProbeBudget, 1, contract.MaxNumber),
-		"max_retries":          whole(&b.MaxRetries, 0, 20),
-		"request_timeout":      timeout(&b.RequestTimeout),
-		"job_timeout":          timeout(&b.JobTimeout),
-		"safe_stop_no_records": whole(&b.SafeStopNoRecords, 0, contract.MaxNumber),
-		"safe_stop_fails":      whole(&b.SafeStopFails, 0, contract.MaxNumber),
-		"recheck":              yesNo(&b.Recheck),
-		"force":                yesNo(&b.Force),
-		"persist_raw_html":     yesNo(&b.PersistRawHTML),
-		"probe_only":           yesNo(&b.ProbeOnly),
-		"new":                  yesNo(&b.New),
+func (b *Batch) fields() map[string]fieldDecoder {
+	all := map[string]fieldDecoder{
+		"run_id":               runIDField(&b.RunID),
+		"prefix":               stringField(&b.Prefix, contract.CheckSeries, "1 to 5 capital ASCII letters"),
+		"year":                 yearField(&b.Year),
+		"start":                intField(&b.Start, 1, contract.MaxNumber),
+		"max_cases":            intField(&b.MaxCases, 1, contract.MaxNumber),
+		"end":                  intField(&b.End, 1, contract.MaxNumber),
+		"probe":                boolField(&b.Probe),
+		"probe_budget":         intField(&b.ProbeBudget, 1, contract.MaxNumber),
+		"max_retries":          intField(&b.MaxRetries, 0, 20),
+		"request_timeout":      timeoutField(&b.RequestTimeout),
+		"job_timeout":          timeoutField(&b.JobTimeout),
+		"safe_stop_no_records": intField(&b.SafeStopNoRecords, 0, contract.MaxNumber),
+		"safe_stop_fails":      intField(&b.SafeStopFails, 0, contract.MaxNumber),
+		"recheck":              boolField(&b.Recheck),
+		"force":                boolField(&b.Force),
+		"persist_raw_html":     boolField(&b.PersistRawHTML),
+		"probe_only":           boolField(&b.ProbeOnly),
+		"new":                  boolField(&b.New),
 	}
 	for alias, plain := range aliases() {
 		all[alias] = all[plain]
@@ -80,7 +80,7 @@ func (b *Batch) fields() map[string]field {
 	return all
 }
 
-func whole(to *int, least, most int) field {
+func intField(to *int, least, most int) fieldDecoder {
 	return func(value json.RawMessage) (string, bool) {
 		allowed := fmt.Sprintf("a whole number, %d to %d", least, most)
 		if value[0] == '"' {
@@ -95,8 +95,8 @@ func whole(to *int, least, most int) field {
 	}
 }
 
-// timeout takes what the setting of the same name may be: a number of seconds, or a text of such a number or of Go's form.
-func timeout(to *time.Duration) field {
+// timeoutField takes what the setting of the same name may be: a number of seconds, or a text of such a number or of Go's form.
+func timeoutField(to *time.Duration) fieldDecoder {
 	return func(value json.RawMessage) (string, bool) {
 		const allowed = "a number of seconds, or a text such as \"90s\", \"5m\" or \"250ms\"; 1ms to ten years"
 		text := string(value)
@@ -112,7 +112,7 @@ func timeout(to *time.Duration) field {
 	}
 }
 
-func yesNo(to *bool) field {
+func boolField(to *bool) fieldDecoder {
 	return func(value json.RawMessage) (string, bool) {
 		if value[0] == '"' {
 			return "true or false, without quotes", false
@@ -126,7 +126,7 @@ func yesNo(to *bool) field {
 	}
 }
 
-func text(to *string, check func(string) error, allowed string) field {
+func stringField(to *string, check func(string) error, allowed string) fieldDecoder {
 	return func(value json.RawMessage) (string, bool) {
 		var s *string
 		if err := json.Unmarshal(value, &s); err != nil || s == nil || check(*s) != nil {
@@ -137,11 +137,11 @@ func text(to *string, check func(string) error, allowed string) field {
 	}
 }
 
-// year takes the last two digits, or all four of 2000 to 2099, and stores two.
-func year(to *string) field {
+// yearField takes the last two digits, or all four of 2000 to 2099, and stores two.
+func yearField(to *string) fieldDecoder {
 	return func(value json.RawMessage) (string, bool) {
 		var s string
-		allowed, ok := text(&s, func(text string) error { _, err := contract.ParseYear(text); return err }, "two ASCII digits, or four, 2000 to 2099")(value)
+		allowed, ok := stringField(&s, func(text string) error { _, err := contract.ParseYear(text); return err }, "two ASCII digits, or four, 2000 to 2099")(value)
 		if ok {
 			*to, _ = contract.ParseYear(s) // it was just checked
 		}
@@ -149,7 +149,7 @@ func year(to *string) field {
 	}
 }
 
-func runID(to *contract.RunID) field {
+func runIDField(to *contract.RunID) fieldDecoder {
 	return func(value json.RawMessage) (string, bool) {
 		var s *string
 		if err := json.Unmarshal(value, &s); err != nil || s == nil {

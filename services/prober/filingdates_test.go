@@ -11,33 +11,33 @@ import (
 	"fct-scraper/services/prober"
 )
 
-// requestsFor are the requests in the middle of years of which the first numbers, this share of them, are known.
-func requestsFor(t *testing.T, share float64, redate func(r *rand.Rand, n int, day string) string) int {
+// medianRequests are the requests in the middle of years of which the first numbers, this share of them, are known.
+func medianRequests(t *testing.T, share float64, redate func(r *rand.Rand, n int, day string) string) int {
 	t.Helper()
 	var all []int
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 5))
-		s := holed(0.05)(r)
-		var known []prober.Answer
+		s := thinned(0.05)(r)
+		var known []prober.Observation
 		for n := 1; n <= int(share*float64(s.max())); n++ {
 			if !s.has(n) {
 				continue
 			}
 			day := time.Date(2025, 1, s.filed[n], 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
-			known = append(known, prober.Answer{Number: n, Finding: prober.Exists, FiledOn: redate(r, n, day)})
+			known = append(known, prober.Observation{Number: n, Finding: prober.Exists, FiledOn: redate(r, n, day)})
 		}
 		settings := prober.Settings{Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}
-		all = append(all, search(t, s, r, settings, known).bound.Requests)
+		all = append(all, runSearch(t, s, r, settings, known).bound.Requests)
 	}
 	slices.Sort(all)
 	return quantile(all, 0.5)
 }
 
 // Of thousands of records some carry a day that is weeks or months off, and the first may be filed in the year before.
-func TestOddDaysDoNotSpoilTheOthers(t *testing.T) {
+func TestFilingDates_Outliers(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
-	clean := requestsFor(t, 0.95, func(_ *rand.Rand, _ int, day string) string { return day })
+	clean := medianRequests(t, 0.95, func(_ *rand.Rand, _ int, day string) string { return day })
 	for name, redate := range map[string]func(*rand.Rand, int, string) string{
 		"one in 200 on any day": func(r *rand.Rand, _ int, day string) string {
 			if r.IntN(200) > 0 {
@@ -58,21 +58,21 @@ func TestOddDaysDoNotSpoilTheOthers(t *testing.T) {
 			return "2025-12-31"
 		},
 	} {
-		if odd := requestsFor(t, 0.95, redate); odd > clean+2 {
+		if odd := medianRequests(t, 0.95, redate); odd > clean+2 {
 			t.Errorf("%s: %d requests in the middle, %d without", name, odd, clean)
 		}
 	}
 }
 
 // A leap year's last day is its 366th.
-func TestALeapYearEndsOnItsLastDay(t *testing.T) {
+func TestFilingDates_LeapYear(t *testing.T) {
 	t.Parallel()
 	requests := func(last string) int {
-		s := prober.New(prober.Settings{Year: "24", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, []prober.Answer{
+		s := prober.New(prober.Settings{Year: "24", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, []prober.Observation{
 			{Number: 10000, Finding: prober.Exists, FiledOn: last},
 		})
 		for question, more := s.Next(); more; question, more = s.Next() {
-			s.Observe(prober.Answer{Number: question.Number, Finding: prober.Absent, Requests: 1})
+			s.Observe(prober.Observation{Number: question.Number, Finding: prober.Absent, Requests: 1})
 		}
 		return s.Result().Requests
 	}

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestNumbersThatFailedComeFirstAndCollectedOnesNotAtAll(t *testing.T) {
+func TestNumbersOrder(t *testing.T) {
 	t.Parallel()
 	r, noon := contract.Range{Start: 3, End: 9}, time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	collected := map[int]contract.Collected{
@@ -38,7 +38,7 @@ func TestNumbersThatFailedComeFirstAndCollectedOnesNotAtAll(t *testing.T) {
 	}
 }
 
-func TestEveryNumberIsAskedForOnceOrCollected(t *testing.T) {
+func TestNumbersComplete(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := contract.Range{Start: rapid.IntRange(1, 50).Draw(t, "start"), End: rapid.IntRange(1, 60).Draw(t, "end")}
@@ -59,7 +59,7 @@ func TestEveryNumberIsAskedForOnceOrCollected(t *testing.T) {
 	})
 }
 
-func TestIdentityIsThatOfTheNumbersAskedFor(t *testing.T) {
+func TestBatchIdentity(t *testing.T) {
 	t.Parallel()
 	batch := defaults()
 	same := batch

@@ -14,45 +14,45 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// hunt is the search for one run's bound as it goes on over the streams.
-type hunt struct {
+// searchRun is the search for one run's bound as it goes on over the streams.
+type searchRun struct {
 	bus      *bus.Bus
 	manifest contract.Manifest
 	search   *Search
-	// dear is how many requests one attempt may take.
-	dear int
+	// maxRequestsPerAttempt is how many requests one attempt may take.
+	maxRequestsPerAttempt int
 	// pending are the numbers that were asked for and have no outcome yet.
 	pending map[int]bool
-	// spent are the requests of each number's attempts.
-	spent map[int]map[attempt]int
+	// requests are the requests of each number's attempts.
+	requests map[int]map[attemptKey]int
 }
 
-// attempt tells the attempts of a number apart: one may be classified twice.
-type attempt struct {
+// attemptKey tells the attempts of a number apart: one may be classified twice.
+type attemptKey struct {
 	ordinal int
 	started time.Time
 }
 
-// begin knows what is collected, and which questions were asked before the search was cut off.
-func (s *Service) begin(ctx context.Context, m contract.Manifest) (*hunt, error) {
-	settings, known, err := s.evidence(ctx, m)
+// newSearchRun knows what is collected, and which questions were asked before the search was cut off.
+func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searchRun, error) {
+	settings, known, err := s.loadEvidence(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	settings.Dear = unexpectedCost + 1 // the docket in its other form
+	settings.MaxRequestsPerAttempt = RequestsIfUnexpected + 1 // the docket in its other form
 	if s.Parties {
-		settings.Dear++
+		settings.MaxRequestsPerAttempt++
 	}
-	h := &hunt{
-		bus: s.Bus, manifest: m, search: New(settings, known), dear: settings.Dear, spent: make(map[int]map[attempt]int),
+	h := &searchRun{
+		bus: s.Bus, manifest: m, search: New(settings, known), maxRequestsPerAttempt: settings.MaxRequestsPerAttempt, requests: make(map[int]map[attemptKey]int),
 	}
 	h.pending, err = runs.PublishedNumbers(ctx, s.Bus, m.RunID)
 	return h, err
 }
 
-// hear takes in a message of the ledger. Once all that was there at the start is read, each answer leads to the next
+// handle takes in a message of the ledger. Once all that was there at the start is read, each answer leads to the next
 // question.
-func (h *hunt) hear(ctx context.Context, msg bus.Message, last uint64) error {
+func (h *searchRun) handle(ctx context.Context, msg bus.Message, last uint64) error {
 	if subject := msg.Subject; subject != h.manifest.RunID.PlannedSubject() && subject != h.manifest.RunID.CanarySubject() {
 		data, err := bus.Decompress(msg.Data)
 		if err != nil {
@@ -63,31 +63,31 @@ func (h *hunt) hear(ctx context.Context, msg bus.Message, last uint64) error {
 			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
 		}
 		for _, entry := range pack.Entries {
-			h.learn(entry)
+			h.observe(entry)
 		}
 	}
 	if msg.Sequence < last {
 		return nil
 	}
 	if msg.Sequence == last {
-		h.search.resume()
+		h.search.Resume()
 	}
-	return h.ask(ctx)
+	return h.publishNext(ctx)
 }
 
-// learn counts the requests of an attempt, and believes the outcome of a question.
-func (h *hunt) learn(entry contract.Entry) {
+// observe counts the requests of an attempt, and believes the outcome of a question.
+func (h *searchRun) observe(entry contract.Entry) {
 	number := entry.CaseID.Number
-	if h.spent[number] == nil {
-		h.spent[number] = make(map[attempt]int)
+	if h.requests[number] == nil {
+		h.requests[number] = make(map[attemptKey]int)
 	}
-	h.spent[number][attempt{entry.Attempt, entry.StartedAt.UTC()}] = len(entry.Requests)
+	h.requests[number][attemptKey{entry.Attempt, entry.StartedAt.UTC()}] = len(entry.Requests)
 	if !h.pending[number] || entry.Outcome == "" {
 		return
 	}
 	delete(h.pending, number)
-	answer := Answer{Number: number}
-	for _, requests := range h.spent[number] {
+	answer := Observation{Number: number}
+	for _, requests := range h.requests[number] {
 		answer.Requests += requests
 	}
 	switch entry.Outcome {
@@ -104,21 +104,21 @@ func (h *hunt) learn(entry contract.Entry) {
 	h.search.Observe(answer)
 }
 
-// ask publishes the next question; errFound when there is none. It waits for those that are pending: one at a time, because
+// publishNext publishes the next question; errFound when there is none. It waits for those that are pending: one at a time, because
 // the pace, not the distance to the site, is what a search waits for.
-func (h *hunt) ask(ctx context.Context) error {
+func (h *searchRun) publishNext(ctx context.Context) error {
 	if len(h.pending) > 0 {
 		return nil
 	}
 	question, more := h.search.Next()
 	if !more {
-		return errFound
+		return errSearchEnded
 	}
 	h.pending[question.Number] = true
 	body, err := json.Marshal(contract.Job{
-		Version: contract.MessageVersion, RunID: h.manifest.RunID, CaseID: h.manifest.Case(question.Number), LikelyAbsent: question.Doubtful,
+		Version: contract.MessageVersion, RunID: h.manifest.RunID, CaseID: h.manifest.Case(question.Number), LikelyAbsent: question.LikelyAbsent,
 		// So that no failure passes the budget.
-		MaxAttempts: min(h.manifest.MaxRetries+1, h.search.Left()/h.dear),
+		MaxAttempts: min(h.manifest.MaxRetries+1, h.search.RequestsLeft()/h.maxRequestsPerAttempt),
 	})
 	if err == nil {
 		_, err = h.bus.Publish(ctx, &nats.Msg{Subject: h.manifest.RunID.JobSubject(question.Number), Data: body})

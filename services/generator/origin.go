@@ -13,33 +13,33 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errFound ends a scan that has what it came for.
-var errFound = errors.New("found")
+// errStopScan ends a scan that has what it came for.
+var errStopScan = errors.New("found")
 
-// sameCourt refuses a start when the store holds what another court answered: the records of the one would count as
+// checkSameSite refuses a start when the store holds what another court answered: the records of the one would count as
 // collected for the other.
-func (s *Service) sameCourt(ctx context.Context) error {
+func (s *Service) checkSameSite(ctx context.Context) error {
 	if s.Origin == "" {
 		return nil
 	}
-	held, err := s.heldOrigin(ctx)
+	held, err := s.storedOrigin(ctx)
 	if err != nil || held == "" || site.NameOf(held) == site.NameOf(s.Origin) {
 		return err
 	}
-	return refuse(contract.Problem{
-		Field: "base_url", Value: show([]byte(s.Origin)), Reason: fmt.Sprintf("the store holds records of %.100q", held),
+	return invalid(contract.Problem{
+		Field: "base_url", Value: quote([]byte(s.Origin)), Reason: fmt.Sprintf("the store holds records of %.100q", held),
 		Allowed: "the same court, or another data_dir (or NATS server) and another output",
 	})
 }
 
 // elsewhere says that a run asks another court than this generator plans for.
-func (s *Service) elsewhere(m contract.Manifest) bool {
-	origin := originOf(m)
+func (s *Service) usesOtherSite(m contract.Manifest) bool {
+	origin := manifestOrigin(m)
 	return s.Origin != "" && origin != "" && site.NameOf(origin) != site.NameOf(s.Origin)
 }
 
-// heldOrigin is where the oldest collected case was asked for of which that is known; empty when there is none.
-func (s *Service) heldOrigin(ctx context.Context) (origin string, err error) {
+// storedOrigin is where the oldest collected case was asked for of which that is known; empty when there is none.
+func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
 	known := map[contract.RunID]string{}
 	err = s.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{">"}}, func(entry jetstream.KeyValueEntry) error {
 		value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
@@ -53,13 +53,13 @@ func (s *Service) heldOrigin(ctx context.Context) (origin string, err error) {
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) {
 			return err
 		}
-		if known[value.RunID] = originOf(m); known[value.RunID] != "" {
+		if known[value.RunID] = manifestOrigin(m); known[value.RunID] != "" {
 			origin = known[value.RunID]
-			return errFound
+			return errStopScan
 		}
 		return nil
 	})
-	if errors.Is(err, errFound) {
+	if errors.Is(err, errStopScan) {
 		err = nil
 	}
 	if err != nil {
@@ -68,9 +68,9 @@ func (s *Service) heldOrigin(ctx context.Context) (origin string, err error) {
 	return origin, err
 }
 
-// originOf is where a run asks its site. Manifests of versions that did not keep it tell it by their settings; empty when they do
+// manifestOrigin is where a run asks its site. Manifests of versions that did not keep it tell it by their settings; empty when they do
 // not.
-func originOf(m contract.Manifest) string {
+func manifestOrigin(m contract.Manifest) string {
 	base, kept := m.Config["base_url"].(string)
 	switch {
 	case m.Origin != "":

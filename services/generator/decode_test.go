@@ -16,7 +16,7 @@ func defaults() generator.Batch {
 	return generator.Batch{Prefix: "IMM", Year: "26", Start: 1, ProbeBudget: 200, MaxRetries: 3, SafeStopNoRecords: 500, SafeStopFails: 20}
 }
 
-func TestStartFillsInTheDefaults(t *testing.T) {
+func TestReadStartDefaults(t *testing.T) {
 	t.Parallel()
 	got, err := generator.ReadStart([]byte(`{"year":"2025","start":30,"max_cases":50,"retry_limit":0,"request_timeout":"250ms","job_timeout":90,"force":true,"run_id":"a-1"}`), defaults())
 	if err != nil {
@@ -28,12 +28,12 @@ func TestStartFillsInTheDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got, want := got.Limit(), (contract.Range{Start: 30, End: 79}); got != want {
+	if got, want := got.MaxRange(), (contract.Range{Start: 30, End: 79}); got != want {
 		t.Errorf("limit %v, want %v", got, want)
 	}
 }
 
-func TestBadStartsNameFieldValueAndWhatIsAllowed(t *testing.T) {
+func TestReadStart_Invalid(t *testing.T) {
 	t.Parallel()
 	for body, names := range map[string][]string{
 		``:                              {"JSON object"},
@@ -83,7 +83,7 @@ func TestBadStartsNameFieldValueAndWhatIsAllowed(t *testing.T) {
 	}
 }
 
-func TestStopNeedsARun(t *testing.T) {
+func TestReadStop(t *testing.T) {
 	t.Parallel()
 	if run, err := generator.ReadStop([]byte(`{"run_id":"imm-25-1"}`)); err != nil || run != "imm-25-1" {
 		t.Errorf("%q, %v", run, err)
@@ -107,7 +107,7 @@ func FuzzReadStart(f *testing.F) {
 			}
 			return
 		}
-		limit := batch.Limit()
+		limit := batch.MaxRange()
 		if _, err := contract.NewCaseID(batch.Prefix, limit.End, batch.Year); err != nil || limit.Size() < 1 {
 			t.Fatalf("%s became %+v: %v", data, batch, err)
 		}

@@ -15,9 +15,9 @@ import (
 // A process that works for one run alone ends by the stop of that run: who asked for it hears that it was carried out.
 func TestStopThatEndsTheGenerator(t *testing.T) {
 	t.Parallel()
-	p := setUp(t)
-	end := p.run()
-	started := p.send(contract.SubjectStart, `{"year":"25","end":5,"probe":false}`)
+	f := setUp(t)
+	end := f.runService()
+	started := f.send(contract.SubjectStart, `{"year":"25","end":5,"probe":false}`)
 	asked := make(chan contract.CommandReply, 1)
 	go func() {
 		var reply contract.CommandReply
@@ -29,7 +29,7 @@ func TestStopThatEndsTheGenerator(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		answer, err := p.b.Conn().RequestMsgWithContext(ctx, &nats.Msg{Subject: contract.SubjectStop, Data: body})
+		answer, err := f.b.Conn().RequestMsgWithContext(ctx, &nats.Msg{Subject: contract.SubjectStop, Data: body})
 		if err == nil {
 			err = json.Unmarshal(answer.Data, &reply)
 		}
@@ -37,7 +37,7 @@ func TestStopThatEndsTheGenerator(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := runs.Await(t.Context(), p.b, started.RunID.HaltKey(), func(contract.Halt) bool { return true }); err != nil {
+	if _, err := runs.Await(t.Context(), f.b, started.RunID.HaltKey(), func(contract.Halt) bool { return true }); err != nil {
 		t.Fatal(err)
 	}
 	end()

@@ -9,19 +9,19 @@ import (
 	"fct-scraper/services/prober"
 )
 
-// space is one year of a series as a court may hold it.
-type space struct {
+// syntheticYear is one year of a series as a court may hold it.
+type syntheticYear struct {
 	// exists and filed tell of each number whether it exists and on which day of the year it was filed.
 	exists []bool
 	filed  []int
 	// today is the day of the year, 0 when it is over; lastMax is the year before's highest number.
-	today, lastMax int
-	// failing is the share of requests that fail.
-	failing float64
+	today, previousYearMax int
+	// failureShare is the share of requests that fail.
+	failureShare float64
 }
 
 // max is the highest number that exists, 0 when none does.
-func (s *space) max() int {
+func (s *syntheticYear) max() int {
 	for n := len(s.exists) - 1; n > 0; n-- {
 		if s.exists[n] {
 			return n
@@ -30,8 +30,8 @@ func (s *space) max() int {
 	return 0
 }
 
-// newSpace is a dense year that hands out total numbers when it is over; half of the years are not.
-func newSpace(r *rand.Rand, total int) *space {
+// newPartialYear is a dense year that hands out total numbers when it is over; half of the years are not.
+func newPartialYear(r *rand.Rand, total int) *syntheticYear {
 	today, last := 0, 365
 	if r.IntN(2) == 0 {
 		today = 30 + r.IntN(335)
@@ -40,11 +40,11 @@ func newSpace(r *rand.Rand, total int) *space {
 	return newYear(r, total, today, last)
 }
 
-func newYear(r *rand.Rand, total, today, last int) *space {
+func newYear(r *rand.Rand, total, today, last int) *syntheticYear {
 	curve := filingCurve(r)
 	highest := int(math.Round(float64(total) * curve[last]))
-	s := &space{exists: make([]bool, highest+1), filed: make([]int, highest+1), today: today}
-	s.lastMax = min(contract.MaxNumber, int(float64(total)/math.Exp(0.07+0.27*r.NormFloat64())))
+	s := &syntheticYear{exists: make([]bool, highest+1), filed: make([]int, highest+1), today: today}
+	s.previousYearMax = min(contract.MaxNumber, int(float64(total)/math.Exp(0.07+0.27*r.NormFloat64())))
 	day, spread := 1, 0.5+r.Float64()
 	for n := 1; n <= highest; n++ {
 		for day < last && float64(total)*curve[day] < float64(n) {
@@ -81,11 +81,11 @@ func disorder(r *rand.Rand, spread float64) int {
 	return int(math.Round(spread * r.NormFloat64()))
 }
 
-// usual is how many numbers a year of the series brings, from 4,000 to 35,000.
-func usual(r *rand.Rand) int { return int(4000 * math.Pow(35./4, r.Float64())) }
+// typicalSize is how many numbers a year of the series brings, from 4,000 to 35,000.
+func typicalSize(r *rand.Rand) int { return int(4000 * math.Pow(35./4, r.Float64())) }
 
 // drop makes the numbers from..to missing, each with this chance, but never the highest one.
-func (s *space) drop(r *rand.Rand, from, to int, chance float64) {
+func (s *syntheticYear) drop(r *rand.Rand, from, to int, chance float64) {
 	for n := max(1, from); n <= min(to, len(s.exists)-2); n++ {
 		if r.Float64() < chance {
 			s.exists[n] = false
@@ -94,19 +94,19 @@ func (s *space) drop(r *rand.Rand, from, to int, chance float64) {
 }
 
 // remove makes all the numbers from..to missing; where the highest one is among them the year ends below them.
-func (s *space) remove(from, to int) {
+func (s *syntheticYear) remove(from, to int) {
 	for n := max(1, from); n <= min(to, len(s.exists)-1); n++ {
 		s.exists[n] = false
 	}
 }
 
 // has says whether a number exists.
-func (s *space) has(n int) bool { return n > 0 && n < len(s.exists) && s.exists[n] }
+func (s *syntheticYear) has(n int) bool { return n > 0 && n < len(s.exists) && s.exists[n] }
 
 // answer is what a court says to a question: it takes one request when it is as expected, two when not, and more when
 // requests fail; after three failures, or when attempts are used up, there is no answer.
-func (s *space) answer(r *rand.Rand, q prober.Question, attempts int) prober.Answer {
-	a := prober.Answer{Number: q.Number, Finding: prober.Absent}
+func (s *syntheticYear) answer(r *rand.Rand, q prober.Question, attempts int) prober.Observation {
+	a := prober.Observation{Number: q.Number, Finding: prober.Absent}
 	if s.has(q.Number) {
 		a.Finding = prober.Exists
 		if day := s.filed[q.Number]; day > 0 {
@@ -114,13 +114,13 @@ func (s *space) answer(r *rand.Rand, q prober.Question, attempts int) prober.Ans
 		}
 	}
 	needed := 1
-	if q.Doubtful == s.has(q.Number) {
+	if q.LikelyAbsent == s.has(q.Number) {
 		needed = 2
 	}
 	for range min(attempts, 4) {
 		for made := 1; ; made++ {
 			a.Requests++
-			if r.Float64() < s.failing {
+			if r.Float64() < s.failureShare {
 				break
 			}
 			if made == needed {

@@ -1,0 +1,169 @@
+package generator_test
+
+import (
+	"testing"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// setUpRun is a run of 600 numbers under way: some jobs are taken, the ledger says that all are published.
+func setUpRun(t *testing.T) (f fixture, run contract.RunID) {
+	t.Helper()
+	f = setUp(t)
+	t.Cleanup(f.runService())
+	run = f.send(contract.SubjectStart, `{"year":"25","end":300}`).RunID
+	f.waitUntil("all jobs published", func() bool {
+		said, err := f.b.Subjects(t.Context(), contract.StreamOutcomes, run.PlannedSubject())
+		return err == nil && len(said) == 1
+	})
+	return f, run
+}
+
+func (f fixture) stream(name string) jetstream.Stream {
+	f.t.Helper()
+	stream, err := f.b.JetStream().Stream(f.t.Context(), name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return stream
+}
+
+func TestReconcile_RemovedJobs(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(fixture, contract.RunID) error{
+		"purged": func(f fixture, _ contract.RunID) error { return f.stream(contract.StreamJobs).Purge(t.Context()) },
+		"one deleted": func(f fixture, _ contract.RunID) error {
+			return f.stream(contract.StreamJobs).DeleteMsg(t.Context(), 7)
+		},
+		"the last deleted": func(f fixture, _ contract.RunID) error {
+			return f.stream(contract.StreamJobs).DeleteMsg(t.Context(), 300)
+		},
+		"stream made again": func(f fixture, _ contract.RunID) error {
+			if err := f.b.JetStream().DeleteStream(t.Context(), contract.StreamJobs); err != nil {
+				return err
+			}
+			return streams.Ensure(t.Context(), f.b.JetStream(), streams.Options{})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, run := setUpRun(t)
+			if err := harm(f, run); err != nil {
+				t.Fatal(err)
+			}
+			f.waitUntil("all jobs there", func() bool {
+				there, err := runs.PublishedNumbers(t.Context(), f.b, run)
+				return err == nil && len(there) == 300
+			})
+			f.waitUntil("a consumer for them", func() bool {
+				consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, run.ConsumerName())
+				return err == nil && consumer.CachedInfo().NumPending > 0
+			})
+			stream := f.stream(contract.StreamJobs)
+			last, err := stream.GetMsg(t.Context(), stream.CachedInfo().State.LastSeq)
+			if err != nil || last.Header.Get(contract.RepublishedHeader) == "" {
+				t.Errorf("the job that came last: %+v, %v; want the header %s", last, err, contract.RepublishedHeader)
+			}
+		})
+	}
+}
+
+func TestReconcile_JobsConsumer(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error{
+		"removed": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
+			return f.b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, config.Durable)
+		},
+		"few deliveries": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
+			config.MaxDeliver = 1
+			_, err := f.b.JetStream().UpdateConsumer(t.Context(), contract.StreamJobs, config)
+			return err
+		},
+		"another filter": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
+			config.FilterSubject = "job.nobody.*"
+			_, err := f.b.JetStream().UpdateConsumer(t.Context(), contract.StreamJobs, config)
+			return err
+		},
+		"all acknowledged by somebody": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
+			consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, config.Durable)
+			if err != nil {
+				return err
+			}
+			batch, err := consumer.Fetch(300)
+			if err != nil {
+				return err
+			}
+			for msg := range batch.Messages() {
+				if err := msg.Ack(); err != nil {
+					return err
+				}
+			}
+			return batch.Error()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, run := setUpRun(t)
+			config, err := streams.JobsConsumer(run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := harm(t, f, config); err != nil {
+				t.Fatal(err)
+			}
+			f.waitUntil("a good consumer with all jobs", func() bool {
+				consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, config.Durable)
+				if err != nil {
+					return false
+				}
+				have := consumer.CachedInfo().Config
+				return have.MaxDeliver == config.MaxDeliver && have.FilterSubject == config.FilterSubject && consumer.CachedInfo().NumPending == 300
+			})
+		})
+	}
+}
+
+func TestReconcile_EndedRun(t *testing.T) {
+	t.Parallel()
+	f, run := setUpRun(t)
+	f.endRun(run, contract.Completed)
+	if err := f.stream(contract.StreamJobs).Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, run.ConsumerName()); err != nil {
+		t.Fatal(err)
+	}
+	// A run beside it is healed; by then this one would have been.
+	other := f.send(contract.SubjectStart, `{"year":"24","end":5}`).RunID
+	f.waitUntil("the other's jobs", func() bool {
+		there, err := runs.PublishedNumbers(t.Context(), f.b, other)
+		return err == nil && len(there) == 5
+	})
+	if err := f.stream(contract.StreamJobs).Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.waitUntil("the other's jobs again", func() bool {
+		there, err := runs.PublishedNumbers(t.Context(), f.b, other)
+		return err == nil && len(there) == 5
+	})
+	if there, err := runs.PublishedNumbers(t.Context(), f.b, run); err != nil || len(there) > 0 {
+		t.Errorf("%d jobs of an ended run, %v", len(there), err)
+	}
+}
+
+func TestReconcile_SharedConsumers(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	defer f.runService()()
+	if err := f.b.JetStream().DeleteConsumer(t.Context(), contract.StreamAnswers, "classifier"); err != nil {
+		t.Fatal(err)
+	}
+	f.waitUntil("the classifiers' consumer", func() bool {
+		_, err := f.b.JetStream().Consumer(t.Context(), contract.StreamAnswers, "classifier")
+		return err == nil
+	})
+}
