@@ -16,7 +16,7 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-func TestRequestsAfterABlockAreCounted(t *testing.T) {
+func TestStats_AfterBlock(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Faults: []courtsim.Fault{{Kind: "403", Share: 1, Times: 1}}})
 	for range 3 {
@@ -27,8 +27,8 @@ func TestRequestsAfterABlockAreCounted(t *testing.T) {
 	}
 }
 
-// From the n-th request on every answer is the block, on both faces and for the robots; the stats say when the first one
-// was sent and when somebody asked last.
+// From the n-th request on every answer is the block, for JSON, HTML and robots.txt. The stats tell
+// when the first one was sent and when the last request started.
 func TestBlockAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, kind := range courtsim.BlockKinds() {
@@ -59,7 +59,7 @@ func timeAfter(begun time.Time, seconds int) string {
 	return begun.Add(time.Duration(seconds) * time.Second).UTC().Format(time.RFC3339Nano)
 }
 
-// A site that blocks softly goes on answering in its own form, and knows nobody any more.
+// A soft block returns well-formed answers in which no case exists.
 func TestSoftBlockAfter(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, SoftBlockAfter: 3})
@@ -135,8 +135,8 @@ func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// How long each slow answer takes, by a clock that is right.
-func TestSlownessInVirtualTime(t *testing.T) {
+// The duration of each slow answer, in virtual time.
+func TestSlowAnswers(t *testing.T) {
 	for kind, want := range map[string]struct {
 		took time.Duration
 		size int

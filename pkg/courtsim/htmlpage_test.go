@@ -20,7 +20,7 @@ const (
 	frenchPage  = "/fr/dossiers-de-la-cour-et-decisions/dossiers-de-la-cour"
 )
 
-// visitor is somebody with a browser.
+// visitor is a client of the HTML page with cookies.
 type visitor struct {
 	t      testing.TB
 	client *http.Client
@@ -52,7 +52,7 @@ func (v *visitor) get() {
 	v.send(http.MethodGet, nil)
 }
 
-// form is what the page's form holds, filled in.
+// form returns the filled-in form of the page.
 func (v *visitor) form(event, number, argument string) url.Values {
 	form := url.Values{}
 	for _, input := range htmlquery.Find(v.doc, `//form[@id="tab02form"]//input`) {
@@ -102,7 +102,7 @@ func (v *visitor) texts(expr string) (texts []string) {
 	return texts
 }
 
-func TestThePageHasFormAndCookies(t *testing.T) {
+func TestPage_FormAndCookies(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100})
 	v := newVisitor(t, court, englishPage)
@@ -131,7 +131,7 @@ func TestThePageHasFormAndCookies(t *testing.T) {
 	}
 }
 
-func TestSearchInBothLanguages(t *testing.T) {
+func TestPage_Search(t *testing.T) {
 	t.Parallel()
 	for page, want := range map[string][2]string{
 		englishPage: {"Showing 0 to 0 of 0 entries", "No data available in table"},
@@ -162,8 +162,8 @@ func TestSearchInBothLanguages(t *testing.T) {
 	}
 }
 
-// Both faces say the same of the same case, field by field.
-func TestBothFacesAgree(t *testing.T) {
+// The HTML page and the JSON calls agree on every field of a case.
+func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1})
 	english, french := newVisitor(t, court, englishPage), newVisitor(t, court, frenchPage)
@@ -182,7 +182,7 @@ func TestBothFacesAgree(t *testing.T) {
 	}
 }
 
-// rowsOf are the rows of the number that a call gives.
+// rowsOf returns the rows that a call returns for a number.
 func rowsOf(t testing.TB, court *courtsim.Simulator, call string, n int) (rows []map[string]any) {
 	t.Helper()
 	var got struct {
@@ -249,7 +249,7 @@ func cell(row *html.Node, expr string) string {
 	return htmlquery.InnerText(node)
 }
 
-// day is a day as the page writes it.
+// day returns a day as the page writes it.
 func day(t testing.TB, text string) string {
 	t.Helper()
 	zone, err := time.LoadLocation("America/Toronto")

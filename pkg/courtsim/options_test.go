@@ -17,7 +17,7 @@ func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Simulator, string)
 	return court, start(t, court)
 }
 
-// start serves a court until the test ends.
+// start serves a simulator until the test ends.
 func start(t testing.TB, court *courtsim.Simulator) (origin string) {
 	t.Helper()
 	server, err := court.Start("127.0.0.1:0")
@@ -32,7 +32,7 @@ func start(t testing.TB, court *courtsim.Simulator) (origin string) {
 	return server.URL
 }
 
-func TestSharesAreOfNumbersAndHeal(t *testing.T) {
+func TestFaults_ShareAndTimes(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 3000, Faults: []courtsim.Fault{{Kind: "500", Share: 0.2}, {Kind: "502", Share: 0.01, Times: -1}}})
 	hit, never := 0, 0
@@ -92,7 +92,7 @@ func TestParseBlock(t *testing.T) {
 	}
 }
 
-func TestBadOptionsAreToldTogether(t *testing.T) {
+func TestNew_ListsAllProblems(t *testing.T) {
 	t.Parallel()
 	_, err := courtsim.New(courtsim.Options{Max: -1, Missing: 1.5, Latency: time.Hour, Gaps: []contract.Range{{Start: 3, End: 1}}, TokenLife: -1,
 		SoftBlockAfter: -1, BlockAfter: courtsim.Block{After: 1, Kind: "500"}, Faults: []courtsim.Fault{{Kind: "x"}}})

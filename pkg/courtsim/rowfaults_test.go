@@ -12,7 +12,7 @@ import (
 	"github.com/antchfx/htmlquery"
 )
 
-// changedAnswer is an answer whose rows or fields are wrong.
+// changedAnswer is an answer with wrong rows or fields.
 type changedAnswer struct {
 	Count json.RawMessage  `json:"Count"`
 	Data  []map[string]any `json:"data"`
@@ -26,7 +26,8 @@ func (s changedAnswer) numbers() (numbers []string) {
 	return numbers
 }
 
-// rowChecks say what a kind makes of the docket of IMM-1-25, whose right answer is given too.
+// rowChecks checks what each kind makes of the docket of IMM-1-25, compared with the correct
+// answer.
 func rowChecks() map[string]func(got, right changedAnswer) bool {
 	is := func(count string) func(got, right changedAnswer) bool {
 		return func(got, right changedAnswer) bool {
@@ -86,7 +87,7 @@ func rowChecks() map[string]func(got, right changedAnswer) bool {
 	}
 }
 
-// rowFaults are the kinds that are tried here.
+// rowFaults returns the kinds under test.
 func rowFaults() []string {
 	kinds := []string{"numbers"}
 	for kind := range rowChecks() {
@@ -95,7 +96,7 @@ func rowFaults() []string {
 	return kinds
 }
 
-func TestSpoiledRows(t *testing.T) {
+func TestRowFaults(t *testing.T) {
 	t.Parallel()
 	var right changedAnswer
 	if err := json.Unmarshal([]byte(plainAnswer(t, 1)), &right); err != nil {
@@ -117,8 +118,8 @@ func TestSpoiledRows(t *testing.T) {
 	}
 }
 
-// Numbers that no number of ours holds are written as such.
-func TestAbsurdNumbers(t *testing.T) {
+// Numbers out of range are written literally.
+func TestRowFaults_Numbers(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "numbers", Share: 1})
 	answer := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
@@ -129,8 +130,8 @@ func TestAbsurdNumbers(t *testing.T) {
 	}
 }
 
-// A case that does not exist has no rows to spoil, and longer numbers all the same.
-func TestSpoiledRowsOfNoCase(t *testing.T) {
+// A case that does not exist has no rows to change, except that longer numbers are still added.
+func TestRowFaults_MissingCase(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]string{"prefix": "10", "count": "3", "count-text": `"1"`, "duplicate": "0", "nulls": "0"} {
 		_, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
@@ -142,8 +143,8 @@ func TestSpoiledRowsOfNoCase(t *testing.T) {
 	}
 }
 
-// The HTML face misbehaves in its own way, over the same kinds.
-func TestSpoiledPages(t *testing.T) {
+// The HTML page has its own version of the same kinds.
+func TestRowFaults_Pages(t *testing.T) {
 	t.Parallel()
 	cell := `//table[@id="datatable"]/tbody/tr[1]/td[1]`
 	for kind, want := range map[string]struct{ event, expr, text string }{
@@ -170,8 +171,8 @@ func TestSpoiledPages(t *testing.T) {
 	}
 }
 
-// Eleven rows are two pages.
-func TestFurtherPages(t *testing.T) {
+// Eleven rows take two pages.
+func TestPage_SecondPage(t *testing.T) {
 	t.Parallel()
 	v := newVisitor(t, newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: "prefix", Share: 1}}}), englishPage)
 	v.post(v.form("search", "IMM-1-25", ""))

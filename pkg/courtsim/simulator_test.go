@@ -30,14 +30,14 @@ func callPath(call string, n int) string {
 	return fmt.Sprintf("/CourtFilesAndDecisions/%s?division=t&courtnumber=IMM-%d-25", call, n)
 }
 
-// get asks a court in memory.
+// get sends a request to a handler in memory.
 func get(court http.Handler, target string) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	court.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
 	return answer
 }
 
-func TestTheSameSeedGivesTheSameCourt(t *testing.T) {
+func TestNew_Deterministic(t *testing.T) {
 	t.Parallel()
 	options := courtsim.Options{Seed: 9, Max: 300, Missing: 0.1}
 	one, two := newSimulator(t, options), newSimulator(t, options)
@@ -63,7 +63,7 @@ func TestTheSameSeedGivesTheSameCourt(t *testing.T) {
 	}
 }
 
-// Every answer is JSON of the form that the court has, and its count is right.
+// Every answer is well-formed JSON with a correct count.
 func TestAnswersAreWellFormed(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
@@ -93,7 +93,7 @@ func TestAnswersAreWellFormed(t *testing.T) {
 	t.Logf("%d bytes an answer", bytes/2000)
 }
 
-func TestHolesGapsAndTheHighest(t *testing.T) {
+func TestExists(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000, Missing: 0.1, Gaps: []contract.Range{{Start: 100, End: 200}, {Start: 4990, End: 5000}}})
 	missing := 0
@@ -117,7 +117,7 @@ func TestHolesGapsAndTheHighest(t *testing.T) {
 	}
 }
 
-func TestFilingDaysGrowWithTheNumbers(t *testing.T) {
+func TestFilingDays(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000})
 	before := ""
@@ -145,8 +145,8 @@ func TestFilingDaysGrowWithTheNumbers(t *testing.T) {
 	}
 }
 
-// What the program's own reader makes of the court: the truth, over real HTTP.
-func TestTheProfileReadsTheTruth(t *testing.T) {
+// The program's own profile reads exactly the existing cases, over real HTTP.
+func TestProfileReadsSimulator(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 6, Max: 300, Missing: 0.15})
 	server, err := court.Start("127.0.0.1:0")
@@ -187,7 +187,7 @@ func TestTheProfileReadsTheTruth(t *testing.T) {
 	}
 }
 
-func TestStatsUnderManyClients(t *testing.T) {
+func TestStats_Concurrent(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 6, Max: 100, Latency: 2 * time.Millisecond})
 	var clients sync.WaitGroup
@@ -236,7 +236,7 @@ func BenchmarkAnswers(b *testing.B) {
 	})
 }
 
-// discard is an answer that nobody reads.
+// discard is a ResponseWriter that discards the answer.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }

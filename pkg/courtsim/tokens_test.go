@@ -8,7 +8,7 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-// Each way in which tokens do not hold has its own error page; a page that is got anew heals all of them.
+// Each kind of invalid tokens has its own error page, and a new page fixes all of them.
 func TestStaleTokens(t *testing.T) {
 	t.Parallel()
 	forget := func(name string) func(*visitor) {
@@ -53,8 +53,8 @@ func TestStaleTokens(t *testing.T) {
 	}
 }
 
-// The tokens of a page die after so many posts, whether one uses the page's own or those that the answers hand on, and
-// each page's die in another way.
+// The tokens of a page expire after the given number of posts, with the page's own tokens or with
+// those of the answers. Pages expire in different ways.
 func TestTokenLife(t *testing.T) {
 	t.Parallel()
 	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, TokenLife: 3})

@@ -17,7 +17,8 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-// response is what came for a request; of a body no more than readAtMost, of which keepAtMost stays.
+// response is the answer to a request; at most readAtMost bytes of the body are read, and
+// keepAtMost kept.
 type response struct {
 	status int
 	header http.Header
@@ -31,7 +32,7 @@ const (
 	keepAtMost = 4 << 20
 )
 
-// fetch asks over a connection of its own, follows no redirect, and waits so long at most.
+// fetch requests a URL on a new connection, without following redirects, and waits at most atMost.
 func fetch(t testing.TB, url string, atMost time.Duration) response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), atMost)
@@ -53,7 +54,7 @@ func fetch(t testing.TB, url string, atMost time.Duration) response {
 	return response{answer.StatusCode, answer.Header, string(text[:min(len(text), keepAtMost)]), len(text), err}
 }
 
-// wantedResponse is what a kind of fault is to send; the zero value of a field is not looked at.
+// wantedResponse is what a kind of fault must send; zero fields are not checked.
 type wantedResponse struct {
 	status int
 	text   string
@@ -113,7 +114,7 @@ const (
 	json8 = "application/json; charset=utf-8"
 )
 
-func TestFaultsOnTheWire(t *testing.T) {
+func TestFaults_OverHTTP(t *testing.T) {
 	t.Parallel()
 	kinds := wantedFaults()
 	for kind, want := range kinds {
@@ -150,7 +151,7 @@ func TestFaultsOnTheWire(t *testing.T) {
 	}
 }
 
-// The help tells of every kind.
+// The help text describes every kind.
 func TestFaultHelp(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(strings.TrimSuffix(courtsim.FaultHelp(), "\n"), "\n")
@@ -165,7 +166,7 @@ func TestFaultHelp(t *testing.T) {
 	}
 }
 
-// A bomb is small on the wire, and each of its 1024 members is a MiB behind it.
+// A bomb is small when compressed; each of its 1024 members expands to 1 MiB.
 func TestGzipBomb(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "gzipbomb", Share: 1})
@@ -190,9 +191,9 @@ func TestGzipBomb(t *testing.T) {
 	}
 }
 
-// Whoever follows redirects comes to the right answer or to no end, each hop is a request, and only who leaves the origin
-// is a stray.
-func TestRedirectsAreCounted(t *testing.T) {
+// Following redirects leads to the correct answer or never ends. Each hop is a request, and only
+// clients that leave the origin count as strays.
+func TestRedirectFaults(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]struct{ requests, strays, faults int }{
 		"redirect": {requests: 2, faults: 1}, "redirect-chain": {requests: 6, faults: 1}, "redirect-loop": {requests: 10, faults: 1},
@@ -222,7 +223,7 @@ func TestRedirectsAreCounted(t *testing.T) {
 	}
 }
 
-// plainAnswer is what a court of the same options without faults answers.
+// plainAnswer returns the answer of a simulator with the same options but without faults.
 func plainAnswer(t testing.TB, n int) string {
 	t.Helper()
 	return get(newSimulator(t, courtsim.Options{Seed: 3, Max: 100}), callPath("proceedingQueriesRE", n)).Body.String()

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestCalls keeps which calls each kind of case takes: no kind takes one more than it needs.
-func TestCalls(t *testing.T) {
+// TestFetch_Calls checks which calls each kind of case takes: none takes more than it needs.
+func TestFetch_Calls(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		docket, header, people http.HandlerFunc
@@ -56,8 +56,8 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// TestBefore: the pace is asked ahead of each request, and what it says is kept.
-func TestBefore(t *testing.T) {
+// TestFetch_Before: before is called ahead of each request, and its gap is recorded.
+func TestFetch_Before(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": bodyHandler(emptyBody)})
 	c := newClient(t, server.URL, nil)
@@ -77,8 +77,8 @@ func TestBefore(t *testing.T) {
 	}
 }
 
-// TestBeforeSaysNo: an error of the pace ends the attempt; no request leaves after it.
-func TestBeforeSaysNo(t *testing.T) {
+// TestFetch_BeforeFails: an error of before ends the attempt without another request.
+func TestFetch_BeforeFails(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": bodyHandler(emptyBody)})
 	c := newClient(t, server.URL, nil)
@@ -95,8 +95,9 @@ func TestBeforeSaysNo(t *testing.T) {
 	}
 }
 
-// TestCancelledInTheWait: no request leaves once the context has ended, even if the pace lets it go.
-func TestCancelledInTheWait(t *testing.T) {
+// TestFetch_CanceledWhileWaiting: no request is sent after the context has ended, even if before returns no
+// error.
+func TestFetch_CanceledWhileWaiting(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody)})
 	c := newClient(t, server.URL, nil)
@@ -110,8 +111,9 @@ func TestCancelledInTheWait(t *testing.T) {
 	}
 }
 
-// TestCallsOfDoubtfulCases: the proof that there is no such case is asked for first, and is enough.
-func TestCallsOfDoubtfulCases(t *testing.T) {
+// TestFetchProofFirst_Calls: the proving call is made first, and is enough for a case that does not
+// exist.
+func TestFetchProofFirst_Calls(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		docket, header, people http.HandlerFunc
@@ -145,8 +147,8 @@ func TestCallsOfDoubtfulCases(t *testing.T) {
 	}
 }
 
-// docketSite is a court that has every case on its list and gives a docket for some values of division
-// alone; it hands on which ones it was asked for.
+// docketSite lists every case but returns a docket only for some values of division. The channel
+// receives the requested values.
 func docketSite(t *testing.T, gives func(division, number string) bool) (*fakeSite, chan string) {
 	t.Helper()
 	asked := make(chan string, 100)
@@ -175,10 +177,10 @@ func drain(asked chan string) (all []string) {
 	return all
 }
 
-// TestDocketForms: a docket is asked for by the court number, and by the division where the case
-// exists and has none; the form that has shown a docket is the first one from then on, and is
-// believed when a docket is empty.
-func TestDocketForms(t *testing.T) {
+// TestQueryForms: a docket is requested with the case id as division, and with the letter if the
+// case exists without a docket. The form that returned a docket comes first from then on, and is
+// believed if a docket is empty.
+func TestQueryForms(t *testing.T) {
 	t.Parallel()
 	number := func(division, number string) bool { return division == number }
 	letter := func(division, _ string) bool { return division == "t" || division == "a" }
@@ -228,8 +230,8 @@ func TestDocketForms(t *testing.T) {
 	}
 }
 
-// TestDocketFormNotes: an attempt says that its docket came in the other form.
-func TestDocketFormNotes(t *testing.T) {
+// TestQueryForms_Notes: a note tells that the docket came from the other form.
+func TestQueryForms_Notes(t *testing.T) {
 	t.Parallel()
 	server, _ := docketSite(t, func(division, _ string) bool { return division == "t" })
 	c := newClient(t, server.URL, nil)
@@ -242,9 +244,9 @@ func TestDocketFormNotes(t *testing.T) {
 	}
 }
 
-// TestDocketFormTrouble: what goes wrong in the other form is trouble or a block of the attempt,
-// and a case that does not exist is not asked for in it.
-func TestDocketFormTrouble(t *testing.T) {
+// TestQueryForms_Failures: a failure or a block in the other form is the result of the attempt. A
+// case that does not exist is not requested in the other form.
+func TestQueryForms_Failures(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		other, header http.HandlerFunc

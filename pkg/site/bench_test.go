@@ -9,7 +9,8 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// docketBody is a docket as long as a real one: 10 rows are 9 kB, which is usual; 40 are a case that was fought over.
+// docketBody returns a docket of realistic size: 10 rows are 9 kB, the usual size; 40 rows are a
+// contested case.
 func docketBody(rows int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `{"Count":%d,"data":[`, rows)
@@ -56,9 +57,9 @@ func BenchmarkReadNoRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkAsk is what the client itself takes for a case, without a network: choosing the calls, making the request,
-// looking whether the answer shows the case, looking for a block.
-func BenchmarkAsk(b *testing.B) {
+// BenchmarkFetch measures the client without a network: choosing the calls, building the request,
+// checking the answer for the case and for a block.
+func BenchmarkFetch(b *testing.B) {
 	c := newClient(b, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(docketBody(10)) })
 	id := caseID(b, "IMM-13-25")
 	b.ReportAllocs()

@@ -15,7 +15,8 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// TestLargeBodies: an answer of any size up to the limit arrives whole, and one that breaks off never passes for a whole one.
+// TestLargeBodies: a body of any size up to the limit is read completely, and a truncated one is
+// never taken for complete.
 func TestLargeBodies(t *testing.T) {
 	t.Parallel()
 	const limit, mib = 6 << 20, 1 << 20
@@ -48,9 +49,9 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// TestLargeBodiesWait: only so many large answers are read at a time; the others come to their turn, and small ones do not
-// wait at all.
-func TestLargeBodiesWait(t *testing.T) {
+// TestLargeBodies_LimitedConcurrency: the number of large bodies read at a time is limited; the others wait, and
+// small ones never do.
+func TestLargeBodies_LimitedConcurrency(t *testing.T) {
 	t.Parallel()
 	large := ownBody + strings.Repeat(" ", 3<<20)
 	begun, goOn := make(chan struct{}, site.MaxLargeBodies), make(chan struct{})
@@ -86,7 +87,7 @@ func TestLargeBodiesWait(t *testing.T) {
 	}
 }
 
-// encodeBody is a text in a content coding.
+// encodeBody returns a text in a content coding.
 func encodeBody(t *testing.T, text string, open func(io.Writer) io.WriteCloser) string {
 	t.Helper()
 	var body bytes.Buffer
@@ -118,9 +119,9 @@ func deflateText(t *testing.T, text string) string {
 	})
 }
 
-// TestContentEncoding: an answer is read in every coding that servers send under the names that
-// they use; one that breaks off, or that cannot be decoded, is never taken for whole, and the error
-// names the coding.
+// TestContentEncoding: an answer is decoded from every coding that servers send, under all of its
+// names. A truncated or undecodable answer is never taken for complete, and the error names the
+// coding.
 func TestContentEncoding(t *testing.T) {
 	t.Parallel()
 	zip := gzipText(t, ownBody)
@@ -130,7 +131,7 @@ func TestContentEncoding(t *testing.T) {
 	for name, test := range map[string]struct {
 		encoding []string
 		body     string
-		// complaint is what the error says; empty for an answer that is read.
+		// complaint is part of the error; empty for an answer that is read.
 		complaint string
 	}{
 		"gzip": {[]string{"gzip"}, zip, ""}, "x-gzip": {[]string{"x-gzip"}, zip, ""},
@@ -196,9 +197,9 @@ func TestContentEncoding(t *testing.T) {
 	}
 }
 
-// TestContentEncodingOfBlocks: a block is one by its status, however its page is coded, and by its
-// text in a coding that is known. What cannot be decoded is kept as it came.
-func TestContentEncodingOfBlocks(t *testing.T) {
+// TestContentEncoding_Blocks: a block is found by its status in any coding, and by its text in a
+// known coding. A body that cannot be decoded is stored as received.
+func TestContentEncoding_Blocks(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		status         int
@@ -225,8 +226,8 @@ func TestContentEncodingOfBlocks(t *testing.T) {
 	}
 }
 
-// TestContentEncodingOfRobots: robots.txt is read in the same codings as the answers for a case.
-func TestContentEncodingOfRobots(t *testing.T) {
+// TestContentEncoding_Robots: robots.txt is decoded from the same codings as answers.
+func TestContentEncoding_Robots(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ encoding, body string }{
 		"x-gzip": {"x-gzip", gzipText(t, "User-agent: *\nDisallow: /\n")},

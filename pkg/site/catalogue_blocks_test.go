@@ -16,8 +16,8 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// blockVariants are ways in which the same page can come; none in those that it cannot. JSON that is broken is never searched: it
-// may be a docket.
+// blockVariants returns the same page in different forms. Broken JSON is not among them, because it
+// is never searched: it may be a docket.
 func blockVariants(page string) map[string][]byte {
 	json, accents := strings.ContainsAny(page[:1], "{["), strings.ContainsAny(page, "éè")
 	all := map[string][]byte{
@@ -36,7 +36,7 @@ func blockVariants(page string) map[string][]byte {
 	return all
 }
 
-// utf16Text is a text in UTF-16, little end first.
+// utf16Text returns a text in little-endian UTF-16.
 func utf16Text(text string) []byte {
 	var b []byte
 	for _, unit := range utf16.Encode([]rune(text)) {
@@ -45,8 +45,9 @@ func utf16Text(text string) []byte {
 	return b
 }
 
-// TestBlocksInAnyDress: a page of a guard is a block under every status, content type, character set and place.
-func TestBlocksInAnyDress(t *testing.T) {
+// TestBlocked_AnyForm: a block page is found with any status, content type, character set, and at
+// any stage of an attempt.
+func TestBlocked_AnyForm(t *testing.T) {
 	t.Parallel()
 	p, id, readings := load(t, "fct-cf"), caseID(t, "IMM-13-25"), 0
 	for _, c := range catalogue(t, "blocks.txt") {
@@ -73,8 +74,8 @@ func TestBlocksInAnyDress(t *testing.T) {
 	t.Logf("%d readings", readings)
 }
 
-// TestBlocksFarBack: what is searched is the beginning of an answer, however large it is.
-func TestBlocksFarBack(t *testing.T) {
+// TestBlocked_SearchLimit: only the beginning of an answer is searched.
+func TestBlocked_SearchLimit(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for spaces, want := range map[int]contract.Verdict{250 << 10: contract.VerdictBlocked, 260 << 10: contract.VerdictTransient} {
@@ -85,8 +86,8 @@ func TestBlocksFarBack(t *testing.T) {
 	}
 }
 
-// TestBlocksCompressed: a guard compresses its pages as others do.
-func TestBlocksCompressed(t *testing.T) {
+// TestBlocked_Compressed: a compressed block page is found.
+func TestBlocked_Compressed(t *testing.T) {
 	t.Parallel()
 	for _, c := range catalogue(t, "blocks.txt") {
 		server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
@@ -107,8 +108,8 @@ func TestBlocksCompressed(t *testing.T) {
 	}
 }
 
-// TestPagesOfTrouble: a site that is in trouble or at work is no block, whatever page it shows, and no answer either.
-func TestPagesOfTrouble(t *testing.T) {
+// TestErrorPagesAreNotBlocks: error and maintenance pages are neither blocks nor answers.
+func TestErrorPagesAreNotBlocks(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, c := range catalogue(t, "pages.txt") {
@@ -124,8 +125,8 @@ func TestPagesOfTrouble(t *testing.T) {
 	}
 }
 
-// TestDocketsSpeak: what a court writes into its files is never taken for a block, be the answer whole or broken.
-func TestDocketsSpeak(t *testing.T) {
+// TestDocketTextIsNotABlock: the text of a docket is never taken for a block, even if the answer is broken.
+func TestDocketTextIsNotABlock(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, text := range blockTexts(t) {

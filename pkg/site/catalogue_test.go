@@ -12,13 +12,14 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// A catalogueCase is one way in which a site misbehaves: a row of the catalogue of bad inputs, or "site:" and a line of what
-// goes wrong on the court's site. In testdata/catalogue it is a line
+// catalogueCase is one way in which a site misbehaves: a row of the catalogue of bad inputs, or
+// "site:" and a problem of the court's site. In testdata/catalogue it is a line
 //
 //	=== row | verdict rule | status | content type | title | options
 //
-// with the body below it, to the next such line. What is wanted was written from those documents before anything was run.
-// Options: "quoted", the body is a Go string; "deep", it goes on with 200,000 brackets; "retry n"; "only <place>".
+// followed by the body. The expected results were derived from those documents, not from the
+// program. Options: "quoted", the body is a Go string; "deep", 200,000 brackets follow; "retry n";
+// "only <stage>".
 type catalogueCase struct {
 	row, title string
 	verdict    contract.Verdict
@@ -80,7 +81,8 @@ func parseCatalogueCase(t testing.TB, part string) catalogueCase {
 	return c
 }
 
-// attemptStages are where in an attempt an answer can come: what was answered before it, and the call that it answers.
+// attemptStages returns the answers before each stage of an attempt, followed by the call that is
+// answered next.
 func attemptStages() map[string][]contract.Exchange {
 	good := func(call, body string) contract.Exchange {
 		return contract.Exchange{Call: call, Status: 200, ContentType: "application/json; charset=utf-8", StartedAt: exchangeStart, Body: []byte(body)}
@@ -93,7 +95,7 @@ func attemptStages() map[string][]contract.Exchange {
 	}
 }
 
-// placeAnswer is an attempt in which the answer comes at a place.
+// placeAnswer returns an attempt with the answer at a stage.
 func placeAnswer(place []contract.Exchange, answer contract.Exchange) []contract.Exchange {
 	exchanges := slices.Clone(place)
 	last := &exchanges[len(exchanges)-1]
@@ -102,7 +104,8 @@ func placeAnswer(place []contract.Exchange, answer contract.Exchange) []contract
 	return exchanges
 }
 
-// TestCatalogue reads every answer at every place. None that is bad may become a no-record or a success.
+// TestCatalogue reads every answer at every stage. No bad answer may become a no-record or a
+// success.
 func TestCatalogue(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
@@ -139,8 +142,9 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// TestCutOff cuts good answers off at every byte: what is left is trouble, whatever place it comes at and whatever it speaks of.
-func TestCutOff(t *testing.T) {
+// TestTruncatedAnswersAreTransient truncates good answers at every byte: the result is transient at every stage, whatever
+// the text.
+func TestTruncatedAnswersAreTransient(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, body := range []string{
@@ -158,7 +162,7 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// blockTexts are all the texts by which the profile knows a block.
+// blockTexts returns all block texts of the profile.
 func blockTexts(t *testing.T) []string {
 	t.Helper()
 	texts := site.BlockTexts(load(t, "fct-cf"))

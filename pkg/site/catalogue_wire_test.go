@@ -16,7 +16,7 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// rawHandler answers with bytes of the test's own and goes on with more until the client has gone.
+// rawHandler sends raw bytes, and continues with more until the client disconnects.
 func rawHandler(t *testing.T, head, more string, pause time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -32,15 +32,16 @@ func rawHandler(t *testing.T, head, more string, pause time.Duration) http.Handl
 	}
 }
 
-// waitConn says whether a client is still there after a pause.
+// waitConn pauses and reports whether the client is still connected.
 func waitConn(conn net.Conn, pause time.Duration) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(pause))
 	_, err := conn.Read(make([]byte, 1))
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// TestCatalogueOnTheWire keeps the rows that are about how an answer comes: all of it is trouble, in time.
-func TestCatalogueOnTheWire(t *testing.T) {
+// TestCatalogueOverHTTP checks answers with transport faults: all of them are transient, within
+// the time limit.
+func TestCatalogueOverHTTP(t *testing.T) {
 	t.Parallel()
 	const head, drop = "HTTP/1.1 200 OK\r\n", 5 * time.Millisecond
 	gone := func(_ http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
@@ -89,7 +90,7 @@ func TestCatalogueOnTheWire(t *testing.T) {
 				t.Errorf("took %s", took)
 			}
 			wantReading(t, c, exchanges, contract.VerdictTransient, test.say)
-			// Where time is short the connection may take all of it.
+			// TestBlocked_ByHeader: a block may be marked by a header alone, with an empty body.
 			made := server.madeCalls()
 			if len(made) > 1 || len(made) == 0 && test.row != "63" || len(exchanges) != 1 || len(exchanges[0].Error) > 400 {
 				t.Errorf("%d requests, exchanges %+v", len(made), exchanges)
@@ -99,8 +100,8 @@ func TestCatalogueOnTheWire(t *testing.T) {
 	t.Logf("%d cases", len(cases))
 }
 
-// TestGuardsByHeader: a guard may say in a header alone that the answer is its own, and send nothing else.
-func TestGuardsByHeader(t *testing.T) {
+// TestManyCookies: any number of cookies does not affect the answer.
+func TestBlocked_ByHeader(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"cf-mitigated", "x-amzn-waf-action"} {
 		for _, code := range []int{200, 202, 405, 503} {
@@ -129,8 +130,9 @@ func TestGuardsByHeader(t *testing.T) {
 	}
 }
 
-// TestManyCookiesDoNoHarm: a site may set as many cookies as it likes; the answer counts.
-func TestManyCookiesDoNoHarm(t *testing.T) {
+// TestRedirects_OutsideOrigin: no redirect causes a request outside of the origin (row 65 of the
+// catalogue).
+func TestManyCookies(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
 		for i := range 200 {
@@ -142,8 +144,8 @@ func TestManyCookiesDoNoHarm(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 }
 
-// TestRedirectsLeadNowhere keeps row 65: whatever a redirect points to, nothing is asked outside the origin.
-func TestRedirectsLeadNowhere(t *testing.T) {
+// TestRedirects_OutsideOrigin keeps row 65: whatever a redirect points to, nothing is asked outside the origin.
+func TestRedirects_OutsideOrigin(t *testing.T) {
 	t.Parallel()
 	elsewhere := startSite(t, nil)
 	other, err := url.Parse(elsewhere.URL)

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// What the tests look at from inside.
+// Internals that the tests need.
 var (
 	ParseDay        = parseDay
 	RetryAfter      = retryAfter
 	NormalizeCaseID = normalizeCaseID
 )
 
-// MaxLargeBodies is how many large answers a client reads at a time.
+// MaxLargeBodies is how many large bodies a client reads at a time.
 const MaxLargeBodies = maxLargeBodies
 
-// MaxWait is the longest that a site is believed.
+// MaxWait limits the wait that a site can request.
 const MaxWait = maxWait
 
-// NewJar is a client's jar of cookies.
+// NewJar returns a client's cookie jar.
 func NewJar(origin string) http.CookieJar { return newJar(origin) }
 
 // The limits of a jar.
@@ -28,7 +28,7 @@ const (
 	MaxCookie  = maxCookie
 )
 
-// BlockTexts are the texts of a profile's blocks, in small letters.
+// BlockTexts returns the block texts of a profile, in lower case.
 func BlockTexts(p *Profile) []string {
 	var texts []string
 	for _, rule := range p.blocks {
@@ -39,10 +39,10 @@ func BlockTexts(p *Profile) []string {
 	return texts
 }
 
-// DialControl is what a dialer is held by.
+// DialControl returns the Control function of a client's dialer.
 var DialControl = dialControl
 
-// NewTransportWithResolver is a client's own transport that looks names up by another resolver.
+// NewTransportWithResolver returns a client's own transport with another DNS resolver.
 func NewTransportWithResolver(opts Options, resolver *net.Resolver) *http.Transport {
 	transport, dialer := newTransport(opts), newDialer(opts)
 	dialer.Resolver = resolver
@@ -50,7 +50,7 @@ func NewTransportWithResolver(opts Options, resolver *net.Resolver) *http.Transp
 	return transport
 }
 
-// ParseRobots says what a robots.txt says of a path, and how long to wait between requests.
+// ParseRobots reports whether a robots.txt allows a path, and returns its crawl delay.
 func ParseRobots(text []byte, path string) (bool, time.Duration) {
 	rules := parseRobots(text)
 	return rules.allows(path), rules.delay

@@ -16,7 +16,7 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// The bodies that a court of the tests answers with.
+// The bodies that fake sites return.
 const (
 	emptyBody     = `{"Count":0,"data":[]}`
 	ownBody       = `{"Count":1,"data":[{"COURT_NO":"IMM-13-25","RE_NO":1,"RECORDED_ENTRY":"Application filed"}]}`
@@ -26,7 +26,7 @@ const (
 	blockBody     = `<html><title>Request Rejected</title></html>`
 )
 
-// fakeSite is a server on loopback that answers each call in its own way and counts.
+// fakeSite is a server on loopback that has a handler for each call and records the calls.
 type fakeSite struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -46,7 +46,7 @@ func callOf(r *http.Request) string {
 	}
 }
 
-// startSite runs a court; the answers are by call, one that has none is 404.
+// startSite starts a fake site. A call without a handler gets 404.
 func startSite(t *testing.T, answers map[string]http.HandlerFunc) *fakeSite {
 	t.Helper()
 	c := &fakeSite{}
@@ -75,10 +75,10 @@ func bodyHandler(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }
 }
 
-// hangHandler answers nothing until the client has gone.
+// hangHandler never answers; it returns when the client disconnects.
 func hangHandler(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// dripHandler sends the header, then a byte at a time for as long as the client stays.
+// dripHandler sends the header, then one byte at a time until the client disconnects.
 func dripHandler(w http.ResponseWriter, r *http.Request) {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -93,7 +93,7 @@ func dripHandler(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// newClient asks the court of a test; change alters the options.
+// newClient returns a client of a fake site; change alters the options.
 func newClient(t testing.TB, origin string, change func(*site.Options)) *site.Client {
 	t.Helper()
 	opts := site.Options{
@@ -111,10 +111,10 @@ func newClient(t testing.TB, origin string, change func(*site.Options)) *site.Cl
 	return c
 }
 
-// at once is a pace that lets every request go.
+// noPause allows every request at once.
 func noPause(context.Context) (time.Duration, error) { return 0, nil }
 
-// fetchCase makes one attempt at IMM-13-25 that ends without an error.
+// fetchCase makes one attempt at IMM-13-25, which must not fail.
 func fetchCase(t *testing.T, c *site.Client) []contract.Exchange {
 	t.Helper()
 	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), noPause)
@@ -124,7 +124,7 @@ func fetchCase(t *testing.T, c *site.Client) []contract.Exchange {
 	return exchanges
 }
 
-// wantReading checks what an attempt comes to, and what its last exchange complains of.
+// wantReading checks the verdict of an attempt and its error text.
 func wantReading(t *testing.T, c *site.Client, exchanges []contract.Exchange, verdict contract.Verdict, complaint string) {
 	t.Helper()
 	reading := c.Profile.Read(caseID(t, "IMM-13-25"), exchanges)
@@ -142,7 +142,7 @@ func statusHandler(code int, body string) http.HandlerFunc {
 	}
 }
 
-// roundTrip is a transport that needs no network: each request is answered with this body.
+// roundTrip is a transport without a network that answers each request with this body.
 type roundTrip string
 
 func (body roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// FuzzRead: whatever two calls answer, the verdict keeps its promises and says the same when it is asked again.
+// FuzzRead: for any answers to two calls the reading keeps its promises and is reproducible.
 func FuzzRead(f *testing.F) {
 	for _, c := range goldenCases(f) {
 		var first, second contract.Exchange
@@ -49,7 +49,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// FuzzReadPages is FuzzRead for pages: whatever search and dialog answer, the verdict keeps its promises.
+// FuzzReadPages is FuzzRead for HTML pages.
 func FuzzReadPages(f *testing.F) {
 	for _, c := range casesIn(f, "pages") {
 		var bodies [2]contract.Exchange
@@ -149,8 +149,8 @@ func FuzzCaseNumber(f *testing.F) {
 	})
 }
 
-// FuzzProfile: a profile is refused with ErrProfile or reads answers without a panic, and keeps the promises that do not
-// hang on what is in it.
+// FuzzProfile: a profile is rejected with ErrProfile, or reads answers without a panic and keeps
+// the promises that hold for every profile.
 func FuzzProfile(f *testing.F) {
 	for _, name := range site.BuiltIn() {
 		f.Add(profileText(f, name))

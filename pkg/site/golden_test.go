@@ -29,7 +29,7 @@ func load(t testing.TB, name string) *site.Profile {
 	return p
 }
 
-// golden is a reading as the files hold it, with what Blocked says of the same exchanges.
+// golden is a reading as stored in the files, with the result of Blocked for the same exchanges.
 type golden struct {
 	Error   string           `json:"error,omitempty"`
 	Notes   []string         `json:"notes,omitempty"`
@@ -39,7 +39,7 @@ type golden struct {
 	Record  *contract.Record `json:"record,omitempty"`
 }
 
-func TestReadings(t *testing.T) {
+func TestRead_Golden(t *testing.T) {
 	t.Parallel()
 	for folder, name := range map[string]string{"answers": "fct-cf", "pages": "fct-cf-html"} {
 		p := load(t, name)
@@ -78,7 +78,7 @@ func compareGolden(t *testing.T, p *site.Profile, c goldenCase, reading contract
 	}
 }
 
-// checkReading checks what holds of every reading, whatever was answered.
+// checkReading checks what must hold for every reading.
 func checkReading(t testing.TB, p *site.Profile, id contract.CaseID, exchanges []contract.Exchange) {
 	t.Helper()
 	reading := p.Read(id, exchanges)
@@ -117,8 +117,9 @@ func checkRecord(t testing.TB, record contract.Record, id contract.CaseID) {
 	}
 }
 
-// checkProof looks for the proof of a no-record in another way than the program: encoding/json must read every answer
-// under 200 or 203, whole, the list of files among them, which says by itself that a case is not there.
+// checkProof verifies a no-record independently of the program: encoding/json must decode every
+// answer, each must have status 200 or 203, and one must be the list of files, whose empty answer
+// is proof by itself.
 func checkProof(t testing.TB, exchanges []contract.Exchange) {
 	t.Helper()
 	calls := make(map[string]bool)
@@ -146,8 +147,8 @@ func checkProof(t testing.TB, exchanges []contract.Exchange) {
 	}
 }
 
-// checkPageProof looks for the proof of a no-record in pages: search and dialog must both have come whole and say that
-// there is nothing, in one language or the other.
+// checkPageProof verifies a no-record from pages: search and dialog must both be complete and
+// report that there is nothing, in either language.
 func checkPageProof(t testing.TB, exchanges []contract.Exchange) {
 	t.Helper()
 	calls := make(map[string]bool)
@@ -162,8 +163,9 @@ func checkPageProof(t testing.TB, exchanges []contract.Exchange) {
 	}
 }
 
-// TestRows keeps a case for every row of the catalogue of bad answers that one attempt's reader decides.
-func TestRows(t *testing.T) {
+// TestRead_CatalogueRows checks that there is a golden case for every row of the catalogue of bad answers that
+// Read decides.
+func TestRead_CatalogueRows(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)
 	for _, c := range goldenCases(t) {
@@ -176,8 +178,8 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestManyRows: a docket as large as an answer may be, of entries without numbers, takes time in proportion.
-func TestManyRows(t *testing.T) {
+// TestRead_LinearTime: reading a docket of the largest possible size takes linear time.
+func TestRead_LinearTime(t *testing.T) {
 	t.Parallel()
 	const rows = 100_000
 	var body strings.Builder

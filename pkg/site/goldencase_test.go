@@ -11,12 +11,13 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// A goldenCase is a file of testdata/answers: what the site answered, the verdict that is wanted, and the reading in full.
-// A file is lines "key: value", then for each exchange a line
+// goldenCase is a file of testdata/answers: the site's answers, the expected verdict, and the
+// complete reading. The file has lines "key: value", then for each exchange a line
 //
 //	call: <name> | <status> | <content type> | <retry-after> | <error> | plain or quoted
 //
-// with the body below it (quoted: as a Go string, for bytes that are no text), and last "reading:" with the golden JSON.
+// followed by the body (quoted: as a Go string, for invalid UTF-8), and finally "reading:" with the
+// golden JSON.
 type goldenCase struct {
 	path, input string
 	row         string
@@ -27,12 +28,12 @@ type goldenCase struct {
 	golden      string
 }
 
-// exchangeStart is when all exchanges of the cases started.
+// exchangeStart is the start time of all exchanges in the golden cases.
 var exchangeStart = time.Date(2025, time.January, 3, 12, 0, 0, 0, time.UTC)
 
 func goldenCases(t testing.TB) []goldenCase { return casesIn(t, "answers") }
 
-// casesIn are those of a folder below testdata: answers are JSON's, pages are HTML's.
+// casesIn returns the cases in a folder of testdata: "answers" are JSON, "pages" are HTML.
 func casesIn(t testing.TB, folder string) []goldenCase {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/" + folder + "/*.txt")

@@ -14,7 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// hostileTexts are texts that are something else to whoever shows, stores or evaluates them carelessly.
+// hostileTexts returns texts that careless programs interpret when they show, store or evaluate
+// them.
 func hostileTexts() map[string]string {
 	return map[string]string{
 		"control": "a\x01\x07\x08\x7fb\u0085c", "NUL": "a\x00b", "lines": "a\r\nb\nc\rd\u2028e\u2029f", "ANSI": "\x1b[31mred\x1b[0m \x1b]0;title\x07 \u009b2J",
@@ -24,8 +25,9 @@ func hostileTexts() map[string]string {
 	}
 }
 
-// TestTextStaysText: what a court's record says is kept as it is, trimmed at its ends, byte by byte.
-func TestTextStaysText(t *testing.T) {
+// TestTextIsKeptVerbatim: a record keeps the court's text byte for byte, except for white space at its
+// ends.
+func TestTextIsKeptVerbatim(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for name, text := range hostileTexts() {
@@ -49,7 +51,8 @@ func TestTextStaysText(t *testing.T) {
 	}
 }
 
-// checkFile: the record's file is valid JSON and UTF-8 without a raw control character, and gives the same record again.
+// checkFile checks that the record's file is valid JSON in UTF-8 without raw control characters,
+// and decodes to the same record.
 func checkFile(t *testing.T, name string, record contract.Record) {
 	t.Helper()
 	file := record.FileContent()
@@ -66,8 +69,8 @@ func checkFile(t *testing.T, name string, record contract.Record) {
 	}
 }
 
-// TestBrokenText: bytes that are no text are refused, in whatever place they are; half a character is made whole.
-func TestBrokenText(t *testing.T) {
+// TestInvalidText: invalid UTF-8 is rejected anywhere; half a surrogate pair is replaced.
+func TestInvalidText(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, broken := range []string{"\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "a\x80b"} {
@@ -79,9 +82,9 @@ func TestBrokenText(t *testing.T) {
 	}
 }
 
-// TestErrorsAreTame: whatever a site answers, and wherever, errors and notes are short and show every strange character as
-// an escape.
-func TestErrorsAreTame(t *testing.T) {
+// TestErrorTextsAreEscaped: for any answer at any stage, errors and notes are short, and unusual
+// characters are escaped.
+func TestErrorTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	strange := hostileTexts()
@@ -109,7 +112,7 @@ func TestErrorsAreTame(t *testing.T) {
 	}
 }
 
-// checkErrorText checks a text for a log or a terminal.
+// checkErrorText checks that a text is safe for a log and a terminal.
 func checkErrorText(t *testing.T, name, said string) {
 	t.Helper()
 	if len(said) > 3000 || !utf8.ValidString(said) {
@@ -123,8 +126,8 @@ func checkErrorText(t *testing.T, name, said string) {
 	}
 }
 
-// TestErrorsOfHTTPAreTame: the words in which Go's HTTP says that an answer is broken hold what was answered.
-func TestErrorsOfHTTPAreTame(t *testing.T) {
+// TestHTTPErrorTextsAreEscaped: errors of net/http quote the malformed answer, so they are escaped too.
+func TestHTTPErrorTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{
 		"status": "HTTP/1.1 \x1b[31m\u202e\r\n\r\n", "header": "HTTP/1.1 200 OK\r\n\x1b[31m\u202e\r\n\r\n", "length": "HTTP/1.1 200 OK\r\nContent-Length: \x1b[31m\r\n\r\n",

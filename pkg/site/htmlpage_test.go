@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// pageOf is the last body of a call in one of the golden cases.
+// pageOf returns the last body of a call in a golden case.
 func pageOf(t testing.TB, name, call string) string {
 	t.Helper()
 	body := ""
@@ -40,10 +40,10 @@ func pageOf(t testing.TB, name, call string) string {
 	return body
 }
 
-// script is what a page court answers: by call, one after the other, the last one again and again.
+// script lists the answers of a page site by call; the last answer repeats.
 type script map[string][]http.HandlerFunc
 
-// pageCall is the call that a request to the page makes.
+// pageCall returns the call of a request for a page.
 func pageCall(r *http.Request) string {
 	if r.Method != http.MethodPost {
 		return "tokens"
@@ -52,7 +52,7 @@ func pageCall(r *http.Request) string {
 	return call + r.PostFormValue("__EVENTARGUMENT")
 }
 
-// pageSite runs a court of pages by a script.
+// pageSite starts a site of HTML pages.
 func pageSite(t *testing.T, answers script) *fakeSite {
 	t.Helper()
 	c, turns := &fakeSite{}, make(map[string]int)
@@ -84,7 +84,7 @@ func pageClient(t testing.TB, origin string, change func(*site.Options)) *site.C
 	})
 }
 
-// goldenScript answers a whole record; changes stand in the place of a call's answers.
+// goldenScript answers with a complete record; changes replace the answers of some calls.
 func goldenScript(t testing.TB, changes script) script {
 	answers := script{
 		"tokens": {bodyHandler(pageOf(t, "record-en", "tokens"))}, "search": {bodyHandler(pageOf(t, "record-en", "search"))},
@@ -94,9 +94,9 @@ func goldenScript(t testing.TB, changes script) script {
 	return answers
 }
 
-// TestPageCalls keeps which requests each kind of case takes, the page with the hidden inputs among them; before is asked
-// ahead of each, and each is an exchange.
-func TestPageCalls(t *testing.T) {
+// TestFetch_PageCalls checks which requests each kind of case takes, including the page with the hidden
+// inputs. Each calls before and is an exchange.
+func TestFetch_PageCalls(t *testing.T) {
 	t.Parallel()
 	page := func(name, call string) http.HandlerFunc { return bodyHandler(pageOf(t, name, call)) }
 	viewstate, session := statusHandler(500, pageOf(t, "stale-last", "docket")), page("stale-twice", "docket")
@@ -151,8 +151,8 @@ func TestPageCalls(t *testing.T) {
 	}
 }
 
-// TestPagesWithoutEnd: a site whose pages never end is left after twenty.
-func TestPagesWithoutEnd(t *testing.T) {
+// TestFetch_EndlessPages: a client stops after twenty pages.
+func TestFetch_EndlessPages(t *testing.T) {
 	t.Parallel()
 	page := strings.NewReplacer("Showing 1 to 10 of 11", "Showing %d to %d of 9999", `data-page="2"`, `data-page="%d"`).Replace(pageOf(t, "pages-end", "search"))
 	endless := func(w http.ResponseWriter, r *http.Request) {
@@ -172,7 +172,7 @@ func TestPagesWithoutEnd(t *testing.T) {
 	}
 }
 
-// tokenSite is a court that looks at the tokens of its posts; renewing makes all that were given out stale.
+// tokenSite checks the tokens of posts; renew makes all issued tokens stale.
 type tokenSite struct {
 	*httptest.Server
 	mu             sync.Mutex
@@ -192,7 +192,8 @@ func (g *tokenSite) count(call string) int {
 	return g.requests[call]
 }
 
-// newTokenSite gives out token and cookie of one number, and accepts a post whose numbers are the same and not stale.
+// newTokenSite issues a token and a cookie with the same number, and accepts a post if both match
+// and are not stale.
 func newTokenSite(t *testing.T) *tokenSite {
 	t.Helper()
 	answers := goldenScript(t, nil)
@@ -228,8 +229,8 @@ func newTokenSite(t *testing.T) *tokenSite {
 	return g
 }
 
-// TestOneHarvest: many who ask at once share one harvest, and one more when what they share has gone stale.
-func TestOneHarvest(t *testing.T) {
+// TestSessionIsShared: concurrent attempts share one session, and one new session when it goes stale.
+func TestSessionIsShared(t *testing.T) {
 	t.Parallel()
 	const many = 16
 	server := newTokenSite(t)
@@ -254,8 +255,9 @@ func TestOneHarvest(t *testing.T) {
 	}
 }
 
-// TestWhatIsPosted keeps a form as the server sees it: the hidden inputs of the page before, and over them the profile's.
-func TestWhatIsPosted(t *testing.T) {
+// TestPostedForm checks the form that the server receives: the hidden inputs, overridden by the
+// profile's form.
+func TestPostedForm(t *testing.T) {
 	t.Parallel()
 	forms := make(chan *http.Request, 8)
 	keep := func(page string) http.HandlerFunc {
@@ -283,8 +285,8 @@ func TestWhatIsPosted(t *testing.T) {
 	}
 }
 
-// TestNoSilentPost: a kept connection that is reset is one failed post, not two.
-func TestNoSilentPost(t *testing.T) {
+// TestPostIsNotRepeated: a reset of a reused connection is one failed post, without a repetition.
+func TestPostIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	server := pageSite(t, goldenScript(t, script{"search": {func(w http.ResponseWriter, _ *http.Request) { resetConn(t, w) }}}))
 	c := pageClient(t, server.URL, nil)
@@ -294,8 +296,9 @@ func TestNoSilentPost(t *testing.T) {
 	}
 }
 
-// TestStopBeforeTheHarvest: nothing leaves once the pace says no, and whoever waits for another's harvest hears of the end.
-func TestStopBeforeTheHarvest(t *testing.T) {
+// TestSession_BeforeFails: no request is sent after before failed, and attempts that wait for a
+// session are canceled.
+func TestSession_BeforeFails(t *testing.T) {
 	t.Parallel()
 	halted := errors.New("halted")
 	arrived := make(chan struct{})
@@ -323,10 +326,10 @@ func TestStopBeforeTheHarvest(t *testing.T) {
 	}
 }
 
-// TestFaultsOfThePage: in whatever way the court misbehaves with its page, a case that exists is never said not to, one that
-// does not is never made a record, and a record is never that of another case. Some numbers are spared, and with them mostly
-// the page with the hidden inputs, which belongs to none.
-func TestFaultsOfThePage(t *testing.T) {
+// TestPageFaults: with any fault of the site an existing case is never a no-record, a missing
+// case never a success, and a record never that of another case. The fault spares some numbers, and
+// usually the page with the hidden inputs, which belongs to no number.
+func TestPageFaults(t *testing.T) {
 	t.Parallel()
 	p := load(t, "fct-cf-html")
 	for _, kind := range courtsim.FaultKinds() {
@@ -359,7 +362,7 @@ func TestFaultsOfThePage(t *testing.T) {
 	}
 }
 
-// TestHostilePages: pages that are made to take long, or much memory, do not.
+// TestHostilePages: pages built to consume time or memory do not.
 func TestHostilePages(t *testing.T) {
 	p, id := load(t, "fct-cf-html"), caseID(t, "IMM-13-25")
 	search, docket := pageOf(t, "record-en", "search"), pageOf(t, "record-en", "docket")

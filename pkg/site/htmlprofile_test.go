@@ -7,8 +7,8 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// TestPageProfileRefused: as TestProfileRefused, for the keys that pages need.
-func TestPageProfileRefused(t *testing.T) {
+// TestParse_InvalidPageProfile is TestParse_InvalidProfile for the keys of pages.
+func TestParse_InvalidPageProfile(t *testing.T) {
 	t.Parallel()
 	good := string(profileText(t, "fct-cf-html"))
 	const form = `form = { __EVENTTARGET = "search", __EVENTARGUMENT = "{page}"`

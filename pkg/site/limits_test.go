@@ -15,16 +15,17 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// soon is far more than an attempt takes that ends by its limit, and less than one that does not.
+// soon is far longer than an attempt that ends at its limit, and far shorter than one that does
+// not.
 const soon = 30 * time.Second
 
-// timed runs a test in virtual time against a court whose docket answers at once, with such a body, and whose other calls hang.
+// TestRequestTimeout: the limit applies to the complete exchange, including the body.
 func timed(t *testing.T, docket string, test func(t *testing.T, court http.RoundTripper)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, stuck{roundTrip(docket)}) })
 }
 
-// stuck answers the docket alone.
+// TestJobTimeout: the limit applies to all calls of a case, even if each is quick.
 type stuck struct{ docket roundTrip }
 
 func (s stuck) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -35,7 +36,7 @@ func (s stuck) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-// TestRequestTimeout: the limit is over the whole exchange, body included.
+// TestWithTimeouts: the timeouts of the context override the client's, for that call only.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{"hang": hangHandler, "drip": dripHandler} {
@@ -53,7 +54,8 @@ func TestRequestTimeout(t *testing.T) {
 	}
 }
 
-// TestJobTimeout: the limit is over all the calls of a case, each of which may be quick enough.
+// TestJobTimeout_WhileWaiting: the job timeout includes the wait before the second request. The attempt
+// is incomplete, and the unsent request is not an exchange.
 func TestJobTimeout(t *testing.T) {
 	t.Parallel()
 	timed(t, emptyBody, func(t *testing.T, court http.RoundTripper) {
@@ -71,8 +73,8 @@ func TestJobTimeout(t *testing.T) {
 	})
 }
 
-// TestTimeoutsOfARun: those of the context count, and the client's where it has none; other calls keep the client's.
-func TestTimeoutsOfARun(t *testing.T) {
+// TestJobTimeout_StartsAtFirstRequest: the wait before the first request does not count.
+func TestWithTimeouts(t *testing.T) {
 	t.Parallel()
 	const long, short = time.Hour, 100 * time.Millisecond
 	for name, c := range map[string]struct {
@@ -101,9 +103,9 @@ func TestTimeoutsOfARun(t *testing.T) {
 	}
 }
 
-// TestJobTimeoutInTheWait: the time of a case runs on while it waits for its second request. What it has by then is not
-// the whole answer, and a request that was not made is not counted as one.
-func TestJobTimeoutInTheWait(t *testing.T) {
+// TestMaxBody: the limit counts bytes after decompression. A body of exactly that size is read, a
+// larger one is not stored.
+func TestJobTimeout_WhileWaiting(t *testing.T) {
 	t.Parallel()
 	timed(t, ownBody, func(t *testing.T, court http.RoundTripper) {
 		c := newClient(t, "https://court.invalid", func(o *site.Options) {
@@ -124,8 +126,7 @@ func TestJobTimeoutInTheWait(t *testing.T) {
 	})
 }
 
-// TestJobTimeoutStartsWithTheFirstRequest: waiting for the pace is no part of it.
-func TestJobTimeoutStartsWithTheFirstRequest(t *testing.T) {
+func TestJobTimeout_StartsAtFirstRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newClient(t, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(ownBody) })
@@ -146,7 +147,7 @@ func TestJobTimeoutStartsWithTheFirstRequest(t *testing.T) {
 	})
 }
 
-// TestMaxBody: the limit counts bytes after decompression; what is larger is not kept, what is just as large is.
+// TestGzipTwice: an answer that was compressed twice is not usable.
 func TestMaxBody(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
@@ -168,7 +169,7 @@ func TestMaxBody(t *testing.T) {
 	}
 }
 
-// TestGzip: an answer may come compressed.
+// TestFetch_Canceled: canceling the context ends a wait for an answer at once.
 func TestGzip(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
@@ -182,7 +183,8 @@ func TestGzip(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 }
 
-// TestGzipTwice: an answer that was compressed twice is none.
+// TestGzipBomb does not run in parallel, because it measures the memory of the process: 256 MiB
+// compressed to 256 KiB may take no more than a few times the limit.
 func TestGzipTwice(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
@@ -195,8 +197,8 @@ func TestGzipTwice(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "not UTF-8")
 }
 
-// TestCancel: whoever waits for an answer hears of the end at once.
-func TestCancel(t *testing.T) {
+// TestFetch_Canceled: whoever waits for an answer hears of the end at once.
+func TestFetch_Canceled(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{"hang": hangHandler, "drip": dripHandler} {
 		t.Run(name, func(t *testing.T) {

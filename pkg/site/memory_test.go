@@ -20,17 +20,18 @@ import (
 )
 
 const (
-	// askers ask at once, each so many times, with the limit that is the default.
+	// askers is the number of concurrent attempts, each repeated, with the default limit.
 	askers, askings = 16, 1
 	defaultMaxBody  = 16 << 20
-	// holders is how many hold an answer that is just within the limit: the default concurrency. They need three times
-	// its size each while they read it, and no client can know when they let it go.
+	// holders is how many attempts hold a body just under the limit: the default concurrency.
+	// Reading a body takes three times its size, and the garbage collector decides when that is
+	// released.
 	holders = 4
-	// ceiling is what the process that asks may take, in bytes.
+	// ceiling is the memory limit of the child process, in bytes.
 	ceiling = 400 << 20
 )
 
-// largeHandlers answer with what is larger than it looks, or says.
+// largeHandlers return answers that are larger than they look or announce.
 func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 	t.Helper()
 	var bomb bytes.Buffer
@@ -74,8 +75,9 @@ func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 	}
 }
 
-// TestMemory: 16 answers at once that are huge, or become so, leave the process that asks under 400 MiB. It is a process of
-// its own: what is counted is all that a process ever took from the system, and the court of the test takes some too.
+// TestMemory: 16 concurrent answers that are huge, or expand to be, keep the client under 400 MiB.
+// The client is a separate process, because the measured value is the peak of a process, and the
+// fake site uses memory too.
 func TestMemory(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	if origin := os.Getenv("SITE_TEST_ORIGIN"); origin != "" {
@@ -110,7 +112,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// fetchConcurrently is the process that asks. It holds every answer as long as a case is under way.
+// fetchConcurrently is the client process. It holds every answer for as long as a case takes.
 func fetchConcurrently(t *testing.T, origin string) {
 	t.Helper()
 	c := newClient(t, origin, func(o *site.Options) {

@@ -6,7 +6,7 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-func TestCourtOfAnOrigin(t *testing.T) {
+func TestNameOf(t *testing.T) {
 	t.Parallel()
 	for origin, want := range map[string]string{
 		"https://www.fct-cf.ca":      "https://www.fct-cf.ca",

@@ -48,8 +48,9 @@ func TestBuiltIn(t *testing.T) {
 	}
 }
 
-// TestProfileRefused: each line of a good profile that is changed is refused, with words that say what is wrong.
-func TestProfileRefused(t *testing.T) {
+// TestParse_InvalidProfile: each changed line of a good profile is rejected with an error that explains
+// the problem.
+func TestParse_InvalidProfile(t *testing.T) {
 	t.Parallel()
 	good := string(profileText(t, "fct-cf"))
 	for _, test := range []struct{ from, to, say string }{
@@ -105,7 +106,7 @@ func TestProfileRefused(t *testing.T) {
 	}
 }
 
-func TestAllProblemsAtOnce(t *testing.T) {
+func TestParse_ListsAllProblems(t *testing.T) {
 	t.Parallel()
 	_, err := site.Parse([]byte("nome = \"x\"\ntime_zone = \"x\"\n[[call]]\nrows = \"[\""))
 	wantProfileError(t, err)
@@ -116,8 +117,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-// TestLike: a profile may be another one at another place, and nothing else beside it.
-func TestLike(t *testing.T) {
+// TestParse_Like: a profile may be a copy of a built-in one with another name and origin, and may change
+// nothing else.
+func TestParse_Like(t *testing.T) {
 	t.Parallel()
 	p, err := site.Parse([]byte("name = \"mine\"\nlike = \"fct-cf\"\norigin = \"https://court.invalid\""))
 	if err != nil {
@@ -198,8 +200,8 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
-// A header of a profile may be a token: no message about the file repeats it.
-func TestHeadersAreNotRepeatedInErrors(t *testing.T) {
+// A header of a profile may be a token, so no error repeats it.
+func TestParse_HidesHeaderValues(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{
 		`Bearer canary`, `canary`, `"canary\q"`, `"Bearer canary`, `["canary"]`, `"can\u0007ary"`, `"canary\n"`, `"canary{canary1}"`, `"{Canary}"`, `'''canary`,

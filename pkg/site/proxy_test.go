@@ -21,8 +21,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestFindProxy: the setting before the environment, the variables as Go reads them, NO_PROXY for
-// both, and this machine never by a proxy of the environment.
+// TestFindProxy: the setting precedes the environment, variables are read as in Go, NO_PROXY
+// applies to both, and a loopback host never uses a proxy from the environment.
 func TestFindProxy(t *testing.T) {
 	t.Parallel()
 	const court = "https://www.court.invalid"
@@ -84,9 +84,9 @@ func TestFindProxy(t *testing.T) {
 	}
 }
 
-// TestBadProxies: what is no proxy is refused, without a password in the error; a variable is
-// named.
-func TestBadProxies(t *testing.T) {
+// TestParseProxy_Invalid: an invalid proxy is rejected, without a password in the error; the error names
+// the variable.
+func TestParseProxy_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"ftp://p.invalid", "socks4://p.invalid", "http://", "://p.invalid", "http://p.invalid:99999", "http://p.invalid:0", "http://p.invalid:", "http://p.invalid:x",
@@ -105,8 +105,7 @@ func TestBadProxies(t *testing.T) {
 	}
 }
 
-// proxyServer is a proxy on loopback that connects, when it is given the right credentials, and says what
-// it was asked.
+// proxyServer is a proxy on loopback that checks credentials and records its requests.
 type proxyServer struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -140,7 +139,7 @@ func (r *proxyServer) requests() []string {
 	return slices.Clone(r.asked)
 }
 
-// connect joins two connections until one of them ends.
+// connect copies between two connections until one of them ends.
 func connect(t *testing.T, w http.ResponseWriter, host string) {
 	to, err := net.Dial("tcp", host)
 	if err != nil {
@@ -173,7 +172,7 @@ func forward(t *testing.T, w http.ResponseWriter, request *http.Request) {
 	_, _ = io.Copy(w, answer.Body)
 }
 
-// withProxy asks a case and robots.txt by a proxy.
+// withProxy sets the proxy of a client.
 func withProxy(proxy string) func(*site.Options) {
 	return func(o *site.Options) {
 		u, err := site.ParseProxy(proxy)
@@ -184,7 +183,7 @@ func withProxy(proxy string) func(*site.Options) {
 	}
 }
 
-// tlsSite is a court under https, and the profile that trusts it.
+// tlsSite is a fake site with https, and a profile that trusts it.
 func tlsSite(t *testing.T) (*httptest.Server, *site.Profile) {
 	t.Helper()
 	own, authority := newCertificate(t, time.Now().Add(24*time.Hour))
@@ -202,9 +201,9 @@ func tlsSite(t *testing.T) (*httptest.Server, *site.Profile) {
 	return server, profileWithAuthority(t, authority)
 }
 
-// TestProxyConnects: a case and robots.txt go by the proxy, under the program's own name, encrypted
-// up to the site.
-func TestProxyConnects(t *testing.T) {
+// TestProxy_HTTPS: a case and robots.txt go through the proxy, with the program's User-Agent, and
+// TLS up to the site.
+func TestProxy_HTTPS(t *testing.T) {
 	t.Parallel()
 	court, profile := tlsSite(t)
 	for name, test := range map[string]struct{ user, credentials string }{"open": {"", ""},
@@ -228,8 +227,8 @@ func TestProxyConnects(t *testing.T) {
 	}
 }
 
-// TestProxyOfAPlainCourt: under http the proxy gets the whole request.
-func TestProxyOfAPlainCourt(t *testing.T) {
+// TestProxy_HTTP: with http the proxy receives the request itself.
+func TestProxy_HTTP(t *testing.T) {
 	t.Parallel()
 	court := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(ownBody)})
 	relay := startProxy(t, "")
@@ -245,9 +244,9 @@ func TestProxyOfAPlainCourt(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "status 407: the proxy asks for credentials")
 }
 
-// TestProxyTrouble: what goes wrong at a proxy is trouble and no block of the site; the error names
-// the proxy and no password.
-func TestProxyTrouble(t *testing.T) {
+// TestProxy_Failures: a failure of the proxy is transient and not a block of the site; the error
+// names the proxy without its password.
+func TestProxy_Failures(t *testing.T) {
 	t.Parallel()
 	court, profile := tlsSite(t)
 	gone := httptest.NewServer(nil)

@@ -22,8 +22,9 @@ func redirectHandler(code int, to string) http.HandlerFunc {
 	}
 }
 
-// TestRedirects: a redirect within the origin is followed three times, each by a request that the pace has seen and an
-// exchange of its own; every other one is an answer that is of no use, and nothing goes to where it points.
+// TestRedirects: up to three redirects within the origin are followed. Each request calls before
+// and is an exchange. Any other redirect makes the attempt transient, and its target gets no
+// request.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	elsewhere := startSite(t, nil)
@@ -82,8 +83,8 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestRedirectIsABlock: after a redirect whose own page is a block nothing is asked.
-func TestRedirectIsABlock(t *testing.T) {
+// TestRedirects_Block: a redirect whose own page is a block is not followed.
+func TestRedirects_Block(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"/1": bodyHandler(ownBody), "docket": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/1")
@@ -97,8 +98,8 @@ func TestRedirectIsABlock(t *testing.T) {
 	}
 }
 
-// TestRedirectedPosts: what was posted is not posted again; a redirect after a post leads to a page to get.
-func TestRedirectedPosts(t *testing.T) {
+// TestRedirects_Post: a form is not posted again; a redirect after a post leads to a GET.
+func TestRedirects_Post(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[int]contract.Verdict{
 		301: contract.VerdictSuccess, 302: contract.VerdictSuccess, 303: contract.VerdictSuccess, 307: contract.VerdictTransient, 308: contract.VerdictTransient,
@@ -131,8 +132,9 @@ func TestRedirectedPosts(t *testing.T) {
 	}
 }
 
-// TestCookiesComeBack: what the site wants kept comes back to it, with a redirect on the way, and not from one client to another.
-func TestCookiesComeBack(t *testing.T) {
+// TestCookies: cookies are returned to the site, also during redirects, and clients do not
+// share them.
+func TestCookies(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 6)
 	server := startSite(t, map[string]http.HandlerFunc{
@@ -167,7 +169,7 @@ func parseURL(t *testing.T, text string) *url.URL {
 	return u
 }
 
-// jarCookies is what a jar that was given these cookies gives for a URL.
+// jarCookies returns the cookies that a jar sends to a URL.
 func jarCookies(t *testing.T, jar http.CookieJar, to string) string {
 	t.Helper()
 	var all []string
@@ -219,8 +221,9 @@ func TestJar(t *testing.T) {
 	}
 }
 
-// TestJarIsBounded: the first 32 stay, one more is not kept until one of them goes; what is set anew is replaced.
-func TestJarIsBounded(t *testing.T) {
+// TestJar_Limits: the first 32 cookies are stored, another one only after one of them is deleted;
+// a cookie that is set again is replaced.
+func TestJar_Limits(t *testing.T) {
 	t.Parallel()
 	const origin = "https://court.invalid"
 	jar := site.NewJar(origin)

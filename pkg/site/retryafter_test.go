@@ -9,8 +9,8 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// TestRetryAfter: what makes sense is honoured up to a day, in the forms that servers send; what
-// makes none is no word, and never "now".
+// TestRetryAfter: plausible values in the forms that servers send are honoured up to a day. An
+// implausible value is ignored, and never means "now".
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	const none, unread = 0, 15 * time.Minute
@@ -25,7 +25,7 @@ func TestRetryAfter(t *testing.T) {
 		{"99999999999", site.MaxWait}, {"9223372036854775808", site.MaxWait},
 		{strings.Repeat("9", 1<<16), site.MaxWait},
 		{" 120 ", 2 * time.Minute}, {"\t120\r\n", 2 * time.Minute}, {"\"120\"", 2 * time.Minute},
-		// Numbers as people write them.
+		// Numbers in common notations.
 		{"+7200", 2 * time.Hour}, {"7200.5", 2*time.Hour + time.Second/2}, {"7200.", 2 * time.Hour},
 		{"7200.0", 2 * time.Hour}, {"1.5", 1500 * time.Millisecond},
 		{"7,200", 2 * time.Hour}, {"7.200", 2 * time.Hour}, {"1,000,000", site.MaxWait},
@@ -46,7 +46,7 @@ func TestRetryAfter(t *testing.T) {
 		{in(-time.Hour, http.TimeFormat), none}, {in(0, http.TimeFormat), none},
 		{"Thu, 01 Jan 1970 00:00:00 GMT", none}, {in(-time.Hour, time.ANSIC), none},
 		{"", none}, {"0", none}, {"00", none}, {"0s", none}, {",", none}, {"0, 0", none},
-		// What cannot be read.
+		// Unreadable values.
 		{"-1", unread}, {"-2h", unread}, {"1e3", unread}, {"0x10", unread}, {"1_000", unread},
 		{"7'200", unread}, {"7 200", unread}, {"1 2", unread},
 		{"now", unread}, {"soon", unread}, {"NaN", unread}, {"Infinity", unread}, {"null", unread},
@@ -54,7 +54,7 @@ func TestRetryAfter(t *testing.T) {
 		{"s", unread}, {"h", unread}, {".5", unread}, {"1.2.3", unread}, {"5ns", unread}, {"1,5x", unread},
 		{in(time.Hour, "2006-01-02"), unread}, {"Fri, 32 Jan 2025 00:00:00 GMT", unread}, {"120\x00", unread},
 		{"\x1b[31m120", unread},
-		// Several values.
+		// Multiple values.
 		{"2, 60", time.Minute}, {"60,2", time.Minute}, {"60, 120", 2 * time.Minute}, {"soon, 60", unread},
 		{"60, soon", unread}, {"soon, 7200", 2 * time.Hour},
 		{"60, " + in(time.Hour, http.TimeFormat), time.Hour},
@@ -72,8 +72,8 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestRetryAfterOnTheWire: a header that is there twice counts as well.
-func TestRetryAfterOnTheWire(t *testing.T) {
+// TestRetryAfter_RepeatedHeader: all values of a repeated header count.
+func TestRetryAfter_RepeatedHeader(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		values []string

@@ -18,7 +18,7 @@ const (
 	peoplePath = "/CourtFilesAndDecisions/PublicPartiesListInfo"
 )
 
-// fetchRobots reads the robots.txt of a court that answers so.
+// fetchRobots reads the robots.txt of a site with this handler.
 func fetchRobots(t *testing.T, answer http.HandlerFunc, change func(*site.Options)) (*fakeSite, site.RobotsRules, error) {
 	t.Helper()
 	server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": answer, "/elsewhere.txt": bodyHandler("User-agent: *\nDisallow: /")})
@@ -26,7 +26,7 @@ func fetchRobots(t *testing.T, answer http.HandlerFunc, change func(*site.Option
 	return server, rules, err
 }
 
-// textHandler is an answer of that status.
+// textHandler answers with this status and body.
 func textHandler(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)
@@ -34,7 +34,7 @@ func textHandler(code int, body string) http.HandlerFunc {
 	}
 }
 
-// TestRobots: what a file says of this program's calls.
+// TestRobots checks which calls a file allows.
 func TestRobots(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -86,8 +86,8 @@ func TestRobots(t *testing.T) {
 	}
 }
 
-// TestRobotsUnread: a site in trouble lets nothing be asked, and says so in a way that can be told from other errors.
-func TestRobotsUnread(t *testing.T) {
+// TestRobots_Unreachable: if the site fails, no request is allowed, and the error can be distinguished.
+func TestRobots_Unreachable(t *testing.T) {
 	t.Parallel()
 	elsewhere := startSite(t, nil)
 	for name, answer := range map[string]http.HandlerFunc{
@@ -119,8 +119,8 @@ func TestRobotsUnread(t *testing.T) {
 	}
 }
 
-// TestRobotsBlocked: a guard does not wait for the first case.
-func TestRobotsBlocked(t *testing.T) {
+// TestRobots_Blocked: a block may already answer the request for robots.txt.
+func TestRobots_Blocked(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]http.HandlerFunc{"403": statusHandler(403, ""), "429": statusHandler(429, ""), "page": statusHandler(200, blockBody), "page under 503": statusHandler(503, blockBody), "page under 406": statusHandler(406, "Mod_Security")} {
 		_, _, err := fetchRobots(t, answer, nil)
@@ -131,8 +131,9 @@ func TestRobotsBlocked(t *testing.T) {
 	}
 }
 
-// TestRobotsIsARequest: it goes through the pace, each redirect too, with our name, and stops when the pace says so.
-func TestRobotsIsARequest(t *testing.T) {
+// TestRobots_Requests: each request, including redirects, calls before, has the program's
+// User-Agent, and is not sent if before fails.
+func TestRobots_Requests(t *testing.T) {
 	t.Parallel()
 	agents := make(chan string, 8)
 	hop := func(w http.ResponseWriter, r *http.Request) {
@@ -161,8 +162,8 @@ func TestRobotsIsARequest(t *testing.T) {
 	}
 }
 
-// TestRobotsAndParties: a call that is not made may be forbidden.
-func TestRobotsAndParties(t *testing.T) {
+// TestRobots_Parties: a call that is never made may be disallowed.
+func TestRobots_Parties(t *testing.T) {
 	t.Parallel()
 	for _, parties := range []bool{true, false} {
 		_, rules, err := fetchRobots(t, bodyHandler("User-agent: *\nDisallow: "+peoplePath), func(o *site.Options) { o.Parties = parties })

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// newSimulator is a court over HTTP and clients of it, by profile.
+// newSimulator starts a simulator and returns a client for each profile.
 func newSimulator(t *testing.T, opts courtsim.Options, parties bool, profiles ...*site.Profile) (*courtsim.Simulator, []*site.Client) {
 	t.Helper()
 	court, err := courtsim.New(opts)
@@ -38,7 +38,7 @@ func newSimulator(t *testing.T, opts courtsim.Options, parties bool, profiles ..
 	return court, clients
 }
 
-// readAttempt asks for a case and reads it.
+// readAttempt fetches a case and reads it.
 func readAttempt(t *testing.T, c *site.Client, id contract.CaseID) contract.Classification {
 	t.Helper()
 	exchanges, err := c.Fetch(t.Context(), id, noPause)
@@ -48,9 +48,10 @@ func readAttempt(t *testing.T, c *site.Client, id contract.CaseID) contract.Clas
 	return c.Profile.Read(id, exchanges)
 }
 
-// commonFields leaves in a record of either face what both carry. JSON alone carries the codes, the second language, party
-// names and ships of the header, and of an entry the document's number, the marks and the remarks. The page alone carries,
-// of a case with a docket, the header's office and language, and of one without the track.
+// commonFields reduces a record to the fields that JSON calls and pages share. Only JSON has codes,
+// the second language, party names and ships in the header, and document numbers, flags and notes
+// of entries. Only a page has the header's office and language for a case with a docket. For a case
+// without a docket only a page has the track.
 func commonFields(r contract.Record) contract.Record {
 	r.Header = contract.Header{
 		StyleOfCause: r.StyleOfCause, Nature: r.Nature, FiledOn: r.FiledOn, Class: r.Class, Track: r.Track,
@@ -70,8 +71,8 @@ func commonFields(r contract.Record) contract.Record {
 	return r
 }
 
-// TestBothFaces: the same numbers read by the JSON calls and by the page are the same records, field by field.
-func TestBothFaces(t *testing.T) {
+// TestPageAgreesWithJSON: reading the same numbers by JSON calls and by pages gives the same records.
+func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
 	court, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
 	flags, odd := make(map[string]int), 0
@@ -107,8 +108,8 @@ func TestBothFaces(t *testing.T) {
 	}
 }
 
-// TestFrenchFace: the page in French gives what the JSON calls give in French, where there are two languages.
-func TestFrenchFace(t *testing.T) {
+// TestFrenchPageAgreesWithJSON: a French page gives the French fields of the JSON calls.
+func TestFrenchPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
 	text := strings.ReplaceAll(string(profileText(t, "fct-cf-html")), "/en/court-files-and-decisions/court-files", "/fr/dossiers-de-la-cour-et-decisions/dossiers-de-la-cour")
 	french, err := site.Parse([]byte(text))
@@ -139,7 +140,7 @@ func TestFrenchFace(t *testing.T) {
 	}
 }
 
-// frenchRecord leaves in a record with a docket what both faces carry in French.
+// frenchRecord reduces a record with a docket to the French fields of JSON calls and pages.
 func frenchRecord(r contract.Record) contract.Record {
 	h, docket := r.Header, slices.Clone(r.Docket)
 	r = commonFields(r)

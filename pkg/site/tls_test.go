@@ -34,7 +34,8 @@ func proxyAt(t *testing.T, address string) func(*http.Request) (*url.URL, error)
 	return http.ProxyURL(u)
 }
 
-// newCertificate vouches for itself, for 127.0.0.1, from an hour ago to until.
+// newCertificate returns a self-signed certificate for 127.0.0.1, valid from an hour ago until the
+// given time.
 func newCertificate(t *testing.T, until time.Time) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -53,7 +54,7 @@ func newCertificate(t *testing.T, until time.Time) (tls.Certificate, []byte) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// profileWithAuthority writes a profile that trusts an authority beside the system's.
+// profileWithAuthority returns a profile that trusts an additional authority.
 func profileWithAuthority(t *testing.T, authority []byte) *site.Profile {
 	t.Helper()
 	dir := t.TempDir()
@@ -69,7 +70,7 @@ func profileWithAuthority(t *testing.T, authority []byte) *site.Profile {
 	return p
 }
 
-// TestTLS: whoever does not prove to be the site gets no request, and the error says why.
+// TestTLS: a server without a valid certificate gets no request, and the error tells why.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	good, authority := newCertificate(t, time.Now().Add(24*time.Hour))
@@ -114,8 +115,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestTLSHangs: a server that never answers the handshake is under the limit of the exchange too.
-func TestTLSHangs(t *testing.T) {
+// TestTLS_HandshakeTimeout: the request timeout includes the TLS handshake.
+func TestTLS_HandshakeTimeout(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -130,7 +131,8 @@ func TestTLSHangs(t *testing.T) {
 	}
 }
 
-// TestCAFile: a file that is none is refused with its name, and a profile without a place of its own has none.
+// TestCAFile: an invalid file is rejected with its name, and only a profile from a file may have
+// one.
 func TestCAFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

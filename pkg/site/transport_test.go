@@ -18,9 +18,9 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// TestNoSilentRepeat: a kept connection that is reset by the server is one failed request, not two. Go's transport
-// would repeat a GET by itself.
-func TestNoSilentRepeat(t *testing.T) {
+// TestGetIsNotRepeated: a reset of a reused connection is one failed request. Go's transport would
+// repeat a GET by itself.
+func TestGetIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int64
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
@@ -51,8 +51,8 @@ func resetConn(t *testing.T, w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// TestWhatIsSent keeps the request as the server sees it, byte by byte where it matters.
-func TestWhatIsSent(t *testing.T) {
+// TestSentRequest checks the request that the server receives, byte by byte where it matters.
+func TestSentRequest(t *testing.T) {
 	t.Parallel()
 	sent := make(chan *http.Request, 1)
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
@@ -83,8 +83,8 @@ func TestWhatIsSent(t *testing.T) {
 	}
 }
 
-// TestBlockedOnTheWire: status and Retry-After come through, and the client says what the profile says.
-func TestBlockedOnTheWire(t *testing.T) {
+// TestBlocked_OverHTTP: Client.Blocked agrees with the profile about status and Retry-After.
+func TestBlocked_OverHTTP(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": statusHandler(429, "slow down")})
 	c := newClient(t, server.URL, nil)
@@ -95,7 +95,7 @@ func TestBlockedOnTheWire(t *testing.T) {
 	}
 }
 
-// TestBrokenAnswers: what is no HTTP, and what breaks off, is trouble.
+// TestBrokenAnswers: malformed and truncated HTTP responses are transient.
 func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
 	for name, raw := range map[string]string{
@@ -127,7 +127,7 @@ func TestBrokenAnswers(t *testing.T) {
 	}
 }
 
-func TestNewClientRefuses(t *testing.T) {
+func TestNewClient_InvalidOptions(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*site.Options){
 		"profile":         func(o *site.Options) { o.Profile = nil },
@@ -149,8 +149,8 @@ func TestNewClientRefuses(t *testing.T) {
 	}
 }
 
-// TestGuard: public addresses may be dialled, and of the others the one that the origin names.
-func TestGuard(t *testing.T) {
+// TestDialControl: public addresses are allowed, and otherwise only the address that the origin names.
+func TestDialControl(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		origin, address string
@@ -181,8 +181,9 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// TestRebinding: a name that is looked up to be inside this machine's network gets no request, whatever it was before.
-func TestRebinding(t *testing.T) {
+// TestDialControl_DNSRebinding: a name that resolves to a local address gets no request, whatever it resolved to
+// before.
+func TestDialControl_DNSRebinding(t *testing.T) {
 	t.Parallel()
 	for name, answers := range map[string][]string{
 		"this machine": {"127.0.0.1"}, "metadata": {"169.254.169.254"}, "several": {"10.0.0.1", "192.168.0.1", "127.0.0.1"},
@@ -208,7 +209,7 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// newResolver looks every name up to be at those addresses.
+// newResolver resolves every name to these addresses.
 func newResolver(t *testing.T, addresses []string) *net.Resolver {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -238,7 +239,8 @@ func newResolver(t *testing.T, addresses []string) *net.Resolver {
 	}}
 }
 
-// dnsAnswer is the answer to a DNS query for IPv4 addresses; to other queries it is empty.
+// dnsAnswer returns the answer to a DNS query for IPv4 addresses; the answer to other queries is
+// empty.
 func dnsAnswer(query []byte, addresses []string) ([]byte, error) {
 	var message dnsmessage.Message
 	if err := message.Unpack(query); err != nil {
@@ -257,8 +259,8 @@ func dnsAnswer(query []byte, addresses []string) ([]byte, error) {
 	return message.Pack()
 }
 
-// TestProxy: by a proxy, the proxy is what is dialled, and it may be anywhere.
-func TestProxy(t *testing.T) {
+// TestDialControl_Proxy: with a proxy only the proxy is dialled, at any address.
+func TestDialControl_Proxy(t *testing.T) {
 	t.Parallel()
 	proxy := startSite(t, nil)
 	c := newClient(t, "https://court.invalid", func(o *site.Options) { o.Proxy = proxyAt(t, proxy.URL) })

@@ -17,7 +17,7 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// closedPort is an address of this machine that nobody listens on.
+// closedPort returns a loopback address without a listener.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
@@ -36,7 +36,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// silentListener accepts connections and says nothing; with closes it ends them at once.
+// silentListener accepts connections and sends nothing; with closes it closes them at once.
 func silentListener(t *testing.T, closes bool) string {
 	t.Helper()
 	l := listen(t)

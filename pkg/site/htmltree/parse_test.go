@@ -20,7 +20,7 @@ func parse(t testing.TB, text string) *htmltree.Node {
 	return root
 }
 
-// TestParse: what a browser makes a page of is one, half a page too; what nobody reads is left out.
+// TestParse: whatever browsers accept is a page, even half a page; invisible text is dropped.
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -42,8 +42,9 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestBounds: what is too large or too deep is refused, soon and without much memory; what is just within is read.
-func TestBounds(t *testing.T) {
+// TestParse_Limits: a page over the limits is rejected quickly and with little memory; a page just within
+// them is parsed.
+func TestParse_Limits(t *testing.T) {
 	for name, test := range map[string]struct {
 		text string
 		good bool
@@ -86,7 +87,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// attributes are as many different ones.
+// attributes returns count different attributes.
 func attributes(count int) string {
 	var b strings.Builder
 	for i := range count {

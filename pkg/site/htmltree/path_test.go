@@ -12,7 +12,7 @@ const page = `<html lang="fr"><body><div id="d"><h4>Parties :  IMM-13-25</h4><p>
 <table id="t"><caption>Legend</caption><tbody><tr><td>#</td></tr></tbody></table>
 <table><caption>File</caption><tbody><tr><td> 1 </td><td>a<br>b</td><td><a href="/x?foremostNum=77&amp;y=1">c</a></td></tr><tr><td>2</td></tr></tbody></table></div></body></html>`
 
-func TestValue(t *testing.T) {
+func TestPath_Value(t *testing.T) {
 	t.Parallel()
 	root := parse(t, page)
 	for text, want := range map[string]string{
@@ -38,7 +38,7 @@ func TestValue(t *testing.T) {
 	}
 }
 
-func TestFromANode(t *testing.T) {
+func TestPath_FromNode(t *testing.T) {
 	t.Parallel()
 	table := findOne(t, "//table[normalize-space(caption)='File']", parse(t, page))
 	rows, err := compileNodes(t, "tbody/tr").All(table)
@@ -83,7 +83,7 @@ func findOne(t testing.TB, text string, from *htmltree.Node) *htmltree.Node {
 	return n
 }
 
-func TestCompileRefuses(t *testing.T) {
+func TestCompile_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "//[", "count(//a)", "1 + 1", "true()", "//a[", "foo()", "$x", "matches(//td,'[')", "//a/@", "position()", "last()"} {
 		if p, err := htmltree.Compile(text); !errors.Is(err, htmltree.ErrPath) {
@@ -95,8 +95,8 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce is for the race detector.
-func TestManyAtOnce(t *testing.T) {
+// TestPath_Concurrent is for the race detector.
+func TestPath_Concurrent(t *testing.T) {
 	t.Parallel()
 	root := parse(t, page)
 	text, err := htmltree.Compile("normalize-space(substring-after(//p[1],':'))")
@@ -120,7 +120,7 @@ func TestManyAtOnce(t *testing.T) {
 	readers.Wait()
 }
 
-// FuzzPath: no expression and no page makes it panic.
+// FuzzPath: no expression and no page causes a panic.
 func FuzzPath(f *testing.F) {
 	for _, text := range []string{"//a", "substring-after(//p,':')", "//td[../../caption='File'][1]/@id", "//a | //b", "ancestor::*", "preceding::a[last()]", "//a[position()=last()-1]", "string-join(//a,'')"} {
 		f.Add(text, page)

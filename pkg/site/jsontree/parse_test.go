@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// toPlain is a tree as encoding/json gives it with UseNumber.
+// toPlain converts a tree to the values that encoding/json returns with UseNumber.
 func toPlain(n *jsontree.Node) any {
 	switch n.Kind {
 	case jsontree.Null:
@@ -39,7 +39,7 @@ func toPlain(n *jsontree.Node) any {
 	}
 }
 
-// escapeControls is the text with escapes in the place of the control characters in its strings.
+// escapeControls escapes the raw control characters in the strings of a text.
 func escapeControls(text string) string {
 	var b strings.Builder
 	within := false
@@ -58,7 +58,8 @@ func escapeControls(text string) string {
 	return b.String()
 }
 
-// decodeStandard is what encoding/json reads in the text, of which it is told the control characters in strings by escapes.
+// decodeStandard decodes a text with encoding/json, after escaping raw control characters in
+// strings.
 func decodeStandard(text string) (any, error) {
 	text = escapeControls(text)
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -107,7 +108,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestMembersOfOneName(t *testing.T) {
+func TestParse_DuplicateNames(t *testing.T) {
 	t.Parallel()
 	object := func(names int, again string) string {
 		var b strings.Builder
@@ -129,8 +130,8 @@ func TestMembersOfOneName(t *testing.T) {
 	}
 }
 
-// TestLimits: what would take too much is refused at once.
-func TestLimits(t *testing.T) {
+// TestParse_Limits: a text over the limits is rejected at once.
+func TestParse_Limits(t *testing.T) {
 	t.Parallel()
 	nested := func(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 	values := func(n int) string { return "[" + strings.Repeat("0,", n-2) + "0]" }
@@ -152,7 +153,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// unique says whether no object in a text has two members of one name; encoding/json, which reads the text, does not say.
+// unique reports whether no object has duplicate member names, which encoding/json does not check.
 func unique(decoder *json.Decoder) bool {
 	token, err := decoder.Token()
 	if err != nil {
@@ -179,7 +180,8 @@ func unique(decoder *json.Decoder) bool {
 	return true
 }
 
-// FuzzParse reads what encoding/json reads and refuses what it refuses, and two things more.
+// FuzzParse: Parse accepts what encoding/json accepts, except for duplicate names and invalid
+// UTF-8.
 func FuzzParse(f *testing.F) {
 	for text := range sampleTexts() {
 		f.Add([]byte(text))

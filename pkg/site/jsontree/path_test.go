@@ -21,7 +21,7 @@ func parse(t interface{ Fatal(...any) }, text string) *jsontree.Node {
 	return root
 }
 
-// findTexts are the texts of what a path finds; objects and lists as "object" and "list".
+// findTexts returns the texts of the found nodes; "object" and "list" for those kinds.
 func findTexts(t interface{ Fatal(...any) }, text string, n *jsontree.Node) []string {
 	p, err := jsontree.Compile(text)
 	if err != nil {
@@ -71,9 +71,9 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// TestWalkIsXPath: a path of nothing but names finds what the machinery finds, which "self::node()" before or behind it
-// makes it be worked out by.
-func TestWalkIsXPath(t *testing.T) {
+// TestPath_AgreesWithLibrary: a path of names only finds the same nodes as the XPath library, which is forced
+// by adding "self::node()".
+func TestPath_AgreesWithLibrary(t *testing.T) {
 	t.Parallel()
 	name := rapid.SampledFrom([]string{"a", "b", "c"})
 	var value func(depth int) *rapid.Generator[any]
@@ -101,7 +101,7 @@ func TestWalkIsXPath(t *testing.T) {
 	})
 }
 
-func TestCompileRefuses(t *testing.T) {
+func TestCompile_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "[", "a[", "count(a)", "1 + 1", "'text'", "a = 'b'", "string-length()", "$x", "a::b", "unknown()"} {
 		if _, err := jsontree.Compile(text); !errors.Is(err, jsontree.ErrPath) {
@@ -110,7 +110,7 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
-func TestHolderAndMember(t *testing.T) {
+func TestPath_HolderAndMember(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][2]string{"/data/*": {"/data", ""}, "Party/*": {"Party", ""}, "no": {"", "no"}, "/Count": {"", ""}, "in/no": {"", ""}, "*": {"", ""}} {
 		p, err := jsontree.Compile(text)
@@ -128,7 +128,8 @@ func TestHolderAndMember(t *testing.T) {
 	}
 }
 
-// FuzzPath: an expression is refused with ErrPath or finds nodes, or says ErrPath; it never panics.
+// FuzzPath: an expression is rejected with ErrPath, finds nodes, or fails with ErrPath; it never
+// panics.
 func FuzzPath(f *testing.F) {
 	for _, text := range []string{"/data/*", "COURT_NO", "//no[1]", "a|b", "count(a)", "sum(/data/*/no)", "/data/*[position()=last()]", "substring('a',0)", "a[contains(.,1)]", "not(a)"} {
 		f.Add(text)
