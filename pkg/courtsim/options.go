@@ -16,7 +16,7 @@ import (
 )
 
 // ErrOptions marks every error of invalid options.
-var ErrOptions = errors.New("court options not usable")
+var ErrOptions = errors.New("invalid simulator options")
 
 // maxLatency is the longest latency, and the longest time that any answer is delayed.
 const maxLatency = 10 * time.Minute

@@ -40,15 +40,15 @@ func New(opts Options) (*Simulator, error) {
 	opts.Faults = slices.Clone(opts.Faults)
 	zone, err := time.LoadLocation("America/Toronto")
 	if err != nil {
-		return nil, fmt.Errorf("finding the court's time zone: %w", err)
+		return nil, fmt.Errorf("loading the time zone: %w", err)
 	}
 	words, err := readVocabulary()
 	if err != nil {
-		return nil, fmt.Errorf("reading the court's words: %w", err)
+		return nil, fmt.Errorf("reading the vocabulary: %w", err)
 	}
 	pages, err := readPages()
 	if err != nil {
-		return nil, fmt.Errorf("reading the court's pages: %w", err)
+		return nil, fmt.Errorf("reading the page texts: %w", err)
 	}
 	c := &Simulator{
 		opts: opts, highest: highest(opts), vocabulary: words, pages: pages, zone: zone, stats: newStatsCounter(),
@@ -135,7 +135,7 @@ func (c *Simulator) Start(addr string) (*Server, error) {
 	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("starting the court: %w", err)
+		return nil, fmt.Errorf("starting the simulator: %w", err)
 	}
 	ctx, end := context.WithCancel(context.Background())
 	s := &Server{
@@ -158,7 +158,7 @@ func (s *Server) Close() error {
 		err = errors.Join(err, served)
 	}
 	if err != nil {
-		return fmt.Errorf("ending the court: %w", err)
+		return fmt.Errorf("stopping the simulator: %w", err)
 	}
 	return nil
 }

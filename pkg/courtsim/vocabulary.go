@@ -86,11 +86,11 @@ func parseVocabulary(data []byte) (*vocabulary, error) {
 	}
 	for _, k := range w.Kinds {
 		if len(k.Against) == 0 || len(k.Natures) == 0 || len(k.Opening.EN) == 0 || len(k.Opening.FR) == 0 {
-			return nil, fmt.Errorf("kind %v is not whole", k.Series)
+			return nil, fmt.Errorf("proceeding %v is incomplete", k.Series)
 		}
 	}
 	if len(w.Kinds[len(w.Kinds)-1].Series) > 0 {
-		return nil, errors.New("the last kind is everybody else's: it names no series")
+		return nil, errors.New("the last proceeding must not name a series")
 	}
 	return w, nil
 }

@@ -196,7 +196,7 @@ func (c *codedReader) endMember() error {
 		case err != nil:
 			return err
 		case next != 0:
-			return errors.New("content encoding: something behind the end of the coded body")
+			return errors.New("content encoding: data after the end of the encoded body")
 		}
 	}
 }

@@ -50,7 +50,7 @@ func plainNumber(written string) string {
 }
 
 // errCharset marks bodies that are not valid text in their character set.
-var errCharset = errors.New("not text in its character set")
+var errCharset = errors.New("invalid text for its character set")
 
 // parseJSON parses a body, which must be exactly one JSON value.
 func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {

@@ -50,10 +50,10 @@ type Client struct {
 // client.
 func NewClient(opts Options) (*Client, error) {
 	if opts.Profile == nil {
-		return nil, errors.New("making a site client: no profile")
+		return nil, errors.New("creating a site client: no profile")
 	}
 	if opts.RequestTimeout <= 0 || opts.JobTimeout <= 0 || opts.MaxBody < 1 || opts.MaxBody == math.MaxInt64 {
-		return nil, fmt.Errorf("making a site client: request timeout %s, job timeout %s, largest body %d: allowed is more than 0",
+		return nil, fmt.Errorf("creating a site client: request timeout %s, job timeout %s, largest body %d: allowed is more than 0",
 			opts.RequestTimeout, opts.JobTimeout, opts.MaxBody)
 	}
 	if opts.Origin == "" {

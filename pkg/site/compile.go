@@ -200,7 +200,7 @@ func checkHeader(name, value string) error {
 	case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value):
 		return fmt.Errorf("headers: %.60q: allowed is what an HTTP header can carry", name) // the value may be a token
 	case slices.Contains(own, http.CanonicalHeaderKey(name)):
-		return fmt.Errorf("headers: %.60q: allowed is what the program does not say by itself", name)
+		return fmt.Errorf("headers: %.60q: allowed are headers that the program does not set itself", name)
 	}
 	err := checkPlaceholders("headers."+name, value)
 	if err != nil && slices.ContainsFunc(inBraces.FindAllString(value, -1), func(word string) bool { return !placeholderLike.MatchString(word) }) {
@@ -236,7 +236,7 @@ func (f profileFile) checkCalls() []error {
 	var names []string
 	for _, c := range f.Calls {
 		if slices.Contains(names, c.Name) {
-			problems = append(problems, fmt.Errorf("call %.40q: there twice", c.Name))
+			problems = append(problems, fmt.Errorf("call %.40q: duplicate name", c.Name))
 		}
 		names = append(names, c.Name)
 		if c.Name == tokensCall {

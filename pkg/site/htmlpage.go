@@ -111,7 +111,7 @@ func (p *pageReader) parse(exchange contract.Exchange) (*htmltree.Node, *answerE
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil, &answerError{"malformed", errors.New("empty body")}
 	case startsAsJSON(body):
-		return nil, &answerError{"malformed", errors.New("JSON where a page is due")}
+		return nil, &answerError{"malformed", errors.New("JSON instead of an HTML page")}
 	case !p.isComplete(body):
 		return nil, &answerError{"malformed", fmt.Errorf("no %s at its end", p.endMark)}
 	}
@@ -180,7 +180,7 @@ func (p *pageReader) checkTitle(id contract.CaseID, part *htmltree.Node) *answer
 	for _, form := range p.titlePatterns {
 		if match := form.FindStringSubmatch(title); match != nil {
 			if found, ok := normalizeCaseID(match[1]); !ok || found != id {
-				return &answerError{"other-case", fmt.Errorf("a page about another case: %.100q", title)}
+				return &answerError{"other-case", fmt.Errorf("page of another case: %.100q", title)}
 			}
 			return nil
 		}
@@ -200,7 +200,7 @@ func (p *pageReader) tableRows(found *htmltree.Node) ([]*htmltree.Node, error) {
 	case len(rows) == 1 && p.isEmptyRow(rows[0]):
 		return nil, nil
 	case slices.ContainsFunc(rows, p.isEmptyRow):
-		return nil, errors.New("rows beside the word that there are none")
+		return nil, errors.New("rows next to the text for no rows")
 	}
 	return rows, nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // ErrProfile marks every error of a site profile.
-var ErrProfile = errors.New("site profile not usable")
+var ErrProfile = errors.New("invalid site profile")
 
 // Profile describes how one site is requested and read. It does not change after loading.
 type Profile struct {

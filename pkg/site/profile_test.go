@@ -72,7 +72,7 @@ func TestParse_InvalidProfile(t *testing.T) {
 		{`when = "parties"`, `when = "always"`, "party for a call made for parties"},
 		{`gives = "entry"`, `gives = "entries"`, `gives "entries"`},
 		{`gives = "entry"`, "gives = \"entry\"\nproves = true", `proves "true"`},
-		{`name = "header"`, `name = "docket"`, `call "docket": there twice`},
+		{`name = "header"`, `name = "docket"`, `call "docket": duplicate name`},
 		{`name = "header"`, `name = ""`, `name ""`},
 		{`"/CourtFilesAndDecisions/proceedingQueriesRE"`, `"//evil.invalid/x"`, "path"},
 		{`"/CourtFilesAndDecisions/proceedingQueriesRE"`, `"/x?a=b"`, "path"},

@@ -37,7 +37,7 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 	last := exchanges[n-1]
 	reading := contract.Classification{
 		Verdict: contract.VerdictTransient, Rule: "robots", Raw: n - 1, RawType: rawType(last.Body),
-		Error: "robots.txt was not read, so nothing may be asked: " + exchangeResult(last),
+		Error: "robots.txt could not be read, so no request is allowed: " + exchangeResult(last),
 	}
 	if found, blocked := p.robotsBlocked(last); blocked {
 		reading.Verdict, reading.Rule = contract.VerdictBlocked, found.rule
@@ -108,7 +108,7 @@ func rawType(body []byte) string {
 func (r *caseReader) result(exchanges []contract.Exchange) contract.Classification {
 	last := len(exchanges) - 1
 	if last < 0 {
-		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "exchange", Error: "nothing was asked"}
+		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "exchange", Error: "no request was made"}
 	}
 	reading := contract.Classification{Notes: r.notes, Raw: last}
 	why := r.incomplete()
@@ -125,7 +125,7 @@ func (r *caseReader) result(exchanges []contract.Exchange) contract.Classificati
 		reading.Verdict, reading.Rule = contract.VerdictNoRecord, "proof"
 	default:
 		reading.Verdict, reading.Rule = contract.VerdictTransient, "proof"
-		reading.Error = fmt.Sprintf("not there in %d of the %d answers that prove it", len(r.empty), r.profile.proofCalls)
+		reading.Error = fmt.Sprintf("%d of %d required answers report that there is no such case", len(r.empty), r.profile.proofCalls)
 	}
 	reading.RawType = rawType(exchanges[reading.Raw].Body)
 	return reading
@@ -138,11 +138,11 @@ func (r *caseReader) disagreement() string {
 		return ""
 	}
 	if len(r.empty) > 0 {
-		return "there is such a case, and not by " + strings.Join(r.empty, ", ")
+		return "shown by another call, but not by " + strings.Join(r.empty, ", ")
 	}
 	for _, c := range r.profile.calls {
 		if c.when == whenAlways && !slices.Contains(r.answeredAlways, c.name) {
-			return "no answer of " + c.name
+			return "no answer from " + c.name
 		}
 	}
 	return ""
@@ -245,7 +245,7 @@ func (r *caseReader) checkStale(c *call, exchange contract.Exchange, why *answer
 func (r *caseReader) incomplete() *answerError {
 	switch {
 	case r.stale:
-		return &answerError{"token", errors.New("stale, and not asked again")}
+		return &answerError{"token", errors.New("stale inputs, and no new request")}
 	case r.paging.next != "":
 		return &answerError{"pages", fmt.Errorf("not on the first %d pages, and there are more", r.paging.pages)}
 	default:
@@ -259,7 +259,7 @@ func (r *caseReader) addTable(c *call, t table, index int, exchange contract.Exc
 		r.note("other-rows", t.foreignCases())
 	}
 	if len(t.rows) == 0 && t.unrelated && c.gives != partyRows {
-		return &answerError{"other-rows", fmt.Errorf("rows of other cases alone: %.100q", t.foreignCases())}
+		return &answerError{"other-rows", fmt.Errorf("only rows of other cases: %.100q", t.foreignCases())}
 	}
 	if t.paging.next != "" {
 		r.foreignRows = r.foreignRows || len(t.foreign) > 0

@@ -14,7 +14,7 @@ import (
 
 // ErrRobotsUnreachable means that robots.txt could not be read. No request is allowed until a later
 // try succeeds (RFC 9309, section 2.3.1.4).
-var ErrRobotsUnreachable = errors.New("robots.txt not read: nothing may be asked until it is, try again later")
+var ErrRobotsUnreachable = errors.New("robots.txt could not be read: no request is allowed until a later try succeeds")
 
 // RobotsBlockedError means that the request for robots.txt was answered by a block.
 type RobotsBlockedError struct {
@@ -137,7 +137,7 @@ func (c *Client) resolveSameOrigin(from, location string) (string, error) {
 		return "", fmt.Errorf("a redirect to %.100q", location)
 	}
 	if to.Scheme != base.Scheme || to.Host != base.Host || to.User != nil {
-		return "", fmt.Errorf("it is said to be at %.100q, which is another origin than %s", to.Redacted(), c.Origin)
+		return "", fmt.Errorf("redirected to %.100q, which is not at the origin %s", to.Redacted(), c.Origin)
 	}
 	to.Fragment = ""
 	return to.String(), nil

@@ -69,7 +69,7 @@ func (c *call) read(id contract.CaseID, exchange contract.Exchange, prev paging)
 		}
 	}
 	if name := c.unexpectedMember(doc); name != "" && len(t.rows) == 0 {
-		return t, &answerError{"shape", fmt.Errorf("no row of the case, and %.40q beside the rows", name)}
+		return t, &answerError{"shape", fmt.Errorf("no row of the case, but a member %.40q", name)}
 	}
 	return t, nil
 }
@@ -150,7 +150,7 @@ func (c *call) tableRows(doc *jsontree.Node) ([]*jsontree.Node, error) {
 		case list == nil:
 			return nil, fmt.Errorf("no %s", holder.Text)
 		case list.Kind != jsontree.Array:
-			return nil, fmt.Errorf("%s is no list", holder.Text)
+			return nil, fmt.Errorf("%s is not a list", holder.Text)
 		}
 	}
 	return c.rows.All(doc)
@@ -168,9 +168,9 @@ func (c *call) checkCount(doc *jsontree.Node, rows int) error {
 	case node == nil:
 		return fmt.Errorf("no %s", c.count.Text)
 	case node.Kind != jsontree.Number:
-		return fmt.Errorf("%s is no number", c.count.Text)
+		return fmt.Errorf("%s is not a number", c.count.Text)
 	case plainNumber(node.Text) != strconv.Itoa(rows):
-		return fmt.Errorf("%s says %.20s, there are %d rows", c.count.Text, node.Text, rows)
+		return fmt.Errorf("%s is %.20s, but there are %d rows", c.count.Text, node.Text, rows)
 	}
 	return nil
 }

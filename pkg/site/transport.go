@@ -72,7 +72,7 @@ func dialControl(origin string) func(network, address string, _ syscall.RawConn)
 		if names(ip) || isPublic(ip, inner) {
 			return nil
 		}
-		return fmt.Errorf("dialling %s: it is no public address, and the base URL does not name it", ip)
+		return fmt.Errorf("dialling %s: not a public address, and not the address in the base URL", ip)
 	}
 }
 

@@ -201,7 +201,7 @@ func TestDialControl_DNSRebinding(t *testing.T) {
 			t.Cleanup(transport.CloseIdleConnections)
 			c := newClient(t, opts.Origin, func(o *site.Options) { o.Transport = transport })
 			exchanges := fetchCase(t, c)
-			wantReading(t, c, exchanges, contract.VerdictTransient, "no public address, and the base URL does not name it")
+			wantReading(t, c, exchanges, contract.VerdictTransient, "not a public address, and not the address in the base URL")
 			if n := len(victim.madeCalls()); n != 0 {
 				t.Errorf("%d requests", n)
 			}

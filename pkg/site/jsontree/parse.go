@@ -71,7 +71,7 @@ func (n *Node) root() *Node {
 }
 
 // ErrSyntax marks every error of a text that is not one JSON value.
-var ErrSyntax = errors.New("not one JSON value")
+var ErrSyntax = errors.New("invalid JSON")
 
 // Limits of a text. The site's answers are 4 levels deep; one of 16 MiB has half a million values.
 const (
@@ -97,7 +97,7 @@ func Parse(text string) (*Node, error) {
 		return nil, err
 	}
 	if p.skipSpace(); p.pos < len(p.text) {
-		return nil, p.syntaxError("something after the value")
+		return nil, p.syntaxError("unexpected data after the value")
 	}
 	return root, nil
 }
@@ -154,7 +154,7 @@ func (p *parser) skipToken(c byte) bool {
 
 func (p *parser) value(n *Node, depth int) error {
 	if p.pos == len(p.text) {
-		return p.syntaxError("it ends too early")
+		return p.syntaxError("unexpected end")
 	}
 	if depth > maxDepth {
 		return p.syntaxError("too deep")
@@ -181,7 +181,7 @@ func (p *parser) value(n *Node, depth int) error {
 
 func (p *parser) literal(n *Node, kind Kind, word string) error {
 	if len(p.text)-p.pos < len(word) || p.text[p.pos:p.pos+len(word)] != word {
-		return p.syntaxError("no value")
+		return p.syntaxError("invalid value")
 	}
 	p.pos += len(word)
 	if n.Kind = kind; kind == Bool {
@@ -208,7 +208,7 @@ func (p *parser) list(n *Node, depth int) error {
 			return nil
 		}
 		if !p.skipToken(',') {
-			return p.syntaxError("neither a comma nor the end of a list")
+			return p.syntaxError("expected a comma or the end of the list")
 		}
 	}
 }
@@ -232,7 +232,7 @@ func (p *parser) object(n *Node, depth int) error {
 			return nil
 		}
 		if !p.skipToken(',') {
-			return p.syntaxError("neither a comma nor the end of an object")
+			return p.syntaxError("expected a comma or the end of the object")
 		}
 	}
 }
@@ -240,17 +240,17 @@ func (p *parser) object(n *Node, depth int) error {
 // member parses a member's name and adds its node.
 func (p *parser) member(n, last *Node, names *nameSet) (*Node, error) {
 	if p.pos == len(p.text) || p.text[p.pos] != '"' {
-		return nil, p.syntaxError("no name of a member")
+		return nil, p.syntaxError("expected a member name")
 	}
 	name, err := p.string()
 	if err != nil {
 		return nil, err
 	}
 	if !names.add(n, name) {
-		return nil, p.syntaxError("two members of one name")
+		return nil, p.syntaxError("duplicate member name")
 	}
 	if !p.skipToken(':') {
-		return nil, p.syntaxError("no colon")
+		return nil, p.syntaxError("expected a colon")
 	}
 	child, err := p.child(n, last)
 	if err == nil {
@@ -317,7 +317,7 @@ func (p *parser) string() (string, error) {
 			p.pos++
 		}
 	}
-	return "", p.syntaxError("a string without an end")
+	return "", p.syntaxError("unterminated string")
 }
 
 // unescape parses a string with escapes that starts at from; there are no escapes before p.pos.
@@ -333,7 +333,7 @@ func (p *parser) unescape(from int) (string, error) {
 			b.WriteString(p.text[plain:p.pos])
 			r, ok := p.escape()
 			if !ok {
-				return "", p.syntaxError("an escape that is none")
+				return "", p.syntaxError("invalid escape")
 			}
 			b.WriteRune(r)
 			plain = p.pos
@@ -341,7 +341,7 @@ func (p *parser) unescape(from int) (string, error) {
 			p.pos++
 		}
 	}
-	return "", p.syntaxError("a string without an end")
+	return "", p.syntaxError("unterminated string")
 }
 
 // escape parses one escape. Half a surrogate pair gives the replacement character, as in
@@ -393,17 +393,17 @@ func (p *parser) number(n *Node) error {
 	from := p.pos
 	p.skipByte('-')
 	if !p.skipByte('0') && !p.skipDigits() {
-		return p.syntaxError("no value")
+		return p.syntaxError("invalid value")
 	}
 	if p.skipByte('.') && !p.skipDigits() {
-		return p.syntaxError("a number without digits after its point")
+		return p.syntaxError("no digits after the decimal point")
 	}
 	if p.skipByte('e') || p.skipByte('E') {
 		if !p.skipByte('+') {
 			p.skipByte('-')
 		}
 		if !p.skipDigits() {
-			return p.syntaxError("a number without digits in its exponent")
+			return p.syntaxError("no digits in the exponent")
 		}
 	}
 	n.Kind, n.Text = Number, p.text[from:p.pos]
