@@ -204,6 +204,26 @@ func TestStatusAfterAKill(t *testing.T) {
 	}
 }
 
+// TestSetupOnAnEmptyServer: setup creates what is missing, and changes nothing when it runs again.
+func TestSetupOnAnEmptyServer(t *testing.T) {
+	t.Parallel()
+	server, err := natsd.StartOn(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 2 {
+		if out := did(t, codeCompleted, "setup", "--nats-url", server.URL()).stdout; out != "all streams, buckets and shared consumers are there\n" {
+			t.Errorf("%q", out)
+		}
+		did(t, codeCompleted, "runs", "--nats-url", server.URL())
+	}
+}
+
 // TestLookingMakesNoStore: neither in a folder that is missing or holds no store, nor on a server.
 func TestLookingMakesNoStore(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -23,9 +22,15 @@ func (p *program) setupCommand() *cobra.Command {
 			if settings.NATSURL == "" {
 				return fmt.Errorf("%w: setup: nats_url is empty: give the address of a NATS server", errUsage)
 			}
-			return p.looked(cmd, func(context.Context, *broker) error {
-				return p.print("all streams, buckets and shared consumers are there\n")
-			})
+			log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+			broker, err := openBroker(cmd.Context(), settings.Config, access{}, log)
+			if err != nil {
+				return err
+			}
+			if err := broker.close(); err != nil {
+				return err
+			}
+			return p.print("all streams, buckets and shared consumers are there\n")
 		},
 	}
 	addSettings(cmd.Flags(), forServer("replicas"))
