@@ -1,4 +1,3 @@
-// Package classifier reads answers: what a site said of a case, and whether the case is to be tried again.
 package classifier
 
 import (
@@ -10,19 +9,19 @@ import (
 	"fct-scraper/pkg/delay"
 )
 
-// Backoff says how long a transient job waits before it is asked for again.
+// Backoff computes the delay before a retry of a transient failure.
 type Backoff delay.Exponential
 
-// Delay is the wait before retry n (1 is the first) of a number of a run. The draw is a function of run, number
-// and n, so an answer that is classified twice is to be retried at the same time both times.
+// Delay returns the wait before retry n (1 is the first) of a number of a run. The jitter is a
+// function of run, number and n, so an answer that is classified twice is retried at the same time.
 func (b Backoff) Delay(run contract.RunID, number, n int) time.Duration {
 	return delay.Exponential(b).Before(n, jitter(run, number, n))
 }
 
-// jitter is a number in [0, 1) that looks random and depends on its arguments alone.
+// jitter returns a pseudorandom number in [0, 1) that depends only on its arguments.
 func jitter(run contract.RunID, number, n int) float64 {
 	sum := fnv.New64a()
-	// A hash never fails to take its input.
+	// Writing to a hash never fails.
 	_, _ = sum.Write([]byte(string(run) + "." + strconv.Itoa(number) + "." + strconv.Itoa(n)))
 	// FNV leaves neighbours close to each other in the high bits; one round of the finalizer of
 	// MurmurHash3 (fmix64) spreads them.

@@ -12,24 +12,24 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// copies are the outcomes of other runs that the copies of one pack of answers name. Copies that come together often
-// name the same message, so the one that was read last is kept while the pack is classified.
+// copies reads the outcomes of other runs that the copies in one pack of answers refer to. Several
+// copies often refer to the same message, so the last message read is cached.
 type copies struct {
 	bus *bus.Bus
-	// sequence and subject are what was asked for last, entries what was there.
+	// sequence and subject identify the cached message, entries is its content.
 	sequence uint64
 	subject  string
 	entries  []contract.Entry
-	// void says of a run whether its no-records may be taken back.
+	// void records for each run whether its no-records may be invalid.
 	void map[contract.RunID]bool
 }
 
-// copyEntry is what the ledger keeps of a copy: the outcome of the other run, without its requests, which were made once and stay
-// that run's. It is not found when the ledger has no outcome there that stands by itself. A copy that is made twice is the same
-// both times: it begins when its answer was stored.
-func (o *copies) copyEntry(ctx context.Context, d bus.Delivery[contract.AnswerPack], answer contract.Answer) (entry contract.Entry, found bool, err error) {
+// copyEntry returns the ledger entry of a copy: the outcome of the other run without its requests,
+// which count only for that run. found is false if the ledger has no final outcome there. The
+// result is deterministic: its start is the time at which the answer was stored.
+func (c *copies) copyEntry(ctx context.Context, d bus.Delivery[contract.AnswerPack], answer contract.Answer) (entry contract.Entry, found bool, err error) {
 	from := *answer.Copy
-	if entry, found, err = o.findOutcome(ctx, answer.CaseID, from); err != nil {
+	if entry, found, err = c.findOutcome(ctx, answer.CaseID, from); err != nil {
 		return entry, false, fmt.Errorf("copying %s from run %s: %w", answer.CaseID, from.RunID, err)
 	}
 	entry.Attempt, entry.Requests, entry.StartedAt, entry.Seconds = answer.Attempt, nil, d.StoredAt.UTC(), 0
@@ -38,18 +38,19 @@ func (o *copies) copyEntry(ctx context.Context, d bus.Delivery[contract.AnswerPa
 	return entry, found, nil
 }
 
-// findOutcome is the outcome of a case in the message that a copy names. Who publishes answers may name any message: what is not of
-// that run, or not of that case, is not found. A failure is no outcome to be copied, nor is a no-record that may be void.
-func (o *copies) findOutcome(ctx context.Context, id contract.CaseID, from contract.Copy) (entry contract.Entry, found bool, err error) {
-	if err := o.load(ctx, from.Sequence, from.RunID, contract.Chunk(id.Number)); err != nil {
+// findOutcome returns the outcome of a case in the message that a copy refers to. A publisher of
+// answers may name any message, so a message of another run or case is not found. Failures and
+// no-records that may be void are not copied either.
+func (c *copies) findOutcome(ctx context.Context, id contract.CaseID, from contract.Copy) (entry contract.Entry, found bool, err error) {
+	if err := c.load(ctx, from.Sequence, from.RunID, contract.Chunk(id.Number)); err != nil {
 		return entry, false, err
 	}
-	for _, entry := range o.entries {
+	for _, entry := range c.entries {
 		if entry.CaseID != id || entry.Outcome == "" {
 			continue
 		}
 		if entry.Outcome == contract.NoRecord {
-			void, err := o.hasVanishedCanary(ctx, from.RunID)
+			void, err := c.hasVanishedCanary(ctx, from.RunID)
 			return entry, err == nil && !void, err
 		}
 		return entry, entry.Outcome == contract.Success, nil
@@ -57,30 +58,31 @@ func (o *copies) findOutcome(ctx context.Context, id contract.CaseID, from contr
 	return entry, false, nil
 }
 
-// load takes the entries of one message in; none when it is not of that run's block, or not to be read.
-func (o *copies) load(ctx context.Context, sequence uint64, run contract.RunID, block int) error {
-	subject := run.OutcomeSubject(block)
-	if o.sequence == sequence && o.subject == subject {
+// load reads the entries of one message into the cache. There are none if the message is unreadable
+// or belongs to another run or chunk.
+func (c *copies) load(ctx context.Context, sequence uint64, run contract.RunID, chunk int) error {
+	subject := run.OutcomeSubject(chunk)
+	if c.sequence == sequence && c.subject == subject {
 		return nil
 	}
-	msg, err := o.bus.Get(ctx, contract.StreamOutcomes, sequence)
+	msg, err := c.bus.Get(ctx, contract.StreamOutcomes, sequence)
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return err
 	}
-	o.sequence, o.subject, o.entries = sequence, subject, nil
+	c.sequence, c.subject, c.entries = sequence, subject, nil
 	if err == nil && msg.Subject == subject {
-		o.entries = decodeEntries(run, msg.Data)
+		c.entries = decodeEntries(run, msg.Data)
 	}
 	return nil
 }
 
-// hasVanishedCanary says whether the ledger of a run has a canary that has vanished. Then no-records of the run are void, and which of
-// them the reporter alone can tell.
-func (o *copies) hasVanishedCanary(ctx context.Context, run contract.RunID) (bool, error) {
-	if void, known := o.void[run]; known {
+// hasVanishedCanary reports whether the ledger of a run has a vanished canary. In that case some
+// no-records of the run are void, and only the reporter can determine which.
+func (c *copies) hasVanishedCanary(ctx context.Context, run contract.RunID) (bool, error) {
+	if void, known := c.void[run]; known {
 		return void, nil
 	}
-	msg, err := o.bus.GetLast(ctx, contract.StreamOutcomes, run.CanarySubject())
+	msg, err := c.bus.GetLast(ctx, contract.StreamOutcomes, run.CanarySubject())
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, err
 	}
@@ -89,14 +91,14 @@ func (o *copies) hasVanishedCanary(ctx context.Context, run contract.RunID) (boo
 		verdict, _ := contract.CanaryVerdict(decodeEntries(run, msg.Data))
 		void = verdict == contract.VerdictNoRecord
 	}
-	if o.void == nil {
-		o.void = make(map[contract.RunID]bool)
+	if c.void == nil {
+		c.void = make(map[contract.RunID]bool)
 	}
-	o.void[run] = void
+	c.void[run] = void
 	return void, nil
 }
 
-// decodeEntries are the entries of a message of a run's ledger; none when it cannot be read.
+// decodeEntries returns the entries of a ledger message of a run, or nil if it is unreadable.
 func decodeEntries(run contract.RunID, data []byte) []contract.Entry {
 	data, err := bus.Decompress(data)
 	if err != nil {

@@ -16,12 +16,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// otherRun is the run that has had the answers.
+// otherRun is the run whose outcomes are copied.
 const otherRun contract.RunID = "other"
 
 var startedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// outcomeEntry is an entry of the other run.
+// outcomeEntry returns a ledger entry of the other run.
 func outcomeEntry(number int, outcome contract.Outcome) contract.Entry {
 	id := contract.CaseID{Series: "IMM", Year: "25", Number: number}
 	entry := contract.Entry{
@@ -38,7 +38,7 @@ func outcomeEntry(number int, outcome contract.Outcome) contract.Entry {
 	return entry
 }
 
-// storeEntries puts entries into a ledger and returns their place there.
+// storeEntries writes entries to the ledger of a run and returns their sequence.
 func storeEntries(t *testing.T, b *bus.Bus, subject string, of contract.RunID, entries ...contract.Entry) uint64 {
 	t.Helper()
 	pack := contract.EntryPack{Version: contract.MessageVersion, RunID: of, Entries: entries}
@@ -56,7 +56,7 @@ func storeEntries(t *testing.T, b *bus.Bus, subject string, of contract.RunID, e
 	return ack.Sequence
 }
 
-// copyAnswer is the answer that asks for a copy.
+// copyAnswer returns an answer that refers to an outcome of another run.
 func copyAnswer(number int, from contract.RunID, sequence uint64) contract.Answer {
 	return contract.Answer{
 		CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number}, Attempt: 1, MaxAttempts: 4,
@@ -64,7 +64,7 @@ func copyAnswer(number int, from contract.RunID, sequence uint64) contract.Answe
 	}
 }
 
-// ledgerMessages are those of this run's ledger.
+// ledgerMessages returns the messages of the ledger of this run.
 func ledgerMessages(t *testing.T, b *bus.Bus) (found []*jetstream.RawStreamMsg) {
 	t.Helper()
 	ledger, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
@@ -83,7 +83,7 @@ func ledgerMessages(t *testing.T, b *bus.Bus) (found []*jetstream.RawStreamMsg) 
 func TestCopy_OutcomeWithoutRequests(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	again := outcomeEntry(1, contract.NoRecord) // the first outcome counts
+	again := outcomeEntry(1, contract.NoRecord) // a second entry of number 1; the first outcome counts
 	first := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(1, contract.Success), outcomeEntry(3, contract.Success), again)
 	second := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(2, contract.NoRecord))
 	storeEntries(t, b, otherRun.CanarySubject(), otherRun, contract.Entry{CaseID: again.CaseID, Verdict: contract.VerdictSuccess, StartedAt: startedAt})
@@ -99,7 +99,7 @@ func TestCopy_OutcomeWithoutRequests(t *testing.T) {
 		}
 		want.Attempt, want.Requests, want.Seconds, want.StartedAt, want.PlannedAt = 1, nil, 0, got.StartedAt, startedAt.Add(time.Minute)
 		want.Notes, want.RecordSize = []string{"seen", "asked for by run other"}, len(want.Record)
-		got.Raw, want.Record = nil, append([]byte{}, want.Record...) // nothing is read back as an empty body
+		got.Raw, want.Record = nil, append([]byte{}, want.Record...) // the decoder returns an empty body for none
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -112,7 +112,7 @@ func TestCopy_OutcomeWithoutRequests(t *testing.T) {
 	}
 }
 
-// A process that is killed after it has written the ledger gets the answer again.
+// The answer is redelivered if the process is killed after it wrote the ledger.
 func TestCopy_RedeliveryIsIdentical(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
@@ -157,7 +157,7 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outcome := storeEntries(t, b, otherRun.CanarySubject(), otherRun, outcomeEntry(14, contract.Success)) // a fetcher may write there
+	outcome := storeEntries(t, b, otherRun.CanarySubject(), otherRun, outcomeEntry(14, contract.Success)) // fetchers may publish to this subject
 	const vanished contract.RunID = "vanished"
 	void := storeEntries(t, b, vanished.OutcomeSubject(0), vanished, outcomeEntry(8, contract.NoRecord), outcomeEntry(9, contract.Success))
 	canary := storeEntries(t, b, vanished.CanarySubject(), vanished, contract.Entry{CaseID: elsewhere.CaseID, Verdict: contract.VerdictNoRecord, StartedAt: startedAt})
@@ -170,7 +170,7 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	for i := range answers {
 		answers[i].AckSubject = deliverJob(t, b, jobs, answers[i].CaseID.Number)
 	}
-	answers = append(answers, copyAnswer(13, otherRun, failed)) // a job that nobody waits for
+	answers = append(answers, copyAnswer(13, otherRun, failed)) // without a delivery to settle
 	entries, _ := classify(t, b, answers...)
 	if len(entries) != 1 || entries[0].CaseID.Number != 9 || entries[0].Outcome != contract.Success || len(ledgerMessages(t, b)) != 1 {
 		t.Errorf("copied %+v, want the success that no canary makes void", entries)
@@ -188,7 +188,8 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	}
 }
 
-// Who may publish answers may write anything into them. What is no copy from another run never comes back, and stops nobody.
+// Anyone who may publish answers may write anything into them. An invalid copy is not redelivered
+// and does not stop the service.
 func TestCopy_ForgedSourceDropped(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)

@@ -7,10 +7,10 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// DigestOf is the digest that the first exchange gets.
+// DigestOf returns the digest that the first exchange gets.
 func DigestOf(exchanges []contract.Exchange) string { return addDigests(exchanges)[0].Digest }
 
-// Classify does with one delivery what Run does, but acknowledges nothing: as when the process is killed then.
+// Classify classifies one delivery without acknowledging it, as if the process were killed before.
 func Classify(ctx context.Context, s *Service, d bus.Delivery[contract.AnswerPack]) error {
 	return s.classify(ctx, d, &copies{bus: s.Bus})
 }

@@ -1,7 +1,11 @@
+// Package classifier classifies answers: it decides what a site returned for a case and whether the
+// attempt is retried.
 package classifier
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,39 +17,42 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Reader reads the exchanges of one attempt; it depends on its arguments alone.
+// Reader reads the exchanges of one attempt. It must depend only on its arguments.
 type Reader func(id contract.CaseID, exchanges []contract.Exchange) contract.Classification
 
-// Options of a classifier.
+// Options configures a Service.
 type Options struct {
 	Bus     *bus.Bus
 	Log     *slog.Logger
 	Read    Reader
 	Backoff Backoff
-	// Workers is how many packs are read at once; 1 when 0.
+	// Workers is the number of packs that are classified concurrently; 0 means 1.
 	Workers int
 }
 
 const (
-	// blockedRedeliveryDelay is when the job of a blocked answer comes back; nobody takes it before the run goes on.
+	// blockedRedeliveryDelay delays the job of a blocked answer. It is not fetched before the run
+	// continues.
 	blockedRedeliveryDelay = time.Second
-	// refusedRedeliveryDelay is when the job of a copy comes back that has no original; its answer is gone from the stream by then.
+	// refusedRedeliveryDelay delays the job of a copy that has no outcome to copy. By then its
+	// answer has been removed from the stream.
 	refusedRedeliveryDelay = 100 * time.Millisecond
-	// maxClockSkew is how far ahead of this machine's clock a fetcher's may be.
+	// maxClockSkew is the assumed maximum by which the clock of a fetcher is ahead of the local
+	// clock.
 	maxClockSkew = 2 * time.Second
-	// maxPackBytes is how many bytes of records and raw answers share one message of the ledger at most, a single larger entry
-	// apart: copies may name more than a message takes.
+	// maxPackBytes limits the bytes of records and raw answers in one ledger message, except for a
+	// single larger entry. Copies may refer to more than one message can hold.
 	maxPackBytes = 4 << 20
 )
 
-// Service reads answers and writes the ledger. It keeps nothing: an answer that is classified twice gives the same
-// entries twice, and who reads the ledger takes the first.
+// Service classifies answers and writes the ledger. It is stateless: an answer that is classified
+// twice yields the same entries twice, and readers of the ledger take the first.
 type Service struct{ Options }
 
-// New makes a classifier.
+// New returns a Service.
 func New(opts Options) *Service { return &Service{opts} }
 
-// Run works until ctx ends, which is no error.
+// Run classifies answers until ctx ends. Cancellation is not an error.
 func (s *Service) Run(ctx context.Context) error {
 	answers, err := s.Bus.JetStream().Consumer(ctx, contract.StreamAnswers, "classifier")
 	if err != nil && ctx.Err() != nil {
@@ -74,9 +81,9 @@ func decodeAnswers(data []byte) (contract.AnswerPack, error) {
 	return contract.DecodeAnswers(data)
 }
 
-// classify writes what the answers of a pack say into the ledger, then settles their jobs. The pack itself is
-// acknowledged after that: cut off anywhere, it comes again.
-func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], originals *copies) error {
+// classify writes the entries of a pack of answers to the ledger, then settles their jobs. The pack
+// is acknowledged after that, so it is redelivered after a crash at any point.
+func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], copies *copies) error {
 	var entries []contract.Entry
 	var settles, refused []string
 	for _, answer := range d.Body.Answers {
@@ -88,7 +95,7 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 			entries, settles = append(entries, s.newEntry(d.Body.RunID, answer, time.Now())), append(settles, answer.AckSubject)
 			continue
 		}
-		entry, found, err := originals.copyEntry(ctx, d, answer)
+		entry, found, err := copies.copyEntry(ctx, d, answer)
 		switch {
 		case err != nil:
 			return err
@@ -110,7 +117,8 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 	return s.redeliver(refused)
 }
 
-// redeliver sends the jobs of copies that were not made back: nothing is known of their numbers.
+// redeliver returns the jobs of rejected copies to their consumer, because nothing is known of
+// their numbers.
 func (s *Service) redeliver(settles []string) error {
 	for _, subject := range settles {
 		if subject == "" {
@@ -123,7 +131,7 @@ func (s *Service) redeliver(settles []string) error {
 	return nil
 }
 
-// writeEntries puts entries of one block into the ledger, in as few messages as they fit in.
+// writeEntries writes entries of one chunk to the ledger in as few messages as possible.
 func (s *Service) writeEntries(ctx context.Context, run contract.RunID, entries []contract.Entry) error {
 	for len(entries) > 0 {
 		n, size := 1, payloadSize(entries[0])
@@ -151,8 +159,8 @@ func (s *Service) writeEntries(ctx context.Context, run contract.RunID, entries 
 	return nil
 }
 
-// dropTooLarge drops from an entry what the store cannot hold: its raw answer, or else its record, without which the number has failed.
-// False says that there is nothing to drop.
+// dropTooLarge drops what exceeds the message size from an entry: its raw answer, or else its
+// record, which makes the number failed. It returns false if there is nothing to drop.
 func dropTooLarge(entry *contract.Entry) bool {
 	switch {
 	case len(entry.Raw) > 0:
@@ -168,10 +176,11 @@ func dropTooLarge(entry *contract.Entry) bool {
 	return true
 }
 
-// payloadSize is how many bytes an entry carries beside its line.
+// payloadSize returns the bytes of record and raw answer of an entry.
 func payloadSize(entry contract.Entry) int { return len(entry.Record) + len(entry.Raw) }
 
-// settle lets the job go, or sends it back to come again when it may be retried.
+// settle acknowledges the job of a final entry and delays the job of any other one until it may be
+// retried.
 func (s *Service) settle(subject string, entry contract.Entry) error {
 	switch {
 	case subject == "":
@@ -185,7 +194,7 @@ func (s *Service) settle(subject string, entry contract.Entry) error {
 	}
 }
 
-// newEntry is what the ledger keeps of an answer.
+// newEntry returns the ledger entry of an answer.
 func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.Time) contract.Entry {
 	reading := s.readAnswer(answer)
 	entry := contract.Entry{
@@ -199,7 +208,8 @@ func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.
 	if len(answer.Exchanges) > 0 {
 		last := answer.Exchanges[len(answer.Exchanges)-1]
 		entry.StartedAt = answer.Exchanges[0].StartedAt
-		// A wall clock that was set back since the answer must not make the wait longer. Classified twice, it is the same wait.
+		// A wall clock that was set back since the attempt must not extend the wait. The end of the
+		// attempt also yields the same wait when an answer is classified twice.
 		if end := last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second))); end.Before(now.Add(maxClockSkew)) {
 			ended = end
 		}
@@ -214,15 +224,16 @@ func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.
 	case reading.Verdict == contract.VerdictTransient:
 		entry.RetryAt = ended.Add(s.Backoff.Delay(run, answer.CaseID.Number, answer.Attempt)).UTC()
 	}
-	keep := answer.KeepRaw || entry.Outcome == contract.Failed || reading.Verdict == contract.VerdictBlocked
-	if keep && reading.Raw >= 0 && reading.Raw < len(answer.Exchanges) && len(answer.Exchanges[reading.Raw].Body) > 0 {
+	keepRaw := answer.KeepRaw || entry.Outcome == contract.Failed || reading.Verdict == contract.VerdictBlocked
+	if keepRaw && reading.Raw >= 0 && reading.Raw < len(answer.Exchanges) && len(answer.Exchanges[reading.Raw].Body) > 0 {
 		entry.Raw, entry.RawType = answer.Exchanges[reading.Raw].Body, reading.RawType
 	}
 	return entry
 }
 
-// crashedEntry is what the ledger keeps of a job that is given up because processes die of it: it has failed, whatever attempts it had left.
-// What they asked for is not known. Made twice it is the same both times: it begins when its answer was stored.
+// crashedEntry returns the ledger entry of a job that crashed too many processes. It is failed,
+// whatever attempts were left, and its requests are unknown. The result is deterministic: its start
+// is the time at which the answer was stored.
 func crashedEntry(answer contract.Answer, storedAt time.Time) contract.Entry {
 	return contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: contract.VerdictTransient, Outcome: contract.Failed,
@@ -231,8 +242,8 @@ func crashedEntry(answer contract.Answer, storedAt time.Time) contract.Entry {
 	}
 }
 
-// readAnswer reads an answer. One that the reader cannot bear, or of which it says what no verdict is, is transient: it
-// must neither be taken for a case that does not exist nor come again for ever.
+// readAnswer reads an answer. If the reader panics or returns an invalid verdict, the result is
+// transient: it must neither count as a no-record nor be redelivered forever.
 func (s *Service) readAnswer(answer contract.Answer) (reading contract.Classification) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -249,10 +260,27 @@ func (s *Service) readAnswer(answer contract.Answer) (reading contract.Classific
 		reading.Record = nil
 	case contract.VerdictSuccess:
 		if reading.Record == nil || reading.Record.CaseID != answer.CaseID {
-			return contract.Classification{Verdict: contract.VerdictTransient, Rule: "record", Error: "reading the answer: a success without this case's record", Raw: reading.Raw, RawType: reading.RawType}
+			return contract.Classification{Verdict: contract.VerdictTransient, Rule: "record", Error: "reading the answer: a success without the record of the case", Raw: reading.Raw, RawType: reading.RawType}
 		}
 	default:
-		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "verdict", Error: fmt.Sprintf("reading the answer: no verdict: %.40q", string(reading.Verdict))}
+		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "verdict", Error: fmt.Sprintf("reading the answer: invalid verdict: %.40q", string(reading.Verdict))}
 	}
 	return reading
+}
+
+// addDigests sets the digest of every exchange that has a body. The ledger does not store bodies;
+// the digest shows later whether two answers were equal, and identifies a stored raw answer.
+func addDigests(exchanges []contract.Exchange) []contract.Exchange {
+	for i := range exchanges {
+		if len(exchanges[i].Body) > 0 {
+			exchanges[i].Digest = digest(exchanges[i].Body)
+		}
+	}
+	return exchanges
+}
+
+func digest(body []byte) string {
+	const name = "sha256:"
+	sum := sha256.Sum256(body)
+	return string(hex.AppendEncode([]byte(name), sum[:]))
 }

@@ -10,18 +10,19 @@ import (
 )
 
 const (
-	// maxActiveRuns is how many runs may be under way at once. They take turns at the site, so each further one only waits, and
-	// costs every service a consumer, a lease and memory.
+	// maxActiveRuns limits the runs that are active at once. Runs take turns at the site, so
+	// another run would only wait, and cost each service a consumer, a lease and memory.
 	maxActiveRuns = 100
-	// addTimeout is how long a start waits until its run is counted; a run that was halted meanwhile never is.
+	// addTimeout limits the time that a start waits until its run is added. A run that is halted
+	// meanwhile is never added.
 	addTimeout = 2 * time.Second
 )
 
-// activeRuns are the runs that are worked on.
+// activeRuns is the set of runs that this generator serves.
 type activeRuns struct {
 	mu   sync.Mutex
 	runs map[contract.RunID]bool
-	// added is closed when a run has joined.
+	// added is closed and replaced when a run is added.
 	added chan struct{}
 }
 
@@ -29,48 +30,48 @@ func newActiveRuns() *activeRuns {
 	return &activeRuns{runs: make(map[contract.RunID]bool), added: make(chan struct{})}
 }
 
-// add counts a run until leave is called.
-func (u *activeRuns) add(run contract.RunID) (leave func()) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.runs[run] = true
-	close(u.added)
-	u.added = make(chan struct{})
+// add adds a run until remove is called.
+func (a *activeRuns) add(run contract.RunID) (remove func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.runs[run] = true
+	close(a.added)
+	a.added = make(chan struct{})
 	return func() {
-		u.mu.Lock()
-		defer u.mu.Unlock()
-		delete(u.runs, run)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.runs, run)
 	}
 }
 
-// await returns when a run is counted, or after joinLimit.
-func (u *activeRuns) await(ctx context.Context, run contract.RunID) {
+// await returns when a run has been added, or after addTimeout.
+func (a *activeRuns) await(ctx context.Context, run contract.RunID) {
 	ctx, cancel := context.WithTimeout(ctx, addTimeout)
 	defer cancel()
 	for {
-		u.mu.Lock()
-		there, joined := u.runs[run], u.added
-		u.mu.Unlock()
-		if there {
+		a.mu.Lock()
+		active, added := a.runs[run], a.added
+		a.mu.Unlock()
+		if active {
 			return
 		}
 		select {
-		case <-joined:
+		case <-added:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// checkLimit refuses one run more than may be under way.
-func (u *activeRuns) checkLimit(run contract.RunID) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.runs[run] || len(u.runs) < maxActiveRuns {
+// checkLimit rejects a run that would exceed maxActiveRuns.
+func (a *activeRuns) checkLimit(run contract.RunID) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.runs[run] || len(a.runs) < maxActiveRuns {
 		return nil
 	}
 	return invalid(contract.Problem{
-		Field: "runs under way", Value: strconv.Itoa(len(u.runs)), Reason: "no more may wait for the site at once",
-		Allowed: strconv.Itoa(maxActiveRuns) + "; give the same start again when one of them has ended",
+		Field: "active runs", Value: strconv.Itoa(len(a.runs)), Reason: "no further run may wait for the site",
+		Allowed: strconv.Itoa(maxActiveRuns) + "; retry the start when one of them has ended",
 	})
 }

@@ -1,5 +1,3 @@
-// Package generator turns a batch into jobs: it reads the commands of operators, decides which numbers are to be
-// asked for, and publishes a job for each.
 package generator
 
 import (
@@ -13,19 +11,20 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Batch is what an operator asks for, every default filled in.
+// Batch is a start command with every default filled in.
 type Batch struct {
 	RunID  contract.RunID
 	Prefix string
 	Year   string
 	Start  int
-	// MaxCases and End are 0 when they set no limit.
+	// MaxCases and End are 0 if they set no limit.
 	MaxCases    int
 	End         int
 	Probe       bool
 	ProbeBudget int
 	MaxRetries  int
-	// RequestTimeout and JobTimeout are 0 when each fetcher is to take its own settings, else 1 ms to ten years.
+	// RequestTimeout and JobTimeout are 0 if the settings of each fetcher apply, else 1 ms to ten
+	// years.
 	RequestTimeout    time.Duration
 	JobTimeout        time.Duration
 	SafeStopNoRecords int
@@ -33,13 +32,14 @@ type Batch struct {
 	Recheck           bool
 	Force             bool
 	PersistRawHTML    bool
-	// ProbeOnly asks for the bound alone, New for what is new above the highest record.
+	// ProbeOnly requests only the search for the bound. New requests only numbers above the highest
+	// record.
 	ProbeOnly bool
 	New       bool
 }
 
-// MaxRange is the widest range that the batch may become: from its start to the least of start+max_cases−1, its end and
-// the highest number there can be.
+// MaxRange returns the largest possible range of the batch: from its start to the minimum of
+// start+max_cases−1, end and the highest valid number.
 func (b Batch) MaxRange() contract.Range {
 	end := contract.MaxNumber
 	if b.End > 0 {
@@ -51,10 +51,11 @@ func (b Batch) MaxRange() contract.Range {
 	return contract.Range{Start: b.Start, End: end}
 }
 
-// Identity is the same for two batches exactly when the one goes on where the other stopped: the same numbers of the
-// same site are asked for by the same rule. Retries and safe stops are not part of it.
+// Identity returns a key of the batch at a site. Two batches have the same key exactly if one
+// resumes the other: they select the same numbers of the same site by the same rule. Retries and
+// safe stops are not part of it.
 func (b Batch) Identity(site string) string {
-	// A struct of plain fields is always encoded, in the order of its fields.
+	// Marshaling a struct of plain fields cannot fail, and keeps the order of the fields.
 	text, _ := json.Marshal(struct {
 		Site, Prefix, Year    string
 		Start, MaxCases, End  int
@@ -65,16 +66,17 @@ func (b Batch) Identity(site string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// validate says what is wrong with the batch as a whole; single fields are checked when they are read.
+// validate checks the fields that depend on each other. Single fields are checked when they are
+// decoded.
 func (b Batch) validate() []contract.Problem {
-	var bad []contract.Problem
+	var problems []contract.Problem
 	if limit := b.MaxRange(); limit.Size() == 0 {
-		bad = append(bad, contract.Problem{
+		problems = append(problems, contract.Problem{
 			Field: "end", Value: strconv.Itoa(b.End), Allowed: fmt.Sprintf("start (%d) to %d", b.Start, contract.MaxNumber),
 		})
 	}
 	if b.ProbeOnly && !b.Probe {
-		bad = append(bad, contract.Problem{Field: "probe_only", Value: "true", Allowed: "with probe true alone"})
+		problems = append(problems, contract.Problem{Field: "probe_only", Value: "true", Allowed: "with probe true alone"})
 	}
-	return bad
+	return problems
 }

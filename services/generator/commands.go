@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sort"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
@@ -16,11 +18,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// pendingStartDelay is how often a stop of an unknown run looks whether the starts before it have been carried out.
+// pendingStartDelay is the interval at which a stop of an unknown run is retried while earlier
+// starts are pending.
 const pendingStartDelay = 50 * time.Millisecond
 
-// consumeCommands carries out the commands that a consumer delivers until ctx ends. Starts have one consumer and the other
-// commands another, so a stop does not wait behind the starts that were given before it.
+// consumeCommands executes the commands of one consumer until ctx ends. Starts have a consumer of
+// their own, so that a stop does not wait for the starts before it.
 func (s *Service) consumeCommands(ctx context.Context, name string) error {
 	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, name)
 	if err != nil && ctx.Err() != nil {
@@ -31,23 +34,23 @@ func (s *Service) consumeCommands(ctx context.Context, name string) error {
 	}
 	return bus.Consume(ctx, s.Bus, bus.ConsumeOptions[[]byte]{
 		Consumer:      consumer,
-		DeliverForged: true, // who gave it is told
+		DeliverForged: true, // a forged command is rejected with a reply
 		Decode:        func(data []byte) ([]byte, error) { return data, nil },
 		Handle: func(ctx context.Context, d bus.Delivery[[]byte]) error {
 			if (d.Subject == contract.SubjectStart) != (name == streams.ConsumerStarts) {
-				return nil // the other consumer's
+				return nil // belongs to the other consumer
 			}
 			return s.handleCommand(ctx, d)
 		},
 	})
 }
 
-// handleCommand carries out one command, once: what became of it is kept under its sequence. One at a time, because a stop in the
-// middle of a start of the same run would be taken back by it.
+// handleCommand executes one command once and stores its result under its sequence. Commands are
+// serialized, because a start would otherwise undo a concurrent stop of the same run.
 func (s *Service) handleCommand(ctx context.Context, d bus.Delivery[[]byte]) error {
 	s.commandMu.Lock()
 	defer s.commandMu.Unlock()
-	if d.Subject == contract.SubjectStop { // a process that works for this run alone may end by it before the result is kept
+	if d.Subject == contract.SubjectStop { // the stop may end this process before the result is stored
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
@@ -76,12 +79,12 @@ func (s *Service) handleCommand(ctx context.Context, d bus.Delivery[[]byte]) err
 	if err := s.putJSON(ctx, key, result); err != nil {
 		return err
 	}
-	s.replies.stored(result, d.Sequence)
+	s.replies.deliverStored(result, d.Sequence)
 	return nil
 }
 
-// isHandled says whether the result of this very command is kept: one of the same sequence may be of a stream that was
-// removed, or that lost its end.
+// isHandled reports whether the result of this command is stored. A result with the same sequence
+// may belong to a stream that was deleted or lost its last messages, so the time is compared too.
 func (s *Service) isHandled(ctx context.Context, key string, command contract.CommandResult) (bool, error) {
 	entry, err := s.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -92,7 +95,7 @@ func (s *Service) isHandled(ctx context.Context, key string, command contract.Co
 	}
 	var kept contract.CommandResult
 	if err := json.Unmarshal(entry.Value(), &kept); err != nil {
-		return true, nil //nolint:nilerr // not written by this program; to carry a command out twice would be worse
+		return true, nil //nolint:nilerr // written by another program; executing the command twice would be worse
 	}
 	if kept.At.IsZero() { // written by an earlier version
 		return kept.Digest == "" || kept.Digest == command.Digest, nil
@@ -100,11 +103,12 @@ func (s *Service) isHandled(ctx context.Context, key string, command contract.Co
 	return kept.At.Equal(command.At), nil
 }
 
-// publishRejection tells everybody why a command did nothing. sequence is 0 for one that the stream does not keep.
+// publishRejection publishes why a command was rejected. sequence is 0 for a command that the
+// stream did not store.
 func (s *Service) publishRejection(ctx context.Context, subject string, sequence uint64, reason error) error {
 	rejection := contract.Rejection{Subject: subject, Sequence: sequence, Reason: reason.Error(), At: time.Now().UTC()}
-	if bad, is := errors.AsType[ValidationError](reason); is {
-		rejection.Problems = bad.reported()
+	if invalid, ok := errors.AsType[ValidationError](reason); ok {
+		rejection.Problems = invalid.reported()
 	}
 	body, err := json.Marshal(rejection)
 	if err != nil {
@@ -122,11 +126,11 @@ func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract
 	_, err = runs.Manifest(ctx, s.kv, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		if waits, err := s.startsPending(ctx, d.Sequence); err != nil || waits {
-			return "", bus.RetryIn(pendingStartDelay, errors.Join(err, errors.New("a start before the stop may make its run")))
+			return "", bus.RetryIn(pendingStartDelay, errors.Join(err, errors.New("an earlier start may create the run")))
 		}
 		return "", invalid(contract.Problem{Field: "run_id", Value: quote([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
 	}
-	if err != nil && !errors.Is(err, runs.ErrUnreadable) { // whatever it is, it can be stopped
+	if err != nil && !errors.Is(err, runs.ErrUnreadable) { // a run with an unreadable manifest can still be stopped
 		return "", err
 	}
 	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by batch.stop", At: time.Now().UTC()}
@@ -136,27 +140,28 @@ func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract
 	return run, s.recordStop(ctx, run, d)
 }
 
-// startsPending says whether starts that were given before a sequence are still to be carried out.
+// startsPending reports whether a start before a sequence has not been executed yet.
 func (s *Service) startsPending(ctx context.Context, before uint64) (bool, error) {
 	starts, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerStarts)
 	if err != nil {
-		return false, fmt.Errorf("looking for waiting starts: %w", err)
+		return false, fmt.Errorf("reading the consumer of starts: %w", err)
 	}
 	return starts.CachedInfo().AckFloor.Stream < before, nil
 }
 
-// recordStop writes the stop that came last into a run's halt, whoever halted the run first.
+// recordStop stores the sequence and time of the latest stop in the halt of a run, even if
+// something else halted the run first.
 func (s *Service) recordStop(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
 	entry, err := s.kv.Get(ctx, run.HaltKey())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil // another generator has begun the run anew
+		return nil // another generator has restarted the run
 	}
 	if err != nil {
 		return fmt.Errorf("reading the halt of run %s: %w", run, err)
 	}
 	var halt contract.Halt
 	if json.Unmarshal(entry.Value(), &halt) != nil {
-		return nil // the run is halted all the same
+		return nil // the run is halted even if its halt is unreadable
 	}
 	halt.Command, halt.CommandAt = d.Sequence, d.StoredAt
 	value, err := json.Marshal(halt)
@@ -169,7 +174,7 @@ func (s *Service) recordStop(ctx context.Context, run contract.RunID, d bus.Deli
 	return nil
 }
 
-// checkNotStopped refuses a start of a run that a later command has stopped already.
+// checkNotStopped rejects a start of a run that a later command has stopped already.
 func (s *Service) checkNotStopped(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
 	halt, err := runs.Get[contract.Halt](ctx, s.kv, run.HaltKey())
 	switch {
@@ -180,5 +185,78 @@ func (s *Service) checkNotStopped(ctx context.Context, run contract.RunID, d bus
 	case halt.Command < d.Sequence || d.StoredAt.After(halt.CommandAt):
 		return nil
 	}
-	return invalid(conflict("run_id", run, fmt.Sprintf("command %d, which came after this start, has stopped it", halt.Command), "a new start"))
+	return invalid(conflict("run_id", run, fmt.Sprintf("command %d, sent after this start, has stopped it", halt.Command), "a new start"))
+}
+
+const (
+	// commandRetention is the time that an executed or rejected command stays in its stream. A
+	// pending command stays longer.
+	commandRetention = 24 * time.Hour
+	expireInterval   = time.Hour
+)
+
+// expireCommands removes old commands from their stream immediately and every hour until ctx ends.
+// Their results stay in the bucket of runs.
+func (s *Service) expireCommands(ctx context.Context) error {
+	for {
+		if removed, err := s.expire(ctx, s.Now().Add(-commandRetention)); err != nil && ctx.Err() == nil {
+			s.Log.Warn("batch.commands.kept", "error", err)
+		} else if removed > 0 {
+			s.Log.Info("batch.commands.expired", "commands", removed)
+		}
+		if delay.Sleep(ctx, expireInterval) != nil {
+			return nil
+		}
+	}
+}
+
+// expire removes the commands that were stored before a time, up to the first pending one.
+func (s *Service) expire(ctx context.Context, before time.Time) (removed uint64, err error) {
+	stream, err := s.Bus.JetStream().Stream(ctx, contract.StreamBatch)
+	if err != nil {
+		return 0, fmt.Errorf("removing old commands: %w", err)
+	}
+	done, err := s.handledUpTo(ctx)
+	if err != nil {
+		return 0, err
+	}
+	first := stream.CachedInfo().State.FirstSeq
+	if done < first {
+		return 0, nil
+	}
+	count := sort.Search(int(done-first)+1, func(i int) bool {
+		msg, getErr := s.Bus.GetNext(ctx, contract.StreamBatch, "batch.*", first+uint64(i))
+		if getErr != nil {
+			if !errors.Is(getErr, jetstream.ErrMsgNotFound) {
+				err = getErr
+			}
+			return true
+		}
+		return msg.Sequence > done || !msg.StoredAt.Before(before)
+	})
+	if err != nil || count == 0 {
+		return 0, err
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first+uint64(count))); err != nil {
+		return 0, fmt.Errorf("removing old commands: %w", err)
+	}
+	return uint64(count), nil
+}
+
+// handledUpTo returns the sequence up to which all commands are executed. It reads the consumer of
+// starts first, so that the second consumer has received all other commands up to that sequence.
+func (s *Service) handledUpTo(ctx context.Context) (uint64, error) {
+	starts, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerStarts)
+	if err != nil {
+		return 0, fmt.Errorf("reading the consumers of commands: %w", err)
+	}
+	control, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerControl)
+	if err != nil {
+		return 0, fmt.Errorf("reading the consumers of commands: %w", err)
+	}
+	done, others := starts.CachedInfo().AckFloor.Stream, control.CachedInfo()
+	if others.NumPending > 0 || others.NumAckPending > 0 {
+		done = min(done, others.AckFloor.Stream)
+	}
+	return done, nil
 }

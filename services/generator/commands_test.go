@@ -19,7 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// publish sends a command as nats pub does.
+// publish sends a command without a reply subject, as nats pub does.
 func (f fixture) publish(subject, format string, args ...any) {
 	f.t.Helper()
 	if err := f.b.Conn().Publish(subject, fmt.Appendf(nil, format, args...)); err != nil {
@@ -27,7 +27,7 @@ func (f fixture) publish(subject, format string, args ...any) {
 	}
 }
 
-// consumerInfo is what the server says of a consumer.
+// consumerInfo returns the state of a consumer.
 func (f fixture) consumerInfo(stream, name string) *jetstream.ConsumerInfo {
 	f.t.Helper()
 	consumer, err := f.b.JetStream().Consumer(f.t.Context(), stream, name)
@@ -37,7 +37,7 @@ func (f fixture) consumerInfo(stream, name string) *jetstream.ConsumerInfo {
 	return consumer.CachedInfo()
 }
 
-// waitUntil waits until a condition holds.
+// waitUntil fails the test unless a condition holds within a minute.
 func (f fixture) waitUntil(what string, holds func() bool) {
 	f.t.Helper()
 	for limit := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
@@ -47,7 +47,7 @@ func (f fixture) waitUntil(what string, holds func() bool) {
 	}
 }
 
-// waitStored waits until the stream of commands has so many.
+// waitStored waits until the stream of commands has stored count messages.
 func (f fixture) waitStored(count uint64) {
 	f.t.Helper()
 	f.waitUntil(fmt.Sprintf("%d commands stored", count), func() bool {
@@ -92,8 +92,8 @@ func TestStopNotDelayedByStarts(t *testing.T) {
 func TestCommandOrder_StartsAndStops(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	// Carried out late, a start must not take a stop back that was given after it, and a stop must find the run of a start
-	// that was given before it.
+	// Executed late, a start must not undo a later stop, and a stop must find the run of an earlier
+	// start.
 	stop := f.runService()
 	f.send(contract.SubjectStart, `{"year":"25","end":5,"run_id":"old"}`)
 	stop()
@@ -116,7 +116,7 @@ func TestCommandOrder_StartsAndStops(t *testing.T) {
 	if _, err := runs.Get[contract.Halt](t.Context(), f.kv, contract.RunID("old").HaltKey()); err != nil {
 		t.Errorf("the start (%s) took the stop back: %v", start.Rejected, err)
 	}
-	// What is given after the stop starts the run.
+	// A start after the stop starts the run.
 	f.endRun("old", contract.Stopped)
 	if again := f.send(contract.SubjectStart, `{"year":"25","end":5,"run_id":"old"}`); again.RunID != "old" {
 		t.Error(again.Rejected)
@@ -136,7 +136,7 @@ func TestActiveRunsLimit(t *testing.T) {
 		if begun := result.RunID != ""; begun != (i < bound) {
 			t.Errorf("start %d: %+v", i+1, result)
 		}
-		if i >= bound && !strings.Contains(result.Rejected, "allowed is 100; give the same start again") {
+		if i >= bound && !strings.Contains(result.Rejected, "allowed is 100; retry the start") {
 			t.Errorf("start %d: %q", i+1, result.Rejected)
 		}
 	}
@@ -221,7 +221,7 @@ func TestHandledCommandsExpire(t *testing.T) {
 	}
 }
 
-// The limit that the generator tells is the one that the stream has.
+// The limit that the generator reports must be the limit of the stream.
 func TestMaxBodyMatchesStreamLimit(t *testing.T) {
 	t.Parallel()
 	configs, err := streams.Streams()

@@ -2,20 +2,29 @@ package generator
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 )
 
-// AddEndpoints makes the commands endpoints of a service: who sends one by a request is answered with a contract.CommandReply.
-// The command itself is carried out as its stream keeps it, request or not, so that it outlives whoever answers. The stream
-// acknowledges nothing (no_ack): its word would come before any answer.
+// AddEndpoints registers the command subjects as endpoints of a micro service, which reply to
+// requests with a contract.CommandReply. The stream stores the command independently of the
+// endpoint, so a command survives the process that replies. The stream does not acknowledge
+// commands (no_ack), because its acknowledgment would arrive before the reply.
 func (s *Service) AddEndpoints(to micro.Service) error {
 	for name, subject := range map[string]string{"start": contract.SubjectStart, "stop": contract.SubjectStop} {
 		if err := to.AddEndpoint(name, micro.HandlerFunc(s.handleRequest), micro.WithEndpointSubject(subject)); err != nil {
@@ -25,57 +34,59 @@ func (s *Service) AddEndpoints(to micro.Service) error {
 	return nil
 }
 
-// handleRequest takes in one command as it passes by. It keeps nothing of the body, which may be as large as the server lets it be.
-func (s *Service) handleRequest(request micro.Request) {
-	to, headers := request.Reply(), nats.Header(request.Headers())
-	c := endpointRequest{subject: request.Subject(), reply: to, key: digest(request.Subject(), headers, request.Data())}
-	c.headerErr, c.sizeErr = checkHeaders(headers), checkSize(headers, request.Data())
-	if c.headerErr == nil && c.sizeErr == nil && !safeReplySubject(to) {
+// handleRequest starts the reply to one command. It does not retain the body, which may be as large
+// as the server permits.
+func (s *Service) handleRequest(received micro.Request) {
+	to, headers := received.Reply(), nats.Header(received.Headers())
+	request := endpointRequest{subject: received.Subject(), reply: to, key: digest(received.Subject(), headers, received.Data())}
+	request.headerErr, request.sizeErr = checkHeaders(headers), checkSize(headers, received.Data())
+	if request.headerErr == nil && request.sizeErr == nil && !safeReplySubject(to) {
 		if to != "" {
-			s.Log.Warn("batch.reply.refused", "subject", c.subject, "reply", fmt.Sprintf("%.80q", to))
+			s.Log.Warn("batch.reply.refused", "subject", request.subject, "reply", fmt.Sprintf("%.80q", to))
 		}
 		return
 	}
-	mine, ok := s.replies.register(c.key)
+	results, ok := s.replies.register(request.key)
 	if !ok {
-		s.sendReply(c, contract.CommandReply{Error: "too many requests at once, or the generator ends: ask again"})
+		s.sendReply(request, contract.CommandReply{Error: "too many concurrent requests, or the generator is stopping: try again"})
 		return
 	}
 	go func() {
-		defer s.replies.unregister(c.key, mine)
-		s.awaitAndReply(c, mine)
+		defer s.replies.unregister(request.key, results)
+		s.awaitAndReply(request, results)
 	}()
 }
 
-// endpointRequest is a command as an endpoint heard it. refused is why it is refused if the stream keeps it, unkept why the stream does not.
+// endpointRequest is a command that an endpoint received. headerErr is the reason for rejection if
+// the stream stores the command, sizeErr the reason why the stream does not store it.
 type endpointRequest struct {
 	subject, reply, key string
 	headerErr, sizeErr  error
 }
 
-// awaitAndReply waits for what becomes of a command and answers its request. A header may have made the stream drop the command; it is
-// then refused here, and not by whoever carries out what the stream has.
-func (s *Service) awaitAndReply(c endpointRequest, mine chan commandResult) {
-	if c.sizeErr != nil {
-		s.rejectUnstored(c, c.sizeErr)
+// awaitAndReply waits for the result of a command and replies to its request. A reserved header may
+// have made the stream drop the command; in that case the endpoint rejects it itself.
+func (s *Service) awaitAndReply(request endpointRequest, results chan commandResult) {
+	if request.sizeErr != nil {
+		s.rejectUnstored(request, request.sizeErr)
 		return
 	}
 	limit := replyTimeout
-	if c.headerErr != nil {
+	if request.headerErr != nil {
 		limit = rejectedReplyTimeout
 	}
-	of, err := s.replies.await(c.key, mine, limit)
+	result, err := s.replies.await(request.key, results, limit)
 	switch {
 	case err == nil:
-		s.sendReply(c, contract.CommandReply{RunID: of.RunID, Error: of.Rejected, Stream: contract.StreamBatch, Sequence: of.sequence})
-	case c.headerErr != nil:
-		s.rejectUnstored(c, c.headerErr)
+		s.sendReply(request, contract.CommandReply{RunID: result.RunID, Error: result.Rejected, Stream: contract.StreamBatch, Sequence: result.sequence})
+	case request.headerErr != nil:
+		s.rejectUnstored(request, request.headerErr)
 	default:
-		s.sendReply(c, contract.CommandReply{Error: err.Error()})
+		s.sendReply(request, contract.CommandReply{Error: err.Error()})
 	}
 }
 
-// sendReply answers a request; who went away misses nothing.
+// sendReply replies to a request, if it has a safe reply subject.
 func (s *Service) sendReply(to endpointRequest, reply contract.CommandReply) {
 	if !safeReplySubject(to.reply) {
 		return
@@ -89,20 +100,21 @@ func (s *Service) sendReply(to endpointRequest, reply contract.CommandReply) {
 	}
 }
 
-// rejectUnstored tells of a command that the stream does not keep.
-func (s *Service) rejectUnstored(c endpointRequest, refused error) {
-	s.Log.Warn("batch.rejected", "subject", c.subject, "error", refused)
-	if err := s.publishRejection(context.Background(), c.subject, 0, refused); err != nil { // the bus sets the limit
-		s.Log.Warn("batch.reply.failed", "subject", c.subject, "error", err)
+// rejectUnstored rejects a command that the stream did not store.
+func (s *Service) rejectUnstored(request endpointRequest, reason error) {
+	s.Log.Warn("batch.rejected", "subject", request.subject, "error", reason)
+	if err := s.publishRejection(context.Background(), request.subject, 0, reason); err != nil { // the bus sets the timeout
+		s.Log.Warn("batch.reply.failed", "subject", request.subject, "error", err)
 	}
-	s.sendReply(c, contract.CommandReply{Error: refused.Error()})
+	s.sendReply(request, contract.CommandReply{Error: reason.Error()})
 }
 
-// requestInfoHeader is the header by which the server tells who asks from another account. The stream does not keep it.
+// requestInfoHeader is the header in which the server names a requester of another account. The
+// stream does not store it.
 const requestInfoHeader = "Nats-Request-Info"
 
-// serverHeaders are the headers that mean something to the server, sorted. Their names are compared without regard to case, to be
-// on the safe side.
+// serverHeaders returns the sorted names of the headers that are reserved for the server. The
+// comparison ignores case as a precaution.
 func serverHeaders(header nats.Header) []string {
 	var names []string
 	for name, values := range header {
@@ -115,9 +127,10 @@ func serverHeaders(header nats.Header) []string {
 	return names
 }
 
-// checkHeader refuses a command with a header that is for the server. By some of them the stream drops a command without a word (an
-// expectation that does not hold, an id that it has seen, rollup, TTL, counter, schedule, parts of batches), and by Nats-Stream
-// the server marks what it read out of a stream, which whoever may read one can have it send to batch.start.
+// checkHeaders rejects a command with reserved headers. Some make the stream drop a command
+// silently (a failed expectation, a known message id, rollup, TTL, counter, schedule, parts of
+// batches). Nats-Stream marks a message that the server read from a stream: anyone who may read a
+// stream could have such a message delivered to batch.start.
 func checkHeaders(header nats.Header) error {
 	names := serverHeaders(header)
 	if len(names) == 0 {
@@ -129,7 +142,7 @@ func checkHeaders(header nats.Header) error {
 	})
 }
 
-// checkSize refuses a command that is larger than the stream takes.
+// checkSize rejects a command that exceeds the maximum message size of the stream.
 func checkSize(header nats.Header, body []byte) error {
 	size := len(body)
 	if len(header) > 0 {
@@ -150,8 +163,8 @@ func checkSize(header nats.Header, body []byte) error {
 	})
 }
 
-// safeReplySubject says whether an answer may go to a reply subject: never to one on which this program or the server listens,
-// or whoever may ask could have the generator speak there in his place.
+// safeReplySubject reports whether a reply may be sent to a subject. Subjects on which this program
+// or the server listens are not safe: a requester could use the generator to publish there.
 func safeReplySubject(reply string) bool {
 	first, _, _ := strings.Cut(reply, ".")
 	switch first {
@@ -160,4 +173,197 @@ func safeReplySubject(reply string) bool {
 	default:
 		return !strings.HasPrefix(reply, "$")
 	}
+}
+
+const (
+	// maxWaitingRequests limits the requests that wait for a reply at once.
+	maxWaitingRequests = 1024
+	// replyTimeout limits the time that a request waits. nats req gives up after five seconds,
+	// fct-scraper later.
+	replyTimeout = 30 * time.Second
+	// rejectedReplyTimeout limits the wait for the result of a command with an invalid header,
+	// which the stream may not have stored.
+	rejectedReplyTimeout = 2 * time.Second
+	// matchWindow is the time that a result is held for a request that has not arrived yet. A
+	// request waits as long for a result of its own before it takes a held one.
+	matchWindow = time.Second
+	// stopTimeout limits the execution of a stop while the service is stopping.
+	stopTimeout = 5 * time.Second
+)
+
+// commandResult is the result of one command.
+type commandResult struct {
+	contract.CommandResult
+	sequence   uint64
+	receivedAt time.Time
+}
+
+// replyMatcher matches requests with the results of commands. The stream does not store reply
+// subjects, and a request does not know its sequence in the stream, so they are matched by content:
+// a request gets the first result of an equal command that arrives after it. Whichever of several
+// equal commands that is, it was executed after the request was sent.
+type replyMatcher struct {
+	mu      sync.Mutex
+	waiting map[string][]chan commandResult // by digest, the oldest request first
+	count   int
+	recent  []commandResult
+	// delivered holds the commands whose results were delivered recently, deliveredBefore those of
+	// the period before. The result of a command that this process executes is delivered directly
+	// and by the watch.
+	delivered, deliveredBefore map[commandPosition]bool
+	rotatedAt                  time.Time
+	closed                     bool
+	done                       chan struct{}
+	requests                   sync.WaitGroup
+}
+
+// commandPosition identifies a command. The time distinguishes it from a command with the same
+// sequence in a stream that was deleted.
+type commandPosition struct {
+	sequence uint64
+	at       int64
+}
+
+func newReplyMatcher() *replyMatcher {
+	return &replyMatcher{
+		waiting: make(map[string][]chan commandResult), delivered: make(map[commandPosition]bool), done: make(chan struct{}),
+	}
+}
+
+// digest returns a key of a command. Two commands have the same key exactly if subject, reserved
+// headers and body are equal.
+func digest(subject string, header nats.Header, body []byte) string {
+	var text []byte
+	for _, name := range serverHeaders(header) {
+		text = fmt.Appendf(text, "%q %q\n", name, header[name])
+	}
+	text = append(append(text, subject+"\n"...), body...)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// register adds a request. It returns false if too many requests are waiting or the service is
+// stopping.
+func (r *replyMatcher) register(key string) (results chan commandResult, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.count >= maxWaitingRequests {
+		return nil, false
+	}
+	results = make(chan commandResult, 1)
+	r.waiting[key] = append(r.waiting[key], results)
+	r.count++
+	r.requests.Add(1)
+	return results, true
+}
+
+// unregister removes a request.
+func (r *replyMatcher) unregister(key string, results chan commandResult) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	r.requests.Done()
+	rest := slices.DeleteFunc(r.waiting[key], func(c chan commandResult) bool { return c == results })
+	if r.waiting[key] = rest; len(rest) == 0 {
+		delete(r.waiting, key)
+	}
+}
+
+// deliver passes a result to the oldest request that waits for it, or holds it for matchWindow. A
+// result is delivered once.
+func (r *replyMatcher) deliver(result commandResult) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	position := commandPosition{result.sequence, result.At.UnixNano()}
+	if r.delivered[position] || r.deliveredBefore[position] {
+		return
+	}
+	if result.receivedAt.Sub(r.rotatedAt) > replyTimeout {
+		r.deliveredBefore, r.delivered, r.rotatedAt = r.delivered, make(map[commandPosition]bool), result.receivedAt
+	}
+	r.delivered[position] = true
+	r.recent = slices.DeleteFunc(r.recent, func(old commandResult) bool { return result.receivedAt.Sub(old.receivedAt) > 2*matchWindow })
+	waiting := r.waiting[result.Digest]
+	if len(waiting) == 0 {
+		r.recent = append(r.recent, result)
+		return
+	}
+	waiting[0] <- result // never blocks: the channel has a buffer of one
+	r.waiting[result.Digest] = waiting[1:]
+}
+
+// deliverStored delivers a result that is stored in the bucket of runs.
+func (r *replyMatcher) deliverStored(result contract.CommandResult, sequence uint64) {
+	r.deliver(commandResult{CommandResult: result, sequence: sequence, receivedAt: time.Now()})
+}
+
+// takeRecent removes and returns the newest held result that arrived shortly before its request.
+func (r *replyMatcher) takeRecent(key string, requestedAt time.Time) (result commandResult, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, result := range slices.Backward(r.recent) {
+		if result.Digest == key && requestedAt.Sub(result.receivedAt) < matchWindow {
+			r.recent = slices.Delete(r.recent, i, i+1)
+			return result, true
+		}
+	}
+	return result, false
+}
+
+// await waits for the result of a request.
+func (r *replyMatcher) await(key string, results chan commandResult, limit time.Duration) (commandResult, error) {
+	requestedAt := time.Now()
+	late, end := time.NewTimer(matchWindow), time.NewTimer(limit)
+	defer late.Stop()
+	defer end.Stop()
+	for {
+		select {
+		case result := <-results:
+			return result, nil
+		case <-late.C:
+			if result, found := r.takeRecent(key, requestedAt); found {
+				return result, nil
+			}
+		case <-end.C:
+			return commandResult{}, fmt.Errorf("not executed within %s; it is executed later if it was stored", limit)
+		case <-r.done:
+			select {
+			case result := <-results: // the command itself may have stopped this process
+				return result, nil
+			default:
+			}
+			return commandResult{}, errors.New("the generator is stopping; another generator executes the command")
+		}
+	}
+}
+
+// close ends all waits and returns when all requests are unregistered.
+func (r *replyMatcher) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	close(r.done)
+	r.requests.Wait()
+}
+
+// watchResults delivers the results of commands, whichever generator executes them, until ctx ends.
+// It starts at the revision at which the service was created, because a command may be executed
+// before the watch is set up.
+func (s *Service) watchResults(ctx context.Context) error {
+	keys := bus.Keys{Bucket: contract.BucketRuns, Filters: []string{contract.CommandFilter}, After: s.resultsSince}
+	err := s.Bus.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+			return nil
+		}
+		var result contract.CommandResult
+		sequence, err := strconv.ParseUint(strings.TrimPrefix(entry.Key(), "command."), 10, 64)
+		if err == nil && json.Unmarshal(entry.Value(), &result) == nil { // else written by another program
+			s.replies.deliverStored(result, sequence)
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("watching the results of commands: %w", err)
 }

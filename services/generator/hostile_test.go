@@ -14,16 +14,17 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// badCommand is a command that must start and stop nothing, and what must be said about it.
+// badCommand is a command that must not start or stop anything, with strings that its error must
+// contain.
 type badCommand struct {
 	subject, body string
 	header        nats.Header
 	want          []string
-	// notStored says that the stream does not keep it.
+	// notStored reports that the stream must not store the command.
 	notStored bool
 }
 
-// validStart is a valid start, which is refused for what is around it.
+// validStart is a valid start; the tests send it with an invalid header or subject.
 const validStart = `{"year":"25","end":5,"run_id":"nobody"}`
 
 func badCommands() map[string]badCommand {
@@ -161,13 +162,13 @@ func TestInvalidCommandsRejected(t *testing.T) {
 		t.Errorf("%v rejections stored, %v; want %d", stored, err, len(commands))
 	}
 	f.checkNothingStarted()
-	// Nothing is lost either: what is right is carried out after all that.
+	// A valid command is still executed after all that.
 	if reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(validStart)}); reply.RunID != "nobody" {
 		t.Errorf("a good start: %+v", reply)
 	}
 }
 
-// checkNothingStarted checks that there is no run and no job, and that no command waits.
+// checkNothingStarted checks that there are no runs, jobs or pending commands.
 func (f fixture) checkNothingStarted() {
 	f.t.Helper()
 	keys, err := f.kv.ListKeysFiltered(f.t.Context(), "*.manifest", "*.state", "*.halt")
@@ -204,7 +205,7 @@ func TestForgedReplySubjectsIgnored(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Commands are carried out one after another: when this one is answered, the others could have been.
+	// Commands are executed in order, so the earlier ones are finished when this one is answered.
 	if reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":99}`)}); reply.RunID == "" {
 		t.Fatal(reply.Error)
 	}
@@ -299,7 +300,7 @@ func TestStart_SameRunIDOtherBatch(t *testing.T) {
 	if reply := send(body); reply.RunID != "mine" {
 		t.Errorf("the same again: %+v", reply)
 	}
-	// A run that was stopped goes on by the settings of its new start.
+	// A stopped run resumes with the settings of its new start.
 	if reply := f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"mine"}`)}); reply.RunID != "mine" {
 		t.Errorf("a stop is answered %+v", reply)
 	}
@@ -318,7 +319,8 @@ func TestStart_SameRunIDOtherBatch(t *testing.T) {
 	}
 }
 
-// A command is kept when nobody is up, and a client of JetStream reads the generator's answer as an acknowledgement.
+// A command is stored while no generator runs, and a JetStream client accepts the generator's reply
+// as an acknowledgment.
 func TestCommandsBeforeServiceStart(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -339,7 +341,7 @@ func TestCommandsBeforeServiceStart(t *testing.T) {
 	}
 }
 
-// Requests for equal commands that begin and end anew are each answered with the run of their own time.
+// Equal commands, each sent after the run of the previous one ended, get a new run each.
 func TestReply_EqualCommandsInSequence(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

@@ -19,16 +19,17 @@ import (
 )
 
 const (
-	// jobsPerBatch is how many jobs share one atomic batch, and window how many may wait for a fetcher before the next
-	// chunk is published: what lies in the stream unasked is bounded, and fetchers never run dry.
+	// jobsPerBatch is the number of jobs in one atomic batch. A batch is published only while fewer
+	// than maxPending jobs are pending: this bounds the stream, and fetchers never run out of jobs.
 	jobsPerBatch = 256
 	maxPending   = 2 * jobsPerBatch
-	// The window is looked at this often at first: at 5,000 jobs a second it empties in a tenth of a second. While it does not
-	// get smaller it is looked at more and more rarely, at last this often: what is left then lasts for longer.
+	// The pending jobs are polled every minPollInterval at first: at 5,000 jobs a second they are
+	// fetched in a tenth of a second. While their number does not fall, the interval doubles up to
+	// maxPollInterval, because the remaining jobs last longer then.
 	minPollInterval, maxPollInterval = 20 * time.Millisecond, 2 * time.Second
 )
 
-// handleRun is what a generator does for a run until the run ends or is halted.
+// handleRun publishes the jobs of a run and keeps them complete until the run ends or is halted.
 func (s *Service) handleRun(ctx context.Context, m contract.Manifest) error {
 	defer s.active.add(m.RunID)()
 	m, published, err := s.publishJobs(ctx, m)
@@ -38,15 +39,16 @@ func (s *Service) handleRun(ctx context.Context, m contract.Manifest) error {
 	return s.reconcile(ctx, m, published)
 }
 
-// publishJobs publishes the jobs of a run that are not published yet, states the end, and returns the run, its range known by then,
-// with all its jobs. What is published is read from the stream of jobs itself, which keeps them all until the run is over and takes
-// none twice: a crash at any point neither skips nor repeats a number.
+// publishJobs publishes the missing jobs of a run, then the planned entry. It returns the manifest,
+// with its final range, and the numbers of all jobs. The published jobs are read from the stream of
+// jobs, which keeps them until the run ends and rejects duplicates: a crash at any point neither
+// skips nor repeats a number.
 func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contract.Manifest, map[int]bool, error) {
 	done, err := s.isPlanned(ctx, m.RunID)
 	if err != nil {
 		return m, nil, err
 	}
-	if m.Searching() { // the range is known when the prober has found the bound
+	if m.Searching() { // the range is known once the prober has found the bound
 		m, err = s.awaitBound(ctx, m)
 		if err != nil {
 			return m, nil, err
@@ -89,24 +91,26 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 	return m, published, s.publishPlanned(ctx, m, published)
 }
 
-// awaitBound waits for the end of the run's search. The search has jobs too, so their consumer is looked after meanwhile.
+// awaitBound waits for the end of the search of a run. The search has jobs too, so their consumer
+// is maintained meanwhile.
 func (s *Service) awaitBound(ctx context.Context, m contract.Manifest) (contract.Manifest, error) {
-	told := make(map[string]string)
+	logged := make(map[string]string)
 	defer delay.Every(reconcileInterval, func() {
-		if _, err := s.ensureJobsConsumer(ctx, m.RunID); ctx.Err() == nil && errorChanged(told, contract.StreamJobs, err) {
+		if _, err := s.ensureJobsConsumer(ctx, m.RunID); ctx.Err() == nil && errorChanged(logged, contract.StreamJobs, err) {
 			s.Log.Warn(eventJobsUnseen, "run_id", m.RunID, "error", err)
 		}
 	})()
 	return runs.Await(ctx, s.Bus, m.RunID.ManifestKey(), func(m contract.Manifest) bool { return !m.Searching() })
 }
 
-// publishWhenPendingLow waits until the fetchers have room, then stores the jobs all or none.
+// publishWhenPendingLow waits until few jobs are pending, then stores all of the given jobs or
+// none.
 func (s *Service) publishWhenPendingLow(ctx context.Context, run contract.RunID, jobs []*nats.Msg) error {
 	wait, before := minPollInterval, uint64(math.MaxUint64)
 	for {
 		consumer, err := s.ensureJobsConsumer(ctx, run)
 		if err != nil {
-			return fmt.Errorf("looking for room for jobs: %w", err)
+			return fmt.Errorf("reading the pending jobs: %w", err)
 		}
 		info := consumer.CachedInfo()
 		if info.NumPending < maxPending {
@@ -121,7 +125,7 @@ func (s *Service) publishWhenPendingLow(ctx context.Context, run contract.RunID,
 	}
 }
 
-// storeJobs stores jobs. A subject that is taken has its job already, from another generator.
+// storeJobs stores jobs. If a subject exists, another generator has published its job.
 func (s *Service) storeJobs(ctx context.Context, jobs []*nats.Msg) error {
 	err := s.Bus.PublishBatch(ctx, jobs)
 	if !errors.Is(err, bus.ErrExists) {
@@ -143,7 +147,7 @@ func jobMessage(m contract.Manifest, number int, retry bool) (*nats.Msg, error) 
 	return &nats.Msg{Subject: m.RunID.JobSubject(number), Data: body}, nil
 }
 
-// publishPlanned says in the ledger that all jobs are published. Said twice it says the same.
+// publishPlanned writes to the ledger that all jobs are published. It is idempotent.
 func (s *Service) publishPlanned(ctx context.Context, m contract.Manifest, published map[int]bool) error {
 	planned := contract.Planned{Version: contract.MessageVersion, Range: m.Range, Jobs: len(published)}
 	for _, number := range slices.Sorted(maps.Keys(published)) {
@@ -154,7 +158,7 @@ func (s *Service) publishPlanned(ctx context.Context, m contract.Manifest, publi
 	planned.Skipped = m.Range.Size() - (planned.Jobs - len(planned.Beyond))
 	body, err := json.Marshal(planned)
 	if err != nil {
-		return fmt.Errorf("stating the end of the jobs: %w", err)
+		return fmt.Errorf("publishing the planned entry: %w", err)
 	}
 	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: m.RunID.PlannedSubject(), Data: body})
 	return err
@@ -163,12 +167,13 @@ func (s *Service) publishPlanned(ctx context.Context, m contract.Manifest, publi
 func (s *Service) isPlanned(ctx context.Context, run contract.RunID) (bool, error) {
 	subjects, err := s.Bus.Subjects(ctx, contract.StreamOutcomes, run.PlannedSubject())
 	if err != nil {
-		return false, fmt.Errorf("looking whether all jobs are published: %w", err)
+		return false, fmt.Errorf("reading the planned entry: %w", err)
 	}
 	return len(subjects) > 0, nil
 }
 
-// storedOutcomes is what a bucket of outcomes has of the run's site, series and year, by number.
+// storedOutcomes returns the outcomes that a bucket holds for the site, series and year of a run,
+// by number.
 func (s *Service) storedOutcomes(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Collected, error) {
 	numbers := make(map[int]contract.Collected)
 	err := runs.EachOutcome(ctx, s.Bus, bucket, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {

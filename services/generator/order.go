@@ -9,9 +9,9 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Numbers gives the numbers of a run's range to ask for, each once: those that failed in an earlier run first, then the
-// others, both ascending. Collected numbers that the run skips are left out. failed may hold numbers outside of the range
-// and in any order; they are ignored.
+// Numbers yields the numbers of the range of a run to request, each once: numbers that failed in an
+// earlier run first, then the others, both ascending. Collected numbers that the run skips are
+// omitted. failed may be unsorted and hold numbers outside the range, which are ignored.
 func Numbers(m contract.Manifest, collected map[int]contract.Collected, failed []int) iter.Seq[int] {
 	r := m.Range
 	skip := func(n int) bool { return m.Skips(n, collected[n]) }
@@ -29,7 +29,7 @@ func Numbers(m contract.Manifest, collected map[int]contract.Collected, failed [
 			}
 		}
 		for n := r.Start; n <= r.End; n++ {
-			if _, asked := slices.BinarySearch(first, n); asked || skip(n) {
+			if _, done := slices.BinarySearch(first, n); done || skip(n) {
 				continue
 			}
 			if !yield(n) {
@@ -39,12 +39,13 @@ func Numbers(m contract.Manifest, collected map[int]contract.Collected, failed [
 	}
 }
 
-// finalAfter is how long after a no-record a higher number must have been seen for the no-record to be final: a number that was
-// handed out later had no record yet.
+// finalAfter is the time after a no-record within which a higher record must have been seen to make
+// the no-record final. If it was seen later, the number may have been assigned after the no-record.
 const finalAfter = time.Hour
 
-// lastFinalNumber is the number up to which all no-records are final: the highest record, or less when a no-record under it was given
-// so long before any higher record was seen that its number may have been handed out since.
+// lastFinalNumber returns the number up to which all no-records are final. This is the highest
+// record, or less if all higher records were seen more than finalAfter after a no-record below it,
+// because its number may have been assigned since.
 func lastFinalNumber(collected map[int]contract.Collected) int {
 	last := 0
 	var seen time.Time // when the first of the higher records was seen

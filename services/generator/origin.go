@@ -13,38 +13,39 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errStopScan ends a scan that has what it came for.
+// errStopScan ends a scan of keys early.
 var errStopScan = errors.New("found")
 
-// checkSameSite refuses a start when the store holds what another court answered: the records of the one would count as
-// collected for the other.
+// checkSameSite rejects a start if the store holds records of another site, because they would
+// count as collected for this one.
 func (s *Service) checkSameSite(ctx context.Context) error {
 	if s.Origin == "" {
 		return nil
 	}
-	held, err := s.storedOrigin(ctx)
-	if err != nil || held == "" || site.NameOf(held) == site.NameOf(s.Origin) {
+	stored, err := s.storedOrigin(ctx)
+	if err != nil || stored == "" || site.NameOf(stored) == site.NameOf(s.Origin) {
 		return err
 	}
 	return invalid(contract.Problem{
-		Field: "base_url", Value: quote([]byte(s.Origin)), Reason: fmt.Sprintf("the store holds records of %.100q", held),
-		Allowed: "the same court, or another data_dir (or NATS server) and another output",
+		Field: "base_url", Value: quote([]byte(s.Origin)), Reason: fmt.Sprintf("the store holds records of %.100q", stored),
+		Allowed: "the same site, or another data_dir (or NATS server) and another output",
 	})
 }
 
-// elsewhere says that a run asks another court than this generator plans for.
+// usesOtherSite reports whether a run fetches from another site than this generator.
 func (s *Service) usesOtherSite(m contract.Manifest) bool {
 	origin := manifestOrigin(m)
 	return s.Origin != "" && origin != "" && site.NameOf(origin) != site.NameOf(s.Origin)
 }
 
-// storedOrigin is where the oldest collected case was asked for of which that is known; empty when there is none.
+// storedOrigin returns the origin from which the first collected case with a known origin was
+// fetched, or "" if there is none.
 func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
 	known := map[contract.RunID]string{}
 	err = s.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{">"}}, func(entry jetstream.KeyValueEntry) error {
 		value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
 		if err != nil {
-			return nil //nolint:nilerr // whoever needs the key says so
+			return nil //nolint:nilerr // reported by the readers that need the key
 		}
 		if _, asked := known[value.RunID]; asked {
 			return nil
@@ -63,13 +64,13 @@ func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
 		err = nil
 	}
 	if err != nil {
-		err = fmt.Errorf("looking for the court of the store: %w", err)
+		err = fmt.Errorf("reading the site of the store: %w", err)
 	}
 	return origin, err
 }
 
-// manifestOrigin is where a run asks its site. Manifests of versions that did not keep it tell it by their settings; empty when they do
-// not.
+// manifestOrigin returns the origin of the site of a run, or "" if it is unknown. Manifests of
+// earlier versions have no origin; it is derived from their settings.
 func manifestOrigin(m contract.Manifest) string {
 	base, kept := m.Config["base_url"].(string)
 	switch {
@@ -82,7 +83,7 @@ func manifestOrigin(m contract.Manifest) string {
 	switch {
 	case err != nil:
 		return ""
-	case profile.Origin == "": // the simulator in the process
+	case profile.Origin == "": // the embedded simulator
 		return "http://127.0.0.1"
 	default:
 		return profile.Origin

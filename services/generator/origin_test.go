@@ -9,7 +9,7 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// storeCase puts one collected case into the store, asked for by a run of that manifest.
+// storeCase stores one collected case and the manifest of the run that fetched it.
 func (f fixture) storeCase(m contract.Manifest) {
 	f.t.Helper()
 	collected, err := f.b.KV(f.t.Context(), contract.BucketCollected)
@@ -39,7 +39,7 @@ func TestStartRejected_StoreOfOtherSite(t *testing.T) {
 	for name, c := range map[string]struct {
 		held   contract.Manifest
 		origin string
-		// other is the origin that the refusal names; empty when the start is taken.
+		// other is the origin that the rejection names; "" if the start is accepted.
 		other string
 	}{
 		"the same":                      {contract.Manifest{Site: "fct-cf", Origin: court}, court, ""},

@@ -17,93 +17,96 @@ import (
 )
 
 const (
-	// reconcileInterval is how often it is looked whether the jobs of a run and their consumer are there.
+	// reconcileInterval is the interval of the checks of the jobs and consumers of a run.
 	reconcileInterval = 2 * time.Second
-	// minIdleLimit is for how long a run may have nothing under way before its consumer is made anew; it doubles each time,
-	// because a run that waits for its report is idle too.
+	// minIdleLimit is the time that a run may have no pending or delivered job before its consumer
+	// is recreated. It doubles each time, because a run that waits for its report is idle too.
 	minIdleLimit = 5 * time.Second
-	// maxMissingChecks is how often the stream of jobs may be missing before the service gives up, to begin again with all streams made.
+	// maxMissingChecks limits the checks that find the stream of jobs missing. After that the
+	// service fails, to restart with all streams recreated.
 	maxMissingChecks = 3
 )
 
-// eventJobsUnseen is the event of a run whose jobs or consumer cannot be looked at.
+// eventJobsUnseen is the log event of a run whose jobs or consumer cannot be read.
 const eventJobsUnseen = "batch.jobs.unseen"
 
-// reconciler brings back what somebody else has taken from a run that is under way. Whatever it gives out again is looked up in
-// the ledger by whoever gets it, so nothing is asked for twice beyond what was in flight.
+// reconciler restores the jobs and the consumer of a running run after an external change. A
+// fetcher checks each redelivered job against the ledger, so nothing is fetched twice except what
+// was in flight.
 type reconciler struct {
 	*Service
 	manifest contract.Manifest
-	// planned are all jobs of the run.
+	// planned holds the numbers of all jobs of the run.
 	planned map[int]bool
-	// complete is how the stream of jobs was when all of the run's were there.
+	// complete is the stream of jobs when it last held all jobs of the run.
 	complete streamRemovals
-	// idleSince is when the run was first seen idle, and idle for how long it may be.
+	// idleSince is when the run was first seen idle, idleLimit how long it may be idle.
 	idleSince time.Time
 	idleLimit time.Duration
 }
 
-// streamRemovals is the same for two looks at a stream exactly when nothing was removed from it in between.
+// streamRemovals identifies the messages removed from a stream. Two values are equal exactly if
+// nothing was removed in between.
 type streamRemovals struct {
 	created time.Time
 	count   uint64
 }
 
-// reconcile looks after a run whose jobs are all published until ctx ends.
+// reconcile maintains a run whose jobs are all published until ctx ends.
 func (s *Service) reconcile(ctx context.Context, m contract.Manifest, planned map[int]bool) error {
-	h := &reconciler{Service: s, manifest: m, planned: planned, idleLimit: minIdleLimit}
-	told := make(map[string]string)
-	for gone := 0; delay.Sleep(ctx, reconcileInterval) == nil; {
-		err := h.check(ctx)
-		if ctx.Err() == nil && errorChanged(told, contract.StreamJobs, err) {
+	r := &reconciler{Service: s, manifest: m, planned: planned, idleLimit: minIdleLimit}
+	logged := make(map[string]string)
+	for missing := 0; delay.Sleep(ctx, reconcileInterval) == nil; {
+		err := r.check(ctx)
+		if ctx.Err() == nil && errorChanged(logged, contract.StreamJobs, err) {
 			s.Log.Warn(eventJobsUnseen, "run_id", m.RunID, "error", err)
 		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			gone = 0
-		case errors.Is(err, jetstream.ErrStreamNotFound) && gone >= maxMissingChecks:
-			return fmt.Errorf("looking after the jobs: %w", err)
+			missing = 0
+		case errors.Is(err, jetstream.ErrStreamNotFound) && missing >= maxMissingChecks:
+			return fmt.Errorf("checking the jobs: %w", err)
 		default:
-			gone++
+			missing++
 		}
 	}
 	return nil
 }
 
-func (h *reconciler) check(ctx context.Context) error {
-	consumer, err := h.ensureJobsConsumer(ctx, h.manifest.RunID)
+func (r *reconciler) check(ctx context.Context) error {
+	consumer, err := r.ensureJobsConsumer(ctx, r.manifest.RunID)
 	if err != nil {
 		return err
 	}
-	if err := h.republishMissing(ctx); err != nil {
+	if err := r.republishMissing(ctx); err != nil {
 		return err
 	}
-	return h.recreateIfIdle(ctx, consumer.CachedInfo())
+	return r.recreateIfIdle(ctx, consumer.CachedInfo())
 }
 
-// republishMissing publishes again the jobs that are gone from the stream.
-func (h *reconciler) republishMissing(ctx context.Context) error {
-	stream, err := h.Bus.JetStream().Stream(ctx, contract.StreamJobs)
+// republishMissing republishes the jobs that were removed from the stream.
+func (r *reconciler) republishMissing(ctx context.Context) error {
+	stream, err := r.Bus.JetStream().Stream(ctx, contract.StreamJobs)
 	if err != nil {
 		return err
 	}
 	info := stream.CachedInfo()
 	now := streamRemovals{info.Created, info.State.LastSeq - info.State.Msgs}
-	if now == h.complete {
+	if now == r.complete {
 		return nil
 	}
-	there, err := runs.PublishedNumbers(ctx, h.Bus, h.manifest.RunID)
+	published, err := runs.PublishedNumbers(ctx, r.Bus, r.manifest.RunID)
 	if err != nil {
 		return err
 	}
 	var jobs []*nats.Msg
-	for number := range h.planned {
-		if there[number] {
+	for number := range r.planned {
+		if published[number] {
 			continue
 		}
-		job, err := jobMessage(h.manifest, number, false)
+		job, err := jobMessage(r.manifest, number, false)
 		if err != nil {
 			return err
 		}
@@ -111,38 +114,38 @@ func (h *reconciler) republishMissing(ctx context.Context) error {
 		jobs = append(jobs, job)
 	}
 	if len(jobs) > 0 {
-		// The end of a run removes its jobs; the news of it may be on its way.
-		if running, err := h.isRunning(ctx, h.manifest.RunID); err != nil || !running {
+		// The end of a run removes its jobs, and its state may not have arrived yet.
+		if running, err := r.isRunning(ctx, r.manifest.RunID); err != nil || !running {
 			return err
 		}
-		if err := h.storeJobs(ctx, jobs); err != nil {
+		if err := r.storeJobs(ctx, jobs); err != nil {
 			return err
 		}
-		h.Log.Warn("batch.jobs.again", "run_id", h.manifest.RunID, "jobs", len(jobs), "reason", "somebody has removed them from their stream")
+		r.Log.Warn("batch.jobs.again", "run_id", r.manifest.RunID, "jobs", len(jobs), "reason", "they were removed from their stream")
 	}
-	h.complete = now
+	r.complete = now
 	return nil
 }
 
-// recreateIfIdle makes the consumer anew when nothing is under way for too long: jobs that somebody else has acknowledged, or that a
-// consumer skipped, come again then.
-func (h *reconciler) recreateIfIdle(ctx context.Context, info *jetstream.ConsumerInfo) error {
+// recreateIfIdle recreates the consumer if no job has been pending or delivered for too long. This
+// redelivers jobs that were acknowledged externally or that the consumer skipped.
+func (r *reconciler) recreateIfIdle(ctx context.Context, info *jetstream.ConsumerInfo) error {
 	if info.NumPending > 0 || info.NumAckPending > 0 {
-		h.idleSince = time.Time{}
+		r.idleSince = time.Time{}
 		return nil
 	}
-	if h.idleSince.IsZero() {
-		h.idleSince = time.Now()
+	if r.idleSince.IsZero() {
+		r.idleSince = time.Now()
 	}
-	if time.Since(h.idleSince) < h.idleLimit {
+	if time.Since(r.idleSince) < r.idleLimit {
 		return nil
 	}
-	h.idleSince, h.idleLimit = time.Time{}, 2*h.idleLimit
-	return h.recreateJobsConsumer(ctx, h.manifest.RunID, "nothing has been under way although the run has not ended")
+	r.idleSince, r.idleLimit = time.Time{}, 2*r.idleLimit
+	return r.recreateJobsConsumer(ctx, r.manifest.RunID, "no job was pending or delivered although the run has not ended")
 }
 
-// deliveryFault says what keeps a consumer from delivering all its messages until they are acknowledged; empty when nothing does. How
-// long it waits, and whether it is paused, is the operator's to change.
+// deliveryFault describes the setting that keeps a consumer from delivering all messages until they
+// are acknowledged, or returns "". Operators may change its ack wait and may pause it.
 func deliveryFault(want, have jetstream.ConsumerConfig) string {
 	switch {
 	case have.MaxDeliver != want.MaxDeliver:
@@ -154,34 +157,35 @@ func deliveryFault(want, have jetstream.ConsumerConfig) string {
 	}
 }
 
-// ensureJobsConsumer is the consumer of a run's jobs, made anew if it is gone or cannot deliver them all.
+// ensureJobsConsumer returns the consumer of the jobs of a run. It recreates a consumer that is
+// missing or has a delivery fault.
 func (s *Service) ensureJobsConsumer(ctx context.Context, run contract.RunID) (jetstream.Consumer, error) {
 	want, err := streams.JobsConsumer(run)
 	if err != nil {
 		return nil, err
 	}
 	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamJobs, want.Durable)
-	differs := ""
+	reason := ""
 	if err == nil {
-		differs = deliveryFault(want, consumer.CachedInfo().Config)
+		reason = deliveryFault(want, consumer.CachedInfo().Config)
 	}
-	if err == nil && differs == "" {
+	if err == nil && reason == "" {
 		return consumer, nil
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil, fmt.Errorf("opening the consumer of the jobs: %w", err)
 	}
 	if err != nil {
-		differs = "it was removed"
+		reason = "it was removed"
 	}
-	if err := s.recreateJobsConsumer(ctx, run, differs); err != nil {
+	if err := s.recreateJobsConsumer(ctx, run, reason); err != nil {
 		return nil, err
 	}
 	return s.Bus.JetStream().Consumer(ctx, contract.StreamJobs, want.Durable)
 }
 
-// recreateJobsConsumer makes the consumer of a running run anew, so that it delivers all its jobs again. A consumer that was put right
-// in place would not deliver again what it has given up.
+// recreateJobsConsumer recreates the consumer of a running run, so that it delivers all jobs again.
+// An updated consumer would not redeliver jobs beyond its old delivery limit.
 func (s *Service) recreateJobsConsumer(ctx context.Context, run contract.RunID, reason string) error {
 	want, err := streams.JobsConsumer(run)
 	if err != nil {
@@ -199,12 +203,12 @@ func (s *Service) recreateJobsConsumer(ctx context.Context, run contract.RunID, 
 		return err
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, contract.StreamJobs, want); err != nil {
-		return fmt.Errorf("making consumer %s: %w", want.Durable, err)
+		return fmt.Errorf("creating consumer %s: %w", want.Durable, err)
 	}
 	return nil
 }
 
-// isRunning says whether a run is under way by what its keys say just now.
+// isRunning reports whether a run is running, by its current state and halt.
 func (s *Service) isRunning(ctx context.Context, run contract.RunID) (bool, error) {
 	state, _, err := s.readState(ctx, run)
 	if err != nil || state.Status != contract.Running {
@@ -217,12 +221,13 @@ func (s *Service) isRunning(ctx context.Context, run contract.RunID) (bool, erro
 	return false, err
 }
 
-// keepSharedConsumers makes the consumers that all processes share anew when somebody removes or changes them.
+// keepSharedConsumers recreates the consumers shared by all processes if they are removed or
+// changed.
 func (s *Service) keepSharedConsumers(ctx context.Context) error {
-	told := make(map[string]string)
+	logged := make(map[string]string)
 	for delay.Sleep(ctx, reconcileInterval) == nil {
 		for _, shared := range streams.SharedConsumers() {
-			if err := s.ensureSharedConsumer(ctx, shared); ctx.Err() == nil && errorChanged(told, shared.Name, err) {
+			if err := s.ensureSharedConsumer(ctx, shared); ctx.Err() == nil && errorChanged(logged, shared.Name, err) {
 				s.Log.Warn("batch.consumer.unseen", "consumer", shared.Name, "error", err)
 			}
 		}
@@ -230,15 +235,16 @@ func (s *Service) keepSharedConsumers(ctx context.Context) error {
 	return nil
 }
 
-// errorChanged says whether an error about something differs from the one that was told of it last.
-func errorChanged(told map[string]string, name string, err error) bool {
+// errorChanged reports whether err differs from the last error logged for name, and stores it in
+// logged.
+func errorChanged(logged map[string]string, name string, err error) bool {
 	if err == nil {
-		delete(told, name)
+		delete(logged, name)
 		return false
 	}
-	before := told[name]
-	told[name] = err.Error()
-	return told[name] != before
+	last := logged[name]
+	logged[name] = err.Error()
+	return logged[name] != last
 }
 
 func (s *Service) ensureSharedConsumer(ctx context.Context, shared streams.SharedConsumer) error {

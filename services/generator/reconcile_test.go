@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// setUpRun is a run of 600 numbers under way: some jobs are taken, the ledger says that all are published.
+// setUpRun starts a run of 300 numbers and waits until all of its jobs are published.
 func setUpRun(t *testing.T) (f fixture, run contract.RunID) {
 	t.Helper()
 	f = setUp(t)
@@ -137,7 +137,7 @@ func TestReconcile_EndedRun(t *testing.T) {
 	if err := f.b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, run.ConsumerName()); err != nil {
 		t.Fatal(err)
 	}
-	// A run beside it is healed; by then this one would have been.
+	// A second run is repaired, by which time the ended one would have been too.
 	other := f.send(contract.SubjectStart, `{"year":"24","end":5}`).RunID
 	f.waitUntil("the other's jobs", func() bool {
 		there, err := runs.PublishedNumbers(t.Context(), f.b, other)

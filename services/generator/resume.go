@@ -3,6 +3,7 @@ package generator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -14,15 +15,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// newRunID names a run after its batch and the command that started it, so that a command delivered twice names the
-// same run, and a store that was begun anew does not name it like a run of the one before.
+// newRunID derives the id of a run from its batch and the command that started it, so that a
+// redelivered command yields the same id and a new store does not reuse the ids of an earlier one.
 func newRunID(batch Batch, at time.Time, sequence uint64) contract.RunID {
 	return contract.RunID(strings.ToLower(batch.Prefix) + "-" + batch.Year + "-" +
 		at.UTC().Format("20060102t150405z") + "-" + strconv.FormatUint(sequence, 10) + "-" + strconv.FormatInt(int64(at.Nanosecond()), 36))
 }
 
-// findRun is the run that the batch goes on with: the one it names, else one of the same batch that was not finished.
-// None is jetstream.ErrKeyNotFound; a name that another batch has is ErrCommand.
+// findRun returns the run that a batch continues: the run that it names, else the newest resumable
+// run of the same batch. Its error is jetstream.ErrKeyNotFound if there is none, and wraps
+// ErrCommand if the named run belongs to another batch.
 func (s *Service) findRun(ctx context.Context, batch Batch) (contract.Manifest, error) {
 	identity := batch.Identity(s.Site)
 	if batch.RunID != "" {
@@ -44,11 +46,11 @@ func (s *Service) findRun(ctx context.Context, batch Batch) (contract.Manifest, 
 		if manifest.Batch != identity || s.usesOtherSite(manifest) || manifest.CreatedAt.Before(found.CreatedAt) {
 			continue
 		}
-		open, err := s.resumable(ctx, manifest.RunID)
+		resumable, err := s.resumable(ctx, manifest.RunID)
 		if err != nil {
 			return manifest, err
 		}
-		if open {
+		if resumable {
 			found = manifest
 		}
 	}
@@ -58,7 +60,8 @@ func (s *Service) findRun(ctx context.Context, batch Batch) (contract.Manifest, 
 	return found, nil
 }
 
-// resumable says whether a run can be gone on with; one whose start was cut off before its state was written can.
+// resumable reports whether a run can be resumed. This includes a run whose start was interrupted
+// before its state was written.
 func (s *Service) resumable(ctx context.Context, run contract.RunID) (bool, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, run.StateKey())
 	switch {
@@ -70,7 +73,9 @@ func (s *Service) resumable(ctx context.Context, run contract.RunID) (bool, erro
 	return err == nil && state.Resumable(), err
 }
 
-// updateSettings gives a run that is gone on with the settings of the batch as it is started now. What makes it that batch stays.
+// updateSettings applies the settings of a start to the run that it resumes. The fields that
+// identify the batch do not change. For a running or ended run it only checks that the settings
+// agree.
 func (s *Service) updateSettings(ctx context.Context, m contract.Manifest, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
 	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
@@ -83,7 +88,7 @@ func (s *Service) updateSettings(ctx context.Context, m contract.Manifest, batch
 	m.RequestTimeout, m.JobTimeout = batch.RequestTimeout, batch.JobTimeout
 	m.PersistRawHTML, m.ProbeBudget, m.Config, m.Program = batch.PersistRawHTML, batch.ProbeBudget, s.Config, s.Program
 	m.Command = commandBody(d)
-	if m.Searching() { // once the bound is known, the jobs that follow from it stay the same
+	if m.Searching() { // once the bound is known, the jobs that depend on these fields must not change
 		m.RecheckBefore = d.StoredAt.UTC().Add(-s.BoundMaxAge)
 		if state.SearchUnfinished && state.Report != nil {
 			m.ProbeSpent = state.Report.ProbesUsed
@@ -92,8 +97,9 @@ func (s *Service) updateSettings(ctx context.Context, m contract.Manifest, batch
 	return m, s.putJSON(ctx, m.RunID.ManifestKey(), m)
 }
 
-// supersede closes the runs of other batches that were stopped and ask for the same series and year: their jobs would ask
-// for what this run collects. Started again, such a batch becomes a new run, which leaves out all that is collected.
+// supersede marks stopped runs of other batches with the same site, series and year as superseded,
+// because their jobs would request numbers that this run collects. A later start of such a batch
+// becomes a new run, which skips everything collected.
 func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
 	manifests, err := runs.Manifests(ctx, s.Bus)
 	if err != nil {
@@ -120,4 +126,58 @@ func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
 		s.Log.Info("batch.run.superseded", "run_id", m.RunID, "by", by.RunID)
 	}
 	return nil
+}
+
+// checkSameSettings rejects a batch that names a running or ended run but has different settings.
+// Without the error, the sender would assume that its settings apply. A start without a run id just
+// joins the run.
+func checkSameSettings(m contract.Manifest, b Batch) error {
+	if b.RunID == "" {
+		return nil
+	}
+	var problems []contract.Problem
+	for _, setting := range []struct {
+		field      string
+		has, given any
+	}{
+		{"max_retries", m.MaxRetries, b.MaxRetries},
+		{"request_timeout", m.RequestTimeout, b.RequestTimeout},
+		{"job_timeout", m.JobTimeout, b.JobTimeout},
+		{"safe_stop_no_records", m.SafeStopNoRecords, b.SafeStopNoRecords},
+		{"safe_stop_fails", m.SafeStopFails, b.SafeStopFails},
+		{"persist_raw_html", m.PersistRawHTML, b.PersistRawHTML},
+		{"probe_budget", m.ProbeBudget, b.ProbeBudget},
+	} {
+		if setting.has != setting.given {
+			problems = append(problems, conflict(setting.field, setting.given, fmt.Sprintf("run %s has %v", m.RunID, setting.has), fmt.Sprintf("%v, or a new run_id", setting.has)))
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return invalid(problems...)
+}
+
+// checkNotStopping rejects the start of a run that was stopped but has not ended yet. The start
+// would join a run that ends in a moment, while its sender expects a running one.
+func (s *Service) checkNotStopping(ctx context.Context, run contract.RunID) error {
+	entry, err := s.kv.Get(ctx, run.HaltKey())
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the halt of run %s: %w", run, err)
+	case runs.DecodeHalt(entry).Status != contract.Stopped:
+		return nil // halted by the site or by a safe stop, which would happen again
+	}
+	return invalid(conflict("run_id", run, "it is being stopped", "the same start after the finished event of the run"))
+}
+
+func conflict(field string, value any, reason, allowed string) contract.Problem {
+	return contract.Problem{Field: field, Value: quote(fmt.Append(nil, value)), Reason: reason, Allowed: allowed}
+}
+
+// describeRange describes the numbers of a run.
+func describeRange(m contract.Manifest) string {
+	return fmt.Sprintf("%s-%s, %d to %d", m.Prefix, m.Year, m.Range.Start, m.Range.End)
 }

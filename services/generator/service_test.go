@@ -20,7 +20,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-// fixture is a generator at work on a broker of its own.
+// fixture is a server on which a test runs generators.
 type fixture struct {
 	t  *testing.T
 	b  *bus.Bus
@@ -42,7 +42,7 @@ func (f fixture) runService() (stop func()) {
 	return f.runServiceAt("sim", "")
 }
 
-// runServiceAt is run for a site at an origin.
+// runServiceAt runs a generator for a site at an origin until stop is called.
 func (f fixture) runServiceAt(site, origin string) (stop func()) {
 	f.t.Helper()
 	service, err := generator.New(f.t.Context(), generator.Options{
@@ -82,7 +82,7 @@ func (f fixture) send(subject, body string) contract.CommandResult {
 	return kept
 }
 
-// request sends a command as nats req does and returns the answer.
+// request sends a command with a reply subject, as nats req does, and returns the reply.
 func (f fixture) request(msg *nats.Msg) contract.CommandReply {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
@@ -98,7 +98,7 @@ func (f fixture) request(msg *nats.Msg) contract.CommandReply {
 	return reply
 }
 
-// await waits for a key to be written.
+// await waits until a key is written and returns its value.
 func await[T any](f fixture, kv jetstream.KeyValue, key string) T {
 	f.t.Helper()
 	var value T
@@ -122,8 +122,8 @@ func await[T any](f fixture, kv jetstream.KeyValue, key string) T {
 	return value
 }
 
-// ackJobs acknowledges the jobs of a run in the order they come, until the generator has stated the end and none is left: a fetch
-// gives no more than may be unacknowledged at once, and acknowledgements take their time.
+// ackJobs acknowledges the jobs of a run in order until the planned entry exists and none is left.
+// A fetch returns no more than may be unacknowledged at once, so it takes several.
 func (f fixture) ackJobs(run contract.RunID) (numbers []int, planned contract.Planned) {
 	f.t.Helper()
 	consumer, err := f.b.JetStream().Consumer(f.t.Context(), contract.StreamJobs, run.ConsumerName())
@@ -225,12 +225,12 @@ func TestJobs_ResumeAfterRestart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.State.Msgs >= 512 { // the window is full
+		if info.State.Msgs >= 512 { // maxPending is reached
 			break
 		}
 	}
 	stop()
-	// What was asked for meanwhile is collected, by this very run.
+	// Meanwhile this run has collected two of its numbers.
 	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{1: contract.Success, 2: contract.NoRecord})
 	defer f.runService()()
 	numbers, planned := f.ackJobs(run)
@@ -325,7 +325,7 @@ func TestJobs_WaitForBound(t *testing.T) {
 	if err != nil || !manifest.Searching() || manifest.Range != (contract.Range{Start: 3, End: contract.MaxNumber}) {
 		t.Fatalf("%+v, %v; want a search up to the highest number there can be", manifest.Range, err)
 	}
-	// The search asked for two numbers, one of them beyond the bound.
+	// The search requested two numbers, one of them above the bound.
 	for _, number := range []int{5, 8} {
 		if _, err := f.b.Publish(t.Context(), &nats.Msg{Subject: run.JobSubject(number), Data: []byte("{}")}); err != nil {
 			t.Fatal(err)
@@ -359,7 +359,8 @@ func TestRun_CanceledBeforeStart(t *testing.T) {
 	}
 }
 
-// One generator takes in the request, another one carries the command out before the first has begun to watch for results.
+// One generator receives the request; another one executes the command before the first watches for
+// results.
 func TestReply_ResultBeforeWatch(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

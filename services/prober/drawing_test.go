@@ -10,10 +10,12 @@ import (
 	"fct-scraper/services/prober"
 )
 
-// drawingWidth is how many characters stand for all numbers up to the highest one asked for.
+// drawingWidth is the number of characters that represent all numbers up to the highest one
+// requested.
 const drawingWidth = 60
 
-// drawSearch shows a search as text, a line a question: o is a record, x a no-record, the bar is the bound then.
+// drawSearch renders a search as text, one line a question: o is a record, x a no-record, the bar
+// is the bound so far.
 func drawSearch(answers []prober.Observation) string {
 	highest := 1
 	for _, a := range answers {
@@ -36,7 +38,7 @@ func drawSearch(answers []prober.Observation) string {
 	return b.String()
 }
 
-// TestDrawing logs the drawing that ARCHITECTURE.md shows (go test -run TestDrawing -v ./services/prober).
+// TestDrawing logs the drawing in ARCHITECTURE.md (go test -run TestDrawing -v ./services/prober).
 func TestDrawing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(11, 11))

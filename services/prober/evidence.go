@@ -5,19 +5,20 @@ import (
 	"slices"
 )
 
-// fact is what is known of one number. day is the day of the year on which its record was filed, 0 when unknown.
+// fact is the knowledge about one number. day is the day of the year on which its record was filed,
+// 0 if unknown.
 type fact struct {
 	number int
 	exists bool
 	day    int
 }
 
-// evidence is everything known, ascending, each number once.
+// evidence is all facts, ascending, one for each number.
 type evidence []fact
 
 func byNumber(f fact, n int) int { return cmp.Compare(f.number, n) }
 
-// with adds a fact; what was known of the number before is replaced.
+// with adds a fact, or replaces the fact of the same number.
 func (e evidence) with(f fact) evidence {
 	at, known := slices.BinarySearchFunc(e, f.number, byNumber)
 	if known {
@@ -27,13 +28,13 @@ func (e evidence) with(f fact) evidence {
 	return slices.Insert(e, at, f)
 }
 
-// knows says whether the number is known to exist or to be missing.
+// knows reports whether there is a fact about the number.
 func (e evidence) knows(number int) bool {
 	_, known := slices.BinarySearchFunc(e, number, byNumber)
 	return known
 }
 
-// split parts the evidence behind the highest number that exists: at or below it, and the missing ones above it.
+// split splits the evidence after the highest existing number.
 func (e evidence) split() (upTo, above evidence) {
 	for i := len(e); i > 0; i-- {
 		if e[i-1].exists {
@@ -43,7 +44,7 @@ func (e evidence) split() (upTo, above evidence) {
 	return nil, e
 }
 
-// bound is the highest number known to exist; the zero fact when there is none.
+// bound returns the highest number known to exist, or the zero fact.
 func (e evidence) bound() fact {
 	upTo, _ := e.split()
 	if len(upTo) == 0 {
@@ -52,7 +53,7 @@ func (e evidence) bound() fact {
 	return upTo[len(upTo)-1]
 }
 
-// from is the part that lies at number or above it.
+// from returns the facts about number and above.
 func (e evidence) from(number int) evidence {
 	at, _ := slices.BinarySearchFunc(e, number, byNumber)
 	return e[at:]

@@ -7,16 +7,18 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// family is a kind of year. What is typical has to meet the goals; the others show what few questions cannot do.
+// family is a kind of year. Typical families must meet the goals; the others show the limits of a
+// search with few questions.
 type family struct {
 	name    string
 	typical bool
-	// exact says that the highest number itself is to be found in 95 of 100 years.
+	// exact reports that the search must find the highest number itself in 95 of 100 years.
 	exact    bool
 	generate func(r *rand.Rand) *syntheticYear
 }
 
-// raggedEnd is the family whose searches take more than the others: its last numbers are too thin to tell from none.
+// raggedEnd is the family whose searches take more requests than the others, because its last
+// numbers are too sparse to distinguish from none.
 const raggedEnd = "ragged end"
 
 func families() []family {
@@ -65,8 +67,9 @@ func clustered(r *rand.Rand) *syntheticYear {
 	return s
 }
 
-// gapped has 2 to 6 gaps, in seven of ten years one of them 5 to 600 under the top. A gap over the end would leave the highest
-// number alone above it, which is what stragglers are for: there the year ends below the gap.
+// gapped has 2 to 6 gaps; in seven of ten years one of them is 5 to 600 below the highest number.
+// If a gap covers the highest number, the year ends below the gap; single numbers above a gap are
+// the family stragglers.
 func gapped(length int) func(*rand.Rand) *syntheticYear {
 	return func(r *rand.Rand) *syntheticYear {
 		s := thinned(0.02)(r)
@@ -84,7 +87,7 @@ func gapped(length int) func(*rand.Rand) *syntheticYear {
 	}
 }
 
-// ragged thins out over its last 60 to 400 numbers, to one in twenty.
+// ragged thins out to one number in twenty over its last 60 to 400 numbers.
 func ragged(r *rand.Rand) *syntheticYear {
 	s := thinned(0.02)(r)
 	tail := 60 + r.IntN(341)
@@ -142,7 +145,7 @@ func surprising(r *rand.Rand) *syntheticYear {
 	return s
 }
 
-// stragglers are 1 to 4 lone numbers above the rest.
+// stragglers has 1 to 4 single numbers above the rest.
 func stragglers(least, most int) func(*rand.Rand) *syntheticYear {
 	return func(r *rand.Rand) *syntheticYear {
 		s := thinned(0.02)(r)

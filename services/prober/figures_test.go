@@ -16,28 +16,30 @@ import (
 )
 
 var (
-	// figuresSeeds is how many years of each family are searched; the default keeps loose goals, 400 make the table.
+	// figuresSeeds is the number of years searched in each family. The default checks loose goals;
+	// 400 produce the table.
 	figuresSeeds = flag.Int("seeds", 20, "years of each family")
 	figuresTable = flag.Bool("figures", false, "print the table of figures")
 )
 
 const budget = 200
 
-// testingT is what the checks need of a test, a drawn one included.
+// testingT is the common part of *testing.T and *rapid.T.
 type testingT interface {
 	Helper()
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 }
 
-// searchTrace is one search over a year, as it went.
+// searchTrace is the result of one search over a year.
 type searchTrace struct {
 	bound         prober.Bound
 	requestsAbove int // requests for numbers above the highest
-	absences      int // questions for numbers that do not exist
+	absences      int // questions about numbers that do not exist
 }
 
-// runSearch asks a year until the search ends. Requests fail as the year has it and are tried again three times.
+// runSearch runs a search over a year. Requests fail as often as the year defines, and are retried
+// three times.
 func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Settings, known []prober.Observation) searchTrace {
 	t.Helper()
 	settings.PreviousYearMax, settings.DayOfYear = s.previousYearMax, s.today
@@ -68,7 +70,7 @@ func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Setti
 	return h
 }
 
-// checkResult is what holds for every search.
+// checkResult checks the invariants of every search.
 func checkResult(t testingT, s *syntheticYear, settings prober.Settings, h searchTrace) {
 	t.Helper()
 	b := h.bound
@@ -92,7 +94,7 @@ func checkResult(t testingT, s *syntheticYear, settings prober.Settings, h searc
 	}
 }
 
-// figures are those of one family.
+// figures holds the measurements of one family.
 type figures struct {
 	questions, requests, above []int
 	inside, exact              int
@@ -121,15 +123,15 @@ func measure(t testing.TB, f family, index, seeds int) figures {
 	return all
 }
 
-// quantile is the value that a share of the sorted values does not pass.
+// quantile returns the value that a share of the sorted values does not exceed.
 func quantile(sorted []int, share float64) int {
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
 }
 
-// goal is what a search is to reach; few years say it less sharply than many.
+// goal is the required quality of a search; it is looser for few years.
 type goal struct {
 	median int
-	// most is how many requests 95 of 100 searches of each typical family may take.
+	// most limits the requests of 95 of 100 searches in each typical family.
 	most          int
 	inside, exact float64
 }

@@ -7,31 +7,34 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// yearDays is how many days a year has for a forecast; a leap day does not matter.
+// yearDays is the length of a year in days; a leap day does not matter for a forecast.
 const yearDays = 365
 
-// filingProgress is how a year goes so far, read from the filing days of its records.
+// filingProgress is the progress of a year, derived from the filing dates of its records.
 type filingProgress struct {
 	bound int
-	// rate is how many numbers a day are handed out lately.
+	// rate is the recent number of new numbers per day.
 	rate float64
-	// daysLeft is how many days of the year may hold files above the bound.
+	// daysLeft is the number of days of the year that may have files above the bound.
 	daysLeft float64
 }
 
-// A record is out of turn when it was filed more than maxDisorder days before one with a lower number. The days are not
-// believed when more than one record in mostOutOfTurn is, or when they mean maxRate numbers a day.
+// A record is out of order if it was filed more than maxDisorder days before a record with a lower
+// number. The dates are ignored if more than one in outOfTurnShare records is out of order, or if
+// they imply maxRate numbers a day or more.
 const (
 	maxDisorder    = 45
 	outOfTurnShare = 10
 	maxRate        = 400
 )
 
-// recentRecords is how many of the records below the bound tell how far the year is: files are numbered a few days out of turn.
+// recentRecords is the number of records below the bound that determine the latest filing date,
+// because files are numbered a few days out of order.
 const recentRecords = 20
 
-// readFilingProgress reads the days of the evidence, which ends with a record: the bound. False means that the days are not
-// to be used: there are none, or they make no sense. today is the last day on which a file can have been filed.
+// readFilingProgress derives the progress from the evidence, which must end with the bound. It
+// returns false if there are no dates or they are implausible. today is the last possible filing
+// date, as a day of the year.
 func readFilingProgress(upTo evidence, today int) (filingProgress, bool) {
 	if len(upTo) == 0 || upTo[len(upTo)-1].day == 0 {
 		return filingProgress{}, false
@@ -52,8 +55,9 @@ func readFilingProgress(upTo evidence, today int) (filingProgress, bool) {
 	return filingProgress{bound: bound, rate: rate, daysLeft: float64(today - latest)}, true
 }
 
-// dated are the records whose day is known. A day that fits neither neighbour is replaced by the nearer one's: of
-// thousands of records some carry a day that is weeks or a year off, and one of them must not spoil the others.
+// dated returns the records with a filing date. A date outside those of its two neighbours is
+// replaced by the nearer one: among thousands of records, some have a date that is off by weeks or
+// a year, and one of them must not distort the result.
 func (e evidence) dated() evidence {
 	var known evidence
 	for _, f := range e {
@@ -72,7 +76,8 @@ func (e evidence) dated() evidence {
 	return smooth
 }
 
-// outOfTurn counts the records that were filed long before one with a lower number.
+// outOfTurn counts the records that were filed more than maxDisorder days before one with a lower
+// number.
 func (e evidence) outOfTurn() (count int) {
 	latest := 0
 	for _, f := range e {
@@ -84,7 +89,8 @@ func (e evidence) outOfTurn() (count int) {
 	return count
 }
 
-// recentRate is how many numbers a day came since the nearest record that lies three weeks to five months back.
+// recentRate returns the numbers per day since the nearest record filed three weeks to five months
+// before latest.
 func recentRate(known evidence, latest int) (float64, bool) {
 	bound := known[len(known)-1].number
 	for _, f := range slices.Backward(known[:len(known)-1]) {
@@ -95,11 +101,12 @@ func recentRate(known evidence, latest int) (float64, bool) {
 	return 0, false
 }
 
-// survival is what the days make expected above the bound. Four stories share the weight, so that a wrong one costs
-// questions and not the answer: the year goes on at its rate; numbers were skipped; it ends at the bound although
-// days are left, as an index that is filled late does; the days mean nothing and calendar says what is left. Its rate is
-// meant to within one day's numbers: with the heavy tail, 95 of 100 files lie within three days of their turn, as in the worst
-// years seen.
+// survival returns the prior above the bound given the filing dates. It is a mixture of four
+// hypotheses, so that a wrong one costs questions but not correctness: the year continues at its
+// rate; numbers were skipped; it ends at the bound although days are left, as in an index that is
+// filled late; the dates mean nothing and calendar applies. The rate is exact to within one day's
+// numbers: with the heavy tail, 95 of 100 files are within three days of their order, as in the
+// worst years seen.
 func (f filingProgress) survival(calendar survival) survival {
 	expected := float64(f.bound) + f.rate*f.daysLeft
 	spread := math.Hypot(f.rate+6, 0.20*f.rate*f.daysLeft)
@@ -116,8 +123,9 @@ func (f filingProgress) survival(calendar survival) survival {
 	}
 }
 
-// studentTail is the chance that a value lies above x, in units of its spread: Student's t with three degrees of freedom,
-// because a year at a tenth of its days is off by 30 % and sometimes by far more.
+// studentTail returns the probability that a value exceeds x, in units of its spread. It is
+// Student's t distribution with three degrees of freedom, because a forecast after a tenth of the
+// year is off by 30 % and sometimes by far more.
 func studentTail(x float64) float64 {
 	y := x / math.Sqrt(3)
 	return 0.5 - (y/(1+y*y)+math.Atan(y))/math.Pi

@@ -11,7 +11,8 @@ import (
 	"fct-scraper/services/prober"
 )
 
-// medianRequests are the requests in the middle of years of which the first numbers, this share of them, are known.
+// medianRequests returns the median number of requests of searches in years of which the first
+// share of the numbers is known.
 func medianRequests(t *testing.T, share float64, redate func(r *rand.Rand, n int, day string) string) int {
 	t.Helper()
 	var all []int
@@ -33,7 +34,8 @@ func medianRequests(t *testing.T, share float64, redate func(r *rand.Rand, n int
 	return quantile(all, 0.5)
 }
 
-// Of thousands of records some carry a day that is weeks or months off, and the first may be filed in the year before.
+// Among thousands of records, some have a date that is weeks or months off, and the first may have
+// been filed in the previous year.
 func TestFilingDates_Outliers(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
@@ -64,7 +66,7 @@ func TestFilingDates_Outliers(t *testing.T) {
 	}
 }
 
-// A leap year's last day is its 366th.
+// The last day of a leap year is its 366th.
 func TestFilingDates_LeapYear(t *testing.T) {
 	t.Parallel()
 	requests := func(last string) int {

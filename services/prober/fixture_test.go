@@ -17,25 +17,25 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// patience is how long a search may take; it bounds failures only.
-const patience = time.Minute
+// searchTimeout limits the duration of a search; it only bounds failures.
+const searchTimeout = time.Minute
 
-// fixture is a broker with one run whose bound is to be found, and who answers its jobs.
+// fixture is a server with one run that searches for its bound. It answers the jobs of the run.
 type fixture struct {
 	t               *testing.T
 	b               *bus.Bus
 	kv              jetstream.KeyValue
 	manifest        contract.Manifest
 	exists          func(number int) bool
-	transients      int                  // attempts of each job that bring nothing, at most
-	failingQuestion func(asked int) bool // whether a question has no answer, by its place among them
+	transients      int                  // maximum number of failed attempts of each job
+	failingQuestion func(asked int) bool // reports whether a question, by its index, gets no answer
 	classifyTwice   bool
 	parties         bool
-	requests        int // that were made
+	requests        int // the number of requests made
 	jobs            []contract.Job
 }
 
-// newFixture is a run over the whole year of a court that has the numbers from 1 to highest.
+// newFixture starts a run over the year of a site that has the numbers 1 to highest.
 func newFixture(t *testing.T, highest int, change ...func(*fixture)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, b: fcttest.Broker(t), exists: func(n int) bool { return n <= highest }, manifest: contract.Manifest{
@@ -50,7 +50,7 @@ func newFixture(t *testing.T, highest int, change ...func(*fixture)) *fixture {
 	return f
 }
 
-// beginRun makes a run running.
+// beginRun stores a running run.
 func (f *fixture) beginRun(m contract.Manifest) {
 	f.t.Helper()
 	f.put(f.kv, m.RunID.ManifestKey(), m)
@@ -80,7 +80,7 @@ func (f *fixture) put(kv jetstream.KeyValue, key string, value any) {
 	f.must(err)
 }
 
-// storeOutcomes notes what an earlier run has brought.
+// storeOutcomes stores outcomes of an earlier run.
 func (f *fixture) storeOutcomes(year string, outcome contract.Outcome, numbers ...int) {
 	f.t.Helper()
 	kv := f.bucket(contract.BucketCollected)
@@ -109,23 +109,23 @@ func (f *fixture) runService() (stop func()) {
 	}
 }
 
-// awaitBound waits for the bound.
+// awaitBound waits for the bound of a run.
 func (f *fixture) awaitBound(run contract.RunID) contract.Manifest {
 	f.t.Helper()
 	return await(f, run.ManifestKey(), func(m contract.Manifest) bool { return m.Bound != nil })
 }
 
-// await waits for a value of a run that is good.
+// await waits until the value of a key satisfies good.
 func await[T any](f *fixture, key string, good func(T) bool) T {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.t.Context(), searchTimeout)
 	defer cancel()
 	value, err := runs.Await(ctx, f.b, key, good)
 	f.must(err)
 	return value
 }
 
-// ignoreCanceled is the error unless ctx has ended.
+// ignoreCanceled returns err, or nil if ctx has ended.
 func ignoreCanceled(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -133,7 +133,8 @@ func ignoreCanceled(ctx context.Context, err error) error {
 	return err
 }
 
-// answerJobsUntil answers the jobs of a run, each when it comes, until enough says so of the next one or ctx ends.
+// answerJobsUntil answers the jobs of a run in order until enough returns true for the next one or
+// ctx ends.
 func (f *fixture) answerJobsUntil(ctx context.Context, run contract.RunID, enough func(job contract.Job) bool) error {
 	jobs, err := f.b.JetStream().OrderedConsumer(ctx, contract.StreamJobs, jetstream.OrderedConsumerConfig{FilterSubjects: []string{run.JobFilter()}})
 	if err != nil {
@@ -177,7 +178,7 @@ func (f *fixture) answerJobs(run contract.RunID) (stop func()) {
 	}
 }
 
-// answerJob is what a fetcher, a classifier and a reporter make of a job.
+// answerJob acts as fetcher, classifier and reporter for a job.
 func (f *fixture) answerJob(ctx context.Context, job contract.Job) error {
 	transients := f.transients
 	if f.failingQuestion != nil && f.failingQuestion(len(f.jobs)) {
@@ -202,8 +203,8 @@ func (f *fixture) answerJob(ctx context.Context, job contract.Job) error {
 	}
 }
 
-// newEntry is what an attempt brings: two requests when it is not what was expected or brings nothing, and one more for
-// the parties.
+// newEntry returns the entry of an attempt. It takes two requests if the result is unexpected or
+// transient, else one, and one more for the parties.
 func (f *fixture) newEntry(job contract.Job, ordinal, transients int) contract.Entry {
 	exists := f.exists(job.CaseID.Number)
 	entry := contract.Entry{CaseID: job.CaseID, Attempt: ordinal, Verdict: contract.VerdictTransient, StartedAt: time.Now().UTC()}
@@ -227,7 +228,7 @@ func (f *fixture) newEntry(job contract.Job, ordinal, transients int) contract.E
 	return entry
 }
 
-// filedOn is the day of a number in a year that hands out thirty a day.
+// filedOn returns the filing date of a number in a year with thirty numbers a day.
 func filedOn(number int) string {
 	return time.Date(2025, 1, 1+number/30, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
 }
@@ -256,7 +257,7 @@ func (f *fixture) storeOutcome(ctx context.Context, entry contract.Entry) error 
 	return err
 }
 
-// search runs a prober and answers it until it has found the bound.
+// search runs a prober and answers its jobs until it has found the bound.
 func (f *fixture) search() contract.Manifest {
 	f.t.Helper()
 	defer f.runService()()
@@ -264,7 +265,7 @@ func (f *fixture) search() contract.Manifest {
 	return f.awaitBound(f.manifest.RunID)
 }
 
-// requestedNumbers are those that were asked for, in their order.
+// requestedNumbers returns the numbers that were requested, in order.
 func (f *fixture) requestedNumbers() []int {
 	var numbers []int
 	for _, job := range f.jobs {

@@ -2,40 +2,43 @@ package prober
 
 import "math/bits"
 
-// A number lies in a stretch of one density of records or in a gap of one length. The densities are what real
-// series show at best, what they show at worst, what is to be borne beyond that, and what thins out at the end of a year.
+// The states of the hidden Markov model: a number is in a stretch of some density of records, or in
+// a gap of some length. The first two densities are the best and worst seen in real series, patchy
+// is worse than any seen, and sparse models the end of a year.
 const (
-	dense      = iota // a number in a hundred is missing
+	dense      = iota // one number in 100 is missing
 	thinned           // one in ten
 	patchy            // one in five
 	sparse            // every second
-	firstGap          // the first of the gaps; nothing exists in them
+	firstGap          // the first of the gaps, in which no number exists
 	stateCount = firstGap + 4
 )
 
-// missingProbability is the chance that a number has no record, in each state.
+// missingProbability returns the probability that a number is missing, in each state.
 func missingProbability() weights { return weights{0.01, 0.10, 0.20, 0.50, 1, 1, 1, 1} }
 
-// gapLengths are the mean lengths of the gaps, in numbers.
+// gapLengths returns the mean lengths of the gaps, in numbers.
 func gapLengths() [stateCount - firstGap]float64 { return [...]float64{5, 60, 350, 1500} }
 
-// initialState is where number 1 lies.
+// initialState returns the distribution of the state of number 1.
 func initialState() weights { return weights{dense: 0.60, thinned: 0.25, patchy: 0.10, sparse: 0.05} }
 
-// weights is how likely each state is, up to a common factor.
+// weights is a distribution over the states, up to a common factor.
 type weights [stateCount]float64
 
-// transition is how the states follow each other: step[a][b] is the chance of b so many numbers after a.
+// transition is the transition matrix: transition[a][b] is the probability of state b some numbers
+// after state a.
 type transition [stateCount]weights
 
-// hmm is the model of how existing and missing numbers follow each other; it does not change.
+// hmm is the hidden Markov model of existing and missing numbers. It is immutable.
 type hmm struct {
 	missing weights
-	// transitions walks over numbers of which nothing is known, absent over numbers that are missing.
+	// transitions steps over numbers without evidence, missingTransitions over missing numbers.
 	transitions, missingTransitions transitionPowers
 }
 
-// transitionPowers holds a step over 1, 2, 4, ... numbers, so that any distance takes few of them.
+// transitionPowers holds the transitions over 1, 2, 4, ... numbers, so that any distance takes few
+// multiplications.
 type transitionPowers [17]transition
 
 func newHMM() *hmm {
@@ -51,8 +54,9 @@ func newHMM() *hmm {
 	return h
 }
 
-// singleTransition is the step from a number to the next one. A gap begins once in 600 numbers (in stretches with holes
-// once in 200), a long one once in 12,000; doubling or halving these moves the number of questions by one to three.
+// singleTransition returns the transition from a number to the next one. A gap begins once in 600
+// numbers (once in 200 in thinned stretches), a long one once in 12,000. Doubling or halving these
+// values changes the number of questions by one to three.
 func singleTransition() transition {
 	s := transition{
 		dense:   {0, 1. / 2000, 1. / 5000, 1. / 10000, 1. / 600, 1. / 4000, 1. / 12000, 1. / 50000},
@@ -80,7 +84,7 @@ func newTransitionPowers(one transition) (w transitionPowers) {
 	return w
 }
 
-// forward is the weights distance numbers further on.
+// forward returns the distribution of the state distance numbers later.
 func (w *transitionPowers) forward(v weights, distance int) weights {
 	for d := uint(distance); d != 0; d &= d - 1 {
 		v = w[bits.TrailingZeros(d)].forward(v)
@@ -88,8 +92,8 @@ func (w *transitionPowers) forward(v weights, distance int) weights {
 	return v
 }
 
-// backward turns the chance of what lies further on, given each state there, into the chance given each state
-// distance numbers before.
+// backward turns the likelihood of later evidence given each state into the likelihood given each
+// state distance numbers before.
 func (w *transitionPowers) backward(v weights, distance int) weights {
 	for d := uint(distance); d != 0; d &= d - 1 {
 		v = w[bits.TrailingZeros(d)].backward(v)
@@ -122,7 +126,7 @@ func (v weights) sum() (total float64) {
 	return total
 }
 
-// dot is the sum of the products.
+// dot returns the dot product.
 func (v weights) dot(o weights) (total float64) {
 	for i, x := range v {
 		total += x * o[i]
@@ -130,7 +134,7 @@ func (v weights) dot(o weights) (total float64) {
 	return total
 }
 
-// observe weighs v by what is known of the number: that it exists or that it is missing.
+// observe weights v by the evidence that a number exists or is missing.
 func (h *hmm) observe(v weights, exists bool) weights {
 	for s, m := range h.missing {
 		if exists {

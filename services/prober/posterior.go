@@ -6,48 +6,53 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// evidenceWindow is how far below the bound evidence still says something about the numbers above it.
+// evidenceWindow is the distance below the bound within which evidence is used to predict the
+// numbers above it.
 const evidenceWindow = 5000
 
-// posterior is what the evidence says about the numbers above the bound. Only some of them, the points, are looked at:
-// all near the bound, fewer further up.
+// posterior is the probability distribution over the numbers above the bound, given the evidence.
+// It is evaluated only at some numbers, the points: all numbers close to the bound, fewer further
+// up.
 type posterior struct {
 	model      *hmm
 	bound      int
 	dated      bool
-	initial    weights // where the bound lies
+	initial    weights // distribution of the state at the bound
 	points     []point
-	likelihood float64 // the chance of the evidence above the bound
+	likelihood float64 // probability of the evidence above the bound
 }
 
-// point is one number above the bound, and the step to it from the point before.
+// point is one number above the bound, with the transition from the previous point.
 type point struct {
 	number int
 	absent bool
-	// continuation is the chance that the numbers reach up to here when they reach up to the point before.
+	// continuation is the probability that the numbers reach this point, given that they reach the
+	// previous one.
 	continuation float64
-	// forward is the chance of the evidence up to here, reached and in each state; after that of the evidence above.
+	// forward is the joint probability of the evidence up to here and of each state, backward the
+	// probability of the evidence above given each state.
 	forward, backward weights
 }
 
-// posterior weighs the evidence. The numbers of interest are those of limit above the bound.
+// posterior computes the posterior from the evidence, for numbers within the range of the search.
 func (s *Search) posterior() *posterior {
 	upTo, above := s.evidence.split()
-	b := &posterior{model: s.model, bound: s.evidence.bound().number}
-	if b.bound >= s.settings.Range.End {
-		return b
+	post := &posterior{model: s.model, bound: s.evidence.bound().number}
+	if post.bound >= s.settings.Range.End {
+		return post
 	}
-	b.initial = b.model.filter(upTo.from(b.bound - evidenceWindow))
-	expected := s.prior.given(b.bound)
+	post.initial = post.model.filter(upTo.from(post.bound - evidenceWindow))
+	expected := s.prior.given(post.bound)
 	if f, ok := readFilingProgress(upTo, s.today); ok {
-		expected, b.dated = f.survival(s.prior), true
+		expected, post.dated = f.survival(s.prior), true
 	}
-	b.choosePoints(above, s.settings.Range, expected.truncated(s.settings.Range.End))
-	b.forwardBackward()
-	return b
+	post.choosePoints(above, s.settings.Range, expected.truncated(s.settings.Range.End))
+	post.forwardBackward()
+	return post
 }
 
-// filter is the state of the last number of the evidence.
+// filter returns the distribution of the state at the last number of the evidence (the forward
+// algorithm).
 func (h *hmm) filter(known evidence) weights {
 	v := initialState()
 	for i, f := range known {
@@ -63,58 +68,60 @@ func (h *hmm) filter(known evidence) weights {
 	return v
 }
 
-// choosePoints chooses the points: what is known to be missing and its neighbours, the edges of what a bound may miss, and
-// from the first number that may be asked steps of a fortieth of the distance.
-func (b *posterior) choosePoints(above evidence, limit contract.Range, expected survival) {
-	numbers := []int{b.bound + nearMiss, b.bound + nearMiss + 1, b.bound + Tolerance, b.bound + Tolerance + 1, limit.End}
+// choosePoints chooses the points: numbers known to be missing and their neighbours, the edges of
+// the near-miss and tolerance ranges, and steps that grow by a fortieth of the distance from the
+// first permitted number.
+func (post *posterior) choosePoints(above evidence, limit contract.Range, expected survival) {
+	numbers := []int{post.bound + nearMiss, post.bound + nearMiss + 1, post.bound + Tolerance, post.bound + Tolerance + 1, limit.End}
 	for _, f := range above {
 		numbers = append(numbers, f.number-1, f.number, f.number+1)
 	}
-	first := max(b.bound+1, limit.Start)
+	first := max(post.bound+1, limit.Start)
 	for n := first; n <= limit.End; n += max(1, (n-first)/40) {
 		numbers = append(numbers, n)
 	}
 	slices.Sort(numbers)
-	last := expected(b.bound)
+	last := expected(post.bound)
 	for _, n := range slices.Compact(numbers) {
-		if n <= b.bound || n > limit.End {
+		if n <= post.bound || n > limit.End {
 			continue
 		}
 		p := point{number: n, absent: above.knows(n)}
 		if now := expected(n); last > 1e-300 {
 			p.continuation, last = now/last, now
 		}
-		b.points = append(b.points, p)
+		post.points = append(post.points, p)
 	}
 }
 
-// forwardBackward walks over the points forward and backward.
-func (b *posterior) forwardBackward() {
-	at, from := b.initial, b.bound
-	for i := range b.points {
-		p := &b.points[i]
-		at = p.observe(b.model, b.model.transitions.forward(at, p.number-from))
+// forwardBackward runs the forward-backward algorithm over the points.
+func (post *posterior) forwardBackward() {
+	at, from := post.initial, post.bound
+	for i := range post.points {
+		p := &post.points[i]
+		at = p.observe(post.model, post.model.transitions.forward(at, p.number-from))
 		p.forward, from = at, p.number
 	}
 	after := weights{}
 	for s := range after {
 		after[s] = 1
 	}
-	for i := len(b.points) - 1; i >= 0; i-- {
-		p := &b.points[i]
+	for i := len(post.points) - 1; i >= 0; i-- {
+		p := &post.points[i]
 		p.backward = after
 		if p.absent {
-			after = b.model.observe(after, false)
+			after = post.model.observe(after, false)
 		}
-		after = b.model.transitions.backward(after, p.number-b.previousNumber(i))
+		after = post.model.transitions.backward(after, p.number-post.previousNumber(i))
 		for s := range after {
 			after[s] = 1 - p.continuation + p.continuation*after[s]
 		}
 	}
-	b.likelihood = b.initial.dot(after)
+	post.likelihood = post.initial.dot(after)
 }
 
-// observe weighs the states at the point by the chance that it is reached, and by what is known of it.
+// observe weights the states at the point by the probability that it is reached, and by the
+// evidence about it.
 func (p *point) observe(h *hmm, v weights) weights {
 	for s := range v {
 		v[s] *= p.continuation
@@ -125,41 +132,42 @@ func (p *point) observe(h *hmm, v weights) weights {
 	return v
 }
 
-// previousNumber is the number of the point before point i.
-func (b *posterior) previousNumber(i int) int {
+// previousNumber returns the number of the point before point i.
+func (post *posterior) previousNumber(i int) int {
 	if i == 0 {
-		return b.bound
+		return post.bound
 	}
-	return b.points[i-1].number
+	return post.points[i-1].number
 }
 
-// probabilities is the chance that the number of the point exists, and that the numbers reach up to it.
-func (b *posterior) probabilities(p point) (exists, reached float64) {
+// probabilities returns the probability that the number of the point exists, and that the numbers
+// reach it.
+func (post *posterior) probabilities(p point) (exists, reached float64) {
 	for s := range p.forward {
-		x := p.forward[s] * p.backward[s] / b.likelihood
+		x := p.forward[s] * p.backward[s] / post.likelihood
 		reached += x
-		exists += x * (1 - b.model.missing[s])
+		exists += x * (1 - post.model.missing[s])
 	}
 	return exists, reached
 }
 
-// tailProbability is the chance that a number more than distance above the bound exists.
-func (b *posterior) tailProbability(distance int) float64 {
-	if len(b.points) == 0 {
+// tailProbability returns the probability that a number more than distance above the bound exists.
+func (post *posterior) tailProbability(distance int) float64 {
+	if len(post.points) == 0 {
 		return 0
 	}
-	at, from, ended := b.initial, b.bound, 0.0
-	for _, p := range b.points {
-		step, walk := p.number-from, &b.model.transitions
-		first := step // the numbers end behind these; above the edge in the middle of the step
-		if p.number > b.bound+distance {
-			first, walk = step/2, &b.model.missingTransitions
+	at, from, ended := post.initial, post.bound, 0.0
+	for _, p := range post.points {
+		step, walk := p.number-from, &post.model.transitions
+		first := step // the numbers end after this step; above the edge in the middle of it
+		if p.number > post.bound+distance {
+			first, walk = step/2, &post.model.missingTransitions
 			p.absent = false
 		}
 		at = walk.forward(at, first)
 		ended += at.sum() * (1 - p.continuation)
-		at = walk.forward(p.observe(b.model, at), step-first)
+		at = walk.forward(p.observe(post.model, at), step-first)
 		from = p.number
 	}
-	return max(0, 1-(ended+at.sum())/b.likelihood)
+	return max(0, 1-(ended+at.sum())/post.likelihood)
 }

@@ -6,15 +6,17 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// survival is the chance that the numbers handed out reach up to n, up to a common factor; it never grows with n.
+// survival is the survival function of the highest number: the probability that the numbers reach
+// n, up to a common factor. It does not increase with n.
 type survival func(n int) float64
 
-// nonEmptyYear is the chance that a year has any file at all.
+// nonEmptyYear is the probability that a year has any file.
 const nonEmptyYear = 0.99
 
-// calendarPrior is what is expected of a year of which no number is known: around last year's highest number,
-// scaled to the days that have passed; beside it any order of magnitude, because a series may be new, small or dead.
-// A year is on average 1.08 times the one before; its logarithm varies by 0.27 and early in a year by more.
+// calendarPrior returns the prior of a year without evidence. It is a mixture of the previous
+// year's highest number, scaled to the days that have passed, and of any order of magnitude,
+// because a series may be new, small or discontinued. A year has on average 1.08 times the numbers
+// of the previous one; the standard deviation of the logarithm is 0.27, and larger early in a year.
 func calendarPrior(lastMax, day int) survival {
 	passed := float64(day) / yearDays
 	typical, spread, share := 12000*passed, 0.8, 0.70
@@ -36,13 +38,14 @@ func calendarPrior(lastMax, day int) survival {
 	}
 }
 
-// given is the reach given that the numbers do reach up to bound.
+// given returns the survival function given that the numbers reach bound.
 func (r survival) given(bound int) survival {
 	least := r(bound)
 	return func(n int) float64 { return r(n) / least }
 }
 
-// truncated is the reach when nobody cares what lies above end.
+// truncated returns the survival function with 0 above end, because numbers above it are not
+// requested.
 func (r survival) truncated(end int) survival {
 	return func(n int) float64 {
 		if n > end {

@@ -2,6 +2,7 @@ package prober_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"fct-scraper/pkg/contract"
@@ -10,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever a year looks like and wherever the search may look, what every search promises holds (see check).
+// Every search has the invariants of checkResult, for every year and range.
 func TestSearchInvariants(t *testing.T) {
 	t.Parallel()
 	all := families()
@@ -25,7 +26,8 @@ func TestSearchInvariants(t *testing.T) {
 	})
 }
 
-// Cut off after any answer and begun anew with the same answers, a search asks what it would have asked.
+// A search that is interrupted after any answer, and recreated with the same answers, asks the same
+// next question.
 func TestSearchReplay(t *testing.T) {
 	t.Parallel()
 	for i, f := range families() {
@@ -61,7 +63,7 @@ func TestSearch_SpecifiedCases(t *testing.T) {
 	for _, c := range []struct{ highest, start, end, want, most int }{
 		{5600, 1, contract.MaxNumber, 5600, 50},
 		{60, 30, 79, 60, 20}, // start 30, max_cases 50: 30 to 60
-		{500, 30, 79, 79, 8}, // and 30 to 79 where the year goes on
+		{500, 30, 79, 79, 8}, // the same range in a year that continues
 		{0, 1, contract.MaxNumber, 0, 24}, {1, 1, contract.MaxNumber, 1, 24}, {99999, 1, contract.MaxNumber, 99999, 50},
 	} {
 		h := runSearch(t, dense(c.highest), r, prober.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
@@ -102,4 +104,38 @@ func TestSearch_ConsecutiveFailures(t *testing.T) {
 	if found := s.Result(); found.Ending != prober.Unreachable || found.Number != 0 || found.Requests != 24 || len(found.Absences) != 0 {
 		t.Errorf("%+v", found)
 	}
+}
+
+// A number without an answer is not evidence: it is not requested again and never counted as an
+// absence, and the bound is still a number that was seen.
+func TestSearch_UnknownNumbersAreNoEvidence(t *testing.T) {
+	t.Parallel()
+	all := families()
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 2))
+		year := rapid.SampledFrom(all).Draw(t, "family").generate(r)
+		share := rapid.Float64Range(0, 1).Draw(t, "share without an answer")
+		settings := prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}
+		s := prober.New(settings, nil)
+		var without []int
+		for question, more := s.Next(); more; question, more = s.Next() {
+			if slices.Contains(without, question.Number) {
+				t.Fatalf("%d was asked for again", question.Number)
+			}
+			answer := year.answer(r, question, s.RequestsLeft()/2)
+			if r.Float64() < share {
+				answer = prober.Observation{Number: question.Number, Requests: answer.Requests}
+			}
+			if answer.Finding == prober.Unknown {
+				without = append(without, question.Number)
+			}
+			s.Observe(answer)
+		}
+		checkResult(t, year, settings, searchTrace{bound: s.Result()})
+		for _, n := range s.Result().Absences {
+			if slices.Contains(without, n) {
+				t.Errorf("%d had no answer and counts as an absence", n)
+			}
+		}
+	})
 }

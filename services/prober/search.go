@@ -1,4 +1,4 @@
-// Package prober finds the highest number of a series and year that exists, with few questions.
+// Package prober finds the highest existing number of a series and year with few requests.
 package prober
 
 import (
@@ -9,115 +9,123 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// Finding is what is known of one number.
+// Finding is the knowledge about one number.
 type Finding int
 
-// The findings. Unknown is no evidence at all: a number whose requests all failed does not lie "past the end".
+// The findings. Unknown is not evidence: a number whose requests all failed may exist.
 const (
 	Unknown Finding = iota
 	Exists
 	Absent
 )
 
-// Observation is what is known of one number, and what it cost to know it.
+// Observation is the knowledge about one number and its cost.
 type Observation struct {
 	Number  int
 	Finding Finding
-	// FiledOn is the filing day of a record, YYYY-MM-DD, when it is known.
+	// FiledOn is the filing date of a record, YYYY-MM-DD, or "" if unknown.
 	FiledOn string
-	// Requests is how many requests of this search it took; 0 for what was known before.
+	// Requests is the number of requests of this search; 0 for knowledge from before the search.
 	Requests int
-	// KnownSince is when an answer was given that is older than the search; zero for one of its own.
+	// KnownSince is the time of an answer from before the search; zero for an answer of this
+	// search.
 	KnownSince time.Time
 }
 
-// Settings of a search.
+// Settings configures a search.
 type Settings struct {
-	// Year is the year of the series in two digits: a day of another year tells nothing. Empty takes every day.
+	// Year is the year of the series in two digits. Filing dates of other years are ignored; an
+	// empty Year accepts all.
 	Year string
-	// Range is where the bound is looked for: no number outside of it is asked for.
+	// Range limits the numbers that are requested.
 	Range contract.Range
-	// Budget is how many requests the search may take, retries included.
+	// Budget limits the requests of the search, including retries.
 	Budget int
-	// MaxRequestsPerAttempt is how many requests one attempt may take at most; 2 when 0.
+	// MaxRequestsPerAttempt is the maximum number of requests of one attempt; 0 means 2.
 	MaxRequestsPerAttempt int
-	// PreviousYearMax is the highest number of the year before, DayOfYear today's day in a year that is not over; 0 is unknown.
+	// PreviousYearMax is the highest number of the previous year, DayOfYear today's day in a year
+	// that has not ended; 0 means unknown.
 	PreviousYearMax int
 	DayOfYear       int
 }
 
-// Ending is why a search ended.
+// Ending is the reason why a search ended.
 type Ending string
 
-// The endings. All but Done leave the bound the best that was confirmed.
+// The endings. After every ending except Done, the bound is the highest number confirmed so far.
 const (
 	Done        Ending = "done"        // no question is worth its requests
-	Budget      Ending = "budget"      // the next question could pass the budget
+	Budget      Ending = "budget"      // the next question could exceed the budget
 	Waste       Ending = "waste"       // too many numbers did not exist: max(12, twice the bound)
 	Unreachable Ending = "unreachable" // several numbers in a row gave no answer
 )
 
-// Bound is what a search has found so far.
+// Bound is the result of a search so far.
 type Bound struct {
-	// Number is the highest number confirmed to exist; 0 when there is none. FiledOn is its filing day.
+	// Number is the highest number confirmed to exist, 0 if there is none. FiledOn is its filing
+	// date.
 	Number  int
 	FiledOn string
-	// Exact is the chance that no higher number exists, Confidence that none exists that is more than Tolerance higher.
-	// Both hold on the condition that no gap of Tolerance or more numbers lies close under the highest number, and are
-	// mostSure at most.
+	// Exact is the probability that no higher number exists, Confidence the probability that none
+	// exists more than Tolerance above Number. Both assume that no gap of Tolerance or more numbers
+	// lies close below Number, and are at most maxConfidence.
 	Exact, Confidence float64
-	// Ending is why the search ended; empty while it goes on.
+	// Ending is the reason why the search ended, "" while it continues.
 	Ending Ending
-	// Questions and Requests are what the search took.
+	// Questions and Requests count what the search used.
 	Questions, Requests int
-	// Absences are the numbers above Number that were confirmed not to exist, ascending. KnownSince is the time of the oldest of
-	// these answers that is older than the search; zero when none is.
+	// Absences are the numbers above Number that were confirmed not to exist, ascending. KnownSince
+	// is the time of the oldest such answer from before the search, zero if there is none.
 	Absences   []int
 	KnownSince time.Time
-	// RequestsLeft is how many requests of the budget are left, Dear how many one attempt may take.
+	// RequestsLeft is the rest of the budget, MaxRequestsPerAttempt the maximum number of requests
+	// of one attempt.
 	RequestsLeft, MaxRequestsPerAttempt int
 }
 
-// Question is a number to ask for.
+// Question is a number to request.
 type Question struct {
 	Number int
-	// LikelyAbsent says that the number probably does not exist.
+	// LikelyAbsent reports that the number probably does not exist.
 	LikelyAbsent bool
 }
 
 const (
-	// maxConfidence is the highest confidence that is stated: the model does not know everything.
+	// maxConfidence is the highest confidence reported, because the model is incomplete.
 	maxConfidence = 0.999
-	// maxFailuresInRow is how many numbers in a row may give no answer.
+	// maxFailuresInRow is the number of consecutive numbers without an answer that ends the search.
 	maxFailuresInRow = 3
-	// minInformation is what a question must tell about where the numbers end.
+	// minInformation is the information, in bits per request, that a question must give about where
+	// the numbers end.
 	minInformation = 0.02
-	// minGain is what a question must be worth once the numbers seem to end; where no filing days help, a search takes
-	// more questions, and each is worth less.
+	// minGain is the minimum value of a question per request once the numbers seem to end. Without
+	// filing dates, a search takes more questions and each is worth less.
 	minGain        = 0.001
 	minGainUndated = 0.004
-	// patience is after how many questions a small miss is worth no more questions, and after how many only one beyond
-	// the tolerance is.
-	patience     = 35
-	lastPatience = 60
+	// After ignoreNearMissesAfter questions, a near miss of the bound is worth no more questions.
+	// After ignoreTolerableAfter, only a miss beyond Tolerance is.
+	ignoreNearMissesAfter = 35
+	ignoreTolerableAfter  = 60
 )
 
-// Search is a search for the highest number. It is a function of the answers: fed with the same ones, it asks the same
-// next question; their order matters only to Unreachable. It does no I/O and looks at no clock; it is not for several goroutines.
+// Search is a search for the highest existing number. It is a deterministic function of its
+// observations: the same ones lead to the same next question. Their order matters only for the
+// ending Unreachable. A Search does no I/O and reads no clock. It is not safe for concurrent use.
 type Search struct {
 	settings Settings
 	model    *hmm
 	prior    survival
 	today    int
 	evidence evidence
-	// unanswered are the numbers without an answer, failing is how many of them came last in a row.
+	// unanswered holds the numbers without an answer, failuresInRow counts those that came last in
+	// a row.
 	unanswered                                 map[int]bool
 	questions, requests, absent, failuresInRow int
 	filedOn                                    map[int]string
 	knownSince                                 map[int]time.Time
 }
 
-// New begins a search with what is known already.
+// New starts a search with the evidence that is known already.
 func New(settings Settings, known []Observation) *Search {
 	s := &Search{
 		settings: settings, model: newHMM(), today: settings.DayOfYear,
@@ -135,7 +143,7 @@ func New(settings Settings, known []Observation) *Search {
 	return s
 }
 
-// Observe takes in an answer.
+// Observe adds an observation to the evidence.
 func (s *Search) Observe(a Observation) {
 	s.requests += a.Requests
 	asked := a.Requests > 0
@@ -160,7 +168,8 @@ func (s *Search) Observe(a Observation) {
 	s.failuresInRow = 0
 }
 
-// dayOfYear is the day of a date in the year of the search; 0 when it does not lie in it, or lies ahead.
+// dayOfYear returns the day of the year of a filing date, or 0 if it is in another year or in the
+// future.
 func (s *Search) dayOfYear(date string) int {
 	at, err := time.Parse(time.DateOnly, date)
 	if err != nil || s.settings.Year != "" && at.Format("06") != s.settings.Year {
@@ -168,7 +177,7 @@ func (s *Search) dayOfYear(date string) int {
 	}
 	day := at.YearDay()
 	if s.settings.DayOfYear == 0 {
-		day = min(day, yearDays) // a leap year's last day
+		day = min(day, yearDays) // the last day of a leap year
 	}
 	if day > s.today {
 		return 0
@@ -176,32 +185,32 @@ func (s *Search) dayOfYear(date string) int {
 	return day
 }
 
-// Next is the question to ask now; false when the search has ended.
+// Next returns the next question, or false if the search has ended.
 func (s *Search) Next() (Question, bool) {
 	c, ending := s.next(s.posterior())
 	return Question{Number: c.number, LikelyAbsent: c.exists < 0.5}, ending == ""
 }
 
-// Resume forgets how many numbers in a row gave no answer: the site may have recovered.
+// Resume resets the count of consecutive failures, because the site may have recovered.
 func (s *Search) Resume() { s.failuresInRow = 0 }
 
-// RequestsLeft is how many requests of the budget are left.
+// RequestsLeft returns how many requests of the budget are left.
 func (s *Search) RequestsLeft() int { return s.settings.Budget - s.requests }
 
-func (s *Search) next(b *posterior) (choice, Ending) {
+func (s *Search) next(post *posterior) (choice, Ending) {
 	switch {
 	case s.failuresInRow >= maxFailuresInRow:
 		return choice{}, Unreachable
-	case len(b.points) == 0:
+	case len(post.points) == 0:
 		return choice{}, Done
-	case s.absent >= max(12, 2*b.bound):
+	case s.absent >= max(12, 2*post.bound):
 		return choice{}, Waste
 	}
 	ask := func(n int) bool { return n >= s.settings.Range.Start && !s.unanswered[n] }
-	c := b.best(informationValue, ask)
-	if b.tailProbability(0) < 0.5 || c.gain < minInformation {
-		if c = b.best(b.correctionValue(s.relevantMisses()), ask); c.gain < s.minGain(b) {
-			return choice{}, s.endingWithoutQuestion(b)
+	c := post.best(informationValue, ask)
+	if post.tailProbability(0) < 0.5 || c.gain < minInformation {
+		if c = post.best(post.correctionValue(s.relevantMisses()), ask); c.gain < s.minGain(post) {
+			return choice{}, s.endingWithoutQuestion(post)
 		}
 	}
 	if s.RequestsLeft() < s.settings.MaxRequestsPerAttempt {
@@ -210,48 +219,49 @@ func (s *Search) next(b *posterior) (choice, Ending) {
 	return c, ""
 }
 
-// endingWithoutQuestion is how a search ends that has no question left. It is not done when no record was seen and a number without an answer
-// probably has one, nor when such a number could show that the bound misses more than it may.
-func (s *Search) endingWithoutQuestion(b *posterior) Ending {
+// endingWithoutQuestion returns the ending of a search without a question left. It is not Done if
+// there is no record and an unanswered number probably exists, or if an unanswered number could
+// show that the bound is off by more than Tolerance.
+func (s *Search) endingWithoutQuestion(post *posterior) Ending {
 	without := func(n int) bool { return s.unanswered[n] }
-	if c := b.best(b.correctionValue(anyMiss), without); b.bound == 0 && c.exists >= 0.5 {
+	if c := post.best(post.correctionValue(anyMiss), without); post.bound == 0 && c.exists >= 0.5 {
 		return Unreachable
 	}
-	if c := b.best(b.correctionValue(missBeyondTolerance), without); c.gain >= s.minGain(b) {
+	if c := post.best(post.correctionValue(missBeyondTolerance), without); c.gain >= s.minGain(post) {
 		return Unreachable
 	}
 	return Done
 }
 
-// relevantMisses is which misses are still worth a question.
+// relevantMisses returns which misses are still worth a question.
 func (s *Search) relevantMisses() int {
 	switch {
-	case s.questions >= lastPatience:
+	case s.questions >= ignoreTolerableAfter:
 		return missBeyondTolerance
-	case s.questions >= patience:
+	case s.questions >= ignoreNearMissesAfter:
 		return missBeyondNear
 	default:
 		return anyMiss
 	}
 }
 
-func (s *Search) minGain(b *posterior) float64 {
-	if b.dated {
+func (s *Search) minGain(post *posterior) float64 {
+	if post.dated {
 		return minGain
 	}
 	return minGainUndated
 }
 
-// Result is what the search has found.
+// Result returns the bound found so far.
 func (s *Search) Result() Bound {
-	b := s.posterior()
-	_, ending := s.next(b)
+	post := s.posterior()
+	_, ending := s.next(post)
 	found := Bound{
-		Number: b.bound, FiledOn: s.filedOn[b.bound], Exact: min(maxConfidence, 1-b.tailProbability(0)), Confidence: min(maxConfidence, 1-b.tailProbability(Tolerance)),
+		Number: post.bound, FiledOn: s.filedOn[post.bound], Exact: min(maxConfidence, 1-post.tailProbability(0)), Confidence: min(maxConfidence, 1-post.tailProbability(Tolerance)),
 		Ending: ending, Questions: s.questions, Requests: s.requests, Absences: []int{},
 		RequestsLeft: s.RequestsLeft(), MaxRequestsPerAttempt: s.settings.MaxRequestsPerAttempt,
 	}
-	if found.Number == 0 && s.settings.Range.Start > 1 { // where the numbers end below the range is not known
+	if found.Number == 0 && s.settings.Range.Start > 1 { // the end of the numbers below the range is unknown
 		found.Exact, found.Confidence = 0, 0
 	}
 	_, above := s.evidence.split()

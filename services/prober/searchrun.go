@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -14,26 +15,26 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// searchRun is the search for one run's bound as it goes on over the streams.
+// searchRun is the search for the bound of one run, driven by messages of the ledger.
 type searchRun struct {
 	bus      *bus.Bus
 	manifest contract.Manifest
 	search   *Search
-	// maxRequestsPerAttempt is how many requests one attempt may take.
+	// maxRequestsPerAttempt is the maximum number of requests of one attempt.
 	maxRequestsPerAttempt int
-	// pending are the numbers that were asked for and have no outcome yet.
+	// pending holds the numbers that were requested and have no outcome yet.
 	pending map[int]bool
-	// requests are the requests of each number's attempts.
+	// requests holds the number of requests of each attempt, by number.
 	requests map[int]map[attemptKey]int
 }
 
-// attemptKey tells the attempts of a number apart: one may be classified twice.
+// attemptKey identifies an attempt of a number, because an attempt may be classified twice.
 type attemptKey struct {
 	ordinal int
 	started time.Time
 }
 
-// newSearchRun knows what is collected, and which questions were asked before the search was cut off.
+// newSearchRun loads the evidence, and the questions published before an interruption.
 func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searchRun, error) {
 	settings, known, err := s.loadEvidence(ctx, m)
 	if err != nil {
@@ -43,51 +44,51 @@ func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searc
 	if s.Parties {
 		settings.MaxRequestsPerAttempt++
 	}
-	h := &searchRun{
+	r := &searchRun{
 		bus: s.Bus, manifest: m, search: New(settings, known), maxRequestsPerAttempt: settings.MaxRequestsPerAttempt, requests: make(map[int]map[attemptKey]int),
 	}
-	h.pending, err = runs.PublishedNumbers(ctx, s.Bus, m.RunID)
-	return h, err
+	r.pending, err = runs.PublishedNumbers(ctx, s.Bus, m.RunID)
+	return r, err
 }
 
-// handle takes in a message of the ledger. Once all that was there at the start is read, each answer leads to the next
-// question.
-func (h *searchRun) handle(ctx context.Context, msg bus.Message, last uint64) error {
-	if subject := msg.Subject; subject != h.manifest.RunID.PlannedSubject() && subject != h.manifest.RunID.CanarySubject() {
+// handle processes one message of the ledger. Once all messages that existed at the start are read,
+// it publishes the next question after each outcome.
+func (r *searchRun) handle(ctx context.Context, msg bus.Message, last uint64) error {
+	if subject := msg.Subject; subject != r.manifest.RunID.PlannedSubject() && subject != r.manifest.RunID.CanarySubject() {
 		data, err := bus.Decompress(msg.Data)
 		if err != nil {
-			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
+			return fmt.Errorf("reading the ledger of run %s: %w", r.manifest.RunID, err)
 		}
 		pack, err := contract.DecodeEntries(data)
 		if err != nil {
-			return fmt.Errorf("reading the ledger of %s: %w", h.manifest.RunID, err)
+			return fmt.Errorf("reading the ledger of run %s: %w", r.manifest.RunID, err)
 		}
 		for _, entry := range pack.Entries {
-			h.observe(entry)
+			r.observe(entry)
 		}
 	}
 	if msg.Sequence < last {
 		return nil
 	}
 	if msg.Sequence == last {
-		h.search.Resume()
+		r.search.Resume()
 	}
-	return h.publishNext(ctx)
+	return r.publishNext(ctx)
 }
 
-// observe counts the requests of an attempt, and believes the outcome of a question.
-func (h *searchRun) observe(entry contract.Entry) {
+// observe counts the requests of an attempt and passes the outcome of a question to the search.
+func (r *searchRun) observe(entry contract.Entry) {
 	number := entry.CaseID.Number
-	if h.requests[number] == nil {
-		h.requests[number] = make(map[attemptKey]int)
+	if r.requests[number] == nil {
+		r.requests[number] = make(map[attemptKey]int)
 	}
-	h.requests[number][attemptKey{entry.Attempt, entry.StartedAt.UTC()}] = len(entry.Requests)
-	if !h.pending[number] || entry.Outcome == "" {
+	r.requests[number][attemptKey{entry.Attempt, entry.StartedAt.UTC()}] = len(entry.Requests)
+	if !r.pending[number] || entry.Outcome == "" {
 		return
 	}
-	delete(h.pending, number)
+	delete(r.pending, number)
 	answer := Observation{Number: number}
-	for _, requests := range h.requests[number] {
+	for _, requests := range r.requests[number] {
 		answer.Requests += requests
 	}
 	switch entry.Outcome {
@@ -95,36 +96,73 @@ func (h *searchRun) observe(entry contract.Entry) {
 		answer.Finding, answer.FiledOn = Exists, entry.FiledOn
 	case contract.NoRecord:
 		answer.Finding = Absent
-		if entry.StartedAt.Before(h.manifest.RecheckBefore) { // the search was stopped, and goes on much later
+		if entry.StartedAt.Before(r.manifest.RecheckBefore) { // the search was interrupted and resumed much later
 			answer.KnownSince = entry.StartedAt
 		}
-	case contract.Failed: // no evidence at all
+	case contract.Failed: // not evidence
 		answer.Finding = Unknown
 	}
-	h.search.Observe(answer)
+	r.search.Observe(answer)
 }
 
-// publishNext publishes the next question; errFound when there is none. It waits for those that are pending: one at a time, because
-// the pace, not the distance to the site, is what a search waits for.
-func (h *searchRun) publishNext(ctx context.Context) error {
-	if len(h.pending) > 0 {
+// publishNext publishes the next question, unless one is pending. It returns errSearchEnded if
+// there is none. Questions are asked one at a time, because the pause between requests, not the
+// latency of the site, limits a search.
+func (r *searchRun) publishNext(ctx context.Context) error {
+	if len(r.pending) > 0 {
 		return nil
 	}
-	question, more := h.search.Next()
+	question, more := r.search.Next()
 	if !more {
 		return errSearchEnded
 	}
-	h.pending[question.Number] = true
+	r.pending[question.Number] = true
 	body, err := json.Marshal(contract.Job{
-		Version: contract.MessageVersion, RunID: h.manifest.RunID, CaseID: h.manifest.Case(question.Number), LikelyAbsent: question.LikelyAbsent,
-		// So that no failure passes the budget.
-		MaxAttempts: min(h.manifest.MaxRetries+1, h.search.RequestsLeft()/h.maxRequestsPerAttempt),
+		Version: contract.MessageVersion, RunID: r.manifest.RunID, CaseID: r.manifest.Case(question.Number), LikelyAbsent: question.LikelyAbsent,
+		// Limits the attempts so that failures cannot exceed the budget.
+		MaxAttempts: min(r.manifest.MaxRetries+1, r.search.RequestsLeft()/r.maxRequestsPerAttempt),
 	})
 	if err == nil {
-		_, err = h.bus.Publish(ctx, &nats.Msg{Subject: h.manifest.RunID.JobSubject(question.Number), Data: body})
+		_, err = r.bus.Publish(ctx, &nats.Msg{Subject: r.manifest.RunID.JobSubject(question.Number), Data: body})
 	}
 	if err != nil && !errors.Is(err, bus.ErrExists) {
-		return fmt.Errorf("asking for number %d: %w", question.Number, err)
+		return fmt.Errorf("publishing the job of number %d: %w", question.Number, err)
 	}
 	return nil
+}
+
+// loadEvidence returns the collected outcomes of the year of a run, and the settings of its search.
+func (s *Service) loadEvidence(ctx context.Context, m contract.Manifest) (Settings, []Observation, error) {
+	now := s.Now()
+	settings := Settings{Year: m.Year, Range: m.Range, Budget: m.ProbeSpent + m.ProbeBudget}
+	if now.Format("06") == m.Year {
+		settings.DayOfYear = now.YearDay()
+	}
+	var known []Observation
+	err := runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
+		switch {
+		case value.Outcome == contract.Success:
+			known = append(known, Observation{Number: number, Finding: Exists, FiledOn: value.FiledOn})
+		case value.Outcome == contract.NoRecord && value.RunID != m.RunID && m.Skips(number, value): // outcomes of this run come from the ledger, see observe
+			known = append(known, Observation{Number: number, Finding: Absent, KnownSince: value.At})
+		}
+	})
+	if err != nil {
+		return settings, nil, err
+	}
+	err = runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, previousYear(m.Year), func(number int, value contract.Collected) {
+		if value.Outcome == contract.Success {
+			settings.PreviousYearMax = max(settings.PreviousYearMax, number)
+		}
+	})
+	return settings, known, err
+}
+
+// previousYear returns the year before a year of two digits.
+func previousYear(year string) string {
+	n, err := strconv.Atoi(year)
+	if err != nil { // impossible for the year of a manifest
+		return year
+	}
+	return fmt.Sprintf("%02d", (n+99)%100)
 }

@@ -15,36 +15,37 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Options of a prober.
+// Options configures a Service.
 type Options struct {
 	Bus *bus.Bus
 	Log *slog.Logger
-	// Parties says that each record costs one more request.
+	// Parties reports that each record costs one more request.
 	Parties bool
-	// Now tells which day it is; nil is time.Now.
+	// Now is the clock for the day of the year and the age of answers; nil means time.Now.
 	Now func() time.Time
 }
 
-// Service searches for the bound of every run that wants one. Its questions are jobs like any other, and its answers the
-// outcomes of those jobs in the ledger: it keeps nothing, and a search that was cut off goes on with the next question.
+// Service searches for the bound of every run that needs one. Its questions are jobs like any
+// other, and its answers are the outcomes of those jobs in the ledger. It is stateless: an
+// interrupted search continues with its next question.
 type Service struct {
 	Options
 	runs jetstream.KeyValue
 }
 
-// NewService opens the bucket of runs.
+// NewService opens the bucket of runs and returns a Service.
 func NewService(ctx context.Context, opts Options) (*Service, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
 	kv, err := opts.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
-		return nil, fmt.Errorf("making the prober: %w", err)
+		return nil, fmt.Errorf("creating the prober: %w", err)
 	}
 	return &Service{Options: opts, runs: kv}, nil
 }
 
-// Run works until ctx ends, which is no error.
+// Run searches for bounds until ctx ends. Cancellation is not an error.
 func (s *Service) Run(ctx context.Context) error {
 	if err := runs.Follow(ctx, s.Bus, s.searchBound); err != nil {
 		return fmt.Errorf("running the prober: %w", err)
@@ -52,7 +53,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// errSearchEnded ends the reading of the ledger when the search has ended.
+// errSearchEnded ends the read of the ledger when the search has ended.
 var errSearchEnded = errors.New("search ended")
 
 // searchBound searches for the bound of one run.
@@ -60,7 +61,7 @@ func (s *Service) searchBound(ctx context.Context, m contract.Manifest) error {
 	if !m.Searching() {
 		return nil
 	}
-	hunt, err := s.newSearchRun(ctx, m)
+	run, err := s.newSearchRun(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -69,21 +70,21 @@ func (s *Service) searchBound(ctx context.Context, m contract.Manifest) error {
 		return err
 	}
 	if last == 0 {
-		err = hunt.publishNext(ctx)
+		err = run.publishNext(ctx)
 	}
 	if err == nil {
 		err = s.Bus.Tail(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter(), 0, func(msg bus.Message) error {
-			return hunt.handle(ctx, msg, last)
+			return run.handle(ctx, msg, last)
 		})
 	}
 	if errors.Is(err, errSearchEnded) {
-		return s.finish(ctx, m, hunt.search.Result())
+		return s.finish(ctx, m, run.search.Result())
 	}
 	return err
 }
 
-// finish writes the bound into the manifest, which everybody who waits for the range reads. A search that could not finish has
-// no bound: it stops the run.
+// finish writes the bound to the manifest, from which the other services read the range. A search
+// that could not finish has no bound and halts the run.
 func (s *Service) finish(ctx context.Context, m contract.Manifest, found Bound) error {
 	if reason := unfinishedReason(m, found); reason != "" {
 		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.SafeStop, At: time.Now().UTC(), Reason: reason})
@@ -103,18 +104,18 @@ func (s *Service) finish(ctx context.Context, m contract.Manifest, found Bound) 
 	return nil
 }
 
-// unfinishedReason is why a search could not finish; empty when it did. A year with next to no files ends by waste, which is as sure
-// as it gets.
+// unfinishedReason returns why a search could not finish, or "" if it did. The ending Waste is
+// final: it is as certain as the search of an almost empty year can be.
 func unfinishedReason(m contract.Manifest, found Bound) string {
-	seen := "no record was seen so far"
+	seen := "no record was found so far"
 	if found.Number > 0 {
 		seen = fmt.Sprintf("the highest record so far is number %d", found.Number)
 	}
 	switch {
 	case found.Ending == Unreachable:
-		return "the search for the highest number met only failures; " + seen
+		return "the search for the highest number got only failures; " + seen
 	case found.Ending == Budget && found.RequestsLeft >= m.ProbeBudget:
-		return fmt.Sprintf("probe_budget %d is too small to ask for a single number, which may take %d requests; %s", m.ProbeBudget, found.MaxRequestsPerAttempt, seen)
+		return fmt.Sprintf("probe_budget %d is too small for a single number, which may take %d requests; %s", m.ProbeBudget, found.MaxRequestsPerAttempt, seen)
 	case found.Ending == Budget:
 		return fmt.Sprintf("probe_budget %d was used up before the search for the highest number had ended; %s, there may be higher ones; "+
 			"the same batch started again goes on searching", m.ProbeBudget, seen)
@@ -123,13 +124,14 @@ func unfinishedReason(m contract.Manifest, found Bound) string {
 	}
 }
 
-// atLimit says that the searched range ends at the bound or below it, by the wish of whoever started the run: numbers above it
-// were not looked for.
+// atLimit reports whether the searched range ends at or below the bound because the operator
+// limited it. Numbers above the range were not requested.
 func atLimit(found Bound, searched contract.Range) bool {
 	return found.Number >= searched.End && searched.End < contract.MaxNumber
 }
 
-// writeBound ends the run's range by the bound, once: false means that another prober has written it.
+// writeBound ends the range of the run at the bound, once. It returns false if another prober has
+// written it.
 func (s *Service) writeBound(ctx context.Context, run contract.RunID, found Bound) (bool, error) {
 	entry, err := s.runs.Get(ctx, run.ManifestKey())
 	if err != nil {
@@ -153,7 +155,7 @@ func (s *Service) writeBound(ctx context.Context, run contract.RunID, found Boun
 		_, err = s.runs.Update(ctx, run.ManifestKey(), value, entry.Revision())
 	}
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return false, nil // a manifest changes by its bound alone
+		return false, nil // only the bound of a manifest changes
 	}
 	return err == nil, err
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// withRange makes the run end at a number at the latest.
+// withRange sets the range of the run.
 func withRange(start, end int) func(*fixture) {
 	return func(f *fixture) { f.manifest.Range = contract.Range{Start: start, End: end} }
 }
@@ -63,7 +63,7 @@ func TestConcurrentProbersWriteOneBound(t *testing.T) {
 	f.must(err)
 	stop := f.runService()
 	m := f.search()
-	f.put(f.kv, f.manifest.RunID.ManifestKey(), m) // so that all changes before it have come
+	f.put(f.kv, f.manifest.RunID.ManifestKey(), m) // a marker after all earlier changes
 	for written := 0; ; written++ {
 		entry := <-changes.Updates()
 		var now contract.Manifest
@@ -174,7 +174,7 @@ func TestHaltEndsSearch(t *testing.T) {
 		return len(f.jobs) == 3
 	}))
 	f.put(f.kv, halted.RunID.HaltKey(), contract.Halt{Status: contract.Blocked, Reason: "status 403"})
-	f.beginRun(other) // whoever has begun it knows of the halt
+	f.beginRun(other) // the prober has read the halt once it starts this run
 	f.must(f.answerJobsUntil(t.Context(), other.RunID, func(contract.Job) bool { return true }))
 	f.must(f.answerJob(t.Context(), pending))
 	f.manifest = other
@@ -190,7 +190,7 @@ func TestHaltEndsSearch(t *testing.T) {
 	}
 }
 
-// nextQuestion starts a prober and stops it when it has asked its next question, or found the bound.
+// nextQuestion runs a prober until it has asked its next question or found the bound.
 func (f *fixture) nextQuestion() (job contract.Job, found *contract.Manifest) {
 	f.t.Helper()
 	defer f.runService()()

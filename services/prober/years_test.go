@@ -9,18 +9,20 @@ import (
 	"fct-scraper/services/prober"
 )
 
-// syntheticYear is one year of a series as a court may hold it.
+// syntheticYear is one year of a series at a site.
 type syntheticYear struct {
-	// exists and filed tell of each number whether it exists and on which day of the year it was filed.
+	// exists and filed hold for each number whether it exists and the day of the year on which it
+	// was filed.
 	exists []bool
 	filed  []int
-	// today is the day of the year, 0 when it is over; lastMax is the year before's highest number.
+	// today is the day of the year, 0 if the year is over; previousYearMax is the highest number of
+	// the previous year.
 	today, previousYearMax int
 	// failureShare is the share of requests that fail.
 	failureShare float64
 }
 
-// max is the highest number that exists, 0 when none does.
+// max returns the highest number that exists, 0 if there is none.
 func (s *syntheticYear) max() int {
 	for n := len(s.exists) - 1; n > 0; n-- {
 		if s.exists[n] {
@@ -30,7 +32,8 @@ func (s *syntheticYear) max() int {
 	return 0
 }
 
-// newPartialYear is a dense year that hands out total numbers when it is over; half of the years are not.
+// newPartialYear returns a dense year with total numbers at its end; half of the years are not over
+// yet.
 func newPartialYear(r *rand.Rand, total int) *syntheticYear {
 	today, last := 0, 365
 	if r.IntN(2) == 0 {
@@ -56,15 +59,16 @@ func newYear(r *rand.Rand, total, today, last int) *syntheticYear {
 	return s
 }
 
-// filingCurve is the share of a year's numbers handed out up to each day. The weeks differ, and each is like the one before.
+// filingCurve returns the share of a year's numbers assigned up to each day. Rates vary by week and
+// are autocorrelated.
 func filingCurve(r *rand.Rand) [366]float64 {
 	var curve [366]float64
-	mood := 0.0
+	level := 0.0
 	for day := 1; day <= 365; day++ {
 		if day%7 == 1 {
-			mood = 0.8*mood + 0.2*r.NormFloat64()
+			level = 0.8*level + 0.2*r.NormFloat64()
 		}
-		curve[day] = curve[day-1] + math.Exp(mood)
+		curve[day] = curve[day-1] + math.Exp(level)
 	}
 	for day := range curve {
 		curve[day] /= curve[365]
@@ -72,8 +76,8 @@ func filingCurve(r *rand.Rand) [366]float64 {
 	return curve
 }
 
-// disorder is by how many days a file was numbered out of turn: in the tidiest years 95 of 100 files within a day, in others
-// within three.
+// disorder returns by how many days a file was numbered out of order: in the tidiest years 95 of
+// 100 files within a day, in others within three.
 func disorder(r *rand.Rand, spread float64) int {
 	if r.Float64() < 0.002 {
 		return r.IntN(60) - 30
@@ -81,10 +85,10 @@ func disorder(r *rand.Rand, spread float64) int {
 	return int(math.Round(spread * r.NormFloat64()))
 }
 
-// typicalSize is how many numbers a year of the series brings, from 4,000 to 35,000.
+// typicalSize returns a number of cases a year, from 4,000 to 35,000.
 func typicalSize(r *rand.Rand) int { return int(4000 * math.Pow(35./4, r.Float64())) }
 
-// drop makes the numbers from..to missing, each with this chance, but never the highest one.
+// drop makes the numbers from..to missing, each with this probability, but never the highest one.
 func (s *syntheticYear) drop(r *rand.Rand, from, to int, chance float64) {
 	for n := max(1, from); n <= min(to, len(s.exists)-2); n++ {
 		if r.Float64() < chance {
@@ -93,18 +97,20 @@ func (s *syntheticYear) drop(r *rand.Rand, from, to int, chance float64) {
 	}
 }
 
-// remove makes all the numbers from..to missing; where the highest one is among them the year ends below them.
+// remove makes the numbers from..to missing. If they include the highest number, the year ends
+// below them.
 func (s *syntheticYear) remove(from, to int) {
 	for n := max(1, from); n <= min(to, len(s.exists)-1); n++ {
 		s.exists[n] = false
 	}
 }
 
-// has says whether a number exists.
+// has reports whether a number exists.
 func (s *syntheticYear) has(n int) bool { return n > 0 && n < len(s.exists) && s.exists[n] }
 
-// answer is what a court says to a question: it takes one request when it is as expected, two when not, and more when
-// requests fail; after three failures, or when attempts are used up, there is no answer.
+// answer returns the answer of a site to a question. It takes one request if the answer is
+// expected, two if not, and more when requests fail. After the last attempt fails there is no
+// answer.
 func (s *syntheticYear) answer(r *rand.Rand, q prober.Question, attempts int) prober.Observation {
 	a := prober.Observation{Number: q.Number, Finding: prober.Absent}
 	if s.has(q.Number) {

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A process that works for one run alone ends by the stop of that run: who asked for it hears that it was carried out.
-func TestStopThatEndsTheGenerator(t *testing.T) {
+// A process that serves a single run ends when that run is stopped; the stop must still be answered.
+func TestReply_StopEndsGenerator(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	end := f.runService()
