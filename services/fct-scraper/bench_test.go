@@ -22,7 +22,7 @@ import (
 //
 //	go test ./services/fct-scraper -run - -bench Batch -benchtime 1x
 //
-// The runner to plan for, 2 vCPU and 4 GB, and what 100 numbers took there: ARCHITECTURE.md, "Speed".
+// The runner to plan for, 2 vCPU and 4 GB, and what 100 numbers took there: docs/figures.md, "The runner to plan for".
 func BenchmarkBatch(b *testing.B) {
 	for _, size := range []struct{ concurrency, numbers int }{{4, 5000}, {64, 5000}, {64, 20000}} {
 		concurrency, numbers := size.concurrency, size.numbers

@@ -38,7 +38,7 @@ func drawSearch(answers []prober.Observation) string {
 	return b.String()
 }
 
-// TestDrawing logs the drawing in ARCHITECTURE.md (go test -run TestDrawing -v ./services/prober).
+// TestDrawing logs the drawing in docs/figures.md (go test -run TestDrawing -v ./services/prober).
 func TestDrawing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(11, 11))
