@@ -17,40 +17,46 @@ import (
 )
 
 const (
-	// firstCanaryAfter is how many no-records in a row, as they come in, make a canary due: of numbers of which one in five is
-	// missing, so many come in a row once in 10^14 times. nextCanary is how many more make the next one due: a canary costs one
-	// request, so a stretch of no-records takes one in a hundred more.
+	// firstCanaryAfter is how many no-records in a row, in ledger order, make the first canary due.
+	// If one number in five is missing, a run of 20 has the probability 10^-14. nextCanaryAfter is
+	// how many more make the next one due: a canary costs one request, so a long stretch of
+	// no-records costs one percent more.
 	firstCanaryAfter = 20
 	nextCanaryAfter  = 100
-	// minUnconfirmed is how many no-records in a row are taken back when a block comes right behind them, and how many unconfirmed
-	// ones make a canary due when a run stops because of failures: the site is in trouble then, and is left alone where it can be.
+	// minUnconfirmed is how many no-records in a row are voided when a block follows them, and how
+	// many unconfirmed ones make a canary due when failures stop a run: the site is in trouble
+	// then, so requests are avoided where possible.
 	minUnconfirmed = 3
-	// canaryBackoff is the wait before a canary is asked again that brought no word; it doubles, up to canaryWaitLimit.
+	// canaryBackoff is the wait before a canary without an answer is repeated; it doubles up to
+	// maxCanaryBackoff.
 	canaryBackoff    = 5 * time.Second
 	maxCanaryBackoff = 5 * time.Minute
 )
 
-// canaryState is what this worker knows of its canaries.
+// canaryState is what a worker knows of its canaries.
 type canaryState struct {
-	// reply is where the one under way is answered; nil when there is none.
+	// reply receives the answer of the canary in flight; nil when there is none.
 	reply chan contract.CanaryReply
-	// foldUntil is the ledger's message that the last one has become; it has to be folded before anything is decided.
+	// foldUntil is the sequence of the last canary's ledger message. It must be folded before
+	// anything is decided.
 	foldUntil uint64
 	cases     []contract.CaseID
-	// unanswered counts those that brought no word, again is when the next may be asked.
+	// unanswered counts the canaries without an answer in a row; retryAt is the earliest time of
+	// the next one.
 	unanswered int
 	retryAt    time.Time
-	// nextAt is how many no-records there must be before another one is asked in the middle of a run, after the last one
-	// was given up.
+	// nextAt is how many no-records the run must have before a canary in the middle of the run is
+	// due again, after one was given up.
 	nextAt int
-	// ending says that the run is to end, resigned that it ends without a proof, and why.
+	// ending is set once the run is about to end; givenUp when it ends without confirmation, with
+	// givenUpReason.
 	ending, givenUp bool
 	givenUpReason   string
-	// blocked is the error of a canary that met a block; empty when none did.
+	// blocked is the error of a canary that was blocked; empty when none was.
 	blocked string
 }
 
-// canaryDue says whether so many no-records have come in a row that a canary is to be asked.
+// canaryDue reports whether enough no-records came in a row to start a canary.
 func (t *tally) canaryDue() bool {
 	limit := firstCanaryAfter
 	if t.Canaries > 0 {
@@ -59,17 +65,17 @@ func (t *tally) canaryDue() bool {
 	return t.Vanished == nil && len(t.Unconfirmed) > 0 && t.NoRecordStreak >= limit
 }
 
-// maybeStartCanary asks a canary in the middle of a run when one is due.
+// maybeStartCanary starts a canary in the middle of a run when one is due.
 func (w *worker) maybeStartCanary(ctx context.Context) error {
 	q := &w.canary
-	if w.halt != nil || !w.tally.canaryDue() || w.tally.NoRecord < q.nextAt || w.canaryBlocked() {
+	if w.halt != nil || !w.tally.canaryDue() || w.tally.NoRecord < q.nextAt || w.canaryBusy() {
 		return nil
 	}
 	return w.startCanary(ctx)
 }
 
-// confirmEnd says whether the run may end for good: fewer than least no-records are unconfirmed, or no canary can confirm them. Else
-// it asks one, and is to be called again.
+// confirmEnd reports whether the run may end: fewer than least no-records are unconfirmed, or no
+// canary can confirm them. Otherwise it starts a canary, and the caller tries again later.
 func (w *worker) confirmEnd(ctx context.Context, least int) (bool, error) {
 	q := &w.canary
 	if w.canaryPending() {
@@ -81,28 +87,29 @@ func (w *worker) confirmEnd(ctx context.Context, least int) (bool, error) {
 	if !q.ending {
 		q.ending, q.unanswered, q.retryAt, q.blocked = true, 0, time.Time{}, ""
 	}
-	if w.canaryBlocked() {
+	if w.canaryBusy() {
 		return false, nil
 	}
 	return false, w.startCanary(ctx)
 }
 
-// canaryBlocked says that a canary is under way, or that it is too early for another one.
-func (w *worker) canaryBlocked() bool {
+// canaryBusy reports whether a canary is in flight or it is too early for another one.
+func (w *worker) canaryBusy() bool {
 	return w.canaryPending() || time.Now().Before(w.canary.retryAt)
 }
 
-// canaryPending says that a canary is under way, or that what it became is not folded yet.
+// canaryPending reports whether a canary is in flight or its ledger message is not folded yet.
 func (w *worker) canaryPending() bool {
 	return w.canary.reply != nil || w.tally.Sequence < w.canary.foldUntil
 }
 
-// startCanary sends a canary on its way. Its answer comes through the ledger; the reply says when to look there.
+// startCanary requests a canary in the background. The fetcher stores its outcome in the ledger;
+// the reply holds the sequence of that message.
 func (w *worker) startCanary(ctx context.Context) error {
 	q := &w.canary
 	cases, err := w.canaryCases(ctx)
 	if err != nil {
-		return fmt.Errorf("looking for a canary: %w", err)
+		return fmt.Errorf("choosing canary cases: %w", err)
 	}
 	if len(cases) == 0 {
 		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: no existing record is known to check the site with", w.tally.unconfirmedCount()))
@@ -115,7 +122,7 @@ func (w *worker) startCanary(ctx context.Context) error {
 	return nil
 }
 
-// requestCanary waits for a fetcher's reply; none is a reply with an error.
+// requestCanary waits for a fetcher's reply. Without one it returns a reply with an error.
 func (w *worker) requestCanary(ctx context.Context, request contract.CanaryRequest) (reply contract.CanaryReply) {
 	ctx, cancel := context.WithTimeout(ctx, w.FinalTimeout)
 	defer cancel()
@@ -136,8 +143,10 @@ func (w *worker) requestCanary(ctx context.Context, request contract.CanaryReque
 	return reply
 }
 
-// publishVoid takes back the row of a run that was blocked right behind it: it says so in the ledger, where both readers find it.
-// When the run goes on the site shows its files again, and would vouch for what it said before the block.
+// publishVoid voids the unconfirmed no-records of a run that was blocked right after them. It
+// publishes that to the ledger, where both the fold and the verifier find it. Otherwise, once the
+// run resumes and the site shows records again, those would confirm what the site answered before
+// the block.
 func (w *worker) publishVoid(ctx context.Context) error {
 	first := contract.Entry{CaseID: w.tally.Unconfirmed[0].CaseID, Verdict: contract.VerdictNoRecord, Rule: contract.RuleUnconfirmed, StartedAt: w.Now().UTC()}
 	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID, Entries: []contract.Entry{first}}.Encode()
@@ -146,13 +155,13 @@ func (w *worker) publishVoid(ctx context.Context) error {
 		ack, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.CanarySubject(), Data: bus.Compress(data)})
 	}
 	if err != nil {
-		return fmt.Errorf("taking back the no-records of %s: %w", w.manifest.RunID, err)
+		return fmt.Errorf("voiding the no-records of %s: %w", w.manifest.RunID, err)
 	}
 	w.canary.foldUntil = max(w.canary.foldUntil, ack.Sequence)
 	return nil
 }
 
-// onCanaryReply takes in the reply to a canary.
+// onCanaryReply handles the reply to a canary.
 func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 	q := &w.canary
 	q.reply, q.foldUntil = nil, max(q.foldUntil, reply.Sequence)
@@ -162,11 +171,11 @@ func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 	case contract.VerdictSuccess, contract.VerdictNoRecord:
 		q.unanswered, q.nextAt = 0, 0
 		return
-	case contract.VerdictBlocked: // nobody is to be asked any more, and nothing is to be believed for it
+	case contract.VerdictBlocked: // no further request may be sent, and nothing is confirmed
 		q.blocked = reply.Error
 		q.retryAt = time.Now().Add(maxCanaryBackoff)
 		return
-	case contract.VerdictTransient: // as when there is no reply at all
+	case contract.VerdictTransient: // like no reply at all
 	}
 	if q.unanswered++; q.unanswered > w.manifest.MaxRetries {
 		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: the site did not answer for %s, known to exist", w.tally.unconfirmedCount(), q.cases[0]))
@@ -175,8 +184,8 @@ func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 	q.retryAt = time.Now().Add(min(canaryBackoff<<(q.unanswered-1), maxCanaryBackoff))
 }
 
-// giveUpCanary gives up a canary: in the middle of a run until many more no-records have come, at its end for good. The no-records
-// stay unconfirmed then.
+// giveUpCanary gives up a canary: in the middle of a run until many more no-records have come, at
+// its end for good. The no-records stay unconfirmed.
 func (w *worker) giveUpCanary(why string) {
 	q := &w.canary
 	q.unanswered, q.retryAt = 0, time.Time{}
@@ -186,8 +195,8 @@ func (w *worker) giveUpCanary(why string) {
 	}
 }
 
-// canaryCases are files that are known to exist, the best first: the newest of this run, then those that other runs
-// collected of this year, then of any other year of the series.
+// canaryCases returns cases that are known to exist, the best first: the newest of this run, then
+// those that other runs collected of this year, then of any other year of the series.
 func (w *worker) canaryCases(ctx context.Context) ([]contract.CaseID, error) {
 	var cases []contract.CaseID
 	taken := map[int]bool{}
@@ -203,7 +212,8 @@ func (w *worker) canaryCases(ctx context.Context) ([]contract.CaseID, error) {
 	return w.canaryCasesOfOtherYears(ctx)
 }
 
-// canaryCasesOfOtherYears are files of other years of the series; the search for them ends with the first that are found.
+// canaryCasesOfOtherYears returns the first collected cases that it finds in other years of the
+// series.
 func (w *worker) canaryCasesOfOtherYears(ctx context.Context) ([]contract.CaseID, error) {
 	var cases []contract.CaseID
 	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{w.manifest.Prefix + ".>"}}, func(entry jetstream.KeyValueEntry) error {
@@ -223,7 +233,7 @@ func (w *worker) canaryCasesOfOtherYears(ctx context.Context) ([]contract.CaseID
 	return cases, err
 }
 
-// newestCases are the files of this year that were collected last, the newest first.
+// newestCases are the cases of this year that were collected last, the newest first.
 type newestCases []collectedCase
 
 type collectedCase struct {
@@ -231,7 +241,7 @@ type collectedCase struct {
 	at     time.Time
 }
 
-// add takes a file in if it is among the newest.
+// add inserts a case if it is among the newest.
 func (n *newestCases) add(number int, value contract.Collected) {
 	if value.Outcome != contract.Success {
 		return

@@ -11,10 +11,11 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// tally is the fold of a run's ledger: the counts of a run are this and nothing else. It is stored whole in
-// the checkpoint, so folding goes on where it was. Folding the same entries again changes nothing.
+// tally is the fold of a run's ledger, and the only source of the run's counts. The checkpoint
+// stores it completely, so that folding continues where it was. Folding the same entries again
+// changes nothing.
 type tally struct {
-	// Sequence is the place in the stream of the last message folded.
+	// Sequence is the stream sequence of the last folded message.
 	Sequence  uint64               `json:"sequence"`
 	Planned   *contract.Planned    `json:"planned,omitempty"`
 	Succeeded int                  `json:"succeeded"`
@@ -28,63 +29,68 @@ type tally struct {
 	First     time.Time            `json:"first,omitzero"`
 	Last      time.Time            `json:"last,omitzero"`
 	Durations contract.JobDuration `json:"durations"`
-	// Errors are the failed numbers by cause, in the order in which the causes came.
+	// Errors are the failed numbers by cause, in the order of each cause's first failure.
 	Errors []causeCount `json:"errors,omitempty"`
 	// Flags counts the records that carry each flag.
 	Flags map[string]int `json:"flags,omitempty"`
-	// FailStreak counts the jobs that ended last and failed, up to now.
+	// FailStreak counts the failures since the last number that ended otherwise.
 	FailStreak int `json:"fail_streak,omitempty"`
-	// SafeStop is why the run is to stop; empty while it need not.
+	// SafeStop is the reason of a safe stop; empty while there is none.
 	SafeStop string `json:"safe_stop,omitempty"`
 	// Outcomes holds the first outcome of every number.
 	Outcomes outcomes `json:"outcomes"`
-	// Pending holds the attempts of the numbers that have some but no outcome yet.
+	// Pending holds the attempts of the numbers without an outcome.
 	Pending map[int]pendingAttempts `json:"open,omitempty"`
-	// Unconfirmed holds the newest unconfirmed no-records, in the order of the ledger, and Overflow those before them.
+	// Unconfirmed holds the newest unconfirmed no-records in ledger order, Overflow those before
+	// them.
 	Unconfirmed []unconfirmedNoRecord `json:"row,omitempty"`
 	Overflow    overflow              `json:"overflow,omitzero"`
-	// NoRecordStreak counts the no-records since the last success or good canary, Canaries the good canaries since the last success.
+	// NoRecordStreak counts the no-records since the last success or good canary; Canaries counts
+	// the good canaries since the last success.
 	NoRecordStreak int `json:"quiet,omitempty"`
 	Canaries       int `json:"canaries,omitempty"`
-	// CanaryRequests counts the requests of canaries; they are among Requests.
+	// CanaryRequests counts the requests of canaries, which Requests includes.
 	CanaryRequests int `json:"checks,omitempty"`
 	// NewestSuccesses are the numbers of the newest successes, the newest first.
 	NewestSuccesses []int `json:"known,omitempty"`
-	// Vanished is set when a canary has vanished; Void then holds the numbers whose no-records are taken back.
+	// Vanished is set when a canary has vanished; Voided then holds the numbers whose no-records
+	// are void.
 	Vanished *vanished    `json:"gone,omitempty"`
 	Voided   map[int]bool `json:"void,omitempty"`
 }
 
-// pendingAttempts are the attempts of one number that are counted.
+// pendingAttempts are the counted attempts of one number.
 type pendingAttempts struct {
 	Seen    []attemptKey `json:"seen"`
 	Seconds float64      `json:"seconds"`
-	// Last is the newest start of an attempt.
+	// Last is the latest start of an attempt.
 	Last time.Time `json:"last,omitzero"`
 }
 
-// attemptKey tells one attempt from another. A blocked attempt does not use up its number, so the next one may
-// have the same: it is told apart by its start.
+// attemptKey identifies an attempt of a number. A blocked attempt does not use up its attempt
+// number, so the next one may have the same; its start distinguishes it.
 type attemptKey struct {
 	Attempt int   `json:"attempt"`
 	Blocked int64 `json:"blocked,omitempty"`
 }
 
-// countedEntry is an entry that the fold took, and what the job has behind it with this attempt.
+// countedEntry is an entry that the fold counted, with the number's attempts and seconds up to it.
 type countedEntry struct {
 	contract.Entry
 	Attempts   int
 	JobSeconds float64
-	// Timestamp is the attempt's start, or that of the attempt before when the wall clock was set back between them.
+	// Timestamp is the attempt's start, or that of the previous attempt when the wall clock was set
+	// back between them.
 	Timestamp time.Time
 	kind      entryKind
 }
 
-// entryKind says what an entry is to the files.
+// entryKind decides which files an entry is written to.
 type entryKind int
 
-// The kinds. An amendment is a further line on an attempt whose no-record is taken back; evidence is a raw answer alone; a
-// confirmation tells of a no-record that came before, and has no line.
+// An amendment is an additional line for an attempt whose no-record is voided. Evidence is a raw
+// answer without a line. A confirmation refers to an earlier no-record: it writes a key and no
+// line.
 const (
 	kindAttempt entryKind = iota
 	kindAmendment
@@ -92,16 +98,16 @@ const (
 	kindConfirmation
 )
 
-// total is how many numbers have reached an outcome.
+// total is how many numbers have an outcome.
 func (t *tally) total() int { return t.Succeeded + t.NoRecord + t.Failed }
 
-// complete says that every job of the run is published and has its outcome.
+// complete reports whether every job of the run is published and has its outcome.
 func (t *tally) complete() bool {
 	return t.Planned != nil && t.total() >= t.Planned.Jobs && t.Vanished == nil
 }
 
-// add folds one entry. False means that it is known already: its number has an outcome (the first one wins),
-// or this attempt of it has been counted.
+// add folds one entry. It returns false for an entry that is already known: its number has an
+// outcome (the first one wins), or the attempt has been counted. A failLimit of 0 is no limit.
 func (t *tally) add(entry contract.Entry, failLimit int) (countedEntry, bool) {
 	number := entry.CaseID.Number
 	if t.Outcomes.get(number) != "" || t.Voided[number] {
@@ -199,15 +205,16 @@ func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
 	}
 }
 
-// Counts are how many numbers of a run have which outcome.
+// Counts are the numbers of a run by outcome.
 type Counts struct {
 	Succeeded, NoRecord, Failed int
-	// Planned is how many numbers the run asks for, 0 while that is not known.
+	// Planned is how many jobs the run has; 0 while that is not known.
 	Planned int
 }
 
-// Count says how far a run has come by its ledger, whether or not somebody works on it: from the checkpoint, and what was stored since. It
-// writes nothing. What cannot be understood of the ledger is ErrLedger. Of the options it needs Bus and Logger.
+// Count returns the counts of a run, whether or not a reporter works on it: those of its checkpoint
+// plus the ledger since. It writes nothing. A ledger that cannot be decoded is ErrLedger. Of the
+// options it uses Bus and Logger.
 func Count(ctx context.Context, options Options, m contract.Manifest) (counts Counts, err error) {
 	w := &worker{Service: New(options), manifest: m, ledger: ledger{bus: options.Bus, manifest: m}}
 	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
@@ -240,7 +247,7 @@ func (t *tally) countFlags(record []byte) {
 	var has struct {
 		Flags []string `json:"flags"`
 	}
-	// A record is counted whatever its file holds: one that cannot be read carries no flag.
+	// A record counts whatever its file holds: one that cannot be decoded carries no flag.
 	_ = json.Unmarshal(record, &has)
 	for _, flag := range has.Flags {
 		if t.Flags == nil {

@@ -10,8 +10,8 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// unconfirmedNoRecord is an unconfirmed no-record: the site has shown no record since it was answered, so it may have stopped
-// showing any.
+// unconfirmedNoRecord is a no-record after which the site has shown no record yet, so that it may
+// have stopped showing any.
 type unconfirmedNoRecord struct {
 	CaseID  contract.CaseID `json:"case_id"`
 	Attempt int             `json:"attempt"`
@@ -23,37 +23,39 @@ type unconfirmedNoRecord struct {
 	Sequence uint64 `json:"sequence,omitempty"`
 }
 
-// vanished says that files which are known to exist are not shown any more: what the site has said since the last proof of
-// life is worth nothing.
+// vanished means that the site no longer shows cases that are known to exist: its no-records since
+// the last confirmation are void.
 type vanished struct {
 	CaseIDs []contract.CaseID `json:"case_ids"`
-	// NoRecords is how many no-records were counted and then taken back.
+	// NoRecords is how many no-records were counted and then voided.
 	NoRecords int `json:"row"`
-	// ByBlock says that no file has vanished: the site blocked us right behind the no-records.
+	// ByBlock means that no case has vanished: the site blocked the run right after the no-records.
 	ByBlock bool `json:"doubt,omitempty"`
 }
 
-// maxCanaryCases is how many files a canary asks for at most. A file may be taken away by the court; two that vanish at the
-// same time are the site's doing.
+// maxCanaryCases is how many cases a canary requests at most. A court may remove one case; when two
+// vanish at the same time the site has stopped showing records.
 const maxCanaryCases = 2
 
-// maxUnconfirmed bounds tally.Row, which is rewritten with every checkpoint; overflow keeps the others in two bits each. A row
-// grows so long only in a year in which no record is known at all.
+// maxUnconfirmed bounds tally.Unconfirmed, which every checkpoint stores; overflow stores the
+// others in two bits each. It is exceeded only in a year in which no record is known at all.
 const maxUnconfirmed = 2000
 
-// overflow holds the unconfirmed no-records for which tally.Row has no room. A proof confirms all of them or none.
+// overflow holds the unconfirmed no-records for which tally.Unconfirmed has no room. A proof
+// confirms all of them or none.
 type overflow struct {
 	Numbers outcomes `json:"numbers"`
 	Count   int      `json:"count"`
 	// CaseID is one of them; the others differ from it by their numbers.
 	CaseID contract.CaseID `json:"case_id"`
-	// Started is the earliest start of an attempt, Ended the latest end, Sequence the latest message in the ledger.
+	// Started is the earliest start of an attempt, Ended the latest end, Sequence the latest
+	// message in the ledger.
 	Started  time.Time `json:"started"`
 	Ended    time.Time `json:"ended"`
 	Sequence uint64    `json:"sequence"`
 }
 
-// add takes in the oldest no-record of a row.
+// add adds a no-record.
 func (o *overflow) add(a unconfirmedNoRecord) {
 	if o.Count == 0 || a.Started.Before(o.Started) {
 		o.Started = a.Started
@@ -63,10 +65,10 @@ func (o *overflow) add(a unconfirmedNoRecord) {
 	o.Count++
 }
 
-// unconfirmedCount is how many no-records were followed by no record of the site and no good canary.
+// unconfirmedCount is how many no-records no later record or canary has confirmed.
 func (t *tally) unconfirmedCount() int { return len(t.Unconfirmed) + t.Overflow.Count }
 
-// unconfirmedNumbers are the numbers of the unconfirmed no-records.
+// unconfirmedNumbers returns the numbers of the unconfirmed no-records.
 func (t *tally) unconfirmedNumbers() map[int]bool {
 	numbers := make(map[int]bool, t.unconfirmedCount())
 	for _, a := range t.Unconfirmed {
@@ -80,7 +82,7 @@ func (t *tally) unconfirmedNumbers() map[int]bool {
 	return numbers
 }
 
-// addUnconfirmed notes an unconfirmed no-record.
+// addUnconfirmed adds an unconfirmed no-record.
 func (t *tally) addUnconfirmed(entry contract.Entry) {
 	t.NoRecordStreak++
 	a := unconfirmedNoRecord{
@@ -96,8 +98,9 @@ func (t *tally) addUnconfirmed(entry contract.Entry) {
 	}
 }
 
-// addSuccess notes a success, and returns the no-records that it confirms. It can serve as a canary. One that was copied from
-// another run says nothing of the site: it may have been asked for long ago.
+// addSuccess counts a success and returns the no-records that it confirms. Its number becomes a
+// candidate for canaries. A success copied from another run confirms nothing: its request may be
+// old.
 func (t *tally) addSuccess(entry contract.Entry) (confirmed []countedEntry) {
 	t.NewestSuccesses = append([]int{entry.CaseID.Number}, t.NewestSuccesses[:min(len(t.NewestSuccesses), maxCanaryCases-1)]...)
 	if len(entry.Requests) == 0 {
@@ -107,9 +110,10 @@ func (t *tally) addSuccess(entry contract.Entry) (confirmed []countedEntry) {
 	return t.confirm(entry.StartedAt, 0)
 }
 
-// confirm confirms the no-records that had been answered when a request started that brought a record, and those up to the message
-// after, which whoever had the request made has read before. It returns them. Those that come later in the ledger are left to a later
-// proof, whatever their times say: so clocks that differ or are set back decide nothing but what was under way at the same time.
+// confirm confirms and returns the no-records whose answers were received before the request of a
+// record started, and those up to the message after, which the requester had already read. Those
+// that come later in the ledger are left to a later record, whatever their times: clocks that
+// differ or are set back then matter only for requests that overlap in time.
 func (t *tally) confirm(started time.Time, after uint64) (confirmed []countedEntry) {
 	confirm := func(id contract.CaseID, at time.Time) {
 		entry := contract.Entry{CaseID: id, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: at}
@@ -135,7 +139,7 @@ func (t *tally) confirm(started time.Time, after uint64) (confirmed []countedEnt
 	return confirmed
 }
 
-// addCanary folds a canary and returns what it adds to the files.
+// addCanary folds a canary and returns the entries that it adds to the files.
 func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry {
 	var fresh []countedEntry
 	verdict, started := contract.CanaryVerdict(canary)
@@ -143,7 +147,7 @@ func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry 
 		t.addRequests(entry)
 		t.CanaryRequests += len(entry.Requests)
 		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleUnconfirmed || entry.Verdict == contract.VerdictBlocked {
-			entry.Verdict = contract.VerdictBlocked // which keeps its raw answer
+			entry.Verdict = contract.VerdictBlocked // so that its raw answer is stored
 			fresh = append(fresh, countedEntry{Entry: entry, kind: kindEvidence})
 		}
 	}
@@ -158,7 +162,8 @@ func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry 
 	return fresh
 }
 
-// voidUnconfirmed makes every no-record void that nothing vouches for: its number is as good as never asked for.
+// voidUnconfirmed voids the unconfirmed no-records after a vanished canary: their numbers have no
+// outcome again.
 func (t *tally) voidUnconfirmed(canary []contract.Entry) []countedEntry {
 	t.Vanished = &vanished{NoRecords: len(t.Unconfirmed), ByBlock: canary[0].Rule == contract.RuleUnconfirmed}
 	for _, entry := range canary {
@@ -178,14 +183,14 @@ func (t *tally) voidUnconfirmed(canary []contract.Entry) []countedEntry {
 	return taken
 }
 
-// asBlocked is a no-record that came after the site was seen not to show what it has: a block.
+// asBlocked turns a no-record that came after a vanished canary into a block.
 func (t *tally) asBlocked(entry contract.Entry) contract.Entry {
 	entry.Verdict, entry.Outcome = contract.VerdictBlocked, ""
 	entry.Notes = append(slices.Clip(entry.Notes), t.Vanished.note())
 	return entry
 }
 
-// voidNumber closes a number whose no-record counts for nothing; what the ledger says of it again counts for nothing either.
+// voidNumber voids a number's no-record. Later entries of the number are ignored.
 func (t *tally) voidNumber(number int) {
 	if t.Voided == nil {
 		t.Voided = map[int]bool{}
@@ -194,7 +199,7 @@ func (t *tally) voidNumber(number int) {
 	delete(t.Pending, number)
 }
 
-// note is what the attempts file says of a no-record that was taken back.
+// note is the attempts file's note on a voided no-record.
 func (v *vanished) note() string {
 	return "taken back: the site no longer shows " + v.caseNames() + ", known to exist"
 }
@@ -207,12 +212,12 @@ func (v *vanished) caseNames() string {
 	return strings.Join(names, " and ")
 }
 
-// blockReason is what is said of the block when its halt says nothing.
+// blockReason is the reason of the block when its halt gives none.
 func (v *vanished) blockReason() string {
 	return fmt.Sprintf("blocked by the site at %s (%s)", v.CaseIDs[len(v.CaseIDs)-1], contract.RuleCanary)
 }
 
-// vanishedReason is why the run ends; block is what its halt says of the block.
+// vanishedReason is why the run ends; block is the reason given by its halt.
 func (t *tally) vanishedReason(block string) string {
 	if t.Vanished.ByBlock {
 		return fmt.Sprintf("%s: right behind a row of no-records; %s taken back", block, sanitize.Plural(len(t.Voided), "no-record"))

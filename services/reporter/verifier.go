@@ -16,33 +16,36 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// verifier is the second reader: it reads a run's ledger again from its first message, counts in its own way, and
-// compares what it found with everything that was written. It shares the decoding with the first reader and nothing
-// of the fold.
+// verifier is the second reader of a run's ledger. It reads the ledger again from its first
+// message, counts in its own way, and compares its result with everything that was written. It
+// shares the decoding with the fold and nothing else, so that a fault in one of them shows.
 type verifier struct {
 	manifest contract.Manifest
 	// outcomes is the first outcome of each number in the ledger.
 	outcomes map[int]contract.Outcome
-	// seen are the attempts of the ledger, so that one that comes twice counts once.
+	// seen holds the attempts of the ledger, so that a replayed one counts once.
 	seen map[attemptID]bool
-	// lines are the lines that the attempts file is to have, and how many of each.
+	// lines are the lines that the attempts file must have, and how many of each.
 	lines       map[attemptsLine]int
 	requests    int
 	planned     *contract.Planned
 	unconfirmed unconfirmedSet
-	// keysUpTo is the last message whose outcomes must have their keys; unkeyed are the numbers settled after it.
+	// keysUpTo is the sequence of the last message whose outcomes must have their keys; withoutKey
+	// are the numbers settled after it.
 	keysUpTo   uint64
 	withoutKey map[int]bool
 	problems   []string
 }
 
-// attemptID tells attempts apart. A block does not use up its attempt: blocked ones differ by their start.
+// attemptID identifies an attempt. A blocked attempt does not use up its attempt number, so blocked
+// attempts are distinguished by their start.
 type attemptID struct {
 	number, attempt int
 	blocked         time.Time
 }
 
-// attemptsLine is what the attempts file says of an attempt; word is its outcome, else its verdict.
+// attemptsLine is a line of the attempts file; outcome is the attempt's outcome, or its verdict
+// when it has none.
 type attemptsLine struct {
 	number, attempt int
 	outcome         string
@@ -72,7 +75,8 @@ func (v *verifier) read(m message) error {
 	return nil
 }
 
-// addEntry takes in an attempt that is new and comes before its number's outcome, or brings that, which is true then.
+// addEntry counts an attempt unless it is a replay or follows its number's outcome. It reports
+// whether the entry settles its number.
 func (v *verifier) addEntry(entry contract.Entry) bool {
 	number := entry.CaseID.Number
 	this := attemptID{number: number, attempt: entry.Attempt}
@@ -96,7 +100,8 @@ func (v *verifier) addEntry(entry contract.Entry) bool {
 	return entry.Outcome != ""
 }
 
-// result is nil when everything agrees, else it matches ErrLedger and names what differs.
+// result returns nil when everything agrees, else an error that matches ErrLedger and names the
+// differences.
 func (v *verifier) result() error {
 	if len(v.problems) == 0 {
 		return nil
@@ -107,7 +112,8 @@ func (v *verifier) result() error {
 // maxNamedCases is how many cases a mismatch names.
 const maxNamedCases = 5
 
-// addDifference notes a difference and the numbers it was seen at.
+// addDifference records a difference and the numbers that it affects; without numbers there is
+// none.
 func (v *verifier) addDifference(what string, numbers []int) {
 	if len(numbers) == 0 {
 		return
@@ -121,7 +127,7 @@ func (v *verifier) addDifference(what string, numbers []int) {
 	v.problems = append(v.problems, fmt.Sprintf("%s: %s, first %s", what, sanitize.Plural(len(numbers), "case"), strings.Join(names, " ")))
 }
 
-// numbers are all that one side or the other has an outcome for.
+// numbers returns the numbers that have an outcome on either side.
 func (v *verifier) numbers(other outcomes) []int {
 	var all []int
 	for number := range max(other.highest(), contract.MaxNumber) + 1 {
@@ -132,7 +138,7 @@ func (v *verifier) numbers(other outcomes) []int {
 	return all
 }
 
-// compareTally compares the fold, its counts and its outcomes.
+// compareTally compares the counts and outcomes of the fold.
 func (v *verifier) compareTally(t *tally) {
 	counts := map[contract.Outcome]int{}
 	for _, outcome := range v.outcomes {
@@ -166,7 +172,7 @@ func (v *verifier) compareTally(t *tally) {
 	v.addDifference("outcomes of the checkpoint differ from the ledger", wrong)
 }
 
-// retries are the attempts of all numbers without the first one of each.
+// retries counts the attempts of all numbers except each number's first one.
 func (v *verifier) retries() int {
 	numbers, attempts := map[int]bool{}, 0
 	for line, times := range v.lines {
@@ -176,7 +182,8 @@ func (v *verifier) retries() int {
 	return attempts - len(numbers)
 }
 
-// compareAttempts compares the lines of the attempts file: one for each attempt, with its outcome or verdict.
+// compareAttempts compares the lines of the attempts file: one for each attempt, with its outcome
+// or verdict. attempts is how many the fold counted.
 func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
 	written := map[attemptsLine]int{}
 	var wrong []int
@@ -213,7 +220,8 @@ func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
 	return nil
 }
 
-// compareKeys compares the buckets. Another run may have written the keys of the same numbers since.
+// compareKeys compares the keys of the buckets. Another run may have overwritten the keys of some
+// numbers since.
 func (v *verifier) compareKeys(collected, failed map[int]contract.Collected) {
 	var missing, wrong, failures []int
 	run := v.manifest.RunID
@@ -245,7 +253,7 @@ func (v *verifier) compareKeys(collected, failed map[int]contract.Collected) {
 	v.addDifference("keys of the bucket failed differ from the ledger", failures)
 }
 
-// compareRange compares a run whose every job has ended with its range: nothing missing, nothing more.
+// compareRange compares the outcomes of a complete run with its range: none missing, none outside.
 func (v *verifier) compareRange(collected map[int]contract.Collected) {
 	if v.planned == nil {
 		v.problems = append(v.problems, "the ledger does not say that every job was published")
@@ -274,7 +282,7 @@ func (v *verifier) compareRange(collected map[int]contract.Collected) {
 	v.addDifference("outcomes outside of the range", outside)
 }
 
-// readKeys reads a bucket's keys of the run's series and year.
+// readKeys reads the keys of the run's series and year from the buckets collected and failed.
 func readKeys(ctx context.Context, w *worker) (collected, failed map[int]contract.Collected, err error) {
 	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
 	err = w.eachKey(ctx, contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value })

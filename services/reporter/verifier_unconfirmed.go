@@ -6,25 +6,28 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// unconfirmedSet is what the second reader keeps of the unconfirmed no-records.
+// unconfirmedSet holds the unconfirmed no-records that the verifier has read.
 type unconfirmedSet struct {
-	// endedAt is when the answer of each such no-record had come, attempts which attempt it was; order is the ledger's.
+	// endedAt is when the answer of each one was received; attempts is its attempt number; order is
+	// the ledger's.
 	endedAt  map[int]time.Time
 	attempts map[int]int
 	order    []int
-	// sequence is the message that is read, sequences are those of the no-records.
+	// sequence is the message being read; sequences are those of the no-records.
 	sequence  uint64
 	sequences map[int]uint64
-	// overflow are those that are not among the newest: a proof confirms all of them or none. oldEnded is when the last of their
-	// answers had come, oldSequence the last of their messages.
+	// overflow holds those beyond the newest maxUnconfirmed: a proof confirms all of them or none.
+	// overflowEnded is when the last of their answers was received, overflowSequence the last of
+	// their messages.
 	overflow         map[int]bool
 	overflowEnded    time.Time
 	overflowSequence uint64
-	// keysUpTo is the last message of which the keys are to be there; late are the numbers that were confirmed after it.
+	// keysUpTo is the last message whose keys must exist; confirmedLate are the numbers confirmed
+	// after it.
 	keysUpTo      uint64
 	confirmedLate map[int]bool
-	// vanished says that the site was seen not to show what it has; void are the numbers whose no-records are taken back, amended
-	// the further lines on those that had been counted.
+	// vanished is set when a canary has vanished; voided are the numbers whose no-records are void;
+	// amendments are the additional lines of those that had been counted.
 	vanished   bool
 	voided     map[int]bool
 	amendments map[attemptsLine]int
@@ -34,15 +37,15 @@ func newUnconfirmedSet(keysUpTo uint64) unconfirmedSet {
 	return unconfirmedSet{keysUpTo: keysUpTo, confirmedLate: map[int]bool{}, overflow: map[int]bool{}, endedAt: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, voided: map[int]bool{}, amendments: map[attemptsLine]int{}}
 }
 
-// addEntry takes in an attempt that is new, and says whether it settles its number.
+// addEntry adds a new attempt and reports whether it settles its number.
 func (u *unconfirmedSet) addEntry(entry contract.Entry) bool {
 	number := entry.CaseID.Number
 	switch entry.Outcome {
 	case "":
 		return false
-	case contract.Failed: // says nothing about the site's files
+	case contract.Failed: // proves nothing about the site's records
 	case contract.Success:
-		if len(entry.Requests) > 0 { // else it is a copy, which vouches for nothing
+		if len(entry.Requests) > 0 { // else it is a copy, which confirms nothing
 			u.confirm(entry.StartedAt, 0)
 		}
 	case contract.NoRecord:
@@ -57,7 +60,8 @@ func (u *unconfirmedSet) addEntry(entry contract.Entry) bool {
 	return true
 }
 
-// confirm drops what a proof of life confirms: what had been answered when it started, or was read before it was asked for.
+// confirm removes the no-records that a record confirms: those answered before its request started,
+// and those up to the message after, which the requester had already read.
 func (u *unconfirmedSet) confirm(started time.Time, after uint64) {
 	confirm := func(number int) {
 		if u.sequence > u.keysUpTo {
@@ -79,7 +83,7 @@ func (u *unconfirmedSet) confirm(started time.Time, after uint64) {
 	}
 }
 
-// trim makes the oldest of a row that has become too long old.
+// trim moves the oldest no-records to the overflow while there are more than maxUnconfirmed.
 func (u *unconfirmedSet) trim() {
 	for len(u.endedAt) > maxUnconfirmed {
 		number := u.order[0]
@@ -91,7 +95,7 @@ func (u *unconfirmedSet) trim() {
 	}
 }
 
-// has says that a number's no-record is not confirmed.
+// has reports whether a number's no-record is unconfirmed.
 func (u *unconfirmedSet) has(number int) bool {
 	_, newest := u.endedAt[number]
 	return newest || u.overflow[number]
