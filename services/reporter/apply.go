@@ -10,9 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a crash
-// between any two of them the same batch is folded again from the old checkpoint, and every step is written so
-// that doing it twice is doing it once. A safe stop is asked for before all of them, so that it is quick.
+// apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a
+// crash between two steps the same batch is folded again from the old checkpoint; every step is
+// idempotent. A safe stop is written before all of them, so that it takes effect quickly.
 func (w *worker) apply(ctx context.Context, batch []message) error {
 	fresh := w.fold(batch)
 	steps := []struct {
@@ -41,7 +41,7 @@ func (w *worker) apply(ctx context.Context, batch []message) error {
 	return w.beforeStep("end")
 }
 
-// beforeStep is called before each step of a batch, which is to be taken under the lease alone.
+// beforeStep is called before each step of a batch. It fails when the lease is lost.
 func (w *worker) beforeStep(name string) error {
 	if err := w.stepHook(name); err != nil {
 		return err
@@ -49,7 +49,7 @@ func (w *worker) beforeStep(name string) error {
 	return w.lease.check()
 }
 
-// fold takes a batch into the tally and returns what was new in it.
+// fold folds a batch into the tally and returns the entries that were new.
 func (w *worker) fold(batch []message) []countedEntry {
 	var fresh []countedEntry
 	for _, m := range batch {
@@ -58,7 +58,7 @@ func (w *worker) fold(batch []message) []countedEntry {
 	return fresh
 }
 
-// take folds one message of the ledger and returns the entries that were new in it.
+// take folds one message of the ledger and returns the entries that were new.
 func (t *tally) take(m message, failLimit int) []countedEntry {
 	var fresh []countedEntry
 	t.Sequence = m.sequence
@@ -79,8 +79,8 @@ func (t *tally) take(m message, failLimit int) []countedEntry {
 	return fresh
 }
 
-// writeFiles writes records and raw answers, then the lines of the attempts file. The lines are durable
-// before the checkpoint names their end.
+// writeFiles writes records and raw answers, then the lines of the attempts file. The lines are
+// durable before the checkpoint records their end.
 func (w *worker) writeFiles(fresh []countedEntry) error {
 	if len(fresh) == 0 {
 		return nil
@@ -101,8 +101,8 @@ func (w *worker) writeFiles(fresh []countedEntry) error {
 	return w.attemptsFile.Sync()
 }
 
-// writeKeys says in the buckets what need not be asked again and what a later run asks for first. A no-record gets its key
-// when it is confirmed.
+// writeKeys writes the buckets collected, which later runs skip, and failed, which they fetch
+// first. A no-record gets its key when it is confirmed.
 func (w *worker) writeKeys(ctx context.Context, fresh []countedEntry) error {
 	var collected, failed []*nats.Msg
 	for _, entry := range fresh {
@@ -129,23 +129,24 @@ func (w *worker) writeKeys(ctx context.Context, fresh []countedEntry) error {
 		}
 	}
 	if err := w.Bus.PublishBatch(ctx, collected); err != nil {
-		return fmt.Errorf("noting what is collected: %w", err)
+		return fmt.Errorf("writing the bucket collected: %w", err)
 	}
 	if err := w.beforeStep("failed"); err != nil {
 		return err
 	}
 	if err := w.Bus.PublishBatch(ctx, failed); err != nil {
-		return fmt.Errorf("noting what failed: %w", err)
+		return fmt.Errorf("writing the bucket failed: %w", err)
 	}
 	return nil
 }
 
-// writesKey says that an entry brings a key: of no-records only the confirmation does.
+// writesKey reports whether an entry writes a key: for no-records only the confirmation does.
 func (c countedEntry) writesKey() bool {
 	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == kindConfirmation)
 }
 
-// deleteUnconfirmedKeys removes the run's own keys of unconfirmed no-records, which versions before wrote at once.
+// deleteUnconfirmedKeys deletes the run's own keys of unconfirmed no-records, which earlier
+// versions wrote at once.
 func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]contract.Collected) error {
 	var keys []*nats.Msg
 	for number := range w.tally.unconfirmedNumbers() {
@@ -159,7 +160,7 @@ func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]co
 	return nil
 }
 
-// keyMessage is what a put into a bucket is on the wire, so that many can go in one batch.
+// keyMessage returns the message that puts a key into a bucket, so that one batch can carry many.
 func keyMessage(bucket string, m contract.Manifest, entry countedEntry) (*nats.Msg, error) {
 	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
 	if record, found := caseFile(entry.Entry); found {
@@ -167,12 +168,12 @@ func keyMessage(bucket string, m contract.Manifest, entry countedEntry) (*nats.M
 	}
 	data, err := json.Marshal(value)
 	if err != nil {
-		return nil, fmt.Errorf("noting %s: %w", entry.CaseID, err)
+		return nil, fmt.Errorf("encoding the key of %s: %w", entry.CaseID, err)
 	}
 	return &nats.Msg{Subject: "$KV." + bucket + "." + entry.CaseID.Key(), Data: data}, nil
 }
 
-// deletion is what the deletion of a key is on the wire.
+// deletion returns the message that deletes a key.
 func deletion(bucket string, id contract.CaseID) *nats.Msg {
 	return &nats.Msg{
 		Subject: "$KV." + bucket + "." + id.Key(),

@@ -8,13 +8,14 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// causeCount are the failed numbers of one cause: the first of them and how many they are.
+// causeCount counts the failed numbers of one cause, with the first of them as a sample.
 type causeCount struct {
 	contract.ErrorSample
 	Cause string `json:"cause"`
 }
 
-// caseSpecific matches what differs between two errors of one cause, and status codes, which tell causes apart.
+// caseSpecific matches what differs between errors of one cause, and also status codes, which
+// causeOf keeps.
 var caseSpecific = regexp.MustCompile(`(?i)status \d{3}\b` +
 	`|"(?:[^"\\]|\\.)*(?:"|$)` + // quoted text of the site
 	`|\b[A-Z]{1,5}-\d+-\d{2}\b` + // case ids
@@ -22,7 +23,8 @@ var caseSpecific = regexp.MustCompile(`(?i)status \d{3}\b` +
 	`|\[[0-9a-f:.]+\](?::\d+)?|\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}` + // IPv6 addresses
 	`|(?:\d+(?:[.,:]\d+)*(?:[nµm]?s\b|[mh]|\b)?)+`) // IPv4 addresses, sizes, durations and other numbers
 
-// causeOf is an error's text without the parts that are of one case alone: numbers, addresses, sizes, quoted text.
+// causeOf returns an error's text without the parts that are specific to a case: numbers,
+// addresses, sizes, quoted text.
 func causeOf(text string) string {
 	return caseSpecific.ReplaceAllStringFunc(text, func(part string) string {
 		if strings.HasPrefix(strings.ToLower(part), "status ") {
@@ -32,7 +34,8 @@ func causeOf(text string) string {
 	})
 }
 
-// countFailure counts a failed number under its cause. Of more causes than a report shows the last ones are counted as one.
+// countFailure counts a failed number under its cause. Causes beyond those that a report shows are
+// counted as one.
 func (t *tally) countFailure(sample contract.ErrorSample) {
 	sample.Count = 1
 	cause := causeOf(sample.Error)
@@ -51,7 +54,7 @@ func (t *tally) countFailure(sample contract.ErrorSample) {
 	}
 }
 
-// errorSamples are the failed numbers by their causes, the most frequent one first.
+// errorSamples returns the failed numbers by cause, the most frequent one first.
 func (t *tally) errorSamples() []contract.ErrorSample {
 	samples := make([]contract.ErrorSample, 0, len(t.Errors))
 	for _, f := range t.Errors {

@@ -5,21 +5,22 @@ import (
 	"time"
 )
 
-// stopwatch adds up how long a run was worked on, by the monotonic clock of each process that reported it.
+// stopwatch adds up how long a run was worked on, by the monotonic clock of each process that
+// reported it.
 type stopwatch struct {
 	now       func() time.Time
 	earlier   time.Duration
 	startedAt time.Time
 }
 
-// resume goes on from what was stored, unless this process knows more.
+// resume continues from the stored seconds, unless this process has measured more.
 func (s *stopwatch) resume(stored float64) {
 	if before := seconds(stored); s.startedAt.IsZero() || before > s.elapsed() {
 		s.earlier, s.startedAt = before, s.now()
 	}
 }
 
-// elapsed is how long the run was worked on up to now.
+// elapsed is how long the run has been worked on.
 func (s *stopwatch) elapsed() time.Duration {
 	if s.startedAt.IsZero() {
 		return s.earlier
@@ -27,20 +28,20 @@ func (s *stopwatch) elapsed() time.Duration {
 	return s.earlier + s.now().Sub(s.startedAt)
 }
 
-// keyExpiry is after how long without a renewal the bucket of fetchers forgets a key.
+// keyExpiry is how long the bucket fetchers keeps a key that is not renewed.
 const keyExpiry = 15 * time.Second
 
-// renewals notices by the monotonic clock that keys of the bucket of fetchers are not renewed any more. The server expires them by
-// the wall clock, which keeps them longer after it was set back.
+// renewals tracks by the monotonic clock whether keys of the bucket fetchers are renewed. The
+// server expires them by the wall clock, and keeps them longer after that was set back.
 type renewals map[string]renewal
 
-// renewal is the last value seen of a key, and when it was new.
+// renewal is the last revision seen of a key, and when it was first seen.
 type renewal struct {
 	revision uint64
 	seen     time.Time
 }
 
-// expired says whether a key, of which a revision is there now, was not renewed for too long.
+// expired reports whether a key that has this revision now was not renewed for keyExpiry.
 func (s renewals) expired(key string, revision uint64) bool {
 	last := s[key]
 	if last.revision != revision {
@@ -50,10 +51,11 @@ func (s renewals) expired(key string, revision uint64) bool {
 	return time.Since(last.seen) > keyExpiry
 }
 
-// seconds is n seconds to the nearest nanosecond: of a Duration of up to 50 days, whose Seconds is n, it is that Duration.
+// seconds converts n seconds to the nearest nanosecond. For durations of up to 50 days it is the
+// inverse of Duration.Seconds.
 func seconds(n float64) time.Duration { return time.Duration(math.Round(n * float64(time.Second))) }
 
-// latest is the last of some instants.
+// latest returns the latest of the times.
 func latest(times ...time.Time) (last time.Time) {
 	for _, at := range times {
 		if at.After(last) {

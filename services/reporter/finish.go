@@ -16,9 +16,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// finish lets the second reader check the run, writes its files and says that it has ended.
+// finish verifies the run, writes its files and stores its end.
 func (w *worker) finish(ctx context.Context, status contract.Status, reason string) error {
-	// The bound may have been found since this worker began.
+	// The bound may have been found since this worker started.
 	var err error
 	if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil {
 		return err
@@ -31,7 +31,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 		return err
 	}
 	if state, _, err := w.state(ctx); err != nil || state.Status != contract.Running {
-		return err // another reporter was faster: one report is enough
+		return err // another reporter has ended the run: one report is enough
 	}
 	if status == contract.Completed && w.manifest.Bound != nil {
 		reason = joinReasons(emptyRangeReason(w.manifest), reason)
@@ -51,7 +51,8 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	return w.endRun(ctx, report, file)
 }
 
-// emptyRangeReason says that the run's range has no number because it starts above the bound; empty when that is not so.
+// emptyRangeReason returns the reason for an empty range, which starts above the bound; it is empty
+// for any other range.
 func emptyRangeReason(m contract.Manifest) string {
 	start := m.Range.Start
 	if m.Bound.Number >= start || start == 1 {
@@ -64,9 +65,9 @@ func emptyRangeReason(m contract.Manifest) string {
 	return fmt.Sprintf("start %d lies above the upper bound: no number from there on was found to exist; %s", start, known)
 }
 
-// compare holds the ledger against the counts and the keys that were derived from it, the keys as far as the message keyed. With
-// look it also inspects the files, of which it judges nothing while one is wrong. It returns what is collected of the run's
-// series and year.
+// compare verifies the counts and the keys against the ledger, the keys up to message keysUpTo.
+// With inspected it also inspects the files; while one is wrong it does not compare the attempts
+// file. It returns the collected numbers of the run's series and year.
 func (w *worker) compare(ctx context.Context, keysUpTo uint64, inspected *inspection) (map[int]contract.Collected, error) {
 	collected, failed, err := readKeys(ctx, w)
 	if err != nil {
@@ -109,9 +110,9 @@ func (w *worker) summary(status contract.Status, reason string) summary {
 	return s
 }
 
-// writeSummary writes the files that sum a run up, removes the checkpoint of a run that completed, and returns the report's name.
-// Was is the state that the run ended with before, when its files are written again; else nil. The files are there when it
-// returns without an error.
+// writeSummary writes the files that summarize a run, removes the checkpoint of a completed run,
+// and returns the report's name. previous is the state that the run ended with before, when its
+// files are rewritten; else nil. The files exist when it returns without an error.
 func writeSummary(
 	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int, previous *contract.State,
 ) (string, error) {
@@ -149,22 +150,24 @@ func writeSummary(
 	return report[0].Name, output.Check()
 }
 
-// cleanupTimeout is how long tidying up after a run may take.
+// cleanupTimeout bounds the cleanup after a run.
 const cleanupTimeout = 5 * time.Second
 
-// endRun makes the run's state final, clears its jobs away when nobody will go on with it, and tells everybody.
+// endRun makes the run's state final, clears its jobs when it cannot be resumed, and publishes and
+// logs the end.
 func (w *worker) endRun(ctx context.Context, report contract.Report, file string) error {
 	run := w.manifest.RunID
 	final, err := w.setState(ctx, report, file)
 	if err != nil || !final {
 		return err
 	}
-	// The end is known to all now, and who waited for it may end this service: what is left to do is still done.
+	// The end is public now, and a process that waited for it may stop this service: the rest is
+	// still done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	if !report.Status.Resumable() && !w.resumableSearch(report) || w.tally.Vanished != nil {
 		if err := w.clearJobs(ctx); err != nil {
-			// The run has ended all the same; what is left takes room and does no harm.
+			// The run has ended all the same; leftover jobs use space and do no harm.
 			w.Logger.Warn("reporter.run.clear", "run_id", run, "error", err)
 		}
 	}
@@ -179,12 +182,13 @@ func (w *worker) endRun(ctx context.Context, report contract.Report, file string
 	return nil
 }
 
-// resumableSearch says that the run can be gone on with although it was safe-stopped: its search could not finish, and no number failed.
+// resumableSearch reports whether the run can be resumed although it was safe-stopped: its search
+// could not finish, and no number failed.
 func (w *worker) resumableSearch(report contract.Report) bool {
 	return w.manifest.Searching() && report.Status == contract.SafeStop && report.Failed == 0
 }
 
-// setState ends the run unless somebody else has done so already; then it is false.
+// setState ends the run. It returns false when another component has ended it already.
 func (w *worker) setState(ctx context.Context, report contract.Report, file string) (bool, error) {
 	for {
 		state, revision, err := w.state(ctx)
@@ -196,7 +200,8 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 		}
 		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
 		state.Report, state.File, state.ElapsedSeconds = &report, file, report.DurationSeconds
-		// What was taken back is asked for by a new run: this one has its jobs, and perhaps its bound, by what was not true.
+		// A new run requests the voided numbers: the jobs of this one, and perhaps its bound, rest
+		// on false answers.
 		state.Superseded = w.tally.Vanished != nil
 		state.SearchUnfinished = w.resumableSearch(report)
 		data, err := json.Marshal(state)
@@ -210,7 +215,7 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 	}
 }
 
-// state reads how the run stands, and the revision of that.
+// state reads the run's state and its revision.
 func (w *worker) state(ctx context.Context) (state contract.State, revision uint64, err error) {
 	entry, err := w.runs.Get(ctx, w.manifest.RunID.StateKey())
 	if err == nil {
@@ -223,7 +228,7 @@ func (w *worker) state(ctx context.Context) (state contract.State, revision uint
 	return state, revision, err
 }
 
-// clearJobs removes the run's jobs and the consumer that its fetchers shared.
+// clearJobs deletes the run's jobs and the consumer that its fetchers shared.
 func (w *worker) clearJobs(ctx context.Context) error {
 	run := w.manifest.RunID
 	jobs, err := w.Bus.JetStream().Stream(ctx, contract.StreamJobs)
@@ -239,8 +244,8 @@ func (w *worker) clearJobs(ctx context.Context) error {
 	return nil
 }
 
-// fail ends the run with the status error. The summary is written too, as far as the folder lets it: a run
-// never ends without a word.
+// fail ends the run with the status error. It also writes the summary, as far as the folder
+// permits.
 func (w *worker) fail(ctx context.Context, cause error) error {
 	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()))
 	var wrong error
@@ -261,7 +266,8 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 	return w.endRun(ctx, report, file)
 }
 
-// readResults are the numbers that failed, as far as the ledger can be read: a run that ends by an error has not read it for its files.
+// readResults returns the numbers that failed, as far as the ledger can be read. A run that ends by
+// an error may not have verified it.
 func (w *worker) readResults(ctx context.Context) []contract.CrawlResult {
 	i := inspection{manifest: w.manifest}
 	err := w.ledger.readTo(ctx, w.tally.Sequence, func(m message) error {
@@ -287,7 +293,8 @@ func (w *worker) newEvent(status contract.Status, report *contract.Report) contr
 	return event
 }
 
-// publishProgress tells how far the run is when that has changed, and else why it waits, once for each wait.
+// publishProgress publishes a progress event when there is progress, and otherwise an event with
+// the reason of the wait, once for each wait.
 func (w *worker) publishProgress(ctx context.Context) {
 	if w.tally.Durations.Count != w.reportedAttempts {
 		w.reportedAttempts, w.waitCheckedAt = w.tally.Durations.Count, time.Now()
@@ -310,8 +317,8 @@ func (w *worker) publishProgress(ctx context.Context) {
 	}
 }
 
-// fetcherWait is why fetchers of the run that makes no progress wait, with the earliest end; nil when none waits. One that holds no
-// job does not.
+// fetcherWait returns why the run's fetchers wait: the wait with the earliest end; nil when none
+// waits. A fetcher without a job does not wait.
 func (w *worker) fetcherWait(ctx context.Context) (wait *contract.Wait, err error) {
 	err = runs.EachFetcher(ctx, w.Bus, w.manifest.RunID, func(_ string, p contract.Presence) {
 		if p.Wait != nil && (wait == nil || p.Wait.Until.Before(wait.Until)) {
@@ -321,7 +328,7 @@ func (w *worker) fetcherWait(ctx context.Context) (wait *contract.Wait, err erro
 	return wait, err
 }
 
-// publishEvent publishes an event. Events are news for people: one that is lost must not stop a run.
+// publishEvent publishes an event. Events are informational: a lost one does not stop a run.
 func (w *worker) publishEvent(ctx context.Context, name string, event contract.Event) {
 	data, err := json.Marshal(event)
 	if err == nil {

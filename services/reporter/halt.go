@@ -16,11 +16,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// deadlineGrace is what the last outcomes of a halted run get beyond its deadline to be stored and folded.
+// deadlineGrace is the time after the deadline of a halted run in which its last outcomes may still
+// be stored and folded.
 const deadlineGrace = 300 * time.Millisecond
 
-// outcomeOf is the outcome of a number as the safe stop counts it: this run's own, or the one because of which
-// the number is left out.
+// outcomeOf returns the outcome of a number as the safe stop counts it: this run's, or that of the
+// run which collected the number before.
 func (w *worker) outcomeOf(number int) contract.Outcome {
 	if own := w.tally.Outcomes.get(number); own != "" {
 		return own
@@ -28,8 +29,8 @@ func (w *worker) outcomeOf(number int) contract.Outcome {
 	return w.collectedElsewhere.get(number)
 }
 
-// safeStop halts the run when a limit of the manifest is reached. The first halt of a run counts, whoever
-// wrote it.
+// safeStop halts the run when a limit of the manifest is reached. The first halt of a run counts,
+// whichever component wrote it.
 func (w *worker) safeStop(ctx context.Context) error {
 	if err := w.countStreak(ctx); err != nil {
 		return err
@@ -50,8 +51,8 @@ func (w *worker) haltRun(ctx context.Context, status contract.Status, reason str
 	return err
 }
 
-// countStreak goes on with the count in number order. It begins when the range is known: the search for the bound asks for
-// numbers above it, and those stop nothing.
+// countStreak continues the streak of no-records in number order. It starts when the range is
+// known: a search requests numbers above the bound, and those stop nothing.
 func (w *worker) countStreak(ctx context.Context) error {
 	if w.manifest.Searching() {
 		var err error
@@ -65,8 +66,8 @@ func (w *worker) countStreak(ctx context.Context) error {
 	return nil
 }
 
-// readOverlapKeys asks whether the number at which the count in number order stands was collected by a run that
-// worked at the same time: the generator then left it out after this worker had learned what to expect.
+// readOverlapKeys checks whether the number at which the streak waits was collected by an
+// overlapping run: the generator then skipped it after this worker had read the keys.
 func (w *worker) readOverlapKeys(ctx context.Context) error {
 	for w.manifest.SafeStopNoRecords > 0 && w.streak.next <= min(w.manifest.Range.End, w.tally.Outcomes.highest()) {
 		entry, err := w.collected.Get(ctx, w.manifest.Case(w.streak.next).Key())
@@ -78,7 +79,7 @@ func (w *worker) readOverlapKeys(ctx context.Context) error {
 			value, err = runs.Decode[contract.Collected](entry.Key(), entry.Value())
 		}
 		if err != nil {
-			return fmt.Errorf("looking for %s: %w", w.manifest.Case(w.streak.next), err)
+			return fmt.Errorf("reading the key of %s: %w", w.manifest.Case(w.streak.next), err)
 		}
 		before := w.streak.next
 		w.addCollectedElsewhere(before, value)
@@ -92,14 +93,14 @@ func (w *worker) readOverlapKeys(ctx context.Context) error {
 	return nil
 }
 
-// maybeEnd says whether the run has ended, and ends it.
+// maybeEnd ends the run if it is complete or its halt is due, and reports whether it did.
 func (w *worker) maybeEnd(ctx context.Context) (bool, error) {
 	if w.tally.complete() {
 		status, reason := contract.Completed, ""
-		if w.tally.SafeStop != "" && w.tally.Planned.Jobs > 0 { // a run that asks for nothing is not stopped from asking
+		if w.tally.SafeStop != "" && w.tally.Planned.Jobs > 0 { // a run without jobs cannot be stopped
 			status, reason = contract.SafeStop, w.tally.SafeStop
 		}
-		// A run that was stopped or blocked leaves its doubts to its next round.
+		// A run that was stopped or blocked leaves its unconfirmed no-records to its next round.
 		if w.halt == nil || w.halt.Status == contract.SafeStop || w.tally.unconfirmedCount() < w.confirmThreshold(reason) {
 			return w.conclude(ctx, status, reason)
 		}
@@ -126,13 +127,14 @@ func (w *worker) maybeEnd(ctx context.Context) (bool, error) {
 	if w.halt.Status == contract.Blocked && w.tally.NoRecordStreak >= minUnconfirmed && !w.canaryPending() {
 		return false, w.publishVoid(ctx)
 	}
-	if w.halt.Status == contract.Errored { // no canary answers what is wrong with a key
+	if w.halt.Status == contract.Errored { // a canary cannot repair an unreadable key
 		return true, w.finish(ctx, contract.Errored, w.halt.Reason)
 	}
 	return w.conclude(ctx, w.halt.Status, w.halt.Reason)
 }
 
-// blockReason is what is known of the block that ends the run; its halt may have been written by something else.
+// blockReason returns the reason of the block that ends the run. The run's halt may have another
+// cause.
 func (w *worker) blockReason() string {
 	switch {
 	case w.halt != nil && w.halt.Status == contract.Blocked:
@@ -144,8 +146,8 @@ func (w *worker) blockReason() string {
 	}
 }
 
-// confirmThreshold is how many unconfirmed no-records make a canary due before a run ends for this reason, which is empty when it is
-// complete.
+// confirmThreshold is how many unconfirmed no-records make a canary due before a run ends for this
+// reason; the reason is empty for a complete run.
 func (w *worker) confirmThreshold(reason string) int {
 	if _, found := w.noRecordStretch(reason); found || reason == "" {
 		return 1
@@ -153,7 +155,8 @@ func (w *worker) confirmThreshold(reason string) int {
 	return minUnconfirmed
 }
 
-// conclude finishes a run; false while it may not end yet.
+// conclude confirms the no-records and ends the run. It returns false while the run may not end
+// yet.
 func (w *worker) conclude(ctx context.Context, status contract.Status, reason string) (bool, error) {
 	if !status.Resumable() {
 		sure, err := w.confirmEnd(ctx, w.confirmThreshold(reason))
@@ -163,7 +166,7 @@ func (w *worker) conclude(ctx context.Context, status contract.Status, reason st
 		case sure:
 		case blocked != "" && !w.canaryPending() && w.tally.NoRecordStreak >= minUnconfirmed:
 			return false, w.publishVoid(ctx)
-		case blocked != "" && !w.canaryPending(): // the row stays in doubt until the site may be asked again
+		case blocked != "" && !w.canaryPending(): // they stay unconfirmed until the site accepts requests again
 			return true, w.finish(ctx, contract.Blocked, blocked)
 		default:
 			return false, nil
@@ -178,12 +181,12 @@ func (w *worker) conclude(ctx context.Context, status contract.Status, reason st
 	return true, w.finish(ctx, status, joinReasons(reason, w.canary.givenUpReason))
 }
 
-// joinReasons are the reasons that are not empty.
+// joinReasons joins the reasons that are not empty.
 func joinReasons(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(reason string) bool { return reason == "" }), "; ")
 }
 
-// deadlineOf is when what is under way of a halted run is given up, by the monotonic clock.
+// deadlineOf returns when a halted run stops waiting for what is in flight, by the monotonic clock.
 func (w *worker) deadlineOf(halt contract.Halt) time.Time {
 	end := halt.At.Add(w.FinalTimeout)
 	if !halt.Deadline.IsZero() {
@@ -192,8 +195,9 @@ func (w *worker) deadlineOf(halt contract.Halt) time.Time {
 	return delay.Until(w.Now(), end, end.Sub(halt.At))
 }
 
-// drained says that nothing of a halted run is under way any more. The order of the questions matters: an answer is
-// stored before its fetcher leaves, and its outcome is in the ledger before the answer is gone.
+// drained reports whether nothing of a halted run is in flight. The order of the checks matters: an
+// answer is stored before its fetcher deletes its presence, and its outcome is in the ledger before
+// the answer is deleted.
 func (w *worker) drained(ctx context.Context) (bool, error) {
 	run := w.manifest.RunID
 	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}, func(entry jetstream.KeyValueEntry) error {
@@ -206,7 +210,7 @@ func (w *worker) drained(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking for fetchers of %s: %w", run, err)
+		return false, fmt.Errorf("listing the fetchers of %s: %w", run, err)
 	}
 	answers, err := w.Bus.Subjects(ctx, contract.StreamAnswers, run.AnswerFilter())
 	if err != nil || len(answers) > 0 {

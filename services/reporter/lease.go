@@ -13,30 +13,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A reporter renews its lease this often; the bucket forgets one that is not renewed after 15 s. Who waits for it looks this
-// often whether it is free.
+// leaseInterval is the interval of the renewals; the bucket deletes a lease that is not renewed for
+// 15 s. leasePoll is how often a waiting reporter checks whether the lease is free.
 const leaseInterval, leasePoll = 5 * time.Second, 2 * time.Second
 
-// leaseValid is how long after its last renewal a lease is relied on: less than the bucket keeps it. A process that stood still
-// does not notice that another one reports the run, and perhaps has reported it.
+// leaseValid is how long a lease is valid after its last renewal: less than the bucket keeps it. A
+// process that was suspended does not notice that another one reports the run, or has reported it.
 const leaseValid = 12 * time.Second
 
-// errLeaseLost says that another reporter works on the run.
+// errLeaseLost means that another reporter may work on the run.
 var errLeaseLost = errors.New("another reporter works on the run")
 
-// lease is the right to report a run, where several processes may. The checkpoint fences all but one anyway; the lease keeps
-// the others from trying.
+// lease is the right to report a run where several processes may. The checkpoint fences all but one
+// of them anyway; the lease keeps the others from trying.
 type lease struct {
 	bucket   jetstream.KeyValue
 	key      string
 	revision uint64
 
 	mu sync.Mutex
-	// renewedAt is when the lease was asked for, or renewed last.
+	// renewedAt is when the lease was requested or last renewed.
 	renewedAt time.Time
 }
 
-// check is errLeaseLost when another reporter may have the lease by now. Nothing is written without it. Who is alone needs none.
+// check returns errLeaseLost when another reporter may hold the lease. Nothing is written then. A
+// nil lease, of the only reporter, is always valid.
 func (l *lease) check() error {
 	if l == nil {
 		return nil
@@ -55,7 +56,8 @@ func (l *lease) setRenewed(at time.Time) {
 	l.renewedAt = at
 }
 
-// withLease works under the lease of a run: it waits until it has it, and while want says that the run is to be reported.
+// withLease waits for the lease of a run and calls work while it holds it. It stops waiting when
+// want returns false: the run need not be reported any more.
 func (s *Service) withLease(ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error) error {
 	if !s.Shared {
 		return work(ctx, nil)
@@ -88,19 +90,20 @@ func (s *Service) withLease(ctx context.Context, run contract.RunID, want func()
 	}
 }
 
-// deleteIfExpired gives back a lease whose holder was not heard of for longer than the bucket should keep it.
+// deleteIfExpired deletes a lease whose holder has not renewed it for longer than the bucket should
+// keep it.
 func (l *lease) deleteIfExpired(ctx context.Context, others renewals) error {
 	entry, err := l.bucket.Get(ctx, l.key)
 	if err == nil && others.expired(l.key, entry.Revision()) {
 		err = l.bucket.Delete(ctx, l.key, jetstream.LastRevision(entry.Revision()))
 	}
-	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyExists) { // it has changed meanwhile
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyExists) { // it has changed since
 		return nil
 	}
 	return err
 }
 
-// hold works while the lease is renewed, and gives it back.
+// hold calls work while it renews the lease, then releases the lease.
 func (l *lease) hold(ctx context.Context, work func(context.Context, *lease) error) error {
 	leaseCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -114,7 +117,7 @@ func (l *lease) hold(ctx context.Context, work func(context.Context, *lease) err
 				l.setRenewed(sentAt)
 			} else if errors.Is(err, jetstream.ErrKeyExists) {
 				stop(errLeaseLost)
-			} // else the broker is in trouble: if that lasts, the bucket forgets the lease and the next renewal finds out
+			} // else the broker is in trouble: if that lasts, the lease expires and the next renewal fails
 		}
 	})
 	err := work(leaseCtx, l)
@@ -125,7 +128,7 @@ func (l *lease) hold(ctx context.Context, work func(context.Context, *lease) err
 	renewing.Wait()
 	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseInterval)
 	defer cancel()
-	// When this is not heard the lease runs out by itself.
+	// If this fails the lease expires.
 	_ = l.bucket.Delete(releaseCtx, l.key, jetstream.LastRevision(l.revision))
 	return err
 }

@@ -1,5 +1,6 @@
-// Package reporter turns the ledger of a run into what people read: records, attempts, counts and the report.
-// It is the only one that says how a run ended, and it says so only after a second reader has agreed.
+// Package reporter turns the ledger of a run into files for people: records, attempts, counts and
+// the report. It is the only package that decides how a run ended, and it does so only after a
+// second reader of the ledger has agreed (verifier).
 package reporter
 
 import (
@@ -21,41 +22,41 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Options are what a reporter is built from.
+// Options configure a reporter.
 type Options struct {
-	// Bus reaches the streams and buckets of streams/. Required.
+	// Bus gives access to the streams and buckets of streams/. Required.
 	Bus *bus.Bus
 	// Store is the output folder. Required.
 	Store *store.Store
-	// Logger gets the events; nil throws them away.
+	// Logger receives the log events; nil discards them.
 	Logger *slog.Logger
-	// Version is the program's, for reports.
+	// Version is the program's version, for reports.
 	Version string
 	// Now is the clock of reports and deadlines; nil is time.Now.
 	Now func() time.Time
-	// FinalTimeout is how long a halted run without a deadline waits for its fetchers, its classifier and the
-	// end of its ledger; 0 is ten minutes.
+	// FinalTimeout is how long a halted run without a deadline waits for its fetchers, its
+	// classifier and the end of its ledger; 0 is ten minutes.
 	FinalTimeout time.Duration
-	// Shared says that other reporters may work over the same broker: one at a time then reports a run.
+	// Shared means that other reporters may use the same broker: one at a time then reports a run.
 	Shared bool
-	// Command is the command that goes on with the batch of this process, from a number on when that is not 0; nil when runs are
-	// started over NATS.
+	// Command returns the command that resumes the batch of this process, starting at number from
+	// unless that is 0. It is nil when runs are started over NATS.
 	Command func(from int) string
-	// Ledger is where people find the store that the files are derived from, for the message of another process that would write
-	// the same ones.
+	// Ledger is the location of the store that the files are derived from. It appears in the error
+	// of another process that wants to write the same files.
 	Ledger string
-	// GiveUp is how long the broker may be in trouble before Run gives up; 0 is 30 seconds.
+	// GiveUp is how long the broker may be in trouble before Run returns an error; 0 is 30 seconds.
 	GiveUp time.Duration
 }
 
-// Service works on every running run. Make one with New.
+// Service reports every run that is running. Create one with New.
 type Service struct {
 	Options
 	// stepHook is called before each step of a batch; tests stop the service there.
 	stepHook func(step string) error
 }
 
-// New fills in what is left out of options.
+// New returns a service; it fills in defaults of the options.
 func New(options Options) *Service {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
@@ -72,16 +73,17 @@ func New(options Options) *Service {
 	return &Service{Options: options, stepHook: func(string) error { return nil }}
 }
 
-// workerResult says how the work on a run ended.
+// workerResult is how the work on a run ended.
 type workerResult struct {
 	run contract.RunID
 	err error
 }
 
-// Run works on running runs, each by itself, until the context ends; it then returns nil, and every run goes on
-// where it was with the next Run. A run whose ledger does not agree (ErrLedger) or of which a key cannot be read ends with the
-// status error, and the others go on. Run ends early with an error that matches store.ErrNotWritable (the run's state says
-// so too), or bus.ErrStore when the broker was in trouble for longer than GiveUp.
+// Run reports every running run, each in its own goroutine, until the context ends. It then returns
+// nil, and the next Run continues each run from its checkpoint. A run with a ledger mismatch
+// (ErrLedger) or an unreadable key ends with the status error; the others continue. Run returns
+// early with an error that matches store.ErrNotWritable, which the run's state reports too, or
+// bus.ErrStore when the broker was in trouble for longer than GiveUp.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -97,22 +99,23 @@ func (s *Service) Run(ctx context.Context) error {
 	return ignoreCanceled(ctx, s.dispatch(ctx, kv, states, &workers))
 }
 
-// keyWatch are the changes of keys of the runs, for who waits for other things too.
+// keyWatch delivers changes of keys of the bucket runs over a channel, so that a select can wait
+// for them too.
 type keyWatch struct {
 	entries chan jetstream.KeyValueEntry
-	// ended has the error that ended the watch.
+	// ended receives the error that ended the watch.
 	ended chan error
 	stop  context.CancelFunc
 }
 
-// watchKeys begins to watch; end must be called.
+// watchKeys starts a watch. The caller must call end.
 func watchKeys(ctx context.Context, b *bus.Bus, filter string) keyWatch {
 	ctx, stop := context.WithCancel(ctx)
 	w := keyWatch{entries: make(chan jetstream.KeyValueEntry), ended: make(chan error, 1), stop: stop}
 	go func() {
 		defer close(w.ended)
 		w.ended <- b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{filter}}, func(entry jetstream.KeyValueEntry) error {
-			if entry == nil { // the end of what was there
+			if entry == nil { // the end of the initial values
 				return nil
 			}
 			select {
@@ -126,14 +129,14 @@ func watchKeys(ctx context.Context, b *bus.Bus, filter string) keyWatch {
 	return w
 }
 
-// end ends the watch and waits for that.
+// end stops the watch and waits until it has stopped.
 func (w keyWatch) end() {
 	w.stop()
 	for range w.ended {
 	}
 }
 
-// dispatch keeps one worker for each running run.
+// dispatch runs one worker for each running run.
 func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states keyWatch, workers *sync.WaitGroup) error {
 	active := map[contract.RunID]bool{}
 	ended := make(chan workerResult)
@@ -169,7 +172,7 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states ke
 			if end.err != nil {
 				return end.err
 			}
-			// The run may have been started again before its worker was gone.
+			// The run may have been started again before its worker ended.
 			entry, err := kv.Get(ctx, end.run.StateKey())
 			if err != nil {
 				return fmt.Errorf("reading the state of %s: %w", end.run, err)
@@ -185,10 +188,11 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states ke
 	}
 }
 
-// readRunning reads a state. One that cannot be read is replaced: its run has ended with the status error.
+// readRunning decodes a state and reports whether its run is running. A run whose state cannot be
+// decoded is ended with the status error.
 func (s *Service) readRunning(ctx context.Context, entry jetstream.KeyValueEntry) (contract.RunID, bool, error) {
 	run, err := contract.ParseRunID(strings.TrimSuffix(entry.Key(), ".state"))
-	if err == nil && entry.Operation() != jetstream.KeyValuePut { // removed
+	if err == nil && entry.Operation() != jetstream.KeyValuePut { // deleted
 		return run, false, nil
 	}
 	if err != nil {
@@ -202,7 +206,8 @@ func (s *Service) readRunning(ctx context.Context, entry jetstream.KeyValueEntry
 	return run, state.Status == contract.Running, nil
 }
 
-// endUnreadable ends a run that cannot be reported because one of its keys cannot be read. No file of it is touched.
+// endUnreadable ends a run that cannot be reported because one of its keys cannot be read. It
+// writes no file.
 func (s *Service) endUnreadable(ctx context.Context, run contract.RunID, reason error) error {
 	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
@@ -215,7 +220,7 @@ func (s *Service) endUnreadable(ctx context.Context, run contract.RunID, reason 
 		}
 		state, err := runs.Decode[contract.State](entry.Key(), entry.Value())
 		if err == nil && state.Status != contract.Running {
-			return nil // another reporter was faster
+			return nil // another reporter has ended it
 		}
 		state.Status, state.Reason, state.At = contract.Errored, reason.Error(), s.Now().UTC()
 		data, err := json.Marshal(state)
@@ -234,7 +239,7 @@ func (s *Service) endUnreadable(ctx context.Context, run contract.RunID, reason 
 	}
 }
 
-// stillRunning says whether a run still has to be reported.
+// stillRunning reports whether a run still has to be reported.
 func (s *Service) stillRunning(ctx context.Context, run contract.RunID) (bool, error) {
 	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {
@@ -248,8 +253,8 @@ func (s *Service) stillRunning(ctx context.Context, run contract.RunID) (bool, e
 	return running, err
 }
 
-// reportRun sees one run through to its end. After trouble with the broker, or when another reporter has taken
-// over, it starts again from the stored checkpoint.
+// reportRun reports one run until it ends. After trouble with the broker, or when another reporter
+// has taken over, it starts again from the stored checkpoint.
 func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
 	var since time.Time
 	timer, restored := stopwatch{now: s.Now}, false
@@ -265,10 +270,10 @@ func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
 		switch {
 		case errors.Is(err, runs.ErrUnreadable):
 			return s.endUnreadable(ctx, run, err)
-		case errors.Is(err, ErrLedger): // the trouble of this run alone
+		case errors.Is(err, ErrLedger): // affects this run only
 			s.Logger.Error("reporter.run.mismatch", "run_id", run, "error", err)
 			return w.fail(ctx, err)
-		case errors.Is(err, store.ErrClaimed): // as well
+		case errors.Is(err, store.ErrClaimed): // affects this run only
 			s.Logger.Error("reporter.run.claimed", "run_id", run, "error", err)
 			return w.fail(ctx, err)
 		case errors.Is(err, store.ErrNotWritable):
@@ -288,7 +293,8 @@ func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
 	}
 }
 
-// ignoreCanceled hides errors that only say that the context ended.
+// ignoreCanceled returns nil for an error after the context has ended, except for
+// store.ErrNotWritable.
 func ignoreCanceled(ctx context.Context, err error) error {
 	if ctx.Err() != nil && !errors.Is(err, store.ErrNotWritable) {
 		return nil
@@ -297,17 +303,19 @@ func ignoreCanceled(ctx context.Context, err error) error {
 }
 
 var (
-	// ErrLedger says that the ledger, the counts, the files and the keys of a run do not agree. The program
-	// exits with 7 on it.
+	// ErrLedger means that the ledger, the counts, the files and the keys of a run do not agree.
+	// The program exits with 7.
 	ErrLedger = errors.New("ledger mismatch")
-	// ErrRunning says that a run is still worked on, so its files must not be written by anybody else.
+	// ErrRunning means that a run is still running, so that only its reporter may write its files.
 	ErrRunning = errors.New("run is still running")
-	// errFenced says that another reporter has written the checkpoint: what this one knows is out of date.
+	// errFenced means that another reporter has written the checkpoint, so that this worker's tally
+	// is out of date.
 	errFenced = errors.New("checkpoint written by another reporter")
 )
 
-// StateError is the error that ended a run with the status error, as far as its reason tells: it matches
-// ErrLedger, store.ErrNotWritable or runs.ErrUnreadable with errors.Is where the reporter matched them. Nil for any other status.
+// StateError returns the error that ended a run with the status error, rebuilt from its reason: it
+// matches ErrLedger, store.ErrNotWritable or runs.ErrUnreadable where the reporter's error did. It
+// returns nil for any other status.
 func StateError(state contract.State) error {
 	if state.Status != contract.Errored {
 		return nil

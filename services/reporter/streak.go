@@ -7,17 +7,18 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// streak walks a run's numbers in their order, as far as every one is decided, and notices a long stretch
-// without records. What it finds depends on the numbers alone, not on when they were decided.
+// streak counts no-records in number order, as far as every number is decided, and finds a stretch
+// that reaches the limit. Its result depends on the numbers alone, not on when they were decided.
 type streak struct {
 	// next is the lowest number that is not decided yet.
 	next int
-	// length counts the no-records just before next.
+	// length counts the no-records directly before next.
 	length int
 }
 
-// walk goes on as far as outcome knows an outcome. It returns the stretch because of which the run is to stop: as many
-// numbers in a row as the limit were no-record and there is something left to ask for. A limit of 0 never stops.
+// walk advances while outcome returns an outcome. It returns the stretch that stops the run: as
+// many consecutive no-records as the limit, with numbers left in the range. A limit of 0 never
+// stops.
 func (s *streak) walk(manifest contract.Manifest, outcome func(number int) contract.Outcome) (stretch contract.Range, found bool) {
 	s.next = max(s.next, manifest.Range.Start)
 	limit := manifest.SafeStopNoRecords
@@ -39,23 +40,25 @@ func (s *streak) walk(manifest contract.Manifest, outcome func(number int) contr
 	return contract.Range{}, false
 }
 
-// noRecordsReason says that a stretch without records stops the run.
+// noRecordsReason is the reason of a safe stop after a stretch of no-records.
 func noRecordsReason(manifest contract.Manifest, stretch contract.Range) string {
 	return fmt.Sprintf("%d consecutive no-record: %s..%s", stretch.Size(), manifest.Case(stretch.Start), manifest.Case(stretch.End))
 }
 
-// noRecordStretch is the stretch without records that a reason speaks of; false when it speaks of something else.
+// noRecordStretch returns the stretch of no-records that a reason names; false when it is another
+// reason.
 func (w *worker) noRecordStretch(reason string) (contract.Range, bool) {
 	stretch, found := new(streak).walk(w.manifest, w.outcomeOf)
 	return stretch, found && noRecordsReason(w.manifest, stretch) == reason
 }
 
-// explainSafeStop is the reason of a safe stop as its report gives it. The year goes on when a record is known above the
-// stretch that stopped the run, whoever collected it: then it says so, and how to go on behind the stretch.
+// explainSafeStop returns the reason of a safe stop for the report. When any run has collected a
+// record above the stretch of no-records, the reason names it and the option that continues after
+// the stretch.
 func (w *worker) explainSafeStop(ctx context.Context, reason string) (string, error) {
 	stretch, found := w.noRecordStretch(reason)
 	if !found {
-		return reason, nil // it was stopped by something else
+		return reason, nil // another limit stopped it
 	}
 	lowest := 0
 	err := w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {

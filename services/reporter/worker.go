@@ -26,40 +26,42 @@ type worker struct {
 	tally              tally
 	revision           uint64 // of the checkpoint; 0 while there is none
 	attemptsFile       *store.Appender
-	releaseClaim       func() error // ends the claim on the files of the series and year; nil while there is none
+	releaseClaim       func() error // releases the claim on the files of the series and year; nil while there is none
 	streak             streak
-	collectedElsewhere outcomes     // numbers that other runs collected, so that this one does not ask
+	collectedElsewhere outcomes     // outcomes of numbers that this run skips because other runs collected them
 	failedKeys         map[int]bool // numbers with a key in the bucket failed
 	halt               *contract.Halt
 	deadline           time.Time // of the halt
-	haltWritten        bool      // this worker has asked for a safe stop
+	haltWritten        bool      // this worker has written the halt of a safe stop
 	saved              bool      // this worker has written a checkpoint
 	haltCheckedAt      time.Time
-	reportedAttempts   int            // entries counted when progress was told last
-	waitCheckedAt      time.Time      // when it was last looked why there is no progress, or there was some
-	reportedWait       *contract.Wait // what was told last
+	reportedAttempts   int            // attempts counted at the last progress event
+	waitCheckedAt      time.Time      // time of the last progress, or of the last check for the reason of a wait
+	reportedWait       *contract.Wait // of the last waiting event
 	canary             canaryState
-	canaryRequests     sync.WaitGroup // the canary under way
+	canaryRequests     sync.WaitGroup // the canary in flight
 	stopwatch          *stopwatch
 	results            []contract.CrawlResult // the numbers that failed, once the run is verified
-	// fetcherRenewals are those of the run that are not renewed any more.
+	// fetcherRenewals tracks whether the run's fetchers still renew their presence.
 	fetcherRenewals renewals
-	// restored says that missing records were written again since the work on the run began.
+	// restored is set once missing records were written again; it outlives the worker, which may be
+	// replaced while the run is being reported.
 	restored *bool
-	// newestCollected are files that earlier work has collected of this year.
+	// newestCollected are the newest cases of this year that earlier runs collected.
 	newestCollected newestCases
 }
 
-// buckets are the key-value stores that a run touches.
+// buckets are the key-value buckets that the reporter uses.
 type buckets struct {
 	runs, collected, failed, fetchers jetstream.KeyValue
 }
 
-// The worker looks at a halted run this often, and tells progress at most this often.
+// haltInterval is the interval of the checks of a halted run, progressInterval the smallest
+// interval of progress events.
 const (
 	haltInterval     = 50 * time.Millisecond
 	progressInterval = time.Second
-	// waitInterval is how often it is looked why a run makes no progress.
+	// waitInterval is the interval of the checks why a run makes no progress.
 	waitInterval = 5 * time.Second
 )
 
@@ -75,7 +77,7 @@ func openBuckets(ctx context.Context, broker *bus.Bus) (b buckets, err error) {
 	return b, nil
 }
 
-// run works until the run has ended (nil), the context ends, or something is wrong.
+// run works until the run has ended (nil), the context ends, or an error occurs.
 func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	defer func() {
 		if w.releaseClaim != nil {
@@ -106,18 +108,18 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	defer cancel(nil)
 	err := w.loop(ctx, ready, halts)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
-		return cause // what made the reader stop says more
+		return cause // the reader's error is the cause
 	}
 	return err
 }
 
-// loop folds what comes and ends the run when it is time.
+// loop folds messages as they arrive and ends the run when it is complete or halted.
 func (w *worker) loop(ctx context.Context, ready <-chan message, halts keyWatch) error {
 	progressTick := time.NewTicker(progressInterval)
 	defer progressTick.Stop()
 	haltTick := time.NewTicker(haltInterval)
 	defer haltTick.Stop()
-	if w.tally.SafeStop != "" { // its halt was taken back if the run was started again
+	if w.tally.SafeStop != "" { // its halt was deleted if the run was resumed
 		if err := w.safeStop(ctx); err != nil {
 			return err
 		}
@@ -155,7 +157,7 @@ func (w *worker) loop(ctx context.Context, ready <-chan message, halts keyWatch)
 // maxBatchBytes bounds how many bytes of packs are folded, and so held in memory, at once.
 const maxBatchBytes = 8 << 20
 
-// collectBatch takes what is ready now and waits for nothing.
+// collectBatch appends the messages that are ready now, without waiting.
 func collectBatch(first message, ready <-chan message) []message {
 	batch := []message{first}
 	for size := first.size; size < maxBatchBytes && len(batch) < 4*prefetch; {
@@ -173,7 +175,7 @@ func collectBatch(first message, ready <-chan message) []message {
 func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 	w.halt, w.canary.ending, w.canary.givenUp = nil, false, false
 	if entry.Operation() != jetstream.KeyValuePut {
-		return // taken back: the run goes on
+		return // deleted: the run resumes
 	}
 	halt := runs.DecodeHalt(entry)
 	w.halt, w.deadline = &halt, w.deadlineOf(halt)
