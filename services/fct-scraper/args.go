@@ -14,25 +14,25 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// call reads a command line as pflag does, but goes on after a mistake: all of them are told at once. A flag that may stand alone takes the
+// commandLine reads a command line as pflag does, but goes on after a mistake: all of them are told at once. A flag that may stand alone takes the
 // next word too, as in "--probe false", when that is a truth value; another word is an argument of the command, such as the year.
-type call struct {
+type commandLine struct {
 	root, cmd *cobra.Command
 	environ   []string
 	arguments []string
-	typed     []typedFlag
+	flags     []typedFlag
 	mistakes  []config.Mistake
 }
 
 // typedFlag is one flag as it was typed; bare says that the line ended before its value.
 type typedFlag struct {
 	name, value string
-	bare        bool
+	noValue     bool
 }
 
-// readCall reads the words of a command line and sets the flags of its command.
-func readCall(root *cobra.Command, words, environ []string) *call {
-	c := &call{root: root, cmd: root, environ: environ}
+// parseCommandLine reads the words of a command line and sets the flags of its command.
+func parseCommandLine(root *cobra.Command, words, environ []string) *commandLine {
+	c := &commandLine{root: root, cmd: root, environ: environ}
 	for i := 0; i < len(words); i++ {
 		word := words[i]
 		name, long := strings.CutPrefix(word, "--")
@@ -41,21 +41,21 @@ func readCall(root *cobra.Command, words, environ []string) *call {
 			c.arguments = append(c.arguments, words[i+1:]...)
 			i = len(words)
 		case long:
-			i += c.long(name, words[i+1:])
+			i += c.parseLong(name, words[i+1:])
 		case len(word) > 1 && word[0] == '-':
-			i += c.short(word[1:], words[i+1:])
-		case len(c.arguments) == 0 && c.sub(word) != nil:
-			c.cmd = c.sub(word)
+			i += c.parseShort(word[1:], words[i+1:])
+		case len(c.arguments) == 0 && c.subcommand(word) != nil:
+			c.cmd = c.subcommand(word)
 		default:
 			c.arguments = append(c.arguments, word)
 		}
 	}
-	c.set()
+	c.setFlags()
 	return c
 }
 
-// sub is the command of that name that the present one holds; nil when it holds none.
-func (c *call) sub(name string) *cobra.Command {
+// subcommand is the command of that name that the present one holds; nil when it holds none.
+func (c *commandLine) subcommand(name string) *cobra.Command {
 	for _, cmd := range c.cmd.Commands() {
 		if cmd.Name() == name || cmd.HasAlias(name) {
 			return cmd
@@ -65,10 +65,10 @@ func (c *call) sub(name string) *cobra.Command {
 }
 
 // path are the words that lead from the root to the command.
-func (c *call) path() []string { return strings.Fields(c.cmd.CommandPath())[1:] }
+func (c *commandLine) path() []string { return strings.Fields(c.cmd.CommandPath())[1:] }
 
 // flag is the flag of that name of the present command, or else of another: flags may come before their command. Nil when there is none.
-func (c *call) flag(name string) *pflag.Flag {
+func (c *commandLine) flag(name string) *pflag.Flag {
 	found := c.cmd.Flags().Lookup(name)
 	eachCommand(c.root, func(other *cobra.Command) {
 		if found == nil {
@@ -78,59 +78,59 @@ func (c *call) flag(name string) *pflag.Flag {
 	return found
 }
 
-// long reads --name, --name=value or --name value, and returns how many of the next words belong to it.
-func (c *call) long(text string, next []string) int {
+// parseLong reads --name, --name=value or --name value, and returns how many of the next words belong to it.
+func (c *commandLine) parseLong(text string, next []string) int {
 	name, value, joined := strings.Cut(text, "=")
 	if name == "" || name[0] == '-' {
 		c.mistake("", "bad flag syntax: --%.80s", text)
 		return 0
 	}
 	if joined {
-		c.typed = append(c.typed, typedFlag{name: name, value: value})
+		c.flags = append(c.flags, typedFlag{name: name, value: value})
 		return 0
 	}
 	flag := c.flag(name)
 	if flag == nil {
-		return c.unread(name, next)
+		return c.skipUnknown(name, next)
 	}
-	return c.value(flag, next)
+	return c.takeValue(flag, next)
 }
 
-// value reads the value of a flag from the next words.
-func (c *call) value(flag *pflag.Flag, next []string) int {
+// takeValue reads the value of a flag from the next words.
+func (c *commandLine) takeValue(flag *pflag.Flag, next []string) int {
 	t := typedFlag{name: flag.Name, value: flag.NoOptDefVal}
 	taken := 0
 	switch {
-	case t.value != "" && (len(next) == 0 || !isTruth(next[0])):
+	case t.value != "" && (len(next) == 0 || !isBoolWord(next[0])):
 	case len(next) == 0:
-		t.bare = true
+		t.noValue = true
 	default: // the next is its value, whatever that looks like
 		t.value, taken = next[0], 1
 	}
-	c.typed = append(c.typed, t)
+	c.flags = append(c.flags, t)
 	return taken
 }
 
-// unread notes a flag that no command has. The next word is most likely its value and no argument: it is passed over, so that one slip
+// skipUnknown notes a flag that no command has. The next word is most likely its value and no argument: it is passed over, so that one slip
 // is one mistake.
-func (c *call) unread(name string, next []string) int {
-	c.typed = append(c.typed, typedFlag{name: name})
-	if len(next) == 0 || len(c.arguments) == 0 && c.sub(next[0]) != nil {
+func (c *commandLine) skipUnknown(name string, next []string) int {
+	c.flags = append(c.flags, typedFlag{name: name})
+	if len(next) == 0 || len(c.arguments) == 0 && c.subcommand(next[0]) != nil {
 		return 0
 	}
-	return passed(next)
+	return skippedWords(next)
 }
 
-// passed is how many of the next words are the value of a flag that is not known.
-func passed(next []string) int {
+// skippedWords is how many of the next words are the value of a flag that is not known.
+func skippedWords(next []string) int {
 	if len(next) == 0 || strings.HasPrefix(next[0], "-") {
 		return 0
 	}
 	return 1
 }
 
-// short reads -c value, -cvalue or -c=value. One dash before the name of a long flag is refused: "-config x" would be the file "onfig".
-func (c *call) short(text string, next []string) int {
+// parseShort reads -c value, -cvalue or -c=value. One dash before the name of a long flag is refused: "-config x" would be the file "onfig".
+func (c *commandLine) parseShort(text string, next []string) int {
 	name, _, joined := strings.Cut(text, "=")
 	flag := c.shorthand(text[:1])
 	like := ""
@@ -142,23 +142,23 @@ func (c *call) short(text string, next []string) int {
 	_, missing := os.Lstat(attached) //nolint:gosec // whoever calls names the file
 	switch {
 	case like != "" && (like == strings.ToLower(name) || !takes || missing != nil):
-		c.mistake(settingOf(like), "unknown flag: -%.80s: did you mean --%s?", name, like)
+		c.mistake(settingKey(like), "unknown flag: -%.80s: did you mean --%s?", name, like)
 		if !joined {
-			return passed(next)
+			return skippedWords(next)
 		}
 	case flag == nil, !takes && len(text) > 1:
 		c.mistake("", "unknown shorthand flag: -%.80s: %s --help lists those that are", text, c.cmd.CommandPath())
-		return passed(next)
+		return skippedWords(next)
 	case len(text) > 1:
-		c.typed = append(c.typed, typedFlag{name: flag.Name, value: attached})
+		c.flags = append(c.flags, typedFlag{name: flag.Name, value: attached})
 	default:
-		return c.value(flag, next)
+		return c.takeValue(flag, next)
 	}
 	return 0
 }
 
 // shorthand is the flag of one letter of any command; nil when there is none.
-func (c *call) shorthand(letter string) (found *pflag.Flag) {
+func (c *commandLine) shorthand(letter string) (found *pflag.Flag) {
 	eachCommand(c.root, func(other *cobra.Command) {
 		if flag := other.Flags().ShorthandLookup(letter); flag != nil {
 			found = flag
@@ -168,36 +168,36 @@ func (c *call) shorthand(letter string) (found *pflag.Flag) {
 }
 
 // nearest is the flag of the present command that is most like a name; empty when none is.
-func (c *call) nearest(name string) string {
+func (c *commandLine) nearest(name string) string {
 	var names []string
 	c.cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
 	return config.Nearest(name, names)
 }
 
-func (c *call) mistake(key, format string, args ...any) {
+func (c *commandLine) mistake(key, format string, args ...any) {
 	c.mistakes = append(c.mistakes, config.Mistake{Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
-// set sets the flags of the command as they were typed; of one that is repeated the last value counts, and each must be good. Help is not
+// setFlags sets the flags of the command as they were typed; of one that is repeated the last value counts, and each must be good. Help is not
 // shown when something is wrong.
-func (c *call) set() {
-	for i, t := range c.typed {
+func (c *commandLine) setFlags() {
+	for i, t := range c.flags {
 		flag := c.cmd.Flags().Lookup(t.name)
 		if flag == nil {
-			c.unknown(t.name)
+			c.reportUnknown(t.name)
 			continue
 		}
-		setting, key := settingOf(t.name), strings.ReplaceAll(t.name, "-", "_")
-		if t.bare {
-			c.mistake(setting, "--%s: %s has no value: want %s", t.name, key, wanted(flag))
+		setting, key := settingKey(t.name), strings.ReplaceAll(t.name, "-", "_")
+		if t.noValue {
+			c.mistake(setting, "--%s: %s has no value: want %s", t.name, key, allowedValue(flag))
 			continue
 		}
 		if err := c.cmd.Flags().Set(t.name, t.value); err != nil {
-			c.mistake("", "--%s: %s = %s: want %s", t.name, key, config.Shown("", t.value), wanted(flag))
+			c.mistake("", "--%s: %s = %s: want %s", t.name, key, config.Shown("", t.value), allowedValue(flag))
 			continue
 		}
 		again := func(later typedFlag) bool { return later.name == t.name }
-		if setting != "" && slices.ContainsFunc(c.typed[i+1:], again) { // what is read later is the last
+		if setting != "" && slices.ContainsFunc(c.flags[i+1:], again) { // what is read later is the last
 			if problem := config.Problem(key, "--"+t.name, t.value, c.environ); problem != "" {
 				c.mistake(setting, "%s", problem)
 			}
@@ -208,26 +208,26 @@ func (c *call) set() {
 	}
 }
 
-// unknown notes a flag that the command does not have, and which one may be meant, or that only other commands have it. Its value is not
+// reportUnknown notes a flag that the command does not have, and which one may be meant, or that only other commands have it. Its value is not
 // shown: nobody knows whether it is a secret.
-func (c *call) unknown(name string) {
+func (c *commandLine) reportUnknown(name string) {
 	if c.flag(name) != nil {
 		c.mistake("", "unknown flag: --%s: %s does not use it", name, c.cmd.CommandPath())
 		return
 	}
 	if like := c.nearest(name); like != "" {
-		c.mistake(settingOf(like), "unknown flag: --%.80s: did you mean --%s?", name, like)
+		c.mistake(settingKey(like), "unknown flag: --%.80s: did you mean --%s?", name, like)
 		return
 	}
 	c.mistake("", "unknown flag: --%.80s: %s --help lists those that are", name, c.cmd.CommandPath())
 }
 
-// asksForJSON says whether the call asks a command that can for a JSON document, also by a value that is refused.
-func (c *call) asksForJSON() (asks bool) {
+// wantsJSON says whether the call asks a command that can for a JSON document, also by a value that is refused.
+func (c *commandLine) wantsJSON() (asks bool) {
 	if c.cmd.Flags().Lookup(jsonFlag) == nil {
 		return false
 	}
-	for _, t := range c.typed {
+	for _, t := range c.flags {
 		if t.name == jsonFlag {
 			value, err := strconv.ParseBool(t.value)
 			asks = value || err != nil
@@ -236,8 +236,8 @@ func (c *call) asksForJSON() (asks bool) {
 	return asks
 }
 
-// settingOf is the setting that a flag sets, by its key; empty when it sets none.
-func settingOf(flag string) string {
+// settingKey is the setting that a flag sets, by its key; empty when it sets none.
+func settingKey(flag string) string {
 	for _, key := range config.Keys() {
 		if key.Flag == flag || slices.Contains(key.Aliases, strings.ReplaceAll(flag, "-", "_")) {
 			return key.Name
@@ -246,10 +246,10 @@ func settingOf(flag string) string {
 	return ""
 }
 
-// wanted says what a flag may be.
-func wanted(flag *pflag.Flag) string {
+// allowedValue says what a flag may be.
+func allowedValue(flag *pflag.Flag) string {
 	for _, key := range config.Keys() {
-		if key.Name == settingOf(flag.Name) {
+		if key.Name == settingKey(flag.Name) {
 			return key.Allowed
 		}
 	}
@@ -268,8 +268,8 @@ func wanted(flag *pflag.Flag) string {
 	return flag.Usage
 }
 
-// isTruth says whether a word stands for a truth value, also one that is refused: "yes" is no argument of any command.
-func isTruth(word string) bool {
+// isBoolWord says whether a word stands for a truth value, also one that is refused: "yes" is no argument of any command.
+func isBoolWord(word string) bool {
 	_, err := strconv.ParseBool(word)
 	return err == nil || slices.Contains([]string{"", "yes", "no", "on", "off"}, strings.ToLower(word))
 }
@@ -281,8 +281,8 @@ func eachCommand(cmd *cobra.Command, do func(*cobra.Command)) {
 	}
 }
 
-// takes lets a command have so many arguments at most; each one more is a problem of its own.
-func takes(most int) cobra.PositionalArgs {
+// maxArgs lets a command have so many arguments at most; each one more is a problem of its own.
+func maxArgs(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		allowed := "none"
 		if most > 0 {
@@ -296,8 +296,8 @@ func takes(most int) cobra.PositionalArgs {
 	}
 }
 
-// noCommand refuses the name of a command that there is not, and says which one may be meant.
-func noCommand(cmd *cobra.Command, args []string) error {
+// noSubcommand refuses the name of a command that there is not, and says which one may be meant.
+func noSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -313,20 +313,20 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %.40q for %q: allowed are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// finish completes the commands that the library adds: help and completion refuse the name of a command that there is not.
-func finish(root *cobra.Command) {
+// completeLibraryCommands completes the commands that the library adds: help and completion refuse the name of a command that there is not.
+func completeLibraryCommands(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	eachCommand(root, (*cobra.Command).InitDefaultHelpFlag)
 	for _, cmd := range root.Commands() {
 		switch cmd.Name() {
 		case "completion":
-			cmd.Args, cmd.RunE = noCommand, help
+			cmd.Args, cmd.RunE = noSubcommand, showHelp
 		case "help":
 			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
 				topic, rest, err := root.Find(args)
 				if err == nil && topic.HasSubCommands() {
-					err = noCommand(topic, rest)
+					err = noSubcommand(topic, rest)
 				}
 				if err != nil {
 					return fmt.Errorf("%w: %w", errUsage, err)
@@ -337,5 +337,5 @@ func finish(root *cobra.Command) {
 	}
 }
 
-// help is what a command does that only holds others.
-func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+// showHelp is what a command does that only holds others.
+func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }

@@ -49,7 +49,7 @@ func (p place) await(what string, so func() bool) {
 func (p place) data() string { return filepath.Join(p.dir, "data") }
 
 // status is how the newest run stands, as a process beside tells it.
-func (p place) status(more ...string) (s standing) {
+func (p place) status(more ...string) (s runStatus) {
 	p.t.Helper()
 	told := did(p.t, codeCompleted, append([]string{"status", "--json", "--data-dir", p.data()}, more...)...)
 	if err := json.Unmarshal([]byte(told.stdout), &s); err != nil {
@@ -69,13 +69,13 @@ func TestCommandsBesideARunningBatch(t *testing.T) {
 	p := slowPlace(t, sim, "--end", "300")
 	var out bytes.Buffer
 	batch := p.running(&out)
-	var s standing
+	var s runStatus
 	p.await("progress", func() bool { s = p.status(); return s.Done > 0 && s.Planned > 0 })
 	if s.Status != contract.Running || s.Planned == 0 || s.LeftSeconds == 0 || s.Done != s.Succeeded+s.NoRecord+s.Failed {
 		t.Errorf("status: %+v", s)
 	}
 	run, data := string(s.RunID), p.data()
-	var all []standing
+	var all []runStatus
 	if err := json.Unmarshal([]byte(did(t, codeCompleted, "runs", "--json", "--data-dir", data).stdout), &all); err != nil || len(all) != 1 {
 		t.Errorf("runs: %+v, %v", all, err)
 	}
@@ -188,7 +188,7 @@ func TestStatusAfterAKill(t *testing.T) {
 	if s.Status != contract.Stopped || s.Succeeded < files || s.Done != s.Succeeded+s.NoRecord+s.Failed || s.Planned != 300 {
 		t.Errorf("%+v, with %d files", s, files)
 	}
-	var all []standing
+	var all []runStatus
 	if err := json.Unmarshal([]byte(did(t, codeCompleted, "runs", "--json", "--data-dir", p.data()).stdout), &all); err != nil || len(all) != 1 || all[0] != s {
 		t.Errorf("runs: %+v, %v; status: %+v", all, err, s)
 	}

@@ -45,7 +45,7 @@ func (p *plant) soften(after int) *softening {
 func (p *plant) collected() map[int]contract.Collected {
 	p.t.Helper()
 	settings := p.with(nil)
-	broker, err := openBroker(p.t.Context(), settings.Config, access{alone: true}, slog.New(slog.DiscardHandler))
+	broker, err := openBroker(p.t.Context(), settings.Config, connectOptions{exclusive: true}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func (p *plant) falsehoods(keys map[int]contract.Collected) (n int) {
 }
 
 // softened runs a batch against a court that goes soft, and again when that is over; it returns how the first one ended.
-func (p *plant) softened(after int, numbers contract.Range) ended {
+func (p *plant) softened(after int, numbers contract.Range) runResult {
 	p.t.Helper()
 	soft := p.soften(after)
 	run, err := p.run(p.t.Context(), nil)
@@ -86,8 +86,8 @@ func (p *plant) softened(after int, numbers contract.Range) ended {
 	if n := p.falsehoods(keys); n != 0 || len(keys) != report.TotalAttempted-report.Unconfirmed || report.Total != report.Succeeded+report.NoRecord+report.Failed {
 		p.t.Errorf("soft after %d: %s: %d of %d keys are false; %d = %d + %d + %d", after, run.Reason, n, len(keys), report.Total, report.Succeeded, report.NoRecord, report.Failed)
 	}
-	if run.Status == contract.Blocked && (codeOfRun(run.State, 0) != codeBlocked || run.Resumable()) {
-		p.t.Errorf("exit code %d, resumable %t", codeOfRun(run.State, 0), run.Resumable())
+	if run.Status == contract.Blocked && (runExitCode(run.State, 0) != codeBlocked || run.Resumable()) {
+		p.t.Errorf("exit code %d, resumable %t", runExitCode(run.State, 0), run.Resumable())
 	}
 	if report.Requests != p.memory.requests() {
 		p.t.Errorf("%d requests reported, the court saw %d", report.Requests, p.memory.requests())
@@ -211,8 +211,8 @@ func TestNoRecordsOfACourtThatShowsNothingStayUnconfirmed(t *testing.T) {
 			t.Parallel()
 			p := newPlant(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1}, map[string]string{"end": "100", "probe": probe})
 			run := p.softened(0, contract.Range{Start: 1, End: 100})
-			if r := run.Report; run.Status != contract.Completed || codeOfRun(run.State, 0) != codeFailed || r.Unconfirmed != r.NoRecordCount || r.Unconfirmed == 0 {
-				t.Errorf("%s, exit code %d: %d of %d no-records unconfirmed", run.Status, codeOfRun(run.State, 0), r.Unconfirmed, r.NoRecordCount)
+			if r := run.Report; run.Status != contract.Completed || runExitCode(run.State, 0) != codeFailed || r.Unconfirmed != r.NoRecordCount || r.Unconfirmed == 0 {
+				t.Errorf("%s, exit code %d: %d of %d no-records unconfirmed", run.Status, runExitCode(run.State, 0), r.Unconfirmed, r.NoRecordCount)
 			}
 			text := summary(*run.Report, "output", "")
 			if !strings.Contains(text, fmt.Sprintf("%d unconfirmed", run.Report.Unconfirmed)) {

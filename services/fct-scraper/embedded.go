@@ -10,44 +10,44 @@ import (
 	"fct-scraper/pkg/natsd"
 )
 
-// embedded is the server in this process that services work over, started as often as its store breaks.
-type embedded struct {
-	h      *house
-	access access
+// restartableServer is the server in this process that services work over, started as often as its store breaks.
+type restartableServer struct {
+	app    *app
+	access connectOptions
 	// broker is over the server that runs; nil while none does.
 	broker *broker
-	// last is the server that ran last; nil before the first.
-	last *natsd.Server
+	// lastServer is the server that ran last; nil before the first.
+	lastServer *natsd.Server
 }
 
 // open closes the server that runs and starts it again, for which it waits until there is room. It returns the broker over it.
-func (e *embedded) open(ctx context.Context) (*broker, error) {
-	if err := e.close(); err != nil {
+func (s *restartableServer) open(ctx context.Context) (*broker, error) {
+	if err := s.close(); err != nil {
 		return nil, err
 	}
 	told := false
 	wait := func(reason error) {
-		e.h.front.wait(reason)
+		s.app.status.setWaiting(reason)
 		if !told {
-			e.h.log.Error("serve.waiting", "error", reason)
+			s.app.log.Error("serve.waiting", "error", reason)
 		}
 		told = true
 	}
 	for {
-		if e.last != nil {
-			if err := e.last.AwaitSpace(ctx, wait); err != nil {
+		if s.lastServer != nil {
+			if err := s.lastServer.AwaitSpace(ctx, wait); err != nil {
 				return nil, err
 			}
 		}
-		b, err := openBroker(ctx, e.h.settings.Config, e.access, e.h.log)
+		b, err := openBroker(ctx, s.app.settings.Config, s.access, s.app.log)
 		if err == nil {
-			e.broker, e.last = b, b.server
-			if err := b.tellHolder(func() holding { return holding{Serves: true} }); err != nil {
+			s.broker, s.lastServer = b, b.server
+			if err := b.serveHolderState(func() holderState { return holderState{Serves: true} }); err != nil {
 				return nil, err
 			}
 			// Who was told the address finds the server there again.
 			if at, err := url.Parse(b.url); err == nil {
-				e.access.addr = at.Host
+				s.access.addr = at.Host
 			}
 			return b, nil
 		}
@@ -55,18 +55,18 @@ func (e *embedded) open(ctx context.Context) (*broker, error) {
 			return nil, err
 		}
 		wait(err)
-		if err := delay.Sleep(ctx, againLeast); err != nil {
+		if err := delay.Sleep(ctx, minRestartWait); err != nil {
 			return nil, err
 		}
 	}
 }
 
-func (e *embedded) close() error {
-	if e.broker == nil {
+func (s *restartableServer) close() error {
+	if s.broker == nil {
 		return nil
 	}
-	err := e.broker.close()
-	e.broker = nil
+	err := s.broker.close()
+	s.broker = nil
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}

@@ -122,7 +122,7 @@ func TestPlainServerInsteadOfTLS(t *testing.T) {
 		"tls":         {NATSURL: "tls://" + plain},
 		"insecure is": {NATSURL: "nats://" + plain, NATSCA: ca, Insecure: true},
 	} {
-		nc, err := dial(c, access{})
+		nc, err := dial(c, connectOptions{})
 		if !errors.Is(err, nats.ErrSecureConnWanted) {
 			t.Errorf("%s: %v, want %v", name, err, nats.ErrSecureConnWanted)
 		}
@@ -130,7 +130,7 @@ func TestPlainServerInsteadOfTLS(t *testing.T) {
 			nc.Close()
 		}
 	}
-	nc, err := dial(config.Config{NATSURL: "nats://" + plain}, access{})
+	nc, err := dial(config.Config{NATSURL: "nats://" + plain}, connectOptions{})
 	if err != nil {
 		t.Fatal("without TLS on this machine:", err)
 	}
@@ -145,7 +145,7 @@ func TestNamedServersBeyondThisMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	trouble := make(chan error, 100)
-	nc, err := dial(config.Config{NATSURL: server.URL()}, access{}, nats.ReconnectWait(time.Millisecond),
+	nc, err := dial(config.Config{NATSURL: server.URL()}, connectOptions{}, nats.ReconnectWait(time.Millisecond),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			select {
 			case trouble <- err:

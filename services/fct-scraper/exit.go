@@ -39,9 +39,9 @@ var (
 	errBroker = errors.New("broker")
 )
 
-// codeOf is the exit code of an error.
-func codeOf(err error) int {
-	if stop, is := errors.AsType[interrupted](err); is {
+// errorExitCode is the exit code of an error.
+func errorExitCode(err error) int {
+	if stop, is := errors.AsType[waitInterrupted](err); is {
 		return stop.code
 	}
 	kinds := []struct {
@@ -63,8 +63,8 @@ func codeOf(err error) int {
 	return codeInternal
 }
 
-// codeOfRun is the exit code of a run that ended; stop is the code of the signal that stopped it, if one did.
-func codeOfRun(state contract.State, stop int) int {
+// runExitCode is the exit code of a run that ended; stop is the code of the signal that stopped it, if one did.
+func runExitCode(state contract.State, stop int) int {
 	switch state.Status {
 	case contract.Completed:
 		if r := state.Report; r != nil && (r.FailedCount+r.Unconfirmed > 0 || r.TooManyHeaderOnly()) {
@@ -81,7 +81,7 @@ func codeOfRun(state contract.State, stop int) int {
 		}
 		return codeTerminated
 	case contract.Errored:
-		return codeOf(reporter.StateError(state))
+		return errorExitCode(reporter.StateError(state))
 	default:
 		return codeInternal
 	}

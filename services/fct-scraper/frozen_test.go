@@ -51,7 +51,7 @@ func TestFrozenAndThawedNothingIsWrittenTwice(t *testing.T) {
 		// With requests under way, and about to be given the turn.
 		"fetcher": {role: "fetcher", numbers: 180, begun: func(f *fleet, sim simulator) bool {
 			return len(sim.asked()) > 5 && f.consumer(contract.StreamPace, "turn-fct-cf").NumWaiting > 0 &&
-				answers[roleState](f, "fct.fetcher.state", 1)[0].InFlight > 1 && f.consumer(contract.StreamPace, "turn-fct-cf").NumWaiting > 0
+				answers[serviceState](f, "fct.fetcher.state", 1)[0].InFlight > 1 && f.consumer(contract.StreamPace, "turn-fct-cf").NumWaiting > 0
 		}},
 		"classifier":                       {role: "classifier", numbers: 180, begun: func(_ *fleet, sim simulator) bool { return len(sim.asked()) > 10 }},
 		"reporter":                         {role: "reporter", numbers: 180, begun: leased},

@@ -15,20 +15,19 @@ import (
 	"fct-scraper/pkg/sanitize"
 
 	"github.com/nats-io/nats.go"
-	"github.com/spf13/cobra"
 )
 
-// serveAddr is where `serve` says how it is when nothing else was set.
-const serveAddr = "127.0.0.1:8080"
+// defaultStatusAddr is where `serve` says how it is when nothing else was set.
+const defaultStatusAddr = "127.0.0.1:8080"
 
-// need is what a service works with on the NATS server; consumer is empty when it makes its own.
-type need struct{ stream, consumer string }
+// requirement is what a service works with on the NATS server; consumer is empty when it makes its own.
+type requirement struct{ stream, consumer string }
 
-// needs are the streams, buckets and consumers that the services must find.
-func needs() map[string][]need {
-	bucket := func(name string) need { return need{stream: "KV_" + name} }
+// requirements are the streams, buckets and consumers that the services must find.
+func requirements() map[string][]requirement {
+	bucket := func(name string) requirement { return requirement{stream: "KV_" + name} }
 	runs := bucket(contract.BucketRuns)
-	return map[string][]need{
+	return map[string][]requirement{
 		"prober":     {runs, {stream: contract.StreamJobs}, {stream: contract.StreamOutcomes}},
 		"generator":  {runs, {contract.StreamBatch, "generator"}, {stream: contract.StreamJobs}, bucket(contract.BucketCollected)},
 		"fetcher":    {runs, {stream: contract.StreamJobs}, {stream: contract.StreamAnswers}, bucket(contract.BucketSites), bucket(contract.BucketFetchers), bucket(contract.BucketHeld)},
@@ -40,32 +39,32 @@ func needs() map[string][]need {
 // readiness is whether this process can work.
 type readiness struct {
 	mu sync.Mutex
-	// waits is what stands in the way; nil once the services work.
-	waits  error
-	broker *broker
-	names  []string
+	// pending is what stands in the way; nil once the services work.
+	pending error
+	broker  *broker
+	names   []string
 }
 
-func newReadiness() *readiness { return &readiness{waits: errors.New("starting")} }
+func newReadiness() *readiness { return &readiness{pending: errors.New("starting")} }
 
-// wait says what has to come before the services can work.
-func (r *readiness) wait(reason error) {
+// setWaiting says what has to come before the services can work.
+func (r *readiness) setWaiting(reason error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waits = reason
+	r.pending = reason
 }
 
-// work says that the services of those names work over a broker.
-func (r *readiness) work(b *broker, names []string) {
+// setWorking says that the services of those names work over a broker.
+func (r *readiness) setWorking(b *broker, names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waits, r.broker, r.names = nil, b, names
+	r.pending, r.broker, r.names = nil, b, names
 }
 
 // check is nil when the connection is up and all that the services need is there.
 func (r *readiness) check(ctx context.Context) error {
 	r.mu.Lock()
-	waits, b, names := r.waits, r.broker, r.names
+	waits, b, names := r.pending, r.broker, r.names
 	r.mu.Unlock()
 	if waits != nil {
 		return waits
@@ -76,10 +75,10 @@ func (r *readiness) check(ctx context.Context) error {
 		}
 	}
 	if !b.Conn().IsConnected() {
-		return fmt.Errorf("no connection to nats_url: %w", b.lost())
+		return fmt.Errorf("no connection to nats_url: %w", b.disconnectError())
 	}
-	all := needs()
-	var seen []need
+	all := requirements()
+	var seen []requirement
 	for _, name := range names {
 		for _, n := range all[name] {
 			if slices.Contains(seen, n) {
@@ -94,39 +93,41 @@ func (r *readiness) check(ctx context.Context) error {
 	return nil
 }
 
-// lost is why there is no connection.
-func (b *broker) lost() error {
-	if b.why != nil {
-		return b.why()
+// disconnectError is why there is no connection.
+func (b *broker) disconnectError() error {
+	if b.disconnectReason != nil {
+		return b.disconnectReason()
 	}
 	return cmp.Or(b.Conn().LastError(), nats.ErrDisconnected)
 }
 
-func (n need) check(ctx context.Context, b *broker) error {
-	if n.consumer != "" {
-		if _, err := b.JetStream().Consumer(ctx, n.stream, n.consumer); err != nil {
-			return fmt.Errorf("consumer %s of stream %s: %w", n.consumer, n.stream, err)
+func (r requirement) check(ctx context.Context, b *broker) error {
+	if r.consumer != "" {
+		if _, err := b.JetStream().Consumer(ctx, r.stream, r.consumer); err != nil {
+			return fmt.Errorf("consumer %s of stream %s: %w", r.consumer, r.stream, err)
 		}
 		return nil
 	}
-	if _, err := b.JetStream().Stream(ctx, n.stream); err != nil {
-		return fmt.Errorf("stream %s: %w", n.stream, err)
+	if _, err := b.JetStream().Stream(ctx, r.stream); err != nil {
+		return fmt.Errorf("stream %s: %w", r.stream, err)
 	}
 	return nil
 }
 
-// front is what this process shows of itself over HTTP and to the NATS services API.
-type front struct {
+// statusServer is what this process shows of itself over HTTP and to the NATS services API.
+type statusServer struct {
 	*readiness
-	figures *figures
-	board   *board
+	metrics    *metrics
+	activeRuns *activeRuns
 }
 
-func newFront() *front { return &front{newReadiness(), newFigures(), newBoard()} }
+func newStatusServer() *statusServer {
+	return &statusServer{newReadiness(), newMetrics(), newActiveRuns()}
+}
 
 // note is why this process's fetcher asks nothing just now; empty while it does.
-func (f *front) note() string {
-	from := f.figures.fetcher.now.Load()
+func (f *statusServer) note() string {
+	from := f.metrics.fetcher.source.Load()
 	if from == nil {
 		return ""
 	}
@@ -139,7 +140,7 @@ func (f *front) note() string {
 
 // listen serves the front on addr, if there is one, until the function it returns is called. Who only took the default, or any
 // of a range, may find it taken: any number of processes may serve on one machine.
-func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() error, err error) {
+func (f *statusServer) listen(addr, fallback string, log *slog.Logger) (stop func() error, err error) {
 	wanted := addr
 	if addr == "" {
 		addr = fallback
@@ -148,7 +149,7 @@ func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() err
 		return func() error { return nil }, nil
 	}
 	server, err := health.Start(health.Options{
-		Addr: addr, Ready: f.check, Note: f.note, Pages: map[string]http.Handler{"GET /metrics": f.figures.handler()},
+		Addr: addr, Ready: f.check, Note: f.note, Pages: map[string]http.Handler{"GET /metrics": f.metrics.handler()},
 	})
 	switch {
 	case err != nil && (wanted == "" || errors.Is(err, health.ErrTaken)):
@@ -159,27 +160,4 @@ func (f *front) listen(addr, fallback string, log *slog.Logger) (stop func() err
 	}
 	log.Info("http.listening", "addr", server.Addr())
 	return server.Close, nil
-}
-
-func (p *program) healthCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "healthcheck", Short: "Say whether a process of this machine is ready: exit code 0 or 1", Args: takes(0),
-		Example: "  fct-scraper healthcheck\n  fct-scraper healthcheck --url http://127.0.0.1:8080/livez",
-	}
-	addSettings(cmd.Flags(), func(key string) bool { return key == "http_addr" })
-	url := cmd.Flags().String("url", "", "what to ask; "+health.ReadyPath+" on http_addr when empty")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		settings, err := p.settings(cmd)
-		if err != nil {
-			return err
-		}
-		if *url == "" {
-			*url = health.URL(cmp.Or(settings.HTTPAddr, serveAddr))
-		}
-		if err := health.Check(cmd.Context(), *url); err != nil {
-			return err
-		}
-		return p.print("ok\n")
-	}
-	return cmd
 }

@@ -67,7 +67,7 @@ func TestHostileErrorsStayInTheirLine(t *testing.T) {
 			"file":     {missing, 1},
 			"profile":  {profile, 1},
 		} {
-			shown := shownError(c.err)
+			shown := errorText(c.err)
 			if lines := strings.Count(shown, "\n") + 1; steers(shown, true) || lines != c.lines || !strings.Contains(shown, "seen") {
 				t.Errorf("%s %q: %q, %d lines, want %d", name, text, shown, lines, c.lines)
 			}
@@ -86,7 +86,7 @@ func TestHostileAttributesStayInTheirLogLine(t *testing.T) {
 		for _, format := range []string{"json", "text"} {
 			for _, terminal := range []bool{true, false} {
 				var out bytes.Buffer
-				log := logger(config.Config{LogFormat: format, LogLevel: "info"}, nil, terminal, &out)
+				log := newLogger(config.Config{LogFormat: format, LogLevel: "info"}, nil, terminal, &out)
 				for _, value := range []any{text, errors.New(text), contract.RunID(text), []string{text}, named(text), slog.GroupValue(slog.String("in", text))} {
 					out.Reset()
 					log.Error("test.event", "value", value)
@@ -115,8 +115,8 @@ func TestHostileProgressStaysOneLineOfJSON(t *testing.T) {
 	t.Parallel()
 	for _, text := range corpus() {
 		var out bytes.Buffer
-		s := &screen{out: &out, style: "json"}
-		s.tell(contract.Event{Report: &contract.Report{Reason: text}}, nil)
+		s := &progressDisplay{out: &out, style: "json"}
+		s.show(contract.Event{Report: &contract.Report{Reason: text}}, nil)
 		if line := strings.TrimSuffix(out.String(), "\n"); steers(line, false) || !json.Valid([]byte(line)) {
 			t.Errorf("%q: %q", text, line)
 		}

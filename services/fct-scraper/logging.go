@@ -19,17 +19,17 @@ import (
 	"golang.org/x/term"
 )
 
-// logger writes into out by the settings: coloured text on a terminal, JSON otherwise, unless
+// newLogger writes into out by the settings: coloured text on a terminal, JSON otherwise, unless
 // log_format says it.
-func logger(c config.Config, environ []string, terminal bool, out io.Writer) *slog.Logger {
+func newLogger(c config.Config, environ []string, terminal bool, out io.Writer) *slog.Logger {
 	var level slog.Level
 	// The settings allow nothing that UnmarshalText does not know.
 	_ = level.UnmarshalText([]byte(c.LogLevel))
 	if c.LogFormat == "json" || c.LogFormat == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(logLines{out, sanitize.JSON}, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(logWriter{out, sanitize.JSON}, &slog.HandlerOptions{Level: level}))
 	}
-	return slog.New(tint.NewTextHandler(logLines{out, nil}, &tint.Options{
-		Level: level, NoColor: !terminal || plainWanted(environ), ReplaceAttr: tame,
+	return slog.New(tint.NewTextHandler(logWriter{out, nil}, &tint.Options{
+		Level: level, NoColor: !terminal || colorUnwanted(environ), ReplaceAttr: quoteUnsafe,
 	}))
 }
 
@@ -58,35 +58,35 @@ func (h caseEventsAtDebug) WithGroup(name string) slog.Handler {
 	return caseEventsAtDebug{h.Handler.WithGroup(name)}
 }
 
-// logLines is where log lines go, whole ones, without secrets and, as far as tamed does it, without
+// logWriter is where log lines go, whole ones, without secrets and, as far as tamed does it, without
 // what steers.
-type logLines struct {
-	out   io.Writer
-	tamed func([]byte) []byte
+type logWriter struct {
+	out    io.Writer
+	escape func([]byte) []byte
 }
 
 // Write writes lines; it says that it took what it was given, not what became of that.
-func (l logLines) Write(lines []byte) (int, error) {
+func (w logWriter) Write(lines []byte) (int, error) {
 	shown := lines
-	if l.tamed != nil {
-		shown = l.tamed(lines)
+	if w.escape != nil {
+		shown = w.escape(lines)
 	}
-	if _, err := io.WriteString(l.out, sanitize.Mask(withCause(string(shown)))); err != nil {
+	if _, err := io.WriteString(w.out, sanitize.Mask(replaceBufferError(string(shown)))); err != nil {
 		return 0, err
 	}
 	return len(lines), nil
 }
 
-// tame makes an attribute harmless that holds text which would steer a terminal. The handler for
+// quoteUnsafe makes an attribute harmless that holds text which would steer a terminal. The handler for
 // people lets an escape character through where it colours, and makes one of the four characters
 // \x1b; bytes alone it always quotes.
-func tame(_ []string, attr slog.Attr) slog.Attr {
+func quoteUnsafe(_ []string, attr slog.Attr) slog.Attr {
 	text := ""
 	switch value := attr.Value.Resolve(); value.Kind() {
 	case slog.KindString:
 		text = value.String()
 	case slog.KindAny:
-		text = textOf(value.Any())
+		text = attrText(value.Any())
 	default:
 		return attr
 	}
@@ -96,9 +96,9 @@ func tame(_ []string, attr slog.Attr) slog.Attr {
 	return slog.Any(attr.Key, []byte(text))
 }
 
-// textOf is a value as the handler for people writes it; its own level it colours, and there is
+// attrText is a value as the handler for people writes it; its own level it colours, and there is
 // nothing in it to tame.
-func textOf(value any) string {
+func attrText(value any) string {
 	switch v := value.(type) {
 	case slog.Level:
 		return ""
@@ -122,28 +122,28 @@ func (l *libraryLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// takeLibraryLog makes what libraries write events of a logger, where the process has told them to
+// redirectLibraryLog makes what libraries write events of a logger, where the process has told them to
 // write into a libraryLog.
-func takeLibraryLog(events *slog.Logger) {
+func redirectLibraryLog(events *slog.Logger) {
 	if library, is := log.Writer().(*libraryLog); is {
 		library.events.Store(events)
 	}
 }
 
-// withCause is a log line or an error with the plain cause in the place of what the NATS library
+// replaceBufferError is a log line or an error with the plain cause in the place of what the NATS library
 // says while there is no server.
-func withCause(text string) string {
+func replaceBufferError(text string) string {
 	return strings.ReplaceAll(text, nats.ErrReconnectBufExceeded.Error(), "no connection to the NATS server")
 }
 
-// plainWanted follows no-color.org and the dumb terminal.
-func plainWanted(environ []string) bool {
-	return lookup(environ, "NO_COLOR") != "" || lookup(environ, "TERM") == "dumb"
+// colorUnwanted follows no-color.org and the dumb terminal.
+func colorUnwanted(environ []string) bool {
+	return lookupEnv(environ, "NO_COLOR") != "" || lookupEnv(environ, "TERM") == "dumb"
 }
 
-// lookup is the value of a variable, the last one when it is there twice; empty when it is not
+// lookupEnv is the value of a variable, the last one when it is there twice; empty when it is not
 // there.
-func lookup(environ []string, name string) string {
+func lookupEnv(environ []string, name string) string {
 	value := ""
 	for _, line := range environ {
 		if rest, found := strings.CutPrefix(line, name+"="); found {

@@ -85,7 +85,7 @@ func TestLibraryLogIsTame(t *testing.T) {
 	var out bytes.Buffer
 	library := &libraryLog{}
 	_, _ = io.WriteString(library, "before there is a logger\n")
-	library.events.Store(logger(config.Config{LogFormat: "json", LogLevel: "info"}, nil, false, &out))
+	library.events.Store(newLogger(config.Config{LogFormat: "json", LogLevel: "info"}, nil, false, &out))
 	for _, text := range corpus() {
 		out.Reset()
 		if n, err := io.WriteString(library, text+"\n"); n != len(text)+1 || err != nil {
@@ -125,10 +125,10 @@ func TestOutageIsToldPlainly(t *testing.T) {
 		t.Fatalf("the library says %v", err)
 	}
 	err = fmt.Errorf("%w: storing an answer: %w", errBroker, err)
-	said := []string{shownError(err)}
+	said := []string{errorText(err)}
 	for _, format := range []string{"json", "text"} {
 		var out bytes.Buffer
-		log := logger(config.Config{LogFormat: format, LogLevel: "info"}, nil, format == "text", &out)
+		log := newLogger(config.Config{LogFormat: format, LogLevel: "info"}, nil, format == "text", &out)
 		log.Warn("fetcher.failed", "error", err, "again", slog.StringValue(err.Error()))
 		said = append(said, out.String())
 	}
@@ -167,11 +167,11 @@ func TestCaseEventsBesideProgress(t *testing.T) {
 func TestStatusLineIsCut(t *testing.T) {
 	t.Parallel()
 	for want, width := range map[string]int{"12/30 é": 0, "12/30 ": 7, "1": 2, "": 1} {
-		if got := cut("12/30 é", width); got != want {
+		if got := truncate("12/30 é", width); got != want {
 			t.Errorf("%d columns: %q, want %q", width, got, want)
 		}
 	}
-	if got := cut("12/30 é", 8); got != "12/30 é" {
+	if got := truncate("12/30 é", 8); got != "12/30 é" {
 		t.Errorf("8 columns: %q", got)
 	}
 }

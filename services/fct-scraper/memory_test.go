@@ -87,7 +87,7 @@ type plant struct {
 	// transport is used instead of memory when it is set.
 	transport http.RoundTripper
 	sim       *courtsim.Simulator
-	wanted    order
+	wanted    batchOptions
 }
 
 // newPlant is a plant whose settings are those given, without pauses unless they say so.
@@ -119,11 +119,11 @@ func (p *plant) with(changes map[string]string) *config.Settings {
 }
 
 // run runs a batch to its end, or until ctx ends.
-func (p *plant) run(ctx context.Context, changes map[string]string) (ended, error) {
+func (p *plant) run(ctx context.Context, changes map[string]string) (runResult, error) {
 	p.t.Helper()
 	settings := p.with(changes)
 	log := slog.New(slog.DiscardHandler)
-	broker, err := openBroker(ctx, settings.Config, access{alone: true}, log)
+	broker, err := openBroker(ctx, settings.Config, connectOptions{exclusive: true}, log)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -142,9 +142,9 @@ func (p *plant) run(ctx context.Context, changes map[string]string) (ended, erro
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	h := house{settings: settings, broker: broker, court: &court{Client: client}, output: output, log: log, front: newFront(), fetcher: "test", wanted: p.wanted}
-	quiet := &signals{first: make(chan struct{}), done: make(chan struct{})}
-	state, err := h.run(ctx, quiet, newScreen(p.t.Output(), settings.Config, nil))
+	h := app{settings: settings, broker: broker, site: &siteClient{Client: client}, output: output, log: log, status: newStatusServer(), fetcherID: "test", options: p.wanted}
+	quiet := &signals{firstReceived: make(chan struct{}), done: make(chan struct{})}
+	state, err := h.runToEnd(ctx, quiet, newProgressDisplay(p.t.Output(), settings.Config, nil))
 	if err := output.Close(); err != nil {
 		p.t.Error(err)
 	}

@@ -126,7 +126,7 @@ func (f *fleet) block(block contract.SiteBlock) {
 }
 
 // stateIn is the state of the one instance in what `nats micro stats --json` says.
-func stateIn(t testing.TB, said string) (s roleState) {
+func stateIn(t testing.TB, said string) (s serviceState) {
 	t.Helper()
 	var all []micro.Stats
 	if err := json.Unmarshal([]byte(said), &all); err != nil {

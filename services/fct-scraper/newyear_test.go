@@ -21,7 +21,7 @@ const atNewYear = "fct-scraper-at-new-year"
 
 func mainAtNewYear() {
 	now := time.Date(2026, time.January, 15, 6, 0, 0, 0, time.UTC)
-	p := &program{environ: os.Environ(), stdout: &result{w: os.Stdout}, stderr: os.Stderr, now: now}
+	p := &program{environ: os.Environ(), stdout: &stdoutWriter{w: os.Stdout}, stderr: os.Stderr, now: now}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 
@@ -61,7 +61,7 @@ func TestLastYear(t *testing.T) {
 			t.Fatal(err)
 		}
 		before, got := settings.Year, ""
-		if last := lastYear(settings, !c.all, c.now); last != nil {
+		if last := lastYearSettings(settings, !c.all, c.now); last != nil {
 			got = last.Year
 			if last.Start != settings.Start || last.End != settings.End {
 				t.Errorf("%s: last year's range is not that of the settings", name)
@@ -91,9 +91,9 @@ func TestMayFollow(t *testing.T) {
 func TestFailureAfterLastYear(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	p := &program{json: true, stdout: &result{w: &out}}
-	p.lastYear.Store(&contract.Report{RunID: "imm-25"})
-	p.cutOff(codeInterrupt)
+	p := &program{jsonWanted: true, stdout: &stdoutWriter{w: &out}}
+	p.lastYearReport.Store(&contract.Report{RunID: "imm-25"})
+	p.writeAborted(codeInterrupt)
 	var got failure
 	err := json.Unmarshal(out.Bytes(), &got)
 	if err != nil || got.Error.Code != codeInterrupt || got.LastYear == nil || got.LastYear.RunID != "imm-25" {

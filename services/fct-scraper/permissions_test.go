@@ -128,7 +128,7 @@ func (g *guarded) operate(ended contract.RunID) {
 	t.Helper()
 	key := []string{"--nats-url", g.url, "--nats-nkey", g.key("operator")}
 	ask := func(code int, args ...string) printed { t.Helper(); return did(t, code, append(args, key...)...) }
-	var s standing
+	var s runStatus
 	if told := ask(codeCompleted, "status", "--json"); json.Unmarshal([]byte(told.stdout), &s) != nil || s.RunID != ended ||
 		s.Status != contract.Completed || s.Done < 85 {
 		t.Errorf("status: %s", told.stdout)

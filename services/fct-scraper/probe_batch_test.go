@@ -16,7 +16,7 @@ func TestTheBoundOfTheSpecsYear(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []float64{0, 0.05, 0.2} {
 		p := newPlant(t, courtsim.Options{Seed: 32, Max: 5600, Missing: missing}, nil)
-		p.wanted = order{probeOnly: true}
+		p.wanted = batchOptions{probeOnly: true}
 		run, err := p.run(t.Context(), map[string]string{"probe": "true"})
 		if err != nil || run.Status != contract.Completed || run.manifest.Bound == nil {
 			t.Fatalf("%s: %s: %v", run.Status, run.Reason, err)

@@ -24,13 +24,13 @@ func searcher(t *testing.T, pause string) (place, simulator) {
 }
 
 // found runs a search to its end.
-func (p place) found() probing {
+func (p place) found() probeResult {
 	p.t.Helper()
 	var out bytes.Buffer
 	if err := p.start(&out).Wait(); err != nil {
 		p.t.Fatalf("searching: %v\n%s", err, out.String())
 	}
-	var found probing
+	var found probeResult
 	if err := json.Unmarshal(out.Bytes(), &found); err != nil {
 		p.t.Fatalf("reading what was found: %v\n%s", err, out.String())
 	}

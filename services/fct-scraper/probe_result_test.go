@@ -13,7 +13,7 @@ import (
 
 func TestWhatASearchSays(t *testing.T) {
 	t.Parallel()
-	found := probingOf(contract.Manifest{Prefix: "IMM", Year: "25", Bound: &contract.Bound{
+	found := probeResultOf(contract.Manifest{Prefix: "IMM", Year: "25", Bound: &contract.Bound{
 		Number: 5600, FiledOn: "2025-12-30", Confidence: 0.9987, Ending: "done", Requests: 21, Absences: []int{5601, 5610},
 	}})
 	data, err := json.Marshal(found)
@@ -36,7 +36,7 @@ func TestWhatASearchSays(t *testing.T) {
 func TestProbeTextAtLimit(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []bool{false, true} {
-		found := probingOf(contract.Manifest{Prefix: "IMM", Year: "25", Bound: &contract.Bound{
+		found := probeResultOf(contract.Manifest{Prefix: "IMM", Year: "25", Bound: &contract.Bound{
 			Number: 100, AtLimit: limit, Confidence: 0.999, Ending: "done", Requests: 1,
 		}})
 		text := found.text(time.Now())

@@ -41,7 +41,7 @@ func TestAYearIsFoundWithLittleWaste(t *testing.T) {
 }
 
 // searched runs a batch to its end.
-func (p *plant) searched() ended {
+func (p *plant) searched() runResult {
 	p.t.Helper()
 	run, err := p.run(p.t.Context(), nil)
 	if err != nil || run.Report == nil || run.Status != contract.Completed || run.manifest.Bound == nil {
@@ -51,7 +51,7 @@ func (p *plant) searched() ended {
 }
 
 // checkWaste compares what a whole batch asked for with the year that it was to find.
-func (p *plant) checkWaste(run ended) {
+func (p *plant) checkWaste(run runResult) {
 	p.t.Helper()
 	report, highest := *run.Report, p.highest()
 	numbers, requests := above(p.asked(), highest)

@@ -52,7 +52,7 @@ func (s simulator) totals(n int) int {
 // fleetAt is the test's connection to a server of somebody else.
 func fleetAt(t testing.TB, addr, key string) *fleet {
 	t.Helper()
-	nc, err := dial(config.Config{NATSURL: "nats://" + addr, NATSNkey: key}, access{})
+	nc, err := dial(config.Config{NATSURL: "nats://" + addr, NATSNkey: key}, connectOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

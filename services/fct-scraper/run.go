@@ -22,57 +22,57 @@ const jsonFlag = "json"
 // program is one call of fct-scraper: what it was given from outside, and how it ends.
 type program struct {
 	environ []string
-	stdout  *result
+	stdout  *stdoutWriter
 	stderr  io.Writer
 	// now is when it was called; it gives the default year.
 	now time.Time
 	// mistakes are what is wrong with the flags and arguments of the call.
 	mistakes []config.Mistake
-	// code is what a command that did its work ends with.
-	code int
-	// json says that the call asks for a JSON document, document that one was written: stdout holds at most one.
-	json     bool
-	document atomic.Bool
-	// lastYear is the report of last year's run, once this year's batch follows it.
-	lastYear atomic.Pointer[contract.Report]
+	// exitCode is what a command that did its work ends with.
+	exitCode int
+	// jsonWanted says that the call asks for a JSON document, document that one was written: stdout holds at most one.
+	jsonWanted  bool
+	jsonWritten atomic.Bool
+	// lastYearReport is the report of last year's run, once this year's batch follows it.
+	lastYearReport atomic.Pointer[contract.Report]
 }
 
 // run does what args ask for and returns the exit code. The result goes to stdout, everything else to stderr.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	return (&program{environ: environ, stdout: &result{w: stdout}, stderr: stderr, now: time.Now()}).run(ctx, args)
+	return (&program{environ: environ, stdout: &stdoutWriter{w: stdout}, stderr: stderr, now: time.Now()}).run(ctx, args)
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
 	root := p.rootCommand()
-	p.read(root, args)
+	p.parse(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		err = p.stdout.trouble() // the library's own commands do not look
+		err = p.stdout.writeErr() // the library's own commands do not look
 	}
 	if err == nil {
-		return p.code
+		return p.exitCode
 	}
-	code := codeOf(err)
-	if errors.Is(err, errResult) && p.code != codeCompleted {
-		code = p.code // how the work ended says more
+	code := errorExitCode(err)
+	if errors.Is(err, errResult) && p.exitCode != codeCompleted {
+		code = p.exitCode // how the work ended says more
 	}
 	// What cannot be said on stderr cannot be said at all.
-	_, _ = fmt.Fprintf(p.stderr, "fct-scraper: %s\n", shownError(err))
-	if p.json {
+	_, _ = fmt.Fprintf(p.stderr, "fct-scraper: %s\n", errorText(err))
+	if p.jsonWanted {
 		_ = p.printJSON(p.failureOf(code, err)) // stderr has it too
 	}
 	return code
 }
 
-// cutOff writes the document of a command that is ended before it has a result. It waits for stdout for a second at most.
-func (p *program) cutOff(code int) {
-	if !p.json {
+// writeAborted writes the document of a command that is ended before it has a result. It waits for stdout for a second at most.
+func (p *program) writeAborted(code int) {
+	if !p.jsonWanted {
 		return
 	}
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		_ = p.printJSON(p.failureOf(code, errCutOff)) // nobody is left to be told
+		_ = p.printJSON(p.failureOf(code, errAborted)) // nobody is left to be told
 	}()
 	select {
 	case <-written:
@@ -93,25 +93,25 @@ type failure struct {
 }
 
 func (p *program) failureOf(code int, err error) (f failure) {
-	f.Error.Code, f.Error.Problems = code, strings.Split(shownError(err), "\n")
+	f.Error.Code, f.Error.Problems = code, strings.Split(errorText(err), "\n")
 	f.Error.Message = strings.Join(f.Error.Problems, "; ")
-	f.LastYear = p.lastYear.Load()
+	f.LastYear = p.lastYearReport.Load()
 	return f
 }
 
-// read reads the command line. The library is left with the command and its arguments, and completes the words of a shell itself.
-func (p *program) read(root *cobra.Command, args []string) {
+// parse reads the command line. The library is left with the command and its arguments, and completes the words of a shell itself.
+func (p *program) parse(root *cobra.Command, args []string) {
 	if len(args) > 0 && slices.Contains([]string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, args[0]) {
 		root.SetArgs(args)
 		return
 	}
-	c := readCall(root, args, p.environ)
-	p.json, p.mistakes = c.asksForJSON(), c.mistakes
+	c := parseCommandLine(root, args, p.environ)
+	p.jsonWanted, p.mistakes = c.wantsJSON(), c.mistakes
 	root.SetArgs(slices.Concat(c.path(), []string{"--"}, c.arguments))
 }
 
-// checked has what a command finds wrong with its arguments told together with everything else that is wrong.
-func (p *program) checked(cmd *cobra.Command) {
+// collectArgErrors has what a command finds wrong with its arguments told together with everything else that is wrong.
+func (p *program) collectArgErrors(cmd *cobra.Command) {
 	check := cmd.Args
 	if check == nil {
 		check = cobra.ArbitraryArgs
@@ -126,9 +126,9 @@ func (p *program) checked(cmd *cobra.Command) {
 	}
 }
 
-// refuse ends a command that has no settings when something is wrong with its flags or arguments. One that has reads them first, and tells
+// rejectMistakes ends a command that has no settings when something is wrong with its flags or arguments. One that has reads them first, and tells
 // what is wrong with them too: see sources.
-func (p *program) refuse(cmd *cobra.Command, _ []string) error {
+func (p *program) rejectMistakes(cmd *cobra.Command, _ []string) error {
 	if len(p.mistakes) == 0 || cmd.Flags().Lookup(configFlag) != nil {
 		return nil
 	}
@@ -143,33 +143,33 @@ func (p *program) rootCommand() *cobra.Command {
 		Long: "fct-scraper asks a court for each number of a series and year once, tells success from no-record, failed and\n" +
 			"blocked, survives any crash, and ends with a report whose figures add up.",
 		Example:           "  fct-scraper --batch --config court.toml\n  fct-scraper batch 2025 --max-cases 50",
-		Args:              noCommand,
+		Args:              noSubcommand,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		PersistentPreRunE: p.refuse,
+		PersistentPreRunE: p.rejectMistakes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := cmd.Flags().NFlag() > 0
 			switch {
 			case flags.batch:
-				return p.batch(cmd, flags, nil)
+				return p.runBatches(cmd, flags, nil)
 			case !given && len(p.mistakes) == 0:
 				return cmd.Help()
 			case given && len(args) == 0 && !cmd.Flags().Changed("help"):
 				p.mistakes = append(p.mistakes, config.Mistake{Problem: "flags without a command: want one such as batch, or --batch"})
 			}
-			_, err := p.settings(cmd)
+			_, err := p.loadSettings(cmd)
 			return err
 		},
 	}
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
-	addSettings(root.Flags(), all)
+	addSettings(root.Flags(), allSettings)
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
-	flags.addNew(root.Flags())
+	flags.addNewFlag(root.Flags())
 	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(),
 		p.runsCommand(), p.statusCommand(), p.stopCommand(), p.setupCommand())
-	finish(root)
-	eachCommand(root, p.checked)
+	completeLibraryCommands(root)
+	eachCommand(root, p.collectArgErrors)
 	return root
 }

@@ -196,13 +196,13 @@ func TestSecretsInErrorsAndLogsAreMasked(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"open " + canaries.seed + ": no such file", "dialing nats://u:" + canaries.password + "@broker:4222: refused"} {
 		err := fmt.Errorf("%w: %w", errBroker, errors.Join(errors.New(text), errors.New("closing: "+text)))
-		shown := shownError(err)
+		shown := errorText(err)
 		if silent(t, "an error", shown); strings.Count(shown, "***") != 2 {
 			t.Errorf("%q; want the secret masked twice", shown)
 		}
 		for _, format := range []string{"json", "text"} {
 			var out bytes.Buffer
-			logger(config.Config{LogFormat: format, LogLevel: "info"}, nil, true, &out).Error("test.event", "error", err, "text", text)
+			newLogger(config.Config{LogFormat: format, LogLevel: "info"}, nil, true, &out).Error("test.event", "error", err, "text", text)
 			if silent(t, "a log", out.String()); strings.Count(out.String(), "***") != 3 {
 				t.Errorf("%q; want the secret masked three times", out.String())
 			}

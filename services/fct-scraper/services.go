@@ -23,166 +23,166 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// house is what the services work with.
-type house struct {
+// app is what the services work with.
+type app struct {
 	settings *config.Settings
 	broker   *broker
-	court    *court
+	site     *siteClient
 	output   *store.Store
 	log      *slog.Logger
-	// fetcher names this process among the fetchers of a run.
-	fetcher string
+	// fetcherID names this process among the fetchers of a run.
+	fetcherID string
 	// process is a name that no process had before.
 	process string
-	wanted  order
-	// begun is the run of this process's batch.
-	begun begun
+	options batchOptions
+	// batchRun is the run of this process's batch.
+	batchRun currentRun
 	// grace is how long cases in flight may still take when the fetcher is to end.
 	grace time.Duration
-	// front is what this process shows of itself, known are its services at the NATS services API.
-	front *front
-	known []micro.Service
+	// status is what this process shows of itself, known are its services at the NATS services API.
+	status     *statusServer
+	registered []micro.Service
 	// stopFetching ends the fetcher alone, whatever the run was halted by.
 	stopFetching context.CancelFunc
 }
 
 // roles are the services by their names.
-func (h *house) roles() map[string]func(context.Context) (work, error) {
-	return map[string]func(context.Context) (work, error){
-		"prober": func(ctx context.Context) (work, error) {
-			s, err := prober.NewService(ctx, prober.Options{Bus: h.broker.Bus, Log: h.log, Parties: h.settings.Parties})
+func (a *app) roles() map[string]func(context.Context) (runner, error) {
+	return map[string]func(context.Context) (runner, error){
+		"prober": func(ctx context.Context) (runner, error) {
+			s, err := prober.NewService(ctx, prober.Options{Bus: a.broker.Bus, Log: a.log, Parties: a.settings.Parties})
 			return s, err
 		},
-		"generator":  func(ctx context.Context) (work, error) { return generator.New(ctx, h.generator()) },
-		"fetcher":    func(ctx context.Context) (work, error) { return fetcher.New(ctx, h.fetching()) },
-		"classifier": func(context.Context) (work, error) { return classifier.New(h.classifying()), nil },
-		"reporter":   func(context.Context) (work, error) { return reporter.New(h.reporter()), nil },
+		"generator":  func(ctx context.Context) (runner, error) { return generator.New(ctx, a.generatorOptions()) },
+		"fetcher":    func(ctx context.Context) (runner, error) { return fetcher.New(ctx, a.fetcherOptions()) },
+		"classifier": func(context.Context) (runner, error) { return classifier.New(a.classifierOptions()), nil },
+		"reporter":   func(context.Context) (runner, error) { return reporter.New(a.reporterOptions()), nil },
 	}
 }
 
-// work is what every service does until its context ends.
-type work interface{ Run(context.Context) error }
+// runner is what every service does until its context ends.
+type runner interface{ Run(context.Context) error }
 
-// open makes the services of those names and sets them to work, each in its own goroutine, in group.
-func (h *house) open(ctx context.Context, group *errgroup.Group, names []string) error {
+// startServices makes the services of those names and sets them to work, each in its own goroutine, in group.
+func (a *app) startServices(ctx context.Context, group *errgroup.Group, names []string) error {
 	asking, stop := context.WithCancel(ctx)
-	h.stopFetching = stop
-	roles := h.roles()
+	a.stopFetching = stop
+	roles := a.roles()
 	var all []func() error
-	if err := h.checkMaxBody(names); err != nil {
+	if err := a.checkMaxBody(names); err != nil {
 		stop()
 		return err
 	}
 	for _, name := range names {
 		service, err := roles[name](ctx)
 		if err == nil {
-			err = h.register(name, service)
+			err = a.register(name, service)
 		}
 		if err != nil {
 			stop()
-			h.deregister()
+			a.deregister()
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 		within := ctx
 		if name == "fetcher" {
 			within = asking
 		}
-		all = append(all, func() error { return unasked(within, name, service.Run(within)) })
+		all = append(all, func() error { return unexpectedExit(within, name, service.Run(within)) })
 	}
 	for _, run := range all {
 		group.Go(run)
 	}
-	h.front.work(h.broker, names)
-	group.Go(func() error { return h.broker.unbroken(ctx) })
+	a.status.setWorking(a.broker, names)
+	group.Go(func() error { return a.broker.awaitBroken(ctx) })
 	group.Go(func() error {
-		looking(ctx, h.log, "runs", func(ctx context.Context) error { return h.front.board.follow(ctx, h.broker) })
+		retryForever(ctx, a.log, "runs", func(ctx context.Context) error { return a.status.activeRuns.follow(ctx, a.broker) })
 		return nil
 	})
 	group.Go(func() error {
-		looking(ctx, h.log, "events", func(ctx context.Context) error { return h.front.figures.runs.follow(ctx, h.broker) })
+		retryForever(ctx, a.log, "events", func(ctx context.Context) error { return a.status.metrics.runs.follow(ctx, a.broker) })
 		return nil
 	})
 	group.Go(func() error {
-		delay.ClockSteps(ctx, func(by time.Duration) { h.log.Warn("clock.stepped", "seconds", by.Seconds()) })
+		delay.ClockSteps(ctx, func(by time.Duration) { a.log.Warn("clock.stepped", "seconds", by.Seconds()) })
 		return nil
 	})
 	group.Go(func() error {
 		defer stop()
 		<-ctx.Done()
-		h.deregister()
+		a.deregister()
 		return nil
 	})
 	return nil
 }
 
-// answerRoom is what an answer takes in its message beside one body, in bytes, with room.
-const answerRoom = 64 << 10
+// answerOverhead is what an answer takes in its message beside one body, in bytes, with room.
+const answerOverhead = 64 << 10
 
 // checkMaxBody refuses a max_body of which the broker could not store one answer.
-func (h *house) checkMaxBody(names []string) error {
-	most := h.broker.MaxMessageSize() - answerRoom
-	if !slices.Contains(names, "fetcher") || int64(h.settings.MaxBody) <= most {
+func (a *app) checkMaxBody(names []string) error {
+	most := a.broker.MaxMessageSize() - answerOverhead
+	if !slices.Contains(names, "fetcher") || int64(a.settings.MaxBody) <= most {
 		return nil
 	}
-	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d", errUsage, h.settings.MaxBody, h.broker.MaxMessageSize(), most)
+	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d", errUsage, a.settings.MaxBody, a.broker.MaxMessageSize(), most)
 }
 
-// unasked is the error of a service that has ended, which is one too when nobody wanted it to: without it the process would live on
+// unexpectedExit is the error of a service that has ended, which is one too when nobody wanted it to: without it the process would live on
 // and do nothing.
-func unasked(ctx context.Context, name string, err error) error {
+func unexpectedExit(ctx context.Context, name string, err error) error {
 	if err == nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: the %s ended although nobody asked it to", errBroker, name)
 	}
 	return err
 }
 
-func (h *house) classifying() classifier.Options {
-	c := h.settings.Config
+func (a *app) classifierOptions() classifier.Options {
+	c := a.settings.Config
 	return classifier.Options{
-		Bus: h.broker.Bus, Log: h.log, Read: h.court.Profile.Read, Workers: runtime.GOMAXPROCS(0),
+		Bus: a.broker.Bus, Log: a.log, Read: a.site.Profile.Read, Workers: runtime.GOMAXPROCS(0),
 		Backoff: classifier.Backoff{Base: c.BackoffBase.Std(), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
 	}
 }
 
-func (h *house) generator() generator.Options {
+func (a *app) generatorOptions() generator.Options {
 	return generator.Options{
-		Bus: h.broker.Bus, Log: h.log, Defaults: batchOf(h.settings.Config), BoundMaxAge: h.settings.BoundMaxAge.Std(), Site: h.court.Profile.Name,
-		Origin: h.court.Origin,
-		Config: h.settings.Effective(), Program: version(),
+		Bus: a.broker.Bus, Log: a.log, Defaults: batchDefaults(a.settings.Config), BoundMaxAge: a.settings.BoundMaxAge.Std(), Site: a.site.Profile.Name,
+		Origin: a.site.Origin,
+		Config: a.settings.Effective(), Program: version(),
 	}
 }
 
-func (h *house) fetching() fetcher.Options {
-	c := h.settings.Config
+func (a *app) fetcherOptions() fetcher.Options {
+	c := a.settings.Config
 	options := fetcher.Options{
-		Bus: h.broker.Bus, Log: h.log, ID: h.fetcher, Process: h.process, Site: h.court, SiteName: h.court.Profile.Name, Origin: h.court.Origin,
+		Bus: a.broker.Bus, Log: a.log, ID: a.fetcherID, Process: a.process, Site: a.site, SiteName: a.site.Profile.Name, Origin: a.site.Origin,
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
-		Settings:    h.settings.Some("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours", "concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent", "max_body", "parties"),
-		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: h.wanted.unblock, Shared: h.broker.shared, Grace: h.grace,
+		Settings:    a.settings.Some("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours", "concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent", "max_body", "parties"),
+		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: a.options.unblock, Shared: a.broker.shared, Grace: a.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
 		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
-		Read:    h.court.Profile.Read,
+		Read:    a.site.Profile.Read,
 	}
 	// The court inside this process has nobody who could mind.
-	if c.Robots && h.court.simulator == nil {
-		options.Robots = h.court.Robots
+	if c.Robots && a.site.simulator == nil {
+		options.Robots = a.site.Robots
 	}
 	return options
 }
 
-func (h *house) reporter() reporter.Options {
-	options := reporter.Options{Bus: h.broker.Bus, Store: h.output, Logger: h.log, Version: version(), Shared: h.broker.shared, Ledger: whereStore(h.settings)}
-	if !h.broker.shared {
-		options.Command = h.wanted.command
+func (a *app) reporterOptions() reporter.Options {
+	options := reporter.Options{Bus: a.broker.Bus, Store: a.output, Logger: a.log, Version: version(), Shared: a.broker.shared, Ledger: storeName(a.settings)}
+	if !a.broker.shared {
+		options.Command = a.options.resumeCommand
 	}
-	if h.broker.patient {
+	if a.broker.patient {
 		options.GiveUp = math.MaxInt64
 	}
 	return options
 }
 
-// whereStore names the store of the settings.
-func whereStore(settings *config.Settings) string {
+// storeName names the store of the settings.
+func storeName(settings *config.Settings) string {
 	if settings.NATSURL != "" {
 		return fmt.Sprintf("nats_url %s", settings.Some("nats_url")["nats_url"])
 	}
@@ -193,8 +193,8 @@ func whereStore(settings *config.Settings) string {
 	return "data_dir " + dir
 }
 
-// batchOf is the batch that the settings describe.
-func batchOf(c config.Config) generator.Batch {
+// batchDefaults is the batch that the settings describe.
+func batchDefaults(c config.Config) generator.Batch {
 	return generator.Batch{
 		Prefix: c.Prefix, Year: c.Year, Start: c.Start, MaxCases: c.MaxCases, End: c.End, Probe: c.Probe, ProbeBudget: c.ProbeBudget,
 		MaxRetries: c.MaxRetries, SafeStopNoRecords: c.SafeStopNoRecords, SafeStopFails: c.SafeStopFails,

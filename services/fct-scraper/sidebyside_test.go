@@ -206,7 +206,7 @@ func TestCopiesOutliveWhoAsksForThemAndWhoMakesThem(t *testing.T) {
 }
 
 // status is what `fct-scraper status` says of a run.
-func (f *fleet) status(run string) (s standing) {
+func (f *fleet) status(run string) (s runStatus) {
 	f.t.Helper()
 	out, err := exec.Command("fct-scraper", "status", "--json", "--run", run, "--nats-url", f.server.URL()).Output()
 	if err == nil {

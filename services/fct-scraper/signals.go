@@ -11,37 +11,37 @@ import (
 
 // signals are what people and supervisors ask a running batch by.
 type signals struct {
-	came chan os.Signal
-	done chan struct{}
-	// first is closed when the first signal has come.
-	first chan struct{}
-	got   atomic.Pointer[os.Signal]
-	// last is called before the process ends at once, with its exit code.
-	last func(code int)
+	received chan os.Signal
+	done     chan struct{}
+	// firstReceived is closed when the first signal has come.
+	firstReceived chan struct{}
+	firstSignal   atomic.Pointer[os.Signal]
+	// beforeExit is called before the process ends at once, with its exit code.
+	beforeExit func(code int)
 }
 
-// errCutOff says that a command had no time to end by itself.
-var errCutOff = errors.New("ended at once by a signal, without a result: the same command goes on where it was")
+// errAborted says that a command had no time to end by itself.
+var errAborted = errors.New("ended at once by a signal, without a result: the same command goes on where it was")
 
-// listen takes SIGINT, SIGTERM and, unless the caller ignores it as nohup does, SIGHUP. The first closes first and gives
+// listenSignals takes SIGINT, SIGTERM and, unless the caller ignores it as nohup does, SIGHUP. The first closes first and gives
 // the process until limit is over; a second SIGINT or SIGTERM ends it at once, which loses nothing: it is what a kill does.
 // A second SIGHUP does nothing: a terminal that closes may send it twice. last is called before the process ends at once.
-func listen(limit time.Duration, last func(code int)) *signals {
-	s := &signals{came: make(chan os.Signal, 2), done: make(chan struct{}), first: make(chan struct{}), last: last}
-	signal.Notify(s.came, stopSignals()...)
+func listenSignals(limit time.Duration, last func(code int)) *signals {
+	s := &signals{received: make(chan os.Signal, 2), done: make(chan struct{}), firstReceived: make(chan struct{}), beforeExit: last}
+	signal.Notify(s.received, stopSignals()...)
 	go func() {
 		for {
 			select {
 			case <-s.done:
 				return
-			case came := <-s.came:
+			case came := <-s.received:
 				switch {
-				case s.got.Load() == nil:
-					s.got.Store(&came)
-					close(s.first)
-					s.within(limit)
+				case s.firstSignal.Load() == nil:
+					s.firstSignal.Store(&came)
+					close(s.firstReceived)
+					s.exitAfter(limit)
 				case came != syscall.SIGHUP:
-					s.end()
+					s.exitNow()
 				}
 			}
 		}
@@ -58,40 +58,40 @@ func stopSignals() []os.Signal {
 	return stop
 }
 
-// within ends the process when it is still there after d: whatever holds it up, the promise is kept.
-func (s *signals) within(d time.Duration) {
+// exitAfter ends the process when it is still there after d: whatever holds it up, the promise is kept.
+func (s *signals) exitAfter(d time.Duration) {
 	go func() {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {
 		case <-s.done:
 		case <-timer.C:
-			s.end()
+			s.exitNow()
 		}
 	}()
 }
 
-func (s *signals) end() {
-	s.last(s.code())
-	os.Exit(s.code())
+func (s *signals) exitNow() {
+	s.beforeExit(s.exitCode())
+	os.Exit(s.exitCode())
 }
 
 func (s *signals) close() {
-	signal.Stop(s.came)
+	signal.Stop(s.received)
 	close(s.done)
 }
 
-// code is the exit code for the first signal; 0 while none has come.
-func (s *signals) code() int {
-	got := s.got.Load()
+// exitCode is the exit code for the first signal; 0 while none has come.
+func (s *signals) exitCode() int {
+	got := s.firstSignal.Load()
 	if got == nil {
 		return 0
 	}
-	return codeOfSignal(*got)
+	return signalExitCode(*got)
 }
 
-// codeOfSignal is 128 and the number of the signal, as shells count.
-func codeOfSignal(got os.Signal) int {
+// signalExitCode is 128 and the number of the signal, as shells count.
+func signalExitCode(got os.Signal) int {
 	switch got {
 	case os.Interrupt:
 		return codeInterrupt
@@ -104,7 +104,7 @@ func codeOfSignal(got os.Signal) int {
 
 // name is the first signal as people write it.
 func (s *signals) name() string {
-	switch s.code() {
+	switch s.exitCode() {
 	case codeInterrupt:
 		return "SIGINT"
 	case codeHangup:

@@ -46,7 +46,7 @@ func TestStdoutBesideOtherTrouble(t *testing.T) {
 	t.Parallel()
 	written := fmt.Errorf("%w: %w", errResult, io.ErrShortWrite)
 	for err, want := range map[error]int{written: codeOutput, errors.Join(errBroker, written): codeBroker, errors.Join(errUsage, written): codeUsage} {
-		if code := codeOf(err); code != want {
+		if code := errorExitCode(err); code != want {
 			t.Errorf("%v: exit code %d, want %d", err, code, want)
 		}
 	}

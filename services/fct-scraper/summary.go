@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -8,12 +9,14 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
+	"fct-scraper/services/reporter"
 )
 
-// rebuilt are the lines of a summary that say what was rebuilt of the store.
-func rebuilt(what []string) string {
+// restoredText are the lines of a summary that say what was rebuilt of the store.
+func restoredText(what []string) string {
 	var text strings.Builder
 	for _, line := range what {
 		fmt.Fprintf(&text, "  %-10s %s\n", "store", sanitize.Line(line))
@@ -24,16 +27,16 @@ func rebuilt(what []string) string {
 // percent is a chance as people read it, which is never certain.
 func percent(chance float64) string { return fmt.Sprintf("%.1f %%", min(99.9, 100*chance)) }
 
-// aged says how old the oldest earlier answer is that a bound rests on; nothing when there is none.
-func aged(seconds float64) string {
+// ageText says how old the oldest earlier answer is that a bound rests on; nothing when there is none.
+func ageText(seconds float64) string {
 	if seconds <= 0 {
 		return ""
 	}
 	return fmt.Sprintf(", by answers up to %s old", time.Duration(seconds*float64(time.Second)).Round(time.Second))
 }
 
-// shownCauses is how many causes of failures a summary names.
-const shownCauses = 3
+// maxShownCauses is how many causes of failures a summary names.
+const maxShownCauses = 3
 
 // summary is a report as people read it; file is its name in the folder output.
 func summary(r contract.Report, output, file string) string {
@@ -62,23 +65,23 @@ func summary(r contract.Report, output, file string) string {
 	switch {
 	case r.UpperBoundAtLimit:
 		line("bound", "%d or more, found with %s: the range ends there or below%s", r.UpperBound,
-			sanitize.Plural(r.ProbesUsed, "request"), aged(r.UpperBoundAgeSeconds))
+			sanitize.Plural(r.ProbesUsed, "request"), ageText(r.UpperBoundAgeSeconds))
 	case r.ProbesUsed > 0 && r.UpperBoundConfidence == 0: // the reason says what is known
 		line("bound", "not found with %s", sanitize.Plural(r.ProbesUsed, "request"))
 	case r.UpperBound > 0 || r.ProbesUsed > 0:
 		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, sanitize.Plural(r.ProbesUsed, "request"),
-			percent(r.UpperBoundConfidence), aged(r.UpperBoundAgeSeconds))
+			percent(r.UpperBoundConfidence), ageText(r.UpperBoundAgeSeconds))
 	}
 	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, sanitize.Plural(r.Retries, "retry"), r.MinRequestGapSeconds)
 	if r.WaitedSeconds+r.SlowedSeconds > 0 {
 		line("waited", "%.0f s, %.0f s of it because the site was in trouble", max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
 	}
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
-	for _, sample := range r.Errors[:min(shownCauses, len(r.Errors))] {
+	for _, sample := range r.Errors[:min(maxShownCauses, len(r.Errors))] {
 		line("failed", "%d of %d: %s (%s, after %s)", sample.Count, r.FailedCount, sanitize.Line(sample.Error), sample.CaseID,
 			sanitize.Plural(sample.Attempts, "attempt"))
 	}
-	if more := len(r.Errors) - shownCauses; more > 0 {
+	if more := len(r.Errors) - maxShownCauses; more > 0 {
 		line("failed", "%s more in the report", sanitize.Plural(more, "cause"))
 	}
 	for _, flag := range slices.Sorted(maps.Keys(r.Flags)) {
@@ -98,4 +101,68 @@ func summary(r contract.Report, output, file string) string {
 		line("report", "%s", sanitize.Line(filepath.Join(output, file)))
 	}
 	return text.String()
+}
+
+// errorSummary is what is known of a batch that trouble of the store, the ledger or the output ended without a report.
+type errorSummary struct {
+	code     int
+	err      error
+	settings *config.Settings
+	run      contract.RunID
+	// lastEvent is the newest progress of the run; of no run when there was none.
+	lastEvent contract.Event
+}
+
+// printErrorSummary prints a summary of trouble after which there is no report; of other errors, and in JSON, the error alone is told.
+func (p *program) printErrorSummary(t errorSummary, asJSON bool) error {
+	if t.err == nil || asJSON || t.code != codeBroker && t.code != codeOutput {
+		return t.err
+	}
+	return errors.Join(t.err, p.print(t.text()))
+}
+
+func (t errorSummary) text() string {
+	var text strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&text, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	first, end := t.settings.Start, "its end"
+	if t.lastEvent.Range.End > 0 {
+		first, end = t.lastEvent.Range.Start, t.caseID(t.lastEvent.Range.End)
+	}
+	fmt.Fprintf(&text, "%s to %s: %s (exit code %d)\n", t.caseID(first), end, contract.Errored, t.code)
+	if t.run == "" {
+		line("total", "not known: no run was started")
+	} else {
+		done := t.lastEvent.Succeeded + t.lastEvent.NoRecord + t.lastEvent.Failed
+		line("total", "at least %d = %d success + %d no-record + %d failed", done, t.lastEvent.Succeeded, t.lastEvent.NoRecord, t.lastEvent.Failed)
+		line("run", "%s", t.run)
+	}
+	line("store", "%s", sanitize.Line(t.storePlace()))
+	line("next", "%s", t.nextStep())
+	return text.String()
+}
+
+func (t errorSummary) caseID(number int) string {
+	return contract.CaseID{Series: t.settings.Prefix, Year: t.settings.Year, Number: number}.String()
+}
+
+// storePlace is where the run is kept.
+func (t errorSummary) storePlace() string {
+	if t.settings.NATSURL != "" {
+		return "the server of nats_url"
+	}
+	return t.settings.DataDir
+}
+
+// nextStep is what an operator does now.
+func (t errorSummary) nextStep() string {
+	switch {
+	case errors.Is(t.err, reporter.ErrLedger):
+		return "the store and what was told of it disagree: keep both, and see `fct-scraper status` and `fct-scraper report --run <id>`"
+	case t.code == codeOutput:
+		return fmt.Sprintf("make %s writable and give the same command again: it goes on where it stands", sanitize.Line(t.settings.Output))
+	default:
+		return "mend what the error names and give the same command again: it goes on where it stands"
+	}
 }

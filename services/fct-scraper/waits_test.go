@@ -93,7 +93,7 @@ func TestWaitInStatus(t *testing.T) {
 		t.Errorf("event %s, %v", msg.Data, err)
 	}
 	out, err := exec.Command("fct-scraper", "status", "--run", "quiet", "--json", "--nats-url", f.server.URL()).Output()
-	var stands standing
+	var stands runStatus
 	if err == nil {
 		err = json.Unmarshal(out, &stands)
 	}

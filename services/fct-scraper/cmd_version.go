@@ -22,8 +22,8 @@ func version() string {
 	return "devel"
 }
 
-// build is what `version --json` tells.
-type build struct {
+// buildInfo is what `version --json` tells.
+type buildInfo struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
 	Go      string `json:"go"`
@@ -31,8 +31,8 @@ type build struct {
 	Client  string `json:"nats_client"`
 }
 
-func thisBuild() build {
-	b := build{Version: version(), Go: runtime.Version()}
+func currentBuild() buildInfo {
+	b := buildInfo{Version: version(), Go: runtime.Version()}
 	info, found := debug.ReadBuildInfo()
 	if !found {
 		return b
@@ -54,10 +54,10 @@ func thisBuild() build {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Say which version this is", Args: takes(0)}
+	cmd := &cobra.Command{Use: "version", Short: "Say which version this is", Args: maxArgs(0)}
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		b := thisBuild()
+		b := currentBuild()
 		if *asJSON {
 			return p.printJSON(b)
 		}

@@ -10,20 +10,20 @@ import (
 // those import.
 func (p *program) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Make the streams, buckets and shared consumers that are missing on a NATS server", Args: takes(0),
+		Use: "setup", Short: "Make the streams, buckets and shared consumers that are missing on a NATS server", Args: maxArgs(0),
 		Long: "setup makes the streams, buckets and shared consumers that are missing on the server of nats_url, and changes none\n" +
 			"that is there. Services need it where their keys do not let them make streams, as with deploy/nats/nats.conf.",
 		Example: "  fct-scraper setup --nats-url nats://127.0.0.1:4222 --nats-nkey deploy/nats/keys/admin.nk",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			settings, err := p.settings(cmd)
+			settings, err := p.loadSettings(cmd)
 			if err != nil {
 				return err
 			}
 			if settings.NATSURL == "" {
 				return fmt.Errorf("%w: setup: nats_url is empty: give the address of a NATS server", errUsage)
 			}
-			log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-			broker, err := openBroker(cmd.Context(), settings.Config, access{}, log)
+			log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+			broker, err := openBroker(cmd.Context(), settings.Config, connectOptions{}, log)
 			if err != nil {
 				return err
 			}
@@ -33,6 +33,6 @@ func (p *program) setupCommand() *cobra.Command {
 			return p.print("all streams, buckets and shared consumers are there\n")
 		},
 	}
-	addSettings(cmd.Flags(), forServer("replicas"))
+	addSettings(cmd.Flags(), serverSettings("replicas"))
 	return cmd
 }

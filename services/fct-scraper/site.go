@@ -14,30 +14,30 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// simSite is the profile of the bundled simulator; without a base_url it is started in this process.
-const simSite = "sim"
+// simulatorSite is the profile of the bundled simulator; without a base_url it is started in this process.
+const simulatorSite = "sim"
 
-// court is the site that is asked.
-type court struct {
+// siteClient is the site that is asked.
+type siteClient struct {
 	*site.Client
 	simulator *courtsim.Server
 }
 
-// openCourt makes the client for the site of the settings.
-func openCourt(c config.Config, environ []string, log *slog.Logger) (*court, error) {
-	takeLibraryLog(log)
+// openSite makes the client for the site of the settings.
+func openSite(c config.Config, environ []string, log *slog.Logger) (*siteClient, error) {
+	redirectLibraryLog(log)
 	profile, err := loadProfile(c.Site)
 	if err != nil {
 		return nil, fmt.Errorf("%w: site: %w", errUsage, err)
 	}
-	opened, origin := &court{}, c.BaseURL
-	if c.Site == simSite && origin == "" {
+	opened, origin := &siteClient{}, c.BaseURL
+	if c.Site == simulatorSite && origin == "" {
 		if opened.simulator, err = startSimulator("127.0.0.1:0", courtsim.DefaultOptions()); err != nil {
 			return nil, err
 		}
 		origin = opened.simulator.URL
 	}
-	proxy, err := proxyOf(opened, cmp.Or(origin, profile.Origin), c, environ, log)
+	proxy, err := siteProxy(opened, cmp.Or(origin, profile.Origin), c, environ, log)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errUsage, err), opened.stopSimulator())
 	}
@@ -51,9 +51,9 @@ func openCourt(c config.Config, environ []string, log *slog.Logger) (*court, err
 	return opened, nil
 }
 
-// proxyOf says by which proxy the court is asked; nil is none, which the court inside this process never has.
-func proxyOf(
-	opened *court, origin string, c config.Config, environ []string, log *slog.Logger,
+// siteProxy says by which proxy the court is asked; nil is none, which the court inside this process never has.
+func siteProxy(
+	opened *siteClient, origin string, c config.Config, environ []string, log *slog.Logger,
 ) (func(*http.Request) (*url.URL, error), error) {
 	if opened.simulator != nil {
 		if c.Proxy != "" && c.Proxy != site.NoProxy {
@@ -61,7 +61,7 @@ func proxyOf(
 		}
 		return nil, nil
 	}
-	proxy, err := site.FindProxy(origin, c.Proxy, func(name string) string { return lookup(environ, name) })
+	proxy, err := site.FindProxy(origin, c.Proxy, func(name string) string { return lookupEnv(environ, name) })
 	if err != nil || proxy == nil {
 		return nil, err
 	}
@@ -91,14 +91,14 @@ func startSimulator(addr string, options courtsim.Options) (*courtsim.Server, er
 	return server, nil
 }
 
-func (c *court) stopSimulator() error {
-	if c.simulator == nil {
+func (s *siteClient) stopSimulator() error {
+	if s.simulator == nil {
 		return nil
 	}
-	return c.simulator.Close()
+	return s.simulator.Close()
 }
 
-func (c *court) close() error {
-	c.Client.Close()
-	return c.stopSimulator()
+func (s *siteClient) close() error {
+	s.Client.Close()
+	return s.stopSimulator()
 }

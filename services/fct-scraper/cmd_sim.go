@@ -46,7 +46,7 @@ func (p *program) simCommand() *cobra.Command {
 	var options courtsim.Options
 	cmd.Args = func(cmd *cobra.Command, args []string) (err error) {
 		options, err = f.options(p.environ)
-		return errors.Join(err, takes(0)(cmd, args))
+		return errors.Join(err, maxArgs(0)(cmd, args))
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return p.simulate(cmd.Context(), f.addr, options) }
 	f.add(cmd.Flags())

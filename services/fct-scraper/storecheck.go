@@ -15,12 +15,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// endLimit is how long the last look at a store may take.
-const endLimit = 5 * time.Second
+// storeCloseTimeout is how long the last look at a store may take.
+const storeCloseTimeout = 5 * time.Second
 
-// openOwn works over a store that is this process's own. It is held against what is known of it before anything is written.
-func (b *broker) openOwn(
-	ctx context.Context, nc *nats.Conn, c config.Config, a access, made func(context.Context, jetstream.JetStream) error, log *slog.Logger,
+// openOwnStore works over a store that is this process's own. It is held against what is known of it before anything is written.
+func (b *broker) openOwnStore(
+	ctx context.Context, nc *nats.Conn, c config.Config, a connectOptions, made func(context.Context, jetstream.JetStream) error, log *slog.Logger,
 ) error {
 	var guard *integrity.Guard
 	checked := func(ctx context.Context, js jetstream.JetStream) (err error) {
@@ -59,7 +59,7 @@ func (b *broker) openOwn(
 	}
 	closed := b.close
 	b.close = func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), endLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), storeCloseTimeout)
 		defer cancel()
 		if err := guard.Close(ctx); err != nil { // what is known of the store stays a lower bound
 			log.Warn("store.manifest.kept", "error", err)
@@ -82,8 +82,8 @@ func (b *broker) verify(ctx context.Context, c config.Config, log *slog.Logger) 
 	return reporter.CheckKeys(ctx, b.Bus, log)
 }
 
-// unbroken waits until the store is of no more use, which is its error, or ctx ends.
-func (b *broker) unbroken(ctx context.Context) error {
+// awaitBroken waits until the store is of no more use, which is its error, or ctx ends.
+func (b *broker) awaitBroken(ctx context.Context) error {
 	select {
 	case err := <-b.broken: // never, when the store is another process's
 		return err

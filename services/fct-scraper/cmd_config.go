@@ -16,20 +16,20 @@ import (
 )
 
 func (p *program) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show, check or begin a file of settings", Args: noCommand, RunE: help}
+	cmd := &cobra.Command{Use: "config", Short: "Show, check or begin a file of settings", Args: noSubcommand, RunE: showHelp}
 	cmd.AddCommand(p.configShow(), p.configCheck(), p.configInit())
 	return cmd
 }
 
 func (p *program) configShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show", Short: "Print the settings in force and where each comes from", Args: takes(0),
+		Use: "show", Short: "Print the settings in force and where each comes from", Args: maxArgs(0),
 		Example: "  fct-scraper config show --config court.toml --delay-min 5s",
 	}
-	addSettings(cmd.Flags(), all)
+	addSettings(cmd.Flags(), allSettings)
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document, without origins")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		settings, err := p.settings(cmd)
+		settings, err := p.loadSettings(cmd)
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (p *program) configShow() *cobra.Command {
 
 func (p *program) configCheck() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "Say whether the settings are usable", Args: takes(0),
+		Use: "check", Short: "Say whether the settings are usable", Args: maxArgs(0),
 		Example: "  fct-scraper config check --config court.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := p.sources(cmd)
@@ -56,15 +56,15 @@ func (p *program) configCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.print(wouldRun(settings))
+			return p.print(batchPreview(settings))
 		},
 	}
-	addSettings(cmd.Flags(), all)
+	addSettings(cmd.Flags(), allSettings)
 	return cmd
 }
 
-// wouldRun says that the settings are good, and what a batch with them does.
-func wouldRun(s *config.Settings) string {
+// batchPreview says that the settings are good, and what a batch with them does.
+func batchPreview(s *config.Settings) string {
 	end := "the highest number, which a search finds first"
 	switch {
 	case s.End > 0 && s.MaxCases > 0:
@@ -95,15 +95,15 @@ func wouldRun(s *config.Settings) string {
 	return text.String()
 }
 
-// initName is the file that config init writes when none is named, and that every command reads where no other is.
-const initName = "fct-scraper.toml"
+// defaultConfigFile is the file that config init writes when none is named, and that every command reads where no other is.
+const defaultConfigFile = "fct-scraper.toml"
 
 func (p *program) configInit() *cobra.Command {
 	return &cobra.Command{
-		Use: "init [<file>]", Short: "Write a commented file of settings (" + initName + "); - writes to stdout", Args: takes(1),
+		Use: "init [<file>]", Short: "Write a commented file of settings (" + defaultConfigFile + "); - writes to stdout", Args: maxArgs(1),
 		Example: "  fct-scraper config init court.toml",
 		RunE: func(_ *cobra.Command, args []string) error {
-			name := initName
+			name := defaultConfigFile
 			if len(args) > 0 {
 				name = args[0]
 			}

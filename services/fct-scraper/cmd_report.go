@@ -19,16 +19,16 @@ import (
 func (p *program) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "report --run <id>", Short: "Write the files of a run again from what is stored",
-		Args:    oneRun(true),
+		Args:    runFlagArgs(true),
 		Example: "  fct-scraper report --run imm-25-20261125t101500z-1",
 	}
-	addSettings(cmd.Flags(), forStore("replicas"))
+	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run, as its report names it")
 	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document")
 	var repair bool
-	addRepair(cmd.Flags(), &repair)
+	addRepairFlag(cmd.Flags(), &repair)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		settings, err := p.settings(cmd)
+		settings, err := p.loadSettings(cmd)
 		if err != nil {
 			return err
 		}
@@ -36,34 +36,34 @@ func (p *program) reportCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%w: --run: %w", errUsage, err)
 		}
-		report, file, restored, err := p.rewrite(cmd.Context(), settings, run, repair)
+		report, file, restored, err := p.rewriteReport(cmd.Context(), settings, run, repair)
 		if err != nil {
 			return err
 		}
 		if *asJSON {
 			return p.printJSON(report)
 		}
-		return p.print(summary(report, settings.Output, file) + rebuilt(restored))
+		return p.print(summary(report, settings.Output, file) + restoredText(restored))
 	}
 	return cmd
 }
 
-func (p *program) rewrite(
+func (p *program) rewriteReport(
 	ctx context.Context, settings *config.Settings, run contract.RunID, repair bool,
 ) (report contract.Report, file string, restored []string, err error) {
-	if err := stored(settings.Config); err != nil {
+	if err := checkStoreExists(settings.Config); err != nil {
 		return report, "", nil, fmt.Errorf("writing the report of %s: %w", run, err)
 	}
-	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	err = outliving(func() (err error) {
-		broker, err := openBroker(ctx, settings.Config, access{repair: repair, looks: true}, log)
+	log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+	err = retryIfHolderEnded(func() (err error) {
+		broker, err := openBroker(ctx, settings.Config, connectOptions{repair: repair, readOnly: true}, log)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, broker.close()) }()
 		restored = broker.restored
 		report, file, err = rewriteFrom(ctx, broker, settings, run, log)
-		return broker.cutOff(err)
+		return broker.markHolderEnded(err)
 	})
 	return report, file, restored, err
 }
@@ -73,7 +73,7 @@ func rewriteFrom(
 	ctx context.Context, broker *broker, settings *config.Settings, run contract.RunID, log *slog.Logger,
 ) (report contract.Report, file string, err error) {
 	if m, err := runs.Manifest(ctx, broker.runs, run); err == nil && m.Origin != "" {
-		if err := sameFolder(settings.Output, m.Origin); err != nil {
+		if err := checkOutputOrigin(settings.Output, m.Origin); err != nil {
 			return report, "", err
 		}
 	}
@@ -82,7 +82,7 @@ func rewriteFrom(
 		return report, "", err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	report, file, err = reporter.Rewrite(ctx, reporter.Options{Bus: broker.Bus, Store: output, Logger: log, Version: version(), Ledger: whereStore(settings)}, run)
+	report, file, err = reporter.Rewrite(ctx, reporter.Options{Bus: broker.Bus, Store: output, Logger: log, Version: version(), Ledger: storeName(settings)}, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
 	}

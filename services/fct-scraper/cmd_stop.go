@@ -17,23 +17,23 @@ const stopLimit = 15 * time.Second
 func (p *program) stopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stop --run <id>", Short: "Stop a run; the same batch goes on with it when it is started again",
-		Args:    oneRun(true),
+		Args:    runFlagArgs(true),
 		Example: "  fct-scraper stop --run imm-25-20261125t101500z-1 --nats-url nats://127.0.0.1:4222",
 	}
-	addSettings(cmd.Flags(), forStore("replicas"))
+	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run")
 	asJSON := cmd.Flags().Bool("json", false, "print how the run stands as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.viewed(cmd, func(ctx context.Context, b *broker) error {
-			s, err := b.named(ctx, *name)
+		return p.withStatusBroker(cmd, func(ctx context.Context, b *broker) error {
+			s, err := b.namedRun(ctx, *name)
 			if err != nil {
 				return err
 			}
 			if s.Status == contract.Running { // else it was stopped, or is over
-				if err := b.stop(ctx, s.RunID); err != nil {
+				if err := b.stopRun(ctx, s.RunID); err != nil {
 					return err
 				}
-				if s, err = b.named(ctx, *name); err != nil {
+				if s, err = b.namedRun(ctx, *name); err != nil {
 					return err
 				}
 			}
@@ -43,14 +43,14 @@ func (p *program) stopCommand() *cobra.Command {
 			if s.Status == contract.Running {
 				return p.print(fmt.Sprintf("%s stops: what is under way is finished\n", s.RunID))
 			}
-			return p.print(s.line())
+			return p.print(s.text())
 		})
 	}
 	return cmd
 }
 
-// stop asks for the end of a run, as anybody would, by a message.
-func (b *broker) stop(ctx context.Context, run contract.RunID) error {
+// stopRun asks for the end of a run, as anybody would, by a message.
+func (b *broker) stopRun(ctx context.Context, run contract.RunID) error {
 	body, err := json.Marshal(contract.StopSpec{RunID: run})
 	if err != nil {
 		return fmt.Errorf("stopping run %s: %w", run, err)

@@ -22,59 +22,59 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-// roleState is what a service answers on fct.<service>.state, and says in its statistics.
-type roleState struct {
+// serviceState is what a service answers on fct.<service>.state, and says in its statistics.
+type serviceState struct {
 	Service string `json:"service"`
 	Version string `json:"version"`
 	// Runs are the runs that it works on.
 	Runs []contract.RunID `json:"runs"`
 	*fetcher.State
-	// Standings are how all runs stand, as the reporter answers for those who may not read the streams.
-	Standings []standing `json:"standings,omitempty"`
+	// RunStatuses are how all runs stand, as the reporter answers for those who may not read the streams.
+	RunStatuses []runStatus `json:"standings,omitempty"`
 }
 
-// microForm is the form of version that the services API takes (semver.org).
-var microForm = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+// semverPattern is the form of version that the services API takes (semver.org).
+var semverPattern = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
-// microVersion is a version in that form; one without numbers becomes a note behind zeros.
-func microVersion(version string) string {
+// semverOf is a version in that form; one without numbers becomes a note behind zeros.
+func semverOf(version string) string {
 	bare := strings.TrimPrefix(version, "v")
-	if microForm.MatchString(bare) {
+	if semverPattern.MatchString(bare) {
 		return bare
 	}
 	return "0.0.0+" + cmp.Or(strings.Trim(regexp.MustCompile(`[^0-9A-Za-z]+`).ReplaceAllString(bare, "-"), "-"), "devel")
 }
 
 // register makes a service known to the NATS services API as fct-<name>. It is another instance wherever the name is taken.
-func (h *house) register(name string, service work) error {
-	state := func() roleState {
-		return roleState{Service: "fct-" + name, Version: version(), Runs: h.front.board.list()}
+func (a *app) register(name string, service runner) error {
+	state := func() serviceState {
+		return serviceState{Service: "fct-" + name, Version: version(), Runs: a.status.activeRuns.list()}
 	}
-	if s, is := service.(stated); is {
-		h.front.figures.fetcher.watch(s)
+	if s, is := service.(fetcherStateSource); is {
+		a.status.metrics.fetcher.setSource(s)
 		plain := state
-		state = func() roleState {
+		state = func() serviceState {
 			r, now := plain(), s.State()
 			r.State = &now
 			return r
 		}
 	}
-	known, err := micro.AddService(h.broker.Conn(), micro.Config{
-		Name: "fct-" + name, Version: microVersion(version()), Description: descriptions()[name],
-		Metadata:     map[string]string{"version": version(), "site": h.court.Profile.Name},
+	known, err := micro.AddService(a.broker.Conn(), micro.Config{
+		Name: "fct-" + name, Version: semverOf(version()), Description: descriptions()[name],
+		Metadata:     map[string]string{"version": version(), "site": a.site.Profile.Name},
 		StatsHandler: func(*micro.Endpoint) any { return state() },
 		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
-			h.log.Warn("service.api.failed", "service", name, "error", err)
+			a.log.Warn("service.api.failed", "service", name, "error", err)
 		},
 	})
 	if err != nil {
 		return fmt.Errorf("registering service fct-%s: %w", name, err)
 	}
-	h.known = append(h.known, known)
+	a.registered = append(a.registered, known)
 	answer := micro.HandlerFunc(func(r micro.Request) {
 		now := state()
 		if name == "reporter" {
-			now.Standings = h.standings()
+			now.RunStatuses = a.allRunStatuses()
 		}
 		_ = r.RespondJSON(now) // who went away misses nothing
 	})
@@ -88,25 +88,25 @@ func (h *house) register(name string, service work) error {
 	return nil
 }
 
-// standings are how all runs stand; none when they cannot be read just now.
-func (h *house) standings() []standing {
-	ctx, cancel := context.WithTimeout(context.Background(), standingsLimit)
+// allRunStatuses are how all runs stand; none when they cannot be read just now.
+func (a *app) allRunStatuses() []runStatus {
+	ctx, cancel := context.WithTimeout(context.Background(), runStatusTimeout)
 	defer cancel()
-	all, err := h.broker.standings(ctx)
+	all, err := a.broker.allRunStatuses(ctx)
 	if err != nil {
-		h.log.Warn("service.api.failed", "service", "reporter", "error", err)
+		a.log.Warn("service.api.failed", "service", "reporter", "error", err)
 	}
 	return all
 }
 
 // deregister takes all services off the API.
-func (h *house) deregister() {
-	for _, known := range h.known {
+func (a *app) deregister() {
+	for _, known := range a.registered {
 		if err := known.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			h.log.Warn("service.api.failed", "service", known.Info().Name, "error", err)
+			a.log.Warn("service.api.failed", "service", known.Info().Name, "error", err)
 		}
 	}
-	h.known = nil
+	a.registered = nil
 }
 
 // descriptions say what the services do, for people who list them.
@@ -120,15 +120,15 @@ func descriptions() map[string]string {
 	}
 }
 
-// board is which runs are worked on just now.
-type board struct {
+// activeRuns is which runs are worked on just now.
+type activeRuns struct {
 	mu   sync.Mutex
 	runs map[contract.RunID]bool
 }
 
-func newBoard() *board { return &board{runs: make(map[contract.RunID]bool)} }
+func newActiveRuns() *activeRuns { return &activeRuns{runs: make(map[contract.RunID]bool)} }
 
-func (b *board) follow(ctx context.Context, broker *broker) error {
+func (b *activeRuns) follow(ctx context.Context, broker *broker) error {
 	return runs.Follow(ctx, broker.Bus, func(ctx context.Context, m contract.Manifest) error {
 		b.set(m.RunID, true)
 		<-ctx.Done()
@@ -137,7 +137,7 @@ func (b *board) follow(ctx context.Context, broker *broker) error {
 	})
 }
 
-func (b *board) set(run contract.RunID, running bool) {
+func (b *activeRuns) set(run contract.RunID, running bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if running {
@@ -148,21 +148,21 @@ func (b *board) set(run contract.RunID, running bool) {
 }
 
 // list is sorted, and never nil: in JSON it is an array.
-func (b *board) list() []contract.RunID {
+func (b *activeRuns) list() []contract.RunID {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]contract.RunID{}, slices.Sorted(maps.Keys(b.runs))...)
 }
 
-// lookAgain is after how long what is only looked at is looked at anew when that was cut off: it stops no service.
-const lookAgain = 5 * time.Second
+// followRetryWait is after how long what is only looked at is looked at anew when that was cut off: it stops no service.
+const followRetryWait = 5 * time.Second
 
-// looking calls look again and again until ctx ends.
-func looking(ctx context.Context, log *slog.Logger, what string, look func(context.Context) error) {
+// retryForever calls look again and again until ctx ends.
+func retryForever(ctx context.Context, log *slog.Logger, what string, look func(context.Context) error) {
 	for ctx.Err() == nil {
 		if err := look(ctx); err != nil && ctx.Err() == nil {
 			log.Warn("look.failed", "what", what, "error", err)
 		}
-		_ = delay.Sleep(ctx, lookAgain)
+		_ = delay.Sleep(ctx, followRetryWait)
 	}
 }

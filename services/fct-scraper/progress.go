@@ -17,29 +17,29 @@ import (
 	"golang.org/x/term"
 )
 
-// plainEvery is how often progress is told where it stays on the page.
-const plainEvery = 30 * time.Second
+// plainInterval is how often progress is told where it stays on the page.
+const plainInterval = 30 * time.Second
 
-// screen is stderr: log lines, and below them, on a terminal, one line that says how far the run is. It is used by many
+// progressDisplay is stderr: log lines, and below them, on a terminal, one line that says how far the run is. It is used by many
 // goroutines.
-type screen struct {
+type progressDisplay struct {
 	out      io.Writer
 	terminal bool
 	// style is tty, plain, json or none.
 	style string
 
-	mu     sync.Mutex
-	last   contract.Event
-	status string
-	told   time.Time
-	begun  time.Time
+	mu         sync.Mutex
+	lastEvent  contract.Event
+	status     string
+	lastLogged time.Time
+	startedAt  time.Time
 }
 
-func newScreen(out io.Writer, c config.Config, environ []string) *screen {
-	s := &screen{out: out, terminal: isTerminal(out), style: c.Progress, begun: time.Now()}
+func newProgressDisplay(out io.Writer, c config.Config, environ []string) *progressDisplay {
+	s := &progressDisplay{out: out, terminal: isTerminal(out), style: c.Progress, startedAt: time.Now()}
 	if s.style == "auto" {
 		s.style = "plain"
-		if s.terminal && !plainWanted(environ) {
+		if s.terminal && !colorUnwanted(environ) {
 			s.style = "tty"
 		}
 	}
@@ -47,40 +47,40 @@ func newScreen(out io.Writer, c config.Config, environ []string) *screen {
 }
 
 // Write puts log lines above the line of progress.
-func (s *screen) Write(lines []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.status == "" {
-		return s.out.Write(lines)
+func (d *progressDisplay) Write(lines []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.status == "" {
+		return d.out.Write(lines)
 	}
-	s.erase()
-	n, err := s.out.Write(lines)
-	_, _ = io.WriteString(s.out, s.status) // decoration: the next one is drawn anyway
+	d.erase()
+	n, err := d.out.Write(lines)
+	_, _ = io.WriteString(d.out, d.status) // decoration: the next one is drawn anyway
 	return n, err
 }
 
 // erase takes the line of progress away: to the first column, then clear to the end of the line (ECMA-48, EL).
-func (s *screen) erase() { _, _ = io.WriteString(s.out, "\r\x1b[K") }
+func (d *progressDisplay) erase() { _, _ = io.WriteString(d.out, "\r\x1b[K") }
 
 // close leaves no line of progress behind.
-func (s *screen) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.status != "" {
-		s.erase()
-		s.status = ""
+func (d *progressDisplay) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.status != "" {
+		d.erase()
+		d.status = ""
 	}
 }
 
 // follow tells the progress of a run until stop is called.
-func (s *screen) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (stop func(), err error) {
+func (d *progressDisplay) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (stop func(), err error) {
 	news, err := nc.Subscribe(run.EventSubject("*"), func(msg *nats.Msg) {
 		var event contract.Event
 		if json.Unmarshal(msg.Data, &event) != nil { // what is not an event is no progress
 			return
 		}
 		if event.Wait != nil || msg.Subject == run.EventSubject("progress") {
-			s.tell(event, log)
+			d.show(event, log)
 		}
 	})
 	if err != nil {
@@ -89,56 +89,56 @@ func (s *screen) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (st
 	return func() { _ = news.Unsubscribe() }, nil
 }
 
-// newest is the newest progress that was heard of.
-func (s *screen) newest() contract.Event {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.last
+// latest is the newest progress that was heard of.
+func (d *progressDisplay) latest() contract.Event {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lastEvent
 }
 
-func (s *screen) tell(event contract.Event, log *slog.Logger) {
-	s.mu.Lock()
-	s.last = event
-	s.mu.Unlock()
-	switch s.style {
+func (d *progressDisplay) show(event contract.Event, log *slog.Logger) {
+	d.mu.Lock()
+	d.lastEvent = event
+	d.mu.Unlock()
+	switch d.style {
 	case "json":
 		if line, err := json.Marshal(event); err == nil {
-			_, _ = s.Write(append([]byte(sanitize.Mask(string(sanitize.JSON(line)))), '\n'))
+			_, _ = d.Write(append([]byte(sanitize.Mask(string(sanitize.JSON(line)))), '\n'))
 		}
 	case "tty":
-		line := progressLine(event, time.Since(s.begun))
+		line := progressLine(event, time.Since(d.startedAt))
 		if event.Wait != nil {
 			line += "  " + sanitize.Line(event.Wait.String())
 		}
-		s.draw(line)
+		d.draw(line)
 	case "plain":
-		if s.due() {
+		if d.due() {
 			log.Info("batch.run.progress", "run_id", event.RunID, "planned", event.Planned, "succeeded", event.Succeeded,
 				"no_record", event.NoRecord, "failed", event.Failed, "retries", event.Retries)
 		}
 	}
 }
 
-func (s *screen) due() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if time.Since(s.told) < plainEvery {
+func (d *progressDisplay) due() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.lastLogged) < plainInterval {
 		return false
 	}
-	s.told = time.Now()
+	d.lastLogged = time.Now()
 	return true
 }
 
-func (s *screen) draw(line string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.erase()
-	s.status = cut(line, columns(s.out))
-	_, _ = io.WriteString(s.out, s.status)
+func (d *progressDisplay) draw(line string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.erase()
+	d.status = truncate(line, terminalWidth(d.out))
+	_, _ = io.WriteString(d.out, d.status)
 }
 
-// columns is how wide a terminal is; 0 when that is unknown.
-func columns(out io.Writer) int {
+// terminalWidth is how wide a terminal is; 0 when that is unknown.
+func terminalWidth(out io.Writer) int {
 	file, isFile := out.(*os.File)
 	if !isFile {
 		return 0
@@ -150,8 +150,8 @@ func columns(out io.Writer) int {
 	return width
 }
 
-// cut is as much of a line as a terminal of that width shows without breaking it: a broken line could not be drawn over.
-func cut(line string, width int) string {
+// truncate is as much of a line as a terminal of that width shows without breaking it: a broken line could not be drawn over.
+func truncate(line string, width int) string {
 	if letters := []rune(line); width > 0 && len(letters) >= width {
 		return string(letters[:width-1])
 	}

@@ -11,10 +11,10 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// sameFolder refuses an output folder that holds records of another court than the one at origin: files of both would lie side
+// checkOutputOrigin refuses an output folder that holds records of another court than the one at origin: files of both would lie side
 // by side under the same names.
-func sameFolder(output, origin string) error {
-	held := recordsOf(filepath.Join(output, "cases"))
+func checkOutputOrigin(output, origin string) error {
+	held := recordedOrigin(filepath.Join(output, "cases"))
 	if held == "" || site.NameOf(held) == site.NameOf(origin) {
 		return nil
 	}
@@ -22,13 +22,13 @@ func sameFolder(output, origin string) error {
 		errUsage, output, held, origin)
 }
 
-// recordsOf is the origin that the source of a record in the folder names; empty when no record names one. A few records of each
+// recordedOrigin is the origin that the source of a record in the folder names; empty when no record names one. A few records of each
 // year are read. What cannot be read is left to whoever writes there.
-func recordsOf(cases string) string {
-	for _, series := range some(cases) {
-		for _, year := range some(series) {
-			for _, name := range some(year) {
-				if origin := sourceOf(name); origin != "" {
+func recordedOrigin(cases string) string {
+	for _, series := range sampleEntries(cases) {
+		for _, year := range sampleEntries(series) {
+			for _, name := range sampleEntries(year) {
+				if origin := sourceOrigin(name); origin != "" {
 					return origin
 				}
 			}
@@ -37,8 +37,8 @@ func recordsOf(cases string) string {
 	return ""
 }
 
-// some are paths of entries of a folder, at most 100: a year can have 99,999.
-func some(dir string) []string {
+// sampleEntries are paths of entries of a folder, at most 100: a year can have 99,999.
+func sampleEntries(dir string) []string {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil
 	}
@@ -54,8 +54,8 @@ func some(dir string) []string {
 	return names
 }
 
-// sourceOf is the origin of a record's source; empty when the file is no record that names one.
-func sourceOf(name string) string {
+// sourceOrigin is the origin of a record's source; empty when the file is no record that names one.
+func sourceOrigin(name string) string {
 	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() || !strings.HasSuffix(name, ".json") {
 		return ""
 	}

@@ -22,8 +22,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// standing is how a run stands, as `status` and `runs` tell it.
-type standing struct {
+// runStatus is how a run stands, as `status` and `runs` tell it.
+type runStatus struct {
 	RunID     contract.RunID  `json:"run_id"`
 	Status    contract.Status `json:"status"`
 	Reason    string          `json:"reason"`
@@ -42,24 +42,24 @@ type standing struct {
 	Wait *contract.Wait `json:"wait"`
 }
 
-// standingOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound; one that cannot be read stands
+// runStatusOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound; one that cannot be read stands
 // as an error, which says so.
-func (b *broker) standingOf(ctx context.Context, run contract.RunID) (standing, error) {
-	if b.asks {
-		all, err := b.askStandings(ctx)
-		if i := slices.IndexFunc(all, func(s standing) bool { return s.RunID == run }); i >= 0 {
+func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus, error) {
+	if b.viaReporter {
+		all, err := b.requestRunStatuses(ctx)
+		if i := slices.IndexFunc(all, func(s runStatus) bool { return s.RunID == run }); i >= 0 {
 			return all[i], nil
 		}
-		return standing{}, cmp.Or[error](err, jetstream.ErrKeyNotFound)
+		return runStatus{}, cmp.Or[error](err, jetstream.ErrKeyNotFound)
 	}
 	m, err := runs.Manifest(ctx, b.runs, run)
 	if errors.Is(err, runs.ErrUnreadable) {
-		return standing{RunID: run, Status: contract.Errored, Reason: err.Error()}, nil
+		return runStatus{RunID: run, Status: contract.Errored, Reason: err.Error()}, nil
 	}
 	if err != nil {
-		return standing{}, err
+		return runStatus{}, err
 	}
-	s := standing{RunID: run, Status: contract.Running, StartID: m.Case(m.Range.Start).String(), EndID: m.Case(max(1, m.Range.End)).String(), StartedAt: m.CreatedAt}
+	s := runStatus{RunID: run, Status: contract.Running, StartID: m.Case(m.Range.Start).String(), EndID: m.Case(max(1, m.Range.End)).String(), StartedAt: m.CreatedAt}
 	state, err := runs.Get[contract.State](ctx, b.runs, run.StateKey())
 	switch {
 	case err == nil:
@@ -73,11 +73,11 @@ func (b *broker) standingOf(ctx context.Context, run contract.RunID) (standing, 
 		s.Succeeded, s.NoRecord, s.Failed, s.Done, s.Planned = r.Succeeded, r.NoRecord, r.Failed, r.Total, r.Total
 		return s, nil
 	}
-	return s, b.progress(ctx, &s, m)
+	return s, b.fillProgress(ctx, &s, m)
 }
 
-// progress fills in how far a run without a report is: the counts from its ledger, the rest from its last events.
-func (b *broker) progress(ctx context.Context, s *standing, m contract.Manifest) error {
+// fillProgress fills in how far a run without a report is: the counts from its ledger, the rest from its last events.
+func (b *broker) fillProgress(ctx context.Context, s *runStatus, m contract.Manifest) error {
 	c, err := reporter.Count(ctx, reporter.Options{Bus: b.Bus, Logger: slog.New(slog.DiscardHandler)}, m)
 	if errors.Is(err, reporter.ErrLedger) {
 		s.Status, s.Reason = contract.Errored, err.Error()
@@ -126,29 +126,29 @@ func (b *broker) lastEvent(ctx context.Context, run contract.RunID, name string)
 	return e, nil
 }
 
-// standings are those of all runs, the newest first.
-func (b *broker) standings(ctx context.Context) ([]standing, error) {
-	if b.asks {
-		return b.askStandings(ctx)
+// allRunStatuses are those of all runs, the newest first.
+func (b *broker) allRunStatuses(ctx context.Context) ([]runStatus, error) {
+	if b.viaReporter {
+		return b.requestRunStatuses(ctx)
 	}
 	known, err := runs.IDs(ctx, b.Bus)
 	if err != nil {
 		return nil, err
 	}
-	all := []standing{} // in JSON an array, also when there is none
+	all := []runStatus{} // in JSON an array, also when there is none
 	for _, run := range known {
-		s, err := b.standingOf(ctx, run)
+		s, err := b.runStatusOf(ctx, run)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b standing) int { return b.StartedAt.Compare(a.StartedAt) })
+	slices.SortFunc(all, func(a, b runStatus) int { return b.StartedAt.Compare(a.StartedAt) })
 	return all, nil
 }
 
-// line is a standing as people read it.
-func (s standing) line() string {
+// text is a standing as people read it.
+func (s runStatus) text() string {
 	text := fmt.Sprintf("%s  %s  %s to %s  %d", s.RunID, s.Status, s.StartID, s.EndID, s.Done)
 	if s.Status == contract.Running && s.Planned > 0 {
 		text += fmt.Sprintf(" of %d", s.Planned)
@@ -166,30 +166,30 @@ func (s standing) line() string {
 	return text + "\n"
 }
 
-// looked opens the broker of the settings, without making a store that is not there, and hands it to look.
-func (p *program) looked(cmd *cobra.Command, look func(context.Context, *broker) error) error {
-	settings, err := p.settings(cmd)
+// withBroker opens the broker of the settings, without making a store that is not there, and hands it to look.
+func (p *program) withBroker(cmd *cobra.Command, look func(context.Context, *broker) error) error {
+	settings, err := p.loadSettings(cmd)
 	if err != nil {
 		return err
 	}
-	if err := stored(settings.Config); err != nil {
+	if err := checkStoreExists(settings.Config); err != nil {
 		return err
 	}
-	log := logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	return outliving(func() (err error) {
-		broker, err := openBroker(cmd.Context(), settings.Config, access{looks: true}, log)
+	log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+	return retryIfHolderEnded(func() (err error) {
+		broker, err := openBroker(cmd.Context(), settings.Config, connectOptions{readOnly: true}, log)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, broker.close()) }()
-		return broker.cutOff(look(cmd.Context(), broker))
+		return broker.markHolderEnded(look(cmd.Context(), broker))
 	})
 }
 
-// viewed is looked for commands that need no stream: an operator, whose key reaches none, is told by the reporter.
-func (p *program) viewed(cmd *cobra.Command, look func(context.Context, *broker) error) error {
+// withStatusBroker is looked for commands that need no stream: an operator, whose key reaches none, is told by the reporter.
+func (p *program) withStatusBroker(cmd *cobra.Command, look func(context.Context, *broker) error) error {
 	opened := false
-	refused := p.looked(cmd, func(ctx context.Context, b *broker) error {
+	refused := p.withBroker(cmd, func(ctx context.Context, b *broker) error {
 		opened = true
 		return look(ctx, b)
 	})
@@ -197,43 +197,43 @@ func (p *program) viewed(cmd *cobra.Command, look func(context.Context, *broker)
 	if opened || !silent && !errors.Is(refused, streams.ErrNotAllowed) {
 		return refused
 	}
-	settings, err := p.settings(cmd)
+	settings, err := p.loadSettings(cmd)
 	if err != nil {
 		return err
 	}
-	b, err := lookAt(cmd.Context(), settings.Config, logger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
+	b, err := connectReadOnly(cmd.Context(), settings.Config, newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
 	if err != nil {
 		return err
 	}
-	b.asks = true
+	b.viaReporter = true
 	return errors.Join(look(cmd.Context(), b), b.close())
 }
 
-// standingsLimit is how long a reporter may take to read how all runs stand.
-const standingsLimit = 10 * time.Second
+// runStatusTimeout is how long a reporter may take to read how all runs stand.
+const runStatusTimeout = 10 * time.Second
 
-// askStandings has a reporter say how all runs stand, the newest first.
-func (b *broker) askStandings(ctx context.Context) ([]standing, error) {
-	ctx, cancel := context.WithTimeout(ctx, standingsLimit)
+// requestRunStatuses has a reporter say how all runs stand, the newest first.
+func (b *broker) requestRunStatuses(ctx context.Context) ([]runStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, runStatusTimeout)
 	defer cancel()
 	msg, err := b.Conn().RequestWithContext(ctx, "fct.reporter.state", nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: this key reaches no streams, and no reporter answers fct.reporter.state: %w", errBroker, err)
 	}
-	var told roleState
+	var told serviceState
 	if err := json.Unmarshal(msg.Data, &told); err != nil {
 		return nil, fmt.Errorf("%w: reading what the reporter says: %w", errBroker, err)
 	}
-	return append([]standing{}, told.Standings...), nil
+	return append([]runStatus{}, told.RunStatuses...), nil
 }
 
 func (p *program) runsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: takes(0)}
-	addSettings(cmd.Flags(), forStore("replicas"))
+	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: maxArgs(0)}
+	addSettings(cmd.Flags(), storeSettings("replicas"))
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.viewed(cmd, func(ctx context.Context, b *broker) error {
-			all, err := b.standings(ctx)
+		return p.withStatusBroker(cmd, func(ctx context.Context, b *broker) error {
+			all, err := b.allRunStatuses(ctx)
 			if err != nil {
 				return err
 			}
@@ -242,7 +242,7 @@ func (p *program) runsCommand() *cobra.Command {
 			}
 			var text strings.Builder
 			for _, s := range all {
-				text.WriteString(s.line())
+				text.WriteString(s.text())
 			}
 			return p.print(text.String())
 		})
@@ -253,29 +253,29 @@ func (p *program) runsCommand() *cobra.Command {
 func (p *program) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status [--run <id>]", Short: "Say how a run stands and how long it still takes; the newest when none is named",
-		Args:    oneRun(false),
+		Args:    runFlagArgs(false),
 		Example: "  fct-scraper status --nats-url nats://127.0.0.1:4222\n  fct-scraper status --run imm-25-20261125t101500z-1 --json",
 	}
-	addSettings(cmd.Flags(), forStore("replicas"))
+	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run")
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.viewed(cmd, func(ctx context.Context, b *broker) error {
-			s, err := b.named(ctx, *name)
+		return p.withStatusBroker(cmd, func(ctx context.Context, b *broker) error {
+			s, err := b.namedRun(ctx, *name)
 			if err != nil {
 				return err
 			}
 			if *asJSON {
 				return p.printJSON(s)
 			}
-			return p.print(s.line())
+			return p.print(s.text())
 		})
 	}
 	return cmd
 }
 
-// oneRun lets a command have no argument, and only the id of a run as --run.
-func oneRun(needed bool) cobra.PositionalArgs {
+// runFlagArgs lets a command have no argument, and only the id of a run as --run.
+func runFlagArgs(needed bool) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		var wrong error
 		name := cmd.Flag("run")
@@ -285,30 +285,30 @@ func oneRun(needed bool) cobra.PositionalArgs {
 		case err != nil && name.Changed:
 			wrong = fmt.Errorf("--run: %w", err)
 		}
-		return errors.Join(wrong, takes(0)(cmd, args))
+		return errors.Join(wrong, maxArgs(0)(cmd, args))
 	}
 }
 
-// named is how the run of that name stands, or the newest that is running, or the newest.
-func (b *broker) named(ctx context.Context, name string) (standing, error) {
+// namedRun is how the run of that name stands, or the newest that is running, or the newest.
+func (b *broker) namedRun(ctx context.Context, name string) (runStatus, error) {
 	if name != "" {
 		run, err := contract.ParseRunID(name)
 		if err != nil {
-			return standing{}, fmt.Errorf("%w: --run: %w", errUsage, err)
+			return runStatus{}, fmt.Errorf("%w: --run: %w", errUsage, err)
 		}
-		s, err := b.standingOf(ctx, run)
+		s, err := b.runStatusOf(ctx, run)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
 		}
 		return s, err
 	}
-	all, err := b.standings(ctx)
+	all, err := b.allRunStatuses(ctx)
 	if err != nil {
-		return standing{}, err
+		return runStatus{}, err
 	}
 	if len(all) == 0 {
-		return standing{}, fmt.Errorf("%w: there is no run", errUsage)
+		return runStatus{}, fmt.Errorf("%w: there is no run", errUsage)
 	}
-	running := slices.IndexFunc(all, func(s standing) bool { return s.Status == contract.Running })
+	running := slices.IndexFunc(all, func(s runStatus) bool { return s.Status == contract.Running })
 	return all[max(0, running)], nil
 }

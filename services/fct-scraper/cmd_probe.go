@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// probing is what `probe` finds.
-type probing struct {
+// probeResult is what `probe` finds.
+type probeResult struct {
 	Prefix string `json:"prefix"`
 	Year   string `json:"year"`
 	// UpperBound is the highest number confirmed to exist; 0 when there is none.
@@ -41,38 +41,38 @@ type evidence struct {
 	Outcome contract.Outcome `json:"outcome"`
 }
 
-// condition is what the stated confidence rests on.
-const condition = "no gap of 200 or more numbers lies close under the highest one"
+// confidenceCondition is what the stated confidence rests on.
+const confidenceCondition = "no gap of 200 or more numbers lies close under the highest one"
 
 func (p *program) probeCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
-		Use: "probe [<year>]", Short: "Find the highest number that exists and collect what is seen on the way", Args: takes(1),
+		Use: "probe [<year>]", Short: "Find the highest number that exists and collect what is seen on the way", Args: maxArgs(1),
 		Example: "  fct-scraper probe 2025 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.probe(cmd, flags, args)
+			return p.runProbe(cmd, flags, args)
 		},
 	}
-	addSettings(cmd.Flags(), allBut("probe"))
+	addSettings(cmd.Flags(), allSettingsExcept("probe"))
 	flags.add(cmd.Flags())
 	return cmd
 }
 
-func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) error {
+func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string) error {
 	settings, err := p.batchSettings(cmd, args)
 	if err != nil {
 		return err
 	}
 	flags.probeOnly, settings.Probe = true, true
-	flags.command = commandOf(cmd, args, settings)
-	signals := p.listen(settings)
+	flags.resumeCommand = resumeCommand(cmd, args, settings)
+	signals := p.listenSignals(settings)
 	defer signals.close()
-	run, err := p.runBatch(cmd.Context(), settings, flags.order, signals)
+	run, err := p.runBatch(cmd.Context(), settings, flags.batchOptions, signals)
 	if err != nil {
 		if flags.json && run.Report != nil {
 			return errors.Join(err, p.printJSON(run.Report))
 		}
-		return p.say(trouble{codeOf(err), err, settings, run.id, run.last}, flags.json)
+		return p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.id, run.lastEvent}, flags.json)
 	}
 	// Stopped or blocked before the search had ended, or its no-records were taken back: the report says why.
 	if run.manifest.Bound == nil || run.Superseded {
@@ -81,7 +81,7 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 		}
 		return p.print(summary(*run.Report, settings.Output, run.File))
 	}
-	found := probingOf(run.manifest)
+	found := probeResultOf(run.manifest)
 	found.Reason = run.Report.Reason
 	if flags.json {
 		return p.printJSON(found)
@@ -89,11 +89,11 @@ func (p *program) probe(cmd *cobra.Command, flags *batchFlags, args []string) er
 	return p.print(found.text(time.Now()))
 }
 
-// probingOf is what the search of a run found.
-func probingOf(m contract.Manifest) probing {
-	found := probing{
+// probeResultOf is what the search of a run found.
+func probeResultOf(m contract.Manifest) probeResult {
+	found := probeResult{
 		Prefix: m.Prefix, Year: m.Year, UpperBound: m.Bound.Number, ProbesUsed: m.Bound.Requests, Confidence: m.Bound.Confidence,
-		Condition: condition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{}, KnownSince: m.Bound.KnownSince,
+		Condition: confidenceCondition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{}, KnownSince: m.Bound.KnownSince,
 		AtLimit: m.Bound.AtLimit,
 	}
 	if m.Bound.Number > 0 {
@@ -106,32 +106,32 @@ func probingOf(m contract.Manifest) probing {
 }
 
 // text is the finding as people read it now: the bound, how sure it is, and what needs no model.
-func (f probing) text(now time.Time) string {
+func (r probeResult) text(now time.Time) string {
 	var text strings.Builder
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&text, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	switch {
-	case f.Reason != "":
-		fmt.Fprintf(&text, "%s-%s: %s\n", f.Prefix, f.Year, sanitize.Line(f.Reason))
-	case f.AtLimit:
-		fmt.Fprintf(&text, "%s-%s: highest number %d or more\n", f.Prefix, f.Year, f.UpperBound)
+	case r.Reason != "":
+		fmt.Fprintf(&text, "%s-%s: %s\n", r.Prefix, r.Year, sanitize.Line(r.Reason))
+	case r.AtLimit:
+		fmt.Fprintf(&text, "%s-%s: highest number %d or more\n", r.Prefix, r.Year, r.UpperBound)
 		line("limit", "the range to search ends there or below: "+
 			"leave out end and max_cases to find the highest")
 	default:
-		fmt.Fprintf(&text, "%s-%s: highest number %d\n", f.Prefix, f.Year, f.UpperBound)
-		line("confidence", "%s that none is more than 200 higher, if %s", percent(f.Confidence), f.Condition)
+		fmt.Fprintf(&text, "%s-%s: highest number %d\n", r.Prefix, r.Year, r.UpperBound)
+		line("confidence", "%s that none is more than 200 higher, if %s", percent(r.Confidence), r.Condition)
 	}
 	age := ""
-	if !f.KnownSince.IsZero() {
-		age = aged(now.Sub(f.KnownSince).Seconds())
+	if !r.KnownSince.IsZero() {
+		age = ageText(now.Sub(r.KnownSince).Seconds())
 	}
-	line("search", "%s after %s%s", sanitize.Line(f.Ending), sanitize.Plural(f.ProbesUsed, "request"), age)
-	if f.FiledOn != "" {
-		line("filed on", "%s", sanitize.Line(f.FiledOn))
+	line("search", "%s after %s%s", sanitize.Line(r.Ending), sanitize.Plural(r.ProbesUsed, "request"), age)
+	if r.FiledOn != "" {
+		line("filed on", "%s", sanitize.Line(r.FiledOn))
 	}
 	var absent []string
-	for _, e := range f.Evidence {
+	for _, e := range r.Evidence {
 		if e.Outcome == contract.NoRecord {
 			absent = append(absent, e.CaseID)
 		}

@@ -59,7 +59,7 @@ func TestRecordsOfAFolder(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got := recordsOf(filepath.Join(dir, "cases")); got != c.want {
+			if got := recordedOrigin(filepath.Join(dir, "cases")); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})

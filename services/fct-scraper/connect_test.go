@@ -17,9 +17,9 @@ func TestOneServiceHasItsOwnNameAndInboxAndTheGeneratorMakesTheStreams(t *testin
 		{[]string{"fetcher"}, "fct-fetcher", "_INBOX_fetcher", false},
 		{[]string{"classifier", "fetcher"}, "fct-scraper", "", false},
 	} {
-		a := access{services: test.services}
-		if a.name() != test.name || a.inbox() != test.inbox || a.makes() != test.makes {
-			t.Errorf("%v: name %q, inbox %q, makes %v; want %q, %q, %v", test.services, a.name(), a.inbox(), a.makes(), test.name, test.inbox, test.makes)
+		a := connectOptions{services: test.services}
+		if a.clientName() != test.name || a.inboxPrefix() != test.inbox || a.createsStreams() != test.makes {
+			t.Errorf("%v: name %q, inbox %q, makes %v; want %q, %q, %v", test.services, a.clientName(), a.inboxPrefix(), a.createsStreams(), test.name, test.inbox, test.makes)
 		}
 	}
 }

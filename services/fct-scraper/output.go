@@ -20,14 +20,14 @@ func (p *program) print(text string) error {
 	return err
 }
 
-// result is stdout. It remembers that it could not be written, for those who do not look.
-type result struct {
+// stdoutWriter is stdout. It remembers that it could not be written, for those who do not look.
+type stdoutWriter struct {
 	w      io.Writer
 	failed atomic.Pointer[error]
 }
 
 // Write writes to stdout. Its error wraps errResult.
-func (r *result) Write(data []byte) (int, error) {
+func (r *stdoutWriter) Write(data []byte) (int, error) {
 	n, err := r.w.Write(data)
 	switch {
 	case err == nil:
@@ -40,8 +40,8 @@ func (r *result) Write(data []byte) (int, error) {
 	return n, err
 }
 
-// trouble is the first error of a write.
-func (r *result) trouble() error {
+// writeErr is the first error of a write.
+func (r *stdoutWriter) writeErr() error {
 	if err := r.failed.Load(); err != nil {
 		return *err
 	}
@@ -54,23 +54,23 @@ func (p *program) printJSON(value any) error {
 	if err != nil {
 		return fmt.Errorf("writing the result: %w", err)
 	}
-	if !p.document.CompareAndSwap(false, true) {
+	if !p.jsonWritten.CompareAndSwap(false, true) {
 		return nil
 	}
 	return p.print(string(sanitize.JSON(text)) + "\n")
 }
 
-// shownError is an error as people read it: one line for each error that was joined, and whatever a site, a file or a
+// errorText is an error as people read it: one line for each error that was joined, and whatever a site, a file or a
 // broker put into one of them stays in its line.
-func shownError(err error) string { return sanitize.Mask(withCause(errorLines(err))) }
+func errorText(err error) string { return sanitize.Mask(replaceBufferError(errorLines(err))) }
 
 func errorLines(err error) string {
 	if settings, is := any(err).(*config.Error); is {
 		return joinLines(settings.Problems, sanitize.Line)
 	}
-	inner := within(err)
+	inner := wrappedErrors(err)
 	text := err.Error()
-	if texts := errorTexts(inner); len(inner) > 1 && text == strings.Join(texts, "\n") {
+	if texts := errorMessages(inner); len(inner) > 1 && text == strings.Join(texts, "\n") {
 		return joinLines(inner, errorLines)
 	}
 	var lines strings.Builder
@@ -86,8 +86,8 @@ func errorLines(err error) string {
 	return lines.String()
 }
 
-// within are the errors that an error was made of.
-func within(err error) []error {
+// wrappedErrors are the errors that an error was made of.
+func wrappedErrors(err error) []error {
 	switch e := any(err).(type) {
 	case interface{ Unwrap() []error }:
 		return e.Unwrap()
@@ -99,7 +99,7 @@ func within(err error) []error {
 	return nil
 }
 
-func errorTexts(all []error) []string {
+func errorMessages(all []error) []string {
 	texts := make([]string, len(all))
 	for i, err := range all {
 		texts[i] = err.Error()

@@ -65,7 +65,7 @@ func TestEveryRoleIsKnownToTheServicesAPI(t *testing.T) {
 	var names []string
 	for _, info := range gathered[micro.Info](f, micro.InfoVerb, "", 7) {
 		names = append(names, info.Name)
-		if info.Version != microVersion(version()) || info.Description == "" {
+		if info.Version != semverOf(version()) || info.Description == "" {
 			t.Errorf("%s is %q: %q", info.Name, info.Version, info.Description)
 		}
 	}
@@ -78,7 +78,7 @@ func TestEveryRoleIsKnownToTheServicesAPI(t *testing.T) {
 	busy := false
 	for began := time.Now(); !busy && time.Since(began) < time.Minute; {
 		for _, stats := range gathered[micro.Stats](f, micro.StatsVerb, "fct-fetcher", 2) {
-			var s roleState
+			var s serviceState
 			if err := json.Unmarshal(stats.Endpoints[0].Data, &s); err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +92,7 @@ func TestEveryRoleIsKnownToTheServicesAPI(t *testing.T) {
 		t.Error("no fetcher ever said that it asks for a case of the run")
 	}
 	// The endpoint says the same, from every instance.
-	for _, s := range answers[roleState](f, "fct.fetcher.state", 2) {
+	for _, s := range answers[serviceState](f, "fct.fetcher.state", 2) {
 		if s.Service != "fct-fetcher" || s.State == nil || s.Concurrency != 4 {
 			t.Errorf("state %+v", s)
 		}
@@ -109,7 +109,7 @@ func TestVersionsTakeTheFormOfTheServicesAPI(t *testing.T) {
 		"v1.2.3": "1.2.3", "1.2.3-rc.1": "1.2.3-rc.1", "devel": "0.0.0+devel", "v0.0.0-20261125143550-3837dc3b1c5a+dirty": "0.0.0-20261125143550-3837dc3b1c5a+dirty",
 		"": "0.0.0+devel", "v1.2": "0.0.0+1-2",
 	} {
-		if got := microVersion(given); got != want {
+		if got := semverOf(given); got != want {
 			t.Errorf("%q: %q, want %q", given, got, want)
 		}
 	}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/sanitize"
+	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter"
+
+	"github.com/nats-io/nuid"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+)
+
+// batchOptions is what is wanted of a batch beside its settings.
+type batchOptions struct {
+	// unblock asks again although the site told us to go away.
+	unblock bool
+	// probeOnly finds the bound and does nothing else; onlyNew goes on above the highest record that is collected.
+	probeOnly, onlyNew bool
+	// repair accepts a store of which the ledger is not what it was.
+	repair bool
+	// resumeCommand is the call that goes on with the batch, from a number on when that is not 0.
+	resumeCommand func(from int) string
+}
+
+// batchFlags are the flags of a batch that are no settings.
+type batchFlags struct {
+	batchOptions
+	batch, json bool
+}
+
+func (f *batchFlags) add(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.json, "json", false, "print the result as one JSON document")
+	flags.BoolVar(&f.unblock, "unblock", false, "ask again although the site told us to go away")
+	addRepairFlag(flags, &f.repair)
+}
+
+// addRepairFlag adds the flag of those who may accept a damaged store.
+func addRepairFlag(flags *pflag.FlagSet, repair *bool) {
+	flags.BoolVar(repair, "repair", false, "accept a damaged or older store in data_dir as it is; what it lost is asked for again")
+}
+
+// addNewFlag adds the flag of those who run a batch every day.
+func (f *batchFlags) addNewFlag(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.onlyNew, "new", false, "collect what is new: no-records above the highest record are asked for again; "+
+		"without a year, last year's first in January and February")
+}
+
+// runResult is how a run ended, and what it was.
+type runResult struct {
+	contract.State
+	// id is the run's, last its newest progress; both are empty when it did not come so far.
+	id        contract.RunID
+	lastEvent contract.Event
+	manifest  contract.Manifest
+	// restored is what was rebuilt of the store before.
+	restored []string
+}
+
+// exitMargin is how long a stopped process may stay beyond graceful_shutdown_timeout; a second is promised.
+const exitMargin = 900 * time.Millisecond
+
+func (p *program) batchCommand() *cobra.Command {
+	flags := &batchFlags{}
+	cmd := &cobra.Command{
+		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: maxArgs(1),
+		Long: "batch runs one batch to its end and prints its summary.\n\n" +
+			"In January and February `batch --new` runs two batches unless an argument, a flag, a variable or the file gives\n" +
+			"the year: last year's and, when that has completed, this year's. start, end and max_cases hold for each of them.\n" +
+			"--json prints this year's report, with last year's report under last_year. When this year's batch is not started,\n" +
+			"it prints last year's report, with the year that is left under not_started. The exit code is the worse one: any\n" +
+			"other code is worse than 3, and 3 (some numbers failed or are unconfirmed) is worse than 0.",
+		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config court.toml --json\n  fct-scraper batch --new",
+		RunE:    func(cmd *cobra.Command, args []string) error { return p.runBatches(cmd, flags, args) },
+	}
+	addSettings(cmd.Flags(), allSettings)
+	flags.add(cmd.Flags())
+	flags.addNewFlag(cmd.Flags())
+	return cmd
+}
+
+// batchSettings are the settings of a command whose argument may be the year.
+func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Settings, error) {
+	src := p.sources(cmd)
+	if len(args) > 0 {
+		src.Arguments = map[string]string{"year": args[0]}
+	}
+	src.Asks = true
+	return config.Load(src)
+}
+
+// listenSignals takes the signals that stop a batch of those settings.
+func (p *program) listenSignals(settings *config.Settings) *signals {
+	return listenSignals(settings.GracefulShutdownTimeout.Std()+exitMargin, p.writeAborted)
+}
+
+// runBatch runs a batch, all services in this process, until it ends or a signal stops it. The exit code is that of its
+// run, or, when that is 0, of the run before it.
+func (p *program) runBatch(ctx context.Context, settings *config.Settings, options batchOptions, signals *signals) (runResult, error) {
+	display := newProgressDisplay(p.stderr, settings.Config, p.environ)
+	defer display.close()
+	run, err := p.openAndRun(ctx, settings, options, signals, display)
+	run.lastEvent = display.latest()
+	if err != nil {
+		return run, err
+	}
+	p.exitCode = cmp.Or(runExitCode(run.State, signals.exitCode()), p.exitCode)
+	if wrong := reporter.StateError(run.State); wrong != nil && run.Report == nil {
+		return run, fmt.Errorf("running the batch: run %s: %w", run.manifest.RunID, wrong)
+	}
+	if run.Report == nil {
+		return run, fmt.Errorf("running the batch: %s: %s", run.Status, run.Reason)
+	}
+	return run, nil
+}
+
+// openAndRun opens everything, runs the batch and closes everything.
+func (p *program) openAndRun(ctx context.Context, settings *config.Settings, options batchOptions, signals *signals, display *progressDisplay) (run runResult, err error) {
+	if err := checkOpenFiles(settings.Config, openFilesLimit()); err != nil {
+		return run, err
+	}
+	log := newLogger(settings.Config, p.environ, display.terminal, display)
+	if display.style == "tty" {
+		log = slog.New(caseEventsAtDebug{log.Handler()})
+	}
+	site, err := openSite(settings.Config, p.environ, log)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, site.close()) }()
+	if err := checkOutputOrigin(settings.Output, site.Origin); err != nil {
+		return run, err
+	}
+	acquirer := &storeAcquirer{settings: settings, options: options, signals: signals, display: display, log: log}
+	broker, run, err := acquirer.acquire(ctx)
+	if err != nil || broker == nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, broker.close()) }()
+	status := newStatusServer()
+	stop, err := status.listen(settings.HTTPAddr, "", log)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	output, err := store.Open(settings.Output)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, output.Close()) }()
+	a := app{settings: settings, broker: broker, site: site, output: output, log: log, status: status, fetcherID: fetcherName(broker), process: nuid.Next(), options: options}
+	release, err := reporter.Claim(ctx, a.reporterOptions(), settings.Prefix, settings.Year) // before anything is asked
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	err = broker.serveHolderState(func() holderState { return holderState{Batch: acquirer.key, RunID: a.batchRun.id()} })
+	if err != nil {
+		return run, err
+	}
+	err = broker.withDiskWatch(ctx, log, func(ctx context.Context) (err error) {
+		run, err = a.runToEnd(ctx, signals, display)
+		return err
+	})
+	run.restored = broker.restored
+	return run, err
+}
+
+// fetcherName names this process's fetcher: always alike on a store of its own, so that a killed process leaves no place
+// taken behind. Elsewhere a number alone would not do: in containers every process has the same.
+func fetcherName(b *broker) string {
+	if !b.shared {
+		return "embedded"
+	}
+	return fmt.Sprintf("process-%d-%s", os.Getpid(), nuid.Next())
+}
+
+// runToEnd sets the services to work, starts the batch and waits for its end. An error of a service ends it early.
+func (a *app) runToEnd(ctx context.Context, signals *signals, display *progressDisplay) (runResult, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, working := errgroup.WithContext(ctx)
+	if err := a.startServices(working, group, allServices()); err != nil {
+		return runResult{}, err
+	}
+	var run runResult
+	group.Go(func() (err error) {
+		run, err = a.runBatch(working, signals, display)
+		cancel() // the services have nothing more to do
+		return err
+	})
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		err = context.Cause(working)
+	}
+	return run, err
+}
+
+// runBatches runs the batch of the settings and prints its report. Last year's batch comes before it
+// where lastYear says so.
+func (p *program) runBatches(cmd *cobra.Command, flags *batchFlags, args []string) error {
+	settings, err := p.batchSettings(cmd, args)
+	if err != nil {
+		return err
+	}
+	signals := p.listenSignals(settings)
+	defer signals.close()
+	if last := lastYearSettings(settings, flags.onlyNew, p.now); last != nil {
+		if follows, err := p.runOneBatch(cmd, flags, args, last, signals, settings.Year); err != nil || !follows {
+			return err
+		}
+	}
+	_, err = p.runOneBatch(cmd, flags, args, settings, signals, "")
+	return err
+}
+
+// lastYearSettings returns the settings of last year's batch when it is run before that of settings: in
+// January and February, for a batch of what is new without a given year. Else it is nil. The court
+// may have opened files of December after the last batch of the old year, and no later batch
+// without a year would find them.
+func lastYearSettings(settings *config.Settings, onlyNew bool, now time.Time) *config.Settings {
+	if !onlyNew || yearIsSet(settings) || now.Month() > time.February {
+		return nil
+	}
+	last := *settings
+	last.Year = now.AddDate(-1, 0, 0).Format("06")
+	return &last
+}
+
+// yearIsSet says whether an argument, a flag, a variable or a file gives the year.
+func yearIsSet(settings *config.Settings) bool { return settings.Origin("year") != "default" }
+
+// mayFollow says whether another batch may be started after a run that ended with that status: what
+// stopped the run, such as a block of the site, holds for the batch too. stop is the exit code of a
+// signal that came, 0 for none.
+func mayFollow(status contract.Status, stop int) bool {
+	return status == contract.Completed && stop == 0
+}
+
+// batchDocument is the result of a batch as a JSON document: the report of the newest run.
+type batchDocument struct {
+	*contract.Report
+	// LastYear is the report of last year's run when this year's followed it.
+	LastYear *contract.Report `json:"last_year,omitempty"`
+	// NotStarted is the year of the batch that was to follow and was not started.
+	NotStarted string `json:"not_started,omitempty"`
+}
+
+// runOneBatch runs one batch and prints its report. next is the year of the batch that is to follow,
+// empty for none; follows says whether it may be started. With --json the report is then kept for
+// the document of that batch.
+func (p *program) runOneBatch(
+	cmd *cobra.Command, flags *batchFlags, args []string, settings *config.Settings, signals *signals, next string,
+) (follows bool, err error) {
+	flags.resumeCommand = resumeCommand(cmd, args, settings)
+	run, err := p.runBatch(cmd.Context(), settings, flags.batchOptions, signals)
+	if err != nil && (!flags.json || run.Report == nil) {
+		return false, p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.id, run.lastEvent}, flags.json)
+	}
+	stop := signals.exitCode()
+	follows = next != "" && err == nil && mayFollow(run.Status, stop)
+	if next != "" && run.Status == contract.Completed && stop != 0 { // the signal stops what is left
+		p.exitCode = stop
+	}
+	switch {
+	case flags.json && follows:
+		p.lastYearReport.Store(run.Report)
+		return true, nil
+	case flags.json:
+		return false, errors.Join(err, p.printJSON(batchDocument{run.Report, p.lastYearReport.Load(), next}))
+	}
+	text := summary(*run.Report, settings.Output, run.File) + restoredText(run.restored)
+	if next != "" && !follows {
+		text += fmt.Sprintf("%s-%s: not started; the same command goes on with %s-%s and then starts it\n",
+			settings.Prefix, next, settings.Prefix, settings.Year)
+	}
+	return follows, p.print(text)
+}
+
+// resumeCommand is the call of a command with the flags that it was given, for a shell, as often as its batch is gone on with: without what was
+// wanted once alone, and with the year that it was given for. From a number on it asks for what is left of max_cases.
+func resumeCommand(cmd *cobra.Command, args []string, settings *config.Settings) func(from int) string {
+	return func(from int) string {
+		words := append(strings.Fields(cmd.CommandPath()), args...)
+		left := []string{"unblock", "repair"}
+		if from > 0 {
+			left = append(left, "start", "max-cases")
+		}
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+			value := flag.Value.String()
+			switch {
+			case !flag.Changed || slices.Contains(left, flag.Name):
+			case flag.Value.Type() == "bool" && value == "true":
+				words = append(words, "--"+flag.Name)
+			case flag.Value.Type() == "bool":
+				words = append(words, "--"+flag.Name+"="+value)
+			default:
+				words = append(words, "--"+flag.Name, sanitize.Mask(value))
+			}
+		})
+		if from > 0 {
+			words = append(words, "--start", strconv.Itoa(from))
+			if settings.MaxCases > 0 {
+				words = append(words, "--max-cases", strconv.Itoa(settings.MaxCases-(from-settings.Start)))
+			}
+		}
+		if len(args) == 0 && !yearIsSet(settings) {
+			words = append(words, "--year", settings.Year)
+		}
+		for i := range words {
+			words[i] = sanitize.Quote(words[i])
+		}
+		return strings.Join(words, " ")
+	}
+}

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/sanitize"
+	"fct-scraper/services/reporter"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) explainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "explain <case-id>", Short: "Tell the whole life of one number: every attempt, answer and decision, with times", Args: caseIDArg,
+		Example: "  fct-scraper explain IMM-231-25\n  fct-scraper explain IMM-231-25 --json --nats-url nats://127.0.0.1:4222",
+	}
+	addSettings(cmd.Flags(), storeSettings())
+	asJSON := cmd.Flags().Bool("json", false, "print the life as one JSON document")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		settings, err := p.loadSettings(cmd)
+		if err != nil {
+			return err
+		}
+		id, err := contract.ParseCaseID(args[0])
+		if err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		life, err := p.explain(cmd.Context(), settings, id)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return p.printJSON(life)
+		}
+		return p.print(historyText(life, settings.Output))
+	}
+	return cmd
+}
+
+// caseIDArg lets a command have one argument, a case id.
+func caseIDArg(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("argument <case-id> is missing: allowed is <series>-<number>-<yy>, such as IMM-231-25")
+	}
+	_, err := contract.ParseCaseID(args[0])
+	return errors.Join(err, maxArgs(1)(cmd, args))
+}
+
+// explain reads a life out of the store, which stays as it is: no stream is made, no run is marked as stopped.
+func (p *program) explain(ctx context.Context, settings *config.Settings, id contract.CaseID) (life reporter.History, err error) {
+	if err := checkStoreExists(settings.Config); err != nil {
+		return life, fmt.Errorf("explaining %s: %w", id, err)
+	}
+	log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
+	there, forget := outputFiles(settings.Output)
+	defer forget()
+	err = retryIfHolderEnded(func() (err error) {
+		b, err := connectReadOnly(ctx, settings.Config, log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.close()) }()
+		if err := b.verify(ctx, settings.Config, log); err != nil {
+			return err
+		}
+		life, err = reporter.Explain(ctx, b.Bus, id, there)
+		return b.markHolderEnded(err)
+	})
+	switch {
+	case err == nil, errors.Is(err, reporter.ErrLedger):
+		return life, err
+	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return life, fmt.Errorf("%w: no run was ever started on this store: %w", errUsage, err)
+	default:
+		return life, fmt.Errorf("%w: %w", errBroker, err)
+	}
+}
+
+// connectReadOnly connects to a store as openBroker does, for one who only reads.
+func connectReadOnly(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
+	b, nc, err := connect(ctx, c, connectOptions{}, log)
+	if err != nil {
+		return nil, err
+	}
+	if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), b.close())
+	}
+	return b, nil
+}
+
+// outputFiles says which files are in the output folder, links that lead out of it not followed. A folder that is not there has
+// none, and is not made.
+func outputFiles(output string) (there func(name string) bool, done func()) {
+	root, err := os.OpenRoot(output)
+	if err != nil {
+		return func(string) bool { return false }, func() {}
+	}
+	there = func(name string) bool {
+		info, err := root.Stat(name)
+		return err == nil && info.Mode().IsRegular()
+	}
+	return there, func() { _ = root.Close() } // it was only read
+}
+
+// historyPrinter writes a life as people read it. Every text in it may be somebody else's.
+type historyPrinter struct {
+	strings.Builder
+	output string
+}
+
+// line writes one line; texts among args are made plain.
+func (p *historyPrinter) line(format string, args ...any) {
+	for i, arg := range args {
+		if text, is := arg.(string); is {
+			args[i] = sanitize.Line(text)
+		}
+	}
+	fmt.Fprintf(&p.Builder, format+"\n", args...)
+}
+
+// historyText is a life as people read it; output is the folder that the files lie in.
+func historyText(life reporter.History, output string) string {
+	s := &historyPrinter{output: output}
+	s.line("%s: %s", life.CaseID.String(), currentState(life))
+	if life.Record != nil {
+		s.file("  record      ", *life.Record)
+	}
+	if life.Failed != nil {
+		s.line("  next run    asks for it first: it failed in run %s, %s", string(life.Failed.RunID), timestamp(life.Failed.At))
+	}
+	if n := len(life.LeftOutBy); n > 0 {
+		s.line("  left out    because it was collected, last by run %s, in all %s", string(life.LeftOutBy[n-1]), sanitize.Plural(n, "time"))
+	}
+	for _, block := range life.Blocks {
+		s.line("  block       of site %s until %s, by rule %s at %s in run %s", block.Site, timestamp(block.Until), block.Rule,
+			block.CaseID.String(), string(block.RunID))
+	}
+	for _, run := range life.Runs {
+		s.run(run)
+	}
+	return s.String()
+}
+
+// currentState is what there is of the number now.
+func currentState(life reporter.History) string {
+	switch {
+	case life.Collected != nil:
+		c := *life.Collected
+		text := fmt.Sprintf("%s, collected by run %s, asked %s", c.Outcome, c.RunID, timestamp(c.At))
+		if c.Site != "" {
+			text += ", site " + c.Site
+		}
+		if c.FiledOn != "" {
+			text += ", filed on " + c.FiledOn
+		}
+		return text
+	case !life.Asked:
+		return "nobody ever asked for it"
+	case life.Failed != nil:
+		return "failed, not collected"
+	case slices.ContainsFunc(life.Runs, func(run reporter.RunHistory) bool { return run.Outcome == contract.NoRecord }):
+		return "no-record, unconfirmed: not collected"
+	default:
+		return "not collected"
+	}
+}
+
+// run writes what one run did.
+func (p *historyPrinter) run(run reporter.RunHistory) {
+	p.line("\nrun %s: site %s, numbers %d to %d, %s", string(run.RunID), run.Site, run.Range.Start, run.Range.End, string(run.Status))
+	if run.PlannedAt.IsZero() {
+		p.line("  %-24s  planned", "some time before")
+	} else {
+		p.line("  %s  planned", timestamp(run.PlannedAt))
+	}
+	stops := run.Stops
+	for i, attempt := range run.Attempts {
+		for len(stops) > 0 && stops[0].At.Before(attempt.StartedAt) {
+			p.stop(stops[0])
+			stops = stops[1:]
+		}
+		p.attempt(attempt, run.MaxAttempts, i == len(run.Attempts)-1)
+	}
+	for _, stop := range stops {
+		p.stop(stop)
+	}
+	if run.Outcome == "" {
+		p.line("  %-24s  pending", "")
+	}
+}
+
+func (p *historyPrinter) stop(stop reporter.Stop) {
+	p.line("  %s  run %s: %s", timestamp(stop.At), string(stop.Status), stop.Reason)
+}
+
+// attempt writes one attempt and what was decided. last says that the ledger holds none after it.
+func (p *historyPrinter) attempt(a reporter.AttemptHistory, most int, last bool) {
+	p.line("  %s  attempt %d of %d%s", timestamp(a.StartedAt), a.Attempt, most, uncounted(a))
+	for _, request := range a.Requests {
+		p.request(request)
+	}
+	const deep = "    " + "%-24s  "
+	if a.Verdict == "" {
+		p.line(deep+"not classified yet", "")
+		return
+	}
+	p.line("    %s  %s", timestamp(a.StartedAt.Add(seconds(a.Seconds))), decision(a.Entry))
+	if a.Error != "" {
+		p.line(deep+"error: %s", "", a.Error)
+	}
+	for _, note := range a.Notes {
+		p.line(deep+"note: %s", "", note)
+	}
+	for _, raw := range a.RawFiles {
+		p.file(fmt.Sprintf(deep+"raw answer ", ""), raw)
+	}
+	switch {
+	case !a.RetryAt.IsZero():
+		p.line(deep+"waits %.3f s by its backoff, until %s, before retry %d of %d", "", a.WaitSeconds, timestamp(a.RetryAt), a.Attempt, most-1)
+	case a.Verdict == contract.VerdictBlocked && last:
+		p.line(deep+"waits until the site may be asked again; the attempt counts for nothing", "")
+	}
+}
+
+func uncounted(a reporter.AttemptHistory) string {
+	if a.Counts {
+		return ""
+	}
+	return ", told again: it does not count"
+}
+
+// decision is the verdict, the rule that decided it, and the outcome that came of it.
+func decision(e contract.Entry) string {
+	text := string(e.Verdict)
+	if e.Rule != "" {
+		text += " by rule " + e.Rule
+	}
+	if e.Outcome != "" && string(e.Outcome) != string(e.Verdict) {
+		text += ": " + string(e.Outcome) + ", no attempt is left"
+	}
+	return text
+}
+
+// request writes one request and what came back.
+func (p *historyPrinter) request(x contract.Exchange) {
+	came := "no answer"
+	if x.Status > 0 {
+		came = fmt.Sprintf("status %d, %d bytes of %s", x.Status, x.Size, orNone(x.ContentType))
+	}
+	p.line("    %s  %s: %s in %.3f s%s", timestamp(x.StartedAt), x.Call, came, x.Seconds, gap(x.GapSeconds))
+	if x.WaitedSeconds+x.SlowedSeconds > 0 {
+		p.line("    "+"%-24s  held for %.1f s before, %.1f s of it because the site was in trouble", "",
+			max(x.WaitedSeconds, x.SlowedSeconds), x.SlowedSeconds)
+	}
+	const deep = "    " + "%-24s  "
+	p.line(deep+"%s", "", x.URL)
+	for _, more := range [][2]string{{"", x.Digest}, {"retry-after: ", x.RetryAfter}, {"error: ", x.Error}} {
+		if more[1] != "" {
+			p.line(deep+"%s%s", "", more[0], more[1])
+		}
+	}
+}
+
+func orNone(contentType string) string {
+	if contentType == "" {
+		return "no type"
+	}
+	return contentType
+}
+
+func gap(length float64) string {
+	if length == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %.3f s after the start of the request before it", length)
+}
+
+// file writes where a file lies.
+func (p *historyPrinter) file(label string, file reporter.StoredFile) {
+	missing := ""
+	if !file.There {
+		missing = " (not there)"
+	}
+	p.line("%s%s%s", label, filepath.Join(p.output, filepath.FromSlash(file.Path)), missing)
+}
+
+// timestamp is a time as the lines of a life begin: UTC, to the millisecond.
+func timestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func seconds(length float64) time.Duration { return time.Duration(length * float64(time.Second)) }
