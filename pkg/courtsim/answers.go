@@ -9,13 +9,13 @@ import (
 )
 
 // appendAnswer appends the JSON answer of a call for a case.
-func (c *Simulator) appendAnswer(b []byte, made call, id contract.CaseID, division string) []byte {
+func (c *Simulator) appendAnswer(b []byte, op call, id contract.CaseID, division string) []byte {
 	begun := len(b)
 	// The count is filled in at the end. Nearly all answers have fewer than a hundred rows.
 	b = append(b, `{"Count":   ,"data":[`...)
 	rows := 0
-	if c.Exists(id) && c.inDivision(made, id, division) {
-		b, rows = c.appendRows(b, made, c.newFile(id))
+	if c.Exists(id) && c.inDivision(op, id, division) {
+		b, rows = c.appendRows(b, op, c.newFile(id))
 	}
 	copy(b[begun+len(`{"Count":`):], strconv.Itoa(rows))
 	return append(b, `]}`...)
@@ -23,24 +23,24 @@ func (c *Simulator) appendAnswer(b []byte, made call, id contract.CaseID, divisi
 
 // inDivision reports whether a case is found with a division: its own letter, "b" for both, or the
 // case number in place of the letter. Only some calls use it.
-func (c *Simulator) inDivision(made call, id contract.CaseID, division string) bool {
-	if made == partiesCall || made == relatedCall {
+func (c *Simulator) inDivision(op call, id contract.CaseID, division string) bool {
+	if op == partiesCall || op == relatedCall {
 		return true
 	}
 	number := strings.EqualFold(division, id.String())
 	letter := strings.EqualFold(division, "b") || strings.EqualFold(division, divisionOf(id.Series))
 	switch {
-	case made == docketCall && c.opts.Division == DivisionNumber:
+	case op == docketCall && c.opts.Division == DivisionNumber:
 		return number
-	case made == docketCall && c.opts.Division == DivisionLetter:
+	case op == docketCall && c.opts.Division == DivisionLetter:
 		return letter
 	default:
 		return number || letter
 	}
 }
 
-func (c *Simulator) appendRows(b []byte, made call, f file) (text []byte, rows int) {
-	switch made {
+func (c *Simulator) appendRows(b []byte, op call, f file) (text []byte, rows int) {
+	switch op {
 	case docketCall:
 		return c.appendDocketRows(b, f)
 	case partiesCall:
@@ -55,9 +55,9 @@ func (c *Simulator) appendRows(b []byte, made call, f file) (text []byte, rows i
 	case relatedCall:
 		return c.appendRelatedRows(b, f)
 	default:
-		b = appendHeaderRow(b, f, true, made == fullerCall)
+		b = appendHeaderRow(b, f, true, op == fullerCall)
 		if other, found := c.prefixMatch(f.id); found {
-			return appendHeaderRow(b, c.newFile(other), false, made == fullerCall), 2
+			return appendHeaderRow(b, c.newFile(other), false, op == fullerCall), 2
 		}
 		return b, 1
 	}

@@ -18,11 +18,11 @@ import (
 
 func TestStats_AfterBlock(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Faults: []courtsim.Fault{{Kind: "403", Share: 1, Times: 1}}})
+	sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Faults: []courtsim.Fault{{Kind: "403", Share: 1, Times: 1}}})
 	for range 3 {
-		get(court, callPath("proceedingQueriesRE", 7))
+		get(sim, callPath("proceedingQueriesRE", 7))
 	}
-	if s := court.Stats(); s.AfterBlock != 2 || s.FirstBlock == "" || s.Faults["403"] != 1 || s.AfterBlockLastSeconds <= 0 {
+	if s := sim.Stats(); s.AfterBlock != 2 || s.FirstBlock == "" || s.Faults["403"] != 1 || s.AfterBlockLastSeconds <= 0 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -32,19 +32,19 @@ func TestStats_AfterBlock(t *testing.T) {
 func TestBlockAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, kind := range courtsim.BlockKinds() {
-			court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Robots: "User-agent: *", BlockAfter: courtsim.Block{After: 3, Kind: kind}})
+			sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Robots: "User-agent: *", BlockAfter: courtsim.Block{After: 3, Kind: kind}})
 			begun := time.Now()
 			targets := []string{callPath("proceedingQueriesRE", 1), "/robots.txt", callPath("proceedingQueriesRE", 2), callPath("proceedingQueriesRE", 3), callPath("PublicPartiesListInfo", 1), "/robots.txt", englishPage}
 			var blocked []bool
 			for _, target := range targets {
-				answer := get(court, target)
+				answer := get(sim, target)
 				blocked = append(blocked, answer.Code >= 400 || strings.Contains(answer.Body.String(), "<title>Request Rejected") || strings.Contains(answer.Body.String(), "captcha"))
 				time.Sleep(time.Second) // virtual: the stats are to tell seconds
 			}
 			if want := []bool{false, false, false, true, true, true, true}; !slices.Equal(blocked, want) {
 				t.Errorf("%s: blocked %v, want %v", kind, blocked, want)
 			}
-			s := court.Stats()
+			s := sim.Stats()
 			if s.Requests != 5 || s.Robots != 2 || s.Pages != 1 || s.AfterBlock != 3 || s.AfterBlockLastSeconds != 3 || *s.MinGapSeconds != 1 || s.Faults[kind] != 4 {
 				t.Errorf("%s: %+v, gap %v", kind, s, *s.MinGapSeconds)
 			}
@@ -62,16 +62,16 @@ func timeAfter(begun time.Time, seconds int) string {
 // A soft block returns well-formed answers in which no case exists.
 func TestSoftBlockAfter(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, SoftBlockAfter: 3})
+	sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, SoftBlockAfter: 3})
 	bodies := make([]string, 0, 3)
 	for n := 1; n <= 3; n++ {
-		bodies = append(bodies, get(court, callPath("proceedingQueriesCourtNumberList", n)).Body.String())
+		bodies = append(bodies, get(sim, callPath("proceedingQueriesCourtNumberList", n)).Body.String())
 	}
 	none := get(newSimulator(t, courtsim.Options{Seed: 8, Max: 30}), callPath("proceedingQueriesCourtNumberList", 31)).Body.String()
 	if bodies[0] == none || bodies[1] == none || bodies[2] != none {
 		t.Errorf("%.40q", bodies)
 	}
-	v := newVisitor(t, court, englishPage)
+	v := newVisitor(t, sim, englishPage)
 	v.post(v.form("search", "IMM-1-25", ""))
 	if got := v.text(`//td[@class="dataTables_empty"]`); got != "No data available in table" {
 		t.Errorf("a search found %q", got)
@@ -80,7 +80,7 @@ func TestSoftBlockAfter(t *testing.T) {
 	if got := v.text(`//h4|//div[@id="ModalForm"]//p|//td[@class="dataTables_empty"]`); got != "Recorded Entry Information : IMM-1-25|No data available in table" {
 		t.Errorf("the dialog says %q", got)
 	}
-	if s := court.Stats(); s.FirstBlock != "" || s.Faults["softblock"] != 4 {
+	if s := sim.Stats(); s.FirstBlock != "" || s.Faults["softblock"] != 4 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -88,16 +88,16 @@ func TestSoftBlockAfter(t *testing.T) {
 func TestRobots(t *testing.T) {
 	t.Parallel()
 	const text = "User-agent: *\nDisallow: /en/"
-	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Robots: text, Faults: []courtsim.Fault{{Kind: "500", Share: 1}}})
-	answer := get(court, "/robots.txt")
+	sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Robots: text, Faults: []courtsim.Fault{{Kind: "500", Share: 1}}})
+	answer := get(sim, "/robots.txt")
 	if answer.Code != http.StatusOK || answer.Body.String() != text || !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/plain") {
 		t.Errorf("status %d, %q", answer.Code, answer.Body)
 	}
-	if s := court.Stats(); s.Robots != 1 || s.Requests != 0 || s.MinGapSeconds != nil {
+	if s := sim.Stats(); s.Robots != 1 || s.Requests != 0 || s.MinGapSeconds != nil {
 		t.Errorf("%+v", s)
 	}
-	get(court, callPath("proceedingQueriesRE", 1))
-	if s := court.Stats(); s.Robots != 1 || s.Requests != 1 || s.MinGapSeconds == nil {
+	get(sim, callPath("proceedingQueriesRE", 1))
+	if s := sim.Stats(); s.Robots != 1 || s.Requests != 1 || s.MinGapSeconds == nil {
 		t.Errorf("%+v", s)
 	}
 	bare := newSimulator(t, courtsim.Options{})
@@ -147,9 +147,9 @@ func TestSlowAnswers(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
+				sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
 				listener := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-				server := &http.Server{Handler: court}
+				server := &http.Server{Handler: sim}
 				go func() { _ = server.Serve(listener) }()
 				defer func() { _ = server.Close() }()
 				begun := time.Now()

@@ -16,10 +16,10 @@ type faultKind struct {
 	name, about string
 	// block marks answers that tell the client to stop.
 	block bool
-	// serve sends the answer; right is the correct one.
-	serve func(w http.ResponseWriter, r *http.Request, right reply)
+	// serve sends the answer, given the correct one.
+	serve func(w http.ResponseWriter, r *http.Request, correct reply)
 	// changeBody turns the correct answer into another one.
-	changeBody func(right reply) reply
+	changeBody func(correct reply) reply
 	// changeRows changes the rows of a JSON answer. changePage does the same for an HTML page;
 	// without it HTML pages are correct.
 	changeRows func(c *Simulator, id contract.CaseID, rows *jsonRows)
@@ -78,14 +78,14 @@ func kindsByName() map[string]*faultKind {
 }
 
 // send sends the faulty answer.
-func (k *faultKind) send(w http.ResponseWriter, r *http.Request, right reply) {
+func (k *faultKind) send(w http.ResponseWriter, r *http.Request, correct reply) {
 	switch {
 	case k.serve != nil:
-		k.serve(w, r, right)
+		k.serve(w, r, correct)
 	case k.changeBody != nil:
-		k.changeBody(right).send(w)
+		k.changeBody(correct).send(w)
 	default: // it is wrong already
-		right.send(w)
+		correct.send(w)
 	}
 }
 
@@ -128,8 +128,8 @@ func blockKinds() []faultKind {
 		{name: "429-negative", about: "status 429, Retry-After: -1", serve: statusHandler(http.StatusTooManyRequests, often, fixedRetryAfter("-1"))},
 		{name: "429-words", about: "status 429, Retry-After: soon", serve: statusHandler(http.StatusTooManyRequests, often, fixedRetryAfter("soon"))},
 		{name: "waf", about: `the page "Request Rejected" under status 200`, changeBody: fixedReply(asHTML, wafPage)},
-		{name: "waf-json", about: "that page, said to be JSON", changeBody: fixedReply(asJSON, wafPage)},
-		{name: "captcha", about: "a captcha page under status 200, said to be JSON", changeBody: fixedReply(asJSON, captchaPage)},
+		{name: "waf-json", about: "that page, labelled JSON", changeBody: fixedReply(asJSON, wafPage)},
+		{name: "captcha", about: "a captcha page under status 200, labelled JSON", changeBody: fixedReply(asJSON, captchaPage)},
 		{name: "challenge", about: "a captcha page under status 200", changeBody: fixedReply(asHTML, captchaPage)},
 		{name: "challenge-503", about: "a JavaScript challenge under status 503", serve: statusHandler(http.StatusServiceUnavailable, challengePage, nil)},
 	}

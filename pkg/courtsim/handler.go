@@ -44,11 +44,11 @@ func callForPath(path string) (call, bool) {
 	if !found {
 		return 0, false
 	}
-	for made, known := range [...]string{
+	for op, known := range [...]string{
 		"proceedingQueriesRE", "proceedingQueriesCourtNumberList", "PublicPartiesListInfo", "proceedingQueriesAddInfo", "RelatedListInfo",
 	} {
 		if name == known {
-			return call(made), true
+			return call(op), true
 		}
 	}
 	return 0, false
@@ -64,7 +64,7 @@ func (c *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.servePage(w, r, l)
 		return
 	}
-	made, known := callForPath(r.URL.Path)
+	op, known := callForPath(r.URL.Path)
 	if !known || r.Method != http.MethodGet {
 		http.NotFound(w, r)
 		return
@@ -72,11 +72,11 @@ func (c *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(query.Get("courtnumber"))))
 	if err != nil { // an invalid id does not exist
-		sendOK(w, asJSON, c.appendAnswer(nil, made, id, ""))
+		sendOK(w, asJSON, c.appendAnswer(nil, op, id, ""))
 		return
 	}
-	c.serveExchange(w, r, request{id, made}, func(b []byte, id contract.CaseID, _ *faultKind) reply {
-		return reply{contentType: asJSON, body: c.appendAnswer(b, made, id, query.Get("division"))}
+	c.serveExchange(w, r, request{id, op}, func(b []byte, id contract.CaseID, _ *faultKind) reply {
+		return reply{contentType: asJSON, body: c.appendAnswer(b, op, id, query.Get("division"))}
 	})
 }
 
@@ -158,10 +158,10 @@ type reply struct {
 	body        []byte
 }
 
-// serveExchange counts a request and answers it, correctly or with a fault. right appends the
+// serveExchange counts a request and answers it, correctly or with a fault. correct appends the
 // correct answer about a case to a buffer; for HTML it also applies the fault, if the fault can
 // change pages.
-func (c *Simulator) serveExchange(w http.ResponseWriter, r *http.Request, q request, right func([]byte, contract.CaseID, *faultKind) reply) {
+func (c *Simulator) serveExchange(w http.ResponseWriter, r *http.Request, q request, correct func([]byte, contract.CaseID, *faultKind) reply) {
 	turn, nth := c.stats.begin(q)
 	defer c.stats.end()
 	if delay.Sleep(r.Context(), c.opts.Latency) != nil {
@@ -178,7 +178,7 @@ func (c *Simulator) serveExchange(w http.ResponseWriter, r *http.Request, q requ
 	}
 	buffer := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buffer)
-	answer := right((*buffer)[:0], c.caseAbout(q.id, kind), kind)
+	answer := correct((*buffer)[:0], c.caseAbout(q.id, kind), kind)
 	*buffer = answer.body
 	if kind == nil {
 		answer.send(w)

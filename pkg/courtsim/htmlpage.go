@@ -28,7 +28,7 @@ func (c *Simulator) servePage(w http.ResponseWriter, r *http.Request, l *labels)
 	case http.MethodPost:
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := r.ParseForm(); err != nil {
-			http.Error(w, "a form was due", http.StatusBadRequest)
+			http.Error(w, "not a valid form", http.StatusBadRequest)
 			return
 		}
 		c.servePost(w, r, l)
@@ -40,8 +40,8 @@ func (c *Simulator) servePage(w http.ResponseWriter, r *http.Request, l *labels)
 func (c *Simulator) servePost(w http.ResponseWriter, r *http.Request, l *labels) {
 	form := r.PostForm
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(form.Get("selectCourtNumber"))))
-	made, known := callForForm(form)
-	q := request{id, made}
+	op, known := callForForm(form)
+	q := request{id, op}
 	if err != nil || !known {
 		q = request{call: pageCall}
 	}
@@ -53,7 +53,7 @@ func (c *Simulator) servePost(w http.ResponseWriter, r *http.Request, l *labels)
 		}
 		v := &view{L: l, Tokens: given, Division: form.Get("tab02selectCourt"), Number: form.Get("selectCourtNumber")}
 		if known {
-			c.fillView(v, made, about)
+			c.fillView(v, op, about)
 			if kind != nil && kind.changePage != nil {
 				kind.changePage(c, about, v)
 			}
@@ -89,13 +89,13 @@ func requestedPage(form url.Values) int {
 }
 
 // fillView adds the result of a form to its page. The zero id finds nothing.
-func (c *Simulator) fillView(v *view, made call, id contract.CaseID) {
-	found := c.Exists(id) && c.inDivision(made, id, v.Division)
+func (c *Simulator) fillView(v *view, op call, id contract.CaseID) {
+	found := c.Exists(id) && c.inDivision(op, id, v.Division)
 	number := strings.TrimSpace(v.Number)
 	if id != (contract.CaseID{}) {
 		number = id.String()
 	}
-	switch made {
+	switch op {
 	case searchPost:
 		v.Found = &searchView{}
 		if found {
@@ -319,11 +319,11 @@ func readPages() (*pages, error) {
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return nil, fmt.Errorf("unknown key %s", unknown[0])
 	}
-	made, err := template.New("page").Parse(pageFile)
+	tmpl, err := template.New("page").Parse(pageFile)
 	if err != nil {
 		return nil, err
 	}
-	return &pages{template: made, en: languages.EN, fr: languages.FR}, nil
+	return &pages{template: tmpl, en: languages.EN, fr: languages.FR}, nil
 }
 
 // at returns the texts of the page at a path, or nil.

@@ -30,9 +30,9 @@ type visitor struct {
 	doc    *html.Node
 }
 
-func newVisitor(t testing.TB, court *courtsim.Simulator, page string) *visitor {
+func newVisitor(t testing.TB, sim *courtsim.Simulator, page string) *visitor {
 	t.Helper()
-	origin, err := url.Parse(start(t, court))
+	origin, err := url.Parse(start(t, sim))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,8 +104,8 @@ func (v *visitor) texts(expr string) (texts []string) {
 
 func TestPage_FormAndCookies(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100})
-	v := newVisitor(t, court, englishPage)
+	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100})
+	v := newVisitor(t, sim, englishPage)
 	for _, name := range []string{"__VIEWSTATE", "__VIEWSTATEGENERATOR", "__EVENTVALIDATION", "__RequestVerificationToken"} {
 		if v.form("", "", "").Get(name) == "" {
 			t.Errorf("no %s", name)
@@ -126,7 +126,7 @@ func TestPage_FormAndCookies(t *testing.T) {
 	if after := v.client.Jar.Cookies(v.origin)[0].Value; after != before {
 		t.Errorf("a session that is known began anew: %s, %s", before, after)
 	}
-	if s := court.Stats(); s.Requests != 2 || s.Pages != 2 {
+	if s := sim.Stats(); s.Requests != 2 || s.Pages != 2 {
 		t.Errorf("%d requests, %d pages", s.Requests, s.Pages)
 	}
 }
@@ -137,8 +137,8 @@ func TestPage_Search(t *testing.T) {
 		englishPage: {"Showing 0 to 0 of 0 entries", "No data available in table"},
 		frenchPage:  {"Affichage de l'élément 0 à 0 sur 0 éléments", "Aucune donnée disponible dans le tableau"},
 	} {
-		court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100})
-		v := newVisitor(t, court, page)
+		sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100})
+		v := newVisitor(t, sim, page)
 		v.post(v.form("search", "IMM-1-25", ""))
 		if got := v.text(`//table[@id="datatable"]/tbody/tr[1]/td[1]`); got != "IMM-1-25" {
 			t.Errorf("row of %q", got)
@@ -156,7 +156,7 @@ func TestPage_Search(t *testing.T) {
 		if got := v.text(`//div[@id="datatable_info"]`); got != want[0] {
 			t.Errorf("no hit: %q", got)
 		}
-		if s := court.Stats(); s.Requests != 3 || s.Pages != 1 || s.PerNumber["IMM-25"]["1"]["html-search"] != 1 || s.PerNumber["IMM-25"]["101"]["html-search"] != 1 {
+		if s := sim.Stats(); s.Requests != 3 || s.Pages != 1 || s.PerNumber["IMM-25"]["1"]["html-search"] != 1 || s.PerNumber["IMM-25"]["101"]["html-search"] != 1 {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -165,30 +165,30 @@ func TestPage_Search(t *testing.T) {
 // The HTML page and the JSON calls agree on every field of a case.
 func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1})
-	english, french := newVisitor(t, court, englishPage), newVisitor(t, court, frenchPage)
+	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1})
+	english, french := newVisitor(t, sim, englishPage), newVisitor(t, sim, frenchPage)
 	rows := 0
 	for n := 1; n <= 105; n++ {
 		for _, v := range []*visitor{english, french} {
-			rows += compareEntries(t, court, v, n)
-			compareParties(t, court, v, n)
+			rows += compareEntries(t, sim, v, n)
+			compareParties(t, sim, v, n)
 		}
 	}
 	if rows < 1500 {
 		t.Errorf("%d entries were compared", rows)
 	}
-	if s := court.Stats(); s.PerNumber["IMM-25"]["7"]["html-re"] != 2 || s.PerNumber["IMM-25"]["7"]["html-more"] != 2 {
+	if s := sim.Stats(); s.PerNumber["IMM-25"]["7"]["html-re"] != 2 || s.PerNumber["IMM-25"]["7"]["html-more"] != 2 {
 		t.Errorf("%v", s.PerNumber["IMM-25"]["7"])
 	}
 }
 
 // rowsOf returns the rows that a call returns for a number.
-func rowsOf(t testing.TB, court *courtsim.Simulator, call string, n int) (rows []map[string]any) {
+func rowsOf(t testing.TB, sim *courtsim.Simulator, call string, n int) (rows []map[string]any) {
 	t.Helper()
 	var got struct {
 		Data []map[string]any `json:"data"`
 	}
-	if err := json.Unmarshal(get(court, callPath(call, n)).Body.Bytes(), &got); err != nil {
+	if err := json.Unmarshal(get(sim, callPath(call, n)).Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range got.Data {
@@ -204,7 +204,7 @@ func textOf(value any) string {
 	return text
 }
 
-func compareEntries(t testing.TB, court *courtsim.Simulator, v *visitor, n int) int {
+func compareEntries(t testing.TB, sim *courtsim.Simulator, v *visitor, n int) int {
 	t.Helper()
 	v.post(v.form("re", caseNo(n).String(), ""))
 	language, title, none := "ENGLISH", "Recorded Entry Information :  ", "No data available in table"
@@ -214,7 +214,7 @@ func compareEntries(t testing.TB, court *courtsim.Simulator, v *visitor, n int) 
 	if got := v.texts(`//div[@id="ModalForm"]//h4[@class="modal-title"]`); len(got) != 1 || got[0] != title+caseNo(n).String() {
 		t.Errorf("title %q", got)
 	}
-	entries := rowsOf(t, court, "proceedingQueriesRE", n)
+	entries := rowsOf(t, sim, "proceedingQueriesRE", n)
 	lines := htmlquery.Find(v.doc, `//div[@id="ModalForm"]//table[@class="table table-striped table-bordered"][2]/tbody/tr`)
 	if len(entries) == 0 {
 		if len(lines) != 1 || htmlquery.InnerText(lines[0]) != none {
@@ -237,7 +237,7 @@ func compareEntries(t testing.TB, court *courtsim.Simulator, v *visitor, n int) 
 			t.Errorf("%d, entry %v: %d %q, want %q", n, e["RE_NO"], number, got, want)
 		}
 	}
-	compareHeader(t, court, v, n, language)
+	compareHeader(t, sim, v, n, language)
 	return len(entries)
 }
 
@@ -267,10 +267,10 @@ func day(t testing.TB, text string) string {
 	return time.Unix(0, int64(at)).In(zone).Format(time.DateOnly)
 }
 
-func compareHeader(t testing.TB, court *courtsim.Simulator, v *visitor, n int, language string) {
+func compareHeader(t testing.TB, sim *courtsim.Simulator, v *visitor, n int, language string) {
 	t.Helper()
 	var want []string
-	for _, row := range rowsOf(t, court, "proceedingQueriesAddInfo", n) {
+	for _, row := range rowsOf(t, sim, "proceedingQueriesAddInfo", n) {
 		for _, field := range []string{"_PROCEEDING_CLASS", "_TRACK_NAME", "_NATURE_DESC", "_CITY_NAME", "_LANGUAGE_NAME"} {
 			want = append(want, textOf(row[language+field]))
 		}
@@ -289,14 +289,14 @@ func compareHeader(t testing.TB, court *courtsim.Simulator, v *visitor, n int, l
 	}
 }
 
-func compareParties(t testing.TB, court *courtsim.Simulator, v *visitor, n int) {
+func compareParties(t testing.TB, sim *courtsim.Simulator, v *visitor, n int) {
 	t.Helper()
 	v.post(v.form("more", caseNo(n).String(), ""))
 	var got, want []string
 	for _, line := range htmlquery.Find(v.doc, `//div[@id="ModalForm"]//tbody/tr[count(td)=3]`) {
 		got = append(got, cell(line, "td[1]")+"|"+cell(line, "td[2]")+"|"+cell(line, "td[3]"))
 	}
-	for _, row := range rowsOf(t, court, "PublicPartiesListInfo", n) {
+	for _, row := range rowsOf(t, sim, "PublicPartiesListInfo", n) {
 		want = append(want, textOf(row["PARTY_NAME"])+"|"+textOf(row["SOLCTR_FIRM"])+"|"+textOf(row["SOLCTR_CONTACT"]))
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

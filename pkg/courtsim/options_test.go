@@ -13,14 +13,14 @@ import (
 
 func serve(t *testing.T, faults ...courtsim.Fault) (*courtsim.Simulator, string) {
 	t.Helper()
-	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: faults})
-	return court, start(t, court)
+	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: faults})
+	return sim, start(t, sim)
 }
 
 // start serves a simulator until the test ends.
-func start(t testing.TB, court *courtsim.Simulator) (origin string) {
+func start(t testing.TB, sim *courtsim.Simulator) (origin string) {
 	t.Helper()
-	server, err := court.Start("127.0.0.1:0")
+	server, err := sim.Start("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,11 +34,11 @@ func start(t testing.TB, court *courtsim.Simulator) (origin string) {
 
 func TestFaults_ShareAndTimes(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 8, Max: 3000, Faults: []courtsim.Fault{{Kind: "500", Share: 0.2}, {Kind: "502", Share: 0.01, Times: -1}}})
+	sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 3000, Faults: []courtsim.Fault{{Kind: "500", Share: 0.2}, {Kind: "502", Share: 0.01, Times: -1}}})
 	hit, never := 0, 0
 	for n := 1; n <= 3000; n++ {
 		failures := 0
-		for get(court, callPath("proceedingQueriesRE", n)).Code != http.StatusOK && failures < 5 {
+		for get(sim, callPath("proceedingQueriesRE", n)).Code != http.StatusOK && failures < 5 {
 			failures++
 		}
 		switch {

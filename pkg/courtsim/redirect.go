@@ -27,9 +27,9 @@ func redirectKinds() []faultKind {
 		return faultKind{name: name, about: about, serve: func(w http.ResponseWriter, r *http.Request, _ reply) { redirect(w, r, to(r)) }}
 	}
 	return []faultKind{
-		within("redirect", "one redirect within the origin, then the right answer", "0"),
-		within("redirect-chain", "five redirects within the origin, then the right answer", strconv.Itoa(chainLength-1)),
-		within("redirect-loop", "redirects within the origin without end", hopsForever),
+		within("redirect", "one redirect within the origin, then the correct answer", "0"),
+		within("redirect-chain", "five redirects within the origin, then the correct answer", strconv.Itoa(chainLength-1)),
+		within("redirect-loop", "an endless chain of redirects within the origin", hopsForever),
 		away("redirect-away", "a redirect to another name of this machine, which answers (strays)", func(r *http.Request) string {
 			return "http://" + otherHost(r.Host) + strayPath
 		}),

@@ -18,8 +18,8 @@ type jsonRows struct {
 	call  call
 }
 
-func parseRows(body []byte, made call) (*jsonRows, error) {
-	rows := &jsonRows{call: made}
+func parseRows(body []byte, op call) (*jsonRows, error) {
+	rows := &jsonRows{call: op}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	if err := decoder.Decode(rows); err != nil {
@@ -79,7 +79,7 @@ func rowKinds() []faultKind {
 		counted("count", "a count that is three too many", func(rows int) any { return more(rows) }, more),
 		counted("count-zero", "a count of 0, whatever rows there are", func(int) any { return 0 }, none),
 		counted("count-negative", "a count of -1", func(int) any { return -1 }, nil),
-		counted("count-text", `a count that is a text`, func(int) any { return "1" }, nil),
+		counted("count-text", `a count that is a string`, func(int) any { return "1" }, nil),
 	}
 }
 
@@ -200,8 +200,8 @@ func fieldKinds() []faultKind {
 			}
 		}},
 		{name: "unknown-fields", about: "300 unknown fields in every row, __proto__ among them", changeRows: unknownFields},
-		{name: "types", about: "numbers, lists and objects where texts were due", changeRows: wrongTypes},
-		{name: "dates", about: "days that there are not", changeRows: absurdDates, changePage: func(_ *Simulator, _ contract.CaseID, v *view) {
+		{name: "types", about: "numbers, lists and objects in place of texts", changeRows: wrongTypes},
+		{name: "dates", about: "invalid days", changeRows: absurdDates, changePage: func(_ *Simulator, _ contract.CaseID, v *view) {
 			v.changeTexts(func(i int, field, text string) string {
 				if field == "day" {
 					return absurdDay(i)
@@ -209,7 +209,7 @@ func fieldKinds() []faultKind {
 				return text
 			})
 		}},
-		{name: "numbers", about: "1e400, thirty digits, -1.5 where entry and document numbers were due", changeRows: absurdNumbers},
+		{name: "numbers", about: "1e400, thirty digits, -1.5 in place of entry and document numbers", changeRows: absurdNumbers},
 		{name: "padded", about: "court numbers with spaces and leading zeros, in lower case", changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) {
 			a.changeFields(func(_ int, name string, value any) any {
 				if text, is := value.(string); is && name == "COURT_NO" {

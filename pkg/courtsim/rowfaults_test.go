@@ -158,13 +158,13 @@ func TestRowFaults_Pages(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
-			v := newVisitor(t, court, englishPage)
+			sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: kind, Share: 1}}})
+			v := newVisitor(t, sim, englishPage)
 			v.post(v.form(want.event, "IMM-1-25", ""))
 			if got := v.text(want.expr); !strings.HasPrefix(got, want.text) {
 				t.Errorf("%q, want %q", got, want.text)
 			}
-			if got, counted := court.Stats().Faults[kind], kind != "types"; (got > 0) != counted {
+			if got, counted := sim.Stats().Faults[kind], kind != "types"; (got > 0) != counted {
 				t.Errorf("%d faults counted", got)
 			}
 		})

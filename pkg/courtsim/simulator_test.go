@@ -17,11 +17,11 @@ import (
 
 func newSimulator(t testing.TB, options courtsim.Options) *courtsim.Simulator {
 	t.Helper()
-	court, err := courtsim.New(options)
+	sim, err := courtsim.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return court
+	return sim
 }
 
 func caseNo(n int) contract.CaseID { return contract.CaseID{Series: "IMM", Year: "25", Number: n} }
@@ -31,9 +31,9 @@ func callPath(call string, n int) string {
 }
 
 // get sends a request to a handler in memory.
-func get(court http.Handler, target string) *httptest.ResponseRecorder {
+func get(sim http.Handler, target string) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
-	court.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
+	sim.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
 	return answer
 }
 
@@ -66,10 +66,10 @@ func TestNew_Deterministic(t *testing.T) {
 // Every answer is well-formed JSON with a correct count.
 func TestAnswersAreWellFormed(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
+	sim := newSimulator(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
 	rows, french, bytes, most := 0, 0, 0, 0
 	for n := 1; n <= 2000; n++ {
-		answer := get(court, callPath("proceedingQueriesRE", n))
+		answer := get(sim, callPath("proceedingQueriesRE", n))
 		var got struct {
 			Count int              `json:"Count"`
 			Data  []map[string]any `json:"data"`
@@ -95,10 +95,10 @@ func TestAnswersAreWellFormed(t *testing.T) {
 
 func TestExists(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000, Missing: 0.1, Gaps: []contract.Range{{Start: 100, End: 200}, {Start: 4990, End: 5000}}})
+	sim := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000, Missing: 0.1, Gaps: []contract.Range{{Start: 100, End: 200}, {Start: 4990, End: 5000}}})
 	missing := 0
 	for n := 1; n <= 5100; n++ {
-		exists := court.Exists(caseNo(n))
+		exists := sim.Exists(caseNo(n))
 		if exists && (n >= 100 && n <= 200 || n > 4989) {
 			t.Errorf("%d exists in a gap", n)
 		}
@@ -106,20 +106,20 @@ func TestExists(t *testing.T) {
 			missing++
 		}
 	}
-	if !court.Exists(caseNo(4989)) {
+	if !sim.Exists(caseNo(4989)) {
 		t.Error("the highest number does not exist")
 	}
 	if share := float64(missing) / 4888; share < 0.08 || share > 0.12 {
 		t.Errorf("%.3f of the numbers are missing, want 0.1", share)
 	}
-	if court.Exists(contract.CaseID{Series: "imm", Year: "25", Number: 5}) {
+	if sim.Exists(contract.CaseID{Series: "imm", Year: "25", Number: 5}) {
 		t.Error("an id that is none exists")
 	}
 }
 
 func TestFilingDays(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000})
+	sim := newSimulator(t, courtsim.Options{Seed: 4, Max: 5000})
 	before := ""
 	for n := 1; n <= 5000; n += 50 {
 		var got struct {
@@ -127,7 +127,7 @@ func TestFilingDays(t *testing.T) {
 				Filed string `json:"FILE_DT"`
 			} `json:"data"`
 		}
-		if err := json.Unmarshal(get(court, callPath("proceedingQueriesCourtNumberList", n)).Body.Bytes(), &got); err != nil {
+		if err := json.Unmarshal(get(sim, callPath("proceedingQueriesCourtNumberList", n)).Body.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
 		var ms int64
@@ -148,8 +148,8 @@ func TestFilingDays(t *testing.T) {
 // The program's own profile reads exactly the existing cases, over real HTTP.
 func TestProfileReadsSimulator(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 6, Max: 300, Missing: 0.15})
-	server, err := court.Start("127.0.0.1:0")
+	sim := newSimulator(t, courtsim.Options{Seed: 6, Max: 300, Missing: 0.15})
+	server, err := sim.Start("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestProfileReadsSimulator(t *testing.T) {
 		}
 		reading := profile.Read(caseNo(n), exchanges)
 		want := contract.VerdictNoRecord
-		if court.Exists(caseNo(n)) {
+		if sim.Exists(caseNo(n)) {
 			want = contract.VerdictSuccess
 		}
 		if reading.Verdict != want {
@@ -189,18 +189,18 @@ func TestProfileReadsSimulator(t *testing.T) {
 
 func TestStats_Concurrent(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 6, Max: 100, Latency: 2 * time.Millisecond})
+	sim := newSimulator(t, courtsim.Options{Seed: 6, Max: 100, Latency: 2 * time.Millisecond})
 	var clients sync.WaitGroup
 	for range 16 {
 		clients.Go(func() {
 			for n := 1; n <= 50; n++ {
-				get(court, callPath("proceedingQueriesRE", n))
+				get(sim, callPath("proceedingQueriesRE", n))
 			}
 		})
 	}
 	clients.Wait()
 	var stats courtsim.Stats
-	if err := json.Unmarshal(get(court, "/__stats").Body.Bytes(), &stats); err != nil {
+	if err := json.Unmarshal(get(sim, "/__stats").Body.Bytes(), &stats); err != nil {
 		t.Fatal(err)
 	}
 	if stats.Requests != 800 || stats.PerNumber["IMM-25"]["50"]["docket"] != 16 || stats.MaxInFlight < 2 || stats.MaxInFlight > 16 || stats.MinGapSeconds == nil {
@@ -212,26 +212,26 @@ func TestStats_Concurrent(t *testing.T) {
 	var truth struct {
 		Exists []int `json:"exists"`
 	}
-	if err := json.Unmarshal(get(court, "/__truth?from=99&to=102").Body.Bytes(), &truth); err != nil || len(truth.Exists) != 2 {
+	if err := json.Unmarshal(get(sim, "/__truth?from=99&to=102").Body.Bytes(), &truth); err != nil || len(truth.Exists) != 2 {
 		t.Errorf("%v: %v", err, truth.Exists)
 	}
-	if code := get(court, "/__truth?from=x").Code; code != http.StatusBadRequest {
+	if code := get(sim, "/__truth?from=x").Code; code != http.StatusBadRequest {
 		t.Errorf("status %d for no range", code)
 	}
-	if code := get(court, "/robots.txt").Code; code != http.StatusNotFound {
+	if code := get(sim, "/robots.txt").Code; code != http.StatusNotFound {
 		t.Errorf("status %d for what there is not", code)
 	}
 }
 
 func BenchmarkAnswers(b *testing.B) {
-	court := newSimulator(b, courtsim.Options{Seed: 6, Max: 99999})
+	sim := newSimulator(b, courtsim.Options{Seed: 6, Max: 99999})
 	requests := make([]*http.Request, 1000)
 	for n := range requests {
 		requests[n] = httptest.NewRequest(http.MethodGet, callPath("proceedingQueriesRE", n+1), nil)
 	}
 	b.RunParallel(func(pb *testing.PB) {
 		for n := 0; pb.Next(); n++ {
-			court.ServeHTTP(discard{http.Header{}}, requests[n%1000])
+			sim.ServeHTTP(discard{http.Header{}}, requests[n%1000])
 		}
 	})
 }

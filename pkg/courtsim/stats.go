@@ -159,9 +159,9 @@ func (c *Simulator) Stats() Stats {
 
 func (a *caseCounts) byCall() map[string]int {
 	calls := make(map[string]int)
-	for made, times := range a.calls {
+	for op, times := range a.calls {
 		if times > 0 {
-			calls[call(made).String()] = times
+			calls[call(op).String()] = times
 		}
 	}
 	return calls

@@ -57,8 +57,8 @@ func TestStaleTokens(t *testing.T) {
 // those of the answers. Pages expire in different ways.
 func TestTokenLife(t *testing.T) {
 	t.Parallel()
-	court := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, TokenLife: 3})
-	v := newVisitor(t, court, englishPage)
+	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, TokenLife: 3})
+	v := newVisitor(t, sim, englishPage)
 	statuses := map[int]bool{}
 	for page := range 3 {
 		first := v.form("search", "IMM-1-25", "")
@@ -82,7 +82,7 @@ func TestTokenLife(t *testing.T) {
 	if len(statuses) != 3 {
 		t.Errorf("stale tokens gave the statuses %v", statuses)
 	}
-	if s := court.Stats(); s.PerNumber["IMM-25"]["1"]["html-search"] != 9 || s.Pages != 4 {
+	if s := sim.Stats(); s.PerNumber["IMM-25"]["1"]["html-search"] != 9 || s.Pages != 4 {
 		t.Errorf("%d pages, %v", s.Pages, s.PerNumber)
 	}
 }

@@ -36,16 +36,16 @@ func wireKinds() []faultKind {
 			_ = delay.Sleep(r.Context(), maxLatency)
 			abortConnection()
 		}},
-		{name: "slow", about: "the right answer after 25 seconds", serve: func(w http.ResponseWriter, r *http.Request, right reply) {
+		{name: "slow", about: "the correct answer after 25 seconds", serve: func(w http.ResponseWriter, r *http.Request, correct reply) {
 			if delay.Sleep(r.Context(), slowDelay) == nil {
-				right.send(w)
+				correct.send(w)
 			}
 		}},
-		{name: "drip", about: "the right answer, a byte a second, at most 10 minutes", serve: sendDrip},
+		{name: "drip", about: "the correct answer, a byte a second, at most 10 minutes", serve: sendDrip},
 		{name: "slowheader", about: "headers, a byte a second, at most 10 minutes", serve: sendSlowHeader},
-		{name: "hints", about: "early hints (103) without end, at most 10 minutes", serve: sendHints},
+		{name: "hints", about: "endless early hints (103), at most 10 minutes", serve: sendHints},
 		{name: "reset", about: "the connection is reset instead of an answer", serve: sendReset},
-		{name: "truncated", about: "Content-Length promises the right answer, half of it comes, the connection ends", serve: sendTruncated},
+		{name: "truncated", about: "half of the correct answer, then the connection ends", serve: sendTruncated},
 		raw("bad-status", "HTTP/1.1 banana", "HTTP/1.1 banana\r\n\r\n"),
 		raw("bad-chunk", "a body whose second chunk has no size", "HTTP/1.1 200 OK\r\nContent-Type: "+asJSON+
 			"\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{\"Count\":\r\nbanana\r\n"),
@@ -59,13 +59,13 @@ func wireKinds() []faultKind {
 func abortConnection() { panic(http.ErrAbortHandler) }
 
 // sendDrip sends a body byte by byte.
-func sendDrip(w http.ResponseWriter, r *http.Request, right reply) {
-	w.Header().Set("Content-Type", right.contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(right.body)))
+func sendDrip(w http.ResponseWriter, r *http.Request, correct reply) {
+	w.Header().Set("Content-Type", correct.contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(correct.body)))
 	out := http.NewResponseController(w)
 	end := time.Now().Add(maxLatency)
-	for i := range right.body {
-		if _, err := w.Write(right.body[i : i+1]); err != nil || out.Flush() != nil {
+	for i := range correct.body {
+		if _, err := w.Write(correct.body[i : i+1]); err != nil || out.Flush() != nil {
 			return
 		}
 		if !time.Now().Before(end) || delay.Sleep(r.Context(), dripPause) != nil {
@@ -96,10 +96,10 @@ func sendHints(w http.ResponseWriter, r *http.Request, _ reply) {
 }
 
 // sendTruncated announces the complete body, sends half of it and ends the connection.
-func sendTruncated(w http.ResponseWriter, _ *http.Request, right reply) {
-	w.Header().Set("Content-Type", right.contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(right.body)))
-	_, _ = w.Write(right.body[:len(right.body)/2])
+func sendTruncated(w http.ResponseWriter, _ *http.Request, correct reply) {
+	w.Header().Set("Content-Type", correct.contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(correct.body)))
+	_, _ = w.Write(correct.body[:len(correct.body)/2])
 	abortConnection()
 }
 
@@ -135,9 +135,9 @@ const (
 func sizeKinds() []faultKind {
 	return []faultKind{
 		{name: "gzipbomb", about: "a megabyte of gzip that becomes 1 GiB", serve: sendBomb},
-		{name: "gzip-twice", about: "the right answer, gzip in gzip, said to be gzip", serve: encodedReply("gzip", func(b []byte) []byte { return gzipBytes(gzipBytes(b)) })},
-		{name: "br", about: "the right answer, said to be Brotli's, which it is not", serve: encodedReply("br", func(b []byte) []byte { return b })},
-		{name: "huge", about: "a body without end", serve: func(w http.ResponseWriter, r *http.Request, _ reply) {
+		{name: "gzip-twice", about: "the correct answer, gzip in gzip, labelled gzip", serve: encodedReply("gzip", func(b []byte) []byte { return gzipBytes(gzipBytes(b)) })},
+		{name: "br", about: "the correct answer, wrongly labelled Brotli", serve: encodedReply("br", func(b []byte) []byte { return b })},
+		{name: "huge", about: "an endless body", serve: func(w http.ResponseWriter, r *http.Request, _ reply) {
 			sendLarge(w, r, -1)
 		}},
 		{name: "huge-length", about: "a body of 256 MiB, as Content-Length says", serve: func(w http.ResponseWriter, r *http.Request, _ reply) {
@@ -145,11 +145,11 @@ func sizeKinds() []faultKind {
 			sendLarge(w, r, hugeSize)
 		}},
 		{name: "big-header", about: "16 MiB of headers", serve: sendBigHeader},
-		{name: "cookies", about: "the right answer with 200 cookies of a kilobyte", serve: func(w http.ResponseWriter, _ *http.Request, right reply) {
+		{name: "cookies", about: "the correct answer with 200 cookies of a kilobyte", serve: func(w http.ResponseWriter, _ *http.Request, correct reply) {
 			for n := range 200 {
 				setCookie(w, "padding"+strconv.Itoa(n), strings.Repeat("a", 1024))
 			}
-			right.send(w)
+			correct.send(w)
 		}},
 	}
 }
@@ -164,16 +164,16 @@ func gzipBytes(text []byte) []byte {
 }
 
 func encodedReply(encoding string, encode func([]byte) []byte) func(http.ResponseWriter, *http.Request, reply) {
-	return func(w http.ResponseWriter, _ *http.Request, right reply) {
+	return func(w http.ResponseWriter, _ *http.Request, correct reply) {
 		w.Header().Set("Content-Encoding", encoding)
-		reply{right.status, right.contentType, encode(right.body)}.send(w)
+		reply{correct.status, correct.contentType, encode(correct.body)}.send(w)
 	}
 }
 
 // sendBomb sends the same compressed megabyte again and again: concatenated gzip members are one
 // text.
-func sendBomb(w http.ResponseWriter, _ *http.Request, right reply) {
-	w.Header().Set("Content-Type", right.contentType)
+func sendBomb(w http.ResponseWriter, _ *http.Request, correct reply) {
+	w.Header().Set("Content-Type", correct.contentType)
 	w.Header().Set("Content-Encoding", "gzip")
 	_, err := w.Write(gzipBytes([]byte(bodyBegin)))
 	member := gzipBytes(bytes.Repeat([]byte("a"), 1<<20))

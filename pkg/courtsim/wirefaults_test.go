@@ -120,7 +120,7 @@ func TestFaults_OverHTTP(t *testing.T) {
 	for kind, want := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			court, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
+			sim, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
 			patience := time.Minute
 			if want.brief {
 				patience = 5 * time.Second
@@ -138,7 +138,7 @@ func TestFaults_OverHTTP(t *testing.T) {
 			if want.length > 0 && got.read != want.length {
 				t.Errorf("%d bytes, want %d", got.read, want.length)
 			}
-			stats := court.Stats()
+			stats := sim.Stats()
 			if block := slices.Contains(courtsim.BlockKinds(), kind); stats.Faults[kind] != 1 || (stats.FirstBlock != "") != block {
 				t.Errorf("%d faults counted, first block %q", stats.Faults[kind], stats.FirstBlock)
 			}
@@ -199,7 +199,7 @@ func TestRedirectFaults(t *testing.T) {
 		"redirect": {requests: 2, faults: 1}, "redirect-chain": {requests: 6, faults: 1}, "redirect-loop": {requests: 10, faults: 1},
 		"redirect-away": {requests: 1, strays: 1, faults: 1}, "redirect-user": {requests: 1, strays: 1, faults: 1},
 	} {
-		court, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
+		sim, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		answer, err := client.Get(url + callPath("proceedingQueriesRE", 1))
 		if err == nil {
@@ -208,7 +208,7 @@ func TestRedirectFaults(t *testing.T) {
 		if (err != nil) != (kind == "redirect-loop") {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if s := court.Stats(); s.Requests != want.requests || s.Strays != want.strays || s.Faults[kind] != want.faults {
+		if s := sim.Stats(); s.Requests != want.requests || s.Strays != want.strays || s.Faults[kind] != want.faults {
 			t.Errorf("%s: %d requests, %d strays, %d faults; want %+v", kind, s.Requests, s.Strays, s.Faults[kind], want)
 		}
 	}

@@ -108,8 +108,8 @@ func (q *runningAttempt) currentSession() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	inputs, why := q.Profile.tokens.readInputs(x)
-	if _, blocked := q.Profile.findBlock(q.id, x); blocked || why != nil {
+	inputs, failure := q.Profile.tokens.readInputs(x)
+	if _, blocked := q.Profile.findBlock(q.id, x); blocked || failure != nil {
 		q.done = true
 		return nil, nil
 	}
@@ -227,10 +227,10 @@ func (a *attempt) addAnswer(c *Client, made *call, s *session, id contract.CaseI
 		a.found, a.lastHadRows = true, true
 		return
 	}
-	t, why := made.read(id, x, paging{})
-	empty := why == nil && made.gives != partyRows && len(t.rows) == 0
-	a.done = why != nil || t.unrelated && len(t.rows) == 0 || empty && made.proves && !a.found
-	a.lastHadRows = why == nil && made.gives != partyRows && len(t.rows) > 0
+	t, failure := made.read(id, x, paging{})
+	empty := failure == nil && made.gives != partyRows && len(t.rows) == 0
+	a.done = failure != nil || t.unrelated && len(t.rows) == 0 || empty && made.proves && !a.found
+	a.lastHadRows = failure == nil && made.gives != partyRows && len(t.rows) > 0
 	a.found = a.found || a.lastHadRows
 }
 
@@ -257,8 +257,8 @@ func (a *attempt) addPage(c *Client, made *call, s *session, id contract.CaseID,
 
 // withError ends an attempt between two requests. Its exchanges are incomplete, so the last one
 // gets the error.
-func (a *attempt) withError(why string) []contract.Exchange {
-	a.exchanges[len(a.exchanges)-1].Error = why
+func (a *attempt) withError(failure string) []contract.Exchange {
+	a.exchanges[len(a.exchanges)-1].Error = failure
 	return a.exchanges
 }
 

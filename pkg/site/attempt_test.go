@@ -70,7 +70,7 @@ func TestFetch_Before(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]int{0, 1}, made); diff != "" {
-		t.Errorf("requests at the server when the pace was asked (-want +got):\n%s", diff)
+		t.Errorf("requests at the server at each call of before (-want +got):\n%s", diff)
 	}
 	if len(exchanges) != 2 || exchanges[0].GapSeconds != 1 || exchanges[1].GapSeconds != 2 {
 		t.Errorf("exchanges %+v, want gaps of 1 and 2 seconds", exchanges)
@@ -83,9 +83,9 @@ func TestFetch_BeforeFails(t *testing.T) {
 	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": bodyHandler(emptyBody)})
 	c := newClient(t, server.URL, nil)
 	halted := errors.New("halted")
-	asked := 0
+	requests := 0
 	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
-		if asked++; asked > 1 {
+		if requests++; requests > 1 {
 			return 0, halted
 		}
 		return 0, nil
@@ -151,12 +151,12 @@ func TestFetchProofFirst_Calls(t *testing.T) {
 // receives the requested values.
 func docketSite(t *testing.T, gives func(division, number string) bool) (*fakeSite, chan string) {
 	t.Helper()
-	asked := make(chan string, 100)
+	requests := make(chan string, 100)
 	row := func(number string) string { return strings.ReplaceAll(ownBody, "IMM-13-25", number) }
 	return startSite(t, map[string]http.HandlerFunc{
 		"docket": func(w http.ResponseWriter, r *http.Request) {
 			division, number := r.URL.Query().Get("division"), r.URL.Query().Get("courtnumber")
-			asked <- division
+			requests <- division
 			if gives(division, number) {
 				_, _ = io.WriteString(w, row(number))
 			} else {
@@ -167,12 +167,12 @@ func docketSite(t *testing.T, gives func(division, number string) bool) (*fakeSi
 			_, _ = io.WriteString(w, row(r.URL.Query().Get("courtnumber")))
 		},
 		"parties": bodyHandler(partiesBody),
-	}), asked
+	}), requests
 }
 
-func drain(asked chan string) (all []string) {
-	for len(asked) > 0 {
-		all = append(all, <-asked)
+func drain(requests chan string) (all []string) {
+	for len(requests) > 0 {
+		all = append(all, <-requests)
 	}
 	return all
 }
@@ -185,9 +185,9 @@ func TestQueryForms(t *testing.T) {
 	number := func(division, number string) bool { return division == number }
 	letter := func(division, _ string) bool { return division == "t" || division == "a" }
 	for name, test := range map[string]struct {
-		gives func(division, number string) bool
-		cases []string
-		asked []string
+		gives    func(division, number string) bool
+		cases    []string
+		requests []string
 		// entries are those of the last case.
 		entries  int
 		doubtful bool
@@ -203,7 +203,7 @@ func TestQueryForms(t *testing.T) {
 		"an empty one, first":  {func(d, n string) bool { return d == "t" && n != "IMM-1-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 1, false},
 	} {
 		for _, parties := range []bool{false, true} {
-			server, asked := docketSite(t, test.gives)
+			server, requests := docketSite(t, test.gives)
 			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = parties })
 			var reading contract.Classification
 			for _, text := range test.cases {
@@ -220,8 +220,8 @@ func TestQueryForms(t *testing.T) {
 					t.Errorf("%s: %s is read %s, %q", name, text, reading.Verdict, reading.Error)
 				}
 			}
-			if diff := cmp.Diff(test.asked, drain(asked)); diff != "" {
-				t.Errorf("%s, parties %t: divisions that were asked for (-want +got):\n%s", name, parties, diff)
+			if diff := cmp.Diff(test.requests, drain(requests)); diff != "" {
+				t.Errorf("%s, parties %t: requested divisions (-want +got):\n%s", name, parties, diff)
 			}
 			if reading.Record == nil || reading.Record.Entries != test.entries || parties && len(reading.Record.Parties) != 1 {
 				t.Errorf("%s, parties %t: record %+v, want %d entries", name, parties, reading.Record, test.entries)

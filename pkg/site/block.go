@@ -95,9 +95,9 @@ func (p *Profile) blockViews(id contract.CaseID, exchange contract.Exchange) [][
 		return searchViews(body)
 	}
 	doc, err := parseJSON(body, "")
-	due := c != nil && isOK(exchange.Status)
+	expected := c != nil && isOK(exchange.Status)
 	switch {
-	case err != nil && due || err == nil && due && c.hasPartyRows(doc):
+	case err != nil && expected || err == nil && expected && c.hasPartyRows(doc):
 		return nil
 	case err != nil:
 		return searchViews(body)

@@ -60,14 +60,14 @@ func (c *Client) readBody(ctx context.Context, body io.Reader, size int64) ([]by
 // errTooLarge marks a body larger than the limit.
 var errTooLarge = errors.New("too large")
 
-// readChunks returns read followed by at most most bytes of body; it returns errTooLarge if there
+// readChunks returns read followed by at most limit bytes of body; it returns errTooLarge if there
 // are more.
-func readChunks(read []byte, body io.Reader, most int64) ([]byte, error) {
+func readChunks(read []byte, body io.Reader, limit int64) ([]byte, error) {
 	chunks := [][]byte{read}
 	for {
 		next := make([]byte, bodyChunk)
 		n, err := readInto(next, body)
-		if most -= int64(n); most < 0 {
+		if limit -= int64(n); limit < 0 {
 			return nil, errTooLarge
 		}
 		chunks = append(chunks, next[:n])
@@ -82,10 +82,10 @@ func readChunks(read []byte, body io.Reader, most int64) ([]byte, error) {
 
 // readInto reads until room is full or an error occurs. Unlike io.ReadFull it keeps the difference
 // between the end of a body and a body that breaks off.
-func readInto(room []byte, body io.Reader) (n int, err error) {
-	for n < len(room) && err == nil {
+func readInto(buffer []byte, body io.Reader) (n int, err error) {
+	for n < len(buffer) && err == nil {
 		var more int
-		more, err = body.Read(room[n:])
+		more, err = body.Read(buffer[n:])
 		n += more
 	}
 	return n, err

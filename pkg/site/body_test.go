@@ -21,22 +21,22 @@ func TestLargeBodies(t *testing.T) {
 	t.Parallel()
 	const limit, mib = 6 << 20, 1 << 20
 	for _, size := range []int{2*mib - 1, 2 * mib, 2*mib + 1, 3 * mib, 3*mib + 1, 3*mib + 2, 5*mib + 12345, limit - 1, limit, limit + 1} {
-		for _, whole := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%d bytes, whole %t", size, whole), func(t *testing.T) {
+		for _, complete := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d bytes, whole %t", size, complete), func(t *testing.T) {
 				t.Parallel()
 				body := ownBody + strings.Repeat(" ", size-len(ownBody)-1) + "\n"
 				server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
 					_, _ = io.WriteString(w, body)
-					if !whole {
+					if !complete {
 						panic(http.ErrAbortHandler)
 					}
 				}})
 				c := newClient(t, server.URL, func(o *site.Options) { o.MaxBody = limit })
 				exchanges := fetchCase(t, c)
 				switch {
-				case size > limit && whole:
+				case size > limit && complete:
 					wantReading(t, c, exchanges, contract.VerdictTransient, "max_body: larger than 6291456 bytes")
-				case !whole: // one byte too much may be seen before the end is
+				case !complete: // one byte too much may be seen before the end is
 					wantReading(t, c, exchanges, contract.VerdictTransient, "docket call: ")
 				default:
 					wantReading(t, c, exchanges, contract.VerdictSuccess, "")
@@ -220,7 +220,7 @@ func TestContentEncoding_Blocks(t *testing.T) {
 			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, contract.VerdictBlocked, "")
 			if test.encoding == "br" && string(exchanges[0].Body) != test.body {
-				t.Errorf("the body is kept as %q", exchanges[0].Body)
+				t.Errorf("stored body %q", exchanges[0].Body)
 			}
 		})
 	}
@@ -244,7 +244,7 @@ func TestContentEncoding_Robots(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, ok := rules.Allows(caseID(t, "IMM-13-25")); ok {
-				t.Error("all is forbidden, and the case may be asked for")
+				t.Error("everything is disallowed, but the case is allowed")
 			}
 		})
 	}

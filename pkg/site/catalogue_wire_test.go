@@ -70,9 +70,9 @@ func TestCatalogueOverHTTP(t *testing.T) {
 		{"63", "one hint after another at full speed", rawHandler(t, "", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 0), ""},
 		{"64", "a header without an end", rawHandler(t, head, "X: "+strings.Repeat("x", 1<<16)+"\r\n", 0), "header"},
 		{"64", "one line of a header without an end", rawHandler(t, head+"X: ", strings.Repeat("x", 1<<16), 0), "header"},
-		{"64", "said to be larger than can be", rawHandler(t, head+"Content-Length: 9223372036854775807\r\n\r\n"+emptyBody, "", 0), "reading the body"},
+		{"64", "impossible Content-Length", rawHandler(t, head+"Content-Length: 9223372036854775807\r\n\r\n"+emptyBody, "", 0), "reading the body"},
 		{"64", "without an end", rawHandler(t, head+"\r\n", strings.Repeat(" ", 1<<16), 0), "max_body"},
-		{"64", "brotli, which nobody asked for", rawHandler(t, head+"Content-Encoding: br\r\nContent-Length: 4\r\n\r\n\x8b\x00\x80\x03", "", 0), ""},
+		{"64", "unrequested brotli", rawHandler(t, head+"Content-Encoding: br\r\nContent-Length: 4\r\n\r\n\x8b\x00\x80\x03", "", 0), ""},
 		{"64", "gzip that is none", rawHandler(t, head+"Content-Encoding: gzip\r\nContent-Length: 21\r\n\r\n"+emptyBody, "", 0), "gzip"},
 	}
 	for _, test := range cases {
@@ -120,7 +120,7 @@ func TestBlocked_ByHeader(t *testing.T) {
 					t.Errorf("%s, status %d, %q: read %s by %q: %s", name, code, body, reading.Verdict, reading.Rule, reading.Error)
 				}
 				if want := name + ": challenge"; exchanges[0].Guard != want {
-					t.Errorf("the exchange says %q, want %q", exchanges[0].Guard, want)
+					t.Errorf("header in the exchange %q, want %q", exchanges[0].Guard, want)
 				}
 				if _, err := c.Robots(t.Context(), noPause); !strings.Contains(fmt.Sprint(err), "blocked: challenge") {
 					t.Errorf("robots.txt: %v", err)
@@ -167,7 +167,7 @@ func TestRedirects_OutsideOrigin(t *testing.T) {
 				c := newClient(t, server.URL, nil)
 				wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "")
 				if made := elsewhere.madeCalls(); len(made) != 0 {
-					t.Errorf("elsewhere was asked for %q", made)
+					t.Errorf("the other origin received %q", made)
 				}
 			})
 		}

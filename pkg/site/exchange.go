@@ -31,9 +31,9 @@ func (c *Client) exchange(ctx context.Context, r request, s *session, id contrac
 	limit := c.timeouts(ctx).request
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	var made connTrace
-	location, err := c.do(made.trace(ctx), r, s, &x, id)
-	x.Unsent = made.failed() || x.Status == http.StatusProxyAuthRequired
+	var conn connTrace
+	location, err := c.do(conn.trace(ctx), r, s, &x, id)
+	x.Unsent = conn.failed() || x.Status == http.StatusProxyAuthRequired
 	x.Seconds = time.Since(started).Seconds()
 	switch {
 	case err == nil:
@@ -79,18 +79,18 @@ func (c *Client) do(ctx context.Context, r request, s *session, x *contract.Exch
 // no GetBody either.
 func (r request) build(ctx context.Context) (*http.Request, error) {
 	if r.method != http.MethodPost {
-		made, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
+		req, err := http.NewRequestWithContext(ctx, r.method, r.url, nil)
 		if err == nil {
-			made.Body = unrepeatableBody{}
+			req.Body = unrepeatableBody{}
 		}
-		return made, err
+		return req, err
 	}
-	made, err := http.NewRequestWithContext(ctx, r.method, r.url, strings.NewReader(r.form))
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url, strings.NewReader(r.form))
 	if err == nil {
-		made.GetBody = nil
-		made.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.GetBody = nil
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	return made, err
+	return req, err
 }
 
 // headerText returns a header's values joined and truncated, because they are stored with every

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the golden readings anew; verdict and rule stay as they are wanted")
+var update = flag.Bool("update", false, "rewrite the golden readings, except verdict and rule")
 
 func load(t testing.TB, name string) *site.Profile {
 	t.Helper()
@@ -87,7 +87,7 @@ func checkReading(t testing.TB, p *site.Profile, id contract.CaseID, exchanges [
 	}
 	rule, _, blocked := p.Blocked(id, exchanges, exchangeStart)
 	if !blocked && reading.Verdict == contract.VerdictBlocked || blocked && reading.Verdict == contract.VerdictBlocked && rule != reading.Rule {
-		t.Errorf("Blocked says %t by %q, Read %s by %q", blocked, rule, reading.Verdict, reading.Rule)
+		t.Errorf("Blocked returns %t by %q, Read %s by %q", blocked, rule, reading.Verdict, reading.Rule)
 	}
 	if (reading.Record != nil) != (reading.Verdict == contract.VerdictSuccess) {
 		t.Errorf("verdict %s with record %v", reading.Verdict, reading.Record)
@@ -110,7 +110,7 @@ func checkReading(t testing.TB, p *site.Profile, id contract.CaseID, exchanges [
 func checkRecord(t testing.TB, record contract.Record, id contract.CaseID) {
 	t.Helper()
 	if record.CaseID != id || record.Entries != len(record.Docket) || record.Docket == nil {
-		t.Errorf("record of %s with %d entries of %d, asked for %s", record.CaseID, record.Entries, len(record.Docket), id)
+		t.Errorf("record of %s with %d entries of %d, requested %s", record.CaseID, record.Entries, len(record.Docket), id)
 	}
 	if (record.Entries == 0) != slices.Contains(record.Flags, "header-only") {
 		t.Errorf("%d entries and the flags %q", record.Entries, record.Flags)
@@ -137,7 +137,7 @@ func checkProof(t testing.TB, exchanges []contract.Exchange) {
 		}
 		for name, value := range members {
 			if name != "Count" && name != "data" && !slices.Contains([]any{nil, "", 0.0}, value) && !cmp.Equal(value, []any{}) && !cmp.Equal(value, map[string]any{}) {
-				t.Errorf("no-record with %q beside: %.100q", name, x.Body)
+				t.Errorf("no-record with a member %q: %.100q", name, x.Body)
 			}
 		}
 		calls[x.Call] = true
@@ -153,10 +153,10 @@ func checkPageProof(t testing.TB, exchanges []contract.Exchange) {
 	t.Helper()
 	calls := make(map[string]bool)
 	for _, x := range exchanges {
-		whole := x.Status == 200 && x.Error == "" && bytes.Contains(bytes.ToLower(x.Body), []byte("</html>"))
-		calls[x.Call] = calls[x.Call] || whole && x.Call != "parties"
+		complete := x.Status == 200 && x.Error == "" && bytes.Contains(bytes.ToLower(x.Body), []byte("</html>"))
+		calls[x.Call] = calls[x.Call] || complete && x.Call != "parties"
 		says := bytes.Contains(x.Body, []byte("No data available in table")) || bytes.Contains(x.Body, []byte("Aucune donn"))
-		calls[x.Call+" says none"] = calls[x.Call+" says none"] || whole && says
+		calls[x.Call+" says none"] = calls[x.Call+" says none"] || complete && says
 	}
 	if !calls["search"] || !calls["docket"] || !calls["docket says none"] {
 		t.Errorf("no-record by the calls %v", calls)

@@ -104,8 +104,8 @@ func TestErrorTextsAreEscaped(t *testing.T) {
 		} {
 			for _, before := range attemptStages() {
 				reading := p.Read(id, placeAnswer(before, answer))
-				for _, said := range append(reading.Notes, reading.Error, reading.Rule) {
-					checkErrorText(t, name, said)
+				for _, text := range append(reading.Notes, reading.Error, reading.Rule) {
+					checkErrorText(t, name, text)
 				}
 			}
 		}
@@ -113,14 +113,14 @@ func TestErrorTextsAreEscaped(t *testing.T) {
 }
 
 // checkErrorText checks that a text is safe for a log and a terminal.
-func checkErrorText(t *testing.T, name, said string) {
+func checkErrorText(t *testing.T, name, text string) {
 	t.Helper()
-	if len(said) > 3000 || !utf8.ValidString(said) {
-		t.Errorf("%s: %d bytes: %.100q", name, len(said), said)
+	if len(text) > 3000 || !utf8.ValidString(text) {
+		t.Errorf("%s: %d bytes: %.100q", name, len(text), text)
 	}
-	for _, r := range said {
+	for _, r := range text {
 		if !strconv.IsPrint(r) && r != utf8.RuneError {
-			t.Errorf("%s: %U in %.200q", name, r, said)
+			t.Errorf("%s: %U in %.200q", name, r, text)
 			return
 		}
 	}
@@ -141,8 +141,8 @@ func TestHTTPErrorTextsAreEscaped(t *testing.T) {
 			c := newClient(t, server.URL, nil)
 			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, contract.VerdictTransient, "")
-			for _, said := range []string{exchanges[0].Error, exchanges[0].ContentType, exchanges[0].RetryAfter, c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Error} {
-				checkErrorText(t, name, said)
+			for _, text := range []string{exchanges[0].Error, exchanges[0].ContentType, exchanges[0].RetryAfter, c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Error} {
+				checkErrorText(t, name, text)
 			}
 		})
 	}

@@ -69,16 +69,16 @@ const maxPages = 20
 // read extracts the table of a page; prev is the state after the pages before it.
 func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *answerError) {
 	var t table
-	root, why := p.parse(exchange)
-	if why != nil {
-		return t, why
+	root, failure := p.parse(exchange)
+	if failure != nil {
+		return t, failure
 	}
 	part, found, err := p.findTable(root)
 	if err != nil {
 		return t, &answerError{"shape", err}
 	}
-	if why := p.checkTitle(id, part); why != nil {
-		return t, why
+	if failure := p.checkTitle(id, part); failure != nil {
+		return t, failure
 	}
 	rows, err := p.tableRows(found)
 	if err != nil {
@@ -288,13 +288,13 @@ func (p *pageReader) advance(part *htmltree.Node, prev paging, rows int, found b
 }
 
 // nextPage returns the number of the next page, which must be due; empty if this is the last page.
-func (p *pageReader) nextPage(part *htmltree.Node, due int) (string, error) {
+func (p *pageReader) nextPage(part *htmltree.Node, expected int) (string, error) {
 	if p.next == nil {
 		return "", nil
 	}
 	next, err := p.next.Value(part)
-	if err == nil && next != "" && next != strconv.Itoa(due) {
-		err = fmt.Errorf("page %d leads to page %.20q", due-1, next)
+	if err == nil && next != "" && next != strconv.Itoa(expected) {
+		err = fmt.Errorf("page %d leads to page %.20q", expected-1, next)
 	}
 	return next, err
 }
@@ -370,7 +370,7 @@ func (p *Profile) hasBlockText(views [][]byte) bool {
 
 // expectsPage reports whether the answer of a call should be an HTML page. A nil c with due means
 // the page with the hidden inputs.
-func (p *Profile) expectsPage(name string) (c *call, due bool) {
+func (p *Profile) expectsPage(name string) (c *call, expected bool) {
 	if name == tokensCall {
 		return nil, p.tokens != nil
 	}

@@ -339,7 +339,7 @@ func TestPageFaults(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			fault := courtsim.Fault{Kind: kind, Share: 0.6, Times: courtsim.Forever}
-			court, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 20, Gaps: []contract.Range{{Start: 4, End: 6}}, Faults: []courtsim.Fault{fault}}, true, p)
+			sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 20, Gaps: []contract.Range{{Start: 4, End: 6}}, Faults: []courtsim.Fault{fault}}, true, p)
 			c, err := site.NewClient(site.Options{
 				Profile: p, Origin: clients[0].Origin, RequestTimeout: 500 * time.Millisecond, JobTimeout: 5 * time.Second, MaxBody: 1 << 20, Parties: true,
 			})
@@ -351,7 +351,7 @@ func TestPageFaults(t *testing.T) {
 				id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
 				reading := readAttempt(t, c, id)
 				wrong := contract.VerdictNoRecord
-				if !court.Exists(id) {
+				if !sim.Exists(id) {
 					wrong = contract.VerdictSuccess
 				}
 				if reading.Verdict == wrong || reading.Record != nil && reading.Record.CaseID != id {

@@ -20,7 +20,7 @@ import (
 const soon = 30 * time.Second
 
 // TestRequestTimeout: the limit applies to the complete exchange, including the body.
-func timed(t *testing.T, docket string, test func(t *testing.T, court http.RoundTripper)) {
+func timed(t *testing.T, docket string, test func(t *testing.T, transport http.RoundTripper)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, stuck{roundTrip(docket)}) })
 }
@@ -58,16 +58,16 @@ func TestRequestTimeout(t *testing.T) {
 // is incomplete, and the unsent request is not an exchange.
 func TestJobTimeout(t *testing.T) {
 	t.Parallel()
-	timed(t, emptyBody, func(t *testing.T, court http.RoundTripper) {
+	timed(t, emptyBody, func(t *testing.T, transport http.RoundTripper) {
 		const limit = 100 * time.Millisecond
-		c := newClient(t, "https://court.invalid", func(o *site.Options) { o.JobTimeout, o.Transport = limit, court })
+		c := newClient(t, "https://court.invalid", func(o *site.Options) { o.JobTimeout, o.Transport = limit, transport })
 		began := time.Now()
 		exchanges := fetchCase(t, c)
 		if took := time.Since(began); took != limit {
 			t.Errorf("took %s, want %s", took, limit)
 		}
 		if len(exchanges) != 2 || exchanges[0].Error != "" {
-			t.Fatalf("exchanges %+v, want a whole one and one that was cut short", exchanges)
+			t.Fatalf("exchanges %+v, want a complete and an incomplete one", exchanges)
 		}
 		wantReading(t, c, exchanges, contract.VerdictTransient, "header call: job_timeout: longer than 100ms")
 	})
@@ -89,15 +89,15 @@ func TestWithTimeouts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			timed(t, emptyBody, func(t *testing.T, court http.RoundTripper) {
-				asking := newClient(t, "https://court.invalid", func(o *site.Options) {
-					o.RequestTimeout, o.JobTimeout, o.Transport = c.ownRequest, c.ownJob, court
+			timed(t, emptyBody, func(t *testing.T, transport http.RoundTripper) {
+				client := newClient(t, "https://court.invalid", func(o *site.Options) {
+					o.RequestTimeout, o.JobTimeout, o.Transport = c.ownRequest, c.ownJob, transport
 				})
-				exchanges, err := asking.Fetch(site.WithTimeouts(t.Context(), c.request, c.job), caseID(t, "IMM-13-25"), noPause)
+				exchanges, err := client.Fetch(site.WithTimeouts(t.Context(), c.request, c.job), caseID(t, "IMM-13-25"), noPause)
 				if err != nil {
 					t.Fatal(err)
 				}
-				wantReading(t, asking, exchanges, contract.VerdictTransient, c.want)
+				wantReading(t, client, exchanges, contract.VerdictTransient, c.want)
 			})
 		})
 	}
@@ -107,9 +107,9 @@ func TestWithTimeouts(t *testing.T) {
 // larger one is not stored.
 func TestJobTimeout_WhileWaiting(t *testing.T) {
 	t.Parallel()
-	timed(t, ownBody, func(t *testing.T, court http.RoundTripper) {
+	timed(t, ownBody, func(t *testing.T, transport http.RoundTripper) {
 		c := newClient(t, "https://court.invalid", func(o *site.Options) {
-			o.JobTimeout, o.Parties, o.Transport = 100*time.Millisecond, true, court
+			o.JobTimeout, o.Parties, o.Transport = 100*time.Millisecond, true, transport
 		})
 		turns := 0
 		exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(ctx context.Context) (time.Duration, error) {
@@ -246,7 +246,7 @@ func TestGzipBomb(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	wantReading(t, c, exchanges, contract.VerdictTransient, "max_body: larger than 4194304 bytes")
 	if len(exchanges[0].Body) != 0 {
-		t.Errorf("%d bytes of it are kept", len(exchanges[0].Body))
+		t.Errorf("%d bytes are stored", len(exchanges[0].Body))
 	}
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > 10*limit {
 		t.Errorf("%d MiB were taken for a limit of %d", grown>>20, limit>>20)

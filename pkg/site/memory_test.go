@@ -58,7 +58,7 @@ func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 				}
 			}
 		},
-		"huge and said to be": func(w http.ResponseWriter, _ *http.Request) {
+		"huge Content-Length": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(256<<20))
 			for range 256 {
 				if _, err := w.Write(blank); err != nil {

@@ -35,7 +35,7 @@ func TestBuiltIn(t *testing.T) {
 	for _, name := range site.BuiltIn() {
 		p := load(t, name)
 		if p.Name != name {
-			t.Errorf("the profile %s says that it is %s", name, p.Name)
+			t.Errorf("profile %s has the name %s", name, p.Name)
 		}
 	}
 	if got := load(t, "fct-cf").Origin; got != "https://www.fct-cf.ca" {
@@ -192,7 +192,7 @@ func TestCheckOrigin(t *testing.T) {
 		err := site.CheckOrigin(origin)
 		got[origin] = err == nil
 		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: the error tells the password: %v", origin, err)
+			t.Errorf("%s: the error contains the password: %v", origin, err)
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

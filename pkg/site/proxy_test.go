@@ -25,41 +25,41 @@ import (
 // applies to both, and a loopback host never uses a proxy from the environment.
 func TestFindProxy(t *testing.T) {
 	t.Parallel()
-	const court = "https://www.court.invalid"
+	const server = "https://www.court.invalid"
 	for name, test := range map[string]struct {
 		origin, setting string
 		environ         map[string]string
 		want            string
 	}{
-		"nothing": {court, "", nil, ""},
-		"HTTPS_PROXY": {court, "", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"},
+		"nothing": {server, "", nil, ""},
+		"HTTPS_PROXY": {server, "", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"},
 			"http://p.invalid:3128"},
-		"https_proxy": {court, "", map[string]string{"https_proxy": "p.invalid:3128"},
+		"https_proxy": {server, "", map[string]string{"https_proxy": "p.invalid:3128"},
 			"http://p.invalid:3128"},
-		"capitals first": {court, "", map[string]string{"https_proxy": "small.invalid", "HTTPS_PROXY": "capital.invalid"},
+		"capitals first": {server, "", map[string]string{"https_proxy": "small.invalid", "HTTPS_PROXY": "capital.invalid"},
 			"http://capital.invalid"},
-		"HTTP_PROXY": {court, "", map[string]string{"HTTP_PROXY": "http://p.invalid:3128"}, ""},
-		"socks": {court, "", map[string]string{"HTTPS_PROXY": "socks5h://u:p@p.invalid"},
+		"HTTP_PROXY": {server, "", map[string]string{"HTTP_PROXY": "http://p.invalid:3128"}, ""},
+		"socks": {server, "", map[string]string{"HTTPS_PROXY": "socks5h://u:p@p.invalid"},
 			"socks5h://u:p@p.invalid"},
-		"setting": {court, "s.invalid:1", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"},
+		"setting": {server, "s.invalid:1", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"},
 			"http://s.invalid:1"},
-		"none": {court, "none", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, ""},
-		"NO_PROXY": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "a.invalid, www.court.invalid"},
+		"none": {server, "none", map[string]string{"HTTPS_PROXY": "http://p.invalid:3128"}, ""},
+		"NO_PROXY": {server, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "a.invalid, www.court.invalid"},
 			""},
-		"no_proxy": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "no_proxy": ".court.invalid"},
+		"no_proxy": {server, "", map[string]string{"HTTPS_PROXY": "p.invalid", "no_proxy": ".court.invalid"},
 			""},
-		"no_proxy, domain": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "court.invalid"},
+		"no_proxy, domain": {server, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "court.invalid"},
 			""},
-		"no_proxy, port": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:8443"},
+		"no_proxy, port": {server, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:8443"},
 			"http://p.invalid"},
-		"no_proxy, own port": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:443"},
+		"no_proxy, own port": {server, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "www.court.invalid:443"},
 			""},
-		"no_proxy, other": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "other.invalid"},
+		"no_proxy, other": {server, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "other.invalid"},
 			"http://p.invalid"},
-		"no_proxy, all": {court, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "*"}, ""},
+		"no_proxy, all": {server, "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "*"}, ""},
 		"no_proxy, network": {"https://192.0.2.7", "", map[string]string{"HTTPS_PROXY": "p.invalid", "NO_PROXY": "192.0.2.0/24"},
 			""},
-		"NO_PROXY of a setting": {court, "s.invalid", map[string]string{"NO_PROXY": "court.invalid"}, ""},
+		"NO_PROXY of a setting": {server, "s.invalid", map[string]string{"NO_PROXY": "court.invalid"}, ""},
 		"loopback": {"http://127.0.0.1:8090", "", map[string]string{"HTTP_PROXY": "p.invalid", "HTTPS_PROXY": "p.invalid"},
 			""},
 		"loopback, https":   {"https://localhost:8090", "", map[string]string{"HTTPS_PROXY": "p.invalid"}, ""},
@@ -108,8 +108,8 @@ func TestParseProxy_Invalid(t *testing.T) {
 // proxyServer is a proxy on loopback that checks credentials and records its requests.
 type proxyServer struct {
 	*httptest.Server
-	mu    sync.Mutex
-	asked []string
+	mu       sync.Mutex
+	received []string
 }
 
 func startProxy(t *testing.T, credentials string) *proxyServer {
@@ -117,7 +117,7 @@ func startProxy(t *testing.T, credentials string) *proxyServer {
 	r := &proxyServer{}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		r.mu.Lock()
-		r.asked = append(r.asked, request.Method+" "+request.RequestURI+" "+request.UserAgent())
+		r.received = append(r.received, request.Method+" "+request.RequestURI+" "+request.UserAgent())
 		r.mu.Unlock()
 		switch {
 		case request.Header.Get("Proxy-Authorization") != credentials:
@@ -136,7 +136,7 @@ func startProxy(t *testing.T, credentials string) *proxyServer {
 func (r *proxyServer) requests() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.asked)
+	return slices.Clone(r.received)
 }
 
 // connect copies between two connections until one of them ends.
@@ -205,13 +205,13 @@ func tlsSite(t *testing.T) (*httptest.Server, *site.Profile) {
 // TLS up to the site.
 func TestProxy_HTTPS(t *testing.T) {
 	t.Parallel()
-	court, profile := tlsSite(t)
+	server, profile := tlsSite(t)
 	for name, test := range map[string]struct{ user, credentials string }{"open": {"", ""},
 		"with credentials": {"u:p%40ss@", "Basic dTpwQHNz"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			relay := startProxy(t, test.credentials)
-			c := newClient(t, court.URL, func(o *site.Options) {
+			c := newClient(t, server.URL, func(o *site.Options) {
 				o.Profile = profile
 				withProxy("http://" + test.user + strings.TrimPrefix(relay.URL, "http://"))(o)
 			})
@@ -219,9 +219,9 @@ func TestProxy_HTTPS(t *testing.T) {
 				t.Errorf("robots.txt: %v", err)
 			}
 			wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
-			host := strings.TrimPrefix(court.URL, "https://")
+			host := strings.TrimPrefix(server.URL, "https://")
 			if diff := cmp.Diff([]string{"CONNECT " + host + " fct-scraper/test (+nobody@court.invalid)"}, relay.requests()); diff != "" {
-				t.Errorf("what the proxy was asked (-want +got):\n%s", diff)
+				t.Errorf("requests to the proxy (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -230,14 +230,14 @@ func TestProxy_HTTPS(t *testing.T) {
 // TestProxy_HTTP: with http the proxy receives the request itself.
 func TestProxy_HTTP(t *testing.T) {
 	t.Parallel()
-	court := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(ownBody)})
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(ownBody)})
 	relay := startProxy(t, "")
-	c := newClient(t, court.URL, withProxy(relay.URL))
+	c := newClient(t, server.URL, withProxy(relay.URL))
 	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
-	if was := relay.requests(); len(was) != 1 || !strings.HasPrefix(was[0], "GET "+court.URL+"/CourtFilesAndDecisions/proceedingQueriesRE?") {
-		t.Errorf("the proxy was asked %q", was)
+	if requests := relay.requests(); len(requests) != 1 || !strings.HasPrefix(requests[0], "GET "+server.URL+"/CourtFilesAndDecisions/proceedingQueriesRE?") {
+		t.Errorf("the proxy received %q", requests)
 	}
-	c = newClient(t, court.URL, withProxy(startProxy(t, "Basic x").URL))
+	c = newClient(t, server.URL, withProxy(startProxy(t, "Basic x").URL))
 	if _, err := c.Robots(t.Context(), noPause); !errors.Is(err, site.ErrRobotsUnreachable) || !strings.Contains(err.Error(), "the proxy asks for credentials") {
 		t.Errorf("robots.txt by a proxy that refuses us: %v", err)
 	}
@@ -248,7 +248,7 @@ func TestProxy_HTTP(t *testing.T) {
 // names the proxy without its password.
 func TestProxy_Failures(t *testing.T) {
 	t.Parallel()
-	court, profile := tlsSite(t)
+	server, profile := tlsSite(t)
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	answers := func(text string) string {
@@ -280,14 +280,14 @@ func TestProxy_Failures(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := newClient(t, court.URL, func(o *site.Options) {
+			c := newClient(t, server.URL, func(o *site.Options) {
 				o.Profile = profile
 				withProxy("http://user:geheim@" + u.Host)(o)
 			})
 			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, contract.VerdictTransient, test.complaint)
-			if said := exchanges[len(exchanges)-1].Error; strings.Contains(said, "geheim") {
-				t.Errorf("a password in %q", said)
+			if text := exchanges[len(exchanges)-1].Error; strings.Contains(text, "geheim") {
+				t.Errorf("a password in %q", text)
 			}
 			if _, _, blocked := c.Blocked(caseID(t, "IMM-13-25"), exchanges, exchangeStart); blocked {
 				t.Error("it is taken for a block of the site")

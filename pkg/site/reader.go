@@ -111,10 +111,10 @@ func (r *caseReader) result(exchanges []contract.Exchange) contract.Classificati
 		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "exchange", Error: "no request was made"}
 	}
 	reading := contract.Classification{Notes: r.notes, Raw: last}
-	why := r.incomplete()
+	failure := r.incomplete()
 	switch {
-	case why != nil:
-		reading.Verdict, reading.Rule, reading.Error = contract.VerdictTransient, why.rule, fmt.Sprintf("%s call: %s", r.lastCall, why)
+	case failure != nil:
+		reading.Verdict, reading.Rule, reading.Error = contract.VerdictTransient, failure.rule, fmt.Sprintf("%s call: %s", r.lastCall, failure)
 	case r.record != nil && r.disagreement() != "":
 		reading.Verdict, reading.Rule, reading.Error = contract.VerdictTransient, "disagree", r.disagreement()
 	case r.record != nil:
@@ -203,36 +203,36 @@ func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError 
 		return nil
 	}
 	if r.profile.tokens != nil && exchange.Call == tokensCall {
-		_, why := r.profile.tokens.readInputs(exchange)
-		return why
+		_, failure := r.profile.tokens.readInputs(exchange)
+		return failure
 	}
 	c := r.profile.callByName(exchange.Call)
 	if c == nil {
 		return &answerError{"call", fmt.Errorf("the profile %s has no such call", r.profile.Name)}
 	}
 	if r.lastCall != c.name {
-		if why := r.incomplete(); why != nil {
-			return why
+		if failure := r.incomplete(); failure != nil {
+			return failure
 		}
 		r.lastCall = c.name
 	}
 	if r.paging.next == "" { // the last call is complete
 		r.paging = paging{}
 	}
-	t, why := c.read(r.id, exchange, r.paging)
-	if why != nil {
-		return r.checkStale(c, exchange, why)
+	t, failure := c.read(r.id, exchange, r.paging)
+	if failure != nil {
+		return r.checkStale(c, exchange, failure)
 	}
 	r.stale, r.paging, r.inputs = false, t.paging, t.inputs
 	return r.addTable(c, t, index, exchange)
 }
 
-// checkStale returns why, unless the answer only means that the hidden inputs were stale for the
+// checkStale returns failure, unless the answer only means that the hidden inputs were stale for the
 // first time.
-func (r *caseReader) checkStale(c *call, exchange contract.Exchange, why *answerError) *answerError {
-	rule, worn := r.profile.tokens.findStale(exchange)
-	if !worn || c.method != http.MethodPost {
-		return why
+func (r *caseReader) checkStale(c *call, exchange contract.Exchange, failure *answerError) *answerError {
+	rule, stale := r.profile.tokens.findStale(exchange)
+	if !stale || c.method != http.MethodPost {
+		return failure
 	}
 	r.stale, r.inputs = true, nil
 	if r.staleAnswers++; r.staleAnswers > 1 {

@@ -237,16 +237,16 @@ func TestJar_Limits(t *testing.T) {
 	set(http.Cookie{Name: "c", Value: "2"})
 	set(http.Cookie{Name: "late", Value: "3"})
 	if got := jarCookies(t, jar, origin); !strings.Contains(got, "c=2") || strings.Contains(got, "late") {
-		t.Errorf("kept %q", got)
+		t.Errorf("stored %q", got)
 	}
 	set(http.Cookie{Name: "c", MaxAge: -1})
 	set(http.Cookie{Name: "late", Value: "4"})
 	set(http.Cookie{Name: "late", Value: "deep", Path: "/"})
 	if got := jarCookies(t, jar, origin); strings.Contains(got, "c=2") || !strings.Contains(got, "late=deep") {
-		t.Errorf("kept %q", got)
+		t.Errorf("stored %q", got)
 	}
 	jar.SetCookies(parseURL(t, "https://evil.invalid"), []*http.Cookie{{Name: "c", MaxAge: -1}, {Name: "late", MaxAge: -1}})
 	if got := jarCookies(t, jar, origin); !strings.Contains(got, "late=deep") {
-		t.Errorf("somebody else took a cookie away: %q", got)
+		t.Errorf("another origin deleted a cookie: %q", got)
 	}
 }

@@ -98,7 +98,7 @@ func TestRetryAfter_RepeatedHeader(t *testing.T) {
 				t.Errorf("blocked %t by %q for %s, want %s", blocked, rule, wait, test.want)
 			}
 			if length := len(exchanges[0].RetryAfter); length > 200 {
-				t.Errorf("%d bytes of the header are kept", length)
+				t.Errorf("%d bytes of the header are stored", length)
 			}
 		})
 	}

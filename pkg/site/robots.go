@@ -46,15 +46,15 @@ func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
 		return t.path, false
 	}
 	for i := range r.client.Profile.calls {
-		made := &r.client.Profile.calls[i]
-		if made.when == whenParties && !r.client.Parties {
+		c := &r.client.Profile.calls[i]
+		if c.when == whenParties && !r.client.Parties {
 			continue
 		}
 		for _, other := range []bool{false, true} {
-			if other && made.otherQuery == nil {
+			if other && c.otherQuery == nil {
 				continue
 			}
-			if path := requestPath(r.client.Profile.callURL(r.client.Origin, made, id, other)); !r.group.allows(path) {
+			if path := requestPath(r.client.Profile.callURL(r.client.Origin, c, id, other)); !r.group.allows(path) {
 				return path, false
 			}
 		}
@@ -151,8 +151,8 @@ func (c *Client) fetchRobots(ctx context.Context, target string, gap time.Durati
 	ctx, cancel := context.WithTimeout(ctx, c.timeouts(ctx).request)
 	defer cancel()
 	defer func() { x.Seconds = time.Since(started).Seconds() }()
-	var made connTrace
-	request, err := http.NewRequestWithContext(made.trace(ctx), http.MethodGet, target, nil)
+	var conn connTrace
+	request, err := http.NewRequestWithContext(conn.trace(ctx), http.MethodGet, target, nil)
 	if err != nil {
 		x.Error = errorText(err)
 		return x, ""
@@ -162,7 +162,7 @@ func (c *Client) fetchRobots(ctx context.Context, target string, gap time.Durati
 	request.Header.Set("Accept-Encoding", acceptEncoding)
 	response, err := c.newSession().http.Do(request)
 	if err != nil {
-		x.Error, x.Unsent = c.robotsError(ctx, err), made.failed()
+		x.Error, x.Unsent = c.robotsError(ctx, err), conn.failed()
 		return x, ""
 	}
 	defer func() { _ = response.Body.Close() }() // the body was read, or is not needed

@@ -47,7 +47,7 @@ func TestRobots(t *testing.T) {
 		"nothing for everybody":      {bodyHandler("User-agent: *\nDisallow: /\n"), docketPath, 0},
 		"a path of the docket":       {bodyHandler("User-agent: *\nDisallow: " + docketPath), docketPath, 0},
 		"a path of the list":         {bodyHandler("User-agent: *\nDisallow: /*CourtNumberList"), headerPath, 0},
-		"a path of nobody's":         {bodyHandler("User-agent: *\nDisallow: /admin/"), "", 0},
+		"an unused path":             {bodyHandler("User-agent: *\nDisallow: /admin/"), "", 0},
 		"a query":                    {bodyHandler("User-agent: *\nDisallow: /*?courtnumber="), docketPath, 0},
 		"our own group":              {bodyHandler("User-agent: *\nDisallow: /\n\nUser-agent: fct-scraper\nAllow: /\n"), "", 0},
 		"our own group is stricter":  {bodyHandler("User-agent: FCT-Scraper\nDisallow: /\n\nUser-agent: *\nAllow: /\n"), docketPath, 0},
@@ -56,8 +56,8 @@ func TestRobots(t *testing.T) {
 		"an absurd delay":            {bodyHandler("User-agent: *\nCrawl-delay: 1e300\n"), "", time.Hour},
 		"no file":                    {textHandler(404, "<html><script src=recaptcha.js></script>no such page</html>"), "", 0},
 		"gone":                       {textHandler(410, ""), "", 0},
-		"nobody may read it":         {textHandler(401, ""), "", 0},
-		"a page in its place":        {bodyHandler("<html><body>Welcome to the court</body></html>"), "", 0},
+		"unauthorized":               {textHandler(401, ""), "", 0},
+		"an HTML page instead":       {bodyHandler("<html><body>Welcome to the court</body></html>"), "", 0},
 		"rules about captchas":       {bodyHandler("# access denied to bots\nUser-agent: *\nDisallow: /captcha/\n"), "", 0},
 		"another success":            {textHandler(203, "User-agent: *\nDisallow: /"), docketPath, 0},
 		"a redirect":                 {http.RedirectHandler("/elsewhere.txt", http.StatusMovedPermanently).ServeHTTP, docketPath, 0},
@@ -115,7 +115,7 @@ func TestRobots_Unreachable(t *testing.T) {
 	}
 	_, err := newClient(t, "http://127.0.0.1:1", nil).Robots(t.Context(), noPause)
 	if !errors.Is(err, site.ErrRobotsUnreachable) {
-		t.Errorf("nobody there: error %v", err)
+		t.Errorf("no server: error %v", err)
 	}
 }
 
@@ -142,12 +142,12 @@ func TestRobots_Requests(t *testing.T) {
 	}
 	server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": hop})
 	c := newClient(t, server.URL, nil)
-	asked, halted := 0, errors.New("halted")
+	requests, halted := 0, errors.New("halted")
 	rules, err := c.Robots(t.Context(), func(context.Context) (time.Duration, error) {
-		if asked++; asked > 3 {
+		if requests++; requests > 3 {
 			return 0, halted
 		}
-		return time.Duration(asked) * time.Second, nil
+		return time.Duration(requests) * time.Second, nil
 	})
 	if !errors.Is(err, halted) || errors.Is(err, site.ErrRobotsUnreachable) || len(server.madeCalls()) != 3 || len(rules.Requests) != 3 {
 		t.Errorf("error %v, %d requests, %d exchanges; want the pace's error after three", err, len(server.madeCalls()), len(rules.Requests))

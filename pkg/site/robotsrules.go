@@ -40,7 +40,7 @@ func parseRobots(text []byte) robotsGroup {
 	}
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	var own, everybody robotsGroup
-	found, ours, theirs, naming := false, false, false, false
+	found, isOurs, isDefault, naming := false, false, false, false
 	for _, line := range strings.FieldsFunc(string(text), func(r rune) bool { return r == '\n' || r == '\r' }) {
 		key, value, _ := strings.Cut(line, ":")
 		value, _, _ = strings.Cut(value, "#")
@@ -48,18 +48,18 @@ func parseRobots(text []byte) robotsGroup {
 		switch key {
 		case "user-agent":
 			if !naming { // a new group starts after a rule
-				ours, theirs = false, false
+				isOurs, isDefault = false, false
 			}
 			naming = true
-			ours = ours || productToken(value) == robotsName
-			theirs = theirs || value == "*"
-			found = found || ours
+			isOurs = isOurs || productToken(value) == robotsName
+			isDefault = isDefault || value == "*"
+			found = found || isOurs
 		case "allow", "disallow", "crawl-delay":
 			naming = false
-			if ours {
+			if isOurs {
 				own.add(key, value)
 			}
-			if theirs {
+			if isDefault {
 				everybody.add(key, value)
 			}
 		}
@@ -116,14 +116,14 @@ func (r robotsGroup) allows(path string) bool {
 // at the end matches the end of the path. Each part between two * is matched at its first position
 // after the previous part, so no backtracking is needed.
 func matchesPattern(pattern, path string) bool {
-	pattern, whole := strings.CutSuffix(pattern, "$")
+	pattern, anchored := strings.CutSuffix(pattern, "$")
 	parts := strings.Split(pattern, "*")
 	path, begins := strings.CutPrefix(path, parts[0])
 	if !begins {
 		return false
 	}
 	if len(parts) == 1 {
-		return !whole || path == ""
+		return !anchored || path == ""
 	}
 	last := len(parts) - 1
 	for _, part := range parts[1:last] {
@@ -133,7 +133,7 @@ func matchesPattern(pattern, path string) bool {
 		}
 		path = rest
 	}
-	if whole {
+	if anchored {
 		return strings.HasSuffix(path, parts[last])
 	}
 	return strings.Contains(path, parts[last])

@@ -89,9 +89,9 @@ func (c *call) unexpectedMember(doc *jsontree.Node) string {
 		}
 	}
 	for child := doc.First; child != nil && doc.Kind == jsontree.Object; child = child.Next {
-		said, err := text(child)
-		nothing := err == nil && (said == "" || said == "0") || err != nil && child.First == nil
-		if !nothing && !slices.Contains(known, child) {
+		value, err := text(child)
+		empty := err == nil && (value == "" || value == "0") || err != nil && child.First == nil
+		if !empty && !slices.Contains(known, child) {
 			return child.Name
 		}
 	}

@@ -45,8 +45,8 @@ type sessions struct {
 }
 
 // currentUnless returns the current session, or nil if it is the stale one.
-func (s *sessions) currentUnless(worn *session) *session {
-	if current := s.current.Load(); current != worn {
+func (s *sessions) currentUnless(stale *session) *session {
+	if current := s.current.Load(); current != stale {
 		return current
 	}
 	return nil

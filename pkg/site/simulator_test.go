@@ -16,11 +16,11 @@ import (
 // newSimulator starts a simulator and returns a client for each profile.
 func newSimulator(t *testing.T, opts courtsim.Options, parties bool, profiles ...*site.Profile) (*courtsim.Simulator, []*site.Client) {
 	t.Helper()
-	court, err := courtsim.New(opts)
+	sim, err := courtsim.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := court.Start("127.0.0.1:0")
+	server, err := sim.Start("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func newSimulator(t *testing.T, opts courtsim.Options, parties bool, profiles ..
 			o.Profile, o.Parties, o.MaxBody, o.RequestTimeout, o.JobTimeout = p, parties, 16<<20, time.Minute, 5*time.Minute
 		}))
 	}
-	return court, clients
+	return sim, clients
 }
 
 // readAttempt fetches a case and reads it.
@@ -74,13 +74,13 @@ func commonFields(r contract.Record) contract.Record {
 // TestPageAgreesWithJSON: reading the same numbers by JSON calls and by pages gives the same records.
 func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
-	court, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
+	sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
 	flags, odd := make(map[string]int), 0
 	for number := 1; number <= 300; number++ {
 		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
 		byJSON, byPage := readAttempt(t, clients[0], id), readAttempt(t, clients[1], id)
 		want := contract.VerdictNoRecord
-		if court.Exists(id) {
+		if sim.Exists(id) {
 			want = contract.VerdictSuccess
 		}
 		if byJSON.Verdict != want || byPage.Verdict != want {

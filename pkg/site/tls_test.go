@@ -92,9 +92,9 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			asked := false
+			requested := false
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				asked = true
+				requested = true
 				_, _ = io.WriteString(w, ownBody)
 			}))
 			server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -108,8 +108,8 @@ func TestTLS(t *testing.T) {
 			})
 			wantReading(t, c, fetchCase(t, c), test.verdict, test.say)
 			server.Close()
-			if asked != (test.verdict == contract.VerdictSuccess) {
-				t.Errorf("asked: %t", asked)
+			if requested != (test.verdict == contract.VerdictSuccess) {
+				t.Errorf("requested: %t", requested)
 			}
 		})
 	}

@@ -38,9 +38,9 @@ func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *answe
 	if exchange.Error != "" {
 		return nil, &answerError{"exchange", errors.New(exchange.Error)}
 	}
-	root, why := t.page.parse(exchange)
-	if why != nil {
-		return nil, why
+	root, failure := t.page.parse(exchange)
+	if failure != nil {
+		return nil, failure
 	}
 	inputs, err := hiddenInputs(t.page.inputs, root)
 	if err != nil {
@@ -51,7 +51,7 @@ func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *answe
 
 // findStale returns the name of the rule that matches an answer to stale inputs. It is safe on a
 // nil receiver.
-func (t *tokenRules) findStale(exchange contract.Exchange) (rule string, worn bool) {
+func (t *tokenRules) findStale(exchange contract.Exchange) (rule string, stale bool) {
 	if t == nil {
 		return "", false
 	}

@@ -268,6 +268,6 @@ func TestDialControl_Proxy(t *testing.T) {
 		t.Errorf("error %q", exchanges[0].Error)
 	}
 	if made := proxy.madeCalls(); len(made) != 1 {
-		t.Errorf("the proxy was asked %q, want one request to connect", made)
+		t.Errorf("the proxy received %q, want one request to connect", made)
 	}
 }
