@@ -13,136 +13,137 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// attempt asks the site once for a case, of which so many processes have died, and stores what it answered.
-func (w *shift) attempt(d delivery, job contract.Job, attempt, crashes int) error {
+// makeAttempt asks the site once for a case, of which so many processes have died, and stores what it answered.
+func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes int) error {
 	id := job.CaseID
-	together, err := w.apart(crashes)
+	unlock, err := w.isolate(crashes)
 	if err != nil {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
-	defer together()
-	leave, err := w.climate.enter(w.begin)
+	defer unlock()
+	leave, err := w.siteState.enterProbe(w.startCtx)
 	if err != nil {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
 	defer leave()
-	defer w.holdings.end(id.Number)
-	exchanges, seconds, err := w.ask(d, job, attempt, crashes)
-	if w.unsent(id, exchanges, err != nil) {
-		return errGiveBack
+	defer w.record.remove(id.Number)
+	exchanges, seconds, err := w.sendRequests(d, job, attempt, crashes)
+	if w.recordConnection(id, exchanges, err != nil) {
+		return errReturnJob
 	}
-	blocked := w.heed(id, exchanges, job.Retry || attempt > 1, err)
+	blocked := w.applySiteSignals(id, exchanges, job.Retry || attempt > 1, err)
 	leave()
 	if err != nil && (len(exchanges) == 0 || !blocked) {
 		return fmt.Errorf("asking for %s: %w", id, err)
 	}
-	return w.store(contract.Answer{
+	return w.storeAnswer(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
 		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, Aborted: err != nil, Seconds: seconds,
 	})
 }
 
-// apart keeps a suspicious job from being attempted beside another one until together is called.
-func (w *shift) apart(crashes int) (together func(), err error) {
-	if crashes < suspicious {
+// isolate keeps a suspicious job from being attempted beside another one until together is called.
+func (w *runWorker) isolate(crashes int) (unlock func(), err error) {
+	if crashes < isolationThreshold {
 		return func() {}, nil
 	}
 	select {
-	case w.alone <- struct{}{}:
-		return func() { <-w.alone }, nil
-	case <-w.begin.Done():
-		return nil, context.Cause(w.begin)
+	case w.isolated <- struct{}{}:
+		return func() { <-w.isolated }, nil
+	case <-w.startCtx.Done():
+		return nil, context.Cause(w.startCtx)
 	}
 }
 
-// crashed has the classifier settle a job that so many processes have died of: it is asked for no more.
-func (w *shift) crashed(d delivery, job contract.Job, attempt, crashes int) error {
+// storeCrashed has the classifier settle a job that so many processes have died of: it is asked for no more.
+func (w *runWorker) storeCrashed(d delivery, job contract.Job, attempt, crashes int) error {
 	w.Log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
-	return w.store(contract.Answer{
+	return w.storeAnswer(contract.Answer{
 		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Crashes: crashes,
 		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: []contract.Exchange{},
 	})
 }
 
-// store stores an answer and leaves its job to the classifier. The job keeps its place until then, so that a process that dies
+// storeAnswer stores an answer and leaves its job to the classifier. The job keeps its place until then, so that a process that dies
 // loses no more answers than it has places: they are asked for again.
-func (w *shift) store(answer contract.Answer) error {
-	if err := w.keep(answer); err != nil {
+func (w *runWorker) storeAnswer(answer contract.Answer) error {
+	if err := w.persistAnswer(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", answer.CaseID, err)
 	}
 	return bus.ErrLeaveUnsettled
 }
 
-// ask makes the requests of an attempt, each when it is its turn. The attempt begins, and is on record as held, when its first
+// sendRequests makes the requests of an attempt, each when it is its turn. The attempt begins, and is on record as held, when its first
 // request may leave: a process that dies while a job only waits has not crashed on it.
-func (w *shift) ask(d delivery, job contract.Job, attempt, crashes int) (exchanges []contract.Exchange, seconds float64, err error) {
-	ask := asker(w.Site.Fetch)
+func (w *runWorker) sendRequests(d delivery, job contract.Job, attempt, crashes int) (exchanges []contract.Exchange, seconds float64, err error) {
+	fetch := fetchFunc(w.Site.Fetch)
 	if job.LikelyAbsent {
-		ask = w.Site.FetchProofFirst
+		fetch = w.Site.FetchProofFirst
 	}
-	var asking start
-	defer asking.made() // also when the last request could not be sent
-	ctx, cancel := context.WithCancelCause(w.finish)
+	var permits attemptPermits
+	defer permits.markStarted() // also when the last request could not be sent
+	ctx, cancel := context.WithCancelCause(w.finishCtx)
 	defer cancel(nil)
-	connected := func() bool { return true }
-	if !w.connecting.done() { // a stop does not wait for a connection
-		connected = context.AfterFunc(w.begin, func() { cancel(context.Cause(w.begin)) })
-		defer connected()
+	keepGoing := func() bool { return true }
+	if !w.reachability.siteReached() { // a stop does not wait for a connection
+		keepGoing = context.AfterFunc(w.startCtx, func() { cancel(context.Cause(w.startCtx)) })
+		defer keepGoing()
 	}
-	begun := sync.OnceFunc(func() {
-		connected()
+	logStart := sync.OnceFunc(func() {
+		keepGoing()
 		w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
 	})
-	left := func() {
-		asking.made()
-		begun()
+	sent := func() {
+		permits.markStarted()
+		logStart()
 	}
 	requests := 0
-	limited := site.WithTimeouts(site.WithRequestSent(ctx, left), w.manifest.RequestTimeout, w.manifest.JobTimeout)
-	exchanges, err = w.robots.first(ask)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
+	limited := site.WithTimeouts(site.WithRequestSent(ctx, sent), w.manifest.RequestTimeout, w.manifest.JobTimeout)
+	exchanges, err = w.robots.wrap(fetch)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
-		gap, err := w.turn(ctx, requests == 1, &asking)
-		if err == nil && requests == 1 && !w.connecting.begin(job.CaseID.Number) {
-			err = errGiveBack
+		gap, err := w.waitTurn(ctx, requests == 1, &permits)
+		if err == nil && requests == 1 && !w.reachability.startTry(job.CaseID.Number) {
+			err = errReturnJob
 		}
-		if err == nil && !d.kept() { // it is asked for by somebody else
-			err = errSlipped
+		if err == nil && !d.valid() { // it is asked for by somebody else
+			err = errLeaseExpired
 		}
 		if err == nil && requests == 1 {
-			err = w.holdings.begin(w.finish, job.CaseID.Number, attempt, crashes)
+			err = w.record.add(w.finishCtx, job.CaseID.Number, attempt, crashes)
 		}
 		return gap, err
 	})
-	asking.waits(exchanges)
-	return exchanges, asking.seconds(), err
+	permits.fillWaits(exchanges)
+	return exchanges, permits.seconds(), err
 }
 
-// heed does what the site said that concerns more than this case, and says whether it told us to go away, here or elsewhere.
+// applySiteSignals does what the site said that concerns more than this case, and says whether it told us to go away, here or elsewhere.
 // retry says that the number has failed before.
-func (w *shift) heed(id contract.CaseID, exchanges []contract.Exchange, retry bool, err error) (blocked bool) {
+func (w *runWorker) applySiteSignals(id contract.CaseID, exchanges []contract.Exchange, retry bool, err error) (blocked bool) {
 	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
-	var forbids forbidden
+	var forbiddenErr forbiddenError
 	switch {
 	case blocked:
 		// This process stops at once; the others hear of it through the buckets.
-		w.end(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
-		if err := w.block(context.WithoutCancel(w.finish), w.manifest, id, rule, wait); err != nil {
+		w.stop(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
+		if err := w.recordBlock(context.WithoutCancel(w.finishCtx), w.manifest, id, rule, wait); err != nil {
 			w.fail(err)
 		}
 		return true
-	case errors.As(err, &forbids):
-		halt := contract.Halt{Status: contract.Blocked, Reason: forbids.Error(), At: time.Now().UTC()}
-		w.end(runs.Halted{Halt: halt})
-		if err := runs.Halt(context.WithoutCancel(w.finish), w.runs, w.manifest.RunID, halt); err != nil {
+	case errors.As(err, &forbiddenErr):
+		halt := contract.Halt{Status: contract.Blocked, Reason: forbiddenErr.Error(), At: time.Now().UTC()}
+		w.stop(runs.Halted{Halt: halt})
+		if err := runs.Halt(context.WithoutCancel(w.finishCtx), w.runs, w.manifest.RunID, halt); err != nil {
 			w.fail(err)
 		}
 	default:
-		w.climate.note(context.WithoutCancel(w.finish), exchanges, retry, w.Site.RetryAfter)
+		w.siteState.record(context.WithoutCancel(w.finishCtx), exchanges, retry, w.Site.RetryAfter)
 	}
-	return w.unwelcome()
+	return w.siteBlocked()
 }
 
 // plannedAt is when the job was stored; zero for a message that does not say it.
@@ -154,26 +155,26 @@ func plannedAt(msg jetstream.Msg) time.Time {
 	return metadata.Timestamp.UTC()
 }
 
-// keep stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
+// persistAnswer stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
 // answered would be worse. Of an answer that the store cannot hold it stores that it came and how large it was: the attempt counts.
-func (w *shift) keep(answer contract.Answer) error {
+func (w *runWorker) persistAnswer(answer contract.Answer) error {
 	for {
-		err := w.gather.Do(w.finish, ready{w.manifest.RunID, answer})
+		err := w.answerWrites.Do(w.finishCtx, pendingAnswer{w.manifest.RunID, answer})
 		switch {
-		case errors.Is(err, bus.ErrTooLarge) && withoutBodies(&answer):
+		case errors.Is(err, bus.ErrTooLarge) && dropBodies(&answer):
 			continue
 		case err == nil || errors.Is(err, bus.ErrStore) || errors.Is(err, bus.ErrTooLarge):
 			return err
 		}
 		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
-		if delay.Sleep(w.finish, classifying) != nil {
+		if delay.Sleep(w.finishCtx, classifyWait) != nil {
 			return err
 		}
 	}
 }
 
-// withoutBodies drops the bodies of an answer and says so in its exchanges; false when there is none.
-func withoutBodies(answer *contract.Answer) (dropped bool) {
+// dropBodies drops the bodies of an answer and says so in its exchanges; false when there is none.
+func dropBodies(answer *contract.Answer) (dropped bool) {
 	for i := range answer.Exchanges {
 		if x := &answer.Exchanges[i]; len(x.Body) > 0 {
 			x.Error = fmt.Sprintf("max_body: the store cannot hold this answer: %d bytes", len(x.Body))
@@ -183,81 +184,129 @@ func withoutBodies(answer *contract.Answer) (dropped bool) {
 	return dropped
 }
 
-// turn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
+// waitTurn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
 // finished, unless the site told us to go away: then not one request more is made.
-func (w *shift) turn(ctx context.Context, first bool, asking *start) (time.Duration, error) {
-	asking.made()
+func (w *runWorker) waitTurn(ctx context.Context, first bool, permits *attemptPermits) (time.Duration, error) {
+	permits.markStarted()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(w.begin, func() {
-		if first || w.unwelcome() {
-			cancel(context.Cause(w.begin))
+	stop := context.AfterFunc(w.startCtx, func() {
+		if first || w.siteBlocked() {
+			cancel(context.Cause(w.startCtx))
 		}
 	})
 	defer stop()
-	permit, err := w.pacer.Wait(ctx, !first, w.climate.hold)
+	permit, err := w.pacer.Wait(ctx, !first, w.siteState.hold)
 	if err != nil {
 		return 0, err
 	}
-	asking.expect(permit)
-	if w.begin.Err() != nil && (first || w.unwelcome()) {
-		return 0, context.Cause(w.begin)
+	permits.add(permit)
+	if w.startCtx.Err() != nil && (first || w.siteBlocked()) {
+		return 0, context.Cause(w.startCtx)
 	}
 	return permit.Gap, nil
 }
 
-// start is the request of an attempt that is about to leave the machine.
-type start struct {
+// attemptPermits is the request of an attempt that is about to leave the machine.
+type attemptPermits struct {
 	mu      sync.Mutex
-	waiting func()
-	// first is when the first request of the attempt was let go.
-	first time.Time
+	started func()
+	// firstSent is when the first request of the attempt was let go.
+	firstSent time.Time
 	// permits are those of all requests of the attempt.
 	permits []Permit
 }
 
-// waits fills in for how long each request was held.
-func (s *start) waits(exchanges []contract.Exchange) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range exchanges[:min(len(exchanges), len(s.permits))] {
-		exchanges[i].WaitedSeconds, exchanges[i].SlowedSeconds = s.permits[i].Waited.Seconds(), s.permits[i].Slowed.Seconds()
+// fillWaits fills in for how long each request was held.
+func (p *attemptPermits) fillWaits(exchanges []contract.Exchange) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range exchanges[:min(len(exchanges), len(p.permits))] {
+		exchanges[i].WaitedSeconds, exchanges[i].SlowedSeconds = p.permits[i].Waited.Seconds(), p.permits[i].Slowed.Seconds()
 	}
 }
 
 // seconds is how long ago the first request was let go, by the monotonic clock; 0 when none was.
-func (s *start) seconds() float64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.first.IsZero() {
+func (p *attemptPermits) seconds() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.firstSent.IsZero() {
 		return 0
 	}
-	return time.Since(s.first).Seconds()
+	return time.Since(p.firstSent).Seconds()
 }
 
-func (s *start) expect(permit Permit) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waiting = permit.Started
-	s.permits = append(s.permits, permit)
-	if s.first.IsZero() {
-		s.first = time.Now()
+func (p *attemptPermits) add(permit Permit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.started = permit.Started
+	p.permits = append(p.permits, permit)
+	if p.firstSent.IsZero() {
+		p.firstSent = time.Now()
 	}
 }
 
-// made says that the request has left, or never will.
-func (s *start) made() {
-	s.mu.Lock()
-	started := s.waiting
-	s.waiting = nil
-	s.mu.Unlock()
-	if started != nil {
-		started()
+// markStarted says that the request has left, or never will.
+func (p *attemptPermits) markStarted() {
+	p.mu.Lock()
+	report := p.started
+	p.started = nil
+	p.mu.Unlock()
+	if report != nil {
+		report()
 	}
 }
 
-// unwelcome says whether the run was halted because the site blocks us.
-func (w *shift) unwelcome() bool {
+// siteBlocked says whether the run was halted because the site blocks us.
+func (w *runWorker) siteBlocked() bool {
 	var halted runs.Halted
-	return errors.As(context.Cause(w.begin), &halted) && halted.Status == contract.Blocked
+	return errors.As(context.Cause(w.startCtx), &halted) && halted.Status == contract.Blocked
+}
+
+// maxPackBytes is how many bytes of answers share one message at most, a single larger answer apart.
+const maxPackBytes = 4 << 20
+
+// pendingAnswer is an answer on its way into the stream of answers.
+type pendingAnswer struct {
+	run    contract.RunID
+	answer contract.Answer
+}
+
+// size is about what the answer takes in a message.
+func (r pendingAnswer) size() int {
+	bytes := 512
+	for _, exchange := range r.answer.Exchanges {
+		bytes += 512 + len(exchange.Body)
+	}
+	return bytes
+}
+
+// publishAnswers stores answers that were ready together, packed by run and block.
+func (s *Service) publishAnswers(ctx context.Context, items []pendingAnswer) error {
+	type place struct {
+		run   contract.RunID
+		block int
+	}
+	packs := make(map[place]*contract.AnswerPack)
+	var order []place // first come, first stored
+	for _, item := range items {
+		key := place{item.run, contract.Chunk(item.answer.CaseID.Number)}
+		if packs[key] == nil {
+			packs[key] = &contract.AnswerPack{Version: contract.MessageVersion, RunID: item.run}
+			order = append(order, key)
+		}
+		packs[key].Answers = append(packs[key].Answers, item.answer)
+	}
+	msgs := make([]*nats.Msg, 0, len(order))
+	for _, key := range order {
+		body, err := packs[key].Encode()
+		if err != nil {
+			return fmt.Errorf("storing answers of run %s: %w", key.run, err)
+		}
+		msg := nats.NewMsg(key.run.AnswerSubject(key.block))
+		msg.Header.Set(contract.StateHeader, contract.FormatStates(packs[key].States()))
+		msg.Data = bus.Compress(body)
+		msgs = append(msgs, msg)
+	}
+	return s.Bus.PublishBatch(ctx, msgs)
 }

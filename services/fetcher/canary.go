@@ -14,32 +14,32 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// canaries answers those who want to know whether the site still shows what it has, until the function it returns is
+// serveCanaries answers those who want to know whether the site still shows what it has, until the function it returns is
 // called. Any fetcher of the site will do, whether it works on the run or not.
-func (s *Service) canaries(ctx context.Context) (stop func(), err error) {
+func (s *Service) serveCanaries(ctx context.Context) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	var answering sync.WaitGroup
-	service := contract.CanaryService(s.SiteName)
-	subscription, err := s.Bus.Conn().QueueSubscribe(service, "fetchers", func(msg *nats.Msg) {
-		answering.Go(func() { s.answerCanary(ctx, msg) })
+	var handlers sync.WaitGroup
+	subject := contract.CanaryService(s.SiteName)
+	subscription, err := s.Bus.Conn().QueueSubscribe(subject, "fetchers", func(msg *nats.Msg) {
+		handlers.Go(func() { s.replyCanary(ctx, msg) })
 	})
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("answering on %s: %w", service, err)
+		return nil, fmt.Errorf("answering on %s: %w", subject, err)
 	}
 	return func() {
 		cancel()
 		_ = subscription.Unsubscribe() // a connection that is gone has none
-		answering.Wait()
+		handlers.Wait()
 	}, nil
 }
 
-// answerCanary asks the site and replies when what it answered stands in the ledger. Who asked waits for no reply for ever.
-func (s *Service) answerCanary(ctx context.Context, msg *nats.Msg) {
+// replyCanary asks the site and replies when what it answered stands in the ledger. Who asked waits for no reply for ever.
+func (s *Service) replyCanary(ctx context.Context, msg *nats.Msg) {
 	request, err := contract.DecodeCanaryRequest(msg.Data)
 	var reply contract.CanaryReply
 	if err == nil {
-		reply, err = s.canary(ctx, request)
+		reply, err = s.fetchCanaries(ctx, request)
 	}
 	if err != nil {
 		reply.Error = err.Error()
@@ -54,21 +54,21 @@ func (s *Service) answerCanary(ctx context.Context, msg *nats.Msg) {
 	}
 }
 
-// canary asks for known files until one is there, and keeps what the site answered. The one who sees that they have all
+// fetchCanaries asks for known files until one is there, and keeps what the site answered. The one who sees that they have all
 // vanished is the witness of a block: it stops everybody at once.
-func (s *Service) canary(ctx context.Context, request contract.CanaryRequest) (contract.CanaryReply, error) {
+func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequest) (contract.CanaryReply, error) {
 	m := contract.Manifest{RunID: request.RunID}
-	if block, _ := s.climate.blocked(time.Now()); block != nil {
-		return s.refuse(ctx, m, block)
+	if block, _ := s.siteState.activeBlock(time.Now()); block != nil {
+		return s.blockedReply(ctx, m, block)
 	}
 	var entries []contract.Entry
 	var wait time.Duration
 	for _, id := range request.CaseIDs {
-		entry, told, err := s.look(ctx, id)
+		entry, siteWait, err := s.fetchCanary(ctx, id)
 		if err != nil && len(entries)+len(entry.Requests) == 0 { // the site was not asked
 			return contract.CanaryReply{}, fmt.Errorf("asking for canary %s: %w", id, err)
 		}
-		entries, wait = append(entries, entry), told
+		entries, wait = append(entries, entry), siteWait
 		if entry.Verdict != contract.VerdictNoRecord {
 			break
 		}
@@ -78,74 +78,74 @@ func (s *Service) canary(ctx context.Context, request contract.CanaryRequest) (c
 	last := entries[len(entries)-1]
 	s.Log.Info("fetcher.canary", "run_id", request.RunID, "case_id", last.CaseID.String(), "verdict", verdict)
 	// First the ledger, which takes back what is not true; a halt alone would let the run go on with it.
-	sequence, kept := s.keepCanary(ctx, request, entries)
+	sequence, storeErr := s.storeCanary(ctx, request, entries)
 	reply.Sequence = sequence
 	if verdict == contract.VerdictNoRecord || verdict == contract.VerdictBlocked {
 		rule := last.Rule
 		if verdict == contract.VerdictNoRecord {
 			rule = contract.RuleCanary
 		}
-		if err := s.block(context.WithoutCancel(ctx), m, last.CaseID, rule, wait); err != nil {
+		if err := s.recordBlock(context.WithoutCancel(ctx), m, last.CaseID, rule, wait); err != nil {
 			return reply, err
 		}
 		reply.Error = fmt.Sprintf("blocked by the site at %s (%s)", last.CaseID, rule)
 	}
-	return reply, kept
+	return reply, storeErr
 }
 
-// refuse is the reply of a fetcher whose site may not be asked; the run is halted for it like any other.
-func (s *Service) refuse(ctx context.Context, m contract.Manifest, block *contract.SiteBlock) (contract.CanaryReply, error) {
+// blockedReply is the reply of a fetcher whose site may not be asked; the run is halted for it like any other.
+func (s *Service) blockedReply(ctx context.Context, m contract.Manifest, block *contract.SiteBlock) (contract.CanaryReply, error) {
 	return contract.CanaryReply{
 		Verdict: contract.VerdictBlocked,
 		Error:   fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.UTC().Format(time.RFC3339)),
-	}, s.halt(ctx, m, *block)
+	}, s.haltBlocked(ctx, m, *block)
 }
 
-// look asks the site once for a known file, at the pace of all requests, and reads what it answered. wait is how long the
+// fetchCanary asks the site once for a known file, at the pace of all requests, and reads what it answered. wait is how long the
 // site said to stay away, if it did. What was asked before an error comes with it.
-func (s *Service) look(ctx context.Context, id contract.CaseID) (entry contract.Entry, wait time.Duration, err error) {
+func (s *Service) fetchCanary(ctx context.Context, id contract.CaseID) (entry contract.Entry, wait time.Duration, err error) {
 	entry = contract.Entry{CaseID: id, Verdict: contract.VerdictTransient}
-	held, err := s.places.take(ctx, 1)
+	admissions, err := s.inFlightLimit.acquire(ctx, 1)
 	if err != nil {
 		entry.Error = err.Error()
 		return entry, 0, err
 	}
-	defer held[0].free()
-	var asking start
+	defer admissions[0].release()
+	var permits attemptPermits
 	requests := 0
-	exchanges, err := s.robots.first(s.Site.Fetch)(site.WithRequestSent(ctx, asking.made), id, func(ctx context.Context) (time.Duration, error) {
-		asking.made()
+	exchanges, err := s.robots.wrap(s.Site.Fetch)(site.WithRequestSent(ctx, permits.markStarted), id, func(ctx context.Context) (time.Duration, error) {
+		permits.markStarted()
 		requests++
-		permit, err := s.pacer.Wait(ctx, requests > 1, s.climate.hold)
+		permit, err := s.pacer.Wait(ctx, requests > 1, s.siteState.hold)
 		if err != nil {
 			return 0, err
 		}
-		asking.expect(permit)
-		if block, _ := s.climate.blocked(time.Now()); block != nil { // there may be one by now
+		permits.add(permit)
+		if block, _ := s.siteState.activeBlock(time.Now()); block != nil { // there may be one by now
 			err = fmt.Errorf("blocked by the site at %s (%s)", block.CaseID, block.Rule)
 		}
 		return permit.Gap, err
 	})
-	asking.made()
-	asking.waits(exchanges)
+	permits.markStarted()
+	permits.fillWaits(exchanges)
 	for i := range exchanges {
 		exchanges[i].Size = len(exchanges[i].Body)
 	}
 	entry.Requests = exchanges
 	if len(exchanges) > 0 {
 		entry.StartedAt = exchanges[0].StartedAt
-		entry.Seconds = asking.seconds()
+		entry.Seconds = permits.seconds()
 	}
 	if err != nil {
 		entry.Error = err.Error()
 		return entry, 0, err
 	}
-	return entry, s.judge(&entry, exchanges), nil
+	return entry, s.applyReading(&entry, exchanges), nil
 }
 
-// judge fills in what the answer says and returns how long the site said to stay away.
-func (s *Service) judge(entry *contract.Entry, exchanges []contract.Exchange) (wait time.Duration) {
-	reading := s.read(entry.CaseID, exchanges)
+// applyReading fills in what the answer says and returns how long the site said to stay away.
+func (s *Service) applyReading(entry *contract.Entry, exchanges []contract.Exchange) (wait time.Duration) {
+	reading := s.readSafely(entry.CaseID, exchanges)
 	entry.Verdict, entry.Rule, entry.Error, entry.Notes = reading.Verdict, reading.Rule, reading.Error, reading.Notes
 	if raw := reading.Raw; reading.Verdict != contract.VerdictSuccess && raw >= 0 && raw < len(exchanges) {
 		entry.Raw, entry.RawType = exchanges[raw].Body, reading.RawType
@@ -157,19 +157,19 @@ func (s *Service) judge(entry *contract.Entry, exchanges []contract.Exchange) (w
 	return wait
 }
 
-// read reads an answer. One that the reader cannot bear is no word from the site.
-func (s *Service) read(id contract.CaseID, exchanges []contract.Exchange) (reading contract.Classification) {
+// readSafely reads an answer. One that the reader cannot bear is no word from the site.
+func (s *Service) readSafely(id contract.CaseID, exchanges []contract.Exchange) (reading contract.Classification) {
 	defer func() {
-		if cause := recover(); cause != nil {
-			s.Log.Error("fetcher.reader.panic", "case_id", id.String(), "panic", fmt.Sprint(cause))
-			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
+		if panicValue := recover(); panicValue != nil {
+			s.Log.Error("fetcher.reader.panic", "case_id", id.String(), "panic", fmt.Sprint(panicValue))
+			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", panicValue)}
 		}
 	}()
 	return s.Read(id, exchanges)
 }
 
-// keepCanary writes a canary into the ledger and returns its place there.
-func (s *Service) keepCanary(ctx context.Context, request contract.CanaryRequest, entries []contract.Entry) (uint64, error) {
+// storeCanary writes a canary into the ledger and returns its place there.
+func (s *Service) storeCanary(ctx context.Context, request contract.CanaryRequest, entries []contract.Entry) (uint64, error) {
 	run := request.RunID
 	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries, After: request.After}.Encode()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"fct-scraper/services/fetcher"
 )
 
-// shows reads an answer of these tests: its body is the verdict, and "panic" panics.
-func shows(_ contract.CaseID, exchanges []contract.Exchange) contract.Classification {
+// readVerdict reads an answer of these tests: its body is the verdict, and "panic" panics.
+func readVerdict(_ contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	body := string(exchanges[0].Body)
 	if body == "panic" {
 		panic("not readable")
@@ -22,91 +22,93 @@ func shows(_ contract.CaseID, exchanges []contract.Exchange) contract.Classifica
 	return contract.Classification{Verdict: contract.Verdict(body), Rule: "test", RawType: "json"}
 }
 
-// canary asks the fetcher of the plant for files, of which the court shows what says says.
-func (p plant) canary(says map[int]string, numbers ...int) contract.CanaryReply {
-	p.t.Helper()
-	p.court.mu.Lock()
-	p.court.answer = func(_ context.Context, number int) (contract.Exchange, error) {
+// requestCanary asks the fetcher of the plant for files, of which the court shows what says says.
+func (f fixture) requestCanary(verdicts map[int]string, numbers ...int) contract.CanaryReply {
+	f.t.Helper()
+	f.site.mu.Lock()
+	f.site.answer = func(_ context.Context, number int) (contract.Exchange, error) {
 		status := 200
-		if says[number] == "blocked" {
+		if verdicts[number] == "blocked" {
 			status = 403
 		}
-		return contract.Exchange{Call: "docket", Status: status, StartedAt: time.Now(), Body: []byte(says[number])}, nil
+		return contract.Exchange{Call: "docket", Status: status, StartedAt: time.Now(), Body: []byte(verdicts[number])}, nil
 	}
-	p.court.mu.Unlock()
-	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: run}
+	f.site.mu.Unlock()
+	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: runID}
 	for _, number := range numbers {
 		request.CaseIDs = append(request.CaseIDs, contract.CaseID{Series: "IMM", Year: "25", Number: number})
 	}
 	data, err := json.Marshal(request)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	return p.ask(data)
+	return f.sendCanaryRequest(data)
 }
 
-func (p plant) ask(data []byte) (reply contract.CanaryReply) {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+func (f fixture) sendCanaryRequest(data []byte) (reply contract.CanaryReply) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
-	msg, err := p.b.Conn().RequestWithContext(ctx, contract.CanaryService("court"), data)
+	msg, err := f.bus.Conn().RequestWithContext(ctx, contract.CanaryService("court"), data)
 	if err == nil {
 		err = json.Unmarshal(msg.Data, &reply)
 	}
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return reply
 }
 
-// kept is what the ledger keeps of a canary.
-func (p plant) kept(sequence uint64) []contract.Entry {
-	p.t.Helper()
-	stream, err := p.b.JetStream().Stream(p.t.Context(), contract.StreamOutcomes)
+// storedCanary is what the ledger keeps of a canary.
+func (f fixture) storedCanary(sequence uint64) []contract.Entry {
+	f.t.Helper()
+	stream, err := f.bus.JetStream().Stream(f.t.Context(), contract.StreamOutcomes)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	msg, err := stream.GetMsg(p.t.Context(), sequence)
-	if err != nil || msg.Subject != run.CanarySubject() {
-		p.t.Fatalf("message %d: %v", sequence, err)
+	msg, err := stream.GetMsg(f.t.Context(), sequence)
+	if err != nil || msg.Subject != runID.CanarySubject() {
+		f.t.Fatalf("message %d: %v", sequence, err)
 	}
 	data, err := bus.Decompress(msg.Data)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	pack, err := contract.DecodeEntries(data)
-	if err != nil || pack.RunID != run {
-		p.t.Fatal(err)
+	if err != nil || pack.RunID != runID {
+		f.t.Fatal(err)
 	}
 	return pack.Entries
 }
 
-// stands says by which rule the site is blocked and how the run is halted; both are empty when they are not.
-func (p plant) stands() (rule string, halt contract.Status) {
-	p.t.Helper()
-	sites, err := p.b.KV(p.t.Context(), contract.BucketSites)
+// blockAndHalt says by which rule the site is blocked and how the run is halted; both are empty when they are not.
+func (f fixture) blockAndHalt() (rule string, halt contract.Status) {
+	f.t.Helper()
+	sites, err := f.bus.KV(f.t.Context(), contract.BucketSites)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	if block, err := runs.Get[contract.SiteBlock](p.t.Context(), sites, contract.BlockKey("court")); err == nil {
+	if block, err := runs.Get[contract.SiteBlock](f.t.Context(), sites, contract.BlockKey("court")); err == nil {
 		rule = block.Rule
 	}
-	if h, err := runs.Get[contract.Halt](p.t.Context(), p.runs, run.HaltKey()); err == nil {
+	if h, err := runs.Get[contract.Halt](f.t.Context(), f.runs, runID.HaltKey()); err == nil {
 		halt = h.Status
 	}
 	return rule, halt
 }
 
-// watched is a plant without jobs and a fetcher that answers canaries.
-func watched(t *testing.T) plant {
+// newCanaryFixture is a plant without jobs and a fetcher that answers canaries.
+func newCanaryFixture(t *testing.T) fixture {
 	t.Helper()
-	p := setUp(t, 0)
-	t.Cleanup(p.work(func(o *fetcher.Options) { o.SiteName, o.Read, o.Concurrency, o.Cooldown = "court", shows, 1, time.Hour }))
+	f := newFixture(t, 0)
+	t.Cleanup(f.startFetcher(func(o *fetcher.Options) {
+		o.SiteName, o.Read, o.Concurrency, o.Cooldown = "court", readVerdict, 1, time.Hour
+	}))
 	limit := time.After(time.Minute)
 	for { // until it listens
-		_, err := p.b.Conn().Request(contract.CanaryService("court"), nil, time.Second)
+		_, err := f.bus.Conn().Request(contract.CanaryService("court"), nil, time.Second)
 		if err == nil {
-			return p
+			return f
 		}
 		select {
 		case <-limit:
@@ -116,7 +118,7 @@ func watched(t *testing.T) plant {
 	}
 }
 
-func TestACanaryIsAskedAndKept(t *testing.T) {
+func TestCanaryRequest(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
@@ -138,13 +140,13 @@ func TestACanaryIsAskedAndKept(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p := watched(t)
-			reply := p.canary(c.says, c.numbers...)
-			rule, halt := p.stands()
+			f := newCanaryFixture(t)
+			reply := f.requestCanary(c.says, c.numbers...)
+			rule, halt := f.blockAndHalt()
 			if reply.Verdict != c.verdict || rule != c.rule || halt != c.halt {
 				t.Fatalf("%s: %s; block %q, halt %q; want %+v", reply.Verdict, reply.Error, rule, halt, c)
 			}
-			entries := p.kept(reply.Sequence)
+			entries := f.storedCanary(reply.Sequence)
 			last := entries[len(entries)-1]
 			if verdict, _ := contract.CanaryVerdict(entries); verdict != c.verdict || len(entries) != c.kept || len(last.Requests) != 1 || last.StartedAt.IsZero() || last.Outcome != "" {
 				t.Errorf("kept %+v", entries)
@@ -156,32 +158,32 @@ func TestACanaryIsAskedAndKept(t *testing.T) {
 	}
 }
 
-func TestABlockedSiteIsNotAskedForACanary(t *testing.T) {
+func TestCanaryRequest_SiteBlocked(t *testing.T) {
 	t.Parallel()
-	p := watched(t)
-	if reply := p.canary(map[int]string{5: "blocked"}, 5); reply.Verdict != contract.VerdictBlocked {
+	f := newCanaryFixture(t)
+	if reply := f.requestCanary(map[int]string{5: "blocked"}, 5); reply.Verdict != contract.VerdictBlocked {
 		t.Fatalf("%+v", reply)
 	}
-	if err := p.runs.Delete(t.Context(), run.HaltKey()); err != nil {
+	if err := f.runs.Delete(t.Context(), runID.HaltKey()); err != nil {
 		t.Fatal(err)
 	}
-	before, _ := p.court.requests()
-	reply := p.canary(map[int]string{5: "success"}, 5)
-	after, _ := p.court.requests()
-	if _, halt := p.stands(); reply.Verdict != contract.VerdictBlocked || reply.Sequence != 0 || after != before || halt != contract.Blocked || !strings.Contains(reply.Error, "IMM-5-25 (status 403), until ") {
+	before, _ := f.site.requests()
+	reply := f.requestCanary(map[int]string{5: "success"}, 5)
+	after, _ := f.site.requests()
+	if _, halt := f.blockAndHalt(); reply.Verdict != contract.VerdictBlocked || reply.Sequence != 0 || after != before || halt != contract.Blocked || !strings.Contains(reply.Error, "IMM-5-25 (status 403), until ") {
 		t.Errorf("%+v after %d requests, halt %q", reply, after-before, halt)
 	}
 }
 
-func TestWhatIsNoCanaryRequestIsSaid(t *testing.T) {
+func TestCanaryRequest_Malformed(t *testing.T) {
 	t.Parallel()
-	p := watched(t)
+	f := newCanaryFixture(t)
 	for _, text := range []string{"", "{}", `{"v":1,"run_id":"run"}`, `{"v":1,"run_id":"run","case_ids":["x"]}`, `{"v":9,"run_id":"run","case_ids":["IMM-1-25"]}`} {
-		if reply := p.ask([]byte(text)); reply.Error == "" || reply.Verdict != "" || reply.Sequence != 0 {
+		if reply := f.sendCanaryRequest([]byte(text)); reply.Error == "" || reply.Verdict != "" || reply.Sequence != 0 {
 			t.Errorf("%s: %+v", text, reply)
 		}
 	}
-	if rule, halt := p.stands(); rule != "" || halt != "" {
+	if rule, halt := f.blockAndHalt(); rule != "" || halt != "" {
 		t.Errorf("block %q, halt %q", rule, halt)
 	}
 }

@@ -16,24 +16,24 @@ import (
 
 // A fetcher over a cluster that has lost its majority ends with an error, after the third answer that could not be stored. Begun again, as
 // its process does, it finishes the run when the others are back.
-func TestAFetcherOutlivesALostMajority(t *testing.T) {
+func TestFetcherSurvivesLostMajority(t *testing.T) {
 	t.Parallel()
 	const jobs = 40
 	servers, b := fcttest.Cluster(t, bus.Options{PublishTimeout: time.Second, WaitForConnection: true})
-	p := setUpOn(t, b, jobs)
+	f := newFixtureOn(t, b, jobs)
 	var end context.CancelFunc
-	p.court.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
-		switch all, _ := p.court.requests(); all {
+	f.site.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
+		switch all, _ := f.site.requests(); all {
 		case 10:
 			servers.Stop(1)
 			servers.Stop(2)
 		case jobs:
 			end()
 		}
-		return fine(ctx, n)
+		return okExchange(ctx, n)
 	}
 	run := func() error {
-		opts := fetcher.Options{Bus: b, Log: fcttest.Logger(t), ID: "one", Site: p.court, SiteName: "sim", Concurrency: 1, Shared: true}
+		opts := fetcher.Options{Bus: b, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 1, Shared: true}
 		service, err := fetcher.New(t.Context(), opts)
 		if err != nil {
 			return err
@@ -51,19 +51,19 @@ func TestAFetcherOutlivesALostMajority(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for p.t.Context().Err() == nil {
+	for f.t.Context().Err() == nil {
 		if err := run(); err == nil {
 			break
 		}
 	}
-	if all, most := p.court.requests(); all < jobs || most > 2 {
+	if all, most := f.site.requests(); all < jobs || most > 2 {
 		t.Errorf("%d requests for %d jobs, %d for one of them", all, jobs, most)
 	}
 }
 
 // The turn that one process holds is not given to another one because another server takes the lead. That one believed it to have been
 // held since the day it was made, and gave it away within 160 ms.
-func TestATurnIsHeldWhenAnotherServerLeads(t *testing.T) {
+func TestTurnHeldAcrossLeaderChange(t *testing.T) {
 	t.Parallel()
 	_, b := fcttest.Cluster(t, bus.Options{})
 	pace := fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond}

@@ -8,6 +8,6 @@ import (
 
 // SharedPacer is the pacer of a fetcher that is not alone at a site.
 func SharedPacer(ctx context.Context, b *bus.Bus, site string, pace Pace) (*Pacer, error) {
-	s := &Service{Options: Options{Bus: b, SiteName: site, Pace: pace, Concurrency: 1}, pacer: NewPacer(pace), places: newPlaces(1)}
-	return s.pacer, s.share(ctx)
+	s := &Service{Options: Options{Bus: b, SiteName: site, Pace: pace, Concurrency: 1}, pacer: NewPacer(pace), inFlightLimit: newInFlightLimit(1)}
+	return s.pacer, s.createSharedPools(ctx)
 }

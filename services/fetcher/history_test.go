@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestNextStepOfAJob(t *testing.T) {
+func TestHistoryNext(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 	answer := func(attempt int) contract.AttemptState {
@@ -52,7 +52,7 @@ func TestNextStepOfAJob(t *testing.T) {
 	}
 }
 
-func TestOrderAndRepetitionOfMessagesChangeNothing(t *testing.T) {
+func TestHistoryIgnoresOrderAndRepetition(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 	rapid.Check(t, func(t *rapid.T) {
@@ -80,7 +80,7 @@ func TestOrderAndRepetitionOfMessagesChangeNothing(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatIsGoneCountsForNothing(t *testing.T) {
+func TestHistoryForget(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 	history := fetcher.NewHistory()

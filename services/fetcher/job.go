@@ -8,14 +8,14 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// beat is how often a held job is said to be worked on; its ack-wait is 15 s.
-const beat = 5 * time.Second
+// jobHeartbeat is how often a held job is said to be worked on; its ack-wait is 15 s.
+const jobHeartbeat = 5 * time.Second
 
-// do does one job: nil when it has its outcome already, bus.ErrLeave when its answer is stored and the classifier
+// doJob does one job: nil when it has its outcome already, bus.ErrLeave when its answer is stored and the classifier
 // settles it.
-func (w *shift) do(d delivery) error {
+func (w *runWorker) doJob(d delivery) error {
 	msg := d.msg
-	job, err := w.read(msg.Data())
+	job, err := w.decodeJob(msg.Data())
 	if err != nil {
 		return err
 	}
@@ -24,49 +24,49 @@ func (w *shift) do(d delivery) error {
 		return fmt.Errorf("%w: %w", contract.ErrMessage, err)
 	}
 	id := job.CaseID
-	if !w.hold(id.Number) { // redelivered to the very process that still works on it
-		return waiting(beat)
+	if !w.claimNumber(id.Number) { // redelivered to the very process that still works on it
+		return retryLater(jobHeartbeat)
 	}
-	defer w.release(id.Number)
-	letGo, mine := w.crowd.claim(id)
-	if !mine { // another run has it in hand
-		return waiting(classifying)
+	defer w.releaseNumber(id.Number)
+	unclaim, claimed := w.overlap.claim(id)
+	if !claimed { // another run has it in hand
+		return retryLater(classifyWait)
 	}
-	defer letGo()
-	again := metadata.NumDelivered > 1 || w.remade.Load() || msg.Headers().Get(contract.RepublishedHeader) != ""
-	step, err := w.ledger.next(w.finish, id.Number, d.epoch, again)
+	defer unclaim()
+	reread := metadata.NumDelivered > 1 || w.consumerRecreated.Load() || msg.Headers().Get(contract.RepublishedHeader) != ""
+	step, err := w.ledger.nextStep(w.finishCtx, id.Number, d.epoch, reread)
 	switch {
 	case err != nil:
 		return err
 	case step.Settled:
 		return nil
 	case step.Wait > 0:
-		return waiting(step.Wait)
+		return retryLater(step.Wait)
 	}
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = w.manifest.MaxRetries + 1
 	}
-	original, err := w.known(id, d.epoch)
+	original, err := w.existingOutcome(id, d.epoch)
 	switch {
 	case err != nil:
 		return err
 	case original.RunID != "":
-		return w.takeOver(d, job, step.Attempt, original)
+		return w.requestCopy(d, job, step.Attempt, original)
 	}
 	// Each attempt before this one has cost a delivery; one more may be a crash.
-	again = metadata.NumDelivered > uint64(step.Attempt)
-	crashes, err := w.holdings.crashes(w.finish, w.ledger, id.Number, d.epoch, again)
+	reread = metadata.NumDelivered > uint64(step.Attempt)
+	crashes, err := w.record.crashes(w.finishCtx, w.ledger, id.Number, d.epoch, reread)
 	switch {
 	case err != nil:
 		return err
 	case crashes >= crashLimit:
-		return w.crashed(d, job, step.Attempt, crashes)
+		return w.storeCrashed(d, job, step.Attempt, crashes)
 	}
-	return w.attempt(d, job, step.Attempt, crashes)
+	return w.makeAttempt(d, job, step.Attempt, crashes)
 }
 
-// read decodes a job of this run; its error wraps contract.ErrMessage.
-func (w *shift) read(data []byte) (contract.Job, error) {
+// decodeJob decodes a job of this run; its error wraps contract.ErrMessage.
+func (w *runWorker) decodeJob(data []byte) (contract.Job, error) {
 	var job contract.Job
 	if err := json.Unmarshal(data, &job); err != nil {
 		return job, fmt.Errorf("%w: %w", contract.ErrMessage, err)
@@ -77,18 +77,18 @@ func (w *shift) read(data []byte) (contract.Job, error) {
 	return job, nil
 }
 
-func (w *shift) hold(number int) bool {
+func (w *runWorker) claimNumber(number int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.held[number] {
+	if w.activeNumbers[number] {
 		return false
 	}
-	w.held[number] = true
+	w.activeNumbers[number] = true
 	return true
 }
 
-func (w *shift) release(number int) {
+func (w *runWorker) releaseNumber(number int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.held, number)
+	delete(w.activeNumbers, number)
 }

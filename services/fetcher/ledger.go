@@ -18,19 +18,19 @@ import (
 type ledger struct {
 	bus *bus.Bus
 	run contract.RunID
-	// longest is the longest wait before a retry.
-	longest time.Duration
+	// maxWait is the longest wait before a retry.
+	maxWait time.Duration
 	mu      sync.Mutex
-	blocks  map[int]*block
+	chunks  map[int]*chunkHistory
 }
 
 // ledgerOf is what the streams hold of a run, of which nothing was read yet.
 func (s *Service) ledgerOf(run contract.RunID) *ledger {
-	return &ledger{bus: s.Bus, run: run, longest: s.Backoff.Max, blocks: make(map[int]*block)}
+	return &ledger{bus: s.Bus, run: run, maxWait: s.Backoff.Max, chunks: make(map[int]*chunkHistory)}
 }
 
-// block is what was read of one block, and where reading goes on.
-type block struct {
+// chunkHistory is what was read of one block, and where reading goes on.
+type chunkHistory struct {
 	mu      sync.Mutex
 	read    bool
 	epoch   uint64
@@ -39,73 +39,73 @@ type block struct {
 	nextAnswer, nextOutcome uint64
 }
 
-// next says what is to be done with the job of a number. The streams are read again when that may have changed
+// nextStep says what is to be done with the job of a number. The streams are read again when that may have changed
 // without this process knowing: at the first meeting, after a reconnect, and for a job that was delivered before.
-func (l *ledger) next(ctx context.Context, number int, epoch uint64, again bool) (Step, error) {
-	b := l.block(contract.Chunk(number))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.read || again || b.epoch != epoch {
-		err := l.lookAfter(ctx, b, number)
+func (l *ledger) nextStep(ctx context.Context, number int, epoch uint64, reread bool) (Step, error) {
+	c := l.chunk(contract.Chunk(number))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.read || reread || c.epoch != epoch {
+		err := l.checkPending(ctx, c, number)
 		if err == nil {
-			err = l.read(ctx, b, contract.Chunk(number))
+			err = l.readNew(ctx, c, contract.Chunk(number))
 		}
 		if err != nil {
 			return Step{}, fmt.Errorf("reading what is known of block %d: %w", contract.Chunk(number), err)
 		}
-		b.read, b.epoch = true, epoch
+		c.read, c.epoch = true, epoch
 	}
-	return b.history.Next(number, time.Now()), nil
+	return c.history.Next(number, time.Now()), nil
 }
 
-// answered is the highest attempt of a number that is known to have an answer, as next has read it.
-func (l *ledger) answered(number int) int {
-	b := l.block(contract.Chunk(number))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.history.Answered(number)
+// lastAnswered is the highest attempt of a number that is known to have an answer, as next has read it.
+func (l *ledger) lastAnswered(number int) int {
+	c := l.chunk(contract.Chunk(number))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.history.Answered(number)
 }
 
-func (l *ledger) block(index int) *block {
+func (l *ledger) chunk(index int) *chunkHistory {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.blocks[index] == nil {
-		l.blocks[index] = &block{history: NewHistory(), nextAnswer: 1, nextOutcome: 1}
+	if l.chunks[index] == nil {
+		l.chunks[index] = &chunkHistory{history: NewHistory(), nextAnswer: 1, nextOutcome: 1}
 	}
-	return l.blocks[index]
+	return l.chunks[index]
 }
 
-// lookAfter finds out whether the answer of a number that waits to be classified is still there. One that has left the stream
+// checkPending finds out whether the answer of a number that waits to be classified is still there. One that has left the stream
 // is in the ledger when that is read after this, or it brought nothing: a copy that was refused, a message that was not to be read.
 // The number must not wait for it then.
-func (l *ledger) lookAfter(ctx context.Context, b *block, number int) error {
-	pending := b.history.Pending(number)
+func (l *ledger) checkPending(ctx context.Context, c *chunkHistory, number int) error {
+	pending := c.history.Pending(number)
 	if pending == 0 {
 		return nil
 	}
 	_, err := l.bus.Get(ctx, contract.StreamAnswers, pending)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		b.history.Forget(number)
-		b.nextAnswer = 1 // an older one may be there
+		c.history.Forget(number)
+		c.nextAnswer = 1 // an older one may be there
 		return nil
 	}
 	return err
 }
 
-// read takes in what is new. The answers come first: one that is classified meanwhile leaves the answers only
+// readNew takes in what is new. The answers come first: one that is classified meanwhile leaves the answers only
 // after it has reached the outcomes, so it is seen in at least one of the two.
-func (l *ledger) read(ctx context.Context, b *block, index int) error {
-	next, err := l.walk(ctx, contract.StreamAnswers, l.run.AnswerSubject(index), b.nextAnswer, b.history)
+func (l *ledger) readNew(ctx context.Context, c *chunkHistory, index int) error {
+	next, err := l.readSubject(ctx, contract.StreamAnswers, l.run.AnswerSubject(index), c.nextAnswer, c.history)
 	if err != nil {
 		return err
 	}
-	b.nextAnswer = next
-	b.nextOutcome, err = l.walk(ctx, contract.StreamOutcomes, l.run.OutcomeSubject(index), b.nextOutcome, b.history)
+	c.nextAnswer = next
+	c.nextOutcome, err = l.readSubject(ctx, contract.StreamOutcomes, l.run.OutcomeSubject(index), c.nextOutcome, c.history)
 	return err
 }
 
-// walk adds the messages of a subject from a sequence on and returns the sequence to go on from.
-func (l *ledger) walk(ctx context.Context, stream, subject string, from uint64, history *History) (uint64, error) {
+// readSubject adds the messages of a subject from a sequence on and returns the sequence to go on from.
+func (l *ledger) readSubject(ctx context.Context, stream, subject string, from uint64, history *History) (uint64, error) {
 	for {
 		msg, err := l.bus.GetNext(ctx, stream, subject, from)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -119,22 +119,22 @@ func (l *ledger) walk(ctx context.Context, stream, subject string, from uint64, 
 			return from, fmt.Errorf("message %d of %s: %w", msg.Sequence, subject, err)
 		}
 		for i := range states {
-			states[i].RetryAt, states[i].StoredAt = l.due(states[i].RetryAt, msg.StoredAt), msg.StoredAt
+			states[i].RetryAt, states[i].StoredAt = l.retryDue(states[i].RetryAt, msg.StoredAt), msg.StoredAt
 		}
 		history.Add(msg.Sequence, states)
 		from = msg.Sequence + 1
 	}
 }
 
-// due is the instant of a retry on the monotonic clock, so that a step of the wall clock does not move it. It was stored together with
+// retryDue is the instant of a retry on the monotonic clock, so that a step of the wall clock does not move it. It was stored together with
 // its wait, which a wall clock that was set back since, perhaps while no process ran, does not make longer.
-func (l *ledger) due(retryAt, stored time.Time) time.Time {
+func (l *ledger) retryDue(retryAt, stored time.Time) time.Time {
 	if retryAt.IsZero() {
 		return retryAt
 	}
 	most := retryAt.Sub(stored)
-	if l.longest > 0 {
-		most = min(most, l.longest)
+	if l.maxWait > 0 {
+		most = min(most, l.maxWait)
 	}
 	return delay.Until(time.Now(), retryAt, most)
 }

@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestPauseKeepsItsBounds(t *testing.T) {
+func TestPauseBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		least := time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "min"))
@@ -26,9 +26,9 @@ func TestPauseKeepsItsBounds(t *testing.T) {
 	})
 }
 
-// begin waits for a turn and uses it at once.
-func begin(ctx context.Context, pacer *fetcher.Pacer, underWay bool, hold func() time.Duration) (time.Duration, error) {
-	permit, err := pacer.Wait(ctx, underWay, func() (time.Duration, string) {
+// waitAndStart waits for a turn and uses it at once.
+func waitAndStart(ctx context.Context, pacer *fetcher.Pacer, started bool, hold func() time.Duration) (time.Duration, error) {
+	permit, err := pacer.Wait(ctx, started, func() (time.Duration, string) {
 		if hold == nil {
 			return 0, ""
 		}
@@ -41,7 +41,7 @@ func begin(ctx context.Context, pacer *fetcher.Pacer, underWay bool, hold func()
 }
 
 // A night of 8 hours, with more askers than the site gets requests.
-func TestManyAskersShareOnePace(t *testing.T) {
+func TestPacerSharedByManyGoroutines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pace := fetcher.Pace{Min: 3 * time.Second, Max: 6 * time.Second}
@@ -54,7 +54,7 @@ func TestManyAskersShareOnePace(t *testing.T) {
 		for range 16 {
 			askers.Go(func() {
 				for {
-					if _, err := begin(ctx, pacer, false, nil); err != nil {
+					if _, err := waitAndStart(ctx, pacer, false, nil); err != nil {
 						return
 					}
 					mu.Lock()
@@ -75,45 +75,45 @@ func TestManyAskersShareOnePace(t *testing.T) {
 	})
 }
 
-func TestFirstRequestWaitsOnePause(t *testing.T) {
+func TestPacerFirstRequestWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
-		gap, err := begin(t.Context(), pacer, false, nil)
+		gap, err := waitAndStart(t.Context(), pacer, false, nil)
 		if err != nil || gap != 0 || time.Since(began) < time.Second {
 			t.Errorf("gap %v after %v, %v", gap, time.Since(began), err)
 		}
-		gap, err = begin(t.Context(), pacer, false, nil)
+		gap, err = waitAndStart(t.Context(), pacer, false, nil)
 		if err != nil || gap < time.Second {
 			t.Errorf("second gap %v, %v", gap, err)
 		}
 	})
 }
 
-func TestGivingUpUsesNoTurn(t *testing.T) {
+func TestPacerCancelUsesNoTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Minute, Max: time.Minute})
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := begin(ctx, pacer, false, nil); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := waitAndStart(ctx, pacer, false, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("%v, want a deadline", err)
 		}
-		if _, err := begin(t.Context(), pacer, false, nil); err != nil || time.Since(began) > 61*time.Second {
+		if _, err := waitAndStart(t.Context(), pacer, false, nil); err != nil || time.Since(began) > 61*time.Second {
 			t.Errorf("the next one waited %v, %v", time.Since(began), err)
 		}
 	})
 }
 
-func TestRestIsTakenAfterSoManyRequests(t *testing.T) {
+func TestPacerRestsAfterRestEvery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{RestEvery: 3, RestFor: time.Minute})
 		var rests []int
 		for i := range 9 {
-			gap, err := begin(t.Context(), pacer, false, nil)
+			gap, err := waitAndStart(t.Context(), pacer, false, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,7 +127,7 @@ func TestRestIsTakenAfterSoManyRequests(t *testing.T) {
 	})
 }
 
-func TestThePauseBeginsWhenTheRequestHasLeft(t *testing.T) {
+func TestPacerPauseStartsWhenRequestSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
@@ -137,13 +137,13 @@ func TestThePauseBeginsWhenTheRequestHasLeft(t *testing.T) {
 		}
 		time.AfterFunc(time.Minute, permit.Started)
 		begun := time.Now()
-		if _, err := begin(t.Context(), pacer, false, nil); err != nil || time.Since(begun) < 61*time.Second {
+		if _, err := waitAndStart(t.Context(), pacer, false, nil); err != nil || time.Since(begun) < 61*time.Second {
 			t.Errorf("the next request came after %s, %v", time.Since(begun), err)
 		}
 	})
 }
 
-func TestNobodyAsksWhileTheSiteIsLeftAlone(t *testing.T) {
+func TestPacerObeysHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
@@ -158,27 +158,27 @@ func TestNobodyAsksWhileTheSiteIsLeftAlone(t *testing.T) {
 			return time.Until(until)
 		}
 		began := time.Now()
-		if _, err := begin(t.Context(), pacer, false, hold); err != nil || time.Since(began) != 61*time.Minute {
+		if _, err := waitAndStart(t.Context(), pacer, false, hold); err != nil || time.Since(began) != 61*time.Minute {
 			t.Errorf("asked after %s, %v; want 1h1m", time.Since(began), err)
 		}
 	})
 }
 
-func TestCasesUnderWayGoFirst(t *testing.T) {
+func TestPacerPrefersStartedCases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
 		var waiting sync.WaitGroup
 		for range 20 {
 			waiting.Go(func() {
-				if _, err := begin(t.Context(), pacer, false, nil); err != nil {
+				if _, err := waitAndStart(t.Context(), pacer, false, nil); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		synctest.Wait()
 		began := time.Now()
-		if _, err := begin(t.Context(), pacer, true, nil); err != nil {
+		if _, err := waitAndStart(t.Context(), pacer, true, nil); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > 3*time.Second {
@@ -189,7 +189,7 @@ func TestCasesUnderWayGoFirst(t *testing.T) {
 }
 
 // A rest, quiet hours and trouble of the site are told with their ends; the pause that was promised is not.
-func TestLongWaitsAreTold(t *testing.T) {
+func TestPacerReportsLongWaits(t *testing.T) {
 	t.Parallel()
 	// A bubble begins at midnight UTC, and hours are local ones.
 	local := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Local()
@@ -220,11 +220,11 @@ func TestLongWaitsAreTold(t *testing.T) {
 					hold = nil
 				}
 				if c.pace.RestEvery > 0 { // a rest comes after a request
-					if _, err := begin(t.Context(), pacer, false, nil); err != nil {
+					if _, err := waitAndStart(t.Context(), pacer, false, nil); err != nil {
 						t.Fatal(err)
 					}
 				}
-				begun := time.Now()
+				start := time.Now()
 				var permit fetcher.Permit
 				done := make(chan error)
 				go func() {
@@ -233,24 +233,55 @@ func TestLongWaitsAreTold(t *testing.T) {
 					done <- err
 				}()
 				synctest.Wait()
-				told := pacer.Waiting()
+				reported := pacer.CurrentWait()
 				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
 				permit.Started()
 				switch {
-				case (told != nil) != (c.reason != ""):
-					t.Errorf("told %v, want %q", told, c.reason)
-				case told != nil && (told.Reason != c.reason || told.Until.Sub(begun).Round(time.Second) != c.waited):
-					t.Errorf("told %q for %s, want %q for %s", told.Reason, told.Until.Sub(begun), c.reason, c.waited)
+				case (reported != nil) != (c.reason != ""):
+					t.Errorf("told %v, want %q", reported, c.reason)
+				case reported != nil && (reported.Reason != c.reason || reported.Until.Sub(start).Round(time.Second) != c.waited):
+					t.Errorf("told %q for %s, want %q for %s", reported.Reason, reported.Until.Sub(start), c.reason, c.waited)
 				}
 				if permit.Waited.Round(time.Second) != c.waited || permit.Slowed.Round(time.Second) != c.slowed {
 					t.Errorf("waited %s, slowed %s; want %s and %s", permit.Waited, permit.Slowed, c.waited, c.slowed)
 				}
-				if pacer.Waiting() != nil {
+				if pacer.CurrentWait() != nil {
 					t.Error("the wait is still told after its end")
 				}
 			})
 		})
+	}
+}
+
+func TestHoursLeft(t *testing.T) {
+	t.Parallel()
+	night := fetcher.Hours{From: 22 * time.Hour, To: 6 * time.Hour}
+	office := fetcher.Hours{From: 9 * time.Hour, To: 17*time.Hour + 30*time.Minute}
+	for _, test := range []struct {
+		hours fetcher.Hours
+		at    string
+		want  time.Duration
+	}{
+		{fetcher.Hours{}, "03:00:00", 0},
+		{night, "21:59:59", 0},
+		{night, "22:00:00", 8 * time.Hour},
+		{night, "23:59:59", 6*time.Hour + time.Second},
+		{night, "00:00:00", 6 * time.Hour},
+		{night, "05:59:59", time.Second},
+		{night, "06:00:00", 0},
+		{office, "08:59:59", 0},
+		{office, "09:00:00", 8*time.Hour + 30*time.Minute},
+		{office, "17:29:59", time.Second},
+		{office, "17:30:00", 0},
+	} {
+		at, err := time.Parse("15:04:05", test.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := test.hours.Left(at); got != test.want {
+			t.Errorf("%v at %s: %s left, want %s", test.hours, test.at, got, test.want)
+		}
 	}
 }

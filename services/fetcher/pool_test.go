@@ -18,35 +18,35 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// observed is a court that says when its requests left and how many were in flight at once.
-type observed struct {
-	*court
-	// leaves is how long a request takes to leave the machine, takes how long its answer takes then, for a third of the numbers; two and
+// observedSite is a court that says when its requests left and how many were in flight at once.
+type observedSite struct {
+	*fakeSite
+	// sendTime is how long a request takes to leave the machine, takes how long its answer takes then, for a third of the numbers; two and
 	// three times as long for the others.
-	leaves, takes time.Duration
+	sendTime, answerTime time.Duration
 
-	mu             sync.Mutex
-	last           time.Time
-	shortest       time.Duration
-	flight, most   int
-	begun, settled int
+	mu                    sync.Mutex
+	last                  time.Time
+	shortest              time.Duration
+	inFlight, maxInFlight int
+	started, answered     int
 }
 
-func (w *observed) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
-	return w.court.Fetch(ctx, id, func(ctx context.Context) (time.Duration, error) {
+func (s *observedSite) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	return s.fakeSite.Fetch(ctx, id, func(ctx context.Context) (time.Duration, error) {
 		gap, err := before(ctx)
 		if err != nil {
 			return gap, err
 		}
-		time.Sleep(w.leaves)
-		w.mu.Lock()
+		time.Sleep(s.sendTime)
+		s.mu.Lock()
 		now := time.Now()
-		if !w.last.IsZero() && (w.shortest == 0 || now.Sub(w.last) < w.shortest) {
-			w.shortest = now.Sub(w.last)
+		if !s.last.IsZero() && (s.shortest == 0 || now.Sub(s.last) < s.shortest) {
+			s.shortest = now.Sub(s.last)
 		}
-		w.last, w.begun, w.flight = now, w.begun+1, w.flight+1
-		w.most = max(w.most, w.flight)
-		w.mu.Unlock()
+		s.last, s.started, s.inFlight = now, s.started+1, s.inFlight+1
+		s.maxInFlight = max(s.maxInFlight, s.inFlight)
+		s.mu.Unlock()
 		if trace := httptrace.ContextClientTrace(ctx); trace != nil {
 			trace.WroteRequest(httptrace.WroteRequestInfo{})
 		}
@@ -54,23 +54,23 @@ func (w *observed) Fetch(ctx context.Context, id contract.CaseID, before func(co
 	})
 }
 
-func (w *observed) answered(ctx context.Context, n int) (contract.Exchange, error) {
-	time.Sleep(time.Duration(1+n%3) * w.takes)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.flight, w.settled = w.flight-1, w.settled+1
-	return fine(ctx, n)
+func (s *observedSite) respond(ctx context.Context, n int) (contract.Exchange, error) {
+	time.Sleep(time.Duration(1+n%3) * s.answerTime)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inFlight, s.answered = s.inFlight-1, s.answered+1
+	return okExchange(ctx, n)
 }
 
-// until waits until the numbers of requests and answers are as they are to be.
-func (w *observed) until(t *testing.T, condition func(begun, settled int) bool) {
+// waitUntil waits until the numbers of requests and answers are as they are to be.
+func (s *observedSite) waitUntil(t *testing.T, condition func(begun, settled int) bool) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for deadline := time.Now().Add(3 * time.Minute); ; <-ticker.C {
-		w.mu.Lock()
-		begun, settled := w.begun, w.settled
-		w.mu.Unlock()
+		s.mu.Lock()
+		begun, settled := s.started, s.answered
+		s.mu.Unlock()
 		if condition(begun, settled) {
 			return
 		}
@@ -80,62 +80,62 @@ func (w *observed) until(t *testing.T, condition func(begun, settled int) bool) 
 	}
 }
 
-// damages are what somebody else may do to the pace of a site in mid-run.
-func damages() map[string]func(p plant, js jetstream.JetStream) error {
-	change := func(consumer string, by func(*jetstream.ConsumerConfig)) func(plant, jetstream.JetStream) error {
-		return func(p plant, js jetstream.JetStream) error {
-			there, err := js.Consumer(p.t.Context(), contract.StreamPace, consumer)
+// poolDamages are what somebody else may do to the pace of a site in mid-run.
+func poolDamages() map[string]func(f fixture, js jetstream.JetStream) error {
+	change := func(consumer string, by func(*jetstream.ConsumerConfig)) func(fixture, jetstream.JetStream) error {
+		return func(f fixture, js jetstream.JetStream) error {
+			there, err := js.Consumer(f.t.Context(), contract.StreamPace, consumer)
 			if err != nil {
 				return err
 			}
 			config := there.CachedInfo().Config
 			by(&config)
-			_, err = js.UpdateConsumer(p.t.Context(), contract.StreamPace, config)
+			_, err = js.UpdateConsumer(f.t.Context(), contract.StreamPace, config)
 			return err
 		}
 	}
-	remove := func(consumers ...string) func(plant, jetstream.JetStream) error {
-		return func(p plant, js jetstream.JetStream) error {
+	remove := func(consumers ...string) func(fixture, jetstream.JetStream) error {
+		return func(f fixture, js jetstream.JetStream) error {
 			for _, consumer := range consumers {
-				if err := js.DeleteConsumer(p.t.Context(), contract.StreamPace, consumer); err != nil {
+				if err := js.DeleteConsumer(f.t.Context(), contract.StreamPace, consumer); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
 	}
-	purge := func(p plant, js jetstream.JetStream) error {
-		stream, err := js.Stream(p.t.Context(), contract.StreamPace)
+	purge := func(f fixture, js jetstream.JetStream) error {
+		stream, err := js.Stream(f.t.Context(), contract.StreamPace)
 		if err != nil {
 			return err
 		}
-		return stream.Purge(p.t.Context())
+		return stream.Purge(f.t.Context())
 	}
-	return map[string]func(plant, jetstream.JetStream) error{
+	return map[string]func(fixture, jetstream.JetStream) error{
 		"purged":                  purge,
 		"turn's consumer removed": remove("turn-sim"), "slots' consumer removed": remove("slots-sim"),
-		"purged and both removed": func(p plant, js jetstream.JetStream) error {
-			if err := purge(p, js); err != nil {
+		"purged and both removed": func(f fixture, js jetstream.JetStream) error {
+			if err := purge(f, js); err != nil {
 				return err
 			}
-			return remove("turn-sim", "slots-sim")(p, js)
+			return remove("turn-sim", "slots-sim")(f, js)
 		},
-		"one slot deleted": func(p plant, js jetstream.JetStream) error {
-			stream, err := js.Stream(p.t.Context(), contract.StreamPace)
+		"one slot deleted": func(f fixture, js jetstream.JetStream) error {
+			stream, err := js.Stream(f.t.Context(), contract.StreamPace)
 			if err != nil {
 				return err
 			}
-			msg, err := stream.GetLastMsgForSubject(p.t.Context(), contract.SlotSubject("sim", 2))
+			msg, err := stream.GetLastMsgForSubject(f.t.Context(), contract.SlotSubject("sim", 2))
 			if err != nil {
 				return err
 			}
-			return stream.DeleteMsg(p.t.Context(), msg.Sequence)
+			return stream.DeleteMsg(f.t.Context(), msg.Sequence)
 		},
-		"stream made again": func(p plant, js jetstream.JetStream) error {
-			if err := js.DeleteStream(p.t.Context(), contract.StreamPace); err != nil {
+		"stream made again": func(f fixture, js jetstream.JetStream) error {
+			if err := js.DeleteStream(f.t.Context(), contract.StreamPace); err != nil {
 				return err
 			}
-			return streams.Ensure(p.t.Context(), js, streams.Options{})
+			return streams.Ensure(f.t.Context(), js, streams.Options{})
 		},
 		"turn given once":      change("turn-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 }),
 		"slots given twice":    change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 2 }),
@@ -147,41 +147,41 @@ func damages() map[string]func(p plant, js jetstream.JetStream) error {
 
 // Whatever becomes of the pace in mid-run, two fetchers go on together, never closer than the pause and never more than
 // concurrency, however long what they hold by then lasts.
-func TestDamagedPaceHeals(t *testing.T) {
+func TestDamagedPoolRestored(t *testing.T) {
 	for _, site := range []struct {
 		name          string
 		leaves, takes time.Duration
 		jobs          int
 	}{{"quick", 0, 100 * time.Millisecond, 120}, {"slow answers", 0, 4 * time.Second, 36}, {"slow to leave", 4 * time.Second, 0, 12}} {
-		for name, damage := range damages() {
+		for name, damage := range poolDamages() {
 			t.Run(site.name+"/"+name, func(t *testing.T) {
 				fcttest.VirtualTime(t, func(t *testing.T) {
-					heals(t, &observed{leaves: site.leaves, takes: site.takes}, site.jobs, damage)
+					checkRecovery(t, &observedSite{sendTime: site.leaves, answerTime: site.takes}, site.jobs, damage)
 				})
 			})
 		}
 	}
 }
 
-// heals has two fetchers work on a run whose pace is damaged after a third of it.
-func heals(t *testing.T, site *observed, jobs int, damage func(plant, jetstream.JetStream) error) {
+// checkRecovery has two fetchers work on a run whose pace is damaged after a third of it.
+func checkRecovery(t *testing.T, site *observedSite, jobs int, damage func(fixture, jetstream.JetStream) error) {
 	t.Helper()
 	const concurrency, pause = 3, 20 * time.Millisecond
-	p := setUp(t, jobs)
-	site.court, p.court.answer = p.court, site.answered
+	f := newFixture(t, jobs)
+	site.fakeSite, f.site.answer = f.site, site.respond
 	for i := range 2 {
 		time.Sleep(500 * time.Millisecond) // they look at different times
-		t.Cleanup(p.work(func(opts *fetcher.Options) {
+		t.Cleanup(f.startFetcher(func(opts *fetcher.Options) {
 			opts.ID, opts.Site, opts.Shared, opts.Concurrency = fmt.Sprintf("fetcher-%d", i), site, true, concurrency
 			opts.Pace = fetcher.Pace{Min: pause, Max: pause + time.Millisecond}
 		}))
 	}
-	site.until(t, func(begun, _ int) bool { return begun > jobs/3 })
-	if err := damage(p, p.b.JetStream()); err != nil {
+	site.waitUntil(t, func(begun, _ int) bool { return begun > jobs/3 })
+	if err := damage(f, f.bus.JetStream()); err != nil {
 		t.Fatal(err)
 	}
-	site.until(t, func(_, settled int) bool { return settled == jobs })
-	if all, most := p.court.requests(); all != jobs || most != 1 {
+	site.waitUntil(t, func(_, settled int) bool { return settled == jobs })
+	if all, most := f.site.requests(); all != jobs || most != 1 {
 		t.Errorf("%d requests for %d jobs, %d for one of them", all, jobs, most)
 	}
 	site.mu.Lock()
@@ -189,16 +189,16 @@ func heals(t *testing.T, site *observed, jobs int, damage func(plant, jetstream.
 	if site.shortest < pause {
 		t.Errorf("two requests %s apart, want at least %s", site.shortest, pause)
 	}
-	if site.most > concurrency {
-		t.Errorf("%d cases in flight, want at most %d", site.most, concurrency)
+	if site.maxInFlight > concurrency {
+		t.Errorf("%d cases in flight, want at most %d", site.maxInFlight, concurrency)
 	}
 }
 
-func TestPoolLimitsComeBack(t *testing.T) {
+func TestPoolLimitsRestored(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := setUp(t, 0)
-		defer p.work(func(opts *fetcher.Options) { opts.Shared = true })()
-		js := p.b.JetStream()
+		f := newFixture(t, 0)
+		defer f.startFetcher(func(opts *fetcher.Options) { opts.Shared = true })()
+		js := f.bus.JetStream()
 		config := func() jetstream.ConsumerConfig {
 			there, err := js.Consumer(t.Context(), contract.StreamPace, "slots-sim")
 			if err != nil {
@@ -236,46 +236,46 @@ func TestPoolLimitsComeBack(t *testing.T) {
 	})
 }
 
-// TestDamagedPoolWaitsForItsHolder: a fetcher says at its next look that it holds messages of a damaged pool. Another one,
+// TestDamagedPoolWaitsForHolder: a fetcher says at its next look that it holds messages of a damaged pool. Another one,
 // which holds none, does not make the pool again before, whichever of the two looks first.
-func TestDamagedPoolWaitsForItsHolder(t *testing.T) {
+func TestDamagedPoolWaitsForHolder(t *testing.T) {
 	for offset := time.Duration(0); offset < time.Second; offset += 250 * time.Millisecond {
 		t.Run(offset.String(), func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
 				const concurrency, jobs = 3, 9
-				p := setUp(t, jobs)
-				site := &observed{court: p.court, takes: 3 * time.Second}
-				p.court.answer = site.answered
+				f := newFixture(t, jobs)
+				site := &observedSite{fakeSite: f.site, answerTime: 3 * time.Second}
+				f.site.answer = site.respond
 				work := func(id string) {
-					t.Cleanup(p.work(func(opts *fetcher.Options) {
+					t.Cleanup(f.startFetcher(func(opts *fetcher.Options) {
 						opts.ID, opts.Site, opts.Shared, opts.Concurrency = id, site, true, concurrency
 					}))
 				}
 				work("holder")
-				site.until(t, func(begun, _ int) bool { return begun == concurrency })
+				site.waitUntil(t, func(begun, _ int) bool { return begun == concurrency })
 				time.Sleep(500 * time.Millisecond)
 				work("other")
 				time.Sleep(time.Second + offset)
-				if err := p.b.JetStream().DeleteConsumer(t.Context(), contract.StreamPace, "slots-sim"); err != nil {
+				if err := f.bus.JetStream().DeleteConsumer(t.Context(), contract.StreamPace, "slots-sim"); err != nil {
 					t.Fatal(err)
 				}
-				site.until(t, func(_, settled int) bool { return settled == jobs })
+				site.waitUntil(t, func(_, settled int) bool { return settled == jobs })
 				site.mu.Lock()
 				defer site.mu.Unlock()
-				if site.most > concurrency {
-					t.Errorf("%d cases in flight, want at most %d", site.most, concurrency)
+				if site.maxInFlight > concurrency {
+					t.Errorf("%d cases in flight, want at most %d", site.maxInFlight, concurrency)
 				}
 			})
 		})
 	}
 }
 
-// TestIdlePoolIsMadeAgainAfterThreeSeconds: also a pool of which nobody holds a message waits, since a look may be late.
-func TestIdlePoolIsMadeAgainAfterThreeSeconds(t *testing.T) {
+// TestUnheldPoolRestoredAfterThreeSeconds: also a pool of which nobody holds a message waits, since a look may be late.
+func TestUnheldPoolRestoredAfterThreeSeconds(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := setUp(t, 0)
-		defer p.work(func(opts *fetcher.Options) { opts.Shared = true })()
-		js := p.b.JetStream()
+		f := newFixture(t, 0)
+		defer f.startFetcher(func(opts *fetcher.Options) { opts.Shared = true })()
+		js := f.bus.JetStream()
 		time.Sleep(1500 * time.Millisecond)
 		if err := js.DeleteConsumer(t.Context(), contract.StreamPace, "slots-sim"); err != nil {
 			t.Fatal(err)

@@ -72,16 +72,16 @@ type Service struct {
 	runs, sites, fetchers, held jetstream.KeyValue
 	// collected is what all runs have, crowd the shifts that work side by side.
 	collected jetstream.KeyValue
-	crowd     crowd
+	overlap   overlap
 	pacer     *Pacer
 	robots    *robots
-	climate   *climate
-	// places are for cases that are asked for, or whose answers wait to be stored; alone is for one that processes have died of.
-	places *places
-	alone  chan struct{}
+	siteState *siteState
+	// inFlightLimit are for cases that are asked for, or whose answers wait to be stored; alone is for one that processes have died of.
+	inFlightLimit *inFlightLimit
+	isolated      chan struct{}
 	// pools are the turn and the slots; none when this process is alone.
-	pools  []*pool
-	gather *bus.GroupCommit[ready]
+	pools        []*messagePool
+	answerWrites *bus.GroupCommit[pendingAnswer]
 	// inFlight counts the cases that are asked for.
 	inFlight atomic.Int64
 }
@@ -89,10 +89,10 @@ type Service struct {
 // New opens the buckets and streams that the fetcher works with.
 func New(ctx context.Context, opts Options) (*Service, error) {
 	s := &Service{
-		Options: opts, pacer: NewPacer(opts.Pace), places: newPlaces(opts.Concurrency), alone: make(chan struct{}, 1),
+		Options: opts, pacer: NewPacer(opts.Pace), inFlightLimit: newInFlightLimit(opts.Concurrency), isolated: make(chan struct{}, 1),
 	}
-	s.crowd.shifts, s.crowd.claimed = make(map[*shift]bool), make(map[contract.CaseID]bool)
-	s.gather = bus.NewGroupCommit(packLimit, ready.size, s.commit)
+	s.overlap.workers, s.overlap.claimed = make(map[*runWorker]bool), make(map[contract.CaseID]bool)
+	s.answerWrites = bus.NewGroupCommit(maxPackBytes, pendingAnswer.size, s.publishAnswers)
 	for name, kv := range map[string]*jetstream.KeyValue{
 		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers, contract.BucketCollected: &s.collected,
 		contract.BucketHeld: &s.held,
@@ -104,9 +104,9 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		*kv = opened
 	}
 	s.robots = newRobots(opts.Robots, s.pacer)
-	s.climate = newClimate(s.sites, opts.SiteName, opts.Backoff, opts.Cooldown, opts.Log)
+	s.siteState = newSiteState(s.sites, opts.SiteName, opts.Backoff, opts.Cooldown, opts.Log)
 	if opts.Shared {
-		if err := s.share(ctx); err != nil {
+		if err := s.createSharedPools(ctx); err != nil {
 			return nil, fmt.Errorf("making the fetcher: %w", err)
 		}
 	}
@@ -116,14 +116,14 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 // Run works until ctx ends, which is no error. What is in flight then has Grace to land; the rest is handed back.
 func (s *Service) Run(ctx context.Context) error {
 	if s.Unblock {
-		if err := s.climate.unblock(ctx); err != nil {
+		if err := s.siteState.clearBlock(ctx); err != nil {
 			return fmt.Errorf("running the fetcher: %w", err)
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
-	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last cases land
-	group.Go(func() error { return s.climate.watch(watching, s.Bus, func() { close(ready) }) })
+	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last cases land
+	group.Go(func() error { return s.siteState.watch(watchCtx, s.Bus, func() { close(ready) }) })
 	group.Go(func() error {
 		defer stop()
 		select {
@@ -131,23 +131,23 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		endCanaries, err := s.canaries(ctx)
+		endCanaries, err := s.serveCanaries(ctx)
 		if err != nil {
 			return err
 		}
 		defer endCanaries()
-		keeping, end := context.WithCancel(watching)
-		var kept sync.WaitGroup
+		maintainCtx, stopMaintaining := context.WithCancel(watchCtx)
+		var maintainers sync.WaitGroup
 		for _, p := range s.pools {
-			kept.Go(func() { p.keep(keeping) })
+			maintainers.Go(func() { p.maintain(maintainCtx) })
 		}
-		defer kept.Wait()
-		defer end()
-		return runs.Follow(ctx, s.Bus, func(begin context.Context, m contract.Manifest) error {
+		defer maintainers.Wait()
+		defer stopMaintaining()
+		return runs.Follow(ctx, s.Bus, func(startCtx context.Context, m contract.Manifest) error {
 			if m.Origin != "" && s.Origin != "" && site.NameOf(m.Origin) != site.NameOf(s.Origin) {
-				return s.elsewhere(ctx, m)
+				return s.haltForeignRun(ctx, m)
 			}
-			return s.work(ctx, begin, m)
+			return s.workOnRun(ctx, startCtx, m)
 		})
 	})
 	if err := group.Wait(); err != nil {
@@ -156,35 +156,84 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// elsewhere ends a run that was planned for another court than this fetcher asks.
-func (s *Service) elsewhere(ctx context.Context, m contract.Manifest) error {
+// haltForeignRun ends a run that was planned for another court than this fetcher asks.
+func (s *Service) haltForeignRun(ctx context.Context, m contract.Manifest) error {
 	reason := fmt.Sprintf("the run was planned for %.100q, and base_url of fetcher %s is %q", m.Origin, s.ID, s.Origin)
 	s.Log.Error("fetcher.run.elsewhere", "run_id", m.RunID, "reason", reason)
 	return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.Errored, Reason: reason, At: time.Now().UTC()})
 }
 
-// block keeps that the site told us to go away, and halts the run. Nobody asks the site any more.
-func (s *Service) block(ctx context.Context, m contract.Manifest, id contract.CaseID, rule string, wait time.Duration) error {
+// recordBlock keeps that the site told us to go away, and halts the run. Nobody asks the site any more.
+func (s *Service) recordBlock(ctx context.Context, m contract.Manifest, id contract.CaseID, rule string, wait time.Duration) error {
 	now := time.Now().UTC()
 	if wait <= 0 {
 		wait = s.Cooldown
 	}
 	block := contract.SiteBlock{CaseID: id, RunID: m.RunID, Rule: rule, At: now, Until: now.Add(wait)}
-	if err := s.climate.shut(ctx, block); err != nil {
+	if err := s.siteState.setBlock(ctx, block); err != nil {
 		return err
 	}
 	s.Log.Error("site.blocked", "run_id", m.RunID, "case_id", id.String(), "rule", rule, "until", block.Until)
-	return s.halt(ctx, m, block)
+	return s.haltBlocked(ctx, m, block)
 }
 
-func (s *Service) halt(ctx context.Context, m contract.Manifest, block contract.SiteBlock) error {
-	return runs.Halt(ctx, s.runs, m.RunID, haltOf(block))
+func (s *Service) haltBlocked(ctx context.Context, m contract.Manifest, block contract.SiteBlock) error {
+	return runs.Halt(ctx, s.runs, m.RunID, blockHalt(block))
 }
 
-// haltOf is the halt of a run because of a block.
-func haltOf(block contract.SiteBlock) contract.Halt {
+// blockHalt is the halt of a run because of a block.
+func blockHalt(block contract.SiteBlock) contract.Halt {
 	return contract.Halt{
 		Status: contract.Blocked, At: time.Now().UTC(),
 		Reason: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.UTC().Format(time.RFC3339)),
 	}
+}
+
+// State is what a fetcher is doing just now, as people look at it.
+type State struct {
+	Site string `json:"site"`
+	// InFlight are the cases that this fetcher asks for, Concurrency how many that may be over all fetchers.
+	InFlight    int `json:"in_flight"`
+	Concurrency int `json:"concurrency"`
+	// PauseMinSeconds and PauseMaxSeconds bound the pause between two requests as it was promised.
+	PauseMinSeconds float64 `json:"pause_min_seconds"`
+	PauseMaxSeconds float64 `json:"pause_max_seconds"`
+	// HoldSeconds is for how much longer nobody asks because the site is in trouble; 0 when it is not.
+	HoldSeconds float64 `json:"hold_seconds"`
+	// Wait is why nothing is asked just now beyond the promised pause; nil when nothing is held for long.
+	Wait *contract.Wait `json:"wait"`
+	// Block is the block in force, nil when there is none; Slowdown is how far trouble slows everybody down.
+	Block    *contract.SiteBlock   `json:"block"`
+	Slowdown contract.SiteSlowdown `json:"slowdown"`
+}
+
+// State is the state of this fetcher now.
+func (s *Service) State() State {
+	block, _ := s.siteState.activeBlock(time.Now())
+	s.siteState.mu.Lock()
+	slowdown := s.siteState.slowdown
+	s.siteState.mu.Unlock()
+	return State{
+		Site: s.SiteName, InFlight: int(s.inFlight.Load()), Concurrency: s.Concurrency,
+		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0, time.Until(slowdown.Until).Seconds()),
+		Wait: s.currentWait(), Block: block, Slowdown: slowdown,
+	}
+}
+
+// currentWait is why nothing is asked just now; nil while requests are made.
+func (s *Service) currentWait() *contract.Wait {
+	current := s.pacer.CurrentWait()
+	if current != nil {
+		return current
+	}
+	s.overlap.mu.Lock()
+	defer s.overlap.mu.Unlock()
+	for w := range s.overlap.workers {
+		connectWait := w.reachability.currentWait()
+		if connectWait == nil { // requests are made for this run
+			return nil
+		}
+		current = &connectWait.Wait
+	}
+	return current
 }

@@ -13,22 +13,22 @@ import (
 
 // Whoever is told to stop in the moment in which he gets the turn gives it on. He went on saying that he held it, and nobody asked
 // any more as long as his process lived.
-func TestATurnIsNotKeptByOneWhoStops(t *testing.T) {
+func TestTurnReleasedWhenHolderStops(t *testing.T) {
 	t.Parallel()
 	pacer, err := fetcher.SharedPacer(t.Context(), fcttest.Broker(t), "sim", fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	looks := 0
+	checks := 0
 	_, err = pacer.Wait(ctx, true, func() (time.Duration, string) {
-		if looks++; looks == 2 { // the first is before the turn is taken, the second after
+		if checks++; checks == 2 { // the first is before the turn is taken, the second after
 			stop()
 		}
 		return 0, ""
 	})
-	if !errors.Is(err, context.Canceled) || looks < 2 {
-		t.Fatalf("%v after %d looks, want to be stopped at the second", err, looks)
+	if !errors.Is(err, context.Canceled) || checks < 2 {
+		t.Fatalf("%v after %d looks, want to be stopped at the second", err, checks)
 	}
 	again, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -41,14 +41,14 @@ func TestATurnIsNotKeptByOneWhoStops(t *testing.T) {
 
 // While a cluster has no leader a publish gets no answer, which looks like a context that ended. The fetcher must not take it for its own
 // end: its process would live on and ask for nothing.
-func TestAFetcherEndsWithAnErrorWhenNothingIsStored(t *testing.T) {
+func TestRunFailsWhenStoreIsSilent(t *testing.T) {
 	t.Parallel()
-	p := setUp(t, 5)
-	silent, err := bus.New(p.b.Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: time.Nanosecond, WaitForConnection: true})
+	f := newFixture(t, 5)
+	silent, err := bus.New(f.bus.Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: time.Nanosecond, WaitForConnection: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	service, err := fetcher.New(t.Context(), fetcher.Options{Bus: silent, Log: fcttest.Logger(t), ID: "one", Site: p.court, SiteName: "sim", Concurrency: 8})
+	service, err := fetcher.New(t.Context(), fetcher.Options{Bus: silent, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,84 +18,84 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// begin makes a run of so many jobs beside the first; years tell their cases apart.
-func (p plant) begin(id contract.RunID, year string, jobs int) {
-	p.t.Helper()
+// startRun makes a run of so many jobs beside the first; years tell their cases apart.
+func (f fixture) startRun(id contract.RunID, year string, jobs int) {
+	f.t.Helper()
 	config, err := streams.JobsConsumer(id)
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	if _, err := p.b.JetStream().CreateConsumer(p.t.Context(), contract.StreamJobs, config); err != nil {
-		p.t.Fatal(err)
+	if _, err := f.bus.JetStream().CreateConsumer(f.t.Context(), contract.StreamJobs, config); err != nil {
+		f.t.Fatal(err)
 	}
 	m := contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: "IMM", Year: year, MaxRetries: 3, Site: "sim"}
 	var msgs []*nats.Msg
 	for n := 1; n <= jobs; n++ {
 		body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: id, CaseID: m.Case(n)})
 		if err != nil {
-			p.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		msgs = append(msgs, &nats.Msg{Subject: id.JobSubject(n), Data: body})
 	}
-	if err := p.b.PublishBatch(p.t.Context(), msgs); err != nil {
-		p.t.Fatal(err)
+	if err := f.bus.PublishBatch(f.t.Context(), msgs); err != nil {
+		f.t.Fatal(err)
 	}
-	p.put(id.ManifestKey(), m)
-	p.put(id.StateKey(), contract.State{Status: contract.Running, Round: 1})
+	f.put(id.ManifestKey(), m)
+	f.put(id.StateKey(), contract.State{Status: contract.Running, Round: 1})
 }
 
-// order is the years of the cases in the order in which they got a place. Each answer waits until the test releases it.
-type order struct {
-	*court
+// orderedSite is the years of the cases in the order in which they got a place. Each answer waits until the test releases it.
+type orderedSite struct {
+	*fakeSite
 	mu      sync.Mutex
 	years   []string
 	release chan struct{}
 }
 
-func (o *order) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (o *orderedSite) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
 	o.mu.Lock()
 	o.years = append(o.years, id.Year)
 	o.mu.Unlock()
-	return o.court.Fetch(ctx, id, before)
+	return o.fakeSite.Fetch(ctx, id, before)
 }
 
-func (o *order) begun() []string {
+func (o *orderedSite) startedYears() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.years)
 }
 
-// contend lets runs of so many jobs want more places than there are, in one process or in several that share them, until each
+// startContention lets runs of so many jobs want more places than there are, in one process or in several that share them, until each
 // run waits in each process with a job in hand. It is called in virtual time.
-func contend(t *testing.T, processes, runs, concurrency int) (p plant, asked []*order) {
+func startContention(t *testing.T, processes, runs, concurrency int) (f fixture, sites []*orderedSite) {
 	t.Helper()
 	const jobs = 20
-	p = setUp(t, 0)
+	f = newFixture(t, 0)
 	for i := range runs {
-		p.begin(contract.RunID(fmt.Sprintf("run-%d", i)), fmt.Sprintf("2%d", i), jobs)
+		f.startRun(contract.RunID(fmt.Sprintf("run-%d", i)), fmt.Sprintf("2%d", i), jobs)
 	}
 	release := make(chan struct{})
-	p.court.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
+	f.site.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
 		select {
 		case <-release:
-			return fine(ctx, n)
+			return okExchange(ctx, n)
 		case <-ctx.Done():
 			return contract.Exchange{}, context.Cause(ctx)
 		}
 	}
 	for i := range processes {
-		o := &order{court: p.court, release: release}
-		asked = append(asked, o)
-		t.Cleanup(p.work(func(opts *fetcher.Options) {
+		o := &orderedSite{fakeSite: f.site, release: release}
+		sites = append(sites, o)
+		t.Cleanup(f.startFetcher(func(opts *fetcher.Options) {
 			opts.ID, opts.Site, opts.Concurrency, opts.Shared = fmt.Sprintf("fetcher-%d", i), o, concurrency, processes > 1
 		}))
-		settle()
+		waitIdle()
 	}
-	return p, asked
+	return f, sites
 }
 
-// settle returns when nothing is left to be done but to wait, in virtual time.
-func settle() {
+// waitIdle returns when nothing is left to be done but to wait, in virtual time.
+func waitIdle() {
 	// Longer than a look for more slots takes; requests for one slot are renewed in between, after several of these.
 	time.Sleep(450 * time.Millisecond)
 	synctest.Wait()
@@ -128,21 +128,21 @@ func TestRunsTakeTurns(t *testing.T) {
 			for _, concurrency := range []int{1, 3, 4} {
 				t.Run(fmt.Sprintf("processes=%d,runs=%d,concurrency=%d", processes, runs, concurrency), func(t *testing.T) {
 					fcttest.VirtualTime(t, func(t *testing.T) {
-						_, asked := contend(t, processes, runs, concurrency)
-						var from []int
-						for _, o := range asked {
-							from = append(from, len(o.begun()))
+						_, sites := startContention(t, processes, runs, concurrency)
+						var first []int
+						for _, o := range sites {
+							first = append(first, len(o.startedYears()))
 						}
 						for range releases {
-							asked[0].release <- struct{}{}
-							settle()
+							sites[0].release <- struct{}{}
+							waitIdle()
 						}
 						all := 0
-						for i, o := range asked {
-							years := o.begun()
+						for i, o := range sites {
+							years := o.startedYears()
 							all += len(years)
-							if wait := longestWait(years, from[i], runs); wait > runs-1 {
-								t.Errorf("a run waited for %d requests of others, want at most %d: %v", wait, runs-1, years[from[i]:])
+							if wait := longestWait(years, first[i], runs); wait > runs-1 {
+								t.Errorf("a run waited for %d requests of others, want at most %d: %v", wait, runs-1, years[first[i]:])
 							}
 						}
 						if all != concurrency+releases {
@@ -155,13 +155,13 @@ func TestRunsTakeTurns(t *testing.T) {
 	}
 }
 
-// TestPlaceIsUsedWithoutPull: the job that a run has in hand starts at once, however long the next pull takes.
-func TestPlaceIsUsedWithoutPull(t *testing.T) {
+// TestFreeAdmissionUsedWithoutPull: the job that a run has in hand starts at once, however long the next pull takes.
+func TestFreeAdmissionUsedWithoutPull(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		const runs, concurrency = 2, 3
-		p, all := contend(t, 1, runs, concurrency)
-		asked := all[0]
-		stream, err := p.b.JetStream().Stream(t.Context(), contract.StreamJobs)
+		f, sites := startContention(t, 1, runs, concurrency)
+		site := sites[0]
+		stream, err := f.bus.JetStream().Stream(t.Context(), contract.StreamJobs)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,9 +172,9 @@ func TestPlaceIsUsedWithoutPull(t *testing.T) {
 			}
 		}
 		for n := 1; n <= runs; n++ {
-			asked.release <- struct{}{}
+			site.release <- struct{}{}
 			synctest.Wait()
-			if begun := len(asked.begun()); begun != concurrency+n {
+			if begun := len(site.startedYears()); begun != concurrency+n {
 				t.Errorf("%d cases begun after %d answers, want %d", begun, n, concurrency+n)
 			}
 		}

@@ -16,16 +16,16 @@ func TestPullFailureAtRunEnd(t *testing.T) {
 	for name, ended := range map[string]bool{"run ended": true, "consumer lost": false} {
 		t.Run(name, func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
-				p := setUp(t, 3)
-				logged := make(lines, 100)
-				stop := p.work(func(o *fetcher.Options) { o.Log = slog.New(slog.NewTextHandler(logged, nil)) })
-				p.answered(3)
-				if err := p.b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, run.ConsumerName()); err != nil {
+				f := newFixture(t, 3)
+				logged := make(logLines, 100)
+				stop := f.startFetcher(func(o *fetcher.Options) { o.Log = slog.New(slog.NewTextHandler(logged, nil)) })
+				f.waitAnswered(3)
+				if err := f.bus.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, runID.ConsumerName()); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(50 * time.Millisecond) // the fetcher has been told by now
 				if ended {
-					p.put(run.StateKey(), contract.State{Status: contract.Completed, Round: 1})
+					f.put(runID.StateKey(), contract.State{Status: contract.Completed, Round: 1})
 				}
 				time.Sleep(time.Minute)
 				stop()

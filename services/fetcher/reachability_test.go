@@ -13,69 +13,69 @@ import (
 	"fct-scraper/services/fetcher"
 )
 
-// refused is an exchange with a site to which there is no connection.
-func refused(context.Context, int) (contract.Exchange, error) {
+// refuseConnection is an exchange with a site to which there is no connection.
+func refuseConnection(context.Context, int) (contract.Exchange, error) {
 	x := contract.Exchange{Call: "docket", StartedAt: time.Now(), Unsent: true}
 	x.Error = "connection refused"
 	return x, nil
 }
 
-// once fails the test unless each of so many numbers has one answer, with a status.
-func (p plant) once(jobs int) {
-	p.t.Helper()
-	numbers, _ := p.answers()
+// checkAnsweredOnce fails the test unless each of so many numbers has one answer, with a status.
+func (f fixture) checkAnsweredOnce(jobs int) {
+	f.t.Helper()
+	numbers, _ := f.answers()
 	for n := 1; n <= jobs; n++ {
 		if numbers[n] != 1 {
-			p.t.Errorf("number %d has %d answers, want 1", n, numbers[n])
+			f.t.Errorf("number %d has %d answers, want 1", n, numbers[n])
 		}
 	}
 }
 
-// answered waits until so many numbers have an answer.
-func (p plant) answered(jobs int) {
-	p.t.Helper()
-	p.until(func() bool {
-		numbers, _ := p.answers()
+// waitAnswered waits until so many numbers have an answer.
+func (f fixture) waitAnswered(jobs int) {
+	f.t.Helper()
+	f.waitUntil(func() bool {
+		numbers, _ := f.answers()
 		return len(numbers) >= jobs
 	})
 }
 
-func (p plant) halt() contract.Halt {
-	p.t.Helper()
-	halt, err := runs.Await(p.t.Context(), p.b, run.HaltKey(), func(contract.Halt) bool { return true })
+func (f fixture) awaitHalt() contract.Halt {
+	f.t.Helper()
+	halt, err := runs.Await(f.t.Context(), f.bus, runID.HaltKey(), func(contract.Halt) bool { return true })
 	if err != nil {
-		p.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return halt
 }
 
 // A site that comes up in time: no failure is kept, each number is asked once more, and one request
 // at a time is tried until then.
-func TestUnreachableSiteComesUp(t *testing.T) {
+func TestUnreachableSiteRecovers(t *testing.T) {
 	t.Parallel()
 	const jobs = 40
-	p := setUp(t, jobs)
+	f := newFixture(t, jobs)
 	var tries, together, most atomic.Int64
 	all := make(chan struct{})
-	p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		switch n := tries.Add(1); {
 		case n <= 8: // they fail when all of them have begun
 			if n == 8 {
 				close(all)
 			}
 			<-all
-			return refused(ctx, number)
+			return refuseConnection(ctx, number)
 		case n <= 12:
 			most.Store(max(most.Load(), together.Add(1)))
 			defer together.Add(-1)
-			return refused(ctx, number)
+			return refuseConnection(ctx, number)
 		}
-		return fine(ctx, number)
+		return okExchange(ctx, number)
 	}
-	stop := p.work(func(o *fetcher.Options) { o.Backoff.Max = time.Hour })
-	p.answered(jobs)
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Backoff.Max = time.Hour })
+	f.waitAnswered(jobs)
 	stop()
-	p.once(jobs)
+	f.checkAnsweredOnce(jobs)
 	if all := int(tries.Load()); all != jobs+12 {
 		t.Errorf("%d requests, want %d and 12 tries", all, jobs)
 	}
@@ -85,24 +85,24 @@ func TestUnreachableSiteComesUp(t *testing.T) {
 }
 
 // A site that stays away: the run ends as a safe stop after the time for tries, with nothing kept.
-func TestUnreachableSiteEndsTheRun(t *testing.T) {
+func TestUnreachableSiteEndsRun(t *testing.T) {
 	const limit = 700 * time.Millisecond
-	for name, first := range map[string]bool{"from the start": false, "after requests without an answer": true} {
+	for name, answerLost := range map[string]bool{"from the start": false, "after requests without an answer": true} {
 		t.Run(name, func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
-				p := setUp(t, 20)
+				f := newFixture(t, 20)
 				var tries atomic.Int64
-				p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
-					if tries.Add(1) == 1 && first {
+				f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+					if tries.Add(1) == 1 && answerLost {
 						return contract.Exchange{Call: "docket", StartedAt: time.Now(), Error: "connection reset"}, nil
 					}
-					return refused(ctx, number)
+					return refuseConnection(ctx, number)
 				}
 				began := time.Now()
-				stop := p.work(func(o *fetcher.Options) {
+				stop := f.startFetcher(func(o *fetcher.Options) {
 					o.Concurrency, o.Backoff.Max = 1, limit
 				})
-				halt := p.halt()
+				halt := f.awaitHalt()
 				took := time.Since(began)
 				stop()
 				if halt.Status != contract.SafeStop || halt.Reason != "the site cannot be reached: connection refused" {
@@ -112,10 +112,10 @@ func TestUnreachableSiteEndsTheRun(t *testing.T) {
 					t.Errorf("ended after %s, want %s", took, limit)
 				}
 				want := 0
-				if first {
+				if answerLost {
 					want = 1 // the connection was made: today's rules
 				}
-				if numbers, _ := p.answers(); len(numbers) != want {
+				if numbers, _ := f.answers(); len(numbers) != want {
 					t.Errorf("answers of %d numbers, want %d", len(numbers), want)
 				}
 				if n := tries.Load(); n < 3 || n > 9 {
@@ -127,21 +127,21 @@ func TestUnreachableSiteEndsTheRun(t *testing.T) {
 }
 
 // After the first answer, whatever its status, a failure to connect is a failure of its number.
-func TestUnreachableAfterAnAnswer(t *testing.T) {
+func TestUnreachableAfterAnswer(t *testing.T) {
 	t.Parallel()
-	p := setUp(t, 5)
+	f := newFixture(t, 5)
 	var tries atomic.Int64
-	p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		if tries.Add(1) == 1 {
 			return contract.Exchange{Call: "docket", StartedAt: time.Now(), Status: 503}, nil
 		}
-		return refused(ctx, number)
+		return refuseConnection(ctx, number)
 	}
-	stop := p.work(func(o *fetcher.Options) { o.Concurrency, o.Backoff = 1, fetcher.Backoff{} })
-	p.answered(5)
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Concurrency, o.Backoff = 1, fetcher.Backoff{} })
+	f.waitAnswered(5)
 	stop()
-	p.once(5)
-	if _, err := p.runs.Get(t.Context(), run.HaltKey()); err == nil {
+	f.checkAnsweredOnce(5)
+	if _, err := f.runs.Get(t.Context(), runID.HaltKey()); err == nil {
 		t.Error("the run was halted")
 	}
 }
@@ -150,32 +150,32 @@ func TestUnreachableAfterAnAnswer(t *testing.T) {
 func TestUnreachableForOneFetcher(t *testing.T) {
 	t.Parallel()
 	const jobs = 150
-	p := setUp(t, jobs)
+	f := newFixture(t, jobs)
 	var tries atomic.Int64
-	cut := &court{asked: make(map[int]int), answer: func(ctx context.Context, number int) (contract.Exchange, error) {
+	cut := &fakeSite{requested: make(map[int]int), answer: func(ctx context.Context, number int) (contract.Exchange, error) {
 		tries.Add(1)
-		return refused(ctx, number)
+		return refuseConnection(ctx, number)
 	}}
-	p.court.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		latency := time.NewTimer(50 * time.Millisecond) // so that the other one tries for long enough
 		defer latency.Stop()
 		select {
 		case <-latency.C:
-			return fine(ctx, number)
+			return okExchange(ctx, number)
 		case <-ctx.Done():
 			return contract.Exchange{}, context.Cause(ctx)
 		}
 	}
-	stopOne := p.work(func(o *fetcher.Options) { o.Shared, o.Concurrency = true, 2 })
-	p.answered(1)
-	stopTwo := p.work(func(o *fetcher.Options) {
+	stopOne := f.startFetcher(func(o *fetcher.Options) { o.Shared, o.Concurrency = true, 2 })
+	f.waitAnswered(1)
+	stopTwo := f.startFetcher(func(o *fetcher.Options) {
 		o.Shared, o.Concurrency, o.ID, o.Site, o.Backoff.Max = true, 2, "two", cut, 200*time.Millisecond
 	})
-	p.answered(jobs)
+	f.waitAnswered(jobs)
 	stopTwo()
 	stopOne()
-	p.once(jobs)
-	if _, err := p.runs.Get(t.Context(), run.HaltKey()); err == nil {
+	f.checkAnsweredOnce(jobs)
+	if _, err := f.runs.Get(t.Context(), runID.HaltKey()); err == nil {
 		t.Error("the run was halted")
 	}
 	if tries.Load() < 3 {
@@ -186,14 +186,14 @@ func TestUnreachableForOneFetcher(t *testing.T) {
 // All fetchers of a run that cannot connect end it.
 func TestUnreachableForAllFetchers(t *testing.T) {
 	t.Parallel()
-	p := setUp(t, 10)
-	p.court.answer = refused
+	f := newFixture(t, 10)
+	f.site.answer = refuseConnection
 	for _, id := range []string{"one", "two"} {
-		defer p.work(func(o *fetcher.Options) {
+		defer f.startFetcher(func(o *fetcher.Options) {
 			o.Shared, o.Concurrency, o.ID, o.Backoff.Max = true, 2, id, 300*time.Millisecond
 		})()
 	}
-	if halt := p.halt(); halt.Status != contract.SafeStop || !strings.Contains(halt.Reason, "connection refused") {
+	if halt := f.awaitHalt(); halt.Status != contract.SafeStop || !strings.Contains(halt.Reason, "connection refused") {
 		t.Errorf("halt %+v", halt)
 	}
 }
@@ -201,32 +201,32 @@ func TestUnreachableForAllFetchers(t *testing.T) {
 // A try that has no connection yet is not waited for at a stop, and keeps nothing.
 func TestStopWhileConnecting(t *testing.T) {
 	t.Parallel()
-	p := setUp(t, 3)
+	f := newFixture(t, 3)
 	began := make(chan struct{}, 16)
-	p.court.answer = func(ctx context.Context, _ int) (contract.Exchange, error) {
+	f.site.answer = func(ctx context.Context, _ int) (contract.Exchange, error) {
 		began <- struct{}{}
 		<-ctx.Done()
 		return contract.Exchange{}, context.Cause(ctx)
 	}
-	stop := p.work(func(o *fetcher.Options) { o.Grace = time.Hour })
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Grace = time.Hour })
 	<-began
-	asked := time.Now()
+	stopped := time.Now()
 	stop()
-	if took := time.Since(asked); took > time.Minute {
+	if took := time.Since(stopped); took > time.Minute {
 		t.Errorf("the stop took %s", took)
 	}
-	if numbers, _ := p.answers(); len(numbers) != 0 {
+	if numbers, _ := f.answers(); len(numbers) != 0 {
 		t.Errorf("answers of %d numbers", len(numbers))
 	}
 }
 
 // The pause between two tries is told with its reason and end, and does not slow down everybody.
-func TestUnreachableIsTold(t *testing.T) {
+func TestUnreachableReportsWait(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := setUp(t, 3)
-		p.court.answer = refused
+		f := newFixture(t, 3)
+		f.site.answer = refuseConnection
 		service, err := fetcher.New(t.Context(), fetcher.Options{
-			Bus: p.b, Log: fcttest.Logger(t), ID: "one", Site: p.court, SiteName: "sim", Concurrency: 2,
+			Bus: f.bus, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 2,
 			Backoff: fetcher.Backoff{Base: time.Minute, Factor: 2, Max: 5 * time.Minute},
 		})
 		if err != nil {
@@ -244,18 +244,18 @@ func TestUnreachableIsTold(t *testing.T) {
 		if state.Slowdown.Level != 0 || state.Slowdown.Streak != 0 || state.InFlight != 0 {
 			t.Errorf("state %+v", state)
 		}
-		presence, err := p.b.KV(t.Context(), contract.BucketFetchers)
+		presence, err := f.bus.KV(t.Context(), contract.BucketFetchers)
 		if err != nil {
 			t.Fatal(err)
 		}
-		told, err := runs.Get[contract.Presence](t.Context(), presence, run.FetcherKey("one"))
+		told, err := runs.Get[contract.Presence](t.Context(), presence, runID.FetcherKey("one"))
 		if err != nil || told.Wait == nil || told.Reached {
 			t.Errorf("presence %+v, %v", told, err)
 		}
-		asked := time.Now()
+		canceled := time.Now()
 		cancel()
-		if err := <-ended; err != nil || time.Since(asked) > time.Second {
-			t.Errorf("%v after %s", err, time.Since(asked))
+		if err := <-ended; err != nil || time.Since(canceled) > time.Second {
+			t.Errorf("%v after %s", err, time.Since(canceled))
 		}
 	})
 }

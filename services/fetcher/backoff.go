@@ -14,11 +14,11 @@ import (
 type Backoff delay.Exponential
 
 const (
-	// spared is how many requests in a row may fail before everybody is slowed down: single failures are the matter of
+	// toleratedFailures is how many requests in a row may fail before everybody is slowed down: single failures are the matter of
 	// their own retries. With one request in five failing by chance, one in 125 is the third in a row.
-	spared = 2
-	// opening is the level from which on a single case at a time is asked for, as a trial, until an answer is clean.
-	opening = 3
+	toleratedFailures = 2
+	// halfOpenLevel is the level from which on a single case at a time is asked for, as a trial, until an answer is clean.
+	halfOpenLevel = 3
 	// maxLevel keeps a long outage from being forgotten too slowly: each clean answer takes one level back.
 	maxLevel = 12
 )
@@ -30,8 +30,8 @@ const (
 func (b Backoff) After(
 	s contract.SiteSlowdown, x contract.Exchange, retry bool, wait time.Duration, now time.Time, draw float64,
 ) (contract.SiteSlowdown, bool) {
-	why := trouble(x)
-	if why == "" {
+	reason := troubleReason(x)
+	if reason == "" {
 		changed := s.Level > 0
 		s.Streak, s.Level = 0, max(0, s.Level-1)
 		if changed {
@@ -43,16 +43,16 @@ func (b Backoff) After(
 		s.Streak++
 	}
 	changed := false
-	if counts := !x.StartedAt.Before(s.RaisedAt); counts && (retry && s.Level > 0 || !retry && s.Streak > spared) {
+	if counts := !x.StartedAt.Before(s.RaisedAt); counts && (retry && s.Level > 0 || !retry && s.Streak > toleratedFailures) {
 		if !retry {
 			s.Level = min(s.Level+1, maxLevel)
 		}
-		s.RaisedAt, s.Reason = now, why
+		s.RaisedAt, s.Reason = now, reason
 		s.Until = later(s.Until, now.Add(b.pause(s.Level, draw)))
 		changed = true
 	}
 	if asked := now.Add(wait); wait > 0 && asked.After(s.Until) {
-		s.Until, s.Reason = asked, why
+		s.Until, s.Reason = asked, reason
 		changed = true
 	}
 	return s, changed
@@ -62,8 +62,8 @@ func (b Backoff) pause(level int, draw float64) time.Duration {
 	return delay.Exponential(b).Before(level, draw)
 }
 
-// trouble is why an exchange says that the site is not well; empty when it does not say so.
-func trouble(x contract.Exchange) string {
+// troubleReason is why an exchange says that the site is not well; empty when it does not say so.
+func troubleReason(x contract.Exchange) string {
 	switch {
 	case x.Status == http.StatusRequestTimeout || x.Status >= http.StatusInternalServerError:
 		return fmt.Sprintf("status %d", x.Status)

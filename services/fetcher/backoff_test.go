@@ -14,18 +14,18 @@ var noon = time.Date(2025, 3, 4, 12, 0, 0, 0, time.UTC)
 
 var doubling = fetcher.Backoff{Base: 2 * time.Second, Factor: 2, Max: 5 * time.Minute}
 
-// answered is an exchange that was begun at a time.
-func answered(at time.Time, status int) contract.Exchange {
+// exchangeAt is an exchange that was begun at a time.
+func exchangeAt(at time.Time, status int) contract.Exchange {
 	return contract.Exchange{StartedAt: at, Status: status}
 }
 
-func TestFailuresInARowSlowEverybodyDownAndCleanAnswersSpeedUp(t *testing.T) {
+func TestBackoffLevelFollowsFailures(t *testing.T) {
 	t.Parallel()
 	var s contract.SiteSlowdown
 	at := noon
 	for i, want := range []int{0, 0, 1, 2, 3, 4} {
 		at = at.Add(time.Minute)
-		s, _ = doubling.After(s, answered(at.Add(-time.Second), 503), false, 0, at, 0.999999)
+		s, _ = doubling.After(s, exchangeAt(at.Add(-time.Second), 503), false, 0, at, 0.999999)
 		if s.Level != want {
 			t.Fatalf("level %d after %d failures, want %d", s.Level, i+1, want)
 		}
@@ -35,24 +35,24 @@ func TestFailuresInARowSlowEverybodyDownAndCleanAnswersSpeedUp(t *testing.T) {
 	}
 	for want := 3; want >= 0; want-- {
 		at = at.Add(time.Minute)
-		s, _ = doubling.After(s, answered(at.Add(-time.Second), 200), false, 0, at, 0)
+		s, _ = doubling.After(s, exchangeAt(at.Add(-time.Second), 200), false, 0, at, 0)
 		if s.Level != want || s.Streak != 0 {
 			t.Fatalf("level %d, streak %d after a clean answer, want %d and 0", s.Level, s.Streak, want)
 		}
 	}
-	if _, changed := doubling.After(s, answered(at, 404), false, 0, at, 0); changed {
+	if _, changed := doubling.After(s, exchangeAt(at, 404), false, 0, at, 0); changed {
 		t.Error("a clean answer at the promised pace changed something")
 	}
 }
 
-func TestRetriesDoNotRaiseTheLevel(t *testing.T) {
+func TestBackoffRetriesKeepLevel(t *testing.T) {
 	t.Parallel()
 	var s contract.SiteSlowdown
 	at := noon
 	fail := func(retry bool) bool {
 		at = at.Add(time.Minute)
 		var changed bool
-		s, changed = doubling.After(s, answered(at.Add(-time.Second), 503), retry, 0, at, 0.999999)
+		s, changed = doubling.After(s, exchangeAt(at.Add(-time.Second), 503), retry, 0, at, 0.999999)
 		return changed
 	}
 	for range 20 {
@@ -73,7 +73,7 @@ func TestRetriesDoNotRaiseTheLevel(t *testing.T) {
 	}
 }
 
-func TestRequestsThatFailedTogetherRaiseTheLevelOnce(t *testing.T) {
+func TestBackoffConcurrentFailuresCountOnce(t *testing.T) {
 	t.Parallel()
 	var s contract.SiteSlowdown
 	for i := range 16 {
@@ -84,19 +84,19 @@ func TestRequestsThatFailedTogetherRaiseTheLevelOnce(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsObeyedAtOnce(t *testing.T) {
+func TestBackoffObeysRetryAfter(t *testing.T) {
 	t.Parallel()
-	s, changed := doubling.After(contract.SiteSlowdown{}, answered(noon, 503), false, 90*time.Second, noon, 0)
+	s, changed := doubling.After(contract.SiteSlowdown{}, exchangeAt(noon, 503), false, 90*time.Second, noon, 0)
 	if !changed || s.Level != 0 || !s.Until.Equal(noon.Add(90*time.Second)) {
 		t.Errorf("%+v, changed: %t", s, changed)
 	}
-	s, _ = doubling.After(s, answered(noon, 503), false, time.Second, noon.Add(time.Second), 0)
+	s, _ = doubling.After(s, exchangeAt(noon, 503), false, time.Second, noon.Add(time.Second), 0)
 	if !s.Until.Equal(noon.Add(90 * time.Second)) {
 		t.Errorf("a shorter wait took the longer one back: %s", s.Until)
 	}
 }
 
-func TestSlowdownKeepsItsBounds(t *testing.T) {
+func TestBackoffBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		backoff := fetcher.Backoff{
@@ -110,7 +110,7 @@ func TestSlowdownKeepsItsBounds(t *testing.T) {
 			at = at.Add(time.Second)
 			before := s
 			status := rapid.SampledFrom([]int{200, 404, 500, 503, 0}).Draw(t, "status")
-			x := answered(at, status)
+			x := exchangeAt(at, status)
 			if status == 0 {
 				x.Error = "timeout"
 			}

@@ -1,0 +1,239 @@
+package fetcher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// crashLimit is how many processes may die while they hold a job before the job has failed.
+	crashLimit = 5
+	// isolationThreshold is from how many crashes on a job is attempted alone: every process attempts one such job at a time. Jobs that
+	// were in flight beside the one that kills its process are cleared so, before they reach crashLimit with it.
+	isolationThreshold = 2
+	// heldSubjectPrefix makes a key of the bucket held a subject.
+	heldSubjectPrefix = "$KV." + contract.BucketHeld + "."
+)
+
+// inFlightRecord is the durable record of the attempts that this process has in hand in one run, one message that is overwritten. The
+// record is written before an attempt begins, once for all attempts that begin together. A process that dies leaves its record
+// behind: each attempt in it that has no answer is a crash of its job. A process that hands a job back takes the attempt off its
+// record, and one that is told to stop empties it, so that neither a stop nor a restart of the server counts, nor a slow heartbeat.
+type inFlightRecord struct {
+	bus              *bus.Bus
+	bucket, fetchers jetstream.KeyValue
+	key              string
+	writes           *bus.GroupCommit[struct{}]
+
+	mu sync.Mutex
+	// own is this process's record, edits counts its changes, and stored is how many of them are stored.
+	own                    contract.InFlightRecord
+	changes, storedChanges uint64
+	// closedCause is why nothing more may begin.
+	closedCause error
+	// others are the records of other processes, read at an instant over the connection of an epoch.
+	others       []contract.InFlightRecord
+	othersReadAt time.Time
+	othersEpoch  uint64
+}
+
+func (s *Service) newInFlightRecord(run contract.RunID) *inFlightRecord {
+	r := &inFlightRecord{
+		bus: s.Bus, bucket: s.held, fetchers: s.fetchers, key: run.FetcherKey(s.ID),
+		own: contract.InFlightRecord{
+			Version: contract.MessageVersion, RunID: run, Fetcher: s.ID, Process: s.Process, Settings: s.Settings,
+			Attempts: make(map[int]int), Crashes: make(map[int]int),
+		},
+	}
+	r.writes = bus.NewGroupCommit(0, func(struct{}) int { return 0 }, r.write)
+	return r
+}
+
+// add records that an attempt of a number begins, after so many crashes of its job. It returns when the record is stored.
+func (r *inFlightRecord) add(ctx context.Context, number, attempt, crashes int) error {
+	r.mu.Lock()
+	if r.closedCause != nil {
+		defer r.mu.Unlock()
+		return r.closedCause
+	}
+	r.own.Attempts[number] = attempt
+	r.changes++
+	if crashes > 0 {
+		r.own.Crashes[number] = crashes
+	}
+	r.mu.Unlock()
+	return r.writes.Do(ctx, struct{}{})
+}
+
+// remove takes an attempt off the record. That is stored with the next attempt that begins, or by flush: the ledger tells an attempt
+// that was answered.
+func (r *inFlightRecord) remove(number int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, held := r.own.Attempts[number]; held {
+		delete(r.own.Attempts, number)
+		r.changes++
+	}
+}
+
+// flush stores the record if it has changed.
+func (r *inFlightRecord) flush(ctx context.Context) error {
+	if _, _, changed := r.snapshot(); !changed {
+		return nil
+	}
+	return r.writes.Do(ctx, struct{}{})
+}
+
+// close empties the record because this process was told to stop: what it has in hand now may be cut off at any time.
+func (r *inFlightRecord) close(ctx context.Context, cause error) error {
+	r.mu.Lock()
+	if r.closedCause = cause; len(r.own.Attempts) > 0 {
+		clear(r.own.Attempts)
+		r.changes++
+	}
+	r.mu.Unlock()
+	return r.flush(ctx)
+}
+
+// snapshot is the record as it is now and how many changes it has seen; changed says whether any of them is not stored.
+func (r *inFlightRecord) snapshot() (record []byte, edits uint64, changed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.changes == r.storedChanges {
+		return nil, r.changes, false
+	}
+	record, err := json.Marshal(r.own)
+	if err != nil {
+		panic(fmt.Sprintf("encoding %+v: %v", r.own, err)) // numbers and names alone
+	}
+	return record, r.changes, true
+}
+
+// write stores the record as it is now, for everybody who waits for that.
+func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
+	record, edits, changed := r.snapshot()
+	if !changed {
+		return nil
+	}
+	if _, err := r.bus.Publish(ctx, &nats.Msg{Subject: heldSubjectPrefix + r.key, Data: record}); err != nil {
+		return fmt.Errorf("recording what this process holds: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.storedChanges = edits
+	return nil
+}
+
+// crashes says how many processes have died while they held the job of a number. One that another process still holds, as far as
+// can be seen, is waiting. The records are read again as a ledger is; again says that retries alone do not explain the delivery.
+func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (int, error) {
+	others, most, err := r.othersAndOwn(ctx, l, number, epoch, reread)
+	if err != nil || len(others) == 0 {
+		return most, err
+	}
+	answered := l.lastAnswered(number)
+	for _, other := range others {
+		count := other.Crashes[number]
+		if other.Attempts[number] > answered {
+			alive, err := r.alive(ctx, other)
+			if err != nil {
+				return 0, err
+			}
+			if alive {
+				return 0, retryLater(classifyWait)
+			}
+			count++
+		}
+		most = max(most, count)
+	}
+	return most, nil
+}
+
+// othersAndOwn are the records of the other processes, and the crashes of a job on this one's.
+func (r *inFlightRecord) othersAndOwn(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (others []contract.InFlightRecord, own int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.othersReadAt.IsZero() || r.othersEpoch != epoch || reread && time.Since(r.othersReadAt) > classifyWait {
+		if err := r.readOthers(ctx, l, epoch); err != nil {
+			return nil, 0, fmt.Errorf("reading what other processes hold: %w", err)
+		}
+		r.othersReadAt, r.othersEpoch = time.Now(), epoch
+	}
+	return r.others, r.own.Crashes[number], nil
+}
+
+// readOthers reads the records of the run; one that cannot be read, or is not of its key, counts for nothing. The one under this process's own key is of a process that had its name before, or its own
+// from before it broke off: what stands there is carried over, for it is about to be overwritten.
+func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64) error {
+	subjects, err := r.bus.Subjects(ctx, "KV_"+contract.BucketHeld, heldSubjectPrefix+r.own.RunID.FetcherKey("*"))
+	if err != nil {
+		return err
+	}
+	r.others = r.others[:0:0]
+	for subject := range maps.Keys(subjects) {
+		key := strings.TrimPrefix(subject, heldSubjectPrefix)
+		if key == r.key && !r.othersReadAt.IsZero() {
+			continue
+		}
+		record, err := runs.Get[contract.InFlightRecord](ctx, r.bucket, key)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, runs.ErrUnreadable):
+		case err != nil:
+			return err
+		case record.Version != contract.MessageVersion || record.RunID.FetcherKey(record.Fetcher) != key: // not of this program
+		case key == r.key:
+			if err := r.inheritCrashes(ctx, l, record, epoch); err != nil {
+				return err
+			}
+		default:
+			r.others = append(r.others, record)
+		}
+	}
+	return nil
+}
+
+// inheritCrashes takes over the crashes of the jobs that are still to be done from the record of a process of this name.
+func (r *inFlightRecord) inheritCrashes(ctx context.Context, l *ledger, previous contract.InFlightRecord, epoch uint64) error {
+	numbers := maps.Clone(previous.Crashes)
+	if numbers == nil {
+		numbers = make(map[int]int)
+	}
+	for number := range previous.Attempts {
+		numbers[number] = previous.Crashes[number]
+	}
+	for number, count := range numbers {
+		step, err := l.nextStep(ctx, number, epoch, false)
+		if err != nil {
+			return err
+		}
+		if previous.Process != r.own.Process && previous.Attempts[number] > l.lastAnswered(number) {
+			count++
+		}
+		if count > 0 && !step.Settled {
+			r.own.Crashes[number] = max(count, r.own.Crashes[number])
+		}
+	}
+	return nil
+}
+
+// alive says whether the process of a record still works on the run.
+func (r *inFlightRecord) alive(ctx context.Context, record contract.InFlightRecord) (bool, error) {
+	_, err := r.fetchers.Get(ctx, record.RunID.FetcherKey(record.Fetcher))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,252 @@
+package fetcher_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/services/fetcher"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func (f fixture) openBucket(name string) jetstream.KeyValue {
+	f.t.Helper()
+	kv, err := f.bus.KV(f.t.Context(), name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return kv
+}
+
+// putRecord puts a record there as another process leaves it, under the name of a fetcher.
+func (f fixture) putRecord(fetcherID, process string, attempts, crashes map[int]int) {
+	f.t.Helper()
+	record, err := json.Marshal(contract.InFlightRecord{
+		Version: contract.MessageVersion, RunID: runID, Fetcher: fetcherID, Process: process, Attempts: attempts, Crashes: crashes,
+	})
+	if err == nil {
+		_, err = f.openBucket(contract.BucketHeld).Put(f.t.Context(), runID.FetcherKey(fetcherID), record)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// crashedNumbers are the numbers whose answers say that processes died of them, with how many that were.
+func (f fixture) crashedNumbers() map[int]int {
+	f.t.Helper()
+	stream, err := f.bus.JetStream().Stream(f.t.Context(), contract.StreamAnswers)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	crashed := make(map[int]int)
+	state := stream.CachedInfo().State
+	for seq := state.FirstSeq; seq > 0 && seq <= state.LastSeq; seq++ {
+		msg, err := stream.GetMsg(f.t.Context(), seq)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		pack, err := contract.DecodeAnswers(msg.Data)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, answer := range pack.Answers {
+			if answer.Crashes > 0 {
+				crashed[answer.CaseID.Number] = answer.Crashes
+			}
+		}
+	}
+	return crashed
+}
+
+func TestInFlightRecord_CountsCrashes(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 5)
+	f.putRecord("first", "a", map[int]int{1: 1, 2: 1, 3: 1, 5: 1}, map[int]int{1: 3, 2: 3, 3: 4, 4: 5})
+	f.putRecord("second", "b", map[int]int{1: 1}, map[int]int{1: 4})      // holds what the first held when that had died
+	f.putRecord("one", "c", map[int]int{2: 1, 5: 1}, map[int]int{2: 4})   // of the name that this fetcher has
+	f.putRecord("third", "d", map[int]int{4: 1}, map[int]int{4: 2, 5: 1}) // another life of 4 has got as far as 5
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
+	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 5 })
+	stop()
+	want := map[int]int{1: 5, 2: 5, 3: 5, 4: 5}
+	got := f.crashedNumbers()
+	if len(got) != len(want) {
+		t.Errorf("crashed %v, want %v", got, want)
+	}
+	for number, crashes := range want {
+		if got[number] != crashes || f.site.requested[number] != 0 {
+			t.Errorf("number %d: %d crashes, asked for %d times; want %d and none", number, got[number], f.site.requested[number], crashes)
+		}
+	}
+	if f.site.requested[5] != 1 {
+		t.Errorf("number 5 was asked for %d times, want once", f.site.requested[5])
+	}
+}
+
+func TestInFlightRecord_UnreadableIgnored(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 1)
+	for key, record := range map[string]string{
+		runID.FetcherKey("one"): `{`, runID.FetcherKey("garbage"): `garbage`, runID.FetcherKey("later"): `{"v":99,"run_id":"run","fetcher":"later","crashes":{"1":9}}`,
+		runID.FetcherKey("liar"): `{"v":1,"run_id":"run","fetcher":"another","crashes":{"1":9}}`,
+	} {
+		if _, err := f.openBucket(contract.BucketHeld).Put(t.Context(), key, []byte(record)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
+	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
+	stop()
+	if got := f.crashedNumbers(); len(got) != 0 || f.site.requested[1] != 1 {
+		t.Errorf("crashed %v, asked for %v; want that 1 is asked for", got, f.site.requested)
+	}
+}
+
+func TestInFlightRecord_SameProcessNoCrash(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 1)
+	f.putRecord("one", "mine", map[int]int{1: 1}, map[int]int{1: 4}) // as a service leaves it that broke off without its server
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
+	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
+	stop()
+	if got := f.crashedNumbers(); len(got) != 0 || f.site.requested[1] != 1 {
+		t.Errorf("crashed %v, asked for %v; want that 1 is asked for", got, f.site.requested)
+	}
+}
+
+func TestInFlightRecord_AnsweredNoCrash(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 1)
+	f.putRecord("other", "a", map[int]int{1: 1}, map[int]int{1: 4})
+	f.writeLedger(runID, contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictTransient})
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
+	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
+	stop()
+	if got := f.crashedNumbers(); len(got) != 0 || f.site.requested[1] != 1 {
+		t.Errorf("crashed %v, asked for %v; want that 1 is asked for", got, f.site.requested)
+	}
+}
+
+// What a process holds that gives no word of it for long is left to it as long as its presence says that it lives.
+func TestInFlightRecord_LiveProcessKeepsJob(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 2)
+	lives := func() { // its presence expires otherwise
+		if _, err := f.openBucket(contract.BucketFetchers).Put(t.Context(), runID.FetcherKey("slow"), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lives()
+	f.putRecord("slow", "a", map[int]int{1: 1}, nil)
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
+	defer func() { stop() }()
+	f.waitUntil(func() bool { lives(); numbers, _ := f.answers(); return numbers[2] == 1 })
+	if all, _ := f.site.requests(); all != 1 {
+		t.Errorf("%d requests while the other process holds the job, want 1", all)
+	}
+	f.putRecord("slow", "a", nil, nil) // it hands the job back
+	f.waitUntil(func() bool { numbers, _ := f.answers(); return numbers[1] == 1 })
+	if got := f.crashedNumbers(); len(got) != 0 {
+		t.Errorf("crashed %v, want none", got)
+	}
+}
+
+// A job is on record before it is asked for, and no more when it was stored, or when the process was told to stop.
+func TestInFlightRecord_Contents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 3)
+	release := make(chan struct{})
+	var looked atomic.Int32
+	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+		held, err := runs.Get[contract.InFlightRecord](ctx, f.openBucket(contract.BucketHeld), runID.FetcherKey("one"))
+		if err != nil || held.Attempts[number] != 1 || held.Process != "mine" {
+			t.Errorf("number %d is asked for with this on record: %+v, %v", number, held, err)
+		}
+		looked.Add(1)
+		if number > 1 {
+			<-release
+		}
+		return okExchange(ctx, number)
+	}
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
+	f.waitUntil(func() bool { return looked.Load() == 3 }) // the halt empties the record
+	if err := runs.Halt(t.Context(), f.runs, runID, contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	record := func() contract.InFlightRecord {
+		held, err := runs.Get[contract.InFlightRecord](t.Context(), f.openBucket(contract.BucketHeld), runID.FetcherKey("one"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return held
+	}
+	f.waitUntil(func() bool { return len(record().Attempts) == 0 }) // two are in flight
+	close(release)
+	f.waitUntil(func() bool {
+		_, err := f.openBucket(contract.BucketFetchers).Get(t.Context(), runID.FetcherKey("one"))
+		return errors.Is(err, jetstream.ErrKeyNotFound)
+	})
+	stop()
+	if held := record(); len(held.Attempts) != 0 {
+		t.Errorf("left on record: %+v", held)
+	}
+}
+
+// What is asked for and what waits to be stored are together no more than may be in flight: a kill costs no more.
+func TestNoRequestsWhileAnswersUnstored(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 100)
+	stream, err := f.bus.JetStream().Stream(t.Context(), contract.StreamAnswers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxBytes, config.Discard = 1, jetstream.DiscardNew // nothing more can be stored
+	if _, err := f.bus.JetStream().UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	together := make(chan struct{})
+	var asked atomic.Int32
+	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
+		if asked.Add(1) == 8 {
+			close(together)
+		}
+		<-together
+		return okExchange(ctx, number)
+	}
+	service, err := fetcher.New(t.Context(), fetcher.Options{
+		Bus: f.bus, Log: fcttest.Logger(t), ID: "one", Process: "mine", Site: f.site, SiteName: "sim", Concurrency: 8,
+		Backoff: fetcher.Backoff{Base: time.Millisecond, Factor: 2, Max: time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := service.Run(t.Context()); !errors.Is(err, bus.ErrStore) {
+		t.Errorf("it ended with %v, want %v", err, bus.ErrStore)
+	}
+	if all, _ := f.site.requests(); all != 8 {
+		t.Errorf("%d requests while no answer was stored, want 8", all)
+	}
+}
+
+// TestInFlightRecord_Settings: what a fetcher asks by stands in its record before its first request, and stays there.
+func TestInFlightRecord_Settings(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 1)
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Settings = map[string]any{"delay_min": "7s"} })
+	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
+	stop()
+	record, err := runs.Get[contract.InFlightRecord](t.Context(), f.openBucket(contract.BucketHeld), runID.FetcherKey("one"))
+	if err != nil || record.Settings["delay_min"] != "7s" || len(record.Attempts) != 0 {
+		t.Errorf("record %+v, %v", record, err)
+	}
+}

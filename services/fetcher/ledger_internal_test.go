@@ -1,0 +1,27 @@
+package fetcher
+
+import (
+	"testing"
+	"time"
+)
+
+func TestLedgerRetryDue_WallClockSetBack(t *testing.T) {
+	t.Parallel()
+	const slack = 10 * time.Millisecond // between two readings
+	now := time.Now()
+	for name, c := range map[string]struct {
+		retryAt, stored time.Time
+		most            time.Duration
+	}{
+		"clocks agree":                        {now.Add(10 * time.Second), now.Add(-20 * time.Second), 10 * time.Second},
+		"clock set back since":                {now.Add(24*time.Hour + 30*time.Second), now.Add(24 * time.Hour), 30 * time.Second},
+		"clock set back before it was stored": {now.Add(24 * time.Hour), now, time.Minute},
+		"over":                                {now.Add(-time.Second), now.Add(-time.Minute), 0},
+	} {
+		l := ledger{maxWait: time.Minute}
+		due := l.retryDue(c.retryAt.Round(0), c.stored.Round(0))
+		if least, most := time.Until(due), due.Sub(now); least > c.most || most < c.most-slack {
+			t.Errorf("%s: due in %s to %s, want %s", name, least, most, c.most)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package fetcher
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// siteState is what all fetchers know of one site: whether it told us to go away, and how far its trouble slows everybody
+// down. It lies in the bucket of sites, so that it outlives a process and every other one hears of it; it is looked at in
+// memory, ahead of each request.
+type siteState struct {
+	bucket  jetstream.KeyValue
+	site    string
+	backoff Backoff
+	// cooldown is how long a block without a word from the site lasts.
+	cooldown time.Duration
+	log      *slog.Logger
+	// probe is held by the one case that is asked for while the site is in bad trouble.
+	probe chan struct{}
+
+	mu       sync.Mutex
+	slowdown contract.SiteSlowdown
+	block    *contract.SiteBlock
+	// blockChanged is closed and made anew when a block comes.
+	blockChanged chan struct{}
+}
+
+func newSiteState(bucket jetstream.KeyValue, name string, backoff Backoff, cooldown time.Duration, log *slog.Logger) *siteState {
+	return &siteState{bucket: bucket, site: name, backoff: backoff, cooldown: cooldown, log: log, probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
+}
+
+// watch reads what is known of the site, calls ready, and follows it until ctx ends.
+func (s *siteState) watch(ctx context.Context, b *bus.Bus, ready func()) error {
+	keys := bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey(s.site), contract.SlowdownKey(s.site)}}
+	err := b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		if entry == nil {
+			ready()
+			return nil
+		}
+		s.apply(entry, time.Now())
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("watching site %s: %w", s.site, err)
+}
+
+// apply takes in what another fetcher, or this one before it was started anew, has found. A value that cannot be read may
+// have told to leave the site alone, and is read so: a block lasts for the cool-down of one without a word from the site, a
+// slowdown begins where one case at a time is asked for.
+func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
+	exists := entry.Operation() == jetstream.KeyValuePut
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if entry.Key() == contract.BlockKey(s.site) {
+		if !exists {
+			s.block = nil
+			return
+		}
+		block, err := runs.Decode[contract.SiteBlock](entry.Key(), entry.Value())
+		if err == nil && block.Until.IsZero() {
+			err = fmt.Errorf("%w: %s: it has no end", runs.ErrUnreadable, entry.Key())
+		}
+		if err != nil {
+			block = contract.SiteBlock{Rule: "unreadable-block", At: entry.Created().UTC(), Until: entry.Created().UTC().Add(s.cooldown)}
+			s.log.Error("site.block.unreadable", "site", s.site, "until", block.Until, "error", err)
+		}
+		if s.block != nil && s.block.At.Equal(block.At) {
+			return // this fetcher's own word
+		}
+		block.Until = delay.Until(now, block.Until, block.Until.Sub(block.At))
+		s.setBlockLocked(block)
+		return
+	}
+	var slowdown contract.SiteSlowdown
+	if exists {
+		var err error
+		if slowdown, err = runs.Decode[contract.SiteSlowdown](entry.Key(), entry.Value()); err != nil {
+			created := entry.Created()
+			slowdown = contract.SiteSlowdown{
+				Streak: toleratedFailures + 1, Level: halfOpenLevel, RaisedAt: created, ChangedAt: created, Reason: err.Error(),
+				Until: created.Add(s.backoff.pause(halfOpenLevel, 1)),
+			}
+			s.log.Error("site.slowdown.unreadable", "site", s.site, "error", err)
+		}
+	}
+	if slowdown.ChangedAt.Equal(s.slowdown.ChangedAt) {
+		return // this fetcher's own word
+	}
+	slowdown.Until = delay.Until(now, slowdown.Until, slowdown.Until.Sub(slowdown.ChangedAt))
+	if slowdown.RaisedAt.After(now) { // else no failure would count before the wall clock has caught up
+		slowdown.RaisedAt = now
+	}
+	if slowdown.Until.Sub(now) >= minReportedWait {
+		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
+	}
+	s.slowdown = slowdown
+}
+
+// setBlockLocked takes in a block; the lock is held.
+func (s *siteState) setBlockLocked(block contract.SiteBlock) {
+	s.block = &block
+	close(s.blockChanged)
+	s.blockChanged = make(chan struct{})
+}
+
+// activeBlock is the block in force at the time now, nil when there is none, and a channel that is closed when another comes.
+func (s *siteState) activeBlock(now time.Time) (*contract.SiteBlock, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.block == nil || !s.block.Until.After(now) {
+		return nil, s.blockChanged
+	}
+	block := *s.block
+	return &block, s.blockChanged
+}
+
+// hold is how much longer nobody may ask, and why.
+func (s *siteState) hold() (left time.Duration, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reason = "the site recovers from trouble"
+	if s.slowdown.Reason != "" {
+		reason = "the site is in trouble: " + s.slowdown.Reason
+	}
+	return time.Until(s.slowdown.Until), reason
+}
+
+// enterProbe waits, while the site is in bad trouble, until no other case of this process is being tried; leave lets the next one in.
+func (s *siteState) enterProbe(ctx context.Context) (leave func(), err error) {
+	if !s.halfOpen() {
+		return func() {}, nil
+	}
+	select {
+	case s.probe <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	release := sync.OnceFunc(func() { <-s.probe })
+	if !s.halfOpen() {
+		release()
+	}
+	return release, nil
+}
+
+func (s *siteState) halfOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.slowdown.Level >= halfOpenLevel
+}
+
+// record takes in how an attempt went and tells the other fetchers when that changes how fast everybody asks. retry says that
+// the number has failed before. A word that is lost is made good by the next.
+func (s *siteState) record(
+	ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter func(contract.Exchange, time.Time) time.Duration,
+) {
+	now, before, changed := time.Now(), 0, false
+	s.mu.Lock()
+	before = s.slowdown.Level
+	for _, x := range exchanges {
+		next, differ := s.backoff.After(s.slowdown, x, retry, retryAfter(x, now), now, rand.Float64())
+		s.slowdown, changed = next, changed || differ
+	}
+	if changed {
+		s.slowdown.ChangedAt = now.UTC().Round(0)
+	}
+	slowdown := s.slowdown
+	s.mu.Unlock()
+	if !changed {
+		return
+	}
+	if slowdown.Level > before || slowdown.Reason != "" {
+		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
+	} else {
+		s.log.Info("site.recovering", "site", s.site, "level", slowdown.Level)
+	}
+	value, err := json.Marshal(slowdown)
+	if err == nil {
+		_, err = s.bucket.Put(ctx, contract.SlowdownKey(s.site), value)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("site.slowdown.kept", "site", s.site, "error", err)
+	}
+}
+
+// setBlock keeps that the site told us to go away, for every fetcher and for those to come.
+func (s *siteState) setBlock(ctx context.Context, block contract.SiteBlock) error {
+	value, err := json.Marshal(block)
+	s.mu.Lock()
+	block.Until = delay.Until(time.Now(), block.Until, block.Until.Sub(block.At))
+	s.setBlockLocked(block)
+	s.mu.Unlock()
+	if err == nil {
+		_, err = s.bucket.Put(ctx, contract.BlockKey(s.site), value)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the block of site %s: %w", s.site, err)
+	}
+	return nil
+}
+
+// clearBlock takes a block back.
+func (s *siteState) clearBlock(ctx context.Context) error {
+	if err := s.bucket.Delete(ctx, contract.BlockKey(s.site)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return fmt.Errorf("taking back the block of site %s: %w", s.site, err)
+	}
+	return nil
+}
