@@ -126,13 +126,13 @@ func TestCopy_RedeliveryIsIdentical(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	kept := ledgerMessages(t, b)
-	if len(kept) != 3 {
-		t.Fatalf("%d messages, want 3", len(kept))
+	messages := ledgerMessages(t, b)
+	if len(messages) != 3 {
+		t.Fatalf("%d messages, want 3", len(messages))
 	}
-	for _, msg := range kept[1:] {
-		if !bytes.Equal(msg.Data, kept[0].Data) || msg.Header.Get(contract.StateHeader) != kept[0].Header.Get(contract.StateHeader) {
-			t.Errorf("message %d says %q, the first %q", msg.Sequence, msg.Data, kept[0].Data)
+	for _, msg := range messages[1:] {
+		if !bytes.Equal(msg.Data, messages[0].Data) || msg.Header.Get(contract.StateHeader) != messages[0].Header.Get(contract.StateHeader) {
+			t.Errorf("message %d has %q, the first %q", msg.Sequence, msg.Data, messages[0].Data)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	elsewhere := outcomeEntry(4, contract.Success)
 	elsewhere.CaseID.Year = "24"
 	year := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, elsewhere)
-	lying := storeEntries(t, b, otherRun.OutcomeSubject(0), "somebody", outcomeEntry(5, contract.Success))
+	foreign := storeEntries(t, b, otherRun.OutcomeSubject(0), "third", outcomeEntry(5, contract.Success))
 	damaged, err := b.Publish(t.Context(), &nats.Msg{Subject: otherRun.OutcomeSubject(0), Data: []byte("s2\n{}\n\xff\xff")})
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	canary := storeEntries(t, b, vanished.CanarySubject(), vanished, contract.Entry{CaseID: elsewhere.CaseID, Verdict: contract.VerdictNoRecord, StartedAt: startedAt})
 	jobs := newJobsConsumer(t, b)
 	answers := []contract.Answer{
-		copyAnswer(1, otherRun, failed), copyAnswer(2, otherRun, tried), copyAnswer(3, "nobody", whole), copyAnswer(4, otherRun, year), copyAnswer(5, otherRun, lying),
+		copyAnswer(1, otherRun, failed), copyAnswer(2, otherRun, tried), copyAnswer(3, "nobody", whole), copyAnswer(4, otherRun, year), copyAnswer(5, otherRun, foreign),
 		copyAnswer(6, otherRun, damaged.Sequence), copyAnswer(7, otherRun, planned.Sequence), copyAnswer(8, vanished, void), copyAnswer(10, otherRun, whole),
 		copyAnswer(11, vanished, canary), copyAnswer(12, otherRun, 1<<63), copyAnswer(300, otherRun, whole), copyAnswer(14, otherRun, outcome), copyAnswer(9, vanished, void),
 	}
@@ -175,16 +175,16 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	if len(entries) != 1 || entries[0].CaseID.Number != 9 || entries[0].Outcome != contract.Success || len(ledgerMessages(t, b)) != 1 {
 		t.Errorf("copied %+v, want the success that no canary makes void", entries)
 	}
-	back := make(map[string]bool)
+	redelivered := make(map[string]bool)
 	for range len(answers) - 2 {
 		msg, err := jobs.Next(jetstream.FetchMaxWait(20 * time.Second))
 		if err != nil {
-			t.Fatalf("only %v came again: %v", back, err)
+			t.Fatalf("only %v were redelivered: %v", redelivered, err)
 		}
-		back[msg.Subject()] = true
+		redelivered[msg.Subject()] = true
 	}
-	if len(back) != 13 || back[run.JobSubject(9)] {
-		t.Errorf("came again: %v, want all but 9", back)
+	if len(redelivered) != 13 || redelivered[run.JobSubject(9)] {
+		t.Errorf("redelivered: %v, want all but 9", redelivered)
 	}
 }
 

@@ -34,9 +34,9 @@ const (
 	// blockedRedeliveryDelay delays the job of a blocked answer. It is not fetched before the run
 	// continues.
 	blockedRedeliveryDelay = time.Second
-	// refusedRedeliveryDelay delays the job of a copy that has no outcome to copy. By then its
+	// rejectedRedeliveryDelay delays the job of a copy that has no outcome to copy. By then its
 	// answer has been removed from the stream.
-	refusedRedeliveryDelay = 100 * time.Millisecond
+	rejectedRedeliveryDelay = 100 * time.Millisecond
 	// maxClockSkew is the assumed maximum by which the clock of a fetcher is ahead of the local
 	// clock.
 	maxClockSkew = 2 * time.Second
@@ -85,14 +85,14 @@ func decodeAnswers(data []byte) (contract.AnswerPack, error) {
 // is acknowledged after that, so it is redelivered after a crash at any point.
 func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], copies *copies) error {
 	var entries []contract.Entry
-	var settles, refused []string
+	var ackSubjects, rejected []string
 	for _, answer := range d.Body.Answers {
 		if answer.Crashes > 0 {
-			entries, settles = append(entries, crashedEntry(answer, d.StoredAt)), append(settles, answer.AckSubject)
+			entries, ackSubjects = append(entries, crashedEntry(answer, d.StoredAt)), append(ackSubjects, answer.AckSubject)
 			continue
 		}
 		if answer.Copy == nil {
-			entries, settles = append(entries, s.newEntry(d.Body.RunID, answer, time.Now())), append(settles, answer.AckSubject)
+			entries, ackSubjects = append(entries, s.newEntry(d.Body.RunID, answer, time.Now())), append(ackSubjects, answer.AckSubject)
 			continue
 		}
 		entry, found, err := copies.copyEntry(ctx, d, answer)
@@ -100,31 +100,31 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 		case err != nil:
 			return err
 		case found:
-			entries, settles = append(entries, entry), append(settles, answer.AckSubject)
+			entries, ackSubjects = append(entries, entry), append(ackSubjects, answer.AckSubject)
 		default:
 			s.Log.Warn("classifier.copy.refused", "run_id", d.Body.RunID, "case_id", answer.CaseID.String(), "from", answer.Copy.RunID, "sequence", answer.Copy.Sequence)
-			refused = append(refused, answer.AckSubject)
+			rejected = append(rejected, answer.AckSubject)
 		}
 	}
 	if err := s.writeEntries(ctx, d.Body.RunID, entries); err != nil {
 		return fmt.Errorf("writing the ledger of run %s: %w", d.Body.RunID, err)
 	}
 	for i, entry := range entries {
-		if err := s.settle(settles[i], entry); err != nil {
+		if err := s.settle(ackSubjects[i], entry); err != nil {
 			return err
 		}
 	}
-	return s.redeliver(refused)
+	return s.redeliver(rejected)
 }
 
 // redeliver returns the jobs of rejected copies to their consumer, because nothing is known of
 // their numbers.
-func (s *Service) redeliver(settles []string) error {
-	for _, subject := range settles {
+func (s *Service) redeliver(ackSubjects []string) error {
+	for _, subject := range ackSubjects {
 		if subject == "" {
 			continue
 		}
-		if err := s.Bus.NakWithDelay(subject, refusedRedeliveryDelay); err != nil {
+		if err := s.Bus.NakWithDelay(subject, rejectedRedeliveryDelay); err != nil {
 			return err
 		}
 	}
@@ -224,8 +224,8 @@ func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.
 	case reading.Verdict == contract.VerdictTransient:
 		entry.RetryAt = ended.Add(s.Backoff.Delay(run, answer.CaseID.Number, answer.Attempt)).UTC()
 	}
-	keepRaw := answer.KeepRaw || entry.Outcome == contract.Failed || reading.Verdict == contract.VerdictBlocked
-	if keepRaw && reading.Raw >= 0 && reading.Raw < len(answer.Exchanges) && len(answer.Exchanges[reading.Raw].Body) > 0 {
+	storeRaw := answer.KeepRaw || entry.Outcome == contract.Failed || reading.Verdict == contract.VerdictBlocked
+	if storeRaw && reading.Raw >= 0 && reading.Raw < len(answer.Exchanges) && len(answer.Exchanges[reading.Raw].Body) > 0 {
 		entry.Raw, entry.RawType = answer.Exchanges[reading.Raw].Body, reading.RawType
 	}
 	return entry

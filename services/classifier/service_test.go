@@ -24,23 +24,23 @@ const run contract.RunID = "run"
 
 // read returns the verdict named by the body of the first exchange.
 func read(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
-	word := string(exchanges[0].Body)
-	reading := contract.Classification{Verdict: contract.Verdict(word), Rule: "word", RawType: "html"}
-	switch word {
+	verdict := string(exchanges[0].Body)
+	reading := contract.Classification{Verdict: contract.Verdict(verdict), Rule: "word", RawType: "html"}
+	switch verdict {
 	case "panic":
-		panic("as asked")
+		panic("requested by the test")
 	case "success":
 		reading.Record = &contract.Record{Version: contract.RecordVersion, CaseID: id, Docket: []contract.DocketEntry{}}
-	case "another's":
+	case "other-case":
 		reading.Verdict, reading.Record = contract.VerdictSuccess, &contract.Record{CaseID: id.WithNumber(id.Number + 1)}
 	}
 	return reading
 }
 
-func answer(number, attempt int, word string) contract.Answer {
+func answer(number, attempt int, verdict string) contract.Answer {
 	return contract.Answer{
 		CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number}, Attempt: attempt, MaxAttempts: 2,
-		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: time.Now().UTC(), Seconds: 0.1, Body: []byte(word)}},
+		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: time.Now().UTC(), Seconds: 0.1, Body: []byte(verdict)}},
 	}
 }
 
@@ -150,11 +150,11 @@ func TestCrashedJobFails(t *testing.T) {
 
 func TestClassify_EveryVerdict(t *testing.T) {
 	t.Parallel()
-	kept := answer(8, 1, "success")
-	kept.KeepRaw = true
+	withRaw := answer(8, 1, "success")
+	withRaw.KeepRaw = true
 	entries, states := classify(t, fcttest.Broker(t),
 		answer(1, 1, "success"), answer(2, 1, "no-record"), answer(3, 1, "transient"), answer(4, 2, "transient"),
-		answer(5, 1, "blocked"), answer(6, 1, "panic"), answer(7, 1, "nonsense"), kept, answer(9, 1, "another's"))
+		answer(5, 1, "blocked"), answer(6, 1, "panic"), answer(7, 1, "nonsense"), withRaw, answer(9, 1, "other-case"))
 	want := []struct {
 		verdict contract.Verdict
 		outcome contract.Outcome
@@ -220,30 +220,30 @@ func TestJobsSettledByVerdict(t *testing.T) {
 	b := fcttest.Broker(t)
 	consumer := newJobsConsumer(t, b)
 	var answers []contract.Answer
-	for i, word := range []string{"success", "transient", "no-record", "blocked"} {
-		a := answer(i+1, 1, word)
+	for i, verdict := range []string{"success", "transient", "no-record", "blocked"} {
+		a := answer(i+1, 1, verdict)
 		a.AckSubject = deliverJob(t, b, consumer, i+1)
 		answers = append(answers, a)
 	}
 	entries, _ := classify(t, b, answers...)
-	again := make(map[string]time.Time)
+	redelivered := make(map[string]time.Time)
 	for range 2 {
 		msg, err := consumer.Next(jetstream.FetchMaxWait(20 * time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
-		again[msg.Subject()] = time.Now()
+		redelivered[msg.Subject()] = time.Now()
 	}
-	at, retried := again[run.JobSubject(2)]
-	if _, back := again[run.JobSubject(4)]; !retried || !back {
-		t.Fatalf("came again: %v, want 2 and 4", again)
+	at, retried := redelivered[run.JobSubject(2)]
+	if _, again := redelivered[run.JobSubject(4)]; !retried || !again {
+		t.Fatalf("redelivered: %v, want 2 and 4", redelivered)
 	}
 	if at.Before(entries[1].RetryAt.Add(-5 * time.Millisecond)) {
 		t.Errorf("retried %v early", entries[1].RetryAt.Sub(at))
 	}
 	info, err := consumer.Info(t.Context())
 	if err != nil || info.NumAckPending != 2 {
-		t.Errorf("%d jobs held, %v; want the two that came again", info.NumAckPending, err)
+		t.Errorf("%d jobs held, %v; want the two that were redelivered", info.NumAckPending, err)
 	}
 }
 
@@ -281,29 +281,29 @@ func TestClassify_OversizedEntry(t *testing.T) {
 	for name, c := range map[string]struct {
 		record, raw int
 		outcome     contract.Outcome
-		says        string
+		message     string
 	}{
-		"both fit":                   {1 << 20, 1 << 20, contract.Success, ""},
-		"the raw answer is too much": {half, half, contract.Success, "the store cannot hold the raw answer: "},
-		"the record is too much":     {whole, 1 << 20, contract.Failed, "the store cannot hold the record: "},
+		"both fit":             {1 << 20, 1 << 20, contract.Success, ""},
+		"raw answer too large": {half, half, contract.Success, "the store cannot hold the raw answer: "},
+		"record too large":     {whole, 1 << 20, contract.Failed, "the store cannot hold the record: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			kept := answer(1, 1, "success"+incompressible(c.raw))
-			kept.KeepRaw = true
+			withRaw := answer(1, 1, "success"+incompressible(c.raw))
+			withRaw.KeepRaw = true
 			b := fcttest.Broker(t)
 			big := newServiceWith(t, b, func(id contract.CaseID, _ []contract.Exchange) contract.Classification {
 				return contract.Classification{Verdict: contract.VerdictSuccess, RawType: "html", Record: &contract.Record{
 					Version: contract.RecordVersion, CaseID: id, Header: contract.Header{StyleOfCause: incompressible(c.record)},
 				}}
 			})
-			entries, _ := classifyWith(t, b, big, kept)
+			entries, _ := classifyWith(t, b, big, withRaw)
 			if len(entries) != 1 {
 				t.Fatalf("%d entries, want 1", len(entries))
 			}
 			e := entries[0]
-			if said := e.Error + strings.Join(e.Notes, ""); e.Outcome != c.outcome || !strings.HasPrefix(said, c.says) {
-				t.Errorf("%s: %q, want %s: %q", e.Outcome, said, c.outcome, c.says)
+			if message := e.Error + strings.Join(e.Notes, ""); e.Outcome != c.outcome || !strings.HasPrefix(message, c.message) {
+				t.Errorf("%s: %q, want %s: %q", e.Outcome, message, c.outcome, c.message)
 			}
 			if has := len(e.Record) > 0; has != (c.outcome == contract.Success) {
 				t.Errorf("a record of %d bytes for %s", len(e.Record), e.Outcome)

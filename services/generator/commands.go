@@ -93,14 +93,14 @@ func (s *Service) isHandled(ctx context.Context, key string, command contract.Co
 	if err != nil {
 		return false, fmt.Errorf("reading %s: %w", key, err)
 	}
-	var kept contract.CommandResult
-	if err := json.Unmarshal(entry.Value(), &kept); err != nil {
+	var stored contract.CommandResult
+	if err := json.Unmarshal(entry.Value(), &stored); err != nil {
 		return true, nil //nolint:nilerr // written by another program; executing the command twice would be worse
 	}
-	if kept.At.IsZero() { // written by an earlier version
-		return kept.Digest == "" || kept.Digest == command.Digest, nil
+	if stored.At.IsZero() { // written by an earlier version
+		return stored.Digest == "" || stored.Digest == command.Digest, nil
 	}
-	return kept.At.Equal(command.At), nil
+	return stored.At.Equal(command.At), nil
 }
 
 // publishRejection publishes why a command was rejected. sequence is 0 for a command that the

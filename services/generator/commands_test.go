@@ -85,7 +85,7 @@ func TestStopNotDelayedByStarts(t *testing.T) {
 		t.Fatal(reply.Error)
 	}
 	if waiting := f.consumerInfo(contract.StreamBatch, streams.ConsumerStarts).NumPending; waiting == 0 {
-		t.Error("the stop waited behind all starts")
+		t.Error("the stop waited for all starts")
 	}
 }
 
@@ -114,7 +114,7 @@ func TestCommandOrder_StartsAndStops(t *testing.T) {
 	}
 	start := await[contract.CommandResult](f, f.kv, contract.CommandKey(202))
 	if _, err := runs.Get[contract.Halt](t.Context(), f.kv, contract.RunID("old").HaltKey()); err != nil {
-		t.Errorf("the start (%s) took the stop back: %v", start.Rejected, err)
+		t.Errorf("the start (%s) undid the stop: %v", start.Rejected, err)
 	}
 	// A start after the stop starts the run.
 	f.endRun("old", contract.Stopped)
@@ -133,7 +133,7 @@ func TestActiveRunsLimit(t *testing.T) {
 	}
 	for i := range bound + 5 {
 		result := await[contract.CommandResult](f, f.kv, contract.CommandKey(uint64(i+1)))
-		if begun := result.RunID != ""; begun != (i < bound) {
+		if accepted := result.RunID != ""; accepted != (i < bound) {
 			t.Errorf("start %d: %+v", i+1, result)
 		}
 		if i >= bound && !strings.Contains(result.Rejected, "allowed is 100; retry the start") {
@@ -141,10 +141,10 @@ func TestActiveRunsLimit(t *testing.T) {
 		}
 	}
 	if joined := f.send(contract.SubjectStart, `{"year":"25","start":1,"max_cases":1,"run_id":"run-0"}`); joined.RunID != "run-0" {
-		t.Errorf("a run under way was not joined: %s", joined.Rejected)
+		t.Errorf("an active run was not joined: %s", joined.Rejected)
 	}
 	f.endRun("run-0", contract.Completed)
-	f.waitUntil("room again", func() bool {
+	f.waitUntil("an active run has ended", func() bool {
 		return f.send(contract.SubjectStart, `{"year":"25","start":101,"max_cases":1,"run_id":"run-100"}`).RunID != ""
 	})
 }
@@ -158,13 +158,13 @@ func TestReservedHeadersRejected(t *testing.T) {
 		{"Nats-Expected-Last-Subject-Sequence": {"12345"}},
 	} {
 		body := fmt.Appendf(nil, `{"year":"25","end":%d}`, i+1)
-		var refused, begun contract.CommandReply
+		var rejected, accepted contract.CommandReply
 		var both sync.WaitGroup
-		both.Go(func() { refused = f.request(&nats.Msg{Subject: contract.SubjectStart, Data: body, Header: header}) })
-		both.Go(func() { begun = f.request(&nats.Msg{Subject: contract.SubjectStart, Data: body}) })
+		both.Go(func() { rejected = f.request(&nats.Msg{Subject: contract.SubjectStart, Data: body, Header: header}) })
+		both.Go(func() { accepted = f.request(&nats.Msg{Subject: contract.SubjectStart, Data: body}) })
 		both.Wait()
-		if refused.RunID != "" || !strings.Contains(refused.Error, "header") || begun.RunID == "" {
-			t.Errorf("%v: %+v, and without it %+v", header, refused, begun)
+		if rejected.RunID != "" || !strings.Contains(rejected.Error, "header") || accepted.RunID == "" {
+			t.Errorf("%v: %+v, and without it %+v", header, rejected, accepted)
 		}
 	}
 }
@@ -208,12 +208,12 @@ func TestHandledCommandsExpire(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
-	f.waitUntil("three commands gone", func() bool {
+	f.waitUntil("three commands removed", func() bool {
 		stream, err := f.b.JetStream().Stream(t.Context(), contract.StreamBatch)
 		return err == nil && stream.CachedInfo().State.FirstSeq >= 4
 	})
-	if begun := await[contract.CommandResult](f, f.kv, contract.CommandKey(4)); begun.RunID != "waits" {
-		t.Errorf("the one that waited: %+v", begun)
+	if accepted := await[contract.CommandResult](f, f.kv, contract.CommandKey(4)); accepted.RunID != "waits" {
+		t.Errorf("the pending command: %+v", accepted)
 	}
 	cancel()
 	if err := <-ended; err != nil {

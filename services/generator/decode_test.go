@@ -103,7 +103,7 @@ func FuzzReadStart(f *testing.F) {
 		batch, err := generator.ReadStart(data, defaults())
 		if err != nil {
 			if !errors.Is(err, generator.ErrCommand) {
-				t.Fatalf("an error of another kind: %v", err)
+				t.Fatalf("unexpected kind of error: %v", err)
 			}
 			return
 		}

@@ -16,12 +16,12 @@ import (
 func TestReply_StopEndsGenerator(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	end := f.runService()
+	stopService := f.runService()
 	started := f.send(contract.SubjectStart, `{"year":"25","end":5,"probe":false}`)
-	asked := make(chan contract.CommandReply, 1)
+	replies := make(chan contract.CommandReply, 1)
 	go func() {
 		var reply contract.CommandReply
-		defer func() { asked <- reply }()
+		defer func() { replies <- reply }()
 		body, err := json.Marshal(contract.StopSpec{RunID: started.RunID})
 		if err != nil {
 			t.Error(err)
@@ -40,8 +40,8 @@ func TestReply_StopEndsGenerator(t *testing.T) {
 	if _, err := runs.Await(t.Context(), f.b, started.RunID.HaltKey(), func(contract.Halt) bool { return true }); err != nil {
 		t.Fatal(err)
 	}
-	end()
-	if reply := <-asked; reply.Error != "" || reply.RunID != started.RunID {
+	stopService()
+	if reply := <-replies; reply.Error != "" || reply.RunID != started.RunID {
 		t.Errorf("answered %+v", reply)
 	}
 }

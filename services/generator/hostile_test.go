@@ -28,11 +28,11 @@ type badCommand struct {
 const validStart = `{"year":"25","end":5,"run_id":"nobody"}`
 
 func badCommands() map[string]badCommand {
-	start := func(body string, says ...string) badCommand {
-		return badCommand{subject: contract.SubjectStart, body: body, want: says}
+	start := func(body string, want ...string) badCommand {
+		return badCommand{subject: contract.SubjectStart, body: body, want: want}
 	}
-	stop := func(body string, says ...string) badCommand {
-		return badCommand{subject: contract.SubjectStop, body: body, want: says}
+	stop := func(body string, want ...string) badCommand {
+		return badCommand{subject: contract.SubjectStop, body: body, want: want}
 	}
 	with := func(name, value string) badCommand {
 		return badCommand{subject: contract.SubjectStart, body: validStart, header: nats.Header{name: []string{value}}, want: []string{name, value}}
@@ -123,7 +123,7 @@ func TestInvalidCommandsRejected(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	defer f.runService()()
-	news, err := f.b.Conn().SubscribeSync(contract.SubjectRejected)
+	rejections, err := f.b.Conn().SubscribeSync(contract.SubjectRejected)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,30 +131,30 @@ func TestInvalidCommandsRejected(t *testing.T) {
 	for name, c := range commands {
 		reply := f.request(&nats.Msg{Subject: c.subject, Data: []byte(c.body), Header: c.header})
 		if reply.Error == "" || reply.RunID != "" {
-			t.Errorf("%s: answered %+v", name, reply)
+			t.Errorf("%s: replied %+v", name, reply)
 		}
-		for _, word := range c.want {
-			if !strings.Contains(reply.Error, word) {
-				t.Errorf("%s: %q does not say %q", name, reply.Error, word)
+		for _, want := range c.want {
+			if !strings.Contains(reply.Error, want) {
+				t.Errorf("%s: %q does not contain %q", name, reply.Error, want)
 			}
 		}
 		if len(reply.Error) > 5000 {
 			t.Errorf("%s: an answer of %d bytes", name, len(reply.Error))
 		}
-		if kept := reply.Sequence > 0; kept == c.notStored {
-			t.Errorf("%s: kept %v", name, kept)
+		if stored := reply.Sequence > 0; stored == c.notStored {
+			t.Errorf("%s: stored %v", name, stored)
 		}
-		msg, err := news.NextMsgWithContext(t.Context())
+		msg, err := rejections.NextMsgWithContext(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		var told contract.Rejection
-		if err := json.Unmarshal(msg.Data, &told); err != nil {
+		var rejection contract.Rejection
+		if err := json.Unmarshal(msg.Data, &rejection); err != nil {
 			t.Fatal(err)
 		}
-		if told.Reason != reply.Error || told.Subject != c.subject || told.Sequence != reply.Sequence || len(told.Problems) == 0 ||
-			told.Problems[0].Field == "" || told.Problems[0].Allowed == "" {
-			t.Errorf("%s: told %+v, answered %+v", name, told, reply)
+		if rejection.Reason != reply.Error || rejection.Subject != c.subject || rejection.Sequence != reply.Sequence || len(rejection.Problems) == 0 ||
+			rejection.Problems[0].Field == "" || rejection.Problems[0].Allowed == "" {
+			t.Errorf("%s: published %+v, replied %+v", name, rejection, reply)
 		}
 	}
 	stored, err := f.b.Subjects(t.Context(), contract.StreamEvents, contract.SubjectRejected)
@@ -187,7 +187,7 @@ func (f fixture) checkNothingStarted() {
 		f.t.Fatal(err)
 	}
 	if info := consumer.CachedInfo(); info.NumPending > 0 {
-		f.t.Errorf("%d commands wait", info.NumPending)
+		f.t.Errorf("%d commands are pending", info.NumPending)
 	}
 }
 
@@ -229,7 +229,7 @@ func TestWrongSubjectsStartNothing(t *testing.T) {
 		}
 	}
 	if reply := f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"nobody"}`)}); reply.Error == "" {
-		t.Errorf("there is a run: %+v", reply)
+		t.Errorf("a run exists: %+v", reply)
 	}
 }
 
@@ -243,14 +243,14 @@ func TestConcurrentEqualStarts(t *testing.T) {
 			defer f.runService()() // two generators
 			var mu sync.Mutex
 			var group sync.WaitGroup
-			seen, places := make(map[contract.RunID]int), make(map[uint64]int)
+			seen, sequences := make(map[contract.RunID]int), make(map[uint64]int)
 			for range 100 {
 				group.Go(func() {
 					reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(body)})
 					mu.Lock()
 					defer mu.Unlock()
 					seen[reply.RunID]++
-					places[reply.Sequence]++
+					sequences[reply.Sequence]++
 				})
 			}
 			group.Wait()
@@ -291,9 +291,9 @@ func TestStart_SameRunIDOtherBatch(t *testing.T) {
 		`{"year":"25","end":5,"run_id":"mine","safe_stop_fails":0,"persist_raw_html":true}`: {"safe_stop_fails", "has 20", "persist_raw_html"},
 	} {
 		reply := send(other)
-		for _, word := range words {
-			if !strings.Contains(reply.Error, word) {
-				t.Errorf("%s: %q does not say %q", other, reply.Error, word)
+		for _, want := range words {
+			if !strings.Contains(reply.Error, want) {
+				t.Errorf("%s: %q does not contain %q", other, reply.Error, want)
 			}
 		}
 	}
@@ -302,7 +302,7 @@ func TestStart_SameRunIDOtherBatch(t *testing.T) {
 	}
 	// A stopped run resumes with the settings of its new start.
 	if reply := f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{"run_id":"mine"}`)}); reply.RunID != "mine" {
-		t.Errorf("a stop is answered %+v", reply)
+		t.Errorf("a stop is replied %+v", reply)
 	}
 	state, err := json.Marshal(contract.State{Status: contract.Stopped, Round: 1})
 	if err != nil {
@@ -324,11 +324,11 @@ func TestStart_SameRunIDOtherBatch(t *testing.T) {
 func TestCommandsBeforeServiceStart(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	if err := f.b.Conn().Publish(contract.SubjectStart, []byte(`{"year":"25","end":5,"run_id":"kept"}`)); err != nil {
+	if err := f.b.Conn().Publish(contract.SubjectStart, []byte(`{"year":"25","end":5,"run_id":"stored"}`)); err != nil {
 		t.Fatal(err)
 	}
 	defer f.runService()()
-	state := await[contract.State](f, f.kv, "kept.state")
+	state := await[contract.State](f, f.kv, "stored.state")
 	if state.Status != contract.Running {
 		t.Errorf("state %+v", state)
 	}
@@ -350,7 +350,7 @@ func TestReply_EqualCommandsInSequence(t *testing.T) {
 	for range 5 {
 		reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(`{"year":"25","end":5}`)})
 		if reply.RunID == "" || slices.Contains(seen, reply.RunID) {
-			t.Fatalf("answered %+v after %v", reply, seen)
+			t.Fatalf("replied %+v after %v", reply, seen)
 		}
 		seen = append(seen, reply.RunID)
 		over, err := json.Marshal(contract.State{Status: contract.Completed, Round: 1})

@@ -20,7 +20,7 @@ func TestLastFinalNumber(t *testing.T) {
 	}{
 		"nothing":               {nil, 0},
 		"no record at all":      {map[int]contract.Collected{1: none(day), 2: none(day)}, 0},
-		"gap under the top":     {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(time.Minute)), 4: none(day)}, 3},
+		"gap below the highest": {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(time.Minute)), 4: none(day)}, 3},
 		"answered before it":    {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(24 * time.Hour))}, 1},
 		"lowest of several":     {map[int]contract.Collected{1: record(day), 2: none(day), 4: none(day), 5: record(day.Add(24 * time.Hour))}, 1},
 		"seen above it earlier": {map[int]contract.Collected{2: none(day), 3: record(day.Add(48 * time.Hour)), 5: record(day)}, 5},
@@ -33,16 +33,16 @@ func TestLastFinalNumber(t *testing.T) {
 
 func TestErrorChanged(t *testing.T) {
 	t.Parallel()
-	told := make(map[string]string)
-	away, refused := errors.New("away"), errors.New("refused")
+	logged := make(map[string]string)
+	away, rejected := errors.New("away"), errors.New("refused")
 	var got []bool
-	for _, err := range []error{away, away, refused, refused, nil, nil, refused, away} {
-		got = append(got, errorChanged(told, "one", err))
+	for _, err := range []error{away, away, rejected, rejected, nil, nil, rejected, away} {
+		got = append(got, errorChanged(logged, "one", err))
 	}
 	if want := []bool{true, false, true, false, false, false, true, true}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if !errorChanged(told, "other", away) {
-		t.Error("what is told of one consumer is not told of another")
+	if !errorChanged(logged, "other", away) {
+		t.Error("an error of one name hides that of another")
 	}
 }

@@ -45,16 +45,16 @@ func TestNumbersComplete(t *testing.T) {
 		outcomes := rapid.SampledFrom([]contract.Collected{{Outcome: contract.Success}, {Outcome: contract.NoRecord}})
 		collected := rapid.MapOf(rapid.IntRange(1, 60), outcomes).Draw(t, "collected")
 		failed := rapid.SliceOf(rapid.IntRange(1, 60)).Draw(t, "failed")
-		asked := slices.Collect(generator.Numbers(contract.Manifest{Range: r}, collected, failed))
-		slices.Sort(asked)
+		got := slices.Collect(generator.Numbers(contract.Manifest{Range: r}, collected, failed))
+		slices.Sort(got)
 		var want []int
 		for n := r.Start; n <= r.End; n++ {
 			if _, known := collected[n]; !known {
 				want = append(want, n)
 			}
 		}
-		if !slices.Equal(asked, want) {
-			t.Fatalf("asked %v, want %v", asked, want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
 		}
 	})
 }

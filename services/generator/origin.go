@@ -47,7 +47,7 @@ func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
 		if err != nil {
 			return nil //nolint:nilerr // reported by the readers that need the key
 		}
-		if _, asked := known[value.RunID]; asked {
+		if _, done := known[value.RunID]; done {
 			return nil
 		}
 		m, err := runs.Manifest(ctx, s.kv, value.RunID)
@@ -72,11 +72,11 @@ func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
 // manifestOrigin returns the origin of the site of a run, or "" if it is unknown. Manifests of
 // earlier versions have no origin; it is derived from their settings.
 func manifestOrigin(m contract.Manifest) string {
-	base, kept := m.Config["base_url"].(string)
+	base, ok := m.Config["base_url"].(string)
 	switch {
 	case m.Origin != "":
 		return m.Origin
-	case base != "" || !kept:
+	case base != "" || !ok:
 		return base
 	}
 	profile, err := site.Load(m.Site)

@@ -35,36 +35,36 @@ func (f fixture) storeCase(m contract.Manifest) {
 
 func TestStartRejected_StoreOfOtherSite(t *testing.T) {
 	t.Parallel()
-	const court, sim = "https://www.fct-cf.ca", "http://127.0.0.1:8090"
+	const realSite, sim = "https://www.fct-cf.ca", "http://127.0.0.1:8090"
 	for name, c := range map[string]struct {
-		held   contract.Manifest
+		stored contract.Manifest
 		origin string
 		// other is the origin that the rejection names; "" if the start is accepted.
 		other string
 	}{
-		"the same":                      {contract.Manifest{Site: "fct-cf", Origin: court}, court, ""},
-		"the same, written differently": {contract.Manifest{Site: "fct-cf", Origin: court}, "https://WWW.fct-cf.ca:443", ""},
-		"the simulator on another port": {contract.Manifest{Site: "sim", Origin: sim}, "http://127.0.0.1:9", ""},
-		"the simulator's, then real":    {contract.Manifest{Site: "fct-cf", Origin: sim}, court, sim},
-		"real, then the simulator":      {contract.Manifest{Site: "fct-cf", Origin: court}, sim, court},
-		"another real one":              {contract.Manifest{Site: "fct-cf", Origin: court}, "https://other.test", court},
-		"old, with base_url":            {contract.Manifest{Site: "fct-cf", Config: map[string]any{"base_url": sim}}, court, sim},
-		"old, of a profile":             {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, sim, court},
-		"old, of the same profile":      {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, court, ""},
-		"old, of the own simulator":     {contract.Manifest{Site: "sim", Config: map[string]any{"base_url": ""}}, court, "http://127.0.0.1"},
-		"old, untold":                   {contract.Manifest{Site: "fct-cf"}, court, ""},
+		"the same":                       {contract.Manifest{Site: "fct-cf", Origin: realSite}, realSite, ""},
+		"the same, written differently":  {contract.Manifest{Site: "fct-cf", Origin: realSite}, "https://WWW.fct-cf.ca:443", ""},
+		"the simulator on another port":  {contract.Manifest{Site: "sim", Origin: sim}, "http://127.0.0.1:9", ""},
+		"the simulator's, then real":     {contract.Manifest{Site: "fct-cf", Origin: sim}, realSite, sim},
+		"real, then the simulator":       {contract.Manifest{Site: "fct-cf", Origin: realSite}, sim, realSite},
+		"another real site":              {contract.Manifest{Site: "fct-cf", Origin: realSite}, "https://other.test", realSite},
+		"old, with base_url":             {contract.Manifest{Site: "fct-cf", Config: map[string]any{"base_url": sim}}, realSite, sim},
+		"old, of a profile":              {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, sim, realSite},
+		"old, of the same profile":       {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, realSite, ""},
+		"old, of the embedded simulator": {contract.Manifest{Site: "sim", Config: map[string]any{"base_url": ""}}, realSite, "http://127.0.0.1"},
+		"old, unknown":                   {contract.Manifest{Site: "fct-cf"}, realSite, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := setUp(t)
-			f.storeCase(c.held)
+			f.storeCase(c.stored)
 			defer f.runServiceAt("fct-cf", c.origin)()
 			result := f.send(contract.SubjectStart, `{"year":"25","end":3}`)
 			switch {
 			case c.other == "" && (result.Rejected != "" || result.RunID == ""):
-				t.Errorf("refused: %+v", result)
+				t.Errorf("rejected: %+v", result)
 			case c.other != "" && (!strings.Contains(result.Rejected, c.origin) || !strings.Contains(result.Rejected, c.other) || result.RunID != ""):
-				t.Errorf("%+v, want a refusal that names %s and %s", result, c.origin, c.other)
+				t.Errorf("%+v, want a rejection that names %s and %s", result, c.origin, c.other)
 			}
 		})
 	}

@@ -17,8 +17,8 @@ func setUpRun(t *testing.T) (f fixture, run contract.RunID) {
 	t.Cleanup(f.runService())
 	run = f.send(contract.SubjectStart, `{"year":"25","end":300}`).RunID
 	f.waitUntil("all jobs published", func() bool {
-		said, err := f.b.Subjects(t.Context(), contract.StreamOutcomes, run.PlannedSubject())
-		return err == nil && len(said) == 1
+		planned, err := f.b.Subjects(t.Context(), contract.StreamOutcomes, run.PlannedSubject())
+		return err == nil && len(planned) == 1
 	})
 	return f, run
 }
@@ -34,7 +34,7 @@ func (f fixture) stream(name string) jetstream.Stream {
 
 func TestReconcile_RemovedJobs(t *testing.T) {
 	t.Parallel()
-	for name, harm := range map[string]func(fixture, contract.RunID) error{
+	for name, damage := range map[string]func(fixture, contract.RunID) error{
 		"purged": func(f fixture, _ contract.RunID) error { return f.stream(contract.StreamJobs).Purge(t.Context()) },
 		"one deleted": func(f fixture, _ contract.RunID) error {
 			return f.stream(contract.StreamJobs).DeleteMsg(t.Context(), 7)
@@ -42,7 +42,7 @@ func TestReconcile_RemovedJobs(t *testing.T) {
 		"the last deleted": func(f fixture, _ contract.RunID) error {
 			return f.stream(contract.StreamJobs).DeleteMsg(t.Context(), 300)
 		},
-		"stream made again": func(f fixture, _ contract.RunID) error {
+		"stream recreated": func(f fixture, _ contract.RunID) error {
 			if err := f.b.JetStream().DeleteStream(t.Context(), contract.StreamJobs); err != nil {
 				return err
 			}
@@ -52,12 +52,12 @@ func TestReconcile_RemovedJobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, run := setUpRun(t)
-			if err := harm(f, run); err != nil {
+			if err := damage(f, run); err != nil {
 				t.Fatal(err)
 			}
-			f.waitUntil("all jobs there", func() bool {
-				there, err := runs.PublishedNumbers(t.Context(), f.b, run)
-				return err == nil && len(there) == 300
+			f.waitUntil("all jobs published again", func() bool {
+				published, err := runs.PublishedNumbers(t.Context(), f.b, run)
+				return err == nil && len(published) == 300
 			})
 			f.waitUntil("a consumer for them", func() bool {
 				consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, run.ConsumerName())
@@ -66,7 +66,7 @@ func TestReconcile_RemovedJobs(t *testing.T) {
 			stream := f.stream(contract.StreamJobs)
 			last, err := stream.GetMsg(t.Context(), stream.CachedInfo().State.LastSeq)
 			if err != nil || last.Header.Get(contract.RepublishedHeader) == "" {
-				t.Errorf("the job that came last: %+v, %v; want the header %s", last, err, contract.RepublishedHeader)
+				t.Errorf("the last job: %+v, %v; want the header %s", last, err, contract.RepublishedHeader)
 			}
 		})
 	}
@@ -74,7 +74,7 @@ func TestReconcile_RemovedJobs(t *testing.T) {
 
 func TestReconcile_JobsConsumer(t *testing.T) {
 	t.Parallel()
-	for name, harm := range map[string]func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error{
+	for name, damage := range map[string]func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error{
 		"removed": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
 			return f.b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, config.Durable)
 		},
@@ -88,7 +88,7 @@ func TestReconcile_JobsConsumer(t *testing.T) {
 			_, err := f.b.JetStream().UpdateConsumer(t.Context(), contract.StreamJobs, config)
 			return err
 		},
-		"all acknowledged by somebody": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
+		"all acknowledged externally": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
 			consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, config.Durable)
 			if err != nil {
 				return err
@@ -112,7 +112,7 @@ func TestReconcile_JobsConsumer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := harm(t, f, config); err != nil {
+			if err := damage(t, f, config); err != nil {
 				t.Fatal(err)
 			}
 			f.waitUntil("a good consumer with all jobs", func() bool {
@@ -139,19 +139,19 @@ func TestReconcile_EndedRun(t *testing.T) {
 	}
 	// A second run is repaired, by which time the ended one would have been too.
 	other := f.send(contract.SubjectStart, `{"year":"24","end":5}`).RunID
-	f.waitUntil("the other's jobs", func() bool {
-		there, err := runs.PublishedNumbers(t.Context(), f.b, other)
-		return err == nil && len(there) == 5
+	f.waitUntil("the jobs of the other run", func() bool {
+		published, err := runs.PublishedNumbers(t.Context(), f.b, other)
+		return err == nil && len(published) == 5
 	})
 	if err := f.stream(contract.StreamJobs).Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.waitUntil("the other's jobs again", func() bool {
-		there, err := runs.PublishedNumbers(t.Context(), f.b, other)
-		return err == nil && len(there) == 5
+	f.waitUntil("the jobs of the other run again", func() bool {
+		published, err := runs.PublishedNumbers(t.Context(), f.b, other)
+		return err == nil && len(published) == 5
 	})
-	if there, err := runs.PublishedNumbers(t.Context(), f.b, run); err != nil || len(there) > 0 {
-		t.Errorf("%d jobs of an ended run, %v", len(there), err)
+	if published, err := runs.PublishedNumbers(t.Context(), f.b, run); err != nil || len(published) > 0 {
+		t.Errorf("%d jobs of an ended run, %v", len(published), err)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestReconcile_SharedConsumers(t *testing.T) {
 	if err := f.b.JetStream().DeleteConsumer(t.Context(), contract.StreamAnswers, "classifier"); err != nil {
 		t.Fatal(err)
 	}
-	f.waitUntil("the classifiers' consumer", func() bool {
+	f.waitUntil("the consumer of the classifiers", func() bool {
 		_, err := f.b.JetStream().Consumer(t.Context(), contract.StreamAnswers, "classifier")
 		return err == nil
 	})

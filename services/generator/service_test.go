@@ -75,11 +75,11 @@ func (f fixture) runServiceAt(site, origin string) (stop func()) {
 func (f fixture) send(subject, body string) contract.CommandResult {
 	f.t.Helper()
 	reply := f.request(&nats.Msg{Subject: subject, Data: []byte(body)})
-	kept := await[contract.CommandResult](f, f.kv, contract.CommandKey(reply.Sequence))
-	if kept.RunID != reply.RunID || kept.Rejected != reply.Error {
-		f.t.Errorf("answered %+v, kept %+v", reply, kept)
+	stored := await[contract.CommandResult](f, f.kv, contract.CommandKey(reply.Sequence))
+	if stored.RunID != reply.RunID || stored.Rejected != reply.Error {
+		f.t.Errorf("replied %+v, stored %+v", reply, stored)
 	}
-	return kept
+	return stored
 }
 
 // request sends a command with a reply subject, as nats req does, and returns the reply.
@@ -136,7 +136,7 @@ func (f fixture) ackJobs(run contract.RunID) (numbers []int, planned contract.Pl
 	}
 	for {
 		end, err := ledger.GetLastMsgForSubject(f.t.Context(), run.PlannedSubject())
-		stated := err == nil
+		isPlanned := err == nil
 		for msg := range fetch(f.t, consumer).Messages() {
 			var job contract.Job
 			if err := json.Unmarshal(msg.Data(), &job); err != nil {
@@ -151,7 +151,7 @@ func (f fixture) ackJobs(run contract.RunID) (numbers []int, planned contract.Pl
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if stated && info.NumPending == 0 && info.NumAckPending == 0 {
+		if isPlanned && info.NumPending == 0 && info.NumAckPending == 0 {
 			if err := json.Unmarshal(end.Data, &planned); err != nil {
 				f.t.Fatal(err)
 			}
@@ -276,7 +276,7 @@ func TestStart_SameBatchIsOneRun(t *testing.T) {
 	}
 	end(contract.Stopped)
 	if again := f.send(contract.SubjectStart, body); again.RunID != first.RunID {
-		t.Errorf("a stopped run went on as %v", again)
+		t.Errorf("a stopped run was resumed as %v", again)
 	}
 	state, err := runs.Get[contract.State](t.Context(), f.kv, first.RunID.StateKey())
 	if err != nil || state.Status != contract.Running || state.Round != 2 {
@@ -284,7 +284,7 @@ func TestStart_SameBatchIsOneRun(t *testing.T) {
 	}
 	end(contract.Completed)
 	if again := f.send(contract.SubjectStart, body); again.RunID == first.RunID {
-		t.Error("a completed run was begun again")
+		t.Error("a completed run was resumed")
 	}
 }
 
@@ -312,7 +312,7 @@ func TestRejectionsStored(t *testing.T) {
 		t.Errorf("named %q, want mine", first.RunID)
 	}
 	if other := f.send(contract.SubjectStart, `{"end":6,"run_id":"mine"}`); other.Rejected == "" {
-		t.Error("two batches under one name")
+		t.Error("two batches with one run id")
 	}
 }
 
@@ -375,8 +375,8 @@ func TestReply_ResultBeforeWatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := make(chan contract.CommandReply, 1)
-	go func() { asked <- f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{}`)}) }()
+	replies := make(chan contract.CommandReply, 1)
+	go func() { replies <- f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{}`)}) }()
 	other, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -384,10 +384,10 @@ func TestReply_ResultBeforeWatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	go func() { ended <- other.Run(ctx) }()
-	kept := await[contract.CommandResult](f, f.kv, contract.CommandKey(1))
+	stored := await[contract.CommandResult](f, f.kv, contract.CommandKey(1))
 	go func() { ended <- service.Run(ctx) }()
-	if reply := <-asked; reply.Sequence != 1 || reply.Error != kept.Rejected {
-		t.Errorf("answered %+v, kept %+v", reply, kept)
+	if reply := <-replies; reply.Sequence != 1 || reply.Error != stored.Rejected {
+		t.Errorf("replied %+v, stored %+v", reply, stored)
 	}
 	if err := known.Stop(); err != nil {
 		t.Error(err)

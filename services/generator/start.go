@@ -180,8 +180,8 @@ func (s *Service) claimBatch(ctx context.Context, m contract.Manifest) (contract
 
 // lostRace reports whether a compare-and-set failed because another writer was first.
 func lostRace(err error) bool {
-	var refused *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	var apiErr *jetstream.APIError
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &apiErr) && apiErr.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 // readState returns the state of a run and its revision, which is 0 if the run has no state yet.

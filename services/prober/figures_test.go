@@ -44,7 +44,7 @@ func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Setti
 	t.Helper()
 	settings.PreviousYearMax, settings.DayOfYear = s.previousYearMax, s.today
 	found := prober.New(settings, known)
-	highest, asked := s.max(), make(map[int]bool)
+	highest, requested := s.max(), make(map[int]bool)
 	var h searchTrace
 	for {
 		question, more := found.Next()
@@ -52,10 +52,10 @@ func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Setti
 			break
 		}
 		n := question.Number
-		if asked[n] || !settings.Range.Contains(n) {
-			t.Fatalf("number %d was asked for again, or outside of %v", n, settings.Range)
+		if requested[n] || !settings.Range.Contains(n) {
+			t.Fatalf("number %d was requested again or is outside %v", n, settings.Range)
 		}
-		asked[n] = true
+		requested[n] = true
 		answer := s.answer(r, question, found.RequestsLeft()/2)
 		if n > highest {
 			h.requestsAbove += answer.Requests
@@ -81,9 +81,9 @@ func checkResult(t testingT, s *syntheticYear, settings prober.Settings, h searc
 		t.Errorf("the bound %d does not exist", b.Number)
 	}
 	if most := max(12, 2*s.max()); h.absences > most {
-		t.Errorf("%d numbers that do not exist were asked for, want at most %d", h.absences, most)
+		t.Errorf("%d numbers that do not exist were requested, want at most %d", h.absences, most)
 	}
-	// No search is certain: at most 99.9 % is said, which no output rounds to 100 %.
+	// No search is certain: at most 99.9 % is reported, which no output rounds to 100 %.
 	if b.Ending == "" || b.Exact < 0 || b.Confidence > 0.999 || b.Exact > b.Confidence+1e-9 {
 		t.Errorf("ended %q, exact %v, confidence %v", b.Ending, b.Exact, b.Confidence)
 	}

@@ -28,7 +28,7 @@ type fixture struct {
 	manifest        contract.Manifest
 	exists          func(number int) bool
 	transients      int                  // maximum number of failed attempts of each job
-	failingQuestion func(asked int) bool // reports whether a question, by its index, gets no answer
+	failingQuestion func(index int) bool // reports whether a question, by its index, gets no answer
 	classifyTwice   bool
 	parties         bool
 	requests        int // the number of requests made

@@ -34,18 +34,18 @@ func TestSearchReplay(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, uint64(i)))
 		s := f.generate(r)
 		settings := prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: s.previousYearMax, DayOfYear: s.today}
-		whole := prober.New(settings, nil)
+		uninterrupted := prober.New(settings, nil)
 		var answers []prober.Observation
-		for question, more := whole.Next(); more; question, more = whole.Next() {
-			cut := prober.New(settings, nil)
+		for question, more := uninterrupted.Next(); more; question, more = uninterrupted.Next() {
+			resumed := prober.New(settings, nil)
 			for _, answer := range answers {
-				cut.Observe(answer)
+				resumed.Observe(answer)
 			}
-			if again, _ := cut.Next(); again != question {
-				t.Fatalf("%s: asks %v after %d answers, %v when it was cut off", f.name, question, len(answers), again)
+			if again, _ := resumed.Next(); again != question {
+				t.Fatalf("%s: asks %v after %d answers, %v after an interruption", f.name, question, len(answers), again)
 			}
 			answers = append(answers, s.answer(r, question, 4))
-			whole.Observe(answers[len(answers)-1])
+			uninterrupted.Observe(answers[len(answers)-1])
 		}
 	}
 }
@@ -68,7 +68,7 @@ func TestSearch_SpecifiedCases(t *testing.T) {
 	} {
 		h := runSearch(t, dense(c.highest), r, prober.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
 		if h.bound.Number != c.want || h.bound.Requests > c.most || h.bound.Ending != prober.Done && h.bound.Ending != prober.Waste {
-			t.Errorf("highest %d, asked for %d..%d: bound %d after %d requests (%s), want %d after at most %d", c.highest, c.start, c.end,
+			t.Errorf("highest %d, range %d..%d: bound %d after %d requests (%s), want %d after at most %d", c.highest, c.start, c.end,
 				h.bound.Number, h.bound.Requests, h.bound.Ending, c.want, c.most)
 		}
 	}
@@ -120,7 +120,7 @@ func TestSearch_UnknownNumbersAreNoEvidence(t *testing.T) {
 		var without []int
 		for question, more := s.Next(); more; question, more = s.Next() {
 			if slices.Contains(without, question.Number) {
-				t.Fatalf("%d was asked for again", question.Number)
+				t.Fatalf("%d was requested again", question.Number)
 			}
 			answer := year.answer(r, question, s.RequestsLeft()/2)
 			if r.Float64() < share {
@@ -134,7 +134,7 @@ func TestSearch_UnknownNumbersAreNoEvidence(t *testing.T) {
 		checkResult(t, year, settings, searchTrace{bound: s.Result()})
 		for _, n := range s.Result().Absences {
 			if slices.Contains(without, n) {
-				t.Errorf("%d had no answer and counts as an absence", n)
+				t.Errorf("%d had no answer but counts as an absence", n)
 			}
 		}
 	})

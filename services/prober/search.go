@@ -146,8 +146,8 @@ func New(settings Settings, known []Observation) *Search {
 // Observe adds an observation to the evidence.
 func (s *Search) Observe(a Observation) {
 	s.requests += a.Requests
-	asked := a.Requests > 0
-	if asked {
+	requested := a.Requests > 0
+	if requested {
 		s.questions++
 	}
 	switch a.Finding {
@@ -157,7 +157,7 @@ func (s *Search) Observe(a Observation) {
 	case Absent:
 		s.evidence = s.evidence.with(fact{number: a.Number})
 		s.knownSince[a.Number] = a.KnownSince
-		if asked {
+		if requested {
 			s.absent++
 		}
 	default:

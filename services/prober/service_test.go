@@ -28,10 +28,10 @@ func TestBoundLimitsRange(t *testing.T) {
 		want    contract.Range
 		limit   bool
 	}{
-		"a whole year":         {5600, func(*fixture) {}, contract.Range{Start: 1, End: 5600}, false},
+		"a complete year":      {5600, func(*fixture) {}, contract.Range{Start: 1, End: 5600}, false},
 		"the year ends before": {60, withRange(30, 79), contract.Range{Start: 30, End: 60}, false},
-		"the year goes on":     {500, withRange(30, 79), contract.Range{Start: 30, End: 79}, true},
-		"nothing from there":   {20, withRange(30, 79), contract.Range{Start: 30, End: 29}, false},
+		"the year continues":   {500, withRange(30, 79), contract.Range{Start: 30, End: 79}, true},
+		"nothing in the range": {20, withRange(30, 79), contract.Range{Start: 30, End: 29}, false},
 		"an empty year":        {0, func(*fixture) {}, contract.Range{Start: 1, End: 0}, false},
 		"the bound alone":      {60, func(f *fixture) { f.manifest.ProbeOnly = true }, contract.Range{Start: 1, End: 0}, false},
 	} {
@@ -50,7 +50,7 @@ func TestBoundLimitsRange(t *testing.T) {
 			}
 			m.Range, m.Bound = f.manifest.Range, nil
 			if diff := cmp.Diff(f.manifest, m); diff != "" {
-				t.Error("more of the manifest has changed:", diff)
+				t.Error("other fields of the manifest have changed:", diff)
 			}
 		})
 	}
@@ -78,7 +78,7 @@ func TestConcurrentProbersWriteOneBound(t *testing.T) {
 	stop()
 	f.must(changes.Stop())
 	if more, open := <-changes.Updates(); open {
-		t.Errorf("written once more: %s", more.Value())
+		t.Errorf("written a second time: %s", more.Value())
 	}
 }
 
@@ -96,7 +96,7 @@ func TestCollectedOutcomesAreEvidence(t *testing.T) {
 	}
 	m := f.search()
 	if m.Bound.Number != 301 || len(f.jobs) == 0 || slices.Min(f.requestedNumbers()) <= 301 {
-		t.Errorf("bound %+v, asked for %v", m.Bound, f.requestedNumbers())
+		t.Errorf("bound %+v, requested %v", m.Bound, f.requestedNumbers())
 	}
 }
 
@@ -111,7 +111,7 @@ func TestPreviousYearGivesFirstQuestion(t *testing.T) {
 		return f.requestedNumbers()[0]
 	}
 	if low, high := first(300), first(30000); low > 1000 || high < 10000 {
-		t.Errorf("begins with %d when last year had 300 numbers, with %d when it had 30,000", low, high)
+		t.Errorf("starts at %d when the previous year had 300 numbers, with %d when it had 30,000", low, high)
 	}
 }
 
@@ -119,8 +119,8 @@ func TestFailedNumberIsNoEvidence(t *testing.T) {
 	t.Parallel()
 	failed := 0
 	f := newFixture(t, 5600, func(f *fixture) {
-		f.failingQuestion = func(asked int) bool { // never three in a row
-			if asked >= 12 || asked%3 != 1 {
+		f.failingQuestion = func(index int) bool { // never three in a row
+			if index >= 12 || index%3 != 1 {
 				return false
 			}
 			failed++
@@ -181,12 +181,12 @@ func TestHaltEndsSearch(t *testing.T) {
 	stop := f.answerJobs(other.RunID)
 	f.awaitBound(other.RunID)
 	stop()
-	asked, err := runs.PublishedNumbers(t.Context(), f.b, halted.RunID)
+	requested, err := runs.PublishedNumbers(t.Context(), f.b, halted.RunID)
 	f.must(err)
 	m, err := runs.Manifest(t.Context(), f.kv, halted.RunID)
 	f.must(err)
-	if len(asked) != 4 || m.Bound != nil {
-		t.Errorf("%d questions, bound %+v after a halt at the fourth question", len(asked), m.Bound)
+	if len(requested) != 4 || m.Bound != nil {
+		t.Errorf("%d questions, bound %+v after a halt at the fourth question", len(requested), m.Bound)
 	}
 }
 
@@ -195,17 +195,17 @@ func (f *fixture) nextQuestion() (job contract.Job, found *contract.Manifest) {
 	f.t.Helper()
 	defer f.runService()()
 	ctx, cancel := context.WithCancel(f.t.Context())
-	asked := make(chan error, 1)
+	requested := make(chan error, 1)
 	go func() {
 		defer cancel()
-		asked <- f.answerJobsUntil(ctx, f.manifest.RunID, func(next contract.Job) bool {
+		requested <- f.answerJobsUntil(ctx, f.manifest.RunID, func(next contract.Job) bool {
 			job = next
 			return true
 		})
 	}()
 	m, err := runs.Await(ctx, f.b, f.manifest.RunID.ManifestKey(), func(m contract.Manifest) bool { return m.Bound != nil })
 	cancel()
-	f.must(<-asked)
+	f.must(<-requested)
 	if err == nil {
 		return job, &m
 	}
@@ -218,17 +218,17 @@ func TestRestartAfterEveryAnswer(t *testing.T) {
 		f.exists = func(n int) bool { return n <= 5000 && n%11 != 0 || n <= 5600 && n%7 == 0 }
 		f.transients, f.manifest.ProbeBudget = 1, 2*budget
 	}
-	whole, cut := newFixture(t, 0, ragged), newFixture(t, 0, ragged)
-	want := whole.search()
-	job, found := cut.nextQuestion()
-	for ; found == nil; job, found = cut.nextQuestion() {
-		cut.must(cut.answerJob(t.Context(), job))
+	uninterrupted, restarted := newFixture(t, 0, ragged), newFixture(t, 0, ragged)
+	want := uninterrupted.search()
+	job, found := restarted.nextQuestion()
+	for ; found == nil; job, found = restarted.nextQuestion() {
+		restarted.must(restarted.answerJob(t.Context(), job))
 	}
 	if diff := cmp.Diff(want, *found); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(whole.requestedNumbers(), cut.requestedNumbers()); diff != "" || len(whole.jobs) < 10 {
-		t.Errorf("%d questions: %s", len(whole.jobs), diff)
+	if diff := cmp.Diff(uninterrupted.requestedNumbers(), restarted.requestedNumbers()); diff != "" || len(uninterrupted.jobs) < 10 {
+		t.Errorf("%d questions: %s", len(uninterrupted.jobs), diff)
 	}
 }
 
@@ -254,7 +254,7 @@ func TestNewSearchesAboveHighestRecord(t *testing.T) {
 		m := f.search()
 		again := slices.ContainsFunc(f.requestedNumbers(), func(n int) bool { return n <= 60 })
 		if again != isNew || slices.Contains(f.requestedNumbers(), 20) || m.Bound.Number != want {
-			t.Errorf("new %t: bound %+v, asked for %v; want %d", isNew, m.Bound, f.requestedNumbers(), want)
+			t.Errorf("new %t: bound %+v, requested %v; want %d", isNew, m.Bound, f.requestedNumbers(), want)
 		}
 	}
 }
@@ -275,7 +275,7 @@ func TestOldNoRecordsRechecked(t *testing.T) {
 		m := f.search()
 		since := m.Bound.KnownSince
 		if m.Bound.Number != want || m.Bound.Confidence >= 1 || m.Bound.Exact >= 1 || want == 300 && !since.Equal(now.Add(-age)) || want == 900 && !since.IsZero() {
-			t.Errorf("no-records %s old: bound %d, %v sure, known since %s; want %d", age, m.Bound.Number, m.Bound.Confidence, since, want)
+			t.Errorf("no-records %s old: bound %d, confidence %v, known since %s; want %d", age, m.Bound.Number, m.Bound.Confidence, since, want)
 		}
 	}
 }
