@@ -20,6 +20,9 @@ import (
 // searchTimeout limits the duration of a search; it only bounds failures.
 const searchTimeout = time.Minute
 
+// budget is the probe_budget of the runs.
+const budget = 200
+
 // fixture is a server with one run that searches for its bound. It answers the jobs of the run.
 type fixture struct {
 	t               *testing.T

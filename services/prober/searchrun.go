@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/prober/search"
 
 	"github.com/nats-io/nats.go"
 )
@@ -19,7 +20,7 @@ import (
 type searchRun struct {
 	bus      *bus.Bus
 	manifest contract.Manifest
-	search   *Search
+	search   *search.Search
 	// maxRequestsPerAttempt is the maximum number of requests of one attempt.
 	maxRequestsPerAttempt int
 	// pending holds the numbers that were requested and have no outcome yet.
@@ -40,12 +41,12 @@ func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searc
 	if err != nil {
 		return nil, err
 	}
-	settings.MaxRequestsPerAttempt = RequestsIfUnexpected + 1 // the docket in its other form
+	settings.MaxRequestsPerAttempt = search.RequestsIfUnexpected + 1 // the docket in its other form
 	if s.Parties {
 		settings.MaxRequestsPerAttempt++
 	}
 	r := &searchRun{
-		bus: s.Bus, manifest: m, search: New(settings, known), maxRequestsPerAttempt: settings.MaxRequestsPerAttempt, requests: make(map[int]map[attemptKey]int),
+		bus: s.Bus, manifest: m, search: search.New(settings, known), maxRequestsPerAttempt: settings.MaxRequestsPerAttempt, requests: make(map[int]map[attemptKey]int),
 	}
 	r.pending, err = runs.PublishedNumbers(ctx, s.Bus, m.RunID)
 	return r, err
@@ -87,20 +88,20 @@ func (r *searchRun) observe(entry contract.Entry) {
 		return
 	}
 	delete(r.pending, number)
-	answer := Observation{Number: number}
+	answer := search.Observation{Number: number}
 	for _, requests := range r.requests[number] {
 		answer.Requests += requests
 	}
 	switch entry.Outcome {
 	case contract.Success:
-		answer.Finding, answer.FiledOn = Exists, entry.FiledOn
+		answer.Finding, answer.FiledOn = search.Exists, entry.FiledOn
 	case contract.NoRecord:
-		answer.Finding = Absent
+		answer.Finding = search.Absent
 		if entry.StartedAt.Before(r.manifest.RecheckBefore) { // the search was interrupted and resumed much later
 			answer.KnownSince = entry.StartedAt
 		}
 	case contract.Failed: // not evidence
-		answer.Finding = Unknown
+		answer.Finding = search.Unknown
 	}
 	r.search.Observe(answer)
 }
@@ -132,19 +133,19 @@ func (r *searchRun) publishNext(ctx context.Context) error {
 }
 
 // loadEvidence returns the collected outcomes of the year of a run, and the settings of its search.
-func (s *Service) loadEvidence(ctx context.Context, m contract.Manifest) (Settings, []Observation, error) {
+func (s *Service) loadEvidence(ctx context.Context, m contract.Manifest) (search.Settings, []search.Observation, error) {
 	now := s.Now()
-	settings := Settings{Year: m.Year, Range: m.Range, Budget: m.ProbeSpent + m.ProbeBudget}
+	settings := search.Settings{Year: m.Year, Range: m.Range, Budget: m.ProbeSpent + m.ProbeBudget}
 	if now.Format("06") == m.Year {
 		settings.DayOfYear = now.YearDay()
 	}
-	var known []Observation
+	var known []search.Observation
 	err := runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
 		switch {
 		case value.Outcome == contract.Success:
-			known = append(known, Observation{Number: number, Finding: Exists, FiledOn: value.FiledOn})
+			known = append(known, search.Observation{Number: number, Finding: search.Exists, FiledOn: value.FiledOn})
 		case value.Outcome == contract.NoRecord && value.RunID != m.RunID && m.Skips(number, value): // outcomes of this run come from the ledger, see observe
-			known = append(known, Observation{Number: number, Finding: Absent, KnownSince: value.At})
+			known = append(known, search.Observation{Number: number, Finding: search.Absent, KnownSince: value.At})
 		}
 	})
 	if err != nil {

@@ -1,3 +1,5 @@
+// Package prober searches for the bound of a run: it publishes jobs for the numbers that package
+// search selects, and reads their outcomes from the ledger.
 package prober
 
 import (
@@ -11,6 +13,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/prober/search"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -85,7 +88,7 @@ func (s *Service) searchBound(ctx context.Context, m contract.Manifest) error {
 
 // finish writes the bound to the manifest, from which the other services read the range. A search
 // that could not finish has no bound and halts the run.
-func (s *Service) finish(ctx context.Context, m contract.Manifest, found Bound) error {
+func (s *Service) finish(ctx context.Context, m contract.Manifest, found search.Bound) error {
 	if reason := unfinishedReason(m, found); reason != "" {
 		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.SafeStop, At: time.Now().UTC(), Reason: reason})
 	}
@@ -106,17 +109,17 @@ func (s *Service) finish(ctx context.Context, m contract.Manifest, found Bound) 
 
 // unfinishedReason returns why a search could not finish, or "" if it did. The ending Waste is
 // final: it is as certain as the search of an almost empty year can be.
-func unfinishedReason(m contract.Manifest, found Bound) string {
+func unfinishedReason(m contract.Manifest, found search.Bound) string {
 	seen := "no record was found so far"
 	if found.Number > 0 {
 		seen = fmt.Sprintf("the highest record so far is number %d", found.Number)
 	}
 	switch {
-	case found.Ending == Unreachable:
+	case found.Ending == search.Unreachable:
 		return "the search for the highest number got only failures; " + seen
-	case found.Ending == Budget && found.RequestsLeft >= m.ProbeBudget:
+	case found.Ending == search.Budget && found.RequestsLeft >= m.ProbeBudget:
 		return fmt.Sprintf("probe_budget %d is too small for a single number, which may take %d requests; %s", m.ProbeBudget, found.MaxRequestsPerAttempt, seen)
-	case found.Ending == Budget:
+	case found.Ending == search.Budget:
 		return fmt.Sprintf("probe_budget %d was used up before the search for the highest number had ended; %s, there may be higher ones; "+
 			"the same batch started again goes on searching", m.ProbeBudget, seen)
 	default:
@@ -126,13 +129,13 @@ func unfinishedReason(m contract.Manifest, found Bound) string {
 
 // atLimit reports whether the searched range ends at or below the bound because the operator
 // limited it. Numbers above the range were not requested.
-func atLimit(found Bound, searched contract.Range) bool {
+func atLimit(found search.Bound, searched contract.Range) bool {
 	return found.Number >= searched.End && searched.End < contract.MaxNumber
 }
 
 // writeBound ends the range of the run at the bound, once. It returns false if another prober has
 // written it.
-func (s *Service) writeBound(ctx context.Context, run contract.RunID, found Bound) (bool, error) {
+func (s *Service) writeBound(ctx context.Context, run contract.RunID, found search.Bound) (bool, error) {
 	entry, err := s.runs.Get(ctx, run.ManifestKey())
 	if err != nil {
 		return false, err

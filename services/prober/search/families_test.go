@@ -1,4 +1,4 @@
-package prober_test
+package search_test
 
 import (
 	"math"

@@ -1,4 +1,4 @@
-package prober_test
+package search_test
 
 import (
 	"math/rand/v2"
@@ -8,7 +8,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
-	"fct-scraper/services/prober"
+	"fct-scraper/services/prober/search"
 )
 
 // medianRequests returns the median number of requests of searches in years of which the first
@@ -19,15 +19,15 @@ func medianRequests(t *testing.T, share float64, redate func(r *rand.Rand, n int
 	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		s := thinned(0.05)(r)
-		var known []prober.Observation
+		var known []search.Observation
 		for n := 1; n <= int(share*float64(s.max())); n++ {
 			if !s.has(n) {
 				continue
 			}
 			day := time.Date(2025, 1, s.filed[n], 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
-			known = append(known, prober.Observation{Number: n, Finding: prober.Exists, FiledOn: redate(r, n, day)})
+			known = append(known, search.Observation{Number: n, Finding: search.Exists, FiledOn: redate(r, n, day)})
 		}
-		settings := prober.Settings{Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}
+		settings := search.Settings{Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}
 		all = append(all, runSearch(t, s, r, settings, known).bound.Requests)
 	}
 	slices.Sort(all)
@@ -70,11 +70,11 @@ func TestFilingDates_Outliers(t *testing.T) {
 func TestFilingDates_LeapYear(t *testing.T) {
 	t.Parallel()
 	requests := func(last string) int {
-		s := prober.New(prober.Settings{Year: "24", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, []prober.Observation{
-			{Number: 10000, Finding: prober.Exists, FiledOn: last},
+		s := search.New(search.Settings{Year: "24", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, []search.Observation{
+			{Number: 10000, Finding: search.Exists, FiledOn: last},
 		})
 		for question, more := s.Next(); more; question, more = s.Next() {
-			s.Observe(prober.Observation{Number: question.Number, Finding: prober.Absent, Requests: 1})
+			s.Observe(search.Observation{Number: question.Number, Finding: search.Absent, Requests: 1})
 		}
 		return s.Result().Requests
 	}

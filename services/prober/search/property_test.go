@@ -1,4 +1,4 @@
-package prober_test
+package search_test
 
 import (
 	"math/rand/v2"
@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/services/prober"
+	"fct-scraper/services/prober/search"
 
 	"pgregory.net/rapid"
 )
@@ -20,7 +20,7 @@ func TestSearchInvariants(t *testing.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		start := rapid.IntRange(1, 40000).Draw(t, "start")
 		end := rapid.IntRange(start, contract.MaxNumber).Draw(t, "end")
-		runSearch(t, f.generate(r), r, prober.Settings{
+		runSearch(t, f.generate(r), r, search.Settings{
 			Range: contract.Range{Start: start, End: end}, Budget: rapid.IntRange(1, 300).Draw(t, "budget"),
 		}, nil)
 	})
@@ -33,11 +33,11 @@ func TestSearchReplay(t *testing.T) {
 	for i, f := range families() {
 		r := rand.New(rand.NewPCG(7, uint64(i)))
 		s := f.generate(r)
-		settings := prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: s.previousYearMax, DayOfYear: s.today}
-		uninterrupted := prober.New(settings, nil)
-		var answers []prober.Observation
+		settings := search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: s.previousYearMax, DayOfYear: s.today}
+		uninterrupted := search.New(settings, nil)
+		var answers []search.Observation
 		for question, more := uninterrupted.Next(); more; question, more = uninterrupted.Next() {
-			resumed := prober.New(settings, nil)
+			resumed := search.New(settings, nil)
 			for _, answer := range answers {
 				resumed.Observe(answer)
 			}
@@ -66,8 +66,8 @@ func TestSearch_SpecifiedCases(t *testing.T) {
 		{500, 30, 79, 79, 8}, // the same range in a year that continues
 		{0, 1, contract.MaxNumber, 0, 24}, {1, 1, contract.MaxNumber, 1, 24}, {99999, 1, contract.MaxNumber, 99999, 50},
 	} {
-		h := runSearch(t, dense(c.highest), r, prober.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
-		if h.bound.Number != c.want || h.bound.Requests > c.most || h.bound.Ending != prober.Done && h.bound.Ending != prober.Waste {
+		h := runSearch(t, dense(c.highest), r, search.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
+		if h.bound.Number != c.want || h.bound.Requests > c.most || h.bound.Ending != search.Done && h.bound.Ending != search.Waste {
 			t.Errorf("highest %d, range %d..%d: bound %d after %d requests (%s), want %d after at most %d", c.highest, c.start, c.end,
 				h.bound.Number, h.bound.Requests, h.bound.Ending, c.want, c.most)
 		}
@@ -78,14 +78,14 @@ func TestSearch_KnownNumbersNotRepeated(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 3))
 	s := thinned(0.05)(r)
-	var known []prober.Observation
+	var known []search.Observation
 	for n := 1; n <= s.max(); n++ {
-		known = append(known, prober.Observation{Number: n, Finding: prober.Absent})
+		known = append(known, search.Observation{Number: n, Finding: search.Absent})
 		if s.has(n) {
-			known[n-1].Finding = prober.Exists
+			known[n-1].Finding = search.Exists
 		}
 	}
-	h := runSearch(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, known)
+	h := runSearch(t, s, r, search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, known)
 	if h.bound.Number != s.max() || h.bound.Requests > 30 {
 		t.Errorf("bound %d of %d after %d requests", h.bound.Number, s.max(), h.bound.Requests)
 	}
@@ -93,15 +93,15 @@ func TestSearch_KnownNumbersNotRepeated(t *testing.T) {
 
 func TestSearch_ConsecutiveFailures(t *testing.T) {
 	t.Parallel()
-	s := prober.New(prober.Settings{Range: contract.Range{Start: 1, End: 100}, Budget: budget}, nil)
+	s := search.New(search.Settings{Range: contract.Range{Start: 1, End: 100}, Budget: budget}, nil)
 	for range 3 {
 		question, more := s.Next()
 		if !more {
 			t.Fatal("ended before three failures")
 		}
-		s.Observe(prober.Observation{Number: question.Number, Requests: 8})
+		s.Observe(search.Observation{Number: question.Number, Requests: 8})
 	}
-	if found := s.Result(); found.Ending != prober.Unreachable || found.Number != 0 || found.Requests != 24 || len(found.Absences) != 0 {
+	if found := s.Result(); found.Ending != search.Unreachable || found.Number != 0 || found.Requests != 24 || len(found.Absences) != 0 {
 		t.Errorf("%+v", found)
 	}
 }
@@ -115,8 +115,8 @@ func TestSearch_UnknownNumbersAreNoEvidence(t *testing.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 2))
 		year := rapid.SampledFrom(all).Draw(t, "family").generate(r)
 		share := rapid.Float64Range(0, 1).Draw(t, "share without an answer")
-		settings := prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}
-		s := prober.New(settings, nil)
+		settings := search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}
+		s := search.New(settings, nil)
 		var without []int
 		for question, more := s.Next(); more; question, more = s.Next() {
 			if slices.Contains(without, question.Number) {
@@ -124,9 +124,9 @@ func TestSearch_UnknownNumbersAreNoEvidence(t *testing.T) {
 			}
 			answer := year.answer(r, question, s.RequestsLeft()/2)
 			if r.Float64() < share {
-				answer = prober.Observation{Number: question.Number, Requests: answer.Requests}
+				answer = search.Observation{Number: question.Number, Requests: answer.Requests}
 			}
-			if answer.Finding == prober.Unknown {
+			if answer.Finding == search.Unknown {
 				without = append(without, question.Number)
 			}
 			s.Observe(answer)

@@ -1,4 +1,4 @@
-package prober_test
+package search_test
 
 import (
 	"math"
@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/services/prober"
+	"fct-scraper/services/prober/search"
 )
 
 // syntheticYear is one year of a series at a site.
@@ -111,10 +111,10 @@ func (s *syntheticYear) has(n int) bool { return n > 0 && n < len(s.exists) && s
 // answer returns the answer of a site to a question. It takes one request if the answer is
 // expected, two if not, and more when requests fail. After the last attempt fails there is no
 // answer.
-func (s *syntheticYear) answer(r *rand.Rand, q prober.Question, attempts int) prober.Observation {
-	a := prober.Observation{Number: q.Number, Finding: prober.Absent}
+func (s *syntheticYear) answer(r *rand.Rand, q search.Question, attempts int) search.Observation {
+	a := search.Observation{Number: q.Number, Finding: search.Absent}
 	if s.has(q.Number) {
-		a.Finding = prober.Exists
+		a.Finding = search.Exists
 		if day := s.filed[q.Number]; day > 0 {
 			a.FiledOn = time.Date(2025, 1, day, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
 		}
@@ -134,6 +134,6 @@ func (s *syntheticYear) answer(r *rand.Rand, q prober.Question, attempts int) pr
 			}
 		}
 	}
-	a.Finding, a.FiledOn = prober.Unknown, ""
+	a.Finding, a.FiledOn = search.Unknown, ""
 	return a
 }

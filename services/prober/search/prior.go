@@ -1,4 +1,4 @@
-package prober
+package search
 
 import (
 	"math"

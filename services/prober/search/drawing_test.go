@@ -1,4 +1,4 @@
-package prober_test
+package search_test
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/services/prober"
+	"fct-scraper/services/prober/search"
 )
 
 // drawingWidth is the number of characters that represent all numbers up to the highest one
@@ -16,7 +16,7 @@ const drawingWidth = 60
 
 // drawSearch renders a search as text, one line a question: o is a record, x a no-record, the bar
 // is the bound so far.
-func drawSearch(answers []prober.Observation) string {
+func drawSearch(answers []search.Observation) string {
 	highest := 1
 	for _, a := range answers {
 		highest = max(highest, a.Number)
@@ -27,7 +27,7 @@ func drawSearch(answers []prober.Observation) string {
 	for i, a := range answers {
 		line := []byte(strings.Repeat(" ", drawingWidth))
 		mark, what := byte('x'), "no record"
-		if a.Finding == prober.Exists {
+		if a.Finding == search.Exists {
 			mark, what, bound = 'o', "filed "+a.FiledOn, max(bound, a.Number)
 		}
 		line[column(bound)] = '|'
@@ -38,16 +38,17 @@ func drawSearch(answers []prober.Observation) string {
 	return b.String()
 }
 
-// TestDrawing logs the drawing in docs/figures.md (go test -run TestDrawing -v ./services/prober).
+// TestDrawing logs the drawing in docs/figures.md
+// (go test -run TestDrawing -v ./services/prober/search).
 func TestDrawing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(11, 11))
 	year := newYear(r, 12000, 0, 365)
 	year.drop(r, 1, len(year.exists), 0.05)
-	s := prober.New(prober.Settings{
+	s := search.New(search.Settings{
 		Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: year.previousYearMax,
 	}, nil)
-	var answers []prober.Observation
+	var answers []search.Observation
 	for question, more := s.Next(); more; question, more = s.Next() {
 		answers = append(answers, year.answer(r, question, 4))
 		s.Observe(answers[len(answers)-1])

@@ -1,5 +1,5 @@
-// Package prober finds the highest existing number of a series and year with few requests.
-package prober
+// Package search finds the highest existing number of a series and year with few requests.
+package search
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package prober_test
+package search_test
 
 import (
 	"flag"
@@ -12,7 +12,7 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
-	"fct-scraper/services/prober"
+	"fct-scraper/services/prober/search"
 )
 
 var (
@@ -33,17 +33,17 @@ type testingT interface {
 
 // searchTrace is the result of one search over a year.
 type searchTrace struct {
-	bound         prober.Bound
+	bound         search.Bound
 	requestsAbove int // requests for numbers above the highest
 	absences      int // questions about numbers that do not exist
 }
 
 // runSearch runs a search over a year. Requests fail as often as the year defines, and are retried
 // three times.
-func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Settings, known []prober.Observation) searchTrace {
+func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings search.Settings, known []search.Observation) searchTrace {
 	t.Helper()
 	settings.PreviousYearMax, settings.DayOfYear = s.previousYearMax, s.today
-	found := prober.New(settings, known)
+	found := search.New(settings, known)
 	highest, requested := s.max(), make(map[int]bool)
 	var h searchTrace
 	for {
@@ -60,7 +60,7 @@ func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Setti
 		if n > highest {
 			h.requestsAbove += answer.Requests
 		}
-		if answer.Finding == prober.Absent {
+		if answer.Finding == search.Absent {
 			h.absences++
 		}
 		found.Observe(answer)
@@ -71,7 +71,7 @@ func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings prober.Setti
 }
 
 // checkResult checks the invariants of every search.
-func checkResult(t testingT, s *syntheticYear, settings prober.Settings, h searchTrace) {
+func checkResult(t testingT, s *syntheticYear, settings search.Settings, h searchTrace) {
 	t.Helper()
 	b := h.bound
 	if b.Requests > settings.Budget {
@@ -106,8 +106,8 @@ func measure(t testing.TB, f family, index, seeds int) figures {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(uint64(seed), uint64(index)))
 		s := f.generate(r)
-		h := runSearch(t, s, r, prober.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, nil)
-		if h.bound.Number >= s.max()-prober.Tolerance {
+		h := runSearch(t, s, r, search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, nil)
+		if h.bound.Number >= s.max()-search.Tolerance {
 			all.inside++
 		}
 		if h.bound.Number == s.max() {
