@@ -1,5 +1,6 @@
-// Package bus carries typed messages over JetStream: publishing with a deadline, many at once for one sync, and
-// consuming in such a way that the handler's error decides what becomes of a message.
+// Package bus carries messages over JetStream: publishing with a deadline and group commit,
+// consuming with a handler whose error settles the message, and reading streams and buckets without
+// consumers.
 package bus
 
 import (
@@ -14,38 +15,38 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// defaultPublishTimeout is how long a publish may stay without an answer.
+// defaultPublishTimeout is how long a publish waits for its acknowledgement.
 const defaultPublishTimeout = 5 * time.Second
 
 // Options of a Bus; the zero value takes the defaults.
 type Options struct {
-	// PublishTimeout is how long a publish may stay without an answer; 5 s when 0.
+	// PublishTimeout is how long a publish waits for its acknowledgement; 5 s when 0.
 	PublishTimeout time.Duration
-	// WaitForConnection says that a publish waits for a connection as long as its context lets it, and its limit begins after that. Without it
-	// the time without a connection counts too.
+	// WaitForConnection makes a publish first wait for a connection, for as long as its context
+	// allows. PublishTimeout begins after that. Otherwise the time without a connection counts too.
 	WaitForConnection bool
-	// Exclusive says that no other process uses the server.
+	// Exclusive reports that no other process uses the server.
 	Exclusive bool
-	// ClockSteps tells of steps of the wall clock, as delay.ClockSteps does, until its context ends; delay.ClockSteps when nil.
+	// ClockSteps reports steps of the wall clock until its context ends; delay.ClockSteps when nil.
 	ClockSteps func(ctx context.Context, stepped func(by time.Duration))
 }
 
-// Bus is one connection's way to JetStream, for any number of goroutines.
+// Bus publishes to and reads from JetStream over one connection. It is safe for concurrent use.
 type Bus struct {
 	nc             *nats.Conn
 	js             jetstream.JetStream
 	log            *slog.Logger
 	publishTimeout time.Duration
-	// waitForConnection says that being without a connection is no trouble of the store.
+	// waitForConnection: a missing connection does not count as a failure of the store.
 	waitForConnection bool
-	// exclusive says that whatever is pending is pending in this process, or was so in one that has ended.
+	// exclusive: every pending message is held by this process, or was held by one that has ended.
 	exclusive  bool
 	clockSteps func(ctx context.Context, stepped func(by time.Duration))
 	unanswered unansweredPublishes
 	logged     loggedMessages
 }
 
-// New makes a Bus over a connection, which stays the caller's to close.
+// New returns a Bus over a connection, which the caller closes.
 func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -62,16 +63,17 @@ func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 	}, nil
 }
 
-// JetStream is the API below, for what the Bus has no words for.
+// JetStream is the JetStream API of the connection, for what Bus does not offer.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
-// Conn is the connection below.
+// Conn is the NATS connection.
 func (b *Bus) Conn() *nats.Conn { return b.nc }
 
-// Epoch grows with each reconnect: what was read before may be out of date after it.
+// Epoch counts the reconnects. What was read in an earlier epoch may be out of date.
 func (b *Bus) Epoch() uint64 { return b.nc.Stats().Reconnects }
 
-// KV opens a bucket that exists. To watch it, or to list its keys, take Watch and Scan, which need no consumer.
+// KV opens an existing bucket. To watch it or to list its keys, use Watch and Scan, which need no
+// consumer.
 func (b *Bus) KV(ctx context.Context, bucket string) (jetstream.KeyValue, error) {
 	kv, err := b.js.KeyValue(ctx, bucket)
 	if err != nil {

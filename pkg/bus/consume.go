@@ -15,49 +15,53 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Delivery is one message on its way through a handler.
+// Delivery is one message that a handler works on.
 type Delivery[T any] struct {
 	Body    T
 	Subject string
-	// Sequence is the message's place in its stream, StoredAt when it was stored.
+	// Sequence is the message's sequence in its stream, StoredAt when it was stored.
 	Sequence uint64
 	StoredAt time.Time
 	Header   nats.Header
 }
 
 const (
-	// defaultHeartbeat is how often a held message is said to be worked on; ack-waits are 15 s and more.
+	// defaultHeartbeat is the interval of the in-progress acknowledgements (+WPI) of a held
+	// message. The ack-waits of the consumers are 15 s and more.
 	defaultHeartbeat = 5 * time.Second
-	// pullHeartbeat makes a stalled pull be noticed in a second instead of half a minute.
+	// pullHeartbeat detects a stalled pull within a second instead of half a minute.
 	pullHeartbeat = 500 * time.Millisecond
 	pullExpiry    = 5 * time.Second
-	// consumerGoneTimeout is how long a consumer that was removed is waited for, goneLook how often it is looked for.
+	// consumerGoneTimeout is how long Consume waits for a removed consumer to be recreated,
+	// consumerGonePoll how often it checks.
 	consumerGoneTimeout = 10 * time.Second
 	consumerGonePoll    = 200 * time.Millisecond
-	// defaultRetryDelay is the wait before a message comes back whose handler failed without saying when.
+	// defaultRetryDelay is the wait before a redelivery when the handler's error names none.
 	defaultRetryDelay = time.Second
 )
 
-// ConsumeOptions says how messages are consumed.
+// ConsumeOptions describes how messages are consumed.
 type ConsumeOptions[T any] struct {
 	Consumer jetstream.Consumer
-	// Workers is how many messages are handled at once; 1 when 0.
+	// Workers is how many messages are handled concurrently; 1 when 0.
 	Workers int
-	// Heartbeat is how often a held message is said to be worked on; 5 s when 0.
+	// Heartbeat is the interval of the in-progress acknowledgements of a held message; 5 s when 0.
 	Heartbeat time.Duration
-	// Decode reads a message's body. A message that it cannot read is logged and never comes back.
+	// Decode reads a message's body. A message that it cannot decode is logged and terminated.
 	Decode func([]byte) (T, error)
-	// DeliverForged says that the handler itself refuses messages that were read out of a stream and published again. Else they are
-	// logged and never come back.
+	// DeliverForged hands forged messages to the handler, which must refuse them itself. Otherwise
+	// they are logged and terminated. A forged message was read from a stream and published again.
 	DeliverForged bool
-	// Handle's error decides: nil is done, Later comes back then, Never does not come back, ErrLeave is left as it
-	// is, any other error comes back in a second. A panic is an error of the one message.
+	// Handle's error settles the message: nil acknowledges it, RetryIn redelivers it after a delay,
+	// Discard terminates it, ErrLeaveUnsettled leaves it as it is, any other error redelivers it
+	// after a second. A panic counts as an error of that message.
 	Handle func(context.Context, Delivery[T]) error
 }
 
-// Consume hands the messages of a consumer to a handler until ctx ends, which is no error. What has been fetched by
-// then and not begun goes back at once. A consumer that somebody else removes is waited for, until it is made again. The error wraps
-// ErrStore when it is not within 10 s; a connection that is gone is an error too.
+// Consume passes the messages of a consumer to a handler until ctx ends, which is no error.
+// Messages that were fetched and not yet handled are then released at once. If the consumer is
+// removed, Consume waits until it is recreated; after 10 s it returns an error that wraps ErrStore.
+// A closed connection is an error too.
 func Consume[T any](ctx context.Context, b *Bus, c ConsumeOptions[T]) error {
 	c.Workers = max(1, c.Workers)
 	if c.Heartbeat == 0 {
@@ -78,9 +82,9 @@ func Consume[T any](ctx context.Context, b *Bus, c ConsumeOptions[T]) error {
 	}
 }
 
-// consume is Consume while the consumer is there.
+// consume is Consume for as long as the consumer exists.
 func (c ConsumeOptions[T]) consume(ctx context.Context, b *Bus) error {
-	// One more than can be handled: with a single message a pull can stall.
+	// Fetch one message more than the workers can handle: a pull for a single message can stall.
 	messages, err := c.Consumer.Messages(jetstream.PullMaxMessages(c.Workers+1), jetstream.PullHeartbeat(pullHeartbeat), jetstream.PullExpiry(pullExpiry))
 	if err != nil {
 		return err
@@ -93,7 +97,7 @@ func (c ConsumeOptions[T]) consume(ctx context.Context, b *Bus) error {
 	return err
 }
 
-// awaitConsumer waits until a consumer that was removed is made again.
+// awaitConsumer waits until a removed consumer is recreated.
 func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) error {
 	info := consumer.CachedInfo()
 	b.log.Warn("bus.consumer.gone", "stream", info.Stream, "consumer", info.Name)
@@ -103,7 +107,7 @@ func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) er
 		case err == nil:
 			return nil
 		case time.Since(began) > consumerGoneTimeout:
-			return fmt.Errorf("%w: consumer %s of %s was removed: fct-scraper setup makes it again: %w", ErrStore, info.Name, info.Stream, err)
+			return fmt.Errorf("%w: consumer %s of %s was removed, fct-scraper setup recreates it: %w", ErrStore, info.Name, info.Stream, err)
 		}
 		if err := delay.Sleep(ctx, consumerGonePoll); err != nil {
 			return err
@@ -111,8 +115,8 @@ func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) er
 	}
 }
 
-// dispatch takes a message whenever a worker is free, until ctx ends or no more can come. One goroutine alone takes them: the
-// library holds a lock while it waits for the next.
+// dispatch takes a message whenever a worker is free, until ctx ends or the subscription fails. A
+// single goroutine takes them because the library holds a lock while it waits for the next one.
 func (c ConsumeOptions[T]) dispatch(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
 	free := make(chan struct{}, c.Workers)
 	for {
@@ -127,14 +131,14 @@ func (c ConsumeOptions[T]) dispatch(ctx context.Context, log *slog.Logger, messa
 			return nil
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
 			<-free
-			if _, err := c.Consumer.Info(ctx); errors.Is(err, jetstream.ErrConsumerNotFound) { // which no pull is told
+			if _, err := c.Consumer.Info(ctx); errors.Is(err, jetstream.ErrConsumerNotFound) { // no pull reports it
 				return err
 			}
-			continue // the next pull finds out whether it was a hiccup
+			continue // the next pull shows whether it was temporary
 		case err != nil:
 			return err
 		case ctx.Err() != nil:
-			_ = msg.Nak() // when it does not arrive the ack-wait brings the message back
+			_ = msg.Nak() // if it gets lost, the ack-wait redelivers the message
 			return nil
 		}
 		workers.Go(func() {
@@ -144,8 +148,8 @@ func (c ConsumeOptions[T]) dispatch(ctx context.Context, log *slog.Logger, messa
 	}
 }
 
-// settle handles one message and carries out what the handler's error decides. An acknowledgement that is lost
-// makes the message come again, which every handler must bear anyway.
+// settle handles one message and settles it according to the handler's error. If the
+// acknowledgement is lost the message is redelivered, which every handler must tolerate anyway.
 func (c ConsumeOptions[T]) settle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) {
 	if !c.DeliverForged && isForged(msg.Headers()) {
 		log.Warn(eventForged, "subject", msg.Subject(), "reason", reasonForged)
@@ -187,11 +191,12 @@ func (c ConsumeOptions[T]) handle(ctx context.Context, log *slog.Logger, msg jet
 	if err != nil {
 		return Discard(err)
 	}
-	defer delay.Every(c.Heartbeat, func() { _ = msg.InProgress() })() // a lost one is made good by the next
+	defer delay.Every(c.Heartbeat, func() { _ = msg.InProgress() })() // the next one makes up for a lost one
 	return c.Handle(ctx, Delivery[T]{Body: body, Subject: msg.Subject(), Sequence: metadata.Sequence.Stream, StoredAt: metadata.Timestamp, Header: msg.Headers()})
 }
 
-// releaseFetched returns what was fetched and not begun: stopping alone would strand it until the ack-wait is over.
+// releaseFetched returns messages that were fetched and not handled. Stop alone would withhold them
+// until the ack-wait is over.
 func releaseFetched(messages jetstream.MessagesContext) {
 	messages.Drain()
 	for {
@@ -200,5 +205,32 @@ func releaseFetched(messages jetstream.MessagesContext) {
 			return
 		}
 		_ = msg.Nak()
+	}
+}
+
+// NoDelay is the delay of an immediate redelivery by NakWithDelay. A server keeps the delay over a
+// restart; a plain Nak is lost, and the message would be redelivered only after its ack-wait.
+const NoDelay = time.Nanosecond
+
+// Next waits for one message of a pull consumer, for at most timeout, and returns when it sent the
+// request: the message's ack-wait cannot have begun earlier. The error is nats.ErrTimeout if no
+// message came; the caller requests again if it still wants one, so a request that was lost with
+// its server delays nothing further. When ctx ends, the error is its cause, and a message that
+// arrives anyway is released.
+func Next(ctx context.Context, consumer jetstream.Consumer, timeout time.Duration) (msg jetstream.Msg, requestedAt time.Time, err error) {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	requestedAt = time.Now()
+	msg, err = consumer.Next(jetstream.FetchContext(limited))
+	switch {
+	case ctx.Err() != nil:
+		if err == nil {
+			_ = msg.NakWithDelay(NoDelay)
+		}
+		return nil, requestedAt, context.Cause(ctx)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrNoHeartbeat):
+		return nil, requestedAt, nats.ErrTimeout
+	default:
+		return msg, requestedAt, err
 	}
 }

@@ -12,35 +12,39 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrStore says that the broker's store takes nothing any more: a full disk, for one, makes a publish stay without
-// an answer until the server is restarted.
+// ErrStore reports that the server's store accepts nothing any more. A full disk, for example,
+// leaves publishes without a reply until the server is restarted.
 var ErrStore = errors.New("broker or its store not answering")
 
-// ErrExists says that a subject which takes one message for ever has one already: the first writer has won.
+// ErrExists reports that a subject that holds a single message forever is already written: the
+// first writer wins.
 var ErrExists = errors.New("subject already written")
 
-// ErrTooLarge says that a message passes the server's max_payload, the stream's max_msg_size or the 32 MiB that a
-// file store takes in one message. Publishing it again is of no use.
+// ErrTooLarge reports that a message exceeds the server's max_payload, the stream's max_msg_size or
+// the 32 MiB that a file store accepts. A retry cannot succeed.
 var ErrTooLarge = errors.New("message too large to be stored")
 
 const (
-	// maxUnanswered is how many publishes in a row may stay without an answer.
+	// maxUnanswered is how many publishes in a row may stay without a reply before the store counts
+	// as failed.
 	maxUnanswered = 3
-	// codeNoSpace is the server's error when its store has no room left; it takes nothing more before it is restarted.
+	// codeNoSpace is the server's error for a full store, which accepts nothing until a restart.
 	codeNoSpace jetstream.ErrorCode = 10023
-	// codeStoreFailed is the server's error for everything that its store refuses; only the text says why.
+	// codeStoreFailed is the server's error for everything that its store refuses; only the
+	// description tells the cause.
 	codeStoreFailed jetstream.ErrorCode = 10077
 	textPerSubject                      = "maximum messages per subject"
 	textTooLarge                        = "message too large"
 )
 
-// publishError sorts the error of a publish to a subject that was begun at a time: did the store answer at all?
+// publishError classifies the error of a publish that began at a time, and counts publishes without
+// a reply.
 func (b *Bus) publishError(ctx context.Context, subject string, began time.Time, err error) error {
 	if err == nil {
 		b.unanswered.reset(subject)
 		return nil
 	}
-	if ctx.Err() != nil { // the caller's end, not the broker's fault
+	if ctx.Err() != nil { // ended by the caller, not a failure of the store
 		return err
 	}
 	var refused *jetstream.APIError
@@ -66,12 +70,12 @@ func (b *Bus) publishError(ctx context.Context, subject string, began time.Time,
 	}
 }
 
-// unansweredPublishes counts the publishes without an answer that followed one another, of each stream by itself: one whose files are gone answers
-// nothing while the others do. Those that wait side by side through one hiccup of the broker are one miss: each further one was
-// begun after the one before had ended.
+// unansweredPublishes counts consecutive publishes without a reply, for each stream: a stream whose
+// files are gone does not reply while the others do. Overlapping publishes that fail together count
+// once: each further one must have begun after the one before had ended.
 type unansweredPublishes struct {
 	mu sync.Mutex
-	// byStream is by the first word of the subjects, which tells the streams apart that get more than a few messages.
+	// byStream is keyed by the first token of the subject, which identifies the busy streams.
 	byStream map[string]streak
 }
 

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// GroupCommit commits items together that are ready at the same time: while one commit runs, what arrives waits for the
-// next, which takes all of it. Nothing waits for company: at a slow pace each item is committed alone, at once.
+// GroupCommit commits items together that arrive while an earlier commit runs. An item never waits
+// for others: at a slow pace each one is committed alone and at once.
 type GroupCommit[T any] struct {
 	commit  func(context.Context, []T) error
 	size    func(T) int
@@ -23,14 +23,15 @@ type waiter[T any] struct {
 	done chan error
 }
 
-// NewGroupCommit makes a GroupCommit over commit, which gets at least one item, and more while their sizes add up to at most
-// most. commit is never called by two goroutines at once.
-func NewGroupCommit[T any](most int, size func(T) int, commit func(context.Context, []T) error) *GroupCommit[T] {
-	return &GroupCommit[T]{commit: commit, size: size, maxSize: most}
+// NewGroupCommit returns a GroupCommit over commit, which gets at least one item, and more as long
+// as their sizes add up to at most maxSize. commit is never called concurrently.
+func NewGroupCommit[T any](maxSize int, size func(T) int, commit func(context.Context, []T) error) *GroupCommit[T] {
+	return &GroupCommit[T]{commit: commit, size: size, maxSize: maxSize}
 }
 
-// Do returns when the item is committed, or with the error of the commit it was part of. Commits of others may be
-// carried out by this goroutine; they run under its ctx without its cancellation, because half of a commit belongs to others.
+// Do returns when the item is committed, or with the error of its commit. This goroutine may also
+// carry out the commits of other items; they run without the cancellation of its ctx, because
+// others depend on them.
 func (g *GroupCommit[T]) Do(ctx context.Context, item T) error {
 	own := waiter[T]{item: item, done: make(chan error, 1)}
 	g.mu.Lock()
@@ -44,7 +45,7 @@ func (g *GroupCommit[T]) Do(ctx context.Context, item T) error {
 	return <-own.done
 }
 
-// commitWaiting commits until nothing waits.
+// commitWaiting commits until no item waits.
 func (g *GroupCommit[T]) commitWaiting(ctx context.Context) {
 	for {
 		batch := g.nextBatch()
@@ -79,7 +80,7 @@ func (g *GroupCommit[T]) nextBatch() []waiter[T] {
 	return batch
 }
 
-// commitRecovered turns a panic of commit into an error: the others who wait must hear of it.
+// commitRecovered turns a panic of commit into an error, so that every waiting goroutine gets it.
 func (g *GroupCommit[T]) commitRecovered(ctx context.Context, items []T) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -6,33 +6,36 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Message is one message as a stream holds it.
+// Message is a message as a stream stores it.
 type Message struct {
 	Subject string
-	// Sequence is the message's place in its stream, StoredAt when it was stored.
+	// Sequence is the message's sequence in its stream, StoredAt when it was stored.
 	Sequence uint64
 	StoredAt time.Time
 	Header   nats.Header
 	Data     []byte
-	// forged says that the message was read out of a stream before it was stored in this one.
+	// forged reports that the message was read from a stream before it was stored in this one.
 	forged bool
-	// previous is the sequence of the message before it in the same answer, 0 for the first.
+	// previous is the sequence of the message before it in the same batch, 0 for the first.
 	previous uint64
 }
 
-// isForged says whether a message carries, in the header that was published, the mark that the server puts on what it reads
-// out of a stream. Nothing that this program publishes carries it: somebody has had the server answer to the subject.
+// isForged reports whether the published header carries the field that the server adds to messages
+// it reads from a stream. This program never publishes that field: somebody made the server send
+// the reply of a direct get to the subject.
 func isForged(published nats.Header) bool { return len(published.Values(jetstream.StreamHeader)) > 0 }
 
-// parseDirectGet reads an answer to a direct get. The server appends its own header fields to those that were published, so the last
-// value of a field is the server's, and a second value of the stream's name shows a forgery. found is false for an answer without a
-// message, which says why in its status.
+// parseDirectGet decodes a reply to a direct get. The server appends its header fields to the
+// published ones, so the last value of a field is the server's, and a second value of the stream
+// name shows a forgery. found is false for a reply without a message; its status header gives the
+// reason.
 func parseDirectGet(msg *nats.Msg) (m Message, found bool, err error) {
 	streams := msg.Header.Values(jetstream.StreamHeader)
 	if len(streams) == 0 {
@@ -45,7 +48,7 @@ func parseDirectGet(msg *nats.Msg) (m Message, found bool, err error) {
 	if m.StoredAt, err = time.Parse(time.RFC3339Nano, lastValue(msg.Header, jetstream.TimeStampHeaer)); err != nil {
 		return m, false, fmt.Errorf("reading the time of message %d: %w", m.Sequence, err)
 	}
-	m.previous, _ = strconv.ParseUint(lastValue(msg.Header, jetstream.LastSequenceHeader), 10, 64) // batches alone have it
+	m.previous, _ = strconv.ParseUint(lastValue(msg.Header, jetstream.LastSequenceHeader), 10, 64) // only batches have it
 	return m, true, nil
 }
 
@@ -57,10 +60,10 @@ func lastValue(header nats.Header, name string) string {
 	return values[len(values)-1]
 }
 
-// requestTimeout is how long one request may stay without an answer.
+// requestTimeout is how long a JetStream API request waits for its reply.
 const requestTimeout = 5 * time.Second
 
-// getRequest is what STREAM.MSG.GET and DIRECT.GET are asked.
+// getRequest is the body of STREAM.MSG.GET and DIRECT.GET.
 type getRequest struct {
 	Sequence uint64 `json:"seq,omitempty"`
 	LastFor  string `json:"last_by_subj,omitempty"`
@@ -69,8 +72,9 @@ type getRequest struct {
 	MaxBytes int    `json:"max_bytes,omitempty"`
 }
 
-// Get reads the message with a sequence. Like GetNext and GetLast it asks the stream's leader, which knows of all that is stored, whatever
-// the stream allows others to answer. The error wraps jetstream.ErrMsgNotFound when there is none, or a forged one.
+// Get reads the message with a sequence. Like GetNext and GetLast it asks the stream's leader,
+// which knows every stored message, even if the stream allows direct gets. The error wraps
+// jetstream.ErrMsgNotFound if there is no such message or if it is forged.
 func (b *Bus) Get(ctx context.Context, stream string, sequence uint64) (Message, error) {
 	msg, err := b.get(ctx, stream, getRequest{Sequence: sequence})
 	if err == nil && b.rejectForged(stream, msg) {
@@ -82,7 +86,8 @@ func (b *Bus) Get(ctx context.Context, stream string, sequence uint64) (Message,
 	return msg, nil
 }
 
-// GetNext reads the first message of a subject, or of those that match a filter, from a sequence on.
+// GetNext reads the first message whose subject matches filter, beginning at sequence from. Forged
+// messages are skipped.
 func (b *Bus) GetNext(ctx context.Context, stream, filter string, from uint64) (Message, error) {
 	for {
 		msg, err := b.get(ctx, stream, getRequest{Sequence: max(1, from), NextFor: filter})
@@ -96,7 +101,7 @@ func (b *Bus) GetNext(ctx context.Context, stream, filter string, from uint64) (
 	}
 }
 
-// GetLast reads the newest message of a subject, or of those that match a filter.
+// GetLast reads the newest message whose subject matches filter. Forged messages are skipped.
 func (b *Bus) GetLast(ctx context.Context, stream, filter string) (Message, error) {
 	msg, err := b.get(ctx, stream, getRequest{LastFor: filter})
 	if err != nil || !b.rejectForged(stream, msg) {
@@ -105,7 +110,7 @@ func (b *Bus) GetLast(ctx context.Context, stream, filter string) (Message, erro
 		}
 		return msg, err
 	}
-	// Rare: the newest that is not forged is found from the beginning.
+	// Rare: the newest message is forged. Find the newest other one by reading from the beginning.
 	newest, end := Message{}, msg.Sequence
 	for from := uint64(1); from < end; from = newest.Sequence + 1 {
 		next, err := b.GetNext(ctx, stream, filter, from)
@@ -123,7 +128,7 @@ func (b *Bus) GetLast(ctx context.Context, stream, filter string) (Message, erro
 	return newest, nil
 }
 
-// get asks the leader for one message.
+// get requests one message from the stream's leader.
 func (b *Bus) get(ctx context.Context, stream string, request getRequest) (Message, error) {
 	answer, err := b.request(ctx, "STREAM.MSG.GET."+stream, request)
 	if err != nil {
@@ -140,7 +145,7 @@ func (b *Bus) get(ctx context.Context, stream string, request getRequest) (Messa
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &body); err != nil {
-		return Message{}, fmt.Errorf("reading the answer: %w", err)
+		return Message{}, fmt.Errorf("decoding the reply: %w", err)
 	}
 	switch {
 	case body.Error != nil && body.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
@@ -148,7 +153,7 @@ func (b *Bus) get(ctx context.Context, stream string, request getRequest) (Messa
 	case body.Error != nil:
 		return Message{}, body.Error
 	case body.Message == nil:
-		return Message{}, errors.New("the answer holds no message")
+		return Message{}, errors.New("the reply has no message")
 	}
 	m := Message{Subject: body.Message.Subject, Sequence: body.Message.Sequence, StoredAt: body.Message.Time, Data: body.Message.Data}
 	if len(body.Message.Header) > 0 {
@@ -160,13 +165,13 @@ func (b *Bus) get(ctx context.Context, stream string, request getRequest) (Messa
 	return m, nil
 }
 
-// request makes one request of the JetStream API.
+// request sends one request of the JetStream API and returns the reply.
 func (b *Bus) request(ctx context.Context, name string, request any) (*nats.Msg, error) {
 	var body []byte
 	if request != nil {
 		var err error
 		if body, err = json.Marshal(request); err != nil {
-			return nil, fmt.Errorf("asking %s: %w", name, err)
+			return nil, fmt.Errorf("requesting %s: %w", name, err)
 		}
 	}
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -178,9 +183,9 @@ func (b *Bus) request(ctx context.Context, name string, request any) (*nats.Msg,
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, fmt.Errorf("asking %s: %w", name, b.permissionError(name, nats.ErrTimeout))
+		return nil, fmt.Errorf("requesting %s: %w", name, b.permissionError(name, nats.ErrTimeout))
 	default:
-		return nil, fmt.Errorf("asking %s: %w", name, err)
+		return nil, fmt.Errorf("requesting %s: %w", name, err)
 	}
 }
 
@@ -191,4 +196,62 @@ func (b *Bus) apiSubject(name string) string {
 		prefix = jetstream.DefaultAPIPrefix
 	}
 	return prefix + name
+}
+
+// Subjects returns the subjects of a stream that match filter, each with its number of messages.
+func (b *Bus) Subjects(ctx context.Context, stream, filter string) (map[string]uint64, error) {
+	opened, err := b.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("reading the state of stream %s: %w", stream, err)
+	}
+	info, err := opened.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, fmt.Errorf("reading the state of stream %s: %w", stream, err)
+	}
+	return info.State.Subjects, nil
+}
+
+// LastSequence is the sequence of the newest message whose subject matches filter; 0 if there is
+// none.
+func (b *Bus) LastSequence(ctx context.Context, stream, filter string) (uint64, error) {
+	msg, err := b.GetLast(ctx, stream, filter)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	return msg.Sequence, err
+}
+
+const (
+	eventForged  = "bus.message.forged"
+	reasonForged = "it was read out of a stream and published again"
+)
+
+// maxLoggedMessages bounds how many positions are remembered.
+const maxLoggedMessages = 1024
+
+// loggedMessages remembers which refused messages were logged, so that each is logged once however
+// many readers meet it.
+type loggedMessages struct {
+	mu    sync.Mutex
+	known map[position]bool
+}
+
+type position struct {
+	stream   string
+	sequence uint64
+}
+
+// add reports whether the message was not logged yet.
+func (o *loggedMessages) add(stream string, sequence uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	known := o.known[position{stream, sequence}]
+	if !known && len(o.known) >= maxLoggedMessages {
+		o.known = nil
+	}
+	if o.known == nil {
+		o.known = make(map[position]bool)
+	}
+	o.known[position{stream, sequence}] = true
+	return !known
 }

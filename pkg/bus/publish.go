@@ -15,24 +15,25 @@ import (
 )
 
 const (
-	// maxAtomicBatch is how many messages the server takes in one atomic batch.
+	// maxAtomicBatch is how many messages the server accepts in one atomic batch.
 	maxAtomicBatch = 1000
-	// minAtomicBatch is from how many messages on an atomic batch costs less than publishing one by one: it takes six
-	// syncs whatever its size.
+	// minAtomicBatch is from how many messages on an atomic batch is cheaper than single publishes:
+	// it takes six syncs whatever its size.
 	minAtomicBatch = 8
-	// maxStoredMessage is what a file store takes in one message, less what it writes around it. A message beyond it leaves
-	// a batch "incomplete", which does not say why.
+	// maxStoredMessage is what a file store accepts in one message, less its own overhead. The
+	// server reports a larger one in a batch only as "incomplete".
 	maxStoredMessage = 32<<20 - 4<<10
-	// reconnectPoll is how often a publish that found no connection looks for one.
+	// reconnectPoll is how often a publish without a connection checks for one.
 	reconnectPoll = 20 * time.Millisecond
 )
 
-// MaxMessageSize is how many bytes a message may have, headers included, to be stored over this connection.
+// MaxMessageSize is the largest message in bytes, headers included, that this connection can store.
 func (b *Bus) MaxMessageSize() int64 { return min(maxStoredMessage, b.nc.MaxPayload()) }
 
-// Publish stores one message and returns when it is on disk. While there is no connection it waits for one, within
-// the limit. An error wraps ErrExists when the subject is taken, ErrTooLarge when the message can never be stored, and ErrStore from
-// the third publish in a row to one stream on that stayed without an answer. After any other error the message may be stored or not.
+// Publish stores one message and returns when it is on disk. Without a connection it waits for one,
+// within the timeout. The error wraps ErrExists if the subject is taken, ErrTooLarge if the message
+// can never be stored, and ErrStore from the third consecutive publish to a stream on that got no
+// reply. After any other error the message may be stored or not.
 func (b *Bus) Publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	var ack *jetstream.PubAck
 	err := b.send(ctx, msg.Subject, func(limited context.Context) (err error) {
@@ -45,9 +46,9 @@ func (b *Bus) Publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.Publ
 	return ack, nil
 }
 
-// PublishBatch stores messages in their order and returns when all are on disk. Up to a thousand that go to one
-// stream are stored all or none; fewer than eight are stored one by one, which is cheaper, and so are parts of a longer list.
-// Errors are those of Publish.
+// PublishBatch stores messages in order and returns when all are on disk. Up to 1000 messages of
+// one stream are stored all or none; a longer list is stored in such parts. Fewer than eight are
+// published one by one, which is cheaper. The errors are those of Publish.
 func (b *Bus) PublishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	for len(msgs) > 0 {
 		if len(msgs) < minAtomicBatch {
@@ -66,8 +67,8 @@ func (b *Bus) PublishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	return nil
 }
 
-// publishAtomic works on copies: the library writes the batch into the headers, and a message that is published
-// again alone must not claim to be part of a batch that is gone.
+// publishAtomic publishes copies: the library writes the batch into the headers, and a message that
+// is later published alone must not claim to be part of it.
 func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 	copies := make([]*nats.Msg, len(msgs))
 	for i, msg := range msgs {
@@ -84,8 +85,9 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 	})
 }
 
-// send publishes within the limit and judges the error. Without a connection nothing left this process, so the
-// publish is made again as soon as there is one: a server that restarts costs a wait, not an error.
+// send publishes within the timeout and classifies the error. Without a connection nothing left
+// this process, so the publish is repeated once there is one: a server restart costs a wait, not an
+// error.
 func (b *Bus) send(ctx context.Context, subject string, publish func(context.Context) error) error {
 	if b.waitForConnection {
 		b.awaitConnection(ctx)
@@ -100,7 +102,7 @@ func (b *Bus) send(ctx context.Context, subject string, publish func(context.Con
 	return b.publishError(ctx, subject, began, err)
 }
 
-// awaitConnection returns when there is a connection, or when ctx ends.
+// awaitConnection returns when there is a connection or ctx ends.
 func (b *Bus) awaitConnection(ctx context.Context) {
 	for waiting := true; waiting && !b.nc.IsConnected(); {
 		waiting = delay.Sleep(ctx, reconnectPoll) == nil

@@ -8,40 +8,41 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrLeaveUnsettled leaves a message as it is: somebody else settles it, or it comes back when its ack-wait is over.
-var ErrLeaveUnsettled = errors.New("left to somebody else")
+// ErrLeaveUnsettled makes Consume leave a message unsettled: another component settles it, or it is
+// redelivered after its ack-wait.
+var ErrLeaveUnsettled = errors.New("message left unsettled")
 
 type retryError struct {
 	delay time.Duration
 	cause error
 }
 
-func (l retryError) Error() string { return fmt.Sprintf("again in %s: %v", l.delay, l.cause) }
+func (l retryError) Error() string { return fmt.Sprintf("retry in %s: %v", l.delay, l.cause) }
 func (l retryError) Unwrap() error { return l.cause }
 
-// RetryIn asks for the message to come back after delay because of cause.
+// RetryIn requests the redelivery of a message after delay because of cause.
 func RetryIn(delay time.Duration, cause error) error { return retryError{delay, cause} }
 
 type discardError struct{ cause error }
 
-func (n discardError) Error() string { return fmt.Sprintf("never again: %v", n.cause) }
+func (n discardError) Error() string { return fmt.Sprintf("discarded: %v", n.cause) }
 func (n discardError) Unwrap() error { return n.cause }
 
-// Discard asks for the message not to come back because of cause.
+// Discard requests that a message is never redelivered, because of cause.
 func Discard(cause error) error { return discardError{cause} }
 
-// Ack settles a delivery that somebody else received, by its acknowledgement subject.
-func (b *Bus) Ack(settle string) error {
-	return b.settle(settle, []byte("+ACK"))
+// Ack acknowledges a delivery by its reply subject, also one that another process received.
+func (b *Bus) Ack(subject string) error {
+	return b.settle(subject, []byte("+ACK"))
 }
 
-// NakWithDelay hands a delivery that somebody else received back, to come again after delay.
-func (b *Bus) NakWithDelay(settle string, delay time.Duration) error {
-	return b.settle(settle, fmt.Appendf(nil, `-NAK {"delay": %d}`, delay.Nanoseconds()))
+// NakWithDelay requests the redelivery of a delivery after delay, by its reply subject.
+func (b *Bus) NakWithDelay(subject string, delay time.Duration) error {
+	return b.settle(subject, fmt.Appendf(nil, `-NAK {"delay": %d}`, delay.Nanoseconds()))
 }
 
-func (b *Bus) settle(subject string, word []byte) error {
-	if err := b.nc.PublishMsg(&nats.Msg{Subject: subject, Data: word}); err != nil {
+func (b *Bus) settle(subject string, ack []byte) error {
+	if err := b.nc.PublishMsg(&nats.Msg{Subject: subject, Data: ack}); err != nil {
 		return fmt.Errorf("settling a delivery: %w", err)
 	}
 	return nil

@@ -12,8 +12,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// redeliver has every message that is pending at a consumer come again: at once when this process is alone, else after the ack-wait.
-// It addresses each sequence that may be pending, because no request lists those that are. The server ignores the others.
+// redeliver has every pending message of a consumer delivered again: at once if this process is the
+// only one, otherwise after the ack-wait. No API lists the pending messages, so it naks every
+// sequence that may be pending; the server ignores the others.
 func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 	if info.NumAckPending == 0 {
 		return nil
@@ -23,7 +24,7 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 		after = NoDelay
 	}
 	for sequence := info.AckFloor.Stream + 1; sequence <= info.Delivered.Stream; sequence++ {
-		// The parts after the consumer: delivery count, stream and consumer sequence, time and messages left.
+		// The tokens after the consumer: deliveries, stream and consumer sequence, time, messages left.
 		settle := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.0.0", info.Stream, info.Name, sequence, info.Delivered.Consumer)
 		if err := b.NakWithDelay(settle, after); err != nil {
 			return fmt.Errorf("redelivering from %s: %w", info.Name, err)
@@ -32,14 +33,15 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 	return nil
 }
 
-// WatchStalls keeps the wall clock from holding back the messages of a consumer, until ctx ends or stop is called. The server counts
-// ack-waits and delays by the wall clock, so that a clock that is set back makes them longer by the step. After such a step all that
-// is pending is delivered again: at once when this process is alone, else after the ack-wait, within which the other
-// holders send a heartbeat. A step that this process could not see, on another machine or while no process ran, shows by a
-// consumer that has messages pending and has delivered nothing for longer than its ack-wait.
+// WatchStalls corrects the effect of wall clock steps on a consumer, until ctx ends or stop is
+// called. The server measures ack-waits and delays by the wall clock, so that a clock that is set
+// back extends them by the step. After such a step all pending messages are redelivered: at once if
+// this process is the only one, otherwise after the ack-wait, within which the other holders send a
+// heartbeat. A step on another machine, or while no process ran, shows as a consumer that has
+// pending messages and has delivered nothing for longer than its ack-wait.
 func (b *Bus) WatchStalls(ctx context.Context, consumer jetstream.Consumer) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	if b.exclusive { // whoever held something before has ended
+	if b.exclusive { // earlier holders have ended
 		b.redeliverPending(ctx, consumer)
 	}
 	var watching sync.WaitGroup
@@ -57,7 +59,8 @@ func (b *Bus) WatchStalls(ctx context.Context, consumer jetstream.Consumer) (sto
 	}
 }
 
-// redeliverPending redelivers what is pending now.
+// redeliverPending redelivers the messages that are pending now. It retries until it succeeds, ctx
+// ends or the consumer is gone.
 func (b *Bus) redeliverPending(ctx context.Context, consumer jetstream.Consumer) {
 	for {
 		info, err := consumer.Info(ctx)
@@ -65,7 +68,7 @@ func (b *Bus) redeliverPending(ctx context.Context, consumer jetstream.Consumer)
 			err = b.redeliver(info)
 		}
 		if err == nil || ctx.Err() != nil || errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return // whoever takes from a consumer that is gone finds out
+			return // the consumer's reader reports that it is gone
 		}
 		b.log.Warn("bus.unstall.failed", "error", err)
 		if delay.Sleep(ctx, defaultRetryDelay) != nil {
@@ -74,14 +77,14 @@ func (b *Bus) redeliverPending(ctx context.Context, consumer jetstream.Consumer)
 	}
 }
 
-// watchForStall redelivers what is pending when nothing was delivered for longer than the ack-wait.
+// watchForStall redelivers pending messages if nothing was delivered for longer than the ack-wait.
 func (b *Bus) watchForStall(ctx context.Context, consumer jetstream.Consumer) {
 	var delivered uint64
 	since := time.Now()
 	for delay.Sleep(ctx, defaultHeartbeat) == nil {
 		info, err := consumer.Info(ctx)
 		switch {
-		case err != nil: // whoever takes from it finds out
+		case err != nil: // the consumer's reader reports it
 		case info.NumAckPending == 0 || info.Delivered.Consumer != delivered:
 			delivered, since = info.Delivered.Consumer, time.Now()
 		case time.Since(since) > info.Config.AckWait+defaultHeartbeat:

@@ -17,25 +17,26 @@ import (
 )
 
 const (
-	// noticePrefix stands before the subject of a message in the notice that the server gives after it has stored the message; the
-	// streams' definitions say so (republish).
+	// noticePrefix precedes the subject of a message in the notice that the server publishes after
+	// storing it (republish in the stream definitions).
 	noticePrefix = "stored."
-	// maxBatchMessages and batchBytes bound one answer, and with it what lies in memory before it is taken: a batch ends with
-	// the message that passes the bytes.
+	// maxBatchMessages and maxBatchBytes bound one batch, and so the memory that it takes. A batch
+	// ends with the message that exceeds the bytes.
 	maxBatchMessages = 256
 	maxBatchBytes    = 2 << 20
-	// tailPoll is how often a tail asks for what it has heard no notice of: a notice can be lost, and a message that expires or is
-	// deleted gives none.
+	// tailPoll is how often a tail reads without a notice: notices can be lost, and a message that
+	// expires or is deleted causes none.
 	tailPoll = 5 * time.Second
-	// scanTimeout is how long what is only read once is tried again.
+	// scanTimeout is how long a single read is retried.
 	scanTimeout = 10 * time.Second
-	// missingStreamTimeout is how long a stream may seem not to exist: the servers of a cluster say so while they start.
+	// missingStreamTimeout is how long "stream not found" is retried: the servers of a cluster
+	// report it while they start.
 	missingStreamTimeout = 2 * time.Second
-	// logTailAfter is how long a tail may get no answers before that is logged.
+	// logTailAfter is how long a tail may fail before that is logged.
 	logTailAfter = 10 * time.Second
 )
 
-// lagBackoff is the wait before a server is asked again that has not yet stored what another one told of.
+// lagBackoff is the wait before the next request to a server that lags behind the leader.
 func lagBackoff(misses int) time.Duration {
 	return delay.Exponential{Base: 4 * time.Millisecond, Factor: 2, Max: 250 * time.Millisecond}.Before(misses, 1)
 }
@@ -45,45 +46,46 @@ func retryBackoff(failures int) time.Duration {
 	return delay.Exponential{Base: 50 * time.Millisecond, Factor: 2, Max: 2 * time.Second}.Before(failures, 1)
 }
 
-// Tail hands every message of a stream that matches filter and lies after a sequence to take, in their order and each once, and
-// waits for more until ctx ends or take returns an error, which it returns. It needs no consumer: notices of the server say when there is
-// something to read. It goes on by itself after a lost connection, a restart or another leader; what ends it is a stream that does not
-// exist, and missing rights. Messages that were read out of a stream and published again are left out.
+// Tail passes every message of a stream that matches filter and follows sequence after to take, in
+// order and once each, and then waits for new ones until ctx ends or take returns an error, which
+// it returns. It needs no consumer: the server's notices trigger the reads. It continues after a
+// lost connection, a server restart or a change of the leader. It fails if the stream does not
+// exist or permissions are missing. Forged messages are skipped.
 func (b *Bus) Tail(ctx context.Context, stream, filter string, after uint64, take func(Message) error) error {
-	t := &startTail{bus: b, stream: stream, take: take, cursors: []*cursor{{filter: filter, lastRead: after}}, caughtUp: func() error { return nil }}
+	t := &tail{bus: b, stream: stream, take: take, cursors: []*cursor{{filter: filter, lastRead: after}}, caughtUp: func() error { return nil }}
 	if err := t.follow(ctx); err != nil {
 		return fmt.Errorf("reading %s: %w", filter, err)
 	}
 	return nil
 }
 
-// startTail reads a stream. The messages of each filter come in their order; those of different filters may overtake one another.
-type startTail struct {
+// tail reads a stream. Messages of one filter come in order; those of different filters may not.
+type tail struct {
 	bus     *Bus
 	stream  string
 	cursors []*cursor
 	take    func(Message) error
-	// caughtUp is called once, when everything has been taken that was stored when the tail began.
+	// caughtUp is called once, after the last message that was stored when the tail began.
 	caughtUp func() error
-	// retryTimeout is how long what fails is tried again; for ever when 0.
+	// retryTimeout is how long failures are retried; forever when 0.
 	retryTimeout time.Duration
 }
 
-// cursor is how far the messages of one filter were read.
+// cursor is the read position of one filter.
 type cursor struct {
 	filter   string
 	lastRead uint64
-	// lastNoticed is the highest sequence that a notice told of.
+	// lastNoticed is the highest sequence that a notice reported.
 	lastNoticed atomic.Uint64
 }
 
-// takeError is an error of the one who takes the messages; it ends the tail.
+// takeError is an error of take, which ends the tail.
 type takeError struct{ error }
 
 func (t takeError) Unwrap() error { return t.error }
 
-// follow reads what is there, and what comes, until ctx ends.
-func (t *startTail) follow(ctx context.Context) error {
+// follow reads the stored messages and then new ones, until ctx ends.
+func (t *tail) follow(ctx context.Context) error {
 	connected := t.bus.nc.StatusChanged(nats.CONNECTED)
 	defer t.bus.nc.RemoveStatusListener(connected)
 	wake := make(chan struct{}, 1)
@@ -100,7 +102,7 @@ func (t *startTail) follow(ctx context.Context) error {
 		return err
 	}
 	for {
-		look := true
+		askLeader := true
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -110,15 +112,15 @@ func (t *startTail) follow(ctx context.Context) error {
 			}
 		case <-tick.C:
 		case <-wake:
-			look = false
+			askLeader = false
 		}
-		if err := t.readCursors(ctx, look); err != nil {
+		if err := t.readCursors(ctx, askLeader); err != nil {
 			return err
 		}
 	}
 }
 
-// notice takes in that a message was stored. A notice is a hint: anything else about it is not believed.
+// notice records that a message was stored. A notice is only a hint: nothing else in it is trusted.
 func (c *cursor) notice(stream string, msg *nats.Msg, wake chan<- struct{}) {
 	sequence, err := strconv.ParseUint(lastValue(msg.Header, jetstream.SequenceHeader), 10, 64)
 	if err != nil || lastValue(msg.Header, jetstream.StreamHeader) != stream {
@@ -136,28 +138,29 @@ func (c *cursor) notice(stream string, msg *nats.Msg, wake chan<- struct{}) {
 	}
 }
 
-// readOnce reads what is there, and says when it is read.
-func (t *startTail) readOnce(ctx context.Context) error {
+// readOnce reads the stored messages and calls caughtUp.
+func (t *tail) readOnce(ctx context.Context) error {
 	if err := t.readCursors(ctx, true); err != nil {
 		return err
 	}
 	return t.caughtUp()
 }
 
-// readCursors takes what is there. With look it asks the stream's leader for the end of what is there, else the notices tell it.
-func (t *startTail) readCursors(ctx context.Context, look bool) error {
+// readCursors reads the stored messages of every cursor. With askLeader it requests the last
+// sequence from the stream's leader, otherwise it relies on the notices.
+func (t *tail) readCursors(ctx context.Context, askLeader bool) error {
 	for _, c := range t.cursors {
-		if err := t.retry(ctx, func() error { return t.advance(ctx, c, look) }); err != nil {
+		if err := t.retry(ctx, func() error { return t.advance(ctx, c, askLeader) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// advance takes the messages of a cursor up to the newest that is known of.
-func (t *startTail) advance(ctx context.Context, c *cursor, look bool) error {
+// advance reads the messages of a cursor up to the newest known one.
+func (t *tail) advance(ctx context.Context, c *cursor, askLeader bool) error {
 	goal := c.lastNoticed.Load()
-	if look {
+	if askLeader {
 		newest, err := t.lastSequence(ctx, c)
 		if err != nil {
 			return err
@@ -184,7 +187,7 @@ func (t *startTail) advance(ctx context.Context, c *cursor, look bool) error {
 			misses = 0
 			continue
 		}
-		// Any server that keeps the stream may answer, and this one has not stored the message yet, or nobody has it any more.
+		// Any replica may reply: this one lags behind, or the message was removed from the stream.
 		if misses++; misses > 1 {
 			if goal, err = t.lastSequence(ctx, c); err != nil {
 				return err
@@ -197,9 +200,10 @@ func (t *startTail) advance(ctx context.Context, c *cursor, look bool) error {
 	return nil
 }
 
-// lastSequence is the sequence of the newest message that matches, as the stream's leader knows it; 0 when there is none. A stream that ends
-// before what was read of it is another one, and so not found.
-func (t *startTail) lastSequence(ctx context.Context, c *cursor) (uint64, error) {
+// lastSequence is the sequence of the newest matching message, as the stream's leader reports it; 0
+// if there is none. A stream that ends before the read position was recreated, which counts as not
+// found.
+func (t *tail) lastSequence(ctx context.Context, c *cursor) (uint64, error) {
 	noticed := c.lastNoticed.Load()
 	msg, err := t.bus.get(ctx, t.stream, getRequest{LastFor: c.filter})
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -214,16 +218,16 @@ func (t *startTail) lastSequence(ctx context.Context, c *cursor) (uint64, error)
 			return 0, fmt.Errorf("%w: it ends at message %d, and %d had been read", jetstream.ErrStreamNotFound, end, c.lastRead)
 		}
 	}
-	if noticed > msg.Sequence { // the message of that notice is gone, or never was
+	if noticed > msg.Sequence { // that message was removed or never existed
 		c.lastNoticed.CompareAndSwap(noticed, msg.Sequence)
 	}
 	return msg.Sequence, nil
 }
 
-// retry does something until it succeeds, or fails in a way that does not pass.
-func (t *startTail) retry(ctx context.Context, do func() error) error {
+// retry repeats do until it succeeds or fails permanently.
+func (t *tail) retry(ctx context.Context, do func() error) error {
 	var since time.Time
-	told := false
+	logged := false
 	for failures := 0; ; {
 		err := do()
 		own, mine := errors.AsType[takeError](err)
@@ -243,8 +247,8 @@ func (t *startTail) retry(ctx context.Context, do func() error) error {
 		if failures++; failures > 1 && (errors.Is(err, jetstream.ErrStreamNotFound) && waited > missingStreamTimeout || t.retryTimeout > 0 && waited > t.retryTimeout) {
 			return err
 		}
-		if !told && failures > 1 && waited > logTailAfter {
-			told = true
+		if !logged && failures > 1 && waited > logTailAfter {
+			logged = true
 			t.bus.log.Warn("bus.tail.waiting", "stream", t.stream, "error", err)
 		}
 		if err := delay.Sleep(ctx, retryBackoff(failures)); err != nil {
@@ -253,13 +257,14 @@ func (t *startTail) retry(ctx context.Context, do func() error) error {
 	}
 }
 
-// errDirectGetsDisabled says that a stream was made without allow_direct.
+// errDirectGetsDisabled reports a stream without allow_direct.
 var errDirectGetsDisabled = errors.New("stream does not allow direct gets")
 
-// getBatch asks for messages by one request. left says that there are more. None is no error.
+// getBatch reads messages with one direct get. left reports that further messages follow. An empty
+// batch is no error.
 func (b *Bus) getBatch(ctx context.Context, stream string, request getRequest) (messages []Message, left bool, err error) {
-	answers := make(chan *nats.Msg, request.Batch+1) // each, and the end
-	// An inbox of its own: answers to an earlier request cannot be taken for this one's.
+	answers := make(chan *nats.Msg, request.Batch+1) // the messages and the end of the batch
+	// A new inbox, so that late replies to an earlier request do not mix with these.
 	inbox := b.nc.NewInbox()
 	sub, err := b.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
@@ -275,14 +280,14 @@ func (b *Bus) getBatch(ctx context.Context, stream string, request getRequest) (
 	if err := b.nc.PublishRequest(b.apiSubject(name), inbox, body); err != nil {
 		return nil, false, err
 	}
-	look := time.NewTicker(requestTimeout / 20)
-	defer look.Stop()
-	for heard := time.Now(); ; {
+	poll := time.NewTicker(requestTimeout / 20)
+	defer poll.Stop()
+	for received := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return nil, false, context.Cause(ctx)
 		case answer := <-answers:
-			heard = time.Now()
+			received = time.Now()
 			msg, found, err := parseDirectGet(answer)
 			if err != nil {
 				return nil, false, err
@@ -292,18 +297,19 @@ func (b *Bus) getBatch(ctx context.Context, stream string, request getRequest) (
 				return messages, left, err
 			}
 			messages = append(messages, msg)
-		case <-look.C:
+		case <-poll.C:
 			if b.Epoch() != epoch || !b.nc.IsConnected() {
 				return nil, false, nats.ErrConnectionReconnecting
 			}
-			if time.Since(heard) > requestTimeout {
-				return nil, false, fmt.Errorf("asking %s: %w", name, b.permissionError(name, nats.ErrTimeout))
+			if time.Since(received) > requestTimeout {
+				return nil, false, fmt.Errorf("requesting %s: %w", name, b.permissionError(name, nats.ErrTimeout))
 			}
 		}
 	}
 }
 
-// checkBatchEnd reads the answer that ends a batch. Each message names the one before it, so a batch that has lost one on its way is not believed.
+// checkBatchEnd checks the reply that ends a batch. Each message names the one before it, so a
+// batch that lost a message on the way is detected.
 func (b *Bus) checkBatchEnd(ctx context.Context, stream string, end *nats.Msg, messages []Message) (left bool, err error) {
 	switch status := end.Header.Get("Status"); status {
 	case "204":
@@ -332,27 +338,28 @@ func (b *Bus) checkBatchEnd(ctx context.Context, stream string, end *nats.Msg, m
 	}
 }
 
-// streamInfo is what the leader tells of a stream.
+// streamInfo requests the stream's info from its leader.
 func (b *Bus) streamInfo(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	opened, err := b.js.Stream(limited, stream)
 	if err != nil {
-		return nil, fmt.Errorf("looking into %s: %w", stream, err)
+		return nil, fmt.Errorf("reading the info of stream %s: %w", stream, err)
 	}
 	return opened.CachedInfo(), nil
 }
 
-// permissionError is the server's word that a request was not allowed, which it gives apart from any answer, else the error otherwise.
-func (b *Bus) permissionError(name string, otherwise error) error {
+// permissionError is the server's error that a request was not permitted, which it sends apart from
+// replies; otherwise it returns fallback.
+func (b *Bus) permissionError(name string, fallback error) error {
 	refused := b.nc.LastError()
 	if errors.Is(refused, nats.ErrPermissionViolation) && strings.Contains(refused.Error(), strconv.Quote(b.apiSubject(name))) {
 		return refused
 	}
-	return otherwise
+	return fallback
 }
 
-// rejectForged says whether a message is forged, and tells it once.
+// rejectForged reports whether a message is forged, and logs it once.
 func (b *Bus) rejectForged(stream string, msg Message) bool {
 	if msg.forged && b.logged.add(stream, msg.Sequence) {
 		b.log.Warn(eventForged, "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", reasonForged)

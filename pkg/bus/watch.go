@@ -15,37 +15,38 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Keys are the keys of a bucket that are watched or read.
+// Keys selects keys of a bucket.
 type Keys struct {
 	Bucket string
-	// Filters are patterns of keys, with * for one part and > for all that follow.
+	// Filters are key patterns, with * for one token and > for all that follow.
 	Filters []string
-	// After leaves out what is older: entries up to this revision.
+	// After excludes entries up to this revision.
 	After uint64
 }
 
-// Watch hands the newest entry of each key to take, deleted ones included, then nil, which says that these were all, and then each
-// change, until ctx ends or take returns an error, which it returns. The entries of one filter come in their order. What ends it
-// besides is what ends a Tail. Keys that no writer of the bucket makes are left out.
+// Watch passes the newest entry of each key to take, deleted ones included, then nil as the end of
+// the initial entries, then each change. It ends when ctx ends or take returns an error, which it
+// returns, and otherwise as Tail does. The entries of one filter come in order. Keys that no writer
+// of the bucket creates are skipped.
 func (b *Bus) Watch(ctx context.Context, keys Keys, take func(jetstream.KeyValueEntry) error) error {
-	return b.readKeys(ctx, keys, 0, take, (*startTail).follow)
+	return b.readKeys(ctx, keys, 0, take, (*tail).follow)
 }
 
-// Scan hands the newest entry of each key that is there to each, in their order for each filter, and returns.
+// Scan passes the newest entry of each existing key to each, in order for each filter, and returns.
 func (b *Bus) Scan(ctx context.Context, keys Keys, each func(jetstream.KeyValueEntry) error) error {
 	return b.readKeys(ctx, keys, scanTimeout, func(entry jetstream.KeyValueEntry) error {
 		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
 			return nil
 		}
 		return each(entry)
-	}, (*startTail).readOnce)
+	}, (*tail).readOnce)
 }
 
-func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration, take func(jetstream.KeyValueEntry) error, run func(*startTail, context.Context) error) error {
+func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration, take func(jetstream.KeyValueEntry) error, run func(*tail, context.Context) error) error {
 	stream, prefix := "KV_"+keys.Bucket, "$KV."+keys.Bucket+"."
-	// A bucket that keeps older entries of a key shows them first; of what is there at the start only the newest counts.
+	// A bucket with a history also delivers older entries of a key; only the newest one counts.
 	start := initialEntries{entries: make(map[string]jetstream.KeyValueEntry), take: take}
-	t := &startTail{bus: b, stream: stream, caughtUp: start.finish, retryTimeout: patience}
+	t := &tail{bus: b, stream: stream, caughtUp: start.finish, retryTimeout: patience}
 	for _, filter := range keys.Filters {
 		t.cursors = append(t.cursors, &cursor{filter: prefix + filter, lastRead: keys.After})
 	}
@@ -75,7 +76,8 @@ func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration, t
 	return nil
 }
 
-// initialEntries keeps the newest entry of each key until the end of what was there at the start.
+// initialEntries passes entries to take. If collecting, it holds them back until all initial
+// entries were read, and then passes only the newest one of each key, ordered by revision.
 type initialEntries struct {
 	take       func(jetstream.KeyValueEntry) error
 	collecting bool
@@ -104,7 +106,7 @@ func (n *initialEntries) finish() error {
 	return n.take(nil)
 }
 
-// kvEntry is one entry of a bucket.
+// kvEntry implements jetstream.KeyValueEntry.
 type kvEntry struct {
 	bucket, key string
 	value       []byte
@@ -132,13 +134,13 @@ func newKVEntry(bucket string, msg Message) kvEntry {
 	return e
 }
 
-// verifiedBucket is a bucket whose keys are read without believing what was forged.
+// verifiedBucket is a bucket whose Get skips forged entries.
 type verifiedBucket struct {
 	jetstream.KeyValue
 	bus *Bus
 }
 
-// Get reads the newest entry of a key. Forged ones are passed over.
+// Get reads the newest entry of a key that is not forged.
 func (k verifiedBucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
 	stream, subject := "KV_"+k.Bucket(), "$KV."+k.Bucket()+"."+key
 	answer, err := k.bus.request(ctx, "DIRECT.GET."+stream+"."+subject, nil)

@@ -6,27 +6,29 @@ import (
 	"time"
 )
 
-// A site that has begun to answer "no such file" to everybody looks like a year that has ended. A canary tells them apart:
-// a file that is known to exist is asked for again.
+// A site that answers every request with "no such file" looks like a year that has ended. A canary
+// distinguishes the two: it fetches a case that is known to exist.
 
-// CanaryRequest asks a fetcher, by request and reply on CanaryService, whether its site still shows what it has.
+// CanaryRequest asks a fetcher, by request and reply on CanaryService, whether its site still shows
+// records.
 type CanaryRequest struct {
 	Version int   `json:"v"`
 	RunID   RunID `json:"run_id"`
-	// CaseIDs are files that are known to exist, at least one. They are asked for in this order until one is there:
-	// a single file may have been taken away by the court, and that says nothing about the others.
+	// CaseIDs are cases that are known to exist, at least one. They are fetched in this order until
+	// one exists: the court may have removed a single case, which proves nothing about the others.
 	CaseIDs []CaseID `json:"case_ids"`
-	// After is the last message of the ledger that whoever asks has read.
+	// After is the sequence of the last ledger message that the requester has read.
 	After uint64 `json:"after,omitempty"`
 }
 
-// CanaryReply says what became of a CanaryRequest. What the site answered stands in the ledger on CanarySubject by then.
+// CanaryReply is the result of a CanaryRequest. By then the ledger has the site's answers on
+// CanarySubject.
 type CanaryReply struct {
 	Version int     `json:"v"`
 	Verdict Verdict `json:"verdict,omitempty"`
-	// Sequence is the place of the canary in the ledger; 0 when nothing was asked or kept.
+	// Sequence is the canary's sequence in the ledger; 0 when nothing was fetched or stored.
 	Sequence uint64 `json:"sequence,omitempty"`
-	// Error is why there is no word from the site.
+	// Error is why there is no answer from the site.
 	Error string `json:"error,omitempty"`
 }
 
@@ -42,10 +44,11 @@ func DecodeCanaryRequest(data []byte) (CanaryRequest, error) {
 	return request, nil
 }
 
-// CanaryVerdict is what the entries of one canary say together: success when one of the files was there, and then when the asking
-// for it began; no-record when every one of them had vanished; blocked when the site told us to go away; else transient.
+// CanaryVerdict combines the entries of one canary: success if one of the cases exists, with the
+// start of that attempt; no-record if all have vanished; blocked if the site blocked; otherwise
+// transient.
 func CanaryVerdict(entries []Entry) (verdict Verdict, started time.Time) {
-	gone := len(entries) > 0
+	vanished := len(entries) > 0
 	verdict = VerdictTransient
 	for _, entry := range entries {
 		if entry.Verdict == VerdictSuccess {
@@ -54,9 +57,9 @@ func CanaryVerdict(entries []Entry) (verdict Verdict, started time.Time) {
 		if entry.Verdict == VerdictBlocked {
 			verdict = VerdictBlocked
 		}
-		gone = gone && entry.Verdict == VerdictNoRecord
+		vanished = vanished && entry.Verdict == VerdictNoRecord
 	}
-	if gone {
+	if vanished {
 		return VerdictNoRecord, entries[len(entries)-1].StartedAt
 	}
 	return verdict, time.Time{}
@@ -65,13 +68,15 @@ func CanaryVerdict(entries []Entry) (verdict Verdict, started time.Time) {
 const (
 	// RuleCanary is the rule of a block that a canary found.
 	RuleCanary = "canary"
-	// RuleUnconfirmed marks a no-record among the canaries that is none: a run was blocked right behind a row of no-records, so that
-	// the site had perhaps begun to lie before it said so. It is asked of nobody.
+	// RuleUnconfirmed marks an invented no-record among the canaries, for which no request was
+	// sent: the run was blocked right after consecutive no-records, so the site may have hidden
+	// records before it blocked.
 	RuleUnconfirmed = "doubt"
 )
 
-// CanaryService is where any fetcher of a site answers a CanaryRequest; site is a profile's name.
+// CanaryService is the subject on which the fetchers of a site answer a CanaryRequest; site is a
+// profile's name.
 func CanaryService(site string) string { return "fetch.canary." + site }
 
-// CanarySubject is where the ledger keeps what became of the run's canaries, as an EntryPack a canary.
+// CanarySubject is the ledger subject of the run's canaries, one EntryPack a canary.
 func (r RunID) CanarySubject() string { return "outcome." + string(r) + ".canary" }

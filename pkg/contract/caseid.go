@@ -1,5 +1,6 @@
-// Package contract holds the words that the services of fct-scraper speak: case ids, messages,
-// subjects, outcomes and reports. It is types only and depends on the standard library alone.
+// Package contract holds the types that the services of fct-scraper exchange: case ids, messages,
+// subjects, outcomes and reports. It has no behaviour beyond encoding and checks, and depends only
+// on the standard library.
 package contract
 
 import (
@@ -10,14 +11,14 @@ import (
 	"strings"
 )
 
-// MaxNumber is the highest number that a court hands out in one year of a series.
+// MaxNumber is the highest number of a series in one year.
 const MaxNumber = 99999
 
-// ErrCaseID marks every error of a text that is not a case id.
+// ErrCaseID is wrapped by every error about a text that is not a case id.
 var ErrCaseID = errors.New("not a case id")
 
-// CaseID names one file of a court, such as IMM-231-25. The zero value is invalid. A CaseID that came
-// from ParseCaseID or NewCaseID is safe as a part of a subject, of a key and of a file name.
+// CaseID names one case of a court, such as IMM-231-25. The zero value is invalid. A CaseID from
+// ParseCaseID or NewCaseID is safe in subjects, keys and file names.
 type CaseID struct {
 	// Series is one to five capital ASCII letters.
 	Series string
@@ -27,7 +28,7 @@ type CaseID struct {
 	Number int
 }
 
-// NewCaseID checks the three parts of a case id; its error wraps ErrCaseID and names the bad part.
+// NewCaseID checks the parts of a case id; its error wraps ErrCaseID and names the wrong part.
 func NewCaseID(series string, number int, year string) (CaseID, error) {
 	if err := CheckSeries(series); err != nil {
 		return CaseID{}, fmt.Errorf("%w: %w", ErrCaseID, err)
@@ -41,8 +42,8 @@ func NewCaseID(series string, number int, year string) (CaseID, error) {
 	return CaseID{Series: series, Year: year, Number: number}, nil
 }
 
-// ParseCaseID reads the canonical form "IMM-231-25" and nothing else: no spaces, no small letters, no
-// leading zeros. Its error wraps ErrCaseID.
+// ParseCaseID reads the canonical form "IMM-231-25" and nothing else: no spaces, lower case letters
+// or leading zeros. Its error wraps ErrCaseID.
 func ParseCaseID(text string) (CaseID, error) {
 	parts := strings.Split(text, "-")
 	if len(text) > 16 || len(parts) != 3 {
@@ -67,7 +68,7 @@ func parseNumber(text string) (int, error) {
 	return number, CheckNumber(number)
 }
 
-// CheckSeries says whether text may be a series: one to five capital ASCII letters.
+// CheckSeries returns an error unless text is a series: one to five capital ASCII letters.
 func CheckSeries(text string) error {
 	if len(text) < 1 || len(text) > 5 || strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 		return fmt.Errorf("series %.40q: allowed are 1 to 5 capital ASCII letters", text)
@@ -75,7 +76,8 @@ func CheckSeries(text string) error {
 	return nil
 }
 
-// ParseYear reads a year as people type it, "25" or "2025", and gives its last two digits. Four digits are 2000 to 2099.
+// ParseYear reads a year as "25" or "2025" and returns its last two digits. Four digits are 2000 to
+// 2099.
 func ParseYear(text string) (string, error) {
 	short := text
 	if len(text) == 4 {
@@ -87,7 +89,7 @@ func ParseYear(text string) (string, error) {
 	return short, nil
 }
 
-// CheckYear says whether text may be a year: two ASCII digits.
+// CheckYear returns an error unless text is a year: two ASCII digits.
 func CheckYear(text string) error {
 	if len(text) != 2 || strings.Trim(text, "0123456789") != "" {
 		return fmt.Errorf("year %.40q: allowed are two ASCII digits", text)
@@ -95,7 +97,7 @@ func CheckYear(text string) error {
 	return nil
 }
 
-// CheckNumber says whether n may be the number of a file: 1 to MaxNumber.
+// CheckNumber returns an error unless n is the number of a case: 1 to MaxNumber.
 func CheckNumber(n int) error {
 	if n < 1 || n > MaxNumber {
 		return fmt.Errorf("number %d: allowed is 1 to %d", n, MaxNumber)
@@ -103,17 +105,17 @@ func CheckNumber(n int) error {
 	return nil
 }
 
-// String is the form people write: IMM-231-25.
+// String returns the canonical form: IMM-231-25.
 func (c CaseID) String() string {
 	return c.Series + "-" + strconv.Itoa(c.Number) + "-" + c.Year
 }
 
-// Key is the form of keys and subjects: IMM.25.231.
+// Key returns the form of keys and subjects: IMM.25.231.
 func (c CaseID) Key() string {
 	return c.Series + "." + c.Year + "." + strconv.Itoa(c.Number)
 }
 
-// ParseKey reads what Key wrote; its error wraps ErrCaseID.
+// ParseKey reads the form of Key; its error wraps ErrCaseID.
 func ParseKey(key string) (CaseID, error) {
 	parts := strings.Split(key, ".")
 	if len(parts) != 3 {
@@ -122,18 +124,19 @@ func ParseKey(key string) (CaseID, error) {
 	return ParseCaseID(parts[0] + "-" + parts[2] + "-" + parts[1])
 }
 
-// Compare orders by series, then year, then number; as cmp.Compare.
+// Compare orders by series, year and number, as cmp.Compare.
 func (c CaseID) Compare(o CaseID) int {
 	return cmp.Or(cmp.Compare(c.Series, o.Series), cmp.Compare(c.Year, o.Year), cmp.Compare(c.Number, o.Number))
 }
 
-// WithNumber is the case of the same series and year with another number, which the caller has checked.
+// WithNumber returns the case of the same series and year with another number, which it does not
+// check.
 func (c CaseID) WithNumber(number int) CaseID {
 	c.Number = number
 	return c
 }
 
-// MarshalText writes the canonical form; an invalid id is an error, so none is ever stored.
+// MarshalText returns the canonical form; an invalid id is an error, so that none is ever stored.
 func (c CaseID) MarshalText() ([]byte, error) {
 	if _, err := NewCaseID(c.Series, c.Number, c.Year); err != nil {
 		return nil, err
@@ -151,14 +154,14 @@ func (c *CaseID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Range is the numbers of a run, both ends included. A Range with End < Start is empty.
+// Range is an interval of numbers, both ends included. A Range with End < Start is empty.
 type Range struct {
 	Start int `json:"start"`
 	End   int `json:"end"`
 }
 
-// Size is how many numbers lie in the range.
+// Size is how many numbers the range has.
 func (r Range) Size() int { return max(0, r.End-r.Start+1) }
 
-// Contains says whether n lies in the range.
+// Contains reports whether n is in the range.
 func (r Range) Contains(n int) bool { return n >= r.Start && n <= r.End }

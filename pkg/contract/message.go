@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// MessageVersion is the version of the messages below; a reader refuses one it does not know.
+// MessageVersion is the version of the messages below; a reader refuses other versions.
 const MessageVersion = 1
 
-// CheckVersion refuses a version that this program does not read; its error wraps ErrMessage.
+// CheckVersion returns an error that wraps ErrMessage unless version is MessageVersion.
 func CheckVersion(version int) error {
 	if version != MessageVersion {
 		return fmt.Errorf("%w: version %d, this program reads %d", ErrMessage, version, MessageVersion)
@@ -16,118 +16,124 @@ func CheckVersion(version int) error {
 	return nil
 }
 
-// Job asks for one number of one run.
+// Job requests one number of one run.
 type Job struct {
 	Version int    `json:"v"`
 	RunID   RunID  `json:"run_id"`
 	CaseID  CaseID `json:"case_id"`
-	// MaxAttempts is how many attempts the job has when that is fewer than the run allows; 0 leaves it to the run.
+	// MaxAttempts is the job's number of attempts if lower than the run's; 0 is that of the run.
 	MaxAttempts int `json:"max_attempts,omitempty"`
-	// LikelyAbsent says that the case probably does not exist, so that the proof of that is asked for first.
+	// LikelyAbsent: the case probably does not exist, so the call that proves its absence is sent
+	// first.
 	LikelyAbsent bool `json:"doubtful,omitempty"`
-	// Retry says that the number failed in an earlier run: that it fails again is no news of the site.
+	// Retry: the number failed in an earlier run. If it fails again, that is no sign of new trouble
+	// of the site.
 	Retry bool `json:"retry,omitempty"`
 }
 
-// Exchange is one request to a site and what came back. Body is carried beside the JSON.
+// Exchange is one request to a site and its response. Body is stored outside the JSON.
 type Exchange struct {
-	// Call is the call's name in the site profile.
+	// Call is the name of the call in the site profile.
 	Call        string `json:"call"`
 	URL         string `json:"url"`
 	Status      int    `json:"status,omitempty"`
 	ContentType string `json:"content_type,omitempty"`
 	RetryAfter  string `json:"retry_after,omitempty"`
-	// Guard is the header, "name: value", by which a guard says that the answer is its own; empty when none does.
+	// Guard is the header, "name: value", by which a web application firewall marks the response as
+	// its own; empty if there is none.
 	Guard     string    `json:"guard,omitempty"`
 	StartedAt time.Time `json:"started_at"`
 	// Seconds is how long the exchange took, body included, by the monotonic clock.
 	Seconds float64 `json:"seconds"`
-	// GapSeconds is the time since the start of the sender's request before this one, by the monotonic
-	// clock; 0 when it was the sender's first.
+	// GapSeconds is the time since the start of the sender's previous request, by the monotonic
+	// clock; 0 for its first one.
 	GapSeconds float64 `json:"gap_seconds,omitempty"`
-	// SlowedSeconds is how long the request was held because of trouble of the site. WaitedSeconds is how long it was held, for that,
-	// quiet hours, a rest or the crawl delay of robots.txt, where people were told of the wait because it is more than 5 s.
+	// SlowedSeconds is how long the request was delayed because of trouble of the site.
+	// WaitedSeconds is how long it was delayed for that, quiet hours, a rest or the crawl delay of
+	// robots.txt, if the wait was reported because it exceeds 5 s.
 	WaitedSeconds float64 `json:"waited_seconds,omitempty"`
 	SlowedSeconds float64 `json:"slowed_seconds,omitempty"`
-	// Error is why there is no whole answer: timeout, reset, too large, ...
+	// Error is why there is no complete response: timeout, reset, too large, ...
 	Error string `json:"error,omitempty"`
-	// Unsent says that there was no connection to the site, so that the request has not reached it: no such name, refused,
-	// no route, no TLS, a proxy that does not connect. It is for the sender alone.
+	// Unsent: there was no connection to the site, so the request has not reached it: no such name,
+	// refused, no route, no TLS, a proxy that does not connect. It stays in the sender.
 	Unsent bool `json:"-"`
 	// Size is the length of Body in bytes.
 	Size int `json:"size"`
-	// Digest is the SHA-256 of Body, "sha256:" and 64 hexadecimal digits, as the classifier saw it; empty without a body,
-	// and in ledgers of versions that did not keep it.
+	// Digest is "sha256:" and the 64 hexadecimal digits of Body's SHA-256, as the classifier read
+	// it; empty without a body and in ledgers of older versions.
 	Digest string `json:"digest,omitempty"`
 	Body   []byte `json:"-"`
 }
 
-// Answer is what one attempt of a job brought, whole.
+// Answer is the result of one attempt of a job.
 type Answer struct {
 	CaseID  CaseID `json:"case_id"`
 	Attempt int    `json:"attempt"`
-	// MaxAttempts is how many attempts the job has, the first included.
+	// MaxAttempts is the job's number of attempts, the first included.
 	MaxAttempts int `json:"max_attempts"`
-	// KeepRaw asks to keep the raw answer whatever the verdict.
+	// KeepRaw requests that the raw answer is stored whatever the verdict.
 	KeepRaw bool `json:"keep_raw,omitempty"`
-	// Aborted says that the site told us to go away before the attempt was over: what it brought counts for nothing.
+	// Aborted: the site blocked before the attempt was complete, so its exchanges are ignored.
 	Aborted bool `json:"cut_off,omitempty"`
-	// PlannedAt is when the job was stored; zero in messages of versions that did not say it.
+	// PlannedAt is when the job was stored; zero in messages of older versions.
 	PlannedAt time.Time `json:"planned_at,omitzero"`
-	// AckSubject is the subject on which the job's delivery is acknowledged.
+	// AckSubject is the reply subject by which the job's delivery is settled.
 	AckSubject string `json:"settle,omitempty"`
-	// Copy says that the site was not asked, because another run has had the answer; Exchanges is empty then.
+	// Copy is set when the outcome is taken over from another run without a request; Exchanges is
+	// empty.
 	Copy *Copy `json:"copy,omitempty"`
-	// Crashes is set when the site is asked no more because so many processes have died while they held the job; Exchanges
-	// is empty then.
+	// Crashes is set when the job is given up because so many processes died while they held it;
+	// Exchanges is empty.
 	Crashes int `json:"crashes,omitempty"`
-	// Seconds is how long the attempt took, from its first request's start until its answer was whole, by the monotonic clock; 0 in
-	// messages of versions that did not say it.
+	// Seconds is how long the attempt took, from the start of its first request until its answer
+	// was complete, by the monotonic clock; 0 in messages of older versions.
 	Seconds   float64    `json:"seconds,omitempty"`
 	Exchanges []Exchange `json:"exchanges"`
 }
 
-// Copy names the outcome that a number has in another run of the same series and year: this run is to have it too.
+// Copy names an outcome of the same number in another run, which this run takes over.
 type Copy struct {
 	RunID RunID `json:"run_id"`
-	// Sequence is the place in the ledger of the message that holds it.
+	// Sequence is the ledger sequence of the message with that outcome.
 	Sequence uint64 `json:"sequence"`
 }
 
-// Entry is one attempt as the ledger keeps it.
+// Entry is one classified attempt in the ledger.
 type Entry struct {
 	CaseID  CaseID  `json:"case_id"`
 	Attempt int     `json:"attempt"`
 	Verdict Verdict `json:"verdict"`
-	// Outcome is set when this attempt settled the job.
+	// Outcome is set if this attempt settled the job.
 	Outcome Outcome `json:"outcome,omitempty"`
 	// Rule names the rule of the site profile that decided the verdict.
 	Rule      string    `json:"rule,omitempty"`
 	Error     string    `json:"error,omitempty"`
 	Notes     []string  `json:"notes,omitempty"`
 	StartedAt time.Time `json:"started_at"`
-	// Seconds runs from the first request's start until the answer was whole, by the monotonic clock.
+	// Seconds is the time from the start of the first request until the answer was complete, by the
+	// monotonic clock.
 	Seconds float64 `json:"seconds"`
-	// RetryAt is when a transient job may be asked for again; zero otherwise.
+	// RetryAt is when the number may be fetched again after a transient verdict; zero otherwise.
 	RetryAt time.Time `json:"retry_at,omitzero"`
-	// PlannedAt is when the job was stored: the job itself is removed when its run is over.
+	// PlannedAt is when the job was stored. The job itself is removed at the end of its run.
 	PlannedAt time.Time `json:"planned_at,omitzero"`
 	// Requests are the attempt's exchanges without their bodies.
 	Requests []Exchange `json:"requests"`
-	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.
+	// FiledOn is the record's filing day, YYYY-MM-DD, if known.
 	FiledOn string `json:"filed_on,omitempty"`
-	// RecordSize is the length of Record in bytes; 0 when the attempt brought none.
+	// RecordSize is the length of Record in bytes; 0 without a record.
 	RecordSize int `json:"record_size,omitempty"`
-	// Record is the record as its file holds it: whoever keeps it need not read it.
+	// Record is the content of the record's file, so that its writer need not decode it.
 	Record []byte `json:"-"`
-	// RawType is "json", "html" or empty when Raw was not kept.
+	// RawType is "json" or "html"; empty if Raw was not stored.
 	RawType string `json:"raw_type,omitempty"`
 	// RawSize is the length of Raw in bytes.
 	RawSize int    `json:"raw_size,omitempty"`
 	Raw     []byte `json:"-"`
 }
 
-// EndedAt is when the answer had come: when the last request ended, else when the attempt was classified.
+// EndedAt is when the last request ended, or when the attempt was classified if there was none.
 func (e Entry) EndedAt() time.Time {
 	if n := len(e.Requests); n > 0 && !e.Requests[n-1].StartedAt.IsZero() {
 		last := e.Requests[n-1]
@@ -149,18 +155,20 @@ type Planned struct {
 	Skipped int `json:"skipped"`
 }
 
-// Collected is the value of a key of the buckets collected and failed.
+// Collected is the value of a key in the buckets collected and failed.
 type Collected struct {
 	Outcome Outcome `json:"outcome"`
-	// Site is the profile by which it was collected.
+	// Site is the name of the profile by which the case was fetched.
 	Site  string    `json:"site,omitempty"`
 	RunID RunID     `json:"run_id"`
 	At    time.Time `json:"at"`
-	// FiledOn is the record's filing day, YYYY-MM-DD, when it is known.
+	// FiledOn is the record's filing day, YYYY-MM-DD, if known.
 	FiledOn string `json:"filed_on,omitempty"`
-	// Size is the length of the record's file in bytes; 0 when there is no record, or when it is not known.
+	// Size is the length of the record's file in bytes; 0 if there is no record or its size is
+	// unknown.
 	Size int `json:"size,omitempty"`
 }
 
-// AppliesTo says whether the key speaks of this site; one that names none speaks of every site.
+// AppliesTo reports whether the key belongs to the site. A key without a site belongs to every
+// site.
 func (c Collected) AppliesTo(site string) bool { return c.Site == "" || c.Site == site }

@@ -10,36 +10,39 @@ import (
 	"time"
 )
 
-// ErrMessage marks every error of a message that this version cannot read.
+// ErrMessage is wrapped by every error about a message that this version cannot read.
 var ErrMessage = errors.New("message not readable")
 
-// StateHeader is the message header that says, without decoding the body, which attempts a pack holds.
+// StateHeader is the message header that lists the attempts of a pack, so that a reader need not
+// decode the body.
 const StateHeader = "Fct-Attempts"
 
-// RepublishedHeader marks a job that was published again after somebody had removed it: it may have been done before.
+// RepublishedHeader marks a job that was published again after it had been removed from the stream:
+// it may have been done before.
 const RepublishedHeader = "Fct-Again"
 
-// ConsumerRecreateDelay is for how long a generator leaves a run without a consumer before it makes that again, so that every fetcher,
-// which looks at it twice as often before it pulls, notices.
+// ConsumerRecreateDelay is how long a generator leaves a run without a consumer before it recreates
+// it. Every fetcher checks for the consumer twice as often before it pulls, and so notices.
 const ConsumerRecreateDelay = 2 * time.Second
 
-// AnswerPack is the body of an answer message: answers of one block that were ready together.
+// AnswerPack is the body of an answer message: answers of one chunk that were stored together.
 type AnswerPack struct {
 	Version int      `json:"v"`
 	RunID   RunID    `json:"run_id"`
 	Answers []Answer `json:"answers"`
 }
 
-// EntryPack is the body of a ledger message: attempts of one block that were classified together.
+// EntryPack is the body of a ledger message: attempts of one chunk that were classified together.
 type EntryPack struct {
 	Version int     `json:"v"`
 	RunID   RunID   `json:"run_id"`
 	Entries []Entry `json:"entries"`
-	// After is the message of the ledger behind which a canary was asked for; 0 in other packs, and where it is not known.
+	// After is the ledger sequence after which a canary was requested; 0 in other packs and if
+	// unknown.
 	After uint64 `json:"after,omitempty"`
 }
 
-// Encode writes the pack: one line of JSON, then the raw bodies one after the other, unescaped.
+// Encode returns the pack: one line of JSON, then the raw bodies one after the other.
 func (p AnswerPack) Encode() ([]byte, error) {
 	var bodies [][]byte
 	for i := range p.Answers {
@@ -52,7 +55,7 @@ func (p AnswerPack) Encode() ([]byte, error) {
 	return encodePack(p, bodies)
 }
 
-// DecodeAnswers reads what AnswerPack.Encode wrote; its error wraps ErrMessage.
+// DecodeAnswers reads the form of AnswerPack.Encode; its error wraps ErrMessage.
 func DecodeAnswers(data []byte) (AnswerPack, error) {
 	var pack AnswerPack
 	rest, err := decodeHead(data, &pack)
@@ -76,7 +79,8 @@ func DecodeAnswers(data []byte) (AnswerPack, error) {
 	return pack, checkRest(rest)
 }
 
-// checkAnswer refuses a copy that names no outcome of another run, and what is a copy or tells of crashes but comes with an answer of its own.
+// checkAnswer refuses a copy that names no outcome of another run, and a copy or crashed job with
+// exchanges.
 func (p AnswerPack) checkAnswer(answer Answer) error {
 	if answer.Crashes < 0 || answer.Crashes > 0 && (answer.Copy != nil || len(answer.Exchanges) > 0) {
 		return fmt.Errorf("%w: %s: %d crashes with %d exchanges", ErrMessage, answer.CaseID, answer.Crashes, len(answer.Exchanges))
@@ -87,7 +91,7 @@ func (p AnswerPack) checkAnswer(answer Answer) error {
 	return nil
 }
 
-// Encode writes the pack: one line of JSON, then of each entry the record and the raw answer, unescaped.
+// Encode returns the pack: one line of JSON, then the record and the raw answer of each entry.
 func (p EntryPack) Encode() ([]byte, error) {
 	bodies := make([][]byte, 0, 2*len(p.Entries))
 	for i := range p.Entries {
@@ -98,7 +102,7 @@ func (p EntryPack) Encode() ([]byte, error) {
 	return encodePack(p, bodies)
 }
 
-// DecodeEntries reads what EntryPack.Encode wrote; its error wraps ErrMessage.
+// DecodeEntries reads the form of EntryPack.Encode; its error wraps ErrMessage.
 func DecodeEntries(data []byte) (EntryPack, error) {
 	var pack EntryPack
 	rest, err := decodeHead(data, &pack)
@@ -162,15 +166,16 @@ func checkRest(rest []byte) error {
 	return nil
 }
 
-// AttemptState is what StateHeader says of one attempt. Verdict is empty in an answer, which nobody has
-// classified yet. RetryAt is set for transient attempts that are to be tried again.
+// AttemptState describes one attempt in StateHeader. Verdict is empty in an answer, which is not
+// classified yet. RetryAt is set for transient attempts that are retried.
 type AttemptState struct {
 	Number, Attempt int
 	Verdict         Verdict
 	// Final says that the attempt settled the job.
 	Final   bool
 	RetryAt time.Time
-	// StoredAt is when the message was stored. It stands in no header: the reader of the stream fills it in.
+	// StoredAt is when the message was stored. It is not in the header: the reader of the stream
+	// sets it.
 	StoredAt time.Time
 }
 
@@ -195,7 +200,8 @@ func (p EntryPack) States() []AttemptState {
 	return states
 }
 
-// FormatStates writes states as the value of StateHeader: "<number>.<attempt>.<verdict>.<final>.<retry at, Unix ms>".
+// FormatStates encodes states as the value of StateHeader, separated by spaces:
+// "<number>.<attempt>.<verdict>.<final>.<retry at, Unix ms>".
 func FormatStates(states []AttemptState) string {
 	var line strings.Builder
 	for i, s := range states {
@@ -211,7 +217,7 @@ func FormatStates(states []AttemptState) string {
 	return line.String()
 }
 
-// ParseStates reads what FormatStates wrote; its error wraps ErrMessage.
+// ParseStates reads the form of FormatStates; its error wraps ErrMessage.
 func ParseStates(line string) ([]AttemptState, error) {
 	words := strings.Fields(line)
 	states := make([]AttemptState, 0, len(words))

@@ -5,37 +5,37 @@ import (
 	"time"
 )
 
-// RecordVersion is the version of the record's form; it grows when a field changes its meaning.
+// RecordVersion is the version of a record's form; it grows when a field changes its meaning.
 const RecordVersion = 1
 
 // FlagHeaderOnly marks a record without a docket entry.
 const FlagHeaderOnly = "header-only"
 
-// Record is the extracted data of one case. Days are YYYY-MM-DD in the court's time zone; a field that the
-// site did not give is empty and left out.
+// Record is the extracted data of one case. Days are YYYY-MM-DD in the court's time zone; fields
+// that the site did not give are omitted.
 type Record struct {
 	Version int    `json:"version"`
 	CaseID  CaseID `json:"case_id"`
 	Header
 	Parties []Party `json:"parties,omitempty"`
-	// Entries is the number of docket entries; 0 is a header-only case and carries FlagHeaderOnly.
+	// Entries is the number of docket entries; 0 is a header-only record, which has FlagHeaderOnly.
 	Entries int           `json:"entries"`
 	Docket  []DocketEntry `json:"docket"`
-	// Flags names what a reader should know: "header-only", "other-rows", ...
+	// Flags marks peculiarities: "header-only", "other-rows", ...
 	Flags     []string  `json:"flags,omitempty"`
 	FetchedAt time.Time `json:"fetched_at"`
 	// Source is the URL that the record was read from.
 	Source string `json:"source"`
 }
 
-// FileContent is the record as its file holds it.
+// FileContent is the content of the record's file.
 func (r Record) FileContent() []byte {
-	// Plain fields and texts can always be encoded, but for an invalid case id, which no record has.
+	// Encoding fails only for an invalid case id, which no record has.
 	data, _ := json.MarshalIndent(r, "", " ")
 	return append(data, '\n')
 }
 
-// Header is what a court says about a file as a whole.
+// Header is what a court states about a case as a whole.
 type Header struct {
 	CourtSeq     string   `json:"court_seq,omitempty"`
 	StyleOfCause string   `json:"style_of_cause,omitempty"`

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// RunSpec is the body of batch.start: what a run is to do. A key that is left out takes the default of the
-// process that plans the run.
+// RunSpec is the body of batch.start. An omitted key takes the default of the process that plans
+// the run.
 type RunSpec struct {
 	RunID       RunID  `json:"run_id,omitempty"`
 	Prefix      string `json:"prefix,omitempty"`
@@ -18,7 +18,8 @@ type RunSpec struct {
 	Probe       *bool  `json:"probe,omitempty"`
 	ProbeBudget *int   `json:"probe_budget,omitempty"`
 	MaxRetries  *int   `json:"max_retries,omitempty"`
-	// RequestTimeout and JobTimeout are durations as settings are written: seconds, or a form such as "90s".
+	// RequestTimeout and JobTimeout are durations in the form of settings: seconds, or a form such
+	// as "90s".
 	RequestTimeout    string `json:"request_timeout,omitempty"`
 	JobTimeout        string `json:"job_timeout,omitempty"`
 	SafeStopNoRecords *int   `json:"safe_stop_no_records,omitempty"`
@@ -26,7 +27,8 @@ type RunSpec struct {
 	Recheck           *bool  `json:"recheck,omitempty"`
 	Force             *bool  `json:"force,omitempty"`
 	PersistRawHTML    *bool  `json:"persist_raw_html,omitempty"`
-	// ProbeOnly asks for the upper bound alone; New asks for what is new above the highest record that is collected.
+	// ProbeOnly requests only the bound; New requests only numbers above the highest collected
+	// record.
 	ProbeOnly *bool `json:"probe_only,omitempty"`
 	New       *bool `json:"new,omitempty"`
 }
@@ -36,62 +38,67 @@ type StopSpec struct {
 	RunID RunID `json:"run_id"`
 }
 
-// Rejection is the body of batch.rejected: why a command started or stopped nothing.
+// Rejection is the body of batch.rejected: why a command had no effect.
 type Rejection struct {
 	Subject string `json:"subject"`
-	// Sequence is the command's place in its stream; 0 when the stream did not keep it.
+	// Sequence is the command's sequence in its stream; 0 if the stream did not store it.
 	Sequence uint64 `json:"sequence"`
 	Reason   string `json:"reason"`
-	// Problems are the fields that were wrong, as far as it was fields.
+	// Problems lists the wrong fields, if any.
 	Problems []Problem `json:"problems,omitempty"`
 	At       time.Time `json:"at"`
 }
 
-// Problem says what is wrong with one field of a command. Field and Value are somebody else's words, cut short.
+// Problem describes one wrong field of a command. Field and Value are foreign text, truncated.
 type Problem struct {
 	Field string `json:"field"`
 	Value string `json:"value,omitempty"`
-	// Reason is why the value is not allowed where that is more than its form.
+	// Reason is why the value is not allowed, if that is more than its form.
 	Reason  string `json:"reason,omitempty"`
 	Allowed string `json:"allowed"`
 }
 
-// CommandReply is what a generator answers who asks by a request. Stream and Sequence say where the command is kept, as an
-// acknowledgement of JetStream does: who publishes with a client of JetStream reads it as one.
+// CommandReply is a generator's reply to a command that was sent as a request. Stream and Sequence
+// have the form of a JetStream acknowledgement, so that a JetStream client can read the reply as
+// one.
 type CommandReply struct {
 	RunID RunID `json:"run_id,omitempty"`
-	// Error is why nothing was started or stopped; empty otherwise.
+	// Error is why the command had no effect; empty otherwise.
 	Error    string `json:"error,omitempty"`
 	Stream   string `json:"stream,omitempty"`
 	Sequence uint64 `json:"seq,omitempty"`
 }
 
-// CommandResult is kept for each command, so that one delivered twice is carried out once.
+// CommandResult is stored for each command, so that a redelivered one is carried out once.
 type CommandResult struct {
 	RunID RunID `json:"run_id,omitempty"`
-	// Rejected is why nothing was started; empty when a run was started or goes on.
+	// Rejected is why nothing was started; empty if a run was started or resumed.
 	Rejected string `json:"rejected,omitempty"`
-	// Digest is that of the command, by which its request finds what became of it.
+	// Digest is the command's digest, by which its sender finds the result.
 	Digest string `json:"digest,omitempty"`
-	// At is when the stream stored the command. A stream that was made anew gives the same sequences out again.
+	// At is when the stream stored the command. A recreated stream assigns the same sequences
+	// again.
 	At time.Time `json:"at,omitzero"`
 }
 
-// Manifest is what a run is, with every default filled in. It changes once while the run is worked on: when the prober
-// has found the bound, which then ends the range. A start that goes on with a stopped run renews its settings.
+// Manifest describes a run, with every default filled in. It changes once during the run: when the
+// prober has found the bound, which then ends the range. Resuming a stopped run renews its
+// settings.
 type Manifest struct {
 	Version int    `json:"v"`
 	RunID   RunID  `json:"run_id"`
 	Prefix  string `json:"prefix"`
 	Year    string `json:"year"`
 	Range   Range  `json:"range"`
-	// Batch is the identity of the batch: what makes two starts the same one.
+	// Batch is the identity of the batch: starts with the same identity are the same batch.
 	Batch string `json:"batch"`
 	Site  string `json:"site"`
-	// Origin is where the process that planned the run asks the site; empty in manifests of versions that did not keep it.
+	// Origin is the site's address in the process that planned the run; empty in manifests of older
+	// versions.
 	Origin     string `json:"origin,omitempty"`
 	MaxRetries int    `json:"max_retries"`
-	// RequestTimeout and JobTimeout, in nanoseconds, hold for this run on every fetcher; 0 is each fetcher's own setting.
+	// RequestTimeout and JobTimeout, in nanoseconds, apply to this run on every fetcher; 0 is each
+	// fetcher's own setting.
 	RequestTimeout    time.Duration `json:"request_timeout,omitempty"`
 	JobTimeout        time.Duration `json:"job_timeout,omitempty"`
 	SafeStopNoRecords int           `json:"safe_stop_no_records"`
@@ -99,24 +106,25 @@ type Manifest struct {
 	Recheck           bool          `json:"recheck"`
 	Force             bool          `json:"force"`
 	PersistRawHTML    bool          `json:"persist_raw_html"`
-	// Probe says that the bound is searched for first, with at most ProbeBudget requests; ProbeOnly, that nothing else is
-	// done.
+	// Probe: the bound is searched for first, with at most ProbeBudget requests. ProbeOnly: nothing
+	// else is done.
 	Probe       bool `json:"probe,omitempty"`
 	ProbeOnly   bool `json:"probe_only,omitempty"`
 	ProbeBudget int  `json:"probe_budget,omitempty"`
-	// ProbeSpent is how many requests the search had made when the run was last gone on with; its budget comes on top.
+	// ProbeSpent is how many requests the search had sent when the run was last resumed; the budget
+	// comes on top.
 	ProbeSpent int `json:"probe_spent,omitempty"`
-	// Bound is what the search found; nil while it is under way.
+	// Bound is the result of the search; nil while it runs.
 	Bound *Bound `json:"bound,omitempty"`
-	// New says that all no-records above RecheckAbove are asked for again; otherwise those are that were collected before
-	// RecheckBefore. Zero is none of them.
+	// New: all no-records above RecheckAbove are fetched again. Otherwise those collected before
+	// RecheckBefore are. Zero selects none.
 	New           bool      `json:"new,omitempty"`
 	RecheckAbove  int       `json:"recheck_above,omitempty"`
 	RecheckBefore time.Time `json:"recheck_before,omitzero"`
 	CreatedAt     time.Time `json:"created_at"`
 	// Config is the effective configuration of the process that planned the run, secrets masked.
 	Config map[string]any `json:"config,omitempty"`
-	// Command is the body of the batch.start that the run was started by last.
+	// Command is the body of the batch.start that started the run last.
 	Command json.RawMessage `json:"command,omitempty"`
 	// Program is the version of the program that planned the run.
 	Program string `json:"program"`
@@ -143,129 +151,136 @@ func (m Manifest) Skips(number int, collected Collected) bool {
 // Searching says that the run's range is not known yet.
 func (m Manifest) Searching() bool { return m.Probe && m.Bound == nil }
 
-// Bound is the highest number of a series and year that a search confirmed to exist, and how sure it is that there is
-// none above.
+// Bound is the highest number of a series and year that a search proved to exist, and the
+// confidence that no higher one exists.
 type Bound struct {
-	// Number is 0 when none was found.
+	// Number is 0 if none was found.
 	Number int `json:"number"`
 	// AtLimit says that the range that was searched ends at Number or below it: higher numbers may exist, whatever
 	// Confidence and Exact are.
 	AtLimit bool `json:"at_limit,omitempty"`
 	// FiledOn is the filing day of its record, YYYY-MM-DD, when it is known.
 	FiledOn string `json:"filed_on,omitempty"`
-	// Confidence is the chance that no number more than 200 above Number exists, on the condition that no gap of 200 or
-	// more lies close under the highest; Exact is the chance that none above it exists at all. Both are below 1.
+	// Confidence is the probability that no number above Number+200 exists, provided that no gap of
+	// 200 or more is close below the highest number. Exact is the probability that no number above
+	// Number exists. Both are below 1.
 	Confidence float64 `json:"confidence"`
 	Exact      float64 `json:"exact"`
-	// Ending is why the search ended: done, or budget, waste or unreachable when it had to.
+	// Ending is why the search ended: done, or budget, waste or unreachable if it could not finish.
 	Ending string `json:"ending"`
-	// NumbersProbed is how many numbers were asked for, Requests how many requests that took.
+	// NumbersProbed is how many numbers were fetched, Requests how many requests that took.
 	NumbersProbed int `json:"questions"`
 	Requests      int `json:"requests"`
 	// Absences are the numbers above Number that were confirmed not to exist.
 	Absences []int `json:"absences"`
-	// KnownSince is the time of the oldest of those answers that the search did not ask for itself; zero when it asked for all.
+	// KnownSince is the time of the oldest of those answers that an earlier run had fetched; zero
+	// if the search fetched all.
 	KnownSince time.Time `json:"known_since,omitzero"`
 }
 
-// State says how a run stands. The generator writes Running, the reporter every other one.
+// State is the status of a run. The generator writes Running, the reporter every other one.
 type State struct {
 	Status Status    `json:"status"`
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
 	// Round counts the starts of the run, the first included.
 	Round int `json:"round"`
-	// Superseded says that nobody goes on with this run: a run of another batch was started for the same series and year
-	// after it was stopped, or its no-records were taken back. The same batch, started again, becomes a new run.
+	// Superseded: the run is never resumed. A run of another batch was started for the same series
+	// and year after it was stopped, or its no-records were withdrawn. The same batch, started
+	// again, becomes a new run.
 	Superseded bool `json:"superseded,omitempty"`
-	// SearchUnfinished says that the search for the bound could not finish, and that no number had failed: the same batch goes on with it.
-	// Numbers that failed can be asked again by a new run alone.
+	// SearchUnfinished: the search for the bound could not finish and no number had failed, so the
+	// same batch resumes the run. Only a new run fetches failed numbers again.
 	SearchUnfinished bool `json:"unfinished,omitempty"`
-	// ElapsedSeconds is how many seconds the run was worked on in the rounds that have ended, by the monotonic clock.
+	// ElapsedSeconds is how long the rounds that have ended lasted, by the monotonic clock.
 	ElapsedSeconds float64 `json:"elapsed,omitempty"`
 	Report         *Report `json:"report,omitempty"`
-	// File is the report's name in the output folder; empty when it could not be written.
+	// File is the report's name in the output folder; empty if it could not be written.
 	File string `json:"file,omitempty"`
 }
 
-// Resumable says whether the same batch, started again, goes on with the run.
+// Resumable reports whether the same batch, started again, resumes the run.
 func (s State) Resumable() bool { return (s.Status.Resumable() || s.SearchUnfinished) && !s.Superseded }
 
-// Halt asks everybody to stop working on a run. The first one written counts.
+// Halt is the order to stop working on a run. The first one written counts.
 type Halt struct {
 	Status Status    `json:"status"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
-	// Deadline is when what is under way is given up; zero leaves it to its own time-outs.
+	// Deadline is when work in progress is cancelled; zero leaves it to its own timeouts.
 	Deadline time.Time `json:"deadline,omitzero"`
-	// Command is the sequence of the newest batch.stop of the run, and CommandAt when the stream stored it. A start that was
-	// given before it, and is carried out later, does nothing.
+	// Command is the sequence of the newest batch.stop of the run, and CommandAt when the stream
+	// stored it. An earlier start that is carried out later does nothing.
 	Command   uint64    `json:"command,omitempty"`
 	CommandAt time.Time `json:"command_at,omitzero"`
 }
 
-// SiteBlock says that a site told us to go away.
+// SiteBlock is the block of a site.
 type SiteBlock struct {
-	// CaseID is zero when what was stored cannot be read.
+	// CaseID is zero if the stored block is unreadable.
 	CaseID CaseID    `json:"case_id,omitzero"`
 	RunID  RunID     `json:"run_id"`
 	Rule   string    `json:"rule"`
 	At     time.Time `json:"at"`
-	// Until is when asking may begin again.
+	// Until is when requests may be sent again.
 	Until time.Time `json:"until"`
 }
 
-// SiteSlowdown says how far a site's trouble slows everybody down who asks it.
+// SiteSlowdown is how much a site's trouble slows down every process that sends it requests.
 type SiteSlowdown struct {
-	// Streak counts the requests that failed one after another, up to now.
+	// Streak counts the consecutive failed requests.
 	Streak int `json:"streak"`
-	// Level is how often the pause was made longer; 0 is the pace as promised.
+	// Level counts the steps by which the pause was extended; 0 is the configured pause.
 	Level int `json:"level"`
-	// RaisedAt is when the level rose last.
+	// RaisedAt is when the level last rose.
 	RaisedAt time.Time `json:"raised_at,omitzero"`
 	// Until is when the next request may start at the earliest.
 	Until time.Time `json:"until,omitzero"`
-	// Reason is what the site answered when it was slowed down; empty while it recovers.
+	// Reason is the answer for which the site was slowed down; empty while it recovers.
 	Reason string `json:"reason,omitempty"`
-	// ChangedAt tells one word from another.
+	// ChangedAt distinguishes successive values.
 	ChangedAt time.Time `json:"changed_at"`
 }
 
-// Presence says that a fetcher works on a run; it expires when it is not renewed.
+// Presence states that a fetcher works on a run; it expires unless it is renewed.
 type Presence struct {
 	At time.Time `json:"at"`
-	// Wait is why this fetcher asks nothing just now; nil when it does, or when the pause is as promised.
+	// Wait is why this fetcher sends no request now; nil if it does or only keeps the configured
+	// pause.
 	Wait *Wait `json:"wait,omitempty"`
-	// Reached says that the site has answered this fetcher in this round of the run.
+	// Reached: the site has answered this fetcher in this round.
 	Reached bool `json:"reached,omitempty"`
 }
 
-// Wait is a wait in which the site is asked nothing, beyond the promised pause between two requests.
+// Wait is a period without requests to the site, beyond the configured pause.
 type Wait struct {
-	// Reason says why: quiet hours, a rest, the crawl delay of robots.txt, trouble of the site,
-	// or that it cannot be reached.
+	// Reason is quiet hours, a rest, the crawl delay of robots.txt, trouble of the site, or that it
+	// cannot be reached.
 	Reason string `json:"reason"`
 	// Until is when the next request may start at the earliest.
 	Until time.Time `json:"until"`
 }
 
-// String says why and until when, for people.
+// String returns the end of the wait and its reason, for people.
 func (w Wait) String() string {
 	return fmt.Sprintf("waits until %s: %s", w.Until.UTC().Format(time.RFC3339), w.Reason)
 }
 
-// InFlightRecord is what one process holds of a run: the attempts that it has begun and not answered.
+// InFlightRecord lists the attempts of one process in a run that have begun and have no answer yet.
 type InFlightRecord struct {
 	Version int   `json:"v"`
 	RunID   RunID `json:"run_id"`
-	// Fetcher is the fetcher's name, by which its Presence tells whether it lives. Process is another one for each process, also
-	// where they have the same name one after the other.
+	// Fetcher is the fetcher's name, whose Presence shows whether it is alive. Process is unique to
+	// each process, even if several had the same name one after the other.
 	Fetcher string `json:"fetcher"`
 	Process string `json:"process"`
-	// Settings are those by which the fetcher sends its requests, secrets masked; nil in records of versions that did not say them.
+	// Settings are the fetcher's settings that its requests depend on, secrets masked; nil in
+	// records of older versions.
 	Settings map[string]any `json:"settings,omitempty"`
-	// Attempts are the attempts in hand by number. When the process has died, each that has no answer is a crash of its job.
+	// Attempts are the attempts in flight by number. When the process has died, each one without an
+	// answer counts as a crash of its job.
 	Attempts map[int]int `json:"attempts"`
-	// Crashes are, by number, how many processes had died holding the job when this one began an attempt of it.
+	// Crashes is, by number, how many processes had died while they held the job when this one
+	// began its attempt.
 	Crashes map[int]int `json:"crashes,omitempty"`
 }

@@ -8,28 +8,28 @@ import (
 	"strings"
 )
 
-// ChunkSize is how many neighbouring numbers share one subject of answers and outcomes. Packing by blocks of
-// 256 keeps the server's memory at 17 bytes a number instead of 240 (one subject a number).
+// ChunkSize is how many neighbouring numbers share one subject of answers and outcomes. Chunks of
+// 256 keep the server's memory at 17 bytes a number instead of 240 (one subject a number).
 const ChunkSize = 256
 
-// Chunk is the block that a number lies in.
+// Chunk is the chunk of a number.
 func Chunk(number int) int { return number / ChunkSize }
 
 // The streams and buckets; their definitions lie in streams/ as JSON.
 const (
 	StreamBatch    = "FCT_BATCH"    // commands of operators
 	StreamJobs     = "FCT_JOBS"     // one message a number of a run; redelivery is the retry
-	StreamAnswers  = "FCT_ANSWERS"  // answers not classified yet; a work queue
-	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by block, kept
+	StreamAnswers  = "FCT_ANSWERS"  // answers that wait for classification; a work queue
+	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by chunk
 	StreamEvents   = "FCT_EVENTS"   // started, progress, finished; commands that were refused
 	StreamPace     = "FCT_PACE"     // the turn and the slots of each site
 
-	BucketCollected = "collected" // CaseID.Key -> Collected: what need not be asked again
-	BucketFailed    = "failed"    // CaseID.Key -> Collected: what a later run asks for first
+	BucketCollected = "collected" // CaseID.Key -> Collected: needs no further request
+	BucketFailed    = "failed"    // CaseID.Key -> Collected: a later run fetches it first
 	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs
-	BucketFetchers  = "fetchers"  // who works on which run just now; entries expire
-	BucketHeld      = "held"      // what each fetcher asks for just now, and how often fetchers died of it
-	BucketSites     = "sites"     // blocks and troubles of sites
+	BucketFetchers  = "fetchers"  // presences of fetchers by run; they expire
+	BucketHeld      = "held"      // in-flight records of fetchers by run
+	BucketSites     = "sites"     // blocks and slowdowns of sites
 )
 
 // The subjects of commands.
@@ -39,7 +39,7 @@ const (
 	SubjectRejected = "batch.rejected"
 )
 
-// RunID names a run; it is safe as a part of a subject, of a key and of a file name.
+// RunID names a run; it is safe in subjects, keys and file names.
 type RunID string
 
 // runIDForm is the form the contract gives for run ids.
@@ -53,83 +53,84 @@ func ParseRunID(text string) (RunID, error) {
 	return RunID(text), nil
 }
 
-// UnmarshalText refuses what is not a run id.
+// UnmarshalText returns an error for what is not a run id.
 func (r *RunID) UnmarshalText(text []byte) error {
 	id, err := ParseRunID(string(text))
 	*r = id
 	return err
 }
 
-// JobSubject is where the job of one number lies.
+// JobSubject is the subject of the job of one number.
 func (r RunID) JobSubject(number int) string { return "job." + string(r) + "." + strconv.Itoa(number) }
 
 // JobFilter matches all jobs of the run.
 func (r RunID) JobFilter() string { return "job." + string(r) + ".*" }
 
-// AnswerSubject is where answers of a block wait for the classifier.
-func (r RunID) AnswerSubject(block int) string {
-	return "answer." + string(r) + "." + strconv.Itoa(block)
+// AnswerSubject is the subject on which answers of a chunk wait for the classifier.
+func (r RunID) AnswerSubject(chunk int) string {
+	return "answer." + string(r) + "." + strconv.Itoa(chunk)
 }
 
 // AnswerFilter matches all answers of the run.
 func (r RunID) AnswerFilter() string { return "answer." + string(r) + ".*" }
 
-// OutcomeSubject is where the ledger keeps the attempts and outcomes of a block.
-func (r RunID) OutcomeSubject(block int) string {
-	return "outcome." + string(r) + "." + strconv.Itoa(block)
+// OutcomeSubject is the ledger subject of the attempts and outcomes of a chunk.
+func (r RunID) OutcomeSubject(chunk int) string {
+	return "outcome." + string(r) + "." + strconv.Itoa(chunk)
 }
 
-// PlannedSubject is where the generator states that all jobs of the run are published.
+// PlannedSubject is the ledger subject on which the generator states that all jobs are published.
 func (r RunID) PlannedSubject() string { return "outcome." + string(r) + ".planned" }
 
-// OutcomeFilter matches the run's whole ledger, Planned and the canaries included.
+// OutcomeFilter matches the run's complete ledger, the planned message and the canaries included.
 func (r RunID) OutcomeFilter() string { return "outcome." + string(r) + ".*" }
 
-// EventSubject is where an event of the run is told; name is started, progress, waiting or finished.
+// EventSubject is the subject of an event of the run: started, progress, waiting or finished.
 func (r RunID) EventSubject(name string) string { return "batch.event." + string(r) + "." + name }
 
 // ConsumerName is the durable consumer that the fetchers of the run share.
 func (r RunID) ConsumerName() string { return "run-" + string(r) }
 
-// ManifestKey is where the bucket of runs holds the Manifest.
+// ManifestKey is the key of the Manifest in the bucket runs.
 func (r RunID) ManifestKey() string { return string(r) + ".manifest" }
 
-// StateKey is where the bucket of runs holds the State.
+// StateKey is the key of the State in the bucket runs.
 func (r RunID) StateKey() string { return string(r) + ".state" }
 
-// HaltKey is where the bucket of runs holds the Halt.
+// HaltKey is the key of the Halt in the bucket runs.
 func (r RunID) HaltKey() string { return string(r) + ".halt" }
 
-// CheckpointKey is where the bucket of runs holds the reporter's fold.
+// CheckpointKey is the key of the reporter's fold in the bucket runs.
 func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 
-// FetcherKey says in the bucket of fetchers that the fetcher works on the run, and holds its Holding in the bucket held.
+// FetcherKey is the key of a fetcher's Presence in the bucket fetchers, and of its InFlightRecord
+// in the bucket held.
 func (r RunID) FetcherKey(fetcher string) string { return string(r) + "." + fetcher }
 
-// HolderKey says in the bucket of fetchers that the fetcher still holds messages of a consumer of FCT_PACE of which
-// something was removed. No run has such an id.
+// HolderKey is a key in the bucket fetchers: the fetcher still holds messages of an FCT_PACE
+// consumer that were removed from the stream. It is no run id.
 func HolderKey(consumer, fetcher string) string { return "_" + consumer + "." + fetcher }
 
-// ReporterKey says in the bucket of fetchers that a reporter works on the run.
+// ReporterKey is the key of the reporter's lease on the run in the bucket fetchers.
 func (r RunID) ReporterKey() string { return "reporter.of." + string(r) }
 
-// CommandKey is where the answer to the command with this stream sequence is kept.
+// CommandKey is the key of the result of the command with this stream sequence.
 func CommandKey(sequence uint64) string { return "command." + strconv.FormatUint(sequence, 10) }
 
-// BatchKey is where it is kept which run a batch became last, by the batch's identity: of two generators that start the same
-// batch at the same time one is the first.
+// BatchKey is the key of the run that a batch became last, by the batch's identity. Of two
+// generators that start the same batch concurrently only one can write it.
 func BatchKey(identity string) string { return "batch." + identity }
 
-// CommandFilter matches the answers to all commands.
+// CommandFilter matches the results of all commands.
 const CommandFilter = "command.*"
 
-// BlockKey is where a block of a site is kept; site is a profile's name as CheckSiteName allows.
+// BlockKey is the key of a site's block; site is a profile's name as CheckSiteName allows.
 func BlockKey(site string) string { return site + ".block" }
 
-// SlowdownKey is where it is kept how far a site's trouble slows everybody down.
+// SlowdownKey is the key of a site's slowdown.
 func SlowdownKey(site string) string { return site + ".slowdown" }
 
-// IsKey says whether a key has a form that the writers of a bucket give its keys; readers leave other keys alone.
+// IsKey reports whether a writer of the bucket creates keys of this form; readers skip other keys.
 func IsKey(bucket, key string) bool {
 	parts := strings.Split(key, ".")
 	if len(parts) < 2 {
@@ -161,10 +162,10 @@ func IsKey(bucket, key string) bool {
 	}
 }
 
-// TurnSubject is where the one turn of a site lies: who holds it may start the next request.
+// TurnSubject is the subject of a site's turn: its holder may start the next request.
 func TurnSubject(site string) string { return "turn." + site }
 
-// SlotSubject is where a slot of a site lies, from 1 on: who holds one may have a case in flight.
+// SlotSubject is the subject of a site's slot, from 1 on: its holder may have a case in flight.
 func SlotSubject(site string, slot int) string { return "slot." + site + "." + strconv.Itoa(slot) }
 
 // SlotFilter matches all slots of a site.

@@ -1,6 +1,6 @@
 package contract
 
-// Outcome is the one final word on a job.
+// Outcome is the end of a number in a run.
 type Outcome string
 
 // The closed list of outcomes.
@@ -13,7 +13,7 @@ const (
 // Valid says whether o is one of the three outcomes.
 func (o Outcome) Valid() bool { return o == Success || o == NoRecord || o == Failed }
 
-// Verdict is what the classifier reads in the answer of one attempt.
+// Verdict is what the answer of one attempt means.
 type Verdict string
 
 // The closed list of verdicts. What is not positively a record, a proven no-record or a block is transient.
@@ -24,7 +24,7 @@ const (
 	VerdictBlocked   Verdict = "blocked"
 )
 
-// Outcome is the outcome that a verdict brings by itself; transient and blocked answers bring none.
+// Outcome returns the outcome that a verdict implies; transient and blocked imply none.
 func (v Verdict) Outcome() (Outcome, bool) {
 	switch v {
 	case VerdictSuccess:
@@ -36,7 +36,7 @@ func (v Verdict) Outcome() (Outcome, bool) {
 	}
 }
 
-// Status says how a run stands or ended.
+// Status is the state of a run, or how its last round ended.
 type Status string
 
 // The states of a run. All but Running are final until the same batch is started again.
@@ -49,7 +49,23 @@ const (
 	Errored   Status = "error"
 )
 
-// Resumable says whether the same batch, started again, goes on with this run.
+// Resumable reports whether the same batch, started again, resumes the run.
 func (s Status) Resumable() bool {
 	return s == Running || s == Blocked || s == Stopped || s == Errored
+}
+
+// Classification is what a site profile derives from the exchanges of one attempt.
+type Classification struct {
+	Verdict Verdict
+	// Record is set when the verdict is success.
+	Record *Record
+	// Rule names the profile's rule that decided.
+	Rule string
+	// Error describes a transient or blocked answer.
+	Error string
+	Notes []string
+	// Raw is the index of the exchange that decided; its body is stored as the raw answer.
+	Raw int
+	// RawType is "json" or "html".
+	RawType string
 }

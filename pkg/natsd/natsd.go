@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 )
 
@@ -218,4 +219,12 @@ func (s *Server) Close() error {
 		return fmt.Errorf("unlocking data_dir: %w", err)
 	}
 	return nil
+}
+
+// StartAccessClock starts the goroutine that all servers of a process share for their access times, until release is called. A
+// test in virtual time calls it before it enters its bubble (testing/synctest): started by a server inside, that
+// goroutine would stay in the bubble for ever.
+func StartAccessClock() (release func()) {
+	ats.Register()
+	return ats.Unregister
 }

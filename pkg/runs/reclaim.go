@@ -13,13 +13,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// KilledReason is why a run is stopped that Reclaim found running.
+// KilledReason is the reason of a run that Reclaim stopped.
 const KilledReason = "the process that worked on it was killed"
 
-// Reclaim marks every run as stopped that says it is running, and returns their ids. It is for a process that has just
-// become the only one on a store: whoever worked on those runs was killed. A batch started again then goes on with its
-// run, and the runs of other batches wait until theirs is. Jobs that had been delivered come again at once instead of after
-// their ack-wait: the consumers that know of it are removed, and the start of a run makes its own anew.
+// Reclaim marks every running run as stopped and returns their ids. Call it in a process that has
+// just become the only one on a store: the processes that worked on those runs were killed. The
+// same batch, started again, resumes its run; the runs of other batches wait for theirs. Reclaim
+// deletes the job consumers, which remember deliveries, so that jobs are redelivered at once
+// instead of after their ack-wait. The start of a run recreates its consumer.
 func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, error) {
 	kv, err := b.KV(ctx, contract.BucketRuns)
 	if err != nil {
@@ -43,7 +44,7 @@ func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, e
 	return reclaimed, nil
 }
 
-// reclaim says whether the state was running, and is now stopped.
+// reclaim stops a running run and reports whether it did.
 func reclaim(ctx context.Context, kv jetstream.KeyValue, key string, at time.Time) (bool, error) {
 	state, err := Get[contract.State](ctx, kv, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, ErrUnreadable) || err == nil && state.Status != contract.Running {
@@ -59,4 +60,47 @@ func reclaim(ctx context.Context, kv jetstream.KeyValue, key string, at time.Tim
 	}
 	_, err = kv.Put(ctx, key, value)
 	return err == nil, err
+}
+
+// Abandon marks every unfinished run as superseded, because their ledger was changed. The same
+// batch, started again, becomes a new run, which skips what is collected. It deletes all
+// checkpoints, because the ledger positions in them may now belong to other messages.
+func Abandon(ctx context.Context, b *bus.Bus, at time.Time) error {
+	kv, err := b.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return err
+	}
+	stated, err := idsWithKey(ctx, b, ".state")
+	if err != nil {
+		return err
+	}
+	for _, run := range stated {
+		if err := abandon(ctx, kv, run, at); err != nil {
+			return fmt.Errorf("abandoning run %s: %w", run, err)
+		}
+	}
+	return nil
+}
+
+func abandon(ctx context.Context, kv jetstream.KeyValue, run contract.RunID, at time.Time) error {
+	if err := kv.Delete(ctx, run.CheckpointKey()); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return err
+	}
+	state, err := Get[contract.State](ctx, kv, run.StateKey())
+	if errors.Is(err, ErrUnreadable) || err == nil && !state.Resumable() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if state.Status == contract.Running {
+		state.Status, state.At = contract.Stopped, at.UTC()
+	}
+	state.Superseded = true
+	value, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	_, err = kv.Put(ctx, run.StateKey(), value)
+	return err
 }

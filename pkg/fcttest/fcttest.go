@@ -46,3 +46,12 @@ func Broker(t testing.TB) *bus.Bus {
 func Logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
+
+// SkipIfShort leaves a test out with -short, as the check has it under the race detector: it takes long there. The tests of the README's
+// command run it.
+func SkipIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long: not with -short")
+	}
+}

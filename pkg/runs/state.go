@@ -1,0 +1,166 @@
+package runs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/contract"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrUnreadable reports a key whose value this program cannot read: damaged, foreign, or written by
+// a newer version. It concerns only the run that needs the key.
+var ErrUnreadable = errors.New("key cannot be read")
+
+// Decode reads the JSON value of a key. Its error wraps ErrUnreadable and names the key. A value
+// without a version is read as the current version.
+func Decode[T any](key string, data []byte) (T, error) {
+	var value T
+	var version struct {
+		V *int `json:"v"`
+	}
+	err := json.Unmarshal(data, &version)
+	if err == nil && version.V != nil {
+		err = contract.CheckVersion(*version.V)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &value)
+	}
+	if err != nil {
+		return value, fmt.Errorf("%w: %s: %w", ErrUnreadable, key, err)
+	}
+	return value, nil
+}
+
+// Manifest reads the manifest of a run. The error wraps jetstream.ErrKeyNotFound if the run does
+// not exist.
+func Manifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
+	return Get[contract.Manifest](ctx, kv, run.ManifestKey())
+}
+
+// IDs returns the ids of all runs, in no order.
+func IDs(ctx context.Context, b *bus.Bus) ([]contract.RunID, error) {
+	return idsWithKey(ctx, b, ".manifest")
+}
+
+// Manifests returns the readable manifests of all runs, in no order.
+func Manifests(ctx context.Context, b *bus.Bus) (manifests []contract.Manifest, err error) {
+	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.manifest"}}, func(entry jetstream.KeyValueEntry) error {
+		manifest, err := Decode[contract.Manifest](entry.Key(), entry.Value())
+		if err == nil {
+			manifests = append(manifests, manifest)
+		}
+		return nil
+	})
+	return manifests, err
+}
+
+// idsWithKey returns the runs that have a key with this suffix in the bucket.
+func idsWithKey(ctx context.Context, b *bus.Bus, suffix string) (found []contract.RunID, err error) {
+	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*" + suffix}}, func(entry jetstream.KeyValueEntry) error {
+		found = append(found, contract.RunID(strings.TrimSuffix(entry.Key(), suffix))) // Watch skips keys of another form
+		return nil
+	})
+	return found, err
+}
+
+// Get reads the JSON value of a key. The error wraps jetstream.ErrKeyNotFound or ErrUnreadable.
+func Get[T any](ctx context.Context, kv jetstream.KeyValue, key string) (T, error) {
+	var value T
+	entry, err := kv.Get(ctx, key)
+	if err != nil {
+		return value, fmt.Errorf("reading %s: %w", key, err)
+	}
+	return Decode[T](key, entry.Value())
+}
+
+// errFound ends a watch that found its value.
+var errFound = errors.New("found")
+
+// Await returns the first JSON value of a key in the bucket runs that is good, the current one
+// included. It waits until ctx ends, and then returns the cause.
+func Await[T any](ctx context.Context, b *bus.Bus, key string, good func(T) bool) (T, error) {
+	var found T
+	err := b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{key}}, func(entry jetstream.KeyValueEntry) error {
+		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+			return nil
+		}
+		value, err := Decode[T](key, entry.Value())
+		if err != nil {
+			return err
+		}
+		if good(value) {
+			found = value
+			return errFound
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errFound):
+		return found, nil
+	case ctx.Err() != nil:
+		return found, context.Cause(ctx)
+	default:
+		return found, fmt.Errorf("waiting for %s: %w", key, err)
+	}
+}
+
+// PublishedNumbers returns the numbers of a run that have a job in the stream, which keeps the jobs
+// until the run ends.
+func PublishedNumbers(ctx context.Context, b *bus.Bus, run contract.RunID) (map[int]bool, error) {
+	subjects, err := b.Subjects(ctx, contract.StreamJobs, run.JobFilter())
+	if err != nil {
+		return nil, fmt.Errorf("reading which jobs are published: %w", err)
+	}
+	numbers := make(map[int]bool, len(subjects))
+	for subject := range subjects {
+		number, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
+		if err == nil { // else not written by this program
+			numbers[number] = true
+		}
+	}
+	return numbers, nil
+}
+
+// EachFetcher calls each with the key and the presence of every fetcher that works on a run.
+// Unreadable presences are skipped.
+func EachFetcher(ctx context.Context, b *bus.Bus, run contract.RunID, each func(key string, p contract.Presence)) error {
+	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}
+	err := b.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		if presence, err := Decode[contract.Presence](entry.Key(), entry.Value()); err == nil {
+			each(entry.Key(), presence)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the fetchers of %s: %w", run, err)
+	}
+	return nil
+}
+
+// EachOutcome passes every key of an outcome bucket (collected, failed) of this site, series and
+// year to each. Keys of other sites are skipped: a case of the simulator proves nothing about a
+// court. An unreadable value is an error that wraps ErrUnreadable, because skipping it would
+// silently fetch the case again.
+func EachOutcome(ctx context.Context, b *bus.Bus, bucket, site, series, year string, each func(number int, value contract.Collected)) error {
+	return b.Scan(ctx, bus.Keys{Bucket: bucket, Filters: []string{series + "." + year + ".*"}}, func(entry jetstream.KeyValueEntry) error {
+		id, err := contract.ParseKey(entry.Key())
+		if err != nil {
+			return nil
+		}
+		value, err := Decode[contract.Collected](entry.Key(), entry.Value())
+		if err != nil {
+			return fmt.Errorf("reading bucket %s: %w", bucket, err)
+		}
+		if value.AppliesTo(site) {
+			each(id.Number, value)
+		}
+		return nil
+	})
+}
