@@ -9,16 +9,18 @@ import (
 	"strings"
 )
 
-// definition is what a stream or consumer is to be like, and how it can be made so.
+// definition is the required configuration of a stream or consumer, and how to change it.
 type definition struct {
 	name string
 	want any
-	// editCommand is the command that changes it in place, update does so and returns what it is like then.
+	// editCommand changes it in place for an operator; update does so itself and returns the new
+	// configuration.
 	editCommand string
 	update      func() (any, error)
 }
 
-// reconcile accepts what is as it is to be, or makes it so in a store that is the program's own. The error wraps ErrDrift.
+// reconcile accepts an equal configuration, and updates a differing one on an exclusive server. The
+// error wraps ErrDrift.
 func (o Options) reconcile(d definition, have any) error {
 	found, err := differences(d.want, have)
 	if err != nil || len(found) == 0 {
@@ -48,7 +50,7 @@ func (o Options) reconcile(d definition, have any) error {
 	return nil
 }
 
-// difference is one field that is not as it is to be.
+// difference is one field that differs.
 type difference struct {
 	key        string
 	have, want any
@@ -62,8 +64,8 @@ func formatDifferences(differences []difference) string {
 	return strings.Join(texts, "; ")
 }
 
-// mayDrop says whether a change to what is wanted could drop messages that are stored, or forget which were delivered. Only what
-// is known not to is changed.
+// mayDrop reports whether the change could drop stored messages or forget deliveries. Only fields
+// known not to are changed.
 func (d difference) mayDrop() bool {
 	switch d.key {
 	case "description", "discard", "discard_new_per_subject", "max_msg_size", "num_replicas", "no_ack", "duplicate_window", "deny_delete", "deny_purge",
@@ -81,7 +83,7 @@ func (d difference) mayDrop() bool {
 	}
 }
 
-// limitValue is a limit as a number; none is more than any.
+// limitValue is a limit as a number; a missing limit is higher than any other.
 func limitValue(value any) float64 {
 	if n, is := value.(float64); is && n > 0 {
 		return n
@@ -89,14 +91,15 @@ func limitValue(value any) float64 {
 	return 1e300
 }
 
-// containsAll says whether a list, which is not empty, holds all that another holds. An empty filter is none.
+// containsAll reports whether a list, which is not empty, has all elements of another one. An empty
+// filter matches nothing here.
 func containsAll(all, some any) bool {
 	many, _ := all.([]any)
 	few, _ := some.([]any)
 	return len(few) > 0 && !slices.ContainsFunc(few, func(one any) bool { return !slices.Contains(many, one) })
 }
 
-// differences are the fields that differ. Metadata is the server's to write into.
+// differences returns the fields that differ, without metadata, which the server writes.
 func differences(want, have any) (found []difference, err error) {
 	wanted, err := jsonFields(want)
 	if err != nil {
@@ -129,7 +132,7 @@ func jsonFields(config any) (map[string]any, error) {
 	return object, nil
 }
 
-// isUnset says whether a field's value means the same as its absence.
+// isUnset reports whether a field's value means the same as its absence.
 func isUnset(value any) bool {
 	switch v := value.(type) {
 	case nil:

@@ -1,5 +1,6 @@
-// Package streams holds the definitions of all streams, buckets and consumers as JSON that the nats command takes
-// as it is (nats stream add --config, nats consumer add --config), and makes them on a server.
+// Package streams holds the definitions of all streams, buckets and consumers as JSON that the nats
+// command accepts (nats stream add --config, nats consumer add --config), and creates them on a
+// server.
 package streams
 
 import (
@@ -19,16 +20,17 @@ import (
 )
 
 var (
-	// ErrDrift says that a stream or consumer on the server is not as this program defines it.
+	// ErrDrift reports that a stream or consumer on the server differs from its definition.
 	ErrDrift = errors.New("definition drifted")
-	// ErrNotAllowed says that a stream or consumer is missing, and that this connection has no right to make it.
+	// ErrNotAllowed reports that a stream or consumer is missing and that this connection may not
+	// create it.
 	ErrNotAllowed = errors.New("not allowed to make it")
 )
 
 //go:embed *.json
 var files embed.FS
 
-// The names of the files end by what they define: <stream>.stream.json and <stream>.<consumer>.consumer.json.
+// The files are named <stream>.stream.json and <stream>.<consumer>.consumer.json.
 const (
 	streamSuffix   = ".stream.json"
 	consumerSuffix = ".consumer.json"
@@ -37,7 +39,7 @@ const (
 // SharedConsumer names a consumer that all processes of a role share.
 type SharedConsumer struct{ Stream, Name string }
 
-// SharedConsumers are the consumers that Ensure makes, in the order in which it makes them.
+// SharedConsumers returns the consumers that Ensure creates, in that order.
 func SharedConsumers() []SharedConsumer {
 	return []SharedConsumer{
 		{contract.StreamBatch, ConsumerStarts}, {contract.StreamBatch, ConsumerControl}, {contract.StreamAnswers, lastConsumer},
@@ -51,23 +53,25 @@ const (
 	ConsumerControl = "control"
 )
 
-// lastConsumer is the consumer of answers, which Ensure makes when everything else is there.
+// lastConsumer is the consumer of answers, which Ensure creates last.
 const lastConsumer = "classifier"
 
 // Options of Ensure.
 type Options struct {
-	// Replicas is how many servers of a cluster keep each stream; 0 takes what the files say.
+	// Replicas is how many servers of a cluster store each stream; 0 takes the number of the
+	// definitions.
 	Replicas int
-	// Exclusive says that no other program uses the server: what an earlier version made is then brought up to date where that drops
-	// nothing that is stored.
+	// Exclusive: no other program uses the server. Ensure then updates what an earlier version
+	// created, if that drops no stored message.
 	Exclusive bool
-	// OnUpdate is told what was brought up to date, and what differed; it may be nil.
+	// OnUpdate is called with each updated name and the differences; it may be nil.
 	OnUpdate func(name, differences string)
 }
 
-// Ensure makes every stream, bucket and shared consumer that is missing and accepts those that are equal to their
-// definition. One that differs is left as it is, unless the store is the program's own: the error wraps ErrDrift, says field
-// by field what differs, and what can be done about it. One that is missing and that the connection may not make is ErrNotAllowed.
+// Ensure creates every missing stream, bucket and shared consumer, and accepts those that equal
+// their definition. One that differs is left as it is, unless the server is exclusive: the error
+// wraps ErrDrift, lists the differing fields, and says what can be done. If one is missing and the
+// connection may not create it, the error wraps ErrNotAllowed.
 func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 	configs, err := Streams()
 	if err != nil {
@@ -82,7 +86,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 			return err
 		}
 		if err := ensureStream(ctx, home, config, opts); err != nil {
-			return fmt.Errorf("making stream %s: %w", config.Name, err)
+			return fmt.Errorf("creating stream %s: %w", config.Name, err)
 		}
 	}
 	for _, shared := range SharedConsumers() {
@@ -91,23 +95,24 @@ func Ensure(ctx context.Context, js jetstream.JetStream, opts Options) error {
 			return err
 		}
 		if err := ensureConsumer(ctx, js, shared.Stream, config, opts); err != nil {
-			return fmt.Errorf("making consumer %s of %s: %w", shared.Name, shared.Stream, err)
+			return fmt.Errorf("creating consumer %s of %s: %w", shared.Name, shared.Stream, err)
 		}
 	}
 	return nil
 }
 
-// asNotAllowed turns the error of a request that nobody hears into ErrNotAllowed: an account that does not import a subject of the
-// JetStream API has nobody behind it.
+// asNotAllowed wraps the error of a request without a responder in ErrNotAllowed: an account that
+// does not import a subject of the JetStream API has no responder for it.
 func asNotAllowed(err error) error {
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders) {
-		return fmt.Errorf("%w: fct-scraper setup does, with the key of the admin: %w", ErrNotAllowed, err)
+		return fmt.Errorf("%w: run fct-scraper setup with the admin's key: %w", ErrNotAllowed, err)
 	}
 	return err
 }
 
-// AccountAPI is the JetStream API of the account that holds a stream. It is that of js, except for the admin of a server with the
-// accounts of deploy/nats/nats.conf, who reaches the streams of jobs and of the pace by a domain.
+// AccountAPI is the JetStream API of the account that owns a stream. It is js, except for the admin
+// of a server with the accounts of deploy/nats/nats.conf, who reaches the streams FCT_JOBS and
+// FCT_PACE by a domain.
 func AccountAPI(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.JetStream, error) {
 	domain, has := map[string]string{contract.StreamJobs: "jobs", contract.StreamPace: "pace"}[stream]
 	if !has {
@@ -128,7 +133,7 @@ func AccountAPI(ctx context.Context, js jetstream.JetStream, stream string) (jet
 	}
 }
 
-// OpenStream opens a stream by the API of the account that holds it.
+// OpenStream opens a stream by the API of the account that owns it.
 func OpenStream(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.Stream, error) {
 	home, err := AccountAPI(ctx, js, stream)
 	if err != nil {
@@ -141,11 +146,11 @@ func OpenStream(ctx context.Context, js jetstream.JetStream, stream string) (jet
 	return opened, nil
 }
 
-// awaitPoll is how often it is looked whether somebody else has made the streams.
+// awaitPoll is how often Await checks for the streams.
 const awaitPoll = 500 * time.Millisecond
 
-// Await returns when somebody else has made everything that Ensure makes, or with the error of ctx or of a server that
-// does not tell. The last thing that Ensure makes is what it waits for.
+// Await waits until another process has created everything that Ensure creates. It checks for the
+// last consumer. The error is that of ctx or of the server.
 func Await(ctx context.Context, js jetstream.JetStream) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -206,7 +211,7 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 		name: stream + " > " + want.Durable, want: want,
 		editCommand: fmt.Sprintf("nats consumer edit %s %s --config streams/%s.%s%s", stream, want.Durable, stream, want.Durable, consumerSuffix),
 		update: func() (any, error) {
-			// A server that was started again answers the first change with what was before.
+			// After a restart the server replies to the first update with the old configuration.
 			if _, err := js.UpdateConsumer(ctx, stream, want); err != nil {
 				return nil, err
 			}
@@ -219,7 +224,7 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	}, consumer.CachedInfo().Config)
 }
 
-// RecreateShared makes a shared consumer anew, so that it delivers again what was delivered and not acknowledged.
+// RecreateShared recreates a shared consumer, so that it redelivers what was not acknowledged.
 func RecreateShared(ctx context.Context, js jetstream.JetStream, stream, name string) error {
 	config, err := Consumer(stream, name)
 	if err != nil {
@@ -228,26 +233,26 @@ func RecreateShared(ctx context.Context, js jetstream.JetStream, stream, name st
 	return Recreate(ctx, js, stream, config)
 }
 
-// Recreate makes a consumer by its definition, after removing the one of that name.
+// Recreate deletes a consumer and creates it by its definition.
 func Recreate(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig) error {
 	if err := DeleteConsumer(ctx, js, stream, want.Durable); err != nil {
 		return err
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, stream, want); err != nil {
-		return fmt.Errorf("making consumer %s of %s: %w", want.Durable, stream, asNotAllowed(err))
+		return fmt.Errorf("creating consumer %s of %s: %w", want.Durable, stream, asNotAllowed(err))
 	}
 	return nil
 }
 
-// DeleteConsumer removes a consumer; one that is not there is no error.
+// DeleteConsumer deletes a consumer; a missing one is no error.
 func DeleteConsumer(ctx context.Context, js jetstream.JetStream, stream, name string) error {
 	if err := js.DeleteConsumer(ctx, stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("removing consumer %s of %s: %w", name, stream, asNotAllowed(err))
+		return fmt.Errorf("deleting consumer %s of %s: %w", name, stream, asNotAllowed(err))
 	}
 	return nil
 }
 
-// Streams are the definitions of all streams, those of the buckets included.
+// Streams returns the definitions of all streams, those of the buckets included.
 func Streams() ([]jetstream.StreamConfig, error) {
 	names, err := fs.Glob(files, "*"+streamSuffix)
 	if err != nil {
@@ -264,15 +269,15 @@ func Streams() ([]jetstream.StreamConfig, error) {
 	return configs, nil
 }
 
-// Consumer is the definition of a consumer of a stream.
+// Consumer returns the definition of a consumer of a stream.
 func Consumer(stream, name string) (jetstream.ConsumerConfig, error) {
 	var config jetstream.ConsumerConfig
 	err := readDefinition(stream+"."+name+consumerSuffix, &config)
 	return config, err
 }
 
-// JobsConsumer is the durable consumer that the fetchers of a run share: each run has its own, because with one for
-// all a run of 50 numbers had to wait for 3,050 jobs of another.
+// JobsConsumer is the durable consumer that the fetchers of a run share. Each run has its own: with
+// one for all, a run of 50 numbers had to wait for 3,050 jobs of another.
 func JobsConsumer(run contract.RunID) (jetstream.ConsumerConfig, error) {
 	config, err := Consumer(contract.StreamJobs, "fetcher")
 	config.Name, config.Durable = run.ConsumerName(), run.ConsumerName()
@@ -280,7 +285,7 @@ func JobsConsumer(run contract.RunID) (jetstream.ConsumerConfig, error) {
 	return config, err
 }
 
-// TurnConsumer is the durable consumer by which all fetchers of a site take its one turn.
+// TurnConsumer is the durable consumer by which all fetchers of a site take its turn.
 func TurnConsumer(site string) (jetstream.ConsumerConfig, error) {
 	config, err := Consumer(contract.StreamPace, "turn")
 	config.Name, config.Durable = "turn-"+site, "turn-"+site
@@ -288,7 +293,8 @@ func TurnConsumer(site string) (jetstream.ConsumerConfig, error) {
 	return config, err
 }
 
-// SlotsConsumer is the durable consumer by which all fetchers of a site take its slots, so many at once.
+// SlotsConsumer is the durable consumer by which all fetchers of a site take up to slots of its
+// slots.
 func SlotsConsumer(site string, slots int) (jetstream.ConsumerConfig, error) {
 	config, err := Consumer(contract.StreamPace, "slots")
 	config.Name, config.Durable = "slots-"+site, "slots-"+site

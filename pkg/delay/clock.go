@@ -8,14 +8,14 @@ import (
 const (
 	// stepTick is how often the two clocks are compared.
 	stepTick = 500 * time.Millisecond
-	// minStep is the smallest difference between two ticks that is a step. A clock that is slewed to the right time differs by less
-	// than a millisecond.
+	// minStep is the smallest difference between two ticks that counts as a step. A slewed clock
+	// differs by less than a millisecond.
 	minStep = 2 * time.Second
 )
 
-// ClockSteps calls stepped with the size of each step of the wall clock until ctx ends: how much further the wall clock moved than
-// the monotonic clock, negative when it was set back. A step of less than two seconds is not told. A machine that was suspended looks like a
-// clock that was set forward.
+// ClockSteps calls stepped with the size of each step of the wall clock until ctx ends: how much
+// further the wall clock moved than the monotonic clock, negative if it was set back. Steps of less
+// than two seconds are not reported. A suspended machine looks like a clock that was set forward.
 func ClockSteps(ctx context.Context, stepped func(by time.Duration)) {
 	began := time.Now()
 	watchSteps(ctx, stepped, func() clockReading {
@@ -24,10 +24,10 @@ func ClockSteps(ctx context.Context, stepped func(by time.Duration)) {
 	})
 }
 
-// clockReading is what both clocks said at one instant.
+// clockReading is the value of both clocks at one instant.
 type clockReading struct {
 	wall time.Time
-	// elapsed is by the monotonic clock.
+	// elapsed is measured by the monotonic clock.
 	elapsed time.Duration
 }
 
@@ -48,9 +48,9 @@ func watchSteps(ctx context.Context, stepped func(by time.Duration), read func()
 	}
 }
 
-// Until is the instant on the monotonic clock at which a wait ends that was stored as an instant of the wall clock. It is never further
-// from now than most, which is how long the wait was when it was stored, so that a wall clock that was set back since does not make
-// it longer. A wait that is over ends at now.
+// Until converts the stored end of a wait, an instant of the wall clock, to the monotonic clock.
+// most is the length of the wait when it was stored; the result is at most that far from now, so
+// that a wall clock that was set back does not extend the wait. A wait that is over ends at now.
 func Until(now, end time.Time, most time.Duration) time.Time {
 	return now.Add(max(0, min(end.Sub(now), most)))
 }

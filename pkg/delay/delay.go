@@ -1,4 +1,5 @@
-// Package delay waits: no longer than a context allows, again and again, and longer the more often something has failed.
+// Package delay waits: for a duration or until a context ends, periodically, and with a backoff. It
+// also reports steps of the wall clock.
 package delay
 
 import (
@@ -8,7 +9,7 @@ import (
 	"time"
 )
 
-// Sleep waits for d, and for nothing when d is not positive; its error is the cause why ctx has ended before.
+// Sleep waits for d, not at all if d is not positive. If ctx ends before, it returns the cause.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)
@@ -23,7 +24,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Every does something each time d has gone by, until the function it returns is called, which waits for what is being done.
+// Every calls do each time d has passed, until stop is called, which waits for a running call.
 func Every(d time.Duration, do func()) (stop func()) {
 	done := make(chan struct{})
 	var doing sync.WaitGroup
@@ -45,18 +46,18 @@ func Every(d time.Duration, do func()) (stop func()) {
 	}
 }
 
-// Exponential is an exponential backoff: Base·Factor^(n−1) before the n-th further try, at most Max, drawn from the upper
-// half of that. Drawn, so that many that failed together do not come back together; from the upper half, so that none
-// comes back at once. It is the "equal jitter" of
-// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/, with a factor of one's own.
+// Exponential is an exponential backoff: Base·Factor^(n−1) before retry n, at most Max, with equal
+// jitter: drawn from the upper half of that. So requests that failed together do not retry
+// together, and none retries at once. See
+// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/.
 type Exponential struct {
 	Base   time.Duration
 	Factor float64
 	Max    time.Duration
 }
 
-// Before is how long to wait before the n-th further try, 1 being the first; before none, it is no time at all. draw is a
-// chance in [0, 1).
+// Before is the wait before retry n, the first being 1; zero for n below 1. draw is a random number
+// in [0, 1).
 func (e Exponential) Before(n int, draw float64) time.Duration {
 	if n <= 0 || e.Base <= 0 { // a base of none times a power that overflowed is no number
 		return 0

@@ -12,7 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Cluster is three servers that keep all streams on each of them, and a bus to the first one. It ends with the test.
+// Cluster is a cluster of three servers that each store all streams, and a bus to the first one. It
+// ends with the test.
 func Cluster(t testing.TB, opts bus.Options) (*natsd.Cluster, *bus.Bus) {
 	t.Helper()
 	servers, err := natsd.StartCluster(t.TempDir(), 3)
@@ -29,7 +30,7 @@ func Cluster(t testing.TB, opts bus.Options) (*natsd.Cluster, *bus.Bus) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Until the servers have chosen a leader nothing can be made, and nobody says so.
+	// Until the servers have elected a leader no stream can be created, and nothing reports that.
 	for until := time.Now().Add(time.Minute); ; {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		err := streams.Ensure(ctx, broker.JetStream(), streams.Options{Replicas: 3})

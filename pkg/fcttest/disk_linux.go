@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Disk mounts a file system of its own in memory, with tmpfs options such as "size=24m", and takes it away with the test. False
-// means that this system lets the test mount nothing: the test then has to try a limit on the process in its place.
+// Disk mounts a file system in memory with tmpfs options such as "size=24m", and unmounts it with
+// the test. mounted is false if the test may not mount: it then has to use a limit of the process
+// instead.
 func Disk(t testing.TB, options string) (dir string, mounted bool) {
 	t.Helper()
 	dir = t.TempDir()
@@ -27,7 +28,7 @@ func Disk(t testing.TB, options string) (dir string, mounted bool) {
 	return dir, true
 }
 
-// Fill leaves so many free bytes on a Disk, and returns a function that gives back what it took.
+// Fill leaves so many free bytes on a Disk, and returns a function that frees what it took.
 func Fill(t testing.TB, dir string, leave int64) (empty func()) {
 	t.Helper()
 	name := filepath.Join(dir, "filler")
@@ -41,7 +42,7 @@ func Fill(t testing.TB, dir string, leave int64) (empty func()) {
 		if take <= 0 {
 			break
 		}
-		// Others write too: what does not fit any more is tried smaller.
+		// Others write too: if it does not fit any more, retry with less.
 		if err = unix.Fallocate(int(file.Fd()), 0, size, take); err == nil {
 			size += take
 		} else if errors.Is(err, unix.ENOSPC) {

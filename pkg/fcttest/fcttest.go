@@ -1,4 +1,5 @@
-// Package fcttest gives tests the real parts: a broker with a file store, a logger.
+// Package fcttest gives tests real parts: a server with a file store, a cluster, a logger, a small
+// disk, virtual time.
 package fcttest
 
 import (
@@ -12,7 +13,8 @@ import (
 	"fct-scraper/streams"
 )
 
-// Broker is a bus on an embedded server with all streams made, on a folder of its own. It ends with the test.
+// Broker is a bus on an embedded server with all streams created, on a folder of its own. It ends
+// with the test.
 func Broker(t testing.TB) *bus.Bus {
 	t.Helper()
 	server, err := natsd.Start(t.TempDir())
@@ -33,7 +35,7 @@ func Broker(t testing.TB) *bus.Bus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Tests run side by side on slow disks: the library's own five seconds are not always enough.
+	// Tests run concurrently on slow disks: the library's timeout of 5 s is not always enough.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := streams.Ensure(ctx, broker.JetStream(), streams.Options{}); err != nil {
@@ -42,16 +44,7 @@ func Broker(t testing.TB) *bus.Bus {
 	return broker
 }
 
-// Logger writes into the test's own output.
+// Logger writes to the test's output.
 func Logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// SkipIfShort leaves a test out with -short, as the check has it under the race detector: it takes long there. The tests of the README's
-// command run it.
-func SkipIfShort(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("it takes long: not with -short")
-	}
 }

@@ -10,9 +10,10 @@ import (
 	"fct-scraper/pkg/natsd"
 )
 
-// VirtualTime runs a test in a bubble of virtual time in which a real broker works: hours pass in seconds. The test that
-// calls it must not be parallel, and uses no sockets inside. The server tells a message's age by the real clock, so what
-// expires in a bucket (the fetchers' presence, after 15 s) may be gone at once when a test goes on for longer than that.
+// VirtualTime runs a test in a bubble of virtual time with a real embedded server: hours pass in
+// seconds. The test must not be parallel and must not use sockets inside. The server measures
+// message ages by the real clock, so what expires in a bucket (presences, after 15 s) may expire at
+// once if the test takes longer than that in real time.
 func VirtualTime(t *testing.T, test func(*testing.T)) {
 	t.Helper()
 	defer natsd.StartAccessClock()()
@@ -21,8 +22,8 @@ func VirtualTime(t *testing.T, test func(*testing.T)) {
 	synctest.Test(t, test)
 }
 
-// dropPools empties every sync.Pool: what has lain there for two collections is gone. The NATS client keeps timers in one,
-// and a timer made inside a bubble must not be used outside of it, nor the other way round.
+// dropPools empties every sync.Pool, which two collections do. The NATS client pools timers, and a
+// timer that was created inside a bubble must not be used outside of it, nor the other way round.
 func dropPools() {
 	runtime.GC()
 	runtime.GC()

@@ -11,30 +11,31 @@ import (
 	"time"
 )
 
-// ErrUnhealthy says that a process answers that it cannot work, or does not answer.
+// ErrUnhealthy reports that a process is not ready or does not respond.
 var ErrUnhealthy = errors.New("unhealthy")
 
 const (
-	// checkTimeout is how long a process may take to answer.
+	// checkTimeout is how long a process may take to respond.
 	checkTimeout = 3 * time.Second
-	// maxReasonBytes bounds what is read of its reason, in bytes.
+	// maxReasonBytes bounds how much of its reason is read.
 	maxReasonBytes = 4 << 10
 )
 
-// Check returns nil when the process behind url answers 200. The error wraps ErrUnhealthy and says what it said instead.
+// Check returns nil if the process at url responds with 200. Otherwise the error wraps ErrUnhealthy
+// and has the response.
 func Check(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return fmt.Errorf("asking %.200q: %w", url, err)
+		return fmt.Errorf("requesting %.200q: %w", url, err)
 	}
-	// A transport of its own: no proxy stands between a process and its own container, and no connection stays open.
+	// A separate transport: no proxy to a process in the same container, and no idle connection.
 	transport := &http.Transport{DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return fmt.Errorf("%w: asking %s: %w", ErrUnhealthy, url, err)
+		return fmt.Errorf("%w: requesting %s: %w", ErrUnhealthy, url, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusOK {
@@ -42,9 +43,9 @@ func Check(ctx context.Context, url string) error {
 	}
 	reason, err := io.ReadAll(io.LimitReader(response.Body, maxReasonBytes))
 	if err != nil {
-		return fmt.Errorf("%w: asking %s: %w", ErrUnhealthy, url, err)
+		return fmt.Errorf("%w: requesting %s: %w", ErrUnhealthy, url, err)
 	}
-	return fmt.Errorf("%w: %s says %d: %.500q", ErrUnhealthy, url, response.StatusCode, strings.TrimSpace(string(reason)))
+	return fmt.Errorf("%w: %s returned %d: %.500q", ErrUnhealthy, url, response.StatusCode, strings.TrimSpace(string(reason)))
 }
 
 // URL is where a process of this machine that listens on addr says whether it is ready; the first of a range of ports.

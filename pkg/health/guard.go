@@ -8,10 +8,10 @@ import (
 	"fct-scraper/pkg/loopback"
 )
 
-// guard lets those requests alone to next that name this server, and has every answer, that it does not understand a path included, say
-// what a browser may do with it: nothing. A page that was read under a name of somebody else's could be looked into by him (DNS rebinding).
+// guard passes only requests that name this server to next, and adds headers to every response that
+// forbid a browser to use it. Otherwise a page under a foreign name could read it (DNS rebinding).
 func guard(listen string, next http.Handler) http.Handler {
-	configured, _, _ := net.SplitHostPort(listen) // it was listened on
+	configured, _, _ := net.SplitHostPort(listen) // the server listens there
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
 			"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -24,15 +24,15 @@ func guard(listen string, next http.Handler) http.Handler {
 			w.Header().Set(name, value)
 		}
 		if !namesServer(r, configured) {
-			respond(w, http.StatusMisdirectedRequest, "this server is not asked under that Host: use its address")
+			respond(w, http.StatusMisdirectedRequest, "wrong Host for this server: use its address")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// namesServer says whether the Host of a request is this machine, what the server was told to listen on, or the address that was
-// connected to.
+// namesServer reports whether the Host of a request is this machine, the configured address, or the
+// address of the connection.
 func namesServer(r *http.Request, configured string) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {

@@ -1,4 +1,4 @@
-// Package health says over HTTP whether a process works, and asks another one whether it does.
+// Package health serves over HTTP whether a process works, and checks another process.
 package health
 
 import (
@@ -20,13 +20,14 @@ const (
 )
 
 const (
-	// readyTimeout is how long the search for a reason may take; those who ask wait for two or three seconds.
+	// readyTimeout is how long the check of readiness may take; supervisors wait for two or three
+	// seconds.
 	readyTimeout = 2 * time.Second
-	// closeTimeout is how long answers on their way may take when the server ends.
+	// closeTimeout is how long responses may take when the server closes.
 	closeTimeout = time.Second
-	// Who is slower than that holds a connection for nothing.
+	// The limits for slow clients.
 	readTimeout, writeTimeout, idleTimeout = 5 * time.Second, 30 * time.Second, time.Minute
-	// maxHeaderBytes is the size of what a supervisor sends, with room.
+	// maxHeaderBytes bounds a request's header; supervisors send little.
 	maxHeaderBytes = 16 << 10
 )
 
@@ -34,15 +35,16 @@ const (
 type Options struct {
 	// Addr is host:port, of which port 0 takes a free one, or host:first-last, the first free one of these.
 	Addr string
-	// Ready says why the process cannot work, nil when it can. It is called for each question and ends with its context.
+	// Ready returns why the process cannot work, nil if it can. It is called for each request, with
+	// its context.
 	Ready func(context.Context) error
-	// Note is what people are told beside "ok" by /readyz; empty, or nil, when there is nothing to tell.
+	// Note is text that /readyz adds to "ok"; nil or empty for none.
 	Note func() string
-	// Pages are further handlers by their patterns, as http.ServeMux takes them.
+	// Pages are further handlers by pattern, as in http.ServeMux.
 	Pages map[string]http.Handler
 }
 
-// Server answers /livez, /readyz and further pages until it is closed.
+// Server serves /livez, /readyz and further pages until it is closed.
 type Server struct {
 	server *http.Server
 	addr   string
@@ -111,7 +113,7 @@ func listen(addr string) (net.Listener, error) {
 	return nil, errors.Join(ErrTaken, err)
 }
 
-// respond answers in plain text; an answer that does not arrive is the asker's to miss.
+// respond writes a response in plain text; it ignores a client that does not receive it.
 func respond(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
@@ -121,12 +123,12 @@ func respond(w http.ResponseWriter, status int, text string) {
 // Addr is where the server listens.
 func (s *Server) Addr() string { return s.addr }
 
-// Close lets answers on their way arrive, for a second, and ends the server.
+// Close waits for up to a second until running responses end, and closes the server.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	err := s.server.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) { // somebody reads slowly, or follows a page that has no end
+	if errors.Is(err, context.DeadlineExceeded) { // a slow client, or a page without an end
 		err = s.server.Close()
 	}
 	if ended := <-s.ended; !errors.Is(ended, http.ErrServerClosed) {

@@ -33,7 +33,7 @@ func (g *Guard) load() error {
 	return nil
 }
 
-// replaceUnreadable tells of a file that is damaged itself; the store then vouches for itself, and the file is made anew.
+// replaceUnreadable reports a file that is itself damaged; it is then written again from the store.
 func (g *Guard) replaceUnreadable(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -41,12 +41,12 @@ func (g *Guard) replaceUnreadable(name string, err error) error {
 	if g.ReadOnly {
 		return readOnlyError(fmt.Errorf("%s could not be read", filepath.Join(g.Dir, name)))
 	}
-	g.noteRestored("%s could not be read and is made anew from the store as it is", filepath.Join(g.Dir, name))
+	g.noteRestored("%s could not be read and is written again from the store as it is", filepath.Join(g.Dir, name))
 	g.needsVerify = true
 	return nil
 }
 
-// save writes the manifest, and the witness where there is an output folder.
+// save writes the manifest, and the fingerprint if there is an output folder.
 func (g *Guard) save(streams map[string]Stream) error {
 	g.manifest.Version, g.manifest.WrittenAt, g.manifest.Streams = version, time.Now().UTC(), streams
 	if err := writeJSON(g.Dir, manifestName, g.manifest); err != nil {
@@ -60,22 +60,22 @@ func (g *Guard) save(streams map[string]Stream) error {
 	if own.Ledger.Last == 0 && err != nil { // nothing that could be lost
 		return nil
 	}
-	if err := writeJSON(g.Output, fingerprintName(own.Store), own); err != nil { // whoever writes files there says so, and ends
+	if err := writeJSON(g.Output, fingerprintName(own.Store), own); err != nil { // the writer of the output reports the cause
 		g.Log.Warn("store.witness.unwritten", "folder", g.Output, "error", err)
 	}
 	return nil
 }
 
-// fingerprints are what the output folder knows: of this store, and of all others.
+// fingerprints reads the ledger fingerprints in the output folder: that of this store, and all.
 func (g *Guard) fingerprints() (own *ledgerFingerprint, all []ledgerFingerprint, err error) {
 	names, err := filepath.Glob(filepath.Join(g.Output, fingerprintName("*")))
 	if err != nil {
-		return nil, nil, fmt.Errorf("looking for what %s knows of the store: %w", g.Output, err)
+		return nil, nil, fmt.Errorf("listing the ledger fingerprints in %s: %w", g.Output, err)
 	}
 	for _, name := range names {
 		var w ledgerFingerprint
 		if readJSON(name, &w) != nil || w.Version != version {
-			continue // one that cannot be read bears no witness
+			continue // an unreadable fingerprint proves nothing
 		}
 		all = append(all, w)
 		if w.Store == g.manifest.Store {
@@ -95,7 +95,7 @@ func readJSON(name string, into any) error {
 	return json.Unmarshal(data, into)
 }
 
-// writeJSON replaces a file as a whole.
+// writeJSON replaces a file atomically.
 func writeJSON(dir, name string, value any) (err error) {
 	data, err := json.Marshal(value)
 	if err != nil {

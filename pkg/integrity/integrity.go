@@ -1,7 +1,8 @@
-// Package integrity notices that the store of an embedded server was damaged in place: a stream that lost messages, was
-// rolled back, or was exchanged. What the streams held is written beside the store (manifest.json, keys.json) and, as far as the
-// ledger goes, into the output folder too, at most every second and at every end. A store is held against these files when it is
-// opened: they are a lower bound, so a process that was killed between a publish and the next write is no damage.
+// Package integrity detects that the store of an embedded server was damaged in place: a stream
+// lost messages, was rolled back, or was replaced. It writes what the streams hold to files next to
+// the store (manifest.json, keys.json) and, for the ledger, into the output folder too, at most
+// every second and at every end. Opening a store compares it with these files. They are a lower
+// bound: a process that was killed between a publish and the next write is no damage.
 package integrity
 
 import (
@@ -23,32 +24,32 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// ErrDamaged says that the store lost what cannot be derived from anything else, or is older than it was. The program exits
-// with 6 on it.
+// ErrDamaged reports that the store lost what cannot be derived from anything else, or that it is
+// older than it was. The program then exits with 6.
 var ErrDamaged = errors.New("store damaged")
 
 const (
 	manifestName = "manifest.json"
 	keysName     = "keys.json"
-	// version is that of both files and of the witness.
+	// version is the version of all these files.
 	version = 1
 )
 
-// kind says what becomes of a stream that is damaged.
+// kind says how a damaged stream is restored.
 type kind int
 
 const (
 	// ledger cannot be derived: the operator decides.
 	ledger kind = iota
-	// copied is a bucket of which keys.json holds a copy.
+	// copied is a bucket that keys.json has a copy of.
 	copied
-	// derived is a bucket that the ledger has in it.
+	// derived is a bucket that can be folded from the ledger.
 	derived
-	// ephemeral holds what is made again by those who work with it.
+	// ephemeral holds what its users create again.
 	ephemeral
 )
 
-// kinds are the streams that are looked at.
+// kinds returns the checked streams.
 func kinds() map[string]kind {
 	bucket := func(name string) string { return "KV_" + name }
 	return map[string]kind{
@@ -60,48 +61,49 @@ func kinds() map[string]kind {
 	}
 }
 
-// Stream is what a stream held.
+// Stream describes the content of a stream.
 type Stream struct {
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`
 	Count uint64 `json:"count"`
-	// Hash is, of the ledger, the chain over all its messages; of any other stream the exclusive or of the digests of what was
-	// there, which only a clean end writes.
+	// Hash is, for the ledger, the hash chain over all its messages; for other streams the XOR of
+	// the digests of their messages, which only a clean end writes.
 	Hash string `json:"hash,omitempty"`
-	// Anchor is the digest of the message at Last, of a stream of which an unclean end leaves no hash: if there is a message at
-	// that place, it is that one.
+	// Anchor is the digest of the message at Last, for streams that have no hash after an unclean
+	// end: if there is a message at that sequence, it must be that one.
 	Anchor string `json:"anchor,omitempty"`
 }
 
-// Manifest is what a store held when it was written last.
+// Manifest describes the content of a store when it was last written.
 type Manifest struct {
 	Version int `json:"v"`
-	// Store names the store for as long as it exists.
+	// Store identifies the store for its lifetime.
 	Store     string            `json:"store"`
 	WrittenAt time.Time         `json:"written_at"`
 	Streams   map[string]Stream `json:"streams"`
 }
 
-// ledgerFingerprint is what the output folder knows of a store's ledger: a store that is put back as a whole takes its manifest along.
+// ledgerFingerprint describes a store's ledger in the output folder: when a complete store is put
+// back, its manifest is too, and only this file shows that it is older.
 type ledgerFingerprint struct {
 	Version int    `json:"v"`
 	Store   string `json:"store"`
 	Ledger  Stream `json:"ledger"`
 }
 
-// keyCopy is the newest value of a key of a copied bucket.
+// keyCopy is the newest value of a key in a copied bucket.
 type keyCopy struct {
 	Sequence uint64 `json:"seq"`
 	Value    []byte `json:"value"`
 }
 
-// bucketCopy are the keys of a copied bucket by their subjects, as they were when the bucket ended at Last.
+// bucketCopy holds the keys of a copied bucket by subject, when Last was its last sequence.
 type bucketCopy struct {
 	Last uint64             `json:"last"`
 	Keys map[string]keyCopy `json:"keys"`
 }
 
-// keysFile is keys.json.
+// keysFile is the content of keys.json.
 type keysFile struct {
 	Version int                   `json:"v"`
 	Buckets map[string]bucketCopy `json:"buckets"`
@@ -111,46 +113,50 @@ type keysFile struct {
 type Options struct {
 	Bus *bus.Bus
 	Log *slog.Logger
-	// Dir is the folder beside whose store the manifest lies; Output is where the witness lies, which need not exist.
+	// Dir is the folder of the store and its manifest; Output is the folder of the ledger
+	// fingerprints, which need not exist.
 	Dir, Output string
-	// Repair accepts a ledger that is not what it was: what it lost is asked for again.
+	// Repair accepts a changed ledger: what it lost is fetched again.
 	Repair bool
-	// ReadOnly has Check change nothing: what would be made again is ErrDamaged too.
+	// ReadOnly makes Check change nothing: what would be restored is ErrDamaged too.
 	ReadOnly bool
 }
 
-// Guard holds one store against what is known of it, and keeps that up to date.
+// Guard compares one store with its manifest and keeps the manifest up to date.
 type Guard struct {
 	Options
 	manifest Manifest
 	keys     map[string]bucketCopy
-	// chain is the hash of the ledger up to the sequence chained.
+	// chain is the hash of the ledger up to sequence chainEnd.
 	chain    [sha256.Size]byte
 	chainEnd uint64
-	// damaged are the streams to be made anew; restored is what was done, as people read it.
+	// damaged lists the streams to recreate; restored describes what was done, for people.
 	damaged  []string
 	restored []string
-	// needsVerify says that the buckets that the ledger has in it are to be compared with it.
+	// needsVerify: the derived buckets have to be compared with the ledger.
 	needsVerify bool
-	// acceptedDamage says that a ledger was accepted that is not what it was.
+	// acceptedDamage: a changed ledger was accepted.
 	acceptedDamage bool
-	// salvaged is what could be read of such a ledger.
+	// salvaged holds the readable messages of such a ledger.
 	salvaged []*nats.Msg
 	stop     context.CancelFunc
 	ended    chan struct{}
 }
 
-// Restored is what was rebuilt when the store was opened, a line each.
+// Restored describes what was rebuilt when the store was opened, a line each.
 func (g *Guard) Restored() []string { return g.restored }
 
-// NeedsVerify says that the buckets which can be derived from the ledger are to be compared with it.
+// NeedsVerify reports whether the buckets that are derived from the ledger have to be compared with
+// it.
 func (g *Guard) NeedsVerify() bool { return g.needsVerify }
 
-// AcceptedDamage says that a ledger was accepted that is not what it was: runs that were not over cannot go on with it.
+// AcceptedDamage reports whether a changed ledger was accepted: unfinished runs cannot resume on
+// it.
 func (g *Guard) AcceptedDamage() bool { return g.acceptedDamage }
 
-// Check holds the streams, before anything is made in them, against what is known. What can be derived is removed, and made
-// again by Restore and the services; what cannot is ErrDamaged, which names the stream, what was expected and what was found.
+// Check compares the streams with the manifest, before any stream is created. It removes streams
+// that Restore and the services can recreate; otherwise it returns an error that wraps ErrDamaged
+// and names the stream, what was expected and what was found.
 func Check(ctx context.Context, opts Options) (*Guard, error) {
 	g := &Guard{Options: opts, keys: map[string]bucketCopy{}}
 	if err := g.load(); err != nil {
@@ -174,13 +180,13 @@ func (g *Guard) noteRestored(format string, args ...any) {
 	g.restored = append(g.restored, line)
 }
 
-// contents is what a stream holds.
+// contents describes what a stream holds now.
 type contents struct {
 	Stream
 	exists bool
-	// chainAt are the hashes of the chain at the sequences that were asked for.
+	// chainAt has the hashes of the chain at the requested sequences.
 	chainAt map[uint64]string
-	// newest are the newest messages of each subject.
+	// newest has the newest message of each subject.
 	newest map[string]message
 }
 
@@ -209,7 +215,7 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	if wrong == nil && what == copied {
 		wrong = g.compareCopy(name, now)
 	}
-	if was.Hash == "" || now.Last > was.Last { // nobody has read it to its end
+	if was.Hash == "" || now.Last > was.Last { // it was not read to its end
 		g.needsVerify = g.needsVerify || what == derived
 	}
 	if wrong == nil {
@@ -224,21 +230,21 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	delete(g.manifest.Streams, name)
 	if now.exists {
 		if err := g.Bus.JetStream().DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return fmt.Errorf("making it anew: %w", err)
+			return fmt.Errorf("recreating it: %w", err)
 		}
 	}
 	return nil
 }
 
-// readOnlyError is the error of what is wrong and could be made again, if the store might be changed.
+// readOnlyError is the error for damage that could be restored if the store could be changed.
 func readOnlyError(wrong error) error {
 	if !errors.Is(wrong, ErrDamaged) {
 		wrong = fmt.Errorf("%w: %w", ErrDamaged, wrong)
 	}
-	return fmt.Errorf(`%w; "fct-scraper status" makes it again`, wrong)
+	return fmt.Errorf(`%w; "fct-scraper status" restores it`, wrong)
 }
 
-// remedy is what is done about a stream that is damaged.
+// remedy describes how a damaged stream is restored.
 func remedy(name string, what kind) string {
 	switch {
 	case what == copied:
@@ -246,18 +252,18 @@ func remedy(name string, what kind) string {
 	case what == derived:
 		return "written again from the ledger"
 	case name == contract.StreamJobs:
-		return "made anew; jobs without an outcome are published again"
+		return "recreated; jobs without an outcome are published again"
 	case name == contract.StreamAnswers:
-		return "made anew; numbers whose answers waited in it are asked for again"
+		return "recreated; numbers whose answers waited in it are fetched again"
 	case name == contract.StreamBatch:
-		return "made anew; commands that were not carried out are to be given again"
+		return "recreated; commands that were not carried out have to be sent again"
 	default:
-		return "made anew"
+		return "recreated"
 	}
 }
 
-// compareStream is why a stream cannot have become what it is from what it was. What passes through a stream leaves it without a new
-// message; a bucket never gets smaller.
+// compareStream returns why a stream cannot have developed from its recorded state. Messages leave
+// an ephemeral stream without a new one; a bucket never shrinks.
 func compareStream(was Stream, now contents, what kind) error {
 	switch {
 	case now.Last < was.Last && !now.exists:
@@ -275,16 +281,16 @@ func compareStream(was Stream, now contents, what kind) error {
 	}
 }
 
-// checkAnchor is why the message at which a stream ended is another one now.
+// checkAnchor returns an error if the message at the recorded last sequence is another one now.
 func (g *Guard) checkAnchor(ctx context.Context, name string, was Stream) error {
 	now, err := g.anchor(ctx, name, was.Last)
-	if err != nil || now == "" || now == was.Anchor { // it could be read a moment ago, or left the stream since
+	if err != nil || now == "" || now == was.Anchor { // it was removed from the stream, or is the same
 		return nil
 	}
 	return fmt.Errorf("expected digest %.12s of message %d, found %.12s", was.Anchor, was.Last, now)
 }
 
-// compareCopy is why a copied bucket cannot have become what it is from its copy.
+// compareCopy returns why a copied bucket cannot have developed from its copy.
 func (g *Guard) compareCopy(name string, now contents) error {
 	was, known := g.keys[name]
 	if !known {
@@ -307,7 +313,7 @@ func (g *Guard) compareCopy(name string, now contents) error {
 	return nil
 }
 
-// checkLedger refuses a ledger that is not the continuation of what is known of it.
+// checkLedger refuses a ledger that is not a continuation of the recorded one.
 func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error {
 	own, others, err := g.fingerprints()
 	if err != nil {
@@ -322,7 +328,7 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 		return unreadable
 	}
 	wrong := unreadable
-	const remedy = "put the newest copy of data_dir back, or accept the store as it is with --repair: what it lost is asked for again"
+	const remedy = "put the newest copy of data_dir back, or accept the store as it is with --repair: what it lost is fetched again"
 	if was.Last > 0 && wrong == nil {
 		wrong = compareChain(was, now)
 	}
@@ -337,7 +343,7 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 		wrong = fmt.Errorf("the files in %s are of another store (%s), expected its ledger", g.Output, others[0].Store)
 	}
 	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 && !g.ReadOnly {
-		g.noteRestored("the store is new, the files in %s are of another one (%s): what that one collected is asked for again", g.Output, others[0].Store)
+		g.noteRestored("the store is new, the files in %s are of another one (%s): what that one collected is fetched again", g.Output, others[0].Store)
 	}
 	if wrong == nil {
 		return nil
@@ -356,7 +362,8 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 	return g.salvage(ctx, name, now)
 }
 
-// salvage takes what can be read out of a stream of which something cannot, and removes it: Restore writes it again.
+// salvage reads the readable messages of a damaged stream and deletes it; Restore writes them
+// again.
 func (g *Guard) salvage(ctx context.Context, name string, now contents) error {
 	stream, err := g.Bus.JetStream().Stream(ctx, name)
 	if err != nil {
@@ -381,7 +388,7 @@ func (g *Guard) salvage(ctx context.Context, name string, now contents) error {
 	return g.Bus.JetStream().DeleteStream(ctx, name)
 }
 
-// compareChain is why a ledger is not one that has grown from what it was.
+// compareChain returns why a ledger is not a continuation of its recorded state.
 func compareChain(was Stream, now contents) error {
 	switch {
 	case now.Last < was.Last:

@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	// recordInterval is how often what the streams hold is written, when it has changed.
+	// recordInterval is how often a changed content of the streams is written.
 	recordInterval = time.Second
-	// minScrubInterval is after how long without a change all streams are read again; each further time it is twice as long, at
-	// most quietMost: a site may be slow, and a run that waits for a message which is gone waits for ever.
+	// All streams are read again after minScrubInterval without a change, then at twice the
+	// interval each time, up to maxScrubInterval: a site may be slow, and a run that waits for a
+	// lost message waits forever.
 	minScrubInterval, maxScrubInterval = 7 * time.Second, 10 * time.Minute
 	// closeTimeout is how long a clean end may take to read all streams once more.
 	closeTimeout = 500 * time.Millisecond
 )
 
-// Restore writes the copied keys and what was salvaged of the ledger into streams that were made anew.
+// Restore writes the copied keys and the salvaged ledger messages into the recreated streams.
 func (g *Guard) Restore(ctx context.Context) error {
 	for _, name := range g.damaged {
 		var msgs []*nats.Msg
@@ -41,7 +42,7 @@ func (g *Guard) Restore(ctx context.Context) error {
 			delete(g.keys, name)
 		case ledger:
 			msgs = g.salvaged
-		case derived, ephemeral: // made again by others
+		case derived, ephemeral: // recreated by their users
 		}
 		if err := g.Bus.PublishBatch(ctx, msgs); err != nil {
 			return fmt.Errorf("restoring stream %s: %w", name, err)
@@ -51,8 +52,8 @@ func (g *Guard) Restore(ctx context.Context) error {
 	return nil
 }
 
-// Record writes what the streams hold, now and whenever it has changed, until Close. broken is called once, with ErrDamaged,
-// when a stream loses messages while nobody gets any.
+// Record writes the content of the streams, now and at every change, until Close. It calls broken
+// once, with an error that wraps ErrDamaged, if a stream loses messages.
 func (g *Guard) Record(ctx context.Context, broken func(error)) error {
 	if err := g.update(ctx); err != nil {
 		return err
@@ -96,7 +97,7 @@ func (g *Guard) recordChanges(ctx context.Context, broken func(error)) {
 	}
 }
 
-// sameRunStreams says whether nothing happened in the streams in which the work on runs is seen.
+// sameRunStreams reports whether the streams that the work on runs changes are unchanged.
 func sameRunStreams(a, b map[string]Stream) bool {
 	for _, name := range []string{contract.StreamOutcomes, contract.StreamAnswers, contract.StreamJobs, contract.StreamBatch, "KV_" + contract.BucketRuns} {
 		if a[name].Last != b[name].Last || a[name].Count != b[name].Count {
@@ -106,14 +107,14 @@ func sameRunStreams(a, b map[string]Stream) bool {
 	return true
 }
 
-// scrub reads all streams and looks whether all can be read that is to be there.
+// scrub reads all streams and checks that every message can be read.
 func (g *Guard) scrub(ctx context.Context) error {
 	for _, name := range sortedKeys(kinds()) {
 		what := kinds()[name]
 		chain, chained := g.chain, g.chainEnd
 		now, err := g.scan(ctx, name, what, []uint64{chained})
 		g.chain, g.chainEnd = chain, chained
-		if errors.Is(err, ErrDamaged) { // it may have lost a message in the middle of the look
+		if errors.Is(err, ErrDamaged) { // a message may have been removed during the scan
 			now, err = g.scan(ctx, name, what, []uint64{chained})
 			g.chain, g.chainEnd = chain, chained
 		}
@@ -137,7 +138,7 @@ func (g *Guard) scrub(ctx context.Context) error {
 	return nil
 }
 
-// update brings manifest, keys and witness up to date.
+// update brings manifest, keys and fingerprint up to date.
 func (g *Guard) update(ctx context.Context) error {
 	streams := make(map[string]Stream, len(kinds()))
 	for _, name := range sortedKeys(kinds()) {
@@ -146,7 +147,7 @@ func (g *Guard) update(ctx context.Context) error {
 			return fmt.Errorf("%w: stream %s is gone", ErrDamaged, name)
 		}
 		if err != nil {
-			return fmt.Errorf("looking at stream %s: %w", name, err)
+			return fmt.Errorf("reading the state of stream %s: %w", name, err)
 		}
 		state := stream.CachedInfo().State
 		now := Stream{First: state.FirstSeq, Last: state.LastSeq, Count: state.Msgs}
@@ -175,7 +176,7 @@ func (g *Guard) update(ctx context.Context) error {
 	return g.save(streams)
 }
 
-// extendChain takes what the ledger has got since into the chain.
+// extendChain adds the new messages of the ledger to the chain.
 func (g *Guard) extendChain(ctx context.Context, stream jetstream.Stream) (string, error) {
 	state, name := stream.CachedInfo().State, stream.CachedInfo().Config.Name
 	err := g.readStream(ctx, stream, g.chainEnd, func(msg bus.Message) {
@@ -193,7 +194,7 @@ func (g *Guard) extendChain(ctx context.Context, stream jetstream.Stream) (strin
 	return hexHash(g.chain), nil
 }
 
-// copyBucket takes what a bucket has got since into its copy.
+// copyBucket adds the new messages of a bucket to its copy.
 func (g *Guard) copyBucket(ctx context.Context, stream jetstream.Stream) error {
 	state, name := stream.CachedInfo().State, stream.CachedInfo().Config.Name
 	was := g.keys[name]
@@ -226,7 +227,8 @@ func (g *Guard) copyBucket(ctx context.Context, stream jetstream.Stream) error {
 	return writeJSON(g.Dir, keysName, keysFile{version, g.keys})
 }
 
-// Close writes what the streams hold at the end of the work, with the hashes of all of them as far as that does not take long.
+// Close writes the content of the streams at the end of the work, with the hashes of those that can
+// be read within closeTimeout.
 func (g *Guard) Close(ctx context.Context) error {
 	if g.stop == nil {
 		return nil

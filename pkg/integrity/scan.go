@@ -18,13 +18,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A reader that gets no message for so long looks once more, and then takes the rest for lost.
+// readTimeout is how long a reader waits for a message before it reads once more and then counts
+// the rest as lost.
 const readTimeout = 5 * time.Second
 
 var errReadEnough = errors.New("enough read")
 
-// scan reads a whole stream. points are sequences at which the hash of the chain is wanted. A message that is counted and
-// cannot be read is ErrDamaged.
+// scan reads a complete stream. points are the sequences at which the hash of the chain is wanted.
+// A message that the stream counts and that cannot be read is ErrDamaged.
 func (g *Guard) scan(ctx context.Context, name string, what kind, points []uint64) (contents, error) {
 	now := contents{chainAt: map[uint64]string{0: hexHash([sha256.Size]byte{})}, newest: map[string]message{}}
 	stream, err := g.Bus.JetStream().Stream(ctx, name)
@@ -71,7 +72,8 @@ func (g *Guard) scan(ctx context.Context, name string, what kind, points []uint6
 	return now, nil
 }
 
-// readStream hands the messages of a stream from a sequence on, up to where its state says that it ends, to take.
+// readStream passes the messages of a stream after a sequence to take, up to the last sequence of
+// the stream's state.
 func (g *Guard) readStream(ctx context.Context, stream jetstream.Stream, after uint64, take func(bus.Message)) error {
 	info := stream.CachedInfo()
 	state, name := info.State, info.Config.Name
@@ -124,8 +126,8 @@ func (g *Guard) readStream(ctx context.Context, stream jetstream.Stream, after u
 	return err
 }
 
-// anchor is the digest of the message of a stream at a sequence; empty when there is none. An answer may be large and stays for a
-// moment: it is not looked at.
+// anchor is the digest of the message at a sequence; empty if there is none. Answers are not read:
+// they may be large and stay only for a moment.
 func (g *Guard) anchor(ctx context.Context, name string, sequence uint64) (string, error) {
 	if name == contract.StreamAnswers || sequence == 0 {
 		return "", nil
@@ -140,7 +142,7 @@ func (g *Guard) anchor(ctx context.Context, name string, sequence uint64) (strin
 	return hexHash(digest(msg)), nil
 }
 
-// extendHash is the chain with one more message.
+// extendHash is the hash chain with one more message.
 func extendHash(chain, digest [sha256.Size]byte) [sha256.Size]byte {
 	return sha256.Sum256(slices.Concat(chain[:], digest[:]))
 }
@@ -149,14 +151,15 @@ func newMessage(msg bus.Message) message {
 	return message{sequence: msg.Sequence, deleted: msg.Header.Get("KV-Operation") != "", value: msg.Data}
 }
 
-// isCopied says whether a key of a copied bucket is copied: not a run's checkpoint, which is large and is folded from the ledger.
+// isCopied reports whether a key of a copied bucket is copied. Checkpoints of runs are not: they
+// are large and can be folded from the ledger.
 func isCopied(subject string) bool {
 	return !strings.HasPrefix(subject, "$KV."+contract.BucketRuns+".") || !strings.HasSuffix(subject, ".checkpoint")
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
-// digest is that of one message, its place and time included.
+// digest is the hash of one message, including its sequence and time.
 func digest(msg bus.Message) [sha256.Size]byte {
 	h := sha256.New()
 	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
@@ -165,7 +168,7 @@ func digest(msg bus.Message) [sha256.Size]byte {
 	number(uint64(msg.StoredAt.UnixNano()))
 	text(msg.Subject)
 	for _, name := range sortedKeys(msg.Header) {
-		if strings.HasPrefix(name, "Nats-") { // the server's own, which differ by how it is asked
+		if strings.HasPrefix(name, "Nats-") { // added by the server, depending on the API used
 			continue
 		}
 		text(name)

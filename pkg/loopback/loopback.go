@@ -1,4 +1,4 @@
-// Package loopback tells addresses of this machine alone from those that others can reach.
+// Package loopback distinguishes addresses of this machine from those that others can reach.
 package loopback
 
 import (
@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// IsHost says whether a host is this machine by its very name: localhost, or an address such as 127.0.0.1 or ::1. Other names are
-// not looked up, so whoever answers look-ups decides nothing.
+// IsHost reports whether a host is this machine by its name alone: localhost, or an address such as
+// 127.0.0.1 or ::1. Other names are not resolved, so a DNS server decides nothing.
 func IsHost(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
@@ -19,13 +19,15 @@ func IsHost(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// IsListenAddr says whether an address to listen on, host:port, is reached from this machine alone. Without a host it is every address.
+// IsListenAddr reports whether a listen address, host:port, can be reached only from this machine.
+// An address without a host can be reached from others.
 func IsListenAddr(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	return err == nil && IsHost(host)
 }
 
-// DialControl is the Control of a net.Dialer that refuses every address but those of this machine, after all look-ups.
+// DialControl is the Control of a net.Dialer that refuses every address that is not loopback, after
+// name resolution.
 func DialControl(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || !to.Addr().Unmap().IsLoopback() {

@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Cluster is servers inside this process that keep streams together, each on a folder of its own, over ports of the loopback. What a lost
-// leader or a lost majority does to those who work over them is tried on it.
+// Cluster is a cluster of servers inside this process, each on a folder of its own, over loopback
+// ports. Tests use it to lose a leader or a majority.
 type Cluster struct {
 	dir     string
 	clients []string
@@ -18,7 +18,8 @@ type Cluster struct {
 	members []*server.Server
 }
 
-// StartCluster starts so many servers below dir, and returns when they listen. It takes some seconds more until they have a leader.
+// StartCluster starts size servers below dir and returns when they listen. They take a few seconds
+// more to elect a leader.
 func StartCluster(dir string, size int) (*Cluster, error) {
 	c := &Cluster{dir: dir, members: make([]*server.Server, size)}
 	for range size {
@@ -48,7 +49,7 @@ func StartCluster(dir string, size int) (*Cluster, error) {
 	return c, nil
 }
 
-// Start starts a server that was not started, or stopped.
+// Start starts a server that was not started or was stopped.
 func (c *Cluster) Start(i int) error {
 	options := optionsFor(filepath.Join(c.dir, strconv.Itoa(i)))
 	options.ServerName = fmt.Sprintf("server-%d", i)
@@ -86,5 +87,5 @@ func (c *Cluster) Close() {
 	}
 }
 
-// URL is where one of the servers is reached.
+// URL is the address of one of the servers.
 func (c *Cluster) URL(i int) string { return c.clients[i] }

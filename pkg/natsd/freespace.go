@@ -14,27 +14,31 @@ import (
 	"fct-scraper/pkg/delay"
 )
 
-// ErrNoSpace says that data_dir cannot hold what is to be stored: it is full, beyond a quota, read-only, gone or replaced. The
-// error names the folder and its free bytes. The server has to be closed then, and started again once there is room.
+// ErrNoSpace reports that data_dir cannot store anything: it is full, over a quota, read-only,
+// removed or replaced. The error names the folder and its free bytes. The server has to be closed
+// then, and can be started again once there is space.
 var ErrNoSpace = errors.New("no room to store anything")
 
 const (
-	// minFreeBytes is how many bytes must stay free while a server works. A server that meets the end of its disk answers
-	// nothing any more until it is started again, so it is to be stopped before. A busy run writes 3 MiB between two looks.
+	// minFreeBytes must stay free while a server runs. A server that fills its disk stops replying
+	// until it is restarted, so it is closed before. A busy run writes 3 MiB between two checks.
 	minFreeBytes = 4 << 20
-	// minFreeFiles is how many files must still fit, where the file system counts them.
+	// minFreeFiles is how many files must still fit, if the file system limits their number.
 	minFreeFiles = 64
-	// startFactor is how much more than that must be free before a server is started: on less it would stop at once.
+	// startFactor multiplies these limits before a start: with less space the server would stop at
+	// once.
 	startFactor = 2
-	// checkInterval is how often a server that works, or that waits for room, looks at what is free.
+	// checkInterval is how often a running server, or one that waits for space, checks the free
+	// space.
 	checkInterval = 250 * time.Millisecond
-	// trialBytes is written before a server is started: a quota or a limit on the process is no less a wall than the end of
-	// the disk, and no figure shows it. The streams of an empty store take 250 KiB.
+	// trialBytes is written before a start: no figure shows a quota or a limit of the process. The
+	// streams of an empty store take 250 KiB.
 	trialBytes = 1 << 20
 	trialName  = "room.tmp"
 )
 
-// WatchDisk returns ErrRoom when the store has too little room left to go on or takes nothing any more, nil when ctx ends.
+// WatchDisk returns an error that wraps ErrNoSpace when the store runs out of space or stops
+// storing, and nil when ctx ends.
 func (s *Server) WatchDisk(ctx context.Context) error {
 	for {
 		if err := s.Health(); err != nil {
@@ -49,7 +53,8 @@ func (s *Server) WatchDisk(ctx context.Context) error {
 	}
 }
 
-// Health says, as ErrRoom, why the store cannot be relied on any more; nil when it can.
+// Health returns why the store cannot be relied on any more, as an error that wraps ErrNoSpace; nil
+// if it can.
 func (s *Server) Health() error {
 	err := s.log.failedWrite()
 	if err == nil && !s.nats.JetStreamEnabled() {
@@ -62,15 +67,15 @@ func (s *Server) Health() error {
 	case full == nil:
 	case err == nil:
 		err = fmt.Errorf("%w; the largest stream is %s", full, largestStream(s.dir))
-	default: // what the server met seldom tells why
+	default: // the server's own error seldom names the cause
 		err = fmt.Errorf("%w; %w", full, err)
 	}
 	return noSpaceError(s.dir, err)
 }
 
-// AwaitSpace waits until a server that was closed can be started again on its folder; each reason why not goes to told. Its error
-// is that ctx has ended.
-func (s *Server) AwaitSpace(ctx context.Context, told func(error)) error {
+// AwaitSpace waits until a closed server can be started again on its folder, and passes each reason
+// why it cannot to notify. It returns an error only when ctx ends.
+func (s *Server) AwaitSpace(ctx context.Context, notify func(error)) error {
 	for {
 		err := noSpaceError(s.dir, s.checkSameFolder())
 		if err == nil {
@@ -79,18 +84,18 @@ func (s *Server) AwaitSpace(ctx context.Context, told func(error)) error {
 		if err == nil {
 			return nil
 		}
-		told(err)
+		notify(err)
 		if err := delay.Sleep(ctx, checkInterval); err != nil {
-			return fmt.Errorf("waiting for room in data_dir %s: %w", s.dir, err)
+			return fmt.Errorf("waiting for space in data_dir %s: %w", s.dir, err)
 		}
 	}
 }
 
-// checkSameFolder says why the folder is not the one any more that the server was started on. A server on another one would begin
-// with an empty store, and everything would be asked for again.
+// checkSameFolder returns an error unless the folder is the one that the server was started on. A
+// server on another one would begin with an empty store, and every number would be fetched again.
 func (s *Server) checkSameFolder() error {
-	there, err := os.Stat(filepath.Join(s.dir, lockName))
-	if err == nil && !os.SameFile(s.lockInfo, there) {
+	current, err := os.Stat(filepath.Join(s.dir, lockName))
+	if err == nil && !os.SameFile(s.lockInfo, current) {
 		err = errors.New("another one is in its place")
 	}
 	if err != nil {
@@ -99,7 +104,8 @@ func (s *Server) checkSameFolder() error {
 	return nil
 }
 
-// checkStartSpace says, as ErrRoom, why dir has no room for a server to start with.
+// checkStartSpace returns an error that wraps ErrNoSpace unless dir has space for a server to
+// start.
 func checkStartSpace(dir string) error {
 	err := checkFree(dir, startFactor)
 	if err == nil {
@@ -108,7 +114,7 @@ func checkStartSpace(dir string) error {
 	return noSpaceError(dir, err)
 }
 
-// checkFree says why dir has less than factor times the floors, as far as its file system tells.
+// checkFree returns an error if the file system reports less than factor times the minimum.
 func checkFree(dir string, factor uint64) error {
 	free, err := statFileSystem(dir)
 	switch {
@@ -124,7 +130,8 @@ func checkFree(dir string, factor uint64) error {
 	return nil
 }
 
-// tryWrite writes leastRoom into dir. The bytes are random: a disk that compresses them would promise too much.
+// tryWrite writes trialBytes into dir. The bytes are random because a compressing file system would
+// report a success that says nothing.
 func tryWrite(dir string) (err error) {
 	block := make([]byte, trialBytes)
 	_, _ = rand.Read(block) // never fails
@@ -143,7 +150,7 @@ func tryWrite(dir string) (err error) {
 	return nil
 }
 
-// asNoSpace is err as ErrRoom when the file system says that it takes nothing more.
+// asNoSpace wraps err in ErrNoSpace if the file system refused a write.
 func asNoSpace(dir string, err error) error {
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EFBIG} {
 		if errors.Is(err, full) {
@@ -153,14 +160,14 @@ func asNoSpace(dir string, err error) error {
 	return err
 }
 
-// noSpaceError is err as ErrRoom, with the folder and what is free in it; nil stays nil.
+// noSpaceError wraps err in ErrNoSpace, with the folder and its free bytes; nil stays nil.
 func noSpaceError(dir string, err error) error {
 	if err == nil {
 		return nil
 	}
 	left := "free bytes unknown"
 	free, stat := statFileSystem(dir)
-	if errors.Is(stat, fs.ErrNotExist) { // it could not be made
+	if errors.Is(stat, fs.ErrNotExist) { // it could not be created
 		free, stat = statFileSystem(filepath.Dir(dir))
 	}
 	if stat == nil {
@@ -169,7 +176,7 @@ func noSpaceError(dir string, err error) error {
 	return fmt.Errorf("%w: data_dir %s: %s: %w", ErrNoSpace, dir, left, err)
 }
 
-// largestStream names the stream that takes most of the store below dir.
+// largestStream returns the name and size of the largest stream of the store below dir.
 func largestStream(dir string) string {
 	folders, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*"))
 	if err != nil || len(folders) == 0 {
@@ -178,7 +185,7 @@ func largestStream(dir string) string {
 	name, most := "", int64(-1)
 	for _, folder := range folders {
 		size := int64(0)
-		// What vanishes meanwhile takes no room.
+		// Files that vanish meanwhile take no space.
 		_ = filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return nil

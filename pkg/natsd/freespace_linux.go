@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystem is what a file system says of itself.
+// fileSystem is what a file system reports about itself.
 type fileSystem struct {
 	freeBytes, freeFiles uint64
-	// countsFiles says that the file system has only so many files; readOnly that nothing can be written.
+	// countsFiles: the number of files is limited. readOnly: nothing can be written.
 	countsFiles, readOnly bool
 }
 

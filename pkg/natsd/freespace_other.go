@@ -4,11 +4,11 @@ package natsd
 
 import "math"
 
-// fileSystem is what a file system says of itself.
+// fileSystem is what a file system reports about itself.
 type fileSystem struct {
 	freeBytes, freeFiles  uint64
 	countsFiles, readOnly bool
 }
 
-// statFileSystem promises all room in the world: elsewhere the first failed write tells.
+// statFileSystem reports unlimited space: on other systems the first failed write shows the limit.
 func statFileSystem(string) (fileSystem, error) { return fileSystem{freeBytes: math.MaxUint64}, nil }

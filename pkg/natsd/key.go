@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// keyName is the file in the folder that holds the seed of the one user of a server with a port.
+// keyName is the file in the folder with the seed of the only user of a server with a port.
 const keyName = "client.nk"
 
-// loadKey is the user of the folder's server: the path of the file of its seed, which is made when it is missing, and its public key.
-// A file that others may read, or that holds no seed, is an error.
+// loadKey returns the path of the seed file of the folder's server, which it creates if missing,
+// and the user's public key. A file that others may read, or without a valid seed, is an error.
 func loadKey(dir string) (path, public string, err error) {
 	if path, err = filepath.Abs(filepath.Join(dir, keyName)); err != nil {
 		return "", "", err
@@ -29,7 +29,7 @@ func loadKey(dir string) (path, public string, err error) {
 		return "", "", err
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return "", "", fmt.Errorf("%s: %s: want a file that its owner alone may read; remove it, and a new key is made", path, info.Mode())
+		return "", "", fmt.Errorf("%s: %s: want a file that only its owner may read; remove it, and a new key is created", path, info.Mode())
 	}
 	seed, err := os.ReadFile(path)
 	if err != nil {
@@ -43,12 +43,12 @@ func loadKey(dir string) (path, public string, err error) {
 		err = nkeys.ErrInvalidUserSeed
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("%s: %w: remove it, and a new key is made", path, err)
+		return "", "", fmt.Errorf("%s: %w: remove it, and a new key is created", path, err)
 	}
 	return path, public, nil
 }
 
-// createKey makes a user and writes its seed, whole or not at all.
+// createKey creates a user and writes its seed file atomically.
 func createKey(path string) error {
 	pair, err := nkeys.CreateUser()
 	if err != nil {

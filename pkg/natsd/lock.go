@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// lockName is the file in the folder that is locked and holds the process id of who has it. The lock is the kernel's:
-// it ends with the process, however that ends, and an old file locks nothing.
+// lockName is the locked file in the folder; it holds the process id of its holder. The kernel
+// releases the lock with the process, however that ends, and an old file locks nothing.
 const lockName = "fct-scraper.lock"
 
 func lockFolder(dir string) (*os.File, error) {
@@ -19,7 +19,7 @@ func lockFolder(dir string) (*os.File, error) {
 		return nil, err
 	}
 	if err := tryLock(file); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(file, 20)) // who it is only makes the message better
+		holder, _ := io.ReadAll(io.LimitReader(file, 20)) // the process id only improves the message
 		err = errors.Join(err, file.Close())
 		return nil, fmt.Errorf("%w: process %s: %w", ErrLocked, strings.TrimSpace(string(holder)), err)
 	}

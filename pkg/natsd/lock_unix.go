@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unlock gives the lock back at once: closing the file alone leaves it to a child process that was forked and has not yet begun
-// its program.
+// unlock releases the lock at once. Closing the file is not enough: a forked child that has not yet
+// started its program would still hold it.
 func unlock(file *os.File) error { return unix.Flock(int(file.Fd()), unix.LOCK_UN) }
 
-// tryLock locks a file for this process alone; it is an error when another one has it.
+// tryLock locks a file for this process; it is an error if another one holds the lock.
 func tryLock(file *os.File) error {
 	return unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 }

@@ -1,4 +1,4 @@
-// Package natsd runs the NATS server inside this process: nothing to install, and everything on disk.
+// Package natsd runs a NATS server inside this process, with everything it stores on disk.
 package natsd
 
 import (
@@ -18,34 +18,36 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrLocked says that another process works on the same folder. Two servers on one folder both start and
-// overwrite each other, so a folder is locked before a server is started on it.
+// ErrLocked reports that another process uses the folder. Two servers on one folder both start and
+// overwrite each other, so the folder is locked before a server starts on it.
 var ErrLocked = errors.New("in use by another process")
 
-// ErrStart says that the server did not come up.
+// ErrStart reports that the server did not start.
 var ErrStart = errors.New("server did not start")
 
 const (
-	// maxPayload lets a record of a docket of thousands of entries, or an answer of the largest size allowed, be one
-	// message; the usual limit is 1 MiB.
+	// maxPayload admits a record of thousands of docket entries, or an answer of the largest size
+	// allowed, as one message; the default limit is 1 MiB.
 	maxPayload = 64 << 20
-	// maxPending is what the server keeps for a slow reader; it must exceed maxPayload.
+	// maxPending is how many bytes the server buffers for a slow reader; it must exceed maxPayload.
 	maxPending = 256 << 20
-	// startTimeout is how long the server may take to come up: a store of 10 million numbers took 9 s.
+	// startTimeout is how long the server may take to start: a store of 10 million numbers took 9
+	// s.
 	startTimeout = 2 * time.Minute
 )
 
-// Server is an embedded server with JetStream on a folder. Every acknowledged message was synced to disk.
+// Server is an embedded server with JetStream on a folder. Every acknowledged message is synced to
+// disk.
 type Server struct {
 	nats *server.Server
 	lock *os.File
-	// key is the file of the seed that clients must have; empty when there is no user.
+	// key is the path of the clients' seed file; empty if the server has no user.
 	key string
 	dir string
-	// lockInfo is the locked file, by which the folder is known.
+	// lockInfo identifies the locked file, and with it the folder.
 	lockInfo os.FileInfo
 	log      *serverLog
-	// bridge lets other processes in; nil while it is not open.
+	// bridge serves other processes; nil while it is not open.
 	bridge *bridge
 }
 
@@ -55,19 +57,20 @@ func Exists(dir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// Start locks dir, which is made when it is missing, and runs a server on it that opens no port. A folder that is
-// locked is an error that wraps ErrLocked and names the process that holds it; one without room for a store is ErrRoom.
+// Start locks dir, which it creates if missing, and runs a server on it without a port. The error
+// wraps ErrLocked and names the holding process if the folder is locked, and ErrNoSpace if it has
+// no space for a store.
 func Start(dir string) (*Server, error) { return open(dir, "", false) }
 
-// StartOn is Start with a port that is open to whoever reaches it: addr is host:port, and port 0 takes a free one. An address that is
-// taken is ErrStart.
+// StartOn is Start with an open port for every client: addr is host:port, and port 0 takes a free
+// one. The error wraps ErrStart if the address is in use.
 func StartOn(dir, addr string) (*Server, error) { return open(dir, addr, false) }
 
-// StartWithKey is StartOn for those alone who have the seed in the file KeyFile. The file lies in dir, is made when it is missing, and is
-// good for every later start.
+// StartWithKey is StartOn for clients that have the seed in KeyFile. The file is in dir, is created
+// if missing, and stays valid for later starts.
 func StartWithKey(dir, addr string) (*Server, error) { return open(dir, addr, true) }
 
-func open(dir, addr string, guarded bool) (*Server, error) {
+func open(dir, addr string, withKey bool) (*Server, error) {
 	if err := store.MakeFolder(dir); err != nil {
 		return nil, fmt.Errorf("making data_dir: %w", asNoSpace(dir, err))
 	}
@@ -80,7 +83,7 @@ func open(dir, addr string, guarded bool) (*Server, error) {
 		err = checkStartSpace(dir)
 	}
 	if err == nil {
-		err = s.start(addr, guarded)
+		err = s.start(addr, withKey)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the embedded server on %s: %w", dir, err), unlock(lock), lock.Close())
@@ -88,11 +91,11 @@ func open(dir, addr string, guarded bool) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) start(addr string, guarded bool) error {
+func (s *Server) start(addr string, withKey bool) error {
 	dir := s.dir
 	options := optionsFor(dir)
 	options.DontListen = addr == ""
-	if guarded {
+	if withKey {
 		path, public, err := loadKey(dir)
 		if err != nil {
 			return fmt.Errorf("%w: the key of its clients: %w", ErrStart, err)
@@ -129,15 +132,15 @@ func (s *Server) start(addr string, guarded bool) error {
 	return nil
 }
 
-// optionsFor are what every server has, whoever may reach it.
+// optionsFor returns the options that every server has.
 func optionsFor(dir string) *server.Options {
 	return &server.Options{
 		ServerName: "fct-scraper",
 		JetStream:  true,
 		StoreDir:   dir,
-		// Without it a power cut lost everything in 3 of 3 trials, with it nothing.
+		// Without it a power cut lost everything in 3 of 3 trials; with it, nothing.
 		SyncAlways: true,
-		// Else the server catches SIGINT itself and ends the process with success.
+		// Otherwise the server handles SIGINT itself and ends the process with success.
 		NoSigs:     true,
 		NoLog:      true,
 		MaxPayload: maxPayload,
@@ -145,8 +148,8 @@ func optionsFor(dir string) *server.Options {
 	}
 }
 
-// resolveAddr says what addr means, and that it can be listened on: the server itself would wait for ever for a port that is
-// taken.
+// resolveAddr returns the host and port of addr and checks that it can listen there: the server
+// itself would wait forever for a port that is in use.
 func resolveAddr(addr string) (host string, port int, err error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -159,7 +162,7 @@ func resolveAddr(addr string) (host string, port int, err error) {
 	return at.IP.String(), at.Port, nil
 }
 
-// URL is where other processes of this machine reach a server with a port.
+// URL is the address at which other processes of this machine reach a server with a port.
 func (s *Server) URL() string {
 	if addr, isTCP := s.nats.Addr().(*net.TCPAddr); isTCP && addr.IP.IsUnspecified() {
 		return "nats://127.0.0.1:" + strconv.Itoa(addr.Port)
@@ -167,11 +170,11 @@ func (s *Server) URL() string {
 	return s.nats.ClientURL()
 }
 
-// KeyFile is the path of the file that holds the seed of its clients; empty when it takes everybody.
+// KeyFile is the path of the clients' seed file; empty if the server accepts every client.
 func (s *Server) KeyFile() string { return s.key }
 
-// Connect opens a connection inside the process. While it is disconnected a publish fails at once instead of being
-// kept unseen.
+// Connect opens a connection inside the process. While it is disconnected a publish fails at once
+// instead of being buffered.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{nats.InProcessServer(s.nats), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1)}, opts...)
 	if s.key != "" {
@@ -188,8 +191,8 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// InProcessConn is one end of a new connection inside the process, in the server's own protocol; it makes a Server fit for
-// nats.InProcessServer, and for one who carries the bytes on.
+// InProcessConn is one end of a new connection inside the process, in the NATS protocol. It makes a
+// Server usable with nats.InProcessServer and by the bridge.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	conn, err := s.nats.InProcessConn()
 	if err != nil {
@@ -198,8 +201,8 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 	return conn, nil
 }
 
-// OpenSocket lets other processes of the same user in, until Close, by a Unix socket in the folder: see ConnectSocket. A file
-// system without sockets is an error.
+// OpenSocket serves other processes of the same user on a Unix socket in the folder, until Close;
+// see ConnectSocket. It fails on a file system without sockets.
 func (s *Server) OpenSocket() (err error) {
 	if s.bridge, err = newBridge(s.dir); err != nil {
 		return fmt.Errorf("making the socket of data_dir: %w", err)
@@ -221,9 +224,10 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// StartAccessClock starts the goroutine that all servers of a process share for their access times, until release is called. A
-// test in virtual time calls it before it enters its bubble (testing/synctest): started by a server inside, that
-// goroutine would stay in the bubble for ever.
+// StartAccessClock starts the goroutine that all servers of a process share for their access times,
+// until release is called. A test in virtual time calls it before it enters its bubble
+// (testing/synctest): if a server started the goroutine inside, it would stay in the bubble
+// forever.
 func StartAccessClock() (release func()) {
 	ats.Register()
 	return ats.Unregister

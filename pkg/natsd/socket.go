@@ -15,25 +15,28 @@ import (
 )
 
 const (
-	// socketName is the Unix socket in the folder by which other processes of its owner use the server.
+	// socketName is the Unix socket in the folder on which other processes of its owner reach the
+	// server.
 	socketName = "fct-scraper.sock"
-	// maxSocketPath is how long the path of a socket may be everywhere: 103 bytes on BSD and macOS, 107 on Linux.
+	// maxSocketPath is the length of a socket's path that works everywhere: the limit is 103 bytes
+	// on BSD and macOS, 107 on Linux.
 	maxSocketPath = 100
 )
 
-// bridge takes connections at a Unix socket and carries each on to a connection inside the process.
+// bridge accepts connections on a Unix socket and forwards each to a connection inside the process.
 type bridge struct {
 	listener net.Listener
 	path     string
-	// work is for the accepting goroutine and two for each connection.
+	// work counts the accepting goroutine and two for each connection.
 	work   sync.WaitGroup
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
 	closed bool
 }
 
-// newBridge makes the socket of a folder that is locked; one that a killed process left there is replaced. The socket is bound
-// in a folder that the owner alone can enter, so that nobody connects before its mode is set.
+// newBridge creates the socket of a locked folder; it replaces one that a killed process left. The
+// socket is bound in a folder that only the owner can enter, so that nobody connects before its
+// mode is set.
 func newBridge(dir string) (*bridge, error) {
 	d := &bridge{path: filepath.Join(dir, socketName), conns: make(map[net.Conn]bool)}
 	private := d.path + ".new"
@@ -46,7 +49,7 @@ func newBridge(dir string) (*bridge, error) {
 	})
 	if err == nil {
 		if l, is := d.listener.(*net.UnixListener); is {
-			l.SetUnlinkOnClose(false) // its name is another one then
+			l.SetUnlinkOnClose(false) // it is renamed below
 		}
 		bound := filepath.Join(private, "s")
 		if err = os.Chmod(bound, 0o600); err == nil {
@@ -62,8 +65,9 @@ func newBridge(dir string) (*bridge, error) {
 	return d, nil
 }
 
-// withShortPath hands use a path of dir that is short enough for the address of a socket: a long one gets a symbolic link in a
-// private temporary folder for that time. The kernel's limit is on the text of the address, not on what it leads to.
+// withShortPath calls use with a path of dir that is short enough for a socket's address. If dir is
+// too long it is a symbolic link in a private temporary folder, removed afterwards. The kernel
+// limits the text of the address, not what it resolves to.
 func withShortPath(dir string, use func(short string) error) (err error) {
 	if len(dir)+len(socketName) < maxSocketPath {
 		return use(dir)
@@ -84,13 +88,13 @@ func withShortPath(dir string, use func(short string) error) (err error) {
 	return use(link)
 }
 
-// serve carries connections on to the server until the bridge is closed.
+// serve forwards connections to the server until the bridge is closed.
 func (d *bridge) serve(to *server.Server) {
 	d.work.Go(func() {
 		for {
 			conn, err := d.listener.Accept()
 			if err != nil {
-				return // closed; who waits there is refused
+				return // closed; waiting clients are refused
 			}
 			inside, err := to.InProcessConn()
 			if err != nil {
@@ -103,7 +107,7 @@ func (d *bridge) serve(to *server.Server) {
 	})
 }
 
-// forward copies what comes from one end to the other until either is closed, and closes both.
+// forward copies from one connection to the other until either is closed, and closes both.
 func (d *bridge) forward(from, to net.Conn) {
 	d.mu.Lock()
 	d.conns[from] = true
@@ -113,7 +117,7 @@ func (d *bridge) forward(from, to net.Conn) {
 		_ = from.Close()
 	}
 	d.work.Go(func() {
-		_, _ = io.Copy(to, from) // an end that went away is told by the close
+		_, _ = io.Copy(to, from) // the close below reports a lost end
 		_, _ = from.Close(), to.Close()
 		d.mu.Lock()
 		delete(d.conns, from)
@@ -121,10 +125,10 @@ func (d *bridge) forward(from, to net.Conn) {
 	})
 }
 
-// close removes the socket and ends all connections.
+// close removes the socket and closes all connections.
 func (d *bridge) close() {
 	_ = d.listener.Close()
-	_ = os.Remove(d.path) // a stale one misleads nobody: it refuses
+	_ = os.Remove(d.path) // a stale socket refuses connections
 	d.mu.Lock()
 	d.closed = true
 	for conn := range d.conns {
@@ -134,7 +138,7 @@ func (d *bridge) close() {
 	d.work.Wait()
 }
 
-// socketDialer reaches the server of the process that holds a folder; it is fit for nats.InProcessServer.
+// socketDialer connects to the server of the process that holds a folder, for nats.InProcessServer.
 type socketDialer struct{ dir string }
 
 // InProcessConn connects to the socket of the folder.
@@ -146,19 +150,20 @@ func (s socketDialer) InProcessConn() (conn net.Conn, err error) {
 	return conn, err
 }
 
-// ConnectSocket connects to the server of the process that holds dir, by its Unix socket. The connection ends with that
-// process and does not come back. A folder that nobody serves is an error of package net.
+// ConnectSocket connects to the server of the process that holds dir, on its Unix socket. The
+// connection ends with that process and does not reconnect. If no process serves the folder, the
+// error is one of package net.
 func ConnectSocket(dir string, opts ...nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{nats.InProcessServer(socketDialer{dir}), nats.NoReconnect()}, opts...)
-	// A server with a port takes its key alone. The key comes first: a server that refuses a connection closes it, and the
-	// client hears of the reason only if it has written all that it had to say by then.
+	// A server with a port requires its key. Try the key first: a server that refuses a connection
+	// closes it, and the client receives the reason only if it has finished writing by then.
 	option, noKey := nats.NkeyOptionFromSeed(filepath.Join(dir, keyName))
 	var nc *nats.Conn
 	err := nats.ErrNkeysNotSupported
 	if noKey == nil {
 		nc, err = nats.Connect("", append(slices.Clip(opts), option)...)
 	}
-	if errors.Is(err, nats.ErrNkeysNotSupported) { // without a port, whatever key was left there
+	if errors.Is(err, nats.ErrNkeysNotSupported) { // the server has no port; the key is an old one
 		nc, err = nats.Connect("", opts...)
 	}
 	if errors.Is(err, nats.ErrAuthorization) && noKey != nil {

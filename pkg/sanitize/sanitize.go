@@ -1,5 +1,5 @@
-// Package sanitize makes foreign text safe to print: text from a site, a file or a broker must not control the
-// terminal, start a new line in a log, or show a secret.
+// Package sanitize makes foreign text safe to print: text from a site, a file or a server must not
+// control the terminal, start a new line in a log, or reveal a secret.
 package sanitize
 
 import (
@@ -12,16 +12,17 @@ import (
 	"unicode/utf8"
 )
 
-// isControl says whether a terminal or a browser would do something with r instead of showing it: control characters, those
-// that turn the direction of text round, and those that end a line.
+// isControl reports whether a terminal or browser interprets r instead of showing it: control
+// characters, and those that change the direction of text or end a line.
 func isControl(r rune) bool {
 	return r < ' ' || r >= 0x7f && (r < 0xa0 || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r))
 }
 
-// Line is text as one line: what would steer is written as an escape such as \n or \u202e, a byte that is no UTF-8 as \x80.
+// Line returns text as one line: control characters are escaped, as \n or \u202e, and bytes that
+// are not UTF-8 as \x80.
 func Line(text string) string { return escape(text, "") }
 
-// Truncate is Text for the beginning of a text, of so many characters at most before any is escaped.
+// Truncate is Line for the first most characters of a text, counted before escaping.
 func Truncate(text string, most int) string {
 	for at := range text {
 		if most--; most < 0 {
@@ -31,10 +32,10 @@ func Truncate(text string, most int) string {
 	return Line(text)
 }
 
-// Lines is Text for what has lines of its own: line ends and tabs stay.
+// Lines is Line for text of several lines: it keeps line ends and tabs.
 func Lines(text string) string { return escape(text, "\n\t") }
 
-// Plural is a number of things in words: 1 retry, 2 retries. The name of the thing is in the singular.
+// Plural returns a count with its noun: 1 retry, 2 retries. of is the singular.
 func Plural(n int, of string) string {
 	if n == 1 {
 		return "1 " + of
@@ -45,7 +46,8 @@ func Plural(n int, of string) string {
 	return fmt.Sprintf("%d %ss", n, of)
 }
 
-// Quote is a word of a command, quoted for a POSIX shell where that is needed. It holds no control character: see Text.
+// Quote quotes a word of a command for a POSIX shell if needed. Control characters are escaped as
+// by Line.
 func Quote(word string) string {
 	bare := func(r rune) bool {
 		return r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("-_./:=,+@%", r)
@@ -88,8 +90,8 @@ func escape(text, kept string) string {
 	return shown.String()
 }
 
-// escapeRune is how a character that steers is written. A control character is never written as \x1b: the library that colours
-// the log takes these four characters for the escape itself.
+// escapeRune is the escape of a control character. It never writes \x1b, because the library that
+// colours the log reads these four characters as the escape character.
 func escapeRune(r rune) string {
 	switch r {
 	case '\n':
@@ -103,14 +105,14 @@ func escapeRune(r rune) string {
 	}
 }
 
-// JSON is a JSON document, or several, of the same meaning in which nothing steers: encoders leave some such characters
-// alone. Line ends and tabs between the values stay.
+// JSON escapes control characters in one or several JSON documents without changing their meaning:
+// encoders leave some of them unescaped. Line ends and tabs between the values stay.
 func JSON(document []byte) []byte {
-	if !slices.ContainsFunc(document, func(b byte) bool { return b >= 0x7f }) { // nothing that is hidden is written without
+	if !slices.ContainsFunc(document, func(b byte) bool { return b >= 0x7f }) { // every such character has a byte of 0x7f or more
 		return document
 	}
 	var shown bytes.Buffer
-	for _, r := range string(document) { // a byte that is no UTF-8 becomes U+FFFD, as every decoder reads it
+	for _, r := range string(document) { // a byte that is not UTF-8 becomes U+FFFD, as in every decoder
 		if isControlInJSON(r) {
 			fmt.Fprintf(&shown, `\u%04x`, r)
 		} else {
@@ -120,23 +122,23 @@ func JSON(document []byte) []byte {
 	return shown.Bytes()
 }
 
-// isControlInJSON is what may stand inside a JSON text and steers.
+// isControlInJSON reports whether r may occur unescaped in a JSON text and is a control character.
 func isControlInJSON(r rune) bool { return r >= ' ' && isControl(r) }
 
 const mask = "***"
 
 var (
-	// seedPattern is a private NATS key, or a seed of one.
+	// seedPattern matches a private NATS key or its seed.
 	seedPattern = regexp.MustCompile(`\bS[ACNOUX][A-Z2-7]{56}\b`)
-	// credentialsPattern are what stands between the scheme and the host of an address, by what RFC 3986 allows there; the
-	// encoder of JSON writes an ampersand as \u0026.
+	// credentialsPattern matches what RFC 3986 allows between the scheme and the host of an
+	// address; JSON encoders write an ampersand as \u0026.
 	credentialsPattern = regexp.MustCompile(`://(?:[A-Za-z0-9._~!$&'()*+,;=:%@-]|\\u0026)*@`)
 )
 
-// seedLength is how long a seed of a NATS key is.
+// seedLength is the length of a seed of a NATS key.
 const seedLength = 58
 
-// Mask is text with *** in the place of passwords and tokens in addresses, and of private NATS keys.
+// Mask replaces passwords and tokens in addresses, and private NATS keys, by ***.
 func Mask(text string) string {
 	if strings.Contains(text, "://") && strings.Contains(text, "@") {
 		text = credentialsPattern.ReplaceAllString(text, "://"+mask+"@")
@@ -147,8 +149,8 @@ func Mask(text string) string {
 	return text
 }
 
-// mayContainSeed says whether text has as many letters and digits of a seed in a row as a seed has. Every log line is asked, and the
-// expression alone takes longer than writing the line.
+// mayContainSeed reports whether text has a run of seed characters as long as a seed. Every log
+// line is checked, and the regular expression alone takes longer than writing the line.
 func mayContainSeed(text string) bool {
 	for end := seedLength; end <= len(text); {
 		at := end - 1

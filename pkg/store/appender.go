@@ -8,10 +8,12 @@ import (
 	"path"
 )
 
-// ErrTooShort says that a file has less in it than its writer had made durable: somebody else cut it.
+// ErrTooShort reports that a file is shorter than its writer had made durable: something truncated
+// it.
 var ErrTooShort = errors.New("file shorter than it was left")
 
-// Appender is a file of lines that only grows, one writer at a time. It is not safe for concurrent use.
+// Appender writes a file that only grows. A file has one writer at a time; an Appender is not safe
+// for concurrent use.
 type Appender struct {
 	store *Store
 	file  *os.File
@@ -19,7 +21,7 @@ type Appender struct {
 	size  int64
 }
 
-// Appender opens a file for appending and makes it, durably, when it is missing. Its error wraps
+// Appender opens a file for appending and creates it durably if missing. Its error wraps
 // ErrNotWritable.
 func (s *Store) Appender(name string) (*Appender, error) {
 	if err := s.Check(); err != nil {
@@ -41,7 +43,7 @@ func (s *Store) Appender(name string) (*Appender, error) {
 	return a, nil
 }
 
-// open opens a file and makes its folder only when that is missing, which is rare.
+// open opens a file and creates its folder if that is missing, which is rare.
 func (s *Store) open(name string, flag int) (*os.File, error) {
 	file, err := s.root.OpenFile(name, flag, 0o640)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -53,24 +55,24 @@ func (s *Store) open(name string, flag int) (*os.File, error) {
 	return s.root.OpenFile(name, flag, 0o640)
 }
 
-// Size is the length of the file in bytes, what is not synced included.
+// Size is the length of the file in bytes, including what is not synced yet.
 func (a *Appender) Size() int64 { return a.size }
 
-// TruncateTo cuts the file back to an offset that was its Size once. A file that is shorter than that is left
-// alone and the error is ErrTooShort; every other one wraps ErrNotWritable.
+// TruncateTo truncates the file to an earlier Size. If the file is shorter it is left alone and the
+// error wraps ErrTooShort; every other error wraps ErrNotWritable.
 func (a *Appender) TruncateTo(offset int64) error {
 	if offset > a.size {
-		return fmt.Errorf("cutting %q back to %d: %w: it has %d bytes", a.name, offset, ErrTooShort, a.size)
+		return fmt.Errorf("truncating %q to %d: %w: it has %d bytes", a.name, offset, ErrTooShort, a.size)
 	}
 	if err := a.file.Truncate(offset); err != nil {
-		return a.store.notWritable("cutting back", a.name, err)
+		return a.store.notWritable("truncating", a.name, err)
 	}
 	a.size = offset
 	return nil
 }
 
-// Append writes data at the end. It is durable after the next Sync; when it fails the size stays, and the
-// next Append writes over what got through. Its error wraps ErrNotWritable.
+// Append writes data at the end; it is durable after the next Sync. If it fails, the size stays and
+// the next Append overwrites what was written. Its error wraps ErrNotWritable.
 func (a *Appender) Append(data []byte) error {
 	if err := a.store.Check(); err != nil {
 		return err
@@ -82,7 +84,7 @@ func (a *Appender) Append(data []byte) error {
 	return nil
 }
 
-// Sync makes everything appended so far durable. Its error wraps ErrNotWritable.
+// Sync makes all appended data durable. Its error wraps ErrNotWritable.
 func (a *Appender) Sync() error {
 	if err := a.file.Sync(); err != nil {
 		return a.store.notWritable("syncing", a.name, err)

@@ -9,24 +9,28 @@ import (
 	"time"
 )
 
-// ErrClaimed says that another process writes the same part of a folder from another ledger. It comes with ErrNotWritable.
+// ErrClaimed reports that another process writes the same part of a folder from another ledger. It
+// comes with ErrNotWritable.
 var ErrClaimed = errors.New("in use by another process")
 
-// A claim that another process has is looked at again this often, for so long: one that has just ended holds nothing.
+// claimAgain is how often a claim of another process is retried, claimLimit for how long: a process
+// that has just ended holds nothing.
 const claimAgain, claimLimit = 10 * time.Millisecond, 500 * time.Millisecond
 
-// Owner is who writes a part of a folder.
+// Owner describes the process that writes a part of a folder.
 type Owner struct {
 	PID int `json:"pid"`
-	// Ledger is what the files are derived from, equal for all processes that work over the same; Where is how people find it.
+	// Ledger identifies the ledger that the files are derived from, equal for all processes that
+	// work on it; Where describes it for people.
 	Ledger string `json:"ledger"`
 	Where  string `json:"where"`
 }
 
-// Claim keeps every process off a part of the folder that would write other contents into the same files: one with another
-// ledger. Any number of processes with the same ledger may hold it. It ends with release, or with the process, and is kept by a
-// locked file that says whose it is, which the last one removes; where files cannot be locked it keeps nobody off. The error of a
-// part that somebody else has wraps ErrClaimed and ErrNotWritable, and names him.
+// Claim reserves a part of the folder for processes with the same ledger: others would write other
+// contents into the same files. Any number of processes with that ledger may hold it, until release
+// or the end of the process. A locked file names the owner; the last holder removes it. Where files
+// cannot be locked nobody is refused. If another ledger's process holds the part, the error wraps
+// ErrClaimed and ErrNotWritable and names it.
 func (s *Store) Claim(part string, owner Owner) (release func() error, err error) {
 	name := ".fct-writer-" + part + ".lock"
 	for begun := time.Now(); ; time.Sleep(claimAgain) {
@@ -48,7 +52,8 @@ func (s *Store) Claim(part string, owner Owner) (release func() error, err error
 	}
 }
 
-// leadsTo says whether name is that of the file, which may have been removed before it was locked.
+// leadsTo reports whether name is still the name of file, which may have been removed before it was
+// locked.
 func (s *Store) leadsTo(name string, file *os.File) bool {
 	there, err := s.root.Stat(name)
 	if err != nil {
@@ -58,7 +63,8 @@ func (s *Store) leadsTo(name string, file *os.File) bool {
 	return err == nil && os.SameFile(there, opened)
 }
 
-// release gives a claim back, and removes its file unless somebody else holds it too. One that stays misleads nobody.
+// release ends a claim, and removes its file unless another process holds it too. A remaining file
+// is harmless.
 func (s *Store) release(name string, file *os.File) error {
 	alone, err := lockNow(file, false)
 	if alone {
@@ -67,7 +73,8 @@ func (s *Store) release(name string, file *os.File) error {
 	return errors.Join(err, file.Close())
 }
 
-// claim tries once to hold the file: alone, to write down the owner, and then beside others with the same ledger.
+// claim tries once to hold the file: exclusively, to write the owner, then shared with others of
+// the same ledger.
 func claim(file *os.File, owner Owner) (holder Owner, held bool, err error) {
 	alone, err := lockNow(file, false)
 	if err != nil {
@@ -83,7 +90,7 @@ func claim(file *os.File, owner Owner) (holder Owner, held bool, err error) {
 	if held, err = lockNow(file, true); err != nil || !held {
 		return holder, false, err
 	}
-	// Between the two locks another process may have been alone.
+	// Between the two locks another process may have held the file exclusively.
 	if holder = readOwner(file); holder.Ledger == owner.Ledger {
 		return holder, true, nil
 	}
@@ -101,7 +108,7 @@ func writeOwner(file *os.File, owner Owner) error {
 	return err
 }
 
-// readOwner is who wrote himself down; nobody while that is under way.
+// readOwner returns the owner in the file; the zero value while it is being written.
 func readOwner(file *os.File) (owner Owner) {
 	text, err := io.ReadAll(io.NewSectionReader(file, 0, 4<<10))
 	if err != nil || json.Unmarshal(text, &owner) != nil {

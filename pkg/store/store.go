@@ -15,43 +15,44 @@ import (
 	"strings"
 )
 
-// ErrNotWritable marks every error of a folder or file that cannot be written: full, read-only, gone, or
-// outside of the store's folder. The program exits with 7 on it.
+// ErrNotWritable is wrapped by every error about a folder or file that cannot be written: full,
+// read-only, removed, or outside of the store's folder. The program then exits with 7.
 var ErrNotWritable = errors.New("output not writable")
 
-// tempPrefix begins the name of every file that is not finished yet.
+// tempPrefix begins the name of every unfinished file.
 const tempPrefix = ".fct-tmp-"
 
 // Store is a folder of files, each written to a temporary file in its own folder, synced and renamed.
 // It is safe for concurrent use; names are slash-separated and relative to the folder.
 type Store struct {
 	root *os.Root
-	// dir is the path that the folder was opened by, opened the folder itself.
+	// dir is the path by which the folder was opened, info the folder itself.
 	dir  string
 	info os.FileInfo
 	lock *os.File
-	// sync makes the written temporary files of one batch durable; it differs by system.
+	// sync makes the temporary files of one batch durable; it depends on the operating system.
 	sync func(root *os.Root, temps []temp) error
-	// fence says whether files may get their names; nil is always.
+	// fence returns an error if files must not be renamed to their names; nil allows all.
 	fence func() error
 }
 
-// WithFence is the same folder for somebody who may write there only while held returns nil: it is asked again when a file is whole
-// and about to get its name, and its error is that of writing then. A process may have stood still in between.
-func (s *Store) WithFence(held func() error) *Store {
-	guarded := *s
-	guarded.fence = held
-	return &guarded
+// WithFence returns a Store on the same folder that writes only while fence returns nil. It calls
+// fence when a file is complete and about to be renamed to its name, because the process may have
+// been suspended since it began, and returns fence's error.
+func (s *Store) WithFence(fence func() error) *Store {
+	fenced := *s
+	fenced.fence = fence
+	return &fenced
 }
 
-// File is a name and what the file is to hold.
+// File is a name and its content.
 type File struct {
 	Name string
 	Data []byte
 }
 
-// Open makes the folder when it is missing, and removes the unfinished files that a killed process left
-// there, unless another process has the same folder open. Its error wraps ErrNotWritable.
+// Open creates the folder if missing and removes the unfinished files of killed processes, unless
+// another process has the same folder open. Its error wraps ErrNotWritable.
 func Open(dir string) (*Store, error) {
 	if err := MakeFolder(dir); err != nil {
 		return nil, notWritable("making the folder", dir, err)
@@ -90,22 +91,22 @@ func MakeFolder(dir string) error {
 	return err
 }
 
-// Check returns an error that names the folder and wraps ErrNotWritable when its path does not lead to it any more: it was
-// moved, removed or replaced. Every method that writes checks that first, because what is written into a folder that was moved
-// is not where its reader looks.
+// Check returns an error that names the folder and wraps ErrNotWritable if its path no longer leads
+// to it: it was moved, removed or replaced. Every method that writes checks this first, because a
+// reader does not find what is written into a moved folder.
 func (s *Store) Check() error {
 	now, err := os.Stat(s.dir)
 	if err != nil {
-		return notWritable("looking for the folder", s.dir, err)
+		return notWritable("checking the folder", s.dir, err)
 	}
 	if !os.SameFile(now, s.info) {
-		return notWritable("looking for the folder", s.dir, errors.New("another one is in its place"))
+		return notWritable("checking the folder", s.dir, errors.New("another one is in its place"))
 	}
 	return nil
 }
 
-// lockFolder takes the folder's lock: alone for as long as leftovers are removed, shared from then on. A process
-// that is still writing holds it shared, so nobody removes the files under its hands.
+// lockFolder locks the folder: exclusively while leftovers are removed, then shared. A process that
+// writes holds it shared, so its unfinished files are never removed.
 func (s *Store) lockFolder() error {
 	var err error
 	if s.lock, err = s.root.Open("."); err != nil {
@@ -126,13 +127,13 @@ func (s *Store) lockFolder() error {
 	return lockShared(s.lock)
 }
 
-// removeLeftovers removes the temporary files of killed processes. It looks only where this program writes: the folder may be
-// somebody's home, or the root of a file system.
+// removeLeftovers removes the temporary files of killed processes. It only visits folders that this
+// program writes: the folder may be a home folder or the root of a file system.
 func (s *Store) removeLeftovers() error {
 	own := []string{".", "cases", "html", "html_failed", "warc"}
 	return fs.WalkDir(s.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return nil // a folder that is not ours to read holds no leftover of ours
+			return nil // an unreadable folder has no leftovers of this program
 		}
 		if err == nil && entry.IsDir() && !strings.Contains(name, "/") && !slices.Contains(own, name) {
 			return fs.SkipDir
@@ -144,7 +145,7 @@ func (s *Store) removeLeftovers() error {
 	})
 }
 
-// Close gives the folder back. Files written before it stay as they are.
+// Close unlocks and closes the folder. The files stay as they are.
 func (s *Store) Close() error {
 	if s.lock == nil {
 		return s.root.Close()
@@ -152,7 +153,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.lock.Close(), s.root.Close())
 }
 
-// Read is the whole of a regular file; a missing one is fs.ErrNotExist.
+// Read returns the content of a regular file; the error of a missing one wraps fs.ErrNotExist.
 func (s *Store) Read(name string) ([]byte, error) {
 	file, err := s.Reader(name)
 	if err != nil {
@@ -165,8 +166,8 @@ func (s *Store) Read(name string) ([]byte, error) {
 	return data, nil
 }
 
-// Reader opens a regular file for reading from its beginning; a missing one is fs.ErrNotExist. Anything else is refused: opening a
-// pipe would wait for its other end.
+// Reader opens a regular file; the error of a missing one wraps fs.ErrNotExist. Other kinds of
+// files are refused: opening a pipe would wait for its other end.
 func (s *Store) Reader(name string) (io.ReadCloser, error) {
 	info, err := s.root.Stat(name)
 	if err == nil && !info.Mode().IsRegular() {
@@ -182,8 +183,8 @@ func (s *Store) Reader(name string) (io.ReadCloser, error) {
 	return file, nil
 }
 
-// Sizes returns the length in bytes of every regular file of a folder by its name there; nothing for a folder that is missing.
-// Its error wraps ErrNotWritable.
+// Sizes returns the length in bytes of every regular file of a folder by its name; an empty map if
+// the folder is missing. Its error wraps ErrNotWritable.
 func (s *Store) Sizes(folder string) (map[string]int64, error) {
 	sizes := map[string]int64{}
 	opened, err := s.root.OpenRoot(folder)
@@ -200,7 +201,7 @@ func (s *Store) Sizes(folder string) (map[string]int64, error) {
 	}
 	for _, name := range names {
 		info, err := opened.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) { // a temporary file of somebody else
+		if errors.Is(err, fs.ErrNotExist) { // a temporary file of another process
 			continue
 		}
 		if err != nil {
@@ -222,7 +223,7 @@ func listNames(folder *os.Root) ([]string, error) {
 	return names, errors.Join(err, file.Close())
 }
 
-// Remove removes a file durably; one that is missing is no error. Its error wraps ErrNotWritable.
+// Remove removes a file durably; a missing one is no error. Its error wraps ErrNotWritable.
 func (s *Store) Remove(name string) error {
 	if err := s.Check(); err != nil {
 		return err
@@ -240,7 +241,7 @@ func (s *Store) Remove(name string) error {
 	return nil
 }
 
-// syncFolders makes renames durable: a rename is only on the disk when its folder is.
+// syncFolders makes renames durable: a rename is on disk only once its folder is synced.
 func (s *Store) syncFolders(names map[string]bool) error {
 	for name := range names {
 		folder, err := s.root.Open(name)
@@ -254,7 +255,7 @@ func (s *Store) syncFolders(names map[string]bool) error {
 	return nil
 }
 
-// makeFolder makes a missing folder and those above it, and syncs what now names them.
+// makeFolder creates a missing folder and its parents, and syncs the folders that now name them.
 func (s *Store) makeFolder(name string) error {
 	if err := s.root.MkdirAll(name, 0o750); err != nil {
 		return err
@@ -266,12 +267,13 @@ func (s *Store) makeFolder(name string) error {
 	return s.syncFolders(parents)
 }
 
-// ChangedError is the error, which wraps ErrNotWritable, for a file that was written and is not there as it was written.
+// ChangedError is the error, which wraps ErrNotWritable, for a file that is not there as it was
+// written.
 func (s *Store) ChangedError(name string) error {
-	return s.notWritable("looking for", name, errors.New("it is not there as it was written"))
+	return s.notWritable("checking", name, errors.New("it is not there as it was written"))
 }
 
-// notWritable is notWritable for a file of the folder.
+// notWritable is the error for a file of the folder.
 func (s *Store) notWritable(doing, name string, err error) error {
 	return notWritable(doing, filepath.Join(s.dir, filepath.FromSlash(name)), err)
 }

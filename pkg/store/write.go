@@ -12,25 +12,26 @@ import (
 	"sync"
 )
 
-// temp is a written, open, not yet durable file and the name it is to get.
+// temp is a temporary file: written, open, not yet durable.
 type temp struct {
 	file *os.File
-	// name is the name from the store's folder on.
+	// name is the final name relative to the store's folder.
 	name string
-	// folder is the folder that both names lie in, base the last part of name, own the name of the temporary file.
+	// folder is the folder of both names, base the last element of name, tempName the temporary
+	// name.
 	folder   *os.Root
 	base     string
 	tempName string
 }
 
-// Write puts data under the name, replacing what was there: durable when it returns, and whole at any moment.
-// Its error wraps ErrNotWritable, and the file is then as it was before.
+// Write writes a file atomically, replacing an existing one; it is durable when Write returns. If
+// it fails, the error wraps ErrNotWritable and the file is as it was before.
 func (s *Store) Write(name string, data []byte) error {
 	return s.WriteAll([]File{{Name: name, Data: data}})
 }
 
-// WriteFrom is Write for a file too large to hold: write is called once with a buffered writer. An error of
-// write's own does not match ErrNotWritable.
+// WriteFrom is Write for a file that is too large for memory: it calls write once with a buffered
+// writer. An error of write itself does not wrap ErrNotWritable.
 func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
 	if err := s.Check(); err != nil {
 		return err
@@ -59,7 +60,8 @@ func (s *Store) WriteFrom(name string, write func(io.Writer) error) error {
 	return s.commit([]temp{t})
 }
 
-// errorRecorder remembers that writing failed, so that it can be told from its caller's other errors.
+// errorRecorder remembers whether writing failed, to distinguish that from other errors of its
+// caller.
 type errorRecorder struct {
 	w   io.Writer
 	err error
@@ -73,11 +75,12 @@ func (n *errorRecorder) Write(data []byte) (int, error) {
 	return written, err
 }
 
-// batchSize bounds how many files are open at once.
+// batchSize bounds how many files are open at a time.
 const batchSize = 256
 
-// WriteAll writes many files for the price of few syncs. When it fails some of the files may be written and
-// the others are as they were; its error wraps ErrNotWritable. A name that comes twice gets the later data.
+// WriteAll writes many files with few syncs. If it fails, the error wraps ErrNotWritable, some of
+// the files may be written, and the others are as they were. Of two files with the same name the
+// later one is kept.
 func (s *Store) WriteAll(files []File) error {
 	for len(files) > 0 {
 		size := min(len(files), batchSize)
@@ -89,7 +92,8 @@ func (s *Store) WriteAll(files []File) error {
 	return nil
 }
 
-// writeBatch opens each folder once: walking down to it again for every file costs more than the file.
+// writeBatch opens each folder once: resolving the path again for every file costs more than the
+// file.
 func (s *Store) writeBatch(files []File) error {
 	if err := s.Check(); err != nil {
 		return err
@@ -122,7 +126,7 @@ func (s *Store) writeBatch(files []File) error {
 	return s.commit(temps)
 }
 
-// writeBytes writes data in one go.
+// writeBytes returns a function that writes data.
 func writeBytes(data []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -130,7 +134,7 @@ func writeBytes(data []byte) func(io.Writer) error {
 	}
 }
 
-// commit makes the temporary files durable, gives them their names and makes those durable.
+// commit makes the temporary files durable, renames them to their names and syncs the folders.
 func (s *Store) commit(temps []temp) error {
 	if len(temps) == 0 {
 		return nil
@@ -161,7 +165,7 @@ func (s *Store) commit(temps []temp) error {
 	return nil
 }
 
-// checkFence is the error of While's held.
+// checkFence calls the fence of WithFence.
 func (s *Store) checkFence(name string) error {
 	if s.fence == nil {
 		return nil
@@ -172,8 +176,8 @@ func (s *Store) checkFence(name string) error {
 	return nil
 }
 
-// Create is Write for a name that must be free: an existing file is left alone and the error is fs.ErrExist.
-// Of two that ask at the same time one gets the name, on file systems that know hard links.
+// Create is Write for a name that must be free: an existing file stays and the error wraps
+// fs.ErrExist. Of concurrent calls one succeeds, on file systems with hard links.
 func (s *Store) Create(name string, data []byte) error {
 	if err := s.Check(); err != nil {
 		return err
@@ -209,7 +213,7 @@ func (s *Store) Create(name string, data []byte) error {
 	return nil
 }
 
-// linkFree gives the file its name unless something has it.
+// linkFree gives the file its name unless the name is taken.
 func (t temp) linkFree() error {
 	linked := t.folder.Link(t.tempName, t.base)
 	if linked == nil || errors.Is(linked, fs.ErrExist) {
@@ -221,7 +225,7 @@ func (t temp) linkFree() error {
 	return t.folder.Rename(t.tempName, t.base)
 }
 
-// folder opens the folder that a file is to lie in and makes it when it is missing.
+// folder opens the folder of a file and creates it if missing.
 func (s *Store) folder(name string) (*os.Root, error) {
 	if !fs.ValidPath(name) || name == "." {
 		return nil, fmt.Errorf("name %q: %w", name, fs.ErrInvalid)
@@ -250,7 +254,7 @@ func writeTemp(folder *os.Root, name string, write func(io.Writer) error) (temp,
 	return t, nil
 }
 
-// discard gives up temporary files. What cannot be removed now is removed by the next Open.
+// discard removes temporary files. The next Open removes what cannot be removed now.
 func discard(temps []temp) {
 	for _, t := range temps {
 		_ = t.file.Close()
@@ -258,11 +262,11 @@ func discard(temps []temp) {
 	}
 }
 
-// syncWorkers is how many files are synced side by side. Measured on ext4 with 6 KB files: one worker 3,400
-// files/s, eight 5,300; more do not help.
+// syncWorkers is how many files are synced concurrently. Measured on ext4 with 6 KB files: one
+// worker 3,400 files/s, eight 5,300; more do not help.
 const syncWorkers = 8
 
-// syncEach syncs every file by itself. It works everywhere.
+// syncEach syncs every file by itself. It works on every system.
 func syncEach(_ *os.Root, temps []temp) error {
 	queue := make(chan temp)
 	errs := make([]error, min(syncWorkers, len(temps)))

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// life is how long the certificates are good.
-const life = 5 * 365 * 24 * time.Hour
+// validity is how long the certificates are valid.
+const validity = 5 * 365 * 24 * time.Hour
 
 func main() {
 	if len(os.Args) != 2 {
@@ -35,7 +35,7 @@ func main() {
 func write(folder string) error {
 	now := time.Now()
 	ca := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "fct-scraper NATS"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(life), IsCA: true, MaxPathLenZero: true,
+		Subject: pkix.Name{CommonName: "fct-scraper NATS"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(validity), IsCA: true, MaxPathLenZero: true,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	server := &x509.Certificate{
@@ -64,7 +64,7 @@ func write(folder string) error {
 	if err != nil {
 		return err
 	}
-	// ca.pem comes last: where it is, all are.
+	// ca.pem is written last: if it exists, all files do.
 	for _, file := range []struct {
 		name, kind string
 		data       []byte
@@ -76,14 +76,14 @@ func write(folder string) error {
 		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: file.kind, Bytes: file.data}), file.mode); err != nil {
 			return err
 		}
-		if err := os.Chmod(path, file.mode); err != nil { // whatever the umask is
+		if err := os.Chmod(path, file.mode); err != nil { // independent of the umask
 			return err
 		}
 	}
 	return nil
 }
 
-// sign makes a certificate of a public key.
+// sign returns a signed certificate of a public key.
 func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) ([]byte, error) {
 	return x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 }
