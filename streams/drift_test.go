@@ -1,6 +1,7 @@
 package streams_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,7 +64,7 @@ func TestEnsure_UpdatesExclusiveStore(t *testing.T) {
 		}
 		subject := strings.NewReplacer("*", "a", ">", "a").Replace(want.Subjects[0])
 		if old.NoAck {
-			err = js.Conn().Publish(subject, nil)
+			err = publishUnacknowledged(t.Context(), js, want.Name, subject)
 		} else {
 			_, err = js.Publish(t.Context(), subject, nil)
 		}
@@ -88,6 +89,19 @@ func TestEnsure_UpdatesExclusiveStore(t *testing.T) {
 			rt.Errorf("%v: %+v, want the message that was there", err, stream.CachedInfo().State)
 		}
 	})
+}
+
+// publishUnacknowledged publishes to a stream without acknowledgements and waits until it is stored.
+func publishUnacknowledged(ctx context.Context, js jetstream.JetStream, stream, subject string) error {
+	if err := js.Conn().Publish(subject, nil); err != nil {
+		return err
+	}
+	for {
+		opened, err := js.Stream(ctx, stream)
+		if err != nil || opened.CachedInfo().State.Msgs > 0 {
+			return err
+		}
+	}
 }
 
 func TestEnsure_RefusesLossyUpdate(t *testing.T) {
