@@ -27,8 +27,8 @@ func TestStats_AfterBlock(t *testing.T) {
 	}
 }
 
-// From the n-th request on every answer is the block, for JSON, HTML and robots.txt. The stats tell
-// when the first one was sent and when the last request started.
+// TestBlockAfter: from the n-th request on every answer is the block, for JSON, HTML and
+// robots.txt. The stats tell when the first one was sent and when the last request started.
 func TestBlockAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, kind := range courtsim.BlockKinds() {
@@ -59,7 +59,7 @@ func timeAfter(begun time.Time, seconds int) string {
 	return begun.Add(time.Duration(seconds) * time.Second).UTC().Format(time.RFC3339Nano)
 }
 
-// A soft block returns well-formed answers in which no case exists.
+// TestSoftBlockAfter: a soft block returns well-formed answers in which no case exists.
 func TestSoftBlockAfter(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, SoftBlockAfter: 3})
@@ -135,7 +135,7 @@ func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// The duration of each slow answer, in virtual time.
+// TestSlowAnswers: the duration of each slow answer, in virtual time.
 func TestSlowAnswers(t *testing.T) {
 	for kind, want := range map[string]struct {
 		took time.Duration

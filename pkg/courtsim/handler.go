@@ -161,7 +161,9 @@ type reply struct {
 // serveExchange counts a request and answers it, correctly or with a fault. correct appends the
 // correct answer about a case to a buffer; for HTML it also applies the fault, if the fault can
 // change pages.
-func (c *Simulator) serveExchange(w http.ResponseWriter, r *http.Request, q request, correct func([]byte, contract.CaseID, *faultKind) reply) {
+func (c *Simulator) serveExchange(
+	w http.ResponseWriter, r *http.Request, q request, correct func([]byte, contract.CaseID, *faultKind) reply,
+) {
 	turn, nth := c.stats.begin(q)
 	defer c.stats.end()
 	if delay.Sleep(r.Context(), c.opts.Latency) != nil {

@@ -162,7 +162,7 @@ func TestPage_Search(t *testing.T) {
 	}
 }
 
-// The HTML page and the JSON calls agree on every field of a case.
+// TestPageAgreesWithJSON: the HTML page and the JSON calls agree on every field of a case.
 func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1})

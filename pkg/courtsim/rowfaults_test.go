@@ -118,7 +118,7 @@ func TestRowFaults(t *testing.T) {
 	}
 }
 
-// Numbers out of range are written literally.
+// TestRowFaults_Numbers: numbers out of range are written literally.
 func TestRowFaults_Numbers(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "numbers", Share: 1})
@@ -130,7 +130,8 @@ func TestRowFaults_Numbers(t *testing.T) {
 	}
 }
 
-// A case that does not exist has no rows to change, except that longer numbers are still added.
+// TestRowFaults_MissingCase: a case that does not exist has no rows to change, except that longer
+// numbers are still added.
 func TestRowFaults_MissingCase(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]string{"prefix": "10", "count": "3", "count-text": `"1"`, "duplicate": "0", "nulls": "0"} {
@@ -143,7 +144,7 @@ func TestRowFaults_MissingCase(t *testing.T) {
 	}
 }
 
-// The HTML page has its own version of the same kinds.
+// TestRowFaults_Pages: the HTML page has its own version of the same kinds.
 func TestRowFaults_Pages(t *testing.T) {
 	t.Parallel()
 	cell := `//table[@id="datatable"]/tbody/tr[1]/td[1]`
@@ -171,7 +172,7 @@ func TestRowFaults_Pages(t *testing.T) {
 	}
 }
 
-// Eleven rows take two pages.
+// TestPage_SecondPage: eleven rows take two pages.
 func TestPage_SecondPage(t *testing.T) {
 	t.Parallel()
 	v := newVisitor(t, newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Faults: []courtsim.Fault{{Kind: "prefix", Share: 1}}}), englishPage)

@@ -63,7 +63,7 @@ func TestNew_Deterministic(t *testing.T) {
 	}
 }
 
-// Every answer is well-formed JSON with a correct count.
+// TestAnswersAreWellFormed: every answer is well-formed JSON with a correct count.
 func TestAnswersAreWellFormed(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
@@ -145,7 +145,8 @@ func TestFilingDays(t *testing.T) {
 	}
 }
 
-// The program's own profile reads exactly the existing cases, over real HTTP.
+// TestProfileReadsSimulator: the program's own profile reads exactly the existing cases, over real
+// HTTP.
 func TestProfileReadsSimulator(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 6, Max: 300, Missing: 0.15})

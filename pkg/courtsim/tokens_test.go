@@ -8,7 +8,8 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-// Each kind of invalid tokens has its own error page, and a new page fixes all of them.
+// TestStaleTokens: each kind of invalid tokens has its own error page, and a new page fixes all of
+// them.
 func TestStaleTokens(t *testing.T) {
 	t.Parallel()
 	forget := func(name string) func(*visitor) {
@@ -53,8 +54,8 @@ func TestStaleTokens(t *testing.T) {
 	}
 }
 
-// The tokens of a page expire after the given number of posts, with the page's own tokens or with
-// those of the answers. Pages expire in different ways.
+// TestTokenLife: the tokens of a page expire after the given number of posts, with the page's own
+// tokens or with those of the answers. Pages expire in different ways.
 func TestTokenLife(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, TokenLife: 3})

@@ -151,7 +151,7 @@ func TestFaults_OverHTTP(t *testing.T) {
 	}
 }
 
-// The help text describes every kind.
+// TestFaultHelp: the help text describes every kind.
 func TestFaultHelp(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(strings.TrimSuffix(courtsim.FaultHelp(), "\n"), "\n")
@@ -166,7 +166,7 @@ func TestFaultHelp(t *testing.T) {
 	}
 }
 
-// A bomb is small when compressed; each of its 1024 members expands to 1 MiB.
+// TestGzipBomb: a bomb is small when compressed; each of its 1024 members expands to 1 MiB.
 func TestGzipBomb(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "gzipbomb", Share: 1})
@@ -191,8 +191,8 @@ func TestGzipBomb(t *testing.T) {
 	}
 }
 
-// Following redirects leads to the correct answer or never ends. Each hop is a request, and only
-// clients that leave the origin count as strays.
+// TestRedirectFaults: following redirects leads to the correct answer or never ends. Each hop is a
+// request, and only clients that leave the origin count as strays.
 func TestRedirectFaults(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]struct{ requests, strays, faults int }{

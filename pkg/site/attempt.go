@@ -19,17 +19,23 @@ var errJobTimeout = errors.New("job_timeout")
 // request; before waits until the request may be sent and returns the time since the previous
 // request started. A failure of the site is an exchange with an error. The error of Fetch is that
 // of before or of ctx, and comes with the exchanges made so far.
-func (c *Client) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (c *Client) Fetch(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error) {
 	return c.runAttempt(ctx, id, before, &attempt{})
 }
 
 // FetchProofFirst is Fetch for a case that probably does not exist. It makes the proving call
 // first, which saves the other calls. A case that does exist takes one more request.
-func (c *Client) FetchProofFirst(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (c *Client) FetchProofFirst(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error) {
 	return c.runAttempt(ctx, id, before, &attempt{proofFirst: true})
 }
 
-func (c *Client) runAttempt(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error), a *attempt) ([]contract.Exchange, error) {
+func (c *Client) runAttempt(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error), a *attempt,
+) ([]contract.Exchange, error) {
 	job, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	q := runningAttempt{Client: c, attempt: a, id: id, before: before, ctx: ctx, job: job, cancel: cancel}

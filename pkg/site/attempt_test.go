@@ -95,8 +95,8 @@ func TestFetch_BeforeFails(t *testing.T) {
 	}
 }
 
-// TestFetch_CanceledWhileWaiting: no request is sent after the context has ended, even if before returns no
-// error.
+// TestFetch_CanceledWhileWaiting: no request is sent after the context has ended, even if before
+// returns no error.
 func TestFetch_CanceledWhileWaiting(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody)})

@@ -49,8 +49,8 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// TestLargeBodies_LimitedConcurrency: the number of large bodies read at a time is limited; the others wait, and
-// small ones never do.
+// TestLargeBodies_LimitedConcurrency: the number of large bodies read at a time is limited; the
+// others wait, and small ones never do.
 func TestLargeBodies_LimitedConcurrency(t *testing.T) {
 	t.Parallel()
 	large := ownBody + strings.Repeat(" ", 3<<20)

@@ -125,7 +125,8 @@ func TestErrorPagesAreNotBlocks(t *testing.T) {
 	}
 }
 
-// TestDocketTextIsNotABlock: the text of a docket is never taken for a block, even if the answer is broken.
+// TestDocketTextIsNotABlock: the text of a docket is never taken for a block, even if the answer is
+// broken.
 func TestDocketTextIsNotABlock(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")

@@ -142,8 +142,8 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// TestTruncatedAnswersAreTransient truncates good answers at every byte: the result is transient at every stage, whatever
-// the text.
+// TestTruncatedAnswersAreTransient truncates good answers at every byte: the result is transient at
+// every stage, whatever the text.
 func TestTruncatedAnswersAreTransient(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")

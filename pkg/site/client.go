@@ -85,7 +85,9 @@ func keepRedirect(*http.Request, []*http.Request) error { return http.ErrUseLast
 
 // Blocked is Profile.Blocked, except that wait is at least Cooldown if a part of the site's
 // Retry-After cannot be read.
-func (c *Client) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
+func (c *Client) Blocked(
+	id contract.CaseID, exchanges []contract.Exchange, now time.Time,
+) (rule string, wait time.Duration, blocked bool) {
 	return c.Profile.attemptBlocked(id, exchanges, now, c.Cooldown)
 }
 

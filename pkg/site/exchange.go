@@ -24,7 +24,9 @@ type request struct {
 
 // exchange sends a request in a session and reads the complete answer; location is the target of a
 // redirect.
-func (c *Client) exchange(ctx context.Context, r request, s *session, id contract.CaseID, gap time.Duration) (x contract.Exchange, location string) {
+func (c *Client) exchange(
+	ctx context.Context, r request, s *session, id contract.CaseID, gap time.Duration,
+) (x contract.Exchange, location string) {
 	x = contract.Exchange{Call: r.call, URL: r.url, GapSeconds: gap.Seconds()}
 	started := time.Now()
 	x.StartedAt = started.UTC()
@@ -48,7 +50,9 @@ func (c *Client) exchange(ctx context.Context, r request, s *session, id contrac
 }
 
 // do sends the request and fills in the exchange. A body that breaks off is kept up to that point.
-func (c *Client) do(ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID) (location string, err error) {
+func (c *Client) do(
+	ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID,
+) (location string, err error) {
 	request, err := r.build(ctx)
 	if err != nil {
 		return "", err

@@ -125,7 +125,9 @@ func fetchCase(t *testing.T, c *site.Client) []contract.Exchange {
 }
 
 // wantReading checks the verdict of an attempt and its error text.
-func wantReading(t *testing.T, c *site.Client, exchanges []contract.Exchange, verdict contract.Verdict, complaint string) {
+func wantReading(
+	t *testing.T, c *site.Client, exchanges []contract.Exchange, verdict contract.Verdict, complaint string,
+) {
 	t.Helper()
 	reading := c.Profile.Read(caseID(t, "IMM-13-25"), exchanges)
 	if reading.Verdict != verdict || !strings.Contains(reading.Error, complaint) {

@@ -163,8 +163,8 @@ func checkPageProof(t testing.TB, exchanges []contract.Exchange) {
 	}
 }
 
-// TestRead_CatalogueRows checks that there is a golden case for every row of the catalogue of bad answers that
-// Read decides.
+// TestRead_CatalogueRows checks that there is a golden case for every row of the catalogue of bad
+// answers that Read decides.
 func TestRead_CatalogueRows(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)

@@ -25,8 +25,8 @@ func hostileTexts() map[string]string {
 	}
 }
 
-// TestTextIsKeptVerbatim: a record keeps the court's text byte for byte, except for white space at its
-// ends.
+// TestTextIsKeptVerbatim: a record keeps the court's text byte for byte, except for white space at
+// its ends.
 func TestTextIsKeptVerbatim(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
@@ -126,7 +126,8 @@ func checkErrorText(t *testing.T, name, text string) {
 	}
 }
 
-// TestHTTPErrorTextsAreEscaped: errors of net/http quote the malformed answer, so they are escaped too.
+// TestHTTPErrorTextsAreEscaped: errors of net/http quote the malformed answer, so they are escaped
+// too.
 func TestHTTPErrorTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{

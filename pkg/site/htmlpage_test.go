@@ -94,8 +94,8 @@ func goldenScript(t testing.TB, changes script) script {
 	return answers
 }
 
-// TestFetch_PageCalls checks which requests each kind of case takes, including the page with the hidden
-// inputs. Each calls before and is an exchange.
+// TestFetch_PageCalls checks which requests each kind of case takes, including the page with the
+// hidden inputs. Each calls before and is an exchange.
 func TestFetch_PageCalls(t *testing.T) {
 	t.Parallel()
 	page := func(name, call string) http.HandlerFunc { return bodyHandler(pageOf(t, name, call)) }
@@ -229,7 +229,8 @@ func newTokenSite(t *testing.T) *tokenSite {
 	return g
 }
 
-// TestSessionIsShared: concurrent attempts share one session, and one new session when it goes stale.
+// TestSessionIsShared: concurrent attempts share one session, and one new session when it goes
+// stale.
 func TestSessionIsShared(t *testing.T) {
 	t.Parallel()
 	const many = 16

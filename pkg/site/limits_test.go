@@ -15,17 +15,17 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// soon is far longer than an attempt that ends at its limit, and far shorter than one that does
-// not.
+// soon is far longer than an attempt that ends at its limit, and shorter than one that does not.
 const soon = 30 * time.Second
 
-// TestRequestTimeout: the limit applies to the complete exchange, including the body.
+// timed runs a test in virtual time. The site returns this body for the docket at once, and hangs
+// in all other calls.
 func timed(t *testing.T, docket string, test func(t *testing.T, transport http.RoundTripper)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, stuck{roundTrip(docket)}) })
 }
 
-// TestJobTimeout: the limit applies to all calls of a case, even if each is quick.
+// stuck answers only the docket call.
 type stuck struct{ docket roundTrip }
 
 func (s stuck) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -36,7 +36,7 @@ func (s stuck) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-// TestWithTimeouts: the timeouts of the context override the client's, for that call only.
+// TestRequestTimeout: the limit applies to the complete exchange, including the body.
 func TestRequestTimeout(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{"hang": hangHandler, "drip": dripHandler} {
@@ -54,8 +54,7 @@ func TestRequestTimeout(t *testing.T) {
 	}
 }
 
-// TestJobTimeout_WhileWaiting: the job timeout includes the wait before the second request. The attempt
-// is incomplete, and the unsent request is not an exchange.
+// TestJobTimeout: the limit applies to all calls of a case, even if each is quick.
 func TestJobTimeout(t *testing.T) {
 	t.Parallel()
 	timed(t, emptyBody, func(t *testing.T, transport http.RoundTripper) {
@@ -73,7 +72,7 @@ func TestJobTimeout(t *testing.T) {
 	})
 }
 
-// TestJobTimeout_StartsAtFirstRequest: the wait before the first request does not count.
+// TestWithTimeouts: the timeouts of the context override the client's, for that call only.
 func TestWithTimeouts(t *testing.T) {
 	t.Parallel()
 	const long, short = time.Hour, 100 * time.Millisecond
@@ -103,8 +102,8 @@ func TestWithTimeouts(t *testing.T) {
 	}
 }
 
-// TestMaxBody: the limit counts bytes after decompression. A body of exactly that size is read, a
-// larger one is not stored.
+// TestJobTimeout_WhileWaiting: the job timeout includes the wait before the second request. The
+// attempt is incomplete, and the unsent request is not an exchange.
 func TestJobTimeout_WhileWaiting(t *testing.T) {
 	t.Parallel()
 	timed(t, ownBody, func(t *testing.T, transport http.RoundTripper) {
@@ -126,6 +125,7 @@ func TestJobTimeout_WhileWaiting(t *testing.T) {
 	})
 }
 
+// TestJobTimeout_StartsAtFirstRequest: the wait before the first request does not count.
 func TestJobTimeout_StartsAtFirstRequest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -147,7 +147,8 @@ func TestJobTimeout_StartsAtFirstRequest(t *testing.T) {
 	})
 }
 
-// TestGzipTwice: an answer that was compressed twice is not usable.
+// TestMaxBody: the limit counts bytes after decompression. A body of exactly that size is read, a
+// larger one is not stored.
 func TestMaxBody(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
@@ -169,7 +170,6 @@ func TestMaxBody(t *testing.T) {
 	}
 }
 
-// TestFetch_Canceled: canceling the context ends a wait for an answer at once.
 func TestGzip(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {
@@ -183,8 +183,7 @@ func TestGzip(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 }
 
-// TestGzipBomb does not run in parallel, because it measures the memory of the process: 256 MiB
-// compressed to 256 KiB may take no more than a few times the limit.
+// TestGzipTwice: an answer that was compressed twice is not usable.
 func TestGzipTwice(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
@@ -197,7 +196,7 @@ func TestGzipTwice(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "not UTF-8")
 }
 
-// TestFetch_Canceled: whoever waits for an answer hears of the end at once.
+// TestFetch_Canceled: canceling the context ends a wait for an answer at once.
 func TestFetch_Canceled(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{"hang": hangHandler, "drip": dripHandler} {
@@ -224,8 +223,8 @@ func gzipInto(w interface{ Write([]byte) (int, error) }, text string) {
 	_ = z.Close()
 }
 
-// TestGzipBomb is alone, because it looks at all the memory of the process: 256 MiB that came in as 256 KiB may take no
-// more than a few times the limit.
+// TestGzipBomb does not run in parallel, because it measures the memory of the process: 256 MiB
+// compressed to 256 KiB may take no more than a few times the limit.
 func TestGzipBomb(t *testing.T) {
 	const limit, bomb = 4 << 20, 256 << 20
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {

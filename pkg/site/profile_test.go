@@ -48,8 +48,8 @@ func TestBuiltIn(t *testing.T) {
 	}
 }
 
-// TestParse_InvalidProfile: each changed line of a good profile is rejected with an error that explains
-// the problem.
+// TestParse_InvalidProfile: each changed line of a good profile is rejected with an error that
+// explains the problem.
 func TestParse_InvalidProfile(t *testing.T) {
 	t.Parallel()
 	good := string(profileText(t, "fct-cf"))
@@ -117,8 +117,8 @@ func TestParse_ListsAllProblems(t *testing.T) {
 	}
 }
 
-// TestParse_Like: a profile may be a copy of a built-in one with another name and origin, and may change
-// nothing else.
+// TestParse_Like: a profile may be a copy of a built-in one with another name and origin, and may
+// change nothing else.
 func TestParse_Like(t *testing.T) {
 	t.Parallel()
 	p, err := site.Parse([]byte("name = \"mine\"\nlike = \"fct-cf\"\norigin = \"https://court.invalid\""))
@@ -200,7 +200,7 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
-// A header of a profile may be a token, so no error repeats it.
+// TestParse_HidesHeaderValues: a header of a profile may be a token, so no error repeats it.
 func TestParse_HidesHeaderValues(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{

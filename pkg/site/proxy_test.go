@@ -84,8 +84,8 @@ func TestFindProxy(t *testing.T) {
 	}
 }
 
-// TestParseProxy_Invalid: an invalid proxy is rejected, without a password in the error; the error names
-// the variable.
+// TestParseProxy_Invalid: an invalid proxy is rejected, without a password in the error; the error
+// names the variable.
 func TestParseProxy_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{

@@ -56,7 +56,9 @@ func exchangeResult(x contract.Exchange) string {
 
 // Blocked reports whether the exchanges of one attempt show a block, which rule found it, and the
 // wait that the site requested: 0 if it requested none, at most a day. It agrees with Read.
-func (p *Profile) Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool) {
+func (p *Profile) Blocked(
+	id contract.CaseID, exchanges []contract.Exchange, now time.Time,
+) (rule string, wait time.Duration, blocked bool) {
 	return p.attemptBlocked(id, exchanges, now, 0)
 }
 
@@ -227,8 +229,8 @@ func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError 
 	return r.addTable(c, t, index, exchange)
 }
 
-// checkStale returns failure, unless the answer only means that the hidden inputs were stale for the
-// first time.
+// checkStale returns failure, unless the answer only means that the hidden inputs were stale for
+// the first time.
 func (r *caseReader) checkStale(c *call, exchange contract.Exchange, failure *answerError) *answerError {
 	rule, stale := r.profile.tokens.findStale(exchange)
 	if !stale || c.method != http.MethodPost {

@@ -145,7 +145,9 @@ func (c *Client) resolveSameOrigin(from, location string) (string, error) {
 
 // fetchRobots requests robots.txt and returns the exchange and the redirect target, if any. It
 // reads at most maxRobots bytes.
-func (c *Client) fetchRobots(ctx context.Context, target string, gap time.Duration) (x contract.Exchange, location string) {
+func (c *Client) fetchRobots(
+	ctx context.Context, target string, gap time.Duration,
+) (x contract.Exchange, location string) {
 	started := time.Now()
 	x = contract.Exchange{Call: robotsCall, URL: target, StartedAt: started.UTC(), GapSeconds: gap.Seconds()}
 	ctx, cancel := context.WithTimeout(ctx, c.timeouts(ctx).request)

@@ -19,7 +19,9 @@ const (
 )
 
 // fetchRobots reads the robots.txt of a site with this handler.
-func fetchRobots(t *testing.T, answer http.HandlerFunc, change func(*site.Options)) (*fakeSite, site.RobotsRules, error) {
+func fetchRobots(
+	t *testing.T, answer http.HandlerFunc, change func(*site.Options),
+) (*fakeSite, site.RobotsRules, error) {
 	t.Helper()
 	server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": answer, "/elsewhere.txt": bodyHandler("User-agent: *\nDisallow: /")})
 	rules, err := newClient(t, server.URL, change).Robots(t.Context(), noPause)
@@ -86,7 +88,8 @@ func TestRobots(t *testing.T) {
 	}
 }
 
-// TestRobots_Unreachable: if the site fails, no request is allowed, and the error can be distinguished.
+// TestRobots_Unreachable: if the site fails, no request is allowed, and the error can be
+// distinguished.
 func TestRobots_Unreachable(t *testing.T) {
 	t.Parallel()
 	elsewhere := startSite(t, nil)

@@ -14,7 +14,9 @@ import (
 )
 
 // newSimulator starts a simulator and returns a client for each profile.
-func newSimulator(t *testing.T, opts courtsim.Options, parties bool, profiles ...*site.Profile) (*courtsim.Simulator, []*site.Client) {
+func newSimulator(
+	t *testing.T, opts courtsim.Options, parties bool, profiles ...*site.Profile,
+) (*courtsim.Simulator, []*site.Client) {
 	t.Helper()
 	sim, err := courtsim.New(opts)
 	if err != nil {
@@ -71,7 +73,8 @@ func commonFields(r contract.Record) contract.Record {
 	return r
 }
 
-// TestPageAgreesWithJSON: reading the same numbers by JSON calls and by pages gives the same records.
+// TestPageAgreesWithJSON: reading the same numbers by JSON calls and by pages gives the same
+// records.
 func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
 	sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))

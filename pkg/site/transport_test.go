@@ -149,7 +149,8 @@ func TestNewClient_InvalidOptions(t *testing.T) {
 	}
 }
 
-// TestDialControl: public addresses are allowed, and otherwise only the address that the origin names.
+// TestDialControl: public addresses are allowed, and otherwise only the address that the origin
+// names.
 func TestDialControl(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -181,8 +182,8 @@ func TestDialControl(t *testing.T) {
 	}
 }
 
-// TestDialControl_DNSRebinding: a name that resolves to a local address gets no request, whatever it resolved to
-// before.
+// TestDialControl_DNSRebinding: a name that resolves to a local address gets no request, whatever
+// it resolved to before.
 func TestDialControl_DNSRebinding(t *testing.T) {
 	t.Parallel()
 	for name, answers := range map[string][]string{

@@ -42,8 +42,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParse_Limits: a page over the limits is rejected quickly and with little memory; a page just within
-// them is parsed.
+// TestParse_Limits: a page over the limits is rejected quickly and with little memory; a page just
+// within them is parsed.
 func TestParse_Limits(t *testing.T) {
 	for name, test := range map[string]struct {
 		text string

@@ -71,8 +71,8 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// TestPath_AgreesWithLibrary: a path of names only finds the same nodes as the XPath library, which is forced
-// by adding "self::node()".
+// TestPath_AgreesWithLibrary: a path of names only finds the same nodes as the XPath library, which
+// is forced by adding "self::node()".
 func TestPath_AgreesWithLibrary(t *testing.T) {
 	t.Parallel()
 	name := rapid.SampledFrom([]string{"a", "b", "c"})
