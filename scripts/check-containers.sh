@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The checks of the containers, on one NATS server and on a cluster of three, over images that are built once.
+# Runs the container checks, with one NATS server and with a cluster of three, on images that are built once.
 # Use: [KILLS=30] [SEED=n] scripts/check-containers.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! docker version >/dev/null 2>&1; then
-  echo '******** SKIPPED: no Docker engine answers, so no container was tried ********'
+  echo '******** SKIPPED: no Docker engine answers, so no container was tested ********'
   exit 0
 fi
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves that the nats command takes every definition in streams/ as it is, and sees no drift in what it made of it.
+# Checks that the nats command accepts every definition in streams/ unchanged, and finds no drift in what it created from it.
 # Use: scripts/check-streams.sh [folder]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,11 +8,11 @@ folder=${1:-streams}
 scratch=$(mktemp -d)
 trap 'kill "${server:-}" 2>/dev/null && wait "$server" || true; rm -rf "$scratch"' EXIT
 
-# The operator's own contexts and credentials must not lead the command to another server.
+# The caller's own contexts and credentials must not connect the command to another server.
 unset "${!NATS_@}"
 export XDG_CONFIG_HOME=$scratch/config
 
-# The server is the one that the program embeds, with its limits, but on a port of the loopback.
+# The server version and limits are those of the embedded server, but it listens on a loopback port.
 go build -o "$scratch/nats-server" github.com/nats-io/nats-server/v2
 cat >"$scratch/server.conf" <<CONF
 listen: "127.0.0.1:-1"
@@ -31,16 +31,16 @@ done
 url=$(grep -o 'nats://[^"]*' "$ports")
 client=$(go tool -modfile=tools/go.mod -n nats)
 
-# ask runs the nats command and shows what it said only if it failed.
-ask() { "$client" --server "$url" "$@" </dev/null >"$scratch/said" 2>&1 || { cat "$scratch/said"; return 1; }; }
+# run_client runs the nats command and prints its output only if it failed.
+run_client() { "$client" --server "$url" "$@" </dev/null >"$scratch/printed" 2>&1 || { cat "$scratch/printed"; return 1; }; }
 
-# try FILE WHAT [STREAM] makes a stream or a consumer from the file, then asks what an edit by the same file would change.
+# try FILE WHAT [STREAM] creates a stream or a consumer from the file, then checks what an edit with the same file would change.
 try() {
   local name
   name=$(grep -o '"name": *"[^"]*"' "$1" | head -1 | cut -d'"' -f4)
-  ask "$2" add "${@:3}" --config "$1" || { echo "$1: not accepted"; return 1; }
-  ask "$2" edit "${@:3}" "$name" --config "$1" --dry-run || { echo "$1: not comparable"; return 1; }
-  if [ -s "$scratch/said" ]; then cat "$scratch/said"; echo "$1: drifts"; return 1; fi
+  run_client "$2" add "${@:3}" --config "$1" || { echo "$1: not accepted"; return 1; }
+  run_client "$2" edit "${@:3}" "$name" --config "$1" --dry-run || { echo "$1: not comparable"; return 1; }
+  if [ -s "$scratch/printed" ]; then cat "$scratch/printed"; echo "$1: drifts"; return 1; fi
 }
 
 streams=0 consumers=0 failed=0

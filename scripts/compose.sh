@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs Docker Compose, of whichever version is there, over the files of this project.
-# Use: scripts/compose.sh <command of compose>; COMPOSE_FILE names the files, compose.yaml and compose.sim.yaml if not set
+# Runs the installed version of Docker Compose on the files of this project.
+# Use: scripts/compose.sh <compose command>; COMPOSE_FILE names the files, by default compose.yaml and compose.sim.yaml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-fct-scraper}

@@ -1,10 +1,11 @@
-# Parts of the checks of the containers; read by them, not run. Whoever reads it has set name, which tells its containers from those of
-# others, COMPOSE_FILE, SIM_SEED and pause, the shortest one between two requests in ms. With VERSION set, the images fct-scraper:$VERSION and that of NATS are there and are left there.
+# Sourced by the container checks. They set name, which distinguishes their containers from others, COMPOSE_FILE, SIM_SEED and
+# pause, the shortest one between two requests in ms. If VERSION is set, the image fct-scraper:$VERSION and that of NATS exist and
+# are not removed.
 # shellcheck shell=bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if ! docker version >/dev/null 2>&1; then
-  echo "******** SKIPPED: no Docker engine answers, so $0 tried nothing ********"
+  echo "******** SKIPPED: no Docker engine answers, so $0 tested nothing ********"
   exit 0
 fi
 
@@ -13,23 +14,23 @@ given=${VERSION:-}
 export VERSION=${VERSION:-$name-$$} COMPOSE_PROJECT_NAME=fct-$name-$$ COMPOSE_FILE SIM_SEED NATS_KEYS=$scratch/keys
 export FCT_CONCURRENCY=4 FCT_DELAY_MIN=${pause}ms FCT_DELAY_MAX=$((pause + 20))ms SIM_MISSING=0.1 SIM_LATENCY=40ms
 
-# The operator's own contexts and credentials must not lead the nats command to another server.
+# The caller's own contexts and credentials must not connect the nats command to another server.
 unset "${!NATS_URL@}" NATS_CREDS NATS_NKEY NATS_CONTEXT NATS_USER NATS_PASSWORD
 export XDG_CONFIG_HOME=$scratch/config
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
-# compose runs quietly; what it said is shown when it fails.
+# compose runs Docker Compose and prints its output only if it fails.
 compose() { scripts/compose.sh "$@" >"$scratch/compose" 2>&1 || { cat "$scratch/compose"; return 1; }; }
 
-# ours lists containers, networks or volumes of this project: ours ps -aq.
+# ours lists containers, networks or volumes of this project, such as "ours ps -aq".
 ours() {
   local what=$1
   shift
   docker "$what" "$@" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME"
 }
 
-# build makes the images that were not given, of which clean removes those that were not there before.
+# build builds the images that were not given; clean removes those that did not exist before.
 build() {
   nats_image=nats:$(go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2 | sed s/^v//)-alpine
   grep -q "image: $nats_image\$" compose.yaml || fail "compose.yaml does not name $nats_image, the version in go.mod"
@@ -38,7 +39,7 @@ build() {
   client=$(go tool -modfile=tools/go.mod -n nats)
 }
 
-# up builds and starts everything, so many fetchers, and waits until it serves.
+# up FETCHERS builds and starts everything and waits until all services are healthy.
 up() {
   build
   scripts/credentials.sh "$NATS_KEYS"
@@ -47,16 +48,16 @@ up() {
   began=$SECONDS
   compose up -d --scale "fetcher=$1"
   serving generator prober fetcher classifier reporter
-  echo "everything serves ($((SECONDS - began)) s)"
+  echo "all services are ready ($((SECONDS - began)) s)"
 }
 
-# clean removes whatever was made, and shows the last words of the services when something went wrong.
+# clean removes everything that was created, and prints the last log lines of the services after a failure.
 clean() {
   local code=$?
   if [ "$code" -ne 0 ]; then scripts/compose.sh logs --tail 15 2>&1 | cut -c1-400 || true; fi
   # shellcheck disable=SC2046
   kill $(jobs -p) 2>/dev/null || true
-  compose kill || true # what is of use has been taken out of them
+  compose kill || true # the results have been copied out
   compose down -v --remove-orphans --timeout 10 || true
   if [ -z "$given" ]; then docker rmi "fct-scraper:$VERSION" >/dev/null 2>&1 || true; fi
   if [ -z "${had_nats:-}" ]; then docker rmi "${nats_image:-none}" >/dev/null 2>&1 || true; fi
@@ -64,7 +65,7 @@ clean() {
   return "$code"
 }
 
-# nothing_left cleans up and sees to it that nothing stays.
+# nothing_left cleans up and fails if something is left.
 nothing_left() {
   local left
   clean
@@ -77,7 +78,7 @@ nothing_left() {
   echo "nothing left ($((SECONDS - began)) s)"
 }
 
-# pick_port takes a port for the server that nobody listens on: it must stay the same when the server is started again.
+# pick_port sets NATS_PORT to a free port, which must stay the same when the server is restarted.
 pick_port() {
   while :; do
     export NATS_PORT=$((20000 + RANDOM % 20000))
@@ -85,17 +86,17 @@ pick_port() {
   done
 }
 
-# operator and admin run the nats command as those.
+# operator and admin run the nats command with the key of that name.
 operator() { "$client" --server "tls://127.0.0.1:$NATS_PORT" --tlsca "$NATS_KEYS/tls/ca.pem" --nkey "$NATS_KEYS/operator.nk" "$@" </dev/null; }
 admin() { "$client" --server "tls://127.0.0.1:$NATS_PORT" --tlsca "$NATS_KEYS/tls/ca.pem" --nkey "$NATS_KEYS/admin.nk" "$@" </dev/null; }
 
-# alive PID FILE ends the check when a process has ended, and shows what it said.
+# alive PID FILE fails when the process has ended, and prints its output.
 alive() { kill -0 "$1" 2>/dev/null || { cat "$2"; fail 'a watching nats command has ended'; }; }
 
-# deadline SECONDS WHAT ends the check when it has taken longer than that.
+# deadline SECONDS WHAT fails when the script has run for longer than that.
 deadline() { [ "$SECONDS" -lt "$1" ] || fail "waited too long: $2"; }
 
-# serving waits until services are healthy; one that is not asked for its health says itself that it serves.
+# serving waits until services are healthy. A service without a health check is ready when its log says so.
 serving() {
   local until=$((SECONDS + 120)) service
   for service in "$@"; do
@@ -116,18 +117,18 @@ health() {
 # of SERVICE is one running container of it.
 of() { ours ps -q --filter "label=com.docker.compose.service=$1" | head -1; }
 
-# kill_one kills one container of a service in the middle of its work; the engine takes that for the operator's will and does
-# not start it again, which start_again does.
+# kill_one kills one container of a service. The engine takes that for a decision of the operator and does not restart it;
+# start_again does.
 kill_one() { docker kill "$(of "$1")" >/dev/null; }
 start_again() {
   local id
   for id in $(ours ps -aq --filter "label=com.docker.compose.service=$1" --filter status=exited); do docker start "$id" >/dev/null; done
 }
 
-# court PATH asks the pretend court, which listens inside its container alone.
-court() { docker run --rm --network "container:$(of sim)" --entrypoint wget "$nats_image" -qO- "http://127.0.0.1:8090$1"; }
+# simulator PATH requests a page of the simulator, which listens only inside its container.
+simulator() { docker run --rm --network "container:$(of sim)" --entrypoint wget "$nats_image" -qO- "http://127.0.0.1:8090$1"; }
 
-# over RUN says whether a run has ended, finished waits for that.
+# over RUN succeeds if a run has ended; finished RUN waits for that.
 over() {
   admin req '$JS.API.STREAM.MSG.GET.FCT_EVENTS' "{\"last_by_subj\":\"batch.event.$1.finished\"}" --raw 2>/dev/null |
     jq -e '.message.data' >/dev/null 2>&1
@@ -140,23 +141,23 @@ finished() {
   done
 }
 
-# same_as_truth RUN NUMBERS KILLS holds what a run over 1 to NUMBERS left against what the court knows and against the run of one
-# undisturbed process, and shows that it would have noticed a difference.
+# same_as_truth RUN NUMBERS KILLS compares the results of a run over 1 to NUMBERS with the simulator's cases and with the run of
+# one undisturbed process, and shows that it would have detected a difference.
 same_as_truth() {
   local reporter
   echo "the run has ended ($((SECONDS - began)) s)"
   reporter=$(ours ps -aq --filter label=com.docker.compose.service=reporter | head -1)
   mkdir -p "$scratch/found"
   docker cp "$reporter:/output" "$scratch/found/output" >/dev/null
-  court "/__truth?from=1&to=$2" >"$scratch/found/truth"
-  court /__stats >"$scratch/found/stats"
+  simulator "/__truth?from=1&to=$2" >"$scratch/found/truth"
+  simulator /__stats >"$scratch/found/stats"
   admin kv ls collected | sed -n 's/^ *IMM\.25\.\([0-9]*\) *$/\1/p' | sort -n >"$scratch/found/collected"
   undisturbed "$2" >"$scratch/found/undisturbed"
   scripts/same-as-truth.sh "$scratch/found" "$@" "$(jq -n "$pause / 1000")"
   scripts/same-as-truth.sh --self-test "$scratch/found" "$@" "$(jq -n "$pause / 1000")"
 }
 
-# undisturbed NUMBERS is the ledger of one process over an equal court of its own, which nobody disturbs.
+# undisturbed NUMBERS prints the ledger of one undisturbed process with an equal simulator of its own.
 undisturbed() {
   local label=com.docker.compose.project=$COMPOSE_PROJECT_NAME sim alone
   sim=$(docker run -d --label "$label" --network none "fct-scraper:$VERSION" sim --addr 127.0.0.1:8090 --seed "$SIM_SEED" --missing "$SIM_MISSING" --max 12000)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for a number of inputs, or for a time.
-# Use: scripts/fuzz.sh [inputs for each target, 4000x; or a time such as 60s]
+# Runs every fuzz target of the module for a number of inputs or for a time.
+# Use: scripts/fuzz.sh [inputs per target, by default 4000x; or a time such as 60s]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Inputs, not seconds, where a red run must mean a fault: at the end of a time go test now and then fails with
-# "context deadline exceeded" though nothing was found.
+# The default is a number of inputs, because a failure must mean a fault: when a time ends, go test sometimes fails with
+# "context deadline exceeded" although nothing was found.
 each=${1:-4000x}
 
 # go test -list prints the names of a package and then a line about the package.

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds the image fct-scraper:<version> and, where nats:<version>-alpine cannot be pulled, a stand-in of the same name.
-# Use: scripts/images.sh [version, else that of git; then it is tagged latest too]
+# Builds the image fct-scraper:<version> and, if nats:<version>-alpine cannot be pulled, a replacement of the same name.
+# Use: scripts/images.sh [version]; without one, the version of git, tagged latest too
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 stamp=$(git describe --tags --always --dirty 2>/dev/null || echo devel)
 version=${1:-$stamp}
-# The server is the one that the program embeds, so that both behave alike.
+# The same version as the embedded server, so that both behave alike.
 server=$(go list -m -f '{{.Version}}' github.com/nats-io/nats-server/v2)
 nats=nats:${server#v}-alpine
 
@@ -19,7 +19,7 @@ roots=/etc/ssl/certs/ca-certificates.crt
 if [ -r "$roots" ]; then
   cp -L "$roots" "$scratch/program/ca-certificates.crt"
 else
-  echo "$roots is not there: this image cannot check the certificate of any court" >&2
+  echo "$roots does not exist: this image cannot verify the certificate of any site" >&2
   : >"$scratch/program/ca-certificates.crt"
 fi
 tags=(-t "fct-scraper:$version")
@@ -28,10 +28,10 @@ docker build -q "${tags[@]}" -f Dockerfile "$scratch/program" >/dev/null
 echo "built fct-scraper:$version"
 
 if docker image inspect "$nats" >/dev/null 2>&1; then
-  echo "$nats is there"
+  echo "$nats exists"
   exit
 fi
-# What was pulled once is pulled by its digest from then on, whatever the registry says that the tag is.
+# An image that was pulled once is pulled by its digest from then on, even if the registry moves the tag.
 pins=deploy/nats/images.txt
 digest=$(awk -v image="$nats" '$1 == image { print $2 }' "$pins")
 name=$nats
@@ -43,12 +43,12 @@ if timeout 60 docker pull -q "$name" >/dev/null 2>&1; then
   else
     digest=$(docker image inspect -f '{{index .RepoDigests 0}}' "$nats")
     echo "$nats ${digest#*@}" >>"$pins"
-    echo "pulled $nats; its digest, ${digest#*@}, stands in $pins now: check it and keep it"
+    echo "pulled $nats; its digest, ${digest#*@}, was added to $pins: check it and commit it"
   fi
   exit
 fi
 go build -trimpath -ldflags '-s -w' -o "$scratch/nats/nats-server" github.com/nats-io/nats-server/v2
-# The alpine image has wget, which health checks use; this one does what they need of it.
+# The alpine image contains wget, which health checks use; this program does what they need.
 cat >"$scratch/wget.go" <<'GO'
 package main
 
@@ -62,9 +62,9 @@ import (
 
 func main() {
 	client := http.Client{Timeout: 5 * time.Second}
-	answer, err := client.Get(os.Args[len(os.Args)-1])
-	if err != nil || answer.StatusCode != http.StatusOK {
-		fmt.Fprintln(os.Stderr, "wget:", err, answer)
+	response, err := client.Get(os.Args[len(os.Args)-1])
+	if err != nil || response.StatusCode != http.StatusOK {
+		fmt.Fprintln(os.Stderr, "wget:", err, response)
 		os.Exit(1)
 	}
 	for _, arg := range os.Args {
@@ -72,7 +72,7 @@ func main() {
 			return
 		}
 	}
-	if _, err := io.Copy(os.Stdout, answer.Body); err != nil {
+	if _, err := io.Copy(os.Stdout, response.Body); err != nil {
 		os.Exit(1)
 	}
 }
@@ -80,7 +80,7 @@ GO
 go build -trimpath -ldflags '-s -w' -o "$scratch/nats/wget" "$scratch/wget.go"
 cat >"$scratch/nats/Dockerfile" <<'DOCKER'
 FROM scratch
-LABEL fct-scraper.stand-in="no registry was in reach: nats-server of go.mod on nothing"
+LABEL fct-scraper.stand-in="no registry was reachable: nats-server of go.mod on an empty image"
 COPY nats-server wget /usr/local/bin/
 ENV PATH=/usr/local/bin
 EXPOSE 4222 6222 8222
@@ -88,4 +88,4 @@ ENTRYPOINT ["nats-server"]
 CMD ["--config", "/etc/nats/nats-server.conf"]
 DOCKER
 docker build -q -t "$nats" "$scratch/nats" >/dev/null
-echo "built a stand-in for $nats, which could not be pulled"
+echo "built a replacement for $nats, which could not be pulled"

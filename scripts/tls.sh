@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes the CA and the certificate by which the NATS servers of compose.yaml prove who they are, once; remove the folder to have them
-# made anew (they are good for five years), then restart servers and services.
-# Use: scripts/tls.sh [folder, else deploy/nats/keys/tls]
+# Creates a CA and the certificate of the NATS servers of compose.yaml, unless they exist. They are valid for five years. To
+# replace them, remove the folder, run this again, and restart servers and services.
+# Use: scripts/tls.sh [folder, by default deploy/nats/keys/tls]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-deploy/nats/keys/tls}
@@ -10,7 +10,7 @@ if [ -s "$folder/ca.pem" ]; then exit; fi
 mkdir -p "$(dirname "$folder")" "$folder"
 chmod 700 "$(dirname "$folder")"
 go run tools/certs/main.go "$folder"
-# The server in the container runs as a user that this machine has not: it is given the key where we may, else the folder alone is
-# closed to others.
+# The server in the container runs as a user that this machine does not have. It becomes the owner of the key where that is
+# permitted; otherwise only the folder is closed to other users.
 chown 65532:65532 "$folder/server.key" 2>/dev/null || chmod 644 "$folder/server.key"
-echo "made a CA and the certificate of the NATS servers in $folder"
+echo "created a CA and the certificate of the NATS servers in $folder"
