@@ -9,24 +9,30 @@ import (
 	"fct-scraper/pkg/delay"
 )
 
-// Backoff says how much longer everybody waits while a site is in trouble: at level n, what it waits before the n-th further
-// try is added to the pause between two requests.
+// Backoff is how much the pause between two requests grows while a site is in trouble: at level n
+// it grows by the wait before the n-th retry.
 type Backoff delay.Exponential
 
 const (
-	// toleratedFailures is how many requests in a row may fail before everybody is slowed down: single failures are the matter of
-	// their own retries. With one request in five failing by chance, one in 125 is the third in a row.
+	// toleratedFailures is how many requests in a row may fail before all requests are slowed down:
+	// single failures are handled by their own retries. If one request in five fails by chance, one
+	// in 125 is the third failure in a row.
 	toleratedFailures = 2
-	// halfOpenLevel is the level from which on a single case at a time is asked for, as a trial, until an answer is clean.
+	// halfOpenLevel is the level from which one case at a time probes the site, until an answer is
+	// clean.
 	halfOpenLevel = 3
-	// maxLevel keeps a long outage from being forgotten too slowly: each clean answer takes one level back.
+	// maxLevel bounds how long the site takes to recover from a long outage: each clean answer
+	// lowers the level by one.
 	maxLevel = 12
 )
 
-// After is the slowdown after an exchange, and whether it differs in more than its count. wait is what the site asked for
-// by Retry-After, draw is a chance in [0, 1). Requests that were in flight together when the site went down raise the
-// level once. retry says that the number has failed before: a number raises the level at most once, so that a few numbers
-// which fail for ever are no trouble of the site. A retry that fails while the level is raised repeats the wait of that level.
+// After returns the slowdown after an exchange, and whether more than its count changed. wait is
+// the site's Retry-After; draw, in [0, 1), is a random number. Requests that were in flight
+// together when the site went down raise the level once.
+//
+// retry says that the number has failed before. A number raises the level at most once, so that a
+// few numbers that always fail do not count as trouble of the site. A retry that fails while the
+// level is raised repeats the wait of that level.
 func (b Backoff) After(
 	s contract.SiteSlowdown, x contract.Exchange, retry bool, wait time.Duration, now time.Time, draw float64,
 ) (contract.SiteSlowdown, bool) {
@@ -62,7 +68,7 @@ func (b Backoff) pause(level int, draw float64) time.Duration {
 	return delay.Exponential(b).Before(level, draw)
 }
 
-// troubleReason is why an exchange says that the site is not well; empty when it does not say so.
+// troubleReason returns why an exchange counts as trouble of the site; empty if it does not.
 func troubleReason(x contract.Exchange) string {
 	switch {
 	case x.Status == http.StatusRequestTimeout || x.Status >= http.StatusInternalServerError:

@@ -5,31 +5,37 @@ import (
 	"sync/atomic"
 )
 
-// inFlightLimit are what cases are asked for in: as many as may be in flight. They are for all runs that a fetcher works on; when
-// other processes ask too, each needs a slot that they share beside it. Waiters are served in the order in which they came: a
-// run that waits with a job in hand gets a place after at most one place for each other run. With slots, a run that was alone
-// when it asked for more of them may get up to slotsAtOnce more.
+// inFlightLimit is the semaphore of the cases in flight, shared by all runs of a fetcher. If other
+// processes fetch from the same site, each case also needs a slot, which the processes share.
+//
+// Waiters are served in the order in which they came: a run that waits with a job gets an admission
+// after at most one admission of each other run. With slots, a run that was the only waiter may get
+// up to maxExtraSlots more.
 type inFlightLimit struct {
 	sem   chan struct{}
 	slots *slots
-	// requestingSlots is held by the one caller that asks the server for slots: each request for one is renewed after a while and goes
-	// to the end of the server's queue then, so the server does not keep the order of several. waiting counts all callers.
+	// requestingSlots is held by the one caller that requests slots from the server. A request is
+	// repeated after a while and then goes to the end of the server's queue, so the server does not
+	// keep the order of several requests. waiters counts all callers.
 	requestingSlots chan struct{}
 	waiters         atomic.Int64
 }
 
-// maxExtraSlots is how many slots are taken at once beside the first. One by one a process got 640 cases a second to ask for; who
-// took all that were free kept them from the others, and four processes together got 350.
+// maxExtraSlots is how many slots a caller takes at once in addition to the first. Measured: one by
+// one, a process fetched 640 cases a second. If a process took all free slots, it kept them from
+// the others, and four processes together fetched 350.
 const maxExtraSlots = 7
 
-// admission is one of them, until it is given back.
+// admission is the right to have one case in flight until it is released.
 type admission struct{ release func() }
 
+// newInFlightLimit returns a limit of n cases without slots.
 func newInFlightLimit(n int) *inFlightLimit {
 	return &inFlightLimit{sem: make(chan struct{}, n), requestingSlots: make(chan struct{}, 1)}
 }
 
-// available is how many places are free now; with slots, at most as many as take returns at once.
+// available returns how many admissions are free now; with slots, at most as many as one call of
+// acquire returns.
 func (l *inFlightLimit) available() int {
 	idle := cap(l.sem) - len(l.sem)
 	if l.slots != nil {
@@ -38,7 +44,8 @@ func (l *inFlightLimit) available() int {
 	return idle
 }
 
-// acquire waits until a place is free and takes at most so many, at least one.
+// acquire waits until an admission is free and returns between one and limit admissions. The error
+// is the cause of ctx.
 func (l *inFlightLimit) acquire(ctx context.Context, limit int) ([]admission, error) {
 	if l.slots != nil {
 		return l.acquireShared(ctx, limit)
@@ -53,7 +60,7 @@ func (l *inFlightLimit) acquire(ctx context.Context, limit int) ([]admission, er
 	return admissions, nil
 }
 
-// acquireShared is take when each place needs a slot.
+// acquireShared is acquire where each admission needs a slot.
 func (l *inFlightLimit) acquireShared(ctx context.Context, limit int) ([]admission, error) {
 	l.waiters.Add(1)
 	defer l.waiters.Add(-1)
@@ -70,7 +77,7 @@ func (l *inFlightLimit) acquireShared(ctx context.Context, limit int) ([]admissi
 		return nil, err
 	}
 	admissions := []admission{l.withSlot(slot)}
-	if l.waiters.Load() > 1 { // what is free is theirs
+	if l.waiters.Load() > 1 { // the free slots are for the other waiters
 		return admissions, nil
 	}
 	more := l.tryAcquire(min(limit-1, maxExtraSlots))
@@ -84,7 +91,7 @@ func (l *inFlightLimit) acquireShared(ctx context.Context, limit int) ([]admissi
 	return admissions, nil
 }
 
-// tryAcquire takes places that are free now, at most so many, and says how many.
+// tryAcquire takes up to limit units of the semaphore without waiting and returns how many.
 func (l *inFlightLimit) tryAcquire(limit int) (taken int) {
 	for ; taken < limit; taken++ {
 		select {
@@ -105,7 +112,7 @@ func (l *inFlightLimit) withSlot(slot slot) admission {
 
 func (l *inFlightLimit) release() { <-l.sem }
 
-// acquireSem waits for room in a semaphore, whose waiters are served in the order in which they came.
+// acquireSem takes one unit of a semaphore. Waiters are served in the order in which they came.
 func acquireSem(ctx context.Context, semaphore chan<- struct{}) error {
 	select {
 	case <-ctx.Done():

@@ -10,39 +10,41 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errLeaseExpired says that a message has been given to somebody else: this process stood still for longer than its ack-wait.
-var errLeaseExpired = errors.New("held for too long without a word")
+// errLeaseExpired reports that the server may have delivered a message to another process: this
+// process did not run for longer than the ack-wait of the message.
+var errLeaseExpired = errors.New("the lease of the message has expired")
 
-// A message slips from who has given no word of it for so long. It is a little less than its ack-wait, which a process that was
-// frozen does not notice: what it finds waiting then may be others' by now.
+// A lease expires without a heartbeat a little before the ack-wait of its message ends. A process
+// that was frozen does not notice the ack-wait: another process may own what it finds waiting then.
 const (
-	sharedExpiry = 5 * time.Second  // of turn and slots, whose ack-wait is 6 s
-	jobExpiry    = 12 * time.Second // of jobs, whose ack-wait is 15 s
+	sharedExpiry = 5 * time.Second  // turn and slots; their ack-wait is 6 s
+	jobExpiry    = 12 * time.Second // jobs; their ack-wait is 15 s
 )
 
-// messageLease is the hold on a message: it is said to be worked on until the grip is let go or has slipped.
+// messageLease keeps a delivered message by +WPI heartbeats until it is released or expires.
 type messageLease struct {
-	msg    jetstream.Msg
-	expiry time.Duration
-	// stopHeartbeat ends the beats.
+	msg           jetstream.Msg
+	expiry        time.Duration
 	stopHeartbeat func()
 
 	mu sync.Mutex
-	// lastRenewed is when the server was asked for the message, or told of it last: its ack-wait cannot have begun earlier.
+	// lastRenewed is when the message was requested, or renewed last. The ack-wait of the server
+	// cannot have started earlier.
 	lastRenewed time.Time
 	expired     bool
 }
 
-// acquireLease holds a message that was asked for at an instant.
+// acquireLease leases a message that was requested from the server at requestedAt.
 func acquireLease(msg jetstream.Msg, requestedAt time.Time, interval, expiry time.Duration) *messageLease {
 	l := &messageLease{msg: msg, expiry: expiry, lastRenewed: requestedAt}
 	l.stopHeartbeat = delay.Every(interval, l.renew)
 	return l
 }
 
-// acquireSharedLease holds a turn or a slot, which may have slipped on its way here. It says so at once: until then a server that takes the
-// lead of a cluster, or is started again, believes it to have been held since the day it was made, and lets the next one have it
-// within a second.
+// acquireSharedLease leases a turn or a slot; ok is false if it expired on its way here. It sends
+// the first heartbeat at once: until then, a server that becomes the leader of a cluster, or
+// restarts, takes the delivery time of the message for the time of its creation and delivers it to
+// another process within a second.
 func acquireSharedLease(msg jetstream.Msg, requestedAt time.Time) (lease *messageLease, ok bool) {
 	lease = acquireLease(msg, requestedAt, sharedHeartbeat, sharedExpiry)
 	if !lease.valid() {
@@ -53,16 +55,17 @@ func acquireSharedLease(msg jetstream.Msg, requestedAt time.Time) (lease *messag
 	return lease, true
 }
 
+// renew sends one heartbeat if the lease is valid.
 func (l *messageLease) renew() {
 	now := time.Now()
-	if l.valid() && l.msg.InProgress() == nil { // a lost one is made good by the next
+	if l.valid() && l.msg.InProgress() == nil { // the next heartbeat replaces a lost one
 		l.mu.Lock()
 		l.lastRenewed = now
 		l.mu.Unlock()
 	}
 }
 
-// valid says whether the message is still this process's.
+// valid reports whether this process still owns the message. An expired lease stays expired.
 func (l *messageLease) valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,7 +73,8 @@ func (l *messageLease) valid() bool {
 	return !l.expired
 }
 
-// release ends the grip and says whether it was kept until then: else what becomes of the message is for others to say.
+// release stops the heartbeats and reports whether the lease was valid until then. If it was not,
+// the message must not be settled here: another process may own it.
 func (l *messageLease) release() bool {
 	l.stopHeartbeat()
 	return l.valid()

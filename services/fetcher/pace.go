@@ -1,4 +1,5 @@
-// Package fetcher turns one job into one answer, at the pace that the run promised.
+// Package fetcher turns jobs into answers: it pulls the jobs of all runs, fetches their cases from
+// the site at the configured pace, and stores what the site answered.
 package fetcher
 
 import (
@@ -14,25 +15,28 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// Pace is the promise how often a site is asked. The zero Pace makes no pause.
+// Pace limits how often requests are sent to a site. The zero Pace makes no pause.
 type Pace struct {
 	// Min and Max bound the pause between the starts of two requests, drawn uniformly.
 	Min, Max time.Duration
-	// RestEvery is after how many requests a rest of RestFor is taken instead; 0 is never.
+	// RestEvery is the number of requests after which a rest of RestFor replaces the pause; 0 means
+	// never.
 	RestEvery int
 	RestFor   time.Duration
-	// Quiet are the hours of the day in which nothing is asked.
+	// Quiet are the hours of the day in which no request is sent.
 	Quiet Hours
 }
 
-// guardShare and guardLimit keep a little above Min: a request leaves the machine some time after its start was
-// allowed, and the smallest gap measured at a site was 0.99 of the pause asked for. A hundredth keeps 99 % of the rate.
+// guardDivisor and maxGuard raise the shortest pause a little above Min: a request leaves the
+// machine some time after it was permitted. The smallest gap measured at a site was 0.99 of the
+// configured pause. A guard of one hundredth keeps 99 % of the rate.
 const (
 	guardDivisor = 100
 	maxGuard     = 10 * time.Millisecond
 )
 
-// Pause is the wait after request number n (1 is the first) when draw, in [0, 1), is the chance drawn for it.
+// Pause returns the wait after request number n (1 is the first). draw, in [0, 1), is the random
+// number that selects it.
 func (p Pace) Pause(n int, draw float64) time.Duration {
 	least := p.minPause()
 	pause := least + time.Duration(draw*float64(max(0, p.Max-least)))
@@ -42,80 +46,90 @@ func (p Pace) Pause(n int, draw float64) time.Duration {
 	return pause
 }
 
-// restsAfter says whether a rest follows request number n.
+// restsAfter reports whether a rest follows request number n.
 func (p Pace) restsAfter(n int) bool { return p.RestEvery > 0 && n%p.RestEvery == 0 }
 
-// unlimited says that no pause is made.
+// unlimited reports whether no pause is made.
 func (p Pace) unlimited() bool { return p.Max == 0 && p.RestEvery == 0 }
 
-// minPause is the shortest pause that is made.
+// minPause returns the shortest pause that is made.
 func (p Pace) minPause() time.Duration { return p.Min + min(p.Min/guardDivisor, maxGuard) }
 
-// Pacer keeps a Pace for all requests of one process. It is used by many goroutines; those of a kind are let through in
-// the order in which they came.
+// Pacer enforces a Pace for all requests of one process. It is safe for concurrent use. Cases that
+// have sent a request go before those that have not; within each kind, callers are served in the
+// order in which they came.
 type Pacer struct {
 	pace Pace
-	// siteDelay is the pause that the site itself asks for, in nanoseconds.
+	// siteDelay is the crawl delay that robots.txt sets, in nanoseconds.
 	siteDelay atomic.Int64
-	// sharedTurn is the turn of all processes that ask the site; nil when there is no other.
+	// sharedTurn is the turn of all processes that send requests to the site; nil if there is no
+	// other.
 	sharedTurn turnSource
-	// state holds the one state; who has received it is the only one who waits for the clock.
+	// state holds the one paceState. The goroutine that has received it is the only one that waits
+	// for the clock.
 	state chan paceState
-	// firstRequest is held by the one case without a request yet that may wait for the turn: those under way, whose time runs,
-	// have only that one before them.
+	// firstRequest is held by the one case without a request yet that may wait for the turn. So a
+	// case under way, whose job timeout runs, has at most one such case before it.
 	firstRequest chan struct{}
 	// currentWait is why the next request is held beyond its pause; nil while it is not.
 	currentWait atomic.Pointer[reportedWait]
 }
 
-// reportedWait is a wait that people are told of. One that repeats comes with each request and is told once for all.
+// reportedWait is a wait that is logged and shown. A recurring one comes with each request and is
+// logged once.
 type reportedWait struct {
 	contract.Wait
 	recurring bool
 }
 
-// minReportedWait is the shortest wait that people are told of: without a word, a run that waits longer seems to hang.
+// minReportedWait is the shortest wait that is reported: without a report, a run that waits longer
+// seems to hang.
 const minReportedWait = 5 * time.Second
 
-// Hold is how much longer nobody may ask, and why.
+// Hold returns for how much longer no request may be sent, and why.
 type Hold func() (left time.Duration, why string)
 
 // Permit is the right to start one request.
 type Permit struct {
-	// Gap is the time since the start of the request before, by the monotonic clock; 0 for the first one.
+	// Gap is the time since the start of the previous request, by the monotonic clock; 0 for the
+	// first.
 	Gap time.Duration
-	// Waited is for how long the request was held beyond its pause, where that was told to people; Slowed is for how long
-	// it was held by its Hold.
+	// Waited is how long the request was held beyond its pause, where that was reported. Slowed is
+	// how long its Hold held it.
 	Waited, Slowed time.Duration
-	// Started begins the pause to the next request. It is to be called when the request has left the machine, or never will.
+	// Started starts the pause to the next request. Call it when the request has left the machine,
+	// or will never be sent.
 	Started func()
 }
 
-// turnSource is the right to start the next request, of which there is one for all processes.
+// turnSource gives out the right to send the next request, one for all processes.
 type turnSource interface {
-	// take waits for the right. Who has it gives it on when the request has started, to be taken again after a pause that
-	// is drawn for n, how often it was taken.
+	// take waits for the right. The holder calls passOn when its request has started. The right can
+	// be taken again after the pause that the function pause returns for n, the number of times the
+	// right was taken.
 	take(ctx context.Context) (passOn func(pause func(n int) time.Duration), err error)
 }
 
 type paceState struct {
-	started  time.Time // the last request's start, or when the process began
+	started  time.Time // start of the last request, or of the process
 	pause    time.Duration
 	rest     bool // the pause is a rest
 	requests int
 }
 
-// NewPacer begins with one pause: a process that was here before may have asked just now.
+// NewPacer returns a Pacer that starts with one pause: an earlier process may have sent a request
+// just now.
 func NewPacer(pace Pace) *Pacer {
 	p := &Pacer{pace: pace, state: make(chan paceState, 1), firstRequest: make(chan struct{}, 1)}
 	p.state <- paceState{started: time.Now(), pause: pace.Pause(1, rand.Float64())}
 	return p
 }
 
-// Wait returns when the next request may start. The pause to the next one begins when Started is called, which must be soon:
-// however long it takes until a request leaves the machine, two are never too close to each other. A case that is under way goes
-// before those that are not. hold, which may be nil, is how much longer nobody may ask for another reason. When ctx ends first its
-// error is returned and no turn is used up.
+// Wait returns when the next request may start. The pause to the next one starts when Started is
+// called, which must be soon: so two requests are never too close, however long one takes to leave
+// the machine. started says that the case has sent a request before; such a case goes first. hold,
+// which may be nil, is a further reason to wait. If ctx ends first, Wait returns its cause and uses
+// no turn.
 func (p *Pacer) Wait(ctx context.Context, started bool, hold Hold) (permit Permit, err error) {
 	if !started {
 		select {
@@ -151,12 +165,13 @@ func (p *Pacer) Wait(ctx context.Context, started bool, hold Hold) (permit Permi
 		p.state <- state
 	})
 	if p.pace.unlimited() && p.crawlDelay() == 0 {
-		permit.Started() // where there is no pause, nobody waits for another's start
+		permit.Started() // without a pause, no request waits for the start of another
 	}
 	return permit, nil
 }
 
-// CurrentWait is why the next request is held beyond its pause; nil while it is not, or not for long.
+// CurrentWait returns why the next request is held beyond its pause; nil while it is not, or not
+// for long.
 func (p *Pacer) CurrentWait() *contract.Wait {
 	if now := p.currentWait.Load(); now != nil {
 		return &now.Wait
@@ -164,17 +179,18 @@ func (p *Pacer) CurrentWait() *contract.Wait {
 	return nil
 }
 
-// drawPause is the wait after request number n, and whether it is a rest.
+// drawPause returns the wait after request number n, and whether it is a rest.
 func (p *Pacer) drawPause(n int) (pause time.Duration, rest bool) {
 	return max(p.pace.Pause(n, rand.Float64()), p.crawlDelay()), p.pace.restsAfter(n)
 }
 
 func (p *Pacer) crawlDelay() time.Duration { return time.Duration(p.siteDelay.Load()) }
 
-// setCrawlDelay keeps the pause that the site itself asks for, when it is longer than the one that was promised.
+// setCrawlDelay sets the crawl delay of robots.txt, which applies if it is longer than the pause.
 func (p *Pacer) setCrawlDelay(pause time.Duration) { p.siteDelay.Store(int64(pause)) }
 
-// waitTurn waits until this process may ask, and until the site may be asked at all. It adds up in permit how long it waited for what.
+// waitTurn waits until this process may send a request and neither the hour nor the site forbids
+// it. It adds up in permit how long it waited for what.
 func (p *Pacer) waitTurn(ctx context.Context, state paceState, hold Hold, permit *Permit) (passOn func(func(int) time.Duration), err error) {
 	if p.sharedTurn == nil {
 		if err := p.waitPause(ctx, state, max(state.pause, p.crawlDelay()), permit); err != nil {
@@ -182,7 +198,8 @@ func (p *Pacer) waitTurn(ctx context.Context, state paceState, hold Hold, permit
 		}
 		return func(func(int) time.Duration) {}, p.waitHold(ctx, hold, permit)
 	}
-	// The pause that was drawn is in the shared turn. What stays is that no clock but the monotonic one can shorten it.
+	// The drawn pause is in the delay of the shared turn. Waiting for the shortest one here keeps a step
+	// of the server's clock from shortening it.
 	minPause := max(p.pace.minPause(), p.crawlDelay())
 	if state.rest {
 		minPause = max(minPause, state.pause)
@@ -201,12 +218,13 @@ func (p *Pacer) waitTurn(ctx context.Context, state paceState, hold Hold, permit
 		if left, _ := p.holdLeft(hold); left <= 0 && ctx.Err() == nil {
 			return passOn, nil
 		}
-		// Another process may have something else to ask. Kept by one who does not ask any more, the turn would never come again.
+		// Another process may have a request to send. If this one kept the turn without sending, the turn
+		// would never come back.
 		passOn(func(int) time.Duration { return 0 })
 	}
 }
 
-// waitPause waits until a pause since the last start is over.
+// waitPause waits until the pause since the last start is over.
 func (p *Pacer) waitPause(ctx context.Context, state paceState, pause time.Duration, permit *Permit) error {
 	left, crawl := pause-time.Since(state.started), p.crawlDelay()
 	switch {
@@ -218,7 +236,8 @@ func (p *Pacer) waitPause(ctx context.Context, state paceState, pause time.Durat
 	return p.sleepAndCount(ctx, left, permit)
 }
 
-// waitHold waits until neither the hour nor the state of the site forbids a request. A long wait is looked at anew every lookAgain.
+// waitHold waits until neither the hour nor the state of the site forbids a request. It checks a
+// long wait again every recheckInterval.
 func (p *Pacer) waitHold(ctx context.Context, hold Hold, permit *Permit) error {
 	for {
 		left, reason := p.holdLeft(hold)
@@ -236,14 +255,14 @@ func (p *Pacer) waitHold(ctx context.Context, hold Hold, permit *Permit) error {
 	}
 }
 
-// reportWait shows why nothing is asked for so long, if that is long enough.
+// reportWait publishes why no request is sent, if the wait is long enough.
 func (p *Pacer) reportWait(reason string, left time.Duration, repeats bool) {
 	if left > minReportedWait {
 		p.currentWait.Store(&reportedWait{contract.Wait{Reason: reason, Until: time.Now().Add(left)}, repeats})
 	}
 }
 
-// sleepAndCount waits for d, and adds it up if people were told of it.
+// sleepAndCount waits for d, and adds it to Waited if the wait was reported.
 func (p *Pacer) sleepAndCount(ctx context.Context, d time.Duration, permit *Permit) error {
 	start := time.Now()
 	err := delay.Sleep(ctx, d)
@@ -253,10 +272,11 @@ func (p *Pacer) sleepAndCount(ctx context.Context, d time.Duration, permit *Perm
 	return err
 }
 
-// quietHours is the reason of a wait for the hours in which nothing is asked.
+// quietHours is the reason of a wait for the end of the quiet hours.
 const quietHours = "quiet hours"
 
-// holdLeft is how much longer the hour or the state of the site forbids a request, and why.
+// holdLeft returns for how much longer the hour or the state of the site forbids a request, and
+// why.
 func (p *Pacer) holdLeft(hold Hold) (left time.Duration, reason string) {
 	left, reason = p.pace.Quiet.Left(time.Now()), quietHours
 	if hold != nil {
@@ -267,16 +287,16 @@ func (p *Pacer) holdLeft(hold Hold) (left time.Duration, reason string) {
 	return left, reason
 }
 
-// recheckInterval is after how long a long wait is looked at anew: it may have become shorter or longer, and a wall clock may
-// have been set.
+// recheckInterval is how often a long wait is checked again: it may have become shorter or longer,
+// and the wall clock may have been set.
 const recheckInterval = 10 * time.Second
 
-// Hours are hours of the day in the machine's time zone, each as the time since midnight. To before From goes over midnight;
-// the zero Hours are none.
+// Hours are hours of the day in the machine's time zone, each as the time since midnight. They span
+// midnight if To is before From. The zero Hours are empty.
 type Hours struct{ From, To time.Duration }
 
-// Left is how long the hours go on from at; 0 outside of them. The clock of the wall is what people mean by an hour, so a
-// clock that is set moves them.
+// Left returns how long the hours continue from at; 0 outside of them. It uses the wall clock,
+// since that is what people mean by an hour: setting the clock moves the hours.
 func (h Hours) Left(at time.Time) time.Duration {
 	if h.From == h.To {
 		return 0

@@ -19,26 +19,31 @@ import (
 )
 
 const (
-	// poolCheckInterval is how often a pool is looked at.
+	// poolCheckInterval is how often a process checks a pool.
 	poolCheckInterval = time.Second
-	// poolUnheldTime is for how long no process may say that it holds a message of a damaged pool before the pool is made again: each
-	// has looked at it several times by then.
+	// poolUnheldTime is for how long no process may announce that it holds a message of a damaged
+	// pool before the pool is restored. Each process has checked the pool several times by then.
 	poolUnheldTime = 3 * time.Second
 )
 
-// messagePool is what the fetchers of a site share: messages of FCT_PACE and the consumer that gives each of them to one fetcher
-// at a time. When somebody else removes a message or the consumer, a fetcher can still hold a message that the server would give
-// to the next. So every fetcher then takes nothing until all have given back what they held, and one makes the pool again.
+// messagePool is a set of messages of FCT_PACE that the fetchers of a site share, and the consumer
+// that delivers each of them to one fetcher at a time.
+//
+// If an operator removes a message or the consumer, a fetcher may still hold a message that the
+// server would deliver to the next one. Therefore every fetcher then takes nothing until all have
+// released what they hold, and one of them restores the pool.
 type messagePool struct {
 	bus      *bus.Bus
 	log      *slog.Logger
 	fetchers jetstream.KeyValue
-	// holderKey is the key that says that this process still holds a message of the damaged pool.
+	// holderKey is the key that announces that this process still holds a message of the damaged
+	// pool.
 	holderKey string
-	// subjects are those of the messages, want the consumer.
+	// subjects are the subjects of the messages. want is the configuration of the consumer.
 	subjects []string
 	want     jetstream.ConsumerConfig
-	// minUnheld is how long nobody may have held a message before a damaged pool is made again.
+	// minUnheld returns for how long nobody may have held a message before a damaged pool is
+	// restored.
 	minUnheld func() time.Duration
 
 	mu       sync.Mutex
@@ -46,18 +51,21 @@ type messagePool struct {
 	version  poolVersion
 	held     int
 	damaged  bool
-	// unheldSince is since when no process says that it holds a message of the damaged pool; zero while one does.
+	// unheldSince is since when no process announces a message of the damaged pool; zero while one
+	// does.
 	unheldSince time.Time
 	announced   bool
 }
 
-// poolVersion is the same for two looks at a pool exactly when neither a message nor the consumer was removed in between.
+// poolVersion is equal at two checks of a pool exactly if neither a message nor the consumer was
+// removed in between.
 type poolVersion struct {
 	streamCreated, consumerCreated time.Time
 	removed                        uint64
 }
 
-// poolStatus is how a pool is found; damage is empty when every message and the consumer are there.
+// poolStatus is the result of inspecting a pool. damage is empty if all messages and the consumer
+// exist.
 type poolStatus struct {
 	poolVersion
 	damage  string
@@ -65,7 +73,8 @@ type poolStatus struct {
 	config  jetstream.ConsumerConfig
 }
 
-// ensure makes what is missing of the pool. When another fetcher is at work a damaged pool is left to keep.
+// ensure creates what is missing of the pool. If another fetcher works, it leaves a damaged pool to
+// maintain.
 func (p *messagePool) ensure(ctx context.Context, othersActive bool) error {
 	status, err := p.inspect(ctx)
 	if err != nil {
@@ -84,7 +93,7 @@ func (p *messagePool) ensure(ctx context.Context, othersActive bool) error {
 		return err
 	}
 	if _, err := p.bus.JetStream().CreateOrUpdateConsumer(ctx, contract.StreamPace, p.want); err != nil {
-		return fmt.Errorf("making consumer %s: %w", p.want.Durable, err)
+		return fmt.Errorf("creating consumer %s: %w", p.want.Durable, err)
 	}
 	if status, err = p.inspect(ctx); err != nil {
 		return err
@@ -92,7 +101,7 @@ func (p *messagePool) ensure(ctx context.Context, othersActive bool) error {
 	return p.open(ctx, status)
 }
 
-// activeConsumer is the consumer to take from; nil while the pool is damaged.
+// activeConsumer returns the consumer to take messages from; nil while the pool is damaged.
 func (p *messagePool) activeConsumer() jetstream.Consumer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +111,8 @@ func (p *messagePool) activeConsumer() jetstream.Consumer {
 	return p.consumer
 }
 
-// addHeld counts a message that was taken, and says whether it may be used.
+// addHeld counts a message that was taken. It reports false if the message must not be used because
+// the pool is damaged.
 func (p *messagePool) addHeld() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +129,7 @@ func (p *messagePool) removeHeld() {
 	p.held--
 }
 
-// maintain looks after the pool until ctx ends.
+// maintain checks the pool every poolCheckInterval, and restores it if needed, until ctx ends.
 func (p *messagePool) maintain(ctx context.Context) {
 	stop := func() {}
 	defer func() { stop() }()
@@ -131,7 +141,7 @@ func (p *messagePool) maintain(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		// Once for each change: the pool may be out of reach for long.
+		// Log each change once: the pool may be out of reach for long.
 		if err != nil && err.Error() != lastError {
 			p.log.Warn("fetcher.pool.unseen", "consumer", p.want.Durable, "error", err)
 		}
@@ -142,7 +152,7 @@ func (p *messagePool) maintain(ctx context.Context) {
 	}
 }
 
-// check does what is to be done for the pool now.
+// check inspects the pool once and takes the next step of its repair.
 func (p *messagePool) check(ctx context.Context) error {
 	status, err := p.inspect(ctx)
 	if err != nil {
@@ -153,7 +163,8 @@ func (p *messagePool) check(ctx context.Context) error {
 	case healthy:
 		return p.adjust(ctx, status.config)
 	case consumerDefect(p.want, status.config) != "":
-		// A consumer that was put right in place would not give again what it has given up. What is gone every fetcher notices.
+		// A consumer that is corrected in place does not redeliver what it has given up. Every fetcher
+		// notices a consumer that is gone.
 		if err := streams.DeleteConsumer(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
 			return err
 		}
@@ -179,11 +190,11 @@ func (p *messagePool) check(ctx context.Context) error {
 	return p.restore(ctx)
 }
 
-// damageRecreated is the damage of a pool that somebody else has made again.
-const damageRecreated = "it was made again"
+// damageRecreated is the damage of a pool that another process has recreated.
+const damageRecreated = "it was recreated"
 
-// assess compares a pool with what it was, and has nothing taken from a damaged one. held is how many of its messages this
-// process holds.
+// assess compares the status of a pool with the known one and stops takers of a damaged pool.
+// heldCount is how many of its messages this process holds.
 func (p *messagePool) assess(status *poolStatus) (heldCount int, healthy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +211,7 @@ func (p *messagePool) assess(status *poolStatus) (heldCount int, healthy bool) {
 	return p.held, false
 }
 
-// restore makes a damaged pool again, of which nobody holds a message.
+// restore recreates a damaged pool of which no process holds a message.
 func (p *messagePool) restore(ctx context.Context) error {
 	status, err := p.inspect(ctx)
 	if err != nil {
@@ -212,7 +223,7 @@ func (p *messagePool) restore(ctx context.Context) error {
 		}
 		_, err := p.bus.JetStream().CreateConsumer(ctx, contract.StreamPace, p.want)
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerExists) {
-			return fmt.Errorf("making consumer %s: %w", p.want.Durable, err)
+			return fmt.Errorf("creating consumer %s: %w", p.want.Durable, err)
 		}
 		if status, err = p.inspect(ctx); err != nil || status.damage != "" {
 			return err
@@ -221,7 +232,7 @@ func (p *messagePool) restore(ctx context.Context) error {
 	return p.open(ctx, status)
 }
 
-// open has messages taken from a pool that is there.
+// open opens the consumer of an existing pool and lets takers use it.
 func (p *messagePool) open(ctx context.Context, status poolStatus) error {
 	consumer, err := p.bus.JetStream().Consumer(ctx, contract.StreamPace, p.want.Durable)
 	if err != nil {
@@ -245,15 +256,15 @@ func (p *messagePool) publish(ctx context.Context, subjects []string) error {
 	return nil
 }
 
-// inspect looks at the pool.
+// inspect reads the status of the pool from the server.
 func (p *messagePool) inspect(ctx context.Context) (status poolStatus, err error) {
 	stream, err := p.bus.JetStream().Stream(ctx, contract.StreamPace)
 	if err != nil {
-		return status, fmt.Errorf("looking into %s: %w", contract.StreamPace, err)
+		return status, fmt.Errorf("inspecting %s: %w", contract.StreamPace, err)
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(p.want.FilterSubject))
 	if err != nil {
-		return status, fmt.Errorf("looking into %s: %w", contract.StreamPace, err)
+		return status, fmt.Errorf("inspecting %s: %w", contract.StreamPace, err)
 	}
 	status.streamCreated, status.removed = info.Created, info.State.LastSeq-info.State.Msgs
 	for _, subject := range p.subjects {
@@ -277,7 +288,8 @@ func (p *messagePool) inspect(ctx context.Context) (status poolStatus, err error
 	return status, nil
 }
 
-// consumerDefect says what keeps a consumer from giving every message again and again; empty when nothing does, or when it is not there.
+// consumerDefect returns which setting keeps a consumer from redelivering every message; empty if
+// none does, or if the consumer does not exist.
 func consumerDefect(want, have jetstream.ConsumerConfig) string {
 	switch {
 	case have.Durable == "":
@@ -291,8 +303,9 @@ func consumerDefect(want, have jetstream.ConsumerConfig) string {
 	}
 }
 
-// adjust puts right, in place, what would have the consumer give a message to two fetchers or give more than are to be held. Of
-// fetchers with different settings the strictest one decides. A consumer that waits for longer, or gives less, is the operator's.
+// adjust corrects, in place, settings that would let the consumer deliver a message to two fetchers
+// or more messages than allowed. Of fetchers with different settings the strictest one decides. A
+// consumer that waits longer or delivers less was set so by the operator and is left alone.
 func (p *messagePool) adjust(ctx context.Context, have jetstream.ConsumerConfig) error {
 	maxAckPending := have.MaxAckPending
 	if maxAckPending <= 0 || maxAckPending > p.want.MaxAckPending {
@@ -310,12 +323,13 @@ func (p *messagePool) adjust(ctx context.Context, have jetstream.ConsumerConfig)
 	return nil
 }
 
-// announceHeld tells the other fetchers whether this process holds a message of the damaged pool. What a process that died has said expires.
+// announceHeld tells the other fetchers whether this process holds a message of the damaged pool.
+// The announcement of a dead process expires.
 func (p *messagePool) announceHeld(ctx context.Context, holding bool) error {
 	var err error
 	switch {
 	case holding:
-		p.announced = true // also when it is not known whether it was stored
+		p.announced = true // also if it is unknown whether the put was stored
 		_, err = p.fetchers.Put(ctx, p.holderKey, []byte("{}"))
 	case p.announced:
 		if err = p.fetchers.Delete(ctx, p.holderKey); err == nil {
@@ -323,12 +337,12 @@ func (p *messagePool) announceHeld(ctx context.Context, holding bool) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("saying what is held of %s: %w", p.want.Durable, err)
+		return fmt.Errorf("announcing what is held of %s: %w", p.want.Durable, err)
 	}
 	return nil
 }
 
-// heldByOthers says whether another process holds a message of the damaged pool.
+// heldByOthers reports whether another process announces a message of the damaged pool.
 func (p *messagePool) heldByOthers(ctx context.Context) (held bool, err error) {
 	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{contract.HolderKey(p.want.Durable, "*")}}
 	err = p.bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
@@ -338,7 +352,7 @@ func (p *messagePool) heldByOthers(ctx context.Context) (held bool, err error) {
 	return held, err
 }
 
-// fetchersActive says whether any fetcher works on a run.
+// fetchersActive reports whether any fetcher works on a run.
 func (s *Service) fetchersActive(ctx context.Context) (active bool, err error) {
 	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{"*.*"}}
 	err = s.Bus.Scan(ctx, keys, func(jetstream.KeyValueEntry) error {
@@ -348,13 +362,14 @@ func (s *Service) fetchersActive(ctx context.Context) (active bool, err error) {
 	return active, err
 }
 
-// createSharedPools makes the turn and the slots of the site, unless another fetcher has, and takes pace and places from them.
+// createSharedPools creates the turn and the slots of the site, unless another fetcher did, and
+// lets the pacer and the limit of cases in flight take from them.
 func (s *Service) createSharedPools(ctx context.Context) error {
 	turnConfig, err := streams.TurnConsumer(s.SiteName)
 	if err != nil {
 		return err
 	}
-	// A turn that is lost with its holder comes again when no pause can be broken by it.
+	// A turn that is lost with its holder is redelivered only when that cannot shorten a pause.
 	turnConfig.AckWait = max(turnConfig.AckWait, s.Pace.Max+brokerRetryDelay)
 	if s.Pace.RestEvery > 0 {
 		turnConfig.AckWait = max(turnConfig.AckWait, s.Pace.RestFor+brokerRetryDelay)

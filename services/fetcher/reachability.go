@@ -17,13 +17,13 @@ import (
 // minConnectPause is the shortest pause between two tries to connect, also without a backoff.
 const minConnectPause = 100 * time.Millisecond
 
-// errReturnJob hands a job back at once: it has not been asked for.
+// errReturnJob returns a job at once: no request was sent for it.
 const errReturnJob = retryLater(bus.NoDelay)
 
-// reachability says whether one fetcher has reached the site in this round of a run. Until the first
-// HTTP answer, whatever its status, a failure to connect is a failure of the site and not of a
-// number: it costs no attempt, and one request at a time is tried, with backoff, for backoff.Max
-// from the first failure on.
+// reachability tracks whether this fetcher has reached the site in this round of a run. Until the
+// first HTTP response, whatever its status, a failure to connect counts against the site and not
+// against a number: it costs no attempt. One request at a time is tried, with backoff, for
+// backoff.Max from the first failure on.
 type reachability struct {
 	backoff Backoff
 
@@ -31,12 +31,13 @@ type reachability struct {
 	reached bool
 	// lastError is why the last try failed; empty before the first failure.
 	lastError string
-	// firstFailure is the first failure, failed the last one that was counted, next when to try again.
+	// firstFailure and lastFailure are the times of the first and the last counted failure; nextTry
+	// is when the next try may start.
 	firstFailure, lastFailure, nextTry time.Time
 	tries                              int
-	// tryingNumber is the number whose request is the current try; 0 for none.
+	// tryingNumber is the number whose request is the current try; 0 if there is none.
 	tryingNumber int
-	// changed is closed and made anew when a try has ended.
+	// changed is closed and replaced when a try has ended.
 	changed chan struct{}
 }
 
@@ -44,20 +45,21 @@ func newReachability(backoff Backoff) *reachability {
 	return &reachability{backoff: backoff, changed: make(chan struct{})}
 }
 
-// connectResult is what an attempt says of the connection to the site.
+// connectResult is what an attempt shows about the connection to the site.
 type connectResult struct {
-	// unsent says that the site is not reached so far and that nothing was sent to it; first, that
-	// it is the first such failure, and over, that the time for more tries has passed.
+	// unsent says that the site was not reached so far and that nothing was sent to it.
+	// isFirstFailure says that it is the first such failure, timeUp that the time for tries is
+	// over.
 	unsent, isFirstFailure, timeUp bool
 	cause                          string
-	// reached says that this was the first answer.
+	// reached says that this was the first response.
 	reached bool
-	// firstFailure is the first failure to connect; zero when there was none.
+	// firstFailure is the time of the first failure to connect; zero if there was none.
 	firstFailure time.Time
 }
 
-// untilNextTry is how long the next try is to wait, 0 when it may begin now. changed is closed when that may
-// have become less.
+// untilNextTry returns how long the next try must wait, 0 if it may start now. changed is closed
+// when that may have become shorter.
 func (r *reachability) untilNextTry() (left time.Duration, changed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,7 +73,7 @@ func (r *reachability) untilNextTry() (left time.Duration, changed <-chan struct
 	}
 }
 
-// awaitTry returns when a job may be asked for. The error is the cause of ctx.
+// awaitTry returns when a request may be sent. The error is the cause of ctx.
 func (r *reachability) awaitTry(ctx context.Context) error {
 	for {
 		left, changed := r.untilNextTry()
@@ -91,21 +93,22 @@ func (r *reachability) awaitTry(ctx context.Context) error {
 	}
 }
 
-// failing says that the site could not be reached so far.
+// failing reports whether tries have failed and none has reached the site.
 func (r *reachability) failing() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.reached && !r.firstFailure.IsZero()
 }
 
-// siteReached says that the site has answered.
+// siteReached reports whether the site has responded.
 func (r *reachability) siteReached() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.reached
 }
 
-// startTry lets the first request of a number go; false when it is not due, or another one is tried.
+// startTry permits the first request of a number. It reports false if no try is due, or another one
+// runs.
 func (r *reachability) startTry(number int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +122,8 @@ func (r *reachability) startTry(number int) bool {
 	return true
 }
 
-// recordAttempt takes in what the attempt of a number brought; cut says that it was broken off.
+// recordAttempt records the exchanges of the attempt at a number. aborted says that the attempt was
+// canceled.
 func (r *reachability) recordAttempt(number int, exchanges []contract.Exchange, aborted bool) (result connectResult) {
 	now := time.Now()
 	r.mu.Lock()
@@ -143,13 +147,13 @@ func (r *reachability) recordAttempt(number int, exchanges []contract.Exchange, 
 	last := exchanges[len(exchanges)-1]
 	switch {
 	case last.Unsent && aborted:
-	case !last.Unsent: // the connection was made: what became of the request is the number's matter
+	case !last.Unsent: // connected: the failure counts against the number
 		r.firstFailure, r.lastFailure, r.lastError, r.tries = time.Time{}, time.Time{}, "", 0
 		return result
 	case r.firstFailure.IsZero():
 		r.firstFailure, result.isFirstFailure = now, true
 		r.countFailure(last, now)
-	case last.StartedAt.After(r.lastFailure): // else it failed together with one that was counted
+	case last.StartedAt.After(r.lastFailure): // otherwise it failed together with one that was counted
 		r.countFailure(last, now)
 	}
 	result.unsent, result.cause, result.firstFailure = true, r.lastError, r.firstFailure
@@ -157,12 +161,12 @@ func (r *reachability) recordAttempt(number int, exchanges []contract.Exchange, 
 	return result
 }
 
-// countFailure sets the pause after a failed try; the last one before the end of the time begins with it.
+// countFailure sets the pause after a failed try. The last try starts when the time for tries ends.
 func (r *reachability) countFailure(x contract.Exchange, now time.Time) {
 	r.tries++
 	r.lastFailure, r.lastError = now, strings.TrimPrefix(x.Error, site.ErrRobotsUnreachable.Error()+": ")
 	if r.lastError == "" {
-		r.lastError = fmt.Sprintf("the proxy answers with status %d", x.Status)
+		r.lastError = fmt.Sprintf("the proxy responds with status %d", x.Status)
 	}
 	r.nextTry = now.Add(max(minConnectPause, r.backoff.pause(r.tries, rand.Float64())))
 	if limit := r.firstFailure.Add(r.backoff.Max); now.Before(limit) && limit.Before(r.nextTry) {
@@ -175,7 +179,7 @@ func (r *reachability) notify() {
 	r.changed = make(chan struct{})
 }
 
-// currentWait is the pause between two tries, nil while there is none or it is short.
+// currentWait returns the pause between two tries; nil if there is none or it is short.
 func (r *reachability) currentWait() *reportedWait {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,13 +190,14 @@ func (r *reachability) currentWait() *reportedWait {
 	return &reportedWait{Wait: contract.Wait{Reason: unreachableReason(r.lastError), Until: r.nextTry}}
 }
 
-// unreachableReason is the reason of a wait, or of the end of a run, for a site that was never reached.
+// unreachableReason is the reason of a wait, or of the end of a run, for a site that was never
+// reached.
 func unreachableReason(cause string) string { return "the site cannot be reached: " + cause }
 
-// recordConnection takes in what an attempt says of the connection to the site, and says whether the attempt
-// counts for nothing because the site is not reached so far. It ends the run when no fetcher of the
-// run has reached the site and the time for tries is over. Of the first exchange after failures it
-// fills in for how long they held it.
+// recordConnection records what an attempt shows about the connection to the site, and reports
+// whether the attempt does not count because the site was not reached so far. It ends the run if no
+// fetcher of the run has reached the site and the time for tries is over. In the first exchange
+// after failures it fills in for how long they held it.
 func (w *runWorker) recordConnection(id contract.CaseID, exchanges []contract.Exchange, aborted bool) bool {
 	result := w.reachability.recordAttempt(id.Number, exchanges, aborted)
 	switch {
@@ -216,7 +221,8 @@ func (w *runWorker) recordConnection(id contract.CaseID, exchanges []contract.Ex
 	return result.unsent
 }
 
-// endUnreachableRun ends the run as a safe stop, unless another fetcher of the run has reached the site.
+// endUnreachableRun ends the run with a safe stop, unless another fetcher of the run has reached
+// the site.
 func (w *runWorker) endUnreachableRun(cause string) {
 	ctx := context.WithoutCancel(w.finishCtx)
 	elsewhere, err := w.reachedByOther(ctx)
@@ -234,7 +240,7 @@ func (w *runWorker) endUnreachableRun(cause string) {
 	}
 }
 
-// reachedByOther says whether another fetcher that works on the run has reached the site.
+// reachedByOther reports whether another fetcher of the run has reached the site.
 func (w *runWorker) reachedByOther(ctx context.Context) (reached bool, err error) {
 	if !w.Shared {
 		return false, nil

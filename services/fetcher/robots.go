@@ -10,29 +10,29 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// fetchFunc makes the requests of one attempt.
+// fetchFunc sends the requests of one attempt.
 type fetchFunc func(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
 
-// robotsMaxAge is how long a robots.txt is believed before it is read again (RFC 9309, 2.4).
+// robotsMaxAge is how long a robots.txt is used before it is fetched again (RFC 9309, section 2.4).
 const robotsMaxAge = 24 * time.Hour
 
-// forbiddenError says that robots.txt lets a path not be asked for.
+// forbiddenError reports that robots.txt forbids the path of a case.
 type forbiddenError struct{ path string }
 
-// Error says so, and what can be done about it.
+// Error names the path and the setting that overrides robots.txt.
 func (f forbiddenError) Error() string {
-	return fmt.Sprintf("robots.txt of the site forbids %s to this program; robots = false asks all the same", f.path)
+	return fmt.Sprintf("robots.txt of the site forbids %s to this program; set robots = false to fetch it anyway", f.path)
 }
 
-// robots is what the site's robots.txt says. One case at a time looks at it; the first one reads it.
+// robots is the site's robots.txt. One case at a time checks it; the first one fetches it.
 type robots struct {
 	fetch Robots
 	pacer *Pacer
-	// current holds what was read last.
+	// current holds the rules that were fetched last.
 	current chan fetchedRules
 }
 
-// fetchedRules are what was read, and when; the zero rules were never read.
+// fetchedRules are the rules and when they were fetched; the zero value was never fetched.
 type fetchedRules struct {
 	site.RobotsRules
 	fetchedAt time.Time
@@ -44,8 +44,9 @@ func newRobots(fetch Robots, pacer *Pacer) *robots {
 	return r
 }
 
-// wrap is ask, ahead of which robots.txt is read when that is due. Its exchanges come before those of the case. When it could
-// not be read, or is a block, there are no others. What it forbids is the error forbidden.
+// wrap returns a fetchFunc that fetches robots.txt first if that is due, then calls fetch. The
+// exchanges of robots.txt come first; they are the only ones if it could not be fetched or is a
+// block. The error is a forbiddenError if robots.txt forbids the path of the case.
 func (r *robots) wrap(fetch fetchFunc) fetchFunc {
 	if r.fetch == nil {
 		return fetch

@@ -13,27 +13,31 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// siteTurn is the one turn of a site: a message that is taken, held until the request has left, and given back with the pause
-// as its delay. Given back before the request leaves, as it was at first, a process that was kept waiting by a busy machine asked
-// 60 ms after the one that came next had been let in. Tokens published one by one broke the pace too, and a compare-and-set kept a
-// third of the rate from being used.
+// siteTurn is the one turn of a site: a message that a process takes, holds until its request has
+// left the machine, and returns with the pause as the redelivery delay.
+//
+// Rejected designs: when the turn was returned before the request left, a process that was delayed
+// by a busy machine sent its request 60 ms after the next one. Turn messages published one by one
+// broke the pace too. A compare-and-set left a third of the rate unused.
 type siteTurn struct {
 	*messagePool
-	// maxPause is the longest pause: a server that was away may have forgotten how long the turn was to stay.
+	// maxPause is the longest pause. A server that was away may have forgotten the delay of the
+	// turn.
 	maxPause time.Duration
 	epoch    uint64
 }
 
-// sharedHeartbeat is how often it is said that a turn or a slot is held; a third of their ack-wait, which is short: what a process that
-// died has held keeps the others waiting.
+// sharedHeartbeat is the interval of the heartbeats of a turn or a slot: a third of their ack-wait.
+// That is short because the other processes wait for what a dead process held.
 const sharedHeartbeat = 2 * time.Second
 
-// damagedPollInterval is how often it is looked whether a damaged pool is there again.
+// damagedPollInterval is how often a taker checks whether a damaged pool was restored.
 const damagedPollInterval = 100 * time.Millisecond
 
-// brokerRetryDelay is how long a broker in trouble is left alone.
+// brokerRetryDelay is the pause before the next request to a broker that returned an error.
 const brokerRetryDelay = time.Second
 
+// take implements turnSource. After a reconnect it first waits for the longest pause.
 func (t *siteTurn) take(ctx context.Context) (passOn func(func(n int) time.Duration), err error) {
 	for {
 		if epoch := t.bus.Epoch(); epoch != t.epoch {
@@ -65,8 +69,9 @@ func (t *siteTurn) take(ctx context.Context) (passOn func(func(n int) time.Durat
 	}
 }
 
-// accept is what becomes of a turn that was taken. When the word that gives it on is lost it comes again after its ack-wait, which
-// is longer than any pause between two requests. One that may be somebody else's by now is left to him.
+// accept leases a turn that was delivered. If the message that returns the turn is lost, the turn
+// is redelivered after its ack-wait, which is longer than any pause. The error is errLeaseExpired
+// if another process may hold the turn by now; then it is left alone.
 func (t *siteTurn) accept(msg jetstream.Msg, requestedAt time.Time) (passOn func(func(n int) time.Duration), err error) {
 	metadata, err := msg.Metadata()
 	if err != nil {
@@ -85,16 +90,17 @@ func (t *siteTurn) accept(msg jetstream.Msg, requestedAt time.Time) (passOn func
 	}, nil
 }
 
-// slots are what all fetchers of a site share: whoever holds one of them may have a case in flight. A holder that dies
-// loses its slot after the ack-wait, and so does one that stands still for so long.
+// slots are the messages of a site that permit one case in flight each. A holder that dies, or does
+// not run for the ack-wait, loses its slot.
 type slots struct{ *messagePool }
 
-// slot is one that is held until it is given back.
+// slot is one slot, held until it is released.
 type slot struct {
 	lease *messageLease
 	pool  *messagePool
 }
 
+// take waits for one slot. The error is the cause of ctx.
 func (s *slots) take(ctx context.Context) (slot, error) {
 	for {
 		consumer := s.activeConsumer()
@@ -123,11 +129,12 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 	}
 }
 
-// takeMoreWait is how long it is looked whether there are more slots. A request that is not to wait at all is of no use: where there
-// have been more slots before, the server takes those that nobody may have for free ones, and lets it wait for a second.
+// takeMoreWait is how long takeMore waits for further slots. A request that does not wait at all is
+// of no use: if slots were removed before, the server counts them as free and holds such a request
+// for a second.
 const takeMoreWait = 10 * time.Millisecond
 
-// takeMore are slots that are free now, at most so many.
+// takeMore takes up to limit slots that are free now.
 func (s *slots) takeMore(limit int) (taken []slot) {
 	consumer := s.activeConsumer()
 	if limit == 0 || consumer == nil {
@@ -146,8 +153,8 @@ func (s *slots) takeMore(limit int) (taken []slot) {
 	return taken
 }
 
-// release gives the slot back; a word that is lost costs the ack-wait, and so does a restart of the server. One that has slipped is
-// not given back: another case is in flight for it.
+// release returns the slot. If that message is lost, or the server restarts, the slot comes back
+// after its ack-wait. An expired slot is not returned: another case is in flight with it.
 func (s slot) release() {
 	defer s.pool.removeHeld()
 	if s.lease.release() {
@@ -155,7 +162,8 @@ func (s slot) release() {
 	}
 }
 
-// acquire holds a message of the pool that was asked for at an instant, unless it has slipped or the pool was damaged meanwhile.
+// acquire leases a message of the pool that was requested at requestedAt; ok is false if the lease
+// has expired or the pool was damaged in the meantime.
 func (p *messagePool) acquire(msg jetstream.Msg, requestedAt time.Time) (lease *messageLease, ok bool) {
 	lease, ok = acquireSharedLease(msg, requestedAt)
 	if ok && !p.addHeld() {

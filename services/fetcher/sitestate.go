@@ -18,23 +18,23 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// siteState is what all fetchers know of one site: whether it told us to go away, and how far its trouble slows everybody
-// down. It lies in the bucket of sites, so that it outlives a process and every other one hears of it; it is looked at in
-// memory, ahead of each request.
+// siteState is what all fetchers know about one site: whether it blocks requests, and how far its
+// trouble slows requests down. It is stored in the bucket of sites, so that it outlives a process
+// and reaches the others. Each request checks the copy in memory.
 type siteState struct {
 	bucket  jetstream.KeyValue
 	site    string
 	backoff Backoff
-	// cooldown is how long a block without a word from the site lasts.
+	// cooldown is how long a block lasts if the site does not say.
 	cooldown time.Duration
 	log      *slog.Logger
-	// probe is held by the one case that is asked for while the site is in bad trouble.
+	// probe is held by the one case that is fetched while the site is half-open.
 	probe chan struct{}
 
 	mu       sync.Mutex
 	slowdown contract.SiteSlowdown
 	block    *contract.SiteBlock
-	// blockChanged is closed and made anew when a block comes.
+	// blockChanged is closed and replaced when a block is set.
 	blockChanged chan struct{}
 }
 
@@ -42,7 +42,7 @@ func newSiteState(bucket jetstream.KeyValue, name string, backoff Backoff, coold
 	return &siteState{bucket: bucket, site: name, backoff: backoff, cooldown: cooldown, log: log, probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
 }
 
-// watch reads what is known of the site, calls ready, and follows it until ctx ends.
+// watch reads what is stored about the site, calls ready, and applies changes until ctx ends.
 func (s *siteState) watch(ctx context.Context, b *bus.Bus, ready func()) error {
 	keys := bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey(s.site), contract.SlowdownKey(s.site)}}
 	err := b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
@@ -59,9 +59,9 @@ func (s *siteState) watch(ctx context.Context, b *bus.Bus, ready func()) error {
 	return fmt.Errorf("watching site %s: %w", s.site, err)
 }
 
-// apply takes in what another fetcher, or this one before it was started anew, has found. A value that cannot be read may
-// have told to leave the site alone, and is read so: a block lasts for the cool-down of one without a word from the site, a
-// slowdown begins where one case at a time is asked for.
+// apply takes over what another fetcher, or this one before a restart, has stored. An unreadable
+// value may have been a block, and is handled safely: a block lasts for the cool-down, a slowdown
+// starts half-open.
 func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 	exists := entry.Operation() == jetstream.KeyValuePut
 	s.mu.Lock()
@@ -73,14 +73,14 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 		}
 		block, err := runs.Decode[contract.SiteBlock](entry.Key(), entry.Value())
 		if err == nil && block.Until.IsZero() {
-			err = fmt.Errorf("%w: %s: it has no end", runs.ErrUnreadable, entry.Key())
+			err = fmt.Errorf("%w: %s: no end is set", runs.ErrUnreadable, entry.Key())
 		}
 		if err != nil {
 			block = contract.SiteBlock{Rule: "unreadable-block", At: entry.Created().UTC(), Until: entry.Created().UTC().Add(s.cooldown)}
 			s.log.Error("site.block.unreadable", "site", s.site, "until", block.Until, "error", err)
 		}
 		if s.block != nil && s.block.At.Equal(block.At) {
-			return // this fetcher's own word
+			return // stored by this fetcher
 		}
 		block.Until = delay.Until(now, block.Until, block.Until.Sub(block.At))
 		s.setBlockLocked(block)
@@ -99,10 +99,10 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 		}
 	}
 	if slowdown.ChangedAt.Equal(s.slowdown.ChangedAt) {
-		return // this fetcher's own word
+		return // stored by this fetcher
 	}
 	slowdown.Until = delay.Until(now, slowdown.Until, slowdown.Until.Sub(slowdown.ChangedAt))
-	if slowdown.RaisedAt.After(now) { // else no failure would count before the wall clock has caught up
+	if slowdown.RaisedAt.After(now) { // otherwise no failure would count until the wall clock has caught up
 		slowdown.RaisedAt = now
 	}
 	if slowdown.Until.Sub(now) >= minReportedWait {
@@ -111,14 +111,15 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 	s.slowdown = slowdown
 }
 
-// setBlockLocked takes in a block; the lock is held.
+// setBlockLocked sets the block in memory. The caller holds mu.
 func (s *siteState) setBlockLocked(block contract.SiteBlock) {
 	s.block = &block
 	close(s.blockChanged)
 	s.blockChanged = make(chan struct{})
 }
 
-// activeBlock is the block in force at the time now, nil when there is none, and a channel that is closed when another comes.
+// activeBlock returns the block in force at now, nil if there is none, and a channel that is closed
+// when another block is set.
 func (s *siteState) activeBlock(now time.Time) (*contract.SiteBlock, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,7 +130,7 @@ func (s *siteState) activeBlock(now time.Time) (*contract.SiteBlock, <-chan stru
 	return &block, s.blockChanged
 }
 
-// hold is how much longer nobody may ask, and why.
+// hold implements Hold for the slowdown of the site.
 func (s *siteState) hold() (left time.Duration, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +141,8 @@ func (s *siteState) hold() (left time.Duration, reason string) {
 	return time.Until(s.slowdown.Until), reason
 }
 
-// enterProbe waits, while the site is in bad trouble, until no other case of this process is being tried; leave lets the next one in.
+// enterProbe waits, while the site is half-open, until no other case of this process probes it.
+// leave lets the next case in. The error is the cause of ctx.
 func (s *siteState) enterProbe(ctx context.Context) (leave func(), err error) {
 	if !s.halfOpen() {
 		return func() {}, nil
@@ -163,8 +165,9 @@ func (s *siteState) halfOpen() bool {
 	return s.slowdown.Level >= halfOpenLevel
 }
 
-// record takes in how an attempt went and tells the other fetchers when that changes how fast everybody asks. retry says that
-// the number has failed before. A word that is lost is made good by the next.
+// record updates the slowdown with the exchanges of an attempt and stores it for the other fetchers
+// if their pace changes. retry says that the number has failed before. The next update replaces one
+// that is not stored.
 func (s *siteState) record(
 	ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter func(contract.Exchange, time.Time) time.Duration,
 ) {
@@ -197,7 +200,7 @@ func (s *siteState) record(
 	}
 }
 
-// setBlock keeps that the site told us to go away, for every fetcher and for those to come.
+// setBlock stores a block of the site, for all fetchers now and later.
 func (s *siteState) setBlock(ctx context.Context, block contract.SiteBlock) error {
 	value, err := json.Marshal(block)
 	s.mu.Lock()
@@ -208,15 +211,15 @@ func (s *siteState) setBlock(ctx context.Context, block contract.SiteBlock) erro
 		_, err = s.bucket.Put(ctx, contract.BlockKey(s.site), value)
 	}
 	if err != nil {
-		return fmt.Errorf("keeping the block of site %s: %w", s.site, err)
+		return fmt.Errorf("storing the block of site %s: %w", s.site, err)
 	}
 	return nil
 }
 
-// clearBlock takes a block back.
+// clearBlock removes a block from the bucket.
 func (s *siteState) clearBlock(ctx context.Context) error {
 	if err := s.bucket.Delete(ctx, contract.BlockKey(s.site)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-		return fmt.Errorf("taking back the block of site %s: %w", s.site, err)
+		return fmt.Errorf("removing the block of site %s: %w", s.site, err)
 	}
 	return nil
 }
