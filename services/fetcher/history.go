@@ -6,14 +6,14 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// History is what the streams hold of the numbers of one block. What a job has gone through is read here and
-// never from delivery counts: a crash or a restart raises those, or forgets them. It is not for several
-// goroutines at once.
+// History is what the streams hold of the numbers of one chunk. What has happened to a job is read
+// here and never from delivery counts: a crash or a restart raises or resets those. It is not safe
+// for concurrent use.
 type History struct {
 	numbers map[int]numberState
 }
 
-// numberState is what is known of one number.
+// numberState is what is known about one number.
 type numberState struct {
 	settled          bool
 	outcome          contract.Outcome // the first one
@@ -26,10 +26,11 @@ type numberState struct {
 	retryAt          time.Time
 }
 
-// NewHistory is the history of a block of which nothing was read yet.
+// NewHistory returns the history of a chunk of which nothing was read yet.
 func NewHistory() *History { return &History{numbers: make(map[int]numberState)} }
 
-// Add takes in what a message of answers or of the ledger holds, and its sequence there; messages may come twice and in any order.
+// Add adds the states that a message of answers or of the ledger holds; sequence is that of the
+// message. Messages may come repeatedly and in any order.
 func (h *History) Add(sequence uint64, states []contract.AttemptState) {
 	for _, s := range states {
 		p := h.numbers[s.Number]
@@ -49,7 +50,7 @@ func (h *History) Add(sequence uint64, states []contract.AttemptState) {
 	}
 }
 
-// outcomeOf is the outcome of a job that was settled by a verdict.
+// outcomeOf returns the outcome of a job that a verdict has settled.
 func outcomeOf(verdict contract.Verdict) contract.Outcome {
 	if outcome, settled := verdict.Outcome(); settled {
 		return outcome
@@ -57,46 +58,48 @@ func outcomeOf(verdict contract.Verdict) contract.Outcome {
 	return contract.Failed
 }
 
-// Pending is the sequence of the newest answer of a number that is not known to be classified; 0 when there is none.
+// Pending returns the sequence of the newest answer of a number that is not known to be classified;
+// 0 if there is none.
 func (h *History) Pending(number int) uint64 {
 	p := h.numbers[number]
-	if p.settled || p.answeredAttempt <= p.transientAttempt || p.answeredAttempt == p.blockedAttempt { // the answer of a blocked attempt counts for nothing
+	if p.settled || p.answeredAttempt <= p.transientAttempt || p.answeredAttempt == p.blockedAttempt { // the answer of a blocked attempt does not count
 		return 0
 	}
 	return p.answerSequence
 }
 
-// Answered is the highest attempt of a number that has an answer, classified or not; 0 when none has.
+// Answered returns the highest attempt of a number that has an answer, classified or not; 0 if
+// none.
 func (h *History) Answered(number int) int {
 	p := h.numbers[number]
 	return max(p.answeredAttempt, p.transientAttempt, p.blockedAttempt)
 }
 
-// Forget takes back that a number was answered: its answer has left the stream.
+// Forget removes the pending answer of a number, which has left the stream.
 func (h *History) Forget(number int) {
 	p := h.numbers[number]
 	p.answeredAttempt, p.answerSequence = 0, 0
 	h.numbers[number] = p
 }
 
-// Step says what is to be done with a job now.
+// Step is what to do with a job now.
 type Step struct {
-	// Attempt is the attempt to make now, from 1; 0 when none is to be made now.
+	// Attempt is the attempt to make now, from 1; 0 if none is due.
 	Attempt int
-	// Settled says that the job has its outcome, which stands in the ledger's message Sequence, stored at StoredAt.
+	// Settled says that the job has its Outcome, in the ledger's message Sequence, stored at StoredAt.
 	Settled  bool
 	Outcome  contract.Outcome
 	Sequence uint64
 	StoredAt time.Time
-	// Wait is how long to leave the job alone before looking again.
+	// Wait is the time until the job is to be checked again.
 	Wait time.Duration
 }
 
-// classifyWait is how long an answer is given to be classified before the job is looked at again.
+// classifyWait is how long an answer may take to be classified before its job is checked again.
 const classifyWait = time.Second
 
-// Next says what is to be done with the job of a number at the time now. A blocked attempt counts for
-// nothing: the number is still pending and keeps its attempts.
+// Next returns what to do with the job of a number at the time now. A blocked attempt does not
+// count: the number stays pending and keeps its attempts.
 func (h *History) Next(number int, now time.Time) Step {
 	p := h.numbers[number]
 	switch {

@@ -8,11 +8,11 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// jobHeartbeat is how often a held job is said to be worked on; its ack-wait is 15 s.
+// jobHeartbeat is the interval of the heartbeats of a job, whose ack-wait is 15 s.
 const jobHeartbeat = 5 * time.Second
 
-// doJob does one job: nil when it has its outcome already, bus.ErrLeave when its answer is stored and the classifier
-// settles it.
+// doJob does one job. It returns nil if the job has its outcome already, and bus.ErrLeave if an
+// answer is stored and the classifier settles the job.
 func (w *runWorker) doJob(d delivery) error {
 	msg := d.msg
 	job, err := w.decodeJob(msg.Data())
@@ -24,12 +24,12 @@ func (w *runWorker) doJob(d delivery) error {
 		return fmt.Errorf("%w: %w", contract.ErrMessage, err)
 	}
 	id := job.CaseID
-	if !w.claimNumber(id.Number) { // redelivered to the very process that still works on it
+	if !w.claimNumber(id.Number) { // redelivered while this process still works on it
 		return retryLater(jobHeartbeat)
 	}
 	defer w.releaseNumber(id.Number)
 	unclaim, claimed := w.overlap.claim(id)
-	if !claimed { // another run has it in hand
+	if !claimed { // another run works on it
 		return retryLater(classifyWait)
 	}
 	defer unclaim()
@@ -53,7 +53,7 @@ func (w *runWorker) doJob(d delivery) error {
 	case original.RunID != "":
 		return w.requestCopy(d, job, step.Attempt, original)
 	}
-	// Each attempt before this one has cost a delivery; one more may be a crash.
+	// Each earlier attempt has used one delivery. A further delivery may come from a crash.
 	reread = metadata.NumDelivered > uint64(step.Attempt)
 	crashes, err := w.record.crashes(w.finishCtx, w.ledger, id.Number, d.epoch, reread)
 	switch {
@@ -77,6 +77,7 @@ func (w *runWorker) decodeJob(data []byte) (contract.Job, error) {
 	return job, nil
 }
 
+// claimNumber marks a number as active; false if it is active already.
 func (w *runWorker) claimNumber(number int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

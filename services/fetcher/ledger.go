@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ledger is what the streams hold of one run, read block by block when a number of the block is met.
+// ledger is what the streams hold of one run. A chunk is read when a number of it is first needed.
 type ledger struct {
 	bus *bus.Bus
 	run contract.RunID
@@ -24,23 +24,24 @@ type ledger struct {
 	chunks  map[int]*chunkHistory
 }
 
-// ledgerOf is what the streams hold of a run, of which nothing was read yet.
+// ledgerOf returns the ledger of a run, of which nothing was read yet.
 func (s *Service) ledgerOf(run contract.RunID) *ledger {
 	return &ledger{bus: s.Bus, run: run, maxWait: s.Backoff.Max, chunks: make(map[int]*chunkHistory)}
 }
 
-// chunkHistory is what was read of one block, and where reading goes on.
+// chunkHistory is the history of one chunk, and the position up to which it was read.
 type chunkHistory struct {
 	mu      sync.Mutex
 	read    bool
 	epoch   uint64
 	history *History
-	// nextAnswer and nextOutcome are the sequences to read from.
+	// nextAnswer and nextOutcome are the sequences from which to continue reading.
 	nextAnswer, nextOutcome uint64
 }
 
-// nextStep says what is to be done with the job of a number. The streams are read again when that may have changed
-// without this process knowing: at the first meeting, after a reconnect, and for a job that was delivered before.
+// nextStep returns what to do with the job of a number. It reads the streams again if they may have
+// changed without this process knowing: at the first use of the chunk, after a reconnect, and with
+// reread, for a job that was delivered before.
 func (l *ledger) nextStep(ctx context.Context, number int, epoch uint64, reread bool) (Step, error) {
 	c := l.chunk(contract.Chunk(number))
 	c.mu.Lock()
@@ -51,14 +52,14 @@ func (l *ledger) nextStep(ctx context.Context, number int, epoch uint64, reread 
 			err = l.readNew(ctx, c, contract.Chunk(number))
 		}
 		if err != nil {
-			return Step{}, fmt.Errorf("reading what is known of block %d: %w", contract.Chunk(number), err)
+			return Step{}, fmt.Errorf("reading the history of chunk %d: %w", contract.Chunk(number), err)
 		}
 		c.read, c.epoch = true, epoch
 	}
 	return c.history.Next(number, time.Now()), nil
 }
 
-// lastAnswered is the highest attempt of a number that is known to have an answer, as next has read it.
+// lastAnswered returns the highest attempt of a number that has an answer, as of the last nextStep.
 func (l *ledger) lastAnswered(number int) int {
 	c := l.chunk(contract.Chunk(number))
 	c.mu.Lock()
@@ -66,6 +67,7 @@ func (l *ledger) lastAnswered(number int) int {
 	return c.history.Answered(number)
 }
 
+// chunk returns the history of a chunk, creating it if needed.
 func (l *ledger) chunk(index int) *chunkHistory {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,9 +77,9 @@ func (l *ledger) chunk(index int) *chunkHistory {
 	return l.chunks[index]
 }
 
-// checkPending finds out whether the answer of a number that waits to be classified is still there. One that has left the stream
-// is in the ledger when that is read after this, or it brought nothing: a copy that was refused, a message that was not to be read.
-// The number must not wait for it then.
+// checkPending checks whether the pending answer of a number is still in the stream. One that has
+// left it is either in the ledger, which is read after this, or was dropped: a refused copy or an
+// unreadable message. The number must not wait for it then.
 func (l *ledger) checkPending(ctx context.Context, c *chunkHistory, number int) error {
 	pending := c.history.Pending(number)
 	if pending == 0 {
@@ -86,14 +88,14 @@ func (l *ledger) checkPending(ctx context.Context, c *chunkHistory, number int) 
 	_, err := l.bus.Get(ctx, contract.StreamAnswers, pending)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		c.history.Forget(number)
-		c.nextAnswer = 1 // an older one may be there
+		c.nextAnswer = 1 // an older answer may exist
 		return nil
 	}
 	return err
 }
 
-// readNew takes in what is new. The answers come first: one that is classified meanwhile leaves the answers only
-// after it has reached the outcomes, so it is seen in at least one of the two.
+// readNew reads new messages, answers first: an answer leaves the answers only after its entry is
+// in the ledger, so it is seen in at least one of the two.
 func (l *ledger) readNew(ctx context.Context, c *chunkHistory, index int) error {
 	next, err := l.readSubject(ctx, contract.StreamAnswers, l.run.AnswerSubject(index), c.nextAnswer, c.history)
 	if err != nil {
@@ -104,7 +106,8 @@ func (l *ledger) readNew(ctx context.Context, c *chunkHistory, index int) error 
 	return err
 }
 
-// readSubject adds the messages of a subject from a sequence on and returns the sequence to go on from.
+// readSubject adds the messages of a subject from a sequence on and returns the sequence to
+// continue from.
 func (l *ledger) readSubject(ctx context.Context, stream, subject string, from uint64, history *History) (uint64, error) {
 	for {
 		msg, err := l.bus.GetNext(ctx, stream, subject, from)
@@ -126,8 +129,9 @@ func (l *ledger) readSubject(ctx context.Context, stream, subject string, from u
 	}
 }
 
-// retryDue is the instant of a retry on the monotonic clock, so that a step of the wall clock does not move it. It was stored together with
-// its wait, which a wall clock that was set back since, perhaps while no process ran, does not make longer.
+// retryDue returns the time of a retry on the monotonic clock, so that a step of the wall clock
+// does not move it. The wait is at most the one that was stored: setting the wall clock back
+// afterwards, also while no process ran, does not prolong it.
 func (l *ledger) retryDue(retryAt, stored time.Time) time.Time {
 	if retryAt.IsZero() {
 		return retryAt

@@ -11,16 +11,17 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// overlap are the shifts of one fetcher. Those whose runs ask for the same series and year look at what the others have before
-// they ask: no number is asked for twice as far as that can be seen.
+// overlap tracks the runs that one fetcher works on. Runs of the same series and year share
+// outcomes: before a worker fetches a number, it checks what the others have, so that no number is
+// fetched twice as far as this process can know.
 type overlap struct {
 	mu      sync.Mutex
 	workers map[*runWorker]bool
-	// claimed are the cases that some shift has in hand.
+	// claimed are the cases that a worker is processing.
 	claimed map[contract.CaseID]bool
 }
 
-// claim takes a case until free is called; not ok when another run has it in hand.
+// claim reserves a case until free is called; ok is false if another run processes it.
 func (o *overlap) claim(id contract.CaseID) (free func(), ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -35,7 +36,7 @@ func (o *overlap) claim(id contract.CaseID) (free func(), ok bool) {
 	}, true
 }
 
-// add adds a shift and tells it, and those that are beside it, of each other.
+// add adds a worker and marks it, and the workers that it overlaps with, as overlapped.
 func (o *overlap) add(w *runWorker) (remove func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -52,7 +53,8 @@ func (o *overlap) add(w *runWorker) (remove func()) {
 	}
 }
 
-// overlapping are the other shifts that ask for the same series and year; ever says whether there has been one.
+// overlapping returns the other workers of the same series and year. everOverlapped says whether
+// there has been one.
 func (o *overlap) overlapping(w *runWorker) (others []*runWorker, everOverlapped bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -64,13 +66,15 @@ func (o *overlap) overlapping(w *runWorker) (others []*runWorker, everOverlapped
 	return others, w.overlapped
 }
 
+// overlapsWith reports whether another run has the same series and year.
 func (w *runWorker) overlapsWith(other *runWorker) bool {
 	a, b := w.manifest, other.manifest
 	return a.RunID != b.RunID && a.Prefix == b.Prefix && a.Year == b.Year
 }
 
-// existingOutcome is the outcome that another run already has of a number, if this run can take it over; an error while that is to come.
-// A run that is to ask again for everything takes nothing over.
+// existingOutcome returns the outcome that another run has of a number, if this run can copy it.
+// The error is a retryLater while the other run is about to get one. A run with force copies
+// nothing.
 func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original contract.Copy, err error) {
 	others, everOverlapped := w.overlap.overlapping(w)
 	if !everOverlapped || w.manifest.Force {
@@ -98,11 +102,11 @@ func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original 
 	return w.collectedOutcome(id.Number, collected.RunID, epoch)
 }
 
-// collectedOutcome is the outcome that a number has in a run of which it is known to be collected.
+// collectedOutcome returns the outcome of a number in a run that has collected it.
 func (w *runWorker) collectedOutcome(number int, run contract.RunID, epoch uint64) (original contract.Copy, err error) {
 	pastLedger := w.pastLedgerOf(run)
 	step, err := pastLedger.nextStep(w.finishCtx, number, epoch, false)
-	if err == nil && !step.Settled { // by somebody else, since the block was read
+	if err == nil && !step.Settled { // by another fetcher, since the chunk was read
 		step, err = pastLedger.nextStep(w.finishCtx, number, epoch, true)
 	}
 	if err != nil {
@@ -112,6 +116,7 @@ func (w *runWorker) collectedOutcome(number int, run contract.RunID, epoch uint6
 	return original, nil
 }
 
+// pastLedgerOf returns the ledger of a past run; the last one is cached.
 func (w *runWorker) pastLedgerOf(run contract.RunID) *ledger {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,8 +126,9 @@ func (w *runWorker) pastLedgerOf(run contract.RunID) *ledger {
 	return w.pastLedger
 }
 
-// copyable says whether this run can take an outcome over, if there is one: it would not ask again for it, and the classifier has
-// not been asked to copy one before. A number whose copy was asked for and that is still to be done was refused it.
+// copyable returns the copy of a settled outcome if this run accepts it: the run would skip the
+// number, and has not requested a copy of it before. If a copy was requested and the number is
+// still open, the classifier has refused the copy.
 func (w *runWorker) copyable(number int, run contract.RunID, step Step) (original contract.Copy, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,7 +138,8 @@ func (w *runWorker) copyable(number int, run contract.RunID, step Step) (origina
 	return contract.Copy{RunID: run, Sequence: step.Sequence}, true
 }
 
-// requestCopy has the classifier copy an outcome into this run's ledger. Its requests stay the other run's: they were made once.
+// requestCopy stores an answer that makes the classifier copy an outcome into this run's ledger.
+// The requests stay with the other run: they were sent once.
 func (w *runWorker) requestCopy(d delivery, job contract.Job, attempt int, original contract.Copy) error {
 	err := w.storeAnswer(contract.Answer{
 		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg),

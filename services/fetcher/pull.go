@@ -13,13 +13,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// pullJobs pulls jobs and starts each of them as soon as a place is free for it, until begin ends.
+// pullJobs pulls jobs and starts each when an admission is free, until startCtx ends.
 func (w *runWorker) pullJobs() {
 	for {
 		err := w.pullUntilError()
-		// Whoever ends a run removes its consumer, and the news of the end may come later than the
-		// removal: that is no failure to log. A consumer that somebody else has removed is made anew
-		// by the generator.
+		// The end of a run removes its consumer, and may be seen here later than the removal. That is
+		// no failure to log. The generator recreates a consumer that was removed otherwise.
 		if delay.Sleep(w.startCtx, presenceInterval/10) != nil {
 			return
 		}
@@ -27,7 +26,7 @@ func (w *runWorker) pullJobs() {
 	}
 }
 
-// pullUntilError opens the consumer of the jobs and pulls until that fails or nothing new is to be begun.
+// pullUntilError opens the consumer of the jobs and pulls until that fails or startCtx ends.
 func (w *runWorker) pullUntilError() error {
 	consumer, err := w.Bus.JetStream().Consumer(w.startCtx, contract.StreamJobs, w.manifest.RunID.ConsumerName())
 	if err != nil {
@@ -40,7 +39,7 @@ func (w *runWorker) pullUntilError() error {
 			lastInfo = time.Now()
 			info, err := consumer.Info(w.startCtx)
 			if err != nil {
-				return fmt.Errorf("looking at the consumer of the jobs: %w", err)
+				return fmt.Errorf("inspecting the consumer of the jobs: %w", err)
 			}
 			w.noteConsumer(info)
 		}
@@ -49,8 +48,9 @@ func (w *runWorker) pullUntilError() error {
 	return err
 }
 
-// noteConsumer notices that the consumer of the jobs was made again: what it delivers for the first time may have been done by
-// anybody before. Between two looks it cannot be removed and made again without that a pull fails.
+// noteConsumer notes whether the consumer of the jobs was recreated: then a first delivery may be
+// of a job that was done before. Between two calls it cannot be removed and recreated without a
+// failed pull.
 func (w *runWorker) noteConsumer(info *jetstream.ConsumerInfo) {
 	if !w.consumerCreated.IsZero() && !w.consumerCreated.Equal(info.Created) {
 		w.consumerRecreated.Store(true)
@@ -58,8 +58,9 @@ func (w *runWorker) noteConsumer(info *jetstream.ConsumerInfo) {
 	w.consumerCreated = info.Created
 }
 
-// pullOnce takes jobs and starts them. It pulls before it waits for a place: a place that waited for the pull would be unused
-// meanwhile, and the order of the runs would depend on how long their pulls take. A busy run so has one job that waits.
+// pullOnce pulls jobs and starts them. It pulls before it waits for an admission: otherwise a free
+// admission would be unused during the pull, and the order of the runs would depend on how long
+// their pulls take. So a busy run has one job that waits.
 func (w *runWorker) pullOnce(consumer jetstream.Consumer) error {
 	if err := w.reachability.awaitTry(w.startCtx); err != nil {
 		return err
@@ -68,7 +69,8 @@ func (w *runWorker) pullOnce(consumer jetstream.Consumer) error {
 	return errors.Join(w.startWhenFree(jobs), err)
 }
 
-// fetchJobs returns as many jobs as places are free now, and at least one if there is one within beat.
+// fetchJobs returns as many jobs as admissions are free now, and at least one if one arrives within
+// jobHeartbeat.
 func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err error) {
 	epoch, requestedAt := w.Bus.Epoch(), time.Now()
 	limit := max(1, w.inFlightLimit.available())
@@ -88,7 +90,7 @@ func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err
 	epoch = w.Bus.Epoch()
 	msg, requestedAt, err := bus.Next(w.startCtx, consumer, jobHeartbeat)
 	switch {
-	case errors.Is(err, nats.ErrTimeout): // none has come so far
+	case errors.Is(err, nats.ErrTimeout): // no job arrived
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -96,15 +98,15 @@ func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err
 	return []delivery{{acquireLease(msg, requestedAt, jobHeartbeat, jobExpiry), epoch}}, nil
 }
 
-// delivery is a job in this process's hands, and the connection's epoch when it was taken.
+// delivery is a leased job, and the epoch of the connection when it was requested.
 type delivery struct {
 	*messageLease
 	epoch uint64
 }
 
-// startWhenFree starts each job when there is a place for it, which may take longer than a job's ack-wait: its heartbeat goes on. It
-// gives back the jobs that it has not started when begin ends. They are on no record of holdings: a process that dies now has
-// not crashed on them.
+// startWhenFree starts each job when an admission is free. That may take longer than the ack-wait
+// of a job, which its heartbeats extend. When startCtx ends, it returns the jobs that it has not
+// started. They are on no in-flight record: if the process dies, they do not count as crashes.
 func (w *runWorker) startWhenFree(jobs []delivery) error {
 	for len(jobs) > 0 {
 		admissions, err := w.inFlightLimit.acquire(w.startCtx, len(jobs))
@@ -124,7 +126,7 @@ func (w *runWorker) startWhenFree(jobs []delivery) error {
 	return nil
 }
 
-// startJob does a job in a place of its own.
+// startJob processes a job with an admission, in a goroutine of its own.
 func (w *runWorker) startJob(d delivery, admission admission) {
 	w.inFlight.Add(1)
 	w.jobs.Go(func() {

@@ -15,42 +15,45 @@ import (
 	"fct-scraper/pkg/runs"
 )
 
-// presenceInterval is how often a fetcher says that it works on a run; what it said expires after 15 s.
+// presenceInterval is how often a fetcher renews its presence on a run, which expires after 15 s.
 const presenceInterval = 5 * time.Second
 
-// runWorker is one fetcher's work on one round of a run.
+// runWorker is the work of one fetcher on one round of a run.
 type runWorker struct {
 	*Service
 	manifest contract.Manifest
 	ledger   *ledger
 	record   *inFlightRecord
-	// reachability says whether the site was reached in this round.
+	// reachability tracks whether the site was reached in this round.
 	reachability *reachability
-	// startCtx ends when nothing new is to be begun, finish when what is in flight is to be given up.
+	// startCtx ends when no further job may be started. finishCtx ends when jobs in flight are
+	// abandoned.
 	startCtx, finishCtx context.Context
 	abandon             context.CancelCauseFunc
-	// stop ends begin.
+	// stop ends startCtx.
 	stop context.CancelCauseFunc
 	jobs sync.WaitGroup
-	// consumerCreated is when the consumer of the jobs was made, remade says that it was made again since the work began.
+	// consumerCreated is the creation time of the jobs consumer. consumerRecreated says that it was
+	// recreated since the work started.
 	consumerCreated   time.Time
 	consumerRecreated atomic.Bool
 
 	mu            sync.Mutex
 	activeNumbers map[int]bool
-	// overlapped says that another run of the same series and year was worked on beside this one; the crowd guards it.
+	// overlapped says that a run of the same series and year was worked on at the same time. The mutex
+	// of overlap guards it.
 	overlapped bool
-	// pastLedger is the ledger of the run that was over when an outcome of it was looked for last; offered are the numbers of
-	// which the classifier was asked to copy one.
+	// pastLedger is the ledger of the past run that was searched last. copyRequested are the
+	// numbers for which a copy was requested from the classifier.
 	pastLedger    *ledger
 	copyRequested map[int]bool
-	// loggedWaits are the waits that were logged, by their reasons, each with the latest end that was told.
+	// loggedWaits are the logged waits by reason, each with the latest end that was logged.
 	loggedWaits map[string]time.Time
 	// failure is the first error that ends the work on the run.
 	failure error
 }
 
-// fail ends the work on the run with an error.
+// fail ends the work on the run with an error; the first one counts.
 func (w *runWorker) fail(err error) {
 	w.mu.Lock()
 	if w.failure == nil {
@@ -60,8 +63,8 @@ func (w *runWorker) fail(err error) {
 	w.stop(err)
 }
 
-// workOnRun takes jobs of a run until begin ends, then waits for what is in flight: until the deadline of the halt, or
-// until service, the service's own context, ends.
+// workOnRun processes jobs of a run until startCtx ends. Then it waits for the jobs in flight until
+// the deadline of the halt, or until serviceCtx, the context of the service, ends.
 func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Manifest) error {
 	startCtx, stop := context.WithCancelCause(startCtx)
 	defer stop(nil)
@@ -95,14 +98,15 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 	return w.failure
 }
 
-// closeRecord records that what this process holds from now on is no crash if it dies.
+// closeRecord empties the in-flight record: what this process still works on is no crash if it
+// dies.
 func (w *runWorker) closeRecord() {
-	if err := w.record.close(w.finishCtx, context.Cause(w.startCtx)); err != nil { // then it counts as one
+	if err := w.record.close(w.finishCtx, context.Cause(w.startCtx)); err != nil { // then it counts as a crash
 		w.Log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
 	}
 }
 
-// watchBlock ends the work on the run when the site tells anybody to go away, whichever run he asked for.
+// watchBlock halts the run when the site blocks requests, also those of another run.
 func (w *runWorker) watchBlock() {
 	for {
 		block, changed := w.siteState.activeBlock(time.Now())
@@ -121,12 +125,13 @@ func (w *runWorker) watchBlock() {
 	}
 }
 
-// enforceDeadline gives up what is in flight at the halt's deadline, or with the service.
+// enforceDeadline abandons the jobs in flight at the deadline of the halt, or when the service
+// ends. Without a halt they have Grace.
 func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
 	var halted runs.Halted
 	if cause := context.Cause(w.startCtx); !errors.As(cause, &halted) {
 		grace := w.Grace
-		if errors.Is(cause, bus.ErrStore) { // nothing that is asked now could be kept
+		if errors.Is(cause, bus.ErrStore) { // no answer could be stored
 			grace = 0
 		}
 		limited, cancel := context.WithTimeout(w.finishCtx, grace)
@@ -144,13 +149,15 @@ func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
 	select {
 	case <-ctx.Done():
 		w.abandon(halted)
-	case <-w.finishCtx.Done(): // all has landed
+	case <-w.finishCtx.Done(): // all jobs have ended
 	}
 }
 
-// announcePresence says that this fetcher works on the run, and what it holds, again and again until the function it returns is called.
+// announcePresence keeps the presence of this fetcher on the run, and its in-flight record, stored
+// until leave is called.
 func (w *runWorker) announcePresence() (leaveRun func(), err error) {
-	// Not with begin: a word that is cut off may have been stored, and then the run waits until it expires.
+	// Not with startCtx: a canceled put may have been stored, and then the end of the run waits until
+	// it expires.
 	limited, cancel := context.WithTimeout(w.finishCtx, presenceInterval)
 	defer cancel()
 	if err := w.putPresence(limited); err != nil {
@@ -172,7 +179,7 @@ func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 	}, nil
 }
 
-// putPresence says that this fetcher works on the run.
+// putPresence stores the presence of this fetcher on the run.
 func (w *runWorker) putPresence(ctx context.Context) error {
 	value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(), Reached: w.reachability.siteReached()})
 	if err != nil {
@@ -182,14 +189,15 @@ func (w *runWorker) putPresence(ctx context.Context) error {
 	return err
 }
 
-// refreshPresence says it once more; a word that is lost is made good by the next.
+// refreshPresence stores the presence again. The next refresh replaces a lost one.
 func (w *runWorker) refreshPresence() {
 	if err := w.putPresence(w.finishCtx); err != nil {
 		w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 	}
 }
 
-// reportWait is why nothing is asked just now; nil while requests are made. It is logged when it is new, or lasts longer than was said.
+// reportWait returns why no request is sent now; nil while requests are sent. It logs a wait that
+// is new, or ends later than was logged.
 func (w *runWorker) reportWait() *contract.Wait {
 	current := w.pacer.currentWait.Load()
 	if current == nil {
@@ -211,8 +219,8 @@ func (w *runWorker) reportWait() *contract.Wait {
 	return &current.Wait
 }
 
-// process does one job and says what becomes of its message. Lost words make the job come again, and then its
-// history is read. What becomes of a job that has slipped is for others to say.
+// process does one job and settles its message. If the settlement is lost, the job is redelivered
+// and its history is read. A message whose lease has expired is not settled.
 func (w *runWorker) process(d delivery) {
 	err := w.doJob(d)
 	msg, valid := d.msg, d.release()
@@ -238,7 +246,7 @@ func (w *runWorker) process(d delivery) {
 	}
 }
 
-// retryLater says that a job is not to be done yet.
+// retryLater is the error of a job that is not due yet, with the delay until its redelivery.
 type retryLater time.Duration
 
-func (w retryLater) Error() string { return "to be left alone for " + time.Duration(w).String() }
+func (w retryLater) Error() string { return "not due for another " + time.Duration(w).String() }
