@@ -27,7 +27,9 @@ type copies struct {
 // copyEntry returns the ledger entry of a copy: the outcome of the other run without its requests,
 // which count only for that run. found is false if the ledger has no final outcome there. The
 // result is deterministic: its start is the time at which the answer was stored.
-func (c *copies) copyEntry(ctx context.Context, d bus.Delivery[contract.AnswerPack], answer contract.Answer) (entry contract.Entry, found bool, err error) {
+func (c *copies) copyEntry(
+	ctx context.Context, d bus.Delivery[contract.AnswerPack], answer contract.Answer,
+) (entry contract.Entry, found bool, err error) {
 	from := *answer.Copy
 	if entry, found, err = c.findOutcome(ctx, answer.CaseID, from); err != nil {
 		return entry, false, fmt.Errorf("copying %s from run %s: %w", answer.CaseID, from.RunID, err)
@@ -41,7 +43,9 @@ func (c *copies) copyEntry(ctx context.Context, d bus.Delivery[contract.AnswerPa
 // findOutcome returns the outcome of a case in the message that a copy refers to. A publisher of
 // answers may name any message, so a message of another run or case is not found. Failures and
 // no-records that may be void are not copied either.
-func (c *copies) findOutcome(ctx context.Context, id contract.CaseID, from contract.Copy) (entry contract.Entry, found bool, err error) {
+func (c *copies) findOutcome(
+	ctx context.Context, id contract.CaseID, from contract.Copy,
+) (entry contract.Entry, found bool, err error) {
 	if err := c.load(ctx, from.Sequence, from.RunID, contract.Chunk(id.Number)); err != nil {
 		return entry, false, err
 	}

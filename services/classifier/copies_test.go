@@ -25,12 +25,14 @@ var startedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 func outcomeEntry(number int, outcome contract.Outcome) contract.Entry {
 	id := contract.CaseID{Series: "IMM", Year: "25", Number: number}
 	entry := contract.Entry{
-		CaseID: id, Attempt: 3, Verdict: contract.Verdict(outcome), Outcome: outcome, Rule: "rule", Notes: []string{"seen"},
+		CaseID: id, Attempt: 3, Verdict: contract.Verdict(outcome), Outcome: outcome, Rule: "rule",
+		Notes:     []string{"seen"},
 		StartedAt: startedAt, Seconds: 2, PlannedAt: startedAt.Add(-time.Hour), FiledOn: "2025-05-06",
 		Requests: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: startedAt, GapSeconds: 1}},
 	}
 	if outcome == contract.Success {
-		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: id, Docket: []contract.DocketEntry{}}.FileContent()
+		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: id,
+			Docket: []contract.DocketEntry{}}.FileContent()
 	}
 	if outcome == contract.Failed {
 		entry.Verdict = contract.VerdictTransient
@@ -60,7 +62,8 @@ func storeEntries(t *testing.T, b *bus.Bus, subject string, of contract.RunID, e
 func copyAnswer(number int, from contract.RunID, sequence uint64) contract.Answer {
 	return contract.Answer{
 		CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number}, Attempt: 1, MaxAttempts: 4,
-		PlannedAt: startedAt.Add(time.Minute), Copy: &contract.Copy{RunID: from, Sequence: sequence}, Exchanges: []contract.Exchange{},
+		PlannedAt: startedAt.Add(time.Minute), Copy: &contract.Copy{RunID: from, Sequence: sequence},
+		Exchanges: []contract.Exchange{},
 	}
 }
 
@@ -84,20 +87,25 @@ func TestCopy_OutcomeWithoutRequests(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	again := outcomeEntry(1, contract.NoRecord) // a second entry of number 1; the first outcome counts
-	first := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(1, contract.Success), outcomeEntry(3, contract.Success), again)
+	first := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(1, contract.Success),
+		outcomeEntry(3, contract.Success), again)
 	second := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(2, contract.NoRecord))
-	storeEntries(t, b, otherRun.CanarySubject(), otherRun, contract.Entry{CaseID: again.CaseID, Verdict: contract.VerdictSuccess, StartedAt: startedAt})
+	storeEntries(t, b, otherRun.CanarySubject(), otherRun,
+		contract.Entry{CaseID: again.CaseID, Verdict: contract.VerdictSuccess, StartedAt: startedAt})
 	before := time.Now()
-	entries, states := classify(t, b, copyAnswer(1, otherRun, first), answer(4, 1, "transient"), copyAnswer(2, otherRun, second), copyAnswer(3, otherRun, first))
+	entries, states := classify(t, b, copyAnswer(1, otherRun, first), answer(4, 1, "transient"),
+		copyAnswer(2, otherRun, second), copyAnswer(3, otherRun, first))
 	if len(entries) != 4 || len(states) != 4 {
 		t.Fatalf("%d entries and %d states, want 4", len(entries), len(states))
 	}
-	for i, from := range map[int]contract.Entry{0: outcomeEntry(1, contract.Success), 2: outcomeEntry(2, contract.NoRecord), 3: outcomeEntry(3, contract.Success)} {
+	for i, from := range map[int]contract.Entry{0: outcomeEntry(1, contract.Success),
+		2: outcomeEntry(2, contract.NoRecord), 3: outcomeEntry(3, contract.Success)} {
 		got, want := entries[i], from
 		if got.StartedAt.Before(before.Add(-time.Second)) || got.StartedAt.After(time.Now()) {
 			t.Errorf("%s: started at %v, want when its answer was stored", got.CaseID, got.StartedAt)
 		}
-		want.Attempt, want.Requests, want.Seconds, want.StartedAt, want.PlannedAt = 1, nil, 0, got.StartedAt, startedAt.Add(time.Minute)
+		want.Attempt, want.Requests, want.Seconds, want.StartedAt, want.PlannedAt = 1, nil, 0, got.StartedAt,
+			startedAt.Add(time.Minute)
 		want.Notes, want.RecordSize = []string{"seen", "asked for by run other"}, len(want.Record)
 		got.Raw, want.Record = nil, append([]byte{}, want.Record...) // the decoder returns an empty body for none
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -116,9 +124,11 @@ func TestCopy_OutcomeWithoutRequests(t *testing.T) {
 func TestCopy_RedeliveryIsIdentical(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	sequence := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(1, contract.Success), outcomeEntry(2, contract.NoRecord))
+	sequence := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(1, contract.Success),
+		outcomeEntry(2, contract.NoRecord))
 	d := bus.Delivery[contract.AnswerPack]{
-		Body:     contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: []contract.Answer{copyAnswer(1, otherRun, sequence), copyAnswer(2, otherRun, sequence)}},
+		Body: contract.AnswerPack{Version: contract.MessageVersion, RunID: run,
+			Answers: []contract.Answer{copyAnswer(1, otherRun, sequence), copyAnswer(2, otherRun, sequence)}},
 		StoredAt: startedAt.Add(time.Hour),
 	}
 	for range 3 {
@@ -144,12 +154,14 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	pending := outcomeEntry(2, "")
 	pending.Verdict = contract.VerdictTransient
 	tried := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, pending)
-	whole := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(3, contract.Success), outcomeEntry(9, contract.Success))
+	whole := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, outcomeEntry(3, contract.Success),
+		outcomeEntry(9, contract.Success))
 	elsewhere := outcomeEntry(4, contract.Success)
 	elsewhere.CaseID.Year = "24"
 	year := storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, elsewhere)
 	foreign := storeEntries(t, b, otherRun.OutcomeSubject(0), "third", outcomeEntry(5, contract.Success))
-	damaged, err := b.Publish(t.Context(), &nats.Msg{Subject: otherRun.OutcomeSubject(0), Data: []byte("s2\n{}\n\xff\xff")})
+	damaged, err := b.Publish(t.Context(), &nats.Msg{Subject: otherRun.OutcomeSubject(0),
+		Data: []byte("s2\n{}\n\xff\xff")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,22 +169,29 @@ func TestCopy_NoOutcomeRedeliversJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outcome := storeEntries(t, b, otherRun.CanarySubject(), otherRun, outcomeEntry(14, contract.Success)) // fetchers may publish to this subject
+	outcome := storeEntries(t, b, otherRun.CanarySubject(), otherRun,
+		outcomeEntry(14, contract.Success)) // fetchers may publish to this subject
 	const vanished contract.RunID = "vanished"
-	void := storeEntries(t, b, vanished.OutcomeSubject(0), vanished, outcomeEntry(8, contract.NoRecord), outcomeEntry(9, contract.Success))
-	canary := storeEntries(t, b, vanished.CanarySubject(), vanished, contract.Entry{CaseID: elsewhere.CaseID, Verdict: contract.VerdictNoRecord, StartedAt: startedAt})
+	void := storeEntries(t, b, vanished.OutcomeSubject(0), vanished, outcomeEntry(8, contract.NoRecord),
+		outcomeEntry(9, contract.Success))
+	canary := storeEntries(t, b, vanished.CanarySubject(), vanished,
+		contract.Entry{CaseID: elsewhere.CaseID, Verdict: contract.VerdictNoRecord, StartedAt: startedAt})
 	jobs := newJobsConsumer(t, b)
 	answers := []contract.Answer{
-		copyAnswer(1, otherRun, failed), copyAnswer(2, otherRun, tried), copyAnswer(3, "nobody", whole), copyAnswer(4, otherRun, year), copyAnswer(5, otherRun, foreign),
-		copyAnswer(6, otherRun, damaged.Sequence), copyAnswer(7, otherRun, planned.Sequence), copyAnswer(8, vanished, void), copyAnswer(10, otherRun, whole),
-		copyAnswer(11, vanished, canary), copyAnswer(12, otherRun, 1<<63), copyAnswer(300, otherRun, whole), copyAnswer(14, otherRun, outcome), copyAnswer(9, vanished, void),
+		copyAnswer(1, otherRun, failed), copyAnswer(2, otherRun, tried), copyAnswer(3, "nobody", whole),
+		copyAnswer(4, otherRun, year), copyAnswer(5, otherRun, foreign),
+		copyAnswer(6, otherRun, damaged.Sequence), copyAnswer(7, otherRun, planned.Sequence),
+		copyAnswer(8, vanished, void), copyAnswer(10, otherRun, whole),
+		copyAnswer(11, vanished, canary), copyAnswer(12, otherRun, 1<<63), copyAnswer(300, otherRun, whole),
+		copyAnswer(14, otherRun, outcome), copyAnswer(9, vanished, void),
 	}
 	for i := range answers {
 		answers[i].AckSubject = deliverJob(t, b, jobs, answers[i].CaseID.Number)
 	}
 	answers = append(answers, copyAnswer(13, otherRun, failed)) // without a delivery to settle
 	entries, _ := classify(t, b, answers...)
-	if len(entries) != 1 || entries[0].CaseID.Number != 9 || entries[0].Outcome != contract.Success || len(ledgerMessages(t, b)) != 1 {
+	if len(entries) != 1 || entries[0].CaseID.Number != 9 || entries[0].Outcome != contract.Success ||
+		len(ledgerMessages(t, b)) != 1 {
 		t.Errorf("copied %+v, want the success that no canary makes void", entries)
 	}
 	redelivered := make(map[string]bool)
@@ -215,9 +234,11 @@ func TestCopy_SplitIntoSeveralMessages(t *testing.T) {
 	for number := 1; number <= 3; number++ {
 		large := outcomeEntry(number, contract.Success)
 		large.Raw, large.RawType = bytes.Repeat([]byte{'x'}, 3<<20), "json"
-		answers = append(answers, copyAnswer(number, otherRun, storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, large)))
+		answers = append(answers, copyAnswer(number, otherRun,
+			storeEntries(t, b, otherRun.OutcomeSubject(0), otherRun, large)))
 	}
-	d := bus.Delivery[contract.AnswerPack]{Body: contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: answers}, StoredAt: startedAt}
+	d := bus.Delivery[contract.AnswerPack]{Body: contract.AnswerPack{Version: contract.MessageVersion, RunID: run,
+		Answers: answers}, StoredAt: startedAt}
 	if err := classifier.Classify(t.Context(), newService(t, b), d); err != nil {
 		t.Fatal(err)
 	}

@@ -88,11 +88,13 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 	var ackSubjects, rejected []string
 	for _, answer := range d.Body.Answers {
 		if answer.Crashes > 0 {
-			entries, ackSubjects = append(entries, crashedEntry(answer, d.StoredAt)), append(ackSubjects, answer.AckSubject)
+			entries, ackSubjects = append(entries, crashedEntry(answer, d.StoredAt)),
+				append(ackSubjects, answer.AckSubject)
 			continue
 		}
 		if answer.Copy == nil {
-			entries, ackSubjects = append(entries, s.newEntry(d.Body.RunID, answer, time.Now())), append(ackSubjects, answer.AckSubject)
+			entries, ackSubjects = append(entries, s.newEntry(d.Body.RunID, answer, time.Now())),
+				append(ackSubjects, answer.AckSubject)
 			continue
 		}
 		entry, found, err := copies.copyEntry(ctx, d, answer)
@@ -102,7 +104,8 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 		case found:
 			entries, ackSubjects = append(entries, entry), append(ackSubjects, answer.AckSubject)
 		default:
-			s.Log.Warn("classifier.copy.refused", "run_id", d.Body.RunID, "case_id", answer.CaseID.String(), "from", answer.Copy.RunID, "sequence", answer.Copy.Sequence)
+			s.Log.Warn("classifier.copy.refused", "run_id", d.Body.RunID, "case_id", answer.CaseID.String(),
+				"from", answer.Copy.RunID, "sequence", answer.Copy.Sequence)
 			rejected = append(rejected, answer.AckSubject)
 		}
 	}
@@ -225,7 +228,8 @@ func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.
 		entry.RetryAt = ended.Add(s.Backoff.Delay(run, answer.CaseID.Number, answer.Attempt)).UTC()
 	}
 	storeRaw := answer.KeepRaw || entry.Outcome == contract.Failed || reading.Verdict == contract.VerdictBlocked
-	if storeRaw && reading.Raw >= 0 && reading.Raw < len(answer.Exchanges) && len(answer.Exchanges[reading.Raw].Body) > 0 {
+	if storeRaw && reading.Raw >= 0 && reading.Raw < len(answer.Exchanges) &&
+		len(answer.Exchanges[reading.Raw].Body) > 0 {
 		entry.Raw, entry.RawType = answer.Exchanges[reading.Raw].Body, reading.RawType
 	}
 	return entry
@@ -237,7 +241,8 @@ func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.
 func crashedEntry(answer contract.Answer, storedAt time.Time) contract.Entry {
 	return contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: contract.VerdictTransient, Outcome: contract.Failed,
-		Rule: "crash", Error: "worker crashed", Notes: []string{fmt.Sprintf("%d processes died while they held it", answer.Crashes)},
+		Rule: "crash", Error: "worker crashed",
+		Notes:     []string{fmt.Sprintf("%d processes died while they held it", answer.Crashes)},
 		StartedAt: storedAt.UTC(), PlannedAt: answer.PlannedAt,
 	}
 }
@@ -248,12 +253,14 @@ func (s *Service) readAnswer(answer contract.Answer) (reading contract.Classific
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.Log.Error("classifier.reader.panic", "case_id", answer.CaseID.String(), "panic", fmt.Sprint(cause))
-			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
+			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic",
+				Error: fmt.Sprintf("reading the answer: panic: %v", cause)}
 		}
 	}()
 	reading = s.Read(answer.CaseID, answer.Exchanges)
 	if answer.Aborted && reading.Verdict != contract.VerdictBlocked {
-		return contract.Classification{Verdict: contract.VerdictBlocked, Rule: "cut-off", Error: "cut off by a block of the site", Raw: -1}
+		return contract.Classification{Verdict: contract.VerdictBlocked, Rule: "cut-off",
+			Error: "cut off by a block of the site", Raw: -1}
 	}
 	switch reading.Verdict {
 	case contract.VerdictNoRecord, contract.VerdictTransient, contract.VerdictBlocked:
@@ -263,7 +270,8 @@ func (s *Service) readAnswer(answer contract.Answer) (reading contract.Classific
 			return contract.Classification{Verdict: contract.VerdictTransient, Rule: "record", Error: "reading the answer: a success without the record of the case", Raw: reading.Raw, RawType: reading.RawType}
 		}
 	default:
-		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "verdict", Error: fmt.Sprintf("reading the answer: invalid verdict: %.40q", string(reading.Verdict))}
+		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "verdict",
+			Error: fmt.Sprintf("reading the answer: invalid verdict: %.40q", string(reading.Verdict))}
 	}
 	return reading
 }

@@ -32,7 +32,8 @@ func read(id contract.CaseID, exchanges []contract.Exchange) contract.Classifica
 	case "success":
 		reading.Record = &contract.Record{Version: contract.RecordVersion, CaseID: id, Docket: []contract.DocketEntry{}}
 	case "other-case":
-		reading.Verdict, reading.Record = contract.VerdictSuccess, &contract.Record{CaseID: id.WithNumber(id.Number + 1)}
+		reading.Verdict, reading.Record = contract.VerdictSuccess,
+			&contract.Record{CaseID: id.WithNumber(id.Number + 1)}
 	}
 	return reading
 }
@@ -40,7 +41,8 @@ func read(id contract.CaseID, exchanges []contract.Exchange) contract.Classifica
 func answer(number, attempt int, verdict string) contract.Answer {
 	return contract.Answer{
 		CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number}, Attempt: attempt, MaxAttempts: 2,
-		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: time.Now().UTC(), Seconds: 0.1, Body: []byte(verdict)}},
+		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: time.Now().UTC(), Seconds: 0.1,
+			Body: []byte(verdict)}},
 	}
 }
 
@@ -140,7 +142,8 @@ func TestCrashedJobFails(t *testing.T) {
 		t.Fatalf("%d entries, %d states", len(entries), len(states))
 	}
 	entry := entries[0]
-	if entry.Outcome != contract.Failed || entry.Attempt != 1 || entry.Error != "worker crashed" || entry.StartedAt.IsZero() || len(entry.Requests) != 0 {
+	if entry.Outcome != contract.Failed || entry.Attempt != 1 || entry.Error != "worker crashed" ||
+		entry.StartedAt.IsZero() || len(entry.Requests) != 0 {
 		t.Errorf("%+v, want that its worker crashed", entry)
 	}
 	if !states[0].Final {
@@ -177,8 +180,10 @@ func TestClassify_EveryVerdict(t *testing.T) {
 	}
 	for i, w := range want {
 		e := entries[i]
-		if e.Verdict != w.verdict || e.Outcome != w.outcome || e.RetryAt.IsZero() == w.retried || (len(e.Record) > 0) != w.record || string(e.Raw) != w.raw {
-			t.Errorf("%s: %s %q, retried at %v, record %t, raw %q; want %+v", e.CaseID, e.Verdict, e.Outcome, e.RetryAt, len(e.Record) > 0, e.Raw, w)
+		if e.Verdict != w.verdict || e.Outcome != w.outcome || e.RetryAt.IsZero() == w.retried ||
+			(len(e.Record) > 0) != w.record || string(e.Raw) != w.raw {
+			t.Errorf("%s: %s %q, retried at %v, record %t, raw %q; want %+v", e.CaseID, e.Verdict, e.Outcome,
+				e.RetryAt, len(e.Record) > 0, e.Raw, w)
 		}
 		if states[i].Final != (w.outcome != "") || states[i].Verdict != w.verdict {
 			t.Errorf("%s: header %+v", e.CaseID, states[i])
@@ -293,16 +298,19 @@ func TestClassify_OversizedEntry(t *testing.T) {
 			withRaw.KeepRaw = true
 			b := fcttest.Broker(t)
 			big := newServiceWith(t, b, func(id contract.CaseID, _ []contract.Exchange) contract.Classification {
-				return contract.Classification{Verdict: contract.VerdictSuccess, RawType: "html", Record: &contract.Record{
-					Version: contract.RecordVersion, CaseID: id, Header: contract.Header{StyleOfCause: incompressible(c.record)},
-				}}
+				return contract.Classification{Verdict: contract.VerdictSuccess, RawType: "html",
+					Record: &contract.Record{
+						Version: contract.RecordVersion, CaseID: id,
+						Header: contract.Header{StyleOfCause: incompressible(c.record)},
+					}}
 			})
 			entries, _ := classifyWith(t, b, big, withRaw)
 			if len(entries) != 1 {
 				t.Fatalf("%d entries, want 1", len(entries))
 			}
 			e := entries[0]
-			if message := e.Error + strings.Join(e.Notes, ""); e.Outcome != c.outcome || !strings.HasPrefix(message, c.message) {
+			if message := e.Error + strings.Join(e.Notes, ""); e.Outcome != c.outcome ||
+				!strings.HasPrefix(message, c.message) {
 				t.Errorf("%s: %q, want %s: %q", e.Outcome, message, c.outcome, c.message)
 			}
 			if has := len(e.Record) > 0; has != (c.outcome == contract.Success) {

@@ -72,11 +72,13 @@ func (b Batch) validate() []contract.Problem {
 	var problems []contract.Problem
 	if limit := b.MaxRange(); limit.Size() == 0 {
 		problems = append(problems, contract.Problem{
-			Field: "end", Value: strconv.Itoa(b.End), Allowed: fmt.Sprintf("start (%d) to %d", b.Start, contract.MaxNumber),
+			Field: "end", Value: strconv.Itoa(b.End),
+			Allowed: fmt.Sprintf("start (%d) to %d", b.Start, contract.MaxNumber),
 		})
 	}
 	if b.ProbeOnly && !b.Probe {
-		problems = append(problems, contract.Problem{Field: "probe_only", Value: "true", Allowed: "with probe true alone"})
+		problems = append(problems, contract.Problem{Field: "probe_only", Value: "true",
+			Allowed: "with probe true alone"})
 	}
 	return problems
 }

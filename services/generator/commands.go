@@ -126,9 +126,11 @@ func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract
 	_, err = runs.Manifest(ctx, s.kv, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		if waits, err := s.startsPending(ctx, d.Sequence); err != nil || waits {
-			return "", bus.RetryIn(pendingStartDelay, errors.Join(err, errors.New("an earlier start may create the run")))
+			return "", bus.RetryIn(pendingStartDelay,
+				errors.Join(err, errors.New("an earlier start may create the run")))
 		}
-		return "", invalid(contract.Problem{Field: "run_id", Value: quote([]byte(run)), Reason: "there is no such run", Allowed: "the id of a run"})
+		return "", invalid(contract.Problem{Field: "run_id", Value: quote([]byte(run)),
+			Reason: "there is no such run", Allowed: "the id of a run"})
 	}
 	if err != nil && !errors.Is(err, runs.ErrUnreadable) { // a run with an unreadable manifest can still be stopped
 		return "", err
@@ -185,7 +187,8 @@ func (s *Service) checkNotStopped(ctx context.Context, run contract.RunID, d bus
 	case halt.Command < d.Sequence || d.StoredAt.After(halt.CommandAt):
 		return nil
 	}
-	return invalid(conflict("run_id", run, fmt.Sprintf("command %d, sent after this start, has stopped it", halt.Command), "a new start"))
+	return invalid(conflict("run_id", run,
+		fmt.Sprintf("command %d, sent after this start, has stopped it", halt.Command), "a new start"))
 }
 
 const (

@@ -154,7 +154,8 @@ func TestReservedHeadersRejected(t *testing.T) {
 	f := setUp(t)
 	defer f.runService()()
 	for i, header := range []nats.Header{
-		{"Nats-Msg-Id": {"same"}}, {"Nats-Msg-Id": {"same"}}, {"Nats-Expected-Stream": {"other"}}, {"nats-msg-id": {"x"}},
+		{"Nats-Msg-Id": {"same"}}, {"Nats-Msg-Id": {"same"}}, {"Nats-Expected-Stream": {"other"}},
+		{"nats-msg-id": {"x"}},
 		{"Nats-Expected-Last-Subject-Sequence": {"12345"}},
 	} {
 		body := fmt.Appendf(nil, `{"year":"25","end":%d}`, i+1)
@@ -194,7 +195,10 @@ func TestHandledCommandsExpire(t *testing.T) {
 	f.send(contract.SubjectStart, `{"year":"25","end":5,"run_id":"mine"}`)
 	f.send(contract.SubjectStart, `{"start":0}`)
 	f.send(contract.SubjectStop, `{"run_id":"mine"}`)
-	f.waitUntil("all acknowledged", func() bool { return f.consumerInfo(contract.StreamBatch, streams.ConsumerStarts).AckFloor.Stream == 3 })
+	f.waitUntil("all acknowledged", func() bool {
+		return f.consumerInfo(contract.StreamBatch,
+			streams.ConsumerStarts).AckFloor.Stream == 3
+	})
 	stop()
 	f.publish(contract.SubjectStart, `{"year":"24","end":5,"run_id":"waits"}`)
 	f.waitStored(4)

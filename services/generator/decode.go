@@ -152,7 +152,8 @@ func stringField(to *string, check func(string) error, allowed string) fieldDeco
 func yearField(to *string) fieldDecoder {
 	return func(value json.RawMessage) (string, bool) {
 		var s string
-		allowed, ok := stringField(&s, func(text string) error { _, err := contract.ParseYear(text); return err }, "two ASCII digits, or four, 2000 to 2099")(value)
+		allowed, ok := stringField(&s, func(text string) error { _, err := contract.ParseYear(text); return err },
+			"two ASCII digits, or four, 2000 to 2099")(value)
 		if ok {
 			*to, _ = contract.ParseYear(s) // the value was validated above
 		}
@@ -185,11 +186,13 @@ const jsonObject = "one JSON object in UTF-8"
 // by key. Its error, for a body that is not such an object, wraps ErrCommand.
 func decodeObject(data []byte, fields map[string]fieldDecoder) ([]contract.Problem, error) {
 	if err := checkBody(data); err != nil {
-		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(), Allowed: jsonObject})
+		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(),
+			Allowed: jsonObject})
 	}
 	values, problems, err := objectMembers(data)
 	if err != nil {
-		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(), Allowed: jsonObject})
+		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(),
+			Allowed: jsonObject})
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		read, known := fields[key]
@@ -201,7 +204,8 @@ func decodeObject(data []byte, fields map[string]fieldDecoder) ([]contract.Probl
 			continue
 		}
 		if plain := aliases()[key]; plain != "" && values[plain] != nil {
-			problems = append(problems, contract.Problem{Field: key, Value: asWritten(values[key]), Reason: "it is an alias of " + plain + ", which is given too", Allowed: "one of the two"})
+			problems = append(problems, contract.Problem{Field: key, Value: asWritten(values[key]),
+				Reason: "it is an alias of " + plain + ", which is given too", Allowed: "one of the two"})
 			continue
 		}
 		if allowed, ok := read(values[key]); !ok {
@@ -254,7 +258,8 @@ func objectMembers(data []byte) (values map[string]json.RawMessage, twice []cont
 			return nil, nil, err
 		}
 		if _, seen := values[key]; seen {
-			twice = append(twice, contract.Problem{Field: fieldName(key), Value: asWritten(value), Reason: "it is given twice", Allowed: "once"})
+			twice = append(twice, contract.Problem{Field: fieldName(key), Value: asWritten(value),
+				Reason: "it is given twice", Allowed: "once"})
 		}
 		values[key] = value
 	}

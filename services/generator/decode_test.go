@@ -13,7 +13,8 @@ import (
 )
 
 func defaults() generator.Batch {
-	return generator.Batch{Prefix: "IMM", Year: "26", Start: 1, ProbeBudget: 200, MaxRetries: 3, SafeStopNoRecords: 500, SafeStopFails: 20}
+	return generator.Batch{Prefix: "IMM", Year: "26", Start: 1, ProbeBudget: 200, MaxRetries: 3,
+		SafeStopNoRecords: 500, SafeStopFails: 20}
 }
 
 func TestReadStartDefaults(t *testing.T) {

@@ -27,7 +27,8 @@ import (
 // commands (no_ack), because its acknowledgment would arrive before the reply.
 func (s *Service) AddEndpoints(to micro.Service) error {
 	for name, subject := range map[string]string{"start": contract.SubjectStart, "stop": contract.SubjectStop} {
-		if err := to.AddEndpoint(name, micro.HandlerFunc(s.handleRequest), micro.WithEndpointSubject(subject)); err != nil {
+		if err := to.AddEndpoint(name, micro.HandlerFunc(s.handleRequest),
+			micro.WithEndpointSubject(subject)); err != nil {
 			return fmt.Errorf("adding the endpoint %s: %w", subject, err)
 		}
 	}
@@ -38,7 +39,8 @@ func (s *Service) AddEndpoints(to micro.Service) error {
 // as the server permits.
 func (s *Service) handleRequest(received micro.Request) {
 	to, headers := received.Reply(), nats.Header(received.Headers())
-	request := endpointRequest{subject: received.Subject(), reply: to, key: digest(received.Subject(), headers, received.Data())}
+	request := endpointRequest{subject: received.Subject(), reply: to,
+		key: digest(received.Subject(), headers, received.Data())}
 	request.headerErr, request.sizeErr = checkHeaders(headers), checkSize(headers, received.Data())
 	if request.headerErr == nil && request.sizeErr == nil && !safeReplySubject(to) {
 		if to != "" {
@@ -78,7 +80,8 @@ func (s *Service) awaitAndReply(request endpointRequest, results chan commandRes
 	result, err := s.replies.await(request.key, results, limit)
 	switch {
 	case err == nil:
-		s.sendReply(request, contract.CommandReply{RunID: result.RunID, Error: result.Rejected, Stream: contract.StreamBatch, Sequence: result.sequence})
+		s.sendReply(request, contract.CommandReply{RunID: result.RunID, Error: result.Rejected,
+			Stream: contract.StreamBatch, Sequence: result.sequence})
 	case request.headerErr != nil:
 		s.rejectUnstored(request, request.headerErr)
 	default:
@@ -103,7 +106,8 @@ func (s *Service) sendReply(to endpointRequest, reply contract.CommandReply) {
 // rejectUnstored rejects a command that the stream did not store.
 func (s *Service) rejectUnstored(request endpointRequest, reason error) {
 	s.Log.Warn("batch.rejected", "subject", request.subject, "error", reason)
-	if err := s.publishRejection(context.Background(), request.subject, 0, reason); err != nil { // the bus sets the timeout
+	// The bus sets the timeout.
+	if err := s.publishRejection(context.Background(), request.subject, 0, reason); err != nil {
 		s.Log.Warn("batch.reply.failed", "subject", request.subject, "error", err)
 	}
 	s.sendReply(request, contract.CommandReply{Error: reason.Error()})
@@ -119,7 +123,8 @@ func serverHeaders(header nats.Header) []string {
 	var names []string
 	for name, values := range header {
 		const prefix = "nats-"
-		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && name != requestInfoHeader && len(values) > 0 {
+		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) && name != requestInfoHeader &&
+			len(values) > 0 {
 			names = append(names, name)
 		}
 	}
@@ -226,7 +231,8 @@ type commandPosition struct {
 
 func newReplyMatcher() *replyMatcher {
 	return &replyMatcher{
-		waiting: make(map[string][]chan commandResult), delivered: make(map[commandPosition]bool), done: make(chan struct{}),
+		waiting: make(map[string][]chan commandResult), delivered: make(map[commandPosition]bool),
+		done: make(chan struct{}),
 	}
 }
 

@@ -37,7 +37,8 @@ func TestReply_StopEndsGenerator(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if _, err := runs.Await(t.Context(), f.b, started.RunID.HaltKey(), func(contract.Halt) bool { return true }); err != nil {
+	if _, err := runs.Await(t.Context(), f.b, started.RunID.HaltKey(),
+		func(contract.Halt) bool { return true }); err != nil {
 		t.Fatal(err)
 	}
 	stopService()

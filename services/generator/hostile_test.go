@@ -35,7 +35,8 @@ func badCommands() map[string]badCommand {
 		return badCommand{subject: contract.SubjectStop, body: body, want: want}
 	}
 	with := func(name, value string) badCommand {
-		return badCommand{subject: contract.SubjectStart, body: validStart, header: nats.Header{name: []string{value}}, want: []string{name, value}}
+		return badCommand{subject: contract.SubjectStart, body: validStart,
+			header: nats.Header{name: []string{value}}, want: []string{name, value}}
 	}
 	unkept := func(b badCommand) badCommand {
 		b.notStored = true
@@ -152,7 +153,8 @@ func TestInvalidCommandsRejected(t *testing.T) {
 		if err := json.Unmarshal(msg.Data, &rejection); err != nil {
 			t.Fatal(err)
 		}
-		if rejection.Reason != reply.Error || rejection.Subject != c.subject || rejection.Sequence != reply.Sequence || len(rejection.Problems) == 0 ||
+		if rejection.Reason != reply.Error || rejection.Subject != c.subject ||
+			rejection.Sequence != reply.Sequence || len(rejection.Problems) == 0 ||
 			rejection.Problems[0].Field == "" || rejection.Problems[0].Allowed == "" {
 			t.Errorf("%s: published %+v, replied %+v", name, rejection, reply)
 		}
@@ -163,7 +165,8 @@ func TestInvalidCommandsRejected(t *testing.T) {
 	}
 	f.checkNothingStarted()
 	// A valid command is still executed after all that.
-	if reply := f.request(&nats.Msg{Subject: contract.SubjectStart, Data: []byte(validStart)}); reply.RunID != "nobody" {
+	if reply := f.request(&nats.Msg{Subject: contract.SubjectStart,
+		Data: []byte(validStart)}); reply.RunID != "nobody" {
 		t.Errorf("a good start: %+v", reply)
 	}
 }
@@ -196,12 +199,14 @@ func TestForgedReplySubjectsIgnored(t *testing.T) {
 	f := setUp(t)
 	defer f.runService()()
 	forged := []string{
-		contract.SubjectStop, "job.forged.1", "outcome.forged.planned", "$KV.runs.forged.state", "$JS.API.STREAM.DELETE.FCT_JOBS",
+		contract.SubjectStop, "job.forged.1", "outcome.forged.planned", "$KV.runs.forged.state",
+		"$JS.API.STREAM.DELETE.FCT_JOBS",
 		"batch.event.forged.finished", "fct.generator.state",
 	}
 	for i, reply := range forged {
 		body := fmt.Sprintf(`{"year":"25","end":%d}`, i+1)
-		if err := f.b.Conn().PublishMsg(&nats.Msg{Subject: contract.SubjectStart, Reply: reply, Data: []byte(body)}); err != nil {
+		if err := f.b.Conn().PublishMsg(&nats.Msg{Subject: contract.SubjectStart, Reply: reply,
+			Data: []byte(body)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -210,8 +215,9 @@ func TestForgedReplySubjectsIgnored(t *testing.T) {
 		t.Fatal(reply.Error)
 	}
 	for stream, filter := range map[string]string{
-		contract.StreamJobs: "job.forged.*", contract.StreamOutcomes: "outcome.forged.*", contract.StreamEvents: "batch.event.forged.*",
-		contract.StreamBatch: contract.SubjectStop, "KV_runs": "$KV.runs.forged.state",
+		contract.StreamJobs: "job.forged.*", contract.StreamOutcomes: "outcome.forged.*",
+		contract.StreamEvents: "batch.event.forged.*",
+		contract.StreamBatch:  contract.SubjectStop, "KV_runs": "$KV.runs.forged.state",
 	} {
 		if written, err := f.b.Subjects(t.Context(), stream, filter); err != nil || len(written) > 0 {
 			t.Errorf("%s: %v, %v", stream, written, err)

@@ -96,7 +96,8 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 func (s *Service) awaitBound(ctx context.Context, m contract.Manifest) (contract.Manifest, error) {
 	logged := make(map[string]string)
 	defer delay.Every(reconcileInterval, func() {
-		if _, err := s.ensureJobsConsumer(ctx, m.RunID); ctx.Err() == nil && errorChanged(logged, contract.StreamJobs, err) {
+		if _, err := s.ensureJobsConsumer(ctx, m.RunID); ctx.Err() == nil &&
+			errorChanged(logged, contract.StreamJobs, err) {
 			s.Log.Warn(eventJobsUnseen, "run_id", m.RunID, "error", err)
 		}
 	})()
@@ -140,7 +141,8 @@ func (s *Service) storeJobs(ctx context.Context, jobs []*nats.Msg) error {
 }
 
 func jobMessage(m contract.Manifest, number int, retry bool) (*nats.Msg, error) {
-	body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: m.RunID, CaseID: m.Case(number), Retry: retry})
+	body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: m.RunID, CaseID: m.Case(number),
+		Retry: retry})
 	if err != nil {
 		return nil, fmt.Errorf("writing the job of number %d: %w", number, err)
 	}
@@ -174,7 +176,9 @@ func (s *Service) isPlanned(ctx context.Context, run contract.RunID) (bool, erro
 
 // storedOutcomes returns the outcomes that a bucket holds for the site, series and year of a run,
 // by number.
-func (s *Service) storedOutcomes(ctx context.Context, bucket string, m contract.Manifest) (map[int]contract.Collected, error) {
+func (s *Service) storedOutcomes(
+	ctx context.Context, bucket string, m contract.Manifest,
+) (map[int]contract.Collected, error) {
 	numbers := make(map[int]contract.Collected)
 	err := runs.EachOutcome(ctx, s.Bus, bucket, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
 		numbers[number] = value

@@ -27,7 +27,8 @@ func (s *Service) checkSameSite(ctx context.Context) error {
 		return err
 	}
 	return invalid(contract.Problem{
-		Field: "base_url", Value: quote([]byte(s.Origin)), Reason: fmt.Sprintf("the store holds records of %.100q", stored),
+		Field: "base_url", Value: quote([]byte(s.Origin)),
+		Reason:  fmt.Sprintf("the store holds records of %.100q", stored),
 		Allowed: "the same site, or another data_dir (or NATS server) and another output",
 	})
 }
@@ -42,24 +43,25 @@ func (s *Service) usesOtherSite(m contract.Manifest) bool {
 // fetched, or "" if there is none.
 func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
 	known := map[contract.RunID]string{}
-	err = s.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{">"}}, func(entry jetstream.KeyValueEntry) error {
-		value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
-		if err != nil {
-			return nil //nolint:nilerr // reported by the readers that need the key
-		}
-		if _, done := known[value.RunID]; done {
+	err = s.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{">"}},
+		func(entry jetstream.KeyValueEntry) error {
+			value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
+			if err != nil {
+				return nil //nolint:nilerr // reported by the readers that need the key
+			}
+			if _, done := known[value.RunID]; done {
+				return nil
+			}
+			m, err := runs.Manifest(ctx, s.kv, value.RunID)
+			if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) {
+				return err
+			}
+			if known[value.RunID] = manifestOrigin(m); known[value.RunID] != "" {
+				origin = known[value.RunID]
+				return errStopScan
+			}
 			return nil
-		}
-		m, err := runs.Manifest(ctx, s.kv, value.RunID)
-		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) {
-			return err
-		}
-		if known[value.RunID] = manifestOrigin(m); known[value.RunID] != "" {
-			origin = known[value.RunID]
-			return errStopScan
-		}
-		return nil
-	})
+		})
 	if errors.Is(err, errStopScan) {
 		err = nil
 	}

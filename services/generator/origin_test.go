@@ -63,7 +63,8 @@ func TestStartRejected_StoreOfOtherSite(t *testing.T) {
 			switch {
 			case c.other == "" && (result.Rejected != "" || result.RunID == ""):
 				t.Errorf("rejected: %+v", result)
-			case c.other != "" && (!strings.Contains(result.Rejected, c.origin) || !strings.Contains(result.Rejected, c.other) || result.RunID != ""):
+			case c.other != "" && (!strings.Contains(result.Rejected, c.origin) ||
+				!strings.Contains(result.Rejected, c.other) || result.RunID != ""):
 				t.Errorf("%+v, want a rejection that names %s and %s", result, c.origin, c.other)
 			}
 		})

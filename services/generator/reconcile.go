@@ -121,7 +121,8 @@ func (r *reconciler) republishMissing(ctx context.Context) error {
 		if err := r.storeJobs(ctx, jobs); err != nil {
 			return err
 		}
-		r.Log.Warn("batch.jobs.again", "run_id", r.manifest.RunID, "jobs", len(jobs), "reason", "they were removed from their stream")
+		r.Log.Warn("batch.jobs.again", "run_id", r.manifest.RunID, "jobs", len(jobs),
+			"reason", "they were removed from their stream")
 	}
 	r.complete = now
 	return nil
@@ -141,7 +142,8 @@ func (r *reconciler) recreateIfIdle(ctx context.Context, info *jetstream.Consume
 		return nil
 	}
 	r.idleSince, r.idleLimit = time.Time{}, 2*r.idleLimit
-	return r.recreateJobsConsumer(ctx, r.manifest.RunID, "no job was pending or delivered although the run has not ended")
+	return r.recreateJobsConsumer(ctx, r.manifest.RunID,
+		"no job was pending or delivered although the run has not ended")
 }
 
 // deliveryFault describes the setting that keeps a consumer from delivering all messages until they
@@ -151,7 +153,8 @@ func deliveryFault(want, have jetstream.ConsumerConfig) string {
 	case have.MaxDeliver != want.MaxDeliver:
 		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
 	case have.FilterSubject != want.FilterSubject || !slices.Equal(have.FilterSubjects, want.FilterSubjects):
-		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject), append(want.FilterSubjects, want.FilterSubject))
+		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject),
+			append(want.FilterSubjects, want.FilterSubject))
 	default:
 		return ""
 	}

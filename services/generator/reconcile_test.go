@@ -121,7 +121,8 @@ func TestReconcile_JobsConsumer(t *testing.T) {
 					return false
 				}
 				have := consumer.CachedInfo().Config
-				return have.MaxDeliver == config.MaxDeliver && have.FilterSubject == config.FilterSubject && consumer.CachedInfo().NumPending == 300
+				return have.MaxDeliver == config.MaxDeliver && have.FilterSubject == config.FilterSubject &&
+					consumer.CachedInfo().NumPending == 300
 			})
 		})
 	}

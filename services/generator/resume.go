@@ -19,7 +19,8 @@ import (
 // redelivered command yields the same id and a new store does not reuse the ids of an earlier one.
 func newRunID(batch Batch, at time.Time, sequence uint64) contract.RunID {
 	return contract.RunID(strings.ToLower(batch.Prefix) + "-" + batch.Year + "-" +
-		at.UTC().Format("20060102t150405z") + "-" + strconv.FormatUint(sequence, 10) + "-" + strconv.FormatInt(int64(at.Nanosecond()), 36))
+		at.UTC().Format("20060102t150405z") + "-" +
+		strconv.FormatUint(sequence, 10) + "-" + strconv.FormatInt(int64(at.Nanosecond()), 36))
 }
 
 // findRun returns the run that a batch continues: the run that it names, else the newest resumable
@@ -33,7 +34,8 @@ func (s *Service) findRun(ctx context.Context, batch Batch) (contract.Manifest, 
 			return manifest, invalid(conflict("run_id", batch.RunID, err.Error(), "a new id"))
 		}
 		if err == nil && (manifest.Batch != identity || s.usesOtherSite(manifest)) {
-			return manifest, invalid(conflict("run_id", batch.RunID, "it is a run of another batch ("+describeRange(manifest)+")", "a new id, or the same batch"))
+			return manifest, invalid(conflict("run_id", batch.RunID,
+				"it is a run of another batch ("+describeRange(manifest)+")", "a new id, or the same batch"))
 		}
 		return manifest, err
 	}
@@ -76,7 +78,9 @@ func (s *Service) resumable(ctx context.Context, run contract.RunID) (bool, erro
 // updateSettings applies the settings of a start to the run that it resumes. The fields that
 // identify the batch do not change. For a running or ended run it only checks that the settings
 // agree.
-func (s *Service) updateSettings(ctx context.Context, m contract.Manifest, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
+func (s *Service) updateSettings(
+	ctx context.Context, m contract.Manifest, batch Batch, d bus.Delivery[[]byte],
+) (contract.Manifest, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
 	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
 		return m, checkSameSettings(m, batch)
@@ -149,7 +153,8 @@ func checkSameSettings(m contract.Manifest, b Batch) error {
 		{"probe_budget", m.ProbeBudget, b.ProbeBudget},
 	} {
 		if setting.has != setting.given {
-			problems = append(problems, conflict(setting.field, setting.given, fmt.Sprintf("run %s has %v", m.RunID, setting.has), fmt.Sprintf("%v, or a new run_id", setting.has)))
+			problems = append(problems, conflict(setting.field, setting.given,
+				fmt.Sprintf("run %s has %v", m.RunID, setting.has), fmt.Sprintf("%v, or a new run_id", setting.has)))
 		}
 	}
 	if len(problems) == 0 {

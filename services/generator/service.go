@@ -67,7 +67,8 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating the generator: %w", err)
 	}
-	return &Service{Options: opts, kv: kv, replies: newReplyMatcher(), active: newActiveRuns(), resultsSince: bucket.CachedInfo().State.LastSeq}, nil
+	return &Service{Options: opts, kv: kv, replies: newReplyMatcher(), active: newActiveRuns(),
+		resultsSince: bucket.CachedInfo().State.LastSeq}, nil
 }
 
 // Run executes commands and publishes jobs until ctx ends. Cancellation is not an error.

@@ -190,7 +190,8 @@ func TestStart_SkipsCollectedNumbers(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{1500: contract.NoRecord, 1501: contract.Success})
-	f.storeOutcomes(contract.BucketFailed, map[int]contract.Outcome{900: contract.Failed, 2: contract.Failed, 5000: contract.Failed})
+	f.storeOutcomes(contract.BucketFailed, map[int]contract.Outcome{900: contract.Failed, 2: contract.Failed,
+		5000: contract.Failed})
 	defer f.runService()()
 	result := f.send(contract.SubjectStart, `{"year":"25","start":10,"end":2009}`)
 	if result.Rejected != "" {
@@ -327,7 +328,8 @@ func TestJobs_WaitForBound(t *testing.T) {
 	}
 	// The search requested two numbers, one of them above the bound.
 	for _, number := range []int{5, 8} {
-		if _, err := f.b.Publish(t.Context(), &nats.Msg{Subject: run.JobSubject(number), Data: []byte("{}")}); err != nil {
+		if _, err := f.b.Publish(t.Context(), &nats.Msg{Subject: run.JobSubject(number),
+			Data: []byte("{}")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -340,7 +342,8 @@ func TestJobs_WaitForBound(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, planned := f.ackJobs(run)
-	if want := (contract.Planned{Version: 1, Range: manifest.Range, Jobs: 5, Beyond: []int{8}}); !cmp.Equal(planned, want) {
+	if want := (contract.Planned{Version: 1, Range: manifest.Range, Jobs: 5, Beyond: []int{8}}); !cmp.Equal(planned,
+		want) {
 		t.Errorf("planned %+v, want %+v", planned, want)
 	}
 }
@@ -348,7 +351,8 @@ func TestJobs_WaitForBound(t *testing.T) {
 func TestRun_CanceledBeforeStart(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	service, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	service, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t),
+		Defaults: defaults(), Site: "sim", Program: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +368,8 @@ func TestRun_CanceledBeforeStart(t *testing.T) {
 func TestReply_ResultBeforeWatch(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	service, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	service, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t),
+		Defaults: defaults(), Site: "sim", Program: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +382,8 @@ func TestReply_ResultBeforeWatch(t *testing.T) {
 	}
 	replies := make(chan contract.CommandReply, 1)
 	go func() { replies <- f.request(&nats.Msg{Subject: contract.SubjectStop, Data: []byte(`{}`)}) }()
-	other, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(), Site: "sim", Program: "test"})
+	other, err := generator.New(t.Context(), generator.Options{Bus: f.b, Log: fcttest.Logger(t), Defaults: defaults(),
+		Site: "sim", Program: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

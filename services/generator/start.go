@@ -98,7 +98,8 @@ func (s *Service) writeManifest(ctx context.Context, manifest contract.Manifest)
 	if err != nil {
 		return fmt.Errorf("creating run %s: %w", manifest.RunID, err)
 	}
-	if _, err := s.kv.Create(ctx, manifest.RunID.ManifestKey(), value); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+	if _, err := s.kv.Create(ctx, manifest.RunID.ManifestKey(), value); err != nil &&
+		!errors.Is(err, jetstream.ErrKeyExists) {
 		return fmt.Errorf("creating run %s: %w", manifest.RunID, err)
 	}
 	return nil
@@ -130,7 +131,8 @@ func (s *Service) beginRound(ctx context.Context, manifest contract.Manifest) er
 	if err := s.kv.Delete(ctx, run.HaltKey()); err != nil {
 		return fmt.Errorf("removing the halt of run %s: %w", run, err)
 	}
-	written, err := s.updateState(ctx, run, contract.State{Status: contract.Running, At: time.Now().UTC(), Round: state.Round + 1, ElapsedSeconds: state.ElapsedSeconds}, revision)
+	written, err := s.updateState(ctx, run, contract.State{Status: contract.Running, At: time.Now().UTC(),
+		Round: state.Round + 1, ElapsedSeconds: state.ElapsedSeconds}, revision)
 	if err != nil || !written {
 		return err
 	}
@@ -141,7 +143,8 @@ func (s *Service) beginRound(ctx context.Context, manifest contract.Manifest) er
 
 // publishStarted publishes the started event of a run.
 func (s *Service) publishStarted(ctx context.Context, m contract.Manifest) error {
-	body, err := json.Marshal(contract.Event{RunID: m.RunID, At: time.Now().UTC(), Status: contract.Running, Range: m.Range})
+	body, err := json.Marshal(contract.Event{RunID: m.RunID, At: time.Now().UTC(), Status: contract.Running,
+		Range: m.Range})
 	if err != nil {
 		return fmt.Errorf("publishing the start of run %s: %w", m.RunID, err)
 	}
@@ -181,11 +184,14 @@ func (s *Service) claimBatch(ctx context.Context, m contract.Manifest) (contract
 // lostRace reports whether a compare-and-set failed because another writer was first.
 func lostRace(err error) bool {
 	var apiErr *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &apiErr) && apiErr.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return errors.Is(err, jetstream.ErrKeyExists) ||
+		errors.As(err, &apiErr) && apiErr.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
 // readState returns the state of a run and its revision, which is 0 if the run has no state yet.
-func (s *Service) readState(ctx context.Context, run contract.RunID) (state contract.State, revision uint64, err error) {
+func (s *Service) readState(
+	ctx context.Context, run contract.RunID,
+) (state contract.State, revision uint64, err error) {
 	entry, err := s.kv.Get(ctx, run.StateKey())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return state, 0, nil
@@ -195,7 +201,8 @@ func (s *Service) readState(ctx context.Context, run contract.RunID) (state cont
 		state, err = runs.Decode[contract.State](entry.Key(), entry.Value())
 	}
 	if errors.Is(err, runs.ErrUnreadable) {
-		return state, 0, invalid(conflict("run_id", run, err.Error(), "a new id, or the same once nats kv del runs "+run.StateKey()+" has removed it"))
+		return state, 0, invalid(conflict("run_id", run, err.Error(),
+			"a new id, or the same once nats kv del runs "+run.StateKey()+" has removed it"))
 	}
 	if err != nil {
 		return state, 0, fmt.Errorf("reading the state of run %s: %w", run, err)
@@ -205,7 +212,9 @@ func (s *Service) readState(ctx context.Context, run contract.RunID) (state cont
 
 // updateState replaces the state of a run at a revision. It returns false if the state has changed
 // since.
-func (s *Service) updateState(ctx context.Context, run contract.RunID, state contract.State, revision uint64) (written bool, err error) {
+func (s *Service) updateState(
+	ctx context.Context, run contract.RunID, state contract.State, revision uint64,
+) (written bool, err error) {
 	value, err := json.Marshal(state)
 	if err != nil {
 		return false, fmt.Errorf("writing the state of run %s: %w", run, err)

@@ -41,10 +41,12 @@ type fixture struct {
 // newFixture starts a run over the year of a site that has the numbers 1 to highest.
 func newFixture(t *testing.T, highest int, change ...func(*fixture)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, b: fcttest.Broker(t), exists: func(n int) bool { return n <= highest }, manifest: contract.Manifest{
-		Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber},
-		MaxRetries: 3, Probe: true, ProbeBudget: budget,
-	}}
+	f := &fixture{t: t, b: fcttest.Broker(t), exists: func(n int) bool { return n <= highest },
+		manifest: contract.Manifest{
+			Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25",
+			Range:      contract.Range{Start: 1, End: contract.MaxNumber},
+			MaxRetries: 3, Probe: true, ProbeBudget: budget,
+		}}
 	for _, c := range change {
 		c(f)
 	}
@@ -97,7 +99,8 @@ func (f *fixture) storeOutcomes(year string, outcome contract.Outcome, numbers .
 func (f *fixture) runService() (stop func()) {
 	f.t.Helper()
 	service, err := prober.NewService(f.t.Context(), prober.Options{
-		Bus: f.b, Log: fcttest.Logger(f.t), Parties: f.parties, Now: func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) },
+		Bus: f.b, Log: fcttest.Logger(f.t), Parties: f.parties,
+		Now: func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) },
 	})
 	f.must(err)
 	ctx, cancel := context.WithCancel(f.t.Context())
@@ -139,7 +142,8 @@ func ignoreCanceled(ctx context.Context, err error) error {
 // answerJobsUntil answers the jobs of a run in order until enough returns true for the next one or
 // ctx ends.
 func (f *fixture) answerJobsUntil(ctx context.Context, run contract.RunID, enough func(job contract.Job) bool) error {
-	jobs, err := f.b.JetStream().OrderedConsumer(ctx, contract.StreamJobs, jetstream.OrderedConsumerConfig{FilterSubjects: []string{run.JobFilter()}})
+	jobs, err := f.b.JetStream().OrderedConsumer(ctx, contract.StreamJobs,
+		jetstream.OrderedConsumerConfig{FilterSubjects: []string{run.JobFilter()}})
 	if err != nil {
 		return ignoreCanceled(ctx, err)
 	}
@@ -210,14 +214,16 @@ func (f *fixture) answerJob(ctx context.Context, job contract.Job) error {
 // transient, else one, and one more for the parties.
 func (f *fixture) newEntry(job contract.Job, ordinal, transients int) contract.Entry {
 	exists := f.exists(job.CaseID.Number)
-	entry := contract.Entry{CaseID: job.CaseID, Attempt: ordinal, Verdict: contract.VerdictTransient, StartedAt: time.Now().UTC()}
+	entry := contract.Entry{CaseID: job.CaseID, Attempt: ordinal, Verdict: contract.VerdictTransient,
+		StartedAt: time.Now().UTC()}
 	requests := 2
 	switch {
 	case ordinal <= transients && ordinal >= job.MaxAttempts:
 		entry.Outcome = contract.Failed
 	case ordinal <= transients:
 	case exists:
-		entry.Verdict, entry.Outcome, entry.FiledOn = contract.VerdictSuccess, contract.Success, filedOn(job.CaseID.Number)
+		entry.Verdict, entry.Outcome, entry.FiledOn = contract.VerdictSuccess, contract.Success,
+			filedOn(job.CaseID.Number)
 	default:
 		entry.Verdict, entry.Outcome = contract.VerdictNoRecord, contract.NoRecord
 	}
@@ -238,9 +244,11 @@ func filedOn(number int) string {
 
 func (f *fixture) appendEntry(ctx context.Context, entry contract.Entry) error {
 	run := f.manifest.RunID
-	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: []contract.Entry{entry}}.Encode()
+	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run,
+		Entries: []contract.Entry{entry}}.Encode()
 	if err == nil {
-		_, err = f.b.Publish(ctx, &nats.Msg{Subject: run.OutcomeSubject(contract.Chunk(entry.CaseID.Number)), Data: bus.Compress(body)})
+		_, err = f.b.Publish(ctx, &nats.Msg{Subject: run.OutcomeSubject(contract.Chunk(entry.CaseID.Number)),
+			Data: bus.Compress(body)})
 	}
 	return err
 }
@@ -249,7 +257,8 @@ func (f *fixture) storeOutcome(ctx context.Context, entry contract.Entry) error 
 	if entry.Outcome == contract.Failed {
 		return nil
 	}
-	value, err := json.Marshal(contract.Collected{Outcome: entry.Outcome, RunID: f.manifest.RunID, FiledOn: entry.FiledOn})
+	value, err := json.Marshal(contract.Collected{Outcome: entry.Outcome, RunID: f.manifest.RunID,
+		FiledOn: entry.FiledOn})
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,8 @@ func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searc
 		settings.MaxRequestsPerAttempt++
 	}
 	r := &searchRun{
-		bus: s.Bus, manifest: m, search: search.New(settings, known), maxRequestsPerAttempt: settings.MaxRequestsPerAttempt, requests: make(map[int]map[attemptKey]int),
+		bus: s.Bus, manifest: m, search: search.New(settings, known),
+		maxRequestsPerAttempt: settings.MaxRequestsPerAttempt, requests: make(map[int]map[attemptKey]int),
 	}
 	r.pending, err = runs.PublishedNumbers(ctx, s.Bus, m.RunID)
 	return r, err
@@ -55,7 +56,8 @@ func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searc
 // handle processes one message of the ledger. Once all messages that existed at the start are read,
 // it publishes the next question after each outcome.
 func (r *searchRun) handle(ctx context.Context, msg bus.Message, last uint64) error {
-	if subject := msg.Subject; subject != r.manifest.RunID.PlannedSubject() && subject != r.manifest.RunID.CanarySubject() {
+	if subject := msg.Subject; subject != r.manifest.RunID.PlannedSubject() &&
+		subject != r.manifest.RunID.CanarySubject() {
 		data, err := bus.Decompress(msg.Data)
 		if err != nil {
 			return fmt.Errorf("reading the ledger of run %s: %w", r.manifest.RunID, err)
@@ -119,7 +121,8 @@ func (r *searchRun) publishNext(ctx context.Context) error {
 	}
 	r.pending[question.Number] = true
 	body, err := json.Marshal(contract.Job{
-		Version: contract.MessageVersion, RunID: r.manifest.RunID, CaseID: r.manifest.Case(question.Number), LikelyAbsent: question.LikelyAbsent,
+		Version: contract.MessageVersion, RunID: r.manifest.RunID, CaseID: r.manifest.Case(question.Number),
+		LikelyAbsent: question.LikelyAbsent,
 		// Limits the attempts so that failures cannot exceed the budget.
 		MaxAttempts: min(r.manifest.MaxRetries+1, r.search.RequestsLeft()/r.maxRequestsPerAttempt),
 	})
@@ -133,29 +136,35 @@ func (r *searchRun) publishNext(ctx context.Context) error {
 }
 
 // loadEvidence returns the collected outcomes of the year of a run, and the settings of its search.
-func (s *Service) loadEvidence(ctx context.Context, m contract.Manifest) (search.Settings, []search.Observation, error) {
+func (s *Service) loadEvidence(
+	ctx context.Context, m contract.Manifest,
+) (search.Settings, []search.Observation, error) {
 	now := s.Now()
 	settings := search.Settings{Year: m.Year, Range: m.Range, Budget: m.ProbeSpent + m.ProbeBudget}
 	if now.Format("06") == m.Year {
 		settings.DayOfYear = now.YearDay()
 	}
 	var known []search.Observation
-	err := runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, m.Year, func(number int, value contract.Collected) {
-		switch {
-		case value.Outcome == contract.Success:
-			known = append(known, search.Observation{Number: number, Finding: search.Exists, FiledOn: value.FiledOn})
-		case value.Outcome == contract.NoRecord && value.RunID != m.RunID && m.Skips(number, value): // outcomes of this run come from the ledger, see observe
-			known = append(known, search.Observation{Number: number, Finding: search.Absent, KnownSince: value.At})
-		}
-	})
+	err := runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, m.Year,
+		func(number int, value contract.Collected) {
+			switch {
+			case value.Outcome == contract.Success:
+				known = append(known, search.Observation{Number: number, Finding: search.Exists, FiledOn: value.FiledOn})
+			case value.Outcome == contract.NoRecord && value.RunID != m.RunID &&
+				m.Skips(number, value):
+				// The outcomes of this run itself come from the ledger, see observe.
+				known = append(known, search.Observation{Number: number, Finding: search.Absent, KnownSince: value.At})
+			}
+		})
 	if err != nil {
 		return settings, nil, err
 	}
-	err = runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, previousYear(m.Year), func(number int, value contract.Collected) {
-		if value.Outcome == contract.Success {
-			settings.PreviousYearMax = max(settings.PreviousYearMax, number)
-		}
-	})
+	err = runs.EachOutcome(ctx, s.Bus, contract.BucketCollected, m.Site, m.Prefix, previousYear(m.Year),
+		func(number int, value contract.Collected) {
+			if value.Outcome == contract.Success {
+				settings.PreviousYearMax = max(settings.PreviousYearMax, number)
+			}
+		})
 	return settings, known, err
 }
 

@@ -90,7 +90,8 @@ func (s *Service) searchBound(ctx context.Context, m contract.Manifest) error {
 // that could not finish has no bound and halts the run.
 func (s *Service) finish(ctx context.Context, m contract.Manifest, found search.Bound) error {
 	if reason := unfinishedReason(m, found); reason != "" {
-		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.SafeStop, At: time.Now().UTC(), Reason: reason})
+		return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.SafeStop, At: time.Now().UTC(),
+			Reason: reason})
 	}
 	written, err := s.writeBound(ctx, m.RunID, found)
 	if err != nil {
@@ -102,7 +103,8 @@ func (s *Service) finish(ctx context.Context, m contract.Manifest, found search.
 			age = max(0, s.Now().Sub(found.KnownSince))
 		}
 		s.Log.Info("batch.run.bound", "run_id", m.RunID, "upper_bound", found.Number, "confidence", found.Confidence,
-			"at_limit", atLimit(found, m.Range), "ending", found.Ending, "questions", found.Questions, "probes_used", found.Requests, "age_seconds", age.Seconds())
+			"at_limit", atLimit(found, m.Range), "ending", found.Ending, "questions", found.Questions,
+			"probes_used", found.Requests, "age_seconds", age.Seconds())
 	}
 	return nil
 }
@@ -118,7 +120,8 @@ func unfinishedReason(m contract.Manifest, found search.Bound) string {
 	case found.Ending == search.Unreachable:
 		return "the search for the highest number got only failures; " + seen
 	case found.Ending == search.Budget && found.RequestsLeft >= m.ProbeBudget:
-		return fmt.Sprintf("probe_budget %d is too small for a single number, which may take %d requests; %s", m.ProbeBudget, found.MaxRequestsPerAttempt, seen)
+		return fmt.Sprintf("probe_budget %d is too small for a single number, which may take %d requests; %s",
+			m.ProbeBudget, found.MaxRequestsPerAttempt, seen)
 	case found.Ending == search.Budget:
 		return fmt.Sprintf("probe_budget %d was used up before the search for the highest number had ended; %s, there may be higher ones; "+
 			"the same batch started again goes on searching", m.ProbeBudget, seen)
@@ -145,9 +148,9 @@ func (s *Service) writeBound(ctx context.Context, run contract.RunID, found sear
 		return false, err
 	}
 	m.Bound = &contract.Bound{
-		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact, Ending: string(found.Ending),
-		NumbersProbed: found.Questions, Requests: found.Requests, Absences: found.Absences, KnownSince: found.KnownSince,
-		AtLimit: atLimit(found, m.Range),
+		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact,
+		Ending: string(found.Ending), NumbersProbed: found.Questions, Requests: found.Requests,
+		Absences: found.Absences, KnownSince: found.KnownSince, AtLimit: atLimit(found, m.Range),
 	}
 	m.Range.End = min(m.Range.End, max(found.Number, m.Range.Start-1))
 	if m.ProbeOnly {

@@ -42,10 +42,13 @@ func TestBoundLimitsRange(t *testing.T) {
 			if m.Bound.AtLimit != c.limit {
 				t.Errorf("at limit %t, want %t", m.Bound.AtLimit, c.limit)
 			}
-			if m.Range != c.want || m.Bound.Requests != f.requests || m.Bound.NumbersProbed != len(f.jobs) || m.Bound.Requests > 50 {
-				t.Errorf("%v, bound %+v; want %v after %d requests and %d questions", m.Range, m.Bound, c.want, f.requests, len(f.jobs))
+			if m.Range != c.want || m.Bound.Requests != f.requests || m.Bound.NumbersProbed != len(f.jobs) ||
+				m.Bound.Requests > 50 {
+				t.Errorf("%v, bound %+v; want %v after %d requests and %d questions", m.Range, m.Bound, c.want,
+					f.requests, len(f.jobs))
 			}
-			if m.Bound.Number > 0 && !f.exists(m.Bound.Number) || m.Bound.Number > 0 && m.Bound.FiledOn != filedOn(m.Bound.Number) {
+			if m.Bound.Number > 0 && !f.exists(m.Bound.Number) ||
+				m.Bound.Number > 0 && m.Bound.FiledOn != filedOn(m.Bound.Number) {
 				t.Errorf("bound %+v", m.Bound)
 			}
 			m.Range, m.Bound = f.manifest.Range, nil
@@ -137,7 +140,9 @@ func TestBudgetNeverExceeded(t *testing.T) {
 	t.Parallel()
 	for most := 1; most <= 25; most += 2 {
 		parties := most%4 == 1
-		f := newFixture(t, 5600, func(f *fixture) { f.manifest.ProbeBudget, f.transients, f.parties = most, 2, parties })
+		f := newFixture(t, 5600, func(f *fixture) {
+			f.manifest.ProbeBudget, f.transients, f.parties = most, 2, parties
+		})
 		stopWork, stop := f.runService(), f.answerJobs(f.manifest.RunID)
 		halt := await(f, f.manifest.RunID.HaltKey(), func(contract.Halt) bool { return true })
 		stop()
@@ -157,7 +162,8 @@ func TestOnlyFailuresStopRun(t *testing.T) {
 	stop()
 	m, err := runs.Manifest(t.Context(), f.kv, f.manifest.RunID)
 	f.must(err)
-	if halt.Status != contract.SafeStop || !strings.Contains(halt.Reason, "only failures") || len(f.jobs) != 3 || m.Bound != nil {
+	if halt.Status != contract.SafeStop || !strings.Contains(halt.Reason, "only failures") || len(f.jobs) != 3 ||
+		m.Bound != nil {
 		t.Errorf("%+v after %d questions, bound %+v", halt, len(f.jobs), m.Bound)
 	}
 }
@@ -203,7 +209,8 @@ func (f *fixture) nextQuestion() (job contract.Job, found *contract.Manifest) {
 			return true
 		})
 	}()
-	m, err := runs.Await(ctx, f.b, f.manifest.RunID.ManifestKey(), func(m contract.Manifest) bool { return m.Bound != nil })
+	m, err := runs.Await(ctx, f.b, f.manifest.RunID.ManifestKey(),
+		func(m contract.Manifest) bool { return m.Bound != nil })
 	cancel()
 	f.must(<-requested)
 	if err == nil {
@@ -227,7 +234,8 @@ func TestRestartAfterEveryAnswer(t *testing.T) {
 	if diff := cmp.Diff(want, *found); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(uninterrupted.requestedNumbers(), restarted.requestedNumbers()); diff != "" || len(uninterrupted.jobs) < 10 {
+	if diff := cmp.Diff(uninterrupted.requestedNumbers(), restarted.requestedNumbers()); diff != "" ||
+		len(uninterrupted.jobs) < 10 {
 		t.Errorf("%d questions: %s", len(uninterrupted.jobs), diff)
 	}
 }
@@ -235,7 +243,8 @@ func TestRestartAfterEveryAnswer(t *testing.T) {
 func TestDuplicateAttemptsCountOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 700, func(f *fixture) { f.classifyTwice, f.transients = true, 1 })
-	if m := f.search(); m.Bound.Number != 700 || m.Bound.Requests != f.requests || m.Bound.NumbersProbed != len(f.jobs) {
+	if m := f.search(); m.Bound.Number != 700 || m.Bound.Requests != f.requests ||
+		m.Bound.NumbersProbed != len(f.jobs) {
 		t.Errorf("bound %+v after %d requests and %d questions", m.Bound, f.requests, len(f.jobs))
 	}
 }
@@ -263,7 +272,9 @@ func TestOldNoRecordsRechecked(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for age, want := range map[time.Duration]int{time.Minute: 300, 2 * time.Hour: 900} {
-		f := newFixture(t, 900, func(f *fixture) { f.manifest.RecheckAbove, f.manifest.RecheckBefore = 300, now.Add(-time.Hour) })
+		f := newFixture(t, 900, func(f *fixture) {
+			f.manifest.RecheckAbove, f.manifest.RecheckBefore = 300, now.Add(-time.Hour)
+		})
 		kv := f.bucket(contract.BucketCollected)
 		for n := 1; n <= 1000; n++ {
 			value := contract.Collected{Outcome: contract.Success, RunID: "before", At: now.Add(-age)}
@@ -274,8 +285,10 @@ func TestOldNoRecordsRechecked(t *testing.T) {
 		}
 		m := f.search()
 		since := m.Bound.KnownSince
-		if m.Bound.Number != want || m.Bound.Confidence >= 1 || m.Bound.Exact >= 1 || want == 300 && !since.Equal(now.Add(-age)) || want == 900 && !since.IsZero() {
-			t.Errorf("no-records %s old: bound %d, confidence %v, known since %s; want %d", age, m.Bound.Number, m.Bound.Confidence, since, want)
+		if m.Bound.Number != want || m.Bound.Confidence >= 1 || m.Bound.Exact >= 1 ||
+			want == 300 && !since.Equal(now.Add(-age)) || want == 900 && !since.IsZero() {
+			t.Errorf("no-records %s old: bound %d, confidence %v, known since %s; want %d", age, m.Bound.Number,
+				m.Bound.Confidence, since, want)
 		}
 	}
 }

@@ -46,7 +46,8 @@ func TestDrawing(t *testing.T) {
 	year := newYear(r, 12000, 0, 365)
 	year.drop(r, 1, len(year.exists), 0.05)
 	s := search.New(search.Settings{
-		Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: year.previousYearMax,
+		Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget,
+		PreviousYearMax: year.previousYearMax,
 	}, nil)
 	var answers []search.Observation
 	for question, more := s.Next(); more; question, more = s.Next() {

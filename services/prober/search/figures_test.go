@@ -40,7 +40,9 @@ type searchTrace struct {
 
 // runSearch runs a search over a year. Requests fail as often as the year defines, and are retried
 // three times.
-func runSearch(t testingT, s *syntheticYear, r *rand.Rand, settings search.Settings, known []search.Observation) searchTrace {
+func runSearch(
+	t testingT, s *syntheticYear, r *rand.Rand, settings search.Settings, known []search.Observation,
+) searchTrace {
 	t.Helper()
 	settings.PreviousYearMax, settings.DayOfYear = s.previousYearMax, s.today
 	found := search.New(settings, known)
@@ -106,7 +108,8 @@ func measure(t testing.TB, f family, index, seeds int) figures {
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(uint64(seed), uint64(index)))
 		s := f.generate(r)
-		h := runSearch(t, s, r, search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, nil)
+		h := runSearch(t, s, r, search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber},
+			Budget: budget}, nil)
 		if h.bound.Number >= s.max()-search.Tolerance {
 			all.inside++
 		}
@@ -152,7 +155,8 @@ func TestFigures(t *testing.T) {
 			return fmt.Sprintf("%d, %d, %d", quantile(sorted, 0.5), quantile(sorted, 0.95), sorted[len(sorted)-1])
 		}
 		share := func(n int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(*figuresSeeds)) }
-		fmt.Fprintf(&table, "| %s | %s | %s | %d | %s | %s |\n", f.name, row(all.questions), row(all.requests), quantile(all.above, 0.95), share(all.inside), share(all.exact))
+		fmt.Fprintf(&table, "| %s | %s | %s | %d | %s | %s |\n", f.name, row(all.questions), row(all.requests),
+			quantile(all.above, 0.95), share(all.inside), share(all.exact))
 		if !f.typical {
 			continue
 		}
@@ -160,7 +164,8 @@ func TestFigures(t *testing.T) {
 		typical.above = append(typical.above, all.above...)
 		typical.inside += all.inside
 		if most := all.above[len(all.above)-1]; most > config.ProbeTypicalGoal {
-			t.Errorf("%s: %d requests for numbers above the highest, want at most %d", f.name, most, config.ProbeTypicalGoal)
+			t.Errorf("%s: %d requests for numbers above the highest, want at most %d", f.name, most,
+				config.ProbeTypicalGoal)
 		}
 		if most := quantile(all.requests, 0.95); f.name != raggedEnd && most > goals.most {
 			t.Errorf("%s: %d requests at 95 %%, want at most %d", f.name, most, goals.most)
@@ -171,14 +176,18 @@ func TestFigures(t *testing.T) {
 	}
 	slices.Sort(typical.requests)
 	total := len(typical.requests)
-	if median, most := quantile(typical.requests, 0.5), quantile(typical.requests, 0.95); median > goals.median || most > 45 {
-		t.Errorf("typical years took %d requests in the middle and %d at 95 %%, want at most %d and 45", median, most, goals.median)
+	if median, most := quantile(typical.requests, 0.5), quantile(typical.requests, 0.95); median > goals.median ||
+		most > 45 {
+		t.Errorf("typical years took %d requests in the middle and %d at 95 %%, want at most %d and 45", median, most,
+			goals.median)
 	}
 	if share := float64(typical.inside) / float64(total); share < goals.inside {
 		t.Errorf("typical years: %.4f inside", share)
 	}
 	if *figuresTable {
-		_, _ = fmt.Fprintf(os.Stdout, "%s\ntypical families together: median %d requests, 95 %% %d; inside %.2f %%\n", table.String(),
-			quantile(typical.requests, 0.5), quantile(typical.requests, 0.95), 100*float64(typical.inside)/float64(total))
+		_, _ = fmt.Fprintf(os.Stdout, "%s\ntypical families together: median %d requests, 95 %% %d; inside %.2f %%\n",
+			table.String(),
+			quantile(typical.requests, 0.5), quantile(typical.requests, 0.95),
+			100*float64(typical.inside)/float64(total))
 	}
 }

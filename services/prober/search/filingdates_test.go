@@ -27,7 +27,8 @@ func medianRequests(t *testing.T, share float64, redate func(r *rand.Rand, n int
 			day := time.Date(2025, 1, s.filed[n], 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
 			known = append(known, search.Observation{Number: n, Finding: search.Exists, FiledOn: redate(r, n, day)})
 		}
-		settings := search.Settings{Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}
+		settings := search.Settings{Year: "25", Range: contract.Range{Start: 1, End: contract.MaxNumber},
+			Budget: budget}
 		all = append(all, runSearch(t, s, r, settings, known).bound.Requests)
 	}
 	slices.Sort(all)
@@ -70,7 +71,8 @@ func TestFilingDates_Outliers(t *testing.T) {
 func TestFilingDates_LeapYear(t *testing.T) {
 	t.Parallel()
 	requests := func(last string) int {
-		s := search.New(search.Settings{Year: "24", Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, []search.Observation{
+		s := search.New(search.Settings{Year: "24", Range: contract.Range{Start: 1, End: contract.MaxNumber},
+			Budget: budget}, []search.Observation{
 			{Number: 10000, Finding: search.Exists, FiledOn: last},
 		})
 		for question, more := s.Next(); more; question, more = s.Next() {

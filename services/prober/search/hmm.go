@@ -68,7 +68,8 @@ func singleTransition() transition {
 		s[a][a] = 1 - s[a].sum()
 	}
 	for i, length := range gapLengths() {
-		s[firstGap+i] = weights{dense: 0.55 / length, thinned: 0.25 / length, patchy: 0.10 / length, sparse: 0.10 / length}
+		s[firstGap+i] = weights{dense: 0.55 / length, thinned: 0.25 / length, patchy: 0.10 / length,
+			sparse: 0.10 / length}
 		s[firstGap+i][firstGap+i] = 1 - 1/length
 	}
 	return s

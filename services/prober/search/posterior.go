@@ -72,7 +72,8 @@ func (h *hmm) filter(known evidence) weights {
 // the near-miss and tolerance ranges, and steps that grow by a fortieth of the distance from the
 // first permitted number.
 func (post *posterior) choosePoints(above evidence, limit contract.Range, expected survival) {
-	numbers := []int{post.bound + nearMiss, post.bound + nearMiss + 1, post.bound + Tolerance, post.bound + Tolerance + 1, limit.End}
+	numbers := []int{post.bound + nearMiss, post.bound + nearMiss + 1, post.bound + Tolerance,
+		post.bound + Tolerance + 1, limit.End}
 	for _, f := range above {
 		numbers = append(numbers, f.number-1, f.number, f.number+1)
 	}

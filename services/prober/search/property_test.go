@@ -33,7 +33,8 @@ func TestSearchReplay(t *testing.T) {
 	for i, f := range families() {
 		r := rand.New(rand.NewPCG(7, uint64(i)))
 		s := f.generate(r)
-		settings := search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget, PreviousYearMax: s.previousYearMax, DayOfYear: s.today}
+		settings := search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget,
+			PreviousYearMax: s.previousYearMax, DayOfYear: s.today}
 		uninterrupted := search.New(settings, nil)
 		var answers []search.Observation
 		for question, more := uninterrupted.Next(); more; question, more = uninterrupted.Next() {
@@ -42,7 +43,8 @@ func TestSearchReplay(t *testing.T) {
 				resumed.Observe(answer)
 			}
 			if again, _ := resumed.Next(); again != question {
-				t.Fatalf("%s: asks %v after %d answers, %v after an interruption", f.name, question, len(answers), again)
+				t.Fatalf("%s: asks %v after %d answers, %v after an interruption", f.name, question, len(answers),
+					again)
 			}
 			answers = append(answers, s.answer(r, question, 4))
 			uninterrupted.Observe(answers[len(answers)-1])
@@ -66,9 +68,12 @@ func TestSearch_SpecifiedCases(t *testing.T) {
 		{500, 30, 79, 79, 8}, // the same range in a year that continues
 		{0, 1, contract.MaxNumber, 0, 24}, {1, 1, contract.MaxNumber, 1, 24}, {99999, 1, contract.MaxNumber, 99999, 50},
 	} {
-		h := runSearch(t, dense(c.highest), r, search.Settings{Range: contract.Range{Start: c.start, End: c.end}, Budget: budget}, nil)
-		if h.bound.Number != c.want || h.bound.Requests > c.most || h.bound.Ending != search.Done && h.bound.Ending != search.Waste {
-			t.Errorf("highest %d, range %d..%d: bound %d after %d requests (%s), want %d after at most %d", c.highest, c.start, c.end,
+		h := runSearch(t, dense(c.highest), r, search.Settings{Range: contract.Range{Start: c.start, End: c.end},
+			Budget: budget}, nil)
+		if h.bound.Number != c.want || h.bound.Requests > c.most ||
+			h.bound.Ending != search.Done && h.bound.Ending != search.Waste {
+			t.Errorf("highest %d, range %d..%d: bound %d after %d requests (%s), want %d after at most %d", c.highest,
+				c.start, c.end,
 				h.bound.Number, h.bound.Requests, h.bound.Ending, c.want, c.most)
 		}
 	}
@@ -85,7 +90,8 @@ func TestSearch_KnownNumbersNotRepeated(t *testing.T) {
 			known[n-1].Finding = search.Exists
 		}
 	}
-	h := runSearch(t, s, r, search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget}, known)
+	h := runSearch(t, s, r, search.Settings{Range: contract.Range{Start: 1, End: contract.MaxNumber}, Budget: budget},
+		known)
 	if h.bound.Number != s.max() || h.bound.Requests > 30 {
 		t.Errorf("bound %d of %d after %d requests", h.bound.Number, s.max(), h.bound.Requests)
 	}
@@ -101,7 +107,8 @@ func TestSearch_ConsecutiveFailures(t *testing.T) {
 		}
 		s.Observe(search.Observation{Number: question.Number, Requests: 8})
 	}
-	if found := s.Result(); found.Ending != search.Unreachable || found.Number != 0 || found.Requests != 24 || len(found.Absences) != 0 {
+	if found := s.Result(); found.Ending != search.Unreachable || found.Number != 0 || found.Requests != 24 ||
+		len(found.Absences) != 0 {
 		t.Errorf("%+v", found)
 	}
 }

@@ -136,7 +136,8 @@ func New(settings Settings, known []Observation) *Search {
 	}
 	s.settings.MaxRequestsPerAttempt = max(s.settings.MaxRequestsPerAttempt, RequestsIfUnexpected)
 	s.prior = calendarPrior(settings.PreviousYearMax, s.today)
-	known = slices.SortedStableFunc(slices.Values(known), func(a, b Observation) int { return cmp.Compare(a.Number, b.Number) })
+	known = slices.SortedStableFunc(slices.Values(known),
+		func(a, b Observation) int { return cmp.Compare(a.Number, b.Number) })
 	for _, answer := range known {
 		s.Observe(answer)
 	}
@@ -257,8 +258,9 @@ func (s *Search) Result() Bound {
 	post := s.posterior()
 	_, ending := s.next(post)
 	found := Bound{
-		Number: post.bound, FiledOn: s.filedOn[post.bound], Exact: min(maxConfidence, 1-post.tailProbability(0)), Confidence: min(maxConfidence, 1-post.tailProbability(Tolerance)),
-		Ending: ending, Questions: s.questions, Requests: s.requests, Absences: []int{},
+		Number: post.bound, FiledOn: s.filedOn[post.bound], Exact: min(maxConfidence, 1-post.tailProbability(0)),
+		Confidence: min(maxConfidence, 1-post.tailProbability(Tolerance)),
+		Ending:     ending, Questions: s.questions, Requests: s.requests, Absences: []int{},
 		RequestsLeft: s.RequestsLeft(), MaxRequestsPerAttempt: s.settings.MaxRequestsPerAttempt,
 	}
 	if found.Number == 0 && s.settings.Range.Start > 1 { // the end of the numbers below the range is unknown
