@@ -15,8 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Explain reads the whole life of a number and changes nothing. there says whether a file of the output folder, named from
-// that folder on, is there. What cannot be understood in a ledger is ErrLedger.
+// Explain returns the history of a number. It changes nothing. exists reports whether a file exists
+// in the output folder, by its name relative to that folder. A ledger that cannot be decoded is
+// ErrLedger.
 func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, exists func(name string) bool) (History, error) {
 	e := explainer{bus: b, exists: exists, history: History{
 		CaseID: id, Runs: []RunHistory{}, LeftOutBy: []contract.RunID{}, Blocks: []SiteBlock{},
@@ -33,7 +34,7 @@ func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, exists func(na
 	return e.history, nil
 }
 
-// explainer gathers a life.
+// explainer collects a number's history.
 type explainer struct {
 	bus     *bus.Bus
 	exists  func(name string) bool
@@ -49,7 +50,7 @@ func (e *explainer) open(ctx context.Context) error {
 	return nil
 }
 
-// readKeys reads what the buckets say of the number.
+// readKeys reads the number's keys.
 func (e *explainer) readKeys(ctx context.Context) error {
 	var err error
 	if e.history.Collected, err = valueOf[contract.Collected](ctx, e.collected, e.history.CaseID.Key()); err != nil {
@@ -59,7 +60,7 @@ func (e *explainer) readKeys(ctx context.Context) error {
 	return err
 }
 
-// valueOf is the value of a key; nil when there is none.
+// valueOf returns the value of a key; nil when there is none.
 func valueOf[T any](ctx context.Context, kv jetstream.KeyValue, key string) (*T, error) {
 	value, err := runs.Get[T](ctx, kv, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -71,7 +72,7 @@ func valueOf[T any](ctx context.Context, kv jetstream.KeyValue, key string) (*T,
 	return &value, nil
 }
 
-// readRuns reads what each run of the number's series and year did for it.
+// readRuns reads what each run of the number's series and year did for the number.
 func (e *explainer) readRuns(ctx context.Context) error {
 	manifests, err := e.manifests(ctx)
 	if err != nil {
@@ -86,7 +87,7 @@ func (e *explainer) readRuns(ctx context.Context) error {
 	return nil
 }
 
-// manifests are the runs of the number's series and year, the oldest first.
+// manifests returns the runs of the number's series and year, the oldest first.
 func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) {
 	found, err := runs.Manifests(ctx, e.bus)
 	if err != nil {
@@ -123,7 +124,7 @@ func (e *explainer) readBlocks(ctx context.Context) error {
 	return nil
 }
 
-// findRecord says where the record lies, if the number ever had one.
+// findRecord sets where the record is stored, if a run ever collected one.
 func (e *explainer) findRecord() {
 	brought := e.history.Collected != nil && e.history.Collected.Outcome == contract.Success
 	for _, run := range e.history.Runs {

@@ -15,7 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// readRun reads what one run did for the number, and takes it in if that was anything.
+// readRun reads what one run did for the number, and adds it to the history unless that was
+// nothing.
 func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 	run := RunHistory{
 		RunID: m.RunID, Site: m.Site, Range: m.Range, MaxAttempts: m.MaxRetries + 1, Attempts: []AttemptHistory{}, Stops: []Stop{},
@@ -39,7 +40,8 @@ func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 	return nil
 }
 
-// readAttempts reads the number's entries in the ledger, then its answers that are not in there yet.
+// readAttempts reads the number's entries in the ledger, then its answers that are not in the
+// ledger yet.
 func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *RunHistory) error {
 	number, fold := e.history.CaseID.Number, tally{}
 	l, block := ledger{bus: e.bus, manifest: m}, contract.Chunk(number)
@@ -74,8 +76,8 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 	})
 }
 
-// eachMessage hands the messages of one block that may speak of the number to take, in their order. The header says what a message
-// holds, so that only those are opened.
+// eachMessage calls take for each message on a chunk's subject that may hold the number, in stream
+// order. The header lists the numbers of a message, so that other messages are not decoded.
 func (e *explainer) eachMessage(ctx context.Context, stream, subject string, take func(bus.Message) error) error {
 	for next := uint64(1); ; {
 		msg, err := e.bus.GetNext(ctx, stream, subject, next)
@@ -106,7 +108,7 @@ func decodeAnswers(data []byte) ([]contract.Answer, error) {
 	return pack.Answers, err
 }
 
-// unclassified is an answer that nobody has classified yet.
+// unclassified returns an entry for an answer that is not classified yet.
 func unclassified(a contract.Answer) contract.Entry {
 	entry := contract.Entry{CaseID: a.CaseID, Attempt: a.Attempt, PlannedAt: a.PlannedAt, Requests: a.Exchanges}
 	if len(a.Exchanges) > 0 {
@@ -115,7 +117,8 @@ func unclassified(a contract.Answer) contract.Entry {
 	return entry
 }
 
-// inLedger says whether the ledger has an answer already: it stays in its stream until the classifier is done with it.
+// inLedger reports whether the ledger has an entry for the answer: an answer stays in its stream
+// until the classifier has settled it.
 func inLedger(attempts []AttemptHistory, a contract.Answer) bool {
 	this := unclassified(a)
 	return slices.ContainsFunc(attempts, func(l AttemptHistory) bool {
@@ -134,7 +137,7 @@ func (e *explainer) newAttempt(m contract.Manifest, entry contract.Entry, counts
 	return a
 }
 
-// readJob says whether the run's job for the number is still there, and fills in when it was stored.
+// readJob reports whether the run's job for the number exists, and sets when it was stored.
 func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *RunHistory) (there bool, err error) {
 	jobs, err := streams.OpenStream(ctx, e.bus.JetStream(), contract.StreamJobs)
 	if err != nil {
@@ -156,15 +159,16 @@ func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *RunHist
 	return false, nil
 }
 
-// hadJob says whether a run that knows nothing of the number any more had a job for it, as a run has that was ended before
-// the number's turn came; its jobs are removed. One that left the number out, because it was collected, is noted.
+// hadJob reports whether a run without messages of the number had a job for it: the run ended
+// before the job's turn, and its jobs were deleted. A run that skipped the number because it was
+// collected is added to the history.
 func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, error) {
 	if !m.Range.Contains(e.history.CaseID.Number) || m.Searching() {
 		return false, nil
 	}
 	planned, err := e.bus.GetLast(ctx, contract.StreamOutcomes, m.RunID.PlannedSubject())
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil // nobody knows how far the planning came
+		return false, nil // it is unknown how far the planning came
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading whether all jobs were stored: %w", err)
@@ -176,7 +180,8 @@ func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, erro
 	return true, nil
 }
 
-// collectedBefore says whether the number was collected at a time; runs are read in their order.
+// collectedBefore reports whether the number was collected before a time. Runs are read in
+// chronological order.
 func (e *explainer) collectedBefore(at time.Time) bool {
 	if e.history.Collected != nil && e.history.Collected.At.Before(at) {
 		return true
@@ -187,14 +192,14 @@ func (e *explainer) collectedBefore(at time.Time) bool {
 	})
 }
 
-// readStates reads how the run stands, and which of its ends the number saw pending.
+// readStates reads the run's state, and which of its ends came while the number was pending.
 func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 	history, err := e.runs.History(ctx, run.RunID.StateKey())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("reading how the run stood: %w", err)
+		return fmt.Errorf("reading the states of the run: %w", err)
 	}
 	settledAt, settled := run.settled()
 	for _, entry := range history {
@@ -203,12 +208,12 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 		}
 		state, err := runs.Decode[contract.State](entry.Key(), entry.Value())
 		if err != nil {
-			continue // how the run stood then cannot be told; what came before and after can
+			continue // this state is unknown; those before and after it are not
 		}
 		run.Status, run.Reason = state.Status, state.Reason
 		if state.Status != contract.Running && state.At.After(run.PlannedAt) && !(settled && endedAfter(state.At, settledAt)) {
 			stop := Stop{Status: state.Status, Reason: state.Reason, At: state.At.UTC()}
-			if !slices.Contains(run.Stops, stop) { // a state that was written again is no new one
+			if !slices.Contains(run.Stops, stop) { // a rewritten state is not a new one
 				run.Stops = append(run.Stops, stop)
 			}
 		}
@@ -216,5 +221,5 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 	return nil
 }
 
-// endedAfter says whether a round ended when the number was settled already.
+// endedAfter reports whether a round ended after the number was settled.
 func endedAfter(end, settled time.Time) bool { return !end.Before(settled) }

@@ -9,7 +9,8 @@ import (
 	"fct-scraper/pkg/store"
 )
 
-// The names of a run's files, relative to the output folder. Case and run ids are safe as parts of names.
+// The names of a run's files, relative to the output folder. Case and run ids contain no
+// separators.
 func attemptsName(run contract.RunID) string   { return "attempts_" + string(run) + ".ndjson" }
 func auditName(run contract.RunID) string      { return "audit_" + string(run) + ".json" }
 func checkpointName(run contract.RunID) string { return "checkpoint-" + string(run) + ".json" }
@@ -20,7 +21,8 @@ func caseName(id contract.CaseID) string {
 
 func casesFolder(series, year string) string { return "cases/" + series + "/" + year }
 
-// caseFile is the record that an entry brings; false when it settles nothing or brings none.
+// caseFile returns the record file of an entry; false when the entry is no success or has no
+// record.
 func caseFile(entry contract.Entry) (store.File, bool) {
 	if entry.Outcome != contract.Success || len(entry.Record) == 0 {
 		return store.File{}, false
@@ -28,8 +30,8 @@ func caseFile(entry contract.Entry) (store.File, bool) {
 	return store.File{Name: caseName(entry.CaseID), Data: entry.Record}, true
 }
 
-// rawFiles are the raw answers to keep of an entry. The first is the one that the attempts file names: of a
-// failure or a block the one people look for, else the numbered one of persist_raw_html.
+// rawFiles returns the raw answer files of an entry. The first one is named in the attempts file:
+// for a failure or a block it is the one in html_failed, else the numbered one of persist_raw_html.
 func rawFiles(run contract.RunID, entry contract.Entry, persist bool) []store.File {
 	if len(entry.Raw) == 0 {
 		return nil
@@ -49,7 +51,7 @@ func rawFiles(run contract.RunID, entry contract.Entry, persist bool) []store.Fi
 	return append(files, store.File{Name: name, Data: entry.Raw})
 }
 
-// attemptLine is the line of the attempts file for one entry, its newline included.
+// attemptLine returns the entry's line of the attempts file, with its newline.
 func attemptLine(run contract.RunID, entry contract.Entry, at time.Time, htmlPath string) ([]byte, error) {
 	line := contract.AttemptLine{
 		RunID: run, CaseID: entry.CaseID, Attempt: entry.Attempt, Outcome: string(entry.Verdict),
@@ -72,13 +74,14 @@ func attemptLine(run contract.RunID, entry contract.Entry, at time.Time, htmlPat
 	return append(data, '\n'), nil
 }
 
-// derivedFiles is everything that a list of counted entries puts into files.
+// derivedFiles is the file content of some counted entries.
 type derivedFiles struct {
 	files []store.File
 	lines []byte
 }
 
-// deriveFiles makes the files and lines of counted entries. records says whose case file may be written.
+// deriveFiles returns the files and lines of counted entries. records reports whether a case's
+// record may be written.
 func deriveFiles(manifest contract.Manifest, entries []countedEntry, records func(contract.CaseID) bool) (derivedFiles, error) {
 	var d derivedFiles
 	for _, entry := range entries {
@@ -91,7 +94,7 @@ func deriveFiles(manifest contract.Manifest, entries []countedEntry, records fun
 			htmlPath = raws[0].Name
 		}
 		d.files = append(d.files, raws...)
-		if entry.kind == kindEvidence || entry.kind == kindConfirmation { // it is no attempt of a job
+		if entry.kind == kindEvidence || entry.kind == kindConfirmation { // not an attempt of a job
 			continue
 		}
 		at := latest(entry.Timestamp, entry.StartedAt, manifest.CreatedAt)

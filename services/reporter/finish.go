@@ -58,7 +58,7 @@ func emptyRangeReason(m contract.Manifest) string {
 	if m.Bound.Number >= start || start == 1 {
 		return ""
 	}
-	known := "numbers below it were not asked for"
+	known := "numbers below it were not requested"
 	if m.Bound.Number > 0 {
 		known = fmt.Sprintf("the highest record known is number %d", m.Bound.Number)
 	}

@@ -13,33 +13,33 @@ import (
 	"fct-scraper/pkg/store"
 )
 
-// inspection compares the files of a run with what its ledger makes of them, while that is read: records and raw answers by their
-// sizes, the attempts line by line. Its methods do nothing when it is nil.
+// inspection compares the files of a run with what its ledger derives, message by message: records
+// and raw answers by size, the attempts file line by line. Its methods do nothing on nil.
 type inspection struct {
 	output   *store.Store
 	manifest contract.Manifest
 	tally    tally
-	// sizes are those of the files of each folder that was looked into.
+	// sizes caches the file sizes of each folder.
 	sizes map[string]map[string]int64
-	// wrongFiles are the names of those that are missing or of another size.
+	// wrongFiles are the files that are missing or have another size.
 	wrongFiles map[string]bool
 	lines      attemptsReader
 	// failed are the numbers that failed.
 	failed []contract.CrawlResult
 }
 
-// attemptsReader reads the attempts file along with the ledger until it finds that the file is wrong.
+// attemptsReader reads the attempts file in step with the ledger, until a line is wrong.
 type attemptsReader struct {
 	file   io.Closer
 	reader *bufio.Reader
 	wrong  bool
 }
 
-// inspect begins an inspection of the worker's files.
+// inspect starts an inspection of the worker's files.
 func (w *worker) inspect() *inspection {
 	i := &inspection{output: w.Store, manifest: w.manifest, sizes: map[string]map[string]int64{}, wrongFiles: map[string]bool{}}
 	file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
-	if err != nil { // missing, or nothing that can be read: it is written again, which says what is in the way
+	if err != nil { // missing or unreadable: rewriting it reports the cause
 		i.lines.wrong = true
 		return i
 	}
@@ -47,7 +47,8 @@ func (w *worker) inspect() *inspection {
 	return i
 }
 
-// read inspects the files that a message of the ledger became. Collected tells which records are another run's by now.
+// read inspects the files that are derived from a message. collected shows which records belong to
+// other runs by now.
 func (i *inspection) read(m message, collected map[int]contract.Collected) error {
 	if i == nil {
 		return nil
@@ -63,7 +64,7 @@ func (i *inspection) read(m message, collected map[int]contract.Collected) error
 		if err != nil {
 			return err
 		}
-		if right { // a raw answer may have replaced one of another size
+		if right { // a raw answer may have replaced an earlier one of another size
 			delete(i.wrongFiles, file.Name)
 		} else {
 			i.wrongFiles[file.Name] = true
@@ -72,7 +73,7 @@ func (i *inspection) read(m message, collected map[int]contract.Collected) error
 	return i.lines.compare(d.lines)
 }
 
-// fold takes in a message and returns the entries that were new in it.
+// fold folds a message and returns the entries that were new.
 func (i *inspection) fold(m message) []countedEntry {
 	fresh := i.tally.take(m, i.manifest.SafeStopFails)
 	for _, entry := range fresh {
@@ -88,7 +89,7 @@ func (i *inspection) fold(m message) []countedEntry {
 	return fresh
 }
 
-// has says whether a regular file of that name and size is there.
+// has reports whether a regular file of that name and size exists.
 func (i *inspection) has(file store.File) (bool, error) {
 	folder := path.Dir(file.Name)
 	if i.sizes[folder] == nil {
@@ -101,7 +102,7 @@ func (i *inspection) has(file store.File) (bool, error) {
 	return found && size == int64(len(file.Data)), nil
 }
 
-// compare reads as many lines as the ledger has next.
+// compare reads as many lines as the ledger derives next, and compares them.
 func (r *attemptsReader) compare(lines []byte) error {
 	for line := range bytes.Lines(lines) {
 		if r.wrong {
@@ -116,7 +117,7 @@ func (r *attemptsReader) compare(lines []byte) error {
 	return nil
 }
 
-// end closes the attempts file, which must have been read to its end.
+// end closes the attempts file. The file is wrong if it has further lines.
 func (i *inspection) end() error {
 	if i == nil || i.lines.file == nil {
 		return nil
@@ -135,8 +136,8 @@ func attemptsReadError(err error) error {
 	return fmt.Errorf("%w: reading the attempts file: %w", store.ErrNotWritable, err)
 }
 
-// sameLine compares two lines of an attempts file. They may name different copies of the raw answer: a run that goes on can have
-// another persist_raw_html than before.
+// sameLine compares two lines of an attempts file. They may name different copies of the raw
+// answer: a resumed run can have another persist_raw_html than before.
 func sameLine(got, want []byte) bool {
 	if bytes.Equal(got, want) {
 		return true

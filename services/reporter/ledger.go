@@ -16,24 +16,26 @@ type ledger struct {
 	manifest contract.Manifest
 }
 
-// message is one decoded message of the ledger: entries, a canary, or the word that all jobs are published.
+// message is one decoded message of the ledger: entries, a canary, or the message that all jobs are
+// published.
 type message struct {
 	sequence uint64
 	planned  *contract.Planned
 	entries  []contract.Entry
 	canary   []contract.Entry
-	after    uint64 // the message behind which the canary was asked for
+	after    uint64 // the last message folded when the canary was requested
 	size     int
 }
 
-// prefetch bounds what lies in memory before it is folded: packs have up to four megabytes.
+// prefetch bounds how many messages wait in memory to be folded: a pack has up to four megabytes.
 const prefetch = 16
 
-// errStopReading stops a reader that has what it came for.
-var errStopReading = errors.New("enough read")
+// errStopReading ends a read early, without an error of its own.
+var errStopReading = errors.New("reading stopped")
 
-// read hands every message after a sequence to take, one by one, and waits for more until the context ends or
-// take returns an error. What cannot be understood is ErrLedger: leaving it out would make the counts wrong.
+// read calls take for every message after a sequence, and waits for more until the context ends or
+// take returns an error. A message that cannot be decoded is ErrLedger: skipping it would make the
+// counts wrong.
 func (l ledger) read(ctx context.Context, after uint64, take func(message) error) error {
 	return l.bus.Tail(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter(), after, func(msg bus.Message) error {
 		decoded, err := l.decode(msg)
@@ -61,7 +63,8 @@ func (l ledger) decode(msg bus.Message) (message, error) {
 	return decoded, nil
 }
 
-// decodePlanned refuses numbers that cannot be true: a run that waits for more outcomes than it has jobs never ends.
+// decodePlanned rejects numbers that contradict each other: a run that waits for more outcomes than
+// it has jobs never ends.
 func decodePlanned(data []byte) (*contract.Planned, error) {
 	var planned contract.Planned
 	if err := json.Unmarshal(data, &planned); err != nil {
@@ -76,7 +79,7 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 	return &planned, nil
 }
 
-// decodePack reads a pack of this run.
+// decodePack decodes a pack of this run.
 func (l ledger) decodePack(data []byte) (contract.EntryPack, error) {
 	data, err := bus.Decompress(data)
 	if err != nil {
@@ -89,11 +92,11 @@ func (l ledger) decodePack(data []byte) (contract.EntryPack, error) {
 	return pack, err
 }
 
-// decodeCanary reads a canary, which may be a file of another year and settles nothing.
+// decodeCanary decodes a canary. Its cases may be of another year, and it settles nothing.
 func (l ledger) decodeCanary(data []byte) (entries []contract.Entry, after uint64, err error) {
 	pack, err := l.decodePack(data)
 	if err == nil && len(pack.Entries) == 0 {
-		err = errors.New("a canary without a file")
+		err = errors.New("a canary without a case")
 	}
 	for _, entry := range pack.Entries {
 		if entry.Outcome != "" {
@@ -122,12 +125,12 @@ func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
 	return pack.Entries, nil
 }
 
-// last is the sequence of the newest message of the run's ledger; 0 when there is none.
+// last returns the sequence of the newest message of the run's ledger; 0 when there is none.
 func (l ledger) last(ctx context.Context) (uint64, error) {
 	return l.bus.LastSequence(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter())
 }
 
-// mustReach says, as ErrLedger, that the ledger ends before a message that had been read.
+// mustReach returns ErrLedger when the ledger ends before a message that was already processed.
 func (l ledger) mustReach(ctx context.Context, end uint64) error {
 	last, err := l.last(ctx)
 	if err == nil && last < end {
@@ -136,7 +139,7 @@ func (l ledger) mustReach(ctx context.Context, end uint64) error {
 	return err
 }
 
-// readTo hands every message up to a sequence to take and returns. A ledger that ends before it is ErrLedger.
+// readTo calls take for every message up to a sequence. A ledger that ends before it is ErrLedger.
 func (l ledger) readTo(ctx context.Context, end uint64, take func(message) error) error {
 	if err := l.mustReach(ctx, end); err != nil {
 		return err
@@ -144,7 +147,7 @@ func (l ledger) readTo(ctx context.Context, end uint64, take func(message) error
 	return l.readFrom(ctx, 0, end, take)
 }
 
-// readFrom hands every message after a sequence and up to another one, which is there, to take and returns.
+// readFrom calls take for every message after one sequence and up to another, which must exist.
 func (l ledger) readFrom(ctx context.Context, after, end uint64, take func(message) error) error {
 	if end <= after {
 		return nil

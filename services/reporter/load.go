@@ -15,20 +15,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// checkpoint is how far the reporter is with a run, in one value: with it everything is, without it nothing.
+// checkpoint is how far the reporter has processed a run's ledger. It is one value of one key, so
+// that it is stored completely or not at all.
 type checkpoint struct {
 	Version int `json:"v"`
-	// Offset is the length of the attempts file that belongs to the tally.
+	// Offset is the length in bytes of the attempts file that belongs to the tally.
 	Offset int64 `json:"offset"`
 	Tally  tally `json:"tally"`
 	// Elapsed is how many seconds the run was worked on, by the monotonic clock.
 	Elapsed float64 `json:"elapsed,omitempty"`
 }
 
-// checkpointVersion is the version of checkpoint; one of another version is folded again from the start.
+// checkpointVersion is the version of checkpoint. A checkpoint of another version is ignored: the
+// ledger is folded from its start.
 const checkpointVersion = 4
 
-// load reads the run and its checkpoint, and cuts the attempts file back to it.
+// load reads the run and its checkpoint, and truncates the attempts file to it.
 func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	var err error
 	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
@@ -58,17 +60,17 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	}
 	w.stopwatch.resume(max(point.Elapsed, state.ElapsedSeconds))
 	if err := w.ledger.mustReach(ctx, w.tally.Sequence); err != nil {
-		return err // waiting for messages that are gone would never end
+		return err // waiting for lost messages would never end
 	}
-	// A canary that was asked before may stand in what is not folded yet.
+	// The part of the ledger that is not folded yet may hold an earlier canary.
 	if w.canary.foldUntil, err = w.ledger.last(ctx); err != nil {
 		return err
 	}
 	return w.openAttemptsFile(point.Offset)
 }
 
-// Claim keeps processes that work over another store from writing the files of a series and year until release is called. The error
-// for one that does so already is store.ErrClaimed.
+// Claim prevents processes that use another store from writing the files of a series and year until
+// release is called. If another process has the claim the error is store.ErrClaimed.
 func Claim(ctx context.Context, o Options, prefix, year string) (release func() error, err error) {
 	stream, err := o.Bus.JetStream().Stream(ctx, "KV_"+contract.BucketRuns)
 	if err != nil {
@@ -78,7 +80,8 @@ func Claim(ctx context.Context, o Options, prefix, year string) (release func() 
 	return o.Store.Claim(prefix+"-"+year, store.Owner{PID: os.Getpid(), Ledger: made, Where: o.Ledger})
 }
 
-// openAttemptsFile cuts the attempts file back to where the checkpoint left it.
+// openAttemptsFile opens the attempts file and truncates it to the length that the checkpoint
+// recorded.
 func (w *worker) openAttemptsFile(offset int64) error {
 	err := w.lease.check()
 	if err != nil {
@@ -89,7 +92,7 @@ func (w *worker) openAttemptsFile(offset int64) error {
 	}
 	err = w.attemptsFile.TruncateTo(offset)
 	if errors.Is(err, store.ErrTooShort) {
-		// Lines are lost, the ledger is not: everything is derived from it again.
+		// Lines are lost, but the ledger is not: everything is derived from it again.
 		w.Logger.Warn("reporter.attempts.rebuild", "run_id", w.manifest.RunID, "error", err)
 		w.tally = tally{}
 		err = w.attemptsFile.TruncateTo(0)
@@ -100,7 +103,7 @@ func (w *worker) openAttemptsFile(offset int64) error {
 	return nil
 }
 
-// readManifest reads what a run is; one that this program cannot report is runs.ErrUnreadable.
+// readManifest reads a run's manifest; one that this program cannot report is runs.ErrUnreadable.
 func readManifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
 	manifest, err := runs.Manifest(ctx, kv, run)
 	if err != nil {
@@ -126,7 +129,8 @@ func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
 	return point, nil
 }
 
-// save writes the checkpoint, which must still be the one that this worker knows.
+// save writes the checkpoint. It returns errFenced when the stored one is not the one that this
+// worker read or wrote last.
 func (w *worker) save(ctx context.Context) error {
 	key := w.manifest.RunID.CheckpointKey()
 	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally, Elapsed: w.stopwatch.elapsed().Seconds()})
@@ -149,7 +153,7 @@ func (w *worker) save(ctx context.Context) error {
 	return nil
 }
 
-// loadKeys learns what other runs have left for the numbers of this one.
+// loadKeys reads what other runs have stored for the numbers of this one.
 func (w *worker) loadKeys(ctx context.Context) error {
 	w.failedKeys = map[int]bool{}
 	err := w.eachKey(ctx, contract.BucketFailed, func(number int, _ contract.Collected) { w.failedKeys[number] = true })
@@ -162,14 +166,14 @@ func (w *worker) loadKeys(ctx context.Context) error {
 	})
 }
 
-// addCollectedElsewhere notes a number that somebody else collected and that this run therefore does not ask for.
+// addCollectedElsewhere records a number that this run skips because another run collected it.
 func (w *worker) addCollectedElsewhere(number int, value contract.Collected) {
 	if w.manifest.Skips(number, value) && value.RunID != w.manifest.RunID {
 		w.collectedElsewhere.set(number, value.Outcome)
 	}
 }
 
-// eachKey reads the keys of a bucket that are of the run's site, series and year.
+// eachKey calls each for the keys of a bucket that belong to the run's site, series and year.
 func (w *worker) eachKey(ctx context.Context, bucket string, each func(int, contract.Collected)) error {
 	return runs.EachOutcome(ctx, w.Bus, bucket, w.manifest.Site, w.manifest.Prefix, w.manifest.Year, each)
 }

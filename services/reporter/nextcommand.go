@@ -7,8 +7,9 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// nextCommand is the command that goes on with a run that ended before it was complete; empty when there is nothing to go on with. Next is the
-// lowest number that is left. A stop for no-records is a new batch from there on: the same one would count the same no-records again.
+// nextCommand returns the command that continues a run that ended early; empty when there is
+// nothing left. next is the lowest remaining number. After a stop for no-records it is a new batch
+// that starts there: the same batch would count the same no-records again.
 func (w *worker) nextCommand(status contract.Status, next int) string {
 	from := 0
 	switch {
@@ -25,11 +26,11 @@ func (w *worker) nextCommand(status contract.Status, next int) string {
 	return startCommand(w.manifest, from, w.tally.Vanished != nil)
 }
 
-// startCommand is the command that starts the batch of a run again over NATS, from a number on when that is not 0. A run that nobody goes on
-// with, or from elsewhere, needs another id.
+// startCommand returns the command that starts a run's batch over NATS, at number from unless that
+// is 0. A superseded run, or another start, needs another run id.
 func startCommand(m contract.Manifest, from int, superseded bool) string {
 	spec := make(map[string]any)
-	// A manifest of a version that did not keep the command says what it can.
+	// A manifest of an early version has no command: the spec then has only what the manifest has.
 	_ = json.Unmarshal(m.Command, &spec)
 	spec["prefix"], spec["year"] = m.Prefix, m.Year
 	if from > 0 || superseded {
@@ -50,14 +51,14 @@ func startCommand(m contract.Manifest, from int, superseded bool) string {
 		spec["start"] = from
 	}
 	body, err := json.Marshal(spec)
-	if err != nil { // texts, numbers and truth values alone
+	if err != nil { // cannot happen: the spec has only JSON values
 		return ""
 	}
 	return "nats pub batch.start " + sanitize.Quote(string(body))
 }
 
-// countRemaining counts the numbers of the range that the run still has to settle, and returns the lowest one; End+1 when there is none. While
-// the upper bound is searched for the range may yet become shorter.
+// countRemaining counts the numbers of the range that are not settled, and returns the lowest one;
+// End+1 when there is none. During a search the range may still become shorter.
 func countRemaining(manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected) (count, next int) {
 	next = manifest.Range.End + 1
 	for number := manifest.Range.End; number >= manifest.Range.Start; number-- {

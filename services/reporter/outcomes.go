@@ -2,11 +2,12 @@ package reporter
 
 import "fct-scraper/pkg/contract"
 
-// outcomes is the outcome of every number of a series and year in two bits, indexed by number: a whole year
-// is 25 KB, small enough to be rewritten with every checkpoint. It grows as far as the highest number set.
+// outcomes holds the outcome of every number of a series and year in two bits, indexed by number. A
+// full year has 25 KB, small enough to be rewritten with every checkpoint. It grows to the highest
+// number set.
 type outcomes []byte
 
-// codes are the two bits; their order is stored in checkpoints and must not change.
+// The two-bit codes are stored in checkpoints: their values must not change.
 const (
 	codeNone = iota
 	codeSuccess
@@ -14,7 +15,7 @@ const (
 	codeFailed
 )
 
-// get is the outcome of a number; empty when it has none.
+// get returns the outcome of a number; empty when it has none.
 func (o outcomes) get(number int) contract.Outcome {
 	at := number / 4
 	if number < 0 || at >= len(o) {
@@ -32,7 +33,7 @@ func (o outcomes) get(number int) contract.Outcome {
 	}
 }
 
-// set gives a number its outcome. The number is 1 to contract.MaxNumber.
+// set stores the outcome of a number from 1 to contract.MaxNumber.
 func (o *outcomes) set(number int, outcome contract.Outcome) {
 	at := number / 4
 	for at >= len(*o) {
@@ -75,5 +76,5 @@ func (o outcomes) countWithin(numbers contract.Range) (c outcomeCounts) {
 	return c
 }
 
-// highest is a number that none with an outcome lies above.
+// highest is an upper limit of the numbers with an outcome.
 func (o outcomes) highest() int { return len(o)*4 - 1 }

@@ -23,11 +23,11 @@ func TestVerifierChecksRange(t *testing.T) {
 		plan    contract.Planned
 		says    string
 	}{
-		"neither asked for nor collected": {numbers(1, 4), contract.Planned{Range: requested, Jobs: 4, Skipped: 1}, "neither asked for nor collected: 1 case, first IMM-5-25"},
+		"neither fetched nor collected": {numbers(1, 4), contract.Planned{Range: requested, Jobs: 4, Skipped: 1}, "neither fetched nor collected: 1 case, first IMM-5-25"},
 		"outside of the range":            {numbers(2, 6), contract.Planned{Range: requested, Jobs: 5}, "outcomes outside of the range: 1 case, first IMM-6-25"},
 		"one more than asked for":         {numbers(1, 6), contract.Planned{Range: requested, Jobs: 5}, "6 outcomes for 5 jobs"},
-		"another range":                   {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4}, Jobs: 4}, "range 1..4 was walked, 1..5 was asked for"},
-		"a longer range":                  {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6}, Jobs: 6}, "range 1..6 was walked, 1..5 was asked for"},
+		"another range":                   {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4}, Jobs: 4}, "range 1..4 was planned, the manifest has 1..5"},
+		"a longer range":                  {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6}, Jobs: 6}, "range 1..6 was planned, the manifest has 1..5"},
 		"fewer numbers than the range":    {numbers(1, 5), contract.Planned{Range: requested, Jobs: 4}, "4 jobs and 0 skipped for 5 numbers"},
 		"more numbers than the range":     {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6}, "6 jobs and 0 skipped for 5 numbers"},
 		"less than nothing skipped":       {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6, Skipped: -1}, "6 jobs and -1 skipped"},
@@ -102,7 +102,7 @@ func TestMismatchIsReportedAfterResume(t *testing.T) {
 	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 1, Skipped: 4})
 	for range 2 {
 		state, err := f.runToError(nil)
-		f.assertMismatch(state, err, "neither asked for nor collected: 4 cases")
+		f.assertMismatch(state, err, "neither fetched nor collected: 4 cases")
 		f.setRunning()
 	}
 	for n := 2; n <= 5; n++ {

@@ -18,10 +18,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Reconcile makes the buckets collected and failed say what the ledgers of all runs say, and returns how many keys it wrote or
-// removed. Nobody may work on a run meanwhile. Keys of runs that the store does not know, or of which the ledger cannot be read,
-// are left alone, and so are those of a newer version. A key is written after its outcome, so one without an outcome tells that
-// the ledger lost it: that is integrity.ErrDamaged, and nothing is changed, unless the ledger is accepted as it is; the key is removed then.
+// Reconcile makes the buckets collected and failed agree with the ledgers of all runs, and returns
+// how many keys it wrote or deleted. No component may work on a run meanwhile. It leaves alone keys
+// of unknown runs, of runs whose ledger cannot be decoded, and of newer versions. A key is written
+// after its outcome, so a key without an outcome means that the ledger lost the outcome: then
+// Reconcile changes nothing and returns integrity.ErrDamaged, unless accept is set; then it deletes
+// the key.
 func Reconcile(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changed int, err error) {
 	changes, err := compareKeys(ctx, b, log, accept)
 	if err != nil {
@@ -39,13 +41,15 @@ func Reconcile(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (
 	return len(changes), nil
 }
 
-// CheckKeys returns the error of Reconcile for a ledger that lost outcomes, integrity.ErrDamaged. It changes nothing.
+// CheckKeys returns Reconcile's error for a ledger that lost outcomes, integrity.ErrDamaged. It
+// changes nothing.
 func CheckKeys(ctx context.Context, b *bus.Bus, log *slog.Logger) error {
 	_, err := compareKeys(ctx, b, log, false)
 	return err
 }
 
-// compareKeys returns the messages that make both buckets say what the ledgers say, those of the bucket collected first.
+// compareKeys returns the messages that make both buckets agree with the ledgers, those of the
+// bucket collected first.
 func compareKeys(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changes []*nats.Msg, err error) {
 	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*ledgerFold{}, want: map[string]map[string]wantedKey{
 		contract.BucketCollected: {}, contract.BucketFailed: {},
@@ -69,17 +73,17 @@ type reconciler struct {
 	log    *slog.Logger
 	accept bool
 	folds  map[contract.RunID]*ledgerFold
-	// want is, by bucket and key, the entry that the key is to tell of.
+	// want is, by bucket and key, the entry that the key is derived from.
 	want map[string]map[string]wantedKey
 }
 
-// wantedKey is an entry that a key is to tell of, and the run that brought it.
+// wantedKey is the entry that a key is derived from, and its run.
 type wantedKey struct {
 	countedEntry
 	manifest contract.Manifest
 }
 
-// ledgerFold is what the ledger of one run says so far.
+// ledgerFold is the fold of one run's ledger so far.
 type ledgerFold struct {
 	ledger
 	tally
@@ -97,7 +101,8 @@ func (r *reconciler) foldLedgers(ctx context.Context) error {
 	return r.eachMessage(ctx, contract.StreamOutcomes, func(msg bus.Message) { r.foldMessage(msg) })
 }
 
-// eachMessage hands all messages that a stream has now to take; a stream that is not there has none.
+// eachMessage calls take for all messages that a stream has now. A stream that does not exist has
+// none.
 func (r *reconciler) eachMessage(ctx context.Context, stream string, take func(bus.Message)) error {
 	opened, err := r.bus.JetStream().Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -109,7 +114,7 @@ func (r *reconciler) eachMessage(ctx context.Context, stream string, take func(b
 	last := opened.CachedInfo().State.LastSeq
 	err = r.bus.Tail(ctx, stream, ">", 0, func(msg bus.Message) error {
 		take(msg)
-		if msg.Sequence >= last { // neither the ledger nor a bucket loses its last message
+		if msg.Sequence >= last { // the last message is never deleted, in the ledger as in a bucket
 			return errStopReading
 		}
 		return nil
@@ -147,14 +152,14 @@ func (r *reconciler) foldMessage(msg bus.Message) {
 	}
 }
 
-// needsNoKey says that the ledger has the no-record that a key tells of, and that it is to have no key, because it is unconfirmed
-// or was taken back: versions before wrote the key at once.
+// needsNoKey reports whether the key is that of a no-record which must have none, because it is
+// unconfirmed or void: earlier versions wrote the key at once.
 func (f *ledgerFold) needsNoKey(key string, value contract.Collected) bool {
 	id, err := contract.ParseKey(key)
 	return err == nil && value.Outcome == contract.NoRecord && (f.Voided[id.Number] || f.Outcomes.get(id.Number) == contract.NoRecord)
 }
 
-// changes are what makes a bucket say what the ledger says.
+// changes returns the messages that make a bucket agree with the ledgers.
 func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nats.Msg, err error) {
 	var unvouched []string
 	missing := maps.Clone(r.want[bucket])
@@ -169,7 +174,7 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 			continue
 		}
 		value, err := runs.Decode[contract.Collected](key, msg.Data)
-		if errors.Is(err, contract.ErrMessage) { // of a newer version: whoever needs it says so
+		if errors.Is(err, contract.ErrMessage) { // of a newer version: the component that needs it reports that
 			delete(missing, key)
 			continue
 		}

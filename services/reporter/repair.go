@@ -9,9 +9,10 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// verify is the final check: the ledger against everything that was derived from it, the keys as far as the message keyed. When the
-// ledger agrees with counts and keys, files that are missing or wrong are written again from it; what is wrong after that is
-// store.ErrNotWritable. It returns what is collected of the run's series and year.
+// verify is the final check of the ledger against everything that was derived from it, the keys up
+// to message keysUpTo. If counts and keys agree, missing or wrong files are rewritten; a file that
+// is wrong after that is store.ErrNotWritable. It returns the collected numbers of the run's series
+// and year.
 func (w *worker) verify(ctx context.Context, keysUpTo uint64) (map[int]contract.Collected, error) {
 	inspected := w.inspect()
 	collected, err := w.compare(ctx, keysUpTo, inspected)
@@ -33,7 +34,7 @@ func (w *worker) verify(ctx context.Context, keysUpTo uint64) (map[int]contract.
 	return collected, err
 }
 
-// repair writes again what an inspection found wrong.
+// repair rewrites the files that an inspection found wrong.
 func (w *worker) repair(ctx context.Context, inspected *inspection, collected map[int]contract.Collected) error {
 	refolder := &worker{Service: w.Service, lease: w.lease, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
 	refold := func(out io.Writer) error {
@@ -47,13 +48,14 @@ func (w *worker) repair(ctx context.Context, inspected *inspection, collected ma
 	return w.Store.WithFence(w.lease.check).WriteFrom(attemptsName(w.manifest.RunID), refold)
 }
 
-// ownsRecord says whether the record of a case is the run's: no other run has collected it since.
+// ownsRecord reports whether the record of a case belongs to the run: no other run has collected it
+// since.
 func ownsRecord(collected map[int]contract.Collected, id contract.CaseID, run contract.RunID) bool {
 	value, found := collected[id.Number]
 	return !found || value.RunID == run
 }
 
-// firstWrong is the name of a file that is missing or wrong; empty when none is.
+// firstWrong returns the name of a file that is missing or wrong; empty when there is none.
 func (i *inspection) firstWrong() string {
 	if i.lines.wrong {
 		return attemptsName(i.manifest.RunID)

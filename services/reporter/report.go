@@ -38,11 +38,12 @@ type summary struct {
 	version string
 	// config are the effective settings; nil for those of the manifest.
 	config map[string]any
-	// skipped is used while the ledger does not say how many numbers were left out.
+	// skipped is used until the ledger holds the number of skipped numbers.
 	skipped int
 }
 
-// numbers is the range of the run. The manifest of a worker that began before the bound was found does not know it.
+// numbers is the range of the run. The manifest of a worker that started before the bound was found
+// does not have it.
 func (s summary) numbers() contract.Range {
 	if s.manifest.Searching() && s.tally.Planned != nil {
 		return s.tally.Planned.Range
@@ -55,7 +56,8 @@ func (s summary) report() contract.Report {
 	m.Range = s.numbers()
 	within := t.Outcomes.countWithin(m.Range)
 	started, seconds := m.CreatedAt.UTC(), s.elapsed.Seconds()
-	// A wall clock that was set back does not make the run end before its start, its length or its last attempt.
+	// A wall clock that was set back must not make the run end before its start, its length or its
+	// last attempt.
 	finished := latest(s.finished, started.Add(s.elapsed), t.Last).UTC()
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
@@ -72,7 +74,7 @@ func (s summary) report() contract.Report {
 	if m.Range.End > 0 {
 		r.EndID = m.Case(m.Range.End).String()
 	}
-	if m.Searching() { // all that was asked was asked by the search
+	if m.Searching() { // every request was one of the search
 		r.ProbesUsed = t.Requests - t.CanaryRequests
 	}
 	if m.Bound != nil {
@@ -81,10 +83,10 @@ func (s summary) report() contract.Report {
 			r.UpperBoundAgeSeconds = max(0, finished.Sub(since).Seconds())
 		}
 	}
-	if m.Bound != nil && m.Bound.AtLimit { // nothing above it was looked for
+	if m.Bound != nil && m.Bound.AtLimit { // the search requested nothing above it
 		r.UpperBoundAtLimit, r.UpperBoundConfidence = true, 0
 	}
-	if t.Vanished != nil { // what the search knew of the numbers above the bound may be among what was taken back
+	if t.Vanished != nil { // the no-records that the bound rests on may be void
 		r.UpperBoundConfidence = 0
 	}
 	if t.Planned != nil {
@@ -123,7 +125,8 @@ func checkpointOf(r contract.Report, numbers contract.Range, next int) contract.
 //go:embed report.html
 var reportTemplate string
 
-// render is the report as one page that needs nothing else. Everything in it is escaped, what turns text round too.
+// render returns the report as one self-contained page. Everything in it is escaped, including
+// characters that change the text direction.
 func render(r contract.Report) ([]byte, error) {
 	config, err := json.MarshalIndent(r.Config, "", "  ")
 	if err != nil {
@@ -145,7 +148,7 @@ func render(r contract.Report) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// contentSecurityPolicy is what a browser may do for the page: show its own style, which is named by its hash, and nothing else.
+// contentSecurityPolicy permits the page nothing but its own style, identified by its hash.
 func contentSecurityPolicy() string {
 	_, style, _ := strings.Cut(reportTemplate, "<style>")
 	style, _, _ = strings.Cut(style, "</style>")
@@ -153,7 +156,7 @@ func contentSecurityPolicy() string {
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; base-uri 'none'; form-action 'none'"
 }
 
-// indentedJSON is a value as a file for people.
+// indentedJSON returns a file with a value as indented JSON.
 func indentedJSON(name string, value any) (store.File, error) {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
@@ -162,9 +165,10 @@ func indentedJSON(name string, value any) (store.File, error) {
 	return store.File{Name: name, Data: append(sanitize.JSON(data), '\n')}, nil
 }
 
-// writeReport writes the report under the time of the run's end, with a counter from 2 on where other reports have that name: no report
-// ever replaces another one. It returns the files, the report itself first. With was, the state that the run ended with, it may
-// replace the report of that run.
+// writeReport writes the report under the time of the run's end. If other reports have that name it
+// appends a counter from 2 on: a report never replaces that of another run. It returns the files,
+// the JSON report first. With previous, the state that the run ended with, it may replace the
+// report of that run.
 func writeReport(output *store.Store, r contract.Report, previous *contract.State) ([]store.File, error) {
 	html, err := render(r)
 	if err != nil {
@@ -196,7 +200,8 @@ func writeReport(output *store.Store, r contract.Report, previous *contract.Stat
 	}
 }
 
-// replaceable says whether a file is the report of the run, or what damage has left of the report that the run ended with.
+// replaceable reports whether a file is a report of the run, or the damaged report that the run
+// ended with.
 func replaceable(output *store.Store, name string, run contract.RunID, previous string) bool {
 	var there contract.Report
 	data, err := output.Read(name)
@@ -209,15 +214,16 @@ func replaceable(output *store.Store, name string, run contract.RunID, previous 
 	return there.RunID == run
 }
 
-// settings are the effective settings of the run: those of the process that planned it, and of what requests depend on those of the
-// fetchers that sent them. Where fetchers differ a setting is the list of their values.
+// settings returns the effective settings of the run: those of the process that planned it, except
+// that settings of requests are those of the fetchers that sent them. If fetchers differ, a setting
+// is the list of their values.
 func (w *worker) settings(ctx context.Context) (map[string]any, error) {
 	all := maps.Clone(w.manifest.Config)
 	values := make(map[string][]any)
 	keys := bus.Keys{Bucket: contract.BucketHeld, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
 	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		held, err := runs.Decode[contract.InFlightRecord](entry.Key(), entry.Value())
-		if err != nil { // of a newer version, or damaged: it counts for nothing, as it does for the fetchers
+		if err != nil { // of a newer version, or damaged: ignored, as the fetchers do
 			return nil
 		}
 		for key, value := range held.Settings {

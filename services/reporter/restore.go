@@ -15,9 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// restore writes the records of the run's series and year again that are collected, by whatever run, and whose file is missing or
-// has another size than it was given. It looks once for each time that the work on a run begins. Records whose ledger is not
-// there any more are logged.
+// restore rewrites the records of the run's series and year, collected by any run, whose file is
+// missing or has another size than recorded. It does so once each time the work on a run begins.
+// Records whose ledger is gone are logged.
 func (w *worker) restore(ctx context.Context) error {
 	if *w.restored {
 		return nil
@@ -44,7 +44,8 @@ func (w *worker) restore(ctx context.Context) error {
 	return nil
 }
 
-// missingRecords are the numbers whose records are to be written again, by the run that collected them.
+// missingRecords returns the numbers whose records must be rewritten, by the run that collected
+// them.
 func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int]bool, error) {
 	sizes, err := w.Store.Sizes(casesFolder(w.manifest.Prefix, w.manifest.Year))
 	if err != nil {
@@ -56,7 +57,7 @@ func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int
 		switch {
 		case value.Outcome != contract.Success:
 			return
-		case value.Size == 0 && size > 0: // collected by a version that did not note the size
+		case value.Size == 0 && size > 0: // collected by a version that did not store the size
 			return
 		case found && size == int64(value.Size):
 			return
@@ -69,7 +70,8 @@ func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int
 	return missing, err
 }
 
-// restoreFrom writes records from the ledger of a run, and takes the numbers that it wrote out of numbers.
+// restoreFrom writes records from the ledger of a run, and deletes the numbers that it wrote from
+// numbers.
 func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers map[int]bool) error {
 	manifest, err := readManifest(ctx, w.runs, run)
 	if err != nil {

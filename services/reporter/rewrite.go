@@ -11,9 +11,10 @@ import (
 	"fct-scraper/pkg/store"
 )
 
-// Rewrite writes every file of a run again from its ledger: records, raw answers, attempts, audit and report. A
-// record that another run has collected since is left alone. It returns the report and its file's name. The run must not be running (ErrRunning); when
-// the ledger and what was derived from it do not agree, which is ErrLedger, no file is touched.
+// Rewrite rewrites every file of a run from its ledger: records, raw answers, attempts, audit and
+// report. It leaves alone a record that another run has collected since. It returns the report and
+// the name of its file. A running run is ErrRunning. If the ledger and what was derived from it do
+// not agree it writes nothing and returns ErrLedger.
 func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, string, error) {
 	w := &worker{Service: New(options), stopwatch: &stopwatch{}}
 	state, err := w.loadEnded(ctx, run)
@@ -29,14 +30,15 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if err != nil {
 		return contract.Report{}, "", err
 	}
-	// Outcomes that came after the run had stopped, or that could not be written, get their keys when it goes on.
+	// Outcomes that came after the run had stopped, or that could not be written, get their keys
+	// when the run resumes.
 	point, err := w.loadCheckpoint(ctx)
 	if err != nil {
 		return contract.Report{}, "", err
 	}
 	collected, err := w.verifyStore(ctx, last, point.Tally.Sequence, state.Report)
 	if err != nil {
-		return contract.Report{}, "", fmt.Errorf("nothing is written: %w", err)
+		return contract.Report{}, "", fmt.Errorf("nothing was written: %w", err)
 	}
 	ours := func(id contract.CaseID) bool { return ownsRecord(collected, id, run) }
 	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error {
@@ -65,9 +67,10 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	return report, file, err
 }
 
-// verifyStore folds the ledger and compares it with everything else that the store holds of the run, and with the report that
-// the run ended with: a ledger that lost messages must not take lines from a file that still has them. It returns what
-// is collected of the run's series and year, and writes nothing.
+// verifyStore folds the ledger and compares it with everything else that the store holds of the
+// run, and with the run's last report: a ledger that lost messages must not remove lines from a
+// file that still has them. It writes nothing, and returns the collected numbers of the run's
+// series and year.
 func (w *worker) verifyStore(ctx context.Context, last, keysUpTo uint64, previous *contract.Report) (map[int]contract.Collected, error) {
 	if err := w.ledger.mustReach(ctx, keysUpTo); err != nil {
 		return nil, err
@@ -87,7 +90,7 @@ func (w *worker) verifyStore(ctx context.Context, last, keysUpTo uint64, previou
 	return folded.compare(ctx, keysUpTo, nil)
 }
 
-// loadEnded reads a run that nobody works on.
+// loadEnded reads a run that has ended.
 func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.State, error) {
 	var state contract.State
 	var err error
@@ -111,8 +114,8 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 	return state, w.loadKeys(ctx)
 }
 
-// refold folds the whole ledger, writes the files that wanted names, the records only of cases that are ours, and hands all
-// lines of the attempts file to out.
+// refold folds the complete ledger. It writes the files that wanted selects, records only if ours
+// reports true, and all lines of the attempts file to out.
 func (w *worker) refold(
 	ctx context.Context, last uint64, out io.Writer, ours func(contract.CaseID) bool, wanted func(name string) bool,
 ) error {

@@ -146,14 +146,14 @@ func (v *verifier) compareTally(t *tally) {
 	}
 	got := [3]int{counts[contract.Success], counts[contract.NoRecord], counts[contract.Failed]}
 	if want := [3]int{t.Succeeded, t.NoRecord, t.Failed}; got != want {
-		v.problems = append(v.problems, fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts say %d", got, want))
+		v.problems = append(v.problems, fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts have %d", got, want))
 	}
 	if retries := v.retries(); retries != t.Retries || v.requests != t.Requests {
-		v.problems = append(v.problems, fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts say [%d %d]",
+		v.problems = append(v.problems, fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]",
 			retries, v.requests, t.Retries, t.Requests))
 	}
 	if open := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); open != t.unconfirmedCount() {
-		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts say %d", open, t.unconfirmedCount()))
+		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", open, t.unconfirmedCount()))
 	}
 	var wrong []int
 	unconfirmed := t.unconfirmedNumbers()
@@ -200,7 +200,7 @@ func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
 		lines++
 		var line contract.AttemptLine
 		if err := json.Unmarshal(text, &line); err != nil || line.RunID != v.manifest.RunID {
-			v.problems = append(v.problems, fmt.Sprintf("line %d of the attempts file is no attempt of the run", lines))
+			v.problems = append(v.problems, fmt.Sprintf("line %d of the attempts file is not an attempt of the run", lines))
 			return nil
 		}
 		if line.CaseID != v.manifest.Case(line.CaseID.Number) {
@@ -256,12 +256,12 @@ func (v *verifier) compareKeys(collected, failed map[int]contract.Collected) {
 // compareRange compares the outcomes of a complete run with its range: none missing, none outside.
 func (v *verifier) compareRange(collected map[int]contract.Collected) {
 	if v.planned == nil {
-		v.problems = append(v.problems, "the ledger does not say that every job was published")
+		v.problems = append(v.problems, "the ledger has no message that all jobs are published")
 		return
 	}
 	p := *v.planned
 	if p.Range != v.manifest.Range {
-		v.problems = append(v.problems, fmt.Sprintf("range %d..%d was walked, %d..%d was asked for",
+		v.problems = append(v.problems, fmt.Sprintf("range %d..%d was planned, the manifest has %d..%d",
 			p.Range.Start, p.Range.End, v.manifest.Range.Start, v.manifest.Range.End))
 	}
 	if len(v.outcomes) != p.Jobs {
@@ -278,7 +278,7 @@ func (v *verifier) compareRange(collected map[int]contract.Collected) {
 			outside = append(outside, number)
 		}
 	}
-	v.addDifference("neither asked for nor collected", lost)
+	v.addDifference("neither fetched nor collected", lost)
 	v.addDifference("outcomes outside of the range", outside)
 }
 

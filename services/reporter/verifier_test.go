@@ -85,9 +85,9 @@ func attemptsMismatches() []mismatch {
 		{name: "verdict of a try changed", beforeVerify: replaceInLine(2, "transient", "blocked"), want: differs + "IMM-3-25"},
 		{name: "attempt counted on", beforeVerify: replaceInLine(2, `"attempt":1`, `"attempt":2`), want: differs + "IMM-3-25"},
 		{name: "year changed", beforeVerify: replaceInLine(9, "IMM-8-25", "IMM-8-24"), want: differs + "IMM-8-25"},
-		{name: "run changed", beforeVerify: replaceInLine(9, `"run_id":"run"`, `"run_id":"nur"`), want: "line 10 of the attempts file is no attempt of the run"},
-		{name: "half a line behind the end", beforeVerify: func(f *fixture) { f.appendText(`{"run_id":`) }, want: "line 11 of the attempts file is no attempt"},
-		{name: "a line of nothing", beforeVerify: func(f *fixture) { f.appendText("\n") }, want: "line 11 of the attempts file is no attempt"},
+		{name: "run changed", beforeVerify: replaceInLine(9, `"run_id":"run"`, `"run_id":"nur"`), want: "line 10 of the attempts file is not an attempt of the run"},
+		{name: "half a line behind the end", beforeVerify: func(f *fixture) { f.appendText(`{"run_id":`) }, want: "line 11 of the attempts file is not an attempt"},
+		{name: "a line of nothing", beforeVerify: func(f *fixture) { f.appendText("\n") }, want: "line 11 of the attempts file is not an attempt"},
 		{name: "file gone", beforeVerify: func(f *fixture) {
 			if err := os.Remove(filepath.Join(f.dir, attemptsName(f.manifest.RunID))); err != nil {
 				f.t.Fatal(err)
@@ -154,7 +154,7 @@ func changeCheckpoint(change func(*checkpoint)) func(f *fixture) {
 }
 
 func checkpointMismatches() []mismatch {
-	const counts, differ = "the counts say", "outcomes of the checkpoint differ from the ledger: 1 case, first "
+	const counts, differ = "the counts have", "outcomes of the checkpoint differ from the ledger: 1 case, first "
 	folded := func(name, says string, change func(*tally)) mismatch {
 		return mismatch{name: name, betweenReporters: changeCheckpoint(func(c *checkpoint) { change(&c.Tally) }), want: says}
 	}
