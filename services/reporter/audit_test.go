@@ -19,7 +19,8 @@ func readAudit(f *fixture) contract.Audit {
 	return audit
 }
 
-// TestAuditListsWhatFailed: every failed number, however many, with its last error and a path that leads to the raw answer.
+// Every failed number is listed, however many there are, with its last error and the path of its
+// raw answer.
 func TestAuditListsFailures(t *testing.T) {
 	t.Parallel()
 	for _, persist := range []bool{false, true} {
@@ -56,7 +57,7 @@ func TestAuditListsFailures(t *testing.T) {
 	}
 }
 
-// TestAuditOfAnErroredRun: a run that ends by a mismatch lists what failed, and one without failures has an empty list.
+// A run that ends by a mismatch lists its failures; a run without failures has an empty list.
 func TestAuditOfErroredRun(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 3)

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// unconfirmedEnd is a run of eight numbers that ends with four no-records for which nothing vouches.
+// unconfirmedEnd returns a ledger of eight numbers that ends with four unconfirmed no-records.
 func unconfirmedEnd() []contract.Entry {
 	return slices.Concat(outcomesOf(1, 2, success), outcomesOf(3, 3, noRecord), outcomesOf(4, 4, success), outcomesOf(5, 8, noRecord))
 }
@@ -58,7 +58,7 @@ func TestVanishedCanaryVoidsNoRecords(t *testing.T) {
 	}
 	files := f.files()
 	if files["html_failed/run/IMM-4-25.json"] == "" || files["html_failed/run/IMM-2-25.json"] == "" {
-		t.Error("the evidence is not kept")
+		t.Error("the evidence is not stored")
 	}
 	lines := strings.Split(strings.TrimSpace(files["attempts_run.ndjson"]), "\n")
 	var last contract.AttemptLine
@@ -73,7 +73,8 @@ func TestVanishedCanaryVoidsNoRecords(t *testing.T) {
 	f.assertRewritten(files)
 }
 
-// What another run got before the site went bad, copied behind the row, is no proof of life.
+// A record that was copied from another run after the no-records may be older than the fault of the
+// site.
 func TestCopiedRecordConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 9)
@@ -87,13 +88,13 @@ func TestCopiedRecordConfirmsNothing(t *testing.T) {
 		t.Errorf("canaries: %s", diff)
 	}
 	if r := state.Report; state.Status != contract.Blocked || !state.Superseded || r.Succeeded != 4 || r.NoRecord != 1 {
-		t.Errorf("%s, superseded %t: %d succeeded, %d no-record; want the four no-records behind IMM-4-25 taken back", state.Status,
+		t.Errorf("%s, superseded %t: %d succeeded, %d no-record; want the four no-records after IMM-4-25 taken back", state.Status,
 			state.Superseded, r.Succeeded, r.NoRecord)
 	}
 	f.assertRewritten(f.files())
 }
 
-// assertRewritten writes the run's files again, which are to be as they were.
+// assertRewritten rewrites the run's files and expects the same content.
 func (f *fixture) assertRewritten(files map[string]string) {
 	f.t.Helper()
 	if _, _, err := Rewrite(f.t.Context(), f.options(), f.manifest.RunID); err != nil {
@@ -104,7 +105,7 @@ func (f *fixture) assertRewritten(files map[string]string) {
 	}
 }
 
-// A court may take a file away; as long as it shows another one, it is not blocking anybody.
+// A court may remove one case; as long as the site shows another one it is not a block.
 func TestOneVanishedCaseIsNoBlock(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 8)
@@ -157,16 +158,16 @@ func TestCanaryRetryBackoff(t *testing.T) {
 	for attempt, want := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
 		least := time.Duration(want) * time.Second
 		before := time.Now()
-		w.onCanaryReply(contract.CanaryReply{Error: "nobody there"})
+		w.onCanaryReply(contract.CanaryReply{Error: "no responders"})
 		if wait := w.canary.retryAt.Sub(before); wait < least || wait > least+testTimeout {
-			t.Errorf("try %d is followed by %s, want %d s", attempt+1, wait, want)
+			t.Errorf("attempt %d is followed by %s, want %d s", attempt+1, wait, want)
 		}
 	}
 	if w.canary.givenUp {
-		t.Error("given up after eight tries, nine are allowed")
+		t.Error("given up after eight attempts, nine are allowed")
 	}
 	if w.onCanaryReply(contract.CanaryReply{}); !w.canary.givenUp {
-		t.Error("not given up after nine tries")
+		t.Error("not given up after nine attempts")
 	}
 }
 
@@ -177,13 +178,13 @@ func TestRunEndsBlocked_CanaryBlocked(t *testing.T) {
 	f.publishEach(unconfirmedEnd()...)
 	f.publishPlanned(0)
 	state := f.runToEnd()
-	want := "blocked by the site: right behind a row of no-records; 4 no-records taken back"
+	want := "blocked by the site: right after a row of no-records; 4 no-records taken back"
 	if state.Status != contract.Blocked || !state.Superseded || state.Reason != want || state.Report.NoRecord != 1 {
 		t.Errorf("%s, superseded %t: %q, %d no-records", state.Status, state.Superseded, state.Reason, state.Report.NoRecord)
 	}
 }
 
-// Two no-records before a block are no row: the run goes on, and asks its canary then.
+// Two no-records before a block are too few to be voided: the resumed run sends its canary again.
 func TestCanaryRepeatsAfterBlockedRunResumes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20, noRecordLimit(1, 2))
@@ -200,7 +201,8 @@ func TestCanaryRepeatsAfterBlockedRunResumes(t *testing.T) {
 	}
 }
 
-// A site that lies before it says that it blocks us would vouch for its lies when the block is over.
+// A site that answers falsely before it blocks would later, when the block is over, confirm its
+// false answers.
 func TestBlockVoidsNoRecordsBeforeIt(t *testing.T) {
 	t.Parallel()
 	for _, row := range []int{2, 3} {
@@ -209,10 +211,10 @@ func TestBlockVoidsNoRecordsBeforeIt(t *testing.T) {
 		f.putHalt(contract.Halt{Status: contract.Blocked, Reason: "status 403", At: endTime})
 		state := f.runToEnd()
 		if len(f.site.canaries()) != 0 {
-			t.Error("a site that blocks us was asked")
+			t.Error("a canary was sent to a site that blocks")
 		}
 		kept := state.Resumable() && state.Reason == "status 403" && state.Report.NoRecord == 3
-		back := state.Superseded && state.Reason == "status 403: right behind a row of no-records; 3 no-records taken back" && state.Report.NoRecord == 1
+		back := state.Superseded && state.Reason == "status 403: right after a row of no-records; 3 no-records taken back" && state.Report.NoRecord == 1
 		if state.Status != contract.Blocked || row == 2 && !kept || row == 3 && !back || state.Report.Requests != 5+row {
 			t.Errorf("%d in a row: %s, resumable %t: %q, %d no-records, %d requests", row, state.Status, state.Resumable(), state.Reason, state.Report.NoRecord, state.Report.Requests)
 		}
@@ -240,7 +242,7 @@ func TestSafeStopConfirmsItsNoRecords(t *testing.T) {
 	}
 }
 
-// awaitCanaryRequests waits until so many canaries stand in the checkpoint.
+// awaitCanaryRequests waits until the checkpoint counts so many canary requests.
 func (f *fixture) awaitCanaryRequests(checks int) {
 	f.t.Helper()
 	awaitKey(f, f.manifest.RunID.CheckpointKey(), func(c checkpoint) bool { return c.Tally.CanaryRequests >= checks })
@@ -291,9 +293,9 @@ func TestCanaryCasesFromOtherRuns(t *testing.T) {
 	b := fcttest.Broker(t)
 	other := contract.CaseID{Series: "IMM", Year: "24", Number: 7}
 	for name, c := range map[string]struct {
-		keys map[contract.CaseID]contract.Collected
-		want [][]contract.CaseID
-		says string
+		keys       map[contract.CaseID]contract.Collected
+		want       [][]contract.CaseID
+		wantReason string
 	}{
 		"none": {nil, nil, "3 no-records are unconfirmed: no existing record is known to check the site with"},
 		"of this year": {map[contract.CaseID]contract.Collected{
@@ -320,7 +322,7 @@ func TestCanaryCasesFromOtherRuns(t *testing.T) {
 				t.Errorf("%d keys, %d of %d no-records unconfirmed; want %d keys and %d unconfirmed", got, state.Report.Unconfirmed,
 					state.Report.NoRecord, keys, unconfirmed)
 			}
-			if diff := cmp.Diff(c.want, f.site.canaries()); diff != "" || state.Status != contract.Completed || state.Reason != c.says {
+			if diff := cmp.Diff(c.want, f.site.canaries()); diff != "" || state.Status != contract.Completed || state.Reason != c.wantReason {
 				t.Errorf("%s: %q, canaries: %s", state.Status, state.Reason, diff)
 			}
 			f.site.stopFetcher()
@@ -366,7 +368,8 @@ func TestKilledAroundVanishedCanarySameArtifacts(t *testing.T) {
 	}
 }
 
-// killAt runs a reporter until it comes to a step, of the batch that holds the canary or of the first, and kills it there.
+// killAt runs a reporter and kills it at a step: of the batch with the canary, or of the first
+// batch.
 func (f *fixture) killAt(step string, canary bool) {
 	f.t.Helper()
 	var w runningReporter

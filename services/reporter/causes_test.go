@@ -41,7 +41,7 @@ func TestCauseOf(t *testing.T) {
 	}
 }
 
-// TestFailuresAreGroupedByCause: every failed number counts, whatever the order in which the errors came.
+// Every failed number counts, in whatever order the errors came.
 func TestErrorSamplesGroupByCause(t *testing.T) {
 	t.Parallel()
 	var folded tally

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestTimesStayInOrderWhenTheClockIsSetBack: the wall clock went back by a day while the run was worked on.
+// The wall clock is set back by a day during the run.
 func TestReportTimes_ClockSetBack(t *testing.T) {
 	t.Parallel()
 	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: startTime}
@@ -44,7 +44,7 @@ func TestReportTimes_ClockSetBack(t *testing.T) {
 	}
 }
 
-// TestSecondsKeepEveryNanosecond: what a report keeps in seconds is the same length when the report is written again.
+// A duration that a report stores in seconds must be the same when the report is rewritten.
 func TestSecondsIsExact(t *testing.T) {
 	t.Parallel()
 	for want := time.Nanosecond; want < 50*24*time.Hour; want = want*17/16 + 1 {
@@ -54,8 +54,8 @@ func TestSecondsIsExact(t *testing.T) {
 	}
 }
 
-// TestCanaryVouchesAcrossAClockSetBack: what was read before the canary was asked for is vouched for, whatever the times say, and
-// nothing behind that.
+// A canary confirms what the fold had read before the canary was requested, whatever the times, and
+// nothing after it.
 func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 	t.Parallel()
 	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: startTime}
@@ -76,10 +76,10 @@ func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 		}
 	}
 	if len(folded.Unconfirmed) != 1 || folded.Unconfirmed[0].CaseID.Number != 3 {
-		t.Errorf("in doubt: %+v, want number 3 alone", folded.Unconfirmed)
+		t.Errorf("unconfirmed: %+v, want number 3 alone", folded.Unconfirmed)
 	}
-	if _, doubted := reader.unconfirmed.endedAt[3]; len(reader.unconfirmed.endedAt) != 1 || !doubted {
-		t.Errorf("the second reader doubts %v, want number 3 alone", reader.unconfirmed.endedAt)
+	if _, found := reader.unconfirmed.endedAt[3]; len(reader.unconfirmed.endedAt) != 1 || !found {
+		t.Errorf("the verifier has %v, want number 3 alone", reader.unconfirmed.endedAt)
 	}
 }
 
@@ -89,11 +89,11 @@ func TestStopwatchAddsUp(t *testing.T) {
 	s := stopwatch{now: func() time.Time { return now }}
 	s.resume(60)
 	now = now.Add(time.Minute)
-	s.resume(90) // the checkpoint of this very process: nothing new
+	s.resume(90) // the checkpoint of this process: nothing new
 	if got := s.elapsed(); got != 2*time.Minute {
 		t.Errorf("%s, want 2m", got)
 	}
-	s.resume(600) // another process has worked on it meanwhile
+	s.resume(600) // another process has worked on the run since
 	if got := s.elapsed(); got != 10*time.Minute {
 		t.Errorf("%s, want 10m", got)
 	}
@@ -103,13 +103,13 @@ func TestRenewalsExpire(t *testing.T) {
 	t.Parallel()
 	s := renewals{}
 	if s.expired("a", 7) {
-		t.Error("expired at first sight")
+		t.Error("expired at once")
 	}
 	s["a"] = renewal{7, time.Now().Add(-keyExpiry - time.Second)}
 	if !s.expired("a", 7) {
 		t.Error("not expired after its time")
 	}
 	if s.expired("a", 8) {
-		t.Error("renewed, and expired all the same")
+		t.Error("expired although it was renewed")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// countCollected is how many keys the bucket collected has, of any site and year.
+// countCollected counts the keys of the bucket collected, of any site and year.
 func (f *fixture) countCollected() int {
 	f.t.Helper()
 	keys, err := f.buckets.collected.Keys(f.t.Context())
@@ -22,7 +22,7 @@ func (f *fixture) countCollected() int {
 	return len(keys)
 }
 
-// A single no-record at the end of a year is confirmed by one request, or stays unconfirmed.
+// One request confirms a single no-record at the end of a year.
 func TestSingleTrailingNoRecordIsConfirmed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 3)
@@ -37,8 +37,8 @@ func TestSingleTrailingNoRecordIsConfirmed(t *testing.T) {
 	}
 }
 
-// A no-record gets its key with the record that confirms it, also when a reporter is killed in between, and one that a run of an
-// earlier version gave a key before loses it when it stays unconfirmed.
+// A no-record gets its key with the record that confirms it, also when a reporter is killed in
+// between. A key that an earlier version wrote is deleted if the no-record stays unconfirmed.
 func TestNoRecordKeysAwaitConfirmation(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4)
@@ -66,7 +66,8 @@ func TestNoRecordKeysAwaitConfirmation(t *testing.T) {
 	}
 }
 
-// A store of an earlier version holds keys of unconfirmed no-records; they are no sign of a ledger that lost messages.
+// A store of an earlier version has keys of unconfirmed no-records, which do not mean that the
+// ledger lost messages.
 func TestReconcileDeletesUnconfirmedKeys(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 2)

@@ -16,16 +16,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// errKilled is what stops a reporter in the middle.
+// errKilled stops a reporter at a step.
 var errKilled = errors.New("killed")
 
-// stepNames are all places between which a reporter can be killed.
+// stepNames returns the steps before which a reporter can be killed.
 func stepNames() []string {
 	return []string{"halt", "files", "lines", "keys", "failed", "checkpoint", "end"}
 }
 
-// killBefore runs a reporter until it comes to a step for the first time and kills it there. What a cut-off write
-// may have left behind is put at the end of the attempts file.
+// killBefore runs a reporter and kills it when it first comes to a step. It appends half a line to
+// the attempts file, as an interrupted write may leave it.
 func (f *fixture) killBefore(step string) {
 	f.t.Helper()
 	var w runningReporter
@@ -51,7 +51,7 @@ func (f *fixture) killBefore(step string) {
 	f.appendText(`{"run_id":"run","case_id":"IMM-`)
 }
 
-// appendText writes behind the end of the attempts file.
+// appendText appends text to the attempts file.
 func (f *fixture) appendText(text string) {
 	f.t.Helper()
 	file, err := os.OpenFile(filepath.Join(f.dir, attemptsName(f.manifest.RunID)), os.O_APPEND|os.O_WRONLY, 0)
@@ -64,7 +64,7 @@ func (f *fixture) appendText(text string) {
 	}
 }
 
-// artifacts is everything that a run leaves behind.
+// artifacts are the files, keys and report of a run.
 type artifacts struct {
 	Files             map[string]string
 	Collected, Failed map[int]contract.Collected
@@ -79,7 +79,8 @@ func (f *fixture) runToArtifacts() artifacts {
 	return l
 }
 
-// newMixedFixture is a run of the mixed ledger, of which a part may be folded before anything happens.
+// newMixedFixture returns a run with the ledger mixedEntries, of which a reporter has folded the
+// first entries.
 func newMixedFixture(t *testing.T, folded int) *fixture {
 	t.Helper()
 	return newMixedFixtureOn(t, fcttest.Broker(t), folded)
@@ -105,6 +106,7 @@ func newMixedFixtureOn(t *testing.T, b *bus.Bus, folded int) *fixture {
 	return f
 }
 
+// wantArtifacts returns the artifacts of newMixedFixture's run when nothing disturbs the reporter.
 func wantArtifacts(t *testing.T) artifacts {
 	t.Helper()
 	return wantArtifactsOn(t, fcttest.Broker(t))

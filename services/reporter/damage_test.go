@@ -13,13 +13,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestDamagedRunDoesNotStopOthers has one reporter meet a run in trouble, and then another run.
+// One reporter meets a damaged run, then another run.
 func TestDamagedRunDoesNotStopOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		spoil func(f *fixture)
-		is    error
-		says  string
+		damage func(f *fixture)
+		is     error
+		want   string
 	}{
 		"ledger": {func(f *fixture) { f.publish(f.manifest.RunID.OutcomeSubject(0), []byte("?")) }, ErrLedger, "message 1"},
 		"state": {func(f *fixture) {
@@ -38,11 +38,11 @@ func TestDamagedRunDoesNotStopOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, 2)
-			c.spoil(f)
+			c.damage(f)
 			service := f.startReporter(f.options(), nil)
 			state := awaitReadable(f)
-			if err := StateError(state); !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("%s: %v, want %v and %q", state.Status, err, c.is, c.says)
+			if err := StateError(state); !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v, want %v and %q", state.Status, err, c.is, c.want)
 			}
 			other := *f
 			other.manifest.RunID, other.manifest.Version, other.manifest.Year = "other", contract.MessageVersion, "24"
@@ -60,7 +60,7 @@ func TestDamagedRunDoesNotStopOthers(t *testing.T) {
 	}
 }
 
-// awaitReadable waits until the run's state can be read and says that the run is over.
+// awaitReadable waits until the run's state can be decoded and is final.
 func awaitReadable(f *fixture) contract.State {
 	f.t.Helper()
 	watcher, err := f.buckets.runs.Watch(f.t.Context(), f.manifest.RunID.StateKey(), jetstream.IgnoreDeletes())
@@ -82,7 +82,7 @@ func awaitReadable(f *fixture) contract.State {
 func TestRewriteWritesNothing_StoreMismatch(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	for name, spoil := range map[string]func(f *fixture){
+	for name, damage := range map[string]func(f *fixture){
 		"collected":  func(f *fixture) { f.must(f.buckets.collected.Delete(f.t.Context(), f.manifest.Case(4).Key())) },
 		"failed":     func(f *fixture) { f.must(f.buckets.failed.Delete(f.t.Context(), f.manifest.Case(7).Key())) },
 		"garbage":    func(f *fixture) { f.publish(f.manifest.RunID.OutcomeSubject(0), []byte("?")) },
@@ -104,7 +104,7 @@ func TestRewriteWritesNothing_StoreMismatch(t *testing.T) {
 			f := newMixedFixtureOn(t, emptied(t, b), 0)
 			f.publishPlanned(0)
 			f.runToEnd()
-			spoil(f)
+			damage(f)
 			want := f.files()
 			if _, _, err := f.rewrite(); !errors.Is(err, ErrLedger) {
 				t.Errorf("%v", err)

@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// noFileExists says that no file is there.
+// noFileExists reports that no file exists.
 func noFileExists(string) bool { return false }
 
-// explain is the life of a number, by the keeper of the output folder that says which files are there.
+// explain returns the history of a number; exists reports which files exist.
 func explain(t *testing.T, f *fixture, number int, exists func(string) bool) History {
 	t.Helper()
 	history, err := Explain(t.Context(), f.bus, f.manifest.Case(number), exists)
@@ -25,7 +25,7 @@ func explain(t *testing.T, f *fixture, number int, exists func(string) bool) His
 	return history
 }
 
-// attemptSummary is an attempt in short.
+// attemptSummary is the part of an attempt that the tests compare.
 type attemptSummary struct {
 	attempt int
 	verdict contract.Verdict
@@ -135,7 +135,7 @@ func TestExplain_InFlight(t *testing.T) {
 		t.Errorf("%+v; want one attempt that is not classified", run)
 	}
 	if run := explain(t, f, 3, noFileExists).Runs[0]; len(run.Attempts) != 0 || run.PlannedAt.IsZero() {
-		t.Errorf("%+v; want a job that is planned and not asked for", run)
+		t.Errorf("%+v; want a planned job without attempts", run)
 	}
 	if run := explain(t, f, 4, noFileExists).Runs[0]; len(run.Attempts) != 1 || run.Outcome != contract.Success {
 		t.Errorf("%+v; want the one attempt once", run)
@@ -169,8 +169,8 @@ func TestExplainListsStopsAndBlocks(t *testing.T) {
 	}
 }
 
-// The header says what a message holds: one that holds other numbers alone is not opened, and a broken one that may hold
-// the number is an error.
+// The header lists the numbers of a message. A message of other numbers is not decoded; a broken
+// one that may hold the number is an error.
 func TestExplainDecodesOnlyMessagesOfNumber(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)

@@ -20,10 +20,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// endTime is when every run of these tests ends by the reporter's clock.
+// endTime is the end of every run of these tests by the reporter's clock.
 var endTime = startTime.Add(90 * time.Minute)
 
-// testTimeout is how long a test waits for what has to come; it bounds failures only.
+// testTimeout bounds every wait of a test; only failures last that long.
 const testTimeout = time.Minute
 
 // fixture is a broker, an output folder and one run for reporters to work on.
@@ -36,13 +36,14 @@ type fixture struct {
 	site     *fakeSite
 }
 
-// newFixture makes a run of the numbers 1 to end, which is running from then on.
+// newFixture creates a running run of the numbers 1 to end on its own broker.
 func newFixture(t *testing.T, end int, change ...func(*contract.Manifest)) *fixture {
 	t.Helper()
 	return newFixtureOn(t, fcttest.Broker(t), end, change...)
 }
 
-// emptied is the broker with nothing in it. Emptying one is quicker than starting one.
+// emptied returns the broker after deleting all runs in it, which is faster than starting another
+// one.
 func emptied(t *testing.T, b *bus.Bus) *bus.Bus {
 	t.Helper()
 	for _, name := range []string{"KV_" + contract.BucketRuns, "KV_" + contract.BucketCollected, "KV_" + contract.BucketFailed, contract.StreamOutcomes} {
@@ -57,7 +58,7 @@ func emptied(t *testing.T, b *bus.Bus) *bus.Bus {
 	return b
 }
 
-// newFixtureOn makes the run on a broker that nobody else works with.
+// newFixtureOn creates the run on a broker that nothing else uses.
 func newFixtureOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Manifest)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, bus: b, dir: filepath.Join(t.TempDir(), "output"), manifest: contract.Manifest{
@@ -77,7 +78,7 @@ func newFixtureOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Ma
 	return f
 }
 
-// setRunning is what the generator says of a run that is started or goes on.
+// setRunning writes the state that the generator writes when a run starts or resumes.
 func (f *fixture) setRunning() {
 	f.t.Helper()
 	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime, Round: 1})
@@ -101,7 +102,7 @@ func (f *fixture) publish(subject string, data []byte) {
 	}
 }
 
-// publishEntries writes entries of one block into the ledger as one message, as cases of the desk's run.
+// publishEntries publishes entries of one chunk as one ledger message of the fixture's run.
 func (f *fixture) publishEntries(entries ...contract.Entry) {
 	f.t.Helper()
 	for i := range entries {
@@ -114,7 +115,7 @@ func (f *fixture) publishEntries(entries ...contract.Entry) {
 	f.publish(f.manifest.RunID.OutcomeSubject(contract.Chunk(entries[0].CaseID.Number)), data)
 }
 
-// publishEach writes each entry as a message of its own.
+// publishEach publishes each entry as a message of its own.
 func (f *fixture) publishEach(entries ...contract.Entry) {
 	f.t.Helper()
 	for _, entry := range entries {
@@ -122,7 +123,8 @@ func (f *fixture) publishEach(entries ...contract.Entry) {
 	}
 }
 
-// publishPlanned states that all jobs are published: all numbers of the range but the skipped ones.
+// publishPlanned publishes that all jobs are published: all numbers of the range except the skipped
+// ones.
 func (f *fixture) publishPlanned(skipped int) {
 	f.t.Helper()
 	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: f.manifest.Range.Size() - skipped, Skipped: skipped})
@@ -138,7 +140,7 @@ func (f *fixture) publishPlan(planned contract.Planned) {
 	f.publish(f.manifest.RunID.PlannedSubject(), data)
 }
 
-// openStore opens the output folder for as long as the test runs.
+// openStore opens the output folder until the test ends.
 func (f *fixture) openStore() *store.Store {
 	f.t.Helper()
 	output, err := store.Open(f.dir)
@@ -157,13 +159,13 @@ func (f *fixture) options() Options {
 	return Options{Bus: f.bus, Store: f.openStore(), Logger: fcttest.Logger(f.t), Version: "test", Now: func() time.Time { return endTime }}
 }
 
-// runningReporter is a reporter that runs.
+// runningReporter is a started reporter.
 type runningReporter struct {
 	cancel context.CancelFunc
 	ended  chan error
 }
 
-// startReporter runs a reporter; hook, when there is one, is called before each of its steps.
+// startReporter starts a reporter; a hook is called before each of its steps.
 func (f *fixture) startReporter(options Options, hook func(step string) error) runningReporter {
 	service := New(options)
 	if hook != nil {
@@ -175,7 +177,7 @@ func (f *fixture) startReporter(options Options, hook func(step string) error) r
 	return w
 }
 
-// stop ends the reporter and returns what its Run did.
+// stop stops the reporter and returns the error of its Run.
 func (w runningReporter) stop() error {
 	w.cancel()
 	return <-w.ended
@@ -187,7 +189,7 @@ func (f *fixture) awaitEnd() contract.State {
 	return awaitKey(f, f.manifest.RunID.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
 }
 
-// awaitFolded waits until the checkpoint has taken in the whole ledger as it is now.
+// awaitFolded waits until the checkpoint covers the current ledger.
 func (f *fixture) awaitFolded() {
 	f.t.Helper()
 	last, err := ledger{bus: f.bus, manifest: f.manifest}.last(f.t.Context())
@@ -197,7 +199,7 @@ func (f *fixture) awaitFolded() {
 	awaitKey(f, f.manifest.RunID.CheckpointKey(), func(c checkpoint) bool { return c.Tally.Sequence >= last })
 }
 
-// awaitKey waits until a key of the runs has a value that is enough.
+// awaitKey waits until enough accepts the value of a key of the bucket runs.
 func awaitKey[T any](f *fixture, key string, enough func(T) bool) T {
 	f.t.Helper()
 	watcher, err := f.buckets.runs.Watch(f.t.Context(), key, jetstream.IgnoreDeletes())
@@ -237,7 +239,7 @@ func (f *fixture) runToEnd() contract.State {
 	return state
 }
 
-// runToError runs a reporter that has to give its run up, and returns the error by which it did.
+// runToError runs a reporter until the run has ended with the status error, and returns that error.
 func (f *fixture) runToError(hook func(string) error) (contract.State, error) {
 	f.t.Helper()
 	w := f.startReporter(f.options(), hook)
@@ -246,7 +248,7 @@ func (f *fixture) runToError(hook func(string) error) (contract.State, error) {
 	return state, errors.Join(w.stop(), StateError(state))
 }
 
-// keys are what the buckets collected and failed hold.
+// keys returns the keys of the buckets collected and failed.
 func (f *fixture) keys() (collected, failed map[int]contract.Collected) {
 	f.t.Helper()
 	collected, failed, err := readKeys(f.t.Context(), &worker{Service: New(Options{Bus: f.bus}), buckets: f.buckets, manifest: f.manifest})
@@ -256,7 +258,7 @@ func (f *fixture) keys() (collected, failed map[int]contract.Collected) {
 	return collected, failed
 }
 
-// files are the contents of all files of the output folder by their names.
+// files returns the contents of all files of the output folder by name.
 func (f *fixture) files() map[string]string {
 	f.t.Helper()
 	files := map[string]string{}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/net/html"
 )
 
-// hostileTexts is text that wants to be more than text.
+// hostileTexts returns texts that break a page or a line unless they are escaped.
 func hostileTexts() []string {
 	return []string{
 		`</td></table><script>alert(1)</script><img src=x onerror=alert(2)>`,
@@ -24,7 +24,7 @@ func hostileTexts() []string {
 	}
 }
 
-// runHostile is a run whose texts are all hostile.
+// runHostile runs a reporter on a run whose texts are all hostile.
 func runHostile(t *testing.T) (*fixture, contract.State) {
 	t.Helper()
 	reason := strings.Join(hostileTexts(), " ")

@@ -39,7 +39,7 @@ func TestWorkerWritesNothing_LeaseExpired(t *testing.T) {
 	}
 }
 
-// reportRun is a reporter that sees the desk's run through to its end, with a hook before each of its steps.
+// reportRun starts a reporter of the fixture's run alone, with a hook before each of its steps.
 func (f *fixture) reportRun(hook func(step string) error) (ended chan error) {
 	f.t.Helper()
 	return f.reportRunWith(f.options(), hook)
@@ -58,7 +58,7 @@ func noHook(string) error { return nil }
 func TestOvertakenReporterReloads(t *testing.T) {
 	t.Parallel()
 	want := wantArtifacts(t)
-	for _, saved := range []int{0, 3} { // what the first reporter has put into its checkpoint before
+	for _, saved := range []int{0, 3} { // entries in the first reporter's checkpoint
 		f := newFixture(t, 8)
 		var stall atomic.Bool
 		stalled, overtaken := make(chan struct{}), make(chan struct{})
@@ -92,7 +92,7 @@ func TestOvertakenReporterReloads(t *testing.T) {
 	}
 }
 
-// savedSequences are the places in the ledger that the last checkpoints were written at, in the order of writing.
+// savedSequences returns the ledger sequences of the last checkpoints, in the order of writing.
 func (f *fixture) savedSequences() (sequences []uint64) {
 	f.t.Helper()
 	entries, err := f.buckets.runs.History(f.t.Context(), f.manifest.RunID.CheckpointKey())

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawEntry draws any attempt at all of a few numbers, in no sensible order.
+// drawEntry draws an arbitrary attempt of a few numbers.
 func drawEntry(t *rapid.T) contract.Entry {
 	number, n := rapid.IntRange(1, 12).Draw(t, "number"), rapid.IntRange(1, 3).Draw(t, "attempt")
 	entry := rapid.SampledFrom([]contract.Entry{
@@ -31,7 +31,7 @@ func drawEntry(t *rapid.T) contract.Entry {
 	return entry
 }
 
-// drawPacks draws the messages of a ledger: packs of entries, some of which come again.
+// drawPacks draws the messages of a ledger: packs of entries, some of them replayed.
 func drawPacks(t *rapid.T) [][]contract.Entry {
 	packs := rapid.SliceOfN(rapid.SliceOfN(rapid.Custom(drawEntry), 1, 6), 1, 12).Draw(t, "packs")
 	for range rapid.IntRange(0, 4).Draw(t, "replays") {
@@ -40,7 +40,8 @@ func drawPacks(t *rapid.T) [][]contract.Entry {
 	return packs
 }
 
-// modelCounts counts a ledger in the plainest way: the attempts of a number up to its first outcome, each one once.
+// modelCounts counts a ledger in the simplest way: for each number its attempts up to the first
+// outcome, each once.
 func modelCounts(packs [][]contract.Entry) (r contract.Report, attempts []string) {
 	for number := 1; number <= 12; number++ {
 		known, outcome := map[string]bool{}, contract.Outcome("")

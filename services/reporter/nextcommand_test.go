@@ -8,7 +8,8 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// TestStoppedRunSaysHowToGoOn: what is left, and the command for it, quoted for a shell.
+// The report has the count of remaining numbers and the command that continues the run, quoted for
+// a shell.
 func TestNextCommandOfStoppedRun(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -32,7 +33,7 @@ func TestNextCommandOfStoppedRun(t *testing.T) {
 			}
 			page := f.files()[strings.TrimSuffix(state.File, ".json")+".html"]
 			if !strings.Contains(page, "4 left. Go on with:") {
-				t.Error("the page does not say what is left")
+				t.Error("the page does not show what is left")
 			}
 		})
 	}

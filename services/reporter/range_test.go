@@ -21,17 +21,17 @@ func TestVerifierChecksRange(t *testing.T) {
 	for name, c := range map[string]struct {
 		entries []contract.Entry
 		plan    contract.Planned
-		says    string
+		want    string
 	}{
 		"neither fetched nor collected": {numbers(1, 4), contract.Planned{Range: requested, Jobs: 4, Skipped: 1}, "neither fetched nor collected: 1 case, first IMM-5-25"},
-		"outside of the range":            {numbers(2, 6), contract.Planned{Range: requested, Jobs: 5}, "outcomes outside of the range: 1 case, first IMM-6-25"},
-		"one more than asked for":         {numbers(1, 6), contract.Planned{Range: requested, Jobs: 5}, "6 outcomes for 5 jobs"},
-		"another range":                   {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4}, Jobs: 4}, "range 1..4 was planned, the manifest has 1..5"},
-		"a longer range":                  {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6}, Jobs: 6}, "range 1..6 was planned, the manifest has 1..5"},
-		"fewer numbers than the range":    {numbers(1, 5), contract.Planned{Range: requested, Jobs: 4}, "4 jobs and 0 skipped for 5 numbers"},
-		"more numbers than the range":     {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6}, "6 jobs and 0 skipped for 5 numbers"},
-		"less than nothing skipped":       {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6, Skipped: -1}, "6 jobs and -1 skipped"},
-		"less than no jobs":               {nil, contract.Planned{Range: requested, Jobs: -1, Skipped: 6}, "-1 jobs and 6 skipped"},
+		"outside of the range":          {numbers(2, 6), contract.Planned{Range: requested, Jobs: 5}, "outcomes outside of the range: 1 case, first IMM-6-25"},
+		"more outcomes than jobs":       {numbers(1, 6), contract.Planned{Range: requested, Jobs: 5}, "6 outcomes for 5 jobs"},
+		"another range":                 {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4}, Jobs: 4}, "range 1..4 was planned, the manifest has 1..5"},
+		"a longer range":                {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6}, Jobs: 6}, "range 1..6 was planned, the manifest has 1..5"},
+		"fewer numbers than the range":  {numbers(1, 5), contract.Planned{Range: requested, Jobs: 4}, "4 jobs and 0 skipped for 5 numbers"},
+		"more numbers than the range":   {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6}, "6 jobs and 0 skipped for 5 numbers"},
+		"less than nothing skipped":     {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6, Skipped: -1}, "6 jobs and -1 skipped"},
+		"less than no jobs":             {nil, contract.Planned{Range: requested, Jobs: -1, Skipped: 6}, "-1 jobs and 6 skipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureOn(t, emptied(t, b), 5)
@@ -40,7 +40,7 @@ func TestVerifierChecksRange(t *testing.T) {
 			}
 			f.publishPlan(c.plan)
 			state, err := f.runToError(nil)
-			f.assertMismatch(state, err, c.says)
+			f.assertMismatch(state, err, c.want)
 		})
 	}
 }
@@ -59,7 +59,7 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		data []byte
-		says string
+		want string
 	}{
 		"no pack":          {[]byte("hello\n"), "on outcome.run.0: message not readable"},
 		"nothing":          {nil, "message not readable"},
@@ -76,7 +76,7 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 			f.publishEntries(noRecord(1))
 			f.publish(f.manifest.RunID.OutcomeSubject(0), c.data)
 			state, err := f.runToError(nil)
-			f.assertMismatch(state, err, c.says)
+			f.assertMismatch(state, err, c.want)
 		})
 	}
 }

@@ -161,7 +161,7 @@ func (f *ledgerFold) needsNoKey(key string, value contract.Collected) bool {
 
 // changes returns the messages that make a bucket agree with the ledgers.
 func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nats.Msg, err error) {
-	var unvouched []string
+	var unexplained []string
 	missing := maps.Clone(r.want[bucket])
 	have := map[string]bus.Message{}
 	err = r.eachMessage(ctx, "KV_"+bucket, func(msg bus.Message) { have[strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")] = msg })
@@ -186,7 +186,7 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 		case err == nil && (of == nil || of.unreadable):
 		default:
 			if err == nil && bucket == contract.BucketCollected && !of.needsNoKey(key, value) {
-				unvouched = append(unvouched, key)
+				unexplained = append(unexplained, key)
 			}
 			changes = append(changes, &nats.Msg{Subject: msg.Subject, Header: nats.Header{"KV-Operation": []string{"DEL"}}})
 		}
@@ -198,9 +198,9 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 		}
 		changes = append(changes, msg)
 	}
-	if len(unvouched) > 0 && !r.accept {
+	if len(unexplained) > 0 && !r.accept {
 		return nil, fmt.Errorf("%w: stream %s: expected the outcomes of %d collected cases, first %s, found none; put the newest copy of data_dir back, "+
-			"or accept the store as it is with --repair: what it lost is asked for again", integrity.ErrDamaged, contract.StreamOutcomes, len(unvouched), slices.Min(unvouched))
+			"or accept the store as it is with --repair: what it lost is fetched again", integrity.ErrDamaged, contract.StreamOutcomes, len(unexplained), slices.Min(unexplained))
 	}
 	return changes, nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// path is where a file of the output lies.
+// path returns the path of an output file.
 func (f *fixture) path(name string) string { return filepath.Join(f.dir, name) }
 
 // fileMismatches are ways in which files other than the attempts can get lost.
@@ -49,7 +49,8 @@ func fileMismatches() []mismatch {
 	}
 }
 
-// A record that is a folder cannot be replaced, whatever it holds; the others are as they were.
+// repairable reports whether the reporter can repair the mismatch: a folder cannot be replaced by a
+// record.
 func (m mismatch) repairable() bool { return m.name != "record is an empty folder" }
 
 func TestVerifyRepairsFiles(t *testing.T) {
@@ -62,10 +63,10 @@ func TestVerifyRepairsFiles(t *testing.T) {
 			}
 			t.Parallel()
 			b := fcttest.Broker(t)
-			whole := newMixedFixtureOn(t, emptied(t, b), len(mixedEntries()))
-			whole.publishPlanned(0)
-			whole.runToEnd()
-			want := whole.files()
+			complete := newMixedFixtureOn(t, emptied(t, b), len(mixedEntries()))
+			complete.publishPlanned(0)
+			complete.runToEnd()
+			want := complete.files()
 			for _, m := range mismatches {
 				t.Run(m.name, func(t *testing.T) {
 					f := newMixedFixtureOn(t, emptied(t, b), len(mixedEntries()))
@@ -110,7 +111,7 @@ func TestMovedOutputEndsRun(t *testing.T) {
 	for name, move := range map[string]func(f *fixture){
 		"removed":             func(f *fixture) { f.must(os.RemoveAll(f.dir)) },
 		"moved":               away,
-		"moved and made anew": func(f *fixture) { away(f); f.must(os.Mkdir(f.dir, 0o750)) },
+		"moved and recreated": func(f *fixture) { away(f); f.must(os.Mkdir(f.dir, 0o750)) },
 		"replaced by a file":  func(f *fixture) { away(f); f.must(os.WriteFile(f.dir, nil, 0o600)) },
 		"replaced by a link": func(f *fixture) {
 			away(f)
@@ -139,14 +140,14 @@ func TestMovedOutputEndsRun(t *testing.T) {
 				got := f.runToArtifacts()
 				want := wantArtifactsOn(t, emptied(t, b))
 				if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(got.Files)); diff != "" || got.Report.Status != contract.Completed {
-					t.Errorf("gone on: %s: %s", got.Report.Status, diff)
+					t.Errorf("resumed: %s: %s", got.Report.Status, diff)
 				}
 			})
 		}
 	}
 }
 
-// A link that leads to the same folder again is as good as the folder.
+// A link to the moved folder is as good as the folder.
 func TestMovedAndLinkedOutputIsAccepted(t *testing.T) {
 	t.Parallel()
 	f := newMixedFixture(t, 4)

@@ -14,7 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestPageRunsNothing: the page's own policy forbids all but its own style, also when a site's text got into it.
+// The page's policy forbids everything but its own style, also when text of a site contains a
+// style.
 func TestReportPagePolicy(t *testing.T) {
 	t.Parallel()
 	data, err := render(contract.Report{Reason: `<script>alert(1)</script><style>*{background:url(//x)}</style>`, Version: `"><img src=x onerror=alert(1)>`})
@@ -37,8 +38,8 @@ func TestReportPagePolicy(t *testing.T) {
 	}
 }
 
-// TestReportCountsBeyondApart: a search asks for numbers above the bound that it finds. They are no part of the range, and every
-// count says which of the two it is of.
+// A search requests numbers above the bound that it finds. They are not part of the range; every
+// count states which of the two it covers.
 func TestReportCountsBeyondSeparately(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4, func(m *contract.Manifest) { m.Probe = true })
@@ -65,7 +66,7 @@ func TestReportCountsBeyondSeparately(t *testing.T) {
 	var event contract.Event
 	f.must(json.Unmarshal(msg.Data, &event))
 	if event.Planned != 4 || event.Succeeded != 2 || event.NoRecord != 1 || event.Failed != 1 {
-		t.Errorf("the event tells of %d planned, %d + %d + %d", event.Planned, event.Succeeded, event.NoRecord, event.Failed)
+		t.Errorf("the event has %d planned, %d + %d + %d", event.Planned, event.Succeeded, event.NoRecord, event.Failed)
 	}
 	page := f.files()[strings.TrimSuffix(state.File, ".json")+".html"]
 	if !strings.Contains(page, `<th>total</th><td class="n">4</td>`) || !strings.Contains(page, `<th>beyond the end</th><td class="n">3</td>`) {
@@ -76,7 +77,7 @@ func TestReportCountsBeyondSeparately(t *testing.T) {
 	}
 }
 
-// TestReportCountsFlags: a retry or a replay counts a record once, a record of a failed number not at all.
+// A replayed record counts once, a record of a failed number not at all.
 func TestReportCountsFlags(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 11)
@@ -109,8 +110,8 @@ func TestReportCountsFlags(t *testing.T) {
 	}
 }
 
-// TestReportNameIsItsEnd: runs that end in the same second have that second in the names of their reports, also when those are written
-// again.
+// Runs that end in the same second have that second in the names of their reports, also after a
+// rewrite.
 func TestReportNameIsEndTime(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 1)
@@ -142,7 +143,7 @@ func TestReportNameIsEndTime(t *testing.T) {
 	}
 }
 
-// TestReportShowsTheFetchersSettings: the process that planned the run may have another pace than those that sent the requests.
+// The process that planned the run may have another pace than the fetchers that sent the requests.
 func TestReportShowsFetcherSettings(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 2, func(m *contract.Manifest) {

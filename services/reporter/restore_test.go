@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// runNext is a run of the same series and year on the desk's output, which collects number 20.
+// runNext runs another run of the same series, year and output, which collects number 20.
 func (f *fixture) runNext() contract.State {
 	f.t.Helper()
 	other := *f
@@ -39,7 +39,7 @@ func TestNextRunRestoresMissingRecords(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	const record = "cases/IMM/25/IMM-4-25.json"
-	for name, spoil := range map[string]func(f *fixture){
+	for name, damage := range map[string]func(f *fixture){
 		"nothing":          func(*fixture) {},
 		"record removed":   func(f *fixture) { f.must(os.Remove(f.path(record))) },
 		"record truncated": func(f *fixture) { f.must(os.Truncate(f.path(record), 100)) },
@@ -53,7 +53,7 @@ func TestNextRunRestoresMissingRecords(t *testing.T) {
 			f := newMixedFixtureOn(t, emptied(t, b), 0)
 			f.publishPlanned(0)
 			want := records(f.runToArtifacts().Files)
-			spoil(f)
+			damage(f)
 			if state := f.runNext(); state.Status != contract.Completed {
 				t.Fatalf("%s: %s", state.Status, state.Reason)
 			}
@@ -76,7 +76,7 @@ func TestUnrestorableRecordDoesNotStopRun(t *testing.T) {
 	want := records(f.runToArtifacts().Files)
 	f.put(f.buckets.collected, f.manifest.Case(30).Key(), contract.Collected{Outcome: contract.Success, RunID: "unknown", Size: 9})
 	f.put(f.buckets.collected, f.manifest.Case(31).Key(), contract.Collected{Outcome: contract.Success, RunID: "run", Size: 9})
-	f.obstruct("cases/IMM/25/IMM-32-25.json", false) // collected by a version that noted no size
+	f.obstruct("cases/IMM/25/IMM-32-25.json", false) // collected by a version that stored no size
 	f.put(f.buckets.collected, f.manifest.Case(32).Key(), contract.Collected{Outcome: contract.Success, RunID: "unknown"})
 	f.must(os.Remove(f.path("cases/IMM/25/IMM-4-25.json")))
 	if state := f.runNext(); state.Status != contract.Completed {

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// rewrite writes the files of the desk's run again, with a clock of another day.
+// rewrite rewrites the files of the fixture's run, with the clock of another day.
 func (f *fixture) rewrite() (contract.Report, string, error) {
 	f.t.Helper()
 	options := f.options()
@@ -36,7 +36,7 @@ func TestRewriteRestoresFiles(t *testing.T) {
 			f.publishEach(mixedEntries()...)
 			end(f)
 			want := f.runToArtifacts()
-			for range 2 { // the second time over what the first one wrote
+			for range 2 { // the second rewrite replaces the files of the first
 				report, file, err := f.rewrite()
 				if err != nil {
 					t.Fatal(err)
@@ -48,7 +48,7 @@ func TestRewriteRestoresFiles(t *testing.T) {
 					t.Error(diff)
 				}
 			}
-			for what, spoil := range map[string]func(){
+			for what, damage := range map[string]func(){
 				"all gone":             func() { f.must(os.RemoveAll(f.dir)) },
 				"a report cut off":     func() { f.must(os.Truncate(f.path("report-20260301T133000Z.json"), 70)) },
 				"a page emptied":       func() { f.must(os.Truncate(f.path("report-20260301T133000Z.html"), 0)) },
@@ -60,7 +60,7 @@ func TestRewriteRestoresFiles(t *testing.T) {
 					}
 				},
 			} {
-				spoil()
+				damage()
 				if _, _, err := f.rewrite(); err != nil {
 					t.Fatal(err)
 				}
@@ -130,7 +130,7 @@ func TestRewriteIncludesOutcomesAfterStop(t *testing.T) {
 func TestRewriteReportsMismatch(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	for name, spoil := range map[string]func(f *fixture){
+	for name, damage := range map[string]func(f *fixture){
 		"collected":  func(f *fixture) { f.must(f.buckets.collected.Delete(f.t.Context(), f.manifest.Case(4).Key())) },
 		"failed":     func(f *fixture) { f.must(f.buckets.failed.Delete(f.t.Context(), f.manifest.Case(7).Key())) },
 		"ledger":     func(f *fixture) { f.publish(f.manifest.RunID.OutcomeSubject(0), []byte("?")) },
@@ -140,7 +140,7 @@ func TestRewriteReportsMismatch(t *testing.T) {
 			f := newMixedFixtureOn(t, emptied(t, b), 0)
 			f.publishPlanned(0)
 			f.runToEnd()
-			spoil(f)
+			damage(f)
 			if _, _, err := f.rewrite(); !errors.Is(err, ErrLedger) {
 				t.Errorf("%v", err)
 			}

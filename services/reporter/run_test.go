@@ -52,7 +52,7 @@ func object(t *testing.T, text, keys string) map[string]any {
 	return value
 }
 
-// mixedEntries is a ledger of the numbers 1 to 8 with everything in it: retries, a block, replays, all outcomes.
+// mixedEntries is a ledger of the numbers 1 to 8 with retries, a block, replays and all outcomes.
 func mixedEntries() []contract.Entry {
 	transient, blocked := attempt(3, 1, contract.VerdictTransient, ""), attempt(5, 1, contract.VerdictBlocked, "")
 	blocked.Raw, blocked.RawType = []byte("<h1>go away</h1>"), "html"

@@ -10,23 +10,24 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// fakeSite is the site behind a desk as a fetcher sees it, and the fetcher that asks it for canaries.
+// fakeSite stands for the site of a fixture and for the fetcher that sends canaries to it.
 type fakeSite struct {
 	mu sync.Mutex
-	// verdict is what the site answers to a canary; asked are the canaries that stand in the ledger.
+	// verdict is what the site answers to a canary; requested are the canaries in the ledger.
 	verdict   func(id contract.CaseID) contract.Verdict
 	requested [][]contract.CaseID
-	// at is when it is asked; silent makes it not reply.
+	// at is the time of the site's answers; with noReply the fetcher stores the canary but does not
+	// reply.
 	at      time.Time
 	noReply bool
-	// stopFetcher ends the answering.
+	// stopFetcher ends the fetcher.
 	stopFetcher func()
 }
 
-// showsAll shows every file.
+// showsAll shows every case.
 func showsAll(contract.CaseID) contract.Verdict { return contract.VerdictSuccess }
 
-// showsNone shows none.
+// showsNone shows no case.
 func showsNone(contract.CaseID) contract.Verdict { return contract.VerdictNoRecord }
 
 // setVerdict changes what the site answers.
@@ -36,14 +37,14 @@ func (p *fakeSite) setVerdict(verdict func(contract.CaseID) contract.Verdict) {
 	p.verdict = verdict
 }
 
-// canaries are those that were asked.
+// canaries returns the canaries that were sent.
 func (p *fakeSite) canaries() [][]contract.CaseID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.requested
 }
 
-// answer is what the site answers to one, an hour after everything else.
+// answer returns the entries of a canary, an hour after all other entries.
 func (p *fakeSite) answer(request contract.CanaryRequest) (entries []contract.Entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,7 +62,8 @@ func (p *fakeSite) answer(request contract.CanaryRequest) (entries []contract.En
 	return entries
 }
 
-// record notes a canary as soon as it is written, so that nobody sees the one without the other.
+// record publishes a canary and records it under one lock, so that no reader sees only one of the
+// two.
 func (p *fakeSite) record(cases []contract.CaseID, write func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,7 +71,7 @@ func (p *fakeSite) record(cases []contract.CaseID, write func()) {
 	p.requested = append(p.requested, cases)
 }
 
-// startFetcher answers canaries as a fetcher does, for as long as the test runs.
+// startFetcher answers canary requests as a fetcher does, until the test ends.
 func (f *fixture) startFetcher() *fakeSite {
 	f.t.Helper()
 	site := &fakeSite{verdict: showsAll, at: startTime.Add(time.Hour)}
@@ -104,7 +106,8 @@ func (f *fixture) startFetcher() *fakeSite {
 	return site
 }
 
-// publishCanary writes a canary into the ledger of the desk's run and returns its place there; 0 when there is no broker left.
+// publishCanary publishes a canary to the ledger and returns its sequence; 0 when the broker is
+// gone.
 func (f *fixture) publishCanary(run contract.RunID, entries []contract.Entry) uint64 {
 	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries}.Encode()
 	if err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// noRecordLimit makes a run of the year 23 with a limit on no-records in a row.
+// noRecordLimit changes a manifest to year 23 with a limit on consecutive no-records.
 func noRecordLimit(start, limit int) func(*contract.Manifest) {
 	return func(m *contract.Manifest) { m.Year, m.Range.Start, m.SafeStopNoRecords = "23", start, limit }
 }
 
-// outcomesOf are entries for the numbers from one to another.
+// outcomesOf returns one entry for each number of a range.
 func outcomesOf(from, to int, outcome func(int) contract.Entry) (entries []contract.Entry) {
 	for n := from; n <= to; n++ {
 		entries = append(entries, outcome(n))
@@ -26,7 +26,7 @@ func outcomesOf(from, to int, outcome func(int) contract.Entry) (entries []contr
 	return entries
 }
 
-// publishShuffled writes entries into the ledger in a shuffled order, some together.
+// publishShuffled publishes entries in a shuffled order, up to 25 in a message.
 func (f *fixture) publishShuffled(seed uint64, entries []contract.Entry) {
 	f.t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -90,7 +90,7 @@ func TestNoRecordLimitCountsOverlap(t *testing.T) {
 	f.publishEntries(success(1), noRecord(2), noRecord(4), noRecord(5), noRecord(6))
 	w := f.startReporter(f.options(), nil)
 	f.awaitFolded()
-	f.put(f.buckets.collected, f.manifest.Case(3).Key(), contract.Collected{Outcome: contract.NoRecord, RunID: "beside"})
+	f.put(f.buckets.collected, f.manifest.Case(3).Key(), contract.Collected{Outcome: contract.NoRecord, RunID: "overlapping"})
 	state := f.awaitEnd()
 	if err := w.stop(); err != nil {
 		t.Error(err)
@@ -147,13 +147,14 @@ func (f *fixture) putHalt(halt contract.Halt) {
 	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), halt)
 }
 
-// timeHaltedRun runs a reporter with the real clock on a halted run, and returns how long the run took to end. Meanwhile is
-// called with a function that waits until the reporter has looked at the run several times, which must not end it.
+// timeHaltedRun runs a reporter with the real clock on a halted run, and returns how long the run
+// took to end. It calls meanwhile with a function that waits until the reporter has checked the run
+// several times without ending it.
 func (f *fixture) timeHaltedRun(meanwhile func(awaitChecks func())) (contract.State, time.Duration) {
 	f.t.Helper()
 	options := f.options()
 	checks := make(chan struct{})
-	options.Now = func() time.Time { // asked at each look at a halted run
+	options.Now = func() time.Time { // called by each check of a halted run
 		select {
 		case checks <- struct{}{}:
 		default:
@@ -166,7 +167,7 @@ func (f *fixture) timeHaltedRun(meanwhile func(awaitChecks func())) (contract.St
 	began := time.Now()
 	w := f.startReporter(options, nil)
 	meanwhile(func() {
-		for range 8 { // a run that ends asks the clock a few times more
+		for range 8 { // the end of a run calls the clock a few more times
 			select {
 			case <-checks:
 			case entry := <-ends.Updates():
@@ -275,7 +276,7 @@ func TestDeletedHaltStopsNothing(t *testing.T) {
 	state, _ := f.timeHaltedRun(func(awaitChecks func()) {
 		awaitChecks()
 		f.must(f.buckets.runs.Delete(t.Context(), f.manifest.RunID.HaltKey()))
-		for n := 1; n <= 8; n++ { // by the end of it the reporter knows
+		for n := 1; n <= 8; n++ { // the reporter has read the deletion when these are folded
 			f.publishEntries(success(n))
 			f.awaitFolded()
 		}

@@ -9,7 +9,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-// A stop at a hundred numbers without a record, with more records above it or not.
+// A run stops after a hundred no-records, with or without records above them.
 func TestSafeStopNamesRecordAboveStretch(t *testing.T) {
 	t.Parallel()
 	const stretch = "100 consecutive no-record: IMM-61-23..IMM-160-23"
@@ -58,7 +58,7 @@ func TestSafeStopNamesRecordAfterRestart(t *testing.T) {
 	halt := awaitKey(f, f.manifest.RunID.HaltKey(), func(contract.Halt) bool { return true })
 	f.awaitFolded()
 	f.must(w.stop())
-	f.publishEntries(success(200)) // was under way
+	f.publishEntries(success(200)) // was in flight
 	f.must(f.buckets.fetchers.Delete(t.Context(), fetcher))
 	if state := f.runToEnd(); state.Reason != halt.Reason+"; a record is known above it: IMM-200-23; go on with --start 161" {
 		t.Errorf("%s: %q", state.Status, state.Reason)
@@ -76,7 +76,7 @@ func TestSafeStopByFailuresNamesNoStretch(t *testing.T) {
 	}
 }
 
-// What the search for the bound asks for above it is no part of the range, and stops nothing.
+// Numbers that the search requests above the bound are not part of the range, and stop nothing.
 func TestSearchStopsNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, contract.MaxNumber, noRecordLimit(1, 5), func(m *contract.Manifest) { m.Probe, m.Bound = true, nil })

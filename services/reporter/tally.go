@@ -118,8 +118,8 @@ func (t *tally) add(entry contract.Entry, failLimit int) (countedEntry, bool) {
 	if entry.Outcome == "" && slices.Contains(open.Seen, this) {
 		return countedEntry{}, false
 	}
-	doubted := t.Vanished != nil && entry.Outcome == contract.NoRecord
-	if doubted {
+	void := t.Vanished != nil && entry.Outcome == contract.NoRecord
+	if void {
 		entry = t.asBlocked(entry)
 	}
 	if len(open.Seen) > 0 {
@@ -130,7 +130,7 @@ func (t *tally) add(entry contract.Entry, failLimit int) (countedEntry, bool) {
 	open.Last = latest(open.Last, entry.StartedAt)
 	t.addAttempt(entry)
 	switch {
-	case doubted:
+	case void:
 		t.voidNumber(number)
 	case entry.Outcome == "":
 		if t.Pending == nil {

@@ -20,7 +20,7 @@ func caseOf(number int) contract.CaseID {
 	return contract.CaseID{Series: "IMM", Year: "25", Number: number}
 }
 
-// attempt is an entry of one request; outcome may be empty.
+// attempt returns an entry with one request; outcome may be empty.
 func attempt(number, n int, verdict contract.Verdict, outcome contract.Outcome) contract.Entry {
 	start := startTime.Add(time.Duration(number)*time.Second + time.Duration(n)*100*time.Millisecond)
 	entry := contract.Entry{
@@ -67,7 +67,8 @@ func drawHistories(t *rapid.T) [][]contract.Entry {
 	return histories
 }
 
-// interleave puts the lives in one order, each attempt after the one before it, some of them again later.
+// interleave merges the histories into one ledger that keeps each one's order; with repeat it
+// replays some entries.
 func interleave(t *rapid.T, histories [][]contract.Entry, repeat bool) []contract.Entry {
 	next := make([]int, len(histories))
 	var stream []contract.Entry
@@ -101,7 +102,7 @@ func foldAll(stream []contract.Entry) (t tally, fresh int) {
 	return t, fresh
 }
 
-// comparable is a tally without what depends on the order.
+// withoutOrder returns a tally without the parts that depend on the order of entries.
 func withoutOrder(t tally) tally {
 	t.Sequence, t.FailStreak, t.Errors = 0, 0, nil
 	t.Unconfirmed, t.NoRecordStreak, t.NewestSuccesses = nil, 0, nil
@@ -144,7 +145,7 @@ func TestTallyOutcomesInAnyOrder(t *testing.T) {
 func TestStoredTallyContinues(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		stream := interleave(rt, drawHistories(rt), true)
-		whole, _ := foldAll(stream)
+		complete, _ := foldAll(stream)
 		cut := rapid.IntRange(0, len(stream)).Draw(rt, "cut")
 		first, _ := foldAll(stream[:cut])
 		data, err := json.Marshal(first)
@@ -158,7 +159,7 @@ func TestStoredTallyContinues(t *testing.T) {
 		for i, entry := range stream[cut:] {
 			second.take(message{sequence: uint64(cut + i + 1), entries: []contract.Entry{entry}}, 0)
 		}
-		if got, want := fmt.Sprintf("%+v", second), fmt.Sprintf("%+v", whole); got != want {
+		if got, want := fmt.Sprintf("%+v", second), fmt.Sprintf("%+v", complete); got != want {
 			rt.Fatalf("got  %s\nwant %s", got, want)
 		}
 	})
@@ -224,15 +225,15 @@ func TestStreakIsInNumberOrder(t *testing.T) {
 			found[n] = rapid.SampledFrom([]contract.Outcome{contract.NoRecord, contract.NoRecord, contract.Success, contract.Failed}).Draw(rt, "outcome")
 			order = append(order, n)
 		}
-		var whole, piece streak
-		want, stops := whole.walk(manifest, func(n int) contract.Outcome { return found[n] })
+		var atOnce, stepwise streak
+		want, stops := atOnce.walk(manifest, func(n int) contract.Outcome { return found[n] })
 		known := map[int]contract.Outcome{}
 		var got contract.Range
 		stopped := false
 		for _, n := range rapid.Permutation(order).Draw(rt, "order") {
 			known[n] = found[n]
 			if !stopped {
-				got, stopped = piece.walk(manifest, func(n int) contract.Outcome { return known[n] })
+				got, stopped = stepwise.walk(manifest, func(n int) contract.Outcome { return known[n] })
 			}
 		}
 		if got != want || stopped != stops {

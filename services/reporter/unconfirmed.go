@@ -220,7 +220,7 @@ func (v *vanished) blockReason() string {
 // vanishedReason is why the run ends; block is the reason given by its halt.
 func (t *tally) vanishedReason(block string) string {
 	if t.Vanished.ByBlock {
-		return fmt.Sprintf("%s: right behind a row of no-records; %s taken back", block, sanitize.Plural(len(t.Voided), "no-record"))
+		return fmt.Sprintf("%s: right after a row of no-records; %s taken back", block, sanitize.Plural(len(t.Voided), "no-record"))
 	}
 	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Vanished.caseNames(), sanitize.Plural(len(t.Voided), "no-record"))
 }

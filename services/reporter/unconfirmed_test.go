@@ -15,7 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// answeredAt is an entry whose answer came a number of seconds after the beginning; its request started half a second before.
+// answeredAt returns the entry with an answer received so many seconds after startTime, half a
+// second after its request.
 func answeredAt(entry contract.Entry, seconds int) contract.Entry {
 	entry.StartedAt = startTime.Add(time.Duration(seconds)*time.Second - 500*time.Millisecond)
 	entry.Requests = slices.Clone(entry.Requests)
@@ -23,7 +24,7 @@ func answeredAt(entry contract.Entry, seconds int) contract.Entry {
 	return entry
 }
 
-// canaryAt is a canary that was asked for at a second, with one file for each verdict.
+// canaryAt returns a canary that started at a second, with one case for each verdict.
 func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entry) {
 	for i, verdict := range verdicts {
 		entry := contract.Entry{CaseID: caseOf(500 + i), Verdict: verdict, StartedAt: startTime.Add(time.Duration(seconds) * time.Second),
@@ -33,7 +34,7 @@ func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entr
 	return canary
 }
 
-// folded are the messages as both readers fold them; it fails when they do not agree.
+// foldBoth folds the messages with the tally and the verifier, and fails when they do not agree.
 func foldBoth(t interface{ Fatal(...any) }, messages []message) (tally, []countedEntry) {
 	var folded tally
 	var fresh []countedEntry
@@ -78,11 +79,11 @@ func TestSuccessConfirmsEarlierNoRecords(t *testing.T) {
 	t.Parallel()
 	folded, _ := foldBoth(t, []message{
 		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20)),
-		entriesOf(answeredAt(success(3), 11)), // began at 10.5
-		entriesOf(answeredAt(noRecord(4), 5)), // comes after the success in the ledger, whatever its time
+		entriesOf(answeredAt(success(3), 11)), // requested at 10.5
+		entriesOf(answeredAt(noRecord(4), 5)), // follows the success in the ledger, whatever its time
 	})
 	if diff := cmp.Diff([]int{2, 4}, unconfirmedIn(folded)); diff != "" || folded.NoRecordStreak != 1 {
-		t.Errorf("quiet %d, row: %s", folded.NoRecordStreak, diff)
+		t.Errorf("streak %d, unconfirmed: %s", folded.NoRecordStreak, diff)
 	}
 }
 
@@ -106,7 +107,7 @@ func TestCanaryConfirmsOrVoids(t *testing.T) {
 		folded, fresh := foldBoth(t, append(slices.Clone(rows), message{canary: canaryAt(15, c.verdicts...)}))
 		if folded.NoRecord != c.noRecord || len(folded.Unconfirmed) != c.inRow || folded.Vanished != nil != c.gone || folded.Requests != c.requests ||
 			folded.MinGap != 0.5 || len(fresh)-3 != c.counted {
-			t.Errorf("%v: %d no-records, %d in the row, gone %t, %d requests, smallest gap %.1f, %d more in the files; want %+v", c.verdicts, folded.NoRecord,
+			t.Errorf("%v: %d no-records, %d unconfirmed, vanished %t, %d requests, smallest gap %.1f, %d more in the files; want %+v", c.verdicts, folded.NoRecord,
 				len(folded.Unconfirmed), folded.Vanished != nil, folded.Requests, folded.MinGap, len(fresh)-3, c)
 		}
 	}
@@ -158,20 +159,21 @@ func TestOverflowStaysUnconfirmed(t *testing.T) {
 	if folded.unconfirmedCount() != 0 || len(confirmed) != maxUnconfirmed+5 || !confirmed[1] || confirmed[maxUnconfirmed+6] {
 		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.unconfirmedCount(), len(confirmed), maxUnconfirmed+5)
 	}
-	// The record was asked for while the fifth was being answered: what is kept together is confirmed by a later one.
+	// This record was requested before the fifth answer. The overflow is confirmed as one, so by a
+	// later record only.
 	folded, _ = foldBoth(t, append(messages, entriesOf(answeredAt(success(maxUnconfirmed+6), 4))))
 	if folded.unconfirmedCount() != maxUnconfirmed+5 {
-		t.Errorf("%d unconfirmed after a record of the row's beginning, want %d", folded.unconfirmedCount(), maxUnconfirmed+5)
+		t.Errorf("%d unconfirmed after an early record, want %d", folded.unconfirmedCount(), maxUnconfirmed+5)
 	}
 }
 
-// drawMessages draws the messages of a ledger in any order at all, canaries among them.
+// drawMessages draws the messages of a ledger in any order, canaries among them.
 func drawMessages(t *rapid.T) (messages []message) {
 	verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictSuccess, contract.VerdictNoRecord, contract.VerdictNoRecord,
 		contract.VerdictTransient, contract.VerdictBlocked})
 	for range rapid.IntRange(1, 25).Draw(t, "messages") {
 		if rapid.IntRange(0, 7).Draw(t, "kind") == 0 {
-			messages = append(messages, message{canary: canaryAt(rapid.IntRange(0, 60).Draw(t, "asked at"), rapid.SliceOfN(verdict, 1, 2).Draw(t, "verdicts")...)})
+			messages = append(messages, message{canary: canaryAt(rapid.IntRange(0, 60).Draw(t, "started at"), rapid.SliceOfN(verdict, 1, 2).Draw(t, "verdicts")...)})
 			continue
 		}
 		var entries []contract.Entry
@@ -183,8 +185,8 @@ func drawMessages(t *rapid.T) (messages []message) {
 	return messages
 }
 
-// modelUnconfirmed are the no-records that count, and those of them that are unconfirmed, found in the plainest way: message by message,
-// each looking at the whole ledger.
+// modelUnconfirmed returns the no-records that count and those of them that are unconfirmed, found
+// in the simplest way: each message is compared with the complete ledger.
 func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished bool) {
 	type counts struct {
 		entry contract.Entry
@@ -192,7 +194,7 @@ func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished 
 	}
 	settled := map[int]contract.Outcome{}
 	var absent []counts
-	var proofs []counts // of which the entry tells when the asking began
+	var proofs []counts // the entry has the start of the request
 	last := -1
 	place := 0
 	for _, m := range messages {
@@ -221,12 +223,12 @@ func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished 
 		}
 	}
 	for _, a := range absent {
-		vouched := slices.ContainsFunc(proofs, func(p counts) bool {
+		confirmed := slices.ContainsFunc(proofs, func(p counts) bool {
 			return p.place > a.place && (last < 0 || p.place < last) && !p.entry.StartedAt.Before(a.entry.Requests[0].StartedAt.Add(500*time.Millisecond))
 		})
-		if last < 0 || vouched && a.place < last {
+		if last < 0 || confirmed && a.place < last {
 			numbers = append(numbers, a.entry.CaseID.Number)
-			if !vouched {
+			if !confirmed {
 				unconfirmed = append(unconfirmed, a.entry.CaseID.Number)
 			}
 		}

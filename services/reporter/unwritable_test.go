@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// obstruct puts something into the way of a file or folder of the output.
+// obstruct puts a file or folder in the place of an output file.
 func (f *fixture) obstruct(name string, folder bool) {
 	f.t.Helper()
 	name = filepath.Join(f.dir, name)
@@ -42,7 +42,7 @@ func obstructions() map[string]func(f *fixture) {
 	}
 }
 
-// replaceOutput puts a file where the output folder was.
+// replaceOutput replaces the output folder by a file.
 func (f *fixture) replaceOutput() {
 	f.t.Helper()
 	if err := errors.Join(os.RemoveAll(f.dir), os.WriteFile(f.dir, nil, 0o644)); err != nil {
@@ -83,13 +83,13 @@ func TestUnwritableOutputEndsRun(t *testing.T) {
 			f.setRunning()
 			got := f.runToArtifacts()
 			if got.Report.Status != contract.Completed || !maps.Equal(got.Collected, want.Collected) || !maps.Equal(got.Failed, want.Failed) {
-				t.Errorf("gone on: %+v, collected %v, failed %v", got.Report, got.Collected, got.Failed)
+				t.Errorf("resumed: %+v, collected %v, failed %v", got.Report, got.Collected, got.Failed)
 			}
 		})
 	}
 }
 
-// withoutEndFiles leaves out the files that say how a run ended.
+// withoutEndFiles leaves out the reports and checkpoints.
 func withoutEndFiles(files map[string]string) map[string]string {
 	rest := maps.Clone(files)
 	maps.DeleteFunc(rest, func(name, _ string) bool {

@@ -227,10 +227,10 @@ func (v *verifier) compareKeys(collected, failed map[int]contract.Collected) {
 	run := v.manifest.RunID
 	for number, outcome := range v.outcomes {
 		value, found := collected[number]
-		_, kept := failed[number]
+		_, isFailed := failed[number]
 		switch {
 		case v.withoutKey[number], v.unconfirmed.confirmedLate[number]:
-		case outcome == contract.Failed && !kept && (!found || value.RunID == run):
+		case outcome == contract.Failed && !isFailed && (!found || value.RunID == run):
 			failures = append(failures, number)
 		case outcome != contract.Failed && !found && !v.unconfirmed.has(number):
 			missing = append(missing, number)

@@ -15,14 +15,15 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// mismatch is one way in which what was written can differ from the ledger.
+// mismatch is a difference between the ledger and what was derived from it.
 type mismatch struct {
 	name string
-	// betweenReporters happens between two reporters, after the whole ledger but for the word of its end was folded.
-	betweenReporters func(d *fixture)
-	// beforeVerify happens when everything is folded and the second reader has not begun.
-	beforeVerify func(d *fixture)
-	// want is a part of what the second reader finds; empty where it looks no closer.
+	// betweenReporters runs between two reporters, after everything but the planned message was
+	// folded.
+	betweenReporters func(f *fixture)
+	// beforeVerify runs when everything is folded, before the verifier starts.
+	beforeVerify func(f *fixture)
+	// want is a part of the verifier's error; empty where the verifier does not compare.
 	want string
 }
 
@@ -40,7 +41,7 @@ func (f *fixture) editLines(change func([]string) []string) {
 	}
 }
 
-// replaceInLine is a line with one text in the place of another one.
+// replaceInLine returns a change that replaces text in a line of the attempts file.
 func replaceInLine(line int, old, with string) func(f *fixture) {
 	return func(f *fixture) {
 		f.t.Helper()
@@ -54,7 +55,8 @@ func replaceInLine(line int, old, with string) func(f *fixture) {
 	}
 }
 
-// The lines of mixed: 0 success, 1 no-record, 2 transient, 3 blocked, 4 success, 5 failed, 6 success, 7 no-record, 8 failed, 9 success.
+// The lines of mixedEntries: 0 success, 1 no-record, 2 transient, 3 blocked, 4 success, 5 failed, 6
+// success, 7 no-record, 8 failed, 9 success.
 func attemptsMismatches() []mismatch {
 	lose := func(line int) func(f *fixture) {
 		return func(f *fixture) {
@@ -75,19 +77,19 @@ func attemptsMismatches() []mismatch {
 		{name: "transient line doubled", beforeVerify: double(2), want: long},
 		{name: "blocked line doubled", beforeVerify: double(3), want: long},
 		{name: "one line lost and another doubled", beforeVerify: func(f *fixture) { lose(9)(f); double(2)(f) }, want: "IMM-3-25 IMM-8-25"},
-		{name: "a try lost and another doubled", beforeVerify: func(f *fixture) { lose(3)(f); double(2)(f) }, want: "IMM-3-25 IMM-5-25"},
+		{name: "an attempt lost and another doubled", beforeVerify: func(f *fixture) { lose(3)(f); double(2)(f) }, want: "IMM-3-25 IMM-5-25"},
 		{name: "outcome changed", beforeVerify: replaceInLine(0, "success", "no-record"), want: differs + "IMM-1-25"},
 		{name: "outcome changed for one as long", betweenReporters: replaceInLine(0, `"success"`, `"failed" `), want: differs + "IMM-1-25"},
 		{name: "outcome taken away", beforeVerify: replaceInLine(0, "success", "transient"), want: differs + "IMM-1-25"},
-		{name: "try made an outcome", beforeVerify: replaceInLine(2, "transient", "failed"), want: differs + "IMM-3-25"},
+		{name: "attempt made an outcome", beforeVerify: replaceInLine(2, "transient", "failed"), want: differs + "IMM-3-25"},
 		{name: "number changed", beforeVerify: replaceInLine(9, "IMM-8-25", "IMM-9-25"), want: "IMM-8-25 IMM-9-25"},
-		{name: "number of a try changed", beforeVerify: replaceInLine(2, "IMM-3-25", "IMM-4-25"), want: "IMM-3-25"},
-		{name: "verdict of a try changed", beforeVerify: replaceInLine(2, "transient", "blocked"), want: differs + "IMM-3-25"},
+		{name: "number of an attempt changed", beforeVerify: replaceInLine(2, "IMM-3-25", "IMM-4-25"), want: "IMM-3-25"},
+		{name: "verdict of an attempt changed", beforeVerify: replaceInLine(2, "transient", "blocked"), want: differs + "IMM-3-25"},
 		{name: "attempt counted on", beforeVerify: replaceInLine(2, `"attempt":1`, `"attempt":2`), want: differs + "IMM-3-25"},
 		{name: "year changed", beforeVerify: replaceInLine(9, "IMM-8-25", "IMM-8-24"), want: differs + "IMM-8-25"},
 		{name: "run changed", beforeVerify: replaceInLine(9, `"run_id":"run"`, `"run_id":"nur"`), want: "line 10 of the attempts file is not an attempt of the run"},
-		{name: "half a line behind the end", beforeVerify: func(f *fixture) { f.appendText(`{"run_id":`) }, want: "line 11 of the attempts file is not an attempt"},
-		{name: "a line of nothing", beforeVerify: func(f *fixture) { f.appendText("\n") }, want: "line 11 of the attempts file is not an attempt"},
+		{name: "half a line at the end", beforeVerify: func(f *fixture) { f.appendText(`{"run_id":`) }, want: "line 11 of the attempts file is not an attempt"},
+		{name: "an empty line", beforeVerify: func(f *fixture) { f.appendText("\n") }, want: "line 11 of the attempts file is not an attempt"},
 		{name: "file gone", beforeVerify: func(f *fixture) {
 			if err := os.Remove(filepath.Join(f.dir, attemptsName(f.manifest.RunID))); err != nil {
 				f.t.Fatal(err)
@@ -143,7 +145,7 @@ func (f *fixture) publishKey(bucket string, number int, value *contract.Collecte
 	f.publish(msg.Subject, data)
 }
 
-// changeCheckpoint changes the checkpoint.
+// changeCheckpoint returns a change of the checkpoint.
 func changeCheckpoint(change func(*checkpoint)) func(f *fixture) {
 	return func(f *fixture) {
 		f.t.Helper()
@@ -155,8 +157,8 @@ func changeCheckpoint(change func(*checkpoint)) func(f *fixture) {
 
 func checkpointMismatches() []mismatch {
 	const counts, differ = "the counts have", "outcomes of the checkpoint differ from the ledger: 1 case, first "
-	folded := func(name, says string, change func(*tally)) mismatch {
-		return mismatch{name: name, betweenReporters: changeCheckpoint(func(c *checkpoint) { change(&c.Tally) }), want: says}
+	folded := func(name, want string, change func(*tally)) mismatch {
+		return mismatch{name: name, betweenReporters: changeCheckpoint(func(c *checkpoint) { change(&c.Tally) }), want: want}
 	}
 	return []mismatch{
 		folded("one success more", counts, func(t *tally) { t.Succeeded++; t.Failed-- }),
@@ -185,7 +187,7 @@ func TestVerifierReportsMismatches(t *testing.T) {
 	}
 }
 
-// TestVerifierReportsWrongLines has the second reader read an attempts file that nobody mends.
+// The verifier reads an attempts file that nothing repairs.
 func TestVerifierReportsWrongLines(t *testing.T) {
 	t.Parallel()
 	f := newMixedFixtureOn(t, fcttest.Broker(t), len(mixedEntries()))
@@ -197,9 +199,9 @@ func TestVerifierReportsWrongLines(t *testing.T) {
 			continue
 		}
 		f.must(os.WriteFile(name, good, 0o600))
-		for _, spoil := range []func(*fixture){m.betweenReporters, m.beforeVerify} {
-			if spoil != nil {
-				spoil(f)
+		for _, damage := range []func(*fixture){m.betweenReporters, m.beforeVerify} {
+			if damage != nil {
+				damage(f)
 			}
 		}
 		v := newVerifier(f.manifest, 0)
@@ -230,7 +232,8 @@ func (m mismatch) assertReported(f *fixture) {
 	f.assertMismatch(state, err, m.want)
 }
 
-// assertMismatch checks that a run did not pass the second reader, and that everybody is told.
+// assertMismatch checks that verification ended the run, and that state, report and checkpoint file
+// say so.
 func (f *fixture) assertMismatch(state contract.State, err error, want string) {
 	f.t.Helper()
 	if !errors.Is(err, ErrLedger) || state.Status != contract.Errored || !errors.Is(StateError(state), ErrLedger) {
