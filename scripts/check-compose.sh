@@ -24,6 +24,18 @@ if "$client" --server "tls://127.0.0.1:$NATS_PORT" --nkey "$NATS_KEYS/operator.n
   fail 'the server was believed without its CA'
 fi
 
+# metered NUMBER reads the metrics of so many containers from this machine, each by an address of its own.
+metered() {
+  local role at
+  scripts/services.sh metrics >"$scratch/metrics"
+  while read -r role at; do
+    curl -fsS --noproxy '*' --max-time 5 "$at" 2>"$scratch/curl" | grep -q '^# TYPE batch_run_' || fail "no metrics of the $role at '$at': $(cat "$scratch/curl")"
+  done <"$scratch/metrics"
+  [ "$(sort -u "$scratch/metrics" | wc -l)" = "$1" ] || fail "not $1 containers have metrics: $(cat "$scratch/metrics")"
+}
+metered 5
+echo "this machine reads the metrics of every service ($((SECONDS - began)) s)"
+
 # Not by way of a function: what is killed would be the shell around it, and the command would live on.
 "$client" --server "tls://127.0.0.1:$NATS_PORT" --tlsca "$NATS_KEYS/tls/ca.pem" --nkey "$NATS_KEYS/operator.nk" sub 'batch.event.>' </dev/null >"$scratch/events" 2>&1 &
 watching=$!
@@ -42,6 +54,8 @@ done
 echo "$kills containers killed, three fetchers ($((SECONDS - began)) s)"
 
 finished check
+serving generator prober fetcher classifier reporter
+metered 7
 grep -q 'batch.event.check.started' "$scratch/events" || fail 'no operator was told of the start'
 kill "$watching"
 wait "$watching" 2>/dev/null || true

@@ -9,3 +9,6 @@ free_port() {
 
 # told_port WANTED PORT says that another port was taken than the one people expect.
 told_port() { if [ "$1" != "$2" ]; then echo "Port $1 is taken on this machine: $2 is used instead."; fi; }
+
+# listening_port reads the log of a service and prints the port at which it serves http_addr.
+listening_port() { sed -n 's/.*"msg":"http.listening","addr":"[^"]*:\([0-9]*\)".*/\1/p' | tail -1; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The services as processes of this machine, for scripts/services.sh where there is no Docker engine.
-# Use: scripts/local.sh up | down | logs [service] | ps | scale service=n. Everything lies in run/, pid files included.
+# Use: scripts/local.sh up | down | logs [service] | ps | metrics | scale service=n. Everything lies in run/, pid files included.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/freeport.sh
@@ -111,7 +111,16 @@ scale() {
   while [ -e "$run/$role-$n.pid" ]; do finish "$role-$n"; n=$((n + 1)); done
 }
 
+# metrics prints a line for each service: where its metrics are read.
+metrics() {
+  local name
+  for name in $(names | grep -v -x -e nats -e sim); do
+    echo "$name http://127.0.0.1:$(listening_port <"$run/$name.log")/metrics"
+  done
+}
+
 case ${1:-} in
+  metrics) metrics ;;
   up)
     if [ -n "${2:-}" ]; then echo "$2: without a Docker engine the pretend court alone is asked" >&2; exit 2; fi
     up
@@ -120,5 +129,5 @@ case ${1:-} in
   logs) tail -n 100 "$run/${2:-}"*.log ;;
   ps) for name in $(names); do printf '%-14s %s\n' "$name" "$(alive "$name" || echo ended)"; done ;;
   scale) scale "${2:?service=n, such as fetcher=3}" ;;
-  *) echo 'allowed are up, down, logs, ps, scale' >&2; exit 2 ;;
+  *) echo 'allowed are up, down, logs, ps, metrics, scale' >&2; exit 2 ;;
 esac

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Starts, shows, scales and ends the services as separate processes over NATS, with the pretend court that comes with them:
 # in containers where a Docker engine answers, else as processes of this machine, which behave alike.
-# Use: scripts/services.sh up [court] | down [--volumes] | logs [service] | ps | scale service=n
+# Use: scripts/services.sh up [court] | down [--volumes] | logs [service] | ps | metrics | scale service=n
 #   up court asks the real court, FCT_SITE; what it collected stays when it is taken down, unless --volumes is given
 set -euo pipefail
 cd "$(dirname "$0")/.."
-what=${1:?up, down, logs, ps or scale}
+what=${1:?up, down, logs, ps, metrics or scale}
 shift
 
 if ! docker version >/dev/null 2>&1; then
@@ -31,9 +31,23 @@ ready() {
   return 1
 }
 
+# metrics prints a line for each running container of a service: where this machine reads its metrics.
+metrics() {
+  local role id court inside at
+  court=$($compose ps -q sim 2>/dev/null || true)
+  for role in $roles; do
+    for id in $($compose ps -q "$role"); do
+      inside=$(docker logs "$id" 2>&1 | listening_port)
+      at=$(docker port "$id" "$inside/tcp" 2>/dev/null || docker port "${court:-none}" "$inside/tcp" 2>/dev/null || true)
+      at=${at%%$'\n'*} # the first of several
+      echo "$role ${at:+http://$at/metrics}"
+    done
+  done
+}
+
 if [ "${1:-}" = court ]; then
   if [ "$what" = up ]; then : "${FCT_CONTACT:?give an e-mail address or URL at which the court can reach you}"; fi
-  export COMPOSE_FILE=compose.yaml
+  export COMPOSE_FILE=compose.yaml:compose.court.yaml
   shift
 fi
 # What is up keeps its port.
@@ -73,6 +87,7 @@ TEXT
     if [ -n "$($compose ps -q sim 2>/dev/null)" ]; then set -- --volumes "$@"; fi
     $compose down --remove-orphans "$@"
     ;;
+  metrics) metrics ;;
   logs | ps) $compose "$what" "$@" ;;
   scale)
     role=${1:?service=n, such as fetcher=3}
@@ -80,7 +95,7 @@ TEXT
     $compose up -d --no-recreate --scale "$1"
     ;;
   *)
-    echo "$what: allowed are up, down, logs, ps, scale" >&2
+    echo "$what: allowed are up, down, logs, ps, metrics, scale" >&2
     exit 2
     ;;
 esac
