@@ -29,7 +29,8 @@ metered() {
   local role at
   scripts/services.sh metrics >"$scratch/metrics"
   while read -r role at; do
-    curl -fsS --noproxy '*' --max-time 5 "$at" 2>"$scratch/curl" | grep -q '^# TYPE batch_run_' || fail "no metrics of the $role at '$at': $(cat "$scratch/curl")"
+    curl -fsS --noproxy '*' --max-time 5 -o "$scratch/scraped" "$at" 2>"$scratch/curl" || fail "no metrics of the $role at '$at': $(cat "$scratch/curl")"
+    grep -q '^# TYPE go_goroutines' "$scratch/scraped" || fail "no metrics of the $role at '$at' but $(head -3 "$scratch/scraped")"
   done <"$scratch/metrics"
   [ "$(sort -u "$scratch/metrics" | wc -l)" = "$1" ] || fail "not $1 containers have metrics: $(cat "$scratch/metrics")"
 }
