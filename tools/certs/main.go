@@ -1,6 +1,6 @@
-// Command certs makes a CA and the certificate of the NATS servers of compose.yaml: go run tools/certs/main.go FOLDER
+// Command certs creates a CA and the certificate of the NATS servers of compose.yaml: go run tools/certs/main.go FOLDER
 //
-// The CA's key is not written: nobody can sign with it later, and new certificates come with a new CA.
+// The CA's private key is not stored, so nobody can sign with it later. New certificates come with a new CA.
 package main
 
 import (
