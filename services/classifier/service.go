@@ -267,7 +267,9 @@ func (s *Service) readAnswer(answer contract.Answer) (reading contract.Classific
 		reading.Record = nil
 	case contract.VerdictSuccess:
 		if reading.Record == nil || reading.Record.CaseID != answer.CaseID {
-			return contract.Classification{Verdict: contract.VerdictTransient, Rule: "record", Error: "reading the answer: a success without the record of the case", Raw: reading.Raw, RawType: reading.RawType}
+			return contract.Classification{Verdict: contract.VerdictTransient, Rule: "record",
+				Error: "reading the answer: a success without the record of the case",
+				Raw:   reading.Raw, RawType: reading.RawType}
 		}
 	default:
 		return contract.Classification{Verdict: contract.VerdictTransient, Rule: "verdict",

@@ -58,7 +58,9 @@ type fieldDecoder func(value json.RawMessage) (allowed string, ok bool)
 // aliases maps the alternative names of keys to their names.
 func aliases() map[string]string {
 	return map[string]string{
-		"retry_limit": "max_retries", "safe_stop_consecutive_no_record": "safe_stop_no_records", "safe_stop_consecutive_fail": "safe_stop_fails",
+		"retry_limit":                     "max_retries",
+		"safe_stop_consecutive_no_record": "safe_stop_no_records",
+		"safe_stop_consecutive_fail":      "safe_stop_fails",
 	}
 }
 

@@ -50,7 +50,9 @@ func (s *Service) handleRequest(received micro.Request) {
 	}
 	results, ok := s.replies.register(request.key)
 	if !ok {
-		s.sendReply(request, contract.CommandReply{Error: "too many concurrent requests, or the generator is stopping: try again"})
+		s.sendReply(request, contract.CommandReply{
+			Error: "too many concurrent requests, or the generator is stopping: try again",
+		})
 		return
 	}
 	go func() {
@@ -164,7 +166,8 @@ func checkSize(header nats.Header, body []byte) error {
 		return nil
 	}
 	return invalid(contract.Problem{
-		Field: "body", Value: quote(body[:min(len(body), 30)]), Reason: fmt.Sprintf("it has %d bytes with its headers, more than %d", size, maxBodyBytes), Allowed: jsonObject,
+		Field: "body", Value: quote(body[:min(len(body), 30)]), Allowed: jsonObject,
+		Reason: fmt.Sprintf("it has %d bytes with its headers, more than %d", size, maxBodyBytes),
 	})
 }
 
@@ -288,7 +291,9 @@ func (r *replyMatcher) deliver(result commandResult) {
 		r.deliveredBefore, r.delivered, r.rotatedAt = r.delivered, make(map[commandPosition]bool), result.receivedAt
 	}
 	r.delivered[position] = true
-	r.recent = slices.DeleteFunc(r.recent, func(old commandResult) bool { return result.receivedAt.Sub(old.receivedAt) > 2*matchWindow })
+	r.recent = slices.DeleteFunc(r.recent, func(old commandResult) bool {
+		return result.receivedAt.Sub(old.receivedAt) > 2*matchWindow
+	})
 	waiting := r.waiting[result.Digest]
 	if len(waiting) == 0 {
 		r.recent = append(r.recent, result)

@@ -21,7 +21,7 @@ func TestLastFinalNumber(t *testing.T) {
 		"nothing":               {nil, 0},
 		"no record at all":      {map[int]contract.Collected{1: none(day), 2: none(day)}, 0},
 		"gap below the highest": {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(time.Minute)), 4: none(day)}, 3},
-		"answered before it":    {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(24 * time.Hour))}, 1},
+		"no-record long before": {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(24 * time.Hour))}, 1},
 		"lowest of several":     {map[int]contract.Collected{1: record(day), 2: none(day), 4: none(day), 5: record(day.Add(24 * time.Hour))}, 1},
 		"seen above it earlier": {map[int]contract.Collected{2: none(day), 3: record(day.Add(48 * time.Hour)), 5: record(day)}, 5},
 	} {

@@ -159,15 +159,15 @@ func (post *posterior) tailProbability(distance int) float64 {
 	}
 	at, from, ended := post.initial, post.bound, 0.0
 	for _, p := range post.points {
-		step, walk := p.number-from, &post.model.transitions
+		step, powers := p.number-from, &post.model.transitions
 		first := step // the numbers end after this step; above the edge in the middle of it
 		if p.number > post.bound+distance {
-			first, walk = step/2, &post.model.missingTransitions
+			first, powers = step/2, &post.model.missingTransitions
 			p.absent = false
 		}
-		at = walk.forward(at, first)
+		at = powers.forward(at, first)
 		ended += at.sum() * (1 - p.continuation)
-		at = walk.forward(p.observe(post.model, at), step-first)
+		at = powers.forward(p.observe(post.model, at), step-first)
 		from = p.number
 	}
 	return max(0, 1-(ended+at.sum())/post.likelihood)
