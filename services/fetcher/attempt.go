@@ -17,17 +17,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// makeAttempt asks the site once for a case, of which so many processes have died, and stores what it answered.
+// makeAttempt makes one attempt at a job, after so many crashes of processes on it, and stores its
+// answer. It returns bus.ErrLeave if the answer is stored, and errReturnJob if the site was not
+// reached so far.
 func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes int) error {
 	id := job.CaseID
 	unlock, err := w.isolate(crashes)
 	if err != nil {
-		return fmt.Errorf("asking for %s: %w", id, err)
+		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	defer unlock()
 	leave, err := w.siteState.enterProbe(w.startCtx)
 	if err != nil {
-		return fmt.Errorf("asking for %s: %w", id, err)
+		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	defer leave()
 	defer w.record.remove(id.Number)
@@ -38,7 +40,7 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 	blocked := w.applySiteSignals(id, exchanges, job.Retry || attempt > 1, err)
 	leave()
 	if err != nil && (len(exchanges) == 0 || !blocked) {
-		return fmt.Errorf("asking for %s: %w", id, err)
+		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	return w.storeAnswer(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
@@ -46,7 +48,8 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 	})
 }
 
-// isolate keeps a suspicious job from being attempted beside another one until together is called.
+// isolate keeps a job with isolationThreshold crashes or more from being attempted next to another
+// such job, until unlock is called.
 func (w *runWorker) isolate(crashes int) (unlock func(), err error) {
 	if crashes < isolationThreshold {
 		return func() {}, nil
@@ -59,7 +62,8 @@ func (w *runWorker) isolate(crashes int) (unlock func(), err error) {
 	}
 }
 
-// storeCrashed has the classifier settle a job that so many processes have died of: it is asked for no more.
+// storeCrashed stores an answer that makes the classifier settle a job on which crashLimit
+// processes have died: it is not fetched again.
 func (w *runWorker) storeCrashed(d delivery, job contract.Job, attempt, crashes int) error {
 	w.Log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
 	return w.storeAnswer(contract.Answer{
@@ -68,8 +72,9 @@ func (w *runWorker) storeCrashed(d delivery, job contract.Job, attempt, crashes 
 	})
 }
 
-// storeAnswer stores an answer and leaves its job to the classifier. The job keeps its place until then, so that a process that dies
-// loses no more answers than it has places: they are asked for again.
+// storeAnswer stores an answer and returns bus.ErrLeave: the classifier settles the job. The job
+// keeps its admission until the answer is stored. So a process that dies loses at most as many
+// answers as it may have cases in flight; those are fetched again.
 func (w *runWorker) storeAnswer(answer contract.Answer) error {
 	if err := w.persistAnswer(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", answer.CaseID, err)
@@ -77,19 +82,20 @@ func (w *runWorker) storeAnswer(answer contract.Answer) error {
 	return bus.ErrLeaveUnsettled
 }
 
-// sendRequests makes the requests of an attempt, each when it is its turn. The attempt begins, and is on record as held, when its first
-// request may leave: a process that dies while a job only waits has not crashed on it.
+// sendRequests sends the requests of an attempt, each at its turn. The attempt starts, and enters
+// the in-flight record, when its first request may leave: a process that dies while a job only
+// waits has not crashed on it.
 func (w *runWorker) sendRequests(d delivery, job contract.Job, attempt, crashes int) (exchanges []contract.Exchange, seconds float64, err error) {
 	fetch := fetchFunc(w.Site.Fetch)
 	if job.LikelyAbsent {
 		fetch = w.Site.FetchProofFirst
 	}
 	var permits attemptPermits
-	defer permits.markStarted() // also when the last request could not be sent
+	defer permits.markStarted() // also if the last request could not be sent
 	ctx, cancel := context.WithCancelCause(w.finishCtx)
 	defer cancel(nil)
 	keepGoing := func() bool { return true }
-	if !w.reachability.siteReached() { // a stop does not wait for a connection
+	if !w.reachability.siteReached() { // a stop does not wait for a connection to be made
 		keepGoing = context.AfterFunc(w.startCtx, func() { cancel(context.Cause(w.startCtx)) })
 		defer keepGoing()
 	}
@@ -109,7 +115,7 @@ func (w *runWorker) sendRequests(d delivery, job contract.Job, attempt, crashes 
 		if err == nil && requests == 1 && !w.reachability.startTry(job.CaseID.Number) {
 			err = errReturnJob
 		}
-		if err == nil && !d.valid() { // it is asked for by somebody else
+		if err == nil && !d.valid() { // another process may be fetching it
 			err = errLeaseExpired
 		}
 		if err == nil && requests == 1 {
@@ -121,14 +127,15 @@ func (w *runWorker) sendRequests(d delivery, job contract.Job, attempt, crashes 
 	return exchanges, permits.seconds(), err
 }
 
-// applySiteSignals does what the site said that concerns more than this case, and says whether it told us to go away, here or elsewhere.
-// retry says that the number has failed before.
+// applySiteSignals applies what the exchanges say about the site as a whole: a block, a path that
+// robots.txt forbids, or trouble. It reports whether the run is halted because the site blocks
+// requests, of this run or of another. retry says that the number has failed before.
 func (w *runWorker) applySiteSignals(id contract.CaseID, exchanges []contract.Exchange, retry bool, err error) (blocked bool) {
 	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
 	var forbiddenErr forbiddenError
 	switch {
 	case blocked:
-		// This process stops at once; the others hear of it through the buckets.
+		// This process stops at once; the others are notified through the buckets.
 		w.stop(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
 		if err := w.recordBlock(context.WithoutCancel(w.finishCtx), w.manifest, id, rule, wait); err != nil {
 			w.fail(err)
@@ -146,7 +153,7 @@ func (w *runWorker) applySiteSignals(id contract.CaseID, exchanges []contract.Ex
 	return w.siteBlocked()
 }
 
-// plannedAt is when the job was stored; zero for a message that does not say it.
+// plannedAt returns when the job was stored; zero if the message has no metadata.
 func plannedAt(msg jetstream.Msg) time.Time {
 	metadata, err := msg.Metadata()
 	if err != nil {
@@ -155,8 +162,9 @@ func plannedAt(msg jetstream.Msg) time.Time {
 	return metadata.Timestamp.UTC()
 }
 
-// persistAnswer stores an answer, again and again while the store only stumbles: to ask the site a second time for what it has
-// answered would be worse. Of an answer that the store cannot hold it stores that it came and how large it was: the attempt counts.
+// persistAnswer stores an answer, and tries again while the store returns passing errors: to fetch
+// the case a second time would be worse. If the answer is too large for the store, it stores the
+// answer without bodies and with their size: the attempt counts.
 func (w *runWorker) persistAnswer(answer contract.Answer) error {
 	for {
 		err := w.answerWrites.Do(w.finishCtx, pendingAnswer{w.manifest.RunID, answer})
@@ -173,7 +181,7 @@ func (w *runWorker) persistAnswer(answer contract.Answer) error {
 	}
 }
 
-// dropBodies drops the bodies of an answer and says so in its exchanges; false when there is none.
+// dropBodies drops the bodies of an answer and notes that in its exchanges; false if there is none.
 func dropBodies(answer *contract.Answer) (dropped bool) {
 	for i := range answer.Exchanges {
 		if x := &answer.Exchanges[i]; len(x.Body) > 0 {
@@ -184,8 +192,8 @@ func dropBodies(answer *contract.Answer) (dropped bool) {
 	return dropped
 }
 
-// waitTurn waits until the next request may start. Nothing is begun once the run is halted; a case that is under way is
-// finished, unless the site told us to go away: then not one request more is made.
+// waitTurn waits until the next request may start. No case is started once the run is halted. A
+// case under way is finished, unless the site blocks requests: then no further request is sent.
 func (w *runWorker) waitTurn(ctx context.Context, first bool, permits *attemptPermits) (time.Duration, error) {
 	permits.markStarted()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -207,13 +215,15 @@ func (w *runWorker) waitTurn(ctx context.Context, first bool, permits *attemptPe
 	return permit.Gap, nil
 }
 
-// attemptPermits is the request of an attempt that is about to leave the machine.
+// attemptPermits are the permits of the requests of one attempt.
 type attemptPermits struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	// started is the Started of the request that is about to leave the machine; nil if there is
+	// none.
 	started func()
-	// firstSent is when the first request of the attempt was let go.
+	// firstSent is when the first request of the attempt was permitted.
 	firstSent time.Time
-	// permits are those of all requests of the attempt.
+	// permits are the permits of all requests of the attempt.
 	permits []Permit
 }
 
@@ -226,7 +236,8 @@ func (p *attemptPermits) fillWaits(exchanges []contract.Exchange) {
 	}
 }
 
-// seconds is how long ago the first request was let go, by the monotonic clock; 0 when none was.
+// seconds returns the time since the first request was permitted, by the monotonic clock; 0 if none
+// was.
 func (p *attemptPermits) seconds() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -236,6 +247,7 @@ func (p *attemptPermits) seconds() float64 {
 	return time.Since(p.firstSent).Seconds()
 }
 
+// add adds the permit of the next request.
 func (p *attemptPermits) add(permit Permit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -246,7 +258,7 @@ func (p *attemptPermits) add(permit Permit) {
 	}
 }
 
-// markStarted says that the request has left, or never will.
+// markStarted notes that the request has left, or will never be sent.
 func (p *attemptPermits) markStarted() {
 	p.mu.Lock()
 	report := p.started
@@ -257,22 +269,22 @@ func (p *attemptPermits) markStarted() {
 	}
 }
 
-// siteBlocked says whether the run was halted because the site blocks us.
+// siteBlocked reports whether the run was halted because the site blocks requests.
 func (w *runWorker) siteBlocked() bool {
 	var halted runs.Halted
 	return errors.As(context.Cause(w.startCtx), &halted) && halted.Status == contract.Blocked
 }
 
-// maxPackBytes is how many bytes of answers share one message at most, a single larger answer apart.
+// maxPackBytes bounds the answers of one message; a single larger answer has a message of its own.
 const maxPackBytes = 4 << 20
 
-// pendingAnswer is an answer on its way into the stream of answers.
+// pendingAnswer is an answer that waits to be stored.
 type pendingAnswer struct {
 	run    contract.RunID
 	answer contract.Answer
 }
 
-// size is about what the answer takes in a message.
+// size estimates the bytes of the answer in a message.
 func (r pendingAnswer) size() int {
 	bytes := 512
 	for _, exchange := range r.answer.Exchanges {
@@ -281,14 +293,14 @@ func (r pendingAnswer) size() int {
 	return bytes
 }
 
-// publishAnswers stores answers that were ready together, packed by run and block.
+// publishAnswers stores answers that were ready together, packed by run and chunk.
 func (s *Service) publishAnswers(ctx context.Context, items []pendingAnswer) error {
 	type place struct {
 		run   contract.RunID
 		block int
 	}
 	packs := make(map[place]*contract.AnswerPack)
-	var order []place // first come, first stored
+	var order []place // in the order of arrival
 	for _, item := range items {
 		key := place{item.run, contract.Chunk(item.answer.CaseID.Number)}
 		if packs[key] == nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// serveCanaries answers those who want to know whether the site still shows what it has, until the function it returns is
-// called. Any fetcher of the site will do, whether it works on the run or not.
+// serveCanaries answers canary requests until stop is called. Any fetcher of the site can answer,
+// whether it works on the run or not.
 func (s *Service) serveCanaries(ctx context.Context) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var handlers sync.WaitGroup
@@ -25,16 +25,17 @@ func (s *Service) serveCanaries(ctx context.Context) (stop func(), err error) {
 	})
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("answering on %s: %w", subject, err)
+		return nil, fmt.Errorf("subscribing to %s: %w", subject, err)
 	}
 	return func() {
 		cancel()
-		_ = subscription.Unsubscribe() // a connection that is gone has none
+		_ = subscription.Unsubscribe() // fails only on a closed connection
 		handlers.Wait()
 	}, nil
 }
 
-// replyCanary asks the site and replies when what it answered stands in the ledger. Who asked waits for no reply for ever.
+// replyCanary fetches the canaries and replies when the result is stored in the ledger. The
+// requester has a timeout of its own.
 func (s *Service) replyCanary(ctx context.Context, msg *nats.Msg) {
 	request, err := contract.DecodeCanaryRequest(msg.Data)
 	var reply contract.CanaryReply
@@ -54,8 +55,8 @@ func (s *Service) replyCanary(ctx context.Context, msg *nats.Msg) {
 	}
 }
 
-// fetchCanaries asks for known files until one is there, and keeps what the site answered. The one who sees that they have all
-// vanished is the witness of a block: it stops everybody at once.
+// fetchCanaries fetches known cases until the site shows one, and stores the result. If the site
+// shows none of them, that is a block: it stops all fetchers at once.
 func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequest) (contract.CanaryReply, error) {
 	m := contract.Manifest{RunID: request.RunID}
 	if block, _ := s.siteState.activeBlock(time.Now()); block != nil {
@@ -65,8 +66,8 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 	var wait time.Duration
 	for _, id := range request.CaseIDs {
 		entry, siteWait, err := s.fetchCanary(ctx, id)
-		if err != nil && len(entries)+len(entry.Requests) == 0 { // the site was not asked
-			return contract.CanaryReply{}, fmt.Errorf("asking for canary %s: %w", id, err)
+		if err != nil && len(entries)+len(entry.Requests) == 0 { // no request was sent
+			return contract.CanaryReply{}, fmt.Errorf("fetching canary %s: %w", id, err)
 		}
 		entries, wait = append(entries, entry), siteWait
 		if entry.Verdict != contract.VerdictNoRecord {
@@ -77,7 +78,7 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 	reply := contract.CanaryReply{Verdict: verdict}
 	last := entries[len(entries)-1]
 	s.Log.Info("fetcher.canary", "run_id", request.RunID, "case_id", last.CaseID.String(), "verdict", verdict)
-	// First the ledger, which takes back what is not true; a halt alone would let the run go on with it.
+	// The ledger first: it withdraws unconfirmed no-records. With a halt alone the run would keep them.
 	sequence, storeErr := s.storeCanary(ctx, request, entries)
 	reply.Sequence = sequence
 	if verdict == contract.VerdictNoRecord || verdict == contract.VerdictBlocked {
@@ -93,7 +94,7 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 	return reply, storeErr
 }
 
-// blockedReply is the reply of a fetcher whose site may not be asked; the run is halted for it like any other.
+// blockedReply returns the reply during a block of the site, and halts the run for it.
 func (s *Service) blockedReply(ctx context.Context, m contract.Manifest, block *contract.SiteBlock) (contract.CanaryReply, error) {
 	return contract.CanaryReply{
 		Verdict: contract.VerdictBlocked,
@@ -101,8 +102,9 @@ func (s *Service) blockedReply(ctx context.Context, m contract.Manifest, block *
 	}, s.haltBlocked(ctx, m, *block)
 }
 
-// fetchCanary asks the site once for a known file, at the pace of all requests, and reads what it answered. wait is how long the
-// site said to stay away, if it did. What was asked before an error comes with it.
+// fetchCanary fetches a known case once, at the pace of all requests, and reads the answer. wait is
+// the Retry-After of a block, if it has one. After an error, entry holds the requests that were
+// made.
 func (s *Service) fetchCanary(ctx context.Context, id contract.CaseID) (entry contract.Entry, wait time.Duration, err error) {
 	entry = contract.Entry{CaseID: id, Verdict: contract.VerdictTransient}
 	admissions, err := s.inFlightLimit.acquire(ctx, 1)
@@ -121,7 +123,7 @@ func (s *Service) fetchCanary(ctx context.Context, id contract.CaseID) (entry co
 			return 0, err
 		}
 		permits.add(permit)
-		if block, _ := s.siteState.activeBlock(time.Now()); block != nil { // there may be one by now
+		if block, _ := s.siteState.activeBlock(time.Now()); block != nil { // it may have been set while waiting
 			err = fmt.Errorf("blocked by the site at %s (%s)", block.CaseID, block.Rule)
 		}
 		return permit.Gap, err
@@ -143,7 +145,7 @@ func (s *Service) fetchCanary(ctx context.Context, id contract.CaseID) (entry co
 	return entry, s.applyReading(&entry, exchanges), nil
 }
 
-// applyReading fills in what the answer says and returns how long the site said to stay away.
+// applyReading fills in what the answer means and returns the Retry-After of a block.
 func (s *Service) applyReading(entry *contract.Entry, exchanges []contract.Exchange) (wait time.Duration) {
 	reading := s.readSafely(entry.CaseID, exchanges)
 	entry.Verdict, entry.Rule, entry.Error, entry.Notes = reading.Verdict, reading.Rule, reading.Error, reading.Notes
@@ -157,7 +159,7 @@ func (s *Service) applyReading(entry *contract.Entry, exchanges []contract.Excha
 	return wait
 }
 
-// readSafely reads an answer. One that the reader cannot bear is no word from the site.
+// readSafely reads an answer. An answer on which the reader panics is transient.
 func (s *Service) readSafely(id contract.CaseID, exchanges []contract.Exchange) (reading contract.Classification) {
 	defer func() {
 		if panicValue := recover(); panicValue != nil {
@@ -168,16 +170,16 @@ func (s *Service) readSafely(id contract.CaseID, exchanges []contract.Exchange) 
 	return s.Read(id, exchanges)
 }
 
-// storeCanary writes a canary into the ledger and returns its place there.
+// storeCanary stores a canary in the ledger and returns the sequence of its message.
 func (s *Service) storeCanary(ctx context.Context, request contract.CanaryRequest, entries []contract.Entry) (uint64, error) {
 	run := request.RunID
 	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries, After: request.After}.Encode()
 	if err != nil {
-		return 0, fmt.Errorf("keeping the canary of run %s: %w", run, err)
+		return 0, fmt.Errorf("storing the canary of run %s: %w", run, err)
 	}
 	ack, err := s.Bus.Publish(context.WithoutCancel(ctx), &nats.Msg{Subject: run.CanarySubject(), Data: bus.Compress(body)})
 	if err != nil {
-		return 0, fmt.Errorf("keeping the canary of run %s: %w", run, err)
+		return 0, fmt.Errorf("storing the canary of run %s: %w", run, err)
 	}
 	return ack.Sequence, nil
 }

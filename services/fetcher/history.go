@@ -16,7 +16,7 @@ type History struct {
 // numberState is what is known about one number.
 type numberState struct {
 	settled          bool
-	outcome          contract.Outcome // the first one
+	outcome          contract.Outcome // the first one counts
 	sequence         uint64           // of the message that holds it
 	storedAt         time.Time        // of that message
 	answeredAttempt  int              // the highest attempt whose answer lies in the stream of answers

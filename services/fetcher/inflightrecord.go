@@ -19,19 +19,23 @@ import (
 )
 
 const (
-	// crashLimit is how many processes may die while they hold a job before the job has failed.
+	// crashLimit is how many processes may die with a job in flight before the job has failed.
 	crashLimit = 5
-	// isolationThreshold is from how many crashes on a job is attempted alone: every process attempts one such job at a time. Jobs that
-	// were in flight beside the one that kills its process are cleared so, before they reach crashLimit with it.
+	// isolationThreshold is the number of crashes from which a job is attempted in isolation: each
+	// process attempts one such job at a time. So jobs that were in flight next to the one that
+	// kills the process are cleared before they reach crashLimit with it.
 	isolationThreshold = 2
 	// heldSubjectPrefix makes a key of the bucket held a subject.
 	heldSubjectPrefix = "$KV." + contract.BucketHeld + "."
 )
 
-// inFlightRecord is the durable record of the attempts that this process has in hand in one run, one message that is overwritten. The
-// record is written before an attempt begins, once for all attempts that begin together. A process that dies leaves its record
-// behind: each attempt in it that has no answer is a crash of its job. A process that hands a job back takes the attempt off its
-// record, and one that is told to stop empties it, so that neither a stop nor a restart of the server counts, nor a slow heartbeat.
+// inFlightRecord is the stored record of the attempts that this process has in flight in one run:
+// one message that is overwritten. It is written before an attempt starts, once for all attempts
+// that start together.
+//
+// A process that dies leaves its record behind: each attempt in it without an answer is a crash of
+// its job. A process that returns a job removes its attempt, and one that is stopped empties the
+// record. So neither a stop, nor a restart of the server, nor a slow heartbeat counts as a crash.
 type inFlightRecord struct {
 	bus              *bus.Bus
 	bucket, fetchers jetstream.KeyValue
@@ -39,17 +43,20 @@ type inFlightRecord struct {
 	writes           *bus.GroupCommit[struct{}]
 
 	mu sync.Mutex
-	// own is this process's record, edits counts its changes, and stored is how many of them are stored.
+	// own is this process's record, changes counts its changes, and storedChanges is how many of
+	// them are stored.
 	own                    contract.InFlightRecord
 	changes, storedChanges uint64
-	// closedCause is why nothing more may begin.
+	// closedCause is why no further attempt may start; nil while attempts may.
 	closedCause error
-	// others are the records of other processes, read at an instant over the connection of an epoch.
+	// others are the records of the other processes, read at othersReadAt over the connection of
+	// othersEpoch.
 	others       []contract.InFlightRecord
 	othersReadAt time.Time
 	othersEpoch  uint64
 }
 
+// newInFlightRecord returns the empty record of this process in a run.
 func (s *Service) newInFlightRecord(run contract.RunID) *inFlightRecord {
 	r := &inFlightRecord{
 		bus: s.Bus, bucket: s.held, fetchers: s.fetchers, key: run.FetcherKey(s.ID),
@@ -62,7 +69,8 @@ func (s *Service) newInFlightRecord(run contract.RunID) *inFlightRecord {
 	return r
 }
 
-// add records that an attempt of a number begins, after so many crashes of its job. It returns when the record is stored.
+// add records that an attempt of a number starts, after so many crashes of its job. It returns when
+// the record is stored.
 func (r *inFlightRecord) add(ctx context.Context, number, attempt, crashes int) error {
 	r.mu.Lock()
 	if r.closedCause != nil {
@@ -78,8 +86,8 @@ func (r *inFlightRecord) add(ctx context.Context, number, attempt, crashes int) 
 	return r.writes.Do(ctx, struct{}{})
 }
 
-// remove takes an attempt off the record. That is stored with the next attempt that begins, or by flush: the ledger tells an attempt
-// that was answered.
+// remove removes the attempt of a number. The change is stored with the next attempt that starts,
+// or by flush: if the attempt was answered, the ledger shows that.
 func (r *inFlightRecord) remove(number int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,7 +105,8 @@ func (r *inFlightRecord) flush(ctx context.Context) error {
 	return r.writes.Do(ctx, struct{}{})
 }
 
-// close empties the record because this process was told to stop: what it has in hand now may be cut off at any time.
+// close empties the record because this process is stopping: its attempts may be canceled at any
+// time.
 func (r *inFlightRecord) close(ctx context.Context, cause error) error {
 	r.mu.Lock()
 	if r.closedCause = cause; len(r.own.Attempts) > 0 {
@@ -108,7 +117,8 @@ func (r *inFlightRecord) close(ctx context.Context, cause error) error {
 	return r.flush(ctx)
 }
 
-// snapshot is the record as it is now and how many changes it has seen; changed says whether any of them is not stored.
+// snapshot returns the encoded record and its count of changes; changed says whether any of them is
+// not stored.
 func (r *inFlightRecord) snapshot() (record []byte, edits uint64, changed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -117,19 +127,19 @@ func (r *inFlightRecord) snapshot() (record []byte, edits uint64, changed bool) 
 	}
 	record, err := json.Marshal(r.own)
 	if err != nil {
-		panic(fmt.Sprintf("encoding %+v: %v", r.own, err)) // numbers and names alone
+		panic(fmt.Sprintf("encoding %+v: %v", r.own, err)) // it has only numbers and strings
 	}
 	return record, r.changes, true
 }
 
-// write stores the record as it is now, for everybody who waits for that.
+// write stores the current record for all callers that wait for that.
 func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
 	record, edits, changed := r.snapshot()
 	if !changed {
 		return nil
 	}
 	if _, err := r.bus.Publish(ctx, &nats.Msg{Subject: heldSubjectPrefix + r.key, Data: record}); err != nil {
-		return fmt.Errorf("recording what this process holds: %w", err)
+		return fmt.Errorf("storing the in-flight record: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,8 +147,10 @@ func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
 	return nil
 }
 
-// crashes says how many processes have died while they held the job of a number. One that another process still holds, as far as
-// can be seen, is waiting. The records are read again as a ledger is; again says that retries alone do not explain the delivery.
+// crashes returns how many processes have died with the job of a number in flight. The error is a
+// retryLater while another live process has it in flight. The records are read again after a
+// reconnect and, at most once in classifyWait, with reread: if retries alone do not explain the
+// delivery.
 func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (int, error) {
 	others, most, err := r.othersAndOwn(ctx, l, number, epoch, reread)
 	if err != nil || len(others) == 0 {
@@ -162,21 +174,23 @@ func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epo
 	return most, nil
 }
 
-// othersAndOwn are the records of the other processes, and the crashes of a job on this one's.
+// othersAndOwn returns the records of the other processes, and the crashes of a job in this one's.
 func (r *inFlightRecord) othersAndOwn(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (others []contract.InFlightRecord, own int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.othersReadAt.IsZero() || r.othersEpoch != epoch || reread && time.Since(r.othersReadAt) > classifyWait {
 		if err := r.readOthers(ctx, l, epoch); err != nil {
-			return nil, 0, fmt.Errorf("reading what other processes hold: %w", err)
+			return nil, 0, fmt.Errorf("reading the in-flight records of other processes: %w", err)
 		}
 		r.othersReadAt, r.othersEpoch = time.Now(), epoch
 	}
 	return r.others, r.own.Crashes[number], nil
 }
 
-// readOthers reads the records of the run; one that cannot be read, or is not of its key, counts for nothing. The one under this process's own key is of a process that had its name before, or its own
-// from before it broke off: what stands there is carried over, for it is about to be overwritten.
+// readOthers reads the records of the run. It ignores a record that is unreadable or does not
+// belong to its key. A record under this process's own key is of an earlier process of the same
+// name, or its own from before an interruption: its crashes are carried over, since it is about to
+// be overwritten.
 func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64) error {
 	subjects, err := r.bus.Subjects(ctx, "KV_"+contract.BucketHeld, heldSubjectPrefix+r.own.RunID.FetcherKey("*"))
 	if err != nil {
@@ -193,7 +207,7 @@ func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64
 		case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, runs.ErrUnreadable):
 		case err != nil:
 			return err
-		case record.Version != contract.MessageVersion || record.RunID.FetcherKey(record.Fetcher) != key: // not of this program
+		case record.Version != contract.MessageVersion || record.RunID.FetcherKey(record.Fetcher) != key: // foreign
 		case key == r.key:
 			if err := r.inheritCrashes(ctx, l, record, epoch); err != nil {
 				return err
@@ -205,7 +219,7 @@ func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64
 	return nil
 }
 
-// inheritCrashes takes over the crashes of the jobs that are still to be done from the record of a process of this name.
+// inheritCrashes takes over the crashes of unsettled jobs from the previous record under this key.
 func (r *inFlightRecord) inheritCrashes(ctx context.Context, l *ledger, previous contract.InFlightRecord, epoch uint64) error {
 	numbers := maps.Clone(previous.Crashes)
 	if numbers == nil {
@@ -229,7 +243,7 @@ func (r *inFlightRecord) inheritCrashes(ctx context.Context, l *ledger, previous
 	return nil
 }
 
-// alive says whether the process of a record still works on the run.
+// alive reports whether the process of a record still works on the run.
 func (r *inFlightRecord) alive(ctx context.Context, record contract.InFlightRecord) (bool, error) {
 	_, err := r.fetchers.Get(ctx, record.RunID.FetcherKey(record.Fetcher))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

@@ -17,76 +17,82 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Site asks a court for one case.
+// Site fetches cases from a court's site.
 type Site interface {
-	// Fetch makes the requests of one attempt and calls before ahead of each of them: before waits for the pace, says
-	// how long ago the last request started, and its error ends Fetch. Trouble with the site is an exchange with an
-	// error; the error of Fetch is that of before or of ctx.
+	// Fetch sends the requests of one attempt and calls before ahead of each. before waits for the
+	// pace and returns the time since the previous request started; its error ends Fetch. Trouble
+	// with the site is an exchange with an error; the error of Fetch is that of before or of ctx.
 	Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
 	// FetchProofFirst is Fetch for a case that probably does not exist.
 	FetchProofFirst(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
-	// Blocked says whether the exchanges show that the site told us to go away, and for how long if it said so.
+	// Blocked reports whether the exchanges show a block, by which rule, and its Retry-After, if
+	// any.
 	Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool)
-	// RetryAfter is for how long an answer asks to be left alone; 0 when it does not.
+	// RetryAfter returns how long the response asks clients to wait; 0 if it does not.
 	RetryAfter(exchange contract.Exchange, now time.Time) time.Duration
 }
 
-// Robots reads what a site's robots.txt says; see site.Client.Robots.
+// Robots fetches a site's robots.txt; see site.Client.Robots.
 type Robots func(ctx context.Context, before func(context.Context) (time.Duration, error)) (site.RobotsRules, error)
 
-// Options of a fetcher.
+// Options are the settings and the dependencies of a fetcher.
 type Options struct {
 	Bus *bus.Bus
 	Log *slog.Logger
-	// ID names this fetcher among those of a run; it is safe as a part of a key. Process is a name that no process had before: by
-	// it a fetcher knows what one of the same ID has left behind that died.
+	// ID names this fetcher among those of a run; it is safe as a part of a key. Process is unique
+	// to this process: by it a fetcher recognizes what an earlier process of the same ID has left
+	// behind.
 	ID, Process string
 	Site        Site
 	SiteName    string
-	// Origin is where Site is asked: a run that was planned for another court is ended. Empty takes every run.
+	// Origin is the origin of Site: a run that was planned for another site is halted. Empty
+	// accepts every run.
 	Origin string
-	// Robots is asked before the first case; nil leaves robots.txt alone.
+	// Robots is called before the first case; nil ignores robots.txt.
 	Robots Robots
 	Pace   Pace
-	// Settings are those that the fetcher's requests depend on, secrets masked; the reports of its runs show them.
+	// Settings are the settings that affect the fetcher's requests, with secrets masked. The
+	// reports of its runs show them.
 	Settings map[string]any
 	// Concurrency is how many cases may be in flight.
 	Concurrency int
-	// Shared says that other processes may ask the same site over this broker: pace and concurrency are then theirs too.
+	// Shared says that other processes may fetch from the same site over this broker: pace and
+	// concurrency then apply to all of them together.
 	Shared bool
-	// Backoff is how much longer everybody waits while the site is in trouble.
+	// Backoff slows requests down while the site is in trouble.
 	Backoff Backoff
-	// Grace is how long what is in flight may still take when Run is to end; 0 gives it up at once.
+	// Grace is how long jobs in flight may still take when Run is to end; 0 abandons them at once.
 	Grace time.Duration
-	// Cooldown is how long a block without a word from the site lasts.
+	// Cooldown is how long a block lasts if the site does not say.
 	Cooldown time.Duration
-	// Unblock takes back a block of the site before the first request.
+	// Unblock clears a block of the site before the first request.
 	Unblock bool
-	// Read reads the exchanges of a canary; it depends on its arguments alone.
+	// Read reads the exchanges of a canary. It depends on its arguments alone.
 	Read func(id contract.CaseID, exchanges []contract.Exchange) contract.Classification
 }
 
-// Service asks for the jobs of all runs.
+// Service fetches the jobs of all runs.
 type Service struct {
 	Options
 	runs, sites, fetchers, held jetstream.KeyValue
-	// collected is what all runs have, crowd the shifts that work side by side.
+	// collected are the collected numbers of all runs. overlap tracks the runs of this fetcher.
 	collected jetstream.KeyValue
 	overlap   overlap
 	pacer     *Pacer
 	robots    *robots
 	siteState *siteState
-	// inFlightLimit are for cases that are asked for, or whose answers wait to be stored; alone is for one that processes have died of.
+	// inFlightLimit bounds the cases that are fetched, or whose answers wait to be stored. isolated
+	// is held by the one job on which processes have died.
 	inFlightLimit *inFlightLimit
 	isolated      chan struct{}
-	// pools are the turn and the slots; none when this process is alone.
+	// pools are the turn and the slots; empty if this process is alone.
 	pools        []*messagePool
 	answerWrites *bus.GroupCommit[pendingAnswer]
-	// inFlight counts the cases that are asked for.
+	// inFlight counts the cases in flight.
 	inFlight atomic.Int64
 }
 
-// New opens the buckets and streams that the fetcher works with.
+// New opens the buckets and streams that the fetcher uses.
 func New(ctx context.Context, opts Options) (*Service, error) {
 	s := &Service{
 		Options: opts, pacer: NewPacer(opts.Pace), inFlightLimit: newInFlightLimit(opts.Concurrency), isolated: make(chan struct{}, 1),
@@ -99,7 +105,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	} {
 		opened, err := opts.Bus.KV(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("making the fetcher: %w", err)
+			return nil, fmt.Errorf("creating the fetcher: %w", err)
 		}
 		*kv = opened
 	}
@@ -107,13 +113,14 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	s.siteState = newSiteState(s.sites, opts.SiteName, opts.Backoff, opts.Cooldown, opts.Log)
 	if opts.Shared {
 		if err := s.createSharedPools(ctx); err != nil {
-			return nil, fmt.Errorf("making the fetcher: %w", err)
+			return nil, fmt.Errorf("creating the fetcher: %w", err)
 		}
 	}
 	return s, nil
 }
 
-// Run works until ctx ends, which is no error. What is in flight then has Grace to land; the rest is handed back.
+// Run works until ctx ends, which is no error. Jobs in flight then have Grace to end; the others
+// are returned.
 func (s *Service) Run(ctx context.Context) error {
 	if s.Unblock {
 		if err := s.siteState.clearBlock(ctx); err != nil {
@@ -122,7 +129,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
-	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last cases land
+	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last jobs end
 	group.Go(func() error { return s.siteState.watch(watchCtx, s.Bus, func() { close(ready) }) })
 	group.Go(func() error {
 		defer stop()
@@ -156,14 +163,15 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// haltForeignRun ends a run that was planned for another court than this fetcher asks.
+// haltForeignRun halts a run that was planned for another site than the one this fetcher uses.
 func (s *Service) haltForeignRun(ctx context.Context, m contract.Manifest) error {
 	reason := fmt.Sprintf("the run was planned for %.100q, and base_url of fetcher %s is %q", m.Origin, s.ID, s.Origin)
 	s.Log.Error("fetcher.run.elsewhere", "run_id", m.RunID, "reason", reason)
 	return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.Errored, Reason: reason, At: time.Now().UTC()})
 }
 
-// recordBlock keeps that the site told us to go away, and halts the run. Nobody asks the site any more.
+// recordBlock stores a block of the site and halts the run. No fetcher sends requests during a
+// block.
 func (s *Service) recordBlock(ctx context.Context, m contract.Manifest, id contract.CaseID, rule string, wait time.Duration) error {
 	now := time.Now().UTC()
 	if wait <= 0 {
@@ -177,11 +185,12 @@ func (s *Service) recordBlock(ctx context.Context, m contract.Manifest, id contr
 	return s.haltBlocked(ctx, m, block)
 }
 
+// haltBlocked halts a run because of a block.
 func (s *Service) haltBlocked(ctx context.Context, m contract.Manifest, block contract.SiteBlock) error {
 	return runs.Halt(ctx, s.runs, m.RunID, blockHalt(block))
 }
 
-// blockHalt is the halt of a run because of a block.
+// blockHalt returns the halt of a run because of a block.
 func blockHalt(block contract.SiteBlock) contract.Halt {
 	return contract.Halt{
 		Status: contract.Blocked, At: time.Now().UTC(),
@@ -189,25 +198,27 @@ func blockHalt(block contract.SiteBlock) contract.Halt {
 	}
 }
 
-// State is what a fetcher is doing just now, as people look at it.
+// State is what a fetcher is doing now; operators read it.
 type State struct {
 	Site string `json:"site"`
-	// InFlight are the cases that this fetcher asks for, Concurrency how many that may be over all fetchers.
+	// InFlight is the number of cases that this fetcher has in flight; Concurrency is the limit
+	// over all fetchers of the site.
 	InFlight    int `json:"in_flight"`
 	Concurrency int `json:"concurrency"`
-	// PauseMinSeconds and PauseMaxSeconds bound the pause between two requests as it was promised.
+	// PauseMinSeconds and PauseMaxSeconds bound the configured pause between two requests.
 	PauseMinSeconds float64 `json:"pause_min_seconds"`
 	PauseMaxSeconds float64 `json:"pause_max_seconds"`
-	// HoldSeconds is for how much longer nobody asks because the site is in trouble; 0 when it is not.
+	// HoldSeconds is for how much longer no request is sent because the site is in trouble; 0 if it
+	// is not.
 	HoldSeconds float64 `json:"hold_seconds"`
-	// Wait is why nothing is asked just now beyond the promised pause; nil when nothing is held for long.
+	// Wait is why no request is sent now beyond the configured pause; nil if none is held for long.
 	Wait *contract.Wait `json:"wait"`
-	// Block is the block in force, nil when there is none; Slowdown is how far trouble slows everybody down.
+	// Block is the block in force, nil if there is none. Slowdown is how far trouble slows requests down.
 	Block    *contract.SiteBlock   `json:"block"`
 	Slowdown contract.SiteSlowdown `json:"slowdown"`
 }
 
-// State is the state of this fetcher now.
+// State returns the state of this fetcher now.
 func (s *Service) State() State {
 	block, _ := s.siteState.activeBlock(time.Now())
 	s.siteState.mu.Lock()
@@ -220,7 +231,7 @@ func (s *Service) State() State {
 	}
 }
 
-// currentWait is why nothing is asked just now; nil while requests are made.
+// currentWait returns why no request is sent now; nil while requests are sent.
 func (s *Service) currentWait() *contract.Wait {
 	current := s.pacer.CurrentWait()
 	if current != nil {
@@ -230,7 +241,7 @@ func (s *Service) currentWait() *contract.Wait {
 	defer s.overlap.mu.Unlock()
 	for w := range s.overlap.workers {
 		connectWait := w.reachability.currentWait()
-		if connectWait == nil { // requests are made for this run
+		if connectWait == nil { // this run sends requests
 			return nil
 		}
 		current = &connectWait.Wait
