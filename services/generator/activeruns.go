@@ -71,7 +71,7 @@ func (a *activeRuns) checkLimit(run contract.RunID) error {
 		return nil
 	}
 	return invalid(contract.Problem{
-		Field: "active runs", Value: strconv.Itoa(len(a.runs)), Reason: "no further run may wait for the site",
+		Field: "runs under way", Value: strconv.Itoa(len(a.runs)), Reason: "no further run may wait for the site",
 		Allowed: strconv.Itoa(maxActiveRuns) + "; retry the start when one of them has ended",
 	})
 }
