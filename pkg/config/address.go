@@ -11,9 +11,9 @@ import (
 	"fct-scraper/pkg/loopback"
 )
 
-// isNATS says whether text is empty or the addresses of NATS servers.
+// isNATS reports whether text is empty or a list of addresses of NATS servers.
 func isNATS(text string) bool {
-	for u, err := range servers(text) {
+	for u, err := range parseServers(text) {
 		if err != nil || !isServer(u) {
 			return false
 		}
@@ -21,8 +21,8 @@ func isNATS(text string) bool {
 	return true
 }
 
-// servers are the addresses in a list of NATS servers, as the NATS library reads them.
-func servers(text string) iter.Seq2[*url.URL, error] {
+// parseServers iterates over a list of NATS servers, read as the NATS library does.
+func parseServers(text string) iter.Seq2[*url.URL, error] {
 	return func(yield func(*url.URL, error) bool) {
 		if text == "" {
 			return
@@ -46,10 +46,10 @@ func isServer(u *url.URL) bool {
 
 func isEncrypted(u *url.URL) bool { return u.Scheme == "tls" || u.Scheme == "wss" }
 
-// NATSTLS says whether no connection to a server of nats_url may be without TLS: an address asks for it, or the settings hold what only
-// TLS uses.
+// NATSTLS reports whether every connection to nats_url must use TLS: an address requires it, or a
+// setting that only TLS uses is set.
 func (c Config) NATSTLS() bool {
-	for u, err := range servers(c.NATSURL) {
+	for u, err := range parseServers(c.NATSURL) {
 		if err == nil && isEncrypted(u) {
 			return true
 		}
@@ -57,12 +57,13 @@ func (c Config) NATSTLS() bool {
 	return c.NATSCA != "" || c.NATSCert != ""
 }
 
-// plainBeyond are the servers of nats_url beyond this machine that would be connected to without TLS although nobody allowed that.
-func (c Config) plainBeyond() (hosts []string) {
+// unencryptedHosts returns the remote servers of nats_url that would be connected to without TLS,
+// unless insecure allows that.
+func (c Config) unencryptedHosts() (hosts []string) {
 	if c.Insecure || c.NATSCA != "" || c.NATSCert != "" {
 		return nil
 	}
-	for u, err := range servers(c.NATSURL) {
+	for u, err := range parseServers(c.NATSURL) {
 		if err == nil && !isEncrypted(u) && !loopback.IsHost(u.Hostname()) {
 			hosts = append(hosts, u.Host)
 		}
@@ -70,8 +71,8 @@ func (c Config) plainBeyond() (hosts []string) {
 	return hosts
 }
 
-// isListen says whether text is an address to listen on, by one port or a range of them; without a host it is every address of
-// this machine.
+// isListen reports whether text is an address to listen on, with one port or a range; without a
+// host it is every address of this machine.
 func isListen(text string) bool {
 	host, ports, err := net.SplitHostPort(text)
 	if err != nil || host != "" && !isHost(host) {

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Bytes is a size, never negative. As text it is a bare number of bytes or a whole number with a unit: "16MiB", "500kB".
+// Bytes is a size, never negative. As text it is a bare number of bytes or a whole number with a
+// unit: "16MiB", "500kB".
 type Bytes int64
 
 // KiB, MiB and GiB are the units that sizes are shown in.
@@ -20,8 +21,8 @@ const (
 
 var errBytes = errors.New("allowed is a whole number of bytes, or one with a unit: B, kB, MB, GB, KiB, MiB, GiB")
 
-// unit is what a size's unit stands for; 0 for none that is known.
-func unit(name string) int64 {
+// unitSize is the number of bytes of a unit; 0 if the unit is unknown.
+func unitSize(name string) int64 {
 	switch strings.ToLower(name) {
 	case "", "b":
 		return 1
@@ -45,7 +46,7 @@ func unit(name string) int64 {
 func (b *Bytes) UnmarshalText(text []byte) error {
 	name := strings.TrimLeft(string(text), "0123456789")
 	count, err := strconv.ParseInt(strings.TrimSuffix(string(text), name), 10, 64)
-	times := unit(strings.TrimPrefix(name, " "))
+	times := unitSize(strings.TrimPrefix(name, " "))
 	if err != nil || times == 0 || count > math.MaxInt64/times {
 		return fmt.Errorf("size %.40q: %w", text, errBytes)
 	}
@@ -53,7 +54,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String is the size in the largest unit that it is a whole number of.
+// String returns the size in the largest unit of which it is a whole number.
 func (b Bytes) String() string {
 	switch {
 	case b == 0:

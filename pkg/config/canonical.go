@@ -10,7 +10,7 @@ const (
 	DefaultConcurrency             = 4
 	DefaultJobTimeout              = 300 * time.Second
 	DefaultGracefulShutdownTimeout = 30 * time.Second
-	// ProbeTypicalGoal is how many requests the search of a typical year may take. It limits no search: tests hold the search
-	// against it.
+	// ProbeTypicalGoal is how many requests the search of a typical year may take. It limits no
+	// search; a test compares the search with it.
 	ProbeTypicalGoal = 50
 )

@@ -7,49 +7,50 @@ import (
 	"strings"
 )
 
-// compare checks the settings against each other, those that are good by themselves.
-func (l *loader) compare() {
+// checkCombinations checks settings against each other, unless one has a problem of its own.
+func (l *loader) checkCombinations() {
 	c := l.settings.Config
-	l.atMost("delay_min", "delay_max", c.DelayMin > c.DelayMax)
-	l.atMost("backoff_base", "backoff_max", c.BackoffBase > c.BackoffMax)
-	l.atMost("start", "end", c.End > 0 && c.Start > c.End)
-	l.together("nats_cert", "nats_key", (c.NATSCert == "") != (c.NATSKey == ""))
-	l.apart("output", "data_dir", c.NATSURL == "")
-	l.encrypted("nats_url", c.plainBeyond())
+	l.requireAtMost("delay_min", "delay_max", c.DelayMin > c.DelayMax)
+	l.requireAtMost("backoff_base", "backoff_max", c.BackoffBase > c.BackoffMax)
+	l.requireAtMost("start", "end", c.End > 0 && c.Start > c.End)
+	l.requireBoth("nats_cert", "nats_key", (c.NATSCert == "") != (c.NATSKey == ""))
+	l.requireOutside("output", "data_dir", c.NATSURL == "")
+	l.requireTLS("nats_url", c.unencryptedHosts())
 }
 
-// encrypted refuses addresses whose connections others could read and change, hosts being those.
-func (l *loader) encrypted(key string, hosts []string) {
+// requireTLS refuses addresses if hosts is not empty: others could read and change the connections.
+func (l *loader) requireTLS(key string, hosts []string) {
 	if len(hosts) == 0 || l.bad[key] {
 		return
 	}
 	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s is beyond this machine and without TLS: want tls://, or nats_ca, or insecure = true",
-		l.settings.origins[key], key, l.table.show(key, l.settings.text(key)), strings.Join(hosts, ", ")))
+		l.settings.origins[key], key, l.table.quoteValue(key, l.settings.text(key)), strings.Join(hosts, ", ")))
 }
 
-// apart refuses a folder that is, or lies in, another one that is used: who removes or replaces the store would take the files with it. The
-// other way round each stays whole.
-func (l *loader) apart(inner, outer string, used bool) {
-	if !used || l.bad[inner] || l.bad[outer] || !within(l.settings.text(inner), l.settings.text(outer)) {
+// requireOutside refuses a folder that is the same as, or inside of, another one in use: who
+// removes or replaces the store would remove the files too. The other way round is allowed.
+func (l *loader) requireOutside(inner, outer string, used bool) {
+	if !used || l.bad[inner] || l.bad[outer] || !isWithin(l.settings.text(inner), l.settings.text(outer)) {
 		return
 	}
 	blamed := inner
-	if l.settings.origins[inner] == byDefault { // the one that was given is to blame
+	if l.settings.origins[inner] == originDefault { // report the setting that was given
 		blamed = outer
 	}
 	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %q: want %s = %q outside of %s = %q, which is the embedded server's alone",
 		l.settings.origins[blamed], blamed, l.settings.text(blamed), inner, l.settings.text(inner), outer, l.settings.text(outer)))
 }
 
-// within says whether a folder is, or lies in, another one, symbolic links followed. Either may be missing still.
-func within(inner, outer string) bool {
-	in, out := resolved(inner), resolved(outer)
+// isWithin reports whether a folder is the same as, or inside of, another one, after resolving
+// symbolic links. Either may be missing.
+func isWithin(inner, outer string) bool {
+	in, out := resolvePath(inner), resolvePath(outer)
 	whole, _ := os.Stat(out)
 	for at := in; ; at = filepath.Dir(at) {
 		if at == out {
 			return true
 		}
-		// Of a file system that takes Data and data for one, the names do not tell.
+		// On a case-insensitive file system the names alone do not decide.
 		if info, err := os.Stat(at); err == nil && whole != nil && os.SameFile(info, whole) {
 			return true
 		}
@@ -59,8 +60,9 @@ func within(inner, outer string) bool {
 	}
 }
 
-// resolved is the full path of a folder, the symbolic links in the part of it that exists followed.
-func resolved(path string) string {
+// resolvePath is the absolute path of a folder, with the symbolic links in its existing part
+// resolved.
+func resolvePath(path string) string {
 	full, err := filepath.Abs(path)
 	if err != nil {
 		return filepath.Clean(path)
@@ -77,13 +79,13 @@ func resolved(path string) string {
 	}
 }
 
-// atMost refuses a setting that is larger than another one, naming where both come from.
-func (l *loader) atMost(low, high string, wrong bool) {
+// requireAtMost refuses a setting that is larger than another one, and names the origin of both.
+func (l *loader) requireAtMost(low, high string, wrong bool) {
 	if !wrong || l.bad[low] || l.bad[high] {
 		return
 	}
-	// The one that was given is to blame, not the default.
-	if l.settings.origins[low] == byDefault {
+	// Report the setting that was given, not the default.
+	if l.settings.origins[low] == originDefault {
 		l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want at least %s = %s (%s)", l.settings.origins[high], high,
 			l.settings.text(high), low, l.settings.text(low), l.settings.origins[low]))
 		return
@@ -92,13 +94,13 @@ func (l *loader) atMost(low, high string, wrong bool) {
 		l.settings.text(low), high, l.settings.text(high), l.settings.origins[high]))
 }
 
-// together refuses one of two settings that are of use only together.
-func (l *loader) together(one, other string, wrong bool) {
+// requireBoth refuses one of two settings that are only useful together.
+func (l *loader) requireBoth(one, other string, wrong bool) {
 	if !wrong || l.bad[one] || l.bad[other] {
 		return
 	}
 	if l.settings.text(one) == "" {
 		one, other = other, one
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one, l.table.show(one, l.settings.text(one)), other))
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one, l.table.quoteValue(one, l.settings.text(one)), other))
 }

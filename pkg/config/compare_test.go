@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestOutputOutsideOfTheStore(t *testing.T) {
+func TestLoad_OutputOutsideDataDir(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	if err := os.Mkdir("data", 0o750); err != nil {

@@ -1,8 +1,8 @@
-// Package config holds the settings of fct-scraper: one struct, its three sources (a file, the environment, flags), and
-// errors that say where a setting stands, what it says and what is allowed.
+// Package config reads the settings of fct-scraper from a file, the environment and flags. Its
+// errors name the origin, the key, the value and what is allowed.
 package config
 
-// Config are the settings. The tag is the key, which the table of keys tells more about: see Keys.
+// Config holds the settings. The tag is the key, which Keys describes.
 type Config struct {
 	Prefix string `key:"prefix"`
 	Year   string `key:"year"`
@@ -33,7 +33,7 @@ type Config struct {
 	RestEvery       int      `key:"rest_every"`
 	RestFor         Duration `key:"rest_for"`
 	BlockedCooldown Duration `key:"blocked_cooldown"`
-	// QuietHours are the hours of the day in which nothing is asked; the zero value is none.
+	// QuietHours are the hours of the day without requests; the zero value is none.
 	QuietHours Hours `key:"quiet_hours"`
 
 	Site string `key:"site"`
@@ -61,7 +61,8 @@ type Config struct {
 	NATSKey   string `key:"nats_key"`
 	// Insecure allows NATS without TLS beyond this machine.
 	Insecure bool `key:"insecure"`
-	// Replicas is how many servers of a cluster keep each stream that is made; 0 is what the definitions say.
+	// Replicas is how many servers of a cluster store each stream; 0 is the number in the
+	// definitions.
 	Replicas int `key:"replicas"`
 
 	// HTTPAddr is empty for what the command does by default.

@@ -10,7 +10,8 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// requireContact refuses an empty contact for a site beyond loopback: its operators must be able to reach whoever sends the requests.
+// requireContact refuses an empty contact for a site that is not loopback: its operators must be
+// able to reach whoever sends the requests.
 func (l *loader) requireContact() {
 	s := l.settings
 	if strings.TrimSpace(s.Contact) != "" || l.bad["contact"] || l.bad["site"] || l.bad["base_url"] {
@@ -24,8 +25,8 @@ func (l *loader) requireContact() {
 		s.origins["contact"], s.Contact, origin))
 }
 
-// origin is the origin of the site: base_url, else that of the profile. It is empty where the profile has none, as the simulator's, and
-// where the profile cannot be read, which its own error says when it is opened.
+// origin is the origin of the site: base_url, or that of the profile. It is empty if the profile
+// has none, as the simulator's, or cannot be read; opening it reports why.
 func (s *Settings) origin() string {
 	if s.BaseURL != "" {
 		return s.BaseURL

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Duration is a length of time, never negative and at most ten years. As text it is a bare number of seconds ("300",
-// "0.5") or Go's form ("90s", "5m", "250ms").
+// Duration is a length of time, never negative and at most ten years. As text it is a bare number
+// of seconds ("300", "0.5") or Go's form ("90s", "5m", "250ms").
 type Duration time.Duration
 
 const maxDuration = 10 * 365 * 24 * time.Hour
@@ -29,7 +29,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String is Go's form without parts that are nought: "5m", not "5m0s".
+// String returns Go's form without zero parts: "5m", not "5m0s".
 func (d Duration) String() string {
 	text := time.Duration(d).String()
 	if strings.HasSuffix(text, "m0s") {
@@ -41,5 +41,5 @@ func (d Duration) String() string {
 	return text
 }
 
-// Std is the same length of time in the standard library's type.
+// Std converts to time.Duration.
 func (d Duration) Std() time.Duration { return time.Duration(d) }

@@ -5,25 +5,27 @@ import (
 	"strings"
 )
 
-// ErrConfig marks every error of settings that are refused.
+// ErrConfig is matched by every error about refused settings.
 var ErrConfig = errors.New("bad configuration")
 
-// Error is all that is wrong with the settings. It is ErrConfig.
+// Error holds all problems of the settings. It matches ErrConfig.
 type Error struct {
-	// Problems are in order: the file's by line, the environment's, those of the call, the flags', then those between settings. Each is
-	// one line that says where the setting stands, its key, its value and what is allowed.
+	// Problems are in order: those of the file by line, of the environment, of the call, of the
+	// flags, then of combinations. Each is one line with the setting's origin, key and value, and
+	// what is allowed.
 	Problems []string
 }
 
-// Mistake is something wrong with a call that no setting holds, such as a flag that is not known.
+// Mistake is a mistake in a call that belongs to no setting, such as an unknown flag.
 type Mistake struct {
 	// Problem is one line, as in Error.
 	Problem string
-	// Key is the setting that was meant, perhaps; it is not compared with others. Empty for none.
+	// Key is the setting that was perhaps meant, which is not checked against others; empty for
+	// none.
 	Key string
 }
 
-// Mistaken is the error of a call that has mistakes alone.
+// Mistaken is the error of a call that has only mistakes.
 func Mistaken(mistakes []Mistake) error {
 	e := &Error{}
 	for _, m := range mistakes {
@@ -32,8 +34,8 @@ func Mistaken(mistakes []Mistake) error {
 	return e
 }
 
-// Error has one line a problem.
+// Error returns the problems, a line each.
 func (e *Error) Error() string { return strings.Join(e.Problems, "\n") }
 
-// Is says that every Error is ErrConfig.
+// Is reports whether target is ErrConfig.
 func (e *Error) Is(target error) bool { return target == ErrConfig }

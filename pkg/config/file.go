@@ -14,11 +14,11 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxFile is how large a file of settings may be, in bytes.
+// maxFile is the maximum size of a settings file in bytes.
 const maxFile = 1 << 20
 
-// fromFile reads a file of settings. Its error is about the file as a whole.
-func (t table) fromFile(path string) ([]given, error) {
+// fromFile reads a settings file. An error concerns the file as a whole.
+func (t table) fromFile(path string) ([]input, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -29,10 +29,10 @@ func (t table) fromFile(path string) ([]given, error) {
 		return nil, fileError(path, err)
 	}
 	lines := keyLines(data)
-	var list []given
+	var list []input
 	seen := make(map[string]bool)
 	for _, key := range meta.Keys() {
-		name := key[0] // of a table, it may be that only what is in it is a key
+		name := key[0] // for a table, only the keys inside may be listed
 		if seen[name] {
 			continue
 		}
@@ -46,7 +46,7 @@ func (t table) fromFile(path string) ([]given, error) {
 	return list, nil
 }
 
-// fileError says where a file is not TOML.
+// fileError reports where a file is not TOML.
 func fileError(path string, err error) error {
 	if at, found := errors.AsType[toml.ParseError](err); found {
 		return fmt.Errorf("%s:%d: not TOML: %s", path, at.Position.Line, oneLine(at.Message))
@@ -54,44 +54,44 @@ func fileError(path string, err error) error {
 	return fmt.Errorf("%s: not TOML: %w", path, err)
 }
 
-// fromTOML makes a given setting of a value of the file.
-func (t table) fromTOML(name, origin string, value any) given {
+// fromTOML reads a setting from a value of the file.
+func (t table) fromTOML(name, origin string, value any) input {
 	text, kind := textOf(value)
-	s := t.named[name]
-	var g given
+	s := t.byName[name]
+	var g input
 	if s == nil {
-		g = t.unknown(name, origin, text)
+		g = t.unknownSetting(name, origin, text)
 	} else {
-		g = t.text(name, origin, text)
+		g = t.parseText(name, origin, text)
 	}
 	if kind != isText {
-		g.shown = fmt.Sprintf("%.80s", t.safe(name, text))
+		g.shown = fmt.Sprintf("%.80s", t.withoutSecrets(name, text))
 	}
 	switch {
 	case kind == isTable:
 		g.value, g.problem = nil, "want lines of key = value, without tables"
-	case g.problem == "" && !s.takes(kind):
-		g.value, g.problem = nil, s.inFile()
+	case g.problem == "" && !s.accepts(kind):
+		g.value, g.problem = nil, s.wantInFile()
 	}
 	return g
 }
 
-// inFile says what is wanted of a value that the file holds as something else.
-func (s *setting) inFile() string {
-	if s.takes(isWhole) || s.takes(isYesNo) {
-		return "want " + s.limit.text
+// wantInFile describes the required form of a value in the file.
+func (s *setting) wantInFile() string {
+	if s.accepts(isInt) || s.accepts(isBool) {
+		return "want " + s.validator.text
 	}
-	return "want text between quotes: " + s.limit.text
+	return "want text between quotes: " + s.validator.text
 }
 
-// kind is what a value of the file is, as far as settings tell apart.
+// kind is the type of a value in the file, as far as it matters for settings.
 type kind int
 
 const (
 	isText kind = iota
-	isWhole
-	isNumber
-	isYesNo
+	isInt
+	isFloat
+	isBool
 	isTable
 	isOther
 )
@@ -101,11 +101,11 @@ func textOf(value any) (string, kind) {
 	case string:
 		return v, isText
 	case int64:
-		return strconv.FormatInt(v, 10), isWhole
+		return strconv.FormatInt(v, 10), isInt
 	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64), isNumber
+		return strconv.FormatFloat(v, 'f', -1, 64), isFloat
 	case bool:
-		return strconv.FormatBool(v), isYesNo
+		return strconv.FormatBool(v), isBool
 	case map[string]any, []map[string]any:
 		return "a table", isTable
 	case []any:
@@ -115,10 +115,10 @@ func textOf(value any) (string, kind) {
 	}
 }
 
-// takes says whether a value of this kind may stand for the setting in a file: a number between quotes is no number. A year, of which
-// the program keeps the text, may stand without quotes.
-func (s *setting) takes(k kind) bool {
-	if s.name == "year" && k == isWhole {
+// accepts reports whether a value of this kind is allowed for the setting in a file: a number in
+// quotes is not a number. A year may be written without quotes.
+func (s *setting) accepts(k kind) bool {
+	if s.name == "year" && k == isInt {
 		return true
 	}
 	var c Config
@@ -126,20 +126,20 @@ func (s *setting) takes(k kind) bool {
 	case string:
 		return k == isText
 	case bool:
-		return k == isYesNo
+		return k == isBool
 	case int:
-		return k == isWhole || k == isText && s.limit.none
+		return k == isInt || k == isText && s.validator.allowsNone
 	case float64:
-		return k == isWhole || k == isNumber
+		return k == isInt || k == isFloat
 	case Bytes:
-		return k == isWhole || k == isText
+		return k == isInt || k == isText
 	default:
-		return k == isWhole || k == isNumber || k == isText
+		return k == isInt || k == isFloat || k == isText
 	}
 }
 
-// readFile reads a regular file of text. It asks what the file is before it opens it, and opens it without waiting: a
-// pipe that nobody writes into would hold the program for ever.
+// readFile reads a regular file of text. It checks the kind of the file first and opens it without
+// blocking: a pipe without a writer would block forever.
 func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -152,7 +152,7 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, errors.Unwrap(err)
 	}
-	defer func() { _ = file.Close() }() // it was only read
+	defer func() { _ = file.Close() }() // opened only for reading
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	switch {
 	case err != nil:

@@ -10,7 +10,7 @@ import (
 	"fct-scraper/pkg/config"
 )
 
-func TestBadFiles(t *testing.T) {
+func TestLoad_BadFiles(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -48,7 +48,7 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-func TestLinesOfKeys(t *testing.T) {
+func TestKeyLines(t *testing.T) {
 	for file, want := range map[string]string{
 		"\n# start = 1\n\"start\" = 0\n":                     "c.toml:3: start = ",
 		"contact = '''\nend = 1\n'''\n":                      "c.toml:1: contact = ",

@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// FuzzKeyLines holds the lines against the decoder: what stands above a key's line is whole TOML without the key.
+// FuzzKeyLines holds the lines against the decoder: what stands above a key's line is whole TOML
+// without the key.
 func FuzzKeyLines(f *testing.F) {
 	for _, seed := range []string{"a = 1\nb = 2", "[t]\nx = 1\n[x]", "s = '''\na = 1\n'''\nb=3", `"q" = 1`, "a.b = 1\na.c = 2", "# c = 1\n\n=x",
 		"a = 1 # \"\"\"\nb = 2", "a = [\n'b = 1', # ]\n]\nb = \"\\\"\"", "\"\"\"\"=1", "[[a.b]]\nc = {d = \"}\"}\n[[a.b]]"} {
@@ -74,7 +75,7 @@ func FuzzBytes(f *testing.F) {
 	})
 }
 
-func TestDurationsReadBack(t *testing.T) {
+func TestDuration_RoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := Duration(rapid.Int64Range(0, int64(maxDuration)).Draw(t, "duration"))
 		var again Duration

@@ -25,8 +25,8 @@ func expandHome(path, home string) (string, error) {
 	return filepath.Join(home, rest), nil
 }
 
-// ExpandHome replaces ~ at the start of the path of a file, alone or before a separator, by the home folder that the environment names. It is
-// an error when that names none.
+// ExpandHome replaces ~ at the start of a path, alone or before a separator, by the home folder of
+// the environment. It fails if there is none.
 func ExpandHome(path string, environ []string) (string, error) {
 	full, err := expandHome(path, homeOf(environ))
 	if err != nil {
@@ -35,7 +35,8 @@ func ExpandHome(path string, environ []string) (string, error) {
 	return full, nil
 }
 
-// homeOf is the home folder as the environment says it, by the variables of Unix and Windows; empty when it does not.
+// homeOf is the home folder of the environment, by the variables of Unix and Windows; empty if
+// none.
 func homeOf(environ []string) string {
 	variables := env.ToMap(environ)
 	return cmp.Or(variables["HOME"], variables["USERPROFILE"])

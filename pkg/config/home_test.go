@@ -8,7 +8,7 @@ import (
 	"fct-scraper/pkg/config"
 )
 
-func TestPathsBeginAtHome(t *testing.T) {
+func TestLoad_HomeFolder(t *testing.T) {
 	home := t.TempDir()
 	s, err := load(t, "output = \"~/court\"\nnats_ca = \"~\"\ncontact = \"~/x\"\n",
 		[]string{"HOME=" + home, "FCT_DATA_DIR=~/store", "NATS_CREDS=~/a.creds"},
@@ -34,7 +34,7 @@ func TestPathsBeginAtHome(t *testing.T) {
 	}
 }
 
-func TestYearsOfFourDigits(t *testing.T) {
+func TestLoad_YearOfFourDigits(t *testing.T) {
 	for name, give := range map[string]func() (*config.Settings, error){
 		"flag":     func() (*config.Settings, error) { return load(t, "", nil, map[string]string{"year": "2024"}) },
 		"variable": func() (*config.Settings, error) { return load(t, "", []string{"FCT_YEAR=2024"}, nil) },

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Hours are hours of the day, each as the time since midnight; the zero value is none. As text they are "22:00-06:00", which
-// goes over midnight, or "none".
+// Hours are hours of the day, each as the time since midnight; the zero value is none. As text they
+// are "22:00-06:00", which passes midnight, or "none".
 type Hours struct{ From, To time.Duration }
 
 var errHours = errors.New(`allowed is a form such as 22:00-06:00, or "none"`)
@@ -35,7 +35,7 @@ func (h *Hours) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// String is the text that UnmarshalText reads.
+// String returns the form that UnmarshalText reads.
 func (h Hours) String() string {
 	if h.From == h.To {
 		return "none"
@@ -48,8 +48,8 @@ func sinceMidnight(at time.Time) time.Duration {
 	return time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute
 }
 
-// requireZone refuses quiet hours in a time zone that is not known: Go takes UTC then, and requests would be sent in hours that were to be
-// quiet.
+// requireZone refuses quiet hours in an unknown time zone: Go would use UTC and send requests in
+// quiet hours.
 func (l *loader) requireZone(zone string) {
 	s := l.settings
 	if s.QuietHours == (Hours{}) || l.bad["quiet_hours"] || isZone(zone) {
@@ -59,8 +59,8 @@ func (l *loader) requireZone(zone string) {
 		zone, s.QuietHours, s.origins["quiet_hours"]))
 }
 
-// isZone says whether the value of TZ is a time zone as Go's time.Local reads it: the name of one, a file, or empty. Rules such as
-// EST5EDT,M3.2.0,M11.1.0 are none. On Windows time.Local is the system's.
+// isZone reports whether Go's time.Local reads the value of TZ as a time zone: a name, a file, or
+// empty. Rules such as EST5EDT,M3.2.0,M11.1.0 are not read. On Windows time.Local is the system's.
 func isZone(zone string) bool {
 	zone = strings.TrimPrefix(zone, ":")
 	if zone == "" || runtime.GOOS == "windows" {
@@ -74,5 +74,5 @@ func isZone(zone string) bool {
 		return err == nil
 	}
 	_, err := time.LoadLocation(zone)
-	return err == nil && zone != "Local" // which is a name for LoadLocation alone
+	return err == nil && zone != "Local" // only LoadLocation accepts that name
 }

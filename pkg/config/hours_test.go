@@ -12,7 +12,7 @@ import (
 	"fct-scraper/pkg/config"
 )
 
-func TestHoursAreReadAndWritten(t *testing.T) {
+func TestHours_RoundTrip(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]config.Hours{
 		"none":        {},
@@ -31,14 +31,15 @@ func TestHoursAreReadAndWritten(t *testing.T) {
 	}
 }
 
-// TestQuietHoursNeedAKnownZone says that quiet hours are not taken for hours in UTC because TZ was mistyped.
-func TestQuietHoursNeedAKnownZone(t *testing.T) {
+// TestLoad_QuietHoursUnknownZone says that quiet hours are not taken for hours in UTC because TZ
+// was mistyped.
+func TestLoad_QuietHoursUnknownZone(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "zone")
 	if err := os.WriteFile(file, []byte("no zone"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	load := func(zone, quiet string, asks bool) error {
-		_, err := config.Load(config.Sources{Environ: []string{"TZ=" + zone}, Flags: map[string]string{"quiet_hours": quiet, "contact": "me@example.org"}, Asks: asks})
+		_, err := config.Load(config.Sources{Environ: []string{"TZ=" + zone}, Flags: map[string]string{"quiet_hours": quiet, "contact": "me@example.org"}, SendsRequests: asks})
 		return err
 	}
 	for zone, known := range map[string]bool{

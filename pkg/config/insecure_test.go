@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// TestPlainNATSBeyondThisMachine tries every way of writing a server that would be connected to without TLS.
-func TestPlainNATSBeyondThisMachine(t *testing.T) {
+// TestLoad_RemoteNATSWithoutTLS tries every way of writing a server that would be connected to
+// without TLS.
+func TestLoad_RemoteNATSWithoutTLS(t *testing.T) {
 	for _, url := range []string{
 		"nats://10.0.0.1:4222", "10.0.0.1:4222", "broker", "NATS://broker", "ws://broker", "Ws://broker:80", "nats://[fe80::1]:4222", "nats://0.0.0.0", "nats://[::]:4222",
 		"nats://127.0.0.1:4222,nats://10.0.0.1:4222", "tls://a:4222, nats://b:4222", "nats://127.0.0.1@broker:4222", "nats://localhost:x@broker",
@@ -35,7 +36,7 @@ func TestPlainNATSBeyondThisMachine(t *testing.T) {
 	}
 }
 
-func TestNATSOfThisMachineOrWithTLS(t *testing.T) {
+func TestLoad_LocalNATSOrTLS(t *testing.T) {
 	for url, tls := range map[string]bool{
 		"": false, "nats://127.0.0.1:4222": false, "localhost:4222": false, "nats://LOCALHOST": false, "ws://[::1]:80": false, "nats://u:p@127.9.9.9": false,
 		"tls://broker:4222": true, "TLS://broker": true, "wss://broker": true, "nats://127.0.0.1,tls://broker": true,

@@ -6,14 +6,14 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// keyLines finds on which line of a TOML file each name of its top level first stands; the decoder does not tell. It is
-// for files that the decoder took: of others it tells what it can.
+// keyLines returns the line of a TOML file on which each top-level name first occurs, which the
+// decoder does not report. The file must be valid TOML.
 func keyLines(data []byte) map[string]int {
 	lines := make(map[string]int)
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	inTable := false
 	for line := 1; text != ""; {
-		size := statement(text)
+		size := statementLength(text)
 		name, found := topName(text[:size])
 		isHeader := strings.HasPrefix(strings.TrimSpace(text[:size]), "[")
 		if inTable = inTable || isHeader; found && (isHeader || !inTable) && lines[name] == 0 {
@@ -25,7 +25,7 @@ func keyLines(data []byte) map[string]int {
 	return lines
 }
 
-// topName is the first part of the key or header that one statement holds.
+// topName is the first part of the key or header of a statement.
 func topName(statement string) (string, bool) {
 	var ignored map[string]any
 	meta, err := toml.Decode(statement, &ignored)
@@ -35,14 +35,14 @@ func topName(statement string) (string, bool) {
 	return meta.Keys()[0][0], true
 }
 
-// statement is the length of the first statement of text, its line end included: a line, or several when a string or
-// brackets are open at its end.
-func statement(text string) int {
+// statementLength is the length of the first statement of text, its line end included: a line, or
+// several if a string or brackets are open at its end.
+func statementLength(text string) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '"', '\'':
-			i += quoted(text[i:]) - 1
+			i += stringLength(text[i:]) - 1
 		case '#':
 			if end := strings.IndexByte(text[i:], '\n'); end >= 0 {
 				i += end - 1
@@ -62,8 +62,8 @@ func statement(text string) int {
 	return len(text)
 }
 
-// quoted is the length of the string that text begins with, its quotes included.
-func quoted(text string) int {
+// stringLength is the length of the string at the start of text, quotes included.
+func stringLength(text string) int {
 	quotes := text[:1]
 	if long := strings.Repeat(quotes, 3); strings.HasPrefix(text, long) {
 		quotes = long

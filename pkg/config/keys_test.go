@@ -18,7 +18,7 @@ request_timeout job_timeout concurrency delay_min delay_max rest_every rest_for 
 graceful_shutdown_timeout persist_raw_html blocked_cooldown quiet_hours parties robots max_body recheck force site base_url user_agent contact proxy
 output data_dir nats_url nats_creds nats_nkey nats_ca nats_cert nats_key insecure replicas http_addr log_level log_format progress`
 
-func TestKeysAreThosePromised(t *testing.T) {
+func TestKeys_Documented(t *testing.T) {
 	var keys []string
 	for _, key := range config.Keys() {
 		keys = append(keys, key.Name)
@@ -43,8 +43,9 @@ func TestKeysAreThosePromised(t *testing.T) {
 	}
 }
 
-// TestDefaultsAreThosePromised writes the promised defaults out; the ones that are empty depend on something else.
-func TestDefaultsAreThosePromised(t *testing.T) {
+// TestKeys_Defaults writes the promised defaults out; the ones that are empty depend on something
+// else.
+func TestKeys_Defaults(t *testing.T) {
 	t.Parallel()
 	s, err := config.Load(config.Sources{Now: day, Version: "1.2.3"})
 	if err != nil {

@@ -8,36 +8,39 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// Sources are what settings are read from, the weakest first.
+// Sources are where settings are read from, in ascending precedence.
 type Sources struct {
 	// File is the path of the TOML file; empty for none.
 	File string
-	// Environ are the variables, in the form of os.Environ.
+	// Environ has the form of os.Environ.
 	Environ []string
-	// Flags are the flags that were given: a key or an alias, and its text.
+	// Flags are the given flags: a key or an alias, and its text.
 	Flags map[string]string
-	// Arguments are the settings that a command takes as arguments: a key and its text. They and the flags may not differ.
+	// Arguments are settings that a command takes as arguments: a key and its text. They must not
+	// differ from the flags.
 	Arguments map[string]string
-	// Mistakes are what is wrong with the call itself.
+	// Mistakes are the mistakes in the call itself.
 	Mistakes []Mistake
-	// Asks says that the command sends requests to the site: contact is then required unless the site is loopback.
-	Asks bool
-	// Check returns what else a command finds wrong with settings that are good by themselves; nil finds nothing.
+	// SendsRequests: the command sends requests to the site, so contact is required unless the site
+	// is loopback.
+	SendsRequests bool
+	// Check returns further problems of valid settings; nil checks nothing.
 	Check func(*Settings) (problems []string)
-	// Now gives the default of year.
+	// Now determines the default of year.
 	Now time.Time
-	// Version of the program gives the default of user_agent.
+	// Version of the program determines the default of user_agent.
 	Version string
 }
 
-// Settings are the settings in force, and where each comes from.
+// Settings are the effective settings and their origins.
 type Settings struct {
 	Config
 	origins map[string]string
 }
 
-// Load reads the settings: flags over the environment over the file over the defaults. A bad value is refused even where
-// a stronger source gives a good one. The error, an *Error that is ErrConfig, holds all problems.
+// Load reads the settings: flags override the environment, which overrides the file, which
+// overrides the defaults. A bad value is refused even if it is overridden. The error is an *Error
+// with all problems.
 func Load(src Sources) (*Settings, error) {
 	l := loader{table: newTable(), settings: &Settings{origins: make(map[string]string)}, bad: make(map[string]bool)}
 	l.table.home = homeOf(src.Environ)
@@ -45,25 +48,25 @@ func Load(src Sources) (*Settings, error) {
 	whole := true
 	if src.File != "" {
 		path, err := expandHome(src.File, l.table.home)
-		var given []given
+		var given []input
 		if err == nil {
 			given, err = l.table.fromFile(path)
 		}
 		if err != nil {
 			l.problems, whole = append(l.problems, err.Error()), false
 		}
-		l.lay(given)
+		l.apply(given)
 	}
-	l.lay(l.table.fromEnviron(src.Environ))
+	l.apply(l.table.fromEnviron(src.Environ))
 	for _, m := range src.Mistakes {
 		l.problems = append(l.problems, m.Problem)
 		l.bad[m.Key] = true
 	}
-	l.lay(append(l.table.fromFlags(src.Flags), l.table.fromArguments(src.Arguments)...))
-	l.nameAgent(src.Version)
-	if whole { // else what is compared may not be what was meant
-		l.compare()
-		if src.Asks {
+	l.apply(append(l.table.fromFlags(src.Flags), l.table.fromArguments(src.Arguments)...))
+	l.setUserAgent(src.Version)
+	if whole { // otherwise combinations may not be what was meant
+		l.checkCombinations()
+		if src.SendsRequests {
 			l.requireContact()
 			l.requireZone(env.ToMap(src.Environ)["TZ"])
 		}
@@ -81,45 +84,47 @@ type loader struct {
 	table    table
 	settings *Settings
 	problems []string
-	// bad are the keys that a problem was found with, or for which an unknown name may stand: they are not compared with others.
+	// bad are the keys with a problem, or that an unknown name may stand for. They are not checked
+	// against others.
 	bad map[string]bool
 }
 
-// Origin is where the value of a key comes from: "default", "config.toml:5", "$FCT_YEAR" or "--year".
+// Origin is where the value of a key comes from: "default", "config.toml:5", "$FCT_YEAR" or
+// "--year".
 func (s *Settings) Origin(key string) string { return s.origins[key] }
 
-const byDefault = "default"
+const originDefault = "default"
 
-// defaults fills in the table's fallbacks.
+// defaults sets the defaults of the table.
 func (l *loader) defaults(now time.Time) {
 	for _, s := range l.table.list {
-		l.settings.origins[s.name] = byDefault
-		if value, err := s.parse(s.fallback); err == nil { // some have no default of their own
-			l.settings.set(s.name, value, byDefault)
+		l.settings.origins[s.name] = originDefault
+		if value, err := s.parse(s.fallback); err == nil { // some have no default
+			l.settings.set(s.name, value, originDefault)
 		}
 	}
 	l.settings.Year = now.Format("06")
 }
 
-// given is one setting as one source gives it.
-type given struct {
+// input is one setting as one source gives it.
+type input struct {
 	setting *setting
-	// name is the key or alias that was written.
+	// name is the key or alias as written.
 	name string
-	// origin is where it stands: "config.toml:5", "$FCT_YEAR" or "--year".
+	// origin is its place: "config.toml:5", "$FCT_YEAR" or "--year".
 	origin string
-	// shown is the value as problems show it.
+	// shown is the value for messages.
 	shown string
 	value any
-	// problem is what is wrong with it; empty when nothing is.
+	// problem is what is wrong with it; empty if nothing is.
 	problem string
-	// meant is the setting that an unknown name may stand for.
-	meant *setting
+	// suggestion is the setting that an unknown name may stand for.
+	suggestion *setting
 }
 
-// lay lays what one source gives over what is there.
-func (l *loader) lay(source []given) {
-	first := make(map[string]given)
+// apply sets the settings of one source over the earlier ones.
+func (l *loader) apply(source []input) {
+	first := make(map[string]input)
 	for _, g := range source {
 		if g.problem == "" {
 			key := g.setting.name
@@ -129,23 +134,23 @@ func (l *loader) lay(source []given) {
 			}
 			first[key] = g
 		}
-		l.take(g)
+		l.set(g)
 	}
 }
 
-func (l *loader) take(g given) {
+func (l *loader) set(g input) {
 	if g.problem == "" {
 		l.settings.set(g.setting.name, g.value, g.origin)
 		return
 	}
-	l.problems = append(l.problems, g.line())
-	if s := cmp.Or(g.setting, g.meant); s != nil {
+	l.problems = append(l.problems, g.message())
+	if s := cmp.Or(g.setting, g.suggestion); s != nil {
 		l.bad[s.name] = true
 	}
 }
 
-// line is the problem as people are told it.
-func (g given) line() string {
+// message is the problem as one line, for people.
+func (g input) message() string {
 	return fmt.Sprintf("%s: %s = %s: %s", oneLine(g.origin), oneLine(g.name), g.shown, g.problem)
 }
 
@@ -154,10 +159,10 @@ func (s *Settings) set(key string, value any, origin string) {
 	s.origins[key] = origin
 }
 
-// nameAgent gives user_agent its default, which tells the site who asks.
-func (l *loader) nameAgent(version string) {
+// setUserAgent sets the default of user_agent, which tells the site who sends the requests.
+func (l *loader) setUserAgent(version string) {
 	s := l.settings
-	if s.origins["user_agent"] != byDefault {
+	if s.origins["user_agent"] != originDefault {
 		return
 	}
 	s.UserAgent = "fct-scraper/" + version

@@ -39,7 +39,7 @@ func problems(t *testing.T, err error) []string {
 	return bad.Problems
 }
 
-func TestTheStrongestSourceIsInForce(t *testing.T) {
+func TestLoad_Precedence(t *testing.T) {
 	s, err := load(t, "max_retries = 5\nconcurrency = 9\njob_timeout = 120\nend = \"none\"\n",
 		[]string{"FCT_CONCURRENCY=7", "FCT_DELAY_MIN=250ms", "FCT_YEAR=", "NATS_URL=tls://a:4222", "HOME=/x"},
 		map[string]string{"delay_min": "2s", "retry_limit": "6"})
@@ -70,7 +70,7 @@ func TestTheStrongestSourceIsInForce(t *testing.T) {
 	}
 }
 
-func TestContactGoesIntoTheUserAgent(t *testing.T) {
+func TestLoad_ContactInUserAgent(t *testing.T) {
 	s, err := load(t, "", nil, map[string]string{"contact": "me@example.org"})
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestContactGoesIntoTheUserAgent(t *testing.T) {
 	}
 }
 
-func TestBadSettings(t *testing.T) {
+func TestLoad_BadValues(t *testing.T) {
 	for _, c := range [][2]string{
 		{"prefix", "imm"}, {"prefix", "TOOLONG"}, {"prefix", "ÎMM"}, {"year", "1999"}, {"year", "2100"}, {"year", " 25"}, {"year", "٢٥"}, {"year", ""}, {"year", "-5"}, {"year", "2x"}, {"start", "0"}, {"start", "100000"},
 		{"start", "1.5"}, {"max_cases", "-1"}, {"end", "never"}, {"probe", "maybe"}, {"probe_budget", "0"}, {"max_retries", "21"},
@@ -105,7 +105,7 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-func TestAllProblemsAtOnceInOrder(t *testing.T) {
+func TestLoad_AllProblemsInOrder(t *testing.T) {
 	file := "# a comment\nconcurrency = 80\nretrys = 3\ncontact = 25\nprobe = \"true\"\n\n[tables]\nare = \"refused\"\n"
 	_, err := load(t, file, []string{"FCT_MAX_RETRIES=lots", "FCT_NONSENSE=1"}, map[string]string{"delay_min": "9s", "delay_max": "8"})
 	want := []string{
@@ -123,7 +123,7 @@ func TestAllProblemsAtOnceInOrder(t *testing.T) {
 	}
 }
 
-func TestSettingsThatDoNotGoTogether(t *testing.T) {
+func TestLoad_BadCombinations(t *testing.T) {
 	for name, c := range map[string]struct {
 		flags map[string]string
 		want  string
@@ -144,14 +144,14 @@ func TestSettingsThatDoNotGoTogether(t *testing.T) {
 	}
 }
 
-func TestUnknownNamesAreGuessed(t *testing.T) {
+func TestLoad_SuggestsNames(t *testing.T) {
 	_, err := load(t, "", nil, map[string]string{"max_case": "5"})
 	if got := problems(t, err); !strings.HasSuffix(got[0], "did you mean max_cases?") {
 		t.Errorf("%q", got)
 	}
 }
 
-func TestSecretsAreMasked(t *testing.T) {
+func TestLoad_MasksSecrets(t *testing.T) {
 	seed := "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 	s, err := load(t, "", nil, map[string]string{"nats_url": "tls://me:hunter2@a:4222,tls://tok@b:4222"})
 	if err != nil {
@@ -176,7 +176,7 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 }
 
-func TestAContactIsNoSecret(t *testing.T) {
+func TestLoad_ContactNotMasked(t *testing.T) {
 	s, err := load(t, "", nil, map[string]string{"contact": "me@example.org"})
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestAContactIsNoSecret(t *testing.T) {
 	}
 }
 
-func TestExampleFilesAreGood(t *testing.T) {
+func TestExampleFiles(t *testing.T) {
 	for _, path := range []string{filepath.Join("..", "..", "config.example.toml")} {
 		if _, err := config.Load(config.Sources{File: path, Now: day, Version: "x"}); err != nil {
 			t.Error(err)

@@ -8,24 +8,24 @@ import (
 
 const hidden = "***"
 
-// seed is a private NATS key.
-var seed = regexp.MustCompile(`\bS[ACNOUX][A-Z2-7]{56}\b`)
+// seedPattern matches a private NATS key.
+var seedPattern = regexp.MustCompile(`\bS[ACNOUX][A-Z2-7]{56}\b`)
 
-// maskList hides the credentials in a list of good addresses.
-func maskList(text string) string {
+// maskAddresses masks the credentials in a list of valid addresses.
+func maskAddresses(text string) string {
 	parts := strings.Split(text, ",")
 	for i, part := range parts {
-		parts[i] = mask(part)
+		parts[i] = maskAddress(part)
 	}
 	return strings.Join(parts, ",")
 }
 
-// mask hides what may be credentials: all between a scheme and the last @. Of a list it leaves the last host alone, but no
-// password with a comma in it slips through.
-func mask(text string) string {
+// maskAddress masks possible credentials: everything between a scheme and the last @. In a list it
+// keeps only the last host, so that no password with a comma is shown.
+func maskAddress(text string) string {
 	at := strings.LastIndex(text, "@")
 	if at < 0 {
-		return hideKey(text)
+		return maskKey(text)
 	}
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
 	scheme, _, found := strings.Cut(text[:at], "://")
@@ -35,25 +35,25 @@ func mask(text string) string {
 	return scheme + "://" + hidden + text[at:]
 }
 
-// hideKey hides a key that was written where the path of its file is due.
-func hideKey(text string) string {
+// maskKey masks a key that was given instead of the path of its file.
+func maskKey(text string) string {
 	if strings.Contains(text, "-----BEGIN") {
 		return hidden
 	}
-	return seed.ReplaceAllString(text, hidden)
+	return seedPattern.ReplaceAllString(text, hidden)
 }
 
-// safe is a value, good or bad, without what may be secret in it. A name that speaks of a secret is no setting, but people
-// try it; and an address may stand where it should not.
-func (t table) safe(name, text string) string {
-	s := t.named[name]
+// withoutSecrets masks possible secrets in a value, valid or not. A name that mentions a secret is
+// no setting, but people try it; and an address may be given for a wrong setting.
+func (t table) withoutSecrets(name, text string) string {
+	s := t.byName[name]
 	speaks := func(word string) bool { return strings.Contains(strings.ToLower(name), word) }
 	switch {
 	case s == nil && slices.ContainsFunc([]string{"pass", "secret", "token", "seed"}, speaks):
 		return hidden
 	case s == nil || s.isAddress || strings.Contains(text, "://"):
-		return mask(text)
+		return maskAddress(text)
 	default:
-		return hideKey(text)
+		return maskKey(text)
 	}
 }

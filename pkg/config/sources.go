@@ -12,11 +12,11 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// text makes a given setting of the text of a variable or a flag.
-func (t table) text(name, origin, text string) given {
-	s := t.named[name]
-	g := given{setting: s, name: name, origin: origin, shown: t.show(name, text)}
-	full, err := t.full(s, text)
+// parseText reads a setting from the text of a variable or a flag.
+func (t table) parseText(name, origin, text string) input {
+	s := t.byName[name]
+	g := input{setting: s, name: name, origin: origin, shown: t.quoteValue(name, text)}
+	full, err := t.expand(s, text)
 	if err == nil {
 		g.value, err = s.parse(full)
 	}
@@ -26,8 +26,9 @@ func (t table) text(name, origin, text string) given {
 	return g
 }
 
-// full is a setting's text with what people abbreviate: the home folder at the start of a path, and the century that a year may have.
-func (t table) full(s *setting, text string) (string, error) {
+// expand completes what people abbreviate: the home folder at the start of a path, and the century
+// of a year.
+func (t table) expand(s *setting, text string) (string, error) {
 	switch {
 	case s.isPath:
 		return expandHome(text, t.home)
@@ -39,24 +40,27 @@ func (t table) full(s *setting, text string) (string, error) {
 	return text, nil
 }
 
-// show is a value of somebody else's in a message: short, without control characters and without secrets.
-func (t table) show(name, text string) string { return fmt.Sprintf("%.80q", t.safe(name, text)) }
+// quoteValue is a foreign value in a message: short, without control characters and secrets.
+func (t table) quoteValue(name, text string) string {
+	return fmt.Sprintf("%.80q", t.withoutSecrets(name, text))
+}
 
-// Shown is the value of a key or of another flag as a message shows it: quoted, short, and without secrets.
-func Shown(name, text string) string { return newTable().show(name, text) }
+// Shown is the value of a key or flag in a message: quoted, short, and without secrets.
+func Shown(name, text string) string { return newTable().quoteValue(name, text) }
 
-// Problem says what is wrong with the text of a setting that another one from the same source replaces; empty when nothing is.
+// Problem returns what is wrong with a setting's text that another one of the same source
+// overrides; empty if nothing is.
 func Problem(name, origin, text string, environ []string) string {
 	t := newTable()
 	t.home = homeOf(environ)
-	g := t.text(name, origin, text)
+	g := t.parseText(name, origin, text)
 	if g.problem == "" {
 		return ""
 	}
-	return g.line()
+	return g.message()
 }
 
-// oneLine is a name of somebody else's in a message: a problem is one line, whatever it is about.
+// oneLine is a foreign name in a message: every problem is one line.
 func oneLine(text string) string {
 	if len(text) <= 200 && text != "" && !strings.ContainsFunc(text, unicode.IsControl) {
 		return text
@@ -64,25 +68,25 @@ func oneLine(text string) string {
 	return fmt.Sprintf("%.80q", text)
 }
 
-// unknown is a name that is no setting.
-func (t table) unknown(name, origin, text string) given {
+// unknownSetting is the input of an unknown name.
+func (t table) unknownSetting(name, origin, text string) input {
 	problem := "not a setting; want one of those that config init writes"
-	like := Nearest(name, slices.Sorted(maps.Keys(t.named)))
+	like := Nearest(name, slices.Sorted(maps.Keys(t.byName)))
 	if like != "" {
 		problem = "not a setting; did you mean " + like + "?"
 	}
-	return given{name: name, origin: origin, shown: t.show(name, text), problem: problem, meant: t.named[like]}
+	return input{name: name, origin: origin, shown: t.quoteValue(name, text), problem: problem, suggestion: t.byName[like]}
 }
 
-// fromEnviron reads the variables of settings; one that is empty counts as not set. NATS_URL and the like are weaker than
-// their FCT_ namesakes.
-func (t table) fromEnviron(environ []string) []given {
+// fromEnviron reads the variables of settings; an empty one counts as unset. NATS_URL and similar
+// variables are weaker than their FCT_ namesakes.
+func (t table) fromEnviron(environ []string) []input {
 	variables := env.ToMap(environ)
-	var list []given
+	var list []input
 	for _, s := range t.list {
 		own := variables[variable(s.name)]
-		if text := variables[s.foreign]; s.foreign != "" && text != "" && own == "" {
-			list = append(list, t.text(s.name, "$"+s.foreign, text))
+		if text := variables[s.natsVariable]; s.natsVariable != "" && text != "" && own == "" {
+			list = append(list, t.parseText(s.name, "$"+s.natsVariable, text))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
@@ -92,34 +96,34 @@ func (t table) fromEnviron(environ []string) []given {
 			continue
 		}
 		key := strings.ToLower(rest)
-		if t.named[key] == nil || variable(key) != name {
-			list = append(list, t.unknown(key, "$"+name, text))
+		if t.byName[key] == nil || variable(key) != name {
+			list = append(list, t.unknownSetting(key, "$"+name, text))
 			continue
 		}
-		list = append(list, t.text(key, "$"+name, text))
+		list = append(list, t.parseText(key, "$"+name, text))
 	}
 	return list
 }
 
 // fromFlags reads flags by their keys.
-func (t table) fromFlags(flags map[string]string) []given {
-	var list []given
+func (t table) fromFlags(flags map[string]string) []input {
+	var list []input
 	for _, key := range slices.Sorted(maps.Keys(flags)) {
 		origin := "--" + flagName(key)
-		if t.named[key] == nil {
-			list = append(list, t.unknown(key, origin, flags[key]))
+		if t.byName[key] == nil {
+			list = append(list, t.unknownSetting(key, origin, flags[key]))
 			continue
 		}
-		list = append(list, t.text(key, origin, flags[key]))
+		list = append(list, t.parseText(key, origin, flags[key]))
 	}
 	return list
 }
 
 // fromArguments reads the arguments of a command that are settings.
-func (t table) fromArguments(arguments map[string]string) []given {
-	var list []given
+func (t table) fromArguments(arguments map[string]string) []input {
+	var list []input
 	for _, key := range slices.Sorted(maps.Keys(arguments)) {
-		list = append(list, t.text(key, "argument", arguments[key]))
+		list = append(list, t.parseText(key, "argument", arguments[key]))
 	}
 	return list
 }

@@ -98,7 +98,7 @@ func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Sett
 	if len(args) > 0 {
 		src.Arguments = map[string]string{"year": args[0]}
 	}
-	src.Asks = true
+	src.SendsRequests = true
 	return config.Load(src)
 }
 

@@ -51,7 +51,7 @@ func (p *program) configCheck() *cobra.Command {
 		Example: "  fct-scraper config check --config court.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := p.sources(cmd)
-			src.Asks = true
+			src.SendsRequests = true
 			settings, err := config.Load(src)
 			if err != nil {
 				return err

@@ -55,7 +55,7 @@ func (p *program) serve(cmd *cobra.Command, options serveOptions) error {
 	if len(options.services) == 0 {
 		options.services = allServices()
 	}
-	src.Asks, src.Check = slices.Contains(options.services, "fetcher"), options.problems // no other service sends requests to the site
+	src.SendsRequests, src.Check = slices.Contains(options.services, "fetcher"), options.problems // no other service sends requests to the site
 	settings, err := config.Load(src)
 	if err != nil {
 		return err

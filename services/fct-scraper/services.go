@@ -157,7 +157,7 @@ func (a *app) fetcherOptions() fetcher.Options {
 	options := fetcher.Options{
 		Bus: a.broker.Bus, Log: a.log, ID: a.fetcherID, Process: a.process, Site: a.site, SiteName: a.site.Profile.Name, Origin: a.site.Origin,
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
-		Settings:    a.settings.Some("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours", "concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent", "max_body", "parties"),
+		Settings:    a.settings.Subset("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours", "concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent", "max_body", "parties"),
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: a.options.unblock, Shared: a.broker.shared, Grace: a.grace,
 		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
 		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
@@ -184,7 +184,7 @@ func (a *app) reporterOptions() reporter.Options {
 // storeName names the store of the settings.
 func storeName(settings *config.Settings) string {
 	if settings.NATSURL != "" {
-		return fmt.Sprintf("nats_url %s", settings.Some("nats_url")["nats_url"])
+		return fmt.Sprintf("nats_url %s", settings.Subset("nats_url")["nats_url"])
 	}
 	dir, err := filepath.Abs(settings.DataDir)
 	if err != nil {

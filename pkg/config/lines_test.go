@@ -43,7 +43,7 @@ func good(t *rapid.T) map[string]string {
 	return flags
 }
 
-func TestLinesReadBackAsAFile(t *testing.T) {
+func TestLines_ReadBackAsFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "c.toml")
 	rapid.Check(t, func(t *rapid.T) {
@@ -68,7 +68,7 @@ func TestLinesReadBackAsAFile(t *testing.T) {
 	})
 }
 
-func TestEffectiveIsWholeAndJSON(t *testing.T) {
+func TestEffective_AllKeysAsJSON(t *testing.T) {
 	t.Parallel()
 	s, err := config.Load(config.Sources{Now: day, Version: "1"})
 	if err != nil {

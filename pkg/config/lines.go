@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Line is one setting as people read it.
+// Line is one setting for people.
 type Line struct {
 	Key string
-	// Value is as it would stand in the file; secrets are masked.
+	// Value is in the form of the file; secrets are masked.
 	Value string
 	// Origin is "default", "config.toml:5", "$FCT_YEAR" or "--year".
 	Origin string
 }
 
-// Lines are all settings in the table's order.
+// Lines returns all settings in the table's order.
 func (s *Settings) Lines() []Line {
 	var lines []Line
 	for _, setting := range newTable().list {
@@ -26,8 +26,8 @@ func (s *Settings) Lines() []Line {
 	return lines
 }
 
-// Effective are all settings for manifests and reports: text, numbers and truth values. Secrets are masked, and a setting
-// without a value is nil.
+// Effective returns all settings for manifests and reports: text, numbers and booleans. Secrets are
+// masked, and a setting without a value is nil.
 func (s *Settings) Effective() map[string]any {
 	all := make(map[string]any)
 	for _, setting := range newTable().list {
@@ -38,7 +38,7 @@ func (s *Settings) Effective() map[string]any {
 		case Duration, Bytes, Hours:
 			value = fmt.Sprint(v)
 		case int:
-			if setting.limit.none && v == 0 {
+			if setting.validator.allowsNone && v == 0 {
 				value = nil
 			}
 		}
@@ -47,28 +47,28 @@ func (s *Settings) Effective() map[string]any {
 	return all
 }
 
-// Some are the settings of those keys, as Effective has them.
-func (s *Settings) Some(keys ...string) map[string]any {
+// Subset returns the settings of these keys in the form of Effective.
+func (s *Settings) Subset(keys ...string) map[string]any {
 	some := s.Effective()
 	maps.DeleteFunc(some, func(key string, _ any) bool { return !slices.Contains(keys, key) })
 	return some
 }
 
-// masked is a good value without the credentials in it.
+// masked is a valid value without credentials.
 func (s *setting) masked(value string) string {
 	switch {
 	case s.isList:
-		return maskList(value)
+		return maskAddresses(value)
 	case s.isAddress:
-		return mask(value)
+		return maskAddress(value)
 	}
 	return value
 }
 
-// text is a setting's value in words, secrets included.
+// text is a setting's value as text, secrets included.
 func (s *Settings) text(key string) string { return fmt.Sprint(field(&s.Config, key).Interface()) }
 
-// toml is a setting's value as it would stand in the file.
+// toml is a setting's value in the form of the file.
 func (s *Settings) toml(setting *setting) string {
 	switch v := field(&s.Config, setting.name).Interface().(type) {
 	case string:
@@ -76,7 +76,7 @@ func (s *Settings) toml(setting *setting) string {
 	case Duration, Bytes, Hours:
 		return strconv.Quote(fmt.Sprint(v))
 	case int:
-		if setting.limit.none && v == 0 {
+		if setting.validator.allowsNone && v == 0 {
 			return `"none"`
 		}
 		return strconv.Itoa(v)
@@ -85,33 +85,34 @@ func (s *Settings) toml(setting *setting) string {
 	}
 }
 
-// Key is what people are told about one setting.
+// Key describes one setting.
 type Key struct {
 	Name string
-	// Flag is without the dashes before it, Env the variable.
+	// Flag is without the leading dashes, Env the variable.
 	Flag, Env string
 	Aliases   []string
-	// Default is as text, empty when there is none.
+	// Default is text, empty if there is none.
 	Default string
-	// Allowed says the values that are, Help what they do.
+	// Allowed describes the allowed values, Help what they do.
 	Allowed, Help string
-	// Kind is the type of the value: bool, int, float, duration, size, hours, path or string. Of a bool the flag alone means true.
+	// Kind is the type of the value: bool, int, float, duration, size, hours, path or string. A
+	// bool flag without a value means true.
 	Kind string
 }
 
-// Keys are all settings in the order in which people read them.
+// Keys returns all settings in display order.
 func Keys() []Key {
 	var keys []Key
 	for _, s := range newTable().list {
 		keys = append(keys, Key{
 			Name: s.name, Flag: flagName(s.name), Env: variable(s.name), Aliases: s.aliases, Default: s.fallback,
-			Allowed: s.limit.text, Help: s.help, Kind: s.kind(),
+			Allowed: s.validator.text, Help: s.help, Kind: s.kind(),
 		})
 	}
 	return keys
 }
 
-// kind is the type of a setting's value as people are told it.
+// kind is the type of a setting's value, for people.
 func (s *setting) kind() string {
 	var c Config
 	switch field(&c, s.name).Interface().(type) {
@@ -134,7 +135,7 @@ func (s *setting) kind() string {
 	return "string"
 }
 
-// Example is a file of settings with every key in it, commented out, at its default.
+// Example is a settings file with every key, commented out, at its default.
 func Example() []byte {
 	var text strings.Builder
 	text.WriteString("# Settings of fct-scraper. A line without its # is in force; flags and FCT_ variables are stronger.\n")
@@ -145,7 +146,7 @@ func Example() []byte {
 			field(&settings.Config, s.name).Set(valueOf(v))
 			value = settings.toml(s)
 		}
-		fmt.Fprintf(&text, "\n# %s: %s.\n#%s = %s\n", s.help, s.limit.text, s.name, value)
+		fmt.Fprintf(&text, "\n# %s: %s.\n#%s = %s\n", s.help, s.validator.text, s.name, value)
 	}
 	return []byte(text.String())
 }

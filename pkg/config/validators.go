@@ -13,97 +13,98 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// limit says what a setting may be: in words, and as a test of a value of the setting's type.
-type limit struct {
+// validator describes the allowed values of a setting, and checks a value of the setting's type.
+type validator struct {
 	text string
 	ok   func(value any) bool
-	// none says that the word none is allowed too; the value is then nought.
-	none bool
+	// allowsNone: the word none is allowed too and stands for zero.
+	allowsNone bool
 }
 
-func whole(low, high int) limit {
-	return limit{text: fmt.Sprintf("a whole number, %d to %d", low, high), ok: func(value any) bool {
+func wholeNumber(low, high int) validator {
+	return validator{text: fmt.Sprintf("a whole number, %d to %d", low, high), ok: func(value any) bool {
 		v := value.(int)
 		return v >= low && v <= high
 	}}
 }
 
-func wholeOrNone(low, high int) limit {
-	l := whole(low, high)
-	l.text, l.none = l.text+`, or "none"`, true
+func wholeNumberOrNone(low, high int) validator {
+	l := wholeNumber(low, high)
+	l.text, l.allowsNone = l.text+`, or "none"`, true
 	return l
 }
 
-func number(low, high float64) limit {
-	return limit{text: fmt.Sprintf("a number, %g to %g", low, high), ok: func(value any) bool {
+func number(low, high float64) validator {
+	return validator{text: fmt.Sprintf("a number, %g to %g", low, high), ok: func(value any) bool {
 		v := value.(float64)
 		return v >= low && v <= high // which NaN is not
 	}}
 }
 
-func yesOrNo() limit {
-	return limit{text: "true or false", ok: func(any) bool { return true }}
+func boolean() validator {
+	return validator{text: "true or false", ok: func(any) bool { return true }}
 }
 
 const durationForm = "a duration: seconds, or a form such as 90s, 5m or 250ms; "
 
-func pause() limit {
-	return limit{text: durationForm + "0 to ten years", ok: func(any) bool { return true }}
+func duration() validator {
+	return validator{text: durationForm + "0 to ten years", ok: func(any) bool { return true }}
 }
 
-func timeout() limit {
-	return limit{text: durationForm + "1ms to ten years", ok: func(value any) bool {
+func positiveDuration() validator {
+	return validator{text: durationForm + "1ms to ten years", ok: func(value any) bool {
 		return value.(Duration) >= Duration(time.Millisecond)
 	}}
 }
 
-func hours() limit {
-	return limit{text: `hours of the day such as 22:00-06:00, or "none"`, ok: func(any) bool { return true }}
+func hours() validator {
+	return validator{text: `hours of the day such as 22:00-06:00, or "none"`, ok: func(any) bool { return true }}
 }
 
-func size(low, high Bytes) limit {
-	return limit{text: fmt.Sprintf("a size such as 500kB or 16MiB, %v to %v", low, high), ok: func(value any) bool {
+func size(low, high Bytes) validator {
+	return validator{text: fmt.Sprintf("a size such as 500kB or 16MiB, %v to %v", low, high), ok: func(value any) bool {
 		v := value.(Bytes)
 		return v >= low && v <= high
 	}}
 }
 
-func text(words string, ok func(string) bool) limit {
-	return limit{text: words, ok: func(value any) bool {
+func text(words string, ok func(string) bool) validator {
+	return validator{text: words, ok: func(value any) bool {
 		v := value.(string)
 		return utf8.ValidString(v) && !strings.ContainsFunc(v, unicode.IsControl) && ok(v)
 	}}
 }
 
-func oneOf(words ...string) limit {
+func oneOf(words ...string) validator {
 	return text("one of "+strings.Join(words, ", "), func(v string) bool { return slices.Contains(words, v) })
 }
 
-func series() limit {
+func series() validator {
 	return text("1 to 5 capital letters A to Z", func(v string) bool { return contract.CheckSeries(v) == nil })
 }
 
-func year() limit {
+func year() validator {
 	return text(`the year's last two digits, such as "25", or all four, 2000 to 2099`, func(v string) bool { return contract.CheckYear(v) == nil })
 }
 
-func printable(low, high int) limit {
+func printable(low, high int) validator {
 	return text(fmt.Sprintf("printable ASCII, %d to %d characters", low, high), func(v string) bool {
 		outside := func(r rune) bool { return r < ' ' || r > '~' }
 		return len(v) >= low && len(v) <= high && !strings.ContainsFunc(v, outside)
 	})
 }
 
-func folder() limit {
+func folder() validator {
 	return text("the path of a folder, not empty", func(v string) bool { return v != "" })
 }
 
-// credential is the path of a file; a key itself has no place in settings, which are shown and reported.
-func credential() limit {
-	return text("the path of a file, or empty", func(v string) bool { return hideKey(v) == v })
+// credential is the path of a file. A key itself is refused, because settings are shown and
+// reported.
+func credential() validator {
+	return text("the path of a file, or empty", func(v string) bool { return maskKey(v) == v })
 }
 
-func profile() limit {
+func profile() validator {
 	names := site.BuiltIn()
 	return text("one of "+strings.Join(names, ", ")+", or an existing file", func(v string) bool {
 		info, err := os.Stat(v)
@@ -111,22 +112,22 @@ func profile() limit {
 	})
 }
 
-func origin() limit {
+func origin() validator {
 	return text("https://host[:port], the port from 1 to 65535, or http:// to this machine alone, without credentials, path or query; or empty",
 		func(v string) bool { return v == "" || site.CheckOrigin(v) == nil })
 }
 
-func proxy() limit {
+func proxy() validator {
 	return text("[scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h; none; or empty", func(v string) bool {
 		_, err := site.ParseProxy(v)
 		return v == "" || v == site.NoProxy || err == nil
 	})
 }
 
-func natsURLs() limit {
+func natsURLs() validator {
 	return text("nats://host[:port], several with commas between; tls, ws and wss are allowed too; or empty", isNATS)
 }
 
-func listen() limit {
+func listen() validator {
 	return text("host:port, such as 127.0.0.1:8080, or a range of ports, 127.0.0.1:8080-8089; or empty", func(v string) bool { return v == "" || isListen(v) })
 }
