@@ -27,7 +27,7 @@ func (o Options) reconcile(d definition, have any) error {
 		return err
 	}
 	if slices.ContainsFunc(found, difference.mayDrop) {
-		return fmt.Errorf("%w: %s; to change that may drop what is stored, so it is left as it is: go on with the version that made it, or begin with "+
+		return fmt.Errorf("%w: %s; a change may drop stored messages, so it is left as it is: use the version that created it, or "+
 			"another store (data_dir, or an account of the server)", ErrDrift, formatDifferences(found))
 	}
 	if !o.Exclusive {

@@ -17,7 +17,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// earlierVersions are ways in which an earlier version may have made a stream, that can be changed without dropping anything.
+// earlierVersions are changes of a stream's configuration that can be undone without dropping
+// anything.
 func earlierVersions() map[string]func(*jetstream.StreamConfig) {
 	return map[string]func(*jetstream.StreamConfig){
 		"description":          func(c *jetstream.StreamConfig) { c.Description = "as it was" },
@@ -91,7 +92,8 @@ func TestEnsure_UpdatesExclusiveStore(t *testing.T) {
 	})
 }
 
-// publishUnacknowledged publishes to a stream without acknowledgements and waits until it is stored.
+// publishUnacknowledged publishes to a stream without acknowledgements and waits until it is
+// stored.
 func publishUnacknowledged(ctx context.Context, js jetstream.JetStream, stream, subject string) error {
 	if err := js.Conn().Publish(subject, nil); err != nil {
 		return err

@@ -46,8 +46,8 @@ func SharedConsumers() []SharedConsumer {
 	}
 }
 
-// The consumers of commands. That of the starts delivers the other commands too, so that its acknowledgements tell which starts
-// before a command were carried out.
+// The consumers of commands. That of the starts delivers the other commands too, so that its
+// acknowledgements show which starts before a command were carried out.
 const (
 	ConsumerStarts  = "generator"
 	ConsumerControl = "control"

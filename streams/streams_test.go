@@ -96,7 +96,7 @@ func TestJobsConsumer_OnePerRun(t *testing.T) {
 	if err != nil || msg.Subject() != "job.imm-25-1.5" {
 		t.Fatalf("%v, %v; want the one of the run", msg, err)
 	}
-	// The server tells a consumer of its messages in their order: the other one would be counted by now.
+	// The server counts a consumer's messages in order: the other one would be counted by now.
 	info, err := consumer.Info(t.Context())
 	if err != nil || info.NumPending != 0 {
 		t.Errorf("%d more pending, %v; want none", info.NumPending, err)
@@ -112,13 +112,13 @@ func TestAwait_ReturnsAfterEnsure(t *testing.T) {
 	if err := js.DeleteConsumer(t.Context(), contract.StreamAnswers, "classifier"); err != nil {
 		t.Fatal(err)
 	}
-	stopped := errors.New("told to stop")
+	stopped := errors.New("stopped")
 	for after := range 50 { // in the middle of a request, too
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Duration(after)*20*time.Microsecond, stopped)
 		err := streams.Await(ctx, js)
 		cancel()
 		if !errors.Is(err, stopped) {
-			t.Fatalf("%v, want it to wait until it is told to stop", err)
+			t.Fatalf("%v, want it to wait until it is stopped", err)
 		}
 	}
 	ended := make(chan error, 1)

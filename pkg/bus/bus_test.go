@@ -76,14 +76,14 @@ func TestPublish_ThirdWithoutAnswerIsErrStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Somebody listens and never answers, as a stuck stream does.
+		// A subscriber that never replies, like a stuck stream.
 		silent, err := quick.Conn().SubscribeSync("batch.silent")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = silent.Unsubscribe() }()
 		for i := 1; i <= 4; i++ {
-			if _, err := quick.Publish(t.Context(), jobs("run", i, i)[0]); err != nil { // what another stream does says nothing of this one
+			if _, err := quick.Publish(t.Context(), jobs("run", i, i)[0]); err != nil { // another stream's replies do not count for this one
 				t.Fatal(err)
 			}
 			_, err := quick.Publish(t.Context(), nats.NewMsg("batch.silent"))
@@ -95,7 +95,7 @@ func TestPublish_ThirdWithoutAnswerIsErrStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := quick.Publish(t.Context(), nats.NewMsg("batch.silent")); err == nil || errors.Is(err, bus.ErrStore) {
-			t.Errorf("after an answer the count starts anew: %v", err)
+			t.Errorf("a reply resets the count: %v", err)
 		}
 	})
 }

@@ -196,12 +196,13 @@ func TestConsume_ConsumerRemoved(t *testing.T) {
 			t.Errorf("%v, want it to name the consumer and what to do", err)
 		}
 		if took := time.Since(began); took > 15*time.Second {
-			t.Errorf("told after %s", took)
+			t.Errorf("returned after %s", took)
 		}
 	})
 }
 
-// A consumer that is removed while it waits for messages, or while one is handled, is used again as soon as it is made.
+// A consumer that is removed while it waits, or while a message is handled, is used again once
+// recreated.
 func TestConsume_ConsumerRecreated(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		b := fcttest.Broker(t)
@@ -233,7 +234,7 @@ func TestConsume_ConsumerRecreated(t *testing.T) {
 				}
 				time.Sleep(away)
 				consumer(t, b, time.Minute)
-				for range next { // the new consumer begins anew
+				for range next { // the new consumer begins at the first message
 					select {
 					case <-handled:
 					case <-time.After(2 * time.Minute):
@@ -296,7 +297,7 @@ func TestNext_Message(t *testing.T) {
 	}
 }
 
-// A request that its server took to its grave is given up long before it would have expired.
+// A request that was lost with its server is given up long before it would have expired.
 func TestNext_LostRequest(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		b := fcttest.Broker(t)
@@ -304,7 +305,7 @@ func TestNext_LostRequest(t *testing.T) {
 		if err := b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, "test"); err != nil {
 			t.Fatal(err)
 		}
-		// Somebody listens and never answers, as a server does that has just lost its cluster.
+		// A subscriber that never replies, like a server that has just lost its cluster.
 		silent, err := b.Conn().SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.FCT_JOBS.test")
 		if err != nil {
 			t.Fatal(err)
@@ -313,7 +314,7 @@ func TestNext_LostRequest(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 		defer cancel()
 		if _, _, err := bus.Next(ctx, c, 2*time.Second); !errors.Is(err, nats.ErrTimeout) {
-			t.Errorf("%v, want to be told to ask again", err)
+			t.Errorf("%v, want ErrTimeout", err)
 		}
 	})
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestOnlyATakenSubjectIsAnExistingOne: the server has one error code for everything that its store refuses, and an
-// outcome taken for written when it is not would be lost.
+// TestPublish_ErrorOfEachSize: the server has one error code for everything that its store refuses.
+// An outcome that wrongly counts as written would be lost.
 func TestPublish_ErrorOfEachSize(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)

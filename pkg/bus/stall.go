@@ -24,7 +24,8 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 		after = NoDelay
 	}
 	for sequence := info.AckFloor.Stream + 1; sequence <= info.Delivered.Stream; sequence++ {
-		// The tokens after the consumer: deliveries, stream and consumer sequence, time, messages left.
+		// The tokens after the consumer: deliveries, stream and consumer sequence, time, messages
+		// left.
 		settle := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.0.0", info.Stream, info.Name, sequence, info.Delivered.Consumer)
 		if err := b.NakWithDelay(settle, after); err != nil {
 			return fmt.Errorf("redelivering from %s: %w", info.Name, err)

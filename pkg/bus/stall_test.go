@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// publishDelayed publishes a message and gives it back with a delay of an hour: to the server it is what a message is that was due before
-// the wall clock was set back by an hour.
+// publishDelayed publishes a message and naks it with a delay of an hour. To the server it is like
+// a message that was due before the wall clock was set back by an hour.
 func publishDelayed(t *testing.T, b *bus.Bus, c jetstream.Consumer) {
 	t.Helper()
 	publish(t, b, "a", "b")
@@ -21,7 +21,7 @@ func publishDelayed(t *testing.T, b *bus.Bus, c jetstream.Consumer) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(msg.Data()) == "a" { // the other one has been done
+		if string(msg.Data()) == "a" { // the other one is acknowledged
 			err = msg.NakWithDelay(time.Hour)
 		} else {
 			err = msg.DoubleAck(t.Context())
@@ -55,7 +55,7 @@ func TestWatchStalls_ExclusiveRedeliversAtStart(t *testing.T) {
 	awaitSettled(t, c)
 }
 
-// The consumer is no sign of the step, because its ack-wait is longer than the test waits.
+// The consumer does not show the step, because its ack-wait is longer than the test waits.
 func TestWatchStalls_ClockSetBack(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)

@@ -89,7 +89,7 @@ func TestWatch_NewestThenChanges(t *testing.T) {
 func TestReaders_RejectForgedMessages(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	// The server itself publishes the forgeries, as the answers to requests of somebody who may only read a bucket.
+	// The server publishes the forgeries: replies to direct gets of a client that may only read.
 	bait := func(text string) string {
 		t.Helper()
 		header := nats.Header{"Nats-Sequence": {"999"}, "Nats-Subject": {"outcome.run.other"}, "Nats-Time-Stamp": {"never"}}

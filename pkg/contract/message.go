@@ -142,14 +142,14 @@ func (e Entry) EndedAt() time.Time {
 	return e.StartedAt.Add(time.Duration(e.Seconds * float64(time.Second)))
 }
 
-// Planned says that every job of the run is published.
+// Planned states that every job of the run is published.
 type Planned struct {
 	Version int `json:"v"`
-	// Range is the run's range as it was walked.
+	// Range is the range for which the jobs were published.
 	Range Range `json:"range"`
 	// Jobs is how many jobs the run has, those for Beyond included.
 	Jobs int `json:"jobs"`
-	// Beyond are the numbers outside of the range that the search for the bound asked for.
+	// Beyond are the numbers outside of the range that the search for the bound fetched.
 	Beyond []int `json:"beyond,omitempty"`
 	// Skipped is how many numbers of the range were already collected.
 	Skipped int `json:"skipped"`

@@ -47,8 +47,9 @@ type Report struct {
 	NextCommand string `json:"next_command"`
 	// UpperBound is the highest number that the search proved to exist; 0 without a search.
 	UpperBound int `json:"upper_bound"`
-	// UpperBoundConfidence is the chance that no number more than 200 above it exists; always below 1, and 0 when
-	// UpperBoundAtLimit says that the range ends at the bound or below it: higher numbers may exist.
+	// UpperBoundConfidence is the probability that no number above UpperBound+200 exists; always
+	// below 1, and 0 when UpperBoundAtLimit. UpperBoundAtLimit: the searched range ends at the
+	// bound or below it, so higher numbers may exist.
 	UpperBoundConfidence float64 `json:"upper_bound_confidence"`
 	UpperBoundAtLimit    bool    `json:"upper_bound_at_limit"`
 	// UpperBoundAgeSeconds is the age, at the run's end, of the oldest earlier answer that the

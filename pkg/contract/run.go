@@ -135,7 +135,8 @@ func (m Manifest) Case(number int) CaseID {
 	return CaseID{Series: m.Prefix, Year: m.Year, Number: number}
 }
 
-// Skips says whether the run leaves out a number that is collected with this value; the zero value is one that is not.
+// Skips reports whether the run skips a number that is collected with this value; the zero value
+// stands for a number that is not collected.
 func (m Manifest) Skips(number int, collected Collected) bool {
 	switch collected.Outcome {
 	case Success:
@@ -148,7 +149,7 @@ func (m Manifest) Skips(number int, collected Collected) bool {
 	}
 }
 
-// Searching says that the run's range is not known yet.
+// Searching reports whether the run's range is not known yet.
 func (m Manifest) Searching() bool { return m.Probe && m.Bound == nil }
 
 // Bound is the highest number of a series and year that a search proved to exist, and the
@@ -156,7 +157,7 @@ func (m Manifest) Searching() bool { return m.Probe && m.Bound == nil }
 type Bound struct {
 	// Number is 0 if none was found.
 	Number int `json:"number"`
-	// AtLimit says that the range that was searched ends at Number or below it: higher numbers may exist, whatever
+	// AtLimit: the searched range ends at Number or below it, so higher numbers may exist, whatever
 	// Confidence and Exact are.
 	AtLimit bool `json:"at_limit,omitempty"`
 	// FiledOn is the filing day of its record, YYYY-MM-DD, when it is known.

@@ -16,7 +16,7 @@ func (o Outcome) Valid() bool { return o == Success || o == NoRecord || o == Fai
 // Verdict is what the answer of one attempt means.
 type Verdict string
 
-// The closed list of verdicts. What is not positively a record, a proven no-record or a block is transient.
+// The closed list of verdicts. Anything but a record, a proven no-record or a block is transient.
 const (
 	VerdictSuccess   Verdict = "success"
 	VerdictNoRecord  Verdict = "no-record"

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// TestClockSteps_ReportedOnce sets the wall clock between the ticks; one difference is below the least and is a slewed clock's.
+// TestClockSteps_ReportedOnce sets the wall clock between the ticks. The first difference is too
+// small for a step, as of a slewed clock.
 func TestClockSteps_ReportedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -48,7 +48,8 @@ func Check(ctx context.Context, url string) error {
 	return fmt.Errorf("%w: %s returned %d: %.500q", ErrUnhealthy, url, response.StatusCode, strings.TrimSpace(string(reason)))
 }
 
-// URL is where a process of this machine that listens on addr says whether it is ready; the first of a range of ports.
+// URL is the address of the readiness page of a process on this machine that listens on addr; for a
+// range of ports that of the first one.
 func URL(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if first, _, isRange := strings.Cut(port, "-"); isRange {

@@ -10,7 +10,7 @@ import (
 	"fct-scraper/pkg/health"
 )
 
-// TestHost: a name that somebody made point to this machine is not answered under.
+// TestGuard_ForeignHost: a foreign name that resolves to this machine is refused.
 func TestGuard_ForeignHost(t *testing.T) {
 	t.Parallel()
 	local := serve(t, func(context.Context) error { return nil })
@@ -34,7 +34,7 @@ func TestGuard_ForeignHost(t *testing.T) {
 			"localhost.example.org": http.StatusMisdirectedRequest, "127.0.0.1.example.org": http.StatusMisdirectedRequest, "0.0.0.0": http.StatusMisdirectedRequest,
 		} {
 			if host == "0.0.0.0" && at != local.Addr() {
-				want = http.StatusOK // it was told to listen there
+				want = http.StatusOK // it listens there
 			}
 			for path, good := range map[string]int{health.LivePath: http.StatusOK, health.ReadyPath: http.StatusOK, "/nowhere": http.StatusNotFound} {
 				status, header := requestAs(t, "http://"+at+path, host)
@@ -50,7 +50,7 @@ func TestGuard_ForeignHost(t *testing.T) {
 	}
 }
 
-// checkHeaders says that no browser runs, frames or guesses what was answered.
+// checkHeaders requires the headers that keep a browser from using the response.
 func checkHeaders(t *testing.T, header http.Header) {
 	t.Helper()
 	policy := header.Get("Content-Security-Policy")

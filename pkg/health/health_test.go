@@ -103,7 +103,8 @@ func TestServer_AddressTakenThenFree(t *testing.T) {
 	}
 }
 
-// TestStart_RangeOfPorts: several processes of one network share a range, each with a port of its own, until all are taken.
+// TestStart_RangeOfPorts: several processes share a range, each on its own port, until all are
+// taken.
 func TestStart_RangeOfPorts(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

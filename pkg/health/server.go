@@ -33,7 +33,8 @@ const (
 
 // Options of a Server.
 type Options struct {
-	// Addr is host:port, of which port 0 takes a free one, or host:first-last, the first free one of these.
+	// Addr is host:port, where port 0 takes a free one, or host:first-last, of which the first free
+	// port is taken.
 	Addr string
 	// Ready returns why the process cannot work, nil if it can. It is called for each request, with
 	// its context.

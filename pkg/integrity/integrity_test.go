@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fixture is a store with two folders beside it.
+// fixture is a store with its folder and an output folder.
 type fixture struct {
 	t *testing.T
 	b *bus.Bus
@@ -83,7 +83,7 @@ func TestCheck_LaterState(t *testing.T) {
 	grow("1")
 	_, err := f.open()
 	f.must(err)
-	grow("2") // by a process that was killed before it wrote down what it had
+	grow("2") // by a process that was killed before it wrote the manifest
 	guard, err := f.open()
 	f.must(err)
 	if len(guard.Restored()) > 0 || !guard.NeedsVerify() {
@@ -94,7 +94,7 @@ func TestCheck_LaterState(t *testing.T) {
 	}
 }
 
-// TestOutputThatIsNoFolder: whoever writes into it says so; the store is none the worse.
+// TestCheck_OutputIsNoFolder: the writer of the output reports it; the store is not damaged.
 func TestCheck_OutputIsNoFolder(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -118,7 +118,7 @@ func TestCheck_LedgerLostMessages(t *testing.T) {
 		"exchanged": func(f fixture) { f.replaceLedger("x", "y", "z", "more") },
 		"rolled back": func(f fixture) {
 			f.replaceLedger("1", "2")
-			f.must(os.Remove(filepath.Join(f.Dir, "manifest.json"))) // the witness in output is left
+			f.must(os.Remove(filepath.Join(f.Dir, "manifest.json"))) // the fingerprint in output is left
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -197,7 +197,8 @@ func TestRestore_CopiedKeys(t *testing.T) {
 	}
 }
 
-// TestRestore_ForeignKeys puts a bucket of another store, with more messages, in the place of one that the ledger has in it.
+// TestRestore_ForeignKeys puts a bucket of another store, with more messages, in the place of one
+// that the ledger has in it.
 func TestRestore_ForeignKeys(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -227,7 +228,7 @@ func TestRestore_ForeignKeys(t *testing.T) {
 	}
 }
 
-// TestEveryStreamIsLookedAt: a stream that is new is to be given a kind too.
+// TestManifest_HasEveryStream: a new stream needs a kind too.
 func TestManifest_HasEveryStream(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

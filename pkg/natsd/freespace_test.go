@@ -16,7 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startWatched starts a server with a stream on dir and watches it; what the watch returns comes on the channel.
+// startWatched starts a server with a stream on dir and watches it; the channel gets the result of
+// WatchDisk.
 func startWatched(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream, <-chan error) {
 	t.Helper()
 	server, err := natsd.Start(dir)
@@ -47,7 +48,7 @@ func startWatched(t *testing.T, dir string) (*natsd.Server, jetstream.JetStream,
 	return server, js, ended
 }
 
-// wantNoSpace waits for the end of a watch, which is to be ErrRoom and to say all of the texts.
+// wantNoSpace waits for the end of a watch, which must be ErrNoSpace with all of the texts.
 func wantNoSpace(t *testing.T, ended <-chan error, texts ...string) {
 	t.Helper()
 	var err error
@@ -70,7 +71,7 @@ func TestWatchDisk_AlmostFull(t *testing.T) {
 	t.Parallel()
 	disk, mounted := fcttest.Disk(t, "size=24m")
 	if !mounted {
-		return // what a limit on the process does is tried by TestWatchHearsAFailedWrite
+		return // needs a file system of its own
 	}
 	dir := filepath.Join(disk, "data")
 	_, js, ended := startWatched(t, dir)
@@ -105,7 +106,7 @@ func TestWatchDisk_FolderRemovedOrReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantNoSpace(t, ended, "data_dir "+dir, "removed or replaced")
-	// Another folder in its place is no room: a server on it would begin with an empty store.
+	// Another folder in its place does not count: a server on it would begin with an empty store.
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,8 @@ func TestWatchDisk_FolderRemovedOrReplaced(t *testing.T) {
 	}
 }
 
-// TestWatchHearsAFailedWrite: a message larger than what is free breaks the stream, however much is free again after it.
+// TestWatchDisk_FailedWrite: a message above the free space breaks the stream, even if space is
+// freed later.
 func TestWatchDisk_FailedWrite(t *testing.T) {
 	t.Parallel()
 	disk, mounted := fcttest.Disk(t, "size=24m")
@@ -141,14 +143,14 @@ func TestWatchDisk_FailedWrite(t *testing.T) {
 		t.Fatal("28 MiB were stored in 24")
 	}
 	wantNoSpace(t, ended, "STORED")
-	// What was written in vain is gone again, and the stream broken all the same.
+	// The partial write is removed again, and the stream stays broken.
 	broken := func() bool {
 		err := server.Health()
 		return err != nil && strings.Contains(err.Error(), "no space left on device")
 	}
 	for began := time.Now(); !broken(); time.Sleep(time.Millisecond) {
 		if time.Since(began) > time.Minute {
-			t.Fatal("the failed write was not heard: ", server.Health())
+			t.Fatal("the failed write was not noticed: ", server.Health())
 		}
 	}
 }

@@ -22,12 +22,13 @@ func startWithKey(t *testing.T, dir, addr string) *natsd.Server {
 	return server
 }
 
-// canConnect connects with options, which the server is to take or to refuse, and returns whether it did.
+// canConnect connects with options and reports whether the server accepted them.
 func canConnect(t *testing.T, server *natsd.Server, options ...nats.Option) bool {
 	t.Helper()
 	nc, err := nats.Connect(server.URL(), options...)
 	if err != nil {
-		// The server may have closed the connection before the client had written all: then its reason is lost.
+		// The server may close the connection before the client has written all; its reason is lost
+		// then.
 		if !errors.Is(err, nats.ErrAuthorization) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Error(err)
 		}

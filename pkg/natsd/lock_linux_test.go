@@ -10,7 +10,7 @@ import (
 	"fct-scraper/pkg/natsd"
 )
 
-// A child process that was just forked has all files open until it begins its program: the lock must not last as long.
+// A forked child has all files open until it starts its program: the lock must not last that long.
 func TestServerClose_LockFileDuplicated(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -51,7 +51,8 @@ type Server struct {
 	bridge *bridge
 }
 
-// Exists says whether dir holds a store. One that cannot be looked into counts as a store: opening it says what is wrong.
+// Exists reports whether dir holds a store. An unreadable folder counts as one: opening it reports
+// the cause.
 func Exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, server.JetStreamStoreDir))
 	return !errors.Is(err, fs.ErrNotExist)

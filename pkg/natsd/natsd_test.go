@@ -114,7 +114,7 @@ func TestStart_StoreIsAFile(t *testing.T) {
 	}
 }
 
-// TestTheRoomIsOnlyTried: also when a process was killed over it.
+// TestStart_RemovesTrialFile: also one that a killed process left.
 func TestStart_RemovesTrialFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

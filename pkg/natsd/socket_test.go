@@ -15,7 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// startWithSocket starts a server on dir that lets others in; it ends with the test, or before that by end.
+// startWithSocket starts a server on dir with an open socket; it ends with the test, or earlier by
+// end.
 func startWithSocket(t *testing.T, dir string) (server *natsd.Server, end func()) {
 	t.Helper()
 	server, err := natsd.Start(dir)
@@ -34,7 +35,7 @@ func startWithSocket(t *testing.T, dir string) (server *natsd.Server, end func()
 	return server, end
 }
 
-// checkEcho sees to it that a large request over nc is answered by the server's own side.
+// checkEcho requests a large reply over nc from the server's own side.
 func checkEcho(t *testing.T, server *natsd.Server, nc *nats.Conn) {
 	t.Helper()
 	own, err := server.Connect()
@@ -121,7 +122,7 @@ func TestConnectSocket_ServerWithKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer next.Close()
-	// A refused connection cannot be told from a broken one when the server is quick to close it.
+	// A quickly closed connection looks the same whether it was refused or broken.
 	if a, b := clientID(t, nc), clientID(t, next); b != a+1 {
 		t.Errorf("connections %d and %d: the server refused one in between", a, b)
 	}
@@ -170,7 +171,7 @@ func TestOpenSocket_StaleSocket(t *testing.T) {
 	checkEcho(t, server, nc)
 }
 
-// A client that reads nothing holds nobody up, the end of the server included.
+// A client that reads nothing delays neither other clients nor the end of the server.
 func TestServerClose_ClientThatReadsNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -52,7 +52,7 @@ func (w fixture) addRun(id contract.RunID, status contract.Status) {
 	w.put(id.StateKey(), contract.State{Status: status})
 }
 
-// follow tells of each beginning of work, and of the cause of each end.
+// follow sends each start of work, and the cause of each end.
 func (w fixture) follow() (begun chan contract.RunID, ended chan error, stop func() error) {
 	begun, ended = make(chan contract.RunID), make(chan error)
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -117,7 +117,8 @@ func TestFollow_ReturnsErrorOfWork(t *testing.T) {
 	}
 }
 
-// What a broker does not answer in time fails with the error of a context that ended, though nobody wants the work to end.
+// A request that times out fails with the error of an ended context, although the work shall
+// continue.
 func TestFollow_WorkTimesOut(t *testing.T) {
 	t.Parallel()
 	for name, cause := range map[string]error{"deadline": context.DeadlineExceeded, "cancelled": context.Canceled} {
@@ -128,7 +129,7 @@ func TestFollow_WorkTimesOut(t *testing.T) {
 			unanswered := fmt.Errorf("%w: %w", bus.ErrStore, cause)
 			err := runs.Follow(t.Context(), w.b, func(context.Context, contract.Manifest) error { return unanswered })
 			if !errors.Is(err, unanswered) {
-				t.Errorf("%v, want what the work returned: else its service ends as if it had been told to", err)
+				t.Errorf("%v, want what the work returned, otherwise its service ends as if it were cancelled", err)
 			}
 		})
 	}

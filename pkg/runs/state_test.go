@@ -32,7 +32,8 @@ func TestFollow_UnreadableKeys(t *testing.T) {
 			if got := <-begun; got != "good" {
 				t.Errorf("work on %s begun", got)
 			}
-			// The run of which the manifest cannot be read is halted as an error; that of the unreadable halt stays halted.
+			// The run with the unreadable manifest is halted as an error; the one with the
+			// unreadable halt stays halted.
 			halt, err := runs.Await(t.Context(), w.b, contract.RunID("manifest").HaltKey(), func(contract.Halt) bool { return true })
 			if err != nil || halt.Status != contract.Errored || !strings.Contains(halt.Reason, "manifest.manifest") {
 				t.Errorf("halt %+v, %v", halt, err)

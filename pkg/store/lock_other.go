@@ -4,13 +4,12 @@ package store
 
 import "os"
 
-// lockExclusive says no where folders cannot be locked: leftovers stay rather than being taken from another
-// process.
+// lockExclusive always fails where folders cannot be locked, so that leftovers stay.
 func lockExclusive(*os.File) (bool, error) { return false, nil }
 
 func lockShared(*os.File) error { return nil }
 
-// lockNow keeps nobody off.
+// lockNow always succeeds.
 func lockNow(*os.File, bool) (bool, error) { return true, nil }
 
 func unlock(*os.File) error { return nil }

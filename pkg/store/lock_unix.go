@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockExclusive tries to be the only one that has the folder open; false means that somebody else has.
+// lockExclusive tries to lock the folder exclusively; false means that another process has it open.
 func lockExclusive(folder *os.File) (bool, error) {
 	err := flock(folder, unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) {
@@ -18,8 +18,8 @@ func lockExclusive(folder *os.File) (bool, error) {
 	return err == nil, err
 }
 
-// lockShared waits for one who is removing leftovers; the lock ends with the file or the process. A file
-// system without locks only means that leftovers stay.
+// lockShared waits until no other process removes leftovers; the lock ends with the file or the
+// process. A file system without locks only means that leftovers stay.
 func lockShared(folder *os.File) error {
 	err := flock(folder, unix.LOCK_SH)
 	if errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.ENOTSUP) {
@@ -28,7 +28,7 @@ func lockShared(folder *os.File) error {
 	return err
 }
 
-// lockNow locks a file, shared or for one alone, if no other lock is in its way. Where there are no locks none is.
+// lockNow tries to lock a file, shared or exclusively. It succeeds on file systems without locks.
 func lockNow(file *os.File, shared bool) (bool, error) {
 	how := unix.LOCK_EX
 	if shared {

@@ -1,5 +1,6 @@
-// Package store writes the files of a run so that a reader, or the next process after a crash, sees a
-// file whole or not at all. It never leaves the folder that it was opened on, symbolic links included.
+// Package store writes the files of a run atomically: a reader, or the next process after a crash,
+// sees the old or the new content. It never leaves the folder that it was opened on, not even by
+// symbolic links.
 package store
 
 import (
@@ -22,8 +23,8 @@ var ErrNotWritable = errors.New("output not writable")
 // tempPrefix begins the name of every unfinished file.
 const tempPrefix = ".fct-tmp-"
 
-// Store is a folder of files, each written to a temporary file in its own folder, synced and renamed.
-// It is safe for concurrent use; names are slash-separated and relative to the folder.
+// Store is a folder of files, each written to a temporary file in the same folder, synced and
+// renamed. It is safe for concurrent use. Names are slash-separated and relative to the folder.
 type Store struct {
 	root *os.Root
 	// dir is the path by which the folder was opened, info the folder itself.
@@ -72,8 +73,8 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// MakeFolder makes a folder, and those above it, when they are missing. Of a symbolic link that leads nowhere its error says so:
-// os.MkdirAll says that a file exists.
+// MakeFolder creates a folder and its parents if missing. For a symbolic link without a target its
+// error names the link, where os.MkdirAll only reports that a file exists.
 func MakeFolder(dir string) error {
 	err := os.MkdirAll(dir, 0o750)
 	if err == nil {

@@ -231,7 +231,7 @@ func TestWithFence_RefusesRename(t *testing.T) {
 	}
 }
 
-// TestNothingIsWrittenIntoAFolderThatWasMoved: what is written there is not where its reader looks.
+// TestStore_FolderMoved: a reader would not find what is written into a moved folder.
 func TestStore_FolderMoved(t *testing.T) {
 	t.Parallel()
 	for name, put := range map[string]func(dir string) error{
@@ -295,7 +295,7 @@ func TestSizesAndRemove(t *testing.T) {
 	}
 }
 
-// TestOthersReadNothing: the files are the owner's, and the group may read them.
+// TestStore_FileModes: only the owner may write the files, and only the group may read them.
 func TestStore_FileModes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "output")
 	s := openStore(t, dir)

@@ -1,6 +1,8 @@
-// Command certs creates a CA and the certificate of the NATS servers of compose.yaml: go run tools/certs/main.go FOLDER
+// Command certs creates a CA and a certificate for the NATS servers of compose.yaml:
 //
-// The CA's private key is not stored, so nobody can sign with it later. New certificates come with a new CA.
+//	go run tools/certs/main.go FOLDER
+//
+// The CA's key is not written, so it signs nothing later; new certificates need a new CA.
 package main
 
 import (
