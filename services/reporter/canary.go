@@ -67,8 +67,8 @@ func (t *tally) canaryDue() bool {
 
 // maybeStartCanary starts a canary in the middle of a run when one is due.
 func (w *worker) maybeStartCanary(ctx context.Context) error {
-	q := &w.canary
-	if w.halt != nil || !w.tally.canaryDue() || w.tally.NoRecord < q.nextAt || w.canaryBusy() {
+	c := &w.canary
+	if w.halt != nil || !w.tally.canaryDue() || w.tally.NoRecord < c.nextAt || w.canaryBusy() {
 		return nil
 	}
 	return w.startCanary(ctx)
@@ -77,15 +77,15 @@ func (w *worker) maybeStartCanary(ctx context.Context) error {
 // confirmEnd reports whether the run may end: fewer than least no-records are unconfirmed, or no
 // canary can confirm them. Otherwise it starts a canary, and the caller tries again later.
 func (w *worker) confirmEnd(ctx context.Context, least int) (bool, error) {
-	q := &w.canary
+	c := &w.canary
 	if w.canaryPending() {
 		return false, nil
 	}
-	if w.tally.unconfirmedCount() < least || q.givenUp {
+	if w.tally.unconfirmedCount() < least || c.givenUp {
 		return true, nil
 	}
-	if !q.ending {
-		q.ending, q.unanswered, q.retryAt, q.blocked = true, 0, time.Time{}, ""
+	if !c.ending {
+		c.ending, c.unanswered, c.retryAt, c.blocked = true, 0, time.Time{}, ""
 	}
 	if w.canaryBusy() {
 		return false, nil
@@ -106,7 +106,7 @@ func (w *worker) canaryPending() bool {
 // startCanary requests a canary in the background. The fetcher stores its outcome in the ledger;
 // the reply holds the sequence of that message.
 func (w *worker) startCanary(ctx context.Context) error {
-	q := &w.canary
+	c := &w.canary
 	cases, err := w.canaryCases(ctx)
 	if err != nil {
 		return fmt.Errorf("choosing canary cases: %w", err)
@@ -117,7 +117,7 @@ func (w *worker) startCanary(ctx context.Context) error {
 	}
 	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: w.manifest.RunID, CaseIDs: cases, After: w.tally.Sequence}
 	reply := make(chan contract.CanaryReply, 1)
-	q.reply, q.cases = reply, cases
+	c.reply, c.cases = reply, cases
 	w.canaryRequests.Go(func() { reply <- w.requestCanary(ctx, request) })
 	return nil
 }
@@ -163,35 +163,35 @@ func (w *worker) publishVoid(ctx context.Context) error {
 
 // onCanaryReply handles the reply to a canary.
 func (w *worker) onCanaryReply(reply contract.CanaryReply) {
-	q := &w.canary
-	q.reply, q.foldUntil = nil, max(q.foldUntil, reply.Sequence)
-	w.Logger.Info("reporter.canary", "run_id", w.manifest.RunID, "case_id", q.cases[0], "doubts", len(w.tally.Unconfirmed),
+	c := &w.canary
+	c.reply, c.foldUntil = nil, max(c.foldUntil, reply.Sequence)
+	w.Logger.Info("reporter.canary", "run_id", w.manifest.RunID, "case_id", c.cases[0], "unconfirmed", len(w.tally.Unconfirmed),
 		"verdict", reply.Verdict, "error", reply.Error)
 	switch reply.Verdict {
 	case contract.VerdictSuccess, contract.VerdictNoRecord:
-		q.unanswered, q.nextAt = 0, 0
+		c.unanswered, c.nextAt = 0, 0
 		return
 	case contract.VerdictBlocked: // no further request may be sent, and nothing is confirmed
-		q.blocked = reply.Error
-		q.retryAt = time.Now().Add(maxCanaryBackoff)
+		c.blocked = reply.Error
+		c.retryAt = time.Now().Add(maxCanaryBackoff)
 		return
 	case contract.VerdictTransient: // like no reply at all
 	}
-	if q.unanswered++; q.unanswered > w.manifest.MaxRetries {
-		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: the site did not answer for %s, known to exist", w.tally.unconfirmedCount(), q.cases[0]))
+	if c.unanswered++; c.unanswered > w.manifest.MaxRetries {
+		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: the site did not answer for %s, known to exist", w.tally.unconfirmedCount(), c.cases[0]))
 		return
 	}
-	q.retryAt = time.Now().Add(min(canaryBackoff<<(q.unanswered-1), maxCanaryBackoff))
+	c.retryAt = time.Now().Add(min(canaryBackoff<<(c.unanswered-1), maxCanaryBackoff))
 }
 
 // giveUpCanary gives up a canary: in the middle of a run until many more no-records have come, at
 // its end for good. The no-records stay unconfirmed.
 func (w *worker) giveUpCanary(why string) {
-	q := &w.canary
-	q.unanswered, q.retryAt = 0, time.Time{}
-	q.nextAt = w.tally.NoRecord + nextCanaryAfter
-	if q.ending {
-		q.givenUp, q.givenUpReason = true, why
+	c := &w.canary
+	c.unanswered, c.retryAt = 0, time.Time{}
+	c.nextAt = w.tally.NoRecord + nextCanaryAfter
+	if c.ending {
+		c.givenUp, c.givenUpReason = true, why
 	}
 }
 
@@ -217,9 +217,9 @@ func (w *worker) canaryCases(ctx context.Context) ([]contract.CaseID, error) {
 func (w *worker) canaryCasesOfOtherYears(ctx context.Context) ([]contract.CaseID, error) {
 	var cases []contract.CaseID
 	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{w.manifest.Prefix + ".>"}}, func(entry jetstream.KeyValueEntry) error {
-		id, wrong := contract.ParseKey(entry.Key())
+		id, keyErr := contract.ParseKey(entry.Key())
 		value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
-		if wrong == nil && err == nil && id.Year != w.manifest.Year && value.AppliesTo(w.manifest.Site) && value.Outcome == contract.Success {
+		if keyErr == nil && err == nil && id.Year != w.manifest.Year && value.AppliesTo(w.manifest.Site) && value.Outcome == contract.Success {
 			cases = append(cases, id)
 		}
 		if len(cases) >= maxCanaryCases {

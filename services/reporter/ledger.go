@@ -134,7 +134,7 @@ func (l ledger) last(ctx context.Context) (uint64, error) {
 func (l ledger) mustReach(ctx context.Context, end uint64) error {
 	last, err := l.last(ctx)
 	if err == nil && last < end {
-		err = fmt.Errorf("%w: it ends at message %d, %d had been read", ErrLedger, last, end)
+		err = fmt.Errorf("%w: it ends at message %d, but message %d was processed before", ErrLedger, last, end)
 	}
 	return err
 }

@@ -169,18 +169,18 @@ func (t *tally) voidUnconfirmed(canary []contract.Entry) []countedEntry {
 	for _, entry := range canary {
 		t.Vanished.CaseIDs = append(t.Vanished.CaseIDs, entry.CaseID)
 	}
-	var taken []countedEntry
+	var amendments []countedEntry
 	for _, a := range t.Unconfirmed {
 		t.NoRecord--
 		t.Outcomes.set(a.CaseID.Number, "")
 		t.voidNumber(a.CaseID.Number)
-		taken = append(taken, countedEntry{kind: kindAmendment, Entry: contract.Entry{
+		amendments = append(amendments, countedEntry{kind: kindAmendment, Entry: contract.Entry{
 			CaseID: a.CaseID, Attempt: a.Attempt, Verdict: contract.VerdictBlocked, Notes: []string{t.Vanished.note()},
 			StartedAt: a.Started, Seconds: a.Seconds, Requests: []contract.Exchange{{Status: a.Status}},
 		}})
 	}
 	t.Unconfirmed = nil
-	return taken
+	return amendments
 }
 
 // asBlocked turns a no-record that came after a vanished canary into a block.
