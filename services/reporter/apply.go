@@ -150,7 +150,8 @@ func (c countedEntry) writesKey() bool {
 func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]contract.Collected) error {
 	var keys []*nats.Msg
 	for number := range w.tally.unconfirmedNumbers() {
-		if value, found := collected[number]; found && value.RunID == w.manifest.RunID && value.Outcome == contract.NoRecord {
+		if value, found := collected[number]; found && value.RunID == w.manifest.RunID &&
+			value.Outcome == contract.NoRecord {
 			keys = append(keys, deletion(contract.BucketCollected, w.manifest.Case(number)))
 		}
 	}
@@ -162,7 +163,8 @@ func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]co
 
 // keyMessage returns the message that puts a key into a bucket, so that one batch can carry many.
 func keyMessage(bucket string, m contract.Manifest, entry countedEntry) (*nats.Msg, error) {
-	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(), FiledOn: entry.FiledOn}
+	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(),
+		FiledOn: entry.FiledOn}
 	if record, found := caseFile(entry.Entry); found {
 		value.Size = len(record.Data)
 	}

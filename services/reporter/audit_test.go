@@ -27,7 +27,8 @@ func TestAuditListsFailures(t *testing.T) {
 		f := newFixture(t, 40, func(m *contract.Manifest) { m.PersistRawHTML = persist })
 		var want []contract.CrawlResult
 		for number := 1; number <= 38; number++ {
-			first, last := attempt(number, 1, contract.VerdictTransient, ""), attempt(number, 2, contract.VerdictTransient, contract.Failed)
+			first, last := attempt(number, 1, contract.VerdictTransient, ""),
+				attempt(number, 2, contract.VerdictTransient, contract.Failed)
 			first.Error, last.Error = "reset", fmt.Sprintf("status 500 & <%d>", number)
 			last.Raw, last.RawType = []byte(fmt.Sprint("answer ", number)), "html"
 			f.publishEntries(first)
@@ -46,7 +47,8 @@ func TestAuditListsFailures(t *testing.T) {
 			t.Fatalf("%d failed: %s", audit.FailedCount, diff)
 		}
 		for i, result := range audit.Failed[:38] {
-			if data, err := os.ReadFile(filepath.Join(f.dir, result.HTMLPath)); err != nil || string(data) != fmt.Sprint("answer ", i+1) {
+			if data, err := os.ReadFile(filepath.Join(f.dir, result.HTMLPath)); err != nil ||
+				string(data) != fmt.Sprint("answer ", i+1) {
 				t.Errorf("%s leads to %q: %v", result.HTMLPath, data, err)
 			}
 		}

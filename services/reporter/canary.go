@@ -112,10 +112,12 @@ func (w *worker) startCanary(ctx context.Context) error {
 		return fmt.Errorf("choosing canary cases: %w", err)
 	}
 	if len(cases) == 0 {
-		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: no existing record is known to check the site with", w.tally.unconfirmedCount()))
+		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: no existing record is known to check the site with",
+			w.tally.unconfirmedCount()))
 		return nil
 	}
-	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: w.manifest.RunID, CaseIDs: cases, After: w.tally.Sequence}
+	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: w.manifest.RunID, CaseIDs: cases,
+		After: w.tally.Sequence}
 	reply := make(chan contract.CanaryReply, 1)
 	c.reply, c.cases = reply, cases
 	w.canaryRequests.Go(func() { reply <- w.requestCanary(ctx, request) })
@@ -148,8 +150,10 @@ func (w *worker) requestCanary(ctx context.Context, request contract.CanaryReque
 // run resumes and the site shows records again, those would confirm what the site answered before
 // the block.
 func (w *worker) publishVoid(ctx context.Context) error {
-	first := contract.Entry{CaseID: w.tally.Unconfirmed[0].CaseID, Verdict: contract.VerdictNoRecord, Rule: contract.RuleUnconfirmed, StartedAt: w.Now().UTC()}
-	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID, Entries: []contract.Entry{first}}.Encode()
+	first := contract.Entry{CaseID: w.tally.Unconfirmed[0].CaseID, Verdict: contract.VerdictNoRecord,
+		Rule: contract.RuleUnconfirmed, StartedAt: w.Now().UTC()}
+	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID,
+		Entries: []contract.Entry{first}}.Encode()
 	var ack *jetstream.PubAck
 	if err == nil {
 		ack, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.CanarySubject(), Data: bus.Compress(data)})
@@ -165,8 +169,8 @@ func (w *worker) publishVoid(ctx context.Context) error {
 func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 	c := &w.canary
 	c.reply, c.foldUntil = nil, max(c.foldUntil, reply.Sequence)
-	w.Logger.Info("reporter.canary", "run_id", w.manifest.RunID, "case_id", c.cases[0], "unconfirmed", len(w.tally.Unconfirmed),
-		"verdict", reply.Verdict, "error", reply.Error)
+	w.Logger.Info("reporter.canary", "run_id", w.manifest.RunID, "case_id", c.cases[0],
+		"unconfirmed", len(w.tally.Unconfirmed), "verdict", reply.Verdict, "error", reply.Error)
 	switch reply.Verdict {
 	case contract.VerdictSuccess, contract.VerdictNoRecord:
 		c.unanswered, c.nextAt = 0, 0
@@ -178,7 +182,8 @@ func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 	case contract.VerdictTransient: // like no reply at all
 	}
 	if c.unanswered++; c.unanswered > w.manifest.MaxRetries {
-		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: the site did not answer for %s, known to exist", w.tally.unconfirmedCount(), c.cases[0]))
+		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: the site did not answer for %s, known to exist",
+			w.tally.unconfirmedCount(), c.cases[0]))
 		return
 	}
 	c.retryAt = time.Now().Add(min(canaryBackoff<<(c.unanswered-1), maxCanaryBackoff))
@@ -216,10 +221,12 @@ func (w *worker) canaryCases(ctx context.Context) ([]contract.CaseID, error) {
 // series.
 func (w *worker) canaryCasesOfOtherYears(ctx context.Context) ([]contract.CaseID, error) {
 	var cases []contract.CaseID
-	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketCollected, Filters: []string{w.manifest.Prefix + ".>"}}, func(entry jetstream.KeyValueEntry) error {
+	keys := bus.Keys{Bucket: contract.BucketCollected, Filters: []string{w.manifest.Prefix + ".>"}}
+	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		id, keyErr := contract.ParseKey(entry.Key())
 		value, err := runs.Decode[contract.Collected](entry.Key(), entry.Value())
-		if keyErr == nil && err == nil && id.Year != w.manifest.Year && value.AppliesTo(w.manifest.Site) && value.Outcome == contract.Success {
+		if keyErr == nil && err == nil && id.Year != w.manifest.Year && value.AppliesTo(w.manifest.Site) &&
+			value.Outcome == contract.Success {
 			cases = append(cases, id)
 		}
 		if len(cases) >= maxCanaryCases {

@@ -16,7 +16,8 @@ import (
 
 // unconfirmedEnd returns a ledger of eight numbers that ends with four unconfirmed no-records.
 func unconfirmedEnd() []contract.Entry {
-	return slices.Concat(outcomesOf(1, 2, success), outcomesOf(3, 3, noRecord), outcomesOf(4, 4, success), outcomesOf(5, 8, noRecord))
+	return slices.Concat(outcomesOf(1, 2, success), outcomesOf(3, 3, noRecord), outcomesOf(4, 4, success),
+		outcomesOf(5, 8, noRecord))
 }
 
 func TestRunConfirmsTrailingNoRecordsByCanary(t *testing.T) {
@@ -28,8 +29,10 @@ func TestRunConfirmsTrailingNoRecordsByCanary(t *testing.T) {
 	if diff := cmp.Diff([][]contract.CaseID{{caseOf(4), caseOf(2)}}, f.site.canaries()); diff != "" {
 		t.Errorf("canaries: %s", diff)
 	}
-	if state.Status != contract.Completed || state.Reason != "" || state.Report.NoRecord != 5 || state.Report.Requests != 9 || state.Superseded {
-		t.Errorf("%s: %q, %d no-records, %d requests", state.Status, state.Reason, state.Report.NoRecord, state.Report.Requests)
+	if state.Status != contract.Completed || state.Reason != "" || state.Report.NoRecord != 5 ||
+		state.Report.Requests != 9 || state.Superseded {
+		t.Errorf("%s: %q, %d no-records, %d requests", state.Status, state.Reason, state.Report.NoRecord,
+			state.Report.Requests)
 	}
 	if lines := strings.Count(f.files()["attempts_run.ndjson"], "\n"); lines != 8 {
 		t.Errorf("%d lines for 8 attempts", lines)
@@ -43,11 +46,13 @@ func TestVanishedCanaryVoidsNoRecords(t *testing.T) {
 	f.publishEach(unconfirmedEnd()...)
 	f.publishPlanned(0)
 	state := f.runToEnd()
-	want := "blocked by the site at IMM-2-25 (canary): it no longer shows IMM-4-25 and IMM-2-25, known to exist; 4 no-records taken back"
+	want := "blocked by the site at IMM-2-25 (canary): it no longer shows IMM-4-25 and IMM-2-25, " +
+		"known to exist; 4 no-records taken back"
 	if state.Status != contract.Blocked || state.Reason != want || !state.Superseded || state.Resumable() {
 		t.Errorf("%s, superseded %t: %q, want %q", state.Status, state.Superseded, state.Reason, want)
 	}
-	if r := state.Report; r.Total != 4 || r.Succeeded != 3 || r.NoRecord != 1 || r.Requests != 10 || r.UpperBoundConfidence != 0 {
+	if r := state.Report; r.Total != 4 || r.Succeeded != 3 || r.NoRecord != 1 || r.Requests != 10 ||
+		r.UpperBoundConfidence != 0 {
 		t.Errorf("report %+v", r)
 	}
 	collected, _ := f.keys()
@@ -62,8 +67,10 @@ func TestVanishedCanaryVoidsNoRecords(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(files["attempts_run.ndjson"]), "\n")
 	var last contract.AttemptLine
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || len(lines) != 12 || last.Outcome != "blocked" || last.CaseID != caseOf(8) ||
-		last.StatusCode != 200 || last.DurationMS != 250 || !strings.Contains(strings.Join(last.Notes, ""), "taken back") {
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || len(lines) != 12 ||
+		last.Outcome != "blocked" || last.CaseID != caseOf(8) ||
+		last.StatusCode != 200 || last.DurationMS != 250 ||
+		!strings.Contains(strings.Join(last.Notes, ""), "taken back") {
 		t.Errorf("%d lines, the last is %+v, %v", len(lines), last, err)
 	}
 	stop := object(t, files["checkpoint-run.json"], checkpointKeys)
@@ -88,7 +95,8 @@ func TestCopiedRecordConfirmsNothing(t *testing.T) {
 		t.Errorf("canaries: %s", diff)
 	}
 	if r := state.Report; state.Status != contract.Blocked || !state.Superseded || r.Succeeded != 4 || r.NoRecord != 1 {
-		t.Errorf("%s, superseded %t: %d succeeded, %d no-record; want the four no-records after IMM-4-25 taken back", state.Status,
+		t.Errorf("%s, superseded %t: %d succeeded, %d no-record; want the four no-records after IMM-4-25 taken back",
+			state.Status,
 			state.Superseded, r.Succeeded, r.NoRecord)
 	}
 	f.assertRewritten(f.files())
@@ -117,8 +125,10 @@ func TestOneVanishedCaseIsNoBlock(t *testing.T) {
 	})
 	f.publishEach(unconfirmedEnd()...)
 	f.publishPlanned(0)
-	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.NoRecord != 5 || state.Report.Requests != 10 {
-		t.Errorf("%s: %q, %d no-records, %d requests", state.Status, state.Reason, state.Report.NoRecord, state.Report.Requests)
+	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.NoRecord != 5 ||
+		state.Report.Requests != 10 {
+		t.Errorf("%s: %q, %d no-records, %d requests", state.Status, state.Reason, state.Report.NoRecord,
+			state.Report.Requests)
 	}
 }
 
@@ -144,8 +154,10 @@ func TestRunEndsUnconfirmedWithoutCanaryAnswer(t *testing.T) {
 			if collected, _ := f.keys(); len(collected) != 4 || state.Report.Unconfirmed != 4 {
 				t.Errorf("%d keys, %d unconfirmed; want 4 and 4", len(collected), state.Report.Unconfirmed)
 			}
-			if state.Status != contract.Completed || state.Reason != want || state.Report.NoRecord != 5 || state.Report.Requests != 9 {
-				t.Errorf("%s: %q, %d no-records, %d requests", state.Status, state.Reason, state.Report.NoRecord, state.Report.Requests)
+			if state.Status != contract.Completed || state.Reason != want || state.Report.NoRecord != 5 ||
+				state.Report.Requests != 9 {
+				t.Errorf("%s: %q, %d no-records, %d requests", state.Status, state.Reason, state.Report.NoRecord,
+					state.Report.Requests)
 			}
 		})
 	}
@@ -180,7 +192,8 @@ func TestRunEndsBlocked_CanaryBlocked(t *testing.T) {
 	state := f.runToEnd()
 	want := "blocked by the site: right after a row of no-records; 4 no-records taken back"
 	if state.Status != contract.Blocked || !state.Superseded || state.Reason != want || state.Report.NoRecord != 1 {
-		t.Errorf("%s, superseded %t: %q, %d no-records", state.Status, state.Superseded, state.Reason, state.Report.NoRecord)
+		t.Errorf("%s, superseded %t: %q, %d no-records", state.Status, state.Superseded, state.Reason,
+			state.Report.NoRecord)
 	}
 }
 
@@ -190,8 +203,10 @@ func TestCanaryRepeatsAfterBlockedRunResumes(t *testing.T) {
 	f := newFixture(t, 20, noRecordLimit(1, 2))
 	f.site.setVerdict(func(contract.CaseID) contract.Verdict { return contract.VerdictBlocked })
 	f.publishEntries(success(1), noRecord(2), noRecord(3))
-	if state := f.runToEnd(); state.Status != contract.Blocked || !state.Resumable() || state.Reason != "blocked by the site" || state.Report.NoRecord != 2 {
-		t.Errorf("%s, resumable %t: %q, %d no-records", state.Status, state.Resumable(), state.Reason, state.Report.NoRecord)
+	if state := f.runToEnd(); state.Status != contract.Blocked || !state.Resumable() ||
+		state.Reason != "blocked by the site" || state.Report.NoRecord != 2 {
+		t.Errorf("%s, resumable %t: %q, %d no-records", state.Status, state.Resumable(), state.Reason,
+			state.Report.NoRecord)
 	}
 	f.site.setVerdict(showsAll)
 	f.must(f.buckets.runs.Delete(t.Context(), f.manifest.RunID.HaltKey()))
@@ -214,9 +229,12 @@ func TestBlockVoidsNoRecordsBeforeIt(t *testing.T) {
 			t.Error("a canary was sent to a site that blocks")
 		}
 		kept := state.Resumable() && state.Reason == "status 403" && state.Report.NoRecord == 3
-		back := state.Superseded && state.Reason == "status 403: right after a row of no-records; 3 no-records taken back" && state.Report.NoRecord == 1
-		if state.Status != contract.Blocked || row == 2 && !kept || row == 3 && !back || state.Report.Requests != 5+row {
-			t.Errorf("%d in a row: %s, resumable %t: %q, %d no-records, %d requests", row, state.Status, state.Resumable(), state.Reason, state.Report.NoRecord, state.Report.Requests)
+		back := state.Superseded && state.Report.NoRecord == 1 &&
+			state.Reason == "status 403: right after a row of no-records; 3 no-records taken back"
+		if state.Status != contract.Blocked || row == 2 && !kept || row == 3 && !back ||
+			state.Report.Requests != 5+row {
+			t.Errorf("%d in a row: %s, resumable %t: %q, %d no-records, %d requests", row, state.Status,
+				state.Resumable(), state.Reason, state.Report.NoRecord, state.Report.Requests)
 		}
 		if row == 3 {
 			f.assertRewritten(f.files())
@@ -234,9 +252,12 @@ func TestSafeStopConfirmsItsNoRecords(t *testing.T) {
 		if len(f.site.canaries()) != 1 {
 			t.Errorf("%d canaries", len(f.site.canaries()))
 		}
-		stopped := state.Status == contract.SafeStop && state.Reason == "2 consecutive no-record: IMM-2-23..IMM-3-23" && state.Report.NoRecord == 2
-		blocked := state.Status == contract.Blocked && state.Superseded && state.Report.NoRecord == 0 && len(state.Report.Errors) == 0
-		if is := f.site.verdict(caseOf(1)); is == contract.VerdictSuccess && !stopped || is == contract.VerdictNoRecord && !blocked {
+		stopped := state.Status == contract.SafeStop && state.Report.NoRecord == 2 &&
+			state.Reason == "2 consecutive no-record: IMM-2-23..IMM-3-23"
+		blocked := state.Status == contract.Blocked && state.Superseded && state.Report.NoRecord == 0 &&
+			len(state.Report.Errors) == 0
+		if is := f.site.verdict(caseOf(1)); is == contract.VerdictSuccess && !stopped ||
+			is == contract.VerdictNoRecord && !blocked {
 			t.Errorf("%s: %s: %q, %d no-records", is, state.Status, state.Reason, state.Report.NoRecord)
 		}
 	}
@@ -283,7 +304,8 @@ func TestVanishedCanaryHaltsRun(t *testing.T) {
 	f.publishEach(success(1))
 	f.publishEach(outcomesOf(2, 40, noRecord)...)
 	state := f.runToEnd()
-	if state.Status != contract.Blocked || !state.Superseded || state.Report.NoRecord != 0 || state.Report.Succeeded != 1 {
+	if state.Status != contract.Blocked || !state.Superseded || state.Report.NoRecord != 0 ||
+		state.Report.Succeeded != 1 {
 		t.Errorf("%s: %q, %d no-records", state.Status, state.Reason, state.Report.NoRecord)
 	}
 }
@@ -299,11 +321,15 @@ func TestCanaryCasesFromOtherRuns(t *testing.T) {
 	}{
 		"none": {nil, nil, "3 no-records are unconfirmed: no existing record is known to check the site with"},
 		"of this year": {map[contract.CaseID]contract.Collected{
-			caseOf(60): {Outcome: contract.Success, RunID: "before", At: startTime}, caseOf(61): {Outcome: contract.Success, RunID: "before", At: startTime.Add(1)},
-			caseOf(62): {Outcome: contract.Success, RunID: "before", At: startTime.Add(-1)}, caseOf(63): {Outcome: contract.NoRecord, RunID: "before", At: startTime.Add(2)},
-			caseOf(64): {Outcome: contract.Success, Site: "another", RunID: "before", At: startTime.Add(3)}, other: {Outcome: contract.Success, RunID: "before"},
+			caseOf(60): {Outcome: contract.Success, RunID: "before", At: startTime},
+			caseOf(61): {Outcome: contract.Success, RunID: "before", At: startTime.Add(1)},
+			caseOf(62): {Outcome: contract.Success, RunID: "before", At: startTime.Add(-1)},
+			caseOf(63): {Outcome: contract.NoRecord, RunID: "before", At: startTime.Add(2)},
+			caseOf(64): {Outcome: contract.Success, Site: "another", RunID: "before", At: startTime.Add(3)},
+			other:      {Outcome: contract.Success, RunID: "before"},
 		}, [][]contract.CaseID{{caseOf(61), caseOf(60)}}, ""},
-		"of another year": {map[contract.CaseID]contract.Collected{other: {Outcome: contract.Success, RunID: "before"}}, [][]contract.CaseID{{other}}, ""},
+		"of another year": {map[contract.CaseID]contract.Collected{other: {Outcome: contract.Success,
+			RunID: "before"}}, [][]contract.CaseID{{other}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureOn(t, emptied(t, b), 3)
@@ -318,11 +344,14 @@ func TestCanaryCasesFromOtherRuns(t *testing.T) {
 				unconfirmed = 3
 			}
 			keys := len(c.keys) + 3 - unconfirmed
-			if got := f.countCollected(); got != keys || state.Report.Unconfirmed != unconfirmed || state.Report.NoRecord != 3 {
-				t.Errorf("%d keys, %d of %d no-records unconfirmed; want %d keys and %d unconfirmed", got, state.Report.Unconfirmed,
+			if got := f.countCollected(); got != keys || state.Report.Unconfirmed != unconfirmed ||
+				state.Report.NoRecord != 3 {
+				t.Errorf("%d keys, %d of %d no-records unconfirmed; want %d keys and %d unconfirmed", got,
+					state.Report.Unconfirmed,
 					state.Report.NoRecord, keys, unconfirmed)
 			}
-			if diff := cmp.Diff(c.want, f.site.canaries()); diff != "" || state.Status != contract.Completed || state.Reason != c.wantReason {
+			if diff := cmp.Diff(c.want, f.site.canaries()); diff != "" || state.Status != contract.Completed ||
+				state.Reason != c.wantReason {
 				t.Errorf("%s: %q, canaries: %s", state.Status, state.Reason, diff)
 			}
 			f.site.stopFetcher()

@@ -18,12 +18,15 @@ func TestCauseOf(t *testing.T) {
 		{"list call: status 500"},
 		{"docket call: read tcp 127.0.0.1:53412->127.0.0.1:80: connection reset by peer",
 			"docket call: read tcp 10.0.0.7:6->192.168.100.200:65535: connection reset by peer"},
-		{"dial tcp [2001:db8::1]:443: i/o timeout", "dial tcp [::1]:8443: i/o timeout", "dial tcp 10.1.2.3:443: i/o timeout"},
-		{"max_body: the store cannot hold this answer: 41943040 bytes", "max_body: the store cannot hold this answer: 1 bytes"},
+		{"dial tcp [2001:db8::1]:443: i/o timeout", "dial tcp [::1]:8443: i/o timeout",
+			"dial tcp 10.1.2.3:443: i/o timeout"},
+		{"max_body: the store cannot hold this answer: 41943040 bytes",
+			"max_body: the store cannot hold this answer: 1 bytes"},
 		{"request_timeout: longer than 30s", "request_timeout: longer than 1m30s", "request_timeout: longer than 1.5s"},
 		{"docket call: rows of other cases alone: \"IMM-3-25\"", `docket call: rows of other cases alone: "T-1 \" v 7"`,
 			`docket call: rows of other cases alone: "cut off`},
-		{"copying IMM-1-25 from run imm-25-20261125t101500z-1: gone", "copying IMM-77-25 from run imm-25-20261125t101501z-12: gone"},
+		{"copying IMM-1-25 from run imm-25-20261125t101500z-1: gone",
+			"copying IMM-77-25 from run imm-25-20261125t101501z-12: gone"},
 		{"digest 0123456789abcdef0123456789abcdef is another", "digest f0000000000000000000000000000000 is another"},
 		{"RecordsTotal says 12, there are 11 rows", "RecordsTotal says 1,200, there are 3 rows"},
 		{"worker crashed"},
@@ -74,7 +77,8 @@ func TestErrorSamples_TooManyCauses(t *testing.T) {
 		sum += sample.Count
 	}
 	other := folded.errorSamples()[0]
-	if len(folded.errorSamples()) != contract.MaxErrorSamples || sum != 60 || other.Count != 22 || !strings.HasPrefix(other.Error, "other causes, such as: no field x") {
+	if len(folded.errorSamples()) != contract.MaxErrorSamples || sum != 60 || other.Count != 22 ||
+		!strings.HasPrefix(other.Error, "other causes, such as: no field x") {
 		t.Errorf("%d causes of %d failures; %+v", len(folded.errorSamples()), sum, other)
 	}
 }

@@ -14,12 +14,17 @@ import (
 // The wall clock is set back by a day during the run.
 func TestReportTimes_ClockSetBack(t *testing.T) {
 	t.Parallel()
-	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: startTime}
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9},
+		CreatedAt: startTime}
 	folded := &tally{}
-	first := contract.Entry{CaseID: m.Case(1), Attempt: 1, Verdict: contract.VerdictTransient, StartedAt: startTime.Add(time.Minute), Seconds: 0.5}
-	second := contract.Entry{CaseID: m.Case(1), Attempt: 2, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: startTime.Add(time.Minute - 24*time.Hour)}
-	other := contract.Entry{CaseID: m.Case(2), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: second.StartedAt}
-	d, err := deriveFiles(m, folded.take(message{sequence: 1, entries: []contract.Entry{first, second, other}}, 0), func(contract.CaseID) bool { return true })
+	first := contract.Entry{CaseID: m.Case(1), Attempt: 1, Verdict: contract.VerdictTransient,
+		StartedAt: startTime.Add(time.Minute), Seconds: 0.5}
+	second := contract.Entry{CaseID: m.Case(1), Attempt: 2, Verdict: contract.VerdictNoRecord,
+		Outcome: contract.NoRecord, StartedAt: startTime.Add(time.Minute - 24*time.Hour)}
+	other := contract.Entry{CaseID: m.Case(2), Attempt: 1, Verdict: contract.VerdictNoRecord,
+		Outcome: contract.NoRecord, StartedAt: second.StartedAt}
+	d, err := deriveFiles(m, folded.take(message{sequence: 1, entries: []contract.Entry{first, second, other}}, 0),
+		func(contract.CaseID) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +39,8 @@ func TestReportTimes_ClockSetBack(t *testing.T) {
 	if diff := cmp.Diff([]time.Time{first.StartedAt, first.StartedAt, startTime}, stamps); diff != "" {
 		t.Errorf("timestamps of the attempts: %s", diff)
 	}
-	r := summary{manifest: m, tally: folded, finished: startTime.Add(-24 * time.Hour), elapsed: 90 * time.Second}.report()
+	r := summary{manifest: m, tally: folded, finished: startTime.Add(-24 * time.Hour),
+		elapsed: 90 * time.Second}.report()
 	if !r.StartedAt.Equal(startTime) || !r.FinishedAt.Equal(startTime.Add(90*time.Second)) || r.DurationSeconds != 90 {
 		t.Errorf("from %s to %s, %v s", r.StartedAt, r.FinishedAt, r.DurationSeconds)
 	}
@@ -58,17 +64,21 @@ func TestSecondsIsExact(t *testing.T) {
 // nothing after it.
 func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 	t.Parallel()
-	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}, CreatedAt: startTime}
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9},
+		CreatedAt: startTime}
 	absent := func(number int) []contract.Entry {
 		return []contract.Entry{{
-			CaseID: m.Case(number), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: startTime,
-			Requests: []contract.Exchange{{StartedAt: startTime, Seconds: 0.5}},
+			CaseID: m.Case(number), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord,
+			StartedAt: startTime,
+			Requests:  []contract.Exchange{{StartedAt: startTime, Seconds: 0.5}},
 		}}
 	}
-	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess, StartedAt: startTime.Add(-24 * time.Hour)}}
+	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess,
+		StartedAt: startTime.Add(-24 * time.Hour)}}
 	folded, reader := &tally{}, newVerifier(m, 0)
 	for _, read := range []message{
-		{sequence: 3, entries: absent(1)}, {sequence: 5, entries: absent(2)}, {sequence: 7, entries: absent(3)}, {sequence: 8, canary: canary, after: 5},
+		{sequence: 3, entries: absent(1)}, {sequence: 5, entries: absent(2)}, {sequence: 7, entries: absent(3)},
+		{sequence: 8, canary: canary, after: 5},
 	} {
 		folded.take(read, 0)
 		if err := reader.read(read); err != nil {

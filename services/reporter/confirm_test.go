@@ -43,7 +43,8 @@ func TestNoRecordKeysAwaitConfirmation(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4)
 	f.site.setVerdict(func(contract.CaseID) contract.Verdict { return contract.VerdictTransient })
-	f.put(f.buckets.collected, caseOf(4).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court", RunID: f.manifest.RunID, At: startTime})
+	f.put(f.buckets.collected, caseOf(4).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court",
+		RunID: f.manifest.RunID, At: startTime})
 	w := f.startReporter(f.options(), nil)
 	f.publishEntries(noRecord(1), noRecord(2))
 	f.awaitFolded()
@@ -57,7 +58,8 @@ func TestNoRecordKeysAwaitConfirmation(t *testing.T) {
 	f.publishPlanned(0)
 	state := f.runToEnd()
 	collected, _ := f.keys()
-	if state.Report.Unconfirmed != 1 || len(collected) != 3 || collected[1].Outcome != contract.NoRecord || collected[4].Outcome != "" {
+	if state.Report.Unconfirmed != 1 || len(collected) != 3 || collected[1].Outcome != contract.NoRecord ||
+		collected[4].Outcome != "" {
 		t.Errorf("%s: %d unconfirmed, keys %v", state.Status, state.Report.Unconfirmed, collected)
 	}
 	f.assertRewritten(f.files())
@@ -75,9 +77,11 @@ func TestReconcileDeletesUnconfirmedKeys(t *testing.T) {
 	f.publishPlanned(0)
 	f.runToEnd()
 	for number := 1; number <= 2; number++ {
-		f.put(f.buckets.collected, caseOf(number).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court", RunID: f.manifest.RunID, At: startTime})
+		f.put(f.buckets.collected, caseOf(number).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court",
+			RunID: f.manifest.RunID, At: startTime})
 	}
-	if changed, err := Reconcile(t.Context(), f.bus, fcttest.Logger(t), false); err != nil || changed != 2 || f.countCollected() != 0 {
+	if changed, err := Reconcile(t.Context(), f.bus, fcttest.Logger(t), false); err != nil || changed != 2 ||
+		f.countCollected() != 0 {
 		t.Errorf("%d changed, %d keys left, %v; want 2 removed", changed, f.countCollected(), err)
 	}
 }

@@ -90,7 +90,8 @@ func newMixedFixtureOn(t *testing.T, b *bus.Bus, folded int) *fixture {
 	t.Helper()
 	f := newFixtureOn(t, b, 8)
 	for _, number := range []int{1, 3} {
-		f.put(f.buckets.failed, f.manifest.Case(number).Key(), contract.Collected{Outcome: contract.Failed, RunID: "before"})
+		f.put(f.buckets.failed, f.manifest.Case(number).Key(),
+			contract.Collected{Outcome: contract.Failed, RunID: "before"})
 	}
 	if folded > 0 {
 		f.publishEntries(mixedEntries()[:folded]...)
@@ -183,7 +184,8 @@ func TestCheckpointOfOtherVersionIsRebuilt(t *testing.T) {
 	t.Parallel()
 	want := wantArtifacts(t)
 	f := newMixedFixture(t, len(mixedEntries()))
-	f.put(f.buckets.runs, f.manifest.RunID.CheckpointKey(), checkpoint{Version: checkpointVersion + 1, Offset: 3, Tally: tally{Succeeded: 99}})
+	f.put(f.buckets.runs, f.manifest.RunID.CheckpointKey(),
+		checkpoint{Version: checkpointVersion + 1, Offset: 3, Tally: tally{Succeeded: 99}})
 	f.publishPlanned(0)
 	if diff := cmp.Diff(want, f.runToArtifacts()); diff != "" {
 		t.Error(diff)

@@ -21,7 +21,8 @@ func TestDamagedRunDoesNotStopOthers(t *testing.T) {
 		is     error
 		want   string
 	}{
-		"ledger": {func(f *fixture) { f.publish(f.manifest.RunID.OutcomeSubject(0), []byte("?")) }, ErrLedger, "message 1"},
+		"ledger": {func(f *fixture) { f.publish(f.manifest.RunID.OutcomeSubject(0), []byte("?")) }, ErrLedger,
+			"message 1"},
 		"state": {func(f *fixture) {
 			_, err := f.buckets.runs.Put(f.t.Context(), f.manifest.RunID.StateKey(), []byte("?"))
 			f.must(err)
@@ -31,7 +32,8 @@ func TestDamagedRunDoesNotStopOthers(t *testing.T) {
 			f.put(f.buckets.runs, f.manifest.RunID.ManifestKey(), f.manifest)
 		}, runs.ErrUnreadable, "version 99"},
 		"collected": {func(f *fixture) {
-			_, err := f.buckets.collected.Put(f.t.Context(), f.manifest.Case(3).Key(), []byte(`{"v":99,"outcome":"success"}`))
+			_, err := f.buckets.collected.Put(f.t.Context(), f.manifest.Case(3).Key(),
+				[]byte(`{"v":99,"outcome":"success"}`))
 			f.must(err)
 		}, runs.ErrUnreadable, "IMM.25.3"},
 	} {

@@ -93,7 +93,9 @@ func (e *explainer) manifests(ctx context.Context) ([]contract.Manifest, error) 
 	if err != nil {
 		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(m contract.Manifest) bool { return m.Case(e.history.CaseID.Number) != e.history.CaseID })
+	found = slices.DeleteFunc(found, func(m contract.Manifest) bool {
+		return m.Case(e.history.CaseID.Number) != e.history.CaseID
+	})
 	slices.SortFunc(found, func(a, b contract.Manifest) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.RunID, b.RunID))
 	})
@@ -106,7 +108,8 @@ func (e *explainer) readBlocks(ctx context.Context) error {
 	for _, run := range e.history.Runs {
 		waiting[run.Site] = waiting[run.Site] || run.Outcome == ""
 	}
-	err := e.bus.Scan(ctx, bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey("*")}}, func(entry jetstream.KeyValueEntry) error {
+	keys := bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey("*")}}
+	err := e.bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		block, err := runs.Decode[contract.SiteBlock](entry.Key(), entry.Value())
 		if err != nil {
 			return nil

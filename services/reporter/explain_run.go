@@ -19,7 +19,8 @@ import (
 // nothing.
 func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 	run := RunHistory{
-		RunID: m.RunID, Site: m.Site, Range: m.Range, MaxAttempts: m.MaxRetries + 1, Attempts: []AttemptHistory{}, Stops: []Stop{},
+		RunID: m.RunID, Site: m.Site, Range: m.Range, MaxAttempts: m.MaxRetries + 1, Attempts: []AttemptHistory{},
+		Stops: []Stop{},
 	}
 	if err := e.readAttempts(ctx, m, &run); err != nil {
 		return err
@@ -211,7 +212,8 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 			continue // this state is unknown; those before and after it are not
 		}
 		run.Status, run.Reason = state.Status, state.Reason
-		if state.Status != contract.Running && state.At.After(run.PlannedAt) && !(settled && endedAfter(state.At, settledAt)) {
+		if state.Status != contract.Running && state.At.After(run.PlannedAt) &&
+			!(settled && endedAfter(state.At, settledAt)) {
 			stop := Stop{Status: state.Status, Reason: state.Reason, At: state.At.UTC()}
 			if !slices.Contains(run.Stops, stop) { // a rewritten state is not a new one
 				run.Stops = append(run.Stops, stop)

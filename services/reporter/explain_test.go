@@ -43,7 +43,8 @@ func summarize(run RunHistory) (all []attemptSummary) {
 func TestExplainListsAttemptsInOrder(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5, func(m *contract.Manifest) { m.MaxRetries = 2 })
-	first, blocked, last := attempt(3, 1, contract.VerdictTransient, ""), attempt(3, 2, contract.VerdictBlocked, ""), attempt(3, 2, contract.VerdictSuccess, contract.Success)
+	first, blocked, last := attempt(3, 1, contract.VerdictTransient, ""), attempt(3, 2, contract.VerdictBlocked, ""),
+		attempt(3, 2, contract.VerdictSuccess, contract.Success)
 	first.PlannedAt, first.RetryAt = startTime, first.StartedAt.Add(1200*time.Millisecond)
 	first.Requests[0].Digest = "sha256:00ff"
 	blocked.Raw, blocked.RawType = []byte("go away"), "html"
@@ -56,7 +57,8 @@ func TestExplainListsAttemptsInOrder(t *testing.T) {
 	}
 	run := history.Runs[0]
 	want := []attemptSummary{
-		{1, contract.VerdictTransient, "", true}, {2, contract.VerdictBlocked, "", true}, {1, contract.VerdictTransient, "", false},
+		{1, contract.VerdictTransient, "", true}, {2, contract.VerdictBlocked, "", true},
+		{1, contract.VerdictTransient, "", false},
 		{2, contract.VerdictSuccess, contract.Success, true}, {2, contract.VerdictSuccess, contract.Success, false},
 	}
 	if diff := cmp.Diff(want, summarize(run), cmp.AllowUnexported(attemptSummary{})); diff != "" {
@@ -97,9 +99,11 @@ func TestExplainCoversAllRuns(t *testing.T) {
 	other := *f
 	other.manifest.RunID, other.manifest.Year = "other-year", "24"
 	other.put(f.buckets.runs, other.manifest.RunID.ManifestKey(), other.manifest)
-	f.put(f.buckets.collected, caseOf(1).Key(), contract.Collected{Outcome: contract.Success, RunID: "second", At: startTime})
+	f.put(f.buckets.collected, caseOf(1).Key(), contract.Collected{Outcome: contract.Success, RunID: "second",
+		At: startTime})
 	history := explain(t, f, 1, noFileExists)
-	if len(history.Runs) != 2 || history.Runs[0].Outcome != contract.Failed || history.Runs[1].RunID != "second" || history.Runs[1].Outcome != contract.Success {
+	if len(history.Runs) != 2 || history.Runs[0].Outcome != contract.Failed || history.Runs[1].RunID != "second" ||
+		history.Runs[1].Outcome != contract.Success {
 		t.Errorf("%+v; want the run that failed, then the one that succeeded", history.Runs)
 	}
 	if diff := cmp.Diff([]contract.RunID{"third"}, history.LeftOutBy); diff != "" {
@@ -114,7 +118,8 @@ func TestExplain_NumberNeverPlanned(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
 	f.publishEach(success(1))
-	if history := explain(t, f, 99, noFileExists); history.Asked || len(history.Runs) != 0 || history.Collected != nil || history.Record != nil {
+	if history := explain(t, f, 99, noFileExists); history.Asked || len(history.Runs) != 0 ||
+		history.Collected != nil || history.Record != nil {
 		t.Errorf("%+v; want nothing", history)
 	}
 }
@@ -122,16 +127,20 @@ func TestExplain_NumberNeverPlanned(t *testing.T) {
 func TestExplain_InFlight(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
-	answered := contract.Answer{CaseID: caseOf(2), Attempt: 1, Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: startTime, Body: []byte("{}")}}}
-	classified := contract.Answer{CaseID: caseOf(4), Attempt: 1, Exchanges: []contract.Exchange{{Call: "docket", StartedAt: success(4).StartedAt}}}
-	body, err := contract.AnswerPack{Version: contract.MessageVersion, RunID: "run", Answers: []contract.Answer{answered, classified}}.Encode()
+	answered := contract.Answer{CaseID: caseOf(2), Attempt: 1,
+		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: startTime, Body: []byte("{}")}}}
+	classified := contract.Answer{CaseID: caseOf(4), Attempt: 1,
+		Exchanges: []contract.Exchange{{Call: "docket", StartedAt: success(4).StartedAt}}}
+	body, err := contract.AnswerPack{Version: contract.MessageVersion, RunID: "run",
+		Answers: []contract.Answer{answered, classified}}.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.publish(f.manifest.RunID.AnswerSubject(0), body)
 	f.publish(f.manifest.RunID.JobSubject(3), []byte("{}"))
 	f.publishEach(success(4))
-	if run := explain(t, f, 2, noFileExists).Runs[0]; run.Outcome != "" || len(run.Attempts) != 1 || run.Attempts[0].Verdict != "" || run.Attempts[0].Requests[0].Status != 200 {
+	if run := explain(t, f, 2, noFileExists).Runs[0]; run.Outcome != "" || len(run.Attempts) != 1 ||
+		run.Attempts[0].Verdict != "" || run.Attempts[0].Requests[0].Status != 200 {
 		t.Errorf("%+v; want one attempt that is not classified", run)
 	}
 	if run := explain(t, f, 3, noFileExists).Runs[0]; len(run.Attempts) != 0 || run.PlannedAt.IsZero() {
@@ -147,7 +156,8 @@ func TestExplainListsStopsAndBlocks(t *testing.T) {
 	f := newFixture(t, 5, func(m *contract.Manifest) { m.Site = "court" })
 	refused := attempt(3, 1, contract.VerdictBlocked, "")
 	f.publishEach(success(1), refused)
-	stop := contract.State{Status: contract.Blocked, Reason: "blocked by the site at IMM-3-25 (waf)", At: startTime.Add(time.Minute), Round: 1}
+	stop := contract.State{Status: contract.Blocked, Reason: "blocked by the site at IMM-3-25 (waf)",
+		At: startTime.Add(time.Minute), Round: 1}
 	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), stop)
 	stop.Superseded = true
 	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), stop)
@@ -155,7 +165,8 @@ func TestExplainListsStopsAndBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := contract.SiteBlock{CaseID: caseOf(3), RunID: "run", Rule: "waf", At: startTime.Add(time.Minute), Until: startTime.Add(time.Hour)}
+	block := contract.SiteBlock{CaseID: caseOf(3), RunID: "run", Rule: "waf", At: startTime.Add(time.Minute),
+		Until: startTime.Add(time.Hour)}
 	f.put(sites, contract.BlockKey("court"), block)
 	history := explain(t, f, 3, noFileExists)
 	if diff := cmp.Diff([]Stop{{stop.Status, stop.Reason, stop.At}}, history.Runs[0].Stops); diff != "" {

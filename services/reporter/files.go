@@ -42,7 +42,8 @@ func rawFiles(run contract.RunID, entry contract.Entry, persist bool) []store.Fi
 	}
 	var files []store.File
 	if bad := entry.Outcome == contract.Failed || entry.Verdict == contract.VerdictBlocked; bad {
-		files = append(files, store.File{Name: "html_failed/" + string(run) + "/" + entry.CaseID.String() + end, Data: entry.Raw})
+		files = append(files, store.File{Name: "html_failed/" + string(run) + "/" + entry.CaseID.String() + end,
+			Data: entry.Raw})
 		if !persist {
 			return files
 		}
@@ -82,7 +83,9 @@ type derivedFiles struct {
 
 // deriveFiles returns the files and lines of counted entries. records reports whether a case's
 // record may be written.
-func deriveFiles(manifest contract.Manifest, entries []countedEntry, records func(contract.CaseID) bool) (derivedFiles, error) {
+func deriveFiles(
+	manifest contract.Manifest, entries []countedEntry, records func(contract.CaseID) bool,
+) (derivedFiles, error) {
 	var d derivedFiles
 	for _, entry := range entries {
 		if record, found := caseFile(entry.Entry); found && records(entry.CaseID) {

@@ -62,13 +62,16 @@ func emptyRangeReason(m contract.Manifest) string {
 	if m.Bound.Number > 0 {
 		known = fmt.Sprintf("the highest record known is number %d", m.Bound.Number)
 	}
-	return fmt.Sprintf("start %d lies above the upper bound: no number from there on was found to exist; %s", start, known)
+	return fmt.Sprintf("start %d lies above the upper bound: no number from there on was found to exist; %s",
+		start, known)
 }
 
 // compare verifies the counts and the keys against the ledger, the keys up to message keysUpTo.
 // With inspected it also inspects the files; while one is wrong it does not compare the attempts
 // file. It returns the collected numbers of the run's series and year.
-func (w *worker) compare(ctx context.Context, keysUpTo uint64, inspected *inspection) (map[int]contract.Collected, error) {
+func (w *worker) compare(
+	ctx context.Context, keysUpTo uint64, inspected *inspection,
+) (map[int]contract.Collected, error) {
 	collected, failed, err := readKeys(ctx, w)
 	if err != nil {
 		return nil, err
@@ -114,7 +117,8 @@ func (w *worker) summary(status contract.Status, reason string) summary {
 // and returns the report's name. previous is the state that the run ended with before, when its
 // files are rewritten; else nil. The files exist when it returns without an error.
 func writeSummary(
-	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int, previous *contract.State,
+	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int,
+	previous *contract.State,
 ) (string, error) {
 	audit, err := indentedJSON(auditName(r.RunID), auditOf(r, failed))
 	if err != nil {
@@ -173,8 +177,8 @@ func (w *worker) endRun(ctx context.Context, report contract.Report, file string
 	}
 	w.publishEvent(ctx, "finished", w.newEvent(report.Status, &report))
 	if report.TooManyHeaderOnly() {
-		w.Logger.Warn("batch.run.flagged", "run_id", run, "flag", contract.FlagHeaderOnly, "records", report.Flags[contract.FlagHeaderOnly],
-			"of", report.SuccessCount)
+		w.Logger.Warn("batch.run.flagged", "run_id", run, "flag", contract.FlagHeaderOnly,
+			"records", report.Flags[contract.FlagHeaderOnly], "of", report.SuccessCount)
 	}
 	w.Logger.Info("batch.run.end", "run_id", run, "outcome", report.Status, "reason", report.Reason,
 		"total", report.Total, "succeeded", report.Succeeded, "no_record", report.NoRecord, "failed", report.Failed,
@@ -238,7 +242,8 @@ func (w *worker) clearJobs(ctx context.Context) error {
 	if err := jobs.Purge(ctx, jetstream.WithPurgeSubject(run.JobFilter())); err != nil {
 		return fmt.Errorf("clearing the jobs of %s: %w", run, err)
 	}
-	if err := jobs.DeleteConsumer(ctx, run.ConsumerName()); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+	if err := jobs.DeleteConsumer(ctx, run.ConsumerName()); err != nil &&
+		!errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("clearing the jobs of %s: %w", run, err)
 	}
 	return nil
@@ -285,7 +290,8 @@ func (w *worker) newEvent(status contract.Status, report *contract.Report) contr
 	now := s.report()
 	event := contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.numbers(),
-		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries, Metrics: &now.Metrics, Report: report,
+		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries,
+		Metrics: &now.Metrics, Report: report,
 	}
 	if p := w.tally.Planned; p != nil {
 		event.Planned = p.Jobs - len(p.Beyond)
@@ -309,7 +315,8 @@ func (w *worker) publishProgress(ctx context.Context) {
 	if err != nil {
 		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", "waiting", "error", err)
 	}
-	if wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason || wait.Until.Sub(w.reportedWait.Until) > waitInterval) {
+	if wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason ||
+		wait.Until.Sub(w.reportedWait.Until) > waitInterval) {
 		w.reportedWait = wait
 		event := w.newEvent(contract.Running, nil)
 		event.Wait = wait

@@ -46,7 +46,8 @@ func newFixture(t *testing.T, end int, change ...func(*contract.Manifest)) *fixt
 // one.
 func emptied(t *testing.T, b *bus.Bus) *bus.Bus {
 	t.Helper()
-	for _, name := range []string{"KV_" + contract.BucketRuns, "KV_" + contract.BucketCollected, "KV_" + contract.BucketFailed, contract.StreamOutcomes} {
+	for _, name := range []string{"KV_" + contract.BucketRuns, "KV_" + contract.BucketCollected,
+		"KV_" + contract.BucketFailed, contract.StreamOutcomes} {
 		stream, err := b.JetStream().Stream(t.Context(), name)
 		if err == nil {
 			err = stream.Purge(t.Context())
@@ -62,8 +63,10 @@ func emptied(t *testing.T, b *bus.Bus) *bus.Bus {
 func newFixtureOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Manifest)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, bus: b, dir: filepath.Join(t.TempDir(), "output"), manifest: contract.Manifest{
-		Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25", Site: "court", Range: contract.Range{Start: 1, End: end},
-		CreatedAt: startTime, Config: map[string]any{"prefix": "IMM"}, Program: "test", Bound: &contract.Bound{Number: 77, Confidence: 0.75, Requests: 11},
+		Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25", Site: "court",
+		Range:     contract.Range{Start: 1, End: end},
+		CreatedAt: startTime, Config: map[string]any{"prefix": "IMM"}, Program: "test",
+		Bound: &contract.Bound{Number: 77, Confidence: 0.75, Requests: 11},
 	}}
 	for _, c := range change {
 		c(&f.manifest)
@@ -81,7 +84,8 @@ func newFixtureOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Ma
 // setRunning writes the state that the generator writes when a run starts or resumes.
 func (f *fixture) setRunning() {
 	f.t.Helper()
-	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime, Round: 1})
+	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime,
+		Round: 1})
 }
 
 func (f *fixture) put(bucket jetstream.KeyValue, key string, value any) {
@@ -108,7 +112,8 @@ func (f *fixture) publishEntries(entries ...contract.Entry) {
 	for i := range entries {
 		entries[i].CaseID = f.manifest.Case(entries[i].CaseID.Number)
 	}
-	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: f.manifest.RunID, Entries: entries}.Encode()
+	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: f.manifest.RunID,
+		Entries: entries}.Encode()
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -156,7 +161,8 @@ func (f *fixture) openStore() *store.Store {
 }
 
 func (f *fixture) options() Options {
-	return Options{Bus: f.bus, Store: f.openStore(), Logger: fcttest.Logger(f.t), Version: "test", Now: func() time.Time { return endTime }}
+	return Options{Bus: f.bus, Store: f.openStore(), Logger: fcttest.Logger(f.t), Version: "test",
+		Now: func() time.Time { return endTime }}
 }
 
 // runningReporter is a started reporter.
@@ -251,7 +257,8 @@ func (f *fixture) runToError(hook func(string) error) (contract.State, error) {
 // keys returns the keys of the buckets collected and failed.
 func (f *fixture) keys() (collected, failed map[int]contract.Collected) {
 	f.t.Helper()
-	collected, failed, err := readKeys(f.t.Context(), &worker{Service: New(Options{Bus: f.bus}), buckets: f.buckets, manifest: f.manifest})
+	collected, failed, err := readKeys(f.t.Context(), &worker{Service: New(Options{Bus: f.bus}), buckets: f.buckets,
+		manifest: f.manifest})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -101,7 +101,8 @@ func (w *worker) maybeEnd(ctx context.Context) (bool, error) {
 			status, reason = contract.SafeStop, w.tally.SafeStop
 		}
 		// A run that was stopped or blocked leaves its unconfirmed no-records to its next round.
-		if w.halt == nil || w.halt.Status == contract.SafeStop || w.tally.unconfirmedCount() < w.confirmThreshold(reason) {
+		if w.halt == nil || w.halt.Status == contract.SafeStop ||
+			w.tally.unconfirmedCount() < w.confirmThreshold(reason) {
 			return w.conclude(ctx, status, reason)
 		}
 	}
@@ -200,7 +201,8 @@ func (w *worker) deadlineOf(halt contract.Halt) time.Time {
 // the answer is deleted.
 func (w *worker) drained(ctx context.Context) (bool, error) {
 	run := w.manifest.RunID
-	err := w.Bus.Scan(ctx, bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}, func(entry jetstream.KeyValueEntry) error {
+	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}
+	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		if w.fetcherRenewals.expired(entry.Key(), entry.Revision()) {
 			return nil
 		}

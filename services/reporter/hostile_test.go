@@ -32,7 +32,8 @@ func runHostile(t *testing.T) (*fixture, contract.State) {
 	for i, text := range hostileTexts() {
 		record, failed := success(2*i+1), failure(2*i+2)
 		record.Record = contract.Record{
-			Version: contract.RecordVersion, CaseID: record.CaseID, Header: contract.Header{StyleOfCause: text}, Docket: []contract.DocketEntry{{Text: text}},
+			Version: contract.RecordVersion, CaseID: record.CaseID, Header: contract.Header{StyleOfCause: text},
+			Docket: []contract.DocketEntry{{Text: text}},
 		}.FileContent()
 		record.Notes, record.Rule = []string{text}, text
 		failed.Error, failed.Raw, failed.Notes = text, []byte(text), []string{text, ""}
@@ -80,7 +81,8 @@ func TestFilesEscapeHostileText(t *testing.T) {
 		var good, bad contract.AttemptLine
 		f.must(json.Unmarshal([]byte(lines[2*i]), &good))
 		f.must(json.Unmarshal([]byte(lines[2*i+1]), &bad))
-		if good.CaseID.Number != 2*i+1 || good.Notes[0] != want || bad.Error != want || bad.Outcome != "failed" || strings.ContainsAny(lines[2*i+1], "<>\u2028") {
+		if good.CaseID.Number != 2*i+1 || good.Notes[0] != want || bad.Error != want || bad.Outcome != "failed" ||
+			strings.ContainsAny(lines[2*i+1], "<>\u2028") {
 			t.Errorf("%q became %+v and %+v", want, good, bad)
 		}
 		var record contract.Record
@@ -99,12 +101,14 @@ func TestFilesEscapeHostileText(t *testing.T) {
 
 func TestStateError_OtherStatus(t *testing.T) {
 	t.Parallel()
-	for _, status := range []contract.Status{contract.Stopped, contract.Blocked, contract.SafeStop, contract.Completed, contract.Running} {
+	for _, status := range []contract.Status{contract.Stopped, contract.Blocked, contract.SafeStop, contract.Completed,
+		contract.Running} {
 		if err := StateError(contract.State{Status: status, Reason: ErrLedger.Error() + ": x"}); err != nil {
 			t.Errorf("%s: %v", status, err)
 		}
 	}
-	if err := StateError(contract.State{Status: contract.Errored, Reason: "something else"}); err == nil || err.Error() != "something else" {
+	if err := StateError(contract.State{Status: contract.Errored, Reason: "something else"}); err == nil ||
+		err.Error() != "something else" {
 		t.Errorf("%v", err)
 	}
 }

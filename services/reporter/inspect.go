@@ -37,7 +37,8 @@ type attemptsReader struct {
 
 // inspect starts an inspection of the worker's files.
 func (w *worker) inspect() *inspection {
-	i := &inspection{output: w.Store, manifest: w.manifest, sizes: map[string]map[string]int64{}, wrongFiles: map[string]bool{}}
+	i := &inspection{output: w.Store, manifest: w.manifest, sizes: map[string]map[string]int64{},
+		wrongFiles: map[string]bool{}}
 	file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
 	if err != nil { // missing or unreadable: rewriting it reports the cause
 		i.lines.wrong = true

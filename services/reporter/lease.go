@@ -58,7 +58,9 @@ func (l *lease) setRenewed(at time.Time) {
 
 // withLease waits for the lease of a run and calls work while it holds it. It stops waiting when
 // want returns false: the run need not be reported any more.
-func (s *Service) withLease(ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error) error {
+func (s *Service) withLease(
+	ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error,
+) error {
 	if !s.Shared {
 		return work(ctx, nil)
 	}

@@ -37,7 +37,8 @@ var errStopReading = errors.New("reading stopped")
 // take returns an error. A message that cannot be decoded is ErrLedger: skipping it would make the
 // counts wrong.
 func (l ledger) read(ctx context.Context, after uint64, take func(message) error) error {
-	return l.bus.Tail(ctx, contract.StreamOutcomes, l.manifest.RunID.OutcomeFilter(), after, func(msg bus.Message) error {
+	filter := l.manifest.RunID.OutcomeFilter()
+	return l.bus.Tail(ctx, contract.StreamOutcomes, filter, after, func(msg bus.Message) error {
 		decoded, err := l.decode(msg)
 		if err != nil {
 			return err
@@ -73,7 +74,8 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 	if err := contract.CheckVersion(planned.Version); err != nil {
 		return nil, err
 	}
-	if numbers := planned.Range.Size() + len(planned.Beyond); planned.Jobs < 0 || planned.Skipped < 0 || planned.Jobs+planned.Skipped != numbers {
+	if numbers := planned.Range.Size() + len(planned.Beyond); planned.Jobs < 0 || planned.Skipped < 0 ||
+		planned.Jobs+planned.Skipped != numbers {
 		return nil, fmt.Errorf("%d jobs and %d skipped for %d numbers", planned.Jobs, planned.Skipped, numbers)
 	}
 	return &planned, nil
@@ -116,7 +118,8 @@ func (l ledger) decodeEntries(data []byte) ([]contract.Entry, error) {
 			return nil, fmt.Errorf("%s: not of series %s and year %s", entry.CaseID, l.manifest.Prefix, l.manifest.Year)
 		}
 		if entry.Outcome != "" && !entry.Outcome.Valid() {
-			return nil, fmt.Errorf("%s: outcome %.40q: allowed are success, no-record and failed", entry.CaseID, entry.Outcome)
+			return nil, fmt.Errorf("%s: outcome %.40q: allowed are success, no-record and failed", entry.CaseID,
+				entry.Outcome)
 		}
 		if entry.Outcome == contract.Success && len(entry.Record) == 0 {
 			return nil, fmt.Errorf("%s: success without a record", entry.CaseID)

@@ -133,7 +133,8 @@ func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
 // worker read or wrote last.
 func (w *worker) save(ctx context.Context) error {
 	key := w.manifest.RunID.CheckpointKey()
-	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally, Elapsed: w.stopwatch.elapsed().Seconds()})
+	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally,
+		Elapsed: w.stopwatch.elapsed().Seconds()})
 	if err != nil {
 		return fmt.Errorf("writing the checkpoint of %s: %w", w.manifest.RunID, err)
 	}

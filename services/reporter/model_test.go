@@ -25,7 +25,8 @@ func drawEntry(t *rapid.T) contract.Entry {
 	entry.Attempt = n
 	entry.StartedAt = entry.StartedAt.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "later")) * time.Minute)
 	for range rapid.IntRange(0, 2).Draw(t, "more requests") {
-		entry.Requests = append(entry.Requests, contract.Exchange{GapSeconds: float64(rapid.IntRange(0, 9).Draw(t, "gap")) / 4})
+		gap := rapid.IntRange(0, 9).Draw(t, "gap")
+		entry.Requests = append(entry.Requests, contract.Exchange{GapSeconds: float64(gap) / 4})
 	}
 	entry.Error = fmt.Sprintf("error of %d in attempt %d", number, n)
 	return entry
@@ -80,7 +81,8 @@ func modelCounts(packs [][]contract.Entry) (r contract.Report, attempts []string
 
 func TestTallyMatchesModel(t *testing.T) {
 	t.Parallel()
-	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}, CreatedAt: startTime}
+	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12},
+		CreatedAt: startTime}
 	rapid.Check(t, func(rt *rapid.T) {
 		packs := drawPacks(rt)
 		want, attempts := modelCounts(packs)
@@ -111,9 +113,11 @@ func TestTallyMatchesModel(t *testing.T) {
 		for _, sample := range report.Errors {
 			failed += sample.Count
 		}
-		have := contract.Report{Total: report.Total, Succeeded: report.Succeeded, NoRecord: report.NoRecord, Failed: report.Failed,
+		have := contract.Report{Total: report.Total, Succeeded: report.Succeeded, NoRecord: report.NoRecord,
+			Failed:   report.Failed,
 			Requests: report.Requests, Retries: report.Retries, MinRequestGapSeconds: report.MinRequestGapSeconds}
-		if diff := cmp.Diff(want, have); diff != "" || failed != want.Failed || report.Metrics.JobDurationSeconds.Count != len(attempts) {
+		if diff := cmp.Diff(want, have); diff != "" || failed != want.Failed ||
+			report.Metrics.JobDurationSeconds.Count != len(attempts) {
 			rt.Fatalf("%d errors, %d attempts: %s", failed, report.Metrics.JobDurationSeconds.Count, diff)
 		}
 		slices.Sort(got)
@@ -139,8 +143,10 @@ func TestReporterMatchesModel(t *testing.T) {
 		f.putHalt(contract.Halt{Status: contract.Stopped, At: endTime})
 		want, attempts := modelCounts(packs)
 		got := f.runToArtifacts()
-		if r := got.Report; r.Status != contract.Stopped || r.Succeeded != want.Succeeded || r.NoRecord != want.NoRecord || r.Failed != want.Failed ||
-			r.Requests != want.Requests || r.Retries != want.Retries || len(got.Collected) != want.Succeeded+want.NoRecord-r.Unconfirmed || len(got.Failed) != want.Failed {
+		if r := got.Report; r.Status != contract.Stopped || r.Succeeded != want.Succeeded ||
+			r.NoRecord != want.NoRecord || r.Failed != want.Failed ||
+			r.Requests != want.Requests || r.Retries != want.Retries ||
+			len(got.Collected) != want.Succeeded+want.NoRecord-r.Unconfirmed || len(got.Failed) != want.Failed {
 			t.Errorf("seed %d: %+v, want %+v", seed, r, want)
 		}
 		if lines := strings.Count(got.Files["attempts_run.ndjson"], "\n"); lines != len(attempts) {

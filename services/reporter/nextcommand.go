@@ -17,7 +17,8 @@ func (w *worker) nextCommand(status contract.Status, next int) string {
 		return ""
 	case status == contract.SafeStop && next > w.manifest.Range.End:
 		return ""
-	case status == contract.SafeStop && (w.manifest.SafeStopFails == 0 || w.tally.FailStreak < w.manifest.SafeStopFails):
+	case status == contract.SafeStop && (w.manifest.SafeStopFails == 0 ||
+		w.tally.FailStreak < w.manifest.SafeStopFails):
 		from = next
 	}
 	if w.Command != nil {
@@ -59,7 +60,9 @@ func startCommand(m contract.Manifest, from int, superseded bool) string {
 
 // countRemaining counts the numbers of the range that are not settled, and returns the lowest one;
 // End+1 when there is none. During a search the range may still become shorter.
-func countRemaining(manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected) (count, next int) {
+func countRemaining(
+	manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected,
+) (count, next int) {
 	next = manifest.Range.End + 1
 	for number := manifest.Range.End; number >= manifest.Range.Start; number-- {
 		value, found := collected[number]

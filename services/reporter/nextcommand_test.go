@@ -18,7 +18,8 @@ func TestNextCommandOfStoppedRun(t *testing.T) {
 		want    string
 		left    int
 	}{
-		"stopped": {contract.Stopped, `{"run_id":"run","end":8,"probe":false}`, `nats pub batch.start '{"end":8,"prefix":"IMM","probe":false,"run_id":"run","year":"23"}'`, 4},
+		"stopped": {contract.Stopped, `{"run_id":"run","end":8,"probe":false}`,
+			`nats pub batch.start '{"end":8,"prefix":"IMM","probe":false,"run_id":"run","year":"23"}'`, 4},
 		"blocked": {contract.Blocked, `{"max_cases":8}`, `nats pub batch.start '{"max_cases":8,"prefix":"IMM","year":"23"}'`, 4},
 		"safe stop": {contract.SafeStop, `{"run_id":"run","start":1,"max_cases":8}`,
 			`nats pub batch.start '{"max_cases":4,"prefix":"IMM","start":5,"year":"23"}'`, 4},

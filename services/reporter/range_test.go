@@ -23,15 +23,24 @@ func TestVerifierChecksRange(t *testing.T) {
 		plan    contract.Planned
 		want    string
 	}{
-		"neither fetched nor collected": {numbers(1, 4), contract.Planned{Range: requested, Jobs: 4, Skipped: 1}, "neither fetched nor collected: 1 case, first IMM-5-25"},
-		"outside of the range":          {numbers(2, 6), contract.Planned{Range: requested, Jobs: 5}, "outcomes outside of the range: 1 case, first IMM-6-25"},
-		"more outcomes than jobs":       {numbers(1, 6), contract.Planned{Range: requested, Jobs: 5}, "6 outcomes for 5 jobs"},
-		"another range":                 {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4}, Jobs: 4}, "range 1..4 was planned, the manifest has 1..5"},
-		"a longer range":                {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6}, Jobs: 6}, "range 1..6 was planned, the manifest has 1..5"},
-		"fewer numbers than the range":  {numbers(1, 5), contract.Planned{Range: requested, Jobs: 4}, "4 jobs and 0 skipped for 5 numbers"},
-		"more numbers than the range":   {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6}, "6 jobs and 0 skipped for 5 numbers"},
-		"less than nothing skipped":     {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6, Skipped: -1}, "6 jobs and -1 skipped"},
-		"less than no jobs":             {nil, contract.Planned{Range: requested, Jobs: -1, Skipped: 6}, "-1 jobs and 6 skipped"},
+		"neither fetched nor collected": {numbers(1, 4), contract.Planned{Range: requested, Jobs: 4, Skipped: 1},
+			"neither fetched nor collected: 1 case, first IMM-5-25"},
+		"outside of the range": {numbers(2, 6), contract.Planned{Range: requested, Jobs: 5},
+			"outcomes outside of the range: 1 case, first IMM-6-25"},
+		"more outcomes than jobs": {numbers(1, 6), contract.Planned{Range: requested, Jobs: 5},
+			"6 outcomes for 5 jobs"},
+		"another range": {numbers(1, 4), contract.Planned{Range: contract.Range{Start: 1, End: 4},
+			Jobs: 4}, "range 1..4 was planned, the manifest has 1..5"},
+		"a longer range": {numbers(1, 6), contract.Planned{Range: contract.Range{Start: 1, End: 6},
+			Jobs: 6}, "range 1..6 was planned, the manifest has 1..5"},
+		"fewer numbers than the range": {numbers(1, 5), contract.Planned{Range: requested, Jobs: 4},
+			"4 jobs and 0 skipped for 5 numbers"},
+		"more numbers than the range": {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6},
+			"6 jobs and 0 skipped for 5 numbers"},
+		"less than nothing skipped": {numbers(1, 5), contract.Planned{Range: requested, Jobs: 6, Skipped: -1},
+			"6 jobs and -1 skipped"},
+		"less than no jobs": {nil, contract.Planned{Range: requested, Jobs: -1, Skipped: 6},
+			"-1 jobs and 6 skipped"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureOn(t, emptied(t, b), 5)
@@ -49,7 +58,8 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	encoded := func(change func(*contract.EntryPack)) []byte {
-		pack := contract.EntryPack{Version: contract.MessageVersion, RunID: "run", Entries: []contract.Entry{success(2)}}
+		pack := contract.EntryPack{Version: contract.MessageVersion, RunID: "run",
+			Entries: []contract.Entry{success(2)}}
 		change(&pack)
 		data, err := pack.Encode()
 		if err != nil {
@@ -61,14 +71,17 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"no pack":          {[]byte("hello\n"), "on outcome.run.0: message not readable"},
-		"nothing":          {nil, "message not readable"},
-		"another version":  {encoded(func(p *contract.EntryPack) { p.Version = 2 }), "version 2, this program reads 1"},
-		"another run":      {encoded(func(p *contract.EntryPack) { p.RunID = "other" }), "pack of run other"},
-		"another series":   {encoded(func(p *contract.EntryPack) { p.Entries[0].CaseID.Series = "T" }), "T-2-25: not of series IMM and year 25"},
-		"another year":     {encoded(func(p *contract.EntryPack) { p.Entries[0].CaseID.Year = "24" }), "IMM-2-24: not of series IMM and year 25"},
-		"no outcome":       {encoded(func(p *contract.EntryPack) { p.Entries[0].Outcome = "fine" }), `outcome "fine"`},
-		"no record":        {encoded(func(p *contract.EntryPack) { p.Entries[0].Record = nil }), "success without a record"},
+		"no pack":         {[]byte("hello\n"), "on outcome.run.0: message not readable"},
+		"nothing":         {nil, "message not readable"},
+		"another version": {encoded(func(p *contract.EntryPack) { p.Version = 2 }), "version 2, this program reads 1"},
+		"another run":     {encoded(func(p *contract.EntryPack) { p.RunID = "other" }), "pack of run other"},
+		"another series": {encoded(func(p *contract.EntryPack) { p.Entries[0].CaseID.Series = "T" }),
+			"T-2-25: not of series IMM and year 25"},
+		"another year": {encoded(func(p *contract.EntryPack) { p.Entries[0].CaseID.Year = "24" }),
+			"IMM-2-24: not of series IMM and year 25"},
+		"no outcome": {encoded(func(p *contract.EntryPack) { p.Entries[0].Outcome = "fine" }), `outcome "fine"`},
+		"no record": {encoded(func(p *contract.EntryPack) { p.Entries[0].Record = nil }),
+			"success without a record"},
 		"something behind": {append(encoded(func(*contract.EntryPack) {}), 'x'), "1 bytes after the last body"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +97,8 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 func TestUnreadablePlannedMessageIsMismatch(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
-	for name, data := range map[string]string{"no JSON": "end", "another version": `{"v":2,"range":{"start":1,"end":2},"jobs":2}`} {
+	for name, data := range map[string]string{"no JSON": "end",
+		"another version": `{"v":2,"range":{"start":1,"end":2},"jobs":2}`} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureOn(t, emptied(t, b), 2)
 			f.publishEntries(noRecord(1), success(2))
@@ -112,7 +126,8 @@ func TestMismatchIsReportedAfterResume(t *testing.T) {
 		}
 		f.publish("$KV."+contract.BucketCollected+"."+f.manifest.Case(n).Key(), value)
 	}
-	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.Skipped != 4 || StateError(state) != nil {
+	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.Skipped != 4 ||
+		StateError(state) != nil {
 		t.Errorf("%s: %s", state.Status, state.Reason)
 	}
 }

@@ -29,7 +29,9 @@ func Reconcile(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (
 	if err != nil {
 		return 0, err
 	}
-	collected := slices.IndexFunc(changes, func(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, "$KV."+contract.BucketFailed+".") })
+	collected := slices.IndexFunc(changes, func(m *nats.Msg) bool {
+		return strings.HasPrefix(m.Subject, "$KV."+contract.BucketFailed+".")
+	})
 	if collected < 0 {
 		collected = len(changes)
 	}
@@ -51,9 +53,9 @@ func CheckKeys(ctx context.Context, b *bus.Bus, log *slog.Logger) error {
 // compareKeys returns the messages that make both buckets agree with the ledgers, those of the
 // bucket collected first.
 func compareKeys(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changes []*nats.Msg, err error) {
-	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*ledgerFold{}, want: map[string]map[string]wantedKey{
-		contract.BucketCollected: {}, contract.BucketFailed: {},
-	}}
+	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*ledgerFold{},
+		want: map[string]map[string]wantedKey{contract.BucketCollected: {}, contract.BucketFailed: {}},
+	}
 	if err := r.foldLedgers(ctx); err != nil {
 		return nil, fmt.Errorf("comparing the buckets with the ledger: %w", err)
 	}
@@ -156,7 +158,8 @@ func (r *reconciler) foldMessage(msg bus.Message) {
 // unconfirmed or void: earlier versions wrote the key at once.
 func (f *ledgerFold) needsNoKey(key string, value contract.Collected) bool {
 	id, err := contract.ParseKey(key)
-	return err == nil && value.Outcome == contract.NoRecord && (f.Voided[id.Number] || f.Outcomes.get(id.Number) == contract.NoRecord)
+	return err == nil && value.Outcome == contract.NoRecord &&
+		(f.Voided[id.Number] || f.Outcomes.get(id.Number) == contract.NoRecord)
 }
 
 // changes returns the messages that make a bucket agree with the ledgers.
@@ -164,7 +167,9 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 	var unexplained []string
 	missing := maps.Clone(r.want[bucket])
 	have := map[string]bus.Message{}
-	err = r.eachMessage(ctx, "KV_"+bucket, func(msg bus.Message) { have[strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")] = msg })
+	err = r.eachMessage(ctx, "KV_"+bucket, func(msg bus.Message) {
+		have[strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")] = msg
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +193,8 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 			if err == nil && bucket == contract.BucketCollected && !of.needsNoKey(key, value) {
 				unexplained = append(unexplained, key)
 			}
-			changes = append(changes, &nats.Msg{Subject: msg.Subject, Header: nats.Header{"KV-Operation": []string{"DEL"}}})
+			changes = append(changes, &nats.Msg{Subject: msg.Subject,
+				Header: nats.Header{"KV-Operation": []string{"DEL"}}})
 		}
 	}
 	for _, entry := range missing {
@@ -199,8 +205,9 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 		changes = append(changes, msg)
 	}
 	if len(unexplained) > 0 && !r.accept {
-		return nil, fmt.Errorf("%w: stream %s: expected the outcomes of %d collected cases, first %s, found none; put the newest copy of data_dir back, "+
-			"or accept the store as it is with --repair: what it lost is fetched again", integrity.ErrDamaged, contract.StreamOutcomes, len(unexplained), slices.Min(unexplained))
+		return nil, fmt.Errorf("%w: stream %s: expected the outcomes of %d collected cases, first %s, found none; "+
+			"put the newest copy of data_dir back, or accept the store as it is with --repair: what it lost is fetched again", integrity.ErrDamaged,
+			contract.StreamOutcomes, len(unexplained), slices.Min(unexplained))
 	}
 	return changes, nil
 }

@@ -23,7 +23,8 @@ func (w *worker) verify(ctx context.Context, keysUpTo uint64) (map[int]contract.
 	if err := w.lease.check(); err != nil {
 		return nil, err
 	}
-	w.Logger.Warn("reporter.files.rewritten", "run_id", w.manifest.RunID, "first", inspected.firstWrong(), "files", len(inspected.wrongFiles), "attempts", inspected.lines.wrong)
+	w.Logger.Warn("reporter.files.rewritten", "run_id", w.manifest.RunID, "first", inspected.firstWrong(),
+		"files", len(inspected.wrongFiles), "attempts", inspected.lines.wrong)
 	if err := w.repair(ctx, inspected, collected); err != nil {
 		return nil, err
 	}

@@ -35,12 +35,14 @@ func fileMismatches() []mismatch {
 		{name: "record truncated before", betweenReporters: truncate(record, 20)},
 		{name: "record made longer", beforeVerify: func(f *fixture) { f.must(os.Truncate(f.path(record), 4000)) }},
 		{name: "record is a link", beforeVerify: func(f *fixture) {
-			f.must(errors.Join(os.Rename(f.path(record), f.path("elsewhere")), os.Symlink("../../../elsewhere", f.path(record))))
+			f.must(errors.Join(os.Rename(f.path(record), f.path("elsewhere")),
+				os.Symlink("../../../elsewhere", f.path(record))))
 			f.t.Cleanup(func() { f.must(os.RemoveAll(f.path("elsewhere"))) })
 		}},
 		{name: "record is an empty folder", beforeVerify: func(f *fixture) { f.must(errors.Join(os.Remove(f.path(record)), os.Mkdir(f.path(record), 0o750))) }},
 		{name: "attempts are a pipe", beforeVerify: func(f *fixture) {
-			f.must(errors.Join(os.Remove(f.path("attempts_run.ndjson")), syscall.Mkfifo(f.path("attempts_run.ndjson"), 0o600)))
+			f.must(errors.Join(os.Remove(f.path("attempts_run.ndjson")),
+				syscall.Mkfifo(f.path("attempts_run.ndjson"), 0o600)))
 		}},
 		{name: "all records removed", beforeVerify: remove("cases")},
 		{name: "all records removed before", betweenReporters: remove("cases")},
@@ -85,7 +87,8 @@ func TestVerifyRepairsFiles(t *testing.T) {
 					state := f.awaitEnd()
 					err := w.stop()
 					if !m.repairable() {
-						if !errors.Is(StateError(state), store.ErrNotWritable) || !strings.Contains(state.Reason, f.path("cases/IMM/25/IMM-4-25.json")) {
+						if !errors.Is(StateError(state), store.ErrNotWritable) ||
+							!strings.Contains(state.Reason, f.path("cases/IMM/25/IMM-4-25.json")) {
 							t.Fatalf("%s: %s, %v", state.Status, state.Reason, err)
 						}
 						return
@@ -139,7 +142,8 @@ func TestMovedOutputEndsRun(t *testing.T) {
 				f.setRunning()
 				got := f.runToArtifacts()
 				want := wantArtifactsOn(t, emptied(t, b))
-				if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(got.Files)); diff != "" || got.Report.Status != contract.Completed {
+				if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(got.Files)); diff != "" ||
+					got.Report.Status != contract.Completed {
 					t.Errorf("resumed: %s: %s", got.Report.Status, diff)
 				}
 			})

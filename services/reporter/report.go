@@ -62,14 +62,17 @@ func (s summary) report() contract.Report {
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),
-		Total:   within.total(), Succeeded: within.success, NoRecord: within.noRecord, Failed: within.failed, Skipped: s.skipped,
+		Total:   within.total(), Succeeded: within.success, NoRecord: within.noRecord, Failed: within.failed,
+		Skipped:        s.skipped,
 		Unconfirmed:    t.unconfirmedCount(),
 		Beyond:         t.total() - within.total(),
 		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
 		Requests: t.Requests, CanaryRequests: t.CanaryRequests, Retries: t.Retries,
-		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.errorSamples(), Flags: t.Flags, Config: m.Config, Version: s.version,
-		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations, JobRetryCount: t.Retries},
+		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.errorSamples(),
+		Flags: t.Flags, Config: m.Config, Version: s.version,
+		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations,
+			JobRetryCount: t.Retries},
 	}
 	if m.Range.End > 0 {
 		r.EndID = m.Case(m.Range.End).String()
@@ -78,7 +81,8 @@ func (s summary) report() contract.Report {
 		r.ProbesUsed = t.Requests - t.CanaryRequests
 	}
 	if m.Bound != nil {
-		r.UpperBound, r.UpperBoundConfidence, r.ProbesUsed = m.Bound.Number, min(0.999, m.Bound.Confidence), m.Bound.Requests
+		r.UpperBound, r.UpperBoundConfidence = m.Bound.Number, min(0.999, m.Bound.Confidence)
+		r.ProbesUsed = m.Bound.Requests
 		if since := m.Bound.KnownSince; !since.IsZero() {
 			r.UpperBoundAgeSeconds = max(0, finished.Sub(since).Seconds())
 		}
@@ -111,7 +115,8 @@ func auditOf(r contract.Report, failed []contract.CrawlResult) contract.Audit {
 	return contract.Audit{
 		Failed:  append([]contract.CrawlResult{}, failed...),
 		StartID: r.StartID, EndID: r.EndID, TotalAttempted: r.TotalAttempted, SuccessCount: r.SuccessCount,
-		NoRecordCount: r.NoRecordCount, FailedCount: r.FailedCount, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, RunID: r.RunID,
+		NoRecordCount: r.NoRecordCount, FailedCount: r.FailedCount, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		RunID: r.RunID,
 	}
 }
 
@@ -141,7 +146,8 @@ func render(r contract.Report) ([]byte, error) {
 		contract.Report
 		Settings, Policy string
 		Took             time.Duration
-	}{r, string(sanitize.JSON(config)), contentSecurityPolicy(), time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
+	}{r, string(sanitize.JSON(config)), contentSecurityPolicy(),
+		time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
 	if err != nil {
 		return nil, fmt.Errorf("writing the report page: %w", err)
 	}
@@ -153,7 +159,8 @@ func contentSecurityPolicy() string {
 	_, style, _ := strings.Cut(reportTemplate, "<style>")
 	style, _, _ = strings.Cut(style, "</style>")
 	hash := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; base-uri 'none'; form-action 'none'"
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
+		"'; base-uri 'none'; form-action 'none'"
 }
 
 // indentedJSON returns a file with a value as indented JSON.

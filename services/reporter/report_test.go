@@ -18,7 +18,8 @@ import (
 // style.
 func TestReportPagePolicy(t *testing.T) {
 	t.Parallel()
-	data, err := render(contract.Report{Reason: `<script>alert(1)</script><style>*{background:url(//x)}</style>`, Version: `"><img src=x onerror=alert(1)>`})
+	data, err := render(contract.Report{Reason: `<script>alert(1)</script><style>*{background:url(//x)}</style>`,
+		Version: `"><img src=x onerror=alert(1)>`})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,8 @@ func TestReportPagePolicy(t *testing.T) {
 		t.Fatalf("policy at %v, %d styles; want one policy before one style", meta, len(style))
 	}
 	sum := sha256.Sum256([]byte(style[0][1]))
-	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'"
 	if got := html.UnescapeString(text[meta[2]:meta[3]]); got != want {
 		t.Errorf("policy %s, want %s", got, want)
 	}
@@ -49,12 +51,14 @@ func TestReportCountsBeyondSeparately(t *testing.T) {
 	state := f.awaitEnd()
 	f.must(w.stop())
 	r := state.Report
-	got := []int{r.Total, r.Succeeded, r.NoRecord, r.Failed, r.Beyond, r.TotalAttempted, r.SuccessCount, r.NoRecordCount, r.FailedCount}
+	got := []int{r.Total, r.Succeeded, r.NoRecord, r.Failed, r.Beyond, r.TotalAttempted, r.SuccessCount,
+		r.NoRecordCount, r.FailedCount}
 	if diff := cmp.Diff([]int{4, 2, 1, 1, 3, 7, 2, 3, 2}, got); diff != "" || state.Status != contract.Completed {
 		t.Errorf("%s: %s", state.Status, diff)
 	}
 	audit := object(t, f.files()["audit_run.json"], auditKeys)
-	for key, want := range map[string]float64{"total_attempted": 7, "success_count": 2, "no_record_count": 3, "failed_count": 2} {
+	for key, want := range map[string]float64{"total_attempted": 7, "success_count": 2, "no_record_count": 3,
+		"failed_count": 2} {
 		if audit[key] != want {
 			t.Errorf("audit: %s is %v, want %v", key, audit[key], want)
 		}
@@ -69,7 +73,8 @@ func TestReportCountsBeyondSeparately(t *testing.T) {
 		t.Errorf("the event has %d planned, %d + %d + %d", event.Planned, event.Succeeded, event.NoRecord, event.Failed)
 	}
 	page := f.files()[strings.TrimSuffix(state.File, ".json")+".html"]
-	if !strings.Contains(page, `<th>total</th><td class="n">4</td>`) || !strings.Contains(page, `<th>beyond the end</th><td class="n">3</td>`) {
+	if !strings.Contains(page, `<th>total</th><td class="n">4</td>`) ||
+		!strings.Contains(page, `<th>beyond the end</th><td class="n">3</td>`) {
 		t.Errorf("the page does not count beyond apart: %s", page)
 	}
 	if report, _, err := f.rewrite(); err != nil || !cmp.Equal(*r, report) {
@@ -83,16 +88,19 @@ func TestReportCountsFlags(t *testing.T) {
 	f := newFixture(t, 11)
 	flagged := func(number int, flags ...string) contract.Entry {
 		entry := success(number)
-		entry.Record = contract.Record{CaseID: f.manifest.Case(number), Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.FileContent()
+		entry.Record = contract.Record{CaseID: f.manifest.Case(number),
+			Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.FileContent()
 		return entry
 	}
-	f.publishEach(flagged(1, contract.FlagHeaderOnly, "other-rows"), flagged(2), flagged(2, contract.FlagHeaderOnly), flagged(3, "other-rows"), noRecord(4))
+	f.publishEach(flagged(1, contract.FlagHeaderOnly, "other-rows"), flagged(2), flagged(2, contract.FlagHeaderOnly),
+		flagged(3, "other-rows"), noRecord(4))
 	for number := 5; number <= 11; number++ {
 		f.publishEntries(flagged(number))
 	}
 	f.publishPlanned(0)
 	state := f.runToEnd()
-	if diff := cmp.Diff(map[string]int{contract.FlagHeaderOnly: 1, "other-rows": 2}, state.Report.Flags); diff != "" || state.Report.TooManyHeaderOnly() {
+	if diff := cmp.Diff(map[string]int{contract.FlagHeaderOnly: 1, "other-rows": 2}, state.Report.Flags); diff != "" ||
+		state.Report.TooManyHeaderOnly() {
 		t.Errorf("1 of 10 header-only is too many: %t; %s", state.Report.TooManyHeaderOnly(), diff)
 	}
 	page := f.files()[strings.TrimSuffix(state.File, ".json")+".html"]
@@ -137,7 +145,8 @@ func TestReportNameIsEndTime(t *testing.T) {
 	for i, name := range files {
 		var r contract.Report
 		f.must(json.Unmarshal([]byte(f.files()[name]), &r))
-		if !strings.HasPrefix(name, "report-"+r.FinishedAt.Format("20060102T150405Z")) || r.RunID != []contract.RunID{"run", "second", "third"}[i] {
+		if !strings.HasPrefix(name, "report-"+r.FinishedAt.Format("20060102T150405Z")) ||
+			r.RunID != []contract.RunID{"run", "second", "third"}[i] {
 			t.Errorf("%s is the report of %s, which ended at %s", name, r.RunID, r.FinishedAt)
 		}
 	}
@@ -154,7 +163,8 @@ func TestReportShowsFetcherSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	putRecord := func(run contract.RunID, fetcher string, settings map[string]any) {
-		f.put(held, run.FetcherKey(fetcher), contract.InFlightRecord{Version: contract.MessageVersion, RunID: run, Fetcher: fetcher, Settings: settings})
+		f.put(held, run.FetcherKey(fetcher), contract.InFlightRecord{Version: contract.MessageVersion, RunID: run,
+			Fetcher: fetcher, Settings: settings})
 	}
 	putRecord("run", "a", map[string]any{"delay_min": "5s", "delay_max": "6s", "concurrency": 2})
 	putRecord("run", "b", map[string]any{"delay_min": "5s", "delay_max": "9s", "concurrency": 2})

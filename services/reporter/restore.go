@@ -29,7 +29,8 @@ func (w *worker) restore(ctx context.Context) error {
 	for run, numbers := range missing {
 		wanted := len(numbers)
 		err := w.restoreFrom(ctx, run, numbers)
-		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) && !errors.Is(err, ErrLedger) {
+		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) &&
+			!errors.Is(err, ErrLedger) {
 			return err
 		}
 		if written := wanted - len(numbers); written > 0 {
@@ -37,7 +38,8 @@ func (w *worker) restore(ctx context.Context) error {
 		}
 		if len(numbers) > 0 {
 			first := w.manifest.Case(slices.Min(slices.Collect(maps.Keys(numbers))))
-			w.Logger.Error("reporter.records.lost", "run_id", w.manifest.RunID, "of", run, "records", len(numbers), "first", first, "error", err)
+			w.Logger.Error("reporter.records.lost", "run_id", w.manifest.RunID, "of", run, "records", len(numbers),
+				"first", first, "error", err)
 		}
 	}
 	*w.restored = true

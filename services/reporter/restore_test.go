@@ -74,16 +74,20 @@ func TestUnrestorableRecordDoesNotStopRun(t *testing.T) {
 	f := newMixedFixture(t, 0)
 	f.publishPlanned(0)
 	want := records(f.runToArtifacts().Files)
-	f.put(f.buckets.collected, f.manifest.Case(30).Key(), contract.Collected{Outcome: contract.Success, RunID: "unknown", Size: 9})
-	f.put(f.buckets.collected, f.manifest.Case(31).Key(), contract.Collected{Outcome: contract.Success, RunID: "run", Size: 9})
+	f.put(f.buckets.collected, f.manifest.Case(30).Key(), contract.Collected{Outcome: contract.Success,
+		RunID: "unknown", Size: 9})
+	f.put(f.buckets.collected, f.manifest.Case(31).Key(), contract.Collected{Outcome: contract.Success, RunID: "run",
+		Size: 9})
 	f.obstruct("cases/IMM/25/IMM-32-25.json", false) // collected by a version that stored no size
-	f.put(f.buckets.collected, f.manifest.Case(32).Key(), contract.Collected{Outcome: contract.Success, RunID: "unknown"})
+	f.put(f.buckets.collected, f.manifest.Case(32).Key(), contract.Collected{Outcome: contract.Success,
+		RunID: "unknown"})
 	f.must(os.Remove(f.path("cases/IMM/25/IMM-4-25.json")))
 	if state := f.runNext(); state.Status != contract.Completed {
 		t.Fatalf("%s: %s", state.Status, state.Reason)
 	}
 	got := records(f.files())
-	want["cases/IMM/25/IMM-32-25.json"], want["cases/IMM/25/IMM-20-25.json"] = "in the way", got["cases/IMM/25/IMM-20-25.json"]
+	want["cases/IMM/25/IMM-32-25.json"], want["cases/IMM/25/IMM-20-25.json"] = "in the way",
+		got["cases/IMM/25/IMM-20-25.json"]
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -71,7 +71,9 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 // run, and with the run's last report: a ledger that lost messages must not remove lines from a
 // file that still has them. It writes nothing, and returns the collected numbers of the run's
 // series and year.
-func (w *worker) verifyStore(ctx context.Context, last, keysUpTo uint64, previous *contract.Report) (map[int]contract.Collected, error) {
+func (w *worker) verifyStore(
+	ctx context.Context, last, keysUpTo uint64, previous *contract.Report,
+) (map[int]contract.Collected, error) {
 	if err := w.ledger.mustReach(ctx, keysUpTo); err != nil {
 		return nil, err
 	}

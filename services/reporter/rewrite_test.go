@@ -25,7 +25,10 @@ func TestRewriteRestoresFiles(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(f *fixture){
 		"completed": func(f *fixture) { f.publishPlanned(0) },
-		"stopped":   func(f *fixture) { f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime}) },
+		"stopped": func(f *fixture) {
+			f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal",
+				At: endTime})
+		},
 		"blocked": func(f *fixture) {
 			f.putHalt(contract.Halt{Status: contract.Blocked, Reason: "status 403", At: endTime})
 		},
@@ -111,7 +114,8 @@ func TestRewriteIncludesOutcomesAfterStop(t *testing.T) {
 	stopped := f.runToEnd()
 	f.publishEntries(success(3), failure(4))
 	report, file, err := f.rewrite()
-	if err != nil || report.Total != 4 || report.Failed != 1 || report.Status != contract.Stopped || file != stopped.File {
+	if err != nil || report.Total != 4 || report.Failed != 1 || report.Status != contract.Stopped ||
+		file != stopped.File {
 		t.Fatalf("%v; %+v in %q", err, report, file)
 	}
 	if files := f.files(); files["cases/IMM/25/IMM-3-25.json"] == "" || files["html_failed/run/IMM-4-25.html"] == "" {
@@ -122,7 +126,8 @@ func TestRewriteIncludesOutcomesAfterStop(t *testing.T) {
 	f.publishEntries(outcomesOf(5, 8, noRecord)...)
 	f.publishPlanned(0)
 	got := f.runToArtifacts()
-	if got.Report.Status != contract.Completed || got.Report.Total != 8 || len(got.Collected) != 7 || len(got.Failed) != 1 {
+	if got.Report.Status != contract.Completed || got.Report.Total != 8 || len(got.Collected) != 7 ||
+		len(got.Failed) != 1 {
 		t.Errorf("%+v, collected %v, failed %v", got.Report, got.Collected, got.Failed)
 	}
 }

@@ -61,7 +61,8 @@ func mixedEntries() []contract.Entry {
 	asJSON.Raw, asJSON.RawType, asJSON.Error = []byte(`{"Count":`), "json", "cut off"
 	again := success(5)
 	again.StartedAt = again.StartedAt.Add(time.Hour)
-	return []contract.Entry{success(1), noRecord(2), transient, blocked, success(4), transient, failed, success(1), again,
+	return []contract.Entry{success(1), noRecord(2), transient, blocked, success(4), transient, failed, success(1),
+		again,
 		failure(4), noRecord(6), asJSON, success(8)}
 }
 
@@ -73,17 +74,21 @@ func TestReporterWritesAllFiles(t *testing.T) {
 	f.publishPlanned(1)
 	state := f.runToEnd()
 	files := f.files()
-	want := []string{"attempts_run.ndjson", "audit_run.json", "cases/IMM/25/IMM-1-25.json", "cases/IMM/25/IMM-4-25.json",
-		"cases/IMM/25/IMM-5-25.json", "cases/IMM/25/IMM-8-25.json", "html_failed/run/IMM-3-25.html", "html_failed/run/IMM-5-25.html",
+	want := []string{"attempts_run.ndjson", "audit_run.json", "cases/IMM/25/IMM-1-25.json",
+		"cases/IMM/25/IMM-4-25.json",
+		"cases/IMM/25/IMM-5-25.json", "cases/IMM/25/IMM-8-25.json", "html_failed/run/IMM-3-25.html",
+		"html_failed/run/IMM-5-25.html",
 		"html_failed/run/IMM-7-25.json", "report-20260301T133000Z.html", "report-20260301T133000Z.json"}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
 		t.Fatal(diff)
 	}
-	if state.Status != contract.Completed || state.File != "report-20260301T133000Z.json" || files["html_failed/run/IMM-7-25.json"] != `{"Count":` {
+	if state.Status != contract.Completed || state.File != "report-20260301T133000Z.json" ||
+		files["html_failed/run/IMM-7-25.json"] != `{"Count":` {
 		t.Errorf("%s, report in %q, raw answer %q", state.Status, state.File, files["html_failed/run/IMM-7-25.json"])
 	}
 	var record contract.Record
-	if err := json.Unmarshal([]byte(files["cases/IMM/25/IMM-5-25.json"]), &record); err != nil || record.CaseID.Number != 5 || record.FiledOn != "2025-01-02" {
+	if err := json.Unmarshal([]byte(files["cases/IMM/25/IMM-5-25.json"]), &record); err != nil ||
+		record.CaseID.Number != 5 || record.FiledOn != "2025-01-02" {
 		t.Errorf("record %+v, %v", record, err)
 	}
 	var inFile contract.Report
@@ -99,7 +104,8 @@ func TestReportKeysAndSums(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 9)
 	f.put(f.buckets.collected, f.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
-	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime, Round: 2, ElapsedSeconds: 60})
+	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime,
+		Round: 2, ElapsedSeconds: 60})
 	f.publishEach(mixedEntries()...)
 	f.publishPlanned(1)
 	state := f.runToEnd()
@@ -112,27 +118,34 @@ func TestReportKeysAndSums(t *testing.T) {
 	object(t, string(metrics), metricsKeys)
 	for i, sample := range state.Report.Errors {
 		text, err := json.Marshal(sample)
-		if err != nil || sample.CaseID.Number != []int{3, 7}[i] || sample.Attempts != []int{2, 1}[i] || sample.Error == "" {
+		if err != nil || sample.CaseID.Number != []int{3, 7}[i] || sample.Attempts != []int{2, 1}[i] ||
+			sample.Error == "" {
 			t.Errorf("sample %+v, %v", sample, err)
 		}
 		object(t, string(text), sampleKeys)
 	}
 	got := *state.Report
 	got.Errors, got.Metrics.JobDurationSeconds.Sum = nil, 0
-	want := contract.Report{RunID: "run", Start: 1, End: 9, StartID: "IMM-1-25", EndID: "IMM-9-25", Total: 8, Succeeded: 4, NoRecord: 2, Failed: 2,
-		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: startTime, FinishedAt: endTime, DurationSeconds: 60,
-		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10, Retries: 2, MinRequestGapSeconds: 1.001,
-		Flags: map[string]int{}, Config: map[string]any{"prefix": "IMM"}, Version: "test", Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
+	want := contract.Report{RunID: "run", Start: 1, End: 9, StartID: "IMM-1-25", EndID: "IMM-9-25", Total: 8,
+		Succeeded: 4, NoRecord: 2, Failed: 2,
+		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: startTime,
+		FinishedAt: endTime, DurationSeconds: 60,
+		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10,
+		Retries: 2, MinRequestGapSeconds: 1.001,
+		Flags: map[string]int{}, Config: map[string]any{"prefix": "IMM"}, Version: "test",
+		Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
 			RunFailureRate: 0.25, JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	audit := object(t, files["audit_run.json"], auditKeys)
-	if audit["total_attempted"] != 8.0 || audit["success_count"] != 4.0 || audit["no_record_count"] != 2.0 || audit["failed_count"] != 2.0 {
+	if audit["total_attempted"] != 8.0 || audit["success_count"] != 4.0 || audit["no_record_count"] != 2.0 ||
+		audit["failed_count"] != 2.0 {
 		t.Errorf("audit %v", audit)
 	}
 	for _, key := range []string{"started_at", "finished_at"} {
-		if at, err := time.Parse("2006-01-02T15:04:05Z", report[key].(string)); err != nil || audit[key] != report[key] {
+		if at, err := time.Parse("2006-01-02T15:04:05Z", report[key].(string)); err != nil ||
+			audit[key] != report[key] {
 			t.Errorf("%s: %v, %v in the audit, %v", key, at, audit[key], err)
 		}
 	}
@@ -154,11 +167,14 @@ func TestAttemptsFileLines(t *testing.T) {
 		if decoded.RunID != "run" || decoded.StatusCode != 200 || decoded.DurationMS != 250 || value["notes"] == nil {
 			t.Errorf("line %s", line)
 		}
-		got = append(got, strings.TrimSuffix(strings.Join([]string{decoded.CaseID.String(), string(rune('0' + decoded.Attempt)),
+		got = append(got, strings.TrimSuffix(strings.Join([]string{decoded.CaseID.String(),
+			string(rune('0' + decoded.Attempt)),
 			decoded.Outcome, decoded.Error, path.Base(decoded.HTMLPath)}, " "), " ."))
 	}
-	want := []string{"IMM-1-25 1 success ", "IMM-2-25 1 no-record ", "IMM-3-25 1 transient ", "IMM-5-25 1 blocked  IMM-5-25.html", "IMM-4-25 1 success ",
-		"IMM-3-25 2 failed status 500 IMM-3-25.html", "IMM-5-25 1 success ", "IMM-6-25 1 no-record ", "IMM-7-25 1 failed cut off IMM-7-25.json",
+	want := []string{"IMM-1-25 1 success ", "IMM-2-25 1 no-record ", "IMM-3-25 1 transient ",
+		"IMM-5-25 1 blocked  IMM-5-25.html", "IMM-4-25 1 success ",
+		"IMM-3-25 2 failed status 500 IMM-3-25.html", "IMM-5-25 1 success ", "IMM-6-25 1 no-record ",
+		"IMM-7-25 1 failed cut off IMM-7-25.json",
 		"IMM-8-25 1 success "}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -176,13 +192,16 @@ func TestReporterWritesKeys(t *testing.T) {
 	collected, failed := f.keys()
 	value := func(entry contract.Entry, filedOn string) contract.Collected {
 		return contract.Collected{
-			Outcome: entry.Outcome, Site: "court", RunID: "run", At: entry.StartedAt, FiledOn: filedOn, Size: len(entry.Record),
+			Outcome: entry.Outcome, Site: "court", RunID: "run", At: entry.StartedAt, FiledOn: filedOn,
+			Size: len(entry.Record),
 		}
 	}
 	again := mixedEntries()[8]
-	wantCollected := map[int]contract.Collected{1: value(success(1), "2025-01-02"), 2: value(noRecord(2), ""), 4: value(success(4), "2025-01-02"),
+	wantCollected := map[int]contract.Collected{1: value(success(1), "2025-01-02"), 2: value(noRecord(2), ""),
+		4: value(success(4), "2025-01-02"),
 		5: value(again, "2025-01-02"), 6: value(noRecord(6), ""), 8: value(success(8), "2025-01-02")}
-	wantFailed := map[int]contract.Collected{3: value(attempt(3, 2, contract.VerdictTransient, contract.Failed), ""), 7: value(failure(7), "")}
+	wantFailed := map[int]contract.Collected{3: value(attempt(3, 2, contract.VerdictTransient, contract.Failed), ""),
+		7: value(failure(7), "")}
 	if diff := cmp.Diff(wantCollected, collected); diff != "" {
 		t.Errorf("collected: %s", diff)
 	}
@@ -195,14 +214,16 @@ func TestStoppedRunWritesCheckpointAndResumes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 8)
 	f.publishEach(mixedEntries()[:7]...) // 1 to 4 are settled, 5 was blocked
-	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Blocked, Reason: "status 403", At: endTime})
+	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Blocked, Reason: "status 403",
+		At: endTime})
 	w := f.startReporter(f.options(), nil)
 	state := f.awaitEnd()
 	if err := w.stop(); err != nil {
 		t.Fatal(err)
 	}
 	stop := object(t, f.files()["checkpoint-run.json"], checkpointKeys)
-	if state.Status != contract.Blocked || stop["status"] != "blocked" || stop["reason"] != "status 403" || stop["next_number"] != 5.0 || stop["total"] != 4.0 {
+	if state.Status != contract.Blocked || stop["status"] != "blocked" || stop["reason"] != "status 403" ||
+		stop["next_number"] != 5.0 || stop["total"] != 4.0 {
 		t.Errorf("%s, checkpoint %v", state.Status, stop)
 	}
 	if diff := cmp.Diff(map[string]any{"start": 1.0, "end": 8.0}, stop["range"]); diff != "" {
@@ -214,7 +235,8 @@ func TestStoppedRunWritesCheckpointAndResumes(t *testing.T) {
 	f.setRunning()
 	f.publishEach(mixedEntries()[7:]...)
 	f.publishPlanned(0)
-	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.Total != 8 || state.Report.Retries != 2 || state.File != "report-20260301T133000Z-2.json" {
+	if state := f.runToEnd(); state.Status != contract.Completed || state.Report.Total != 8 ||
+		state.Report.Retries != 2 || state.File != "report-20260301T133000Z-2.json" {
 		t.Errorf("then %s in %q: %+v", state.Status, state.File, state.Report)
 	}
 	if left, found := f.files()["checkpoint-run.json"]; found {
@@ -229,9 +251,10 @@ func TestEndPublishesEventAndClearsJobs(t *testing.T) {
 	f.publish("job.other.1", nil)
 	f.publishEach(success(1), noRecord(2))
 	f.publishPlanned(0)
-	events, err := f.bus.JetStream().OrderedConsumer(t.Context(), contract.StreamEvents, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{f.manifest.RunID.EventSubject("finished")},
-	})
+	events, err := f.bus.JetStream().OrderedConsumer(t.Context(), contract.StreamEvents,
+		jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{f.manifest.RunID.EventSubject("finished")},
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +264,8 @@ func TestEndPublishesEventAndClearsJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var event contract.Event
-	if err := json.Unmarshal(msg.Data(), &event); err != nil || event.Status != contract.Completed || event.Report == nil || event.Report.Total != 2 || event.Planned != 2 {
+	if err := json.Unmarshal(msg.Data(), &event); err != nil || event.Status != contract.Completed ||
+		event.Report == nil || event.Report.Total != 2 || event.Planned != 2 {
 		t.Errorf("event %s, %v", msg.Data(), err)
 	}
 	if err := w.stop(); err != nil {

@@ -114,7 +114,8 @@ func watchKeys(ctx context.Context, b *bus.Bus, filter string) keyWatch {
 	w := keyWatch{entries: make(chan jetstream.KeyValueEntry), ended: make(chan error, 1), stop: stop}
 	go func() {
 		defer close(w.ended)
-		w.ended <- b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{filter}}, func(entry jetstream.KeyValueEntry) error {
+		keys := bus.Keys{Bucket: contract.BucketRuns, Filters: []string{filter}}
+		w.ended <- b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 			if entry == nil { // the end of the initial values
 				return nil
 			}
@@ -260,10 +261,12 @@ func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
 	timer, restored := stopwatch{now: s.Now}, false
 	for failures := 0; ; {
 		w := &worker{Service: s, stopwatch: &timer, fetcherRenewals: renewals{}, restored: &restored}
-		err := s.withLease(ctx, run, func() (bool, error) { return s.stillRunning(ctx, run) }, func(ctx context.Context, held *lease) error {
-			w.lease = held
-			return w.run(ctx, run)
-		})
+		err := s.withLease(ctx, run,
+			func() (bool, error) { return s.stillRunning(ctx, run) },
+			func(ctx context.Context, held *lease) error {
+				w.lease = held
+				return w.run(ctx, run)
+			})
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}

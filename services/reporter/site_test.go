@@ -75,29 +75,30 @@ func (p *fakeSite) record(cases []contract.CaseID, write func()) {
 func (f *fixture) startFetcher() *fakeSite {
 	f.t.Helper()
 	site := &fakeSite{verdict: showsAll, at: startTime.Add(time.Hour)}
-	subscription, err := f.bus.Conn().QueueSubscribe(contract.CanaryService(f.manifest.Site), "fetchers", func(msg *nats.Msg) {
-		request, err := contract.DecodeCanaryRequest(msg.Data)
-		if err != nil {
-			f.t.Error(err)
-			return
-		}
-		entries := site.answer(request)
-		reply := contract.CanaryReply{Version: contract.MessageVersion}
-		site.record(request.CaseIDs, func() { reply.Sequence = f.publishCanary(request.RunID, entries) })
-		if reply.Verdict, _ = contract.CanaryVerdict(entries); reply.Verdict == contract.VerdictBlocked {
-			reply.Error = "blocked by the site"
-		}
-		if site.noReply {
-			return
-		}
-		data, err := json.Marshal(reply)
-		if err == nil {
-			err = msg.Respond(data)
-		}
-		if err != nil {
-			f.t.Error(err)
-		}
-	})
+	subscription, err := f.bus.Conn().QueueSubscribe(contract.CanaryService(f.manifest.Site), "fetchers",
+		func(msg *nats.Msg) {
+			request, err := contract.DecodeCanaryRequest(msg.Data)
+			if err != nil {
+				f.t.Error(err)
+				return
+			}
+			entries := site.answer(request)
+			reply := contract.CanaryReply{Version: contract.MessageVersion}
+			site.record(request.CaseIDs, func() { reply.Sequence = f.publishCanary(request.RunID, entries) })
+			if reply.Verdict, _ = contract.CanaryVerdict(entries); reply.Verdict == contract.VerdictBlocked {
+				reply.Error = "blocked by the site"
+			}
+			if site.noReply {
+				return
+			}
+			data, err := json.Marshal(reply)
+			if err == nil {
+				err = msg.Respond(data)
+			}
+			if err != nil {
+				f.t.Error(err)
+			}
+		})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -41,9 +41,11 @@ func TestNoRecordLimitStopsRunInAnyOrder(t *testing.T) {
 	b := fcttest.Broker(t)
 	for seed := range uint64(4) {
 		f := newFixtureOn(t, emptied(t, b), 240, noRecordLimit(50, 100))
-		f.publishShuffled(seed, slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 170, noRecord), outcomesOf(171, 180, failure)))
+		f.publishShuffled(seed, slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 170, noRecord),
+			outcomesOf(171, 180, failure)))
 		state := f.runToEnd()
-		if want := "100 consecutive no-record: IMM-61-23..IMM-160-23"; state.Status != contract.SafeStop || state.Reason != want || state.Report.Total != 131 {
+		if want := "100 consecutive no-record: IMM-61-23..IMM-160-23"; state.Status != contract.SafeStop ||
+			state.Reason != want || state.Report.Total != 131 {
 			t.Errorf("%s: %q of %d, want %q", state.Status, state.Reason, state.Report.Total, want)
 		}
 		stop := object(t, f.files()["checkpoint-run.json"], checkpointKeys)
@@ -59,7 +61,8 @@ func TestNoRecordLimitWaitsForMissingNumber(t *testing.T) {
 	f.publishEntries(slices.Concat(outcomesOf(50, 60, success), outcomesOf(62, 200, noRecord))...)
 	w := f.startReporter(f.options(), nil)
 	f.awaitFolded()
-	if _, err := f.buckets.runs.Get(t.Context(), f.manifest.RunID.HaltKey()); !errors.Is(err, jetstream.ErrKeyNotFound) {
+	if _, err := f.buckets.runs.Get(t.Context(), f.manifest.RunID.HaltKey()); !errors.Is(err,
+		jetstream.ErrKeyNotFound) {
 		t.Errorf("halted before number 61 is known: %v", err)
 	}
 	f.publishEntries(noRecord(61))
@@ -76,10 +79,12 @@ func TestNoRecordLimitCountsEarlierRuns(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20, noRecordLimit(1, 5))
 	for n := 3; n <= 5; n++ {
-		f.put(f.buckets.collected, f.manifest.Case(n).Key(), contract.Collected{Outcome: contract.NoRecord, RunID: "before"})
+		f.put(f.buckets.collected, f.manifest.Case(n).Key(),
+			contract.Collected{Outcome: contract.NoRecord, RunID: "before"})
 	}
 	f.publishEntries(success(1), noRecord(2), noRecord(6), noRecord(7))
-	if state := f.runToEnd(); state.Reason != "5 consecutive no-record: IMM-2-23..IMM-6-23" || state.Report.Skipped != 3 {
+	if state := f.runToEnd(); state.Reason != "5 consecutive no-record: IMM-2-23..IMM-6-23" ||
+		state.Report.Skipped != 3 {
 		t.Errorf("%s: %q, %d skipped", state.Status, state.Reason, state.Report.Skipped)
 	}
 }
@@ -90,7 +95,8 @@ func TestNoRecordLimitCountsOverlap(t *testing.T) {
 	f.publishEntries(success(1), noRecord(2), noRecord(4), noRecord(5), noRecord(6))
 	w := f.startReporter(f.options(), nil)
 	f.awaitFolded()
-	f.put(f.buckets.collected, f.manifest.Case(3).Key(), contract.Collected{Outcome: contract.NoRecord, RunID: "overlapping"})
+	f.put(f.buckets.collected, f.manifest.Case(3).Key(), contract.Collected{Outcome: contract.NoRecord,
+		RunID: "overlapping"})
 	state := f.awaitEnd()
 	if err := w.stop(); err != nil {
 		t.Error(err)
@@ -106,7 +112,8 @@ func TestFailureLimitStopsRun(t *testing.T) {
 	f.publishPlanned(0)
 	f.publishEach(failure(1), failure(2), success(3), failure(9), failure(4), failure(9), failure(7), success(8))
 	state := f.runToEnd()
-	if state.Status != contract.SafeStop || state.Reason != "3 consecutive failed, the last was IMM-7-25" || state.Report.Total != 7 {
+	if state.Status != contract.SafeStop || state.Reason != "3 consecutive failed, the last was IMM-7-25" ||
+		state.Report.Total != 7 {
 		t.Errorf("%s: %q, total %d", state.Status, state.Reason, state.Report.Total)
 	}
 }
@@ -125,7 +132,8 @@ func TestLimitReachedAtEndStopsNothing(t *testing.T) {
 			f := newFixture(t, 6, c.change)
 			f.publishPlanned(0)
 			f.publishEach(slices.Concat(outcomesOf(1, 2, success), outcomesOf(3, 6, c.outcome))...)
-			if state := f.runToEnd(); state.Status != contract.Completed || state.Reason != "" || state.Report.Total != 6 {
+			if state := f.runToEnd(); state.Status != contract.Completed || state.Reason != "" ||
+				state.Report.Total != 6 {
 				t.Errorf("%s: %q, total %d", state.Status, state.Reason, state.Report.Total)
 			}
 		})
@@ -137,7 +145,8 @@ func TestFirstHaltCounts(t *testing.T) {
 	f := newFixture(t, 20, func(m *contract.Manifest) { m.SafeStopNoRecords = 3 })
 	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime})
 	f.publishEntries(outcomesOf(1, 5, noRecord)...)
-	if state := f.runToEnd(); state.Status != contract.Stopped || state.Reason != "signal" || state.Report.NoRecord != 5 {
+	if state := f.runToEnd(); state.Status != contract.Stopped || state.Reason != "signal" ||
+		state.Report.NoRecord != 5 {
 		t.Errorf("%s: %q, %d no-records", state.Status, state.Reason, state.Report.NoRecord)
 	}
 }
@@ -186,9 +195,11 @@ func TestHaltedIdleRunEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20)
 	f.publishEntries(success(1))
-	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(), Deadline: time.Now().Add(time.Hour)})
+	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(),
+		Deadline: time.Now().Add(time.Hour)})
 	state, took := f.timeHaltedRun(func(func()) {})
-	if state.Status != contract.Stopped || state.Reason != "signal" || state.Report.Succeeded != 1 || took > testTimeout {
+	if state.Status != contract.Stopped || state.Reason != "signal" || state.Report.Succeeded != 1 ||
+		took > testTimeout {
 		t.Errorf("%s: %q, %d succeeded after %v", state.Status, state.Reason, state.Report.Succeeded, took)
 	}
 }
@@ -201,7 +212,8 @@ func TestHaltDeadlineDropsStuckFetcher(t *testing.T) {
 	deadline := time.Now().Add(700 * time.Millisecond)
 	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(), Deadline: deadline})
 	state, _ := f.timeHaltedRun(func(func()) {})
-	if late := state.At.Sub(deadline); state.Status != contract.Stopped || state.Report.Succeeded != 1 || late < 0 || late > testTimeout {
+	if late := state.At.Sub(deadline); state.Status != contract.Stopped || state.Report.Succeeded != 1 || late < 0 ||
+		late > testTimeout {
 		t.Errorf("%s, %d succeeded, %v after the deadline", state.Status, state.Report.Succeeded, late)
 	}
 }
@@ -229,7 +241,8 @@ func TestHaltedRunDrains(t *testing.T) {
 			f.put(f.buckets.fetchers, "other.one", contract.Presence{At: time.Now()})
 			f.publish("answer.other.0", nil)
 			release := hold(f)
-			f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(), Deadline: time.Now().Add(time.Hour)})
+			f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(),
+				Deadline: time.Now().Add(time.Hour)})
 			state, took := f.timeHaltedRun(func(awaitChecks func()) {
 				f.publishEach(outcomesOf(1, 5, success)...)
 				f.awaitFolded()
@@ -272,7 +285,8 @@ func TestDeletedHaltStopsNothing(t *testing.T) {
 	f := newFixture(t, 9)
 	fetcher := f.manifest.RunID.FetcherKey("one")
 	f.put(f.buckets.fetchers, fetcher, contract.Presence{At: time.Now()})
-	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(), Deadline: time.Now().Add(time.Hour)})
+	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(),
+		Deadline: time.Now().Add(time.Hour)})
 	state, _ := f.timeHaltedRun(func(awaitChecks func()) {
 		awaitChecks()
 		f.must(f.buckets.runs.Delete(t.Context(), f.manifest.RunID.HaltKey()))

@@ -19,7 +19,9 @@ type streak struct {
 // walk advances while outcome returns an outcome. It returns the stretch that stops the run: as
 // many consecutive no-records as the limit, with numbers left in the range. A limit of 0 never
 // stops.
-func (s *streak) walk(manifest contract.Manifest, outcome func(number int) contract.Outcome) (stretch contract.Range, found bool) {
+func (s *streak) walk(
+	manifest contract.Manifest, outcome func(number int) contract.Outcome,
+) (stretch contract.Range, found bool) {
 	s.next = max(s.next, manifest.Range.Start)
 	limit := manifest.SafeStopNoRecords
 	for s.next <= manifest.Range.End {
@@ -42,7 +44,8 @@ func (s *streak) walk(manifest contract.Manifest, outcome func(number int) contr
 
 // noRecordsReason is the reason of a safe stop after a stretch of no-records.
 func noRecordsReason(manifest contract.Manifest, stretch contract.Range) string {
-	return fmt.Sprintf("%d consecutive no-record: %s..%s", stretch.Size(), manifest.Case(stretch.Start), manifest.Case(stretch.End))
+	return fmt.Sprintf("%d consecutive no-record: %s..%s", stretch.Size(), manifest.Case(stretch.Start),
+		manifest.Case(stretch.End))
 }
 
 // noRecordStretch returns the stretch of no-records that a reason names; false when it is another
@@ -69,5 +72,6 @@ func (w *worker) explainSafeStop(ctx context.Context, reason string) (string, er
 	if err != nil || lowest == 0 {
 		return reason, err
 	}
-	return fmt.Sprintf("%s; a record is known above it: %s; go on with --start %d", reason, w.manifest.Case(lowest), stretch.End+1), nil
+	return fmt.Sprintf("%s; a record is known above it: %s; go on with --start %d", reason, w.manifest.Case(lowest),
+		stretch.End+1), nil
 }

@@ -16,7 +16,8 @@ func TestSafeStopNamesRecordAboveStretch(t *testing.T) {
 	const goOn = "; a record is known above it: IMM-700-23; go on with --start 161"
 	other := func(number int, outcome contract.Outcome) func(*fixture) {
 		return func(f *fixture) {
-			f.put(f.buckets.collected, f.manifest.Case(number).Key(), contract.Collected{Outcome: outcome, RunID: "before"})
+			f.put(f.buckets.collected, f.manifest.Case(number).Key(),
+				contract.Collected{Outcome: outcome, RunID: "before"})
 		}
 	}
 	b := fcttest.Broker(t)
@@ -26,20 +27,25 @@ func TestSafeStopNamesRecordAboveStretch(t *testing.T) {
 		other func(*fixture)
 		want  string
 	}{
-		"nothing is known":          {want: stretch},
-		"no record is known":        {above: outcomesOf(161, 170, noRecord), other: other(700, contract.NoRecord), want: stretch},
-		"a failure is no record":    {above: []contract.Entry{failure(165)}, want: stretch},
-		"records of this run":       {above: []contract.Entry{success(800), success(700), noRecord(171)}, want: stretch + goOn},
-		"a record of another run":   {above: outcomesOf(161, 162, noRecord), other: other(700, contract.Success), want: stretch + goOn},
+		"nothing is known": {want: stretch},
+		"no record is known": {above: outcomesOf(161, 170, noRecord), other: other(700, contract.NoRecord),
+			want: stretch},
+		"a failure is no record": {above: []contract.Entry{failure(165)}, want: stretch},
+		"records of this run": {above: []contract.Entry{success(800), success(700), noRecord(171)},
+			want: stretch + goOn},
+		"a record of another run": {above: outcomesOf(161, 162, noRecord), other: other(700, contract.Success),
+			want: stretch + goOn},
 		"one that is to come again": {force: true, other: other(700, contract.Success), want: stretch + goOn},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixtureOn(t, emptied(t, b), 900, noRecordLimit(50, 100), func(m *contract.Manifest) { m.Force = c.force })
+			f := newFixtureOn(t, emptied(t, b), 900, noRecordLimit(50, 100),
+				func(m *contract.Manifest) { m.Force = c.force })
 			if c.other != nil {
 				c.other(f)
 			}
 			f.publishShuffled(1, slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 160, noRecord), c.above))
-			if state := f.runToEnd(); state.Status != contract.SafeStop || state.Reason != c.want || state.Report.Reason != c.want {
+			if state := f.runToEnd(); state.Status != contract.SafeStop || state.Reason != c.want ||
+				state.Report.Reason != c.want {
 				t.Errorf("%s: %q, want %q", state.Status, state.Reason, c.want)
 			}
 		})
@@ -79,7 +85,8 @@ func TestSafeStopByFailuresNamesNoStretch(t *testing.T) {
 // Numbers that the search requests above the bound are not part of the range, and stop nothing.
 func TestSearchStopsNothing(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, contract.MaxNumber, noRecordLimit(1, 5), func(m *contract.Manifest) { m.Probe, m.Bound = true, nil })
+	f := newFixture(t, contract.MaxNumber, noRecordLimit(1, 5),
+		func(m *contract.Manifest) { m.Probe, m.Bound = true, nil })
 	w := f.startReporter(f.options(), nil)
 	f.publishEntries(append(outcomesOf(3, 12, noRecord), success(2))...)
 	f.awaitFolded()

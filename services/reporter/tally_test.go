@@ -24,14 +24,18 @@ func caseOf(number int) contract.CaseID {
 func attempt(number, n int, verdict contract.Verdict, outcome contract.Outcome) contract.Entry {
 	start := startTime.Add(time.Duration(number)*time.Second + time.Duration(n)*100*time.Millisecond)
 	entry := contract.Entry{
-		CaseID: caseOf(number), Attempt: n, Verdict: verdict, Outcome: outcome, Rule: "test", StartedAt: start, Seconds: 0.25,
-		Requests: []contract.Exchange{{Call: "docket", URL: "http://court.test/", Status: 200, StartedAt: start, Seconds: 0.2, GapSeconds: 1 + float64(number)/1000}},
+		CaseID: caseOf(number), Attempt: n, Verdict: verdict, Outcome: outcome, Rule: "test", StartedAt: start,
+		Seconds: 0.25,
+		Requests: []contract.Exchange{{Call: "docket", URL: "http://court.test/", Status: 200, StartedAt: start,
+			Seconds: 0.2, GapSeconds: 1 + float64(number)/1000}},
 	}
 	switch outcome {
 	case contract.Success:
 		entry.FiledOn = "2025-01-02"
-		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: entry.CaseID, Docket: []contract.DocketEntry{},
-			Header: contract.Header{FiledOn: entry.FiledOn}, FetchedAt: start, Source: "http://court.test/"}.FileContent()
+		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: entry.CaseID,
+			Docket: []contract.DocketEntry{},
+			Header: contract.Header{FiledOn: entry.FiledOn}, FetchedAt: start,
+			Source: "http://court.test/"}.FileContent()
 	case contract.Failed:
 		entry.Error, entry.Raw, entry.RawType = "status 500", []byte("<h1>500</h1>"), "html"
 	}
@@ -57,10 +61,12 @@ func drawHistories(t *rapid.T) [][]contract.Entry {
 		var history []contract.Entry
 		attempts := rapid.IntRange(1, 4).Draw(t, "tries")
 		for n := 1; n < attempts; n++ {
-			verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictTransient, contract.VerdictBlocked}).Draw(t, "verdict")
+			verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictTransient,
+				contract.VerdictBlocked}).Draw(t, "verdict")
 			history = append(history, attempt(number+1, n, verdict, ""))
 		}
-		last := rapid.SampledFrom([]contract.Entry{success(number + 1), noRecord(number + 1), failure(number + 1)}).Draw(t, "last")
+		last := rapid.SampledFrom([]contract.Entry{success(number + 1), noRecord(number + 1),
+			failure(number + 1)}).Draw(t, "last")
 		last.Attempt = attempts
 		histories = append(histories, append(history, last))
 	}
@@ -122,7 +128,8 @@ func TestTallyIgnoresOrderAndReplays(t *testing.T) {
 		for _, history := range histories {
 			entries += len(history)
 		}
-		if plain.total() != len(histories) || fresh != entries || plain.Retries != entries-len(histories) || plain.Requests != entries {
+		if plain.total() != len(histories) || fresh != entries || plain.Retries != entries-len(histories) ||
+			plain.Requests != entries {
 			rt.Fatalf("total %d, fresh %d, retries %d, requests %d of %d numbers and %d attempts",
 				plain.total(), fresh, plain.Retries, plain.Requests, len(histories), entries)
 		}
@@ -183,7 +190,8 @@ func TestBlockedAttemptsShareNumber(t *testing.T) {
 
 func TestFailureLimit_AtEnd(t *testing.T) {
 	stream := []contract.Entry{failure(1), success(2), failure(3), failure(1), failure(4), failure(5)}
-	for jobs, want := range map[int]string{0: "3 consecutive failed, the last was IMM-5-25", 6: "3 consecutive failed, the last was IMM-5-25", 5: ""} {
+	for jobs, want := range map[int]string{0: "3 consecutive failed, the last was IMM-5-25",
+		6: "3 consecutive failed, the last was IMM-5-25", 5: ""} {
 		var got tally
 		if jobs > 0 {
 			got.Planned = &contract.Planned{Jobs: jobs}
@@ -201,7 +209,8 @@ func TestOutcomesMatchModel(t *testing.T) {
 		model := map[int]contract.Outcome{}
 		for range rapid.IntRange(0, 50).Draw(rt, "sets") {
 			number := rapid.IntRange(1, 300).Draw(rt, "number")
-			outcome := rapid.SampledFrom([]contract.Outcome{contract.Success, contract.NoRecord, contract.Failed, ""}).Draw(rt, "outcome")
+			outcome := rapid.SampledFrom([]contract.Outcome{contract.Success, contract.NoRecord, contract.Failed,
+				""}).Draw(rt, "outcome")
 			packed.set(number, outcome)
 			model[number] = outcome
 		}
@@ -218,11 +227,13 @@ func TestOutcomesMatchModel(t *testing.T) {
 
 func TestStreakIsInNumberOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		manifest := contract.Manifest{Prefix: "IMM", Year: "25", Range: contract.Range{Start: 11, End: 60}, SafeStopNoRecords: 4}
+		manifest := contract.Manifest{Prefix: "IMM", Year: "25", Range: contract.Range{Start: 11, End: 60},
+			SafeStopNoRecords: 4}
 		found := map[int]contract.Outcome{}
 		var order []int
 		for n := 11; n <= 60; n++ {
-			found[n] = rapid.SampledFrom([]contract.Outcome{contract.NoRecord, contract.NoRecord, contract.Success, contract.Failed}).Draw(rt, "outcome")
+			found[n] = rapid.SampledFrom([]contract.Outcome{contract.NoRecord, contract.NoRecord, contract.Success,
+				contract.Failed}).Draw(rt, "outcome")
 			order = append(order, n)
 		}
 		var atOnce, stepwise streak
@@ -245,7 +256,8 @@ func TestStreakIsInNumberOrder(t *testing.T) {
 func TestStreakReason(t *testing.T) {
 	none := func(int) contract.Outcome { return contract.NoRecord }
 	for end, want := range map[int]string{560: "", 561: "500 consecutive no-record: IMM-61-23..IMM-560-23"} {
-		manifest := contract.Manifest{Prefix: "IMM", Year: "23", Range: contract.Range{Start: 61, End: end}, SafeStopNoRecords: 500}
+		manifest := contract.Manifest{Prefix: "IMM", Year: "23", Range: contract.Range{Start: 61, End: end},
+			SafeStopNoRecords: 500}
 		var s streak
 		got := ""
 		if stretch, found := s.walk(manifest, none); found {

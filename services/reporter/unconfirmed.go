@@ -86,7 +86,8 @@ func (t *tally) unconfirmedNumbers() map[int]bool {
 func (t *tally) addUnconfirmed(entry contract.Entry) {
 	t.NoRecordStreak++
 	a := unconfirmedNoRecord{
-		CaseID: entry.CaseID, Attempt: entry.Attempt, Started: entry.StartedAt, Seconds: entry.Seconds, Ended: entry.EndedAt(), Sequence: t.Sequence,
+		CaseID: entry.CaseID, Attempt: entry.Attempt, Started: entry.StartedAt, Seconds: entry.Seconds,
+		Ended: entry.EndedAt(), Sequence: t.Sequence,
 	}
 	if n := len(entry.Requests); n > 0 {
 		a.Status = entry.Requests[n-1].Status
@@ -102,7 +103,8 @@ func (t *tally) addUnconfirmed(entry contract.Entry) {
 // candidate for canaries. A success copied from another run confirms nothing: its request may be
 // old.
 func (t *tally) addSuccess(entry contract.Entry) (confirmed []countedEntry) {
-	t.NewestSuccesses = append([]int{entry.CaseID.Number}, t.NewestSuccesses[:min(len(t.NewestSuccesses), maxCanaryCases-1)]...)
+	previous := t.NewestSuccesses[:min(len(t.NewestSuccesses), maxCanaryCases-1)]
+	t.NewestSuccesses = append([]int{entry.CaseID.Number}, previous...)
 	if len(entry.Requests) == 0 {
 		return nil
 	}
@@ -116,7 +118,8 @@ func (t *tally) addSuccess(entry contract.Entry) (confirmed []countedEntry) {
 // differ or are set back then matter only for requests that overlap in time.
 func (t *tally) confirm(started time.Time, after uint64) (confirmed []countedEntry) {
 	confirm := func(id contract.CaseID, at time.Time) {
-		entry := contract.Entry{CaseID: id, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord, StartedAt: at}
+		entry := contract.Entry{CaseID: id, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord,
+			StartedAt: at}
 		confirmed = append(confirmed, countedEntry{Entry: entry, kind: kindConfirmation})
 	}
 	t.Unconfirmed = slices.DeleteFunc(t.Unconfirmed, func(a unconfirmedNoRecord) bool {
@@ -146,7 +149,8 @@ func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry 
 	for _, entry := range canary {
 		t.addRequests(entry)
 		t.CanaryRequests += len(entry.Requests)
-		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleUnconfirmed || entry.Verdict == contract.VerdictBlocked {
+		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleUnconfirmed ||
+			entry.Verdict == contract.VerdictBlocked {
 			entry.Verdict = contract.VerdictBlocked // so that its raw answer is stored
 			fresh = append(fresh, countedEntry{Entry: entry, kind: kindEvidence})
 		}
@@ -220,7 +224,9 @@ func (v *vanished) blockReason() string {
 // vanishedReason is why the run ends; block is the reason given by its halt.
 func (t *tally) vanishedReason(block string) string {
 	if t.Vanished.ByBlock {
-		return fmt.Sprintf("%s: right after a row of no-records; %s taken back", block, sanitize.Plural(len(t.Voided), "no-record"))
+		return fmt.Sprintf("%s: right after a row of no-records; %s taken back", block,
+			sanitize.Plural(len(t.Voided), "no-record"))
 	}
-	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Vanished.caseNames(), sanitize.Plural(len(t.Voided), "no-record"))
+	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Vanished.caseNames(),
+		sanitize.Plural(len(t.Voided), "no-record"))
 }

@@ -27,8 +27,9 @@ func answeredAt(entry contract.Entry, seconds int) contract.Entry {
 // canaryAt returns a canary that started at a second, with one case for each verdict.
 func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entry) {
 	for i, verdict := range verdicts {
-		entry := contract.Entry{CaseID: caseOf(500 + i), Verdict: verdict, StartedAt: startTime.Add(time.Duration(seconds) * time.Second),
-			Requests: []contract.Exchange{{Status: 200, GapSeconds: 0.5}}}
+		entry := contract.Entry{CaseID: caseOf(500 + i), Verdict: verdict,
+			StartedAt: startTime.Add(time.Duration(seconds) * time.Second),
+			Requests:  []contract.Exchange{{Status: 200, GapSeconds: 0.5}}}
 		canary = append(canary, entry)
 	}
 	return canary
@@ -38,7 +39,8 @@ func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entr
 func foldBoth(t interface{ Fatal(...any) }, messages []message) (tally, []countedEntry) {
 	var folded tally
 	var fresh []countedEntry
-	reader := newVerifier(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
+	reader := newVerifier(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25",
+		Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
 	for i, m := range messages {
 		m.sequence = uint64(i + 1)
 		fresh = append(fresh, folded.take(m, 0)...)
@@ -89,7 +91,8 @@ func TestSuccessConfirmsEarlierNoRecords(t *testing.T) {
 
 func TestCanaryConfirmsOrVoids(t *testing.T) {
 	t.Parallel()
-	rows := []message{entriesOf(answeredAt(success(9), 1)), entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20))}
+	rows := []message{entriesOf(answeredAt(success(9), 1)),
+		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20))}
 	for _, c := range []struct {
 		verdicts          []contract.Verdict
 		noRecord, inRow   int
@@ -105,7 +108,8 @@ func TestCanaryConfirmsOrVoids(t *testing.T) {
 		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictNoRecord}, 0, 0, true, 5, 4},
 	} {
 		folded, fresh := foldBoth(t, append(slices.Clone(rows), message{canary: canaryAt(15, c.verdicts...)}))
-		if folded.NoRecord != c.noRecord || len(folded.Unconfirmed) != c.inRow || folded.Vanished != nil != c.gone || folded.Requests != c.requests ||
+		if folded.NoRecord != c.noRecord || len(folded.Unconfirmed) != c.inRow || folded.Vanished != nil != c.gone ||
+			folded.Requests != c.requests ||
 			folded.MinGap != 0.5 || len(fresh)-3 != c.counted {
 			t.Errorf("%v: %d no-records, %d unconfirmed, vanished %t, %d requests, smallest gap %.1f, %d more in the files; want %+v", c.verdicts, folded.NoRecord,
 				len(folded.Unconfirmed), folded.Vanished != nil, folded.Requests, folded.MinGap, len(fresh)-3, c)
@@ -118,12 +122,15 @@ func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 	folded, fresh := foldBoth(t, []message{
 		entriesOf(answeredAt(success(9), 1), answeredAt(noRecord(1), 10)),
 		{canary: canaryAt(15, contract.VerdictNoRecord)},
-		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 3), answeredAt(success(3), 30), answeredAt(noRecord(2), 40), answeredAt(noRecord(1), 50)),
+		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 3), answeredAt(success(3), 30),
+			answeredAt(noRecord(2), 40), answeredAt(noRecord(1), 50)),
 		{canary: canaryAt(60, contract.VerdictNoRecord)},
 		{planned: &contract.Planned{Jobs: 2}},
 	})
-	if folded.Succeeded != 2 || folded.NoRecord != 0 || len(folded.Voided) != 2 || folded.Vanished.NoRecords != 1 || folded.complete() {
-		t.Errorf("%d succeeded, %d no-records, %d taken back of which %d had been counted, complete %t", folded.Succeeded, folded.NoRecord,
+	if folded.Succeeded != 2 || folded.NoRecord != 0 || len(folded.Voided) != 2 || folded.Vanished.NoRecords != 1 ||
+		folded.complete() {
+		t.Errorf("%d succeeded, %d no-records, %d taken back of which %d had been counted, complete %t",
+			folded.Succeeded, folded.NoRecord,
 			len(folded.Voided), folded.Vanished.NoRecords, folded.complete())
 	}
 	var lines []string
@@ -132,7 +139,8 @@ func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 			lines = append(lines, fmt.Sprint(entry.CaseID, " ", entry.Verdict, " ", entry.Notes))
 		}
 	}
-	want := []string{"IMM-9-25 success []", "IMM-1-25 no-record []", "IMM-1-25 blocked [taken back: the site no longer shows IMM-500-25, known to exist]",
+	want := []string{"IMM-9-25 success []", "IMM-1-25 no-record []",
+		"IMM-1-25 blocked [taken back: the site no longer shows IMM-500-25, known to exist]",
 		"IMM-2-25 blocked [taken back: the site no longer shows IMM-500-25, known to exist]", "IMM-3-25 success []"}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
@@ -146,8 +154,10 @@ func TestOverflowStaysUnconfirmed(t *testing.T) {
 		messages = append(messages, entriesOf(answeredAt(noRecord(n+1), n)))
 	}
 	folded, _ := foldBoth(t, append(messages, message{canary: canaryAt(maxUnconfirmed, contract.VerdictNoRecord)}))
-	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" || folded.unconfirmedCount() != 5 {
-		t.Errorf("%d no-records are left, %d unconfirmed; want the five oldest, all unconfirmed", folded.NoRecord, folded.unconfirmedCount())
+	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" ||
+		folded.unconfirmedCount() != 5 {
+		t.Errorf("%d no-records are left, %d unconfirmed; want the five oldest, all unconfirmed", folded.NoRecord,
+			folded.unconfirmedCount())
 	}
 	folded, fresh := foldBoth(t, append(messages, entriesOf(answeredAt(success(maxUnconfirmed+6), maxUnconfirmed+9))))
 	confirmed := map[int]bool{}
@@ -156,8 +166,10 @@ func TestOverflowStaysUnconfirmed(t *testing.T) {
 			confirmed[entry.CaseID.Number] = true
 		}
 	}
-	if folded.unconfirmedCount() != 0 || len(confirmed) != maxUnconfirmed+5 || !confirmed[1] || confirmed[maxUnconfirmed+6] {
-		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.unconfirmedCount(), len(confirmed), maxUnconfirmed+5)
+	if folded.unconfirmedCount() != 0 || len(confirmed) != maxUnconfirmed+5 || !confirmed[1] ||
+		confirmed[maxUnconfirmed+6] {
+		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.unconfirmedCount(),
+			len(confirmed), maxUnconfirmed+5)
 	}
 	// This record was requested before the fifth answer. The overflow is confirmed as one, so by a
 	// later record only.
@@ -169,11 +181,13 @@ func TestOverflowStaysUnconfirmed(t *testing.T) {
 
 // drawMessages draws the messages of a ledger in any order, canaries among them.
 func drawMessages(t *rapid.T) (messages []message) {
-	verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictSuccess, contract.VerdictNoRecord, contract.VerdictNoRecord,
+	verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictSuccess, contract.VerdictNoRecord,
+		contract.VerdictNoRecord,
 		contract.VerdictTransient, contract.VerdictBlocked})
 	for range rapid.IntRange(1, 25).Draw(t, "messages") {
 		if rapid.IntRange(0, 7).Draw(t, "kind") == 0 {
-			messages = append(messages, message{canary: canaryAt(rapid.IntRange(0, 60).Draw(t, "started at"), rapid.SliceOfN(verdict, 1, 2).Draw(t, "verdicts")...)})
+			messages = append(messages, message{canary: canaryAt(rapid.IntRange(0, 60).Draw(t, "started at"),
+				rapid.SliceOfN(verdict, 1, 2).Draw(t, "verdicts")...)})
 			continue
 		}
 		var entries []contract.Entry
@@ -224,7 +238,8 @@ func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished 
 	}
 	for _, a := range absent {
 		confirmed := slices.ContainsFunc(proofs, func(p counts) bool {
-			return p.place > a.place && (last < 0 || p.place < last) && !p.entry.StartedAt.Before(a.entry.Requests[0].StartedAt.Add(500*time.Millisecond))
+			return p.place > a.place && (last < 0 || p.place < last) &&
+				!p.entry.StartedAt.Before(a.entry.Requests[0].StartedAt.Add(500*time.Millisecond))
 		})
 		if last < 0 || confirmed && a.place < last {
 			numbers = append(numbers, a.entry.CaseID.Number)
@@ -256,7 +271,8 @@ func TestUnconfirmedMatchesModel(t *testing.T) {
 		if diff := cmp.Diff(wantUnconfirmed, slices.Sorted(maps.Keys(folded.unconfirmedNumbers()))); diff != "" {
 			rt.Fatalf("unconfirmed: %s", diff)
 		}
-		if diff := cmp.Diff(want, got); diff != "" || folded.NoRecord != len(got) || vanished != (folded.Vanished != nil) {
+		if diff := cmp.Diff(want, got); diff != "" || folded.NoRecord != len(got) ||
+			vanished != (folded.Vanished != nil) {
 			rt.Fatalf("%d no-records counted, gone %t: %s", folded.NoRecord, vanished, diff)
 		}
 	})

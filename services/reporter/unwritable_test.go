@@ -63,7 +63,8 @@ func TestUnwritableOutputEndsRun(t *testing.T) {
 			w := f.startReporter(options, nil)
 			state := f.awaitEnd()
 			err := <-w.ended
-			if !errors.Is(err, store.ErrNotWritable) || !errors.Is(StateError(state), store.ErrNotWritable) || errors.Is(StateError(state), ErrLedger) {
+			if !errors.Is(err, store.ErrNotWritable) || !errors.Is(StateError(state), store.ErrNotWritable) ||
+				errors.Is(StateError(state), ErrLedger) {
 				t.Fatalf("%v; %s: %s", err, state.Status, state.Reason)
 			}
 			if state.File != "" || state.Report == nil || state.Report.Status != contract.Errored {
@@ -74,7 +75,8 @@ func TestUnwritableOutputEndsRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if report.Status != contract.Errored || report.Reason != state.Reason || report.Total != 8 || f.files()[file] == "" {
+			if report.Status != contract.Errored || report.Reason != state.Reason || report.Total != 8 ||
+				f.files()[file] == "" {
 				t.Errorf("written again: %+v in %q", report, file)
 			}
 			if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(f.files())); diff != "" {
@@ -82,7 +84,8 @@ func TestUnwritableOutputEndsRun(t *testing.T) {
 			}
 			f.setRunning()
 			got := f.runToArtifacts()
-			if got.Report.Status != contract.Completed || !maps.Equal(got.Collected, want.Collected) || !maps.Equal(got.Failed, want.Failed) {
+			if got.Report.Status != contract.Completed || !maps.Equal(got.Collected, want.Collected) ||
+				!maps.Equal(got.Failed, want.Failed) {
 				t.Errorf("resumed: %+v, collected %v, failed %v", got.Report, got.Collected, got.Failed)
 			}
 		})
@@ -103,9 +106,11 @@ func TestUnwritableCheckpointFile(t *testing.T) {
 	f := newFixture(t, 8)
 	f.obstruct("checkpoint-run.json", true)
 	f.publishEntries(success(1))
-	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime})
+	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Stopped, Reason: "signal",
+		At: endTime})
 	state, err := f.runToError(nil)
-	if !errors.Is(err, store.ErrNotWritable) || !errors.Is(StateError(state), store.ErrNotWritable) || state.Report.Total != 1 {
+	if !errors.Is(err, store.ErrNotWritable) || !errors.Is(StateError(state), store.ErrNotWritable) ||
+		state.Report.Total != 1 {
 		t.Errorf("%v; %s: %s", err, state.Status, state.Reason)
 	}
 }
@@ -129,7 +134,8 @@ func TestOutputFailureLosesNothing(t *testing.T) {
 	}
 	f.setRunning()
 	got := f.runToArtifacts()
-	if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(got.Files)); diff != "" || got.Report.Status != contract.Completed {
+	if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(got.Files)); diff != "" ||
+		got.Report.Status != contract.Completed {
 		t.Errorf("%s, files %v: %s", got.Report.Status, slices.Sorted(maps.Keys(got.Files)), diff)
 	}
 }

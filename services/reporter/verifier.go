@@ -124,7 +124,8 @@ func (v *verifier) addDifference(what string, numbers []int) {
 	for _, number := range numbers[:min(maxNamedCases, len(numbers))] {
 		names = append(names, v.manifest.Case(number).String())
 	}
-	v.problems = append(v.problems, fmt.Sprintf("%s: %s, first %s", what, sanitize.Plural(len(numbers), "case"), strings.Join(names, " ")))
+	v.problems = append(v.problems, fmt.Sprintf("%s: %s, first %s", what, sanitize.Plural(len(numbers), "case"),
+		strings.Join(names, " ")))
 }
 
 // numbers returns the numbers that have an outcome on either side.
@@ -146,14 +147,16 @@ func (v *verifier) compareTally(t *tally) {
 	}
 	got := [3]int{counts[contract.Success], counts[contract.NoRecord], counts[contract.Failed]}
 	if want := [3]int{t.Succeeded, t.NoRecord, t.Failed}; got != want {
-		v.problems = append(v.problems, fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts have %d", got, want))
+		v.problems = append(v.problems,
+			fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts have %d", got, want))
 	}
 	if retries := v.retries(); retries != t.Retries || v.requests != t.Requests {
-		v.problems = append(v.problems, fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]",
-			retries, v.requests, t.Retries, t.Requests))
+		v.problems = append(v.problems,
+			fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]", retries, v.requests, t.Retries, t.Requests))
 	}
 	if open := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); open != t.unconfirmedCount() {
-		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", open, t.unconfirmedCount()))
+		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", open,
+			t.unconfirmedCount()))
 	}
 	var wrong []int
 	unconfirmed := t.unconfirmedNumbers()
@@ -200,7 +203,8 @@ func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
 		lines++
 		var line contract.AttemptLine
 		if err := json.Unmarshal(text, &line); err != nil || line.RunID != v.manifest.RunID {
-			v.problems = append(v.problems, fmt.Sprintf("line %d of the attempts file is not an attempt of the run", lines))
+			v.problems = append(v.problems, fmt.Sprintf("line %d of the attempts file is not an attempt of the run",
+				lines))
 			return nil
 		}
 		if line.CaseID != v.manifest.Case(line.CaseID.Number) {
@@ -208,7 +212,8 @@ func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
 		}
 		written[attemptsLine{line.CaseID.Number, line.Attempt, line.Outcome}]++
 	}
-	for _, key := range slices.Concat(slices.Collect(maps.Keys(v.lines)), slices.Collect(maps.Keys(written)), slices.Collect(maps.Keys(v.unconfirmed.amendments))) {
+	for _, key := range slices.Concat(slices.Collect(maps.Keys(v.lines)), slices.Collect(maps.Keys(written)),
+		slices.Collect(maps.Keys(v.unconfirmed.amendments))) {
 		if v.lines[key]+v.unconfirmed.amendments[key] != written[key] {
 			wrong = append(wrong, key.number)
 		}

@@ -68,7 +68,8 @@ func attemptsMismatches() []mismatch {
 			f.editLines(func(lines []string) []string { return slices.Insert(lines, line, lines[line]) })
 		}
 	}
-	const differs, short, long = "the attempts file differs from the ledger: 1 case, first ", "9 lines for 10 attempts", "11 lines for 10 attempts"
+	const differs, short, long = "the attempts file differs from the ledger: 1 case, first ",
+		"9 lines for 10 attempts", "11 lines for 10 attempts"
 	return []mismatch{
 		{name: "settling line lost", beforeVerify: lose(0), want: differs + "IMM-1-25"},
 		{name: "transient line lost", beforeVerify: lose(2), want: short},
@@ -76,20 +77,31 @@ func attemptsMismatches() []mismatch {
 		{name: "settling line doubled", beforeVerify: double(4), want: differs + "IMM-4-25"},
 		{name: "transient line doubled", beforeVerify: double(2), want: long},
 		{name: "blocked line doubled", beforeVerify: double(3), want: long},
-		{name: "one line lost and another doubled", beforeVerify: func(f *fixture) { lose(9)(f); double(2)(f) }, want: "IMM-3-25 IMM-8-25"},
-		{name: "an attempt lost and another doubled", beforeVerify: func(f *fixture) { lose(3)(f); double(2)(f) }, want: "IMM-3-25 IMM-5-25"},
+		{name: "one line lost and another doubled", beforeVerify: func(f *fixture) { lose(9)(f); double(2)(f) },
+			want: "IMM-3-25 IMM-8-25"},
+		{name: "an attempt lost and another doubled", beforeVerify: func(f *fixture) { lose(3)(f); double(2)(f) },
+			want: "IMM-3-25 IMM-5-25"},
 		{name: "outcome changed", beforeVerify: replaceInLine(0, "success", "no-record"), want: differs + "IMM-1-25"},
-		{name: "outcome changed for one as long", betweenReporters: replaceInLine(0, `"success"`, `"failed" `), want: differs + "IMM-1-25"},
-		{name: "outcome taken away", beforeVerify: replaceInLine(0, "success", "transient"), want: differs + "IMM-1-25"},
-		{name: "attempt made an outcome", beforeVerify: replaceInLine(2, "transient", "failed"), want: differs + "IMM-3-25"},
+		{name: "outcome changed for one as long", betweenReporters: replaceInLine(0, `"success"`, `"failed" `),
+			want: differs + "IMM-1-25"},
+		{name: "outcome taken away", beforeVerify: replaceInLine(0, "success", "transient"),
+			want: differs + "IMM-1-25"},
+		{name: "attempt made an outcome", beforeVerify: replaceInLine(2, "transient", "failed"),
+			want: differs + "IMM-3-25"},
 		{name: "number changed", beforeVerify: replaceInLine(9, "IMM-8-25", "IMM-9-25"), want: "IMM-8-25 IMM-9-25"},
-		{name: "number of an attempt changed", beforeVerify: replaceInLine(2, "IMM-3-25", "IMM-4-25"), want: "IMM-3-25"},
-		{name: "verdict of an attempt changed", beforeVerify: replaceInLine(2, "transient", "blocked"), want: differs + "IMM-3-25"},
-		{name: "attempt counted on", beforeVerify: replaceInLine(2, `"attempt":1`, `"attempt":2`), want: differs + "IMM-3-25"},
+		{name: "number of an attempt changed", beforeVerify: replaceInLine(2, "IMM-3-25", "IMM-4-25"),
+			want: "IMM-3-25"},
+		{name: "verdict of an attempt changed", beforeVerify: replaceInLine(2, "transient", "blocked"),
+			want: differs + "IMM-3-25"},
+		{name: "attempt counted on", beforeVerify: replaceInLine(2, `"attempt":1`, `"attempt":2`),
+			want: differs + "IMM-3-25"},
 		{name: "year changed", beforeVerify: replaceInLine(9, "IMM-8-25", "IMM-8-24"), want: differs + "IMM-8-25"},
-		{name: "run changed", beforeVerify: replaceInLine(9, `"run_id":"run"`, `"run_id":"nur"`), want: "line 10 of the attempts file is not an attempt of the run"},
-		{name: "half a line at the end", beforeVerify: func(f *fixture) { f.appendText(`{"run_id":`) }, want: "line 11 of the attempts file is not an attempt"},
-		{name: "an empty line", beforeVerify: func(f *fixture) { f.appendText("\n") }, want: "line 11 of the attempts file is not an attempt"},
+		{name: "run changed", beforeVerify: replaceInLine(9, `"run_id":"run"`, `"run_id":"nur"`),
+			want: "line 10 of the attempts file is not an attempt of the run"},
+		{name: "half a line at the end", beforeVerify: func(f *fixture) { f.appendText(`{"run_id":`) },
+			want: "line 11 of the attempts file is not an attempt"},
+		{name: "an empty line", beforeVerify: func(f *fixture) { f.appendText("\n") },
+			want: "line 11 of the attempts file is not an attempt"},
 		{name: "file gone", beforeVerify: func(f *fixture) {
 			if err := os.Remove(filepath.Join(f.dir, attemptsName(f.manifest.RunID))); err != nil {
 				f.t.Fatal(err)
@@ -106,7 +118,8 @@ func attemptsMismatches() []mismatch {
 
 func keyMismatches() []mismatch {
 	type bucket func(f *fixture) (name string)
-	collected, failed := bucket(func(*fixture) string { return contract.BucketCollected }), bucket(func(*fixture) string { return contract.BucketFailed })
+	collected, failed := bucket(func(*fixture) string { return contract.BucketCollected }),
+		bucket(func(*fixture) string { return contract.BucketFailed })
 	remove := func(b bucket, number int) func(f *fixture) {
 		return func(f *fixture) {
 			f.publishKey(b(f), number, nil)
@@ -118,14 +131,19 @@ func keyMismatches() []mismatch {
 		}
 	}
 	const missing, wrong, failures = "keys missing in the bucket collected: 1 case, first ",
-		"keys of the bucket collected differ from the ledger: 1 case, first ", "keys of the bucket failed differ from the ledger: 1 case, first "
+		"keys of the bucket collected differ from the ledger: 1 case, first ",
+		"keys of the bucket failed differ from the ledger: 1 case, first "
 	return []mismatch{
 		{name: "collected key missing", beforeVerify: remove(collected, 4), want: missing + "IMM-4-25"},
-		{name: "collected key with another outcome", beforeVerify: put(collected, 4, contract.NoRecord), want: wrong + "IMM-4-25"},
-		{name: "collected key of one that failed", beforeVerify: put(collected, 7, contract.Success), want: wrong + "IMM-7-25"},
-		{name: "collected key without an outcome", beforeVerify: put(collected, 9, contract.Success), want: wrong + "IMM-9-25"},
+		{name: "collected key with another outcome", beforeVerify: put(collected, 4, contract.NoRecord),
+			want: wrong + "IMM-4-25"},
+		{name: "collected key of one that failed", beforeVerify: put(collected, 7, contract.Success),
+			want: wrong + "IMM-7-25"},
+		{name: "collected key without an outcome", beforeVerify: put(collected, 9, contract.Success),
+			want: wrong + "IMM-9-25"},
 		{name: "failed key missing", beforeVerify: remove(failed, 3), want: failures + "IMM-3-25"},
-		{name: "failed key of one that did not fail", beforeVerify: put(failed, 1, contract.Failed), want: failures + "IMM-1-25"},
+		{name: "failed key of one that did not fail", beforeVerify: put(failed, 1, contract.Failed),
+			want: failures + "IMM-1-25"},
 	}
 }
 
@@ -158,7 +176,8 @@ func changeCheckpoint(change func(*checkpoint)) func(f *fixture) {
 func checkpointMismatches() []mismatch {
 	const counts, differ = "the counts have", "outcomes of the checkpoint differ from the ledger: 1 case, first "
 	folded := func(name, want string, change func(*tally)) mismatch {
-		return mismatch{name: name, betweenReporters: changeCheckpoint(func(c *checkpoint) { change(&c.Tally) }), want: want}
+		return mismatch{name: name, betweenReporters: changeCheckpoint(func(c *checkpoint) { change(&c.Tally) }),
+			want: want}
 	}
 	return []mismatch{
 		folded("one success more", counts, func(t *tally) { t.Succeeded++; t.Failed-- }),
@@ -166,7 +185,8 @@ func checkpointMismatches() []mismatch {
 		folded("outcome changed", differ+"IMM-4-25", func(t *tally) { t.Outcomes.set(4, contract.Failed) }),
 		folded("outcome lost", differ+"IMM-4-25", func(t *tally) { t.Outcomes.set(4, "") }),
 		folded("outcome more", differ+"IMM-9-25", func(t *tally) { t.Outcomes.set(9, contract.Success) }),
-		folded("outcome far above the range", differ+"IMM-4000-25", func(t *tally) { t.Outcomes.set(4000, contract.Success) }),
+		folded("outcome far above the range", differ+"IMM-4000-25",
+			func(t *tally) { t.Outcomes.set(4000, contract.Success) }),
 		folded("attempts lost", "10 lines for 9 attempts", func(t *tally) { t.Durations.Count-- }),
 		folded("retries lost", "retries", func(t *tally) { t.Retries-- }),
 		folded("requests lost", "requests", func(t *tally) { t.Requests-- }),
@@ -181,7 +201,10 @@ func TestVerifierReportsMismatches(t *testing.T) {
 			t.Parallel()
 			b := fcttest.Broker(t)
 			for _, m := range mismatches {
-				t.Run(m.name, func(t *testing.T) { m.assertReported(newMixedFixtureOn(t, emptied(t, b), len(mixedEntries()))) })
+				t.Run(m.name, func(t *testing.T) {
+					m.assertReported(newMixedFixtureOn(t, emptied(t, b),
+						len(mixedEntries())))
+				})
 			}
 		})
 	}
@@ -244,11 +267,13 @@ func (f *fixture) assertMismatch(state contract.State, err error, want string) {
 	}
 	var inFile contract.Report
 	files := f.files()
-	if err := json.Unmarshal([]byte(files[state.File]), &inFile); err != nil || inFile.Status != contract.Errored || inFile.Reason != state.Reason {
+	if err := json.Unmarshal([]byte(files[state.File]), &inFile); err != nil || inFile.Status != contract.Errored ||
+		inFile.Reason != state.Reason {
 		f.t.Errorf("report in %q: %s, %q, %v", state.File, inFile.Status, inFile.Reason, err)
 	}
 	var stop contract.Checkpoint
-	if err := json.Unmarshal([]byte(files[checkpointName(f.manifest.RunID)]), &stop); err != nil || stop.Status != contract.Errored {
+	if err := json.Unmarshal([]byte(files[checkpointName(f.manifest.RunID)]), &stop); err != nil ||
+		stop.Status != contract.Errored {
 		f.t.Errorf("checkpoint %+v, %v", stop, err)
 	}
 }

@@ -34,7 +34,9 @@ type unconfirmedSet struct {
 }
 
 func newUnconfirmedSet(keysUpTo uint64) unconfirmedSet {
-	return unconfirmedSet{keysUpTo: keysUpTo, confirmedLate: map[int]bool{}, overflow: map[int]bool{}, endedAt: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, voided: map[int]bool{}, amendments: map[attemptsLine]int{}}
+	return unconfirmedSet{keysUpTo: keysUpTo, confirmedLate: map[int]bool{}, overflow: map[int]bool{},
+		endedAt: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, voided: map[int]bool{},
+		amendments: map[attemptsLine]int{}}
 }
 
 // addEntry adds a new attempt and reports whether it settles its number.
@@ -89,7 +91,8 @@ func (u *unconfirmedSet) trim() {
 		number := u.order[0]
 		u.order = u.order[1:]
 		if ended, there := u.endedAt[number]; there {
-			u.overflow[number], u.overflowEnded, u.overflowSequence = true, latest(u.overflowEnded, ended), max(u.overflowSequence, u.sequences[number])
+			u.overflow[number], u.overflowEnded, u.overflowSequence = true, latest(u.overflowEnded, ended),
+				max(u.overflowSequence, u.sequences[number])
 			delete(u.endedAt, number)
 		}
 	}
