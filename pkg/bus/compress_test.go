@@ -28,11 +28,11 @@ func TestCompress_RoundTrip(t *testing.T) {
 func TestCompress_SmallWithReadableFirstLine(t *testing.T) {
 	t.Parallel()
 	sent := []byte(`{"run_id":"x"}` + "\n" + strings.Repeat(`{"COURT_NO":"IMM-1-25","STYLE_OF_CAUSE":"A v. B"},`, 100))
-	squeezed := bus.Compress(sent)
-	if len(squeezed) > len(sent)/8 || !bytes.Contains(squeezed, []byte(`{"run_id":"x"}`)) {
-		t.Errorf("%d bytes became %d: %.40q", len(sent), len(squeezed), squeezed)
+	compressed := bus.Compress(sent)
+	if len(compressed) > len(sent)/8 || !bytes.Contains(compressed, []byte(`{"run_id":"x"}`)) {
+		t.Errorf("%d bytes became %d: %.40q", len(sent), len(compressed), compressed)
 	}
-	for _, broken := range [][]byte{squeezed[:len(squeezed)-1], []byte("s2\n"), []byte("s2\n{}\n"), []byte("s2\n{}\n\xff\xff\xff\xff\xff\x0f")} {
+	for _, broken := range [][]byte{compressed[:len(compressed)-1], []byte("s2\n"), []byte("s2\n{}\n"), []byte("s2\n{}\n\xff\xff\xff\xff\xff\x0f")} {
 		if _, err := bus.Decompress(broken); !errors.Is(err, contract.ErrMessage) {
 			t.Errorf("%.20q: %v", broken, err)
 		}

@@ -31,7 +31,7 @@ func FuzzKeyLines(f *testing.F) {
 			}
 			above, err := decoded(strings.Join(rows[:n-1], ""))
 			if _, early := above[key]; err != nil || early {
-				t.Fatalf("%q is told to stand on line %d of %q: above it, %v (%v)", key, n, text, above, err)
+				t.Fatalf("%q is reported on line %d of %q: above it, %v (%v)", key, n, text, above, err)
 			}
 		}
 	})

@@ -31,7 +31,7 @@ func TestHours_RoundTrip(t *testing.T) {
 	}
 }
 
-// TestLoad_QuietHoursUnknownZone says that quiet hours are not taken for hours in UTC because TZ
+// TestLoad_QuietHoursUnknownZone checks that quiet hours are not taken for hours in UTC because TZ
 // was mistyped.
 func TestLoad_QuietHoursUnknownZone(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "zone")

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// promised are the keys that people were told of.
+// promised are the documented keys.
 const promised = `prefix year start max_cases end probe probe_budget bound_max_age max_retries backoff_base backoff_factor backoff_max
 request_timeout job_timeout concurrency delay_min delay_max rest_every rest_for safe_stop_no_records safe_stop_fails
 graceful_shutdown_timeout persist_raw_html blocked_cooldown quiet_hours parties robots max_body recheck force site base_url user_agent contact proxy

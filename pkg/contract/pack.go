@@ -171,7 +171,7 @@ func checkRest(rest []byte) error {
 type AttemptState struct {
 	Number, Attempt int
 	Verdict         Verdict
-	// Final says that the attempt settled the job.
+	// Final: the attempt settled the job.
 	Final   bool
 	RetryAt time.Time
 	// StoredAt is when the message was stored. It is not in the header: the reader of the stream

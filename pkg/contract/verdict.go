@@ -10,7 +10,7 @@ const (
 	Failed   Outcome = "failed"    // transient trouble outlasted the retries
 )
 
-// Valid says whether o is one of the three outcomes.
+// Valid reports whether o is one of the three outcomes.
 func (o Outcome) Valid() bool { return o == Success || o == NoRecord || o == Failed }
 
 // Verdict is what the answer of one attempt means.

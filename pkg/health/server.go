@@ -52,7 +52,7 @@ type Server struct {
 	ended  chan error
 }
 
-// ErrTaken says that no port of a range is free.
+// ErrTaken reports that no port of a range is free.
 var ErrTaken = errors.New("no port of the range is free")
 
 // Start listens; an address that is taken is an error, ErrTaken if it is a range of ports.

@@ -17,7 +17,7 @@ import (
 // ErrNoSpace reports that data_dir cannot store anything: it is full, over a quota, read-only,
 // removed or replaced. The error names the folder and its free bytes. The server has to be closed
 // then, and can be started again once there is space.
-var ErrNoSpace = errors.New("no room to store anything")
+var ErrNoSpace = errors.New("no space to store anything")
 
 const (
 	// minFreeBytes must stay free while a server runs. A server that fills its disk stops replying

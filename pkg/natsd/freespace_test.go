@@ -58,7 +58,7 @@ func wantNoSpace(t *testing.T, ended <-chan error, texts ...string) {
 		t.Fatal("the watch has noticed nothing")
 	}
 	if !errors.Is(err, natsd.ErrNoSpace) {
-		t.Fatalf("%v, want ErrRoom", err)
+		t.Fatalf("%v, want ErrNoSpace", err)
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
@@ -164,7 +164,7 @@ func TestStart_DiskFull(t *testing.T) {
 		}
 		dir := filepath.Join(disk, "data")
 		if server, err := natsd.Start(dir); !errors.Is(err, natsd.ErrNoSpace) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "bytes free") {
-			t.Errorf("%s: %v, want ErrRoom with folder and free bytes", options, err)
+			t.Errorf("%s: %v, want ErrNoSpace with folder and free bytes", options, err)
 			if err == nil {
 				_ = server.Close()
 			}

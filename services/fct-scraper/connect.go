@@ -91,7 +91,7 @@ func openBroker(ctx context.Context, c config.Config, a connectOptions, log *slo
 }
 
 // withDiskWatch does something with the store for as long as that takes what it is given: a server of this process that has run out of
-// room is not waited for. The error is natsd.ErrRoom then, whatever became of the work.
+// room is not waited for. The error is natsd.ErrNoSpace then, whatever became of the work.
 func (b *broker) withDiskWatch(ctx context.Context, log *slog.Logger, work func(context.Context) error) error {
 	if b.server == nil {
 		return work(ctx)

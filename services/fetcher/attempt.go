@@ -18,8 +18,8 @@ import (
 )
 
 // makeAttempt makes one attempt at a job, after so many crashes of processes on it, and stores its
-// answer. It returns bus.ErrLeave if the answer is stored, and errReturnJob if the site was not
-// reached so far.
+// answer. It returns bus.ErrLeaveUnsettled if the answer is stored, and errReturnJob if the site
+// was not reached so far.
 func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes int) error {
 	id := job.CaseID
 	unlock, err := w.isolate(crashes)
@@ -72,9 +72,9 @@ func (w *runWorker) storeCrashed(d delivery, job contract.Job, attempt, crashes 
 	})
 }
 
-// storeAnswer stores an answer and returns bus.ErrLeave: the classifier settles the job. The job
-// keeps its admission until the answer is stored. So a process that dies loses at most as many
-// answers as it may have cases in flight; those are fetched again.
+// storeAnswer stores an answer and returns bus.ErrLeaveUnsettled: the classifier settles the job.
+// The job keeps its admission until the answer is stored. So a process that dies loses at most as
+// many answers as it may have cases in flight; those are fetched again.
 func (w *runWorker) storeAnswer(answer contract.Answer) error {
 	if err := w.persistAnswer(answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", answer.CaseID, err)

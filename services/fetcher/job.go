@@ -11,8 +11,8 @@ import (
 // jobHeartbeat is the interval of the heartbeats of a job, whose ack-wait is 15 s.
 const jobHeartbeat = 5 * time.Second
 
-// doJob does one job. It returns nil if the job has its outcome already, and bus.ErrLeave if an
-// answer is stored and the classifier settles the job.
+// doJob does one job. It returns nil if the job has its outcome already, and bus.ErrLeaveUnsettled
+// if an answer is stored and the classifier settles the job.
 func (w *runWorker) doJob(d delivery) error {
 	msg := d.msg
 	job, err := w.decodeJob(msg.Data())
