@@ -55,11 +55,18 @@ func TestExplainMarksNoRun(t *testing.T) {
 // A store that is only looked at stays as it is: no stream is made, and no folder.
 func TestExplainChangesNothing(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if told := did(t, codeUsage, "explain", "IMM-1-25", "--data-dir", dir, "--output", filepath.Join(dir, "output")); !strings.Contains(told.stderr, "no run was ever started") {
+	dir, output := t.TempDir(), filepath.Join(t.TempDir(), "output")
+	server, err := natsd.Start(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if told := did(t, codeUsage, "explain", "IMM-1-25", "--data-dir", dir, "--output", output); !strings.Contains(told.stderr, "no run was ever started") {
 		t.Errorf("%q", told.stderr)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "output")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(output); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the output folder was made: %v", err)
 	}
 	if streams, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*")); err != nil || len(streams) > 0 {
