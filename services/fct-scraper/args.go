@@ -14,8 +14,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// commandLine reads a command line as pflag does, but goes on after a mistake: all of them are told at once. A flag that may stand alone takes the
-// next word too, as in "--probe false", when that is a truth value; another word is an argument of the command, such as the year.
+// commandLine parses a command line as pflag does, but continues after a mistake, so that all
+// mistakes are reported at once. A boolean flag takes the next word as its value if that word is a
+// boolean, as in "--probe false"; any other word is an argument of the command, such as the year.
 type commandLine struct {
 	root, cmd *cobra.Command
 	environ   []string
@@ -24,13 +25,13 @@ type commandLine struct {
 	mistakes  []config.Mistake
 }
 
-// typedFlag is one flag as it was typed; bare says that the line ended before its value.
+// typedFlag is one flag as it was typed. noValue reports that the line ended before its value.
 type typedFlag struct {
 	name, value string
 	noValue     bool
 }
 
-// parseCommandLine reads the words of a command line and sets the flags of its command.
+// parseCommandLine parses the words of a command line and sets the flags of its command.
 func parseCommandLine(root *cobra.Command, words, environ []string) *commandLine {
 	c := &commandLine{root: root, cmd: root, environ: environ}
 	for i := 0; i < len(words); i++ {
@@ -54,7 +55,7 @@ func parseCommandLine(root *cobra.Command, words, environ []string) *commandLine
 	return c
 }
 
-// subcommand is the command of that name that the present one holds; nil when it holds none.
+// subcommand returns the subcommand of the current command with that name or alias, or nil.
 func (c *commandLine) subcommand(name string) *cobra.Command {
 	for _, cmd := range c.cmd.Commands() {
 		if cmd.Name() == name || cmd.HasAlias(name) {
@@ -64,10 +65,11 @@ func (c *commandLine) subcommand(name string) *cobra.Command {
 	return nil
 }
 
-// path are the words that lead from the root to the command.
+// path returns the words that lead from the root command to the current one.
 func (c *commandLine) path() []string { return strings.Fields(c.cmd.CommandPath())[1:] }
 
-// flag is the flag of that name of the present command, or else of another: flags may come before their command. Nil when there is none.
+// flag returns the flag of that name of the current command, else of any other command, because
+// flags may come before their command. It returns nil if no command has it.
 func (c *commandLine) flag(name string) *pflag.Flag {
 	found := c.cmd.Flags().Lookup(name)
 	eachCommand(c.root, func(other *cobra.Command) {
@@ -78,7 +80,8 @@ func (c *commandLine) flag(name string) *pflag.Flag {
 	return found
 }
 
-// parseLong reads --name, --name=value or --name value, and returns how many of the next words belong to it.
+// parseLong parses --name, --name=value or --name value, and returns how many of the next words it
+// consumed.
 func (c *commandLine) parseLong(text string, next []string) int {
 	name, value, joined := strings.Cut(text, "=")
 	if name == "" || name[0] == '-' {
@@ -96,7 +99,7 @@ func (c *commandLine) parseLong(text string, next []string) int {
 	return c.takeValue(flag, next)
 }
 
-// takeValue reads the value of a flag from the next words.
+// takeValue reads the value of a flag from the next words, and returns how many it consumed.
 func (c *commandLine) takeValue(flag *pflag.Flag, next []string) int {
 	t := typedFlag{name: flag.Name, value: flag.NoOptDefVal}
 	taken := 0
@@ -104,15 +107,16 @@ func (c *commandLine) takeValue(flag *pflag.Flag, next []string) int {
 	case t.value != "" && (len(next) == 0 || !isBoolWord(next[0])):
 	case len(next) == 0:
 		t.noValue = true
-	default: // the next is its value, whatever that looks like
+	default: // the next word is the value, even if it looks like a flag
 		t.value, taken = next[0], 1
 	}
 	c.flags = append(c.flags, t)
 	return taken
 }
 
-// skipUnknown notes a flag that no command has. The next word is most likely its value and no argument: it is passed over, so that one slip
-// is one mistake.
+// skipUnknown records a flag that no command has, and returns how many of the next words it
+// consumed. The next word is most likely the flag's value: it is skipped, so that one typing error
+// is reported once.
 func (c *commandLine) skipUnknown(name string, next []string) int {
 	c.flags = append(c.flags, typedFlag{name: name})
 	if len(next) == 0 || len(c.arguments) == 0 && c.subcommand(next[0]) != nil {
@@ -121,7 +125,7 @@ func (c *commandLine) skipUnknown(name string, next []string) int {
 	return skippedWords(next)
 }
 
-// skippedWords is how many of the next words are the value of a flag that is not known.
+// skippedWords returns how many of the next words are taken for the value of an unknown flag.
 func skippedWords(next []string) int {
 	if len(next) == 0 || strings.HasPrefix(next[0], "-") {
 		return 0
@@ -129,7 +133,9 @@ func skippedWords(next []string) int {
 	return 1
 }
 
-// parseShort reads -c value, -cvalue or -c=value. One dash before the name of a long flag is refused: "-config x" would be the file "onfig".
+// parseShort parses -c value, -cvalue or -c=value, and returns how many of the next words it
+// consumed. It refuses one dash before the name of a long flag: "-config x" would mean the file
+// "onfig".
 func (c *commandLine) parseShort(text string, next []string) int {
 	name, _, joined := strings.Cut(text, "=")
 	flag := c.shorthand(text[:1])
@@ -139,7 +145,7 @@ func (c *commandLine) parseShort(text string, next []string) int {
 	}
 	attached := strings.TrimPrefix(text[1:], "=")
 	takes := flag != nil && flag.NoOptDefVal == ""
-	_, missing := os.Lstat(attached) //nolint:gosec // whoever calls names the file
+	_, missing := os.Lstat(attached) //nolint:gosec // the caller chooses the file
 	switch {
 	case like != "" && (like == strings.ToLower(name) || !takes || missing != nil):
 		c.mistake(settingKey(like), "unknown flag: -%.80s: did you mean --%s?", name, like)
@@ -157,7 +163,7 @@ func (c *commandLine) parseShort(text string, next []string) int {
 	return 0
 }
 
-// shorthand is the flag of one letter of any command; nil when there is none.
+// shorthand returns the flag of any command with that one-letter shorthand, or nil.
 func (c *commandLine) shorthand(letter string) (found *pflag.Flag) {
 	eachCommand(c.root, func(other *cobra.Command) {
 		if flag := other.Flags().ShorthandLookup(letter); flag != nil {
@@ -167,7 +173,7 @@ func (c *commandLine) shorthand(letter string) (found *pflag.Flag) {
 	return found
 }
 
-// nearest is the flag of the present command that is most like a name; empty when none is.
+// nearest returns the flag of the current command that is most similar to name, or "".
 func (c *commandLine) nearest(name string) string {
 	var names []string
 	c.cmd.Flags().VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
@@ -178,8 +184,8 @@ func (c *commandLine) mistake(key, format string, args ...any) {
 	c.mistakes = append(c.mistakes, config.Mistake{Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
-// setFlags sets the flags of the command as they were typed; of one that is repeated the last value counts, and each must be good. Help is not
-// shown when something is wrong.
+// setFlags sets the flags of the command as they were typed. The last value of a repeated flag
+// counts, but each must be valid. Help is not shown if there is a mistake.
 func (c *commandLine) setFlags() {
 	for i, t := range c.flags {
 		flag := c.cmd.Flags().Lookup(t.name)
@@ -197,19 +203,20 @@ func (c *commandLine) setFlags() {
 			continue
 		}
 		again := func(later typedFlag) bool { return later.name == t.name }
-		if setting != "" && slices.ContainsFunc(c.flags[i+1:], again) { // what is read later is the last
+		if setting != "" && slices.ContainsFunc(c.flags[i+1:], again) {
 			if problem := config.Problem(key, "--"+t.name, t.value, c.environ); problem != "" {
 				c.mistake(setting, "%s", problem)
 			}
 		}
 	}
 	if help := c.cmd.Flags().Lookup("help"); help.Changed && len(c.mistakes) > 0 {
-		_ = help.Value.Set("false") // which it takes
+		_ = help.Value.Set("false") // cannot fail
 	}
 }
 
-// reportUnknown notes a flag that the command does not have, and which one may be meant, or that only other commands have it. Its value is not
-// shown: nobody knows whether it is a secret.
+// reportUnknown records the mistake of a flag that the command does not have: either only other
+// commands have it, or a similar name may be meant. It does not show the value, which may be a
+// secret.
 func (c *commandLine) reportUnknown(name string) {
 	if c.flag(name) != nil {
 		c.mistake("", "unknown flag: --%s: %s does not use it", name, c.cmd.CommandPath())
@@ -222,21 +229,21 @@ func (c *commandLine) reportUnknown(name string) {
 	c.mistake("", "unknown flag: --%.80s: %s --help lists those that are", name, c.cmd.CommandPath())
 }
 
-// wantsJSON says whether the call asks a command that can for a JSON document, also by a value that is refused.
-func (c *commandLine) wantsJSON() (asks bool) {
+// wantsJSON reports whether the command line requests a JSON document, also by an invalid value.
+func (c *commandLine) wantsJSON() (wants bool) {
 	if c.cmd.Flags().Lookup(jsonFlag) == nil {
 		return false
 	}
 	for _, t := range c.flags {
 		if t.name == jsonFlag {
 			value, err := strconv.ParseBool(t.value)
-			asks = value || err != nil
+			wants = value || err != nil
 		}
 	}
-	return asks
+	return wants
 }
 
-// settingKey is the setting that a flag sets, by its key; empty when it sets none.
+// settingKey returns the key of the setting that a flag sets, or "" if it sets none.
 func settingKey(flag string) string {
 	for _, key := range config.Keys() {
 		if key.Flag == flag || slices.Contains(key.Aliases, strings.ReplaceAll(flag, "-", "_")) {
@@ -246,7 +253,7 @@ func settingKey(flag string) string {
 	return ""
 }
 
-// allowedValue says what a flag may be.
+// allowedValue describes the values that a flag allows.
 func allowedValue(flag *pflag.Flag) string {
 	for _, key := range config.Keys() {
 		if key.Name == settingKey(flag.Name) {
@@ -268,7 +275,8 @@ func allowedValue(flag *pflag.Flag) string {
 	return flag.Usage
 }
 
-// isBoolWord says whether a word stands for a truth value, also one that is refused: "yes" is no argument of any command.
+// isBoolWord reports whether a word is meant as a boolean, also if it is refused: no command has an
+// argument such as "yes".
 func isBoolWord(word string) bool {
 	_, err := strconv.ParseBool(word)
 	return err == nil || slices.Contains([]string{"", "yes", "no", "on", "off"}, strings.ToLower(word))
@@ -281,7 +289,7 @@ func eachCommand(cmd *cobra.Command, do func(*cobra.Command)) {
 	}
 }
 
-// maxArgs lets a command have so many arguments at most; each one more is a problem of its own.
+// maxArgs allows a command at most so many arguments. Each further one is an error of its own.
 func maxArgs(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		allowed := "none"
@@ -296,7 +304,7 @@ func maxArgs(most int) cobra.PositionalArgs {
 	}
 }
 
-// noSubcommand refuses the name of a command that there is not, and says which one may be meant.
+// noSubcommand refuses the name of an unknown command and suggests a similar one.
 func noSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -313,7 +321,7 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %.40q for %q: allowed are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// completeLibraryCommands completes the commands that the library adds: help and completion refuse the name of a command that there is not.
+// completeLibraryCommands makes cobra's own commands help and completion refuse unknown names.
 func completeLibraryCommands(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -337,5 +345,5 @@ func completeLibraryCommands(root *cobra.Command) {
 	}
 }
 
-// showHelp is what a command does that only holds others.
+// showHelp is the action of a command that only has subcommands.
 func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }

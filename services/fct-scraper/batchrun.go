@@ -15,7 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// runBatch starts the batch of the settings, has it stopped when a signal comes, and returns how its run ended.
+// runBatch starts the batch of the settings, halts it when a signal arrives, and returns how its
+// run ended.
 func (a *app) runBatch(ctx context.Context, signals *signals, display *progressDisplay) (run runResult, err error) {
 	id, err := a.startBatch(ctx)
 	if err != nil {
@@ -40,13 +41,14 @@ func (a *app) runBatch(ctx context.Context, signals *signals, display *progressD
 		return run, err
 	}
 	run.manifest, err = runs.Manifest(ctx, a.broker.runs, id)
-	if errors.Is(err, runs.ErrUnreadable) && run.Status == contract.Errored { // the state says so
+	if errors.Is(err, runs.ErrUnreadable) && run.Status == contract.Errored { // the state has the reason
 		run.manifest, err = contract.Manifest{RunID: id}, nil
 	}
 	return run, err
 }
 
-// startBatch asks for the batch as anybody would, by a message, and returns its run.
+// startBatch sends the command batch.start, as an external client would, and returns the id of the
+// run.
 func (a *app) startBatch(ctx context.Context) (contract.RunID, error) {
 	body, err := json.Marshal(runSpec(a.settings.Config, a.options))
 	if err != nil {
@@ -63,13 +65,13 @@ func (a *app) startBatch(ctx context.Context) (contract.RunID, error) {
 }
 
 const (
-	// commandTimeout is how long a generator may take to answer a command before it is sent again, which starts nothing twice;
-	// commandTries is how often it is sent.
+	// A generator has commandTimeout to reply. Then the command is sent again, up to commandTries
+	// times in all; a repeated command starts nothing twice.
 	commandTimeout = 40 * time.Second
 	commandTries   = 3
 )
 
-// command sends a command and returns what a generator answers.
+// command sends a command and returns the reply of a generator.
 func (b *broker) command(ctx context.Context, subject string, body []byte) (reply contract.CommandReply, err error) {
 	for range commandTries {
 		limited, cancel := context.WithTimeout(ctx, commandTimeout)
@@ -85,12 +87,13 @@ func (b *broker) command(ctx context.Context, subject string, body []byte) (repl
 		}
 	}
 	if err != nil {
-		return reply, fmt.Errorf("%w: asking for %s: %w", errBroker, subject, err)
+		return reply, fmt.Errorf("%w: requesting %s: %w", errBroker, subject, err)
 	}
 	return reply, nil
 }
 
-// runSpec is what the settings say about a batch, every key of it: a server's generator may have other defaults.
+// runSpec returns the settings of a batch as the body of batch.start. It contains every key,
+// because the generator of a server may have other defaults.
 func runSpec(c config.Config, options batchOptions) contract.RunSpec {
 	spec := contract.RunSpec{
 		Prefix: c.Prefix, Year: c.Year, Start: &c.Start, Probe: &c.Probe, ProbeBudget: &c.ProbeBudget, MaxRetries: &c.MaxRetries,
@@ -107,13 +110,14 @@ func runSpec(c config.Config, options batchOptions) contract.RunSpec {
 	return spec
 }
 
-// drainTimeout is how much of graceful_shutdown_timeout what is under way gets. The rest, a tenth and a second if it can be, is
-// for writing down how the run stands.
+// drainTimeout returns how much of graceful_shutdown_timeout work in flight may use. The remaining
+// tenth, at least a second if possible, is for storing the state of the run.
 func drainTimeout(limit time.Duration) time.Duration {
 	return limit - max(limit/10, min(time.Second, limit/2))
 }
 
-// haltOnSignal asks everybody to stop working on the run when the first signal has come.
+// haltOnSignal stores the halt of the run when the first signal arrives, and stops the fetcher
+// after drainTimeout.
 func (a *app) haltOnSignal(ctx context.Context, run contract.RunID, signals *signals) error {
 	select {
 	case <-ctx.Done():
@@ -127,7 +131,7 @@ func (a *app) haltOnSignal(ctx context.Context, run contract.RunID, signals *sig
 	if err := runs.Halt(ctx, a.broker.runs, run, halt); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}
-	// A run that was halted before, by a block for one, keeps that halt, which has no deadline.
+	// A run that was halted before, for example by a block, keeps that halt, which has no deadline.
 	if delay.Sleep(ctx, drainTimeout(limit)) == nil {
 		a.stopFetching()
 	}

@@ -217,7 +217,7 @@ func TestSetupOnAnEmptyServer(t *testing.T) {
 		}
 	})
 	for range 2 {
-		if out := did(t, codeCompleted, "setup", "--nats-url", server.URL()).stdout; out != "all streams, buckets and shared consumers are there\n" {
+		if out := did(t, codeCompleted, "setup", "--nats-url", server.URL()).stdout; out != "all streams, buckets and shared consumers exist\n" {
 			t.Errorf("%q", out)
 		}
 		did(t, codeCompleted, "runs", "--nats-url", server.URL())

@@ -24,19 +24,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// batchOptions is what is wanted of a batch beside its settings.
+// batchOptions are the options of a batch that are not settings.
 type batchOptions struct {
-	// unblock asks again although the site told us to go away.
+	// unblock sends requests even if the site has blocked this client.
 	unblock bool
-	// probeOnly finds the bound and does nothing else; onlyNew goes on above the highest record that is collected.
+	// probeOnly ends the run after the search. onlyNew continues above the highest collected
+	// record.
 	probeOnly, onlyNew bool
-	// repair accepts a store of which the ledger is not what it was.
+	// repair accepts a store whose ledger differs from what was stored.
 	repair bool
-	// resumeCommand is the call that goes on with the batch, from a number on when that is not 0.
+	// resumeCommand returns the command line that resumes the batch, from number from on unless
+	// that is 0.
 	resumeCommand func(from int) string
 }
 
-// batchFlags are the flags of a batch that are no settings.
+// batchFlags are the flags of a batch that are not settings.
 type batchFlags struct {
 	batchOptions
 	batch, json bool
@@ -44,33 +46,34 @@ type batchFlags struct {
 
 func (f *batchFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.json, "json", false, "print the result as one JSON document")
-	flags.BoolVar(&f.unblock, "unblock", false, "ask again although the site told us to go away")
+	flags.BoolVar(&f.unblock, "unblock", false, "send requests although the site has blocked this client")
 	addRepairFlag(flags, &f.repair)
 }
 
-// addRepairFlag adds the flag of those who may accept a damaged store.
+// addRepairFlag adds --repair to a command that may accept a damaged store.
 func addRepairFlag(flags *pflag.FlagSet, repair *bool) {
-	flags.BoolVar(repair, "repair", false, "accept a damaged or older store in data_dir as it is; what it lost is asked for again")
+	flags.BoolVar(repair, "repair", false, "accept a damaged or older store in data_dir as it is; what it lost is requested again")
 }
 
-// addNewFlag adds the flag of those who run a batch every day.
+// addNewFlag adds --new, for a batch that runs every day.
 func (f *batchFlags) addNewFlag(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.onlyNew, "new", false, "collect what is new: no-records above the highest record are asked for again; "+
-		"without a year, last year's first in January and February")
+	flags.BoolVar(&f.onlyNew, "new", false, "collect new cases: no-records above the highest record are requested again; "+
+		"without a year, last year's batch runs first in January and February")
 }
 
-// runResult is how a run ended, and what it was.
+// runResult is the final state of a run with its manifest.
 type runResult struct {
 	contract.State
-	// id is the run's, last its newest progress; both are empty when it did not come so far.
+	// id and lastEvent, the latest progress event, are empty if the run did not get so far.
 	id        contract.RunID
 	lastEvent contract.Event
 	manifest  contract.Manifest
-	// restored is what was rebuilt of the store before.
+	// restored lists what was rebuilt when the store was opened.
 	restored []string
 }
 
-// exitMargin is how long a stopped process may stay beyond graceful_shutdown_timeout; a second is promised.
+// exitMargin is how long a stopped process may take beyond graceful_shutdown_timeout. The contract
+// allows a second.
 const exitMargin = 900 * time.Millisecond
 
 func (p *program) batchCommand() *cobra.Command {
@@ -79,9 +82,9 @@ func (p *program) batchCommand() *cobra.Command {
 		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: maxArgs(1),
 		Long: "batch runs one batch to its end and prints its summary.\n\n" +
 			"In January and February `batch --new` runs two batches unless an argument, a flag, a variable or the file gives\n" +
-			"the year: last year's and, when that has completed, this year's. start, end and max_cases hold for each of them.\n" +
-			"--json prints this year's report, with last year's report under last_year. When this year's batch is not started,\n" +
-			"it prints last year's report, with the year that is left under not_started. The exit code is the worse one: any\n" +
+			"the year: last year's and, if that completes, this year's. start, end and max_cases apply to each of them.\n" +
+			"--json prints this year's report, with last year's report under last_year. If this year's batch is not started,\n" +
+			"it prints last year's report, with the missing year under not_started. The exit code is the worse one: any\n" +
 			"other code is worse than 3, and 3 (some numbers failed or are unconfirmed) is worse than 0.",
 		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config court.toml --json\n  fct-scraper batch --new",
 		RunE:    func(cmd *cobra.Command, args []string) error { return p.runBatches(cmd, flags, args) },
@@ -92,7 +95,7 @@ func (p *program) batchCommand() *cobra.Command {
 	return cmd
 }
 
-// batchSettings are the settings of a command whose argument may be the year.
+// batchSettings loads the settings of a command whose argument may be the year.
 func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Settings, error) {
 	src := p.sources(cmd)
 	if len(args) > 0 {
@@ -102,13 +105,13 @@ func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Sett
 	return config.Load(src)
 }
 
-// listenSignals takes the signals that stop a batch of those settings.
+// listenSignals starts to receive the signals that stop a batch.
 func (p *program) listenSignals(settings *config.Settings) *signals {
 	return listenSignals(settings.GracefulShutdownTimeout.Std()+exitMargin, p.writeAborted)
 }
 
-// runBatch runs a batch, all services in this process, until it ends or a signal stops it. The exit code is that of its
-// run, or, when that is 0, of the run before it.
+// runBatch runs a batch with all services in this process until it ends or a signal stops it. It
+// sets the exit code to that of this run, or if that is 0 to that of the run before it.
 func (p *program) runBatch(ctx context.Context, settings *config.Settings, options batchOptions, signals *signals) (runResult, error) {
 	display := newProgressDisplay(p.stderr, settings.Config, p.environ)
 	defer display.close()
@@ -127,7 +130,7 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, optio
 	return run, nil
 }
 
-// openAndRun opens everything, runs the batch and closes everything.
+// openAndRun opens all that a batch needs, runs it and closes everything again.
 func (p *program) openAndRun(ctx context.Context, settings *config.Settings, options batchOptions, signals *signals, display *progressDisplay) (run runResult, err error) {
 	if err := checkOpenFiles(settings.Config, openFilesLimit()); err != nil {
 		return run, err
@@ -162,7 +165,7 @@ func (p *program) openAndRun(ctx context.Context, settings *config.Settings, opt
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
 	a := app{settings: settings, broker: broker, site: site, output: output, log: log, status: status, fetcherID: fetcherName(broker), process: nuid.Next(), options: options}
-	release, err := reporter.Claim(ctx, a.reporterOptions(), settings.Prefix, settings.Year) // before anything is asked
+	release, err := reporter.Claim(ctx, a.reporterOptions(), settings.Prefix, settings.Year) // before any request
 	if err != nil {
 		return run, err
 	}
@@ -179,8 +182,9 @@ func (p *program) openAndRun(ctx context.Context, settings *config.Settings, opt
 	return run, err
 }
 
-// fetcherName names this process's fetcher: always alike on a store of its own, so that a killed process leaves no place
-// taken behind. Elsewhere a number alone would not do: in containers every process has the same.
+// fetcherName returns the name of this process's fetcher. On a store of its own the name is
+// constant, so that a killed process leaves no slot occupied. On a shared server the process id
+// alone is not unique: containers often have the same one.
 func fetcherName(b *broker) string {
 	if !b.shared {
 		return "embedded"
@@ -188,7 +192,8 @@ func fetcherName(b *broker) string {
 	return fmt.Sprintf("process-%d-%s", os.Getpid(), nuid.Next())
 }
 
-// runToEnd sets the services to work, starts the batch and waits for its end. An error of a service ends it early.
+// runToEnd starts the services and the batch and waits for its end. An error of a service ends it
+// early.
 func (a *app) runToEnd(ctx context.Context, signals *signals, display *progressDisplay) (runResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -199,7 +204,7 @@ func (a *app) runToEnd(ctx context.Context, signals *signals, display *progressD
 	var run runResult
 	group.Go(func() (err error) {
 		run, err = a.runBatch(working, signals, display)
-		cancel() // the services have nothing more to do
+		cancel() // stop the services
 		return err
 	})
 	err := group.Wait()
@@ -209,8 +214,8 @@ func (a *app) runToEnd(ctx context.Context, signals *signals, display *progressD
 	return run, err
 }
 
-// runBatches runs the batch of the settings and prints its report. Last year's batch comes before it
-// where lastYear says so.
+// runBatches runs the batch of the settings, after last year's batch if lastYearSettings returns
+// one, and prints the report.
 func (p *program) runBatches(cmd *cobra.Command, flags *batchFlags, args []string) error {
 	settings, err := p.batchSettings(cmd, args)
 	if err != nil {
@@ -227,10 +232,10 @@ func (p *program) runBatches(cmd *cobra.Command, flags *batchFlags, args []strin
 	return err
 }
 
-// lastYearSettings returns the settings of last year's batch when it is run before that of settings: in
-// January and February, for a batch of what is new without a given year. Else it is nil. The court
-// may have opened files of December after the last batch of the old year, and no later batch
-// without a year would find them.
+// lastYearSettings returns the settings of last year's batch if it must run first, else nil. That
+// is so in January and February for a batch with --new and without a year: the site may have added
+// cases of December after the last batch of the old year, and no later batch without a year would
+// find them.
 func lastYearSettings(settings *config.Settings, onlyNew bool, now time.Time) *config.Settings {
 	if !onlyNew || yearIsSet(settings) || now.Month() > time.February {
 		return nil
@@ -240,28 +245,28 @@ func lastYearSettings(settings *config.Settings, onlyNew bool, now time.Time) *c
 	return &last
 }
 
-// yearIsSet says whether an argument, a flag, a variable or a file gives the year.
+// yearIsSet reports whether an argument, a flag, a variable or a file sets the year.
 func yearIsSet(settings *config.Settings) bool { return settings.Origin("year") != "default" }
 
-// mayFollow says whether another batch may be started after a run that ended with that status: what
-// stopped the run, such as a block of the site, holds for the batch too. stop is the exit code of a
-// signal that came, 0 for none.
+// mayFollow reports whether another batch may start after a run that ended with status. What
+// stopped the run, such as a block, also applies to the next batch. stop is the exit code of a
+// received signal, 0 if none.
 func mayFollow(status contract.Status, stop int) bool {
 	return status == contract.Completed && stop == 0
 }
 
-// batchDocument is the result of a batch as a JSON document: the report of the newest run.
+// batchDocument is the JSON result of a batch: the report of the latest run.
 type batchDocument struct {
 	*contract.Report
-	// LastYear is the report of last year's run when this year's followed it.
+	// LastYear is the report of last year's run if this year's run followed it.
 	LastYear *contract.Report `json:"last_year,omitempty"`
-	// NotStarted is the year of the batch that was to follow and was not started.
+	// NotStarted is the year of the next batch if it was not started.
 	NotStarted string `json:"not_started,omitempty"`
 }
 
-// runOneBatch runs one batch and prints its report. next is the year of the batch that is to follow,
-// empty for none; follows says whether it may be started. With --json the report is then kept for
-// the document of that batch.
+// runOneBatch runs one batch and prints its report. next is the year of the batch that follows, ""
+// if none. follows reports whether that one may start; with --json the report is then stored for
+// its document.
 func (p *program) runOneBatch(
 	cmd *cobra.Command, flags *batchFlags, args []string, settings *config.Settings, signals *signals, next string,
 ) (follows bool, err error) {
@@ -272,7 +277,7 @@ func (p *program) runOneBatch(
 	}
 	stop := signals.exitCode()
 	follows = next != "" && err == nil && mayFollow(run.Status, stop)
-	if next != "" && run.Status == contract.Completed && stop != 0 { // the signal stops what is left
+	if next != "" && run.Status == contract.Completed && stop != 0 { // the signal stops the next batch
 		p.exitCode = stop
 	}
 	switch {
@@ -284,14 +289,15 @@ func (p *program) runOneBatch(
 	}
 	text := summary(*run.Report, settings.Output, run.File) + restoredText(run.restored)
 	if next != "" && !follows {
-		text += fmt.Sprintf("%s-%s: not started; the same command goes on with %s-%s and then starts it\n",
+		text += fmt.Sprintf("%s-%s: not started; the same command resumes %s-%s and then starts it\n",
 			settings.Prefix, next, settings.Prefix, settings.Year)
 	}
 	return follows, p.print(text)
 }
 
-// resumeCommand is the call of a command with the flags that it was given, for a shell, as often as its batch is gone on with: without what was
-// wanted once alone, and with the year that it was given for. From a number on it asks for what is left of max_cases.
+// resumeCommand returns a function that formats the command line for resuming the batch in a shell.
+// It leaves out flags that apply only once and adds the year if it was not given. If from is not 0,
+// the command starts there and covers the rest of max_cases.
 func resumeCommand(cmd *cobra.Command, args []string, settings *config.Settings) func(from int) string {
 	return func(from int) string {
 		words := append(strings.Fields(cmd.CommandPath()), args...)

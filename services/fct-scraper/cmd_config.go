@@ -16,14 +16,14 @@ import (
 )
 
 func (p *program) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show, check or begin a file of settings", Args: noSubcommand, RunE: showHelp}
+	cmd := &cobra.Command{Use: "config", Short: "Show, check or create a settings file", Args: noSubcommand, RunE: showHelp}
 	cmd.AddCommand(p.configShow(), p.configCheck(), p.configInit())
 	return cmd
 }
 
 func (p *program) configShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show", Short: "Print the settings in force and where each comes from", Args: maxArgs(0),
+		Use: "show", Short: "Print the effective settings and the origin of each", Args: maxArgs(0),
 		Example: "  fct-scraper config show --config court.toml --delay-min 5s",
 	}
 	addSettings(cmd.Flags(), allSettings)
@@ -47,7 +47,7 @@ func (p *program) configShow() *cobra.Command {
 
 func (p *program) configCheck() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "Say whether the settings are usable", Args: maxArgs(0),
+		Use: "check", Short: "Check whether the settings are valid", Args: maxArgs(0),
 		Example: "  fct-scraper config check --config court.toml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			src := p.sources(cmd)
@@ -63,9 +63,9 @@ func (p *program) configCheck() *cobra.Command {
 	return cmd
 }
 
-// batchPreview says that the settings are good, and what a batch with them does.
+// batchPreview describes what a batch with these valid settings would do.
 func batchPreview(s *config.Settings) string {
-	end := "the highest number, which a search finds first"
+	end := "the highest number, found by a search"
 	switch {
 	case s.End > 0 && s.MaxCases > 0:
 		end = fmt.Sprintf("%d, at most %s", s.End, sanitize.Plural(s.MaxCases, "number"))
@@ -74,7 +74,7 @@ func batchPreview(s *config.Settings) string {
 	case s.MaxCases > 0:
 		end = strconv.Itoa(min(s.Start+s.MaxCases-1, contract.MaxNumber))
 	case !s.Probe:
-		end = "where a row of no-records stops it"
+		end = "the safe stop after consecutive no-records"
 	}
 	site, store := s.Site, "the embedded server in "+s.DataDir
 	if s.BaseURL != "" {
@@ -85,7 +85,7 @@ func batchPreview(s *config.Settings) string {
 	}
 	var text strings.Builder
 	line := func(name, value string) { fmt.Fprintf(&text, "  %-8s %s\n", name, sanitize.Line(value)) }
-	text.WriteString("ok: a batch with these settings asks for\n")
+	text.WriteString("ok: a batch with these settings requests\n")
 	line("series", s.Prefix+", year "+s.Year)
 	line("range", fmt.Sprintf("%d to %s", s.Start, end))
 	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax, sanitize.Plural(s.Concurrency, "case")))
@@ -95,12 +95,13 @@ func batchPreview(s *config.Settings) string {
 	return text.String()
 }
 
-// defaultConfigFile is the file that config init writes when none is named, and that every command reads where no other is.
+// defaultConfigFile is the file that config init writes and that every command reads unless another
+// one is named.
 const defaultConfigFile = "fct-scraper.toml"
 
 func (p *program) configInit() *cobra.Command {
 	return &cobra.Command{
-		Use: "init [<file>]", Short: "Write a commented file of settings (" + defaultConfigFile + "); - writes to stdout", Args: maxArgs(1),
+		Use: "init [<file>]", Short: "Write a commented settings file (" + defaultConfigFile + "); - writes to stdout", Args: maxArgs(1),
 		Example: "  fct-scraper config init court.toml",
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := defaultConfigFile
@@ -119,11 +120,11 @@ func (p *program) configInit() *cobra.Command {
 	}
 }
 
-// writeExample writes the file unless it is there: somebody's settings are not ours to replace.
+// writeExample writes the commented example to a new file. It does not replace an existing file.
 func writeExample(name string) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: writing %s: it is there already", errUsage, name)
+		return fmt.Errorf("%w: writing %s: it exists already", errUsage, name)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: writing the settings: %w", errUsage, err)

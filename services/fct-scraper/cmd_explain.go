@@ -23,11 +23,11 @@ import (
 
 func (p *program) explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "explain <case-id>", Short: "Tell the whole life of one number: every attempt, answer and decision, with times", Args: caseIDArg,
+		Use: "explain <case-id>", Short: "Print the history of a number: every attempt, answer and decision, with times", Args: caseIDArg,
 		Example: "  fct-scraper explain IMM-231-25\n  fct-scraper explain IMM-231-25 --json --nats-url nats://127.0.0.1:4222",
 	}
 	addSettings(cmd.Flags(), storeSettings())
-	asJSON := cmd.Flags().Bool("json", false, "print the life as one JSON document")
+	asJSON := cmd.Flags().Bool("json", false, "print the history as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		settings, err := p.loadSettings(cmd)
 		if err != nil {
@@ -37,19 +37,19 @@ func (p *program) explainCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errUsage, err)
 		}
-		life, err := p.explain(cmd.Context(), settings, id)
+		history, err := p.explain(cmd.Context(), settings, id)
 		if err != nil {
 			return err
 		}
 		if *asJSON {
-			return p.printJSON(life)
+			return p.printJSON(history)
 		}
-		return p.print(historyText(life, settings.Output))
+		return p.print(historyText(history, settings.Output))
 	}
 	return cmd
 }
 
-// caseIDArg lets a command have one argument, a case id.
+// caseIDArg allows a command exactly one argument, a case id.
 func caseIDArg(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return errors.New("argument <case-id> is missing: allowed is <series>-<number>-<yy>, such as IMM-231-25")
@@ -58,14 +58,15 @@ func caseIDArg(cmd *cobra.Command, args []string) error {
 	return errors.Join(err, maxArgs(1)(cmd, args))
 }
 
-// explain reads a life out of the store, which stays as it is: no stream is made, no run is marked as stopped.
-func (p *program) explain(ctx context.Context, settings *config.Settings, id contract.CaseID) (life reporter.History, err error) {
+// explain reads the history of a case from the store and does not change the store: it creates no
+// streams and marks no run as stopped. It returns the errors of reporter.Explain.
+func (p *program) explain(ctx context.Context, settings *config.Settings, id contract.CaseID) (history reporter.History, err error) {
 	if err := checkStoreExists(settings.Config); err != nil {
-		return life, fmt.Errorf("explaining %s: %w", id, err)
+		return history, fmt.Errorf("explaining %s: %w", id, err)
 	}
 	log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	there, forget := outputFiles(settings.Output)
-	defer forget()
+	exists, closeOutput := outputFiles(settings.Output)
+	defer closeOutput()
 	err = retryIfHolderEnded(func() (err error) {
 		b, err := connectReadOnly(ctx, settings.Config, log)
 		if err != nil {
@@ -75,20 +76,20 @@ func (p *program) explain(ctx context.Context, settings *config.Settings, id con
 		if err := b.verify(ctx, settings.Config, log); err != nil {
 			return err
 		}
-		life, err = reporter.Explain(ctx, b.Bus, id, there)
+		history, err = reporter.Explain(ctx, b.Bus, id, exists)
 		return b.markHolderEnded(err)
 	})
 	switch {
 	case err == nil, errors.Is(err, reporter.ErrLedger):
-		return life, err
+		return history, err
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return life, fmt.Errorf("%w: no run was ever started on this store: %w", errUsage, err)
+		return history, fmt.Errorf("%w: no run was ever started on this store: %w", errUsage, err)
 	default:
-		return life, fmt.Errorf("%w: %w", errBroker, err)
+		return history, fmt.Errorf("%w: %w", errBroker, err)
 	}
 }
 
-// connectReadOnly connects to a store as openBroker does, for one who only reads.
+// connectReadOnly connects to a store like openBroker, but neither creates nor changes anything.
 func connectReadOnly(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
 	b, nc, err := connect(ctx, c, connectOptions{}, log)
 	if err != nil {
@@ -100,27 +101,28 @@ func connectReadOnly(ctx context.Context, c config.Config, log *slog.Logger) (*b
 	return b, nil
 }
 
-// outputFiles says which files are in the output folder, links that lead out of it not followed. A folder that is not there has
-// none, and is not made.
-func outputFiles(output string) (there func(name string) bool, done func()) {
+// outputFiles returns a function that reports whether a regular file is in the output folder,
+// without following links out of it, and a function that closes the folder. A missing folder is not
+// created.
+func outputFiles(output string) (exists func(name string) bool, done func()) {
 	root, err := os.OpenRoot(output)
 	if err != nil {
 		return func(string) bool { return false }, func() {}
 	}
-	there = func(name string) bool {
+	exists = func(name string) bool {
 		info, err := root.Stat(name)
 		return err == nil && info.Mode().IsRegular()
 	}
-	return there, func() { _ = root.Close() } // it was only read
+	return exists, func() { _ = root.Close() } // opened only for reading
 }
 
-// historyPrinter writes a life as people read it. Every text in it may be somebody else's.
+// historyPrinter formats the history of a case. Any text in it may come from the site.
 type historyPrinter struct {
 	strings.Builder
 	output string
 }
 
-// line writes one line; texts among args are made plain.
+// line writes one line. Strings in args are made safe for a terminal.
 func (p *historyPrinter) line(format string, args ...any) {
 	for i, arg := range args {
 		if text, is := arg.(string); is {
@@ -130,35 +132,35 @@ func (p *historyPrinter) line(format string, args ...any) {
 	fmt.Fprintf(&p.Builder, format+"\n", args...)
 }
 
-// historyText is a life as people read it; output is the folder that the files lie in.
-func historyText(life reporter.History, output string) string {
+// historyText returns the history of a case as text. output is the folder that contains the files.
+func historyText(history reporter.History, output string) string {
 	s := &historyPrinter{output: output}
-	s.line("%s: %s", life.CaseID.String(), currentState(life))
-	if life.Record != nil {
-		s.file("  record      ", *life.Record)
+	s.line("%s: %s", history.CaseID.String(), currentState(history))
+	if history.Record != nil {
+		s.file("  record      ", *history.Record)
 	}
-	if life.Failed != nil {
-		s.line("  next run    asks for it first: it failed in run %s, %s", string(life.Failed.RunID), timestamp(life.Failed.At))
+	if history.Failed != nil {
+		s.line("  next run    requests it first: it failed in run %s, %s", string(history.Failed.RunID), timestamp(history.Failed.At))
 	}
-	if n := len(life.LeftOutBy); n > 0 {
-		s.line("  left out    because it was collected, last by run %s, in all %s", string(life.LeftOutBy[n-1]), sanitize.Plural(n, "time"))
+	if n := len(history.LeftOutBy); n > 0 {
+		s.line("  left out    because it was collected, last by run %s, in all %s", string(history.LeftOutBy[n-1]), sanitize.Plural(n, "time"))
 	}
-	for _, block := range life.Blocks {
+	for _, block := range history.Blocks {
 		s.line("  block       of site %s until %s, by rule %s at %s in run %s", block.Site, timestamp(block.Until), block.Rule,
 			block.CaseID.String(), string(block.RunID))
 	}
-	for _, run := range life.Runs {
+	for _, run := range history.Runs {
 		s.run(run)
 	}
 	return s.String()
 }
 
-// currentState is what there is of the number now.
-func currentState(life reporter.History) string {
+// currentState describes what is known of the number now.
+func currentState(history reporter.History) string {
 	switch {
-	case life.Collected != nil:
-		c := *life.Collected
-		text := fmt.Sprintf("%s, collected by run %s, asked %s", c.Outcome, c.RunID, timestamp(c.At))
+	case history.Collected != nil:
+		c := *history.Collected
+		text := fmt.Sprintf("%s, collected by run %s, requested %s", c.Outcome, c.RunID, timestamp(c.At))
 		if c.Site != "" {
 			text += ", site " + c.Site
 		}
@@ -166,18 +168,18 @@ func currentState(life reporter.History) string {
 			text += ", filed on " + c.FiledOn
 		}
 		return text
-	case !life.Asked:
-		return "nobody ever asked for it"
-	case life.Failed != nil:
+	case !history.Asked:
+		return "never requested"
+	case history.Failed != nil:
 		return "failed, not collected"
-	case slices.ContainsFunc(life.Runs, func(run reporter.RunHistory) bool { return run.Outcome == contract.NoRecord }):
+	case slices.ContainsFunc(history.Runs, func(run reporter.RunHistory) bool { return run.Outcome == contract.NoRecord }):
 		return "no-record, unconfirmed: not collected"
 	default:
 		return "not collected"
 	}
 }
 
-// run writes what one run did.
+// run writes the part of the history that belongs to one run.
 func (p *historyPrinter) run(run reporter.RunHistory) {
 	p.line("\nrun %s: site %s, numbers %d to %d, %s", string(run.RunID), run.Site, run.Range.Start, run.Range.End, string(run.Status))
 	if run.PlannedAt.IsZero() {
@@ -205,7 +207,7 @@ func (p *historyPrinter) stop(stop reporter.Stop) {
 	p.line("  %s  run %s: %s", timestamp(stop.At), string(stop.Status), stop.Reason)
 }
 
-// attempt writes one attempt and what was decided. last says that the ledger holds none after it.
+// attempt writes one attempt and its verdict. last reports that the ledger has no later attempt.
 func (p *historyPrinter) attempt(a reporter.AttemptHistory, most int, last bool) {
 	p.line("  %s  attempt %d of %d%s", timestamp(a.StartedAt), a.Attempt, most, uncounted(a))
 	for _, request := range a.Requests {
@@ -230,7 +232,7 @@ func (p *historyPrinter) attempt(a reporter.AttemptHistory, most int, last bool)
 	case !a.RetryAt.IsZero():
 		p.line(deep+"waits %.3f s by its backoff, until %s, before retry %d of %d", "", a.WaitSeconds, timestamp(a.RetryAt), a.Attempt, most-1)
 	case a.Verdict == contract.VerdictBlocked && last:
-		p.line(deep+"waits until the site may be asked again; the attempt counts for nothing", "")
+		p.line(deep+"waits until the block of the site ends; the attempt does not count", "")
 	}
 }
 
@@ -238,10 +240,10 @@ func uncounted(a reporter.AttemptHistory) string {
 	if a.Counts {
 		return ""
 	}
-	return ", told again: it does not count"
+	return ", repeated: it does not count"
 }
 
-// decision is the verdict, the rule that decided it, and the outcome that came of it.
+// decision returns the verdict, the rule that decided it, and the resulting outcome.
 func decision(e contract.Entry) string {
 	text := string(e.Verdict)
 	if e.Rule != "" {
@@ -253,7 +255,7 @@ func decision(e contract.Entry) string {
 	return text
 }
 
-// request writes one request and what came back.
+// request writes one request and its response.
 func (p *historyPrinter) request(x contract.Exchange) {
 	came := "no answer"
 	if x.Status > 0 {
@@ -287,7 +289,7 @@ func gap(length float64) string {
 	return fmt.Sprintf(", %.3f s after the start of the request before it", length)
 }
 
-// file writes where a file lies.
+// file writes the path of a stored file.
 func (p *historyPrinter) file(label string, file reporter.StoredFile) {
 	missing := ""
 	if !file.There {
@@ -296,7 +298,7 @@ func (p *historyPrinter) file(label string, file reporter.StoredFile) {
 	p.line("%s%s%s", label, filepath.Join(p.output, filepath.FromSlash(file.Path)), missing)
 }
 
-// timestamp is a time as the lines of a life begin: UTC, to the millisecond.
+// timestamp formats a time in UTC, to the millisecond.
 func timestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func seconds(length float64) time.Duration { return time.Duration(length * float64(time.Second)) }

@@ -12,42 +12,44 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// probeResult is what `probe` finds.
+// probeResult is the JSON result of the command probe.
 type probeResult struct {
 	Prefix string `json:"prefix"`
 	Year   string `json:"year"`
-	// UpperBound is the highest number confirmed to exist; 0 when there is none.
+	// UpperBound is the highest number confirmed to exist; 0 if none exists.
 	UpperBound int `json:"upper_bound"`
 	ProbesUsed int `json:"probes_used"`
-	// Confidence is the chance that no number more than 200 above the bound exists, on Condition.
+	// Confidence is the probability that no number more than 200 above the bound exists, given
+	// Condition.
 	Confidence float64 `json:"confidence"`
 	Condition  string  `json:"condition"`
-	// AtLimit says that the range that was searched ends at the bound or below it: higher numbers
-	// may exist, whatever Confidence is. Left out when false.
+	// AtLimit reports that the searched range ends at or below the bound: higher numbers may exist,
+	// whatever Confidence is.
 	AtLimit bool `json:"at_limit,omitempty"`
-	// Ending is why the search ended: done, or budget, waste or unreachable when it had to.
+	// Ending is why the search ended: done, budget, waste or unreachable.
 	Ending   string     `json:"ending"`
 	FiledOn  string     `json:"filed_on"`
 	Evidence []evidence `json:"evidence"`
-	// KnownSince is the time of the oldest earlier answer that the bound rests on; left out when the search asked for all itself.
+	// KnownSince is the time of the oldest earlier answer that the bound depends on. It is left out
+	// if the search requested all of them itself.
 	KnownSince time.Time `json:"known_since,omitzero"`
-	// Reason says why the range that was searched has no number; left out when it has some.
+	// Reason explains why the searched range has no number; left out if it has some.
 	Reason string `json:"reason,omitempty"`
 }
 
-// evidence is one number that needs no model to be believed.
+// evidence is one outcome that supports the bound without a model.
 type evidence struct {
 	CaseID  string           `json:"case_id"`
 	Outcome contract.Outcome `json:"outcome"`
 }
 
-// confidenceCondition is what the stated confidence rests on.
+// confidenceCondition is the assumption behind Confidence.
 const confidenceCondition = "no gap of 200 or more numbers lies close under the highest one"
 
 func (p *program) probeCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
-		Use: "probe [<year>]", Short: "Find the highest number that exists and collect what is seen on the way", Args: maxArgs(1),
+		Use: "probe [<year>]", Short: "Find the highest existing number and collect the cases requested on the way", Args: maxArgs(1),
 		Example: "  fct-scraper probe 2025 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.runProbe(cmd, flags, args)
@@ -74,7 +76,8 @@ func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string)
 		}
 		return p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.id, run.lastEvent}, flags.json)
 	}
-	// Stopped or blocked before the search had ended, or its no-records were taken back: the report says why.
+	// The run was stopped or blocked before the search ended, or its no-records were withdrawn. The
+	// report has the reason.
 	if run.manifest.Bound == nil || run.Superseded {
 		if flags.json {
 			return p.printJSON(run.Report)
@@ -89,7 +92,7 @@ func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string)
 	return p.print(found.text(time.Now()))
 }
 
-// probeResultOf is what the search of a run found.
+// probeResultOf returns the search result that a manifest contains.
 func probeResultOf(m contract.Manifest) probeResult {
 	found := probeResult{
 		Prefix: m.Prefix, Year: m.Year, UpperBound: m.Bound.Number, ProbesUsed: m.Bound.Requests, Confidence: m.Bound.Confidence,
@@ -105,7 +108,8 @@ func probeResultOf(m contract.Manifest) probeResult {
 	return found
 }
 
-// text is the finding as people read it now: the bound, how sure it is, and what needs no model.
+// text formats the result: the bound, its confidence, and the observed no-records. now is needed
+// for the age of earlier answers.
 func (r probeResult) text(now time.Time) string {
 	var text strings.Builder
 	line := func(name, format string, args ...any) {
@@ -116,7 +120,7 @@ func (r probeResult) text(now time.Time) string {
 		fmt.Fprintf(&text, "%s-%s: %s\n", r.Prefix, r.Year, sanitize.Line(r.Reason))
 	case r.AtLimit:
 		fmt.Fprintf(&text, "%s-%s: highest number %d or more\n", r.Prefix, r.Year, r.UpperBound)
-		line("limit", "the range to search ends there or below: "+
+		line("limit", "the searched range ends there or below: "+
 			"leave out end and max_cases to find the highest")
 	default:
 		fmt.Fprintf(&text, "%s-%s: highest number %d\n", r.Prefix, r.Year, r.UpperBound)

@@ -18,7 +18,7 @@ import (
 
 func (p *program) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "report --run <id>", Short: "Write the files of a run again from what is stored",
+		Use: "report --run <id>", Short: "Write the files of a run again from the store",
 		Args:    runFlagArgs(true),
 		Example: "  fct-scraper report --run imm-25-20261125t101500z-1",
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// runStatus is how a run stands, as `status` and `runs` tell it.
+// runStatus is the status of a run as the commands status and runs print it.
 type runStatus struct {
 	RunID     contract.RunID  `json:"run_id"`
 	Status    contract.Status `json:"status"`
@@ -30,20 +30,20 @@ type runStatus struct {
 	StartID   string          `json:"start_id"`
 	EndID     string          `json:"end_id"`
 	StartedAt time.Time       `json:"started_at"`
-	// Planned is how many numbers are to be asked for, 0 while that is not known.
+	// Planned is how many numbers the run fetches; 0 while that is unknown.
 	Planned   int `json:"planned"`
 	Done      int `json:"done"`
 	Succeeded int `json:"succeeded"`
 	NoRecord  int `json:"no_record"`
 	Failed    int `json:"failed"`
-	// LeftSeconds is about how long a running run still takes; 0 when that cannot be told.
+	// LeftSeconds estimates how long a running run still takes; 0 if unknown.
 	LeftSeconds float64 `json:"left_seconds"`
-	// Wait is why a running run asks nothing just now; nil while it does.
+	// Wait is why a running run sends no requests at the moment; nil if it does.
 	Wait *contract.Wait `json:"wait"`
 }
 
-// runStatusOf reads how a run stands. A run that does not exist is jetstream.ErrKeyNotFound; one that cannot be read stands
-// as an error, which says so.
+// runStatusOf returns the status of a run. The error is jetstream.ErrKeyNotFound if the run does
+// not exist. A run whose keys are unreadable has the status error and a reason.
 func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus, error) {
 	if b.viaReporter {
 		all, err := b.requestRunStatuses(ctx)
@@ -66,7 +66,7 @@ func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus
 		s.Status, s.Reason = state.Status, state.Reason
 	case errors.Is(err, runs.ErrUnreadable):
 		s.Status, s.Reason = contract.Errored, err.Error()
-	case !errors.Is(err, jetstream.ErrKeyNotFound): // else its start is under way
+	case !errors.Is(err, jetstream.ErrKeyNotFound): // a run without a state is starting
 		return s, err
 	}
 	if r := state.Report; r != nil {
@@ -76,7 +76,8 @@ func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus
 	return s, b.fillProgress(ctx, &s, m)
 }
 
-// fillProgress fills in how far a run without a report is: the counts from its ledger, the rest from its last events.
+// fillProgress sets the progress of a run without a report: the counts from its ledger, the rest
+// from its latest events.
 func (b *broker) fillProgress(ctx context.Context, s *runStatus, m contract.Manifest) error {
 	c, err := reporter.Count(ctx, reporter.Options{Bus: b.Bus, Logger: slog.New(slog.DiscardHandler)}, m)
 	if errors.Is(err, reporter.ErrLedger) {
@@ -111,7 +112,7 @@ func (b *broker) fillProgress(ctx context.Context, s *runStatus, m contract.Mani
 	return nil
 }
 
-// lastEvent is the last event of that name of a run; the zero event when there is none.
+// lastEvent returns the latest event of a run with that name, or the zero event if there is none.
 func (b *broker) lastEvent(ctx context.Context, run contract.RunID, name string) (e contract.Event, err error) {
 	msg, err := b.GetLast(ctx, contract.StreamEvents, run.EventSubject(name))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -126,7 +127,7 @@ func (b *broker) lastEvent(ctx context.Context, run contract.RunID, name string)
 	return e, nil
 }
 
-// allRunStatuses are those of all runs, the newest first.
+// allRunStatuses returns the status of every run, the newest first.
 func (b *broker) allRunStatuses(ctx context.Context) ([]runStatus, error) {
 	if b.viaReporter {
 		return b.requestRunStatuses(ctx)
@@ -135,7 +136,7 @@ func (b *broker) allRunStatuses(ctx context.Context) ([]runStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []runStatus{} // in JSON an array, also when there is none
+	all := []runStatus{} // not nil: in JSON it is an array
 	for _, run := range known {
 		s, err := b.runStatusOf(ctx, run)
 		if err != nil {
@@ -147,7 +148,7 @@ func (b *broker) allRunStatuses(ctx context.Context) ([]runStatus, error) {
 	return all, nil
 }
 
-// text is a standing as people read it.
+// text formats the status as one line.
 func (s runStatus) text() string {
 	text := fmt.Sprintf("%s  %s  %s to %s  %d", s.RunID, s.Status, s.StartID, s.EndID, s.Done)
 	if s.Status == contract.Running && s.Planned > 0 {
@@ -166,8 +167,9 @@ func (s runStatus) text() string {
 	return text + "\n"
 }
 
-// withBroker opens the broker of the settings, without making a store that is not there, and hands it to look.
-func (p *program) withBroker(cmd *cobra.Command, look func(context.Context, *broker) error) error {
+// withBroker opens the broker of the settings and calls use with it. It does not create a missing
+// store. It tries again if the process that holds the store ends meanwhile.
+func (p *program) withBroker(cmd *cobra.Command, use func(context.Context, *broker) error) error {
 	settings, err := p.loadSettings(cmd)
 	if err != nil {
 		return err
@@ -182,16 +184,17 @@ func (p *program) withBroker(cmd *cobra.Command, look func(context.Context, *bro
 			return err
 		}
 		defer func() { err = errors.Join(err, broker.close()) }()
-		return broker.markHolderEnded(look(cmd.Context(), broker))
+		return broker.markHolderEnded(use(cmd.Context(), broker))
 	})
 }
 
-// withStatusBroker is looked for commands that need no stream: an operator, whose key reaches none, is told by the reporter.
-func (p *program) withStatusBroker(cmd *cobra.Command, look func(context.Context, *broker) error) error {
+// withStatusBroker is withBroker for commands that need no stream. If the key of an operator may
+// not read streams, use gets a broker that requests run statuses from the reporter.
+func (p *program) withStatusBroker(cmd *cobra.Command, use func(context.Context, *broker) error) error {
 	opened := false
 	refused := p.withBroker(cmd, func(ctx context.Context, b *broker) error {
 		opened = true
-		return look(ctx, b)
+		return use(ctx, b)
 	})
 	silent := errors.Is(refused, nats.ErrNoResponders) || errors.Is(refused, jetstream.ErrJetStreamNotEnabled)
 	if opened || !silent && !errors.Is(refused, streams.ErrNotAllowed) {
@@ -206,29 +209,29 @@ func (p *program) withStatusBroker(cmd *cobra.Command, look func(context.Context
 		return err
 	}
 	b.viaReporter = true
-	return errors.Join(look(cmd.Context(), b), b.close())
+	return errors.Join(use(cmd.Context(), b), b.close())
 }
 
-// runStatusTimeout is how long a reporter may take to read how all runs stand.
+// runStatusTimeout is how long a reporter may take to read the status of all runs.
 const runStatusTimeout = 10 * time.Second
 
-// requestRunStatuses has a reporter say how all runs stand, the newest first.
+// requestRunStatuses requests the status of all runs from a reporter, the newest first.
 func (b *broker) requestRunStatuses(ctx context.Context) ([]runStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, runStatusTimeout)
 	defer cancel()
 	msg, err := b.Conn().RequestWithContext(ctx, "fct.reporter.state", nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: this key reaches no streams, and no reporter answers fct.reporter.state: %w", errBroker, err)
+		return nil, fmt.Errorf("%w: this key may not read streams, and no reporter replies on fct.reporter.state: %w", errBroker, err)
 	}
-	var told serviceState
-	if err := json.Unmarshal(msg.Data, &told); err != nil {
-		return nil, fmt.Errorf("%w: reading what the reporter says: %w", errBroker, err)
+	var reply serviceState
+	if err := json.Unmarshal(msg.Data, &reply); err != nil {
+		return nil, fmt.Errorf("%w: decoding the reply of the reporter: %w", errBroker, err)
 	}
-	return append([]runStatus{}, told.RunStatuses...), nil
+	return append([]runStatus{}, reply.RunStatuses...), nil
 }
 
 func (p *program) runsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", Short: "List all runs and how they stand, the newest first", Args: maxArgs(0)}
+	cmd := &cobra.Command{Use: "runs", Short: "List all runs with their status, the newest first", Args: maxArgs(0)}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -252,7 +255,7 @@ func (p *program) runsCommand() *cobra.Command {
 
 func (p *program) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status [--run <id>]", Short: "Say how a run stands and how long it still takes; the newest when none is named",
+		Use: "status [--run <id>]", Short: "Print the status of a run, by default the newest, and the estimated time left",
 		Args:    runFlagArgs(false),
 		Example: "  fct-scraper status --nats-url nats://127.0.0.1:4222\n  fct-scraper status --run imm-25-20261125t101500z-1 --json",
 	}
@@ -274,7 +277,8 @@ func (p *program) statusCommand() *cobra.Command {
 	return cmd
 }
 
-// runFlagArgs lets a command have no argument, and only the id of a run as --run.
+// runFlagArgs allows a command no argument, and a valid run id as --run, which is required if
+// needed.
 func runFlagArgs(needed bool) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		var wrong error
@@ -289,7 +293,7 @@ func runFlagArgs(needed bool) cobra.PositionalArgs {
 	}
 }
 
-// namedRun is how the run of that name stands, or the newest that is running, or the newest.
+// namedRun returns the status of the named run, else of the newest running one, else of the newest.
 func (b *broker) namedRun(ctx context.Context, name string) (runStatus, error) {
 	if name != "" {
 		run, err := contract.ParseRunID(name)

@@ -16,17 +16,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// serveOptions is what is wanted of `serve` beside its settings.
+// serveOptions are the options of the command serve that are not settings.
 type serveOptions struct {
 	services []string
 	embedded bool
-	// addr is where the embedded server listens.
+	// addr is the listen address of the embedded server.
 	addr string
-	// repair accepts a store of which the ledger is not what it was.
+	// repair accepts a store whose ledger differs from what was stored.
 	repair bool
 }
 
-// allServices are the names of the services, in the order of the data.
+// allServices returns the names of the services, in the order of the data flow.
 func allServices() []string {
 	return []string{"prober", "generator", "fetcher", "classifier", "reporter"}
 }
@@ -36,7 +36,7 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve [<service>...]", Short: "Run services until they are stopped; batches are started by messages",
 		Long: "serve runs the named services, or all of them, over a NATS server: " + strings.Join(allServices(), ", ") + ".\n" +
-			"Any number of processes may serve the same server; pace and concurrency are kept over all of them together.",
+			"Any number of processes may use the same server; pace and concurrency apply to all of them together.",
 		Example: "  fct-scraper serve --nats-url nats://127.0.0.1:4222\n  fct-scraper serve fetcher classifier\n  fct-scraper serve --embedded",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.services = args
@@ -44,9 +44,9 @@ func (p *program) serveCommand() *cobra.Command {
 		},
 	}
 	addSettings(cmd.Flags(), allSettingsExcept("progress"))
-	cmd.Flags().BoolVar(&options.embedded, "embedded", false, "start a NATS server in this process, on data_dir")
+	cmd.Flags().BoolVar(&options.embedded, "embedded", false, "start a NATS server in this process, with its store in data_dir")
 	addRepairFlag(cmd.Flags(), &options.repair)
-	cmd.Flags().StringVar(&options.addr, "embedded-addr", "127.0.0.1:4222", "where the embedded server listens")
+	cmd.Flags().StringVar(&options.addr, "embedded-addr", "127.0.0.1:4222", "listen address of the embedded server")
 	return cmd
 }
 
@@ -55,7 +55,8 @@ func (p *program) serve(cmd *cobra.Command, options serveOptions) error {
 	if len(options.services) == 0 {
 		options.services = allServices()
 	}
-	src.SendsRequests, src.Check = slices.Contains(options.services, "fetcher"), options.problems // no other service sends requests to the site
+	// Only the fetcher sends requests to the site.
+	src.SendsRequests, src.Check = slices.Contains(options.services, "fetcher"), options.problems
 	settings, err := config.Load(src)
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func (p *program) serve(cmd *cobra.Command, options serveOptions) error {
 	return err
 }
 
-// problems are what is wrong with the call, given settings that are good by themselves.
+// problems returns what is wrong with the options, given settings that are valid by themselves.
 func (o serveOptions) problems(s *config.Settings) (problems []string) {
 	for _, name := range o.services {
 		if !slices.Contains(allServices(), name) {
@@ -94,14 +95,15 @@ func (o serveOptions) problems(s *config.Settings) (problems []string) {
 	case !o.embedded && s.NATSURL == "":
 		problems = append(problems, "serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process")
 	case o.embedded && !s.Insecure && !loopback.IsListenAddr(o.addr):
-		problems = append(problems, fmt.Sprintf("--embedded-addr %.60q: want an address of this machine alone, such as 127.0.0.1:4222, or insecure = true",
+		problems = append(problems, fmt.Sprintf("--embedded-addr %.60q: want a loopback address such as 127.0.0.1:4222, or insecure = true",
 			o.addr))
 	}
 	return problems
 }
 
-// serveUntil opens what the services need and runs them until ctx ends. Cases in flight then have most of
-// graceful_shutdown_timeout to land; the runs go on wherever else their services are.
+// serveUntil opens what the services need and runs them until ctx ends. Cases in flight then have
+// most of graceful_shutdown_timeout to finish. The runs continue in other processes that have their
+// services.
 func (p *program) serveUntil(ctx context.Context, settings *config.Settings, options serveOptions) (err error) {
 	if err := checkOpenFiles(settings.Config, openFilesLimit()); err != nil {
 		return err
@@ -133,8 +135,8 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, opt
 	return p.serveOverURL(ctx, a, options)
 }
 
-// serveEmbedded has the services work over a server in this process. When its store has broken it is started anew, as soon as
-// there is room for it.
+// serveEmbedded runs the services on a server in this process. When the store fails, it restarts
+// the server as soon as the disk has space.
 func (p *program) serveEmbedded(ctx context.Context, a *app, options serveOptions) (err error) {
 	server := &restartableServer{app: a, access: connectOptions{addr: options.addr, services: options.services, repair: options.repair}}
 	defer func() { err = errors.Join(err, server.close()) }()
@@ -147,7 +149,7 @@ func (p *program) serveEmbedded(ctx context.Context, a *app, options serveOption
 	return a.serveWithRestart(ctx, options.services, server.open)
 }
 
-// serveOverURL has the services work over the server of nats_url, however often that is away.
+// serveOverURL runs the services on the server of nats_url and waits whenever that is unavailable.
 func (p *program) serveOverURL(ctx context.Context, a *app, options serveOptions) error {
 	conn, err := startConnecting(a.settings.Config, connectOptions{services: options.services}, a.log, a.status.readiness)
 	if err != nil {
@@ -163,14 +165,15 @@ func (p *program) serveOverURL(ctx context.Context, a *app, options serveOptions
 	return a.serveWithRestart(ctx, options.services, conn.open)
 }
 
-// announce says what serves and how a batch is started.
+// announce logs and prints that the services are ready.
 func (p *program) announce(a *app, options serveOptions) error {
 	a.fetcherID = fetcherName(a.broker)
 	a.log.Info("serve.ready", "services", strings.Join(options.services, " "))
 	return p.print(announcement(a.broker, options.services))
 }
 
-// announcement says what runs, what a client of this machine exports, and how a batch is started.
+// announcement lists the services, what a client on this machine must export, and how to start a
+// batch.
 func announcement(b *broker, services []string) string {
 	text := "serving " + strings.Join(services, ", ") + "\n"
 	if b.url != "" {
@@ -179,7 +182,7 @@ func announcement(b *broker, services []string) string {
 	return text + `nats pub batch.start '{"year":"25","start":1,"max_cases":50}'` + "\n"
 }
 
-// shellQuote is a word as a shell reads it back.
+// shellQuote quotes a word for a shell if necessary.
 func shellQuote(word string) string {
 	if !strings.ContainsFunc(word, func(r rune) bool {
 		return !strings.ContainsRune("/._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)

@@ -6,13 +6,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// setupCommand makes the streams for services that may not: they have accounts of their own, and reach the streams by what
-// those import.
+// setupCommand creates the streams for services whose accounts may not. They use the streams that
+// their accounts import.
 func (p *program) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Make the streams, buckets and shared consumers that are missing on a NATS server", Args: maxArgs(0),
-		Long: "setup makes the streams, buckets and shared consumers that are missing on the server of nats_url, and changes none\n" +
-			"that is there. Services need it where their keys do not let them make streams, as with deploy/nats/nats.conf.",
+		Use: "setup", Short: "Create the streams, buckets and shared consumers that are missing on a NATS server", Args: maxArgs(0),
+		Long: "setup creates the streams, buckets and shared consumers that are missing on the server of nats_url, and changes no\n" +
+			"existing one. Services need it if their keys may not create streams, as with deploy/nats/nats.conf.",
 		Example: "  fct-scraper setup --nats-url nats://127.0.0.1:4222 --nats-nkey deploy/nats/keys/admin.nk",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := p.loadSettings(cmd)
@@ -30,7 +30,7 @@ func (p *program) setupCommand() *cobra.Command {
 			if err := broker.close(); err != nil {
 				return err
 			}
-			return p.print("all streams, buckets and shared consumers are there\n")
+			return p.print("all streams, buckets and shared consumers exist\n")
 		},
 	}
 	addSettings(cmd.Flags(), serverSettings("replicas"))

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// simFlags are the number space and the faults of a simulator, as they are typed.
+// simFlags are the number space and the faults of a simulator, as typed.
 type simFlags struct {
 	addr    string
 	seed    uint64
@@ -29,7 +29,7 @@ type simFlags struct {
 	soft    int
 	block   string
 	robots  string
-	// division is the form of the docket call's division that is answered.
+	// division is the form of the parameter division that the docket call accepts.
 	division string
 }
 
@@ -37,8 +37,8 @@ func (p *program) simCommand() *cobra.Command {
 	f := &simFlags{}
 	cmd := &cobra.Command{
 		Use: "sim", Short: "Run the bundled court simulator as an HTTP server",
-		Long: "Run the bundled court simulator as an HTTP server: the court's JSON calls and its HTML face, in English and French, over files of\n" +
-			"invented people. /__stats tells as JSON who asked what and when, /__truth?from=1&to=100 which numbers exist.\n\n" +
+		Long: "Run the bundled court simulator as an HTTP server: the court's JSON calls and its HTML form, in English and French, with files of\n" +
+			"invented people. /__stats returns all requests as JSON, /__truth?from=1&to=100 which numbers exist.\n\n" +
 			"Kinds of faults:\n" + courtsim.FaultHelp(),
 		Example: "  fct-scraper sim --addr 127.0.0.1:8090 --max 2000 --missing 0.1 --fault 500:0.2\n" +
 			"  fct-scraper sim --max 500 --block-after 100:429-bare",
@@ -55,23 +55,23 @@ func (p *program) simCommand() *cobra.Command {
 
 func (f *simFlags) add(flags *pflag.FlagSet) {
 	usual := courtsim.DefaultOptions()
-	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090", "address of this machine to listen on; port 0 picks one")
-	flags.Uint64Var(&f.seed, "seed", usual.Seed, "which court: the same seed gives the same answers")
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090", "loopback address to listen on; port 0 picks a free one")
+	flags.Uint64Var(&f.seed, "seed", usual.Seed, "seed of the invented files: the same seed gives the same answers")
 	flags.IntVar(&f.highest, "max", usual.Max, "highest number that exists")
 	flags.Float64Var(&f.missing, "missing", usual.Missing, "share of numbers that do not exist, 0 to 1")
 	flags.StringArrayVar(&f.gaps, "gap", nil, "numbers that do not exist, from-to (repeatable)")
 	flags.DurationVar(&f.latency, "latency", 0, "wait before each answer")
-	flags.IntVar(&f.tokens, "token-life", 0, "posts that the tokens of a page of the HTML face are good for; 0 is any number")
+	flags.IntVar(&f.tokens, "token-life", 0, "number of posts for which the tokens of an HTML page are valid; 0 is unlimited")
 	flags.StringArrayVar(&f.faults, "fault", nil,
 		"kind:share[:times|:forever], a share of the numbers (repeatable); kinds: see above")
-	flags.StringVar(&f.block, "block-after", "", "n:kind, from the n-th request on every answer is this block: "+strings.Join(courtsim.BlockKinds(), " "))
-	flags.IntVar(&f.soft, "soft-block-after", 0, "from this request on no case exists any more; 0 is never")
+	flags.StringVar(&f.block, "block-after", "", "n:kind, every answer from the n-th request on is this block: "+strings.Join(courtsim.BlockKinds(), " "))
+	flags.IntVar(&f.soft, "soft-block-after", 0, "no case exists from this request on; 0 is never")
 	flags.StringVar(&f.division, "division", courtsim.DivisionAny,
-		"what the docket call is answered for: number is division=IMM-1-25, t is the letter, any is both")
-	flags.StringVar(&f.robots, "robots", "", `robots.txt: a file, or its text with \n between lines; without it there is none`)
+		"value of division that the docket call accepts: number is division=IMM-1-25, t is the letter, any is both")
+	flags.StringVar(&f.robots, "robots", "", `robots.txt: a file, or the text with \n between lines; none by default`)
 }
 
-// options reads what was typed; every mistake is told.
+// options parses the flags. The error joins all mistakes.
 func (f *simFlags) options(environ []string) (courtsim.Options, error) {
 	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency, TokenLife: f.tokens, SoftBlockAfter: f.soft, Division: f.division}
 	var problems []error
@@ -95,7 +95,8 @@ func (f *simFlags) options(environ []string) (courtsim.Options, error) {
 	return options, errors.Join(problems...)
 }
 
-// robotsText reads what was typed: a text holds a colon, as every rule in it does.
+// robotsText returns the text of robots.txt. typed is that text if it contains a colon, as every
+// rule does, else the name of a file.
 func robotsText(typed string, environ []string) (string, error) {
 	if typed == "" || strings.Contains(typed, ":") {
 		return strings.ReplaceAll(typed, `\n`, "\n"), nil
@@ -111,7 +112,7 @@ func robotsText(typed string, environ []string) (string, error) {
 	return string(text), nil
 }
 
-// simulate serves until a signal ends it.
+// simulate runs the simulator until a signal arrives.
 func (p *program) simulate(ctx context.Context, addr string, options courtsim.Options) error {
 	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()

@@ -11,25 +11,26 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// stopLimit is how long a generator may take to answer a stop; the command is kept anyway.
+// stopLimit is how long a generator may take to reply to a stop. The command stays stored in any
+// case.
 const stopLimit = 15 * time.Second
 
 func (p *program) stopCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "stop --run <id>", Short: "Stop a run; the same batch goes on with it when it is started again",
+		Use: "stop --run <id>", Short: "Stop a run; starting the same batch again resumes it",
 		Args:    runFlagArgs(true),
 		Example: "  fct-scraper stop --run imm-25-20261125t101500z-1 --nats-url nats://127.0.0.1:4222",
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run")
-	asJSON := cmd.Flags().Bool("json", false, "print how the run stands as one JSON document")
+	asJSON := cmd.Flags().Bool("json", false, "print the status of the run as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withStatusBroker(cmd, func(ctx context.Context, b *broker) error {
 			s, err := b.namedRun(ctx, *name)
 			if err != nil {
 				return err
 			}
-			if s.Status == contract.Running { // else it was stopped, or is over
+			if s.Status == contract.Running {
 				if err := b.stopRun(ctx, s.RunID); err != nil {
 					return err
 				}
@@ -41,7 +42,7 @@ func (p *program) stopCommand() *cobra.Command {
 				return p.printJSON(s)
 			}
 			if s.Status == contract.Running {
-				return p.print(fmt.Sprintf("%s stops: what is under way is finished\n", s.RunID))
+				return p.print(fmt.Sprintf("%s stops: cases in flight are finished\n", s.RunID))
 			}
 			return p.print(s.text())
 		})
@@ -49,7 +50,7 @@ func (p *program) stopCommand() *cobra.Command {
 	return cmd
 }
 
-// stopRun asks for the end of a run, as anybody would, by a message.
+// stopRun sends the command batch.stop, as an external client would.
 func (b *broker) stopRun(ctx context.Context, run contract.RunID) error {
 	body, err := json.Marshal(contract.StopSpec{RunID: run})
 	if err != nil {
@@ -59,7 +60,7 @@ func (b *broker) stopRun(ctx context.Context, run contract.RunID) error {
 	defer cancel()
 	msg, err := b.Conn().RequestWithContext(ctx, contract.SubjectStop, body)
 	if err != nil {
-		return fmt.Errorf("%w: stopping run %s: no generator answers; the command is kept for the next: %w", errBroker, run, err)
+		return fmt.Errorf("%w: stopping run %s: no generator replied; the command is stored for the next one: %w", errBroker, run, err)
 	}
 	var reply contract.CommandReply
 	if err := json.Unmarshal(msg.Data, &reply); err != nil {

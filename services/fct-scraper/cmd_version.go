@@ -8,10 +8,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// stamped is the version that the build wrote here (-ldflags "-X main.stamped=v1.2.3").
+// stamped is the version that the linker sets (-ldflags "-X main.stamped=v1.2.3").
 var stamped string
 
-// version is the stamped version, else the module's own as the go command knows it, else "devel".
+// version returns the stamped version, else the version of the module, else "devel".
 func version() string {
 	if stamped != "" {
 		return stamped
@@ -22,7 +22,7 @@ func version() string {
 	return "devel"
 }
 
-// buildInfo is what `version --json` tells.
+// buildInfo is the JSON result of the command version.
 type buildInfo struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
@@ -54,7 +54,7 @@ func currentBuild() buildInfo {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Say which version this is", Args: maxArgs(0)}
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: maxArgs(0)}
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		b := currentBuild()

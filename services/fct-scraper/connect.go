@@ -24,65 +24,72 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// connectTimeout is how long a server may take to answer the first time.
+// connectTimeout is how long a server may take to accept the first connection.
 const connectTimeout = 10 * time.Second
 
-// attachTimeout is how long a process that holds data_dir may take to let others in; then the store counts as in use.
+// attachTimeout is how long a process that holds data_dir may take to open its socket. After that
+// the store counts as in use.
 const attachTimeout = 5 * time.Second
 
-// pingInterval is how often the server is asked whether it is there: one that was cut off without a word is given up after three
-// of these, for another one of its cluster. The library's own, two minutes, would have a whole run wait for it.
+// pingInterval is how often the client pings the server. A silent server is given up after three
+// missed pings, in favor of another one of its cluster. The library's default of two minutes would
+// delay a complete run.
 const pingInterval = 5 * time.Second
 
-// noSpaceGrace is how long what is on its way to a store without room may still take: a broken stream answers nothing.
+// noSpaceGrace is how long pending writes may take when a store has no space: a failed stream does
+// not reply.
 const noSpaceGrace = time.Second
 
-// createStreamsTimeout is how long making the streams may take; on an idle disk it takes 20 ms.
+// createStreamsTimeout is how long creating the streams may take. On an idle disk it takes 20 ms.
 const createStreamsTimeout = time.Minute
 
-// broker is a bus over a server, and the bucket that says how runs stand.
+// broker is a connection to a NATS server with the bucket that holds the state of runs.
 type broker struct {
 	*bus.Bus
 	runs jetstream.KeyValue
-	// shared says that other processes may work over this server too.
+	// shared reports that other processes may use this server too.
 	shared bool
-	// attached says that another process on this machine holds the store, and lets this one use it for as long as it runs.
+	// attached reports that another process on this machine holds the store and shares its server
+	// while it runs.
 	attached bool
-	// holderGone says whether the holder has ended; nil when the store is nobody's or this process's.
+	// holderGone reports whether that process has ended; nil if no other process holds the store.
 	holderGone func() bool
-	// viaReporter says that this connection reaches no streams: the reporter is asked how runs stand.
+	// viaReporter reports that this connection may not read streams: the status of runs is
+	// requested from the reporter.
 	viaReporter bool
-	// patient says that this process waits for its server as long as it takes.
+	// patient reports that this process waits for its server without a limit.
 	patient bool
-	// disconnectReason says why there is no connection; nil when nobody keeps it.
+	// disconnectReason returns why there is no connection; nil if that is not recorded.
 	disconnectReason func() error
-	// url is where they reach a server that runs in this process, key the file of the seed that they need; empty when it has no port.
+	// url and keyFile, the file of the seed, are what clients need to reach a server in this
+	// process. They are empty if the server has no port.
 	url, keyFile string
-	// server runs in this process; nil when it does elsewhere. hangUp ends the connection to it.
+	// server runs in this process, else it is nil. disconnect closes the connection to it.
 	server     *natsd.Server
 	disconnect func()
 	close      func() error
-	// restored is what was rebuilt when the store was opened; broken gets why it is of no more use.
+	// restored lists what was rebuilt when the store was opened. broken receives the error that
+	// makes the store unusable.
 	restored []string
 	broken   chan error
 }
 
-// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and makes the streams or
-// waits for them.
-func openBroker(ctx context.Context, c config.Config, a connectOptions, log *slog.Logger) (*broker, error) {
-	b, nc, err := connect(ctx, c, a, log)
+// openBroker connects to the server of nats_url, or starts one in this process on data_dir, and
+// creates the streams or waits for them.
+func openBroker(ctx context.Context, c config.Config, o connectOptions, log *slog.Logger) (*broker, error) {
+	b, nc, err := connect(ctx, c, o, log)
 	if err != nil {
 		return nil, err
 	}
-	made := streamSetup(c, a, log)
+	prepare := streamSetup(c, o, log)
 	if b.attached {
-		made = streams.Await // whoever holds the store makes them
+		prepare = streams.Await // the process that holds the store creates them
 	}
 	err = b.withDiskWatch(ctx, log, func(ctx context.Context) error {
 		if b.server != nil {
-			return b.openOwnStore(ctx, nc, c, a, made, log)
+			return b.openOwnStore(ctx, nc, c, o, prepare, log)
 		}
-		return b.open(ctx, nc, made, log)
+		return b.open(ctx, nc, prepare, log)
 	})
 	if err != nil {
 		return nil, errors.Join(b.markHolderEnded(err), b.close())
@@ -90,8 +97,9 @@ func openBroker(ctx context.Context, c config.Config, a connectOptions, log *slo
 	return b, nil
 }
 
-// withDiskWatch does something with the store for as long as that takes what it is given: a server of this process that has run out of
-// room is not waited for. The error is natsd.ErrNoSpace then, whatever became of the work.
+// withDiskWatch calls work with a context that ends if the server in this process runs out of disk
+// space, because that server would not reply. The error is then natsd.ErrNoSpace, whatever work
+// returned.
 func (b *broker) withDiskWatch(ctx context.Context, log *slog.Logger, work func(context.Context) error) error {
 	if b.server == nil {
 		return work(ctx)
@@ -128,21 +136,22 @@ func (b *broker) withDiskWatch(ctx context.Context, log *slog.Logger, work func(
 	return trouble
 }
 
-// connect connects to the server of nats_url, to one that it starts on data_dir, or to that of the process that holds data_dir.
-func connect(ctx context.Context, c config.Config, a connectOptions, log *slog.Logger) (*broker, *nats.Conn, error) {
+// connect connects to the server of nats_url, else to a new server on data_dir, else to the server
+// of the process that holds data_dir.
+func connect(ctx context.Context, c config.Config, o connectOptions, log *slog.Logger) (*broker, *nats.Conn, error) {
 	if c.NATSURL != "" {
-		nc, err := dial(c, a, logConnectionErrors(log))
+		nc, err := dial(c, o, logConnectionErrors(log))
 		if err != nil {
 			return nil, nil, err
 		}
 		return &broker{shared: true, close: func() error { nc.Close(); return nil }}, nc, nil
 	}
 	for begun := time.Now(); ; {
-		b, nc, err := startOwnServer(c, a, log)
+		b, nc, err := startOwnServer(c, o, log)
 		if !errors.Is(err, natsd.ErrLocked) {
 			return b, nc, err
 		}
-		nc, closed := natsd.ConnectSocket(c.DataDir, nats.Name(a.clientName()), nats.Timeout(connectTimeout), logConnectionErrors(log))
+		nc, closed := natsd.ConnectSocket(c.DataDir, nats.Name(o.clientName()), nats.Timeout(connectTimeout), logConnectionErrors(log))
 		if closed == nil {
 			return &broker{shared: true, attached: true, holderGone: nc.IsClosed, close: func() error { nc.Close(); return nil }}, nc, nil
 		}
@@ -150,17 +159,17 @@ func connect(ctx context.Context, c config.Config, a connectOptions, log *slog.L
 			log.Debug("broker.beside.closed", "error", closed)
 			return nil, nil, err
 		}
-		if err := delay.Sleep(ctx, connectPoll); err != nil { // it may be about to begin, or to end
+		if err := delay.Sleep(ctx, connectPoll); err != nil { // that process may be starting or ending
 			return nil, nil, err
 		}
 	}
 }
 
-// startOwnServer starts a server on data_dir, and lets other processes in.
-func startOwnServer(c config.Config, a connectOptions, log *slog.Logger) (*broker, *nats.Conn, error) {
+// startOwnServer starts a server on data_dir and opens it to other processes of this machine.
+func startOwnServer(c config.Config, o connectOptions, log *slog.Logger) (*broker, *nats.Conn, error) {
 	start := natsd.Start
-	if a.addr != "" {
-		start = func(dir string) (*natsd.Server, error) { return natsd.StartWithKey(dir, a.addr) }
+	if o.addr != "" {
+		start = func(dir string) (*natsd.Server, error) { return natsd.StartWithKey(dir, o.addr) }
 	}
 	server, err := start(c.DataDir)
 	if err != nil {
@@ -170,7 +179,7 @@ func startOwnServer(c config.Config, a connectOptions, log *slog.Logger) (*broke
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), server.Close())
 	}
-	if !a.exclusive {
+	if !o.exclusive {
 		if err := server.OpenSocket(); err != nil {
 			log.Warn("broker.beside.closed", "error", err)
 		}
@@ -179,16 +188,16 @@ func startOwnServer(c config.Config, a connectOptions, log *slog.Logger) (*broke
 		nc.Close()
 		return server.Close()
 	}}
-	if a.addr != "" {
+	if o.addr != "" {
 		b.shared, b.url, b.keyFile = true, server.URL(), server.KeyFile()
 	}
 	return b, nc, nil
 }
 
-// errHolderEnded says that the process that held the store ended while this one used it.
+// errHolderEnded reports that the process that held the store ended while this one used its server.
 var errHolderEnded = errors.New("the process that held data_dir has ended")
 
-// markHolderEnded marks an error as errHolderEnded when that is behind it.
+// markHolderEnded wraps err with errHolderEnded if the process that held the store has ended.
 func (b *broker) markHolderEnded(err error) error {
 	if err == nil || b.holderGone == nil || !b.holderGone() {
 		return err
@@ -196,20 +205,21 @@ func (b *broker) markHolderEnded(err error) error {
 	return fmt.Errorf("%w: %w", errHolderEnded, err)
 }
 
-// holderTries is how many holders of a store may end, one after the other, while a command uses it.
+// holderTries is how often a command may find that the process that held the store has ended.
 const holderTries = 5
 
-// retryIfHolderEnded has a command look at the store again when the process that held it has ended meanwhile.
-func retryIfHolderEnded(look func() error) (err error) {
+// retryIfHolderEnded calls read again if the process that held the store has ended meanwhile.
+func retryIfHolderEnded(read func() error) (err error) {
 	for range holderTries {
-		if err = look(); !errors.Is(err, errHolderEnded) {
+		if err = read(); !errors.Is(err, errHolderEnded) {
 			return err
 		}
 	}
 	return err
 }
 
-// checkStoreExists is an error when there is no store to look into: whoever only looks makes none.
+// checkStoreExists returns an error if there is no store. Commands that only read do not create
+// one.
 func checkStoreExists(c config.Config) error {
 	if c.NATSURL == "" && !natsd.Exists(c.DataDir) {
 		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty", errUsage, c.DataDir)
@@ -217,20 +227,21 @@ func checkStoreExists(c config.Config) error {
 	return nil
 }
 
-// logConnectionErrors has trouble with a connection logged: the library writes what a server said to stderr as it came.
+// logConnectionErrors logs asynchronous errors of a connection. Without it the library writes them
+// to stderr as the server sent them.
 func logConnectionErrors(log *slog.Logger) nats.Option {
 	return nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		log.Warn("broker.connection.error", "error", err)
 	})
 }
 
-func dial(c config.Config, a connectOptions, more ...nats.Option) (*nats.Conn, error) {
-	options := []nats.Option{nats.Name(a.clientName()), nats.Timeout(connectTimeout), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.PingInterval(pingInterval)}
-	if inbox := a.inboxPrefix(); inbox != "" {
+func dial(c config.Config, o connectOptions, more ...nats.Option) (*nats.Conn, error) {
+	options := []nats.Option{nats.Name(o.clientName()), nats.Timeout(connectTimeout), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.PingInterval(pingInterval)}
+	if inbox := o.inboxPrefix(); inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
 	if c.NATSCreds != "" {
-		// The library reads it only when it connects, and a connection may be tried for ever.
+		// The library reads the file only when it connects, which it may retry without end.
 		if _, err := os.Stat(c.NATSCreds); err != nil {
 			return nil, fmt.Errorf("%w: reading nats_creds: %w", errUsage, err)
 		}
@@ -247,7 +258,7 @@ func dial(c config.Config, a connectOptions, more ...nats.Option) (*nats.Conn, e
 	case c.NATSTLS():
 		options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12}))
 	case !c.Insecure:
-		// Nor beyond this machine when a server there, or whoever answers look-ups, names others.
+		// Servers and DNS replies cannot redirect the connection beyond this machine either.
 		options = append(options, nats.SetCustomDialer(&net.Dialer{Timeout: connectTimeout, Control: loopback.DialControl}))
 	}
 	if c.NATSCA != "" {
@@ -263,7 +274,7 @@ func dial(c config.Config, a connectOptions, more ...nats.Option) (*nats.Conn, e
 	return nc, nil
 }
 
-// open works over a connection, once ready has returned: the streams are there then.
+// open makes the broker usable on a connection. ready must return once the streams exist.
 func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Context, jetstream.JetStream) error, log *slog.Logger) error {
 	var err error
 	if b.Bus, err = bus.New(nc, log, bus.Options{WaitForConnection: b.patient, Exclusive: !b.shared}); err != nil {
@@ -280,8 +291,9 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Con
 	if b.shared {
 		return nil
 	}
-	// The folder was locked: whoever worked on a run that is still running was killed, and what had been delivered to
-	// its services is to come again at once. A command that was carried out is not carried out again.
+	// This process holds the lock of the folder, so a run in state running belongs to a killed
+	// process. What was delivered to its services is redelivered at once. A command that was
+	// executed is not executed again.
 	for _, shared := range streams.SharedConsumers() {
 		if err := streams.RecreateShared(ctx, b.JetStream(), shared.Stream, shared.Name); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
@@ -297,25 +309,26 @@ func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Con
 	return nil
 }
 
-// streamCreator is the one service that makes the streams where services are processes of their own; the others wait for
-// them. Where it may not, as with the accounts of deploy/nats/nats.conf, it waits too, until "fct-scraper setup" has made them.
+// streamCreator is the service that creates the streams if services are separate processes; the
+// others wait for it. Where its account may not create streams, as in deploy/nats/nats.conf, it too
+// waits until "fct-scraper setup" has created them.
 const streamCreator = "generator"
 
-// connectOptions is what a process is to its server.
+// connectOptions describe how a process uses its server.
 type connectOptions struct {
-	// addr is where a server in this process listens; empty is nowhere.
+	// addr is the listen address of a server in this process; "" for none.
 	addr string
-	// services are those that it serves; none says that it does whatever there is to do.
+	// services are the services that the process runs; empty if it runs all or none.
 	services []string
-	// repair accepts a store of which the ledger is not what it was.
+	// repair accepts a store whose ledger differs from what was stored.
 	repair bool
-	// readOnly makes nothing on a server of others: without streams there is no run to look at.
+	// readOnly creates nothing on the server of nats_url: a store without streams has no runs.
 	readOnly bool
-	// exclusive lets no other process into a server in this process.
+	// exclusive opens a server in this process to no other process.
 	exclusive bool
 }
 
-// soleService is the one service of the process; empty when it has several, or none in particular.
+// soleService returns the only service of the process, or "" if it has several or none.
 func (o connectOptions) soleService() string {
 	if len(o.services) != 1 {
 		return ""
@@ -323,7 +336,7 @@ func (o connectOptions) soleService() string {
 	return o.services[0]
 }
 
-// clientName is what the server knows the connection by.
+// clientName returns the name of the connection on the server.
 func (o connectOptions) clientName() string {
 	if o.soleService() == "" {
 		return "fct-scraper"
@@ -331,8 +344,8 @@ func (o connectOptions) clientName() string {
 	return "fct-" + o.soleService()
 }
 
-// inboxPrefix is the prefix of the subjects on which a service gets its answers. Each has its own, so that the server can keep the
-// others from listening there; empty is the usual one.
+// inboxPrefix returns the prefix of the subjects on which a service receives replies, or "" for the
+// default. Each service has its own, so that an account can forbid others to subscribe to it.
 func (o connectOptions) inboxPrefix() string {
 	if o.soleService() == "" {
 		return ""
@@ -340,13 +353,13 @@ func (o connectOptions) inboxPrefix() string {
 	return "_INBOX_" + o.soleService()
 }
 
-// createsStreams says whether the process makes the streams that are missing.
+// createsStreams reports whether the process creates missing streams.
 func (o connectOptions) createsStreams() bool {
 	return len(o.services) == 0 || slices.Contains(o.services, streamCreator)
 }
 
-// streamSetup is how o process comes to the streams: it makes them, or waits until they are made. The store of o server in this
-// process is its own, and is brought up to date.
+// streamSetup returns the function that makes sure that the streams exist: it creates them or waits
+// for them. The streams of a server in this process are also upgraded.
 func streamSetup(c config.Config, o connectOptions, log *slog.Logger) func(context.Context, jetstream.JetStream) error {
 	if !o.createsStreams() {
 		return streams.Await
@@ -359,7 +372,7 @@ func streamSetup(c config.Config, o connectOptions, log *slog.Logger) func(conte
 		ctx, cancel := context.WithTimeout(ctx, createStreamsTimeout)
 		defer cancel()
 		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas, Exclusive: c.NATSURL == "", OnUpdate: changed}); err != nil {
-			return fmt.Errorf("making the streams: %w", err)
+			return fmt.Errorf("creating the streams: %w", err)
 		}
 		return nil
 	}
@@ -376,7 +389,7 @@ func streamSetup(c config.Config, o connectOptions, log *slog.Logger) func(conte
 	}
 }
 
-// checkServerHasStore is an error when a server has no store to look into.
+// checkServerHasStore returns an error if a server has no streams of this program.
 func checkServerHasStore(ctx context.Context, js jetstream.JetStream) error {
 	_, err := js.Stream(ctx, "KV_"+contract.BucketRuns)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

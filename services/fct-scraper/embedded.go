@@ -10,28 +10,30 @@ import (
 	"fct-scraper/pkg/natsd"
 )
 
-// restartableServer is the server in this process that services work over, started as often as its store breaks.
+// restartableServer is the server in this process that services use. It is restarted whenever its
+// store fails.
 type restartableServer struct {
 	app    *app
 	access connectOptions
-	// broker is over the server that runs; nil while none does.
+	// broker uses the current server; nil while none runs.
 	broker *broker
-	// lastServer is the server that ran last; nil before the first.
+	// lastServer is the most recently started server; nil before the first.
 	lastServer *natsd.Server
 }
 
-// open closes the server that runs and starts it again, for which it waits until there is room. It returns the broker over it.
+// open stops the current server, waits until the disk has space, and starts the server again. It
+// returns the broker of the new server.
 func (s *restartableServer) open(ctx context.Context) (*broker, error) {
 	if err := s.close(); err != nil {
 		return nil, err
 	}
-	told := false
+	logged := false
 	wait := func(reason error) {
 		s.app.status.setWaiting(reason)
-		if !told {
+		if !logged {
 			s.app.log.Error("serve.waiting", "error", reason)
 		}
-		told = true
+		logged = true
 	}
 	for {
 		if s.lastServer != nil {
@@ -45,7 +47,7 @@ func (s *restartableServer) open(ctx context.Context) (*broker, error) {
 			if err := b.serveHolderState(func() holderState { return holderState{Serves: true} }); err != nil {
 				return nil, err
 			}
-			// Who was told the address finds the server there again.
+			// Clients that know the address find the restarted server there.
 			if at, err := url.Parse(b.url); err == nil {
 				s.access.addr = at.Host
 			}

@@ -15,7 +15,7 @@ import (
 	"fct-scraper/streams"
 )
 
-// The exit codes that people and schedulers rely on.
+// The exit codes are part of the contract.
 const (
 	codeCompleted  = 0
 	codeInternal   = 1
@@ -23,7 +23,7 @@ const (
 	codeFailed     = 3 // completed, but some numbers failed, some no-records are unconfirmed or too many records are header-only
 	codeSafeStop   = 4
 	codeBlocked    = 5
-	codeBroker     = 6 // broker or store trouble
+	codeBroker     = 6 // error of the broker or the store
 	codeOutput     = 7 // ledger mismatch or output not writable
 	codeHangup     = 129
 	codeInterrupt  = 130
@@ -31,15 +31,15 @@ const (
 )
 
 var (
-	// errUsage marks a call that asks for what there is not.
+	// errUsage marks an invalid call.
 	errUsage = errors.New("usage")
-	// errResult marks a result that stdout does not take.
+	// errResult marks a failed write of the result to stdout.
 	errResult = errors.New("writing the result to stdout")
-	// errBroker marks trouble with the broker that has no name of its own.
+	// errBroker marks an error of the broker that has no sentinel of its own.
 	errBroker = errors.New("broker")
 )
 
-// errorExitCode is the exit code of an error.
+// errorExitCode returns the exit code for an error.
 func errorExitCode(err error) int {
 	if stop, is := errors.AsType[waitInterrupted](err); is {
 		return stop.code
@@ -51,7 +51,7 @@ func errorExitCode(err error) int {
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning}},
 		{codeBroker, []error{errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrNoSpace, streams.ErrDrift}},
-		{codeOutput, []error{errResult}}, // after the causes of trouble, which it may come with
+		{codeOutput, []error{errResult}}, // last: it may be joined with another cause
 	}
 	for _, kind := range kinds {
 		for _, sentinel := range kind.among {
@@ -63,7 +63,8 @@ func errorExitCode(err error) int {
 	return codeInternal
 }
 
-// runExitCode is the exit code of a run that ended; stop is the code of the signal that stopped it, if one did.
+// runExitCode returns the exit code for a run that has ended. stop is the code of the signal that
+// stopped it, 0 if none did.
 func runExitCode(state contract.State, stop int) int {
 	switch state.Status {
 	case contract.Completed:

@@ -17,13 +17,15 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// defaultStatusAddr is where `serve` says how it is when nothing else was set.
+// defaultStatusAddr is the address of the status server of the command serve if http_addr is not
+// set.
 const defaultStatusAddr = "127.0.0.1:8080"
 
-// requirement is what a service works with on the NATS server; consumer is empty when it makes its own.
+// requirement is a stream, or a consumer of it, that a service needs on the NATS server. consumer
+// is empty if the service creates its own.
 type requirement struct{ stream, consumer string }
 
-// requirements are the streams, buckets and consumers that the services must find.
+// requirements returns the streams, buckets and consumers that each service needs.
 func requirements() map[string][]requirement {
 	bucket := func(name string) requirement { return requirement{stream: "KV_" + name} }
 	runs := bucket(contract.BucketRuns)
@@ -36,10 +38,10 @@ func requirements() map[string][]requirement {
 	}
 }
 
-// readiness is whether this process can work.
+// readiness records whether the services of this process can work.
 type readiness struct {
 	mu sync.Mutex
-	// pending is what stands in the way; nil once the services work.
+	// pending is what the services wait for; nil once they work.
 	pending error
 	broker  *broker
 	names   []string
@@ -47,21 +49,21 @@ type readiness struct {
 
 func newReadiness() *readiness { return &readiness{pending: errors.New("starting")} }
 
-// setWaiting says what has to come before the services can work.
+// setWaiting records what the services wait for.
 func (r *readiness) setWaiting(reason error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pending = reason
 }
 
-// setWorking says that the services of those names work over a broker.
+// setWorking records that the named services work on a broker.
 func (r *readiness) setWorking(b *broker, names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pending, r.broker, r.names = nil, b, names
 }
 
-// check is nil when the connection is up and all that the services need is there.
+// check returns nil if the connection is up and everything that the services need exists.
 func (r *readiness) check(ctx context.Context) error {
 	r.mu.Lock()
 	waits, b, names := r.pending, r.broker, r.names
@@ -93,7 +95,7 @@ func (r *readiness) check(ctx context.Context) error {
 	return nil
 }
 
-// disconnectError is why there is no connection.
+// disconnectError returns why there is no connection.
 func (b *broker) disconnectError() error {
 	if b.disconnectReason != nil {
 		return b.disconnectReason()
@@ -114,7 +116,8 @@ func (r requirement) check(ctx context.Context, b *broker) error {
 	return nil
 }
 
-// statusServer is what this process shows of itself over HTTP and to the NATS services API.
+// statusServer is the HTTP server of readiness and metrics, with the data that the NATS services
+// API shows too.
 type statusServer struct {
 	*readiness
 	metrics    *metrics
@@ -125,9 +128,9 @@ func newStatusServer() *statusServer {
 	return &statusServer{newReadiness(), newMetrics(), newActiveRuns()}
 }
 
-// note is why this process's fetcher asks nothing just now; empty while it does.
-func (f *statusServer) note() string {
-	from := f.metrics.fetcher.source.Load()
+// note returns why the fetcher of this process sends no requests at the moment, or "".
+func (s *statusServer) note() string {
+	from := s.metrics.fetcher.source.Load()
 	if from == nil {
 		return ""
 	}
@@ -138,9 +141,10 @@ func (f *statusServer) note() string {
 	return sanitize.Line(wait.String())
 }
 
-// listen serves the front on addr, if there is one, until the function it returns is called. Who only took the default, or any
-// of a range, may find it taken: any number of processes may serve on one machine.
-func (f *statusServer) listen(addr, fallback string, log *slog.Logger) (stop func() error, err error) {
+// listen serves on addr, else on fallback, until stop is called. If both are empty it does nothing.
+// A default address, or a range, may be in use by other processes of the machine: that is only
+// logged.
+func (s *statusServer) listen(addr, fallback string, log *slog.Logger) (stop func() error, err error) {
 	wanted := addr
 	if addr == "" {
 		addr = fallback
@@ -149,7 +153,7 @@ func (f *statusServer) listen(addr, fallback string, log *slog.Logger) (stop fun
 		return func() error { return nil }, nil
 	}
 	server, err := health.Start(health.Options{
-		Addr: addr, Ready: f.check, Note: f.note, Pages: map[string]http.Handler{"GET /metrics": f.metrics.handler()},
+		Addr: addr, Ready: s.check, Note: s.note, Pages: map[string]http.Handler{"GET /metrics": s.metrics.handler()},
 	})
 	switch {
 	case err != nil && (wanted == "" || errors.Is(err, health.ErrTaken)):

@@ -20,26 +20,27 @@ import (
 )
 
 const (
-	// holderSubject is where the process that holds a store says what it does with it.
+	// holderSubject is where the process that holds a store replies with its holderState.
 	holderSubject = "fct.holder.state"
-	// holderTimeout is how long it may take to answer.
+	// holderTimeout is how long that process may take to reply.
 	holderTimeout = 2 * time.Second
-	// storePollInterval is how often a batch looks whether the store is free.
+	// storePollInterval is how often a waiting batch checks whether the store is free.
 	storePollInterval = 250 * time.Millisecond
 )
 
-// holderState is what the process that holds a store does with it.
+// holderState is what the process that holds a store uses it for.
 type holderState struct {
 	PID int `json:"pid"`
-	// Serves says that it is `serve --embedded`: other processes may work over its server too.
+	// Serves reports that it is `serve --embedded`: other processes may use its server too.
 	Serves bool `json:"serves"`
-	// Batch is what its batch is (see batchKey), RunID its run; both are empty when it has none, or none yet.
+	// Batch is the batchKey of its batch and RunID the run of it. Both are empty if it has none, or
+	// none yet.
 	Batch string         `json:"batch,omitempty"`
 	RunID contract.RunID `json:"run_id,omitempty"`
 }
 
-// batchKey is the same for two batches that do the same work into the same files: one of them is enough. How fast the site is
-// asked is not part of it.
+// batchKey returns a key that is equal for two batches that would do the same work into the same
+// files, so that one of them is enough. The pace is not part of it.
 func batchKey(c config.Config, options batchOptions) (string, error) {
 	output, err := filepath.Abs(c.Output)
 	if err != nil {
@@ -53,7 +54,7 @@ func batchKey(c config.Config, options batchOptions) (string, error) {
 	return string(key), err
 }
 
-// serveHolderState answers processes beside this one, which holds the store, as long as the connection lasts.
+// serveHolderState replies to other processes that use this store, as long as the connection lasts.
 func (b *broker) serveHolderState(now func() holderState) error {
 	if b.server == nil {
 		return nil
@@ -62,7 +63,7 @@ func (b *broker) serveHolderState(now func() holderState) error {
 		h := now()
 		h.PID = os.Getpid()
 		if answer, err := json.Marshal(h); err == nil {
-			_ = msg.Respond(answer) // who went away misses nothing
+			_ = msg.Respond(answer) // the requester may have gone
 		}
 	})
 	if err != nil {
@@ -71,7 +72,8 @@ func (b *broker) serveHolderState(now func() holderState) error {
 	return nil
 }
 
-// requestHolderState asks the process that holds the store what it does. One that only looks into it does not answer.
+// requestHolderState requests the state of the process that holds the store. A process that only
+// reads the store does not reply.
 func (b *broker) requestHolderState(ctx context.Context) (h holderState, err error) {
 	ctx, cancel := context.WithTimeout(ctx, holderTimeout)
 	defer cancel()
@@ -82,23 +84,25 @@ func (b *broker) requestHolderState(ctx context.Context) (h holderState, err err
 	return h, err
 }
 
-// storeAcquirer is how a batch comes to its store. When another process holds it, an equal batch there is followed to its end, and a
-// different one waited for.
+// storeAcquirer waits until a batch may use its store. If another process holds the store, the
+// acquirer follows an equal batch there to its end, and waits for the end of a different one.
 type storeAcquirer struct {
 	settings *config.Settings
 	options  batchOptions
 	signals  *signals
 	display  *progressDisplay
 	log      *slog.Logger
-	// key is what the batch is, run the run of the equal batch that was found; empty before.
+	// key is the batchKey of this batch. run is the run of the equal batch that was found, ""
+	// before.
 	key string
 	run contract.RunID
-	// logged says that it was told who is waited for.
+	// logged reports that the wait has been logged.
 	logged bool
 }
 
-// acquire returns the broker to run the batch over, or, without one, how the run of an equal batch ended. When its holder is killed
-// the batch takes the store over and goes on with that run. A signal is an interrupted error; the other process goes on.
+// acquire returns the broker for the batch or, without one, how the run of an equal batch ended. If
+// the process of the equal batch is killed, this process acquires the store and resumes the run. If
+// a signal arrives, the error is a waitInterrupted and the other process continues.
 func (a *storeAcquirer) acquire(ctx context.Context) (*broker, runResult, error) {
 	key, err := batchKey(a.settings.Config, a.options)
 	if err != nil {
@@ -132,11 +136,12 @@ func (a *storeAcquirer) acquire(ctx context.Context) (*broker, runResult, error)
 		if err != nil && !errors.Is(err, errHolderEnded) {
 			return nil, runResult{}, err
 		}
-		_ = delay.Sleep(waiting, storePollInterval) // a signal is noticed above
+		_ = delay.Sleep(waiting, storePollInterval) // the loop checks for a signal
 	}
 }
 
-// inspect says whether the batch runs over the broker, or else whether the run of an equal one is over, which run is then.
+// inspect reports whether this process may run the batch on the broker (mine), else whether the run
+// of an equal batch is over, and stores the end of it in run.
 func (a *storeAcquirer) inspect(ctx context.Context, b *broker, run *runResult) (mine, over bool, err error) {
 	if a.run != "" {
 		if over, err = b.finishedRun(ctx, a.run, run); over || err != nil {
@@ -148,10 +153,10 @@ func (a *storeAcquirer) inspect(ctx context.Context, b *broker, run *runResult) 
 	}
 	held, err := b.requestHolderState(ctx)
 	switch {
-	case errors.Is(err, nats.ErrNoResponders), ctx.Err() != nil: // it only looks, or has not begun yet
+	case errors.Is(err, nats.ErrNoResponders), ctx.Err() != nil: // that process only reads, or has not started yet
 		return false, false, nil
 	case err != nil:
-		return false, false, fmt.Errorf("%w: asking the process that holds data_dir: %w", errBroker, err)
+		return false, false, fmt.Errorf("%w: requesting the state of the process that holds data_dir: %w", errBroker, err)
 	case held.Serves:
 		return true, false, nil
 	case held.Batch != a.key:
@@ -171,12 +176,12 @@ func (a *storeAcquirer) inspect(ctx context.Context, b *broker, run *runResult) 
 
 func (a *storeAcquirer) logWait(held holderState, what string) {
 	if !a.logged {
-		a.log.Info("batch.run.wait", "reason", fmt.Sprintf("process %d works on %s", held.PID, what), "run_id", held.RunID)
+		a.log.Info("batch.run.wait", "reason", fmt.Sprintf("process %d runs %s", held.PID, what), "run_id", held.RunID)
 	}
 	a.logged = true
 }
 
-// follow shows the progress of the run until it has ended.
+// follow shows the progress of the run of the equal batch until it ends.
 func (a *storeAcquirer) follow(ctx context.Context, b *broker) error {
 	stop, err := a.display.follow(b.Conn(), a.run, a.log)
 	if err != nil {
@@ -197,7 +202,8 @@ func (a *storeAcquirer) follow(ctx context.Context, b *broker) error {
 	return err
 }
 
-// finishedRun says whether a run has ended, which end is then. One whose process was killed has not.
+// finishedRun reports whether a run has ended and stores its end in end. A run whose process was
+// killed has not ended.
 func (b *broker) finishedRun(ctx context.Context, run contract.RunID, end *runResult) (bool, error) {
 	state, err := runs.Get[contract.State](ctx, b.runs, run.StateKey())
 	if err != nil || state.Status == contract.Running || state.Reason == runs.KilledReason {
@@ -211,18 +217,18 @@ func (b *broker) finishedRun(ctx context.Context, run contract.RunID, end *runRe
 	return true, nil
 }
 
-// waitInterrupted says that a signal came while another process was waited for.
+// waitInterrupted is the error of a signal that arrived while the batch waited for another process.
 type waitInterrupted struct {
 	code int
 	name string
 }
 
-// Error says what became of the batch.
+// Error says that the wait ended and the other process continues.
 func (w waitInterrupted) Error() string {
-	return "stopped by " + w.name + " while waiting for the process that holds data_dir, which goes on"
+	return "stopped by " + w.name + " while waiting for the process that holds data_dir, which continues"
 }
 
-// currentRun keeps the run of this process's batch for those who ask.
+// currentRun holds the id of the run of this process's batch. It is safe for concurrent use.
 type currentRun struct {
 	run atomic.Pointer[contract.RunID]
 }

@@ -19,11 +19,11 @@ import (
 	"golang.org/x/term"
 )
 
-// newLogger writes into out by the settings: coloured text on a terminal, JSON otherwise, unless
-// log_format says it.
+// newLogger returns a logger that writes to out: colored text on a terminal, else JSON, unless
+// log_format decides.
 func newLogger(c config.Config, environ []string, terminal bool, out io.Writer) *slog.Logger {
 	var level slog.Level
-	// The settings allow nothing that UnmarshalText does not know.
+	// The settings allow only levels that UnmarshalText accepts.
 	_ = level.UnmarshalText([]byte(c.LogLevel))
 	if c.LogFormat == "json" || c.LogFormat == "auto" && !terminal {
 		return slog.New(slog.NewJSONHandler(logWriter{out, sanitize.JSON}, &slog.HandlerOptions{Level: level}))
@@ -33,11 +33,11 @@ func newLogger(c config.Config, environ []string, terminal bool, out io.Writer) 
 	}))
 }
 
-// caseEventsAtDebug logs what happens to each case at DEBUG: where a line of progress counts the cases, a line for each would only
-// push the others off the screen.
+// caseEventsAtDebug logs the events of single cases at DEBUG. If a progress line counts the cases,
+// those events would only scroll other lines away.
 type caseEventsAtDebug struct{ slog.Handler }
 
-// Handle is that of the handler inside, for events of cases only where DEBUG is wanted.
+// Handle passes the record to the inner handler, events of cases only if DEBUG is enabled.
 func (h caseEventsAtDebug) Handle(ctx context.Context, r slog.Record) error {
 	if r.Message == "batch.job.start" || r.Message == "batch.job.end" {
 		if !h.Enabled(ctx, slog.LevelDebug) {
@@ -48,24 +48,24 @@ func (h caseEventsAtDebug) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// WithAttrs keeps the rule for the logger that it makes.
+// WithAttrs returns a handler with the same rule.
 func (h caseEventsAtDebug) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return caseEventsAtDebug{h.Handler.WithAttrs(attrs)}
 }
 
-// WithGroup keeps the rule for the logger that it makes.
+// WithGroup returns a handler with the same rule.
 func (h caseEventsAtDebug) WithGroup(name string) slog.Handler {
 	return caseEventsAtDebug{h.Handler.WithGroup(name)}
 }
 
-// logWriter is where log lines go, whole ones, without secrets and, as far as tamed does it, without
-// what steers.
+// logWriter writes log lines to out, with secrets masked. If escape is set, it also escapes control
+// characters.
 type logWriter struct {
 	out    io.Writer
 	escape func([]byte) []byte
 }
 
-// Write writes lines; it says that it took what it was given, not what became of that.
+// Write writes log lines. It returns the length of its input, not of its output.
 func (w logWriter) Write(lines []byte) (int, error) {
 	shown := lines
 	if w.escape != nil {
@@ -77,9 +77,9 @@ func (w logWriter) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// quoteUnsafe makes an attribute harmless that holds text which would steer a terminal. The handler for
-// people lets an escape character through where it colours, and makes one of the four characters
-// \x1b; bytes alone it always quotes.
+// quoteUnsafe turns an attribute with control characters into bytes, which tint always quotes. tint
+// would write an escape character as it is where it colors a value, and would turn the four
+// characters \x1b into one.
 func quoteUnsafe(_ []string, attr slog.Attr) slog.Attr {
 	text := ""
 	switch value := attr.Value.Resolve(); value.Kind() {
@@ -96,8 +96,8 @@ func quoteUnsafe(_ []string, attr slog.Attr) slog.Attr {
 	return slog.Any(attr.Key, []byte(text))
 }
 
-// attrText is a value as the handler for people writes it; its own level it colours, and there is
-// nothing in it to tame.
+// attrText returns a value as tint writes it, or "" for its own level, which is safe and gets a
+// color.
 func attrText(value any) string {
 	switch v := value.(type) {
 	case slog.Level:
@@ -110,11 +110,12 @@ func attrText(value any) string {
 	return fmt.Sprintf("%+v", value)
 }
 
-// libraryLog is what libraries that log by package log write into, such as net/http of bytes that a
-// site sends unasked: each line is an event. Without a logger yet it is lost.
+// libraryLog receives the lines that libraries write with package log, such as those of net/http
+// about unexpected bytes of a site. It logs each line as an event, and drops it before a logger is
+// set.
 type libraryLog struct{ events atomic.Pointer[slog.Logger] }
 
-// Write takes one line, and never fails.
+// Write logs one line. It never fails.
 func (l *libraryLog) Write(line []byte) (int, error) {
 	if events := l.events.Load(); events != nil {
 		events.Warn("library.log", "text", sanitize.Truncate(strings.TrimSpace(string(line)), 500))
@@ -122,27 +123,27 @@ func (l *libraryLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// redirectLibraryLog makes what libraries write events of a logger, where the process has told them to
-// write into a libraryLog.
+// redirectLibraryLog makes a logger log what libraries write with package log, if the process has
+// set a libraryLog as its output.
 func redirectLibraryLog(events *slog.Logger) {
 	if library, is := log.Writer().(*libraryLog); is {
 		library.events.Store(events)
 	}
 }
 
-// replaceBufferError is a log line or an error with the plain cause in the place of what the NATS library
-// says while there is no server.
+// replaceBufferError replaces the error that the NATS library returns while disconnected by its
+// plain cause.
 func replaceBufferError(text string) string {
 	return strings.ReplaceAll(text, nats.ErrReconnectBufExceeded.Error(), "no connection to the NATS server")
 }
 
-// colorUnwanted follows no-color.org and the dumb terminal.
+// colorUnwanted reports whether the environment disables colors: NO_COLOR (no-color.org) or a dumb
+// terminal.
 func colorUnwanted(environ []string) bool {
 	return lookupEnv(environ, "NO_COLOR") != "" || lookupEnv(environ, "TERM") == "dumb"
 }
 
-// lookupEnv is the value of a variable, the last one when it is there twice; empty when it is not
-// there.
+// lookupEnv returns the value of a variable, the last one if it is repeated, or "".
 func lookupEnv(environ []string, name string) string {
 	value := ""
 	for _, line := range environ {

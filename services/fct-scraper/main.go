@@ -1,4 +1,4 @@
-// Command fct-scraper collects every file of a court, completely, politely and provably.
+// Command fct-scraper collects all files of a court's web site.
 package main
 
 import (
@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	// A reader that went away, such as head, is an error of a write like any other, and no end of the process.
+	// A closed pipe, such as that of head, then is a write error and does not end the process.
 	signal.Ignore(syscall.SIGPIPE)
 	log.SetFlags(0)
 	log.SetOutput(&libraryLog{})

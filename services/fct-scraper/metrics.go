@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// metrics are what scrapers read. Names have dots: a scraper that does not ask for UTF-8 names gets underscores instead.
+// metrics are the Prometheus metrics of this process. Their names contain dots. A scraper that does
+// not accept UTF-8 names gets underscores instead.
 type metrics struct {
 	registry *prometheus.Registry
 	runs     *runMetrics
@@ -26,19 +27,19 @@ type metrics struct {
 }
 
 func newMetrics() *metrics {
-	f := &metrics{registry: prometheus.NewRegistry(), runs: newRunMetrics(), fetcher: newFetcherMetrics()}
-	f.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), f.runs, f.fetcher)
-	return f
+	m := &metrics{registry: prometheus.NewRegistry(), runs: newRunMetrics(), fetcher: newFetcherMetrics()}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.runs, m.fetcher)
+	return m
 }
 
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// fetcherStateSource says how it stands with a fetcher.
+// fetcherStateSource returns the state of a fetcher.
 type fetcherStateSource interface{ State() fetcher.State }
 
-// fetcherMetrics are those of the fetcher, if this process has one.
+// fetcherMetrics collects the metrics of the fetcher, if this process has one.
 type fetcherMetrics struct {
 	source                                 atomic.Pointer[fetcherStateSource]
 	inFlight, pause, hold, level, blocking *prometheus.Desc
@@ -49,26 +50,26 @@ func newFetcherMetrics() *fetcherMetrics {
 		return prometheus.NewDesc(name, help, append([]string{"site"}, labels...), nil)
 	}
 	return &fetcherMetrics{
-		inFlight: desc("site.requests_in_flight", "cases that this process asks the site for"),
+		inFlight: desc("site.requests_in_flight", "cases in flight in this process"),
 		pause:    desc("site.pause_seconds", "bounds of the pause between the starts of two requests", "bound"),
-		hold:     desc("site.hold_seconds", "for how much longer nobody asks because the site is in trouble"),
-		level:    desc("site.slowdown_level", "how often the pause was made longer because of trouble"),
-		blocking: desc("site.blocked", "1 while the site tells us to go away"),
+		hold:     desc("site.hold_seconds", "remaining time without requests because the site is in trouble"),
+		level:    desc("site.slowdown_level", "level of the slowdown: how often the pause was lengthened"),
+		blocking: desc("site.blocked", "1 while the site blocks this client"),
 	}
 }
 
-func (f *fetcherMetrics) setSource(s fetcherStateSource) { f.source.Store(&s) }
+func (m *fetcherMetrics) setSource(s fetcherStateSource) { m.source.Store(&s) }
 
-// Describe names the figures.
-func (f *fetcherMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{f.inFlight, f.pause, f.hold, f.level, f.blocking} {
+// Describe implements prometheus.Collector.
+func (m *fetcherMetrics) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{m.inFlight, m.pause, m.hold, m.level, m.blocking} {
 		out <- desc
 	}
 }
 
-// Collect reads them; without a fetcher there are none.
-func (f *fetcherMetrics) Collect(out chan<- prometheus.Metric) {
-	from := f.source.Load()
+// Collect implements prometheus.Collector. Without a fetcher it sends nothing.
+func (m *fetcherMetrics) Collect(out chan<- prometheus.Metric) {
+	from := m.source.Load()
 	if from == nil {
 		return
 	}
@@ -80,23 +81,25 @@ func (f *fetcherMetrics) Collect(out chan<- prometheus.Metric) {
 	if s.Block != nil {
 		blocked = 1
 	}
-	gauge(f.inFlight, float64(s.InFlight))
-	gauge(f.pause, s.PauseMinSeconds, "min")
-	gauge(f.pause, s.PauseMaxSeconds, "max")
-	gauge(f.hold, s.HoldSeconds)
-	gauge(f.level, float64(s.Slowdown.Level))
-	gauge(f.blocking, blocked)
+	gauge(m.inFlight, float64(s.InFlight))
+	gauge(m.pause, s.PauseMinSeconds, "min")
+	gauge(m.pause, s.PauseMaxSeconds, "max")
+	gauge(m.hold, s.HoldSeconds)
+	gauge(m.level, float64(s.Slowdown.Level))
+	gauge(m.blocking, blocked)
 }
 
-// maxMetricRuns bounds how many runs have figures, the latest first: each is a series for the scraper to keep.
+// maxMetricRuns is how many runs have metrics, the latest ones. Each run is a time series that the
+// scraper stores.
 const maxMetricRuns = 16
 
-// runMetrics are the figures of the latest runs, as the reporter, which may be elsewhere, tells them in its events.
+// runMetrics collects the metrics of the latest runs from the events of the reporter, which may be
+// in another process.
 type runMetrics struct {
 	duration, jobs, retries, failures *prometheus.Desc
 
 	mu   sync.Mutex
-	runs []contract.Event // the latest of each run, the oldest first
+	runs []contract.Event // the latest event of each run, the oldest first
 }
 
 func newRunMetrics() *runMetrics {
@@ -104,22 +107,23 @@ func newRunMetrics() *runMetrics {
 		return prometheus.NewDesc(name, help, []string{"run_id"}, nil)
 	}
 	return &runMetrics{
-		duration: desc("batch.run.duration_seconds", "time since the run was started, pauses included; its whole time once it is over"),
+		duration: desc("batch.run.duration_seconds", "time since the run was started, pauses included; its total time once it has ended"),
 		jobs:     desc("batch.job.duration_seconds", "time of the attempts, from the first request to the classification"),
 		retries:  desc("batch.job.retry_count", "attempts after the first of their job"),
 		failures: desc("batch.run.failure_rate", "share of the numbers with an outcome that failed"),
 	}
 }
 
-// recentProgress is how far back among the events progress is read: a run that goes on tells it each second.
+// recentProgress is how many of the latest progress events are read. A running run sends one each
+// second.
 const recentProgress = 256
 
-// follow reads how the runs ended, and how those that go on stand, and then what comes, until ctx ends.
-func (f *runMetrics) follow(ctx context.Context, b *broker) error {
-	take := func(msg bus.Message) error { //nolint:unparam // the form that Tail takes
+// follow stores the events of finished runs, recent progress and all later events until ctx ends.
+func (r *runMetrics) follow(ctx context.Context, b *broker) error {
+	take := func(msg bus.Message) error { //nolint:unparam // Tail needs this signature
 		var event contract.Event
-		if json.Unmarshal(msg.Data, &event) == nil { // what is not an event tells nothing
-			f.store(event)
+		if json.Unmarshal(msg.Data, &event) == nil { // anything else is ignored
+			r.store(event)
 		}
 		return nil
 	}
@@ -135,47 +139,47 @@ func (f *runMetrics) follow(ctx context.Context, b *broker) error {
 	return group.Wait()
 }
 
-// store keeps an event unless a later one of its run is known.
-func (f *runMetrics) store(event contract.Event) {
+// store stores an event unless a later one of its run is known.
+func (r *runMetrics) store(event contract.Event) {
 	if event.Report != nil {
-		event.Metrics, event.Report = &event.Report.Metrics, nil // the report's configuration need not be kept
+		event.Metrics, event.Report = &event.Report.Metrics, nil // the report itself is not needed
 	}
 	if event.Metrics == nil {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if i := slices.IndexFunc(f.runs, func(e contract.Event) bool { return e.RunID == event.RunID }); i >= 0 {
-		if f.runs[i].At.After(event.At) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.IndexFunc(r.runs, func(e contract.Event) bool { return e.RunID == event.RunID }); i >= 0 {
+		if r.runs[i].At.After(event.At) {
 			return
 		}
-		f.runs = slices.Delete(f.runs, i, i+1)
+		r.runs = slices.Delete(r.runs, i, i+1)
 	}
-	i, _ := slices.BinarySearchFunc(f.runs, event, func(a, b contract.Event) int { return a.At.Compare(b.At) })
-	f.runs = slices.Insert(f.runs, i, event)
-	f.runs = slices.Delete(f.runs, 0, max(0, len(f.runs)-maxMetricRuns))
+	i, _ := slices.BinarySearchFunc(r.runs, event, func(a, b contract.Event) int { return a.At.Compare(b.At) })
+	r.runs = slices.Insert(r.runs, i, event)
+	r.runs = slices.Delete(r.runs, 0, max(0, len(r.runs)-maxMetricRuns))
 }
 
-// Describe names the figures.
-func (f *runMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{f.duration, f.jobs, f.retries, f.failures} {
+// Describe implements prometheus.Collector.
+func (r *runMetrics) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{r.duration, r.jobs, r.retries, r.failures} {
 		out <- desc
 	}
 }
 
-// Collect reads them.
-func (f *runMetrics) Collect(out chan<- prometheus.Metric) {
-	f.mu.Lock()
-	events := slices.Clone(f.runs)
-	f.mu.Unlock()
+// Collect implements prometheus.Collector.
+func (r *runMetrics) Collect(out chan<- prometheus.Metric) {
+	r.mu.Lock()
+	events := slices.Clone(r.runs)
+	r.mu.Unlock()
 	for _, event := range events {
 		m, run := event.Metrics, string(event.RunID)
 		gauge := func(desc *prometheus.Desc, value float64) {
 			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, run)
 		}
-		gauge(f.duration, m.RunDurationSeconds)
-		gauge(f.retries, float64(m.JobRetryCount))
-		gauge(f.failures, m.RunFailureRate)
-		out <- prometheus.MustNewConstSummary(f.jobs, uint64(max(0, m.JobDurationSeconds.Count)), m.JobDurationSeconds.Sum, nil, run)
+		gauge(r.duration, m.RunDurationSeconds)
+		gauge(r.retries, float64(m.JobRetryCount))
+		gauge(r.failures, m.RunFailureRate)
+		out <- prometheus.MustNewConstSummary(r.jobs, uint64(max(0, m.JobDurationSeconds.Count)), m.JobDurationSeconds.Sum, nil, run)
 	}
 }

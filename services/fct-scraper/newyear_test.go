@@ -221,7 +221,7 @@ func TestNewAtNewYear_LastYearEndsEarly(t *testing.T) {
 			if code := exitCode(p.begin(&text, append(elsewhere, "--json=false")...)); code != c.code {
 				t.Errorf("exit code %d", code)
 			}
-			told := "\nIMM-26: not started; the same command goes on with IMM-25 and then starts it\n"
+			told := "\nIMM-26: not started; the same command resumes IMM-25 and then starts it\n"
 			if !strings.HasSuffix(text.String(), told) {
 				t.Error(text.String())
 			}

@@ -15,8 +15,9 @@ const (
 	openFilesPerCase = 4
 )
 
-// checkOpenFiles refuses a start that would run out of open files: the broker, the output and the site would each fail in
-// its own way. limit is the process's limit of open files, 0 when there is none.
+// checkOpenFiles refuses settings that need more open files than the limit: without the check the
+// broker, the output or the site would fail, each with a different error. limit is the limit of the
+// process, 0 if it has none.
 func checkOpenFiles(c config.Config, limit uint64) error {
 	need := uint64(openFilesBase + openFilesPerCase*c.Concurrency)
 	if limit == 0 || limit >= need {

@@ -2,5 +2,5 @@
 
 package main
 
-// openFilesLimit is how many files this process may have open; 0 says that it is unknown.
+// openFilesLimit returns how many files this process may have open; 0 means unknown.
 func openFilesLimit() uint64 { return 0 }

@@ -4,7 +4,8 @@ package main
 
 import "golang.org/x/sys/unix"
 
-// openFilesLimit is how many files this process may have open; 0 when that is unknown. Go has raised it to the hard limit.
+// openFilesLimit returns how many files this process may have open, 0 if unknown. The Go runtime
+// has raised the soft limit to the hard limit.
 func openFilesLimit() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

@@ -13,42 +13,43 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// print writes the result of a command. What of it is somebody else's has been made one line by sanitize.Line; what was
-// forgotten still steers no terminal, and no secret gets out.
+// print writes the result of a command to stdout. Callers pass external text through sanitize.Line.
+// As a second line of defense, print escapes control characters and masks secrets.
 func (p *program) print(text string) error {
 	_, err := io.WriteString(p.stdout, sanitize.Mask(sanitize.Lines(text)))
 	return err
 }
 
-// stdoutWriter is stdout. It remembers that it could not be written, for those who do not look.
+// stdoutWriter writes to stdout. It remembers its first error for callers that ignore it.
 type stdoutWriter struct {
 	w      io.Writer
 	failed atomic.Pointer[error]
 }
 
-// Write writes to stdout. Its error wraps errResult.
-func (r *stdoutWriter) Write(data []byte) (int, error) {
-	n, err := r.w.Write(data)
+// Write writes to stdout. Its error wraps errResult. A closed pipe is no error.
+func (w *stdoutWriter) Write(data []byte) (int, error) {
+	n, err := w.w.Write(data)
 	switch {
 	case err == nil:
 		return n, nil
-	case errors.Is(err, syscall.EPIPE): // who reads no further has seen enough: the exit code stays that of the work
+	case errors.Is(err, syscall.EPIPE): // a reader such as head has read enough: no error
 		return len(data), nil
 	}
 	err = fmt.Errorf("%w: %w", errResult, err)
-	r.failed.CompareAndSwap(nil, &err)
+	w.failed.CompareAndSwap(nil, &err)
 	return n, err
 }
 
-// writeErr is the first error of a write.
-func (r *stdoutWriter) writeErr() error {
-	if err := r.failed.Load(); err != nil {
+// writeErr returns the first error of a write.
+func (w *stdoutWriter) writeErr() error {
+	if err := w.failed.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// printJSON writes the result of a command as one JSON document, unless there was one before.
+// printJSON writes the result of a command as one JSON document, unless one has been written
+// before.
 func (p *program) printJSON(value any) error {
 	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
@@ -60,8 +61,8 @@ func (p *program) printJSON(value any) error {
 	return p.print(string(sanitize.JSON(text)) + "\n")
 }
 
-// errorText is an error as people read it: one line for each error that was joined, and whatever a site, a file or a
-// broker put into one of them stays in its line.
+// errorText formats an error for people: one line for each joined error. Text that a site, a file
+// or a broker put into an error cannot add lines.
 func errorText(err error) string { return sanitize.Mask(replaceBufferError(errorLines(err))) }
 
 func errorLines(err error) string {
@@ -86,7 +87,7 @@ func errorLines(err error) string {
 	return lines.String()
 }
 
-// wrappedErrors are the errors that an error was made of.
+// wrappedErrors returns the errors that err wraps directly.
 func wrappedErrors(err error) []error {
 	switch e := any(err).(type) {
 	case interface{ Unwrap() []error }:

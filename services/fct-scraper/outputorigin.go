@@ -11,19 +11,20 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// checkOutputOrigin refuses an output folder that holds records of another court than the one at origin: files of both would lie side
-// by side under the same names.
+// checkOutputOrigin refuses an output folder with records of another site than origin: the files of
+// both sites would have the same names.
 func checkOutputOrigin(output, origin string) error {
 	held := recordedOrigin(filepath.Join(output, "cases"))
 	if held == "" || site.NameOf(held) == site.NameOf(origin) {
 		return nil
 	}
-	return fmt.Errorf("%w: output %q holds records of %.100q, and base_url is %q: give another output, and another data_dir, for another court",
+	return fmt.Errorf("%w: output %q holds records of %.100q, and base_url is %q: give another output, and another data_dir, for another site",
 		errUsage, output, held, origin)
 }
 
-// recordedOrigin is the origin that the source of a record in the folder names; empty when no record names one. A few records of each
-// year are read. What cannot be read is left to whoever writes there.
+// recordedOrigin returns the origin in the field source of a record in the folder, or "" if no
+// record has one. It reads a few records of each year. It ignores what it cannot read: writing
+// there will fail with a clear error.
 func recordedOrigin(cases string) string {
 	for _, series := range sampleEntries(cases) {
 		for _, year := range sampleEntries(series) {
@@ -37,7 +38,7 @@ func recordedOrigin(cases string) string {
 	return ""
 }
 
-// sampleEntries are paths of entries of a folder, at most 100: a year can have 99,999.
+// sampleEntries returns the paths of at most 100 entries of a folder: a year can have 99,999.
 func sampleEntries(dir string) []string {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil
@@ -47,14 +48,15 @@ func sampleEntries(dir string) []string {
 		return nil
 	}
 	defer func() { _ = folder.Close() }()
-	names, _ := folder.Readdirnames(100) // those before an error do
+	names, _ := folder.Readdirnames(100) // the names before an error suffice
 	for i, name := range names {
 		names[i] = filepath.Join(dir, name)
 	}
 	return names
 }
 
-// sourceOrigin is the origin of a record's source; empty when the file is no record that names one.
+// sourceOrigin returns the origin of the field source of a record, or "" if the file is not such a
+// record.
 func sourceOrigin(name string) string {
 	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() || !strings.HasSuffix(name, ".json") {
 		return ""

@@ -17,11 +17,11 @@ import (
 	"golang.org/x/term"
 )
 
-// plainInterval is how often progress is told where it stays on the page.
+// plainInterval is how often progress is logged if it cannot be redrawn in place.
 const plainInterval = 30 * time.Second
 
-// progressDisplay is stderr: log lines, and below them, on a terminal, one line that says how far the run is. It is used by many
-// goroutines.
+// progressDisplay writes to stderr: log lines and, on a terminal, a progress line below them. It is
+// safe for concurrent use.
 type progressDisplay struct {
 	out      io.Writer
 	terminal bool
@@ -46,7 +46,7 @@ func newProgressDisplay(out io.Writer, c config.Config, environ []string) *progr
 	return s
 }
 
-// Write puts log lines above the line of progress.
+// Write writes log lines above the progress line.
 func (d *progressDisplay) Write(lines []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -55,14 +55,15 @@ func (d *progressDisplay) Write(lines []byte) (int, error) {
 	}
 	d.erase()
 	n, err := d.out.Write(lines)
-	_, _ = io.WriteString(d.out, d.status) // decoration: the next one is drawn anyway
+	_, _ = io.WriteString(d.out, d.status) // the next progress redraws it
 	return n, err
 }
 
-// erase takes the line of progress away: to the first column, then clear to the end of the line (ECMA-48, EL).
+// erase removes the progress line: it moves to the first column and clears to the end of the line
+// (ECMA-48, EL).
 func (d *progressDisplay) erase() { _, _ = io.WriteString(d.out, "\r\x1b[K") }
 
-// close leaves no line of progress behind.
+// close removes the progress line.
 func (d *progressDisplay) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,11 +73,11 @@ func (d *progressDisplay) close() {
 	}
 }
 
-// follow tells the progress of a run until stop is called.
+// follow shows the progress of a run until stop is called.
 func (d *progressDisplay) follow(nc *nats.Conn, run contract.RunID, log *slog.Logger) (stop func(), err error) {
 	news, err := nc.Subscribe(run.EventSubject("*"), func(msg *nats.Msg) {
 		var event contract.Event
-		if json.Unmarshal(msg.Data, &event) != nil { // what is not an event is no progress
+		if json.Unmarshal(msg.Data, &event) != nil { // anything else is ignored
 			return
 		}
 		if event.Wait != nil || msg.Subject == run.EventSubject("progress") {
@@ -89,7 +90,7 @@ func (d *progressDisplay) follow(nc *nats.Conn, run contract.RunID, log *slog.Lo
 	return func() { _ = news.Unsubscribe() }, nil
 }
 
-// latest is the newest progress that was heard of.
+// latest returns the latest progress event.
 func (d *progressDisplay) latest() contract.Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -137,7 +138,7 @@ func (d *progressDisplay) draw(line string) {
 	_, _ = io.WriteString(d.out, d.status)
 }
 
-// terminalWidth is how wide a terminal is; 0 when that is unknown.
+// terminalWidth returns the width of a terminal in columns; 0 if unknown.
 func terminalWidth(out io.Writer) int {
 	file, isFile := out.(*os.File)
 	if !isFile {
@@ -150,7 +151,8 @@ func terminalWidth(out io.Writer) int {
 	return width
 }
 
-// truncate is as much of a line as a terminal of that width shows without breaking it: a broken line could not be drawn over.
+// truncate shortens a line to less than width: a wrapped line could not be redrawn. A width of 0 is
+// unlimited.
 func truncate(line string, width int) string {
 	if letters := []rune(line); width > 0 && len(letters) >= width {
 		return string(letters[:width-1])
@@ -158,7 +160,8 @@ func truncate(line string, width int) string {
 	return line
 }
 
-// progressLine says how far a run is that has taken so long; the rest of the time is known once all is planned.
+// progressLine formats the progress of a run that took so long until now, with an estimate of the
+// remaining time.
 func progressLine(e contract.Event, took time.Duration) string {
 	done := e.Succeeded + e.NoRecord + e.Failed
 	all := e.Planned

@@ -18,36 +18,36 @@ import (
 )
 
 const (
-	// reconnectWait is the pause between two tries to connect.
+	// reconnectWait is the pause between two attempts to connect.
 	reconnectWait = time.Second
-	// connectPoll is how often it is looked whether the server is there now.
+	// connectPoll is how often the state of the connection is checked.
 	connectPoll = 100 * time.Millisecond
-	// minRestartWait and againMost bound the pause before services that broke off work again; it doubles each time, and is short again
-	// after they have worked for longer than againMost.
+	// Failed services restart after a pause that doubles from minRestartWait to maxRestartWait. It
+	// is reset after they have worked for longer than maxRestartWait.
 	minRestartWait, maxRestartWait = time.Second, 30 * time.Second
 )
 
-// connection is the connection to the server of nats_url, which may be there or not.
+// connection is a connection to the server of nats_url that may be down at any time.
 type connection struct {
 	*nats.Conn
 	log   *slog.Logger
 	ready *readiness
-	// awaitStreams makes the streams, or waits until they are made.
+	// awaitStreams creates the streams or waits until they exist.
 	awaitStreams func(context.Context, jetstream.JetStream) error
-	// lastErr is why there is no connection.
+	// lastErr is the latest reason for the lack of a connection.
 	lastErr atomic.Pointer[error]
 }
 
-// startConnecting begins to connect, and never stops to: servers are restarted, and started after their clients. Only settings that
-// cannot be used are errors.
-func startConnecting(c config.Config, a connectOptions, log *slog.Logger, ready *readiness) (*connection, error) {
-	conn := &connection{log: log, ready: ready, awaitStreams: streamSetup(c, a, log)}
+// startConnecting starts to connect and retries without end, because servers may start after their
+// clients or restart. It returns an error only for settings that cannot work.
+func startConnecting(c config.Config, o connectOptions, log *slog.Logger, ready *readiness) (*connection, error) {
+	conn := &connection{log: log, ready: ready, awaitStreams: streamSetup(c, o, log)}
 	keep := func(_ *nats.Conn, err error) {
 		if err != nil {
 			conn.lastErr.Store(&err)
 		}
 	}
-	nc, err := dial(c, a,
+	nc, err := dial(c, o,
 		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(reconnectWait), nats.ReconnectErrHandler(keep),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			keep(nc, err)
@@ -56,7 +56,7 @@ func startConnecting(c config.Config, a connectOptions, log *slog.Logger, ready 
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("nats.connected", "server", nc.ConnectedUrlRedacted()) }),
 		nats.ConnectHandler(func(nc *nats.Conn) { log.Info("nats.connected", "server", nc.ConnectedUrlRedacted()) }),
 		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
-			if nc.IsConnected() { // else every watch says that it hears nothing
+			if nc.IsConnected() { // else every watch reports missed heartbeats
 				log.Warn("nats.failed", "error", err)
 			}
 		}),
@@ -70,10 +70,10 @@ func startConnecting(c config.Config, a connectOptions, log *slog.Logger, ready 
 
 // awaitConnected waits until there is a connection.
 func (c *connection) awaitConnected(ctx context.Context) error {
-	for told := false; !c.IsConnected(); told = true {
+	for logged := false; !c.IsConnected(); logged = true {
 		reason := c.disconnectReason()
 		c.ready.setWaiting(fmt.Errorf("no connection to nats_url: %w", reason))
-		if !told {
+		if !logged {
 			c.log.Warn("nats.waiting", "error", reason)
 		}
 		if err := delay.Sleep(ctx, connectPoll); err != nil {
@@ -83,7 +83,7 @@ func (c *connection) awaitConnected(ctx context.Context) error {
 	return nil
 }
 
-// disconnectReason is the last reason why there was no connection.
+// disconnectReason returns the latest reason for the lack of a connection.
 func (c *connection) disconnectReason() error {
 	if lost := c.lastErr.Load(); lost != nil {
 		return *lost
@@ -91,15 +91,16 @@ func (c *connection) disconnectReason() error {
 	return nats.ErrDisconnected
 }
 
-// open waits until the server has all streams and returns the broker over it. A stream that differs from its definition is an
-// error; anything else may pass: a cluster chooses a leader, a disk is made room on.
+// open waits until the server has all streams and returns the broker for it. It fails if a stream
+// differs from its definition. It retries on any other error: a cluster may elect a leader, a disk
+// may get space.
 func (c *connection) open(ctx context.Context) (*broker, error) {
 	for wait := minRestartWait; ; wait = min(2*wait, maxRestartWait) {
 		if err := c.awaitConnected(ctx); err != nil {
 			return nil, err
 		}
 		b := &broker{shared: true, patient: true, disconnectReason: c.disconnectReason, close: func() error { return nil }}
-		c.ready.setWaiting(errors.New("the streams are not there yet"))
+		c.ready.setWaiting(errors.New("waiting for the streams"))
 		err := b.open(ctx, c.Conn, c.awaitStreams, c.log)
 		if err == nil || ctx.Err() != nil || errors.Is(err, streams.ErrDrift) {
 			return b, err
@@ -112,8 +113,8 @@ func (c *connection) open(ctx context.Context) (*broker, error) {
 	}
 }
 
-// serveWithRestart has the services of those names work until ctx ends. What breaks them off and may pass has them work again, over
-// the broker that reopen then returns.
+// serveWithRestart runs the named services until ctx ends. After a transient error it runs them
+// again with the broker that reopen returns.
 func (a *app) serveWithRestart(ctx context.Context, names []string, reopen func(context.Context) (*broker, error)) error {
 	for wait := minRestartWait; ; wait = min(2*wait, maxRestartWait) {
 		begun := time.Now()
@@ -125,7 +126,7 @@ func (a *app) serveWithRestart(ctx context.Context, names []string, reopen func(
 			wait = minRestartWait
 		}
 		a.log.Error("serve.again", "error", err, "wait_seconds", wait.Seconds())
-		a.status.setWaiting(fmt.Errorf("services broke off: %w", err))
+		a.status.setWaiting(fmt.Errorf("services failed: %w", err))
 		if delay.Sleep(ctx, wait) != nil {
 			return nil
 		}
@@ -135,7 +136,7 @@ func (a *app) serveWithRestart(ctx context.Context, names []string, reopen func(
 	}
 }
 
-// serveOnce has the services work until one breaks off or ctx ends.
+// serveOnce runs the services until one fails or ctx ends.
 func (a *app) serveOnce(ctx context.Context, names []string) error {
 	err := a.broker.withDiskWatch(ctx, a.log, func(ctx context.Context) error {
 		group, working := errgroup.WithContext(ctx)
@@ -145,19 +146,19 @@ func (a *app) serveOnce(ctx context.Context, names []string) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		return context.Cause(ctx) // the services end without an error when they are told to
+		return context.Cause(ctx) // services return nil when canceled
 	})
 	return ignoreAfterCancel(ctx, err)
 }
 
-// isTransient says whether what broke the services off may be over when they are begun again: not what the output folder, the
-// ledger or the settings lack.
+// isTransient reports whether a restart may cure an error of a service. Errors of the output
+// folder, the ledger or the settings need an operator.
 func isTransient(err error) bool {
 	code := errorExitCode(err)
 	return code != codeOutput && code != codeUsage && !errors.Is(err, streams.ErrDrift)
 }
 
-// ignoreAfterCancel is no error when ctx has ended.
+// ignoreAfterCancel returns nil if ctx has ended, else err.
 func ignoreAfterCancel(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil

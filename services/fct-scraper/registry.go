@@ -22,21 +22,23 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-// serviceState is what a service answers on fct.<service>.state, and says in its statistics.
+// serviceState is the reply on fct.<service>.state and part of the statistics of the services API.
 type serviceState struct {
 	Service string `json:"service"`
 	Version string `json:"version"`
-	// Runs are the runs that it works on.
+	// Runs are the active runs.
 	Runs []contract.RunID `json:"runs"`
 	*fetcher.State
-	// RunStatuses are how all runs stand, as the reporter answers for those who may not read the streams.
+	// RunStatuses are the statuses of all runs. Only the reporter sends them, for clients that may
+	// not read the streams.
 	RunStatuses []runStatus `json:"standings,omitempty"`
 }
 
-// semverPattern is the form of version that the services API takes (semver.org).
+// semverPattern is the version syntax that the services API accepts (semver.org).
 var semverPattern = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
-// semverOf is a version in that form; one without numbers becomes a note behind zeros.
+// semverOf returns version in that syntax. A version without numbers becomes build metadata of
+// 0.0.0.
 func semverOf(version string) string {
 	bare := strings.TrimPrefix(version, "v")
 	if semverPattern.MatchString(bare) {
@@ -45,7 +47,8 @@ func semverOf(version string) string {
 	return "0.0.0+" + cmp.Or(strings.Trim(regexp.MustCompile(`[^0-9A-Za-z]+`).ReplaceAllString(bare, "-"), "-"), "devel")
 }
 
-// register makes a service known to the NATS services API as fct-<name>. It is another instance wherever the name is taken.
+// register registers a service with the NATS services API as fct-<name>. Several processes may
+// register the same name.
 func (a *app) register(name string, service runner) error {
 	state := func() serviceState {
 		return serviceState{Service: "fct-" + name, Version: version(), Runs: a.status.activeRuns.list()}
@@ -76,9 +79,10 @@ func (a *app) register(name string, service runner) error {
 		if name == "reporter" {
 			now.RunStatuses = a.allRunStatuses()
 		}
-		_ = r.RespondJSON(now) // who went away misses nothing
+		_ = r.RespondJSON(now) // the requester may have gone
 	})
-	// Without a queue group: whoever asks for the state hears every instance, as with nats micro stats.
+	// There is no queue group, so that a request for the state reaches every instance, as with nats
+	// micro stats.
 	if err := known.AddEndpoint("state", answer, micro.WithEndpointSubject("fct."+name+".state"), micro.WithEndpointQueueGroupDisabled()); err != nil {
 		return fmt.Errorf("registering service fct-%s: %w", name, err)
 	}
@@ -88,7 +92,7 @@ func (a *app) register(name string, service runner) error {
 	return nil
 }
 
-// allRunStatuses are how all runs stand; none when they cannot be read just now.
+// allRunStatuses returns the status of all runs, or nil if they cannot be read at the moment.
 func (a *app) allRunStatuses() []runStatus {
 	ctx, cancel := context.WithTimeout(context.Background(), runStatusTimeout)
 	defer cancel()
@@ -99,7 +103,7 @@ func (a *app) allRunStatuses() []runStatus {
 	return all
 }
 
-// deregister takes all services off the API.
+// deregister removes all services from the services API.
 func (a *app) deregister() {
 	for _, known := range a.registered {
 		if err := known.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
@@ -109,18 +113,18 @@ func (a *app) deregister() {
 	a.registered = nil
 }
 
-// descriptions say what the services do, for people who list them.
+// descriptions returns the descriptions of the services in the services API.
 func descriptions() map[string]string {
 	return map[string]string{
 		"prober":     "finds the highest number of a series and year",
-		"generator":  "carries out commands and publishes the jobs of runs",
-		"fetcher":    "asks the court for one case after another, at its pace",
-		"classifier": "reads answers and writes the ledger",
+		"generator":  "executes commands and publishes the jobs of runs",
+		"fetcher":    "fetches cases from the site at the configured pace",
+		"classifier": "classifies answers and writes the ledger",
 		"reporter":   "turns the ledger into records, counts and reports",
 	}
 }
 
-// activeRuns is which runs are worked on just now.
+// activeRuns is the set of running runs. It is safe for concurrent use.
 type activeRuns struct {
 	mu   sync.Mutex
 	runs map[contract.RunID]bool
@@ -128,39 +132,40 @@ type activeRuns struct {
 
 func newActiveRuns() *activeRuns { return &activeRuns{runs: make(map[contract.RunID]bool)} }
 
-func (b *activeRuns) follow(ctx context.Context, broker *broker) error {
+func (r *activeRuns) follow(ctx context.Context, broker *broker) error {
 	return runs.Follow(ctx, broker.Bus, func(ctx context.Context, m contract.Manifest) error {
-		b.set(m.RunID, true)
+		r.set(m.RunID, true)
 		<-ctx.Done()
-		b.set(m.RunID, false)
+		r.set(m.RunID, false)
 		return nil
 	})
 }
 
-func (b *activeRuns) set(run contract.RunID, running bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (r *activeRuns) set(run contract.RunID, running bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if running {
-		b.runs[run] = true
+		r.runs[run] = true
 	} else {
-		delete(b.runs, run)
+		delete(r.runs, run)
 	}
 }
 
-// list is sorted, and never nil: in JSON it is an array.
-func (b *activeRuns) list() []contract.RunID {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return append([]contract.RunID{}, slices.Sorted(maps.Keys(b.runs))...)
+// list returns a sorted list that is never nil: in JSON it is an array.
+func (r *activeRuns) list() []contract.RunID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]contract.RunID{}, slices.Sorted(maps.Keys(r.runs))...)
 }
 
-// followRetryWait is after how long what is only looked at is looked at anew when that was cut off: it stops no service.
+// followRetryWait is the pause before a failed or ended follower starts again. Followers only
+// observe: their errors stop no service.
 const followRetryWait = 5 * time.Second
 
-// retryForever calls look again and again until ctx ends.
-func retryForever(ctx context.Context, log *slog.Logger, what string, look func(context.Context) error) {
+// retryForever calls follow repeatedly until ctx ends, and logs its errors.
+func retryForever(ctx context.Context, log *slog.Logger, what string, follow func(context.Context) error) {
 	for ctx.Err() == nil {
-		if err := look(ctx); err != nil && ctx.Err() == nil {
+		if err := follow(ctx); err != nil && ctx.Err() == nil {
 			log.Warn("look.failed", "what", what, "error", err)
 		}
 		_ = delay.Sleep(ctx, followRetryWait)

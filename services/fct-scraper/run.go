@@ -16,28 +16,30 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// jsonFlag asks for the result as one JSON document.
+// jsonFlag requests the result as one JSON document.
 const jsonFlag = "json"
 
-// program is one call of fct-scraper: what it was given from outside, and how it ends.
+// program is one invocation of fct-scraper: its environment, output and result.
 type program struct {
 	environ []string
 	stdout  *stdoutWriter
 	stderr  io.Writer
-	// now is when it was called; it gives the default year.
+	// now is the time of the invocation. It determines the default year.
 	now time.Time
-	// mistakes are what is wrong with the flags and arguments of the call.
+	// mistakes are the mistakes in flags and arguments.
 	mistakes []config.Mistake
-	// exitCode is what a command that did its work ends with.
+	// exitCode is the exit code if no error occurs.
 	exitCode int
-	// jsonWanted says that the call asks for a JSON document, document that one was written: stdout holds at most one.
+	// jsonWanted reports that a JSON document was requested, jsonWritten that it has been written:
+	// stdout holds at most one.
 	jsonWanted  bool
 	jsonWritten atomic.Bool
-	// lastYearReport is the report of last year's run, once this year's batch follows it.
+	// lastYearReport is the report of last year's run, set when this year's batch follows.
 	lastYearReport atomic.Pointer[contract.Report]
 }
 
-// run does what args ask for and returns the exit code. The result goes to stdout, everything else to stderr.
+// run executes the command line args and returns the exit code. The result goes to stdout,
+// everything else to stderr.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	return (&program{environ: environ, stdout: &stdoutWriter{w: stdout}, stderr: stderr, now: time.Now()}).run(ctx, args)
 }
@@ -47,24 +49,25 @@ func (p *program) run(ctx context.Context, args []string) int {
 	p.parse(root, args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		err = p.stdout.writeErr() // the library's own commands do not look
+		err = p.stdout.writeErr() // cobra's own commands ignore it
 	}
 	if err == nil {
 		return p.exitCode
 	}
 	code := errorExitCode(err)
 	if errors.Is(err, errResult) && p.exitCode != codeCompleted {
-		code = p.exitCode // how the work ended says more
+		code = p.exitCode // the outcome of the work is more specific
 	}
-	// What cannot be said on stderr cannot be said at all.
+	// There is nowhere to report a failed write to stderr.
 	_, _ = fmt.Fprintf(p.stderr, "fct-scraper: %s\n", errorText(err))
 	if p.jsonWanted {
-		_ = p.printJSON(p.failureOf(code, err)) // stderr has it too
+		_ = p.printJSON(p.failureOf(code, err)) // the error is on stderr too
 	}
 	return code
 }
 
-// writeAborted writes the document of a command that is ended before it has a result. It waits for stdout for a second at most.
+// writeAborted writes the JSON document of a command that is aborted before it has a result. It
+// waits at most a second for stdout.
 func (p *program) writeAborted(code int) {
 	if !p.jsonWanted {
 		return
@@ -72,7 +75,7 @@ func (p *program) writeAborted(code int) {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		_ = p.printJSON(p.failureOf(code, errAborted)) // nobody is left to be told
+		_ = p.printJSON(p.failureOf(code, errAborted)) // the process exits in any case
 	}()
 	select {
 	case <-written:
@@ -80,15 +83,15 @@ func (p *program) writeAborted(code int) {
 	}
 }
 
-// failure is the one document that a command with --json writes when it has no result.
+// failure is the JSON document of a command without a result.
 type failure struct {
 	Error struct {
 		Code    int    `json:"code"`
 		Message string `json:"message"`
-		// Problems are the lines of the message, one a problem.
+		// Problems are the lines of the message, one for each problem.
 		Problems []string `json:"problems"`
 	} `json:"error"`
-	// LastYear is the report of the run that had ended before.
+	// LastYear is the report of last year's run if that has completed before the failure.
 	LastYear *contract.Report `json:"last_year,omitempty"`
 }
 
@@ -99,7 +102,8 @@ func (p *program) failureOf(code int, err error) (f failure) {
 	return f
 }
 
-// parse reads the command line. The library is left with the command and its arguments, and completes the words of a shell itself.
+// parse parses the command line. Cobra gets only the command and its arguments, except for shell
+// completion, which it handles itself.
 func (p *program) parse(root *cobra.Command, args []string) {
 	if len(args) > 0 && slices.Contains([]string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, args[0]) {
 		root.SetArgs(args)
@@ -110,7 +114,8 @@ func (p *program) parse(root *cobra.Command, args []string) {
 	root.SetArgs(slices.Concat(c.path(), []string{"--"}, c.arguments))
 }
 
-// collectArgErrors has what a command finds wrong with its arguments told together with everything else that is wrong.
+// collectArgErrors makes a command record mistakes in its arguments, to be reported together with
+// all others.
 func (p *program) collectArgErrors(cmd *cobra.Command) {
 	check := cmd.Args
 	if check == nil {
@@ -126,8 +131,8 @@ func (p *program) collectArgErrors(cmd *cobra.Command) {
 	}
 }
 
-// rejectMistakes ends a command that has no settings when something is wrong with its flags or arguments. One that has reads them first, and tells
-// what is wrong with them too: see sources.
+// rejectMistakes returns the mistakes of a command without settings. A command with settings
+// reports them together with the mistakes in its settings: see sources.
 func (p *program) rejectMistakes(cmd *cobra.Command, _ []string) error {
 	if len(p.mistakes) == 0 || cmd.Flags().Lookup(configFlag) != nil {
 		return nil
@@ -139,9 +144,9 @@ func (p *program) rootCommand() *cobra.Command {
 	flags := &batchFlags{}
 	root := &cobra.Command{
 		Use:   "fct-scraper",
-		Short: "Collect every file of a court, completely, politely and provably",
-		Long: "fct-scraper asks a court for each number of a series and year once, tells success from no-record, failed and\n" +
-			"blocked, survives any crash, and ends with a report whose figures add up.",
+		Short: "Download every file of a court and prove that none is missing",
+		Long: "fct-scraper requests each number of a series and year once, distinguishes success, no-record, failed and\n" +
+			"blocked, loses nothing in a crash, and ends with a report whose figures add up.",
 		Example:           "  fct-scraper --batch --config court.toml\n  fct-scraper batch 2025 --max-cases 50",
 		Args:              noSubcommand,
 		SilenceUsage:      true,

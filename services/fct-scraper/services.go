@@ -23,30 +23,30 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// app is what the services work with.
+// app runs the services of this process.
 type app struct {
 	settings *config.Settings
 	broker   *broker
 	site     *siteClient
 	output   *store.Store
 	log      *slog.Logger
-	// fetcherID names this process among the fetchers of a run.
+	// fetcherID is the name of this process among the fetchers of a run.
 	fetcherID string
-	// process is a name that no process had before.
+	// process is a name that no other process has or had.
 	process string
 	options batchOptions
 	// batchRun is the run of this process's batch.
 	batchRun currentRun
-	// grace is how long cases in flight may still take when the fetcher is to end.
+	// grace is how long cases in flight may take after the fetcher was told to stop.
 	grace time.Duration
-	// status is what this process shows of itself, known are its services at the NATS services API.
+	// status is the status server. registered are the services in the NATS services API.
 	status     *statusServer
 	registered []micro.Service
-	// stopFetching ends the fetcher alone, whatever the run was halted by.
+	// stopFetching stops only the fetcher, whatever halted the run.
 	stopFetching context.CancelFunc
 }
 
-// roles are the services by their names.
+// roles returns a constructor for each service.
 func (a *app) roles() map[string]func(context.Context) (runner, error) {
 	return map[string]func(context.Context) (runner, error){
 		"prober": func(ctx context.Context) (runner, error) {
@@ -60,10 +60,10 @@ func (a *app) roles() map[string]func(context.Context) (runner, error) {
 	}
 }
 
-// runner is what every service does until its context ends.
+// runner is a service. Run works until its context ends.
 type runner interface{ Run(context.Context) error }
 
-// startServices makes the services of those names and sets them to work, each in its own goroutine, in group.
+// startServices creates the named services and runs each in a goroutine of group.
 func (a *app) startServices(ctx context.Context, group *errgroup.Group, names []string) error {
 	asking, stop := context.WithCancel(ctx)
 	a.stopFetching = stop
@@ -115,10 +115,10 @@ func (a *app) startServices(ctx context.Context, group *errgroup.Group, names []
 	return nil
 }
 
-// answerOverhead is what an answer takes in its message beside one body, in bytes, with room.
+// answerOverhead is the size in bytes of an answer's message without the body, with a margin.
 const answerOverhead = 64 << 10
 
-// checkMaxBody refuses a max_body of which the broker could not store one answer.
+// checkMaxBody refuses a max_body that does not fit into one message of the broker.
 func (a *app) checkMaxBody(names []string) error {
 	most := a.broker.MaxMessageSize() - answerOverhead
 	if !slices.Contains(names, "fetcher") || int64(a.settings.MaxBody) <= most {
@@ -127,11 +127,11 @@ func (a *app) checkMaxBody(names []string) error {
 	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d", errUsage, a.settings.MaxBody, a.broker.MaxMessageSize(), most)
 }
 
-// unexpectedExit is the error of a service that has ended, which is one too when nobody wanted it to: without it the process would live on
-// and do nothing.
+// unexpectedExit returns an error if a service ends although ctx has not. Otherwise the process
+// would stay up and do nothing.
 func unexpectedExit(ctx context.Context, name string, err error) error {
 	if err == nil && ctx.Err() == nil {
-		return fmt.Errorf("%w: the %s ended although nobody asked it to", errBroker, name)
+		return fmt.Errorf("%w: the %s ended unexpectedly", errBroker, name)
 	}
 	return err
 }
@@ -159,11 +159,12 @@ func (a *app) fetcherOptions() fetcher.Options {
 		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
 		Settings:    a.settings.Subset("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours", "concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent", "max_body", "parties"),
 		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: a.options.unblock, Shared: a.broker.shared, Grace: a.grace,
-		// The first step is the court's to feel, not a retry's: however long those wait, a pause of two seconds more is enough to begin with.
+		// The first step slows the site's requests and is no retry: two seconds are enough, however
+		// long backoff_base is.
 		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
 		Read:    a.site.Profile.Read,
 	}
-	// The court inside this process has nobody who could mind.
+	// The simulator in this process needs no robots.txt.
 	if c.Robots && a.site.simulator == nil {
 		options.Robots = a.site.Robots
 	}
@@ -181,7 +182,7 @@ func (a *app) reporterOptions() reporter.Options {
 	return options
 }
 
-// storeName names the store of the settings.
+// storeName returns the name of the store for messages.
 func storeName(settings *config.Settings) string {
 	if settings.NATSURL != "" {
 		return fmt.Sprintf("nats_url %s", settings.Subset("nats_url")["nats_url"])
@@ -193,7 +194,7 @@ func storeName(settings *config.Settings) string {
 	return "data_dir " + dir
 }
 
-// batchDefaults is the batch that the settings describe.
+// batchDefaults returns the batch of the settings.
 func batchDefaults(c config.Config) generator.Batch {
 	return generator.Batch{
 		Prefix: c.Prefix, Year: c.Year, Start: c.Start, MaxCases: c.MaxCases, End: c.End, Probe: c.Probe, ProbeBudget: c.ProbeBudget,

@@ -14,19 +14,20 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// configFlag names the file of settings.
+// configFlag names the settings file.
 const configFlag = "config"
 
-// settingFlag is the flag of a setting. It holds text: package config reads all three sources alike.
+// settingFlag is the flag of a setting. It holds text, because package config parses all three
+// sources alike.
 type settingFlag struct{ text, kind string }
 
 func (f *settingFlag) String() string        { return f.text }
 func (f *settingFlag) Set(text string) error { f.text = text; return nil }
 func (f *settingFlag) Type() string          { return f.kind }
 
-// addSettings makes a flag for the file of settings and for every setting that a command uses.
+// addSettings adds --config and a flag for every setting that uses selects.
 func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
-	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c", "file of settings (TOML); ./"+defaultConfigFile+" when it is there and none is given")
+	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c", "settings file (TOML); ./"+defaultConfigFile+" if it exists and none is given")
 	for _, key := range config.Keys() {
 		if !uses(key.Name) {
 			continue
@@ -42,20 +43,21 @@ func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
 	}
 }
 
-// allSettings are the settings of a command that runs batches.
+// allSettings selects the settings of a command that runs batches.
 func allSettings(string) bool { return true }
 
-// allSettingsExcept are all settings but some.
+// allSettingsExcept selects all settings except some.
 func allSettingsExcept(not ...string) func(string) bool {
 	return func(key string) bool { return !slices.Contains(not, key) }
 }
 
-// storeSettings are the settings of a command that reads or changes what is stored, and those that it uses beside them.
+// storeSettings selects the settings of a command that reads or changes a store, and those in more.
 func storeSettings(more ...string) func(string) bool {
 	return settingsAmong("output data_dir", more...)
 }
 
-// serverSettings are the settings of a command that works on the server of nats_url, and those that it uses beside them.
+// serverSettings selects the settings of a command that uses the server of nats_url, and those in
+// more.
 func serverSettings(more ...string) func(string) bool { return settingsAmong("", more...) }
 
 func settingsAmong(names string, more ...string) func(string) bool {
@@ -64,17 +66,17 @@ func settingsAmong(names string, more ...string) func(string) bool {
 	return func(key string) bool { return slices.Contains(used, key) }
 }
 
-// flagName is the flag of a key or of an alias of one.
+// flagName returns the flag of a key or of an alias.
 func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
-// loadSettings reads the file, the environment and the flags of a command that sends no request to the site. A command that has settings reads
-// them before it does anything else: what is wrong with its flags and arguments is told with what is wrong with them.
+// loadSettings loads the settings of a command that sends no request to the site. A command calls
+// it first: its error contains the mistakes in flags and arguments too.
 func (p *program) loadSettings(cmd *cobra.Command) (*config.Settings, error) {
 	src := p.sources(cmd)
 	return config.Load(src)
 }
 
-// sources are what a command's settings are read from.
+// sources returns the sources of a command's settings.
 func (p *program) sources(cmd *cobra.Command) config.Sources {
 	given := make(map[string]string)
 	for _, key := range config.Keys() {
@@ -87,7 +89,7 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 	file := cmd.Flag(configFlag).Value.String()
 	if _, err := os.Lstat(defaultConfigFile); !cmd.Flag(configFlag).Changed && !errors.Is(err, fs.ErrNotExist) {
 		file = defaultConfigFile
-		// In the form of the log, of which these are not the settings yet.
+		// The settings of the log are not known yet: this line has the default format.
 		form := config.Config{LogLevel: "info", LogFormat: "auto"}
 		newLogger(form, p.environ, isTerminal(p.stderr), p.stderr).Info("settings.read", "file", "./"+defaultConfigFile)
 	}

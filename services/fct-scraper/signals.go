@@ -9,23 +9,24 @@ import (
 	"time"
 )
 
-// signals are what people and supervisors ask a running batch by.
+// signals receives the signals that stop a command.
 type signals struct {
 	received chan os.Signal
 	done     chan struct{}
-	// firstReceived is closed when the first signal has come.
+	// firstReceived is closed when the first signal arrives.
 	firstReceived chan struct{}
 	firstSignal   atomic.Pointer[os.Signal]
-	// beforeExit is called before the process ends at once, with its exit code.
+	// beforeExit is called with the exit code before the process exits at once.
 	beforeExit func(code int)
 }
 
-// errAborted says that a command had no time to end by itself.
-var errAborted = errors.New("ended at once by a signal, without a result: the same command goes on where it was")
+// errAborted reports that a command was aborted by a signal.
+var errAborted = errors.New("aborted by a signal, without a result: the same command resumes the work")
 
-// listenSignals takes SIGINT, SIGTERM and, unless the caller ignores it as nohup does, SIGHUP. The first closes first and gives
-// the process until limit is over; a second SIGINT or SIGTERM ends it at once, which loses nothing: it is what a kill does.
-// A second SIGHUP does nothing: a terminal that closes may send it twice. last is called before the process ends at once.
+// listenSignals receives SIGINT, SIGTERM and, unless it is ignored as under nohup, SIGHUP. The
+// first signal closes firstReceived; if the process still runs after limit, it exits. A second
+// SIGINT or SIGTERM exits at once. Like a kill, that loses no data. A second SIGHUP has no effect:
+// a closing terminal may send two. beforeExit is called before an exit at once.
 func listenSignals(limit time.Duration, last func(code int)) *signals {
 	s := &signals{received: make(chan os.Signal, 2), done: make(chan struct{}), firstReceived: make(chan struct{}), beforeExit: last}
 	signal.Notify(s.received, stopSignals()...)
@@ -49,7 +50,7 @@ func listenSignals(limit time.Duration, last func(code int)) *signals {
 	return s
 }
 
-// stopSignals are the signals that stop a command which runs until it is told to end.
+// stopSignals returns the signals that stop a command that runs without end.
 func stopSignals() []os.Signal {
 	stop := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -58,7 +59,7 @@ func stopSignals() []os.Signal {
 	return stop
 }
 
-// exitAfter ends the process when it is still there after d: whatever holds it up, the promise is kept.
+// exitAfter exits if the process still runs after d, whatever delays it.
 func (s *signals) exitAfter(d time.Duration) {
 	go func() {
 		timer := time.NewTimer(d)
@@ -81,7 +82,7 @@ func (s *signals) close() {
 	close(s.done)
 }
 
-// exitCode is the exit code for the first signal; 0 while none has come.
+// exitCode returns the exit code for the first signal, 0 before it.
 func (s *signals) exitCode() int {
 	got := s.firstSignal.Load()
 	if got == nil {
@@ -90,7 +91,7 @@ func (s *signals) exitCode() int {
 	return signalExitCode(*got)
 }
 
-// signalExitCode is 128 and the number of the signal, as shells count.
+// signalExitCode returns 128 plus the number of the signal, as shells do.
 func signalExitCode(got os.Signal) int {
 	switch got {
 	case os.Interrupt:
@@ -102,7 +103,7 @@ func signalExitCode(got os.Signal) int {
 	}
 }
 
-// name is the first signal as people write it.
+// name returns the name of the first signal.
 func (s *signals) name() string {
 	switch s.exitCode() {
 	case codeInterrupt:

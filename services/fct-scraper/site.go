@@ -14,16 +14,17 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// simulatorSite is the profile of the bundled simulator; without a base_url it is started in this process.
+// simulatorSite is the profile of the bundled simulator. Without a base_url the simulator runs in
+// this process.
 const simulatorSite = "sim"
 
-// siteClient is the site that is asked.
+// siteClient is the client of the site, with the simulator if that runs in this process.
 type siteClient struct {
 	*site.Client
 	simulator *courtsim.Server
 }
 
-// openSite makes the client for the site of the settings.
+// openSite creates the client for the site of the settings.
 func openSite(c config.Config, environ []string, log *slog.Logger) (*siteClient, error) {
 	redirectLibraryLog(log)
 	profile, err := loadProfile(c.Site)
@@ -51,7 +52,8 @@ func openSite(c config.Config, environ []string, log *slog.Logger) (*siteClient,
 	return opened, nil
 }
 
-// siteProxy says by which proxy the court is asked; nil is none, which the court inside this process never has.
+// siteProxy returns the proxy function of the client; nil for none. The simulator in this process
+// never has one.
 func siteProxy(
 	opened *siteClient, origin string, c config.Config, environ []string, log *slog.Logger,
 ) (func(*http.Request) (*url.URL, error), error) {

@@ -15,18 +15,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// storeCloseTimeout is how long the last look at a store may take.
+// storeCloseTimeout is how long storing the manifest of a store may take when it is closed.
 const storeCloseTimeout = 5 * time.Second
 
-// openOwnStore works over a store that is this process's own. It is held against what is known of it before anything is written.
+// openOwnStore opens a store that this process holds. It checks the store against its manifest
+// before anything is written.
 func (b *broker) openOwnStore(
-	ctx context.Context, nc *nats.Conn, c config.Config, a connectOptions, made func(context.Context, jetstream.JetStream) error, log *slog.Logger,
+	ctx context.Context, nc *nats.Conn, c config.Config, o connectOptions, prepare func(context.Context, jetstream.JetStream) error, log *slog.Logger,
 ) error {
 	var guard *integrity.Guard
 	checked := func(ctx context.Context, js jetstream.JetStream) (err error) {
-		guard, err = integrity.Check(ctx, integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, Repair: a.repair})
+		guard, err = integrity.Check(ctx, integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, Repair: o.repair})
 		if err == nil {
-			err = made(ctx, js)
+			err = prepare(ctx, js)
 		}
 		if err == nil {
 			err = guard.Restore(ctx)
@@ -39,18 +40,19 @@ func (b *broker) openOwnStore(
 	b.restored, b.broken = guard.Restored(), make(chan error, 1)
 	changed, err := 0, error(nil)
 	if guard.NeedsVerify() {
-		if changed, err = reporter.Reconcile(ctx, b.Bus, log, a.repair); err != nil {
+		if changed, err = reporter.Reconcile(ctx, b.Bus, log, o.repair); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 	}
-	// A ledger can also have lost what was stored after the manifest was written: the keys tell of it then.
-	if guard.AcceptedDamage() || a.repair && changed > 0 {
+	// A ledger can also have lost messages stored after the manifest was written. Then the keys
+	// reveal it.
+	if guard.AcceptedDamage() || o.repair && changed > 0 {
 		if err := runs.Abandon(ctx, b.Bus, time.Now()); err != nil {
 			return fmt.Errorf("%w: %w", errBroker, err)
 		}
 	}
 	if changed > 0 {
-		line := fmt.Sprintf("%d keys of the buckets collected and failed are written again from the ledger", changed)
+		line := fmt.Sprintf("%d keys of the buckets collected and failed were rewritten from the ledger", changed)
 		log.Warn("store.rebuilt", "what", line)
 		b.restored = append(b.restored, line)
 	}
@@ -61,7 +63,7 @@ func (b *broker) openOwnStore(
 	b.close = func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), storeCloseTimeout)
 		defer cancel()
-		if err := guard.Close(ctx); err != nil { // what is known of the store stays a lower bound
+		if err := guard.Close(ctx); err != nil { // the old manifest remains a valid lower bound
 			log.Warn("store.manifest.kept", "error", err)
 		}
 		return closed()
@@ -69,8 +71,8 @@ func (b *broker) openOwnStore(
 	return nil
 }
 
-// verify holds a store that is this process's own against what is known of it, and changes nothing. Damage is
-// integrity.ErrDamaged, also where opening the store for work would make good for it.
+// verify checks a store that this process holds against its manifest and keys, and changes nothing.
+// Damage is integrity.ErrDamaged, even if opening the store for work would repair it.
 func (b *broker) verify(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if b.server == nil {
 		return nil
@@ -82,10 +84,10 @@ func (b *broker) verify(ctx context.Context, c config.Config, log *slog.Logger) 
 	return reporter.CheckKeys(ctx, b.Bus, log)
 }
 
-// awaitBroken waits until the store is of no more use, which is its error, or ctx ends.
+// awaitBroken returns the error that makes the store unusable, or nil when ctx ends.
 func (b *broker) awaitBroken(ctx context.Context) error {
 	select {
-	case err := <-b.broken: // never, when the store is another process's
+	case err := <-b.broken: // nil, so never ready, if another process holds the store
 		return err
 	case <-ctx.Done():
 		return nil

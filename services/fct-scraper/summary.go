@@ -15,7 +15,7 @@ import (
 	"fct-scraper/services/reporter"
 )
 
-// restoredText are the lines of a summary that say what was rebuilt of the store.
+// restoredText returns the summary lines about what was rebuilt in the store.
 func restoredText(what []string) string {
 	var text strings.Builder
 	for _, line := range what {
@@ -24,10 +24,11 @@ func restoredText(what []string) string {
 	return text.String()
 }
 
-// percent is a chance as people read it, which is never certain.
+// percent formats a probability in percent. It never shows certainty.
 func percent(chance float64) string { return fmt.Sprintf("%.1f %%", min(99.9, 100*chance)) }
 
-// ageText says how old the oldest earlier answer is that a bound rests on; nothing when there is none.
+// ageText returns how old the oldest earlier answer is that a bound depends on, or "" if there is
+// none.
 func ageText(seconds float64) string {
 	if seconds <= 0 {
 		return ""
@@ -35,10 +36,10 @@ func ageText(seconds float64) string {
 	return fmt.Sprintf(", by answers up to %s old", time.Duration(seconds*float64(time.Second)).Round(time.Second))
 }
 
-// maxShownCauses is how many causes of failures a summary names.
+// maxShownCauses is how many causes of failures a summary shows.
 const maxShownCauses = 3
 
-// summary is a report as people read it; file is its name in the folder output.
+// summary formats a report for people. file is its name in the folder output.
 func summary(r contract.Report, output, file string) string {
 	var text strings.Builder
 	line := func(name, format string, args ...any) {
@@ -55,18 +56,18 @@ func summary(r contract.Report, output, file string) string {
 	text.WriteString("\n")
 	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
 	if r.Beyond > 0 {
-		line("beyond", "%d more asked for by the search: %d success, %d no-record, %d failed",
+		line("beyond", "%d more requested by the search: %d success, %d no-record, %d failed",
 			r.Beyond, r.SuccessCount-r.Succeeded, r.NoRecordCount-r.NoRecord, r.FailedCount-r.Failed)
 	}
 	if r.Unconfirmed > 0 {
-		line("no-record", "%d unconfirmed: the site showed no record after them; the next run asks for them again", r.Unconfirmed)
+		line("no-record", "%d unconfirmed: the site showed no record after them; the next run requests them again", r.Unconfirmed)
 	}
 	line("skipped", "%d already collected", r.Skipped)
 	switch {
 	case r.UpperBoundAtLimit:
 		line("bound", "%d or more, found with %s: the range ends there or below%s", r.UpperBound,
 			sanitize.Plural(r.ProbesUsed, "request"), ageText(r.UpperBoundAgeSeconds))
-	case r.ProbesUsed > 0 && r.UpperBoundConfidence == 0: // the reason says what is known
+	case r.ProbesUsed > 0 && r.UpperBoundConfidence == 0: // the reason has the rest
 		line("bound", "not found with %s", sanitize.Plural(r.ProbesUsed, "request"))
 	case r.UpperBound > 0 || r.ProbesUsed > 0:
 		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, sanitize.Plural(r.ProbesUsed, "request"),
@@ -94,7 +95,7 @@ func summary(r contract.Report, output, file string) string {
 		line("left", "%s", sanitize.Plural(r.Remaining, "number"))
 	}
 	if r.NextCommand != "" {
-		line("go on", "%s", sanitize.Line(r.NextCommand))
+		line("resume", "%s", sanitize.Line(r.NextCommand))
 	}
 	line("run", "%s", r.RunID)
 	if file != "" {
@@ -103,17 +104,19 @@ func summary(r contract.Report, output, file string) string {
 	return text.String()
 }
 
-// errorSummary is what is known of a batch that trouble of the store, the ledger or the output ended without a report.
+// errorSummary is what is known of a batch that ended without a report because of an error of the
+// store, the ledger or the output.
 type errorSummary struct {
 	code     int
 	err      error
 	settings *config.Settings
 	run      contract.RunID
-	// lastEvent is the newest progress of the run; of no run when there was none.
+	// lastEvent is the latest progress of the run; the zero event if there was none.
 	lastEvent contract.Event
 }
 
-// printErrorSummary prints a summary of trouble after which there is no report; of other errors, and in JSON, the error alone is told.
+// printErrorSummary prints a summary for errors that leave no report, unless asJSON is set, and
+// returns the error.
 func (p *program) printErrorSummary(t errorSummary, asJSON bool) error {
 	if t.err == nil || asJSON || t.code != codeBroker && t.code != codeOutput {
 		return t.err
@@ -121,48 +124,48 @@ func (p *program) printErrorSummary(t errorSummary, asJSON bool) error {
 	return errors.Join(t.err, p.print(t.text()))
 }
 
-func (t errorSummary) text() string {
+func (s errorSummary) text() string {
 	var text strings.Builder
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&text, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	first, end := t.settings.Start, "its end"
-	if t.lastEvent.Range.End > 0 {
-		first, end = t.lastEvent.Range.Start, t.caseID(t.lastEvent.Range.End)
+	first, end := s.settings.Start, "its end"
+	if s.lastEvent.Range.End > 0 {
+		first, end = s.lastEvent.Range.Start, s.caseID(s.lastEvent.Range.End)
 	}
-	fmt.Fprintf(&text, "%s to %s: %s (exit code %d)\n", t.caseID(first), end, contract.Errored, t.code)
-	if t.run == "" {
-		line("total", "not known: no run was started")
+	fmt.Fprintf(&text, "%s to %s: %s (exit code %d)\n", s.caseID(first), end, contract.Errored, s.code)
+	if s.run == "" {
+		line("total", "unknown: no run was started")
 	} else {
-		done := t.lastEvent.Succeeded + t.lastEvent.NoRecord + t.lastEvent.Failed
-		line("total", "at least %d = %d success + %d no-record + %d failed", done, t.lastEvent.Succeeded, t.lastEvent.NoRecord, t.lastEvent.Failed)
-		line("run", "%s", t.run)
+		done := s.lastEvent.Succeeded + s.lastEvent.NoRecord + s.lastEvent.Failed
+		line("total", "at least %d = %d success + %d no-record + %d failed", done, s.lastEvent.Succeeded, s.lastEvent.NoRecord, s.lastEvent.Failed)
+		line("run", "%s", s.run)
 	}
-	line("store", "%s", sanitize.Line(t.storePlace()))
-	line("next", "%s", t.nextStep())
+	line("store", "%s", sanitize.Line(s.storePlace()))
+	line("next", "%s", s.nextStep())
 	return text.String()
 }
 
-func (t errorSummary) caseID(number int) string {
-	return contract.CaseID{Series: t.settings.Prefix, Year: t.settings.Year, Number: number}.String()
+func (s errorSummary) caseID(number int) string {
+	return contract.CaseID{Series: s.settings.Prefix, Year: s.settings.Year, Number: number}.String()
 }
 
-// storePlace is where the run is kept.
-func (t errorSummary) storePlace() string {
-	if t.settings.NATSURL != "" {
+// storePlace returns where the run is stored.
+func (s errorSummary) storePlace() string {
+	if s.settings.NATSURL != "" {
 		return "the server of nats_url"
 	}
-	return t.settings.DataDir
+	return s.settings.DataDir
 }
 
-// nextStep is what an operator does now.
-func (t errorSummary) nextStep() string {
+// nextStep tells an operator what to do next.
+func (s errorSummary) nextStep() string {
 	switch {
-	case errors.Is(t.err, reporter.ErrLedger):
-		return "the store and what was told of it disagree: keep both, and see `fct-scraper status` and `fct-scraper report --run <id>`"
-	case t.code == codeOutput:
-		return fmt.Sprintf("make %s writable and give the same command again: it goes on where it stands", sanitize.Line(t.settings.Output))
+	case errors.Is(s.err, reporter.ErrLedger):
+		return "the ledger and earlier reports disagree: keep the store and the output, and see `fct-scraper status` and `fct-scraper report --run <id>`"
+	case s.code == codeOutput:
+		return fmt.Sprintf("make %s writable and repeat the command: it resumes the run", sanitize.Line(s.settings.Output))
 	default:
-		return "mend what the error names and give the same command again: it goes on where it stands"
+		return "fix what the error names and repeat the command: it resumes the run"
 	}
 }

@@ -22,7 +22,7 @@ func TestSummaryCountsFailuresByCause(t *testing.T) {
 	text := summary(r, "output", "")
 	for _, want := range []string{
 		"20 of 30: docket call: status 500 (IMM-3-25, after 1 attempt)\n", "5 of 30: docket call: status 503 (IMM-3-25, after 2 attempts)\n",
-		"1 cause more in the report\n", "3 more asked for by the search: 0 success, 0 no-record, 2 failed\n", "1, 1 retry, smallest gap",
+		"1 cause more in the report\n", "3 more requested by the search: 0 success, 0 no-record, 2 failed\n", "1, 1 retry, smallest gap",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -51,7 +51,7 @@ func TestTroubleTellsWhatIsKnown(t *testing.T) {
 		json  bool
 		wants []string
 	}{
-		"in mid-run":  {errBroker, "r", last, false, []string{"IMM-1-25 to IMM-100-25: error (exit code 6)", "at least 37 = 30 success + 6 no-record + 1 failed", "run        r", "store      data", "mend what the error names"}},
+		"in mid-run":  {errBroker, "r", last, false, []string{"IMM-1-25 to IMM-100-25: error (exit code 6)", "at least 37 = 30 success + 6 no-record + 1 failed", "run        r", "store      data", "fix what the error names"}},
 		"at its end":  {fmt.Errorf("%w: x", reporter.ErrLedger), "r", last, false, []string{"(exit code 7)", "report --run"}},
 		"not started": {errBroker, "", contract.Event{}, false, []string{"IMM-1-25 to its end", "no run was started"}},
 		"usage":       {errUsage, "", contract.Event{}, false, nil},
