@@ -253,9 +253,9 @@ func (w *worker) clearJobs(ctx context.Context) error {
 // permits.
 func (w *worker) fail(ctx context.Context, cause error) error {
 	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()))
-	var wrong error
-	if s.config, wrong = w.settings(ctx); wrong != nil {
-		w.Logger.Warn("reporter.settings.unread", "run_id", w.manifest.RunID, "error", wrong)
+	var settingsErr error
+	if s.config, settingsErr = w.settings(ctx); settingsErr != nil {
+		w.Logger.Warn("reporter.settings.unread", "run_id", w.manifest.RunID, "error", settingsErr)
 		s.config = nil
 	}
 	report := s.report()

@@ -206,8 +206,8 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 	}
 	if len(unexplained) > 0 && !r.accept {
 		return nil, fmt.Errorf("%w: stream %s: expected the outcomes of %d collected cases, first %s, found none; "+
-			"put the newest copy of data_dir back, or accept the store as it is with --repair: what it lost is fetched again", integrity.ErrDamaged,
-			contract.StreamOutcomes, len(unexplained), slices.Min(unexplained))
+			"put the newest copy of data_dir back, or accept the store as it is with --repair: what it lost is fetched again",
+			integrity.ErrDamaged, contract.StreamOutcomes, len(unexplained), slices.Min(unexplained))
 	}
 	return changes, nil
 }

@@ -113,35 +113,35 @@ func (t *tally) add(entry contract.Entry, failLimit int) (countedEntry, bool) {
 	if t.Outcomes.get(number) != "" || t.Voided[number] {
 		return countedEntry{}, false
 	}
-	open := t.Pending[number]
-	this := keyOf(entry)
-	if entry.Outcome == "" && slices.Contains(open.Seen, this) {
+	pending := t.Pending[number]
+	key := keyOf(entry)
+	if entry.Outcome == "" && slices.Contains(pending.Seen, key) {
 		return countedEntry{}, false
 	}
-	void := t.Vanished != nil && entry.Outcome == contract.NoRecord
-	if void {
+	voided := t.Vanished != nil && entry.Outcome == contract.NoRecord
+	if voided {
 		entry = t.asBlocked(entry)
 	}
-	if len(open.Seen) > 0 {
+	if len(pending.Seen) > 0 {
 		t.Retries++
 	}
-	open.Seen = append(slices.Clip(open.Seen), this)
-	open.Seconds += entry.Seconds
-	open.Last = latest(open.Last, entry.StartedAt)
+	pending.Seen = append(slices.Clip(pending.Seen), key)
+	pending.Seconds += entry.Seconds
+	pending.Last = latest(pending.Last, entry.StartedAt)
 	t.addAttempt(entry)
 	switch {
-	case void:
+	case voided:
 		t.voidNumber(number)
 	case entry.Outcome == "":
 		if t.Pending == nil {
 			t.Pending = map[int]pendingAttempts{}
 		}
-		t.Pending[number] = open
+		t.Pending[number] = pending
 	default:
 		delete(t.Pending, number)
-		t.settle(entry, len(open.Seen), failLimit)
+		t.settle(entry, len(pending.Seen), failLimit)
 	}
-	return countedEntry{Entry: entry, Attempts: len(open.Seen), JobSeconds: open.Seconds, Timestamp: open.Last}, true
+	return countedEntry{Entry: entry, Attempts: len(pending.Seen), JobSeconds: pending.Seconds, Timestamp: pending.Last}, true
 }
 
 func keyOf(entry contract.Entry) attemptKey {

@@ -152,10 +152,11 @@ func (v *verifier) compareTally(t *tally) {
 	}
 	if retries := v.retries(); retries != t.Retries || v.requests != t.Requests {
 		v.problems = append(v.problems,
-			fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]", retries, v.requests, t.Retries, t.Requests))
+			fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]",
+				retries, v.requests, t.Retries, t.Requests))
 	}
-	if open := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); open != t.unconfirmedCount() {
-		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", open,
+	if count := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); count != t.unconfirmedCount() {
+		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", count,
 			t.unconfirmedCount()))
 	}
 	var wrong []int

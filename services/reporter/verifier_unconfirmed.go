@@ -90,7 +90,7 @@ func (u *unconfirmedSet) trim() {
 	for len(u.endedAt) > maxUnconfirmed {
 		number := u.order[0]
 		u.order = u.order[1:]
-		if ended, there := u.endedAt[number]; there {
+		if ended, found := u.endedAt[number]; found {
 			u.overflow[number], u.overflowEnded, u.overflowSequence = true, latest(u.overflowEnded, ended),
 				max(u.overflowSequence, u.sequences[number])
 			delete(u.endedAt, number)
