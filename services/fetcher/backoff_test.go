@@ -14,7 +14,7 @@ var noon = time.Date(2025, 3, 4, 12, 0, 0, 0, time.UTC)
 
 var doubling = fetcher.Backoff{Base: 2 * time.Second, Factor: 2, Max: 5 * time.Minute}
 
-// exchangeAt is an exchange that was begun at a time.
+// exchangeAt returns an exchange that started at a time.
 func exchangeAt(at time.Time, status int) contract.Exchange {
 	return contract.Exchange{StartedAt: at, Status: status}
 }
@@ -41,7 +41,7 @@ func TestBackoffLevelFollowsFailures(t *testing.T) {
 		}
 	}
 	if _, changed := doubling.After(s, exchangeAt(at, 404), false, 0, at, 0); changed {
-		t.Error("a clean answer at the promised pace changed something")
+		t.Error("a clean answer without a slowdown changed something")
 	}
 }
 
@@ -92,7 +92,7 @@ func TestBackoffObeysRetryAfter(t *testing.T) {
 	}
 	s, _ = doubling.After(s, exchangeAt(noon, 503), false, time.Second, noon.Add(time.Second), 0)
 	if !s.Until.Equal(noon.Add(90 * time.Second)) {
-		t.Errorf("a shorter wait took the longer one back: %s", s.Until)
+		t.Errorf("a shorter wait replaced the longer one: %s", s.Until)
 	}
 }
 

@@ -78,7 +78,8 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 	reply := contract.CanaryReply{Verdict: verdict}
 	last := entries[len(entries)-1]
 	s.Log.Info("fetcher.canary", "run_id", request.RunID, "case_id", last.CaseID.String(), "verdict", verdict)
-	// The ledger first: it withdraws unconfirmed no-records. With a halt alone the run would keep them.
+	// The ledger first: it withdraws unconfirmed no-records. With a halt alone the run would keep
+	// them.
 	sequence, storeErr := s.storeCanary(ctx, request, entries)
 	reply.Sequence = sequence
 	if verdict == contract.VerdictNoRecord || verdict == contract.VerdictBlocked {

@@ -22,7 +22,7 @@ func readVerdict(_ contract.CaseID, exchanges []contract.Exchange) contract.Clas
 	return contract.Classification{Verdict: contract.Verdict(body), Rule: "test", RawType: "json"}
 }
 
-// requestCanary asks the fetcher of the plant for files, of which the court shows what says says.
+// requestCanary requests canaries from the fetcher. The site answers a number with its verdict.
 func (f fixture) requestCanary(verdicts map[int]string, numbers ...int) contract.CanaryReply {
 	f.t.Helper()
 	f.site.mu.Lock()
@@ -45,6 +45,7 @@ func (f fixture) requestCanary(verdicts map[int]string, numbers ...int) contract
 	return f.sendCanaryRequest(data)
 }
 
+// sendCanaryRequest sends a canary request and returns the reply.
 func (f fixture) sendCanaryRequest(data []byte) (reply contract.CanaryReply) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
@@ -59,7 +60,7 @@ func (f fixture) sendCanaryRequest(data []byte) (reply contract.CanaryReply) {
 	return reply
 }
 
-// storedCanary is what the ledger keeps of a canary.
+// storedCanary returns the entries that the ledger holds of a canary.
 func (f fixture) storedCanary(sequence uint64) []contract.Entry {
 	f.t.Helper()
 	stream, err := f.bus.JetStream().Stream(f.t.Context(), contract.StreamOutcomes)
@@ -81,7 +82,8 @@ func (f fixture) storedCanary(sequence uint64) []contract.Entry {
 	return pack.Entries
 }
 
-// blockAndHalt says by which rule the site is blocked and how the run is halted; both are empty when they are not.
+// blockAndHalt returns the rule of the block of the site and the status of the halt of the run;
+// each is empty if there is none.
 func (f fixture) blockAndHalt() (rule string, halt contract.Status) {
 	f.t.Helper()
 	sites, err := f.bus.KV(f.t.Context(), contract.BucketSites)
@@ -97,7 +99,7 @@ func (f fixture) blockAndHalt() (rule string, halt contract.Status) {
 	return rule, halt
 }
 
-// newCanaryFixture is a plant without jobs and a fetcher that answers canaries.
+// newCanaryFixture returns a fixture without jobs and with a fetcher that answers canary requests.
 func newCanaryFixture(t *testing.T) fixture {
 	t.Helper()
 	f := newFixture(t, 0)
@@ -105,7 +107,7 @@ func newCanaryFixture(t *testing.T) fixture {
 		o.SiteName, o.Read, o.Concurrency, o.Cooldown = "court", readVerdict, 1, time.Hour
 	}))
 	limit := time.After(time.Minute)
-	for { // until it listens
+	for { // until it is subscribed
 		_, err := f.bus.Conn().Request(contract.CanaryService("court"), nil, time.Second)
 		if err == nil {
 			return f
@@ -129,14 +131,14 @@ func TestCanaryRequest(t *testing.T) {
 		rule    string
 		halt    contract.Status
 	}{
-		{"there", map[int]string{5: "success"}, []int{5, 6}, contract.VerdictSuccess, 1, "", ""},
-		{"one taken away", map[int]string{5: "no-record", 6: "success"}, []int{5, 6}, contract.VerdictSuccess, 2, "", ""},
-		{"all gone", map[int]string{5: "no-record", 6: "no-record"}, []int{5, 6}, contract.VerdictNoRecord, 2, "canary", contract.Blocked},
-		{"the only one gone", map[int]string{5: "no-record"}, []int{5}, contract.VerdictNoRecord, 1, "canary", contract.Blocked},
+		{"shown", map[int]string{5: "success"}, []int{5, 6}, contract.VerdictSuccess, 1, "", ""},
+		{"first one vanished", map[int]string{5: "no-record", 6: "success"}, []int{5, 6}, contract.VerdictSuccess, 2, "", ""},
+		{"all vanished", map[int]string{5: "no-record", 6: "no-record"}, []int{5, 6}, contract.VerdictNoRecord, 2, "canary", contract.Blocked},
+		{"only one vanished", map[int]string{5: "no-record"}, []int{5}, contract.VerdictNoRecord, 1, "canary", contract.Blocked},
 		{"blocked", map[int]string{5: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 1, "status 403", contract.Blocked},
-		{"one gone, then blocked", map[int]string{5: "no-record", 6: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 2, "status 403", contract.Blocked},
-		{"no word", map[int]string{5: "transient"}, []int{5, 6}, contract.VerdictTransient, 1, "", ""},
-		{"not readable", map[int]string{5: "panic"}, []int{5}, contract.VerdictTransient, 1, "", ""},
+		{"one vanished, then blocked", map[int]string{5: "no-record", 6: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 2, "status 403", contract.Blocked},
+		{"transient", map[int]string{5: "transient"}, []int{5, 6}, contract.VerdictTransient, 1, "", ""},
+		{"unreadable", map[int]string{5: "panic"}, []int{5}, contract.VerdictTransient, 1, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -149,7 +151,7 @@ func TestCanaryRequest(t *testing.T) {
 			entries := f.storedCanary(reply.Sequence)
 			last := entries[len(entries)-1]
 			if verdict, _ := contract.CanaryVerdict(entries); verdict != c.verdict || len(entries) != c.kept || len(last.Requests) != 1 || last.StartedAt.IsZero() || last.Outcome != "" {
-				t.Errorf("kept %+v", entries)
+				t.Errorf("stored %+v", entries)
 			}
 			if evidence := string(last.Raw); c.rule != "" && evidence != c.says[last.CaseID.Number] {
 				t.Errorf("evidence %q", evidence)

@@ -14,8 +14,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A fetcher over a cluster that has lost its majority ends with an error, after the third answer that could not be stored. Begun again, as
-// its process does, it finishes the run when the others are back.
+// TestFetcherSurvivesLostMajority checks a fetcher on a cluster that loses its majority: Run ends
+// with an error when answers cannot be stored. Run again, as the process does, it finishes the run
+// when the other servers are back.
 func TestFetcherSurvivesLostMajority(t *testing.T) {
 	t.Parallel()
 	const jobs = 40
@@ -44,7 +45,7 @@ func TestFetcherSurvivesLostMajority(t *testing.T) {
 		return service.Run(ctx)
 	}
 	if err := run(); !errors.Is(err, bus.ErrStore) {
-		t.Fatalf("%v, want that nothing is stored", err)
+		t.Fatalf("%v, want bus.ErrStore", err)
 	}
 	for i := 1; i <= 2; i++ {
 		if err := servers.Start(i); err != nil {
@@ -61,8 +62,9 @@ func TestFetcherSurvivesLostMajority(t *testing.T) {
 	}
 }
 
-// The turn that one process holds is not given to another one because another server takes the lead. That one believed it to have been
-// held since the day it was made, and gave it away within 160 ms.
+// TestTurnHeldAcrossLeaderChange checks that a turn in use is not delivered to another process when
+// another server becomes the leader. Such a server took the creation of the turn for its delivery,
+// and delivered it again within 160 ms.
 func TestTurnHeldAcrossLeaderChange(t *testing.T) {
 	t.Parallel()
 	_, b := fcttest.Cluster(t, bus.Options{})
@@ -75,13 +77,13 @@ func TestTurnHeldAcrossLeaderChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(turn.CachedInfo().Config.AckWait + time.Second) // no condition: the turn is to be older than that
+	time.Sleep(turn.CachedInfo().Config.AckWait + time.Second) // no condition: the turn must be older than that
 	permit, err := first.Wait(t.Context(), true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer permit.Started()
-	if _, err := turn.Info(t.Context()); err != nil { // by now the server has heard that it is held
+	if _, err := turn.Info(t.Context()); err != nil { // by now the server has received the heartbeat
 		t.Fatal(err)
 	}
 	if _, err := b.Conn().Request("$JS.API.CONSUMER.LEADER.STEPDOWN.FCT_PACE.turn-sim", nil, 5*time.Second); err != nil {
@@ -89,7 +91,7 @@ func TestTurnHeldAcrossLeaderChange(t *testing.T) {
 	}
 	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); {
 		if msg, err := turn.Next(jetstream.FetchMaxWait(500 * time.Millisecond)); err == nil {
-			t.Error("somebody else got the turn while it was held")
+			t.Error("another process got the turn while it was held")
 			_ = msg.Nak()
 			break
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// startRun makes a run of so many jobs beside the first; years tell their cases apart.
+// startRun creates a further run of so many jobs; the years distinguish the cases of the runs.
 func (f fixture) startRun(id contract.RunID, year string, jobs int) {
 	f.t.Helper()
 	config, err := streams.JobsConsumer(id)
@@ -44,7 +44,8 @@ func (f fixture) startRun(id contract.RunID, year string, jobs int) {
 	f.put(id.StateKey(), contract.State{Status: contract.Running, Round: 1})
 }
 
-// orderedSite is the years of the cases in the order in which they got a place. Each answer waits until the test releases it.
+// orderedSite records the years of the cases in the order in which they were admitted. Each answer
+// waits until the test releases it.
 type orderedSite struct {
 	*fakeSite
 	mu      sync.Mutex
@@ -65,8 +66,9 @@ func (o *orderedSite) startedYears() []string {
 	return slices.Clone(o.years)
 }
 
-// startContention lets runs of so many jobs want more places than there are, in one process or in several that share them, until each
-// run waits in each process with a job in hand. It is called in virtual time.
+// startContention starts runs that need more admissions than there are, in one process or in
+// several that share them, and returns when each run waits in each process with a job. It needs
+// virtual time.
 func startContention(t *testing.T, processes, runs, concurrency int) (f fixture, sites []*orderedSite) {
 	t.Helper()
 	const jobs = 20
@@ -94,14 +96,15 @@ func startContention(t *testing.T, processes, runs, concurrency int) (f fixture,
 	return f, sites
 }
 
-// waitIdle returns when nothing is left to be done but to wait, in virtual time.
+// waitIdle returns, in virtual time, when all goroutines wait.
 func waitIdle() {
-	// Longer than a look for more slots takes; requests for one slot are renewed in between, after several of these.
+	// Longer than takeMore takes. Requests for one slot are repeated after several of these.
 	time.Sleep(450 * time.Millisecond)
 	synctest.Wait()
 }
 
-// longestWait is how many requests of others came between two of one run, from one request on.
+// longestWait returns the largest number of requests of other runs between two of one run, from the
+// request at index from on.
 func longestWait(years []string, from, runs int) (most int) {
 	last := make(map[string]int)
 	for i := range runs {
@@ -117,11 +120,11 @@ func longestWait(years []string, from, runs int) (most int) {
 	return most
 }
 
-// TestRunsTakeTurns: in each process a run that waits for a place with a job in hand gets one after at most one request of
-// each other run, whatever the concurrency and however many processes share the places.
+// TestRunsTakeTurns checks that in each process a run that waits with a job is admitted after at
+// most one request of each other run, for every concurrency and number of processes.
 func TestRunsTakeTurns(t *testing.T) {
-	// All is over before the ack-wait of the first job, which nobody settles here: it would come again and take a place for
-	// no request.
+	// The test ends before the ack-wait of the first job, which is not settled here: it would be
+	// redelivered and take an admission without a request.
 	const releases = 24
 	for _, processes := range []int{1, 2} {
 		for runs := 2; runs <= 3; runs++ {
@@ -146,7 +149,7 @@ func TestRunsTakeTurns(t *testing.T) {
 							}
 						}
 						if all != concurrency+releases {
-							t.Errorf("%d cases begun in %d places after %d answers", all, concurrency, releases)
+							t.Errorf("%d cases started, concurrency %d, after %d answers", all, concurrency, releases)
 						}
 					})
 				})
@@ -155,7 +158,8 @@ func TestRunsTakeTurns(t *testing.T) {
 	}
 }
 
-// TestFreeAdmissionUsedWithoutPull: the job that a run has in hand starts at once, however long the next pull takes.
+// TestFreeAdmissionUsedWithoutPull checks that a pulled job starts when an admission is free,
+// however long the next pull takes.
 func TestFreeAdmissionUsedWithoutPull(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		const runs, concurrency = 2, 3
@@ -175,7 +179,7 @@ func TestFreeAdmissionUsedWithoutPull(t *testing.T) {
 			site.release <- struct{}{}
 			synctest.Wait()
 			if begun := len(site.startedYears()); begun != concurrency+n {
-				t.Errorf("%d cases begun after %d answers, want %d", begun, n, concurrency+n)
+				t.Errorf("%d cases started after %d answers, want %d", begun, n, concurrency+n)
 			}
 		}
 	})

@@ -28,19 +28,19 @@ func TestHistoryNext(t *testing.T) {
 		states []contract.AttemptState
 		want   fetcher.Step
 	}{
-		"nothing known":            {nil, fetcher.Step{Attempt: 1}},
-		"another number's life":    {[]contract.AttemptState{other}, fetcher.Step{Attempt: 1}},
-		"answer not classified":    {[]contract.AttemptState{answer(1)}, fetcher.Step{Wait: time.Second}},
-		"settled":                  {[]contract.AttemptState{done}, fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 1}},
-		"settled, answer left":     {[]contract.AttemptState{answer(1), done}, fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 2}},
-		"failed after two":         {[]contract.AttemptState{transient(1, -time.Second), failed}, fetcher.Step{Settled: true, Outcome: contract.Failed, Sequence: 2}},
-		"the first outcome counts": {[]contract.AttemptState{missing, done, failed}, fetcher.Step{Settled: true, Outcome: contract.NoRecord, Sequence: 1}},
-		"retry not due":            {[]contract.AttemptState{answer(1), transient(1, 4*time.Second)}, fetcher.Step{Wait: 4 * time.Second}},
-		"retry due":                {[]contract.AttemptState{transient(1, 0)}, fetcher.Step{Attempt: 2}},
-		"second answer waits":      {[]contract.AttemptState{transient(1, 0), answer(2)}, fetcher.Step{Wait: time.Second}},
-		"blocked costs no attempt": {[]contract.AttemptState{blocked}, fetcher.Step{Attempt: 1}},
-		"blocked answer":           {[]contract.AttemptState{answer(1), blocked}, fetcher.Step{Attempt: 1}},
-		"late news of an old try":  {[]contract.AttemptState{transient(2, 0), transient(1, time.Hour)}, fetcher.Step{Attempt: 3}},
+		"nothing known":             {nil, fetcher.Step{Attempt: 1}},
+		"another number":            {[]contract.AttemptState{other}, fetcher.Step{Attempt: 1}},
+		"answer not classified":     {[]contract.AttemptState{answer(1)}, fetcher.Step{Wait: time.Second}},
+		"settled":                   {[]contract.AttemptState{done}, fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 1}},
+		"settled, answer left":      {[]contract.AttemptState{answer(1), done}, fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 2}},
+		"failed after two":          {[]contract.AttemptState{transient(1, -time.Second), failed}, fetcher.Step{Settled: true, Outcome: contract.Failed, Sequence: 2}},
+		"the first outcome counts":  {[]contract.AttemptState{missing, done, failed}, fetcher.Step{Settled: true, Outcome: contract.NoRecord, Sequence: 1}},
+		"retry not due":             {[]contract.AttemptState{answer(1), transient(1, 4*time.Second)}, fetcher.Step{Wait: 4 * time.Second}},
+		"retry due":                 {[]contract.AttemptState{transient(1, 0)}, fetcher.Step{Attempt: 2}},
+		"second answer waits":       {[]contract.AttemptState{transient(1, 0), answer(2)}, fetcher.Step{Wait: time.Second}},
+		"blocked costs no attempt":  {[]contract.AttemptState{blocked}, fetcher.Step{Attempt: 1}},
+		"blocked answer":            {[]contract.AttemptState{answer(1), blocked}, fetcher.Step{Attempt: 1}},
+		"older attempt comes later": {[]contract.AttemptState{transient(2, 0), transient(1, time.Hour)}, fetcher.Step{Attempt: 3}},
 	} {
 		history := fetcher.NewHistory()
 		for i, state := range c.states {
@@ -62,7 +62,7 @@ func TestHistoryIgnoresOrderAndRepetition(t *testing.T) {
 				Number: 7, Attempt: attempt,
 				Verdict: rapid.SampledFrom([]contract.Verdict{"", contract.VerdictTransient, contract.VerdictBlocked}).Draw(t, "verdict"),
 				Final:   rapid.IntRange(0, 9).Draw(t, "final") == 0,
-				RetryAt: now.Add(time.Duration(attempt-2) * time.Second), // a function of the attempt, as in the program
+				RetryAt: now.Add(time.Duration(attempt-2) * time.Second), // depends on the attempt, as in the program
 			}
 		}), 0, 8).Draw(t, "states")
 		once, twice := fetcher.NewHistory(), fetcher.NewHistory()

@@ -26,7 +26,7 @@ func (f fixture) openBucket(name string) jetstream.KeyValue {
 	return kv
 }
 
-// putRecord puts a record there as another process leaves it, under the name of a fetcher.
+// putRecord stores a record as another process leaves it, under the ID of a fetcher.
 func (f fixture) putRecord(fetcherID, process string, attempts, crashes map[int]int) {
 	f.t.Helper()
 	record, err := json.Marshal(contract.InFlightRecord{
@@ -40,7 +40,7 @@ func (f fixture) putRecord(fetcherID, process string, attempts, crashes map[int]
 	}
 }
 
-// crashedNumbers are the numbers whose answers say that processes died of them, with how many that were.
+// crashedNumbers returns the numbers whose answers report crashes, with the count of crashes.
 func (f fixture) crashedNumbers() map[int]int {
 	f.t.Helper()
 	stream, err := f.bus.JetStream().Stream(f.t.Context(), contract.StreamAnswers)
@@ -71,9 +71,9 @@ func TestInFlightRecord_CountsCrashes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
 	f.putRecord("first", "a", map[int]int{1: 1, 2: 1, 3: 1, 5: 1}, map[int]int{1: 3, 2: 3, 3: 4, 4: 5})
-	f.putRecord("second", "b", map[int]int{1: 1}, map[int]int{1: 4})      // holds what the first held when that had died
-	f.putRecord("one", "c", map[int]int{2: 1, 5: 1}, map[int]int{2: 4})   // of the name that this fetcher has
-	f.putRecord("third", "d", map[int]int{4: 1}, map[int]int{4: 2, 5: 1}) // another life of 4 has got as far as 5
+	f.putRecord("second", "b", map[int]int{1: 1}, map[int]int{1: 4})      // had the job in flight after the first died
+	f.putRecord("one", "c", map[int]int{2: 1, 5: 1}, map[int]int{2: 4})   // has the ID of this fetcher
+	f.putRecord("third", "d", map[int]int{4: 1}, map[int]int{4: 2, 5: 1}) // job 4 has crashed fewer times here
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 5 })
 	stop()
@@ -84,11 +84,11 @@ func TestInFlightRecord_CountsCrashes(t *testing.T) {
 	}
 	for number, crashes := range want {
 		if got[number] != crashes || f.site.requested[number] != 0 {
-			t.Errorf("number %d: %d crashes, asked for %d times; want %d and none", number, got[number], f.site.requested[number], crashes)
+			t.Errorf("number %d: %d crashes, %d requests; want %d and none", number, got[number], f.site.requested[number], crashes)
 		}
 	}
 	if f.site.requested[5] != 1 {
-		t.Errorf("number 5 was asked for %d times, want once", f.site.requested[5])
+		t.Errorf("%d requests for number 5, want 1", f.site.requested[5])
 	}
 }
 
@@ -107,19 +107,19 @@ func TestInFlightRecord_UnreadableIgnored(t *testing.T) {
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
 	stop()
 	if got := f.crashedNumbers(); len(got) != 0 || f.site.requested[1] != 1 {
-		t.Errorf("crashed %v, asked for %v; want that 1 is asked for", got, f.site.requested)
+		t.Errorf("crashed %v, requests %v; want one request for 1", got, f.site.requested)
 	}
 }
 
 func TestInFlightRecord_SameProcessNoCrash(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 1)
-	f.putRecord("one", "mine", map[int]int{1: 1}, map[int]int{1: 4}) // as a service leaves it that broke off without its server
+	f.putRecord("one", "mine", map[int]int{1: 1}, map[int]int{1: 4}) // as left by a service that lost its server
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
 	stop()
 	if got := f.crashedNumbers(); len(got) != 0 || f.site.requested[1] != 1 {
-		t.Errorf("crashed %v, asked for %v; want that 1 is asked for", got, f.site.requested)
+		t.Errorf("crashed %v, requests %v; want one request for 1", got, f.site.requested)
 	}
 }
 
@@ -132,35 +132,37 @@ func TestInFlightRecord_AnsweredNoCrash(t *testing.T) {
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
 	stop()
 	if got := f.crashedNumbers(); len(got) != 0 || f.site.requested[1] != 1 {
-		t.Errorf("crashed %v, asked for %v; want that 1 is asked for", got, f.site.requested)
+		t.Errorf("crashed %v, requests %v; want one request for 1", got, f.site.requested)
 	}
 }
 
-// What a process holds that gives no word of it for long is left to it as long as its presence says that it lives.
+// TestInFlightRecord_LiveProcessKeepsJob checks that a job of a process without heartbeats is left
+// to it while its presence is stored.
 func TestInFlightRecord_LiveProcessKeepsJob(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 2)
-	lives := func() { // its presence expires otherwise
+	renewPresence := func() { // it expires otherwise
 		if _, err := f.openBucket(contract.BucketFetchers).Put(t.Context(), runID.FetcherKey("slow"), []byte("{}")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	lives()
+	renewPresence()
 	f.putRecord("slow", "a", map[int]int{1: 1}, nil)
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
 	defer func() { stop() }()
-	f.waitUntil(func() bool { lives(); numbers, _ := f.answers(); return numbers[2] == 1 })
+	f.waitUntil(func() bool { renewPresence(); numbers, _ := f.answers(); return numbers[2] == 1 })
 	if all, _ := f.site.requests(); all != 1 {
 		t.Errorf("%d requests while the other process holds the job, want 1", all)
 	}
-	f.putRecord("slow", "a", nil, nil) // it hands the job back
+	f.putRecord("slow", "a", nil, nil) // it returns the job
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return numbers[1] == 1 })
 	if got := f.crashedNumbers(); len(got) != 0 {
 		t.Errorf("crashed %v, want none", got)
 	}
 }
 
-// A job is on record before it is asked for, and no more when it was stored, or when the process was told to stop.
+// TestInFlightRecord_Contents checks that an attempt is in the record before its first request, and
+// no longer when its answer is stored or the process is stopped.
 func TestInFlightRecord_Contents(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 3)
@@ -169,7 +171,7 @@ func TestInFlightRecord_Contents(t *testing.T) {
 	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		held, err := runs.Get[contract.InFlightRecord](ctx, f.openBucket(contract.BucketHeld), runID.FetcherKey("one"))
 		if err != nil || held.Attempts[number] != 1 || held.Process != "mine" {
-			t.Errorf("number %d is asked for with this on record: %+v, %v", number, held, err)
+			t.Errorf("number %d is fetched with this record: %+v, %v", number, held, err)
 		}
 		looked.Add(1)
 		if number > 1 {
@@ -189,7 +191,7 @@ func TestInFlightRecord_Contents(t *testing.T) {
 		}
 		return held
 	}
-	f.waitUntil(func() bool { return len(record().Attempts) == 0 }) // two are in flight
+	f.waitUntil(func() bool { return len(record().Attempts) == 0 }) // while two cases are in flight
 	close(release)
 	f.waitUntil(func() bool {
 		_, err := f.openBucket(contract.BucketFetchers).Get(t.Context(), runID.FetcherKey("one"))
@@ -197,11 +199,12 @@ func TestInFlightRecord_Contents(t *testing.T) {
 	})
 	stop()
 	if held := record(); len(held.Attempts) != 0 {
-		t.Errorf("left on record: %+v", held)
+		t.Errorf("left in the record: %+v", held)
 	}
 }
 
-// What is asked for and what waits to be stored are together no more than may be in flight: a kill costs no more.
+// TestNoRequestsWhileAnswersUnstored checks that cases in flight and answers that wait to be stored
+// together do not exceed the concurrency: a kill loses no more answers than that.
 func TestNoRequestsWhileAnswersUnstored(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 100)
@@ -231,14 +234,15 @@ func TestNoRequestsWhileAnswersUnstored(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := service.Run(t.Context()); !errors.Is(err, bus.ErrStore) {
-		t.Errorf("it ended with %v, want %v", err, bus.ErrStore)
+		t.Errorf("Run returned %v, want %v", err, bus.ErrStore)
 	}
 	if all, _ := f.site.requests(); all != 8 {
 		t.Errorf("%d requests while no answer was stored, want 8", all)
 	}
 }
 
-// TestInFlightRecord_Settings: what a fetcher asks by stands in its record before its first request, and stays there.
+// TestInFlightRecord_Settings checks that the settings of a fetcher are in its record and stay
+// there.
 func TestInFlightRecord_Settings(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 1)

@@ -7,7 +7,7 @@ import (
 
 func TestLedgerRetryDue_WallClockSetBack(t *testing.T) {
 	t.Parallel()
-	const slack = 10 * time.Millisecond // between two readings
+	const slack = 10 * time.Millisecond // between two readings of the clock
 	now := time.Now()
 	for name, c := range map[string]struct {
 		retryAt, stored time.Time
@@ -16,7 +16,7 @@ func TestLedgerRetryDue_WallClockSetBack(t *testing.T) {
 		"clocks agree":                        {now.Add(10 * time.Second), now.Add(-20 * time.Second), 10 * time.Second},
 		"clock set back since":                {now.Add(24*time.Hour + 30*time.Second), now.Add(24 * time.Hour), 30 * time.Second},
 		"clock set back before it was stored": {now.Add(24 * time.Hour), now, time.Minute},
-		"over":                                {now.Add(-time.Second), now.Add(-time.Minute), 0},
+		"already due":                         {now.Add(-time.Second), now.Add(-time.Minute), 0},
 	} {
 		l := ledger{maxWait: time.Minute}
 		due := l.retryDue(c.retryAt.Round(0), c.stored.Round(0))

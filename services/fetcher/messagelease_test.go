@@ -14,7 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// newSharedConsumer makes a consumer of the pace over one message of the subject, with a short ack-wait.
+// newSharedConsumer creates a consumer of the stream FCT_PACE over one message, with a short
+// ack-wait.
 func newSharedConsumer(t *testing.T, b *bus.Bus, config jetstream.ConsumerConfig, err error, subject string) jetstream.Consumer {
 	t.Helper()
 	var consumer jetstream.Consumer
@@ -31,7 +32,7 @@ func newSharedConsumer(t *testing.T, b *bus.Bus, config jetstream.ConsumerConfig
 	return consumer
 }
 
-// frozenSince is when a process asked that stood still since.
+// frozenSince returns the time of a request of a process that was frozen since.
 func frozenSince() time.Time { return time.Now().Add(-sharedExpiry - time.Second) }
 
 func TestExpiredTurnNotUsed(t *testing.T) {
@@ -47,14 +48,14 @@ func TestExpiredTurnNotUsed(t *testing.T) {
 		if _, err := turn.accept(msg, frozenSince()); !errors.Is(err, errLeaseExpired) {
 			t.Errorf("%v, want %v", err, errLeaseExpired)
 		}
-		// It comes again by itself, and whoever takes it then may ask.
+		// It is redelivered after its ack-wait, and can be used then.
 		passOn, err := turn.take(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		passOn(func(n int) time.Duration {
 			if n != 2 {
-				t.Errorf("it was taken %d times, want twice", n)
+				t.Errorf("taken %d times, want twice", n)
 			}
 			return 0
 		})
@@ -78,12 +79,12 @@ func TestExpiredSlotNotReleased(t *testing.T) {
 		mine := slot{acquireLease(msg, requestedAt, 20*time.Millisecond, sharedExpiry), &messagePool{}}
 		late.release()
 		if _, _, err := bus.Next(t.Context(), consumer, sharedHeartbeat/4); !errors.Is(err, nats.ErrTimeout) {
-			t.Errorf("%v: the slot of another was given away", err)
+			t.Errorf("%v: the expired lease returned the slot of another", err)
 		}
 		mine.release()
 		msg, requestedAt, err = bus.Next(t.Context(), consumer, sharedHeartbeat)
 		if err != nil {
-			t.Fatal("a slot that was given back did not come:", err)
+			t.Fatal("a released slot was not delivered again:", err)
 		}
 		slot{acquireLease(msg, requestedAt, sharedHeartbeat, sharedExpiry), &messagePool{}}.release()
 	})

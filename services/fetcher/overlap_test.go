@@ -16,7 +16,7 @@ import (
 // otherRun is a run of the same series and year.
 const otherRun contract.RunID = "other"
 
-// startOtherRun begins the other run, and returns when the fetcher works on both.
+// startOtherRun starts the other run and returns when the fetcher works on both.
 func (f fixture) startOtherRun() {
 	f.t.Helper()
 	config, err := streams.JobsConsumer(otherRun)
@@ -53,7 +53,8 @@ func (f fixture) publishJobs(numbers ...int) {
 	}
 }
 
-// writeLedger writes the header of a message of a run's ledger, which is all that a fetcher reads there.
+// writeLedger publishes a message of a run's ledger with its header only, which is all that a
+// fetcher reads there.
 func (f fixture) writeLedger(id contract.RunID, states ...contract.AttemptState) (sequence uint64) {
 	f.t.Helper()
 	msg := nats.NewMsg(id.OutcomeSubject(0))
@@ -65,7 +66,7 @@ func (f fixture) writeLedger(id contract.RunID, states ...contract.AttemptState)
 	return ack.Sequence
 }
 
-// takeAnswers takes the next answer out of the stream, as a classifier does that writes nothing.
+// takeAnswers takes the next answers out of the stream, like a classifier that writes nothing.
 func (f fixture) takeAnswers(classifier jetstream.Consumer) (answers []contract.Answer) {
 	f.t.Helper()
 	msg, err := classifier.Next(jetstream.FetchMaxWait(time.Minute))
@@ -118,15 +119,15 @@ func TestOverlapRequestsCopy(t *testing.T) {
 		}
 	}
 	want := map[int]contract.Copy{1: {RunID: otherRun, Sequence: first}, 2: {RunID: otherRun, Sequence: second}}
-	if diff := cmp.Diff(want, copies); diff != "" || !asked[3] || !asked[4] { // a failure is asked for again
-		t.Errorf("asked %v; %s", asked, diff)
+	if diff := cmp.Diff(want, copies); diff != "" || !asked[3] || !asked[4] { // a failed number is fetched again
+		t.Errorf("fetched %v; %s", asked, diff)
 	}
 	if all, _ := f.site.requests(); all != 2 {
 		t.Errorf("%d requests, want 2", all)
 	}
 	ledger, err := f.bus.JetStream().Stream(t.Context(), contract.StreamOutcomes)
 	if err != nil || ledger.CachedInfo().State.Msgs != 2 {
-		t.Errorf("%v: %+v; the fetcher has no business in the ledger", err, ledger.CachedInfo().State)
+		t.Errorf("%v: %+v; the fetcher must not write to the ledger", err, ledger.CachedInfo().State)
 	}
 }
 
@@ -153,7 +154,8 @@ func TestOverlapFetchesAfterRefusedCopy(t *testing.T) {
 	}
 }
 
-// An answer in the stream is waited for, by whoever meets it, as long as it is there.
+// TestOverlapAwaitsPendingCopy checks that a worker, also one that did not request the copy, waits
+// while the answer is in the stream.
 func TestOverlapAwaitsPendingCopy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 0)
@@ -162,12 +164,12 @@ func TestOverlapAwaitsPendingCopy(t *testing.T) {
 	f.startOtherRun()
 	f.publishJobs(1)
 	f.waitUntil(func() bool { _, messages := f.answers(); return messages == 1 })
-	stop() // and nobody has settled the job
+	stop() // the job is not settled
 	config, err := streams.JobsConsumer(runID)
 	if err == nil {
 		err = f.bus.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, config.Durable)
 	}
-	if err == nil { // it is delivered anew, as after its ack-wait
+	if err == nil { // it is redelivered, as after its ack-wait
 		_, err = f.bus.JetStream().CreateConsumer(t.Context(), contract.StreamJobs, config)
 	}
 	if err != nil {
@@ -179,7 +181,7 @@ func TestOverlapAwaitsPendingCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.waitUntil(func() bool { // it was looked at twice
+	f.waitUntil(func() bool { // it was checked twice
 		info, err := jobs.Info(t.Context())
 		return err == nil && info.Delivered.Consumer >= 2
 	})
@@ -187,7 +189,7 @@ func TestOverlapAwaitsPendingCopy(t *testing.T) {
 	if _, messages := f.answers(); messages != 1 || all != 0 {
 		t.Errorf("%d requests and %d answers while a copy waits", all, messages)
 	}
-	f.takeAnswers(f.classifierConsumer()) // it brings nothing
+	f.takeAnswers(f.classifierConsumer()) // the answer brings no outcome
 	f.waitUntil(func() bool { _, messages := f.answers(); return messages == 1 })
 	stop()
 }

@@ -26,7 +26,7 @@ func TestPauseBounds(t *testing.T) {
 	})
 }
 
-// waitAndStart waits for a turn and uses it at once.
+// waitAndStart waits for a permit and uses it at once.
 func waitAndStart(ctx context.Context, pacer *fetcher.Pacer, started bool, hold func() time.Duration) (time.Duration, error) {
 	permit, err := pacer.Wait(ctx, started, func() (time.Duration, string) {
 		if hold == nil {
@@ -40,7 +40,8 @@ func waitAndStart(ctx context.Context, pacer *fetcher.Pacer, started bool, hold 
 	return permit.Gap, err
 }
 
-// A night of 8 hours, with more askers than the site gets requests.
+// TestPacerSharedByManyGoroutines checks a night of 8 hours with more callers than the site gets
+// requests.
 func TestPacerSharedByManyGoroutines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -102,7 +103,7 @@ func TestPacerCancelUsesNoTurn(t *testing.T) {
 			t.Fatalf("%v, want a deadline", err)
 		}
 		if _, err := waitAndStart(t.Context(), pacer, false, nil); err != nil || time.Since(began) > 61*time.Second {
-			t.Errorf("the next one waited %v, %v", time.Since(began), err)
+			t.Errorf("the next request waited %v, %v", time.Since(began), err)
 		}
 	})
 }
@@ -153,13 +154,13 @@ func TestPacerObeysHold(t *testing.T) {
 			if left := time.Until(until); left > 0 || extended {
 				return left
 			}
-			extended = true // trouble came while the wait went on
+			extended = true // the site gets into trouble during the wait
 			until = until.Add(time.Minute)
 			return time.Until(until)
 		}
 		began := time.Now()
 		if _, err := waitAndStart(t.Context(), pacer, false, hold); err != nil || time.Since(began) != 61*time.Minute {
-			t.Errorf("asked after %s, %v; want 1h1m", time.Since(began), err)
+			t.Errorf("request after %s, %v; want 1h1m", time.Since(began), err)
 		}
 	})
 }
@@ -182,16 +183,17 @@ func TestPacerPrefersStartedCases(t *testing.T) {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("a case under way waited %s behind those that had not begun", took)
+			t.Errorf("a case under way waited %s behind cases that had not started", took)
 		}
 		waiting.Wait()
 	})
 }
 
-// A rest, quiet hours and trouble of the site are told with their ends; the pause that was promised is not.
+// TestPacerReportsLongWaits checks that a rest, quiet hours and trouble of the site are reported
+// with their ends, and that the configured pause is not.
 func TestPacerReportsLongWaits(t *testing.T) {
 	t.Parallel()
-	// A bubble begins at midnight UTC, and hours are local ones.
+	// A synctest bubble starts at midnight UTC; Hours are local.
 	local := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Local()
 	midnight := time.Duration(local.Hour())*time.Hour + time.Duration(local.Minute())*time.Minute
 	night := fetcher.Hours{From: midnight, To: (midnight + 6*time.Hour) % (24 * time.Hour)}
@@ -240,15 +242,15 @@ func TestPacerReportsLongWaits(t *testing.T) {
 				permit.Started()
 				switch {
 				case (reported != nil) != (c.reason != ""):
-					t.Errorf("told %v, want %q", reported, c.reason)
+					t.Errorf("reported %v, want %q", reported, c.reason)
 				case reported != nil && (reported.Reason != c.reason || reported.Until.Sub(start).Round(time.Second) != c.waited):
-					t.Errorf("told %q for %s, want %q for %s", reported.Reason, reported.Until.Sub(start), c.reason, c.waited)
+					t.Errorf("reported %q for %s, want %q for %s", reported.Reason, reported.Until.Sub(start), c.reason, c.waited)
 				}
 				if permit.Waited.Round(time.Second) != c.waited || permit.Slowed.Round(time.Second) != c.slowed {
 					t.Errorf("waited %s, slowed %s; want %s and %s", permit.Waited, permit.Slowed, c.waited, c.slowed)
 				}
 				if pacer.CurrentWait() != nil {
-					t.Error("the wait is still told after its end")
+					t.Error("the wait is still reported after its end")
 				}
 			})
 		})

@@ -18,11 +18,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// observedSite is a court that says when its requests left and how many were in flight at once.
+// observedSite is a site that records when requests left and how many cases were in flight at once.
 type observedSite struct {
 	*fakeSite
-	// sendTime is how long a request takes to leave the machine, takes how long its answer takes then, for a third of the numbers; two and
-	// three times as long for the others.
+	// sendTime is how long a request takes to leave the machine. answerTime is how long the answer
+	// takes then for a third of the numbers; it takes two and three times as long for the others.
 	sendTime, answerTime time.Duration
 
 	mu                    sync.Mutex
@@ -62,7 +62,7 @@ func (s *observedSite) respond(ctx context.Context, n int) (contract.Exchange, e
 	return okExchange(ctx, n)
 }
 
-// waitUntil waits until the numbers of requests and answers are as they are to be.
+// waitUntil waits until the counts of requests and answers meet the condition.
 func (s *observedSite) waitUntil(t *testing.T, condition func(begun, settled int) bool) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
@@ -80,7 +80,7 @@ func (s *observedSite) waitUntil(t *testing.T, condition func(begun, settled int
 	}
 }
 
-// poolDamages are what somebody else may do to the pace of a site in mid-run.
+// poolDamages are changes that an operator may make to the pools of a site during a run.
 func poolDamages() map[string]func(f fixture, js jetstream.JetStream) error {
 	change := func(consumer string, by func(*jetstream.ConsumerConfig)) func(fixture, jetstream.JetStream) error {
 		return func(f fixture, js jetstream.JetStream) error {
@@ -131,22 +131,23 @@ func poolDamages() map[string]func(f fixture, js jetstream.JetStream) error {
 			}
 			return stream.DeleteMsg(f.t.Context(), msg.Sequence)
 		},
-		"stream made again": func(f fixture, js jetstream.JetStream) error {
+		"stream recreated": func(f fixture, js jetstream.JetStream) error {
 			if err := js.DeleteStream(f.t.Context(), contract.StreamPace); err != nil {
 				return err
 			}
 			return streams.Ensure(f.t.Context(), js, streams.Options{})
 		},
-		"turn given once":      change("turn-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 }),
-		"slots given twice":    change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 2 }),
-		"another filter":       change("turn-sim", func(c *jetstream.ConsumerConfig) { c.FilterSubject = "turn.other" }),
-		"more slots at a time": change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 50 }),
-		"removed when idle":    change("slots-sim", func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Millisecond }),
+		"turn delivered once":   change("turn-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 }),
+		"slots delivered twice": change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 2 }),
+		"another filter":        change("turn-sim", func(c *jetstream.ConsumerConfig) { c.FilterSubject = "turn.other" }),
+		"more slots at a time":  change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 50 }),
+		"removed when idle":     change("slots-sim", func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Millisecond }),
 	}
 }
 
-// Whatever becomes of the pace in mid-run, two fetchers go on together, never closer than the pause and never more than
-// concurrency, however long what they hold by then lasts.
+// TestDamagedPoolRestored checks that two fetchers recover from each damage of a pool, without
+// requests closer than the pause or more cases in flight than the concurrency, however long the
+// cases in flight last.
 func TestDamagedPoolRestored(t *testing.T) {
 	for _, site := range []struct {
 		name          string
@@ -163,14 +164,14 @@ func TestDamagedPoolRestored(t *testing.T) {
 	}
 }
 
-// checkRecovery has two fetchers work on a run whose pace is damaged after a third of it.
+// checkRecovery lets two fetchers work on a run and damages a pool after a third of it.
 func checkRecovery(t *testing.T, site *observedSite, jobs int, damage func(fixture, jetstream.JetStream) error) {
 	t.Helper()
 	const concurrency, pause = 3, 20 * time.Millisecond
 	f := newFixture(t, jobs)
 	site.fakeSite, f.site.answer = f.site, site.respond
 	for i := range 2 {
-		time.Sleep(500 * time.Millisecond) // they look at different times
+		time.Sleep(500 * time.Millisecond) // they check the pools at different times
 		t.Cleanup(f.startFetcher(func(opts *fetcher.Options) {
 			opts.ID, opts.Site, opts.Shared, opts.Concurrency = fmt.Sprintf("fetcher-%d", i), site, true, concurrency
 			opts.Pace = fetcher.Pace{Min: pause, Max: pause + time.Millisecond}
@@ -223,7 +224,7 @@ func TestPoolLimitsRestored(t *testing.T) {
 				t.Error(name, diff)
 			}
 		}
-		// What makes it slower is the operator's.
+		// A slower setting was made by the operator and stays.
 		slower := want
 		slower.AckWait, slower.MaxAckPending = time.Minute, 2
 		if _, err := js.UpdateConsumer(t.Context(), contract.StreamPace, slower); err != nil {
@@ -236,8 +237,8 @@ func TestPoolLimitsRestored(t *testing.T) {
 	})
 }
 
-// TestDamagedPoolWaitsForHolder: a fetcher says at its next look that it holds messages of a damaged pool. Another one,
-// which holds none, does not make the pool again before, whichever of the two looks first.
+// TestDamagedPoolWaitsForHolder checks that a fetcher without messages of a damaged pool does not
+// restore it while another one holds some, whichever of the two checks the pool first.
 func TestDamagedPoolWaitsForHolder(t *testing.T) {
 	for offset := time.Duration(0); offset < time.Second; offset += 250 * time.Millisecond {
 		t.Run(offset.String(), func(t *testing.T) {
@@ -270,7 +271,8 @@ func TestDamagedPoolWaitsForHolder(t *testing.T) {
 	}
 }
 
-// TestUnheldPoolRestoredAfterThreeSeconds: also a pool of which nobody holds a message waits, since a look may be late.
+// TestUnheldPoolRestoredAfterThreeSeconds checks that a pool of which no process holds a message is
+// not restored at once either, since the check of another process may be late.
 func TestUnheldPoolRestoredAfterThreeSeconds(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		f := newFixture(t, 0)
@@ -292,10 +294,10 @@ func TestUnheldPoolRestoredAfterThreeSeconds(t *testing.T) {
 				t.Fatal(err)
 			}
 			if took := time.Since(began); took < least {
-				t.Errorf("made again after %s, want at least %s", took, least)
+				t.Errorf("restored after %s, want at least %s", took, least)
 			}
 			return
 		}
-		t.Errorf("not made again within %s", most)
+		t.Errorf("not restored within %s", most)
 	})
 }

@@ -11,7 +11,8 @@ import (
 	"fct-scraper/services/fetcher"
 )
 
-// The end of a run removes its consumer before the fetchers learn of the end: only a removal that no end follows is a failure.
+// TestPullFailureAtRunEnd checks which failed pulls are logged: the end of a run removes its
+// consumer before the fetchers are notified, so only a removal without an end is a failure.
 func TestPullFailureAtRunEnd(t *testing.T) {
 	for name, ended := range map[string]bool{"run ended": true, "consumer lost": false} {
 		t.Run(name, func(t *testing.T) {
@@ -23,7 +24,7 @@ func TestPullFailureAtRunEnd(t *testing.T) {
 				if err := f.bus.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, runID.ConsumerName()); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(50 * time.Millisecond) // the fetcher has been told by now
+				time.Sleep(50 * time.Millisecond) // the fetcher has been notified by now
 				if ended {
 					f.put(runID.StateKey(), contract.State{Status: contract.Completed, Round: 1})
 				}

@@ -13,14 +13,14 @@ import (
 	"fct-scraper/services/fetcher"
 )
 
-// refuseConnection is an exchange with a site to which there is no connection.
+// refuseConnection returns an exchange with a site that refuses the connection.
 func refuseConnection(context.Context, int) (contract.Exchange, error) {
 	x := contract.Exchange{Call: "docket", StartedAt: time.Now(), Unsent: true}
 	x.Error = "connection refused"
 	return x, nil
 }
 
-// checkAnsweredOnce fails the test unless each of so many numbers has one answer, with a status.
+// checkAnsweredOnce fails the test unless each number up to jobs has one answer.
 func (f fixture) checkAnsweredOnce(jobs int) {
 	f.t.Helper()
 	numbers, _ := f.answers()
@@ -49,8 +49,8 @@ func (f fixture) awaitHalt() contract.Halt {
 	return halt
 }
 
-// A site that comes up in time: no failure is kept, each number is asked once more, and one request
-// at a time is tried until then.
+// TestUnreachableSiteRecovers checks a site that becomes reachable in time: no failed try is
+// stored, each number is fetched once more, and one request at a time is tried until then.
 func TestUnreachableSiteRecovers(t *testing.T) {
 	t.Parallel()
 	const jobs = 40
@@ -59,7 +59,7 @@ func TestUnreachableSiteRecovers(t *testing.T) {
 	all := make(chan struct{})
 	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		switch n := tries.Add(1); {
-		case n <= 8: // they fail when all of them have begun
+		case n <= 8: // they fail when all of them have started
 			if n == 8 {
 				close(all)
 			}
@@ -84,7 +84,8 @@ func TestUnreachableSiteRecovers(t *testing.T) {
 	}
 }
 
-// A site that stays away: the run ends as a safe stop after the time for tries, with nothing kept.
+// TestUnreachableSiteEndsRun checks that the run ends with a safe stop after the time for tries,
+// and that no failed try is stored.
 func TestUnreachableSiteEndsRun(t *testing.T) {
 	const limit = 700 * time.Millisecond
 	for name, answerLost := range map[string]bool{"from the start": false, "after requests without an answer": true} {
@@ -113,7 +114,7 @@ func TestUnreachableSiteEndsRun(t *testing.T) {
 				}
 				want := 0
 				if answerLost {
-					want = 1 // the connection was made: today's rules
+					want = 1 // connected: the failure counts against the number
 				}
 				if numbers, _ := f.answers(); len(numbers) != want {
 					t.Errorf("answers of %d numbers, want %d", len(numbers), want)
@@ -126,7 +127,8 @@ func TestUnreachableSiteEndsRun(t *testing.T) {
 	}
 }
 
-// After the first answer, whatever its status, a failure to connect is a failure of its number.
+// TestUnreachableAfterAnswer checks that after the first response, whatever its status, a failure
+// to connect counts against its number.
 func TestUnreachableAfterAnswer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
@@ -146,7 +148,8 @@ func TestUnreachableAfterAnswer(t *testing.T) {
 	}
 }
 
-// One fetcher that reaches the site is enough: the other costs no number an attempt, nor ends the run.
+// TestUnreachableForOneFetcher checks that one fetcher that reaches the site is enough: the other
+// one uses up no attempts and does not end the run.
 func TestUnreachableForOneFetcher(t *testing.T) {
 	t.Parallel()
 	const jobs = 150
@@ -157,7 +160,7 @@ func TestUnreachableForOneFetcher(t *testing.T) {
 		return refuseConnection(ctx, number)
 	}}
 	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
-		latency := time.NewTimer(50 * time.Millisecond) // so that the other one tries for long enough
+		latency := time.NewTimer(50 * time.Millisecond) // so that the other one has time for its tries
 		defer latency.Stop()
 		select {
 		case <-latency.C:
@@ -179,11 +182,11 @@ func TestUnreachableForOneFetcher(t *testing.T) {
 		t.Error("the run was halted")
 	}
 	if tries.Load() < 3 {
-		t.Errorf("%d tries of the one that cannot connect", tries.Load())
+		t.Errorf("%d tries of the fetcher that cannot connect", tries.Load())
 	}
 }
 
-// All fetchers of a run that cannot connect end it.
+// TestUnreachableForAllFetchers checks that the run ends if no fetcher can connect.
 func TestUnreachableForAllFetchers(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 10)
@@ -198,7 +201,8 @@ func TestUnreachableForAllFetchers(t *testing.T) {
 	}
 }
 
-// A try that has no connection yet is not waited for at a stop, and keeps nothing.
+// TestStopWhileConnecting checks that a stop does not wait for a connection to be made, and that
+// nothing is stored.
 func TestStopWhileConnecting(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 3)
@@ -220,7 +224,8 @@ func TestStopWhileConnecting(t *testing.T) {
 	}
 }
 
-// The pause between two tries is told with its reason and end, and does not slow down everybody.
+// TestUnreachableReportsWait checks that the pause between two tries is reported with its reason
+// and end, and does not slow down the site's other requests.
 func TestUnreachableReportsWait(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		f := newFixture(t, 3)
@@ -235,7 +240,7 @@ func TestUnreachableReportsWait(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- service.Run(ctx) }()
-		time.Sleep(12 * time.Second) // presence is kept for 15 s, see VirtualTime
+		time.Sleep(12 * time.Second) // a presence expires after 15 s, see VirtualTime
 		state := service.State()
 		const why = "the site cannot be reached: connection refused"
 		if w := state.Wait; w == nil || w.Reason != why || time.Until(w.Until) > time.Minute {

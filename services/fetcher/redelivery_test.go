@@ -14,11 +14,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The jobs of a run come anew, as if nobody had had them: none of two fetchers asks for what either has asked for.
+// TestRedeliveredJobsNotRefetched checks that jobs that are delivered as if for the first time are
+// not fetched again by either of two fetchers.
 func TestRedeliveredJobsNotRefetched(t *testing.T) {
 	const jobs = 90
 	for name, redeliver := range map[string]func(fixture, jetstream.ConsumerConfig) error{
-		"consumer made again": func(f fixture, config jetstream.ConsumerConfig) error {
+		"consumer recreated": func(f fixture, config jetstream.ConsumerConfig) error {
 			if err := f.bus.JetStream().DeleteConsumer(f.t.Context(), contract.StreamJobs, config.Durable); err != nil {
 				return err
 			}
@@ -26,12 +27,12 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 			_, err := f.bus.JetStream().CreateConsumer(f.t.Context(), contract.StreamJobs, config)
 			return err
 		},
-		"published again": func(f fixture, _ jetstream.ConsumerConfig) error {
+		"jobs republished": func(f fixture, _ jetstream.ConsumerConfig) error {
 			stream, err := f.bus.JetStream().Stream(f.t.Context(), contract.StreamJobs)
 			if err != nil {
 				return err
 			}
-			// Two idle fetchers take turns, as they did before. Odd numbers first: each gets some that the other one had.
+			// Idle fetchers take turns, as before. Odd numbers first: each gets some jobs of the other.
 			for i := range uint64(jobs) {
 				sequence := 2*i + 1
 				if sequence > jobs {
@@ -54,7 +55,8 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
 				f := newFixture(t, jobs)
-				// A third is done before the first ack-wait ends: a job that comes twice has the block read anew.
+				// A third is done before the first ack-wait ends: a redelivery would make them read the chunk
+				// again.
 				site := &observedSite{fakeSite: f.site, answerTime: 100 * time.Millisecond}
 				f.site.answer = site.respond
 				for i := range 2 {
@@ -76,7 +78,7 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 					return begun == settled && len(f.site.requested) == jobs
 				})
 				if all, most := f.site.requests(); all > jobs+3 || most > 2 {
-					t.Errorf("%d requests for %d jobs, %d for one of them; those in flight alone may be asked for twice", all, jobs, most)
+					t.Errorf("%d requests for %d jobs, %d for one of them; want two only for jobs in flight", all, jobs, most)
 				}
 			})
 		})

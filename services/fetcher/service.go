@@ -213,7 +213,8 @@ type State struct {
 	HoldSeconds float64 `json:"hold_seconds"`
 	// Wait is why no request is sent now beyond the configured pause; nil if none is held for long.
 	Wait *contract.Wait `json:"wait"`
-	// Block is the block in force, nil if there is none. Slowdown is how far trouble slows requests down.
+	// Block is the block in force, nil if there is none. Slowdown is how far trouble slows requests
+	// down.
 	Block    *contract.SiteBlock   `json:"block"`
 	Slowdown contract.SiteSlowdown `json:"slowdown"`
 }

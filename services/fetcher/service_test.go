@@ -24,7 +24,7 @@ import (
 
 const runID contract.RunID = "run"
 
-// fakeSite answers at once, or as the test says; it counts what it is asked.
+// fakeSite answers with its function answer and counts the requests for each number.
 type fakeSite struct {
 	mu        sync.Mutex
 	requested map[int]int
@@ -72,10 +72,12 @@ func (c *fakeSite) requests() (all int, most int) {
 	return all, most
 }
 
+// okExchange returns an exchange with status 200.
 func okExchange(context.Context, int) (contract.Exchange, error) {
 	return contract.Exchange{Call: "docket", Status: 200, Body: []byte(`{"Count":1}`)}, nil
 }
 
+// fixture is a broker with a running run, and the site that its fetchers use.
 type fixture struct {
 	t    *testing.T
 	bus  *bus.Bus
@@ -83,12 +85,13 @@ type fixture struct {
 	site *fakeSite
 }
 
-// newFixture is a broker with a running run of so many jobs.
+// newFixture returns a fixture on a new broker whose run has so many jobs.
 func newFixture(t *testing.T, jobs int) fixture {
 	t.Helper()
 	return newFixtureOn(t, fcttest.Broker(t), jobs)
 }
 
+// newFixtureOn is newFixture on a given connection.
 func newFixtureOn(t *testing.T, b *bus.Bus, jobs int) fixture {
 	t.Helper()
 	kv, err := b.KV(t.Context(), contract.BucketRuns)
@@ -120,6 +123,7 @@ func newFixtureOn(t *testing.T, b *bus.Bus, jobs int) fixture {
 	return f
 }
 
+// put stores a value as JSON in the bucket of runs.
 func (f fixture) put(key string, value any) {
 	f.t.Helper()
 	data, err := json.Marshal(value)
@@ -131,6 +135,7 @@ func (f fixture) put(key string, value any) {
 	}
 }
 
+// startFetcher starts a fetcher whose options change adjusts, and returns a function that stops it.
 func (f fixture) startFetcher(change func(*fetcher.Options)) (stop func()) {
 	f.t.Helper()
 	opts := fetcher.Options{
@@ -155,7 +160,7 @@ func (f fixture) startFetcher(change func(*fetcher.Options)) (stop func()) {
 	}
 }
 
-// waitUntil asks again and again until the condition holds; the test's own time limit ends a condition that never does.
+// waitUntil polls until the condition holds; the time limit of the test ends one that never does.
 func (f fixture) waitUntil(condition func() bool) {
 	f.t.Helper()
 	ticker := time.NewTicker(2 * time.Millisecond)
@@ -167,6 +172,7 @@ func (f fixture) waitUntil(condition func() bool) {
 	}
 }
 
+// answers returns how many answers each number has in the stream, and the count of its messages.
 func (f fixture) answers() (numbers map[int]int, messages int) {
 	f.t.Helper()
 	stream, err := f.bus.JetStream().Stream(f.t.Context(), contract.StreamAnswers)
@@ -190,7 +196,7 @@ func (f fixture) answers() (numbers map[int]int, messages int) {
 		for _, answer := range pack.Answers {
 			numbers[answer.CaseID.Number]++
 			if got, want := msg.Subject, runID.AnswerSubject(contract.Chunk(answer.CaseID.Number)); got != want {
-				f.t.Errorf("%s lies on %s, want %s", answer.CaseID, got, want)
+				f.t.Errorf("%s is on %s, want %s", answer.CaseID, got, want)
 			}
 		}
 	}
@@ -231,7 +237,7 @@ func TestLedgerOutcomesNotRefetched(t *testing.T) {
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 2 })
 	stop()
 	if all, _ := f.site.requests(); all != 2 || f.site.requested[3] != 1 || f.site.requested[4] != 1 {
-		t.Errorf("asked %v, want 3 and 4 once each", f.site.requested)
+		t.Errorf("requests %v, want one each for 3 and 4", f.site.requested)
 	}
 	stream, err := f.bus.JetStream().Stream(t.Context(), contract.StreamAnswers)
 	if err != nil {
@@ -239,7 +245,7 @@ func TestLedgerOutcomesNotRefetched(t *testing.T) {
 	}
 	first, err := stream.GetMsg(t.Context(), 1)
 	if err != nil || !strings.Contains(first.Header.Get(contract.StateHeader)+" ", "3.3.") && stream.CachedInfo().State.Msgs == 1 {
-		t.Errorf("the third attempt of 3 is not there: %v", err)
+		t.Errorf("the third attempt of 3 is missing: %v", err)
 	}
 }
 
@@ -276,7 +282,7 @@ func TestHaltAbandonsJobsAtDeadline(t *testing.T) {
 				t.Errorf("number %d: answer stored: %t", number, stored)
 			}
 		}
-		if all > 8+8 { // those that were let go before the halt was heard of made room for others
+		if all > 8+8 { // cases that ended before the halt arrived made room for others
 			t.Errorf("%d requests", all)
 		}
 	})
@@ -339,10 +345,10 @@ func TestUnreadableJobsDropped(t *testing.T) {
 	}
 	f.waitUntil(func() bool {
 		info, err := consumer.Info(t.Context())
-		return err == nil && info.NumPending == 0 && info.NumAckPending <= 1 // the good one waits for the classifier
+		return err == nil && info.NumPending == 0 && info.NumAckPending <= 1 // the valid one waits for the classifier
 	})
 	if all, _ := f.site.requests(); all > 1 {
-		t.Errorf("%d requests, want that of the good job", all)
+		t.Errorf("%d requests, want that of the valid job", all)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"fct-scraper/services/fetcher"
 )
 
-// Whoever is told to stop in the moment in which he gets the turn gives it on. He went on saying that he held it, and nobody asked
-// any more as long as his process lived.
+// TestTurnReleasedWhenHolderStops checks that a process that is stopped just when it gets the turn
+// returns it. It used to renew the turn, and no process sent a request as long as that one lived.
 func TestTurnReleasedWhenHolderStops(t *testing.T) {
 	t.Parallel()
 	pacer, err := fetcher.SharedPacer(t.Context(), fcttest.Broker(t), "sim", fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond})
@@ -22,25 +22,26 @@ func TestTurnReleasedWhenHolderStops(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	checks := 0
 	_, err = pacer.Wait(ctx, true, func() (time.Duration, string) {
-		if checks++; checks == 2 { // the first is before the turn is taken, the second after
+		if checks++; checks == 2 { // the first check is before the turn is taken, the second after
 			stop()
 		}
 		return 0, ""
 	})
 	if !errors.Is(err, context.Canceled) || checks < 2 {
-		t.Fatalf("%v after %d looks, want to be stopped at the second", err, checks)
+		t.Fatalf("%v after %d checks, want to be stopped at the second", err, checks)
 	}
 	again, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	permit, err := pacer.Wait(again, true, nil)
 	if err != nil {
-		t.Fatalf("the turn did not come again: %v", err)
+		t.Fatalf("the turn was not delivered again: %v", err)
 	}
 	permit.Started()
 }
 
-// While a cluster has no leader a publish gets no answer, which looks like a context that ended. The fetcher must not take it for its own
-// end: its process would live on and ask for nothing.
+// TestRunFailsWhenStoreIsSilent checks an unanswered publish, as in a cluster without a leader. It
+// looks like an ended context. The fetcher must not take it for its own end: its process would stay
+// up and send no requests.
 func TestRunFailsWhenStoreIsSilent(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
@@ -55,6 +56,6 @@ func TestRunFailsWhenStoreIsSilent(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := service.Run(ctx); !errors.Is(err, bus.ErrStore) {
-		t.Errorf("%v, want that nothing is stored", err)
+		t.Errorf("%v, want bus.ErrStore", err)
 	}
 }

@@ -36,12 +36,14 @@ func TestSiteState_UnreadableKeys(t *testing.T) {
 				t.Errorf("%s: %+v, want a block for the cool-down", name, block)
 			}
 		}
-		if name != "no end" && !s.halfOpen() { // {} is a slowdown that slows nobody down
-			t.Errorf("%s: slowdown %+v, want one case at a time", name, s.slowdown)
+		if name != "no end" && !s.halfOpen() { // {} is a slowdown of level 0
+			t.Errorf("%s: slowdown %+v, want half-open", name, s.slowdown)
 		}
 	}
 }
 
+// TestSiteState_WallClockSetBack checks waits that were stored before the wall clock was set back
+// by a day, while no process ran: they must not become longer.
 func TestSiteState_WallClockSetBack(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
@@ -72,15 +74,15 @@ func TestSiteState_WallClockSetBack(t *testing.T) {
 	}
 	known := time.Now()
 	if block, _ := s.activeBlock(begun.Add(59 * time.Second)); block == nil {
-		t.Error("the block is over before its time")
+		t.Error("the block ends too early")
 	}
 	if block, _ := s.activeBlock(known.Add(61 * time.Second)); block != nil {
 		t.Errorf("the block lasts until %s, want a minute from now", block.Until)
 	}
 	if hold, _ := s.hold(); hold <= 0 || hold > time.Minute {
-		t.Errorf("nobody asks for %s more, want at most a minute", hold)
+		t.Errorf("requests are held for %s, want at most a minute", hold)
 	}
-	// A failure counts at once, and not when the wall clock has come to the last one's time.
+	// A failure counts at once, not only when the wall clock has reached the time of the last one.
 	failed := contract.Exchange{StartedAt: time.Now(), Status: 503}
 	for range toleratedFailures + 1 {
 		s.record(t.Context(), []contract.Exchange{failed}, false, func(contract.Exchange, time.Time) time.Duration { return 0 })

@@ -11,7 +11,7 @@ import (
 	"fct-scraper/services/fetcher"
 )
 
-// logLines hands on what is logged, a line at a time, as long as somebody reads it.
+// logLines passes on log lines while they are read, and drops the others.
 type logLines chan string
 
 func (l logLines) Write(line []byte) (int, error) {
@@ -22,7 +22,8 @@ func (l logLines) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// A run that begins while the site is to be left alone asks nothing for minutes; without a word it would seem to hang.
+// TestSiteState_WaitAtStartLogged checks that a run that starts during a slowdown logs it: it sends
+// no request for minutes and would seem to hang.
 func TestSiteState_WaitAtStartLogged(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
@@ -52,6 +53,6 @@ func TestSiteState_WaitAtStartLogged(t *testing.T) {
 	}
 	f.waitUntil(func() bool { keys, err := fetchers.Keys(t.Context()); return err == nil && len(keys) > 0 }) // it works on the run
 	if all, _ := f.site.requests(); all != 0 {
-		t.Errorf("%d requests while the site was to be left alone", all)
+		t.Errorf("%d requests during the slowdown", all)
 	}
 }
