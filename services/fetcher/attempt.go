@@ -44,7 +44,8 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 	}
 	return w.storeAnswer(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
-		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: exchanges, Aborted: err != nil, Seconds: seconds,
+		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
+		Exchanges: exchanges, Aborted: err != nil, Seconds: seconds,
 	})
 }
 
@@ -85,7 +86,9 @@ func (w *runWorker) storeAnswer(answer contract.Answer) error {
 // sendRequests sends the requests of an attempt, each at its turn. The attempt starts, and enters
 // the in-flight record, when its first request may leave: a process that dies while a job only
 // waits has not crashed on it.
-func (w *runWorker) sendRequests(d delivery, job contract.Job, attempt, crashes int) (exchanges []contract.Exchange, seconds float64, err error) {
+func (w *runWorker) sendRequests(
+	d delivery, job contract.Job, attempt, crashes int,
+) (exchanges []contract.Exchange, seconds float64, err error) {
 	fetch := fetchFunc(w.Site.Fetch)
 	if job.LikelyAbsent {
 		fetch = w.Site.FetchProofFirst
@@ -130,7 +133,9 @@ func (w *runWorker) sendRequests(d delivery, job contract.Job, attempt, crashes 
 // applySiteSignals applies what the exchanges say about the site as a whole: a block, a path that
 // robots.txt forbids, or trouble. It reports whether the run is halted because the site blocks
 // requests, of this run or of another. retry says that the number has failed before.
-func (w *runWorker) applySiteSignals(id contract.CaseID, exchanges []contract.Exchange, retry bool, err error) (blocked bool) {
+func (w *runWorker) applySiteSignals(
+	id contract.CaseID, exchanges []contract.Exchange, retry bool, err error,
+) (blocked bool) {
 	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
 	var forbiddenErr forbiddenError
 	switch {
@@ -232,7 +237,8 @@ func (p *attemptPermits) fillWaits(exchanges []contract.Exchange) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range exchanges[:min(len(exchanges), len(p.permits))] {
-		exchanges[i].WaitedSeconds, exchanges[i].SlowedSeconds = p.permits[i].Waited.Seconds(), p.permits[i].Slowed.Seconds()
+		exchanges[i].WaitedSeconds = p.permits[i].Waited.Seconds()
+		exchanges[i].SlowedSeconds = p.permits[i].Slowed.Seconds()
 	}
 }
 

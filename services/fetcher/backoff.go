@@ -49,7 +49,8 @@ func (b Backoff) After(
 		s.Streak++
 	}
 	changed := false
-	if counts := !x.StartedAt.Before(s.RaisedAt); counts && (retry && s.Level > 0 || !retry && s.Streak > toleratedFailures) {
+	if counts := !x.StartedAt.Before(s.RaisedAt); counts &&
+		(retry && s.Level > 0 || !retry && s.Streak > toleratedFailures) {
 		if !retry {
 			s.Level = min(s.Level+1, maxLevel)
 		}

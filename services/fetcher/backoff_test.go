@@ -29,7 +29,8 @@ func TestBackoffLevelFollowsFailures(t *testing.T) {
 		if s.Level != want {
 			t.Fatalf("level %d after %d failures, want %d", s.Level, i+1, want)
 		}
-		if wait := s.Until.Sub(at); want > 0 && (wait < (time.Second<<want)-time.Millisecond || wait > time.Second<<want) {
+		if wait := s.Until.Sub(at); want > 0 &&
+			(wait < (time.Second<<want)-time.Millisecond || wait > time.Second<<want) {
 			t.Errorf("level %d waits %s, want %s", want, wait, time.Second<<want)
 		}
 	}
@@ -77,7 +78,8 @@ func TestBackoffConcurrentFailuresCountOnce(t *testing.T) {
 	t.Parallel()
 	var s contract.SiteSlowdown
 	for i := range 16 {
-		s, _ = doubling.After(s, contract.Exchange{StartedAt: noon, Error: "connection reset"}, false, 0, noon.Add(time.Duration(i)*time.Millisecond), 0.5)
+		s, _ = doubling.After(s, contract.Exchange{StartedAt: noon, Error: "connection reset"}, false, 0,
+			noon.Add(time.Duration(i)*time.Millisecond), 0.5)
 	}
 	if s.Level != 1 || s.Streak != 16 {
 		t.Errorf("level %d, streak %d; want 1 and 16", s.Level, s.Streak)

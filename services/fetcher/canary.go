@@ -96,17 +96,22 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 }
 
 // blockedReply returns the reply during a block of the site, and halts the run for it.
-func (s *Service) blockedReply(ctx context.Context, m contract.Manifest, block *contract.SiteBlock) (contract.CanaryReply, error) {
+func (s *Service) blockedReply(
+	ctx context.Context, m contract.Manifest, block *contract.SiteBlock,
+) (contract.CanaryReply, error) {
 	return contract.CanaryReply{
 		Verdict: contract.VerdictBlocked,
-		Error:   fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.UTC().Format(time.RFC3339)),
+		Error: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule,
+			block.Until.UTC().Format(time.RFC3339)),
 	}, s.haltBlocked(ctx, m, *block)
 }
 
 // fetchCanary fetches a known case once, at the pace of all requests, and reads the answer. wait is
 // the Retry-After of a block, if it has one. After an error, entry holds the requests that were
 // made.
-func (s *Service) fetchCanary(ctx context.Context, id contract.CaseID) (entry contract.Entry, wait time.Duration, err error) {
+func (s *Service) fetchCanary(
+	ctx context.Context, id contract.CaseID,
+) (entry contract.Entry, wait time.Duration, err error) {
 	entry = contract.Entry{CaseID: id, Verdict: contract.VerdictTransient}
 	admissions, err := s.inFlightLimit.acquire(ctx, 1)
 	if err != nil {
@@ -116,19 +121,20 @@ func (s *Service) fetchCanary(ctx context.Context, id contract.CaseID) (entry co
 	defer admissions[0].release()
 	var permits attemptPermits
 	requests := 0
-	exchanges, err := s.robots.wrap(s.Site.Fetch)(site.WithRequestSent(ctx, permits.markStarted), id, func(ctx context.Context) (time.Duration, error) {
-		permits.markStarted()
-		requests++
-		permit, err := s.pacer.Wait(ctx, requests > 1, s.siteState.hold)
-		if err != nil {
-			return 0, err
-		}
-		permits.add(permit)
-		if block, _ := s.siteState.activeBlock(time.Now()); block != nil { // it may have been set while waiting
-			err = fmt.Errorf("blocked by the site at %s (%s)", block.CaseID, block.Rule)
-		}
-		return permit.Gap, err
-	})
+	exchanges, err := s.robots.wrap(s.Site.Fetch)(site.WithRequestSent(ctx, permits.markStarted), id,
+		func(ctx context.Context) (time.Duration, error) {
+			permits.markStarted()
+			requests++
+			permit, err := s.pacer.Wait(ctx, requests > 1, s.siteState.hold)
+			if err != nil {
+				return 0, err
+			}
+			permits.add(permit)
+			if block, _ := s.siteState.activeBlock(time.Now()); block != nil { // it may have been set while waiting
+				err = fmt.Errorf("blocked by the site at %s (%s)", block.CaseID, block.Rule)
+			}
+			return permit.Gap, err
+		})
 	permits.markStarted()
 	permits.fillWaits(exchanges)
 	for i := range exchanges {
@@ -165,20 +171,25 @@ func (s *Service) readSafely(id contract.CaseID, exchanges []contract.Exchange) 
 	defer func() {
 		if panicValue := recover(); panicValue != nil {
 			s.Log.Error("fetcher.reader.panic", "case_id", id.String(), "panic", fmt.Sprint(panicValue))
-			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic", Error: fmt.Sprintf("reading the answer: panic: %v", panicValue)}
+			reading = contract.Classification{Verdict: contract.VerdictTransient, Rule: "panic",
+				Error: fmt.Sprintf("reading the answer: panic: %v", panicValue)}
 		}
 	}()
 	return s.Read(id, exchanges)
 }
 
 // storeCanary stores a canary in the ledger and returns the sequence of its message.
-func (s *Service) storeCanary(ctx context.Context, request contract.CanaryRequest, entries []contract.Entry) (uint64, error) {
+func (s *Service) storeCanary(
+	ctx context.Context, request contract.CanaryRequest, entries []contract.Entry,
+) (uint64, error) {
 	run := request.RunID
-	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries, After: request.After}.Encode()
+	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries,
+		After: request.After}.Encode()
 	if err != nil {
 		return 0, fmt.Errorf("storing the canary of run %s: %w", run, err)
 	}
-	ack, err := s.Bus.Publish(context.WithoutCancel(ctx), &nats.Msg{Subject: run.CanarySubject(), Data: bus.Compress(body)})
+	ack, err := s.Bus.Publish(context.WithoutCancel(ctx),
+		&nats.Msg{Subject: run.CanarySubject(), Data: bus.Compress(body)})
 	if err != nil {
 		return 0, fmt.Errorf("storing the canary of run %s: %w", run, err)
 	}

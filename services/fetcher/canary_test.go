@@ -31,7 +31,8 @@ func (f fixture) requestCanary(verdicts map[int]string, numbers ...int) contract
 		if verdicts[number] == "blocked" {
 			status = 403
 		}
-		return contract.Exchange{Call: "docket", Status: status, StartedAt: time.Now(), Body: []byte(verdicts[number])}, nil
+		return contract.Exchange{Call: "docket", Status: status, StartedAt: time.Now(),
+			Body: []byte(verdicts[number])}, nil
 	}
 	f.site.mu.Unlock()
 	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: runID}
@@ -132,11 +133,16 @@ func TestCanaryRequest(t *testing.T) {
 		halt    contract.Status
 	}{
 		{"shown", map[int]string{5: "success"}, []int{5, 6}, contract.VerdictSuccess, 1, "", ""},
-		{"first one vanished", map[int]string{5: "no-record", 6: "success"}, []int{5, 6}, contract.VerdictSuccess, 2, "", ""},
-		{"all vanished", map[int]string{5: "no-record", 6: "no-record"}, []int{5, 6}, contract.VerdictNoRecord, 2, "canary", contract.Blocked},
-		{"only one vanished", map[int]string{5: "no-record"}, []int{5}, contract.VerdictNoRecord, 1, "canary", contract.Blocked},
-		{"blocked", map[int]string{5: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 1, "status 403", contract.Blocked},
-		{"one vanished, then blocked", map[int]string{5: "no-record", 6: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 2, "status 403", contract.Blocked},
+		{"first one vanished", map[int]string{5: "no-record", 6: "success"}, []int{5, 6}, contract.VerdictSuccess,
+			2, "", ""},
+		{"all vanished", map[int]string{5: "no-record", 6: "no-record"}, []int{5, 6}, contract.VerdictNoRecord, 2,
+			"canary", contract.Blocked},
+		{"only one vanished", map[int]string{5: "no-record"}, []int{5}, contract.VerdictNoRecord, 1, "canary",
+			contract.Blocked},
+		{"blocked", map[int]string{5: "blocked"}, []int{5, 6}, contract.VerdictBlocked, 1, "status 403",
+			contract.Blocked},
+		{"one vanished, then blocked", map[int]string{5: "no-record", 6: "blocked"}, []int{5, 6},
+			contract.VerdictBlocked, 2, "status 403", contract.Blocked},
 		{"transient", map[int]string{5: "transient"}, []int{5, 6}, contract.VerdictTransient, 1, "", ""},
 		{"unreadable", map[int]string{5: "panic"}, []int{5}, contract.VerdictTransient, 1, "", ""},
 	} {
@@ -150,7 +156,8 @@ func TestCanaryRequest(t *testing.T) {
 			}
 			entries := f.storedCanary(reply.Sequence)
 			last := entries[len(entries)-1]
-			if verdict, _ := contract.CanaryVerdict(entries); verdict != c.verdict || len(entries) != c.kept || len(last.Requests) != 1 || last.StartedAt.IsZero() || last.Outcome != "" {
+			if verdict, _ := contract.CanaryVerdict(entries); verdict != c.verdict || len(entries) != c.kept ||
+				len(last.Requests) != 1 || last.StartedAt.IsZero() || last.Outcome != "" {
 				t.Errorf("stored %+v", entries)
 			}
 			if evidence := string(last.Raw); c.rule != "" && evidence != c.says[last.CaseID.Number] {
@@ -172,7 +179,8 @@ func TestCanaryRequest_SiteBlocked(t *testing.T) {
 	before, _ := f.site.requests()
 	reply := f.requestCanary(map[int]string{5: "success"}, 5)
 	after, _ := f.site.requests()
-	if _, halt := f.blockAndHalt(); reply.Verdict != contract.VerdictBlocked || reply.Sequence != 0 || after != before || halt != contract.Blocked || !strings.Contains(reply.Error, "IMM-5-25 (status 403), until ") {
+	if _, halt := f.blockAndHalt(); reply.Verdict != contract.VerdictBlocked || reply.Sequence != 0 ||
+		after != before || halt != contract.Blocked || !strings.Contains(reply.Error, "IMM-5-25 (status 403), until ") {
 		t.Errorf("%+v after %d requests, halt %q", reply, after-before, halt)
 	}
 }
@@ -180,7 +188,8 @@ func TestCanaryRequest_SiteBlocked(t *testing.T) {
 func TestCanaryRequest_Malformed(t *testing.T) {
 	t.Parallel()
 	f := newCanaryFixture(t)
-	for _, text := range []string{"", "{}", `{"v":1,"run_id":"run"}`, `{"v":1,"run_id":"run","case_ids":["x"]}`, `{"v":9,"run_id":"run","case_ids":["IMM-1-25"]}`} {
+	for _, text := range []string{"", "{}", `{"v":1,"run_id":"run"}`, `{"v":1,"run_id":"run","case_ids":["x"]}`,
+		`{"v":9,"run_id":"run","case_ids":["IMM-1-25"]}`} {
 		if reply := f.sendCanaryRequest([]byte(text)); reply.Error == "" || reply.Verdict != "" || reply.Sequence != 0 {
 			t.Errorf("%s: %+v", text, reply)
 		}

@@ -34,7 +34,8 @@ func TestFetcherSurvivesLostMajority(t *testing.T) {
 		return okExchange(ctx, n)
 	}
 	run := func() error {
-		opts := fetcher.Options{Bus: b, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 1, Shared: true}
+		opts := fetcher.Options{Bus: b, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim",
+			Concurrency: 1, Shared: true}
 		service, err := fetcher.New(t.Context(), opts)
 		if err != nil {
 			return err
@@ -86,7 +87,8 @@ func TestTurnHeldAcrossLeaderChange(t *testing.T) {
 	if _, err := turn.Info(t.Context()); err != nil { // by now the server has received the heartbeat
 		t.Fatal(err)
 	}
-	if _, err := b.Conn().Request("$JS.API.CONSUMER.LEADER.STEPDOWN.FCT_PACE.turn-sim", nil, 5*time.Second); err != nil {
+	if _, err := b.Conn().Request("$JS.API.CONSUMER.LEADER.STEPDOWN.FCT_PACE.turn-sim", nil,
+		5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); {

@@ -28,7 +28,8 @@ func (f fixture) startRun(id contract.RunID, year string, jobs int) {
 	if _, err := f.bus.JetStream().CreateConsumer(f.t.Context(), contract.StreamJobs, config); err != nil {
 		f.t.Fatal(err)
 	}
-	m := contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: "IMM", Year: year, MaxRetries: 3, Site: "sim"}
+	m := contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: "IMM", Year: year, MaxRetries: 3,
+		Site: "sim"}
 	var msgs []*nats.Msg
 	for n := 1; n <= jobs; n++ {
 		body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: id, CaseID: m.Case(n)})
@@ -53,7 +54,9 @@ type orderedSite struct {
 	release chan struct{}
 }
 
-func (o *orderedSite) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (o *orderedSite) Fetch(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error) {
 	o.mu.Lock()
 	o.years = append(o.years, id.Year)
 	o.mu.Unlock()
@@ -89,7 +92,8 @@ func startContention(t *testing.T, processes, runs, concurrency int) (f fixture,
 		o := &orderedSite{fakeSite: f.site, release: release}
 		sites = append(sites, o)
 		t.Cleanup(f.startFetcher(func(opts *fetcher.Options) {
-			opts.ID, opts.Site, opts.Concurrency, opts.Shared = fmt.Sprintf("fetcher-%d", i), o, concurrency, processes > 1
+			opts.ID, opts.Site = fmt.Sprintf("fetcher-%d", i), o
+			opts.Concurrency, opts.Shared = concurrency, processes > 1
 		}))
 		waitIdle()
 	}
@@ -129,30 +133,33 @@ func TestRunsTakeTurns(t *testing.T) {
 	for _, processes := range []int{1, 2} {
 		for runs := 2; runs <= 3; runs++ {
 			for _, concurrency := range []int{1, 3, 4} {
-				t.Run(fmt.Sprintf("processes=%d,runs=%d,concurrency=%d", processes, runs, concurrency), func(t *testing.T) {
-					fcttest.VirtualTime(t, func(t *testing.T) {
-						_, sites := startContention(t, processes, runs, concurrency)
-						var first []int
-						for _, o := range sites {
-							first = append(first, len(o.startedYears()))
-						}
-						for range releases {
-							sites[0].release <- struct{}{}
-							waitIdle()
-						}
-						all := 0
-						for i, o := range sites {
-							years := o.startedYears()
-							all += len(years)
-							if wait := longestWait(years, first[i], runs); wait > runs-1 {
-								t.Errorf("a run waited for %d requests of others, want at most %d: %v", wait, runs-1, years[first[i]:])
+				t.Run(fmt.Sprintf("processes=%d,runs=%d,concurrency=%d", processes, runs, concurrency),
+					func(t *testing.T) {
+						fcttest.VirtualTime(t, func(t *testing.T) {
+							_, sites := startContention(t, processes, runs, concurrency)
+							var first []int
+							for _, o := range sites {
+								first = append(first, len(o.startedYears()))
 							}
-						}
-						if all != concurrency+releases {
-							t.Errorf("%d cases started, concurrency %d, after %d answers", all, concurrency, releases)
-						}
+							for range releases {
+								sites[0].release <- struct{}{}
+								waitIdle()
+							}
+							all := 0
+							for i, o := range sites {
+								years := o.startedYears()
+								all += len(years)
+								if wait := longestWait(years, first[i], runs); wait > runs-1 {
+									t.Errorf("a run waited for %d requests of others, want at most %d: %v", wait,
+										runs-1, years[first[i]:])
+								}
+							}
+							if all != concurrency+releases {
+								t.Errorf("%d cases started, concurrency %d, after %d answers", all,
+									concurrency, releases)
+							}
+						})
 					})
-				})
 			}
 		}
 	}
@@ -171,7 +178,8 @@ func TestFreeAdmissionUsedWithoutPull(t *testing.T) {
 		}
 		for i := range runs {
 			name := contract.RunID(fmt.Sprintf("run-%d", i)).ConsumerName()
-			if paused, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Hour)); err != nil || !paused.Paused {
+			if paused, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Hour)); err != nil ||
+				!paused.Paused {
 				t.Fatalf("paused: %+v, %v", paused, err)
 			}
 		}

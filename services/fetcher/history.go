@@ -62,7 +62,8 @@ func outcomeOf(verdict contract.Verdict) contract.Outcome {
 // 0 if there is none.
 func (h *History) Pending(number int) uint64 {
 	p := h.numbers[number]
-	if p.settled || p.answeredAttempt <= p.transientAttempt || p.answeredAttempt == p.blockedAttempt { // the answer of a blocked attempt does not count
+	// The answer of a blocked attempt does not count.
+	if p.settled || p.answeredAttempt <= p.transientAttempt || p.answeredAttempt == p.blockedAttempt {
 		return 0
 	}
 	return p.answerSequence

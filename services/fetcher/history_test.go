@@ -17,7 +17,8 @@ func TestHistoryNext(t *testing.T) {
 		return contract.AttemptState{Number: 7, Attempt: attempt}
 	}
 	transient := func(attempt int, in time.Duration) contract.AttemptState {
-		return contract.AttemptState{Number: 7, Attempt: attempt, Verdict: contract.VerdictTransient, RetryAt: now.Add(in)}
+		return contract.AttemptState{Number: 7, Attempt: attempt, Verdict: contract.VerdictTransient,
+			RetryAt: now.Add(in)}
 	}
 	blocked := contract.AttemptState{Number: 7, Attempt: 1, Verdict: contract.VerdictBlocked}
 	done := contract.AttemptState{Number: 7, Attempt: 1, Verdict: contract.VerdictSuccess, Final: true}
@@ -28,19 +29,26 @@ func TestHistoryNext(t *testing.T) {
 		states []contract.AttemptState
 		want   fetcher.Step
 	}{
-		"nothing known":             {nil, fetcher.Step{Attempt: 1}},
-		"another number":            {[]contract.AttemptState{other}, fetcher.Step{Attempt: 1}},
-		"answer not classified":     {[]contract.AttemptState{answer(1)}, fetcher.Step{Wait: time.Second}},
-		"settled":                   {[]contract.AttemptState{done}, fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 1}},
-		"settled, answer left":      {[]contract.AttemptState{answer(1), done}, fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 2}},
-		"failed after two":          {[]contract.AttemptState{transient(1, -time.Second), failed}, fetcher.Step{Settled: true, Outcome: contract.Failed, Sequence: 2}},
-		"the first outcome counts":  {[]contract.AttemptState{missing, done, failed}, fetcher.Step{Settled: true, Outcome: contract.NoRecord, Sequence: 1}},
-		"retry not due":             {[]contract.AttemptState{answer(1), transient(1, 4*time.Second)}, fetcher.Step{Wait: 4 * time.Second}},
-		"retry due":                 {[]contract.AttemptState{transient(1, 0)}, fetcher.Step{Attempt: 2}},
-		"second answer waits":       {[]contract.AttemptState{transient(1, 0), answer(2)}, fetcher.Step{Wait: time.Second}},
-		"blocked costs no attempt":  {[]contract.AttemptState{blocked}, fetcher.Step{Attempt: 1}},
-		"blocked answer":            {[]contract.AttemptState{answer(1), blocked}, fetcher.Step{Attempt: 1}},
-		"older attempt comes later": {[]contract.AttemptState{transient(2, 0), transient(1, time.Hour)}, fetcher.Step{Attempt: 3}},
+		"nothing known":         {nil, fetcher.Step{Attempt: 1}},
+		"another number":        {[]contract.AttemptState{other}, fetcher.Step{Attempt: 1}},
+		"answer not classified": {[]contract.AttemptState{answer(1)}, fetcher.Step{Wait: time.Second}},
+		"settled": {[]contract.AttemptState{done},
+			fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 1}},
+		"settled, answer left": {[]contract.AttemptState{answer(1), done},
+			fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 2}},
+		"failed after two": {[]contract.AttemptState{transient(1, -time.Second), failed},
+			fetcher.Step{Settled: true, Outcome: contract.Failed, Sequence: 2}},
+		"the first outcome counts": {[]contract.AttemptState{missing, done, failed},
+			fetcher.Step{Settled: true, Outcome: contract.NoRecord, Sequence: 1}},
+		"retry not due": {[]contract.AttemptState{answer(1), transient(1, 4*time.Second)},
+			fetcher.Step{Wait: 4 * time.Second}},
+		"retry due": {[]contract.AttemptState{transient(1, 0)}, fetcher.Step{Attempt: 2}},
+		"second answer waits": {[]contract.AttemptState{transient(1, 0), answer(2)},
+			fetcher.Step{Wait: time.Second}},
+		"blocked costs no attempt": {[]contract.AttemptState{blocked}, fetcher.Step{Attempt: 1}},
+		"blocked answer":           {[]contract.AttemptState{answer(1), blocked}, fetcher.Step{Attempt: 1}},
+		"older attempt comes later": {[]contract.AttemptState{transient(2, 0), transient(1, time.Hour)},
+			fetcher.Step{Attempt: 3}},
 	} {
 		history := fetcher.NewHistory()
 		for i, state := range c.states {
@@ -60,7 +68,8 @@ func TestHistoryIgnoresOrderAndRepetition(t *testing.T) {
 			attempt := rapid.IntRange(1, 4).Draw(t, "attempt")
 			return contract.AttemptState{
 				Number: 7, Attempt: attempt,
-				Verdict: rapid.SampledFrom([]contract.Verdict{"", contract.VerdictTransient, contract.VerdictBlocked}).Draw(t, "verdict"),
+				Verdict: rapid.SampledFrom([]contract.Verdict{"", contract.VerdictTransient,
+					contract.VerdictBlocked}).Draw(t, "verdict"),
 				Final:   rapid.IntRange(0, 9).Draw(t, "final") == 0,
 				RetryAt: now.Add(time.Duration(attempt-2) * time.Second), // depends on the attempt, as in the program
 			}

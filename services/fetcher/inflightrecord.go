@@ -175,7 +175,9 @@ func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epo
 }
 
 // othersAndOwn returns the records of the other processes, and the crashes of a job in this one's.
-func (r *inFlightRecord) othersAndOwn(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (others []contract.InFlightRecord, own int, err error) {
+func (r *inFlightRecord) othersAndOwn(
+	ctx context.Context, l *ledger, number int, epoch uint64, reread bool,
+) (others []contract.InFlightRecord, own int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.othersReadAt.IsZero() || r.othersEpoch != epoch || reread && time.Since(r.othersReadAt) > classifyWait {
@@ -220,7 +222,9 @@ func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64
 }
 
 // inheritCrashes takes over the crashes of unsettled jobs from the previous record under this key.
-func (r *inFlightRecord) inheritCrashes(ctx context.Context, l *ledger, previous contract.InFlightRecord, epoch uint64) error {
+func (r *inFlightRecord) inheritCrashes(
+	ctx context.Context, l *ledger, previous contract.InFlightRecord, epoch uint64,
+) error {
 	numbers := maps.Clone(previous.Crashes)
 	if numbers == nil {
 		numbers = make(map[int]int)

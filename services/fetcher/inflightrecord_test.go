@@ -30,7 +30,8 @@ func (f fixture) openBucket(name string) jetstream.KeyValue {
 func (f fixture) putRecord(fetcherID, process string, attempts, crashes map[int]int) {
 	f.t.Helper()
 	record, err := json.Marshal(contract.InFlightRecord{
-		Version: contract.MessageVersion, RunID: runID, Fetcher: fetcherID, Process: process, Attempts: attempts, Crashes: crashes,
+		Version: contract.MessageVersion, RunID: runID, Fetcher: fetcherID, Process: process,
+		Attempts: attempts, Crashes: crashes,
 	})
 	if err == nil {
 		_, err = f.openBucket(contract.BucketHeld).Put(f.t.Context(), runID.FetcherKey(fetcherID), record)
@@ -84,7 +85,8 @@ func TestInFlightRecord_CountsCrashes(t *testing.T) {
 	}
 	for number, crashes := range want {
 		if got[number] != crashes || f.site.requested[number] != 0 {
-			t.Errorf("number %d: %d crashes, %d requests; want %d and none", number, got[number], f.site.requested[number], crashes)
+			t.Errorf("number %d: %d crashes, %d requests; want %d and none", number, got[number],
+				f.site.requested[number], crashes)
 		}
 	}
 	if f.site.requested[5] != 1 {
@@ -96,8 +98,9 @@ func TestInFlightRecord_UnreadableIgnored(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 1)
 	for key, record := range map[string]string{
-		runID.FetcherKey("one"): `{`, runID.FetcherKey("garbage"): `garbage`, runID.FetcherKey("later"): `{"v":99,"run_id":"run","fetcher":"later","crashes":{"1":9}}`,
-		runID.FetcherKey("liar"): `{"v":1,"run_id":"run","fetcher":"another","crashes":{"1":9}}`,
+		runID.FetcherKey("one"): `{`, runID.FetcherKey("garbage"): `garbage`,
+		runID.FetcherKey("later"): `{"v":99,"run_id":"run","fetcher":"later","crashes":{"1":9}}`,
+		runID.FetcherKey("liar"):  `{"v":1,"run_id":"run","fetcher":"another","crashes":{"1":9}}`,
 	} {
 		if _, err := f.openBucket(contract.BucketHeld).Put(t.Context(), key, []byte(record)); err != nil {
 			t.Fatal(err)
@@ -142,7 +145,8 @@ func TestInFlightRecord_LiveProcessKeepsJob(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 2)
 	renewPresence := func() { // it expires otherwise
-		if _, err := f.openBucket(contract.BucketFetchers).Put(t.Context(), runID.FetcherKey("slow"), []byte("{}")); err != nil {
+		if _, err := f.openBucket(contract.BucketFetchers).Put(t.Context(), runID.FetcherKey("slow"),
+			[]byte("{}")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -181,11 +185,13 @@ func TestInFlightRecord_Contents(t *testing.T) {
 	}
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
 	f.waitUntil(func() bool { return looked.Load() == 3 }) // the halt empties the record
-	if err := runs.Halt(t.Context(), f.runs, runID, contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(time.Hour)}); err != nil {
+	if err := runs.Halt(t.Context(), f.runs, runID,
+		contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	record := func() contract.InFlightRecord {
-		held, err := runs.Get[contract.InFlightRecord](t.Context(), f.openBucket(contract.BucketHeld), runID.FetcherKey("one"))
+		held, err := runs.Get[contract.InFlightRecord](t.Context(), f.openBucket(contract.BucketHeld),
+			runID.FetcherKey("one"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +255,8 @@ func TestInFlightRecord_Settings(t *testing.T) {
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Settings = map[string]any{"delay_min": "7s"} })
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
 	stop()
-	record, err := runs.Get[contract.InFlightRecord](t.Context(), f.openBucket(contract.BucketHeld), runID.FetcherKey("one"))
+	record, err := runs.Get[contract.InFlightRecord](t.Context(), f.openBucket(contract.BucketHeld),
+		runID.FetcherKey("one"))
 	if err != nil || record.Settings["delay_min"] != "7s" || len(record.Attempts) != 0 {
 		t.Errorf("record %+v, %v", record, err)
 	}

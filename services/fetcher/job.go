@@ -33,7 +33,8 @@ func (w *runWorker) doJob(d delivery) error {
 		return retryLater(classifyWait)
 	}
 	defer unclaim()
-	reread := metadata.NumDelivered > 1 || w.consumerRecreated.Load() || msg.Headers().Get(contract.RepublishedHeader) != ""
+	reread := metadata.NumDelivered > 1 || w.consumerRecreated.Load() ||
+		msg.Headers().Get(contract.RepublishedHeader) != ""
 	step, err := w.ledger.nextStep(w.finishCtx, id.Number, d.epoch, reread)
 	switch {
 	case err != nil:

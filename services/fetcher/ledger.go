@@ -102,13 +102,16 @@ func (l *ledger) readNew(ctx context.Context, c *chunkHistory, index int) error 
 		return err
 	}
 	c.nextAnswer = next
-	c.nextOutcome, err = l.readSubject(ctx, contract.StreamOutcomes, l.run.OutcomeSubject(index), c.nextOutcome, c.history)
+	c.nextOutcome, err = l.readSubject(ctx, contract.StreamOutcomes, l.run.OutcomeSubject(index), c.nextOutcome,
+		c.history)
 	return err
 }
 
 // readSubject adds the messages of a subject from a sequence on and returns the sequence to
 // continue from.
-func (l *ledger) readSubject(ctx context.Context, stream, subject string, from uint64, history *History) (uint64, error) {
+func (l *ledger) readSubject(
+	ctx context.Context, stream, subject string, from uint64, history *History,
+) (uint64, error) {
 	for {
 		msg, err := l.bus.GetNext(ctx, stream, subject, from)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -13,8 +13,10 @@ func TestLedgerRetryDue_WallClockSetBack(t *testing.T) {
 		retryAt, stored time.Time
 		most            time.Duration
 	}{
-		"clocks agree":                        {now.Add(10 * time.Second), now.Add(-20 * time.Second), 10 * time.Second},
-		"clock set back since":                {now.Add(24*time.Hour + 30*time.Second), now.Add(24 * time.Hour), 30 * time.Second},
+		"clocks agree": {now.Add(10 * time.Second), now.Add(-20 * time.Second),
+			10 * time.Second},
+		"clock set back since": {now.Add(24*time.Hour + 30*time.Second), now.Add(24 * time.Hour),
+			30 * time.Second},
 		"clock set back before it was stored": {now.Add(24 * time.Hour), now, time.Minute},
 		"already due":                         {now.Add(-time.Second), now.Add(-time.Minute), 0},
 	} {

@@ -16,7 +16,9 @@ import (
 
 // newSharedConsumer creates a consumer of the stream FCT_PACE over one message, with a short
 // ack-wait.
-func newSharedConsumer(t *testing.T, b *bus.Bus, config jetstream.ConsumerConfig, err error, subject string) jetstream.Consumer {
+func newSharedConsumer(
+	t *testing.T, b *bus.Bus, config jetstream.ConsumerConfig, err error, subject string,
+) jetstream.Consumer {
 	t.Helper()
 	var consumer jetstream.Consumer
 	if err == nil {

@@ -132,7 +132,8 @@ func (w *runWorker) pastLedgerOf(run contract.RunID) *ledger {
 func (w *runWorker) copyable(number int, run contract.RunID, step Step) (original contract.Copy, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !step.Settled || w.copyRequested[number] || !w.manifest.Skips(number, contract.Collected{Outcome: step.Outcome, At: step.StoredAt}) {
+	if !step.Settled || w.copyRequested[number] ||
+		!w.manifest.Skips(number, contract.Collected{Outcome: step.Outcome, At: step.StoredAt}) {
 		return original, false
 	}
 	return contract.Copy{RunID: run, Sequence: step.Sequence}, true
@@ -142,14 +143,16 @@ func (w *runWorker) copyable(number int, run contract.RunID, step Step) (origina
 // The requests stay with the other run: they were sent once.
 func (w *runWorker) requestCopy(d delivery, job contract.Job, attempt int, original contract.Copy) error {
 	err := w.storeAnswer(contract.Answer{
-		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
+		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts,
+		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
 		Copy: &original, Exchanges: []contract.Exchange{},
 	})
 	if errors.Is(err, bus.ErrLeaveUnsettled) {
 		w.mu.Lock()
 		w.copyRequested[job.CaseID.Number] = true
 		w.mu.Unlock()
-		w.Log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "from", original.RunID)
+		w.Log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "from",
+			original.RunID)
 	}
 	return err
 }

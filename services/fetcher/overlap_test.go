@@ -26,7 +26,8 @@ func (f fixture) startOtherRun() {
 	if _, err := f.bus.JetStream().CreateConsumer(f.t.Context(), contract.StreamJobs, config); err != nil {
 		f.t.Fatal(err)
 	}
-	f.put(otherRun.ManifestKey(), contract.Manifest{Version: contract.MessageVersion, RunID: otherRun, Prefix: "IMM", Year: "25"})
+	f.put(otherRun.ManifestKey(), contract.Manifest{Version: contract.MessageVersion, RunID: otherRun,
+		Prefix: "IMM", Year: "25"})
 	f.put(otherRun.StateKey(), contract.State{Status: contract.Running, Round: 1})
 	fetchers, err := f.bus.KV(f.t.Context(), contract.BucketFetchers)
 	if err != nil {
@@ -43,7 +44,8 @@ func (f fixture) startOtherRun() {
 func (f fixture) publishJobs(numbers ...int) {
 	f.t.Helper()
 	for _, n := range numbers {
-		body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: runID, CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: n}})
+		body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: runID,
+			CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: n}})
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -134,7 +136,8 @@ func TestOverlapRequestsCopy(t *testing.T) {
 func TestOverlapFetchesAfterRefusedCopy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 0)
-	f.writeLedger(otherRun, contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictNoRecord, Final: true})
+	f.writeLedger(otherRun, contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictNoRecord,
+		Final: true})
 	defer f.startFetcher(nil)()
 	f.startOtherRun()
 	f.publishJobs(1)

@@ -191,7 +191,9 @@ func (p *Pacer) setCrawlDelay(pause time.Duration) { p.siteDelay.Store(int64(pau
 
 // waitTurn waits until this process may send a request and neither the hour nor the site forbids
 // it. It adds up in permit how long it waited for what.
-func (p *Pacer) waitTurn(ctx context.Context, state paceState, hold Hold, permit *Permit) (passOn func(func(int) time.Duration), err error) {
+func (p *Pacer) waitTurn(
+	ctx context.Context, state paceState, hold Hold, permit *Permit,
+) (passOn func(func(int) time.Duration), err error) {
 	if p.sharedTurn == nil {
 		if err := p.waitPause(ctx, state, max(state.pause, p.crawlDelay()), permit); err != nil {
 			return nil, err

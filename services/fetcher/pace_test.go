@@ -18,7 +18,8 @@ func TestPauseBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		least := time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "min"))
-		pace := fetcher.Pace{Min: least, Max: least + time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "spread"))}
+		spread := time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "spread"))
+		pace := fetcher.Pace{Min: least, Max: least + spread}
 		got := pace.Pause(1, rapid.Float64Range(0, 0.999999).Draw(t, "draw"))
 		if got < pace.Min || got > max(pace.Max, pace.Min+pace.Min/100) {
 			t.Fatalf("%v outside of %v..%v", got, pace.Min, pace.Max)
@@ -27,7 +28,9 @@ func TestPauseBounds(t *testing.T) {
 }
 
 // waitAndStart waits for a permit and uses it at once.
-func waitAndStart(ctx context.Context, pacer *fetcher.Pacer, started bool, hold func() time.Duration) (time.Duration, error) {
+func waitAndStart(
+	ctx context.Context, pacer *fetcher.Pacer, started bool, hold func() time.Duration,
+) (time.Duration, error) {
 	permit, err := pacer.Wait(ctx, started, func() (time.Duration, string) {
 		if hold == nil {
 			return 0, ""
@@ -243,8 +246,10 @@ func TestPacerReportsLongWaits(t *testing.T) {
 				switch {
 				case (reported != nil) != (c.reason != ""):
 					t.Errorf("reported %v, want %q", reported, c.reason)
-				case reported != nil && (reported.Reason != c.reason || reported.Until.Sub(start).Round(time.Second) != c.waited):
-					t.Errorf("reported %q for %s, want %q for %s", reported.Reason, reported.Until.Sub(start), c.reason, c.waited)
+				case reported != nil && (reported.Reason != c.reason ||
+					reported.Until.Sub(start).Round(time.Second) != c.waited):
+					t.Errorf("reported %q for %s, want %q for %s", reported.Reason, reported.Until.Sub(start),
+						c.reason, c.waited)
 				}
 				if permit.Waited.Round(time.Second) != c.waited || permit.Slowed.Round(time.Second) != c.slowed {
 					t.Errorf("waited %s, slowed %s; want %s and %s", permit.Waited, permit.Slowed, c.waited, c.slowed)

@@ -283,7 +283,8 @@ func (p *messagePool) inspect(ctx context.Context) (status poolStatus, err error
 		status.damage = consumerDefect(p.want, status.config)
 	}
 	if len(status.missing) > 0 {
-		status.damage = strings.TrimPrefix(status.damage+"; messages were removed: "+strings.Join(status.missing, " "), "; ")
+		status.damage = strings.TrimPrefix(
+			status.damage+"; messages were removed: "+strings.Join(status.missing, " "), "; ")
 	}
 	return status, nil
 }
@@ -297,7 +298,8 @@ func consumerDefect(want, have jetstream.ConsumerConfig) string {
 	case have.MaxDeliver != want.MaxDeliver:
 		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
 	case have.FilterSubject != want.FilterSubject || len(have.FilterSubjects) > 0:
-		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject), want.FilterSubject)
+		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject),
+			want.FilterSubject)
 	default:
 		return ""
 	}
@@ -311,15 +313,18 @@ func (p *messagePool) adjust(ctx context.Context, have jetstream.ConsumerConfig)
 	if maxAckPending <= 0 || maxAckPending > p.want.MaxAckPending {
 		maxAckPending = p.want.MaxAckPending
 	}
-	if have.AckWait >= p.want.AckWait && len(have.BackOff) == 0 && have.MaxAckPending == maxAckPending && have.InactiveThreshold == 0 {
+	if have.AckWait >= p.want.AckWait && len(have.BackOff) == 0 && have.MaxAckPending == maxAckPending &&
+		have.InactiveThreshold == 0 {
 		return nil
 	}
 	changed := have
-	changed.AckWait, changed.BackOff, changed.MaxAckPending, changed.InactiveThreshold = max(have.AckWait, p.want.AckWait), nil, maxAckPending, 0
+	changed.AckWait, changed.BackOff = max(have.AckWait, p.want.AckWait), nil
+	changed.MaxAckPending, changed.InactiveThreshold = maxAckPending, 0
 	if _, err := p.bus.JetStream().UpdateConsumer(ctx, contract.StreamPace, changed); err != nil {
 		return fmt.Errorf("changing consumer %s: %w", p.want.Durable, err)
 	}
-	p.log.Warn("fetcher.pool.adjusted", "consumer", p.want.Durable, "ack_wait_seconds", changed.AckWait.Seconds(), "max_ack_pending", maxAckPending)
+	p.log.Warn("fetcher.pool.adjusted", "consumer", p.want.Durable, "ack_wait_seconds", changed.AckWait.Seconds(),
+		"max_ack_pending", maxAckPending)
 	return nil
 }
 
@@ -402,7 +407,9 @@ func (s *Service) createSharedPools(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) newMessagePool(want jetstream.ConsumerConfig, subjects []string, pause func() time.Duration) *messagePool {
+func (s *Service) newMessagePool(
+	want jetstream.ConsumerConfig, subjects []string, pause func() time.Duration,
+) *messagePool {
 	return &messagePool{
 		bus: s.Bus, log: s.Log, fetchers: s.fetchers, holderKey: contract.HolderKey(want.Durable, s.ID),
 		subjects: subjects, want: want, minUnheld: pause,

@@ -32,7 +32,9 @@ type observedSite struct {
 	started, answered     int
 }
 
-func (s *observedSite) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (s *observedSite) Fetch(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error) {
 	return s.fakeSite.Fetch(ctx, id, func(ctx context.Context) (time.Duration, error) {
 		gap, err := before(ctx)
 		if err != nil {
@@ -139,9 +141,11 @@ func poolDamages() map[string]func(f fixture, js jetstream.JetStream) error {
 		},
 		"turn delivered once":   change("turn-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 }),
 		"slots delivered twice": change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 2 }),
-		"another filter":        change("turn-sim", func(c *jetstream.ConsumerConfig) { c.FilterSubject = "turn.other" }),
-		"more slots at a time":  change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 50 }),
-		"removed when idle":     change("slots-sim", func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Millisecond }),
+		"another filter": change("turn-sim",
+			func(c *jetstream.ConsumerConfig) { c.FilterSubject = "turn.other" }),
+		"more slots at a time": change("slots-sim", func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 50 }),
+		"removed when idle": change("slots-sim",
+			func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Millisecond }),
 	}
 }
 
@@ -153,7 +157,8 @@ func TestDamagedPoolRestored(t *testing.T) {
 		name          string
 		leaves, takes time.Duration
 		jobs          int
-	}{{"quick", 0, 100 * time.Millisecond, 120}, {"slow answers", 0, 4 * time.Second, 36}, {"slow to leave", 4 * time.Second, 0, 12}} {
+	}{{"quick", 0, 100 * time.Millisecond, 120}, {"slow answers", 0, 4 * time.Second, 36}, {"slow to leave",
+		4 * time.Second, 0, 12}} {
 		for name, damage := range poolDamages() {
 			t.Run(site.name+"/"+name, func(t *testing.T) {
 				fcttest.VirtualTime(t, func(t *testing.T) {

@@ -21,7 +21,8 @@ func TestPullFailureAtRunEnd(t *testing.T) {
 				logged := make(logLines, 100)
 				stop := f.startFetcher(func(o *fetcher.Options) { o.Log = slog.New(slog.NewTextHandler(logged, nil)) })
 				f.waitAnswered(3)
-				if err := f.bus.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, runID.ConsumerName()); err != nil {
+				if err := f.bus.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs,
+					runID.ConsumerName()); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(50 * time.Millisecond) // the fetcher has been notified by now

@@ -155,10 +155,11 @@ func TestUnreachableForOneFetcher(t *testing.T) {
 	const jobs = 150
 	f := newFixture(t, jobs)
 	var tries atomic.Int64
-	cut := &fakeSite{requested: make(map[int]int), answer: func(ctx context.Context, number int) (contract.Exchange, error) {
-		tries.Add(1)
-		return refuseConnection(ctx, number)
-	}}
+	cut := &fakeSite{requested: make(map[int]int),
+		answer: func(ctx context.Context, number int) (contract.Exchange, error) {
+			tries.Add(1)
+			return refuseConnection(ctx, number)
+		}}
 	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		latency := time.NewTimer(50 * time.Millisecond) // so that the other one has time for its tries
 		defer latency.Stop()

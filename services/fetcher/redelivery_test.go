@@ -43,7 +43,9 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 					err = stream.DeleteMsg(f.t.Context(), sequence)
 				}
 				if err == nil {
-					_, err = f.bus.Publish(f.t.Context(), &nats.Msg{Subject: msg.Subject, Data: msg.Data, Header: nats.Header{contract.RepublishedHeader: {"1"}}})
+					_, err = f.bus.Publish(f.t.Context(),
+						&nats.Msg{Subject: msg.Subject, Data: msg.Data,
+							Header: nats.Header{contract.RepublishedHeader: {"1"}}})
 				}
 				if err != nil {
 					return err
@@ -78,7 +80,8 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 					return begun == settled && len(f.site.requested) == jobs
 				})
 				if all, most := f.site.requests(); all > jobs+3 || most > 2 {
-					t.Errorf("%d requests for %d jobs, %d for one of them; want two only for jobs in flight", all, jobs, most)
+					t.Errorf("%d requests for %d jobs, %d for one of them; want two only for jobs in flight", all,
+						jobs, most)
 				}
 			})
 		})

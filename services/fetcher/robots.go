@@ -11,7 +11,9 @@ import (
 )
 
 // fetchFunc sends the requests of one attempt.
-type fetchFunc func(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
+type fetchFunc func(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error)
 
 // robotsMaxAge is how long a robots.txt is used before it is fetched again (RFC 9309, section 2.4).
 const robotsMaxAge = 24 * time.Hour
@@ -21,7 +23,8 @@ type forbiddenError struct{ path string }
 
 // Error names the path and the setting that overrides robots.txt.
 func (f forbiddenError) Error() string {
-	return fmt.Sprintf("robots.txt of the site forbids %s to this program; set robots = false to fetch it anyway", f.path)
+	return fmt.Sprintf("robots.txt of the site forbids %s to this program; set robots = false to fetch it anyway",
+		f.path)
 }
 
 // robots is the site's robots.txt. One case at a time checks it; the first one fetches it.
@@ -51,7 +54,9 @@ func (r *robots) wrap(fetch fetchFunc) fetchFunc {
 	if r.fetch == nil {
 		return fetch
 	}
-	return func(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+	return func(
+		ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	) ([]contract.Exchange, error) {
 		robotsExchanges, err := r.check(ctx, id, before)
 		switch {
 		case errors.Is(err, site.ErrRobotsUnreachable):
@@ -75,7 +80,9 @@ func isRobotsBlock(err error) bool {
 	return errors.As(err, &block)
 }
 
-func (r *robots) check(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (r *robots) check(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error) {
 	var rules fetchedRules
 	select {
 	case rules = <-r.current:

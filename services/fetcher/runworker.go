@@ -71,8 +71,9 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 	finishCtx, abandon := context.WithCancelCause(context.WithoutCancel(startCtx))
 	defer abandon(nil)
 	w := &runWorker{
-		Service: s, manifest: m, startCtx: startCtx, finishCtx: finishCtx, abandon: abandon, stop: stop, activeNumbers: make(map[int]bool),
-		ledger: s.ledgerOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
+		Service: s, manifest: m, startCtx: startCtx, finishCtx: finishCtx, abandon: abandon, stop: stop,
+		activeNumbers: make(map[int]bool),
+		ledger:        s.ledgerOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
 		loggedWaits: make(map[string]time.Time), reachability: newReachability(s.Backoff),
 	}
 	defer s.overlap.add(w)()
@@ -142,7 +143,8 @@ func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
 	}
 	ctx := serviceCtx
 	if !halted.Deadline.IsZero() {
-		limited, cancel := context.WithDeadline(serviceCtx, delay.Until(time.Now(), halted.Deadline, halted.Deadline.Sub(halted.At)))
+		limited, cancel := context.WithDeadline(serviceCtx,
+			delay.Until(time.Now(), halted.Deadline, halted.Deadline.Sub(halted.At)))
 		defer cancel()
 		ctx = limited
 	}
@@ -181,7 +183,8 @@ func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 
 // putPresence stores the presence of this fetcher on the run.
 func (w *runWorker) putPresence(ctx context.Context) error {
-	value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(), Reached: w.reachability.siteReached()})
+	value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(),
+		Reached: w.reachability.siteReached()})
 	if err != nil {
 		return err
 	}
@@ -214,7 +217,8 @@ func (w *runWorker) reportWait() *contract.Wait {
 	}
 	w.mu.Unlock()
 	if isNew {
-		w.Log.Info("batch.run.wait", "run_id", w.manifest.RunID, "reason", current.Reason, "until", current.Until.UTC().Round(time.Second))
+		w.Log.Info("batch.run.wait", "run_id", w.manifest.RunID, "reason", current.Reason, "until",
+			current.Until.UTC().Round(time.Second))
 	}
 	return &current.Wait
 }

@@ -22,12 +22,18 @@ type Site interface {
 	// Fetch sends the requests of one attempt and calls before ahead of each. before waits for the
 	// pace and returns the time since the previous request started; its error ends Fetch. Trouble
 	// with the site is an exchange with an error; the error of Fetch is that of before or of ctx.
-	Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
+	Fetch(
+		ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	) ([]contract.Exchange, error)
 	// FetchProofFirst is Fetch for a case that probably does not exist.
-	FetchProofFirst(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error)
+	FetchProofFirst(
+		ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	) ([]contract.Exchange, error)
 	// Blocked reports whether the exchanges show a block, by which rule, and its Retry-After, if
 	// any.
-	Blocked(id contract.CaseID, exchanges []contract.Exchange, now time.Time) (rule string, wait time.Duration, blocked bool)
+	Blocked(
+		id contract.CaseID, exchanges []contract.Exchange, now time.Time,
+	) (rule string, wait time.Duration, blocked bool)
 	// RetryAfter returns how long the response asks clients to wait; 0 if it does not.
 	RetryAfter(exchange contract.Exchange, now time.Time) time.Duration
 }
@@ -95,13 +101,15 @@ type Service struct {
 // New opens the buckets and streams that the fetcher uses.
 func New(ctx context.Context, opts Options) (*Service, error) {
 	s := &Service{
-		Options: opts, pacer: NewPacer(opts.Pace), inFlightLimit: newInFlightLimit(opts.Concurrency), isolated: make(chan struct{}, 1),
+		Options: opts, pacer: NewPacer(opts.Pace),
+		inFlightLimit: newInFlightLimit(opts.Concurrency), isolated: make(chan struct{}, 1),
 	}
 	s.overlap.workers, s.overlap.claimed = make(map[*runWorker]bool), make(map[contract.CaseID]bool)
 	s.answerWrites = bus.NewGroupCommit(maxPackBytes, pendingAnswer.size, s.publishAnswers)
 	for name, kv := range map[string]*jetstream.KeyValue{
-		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers, contract.BucketCollected: &s.collected,
-		contract.BucketHeld: &s.held,
+		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers,
+		contract.BucketCollected: &s.collected,
+		contract.BucketHeld:      &s.held,
 	} {
 		opened, err := opts.Bus.KV(ctx, name)
 		if err != nil {
@@ -167,12 +175,15 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) haltForeignRun(ctx context.Context, m contract.Manifest) error {
 	reason := fmt.Sprintf("the run was planned for %.100q, and base_url of fetcher %s is %q", m.Origin, s.ID, s.Origin)
 	s.Log.Error("fetcher.run.elsewhere", "run_id", m.RunID, "reason", reason)
-	return runs.Halt(ctx, s.runs, m.RunID, contract.Halt{Status: contract.Errored, Reason: reason, At: time.Now().UTC()})
+	return runs.Halt(ctx, s.runs, m.RunID,
+		contract.Halt{Status: contract.Errored, Reason: reason, At: time.Now().UTC()})
 }
 
 // recordBlock stores a block of the site and halts the run. No fetcher sends requests during a
 // block.
-func (s *Service) recordBlock(ctx context.Context, m contract.Manifest, id contract.CaseID, rule string, wait time.Duration) error {
+func (s *Service) recordBlock(
+	ctx context.Context, m contract.Manifest, id contract.CaseID, rule string, wait time.Duration,
+) error {
 	now := time.Now().UTC()
 	if wait <= 0 {
 		wait = s.Cooldown
@@ -194,7 +205,8 @@ func (s *Service) haltBlocked(ctx context.Context, m contract.Manifest, block co
 func blockHalt(block contract.SiteBlock) contract.Halt {
 	return contract.Halt{
 		Status: contract.Blocked, At: time.Now().UTC(),
-		Reason: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule, block.Until.UTC().Format(time.RFC3339)),
+		Reason: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule,
+			block.Until.UTC().Format(time.RFC3339)),
 	}
 }
 
@@ -227,7 +239,8 @@ func (s *Service) State() State {
 	s.siteState.mu.Unlock()
 	return State{
 		Site: s.SiteName, InFlight: int(s.inFlight.Load()), Concurrency: s.Concurrency,
-		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0, time.Until(slowdown.Until).Seconds()),
+		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0,
+			time.Until(slowdown.Until).Seconds()),
 		Wait: s.currentWait(), Block: block, Slowdown: slowdown,
 	}
 }

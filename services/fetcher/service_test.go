@@ -31,7 +31,9 @@ type fakeSite struct {
 	answer    func(ctx context.Context, number int) (contract.Exchange, error)
 }
 
-func (c *fakeSite) Fetch(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (c *fakeSite) Fetch(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error) {
 	if _, err := before(ctx); err != nil {
 		return nil, err
 	}
@@ -45,11 +47,15 @@ func (c *fakeSite) Fetch(ctx context.Context, id contract.CaseID, before func(co
 	return []contract.Exchange{exchange}, nil
 }
 
-func (c *fakeSite) FetchProofFirst(ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error)) ([]contract.Exchange, error) {
+func (c *fakeSite) FetchProofFirst(
+	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+) ([]contract.Exchange, error) {
 	return c.Fetch(ctx, id, before)
 }
 
-func (c *fakeSite) Blocked(_ contract.CaseID, exchanges []contract.Exchange, _ time.Time) (string, time.Duration, bool) {
+func (c *fakeSite) Blocked(
+	_ contract.CaseID, exchanges []contract.Exchange, _ time.Time,
+) (string, time.Duration, bool) {
 	blocked := len(exchanges) > 0 && exchanges[0].Status == 403
 	return "status 403", 0, blocked
 }
@@ -140,7 +146,8 @@ func (f fixture) startFetcher(change func(*fetcher.Options)) (stop func()) {
 	f.t.Helper()
 	opts := fetcher.Options{
 		Bus: f.bus, Log: fcttest.Logger(f.t), ID: "one", Site: f.site, SiteName: "sim",
-		Concurrency: 8, Cooldown: time.Hour, Backoff: fetcher.Backoff{Base: time.Millisecond, Factor: 2, Max: time.Second},
+		Concurrency: 8, Cooldown: time.Hour, Backoff: fetcher.Backoff{Base: time.Millisecond, Factor: 2,
+			Max: time.Second},
 	}
 	if change != nil {
 		change(&opts)
@@ -226,8 +233,10 @@ func TestLedgerOutcomesNotRefetched(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4)
 	settled := contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Final: true}
-	notDue := contract.AttemptState{Number: 2, Attempt: 1, Verdict: contract.VerdictTransient, RetryAt: time.Now().Add(time.Hour)}
-	due := contract.AttemptState{Number: 3, Attempt: 2, Verdict: contract.VerdictTransient, RetryAt: time.Now().Add(-time.Hour)}
+	notDue := contract.AttemptState{Number: 2, Attempt: 1, Verdict: contract.VerdictTransient,
+		RetryAt: time.Now().Add(time.Hour)}
+	due := contract.AttemptState{Number: 3, Attempt: 2, Verdict: contract.VerdictTransient,
+		RetryAt: time.Now().Add(-time.Hour)}
 	msg := nats.NewMsg(runID.OutcomeSubject(0))
 	msg.Header.Set(contract.StateHeader, contract.FormatStates([]contract.AttemptState{settled, notDue, due}))
 	if _, err := f.bus.Publish(t.Context(), msg); err != nil {
@@ -244,7 +253,8 @@ func TestLedgerOutcomesNotRefetched(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, err := stream.GetMsg(t.Context(), 1)
-	if err != nil || !strings.Contains(first.Header.Get(contract.StateHeader)+" ", "3.3.") && stream.CachedInfo().State.Msgs == 1 {
+	if err != nil || !strings.Contains(first.Header.Get(contract.StateHeader)+" ", "3.3.") &&
+		stream.CachedInfo().State.Msgs == 1 {
 		t.Errorf("the third attempt of 3 is missing: %v", err)
 	}
 }
@@ -263,7 +273,8 @@ func TestHaltAbandonsJobsAtDeadline(t *testing.T) {
 		}
 		defer f.startFetcher(nil)()
 		f.waitUntil(func() bool { all, _ := f.site.requests(); return all == 8 })
-		if err := runs.Halt(t.Context(), f.runs, runID, contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(300 * time.Millisecond)}); err != nil {
+		if err := runs.Halt(t.Context(), f.runs, runID,
+			contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(300 * time.Millisecond)}); err != nil {
 			t.Fatal(err)
 		}
 		close(release)
@@ -334,7 +345,8 @@ func TestUnreadableJobsDropped(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 1)
 	for i, body := range []string{`{`, `{"case_id":"IMM-0-25"}`, `null`} {
-		if _, err := f.bus.Publish(t.Context(), &nats.Msg{Subject: fmt.Sprintf("job.run.%d", 10+i), Data: []byte(body)}); err != nil {
+		if _, err := f.bus.Publish(t.Context(),
+			&nats.Msg{Subject: fmt.Sprintf("job.run.%d", 10+i), Data: []byte(body)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -364,7 +376,8 @@ func TestForeignRunHaltedWithoutRequests(t *testing.T) {
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Origin = "http://127.0.0.1:1" })
 	halt, err := runs.Await(t.Context(), f.bus, runID.HaltKey(), func(h contract.Halt) bool { return h.Reason != "" })
 	stop()
-	if err != nil || halt.Status != contract.Errored || !strings.Contains(halt.Reason, m.Origin) || !strings.Contains(halt.Reason, "http://127.0.0.1:1") {
+	if err != nil || halt.Status != contract.Errored || !strings.Contains(halt.Reason, m.Origin) ||
+		!strings.Contains(halt.Reason, "http://127.0.0.1:1") {
 		t.Errorf("halt %+v, %v", halt, err)
 	}
 	if all, _ := f.site.requests(); all != 0 {

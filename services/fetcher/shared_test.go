@@ -15,7 +15,8 @@ import (
 // returns it. It used to renew the turn, and no process sent a request as long as that one lived.
 func TestTurnReleasedWhenHolderStops(t *testing.T) {
 	t.Parallel()
-	pacer, err := fetcher.SharedPacer(t.Context(), fcttest.Broker(t), "sim", fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond})
+	pacer, err := fetcher.SharedPacer(t.Context(), fcttest.Broker(t), "sim",
+		fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,11 +46,13 @@ func TestTurnReleasedWhenHolderStops(t *testing.T) {
 func TestRunFailsWhenStoreIsSilent(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
-	silent, err := bus.New(f.bus.Conn(), fcttest.Logger(t), bus.Options{PublishTimeout: time.Nanosecond, WaitForConnection: true})
+	silent, err := bus.New(f.bus.Conn(), fcttest.Logger(t),
+		bus.Options{PublishTimeout: time.Nanosecond, WaitForConnection: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	service, err := fetcher.New(t.Context(), fetcher.Options{Bus: silent, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 8})
+	service, err := fetcher.New(t.Context(),
+		fetcher.Options{Bus: silent, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,13 +38,17 @@ type siteState struct {
 	blockChanged chan struct{}
 }
 
-func newSiteState(bucket jetstream.KeyValue, name string, backoff Backoff, cooldown time.Duration, log *slog.Logger) *siteState {
-	return &siteState{bucket: bucket, site: name, backoff: backoff, cooldown: cooldown, log: log, probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
+func newSiteState(
+	bucket jetstream.KeyValue, name string, backoff Backoff, cooldown time.Duration, log *slog.Logger,
+) *siteState {
+	return &siteState{bucket: bucket, site: name, backoff: backoff, cooldown: cooldown, log: log,
+		probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
 }
 
 // watch reads what is stored about the site, calls ready, and applies changes until ctx ends.
 func (s *siteState) watch(ctx context.Context, b *bus.Bus, ready func()) error {
-	keys := bus.Keys{Bucket: contract.BucketSites, Filters: []string{contract.BlockKey(s.site), contract.SlowdownKey(s.site)}}
+	keys := bus.Keys{Bucket: contract.BucketSites,
+		Filters: []string{contract.BlockKey(s.site), contract.SlowdownKey(s.site)}}
 	err := b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		if entry == nil {
 			ready()
@@ -76,7 +80,8 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 			err = fmt.Errorf("%w: %s: no end is set", runs.ErrUnreadable, entry.Key())
 		}
 		if err != nil {
-			block = contract.SiteBlock{Rule: "unreadable-block", At: entry.Created().UTC(), Until: entry.Created().UTC().Add(s.cooldown)}
+			block = contract.SiteBlock{Rule: "unreadable-block", At: entry.Created().UTC(),
+				Until: entry.Created().UTC().Add(s.cooldown)}
 			s.log.Error("site.block.unreadable", "site", s.site, "until", block.Until, "error", err)
 		}
 		if s.block != nil && s.block.At.Equal(block.At) {
@@ -92,8 +97,9 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 		if slowdown, err = runs.Decode[contract.SiteSlowdown](entry.Key(), entry.Value()); err != nil {
 			created := entry.Created()
 			slowdown = contract.SiteSlowdown{
-				Streak: toleratedFailures + 1, Level: halfOpenLevel, RaisedAt: created, ChangedAt: created, Reason: err.Error(),
-				Until: created.Add(s.backoff.pause(halfOpenLevel, 1)),
+				Streak: toleratedFailures + 1, Level: halfOpenLevel, RaisedAt: created, ChangedAt: created,
+				Reason: err.Error(),
+				Until:  created.Add(s.backoff.pause(halfOpenLevel, 1)),
 			}
 			s.log.Error("site.slowdown.unreadable", "site", s.site, "error", err)
 		}
@@ -106,7 +112,8 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 		slowdown.RaisedAt = now
 	}
 	if slowdown.Until.Sub(now) >= minReportedWait {
-		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
+		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
+			slowdown.Reason)
 	}
 	s.slowdown = slowdown
 }
@@ -169,7 +176,8 @@ func (s *siteState) halfOpen() bool {
 // if their pace changes. retry says that the number has failed before. The next update replaces one
 // that is not stored.
 func (s *siteState) record(
-	ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter func(contract.Exchange, time.Time) time.Duration,
+	ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter func(contract.Exchange,
+		time.Time) time.Duration,
 ) {
 	now, before, changed := time.Now(), 0, false
 	s.mu.Lock()
@@ -187,7 +195,8 @@ func (s *siteState) record(
 		return
 	}
 	if slowdown.Level > before || slowdown.Reason != "" {
-		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason", slowdown.Reason)
+		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
+			slowdown.Reason)
 	} else {
 		s.log.Info("site.recovering", "site", s.site, "level", slowdown.Level)
 	}

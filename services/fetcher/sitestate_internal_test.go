@@ -18,8 +18,10 @@ func TestSiteState_UnreadableKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	const cooldown = 15 * time.Minute
-	for name, value := range map[string]string{"no JSON": "\x00", "empty": "", "no end": "{}", "unknown version": `{"v":99,"until":"2001-01-01T00:00:00Z"}`} {
-		s := newSiteState(bucket, "sim", Backoff{Base: time.Second, Factor: 2, Max: time.Minute}, cooldown, slog.New(slog.DiscardHandler))
+	for name, value := range map[string]string{"no JSON": "\x00", "empty": "", "no end": "{}",
+		"unknown version": `{"v":99,"until":"2001-01-01T00:00:00Z"}`} {
+		s := newSiteState(bucket, "sim", Backoff{Base: time.Second, Factor: 2, Max: time.Minute}, cooldown,
+			slog.New(slog.DiscardHandler))
 		for _, key := range []string{contract.BlockKey("sim"), contract.SlowdownKey("sim")} {
 			if _, err := bucket.Put(t.Context(), key, []byte(value)); err != nil {
 				t.Fatal(err)
@@ -32,7 +34,8 @@ func TestSiteState_UnreadableKeys(t *testing.T) {
 			if key == contract.SlowdownKey("sim") {
 				continue
 			}
-			if block, _ := s.activeBlock(time.Now()); block == nil || !block.Until.Equal(entry.Created().UTC().Add(cooldown)) {
+			if block, _ := s.activeBlock(time.Now()); block == nil ||
+				!block.Until.Equal(entry.Created().UTC().Add(cooldown)) {
 				t.Errorf("%s: %+v, want a block for the cool-down", name, block)
 			}
 		}
@@ -61,8 +64,10 @@ func TestSiteState_WallClockSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put(contract.BlockKey("sim"), contract.SiteBlock{CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: 1}, RunID: "run", Rule: "status", At: stored, Until: stored.Add(time.Minute)})
-	put(contract.SlowdownKey("sim"), contract.SiteSlowdown{Level: 2, RaisedAt: stored, Until: stored.Add(time.Minute), ChangedAt: stored})
+	put(contract.BlockKey("sim"), contract.SiteBlock{CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: 1},
+		RunID: "run", Rule: "status", At: stored, Until: stored.Add(time.Minute)})
+	put(contract.SlowdownKey("sim"), contract.SiteSlowdown{Level: 2, RaisedAt: stored,
+		Until: stored.Add(time.Minute), ChangedAt: stored})
 	s := newSiteState(sites, "sim", Backoff{}, time.Minute, fcttest.Logger(t))
 	begun, ready, ended := time.Now(), make(chan struct{}), make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
@@ -85,7 +90,8 @@ func TestSiteState_WallClockSetBack(t *testing.T) {
 	// A failure counts at once, not only when the wall clock has reached the time of the last one.
 	failed := contract.Exchange{StartedAt: time.Now(), Status: 503}
 	for range toleratedFailures + 1 {
-		s.record(t.Context(), []contract.Exchange{failed}, false, func(contract.Exchange, time.Time) time.Duration { return 0 })
+		s.record(t.Context(), []contract.Exchange{failed}, false,
+			func(contract.Exchange, time.Time) time.Duration { return 0 })
 	}
 	if level := s.slowdown.Level; level != 3 {
 		t.Errorf("level %d after one more failure, want 3", level)

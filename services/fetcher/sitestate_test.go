@@ -32,7 +32,8 @@ func TestSiteState_WaitAtStartLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now().UTC()
-	slowdown, err := json.Marshal(contract.SiteSlowdown{Level: 9, Until: now.Add(time.Hour), Reason: "status 503", ChangedAt: now})
+	slowdown, err := json.Marshal(contract.SiteSlowdown{Level: 9, Until: now.Add(time.Hour), Reason: "status 503",
+		ChangedAt: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,8 @@ func TestSiteState_WaitAtStartLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.waitUntil(func() bool { keys, err := fetchers.Keys(t.Context()); return err == nil && len(keys) > 0 }) // it works on the run
+	// it works on the run
+	f.waitUntil(func() bool { keys, err := fetchers.Keys(t.Context()); return err == nil && len(keys) > 0 })
 	if all, _ := f.site.requests(); all != 0 {
 		t.Errorf("%d requests during the slowdown", all)
 	}
