@@ -318,7 +318,8 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 	if like := config.Nearest(args[0], names); like != "" {
 		return fmt.Errorf("unknown command %.40q for %q: did you mean %s?", args[0], cmd.CommandPath(), like)
 	}
-	return fmt.Errorf("unknown command %.40q for %q: allowed are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
+	return fmt.Errorf("unknown command %.40q for %q: allowed are %s", args[0], cmd.CommandPath(),
+		strings.Join(names, ", "))
 }
 
 // completeLibraryCommands makes cobra's own commands help and completion refuse unknown names.

@@ -36,7 +36,8 @@ func (a *app) runBatch(ctx context.Context, signals *signals, display *progressD
 			giveUp(err)
 		}
 	}()
-	run.State, err = runs.Await(waiting, a.broker.Bus, id.StateKey(), func(s contract.State) bool { return s.Status != contract.Running })
+	run.State, err = runs.Await(waiting, a.broker.Bus, id.StateKey(),
+		func(s contract.State) bool { return s.Status != contract.Running })
 	if err != nil {
 		return run, err
 	}
@@ -96,10 +97,21 @@ func (b *broker) command(ctx context.Context, subject string, body []byte) (repl
 // because the generator of a server may have other defaults.
 func runSpec(c config.Config, options batchOptions) contract.RunSpec {
 	spec := contract.RunSpec{
-		Prefix: c.Prefix, Year: c.Year, Start: &c.Start, Probe: &c.Probe, ProbeBudget: &c.ProbeBudget, MaxRetries: &c.MaxRetries,
-		RequestTimeout: c.RequestTimeout.String(), JobTimeout: c.JobTimeout.String(),
-		SafeStopNoRecords: &c.SafeStopNoRecords, SafeStopFails: &c.SafeStopFails, Recheck: &c.Recheck, Force: &c.Force,
-		PersistRawHTML: &c.PersistRawHTML, ProbeOnly: &options.probeOnly, New: &options.onlyNew,
+		Prefix:            c.Prefix,
+		Year:              c.Year,
+		Start:             &c.Start,
+		Probe:             &c.Probe,
+		ProbeBudget:       &c.ProbeBudget,
+		MaxRetries:        &c.MaxRetries,
+		RequestTimeout:    c.RequestTimeout.String(),
+		JobTimeout:        c.JobTimeout.String(),
+		SafeStopNoRecords: &c.SafeStopNoRecords,
+		SafeStopFails:     &c.SafeStopFails,
+		Recheck:           &c.Recheck,
+		Force:             &c.Force,
+		PersistRawHTML:    &c.PersistRawHTML,
+		ProbeOnly:         &options.probeOnly,
+		New:               &options.onlyNew,
 	}
 	if c.MaxCases > 0 {
 		spec.MaxCases = &c.MaxCases
@@ -127,7 +139,12 @@ func (a *app) haltOnSignal(ctx context.Context, run contract.RunID, signals *sig
 	limit := a.settings.GracefulShutdownTimeout.Std()
 	now := time.Now().UTC()
 	a.log.Info("batch.run.stop", "run_id", run, "reason", signals.name())
-	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by " + signals.name(), At: now, Deadline: now.Add(drainTimeout(limit))}
+	halt := contract.Halt{
+		Status:   contract.Stopped,
+		Reason:   "stopped by " + signals.name(),
+		At:       now,
+		Deadline: now.Add(drainTimeout(limit)),
+	}
 	if err := runs.Halt(ctx, a.broker.runs, run, halt); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
 	}

@@ -52,7 +52,8 @@ func (f *batchFlags) add(flags *pflag.FlagSet) {
 
 // addRepairFlag adds --repair to a command that may accept a damaged store.
 func addRepairFlag(flags *pflag.FlagSet, repair *bool) {
-	flags.BoolVar(repair, "repair", false, "accept a damaged or older store in data_dir as it is; what it lost is requested again")
+	flags.BoolVar(repair, "repair", false,
+		"accept a damaged or older store in data_dir as it is; what it lost is requested again")
 }
 
 // addNewFlag adds --new, for a batch that runs every day.
@@ -79,15 +80,18 @@ const exitMargin = 900 * time.Millisecond
 func (p *program) batchCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
-		Use: "batch [<year>]", Short: "Run one batch to its end and print its summary", Args: maxArgs(1),
+		Use:   "batch [<year>]",
+		Short: "Run one batch to its end and print its summary",
+		Args:  maxArgs(1),
 		Long: "batch runs one batch to its end and prints its summary.\n\n" +
 			"In January and February `batch --new` runs two batches unless an argument, a flag, a variable or the file gives\n" +
 			"the year: last year's and, if that completes, this year's. start, end and max_cases apply to each of them.\n" +
 			"--json prints this year's report, with last year's report under last_year. If this year's batch is not started,\n" +
 			"it prints last year's report, with the missing year under not_started. The exit code is the worse one: any\n" +
 			"other code is worse than 3, and 3 (some numbers failed or are unconfirmed) is worse than 0.",
-		Example: "  fct-scraper batch 2025 --max-cases 50\n  fct-scraper batch --config court.toml --json\n  fct-scraper batch --new",
-		RunE:    func(cmd *cobra.Command, args []string) error { return p.runBatches(cmd, flags, args) },
+		Example: "  fct-scraper batch 2025 --max-cases 50\n" +
+			"  fct-scraper batch --config court.toml --json\n  fct-scraper batch --new",
+		RunE: func(cmd *cobra.Command, args []string) error { return p.runBatches(cmd, flags, args) },
 	}
 	addSettings(cmd.Flags(), allSettings)
 	flags.add(cmd.Flags())
@@ -112,7 +116,9 @@ func (p *program) listenSignals(settings *config.Settings) *signals {
 
 // runBatch runs a batch with all services in this process until it ends or a signal stops it. It
 // sets the exit code to that of this run, or if that is 0 to that of the run before it.
-func (p *program) runBatch(ctx context.Context, settings *config.Settings, options batchOptions, signals *signals) (runResult, error) {
+func (p *program) runBatch(
+	ctx context.Context, settings *config.Settings, options batchOptions, signals *signals,
+) (runResult, error) {
 	display := newProgressDisplay(p.stderr, settings.Config, p.environ)
 	defer display.close()
 	run, err := p.openAndRun(ctx, settings, options, signals, display)
@@ -131,7 +137,10 @@ func (p *program) runBatch(ctx context.Context, settings *config.Settings, optio
 }
 
 // openAndRun opens all that a batch needs, runs it and closes everything again.
-func (p *program) openAndRun(ctx context.Context, settings *config.Settings, options batchOptions, signals *signals, display *progressDisplay) (run runResult, err error) {
+func (p *program) openAndRun(
+	ctx context.Context, settings *config.Settings, options batchOptions, signals *signals,
+	display *progressDisplay,
+) (run runResult, err error) {
 	if err := checkOpenFiles(settings.Config, openFilesLimit()); err != nil {
 		return run, err
 	}
@@ -164,7 +173,17 @@ func (p *program) openAndRun(ctx context.Context, settings *config.Settings, opt
 		return run, err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	a := app{settings: settings, broker: broker, site: site, output: output, log: log, status: status, fetcherID: fetcherName(broker), process: nuid.Next(), options: options}
+	a := app{
+		settings:  settings,
+		broker:    broker,
+		site:      site,
+		output:    output,
+		log:       log,
+		status:    status,
+		fetcherID: fetcherName(broker),
+		process:   nuid.Next(),
+		options:   options,
+	}
 	release, err := reporter.Claim(ctx, a.reporterOptions(), settings.Prefix, settings.Year) // before any request
 	if err != nil {
 		return run, err

@@ -16,7 +16,12 @@ import (
 )
 
 func (p *program) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show, check or create a settings file", Args: noSubcommand, RunE: showHelp}
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Show, check or create a settings file",
+		Args:  noSubcommand,
+		RunE:  showHelp,
+	}
 	cmd.AddCommand(p.configShow(), p.configCheck(), p.configInit())
 	return cmd
 }
@@ -88,7 +93,8 @@ func batchPreview(s *config.Settings) string {
 	text.WriteString("ok: a batch with these settings requests\n")
 	line("series", s.Prefix+", year "+s.Year)
 	line("range", fmt.Sprintf("%d to %s", s.Start, end))
-	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax, sanitize.Plural(s.Concurrency, "case")))
+	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax,
+		sanitize.Plural(s.Concurrency, "case")))
 	line("site", site)
 	line("files", s.Output)
 	line("store", store)
@@ -101,7 +107,9 @@ const defaultConfigFile = "fct-scraper.toml"
 
 func (p *program) configInit() *cobra.Command {
 	return &cobra.Command{
-		Use: "init [<file>]", Short: "Write a commented settings file (" + defaultConfigFile + "); - writes to stdout", Args: maxArgs(1),
+		Use:     "init [<file>]",
+		Short:   "Write a commented settings file (" + defaultConfigFile + "); - writes to stdout",
+		Args:    maxArgs(1),
 		Example: "  fct-scraper config init court.toml",
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := defaultConfigFile

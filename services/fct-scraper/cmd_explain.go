@@ -23,7 +23,9 @@ import (
 
 func (p *program) explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "explain <case-id>", Short: "Print the history of a number: every attempt, answer and decision, with times", Args: caseIDArg,
+		Use:     "explain <case-id>",
+		Short:   "Print the history of a number: every attempt, answer and decision, with times",
+		Args:    caseIDArg,
 		Example: "  fct-scraper explain IMM-231-25\n  fct-scraper explain IMM-231-25 --json --nats-url nats://127.0.0.1:4222",
 	}
 	addSettings(cmd.Flags(), storeSettings())
@@ -60,7 +62,9 @@ func caseIDArg(cmd *cobra.Command, args []string) error {
 
 // explain reads the history of a case from the store and does not change the store: it creates no
 // streams and marks no run as stopped. It returns the errors of reporter.Explain.
-func (p *program) explain(ctx context.Context, settings *config.Settings, id contract.CaseID) (history reporter.History, err error) {
+func (p *program) explain(
+	ctx context.Context, settings *config.Settings, id contract.CaseID,
+) (history reporter.History, err error) {
 	if err := checkStoreExists(settings.Config); err != nil {
 		return history, fmt.Errorf("explaining %s: %w", id, err)
 	}
@@ -140,14 +144,16 @@ func historyText(history reporter.History, output string) string {
 		s.file("  record      ", *history.Record)
 	}
 	if history.Failed != nil {
-		s.line("  next run    requests it first: it failed in run %s, %s", string(history.Failed.RunID), timestamp(history.Failed.At))
+		s.line("  next run    requests it first: it failed in run %s, %s", string(history.Failed.RunID),
+			timestamp(history.Failed.At))
 	}
 	if n := len(history.LeftOutBy); n > 0 {
-		s.line("  left out    because it was collected, last by run %s, in all %s", string(history.LeftOutBy[n-1]), sanitize.Plural(n, "time"))
+		s.line("  left out    because it was collected, last by run %s, in all %s",
+			string(history.LeftOutBy[n-1]), sanitize.Plural(n, "time"))
 	}
 	for _, block := range history.Blocks {
-		s.line("  block       of site %s until %s, by rule %s at %s in run %s", block.Site, timestamp(block.Until), block.Rule,
-			block.CaseID.String(), string(block.RunID))
+		s.line("  block       of site %s until %s, by rule %s at %s in run %s", block.Site,
+			timestamp(block.Until), block.Rule, block.CaseID.String(), string(block.RunID))
 	}
 	for _, run := range history.Runs {
 		s.run(run)
@@ -181,7 +187,8 @@ func currentState(history reporter.History) string {
 
 // run writes the part of the history that belongs to one run.
 func (p *historyPrinter) run(run reporter.RunHistory) {
-	p.line("\nrun %s: site %s, numbers %d to %d, %s", string(run.RunID), run.Site, run.Range.Start, run.Range.End, string(run.Status))
+	p.line("\nrun %s: site %s, numbers %d to %d, %s", string(run.RunID), run.Site, run.Range.Start,
+		run.Range.End, string(run.Status))
 	if run.PlannedAt.IsZero() {
 		p.line("  %-24s  planned", "some time before")
 	} else {
@@ -230,7 +237,8 @@ func (p *historyPrinter) attempt(a reporter.AttemptHistory, most int, last bool)
 	}
 	switch {
 	case !a.RetryAt.IsZero():
-		p.line(deep+"waits %.3f s by its backoff, until %s, before retry %d of %d", "", a.WaitSeconds, timestamp(a.RetryAt), a.Attempt, most-1)
+		p.line(deep+"waits %.3f s by its backoff, until %s, before retry %d of %d", "", a.WaitSeconds,
+			timestamp(a.RetryAt), a.Attempt, most-1)
 	case a.Verdict == contract.VerdictBlocked && last:
 		p.line(deep+"waits until the block of the site ends; the attempt does not count", "")
 	}

@@ -49,7 +49,9 @@ const confidenceCondition = "no gap of 200 or more numbers lies close under the 
 func (p *program) probeCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
-		Use: "probe [<year>]", Short: "Find the highest existing number and collect the cases requested on the way", Args: maxArgs(1),
+		Use:     "probe [<year>]",
+		Short:   "Find the highest existing number and collect the cases requested on the way",
+		Args:    maxArgs(1),
 		Example: "  fct-scraper probe 2025 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.runProbe(cmd, flags, args)
@@ -95,9 +97,17 @@ func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string)
 // probeResultOf returns the search result that a manifest contains.
 func probeResultOf(m contract.Manifest) probeResult {
 	found := probeResult{
-		Prefix: m.Prefix, Year: m.Year, UpperBound: m.Bound.Number, ProbesUsed: m.Bound.Requests, Confidence: m.Bound.Confidence,
-		Condition: confidenceCondition, Ending: m.Bound.Ending, FiledOn: m.Bound.FiledOn, Evidence: []evidence{}, KnownSince: m.Bound.KnownSince,
-		AtLimit: m.Bound.AtLimit,
+		Prefix:     m.Prefix,
+		Year:       m.Year,
+		UpperBound: m.Bound.Number,
+		ProbesUsed: m.Bound.Requests,
+		Confidence: m.Bound.Confidence,
+		Condition:  confidenceCondition,
+		Ending:     m.Bound.Ending,
+		FiledOn:    m.Bound.FiledOn,
+		Evidence:   []evidence{},
+		KnownSince: m.Bound.KnownSince,
+		AtLimit:    m.Bound.AtLimit,
 	}
 	if m.Bound.Number > 0 {
 		found.Evidence = append(found.Evidence, evidence{m.Case(m.Bound.Number).String(), contract.Success})

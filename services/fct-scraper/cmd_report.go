@@ -82,7 +82,9 @@ func rewriteFrom(
 		return report, "", err
 	}
 	defer func() { err = errors.Join(err, output.Close()) }()
-	report, file, err = reporter.Rewrite(ctx, reporter.Options{Bus: broker.Bus, Store: output, Logger: log, Version: version(), Ledger: storeName(settings)}, run)
+	report, file, err = reporter.Rewrite(ctx,
+		reporter.Options{Bus: broker.Bus, Store: output, Logger: log, Version: version(), Ledger: storeName(settings)},
+		run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
 	}

@@ -59,7 +59,13 @@ func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus
 	if err != nil {
 		return runStatus{}, err
 	}
-	s := runStatus{RunID: run, Status: contract.Running, StartID: m.Case(m.Range.Start).String(), EndID: m.Case(max(1, m.Range.End)).String(), StartedAt: m.CreatedAt}
+	s := runStatus{
+		RunID:     run,
+		Status:    contract.Running,
+		StartID:   m.Case(m.Range.Start).String(),
+		EndID:     m.Case(max(1, m.Range.End)).String(),
+		StartedAt: m.CreatedAt,
+	}
 	state, err := runs.Get[contract.State](ctx, b.runs, run.StateKey())
 	switch {
 	case err == nil:
@@ -204,7 +210,8 @@ func (p *program) withStatusBroker(cmd *cobra.Command, use func(context.Context,
 	if err != nil {
 		return err
 	}
-	b, err := connectReadOnly(cmd.Context(), settings.Config, newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
+	b, err := connectReadOnly(cmd.Context(), settings.Config,
+		newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
 	if err != nil {
 		return err
 	}
@@ -221,7 +228,8 @@ func (b *broker) requestRunStatuses(ctx context.Context) ([]runStatus, error) {
 	defer cancel()
 	msg, err := b.Conn().RequestWithContext(ctx, "fct.reporter.state", nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: this key may not read streams, and no reporter replies on fct.reporter.state: %w", errBroker, err)
+		return nil, fmt.Errorf("%w: this key may not read streams, and no reporter replies on fct.reporter.state: %w",
+			errBroker, err)
 	}
 	var reply serviceState
 	if err := json.Unmarshal(msg.Data, &reply); err != nil {
@@ -255,9 +263,11 @@ func (p *program) runsCommand() *cobra.Command {
 
 func (p *program) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "status [--run <id>]", Short: "Print the status of a run, by default the newest, and the estimated time left",
-		Args:    runFlagArgs(false),
-		Example: "  fct-scraper status --nats-url nats://127.0.0.1:4222\n  fct-scraper status --run imm-25-20261125t101500z-1 --json",
+		Use:   "status [--run <id>]",
+		Short: "Print the status of a run, by default the newest, and the estimated time left",
+		Args:  runFlagArgs(false),
+		Example: "  fct-scraper status --nats-url nats://127.0.0.1:4222\n" +
+			"  fct-scraper status --run imm-25-20261125t101500z-1 --json",
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run")

@@ -34,17 +34,21 @@ func allServices() []string {
 func (p *program) serveCommand() *cobra.Command {
 	options := &serveOptions{}
 	cmd := &cobra.Command{
-		Use: "serve [<service>...]", Short: "Run services until they are stopped; batches are started by messages",
-		Long: "serve runs the named services, or all of them, over a NATS server: " + strings.Join(allServices(), ", ") + ".\n" +
+		Use:   "serve [<service>...]",
+		Short: "Run services until they are stopped; batches are started by messages",
+		Long: "serve runs the named services, or all of them, over a NATS server:\n" +
+			strings.Join(allServices(), ", ") + ".\n" +
 			"Any number of processes may use the same server; pace and concurrency apply to all of them together.",
-		Example: "  fct-scraper serve --nats-url nats://127.0.0.1:4222\n  fct-scraper serve fetcher classifier\n  fct-scraper serve --embedded",
+		Example: "  fct-scraper serve --nats-url nats://127.0.0.1:4222\n" +
+			"  fct-scraper serve fetcher classifier\n  fct-scraper serve --embedded",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.services = args
 			return p.serve(cmd, *options)
 		},
 	}
 	addSettings(cmd.Flags(), allSettingsExcept("progress"))
-	cmd.Flags().BoolVar(&options.embedded, "embedded", false, "start a NATS server in this process, with its store in data_dir")
+	cmd.Flags().BoolVar(&options.embedded, "embedded", false,
+		"start a NATS server in this process, with its store in data_dir")
 	addRepairFlag(cmd.Flags(), &options.repair)
 	cmd.Flags().StringVar(&options.addr, "embedded-addr", "127.0.0.1:4222", "listen address of the embedded server")
 	return cmd
@@ -90,13 +94,15 @@ func (o serveOptions) problems(s *config.Settings) (problems []string) {
 	}
 	switch {
 	case o.embedded && s.NATSURL != "":
-		problems = append(problems, fmt.Sprintf("--embedded: nats_url is set too (%s): allowed is one of the two; unset it or leave --embedded out",
+		problems = append(problems, fmt.Sprintf(
+			"--embedded: nats_url is set too (%s): allowed is one of the two; unset it or leave --embedded out",
 			s.Origin("nats_url")))
 	case !o.embedded && s.NATSURL == "":
-		problems = append(problems, "serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process")
+		problems = append(problems,
+			"serve: nats_url is empty: give the address of a NATS server, or --embedded for one in this process")
 	case o.embedded && !s.Insecure && !loopback.IsListenAddr(o.addr):
-		problems = append(problems, fmt.Sprintf("--embedded-addr %.60q: want a loopback address such as 127.0.0.1:4222, or insecure = true",
-			o.addr))
+		problems = append(problems, fmt.Sprintf(
+			"--embedded-addr %.60q: want a loopback address such as 127.0.0.1:4222, or insecure = true", o.addr))
 	}
 	return problems
 }
@@ -114,7 +120,14 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, opt
 		return err
 	}
 	defer func() { err = errors.Join(err, site.close()) }()
-	a := &app{settings: settings, site: site, log: log, status: newStatusServer(), process: nuid.Next(), grace: drainTimeout(settings.GracefulShutdownTimeout.Std())}
+	a := &app{
+		settings: settings,
+		site:     site,
+		log:      log,
+		status:   newStatusServer(),
+		process:  nuid.Next(),
+		grace:    drainTimeout(settings.GracefulShutdownTimeout.Std()),
+	}
 	if slices.Contains(options.services, "reporter") {
 		if err := checkOutputOrigin(settings.Output, site.Origin); err != nil {
 			return err
@@ -138,7 +151,10 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, opt
 // serveEmbedded runs the services on a server in this process. When the store fails, it restarts
 // the server as soon as the disk has space.
 func (p *program) serveEmbedded(ctx context.Context, a *app, options serveOptions) (err error) {
-	server := &restartableServer{app: a, access: connectOptions{addr: options.addr, services: options.services, repair: options.repair}}
+	server := &restartableServer{
+		app:    a,
+		access: connectOptions{addr: options.addr, services: options.services, repair: options.repair},
+	}
 	defer func() { err = errors.Join(err, server.close()) }()
 	if a.broker, err = server.open(ctx); err != nil {
 		return ignoreAfterCancel(ctx, err)

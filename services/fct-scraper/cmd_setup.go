@@ -10,9 +10,11 @@ import (
 // their accounts import.
 func (p *program) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "setup", Short: "Create the streams, buckets and shared consumers that are missing on a NATS server", Args: maxArgs(0),
-		Long: "setup creates the streams, buckets and shared consumers that are missing on the server of nats_url, and changes no\n" +
-			"existing one. Services need it if their keys may not create streams, as with deploy/nats/nats.conf.",
+		Use:   "setup",
+		Short: "Create the streams, buckets and shared consumers that are missing on a NATS server",
+		Args:  maxArgs(0),
+		Long: "setup creates the streams, buckets and shared consumers that are missing on the server of nats_url,\n" +
+			"and changes no existing one. Services need it if their keys may not create streams, as with deploy/nats/nats.conf.",
 		Example: "  fct-scraper setup --nats-url nats://127.0.0.1:4222 --nats-nkey deploy/nats/keys/admin.nk",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			settings, err := p.loadSettings(cmd)

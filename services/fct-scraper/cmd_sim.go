@@ -36,9 +36,11 @@ type simFlags struct {
 func (p *program) simCommand() *cobra.Command {
 	f := &simFlags{}
 	cmd := &cobra.Command{
-		Use: "sim", Short: "Run the bundled court simulator as an HTTP server",
-		Long: "Run the bundled court simulator as an HTTP server: the court's JSON calls and its HTML form, in English and French, with files of\n" +
-			"invented people. /__stats returns all requests as JSON, /__truth?from=1&to=100 which numbers exist.\n\n" +
+		Use:   "sim",
+		Short: "Run the bundled court simulator as an HTTP server",
+		Long: "Run the bundled court simulator as an HTTP server: the court's JSON calls and its HTML form,\n" +
+			"in English and French, with files of invented people. /__stats returns all requests as JSON,\n" +
+			"/__truth?from=1&to=100 which numbers exist.\n\n" +
 			"Kinds of faults:\n" + courtsim.FaultHelp(),
 		Example: "  fct-scraper sim --addr 127.0.0.1:8090 --max 2000 --missing 0.1 --fault 500:0.2\n" +
 			"  fct-scraper sim --max 500 --block-after 100:429-bare",
@@ -61,10 +63,12 @@ func (f *simFlags) add(flags *pflag.FlagSet) {
 	flags.Float64Var(&f.missing, "missing", usual.Missing, "share of numbers that do not exist, 0 to 1")
 	flags.StringArrayVar(&f.gaps, "gap", nil, "numbers that do not exist, from-to (repeatable)")
 	flags.DurationVar(&f.latency, "latency", 0, "wait before each answer")
-	flags.IntVar(&f.tokens, "token-life", 0, "number of posts for which the tokens of an HTML page are valid; 0 is unlimited")
+	flags.IntVar(&f.tokens, "token-life", 0,
+		"number of posts for which the tokens of an HTML page are valid; 0 is unlimited")
 	flags.StringArrayVar(&f.faults, "fault", nil,
 		"kind:share[:times|:forever], a share of the numbers (repeatable); kinds: see above")
-	flags.StringVar(&f.block, "block-after", "", "n:kind, every answer from the n-th request on is this block: "+strings.Join(courtsim.BlockKinds(), " "))
+	flags.StringVar(&f.block, "block-after", "",
+		"n:kind, every answer from the n-th request on is this block: "+strings.Join(courtsim.BlockKinds(), " "))
 	flags.IntVar(&f.soft, "soft-block-after", 0, "no case exists from this request on; 0 is never")
 	flags.StringVar(&f.division, "division", courtsim.DivisionAny,
 		"value of division that the docket call accepts: number is division=IMM-1-25, t is the letter, any is both")
@@ -73,7 +77,15 @@ func (f *simFlags) add(flags *pflag.FlagSet) {
 
 // options parses the flags. The error joins all mistakes.
 func (f *simFlags) options(environ []string) (courtsim.Options, error) {
-	options := courtsim.Options{Seed: f.seed, Max: f.highest, Missing: f.missing, Latency: f.latency, TokenLife: f.tokens, SoftBlockAfter: f.soft, Division: f.division}
+	options := courtsim.Options{
+		Seed:           f.seed,
+		Max:            f.highest,
+		Missing:        f.missing,
+		Latency:        f.latency,
+		TokenLife:      f.tokens,
+		SoftBlockAfter: f.soft,
+		Division:       f.division,
+	}
 	var problems []error
 	for _, text := range f.gaps {
 		gap, err := courtsim.ParseGap(text)

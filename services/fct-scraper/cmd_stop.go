@@ -60,7 +60,8 @@ func (b *broker) stopRun(ctx context.Context, run contract.RunID) error {
 	defer cancel()
 	msg, err := b.Conn().RequestWithContext(ctx, contract.SubjectStop, body)
 	if err != nil {
-		return fmt.Errorf("%w: stopping run %s: no generator replied; the command is stored for the next one: %w", errBroker, run, err)
+		return fmt.Errorf("%w: stopping run %s: no generator replied; the command is stored for the next one: %w",
+			errBroker, run, err)
 	}
 	var reply contract.CommandReply
 	if err := json.Unmarshal(msg.Data, &reply); err != nil {

@@ -151,9 +151,15 @@ func connect(ctx context.Context, c config.Config, o connectOptions, log *slog.L
 		if !errors.Is(err, natsd.ErrLocked) {
 			return b, nc, err
 		}
-		nc, closed := natsd.ConnectSocket(c.DataDir, nats.Name(o.clientName()), nats.Timeout(connectTimeout), logConnectionErrors(log))
+		nc, closed := natsd.ConnectSocket(c.DataDir, nats.Name(o.clientName()), nats.Timeout(connectTimeout),
+			logConnectionErrors(log))
 		if closed == nil {
-			return &broker{shared: true, attached: true, holderGone: nc.IsClosed, close: func() error { nc.Close(); return nil }}, nc, nil
+			return &broker{
+				shared:     true,
+				attached:   true,
+				holderGone: nc.IsClosed,
+				close:      func() error { nc.Close(); return nil },
+			}, nc, nil
 		}
 		if time.Since(begun) > attachTimeout {
 			log.Debug("broker.beside.closed", "error", closed)
@@ -236,7 +242,13 @@ func logConnectionErrors(log *slog.Logger) nats.Option {
 }
 
 func dial(c config.Config, o connectOptions, more ...nats.Option) (*nats.Conn, error) {
-	options := []nats.Option{nats.Name(o.clientName()), nats.Timeout(connectTimeout), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.PingInterval(pingInterval)}
+	options := []nats.Option{
+		nats.Name(o.clientName()),
+		nats.Timeout(connectTimeout),
+		nats.ReconnectBufSize(-1),
+		nats.MaxReconnects(-1),
+		nats.PingInterval(pingInterval),
+	}
 	if inbox := o.inboxPrefix(); inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
@@ -275,7 +287,12 @@ func dial(c config.Config, o connectOptions, more ...nats.Option) (*nats.Conn, e
 }
 
 // open makes the broker usable on a connection. ready must return once the streams exist.
-func (b *broker) open(ctx context.Context, nc *nats.Conn, ready func(context.Context, jetstream.JetStream) error, log *slog.Logger) error {
+func (b *broker) open(
+	ctx context.Context,
+	nc *nats.Conn,
+	ready func(context.Context, jetstream.JetStream) error,
+	log *slog.Logger,
+) error {
 	var err error
 	if b.Bus, err = bus.New(nc, log, bus.Options{WaitForConnection: b.patient, Exclusive: !b.shared}); err != nil {
 		return fmt.Errorf("%w: %w", errBroker, err)
@@ -371,7 +388,8 @@ func streamSetup(c config.Config, o connectOptions, log *slog.Logger) func(conte
 	ensure := func(ctx context.Context, js jetstream.JetStream) error {
 		ctx, cancel := context.WithTimeout(ctx, createStreamsTimeout)
 		defer cancel()
-		if err := streams.Ensure(ctx, js, streams.Options{Replicas: c.Replicas, Exclusive: c.NATSURL == "", OnUpdate: changed}); err != nil {
+		if err := streams.Ensure(ctx, js,
+			streams.Options{Replicas: c.Replicas, Exclusive: c.NATSURL == "", OnUpdate: changed}); err != nil {
 			return fmt.Errorf("creating the streams: %w", err)
 		}
 		return nil

@@ -20,7 +20,7 @@ const (
 	codeCompleted  = 0
 	codeInternal   = 1
 	codeUsage      = 2
-	codeFailed     = 3 // completed, but some numbers failed, some no-records are unconfirmed or too many records are header-only
+	codeFailed     = 3 // completed, but with failed numbers, unconfirmed no-records or many header-only records
 	codeSafeStop   = 4
 	codeBlocked    = 5
 	codeBroker     = 6 // error of the broker or the store
@@ -50,7 +50,10 @@ func errorExitCode(err error) int {
 	}{
 		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning}},
-		{codeBroker, []error{errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable, natsd.ErrLocked, natsd.ErrStart, natsd.ErrNoSpace, streams.ErrDrift}},
+		{codeBroker, []error{
+			errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable,
+			natsd.ErrLocked, natsd.ErrStart, natsd.ErrNoSpace, streams.ErrDrift,
+		}},
 		{codeOutput, []error{errResult}}, // last: it may be joined with another cause
 	}
 	for _, kind := range kinds {

@@ -30,11 +30,29 @@ func requirements() map[string][]requirement {
 	bucket := func(name string) requirement { return requirement{stream: "KV_" + name} }
 	runs := bucket(contract.BucketRuns)
 	return map[string][]requirement{
-		"prober":     {runs, {stream: contract.StreamJobs}, {stream: contract.StreamOutcomes}},
-		"generator":  {runs, {contract.StreamBatch, "generator"}, {stream: contract.StreamJobs}, bucket(contract.BucketCollected)},
-		"fetcher":    {runs, {stream: contract.StreamJobs}, {stream: contract.StreamAnswers}, bucket(contract.BucketSites), bucket(contract.BucketFetchers), bucket(contract.BucketHeld)},
+		"prober": {runs, {stream: contract.StreamJobs}, {stream: contract.StreamOutcomes}},
+		"generator": {
+			runs,
+			{contract.StreamBatch, "generator"},
+			{stream: contract.StreamJobs},
+			bucket(contract.BucketCollected),
+		},
+		"fetcher": {
+			runs,
+			{stream: contract.StreamJobs},
+			{stream: contract.StreamAnswers},
+			bucket(contract.BucketSites),
+			bucket(contract.BucketFetchers),
+			bucket(contract.BucketHeld),
+		},
 		"classifier": {{contract.StreamAnswers, "classifier"}, {stream: contract.StreamOutcomes}},
-		"reporter":   {runs, {stream: contract.StreamOutcomes}, {stream: contract.StreamEvents}, bucket(contract.BucketCollected), bucket(contract.BucketHeld)},
+		"reporter": {
+			runs,
+			{stream: contract.StreamOutcomes},
+			{stream: contract.StreamEvents},
+			bucket(contract.BucketCollected),
+			bucket(contract.BucketHeld),
+		},
 	}
 }
 

@@ -28,7 +28,8 @@ type metrics struct {
 
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry(), runs: newRunMetrics(), fetcher: newFetcherMetrics()}
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.runs, m.fetcher)
+	m.registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.runs, m.fetcher)
 	return m
 }
 
@@ -107,7 +108,8 @@ func newRunMetrics() *runMetrics {
 		return prometheus.NewDesc(name, help, []string{"run_id"}, nil)
 	}
 	return &runMetrics{
-		duration: desc("batch.run.duration_seconds", "time since the run was started, pauses included; its total time once it has ended"),
+		duration: desc("batch.run.duration_seconds",
+			"time since the run was started, pauses included; its total time once it has ended"),
 		jobs:     desc("batch.job.duration_seconds", "time of the attempts, from the first request to the classification"),
 		retries:  desc("batch.job.retry_count", "attempts after the first of their job"),
 		failures: desc("batch.run.failure_rate", "share of the numbers with an outcome that failed"),
@@ -180,6 +182,7 @@ func (r *runMetrics) Collect(out chan<- prometheus.Metric) {
 		gauge(r.duration, m.RunDurationSeconds)
 		gauge(r.retries, float64(m.JobRetryCount))
 		gauge(r.failures, m.RunFailureRate)
-		out <- prometheus.MustNewConstSummary(r.jobs, uint64(max(0, m.JobDurationSeconds.Count)), m.JobDurationSeconds.Sum, nil, run)
+		jobs := m.JobDurationSeconds
+		out <- prometheus.MustNewConstSummary(r.jobs, uint64(max(0, jobs.Count)), jobs.Sum, nil, run)
 	}
 }

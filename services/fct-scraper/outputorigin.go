@@ -18,8 +18,8 @@ func checkOutputOrigin(output, origin string) error {
 	if held == "" || site.NameOf(held) == site.NameOf(origin) {
 		return nil
 	}
-	return fmt.Errorf("%w: output %q holds records of %.100q, and base_url is %q: give another output, and another data_dir, for another site",
-		errUsage, output, held, origin)
+	return fmt.Errorf("%w: output %q holds records of %.100q, and base_url is %q: "+
+		"give another output, and another data_dir, for another site", errUsage, output, held, origin)
 }
 
 // recordedOrigin returns the origin in the field source of a record in the folder, or "" if no

@@ -168,7 +168,8 @@ func progressLine(e contract.Event, took time.Duration) string {
 	if all == 0 {
 		all = e.Range.Size()
 	}
-	line := fmt.Sprintf("%d/%d  success %d  no-record %d  failed %d  retries %d", done, all, e.Succeeded, e.NoRecord, e.Failed, e.Retries)
+	line := fmt.Sprintf("%d/%d  success %d  no-record %d  failed %d  retries %d", done, all, e.Succeeded,
+		e.NoRecord, e.Failed, e.Retries)
 	if done == 0 || all <= done {
 		return line
 	}

@@ -48,7 +48,10 @@ func startConnecting(c config.Config, o connectOptions, log *slog.Logger, ready 
 		}
 	}
 	nc, err := dial(c, o,
-		nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(reconnectWait), nats.ReconnectErrHandler(keep),
+		nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectErrHandler(keep),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			keep(nc, err)
 			log.Warn("nats.disconnected", "error", err)
@@ -115,7 +118,9 @@ func (c *connection) open(ctx context.Context) (*broker, error) {
 
 // serveWithRestart runs the named services until ctx ends. After a transient error it runs them
 // again with the broker that reopen returns.
-func (a *app) serveWithRestart(ctx context.Context, names []string, reopen func(context.Context) (*broker, error)) error {
+func (a *app) serveWithRestart(
+	ctx context.Context, names []string, reopen func(context.Context) (*broker, error),
+) error {
 	for wait := minRestartWait; ; wait = min(2*wait, maxRestartWait) {
 		begun := time.Now()
 		err := a.serveOnce(ctx, names)

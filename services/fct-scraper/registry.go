@@ -35,7 +35,9 @@ type serviceState struct {
 }
 
 // semverPattern is the version syntax that the services API accepts (semver.org).
-var semverPattern = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+var semverPattern = regexp.MustCompile(
+	`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`,
+)
 
 // semverOf returns version in that syntax. A version without numbers becomes build metadata of
 // 0.0.0.
@@ -83,7 +85,8 @@ func (a *app) register(name string, service runner) error {
 	})
 	// There is no queue group, so that a request for the state reaches every instance, as with nats
 	// micro stats.
-	if err := known.AddEndpoint("state", answer, micro.WithEndpointSubject("fct."+name+".state"), micro.WithEndpointQueueGroupDisabled()); err != nil {
+	if err := known.AddEndpoint("state", answer, micro.WithEndpointSubject("fct."+name+".state"),
+		micro.WithEndpointQueueGroupDisabled()); err != nil {
 		return fmt.Errorf("registering service fct-%s: %w", name, err)
 	}
 	if more, is := service.(interface{ AddEndpoints(micro.Service) error }); is {

@@ -160,7 +160,8 @@ func (p *program) rootCommand() *cobra.Command {
 			case !given && len(p.mistakes) == 0:
 				return cmd.Help()
 			case given && len(args) == 0 && !cmd.Flags().Changed("help"):
-				p.mistakes = append(p.mistakes, config.Mistake{Problem: "flags without a command: want one such as batch, or --batch"})
+				p.mistakes = append(p.mistakes,
+					config.Mistake{Problem: "flags without a command: want one such as batch, or --batch"})
 			}
 			_, err := p.loadSettings(cmd)
 			return err
@@ -172,8 +173,9 @@ func (p *program) rootCommand() *cobra.Command {
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addNewFlag(root.Flags())
-	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(), p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(),
-		p.runsCommand(), p.statusCommand(), p.stopCommand(), p.setupCommand())
+	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(),
+		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),
+		p.statusCommand(), p.stopCommand(), p.setupCommand())
 	completeLibraryCommands(root)
 	eachCommand(root, p.collectArgErrors)
 	return root

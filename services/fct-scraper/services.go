@@ -99,7 +99,8 @@ func (a *app) startServices(ctx context.Context, group *errgroup.Group, names []
 		return nil
 	})
 	group.Go(func() error {
-		retryForever(ctx, a.log, "events", func(ctx context.Context) error { return a.status.metrics.runs.follow(ctx, a.broker) })
+		retryForever(ctx, a.log, "events",
+			func(ctx context.Context) error { return a.status.metrics.runs.follow(ctx, a.broker) })
 		return nil
 	})
 	group.Go(func() error {
@@ -124,7 +125,8 @@ func (a *app) checkMaxBody(names []string) error {
 	if !slices.Contains(names, "fetcher") || int64(a.settings.MaxBody) <= most {
 		return nil
 	}
-	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d", errUsage, a.settings.MaxBody, a.broker.MaxMessageSize(), most)
+	return fmt.Errorf("%w: max_body %s: this broker stores messages of %d bytes: allowed is at most %d",
+		errUsage, a.settings.MaxBody, a.broker.MaxMessageSize(), most)
 }
 
 // unexpectedExit returns an error if a service ends although ctx has not. Otherwise the process
@@ -146,23 +148,50 @@ func (a *app) classifierOptions() classifier.Options {
 
 func (a *app) generatorOptions() generator.Options {
 	return generator.Options{
-		Bus: a.broker.Bus, Log: a.log, Defaults: batchDefaults(a.settings.Config), BoundMaxAge: a.settings.BoundMaxAge.Std(), Site: a.site.Profile.Name,
-		Origin: a.site.Origin,
-		Config: a.settings.Effective(), Program: version(),
+		Bus:         a.broker.Bus,
+		Log:         a.log,
+		Defaults:    batchDefaults(a.settings.Config),
+		BoundMaxAge: a.settings.BoundMaxAge.Std(),
+		Site:        a.site.Profile.Name,
+		Origin:      a.site.Origin,
+		Config:      a.settings.Effective(),
+		Program:     version(),
 	}
 }
 
 func (a *app) fetcherOptions() fetcher.Options {
 	c := a.settings.Config
 	options := fetcher.Options{
-		Bus: a.broker.Bus, Log: a.log, ID: a.fetcherID, Process: a.process, Site: a.site, SiteName: a.site.Profile.Name, Origin: a.site.Origin,
-		Pace:        fetcher.Pace{Min: c.DelayMin.Std(), Max: c.DelayMax.Std(), RestEvery: c.RestEvery, RestFor: c.RestFor.Std(), Quiet: fetcher.Hours(c.QuietHours)},
-		Settings:    a.settings.Subset("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours", "concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent", "max_body", "parties"),
-		Concurrency: c.Concurrency, Cooldown: c.BlockedCooldown.Std(), Unblock: a.options.unblock, Shared: a.broker.shared, Grace: a.grace,
+		Bus:      a.broker.Bus,
+		Log:      a.log,
+		ID:       a.fetcherID,
+		Process:  a.process,
+		Site:     a.site,
+		SiteName: a.site.Profile.Name,
+		Origin:   a.site.Origin,
+		Pace: fetcher.Pace{
+			Min:       c.DelayMin.Std(),
+			Max:       c.DelayMax.Std(),
+			RestEvery: c.RestEvery,
+			RestFor:   c.RestFor.Std(),
+			Quiet:     fetcher.Hours(c.QuietHours),
+		},
+		Settings: a.settings.Subset("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours",
+			"concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent",
+			"max_body", "parties"),
+		Concurrency: c.Concurrency,
+		Cooldown:    c.BlockedCooldown.Std(),
+		Unblock:     a.options.unblock,
+		Shared:      a.broker.shared,
+		Grace:       a.grace,
 		// The first step slows the site's requests and is no retry: two seconds are enough, however
 		// long backoff_base is.
-		Backoff: fetcher.Backoff{Base: min(c.BackoffBase.Std(), 2*time.Second), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
-		Read:    a.site.Profile.Read,
+		Backoff: fetcher.Backoff{
+			Base:   min(c.BackoffBase.Std(), 2*time.Second),
+			Factor: c.BackoffFactor,
+			Max:    c.BackoffMax.Std(),
+		},
+		Read: a.site.Profile.Read,
 	}
 	// The simulator in this process needs no robots.txt.
 	if c.Robots && a.site.simulator == nil {
@@ -172,7 +201,14 @@ func (a *app) fetcherOptions() fetcher.Options {
 }
 
 func (a *app) reporterOptions() reporter.Options {
-	options := reporter.Options{Bus: a.broker.Bus, Store: a.output, Logger: a.log, Version: version(), Shared: a.broker.shared, Ledger: storeName(a.settings)}
+	options := reporter.Options{
+		Bus:     a.broker.Bus,
+		Store:   a.output,
+		Logger:  a.log,
+		Version: version(),
+		Shared:  a.broker.shared,
+		Ledger:  storeName(a.settings),
+	}
 	if !a.broker.shared {
 		options.Command = a.options.resumeCommand
 	}
@@ -197,8 +233,18 @@ func storeName(settings *config.Settings) string {
 // batchDefaults returns the batch of the settings.
 func batchDefaults(c config.Config) generator.Batch {
 	return generator.Batch{
-		Prefix: c.Prefix, Year: c.Year, Start: c.Start, MaxCases: c.MaxCases, End: c.End, Probe: c.Probe, ProbeBudget: c.ProbeBudget,
-		MaxRetries: c.MaxRetries, SafeStopNoRecords: c.SafeStopNoRecords, SafeStopFails: c.SafeStopFails,
-		Recheck: c.Recheck, Force: c.Force, PersistRawHTML: c.PersistRawHTML,
+		Prefix:            c.Prefix,
+		Year:              c.Year,
+		Start:             c.Start,
+		MaxCases:          c.MaxCases,
+		End:               c.End,
+		Probe:             c.Probe,
+		ProbeBudget:       c.ProbeBudget,
+		MaxRetries:        c.MaxRetries,
+		SafeStopNoRecords: c.SafeStopNoRecords,
+		SafeStopFails:     c.SafeStopFails,
+		Recheck:           c.Recheck,
+		Force:             c.Force,
+		PersistRawHTML:    c.PersistRawHTML,
 	}
 }

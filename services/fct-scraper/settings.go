@@ -27,7 +27,8 @@ func (f *settingFlag) Type() string          { return f.kind }
 
 // addSettings adds --config and a flag for every setting that uses selects.
 func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
-	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c", "settings file (TOML); ./"+defaultConfigFile+" if it exists and none is given")
+	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c",
+		"settings file (TOML); ./"+defaultConfigFile+" if it exists and none is given")
 	for _, key := range config.Keys() {
 		if !uses(key.Name) {
 			continue
@@ -93,5 +94,12 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 		form := config.Config{LogLevel: "info", LogFormat: "auto"}
 		newLogger(form, p.environ, isTerminal(p.stderr), p.stderr).Info("settings.read", "file", "./"+defaultConfigFile)
 	}
-	return config.Sources{File: file, Environ: p.environ, Flags: given, Mistakes: p.mistakes, Now: p.now, Version: version()}
+	return config.Sources{
+		File:     file,
+		Environ:  p.environ,
+		Flags:    given,
+		Mistakes: p.mistakes,
+		Now:      p.now,
+		Version:  version(),
+	}
 }

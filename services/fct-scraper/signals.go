@@ -27,8 +27,13 @@ var errAborted = errors.New("aborted by a signal, without a result: the same com
 // first signal closes firstReceived; if the process still runs after limit, it exits. A second
 // SIGINT or SIGTERM exits at once. Like a kill, that loses no data. A second SIGHUP has no effect:
 // a closing terminal may send two. beforeExit is called before an exit at once.
-func listenSignals(limit time.Duration, last func(code int)) *signals {
-	s := &signals{received: make(chan os.Signal, 2), done: make(chan struct{}), firstReceived: make(chan struct{}), beforeExit: last}
+func listenSignals(limit time.Duration, beforeExit func(code int)) *signals {
+	s := &signals{
+		received:      make(chan os.Signal, 2),
+		done:          make(chan struct{}),
+		firstReceived: make(chan struct{}),
+		beforeExit:    beforeExit,
+	}
 	signal.Notify(s.received, stopSignals()...)
 	go func() {
 		for {

@@ -21,11 +21,17 @@ const storeCloseTimeout = 5 * time.Second
 // openOwnStore opens a store that this process holds. It checks the store against its manifest
 // before anything is written.
 func (b *broker) openOwnStore(
-	ctx context.Context, nc *nats.Conn, c config.Config, o connectOptions, prepare func(context.Context, jetstream.JetStream) error, log *slog.Logger,
+	ctx context.Context,
+	nc *nats.Conn,
+	c config.Config,
+	o connectOptions,
+	prepare func(context.Context, jetstream.JetStream) error,
+	log *slog.Logger,
 ) error {
 	var guard *integrity.Guard
 	checked := func(ctx context.Context, js jetstream.JetStream) (err error) {
-		guard, err = integrity.Check(ctx, integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, Repair: o.repair})
+		guard, err = integrity.Check(ctx,
+			integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, Repair: o.repair})
 		if err == nil {
 			err = prepare(ctx, js)
 		}
@@ -77,7 +83,8 @@ func (b *broker) verify(ctx context.Context, c config.Config, log *slog.Logger) 
 	if b.server == nil {
 		return nil
 	}
-	guard, err := integrity.Check(ctx, integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, ReadOnly: true})
+	guard, err := integrity.Check(ctx,
+		integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, ReadOnly: true})
 	if err != nil || !guard.NeedsVerify() {
 		return err
 	}

@@ -60,7 +60,9 @@ func summary(r contract.Report, output, file string) string {
 			r.Beyond, r.SuccessCount-r.Succeeded, r.NoRecordCount-r.NoRecord, r.FailedCount-r.Failed)
 	}
 	if r.Unconfirmed > 0 {
-		line("no-record", "%d unconfirmed: the site showed no record after them; the next run requests them again", r.Unconfirmed)
+		line("no-record",
+			"%d unconfirmed: the site showed no record after them; the next run requests them again",
+			r.Unconfirmed)
 	}
 	line("skipped", "%d already collected", r.Skipped)
 	switch {
@@ -73,9 +75,11 @@ func summary(r contract.Report, output, file string) string {
 		line("bound", "%d, found with %s (%s sure%s)", r.UpperBound, sanitize.Plural(r.ProbesUsed, "request"),
 			percent(r.UpperBoundConfidence), ageText(r.UpperBoundAgeSeconds))
 	}
-	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, sanitize.Plural(r.Retries, "retry"), r.MinRequestGapSeconds)
+	line("requests", "%d, %s, smallest gap %.3f s", r.Requests, sanitize.Plural(r.Retries, "retry"),
+		r.MinRequestGapSeconds)
 	if r.WaitedSeconds+r.SlowedSeconds > 0 {
-		line("waited", "%.0f s, %.0f s of it because the site was in trouble", max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
+		line("waited", "%.0f s, %.0f s of it because the site was in trouble",
+			max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
 	}
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
 	for _, sample := range r.Errors[:min(maxShownCauses, len(r.Errors))] {
@@ -138,7 +142,8 @@ func (s errorSummary) text() string {
 		line("total", "unknown: no run was started")
 	} else {
 		done := s.lastEvent.Succeeded + s.lastEvent.NoRecord + s.lastEvent.Failed
-		line("total", "at least %d = %d success + %d no-record + %d failed", done, s.lastEvent.Succeeded, s.lastEvent.NoRecord, s.lastEvent.Failed)
+		line("total", "at least %d = %d success + %d no-record + %d failed", done, s.lastEvent.Succeeded,
+			s.lastEvent.NoRecord, s.lastEvent.Failed)
 		line("run", "%s", s.run)
 	}
 	line("store", "%s", sanitize.Line(s.storePlace()))
@@ -162,7 +167,8 @@ func (s errorSummary) storePlace() string {
 func (s errorSummary) nextStep() string {
 	switch {
 	case errors.Is(s.err, reporter.ErrLedger):
-		return "the ledger and earlier reports disagree: keep the store and the output, and see `fct-scraper status` and `fct-scraper report --run <id>`"
+		return "the ledger and earlier reports disagree: keep the store and the output, " +
+			"and see `fct-scraper status` and `fct-scraper report --run <id>`"
 	case s.code == codeOutput:
 		return fmt.Sprintf("make %s writable and repeat the command: it resumes the run", sanitize.Line(s.settings.Output))
 	default:
