@@ -301,14 +301,14 @@ func (r pendingAnswer) size() int {
 
 // publishAnswers stores answers that were ready together, packed by run and chunk.
 func (s *Service) publishAnswers(ctx context.Context, items []pendingAnswer) error {
-	type place struct {
+	type packKey struct {
 		run   contract.RunID
-		block int
+		chunk int
 	}
-	packs := make(map[place]*contract.AnswerPack)
-	var order []place // in the order of arrival
+	packs := make(map[packKey]*contract.AnswerPack)
+	var order []packKey // in the order of arrival
 	for _, item := range items {
-		key := place{item.run, contract.Chunk(item.answer.CaseID.Number)}
+		key := packKey{item.run, contract.Chunk(item.answer.CaseID.Number)}
 		if packs[key] == nil {
 			packs[key] = &contract.AnswerPack{Version: contract.MessageVersion, RunID: item.run}
 			order = append(order, key)
@@ -321,7 +321,7 @@ func (s *Service) publishAnswers(ctx context.Context, items []pendingAnswer) err
 		if err != nil {
 			return fmt.Errorf("storing answers of run %s: %w", key.run, err)
 		}
-		msg := nats.NewMsg(key.run.AnswerSubject(key.block))
+		msg := nats.NewMsg(key.run.AnswerSubject(key.chunk))
 		msg.Header.Set(contract.StateHeader, contract.FormatStates(packs[key].States()))
 		msg.Data = bus.Compress(body)
 		msgs = append(msgs, msg)

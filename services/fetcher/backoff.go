@@ -58,8 +58,8 @@ func (b Backoff) After(
 		s.Until = later(s.Until, now.Add(b.pause(s.Level, draw)))
 		changed = true
 	}
-	if asked := now.Add(wait); wait > 0 && asked.After(s.Until) {
-		s.Until, s.Reason = asked, reason
+	if retryAt := now.Add(wait); wait > 0 && retryAt.After(s.Until) {
+		s.Until, s.Reason = retryAt, reason
 		changed = true
 	}
 	return s, changed

@@ -24,7 +24,7 @@ func TestFetcherSurvivesLostMajority(t *testing.T) {
 	f := newFixtureOn(t, b, jobs)
 	var end context.CancelFunc
 	f.site.answer = func(ctx context.Context, n int) (contract.Exchange, error) {
-		switch all, _ := f.site.requests(); all {
+		switch total, _ := f.site.requests(); total {
 		case 10:
 			servers.Stop(1)
 			servers.Stop(2)
@@ -58,8 +58,8 @@ func TestFetcherSurvivesLostMajority(t *testing.T) {
 			break
 		}
 	}
-	if all, most := f.site.requests(); all < jobs || most > 2 {
-		t.Errorf("%d requests for %d jobs, %d for one of them", all, jobs, most)
+	if total, maxPerNumber := f.site.requests(); total < jobs || maxPerNumber > 2 {
+		t.Errorf("%d requests for %d jobs, %d for one of them", total, jobs, maxPerNumber)
 	}
 }
 

@@ -109,19 +109,19 @@ func waitIdle() {
 
 // longestWait returns the largest number of requests of other runs between two of one run, from the
 // request at index from on.
-func longestWait(years []string, from, runs int) (most int) {
+func longestWait(years []string, from, runs int) (longest int) {
 	last := make(map[string]int)
 	for i := range runs {
 		last[fmt.Sprintf("2%d", i)] = from - 1
 	}
 	for i, year := range years[from:] {
-		most = max(most, from+i-last[year]-1)
+		longest = max(longest, from+i-last[year]-1)
 		last[year] = from + i
 	}
 	for _, i := range last {
-		most = max(most, len(years)-1-i)
+		longest = max(longest, len(years)-1-i)
 	}
-	return most
+	return longest
 }
 
 // TestRunsTakeTurns checks that in each process a run that waits with a job is admitted after at
@@ -145,17 +145,17 @@ func TestRunsTakeTurns(t *testing.T) {
 								sites[0].release <- struct{}{}
 								waitIdle()
 							}
-							all := 0
+							total := 0
 							for i, o := range sites {
 								years := o.startedYears()
-								all += len(years)
+								total += len(years)
 								if wait := longestWait(years, first[i], runs); wait > runs-1 {
 									t.Errorf("a run waited for %d requests of others, want at most %d: %v", wait,
 										runs-1, years[first[i]:])
 								}
 							}
-							if all != concurrency+releases {
-								t.Errorf("%d cases started, concurrency %d, after %d answers", all,
+							if total != concurrency+releases {
+								t.Errorf("%d cases started, concurrency %d, after %d answers", total,
 									concurrency, releases)
 							}
 						})
@@ -186,8 +186,8 @@ func TestFreeAdmissionUsedWithoutPull(t *testing.T) {
 		for n := 1; n <= runs; n++ {
 			site.release <- struct{}{}
 			synctest.Wait()
-			if begun := len(site.startedYears()); begun != concurrency+n {
-				t.Errorf("%d cases started after %d answers, want %d", begun, n, concurrency+n)
+			if started := len(site.startedYears()); started != concurrency+n {
+				t.Errorf("%d cases started after %d answers, want %d", started, n, concurrency+n)
 			}
 		}
 	})

@@ -152,9 +152,9 @@ func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
 // reconnect and, at most once in classifyWait, with reread: if retries alone do not explain the
 // delivery.
 func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (int, error) {
-	others, most, err := r.othersAndOwn(ctx, l, number, epoch, reread)
+	others, highest, err := r.othersAndOwn(ctx, l, number, epoch, reread)
 	if err != nil || len(others) == 0 {
-		return most, err
+		return highest, err
 	}
 	answered := l.lastAnswered(number)
 	for _, other := range others {
@@ -169,9 +169,9 @@ func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epo
 			}
 			count++
 		}
-		most = max(most, count)
+		highest = max(highest, count)
 	}
-	return most, nil
+	return highest, nil
 }
 
 // othersAndOwn returns the records of the other processes, and the crashes of a job in this one's.

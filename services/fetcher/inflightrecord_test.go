@@ -155,8 +155,8 @@ func TestInFlightRecord_LiveProcessKeepsJob(t *testing.T) {
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
 	defer func() { stop() }()
 	f.waitUntil(func() bool { renewPresence(); numbers, _ := f.answers(); return numbers[2] == 1 })
-	if all, _ := f.site.requests(); all != 1 {
-		t.Errorf("%d requests while the other process holds the job, want 1", all)
+	if total, _ := f.site.requests(); total != 1 {
+		t.Errorf("%d requests while the other process holds the job, want 1", total)
 	}
 	f.putRecord("slow", "a", nil, nil) // it returns the job
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return numbers[1] == 1 })
@@ -171,20 +171,20 @@ func TestInFlightRecord_Contents(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 3)
 	release := make(chan struct{})
-	var looked atomic.Int32
+	var checked atomic.Int32
 	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		held, err := runs.Get[contract.InFlightRecord](ctx, f.openBucket(contract.BucketHeld), runID.FetcherKey("one"))
 		if err != nil || held.Attempts[number] != 1 || held.Process != "mine" {
 			t.Errorf("number %d is fetched with this record: %+v, %v", number, held, err)
 		}
-		looked.Add(1)
+		checked.Add(1)
 		if number > 1 {
 			<-release
 		}
 		return okExchange(ctx, number)
 	}
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
-	f.waitUntil(func() bool { return looked.Load() == 3 }) // the halt empties the record
+	f.waitUntil(func() bool { return checked.Load() == 3 }) // the halt empties the record
 	if err := runs.Halt(t.Context(), f.runs, runID,
 		contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
@@ -223,13 +223,13 @@ func TestNoRequestsWhileAnswersUnstored(t *testing.T) {
 	if _, err := f.bus.JetStream().UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	together := make(chan struct{})
-	var asked atomic.Int32
+	allStarted := make(chan struct{})
+	var started atomic.Int32
 	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
-		if asked.Add(1) == 8 {
-			close(together)
+		if started.Add(1) == 8 {
+			close(allStarted)
 		}
-		<-together
+		<-allStarted
 		return okExchange(ctx, number)
 	}
 	service, err := fetcher.New(t.Context(), fetcher.Options{
@@ -242,8 +242,8 @@ func TestNoRequestsWhileAnswersUnstored(t *testing.T) {
 	if err := service.Run(t.Context()); !errors.Is(err, bus.ErrStore) {
 		t.Errorf("Run returned %v, want %v", err, bus.ErrStore)
 	}
-	if all, _ := f.site.requests(); all != 8 {
-		t.Errorf("%d requests while no answer was stored, want 8", all)
+	if total, _ := f.site.requests(); total != 8 {
+		t.Errorf("%d requests while no answer was stored, want 8", total)
 	}
 }
 

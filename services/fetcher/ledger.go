@@ -139,9 +139,9 @@ func (l *ledger) retryDue(retryAt, stored time.Time) time.Time {
 	if retryAt.IsZero() {
 		return retryAt
 	}
-	most := retryAt.Sub(stored)
+	wait := retryAt.Sub(stored)
 	if l.maxWait > 0 {
-		most = min(most, l.maxWait)
+		wait = min(wait, l.maxWait)
 	}
-	return delay.Until(time.Now(), retryAt, most)
+	return delay.Until(time.Now(), retryAt, wait)
 }

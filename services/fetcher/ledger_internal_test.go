@@ -22,8 +22,8 @@ func TestLedgerRetryDue_WallClockSetBack(t *testing.T) {
 	} {
 		l := ledger{maxWait: time.Minute}
 		due := l.retryDue(c.retryAt.Round(0), c.stored.Round(0))
-		if least, most := time.Until(due), due.Sub(now); least > c.most || most < c.most-slack {
-			t.Errorf("%s: due in %s to %s, want %s", name, least, most, c.most)
+		if shortest, longest := time.Until(due), due.Sub(now); shortest > c.most || longest < c.most-slack {
+			t.Errorf("%s: due in %s to %s, want %s", name, shortest, longest, c.most)
 		}
 	}
 }

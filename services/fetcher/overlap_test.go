@@ -34,9 +34,9 @@ func (f fixture) startOtherRun() {
 		f.t.Fatal(err)
 	}
 	f.waitUntil(func() bool {
-		_, own := fetchers.Get(f.t.Context(), runID.FetcherKey("one"))
-		_, its := fetchers.Get(f.t.Context(), otherRun.FetcherKey("one"))
-		return own == nil && its == nil
+		_, errOwn := fetchers.Get(f.t.Context(), runID.FetcherKey("one"))
+		_, errOther := fetchers.Get(f.t.Context(), otherRun.FetcherKey("one"))
+		return errOwn == nil && errOther == nil
 	})
 }
 
@@ -106,26 +106,26 @@ func TestOverlapRequestsCopy(t *testing.T) {
 	defer f.startFetcher(nil)()
 	f.startOtherRun()
 	f.publishJobs(1, 2, 3, 4)
-	copies, asked := make(map[int]contract.Copy), make(map[int]bool)
-	for classifier := f.classifierConsumer(); len(copies)+len(asked) < 4; {
+	copies, fetched := make(map[int]contract.Copy), make(map[int]bool)
+	for classifier := f.classifierConsumer(); len(copies)+len(fetched) < 4; {
 		for _, answer := range f.takeAnswers(classifier) {
 			number := answer.CaseID.Number
 			if answer.Attempt != 1 || answer.MaxAttempts != 4 || answer.AckSubject == "" || answer.PlannedAt.IsZero() {
 				t.Errorf("%s: %+v", answer.CaseID, answer)
 			}
 			if answer.Copy == nil {
-				asked[number] = true
+				fetched[number] = true
 				continue
 			}
 			copies[number] = *answer.Copy
 		}
 	}
 	want := map[int]contract.Copy{1: {RunID: otherRun, Sequence: first}, 2: {RunID: otherRun, Sequence: second}}
-	if diff := cmp.Diff(want, copies); diff != "" || !asked[3] || !asked[4] { // a failed number is fetched again
-		t.Errorf("fetched %v; %s", asked, diff)
+	if diff := cmp.Diff(want, copies); diff != "" || !fetched[3] || !fetched[4] { // a failed number is fetched again
+		t.Errorf("fetched %v; %s", fetched, diff)
 	}
-	if all, _ := f.site.requests(); all != 2 {
-		t.Errorf("%d requests, want 2", all)
+	if total, _ := f.site.requests(); total != 2 {
+		t.Errorf("%d requests, want 2", total)
 	}
 	ledger, err := f.bus.JetStream().Stream(t.Context(), contract.StreamOutcomes)
 	if err != nil || ledger.CachedInfo().State.Msgs != 2 {
@@ -142,18 +142,18 @@ func TestOverlapFetchesAfterRefusedCopy(t *testing.T) {
 	f.startOtherRun()
 	f.publishJobs(1)
 	classifier := f.classifierConsumer()
-	offered := f.takeAnswers(classifier)
-	if len(offered) != 1 || offered[0].Copy == nil {
-		t.Fatalf("%+v, want a copy", offered)
+	copies := f.takeAnswers(classifier)
+	if len(copies) != 1 || copies[0].Copy == nil {
+		t.Fatalf("%+v, want a copy", copies)
 	}
-	if err := f.bus.NakWithDelay(offered[0].AckSubject, time.Millisecond); err != nil {
+	if err := f.bus.NakWithDelay(copies[0].AckSubject, time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if made := f.takeAnswers(classifier); len(made) != 1 || made[0].Copy != nil || made[0].Attempt != 1 {
-		t.Errorf("%+v, want the first attempt", made)
+	if fetched := f.takeAnswers(classifier); len(fetched) != 1 || fetched[0].Copy != nil || fetched[0].Attempt != 1 {
+		t.Errorf("%+v, want the first attempt", fetched)
 	}
-	if all, _ := f.site.requests(); all != 1 {
-		t.Errorf("%d requests, want 1", all)
+	if total, _ := f.site.requests(); total != 1 {
+		t.Errorf("%d requests, want 1", total)
 	}
 }
 
@@ -188,9 +188,9 @@ func TestOverlapAwaitsPendingCopy(t *testing.T) {
 		info, err := jobs.Info(t.Context())
 		return err == nil && info.Delivered.Consumer >= 2
 	})
-	all, _ := f.site.requests()
-	if _, messages := f.answers(); messages != 1 || all != 0 {
-		t.Errorf("%d requests and %d answers while a copy waits", all, messages)
+	total, _ := f.site.requests()
+	if _, messages := f.answers(); messages != 1 || total != 0 {
+		t.Errorf("%d requests and %d answers while a copy waits", total, messages)
 	}
 	f.takeAnswers(f.classifierConsumer()) // the answer brings no outcome
 	f.waitUntil(func() bool { _, messages := f.answers(); return messages == 1 })

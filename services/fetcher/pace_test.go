@@ -140,9 +140,9 @@ func TestPacerPauseStartsWhenRequestSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.AfterFunc(time.Minute, permit.Started)
-		begun := time.Now()
-		if _, err := waitAndStart(t.Context(), pacer, false, nil); err != nil || time.Since(begun) < 61*time.Second {
-			t.Errorf("the next request came after %s, %v", time.Since(begun), err)
+		start := time.Now()
+		if _, err := waitAndStart(t.Context(), pacer, false, nil); err != nil || time.Since(start) < 61*time.Second {
+			t.Errorf("the next request came after %s, %v", time.Since(start), err)
 		}
 	})
 }

@@ -348,13 +348,13 @@ func (p *messagePool) announceHeld(ctx context.Context, holding bool) error {
 }
 
 // heldByOthers reports whether another process announces a message of the damaged pool.
-func (p *messagePool) heldByOthers(ctx context.Context) (held bool, err error) {
+func (p *messagePool) heldByOthers(ctx context.Context) (found bool, err error) {
 	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{contract.HolderKey(p.want.Durable, "*")}}
 	err = p.bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
-		held = held || entry.Key() != p.holderKey
+		found = found || entry.Key() != p.holderKey
 		return nil
 	})
-	return held, err
+	return found, err
 }
 
 // fetchersActive reports whether any fetcher works on a run.

@@ -65,19 +65,19 @@ func (s *observedSite) respond(ctx context.Context, n int) (contract.Exchange, e
 }
 
 // waitUntil waits until the counts of requests and answers meet the condition.
-func (s *observedSite) waitUntil(t *testing.T, condition func(begun, settled int) bool) {
+func (s *observedSite) waitUntil(t *testing.T, condition func(started, answered int) bool) {
 	t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for deadline := time.Now().Add(3 * time.Minute); ; <-ticker.C {
 		s.mu.Lock()
-		begun, settled := s.started, s.answered
+		started, answered := s.started, s.answered
 		s.mu.Unlock()
-		if condition(begun, settled) {
+		if condition(started, answered) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d requests and %d answers after three minutes", begun, settled)
+			t.Fatalf("%d requests and %d answers after three minutes", started, answered)
 		}
 	}
 }
@@ -182,13 +182,13 @@ func checkRecovery(t *testing.T, site *observedSite, jobs int, damage func(fixtu
 			opts.Pace = fetcher.Pace{Min: pause, Max: pause + time.Millisecond}
 		}))
 	}
-	site.waitUntil(t, func(begun, _ int) bool { return begun > jobs/3 })
+	site.waitUntil(t, func(started, _ int) bool { return started > jobs/3 })
 	if err := damage(f, f.bus.JetStream()); err != nil {
 		t.Fatal(err)
 	}
-	site.waitUntil(t, func(_, settled int) bool { return settled == jobs })
-	if all, most := f.site.requests(); all != jobs || most != 1 {
-		t.Errorf("%d requests for %d jobs, %d for one of them", all, jobs, most)
+	site.waitUntil(t, func(_, answered int) bool { return answered == jobs })
+	if total, maxPerNumber := f.site.requests(); total != jobs || maxPerNumber != 1 {
+		t.Errorf("%d requests for %d jobs, %d for one of them", total, jobs, maxPerNumber)
 	}
 	site.mu.Lock()
 	defer site.mu.Unlock()
@@ -258,14 +258,14 @@ func TestDamagedPoolWaitsForHolder(t *testing.T) {
 					}))
 				}
 				work("holder")
-				site.waitUntil(t, func(begun, _ int) bool { return begun == concurrency })
+				site.waitUntil(t, func(started, _ int) bool { return started == concurrency })
 				time.Sleep(500 * time.Millisecond)
 				work("other")
 				time.Sleep(time.Second + offset)
 				if err := f.bus.JetStream().DeleteConsumer(t.Context(), contract.StreamPace, "slots-sim"); err != nil {
 					t.Fatal(err)
 				}
-				site.waitUntil(t, func(_, settled int) bool { return settled == jobs })
+				site.waitUntil(t, func(_, answered int) bool { return answered == jobs })
 				site.mu.Lock()
 				defer site.mu.Unlock()
 				if site.maxInFlight > concurrency {
@@ -288,8 +288,8 @@ func TestUnheldPoolRestoredAfterThreeSeconds(t *testing.T) {
 			t.Fatal(err)
 		}
 		const least, most = 3 * time.Second, 6 * time.Second
-		began := time.Now()
-		for time.Since(began) <= most {
+		start := time.Now()
+		for time.Since(start) <= most {
 			time.Sleep(100 * time.Millisecond)
 			_, err := js.Consumer(t.Context(), contract.StreamPace, "slots-sim")
 			if errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -298,7 +298,7 @@ func TestUnheldPoolRestoredAfterThreeSeconds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(began); took < least {
+			if took := time.Since(start); took < least {
 				t.Errorf("restored after %s, want at least %s", took, least)
 			}
 			return

@@ -225,12 +225,12 @@ func (w *runWorker) recordConnection(id contract.CaseID, exchanges []contract.Ex
 // the site.
 func (w *runWorker) endUnreachableRun(cause string) {
 	ctx := context.WithoutCancel(w.finishCtx)
-	elsewhere, err := w.reachedByOther(ctx)
+	reachedByOther, err := w.reachedByOther(ctx)
 	if err != nil {
 		w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		return // the next try decides
 	}
-	if elsewhere || w.startCtx.Err() != nil {
+	if reachedByOther || w.startCtx.Err() != nil {
 		return
 	}
 	halt := contract.Halt{Status: contract.SafeStop, Reason: unreachableReason(cause), At: time.Now().UTC()}

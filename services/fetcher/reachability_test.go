@@ -55,19 +55,19 @@ func TestUnreachableSiteRecovers(t *testing.T) {
 	t.Parallel()
 	const jobs = 40
 	f := newFixture(t, jobs)
-	var tries, together, most atomic.Int64
-	all := make(chan struct{})
+	var tries, inFlight, maxInFlight atomic.Int64
+	allStarted := make(chan struct{})
 	f.site.answer = func(ctx context.Context, number int) (contract.Exchange, error) {
 		switch n := tries.Add(1); {
 		case n <= 8: // they fail when all of them have started
 			if n == 8 {
-				close(all)
+				close(allStarted)
 			}
-			<-all
+			<-allStarted
 			return refuseConnection(ctx, number)
 		case n <= 12:
-			most.Store(max(most.Load(), together.Add(1)))
-			defer together.Add(-1)
+			maxInFlight.Store(max(maxInFlight.Load(), inFlight.Add(1)))
+			defer inFlight.Add(-1)
 			return refuseConnection(ctx, number)
 		}
 		return okExchange(ctx, number)
@@ -76,11 +76,11 @@ func TestUnreachableSiteRecovers(t *testing.T) {
 	f.waitAnswered(jobs)
 	stop()
 	f.checkAnsweredOnce(jobs)
-	if all := int(tries.Load()); all != jobs+12 {
-		t.Errorf("%d requests, want %d and 12 tries", all, jobs)
+	if total := int(tries.Load()); total != jobs+12 {
+		t.Errorf("%d requests, want %d and 12 tries", total, jobs)
 	}
-	if most.Load() > 1 {
-		t.Errorf("%d tries at a time", most.Load())
+	if maxInFlight.Load() > 1 {
+		t.Errorf("%d tries at a time", maxInFlight.Load())
 	}
 }
 
@@ -254,9 +254,9 @@ func TestUnreachableReportsWait(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		told, err := runs.Get[contract.Presence](t.Context(), presence, runID.FetcherKey("one"))
-		if err != nil || told.Wait == nil || told.Reached {
-			t.Errorf("presence %+v, %v", told, err)
+		stored, err := runs.Get[contract.Presence](t.Context(), presence, runID.FetcherKey("one"))
+		if err != nil || stored.Wait == nil || stored.Reached {
+			t.Errorf("presence %+v, %v", stored, err)
 		}
 		canceled := time.Now()
 		cancel()

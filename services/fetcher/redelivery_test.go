@@ -66,7 +66,7 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 						opts.ID, opts.Site, opts.Shared, opts.Concurrency = fmt.Sprintf("fetcher-%d", i), site, true, 3
 					}))
 				}
-				site.waitUntil(t, func(begun, _ int) bool { return begun > jobs/3 })
+				site.waitUntil(t, func(started, _ int) bool { return started > jobs/3 })
 				config, err := streams.JobsConsumer(runID)
 				if err != nil {
 					t.Fatal(err)
@@ -74,14 +74,14 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 				if err := redeliver(f, config); err != nil {
 					t.Fatal(err)
 				}
-				site.waitUntil(t, func(begun, settled int) bool {
+				site.waitUntil(t, func(started, answered int) bool {
 					f.site.mu.Lock()
 					defer f.site.mu.Unlock()
-					return begun == settled && len(f.site.requested) == jobs
+					return started == answered && len(f.site.requested) == jobs
 				})
-				if all, most := f.site.requests(); all > jobs+3 || most > 2 {
-					t.Errorf("%d requests for %d jobs, %d for one of them; want two only for jobs in flight", all,
-						jobs, most)
+				if total, maxPerNumber := f.site.requests(); total > jobs+3 || maxPerNumber > 2 {
+					t.Errorf("%d requests for %d jobs, %d for one of them; want two only for jobs in flight", total,
+						jobs, maxPerNumber)
 				}
 			})
 		})

@@ -68,14 +68,14 @@ func (c *fakeSite) RetryAfter(exchange contract.Exchange, _ time.Time) time.Dura
 	return wait
 }
 
-func (c *fakeSite) requests() (all int, most int) {
+func (c *fakeSite) requests() (total int, maxPerNumber int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range c.requested {
-		all += n
-		most = max(most, n)
+		total += n
+		maxPerNumber = max(maxPerNumber, n)
 	}
-	return all, most
+	return total, maxPerNumber
 }
 
 // okExchange returns an exchange with status 200.
@@ -215,14 +215,14 @@ func TestEachJobFetchedOnce(t *testing.T) {
 	const jobs = 700
 	f := newFixture(t, jobs)
 	stop := f.startFetcher(nil)
-	f.waitUntil(func() bool { all, _ := f.site.requests(); return all >= jobs })
+	f.waitUntil(func() bool { total, _ := f.site.requests(); return total >= jobs })
 	stop()
 	numbers, messages := f.answers()
 	if len(numbers) != jobs {
 		t.Errorf("%d answers, want %d", len(numbers), jobs)
 	}
-	if all, most := f.site.requests(); all != jobs || most != 1 {
-		t.Errorf("%d requests, at most %d for a number", all, most)
+	if total, maxPerNumber := f.site.requests(); total != jobs || maxPerNumber != 1 {
+		t.Errorf("%d requests, at most %d for a number", total, maxPerNumber)
 	}
 	if messages >= jobs {
 		t.Errorf("%d messages for %d answers: nothing was packed", messages, jobs)
@@ -245,7 +245,7 @@ func TestLedgerOutcomesNotRefetched(t *testing.T) {
 	stop := f.startFetcher(nil)
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 2 })
 	stop()
-	if all, _ := f.site.requests(); all != 2 || f.site.requested[3] != 1 || f.site.requested[4] != 1 {
+	if total, _ := f.site.requests(); total != 2 || f.site.requested[3] != 1 || f.site.requested[4] != 1 {
 		t.Errorf("requests %v, want one each for 3 and 4", f.site.requested)
 	}
 	stream, err := f.bus.JetStream().Stream(t.Context(), contract.StreamAnswers)
@@ -272,7 +272,7 @@ func TestHaltAbandonsJobsAtDeadline(t *testing.T) {
 			return okExchange(ctx, number)
 		}
 		defer f.startFetcher(nil)()
-		f.waitUntil(func() bool { all, _ := f.site.requests(); return all == 8 })
+		f.waitUntil(func() bool { total, _ := f.site.requests(); return total == 8 })
 		if err := runs.Halt(t.Context(), f.runs, runID,
 			contract.Halt{Status: contract.Stopped, Deadline: time.Now().Add(300 * time.Millisecond)}); err != nil {
 			t.Fatal(err)
@@ -287,14 +287,14 @@ func TestHaltAbandonsJobsAtDeadline(t *testing.T) {
 			return errors.Is(err, jetstream.ErrKeyNotFound)
 		})
 		numbers, _ := f.answers()
-		all, _ := f.site.requests()
+		total, _ := f.site.requests()
 		for number := range f.site.requested {
 			if _, stored := numbers[number]; stored != (number%2 == 1) {
 				t.Errorf("number %d: answer stored: %t", number, stored)
 			}
 		}
-		if all > 8+8 { // cases that ended before the halt arrived made room for others
-			t.Errorf("%d requests", all)
+		if total > 8+8 { // cases that ended before the halt arrived made room for others
+			t.Errorf("%d requests", total)
 		}
 	})
 }
@@ -332,12 +332,12 @@ func TestBlockPersistsAcrossRestart(t *testing.T) {
 	stop = round(2, nil)
 	f.waitUntil(func() bool { _, err := f.runs.Get(t.Context(), runID.HaltKey()); return err == nil })
 	stop()
-	if all, _ := f.site.requests(); all != after {
-		t.Errorf("%d requests inside the cool-down", all-after)
+	if total, _ := f.site.requests(); total != after {
+		t.Errorf("%d requests inside the cool-down", total-after)
 	}
 	f.site.answer = okExchange
 	stop = round(3, func(o *fetcher.Options) { o.Unblock = true })
-	f.waitUntil(func() bool { all, _ := f.site.requests(); return all > after })
+	f.waitUntil(func() bool { total, _ := f.site.requests(); return total > after })
 	stop()
 }
 
@@ -359,8 +359,8 @@ func TestUnreadableJobsDropped(t *testing.T) {
 		info, err := consumer.Info(t.Context())
 		return err == nil && info.NumPending == 0 && info.NumAckPending <= 1 // the valid one waits for the classifier
 	})
-	if all, _ := f.site.requests(); all > 1 {
-		t.Errorf("%d requests, want that of the valid job", all)
+	if total, _ := f.site.requests(); total > 1 {
+		t.Errorf("%d requests, want that of the valid job", total)
 	}
 }
 
@@ -380,8 +380,8 @@ func TestForeignRunHaltedWithoutRequests(t *testing.T) {
 		!strings.Contains(halt.Reason, "http://127.0.0.1:1") {
 		t.Errorf("halt %+v, %v", halt, err)
 	}
-	if all, _ := f.site.requests(); all != 0 {
-		t.Errorf("%d requests", all)
+	if total, _ := f.site.requests(); total != 0 {
+		t.Errorf("%d requests", total)
 	}
 }
 

@@ -179,9 +179,9 @@ func (s *siteState) record(
 	ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter func(contract.Exchange,
 		time.Time) time.Duration,
 ) {
-	now, before, changed := time.Now(), 0, false
+	now, levelBefore, changed := time.Now(), 0, false
 	s.mu.Lock()
-	before = s.slowdown.Level
+	levelBefore = s.slowdown.Level
 	for _, x := range exchanges {
 		next, differ := s.backoff.After(s.slowdown, x, retry, retryAfter(x, now), now, rand.Float64())
 		s.slowdown, changed = next, changed || differ
@@ -194,7 +194,7 @@ func (s *siteState) record(
 	if !changed {
 		return
 	}
-	if slowdown.Level > before || slowdown.Reason != "" {
+	if slowdown.Level > levelBefore || slowdown.Reason != "" {
 		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
 			slowdown.Reason)
 	} else {

@@ -69,7 +69,7 @@ func TestSiteState_WallClockSetBack(t *testing.T) {
 	put(contract.SlowdownKey("sim"), contract.SiteSlowdown{Level: 2, RaisedAt: stored,
 		Until: stored.Add(time.Minute), ChangedAt: stored})
 	s := newSiteState(sites, "sim", Backoff{}, time.Minute, fcttest.Logger(t))
-	begun, ready, ended := time.Now(), make(chan struct{}), make(chan error, 1)
+	start, ready, ended := time.Now(), make(chan struct{}), make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	go func() { ended <- s.watch(ctx, b, func() { close(ready) }) }()
 	select {
@@ -78,7 +78,7 @@ func TestSiteState_WallClockSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := time.Now()
-	if block, _ := s.activeBlock(begun.Add(59 * time.Second)); block == nil {
+	if block, _ := s.activeBlock(start.Add(59 * time.Second)); block == nil {
 		t.Error("the block ends too early")
 	}
 	if block, _ := s.activeBlock(known.Add(61 * time.Second)); block != nil {

@@ -54,7 +54,7 @@ func TestSiteState_WaitAtStartLogged(t *testing.T) {
 	}
 	// it works on the run
 	f.waitUntil(func() bool { keys, err := fetchers.Keys(t.Context()); return err == nil && len(keys) > 0 })
-	if all, _ := f.site.requests(); all != 0 {
-		t.Errorf("%d requests during the slowdown", all)
+	if total, _ := f.site.requests(); total != 0 {
+		t.Errorf("%d requests during the slowdown", total)
 	}
 }
