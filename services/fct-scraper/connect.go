@@ -122,18 +122,18 @@ func (b *broker) withDiskWatch(ctx context.Context, log *slog.Logger, work func(
 	err := work(working)
 	close(ended)
 	stop(nil)
-	trouble := <-watched
+	diskErr := <-watched
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if trouble == nil {
-		trouble = b.server.Health()
+	if diskErr == nil {
+		diskErr = b.server.Health()
 	}
-	if trouble == nil {
+	if diskErr == nil {
 		return err
 	}
-	log.Error("broker.room.lost", "error", trouble, "cause", err)
-	return trouble
+	log.Error("broker.room.lost", "error", diskErr, "cause", err)
+	return diskErr
 }
 
 // connect connects to the server of nats_url, else to a new server on data_dir, else to the server

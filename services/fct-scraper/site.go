@@ -79,11 +79,11 @@ func loadProfile(name string) (*site.Profile, error) {
 }
 
 func startSimulator(addr string, options courtsim.Options) (*courtsim.Server, error) {
-	pretend, err := courtsim.New(options)
+	simulator, err := courtsim.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	server, err := pretend.Start(addr)
+	server, err := simulator.Start(addr)
 	if errors.Is(err, courtsim.ErrOptions) {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
