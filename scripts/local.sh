@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The services as processes of this machine, for scripts/services.sh where there is no Docker engine.
-# Use: scripts/local.sh up | down | logs [service] | ps | metrics | scale service=n. Everything lies in run/, pid files included.
+# Runs the services as processes of this machine, for scripts/services.sh where there is no Docker engine.
+# Use: scripts/local.sh up | down | logs [service] | ps | metrics | scale service=n. All files are in run/, pid files included.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/freeport.sh
@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 run=${RUN_FOLDER:-$PWD/run}
 port=${NATS_PORT:-} monitor=${MONITOR_PORT:-} court=${SIM_PORT:-}
 # shellcheck source=/dev/null
-if [ -e "$run/ports" ]; then . "$run/ports"; fi # of what is up
+if [ -e "$run/ports" ]; then . "$run/ports"; fi # of running services
 roles='generator prober fetcher classifier reporter'
 
-# born is when a process began: a number that was given to another process since is not ours to end.
+# born PID prints when a process started: a pid that was reused since must not be killed.
 born() { ps -o lstart= -p "$1" 2>/dev/null | tr -s ' '; }
 
 # begin NAME COMMAND... starts a process that outlives this script.
@@ -22,21 +22,21 @@ begin() {
   printf '%s\n%s\n' "$!" "$(born $!)" >"$run/$name.pid"
 }
 
-# alive NAME says whether the process that was started under a name is there.
+# alive NAME succeeds if the process that was started under a name is running, and prints its pid.
 alive() {
   local pid since
   [ -e "$run/$1.pid" ] || return 1
   { read -r pid && read -r since; } <"$run/$1.pid" && [ "$(born "$pid")" = "$since" ] && echo "$pid"
 }
 
-# serve ROLE NAME starts a service under a name; several of a role have names of their own.
+# serve ROLE NAME starts a service under a name of its own.
 serve() {
   FCT_NATS_URL="nats://127.0.0.1:$port" FCT_NATS_NKEY="$PWD/deploy/nats/keys/$1.nk" FCT_SITE=sim FCT_BASE_URL="http://127.0.0.1:$court" \
     FCT_DELAY_MIN="${FCT_DELAY_MIN:-0}" FCT_DELAY_MAX="${FCT_DELAY_MAX:-20ms}" FCT_OUTPUT="$run/output" FCT_HTTP_ADDR=127.0.0.1:0 \
     FCT_LOG_FORMAT=json begin "$2" "$run/fct-scraper" serve "$1"
 }
 
-# await NAME WORD waits until a process has said a word.
+# await NAME WORD waits until the log of a process contains a word.
 await() {
   until grep -q "$2" "$run/$1.log"; do
     alive "$1" >/dev/null || { tail -5 "$run/$1.log"; echo "$1 has ended"; return 1; }
@@ -44,7 +44,7 @@ await() {
   done
 }
 
-# finish NAME ends a process, and waits until it has landed what was under way.
+# finish NAME stops a process and waits until it has finished its work.
 finish() {
   local pid i
   pid=$(alive "$1") || { rm -f "$run/$1.pid"; return 0; }
@@ -61,7 +61,7 @@ names() { for file in "$run"/*.pid; do if [ -e "$file" ]; then basename "$file" 
 
 up() {
   if [ -n "$(names)" ]; then echo 'already started: scripts/local.sh ps, or down first'; return 1; fi
-  # What has been started goes again when something of it does not start.
+  # If something does not start, stop the rest.
   trap '[ $? = 0 ] || down' EXIT
   mkdir -p "$run"
   local name role
@@ -69,7 +69,7 @@ up() {
   for name in "${!usual[@]}"; do
     if [ -z "${!name}" ]; then
       printf -v "$name" %s "$(free_port "${usual[$name]}")"
-      told_port "${usual[$name]}" "${!name}"
+      report_port "${usual[$name]}" "${!name}"
     fi
   done
   printf 'port=%s monitor=%s court=%s\n' "$port" "$monitor" "$court" >"$run/ports"
@@ -85,7 +85,7 @@ up() {
   for role in $roles; do await "$role-1" serve.ready; done
   cat <<TEXT
 
-Started: NATS at 127.0.0.1:$port, the services $roles, and the pretend court; task down ends them.
+Started: NATS at 127.0.0.1:$port, the services $roles, and the simulator; task down stops them.
 Start a run and watch it (the nats command: go tool -modfile=tools/go.mod nats):
   export NATS_URL=nats://127.0.0.1:$port NATS_NKEY=$PWD/deploy/nats/keys/operator.nk
   nats sub 'batch.event.>' &
@@ -94,12 +94,12 @@ Its files: $run/output
 TEXT
 }
 
-# down ends exactly what up and scale have started, the server last, and removes what the pretend run left.
+# down stops what up and scale have started, the server last, and removes the data.
 down() {
   local name
   for name in $(names | grep -v -x -e nats -e sim) sim nats; do finish "$name"; done
   rm -rf "$run"
-  echo 'ended, nothing left'
+  echo 'stopped, nothing left'
 }
 
 scale() {
@@ -111,7 +111,7 @@ scale() {
   while [ -e "$run/$role-$n.pid" ]; do finish "$role-$n"; n=$((n + 1)); done
 }
 
-# metrics prints a line for each service: where its metrics are read.
+# metrics prints one line for each service: the address of its metrics.
 metrics() {
   local name
   for name in $(names | grep -v -x -e nats -e sim); do
@@ -122,7 +122,7 @@ metrics() {
 case ${1:-} in
   metrics) metrics ;;
   up)
-    if [ -n "${2:-}" ]; then echo "$2: without a Docker engine the pretend court alone is asked" >&2; exit 2; fi
+    if [ -n "${2:-}" ]; then echo "$2: without a Docker engine only the simulator is supported" >&2; exit 2; fi
     up
     ;;
   down) down ;;

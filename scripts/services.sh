@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Starts, shows, scales and ends the services as separate processes over NATS, with the pretend court that comes with them:
-# in containers where a Docker engine answers, else as processes of this machine, which behave alike.
+# Starts, shows, scales and stops the services as separate processes over NATS, with the simulator: in containers if a Docker
+# engine answers, otherwise as processes of this machine, which behave alike.
 # Use: scripts/services.sh up [court] | down [--volumes] | logs [service] | ps | metrics | scale service=n
-#   up court asks the real court, FCT_SITE; what it collected stays when it is taken down, unless --volumes is given
+#   "up court" downloads from the real site, FCT_SITE; "down" keeps its data unless --volumes is given
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:?up, down, logs, ps, metrics or scale}
 shift
 
 if ! docker version >/dev/null 2>&1; then
-  if [ "$what" = up ]; then echo 'No Docker engine answers: the same services are started as processes of this machine.'; fi
+  if [ "$what" = up ]; then echo 'No Docker engine answers: the services are started as processes of this machine.'; fi
   exec scripts/local.sh "$what" "$@"
 fi
 
@@ -27,11 +27,11 @@ ready() {
     sleep 0.2
   done
   $compose logs --tail 20 generator
-  echo 'the generator does not serve' >&2
+  echo 'the generator is not ready' >&2
   return 1
 }
 
-# metrics prints a line for each running container of a service: where this machine reads its metrics.
+# metrics prints one line for each running container of a service: the address of its metrics on this machine.
 metrics() {
   local role id court inside at
   court=$($compose ps -q sim 2>/dev/null || true)
@@ -46,20 +46,20 @@ metrics() {
 }
 
 if [ "${1:-}" = court ]; then
-  if [ "$what" = up ]; then : "${FCT_CONTACT:?give an e-mail address or URL at which the court can reach you}"; fi
+  if [ "$what" = up ]; then : "${FCT_CONTACT:?give an e-mail address or URL at which the site can reach you}"; fi
   export COMPOSE_FILE=compose.yaml:compose.court.yaml
   shift
 fi
-# What is up keeps its port.
+# A running server keeps its port.
 NATS_PORT=${NATS_PORT:-$($compose port nats 4222 2>/dev/null | sed -n 's/.*://p' || true)}
 export NATS_PORT
 case $what in
   up)
     if [ -z "$NATS_PORT" ]; then
       NATS_PORT=$(free_port 4222)
-      told_port 4222 "$NATS_PORT"
+      report_port 4222 "$NATS_PORT"
     fi
-    if [ -z "$($compose ps -q)" ]; then # what does not start as a whole leaves nothing
+    if [ -z "$($compose ps -q)" ]; then # if something does not start, remove the rest
       trap '[ $? = 0 ] || $compose down --remove-orphans' EXIT
     fi
     VERSION=$(git describe --tags --always --dirty 2>/dev/null || echo devel)
@@ -68,12 +68,12 @@ case $what in
     scripts/credentials.sh
     scripts/tls.sh
     $compose up -d "$@"
-    # A start that is published before the generator has made its stream would be lost without a word.
+    # A start that is published before its stream exists would be lost silently.
     ready
     cat <<TEXT
 
 Started: NATS at 127.0.0.1:$NATS_PORT, the services generator, prober, fetcher, classifier and reporter$(
-      [ -n "${COMPOSE_FILE:-}" ] || echo ', and the pretend court')
+      [ -n "${COMPOSE_FILE:-}" ] || echo ', and the simulator')
 Start a run and watch it (the nats command: go tool -modfile=tools/go.mod nats):
   export NATS_URL=tls://127.0.0.1:$NATS_PORT NATS_CA=$PWD/deploy/nats/keys/tls/ca.pem NATS_NKEY=$PWD/deploy/nats/keys/operator.nk
   nats sub 'batch.event.>' &
@@ -83,7 +83,7 @@ Its files:
 TEXT
     ;;
   down)
-    # The volumes of a pretend court go with it; those of a real one hold what was asked for at two seconds a file.
+    # The volumes of a simulator are removed with it. Those of a real site hold hours of downloads.
     if [ -n "$($compose ps -q sim 2>/dev/null)" ]; then set -- --volumes "$@"; fi
     $compose down --remove-orphans "$@"
     ;;
