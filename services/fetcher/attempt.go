@@ -17,9 +17,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// makeAttempt makes one attempt at a job, after so many crashes of processes on it, and stores its
-// answer. It returns bus.ErrLeaveUnsettled if the answer is stored, and errReturnJob if the site
-// was not reached so far.
+// makeAttempt makes one attempt at a job and stores its answer. crashes is how many processes have
+// died with the job in flight. It returns bus.ErrLeaveUnsettled if the answer is stored, and
+// errReturnJob if the site was not reached so far.
 func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes int) error {
 	id := job.CaseID
 	unlock, err := w.isolate(crashes)
@@ -97,13 +97,13 @@ func (w *runWorker) sendRequests(
 	defer permits.markStarted() // also if the last request could not be sent
 	ctx, cancel := context.WithCancelCause(w.finishCtx)
 	defer cancel(nil)
-	keepGoing := func() bool { return true }
+	disarm := func() bool { return true }
 	if !w.reachability.siteReached() { // a stop does not wait for a connection to be made
-		keepGoing = context.AfterFunc(w.startCtx, func() { cancel(context.Cause(w.startCtx)) })
-		defer keepGoing()
+		disarm = context.AfterFunc(w.startCtx, func() { cancel(context.Cause(w.startCtx)) })
+		defer disarm()
 	}
 	logStart := sync.OnceFunc(func() {
-		keepGoing()
+		disarm()
 		w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
 	})
 	sent := func() {

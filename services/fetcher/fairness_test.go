@@ -18,7 +18,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// startRun creates a further run of so many jobs; the years distinguish the cases of the runs.
+// startRun creates a further run with numbers from 1 to jobs. The years distinguish the cases of
+// the runs.
 func (f fixture) startRun(id contract.RunID, year string, jobs int) {
 	f.t.Helper()
 	config, err := streams.JobsConsumer(id)

@@ -19,14 +19,14 @@ type numberState struct {
 	outcome          contract.Outcome // the first one counts
 	sequence         uint64           // of the message that holds it
 	storedAt         time.Time        // of that message
-	answeredAttempt  int              // the highest attempt whose answer lies in the stream of answers
+	answeredAttempt  int              // the highest attempt with an answer in the stream of answers
 	answerSequence   uint64           // the sequence of the newest such answer
 	transientAttempt int              // the highest attempt that the classifier found transient
 	blockedAttempt   int              // the highest attempt whose answer was a block
 	retryAt          time.Time
 }
 
-// NewHistory returns the history of a chunk of which nothing was read yet.
+// NewHistory returns the empty history of a chunk.
 func NewHistory() *History { return &History{numbers: make(map[int]numberState)} }
 
 // Add adds the states that a message of answers or of the ledger holds; sequence is that of the
@@ -92,7 +92,7 @@ type Step struct {
 	Outcome  contract.Outcome
 	Sequence uint64
 	StoredAt time.Time
-	// Wait is the time until the job is to be checked again.
+	// Wait is the time until the job must be checked again.
 	Wait time.Duration
 }
 

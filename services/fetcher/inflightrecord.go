@@ -69,8 +69,8 @@ func (s *Service) newInFlightRecord(run contract.RunID) *inFlightRecord {
 	return r
 }
 
-// add records that an attempt of a number starts, after so many crashes of its job. It returns when
-// the record is stored.
+// add records that an attempt of a number starts; crashes is the count of crashes of its job. It
+// returns when the record is stored.
 func (r *inFlightRecord) add(ctx context.Context, number, attempt, crashes int) error {
 	r.mu.Lock()
 	if r.closedCause != nil {

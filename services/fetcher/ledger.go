@@ -24,7 +24,7 @@ type ledger struct {
 	chunks  map[int]*chunkHistory
 }
 
-// ledgerOf returns the ledger of a run, of which nothing was read yet.
+// ledgerOf returns the ledger of a run, with no chunk read yet.
 func (s *Service) ledgerOf(run contract.RunID) *ledger {
 	return &ledger{bus: s.Bus, run: run, maxWait: s.Backoff.Max, chunks: make(map[int]*chunkHistory)}
 }

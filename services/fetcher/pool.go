@@ -29,7 +29,7 @@ const (
 // messagePool is a set of messages of FCT_PACE that the fetchers of a site share, and the consumer
 // that delivers each of them to one fetcher at a time.
 //
-// If an operator removes a message or the consumer, a fetcher may still hold a message that the
+// If a message or the consumer is removed from outside, a fetcher may still hold a message that the
 // server would deliver to the next one. Therefore every fetcher then takes nothing until all have
 // released what they hold, and one of them restores the pool.
 type messagePool struct {
@@ -42,7 +42,7 @@ type messagePool struct {
 	// subjects are the subjects of the messages. want is the configuration of the consumer.
 	subjects []string
 	want     jetstream.ConsumerConfig
-	// minUnheld returns for how long nobody may have held a message before a damaged pool is
+	// minUnheld returns for how long no process may have held a message before a damaged pool is
 	// restored.
 	minUnheld func() time.Duration
 

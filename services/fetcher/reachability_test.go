@@ -31,7 +31,7 @@ func (f fixture) checkAnsweredOnce(jobs int) {
 	}
 }
 
-// waitAnswered waits until so many numbers have an answer.
+// waitAnswered waits until at least jobs numbers have an answer.
 func (f fixture) waitAnswered(jobs int) {
 	f.t.Helper()
 	f.waitUntil(func() bool {

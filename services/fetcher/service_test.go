@@ -91,7 +91,7 @@ type fixture struct {
 	site *fakeSite
 }
 
-// newFixture returns a fixture on a new broker whose run has so many jobs.
+// newFixture returns a fixture on a new broker, with a run of the numbers from 1 to jobs.
 func newFixture(t *testing.T, jobs int) fixture {
 	t.Helper()
 	return newFixtureOn(t, fcttest.Broker(t), jobs)

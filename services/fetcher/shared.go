@@ -71,7 +71,7 @@ func (t *siteTurn) take(ctx context.Context) (passOn func(func(n int) time.Durat
 
 // accept leases a turn that was delivered. If the message that returns the turn is lost, the turn
 // is redelivered after its ack-wait, which is longer than any pause. The error is errLeaseExpired
-// if another process may hold the turn by now; then it is left alone.
+// if the turn may belong to another process; then it is not settled.
 func (t *siteTurn) accept(
 	msg jetstream.Msg, requestedAt time.Time,
 ) (passOn func(func(n int) time.Duration), err error) {
