@@ -200,8 +200,8 @@ func (p *Pacer) waitTurn(
 		}
 		return func(func(int) time.Duration) {}, p.waitHold(ctx, hold, permit)
 	}
-	// The drawn pause is in the delay of the shared turn. Waiting for the shortest one here keeps a step
-	// of the server's clock from shortening it.
+	// The drawn pause is in the delay of the shared turn. Waiting for the shortest one here keeps a
+	// step of the server's clock from shortening it.
 	minPause := max(p.pace.minPause(), p.crawlDelay())
 	if state.rest {
 		minPause = max(minPause, state.pause)
@@ -220,8 +220,8 @@ func (p *Pacer) waitTurn(
 		if left, _ := p.holdLeft(hold); left <= 0 && ctx.Err() == nil {
 			return passOn, nil
 		}
-		// Another process may have a request to send. If this one kept the turn without sending, the turn
-		// would never come back.
+		// Another process may have a request to send. If this one kept the turn without sending,
+		// the turn would never come back.
 		passOn(func(int) time.Duration { return 0 })
 	}
 }

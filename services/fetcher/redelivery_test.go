@@ -57,8 +57,8 @@ func TestRedeliveredJobsNotRefetched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
 				f := newFixture(t, jobs)
-				// A third is done before the first ack-wait ends: a redelivery would make them read the chunk
-				// again.
+				// A third is done before the first ack-wait ends: a redelivery would make them read
+				// the chunk again.
 				site := &observedSite{fakeSite: f.site, answerTime: 100 * time.Millisecond}
 				f.site.answer = site.respond
 				for i := range 2 {
