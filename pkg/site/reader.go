@@ -37,7 +37,7 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 	last := exchanges[n-1]
 	reading := contract.Classification{
 		Verdict: contract.VerdictTransient, Rule: "robots", Raw: n - 1, RawType: rawType(last.Body),
-		Error: "robots.txt could not be read, so no request is allowed: " + exchangeResult(last),
+		Error: ErrRobotsUnreachable.Error() + ": " + strings.TrimPrefix(exchangeResult(last), ErrRobotsUnreachable.Error()+": "),
 	}
 	if found, blocked := p.robotsBlocked(last); blocked {
 		reading.Verdict, reading.Rule = contract.VerdictBlocked, found.rule

@@ -229,7 +229,8 @@ func (f *fleet) files() map[string]string {
 	found := make(map[string]string)
 	root := filepath.Join(f.dir, "output")
 	err := filepath.Walk(root, func(name string, info os.FileInfo, err error) error {
-		if err != nil || info.IsDir() || strings.HasPrefix(info.Name(), ".fct-tmp-") {
+		// A reporter may remove the lock of the files that it writes after the run's end.
+		if err != nil || info.IsDir() || strings.HasPrefix(info.Name(), ".fct-tmp-") || strings.HasPrefix(info.Name(), ".fct-writer-") {
 			return err
 		}
 		data, err := os.ReadFile(name)

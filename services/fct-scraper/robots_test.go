@@ -78,7 +78,7 @@ func TestNothingIsAskedWhileRobotsCannotBeRead(t *testing.T) {
 	if report.Failed != 3 || others.Load() != 0 || looks.Load() != 6 || report.Requests != 6 {
 		t.Errorf("%d failed, %d looks at robots.txt and %d other requests, %d reported; want 3, 6, 0, 6", report.Failed, looks.Load(), others.Load(), report.Requests)
 	}
-	if len(report.Errors) == 0 || !strings.Contains(report.Errors[0].Error, "robots.txt was not read") {
+	if len(report.Errors) == 0 || strings.Count(report.Errors[0].Error, "robots.txt could not be read") != 1 {
 		t.Errorf("errors %v", report.Errors)
 	}
 }
