@@ -33,16 +33,16 @@ func (s *softening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.court.ServeHTTP(w, r)
 }
 
-// soften makes the plant's court go soft after a number of requests.
-func (p *plant) soften(after int) *softening {
+// soften makes the site show no records after a number of requests.
+func (p *fixture) soften(after int) *softening {
 	p.t.Helper()
 	s := &softening{court: p.sim, empty: newSim(p.t, courtsim.Options{}), after: int64(after)}
 	p.memory.court = s
 	return s
 }
 
-// collected is what the plant holds as collected of its year.
-func (p *plant) collected() map[int]contract.Collected {
+// collected returns the collected numbers of the fixture's year.
+func (p *fixture) collected() map[int]contract.Collected {
 	p.t.Helper()
 	settings := p.with(nil)
 	broker, err := openBroker(p.t.Context(), settings.Config, connectOptions{exclusive: true}, slog.New(slog.DiscardHandler))
@@ -63,7 +63,7 @@ func (p *plant) collected() map[int]contract.Collected {
 }
 
 // falsehoods counts the keys that say something of a number that is not so.
-func (p *plant) falsehoods(keys map[int]contract.Collected) (n int) {
+func (p *fixture) falsehoods(keys map[int]contract.Collected) (n int) {
 	for number, value := range keys {
 		id := contract.CaseID{Series: "IMM", Year: "25", Number: number}
 		if (value.Outcome == contract.Success) != p.sim.Exists(id) {
@@ -74,7 +74,7 @@ func (p *plant) falsehoods(keys map[int]contract.Collected) (n int) {
 }
 
 // softened runs a batch against a court that goes soft, and again when that is over; it returns how the first one ended.
-func (p *plant) softened(after int, numbers contract.Range) runResult {
+func (p *fixture) softened(after int, numbers contract.Range) runResult {
 	p.t.Helper()
 	soft := p.soften(after)
 	run, err := p.run(p.t.Context(), nil)
@@ -116,7 +116,7 @@ func TestACourtThatGoesSoftLeavesNoFalseNoRecord(t *testing.T) {
 	for _, after := range []int{3, 40, 150, 280, 305, 315, 322, 326} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
-			p := newPlant(t, courtsim.Options{Seed: 3, Max: 300, Missing: 0.1}, map[string]string{"end": "300", "concurrency": "8"})
+			p := newFixture(t, courtsim.Options{Seed: 3, Max: 300, Missing: 0.1}, map[string]string{"end": "300", "concurrency": "8"})
 			if run := p.softened(after, contract.Range{Start: 1, End: 300}); run.Status != contract.Blocked || !run.Superseded {
 				t.Errorf("%s, superseded %t: %s", run.Status, run.Superseded, run.Reason)
 			}
@@ -129,7 +129,7 @@ func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
 	for _, after := range []int{6, 8, 12, 16, 20, 25} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
-			p := newPlant(t, courtsim.Options{Seed: 4, Max: 600, Missing: 0.05}, map[string]string{"probe": "true"})
+			p := newFixture(t, courtsim.Options{Seed: 4, Max: 600, Missing: 0.05}, map[string]string{"probe": "true"})
 			if run := p.softened(after, contract.Range{Start: 1, End: 600}); run.Status != contract.Blocked {
 				t.Errorf("%s: %s", run.Status, run.Reason)
 			}
@@ -140,7 +140,7 @@ func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
 func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
 	t.Parallel()
 	for _, after := range []int{70, 180, 255} { // numbers 61 to 160 take two requests each
-		p := newPlant(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"end": "400", "safe_stop_no_records": "100", "concurrency": "4"})
+		p := newFixture(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"end": "400", "safe_stop_no_records": "100", "concurrency": "4"})
 		soft := p.soften(after)
 		run, err := p.run(t.Context(), nil)
 		if err != nil || run.Status != contract.Blocked || !run.Superseded {
@@ -158,7 +158,7 @@ func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
 func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
 	t.Parallel()
 	numbers := scaled(3000)
-	p := newPlant(t, courtsim.Options{Seed: 6, Max: numbers, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers), "concurrency": "16"})
+	p := newFixture(t, courtsim.Options{Seed: 6, Max: numbers, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers), "concurrency": "16"})
 	report := p.report(nil)
 	_, missing := truth(p.sim, contract.Range{Start: 1, End: numbers})
 	canaries := report.Requests - numbers - missing - p.headerOnly(numbers)
@@ -168,7 +168,7 @@ func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
 }
 
 // headerOnly counts the cases up to a number that take two requests although they exist.
-func (p *plant) headerOnly(last int) (n int) {
+func (p *fixture) headerOnly(last int) (n int) {
 	for number, calls := range p.sim.Stats().PerNumber["IMM-25"] {
 		id := contract.CaseID{Series: "IMM", Year: "25", Number: numberOf(p.t, number)}
 		if id.Number <= last && p.sim.Exists(id) && calls["header"] > 0 {
@@ -181,7 +181,7 @@ func (p *plant) headerOnly(last int) (n int) {
 // At the default pace a canary waits for its turn like any other request, and the site is left alone from then on.
 func TestNobodyAsksAfterABadCanary(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{Seed: 7, Max: 300}, map[string]string{"end": "300", "delay_min": "100ms", "delay_max": "100ms", "concurrency": "4"})
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 300}, map[string]string{"end": "300", "delay_min": "100ms", "delay_max": "100ms", "concurrency": "4"})
 		p.soften(30)
 		report := p.report(nil)
 		if report.Status != contract.Blocked || report.NoRecord != 0 || report.Succeeded != 30 {
@@ -209,7 +209,7 @@ func TestNoRecordsOfACourtThatShowsNothingStayUnconfirmed(t *testing.T) {
 	for name, probe := range map[string]string{"without a search": "false", "with a search": "true"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlant(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1}, map[string]string{"end": "100", "probe": probe})
+			p := newFixture(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1}, map[string]string{"end": "100", "probe": probe})
 			run := p.softened(0, contract.Range{Start: 1, End: 100})
 			if r := run.Report; run.Status != contract.Completed || runExitCode(run.State, 0) != codeFailed || r.Unconfirmed != r.NoRecordCount || r.Unconfirmed == 0 {
 				t.Errorf("%s, exit code %d: %d of %d no-records unconfirmed", run.Status, runExitCode(run.State, 0), r.Unconfirmed, r.NoRecordCount)

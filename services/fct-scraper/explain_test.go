@@ -42,7 +42,7 @@ func TestExplainTellsWhoHasTheStore(t *testing.T) {
 // A run that a killed process left is no business of one who only looks.
 func TestExplainMarksNoRun(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 300, Latency: time.Millisecond}, map[string]string{"end": "300", "concurrency": "1"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 300, Latency: time.Millisecond}, map[string]string{"end": "300", "concurrency": "1"})
 	p.cut(20, nil)
 	for range 2 {
 		told := did(t, codeCompleted, "explain", "IMM-1-25", "--data-dir", p.settings["data_dir"], "--output", p.settings["output"])
@@ -76,7 +76,7 @@ func TestExplainChangesNothing(t *testing.T) {
 
 func TestExplainAgreesWithTheCourt(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 9, Max: 300, Missing: 0.2, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: 2}}},
+	p := newFixture(t, courtsim.Options{Seed: 9, Max: 300, Missing: 0.2, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: 2}}},
 		map[string]string{"start": "250", "end": "270", "max_retries": "3", "backoff_base": "1ms", "backoff_max": "5ms"})
 	report := p.report(nil)
 	asked := p.sim.Stats().PerNumber["IMM-25"]

@@ -79,8 +79,8 @@ func (m *memory) requests() int {
 	return len(m.times)
 }
 
-// plant is a place to run batches in: folders that stay, and a court.
-type plant struct {
+// fixture is a place to run batches in: folders that stay, and a court.
+type fixture struct {
 	t        testing.TB
 	settings map[string]string
 	memory   *memory
@@ -90,8 +90,8 @@ type plant struct {
 	wanted    batchOptions
 }
 
-// newPlant is a plant whose settings are those given, without pauses unless they say so.
-func newPlant(t testing.TB, options courtsim.Options, settings map[string]string) *plant {
+// newFixture returns a fixture with these settings, without pauses unless they set them.
+func newFixture(t testing.TB, options courtsim.Options, settings map[string]string) *fixture {
 	t.Helper()
 	sim, err := courtsim.New(options)
 	if err != nil {
@@ -103,11 +103,11 @@ func newPlant(t testing.TB, options courtsim.Options, settings map[string]string
 		"output": filepath.Join(dir, "output"), "data_dir": filepath.Join(dir, "data"), "progress": "none",
 	}
 	maps.Copy(all, settings)
-	return &plant{t: t, settings: all, memory: &memory{court: sim}, sim: sim}
+	return &fixture{t: t, settings: all, memory: &memory{court: sim}, sim: sim}
 }
 
 // with is the settings with some changed.
-func (p *plant) with(changes map[string]string) *config.Settings {
+func (p *fixture) with(changes map[string]string) *config.Settings {
 	p.t.Helper()
 	all := maps.Clone(p.settings)
 	maps.Copy(all, changes)
@@ -119,7 +119,7 @@ func (p *plant) with(changes map[string]string) *config.Settings {
 }
 
 // run runs a batch to its end, or until ctx ends.
-func (p *plant) run(ctx context.Context, changes map[string]string) (runResult, error) {
+func (p *fixture) run(ctx context.Context, changes map[string]string) (runResult, error) {
 	p.t.Helper()
 	settings := p.with(changes)
 	log := slog.New(slog.DiscardHandler)
@@ -155,7 +155,7 @@ func (p *plant) run(ctx context.Context, changes map[string]string) (runResult, 
 }
 
 // report is the report of a batch that runs to its end.
-func (p *plant) report(changes map[string]string) contract.Report {
+func (p *fixture) report(changes map[string]string) contract.Report {
 	p.t.Helper()
 	state, err := p.run(p.t.Context(), changes)
 	if err != nil {

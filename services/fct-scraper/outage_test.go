@@ -42,7 +42,7 @@ func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // before. Without backing off there would be 800 requests.
 func TestAnOutageSlowsTheWholeRunDown(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{Seed: 61, Max: 99999, Latency: 200 * time.Millisecond},
+		p := newFixture(t, courtsim.Options{Seed: 61, Max: 99999, Latency: 200 * time.Millisecond},
 			map[string]string{"end": "300", "delay_min": "1s", "delay_max": "2s", "concurrency": "4", "max_retries": "10", "safe_stop_fails": "0"})
 		down := &outage{court: p.memory.court, from: 50, lasts: 20 * time.Minute}
 		p.memory.court = down
@@ -68,7 +68,7 @@ func TestAnOutageSlowsTheWholeRunDown(t *testing.T) {
 // A court that says when to come back is asked nothing before, not even by a process that was started anew.
 func TestRetryAfterHoldsForEverybodyAndOverRestarts(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{Seed: 62, Max: 99999},
+		p := newFixture(t, courtsim.Options{Seed: 62, Max: 99999},
 			map[string]string{"end": "40", "delay_min": "1s", "delay_max": "1s", "concurrency": "4", "max_retries": "10"})
 		down := &outage{court: p.memory.court, from: 20, lasts: 5 * time.Minute, header: http.Header{"Retry-After": {"600"}}}
 		p.memory.court = down

@@ -13,7 +13,7 @@ import (
 // Another court is refused at the start, before its first request, by the store and by the folder alone.
 func TestRecordsOfTwoCourtsAreKeptApart(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 3, Max: 5}, map[string]string{"end": "5"})
+	p := newFixture(t, courtsim.Options{Seed: 3, Max: 5}, map[string]string{"end": "5"})
 	if report := p.report(nil); report.Succeeded != 5 {
 		t.Fatalf("%d succeeded", report.Succeeded)
 	}

@@ -25,7 +25,7 @@ func truth(sim *courtsim.Simulator, r contract.Range) (exist, missing int) {
 
 func TestOneBatchFromStartToReport(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 3, Max: 1000, Missing: 0.1}, map[string]string{"end": "1000"})
+	p := newFixture(t, courtsim.Options{Seed: 3, Max: 1000, Missing: 0.1}, map[string]string{"end": "1000"})
 	report := p.report(nil)
 	exist, missing := truth(p.sim, contract.Range{Start: 1, End: 1000})
 	if report.Status != contract.Completed || report.Total != 1000 || report.Succeeded != exist || report.NoRecord != missing || report.Failed != 0 {
@@ -56,7 +56,7 @@ func TestOneBatchFromStartToReport(t *testing.T) {
 
 func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 3, Max: 400, Faults: []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 3}}},
+	p := newFixture(t, courtsim.Options{Seed: 3, Max: 400, Faults: []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 3}}},
 		map[string]string{"end": "200", "max_retries": "2", "backoff_base": "1ms", "backoff_max": "5ms", "safe_stop_fails": "0", "concurrency": "1"})
 	first := p.report(nil)
 	if first.Failed == 0 || first.Failed == 200 || first.Retries != 2*first.Failed || len(first.Errors) != 1 || first.Errors[0].Count != first.Failed {
@@ -87,7 +87,7 @@ func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
 
 func TestGoesOnWhereItWasStopped(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Missing: 0.1, Latency: time.Millisecond},
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Missing: 0.1, Latency: time.Millisecond},
 		map[string]string{"end": "800", "concurrency": "8"})
 	for part := 100; part <= 400; part += 100 {
 		p.cut(part, nil)
@@ -104,7 +104,7 @@ func TestGoesOnWhereItWasStopped(t *testing.T) {
 
 func TestOtherBatchesWaitWhenTheirProcessWasKilled(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "500", "concurrency": "2"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "500", "concurrency": "2"})
 	p.cut(50, nil)
 	other := map[string]string{"start": "501", "end": "520"}
 	before := maps.Clone(p.sim.Stats().PerNumber["IMM-25"])

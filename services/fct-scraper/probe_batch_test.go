@@ -15,7 +15,7 @@ import (
 func TestTheBoundOfTheSpecsYear(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []float64{0, 0.05, 0.2} {
-		p := newPlant(t, courtsim.Options{Seed: 32, Max: 5600, Missing: missing}, nil)
+		p := newFixture(t, courtsim.Options{Seed: 32, Max: 5600, Missing: missing}, nil)
 		p.wanted = batchOptions{probeOnly: true}
 		run, err := p.run(t.Context(), map[string]string{"probe": "true"})
 		if err != nil || run.Status != contract.Completed || run.manifest.Bound == nil {
@@ -36,7 +36,7 @@ func TestTheBoundOfTheSpecsYear(t *testing.T) {
 func TestTheRangeOfTheSpecsBatch(t *testing.T) {
 	t.Parallel()
 	for highest, end := range map[int]int{60: 60, 500: 79} {
-		p := newPlant(t, courtsim.Options{Seed: 33, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "start": "30", "max_cases": "50"})
+		p := newFixture(t, courtsim.Options{Seed: 33, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "start": "30", "max_cases": "50"})
 		report := p.report(nil)
 		want := contract.Range{Start: 30, End: end}
 		asked := p.asked()
@@ -60,7 +60,7 @@ func TestTheRangeOfTheSpecsBatch(t *testing.T) {
 // search has found.
 func TestBatchBoundAtLimit(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 36, Max: 300}, map[string]string{"probe": "true"})
+	p := newFixture(t, courtsim.Options{Seed: 36, Max: 300}, map[string]string{"probe": "true"})
 	for _, c := range []struct {
 		end   string
 		bound int
@@ -83,7 +83,7 @@ func TestBatchBoundAtLimit(t *testing.T) {
 
 func TestWithoutAnEndABatchWalksUntilTheSafeStop(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 34, Max: 60}, map[string]string{"safe_stop_no_records": "40"})
+	p := newFixture(t, courtsim.Options{Seed: 34, Max: 60}, map[string]string{"safe_stop_no_records": "40"})
 	report := p.report(nil)
 	if report.Status != contract.SafeStop || report.Reason != "40 consecutive no-record: IMM-61-25..IMM-100-25" || report.Succeeded != 60 || report.ProbesUsed != 0 {
 		t.Errorf("%s: %s; %d succeeded, %d probes", report.Status, report.Reason, report.Succeeded, report.ProbesUsed)
@@ -97,7 +97,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 		court := func(highest int) *courtsim.Simulator {
 			return newSim(t, courtsim.Options{Seed: 35, Max: highest, Missing: 0.1, Today: time.Now()})
 		}
-		p := newPlant(t, courtsim.Options{}, map[string]string{"probe": "true", "year": time.Now().Format("06"), "concurrency": "8"})
+		p := newFixture(t, courtsim.Options{}, map[string]string{"probe": "true", "year": time.Now().Format("06"), "concurrency": "8"})
 		known := 0
 		for _, highest := range []int{1000, 1000, 1023, 1023, 1090} {
 			p.sim = court(highest)
@@ -129,7 +129,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 // A plain batch of a year that has grown finds what is new once the no-records above the highest record are old.
 func TestAYearThatHasGrown(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{}, map[string]string{"probe": "true"})
+		p := newFixture(t, courtsim.Options{}, map[string]string{"probe": "true"})
 		grow := func(highest int) {
 			p.sim = newSim(t, courtsim.Options{Seed: 35, Max: highest})
 			p.memory.court = p.sim

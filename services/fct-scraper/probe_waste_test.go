@@ -15,7 +15,7 @@ func TestAYearIsFoundWithLittleWaste(t *testing.T) {
 	for _, highest := range []int{0, 1, 2, 3, 5, 10, 60, 500, scaled(3000)} {
 		t.Run(fmt.Sprint(highest), func(t *testing.T) {
 			t.Parallel()
-			p := newPlant(t, courtsim.Options{Seed: 31, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "concurrency": "16"})
+			p := newFixture(t, courtsim.Options{Seed: 31, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "concurrency": "16"})
 			first := p.searched()
 			p.checkWaste(first)
 			p.checkOnce()
@@ -41,7 +41,7 @@ func TestAYearIsFoundWithLittleWaste(t *testing.T) {
 }
 
 // searched runs a batch to its end.
-func (p *plant) searched() runResult {
+func (p *fixture) searched() runResult {
 	p.t.Helper()
 	run, err := p.run(p.t.Context(), nil)
 	if err != nil || run.Report == nil || run.Status != contract.Completed || run.manifest.Bound == nil {
@@ -51,7 +51,7 @@ func (p *plant) searched() runResult {
 }
 
 // checkWaste compares what a whole batch asked for with the year that it was to find.
-func (p *plant) checkWaste(run runResult) {
+func (p *fixture) checkWaste(run runResult) {
 	p.t.Helper()
 	report, highest := *run.Report, p.highest()
 	numbers, requests := above(p.asked(), highest)
@@ -71,7 +71,7 @@ func (p *plant) checkWaste(run runResult) {
 }
 
 // highest is the court's highest number.
-func (p *plant) highest() int {
+func (p *fixture) highest() int {
 	for n := contract.MaxNumber; n > 0; n-- {
 		if p.sim.Exists(contract.CaseID{Series: "IMM", Year: "25", Number: n}) {
 			return n
@@ -81,7 +81,7 @@ func (p *plant) highest() int {
 }
 
 // asked is how often each number of the series and year was asked for, all calls together.
-func (p *plant) asked() map[int]int {
+func (p *fixture) asked() map[int]int {
 	p.t.Helper()
 	numbers := make(map[int]int)
 	for number, calls := range p.sim.Stats().PerNumber["IMM-"+p.settings["year"]] {
@@ -92,7 +92,7 @@ func (p *plant) asked() map[int]int {
 
 // checkOnce finds calls that were made twice for a number. A file may have been asked for again as a canary: twice, and once
 // more for every fifty no-records.
-func (p *plant) checkOnce() {
+func (p *fixture) checkOnce() {
 	p.t.Helper()
 	files, absent, canaries := make(map[string]map[string]int), make(map[string]map[string]int), 2
 	for number, calls := range p.sim.Stats().PerNumber["IMM-"+p.settings["year"]] {

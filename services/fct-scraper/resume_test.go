@@ -12,7 +12,7 @@ import (
 )
 
 // cut runs a batch until the court has been asked so often, then ends the process's work in the middle.
-func (p *plant) cut(requests int, changes map[string]string) {
+func (p *fixture) cut(requests int, changes map[string]string) {
 	p.t.Helper()
 	ctx, cancel := context.WithCancel(p.t.Context())
 	defer cancel()
@@ -26,7 +26,7 @@ func (p *plant) cut(requests int, changes map[string]string) {
 // What another batch has collected meanwhile is not asked again by a run that was stopped before.
 func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "300", "concurrency": "2"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "300", "concurrency": "2"})
 	p.cut(50, nil)
 	if report := p.report(map[string]string{"end": "290"}); report.Status != contract.Completed {
 		t.Fatal(report.Reason)
@@ -41,7 +41,7 @@ func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
 // A run that goes on takes the settings of its new start, and its report says so.
 func TestARunGoesOnWithTheSettingsOfItsNewStart(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: -1}}},
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: -1}}},
 		map[string]string{"end": "100", "concurrency": "2", "backoff_base": "10ms", "backoff_max": "20ms", "safe_stop_fails": "0"})
 	p.cut(30, nil)
 	report := p.report(map[string]string{"max_retries": "0", "backoff_base": "1ms"})
@@ -53,7 +53,7 @@ func TestARunGoesOnWithTheSettingsOfItsNewStart(t *testing.T) {
 // The pretend court and a real one give their cases the same numbers.
 func TestOneSiteSaysNothingAboutAnother(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 50}, map[string]string{"end": "50"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 50}, map[string]string{"end": "50"})
 	if report := p.report(nil); report.Total != 50 {
 		t.Fatalf("%d settled", report.Total)
 	}
@@ -64,7 +64,7 @@ func TestOneSiteSaysNothingAboutAnother(t *testing.T) {
 
 func TestARunThatAsksNothingCompletes(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 80, Gaps: []contract.Range{{Start: 20, End: 60}}}, map[string]string{"end": "80", "safe_stop_no_records": "0"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 80, Gaps: []contract.Range{{Start: 20, End: 60}}}, map[string]string{"end": "80", "safe_stop_no_records": "0"})
 	p.report(nil)
 	again := p.report(map[string]string{"safe_stop_no_records": "10"})
 	if again.Status != contract.Completed || again.Total != 0 {
@@ -75,7 +75,7 @@ func TestARunThatAsksNothingCompletes(t *testing.T) {
 // A budget that is used up is no end: the same batch goes on searching until it knows the bound.
 func TestAUsedUpBudgetStopsTheRun(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
 	for starts := 1; ; starts++ {
 		report := p.report(map[string]string{"safe_stop_no_records": "500"})
 		if report.ProbesUsed > 6*starts || p.memory.requests() > 6*starts && report.Status != contract.Completed || starts > 10 {
@@ -96,7 +96,7 @@ func TestAUsedUpBudgetStopsTheRun(t *testing.T) {
 
 func TestABudgetThatIsTooSmallIsSaid(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "1"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "1"})
 	if report := p.report(nil); report.Status != contract.SafeStop || report.Requests != 0 || !strings.Contains(report.Reason, "too small") {
 		t.Errorf("%s: %s, %d requests", report.Status, report.Reason, report.Requests)
 	}
@@ -105,7 +105,7 @@ func TestABudgetThatIsTooSmallIsSaid(t *testing.T) {
 func TestASearchThatSawOnlyFailuresGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"1", "2", "none"} {
-		p := newPlant(t, courtsim.Options{Seed: 5, Max: 2, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
+		p := newFixture(t, courtsim.Options{Seed: 5, Max: 2, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
 			map[string]string{"probe": "true", "end": end, "max_retries": "0", "backoff_base": "1ms"})
 		report := p.report(nil)
 		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "only failures") || report.UpperBoundConfidence != 0 {
@@ -121,7 +121,7 @@ func TestASearchThatSawOnlyFailuresGoesOn(t *testing.T) {
 
 func TestAStartAboveTheBoundIsSaid(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"probe": "true", "start": "5000"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"probe": "true", "start": "5000"})
 	report := p.report(nil)
 	if report.Status != contract.Completed || !strings.Contains(report.Reason, "start 5000 lies above the upper bound") || report.UpperBoundConfidence != 0 || report.Succeeded != 0 {
 		t.Errorf("%s: %s, bound %d, %v sure", report.Status, report.Reason, report.UpperBound, report.UpperBoundConfidence)

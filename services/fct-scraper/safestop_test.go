@@ -100,7 +100,7 @@ func (u *uneven) underWay(stretch contract.Range, at time.Time) (all, then, afte
 // stopAt walks a year without records from 61 on until the safe stop, and checks the stop as a whole.
 func stopAt(t *testing.T, limit int, most time.Duration) (u *uneven, stretch contract.Range) {
 	t.Helper()
-	p := newPlant(t, courtsim.Options{Seed: 38, Max: 60}, map[string]string{
+	p := newFixture(t, courtsim.Options{Seed: 38, Max: 60}, map[string]string{
 		"year": "23", "end": "5000", "concurrency": "16", "safe_stop_no_records": fmt.Sprint(limit),
 	})
 	u = newUneven(p.sim, most)
@@ -161,7 +161,7 @@ func TestASafeStopIsQuick(t *testing.T) {
 // A gap under the top stops a batch although the search has found what lies above it; the reason says how to go on.
 func TestAYearThatGoesOnAboveASafeStop(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 39, Max: 900, Gaps: []contract.Range{{Start: 61, End: 220}}},
+	p := newFixture(t, courtsim.Options{Seed: 39, Max: 900, Gaps: []contract.Range{{Start: 61, End: 220}}},
 		map[string]string{"probe": "true", "concurrency": "8", "safe_stop_no_records": "100"})
 	p.memory.court = newUneven(p.sim, 5*time.Millisecond)
 	report := p.report(nil)
@@ -178,7 +178,7 @@ func TestAYearThatGoesOnAboveASafeStop(t *testing.T) {
 }
 
 // recordsAbove are the numbers above one that were asked for and exist.
-func recordsAbove(p *plant, number int) []int {
+func recordsAbove(p *fixture, number int) []int {
 	var numbers []int
 	for n := range p.asked() {
 		if n > number && p.sim.Exists(contract.CaseID{Series: "IMM", Year: "25", Number: n}) {

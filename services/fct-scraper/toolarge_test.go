@@ -40,7 +40,7 @@ func (p *padded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // An answer that the store cannot hold is an attempt like any other: it counts, and the number fails in the end.
 func TestAnswerThatTheStoreCannotHold(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, courtsim.Options{Seed: 3, Max: 99999}, map[string]string{
+	p := newFixture(t, courtsim.Options{Seed: 3, Max: 99999}, map[string]string{
 		"end": "5", "parties": "true", "max_body": "31MiB", "max_retries": "2", "backoff_base": "10ms",
 	})
 	p.memory.court = newPadded(p.memory.court, "IMM-3-25")

@@ -44,7 +44,7 @@ func TestSiteAwayAtTheStart(t *testing.T) {
 	for name, probe := range map[string]string{"batch": "false", "with a search": "true"} {
 		t.Run(name, func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
-				p := newPlant(t, courtsim.Options{Seed: 7, Max: 60}, map[string]string{
+				p := newFixture(t, courtsim.Options{Seed: 7, Max: 60}, map[string]string{
 					"end": "60", "probe": probe, "robots": "true", "delay_min": "1s", "delay_max": "3s",
 				})
 				court := &absent{memory: p.memory, until: time.Now().Add(time.Hour)}

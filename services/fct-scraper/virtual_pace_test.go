@@ -20,7 +20,7 @@ func TestANightKeepsThePace(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		numbers := scaled(*nightly)
 		options := courtsim.Options{Seed: 41, Max: 99999, Missing: 0.05, Latency: 700 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 1}}}
-		p := newPlant(t, options, map[string]string{
+		p := newFixture(t, options, map[string]string{
 			"start": "1", "max_cases": strconv.Itoa(numbers), "probe": "false", "delay_min": "3s", "delay_max": "6s", "concurrency": "4",
 		})
 		report := p.report(nil)

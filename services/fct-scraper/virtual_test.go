@@ -12,7 +12,7 @@ import (
 // The spec's load: 100 small jobs with concurrency 4 in under ten minutes, here with the pauses that are the default.
 func TestHundredNumbersAtTheDefaultPace(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{Seed: 7, Max: 500, Missing: 0.05, Latency: 400 * time.Millisecond},
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 500, Missing: 0.05, Latency: 400 * time.Millisecond},
 			map[string]string{"max_cases": "100", "delay_min": "1s", "delay_max": "3s"})
 		began := time.Now()
 		report := p.report(nil)
@@ -37,7 +37,7 @@ func TestHundredNumbersAtTheDefaultPace(t *testing.T) {
 
 func TestRetriesWaitLongerEachTime(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{Seed: 7, Max: 1, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 1, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
 			map[string]string{"end": "1", "max_retries": "4", "backoff_base": "10s", "backoff_factor": "3", "backoff_max": "4m"})
 		report := p.report(nil)
 		if report.Failed != 1 || report.Requests != 5 || report.Retries != 4 {
@@ -54,7 +54,7 @@ func TestRetriesWaitLongerEachTime(t *testing.T) {
 
 func TestAWaitingJobHoldsNoPlace(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{Seed: 7, Max: 60, Faults: []courtsim.Fault{{Kind: "500", Share: 0.5, Times: 2}}},
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 60, Faults: []courtsim.Fault{{Kind: "500", Share: 0.5, Times: 2}}},
 			map[string]string{"end": "60", "concurrency": "1", "backoff_base": "20m", "backoff_max": "20m", "delay_min": "1s", "delay_max": "1s"})
 		report := p.report(nil)
 		if report.Succeeded != 60 {
@@ -69,7 +69,7 @@ func TestAWaitingJobHoldsNoPlace(t *testing.T) {
 
 func TestAHungJobIsEndedAndTriedAgain(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newPlant(t, courtsim.Options{Seed: 7, Max: 3, Faults: []courtsim.Fault{{Kind: "timeout", Share: 1, Times: 1}}},
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 3, Faults: []courtsim.Fault{{Kind: "timeout", Share: 1, Times: 1}}},
 			map[string]string{"end": "3", "job_timeout": "20s", "request_timeout": "1h"})
 		began := time.Now()
 		report := p.report(nil)
@@ -100,7 +100,7 @@ func TestNumbersThatFailForEver(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
-				p := newPlant(t, courtsim.Options{
+				p := newFixture(t, courtsim.Options{
 					Seed: 13, Max: 99999, Latency: 200 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: c.share, Times: -1}},
 				}, c.settings)
 				for round, within := range []time.Duration{c.within, c.within / 2} { // the second asks for those alone
