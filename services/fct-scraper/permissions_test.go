@@ -51,7 +51,7 @@ func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
 	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5", "--latency", "50ms")
 	g := newGuarded(t)
 	nobody := did(t, codeBroker, "status", "--nats-url", g.url, "--nats-nkey", g.key("operator"))
-	if !strings.Contains(nobody.stderr, "no reporter answers") {
+	if !strings.Contains(nobody.stderr, "no reporter replies") {
 		t.Errorf("status without services: %s", nobody.stderr)
 	}
 	ends := make(map[string]func())
