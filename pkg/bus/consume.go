@@ -29,9 +29,13 @@ const (
 	// defaultHeartbeat is the interval of the in-progress acknowledgements (+WPI) of a held
 	// message. The ack-waits of the consumers are 15 s and more.
 	defaultHeartbeat = 5 * time.Second
-	// pullHeartbeat detects a stalled pull within a second instead of half a minute.
-	pullHeartbeat = 500 * time.Millisecond
+	// pullExpiry is how long a pull request waits, pullHeartbeat the interval of its heartbeats, of
+	// which two missed ones reveal a stalled pull. While all workers are busy nobody reads the
+	// heartbeats of an open pull. The client's queue holds one message more than there are workers:
+	// with more than one heartbeat before the pull expires, it would drop a message, which is
+	// redelivered only after its ack-wait.
 	pullExpiry    = 5 * time.Second
+	pullHeartbeat = pullExpiry / 2
 	// consumerGoneTimeout is how long Consume waits for a removed consumer to be recreated,
 	// consumerGonePoll how often it checks.
 	consumerGoneTimeout = 10 * time.Second

@@ -180,6 +180,42 @@ func TestConsume_StopReleasesFetched(t *testing.T) {
 	}
 }
 
+// A message that comes while the only worker is busy for long is not dropped by the client: it is
+// handled long before its ack-wait ends.
+func TestConsume_BusyWorkerLosesNothing(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		b := fcttest.Broker(t)
+		c := consumer(t, b, time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		handled, ended := make(chan time.Time, 2), make(chan error, 1)
+		go func() {
+			ended <- bus.Consume(ctx, b, bus.ConsumeOptions[string]{
+				Consumer: c, Decode: decode,
+				Handle: func(_ context.Context, d bus.Delivery[string]) error {
+					if d.Body == "slow" {
+						time.Sleep(12 * time.Second)
+					}
+					handled <- time.Now()
+					return nil
+				},
+			})
+		}()
+		publish(t, b, "slow")
+		time.Sleep(4 * time.Second)
+		if _, err := b.Publish(t.Context(), &nats.Msg{Subject: "job.run.99", Data: []byte("next")}); err != nil {
+			t.Fatal(err)
+		}
+		first := <-handled
+		if wait := (<-handled).Sub(first); wait > 15*time.Second {
+			t.Errorf("the next message was handled %s after the worker was free", wait)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestConsume_ConsumerRemoved(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		b := fcttest.Broker(t)
