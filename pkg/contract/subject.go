@@ -21,12 +21,12 @@ const (
 	StreamJobs     = "FCT_JOBS"     // one message a number of a run; redelivery is the retry
 	StreamAnswers  = "FCT_ANSWERS"  // answers that wait for classification; a work queue
 	StreamOutcomes = "FCT_OUTCOMES" // the ledger: attempts and outcomes, packed by chunk
-	StreamEvents   = "FCT_EVENTS"   // started, progress, finished; commands that were refused
+	StreamEvents   = "FCT_EVENTS"   // started, progress, waiting, finished; refused commands
 	StreamPace     = "FCT_PACE"     // the turn and the slots of each site
 
 	BucketCollected = "collected" // CaseID.Key -> Collected: needs no further request
 	BucketFailed    = "failed"    // CaseID.Key -> Collected: a later run fetches it first
-	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs
+	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs; results of commands
 	BucketFetchers  = "fetchers"  // presences of fetchers by run; they expire
 	BucketHeld      = "held"      // in-flight records of fetchers by run
 	BucketSites     = "sites"     // blocks and slowdowns of sites
