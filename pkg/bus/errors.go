@@ -76,10 +76,10 @@ func (b *Bus) publishError(ctx context.Context, subject string, began time.Time,
 type unansweredPublishes struct {
 	mu sync.Mutex
 	// byStream is keyed by the first token of the subject, which identifies the busy streams.
-	byStream map[string]streak
+	byStream map[string]failedPublishes
 }
 
-type streak struct {
+type failedPublishes struct {
 	count   int
 	endedAt time.Time
 }
@@ -89,10 +89,10 @@ func (m *unansweredPublishes) add(subject string, began time.Time) int {
 	defer m.mu.Unlock()
 	r := m.byStream[firstToken(subject)]
 	if r.count == 0 || !began.Before(r.endedAt) {
-		r = streak{r.count + 1, time.Now()}
+		r = failedPublishes{r.count + 1, time.Now()}
 	}
 	if m.byStream == nil {
-		m.byStream = make(map[string]streak)
+		m.byStream = make(map[string]failedPublishes)
 	}
 	m.byStream[firstToken(subject)] = r
 	return r.count

@@ -39,10 +39,10 @@ type Exchange struct {
 	Status      int    `json:"status,omitempty"`
 	ContentType string `json:"content_type,omitempty"`
 	RetryAfter  string `json:"retry_after,omitempty"`
-	// Guard is the header, "name: value", by which a web application firewall marks the response as
+	// BlockHeader is the header, "name: value", by which a web application firewall marks the response as
 	// its own; empty if there is none.
-	Guard     string    `json:"guard,omitempty"`
-	StartedAt time.Time `json:"started_at"`
+	BlockHeader string    `json:"guard,omitempty"`
+	StartedAt   time.Time `json:"started_at"`
 	// Seconds is how long the exchange took, body included, by the monotonic clock.
 	Seconds float64 `json:"seconds"`
 	// GapSeconds is the time since the start of the sender's previous request, by the monotonic

@@ -225,7 +225,7 @@ func (a *attempt) addAnswer(c *Client, made *call, s *session, id contract.CaseI
 		return
 	}
 	a.lastHadRows = false
-	if x.Error != "" || !isOK(x.Status) || x.Guard != "" {
+	if x.Error != "" || !isOK(x.Status) || x.BlockHeader != "" {
 		a.done = true
 		return
 	}

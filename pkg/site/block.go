@@ -49,7 +49,7 @@ func (p *Profile) findBlock(id contract.CaseID, exchange contract.Exchange) (blo
 		if slices.Contains(rule.status, exchange.Status) {
 			return block{rule: rule.name}, true
 		}
-		if name, value, _ := strings.Cut(exchange.Guard, ": "); name != "" && slices.Contains(rule.header, name) {
+		if name, value, _ := strings.Cut(exchange.BlockHeader, ": "); name != "" && slices.Contains(rule.header, name) {
 			return block{rule.name, value}, true
 		}
 		for _, view := range views {

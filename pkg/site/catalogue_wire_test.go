@@ -119,8 +119,8 @@ func TestBlocked_ByHeader(t *testing.T) {
 				if reading := c.Profile.Read(caseID(t, "IMM-13-25"), exchanges); reading.Rule != "challenge" {
 					t.Errorf("%s, status %d, %q: read %s by %q: %s", name, code, body, reading.Verdict, reading.Rule, reading.Error)
 				}
-				if want := name + ": challenge"; exchanges[0].Guard != want {
-					t.Errorf("header in the exchange %q, want %q", exchanges[0].Guard, want)
+				if want := name + ": challenge"; exchanges[0].BlockHeader != want {
+					t.Errorf("header in the exchange %q, want %q", exchanges[0].BlockHeader, want)
 				}
 				if _, err := c.Robots(t.Context(), noPause); !strings.Contains(fmt.Sprint(err), "blocked: challenge") {
 					t.Errorf("robots.txt: %v", err)

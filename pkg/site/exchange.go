@@ -70,7 +70,7 @@ func (c *Client) do(
 	x.Status = response.StatusCode
 	x.ContentType = headerText(response, "Content-Type")
 	x.RetryAfter = headerText(response, "Retry-After")
-	x.Guard = c.Profile.blockHeader(response.Header)
+	x.BlockHeader = c.Profile.blockHeader(response.Header)
 	body, unknown := decodedBody(response)
 	x.Body, err = c.readBody(ctx, body, response.ContentLength)
 	if unknown != nil {

@@ -117,7 +117,7 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 // 410 page is not searched either: it has the site's usual page frame.
 func (p *Profile) robotsBlocked(x contract.Exchange) (block, bool) {
 	file := x.Status >= 200 && x.Status < 300 && !startsAsMarkup(x.Body)
-	if x.Guard != "" {
+	if x.BlockHeader != "" {
 		return p.findBlock(contract.CaseID{}, x)
 	}
 	if file || x.Status == http.StatusNotFound || x.Status == http.StatusGone {
@@ -170,7 +170,7 @@ func (c *Client) fetchRobots(
 	defer func() { _ = response.Body.Close() }() // the body was read, or is not needed
 	x.Unsent = response.StatusCode == http.StatusProxyAuthRequired
 	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerText(response, "Content-Type"), headerText(response, "Retry-After")
-	x.Guard = c.Profile.blockHeader(response.Header)
+	x.BlockHeader = c.Profile.blockHeader(response.Header)
 	body, unknown := decodedBody(response)
 	if x.Body, err = io.ReadAll(io.LimitReader(body, maxRobots)); unknown != nil {
 		err = unknown

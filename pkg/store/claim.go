@@ -13,9 +13,9 @@ import (
 // comes with ErrNotWritable.
 var ErrClaimed = errors.New("in use by another process")
 
-// claimAgain is how often a claim of another process is retried, claimLimit for how long: a process
-// that has just ended holds nothing.
-const claimAgain, claimLimit = 10 * time.Millisecond, 500 * time.Millisecond
+// claimRetryInterval is the interval of the attempts to claim what another process holds,
+// claimTimeout their duration: a process that is ending releases its claim.
+const claimRetryInterval, claimTimeout = 10 * time.Millisecond, 500 * time.Millisecond
 
 // Owner describes the process that writes a part of a folder.
 type Owner struct {
@@ -33,16 +33,16 @@ type Owner struct {
 // ErrClaimed and ErrNotWritable and names it.
 func (s *Store) Claim(part string, owner Owner) (release func() error, err error) {
 	name := ".fct-writer-" + part + ".lock"
-	for begun := time.Now(); ; time.Sleep(claimAgain) {
+	for begun := time.Now(); ; time.Sleep(claimRetryInterval) {
 		file, err := s.root.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
 		if err != nil {
 			return nil, s.notWritable("opening", name, err)
 		}
 		holder, held, err := claim(file, owner)
-		if err == nil && held && s.leadsTo(name, file) {
+		if err == nil && held && s.isNameOf(name, file) {
 			return func() error { return s.release(name, file) }, nil
 		}
-		if err == nil && !held && time.Since(begun) > claimLimit {
+		if err == nil && !held && time.Since(begun) > claimTimeout {
 			err = fmt.Errorf("%w: process %d (%s) writes the files of %s there: wait for its end, or give another output",
 				ErrClaimed, holder.PID, holder.Where, part)
 		}
@@ -52,15 +52,15 @@ func (s *Store) Claim(part string, owner Owner) (release func() error, err error
 	}
 }
 
-// leadsTo reports whether name is still the name of file, which may have been removed before it was
-// locked.
-func (s *Store) leadsTo(name string, file *os.File) bool {
-	there, err := s.root.Stat(name)
+// isNameOf reports whether name is still the name of file, which may have been removed before it
+// was locked.
+func (s *Store) isNameOf(name string, file *os.File) bool {
+	named, err := s.root.Stat(name)
 	if err != nil {
 		return false
 	}
 	opened, err := file.Stat()
-	return err == nil && os.SameFile(there, opened)
+	return err == nil && os.SameFile(named, opened)
 }
 
 // release ends a claim, and removes its file unless another process holds it too. A remaining file

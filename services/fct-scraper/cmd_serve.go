@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/loopback"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nuid"
@@ -193,17 +193,7 @@ func (p *program) announce(a *app, options serveOptions) error {
 func announcement(b *broker, services []string) string {
 	text := "serving " + strings.Join(services, ", ") + "\n"
 	if b.url != "" {
-		text += "export NATS_URL=" + b.url + "\nexport NATS_NKEY=" + shellQuote(b.keyFile) + "\n"
+		text += "export NATS_URL=" + b.url + "\nexport NATS_NKEY=" + sanitize.Quote(b.keyFile) + "\n"
 	}
 	return text + `nats pub batch.start '{"year":"25","start":1,"max_cases":50}'` + "\n"
-}
-
-// shellQuote quotes a word for a shell if necessary.
-func shellQuote(word string) string {
-	if !strings.ContainsFunc(word, func(r rune) bool {
-		return !strings.ContainsRune("/._-", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
-	}) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -27,7 +27,7 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	defer unlock()
-	leave, err := w.siteState.enterProbe(w.startCtx)
+	leave, err := w.siteState.enterHalfOpen(w.startCtx)
 	if err != nil {
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
@@ -180,7 +180,7 @@ func (w *runWorker) persistAnswer(answer contract.Answer) error {
 			return err
 		}
 		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
-		if delay.Sleep(w.finishCtx, classifyWait) != nil {
+		if delay.Sleep(w.finishCtx, recheckDelay) != nil {
 			return err
 		}
 	}

@@ -96,8 +96,8 @@ type Step struct {
 	Wait time.Duration
 }
 
-// classifyWait is how long an answer may take to be classified before its job is checked again.
-const classifyWait = time.Second
+// recheckDelay is how long an answer may take to be classified before its job is checked again.
+const recheckDelay = time.Second
 
 // Next returns what to do with the job of a number at the time now. A blocked attempt does not
 // count: the number stays pending and keeps its attempts.
@@ -107,7 +107,7 @@ func (h *History) Next(number int, now time.Time) Step {
 	case p.settled:
 		return Step{Settled: true, Outcome: p.outcome, Sequence: p.sequence, StoredAt: p.storedAt}
 	case h.Pending(number) > 0:
-		return Step{Wait: classifyWait}
+		return Step{Wait: recheckDelay}
 	case p.retryAt.After(now):
 		return Step{Wait: p.retryAt.Sub(now)}
 	default:

@@ -149,8 +149,8 @@ func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
 
 // crashes returns how many processes have died with the job of a number in flight. The error is a
 // retryLater while another live process has it in flight. The records are read again after a
-// reconnect and, at most once in classifyWait, with reread: if retries alone do not explain the
-// delivery.
+// reconnect and, at most once in recheckDelay, with reread, which the caller sets if there were
+// more deliveries than attempts.
 func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (int, error) {
 	others, highest, err := r.othersAndOwn(ctx, l, number, epoch, reread)
 	if err != nil || len(others) == 0 {
@@ -165,7 +165,7 @@ func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epo
 				return 0, err
 			}
 			if alive {
-				return 0, retryLater(classifyWait)
+				return 0, retryLater(recheckDelay)
 			}
 			count++
 		}
@@ -180,7 +180,7 @@ func (r *inFlightRecord) othersAndOwn(
 ) (others []contract.InFlightRecord, own int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.othersReadAt.IsZero() || r.othersEpoch != epoch || reread && time.Since(r.othersReadAt) > classifyWait {
+	if r.othersReadAt.IsZero() || r.othersEpoch != epoch || reread && time.Since(r.othersReadAt) > recheckDelay {
 		if err := r.readOthers(ctx, l, epoch); err != nil {
 			return nil, 0, fmt.Errorf("reading the in-flight records of other processes: %w", err)
 		}

@@ -30,7 +30,7 @@ func (w *runWorker) doJob(d delivery) error {
 	defer w.releaseNumber(id.Number)
 	unclaim, claimed := w.overlap.claim(id)
 	if !claimed { // another run works on it
-		return retryLater(classifyWait)
+		return retryLater(recheckDelay)
 	}
 	defer unclaim()
 	reread := metadata.NumDelivered > 1 || w.consumerRecreated.Load() ||

@@ -27,12 +27,12 @@ type Pace struct {
 	Quiet Hours
 }
 
-// guardDivisor and maxGuard raise the shortest pause a little above Min: a request leaves the
-// machine some time after it was permitted. The smallest gap measured at a site was 0.99 of the
-// configured pause. A guard of one hundredth keeps 99 % of the rate.
+// pauseMarginDivisor and maxPauseMargin raise the shortest pause a little above Min: a request
+// leaves the machine some time after it was permitted. The smallest gap measured at a site was 0.99
+// of the configured pause. A margin of one hundredth keeps 99 % of the rate.
 const (
-	guardDivisor = 100
-	maxGuard     = 10 * time.Millisecond
+	pauseMarginDivisor = 100
+	maxPauseMargin     = 10 * time.Millisecond
 )
 
 // Pause returns the wait after request number n (1 is the first). draw, in [0, 1), is the random
@@ -53,7 +53,7 @@ func (p Pace) restsAfter(n int) bool { return p.RestEvery > 0 && n%p.RestEvery =
 func (p Pace) unlimited() bool { return p.Max == 0 && p.RestEvery == 0 }
 
 // minPause returns the shortest pause that is made.
-func (p Pace) minPause() time.Duration { return p.Min + min(p.Min/guardDivisor, maxGuard) }
+func (p Pace) minPause() time.Duration { return p.Min + min(p.Min/pauseMarginDivisor, maxPauseMargin) }
 
 // Pacer enforces a Pace for all requests of one process. It is safe for concurrent use. Cases that
 // have sent a request go before those that have not; within each kind, callers are served in the

@@ -21,9 +21,9 @@ import (
 const (
 	// poolCheckInterval is how often a process checks a pool.
 	poolCheckInterval = time.Second
-	// poolUnheldTime is for how long no process may announce that it holds a message of a damaged
+	// minFreeTime is for how long no process may announce that it holds a message of a damaged
 	// pool before the pool is restored. Each process has checked the pool several times by then.
-	poolUnheldTime = 3 * time.Second
+	minFreeTime = 3 * time.Second
 )
 
 // messagePool is a set of messages of FCT_PACE that the fetchers of a site share, and the consumer
@@ -42,19 +42,19 @@ type messagePool struct {
 	// subjects are the subjects of the messages. want is the configuration of the consumer.
 	subjects []string
 	want     jetstream.ConsumerConfig
-	// minUnheld returns for how long no process may have held a message before a damaged pool is
+	// minFree returns for how long no process may have held a message before a damaged pool is
 	// restored.
-	minUnheld func() time.Duration
+	minFree func() time.Duration
 
 	mu       sync.Mutex
 	consumer jetstream.Consumer
 	version  poolVersion
 	held     int
 	damaged  bool
-	// unheldSince is since when no process announces a message of the damaged pool; zero while one
+	// freeSince is since when no process announces a message of the damaged pool; zero while one
 	// does.
-	unheldSince time.Time
-	announced   bool
+	freeSince time.Time
+	announced bool
 }
 
 // poolVersion is equal at two checks of a pool exactly if neither a message nor the consumer was
@@ -170,7 +170,7 @@ func (p *messagePool) check(ctx context.Context) error {
 		}
 	}
 	if err := p.announceHeld(ctx, heldCount > 0); err != nil || heldCount > 0 {
-		p.unheldSince = time.Time{}
+		p.freeSince = time.Time{}
 		return err
 	}
 	if status.damage == damageRecreated {
@@ -178,13 +178,13 @@ func (p *messagePool) check(ctx context.Context) error {
 	}
 	heldElsewhere, err := p.heldByOthers(ctx)
 	if err != nil || heldElsewhere {
-		p.unheldSince = time.Time{}
+		p.freeSince = time.Time{}
 		return err
 	}
-	if p.unheldSince.IsZero() {
-		p.unheldSince = time.Now()
+	if p.freeSince.IsZero() {
+		p.freeSince = time.Now()
 	}
-	if time.Since(p.unheldSince) < max(poolUnheldTime, p.minUnheld()) {
+	if time.Since(p.freeSince) < max(minFreeTime, p.minFree()) {
 		return nil
 	}
 	return p.restore(ctx)
@@ -243,7 +243,7 @@ func (p *messagePool) open(ctx context.Context, status poolStatus) error {
 	if p.damaged {
 		p.log.Warn("fetcher.pool.restored", "consumer", p.want.Durable)
 	}
-	p.consumer, p.version, p.damaged, p.unheldSince = consumer, status.poolVersion, false, time.Time{}
+	p.consumer, p.version, p.damaged, p.freeSince = consumer, status.poolVersion, false, time.Time{}
 	return nil
 }
 
@@ -412,6 +412,6 @@ func (s *Service) newMessagePool(
 ) *messagePool {
 	return &messagePool{
 		bus: s.Bus, log: s.Log, fetchers: s.fetchers, holderKey: contract.HolderKey(want.Durable, s.ID),
-		subjects: subjects, want: want, minUnheld: pause,
+		subjects: subjects, want: want, minFree: pause,
 	}
 }

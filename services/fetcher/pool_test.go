@@ -276,9 +276,9 @@ func TestDamagedPoolWaitsForHolder(t *testing.T) {
 	}
 }
 
-// TestUnheldPoolRestoredAfterThreeSeconds checks that a pool of which no process holds a message is
+// TestFreePoolRestoredAfterThreeSeconds checks that a pool of which no process holds a message is
 // not restored at once either, since the check of another process may be late.
-func TestUnheldPoolRestoredAfterThreeSeconds(t *testing.T) {
+func TestFreePoolRestoredAfterThreeSeconds(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		f := newFixture(t, 0)
 		defer f.startFetcher(func(opts *fetcher.Options) { opts.Shared = true })()

@@ -246,7 +246,7 @@ func (w *runWorker) process(d delivery) {
 		_ = msg.NakWithDelay(bus.NoDelay)
 	default:
 		w.Log.Warn("fetcher.job.failed", "subject", msg.Subject(), "error", err)
-		_ = msg.NakWithDelay(classifyWait)
+		_ = msg.NakWithDelay(recheckDelay)
 	}
 }
 

@@ -148,9 +148,9 @@ func (s *siteState) hold() (left time.Duration, reason string) {
 	return time.Until(s.slowdown.Until), reason
 }
 
-// enterProbe waits, while the site is half-open, until no other case of this process probes it.
+// enterHalfOpen waits, while the site is half-open, until no other case of this process probes it.
 // leave lets the next case in. The error is the cause of ctx.
-func (s *siteState) enterProbe(ctx context.Context) (leave func(), err error) {
+func (s *siteState) enterHalfOpen(ctx context.Context) (leave func(), err error) {
 	if !s.halfOpen() {
 		return func() {}, nil
 	}

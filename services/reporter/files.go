@@ -97,7 +97,7 @@ func deriveFiles(
 			htmlPath = raws[0].Name
 		}
 		d.files = append(d.files, raws...)
-		if entry.kind == kindEvidence || entry.kind == kindConfirmation { // not an attempt of a job
+		if entry.kind == kindRawAnswer || entry.kind == kindConfirmation { // not an attempt of a job
 			continue
 		}
 		at := latest(entry.Timestamp, entry.StartedAt, manifest.CreatedAt)

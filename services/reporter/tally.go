@@ -94,7 +94,7 @@ type entryKind int
 const (
 	kindAttempt entryKind = iota
 	kindAmendment
-	kindEvidence
+	kindRawAnswer
 	kindConfirmation
 )
 

@@ -152,7 +152,7 @@ func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry 
 		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleUnconfirmed ||
 			entry.Verdict == contract.VerdictBlocked {
 			entry.Verdict = contract.VerdictBlocked // so that its raw answer is stored
-			fresh = append(fresh, countedEntry{Entry: entry, kind: kindEvidence})
+			fresh = append(fresh, countedEntry{Entry: entry, kind: kindRawAnswer})
 		}
 	}
 	switch {

@@ -50,7 +50,7 @@ func foldBoth(t interface{ Fatal(...any) }, messages []message) (tally, []counte
 	}
 	var lines strings.Builder
 	for _, entry := range fresh {
-		if entry.kind != kindEvidence && entry.kind != kindConfirmation {
+		if entry.kind != kindRawAnswer && entry.kind != kindConfirmation {
 			line, err := attemptLine("run", entry.Entry, entry.StartedAt, "")
 			if err != nil {
 				t.Fatal(err)
@@ -135,7 +135,7 @@ func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 	}
 	var lines []string
 	for _, entry := range fresh {
-		if entry.kind != kindEvidence && entry.kind != kindConfirmation {
+		if entry.kind != kindRawAnswer && entry.kind != kindConfirmation {
 			lines = append(lines, fmt.Sprint(entry.CaseID, " ", entry.Verdict, " ", entry.Notes))
 		}
 	}
