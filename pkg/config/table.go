@@ -65,7 +65,7 @@ func allSettings() []*setting {
 		{name: "end", fallback: "none", validator: wholeNumberOrNone(1, contract.MaxNumber), help: "last number"},
 		{name: "probe", fallback: "true", validator: boolean(), help: "find the highest number first"},
 		{name: "probe_budget", fallback: strconv.Itoa(DefaultProbeBudget), validator: wholeNumber(1, contract.MaxNumber), help: "hard limit on the requests of that search"},
-		{name: "bound_max_age", fallback: "1h", validator: duration(), help: "no-records above the highest record that are older are asked for again; 0 is always"},
+		{name: "bound_max_age", fallback: "1h", validator: duration(), help: "older no-records above the highest record are requested again; 0 is always"},
 		{name: "recheck", fallback: "false", validator: boolean(), help: "ask again for numbers known as no-record"},
 		{name: "force", fallback: "false", validator: boolean(), help: "ask again for every number"},
 

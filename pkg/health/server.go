@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The paths that supervisors ask for.
+// The paths that supervisors request.
 const (
 	LivePath  = "/livez"  // 200 as long as the process answers at all
 	ReadyPath = "/readyz" // 200 when the process can work, else 503 and why not

@@ -19,11 +19,11 @@ const searchLimit = 256 << 10
 
 // caseBlocked is attemptBlocked for the exchanges of the case itself.
 func (p *Profile) caseBlocked(
-	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
+	id contract.CaseID, exchanges []contract.Exchange, now time.Time, minWait time.Duration,
 ) (rule string, wait time.Duration, blocked bool) {
 	for _, exchange := range exchanges {
 		if found, blocked := p.findBlock(id, exchange); blocked {
-			return found.rule, retryAfter(exchange.RetryAfter, now, least), true
+			return found.rule, retryAfter(exchange.RetryAfter, now, minWait), true
 		}
 	}
 	return "", 0, false

@@ -64,17 +64,17 @@ func (p *Profile) Blocked(
 
 // attemptBlocked is Blocked with a minimum wait for a Retry-After that cannot be read.
 func (p *Profile) attemptBlocked(
-	id contract.CaseID, exchanges []contract.Exchange, now time.Time, least time.Duration,
+	id contract.CaseID, exchanges []contract.Exchange, now time.Time, minWait time.Duration,
 ) (rule string, wait time.Duration, blocked bool) {
 	n := countRobots(exchanges)
 	if n < len(exchanges) || n == 0 {
-		return p.caseBlocked(id, exchanges[n:], now, least)
+		return p.caseBlocked(id, exchanges[n:], now, minWait)
 	}
 	found, blocked := p.robotsBlocked(exchanges[n-1])
 	if !blocked {
 		return "", 0, false
 	}
-	return found.rule, retryAfter(exchanges[n-1].RetryAfter, now, least), true
+	return found.rule, retryAfter(exchanges[n-1].RetryAfter, now, minWait), true
 }
 
 // readCase decides what the exchanges for a case mean.

@@ -14,8 +14,8 @@ const maxWait = 24 * time.Hour
 // retryAfter parses a Retry-After header, with multiple values joined by ", ". It accepts seconds
 // and dates (RFC 9110, section 10.2.3) and the other forms that servers send, see parseWait. The
 // longest value counts; a value that means "now" gives 0. For an unreadable value the wait is at
-// least least, because it may have asked for more. The result is at most maxWait.
-func retryAfter(value string, now time.Time, least time.Duration) time.Duration {
+// least minWait, because it may have asked for more. The result is at most maxWait.
+func retryAfter(value string, now time.Time, minWait time.Duration) time.Duration {
 	var wait time.Duration
 	value = commaGrouped.ReplaceAllStringFunc(value, func(digits string) string {
 		return strings.ReplaceAll(digits, ",", "")
@@ -33,7 +33,7 @@ func retryAfter(value string, now time.Time, least time.Duration) time.Duration 
 			}
 		}
 		if one = min(one, maxWait); !readable {
-			one = least
+			one = minWait
 		}
 		wait = max(wait, one)
 	}

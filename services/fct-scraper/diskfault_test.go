@@ -49,15 +49,7 @@ func (f diskFault) try(t *testing.T, folder string) {
 	}
 	t.Logf("exit code %d after %v: %s", cmd.ProcessState.ExitCode(), took, said.String())
 	f.end()
-	p.finish(codeCompleted)
-	outcomes := p.outcomes()
-	if len(outcomes) != numbers {
-		t.Errorf("%d outcomes for %d numbers", len(outcomes), numbers)
-	}
-	p.checkRecords(outcomes)
-	if again := repeated(sim.asked()); again > 8 {
-		t.Errorf("%d requests were made again", again)
-	}
+	p.checkResumed(sim, numbers)
 }
 
 // TestNoMoreFilesFitInMidRun has a file system run out of inodes below a running batch.

@@ -106,16 +106,7 @@ func TestAFullDiskEndsTheBatch(t *testing.T) {
 		}
 	}
 	empty()
-	p.finish(codeCompleted)
-	outcomes := p.outcomes()
-	if len(outcomes) != numbers {
-		t.Errorf("%d outcomes for %d numbers", len(outcomes), numbers)
-	}
-	p.checkRecords(outcomes)
-	// What was in flight when the disk was full is asked for again.
-	if again := repeated(sim.asked()); again > 8 {
-		t.Errorf("%d requests were made again", again)
-	}
+	p.checkResumed(sim, numbers)
 }
 
 // TestAFullDiskHoldsAServiceUpAndNoMore: full from the start, then with room, then full again in mid-run, then with room.

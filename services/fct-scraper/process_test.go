@@ -169,6 +169,21 @@ func (p place) outcomes() map[int]contract.Outcome {
 	return found
 }
 
+// checkResumed gives the batch again and checks that it completes, with an outcome for each number and
+// the records to match. Only what was in flight when the first one ended is requested again.
+func (p place) checkResumed(sim simulator, numbers int) {
+	p.t.Helper()
+	p.finish(codeCompleted)
+	outcomes := p.outcomes()
+	if len(outcomes) != numbers {
+		p.t.Errorf("%d outcomes for %d numbers", len(outcomes), numbers)
+	}
+	p.checkRecords(outcomes)
+	if again := repeated(sim.asked()); again > 8 {
+		p.t.Errorf("%d requests were made again", again)
+	}
+}
+
 // checkRecords reads every record file: each is whole, and there is one for each success and no other.
 func (p place) checkRecords(outcomes map[int]contract.Outcome) {
 	p.t.Helper()
