@@ -63,6 +63,33 @@ func TestWrite_ReplacesFile(t *testing.T) {
 	}
 }
 
+// A folder that is moved between two steps of a write is created again, with the file in it.
+func TestWriteAll_FolderMoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, moved := s.sync, false
+	s.sync = func(root *os.Root, temps []temp) error {
+		if err := way(root, temps); err != nil || moved {
+			return err
+		}
+		moved = true
+		return os.Rename(filepath.Join(dir, "cases"), filepath.Join(dir, "away"))
+	}
+	if err := s.WriteAll([]File{{Name: "cases/IMM/25/a.json", Data: []byte("a")}}); err != nil || !moved {
+		t.Fatalf("%v; moved %v", err, moved)
+	}
+	if data, err := s.Read("cases/IMM/25/a.json"); string(data) != "a" || err != nil {
+		t.Errorf("%q, %v", data, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWriteAll_EachWayOfSyncing(t *testing.T) {
 	for name, way := range map[string]func(*os.Root, []temp) error{"batch": syncBatch, "each": syncEach} {
 		t.Run(name, func(t *testing.T) {

@@ -80,11 +80,16 @@ const batchSize = 256
 
 // WriteAll writes many files with few syncs. If it fails, the error wraps ErrNotWritable, some of
 // the files may be written, and the others are as they were. Of two files with the same name the
-// later one is kept.
+// later one is kept. If a folder below the store's is moved or removed meanwhile, the files are
+// written once more, into a new one.
 func (s *Store) WriteAll(files []File) error {
 	for len(files) > 0 {
 		size := min(len(files), batchSize)
-		if err := s.writeBatch(files[:size]); err != nil {
+		err := s.writeBatch(files[:size])
+		if errors.Is(err, fs.ErrNotExist) {
+			err = s.writeBatch(files[:size])
+		}
+		if err != nil {
 			return err
 		}
 		files = files[size:]
