@@ -1,9 +1,13 @@
 package contract
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
+
+// ErrMessage is wrapped by every error about a message that this version cannot read.
+var ErrMessage = errors.New("message not readable")
 
 // MessageVersion is the version of the messages below; a reader refuses other versions.
 const MessageVersion = 1
@@ -15,6 +19,14 @@ func CheckVersion(version int) error {
 	}
 	return nil
 }
+
+// RepublishedHeader marks a job that was published again after it had been removed from the stream:
+// it may have been done before.
+const RepublishedHeader = "Fct-Again"
+
+// ConsumerRecreateDelay is how long a generator leaves a run without a consumer before it recreates
+// it. Every fetcher checks for the consumer twice as often before it pulls, and so notices.
+const ConsumerRecreateDelay = 2 * time.Second
 
 // Job requests one number of one run.
 type Job struct {
@@ -66,6 +78,13 @@ type Exchange struct {
 	Body   []byte `json:"-"`
 }
 
+// AnswerPack is the body of an answer message: answers of one chunk that were stored together.
+type AnswerPack struct {
+	Version int      `json:"v"`
+	RunID   RunID    `json:"run_id"`
+	Answers []Answer `json:"answers"`
+}
+
 // Answer is the result of one attempt of a job.
 type Answer struct {
 	CaseID  CaseID `json:"case_id"`
@@ -97,6 +116,16 @@ type Copy struct {
 	RunID RunID `json:"run_id"`
 	// Sequence is the ledger sequence of the message with that outcome.
 	Sequence uint64 `json:"sequence"`
+}
+
+// EntryPack is the body of a ledger message: attempts of one chunk that were classified together.
+type EntryPack struct {
+	Version int     `json:"v"`
+	RunID   RunID   `json:"run_id"`
+	Entries []Entry `json:"entries"`
+	// After is the ledger sequence after which a canary was requested; 0 in other packs and if
+	// unknown.
+	After uint64 `json:"after,omitempty"`
 }
 
 // Entry is one classified attempt in the ledger.

@@ -8,6 +8,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -104,11 +105,7 @@ func (c *copies) hasVanishedCanary(ctx context.Context, run contract.RunID) (boo
 
 // decodeEntries returns the entries of a ledger message of a run, or nil if it is unreadable.
 func decodeEntries(run contract.RunID, data []byte) []contract.Entry {
-	data, err := bus.Decompress(data)
-	if err != nil {
-		return nil
-	}
-	pack, err := contract.DecodeEntries(data)
+	pack, err := ledger.Decode[contract.EntryPack](data)
 	if err != nil || pack.RunID != run {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/services/classifier"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,14 +44,11 @@ func outcomeEntry(number int, outcome contract.Outcome) contract.Entry {
 // storeEntries writes entries to the ledger of a run and returns their sequence.
 func storeEntries(t *testing.T, b *bus.Bus, subject string, of contract.RunID, entries ...contract.Entry) uint64 {
 	t.Helper()
-	pack := contract.EntryPack{Version: contract.MessageVersion, RunID: of, Entries: entries}
-	body, err := pack.Encode()
+	msg, err := ledger.EntryMessage(of, entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg := nats.NewMsg(subject)
-	msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
-	msg.Data = bus.Compress(body)
+	msg.Subject = subject
 	ack, err := b.Publish(t.Context(), msg)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +109,7 @@ func TestCopy_OutcomeWithoutRequests(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		if s := states[i]; !s.Final || s.Verdict != want.Verdict || s.Number != want.CaseID.Number || s.Attempt != 1 {
+		if s := states[i]; s.Outcome != want.Outcome || s.Verdict != want.Verdict || s.Number != want.CaseID.Number || s.Attempt != 1 {
 			t.Errorf("header %+v over %s", s, want.CaseID)
 		}
 	}
@@ -141,7 +139,7 @@ func TestCopy_RedeliveryIsIdentical(t *testing.T) {
 		t.Fatalf("%d messages, want 3", len(messages))
 	}
 	for _, msg := range messages[1:] {
-		if !bytes.Equal(msg.Data, messages[0].Data) || msg.Header.Get(contract.StateHeader) != messages[0].Header.Get(contract.StateHeader) {
+		if !bytes.Equal(msg.Data, messages[0].Data) || msg.Header.Get(ledger.StateHeader) != messages[0].Header.Get(ledger.StateHeader) {
 			t.Errorf("message %d has %q, the first %q", msg.Sequence, msg.Data, messages[0].Data)
 		}
 	}

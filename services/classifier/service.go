@@ -13,8 +13,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
-
-	"github.com/nats-io/nats.go"
+	"fct-scraper/pkg/ledger"
 )
 
 // Reader reads the exchanges of one attempt. It must depend only on its arguments.
@@ -62,7 +61,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("running the classifier: opening its consumer: %w", err)
 	}
 	err = bus.Consume(ctx, s.Bus, bus.ConsumeOptions[contract.AnswerPack]{
-		Consumer: answers, Workers: s.Workers, Decode: decodeAnswers,
+		Consumer: answers, Workers: s.Workers, Decode: ledger.Decode[contract.AnswerPack],
 		Handle: func(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
 			return s.classify(ctx, d, &copies{bus: s.Bus})
 		},
@@ -71,14 +70,6 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("running the classifier: %w", err)
 	}
 	return nil
-}
-
-func decodeAnswers(data []byte) (contract.AnswerPack, error) {
-	data, err := bus.Decompress(data)
-	if err != nil {
-		return contract.AnswerPack{}, err
-	}
-	return contract.DecodeAnswers(data)
 }
 
 // classify writes the entries of a pack of answers to the ledger, then settles their jobs. The pack
@@ -142,15 +133,10 @@ func (s *Service) writeEntries(ctx context.Context, run contract.RunID, entries 
 			size += payloadSize(entries[n])
 			n++
 		}
-		pack := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries[:n]}
-		body, err := pack.Encode()
-		if err != nil {
-			return err
+		msg, err := ledger.EntryMessage(run, entries[:n])
+		if err == nil {
+			_, err = s.Bus.Publish(ctx, msg)
 		}
-		msg := nats.NewMsg(run.OutcomeSubject(contract.Chunk(entries[0].CaseID.Number)))
-		msg.Header.Set(contract.StateHeader, contract.FormatStates(pack.States()))
-		msg.Data = bus.Compress(body)
-		_, err = s.Bus.Publish(ctx, msg)
 		if errors.Is(err, bus.ErrTooLarge) && n == 1 && dropTooLarge(&entries[0]) {
 			continue
 		}

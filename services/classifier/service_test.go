@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/services/classifier"
 
 	"github.com/nats-io/nats.go"
@@ -89,7 +90,7 @@ func runUntilDrained(t *testing.T, b *bus.Bus, service *classifier.Service) {
 }
 
 // classify classifies the answers and returns the ledger entries and the states in their header.
-func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.Entry, []contract.AttemptState) {
+func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.Entry, []ledger.AttemptState) {
 	t.Helper()
 	return classifyWith(t, b, newService(t, b), answers...)
 }
@@ -97,9 +98,9 @@ func classify(t *testing.T, b *bus.Bus, answers ...contract.Answer) ([]contract.
 // classifyWith is classify with the given classifier.
 func classifyWith(
 	t *testing.T, b *bus.Bus, service *classifier.Service, answers ...contract.Answer,
-) ([]contract.Entry, []contract.AttemptState) {
+) ([]contract.Entry, []ledger.AttemptState) {
 	t.Helper()
-	body, err := contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: answers}.Encode()
+	body, err := ledger.Encode(contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: answers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,26 +108,22 @@ func classifyWith(
 		t.Fatal(err)
 	}
 	runUntilDrained(t, b, service)
-	ledger, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
+	stream, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	msg, err := ledger.GetLastMsgForSubject(t.Context(), run.OutcomeSubject(0))
+	msg, err := stream.GetLastMsgForSubject(t.Context(), run.OutcomeSubject(0))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := bus.Decompress(msg.Data)
+	pack, err := ledger.Decode[contract.EntryPack](msg.Data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack, err := contract.DecodeEntries(data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
+	states, err := ledger.ParseStates(msg.Header.Get(ledger.StateHeader))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +143,7 @@ func TestCrashedJobFails(t *testing.T) {
 		entry.StartedAt.IsZero() || len(entry.Requests) != 0 {
 		t.Errorf("%+v, want that its worker crashed", entry)
 	}
-	if !states[0].Final {
+	if states[0].Outcome == "" {
 		t.Errorf("%+v, want that the job is settled", states[0])
 	}
 }
@@ -185,7 +182,7 @@ func TestClassify_EveryVerdict(t *testing.T) {
 			t.Errorf("%s: %s %q, retried at %v, record %t, raw %q; want %+v", e.CaseID, e.Verdict, e.Outcome,
 				e.RetryAt, len(e.Record) > 0, e.Raw, w)
 		}
-		if states[i].Final != (w.outcome != "") || states[i].Verdict != w.verdict {
+		if states[i].Outcome != w.outcome || states[i].Verdict != w.verdict {
 			t.Errorf("%s: header %+v", e.CaseID, states[i])
 		}
 	}

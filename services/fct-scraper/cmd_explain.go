@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/reporter"
 
@@ -84,7 +85,7 @@ func (p *program) explain(
 		return b.markHolderEnded(err)
 	})
 	switch {
-	case err == nil, errors.Is(err, reporter.ErrLedger):
+	case err == nil, errors.Is(err, ledger.ErrMismatch):
 		return history, err
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return history, fmt.Errorf("%w: no run was ever started on this store: %w", errUsage, err)

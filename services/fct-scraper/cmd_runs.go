@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/reporter"
@@ -86,7 +87,7 @@ func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus
 // from its latest events.
 func (b *broker) fillProgress(ctx context.Context, s *runStatus, m contract.Manifest) error {
 	c, err := reporter.Count(ctx, reporter.Options{Bus: b.Bus, Logger: slog.New(slog.DiscardHandler)}, m)
-	if errors.Is(err, reporter.ErrLedger) {
+	if errors.Is(err, ledger.ErrMismatch) {
 		s.Status, s.Reason = contract.Errored, err.Error()
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/integrity"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/natsd"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
@@ -48,7 +49,7 @@ func errorExitCode(err error) int {
 		code  int
 		among []error
 	}{
-		{codeOutput, []error{reporter.ErrLedger, store.ErrNotWritable}},
+		{codeOutput, []error{ledger.ErrMismatch, store.ErrNotWritable}},
 		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning}},
 		{codeBroker, []error{
 			errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable,

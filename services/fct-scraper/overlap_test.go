@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -133,13 +134,13 @@ func (f *fleet) until(what string, condition func() bool) {
 }
 
 // states are what the headers say of a block of a run, by number.
-func (f *fleet) states(stream, subject string) map[int]contract.AttemptState {
+func (f *fleet) states(stream, subject string) map[int]ledger.AttemptState {
 	f.t.Helper()
 	opened, err := f.broker.JetStream().Stream(f.t.Context(), stream)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	found := make(map[int]contract.AttemptState)
+	found := make(map[int]ledger.AttemptState)
 	for next := uint64(1); ; {
 		msg, err := opened.GetMsg(f.t.Context(), next, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -148,7 +149,7 @@ func (f *fleet) states(stream, subject string) map[int]contract.AttemptState {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
+		states, err := ledger.ParseStates(msg.Header.Get(ledger.StateHeader))
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -18,6 +18,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/natsd"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
@@ -232,11 +233,7 @@ func (f *fleet) entries(run contract.RunID) []contract.Entry {
 		if msg.Subject == run.PlannedSubject() {
 			continue
 		}
-		data, err := bus.Decompress(msg.Data)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		pack, err := contract.DecodeEntries(data)
+		pack, err := ledger.Decode[contract.EntryPack](msg.Data)
 		if err != nil {
 			f.t.Fatal(err)
 		}

@@ -11,8 +11,8 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
-	"fct-scraper/services/reporter"
 )
 
 // restoredText returns the summary lines about what was rebuilt in the store.
@@ -166,7 +166,7 @@ func (s errorSummary) storePlace() string {
 // nextStep tells an operator what to do next.
 func (s errorSummary) nextStep() string {
 	switch {
-	case errors.Is(s.err, reporter.ErrLedger):
+	case errors.Is(s.err, ledger.ErrMismatch):
 		return "the ledger and earlier reports disagree: keep the store and the output, " +
 			"and see `fct-scraper status` and `fct-scraper report --run <id>`"
 	case s.code == codeOutput:

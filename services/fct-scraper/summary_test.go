@@ -9,7 +9,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/services/reporter"
+	"fct-scraper/pkg/ledger"
 )
 
 func TestSummaryCountsFailuresByCause(t *testing.T) {
@@ -52,7 +52,7 @@ func TestTroubleTellsWhatIsKnown(t *testing.T) {
 		wants []string
 	}{
 		"in mid-run":  {errBroker, "r", last, false, []string{"IMM-1-25 to IMM-100-25: error (exit code 6)", "at least 37 = 30 success + 6 no-record + 1 failed", "run        r", "store      data", "fix what the error names"}},
-		"at its end":  {fmt.Errorf("%w: x", reporter.ErrLedger), "r", last, false, []string{"(exit code 7)", "report --run"}},
+		"at its end":  {fmt.Errorf("%w: x", ledger.ErrMismatch), "r", last, false, []string{"(exit code 7)", "report --run"}},
 		"not started": {errBroker, "", contract.Event{}, false, []string{"IMM-1-25 to its end", "no run was started"}},
 		"usage":       {errUsage, "", contract.Event{}, false, nil},
 		"JSON":        {errBroker, "r", last, true, nil},

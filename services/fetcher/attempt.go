@@ -10,6 +10,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 
@@ -305,25 +306,21 @@ func (s *Service) publishAnswers(ctx context.Context, items []pendingAnswer) err
 		run   contract.RunID
 		chunk int
 	}
-	packs := make(map[packKey]*contract.AnswerPack)
+	packs := make(map[packKey][]contract.Answer)
 	var order []packKey // in the order of arrival
 	for _, item := range items {
 		key := packKey{item.run, contract.Chunk(item.answer.CaseID.Number)}
 		if packs[key] == nil {
-			packs[key] = &contract.AnswerPack{Version: contract.MessageVersion, RunID: item.run}
 			order = append(order, key)
 		}
-		packs[key].Answers = append(packs[key].Answers, item.answer)
+		packs[key] = append(packs[key], item.answer)
 	}
 	msgs := make([]*nats.Msg, 0, len(order))
 	for _, key := range order {
-		body, err := packs[key].Encode()
+		msg, err := ledger.AnswerMessage(key.run, packs[key])
 		if err != nil {
 			return fmt.Errorf("storing answers of run %s: %w", key.run, err)
 		}
-		msg := nats.NewMsg(key.run.AnswerSubject(key.chunk))
-		msg.Header.Set(contract.StateHeader, contract.FormatStates(packs[key].States()))
-		msg.Data = bus.Compress(body)
 		msgs = append(msgs, msg)
 	}
 	return s.Bus.PublishBatch(ctx, msgs)

@@ -7,11 +7,12 @@ import (
 	"sync"
 	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/site"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // serveCanaries answers canary requests until stop is called. Any fetcher of the site can answer,
@@ -183,13 +184,11 @@ func (s *Service) storeCanary(
 	ctx context.Context, request contract.CanaryRequest, entries []contract.Entry,
 ) (uint64, error) {
 	run := request.RunID
-	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries,
-		After: request.After}.Encode()
-	if err != nil {
-		return 0, fmt.Errorf("storing the canary of run %s: %w", run, err)
+	msg, err := ledger.CanaryMessage(run, entries, request.After)
+	var ack *jetstream.PubAck
+	if err == nil {
+		ack, err = s.Bus.Publish(context.WithoutCancel(ctx), msg)
 	}
-	ack, err := s.Bus.Publish(context.WithoutCancel(ctx),
-		&nats.Msg{Subject: run.CanarySubject(), Data: bus.Compress(body)})
 	if err != nil {
 		return 0, fmt.Errorf("storing the canary of run %s: %w", run, err)
 	}

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/fetcher"
 )
@@ -72,11 +72,7 @@ func (f fixture) storedCanary(sequence uint64) []contract.Entry {
 	if err != nil || msg.Subject != runID.CanarySubject() {
 		f.t.Fatalf("message %d: %v", sequence, err)
 	}
-	data, err := bus.Decompress(msg.Data)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	pack, err := contract.DecodeEntries(data)
+	pack, err := ledger.Decode[contract.EntryPack](msg.Data)
 	if err != nil || pack.RunID != runID {
 		f.t.Fatal(err)
 	}

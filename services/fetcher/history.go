@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 )
 
 // History is what the streams hold of the numbers of one chunk. What has happened to a job is read
@@ -15,8 +16,7 @@ type History struct {
 
 // numberState is what is known about one number.
 type numberState struct {
-	settled          bool
-	outcome          contract.Outcome // the first one counts
+	outcome          contract.Outcome // the first one counts; empty while there is none
 	sequence         uint64           // of the message that holds it
 	storedAt         time.Time        // of that message
 	answeredAttempt  int              // the highest attempt with an answer in the stream of answers
@@ -31,13 +31,13 @@ func NewHistory() *History { return &History{numbers: make(map[int]numberState)}
 
 // Add adds the states that a message of answers or of the ledger holds; sequence is that of the
 // message. Messages may come repeatedly and in any order.
-func (h *History) Add(sequence uint64, states []contract.AttemptState) {
+func (h *History) Add(sequence uint64, states []ledger.AttemptState) {
 	for _, s := range states {
 		p := h.numbers[s.Number]
 		switch {
-		case s.Final:
-			if !p.settled || sequence < p.sequence {
-				p.settled, p.outcome, p.sequence, p.storedAt = true, outcomeOf(s.Verdict), sequence, s.StoredAt
+		case s.Outcome != "":
+			if p.outcome == "" || sequence < p.sequence {
+				p.outcome, p.sequence, p.storedAt = s.Outcome, sequence, s.StoredAt
 			}
 		case s.Verdict == "":
 			p.answeredAttempt, p.answerSequence = max(p.answeredAttempt, s.Attempt), max(p.answerSequence, sequence)
@@ -50,20 +50,12 @@ func (h *History) Add(sequence uint64, states []contract.AttemptState) {
 	}
 }
 
-// outcomeOf returns the outcome of a job that a verdict has settled.
-func outcomeOf(verdict contract.Verdict) contract.Outcome {
-	if outcome, settled := verdict.Outcome(); settled {
-		return outcome
-	}
-	return contract.Failed
-}
-
 // Pending returns the sequence of the newest answer of a number that is not known to be classified;
 // 0 if there is none.
 func (h *History) Pending(number int) uint64 {
 	p := h.numbers[number]
 	// The answer of a blocked attempt does not count.
-	if p.settled || p.answeredAttempt <= p.transientAttempt || p.answeredAttempt == p.blockedAttempt {
+	if p.outcome != "" || p.answeredAttempt <= p.transientAttempt || p.answeredAttempt == p.blockedAttempt {
 		return 0
 	}
 	return p.answerSequence
@@ -104,7 +96,7 @@ const recheckDelay = time.Second
 func (h *History) Next(number int, now time.Time) Step {
 	p := h.numbers[number]
 	switch {
-	case p.settled:
+	case p.outcome != "":
 		return Step{Settled: true, Outcome: p.outcome, Sequence: p.sequence, StoredAt: p.storedAt}
 	case h.Pending(number) > 0:
 		return Step{Wait: recheckDelay}

@@ -151,12 +151,12 @@ func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
 // retryLater while another live process has it in flight. The records are read again after a
 // reconnect and, at most once in recheckDelay, with reread, which the caller sets if there were
 // more deliveries than attempts.
-func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epoch uint64, reread bool) (int, error) {
-	others, highest, err := r.othersAndOwn(ctx, l, number, epoch, reread)
+func (r *inFlightRecord) crashes(ctx context.Context, h *runHistory, number int, epoch uint64, reread bool) (int, error) {
+	others, highest, err := r.othersAndOwn(ctx, h, number, epoch, reread)
 	if err != nil || len(others) == 0 {
 		return highest, err
 	}
-	answered := l.lastAnswered(number)
+	answered := h.lastAnswered(number)
 	for _, other := range others {
 		count := other.Crashes[number]
 		if other.Attempts[number] > answered {
@@ -176,12 +176,12 @@ func (r *inFlightRecord) crashes(ctx context.Context, l *ledger, number int, epo
 
 // othersAndOwn returns the records of the other processes, and the crashes of a job in this one's.
 func (r *inFlightRecord) othersAndOwn(
-	ctx context.Context, l *ledger, number int, epoch uint64, reread bool,
+	ctx context.Context, h *runHistory, number int, epoch uint64, reread bool,
 ) (others []contract.InFlightRecord, own int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.othersReadAt.IsZero() || r.othersEpoch != epoch || reread && time.Since(r.othersReadAt) > recheckDelay {
-		if err := r.readOthers(ctx, l, epoch); err != nil {
+		if err := r.readOthers(ctx, h, epoch); err != nil {
 			return nil, 0, fmt.Errorf("reading the in-flight records of other processes: %w", err)
 		}
 		r.othersReadAt, r.othersEpoch = time.Now(), epoch
@@ -193,7 +193,7 @@ func (r *inFlightRecord) othersAndOwn(
 // belong to its key. A record under this process's own key is of an earlier process of the same
 // name, or its own from before an interruption: its crashes are carried over, since it is about to
 // be overwritten.
-func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64) error {
+func (r *inFlightRecord) readOthers(ctx context.Context, h *runHistory, epoch uint64) error {
 	subjects, err := r.bus.Subjects(ctx, "KV_"+contract.BucketHeld, heldSubjectPrefix+r.own.RunID.FetcherKey("*"))
 	if err != nil {
 		return err
@@ -211,7 +211,7 @@ func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64
 			return err
 		case record.Version != contract.MessageVersion || record.RunID.FetcherKey(record.Fetcher) != key: // foreign
 		case key == r.key:
-			if err := r.inheritCrashes(ctx, l, record, epoch); err != nil {
+			if err := r.inheritCrashes(ctx, h, record, epoch); err != nil {
 				return err
 			}
 		default:
@@ -223,7 +223,7 @@ func (r *inFlightRecord) readOthers(ctx context.Context, l *ledger, epoch uint64
 
 // inheritCrashes takes over the crashes of unsettled jobs from the previous record under this key.
 func (r *inFlightRecord) inheritCrashes(
-	ctx context.Context, l *ledger, previous contract.InFlightRecord, epoch uint64,
+	ctx context.Context, h *runHistory, previous contract.InFlightRecord, epoch uint64,
 ) error {
 	numbers := maps.Clone(previous.Crashes)
 	if numbers == nil {
@@ -233,11 +233,11 @@ func (r *inFlightRecord) inheritCrashes(
 		numbers[number] = previous.Crashes[number]
 	}
 	for number, count := range numbers {
-		step, err := l.nextStep(ctx, number, epoch, false)
+		step, err := h.nextStep(ctx, number, epoch, false)
 		if err != nil {
 			return err
 		}
-		if previous.Process != r.own.Process && previous.Attempts[number] > l.lastAnswered(number) {
+		if previous.Process != r.own.Process && previous.Attempts[number] > h.lastAnswered(number) {
 			count++
 		}
 		if count > 0 && !step.Settled {

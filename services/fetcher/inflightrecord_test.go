@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/fetcher"
 
@@ -55,7 +56,7 @@ func (f fixture) crashedNumbers() map[int]int {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		pack, err := contract.DecodeAnswers(msg.Data)
+		pack, err := ledger.Decode[contract.AnswerPack](msg.Data)
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -130,7 +131,7 @@ func TestInFlightRecord_AnsweredNoCrash(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 1)
 	f.putRecord("other", "a", map[int]int{1: 1}, map[int]int{1: 4})
-	f.writeLedger(runID, contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictTransient})
+	f.writeLedger(runID, ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictTransient})
 	stop := f.startFetcher(func(o *fetcher.Options) { o.Process = "mine" })
 	f.waitUntil(func() bool { numbers, _ := f.answers(); return len(numbers) == 1 })
 	stop()

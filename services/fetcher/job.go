@@ -35,7 +35,7 @@ func (w *runWorker) doJob(d delivery) error {
 	defer unclaim()
 	reread := metadata.NumDelivered > 1 || w.consumerRecreated.Load() ||
 		msg.Headers().Get(contract.RepublishedHeader) != ""
-	step, err := w.ledger.nextStep(w.finishCtx, id.Number, d.epoch, reread)
+	step, err := w.history.nextStep(w.finishCtx, id.Number, d.epoch, reread)
 	switch {
 	case err != nil:
 		return err
@@ -56,7 +56,7 @@ func (w *runWorker) doJob(d delivery) error {
 	}
 	// Each earlier attempt has used one delivery. A further delivery may come from a crash.
 	reread = metadata.NumDelivered > uint64(step.Attempt)
-	crashes, err := w.record.crashes(w.finishCtx, w.ledger, id.Number, d.epoch, reread)
+	crashes, err := w.record.crashes(w.finishCtx, w.history, id.Number, d.epoch, reread)
 	switch {
 	case err != nil:
 		return err

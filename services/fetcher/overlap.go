@@ -81,7 +81,7 @@ func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original 
 		return original, nil
 	}
 	for _, other := range others {
-		step, err := other.ledger.nextStep(w.finishCtx, id.Number, epoch, true)
+		step, err := other.history.nextStep(w.finishCtx, id.Number, epoch, true)
 		switch {
 		case err != nil:
 			return original, err
@@ -104,10 +104,10 @@ func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original 
 
 // collectedOutcome returns the outcome of a number in a run that has collected it.
 func (w *runWorker) collectedOutcome(number int, run contract.RunID, epoch uint64) (original contract.Copy, err error) {
-	pastLedger := w.pastLedgerOf(run)
-	step, err := pastLedger.nextStep(w.finishCtx, number, epoch, false)
+	pastHistory := w.pastHistoryOf(run)
+	step, err := pastHistory.nextStep(w.finishCtx, number, epoch, false)
 	if err == nil && !step.Settled { // by another fetcher, since the chunk was read
-		step, err = pastLedger.nextStep(w.finishCtx, number, epoch, true)
+		step, err = pastHistory.nextStep(w.finishCtx, number, epoch, true)
 	}
 	if err != nil {
 		return original, err
@@ -116,14 +116,14 @@ func (w *runWorker) collectedOutcome(number int, run contract.RunID, epoch uint6
 	return original, nil
 }
 
-// pastLedgerOf returns the ledger of a past run; the last one is cached.
-func (w *runWorker) pastLedgerOf(run contract.RunID) *ledger {
+// pastHistoryOf returns the history of a past run; the last one is cached.
+func (w *runWorker) pastHistoryOf(run contract.RunID) *runHistory {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pastLedger == nil || w.pastLedger.run != run {
-		w.pastLedger = w.ledgerOf(run)
+	if w.pastHistory == nil || w.pastHistory.run != run {
+		w.pastHistory = w.historyOf(run)
 	}
-	return w.pastLedger
+	return w.pastHistory
 }
 
 // copyable returns the copy of a settled outcome if this run accepts it: the run would skip the

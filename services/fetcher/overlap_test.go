@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/streams"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,10 +58,10 @@ func (f fixture) publishJobs(numbers ...int) {
 
 // writeLedger publishes a message of a run's ledger with its header only, which is all that a
 // fetcher reads there.
-func (f fixture) writeLedger(id contract.RunID, states ...contract.AttemptState) (sequence uint64) {
+func (f fixture) writeLedger(id contract.RunID, states ...ledger.AttemptState) (sequence uint64) {
 	f.t.Helper()
 	msg := nats.NewMsg(id.OutcomeSubject(0))
-	msg.Header.Set(contract.StateHeader, contract.FormatStates(states))
+	msg.Header.Set(ledger.StateHeader, ledger.FormatStates(states))
 	ack, err := f.bus.Publish(f.t.Context(), msg)
 	if err != nil {
 		f.t.Fatal(err)
@@ -75,7 +76,7 @@ func (f fixture) takeAnswers(classifier jetstream.Consumer) (answers []contract.
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	pack, err := contract.DecodeAnswers(msg.Data())
+	pack, err := ledger.Decode[contract.AnswerPack](msg.Data())
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -98,11 +99,11 @@ func TestOverlapRequestsCopy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 0)
 	first := f.writeLedger(otherRun,
-		contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Final: true},
-		contract.AttemptState{Number: 3, Attempt: 4, Verdict: contract.VerdictTransient, Final: true})
+		ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success},
+		ledger.AttemptState{Number: 3, Attempt: 4, Verdict: contract.VerdictTransient, Outcome: contract.Failed})
 	second := f.writeLedger(otherRun,
-		contract.AttemptState{Number: 2, Attempt: 2, Verdict: contract.VerdictNoRecord, Final: true},
-		contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Final: true})
+		ledger.AttemptState{Number: 2, Attempt: 2, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord},
+		ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success})
 	defer f.startFetcher(nil)()
 	f.startOtherRun()
 	f.publishJobs(1, 2, 3, 4)
@@ -136,8 +137,8 @@ func TestOverlapRequestsCopy(t *testing.T) {
 func TestOverlapFetchesAfterRefusedCopy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 0)
-	f.writeLedger(otherRun, contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictNoRecord,
-		Final: true})
+	f.writeLedger(otherRun, ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictNoRecord,
+		Outcome: contract.NoRecord})
 	defer f.startFetcher(nil)()
 	f.startOtherRun()
 	f.publishJobs(1)
@@ -162,7 +163,7 @@ func TestOverlapFetchesAfterRefusedCopy(t *testing.T) {
 func TestOverlapAwaitsPendingCopy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 0)
-	f.writeLedger(otherRun, contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Final: true})
+	f.writeLedger(otherRun, ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success})
 	stop := f.startFetcher(nil)
 	f.startOtherRun()
 	f.publishJobs(1)

@@ -22,7 +22,7 @@ const presenceInterval = 5 * time.Second
 type runWorker struct {
 	*Service
 	manifest contract.Manifest
-	ledger   *ledger
+	history  *runHistory
 	record   *inFlightRecord
 	// reachability tracks whether the site was reached in this round.
 	reachability *reachability
@@ -43,9 +43,9 @@ type runWorker struct {
 	// overlapped says that a run of the same series and year was worked on at the same time. The mutex
 	// of overlap guards it.
 	overlapped bool
-	// pastLedger is the ledger of the past run that was searched last. copyRequested are the
+	// pastHistory is the history of the past run that was searched last. copyRequested are the
 	// numbers for which a copy was requested from the classifier.
-	pastLedger    *ledger
+	pastHistory   *runHistory
 	copyRequested map[int]bool
 	// loggedWaits are the logged waits by reason, each with the latest end that was logged.
 	loggedWaits map[string]time.Time
@@ -73,7 +73,7 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 	w := &runWorker{
 		Service: s, manifest: m, startCtx: startCtx, finishCtx: finishCtx, abandon: abandon, stop: stop,
 		activeNumbers: make(map[int]bool),
-		ledger:        s.ledgerOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
+		history:       s.historyOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
 		loggedWaits: make(map[string]time.Time), reachability: newReachability(s.Backoff),
 	}
 	defer s.overlap.add(w)()

@@ -13,6 +13,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/fetcher"
 	"fct-scraper/streams"
@@ -193,11 +194,15 @@ func (f fixture) answers() (numbers map[int]int, messages int) {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		pack, err := contract.DecodeAnswers(msg.Data)
+		pack, err := ledger.Decode[contract.AnswerPack](msg.Data)
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if got, want := msg.Header.Get(contract.StateHeader), contract.FormatStates(pack.States()); got != want {
+		sent, err := ledger.AnswerMessage(runID, pack.Answers)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if got, want := msg.Header.Get(ledger.StateHeader), sent.Header.Get(ledger.StateHeader); got != want {
 			f.t.Errorf("header %q over %q", got, want)
 		}
 		for _, answer := range pack.Answers {
@@ -232,13 +237,13 @@ func TestEachJobFetchedOnce(t *testing.T) {
 func TestLedgerOutcomesNotRefetched(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4)
-	settled := contract.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Final: true}
-	notDue := contract.AttemptState{Number: 2, Attempt: 1, Verdict: contract.VerdictTransient,
+	settled := ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success}
+	notDue := ledger.AttemptState{Number: 2, Attempt: 1, Verdict: contract.VerdictTransient,
 		RetryAt: time.Now().Add(time.Hour)}
-	due := contract.AttemptState{Number: 3, Attempt: 2, Verdict: contract.VerdictTransient,
+	due := ledger.AttemptState{Number: 3, Attempt: 2, Verdict: contract.VerdictTransient,
 		RetryAt: time.Now().Add(-time.Hour)}
 	msg := nats.NewMsg(runID.OutcomeSubject(0))
-	msg.Header.Set(contract.StateHeader, contract.FormatStates([]contract.AttemptState{settled, notDue, due}))
+	msg.Header.Set(ledger.StateHeader, ledger.FormatStates([]ledger.AttemptState{settled, notDue, due}))
 	if _, err := f.bus.Publish(t.Context(), msg); err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +258,7 @@ func TestLedgerOutcomesNotRefetched(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, err := stream.GetMsg(t.Context(), 1)
-	if err != nil || !strings.Contains(first.Header.Get(contract.StateHeader)+" ", "3.3.") &&
+	if err != nil || !strings.Contains(first.Header.Get(ledger.StateHeader)+" ", "3.3.") &&
 		stream.CachedInfo().State.Msgs == 1 {
 		t.Errorf("the third attempt of 3 is missing: %v", err)
 	}

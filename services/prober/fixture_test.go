@@ -10,10 +10,10 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/prober"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -243,12 +243,9 @@ func filedOn(number int) string {
 }
 
 func (f *fixture) appendEntry(ctx context.Context, entry contract.Entry) error {
-	run := f.manifest.RunID
-	body, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run,
-		Entries: []contract.Entry{entry}}.Encode()
+	msg, err := ledger.EntryMessage(f.manifest.RunID, []contract.Entry{entry})
 	if err == nil {
-		_, err = f.b.Publish(ctx, &nats.Msg{Subject: run.OutcomeSubject(contract.Chunk(entry.CaseID.Number)),
-			Data: bus.Compress(body)})
+		_, err = f.b.Publish(ctx, msg)
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/prober/search"
 
@@ -58,11 +59,7 @@ func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searc
 func (r *searchRun) handle(ctx context.Context, msg bus.Message, last uint64) error {
 	if subject := msg.Subject; subject != r.manifest.RunID.PlannedSubject() &&
 		subject != r.manifest.RunID.CanarySubject() {
-		data, err := bus.Decompress(msg.Data)
-		if err != nil {
-			return fmt.Errorf("reading the ledger of run %s: %w", r.manifest.RunID, err)
-		}
-		pack, err := contract.DecodeEntries(data)
+		pack, err := ledger.Decode[contract.EntryPack](msg.Data)
 		if err != nil {
 			return fmt.Errorf("reading the ledger of run %s: %w", r.manifest.RunID, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/nats-io/nats.go"
 )
@@ -13,7 +14,7 @@ import (
 // apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a
 // crash between two steps the same batch is folded again from the old checkpoint; every step is
 // idempotent. A safe stop is written before all of them, so that it takes effect quickly.
-func (w *worker) apply(ctx context.Context, batch []message) error {
+func (w *worker) apply(ctx context.Context, batch []ledger.Message) error {
 	fresh := w.fold(batch)
 	steps := []struct {
 		name string
@@ -50,7 +51,7 @@ func (w *worker) beforeStep(name string) error {
 }
 
 // fold folds a batch into the tally and returns the entries that were new.
-func (w *worker) fold(batch []message) []countedEntry {
+func (w *worker) fold(batch []ledger.Message) []countedEntry {
 	var fresh []countedEntry
 	for _, m := range batch {
 		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
@@ -59,10 +60,10 @@ func (w *worker) fold(batch []message) []countedEntry {
 }
 
 // take folds one message of the ledger and returns the entries that were new.
-func (t *tally) take(m message, failLimit int) []countedEntry {
+func (t *tally) take(m ledger.Message, failLimit int) []countedEntry {
 	var fresh []countedEntry
-	t.Sequence = m.sequence
-	for _, entry := range m.entries {
+	t.Sequence = m.Sequence
+	for _, entry := range m.Entries {
 		if entry, isNew := t.add(entry, failLimit); isNew {
 			fresh = append(fresh, entry)
 			if entry.Outcome == contract.Success {
@@ -70,11 +71,11 @@ func (t *tally) take(m message, failLimit int) []countedEntry {
 			}
 		}
 	}
-	if m.canary != nil {
-		fresh = append(fresh, t.addCanary(m.canary, m.after)...)
+	if m.Canary != nil {
+		fresh = append(fresh, t.addCanary(m.Canary, m.After)...)
 	}
-	if m.planned != nil {
-		t.Planned = m.planned
+	if m.Planned != nil {
+		t.Planned = m.Planned
 	}
 	return fresh
 }

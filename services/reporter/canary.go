@@ -10,6 +10,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
@@ -152,11 +153,10 @@ func (w *worker) requestCanary(ctx context.Context, request contract.CanaryReque
 func (w *worker) publishVoid(ctx context.Context) error {
 	first := contract.Entry{CaseID: w.tally.Unconfirmed[0].CaseID, Verdict: contract.VerdictNoRecord,
 		Rule: contract.RuleUnconfirmed, StartedAt: w.Now().UTC()}
-	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: w.manifest.RunID,
-		Entries: []contract.Entry{first}}.Encode()
+	msg, err := ledger.CanaryMessage(w.manifest.RunID, []contract.Entry{first}, 0)
 	var ack *jetstream.PubAck
 	if err == nil {
-		ack, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.CanarySubject(), Data: bus.Compress(data)})
+		ack, err = w.Bus.Publish(ctx, msg)
 	}
 	if err != nil {
 		return fmt.Errorf("voiding the no-records of %s: %w", w.manifest.RunID, err)

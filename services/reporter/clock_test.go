@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,7 +24,7 @@ func TestReportTimes_ClockSetBack(t *testing.T) {
 		Outcome: contract.NoRecord, StartedAt: startTime.Add(time.Minute - 24*time.Hour)}
 	other := contract.Entry{CaseID: m.Case(2), Attempt: 1, Verdict: contract.VerdictNoRecord,
 		Outcome: contract.NoRecord, StartedAt: second.StartedAt}
-	d, err := deriveFiles(m, folded.take(message{sequence: 1, entries: []contract.Entry{first, second, other}}, 0),
+	d, err := deriveFiles(m, folded.take(ledger.Message{Sequence: 1, Entries: []contract.Entry{first, second, other}}, 0),
 		func(contract.CaseID) bool { return true })
 	if err != nil {
 		t.Fatal(err)
@@ -76,9 +77,9 @@ func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess,
 		StartedAt: startTime.Add(-24 * time.Hour)}}
 	folded, reader := &tally{}, newVerifier(m, 0)
-	for _, read := range []message{
-		{sequence: 3, entries: absent(1)}, {sequence: 5, entries: absent(2)}, {sequence: 7, entries: absent(3)},
-		{sequence: 8, canary: canary, after: 5},
+	for _, read := range []ledger.Message{
+		{Sequence: 3, Entries: absent(1)}, {Sequence: 5, Entries: absent(2)}, {Sequence: 7, Entries: absent(3)},
+		{Sequence: 8, Canary: canary, After: 5},
 	} {
 		folded.take(read, 0)
 		if err := reader.read(read); err != nil {

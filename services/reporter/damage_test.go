@@ -7,6 +7,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,7 +22,7 @@ func TestDamagedRunDoesNotStopOthers(t *testing.T) {
 		is     error
 		want   string
 	}{
-		"ledger": {func(f *fixture) { f.publish(f.manifest.RunID.OutcomeSubject(0), []byte("?")) }, ErrLedger,
+		"ledger": {func(f *fixture) { f.publish(f.manifest.RunID.OutcomeSubject(0), []byte("?")) }, ledger.ErrMismatch,
 			"message 1"},
 		"state": {func(f *fixture) {
 			_, err := f.buckets.runs.Put(f.t.Context(), f.manifest.RunID.StateKey(), []byte("?"))
@@ -108,7 +109,7 @@ func TestRewriteWritesNothing_StoreMismatch(t *testing.T) {
 			f.runToEnd()
 			damage(f)
 			want := f.files()
-			if _, _, err := f.rewrite(); !errors.Is(err, ErrLedger) {
+			if _, _, err := f.rewrite(); !errors.Is(err, ledger.ErrMismatch) {
 				t.Errorf("%v", err)
 			}
 			if diff := cmp.Diff(want, f.files()); diff != "" {

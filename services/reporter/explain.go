@@ -17,7 +17,7 @@ import (
 
 // Explain returns the history of a number. It changes nothing. exists reports whether a file exists
 // in the output folder, by its name relative to that folder. A ledger that cannot be decoded is
-// ErrLedger.
+// ledger.ErrMismatch.
 func Explain(ctx context.Context, b *bus.Bus, id contract.CaseID, exists func(name string) bool) (History, error) {
 	e := explainer{bus: b, exists: exists, history: History{
 		CaseID: id, Runs: []RunHistory{}, LeftOutBy: []contract.RunID{}, Blocks: []SiteBlock{},

@@ -9,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
@@ -45,13 +46,13 @@ func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 // ledger yet.
 func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *RunHistory) error {
 	number, fold := e.history.CaseID.Number, tally{}
-	l, block := ledger{bus: e.bus, manifest: m}, contract.Chunk(number)
+	reader, block := ledger.Reader{Bus: e.bus, Manifest: m}, contract.Chunk(number)
 	err := e.eachMessage(ctx, contract.StreamOutcomes, m.RunID.OutcomeSubject(block), func(msg bus.Message) error {
-		entries, err := l.decodeEntries(msg.Data)
+		decoded, err := reader.Decode(msg)
 		if err != nil {
-			return fmt.Errorf("%w: message %d on %s: %w", ErrLedger, msg.Sequence, msg.Subject, err)
+			return err
 		}
-		for _, entry := range entries {
+		for _, entry := range decoded.Entries {
 			if entry.CaseID.Number == number {
 				_, counts := fold.add(entry, 0)
 				run.Attempts = append(run.Attempts, e.newAttempt(m, entry, counts))
@@ -64,11 +65,11 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 	}
 	run.Outcome = fold.Outcomes.get(number)
 	return e.eachMessage(ctx, contract.StreamAnswers, m.RunID.AnswerSubject(block), func(msg bus.Message) error {
-		answers, err := decodeAnswers(msg.Data)
+		pack, err := ledger.Decode[contract.AnswerPack](msg.Data)
 		if err != nil {
 			return fmt.Errorf("message %d on %s: %w", msg.Sequence, msg.Subject, err)
 		}
-		for _, answer := range answers {
+		for _, answer := range pack.Answers {
 			if answer.CaseID == e.history.CaseID && !inLedger(run.Attempts, answer) {
 				run.Attempts = append(run.Attempts, e.newAttempt(m, unclassified(answer), true))
 			}
@@ -80,33 +81,15 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 // eachMessage calls take for each message on a chunk's subject that may hold the number, in stream
 // order. The header lists the numbers of a message, so that other messages are not decoded.
 func (e *explainer) eachMessage(ctx context.Context, stream, subject string, take func(bus.Message) error) error {
-	for next := uint64(1); ; {
-		msg, err := e.bus.GetNext(ctx, stream, subject, next)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+	about := func(s ledger.AttemptState) bool { return s.Number == e.history.CaseID.Number }
+	_, err := ledger.EachMessage(ctx, e.bus, stream, subject, 1, func(msg bus.Message) error {
+		states, err := ledger.ParseStates(msg.Header.Get(ledger.StateHeader))
+		if err == nil && len(states) > 0 && !slices.ContainsFunc(states, about) {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", subject, err)
-		}
-		next = msg.Sequence + 1
-		states, err := contract.ParseStates(msg.Header.Get(contract.StateHeader))
-		about := func(s contract.AttemptState) bool { return s.Number == e.history.CaseID.Number }
-		if err == nil && len(states) > 0 && !slices.ContainsFunc(states, about) {
-			continue
-		}
-		if err := take(msg); err != nil {
-			return err
-		}
-	}
-}
-
-func decodeAnswers(data []byte) ([]contract.Answer, error) {
-	data, err := bus.Decompress(data)
-	if err != nil {
-		return nil, err
-	}
-	pack, err := contract.DecodeAnswers(data)
-	return pack.Answers, err
+		return take(msg)
+	})
+	return err
 }
 
 // unclassified returns an entry for an answer that is not classified yet.
@@ -130,7 +113,7 @@ func inLedger(attempts []AttemptHistory, a contract.Answer) bool {
 func (e *explainer) newAttempt(m contract.Manifest, entry contract.Entry, counts bool) AttemptHistory {
 	a := AttemptHistory{Entry: entry, Counts: counts, RawFiles: []StoredFile{}}
 	if !entry.RetryAt.IsZero() {
-		a.WaitSeconds = max(0, entry.RetryAt.Sub(a.ended()).Seconds())
+		a.WaitSeconds = max(0, entry.RetryAt.Sub(a.EndedAt()).Seconds())
 	}
 	for _, file := range rawFiles(m.RunID, entry, m.PersistRawHTML) {
 		a.RawFiles = append(a.RawFiles, e.storedFile(file.Name))

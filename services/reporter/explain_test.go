@@ -7,6 +7,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
@@ -131,8 +132,8 @@ func TestExplain_InFlight(t *testing.T) {
 		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: startTime, Body: []byte("{}")}}}
 	classified := contract.Answer{CaseID: caseOf(4), Attempt: 1,
 		Exchanges: []contract.Exchange{{Call: "docket", StartedAt: success(4).StartedAt}}}
-	body, err := contract.AnswerPack{Version: contract.MessageVersion, RunID: "run",
-		Answers: []contract.Answer{answered, classified}}.Encode()
+	body, err := ledger.Encode(contract.AnswerPack{Version: contract.MessageVersion, RunID: "run",
+		Answers: []contract.Answer{answered, classified}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func TestExplainDecodesOnlyMessagesOfNumber(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
 	broken := nats.NewMsg(f.manifest.RunID.OutcomeSubject(0))
-	broken.Header.Set(contract.StateHeader, contract.FormatStates([]contract.AttemptState{{Number: 4, Attempt: 1}}))
+	broken.Header.Set(ledger.StateHeader, ledger.FormatStates([]ledger.AttemptState{{Number: 4, Attempt: 1}}))
 	broken.Data = []byte("broken")
 	if _, err := f.bus.Publish(t.Context(), broken); err != nil {
 		t.Fatal(err)
@@ -195,8 +196,8 @@ func TestExplainDecodesOnlyMessagesOfNumber(t *testing.T) {
 	if history := explain(t, f, 1, noFileExists); history.Runs[0].Outcome != contract.Success {
 		t.Errorf("%+v", history)
 	}
-	if _, err := Explain(t.Context(), f.bus, caseOf(4), noFileExists); !errors.Is(err, ErrLedger) {
-		t.Errorf("%v, want ErrLedger", err)
+	if _, err := Explain(t.Context(), f.bus, caseOf(4), noFileExists); !errors.Is(err, ledger.ErrMismatch) {
+		t.Errorf("%v, want ledger.ErrMismatch", err)
 	}
 	if _, err := Explain(t.Context(), fcttest.Broker(t), caseOf(4), noFileExists); err != nil {
 		t.Errorf("%v; a store without runs knows nothing, which is no error", err)

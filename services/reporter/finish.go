@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
@@ -77,7 +78,7 @@ func (w *worker) compare(
 		return nil, err
 	}
 	v := newVerifier(w.manifest, keysUpTo)
-	err = w.ledger.readTo(ctx, w.tally.Sequence, func(m message) error {
+	err = w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
 		return errors.Join(v.read(m), inspected.read(m, collected))
 	})
 	if err := errors.Join(err, inspected.end()); err != nil {
@@ -91,7 +92,7 @@ func (w *worker) compare(
 	if inspected != nil && !inspected.lines.wrong {
 		file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrLedger, err)
+			return nil, fmt.Errorf("%w: %w", ledger.ErrMismatch, err)
 		}
 		if err := errors.Join(v.compareAttempts(file, w.tally.Durations.Count), file.Close()); err != nil {
 			return nil, err
@@ -275,7 +276,7 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 // an error may not have verified it.
 func (w *worker) readResults(ctx context.Context) []contract.CrawlResult {
 	i := inspection{manifest: w.manifest}
-	err := w.ledger.readTo(ctx, w.tally.Sequence, func(m message) error {
+	err := w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
 		i.fold(m)
 		return nil
 	})

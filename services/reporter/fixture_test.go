@@ -13,6 +13,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/store"
 
 	"github.com/nats-io/nats.go"
@@ -112,8 +113,8 @@ func (f *fixture) publishEntries(entries ...contract.Entry) {
 	for i := range entries {
 		entries[i].CaseID = f.manifest.Case(entries[i].CaseID.Number)
 	}
-	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: f.manifest.RunID,
-		Entries: entries}.Encode()
+	data, err := ledger.Encode(contract.EntryPack{Version: contract.MessageVersion, RunID: f.manifest.RunID,
+		Entries: entries})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func (f *fixture) awaitEnd() contract.State {
 // awaitFolded waits until the checkpoint covers the current ledger.
 func (f *fixture) awaitFolded() {
 	f.t.Helper()
-	last, err := ledger{bus: f.bus, manifest: f.manifest}.last(f.t.Context())
+	last, err := ledger.Reader{Bus: f.bus, Manifest: f.manifest}.Last(f.t.Context())
 	if err != nil {
 		f.t.Fatal(err)
 	}

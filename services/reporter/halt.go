@@ -218,6 +218,6 @@ func (w *worker) drained(ctx context.Context) (bool, error) {
 	if err != nil || len(answers) > 0 {
 		return false, err
 	}
-	last, err := w.ledger.last(ctx)
+	last, err := w.ledger.Last(ctx)
 	return err == nil && w.tally.Sequence >= last, err
 }

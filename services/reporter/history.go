@@ -80,20 +80,11 @@ type AttemptHistory struct {
 	RawFiles []StoredFile `json:"raw_files"`
 }
 
-// ended is the end of the attempt's last request.
-func (a AttemptHistory) ended() time.Time {
-	if len(a.Requests) == 0 {
-		return a.StartedAt
-	}
-	last := a.Requests[len(a.Requests)-1]
-	return last.StartedAt.Add(time.Duration(last.Seconds * float64(time.Second)))
-}
-
 // settled is when the number got its outcome in this run; false while it is pending.
 func (r RunHistory) settled() (time.Time, bool) {
 	for _, attempt := range r.Attempts {
 		if attempt.Counts && attempt.Outcome != "" {
-			return attempt.ended(), true
+			return attempt.EndedAt(), true
 		}
 	}
 	return time.Time{}, false

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
 
 	"github.com/antchfx/htmlquery"
@@ -103,7 +104,7 @@ func TestStateError_OtherStatus(t *testing.T) {
 	t.Parallel()
 	for _, status := range []contract.Status{contract.Stopped, contract.Blocked, contract.SafeStop, contract.Completed,
 		contract.Running} {
-		if err := StateError(contract.State{Status: status, Reason: ErrLedger.Error() + ": x"}); err != nil {
+		if err := StateError(contract.State{Status: status, Reason: ledger.ErrMismatch.Error() + ": x"}); err != nil {
 			t.Errorf("%s: %v", status, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/store"
 )
 
@@ -50,7 +51,7 @@ func (w *worker) inspect() *inspection {
 
 // read inspects the files that are derived from a message. collected shows which records belong to
 // other runs by now.
-func (i *inspection) read(m message, collected map[int]contract.Collected) error {
+func (i *inspection) read(m ledger.Message, collected map[int]contract.Collected) error {
 	if i == nil {
 		return nil
 	}
@@ -75,7 +76,7 @@ func (i *inspection) read(m message, collected map[int]contract.Collected) error
 }
 
 // fold folds a message and returns the entries that were new.
-func (i *inspection) fold(m message) []countedEntry {
+func (i *inspection) fold(m ledger.Message) []countedEntry {
 	fresh := i.tally.take(m, i.manifest.SafeStopFails)
 	for _, entry := range fresh {
 		if entry.Outcome != contract.Failed {

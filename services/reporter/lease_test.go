@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -29,7 +30,7 @@ func TestWorkerWritesNothing_LeaseExpired(t *testing.T) {
 	f.must(w.load(t.Context(), f.manifest.RunID))
 	defer func() { f.must(w.attemptsFile.Close()) }()
 	w.lease.setRenewed(time.Now().Add(-leaseValid - time.Second))
-	batch := []message{{sequence: 1, entries: mixedEntries()[:2]}}
+	batch := []ledger.Message{{Sequence: 1, Entries: mixedEntries()[:2]}}
 	if err := w.apply(t.Context(), batch); !errors.Is(err, errLeaseLost) {
 		t.Errorf("%v, want %v", err, errLeaseLost)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
@@ -39,7 +40,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
 		return err
 	}
-	w.ledger = ledger{bus: w.Bus, manifest: w.manifest}
+	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest}
 	if err := w.loadKeys(ctx); err != nil {
 		return err
 	}
@@ -59,11 +60,11 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	w.stopwatch.resume(max(point.Elapsed, state.ElapsedSeconds))
-	if err := w.ledger.mustReach(ctx, w.tally.Sequence); err != nil {
+	if err := w.ledger.CheckEnd(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for lost messages would never end
 	}
 	// The part of the ledger that is not folded yet may hold an earlier canary.
-	if w.canary.foldUntil, err = w.ledger.last(ctx); err != nil {
+	if w.canary.foldUntil, err = w.ledger.Last(ctx); err != nil {
 		return err
 	}
 	return w.openAttemptsFile(point.Offset)

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -90,12 +92,12 @@ func TestTallyMatchesModel(t *testing.T) {
 		reader := newVerifier(manifest, math.MaxUint64)
 		var got []string
 		for i, entries := range packs {
-			data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: "run", Entries: entries}.Encode()
+			data, err := ledger.Encode(contract.EntryPack{Version: contract.MessageVersion, RunID: "run", Entries: entries})
 			if err != nil {
 				rt.Fatal(err)
 			}
-			m := message{sequence: uint64(i + 1)}
-			if m.entries, err = (ledger{manifest: manifest}).decodeEntries(data); err != nil {
+			m, err := ledger.Reader{Manifest: manifest}.Decode(bus.Message{Sequence: uint64(i + 1), Data: data})
+			if err != nil {
 				rt.Fatal(err)
 			}
 			for _, entry := range folded.take(m, 0) {

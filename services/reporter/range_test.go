@@ -6,6 +6,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 )
 
 func TestVerifierChecksRange(t *testing.T) {
@@ -61,7 +62,7 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 		pack := contract.EntryPack{Version: contract.MessageVersion, RunID: "run",
 			Entries: []contract.Entry{success(2)}}
 		change(&pack)
-		data, err := pack.Encode()
+		data, err := ledger.Encode(pack)
 		if err != nil {
 			t.Fatal(err)
 		}

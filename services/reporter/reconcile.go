@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/integrity"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go"
@@ -87,8 +88,8 @@ type wantedKey struct {
 
 // ledgerFold is the fold of one run's ledger so far.
 type ledgerFold struct {
-	ledger
-	tally
+	ledger     ledger.Reader
+	tally      tally
 	unreadable bool
 }
 
@@ -98,7 +99,7 @@ func (r *reconciler) foldLedgers(ctx context.Context) error {
 		return err
 	}
 	for _, m := range manifests {
-		r.folds[m.RunID] = &ledgerFold{ledger: ledger{r.bus, m}}
+		r.folds[m.RunID] = &ledgerFold{ledger: ledger.Reader{Bus: r.bus, Manifest: m}}
 	}
 	return r.eachMessage(ctx, contract.StreamOutcomes, func(msg bus.Message) { r.foldMessage(msg) })
 }
@@ -134,21 +135,21 @@ func (r *reconciler) foldMessage(msg bus.Message) {
 	if f == nil || f.unreadable {
 		return
 	}
-	m, err := f.decode(msg)
+	m, err := f.ledger.Decode(msg)
 	if err != nil {
-		r.log.Error("reporter.ledger.unreadable", "run_id", f.manifest.RunID, "error", err)
+		r.log.Error("reporter.ledger.unreadable", "run_id", f.ledger.Manifest.RunID, "error", err)
 		f.unreadable = true
 		return
 	}
 	collected, failed := r.want[contract.BucketCollected], r.want[contract.BucketFailed]
-	for _, entry := range f.tally.take(m, f.manifest.SafeStopFails) {
+	for _, entry := range f.tally.take(m, f.ledger.Manifest.SafeStopFails) {
 		key := entry.CaseID.Key()
 		switch {
 		case !entry.writesKey():
 		case entry.Outcome == contract.Failed:
-			failed[key] = wantedKey{entry, f.manifest}
+			failed[key] = wantedKey{entry, f.ledger.Manifest}
 		default:
-			collected[key] = wantedKey{entry, f.manifest}
+			collected[key] = wantedKey{entry, f.ledger.Manifest}
 			delete(failed, key)
 		}
 	}
@@ -159,7 +160,7 @@ func (r *reconciler) foldMessage(msg bus.Message) {
 func (f *ledgerFold) needsNoKey(key string, value contract.Collected) bool {
 	id, err := contract.ParseKey(key)
 	return err == nil && value.Outcome == contract.NoRecord &&
-		(f.Voided[id.Number] || f.Outcomes.get(id.Number) == contract.NoRecord)
+		(f.tally.Voided[id.Number] || f.tally.Outcomes.get(id.Number) == contract.NoRecord)
 }
 
 // changes returns the messages that make a bucket agree with the ledgers.

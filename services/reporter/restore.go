@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
@@ -30,7 +31,7 @@ func (w *worker) restore(ctx context.Context) error {
 		wanted := len(numbers)
 		err := w.restoreFrom(ctx, run, numbers)
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) &&
-			!errors.Is(err, ErrLedger) {
+			!errors.Is(err, ledger.ErrMismatch) {
 			return err
 		}
 		if written := wanted - len(numbers); written > 0 {
@@ -79,8 +80,8 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 	if err != nil {
 		return err
 	}
-	from := ledger{bus: w.Bus, manifest: manifest}
-	last, err := from.last(ctx)
+	from := ledger.Reader{Bus: w.Bus, Manifest: manifest}
+	last, err := from.Last(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 		files, written, size = nil, nil, 0
 		return nil
 	}
-	err = from.readTo(ctx, last, func(m message) error {
+	err = from.ReadTo(ctx, last, func(m ledger.Message) error {
 		for _, entry := range folded.take(m, manifest.SafeStopFails) {
 			number := entry.CaseID.Number
 			record, found := caseFile(entry.Entry)

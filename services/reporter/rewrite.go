@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 )
@@ -14,7 +15,7 @@ import (
 // Rewrite rewrites every file of a run from its ledger: records, raw answers, attempts, audit and
 // report. It leaves alone a record that another run has collected since. It returns the report and
 // the name of its file. A running run is ErrRunning. If the ledger and what was derived from it do
-// not agree it writes nothing and returns ErrLedger.
+// not agree it writes nothing and returns ledger.ErrMismatch.
 func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract.Report, string, error) {
 	w := &worker{Service: New(options), stopwatch: &stopwatch{}}
 	state, err := w.loadEnded(ctx, run)
@@ -26,7 +27,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 		return contract.Report{}, "", err
 	}
 	defer func() { _ = release() }()
-	last, err := w.ledger.last(ctx)
+	last, err := w.ledger.Last(ctx)
 	if err != nil {
 		return contract.Report{}, "", err
 	}
@@ -74,11 +75,11 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 func (w *worker) verifyStore(
 	ctx context.Context, last, keysUpTo uint64, previous *contract.Report,
 ) (map[int]contract.Collected, error) {
-	if err := w.ledger.mustReach(ctx, keysUpTo); err != nil {
+	if err := w.ledger.CheckEnd(ctx, keysUpTo); err != nil {
 		return nil, err
 	}
 	folded := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
-	err := folded.ledger.readTo(ctx, last, func(m message) error {
+	err := folded.ledger.ReadTo(ctx, last, func(m ledger.Message) error {
 		folded.tally.take(m, w.manifest.SafeStopFails)
 		return nil
 	})
@@ -87,7 +88,7 @@ func (w *worker) verifyStore(
 	}
 	if t := folded.tally; previous != nil && (t.total() < previous.TotalAttempted || t.Requests < previous.Requests) {
 		return nil, fmt.Errorf("%w: stream %s holds %d outcomes and %d requests of the run, its report says %d and %d",
-			ErrLedger, contract.StreamOutcomes, t.total(), t.Requests, previous.TotalAttempted, previous.Requests)
+			ledger.ErrMismatch, contract.StreamOutcomes, t.total(), t.Requests, previous.TotalAttempted, previous.Requests)
 	}
 	return folded.compare(ctx, keysUpTo, nil)
 }
@@ -112,7 +113,7 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
 		return state, err
 	}
-	w.ledger = ledger{bus: w.Bus, manifest: w.manifest}
+	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest}
 	return state, w.loadKeys(ctx)
 }
 
@@ -136,9 +137,9 @@ func (w *worker) refold(
 		_, err = out.Write(d.lines)
 		return err
 	}
-	err := w.ledger.readTo(ctx, last, func(m message) error {
+	err := w.ledger.ReadTo(ctx, last, func(m ledger.Message) error {
 		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
-		if size += m.size; size >= maxBatchBytes {
+		if size += m.Size; size >= maxBatchBytes {
 			return flush()
 		}
 		return nil

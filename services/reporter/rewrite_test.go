@@ -8,6 +8,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -146,7 +147,7 @@ func TestRewriteReportsMismatch(t *testing.T) {
 			f.publishPlanned(0)
 			f.runToEnd()
 			damage(f)
-			if _, _, err := f.rewrite(); !errors.Is(err, ErrLedger) {
+			if _, _, err := f.rewrite(); !errors.Is(err, ledger.ErrMismatch) {
 				t.Errorf("%v", err)
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
@@ -81,9 +82,9 @@ type workerResult struct {
 
 // Run reports every running run, each in its own goroutine, until the context ends. It then returns
 // nil, and the next Run continues each run from its checkpoint. A run with a ledger mismatch
-// (ErrLedger) or an unreadable key ends with the status error; the others continue. Run returns
-// early with an error that matches store.ErrNotWritable, which the run's state reports too, or
-// bus.ErrStore when the broker was in trouble for longer than GiveUp.
+// (ledger.ErrMismatch) or an unreadable key ends with the status error; the others continue. Run
+// returns early with an error that matches store.ErrNotWritable, which the run's state reports too,
+// or bus.ErrStore when the broker was in trouble for longer than GiveUp.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -273,7 +274,7 @@ func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
 		switch {
 		case errors.Is(err, runs.ErrUnreadable):
 			return s.endUnreadable(ctx, run, err)
-		case errors.Is(err, ErrLedger): // affects this run only
+		case errors.Is(err, ledger.ErrMismatch): // affects this run only
 			s.Logger.Error("reporter.run.mismatch", "run_id", run, "error", err)
 			return w.fail(ctx, err)
 		case errors.Is(err, store.ErrClaimed): // affects this run only
@@ -306,24 +307,23 @@ func ignoreCanceled(ctx context.Context, err error) error {
 }
 
 var (
-	// ErrLedger means that the ledger, the counts, the files and the keys of a run do not agree.
-	// The program exits with 7.
-	ErrLedger = errors.New("ledger mismatch")
 	// ErrRunning means that a run is still running, so that only its reporter may write its files.
 	ErrRunning = errors.New("run is still running")
+	// errStopReading ends a read early, without an error of its own.
+	errStopReading = errors.New("reading stopped")
 	// errFenced means that another reporter has written the checkpoint, so that this worker's tally
 	// is out of date.
 	errFenced = errors.New("checkpoint written by another reporter")
 )
 
 // StateError returns the error that ended a run with the status error, rebuilt from its reason: it
-// matches ErrLedger, store.ErrNotWritable or runs.ErrUnreadable where the reporter's error did. It
-// returns nil for any other status.
+// matches ledger.ErrMismatch, store.ErrNotWritable or runs.ErrUnreadable where the reporter's error
+// did. It returns nil for any other status.
 func StateError(state contract.State) error {
 	if state.Status != contract.Errored {
 		return nil
 	}
-	for _, sentinel := range []error{ErrLedger, store.ErrNotWritable, runs.ErrUnreadable} {
+	for _, sentinel := range []error{ledger.ErrMismatch, store.ErrNotWritable, runs.ErrUnreadable} {
 		if _, rest, found := strings.Cut(state.Reason, sentinel.Error()+": "); found {
 			return fmt.Errorf("%w: %s", sentinel, rest)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/nats-io/nats.go"
 )
@@ -110,7 +111,7 @@ func (f *fixture) startFetcher() *fakeSite {
 // publishCanary publishes a canary to the ledger and returns its sequence; 0 when the broker is
 // gone.
 func (f *fixture) publishCanary(run contract.RunID, entries []contract.Entry) uint64 {
-	data, err := contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries}.Encode()
+	data, err := ledger.Encode(contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries})
 	if err != nil {
 		f.t.Error(err)
 		return 0

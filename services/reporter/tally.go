@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 )
 
 // tally is the fold of a run's ledger, and the only source of the run's counts. The checkpoint
@@ -213,10 +214,10 @@ type Counts struct {
 }
 
 // Count returns the counts of a run, whether or not a reporter works on it: those of its checkpoint
-// plus the ledger since. It writes nothing. A ledger that cannot be decoded is ErrLedger. Of the
-// options it uses Bus and Logger.
+// plus the ledger since. It writes nothing. A ledger that cannot be decoded is
+// ledger.ErrMismatch. Of the options it uses Bus and Logger.
 func Count(ctx context.Context, options Options, m contract.Manifest) (counts Counts, err error) {
-	w := &worker{Service: New(options), manifest: m, ledger: ledger{bus: options.Bus, manifest: m}}
+	w := &worker{Service: New(options), manifest: m, ledger: ledger.Reader{Bus: options.Bus, Manifest: m}}
 	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
 		return counts, err
 	}
@@ -225,9 +226,9 @@ func Count(ctx context.Context, options Options, m contract.Manifest) (counts Co
 		return counts, err
 	}
 	t := point.Tally
-	last, err := w.ledger.last(ctx)
+	last, err := w.ledger.Last(ctx)
 	if err == nil {
-		err = w.ledger.readFrom(ctx, t.Sequence, last, func(m message) error {
+		err = w.ledger.ReadRange(ctx, t.Sequence, last, func(m ledger.Message) error {
 			t.take(m, w.manifest.SafeStopFails)
 			return nil
 		})

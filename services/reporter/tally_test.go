@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -99,7 +100,7 @@ func interleave(t *rapid.T, histories [][]contract.Entry, repeat bool) []contrac
 
 func foldAll(stream []contract.Entry) (t tally, fresh int) {
 	for i, entry := range stream {
-		for _, entry := range t.take(message{sequence: uint64(i + 1), entries: []contract.Entry{entry}}, 0) {
+		for _, entry := range t.take(ledger.Message{Sequence: uint64(i + 1), Entries: []contract.Entry{entry}}, 0) {
 			if entry.kind != kindConfirmation {
 				fresh++
 			}
@@ -164,7 +165,7 @@ func TestStoredTallyContinues(t *testing.T) {
 			rt.Fatal(err)
 		}
 		for i, entry := range stream[cut:] {
-			second.take(message{sequence: uint64(cut + i + 1), entries: []contract.Entry{entry}}, 0)
+			second.take(ledger.Message{Sequence: uint64(cut + i + 1), Entries: []contract.Entry{entry}}, 0)
 		}
 		if got, want := fmt.Sprintf("%+v", second), fmt.Sprintf("%+v", complete); got != want {
 			rt.Fatalf("got  %s\nwant %s", got, want)
@@ -196,7 +197,7 @@ func TestFailureLimit_AtEnd(t *testing.T) {
 		if jobs > 0 {
 			got.Planned = &contract.Planned{Jobs: jobs}
 		}
-		got.take(message{sequence: 1, entries: stream}, 3)
+		got.take(ledger.Message{Sequence: 1, Entries: stream}, 3)
 		if got.SafeStop != want {
 			t.Errorf("%d jobs: %q, want %q", jobs, got.SafeStop, want)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -36,13 +37,13 @@ func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entr
 }
 
 // foldBoth folds the messages with the tally and the verifier, and fails when they do not agree.
-func foldBoth(t interface{ Fatal(...any) }, messages []message) (tally, []countedEntry) {
+func foldBoth(t interface{ Fatal(...any) }, messages []ledger.Message) (tally, []countedEntry) {
 	var folded tally
 	var fresh []countedEntry
 	reader := newVerifier(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25",
 		Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
 	for i, m := range messages {
-		m.sequence = uint64(i + 1)
+		m.Sequence = uint64(i + 1)
 		fresh = append(fresh, folded.take(m, 0)...)
 		if err := reader.read(m); err != nil {
 			t.Fatal(err)
@@ -68,7 +69,7 @@ func foldBoth(t interface{ Fatal(...any) }, messages []message) (tally, []counte
 	return folded, fresh
 }
 
-func entriesOf(entries ...contract.Entry) message { return message{entries: entries} }
+func entriesOf(entries ...contract.Entry) ledger.Message { return ledger.Message{Entries: entries} }
 
 func unconfirmedIn(t tally) (numbers []int) {
 	for _, a := range t.Unconfirmed {
@@ -79,7 +80,7 @@ func unconfirmedIn(t tally) (numbers []int) {
 
 func TestSuccessConfirmsEarlierNoRecords(t *testing.T) {
 	t.Parallel()
-	folded, _ := foldBoth(t, []message{
+	folded, _ := foldBoth(t, []ledger.Message{
 		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20)),
 		entriesOf(answeredAt(success(3), 11)), // requested at 10.5
 		entriesOf(answeredAt(noRecord(4), 5)), // follows the success in the ledger, whatever its time
@@ -91,7 +92,7 @@ func TestSuccessConfirmsEarlierNoRecords(t *testing.T) {
 
 func TestCanaryConfirmsOrVoids(t *testing.T) {
 	t.Parallel()
-	rows := []message{entriesOf(answeredAt(success(9), 1)),
+	rows := []ledger.Message{entriesOf(answeredAt(success(9), 1)),
 		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20))}
 	for _, c := range []struct {
 		verdicts          []contract.Verdict
@@ -107,7 +108,7 @@ func TestCanaryConfirmsOrVoids(t *testing.T) {
 		{[]contract.Verdict{contract.VerdictNoRecord}, 0, 0, true, 4, 3},
 		{[]contract.Verdict{contract.VerdictNoRecord, contract.VerdictNoRecord}, 0, 0, true, 5, 4},
 	} {
-		folded, fresh := foldBoth(t, append(slices.Clone(rows), message{canary: canaryAt(15, c.verdicts...)}))
+		folded, fresh := foldBoth(t, append(slices.Clone(rows), ledger.Message{Canary: canaryAt(15, c.verdicts...)}))
 		if folded.NoRecord != c.noRecord || len(folded.Unconfirmed) != c.inRow || folded.Vanished != nil != c.gone ||
 			folded.Requests != c.requests ||
 			folded.MinGap != 0.5 || len(fresh)-3 != c.counted {
@@ -119,13 +120,13 @@ func TestCanaryConfirmsOrVoids(t *testing.T) {
 
 func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 	t.Parallel()
-	folded, fresh := foldBoth(t, []message{
+	folded, fresh := foldBoth(t, []ledger.Message{
 		entriesOf(answeredAt(success(9), 1), answeredAt(noRecord(1), 10)),
-		{canary: canaryAt(15, contract.VerdictNoRecord)},
+		{Canary: canaryAt(15, contract.VerdictNoRecord)},
 		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 3), answeredAt(success(3), 30),
 			answeredAt(noRecord(2), 40), answeredAt(noRecord(1), 50)),
-		{canary: canaryAt(60, contract.VerdictNoRecord)},
-		{planned: &contract.Planned{Jobs: 2}},
+		{Canary: canaryAt(60, contract.VerdictNoRecord)},
+		{Planned: &contract.Planned{Jobs: 2}},
 	})
 	if folded.Succeeded != 2 || folded.NoRecord != 0 || len(folded.Voided) != 2 || folded.Vanished.NoRecords != 1 ||
 		folded.complete() {
@@ -149,11 +150,11 @@ func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 
 func TestOverflowStaysUnconfirmed(t *testing.T) {
 	t.Parallel()
-	var messages []message
+	var messages []ledger.Message
 	for n := range maxUnconfirmed + 5 {
 		messages = append(messages, entriesOf(answeredAt(noRecord(n+1), n)))
 	}
-	folded, _ := foldBoth(t, append(messages, message{canary: canaryAt(maxUnconfirmed, contract.VerdictNoRecord)}))
+	folded, _ := foldBoth(t, append(messages, ledger.Message{Canary: canaryAt(maxUnconfirmed, contract.VerdictNoRecord)}))
 	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" ||
 		folded.unconfirmedCount() != 5 {
 		t.Errorf("%d no-records are left, %d unconfirmed; want the five oldest, all unconfirmed", folded.NoRecord,
@@ -180,13 +181,13 @@ func TestOverflowStaysUnconfirmed(t *testing.T) {
 }
 
 // drawMessages draws the messages of a ledger in any order, canaries among them.
-func drawMessages(t *rapid.T) (messages []message) {
+func drawMessages(t *rapid.T) (messages []ledger.Message) {
 	verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictSuccess, contract.VerdictNoRecord,
 		contract.VerdictNoRecord,
 		contract.VerdictTransient, contract.VerdictBlocked})
 	for range rapid.IntRange(1, 25).Draw(t, "messages") {
 		if rapid.IntRange(0, 7).Draw(t, "kind") == 0 {
-			messages = append(messages, message{canary: canaryAt(rapid.IntRange(0, 60).Draw(t, "started at"),
+			messages = append(messages, ledger.Message{Canary: canaryAt(rapid.IntRange(0, 60).Draw(t, "started at"),
 				rapid.SliceOfN(verdict, 1, 2).Draw(t, "verdicts")...)})
 			continue
 		}
@@ -201,7 +202,7 @@ func drawMessages(t *rapid.T) (messages []message) {
 
 // modelUnconfirmed returns the no-records that count and those of them that are unconfirmed, found
 // in the simplest way: each message is compared with the complete ledger.
-func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished bool) {
+func modelUnconfirmed(messages []ledger.Message) (numbers, unconfirmed []int, vanished bool) {
 	type counts struct {
 		entry contract.Entry
 		place int
@@ -212,7 +213,7 @@ func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished 
 	last := -1
 	place := 0
 	for _, m := range messages {
-		for _, entry := range m.entries {
+		for _, entry := range m.Entries {
 			place++
 			number := entry.CaseID.Number
 			if settled[number] != "" || entry.Outcome == "" {
@@ -227,9 +228,9 @@ func modelUnconfirmed(messages []message) (numbers, unconfirmed []int, vanished 
 			}
 		}
 		place++
-		verdict, started := contract.CanaryVerdict(m.canary)
+		verdict, started := contract.CanaryVerdict(m.Canary)
 		switch {
-		case m.canary == nil || last >= 0:
+		case m.Canary == nil || last >= 0:
 		case verdict == contract.VerdictSuccess:
 			proofs = append(proofs, counts{contract.Entry{StartedAt: started}, place})
 		case verdict == contract.VerdictNoRecord:

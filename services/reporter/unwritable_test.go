@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -64,7 +65,7 @@ func TestUnwritableOutputEndsRun(t *testing.T) {
 			state := f.awaitEnd()
 			err := <-w.ended
 			if !errors.Is(err, store.ErrNotWritable) || !errors.Is(StateError(state), store.ErrNotWritable) ||
-				errors.Is(StateError(state), ErrLedger) {
+				errors.Is(StateError(state), ledger.ErrMismatch) {
 				t.Fatalf("%v; %s: %s", err, state.Status, state.Reason)
 			}
 			if state.File != "" || state.Report == nil || state.Report.Status != contract.Errored {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
 )
 
@@ -59,17 +60,17 @@ func newVerifier(manifest contract.Manifest, keysUpTo uint64) *verifier {
 }
 
 // read counts one message of the ledger.
-func (v *verifier) read(m message) error {
-	v.unconfirmed.sequence = m.sequence
-	if m.planned != nil {
-		v.planned = m.planned
+func (v *verifier) read(m ledger.Message) error {
+	v.unconfirmed.sequence = m.Sequence
+	if m.Planned != nil {
+		v.planned = m.Planned
 	}
-	for _, entry := range m.entries {
-		if settled := v.addEntry(entry); settled && m.sequence > v.keysUpTo {
+	for _, entry := range m.Entries {
+		if settled := v.addEntry(entry); settled && m.Sequence > v.keysUpTo {
 			v.withoutKey[entry.CaseID.Number] = true
 		}
 	}
-	if m.canary != nil {
+	if m.Canary != nil {
 		v.addCanary(m)
 	}
 	return nil
@@ -100,13 +101,13 @@ func (v *verifier) addEntry(entry contract.Entry) bool {
 	return entry.Outcome != ""
 }
 
-// result returns nil when everything agrees, else an error that matches ErrLedger and names the
-// differences.
+// result returns nil when everything agrees, else an error that matches ledger.ErrMismatch and
+// names the differences.
 func (v *verifier) result() error {
 	if len(v.problems) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s", ErrLedger, strings.Join(v.problems, "; "))
+	return fmt.Errorf("%w: %s", ledger.ErrMismatch, strings.Join(v.problems, "; "))
 }
 
 // maxNamedCases is how many cases a mismatch names.

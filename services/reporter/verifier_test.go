@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/ledger"
 
 	"github.com/nats-io/nats.go"
 )
@@ -228,14 +229,14 @@ func TestVerifierReportsWrongLines(t *testing.T) {
 			}
 		}
 		v := newVerifier(f.manifest, 0)
-		from := ledger{bus: f.bus, manifest: f.manifest}
-		last, err := from.last(t.Context())
+		from := ledger.Reader{Bus: f.bus, Manifest: f.manifest}
+		last, err := from.Last(t.Context())
 		f.must(err)
-		f.must(from.readTo(t.Context(), last, v.read))
+		f.must(from.ReadTo(t.Context(), last, v.read))
 		file, err := os.Open(name)
 		f.must(err)
 		f.must(errors.Join(v.compareAttempts(file, 10), file.Close()))
-		if err := v.result(); !errors.Is(err, ErrLedger) || !strings.Contains(err.Error(), m.want) {
+		if err := v.result(); !errors.Is(err, ledger.ErrMismatch) || !strings.Contains(err.Error(), m.want) {
 			t.Errorf("%s: %v, want %q in it", m.name, err, m.want)
 		}
 	}
@@ -259,7 +260,7 @@ func (m mismatch) assertReported(f *fixture) {
 // say so.
 func (f *fixture) assertMismatch(state contract.State, err error, want string) {
 	f.t.Helper()
-	if !errors.Is(err, ErrLedger) || state.Status != contract.Errored || !errors.Is(StateError(state), ErrLedger) {
+	if !errors.Is(err, ledger.ErrMismatch) || state.Status != contract.Errored || !errors.Is(StateError(state), ledger.ErrMismatch) {
 		f.t.Fatalf("%s: %q, %v", state.Status, state.Reason, err)
 	}
 	if !strings.Contains(state.Reason, want) || !strings.Contains(StateError(state).Error(), want) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 )
 
 // unconfirmedSet holds the unconfirmed no-records that the verifier has read.
@@ -105,21 +106,21 @@ func (u *unconfirmedSet) has(number int) bool {
 }
 
 // addCanary counts a canary.
-func (v *verifier) addCanary(m message) {
-	for _, entry := range m.canary {
+func (v *verifier) addCanary(m ledger.Message) {
+	for _, entry := range m.Canary {
 		v.requests += len(entry.Requests)
 	}
 	u := &v.unconfirmed
-	switch verdict, started := contract.CanaryVerdict(m.canary); {
+	switch verdict, started := contract.CanaryVerdict(m.Canary); {
 	case verdict == contract.VerdictSuccess:
-		u.confirm(started, m.after)
+		u.confirm(started, m.After)
 	case verdict == contract.VerdictNoRecord && !u.vanished:
 		u.vanished = true
 		for number := range u.endedAt {
 			delete(v.outcomes, number)
 			u.voided[number] = true
 			u.amendments[attemptsLine{number, u.attempts[number], string(contract.VerdictBlocked)}] = 1
-			if m.sequence > v.keysUpTo {
+			if m.Sequence > v.keysUpTo {
 				v.withoutKey[number] = true
 			}
 		}

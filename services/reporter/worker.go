@@ -9,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
 
@@ -21,7 +22,7 @@ type worker struct {
 	manifest contract.Manifest
 	// lease is the right to report the run; nil when there is no other reporter.
 	lease  *lease
-	ledger ledger
+	ledger ledger.Reader
 	buckets
 	tally              tally
 	revision           uint64 // of the checkpoint; 0 while there is none
@@ -91,10 +92,10 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	halts := watchKeys(ctx, w.Bus, run.HaltKey())
 	defer halts.end()
-	ready := make(chan message, prefetch)
+	ready := make(chan ledger.Message, prefetch)
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		cancel(w.ledger.read(ctx, w.tally.Sequence, func(m message) error {
+		cancel(w.ledger.Follow(ctx, w.tally.Sequence, func(m ledger.Message) error {
 			select {
 			case ready <- m:
 				return nil
@@ -114,7 +115,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 }
 
 // loop folds messages as they arrive and ends the run when it is complete or halted.
-func (w *worker) loop(ctx context.Context, ready <-chan message, halts keyWatch) error {
+func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, halts keyWatch) error {
 	progressTick := time.NewTicker(progressInterval)
 	defer progressTick.Stop()
 	haltTick := time.NewTicker(haltInterval)
@@ -154,17 +155,20 @@ func (w *worker) loop(ctx context.Context, ready <-chan message, halts keyWatch)
 	}
 }
 
+// prefetch bounds how many messages wait in memory to be folded: a pack has up to four megabytes.
+const prefetch = 16
+
 // maxBatchBytes bounds how many bytes of packs are folded, and so held in memory, at once.
 const maxBatchBytes = 8 << 20
 
 // collectBatch appends the messages that are ready now, without waiting.
-func collectBatch(first message, ready <-chan message) []message {
-	batch := []message{first}
-	for size := first.size; size < maxBatchBytes && len(batch) < 4*prefetch; {
+func collectBatch(first ledger.Message, ready <-chan ledger.Message) []ledger.Message {
+	batch := []ledger.Message{first}
+	for size := first.Size; size < maxBatchBytes && len(batch) < 4*prefetch; {
 		select {
 		case m := <-ready:
 			batch = append(batch, m)
-			size += m.size
+			size += m.Size
 		default:
 			return batch
 		}

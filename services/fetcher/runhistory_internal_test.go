@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestLedgerRetryDue_WallClockSetBack(t *testing.T) {
+func TestRunHistoryRetryDue_WallClockSetBack(t *testing.T) {
 	t.Parallel()
 	const slack = 10 * time.Millisecond // between two readings of the clock
 	now := time.Now()
@@ -20,8 +20,8 @@ func TestLedgerRetryDue_WallClockSetBack(t *testing.T) {
 		"clock set back before it was stored": {now.Add(24 * time.Hour), now, time.Minute},
 		"already due":                         {now.Add(-time.Second), now.Add(-time.Minute), 0},
 	} {
-		l := ledger{maxWait: time.Minute}
-		due := l.retryDue(c.retryAt.Round(0), c.stored.Round(0))
+		h := runHistory{maxWait: time.Minute}
+		due := h.retryDue(c.retryAt.Round(0), c.stored.Round(0))
 		if shortest, longest := time.Until(due), due.Sub(now); shortest > c.most || longest < c.most-slack {
 			t.Errorf("%s: due in %s to %s, want %s", name, shortest, longest, c.most)
 		}

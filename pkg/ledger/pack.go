@@ -1,0 +1,215 @@
+// Package ledger writes and reads packs: the messages of the streams FCT_ANSWERS and FCT_OUTCOMES,
+// which hold what happened to the numbers of each run.
+//
+// A pack is one line of JSON, then the bodies of its exchanges, or the records and raw answers of
+// its entries, one after the other. The JSON has their sizes. From 1 KiB on they are compressed; the
+// line stays readable in the stream.
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"fct-scraper/pkg/contract"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// compressedPrefix begins a message whose bodies are compressed. Any other begins with a brace.
+	compressedPrefix = "s2\n"
+	// minCompressSize is the size in bytes from which compression pays off. JSON with many similar
+	// rows, such as answers and records, shrinks to an eighth.
+	minCompressSize = 1 << 10
+	// maxDecompressedSize bounds decompressed bodies in bytes: a few answers of the largest size.
+	maxDecompressedSize = 1 << 30
+)
+
+// Pack is what a message of answers, or of the ledger, consists of.
+type Pack interface {
+	contract.AnswerPack | contract.EntryPack
+}
+
+// AnswerMessage returns the message that stores answers of one chunk, at least one.
+func AnswerMessage(run contract.RunID, answers []contract.Answer) (*nats.Msg, error) {
+	states := make([]AttemptState, len(answers))
+	for i, a := range answers {
+		states[i] = AttemptState{Number: a.CaseID.Number, Attempt: a.Attempt}
+	}
+	return newMessage(run.AnswerSubject(contract.Chunk(answers[0].CaseID.Number)), states,
+		contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: answers})
+}
+
+// EntryMessage returns the message that stores entries of one chunk, at least one, in the ledger.
+func EntryMessage(run contract.RunID, entries []contract.Entry) (*nats.Msg, error) {
+	states := make([]AttemptState, len(entries))
+	for i, e := range entries {
+		states[i] = AttemptState{
+			Number: e.CaseID.Number, Attempt: e.Attempt, Verdict: e.Verdict, Outcome: e.Outcome, RetryAt: e.RetryAt,
+		}
+	}
+	return newMessage(run.OutcomeSubject(contract.Chunk(entries[0].CaseID.Number)), states,
+		contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries})
+}
+
+// CanaryMessage returns the message that stores a canary in the ledger; after is the last message
+// that its requester had read, 0 if unknown.
+func CanaryMessage(run contract.RunID, entries []contract.Entry, after uint64) (*nats.Msg, error) {
+	return newMessage(run.CanarySubject(), nil,
+		contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries, After: after})
+}
+
+func newMessage[P Pack](subject string, states []AttemptState, pack P) (*nats.Msg, error) {
+	msg := nats.NewMsg(subject)
+	if len(states) > 0 {
+		msg.Header.Set(StateHeader, FormatStates(states))
+	}
+	var err error
+	msg.Data, err = Encode(pack)
+	return msg, err
+}
+
+// Encode returns the data of the message that stores a pack.
+func Encode[P Pack](pack P) ([]byte, error) {
+	bodies := bodiesOf(any(&pack), true)
+	size := 0
+	for _, b := range bodies {
+		*b.size = len(*b.data)
+		size += *b.size
+	}
+	head, err := json.Marshal(&pack)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a pack: %w", err)
+	}
+	head = append(head, '\n')
+	if size < minCompressSize {
+		return appendBodies(head, bodies), nil
+	}
+	data := make([]byte, 0, len(compressedPrefix)+len(head)+s2.MaxEncodedLen(size))
+	data = append(append(data, compressedPrefix...), head...)
+	return append(data, s2.Encode(data[len(data):], appendBodies(make([]byte, 0, size), bodies))...), nil
+}
+
+func appendBodies(data []byte, bodies []body) []byte {
+	for _, b := range bodies {
+		data = append(data, *b.data...)
+	}
+	return data
+}
+
+// Decode reads the data of a message that stores a pack; its error wraps contract.ErrMessage.
+func Decode[P Pack](data []byte) (P, error) {
+	var pack, none P
+	if err := decode(data, any(&pack)); err != nil {
+		return none, err
+	}
+	return pack, nil
+}
+
+func decode(data []byte, pack any) error {
+	head, rest, err := split(data)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(head, pack); err != nil {
+		return fmt.Errorf("%w: %w", contract.ErrMessage, err)
+	}
+	switch pack := pack.(type) {
+	case *contract.AnswerPack:
+		err = checkAnswers(*pack)
+	case *contract.EntryPack:
+		err = contract.CheckVersion(pack.Version)
+	}
+	if err != nil {
+		return err
+	}
+	for _, b := range bodiesOf(pack, false) {
+		size := *b.size
+		if size < 0 || size > len(rest) {
+			return fmt.Errorf("%w: a body of %d bytes where %d are left", contract.ErrMessage, size, len(rest))
+		}
+		*b.data, rest = rest[:size:size], rest[size:]
+	}
+	if len(rest) != 0 {
+		return fmt.Errorf("%w: %d bytes after the last body", contract.ErrMessage, len(rest))
+	}
+	return nil
+}
+
+// split returns the first line of a message and the decompressed bodies.
+func split(data []byte) (head, bodies []byte, err error) {
+	data, compressed := bytes.CutPrefix(data, []byte(compressedPrefix))
+	head, bodies, found := bytes.Cut(data, []byte{'\n'})
+	if !found {
+		return nil, nil, fmt.Errorf("%w: no end of the first line", contract.ErrMessage)
+	}
+	if !compressed {
+		return head, bodies, nil
+	}
+	size, err := s2.DecodedLen(bodies)
+	if err == nil && size > maxDecompressedSize {
+		err = fmt.Errorf("%d bytes: allowed are %d", size, maxDecompressedSize)
+	}
+	if err == nil {
+		bodies, err = s2.Decode(nil, bodies)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: decompressing: %w", contract.ErrMessage, err)
+	}
+	return head, bodies, nil
+}
+
+// checkAnswers refuses a copy that names no outcome of another run, and a copy or crashed job with
+// exchanges.
+func checkAnswers(pack contract.AnswerPack) error {
+	for _, a := range pack.Answers {
+		if a.Crashes < 0 || a.Crashes > 0 && (a.Copy != nil || len(a.Exchanges) > 0) {
+			return fmt.Errorf("%w: %s: %d crashes with %d exchanges", contract.ErrMessage, a.CaseID, a.Crashes,
+				len(a.Exchanges))
+		}
+		if c := a.Copy; c != nil && (c.RunID == "" || c.RunID == pack.RunID || c.Sequence == 0 || len(a.Exchanges) > 0) {
+			return fmt.Errorf("%w: %s: not a copy from another run: %+v with %d exchanges", contract.ErrMessage, a.CaseID,
+				*c, len(a.Exchanges))
+		}
+	}
+	return contract.CheckVersion(pack.Version)
+}
+
+// body is what a pack stores behind its JSON, and the field of the JSON that has its size.
+type body struct {
+	size *int
+	data *[]byte
+}
+
+// bodiesOf returns the bodies of a pack in the order in which they are stored. With detach, it first
+// replaces the slices of the pack by copies, so that a size may be set without changing the
+// originals.
+func bodiesOf(pack any, detach bool) (bodies []body) {
+	switch pack := pack.(type) {
+	case *contract.AnswerPack:
+		if detach {
+			pack.Answers = slices.Clone(pack.Answers)
+		}
+		for i := range pack.Answers {
+			a := &pack.Answers[i]
+			if detach {
+				a.Exchanges = slices.Clone(a.Exchanges)
+			}
+			for j := range a.Exchanges {
+				bodies = append(bodies, body{&a.Exchanges[j].Size, &a.Exchanges[j].Body})
+			}
+		}
+	case *contract.EntryPack:
+		if detach {
+			pack.Entries = slices.Clone(pack.Entries)
+		}
+		for i := range pack.Entries {
+			e := &pack.Entries[i]
+			bodies = append(bodies, body{&e.RecordSize, &e.Record}, body{&e.RawSize, &e.Raw})
+		}
+	}
+	return bodies
+}
