@@ -15,37 +15,61 @@ import (
 // errJobTimeout is the cause of a context that ended because a case took too long.
 var errJobTimeout = errors.New("job_timeout")
 
-// Fetch makes the requests of one attempt, as many as are needed. It calls before ahead of each
-// request; before waits until the request may be sent and returns the time since the previous
-// request started. A failure of the site is an exchange with an error. The error of Fetch is that
-// of before or of ctx, and comes with the exchanges made so far.
-func (c *Client) Fetch(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
-) ([]contract.Exchange, error) {
-	return c.runAttempt(ctx, id, before, &attempt{})
+// Fetch makes the requests of one attempt, as many as are needed, and calls before ahead of each. A
+// failure of the site is an exchange with an error. The error of Fetch is that of before or of ctx,
+// and comes with the exchanges made so far.
+func (c *Client) Fetch(ctx context.Context, id contract.CaseID, before BeforeRequest) ([]contract.Exchange, error) {
+	a := attempt{client: c, id: id, before: before}
+	return a.run(ctx)
 }
 
 // FetchProofFirst is Fetch for a case that probably does not exist. It makes the proving call
 // first, which saves the other calls. A case that does exist takes one more request.
-func (c *Client) FetchProofFirst(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
-) ([]contract.Exchange, error) {
-	return c.runAttempt(ctx, id, before, &attempt{proofFirst: true})
+func (c *Client) FetchProofFirst(ctx context.Context, id contract.CaseID, before BeforeRequest) ([]contract.Exchange, error) {
+	a := attempt{client: c, id: id, before: before, proofFirst: true}
+	return a.run(ctx)
 }
 
-func (c *Client) runAttempt(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error), a *attempt,
-) ([]contract.Exchange, error) {
+// attempt is one try to fetch a case.
+type attempt struct {
+	client *Client
+	id     contract.CaseID
+	before BeforeRequest
+	// startTimer starts the job timeout at its first call, which is the first request.
+	startTimer func()
+	exchanges  []contract.Exchange
+	// proofFirst makes the proving call the first one.
+	proofFirst bool
+	// found is set once a response showed the case. done is set if the last response was unusable
+	// or nothing is left to request.
+	found, done bool
+	// repeat is a call to make again: for its next page, or because its hidden inputs were stale.
+	repeat *call
+	// staleSession is the session whose hidden inputs were stale.
+	staleSession *session
+	// emptyCall is a call that found nothing with one query form, to be made in the other form if
+	// the case turns out to exist.
+	emptyCall *call
+	// lastHadRows is set if the last response had rows of the case.
+	lastHadRows bool
+	// reader reads pages as they arrive, in the same way as Read does later; nil before the first
+	// page.
+	reader *caseReader
+}
+
+func (a *attempt) run(ctx context.Context) ([]contract.Exchange, error) {
 	job, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	q := runningAttempt{Client: c, attempt: a, id: id, before: before, ctx: ctx, job: job, cancel: cancel}
-	defer q.stopTimer()
-	for next := a.nextCall(c); next != nil; next = a.nextCall(c) {
-		err := q.makeCall(next)
+	a.startTimer = sync.OnceFunc(func() {
+		timer := time.AfterFunc(a.client.timeouts(ctx).job, func() { cancel(errJobTimeout) })
+		context.AfterFunc(job, func() { timer.Stop() })
+	})
+	for next := a.nextCall(); next != nil; next = a.nextCall() {
+		err := a.makeCall(job, next)
 		switch {
 		case err == nil:
 		case ctx.Err() == nil && errors.Is(context.Cause(job), errJobTimeout):
-			return a.withError(c.jobTimeoutText(ctx)), nil
+			return a.withError(a.client.jobTimeoutText(ctx)), nil
 		default:
 			return a.exchanges, err
 		}
@@ -57,39 +81,21 @@ func (c *Client) jobTimeoutText(ctx context.Context) string {
 	return fmt.Sprintf("%s: longer than %s", errJobTimeout, c.timeouts(ctx).job)
 }
 
-// runningAttempt is an attempt in progress.
-type runningAttempt struct {
-	*Client
-	*attempt
-	id     contract.CaseID
-	before func(context.Context) (time.Duration, error)
-	// job is ctx with the job timeout, which starts at the first request.
-	ctx, job context.Context
-	cancel   context.CancelCauseFunc
-	timer    *time.Timer
-}
-
-func (q *runningAttempt) stopTimer() {
-	if q.timer != nil {
-		q.timer.Stop()
-	}
-}
-
-// makeCall makes a call and adds its answer to the attempt.
-func (q *runningAttempt) makeCall(next *call) error {
-	s, err := q.currentSession()
+// makeCall makes a call and adds its response to the attempt.
+func (a *attempt) makeCall(ctx context.Context, next *call) error {
+	s, err := a.currentSession(ctx)
 	if err != nil || s == nil {
 		return err
 	}
-	other := q.useOtherQuery(q.Client, next, q.id)
-	r := request{call: next.name, method: next.method, url: q.Profile.callURL(q.Origin, next, q.id, other)}
+	other := a.useOtherQuery(next)
+	r := request{call: next.name, method: next.method, url: a.client.Profile.callURL(a.client.Origin, next, a.id, other)}
 	if next.method == http.MethodPost {
-		r.form = q.Profile.formBody(q.Origin, next, q.id, q.nextPage(), s.hiddenInputs())
+		r.form = a.client.Profile.formBody(a.client.Origin, next, a.id, a.nextPage(), s.hiddenInputs())
 	}
-	x, err := q.follow(r, s)
+	x, err := a.follow(ctx, r, s)
 	if err == nil {
-		q.addAnswer(q.Client, next, s, q.id, x)
-		q.learnQueryForm(q.Client, next, q.id, other)
+		a.addResponse(next, s, x)
+		a.learnQueryForm(next, other)
 	}
 	return err
 }
@@ -97,43 +103,43 @@ func (q *runningAttempt) makeCall(next *call) error {
 // currentSession returns the session to use. If the site has hidden inputs and there is no session
 // yet or the last one went stale, it creates one. It returns nil if that failed, which ends the
 // attempt.
-func (q *runningAttempt) currentSession() (*session, error) {
-	if s := q.sessions.currentUnless(q.staleSession); s != nil {
+func (a *attempt) currentSession(ctx context.Context) (*session, error) {
+	if s := a.client.sessions.currentUnless(a.staleSession); s != nil {
 		return s, nil
 	}
-	end, err := q.sessions.lock(q.job)
+	end, err := a.client.sessions.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	if s := q.sessions.currentUnless(q.staleSession); s != nil {
+	if s := a.client.sessions.currentUnless(a.staleSession); s != nil {
 		return s, nil
 	}
-	s := q.newSession()
-	x, err := q.follow(request{call: tokensCall, method: http.MethodGet, url: q.Origin + q.Profile.tokens.path}, s)
+	s := a.client.newSession()
+	x, err := a.follow(ctx, request{call: tokensCall, method: http.MethodGet, url: a.client.Origin + a.client.Profile.tokens.path}, s)
 	if err != nil {
 		return nil, err
 	}
-	inputs, failure := q.Profile.tokens.readInputs(x)
-	if _, blocked := q.Profile.findBlock(q.id, x); blocked || failure != nil {
-		q.done = true
+	inputs, failure := a.client.Profile.tokens.readInputs(x)
+	if _, blocked := a.client.Profile.findBlock(a.id, x); blocked || failure != nil {
+		a.done = true
 		return nil, nil
 	}
 	s.setInputs(inputs)
-	q.sessions.current.Store(s)
+	a.client.sessions.current.Store(s)
 	return s, nil
 }
 
-// follow sends a request and follows the redirects of the answer; each request is an exchange. It
+// follow sends a request and follows the redirects of the response; each request is an exchange. It
 // stops at a block.
-func (q *runningAttempt) follow(r request, s *session) (contract.Exchange, error) {
+func (a *attempt) follow(ctx context.Context, r request, s *session) (contract.Exchange, error) {
 	for hops := 0; ; hops++ {
-		x, location, err := q.send(r, s)
-		next, leads := q.redirectTarget(r, x, location)
+		x, location, err := a.send(ctx, r, s)
+		next, leads := a.client.redirectTarget(r, x, location)
 		if err != nil || !leads || hops == maxRedirects {
 			return x, err
 		}
-		if _, blocked := q.Profile.findBlock(q.id, x); blocked {
+		if _, blocked := a.client.Profile.findBlock(a.id, x); blocked {
 			return x, nil
 		}
 		r = next
@@ -141,63 +147,43 @@ func (q *runningAttempt) follow(r request, s *session) (contract.Exchange, error
 }
 
 // send waits until the request may be sent, and sends it. Its error is that of before, or the cause
-// of the end of ctx or of the job.
-func (q *runningAttempt) send(r request, s *session) (x contract.Exchange, location string, err error) {
-	gap, err := q.before(q.job)
+// of the end of ctx; a job timeout is the error of the exchange.
+func (a *attempt) send(
+	ctx context.Context, r request, s *session,
+) (x contract.Exchange, location string, err error) {
+	gap, err := a.before(ctx)
 	if err == nil {
-		err = context.Cause(q.job)
+		err = context.Cause(ctx)
 	}
 	if err != nil {
 		return x, "", err
 	}
-	if q.timer == nil {
-		cancel := q.cancel
-		q.timer = time.AfterFunc(q.timeouts(q.ctx).job, func() { cancel(errJobTimeout) })
+	a.startTimer()
+	x, location = a.client.exchange(ctx, r, s, a.id, gap)
+	a.exchanges = append(a.exchanges, x)
+	if err := context.Cause(ctx); !errors.Is(err, errJobTimeout) { // the exchange tells of that one
+		return x, location, err
 	}
-	x, location = q.exchange(q.job, r, s, q.id, gap)
-	q.exchanges = append(q.exchanges, x)
-	return x, location, context.Cause(q.ctx)
-}
-
-// attempt is the state of one try to fetch a case.
-type attempt struct {
-	exchanges []contract.Exchange
-	// proofFirst makes the proving call the first one.
-	proofFirst bool
-	// found is set once an answer showed the case. done is set if the last answer was unusable or
-	// nothing is left to request.
-	found, done bool
-	// repeat is a call to make again: for its next page, or because its hidden inputs were stale.
-	repeat *call
-	// staleSession is the session whose hidden inputs were stale.
-	staleSession *session
-	// emptyCall is a call that found nothing with one query form, to be made in the other form if
-	// the case turns out to exist.
-	emptyCall *call
-	// lastHadRows is set if the last answer had rows of the case.
-	lastHadRows bool
-	// reader reads pages as they arrive, in the same way as Read does later; nil before the first
-	// page.
-	reader *caseReader
+	return x, location, nil
 }
 
 // nextCall returns the call to make now, or nil if the attempt is complete.
-func (a *attempt) nextCall(c *Client) *call {
+func (a *attempt) nextCall() *call {
 	if a.done {
 		return nil
 	}
 	if a.repeat != nil {
 		return a.repeat
 	}
-	if first := c.Profile.provingCall(); a.proofFirst && first != nil && !a.hasMade(first) {
+	if first := a.client.Profile.provingCall(); a.proofFirst && first != nil && !a.hasMade(first) {
 		return first
 	}
 	if a.found && a.emptyCall != nil {
 		return a.emptyCall
 	}
-	for i := range c.Profile.calls {
-		next := &c.Profile.calls[i]
-		if !a.hasMade(next) && (next.when == whenAlways || next.when == whenUnseen && !a.found || next.when == whenParties && a.found && c.Parties) {
+	for i := range a.client.Profile.calls {
+		next := &a.client.Profile.calls[i]
+		if !a.hasMade(next) && (next.when == whenAlways || next.when == whenUnseen && !a.found || next.when == whenParties && a.found && a.client.Parties) {
 			return next
 		}
 	}
@@ -216,12 +202,12 @@ func (a *attempt) nextPage() string {
 	return a.reader.paging.next
 }
 
-// addAnswer adds the answer of a call, which is the last exchange. If no later call depends on it,
-// an answer that contains the case's number is not parsed: should it turn out unusable, Read makes
+// addResponse adds the response to a call, which is the last exchange. If no later call depends on it,
+// a response that contains the case's number is not parsed: should it turn out unusable, Read makes
 // the attempt transient anyway.
-func (a *attempt) addAnswer(c *Client, made *call, s *session, id contract.CaseID, x contract.Exchange) {
+func (a *attempt) addResponse(made *call, s *session, x contract.Exchange) {
 	if made.page != nil {
-		a.addPage(c, made, s, id, x)
+		a.addPage(made, s, x)
 		return
 	}
 	a.lastHadRows = false
@@ -229,24 +215,24 @@ func (a *attempt) addAnswer(c *Client, made *call, s *session, id contract.CaseI
 		a.done = true
 		return
 	}
-	if !c.Parties && made.containsCase(id, x.Body) {
+	if !a.client.Parties && made.containsCase(a.id, x.Body) {
 		a.found, a.lastHadRows = true, true
 		return
 	}
-	t, failure := made.read(id, x, paging{})
+	t, failure := made.read(a.id, x, paging{})
 	empty := failure == nil && made.gives != partyRows && len(t.rows) == 0
 	a.done = failure != nil || t.unrelated && len(t.rows) == 0 || empty && made.proves && !a.found
 	a.lastHadRows = failure == nil && made.gives != partyRows && len(t.rows) > 0
 	a.found = a.found || a.lastHadRows
 }
 
-// addPage adds an HTML answer.
-func (a *attempt) addPage(c *Client, made *call, s *session, id contract.CaseID, x contract.Exchange) {
+// addPage adds an HTML response.
+func (a *attempt) addPage(made *call, s *session, x contract.Exchange) {
 	if a.reader == nil {
-		a.reader = &caseReader{profile: c.Profile, id: id}
+		a.reader = &caseReader{profile: a.client.Profile, id: a.id}
 	}
 	a.repeat = nil
-	_, blocked := c.Profile.findBlock(id, x)
+	_, blocked := a.client.Profile.findBlock(a.id, x)
 	if blocked || a.reader.add(a.exchanges, len(a.exchanges)-1) != nil {
 		a.done = true
 		return
@@ -294,25 +280,25 @@ func (f *queryForms) set(series string, other bool) {
 }
 
 // useOtherQuery reports whether to make a call with its other query form.
-func (a *attempt) useOtherQuery(c *Client, next *call, id contract.CaseID) bool {
+func (a *attempt) useOtherQuery(next *call) bool {
 	if next.otherQuery == nil {
 		return false
 	}
-	other, _ := c.queryForms.get(id.Series)
+	other, _ := a.client.queryForms.get(a.id.Series)
 	return other != (a.emptyCall == next)
 }
 
-// learnQueryForm updates the query forms from the last answer.
-func (a *attempt) learnQueryForm(c *Client, made *call, id contract.CaseID, other bool) {
+// learnQueryForm updates the query forms from the last response.
+func (a *attempt) learnQueryForm(made *call, other bool) {
 	if made.otherQuery == nil || a.done {
 		return
 	}
 	again := a.emptyCall == made
 	a.emptyCall = nil
-	_, known := c.queryForms.get(id.Series)
+	_, known := a.client.queryForms.get(a.id.Series)
 	switch {
 	case a.lastHadRows && (again || !known):
-		c.queryForms.set(id.Series, other)
+		a.client.queryForms.set(a.id.Series, other)
 	case !a.lastHadRows && !again && !known:
 		a.emptyCall = made
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -15,7 +16,11 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// request is an HTTP request for a case.
+// BeforeRequest waits until a request may be sent and returns the time since the previous request
+// started. Its error ends the attempt.
+type BeforeRequest func(ctx context.Context) (sincePrevious time.Duration, err error)
+
+// request is an HTTP request, for a case or for robots.txt.
 type request struct {
 	call, method, url string
 	// form is the body of a POST.
@@ -50,6 +55,7 @@ func (c *Client) exchange(
 }
 
 // do sends the request and fills in the exchange. A body that breaks off is kept up to that point.
+// Of robots.txt, which needs none of the profile's headers, it reads at most maxRobots bytes.
 func (c *Client) do(
 	ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID,
 ) (location string, err error) {
@@ -57,8 +63,10 @@ func (c *Client) do(
 	if err != nil {
 		return "", err
 	}
-	for name, value := range c.Profile.headers {
-		request.Header.Set(name, c.Profile.expand(value, c.Origin, id))
+	if r.call != robotsCall {
+		for name, value := range c.Profile.headers {
+			request.Header.Set(name, c.Profile.expand(value, c.Origin, id))
+		}
 	}
 	request.Header.Set("User-Agent", c.UserAgent)
 	request.Header.Set("Accept-Encoding", acceptEncoding)
@@ -72,7 +80,11 @@ func (c *Client) do(
 	x.RetryAfter = headerText(response, "Retry-After")
 	x.BlockHeader = c.Profile.blockHeader(response.Header)
 	body, unknown := decodedBody(response)
-	x.Body, err = c.readBody(ctx, body, response.ContentLength)
+	if r.call == robotsCall {
+		x.Body, err = io.ReadAll(io.LimitReader(body, maxRobots))
+	} else {
+		x.Body, err = c.readBody(ctx, body, response.ContentLength)
+	}
 	if unknown != nil {
 		err = unknown
 	}

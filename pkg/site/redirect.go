@@ -1,6 +1,7 @@
 package site
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,19 +16,29 @@ const maxRedirects = 3
 // redirectTarget returns the request that an answer redirects to. It stays within the origin and
 // uses GET: a form is never posted again, although 307 and 308 ask for that.
 func (c *Client) redirectTarget(r request, x contract.Exchange, location string) (request, bool) {
-	if x.Error != "" || location == "" || !isRedirect(x.Status) || r.method != http.MethodGet && x.Status >= http.StatusTemporaryRedirect {
+	if x.Error != "" || !isRedirect(x.Status) || r.method != http.MethodGet && x.Status >= http.StatusTemporaryRedirect {
 		return request{}, false
 	}
-	at, err := url.Parse(x.URL)
+	to, err := c.sameOriginTarget(x.URL, location)
+	return request{call: r.call, method: http.MethodGet, url: to}, err == nil
+}
+
+// sameOriginTarget returns the target of a redirect, without its fragment, if it is at the site's
+// origin.
+func (c *Client) sameOriginTarget(from, location string) (string, error) {
+	at, err := url.Parse(from)
 	if err != nil {
-		return request{}, false
+		return "", err
 	}
 	to, err := at.Parse(location)
-	if err != nil || to.User != nil || to.Opaque != "" || canonicalOrigin(to) != parseOrigin(c.Origin) {
-		return request{}, false
+	if err != nil || location == "" {
+		return "", fmt.Errorf("a redirect to %.100q", location)
+	}
+	if to.User != nil || to.Opaque != "" || canonicalOrigin(to) != parseOrigin(c.Origin) {
+		return "", fmt.Errorf("redirected to %.100q, which is not at the origin %s", to.Redacted(), c.Origin)
 	}
 	to.Fragment, to.RawFragment = "", ""
-	return request{call: r.call, method: http.MethodGet, url: to.String()}, true
+	return to.String(), nil
 }
 
 func isRedirect(status int) bool {

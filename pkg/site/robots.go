@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -72,9 +70,9 @@ const maxRobotsRedirects = 5
 // is no such file, everything is allowed. If the site fails or redirects to another origin, nothing
 // is allowed and the error wraps ErrRobotsUnreachable. A block is a RobotsBlockedError, even with
 // the status of a missing file. Other errors are those of before and of ctx.
-func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.Duration, error)) (RobotsRules, error) {
+func (c *Client) Robots(ctx context.Context, before BeforeRequest) (RobotsRules, error) {
 	rules := RobotsRules{client: c}
-	target := c.Origin + "/robots.txt"
+	r, s := request{call: robotsCall, method: http.MethodGet, url: c.Origin + "/robots.txt"}, c.newSession()
 	for range maxRobotsRedirects + 1 {
 		gap, err := before(ctx)
 		if err == nil {
@@ -83,7 +81,7 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 		if err != nil {
 			return rules, fmt.Errorf("reading robots.txt: %w", err)
 		}
-		x, location := c.fetchRobots(ctx, target, gap)
+		x, location := c.exchange(ctx, r, s, contract.CaseID{}, gap)
 		rules.Requests = append(rules.Requests, x)
 		if ctx.Err() != nil {
 			return rules, fmt.Errorf("reading robots.txt: %w", context.Cause(ctx))
@@ -104,7 +102,7 @@ func (c *Client) Robots(ctx context.Context, before func(context.Context) (time.
 		case x.Status < 300 || x.Status >= 400:
 			return rules, fmt.Errorf("%w: status %d", ErrRobotsUnreachable, x.Status)
 		}
-		if target, err = c.resolveSameOrigin(target, location); err != nil {
+		if r.url, err = c.sameOriginTarget(r.url, location); err != nil {
 			return rules, fmt.Errorf("%w: %w", ErrRobotsUnreachable, err)
 		}
 	}
@@ -124,66 +122,4 @@ func (p *Profile) robotsBlocked(x contract.Exchange) (block, bool) {
 		return block{}, false
 	}
 	return p.findBlock(contract.CaseID{}, x)
-}
-
-// resolveSameOrigin returns the target of a redirect if it is at the same origin.
-func (c *Client) resolveSameOrigin(from, location string) (string, error) {
-	base, err := url.Parse(from)
-	if err != nil {
-		return "", err
-	}
-	to, err := base.Parse(location)
-	if err != nil || location == "" {
-		return "", fmt.Errorf("a redirect to %.100q", location)
-	}
-	if to.Scheme != base.Scheme || to.Host != base.Host || to.User != nil {
-		return "", fmt.Errorf("redirected to %.100q, which is not at the origin %s", to.Redacted(), c.Origin)
-	}
-	to.Fragment = ""
-	return to.String(), nil
-}
-
-// fetchRobots requests robots.txt and returns the exchange and the redirect target, if any. It
-// reads at most maxRobots bytes.
-func (c *Client) fetchRobots(
-	ctx context.Context, target string, gap time.Duration,
-) (x contract.Exchange, location string) {
-	started := time.Now()
-	x = contract.Exchange{Call: robotsCall, URL: target, StartedAt: started.UTC(), GapSeconds: gap.Seconds()}
-	ctx, cancel := context.WithTimeout(ctx, c.timeouts(ctx).request)
-	defer cancel()
-	defer func() { x.Seconds = time.Since(started).Seconds() }()
-	var conn connTrace
-	request, err := http.NewRequestWithContext(conn.trace(ctx), http.MethodGet, target, nil)
-	if err != nil {
-		x.Error = errorText(err)
-		return x, ""
-	}
-	request.Body = unrepeatableBody{} // do not repeat
-	request.Header.Set("User-Agent", c.UserAgent)
-	request.Header.Set("Accept-Encoding", acceptEncoding)
-	response, err := c.newSession().http.Do(request)
-	if err != nil {
-		x.Error, x.Unsent = c.robotsError(ctx, err), conn.failed()
-		return x, ""
-	}
-	defer func() { _ = response.Body.Close() }() // the body was read, or is not needed
-	x.Unsent = response.StatusCode == http.StatusProxyAuthRequired
-	x.Status, x.ContentType, x.RetryAfter = response.StatusCode, headerText(response, "Content-Type"), headerText(response, "Retry-After")
-	x.BlockHeader = c.Profile.blockHeader(response.Header)
-	body, unknown := decodedBody(response)
-	if x.Body, err = io.ReadAll(io.LimitReader(body, maxRobots)); unknown != nil {
-		err = unknown
-	}
-	if err != nil {
-		x.Error = c.robotsError(ctx, err)
-	}
-	return x, response.Header.Get("Location")
-}
-
-func (c *Client) robotsError(ctx context.Context, err error) string {
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return fmt.Sprintf("request_timeout: longer than %s", c.RequestTimeout)
-	}
-	return errorText(err)
 }

@@ -2,9 +2,11 @@ package site
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
-	"slices"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,24 +68,25 @@ func (s *sessions) lock(ctx context.Context) (end func(), err error) {
 const (
 	maxCookies = 32
 	maxCookie  = 4 << 10 // bytes, of name, value and path together
+	// maxCookieAge is the longest Max-Age, in seconds: 400 days, as in browsers. The library adds
+	// it to the time without a check for an overflow.
+	maxCookieAge = 400 * 24 * 60 * 60
 )
 
-// jar stores the cookies of one origin and sends them to that origin only. It is safe for
-// concurrent use.
+// jar stores the cookies of one origin and sends them to that origin only, also those for a parent
+// domain. It is safe for concurrent use.
 type jar struct {
-	origin  string
-	mu      sync.Mutex
-	cookies []storedCookie
+	origin string
+	mu     sync.Mutex
+	stored *cookiejar.Jar
+	// expires is the expiry of each stored cookie, by name and path; zero for a session cookie.
+	expires map[string]time.Time
 }
 
-// storedCookie is a cookie with its path and expiry; a zero expiry means a session cookie.
-type storedCookie struct {
-	cookie  http.Cookie
-	path    string
-	expires time.Time
+func newJar(origin string) *jar {
+	stored, _ := cookiejar.New(nil) // New returns no error
+	return &jar{origin: parseOrigin(origin), stored: stored, expires: make(map[string]time.Time)}
 }
-
-func newJar(origin string) *jar { return &jar{origin: parseOrigin(origin)} }
 
 // SetCookies stores the origin's cookies: at most 32, of at most 4 KiB each. It drops larger ones,
 // those over the limit, and those of another origin or domain.
@@ -94,73 +97,31 @@ func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := time.Now()
-	j.cookies = slices.DeleteFunc(j.cookies, func(k storedCookie) bool { return k.expired(now) })
+	maps.DeleteFunc(j.expires, func(_ string, at time.Time) bool { return !at.IsZero() && !at.After(now) })
 	for _, c := range cookies {
-		k := newStoredCookie(c, from, now)
-		j.cookies = slices.DeleteFunc(j.cookies, func(old storedCookie) bool { return old.cookie.Name == c.Name && old.path == k.path })
-		if matchesDomain(c.Domain, from.Hostname()) && !k.expired(now) && len(c.Name)+len(c.Value)+len(k.path) <= maxCookie && len(j.cookies) < maxCookies {
-			j.cookies = append(j.cookies, k)
+		limited := *c
+		limited.MaxAge = min(c.MaxAge, maxCookieAge)
+		if !strings.HasPrefix(c.Path, "/") { // the default of RFC 6265, section 5.1.4
+			limited.Path = path.Dir("/" + from.Path)
+		}
+		key := c.Name + ";" + limited.Path
+		if _, known := j.expires[key]; !known && len(j.expires) >= maxCookies || len(c.Value)+len(key) > maxCookie+1 {
+			continue
+		}
+		j.stored.SetCookies(from, []*http.Cookie{&limited})
+		switch j.expires[key] = c.Expires; {
+		case c.MaxAge < 0:
+			delete(j.expires, key)
+		case c.MaxAge > 0:
+			j.expires[key] = now.Add(time.Duration(limited.MaxAge) * time.Second)
 		}
 	}
 }
 
 // Cookies returns the cookies for a URL of the origin, longest path first.
 func (j *jar) Cookies(to *url.URL) []*http.Cookie {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.cookies) == 0 || canonicalOrigin(to) != j.origin {
+	if canonicalOrigin(to) != j.origin {
 		return nil
 	}
-	now := time.Now()
-	var sent []storedCookie
-	for _, k := range j.cookies {
-		if !k.expired(now) && k.matchesPath(to.Path) && (!k.cookie.Secure || to.Scheme == "https") {
-			sent = append(sent, k)
-		}
-	}
-	slices.SortStableFunc(sent, func(a, b storedCookie) int { return len(b.path) - len(a.path) })
-	cookies := make([]*http.Cookie, len(sent))
-	for i := range sent {
-		cookies[i] = &sent[i].cookie
-	}
-	return cookies
-}
-
-// newStoredCookie applies the storage rules of RFC 6265, sections 5.2 and 5.3.
-func newStoredCookie(c *http.Cookie, from *url.URL, now time.Time) storedCookie {
-	k := storedCookie{cookie: *c, path: c.Path, expires: c.Expires}
-	if !strings.HasPrefix(k.path, "/") {
-		k.path = from.Path[:max(strings.LastIndexByte(from.Path, '/'), 0)]
-		if k.path == "" {
-			k.path = "/"
-		}
-	}
-	const longest = 400 * 24 * time.Hour // as in browsers; avoids overflow
-	switch {
-	case c.MaxAge < 0:
-		k.expires = now
-	case c.MaxAge > 0:
-		k.expires = now.Add(min(time.Duration(min(c.MaxAge, int(longest/time.Second)))*time.Second, longest))
-	}
-	return k
-}
-
-func (k storedCookie) expired(now time.Time) bool {
-	return !k.expires.IsZero() && !k.expires.After(now)
-}
-
-func (k storedCookie) matchesPath(path string) bool {
-	if path == "" {
-		path = "/"
-	}
-	rest, below := strings.CutPrefix(path, k.path)
-	return below && (rest == "" || rest[0] == '/' || strings.HasSuffix(k.path, "/"))
-}
-
-// matchesDomain reports whether a cookie's domain is the host or a parent of it. Even then the
-// cookie is sent to the host only.
-func matchesDomain(domain, host string) bool {
-	domain = strings.TrimPrefix(strings.ToLower(domain), ".")
-	host = strings.ToLower(host)
-	return domain == "" || domain == host || strings.HasSuffix(host, "."+domain)
+	return j.stored.Cookies(to)
 }

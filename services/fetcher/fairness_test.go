@@ -12,6 +12,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher"
 	"fct-scraper/streams"
 
@@ -56,7 +57,7 @@ type orderedSite struct {
 }
 
 func (o *orderedSite) Fetch(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 ) ([]contract.Exchange, error) {
 	o.mu.Lock()
 	o.years = append(o.years, id.Year)

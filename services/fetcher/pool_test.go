@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher"
 	"fct-scraper/streams"
 
@@ -33,7 +34,7 @@ type observedSite struct {
 }
 
 func (s *observedSite) Fetch(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 ) ([]contract.Exchange, error) {
 	return s.fakeSite.Fetch(ctx, id, func(ctx context.Context) (time.Duration, error) {
 		gap, err := before(ctx)

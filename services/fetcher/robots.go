@@ -12,7 +12,7 @@ import (
 
 // fetchFunc sends the requests of one attempt.
 type fetchFunc func(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 ) ([]contract.Exchange, error)
 
 // robotsMaxAge is how long a robots.txt is used before it is fetched again (RFC 9309, section 2.4).
@@ -55,7 +55,7 @@ func (r *robots) wrap(fetch fetchFunc) fetchFunc {
 		return fetch
 	}
 	return func(
-		ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+		ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 	) ([]contract.Exchange, error) {
 		robotsExchanges, err := r.check(ctx, id, before)
 		switch {
@@ -81,7 +81,7 @@ func isRobotsBlock(err error) bool {
 }
 
 func (r *robots) check(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 ) ([]contract.Exchange, error) {
 	var rules fetchedRules
 	select {

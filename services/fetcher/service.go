@@ -23,11 +23,11 @@ type Site interface {
 	// pace and returns the time since the previous request started; its error ends Fetch. Trouble
 	// with the site is an exchange with an error; the error of Fetch is that of before or of ctx.
 	Fetch(
-		ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+		ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 	) ([]contract.Exchange, error)
 	// FetchProofFirst is Fetch for a case that probably does not exist.
 	FetchProofFirst(
-		ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+		ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 	) ([]contract.Exchange, error)
 	// Blocked reports whether the exchanges show a block, by which rule, and its Retry-After, if
 	// any.
@@ -39,7 +39,7 @@ type Site interface {
 }
 
 // Robots fetches a site's robots.txt; see site.Client.Robots.
-type Robots func(ctx context.Context, before func(context.Context) (time.Duration, error)) (site.RobotsRules, error)
+type Robots func(ctx context.Context, before site.BeforeRequest) (site.RobotsRules, error)
 
 // Options are the settings and the dependencies of a fetcher.
 type Options struct {

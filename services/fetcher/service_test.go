@@ -15,6 +15,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher"
 	"fct-scraper/streams"
 
@@ -33,7 +34,7 @@ type fakeSite struct {
 }
 
 func (c *fakeSite) Fetch(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 ) ([]contract.Exchange, error) {
 	if _, err := before(ctx); err != nil {
 		return nil, err
@@ -49,7 +50,7 @@ func (c *fakeSite) Fetch(
 }
 
 func (c *fakeSite) FetchProofFirst(
-	ctx context.Context, id contract.CaseID, before func(context.Context) (time.Duration, error),
+	ctx context.Context, id contract.CaseID, before site.BeforeRequest,
 ) ([]contract.Exchange, error) {
 	return c.Fetch(ctx, id, before)
 }
