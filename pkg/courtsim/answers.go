@@ -8,10 +8,10 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// appendAnswer appends the JSON answer of a call for a case.
-func (c *Simulator) appendAnswer(b []byte, op call, id contract.CaseID, division string) []byte {
+// appendResponse appends the JSON response of a call for a case.
+func (c *Simulator) appendResponse(b []byte, op call, id contract.CaseID, division string) []byte {
 	begun := len(b)
-	// The count is filled in at the end. Nearly all answers have fewer than a hundred rows.
+	// The count is filled in at the end. Nearly all responses have fewer than a hundred rows.
 	b = append(b, `{"Count":   ,"data":[`...)
 	rows := 0
 	if c.Exists(id) && c.inDivision(op, id, division) {

@@ -27,7 +27,7 @@ func TestStats_AfterBlock(t *testing.T) {
 	}
 }
 
-// TestBlockAfter: from the n-th request on every answer is the block, for JSON, HTML and
+// TestBlockAfter: from the n-th request on every response is the block, for JSON, HTML and
 // robots.txt. The stats tell when the first one was sent and when the last request started.
 func TestBlockAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -37,8 +37,8 @@ func TestBlockAfter(t *testing.T) {
 			targets := []string{callPath("proceedingQueriesRE", 1), "/robots.txt", callPath("proceedingQueriesRE", 2), callPath("proceedingQueriesRE", 3), callPath("PublicPartiesListInfo", 1), "/robots.txt", englishPage}
 			var blocked []bool
 			for _, target := range targets {
-				answer := get(sim, target)
-				blocked = append(blocked, answer.Code >= 400 || strings.Contains(answer.Body.String(), "<title>Request Rejected") || strings.Contains(answer.Body.String(), "captcha"))
+				response := get(sim, target)
+				blocked = append(blocked, response.Code >= 400 || strings.Contains(response.Body.String(), "<title>Request Rejected") || strings.Contains(response.Body.String(), "captcha"))
 				time.Sleep(time.Second) // virtual: the stats are to tell seconds
 			}
 			if want := []bool{false, false, false, true, true, true, true}; !slices.Equal(blocked, want) {
@@ -59,7 +59,7 @@ func timeAfter(begun time.Time, seconds int) string {
 	return begun.Add(time.Duration(seconds) * time.Second).UTC().Format(time.RFC3339Nano)
 }
 
-// TestSoftBlockAfter: a soft block returns well-formed answers in which no case exists.
+// TestSoftBlockAfter: a soft block returns well-formed responses in which no case exists.
 func TestSoftBlockAfter(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, SoftBlockAfter: 3})
@@ -89,9 +89,9 @@ func TestRobots(t *testing.T) {
 	t.Parallel()
 	const text = "User-agent: *\nDisallow: /en/"
 	sim := newSimulator(t, courtsim.Options{Seed: 8, Max: 30, Robots: text, Faults: []courtsim.Fault{{Kind: "500", Share: 1}}})
-	answer := get(sim, "/robots.txt")
-	if answer.Code != http.StatusOK || answer.Body.String() != text || !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/plain") {
-		t.Errorf("status %d, %q", answer.Code, answer.Body)
+	response := get(sim, "/robots.txt")
+	if response.Code != http.StatusOK || response.Body.String() != text || !strings.HasPrefix(response.Header().Get("Content-Type"), "text/plain") {
+		t.Errorf("status %d, %q", response.Code, response.Body)
 	}
 	if s := sim.Stats(); s.Robots != 1 || s.Requests != 0 || s.MinGapSeconds != nil {
 		t.Errorf("%+v", s)
@@ -135,8 +135,8 @@ func (p *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// TestSlowAnswers: the duration of each slow answer, in virtual time.
-func TestSlowAnswers(t *testing.T) {
+// TestSlowResponses: the duration of each slow response, in virtual time.
+func TestSlowResponses(t *testing.T) {
 	for kind, want := range map[string]struct {
 		took time.Duration
 		size int
@@ -155,11 +155,11 @@ func TestSlowAnswers(t *testing.T) {
 				begun := time.Now()
 				client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: listener.dial}}
 				size := 0
-				answer, err := client.Get("http://court" + callPath("proceedingQueriesRE", 1))
+				response, err := client.Get("http://court" + callPath("proceedingQueriesRE", 1))
 				if err == nil {
-					defer func() { _ = answer.Body.Close() }()
+					defer func() { _ = response.Body.Close() }()
 					var body []byte
-					body, err = io.ReadAll(answer.Body)
+					body, err = io.ReadAll(response.Body)
 					size = len(body)
 				}
 				if took := time.Since(begun); took != want.took || !errors.Is(err, want.err) || want.size >= 0 && size != want.size {

@@ -22,7 +22,7 @@ func bodyKinds() []faultKind {
 		}}
 	}
 	return []faultKind{
-		{name: "halfjson", about: "half of the correct answer, well framed", changeBody: func(correct reply) reply {
+		{name: "halfjson", about: "half of the correct response, well framed", changeBody: func(correct reply) reply {
 			return reply{correct.status, correct.contentType, correct.body[:len(correct.body)/2]}
 		}},
 		{name: "html", about: "an error page under status 200", changeBody: fixedReply(asHTML, sorryPage)},
@@ -34,14 +34,14 @@ func bodyKinds() []faultKind {
 		{name: "json-deep", about: "200,000 nested lists", changeBody: func(reply) reply {
 			return reply{0, asJSON, bytes.Repeat([]byte("["), 200_000)}
 		}},
-		behind("trailing", "the correct answer followed by an error page", func(reply) []byte { return []byte(sorryPage) }),
-		behind("twice", "the correct answer twice in one body", func(correct reply) []byte { return correct.body }),
-		typed("plain", "the correct answer, labelled text/plain", "text/plain; charset=utf-8"),
-		typed("untyped", "the correct answer without Content-Type", ""),
+		behind("trailing", "the correct response followed by an error page", func(reply) []byte { return []byte(sorryPage) }),
+		behind("twice", "the correct response twice in one body", func(correct reply) []byte { return correct.body }),
+		typed("plain", "the correct response, labelled text/plain", "text/plain; charset=utf-8"),
+		typed("untyped", "the correct response without Content-Type", ""),
 	}
 }
 
-// charsetKinds are correct answers in another encoding.
+// charsetKinds are correct responses in another encoding.
 func charsetKinds() []faultKind {
 	in := func(name, about, charset string, encode func(string) []byte) faultKind {
 		return faultKind{name: name, about: about, changeBody: func(correct reply) reply {
@@ -50,10 +50,10 @@ func charsetKinds() []faultKind {
 		}}
 	}
 	return []faultKind{
-		in("charset", "the correct answer in Latin-1, labelled UTF-8", "utf-8", latin1),
-		in("latin1", "the correct answer in Latin-1, labelled as such", "iso-8859-1", latin1),
-		in("bom", "the correct answer in UTF-8 after a byte order mark", "utf-8", func(text string) []byte { return []byte("\ufeff" + text) }),
-		in("utf16", "the correct answer in UTF-16, labelled UTF-8", "utf-8", func(text string) []byte {
+		in("charset", "the correct response in Latin-1, labelled UTF-8", "utf-8", latin1),
+		in("latin1", "the correct response in Latin-1, labelled as such", "iso-8859-1", latin1),
+		in("bom", "the correct response in UTF-8 after a byte order mark", "utf-8", func(text string) []byte { return []byte("\ufeff" + text) }),
+		in("utf16", "the correct response in UTF-16, labelled UTF-8", "utf-8", func(text string) []byte {
 			b := []byte{0xff, 0xfe}
 			for _, unit := range utf16.Encode([]rune(text)) {
 				b = binary.LittleEndian.AppendUint16(b, unit)

@@ -137,7 +137,7 @@ func (e *entry) documentID(f file) string {
 // Shares of rare cases or entries.
 const (
 	headerOnlyShare   = 0.005 // cases without any recorded entry
-	prefixShare       = 0.03  // of answers, if the longer number exists: one in ten
+	prefixShare       = 0.03  // of responses, if the longer number exists: one in ten
 	duplicateShare    = 0.01  // dockets with a duplicate row
 	confidentialShare = 0.01  // entries
 	emptyTextShare    = 0.005 // entries
@@ -150,7 +150,7 @@ func (c *Simulator) headerOnly(id contract.CaseID) bool {
 	return id.Number != c.highest && d.chance(headerOnlyShare)
 }
 
-// newDocket returns the recorded entries of a case in the order of the site's answer: usually
+// newDocket returns the recorded entries of a case in the order of the site's response: usually
 // newest first.
 func (c *Simulator) newDocket(f file) []entry {
 	d := c.randomFor(saltDocket, f.id)

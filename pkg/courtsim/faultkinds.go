@@ -11,16 +11,16 @@ import (
 )
 
 // faultKind is one way to misbehave. At most one of serve, changeBody and changeRows is set. With
-// none of them the simulator produces the wrong answer itself, see serveExchange.
+// none of them the simulator produces the wrong response itself, see serveExchange.
 type faultKind struct {
 	name, about string
-	// block marks answers that tell the client to stop.
+	// block marks responses that tell the client to stop.
 	block bool
-	// serve sends the answer, given the correct one.
+	// serve sends the response, given the correct one.
 	serve func(w http.ResponseWriter, r *http.Request, correct reply)
-	// changeBody turns the correct answer into another one.
+	// changeBody turns the correct response into another one.
 	changeBody func(correct reply) reply
-	// changeRows changes the rows of a JSON answer. changePage does the same for an HTML page;
+	// changeRows changes the rows of a JSON response. changePage does the same for an HTML page;
 	// without it HTML pages are correct.
 	changeRows func(c *Simulator, id contract.CaseID, rows *jsonRows)
 	changePage func(c *Simulator, id contract.CaseID, v *view)
@@ -35,8 +35,8 @@ const (
 // allKinds returns all kinds of faults, in the order of the help text.
 func allKinds() []faultKind {
 	return slices.Concat(statusKinds(), blockKinds(), wireKinds(), sizeKinds(), redirectKinds(), bodyKinds(), charsetKinds(), []faultKind{
-		{name: kindWrong, about: "the well-formed answer of another case: the next that exists"},
-		{name: kindSoftBlock, about: "the well-formed answer of a case that does not exist"},
+		{name: kindWrong, about: "the well-formed response of another case: the next that exists"},
+		{name: kindSoftBlock, about: "the well-formed response of a case that does not exist"},
 	}, rowKinds(), fieldKinds())
 }
 
@@ -77,7 +77,7 @@ func kindsByName() map[string]*faultKind {
 	return known
 }
 
-// send sends the faulty answer.
+// send sends the faulty response.
 func (k *faultKind) send(w http.ResponseWriter, r *http.Request, correct reply) {
 	switch {
 	case k.serve != nil:
@@ -99,7 +99,7 @@ const (
 		`<script src="/cdn-cgi/challenge-platform/h/b/orchestrate/chl_page/v1"></script></body></html>`
 )
 
-// statusKinds are answers with an error status.
+// statusKinds are responses with an error status.
 func statusKinds() []faultKind {
 	kinds := []faultKind{
 		{name: "503", about: "status 503 with Retry-After: 1 and an error page", serve: statusHandler(http.StatusServiceUnavailable, errorPage, fixedRetryAfter("1"))},
@@ -112,7 +112,7 @@ func statusKinds() []faultKind {
 	return kinds
 }
 
-// blockKinds are answers that block the client.
+// blockKinds are responses that block the client.
 func blockKinds() []faultKind {
 	const forbidden, often = "<html><body><h1>403 - Forbidden: Access is denied.</h1></body></html>", "<html><body>Too many requests.</body></html>"
 	kinds := []faultKind{
@@ -152,7 +152,7 @@ func statusHandler(status int, page string, after func() string) func(http.Respo
 	}
 }
 
-// fixedReply returns a fixed answer with status 200.
+// fixedReply returns a fixed response with status 200.
 func fixedReply(contentType, text string) func(reply) reply {
 	return func(reply) reply { return reply{0, contentType, []byte(text)} }
 }

@@ -72,11 +72,11 @@ func (c *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	id, err := contract.ParseCaseID(strings.ToUpper(strings.TrimSpace(query.Get("courtnumber"))))
 	if err != nil { // an invalid id does not exist
-		sendOK(w, asJSON, c.appendAnswer(nil, op, id, ""))
+		sendOK(w, asJSON, c.appendResponse(nil, op, id, ""))
 		return
 	}
 	c.serveExchange(w, r, request{id, op}, func(b []byte, id contract.CaseID, _ *faultKind) reply {
-		return reply{contentType: asJSON, body: c.appendAnswer(b, op, id, query.Get("division"))}
+		return reply{contentType: asJSON, body: c.appendResponse(b, op, id, query.Get("division"))}
 	})
 }
 
@@ -151,7 +151,7 @@ type request struct {
 	call call
 }
 
-// reply is an answer in a buffer. The zero status means 200.
+// reply is a response in a buffer. The zero status means 200.
 type reply struct {
 	status      int
 	contentType string
@@ -159,7 +159,7 @@ type reply struct {
 }
 
 // serveExchange counts a request and answers it, correctly or with a fault. correct appends the
-// correct answer about a case to a buffer; for HTML it also applies the fault, if the fault can
+// correct response about a case to a buffer; for HTML it also applies the fault, if the fault can
 // change pages.
 func (c *Simulator) serveExchange(
 	w http.ResponseWriter, r *http.Request, q request, correct func([]byte, contract.CaseID, *faultKind) reply,
@@ -180,20 +180,20 @@ func (c *Simulator) serveExchange(
 	}
 	buffer := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buffer)
-	answer := correct((*buffer)[:0], c.caseAbout(q.id, kind), kind)
-	*buffer = answer.body
+	response := correct((*buffer)[:0], c.caseAbout(q.id, kind), kind)
+	*buffer = response.body
 	if kind == nil {
-		answer.send(w)
+		response.send(w)
 		return
 	}
 	c.stats.countFault(kind)
 	if kind.changeRows != nil && !q.isHTML() {
-		answer = c.changeRows(kind, q, answer)
+		response = c.changeRows(kind, q, response)
 	}
-	kind.send(w, r, answer)
+	kind.send(w, r, response)
 }
 
-// caseAbout returns the case that the answer is about, which some faults change.
+// caseAbout returns the case that the response is about, which some faults change.
 func (c *Simulator) caseAbout(id contract.CaseID, kind *faultKind) contract.CaseID {
 	switch {
 	case kind != nil && kind.name == kindWrong:
@@ -231,13 +231,13 @@ func (a reply) send(w http.ResponseWriter) {
 	sendStatus(w, max(a.status, http.StatusOK), a.contentType, a.body)
 }
 
-// sendOK sends an answer with status 200. A write error means that the client has gone, so it is
+// sendOK sends a response with status 200. A write error means that the client has gone, so it is
 // ignored.
 func sendOK(w http.ResponseWriter, contentType string, body []byte) {
 	sendStatus(w, http.StatusOK, contentType, body)
 }
 
-// sendStatus sends an answer; an empty content type sends no Content-Type.
+// sendStatus sends a response; an empty content type sends no Content-Type.
 func sendStatus(w http.ResponseWriter, status int, contentType string, body []byte) {
 	if contentType == "" {
 		w.Header()["Content-Type"] = nil

@@ -77,16 +77,16 @@ func (v *visitor) send(method string, form url.Values) {
 		v.t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	answer, err := v.client.Do(request)
+	response, err := v.client.Do(request)
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	defer func() { _ = answer.Body.Close() }()
-	v.status = answer.StatusCode
-	if got := answer.Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
+	defer func() { _ = response.Body.Close() }()
+	v.status = response.StatusCode
+	if got := response.Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
 		v.t.Errorf("content type %q", got)
 	}
-	if v.doc, err = htmlquery.Parse(answer.Body); err != nil {
+	if v.doc, err = htmlquery.Parse(response.Body); err != nil {
 		v.t.Fatal(err)
 	}
 }

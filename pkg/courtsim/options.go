@@ -1,5 +1,5 @@
 // Package courtsim simulates the Federal Court's web site: an HTTP handler that serves court files
-// of invented people, and that can misbehave in many ways. Every answer about a case depends only
+// of invented people, and that can misbehave in many ways. Every response about a case depends only
 // on the options and the case id, so two simulators with the same options give the same bytes, in
 // any order of requests.
 package courtsim
@@ -18,7 +18,7 @@ import (
 // ErrOptions marks every error of invalid options.
 var ErrOptions = errors.New("invalid simulator options")
 
-// maxLatency is the longest latency, and the longest time that any answer is delayed.
+// maxLatency is the longest latency, and the longest time that any response is delayed.
 const maxLatency = 10 * time.Minute
 
 // Options of a Simulator. The zero value is a site without cases.
@@ -34,7 +34,7 @@ type Options struct {
 	// Gaps are ranges of numbers that do not exist. A gap that covers Max lowers the highest number
 	// to the one before the gap.
 	Gaps []contract.Range
-	// Latency is the delay of each answer, 0 to 10 minutes.
+	// Latency is the delay of each response, 0 to 10 minutes.
 	Latency time.Duration
 	// Faults are applied in order; a number that several of them hit gets one after the other.
 	Faults []Fault
@@ -42,7 +42,7 @@ type Options struct {
 	// The zero value means that every year is over.
 	Today time.Time
 	// TokenLife is how many posts the tokens of an HTML page are valid for, including posts with
-	// tokens from the answers to those posts; 0 means any number.
+	// tokens from the responses to those posts; 0 means any number.
 	TokenLife int
 	// BlockAfter blocks every client from the given request on. SoftBlockAfter is the number of the
 	// request from which every case is reported as missing; 0 means never.

@@ -27,8 +27,8 @@ func redirectKinds() []faultKind {
 		return faultKind{name: name, about: about, serve: func(w http.ResponseWriter, r *http.Request, _ reply) { redirect(w, r, to(r)) }}
 	}
 	return []faultKind{
-		within("redirect", "one redirect within the origin, then the correct answer", "0"),
-		within("redirect-chain", "five redirects within the origin, then the correct answer", strconv.Itoa(chainLength-1)),
+		within("redirect", "one redirect within the origin, then the correct response", "0"),
+		within("redirect-chain", "five redirects within the origin, then the correct response", strconv.Itoa(chainLength-1)),
 		within("redirect-loop", "an endless chain of redirects within the origin", hopsForever),
 		away("redirect-away", "a redirect to another name of this machine, which answers (strays)", func(r *http.Request) string {
 			return "http://" + otherHost(r.Host) + strayPath

@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// jsonRows is a decoded JSON answer, for faults that change it.
+// jsonRows is a decoded JSON response, for faults that change it.
 type jsonRows struct {
 	Count any              `json:"Count"`
 	Data  []map[string]any `json:"data"`
@@ -40,7 +40,7 @@ func (a *jsonRows) changeFields(change func(row int, name string, value any) any
 	}
 }
 
-// changeRows applies a kind of fault to an answer.
+// changeRows applies a kind of fault to a response.
 func (c *Simulator) changeRows(kind *faultKind, q request, right reply) reply {
 	rows, err := parseRows(right.body, q.call)
 	if err != nil {
@@ -56,7 +56,7 @@ func (c *Simulator) changeRows(kind *faultKind, q request, right reply) reply {
 // longDocket is the number of entries of an oversized docket; its JSON has about 2 MB.
 const longDocket = 2500
 
-// rowKinds are answers with too many or too few rows, or with a wrong count.
+// rowKinds are responses with too many or too few rows, or with a wrong count.
 func rowKinds() []faultKind {
 	counted := func(name, about string, json func(rows int) any, page func(rows int) int) faultKind {
 		kind := faultKind{name: name, about: about, changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) { a.Count = json(len(a.Data)) }}
@@ -188,7 +188,7 @@ func longPage(_ *Simulator, _ contract.CaseID, v *view) {
 // hostileText starts like a spreadsheet formula and holds markup, control characters and templates.
 const hostileText = "=cmd|' /C calc'!A1 <script>alert(1)</script>\r\n{\"level\":\"ERROR\"} \x1b[2J\u202e\u2028{{.}} ${x} \x00 "
 
-// fieldKinds are answers with wrong field values.
+// fieldKinds are responses with wrong field values.
 func fieldKinds() []faultKind {
 	return []faultKind{
 		{name: "nulls", about: "every field of every row null", changePage: blankPage, changeRows: func(_ *Simulator, _ contract.CaseID, a *jsonRows) {

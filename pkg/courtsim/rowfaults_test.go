@@ -12,13 +12,13 @@ import (
 	"github.com/antchfx/htmlquery"
 )
 
-// changedAnswer is an answer with wrong rows or fields.
-type changedAnswer struct {
+// changedResponse is a response with wrong rows or fields.
+type changedResponse struct {
 	Count json.RawMessage  `json:"Count"`
 	Data  []map[string]any `json:"data"`
 }
 
-func (s changedAnswer) numbers() (numbers []string) {
+func (s changedResponse) numbers() (numbers []string) {
 	for _, row := range s.Data {
 		number, _ := row["COURT_NO"].(string)
 		numbers = append(numbers, number)
@@ -27,15 +27,15 @@ func (s changedAnswer) numbers() (numbers []string) {
 }
 
 // rowChecks checks what each kind makes of the docket of IMM-1-25, compared with the correct
-// answer.
-func rowChecks() map[string]func(got, right changedAnswer) bool {
-	is := func(count string) func(got, right changedAnswer) bool {
-		return func(got, right changedAnswer) bool {
+// response.
+func rowChecks() map[string]func(got, right changedResponse) bool {
+	is := func(count string) func(got, right changedResponse) bool {
+		return func(got, right changedResponse) bool {
 			return string(got.Count) == count && len(got.Data) == len(right.Data)
 		}
 	}
-	every := func(holds func(name string, value, before any) bool) func(got, right changedAnswer) bool {
-		return func(got, right changedAnswer) bool {
+	every := func(holds func(name string, value, before any) bool) func(got, right changedResponse) bool {
+		return func(got, right changedResponse) bool {
 			for i, row := range got.Data {
 				for name, value := range row {
 					if !holds(name, value, right.Data[i][name]) {
@@ -46,28 +46,28 @@ func rowChecks() map[string]func(got, right changedAnswer) bool {
 			return len(got.Data) == len(right.Data)
 		}
 	}
-	return map[string]func(got, right changedAnswer) bool{
-		"prefix": func(got, right changedAnswer) bool {
+	return map[string]func(got, right changedResponse) bool{
+		"prefix": func(got, right changedResponse) bool {
 			return got.numbers()[0] == "IMM-10-25" && got.numbers()[9] == "IMM-19-25" && got.numbers()[10] == "IMM-1-25" && len(got.Data) == len(right.Data)+10
 		},
-		"duplicate": func(got, right changedAnswer) bool {
+		"duplicate": func(got, right changedResponse) bool {
 			return len(got.Data) == 2*len(right.Data) && got.Data[0]["RE_NO"] == got.Data[1]["RE_NO"]
 		},
-		"divisions": func(got, right changedAnswer) bool {
+		"divisions": func(got, right changedResponse) bool {
 			return len(got.Data) == 2*len(right.Data) && got.Data[0]["Division"] == "T" && got.Data[len(right.Data)]["Division"] == "A"
 		},
-		"long": func(got, _ changedAnswer) bool { return len(got.Data) == 2500 && got.Data[2499]["RE_NO"] == 2500. },
-		"rows-null": func(got, right changedAnswer) bool {
+		"long": func(got, _ changedResponse) bool { return len(got.Data) == 2500 && got.Data[2499]["RE_NO"] == 2500. },
+		"rows-null": func(got, right changedResponse) bool {
 			return got.Data == nil && string(got.Count) == strings.TrimSpace(string(right.Count)) && len(right.Data) > 0
 		},
 		"count-zero": is("0"), "count-negative": is("-1"), "count-text": is(`"1"`),
-		"count": func(got, right changedAnswer) bool {
+		"count": func(got, right changedResponse) bool {
 			var said int
 			return json.Unmarshal(got.Count, &said) == nil && said == len(right.Data)+3 && len(got.Data) == len(right.Data)
 		},
 		"nulls": every(func(_ string, value, _ any) bool { return value == nil }),
 		"bare":  every(func(name string, value, before any) bool { return name == "COURT_NO" && value == before }),
-		"unknown-fields": func(got, right changedAnswer) bool {
+		"unknown-fields": func(got, right changedResponse) bool {
 			_, proto := got.Data[0]["__proto__"]
 			return proto && len(got.Data[0]) == len(right.Data[0])+300
 		},
@@ -76,10 +76,10 @@ func rowChecks() map[string]func(got, right changedAnswer) bool {
 			_, isText := value.(string)
 			return name == "COURT_NO" || !wasText || !isText
 		}),
-		"dates": func(got, _ changedAnswer) bool {
+		"dates": func(got, _ changedResponse) bool {
 			return got.Data[0]["DOC_DT"] == "/Date(-62135596800000)/" && got.Data[1]["DOC_DT"] == "/Date(99999999999999999)/" && got.Data[0]["FILING_DATE"] == got.Data[0]["DOC_DT"]
 		},
-		"padded": func(got, _ changedAnswer) bool { return got.Data[0]["COURT_NO"] == " imm-0001-25 " },
+		"padded": func(got, _ changedResponse) bool { return got.Data[0]["COURT_NO"] == " imm-0001-25 " },
 		"hostile": every(func(name string, value, before any) bool {
 			text, is := value.(string)
 			return !is || value == before || strings.HasPrefix(text, "=cmd|") || name == "FOREMOST_NUMBER" && strings.HasPrefix(text, "../../etc/passwd\x00")
@@ -98,18 +98,18 @@ func rowFaults() []string {
 
 func TestRowFaults(t *testing.T) {
 	t.Parallel()
-	var right changedAnswer
-	if err := json.Unmarshal([]byte(plainAnswer(t, 1)), &right); err != nil {
+	var right changedResponse
+	if err := json.Unmarshal([]byte(plainResponse(t, 1)), &right); err != nil {
 		t.Fatal(err)
 	}
 	for kind, holds := range rowChecks() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			_, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
-			answer := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
-			var got changedAnswer
-			if err := json.Unmarshal([]byte(answer.body), &got); err != nil {
-				t.Fatalf("%v: %.80q", err, answer.body)
+			response := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
+			var got changedResponse
+			if err := json.Unmarshal([]byte(response.body), &got); err != nil {
+				t.Fatalf("%v: %.80q", err, response.body)
 			}
 			if !holds(got, right) {
 				t.Errorf("count %s, %d rows, right are %d: %q", got.Count, len(got.Data), len(right.Data), got.numbers())
@@ -122,10 +122,10 @@ func TestRowFaults(t *testing.T) {
 func TestRowFaults_Numbers(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "numbers", Share: 1})
-	answer := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
+	response := fetch(t, url+callPath("proceedingQueriesRE", 1), time.Minute)
 	for _, number := range []string{"1e400", "123456789012345678901234567890", "-1.5"} {
-		if !strings.Contains(answer.body, number) {
-			t.Errorf("no %s in %.200q", number, answer.body)
+		if !strings.Contains(response.body, number) {
+			t.Errorf("no %s in %.200q", number, response.body)
 		}
 	}
 }
@@ -136,9 +136,9 @@ func TestRowFaults_MissingCase(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]string{"prefix": "10", "count": "3", "count-text": `"1"`, "duplicate": "0", "nulls": "0"} {
 		_, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
-		answer := fetch(t, url+callPath("proceedingQueriesCourtNumberList", 101), time.Minute)
-		var got changedAnswer
-		if err := json.Unmarshal([]byte(answer.body), &got); err != nil || string(got.Count) != want || slices.Contains(got.numbers(), "IMM-101-25") {
+		response := fetch(t, url+callPath("proceedingQueriesCourtNumberList", 101), time.Minute)
+		var got changedResponse
+		if err := json.Unmarshal([]byte(response.body), &got); err != nil || string(got.Count) != want || slices.Contains(got.numbers(), "IMM-101-25") {
 			t.Errorf("%s: count %s, %v: %v", kind, got.Count, got.numbers(), err)
 		}
 	}

@@ -32,9 +32,9 @@ func callPath(call string, n int) string {
 
 // get sends a request to a handler in memory.
 func get(sim http.Handler, target string) *httptest.ResponseRecorder {
-	answer := httptest.NewRecorder()
-	sim.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, target, nil))
-	return answer
+	response := httptest.NewRecorder()
+	sim.ServeHTTP(response, httptest.NewRequest(http.MethodGet, target, nil))
+	return response
 }
 
 func TestNew_Deterministic(t *testing.T) {
@@ -59,22 +59,22 @@ func TestNew_Deterministic(t *testing.T) {
 		}
 	}
 	if differ < 500 {
-		t.Errorf("another seed changed %d answers of 1500", differ)
+		t.Errorf("another seed changed %d responses of 1500", differ)
 	}
 }
 
-// TestAnswersAreWellFormed: every answer is well-formed JSON with a correct count.
-func TestAnswersAreWellFormed(t *testing.T) {
+// TestResponsesAreWellFormed: every response is well-formed JSON with a correct count.
+func TestResponsesAreWellFormed(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 2, Max: 2000, Missing: 0.1})
 	rows, french, bytes, most := 0, 0, 0, 0
 	for n := 1; n <= 2000; n++ {
-		answer := get(sim, callPath("proceedingQueriesRE", n))
+		response := get(sim, callPath("proceedingQueriesRE", n))
 		var got struct {
 			Count int              `json:"Count"`
 			Data  []map[string]any `json:"data"`
 		}
-		if err := json.Unmarshal(answer.Body.Bytes(), &got); err != nil || got.Count != len(got.Data) || got.Data == nil {
+		if err := json.Unmarshal(response.Body.Bytes(), &got); err != nil || got.Count != len(got.Data) || got.Data == nil {
 			t.Fatalf("number %d: %v: Count %d, %d rows", n, err, got.Count, len(got.Data))
 		}
 		for _, row := range got.Data {
@@ -85,12 +85,12 @@ func TestAnswersAreWellFormed(t *testing.T) {
 				french++
 			}
 		}
-		rows, bytes, most = rows+got.Count, bytes+answer.Body.Len(), max(most, got.Count)
+		rows, bytes, most = rows+got.Count, bytes+response.Body.Len(), max(most, got.Count)
 	}
 	if mean := float64(rows) / 1800; mean < 9 || mean > 18 || most < 40 || french == 0 {
 		t.Errorf("%.1f entries a case, %d at most, %d French ones", mean, most, french)
 	}
-	t.Logf("%d bytes an answer", bytes/2000)
+	t.Logf("%d bytes a response", bytes/2000)
 }
 
 func TestExists(t *testing.T) {
@@ -224,7 +224,7 @@ func TestStats_Concurrent(t *testing.T) {
 	}
 }
 
-func BenchmarkAnswers(b *testing.B) {
+func BenchmarkResponses(b *testing.B) {
 	sim := newSimulator(b, courtsim.Options{Seed: 6, Max: 99999})
 	requests := make([]*http.Request, 1000)
 	for n := range requests {
@@ -237,7 +237,7 @@ func BenchmarkAnswers(b *testing.B) {
 	})
 }
 
-// discard is a ResponseWriter that discards the answer.
+// discard is a ResponseWriter that discards the response.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }

@@ -71,7 +71,7 @@ func (s *sessions) start(w http.ResponseWriter, r *http.Request) tokens {
 	return s.issue(tokenContents{session: session, page: s.pages})
 }
 
-// checkPost checks the tokens of a post and returns the tokens for its answer.
+// checkPost checks the tokens of a post and returns the tokens for its response.
 func (s *sessions) checkPost(r *http.Request) (tokens, tokenState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,7 +55,7 @@ func TestStaleTokens(t *testing.T) {
 }
 
 // TestTokenLife: the tokens of a page expire after the given number of posts, with the page's own
-// tokens or with those of the answers. Pages expire in different ways.
+// tokens or with those of the responses. Pages expire in different ways.
 func TestTokenLife(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, TokenLife: 3})

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// slowDelay is the delay of a slow answer: the longest that working clients of the real site
+	// slowDelay is the delay of a slow response: the longest that working clients of the real site
 	// have seen.
 	slowDelay = 25 * time.Second
 	// dripPause is the pause between two bytes of a slow body or header.
@@ -32,20 +32,20 @@ func wireKinds() []faultKind {
 		}}
 	}
 	return []faultKind{
-		{name: "timeout", about: "no answer until the client goes, at most 10 minutes", serve: func(_ http.ResponseWriter, r *http.Request, _ reply) {
+		{name: "timeout", about: "no response until the client goes, at most 10 minutes", serve: func(_ http.ResponseWriter, r *http.Request, _ reply) {
 			_ = delay.Sleep(r.Context(), maxLatency)
 			abortConnection()
 		}},
-		{name: "slow", about: "the correct answer after 25 seconds", serve: func(w http.ResponseWriter, r *http.Request, correct reply) {
+		{name: "slow", about: "the correct response after 25 seconds", serve: func(w http.ResponseWriter, r *http.Request, correct reply) {
 			if delay.Sleep(r.Context(), slowDelay) == nil {
 				correct.send(w)
 			}
 		}},
-		{name: "drip", about: "the correct answer, a byte a second, at most 10 minutes", serve: sendDrip},
+		{name: "drip", about: "the correct response, a byte a second, at most 10 minutes", serve: sendDrip},
 		{name: "slowheader", about: "headers, a byte a second, at most 10 minutes", serve: sendSlowHeader},
 		{name: "hints", about: "endless early hints (103), at most 10 minutes", serve: sendHints},
-		{name: "reset", about: "the connection is reset instead of an answer", serve: sendReset},
-		{name: "truncated", about: "half of the correct answer, then the connection ends", serve: sendTruncated},
+		{name: "reset", about: "the connection is reset instead of a response", serve: sendReset},
+		{name: "truncated", about: "half of the correct response, then the connection ends", serve: sendTruncated},
 		raw("bad-status", "HTTP/1.1 banana", "HTTP/1.1 banana\r\n\r\n"),
 		raw("bad-chunk", "a body whose second chunk has no size", "HTTP/1.1 200 OK\r\nContent-Type: "+asJSON+
 			"\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{\"Count\":\r\nbanana\r\n"),
@@ -54,7 +54,7 @@ func wireKinds() []faultKind {
 	}
 }
 
-// abortConnection ends the connection without an answer, by the panic that net/http reserves for
+// abortConnection ends the connection without a response, by the panic that net/http reserves for
 // it.
 func abortConnection() { panic(http.ErrAbortHandler) }
 
@@ -112,7 +112,7 @@ func sendReset(w http.ResponseWriter, _ *http.Request, _ reply) {
 	})
 }
 
-// hijack takes over the connection for a malformed answer, and closes it.
+// hijack takes over the connection for a malformed response, and closes it.
 func hijack(w http.ResponseWriter, use func(net.Conn)) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -126,7 +126,7 @@ const (
 	bombSize   = 1 << 30
 	hugeSize   = 256 << 20
 	headerSize = 16 << 20
-	writeSize  = 1 << 16 // bytes per write of a large answer
+	writeSize  = 1 << 16 // bytes per write of a large response
 	bodyBegin  = `{"Count":1,"data":[{"COURT_NO":"`
 )
 
@@ -135,8 +135,8 @@ const (
 func sizeKinds() []faultKind {
 	return []faultKind{
 		{name: "gzipbomb", about: "a megabyte of gzip that becomes 1 GiB", serve: sendBomb},
-		{name: "gzip-twice", about: "the correct answer, gzip in gzip, labelled gzip", serve: encodedReply("gzip", func(b []byte) []byte { return gzipBytes(gzipBytes(b)) })},
-		{name: "br", about: "the correct answer, wrongly labelled Brotli", serve: encodedReply("br", func(b []byte) []byte { return b })},
+		{name: "gzip-twice", about: "the correct response, gzip in gzip, labelled gzip", serve: encodedReply("gzip", func(b []byte) []byte { return gzipBytes(gzipBytes(b)) })},
+		{name: "br", about: "the correct response, wrongly labelled Brotli", serve: encodedReply("br", func(b []byte) []byte { return b })},
 		{name: "huge", about: "an endless body", serve: func(w http.ResponseWriter, r *http.Request, _ reply) {
 			sendLarge(w, r, -1)
 		}},
@@ -145,7 +145,7 @@ func sizeKinds() []faultKind {
 			sendLarge(w, r, hugeSize)
 		}},
 		{name: "big-header", about: "16 MiB of headers", serve: sendBigHeader},
-		{name: "cookies", about: "the correct answer with 200 cookies of a kilobyte", serve: func(w http.ResponseWriter, _ *http.Request, correct reply) {
+		{name: "cookies", about: "the correct response with 200 cookies of a kilobyte", serve: func(w http.ResponseWriter, _ *http.Request, correct reply) {
 			for n := range 200 {
 				setCookie(w, "padding"+strconv.Itoa(n), strings.Repeat("a", 1024))
 			}

@@ -17,7 +17,7 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-// response is the answer to a request; at most readAtMost bytes of the body are read, and
+// response is the response to a request; at most readAtMost bytes of the body are read, and
 // keepAtMost kept.
 type response struct {
 	status int
@@ -45,13 +45,13 @@ func fetch(t testing.TB, url string, atMost time.Duration) response {
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	answer, err := client.Do(request)
+	got, err := client.Do(request)
 	if err != nil {
 		return response{err: err}
 	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, readAtMost))
-	return response{answer.StatusCode, answer.Header, string(text[:min(len(text), keepAtMost)]), len(text), err}
+	defer func() { _ = got.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(got.Body, readAtMost))
+	return response{got.StatusCode, got.Header, string(text[:min(len(text), keepAtMost)]), len(text), err}
 }
 
 // wantedResponse is what a kind of fault must send; zero fields are not checked.
@@ -171,12 +171,12 @@ func TestGzipBomb(t *testing.T) {
 	t.Parallel()
 	_, url := serve(t, courtsim.Fault{Kind: "gzipbomb", Share: 1})
 	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	answer, err := (&http.Client{Transport: transport}).Get(url + callPath("proceedingQueriesRE", 1))
+	response, err := (&http.Client{Transport: transport}).Get(url + callPath("proceedingQueriesRE", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = answer.Body.Close() }()
-	wire, err := io.ReadAll(answer.Body)
+	defer func() { _ = response.Body.Close() }()
+	wire, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,8 +191,8 @@ func TestGzipBomb(t *testing.T) {
 	}
 }
 
-// TestRedirectFaults: following redirects leads to the correct answer or never ends. Each hop is a
-// request, and only clients that leave the origin count as strays.
+// TestRedirectFaults: following redirects leads to the correct response or never ends. Each hop is
+// a request, and only clients that leave the origin count as strays.
 func TestRedirectFaults(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]struct{ requests, strays, faults int }{
@@ -201,9 +201,9 @@ func TestRedirectFaults(t *testing.T) {
 	} {
 		sim, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		answer, err := client.Get(url + callPath("proceedingQueriesRE", 1))
+		response, err := client.Get(url + callPath("proceedingQueriesRE", 1))
 		if err == nil {
-			err = answer.Body.Close()
+			err = response.Body.Close()
 		}
 		if (err != nil) != (kind == "redirect-loop") {
 			t.Errorf("%s: %v", kind, err)
@@ -218,13 +218,13 @@ func TestRedirectFaults(t *testing.T) {
 	var rows struct {
 		Count int `json:"Count"`
 	}
-	if err := json.Unmarshal([]byte(second.body), &rows); err != nil || rows.Count == 0 || second.body != plainAnswer(t, 1) {
+	if err := json.Unmarshal([]byte(second.body), &rows); err != nil || rows.Count == 0 || second.body != plainResponse(t, 1) {
 		t.Errorf("behind the redirect: %v, %.80q", err, second.body)
 	}
 }
 
-// plainAnswer returns the answer of a simulator with the same options but without faults.
-func plainAnswer(t testing.TB, n int) string {
+// plainResponse returns the response of a simulator with the same options but without faults.
+func plainResponse(t testing.TB, n int) string {
 	t.Helper()
 	return get(newSimulator(t, courtsim.Options{Seed: 3, Max: 100}), callPath("proceedingQueriesRE", n)).Body.String()
 }

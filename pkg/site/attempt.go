@@ -202,9 +202,9 @@ func (a *attempt) nextPage() string {
 	return a.reader.paging.next
 }
 
-// addResponse adds the response to a call, which is the last exchange. If no later call depends on it,
-// a response that contains the case's number is not parsed: should it turn out unusable, Read makes
-// the attempt transient anyway.
+// addResponse adds the response to a call, which is the last exchange. If no later call depends on
+// it, a response that contains the case's number is not parsed: should it turn out unusable, Read
+// makes the attempt transient anyway.
 func (a *attempt) addResponse(made *call, s *session, x contract.Exchange) {
 	if made.page != nil {
 		a.addPage(made, s, x)

@@ -58,7 +58,7 @@ func BenchmarkReadNoRecord(b *testing.B) {
 }
 
 // BenchmarkFetch measures the client without a network: choosing the calls, building the request,
-// checking the answer for the case and for a block.
+// checking the response for the case and for a block.
 func BenchmarkFetch(b *testing.B) {
 	c := newClient(b, "https://court.invalid", func(o *site.Options) { o.Transport = roundTrip(docketBody(10)) })
 	id := caseID(b, "IMM-13-25")

@@ -13,7 +13,7 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// searchLimit is how many bytes of an answer are searched for the texts of block pages, which are
+// searchLimit is how many bytes of a response are searched for the texts of block pages, which are
 // short.
 const searchLimit = 256 << 10
 
@@ -76,7 +76,7 @@ func (p *Profile) blockHeader(header http.Header) string {
 	return ""
 }
 
-// blockViews returns the texts of an answer to search for blocks, or nil if the answer is the
+// blockViews returns the texts of a response to search for blocks, or nil if the response is the
 // site's own: a docket may well contain the words of a block page. Truncated JSON and JSON with
 // rows of cases are the site's own.
 func (p *Profile) blockViews(id contract.CaseID, exchange contract.Exchange) [][]byte {

@@ -20,7 +20,7 @@ const (
 	// bytes.
 	maxPreallocation = 256 << 10
 	// maxSmallBody is the size up to which bodies are read without a limit on concurrency, in
-	// bytes. Typical answers have 9 kB, the largest known one 1.5 MB.
+	// bytes. Typical responses have 9 kB, the largest known one 1.5 MB.
 	maxSmallBody = 2 << 20
 	// maxLargeBodies limits how many larger bodies a client reads at a time: 64 bodies of 16 MiB
 	// could exhaust memory. The others wait while their request timeout runs.
@@ -95,7 +95,7 @@ const (
 	// acceptEncoding is sent with every request. The transport does not decode: it does not know
 	// x-gzip, and it rejects zero bytes after the gzip data.
 	acceptEncoding = "gzip"
-	// maxCodings is how many content codings of one answer are undone.
+	// maxCodings is how many content codings of one response are undone.
 	maxCodings = 4
 )
 

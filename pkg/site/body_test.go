@@ -119,8 +119,8 @@ func deflateText(t *testing.T, text string) string {
 	})
 }
 
-// TestContentEncoding: an answer is decoded from every coding that servers send, under all of its
-// names. A truncated or undecodable answer is never taken for complete, and the error names the
+// TestContentEncoding: a response is decoded from every coding that servers send, under all of its
+// names. A truncated or undecodable response is never taken for complete, and the error names the
 // coding.
 func TestContentEncoding(t *testing.T) {
 	t.Parallel()
@@ -131,7 +131,7 @@ func TestContentEncoding(t *testing.T) {
 	for name, test := range map[string]struct {
 		encoding []string
 		body     string
-		// complaint is part of the error; empty for an answer that is read.
+		// complaint is part of the error; empty for a response that is read.
 		complaint string
 	}{
 		"gzip": {[]string{"gzip"}, zip, ""}, "x-gzip": {[]string{"x-gzip"}, zip, ""},
@@ -226,7 +226,7 @@ func TestContentEncoding_Blocks(t *testing.T) {
 	}
 }
 
-// TestContentEncoding_Robots: robots.txt is decoded from the same codings as answers.
+// TestContentEncoding_Robots: robots.txt is decoded from the same codings as responses.
 func TestContentEncoding_Robots(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ encoding, body string }{

@@ -53,20 +53,20 @@ func TestBlocked_AnyForm(t *testing.T) {
 	for _, c := range catalogue(t, "blocks.txt") {
 		check := func(dress string, body []byte, status int, contentType, place string) {
 			readings++
-			exchanges := placeAnswer(attemptStages()[place], contract.Exchange{Status: status, ContentType: contentType, StartedAt: exchangeStart, Body: body})
+			exchanges := placeResponse(attemptStages()[place], contract.Exchange{Status: status, ContentType: contentType, StartedAt: exchangeStart, Body: body})
 			if reading := p.Read(id, exchanges); reading.Verdict != contract.VerdictBlocked {
 				t.Errorf("%s, %s, status %d, %q, as %s: read %s by %q: %s", c.title, dress, status, contentType, place, reading.Verdict, reading.Rule, reading.Error)
 			}
 		}
 		for place := range attemptStages() {
 			for _, status := range []int{200, 202, 206, 302, 400, 403, 404, 405, 429, 500, 503, 999} {
-				check("plain", c.answer.Body, status, "text/html", place)
+				check("plain", c.response.Body, status, "text/html", place)
 			}
 			for _, contentType := range []string{"text/plain", "application/json", "application/json; charset=utf-8", "image/gif", ""} {
-				check("plain", c.answer.Body, http.StatusOK, contentType, place)
+				check("plain", c.response.Body, http.StatusOK, contentType, place)
 			}
 		}
-		for name, body := range blockVariants(string(c.answer.Body)) {
+		for name, body := range blockVariants(string(c.response.Body)) {
 			check(name, body, http.StatusOK, "application/json; charset=utf-8", "docket")
 			check(name, body, http.StatusServiceUnavailable, "text/html", "docket")
 		}
@@ -74,7 +74,7 @@ func TestBlocked_AnyForm(t *testing.T) {
 	t.Logf("%d readings", readings)
 }
 
-// TestBlocked_SearchLimit: only the beginning of an answer is searched.
+// TestBlocked_SearchLimit: only the beginning of a response is searched.
 func TestBlocked_SearchLimit(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
@@ -94,7 +94,7 @@ func TestBlocked_Compressed(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			var body bytes.Buffer
 			z := gzip.NewWriter(&body)
-			_, _ = z.Write(c.answer.Body)
+			_, _ = z.Write(c.response.Body)
 			_ = z.Close()
 			_, _ = w.Write(body.Bytes())
 		}})
@@ -108,16 +108,16 @@ func TestBlocked_Compressed(t *testing.T) {
 	}
 }
 
-// TestErrorPagesAreNotBlocks: error and maintenance pages are neither blocks nor answers.
+// TestErrorPagesAreNotBlocks: error and maintenance pages are neither blocks nor responses.
 func TestErrorPagesAreNotBlocks(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	for _, c := range catalogue(t, "pages.txt") {
 		for _, status := range []int{200, 404, 500, 502, 503} {
 			for place, before := range attemptStages() {
-				answer := c.answer
-				answer.Status = status
-				if reading := p.Read(id, placeAnswer(before, answer)); reading.Verdict != contract.VerdictTransient {
+				response := c.response
+				response.Status = status
+				if reading := p.Read(id, placeResponse(before, response)); reading.Verdict != contract.VerdictTransient {
 					t.Errorf("%s, status %d, as %s: read %s by %q: %s", c.title, status, place, reading.Verdict, reading.Rule, reading.Error)
 				}
 			}
@@ -125,8 +125,8 @@ func TestErrorPagesAreNotBlocks(t *testing.T) {
 	}
 }
 
-// TestDocketTextIsNotABlock: the text of a docket is never taken for a block, even if the answer is
-// broken.
+// TestDocketTextIsNotABlock: the text of a docket is never taken for a block, even if the response
+// is broken.
 func TestDocketTextIsNotABlock(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
@@ -153,7 +153,7 @@ func TestDocketTextIsNotABlock(t *testing.T) {
 			for _, status := range []int{200, 206, 500} {
 				for place, before := range attemptStages() {
 					foreign := place == "parties" && (status != 200 || slices.Contains([]string{"not counted", "list alone", "in an envelope"}, name))
-					exchanges := placeAnswer(before, contract.Exchange{Status: status, StartedAt: exchangeStart, Body: []byte(body)})
+					exchanges := placeResponse(before, contract.Exchange{Status: status, StartedAt: exchangeStart, Body: []byte(body)})
 					if reading := p.Read(id, exchanges); reading.Verdict == contract.VerdictBlocked && !foreign {
 						t.Errorf("%q, %s, status %d, as %s: blocked by %q", text, name, status, place, reading.Rule)
 					}

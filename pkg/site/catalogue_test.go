@@ -24,7 +24,7 @@ type catalogueCase struct {
 	row, title string
 	verdict    contract.Verdict
 	rule       string
-	answer     contract.Exchange
+	response   contract.Exchange
 	only       string
 }
 
@@ -67,7 +67,7 @@ func parseCatalogueCase(t testing.TB, part string) catalogueCase {
 		case "deep":
 			body += strings.Repeat("[", 200_000)
 		case "retry":
-			c.answer.RetryAfter = value
+			c.response.RetryAfter = value
 		case "only":
 			c.only = value
 		default:
@@ -77,11 +77,11 @@ func parseCatalogueCase(t testing.TB, part string) catalogueCase {
 	if err != nil {
 		t.Fatalf("%q: %v", head, err)
 	}
-	c.answer.Status, c.answer.ContentType, c.answer.Body, c.answer.StartedAt = status, strings.TrimSpace(fields[3]), []byte(body), exchangeStart
+	c.response.Status, c.response.ContentType, c.response.Body, c.response.StartedAt = status, strings.TrimSpace(fields[3]), []byte(body), exchangeStart
 	return c
 }
 
-// attemptStages returns the answers before each stage of an attempt, followed by the call that is
+// attemptStages returns the responses before each stage of an attempt, followed by the call that is
 // answered next.
 func attemptStages() map[string][]contract.Exchange {
 	good := func(call, body string) contract.Exchange {
@@ -95,22 +95,22 @@ func attemptStages() map[string][]contract.Exchange {
 	}
 }
 
-// placeAnswer returns an attempt with the answer at a stage.
-func placeAnswer(place []contract.Exchange, answer contract.Exchange) []contract.Exchange {
+// placeResponse returns an attempt with the response at a stage.
+func placeResponse(place []contract.Exchange, response contract.Exchange) []contract.Exchange {
 	exchanges := slices.Clone(place)
 	last := &exchanges[len(exchanges)-1]
-	answer.Call, answer.URL = last.Call, "https://court.invalid/"+last.Call
-	*last = answer
+	response.Call, response.URL = last.Call, "https://court.invalid/"+last.Call
+	*last = response
 	return exchanges
 }
 
-// TestCatalogue reads every answer at every stage. No bad answer may become a no-record or a
+// TestCatalogue reads every response at every stage. No bad response may become a no-record or a
 // success.
 func TestCatalogue(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
 	readings, rows := 0, make(map[string]bool)
-	cases := slices.Concat(catalogue(t, "answers.txt"), catalogue(t, "pages.txt"), catalogue(t, "blocks.txt"))
+	cases := slices.Concat(catalogue(t, "responses.txt"), catalogue(t, "pages.txt"), catalogue(t, "blocks.txt"))
 	for _, c := range cases {
 		rows[c.row] = true
 		for place, before := range attemptStages() {
@@ -119,10 +119,10 @@ func TestCatalogue(t *testing.T) {
 				continue
 			}
 			readings++
-			exchanges := placeAnswer(before, c.answer)
+			exchanges := placeResponse(before, c.response)
 			reading := p.Read(id, exchanges)
 			rule := c.rule
-			if slices.Contains([]int{403, 429}, c.answer.Status) {
+			if slices.Contains([]int{403, 429}, c.response.Status) {
 				rule = "status"
 			}
 			if reading.Verdict != c.verdict || reading.Rule != rule {
@@ -142,8 +142,8 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// TestTruncatedAnswersAreTransient truncates good answers at every byte: the result is transient at
-// every stage, whatever the text.
+// TestTruncatedAnswersAreTransient truncates good responses at every byte: the result is transient
+// at every stage, whatever the text.
 func TestTruncatedAnswersAreTransient(t *testing.T) {
 	t.Parallel()
 	p, id := load(t, "fct-cf"), caseID(t, "IMM-13-25")
@@ -153,7 +153,7 @@ func TestTruncatedAnswersAreTransient(t *testing.T) {
 	} {
 		for place, before := range attemptStages() {
 			for size := range len(body) {
-				exchanges := placeAnswer(before, contract.Exchange{Status: 200, StartedAt: exchangeStart, Body: []byte(body[:size])})
+				exchanges := placeResponse(before, contract.Exchange{Status: 200, StartedAt: exchangeStart, Body: []byte(body[:size])})
 				if reading := p.Read(id, exchanges); reading.Verdict != contract.VerdictTransient || reading.Rule != "malformed" {
 					t.Errorf("%q as %s: read %s by %q", body[:size], place, reading.Verdict, reading.Rule)
 				}

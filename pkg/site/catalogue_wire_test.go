@@ -39,7 +39,7 @@ func waitConn(conn net.Conn, pause time.Duration) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// TestCatalogueOverHTTP checks answers with transport faults: all of them are transient, within
+// TestCatalogueOverHTTP checks responses with transport faults: all of them are transient, within
 // the time limit.
 func TestCatalogueOverHTTP(t *testing.T) {
 	t.Parallel()
@@ -47,7 +47,7 @@ func TestCatalogueOverHTTP(t *testing.T) {
 	gone := func(_ http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 	cases := []struct {
 		row, title string
-		answer     http.HandlerFunc
+		response   http.HandlerFunc
 		say        string
 	}{
 		{"61", "reset before the header", func(w http.ResponseWriter, _ *http.Request) { resetConn(t, w) }, ""},
@@ -78,7 +78,7 @@ func TestCatalogueOverHTTP(t *testing.T) {
 	for _, test := range cases {
 		t.Run(test.title, func(t *testing.T) {
 			t.Parallel()
-			server := startSite(t, map[string]http.HandlerFunc{"docket": test.answer})
+			server := startSite(t, map[string]http.HandlerFunc{"docket": test.response})
 			c := newClient(t, server.URL, func(o *site.Options) {
 				if test.row == "63" {
 					o.RequestTimeout = 200 * time.Millisecond
@@ -106,11 +106,11 @@ func TestBlocked_ByHeader(t *testing.T) {
 	for _, name := range []string{"cf-mitigated", "x-amzn-waf-action"} {
 		for _, code := range []int{200, 202, 405, 503} {
 			for _, body := range []string{"", emptyBody, ownBody, "<html></html>"} {
-				answer := func(w http.ResponseWriter, _ *http.Request) {
+				response := func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set(name, "challenge")
 					textHandler(code, body)(w, nil)
 				}
-				server := startSite(t, map[string]http.HandlerFunc{"docket": answer, "/robots.txt": answer})
+				server := startSite(t, map[string]http.HandlerFunc{"docket": response, "/robots.txt": response})
 				c := newClient(t, server.URL, func(o *site.Options) { o.Parties = true })
 				exchanges := fetchCase(t, c)
 				if made := server.madeCalls(); len(made) != 1 {
@@ -130,7 +130,7 @@ func TestBlocked_ByHeader(t *testing.T) {
 	}
 }
 
-// TestManyCookies: any number of cookies does not affect the answer.
+// TestManyCookies: any number of cookies does not affect the response.
 func TestManyCookies(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, r *http.Request) {

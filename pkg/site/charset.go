@@ -67,7 +67,7 @@ func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
 // toUTF8 converts a body to UTF-8 and removes byte order marks. A body that is valid UTF-8 is taken
 // as such under nearly every label: labels are often wrong, and hardly any other text is valid
 // UTF-8 by accident unless its encoding uses ASCII bytes only. Other bodies are decoded by their
-// byte order mark or content type. Nothing is guessed, because a guess could turn a broken answer
+// byte order mark or content type. Nothing is guessed, because a guess could turn a broken response
 // into a wrong one.
 func toUTF8(body []byte, contentType string) ([]byte, error) {
 	name := declaredCharset(contentType)
@@ -160,7 +160,7 @@ func startsAsJSON(body []byte) bool {
 	return len(start) > 0 && (start[0] == '{' || start[0] == '[')
 }
 
-// searchViews returns two versions of the beginning of an answer, both in lower case: as received,
+// searchViews returns two versions of the beginning of a response, both in lower case: as received,
 // to search its markup, and as visible text.
 func searchViews(page []byte) [][]byte {
 	// A page that is still full of NULs is UTF-16 without a label.
@@ -168,9 +168,9 @@ func searchViews(page []byte) [][]byte {
 	return [][]byte{page, visibleText(page, len(page))}
 }
 
-// decodeLeniently converts an answer to UTF-8 by its byte order mark or content type, and otherwise
-// assumes windows-1252. It is only used to search for blocks; answers that are read as records are
-// never guessed, see toUTF8.
+// decodeLeniently converts a response to UTF-8 by its byte order mark or content type, and
+// otherwise assumes windows-1252. It is only used to search for blocks; responses that are read as
+// records are never guessed, see toUTF8.
 func decodeLeniently(exchange contract.Exchange) []byte {
 	body := exchange.Body
 	name := declaredCharset(exchange.ContentType)

@@ -91,7 +91,7 @@ func (c *Client) Blocked(
 	return c.Profile.attemptBlocked(id, exchanges, now, c.Cooldown)
 }
 
-// RetryAfter returns the wait that an answer requests; 0 if none, at most a day.
+// RetryAfter returns the wait that a response requests; 0 if none, at most a day.
 func (c *Client) RetryAfter(exchange contract.Exchange, now time.Time) time.Duration {
 	return retryAfter(exchange.RetryAfter, now, 0)
 }

@@ -66,7 +66,7 @@ func (f callSpec) compile(t *tokenRules) (call, error) {
 	return compiled, errors.Join(c.problems...)
 }
 
-// The formats of answers.
+// The formats of responses.
 const (
 	formatJSON = "json"
 	formatHTML = "html"

@@ -27,8 +27,8 @@ type request struct {
 	form string
 }
 
-// exchange sends a request in a session and reads the complete answer; location is the target of a
-// redirect.
+// exchange sends a request in a session and reads the complete response; location is the target of
+// a redirect.
 func (c *Client) exchange(
 	ctx context.Context, r request, s *session, id contract.CaseID, gap time.Duration,
 ) (x contract.Exchange, location string) {
@@ -110,7 +110,7 @@ func (r request) build(ctx context.Context) (*http.Request, error) {
 }
 
 // headerText returns a header's values joined and truncated, because they are stored with every
-// answer.
+// response.
 func headerText(response *http.Response, name string) string {
 	return sanitize.Truncate(strings.Join(response.Header.Values(name), ", "), 200)
 }

@@ -47,7 +47,7 @@ func callOf(r *http.Request) string {
 }
 
 // startSite starts a fake site. A call without a handler gets 404.
-func startSite(t *testing.T, answers map[string]http.HandlerFunc) *fakeSite {
+func startSite(t *testing.T, responses map[string]http.HandlerFunc) *fakeSite {
 	t.Helper()
 	c := &fakeSite{}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -55,8 +55,8 @@ func startSite(t *testing.T, answers map[string]http.HandlerFunc) *fakeSite {
 		c.mu.Lock()
 		c.calls = append(c.calls, name)
 		c.mu.Unlock()
-		if answer := answers[name]; answer != nil {
-			answer(w, r)
+		if response := responses[name]; response != nil {
+			response(w, r)
 		} else {
 			http.NotFound(w, r)
 		}
@@ -75,7 +75,7 @@ func bodyHandler(body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }
 }
 
-// hangHandler never answers; it returns when the client disconnects.
+// hangHandler never responses; it returns when the client disconnects.
 func hangHandler(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 // dripHandler sends the header, then one byte at a time until the client disconnects.
@@ -144,7 +144,7 @@ func statusHandler(code int, body string) http.HandlerFunc {
 	}
 }
 
-// roundTrip is a transport without a network that answers each request with this body.
+// roundTrip is a transport without a network that responses each request with this body.
 type roundTrip string
 
 func (body roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {

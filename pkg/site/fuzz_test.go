@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/site"
 )
 
-// FuzzRead: for any answers to two calls the reading keeps its promises and is reproducible.
+// FuzzRead: for any responses to two calls the reading keeps its promises and is reproducible.
 func FuzzRead(f *testing.F) {
 	for _, c := range goldenCases(f) {
 		var first, second contract.Exchange
@@ -23,12 +23,12 @@ func FuzzRead(f *testing.F) {
 		}
 		f.Add(c.id.Number, first.Status, first.ContentType, first.Body, second.Call == "parties", second.Status, second.Body)
 	}
-	for _, c := range slices.Concat(catalogue(f, "answers.txt"), catalogue(f, "pages.txt"), catalogue(f, "blocks.txt")) {
-		if len(c.answer.Body) > 10_000 {
+	for _, c := range slices.Concat(catalogue(f, "responses.txt"), catalogue(f, "pages.txt"), catalogue(f, "blocks.txt")) {
+		if len(c.response.Body) > 10_000 {
 			continue // it is long because it is deep, and only takes longer
 		}
-		f.Add(13, c.answer.Status, c.answer.ContentType, c.answer.Body, false, http.StatusOK, []byte(emptyBody))
-		f.Add(13, http.StatusOK, "", []byte(emptyBody), false, c.answer.Status, c.answer.Body)
+		f.Add(13, c.response.Status, c.response.ContentType, c.response.Body, false, http.StatusOK, []byte(emptyBody))
+		f.Add(13, http.StatusOK, "", []byte(emptyBody), false, c.response.Status, c.response.Body)
 	}
 	p := load(f, "fct-cf")
 	f.Fuzz(func(t *testing.T, number, status int, contentType string, docket []byte, parties bool, second int, body []byte) {
@@ -149,7 +149,7 @@ func FuzzCaseNumber(f *testing.F) {
 	})
 }
 
-// FuzzProfile: a profile is rejected with ErrProfile, or reads answers without a panic and keeps
+// FuzzProfile: a profile is rejected with ErrProfile, or reads responses without a panic and keeps
 // the promises that hold for every profile.
 func FuzzProfile(f *testing.F) {
 	for _, name := range site.BuiltIn() {

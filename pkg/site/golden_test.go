@@ -41,7 +41,7 @@ type golden struct {
 
 func TestRead_Golden(t *testing.T) {
 	t.Parallel()
-	for folder, name := range map[string]string{"answers": "fct-cf", "pages": "fct-cf-html"} {
+	for folder, name := range map[string]string{"responses": "fct-cf", "pages": "fct-cf-html"} {
 		p := load(t, name)
 		for _, c := range casesIn(t, folder) {
 			t.Run(folder+"/"+filepath.Base(c.path), func(t *testing.T) {
@@ -118,8 +118,8 @@ func checkRecord(t testing.TB, record contract.Record, id contract.CaseID) {
 }
 
 // checkProof verifies a no-record independently of the program: encoding/json must decode every
-// answer, each must have status 200 or 203, and one must be the list of files, whose empty answer
-// is proof by itself.
+// response, each must have status 200 or 203, and one must be the list of files, whose empty
+// response is proof by itself.
 func checkProof(t testing.TB, exchanges []contract.Exchange) {
 	t.Helper()
 	calls := make(map[string]bool)
@@ -129,7 +129,7 @@ func checkProof(t testing.TB, exchanges []contract.Exchange) {
 			Data  []json.RawMessage `json:"data"`
 		}
 		if err := json.Unmarshal(x.Body, &table); x.Status != 200 && x.Status != 203 || x.Error != "" || err != nil || table.Data == nil || table.Count == nil {
-			t.Errorf("no-record with an answer that proves nothing: status %d, error %q, %v: %.100q", x.Status, x.Error, err, x.Body)
+			t.Errorf("no-record with a response that proves nothing: status %d, error %q, %v: %.100q", x.Status, x.Error, err, x.Body)
 		}
 		var members map[string]any
 		if err := json.Unmarshal(x.Body, &members); err != nil {
@@ -164,7 +164,7 @@ func checkPageProof(t testing.TB, exchanges []contract.Exchange) {
 }
 
 // TestRead_CatalogueRows checks that there is a golden case for every row of the catalogue of bad
-// answers that Read decides.
+// responses that Read decides.
 func TestRead_CatalogueRows(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)

@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// goldenCase is a file of testdata/answers: the site's answers, the expected verdict, and the
+// goldenCase is a file of testdata/responses: the site's responses, the expected verdict, and the
 // complete reading. The file has lines "key: value", then for each exchange a line
 //
 //	call: <name> | <status> | <content type> | <retry-after> | <error> | plain or quoted
@@ -31,9 +31,9 @@ type goldenCase struct {
 // exchangeStart is the start time of all exchanges in the golden cases.
 var exchangeStart = time.Date(2025, time.January, 3, 12, 0, 0, 0, time.UTC)
 
-func goldenCases(t testing.TB) []goldenCase { return casesIn(t, "answers") }
+func goldenCases(t testing.TB) []goldenCase { return casesIn(t, "responses") }
 
-// casesIn returns the cases in a folder of testdata: "answers" are JSON, "pages" are HTML.
+// casesIn returns the cases in a folder of testdata: "responses" are JSON, "pages" are HTML.
 func casesIn(t testing.TB, folder string) []goldenCase {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/" + folder + "/*.txt")

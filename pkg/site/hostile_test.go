@@ -82,7 +82,7 @@ func TestInvalidText(t *testing.T) {
 	}
 }
 
-// TestErrorTextsAreEscaped: for any answer at any stage, errors and notes are short, and unusual
+// TestErrorTextsAreEscaped: for any response at any stage, errors and notes are short, and unusual
 // characters are escaped.
 func TestErrorTextsAreEscaped(t *testing.T) {
 	t.Parallel()
@@ -95,7 +95,7 @@ func TestErrorTextsAreEscaped(t *testing.T) {
 		row := func(field string) string {
 			return `{"Count":1,"data":[{"COURT_NO":"IMM-13-25",` + field + `:` + string(quoted) + `}]}`
 		}
-		for _, answer := range []contract.Exchange{
+		for _, response := range []contract.Exchange{
 			{Status: 200, Body: []byte(text)}, {Status: 500, Body: []byte(text)}, {Status: 200, ContentType: "text/html; charset=\"" + text + "\"", Body: []byte(ownBody)},
 			{Status: 200, Body: []byte("Request Rejected " + text)}, {Status: 403, RetryAfter: text, Body: []byte(text)},
 			{Status: 200, Body: []byte(strings.Replace(ownBody, `"IMM-13-25"`, string(quoted), 1))}, {Status: 200, Body: []byte(strings.Replace(emptyBody, "0", string(quoted), 1))},
@@ -103,7 +103,7 @@ func TestErrorTextsAreEscaped(t *testing.T) {
 			{Status: 200, Body: []byte(row(`"CAN_PUBLISH_DOCUMENT"`))}, {Status: 200, Body: []byte(row(`"DOCNO"`))}, {Status: 200, Body: []byte(row(`"Division"`))},
 		} {
 			for _, before := range attemptStages() {
-				reading := p.Read(id, placeAnswer(before, answer))
+				reading := p.Read(id, placeResponse(before, response))
 				for _, text := range append(reading.Notes, reading.Error, reading.Rule) {
 					checkErrorText(t, name, text)
 				}
@@ -126,8 +126,8 @@ func checkErrorText(t *testing.T, name, text string) {
 	}
 }
 
-// TestHTTPErrorTextsAreEscaped: errors of net/http quote the malformed answer, so they are escaped
-// too.
+// TestHTTPErrorTextsAreEscaped: errors of net/http quote the malformed response, so they are
+// escaped too.
 func TestHTTPErrorTextsAreEscaped(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{

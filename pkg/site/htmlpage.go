@@ -14,8 +14,8 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// pageReader reads an HTML answer of a call. It builds the rows that a JSON answer would have, so
-// that the code after it is the same for both formats.
+// pageReader reads an HTML response of a call. It builds the rows that a JSON response would have,
+// so that the code after it is the same for both formats.
 type pageReader struct {
 	// endMark is the text at the end of a complete page, in lower case; empty to skip the check.
 	// The check is needed because an HTML parser accepts half a page.
@@ -67,7 +67,7 @@ type paging struct {
 const maxPages = 20
 
 // read extracts the table of a page; prev is the state after the pages before it.
-func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *answerError) {
+func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *responseError) {
 	var t table
 	root, failure := p.parse(exchange)
 	if failure != nil {
@@ -75,20 +75,20 @@ func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, prev p
 	}
 	part, found, err := p.findTable(root)
 	if err != nil {
-		return t, &answerError{"shape", err}
+		return t, &responseError{"shape", err}
 	}
 	if failure := p.checkTitle(id, part); failure != nil {
 		return t, failure
 	}
 	rows, err := p.tableRows(found)
 	if err != nil {
-		return t, &answerError{"shape", err}
+		return t, &responseError{"shape", err}
 	}
 	if err := p.addRows(&t, id, part, rows); err != nil {
-		return t, &answerError{"shape", err}
+		return t, &responseError{"shape", err}
 	}
 	if t.paging, err = p.advance(part, prev, len(rows), len(t.rows) > 0); err != nil {
-		return t, &answerError{"count", err}
+		return t, &responseError{"count", err}
 	}
 	if p.inputs != nil {
 		t.inputs, err = hiddenInputs(p.inputs, root)
@@ -99,25 +99,25 @@ func (p *pageReader) read(id contract.CaseID, exchange contract.Exchange, prev p
 	return t, nil
 }
 
-// parse parses an answer, which must be a complete page.
-func (p *pageReader) parse(exchange contract.Exchange) (*htmltree.Node, *answerError) {
+// parse parses a response, which must be a complete page.
+func (p *pageReader) parse(exchange contract.Exchange) (*htmltree.Node, *responseError) {
 	if !isOK(exchange.Status) {
-		return nil, &answerError{"status", statusError(exchange.Status)}
+		return nil, &responseError{"status", statusError(exchange.Status)}
 	}
 	body, err := toUTF8(exchange.Body, exchange.ContentType)
 	switch {
 	case err != nil:
-		return nil, &answerError{"charset", err}
+		return nil, &responseError{"charset", err}
 	case len(bytes.TrimSpace(body)) == 0:
-		return nil, &answerError{"malformed", errors.New("empty body")}
+		return nil, &responseError{"malformed", errors.New("empty body")}
 	case startsAsJSON(body):
-		return nil, &answerError{"malformed", errors.New("JSON instead of an HTML page")}
+		return nil, &responseError{"malformed", errors.New("JSON instead of an HTML page")}
 	case !p.isComplete(body):
-		return nil, &answerError{"malformed", fmt.Errorf("no %s at its end", p.endMark)}
+		return nil, &responseError{"malformed", fmt.Errorf("no %s at its end", p.endMark)}
 	}
 	root, err := htmltree.Parse(string(body))
 	if err != nil {
-		return nil, &answerError{"malformed", err}
+		return nil, &responseError{"malformed", err}
 	}
 	return root, nil
 }
@@ -168,24 +168,24 @@ func headings(found *htmltree.Node) string {
 const headingSeparator = " | "
 
 // checkTitle checks that a page about one case is about the requested case.
-func (p *pageReader) checkTitle(id contract.CaseID, part *htmltree.Node) *answerError {
+func (p *pageReader) checkTitle(id contract.CaseID, part *htmltree.Node) *responseError {
 	if p.title == nil {
 		return nil
 	}
 	node, err := p.title.One(part)
 	if err != nil {
-		return &answerError{"shape", err}
+		return &responseError{"shape", err}
 	}
 	title := htmltree.CollapseSpace(htmltree.Text(node))
 	for _, form := range p.titlePatterns {
 		if match := form.FindStringSubmatch(title); match != nil {
 			if found, ok := normalizeCaseID(match[1]); !ok || found != id {
-				return &answerError{"other-case", fmt.Errorf("page of another case: %.100q", title)}
+				return &responseError{"other-case", fmt.Errorf("page of another case: %.100q", title)}
 			}
 			return nil
 		}
 	}
-	return &answerError{"shape", fmt.Errorf("unknown title %.100q", title)}
+	return &responseError{"shape", fmt.Errorf("unknown title %.100q", title)}
 }
 
 // tableRows returns the rows of a table. A table without results has one row with one cell that
@@ -334,7 +334,7 @@ func parseCount(text string) int {
 	return n
 }
 
-// isOwnPage reports whether an answer that should be a page has what only the site's own pages
+// isOwnPage reports whether a response that should be a page has what only the site's own pages
 // have: the hidden inputs, or the table of its call, even if cut off. A page without any text of a
 // block is accepted without parsing.
 func (p *Profile) isOwnPage(c *call, exchange contract.Exchange) bool {
@@ -368,7 +368,7 @@ func (p *Profile) hasBlockText(views [][]byte) bool {
 	})
 }
 
-// expectsPage reports whether the answer of a call should be an HTML page. A nil c with due means
+// expectsPage reports whether the response of a call should be an HTML page. A nil c with due means
 // the page with the hidden inputs.
 func (p *Profile) expectsPage(name string) (c *call, expected bool) {
 	if name == tokensCall {

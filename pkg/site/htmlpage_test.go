@@ -40,7 +40,7 @@ func pageOf(t testing.TB, name, call string) string {
 	return body
 }
 
-// script lists the answers of a page site by call; the last answer repeats.
+// script lists the responses of a page site by call; the last response repeats.
 type script map[string][]http.HandlerFunc
 
 // pageCall returns the call of a request for a page.
@@ -53,7 +53,7 @@ func pageCall(r *http.Request) string {
 }
 
 // pageSite starts a site of HTML pages.
-func pageSite(t *testing.T, answers script) *fakeSite {
+func pageSite(t *testing.T, responses script) *fakeSite {
 	t.Helper()
 	c, turns := &fakeSite{}, make(map[string]int)
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +63,7 @@ func pageSite(t *testing.T, answers script) *fakeSite {
 		turn := turns[name]
 		turns[name]++
 		c.mu.Unlock()
-		if all := answers[name]; len(all) > 0 {
+		if all := responses[name]; len(all) > 0 {
 			all[min(turn, len(all)-1)](w, r)
 		} else {
 			http.NotFound(w, r)
@@ -84,14 +84,14 @@ func pageClient(t testing.TB, origin string, change func(*site.Options)) *site.C
 	})
 }
 
-// goldenScript answers with a complete record; changes replace the answers of some calls.
+// goldenScript responses with a complete record; changes replace the responses of some calls.
 func goldenScript(t testing.TB, changes script) script {
-	answers := script{
+	responses := script{
 		"tokens": {bodyHandler(pageOf(t, "record-en", "tokens"))}, "search": {bodyHandler(pageOf(t, "record-en", "search"))},
 		"docket": {bodyHandler(pageOf(t, "record-en", "docket"))}, "parties": {bodyHandler(pageOf(t, "parties", "parties"))},
 	}
-	maps.Copy(answers, changes)
-	return answers
+	maps.Copy(responses, changes)
+	return responses
 }
 
 // TestFetch_PageCalls checks which requests each kind of case takes, including the page with the
@@ -160,11 +160,11 @@ func TestFetch_EndlessPages(t *testing.T) {
 		_, _ = fmt.Sscan(r.PostFormValue("__EVENTARGUMENT"), &n)
 		_, _ = fmt.Fprintf(w, page, 10*n-9, 10*n, n+1)
 	}
-	answers := goldenScript(t, script{"search": {endless}})
+	responses := goldenScript(t, script{"search": {endless}})
 	for n := range 30 {
-		answers[fmt.Sprintf("search%d", n)] = []http.HandlerFunc{endless}
+		responses[fmt.Sprintf("search%d", n)] = []http.HandlerFunc{endless}
 	}
-	server := pageSite(t, answers)
+	server := pageSite(t, responses)
 	c := pageClient(t, server.URL, nil)
 	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "not on the first 20 pages")
 	if n := len(server.madeCalls()); n != 21 {
@@ -196,7 +196,7 @@ func (g *tokenSite) count(call string) int {
 // and are not stale.
 func newTokenSite(t *testing.T) *tokenSite {
 	t.Helper()
-	answers := goldenScript(t, nil)
+	responses := goldenScript(t, nil)
 	g := &tokenSite{requests: make(map[string]int)}
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := pageCall(r)
@@ -222,7 +222,7 @@ func newTokenSite(t *testing.T) *tokenSite {
 			return
 		}
 		page := httptest.NewRecorder()
-		answers[call][0](page, r)
+		responses[call][0](page, r)
 		_, _ = io.WriteString(w, strings.ReplaceAll(page.Body.String(), `value="abc"`, fmt.Sprintf(`value="%d"`, token)))
 	}))
 	t.Cleanup(g.Close)
@@ -334,7 +334,7 @@ func TestPageFaults(t *testing.T) {
 	t.Parallel()
 	p := load(t, "fct-cf-html")
 	for _, kind := range courtsim.FaultKinds() {
-		if kind == "softblock" { // a lie that is well-formed shows in the row of answers, not in one
+		if kind == "softblock" { // a lie that is well-formed shows in the row of responses, not in one
 			continue
 		}
 		t.Run(kind, func(t *testing.T) {

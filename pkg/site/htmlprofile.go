@@ -12,7 +12,7 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// compilePage compiles a call whose answer is an HTML page. If its rows are entries, the header
+// compilePage compiles a call whose response is an HTML page. If its rows are entries, the header
 // comes from the page itself.
 func (f callSpec) compilePage(c *compiler, compiled *call, t *tokenRules) {
 	page := f.Page

@@ -25,7 +25,7 @@ func timed(t *testing.T, docket string, test func(t *testing.T, transport http.R
 	synctest.Test(t, func(t *testing.T) { test(t, stuck{roundTrip(docket)}) })
 }
 
-// stuck answers only the docket call.
+// stuck responses only the docket call.
 type stuck struct{ docket roundTrip }
 
 func (s stuck) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -183,7 +183,7 @@ func TestGzip(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictSuccess, "")
 }
 
-// TestGzipTwice: an answer that was compressed twice is not usable.
+// TestGzipTwice: a response that was compressed twice is not usable.
 func TestGzipTwice(t *testing.T) {
 	t.Parallel()
 	server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {
@@ -196,7 +196,7 @@ func TestGzipTwice(t *testing.T) {
 	wantReading(t, c, fetchCase(t, c), contract.VerdictTransient, "not UTF-8")
 }
 
-// TestFetch_Canceled: canceling the context ends a wait for an answer at once.
+// TestFetch_Canceled: canceling the context ends a wait for a response at once.
 func TestFetch_Canceled(t *testing.T) {
 	t.Parallel()
 	for name, handler := range map[string]http.HandlerFunc{"hang": hangHandler, "drip": dripHandler} {

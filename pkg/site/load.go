@@ -113,7 +113,7 @@ type callSpec struct {
 	Page   *pageSpec         `toml:"page"`
 }
 
-// pageSpec holds the keys that only an HTML answer needs.
+// pageSpec holds the keys that only an HTML response needs.
 type pageSpec struct {
 	End     string     `toml:"end"`
 	Within  string     `toml:"within"`

@@ -31,7 +31,7 @@ const (
 	ceiling = 400 << 20
 )
 
-// largeHandlers return answers that are larger than they look or announce.
+// largeHandlers return responses that are larger than they look or announce.
 func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 	t.Helper()
 	var bomb bytes.Buffer
@@ -75,17 +75,17 @@ func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 	}
 }
 
-// TestMemory: 16 concurrent answers that are huge, or expand to be, keep the client under 400 MiB.
-// The client is a separate process, because the measured value is the peak of a process, and the
-// fake site uses memory too.
+// TestMemory: 16 concurrent responses that are huge, or expand to be, keep the client under 400
+// MiB. The client is a separate process, because the measured value is the peak of a process, and
+// the fake site uses memory too.
 func TestMemory(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	if origin := os.Getenv("SITE_TEST_ORIGIN"); origin != "" {
 		fetchConcurrently(t, origin)
 		return
 	}
-	for name, answer := range largeHandlers(t) {
-		server := startSite(t, map[string]http.HandlerFunc{"docket": answer})
+	for name, response := range largeHandlers(t) {
+		server := startSite(t, map[string]http.HandlerFunc{"docket": response})
 		peak := filepath.Join(t.TempDir(), "peak")
 		many := askers
 		if name == "just allowed" {
@@ -112,7 +112,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// fetchConcurrently is the client process. It holds every answer for as long as a case takes.
+// fetchConcurrently is the client process. It holds every response for as long as a case takes.
 func fetchConcurrently(t *testing.T, origin string) {
 	t.Helper()
 	c := newClient(t, origin, func(o *site.Options) {

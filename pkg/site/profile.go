@@ -1,6 +1,6 @@
-// Package site sends requests to a court's web site and reads its answers. A profile drives it: a
-// TOML file that says which calls are made, how their answers look, where each field is, and how a
-// block looks. The code knows nothing about a particular court.
+// Package site sends requests to a court's web site and reads its responses. A profile drives it: a
+// TOML file that says which calls are made, how their responses look, where each field is, and how
+// a block looks. The code knows nothing about a particular court.
 package site
 
 import (
@@ -47,7 +47,7 @@ const (
 	whenParties callCondition = "parties" // if the case was found and parties are requested
 )
 
-// rowKind says what one row of a call's answer holds.
+// rowKind says what one row of a call's response holds.
 type rowKind string
 
 const (
@@ -56,12 +56,12 @@ const (
 	partyRows  rowKind = "party"
 )
 
-// call is one request of an attempt and the way to read its answer.
+// call is one request of an attempt and the way to read its response.
 type call struct {
 	name  string
 	when  callCondition
 	gives rowKind
-	// proves marks a call whose empty answer proves by itself that the case does not exist.
+	// proves marks a call whose empty response proves by itself that the case does not exist.
 	proves bool
 	method string
 	path   string
@@ -71,9 +71,9 @@ type call struct {
 	otherQuery [][2]string
 	// form is posted together with the hidden inputs.
 	form [][2]string
-	// page reads an HTML answer; nil for JSON.
+	// page reads an HTML response; nil for JSON.
 	page       *pageReader
-	count      *jsontree.Path // nil if the answer has no row count
+	count      *jsontree.Path // nil if the response has no row count
 	rows       *jsontree.Path
 	caseNumber *jsontree.Path // nil if rows do not name their case
 	// casePrefix is the JSON text before the case id in a row, such as "COURT_NO":". It is empty if
@@ -86,7 +86,7 @@ type call struct {
 	party    []mapping
 }
 
-// provingCall returns the call whose empty answer is proof by itself, or nil.
+// provingCall returns the call whose empty response is proof by itself, or nil.
 func (p *Profile) provingCall() *call {
 	for i := range p.calls {
 		if p.calls[i].proves {

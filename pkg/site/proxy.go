@@ -91,10 +91,10 @@ func ParseProxy(text string) (*url.URL, error) {
 
 // proxyConnectError describes a proxy's refusal to connect; the transport's own error is a bare
 // status.
-func proxyConnectError(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
-	if answer.StatusCode == http.StatusOK {
+func proxyConnectError(_ context.Context, proxy *url.URL, _ *http.Request, response *http.Response) error {
+	if response.StatusCode == http.StatusOK {
 		return nil
 	}
 	return fmt.Errorf("proxy %s does not connect to the site: status %d %s",
-		proxy.Host, answer.StatusCode, http.StatusText(answer.StatusCode))
+		proxy.Host, response.StatusCode, http.StatusText(response.StatusCode))
 }

@@ -162,14 +162,14 @@ func connect(t *testing.T, w http.ResponseWriter, host string) {
 
 func forward(t *testing.T, w http.ResponseWriter, request *http.Request) {
 	request.RequestURI = ""
-	answer, err := http.DefaultTransport.RoundTrip(request)
+	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		t.Errorf("handing on: %v", err)
 		return
 	}
-	defer func() { _ = answer.Body.Close() }()
-	w.WriteHeader(answer.StatusCode)
-	_, _ = io.Copy(w, answer.Body)
+	defer func() { _ = response.Body.Close() }()
+	w.WriteHeader(response.StatusCode)
+	_, _ = io.Copy(w, response.Body)
 }
 
 // withProxy sets the proxy of a client.
@@ -251,7 +251,7 @@ func TestProxy_Failures(t *testing.T) {
 	server, profile := tlsSite(t)
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	answers := func(text string) string {
+	responses := func(text string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -267,12 +267,12 @@ func TestProxy_Failures(t *testing.T) {
 	for name, test := range map[string]struct{ proxy, complaint string }{
 		"gone":        {gone.URL, "proxyconnect tcp: dial tcp"},
 		"credentials": {startProxy(t, "Basic x").URL, "does not connect to the site: status 407 Proxy Authentication Required"},
-		"forbidden":   {answers("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"), "does not connect to the site: status 403 Forbidden"},
-		"too many":    {answers("HTTP/1.1 429 Wait\r\nRetry-After: 7200\r\nContent-Length: 0\r\n\r\n"), "status 429 Too Many Requests"},
-		"bad gateway": {answers("HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n"), "status 502 Bad Gateway"},
-		"no HTTP":     {answers("banana\r\n\r\n"), "malformed HTTP"},
-		"nothing":     {answers(""), "EOF"},
-		"plain court": {answers("HTTP/1.1 200 OK\r\n\r\nbanana"), "docket call: "},
+		"forbidden":   {responses("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"), "does not connect to the site: status 403 Forbidden"},
+		"too many":    {responses("HTTP/1.1 429 Wait\r\nRetry-After: 7200\r\nContent-Length: 0\r\n\r\n"), "status 429 Too Many Requests"},
+		"bad gateway": {responses("HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n"), "status 502 Bad Gateway"},
+		"no HTTP":     {responses("banana\r\n\r\n"), "malformed HTTP"},
+		"nothing":     {responses(""), "EOF"},
+		"plain court": {responses("HTTP/1.1 200 OK\r\n\r\nbanana"), "docket call: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

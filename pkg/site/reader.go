@@ -98,7 +98,7 @@ func (p *Profile) readCase(id contract.CaseID, exchanges []contract.Exchange) co
 	return r.result(exchanges)
 }
 
-// rawType returns the file type for storing a raw answer.
+// rawType returns the file type for storing a raw response.
 func rawType(body []byte) string {
 	if startsAsJSON(body) {
 		return "json"
@@ -106,7 +106,7 @@ func rawType(body []byte) string {
 	return "html"
 }
 
-// result decides what all answers together mean.
+// result decides what all responses together mean.
 func (r *caseReader) result(exchanges []contract.Exchange) contract.Classification {
 	last := len(exchanges) - 1
 	if last < 0 {
@@ -150,13 +150,13 @@ func (r *caseReader) disagreement() string {
 	return ""
 }
 
-// isOK reports whether a status is that of a complete answer: 200, or 203 from a proxy that changed
-// something. The other 2xx statuses mean that the answer is elsewhere, later or partial.
+// isOK reports whether a status is that of a complete response: 200, or 203 from a proxy that
+// changed something. The other 2xx statuses mean that the response is elsewhere, later or partial.
 func isOK(status int) bool {
 	return status == http.StatusOK || status == http.StatusNonAuthoritativeInfo
 }
 
-// statusError returns the error for a status that is not that of a complete answer.
+// statusError returns the error for a status that is not that of a complete response.
 func statusError(status int) error {
 	if status == http.StatusProxyAuthRequired {
 		return fmt.Errorf("status %d: the proxy asks for credentials", status)
@@ -164,7 +164,7 @@ func statusError(status int) error {
 	return fmt.Errorf("status %d", status)
 }
 
-// caseReader collects what the answers of one attempt say.
+// caseReader collects what the responses of one attempt say.
 type caseReader struct {
 	profile *Profile
 	id      contract.CaseID
@@ -187,19 +187,19 @@ type caseReader struct {
 	lastCall string
 	paging   paging
 	inputs   [][2]string
-	// stale is set if the last answer only meant that the hidden inputs were stale; staleAnswers
-	// counts such answers.
-	stale        bool
-	staleAnswers int
+	// stale is set if the last response only meant that the hidden inputs were stale;
+	// staleResponses counts such responses.
+	stale          bool
+	staleResponses int
 }
 
 // add reads the exchange at index, or returns why it cannot be used. It skips exchanges that only
-// led to another one: redirects, the page with the hidden inputs, and the first answer to stale
+// led to another one: redirects, the page with the hidden inputs, and the first response to stale
 // inputs.
-func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError {
+func (r *caseReader) add(exchanges []contract.Exchange, index int) *responseError {
 	exchange := exchanges[index]
 	if exchange.Error != "" {
-		return &answerError{"exchange", errors.New(exchange.Error)}
+		return &responseError{"exchange", errors.New(exchange.Error)}
 	}
 	if wasFollowed(exchanges, index) {
 		return nil
@@ -210,7 +210,7 @@ func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError 
 	}
 	c := r.profile.callByName(exchange.Call)
 	if c == nil {
-		return &answerError{"call", fmt.Errorf("the profile %s has no such call", r.profile.Name)}
+		return &responseError{"call", fmt.Errorf("the profile %s has no such call", r.profile.Name)}
 	}
 	if r.lastCall != c.name {
 		if failure := r.incomplete(); failure != nil {
@@ -229,39 +229,39 @@ func (r *caseReader) add(exchanges []contract.Exchange, index int) *answerError 
 	return r.addTable(c, t, index, exchange)
 }
 
-// checkStale returns failure, unless the answer only means that the hidden inputs were stale for
+// checkStale returns failure, unless the response only means that the hidden inputs were stale for
 // the first time.
-func (r *caseReader) checkStale(c *call, exchange contract.Exchange, failure *answerError) *answerError {
+func (r *caseReader) checkStale(c *call, exchange contract.Exchange, failure *responseError) *responseError {
 	rule, stale := r.profile.tokens.findStale(exchange)
 	if !stale || c.method != http.MethodPost {
 		return failure
 	}
 	r.stale, r.inputs = true, nil
-	if r.staleAnswers++; r.staleAnswers > 1 {
-		return &answerError{"token", fmt.Errorf("stale twice: %s", rule)}
+	if r.staleResponses++; r.staleResponses > 1 {
+		return &responseError{"token", fmt.Errorf("stale twice: %s", rule)}
 	}
 	return nil
 }
 
 // incomplete returns what the last call still lacks, or nil.
-func (r *caseReader) incomplete() *answerError {
+func (r *caseReader) incomplete() *responseError {
 	switch {
 	case r.stale:
-		return &answerError{"token", errors.New("stale inputs, and no new request")}
+		return &responseError{"token", errors.New("stale inputs, and no new request")}
 	case r.paging.next != "":
-		return &answerError{"pages", fmt.Errorf("not on the first %d pages, and there are more", r.paging.pages)}
+		return &responseError{"pages", fmt.Errorf("not on the first %d pages, and there are more", r.paging.pages)}
 	default:
 		return nil
 	}
 }
 
 // addTable adds the rows of a call, or of one of its pages.
-func (r *caseReader) addTable(c *call, t table, index int, exchange contract.Exchange) *answerError {
+func (r *caseReader) addTable(c *call, t table, index int, exchange contract.Exchange) *responseError {
 	if len(t.foreign) > 0 {
 		r.note("other-rows", t.foreignCases())
 	}
 	if len(t.rows) == 0 && t.unrelated && c.gives != partyRows {
-		return &answerError{"other-rows", fmt.Errorf("only rows of other cases: %.100q", t.foreignCases())}
+		return &responseError{"other-rows", fmt.Errorf("only rows of other cases: %.100q", t.foreignCases())}
 	}
 	if t.paging.next != "" {
 		r.foreignRows = r.foreignRows || len(t.foreign) > 0

@@ -13,7 +13,7 @@ import (
 // maxRedirects is how many redirects in a row are followed.
 const maxRedirects = 3
 
-// redirectTarget returns the request that an answer redirects to. It stays within the origin and
+// redirectTarget returns the request that a response redirects to. It stays within the origin and
 // uses GET: a form is never posted again, although 307 and 308 ask for that.
 func (c *Client) redirectTarget(r request, x contract.Exchange, location string) (request, bool) {
 	if x.Error != "" || !isRedirect(x.Status) || r.method != http.MethodGet && x.Status >= http.StatusTemporaryRedirect {

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// redirectHandler answers with a redirect; HOST stands for the server's own host.
+// redirectHandler responses with a redirect; HOST stands for the server's own host.
 func redirectHandler(code int, to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", strings.ReplaceAll(to, "HOST", r.Host))
@@ -104,12 +104,12 @@ func TestRedirects_Post(t *testing.T) {
 	for code, want := range map[int]contract.Verdict{
 		301: contract.VerdictSuccess, 302: contract.VerdictSuccess, 303: contract.VerdictSuccess, 307: contract.VerdictTransient, 308: contract.VerdictTransient,
 	} {
-		answers := goldenScript(t, nil)
-		server := pageSite(t, answers)
-		found := answers["search"][0]
-		answers["search"] = []http.HandlerFunc{redirectHandler(code, "/found")}
-		page := answers["tokens"][0]
-		answers["tokens"] = []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
+		responses := goldenScript(t, nil)
+		server := pageSite(t, responses)
+		found := responses["search"][0]
+		responses["search"] = []http.HandlerFunc{redirectHandler(code, "/found")}
+		page := responses["tokens"][0]
+		responses["tokens"] = []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/found" {
 				page(w, r)
 				return

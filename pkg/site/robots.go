@@ -110,9 +110,9 @@ func (c *Client) Robots(ctx context.Context, before BeforeRequest) (RobotsRules,
 	return rules, nil
 }
 
-// robotsBlocked checks the answer to a request for robots.txt for a block. A real robots.txt may
-// contain words such as captcha, so a successful answer is searched only if it is markup. A 404 or
-// 410 page is not searched either: it has the site's usual page frame.
+// robotsBlocked checks the response to a request for robots.txt for a block. A real robots.txt may
+// contain words such as captcha, so a successful response is searched only if it is markup. A 404
+// or 410 page is not searched either: it has the site's usual page frame.
 func (p *Profile) robotsBlocked(x contract.Exchange) (block, bool) {
 	file := x.Status >= 200 && x.Status < 300 && !startsAsMarkup(x.Body)
 	if x.BlockHeader != "" {

@@ -20,15 +20,15 @@ const (
 
 // fetchRobots reads the robots.txt of a site with this handler.
 func fetchRobots(
-	t *testing.T, answer http.HandlerFunc, change func(*site.Options),
+	t *testing.T, response http.HandlerFunc, change func(*site.Options),
 ) (*fakeSite, site.RobotsRules, error) {
 	t.Helper()
-	server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": answer, "/elsewhere.txt": bodyHandler("User-agent: *\nDisallow: /")})
+	server := startSite(t, map[string]http.HandlerFunc{"/robots.txt": response, "/elsewhere.txt": bodyHandler("User-agent: *\nDisallow: /")})
 	rules, err := newClient(t, server.URL, change).Robots(t.Context(), noPause)
 	return server, rules, err
 }
 
-// textHandler answers with this status and body.
+// textHandler responses with this status and body.
 func textHandler(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(code)
@@ -40,7 +40,7 @@ func textHandler(code int, body string) http.HandlerFunc {
 func TestRobots(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		answer    http.HandlerFunc
+		response  http.HandlerFunc
 		forbidden string
 		delay     time.Duration
 	}{
@@ -75,7 +75,7 @@ func TestRobots(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, rules, err := fetchRobots(t, test.answer, nil)
+			_, rules, err := fetchRobots(t, test.response, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func TestRobots(t *testing.T) {
 func TestRobots_Unreachable(t *testing.T) {
 	t.Parallel()
 	elsewhere := startSite(t, nil)
-	for name, answer := range map[string]http.HandlerFunc{
+	for name, response := range map[string]http.HandlerFunc{
 		"500": textHandler(500, "User-agent: *\nAllow: /"), "503": textHandler(503, ""), "599": textHandler(599, ""), "300 without a way": textHandler(300, ""), "reset": func(w http.ResponseWriter, _ *http.Request) { resetConn(t, w) },
 		"hang": hangHandler, "cut off": rawHandler(t, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nUser-agent: *\nAllow: /", "", 0), "nonsense": rawHandler(t, "banana\r\n", "", 0),
 		"another origin": http.RedirectHandler(elsewhere.URL+"/robots.txt", http.StatusFound).ServeHTTP, "a file": func(w http.ResponseWriter, _ *http.Request) {
@@ -103,7 +103,7 @@ func TestRobots_Unreachable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, _, err := fetchRobots(t, answer, func(o *site.Options) {
+			server, _, err := fetchRobots(t, response, func(o *site.Options) {
 				if name == "hang" {
 					o.RequestTimeout = 2 * time.Second
 				}
@@ -122,11 +122,11 @@ func TestRobots_Unreachable(t *testing.T) {
 	}
 }
 
-// TestRobots_Blocked: a block may already answer the request for robots.txt.
+// TestRobots_Blocked: a block may already response the request for robots.txt.
 func TestRobots_Blocked(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]http.HandlerFunc{"403": statusHandler(403, ""), "429": statusHandler(429, ""), "page": statusHandler(200, blockBody), "page under 503": statusHandler(503, blockBody), "page under 406": statusHandler(406, "Mod_Security")} {
-		_, _, err := fetchRobots(t, answer, nil)
+	for name, response := range map[string]http.HandlerFunc{"403": statusHandler(403, ""), "429": statusHandler(429, ""), "page": statusHandler(200, blockBody), "page under 503": statusHandler(503, blockBody), "page under 406": statusHandler(406, "Mod_Security")} {
+		_, _, err := fetchRobots(t, response, nil)
 		blocked, found := errors.AsType[*site.RobotsBlockedError](err)
 		if !found || blocked.Wait < 200*time.Second || blocked.Exchange.Status == 0 || errors.Is(err, site.ErrRobotsUnreachable) {
 			t.Errorf("%s: error %v", name, err)

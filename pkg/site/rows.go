@@ -12,13 +12,13 @@ import (
 	"fct-scraper/pkg/site/jsontree"
 )
 
-// table holds the rows of a well-formed answer: the rows of the requested case, and the ids of the
-// other rows.
+// table holds the rows of a well-formed response: the rows of the requested case, and the ids of
+// the other rows.
 type table struct {
 	rows    []*jsontree.Node
 	foreign []string
 	// unrelated is set if a row belongs to a case that the query cannot have matched: the site
-	// mixed up its answers.
+	// mixed up its responses.
 	unrelated bool
 	// paging is the state after this page, and inputs are its hidden inputs; both are unset for
 	// JSON.
@@ -32,50 +32,50 @@ func (t *table) foreignCases() string {
 	return strings.Join(slices.Compact(slices.Clone(t.foreign)), " ")
 }
 
-// answerError is why an answer cannot be used: the rule that was broken, and the error.
-type answerError struct {
+// responseError is why a response cannot be used: the rule that was broken, and the error.
+type responseError struct {
 	rule string
 	err  error
 }
 
-func (t *answerError) Error() string { return t.err.Error() }
+func (t *responseError) Error() string { return t.err.Error() }
 
-// read extracts the table of an answer; prev is the state after the earlier pages of the call.
-func (c *call) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *answerError) {
+// read extracts the table of a response; prev is the state after the earlier pages of the call.
+func (c *call) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *responseError) {
 	var t table
 	if c.page != nil {
 		return c.page.read(id, exchange, prev)
 	}
 	if !isOK(exchange.Status) {
-		return t, &answerError{"status", statusError(exchange.Status)}
+		return t, &responseError{"status", statusError(exchange.Status)}
 	}
 	doc, err := parseJSON(exchange.Body, exchange.ContentType)
 	if errors.Is(err, errCharset) {
-		return t, &answerError{"charset", err}
+		return t, &responseError{"charset", err}
 	}
 	if err != nil {
-		return t, &answerError{"malformed", err}
+		return t, &responseError{"malformed", err}
 	}
 	rows, err := c.tableRows(doc)
 	if err != nil {
-		return t, &answerError{"shape", err}
+		return t, &responseError{"shape", err}
 	}
 	if err := c.checkCount(doc, len(rows)); err != nil {
-		return t, &answerError{"count", err}
+		return t, &responseError{"count", err}
 	}
 	for _, row := range rows {
 		if err := t.addJSONRow(c, id, row); err != nil {
-			return t, &answerError{"shape", err}
+			return t, &responseError{"shape", err}
 		}
 	}
 	if name := c.unexpectedMember(doc); name != "" && len(t.rows) == 0 {
-		return t, &answerError{"shape", fmt.Errorf("no row of the case, but a member %.40q", name)}
+		return t, &responseError{"shape", fmt.Errorf("no row of the case, but a member %.40q", name)}
 	}
 	return t, nil
 }
 
 // unexpectedMember returns the name of the first non-empty member other than the rows and their
-// count. If there are no rows, such a member probably explains why, so that the answer proves
+// count. If there are no rows, such a member probably explains why, so that the response proves
 // nothing about the case.
 func (c *call) unexpectedMember(doc *jsontree.Node) string {
 	var known []*jsontree.Node
@@ -156,7 +156,7 @@ func (c *call) tableRows(doc *jsontree.Node) ([]*jsontree.Node, error) {
 	return c.rows.All(doc)
 }
 
-// checkCount compares the answer's row count with the actual number of rows.
+// checkCount compares the response's row count with the actual number of rows.
 func (c *call) checkCount(doc *jsontree.Node, rows int) error {
 	if c.count == nil {
 		return nil

@@ -99,7 +99,7 @@ func (j *jar) SetCookies(from *url.URL, cookies []*http.Cookie) {
 	now := time.Now()
 	maps.DeleteFunc(j.expires, func(_ string, at time.Time) bool { return !at.IsZero() && !at.After(now) })
 	for _, c := range cookies {
-		limited := *c
+		limited := *c //nolint:gosec // a site's cookie, not one that this program sets
 		limited.MaxAge = min(c.MaxAge, maxCookieAge)
 		if !strings.HasPrefix(c.Path, "/") { // the default of RFC 6265, section 5.1.4
 			limited.Path = path.Dir("/" + from.Path)

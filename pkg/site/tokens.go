@@ -16,16 +16,16 @@ import (
 // has it.
 const tokensCall = "tokens"
 
-// tokenRules describes where a site's hidden inputs come from, and how an answer to stale inputs
+// tokenRules describes where a site's hidden inputs come from, and how a response to stale inputs
 // looks.
 type tokenRules struct {
 	path string
 	page pageReader // only inputs and endMark are set
-	// stale are the rules for answers that only mean that the inputs are too old.
+	// stale are the rules for responses that only mean that the inputs are too old.
 	stale []staleRule
 }
 
-// staleRule matches an answer that has one of these texts and one of these statuses; without
+// staleRule matches a response that has one of these texts and one of these statuses; without
 // statuses it matches any.
 type staleRule struct {
 	name   string
@@ -34,9 +34,9 @@ type staleRule struct {
 }
 
 // readInputs reads the hidden inputs from the page that provides them.
-func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *answerError) {
+func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *responseError) {
 	if exchange.Error != "" {
-		return nil, &answerError{"exchange", errors.New(exchange.Error)}
+		return nil, &responseError{"exchange", errors.New(exchange.Error)}
 	}
 	root, failure := t.page.parse(exchange)
 	if failure != nil {
@@ -44,12 +44,12 @@ func (t *tokenRules) readInputs(exchange contract.Exchange) ([][2]string, *answe
 	}
 	inputs, err := hiddenInputs(t.page.inputs, root)
 	if err != nil {
-		return nil, &answerError{"token", err}
+		return nil, &responseError{"token", err}
 	}
 	return inputs, nil
 }
 
-// findStale returns the name of the rule that matches an answer to stale inputs. It is safe on a
+// findStale returns the name of the rule that matches a response to stale inputs. It is safe on a
 // nil receiver.
 func (t *tokenRules) findStale(exchange contract.Exchange) (rule string, stale bool) {
 	if t == nil {

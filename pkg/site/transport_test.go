@@ -38,7 +38,7 @@ func TestGetIsNotRepeated(t *testing.T) {
 	}
 }
 
-// resetConn ends a connection without an answer.
+// resetConn ends a connection without a response.
 func resetConn(t *testing.T, w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -95,8 +95,8 @@ func TestBlocked_OverHTTP(t *testing.T) {
 	}
 }
 
-// TestBrokenAnswers: malformed and truncated HTTP responses are transient.
-func TestBrokenAnswers(t *testing.T) {
+// TestBrokenResponses: malformed and truncated HTTP responses are transient.
+func TestBrokenResponses(t *testing.T) {
 	t.Parallel()
 	for name, raw := range map[string]string{
 		"banana":       "HTTP/1.1 banana\r\n\r\n",
@@ -186,7 +186,7 @@ func TestDialControl(t *testing.T) {
 // it resolved to before.
 func TestDialControl_DNSRebinding(t *testing.T) {
 	t.Parallel()
-	for name, answers := range map[string][]string{
+	for name, responses := range map[string][]string{
 		"this machine": {"127.0.0.1"}, "metadata": {"169.254.169.254"}, "several": {"10.0.0.1", "192.168.0.1", "127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestDialControl_DNSRebinding(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resolver := newResolver(t, answers)
+			resolver := newResolver(t, responses)
 			opts := site.Options{Profile: load(t, "fct-cf"), Origin: "https://court.test:" + port}
 			transport := site.NewTransportWithResolver(opts, resolver)
 			t.Cleanup(transport.CloseIdleConnections)
@@ -230,8 +230,8 @@ func newResolver(t *testing.T, addresses []string) *net.Resolver {
 			if err != nil {
 				return
 			}
-			if answer, err := dnsAnswer(query[:n], addresses); err == nil {
-				_, _ = server.WriteTo(answer, from)
+			if response, err := dnsResponse(query[:n], addresses); err == nil {
+				_, _ = server.WriteTo(response, from)
 			}
 		}
 	}()
@@ -240,9 +240,9 @@ func newResolver(t *testing.T, addresses []string) *net.Resolver {
 	}}
 }
 
-// dnsAnswer returns the answer to a DNS query for IPv4 addresses; the answer to other queries is
-// empty.
-func dnsAnswer(query []byte, addresses []string) ([]byte, error) {
+// dnsResponse returns the response to a DNS query for IPv4 addresses; the response to other queries
+// is empty.
+func dnsResponse(query []byte, addresses []string) ([]byte, error) {
 	var message dnsmessage.Message
 	if err := message.Unpack(query); err != nil {
 		return nil, err

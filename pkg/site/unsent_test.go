@@ -63,7 +63,7 @@ func silentListener(t *testing.T, closes bool) string {
 	return l.Addr().String()
 }
 
-// proxyWithStatus answers every request with a status.
+// proxyWithStatus responses every request with a status.
 func proxyWithStatus(t *testing.T, status int) func(*http.Request) (*url.URL, error) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -139,10 +139,10 @@ func TestExchange_Unsent(t *testing.T) {
 			func(*testing.T) string { return "http://127.0.0.1:1" },
 			func(t *testing.T) proxy { return proxyWithStatus(t, 407) }, true, "",
 		},
-		"answer ends": {func(t *testing.T) string {
+		"response ends": {func(t *testing.T) string {
 			return plainly(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 		}, nil, false, "EOF"},
-		"answer hangs": {func(t *testing.T) string {
+		"response hangs": {func(t *testing.T) string {
 			return plainly(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		}, nil, false, "request_timeout: longer than 2s"},
 		"status 500": {func(t *testing.T) string {

@@ -1,7 +1,7 @@
 // Package jsontree parses JSON into a tree for XPath. It is stricter than encoding/json: it does
 // not repair invalid UTF-8 and rejects duplicate member names. Only control characters in strings
 // are tolerated. Numbers are kept as written. It takes a fifth of the time that building a tree
-// from encoding/json's maps takes, which matters because every answer is parsed.
+// from encoding/json's maps takes, which matters because every response is parsed.
 package jsontree
 
 import (
@@ -73,7 +73,8 @@ func (n *Node) root() *Node {
 // ErrSyntax marks every error of a text that is not one JSON value.
 var ErrSyntax = errors.New("invalid JSON")
 
-// Limits of a text. The site's answers are 4 levels deep; one of 16 MiB has half a million values.
+// Limits of a text. The site's responses are 4 levels deep; one of 16 MiB has half a million
+// values.
 const (
 	maxDepth  = 200
 	maxValues = 1 << 20
