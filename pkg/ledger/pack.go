@@ -193,6 +193,7 @@ func bodiesOf(pack any, detach bool) (bodies []body) {
 		if detach {
 			pack.Answers = slices.Clone(pack.Answers)
 		}
+		bodies = make([]body, 0, 2*len(pack.Answers)) // enough for a docket and a header each
 		for i := range pack.Answers {
 			a := &pack.Answers[i]
 			if detach {
@@ -206,6 +207,7 @@ func bodiesOf(pack any, detach bool) (bodies []body) {
 		if detach {
 			pack.Entries = slices.Clone(pack.Entries)
 		}
+		bodies = make([]body, 0, 2*len(pack.Entries))
 		for i := range pack.Entries {
 			e := &pack.Entries[i]
 			bodies = append(bodies, body{&e.RecordSize, &e.Record}, body{&e.RawSize, &e.Raw})
