@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
-	"fct-scraper/pkg/natsd"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
@@ -209,37 +207,14 @@ func TestTail_FalseNotice(t *testing.T) {
 
 func TestTail_ServerRestart(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	server, err := natsd.StartOn(dir, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := strings.TrimPrefix(server.URL(), "nats://")
-	nc, err := nats.Connect(server.URL(), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	b, err := bus.New(nc, fcttest.Logger(t), bus.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := streams.Ensure(t.Context(), b.JetStream(), streams.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	b, restart := fcttest.RestartableBroker(t)
 	r := startTail(t, b, "outcome.run.*", 0)
 	for round := range 3 {
 		text := fmt.Sprint("round ", round)
 		put(t, b, "outcome.run.1", text)
 		r.next(text)
-		if err := server.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if server, err = natsd.StartOn(dir, addr); err != nil {
-			t.Fatal(err)
-		}
+		restart(func() {})
 	}
-	t.Cleanup(func() { _ = server.Close() })
 	put(t, b, "outcome.run.1", "end")
 	r.next("end")
 }

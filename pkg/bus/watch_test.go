@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
@@ -83,6 +84,58 @@ func TestWatch_NewestThenChanges(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"KeyValuePutOp a.state 3"}, left); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A watch outlives its connection: it sees each change after a restart of the server and after a
+// reconnect, and has no consumer that could be lost.
+func TestWatch_Reconnect(t *testing.T) {
+	t.Parallel()
+	b, restart := fcttest.RestartableBroker(t)
+	entries := make(chan string, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.state"}}, func(entry jetstream.KeyValueEntry) error {
+			entries <- formatEntry(entry)
+			return nil
+		})
+	}()
+	next := func(want string) {
+		t.Helper()
+		select {
+		case got := <-entries:
+			if got != want {
+				t.Fatalf("%q, want %q", got, want)
+			}
+		case err := <-ended:
+			t.Fatalf("the watch ended with %v before %q came", err, want)
+		case <-time.After(time.Minute):
+			t.Fatalf("%q has not come", want)
+		}
+	}
+	next("")
+	for name, interrupt := range map[string]func(){"server restarted": func() { restart(func() {}) }, "connection dropped": func() {
+		if err := b.Conn().ForceReconnect(); err != nil {
+			t.Fatal(err)
+		}
+	}} {
+		for range 2 {
+			interrupt()
+			put(t, b, "$KV.runs.a.state", name)
+			next("KeyValuePutOp a.state " + name)
+		}
+	}
+	stream, err := b.JetStream().Stream(t.Context(), "KV_"+contract.BucketRuns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Consumers; n != 0 {
+		t.Errorf("the bucket has %d consumers", n)
+	}
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the watch ended with %v", err)
 	}
 }
 

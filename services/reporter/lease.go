@@ -56,12 +56,16 @@ func (l *lease) setRenewed(at time.Time) {
 	l.renewedAt = at
 }
 
-// withLease waits for the lease of a run and calls work while it holds it. It stops waiting when
-// want returns false: the run need not be reported any more.
+// withLease waits for the lease of a run and calls work while it holds it; the only reporter needs
+// no lease. It returns without work once want returns false: the run need not be reported any more.
 func (s *Service) withLease(
 	ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error,
 ) error {
 	if !s.Shared {
+		wanted, err := want()
+		if err != nil || !wanted {
+			return err
+		}
 		return work(ctx, nil)
 	}
 	bucket, err := s.Bus.KV(ctx, contract.BucketFetchers)

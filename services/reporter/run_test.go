@@ -1,7 +1,9 @@
 package reporter
 
 import (
+	"bytes"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"path"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -242,6 +245,55 @@ func TestStoppedRunWritesCheckpointAndResumes(t *testing.T) {
 	if left, found := f.files()["checkpoint-run.json"]; found {
 		t.Errorf("the checkpoint of a run that completed is still there: %s", left)
 	}
+}
+
+// writerFunc is an io.Writer.
+type writerFunc func([]byte)
+
+func (w writerFunc) Write(data []byte) (int, error) {
+	w(data)
+	return len(data), nil
+}
+
+// The watches of states and halts outlive restarts of the server, and so does the service if the
+// server is away when a run ends: a halt ends the run, and its next start is reported.
+func TestReporterWatches_ServerRestart(t *testing.T) {
+	t.Parallel()
+	b, restart := fcttest.RestartableBroker(t)
+	f := newFixtureOn(t, b, 8)
+	options := f.options()
+	ended, away := make(chan struct{}, 2), make(chan struct{})
+	options.Logger = slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
+		if bytes.Contains(line, []byte("batch.run.end")) {
+			ended <- struct{}{}
+			<-away
+		}
+	}), nil))
+	w := f.startReporter(options, nil)
+	f.publishEach(mixedEntries()[:7]...)
+	f.awaitFolded()
+	restart(func() {})
+	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime})
+	if state := f.awaitEnd(); state.Status != contract.Stopped || state.Reason != "signal" {
+		t.Errorf("%s: %q, want the halt", state.Status, state.Reason)
+	}
+	<-ended
+	restart(func() { close(away) })
+	f.must(f.buckets.runs.Delete(t.Context(), f.manifest.RunID.HaltKey()))
+	f.setRunning()
+	f.publishEach(mixedEntries()[7:]...)
+	f.publishPlanned(0)
+	select {
+	case <-ended:
+	case err := <-w.ended:
+		t.Fatalf("the reporter has ended: %v", err)
+	case <-time.After(testTimeout):
+		t.Fatal("the second round was not reported")
+	}
+	if state := f.awaitEnd(); state.Status != contract.Completed || state.Report.Total != 8 {
+		t.Errorf("%s of %+v", state.Status, state.Report)
+	}
+	f.must(w.stop())
 }
 
 func TestEndPublishesEventAndClearsJobs(t *testing.T) {

@@ -88,16 +88,12 @@ type workerResult struct {
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
-	if err != nil {
-		return ignoreCanceled(ctx, fmt.Errorf("opening the runs: %w", err))
-	}
 	states := watchKeys(ctx, s.Bus, "*.state")
 	defer states.end()
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer cancel()
-	return ignoreCanceled(ctx, s.dispatch(ctx, kv, states, &workers))
+	return ignoreCanceled(ctx, s.dispatch(ctx, states, &workers))
 }
 
 // keyWatch delivers changes of keys of the bucket runs over a channel, so that a select can wait
@@ -138,15 +134,14 @@ func (w keyWatch) end() {
 	}
 }
 
-// dispatch runs one worker for each running run.
-func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states keyWatch, workers *sync.WaitGroup) error {
-	active := map[contract.RunID]bool{}
+// dispatch runs one worker for each running run. It reads no state itself: an error of the broker
+// would end the work on all runs.
+func (s *Service) dispatch(ctx context.Context, states keyWatch, workers *sync.WaitGroup) error {
+	// startedAgain holds the runs that have a worker, and whether they were started again since.
+	startedAgain := map[contract.RunID]bool{}
 	ended := make(chan workerResult)
 	start := func(run contract.RunID) {
-		if active[run] {
-			return
-		}
-		active[run] = true
+		startedAgain[run] = false
 		workers.Go(func() {
 			err := s.reportRun(ctx, run)
 			select {
@@ -166,24 +161,18 @@ func (s *Service) dispatch(ctx context.Context, kv jetstream.KeyValue, states ke
 			if err != nil {
 				return err
 			}
-			if running {
+			if _, active := startedAgain[run]; active {
+				startedAgain[run] = running
+			} else if running {
 				start(run)
 			}
 		case end := <-ended:
-			delete(active, end.run)
+			again := startedAgain[end.run]
+			delete(startedAgain, end.run)
 			if end.err != nil {
 				return end.err
 			}
-			// The run may have been started again before its worker ended.
-			entry, err := kv.Get(ctx, end.run.StateKey())
-			if err != nil {
-				return fmt.Errorf("reading the state of %s: %w", end.run, err)
-			}
-			_, running, err := s.readRunning(ctx, entry)
-			if err != nil {
-				return err
-			}
-			if running {
+			if again {
 				start(end.run)
 			}
 		}
