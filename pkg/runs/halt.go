@@ -2,8 +2,6 @@ package runs
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 
 	"fct-scraper/pkg/contract"
@@ -20,11 +18,7 @@ func (h Halted) Error() string { return fmt.Sprintf("run halted (%s): %s", h.Sta
 // Halt stores the order to stop working on a run. If the run is halted already it changes nothing
 // and returns nil.
 func Halt(ctx context.Context, kv jetstream.KeyValue, run contract.RunID, halt contract.Halt) error {
-	value, err := json.Marshal(halt)
-	if err != nil {
-		return fmt.Errorf("halting run %s: %w", run, err)
-	}
-	if _, err := kv.Create(ctx, run.HaltKey(), value); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+	if _, err := PutAt(ctx, kv, run.HaltKey(), halt, 0); err != nil && !IsConflict(err) {
 		return fmt.Errorf("halting run %s: %w", run, err)
 	}
 	return nil

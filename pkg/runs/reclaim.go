@@ -2,7 +2,6 @@ package runs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -46,20 +45,13 @@ func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, e
 
 // reclaim stops a running run and reports whether it did.
 func reclaim(ctx context.Context, kv jetstream.KeyValue, key string, at time.Time) (bool, error) {
-	state, err := Get[contract.State](ctx, kv, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, ErrUnreadable) || err == nil && state.Status != contract.Running {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	state.Status, state.Reason, state.At = contract.Stopped, KilledReason, at.UTC()
-	value, err := json.Marshal(state)
-	if err != nil {
-		return false, err
-	}
-	_, err = kv.Put(ctx, key, value)
-	return err == nil, err
+	return Update(ctx, kv, key, func(state contract.State, err error) (contract.State, bool, error) {
+		if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, ErrUnreadable) || err == nil && state.Status != contract.Running {
+			return state, false, nil
+		}
+		state.Status, state.Reason, state.At = contract.Stopped, KilledReason, at.UTC()
+		return state, err == nil, err
+	})
 }
 
 // Abandon marks every unfinished run as superseded, because their ledger was changed. The same
@@ -86,21 +78,15 @@ func abandon(ctx context.Context, kv jetstream.KeyValue, run contract.RunID, at 
 	if err := kv.Delete(ctx, run.CheckpointKey()); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return err
 	}
-	state, err := Get[contract.State](ctx, kv, run.StateKey())
-	if errors.Is(err, ErrUnreadable) || err == nil && !state.Resumable() {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if state.Status == contract.Running {
-		state.Status, state.At = contract.Stopped, at.UTC()
-	}
-	state.Superseded = true
-	value, err := json.Marshal(state)
-	if err != nil {
-		return err
-	}
-	_, err = kv.Put(ctx, run.StateKey(), value)
+	_, err := Update(ctx, kv, run.StateKey(), func(state contract.State, err error) (contract.State, bool, error) {
+		if errors.Is(err, ErrUnreadable) || err == nil && !state.Resumable() {
+			return state, false, nil
+		}
+		if state.Status == contract.Running {
+			state.Status, state.At = contract.Stopped, at.UTC()
+		}
+		state.Superseded = true
+		return state, err == nil, err
+	})
 	return err
 }

@@ -72,12 +72,101 @@ func idsWithKey(ctx context.Context, b *bus.Bus, suffix string) (found []contrac
 
 // Get reads the JSON value of a key. The error wraps jetstream.ErrKeyNotFound or ErrUnreadable.
 func Get[T any](ctx context.Context, kv jetstream.KeyValue, key string) (T, error) {
-	var value T
+	value, _, err := Read[T](ctx, kv, key)
+	if err != nil && !errors.Is(err, ErrUnreadable) {
+		err = fmt.Errorf("reading %s: %w", key, err)
+	}
+	return value, err
+}
+
+// Read reads the JSON value of a key and its revision, which is also that of an unreadable value.
+// The error is that of the bucket, or wraps ErrUnreadable.
+func Read[T any](ctx context.Context, kv jetstream.KeyValue, key string) (value T, revision uint64, err error) {
 	entry, err := kv.Get(ctx, key)
 	if err != nil {
-		return value, fmt.Errorf("reading %s: %w", key, err)
+		return value, 0, err
 	}
-	return Decode[T](key, entry.Value())
+	value, err = Decode[T](key, entry.Value())
+	return value, entry.Revision(), err
+}
+
+// Put writes the JSON value of a key, whatever it holds.
+func Put(ctx context.Context, kv jetstream.KeyValue, key string, value any) error {
+	data, err := json.Marshal(value)
+	if err == nil {
+		_, err = kv.Put(ctx, key, data)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	return nil
+}
+
+// PutAt writes the JSON value of a key that is at a revision, 0 for a key that does not exist, and
+// returns the new revision. IsConflict reports whether the error means another revision.
+func PutAt(ctx context.Context, kv jetstream.KeyValue, key string, value any, revision uint64) (uint64, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return 0, err
+	}
+	return putAt(ctx, kv, key, data, revision)
+}
+
+func putAt(ctx context.Context, kv jetstream.KeyValue, key string, data []byte, revision uint64) (uint64, error) {
+	if revision == 0 {
+		return kv.Create(ctx, key, data)
+	}
+	return kv.Update(ctx, key, data, revision)
+}
+
+// IsConflict reports whether a key was not created, replaced or deleted because another writer was
+// first. It covers what jetstream.ErrKeyExists and jetstream.ErrKeyRevisionMismatch do not cover
+// each: the server has a code of its own for two writes at once to a replicated bucket.
+func IsConflict(err error) bool {
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// Update replaces the JSON value of a key by compare-and-set. change gets the value, or the error of
+// Read, and returns the new value, or false to leave the key as it is. It is called again when
+// another writer was first. Update reports whether it has written.
+func Update[T any](
+	ctx context.Context, kv jetstream.KeyValue, key string, change func(T, error) (T, bool, error),
+) (written bool, err error) {
+	return UpdateBytes(ctx, kv, key, func(data []byte, err error) ([]byte, bool, error) {
+		var value T
+		if err == nil {
+			value, err = Decode[T](key, data)
+		}
+		value, write, err := change(value, err)
+		if err != nil || !write {
+			return nil, false, err
+		}
+		data, err = json.Marshal(value)
+		return data, err == nil, err
+	})
+}
+
+// UpdateBytes is Update for a value that is not JSON.
+func UpdateBytes(
+	ctx context.Context, kv jetstream.KeyValue, key string, change func([]byte, error) ([]byte, bool, error),
+) (written bool, err error) {
+	for {
+		var data []byte
+		var revision uint64
+		entry, err := kv.Get(ctx, key)
+		if err == nil {
+			data, revision = entry.Value(), entry.Revision()
+		}
+		data, write, err := change(data, err)
+		if err != nil || !write {
+			return false, err
+		}
+		if _, err = putAt(ctx, kv, key, data, revision); !IsConflict(err) {
+			return err == nil, err
+		}
+	}
 }
 
 // errFound ends a watch that found its value.

@@ -6,8 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/runs"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // unreadableValues are values that no key is to hold.
@@ -116,5 +120,102 @@ func TestFollow_WorkMeetsUnreadableKey(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// A replicated bucket refuses some of the writes that come at once with a code of its own.
+func TestIsConflict_EachWrite(t *testing.T) {
+	t.Parallel()
+	_, replicated := fcttest.Cluster(t, bus.Options{})
+	for name, b := range map[string]*bus.Bus{"one server": fcttest.Broker(t), "cluster": replicated} {
+		kv, err := b.KV(t.Context(), contract.BucketRuns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func(revision uint64) (uint64, error) {
+			return runs.PutAt(t.Context(), kv, "a.state", contract.State{Status: contract.Running}, revision)
+		}
+		revision, err := put(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, created := put(0)
+		_, updated := put(revision + 1)
+		deleted := kv.Delete(t.Context(), "a.state", jetstream.LastRevision(revision+1))
+		for what, err := range map[string]error{"create": created, "update": updated, "delete": deleted} {
+			if !runs.IsConflict(err) {
+				t.Errorf("%s: %s: %v is no conflict", name, what, err)
+			}
+		}
+		if again, err := put(revision); err != nil || again <= revision {
+			t.Errorf("%s: revision %d after %d, %v", name, again, revision, err)
+		}
+		if _, revision, err = runs.Read[contract.State](t.Context(), kv, "a.state"); err != nil {
+			t.Fatal(err)
+		}
+		errs := make(chan error)
+		for range 16 {
+			go func() {
+				_, err := put(revision)
+				errs <- err
+			}()
+		}
+		won := 0
+		for range 16 {
+			if err := <-errs; err == nil {
+				won++
+			} else if !runs.IsConflict(err) {
+				t.Errorf("%s: of writes at once: %v is no conflict", name, err)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%s: %d of the writes at once succeeded, want one", name, won)
+		}
+		if err := kv.Delete(t.Context(), "a.state"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := put(0); err != nil {
+			t.Errorf("%s: a deleted key was not created: %v", name, err)
+		}
+	}
+	if runs.IsConflict(nil) || runs.IsConflict(jetstream.ErrKeyNotFound) {
+		t.Error("no error, or a missing key, is a conflict")
+	}
+}
+
+func TestUpdate_AnotherWriterWasFirst(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t)
+	var seen []string
+	written, err := runs.Update(t.Context(), w.kv, "a.state", func(state contract.State, err error) (contract.State, bool, error) {
+		switch seen = append(seen, string(state.Status)); len(seen) {
+		case 1:
+			if !errors.Is(err, jetstream.ErrKeyNotFound) {
+				t.Errorf("%v, want ErrKeyNotFound", err)
+			}
+			w.put("a.state", contract.State{Status: contract.Running})
+		case 2:
+			w.put("a.state", []int{1})
+		case 3:
+			if !errors.Is(err, runs.ErrUnreadable) {
+				t.Errorf("%v, want ErrUnreadable", err)
+			}
+		}
+		return contract.State{Status: contract.Stopped}, true, nil
+	})
+	if err != nil || !written || len(seen) != 3 || seen[1] != string(contract.Running) {
+		t.Errorf("written %t, %v after %q", written, err, seen)
+	}
+	if state, err := runs.Get[contract.State](t.Context(), w.kv, "a.state"); err != nil || state.Status != contract.Stopped {
+		t.Errorf("%+v, %v", state, err)
+	}
+	broken := errors.New("broken")
+	for _, cause := range []error{nil, broken} {
+		written, err = runs.Update(t.Context(), w.kv, "a.state", func(contract.State, error) (contract.State, bool, error) {
+			return contract.State{}, false, cause
+		})
+		if written || !errors.Is(err, cause) {
+			t.Errorf("written %t, %v, want %v", written, err, cause)
+		}
 	}
 }

@@ -76,7 +76,7 @@ func (s *Service) handleCommand(ctx context.Context, d bus.Delivery[[]byte]) err
 	if err != nil {
 		return err
 	}
-	if err := s.putJSON(ctx, key, result); err != nil {
+	if err := runs.Put(ctx, s.kv, key, result); err != nil {
 		return err
 	}
 	s.replies.deliverStored(result, d.Sequence)
@@ -154,22 +154,15 @@ func (s *Service) startsPending(ctx context.Context, before uint64) (bool, error
 // recordStop stores the sequence and time of the latest stop in the halt of a run, even if
 // something else halted the run first.
 func (s *Service) recordStop(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
-	entry, err := s.kv.Get(ctx, run.HaltKey())
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil // another generator has restarted the run
-	}
-	if err != nil {
-		return fmt.Errorf("reading the halt of run %s: %w", run, err)
-	}
-	var halt contract.Halt
-	if json.Unmarshal(entry.Value(), &halt) != nil {
-		return nil // the run is halted even if its halt is unreadable
-	}
-	halt.Command, halt.CommandAt = d.Sequence, d.StoredAt
-	value, err := json.Marshal(halt)
-	if err == nil {
-		_, err = s.kv.Update(ctx, run.HaltKey(), value, entry.Revision())
-	}
+	key := run.HaltKey()
+	_, err := runs.Update(ctx, s.kv, key, func(halt contract.Halt, err error) (contract.Halt, bool, error) {
+		// Either another generator has restarted the run, or it is halted although its halt is unreadable.
+		if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, runs.ErrUnreadable) {
+			return halt, false, nil
+		}
+		halt.Command, halt.CommandAt = d.Sequence, d.StoredAt
+		return halt, err == nil, err
+	})
 	if err != nil {
 		return fmt.Errorf("halting run %s: %w", run, err)
 	}

@@ -98,7 +98,7 @@ func (s *Service) updateSettings(
 			m.ProbeSpent = state.Report.ProbesUsed
 		}
 	}
-	return m, s.putJSON(ctx, m.RunID.ManifestKey(), m)
+	return m, runs.Put(ctx, s.kv, m.RunID.ManifestKey(), m)
 }
 
 // supersede marks stopped runs of other batches with the same site, series and year as superseded,
@@ -113,21 +113,20 @@ func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
 		if m.RunID == by.RunID || m.Site != by.Site || m.Prefix != by.Prefix || m.Year != by.Year {
 			continue
 		}
-		state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
-		if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, runs.ErrUnreadable) {
-			continue
-		}
+		key := m.RunID.StateKey()
+		written, err := runs.Update(ctx, s.kv, key, func(state contract.State, err error) (contract.State, bool, error) {
+			if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, runs.ErrUnreadable) {
+				return state, false, nil
+			}
+			state.Superseded = true
+			return state, err == nil && state.Status != contract.Running && state.Resumable(), err
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("superseding %s: %w", m.RunID, err)
 		}
-		if state.Status == contract.Running || !state.Resumable() {
-			continue
+		if written {
+			s.Log.Info("batch.run.superseded", "run_id", m.RunID, "by", by.RunID)
 		}
-		state.Superseded = true
-		if err := s.putJSON(ctx, m.RunID.StateKey(), state); err != nil {
-			return err
-		}
-		s.Log.Info("batch.run.superseded", "run_id", m.RunID, "by", by.RunID)
 	}
 	return nil
 }

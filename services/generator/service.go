@@ -4,7 +4,6 @@ package generator
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -84,17 +83,6 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("running the generator: %w", err)
-	}
-	return nil
-}
-
-func (s *Service) putJSON(ctx context.Context, key string, value any) error {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", key, err)
-	}
-	if _, err := s.kv.Put(ctx, key, data); err != nil {
-		return fmt.Errorf("writing %s: %w", key, err)
 	}
 	return nil
 }

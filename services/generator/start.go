@@ -94,12 +94,7 @@ func commandBody(d bus.Delivery[[]byte]) json.RawMessage {
 // writeManifest stores a manifest. A manifest that exists was written by an earlier delivery of the
 // same command and is left unchanged.
 func (s *Service) writeManifest(ctx context.Context, manifest contract.Manifest) error {
-	value, err := json.Marshal(manifest)
-	if err != nil {
-		return fmt.Errorf("creating run %s: %w", manifest.RunID, err)
-	}
-	if _, err := s.kv.Create(ctx, manifest.RunID.ManifestKey(), value); err != nil &&
-		!errors.Is(err, jetstream.ErrKeyExists) {
+	if _, err := runs.PutAt(ctx, s.kv, manifest.RunID.ManifestKey(), manifest, 0); err != nil && !runs.IsConflict(err) {
 		return fmt.Errorf("creating run %s: %w", manifest.RunID, err)
 	}
 	return nil
@@ -156,49 +151,38 @@ func (s *Service) publishStarted(ctx context.Context, m contract.Manifest) error
 // of the run that another generator registered first. Finding a run and creating one are two steps;
 // without the registration, two generators could create two runs for equal starts.
 func (s *Service) claimBatch(ctx context.Context, m contract.Manifest) (contract.RunID, error) {
+	owner := m.RunID
 	key := contract.BatchKey(m.Batch)
-	for {
-		entry, err := s.kv.Get(ctx, key)
-		switch {
-		case errors.Is(err, jetstream.ErrKeyNotFound):
-			_, err = s.kv.Create(ctx, key, []byte(m.RunID))
-		case err == nil:
-			var resumable bool
-			run, parseErr := contract.ParseRunID(string(entry.Value()))
-			if parseErr == nil { // else written by another program
-				if resumable, err = s.resumable(ctx, run); err != nil || resumable {
-					return run, err
-				}
+	_, err := runs.UpdateBytes(ctx, s.kv, key, func(value []byte, err error) ([]byte, bool, error) {
+		owner = m.RunID
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return []byte(owner), true, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if run, parseErr := contract.ParseRunID(string(value)); parseErr == nil { // else written by another program
+			resumable, err := s.resumable(ctx, run)
+			if err != nil || resumable {
+				owner = run
+				return nil, false, err
 			}
-			_, err = s.kv.Update(ctx, key, []byte(m.RunID), entry.Revision())
 		}
-		if err == nil {
-			return m.RunID, nil
-		}
-		if !lostRace(err) {
-			return "", fmt.Errorf("claiming batch %s: %w", m.Batch, err)
-		}
+		return []byte(owner), true, nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("claiming batch %s: %w", m.Batch, err)
 	}
-}
-
-// lostRace reports whether a compare-and-set failed because another writer was first.
-func lostRace(err error) bool {
-	var apiErr *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) ||
-		errors.As(err, &apiErr) && apiErr.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return owner, nil
 }
 
 // readState returns the state of a run and its revision, which is 0 if the run has no state yet.
 func (s *Service) readState(
 	ctx context.Context, run contract.RunID,
 ) (state contract.State, revision uint64, err error) {
-	entry, err := s.kv.Get(ctx, run.StateKey())
+	state, revision, err = runs.Read[contract.State](ctx, s.kv, run.StateKey())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return state, 0, nil
-	}
-	if err == nil {
-		revision = entry.Revision()
-		state, err = runs.Decode[contract.State](entry.Key(), entry.Value())
 	}
 	if errors.Is(err, runs.ErrUnreadable) {
 		return state, 0, invalid(conflict("run_id", run, err.Error(),
@@ -215,21 +199,9 @@ func (s *Service) readState(
 func (s *Service) updateState(
 	ctx context.Context, run contract.RunID, state contract.State, revision uint64,
 ) (written bool, err error) {
-	value, err := json.Marshal(state)
-	if err != nil {
+	_, err = runs.PutAt(ctx, s.kv, run.StateKey(), state, revision)
+	if err != nil && !runs.IsConflict(err) {
 		return false, fmt.Errorf("writing the state of run %s: %w", run, err)
 	}
-	if revision == 0 {
-		_, err = s.kv.Create(ctx, run.StateKey(), value)
-	} else {
-		_, err = s.kv.Update(ctx, run.StateKey(), value, revision)
-	}
-	switch {
-	case err == nil:
-		return true, nil
-	case lostRace(err):
-		return false, nil
-	default:
-		return false, fmt.Errorf("writing the state of run %s: %w", run, err)
-	}
+	return err == nil, nil
 }

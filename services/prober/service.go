@@ -4,7 +4,6 @@ package prober
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -139,29 +138,20 @@ func atLimit(found search.Bound, searched contract.Range) bool {
 // writeBound ends the range of the run at the bound, once. It returns false if another prober has
 // written it.
 func (s *Service) writeBound(ctx context.Context, run contract.RunID, found search.Bound) (bool, error) {
-	entry, err := s.runs.Get(ctx, run.ManifestKey())
-	if err != nil {
-		return false, err
-	}
-	m, err := runs.Decode[contract.Manifest](entry.Key(), entry.Value())
-	if err != nil || !m.Searching() {
-		return false, err
-	}
-	m.Bound = &contract.Bound{
-		Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact,
-		Ending: string(found.Ending), NumbersProbed: found.Questions, Requests: found.Requests,
-		Absences: found.Absences, KnownSince: found.KnownSince, AtLimit: atLimit(found, m.Range),
-	}
-	m.Range.End = min(m.Range.End, max(found.Number, m.Range.Start-1))
-	if m.ProbeOnly {
-		m.Range.End = m.Range.Start - 1
-	}
-	value, err := json.Marshal(m)
-	if err == nil {
-		_, err = s.runs.Update(ctx, run.ManifestKey(), value, entry.Revision())
-	}
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return false, nil // only the bound of a manifest changes
-	}
-	return err == nil, err
+	key := run.ManifestKey()
+	return runs.Update(ctx, s.runs, key, func(m contract.Manifest, err error) (contract.Manifest, bool, error) {
+		if err != nil || !m.Searching() {
+			return m, false, err
+		}
+		m.Bound = &contract.Bound{
+			Number: found.Number, FiledOn: found.FiledOn, Confidence: found.Confidence, Exact: found.Exact,
+			Ending: string(found.Ending), NumbersProbed: found.Questions, Requests: found.Requests,
+			Absences: found.Absences, KnownSince: found.KnownSince, AtLimit: atLimit(found, m.Range),
+		}
+		m.Range.End = min(m.Range.End, max(found.Number, m.Range.Start-1))
+		if m.ProbeOnly {
+			m.Range.End = m.Range.Start - 1
+		}
+		return m, true, nil
+	})
 }

@@ -31,7 +31,7 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 	if err := w.deleteUnconfirmedKeys(ctx, collected); err != nil {
 		return err
 	}
-	if state, _, err := w.state(ctx); err != nil || state.Status != contract.Running {
+	if state, err := w.state(ctx); err != nil || state.Status != contract.Running {
 		return err // another reporter has ended the run: one report is enough
 	}
 	if status == contract.Completed && w.manifest.Bound != nil {
@@ -195,13 +195,10 @@ func (w *worker) resumableSearch(report contract.Report) bool {
 
 // setState ends the run. It returns false when another component has ended it already.
 func (w *worker) setState(ctx context.Context, report contract.Report, file string) (bool, error) {
-	for {
-		state, revision, err := w.state(ctx)
-		if err != nil {
-			return false, err
-		}
-		if state.Status != contract.Running {
-			return false, nil
+	key := w.manifest.RunID.StateKey()
+	return runs.Update(ctx, w.runs, key, func(state contract.State, err error) (contract.State, bool, error) {
+		if err != nil || state.Status != contract.Running {
+			return state, false, w.stateError(err)
 		}
 		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
 		state.Report, state.File, state.ElapsedSeconds = &report, file, report.DurationSeconds
@@ -209,28 +206,22 @@ func (w *worker) setState(ctx context.Context, report contract.Report, file stri
 		// on false answers.
 		state.Superseded = w.tally.Vanished != nil
 		state.SearchUnfinished = w.resumableSearch(report)
-		data, err := json.Marshal(state)
-		if err != nil {
-			return false, fmt.Errorf("ending %s: %w", w.manifest.RunID, err)
-		}
-		_, err = w.runs.Update(ctx, w.manifest.RunID.StateKey(), data, revision)
-		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-			return err == nil, err
-		}
-	}
+		return state, true, nil
+	})
 }
 
-// state reads the run's state and its revision.
-func (w *worker) state(ctx context.Context) (state contract.State, revision uint64, err error) {
-	entry, err := w.runs.Get(ctx, w.manifest.RunID.StateKey())
-	if err == nil {
-		revision = entry.Revision()
-		state, err = runs.Decode[contract.State](entry.Key(), entry.Value())
-	}
+// state reads the run's state.
+func (w *worker) state(ctx context.Context) (contract.State, error) {
+	state, _, err := runs.Read[contract.State](ctx, w.runs, w.manifest.RunID.StateKey())
+	return state, w.stateError(err)
+}
+
+// stateError returns the error of reading the run's state, nil for nil.
+func (w *worker) stateError(err error) error {
 	if err != nil {
 		err = fmt.Errorf("reading the state of %s: %w", w.manifest.RunID, err)
 	}
-	return state, revision, err
+	return err
 }
 
 // clearJobs deletes the run's jobs and the consumer that its fetchers shared.

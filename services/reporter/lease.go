@@ -9,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -84,7 +85,7 @@ func (s *Service) withLease(
 		if err == nil {
 			return held.hold(ctx, work)
 		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
+		if !runs.IsConflict(err) {
 			return fmt.Errorf("taking the lease of %s: %w", run, err)
 		}
 		if err := held.deleteIfExpired(ctx, others); err != nil {
@@ -103,7 +104,7 @@ func (l *lease) deleteIfExpired(ctx context.Context, others renewals) error {
 	if err == nil && others.expired(l.key, entry.Revision()) {
 		err = l.bucket.Delete(ctx, l.key, jetstream.LastRevision(entry.Revision()))
 	}
-	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrKeyExists) { // it has changed since
+	if errors.Is(err, jetstream.ErrKeyNotFound) || runs.IsConflict(err) { // it has changed since
 		return nil
 	}
 	return err
@@ -121,7 +122,7 @@ func (l *lease) hold(ctx context.Context, work func(context.Context, *lease) err
 			if err == nil {
 				l.revision = revision
 				l.setRenewed(sentAt)
-			} else if errors.Is(err, jetstream.ErrKeyExists) {
+			} else if runs.IsConflict(err) {
 				stop(errLeaseLost)
 			} // else the broker is in trouble: if that lasts, the lease expires and the next renewal fails
 		}

@@ -55,7 +55,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if err := w.restore(ctx); err != nil {
 		return err
 	}
-	state, _, err := w.state(ctx)
+	state, err := w.state(ctx)
 	if err != nil {
 		return err
 	}
@@ -134,18 +134,10 @@ func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
 // worker read or wrote last.
 func (w *worker) save(ctx context.Context) error {
 	key := w.manifest.RunID.CheckpointKey()
-	data, err := json.Marshal(checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally,
-		Elapsed: w.stopwatch.elapsed().Seconds()})
-	if err != nil {
-		return fmt.Errorf("writing the checkpoint of %s: %w", w.manifest.RunID, err)
-	}
-	var revision uint64
-	if w.revision == 0 {
-		revision, err = w.runs.Create(ctx, key, data)
-	} else {
-		revision, err = w.runs.Update(ctx, key, data, w.revision)
-	}
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	point := checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally,
+		Elapsed: w.stopwatch.elapsed().Seconds()}
+	revision, err := runs.PutAt(ctx, w.runs, key, point, w.revision)
+	if runs.IsConflict(err) {
 		return fmt.Errorf("writing the checkpoint of %s: %w: %w", w.manifest.RunID, errFenced, err)
 	}
 	if err != nil {

@@ -5,7 +5,6 @@ package reporter
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -204,30 +203,24 @@ func (s *Service) endUnreadable(ctx context.Context, run contract.RunID, reason 
 	if err != nil {
 		return err
 	}
-	for {
-		entry, err := kv.Get(ctx, run.StateKey())
-		if err != nil {
-			return fmt.Errorf("ending %s: %w", run, err)
-		}
-		state, err := runs.Decode[contract.State](entry.Key(), entry.Value())
-		if err == nil && state.Status != contract.Running {
-			return nil // another reporter has ended it
+	key := run.StateKey()
+	written, err := runs.Update(ctx, kv, key, func(state contract.State, err error) (contract.State, bool, error) {
+		switch {
+		case err == nil && state.Status != contract.Running:
+			return state, false, nil // another reporter has ended it
+		case err != nil && !errors.Is(err, runs.ErrUnreadable):
+			return state, false, err
 		}
 		state.Status, state.Reason, state.At = contract.Errored, reason.Error(), s.Now().UTC()
-		data, err := json.Marshal(state)
-		if err != nil {
-			return fmt.Errorf("ending %s: %w", run, err)
-		}
-		_, err = kv.Update(ctx, run.StateKey(), data, entry.Revision())
-		if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("ending %s: %w", run, err)
-		}
-		s.Logger.Error("batch.run.end", "run_id", run, "outcome", contract.Errored, "reason", state.Reason)
-		return nil
+		return state, true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("ending %s: %w", run, err)
 	}
+	if written {
+		s.Logger.Error("batch.run.end", "run_id", run, "outcome", contract.Errored, "reason", reason.Error())
+	}
+	return nil
 }
 
 // stillRunning reports whether a run still has to be reported.
