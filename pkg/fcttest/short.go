@@ -10,3 +10,12 @@ func SkipIfShort(t *testing.T) {
 		t.Skip("it takes long: not with -short")
 	}
 }
+
+// Scaled returns how many numbers a test asks for: long with the build tag soak, else quick. With
+// -short it is quick in any case.
+func Scaled(quick, long int) int {
+	if soak && !testing.Short() {
+		return long
+	}
+	return quick
+}

@@ -36,7 +36,7 @@ func (s *softening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // soften makes the site show no records after a number of requests.
 func (p *fixture) soften(after int) *softening {
 	p.t.Helper()
-	s := &softening{court: p.sim, empty: newSim(p.t, courtsim.Options{}), after: int64(after)}
+	s := &softening{court: p.sim, empty: fcttest.Site(p.t, courtsim.Options{}), after: int64(after)}
 	p.memory.court = s
 	return s
 }
@@ -99,7 +99,7 @@ func (p *fixture) softened(after int, numbers contract.Range) runResult {
 		p.t.Fatalf("again: %s: %s: %v", again.Status, again.Reason, err)
 	}
 	keys = p.collected()
-	exist, missing := truth(p.sim, numbers)
+	exist, missing := fcttest.Truth(p.sim, numbers)
 	got := make(map[contract.Outcome]int)
 	for n := numbers.Start; n <= numbers.End; n++ {
 		got[keys[n].Outcome]++
@@ -157,10 +157,10 @@ func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
 // In a year in which one number in ten is missing hardly a canary is asked, whatever the order of the answers.
 func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
 	t.Parallel()
-	numbers := scaled(3000)
+	numbers := fcttest.Scaled(750, 3000)
 	p := newFixture(t, courtsim.Options{Seed: 6, Max: numbers, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers), "concurrency": "16"})
 	report := p.report(nil)
-	_, missing := truth(p.sim, contract.Range{Start: 1, End: numbers})
+	_, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: numbers})
 	canaries := report.Requests - numbers - missing - p.headerOnly(numbers)
 	if report.Status != contract.Completed || canaries != report.CanaryRequests || canaries > 1 {
 		t.Errorf("%s: %d requests more than numbers take, %d of them said to be canaries", report.Status, canaries, report.CanaryRequests)
@@ -170,7 +170,7 @@ func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
 // headerOnly counts the cases up to a number that take two requests although they exist.
 func (p *fixture) headerOnly(last int) (n int) {
 	for number, calls := range p.sim.Stats().PerNumber["IMM-25"] {
-		id := contract.CaseID{Series: "IMM", Year: "25", Number: numberOf(p.t, number)}
+		id := contract.CaseID{Series: "IMM", Year: "25", Number: fcttest.Number(p.t, number)}
 		if id.Number <= last && p.sim.Exists(id) && calls["header"] > 0 {
 			n++
 		}

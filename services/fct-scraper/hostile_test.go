@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"unicode"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
@@ -38,16 +37,6 @@ func corpus() []string {
 	}
 }
 
-// steers finds a character that must not get out; line ends are the writer's own where lines says so.
-func steers(text string, lines bool) bool {
-	return strings.ContainsFunc(text, func(r rune) bool {
-		if lines && r == '\n' {
-			return false
-		}
-		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
-	})
-}
-
 func TestHostileErrorsStayInTheirLine(t *testing.T) {
 	t.Parallel()
 	for _, text := range corpus() {
@@ -68,7 +57,7 @@ func TestHostileErrorsStayInTheirLine(t *testing.T) {
 			"profile":  {profile, 1},
 		} {
 			shown := errorText(c.err)
-			if lines := strings.Count(shown, "\n") + 1; steers(shown, true) || lines != c.lines || !strings.Contains(shown, "seen") {
+			if lines := strings.Count(shown, "\n") + 1; fcttest.HasControl(shown, true) || lines != c.lines || !strings.Contains(shown, "seen") {
 				t.Errorf("%s %q: %q, %d lines, want %d", name, text, shown, lines, c.lines)
 			}
 		}
@@ -97,7 +86,7 @@ func TestHostileAttributesStayInTheirLogLine(t *testing.T) {
 					if format == "text" && terminal {
 						line = uncoloured(line)
 					}
-					if steers(line, false) || !strings.Contains(line, "seen") {
+					if fcttest.HasControl(line, false) || !strings.Contains(line, "seen") {
 						t.Errorf("%s on a terminal %t: %T %q: %q", format, terminal, value, text, line)
 					}
 				}
@@ -117,11 +106,11 @@ func TestHostileProgressStaysOneLineOfJSON(t *testing.T) {
 		var out bytes.Buffer
 		s := &progressDisplay{out: &out, style: "json"}
 		s.show(contract.Event{Report: &contract.Report{Reason: text}}, nil)
-		if line := strings.TrimSuffix(out.String(), "\n"); steers(line, false) || !json.Valid([]byte(line)) {
+		if line := strings.TrimSuffix(out.String(), "\n"); fcttest.HasControl(line, false) || !json.Valid([]byte(line)) {
 			t.Errorf("%q: %q", text, line)
 		}
 		shown := summary(contract.Report{StartID: text, EndID: text, End: 1, Reason: text, Errors: []contract.ErrorSample{{Error: text}}}, text, text)
-		if lines := strings.Count(shown, "\n"); steers(shown, true) || lines != 8 {
+		if lines := strings.Count(shown, "\n"); fcttest.HasControl(shown, true) || lines != 8 {
 			t.Errorf("%q: %d lines of summary: %q", text, lines, shown)
 		}
 	}
@@ -224,7 +213,7 @@ func TestHostileCourtFilesAndNames(t *testing.T) {
 	}
 	for _, page := range pages {
 		data, err := os.ReadFile(page)
-		if err != nil || steers(string(data), true) {
+		if err != nil || fcttest.HasControl(string(data), true) {
 			t.Errorf("%v, %q steers", err, page)
 		}
 	}
@@ -246,7 +235,7 @@ func didIn(t testing.TB, environ []string, code int, args ...string) printed {
 		t.Errorf("%q: exit code %d, want %d: %s", args, got, code, problems.String())
 	}
 	p := printed{out.String(), problems.String()}
-	if steers(p.stdout, true) || steers(p.stderr, true) {
+	if fcttest.HasControl(p.stdout, true) || fcttest.HasControl(p.stderr, true) {
 		t.Errorf("%q steers: %q and %q", args, p.stdout, p.stderr)
 	}
 	return p

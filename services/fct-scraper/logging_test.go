@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"fct-scraper/pkg/fcttest"
+
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/natsd"
 
@@ -91,7 +93,7 @@ func TestLibraryLogIsTame(t *testing.T) {
 		if n, err := io.WriteString(library, text+"\n"); n != len(text)+1 || err != nil {
 			t.Errorf("%d bytes of %d taken, %v", n, len(text)+1, err)
 		}
-		if line := strings.TrimSuffix(out.String(), "\n"); steers(line, false) || !json.Valid([]byte(line)) || !strings.Contains(line, "seen") {
+		if line := strings.TrimSuffix(out.String(), "\n"); fcttest.HasControl(line, false) || !json.Valid([]byte(line)) || !strings.Contains(line, "seen") {
 			t.Errorf("%q: %q", text, line)
 		}
 	}

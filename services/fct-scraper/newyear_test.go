@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // atNewYear is fct-scraper as a program that is always called on 15 January 2026.
@@ -101,15 +104,43 @@ func TestFailureAfterLastYear(t *testing.T) {
 	}
 }
 
-// newYear is a place whose batches are those of what is new, and run in January.
-func newYear(t *testing.T, sim simulator, flags ...string) place {
-	p := newPlace(t, sim, append([]string{"--delay-min", "0", "--delay-max", "0"}, flags...)...)
-	p.args[1] = "--new" // in the place of the year
-	return p
+// january is where batches of what is new run, as processes in January, against a simulator.
+type january struct {
+	t      testing.TB
+	output string
+	args   []string
+}
+
+func newJanuary(t *testing.T, url string, flags ...string) january {
+	dir := t.TempDir()
+	output := filepath.Join(dir, "output")
+	return january{t: t, output: output, args: append([]string{
+		"batch", "--new", "--json", "--site", "fct-cf", "--base-url", url, "--probe=false", "--robots=false", "--log-level", "warn",
+		"--output", output, "--data-dir", filepath.Join(dir, "data"), "--delay-min", "0", "--delay-max", "0",
+	}, flags...)}
+}
+
+// serveSim serves a simulator over HTTP.
+func serveSim(t *testing.T, options courtsim.Options) (*courtsim.Simulator, string) {
+	t.Helper()
+	sim := fcttest.Site(t, options)
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	return sim, server.URL
+}
+
+// files are those of the output folder that a pattern matches.
+func (p january) files(pattern string) []string {
+	p.t.Helper()
+	names, err := filepath.Glob(filepath.Join(p.output, pattern))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return names
 }
 
 // begin starts a batch in January; its result goes to out.
-func (p place) begin(out *bytes.Buffer, more ...string) *exec.Cmd {
+func (p january) begin(out *bytes.Buffer, more ...string) *exec.Cmd {
 	p.t.Helper()
 	cmd := exec.Command(atNewYear, append(p.args, more...)...)
 	cmd.Stdout, cmd.Stderr = out, p.t.Output()
@@ -119,14 +150,20 @@ func (p place) begin(out *bytes.Buffer, more ...string) *exec.Cmd {
 	return cmd
 }
 
+// exitCode waits for the end of a process.
+func exitCode(cmd *exec.Cmd) int {
+	_ = cmd.Wait() // the code says it
+	return cmd.ProcessState.ExitCode()
+}
+
 // document is the result of a batch in January that ends with this exit code: one JSON document.
-func (p place) document(code int, more ...string) (result batchDocument) {
+func (p january) document(code int, more ...string) (result batchDocument) {
 	p.t.Helper()
 	var out bytes.Buffer
 	return p.read(p.begin(&out, more...), &out, code)
 }
 
-func (p place) read(cmd *exec.Cmd, out *bytes.Buffer, code int) (result batchDocument) {
+func (p january) read(cmd *exec.Cmd, out *bytes.Buffer, code int) (result batchDocument) {
 	p.t.Helper()
 	if got := exitCode(cmd); got != code {
 		p.t.Fatalf("exit code %d, want %d\n%s", got, code, out)
@@ -138,7 +175,7 @@ func (p place) read(cmd *exec.Cmd, out *bytes.Buffer, code int) (result batchDoc
 }
 
 // checkFirst looks at the document of a batch that last year's run ended: this year nothing was asked for.
-func (p place) checkFirst(got batchDocument, status contract.Status, sim simulator) {
+func (p january) checkFirst(got batchDocument, status contract.Status, sim *courtsim.Simulator) {
 	p.t.Helper()
 	if got.Status != status || got.StartID != "IMM-1-25" || got.LastYear != nil || got.NotStarted != "26" {
 		p.t.Errorf("%s from %s, %+v before, %q not started", got.Status, got.StartID, got.LastYear, got.NotStarted)
@@ -146,26 +183,26 @@ func (p place) checkFirst(got batchDocument, status contract.Status, sim simulat
 	if !strings.HasSuffix(got.NextCommand, " --year 25") {
 		p.t.Errorf("last year's run goes on with %s", got.NextCommand)
 	}
-	if asked := sim.stats().PerNumber["IMM-26"]; len(asked) > 0 {
+	if asked := sim.Stats().PerNumber["IMM-26"]; len(asked) > 0 {
 		p.t.Errorf("this year's numbers were asked for: %v", asked)
 	}
 }
 
 func TestNewAtNewYear(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "12", "--missing", "0.2", "--seed", "3")
-	p := newYear(t, sim, "--end", "12")
+	_, url := serveSim(t, courtsim.Options{Seed: 3, Max: 12, Missing: 0.2})
+	p := newJanuary(t, url, "--end", "12")
 	got := p.document(codeCompleted)
 	if got.LastYear == nil || got.LastYear.EndID != "IMM-12-25" || got.EndID != "IMM-12-26" || got.NotStarted != "" ||
 		got.Total != 12 || got.LastYear.Total != 12 || got.StartedAt.Before(got.LastYear.FinishedAt) {
 		t.Errorf("%+v after %+v, %q not started", got.Report, got.LastYear, got.NotStarted)
 	}
 	for _, year := range []string{"25", "26"} {
-		if files := p.glob("cases/IMM/" + year + "/*.json"); len(files) != got.Succeeded {
+		if files := p.files("cases/IMM/" + year + "/*.json"); len(files) != got.Succeeded {
 			t.Errorf("%d records of %s, want %d", len(files), year, got.Succeeded)
 		}
 	}
-	if files := p.glob("report-*.json"); len(files) != 2 {
+	if files := p.files("report-*.json"); len(files) != 2 {
 		t.Errorf("reports %v", files)
 	}
 
@@ -193,10 +230,11 @@ func TestNewAtNewYear(t *testing.T) {
 // What failed last year counts for the exit code, also when this year's run is all well.
 func TestNewAtNewYear_FailedLastYear(t *testing.T) {
 	t.Parallel()
-	p := newYear(t, startSim(t, "--max", "12", "--seed", "3"), "--end", "12", "--max-retries", "0")
+	_, url := serveSim(t, courtsim.Options{Seed: 3, Max: 12})
+	p := newJanuary(t, url, "--end", "12", "--max-retries", "0")
 	p.document(codeCompleted, "--year", "26")
-	faulty := startSim(t, "--max", "12", "--seed", "3", "--fault", "500:0.5")
-	got := p.document(codeFailed, "--base-url", faulty.url)
+	_, faulty := serveSim(t, courtsim.Options{Seed: 3, Max: 12, Faults: []courtsim.Fault{{Kind: "500", Share: 0.5}}})
+	got := p.document(codeFailed, "--base-url", faulty)
 	if got.LastYear == nil || got.LastYear.Failed == 0 || got.Failed > 0 || got.Status != contract.Completed {
 		t.Errorf("%+v after %+v", got.Report, got.LastYear)
 	}
@@ -208,16 +246,16 @@ func TestNewAtNewYear_LastYearEndsEarly(t *testing.T) {
 		status contract.Status
 		code   int
 	}{
-		"403:1": {contract.Blocked, codeBlocked},
-		"500:1": {contract.SafeStop, codeSafeStop},
+		"403": {contract.Blocked, codeBlocked},
+		"500": {contract.SafeStop, codeSafeStop},
 	} {
 		t.Run(string(c.status), func(t *testing.T) {
 			t.Parallel()
-			sim := startSim(t, "--max", "12", "--fault", fault)
-			p := newYear(t, sim, "--end", "12", "--max-retries", "0", "--safe-stop-fails", "3")
+			sim, url := serveSim(t, courtsim.Options{Max: 12, Faults: []courtsim.Fault{{Kind: fault, Share: 1}}})
+			p := newJanuary(t, url, "--end", "12", "--max-retries", "0", "--safe-stop-fails", "3")
 			p.checkFirst(p.document(c.code), c.status, sim)
 			var text bytes.Buffer
-			elsewhere := []string{"--output", filepath.Join(p.dir, "text"), "--data-dir", filepath.Join(p.dir, "text-data")}
+			elsewhere := []string{"--output", p.output + "-text", "--data-dir", p.output + "-text-data"}
 			if code := exitCode(p.begin(&text, append(elsewhere, "--json=false")...)); code != c.code {
 				t.Errorf("exit code %d", code)
 			}
@@ -232,11 +270,15 @@ func TestNewAtNewYear_LastYearEndsEarly(t *testing.T) {
 // A signal in last year's run stops both, and the same command goes on with both.
 func TestNewAtNewYear_Signal(t *testing.T) {
 	t.Parallel()
-	sim := startSim(t, "--max", "20", "--seed", "3")
-	p := newYear(t, sim, "--end", "20", "--concurrency", "1")
+	sim, url := serveSim(t, courtsim.Options{Seed: 3, Max: 20})
+	p := newJanuary(t, url, "--end", "20", "--concurrency", "1")
 	var out bytes.Buffer
 	cmd := p.begin(&out, "--delay-min", "250ms", "--delay-max", "250ms")
-	p.await("files", func() bool { return len(p.glob("cases/IMM/25/*.json")) > 2 })
+	for begun := time.Now(); len(p.files("cases/IMM/25/*.json")) <= 2; time.Sleep(10 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("no files within a minute")
+		}
+	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -7,27 +7,17 @@ import (
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/fcttest"
+
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 )
-
-// truth counts what a court has in a range.
-func truth(sim *courtsim.Simulator, r contract.Range) (exist, missing int) {
-	for n := r.Start; n <= r.End; n++ {
-		if sim.Exists(contract.CaseID{Series: "IMM", Year: "25", Number: n}) {
-			exist++
-		} else {
-			missing++
-		}
-	}
-	return exist, missing
-}
 
 func TestOneBatchFromStartToReport(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 1000, Missing: 0.1}, map[string]string{"end": "1000"})
 	report := p.report(nil)
-	exist, missing := truth(p.sim, contract.Range{Start: 1, End: 1000})
+	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: 1000})
 	if report.Status != contract.Completed || report.Total != 1000 || report.Succeeded != exist || report.NoRecord != missing || report.Failed != 0 {
 		t.Errorf("%s: %d = %d + %d + %d; want completed: 1000 = %d + %d + 0", report.Status, report.Total, report.Succeeded, report.NoRecord, report.Failed, exist, missing)
 	}
@@ -93,7 +83,7 @@ func TestGoesOnWhereItWasStopped(t *testing.T) {
 		p.cut(part, nil)
 	}
 	report := p.report(nil)
-	exist, missing := truth(p.sim, contract.Range{Start: 1, End: 800})
+	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: 800})
 	if report.Total != 800 || report.Succeeded != exist || report.NoRecord != missing {
 		t.Errorf("%d = %d + %d + %d; want 800 = %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed, exist, missing)
 	}

@@ -95,7 +95,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		time.Sleep(150 * 24 * time.Hour) // a year that has begun
 		court := func(highest int) *courtsim.Simulator {
-			return newSim(t, courtsim.Options{Seed: 35, Max: highest, Missing: 0.1, Today: time.Now()})
+			return fcttest.Site(t, courtsim.Options{Seed: 35, Max: highest, Missing: 0.1, Today: time.Now()})
 		}
 		p := newFixture(t, courtsim.Options{}, map[string]string{"probe": "true", "year": time.Now().Format("06"), "concurrency": "8"})
 		known := 0
@@ -104,7 +104,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 			p.memory.court = p.sim
 			report := p.report(nil)
 			beyond, requests := above(p.asked(), highest)
-			exist, missing := truth(p.sim, contract.Range{Start: known + 1, End: highest})
+			exist, missing := fcttest.Truth(p.sim, contract.Range{Start: known + 1, End: highest})
 			if report.Status != contract.Completed || report.UpperBound != highest || report.Skipped != known || report.Succeeded != exist || report.NoRecord != missing ||
 				report.Beyond != beyond {
 				t.Errorf("%d to %d: %s, bound %d, %d skipped, %d succeeded, %d no-record", known, highest, report.Status, report.UpperBound, report.Skipped, report.Succeeded, report.NoRecord)
@@ -131,7 +131,7 @@ func TestAYearThatHasGrown(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{}, map[string]string{"probe": "true"})
 		grow := func(highest int) {
-			p.sim = newSim(t, courtsim.Options{Seed: 35, Max: highest})
+			p.sim = fcttest.Site(t, courtsim.Options{Seed: 35, Max: highest})
 			p.memory.court = p.sim
 		}
 		grow(300)

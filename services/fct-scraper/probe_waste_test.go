@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"fct-scraper/pkg/fcttest"
+
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
@@ -12,7 +14,7 @@ import (
 // However few numbers a year has, hardly anything is asked for that lies above them, and nothing twice.
 func TestAYearIsFoundWithLittleWaste(t *testing.T) {
 	t.Parallel()
-	for _, highest := range []int{0, 1, 2, 3, 5, 10, 60, 500, scaled(3000)} {
+	for _, highest := range []int{0, 1, 2, 3, 5, 10, 60, 500, fcttest.Scaled(750, 3000)} {
 		t.Run(fmt.Sprint(highest), func(t *testing.T) {
 			t.Parallel()
 			p := newFixture(t, courtsim.Options{Seed: 31, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "concurrency": "16"})
@@ -55,7 +57,7 @@ func (p *fixture) checkWaste(run runResult) {
 	p.t.Helper()
 	report, highest := *run.Report, p.highest()
 	numbers, requests := above(p.asked(), highest)
-	exist, missing := truth(p.sim, contract.Range{Start: 1, End: highest})
+	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: highest})
 	if requests > config.ProbeTypicalGoal || numbers > max(12, 2*highest) {
 		p.t.Errorf("%d numbers above %d were asked for, with %d requests", numbers, highest, requests)
 	}
@@ -85,7 +87,7 @@ func (p *fixture) asked() map[int]int {
 	p.t.Helper()
 	numbers := make(map[int]int)
 	for number, calls := range p.sim.Stats().PerNumber["IMM-"+p.settings["year"]] {
-		numbers[numberOf(p.t, number)] = total(calls)
+		numbers[fcttest.Number(p.t, number)] = fcttest.Total(calls)
 	}
 	return numbers
 }
@@ -96,14 +98,14 @@ func (p *fixture) checkOnce() {
 	p.t.Helper()
 	files, absent, canaries := make(map[string]map[string]int), make(map[string]map[string]int), 2
 	for number, calls := range p.sim.Stats().PerNumber["IMM-"+p.settings["year"]] {
-		if p.sim.Exists(contract.CaseID{Series: "IMM", Year: p.settings["year"], Number: numberOf(p.t, number)}) {
+		if p.sim.Exists(contract.CaseID{Series: "IMM", Year: p.settings["year"], Number: fcttest.Number(p.t, number)}) {
 			files[number] = calls
 		} else {
 			absent[number] = calls
 		}
 	}
 	canaries += len(absent) / 50
-	if n, again := repeated(absent), repeated(files); n != 0 || again > canaries {
+	if n, again := fcttest.Repeated(absent), fcttest.Repeated(files); n != 0 || again > canaries {
 		p.t.Errorf("%d requests for numbers that do not exist were repeated, and %d for files", n, again)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/fcttest"
+
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 )
@@ -111,7 +113,7 @@ func TestASearchThatSawOnlyFailuresGoesOn(t *testing.T) {
 		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "only failures") || report.UpperBoundConfidence != 0 {
 			t.Errorf("end %s: %s: %s, %v sure", end, report.Status, report.Reason, report.UpperBoundConfidence)
 		}
-		p.sim = newSim(t, courtsim.Options{Seed: 5, Max: 2})
+		p.sim = fcttest.Site(t, courtsim.Options{Seed: 5, Max: 2})
 		p.memory.court = p.sim
 		if report = p.report(nil); report.Status != contract.Completed || report.Failed != 0 || report.Succeeded == 0 {
 			t.Errorf("end %s, healed: %s: %s, %d succeeded, %d failed", end, report.Status, report.Reason, report.Succeeded, report.Failed)

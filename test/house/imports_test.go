@@ -23,6 +23,8 @@ func importRules() []rule {
 				{"services/fetcher/a.go", `import "fct-scraper/services/fct-scraper"`},
 				{"services/fetcher/a.go", `import "fct-scraper/pkg/fcttest"`},
 				{"elsewhere/a.go", `import "fct-scraper/pkg/bus"`},
+				{"test/e2e/a_test.go", `import "fct-scraper/services/fetcher"`},
+				{"test/e2e/a.go", `import "fct-scraper/pkg/bus"`},
 			},
 			good: []sample{
 				{"services/fct-scraper/a.go", `import "fct-scraper/services/generator"`},
@@ -30,6 +32,7 @@ func importRules() []rule {
 				{"services/fetcher/a_test.go", `import "fct-scraper/pkg/fcttest"; import "fct-scraper/services/fetcher"`},
 				{"pkg/site/a.go", `import "fct-scraper/pkg/contract"; import "net/http"`},
 				{"pkg/fcttest/a.go", `import "fct-scraper/streams"; import "fct-scraper/pkg/natsd"`},
+				{"test/e2e/a_test.go", `import "fct-scraper/streams"; import "fct-scraper/pkg/bus"`},
 			},
 		},
 		{
@@ -118,7 +121,7 @@ func mayImport(from, to string, test bool) bool {
 	case from == "streams":
 		return to == "pkg/contract"
 	default:
-		return inside(to, "pkg") && inside(from, "pkg", "services")
+		return inside(to, "pkg") && (inside(from, "pkg", "services") || from == "test/e2e" && test)
 	}
 }
 

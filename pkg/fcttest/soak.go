@@ -1,0 +1,5 @@
+//go:build soak
+
+package fcttest
+
+const soak = true

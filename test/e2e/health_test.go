@@ -1,0 +1,216 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// server is a process that serves, and what it said about itself.
+type server struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	http string // where it says how it is
+	// said are the lines that it writes to stderr, heard those that were read of them.
+	said  chan string
+	heard []string
+}
+
+// startServer starts `serve` with those flags and waits until it says where it answers over HTTP. It ends with the test.
+func startServer(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, said: make(chan string, 10_000)}
+	s.cmd = exec.Command("fct-scraper", append([]string{"serve", "--http-addr", "127.0.0.1:0", "--log-format", "json", "--robots=false"}, args...)...)
+	s.cmd.Dir = t.TempDir()
+	errors, err := s.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(s.said)
+		for lines := bufio.NewScanner(errors); lines.Scan(); {
+			s.said <- lines.Text()
+		}
+	}()
+	t.Cleanup(s.stop)
+	s.http = "http://" + s.hears("http.listening")["addr"].(string)
+	return s
+}
+
+// hears waits for a log line of that message.
+func (s *server) hears(event string) map[string]any {
+	s.t.Helper()
+	for line := range s.said {
+		s.heard = append(s.heard, line)
+		var fields map[string]any
+		if json.Unmarshal([]byte(line), &fields) == nil && fields["msg"] == event {
+			return fields
+		}
+		s.t.Log(line)
+	}
+	s.t.Fatalf("the process ended without %s", event)
+	return nil
+}
+
+func (s *server) stop() {
+	if s.cmd.ProcessState != nil {
+		return
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Error(err)
+	}
+	for line := range s.said { // until it ends
+		s.heard = append(s.heard, line)
+		s.t.Log(line)
+	}
+	_ = s.cmd.Wait()
+	if code := s.cmd.ProcessState.ExitCode(); code != codeTerminated {
+		s.t.Errorf("a process that was told to stop ended with %d, want %d", code, codeTerminated)
+	}
+}
+
+// get asks for a page; accept may be empty.
+func (s *server) get(path, accept string) (int, string) {
+	s.t.Helper()
+	request, err := http.NewRequest(http.MethodGet, s.http+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if accept != "" {
+		request.Header.Set("Accept", accept)
+	}
+	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+// until asks for a page again and again until its answer is good.
+func (s *server) until(path, accept string, good func(status int, text string) bool) string {
+	s.t.Helper()
+	for began := time.Now(); ; {
+		status, text := s.get(path, accept)
+		if good(status, text) {
+			return text
+		}
+		if time.Since(began) > time.Minute {
+			s.t.Fatalf("%s still says %d: %s", path, status, text)
+		}
+		at(time.Now(), 20*time.Millisecond)
+	}
+}
+
+func ready(status int, _ string) bool { return status == http.StatusOK }
+
+// checked is what `healthcheck` says and ends with.
+func (s *server) checked(path string) (int, string) {
+	s.t.Helper()
+	cmd := exec.Command("fct-scraper", "healthcheck", "--url", s.http+path)
+	text, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(text)
+}
+
+func TestServeSaysThatItIsReadyAndHowARunIs(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "30", "--missing", "0")
+	f := newFleet(t, sim)
+	f.connect()
+	s := startServer(t, "--nats-url", f.server.URL(), "--site", "fct-cf", "--base-url", sim.url, "--delay-min", "0", "--delay-max", "0", "--output", filepath.Join(f.dir, "output"))
+	s.until("/readyz", "", ready)
+	if status, text := s.get("/livez", ""); status != http.StatusOK || text != "ok\n" {
+		t.Errorf("/livez: %d %q", status, text)
+	}
+	if code, said := s.checked("/readyz"); code != 0 {
+		t.Errorf("healthcheck ends with %d: %s", code, said)
+	}
+	f.order("seen", `{"run_id":"seen","year":"25","end":30,"probe":false}`)
+	report := f.report("seen")
+	plain := s.until("/metrics", "", func(_ int, text string) bool {
+		return strings.Contains(text, `batch_job_duration_seconds_count{run_id="seen"} 30`)
+	})
+	literal := s.until("/metrics", "text/plain;version=1.0.0;escaping=allow-utf-8", ready)
+	for _, name := range []string{"batch.run.duration_seconds", "batch.job.duration_seconds", "batch.job.retry_count", "batch.run.failure_rate", "site.blocked"} {
+		if under := strings.ReplaceAll(name, ".", "_"); !strings.Contains(plain, "# TYPE "+under+" ") {
+			t.Errorf("no %s in\n%s", under, plain)
+		}
+		if !strings.Contains(literal, `# TYPE "`+name+`" `) {
+			t.Errorf("no %s in\n%s", name, literal)
+		}
+	}
+	if want := `batch_run_failure_rate{run_id="seen"} 0`; report.Metrics.RunFailureRate != 0 || !strings.Contains(plain, want) {
+		t.Errorf("no %s in\n%s", want, plain)
+	}
+	// Without a stream that it needs it cannot work, and says which.
+	if err := f.broker.JetStream().DeleteStream(t.Context(), contract.StreamJobs); err != nil {
+		t.Fatal(err)
+	}
+	s.until("/readyz", "", func(status int, text string) bool {
+		return status == http.StatusServiceUnavailable && strings.Contains(text, contract.StreamJobs)
+	})
+	if code, said := s.checked("/readyz"); code != 1 || !strings.Contains(said, contract.StreamJobs) {
+		t.Errorf("healthcheck ends with %d: %s", code, said)
+	}
+	// What breaks a service off makes all begin again, with everything in its place.
+	if err := f.broker.JetStream().DeleteStream(t.Context(), contract.StreamBatch); err != nil {
+		t.Fatal(err)
+	}
+	s.hears("serve.again")
+	s.until("/readyz", "", ready)
+	f.order("again", `{"run_id":"again","year":"25","start":31,"end":32,"probe":false}`)
+	f.report("again")
+}
+
+func TestBatchServesItsFiguresWhileItRuns(t *testing.T) {
+	t.Parallel()
+	sim := startSim(t, "--max", "2000", "--missing", "0", "--latency", "20ms")
+	p := newPlace(t, sim, "--end", "2000", "--delay-min", "0", "--delay-max", "0", "--log-format", "json", "--http-addr", "127.0.0.1:0", "--log-level", "info")
+	cmd := exec.Command("fct-scraper", p.args...)
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &server{t: t, cmd: cmd, said: make(chan string, 10_000)}
+	go func() {
+		defer close(s.said)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			s.said <- lines.Text()
+		}
+	}()
+	t.Cleanup(s.stop)
+	s.http = "http://" + s.hears("http.listening")["addr"].(string)
+	s.until("/readyz", "", ready)
+	s.until("/metrics", "", func(_ int, text string) bool { return strings.Contains(text, "batch_run_duration_seconds{") })
+}
+
+func TestHealthcheckOfNobodyIsOne(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("fct-scraper", "healthcheck", "--http-addr", "127.0.0.1:1")
+	said, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(string(said), "127.0.0.1:1/readyz") {
+		t.Errorf("%d: %s", code, said)
+	}
+}

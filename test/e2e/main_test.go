@@ -1,0 +1,70 @@
+// Package e2e_test runs fct-scraper as processes, from outside: by flags, files, signals and NATS. A few short tests run always, the
+// long ones (kills, freezes, damage, full disks, rights, many processes) with the build tag soak.
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"flag"
+
+	"go.uber.org/goleak"
+)
+
+// The exit codes are part of the contract (README.md).
+const (
+	codeCompleted  = 0
+	codeUsage      = 2
+	codeFailed     = 3
+	codeSafeStop   = 4
+	codeBlocked    = 5
+	codeBroker     = 6
+	codeOutput     = 7
+	codeInterrupt  = 130
+	codeTerminated = 143
+)
+
+// TestMain builds the program, so that the tests find it on PATH as fct-scraper.
+func TestMain(m *testing.M) {
+	// Most of these tests wait more than they work. An own -parallel has the last word: it is read later.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
+	dir, err := os.MkdirTemp("", "fct-scraper-e2e-")
+	if err == nil {
+		err = buildProgram(dir)
+	}
+	code := 1
+	if err == nil {
+		if code = m.Run(); code == 0 {
+			err = goleak.Find()
+		}
+	}
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// buildProgram builds the program into a folder and puts that first on PATH.
+func buildProgram(dir string) error {
+	args := []string{"build", "-o", filepath.Join(dir, "fct-scraper")}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	if said, err := exec.CommandContext(context.Background(), "go", append(args, programPath)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("building the program: %w\n%s", err, said)
+	}
+	return os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+// programPath is the package of the program, from the folder of these tests.
+const programPath = "../../services/fct-scraper"
