@@ -113,7 +113,7 @@ func (p *fixture) softened(after int, numbers contract.Range) runResult {
 
 func TestACourtThatGoesSoftLeavesNoFalseNoRecord(t *testing.T) {
 	t.Parallel()
-	for _, after := range []int{3, 40, 150, 280, 305, 315, 322, 326} {
+	for _, after := range []int{40, 305, 326, 3, 150, 280, 315, 322}[:fcttest.Scaled(3, 8)] {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
 			p := newFixture(t, courtsim.Options{Seed: 3, Max: 300, Missing: 0.1}, map[string]string{"end": "300", "concurrency": "8"})
@@ -126,7 +126,7 @@ func TestACourtThatGoesSoftLeavesNoFalseNoRecord(t *testing.T) {
 
 func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
 	t.Parallel()
-	for _, after := range []int{6, 8, 12, 16, 20, 25} {
+	for _, after := range []int{8, 20, 6, 12, 16, 25}[:fcttest.Scaled(2, 6)] {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
 			p := newFixture(t, courtsim.Options{Seed: 4, Max: 600, Missing: 0.05}, map[string]string{"probe": "true"})
@@ -139,7 +139,7 @@ func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
 
 func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
 	t.Parallel()
-	for _, after := range []int{70, 180, 255} { // numbers 61 to 160 take two requests each
+	for _, after := range []int{180, 70, 255}[:fcttest.Scaled(1, 3)] { // numbers 61 to 160 take two requests each
 		p := newFixture(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"end": "400", "safe_stop_no_records": "100", "concurrency": "4"})
 		soft := p.soften(after)
 		run, err := p.run(t.Context(), nil)

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/natsd"
+
+	"github.com/nats-io/nats.go"
 )
 
 func TestOneServiceHasItsOwnNameAndInboxAndTheGeneratorMakesTheStreams(t *testing.T) {

@@ -200,7 +200,7 @@ func TestHostileCourtFilesAndNames(t *testing.T) {
 	did(t, codeUsage, append([]string{"batch", "--config", "seen\x1b[31m\n\u202e.toml"}, settings...)...)
 	did(t, codeUsage, "\u202e\x1b[31m")
 	did(t, codeUsage, "--\u202e\x1b[31m\n")
-	for n := range 40 {
+	for n := 0; n < 40; n += fcttest.Scaled(8, 1) {
 		id := contract.CaseID{Series: "IMM", Year: "25", Number: n + 1}.String()
 		life := did(t, codeCompleted, append([]string{"explain", id}, stored...)...)
 		if !strings.Contains(life.stdout, `seen\u001b[31mdocket\u202e\n: status`) {

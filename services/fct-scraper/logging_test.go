@@ -14,9 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/natsd"
 
 	"github.com/nats-io/nats.go"

@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,12 +43,13 @@ func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // before. Without backing off there would be 800 requests.
 func TestAnOutageSlowsTheWholeRunDown(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
+		numbers := fcttest.Scaled(160, 300)
 		p := newFixture(t, courtsim.Options{Seed: 61, Max: 99999, Latency: 200 * time.Millisecond},
-			map[string]string{"end": "300", "delay_min": "1s", "delay_max": "2s", "concurrency": "4", "max_retries": "10", "safe_stop_fails": "0"})
+			map[string]string{"end": strconv.Itoa(numbers), "delay_min": "1s", "delay_max": "2s", "concurrency": "4", "max_retries": "10", "safe_stop_fails": "0"})
 		down := &outage{court: p.memory.court, from: 50, lasts: 20 * time.Minute}
 		p.memory.court = down
 		report := p.report(nil)
-		if report.Status != contract.Completed || report.Succeeded != 300 {
+		if report.Status != contract.Completed || report.Succeeded != numbers {
 			t.Errorf("%s: %d succeeded, %d failed", report.Status, report.Succeeded, report.Failed)
 		}
 		if asked := down.asked.Load(); asked < 3 || asked > 80 {

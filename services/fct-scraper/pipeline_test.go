@@ -4,22 +4,23 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 func TestOneBatchFromStartToReport(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 3, Max: 1000, Missing: 0.1}, map[string]string{"end": "1000"})
+	const numbers = 1000
+	p := newFixture(t, courtsim.Options{Seed: 3, Max: 1000, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers)})
 	report := p.report(nil)
-	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: 1000})
-	if report.Status != contract.Completed || report.Total != 1000 || report.Succeeded != exist || report.NoRecord != missing || report.Failed != 0 {
-		t.Errorf("%s: %d = %d + %d + %d; want completed: 1000 = %d + %d + 0", report.Status, report.Total, report.Succeeded, report.NoRecord, report.Failed, exist, missing)
+	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: numbers})
+	if report.Status != contract.Completed || report.Total != numbers || report.Succeeded != exist || report.NoRecord != missing || report.Failed != 0 {
+		t.Errorf("%s: %d = %d + %d + %d; want completed: %d = %d + %d + 0", report.Status, report.Total, report.Succeeded, report.NoRecord, report.Failed, numbers, exist, missing)
 	}
 	for call, numbers := range p.sim.Stats().PerNumber["IMM-25"] {
 		for name, times := range numbers {
@@ -31,7 +32,7 @@ func TestOneBatchFromStartToReport(t *testing.T) {
 	if report.Requests != p.memory.requests() || report.Retries != 0 {
 		t.Errorf("%d requests and %d retries reported, the court saw %d", report.Requests, report.Retries, p.memory.requests())
 	}
-	for n := 1; n <= 1000; n++ {
+	for n := 1; n <= numbers; n++ {
 		id := contract.CaseID{Series: "IMM", Year: "25", Number: n}
 		_, err := os.Stat(filepath.Join(p.settings["output"], "cases", "IMM", "25", id.String()+".json"))
 		if stored := err == nil; stored != p.sim.Exists(id) {
@@ -39,15 +40,15 @@ func TestOneBatchFromStartToReport(t *testing.T) {
 		}
 	}
 	again := p.report(nil)
-	if again.RunID == report.RunID || again.Skipped != 1000 || again.Total != 0 || again.Requests != 0 {
-		t.Errorf("second run %s: %d skipped, %d attempted, %d requests; want 1000 skipped and nothing asked", again.RunID, again.Skipped, again.Total, again.Requests)
+	if again.RunID == report.RunID || again.Skipped != numbers || again.Total != 0 || again.Requests != 0 {
+		t.Errorf("second run %s: %d skipped, %d attempted, %d requests; want all skipped and nothing asked", again.RunID, again.Skipped, again.Total, again.Requests)
 	}
 }
 
 func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 400, Faults: []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 3}}},
-		map[string]string{"end": "200", "max_retries": "2", "backoff_base": "1ms", "backoff_max": "5ms", "safe_stop_fails": "0", "concurrency": "1"})
+		map[string]string{"end": "100", "max_retries": "2", "backoff_base": "1ms", "backoff_max": "5ms", "safe_stop_fails": "0", "concurrency": "1"})
 	first := p.report(nil)
 	if first.Failed == 0 || first.Failed == 200 || first.Retries != 2*first.Failed || len(first.Errors) != 1 || first.Errors[0].Count != first.Failed {
 		t.Fatalf("%d failed, %d retries, %d samples; want some after two retries each", first.Failed, first.Retries, len(first.Errors))
@@ -58,11 +59,11 @@ func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
 		}
 	}
 	before := p.memory.requests()
-	second := p.report(map[string]string{"end": "400"})
-	if second.Total != first.Failed+200 {
-		t.Errorf("the second run settled %d numbers, want the %d that failed and 200 new ones", second.Total, first.Failed)
+	second := p.report(map[string]string{"end": "200"})
+	if second.Total != first.Failed+100 {
+		t.Errorf("the second run settled %d numbers, want the %d that failed and 100 new ones", second.Total, first.Failed)
 	}
-	// Numbers above 200 that are hit fail now; those of the first run are healed.
+	// Numbers above 100 that are hit fail now; those of the first run are healed.
 	for number, calls := range p.sim.Stats().PerNumber["IMM-25"] {
 		for call, times := range calls {
 			if times > 4 {
@@ -78,16 +79,16 @@ func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
 func TestGoesOnWhereItWasStopped(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Missing: 0.1, Latency: time.Millisecond},
-		map[string]string{"end": "800", "concurrency": "8"})
-	for part := 100; part <= 400; part += 100 {
+		map[string]string{"end": "400", "concurrency": "8"})
+	for part := 50; part <= 200; part += 50 {
 		p.cut(part, nil)
 	}
 	report := p.report(nil)
-	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: 800})
-	if report.Total != 800 || report.Succeeded != exist || report.NoRecord != missing {
-		t.Errorf("%d = %d + %d + %d; want 800 = %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed, exist, missing)
+	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: 400})
+	if report.Total != 400 || report.Succeeded != exist || report.NoRecord != missing {
+		t.Errorf("%d = %d + %d + %d; want 400 = %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed, exist, missing)
 	}
-	if most := 800 + missing + 4*8*2; p.memory.requests() > most {
+	if most := 400 + missing + 4*8*2; p.memory.requests() > most {
 		t.Errorf("%d requests, want at most %d", p.memory.requests(), most)
 	}
 }

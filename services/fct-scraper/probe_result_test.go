@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"fct-scraper/pkg/contract"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestWhatASearchSays(t *testing.T) {

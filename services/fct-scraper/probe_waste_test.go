@@ -4,17 +4,16 @@ import (
 	"fmt"
 	"testing"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // However few numbers a year has, hardly anything is asked for that lies above them, and nothing twice.
 func TestAYearIsFoundWithLittleWaste(t *testing.T) {
 	t.Parallel()
-	for _, highest := range []int{0, 1, 2, 3, 5, 10, 60, 500, fcttest.Scaled(750, 3000)} {
+	for _, highest := range []int{0, 1, 2, 3, 5, 10, 60, 500, fcttest.Scaled(200, 3000)} {
 		t.Run(fmt.Sprint(highest), func(t *testing.T) {
 			t.Parallel()
 			p := newFixture(t, courtsim.Options{Seed: 31, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "concurrency": "16"})

@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // cut runs a batch until the court has been asked so often, then ends the process's work in the middle.
@@ -28,14 +27,14 @@ func (p *fixture) cut(requests int, changes map[string]string) {
 // What another batch has collected meanwhile is not asked again by a run that was stopped before.
 func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "300", "concurrency": "2"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "100", "concurrency": "2"})
 	p.cut(50, nil)
-	if report := p.report(map[string]string{"end": "290"}); report.Status != contract.Completed {
+	if report := p.report(map[string]string{"end": "90"}); report.Status != contract.Completed {
 		t.Fatal(report.Reason)
 	}
 	before := p.memory.requests()
 	last := p.report(nil)
-	if asked := p.memory.requests() - before; asked > 20 || last.Skipped != 290 || last.Total != 10 {
+	if asked := p.memory.requests() - before; asked > 20 || last.Skipped != 90 || last.Total != 10 {
 		t.Errorf("%d requests, %d skipped, %d settled; want the ten numbers that were left", asked, last.Skipped, last.Total)
 	}
 }

@@ -7,10 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // Each kind of block in turn, in the middle of a run: those under way end, then nobody asks, also after a restart; no number is

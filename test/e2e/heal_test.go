@@ -5,10 +5,9 @@ package e2e_test
 import (
 	"testing"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/streams"
 )
 

@@ -11,10 +11,9 @@ import (
 	"syscall"
 	"testing"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // logged is what a process writes to stderr, while it does.

@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,8 +13,6 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
-
-	"flag"
 
 	"go.uber.org/goleak"
 )

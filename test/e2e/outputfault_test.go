@@ -10,10 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // TestOutputDisturbedInMidRun has somebody else change the output folder while a batch runs: the batch mends it, or ends with exit

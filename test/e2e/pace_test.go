@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // killFor is how long processes are killed one after another.

@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 
 	"golang.org/x/sys/unix"
 )

@@ -19,10 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/fcttest"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // simulator is `fct-scraper sim` in a process of its own.
