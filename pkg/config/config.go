@@ -2,72 +2,63 @@
 // errors name the origin, the key, the value and what is allowed.
 package config
 
-// Config holds the settings. The tag is the key, which Keys describes.
+import (
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+// Config holds the settings: those of a run, which contract.Batch declares, and those of the
+// process, which the table declares. The tag is the key.
 type Config struct {
-	Prefix string `key:"prefix"`
-	Year   string `key:"year"`
-	Start  int    `key:"start"`
-	// MaxCases is 0 for none.
-	MaxCases int `key:"max_cases"`
-	// End is 0 for none.
-	End         int  `key:"end"`
-	Probe       bool `key:"probe"`
-	ProbeBudget int  `key:"probe_budget"`
+	contract.Batch
 	// BoundMaxAge is 0 for always.
-	BoundMaxAge Duration `key:"bound_max_age"`
-	Recheck     bool     `key:"recheck"`
-	Force       bool     `key:"force"`
+	BoundMaxAge time.Duration `json:"bound_max_age"`
 
-	MaxRetries        int      `key:"max_retries"`
-	BackoffBase       Duration `key:"backoff_base"`
-	BackoffFactor     float64  `key:"backoff_factor"`
-	BackoffMax        Duration `key:"backoff_max"`
-	RequestTimeout    Duration `key:"request_timeout"`
-	JobTimeout        Duration `key:"job_timeout"`
-	SafeStopNoRecords int      `key:"safe_stop_no_records"`
-	SafeStopFails     int      `key:"safe_stop_fails"`
+	BackoffBase   time.Duration `json:"backoff_base"`
+	BackoffFactor float64       `json:"backoff_factor"`
+	BackoffMax    time.Duration `json:"backoff_max"`
 
-	Concurrency     int      `key:"concurrency"`
-	DelayMin        Duration `key:"delay_min"`
-	DelayMax        Duration `key:"delay_max"`
-	RestEvery       int      `key:"rest_every"`
-	RestFor         Duration `key:"rest_for"`
-	BlockedCooldown Duration `key:"blocked_cooldown"`
+	Concurrency     int           `json:"concurrency"`
+	DelayMin        time.Duration `json:"delay_min"`
+	DelayMax        time.Duration `json:"delay_max"`
+	RestEvery       int           `json:"rest_every"`
+	RestFor         time.Duration `json:"rest_for"`
+	BlockedCooldown time.Duration `json:"blocked_cooldown"`
 	// QuietHours are the hours of the day without requests; the zero value is none.
-	QuietHours Hours `key:"quiet_hours"`
+	QuietHours Hours `json:"quiet_hours"`
 
-	Site string `key:"site"`
+	Site string `json:"site"`
 	// BaseURL is empty for the profile's own.
-	BaseURL   string `key:"base_url"`
-	UserAgent string `key:"user_agent"`
-	Contact   string `key:"contact"`
+	BaseURL   string `json:"base_url"`
+	UserAgent string `json:"user_agent"`
+	Contact   string `json:"contact"`
 	// Proxy is empty for that of the environment, "none" for none.
-	Proxy   string `key:"proxy"`
-	Robots  bool   `key:"robots"`
-	Parties bool   `key:"parties"`
-	MaxBody Bytes  `key:"max_body"`
+	Proxy   string `json:"proxy"`
+	Robots  bool   `json:"robots"`
+	Parties bool   `json:"parties"`
+	MaxBody Bytes  `json:"max_body"`
 
-	Output                  string   `key:"output"`
-	DataDir                 string   `key:"data_dir"`
-	PersistRawHTML          bool     `key:"persist_raw_html"`
-	GracefulShutdownTimeout Duration `key:"graceful_shutdown_timeout"`
+	Output                  string        `json:"output"`
+	DataDir                 string        `json:"data_dir"`
+	GracefulShutdownTimeout time.Duration `json:"graceful_shutdown_timeout"`
 
 	// NATSURL is empty for the embedded server.
-	NATSURL   string `key:"nats_url"`
-	NATSCreds string `key:"nats_creds"`
-	NATSNkey  string `key:"nats_nkey"`
-	NATSCA    string `key:"nats_ca"`
-	NATSCert  string `key:"nats_cert"`
-	NATSKey   string `key:"nats_key"`
+	NATSURL   string `json:"nats_url"`
+	NATSCreds string `json:"nats_creds"`
+	NATSNkey  string `json:"nats_nkey"`
+	NATSCA    string `json:"nats_ca"`
+	NATSCert  string `json:"nats_cert"`
+	NATSKey   string `json:"nats_key"`
 	// Insecure allows NATS without TLS beyond this machine.
-	Insecure bool `key:"insecure"`
+	Insecure bool `json:"insecure"`
 	// Replicas is how many servers of a cluster store each stream; 0 is the number in the
 	// definitions.
-	Replicas int `key:"replicas"`
+	Replicas int `json:"replicas"`
 
 	// HTTPAddr is empty for what the command does by default.
-	HTTPAddr  string `key:"http_addr"`
-	LogLevel  string `key:"log_level"`
-	LogFormat string `key:"log_format"`
-	Progress  string `key:"progress"`
+	HTTPAddr  string `json:"http_addr"`
+	LogLevel  string `json:"log_level"`
+	LogFormat string `json:"log_format"`
+	Progress  string `json:"progress"`
 }

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/caarlos0/env/v11"
 )
 
 var errHome = errors.New("want HOME set to the home folder, or a path without ~")
@@ -38,6 +36,6 @@ func ExpandHome(path string, environ []string) (string, error) {
 // homeOf is the home folder of the environment, by the variables of Unix and Windows; empty if
 // none.
 func homeOf(environ []string) string {
-	variables := env.ToMap(environ)
-	return cmp.Or(variables["HOME"], variables["USERPROFILE"])
+	values := variables(environ)
+	return cmp.Or(values["HOME"], values["USERPROFILE"])
 }

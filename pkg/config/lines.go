@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Line is one setting for people.
@@ -35,8 +36,8 @@ func (s *Settings) Effective() map[string]any {
 		switch v := value.(type) {
 		case string:
 			value = setting.masked(v)
-		case Duration, Bytes, Hours:
-			value = fmt.Sprint(v)
+		case time.Duration, Bytes, Hours:
+			value = formatValue(v)
 		case int:
 			if setting.validator.allowsNone && v == 0 {
 				value = nil
@@ -66,15 +67,23 @@ func (s *setting) masked(value string) string {
 }
 
 // text is a setting's value as text, secrets included.
-func (s *Settings) text(key string) string { return fmt.Sprint(field(&s.Config, key).Interface()) }
+func (s *Settings) text(key string) string { return formatValue(field(&s.Config, key).Interface()) }
+
+// formatValue is a setting's value in the form that parse reads.
+func formatValue(value any) string {
+	if d, ok := value.(time.Duration); ok {
+		return FormatDuration(d)
+	}
+	return fmt.Sprint(value)
+}
 
 // toml is a setting's value in the form of the file.
 func (s *Settings) toml(setting *setting) string {
 	switch v := field(&s.Config, setting.name).Interface().(type) {
 	case string:
 		return strconv.Quote(setting.masked(v))
-	case Duration, Bytes, Hours:
-		return strconv.Quote(fmt.Sprint(v))
+	case time.Duration, Bytes, Hours:
+		return strconv.Quote(formatValue(v))
 	case int:
 		if setting.validator.allowsNone && v == 0 {
 			return `"none"`
@@ -122,7 +131,7 @@ func (s *setting) kind() string {
 		return "int"
 	case float64:
 		return "float"
-	case Duration:
+	case time.Duration:
 		return "duration"
 	case Bytes:
 		return "size"

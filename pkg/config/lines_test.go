@@ -20,7 +20,7 @@ import (
 // good draws good flags for some of the settings.
 func good(t *rapid.T) map[string]string {
 	pause := rapid.Custom(func(t *rapid.T) string {
-		return config.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "pause")).String()
+		return config.FormatDuration(time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "pause")))
 	})
 	number := rapid.Custom(func(t *rapid.T) string { return fmt.Sprint(rapid.IntRange(1, 99999).Draw(t, "number")) })
 	all := map[string]*rapid.Generator[string]{

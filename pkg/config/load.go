@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"time"
-
-	"github.com/caarlos0/env/v11"
 )
 
 // Sources are where settings are read from, in ascending precedence.
@@ -68,7 +66,7 @@ func Load(src Sources) (*Settings, error) {
 		l.checkCombinations()
 		if src.SendsRequests {
 			l.requireContact()
-			l.requireZone(env.ToMap(src.Environ)["TZ"])
+			l.requireZone(variables(src.Environ)["TZ"])
 		}
 		if src.Check != nil {
 			l.problems = append(l.problems, src.Check(l.settings)...)

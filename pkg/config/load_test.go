@@ -65,7 +65,7 @@ func TestLoad_Precedence(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
-	if s.DelayMin.Std() != 2*time.Second || s.MaxRetries != 6 || s.End != 0 {
+	if s.DelayMin != 2*time.Second || s.MaxRetries != 6 || s.End != 0 {
 		t.Errorf("delay_min %v, max_retries %d, end %d", s.DelayMin, s.MaxRetries, s.End)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"unicode"
 
 	"fct-scraper/pkg/contract"
-
-	"github.com/caarlos0/env/v11"
 )
 
 // parseText reads a setting from the text of a variable or a flag.
@@ -78,20 +76,30 @@ func (t table) unknownSetting(name, origin, text string) input {
 	return input{name: name, origin: origin, shown: t.quoteValue(name, text), problem: problem, suggestion: t.byName[like]}
 }
 
+// variables are the values by name of an environment in the form of os.Environ.
+func variables(environ []string) map[string]string {
+	values := make(map[string]string)
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		values[name] = value
+	}
+	return values
+}
+
 // fromEnviron reads the variables of settings; an empty one counts as unset. NATS_URL and similar
 // variables are weaker than their FCT_ namesakes.
 func (t table) fromEnviron(environ []string) []input {
-	variables := env.ToMap(environ)
+	values := variables(environ)
 	var list []input
 	for _, s := range t.list {
-		own := variables[variable(s.name)]
-		if text := variables[s.natsVariable]; s.natsVariable != "" && text != "" && own == "" {
+		own := values[variable(s.name)]
+		if text := values[s.natsVariable]; s.natsVariable != "" && text != "" && own == "" {
 			list = append(list, t.parseText(s.name, "$"+s.natsVariable, text))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(variables)) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		rest, ours := strings.CutPrefix(name, "FCT_")
-		text := variables[name]
+		text := values[name]
 		if !ours || text == "" {
 			continue
 		}

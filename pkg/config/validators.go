@@ -21,6 +21,25 @@ type validator struct {
 	allowsNone bool
 }
 
+// ofBatchField is the validator of a setting that contract.Batch declares.
+func ofBatchField(f contract.BatchField) validator {
+	switch f.Value(contract.Batch{}).(type) {
+	case bool:
+		return boolean()
+	case time.Duration:
+		return positiveDuration()
+	case int:
+		if f.Optional {
+			return wholeNumberOrNone(f.Min, f.Max)
+		}
+		return wholeNumber(f.Min, f.Max)
+	}
+	if f.Name == "year" {
+		return year()
+	}
+	return series()
+}
+
 func wholeNumber(low, high int) validator {
 	return validator{text: fmt.Sprintf("a whole number, %d to %d", low, high), ok: func(value any) bool {
 		v := value.(int)
@@ -53,7 +72,7 @@ func duration() validator {
 
 func positiveDuration() validator {
 	return validator{text: durationForm + "1ms to ten years", ok: func(value any) bool {
-		return value.(Duration) >= Duration(time.Millisecond)
+		return value.(time.Duration) >= time.Millisecond
 	}}
 }
 

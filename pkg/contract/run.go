@@ -6,33 +6,6 @@ import (
 	"time"
 )
 
-// RunSpec is the body of batch.start. An omitted key takes the default of the process that plans
-// the run.
-type RunSpec struct {
-	RunID       RunID  `json:"run_id,omitempty"`
-	Prefix      string `json:"prefix,omitempty"`
-	Year        string `json:"year,omitempty"`
-	Start       *int   `json:"start,omitempty"`
-	MaxCases    *int   `json:"max_cases,omitempty"`
-	End         *int   `json:"end,omitempty"`
-	Probe       *bool  `json:"probe,omitempty"`
-	ProbeBudget *int   `json:"probe_budget,omitempty"`
-	MaxRetries  *int   `json:"max_retries,omitempty"`
-	// RequestTimeout and JobTimeout are durations in the form of settings: seconds, or a form such
-	// as "90s".
-	RequestTimeout    string `json:"request_timeout,omitempty"`
-	JobTimeout        string `json:"job_timeout,omitempty"`
-	SafeStopNoRecords *int   `json:"safe_stop_no_records,omitempty"`
-	SafeStopFails     *int   `json:"safe_stop_fails,omitempty"`
-	Recheck           *bool  `json:"recheck,omitempty"`
-	Force             *bool  `json:"force,omitempty"`
-	PersistRawHTML    *bool  `json:"persist_raw_html,omitempty"`
-	// ProbeOnly requests only the bound; New requests only numbers above the highest collected
-	// record.
-	ProbeOnly *bool `json:"probe_only,omitempty"`
-	New       *bool `json:"new,omitempty"`
-}
-
 // StopSpec is the body of batch.stop.
 type StopSpec struct {
 	RunID RunID `json:"run_id"`
@@ -83,7 +56,7 @@ type CommandResult struct {
 
 // Manifest describes a run, with every default filled in. It changes once during the run: when the
 // prober has found the bound, which then ends the range. Resuming a stopped run renews its
-// settings.
+// RunSettings.
 type Manifest struct {
 	Version int    `json:"v"`
 	RunID   RunID  `json:"run_id"`
@@ -95,30 +68,15 @@ type Manifest struct {
 	Site  string `json:"site"`
 	// Origin is the site's address in the process that planned the run; empty in manifests of older
 	// versions.
-	Origin     string `json:"origin,omitempty"`
-	MaxRetries int    `json:"max_retries"`
-	// RequestTimeout and JobTimeout, in nanoseconds, apply to this run on every fetcher; 0 is each
-	// fetcher's own setting.
-	RequestTimeout    time.Duration `json:"request_timeout,omitempty"`
-	JobTimeout        time.Duration `json:"job_timeout,omitempty"`
-	SafeStopNoRecords int           `json:"safe_stop_no_records"`
-	SafeStopFails     int           `json:"safe_stop_fails"`
-	Recheck           bool          `json:"recheck"`
-	Force             bool          `json:"force"`
-	PersistRawHTML    bool          `json:"persist_raw_html"`
-	// Probe: the bound is searched for first, with at most ProbeBudget requests. ProbeOnly: nothing
-	// else is done.
-	Probe       bool `json:"probe,omitempty"`
-	ProbeOnly   bool `json:"probe_only,omitempty"`
-	ProbeBudget int  `json:"probe_budget,omitempty"`
+	Origin string `json:"origin,omitempty"`
+	RunSettings
 	// ProbeSpent is how many requests the search had sent when the run was last resumed; the budget
 	// comes on top.
 	ProbeSpent int `json:"probe_spent,omitempty"`
 	// Bound is the result of the search; nil while it runs.
 	Bound *Bound `json:"bound,omitempty"`
-	// New: all no-records above RecheckAbove are fetched again. Otherwise those collected before
-	// RecheckBefore are. Zero selects none.
-	New           bool      `json:"new,omitempty"`
+	// With New, all no-records above RecheckAbove are fetched again, otherwise those collected before
+	// RecheckBefore. Zero selects none.
 	RecheckAbove  int       `json:"recheck_above,omitempty"`
 	RecheckBefore time.Time `json:"recheck_before,omitzero"`
 	CreatedAt     time.Time `json:"created_at"`

@@ -51,7 +51,7 @@ func (a *app) runBatch(ctx context.Context, signals *signals, display *progressD
 // startBatch sends the command batch.start, as an external client would, and returns the id of the
 // run.
 func (a *app) startBatch(ctx context.Context) (contract.RunID, error) {
-	body, err := json.Marshal(runSpec(a.settings.Config, a.options))
+	body, err := startBody(a.settings.Config, a.options)
 	if err != nil {
 		return "", fmt.Errorf("starting the batch: %w", err)
 	}
@@ -93,33 +93,11 @@ func (b *broker) command(ctx context.Context, subject string, body []byte) (repl
 	return reply, nil
 }
 
-// runSpec returns the settings of a batch as the body of batch.start. It contains every key,
-// because the generator of a server may have other defaults.
-func runSpec(c config.Config, options batchOptions) contract.RunSpec {
-	spec := contract.RunSpec{
-		Prefix:            c.Prefix,
-		Year:              c.Year,
-		Start:             &c.Start,
-		Probe:             &c.Probe,
-		ProbeBudget:       &c.ProbeBudget,
-		MaxRetries:        &c.MaxRetries,
-		RequestTimeout:    c.RequestTimeout.String(),
-		JobTimeout:        c.JobTimeout.String(),
-		SafeStopNoRecords: &c.SafeStopNoRecords,
-		SafeStopFails:     &c.SafeStopFails,
-		Recheck:           &c.Recheck,
-		Force:             &c.Force,
-		PersistRawHTML:    &c.PersistRawHTML,
-		ProbeOnly:         &options.probeOnly,
-		New:               &options.onlyNew,
-	}
-	if c.MaxCases > 0 {
-		spec.MaxCases = &c.MaxCases
-	}
-	if c.End > 0 {
-		spec.End = &c.End
-	}
-	return spec
+// startBody returns the body of the batch.start of the settings.
+func startBody(c config.Config, options batchOptions) ([]byte, error) {
+	batch := c.Batch
+	batch.ProbeOnly, batch.New = options.probeOnly, options.onlyNew
+	return batch.StartBody()
 }
 
 // drainTimeout returns how much of graceful_shutdown_timeout work in flight may use. The remaining
@@ -136,7 +114,7 @@ func (a *app) haltOnSignal(ctx context.Context, run contract.RunID, signals *sig
 		return nil
 	case <-signals.firstReceived:
 	}
-	limit := a.settings.GracefulShutdownTimeout.Std()
+	limit := a.settings.GracefulShutdownTimeout
 	now := time.Now().UTC()
 	a.log.Info("batch.run.stop", "run_id", run, "reason", signals.name())
 	halt := contract.Halt{

@@ -111,7 +111,7 @@ func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Sett
 
 // listenSignals starts to receive the signals that stop a batch.
 func (p *program) listenSignals(settings *config.Settings) *signals {
-	return listenSignals(settings.GracefulShutdownTimeout.Std()+exitMargin, p.writeAborted)
+	return listenSignals(settings.GracefulShutdownTimeout+exitMargin, p.writeAborted)
 }
 
 // runBatch runs a batch with all services in this process until it ends or a signal stops it. It

@@ -93,7 +93,8 @@ func batchPreview(s *config.Settings) string {
 	text.WriteString("ok: a batch with these settings requests\n")
 	line("series", s.Prefix+", year "+s.Year)
 	line("range", fmt.Sprintf("%d to %s", s.Start, end))
-	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", s.DelayMin, s.DelayMax,
+	line("pace", fmt.Sprintf("%v to %v between two requests, %s in flight", config.FormatDuration(s.DelayMin),
+		config.FormatDuration(s.DelayMax),
 		sanitize.Plural(s.Concurrency, "case")))
 	line("site", site)
 	line("files", s.Output)

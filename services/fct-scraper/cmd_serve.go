@@ -69,7 +69,7 @@ func (p *program) serve(cmd *cobra.Command, options serveOptions) error {
 	if !options.embedded {
 		options.addr = ""
 	}
-	signals := listenSignals(settings.GracefulShutdownTimeout.Std()+exitMargin, p.writeAborted)
+	signals := listenSignals(settings.GracefulShutdownTimeout+exitMargin, p.writeAborted)
 	defer signals.close()
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()
@@ -126,7 +126,7 @@ func (p *program) serveUntil(ctx context.Context, settings *config.Settings, opt
 		log:      log,
 		status:   newStatusServer(),
 		process:  nuid.Next(),
-		grace:    drainTimeout(settings.GracefulShutdownTimeout.Std()),
+		grace:    drainTimeout(settings.GracefulShutdownTimeout),
 	}
 	if slices.Contains(options.services, "reporter") {
 		if err := checkOutputOrigin(settings.Output, site.Origin); err != nil {

@@ -46,11 +46,15 @@ func batchKey(c config.Config, options batchOptions) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: output: %w", errUsage, err)
 	}
+	body, err := startBody(c, options)
+	if err != nil {
+		return "", fmt.Errorf("describing the batch: %w", err)
+	}
 	key, err := json.Marshal(struct {
 		Site, BaseURL, Output    string
 		Parties, Unblock, Repair bool
-		Spec                     contract.RunSpec
-	}{c.Site, c.BaseURL, output, c.Parties, options.unblock, options.repair, runSpec(c, options)})
+		Spec                     json.RawMessage
+	}{c.Site, c.BaseURL, output, c.Parties, options.unblock, options.repair, body})
 	return string(key), err
 }
 

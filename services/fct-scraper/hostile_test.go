@@ -41,7 +41,7 @@ func TestHostileErrorsStayInTheirLine(t *testing.T) {
 	t.Parallel()
 	for _, text := range corpus() {
 		base := errors.New(text)
-		_, refused := generator.ReadStart([]byte(`{"`+text+`": "`+text+`"}`), generator.Batch{})
+		_, refused := generator.ReadStart([]byte(`{"`+text+`": "`+text+`"}`), contract.Batch{})
 		_, missing := os.Open(text)
 		_, profile := site.LoadFile(text)
 		for name, c := range map[string]struct {

@@ -137,7 +137,7 @@ func (p *fixture) run(ctx context.Context, changes map[string]string) (runResult
 	}
 	client, err := site.NewClient(site.Options{
 		Profile: profile, Origin: settings.BaseURL, UserAgent: "test", Parties: settings.Parties, MaxBody: int64(settings.MaxBody),
-		RequestTimeout: settings.RequestTimeout.Std(), JobTimeout: settings.JobTimeout.Std(), Transport: cmp.Or[http.RoundTripper](p.transport, p.memory),
+		RequestTimeout: settings.RequestTimeout, JobTimeout: settings.JobTimeout, Transport: cmp.Or[http.RoundTripper](p.transport, p.memory),
 	})
 	if err != nil {
 		p.t.Fatal(err)

@@ -142,16 +142,18 @@ func (a *app) classifierOptions() classifier.Options {
 	c := a.settings.Config
 	return classifier.Options{
 		Bus: a.broker.Bus, Log: a.log, Read: a.site.Profile.Read, Workers: runtime.GOMAXPROCS(0),
-		Backoff: classifier.Backoff{Base: c.BackoffBase.Std(), Factor: c.BackoffFactor, Max: c.BackoffMax.Std()},
+		Backoff: classifier.Backoff{Base: c.BackoffBase, Factor: c.BackoffFactor, Max: c.BackoffMax},
 	}
 }
 
 func (a *app) generatorOptions() generator.Options {
+	defaults := a.settings.Batch
+	defaults.RequestTimeout, defaults.JobTimeout = 0, 0 // each fetcher's own
 	return generator.Options{
 		Bus:         a.broker.Bus,
 		Log:         a.log,
-		Defaults:    batchDefaults(a.settings.Config),
-		BoundMaxAge: a.settings.BoundMaxAge.Std(),
+		Defaults:    defaults,
+		BoundMaxAge: a.settings.BoundMaxAge,
 		Site:        a.site.Profile.Name,
 		Origin:      a.site.Origin,
 		Config:      a.settings.Effective(),
@@ -170,26 +172,26 @@ func (a *app) fetcherOptions() fetcher.Options {
 		SiteName: a.site.Profile.Name,
 		Origin:   a.site.Origin,
 		Pace: fetcher.Pace{
-			Min:       c.DelayMin.Std(),
-			Max:       c.DelayMax.Std(),
+			Min:       c.DelayMin,
+			Max:       c.DelayMax,
 			RestEvery: c.RestEvery,
-			RestFor:   c.RestFor.Std(),
+			RestFor:   c.RestFor,
 			Quiet:     fetcher.Hours(c.QuietHours),
 		},
 		Settings: a.settings.Subset("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours",
 			"concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent",
 			"max_body", "parties"),
 		Concurrency: c.Concurrency,
-		Cooldown:    c.BlockedCooldown.Std(),
+		Cooldown:    c.BlockedCooldown,
 		Unblock:     a.options.unblock,
 		Shared:      a.broker.shared,
 		Grace:       a.grace,
 		// The first step slows the site's requests and is no retry: two seconds are enough, however
 		// long backoff_base is.
 		Backoff: fetcher.Backoff{
-			Base:   min(c.BackoffBase.Std(), 2*time.Second),
+			Base:   min(c.BackoffBase, 2*time.Second),
 			Factor: c.BackoffFactor,
-			Max:    c.BackoffMax.Std(),
+			Max:    c.BackoffMax,
 		},
 		Read: a.site.Profile.Read,
 	}
@@ -228,23 +230,4 @@ func storeName(settings *config.Settings) string {
 		dir = settings.DataDir
 	}
 	return "data_dir " + dir
-}
-
-// batchDefaults returns the batch of the settings.
-func batchDefaults(c config.Config) generator.Batch {
-	return generator.Batch{
-		Prefix:            c.Prefix,
-		Year:              c.Year,
-		Start:             c.Start,
-		MaxCases:          c.MaxCases,
-		End:               c.End,
-		Probe:             c.Probe,
-		ProbeBudget:       c.ProbeBudget,
-		MaxRetries:        c.MaxRetries,
-		SafeStopNoRecords: c.SafeStopNoRecords,
-		SafeStopFails:     c.SafeStopFails,
-		Recheck:           c.Recheck,
-		Force:             c.Force,
-		PersistRawHTML:    c.PersistRawHTML,
-	}
 }

@@ -44,7 +44,7 @@ func openSite(c config.Config, environ []string, log *slog.Logger) (*siteClient,
 	}
 	opened.Client, err = site.NewClient(site.Options{
 		Profile: profile, Origin: origin, Proxy: proxy, UserAgent: c.UserAgent, Parties: c.Parties, MaxBody: int64(c.MaxBody),
-		RequestTimeout: c.RequestTimeout.Std(), JobTimeout: c.JobTimeout.Std(), Cooldown: c.BlockedCooldown.Std(),
+		RequestTimeout: c.RequestTimeout, JobTimeout: c.JobTimeout, Cooldown: c.BlockedCooldown,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", errUsage, err), opened.stopSimulator())

@@ -42,7 +42,7 @@ func TestPercentNeverSaysHundred(t *testing.T) {
 
 func TestTroubleTellsWhatIsKnown(t *testing.T) {
 	t.Parallel()
-	settings := &config.Settings{Config: config.Config{Prefix: "IMM", Year: "25", Start: 1, DataDir: "data", Output: "output"}}
+	settings := &config.Settings{Config: config.Config{Batch: contract.Batch{Prefix: "IMM", Year: "25", Start: 1}, DataDir: "data", Output: "output"}}
 	last := contract.Event{RunID: "r", Range: contract.Range{Start: 1, End: 100}, Succeeded: 30, NoRecord: 6, Failed: 1}
 	for name, test := range map[string]struct {
 		err   error

@@ -30,7 +30,7 @@ func (f fixture) startRun(id contract.RunID, year string, jobs int) {
 	if _, err := f.bus.JetStream().CreateConsumer(f.t.Context(), contract.StreamJobs, config); err != nil {
 		f.t.Fatal(err)
 	}
-	m := contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: "IMM", Year: year, MaxRetries: 3,
+	m := contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: "IMM", Year: year, RunSettings: contract.RunSettings{MaxRetries: 3},
 		Site: "sim"}
 	var msgs []*nats.Msg
 	for n := 1; n <= jobs; n++ {

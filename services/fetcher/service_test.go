@@ -114,7 +114,7 @@ func newFixtureOn(t *testing.T, b *bus.Bus, jobs int) fixture {
 	if _, err := b.JetStream().CreateConsumer(t.Context(), contract.StreamJobs, config); err != nil {
 		t.Fatal(err)
 	}
-	m := contract.Manifest{Version: contract.MessageVersion, RunID: runID, Prefix: "IMM", Year: "25", MaxRetries: 3}
+	m := contract.Manifest{Version: contract.MessageVersion, RunID: runID, Prefix: "IMM", Year: "25", RunSettings: contract.RunSettings{MaxRetries: 3}}
 	var msgs []*nats.Msg
 	for n := 1; n <= jobs; n++ {
 		body, err := json.Marshal(contract.Job{Version: contract.MessageVersion, RunID: runID, CaseID: m.Case(n)})

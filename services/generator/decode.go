@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -20,162 +19,89 @@ import (
 
 // ReadStart decodes the body of batch.start; defaults supplies the fields that it omits. Its error
 // wraps ErrCommand and names every invalid field with its value and the allowed values.
-func ReadStart(data []byte, defaults Batch) (Batch, error) {
+func ReadStart(data []byte, defaults contract.Batch) (contract.Batch, error) {
 	batch := defaults
-	problems, err := decodeObject(data, batch.fields())
+	problems, err := decodeObject(data, &batch, contract.BatchFields())
 	if err != nil {
-		return Batch{}, err
+		return contract.Batch{}, err
 	}
 	if len(problems) == 0 {
-		problems = batch.validate()
+		problems = batch.Validate()
 	}
 	if len(problems) > 0 {
-		return Batch{}, invalid(problems...)
+		return contract.Batch{}, invalid(problems...)
 	}
 	return batch, nil
 }
 
-// ReadStop decodes the body of batch.stop. Its error wraps ErrCommand.
+// ReadStop decodes the body of batch.stop, which has the run id alone. Its error wraps ErrCommand.
 func ReadStop(data []byte) (contract.RunID, error) {
-	var run contract.RunID
-	problems, err := decodeObject(data, map[string]fieldDecoder{"run_id": runIDField(&run)})
+	var batch contract.Batch
+	problems, err := decodeObject(data, &batch, slices.DeleteFunc(contract.BatchFields(),
+		func(f contract.BatchField) bool { return f.Name != "run_id" }))
 	if err != nil {
 		return "", err
 	}
-	if run == "" && len(problems) == 0 {
+	if batch.RunID == "" && len(problems) == 0 {
 		problems = []contract.Problem{{Field: "run_id", Reason: "it is missing", Allowed: "the id of a run"}}
 	}
 	if len(problems) > 0 {
 		return "", invalid(problems...)
 	}
-	return run, nil
+	return batch.RunID, nil
 }
 
-// fieldDecoder stores the value of one key. If the value is invalid, it returns false and a
+// decodeField stores a JSON value in a field. If the value is invalid, it returns false and a
 // description of the allowed values.
-type fieldDecoder func(value json.RawMessage) (allowed string, ok bool)
-
-// aliases maps the alternative names of keys to their names.
-func aliases() map[string]string {
-	return map[string]string{
-		"retry_limit":                     "max_retries",
-		"safe_stop_consecutive_no_record": "safe_stop_no_records",
-		"safe_stop_consecutive_fail":      "safe_stop_fails",
+func decodeField(f contract.BatchField, batch *contract.Batch, value json.RawMessage) (allowed string, ok bool) {
+	quoted := value[0] == '"'
+	text := string(value)
+	if quoted {
+		_ = json.Unmarshal(value, &text) // cannot fail: checkBody has read it
 	}
-}
-
-// fields returns the decoders of the keys of batch.start, including aliases.
-func (b *Batch) fields() map[string]fieldDecoder {
-	all := map[string]fieldDecoder{
-		"run_id":               runIDField(&b.RunID),
-		"prefix":               stringField(&b.Prefix, contract.CheckSeries, "1 to 5 capital ASCII letters"),
-		"year":                 yearField(&b.Year),
-		"start":                intField(&b.Start, 1, contract.MaxNumber),
-		"max_cases":            intField(&b.MaxCases, 1, contract.MaxNumber),
-		"end":                  intField(&b.End, 1, contract.MaxNumber),
-		"probe":                boolField(&b.Probe),
-		"probe_budget":         intField(&b.ProbeBudget, 1, contract.MaxNumber),
-		"max_retries":          intField(&b.MaxRetries, 0, 20),
-		"request_timeout":      timeoutField(&b.RequestTimeout),
-		"job_timeout":          timeoutField(&b.JobTimeout),
-		"safe_stop_no_records": intField(&b.SafeStopNoRecords, 0, contract.MaxNumber),
-		"safe_stop_fails":      intField(&b.SafeStopFails, 0, contract.MaxNumber),
-		"recheck":              boolField(&b.Recheck),
-		"force":                boolField(&b.Force),
-		"persist_raw_html":     boolField(&b.PersistRawHTML),
-		"probe_only":           boolField(&b.ProbeOnly),
-		"new":                  boolField(&b.New),
-	}
-	for alias, plain := range aliases() {
-		all[alias] = all[plain]
-	}
-	return all
-}
-
-func intField(to *int, least, most int) fieldDecoder {
-	return func(value json.RawMessage) (string, bool) {
-		allowed := fmt.Sprintf("a whole number, %d to %d", least, most)
-		if value[0] == '"' {
-			return allowed + ", without quotes", false
-		}
-		var n *int
-		if err := json.Unmarshal(value, &n); err != nil || n == nil || *n < least || *n > most {
-			return allowed, false
-		}
-		*to = *n
-		return "", true
-	}
-}
-
-// timeoutField accepts the same values as the setting of the same name: a number of seconds, or a
-// string of such a number or a Go duration.
-func timeoutField(to *time.Duration) fieldDecoder {
-	return func(value json.RawMessage) (string, bool) {
-		const allowed = "a number of seconds, or a text such as \"90s\", \"5m\" or \"250ms\"; 1ms to ten years"
-		text := string(value)
-		if text[0] == '"' && json.Unmarshal(value, &text) != nil {
-			return allowed, false
-		}
-		var length config.Duration
-		if err := length.UnmarshalText([]byte(text)); err != nil || length.Std() < time.Millisecond {
-			return allowed, false
-		}
-		*to = length.Std()
-		return "", true
-	}
-}
-
-func boolField(to *bool) fieldDecoder {
-	return func(value json.RawMessage) (string, bool) {
-		if value[0] == '"' {
-			return "true or false, without quotes", false
-		}
-		var b *bool
-		if err := json.Unmarshal(value, &b); err != nil || b == nil {
-			return "true or false", false
-		}
-		*to = *b
-		return "", true
-	}
-}
-
-func stringField(to *string, check func(string) error, allowed string) fieldDecoder {
-	return func(value json.RawMessage) (string, bool) {
-		var s *string
-		if err := json.Unmarshal(value, &s); err != nil || s == nil || check(*s) != nil {
-			return "a text in quotes of " + allowed, false
-		}
-		*to = *s
-		return "", true
-	}
-}
-
-// yearField accepts two digits, or the four digits of 2000 to 2099. It stores two digits.
-func yearField(to *string) fieldDecoder {
-	return func(value json.RawMessage) (string, bool) {
-		var s string
-		allowed, ok := stringField(&s, func(text string) error { _, err := contract.ParseYear(text); return err },
-			"two ASCII digits, or four, 2000 to 2099")(value)
-		if ok {
-			*to, _ = contract.ParseYear(s) // the value was validated above
-		}
-		return allowed, ok
-	}
-}
-
-func runIDField(to *contract.RunID) fieldDecoder {
-	return func(value json.RawMessage) (string, bool) {
-		var s *string
-		if err := json.Unmarshal(value, &s); err != nil || s == nil {
+	switch to := f.Pointer(batch).(type) {
+	case *int:
+		ok = readJSON(value, to) && f.Min <= *to && *to <= f.Max
+		allowed = fmt.Sprintf("a whole number, %d to %d", f.Min, f.Max)
+	case *bool:
+		ok = readJSON(value, to)
+		allowed = "true or false"
+	case *time.Duration: // in the form of the setting, quoted or not
+		length, err := config.ParseDuration(text)
+		*to = length
+		return `a number of seconds, or a text such as "90s", "5m" or "250ms"; 1ms to ten years`,
+			err == nil && length >= time.Millisecond
+	case *contract.RunID:
+		if !quoted {
 			return "a text", false
 		}
-		id, err := contract.ParseRunID(*s)
-		if err != nil {
-			return "^[a-z0-9][a-z0-9-]{0,62}$", false
-		}
+		id, err := contract.ParseRunID(text)
 		*to = id
-		return "", true
+		return "^[a-z0-9][a-z0-9-]{0,62}$", err == nil
+	case *string:
+		allowed, ok = decodeText(f.Name, to, text)
+		return "a text in quotes of " + allowed, quoted && ok
 	}
+	if quoted {
+		allowed += ", without quotes"
+	}
+	return allowed, ok
+}
+
+// readJSON reports whether value is not null and of the type of to, and stores it there.
+func readJSON(value json.RawMessage, to any) bool {
+	return string(value) != "null" && json.Unmarshal(value, to) == nil
+}
+
+// decodeText stores a text in a field of that name, the year as two digits.
+func decodeText(name string, to *string, text string) (allowed string, ok bool) {
+	if name == "year" {
+		digits, err := contract.ParseYear(text)
+		*to = digits
+		return "two ASCII digits, or four, 2000 to 2099", err == nil
+	}
+	*to = text
+	return "1 to 5 capital ASCII letters", contract.CheckSeries(text) == nil
 }
 
 // maxBodyBytes is the maximum size of a command. A body that sets every field has about 500 bytes.
@@ -184,34 +110,36 @@ const maxBodyBytes = 64 << 10
 // jsonObject describes the allowed body of a command.
 const jsonObject = "one JSON object in UTF-8"
 
-// decodeObject passes each member of a JSON object to its decoder and returns the problems, sorted
-// by key. Its error, for a body that is not such an object, wraps ErrCommand.
-func decodeObject(data []byte, fields map[string]fieldDecoder) ([]contract.Problem, error) {
-	if err := checkBody(data); err != nil {
-		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(),
-			Allowed: jsonObject})
-	}
+// decodeObject decodes the members of a JSON object into fields of batch and returns the problems,
+// sorted by key. Its error, for a body that is not such an object, wraps ErrCommand.
+func decodeObject(data []byte, batch *contract.Batch, fields []contract.BatchField) ([]contract.Problem, error) {
 	values, problems, err := objectMembers(data)
 	if err != nil {
 		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(),
 			Allowed: jsonObject})
 	}
+	known := make(map[string]contract.BatchField)
+	for _, f := range fields {
+		known[f.Name] = f
+		if f.Alias != "" {
+			known[f.Alias] = f
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		read, known := fields[key]
-		if !known {
-			problems = append(problems, contract.Problem{
-				Field: fieldName(key), Value: asWritten(values[key]), Reason: "unknown field",
-				Allowed: "one of " + strings.Join(slices.Sorted(maps.Keys(fields)), ", "),
-			})
-			continue
+		problem := contract.Problem{Field: fieldName(key), Value: asWritten(values[key])}
+		ok := false
+		switch f, found := known[key]; {
+		case !found:
+			problem.Reason = "unknown field"
+			problem.Allowed = "one of " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+		case key == f.Alias && values[f.Name] != nil:
+			problem.Reason = "it is an alias of " + f.Name + ", which is given too"
+			problem.Allowed = "one of the two"
+		default:
+			problem.Allowed, ok = decodeField(f, batch, values[key])
 		}
-		if plain := aliases()[key]; plain != "" && values[plain] != nil {
-			problems = append(problems, contract.Problem{Field: key, Value: asWritten(values[key]),
-				Reason: "it is an alias of " + plain + ", which is given too", Allowed: "one of the two"})
-			continue
-		}
-		if allowed, ok := read(values[key]); !ok {
-			problems = append(problems, contract.Problem{Field: key, Value: asWritten(values[key]), Allowed: allowed})
+		if !ok {
+			problems = append(problems, problem)
 		}
 	}
 	return problems, nil
@@ -244,6 +172,9 @@ func checkBody(data []byte) error {
 // objectMembers returns the members of a JSON object. A duplicate key is a problem, because readers
 // of JSON disagree on which value counts.
 func objectMembers(data []byte) (values map[string]json.RawMessage, twice []contract.Problem, err error) {
+	if err := checkBody(data); err != nil {
+		return nil, nil, err
+	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
 		return nil, nil, errors.Join(errors.New("it is not an object"), err)
@@ -265,10 +196,7 @@ func objectMembers(data []byte) (values map[string]json.RawMessage, twice []cont
 		}
 		values[key] = value
 	}
-	if _, err := decoder.Token(); err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
-	}
-	return values, twice, nil
+	return values, twice, nil // checkBody has read the end
 }
 
 // ErrCommand is wrapped by the error of every rejected command.

@@ -12,9 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func defaults() generator.Batch {
-	return generator.Batch{Prefix: "IMM", Year: "26", Start: 1, ProbeBudget: 200, MaxRetries: 3,
-		SafeStopNoRecords: 500, SafeStopFails: 20}
+func defaults() contract.Batch {
+	return contract.Batch{Prefix: "IMM", Year: "26", Start: 1, RunSettings: contract.RunSettings{ProbeBudget: 200,
+		MaxRetries: 3, SafeStopNoRecords: 500, SafeStopFails: 20}}
 }
 
 func TestReadStartDefaults(t *testing.T) {
@@ -80,6 +80,40 @@ func TestReadStart_Invalid(t *testing.T) {
 			if !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %q does not name %q", body, err, name)
 			}
+		}
+	}
+}
+
+// TestReadStart_ReadsStartBody sets every field of a batch, so that it covers new ones.
+func TestReadStart_ReadsStartBody(t *testing.T) {
+	t.Parallel()
+	var want contract.Batch
+	for i, f := range contract.BatchFields() {
+		switch to := f.Pointer(&want).(type) {
+		case *int:
+			*to = 7 + i // two fields that were exchanged would differ
+		case *bool:
+			*to = true
+		case *time.Duration:
+			*to = time.Minute + time.Duration(i)*time.Millisecond
+		case *contract.RunID:
+			*to = "a-1"
+		case *string:
+			*to = map[string]string{"prefix": "T", "year": "24"}[f.Name]
+		}
+	}
+	want.End = 100
+	for name, want := range map[string]contract.Batch{"all": want, "defaults": defaults()} {
+		want.RequestTimeout, want.JobTimeout = time.Second, 90*time.Second
+		body, err := want.StartBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := generator.ReadStart(body, contract.Batch{})
+		if err != nil {
+			t.Errorf("%s: %s: %v", name, body, err)
+		} else if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s: %s", name, body, diff)
 		}
 	}
 }

@@ -23,10 +23,10 @@ func TestNumbersOrder(t *testing.T) {
 		want []int
 	}{
 		"plain":   {want: []int{7, 9, 3, 6}},
-		"recheck": {m: contract.Manifest{Recheck: true}, want: []int{7, 9, 3, 5, 6}},
-		"force":   {m: contract.Manifest{Force: true}, want: []int{7, 8, 9, 3, 4, 5, 6}},
-		"new":     {m: contract.Manifest{New: true, RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
-		"not new": {m: contract.Manifest{New: true, RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
+		"recheck": {m: contract.Manifest{RunSettings: contract.RunSettings{Recheck: true}}, want: []int{7, 9, 3, 5, 6}},
+		"force":   {m: contract.Manifest{RunSettings: contract.RunSettings{Force: true}}, want: []int{7, 8, 9, 3, 4, 5, 6}},
+		"new":     {m: contract.Manifest{RunSettings: contract.RunSettings{New: true}, RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
+		"not new": {m: contract.Manifest{RunSettings: contract.RunSettings{New: true}, RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
 		"old":     {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
 		"below":   {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
 		"young":   {m: contract.Manifest{RecheckBefore: noon, RecheckAbove: 4}, want: []int{7, 9, 3, 6}},
@@ -57,30 +57,4 @@ func TestNumbersComplete(t *testing.T) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
 	})
-}
-
-func TestBatchIdentity(t *testing.T) {
-	t.Parallel()
-	batch := defaults()
-	same := batch
-	same.MaxRetries, same.SafeStopFails, same.RunID, same.PersistRawHTML = 7, 0, "x", true
-	if batch.Identity("sim") != same.Identity("sim") {
-		t.Error("retries, safe stops and names made another batch")
-	}
-	seen := map[string]string{batch.Identity("sim"): "itself", batch.Identity("fct-cf"): "site"}
-	for name, change := range map[string]func(*generator.Batch){
-		"prefix": func(b *generator.Batch) { b.Prefix = "T" }, "year": func(b *generator.Batch) { b.Year = "24" },
-		"start": func(b *generator.Batch) { b.Start = 2 }, "end": func(b *generator.Batch) { b.End = 2 },
-		"max_cases": func(b *generator.Batch) { b.MaxCases = 2 }, "probe": func(b *generator.Batch) { b.Probe = true },
-		"recheck": func(b *generator.Batch) { b.Recheck = true }, "force": func(b *generator.Batch) { b.Force = true },
-		"probe_only": func(b *generator.Batch) { b.ProbeOnly = true }, "new": func(b *generator.Batch) { b.New = true },
-	} {
-		other := defaults()
-		change(&other)
-		identity := other.Identity("sim")
-		if before, taken := seen[identity]; taken {
-			t.Errorf("%s and %s make the same batch", name, before)
-		}
-		seen[identity] = name
-	}
 }

@@ -17,7 +17,7 @@ import (
 
 // newRunID derives the id of a run from its batch and the command that started it, so that a
 // redelivered command yields the same id and a new store does not reuse the ids of an earlier one.
-func newRunID(batch Batch, at time.Time, sequence uint64) contract.RunID {
+func newRunID(batch contract.Batch, at time.Time, sequence uint64) contract.RunID {
 	return contract.RunID(strings.ToLower(batch.Prefix) + "-" + batch.Year + "-" +
 		at.UTC().Format("20060102t150405z") + "-" +
 		strconv.FormatUint(sequence, 10) + "-" + strconv.FormatInt(int64(at.Nanosecond()), 36))
@@ -26,7 +26,7 @@ func newRunID(batch Batch, at time.Time, sequence uint64) contract.RunID {
 // findRun returns the run that a batch continues: the run that it names, else the newest resumable
 // run of the same batch. Its error is jetstream.ErrKeyNotFound if there is none, and wraps
 // ErrCommand if the named run belongs to another batch.
-func (s *Service) findRun(ctx context.Context, batch Batch) (contract.Manifest, error) {
+func (s *Service) findRun(ctx context.Context, batch contract.Batch) (contract.Manifest, error) {
 	identity := batch.Identity(s.Site)
 	if batch.RunID != "" {
 		manifest, err := runs.Manifest(ctx, s.kv, batch.RunID)
@@ -75,11 +75,10 @@ func (s *Service) resumable(ctx context.Context, run contract.RunID) (bool, erro
 	return err == nil && state.Resumable(), err
 }
 
-// updateSettings applies the settings of a start to the run that it resumes. The fields that
-// identify the batch do not change. For a running or ended run it only checks that the settings
-// agree.
+// updateSettings applies the settings of a start to the run that it resumes. Those that identify the
+// batch are equal. For a running or ended run it only checks that the settings agree.
 func (s *Service) updateSettings(
-	ctx context.Context, m contract.Manifest, batch Batch, d bus.Delivery[[]byte],
+	ctx context.Context, m contract.Manifest, batch contract.Batch, d bus.Delivery[[]byte],
 ) (contract.Manifest, error) {
 	state, err := runs.Get[contract.State](ctx, s.kv, m.RunID.StateKey())
 	if err == nil && !state.Resumable() || err == nil && state.Status == contract.Running {
@@ -88,9 +87,7 @@ func (s *Service) updateSettings(
 	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) {
 		return m, err
 	}
-	m.MaxRetries, m.SafeStopNoRecords, m.SafeStopFails = batch.MaxRetries, batch.SafeStopNoRecords, batch.SafeStopFails
-	m.RequestTimeout, m.JobTimeout = batch.RequestTimeout, batch.JobTimeout
-	m.PersistRawHTML, m.ProbeBudget, m.Config, m.Program = batch.PersistRawHTML, batch.ProbeBudget, s.Config, s.Program
+	m.RunSettings, m.Config, m.Program = batch.RunSettings, s.Config, s.Program
 	m.Command = commandBody(d)
 	if m.Searching() { // once the bound is known, the jobs that depend on these fields must not change
 		m.RecheckBefore = d.StoredAt.UTC().Add(-s.BoundMaxAge)
@@ -134,26 +131,17 @@ func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
 // checkSameSettings rejects a batch that names a running or ended run but has different settings.
 // Without the error, the sender would assume that its settings apply. A start without a run id just
 // joins the run.
-func checkSameSettings(m contract.Manifest, b Batch) error {
+func checkSameSettings(m contract.Manifest, b contract.Batch) error {
 	if b.RunID == "" {
 		return nil
 	}
+	running := b
+	running.RunSettings = m.RunSettings
 	var problems []contract.Problem
-	for _, setting := range []struct {
-		field      string
-		has, given any
-	}{
-		{"max_retries", m.MaxRetries, b.MaxRetries},
-		{"request_timeout", m.RequestTimeout, b.RequestTimeout},
-		{"job_timeout", m.JobTimeout, b.JobTimeout},
-		{"safe_stop_no_records", m.SafeStopNoRecords, b.SafeStopNoRecords},
-		{"safe_stop_fails", m.SafeStopFails, b.SafeStopFails},
-		{"persist_raw_html", m.PersistRawHTML, b.PersistRawHTML},
-		{"probe_budget", m.ProbeBudget, b.ProbeBudget},
-	} {
-		if setting.has != setting.given {
-			problems = append(problems, conflict(setting.field, setting.given,
-				fmt.Sprintf("run %s has %v", m.RunID, setting.has), fmt.Sprintf("%v, or a new run_id", setting.has)))
+	for _, f := range contract.BatchFields() {
+		if has, given := f.Value(running), f.Value(b); has != given {
+			problems = append(problems, conflict(f.Name, given,
+				fmt.Sprintf("run %s has %v", m.RunID, has), fmt.Sprintf("%v, or a new run_id", has)))
 		}
 	}
 	if len(problems) == 0 {

@@ -23,7 +23,7 @@ type Options struct {
 	Bus *bus.Bus
 	Log *slog.Logger
 	// Defaults supplies the fields that a command omits.
-	Defaults Batch
+	Defaults contract.Batch
 	// BoundMaxAge is the age up to which a no-record above the highest record is reused without a
 	// new request; 0 means that none is reused.
 	BoundMaxAge time.Duration

@@ -45,7 +45,7 @@ func (s *Service) startRun(ctx context.Context, d bus.Delivery[[]byte]) (contrac
 
 // createRun creates a run for a batch that has none, or joins the run that another generator
 // creates for it concurrently.
-func (s *Service) createRun(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
+func (s *Service) createRun(ctx context.Context, batch contract.Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
 	m, err := s.newManifest(ctx, batch, d)
 	if err != nil {
 		return m, err
@@ -63,7 +63,7 @@ func (s *Service) createRun(ctx context.Context, batch Batch, d bus.Delivery[[]b
 }
 
 // newManifest returns the manifest of a new run of batch.
-func (s *Service) newManifest(ctx context.Context, batch Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
+func (s *Service) newManifest(ctx context.Context, batch contract.Batch, d bus.Delivery[[]byte]) (contract.Manifest, error) {
 	run := batch.RunID
 	if run == "" {
 		run = newRunID(batch, d.StoredAt, d.Sequence)
@@ -71,12 +71,8 @@ func (s *Service) newManifest(ctx context.Context, batch Batch, d bus.Delivery[[
 	m := contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: batch.Prefix, Year: batch.Year,
 		Range: batch.MaxRange(), Batch: batch.Identity(s.Site), Site: s.Site, Origin: s.Origin,
-		RequestTimeout: batch.RequestTimeout, JobTimeout: batch.JobTimeout,
-		MaxRetries: batch.MaxRetries, SafeStopNoRecords: batch.SafeStopNoRecords, SafeStopFails: batch.SafeStopFails,
-		Recheck: batch.Recheck, Force: batch.Force, PersistRawHTML: batch.PersistRawHTML,
-		Probe: batch.Probe, ProbeOnly: batch.ProbeOnly, ProbeBudget: batch.ProbeBudget, New: batch.New,
-		RecheckBefore: d.StoredAt.UTC().Add(-s.BoundMaxAge),
-		CreatedAt:     d.StoredAt.UTC(), Config: s.Config, Program: s.Program, Command: commandBody(d),
+		RunSettings: batch.RunSettings, RecheckBefore: d.StoredAt.UTC().Add(-s.BoundMaxAge),
+		CreatedAt: d.StoredAt.UTC(), Config: s.Config, Program: s.Program, Command: commandBody(d),
 	}
 	collected, err := s.storedOutcomes(ctx, contract.BucketCollected, m)
 	m.RecheckAbove = lastFinalNumber(collected)

@@ -44,8 +44,8 @@ func newFixture(t *testing.T, highest int, change ...func(*fixture)) *fixture {
 	f := &fixture{t: t, b: fcttest.Broker(t), exists: func(n int) bool { return n <= highest },
 		manifest: contract.Manifest{
 			Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25",
-			Range:      contract.Range{Start: 1, End: contract.MaxNumber},
-			MaxRetries: 3, Probe: true, ProbeBudget: budget,
+			Range:       contract.Range{Start: 1, End: contract.MaxNumber},
+			RunSettings: contract.RunSettings{MaxRetries: 3, Probe: true, ProbeBudget: budget},
 		}}
 	for _, c := range change {
 		c(f)

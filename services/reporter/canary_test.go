@@ -165,7 +165,7 @@ func TestRunEndsUnconfirmedWithoutCanaryAnswer(t *testing.T) {
 
 func TestCanaryRetryBackoff(t *testing.T) {
 	t.Parallel()
-	w := &worker{Service: New(Options{}), manifest: contract.Manifest{MaxRetries: 8}}
+	w := &worker{Service: New(Options{}), manifest: contract.Manifest{RunSettings: contract.RunSettings{MaxRetries: 8}}}
 	w.canary.cases, w.canary.ending = []contract.CaseID{caseOf(4)}, true
 	for attempt, want := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
 		least := time.Duration(want) * time.Second

@@ -60,7 +60,7 @@ func TestNextCommandByStatus(t *testing.T) {
 		"blocked by vanishing": {contract.Blocked, 5, 0, true, `{"end":8,"prefix":"IMM","year":"23"}`},
 	} {
 		w := &worker{Service: New(Options{}), manifest: contract.Manifest{
-			RunID: "run", Prefix: "IMM", Year: "23", Range: contract.Range{Start: 1, End: end}, SafeStopFails: 3,
+			RunID: "run", Prefix: "IMM", Year: "23", Range: contract.Range{Start: 1, End: end}, RunSettings: contract.RunSettings{SafeStopFails: 3},
 			Command: json.RawMessage(`{"run_id":"run","end":8}`),
 		}}
 		w.tally.FailStreak = c.failures

@@ -229,7 +229,7 @@ func TestOutcomesMatchModel(t *testing.T) {
 func TestStreakIsInNumberOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		manifest := contract.Manifest{Prefix: "IMM", Year: "25", Range: contract.Range{Start: 11, End: 60},
-			SafeStopNoRecords: 4}
+			RunSettings: contract.RunSettings{SafeStopNoRecords: 4}}
 		found := map[int]contract.Outcome{}
 		var order []int
 		for n := 11; n <= 60; n++ {
@@ -258,7 +258,7 @@ func TestStreakReason(t *testing.T) {
 	none := func(int) contract.Outcome { return contract.NoRecord }
 	for end, want := range map[int]string{560: "", 561: "500 consecutive no-record: IMM-61-23..IMM-560-23"} {
 		manifest := contract.Manifest{Prefix: "IMM", Year: "23", Range: contract.Range{Start: 61, End: end},
-			SafeStopNoRecords: 500}
+			RunSettings: contract.RunSettings{SafeStopNoRecords: 500}}
 		var s streak
 		got := ""
 		if stretch, found := s.walk(manifest, none); found {
