@@ -1,15 +1,13 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"fct-scraper/pkg/sanitize"
 )
 
 const hidden = "***"
-
-// seedPattern matches a private NATS key.
-var seedPattern = regexp.MustCompile(`\bS[ACNOUX][A-Z2-7]{56}\b`)
 
 // maskAddresses masks the credentials in a list of valid addresses.
 func maskAddresses(text string) string {
@@ -40,7 +38,7 @@ func maskKey(text string) string {
 	if strings.Contains(text, "-----BEGIN") {
 		return hidden
 	}
-	return seedPattern.ReplaceAllString(text, hidden)
+	return sanitize.Mask(text)
 }
 
 // withoutSecrets masks possible secrets in a value, valid or not. A name that mentions a secret is
