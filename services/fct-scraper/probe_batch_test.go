@@ -6,11 +6,13 @@ import (
 	"testing"
 	"time"
 
-	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
 )
+
+// typicalProbeRequests is how many requests the search of a typical year may take.
+const typicalProbeRequests = 50
 
 func TestTheBoundOfTheSpecsYear(t *testing.T) {
 	t.Parallel()
@@ -22,7 +24,7 @@ func TestTheBoundOfTheSpecsYear(t *testing.T) {
 			t.Fatalf("%s: %s: %v", run.Status, run.Reason, err)
 		}
 		found, report := *run.manifest.Bound, *run.Report
-		if found.Number < 5400 || found.Number > 5600 || found.Requests > config.ProbeTypicalGoal || report.UpperBound != found.Number {
+		if found.Number < 5400 || found.Number > 5600 || found.Requests > typicalProbeRequests || report.UpperBound != found.Number {
 			t.Errorf("bound %d with %d requests, reported as %d", found.Number, found.Requests, report.UpperBound)
 		}
 		if asked := len(p.asked()); report.Requests != p.memory.requests() || report.TotalAttempted != asked || report.Total != 0 || found.NumbersProbed != asked || report.EndID != "" {
@@ -115,7 +117,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 					canaries++
 				}
 			}
-			if requests > config.ProbeTypicalGoal || len(p.asked())-canaries != highest-known+beyond || canaries > 1 {
+			if requests > typicalProbeRequests || len(p.asked())-canaries != highest-known+beyond || canaries > 1 {
 				t.Errorf("%d to %d: %d numbers asked for, %d requests above", known, highest, len(p.asked()), requests)
 			}
 			p.checkOnce()

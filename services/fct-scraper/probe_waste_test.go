@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
@@ -57,14 +56,14 @@ func (p *fixture) checkWaste(run runResult) {
 	report, highest := *run.Report, p.highest()
 	numbers, requests := above(p.asked(), highest)
 	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: highest})
-	if requests > config.ProbeTypicalGoal || numbers > max(12, 2*highest) {
+	if requests > typicalProbeRequests || numbers > max(12, 2*highest) {
 		p.t.Errorf("%d numbers above %d were asked for, with %d requests", numbers, highest, requests)
 	}
 	if report.UpperBound != highest || report.End != highest || report.Succeeded != exist || report.NoRecord != missing || report.Beyond != numbers || report.Failed != 0 {
 		p.t.Errorf("bound %d, end %d: %d succeeded, %d no-record, %d beyond; want %d, %d, %d and %d", report.UpperBound, report.End,
 			report.Succeeded, report.NoRecord, report.Beyond, highest, exist, missing, numbers)
 	}
-	if report.UpperBoundConfidence < 0.95 || report.UpperBoundConfidence > 1 || report.ProbesUsed == 0 || report.ProbesUsed > config.ProbeTypicalGoal {
+	if report.UpperBoundConfidence < 0.95 || report.UpperBoundConfidence > 1 || report.ProbesUsed == 0 || report.ProbesUsed > typicalProbeRequests {
 		p.t.Errorf("%d probes, %.3f sure", report.ProbesUsed, report.UpperBoundConfidence)
 	}
 	p.t.Logf("%d numbers: bound %d (%.4f sure, %s) with %d probes; %d requests for %d numbers above it", highest, report.UpperBound,

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/services/prober/search"
@@ -40,6 +39,9 @@ type searchTrace struct {
 
 // runSearch runs a search over a year. Requests fail as often as the year defines, and are retried
 // three times.
+// typicalProbeRequests is how many requests the search of a typical year may take.
+const typicalProbeRequests = 50
+
 func runSearch(
 	t testingT, s *syntheticYear, r *rand.Rand, settings search.Settings, known []search.Observation,
 ) searchTrace {
@@ -163,9 +165,9 @@ func TestFigures(t *testing.T) {
 		typical.requests = append(typical.requests, all.requests...)
 		typical.above = append(typical.above, all.above...)
 		typical.inside += all.inside
-		if most := all.above[len(all.above)-1]; most > config.ProbeTypicalGoal {
+		if most := all.above[len(all.above)-1]; most > typicalProbeRequests {
 			t.Errorf("%s: %d requests for numbers above the highest, want at most %d", f.name, most,
-				config.ProbeTypicalGoal)
+				typicalProbeRequests)
 		}
 		if most := quantile(all.requests, 0.95); f.name != raggedEnd && most > goals.most {
 			t.Errorf("%s: %d requests at 95 %%, want at most %d", f.name, most, goals.most)
