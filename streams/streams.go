@@ -269,6 +269,13 @@ func Streams() ([]jetstream.StreamConfig, error) {
 	return configs, nil
 }
 
+// BucketMaxAge returns how long a bucket keeps a key that is not written again; 0 is for ever.
+func BucketMaxAge(bucket string) (time.Duration, error) {
+	var config jetstream.StreamConfig
+	err := readDefinition("KV_"+bucket+streamSuffix, &config)
+	return config.MaxAge, err
+}
+
 // Consumer returns the definition of a consumer of a stream.
 func Consumer(stream, name string) (jetstream.ConsumerConfig, error) {
 	var config jetstream.ConsumerConfig

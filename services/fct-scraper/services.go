@@ -15,6 +15,7 @@ import (
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/classifier"
 	"fct-scraper/services/fetcher"
+	"fct-scraper/services/fetcher/limit"
 	"fct-scraper/services/generator"
 	"fct-scraper/services/prober"
 	"fct-scraper/services/reporter"
@@ -171,12 +172,12 @@ func (a *app) fetcherOptions() fetcher.Options {
 		Site:     a.site,
 		SiteName: a.site.Profile.Name,
 		Origin:   a.site.Origin,
-		Pace: fetcher.Pace{
+		Pace: limit.Pace{
 			Min:       c.DelayMin,
 			Max:       c.DelayMax,
 			RestEvery: c.RestEvery,
 			RestFor:   c.RestFor,
-			Quiet:     fetcher.Hours(c.QuietHours),
+			Quiet:     limit.Hours(c.QuietHours),
 		},
 		Settings: a.settings.Subset("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours",
 			"concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent",
@@ -188,7 +189,7 @@ func (a *app) fetcherOptions() fetcher.Options {
 		Grace:       a.grace,
 		// The first step slows the site's requests and is no retry: two seconds are enough, however
 		// long backoff_base is.
-		Backoff: fetcher.Backoff{
+		Backoff: limit.Backoff{
 			Base:   min(c.BackoffBase, 2*time.Second),
 			Factor: c.BackoffFactor,
 			Max:    c.BackoffMax,

@@ -13,10 +13,15 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
+	"fct-scraper/services/fetcher/limit"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// errLeaseExpired reports that the server may have delivered a job to another process: this process
+// did not run for longer than the ack-wait.
+var errLeaseExpired = errors.New("the lease of the message has expired")
 
 // makeAttempt makes one attempt at a job and stores its answer. crashes is how many processes have
 // died with the job in flight. It returns bus.ErrLeaveUnsettled if the answer is stored, and
@@ -28,7 +33,7 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	defer unlock()
-	leave, err := w.siteState.enterHalfOpen(w.startCtx)
+	leave, err := w.limiter.EnterHalfOpen(w.startCtx)
 	if err != nil {
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
@@ -45,7 +50,7 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 	}
 	return w.storeAnswer(contract.Answer{
 		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
-		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
+		AckSubject: d.lease.Msg().Reply(), PlannedAt: plannedAt(d.lease.Msg()),
 		Exchanges: exchanges, Aborted: err != nil, Seconds: seconds,
 	})
 }
@@ -70,7 +75,7 @@ func (w *runWorker) storeCrashed(d delivery, job contract.Job, attempt, crashes 
 	w.Log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
 	return w.storeAnswer(contract.Answer{
 		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Crashes: crashes,
-		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg), Exchanges: []contract.Exchange{},
+		AckSubject: d.lease.Msg().Reply(), PlannedAt: plannedAt(d.lease.Msg()), Exchanges: []contract.Exchange{},
 	})
 }
 
@@ -94,12 +99,12 @@ func (w *runWorker) sendRequests(
 	if job.LikelyAbsent {
 		fetch = w.Site.FetchProofFirst
 	}
-	var permits attemptPermits
-	defer permits.markStarted() // also if the last request could not be sent
+	permitted := w.limiter.NewAttempt()
+	defer permitted.Sent() // also if the last request could not be sent
 	ctx, cancel := context.WithCancelCause(w.finishCtx)
 	defer cancel(nil)
 	disarm := func() bool { return true }
-	if !w.reachability.siteReached() { // a stop does not wait for a connection to be made
+	if !w.reachability.Reached() { // a stop does not wait for a connection to be made
 		disarm = context.AfterFunc(w.startCtx, func() { cancel(context.Cause(w.startCtx)) })
 		defer disarm()
 	}
@@ -108,18 +113,18 @@ func (w *runWorker) sendRequests(
 		w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
 	})
 	sent := func() {
-		permits.markStarted()
+		permitted.Sent()
 		logStart()
 	}
 	requests := 0
 	limited := site.WithTimeouts(site.WithRequestSent(ctx, sent), w.manifest.RequestTimeout, w.manifest.JobTimeout)
 	exchanges, err = w.robots.wrap(fetch)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
-		gap, err := w.waitTurn(ctx, requests == 1, &permits)
-		if err == nil && requests == 1 && !w.reachability.startTry(job.CaseID.Number) {
+		gap, err := w.waitTurn(ctx, requests == 1, permitted)
+		if err == nil && requests == 1 && !w.reachability.StartTry(job.CaseID.Number) {
 			err = errReturnJob
 		}
-		if err == nil && !d.valid() { // another process may be fetching it
+		if err == nil && !d.lease.Valid() { // another process may be fetching it
 			err = errLeaseExpired
 		}
 		if err == nil && requests == 1 {
@@ -127,8 +132,8 @@ func (w *runWorker) sendRequests(
 		}
 		return gap, err
 	})
-	permits.fillWaits(exchanges)
-	return exchanges, permits.seconds(), err
+	permitted.FillWaits(exchanges)
+	return exchanges, permitted.Seconds(), err
 }
 
 // applySiteSignals applies what the exchanges say about the site as a whole: a block, a path that
@@ -154,7 +159,7 @@ func (w *runWorker) applySiteSignals(
 			w.fail(err)
 		}
 	default:
-		w.siteState.record(context.WithoutCancel(w.finishCtx), exchanges, retry, w.Site.RetryAfter)
+		w.limiter.Record(context.WithoutCancel(w.finishCtx), exchanges, retry, w.Site.RetryAfter)
 	}
 	return w.siteBlocked()
 }
@@ -200,8 +205,7 @@ func dropBodies(answer *contract.Answer) (dropped bool) {
 
 // waitTurn waits until the next request may start. No case is started once the run is halted. A
 // case under way is finished, unless the site blocks requests: then no further request is sent.
-func (w *runWorker) waitTurn(ctx context.Context, first bool, permits *attemptPermits) (time.Duration, error) {
-	permits.markStarted()
+func (w *runWorker) waitTurn(ctx context.Context, first bool, permitted *limit.Attempt) (time.Duration, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(w.startCtx, func() {
@@ -210,70 +214,14 @@ func (w *runWorker) waitTurn(ctx context.Context, first bool, permits *attemptPe
 		}
 	})
 	defer stop()
-	permit, err := w.pacer.Wait(ctx, !first, w.siteState.hold)
+	sinceLast, err := permitted.WaitTurn(ctx)
 	if err != nil {
 		return 0, err
 	}
-	permits.add(permit)
 	if w.startCtx.Err() != nil && (first || w.siteBlocked()) {
 		return 0, context.Cause(w.startCtx)
 	}
-	return permit.Gap, nil
-}
-
-// attemptPermits are the permits of the requests of one attempt.
-type attemptPermits struct {
-	mu sync.Mutex
-	// started is the Started of the request that is about to leave the machine; nil if there is
-	// none.
-	started func()
-	// firstSent is when the first request of the attempt was permitted.
-	firstSent time.Time
-	// permits are the permits of all requests of the attempt.
-	permits []Permit
-}
-
-// fillWaits fills in for how long each request was held.
-func (p *attemptPermits) fillWaits(exchanges []contract.Exchange) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range exchanges[:min(len(exchanges), len(p.permits))] {
-		exchanges[i].WaitedSeconds = p.permits[i].Waited.Seconds()
-		exchanges[i].SlowedSeconds = p.permits[i].Slowed.Seconds()
-	}
-}
-
-// seconds returns the time since the first request was permitted, by the monotonic clock; 0 if none
-// was.
-func (p *attemptPermits) seconds() float64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.firstSent.IsZero() {
-		return 0
-	}
-	return time.Since(p.firstSent).Seconds()
-}
-
-// add adds the permit of the next request.
-func (p *attemptPermits) add(permit Permit) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.started = permit.Started
-	p.permits = append(p.permits, permit)
-	if p.firstSent.IsZero() {
-		p.firstSent = time.Now()
-	}
-}
-
-// markStarted notes that the request has left, or will never be sent.
-func (p *attemptPermits) markStarted() {
-	p.mu.Lock()
-	report := p.started
-	p.started = nil
-	p.mu.Unlock()
-	if report != nil {
-		report()
-	}
+	return sinceLast, nil
 }
 
 // siteBlocked reports whether the run was halted because the site blocks requests.

@@ -60,7 +60,7 @@ func (s *Service) replyCanary(ctx context.Context, msg *nats.Msg) {
 // shows none of them, that is a block: it stops all fetchers at once.
 func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequest) (contract.CanaryReply, error) {
 	m := contract.Manifest{RunID: request.RunID}
-	if block, _ := s.siteState.activeBlock(time.Now()); block != nil {
+	if block, _ := s.limiter.Block(); block != nil {
 		return s.blockedReply(ctx, m, block)
 	}
 	var entries []contract.Entry
@@ -114,37 +114,33 @@ func (s *Service) fetchCanary(
 	ctx context.Context, id contract.CaseID,
 ) (entry contract.Entry, wait time.Duration, err error) {
 	entry = contract.Entry{CaseID: id, Verdict: contract.VerdictTransient}
-	admissions, err := s.inFlightLimit.acquire(ctx, 1)
+	admissions, err := s.limiter.Admit(ctx, 1)
 	if err != nil {
 		entry.Error = err.Error()
 		return entry, 0, err
 	}
-	defer admissions[0].release()
-	var permits attemptPermits
-	requests := 0
-	exchanges, err := s.robots.wrap(s.Site.Fetch)(site.WithRequestSent(ctx, permits.markStarted), id,
+	defer admissions[0].Release()
+	permitted := s.limiter.NewAttempt()
+	exchanges, err := s.robots.wrap(s.Site.Fetch)(site.WithRequestSent(ctx, permitted.Sent), id,
 		func(ctx context.Context) (time.Duration, error) {
-			permits.markStarted()
-			requests++
-			permit, err := s.pacer.Wait(ctx, requests > 1, s.siteState.hold)
+			sinceLast, err := permitted.WaitTurn(ctx)
 			if err != nil {
 				return 0, err
 			}
-			permits.add(permit)
-			if block, _ := s.siteState.activeBlock(time.Now()); block != nil { // it may have been set while waiting
+			if block, _ := s.limiter.Block(); block != nil { // it may have been set while waiting
 				err = fmt.Errorf("blocked by the site at %s (%s)", block.CaseID, block.Rule)
 			}
-			return permit.Gap, err
+			return sinceLast, err
 		})
-	permits.markStarted()
-	permits.fillWaits(exchanges)
+	permitted.Sent()
+	permitted.FillWaits(exchanges)
 	for i := range exchanges {
 		exchanges[i].Size = len(exchanges[i].Body)
 	}
 	entry.Requests = exchanges
 	if len(exchanges) > 0 {
 		entry.StartedAt = exchanges[0].StartedAt
-		entry.Seconds = permits.seconds()
+		entry.Seconds = permitted.Seconds()
 	}
 	if err != nil {
 		entry.Error = err.Error()

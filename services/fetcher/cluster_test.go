@@ -10,8 +10,6 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/services/fetcher"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // TestFetcherSurvivesLostMajority checks a fetcher on a cluster that loses its majority: Run ends
@@ -60,42 +58,5 @@ func TestFetcherSurvivesLostMajority(t *testing.T) {
 	}
 	if total, maxPerNumber := f.site.requests(); total < jobs || maxPerNumber > 2 {
 		t.Errorf("%d requests for %d jobs, %d for one of them", total, jobs, maxPerNumber)
-	}
-}
-
-// TestTurnHeldAcrossLeaderChange checks that a turn in use is not delivered to another process when
-// another server becomes the leader. Such a server took the creation of the turn for its delivery,
-// and delivered it again within 160 ms.
-func TestTurnHeldAcrossLeaderChange(t *testing.T) {
-	t.Parallel()
-	_, b := fcttest.Cluster(t, bus.Options{})
-	pace := fetcher.Pace{Min: time.Millisecond, Max: time.Millisecond}
-	first, err := fetcher.SharedPacer(t.Context(), b, "sim", pace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	turn, err := b.JetStream().Consumer(t.Context(), contract.StreamPace, "turn-sim")
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(turn.CachedInfo().Config.AckWait + time.Second) // no condition: the turn must be older than that
-	permit, err := first.Wait(t.Context(), true, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer permit.Started()
-	if _, err := turn.Info(t.Context()); err != nil { // by now the server has received the heartbeat
-		t.Fatal(err)
-	}
-	if _, err := b.Conn().Request("$JS.API.CONSUMER.LEADER.STEPDOWN.FCT_PACE.turn-sim", nil,
-		5*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	for until := time.Now().Add(4 * time.Second); time.Now().Before(until); {
-		if msg, err := turn.Next(jetstream.FetchMaxWait(500 * time.Millisecond)); err == nil {
-			t.Error("another process got the turn while it was held")
-			_ = msg.Nak()
-			break
-		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/fetcher"
+	"fct-scraper/services/fetcher/limit"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -235,7 +236,7 @@ func TestNoRequestsWhileAnswersUnstored(t *testing.T) {
 	}
 	service, err := fetcher.New(t.Context(), fetcher.Options{
 		Bus: f.bus, Log: fcttest.Logger(t), ID: "one", Process: "mine", Site: f.site, SiteName: "sim", Concurrency: 8,
-		Backoff: fetcher.Backoff{Base: time.Millisecond, Factor: 2, Max: time.Second},
+		Backoff: limit.Backoff{Base: time.Millisecond, Factor: 2, Max: time.Second},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,18 +3,14 @@ package fetcher
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"fct-scraper/pkg/contract"
 )
 
-// jobHeartbeat is the interval of the heartbeats of a job, whose ack-wait is 15 s.
-const jobHeartbeat = 5 * time.Second
-
 // doJob does one job. It returns nil if the job has its outcome already, and bus.ErrLeaveUnsettled
 // if an answer is stored and the classifier settles the job.
 func (w *runWorker) doJob(d delivery) error {
-	msg := d.msg
+	msg := d.lease.Msg()
 	job, err := w.decodeJob(msg.Data())
 	if err != nil {
 		return err
@@ -25,7 +21,7 @@ func (w *runWorker) doJob(d delivery) error {
 	}
 	id := job.CaseID
 	if !w.claimNumber(id.Number) { // redelivered while this process still works on it
-		return retryLater(jobHeartbeat)
+		return retryLater(w.jobTerm.Heartbeat())
 	}
 	defer w.releaseNumber(id.Number)
 	unclaim, claimed := w.overlap.claim(id)

@@ -2,6 +2,8 @@ package fetcher
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"fct-scraper/pkg/bus"
@@ -15,7 +17,9 @@ import (
 // outcomes: before a worker fetches a number, it checks what the others have, so that no number is
 // fetched twice as far as this process can know.
 type overlap struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	// workers are the workers of all runs. The value says whether a run of the same series and year
+	// was worked on at the same time.
 	workers map[*runWorker]bool
 	// claimed are the cases that a worker is processing.
 	claimed map[contract.CaseID]bool
@@ -36,16 +40,24 @@ func (o *overlap) claim(id contract.CaseID) (free func(), ok bool) {
 	}, true
 }
 
+// all returns the workers of all runs.
+func (o *overlap) all() []*runWorker {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Collect(maps.Keys(o.workers))
+}
+
 // add adds a worker and marks it, and the workers that it overlaps with, as overlapped.
 func (o *overlap) add(w *runWorker) (remove func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	overlapped := false
 	for other := range o.workers {
 		if other.overlapsWith(w) {
-			other.overlapped, w.overlapped = true, true
+			o.workers[other], overlapped = true, true
 		}
 	}
-	o.workers[w] = true
+	o.workers[w] = overlapped
 	return func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -63,7 +75,7 @@ func (o *overlap) overlapping(w *runWorker) (others []*runWorker, everOverlapped
 			others = append(others, other)
 		}
 	}
-	return others, w.overlapped
+	return others, o.workers[w]
 }
 
 // overlapsWith reports whether another run has the same series and year.
@@ -86,7 +98,7 @@ func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original 
 		case err != nil:
 			return original, err
 		case step.Wait > 0:
-			return original, retryLater(min(step.Wait, jobHeartbeat))
+			return original, retryLater(min(step.Wait, w.jobTerm.Heartbeat()))
 		}
 		if original, ok := w.copyable(id.Number, other.manifest.RunID, step); ok {
 			return original, nil
@@ -144,7 +156,7 @@ func (w *runWorker) copyable(number int, run contract.RunID, step Step) (origina
 func (w *runWorker) requestCopy(d delivery, job contract.Job, attempt int, original contract.Copy) error {
 	err := w.storeAnswer(contract.Answer{
 		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts,
-		AckSubject: d.msg.Reply(), PlannedAt: plannedAt(d.msg),
+		AckSubject: d.lease.Msg().Reply(), PlannedAt: plannedAt(d.lease.Msg()),
 		Copy: &original, Exchanges: []contract.Exchange{},
 	})
 	if errors.Is(err, bus.ErrLeaveUnsettled) {

@@ -13,6 +13,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher"
+	"fct-scraper/services/fetcher/limit"
 	"fct-scraper/streams"
 
 	"github.com/google/go-cmp/cmp"
@@ -180,7 +181,7 @@ func checkRecovery(t *testing.T, site *observedSite, jobs int, damage func(fixtu
 		time.Sleep(500 * time.Millisecond) // they check the pools at different times
 		t.Cleanup(f.startFetcher(func(opts *fetcher.Options) {
 			opts.ID, opts.Site, opts.Shared, opts.Concurrency = fmt.Sprintf("fetcher-%d", i), site, true, concurrency
-			opts.Pace = fetcher.Pace{Min: pause, Max: pause + time.Millisecond}
+			opts.Pace = limit.Pace{Min: pause, Max: pause + time.Millisecond}
 		}))
 	}
 	site.waitUntil(t, func(started, _ int) bool { return started > jobs/3 })

@@ -8,6 +8,8 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/lease"
+	"fct-scraper/services/fetcher/limit"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,7 +21,7 @@ func (w *runWorker) pullJobs() {
 		err := w.pullUntilError()
 		// The end of a run removes its consumer, and may be seen here later than the removal. That is
 		// no failure to log. The generator recreates a consumer that was removed otherwise.
-		if delay.Sleep(w.startCtx, presenceInterval/10) != nil {
+		if delay.Sleep(w.startCtx, w.presenceTerm.Heartbeat()/10) != nil {
 			return
 		}
 		w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
@@ -62,7 +64,7 @@ func (w *runWorker) noteConsumer(info *jetstream.ConsumerInfo) {
 // admission would be unused during the pull, and the order of the runs would depend on how long
 // their pulls take. So a busy run has one job that waits.
 func (w *runWorker) pullOnce(consumer jetstream.Consumer) error {
-	if err := w.reachability.awaitTry(w.startCtx); err != nil {
+	if err := w.reachability.AwaitTry(w.startCtx); err != nil {
 		return err
 	}
 	jobs, err := w.fetchJobs(consumer)
@@ -70,37 +72,37 @@ func (w *runWorker) pullOnce(consumer jetstream.Consumer) error {
 }
 
 // fetchJobs returns as many jobs as admissions are free now, and at least one if one arrives within
-// jobHeartbeat.
+// one heartbeat.
 func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err error) {
 	epoch, requestedAt := w.Bus.Epoch(), time.Now()
-	limit := max(1, w.inFlightLimit.available())
-	if w.reachability.failing() {
-		limit = 1
+	most := max(1, w.limiter.FreeAdmissions())
+	if w.reachability.Failing() {
+		most = 1
 	}
-	batch, err := consumer.FetchNoWait(limit)
+	batch, err := consumer.FetchNoWait(most)
 	if err != nil {
 		return nil, err
 	}
 	for msg := range batch.Messages() {
-		jobs = append(jobs, delivery{acquireLease(msg, requestedAt, jobHeartbeat, jobExpiry), epoch})
+		jobs = append(jobs, delivery{lease.HoldMessage(msg, requestedAt, w.jobTerm), epoch})
 	}
 	if err := batch.Error(); err != nil || len(jobs) > 0 {
 		return jobs, err
 	}
 	epoch = w.Bus.Epoch()
-	msg, requestedAt, err := bus.Next(w.startCtx, consumer, jobHeartbeat)
+	msg, requestedAt, err := bus.Next(w.startCtx, consumer, w.jobTerm.Heartbeat())
 	switch {
 	case errors.Is(err, nats.ErrTimeout): // no job arrived
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	return []delivery{{acquireLease(msg, requestedAt, jobHeartbeat, jobExpiry), epoch}}, nil
+	return []delivery{{lease.HoldMessage(msg, requestedAt, w.jobTerm), epoch}}, nil
 }
 
 // delivery is a leased job, and the epoch of the connection when it was requested.
 type delivery struct {
-	*messageLease
+	lease *lease.Message
 	epoch uint64
 }
 
@@ -109,11 +111,11 @@ type delivery struct {
 // started. They are on no in-flight record: if the process dies, they do not count as crashes.
 func (w *runWorker) startWhenFree(jobs []delivery) error {
 	for len(jobs) > 0 {
-		admissions, err := w.inFlightLimit.acquire(w.startCtx, len(jobs))
+		admissions, err := w.limiter.Admit(w.startCtx, len(jobs))
 		if err != nil {
 			for _, job := range jobs {
-				if job.release() {
-					_ = job.msg.NakWithDelay(bus.NoDelay)
+				if job.lease.Release() {
+					_ = job.lease.Msg().NakWithDelay(bus.NoDelay)
 				}
 			}
 			return err
@@ -127,10 +129,10 @@ func (w *runWorker) startWhenFree(jobs []delivery) error {
 }
 
 // startJob processes a job with an admission, in a goroutine of its own.
-func (w *runWorker) startJob(d delivery, admission admission) {
+func (w *runWorker) startJob(d delivery, admission limit.Admission) {
 	w.inFlight.Add(1)
 	w.jobs.Go(func() {
-		defer admission.release()
+		defer admission.Release()
 		defer w.inFlight.Add(-1)
 		w.process(d)
 	})

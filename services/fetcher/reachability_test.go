@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/fetcher"
+	"fct-scraper/services/fetcher/limit"
 )
 
 // refuseConnection returns an exchange with a site that refuses the connection.
@@ -139,7 +140,7 @@ func TestUnreachableAfterAnswer(t *testing.T) {
 		}
 		return refuseConnection(ctx, number)
 	}
-	stop := f.startFetcher(func(o *fetcher.Options) { o.Concurrency, o.Backoff = 1, fetcher.Backoff{} })
+	stop := f.startFetcher(func(o *fetcher.Options) { o.Concurrency, o.Backoff = 1, limit.Backoff{} })
 	f.waitAnswered(5)
 	stop()
 	f.checkAnsweredOnce(5)
@@ -233,7 +234,7 @@ func TestUnreachableReportsWait(t *testing.T) {
 		f.site.answer = refuseConnection
 		service, err := fetcher.New(t.Context(), fetcher.Options{
 			Bus: f.bus, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 2,
-			Backoff: fetcher.Backoff{Base: time.Minute, Factor: 2, Max: 5 * time.Minute},
+			Backoff: limit.Backoff{Base: time.Minute, Factor: 2, Max: 5 * time.Minute},
 		})
 		if err != nil {
 			t.Fatal(err)

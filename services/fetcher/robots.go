@@ -29,8 +29,8 @@ func (f forbiddenError) Error() string {
 
 // robots is the site's robots.txt. One case at a time checks it; the first one fetches it.
 type robots struct {
-	fetch Robots
-	pacer *Pacer
+	fetch         Robots
+	setCrawlDelay func(time.Duration)
 	// current holds the rules that were fetched last.
 	current chan fetchedRules
 }
@@ -41,8 +41,8 @@ type fetchedRules struct {
 	fetchedAt time.Time
 }
 
-func newRobots(fetch Robots, pacer *Pacer) *robots {
-	r := &robots{fetch: fetch, pacer: pacer, current: make(chan fetchedRules, 1)}
+func newRobots(fetch Robots, setCrawlDelay func(time.Duration)) *robots {
+	r := &robots{fetch: fetch, setCrawlDelay: setCrawlDelay, current: make(chan fetchedRules, 1)}
 	r.current <- fetchedRules{}
 	return r
 }
@@ -97,7 +97,7 @@ func (r *robots) check(
 			return exchanges, err
 		}
 		rules = fetchedRules{fetched, time.Now()}
-		r.pacer.setCrawlDelay(fetched.CrawlDelay())
+		r.setCrawlDelay(fetched.CrawlDelay())
 	}
 	if path, ok := rules.Allows(id); !ok {
 		return exchanges, forbiddenError{path}

@@ -13,10 +13,8 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/fetcher/limit"
 )
-
-// presenceInterval is how often a fetcher renews its presence on a run, which expires after 15 s.
-const presenceInterval = 5 * time.Second
 
 // runWorker is the work of one fetcher on one round of a run.
 type runWorker struct {
@@ -25,7 +23,7 @@ type runWorker struct {
 	history  *runHistory
 	record   *inFlightRecord
 	// reachability tracks whether the site was reached in this round.
-	reachability *reachability
+	reachability *limit.Reachability
 	// startCtx ends when no further job may be started. finishCtx ends when jobs in flight are
 	// abandoned.
 	startCtx, finishCtx context.Context
@@ -40,9 +38,6 @@ type runWorker struct {
 
 	mu            sync.Mutex
 	activeNumbers map[int]bool
-	// overlapped says that a run of the same series and year was worked on at the same time. The mutex
-	// of overlap guards it.
-	overlapped bool
 	// pastHistory is the history of the past run that was searched last. copyRequested are the
 	// numbers for which a copy was requested from the classifier.
 	pastHistory   *runHistory
@@ -74,7 +69,7 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 		Service: s, manifest: m, startCtx: startCtx, finishCtx: finishCtx, abandon: abandon, stop: stop,
 		activeNumbers: make(map[int]bool),
 		history:       s.historyOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
-		loggedWaits: make(map[string]time.Time), reachability: newReachability(s.Backoff),
+		loggedWaits: make(map[string]time.Time), reachability: limit.NewReachability(s.Backoff),
 	}
 	defer s.overlap.add(w)()
 	leaveRun, err := w.announcePresence()
@@ -110,7 +105,7 @@ func (w *runWorker) closeRecord() {
 // watchBlock halts the run when the site blocks requests, also those of another run.
 func (w *runWorker) watchBlock() {
 	for {
-		block, changed := w.siteState.activeBlock(time.Now())
+		block, changed := w.limiter.Block()
 		if block != nil {
 			w.stop(runs.Halted{Halt: blockHalt(*block)})
 			if err := w.haltBlocked(context.WithoutCancel(w.finishCtx), w.manifest, *block); err != nil {
@@ -160,12 +155,12 @@ func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
 func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 	// Not with startCtx: a canceled put may have been stored, and then the end of the run waits until
 	// it expires.
-	limited, cancel := context.WithTimeout(w.finishCtx, presenceInterval)
+	limited, cancel := context.WithTimeout(w.finishCtx, w.presenceTerm.Heartbeat())
 	defer cancel()
 	if err := w.putPresence(limited); err != nil {
 		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
 	}
-	stopHeartbeat := delay.Every(presenceInterval, func() {
+	stopHeartbeat := delay.Every(w.presenceTerm.Heartbeat(), func() {
 		w.refreshPresence()
 		if err := w.record.flush(w.finishCtx); err != nil {
 			w.Log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
@@ -173,7 +168,7 @@ func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 	})
 	return func() {
 		stopHeartbeat()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.startCtx), presenceInterval)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.startCtx), w.presenceTerm.Heartbeat())
 		defer cancel()
 		if err := w.fetchers.Delete(ctx, w.manifest.RunID.FetcherKey(w.ID)); err != nil { // then it expires
 			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
@@ -184,7 +179,7 @@ func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 // putPresence stores the presence of this fetcher on the run.
 func (w *runWorker) putPresence(ctx context.Context) error {
 	value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(),
-		Reached: w.reachability.siteReached()})
+		Reached: w.reachability.Reached()})
 	if err != nil {
 		return err
 	}
@@ -202,16 +197,16 @@ func (w *runWorker) refreshPresence() {
 // reportWait returns why no request is sent now; nil while requests are sent. It logs a wait that
 // is new, or ends later than was logged.
 func (w *runWorker) reportWait() *contract.Wait {
-	current := w.pacer.currentWait.Load()
+	current := w.limiter.CurrentWait()
 	if current == nil {
-		current = w.reachability.currentWait()
+		current = w.reachability.CurrentWait()
 	}
 	if current == nil {
 		return nil
 	}
 	w.mu.Lock()
 	until, logged := w.loggedWaits[current.Reason]
-	isNew := !logged || !current.recurring && current.Until.Sub(until) > minReportedWait
+	isNew := !logged || current.EndsAfter(until)
 	if isNew {
 		w.loggedWaits[current.Reason] = current.Until
 	}
@@ -227,7 +222,7 @@ func (w *runWorker) reportWait() *contract.Wait {
 // and its history is read. A message whose lease has expired is not settled.
 func (w *runWorker) process(d delivery) {
 	err := w.doJob(d)
-	msg, valid := d.msg, d.release()
+	msg, valid := d.lease.Msg(), d.lease.Release()
 	var wait retryLater
 	switch {
 	case !valid && !errors.Is(err, bus.ErrStore):

@@ -1,17 +1,21 @@
+// Package fetcher turns jobs into answers: it pulls the jobs of all runs, fetches their cases from
+// the site when its subpackage limit permits it, and stores what the site answered.
 package fetcher
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
+	"fct-scraper/services/fetcher/limit"
+	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -56,7 +60,7 @@ type Options struct {
 	Origin string
 	// Robots is called before the first case; nil ignores robots.txt.
 	Robots Robots
-	Pace   Pace
+	Pace   limit.Pace
 	// Settings are the settings that affect the fetcher's requests, with secrets masked. The
 	// reports of its runs show them.
 	Settings map[string]any
@@ -66,7 +70,7 @@ type Options struct {
 	// concurrency then apply to all of them together.
 	Shared bool
 	// Backoff slows requests down while the site is in trouble.
-	Backoff Backoff
+	Backoff limit.Backoff
 	// Grace is how long jobs in flight may still take when Run is to end; 0 abandons them at once.
 	Grace time.Duration
 	// Cooldown is how long a block lasts if the site does not say.
@@ -80,34 +84,30 @@ type Options struct {
 // Service fetches the jobs of all runs.
 type Service struct {
 	Options
-	runs, sites, fetchers, held jetstream.KeyValue
+	runs, fetchers, held jetstream.KeyValue
 	// collected are the collected numbers of all runs. overlap tracks the runs of this fetcher.
 	collected jetstream.KeyValue
 	overlap   overlap
-	pacer     *Pacer
-	robots    *robots
-	siteState *siteState
-	// inFlightLimit bounds the cases that are fetched, or whose answers wait to be stored. isolated
-	// is held by the one job on which processes have died.
-	inFlightLimit *inFlightLimit
-	isolated      chan struct{}
-	// pools are the turn and the slots; empty if this process is alone.
-	pools        []*messagePool
-	answerWrites *bus.GroupCommit[pendingAnswer]
+	// limiter permits requests, and bounds the cases that are fetched, or whose answers wait to be
+	// stored.
+	limiter *limit.Limiter
+	robots  *robots
+	// isolated is held by the one job on which processes have died.
+	isolated chan struct{}
+	// jobTerm is how long a job is leased, presenceTerm how long the presence is stored.
+	jobTerm, presenceTerm lease.Term
+	answerWrites          *bus.GroupCommit[pendingAnswer]
 	// inFlight counts the cases in flight.
 	inFlight atomic.Int64
 }
 
 // New opens the buckets and streams that the fetcher uses.
 func New(ctx context.Context, opts Options) (*Service, error) {
-	s := &Service{
-		Options: opts, pacer: NewPacer(opts.Pace),
-		inFlightLimit: newInFlightLimit(opts.Concurrency), isolated: make(chan struct{}, 1),
-	}
+	s := &Service{Options: opts, isolated: make(chan struct{}, 1)}
 	s.overlap.workers, s.overlap.claimed = make(map[*runWorker]bool), make(map[contract.CaseID]bool)
 	s.answerWrites = bus.NewGroupCommit(maxPackBytes, pendingAnswer.size, s.publishAnswers)
 	for name, kv := range map[string]*jetstream.KeyValue{
-		contract.BucketRuns: &s.runs, contract.BucketSites: &s.sites, contract.BucketFetchers: &s.fetchers,
+		contract.BucketRuns: &s.runs, contract.BucketFetchers: &s.fetchers,
 		contract.BucketCollected: &s.collected,
 		contract.BucketHeld:      &s.held,
 	} {
@@ -117,13 +117,23 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		}
 		*kv = opened
 	}
-	s.robots = newRobots(opts.Robots, s.pacer)
-	s.siteState = newSiteState(s.sites, opts.SiteName, opts.Backoff, opts.Cooldown, opts.Log)
-	if opts.Shared {
-		if err := s.createSharedPools(ctx); err != nil {
-			return nil, fmt.Errorf("creating the fetcher: %w", err)
-		}
+	limiter, err := limit.New(ctx, limit.Options{
+		Bus: opts.Bus, Log: opts.Log, Fetcher: opts.ID, Site: opts.SiteName, Pace: opts.Pace, Shared: opts.Shared,
+		Concurrency: opts.Concurrency, Backoff: opts.Backoff, Cooldown: opts.Cooldown,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("creating the fetcher: %w", err)
 	}
+	s.limiter, s.robots = limiter, newRobots(opts.Robots, limiter.SetCrawlDelay)
+	jobs, err := streams.JobsConsumer("")
+	if err != nil {
+		return nil, fmt.Errorf("creating the fetcher: %w", err)
+	}
+	maxAge, err := streams.BucketMaxAge(contract.BucketFetchers)
+	if err != nil {
+		return nil, fmt.Errorf("creating the fetcher: %w", err)
+	}
+	s.jobTerm, s.presenceTerm = lease.Term(jobs.AckWait), lease.Term(maxAge)
 	return s, nil
 }
 
@@ -131,14 +141,14 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 // are returned.
 func (s *Service) Run(ctx context.Context) error {
 	if s.Unblock {
-		if err := s.siteState.clearBlock(ctx); err != nil {
+		if err := s.limiter.ClearBlock(ctx); err != nil {
 			return fmt.Errorf("running the fetcher: %w", err)
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx)) // also while the last jobs end
-	group.Go(func() error { return s.siteState.watch(watchCtx, s.Bus, func() { close(ready) }) })
+	group.Go(func() error { return s.limiter.Run(watchCtx, func() { close(ready) }) })
 	group.Go(func() error {
 		defer stop()
 		select {
@@ -151,13 +161,6 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		defer endCanaries()
-		maintainCtx, stopMaintaining := context.WithCancel(watchCtx)
-		var maintainers sync.WaitGroup
-		for _, p := range s.pools {
-			maintainers.Go(func() { p.maintain(maintainCtx) })
-		}
-		defer maintainers.Wait()
-		defer stopMaintaining()
 		return runs.Follow(ctx, s.Bus, func(startCtx context.Context, m contract.Manifest) error {
 			if m.Origin != "" && s.Origin != "" && site.NameOf(m.Origin) != site.NameOf(s.Origin) {
 				return s.haltForeignRun(ctx, m)
@@ -189,7 +192,7 @@ func (s *Service) recordBlock(
 		wait = s.Cooldown
 	}
 	block := contract.SiteBlock{CaseID: id, RunID: m.RunID, Rule: rule, At: now, Until: now.Add(wait)}
-	if err := s.siteState.setBlock(ctx, block); err != nil {
+	if err := s.limiter.SetBlock(ctx, block); err != nil {
 		return err
 	}
 	s.Log.Error("site.blocked", "run_id", m.RunID, "case_id", id.String(), "rule", rule, "until", block.Until)
@@ -233,10 +236,8 @@ type State struct {
 
 // State returns the state of this fetcher now.
 func (s *Service) State() State {
-	block, _ := s.siteState.activeBlock(time.Now())
-	s.siteState.mu.Lock()
-	slowdown := s.siteState.slowdown
-	s.siteState.mu.Unlock()
+	block, _ := s.limiter.Block()
+	slowdown := s.limiter.Slowdown()
 	return State{
 		Site: s.SiteName, InFlight: int(s.inFlight.Load()), Concurrency: s.Concurrency,
 		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0,
@@ -247,14 +248,12 @@ func (s *Service) State() State {
 
 // currentWait returns why no request is sent now; nil while requests are sent.
 func (s *Service) currentWait() *contract.Wait {
-	current := s.pacer.CurrentWait()
-	if current != nil {
-		return current
+	if current := s.limiter.CurrentWait(); current != nil {
+		return &current.Wait
 	}
-	s.overlap.mu.Lock()
-	defer s.overlap.mu.Unlock()
-	for w := range s.overlap.workers {
-		connectWait := w.reachability.currentWait()
+	var current *contract.Wait
+	for _, w := range s.overlap.all() {
+		connectWait := w.reachability.CurrentWait()
 		if connectWait == nil { // this run sends requests
 			return nil
 		}

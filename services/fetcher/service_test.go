@@ -17,6 +17,7 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher"
+	"fct-scraper/services/fetcher/limit"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
@@ -148,7 +149,7 @@ func (f fixture) startFetcher(change func(*fetcher.Options)) (stop func()) {
 	f.t.Helper()
 	opts := fetcher.Options{
 		Bus: f.bus, Log: fcttest.Logger(f.t), ID: "one", Site: f.site, SiteName: "sim",
-		Concurrency: 8, Cooldown: time.Hour, Backoff: fetcher.Backoff{Base: time.Millisecond, Factor: 2,
+		Concurrency: 8, Cooldown: time.Hour, Backoff: limit.Backoff{Base: time.Millisecond, Factor: 2,
 			Max: time.Second},
 	}
 	if change != nil {
@@ -388,6 +389,29 @@ func TestForeignRunHaltedWithoutRequests(t *testing.T) {
 	}
 	if total, _ := f.site.requests(); total != 0 {
 		t.Errorf("%d requests", total)
+	}
+}
+
+// TestRunFailsWhenStoreIsSilent checks an unanswered publish, as in a cluster without a leader. It
+// looks like an ended context. The fetcher must not take it for its own end: its process would stay
+// up and send no requests.
+func TestRunFailsWhenStoreIsSilent(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 5)
+	silent, err := bus.New(f.bus.Conn(), fcttest.Logger(t),
+		bus.Options{PublishTimeout: time.Nanosecond, WaitForConnection: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, err := fetcher.New(t.Context(),
+		fetcher.Options{Bus: silent, Log: fcttest.Logger(t), ID: "one", Site: f.site, SiteName: "sim", Concurrency: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := service.Run(ctx); !errors.Is(err, bus.ErrStore) {
+		t.Errorf("%v, want bus.ErrStore", err)
 	}
 }
 

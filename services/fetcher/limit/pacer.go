@@ -1,6 +1,4 @@
-// Package fetcher turns jobs into answers: it pulls the jobs of all runs, fetches their cases from
-// the site at the configured pace, and stores what the site answered.
-package fetcher
+package limit
 
 import (
 	"context"
@@ -35,15 +33,15 @@ const (
 	maxPauseMargin     = 10 * time.Millisecond
 )
 
-// Pause returns the wait after request number n (1 is the first). draw, in [0, 1), is the random
+// pause returns the wait after request number n (1 is the first). draw, in [0, 1), is the random
 // number that selects it.
-func (p Pace) Pause(n int, draw float64) time.Duration {
+func (p Pace) pause(n int, draw float64) time.Duration {
 	least := p.minPause()
-	pause := least + time.Duration(draw*float64(max(0, p.Max-least)))
+	drawn := least + time.Duration(draw*float64(max(0, p.Max-least)))
 	if p.restsAfter(n) {
-		pause = max(pause, p.RestFor)
+		drawn = max(drawn, p.RestFor)
 	}
-	return pause
+	return drawn
 }
 
 // restsAfter reports whether a rest follows request number n.
@@ -55,16 +53,16 @@ func (p Pace) unlimited() bool { return p.Max == 0 && p.RestEvery == 0 }
 // minPause returns the shortest pause that is made.
 func (p Pace) minPause() time.Duration { return p.Min + min(p.Min/pauseMarginDivisor, maxPauseMargin) }
 
-// Pacer enforces a Pace for all requests of one process. It is safe for concurrent use. Cases that
+// pacer enforces a Pace for all requests of one process. It is safe for concurrent use. Cases that
 // have sent a request go before those that have not; within each kind, callers are served in the
 // order in which they came.
-type Pacer struct {
+type pacer struct {
 	pace Pace
 	// siteDelay is the crawl delay that robots.txt sets, in nanoseconds.
 	siteDelay atomic.Int64
 	// sharedTurn is the turn of all processes that send requests to the site; nil if there is no
 	// other.
-	sharedTurn turnSource
+	sharedTurn *siteTurn
 	// state holds the one paceState. The goroutine that has received it is the only one that waits
 	// for the clock.
 	state chan paceState
@@ -72,42 +70,40 @@ type Pacer struct {
 	// case under way, whose job timeout runs, has at most one such case before it.
 	firstRequest chan struct{}
 	// currentWait is why the next request is held beyond its pause; nil while it is not.
-	currentWait atomic.Pointer[reportedWait]
+	currentWait atomic.Pointer[Wait]
 }
 
-// reportedWait is a wait that is logged and shown. A recurring one comes with each request and is
-// logged once.
-type reportedWait struct {
+// Wait is why no request is sent now, if that is worth a report. A recurring one comes with each
+// request and is logged once.
+type Wait struct {
 	contract.Wait
 	recurring bool
+}
+
+// EndsAfter reports whether the wait lasts noticeably longer than one with the same reason that was
+// logged with the end until.
+func (w Wait) EndsAfter(until time.Time) bool {
+	return !w.recurring && w.Until.Sub(until) > minReportedWait
 }
 
 // minReportedWait is the shortest wait that is reported: without a report, a run that waits longer
 // seems to hang.
 const minReportedWait = 5 * time.Second
 
-// Hold returns for how much longer no request may be sent, and why.
-type Hold func() (left time.Duration, why string)
+// holdFunc returns for how much longer no request may be sent, and why.
+type holdFunc func() (left time.Duration, why string)
 
-// Permit is the right to start one request.
-type Permit struct {
+// sendPermit is the right to start one request.
+type sendPermit struct {
 	// Gap is the time since the start of the previous request, by the monotonic clock; 0 for the
 	// first.
 	Gap time.Duration
 	// Waited is how long the request was held beyond its pause, where that was reported. Slowed is
-	// how long its Hold held it.
+	// how long its hold held it.
 	Waited, Slowed time.Duration
 	// Started starts the pause to the next request. Call it when the request has left the machine,
 	// or will never be sent.
 	Started func()
-}
-
-// turnSource gives out the right to send the next request, one for all processes.
-type turnSource interface {
-	// take waits for the right. The holder calls passOn when its request has started. The right can
-	// be taken again after the pause that the function pause returns for n, the number of times the
-	// right was taken.
-	take(ctx context.Context) (passOn func(pause func(n int) time.Duration), err error)
 }
 
 type paceState struct {
@@ -117,20 +113,20 @@ type paceState struct {
 	requests int
 }
 
-// NewPacer returns a Pacer that starts with one pause: an earlier process may have sent a request
+// newPacer returns a pacer that starts with one pause: an earlier process may have sent a request
 // just now.
-func NewPacer(pace Pace) *Pacer {
-	p := &Pacer{pace: pace, state: make(chan paceState, 1), firstRequest: make(chan struct{}, 1)}
-	p.state <- paceState{started: time.Now(), pause: pace.Pause(1, rand.Float64())}
+func newPacer(pace Pace) *pacer {
+	p := &pacer{pace: pace, state: make(chan paceState, 1), firstRequest: make(chan struct{}, 1)}
+	p.state <- paceState{started: time.Now(), pause: pace.pause(1, rand.Float64())}
 	return p
 }
 
-// Wait returns when the next request may start. The pause to the next one starts when Started is
+// wait returns when the next request may start. The pause to the next one starts when Started is
 // called, which must be soon: so two requests are never too close, however long one takes to leave
 // the machine. started says that the case has sent a request before; such a case goes first. hold,
-// which may be nil, is a further reason to wait. If ctx ends first, Wait returns its cause and uses
+// which may be nil, is a further reason to wait. If ctx ends first, wait returns its cause and uses
 // no turn.
-func (p *Pacer) Wait(ctx context.Context, started bool, hold Hold) (permit Permit, err error) {
+func (p *pacer) wait(ctx context.Context, started bool, hold holdFunc) (permit sendPermit, err error) {
 	if !started {
 		select {
 		case p.firstRequest <- struct{}{}:
@@ -145,7 +141,7 @@ func (p *Pacer) Wait(ctx context.Context, started bool, hold Hold) (permit Permi
 	case <-ctx.Done():
 		return permit, context.Cause(ctx)
 	}
-	passOn, err := p.waitTurn(ctx, state, hold, &permit)
+	shared, err := p.waitTurn(ctx, state, hold, &permit)
 	p.currentWait.Store(nil)
 	if err != nil {
 		p.state <- state
@@ -156,11 +152,12 @@ func (p *Pacer) Wait(ctx context.Context, started bool, hold Hold) (permit Permi
 	}
 	state.requests++
 	permit.Started = sync.OnceFunc(func() {
-		state.pause, state.rest = p.drawPause(state.requests)
-		passOn(func(n int) time.Duration {
-			state.pause, state.rest = p.drawPause(n)
-			return state.pause
-		})
+		if shared == nil {
+			state.pause, state.rest = p.drawPause(state.requests)
+		} else {
+			state.pause, state.rest = p.drawPause(shared.taken)
+			shared.pass(state.pause)
+		}
 		state.started = time.Now()
 		p.state <- state
 	})
@@ -170,35 +167,27 @@ func (p *Pacer) Wait(ctx context.Context, started bool, hold Hold) (permit Permi
 	return permit, nil
 }
 
-// CurrentWait returns why the next request is held beyond its pause; nil while it is not, or not
-// for long.
-func (p *Pacer) CurrentWait() *contract.Wait {
-	if now := p.currentWait.Load(); now != nil {
-		return &now.Wait
-	}
-	return nil
-}
-
 // drawPause returns the wait after request number n, and whether it is a rest.
-func (p *Pacer) drawPause(n int) (pause time.Duration, rest bool) {
-	return max(p.pace.Pause(n, rand.Float64()), p.crawlDelay()), p.pace.restsAfter(n)
+func (p *pacer) drawPause(n int) (pause time.Duration, rest bool) {
+	return max(p.pace.pause(n, rand.Float64()), p.crawlDelay()), p.pace.restsAfter(n)
 }
 
-func (p *Pacer) crawlDelay() time.Duration { return time.Duration(p.siteDelay.Load()) }
+func (p *pacer) crawlDelay() time.Duration { return time.Duration(p.siteDelay.Load()) }
 
 // setCrawlDelay sets the crawl delay of robots.txt, which applies if it is longer than the pause.
-func (p *Pacer) setCrawlDelay(pause time.Duration) { p.siteDelay.Store(int64(pause)) }
+func (p *pacer) setCrawlDelay(pause time.Duration) { p.siteDelay.Store(int64(pause)) }
 
 // waitTurn waits until this process may send a request and neither the hour nor the site forbids
-// it. It adds up in permit how long it waited for what.
-func (p *Pacer) waitTurn(
-	ctx context.Context, state paceState, hold Hold, permit *Permit,
-) (passOn func(func(int) time.Duration), err error) {
+// it. It adds up in permit how long it waited for what. The turn is nil if there is no other
+// process.
+func (p *pacer) waitTurn(
+	ctx context.Context, state paceState, hold holdFunc, permit *sendPermit,
+) (*turn, error) {
 	if p.sharedTurn == nil {
 		if err := p.waitPause(ctx, state, max(state.pause, p.crawlDelay()), permit); err != nil {
 			return nil, err
 		}
-		return func(func(int) time.Duration) {}, p.waitHold(ctx, hold, permit)
+		return nil, p.waitHold(ctx, hold, permit)
 	}
 	// The drawn pause is in the delay of the shared turn. Waiting for the shortest one here keeps a
 	// step of the server's clock from shortening it.
@@ -213,21 +202,21 @@ func (p *Pacer) waitTurn(
 		if err := p.waitHold(ctx, hold, permit); err != nil {
 			return nil, err
 		}
-		passOn, err := p.sharedTurn.take(ctx)
+		shared, err := p.sharedTurn.take(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if left, _ := p.holdLeft(hold); left <= 0 && ctx.Err() == nil {
-			return passOn, nil
+			return shared, nil
 		}
 		// Another process may have a request to send. If this one kept the turn without sending,
 		// the turn would never come back.
-		passOn(func(int) time.Duration { return 0 })
+		shared.pass(0)
 	}
 }
 
 // waitPause waits until the pause since the last start is over.
-func (p *Pacer) waitPause(ctx context.Context, state paceState, pause time.Duration, permit *Permit) error {
+func (p *pacer) waitPause(ctx context.Context, state paceState, pause time.Duration, permit *sendPermit) error {
 	left, crawl := pause-time.Since(state.started), p.crawlDelay()
 	switch {
 	case state.rest:
@@ -240,7 +229,7 @@ func (p *Pacer) waitPause(ctx context.Context, state paceState, pause time.Durat
 
 // waitHold waits until neither the hour nor the state of the site forbids a request. It checks a
 // long wait again every recheckInterval.
-func (p *Pacer) waitHold(ctx context.Context, hold Hold, permit *Permit) error {
+func (p *pacer) waitHold(ctx context.Context, hold holdFunc, permit *sendPermit) error {
 	for {
 		left, reason := p.holdLeft(hold)
 		if left <= 0 {
@@ -258,14 +247,14 @@ func (p *Pacer) waitHold(ctx context.Context, hold Hold, permit *Permit) error {
 }
 
 // reportWait publishes why no request is sent, if the wait is long enough.
-func (p *Pacer) reportWait(reason string, left time.Duration, repeats bool) {
+func (p *pacer) reportWait(reason string, left time.Duration, repeats bool) {
 	if left > minReportedWait {
-		p.currentWait.Store(&reportedWait{contract.Wait{Reason: reason, Until: time.Now().Add(left)}, repeats})
+		p.currentWait.Store(&Wait{contract.Wait{Reason: reason, Until: time.Now().Add(left)}, repeats})
 	}
 }
 
 // sleepAndCount waits for d, and adds it to Waited if the wait was reported.
-func (p *Pacer) sleepAndCount(ctx context.Context, d time.Duration, permit *Permit) error {
+func (p *pacer) sleepAndCount(ctx context.Context, d time.Duration, permit *sendPermit) error {
 	start := time.Now()
 	err := delay.Sleep(ctx, d)
 	if p.currentWait.Load() != nil {
@@ -279,8 +268,8 @@ const quietHours = "quiet hours"
 
 // holdLeft returns for how much longer the hour or the state of the site forbids a request, and
 // why.
-func (p *Pacer) holdLeft(hold Hold) (left time.Duration, reason string) {
-	left, reason = p.pace.Quiet.Left(time.Now()), quietHours
+func (p *pacer) holdLeft(hold holdFunc) (left time.Duration, reason string) {
+	left, reason = p.pace.Quiet.left(time.Now()), quietHours
 	if hold != nil {
 		if held, reason := hold(); held > left {
 			return held, reason
@@ -292,21 +281,3 @@ func (p *Pacer) holdLeft(hold Hold) (left time.Duration, reason string) {
 // recheckInterval is how often a long wait is checked again: it may have become shorter or longer,
 // and the wall clock may have been set.
 const recheckInterval = 10 * time.Second
-
-// Hours are hours of the day in the machine's time zone, each as the time since midnight. They span
-// midnight if To is before From. The zero Hours are empty.
-type Hours struct{ From, To time.Duration }
-
-// Left returns how long the hours continue from at; 0 outside of them. It uses the wall clock,
-// since that is what people mean by an hour: setting the clock moves the hours.
-func (h Hours) Left(at time.Time) time.Duration {
-	if h.From == h.To {
-		return 0
-	}
-	hour, minute, second := at.Clock()
-	now := time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second +
-		time.Duration(at.Nanosecond())
-	const day = 24 * time.Hour
-	since := (now - h.From + day) % day
-	return max(0, (h.To-h.From+day)%day-since)
-}

@@ -1,4 +1,4 @@
-package fetcher
+package limit
 
 import (
 	"context"
@@ -26,8 +26,11 @@ type inFlightLimit struct {
 // the others, and four processes together fetched 350.
 const maxExtraSlots = 7
 
-// admission is the right to have one case in flight until it is released.
-type admission struct{ release func() }
+// Admission is the right to have one case in flight until it is released.
+type Admission struct{ release func() }
+
+// Release ends the case.
+func (a Admission) Release() { a.release() }
 
 // newInFlightLimit returns a limit of n cases without slots.
 func newInFlightLimit(n int) *inFlightLimit {
@@ -46,22 +49,22 @@ func (l *inFlightLimit) available() int {
 
 // acquire waits until an admission is free and returns between one and limit admissions. The error
 // is the cause of ctx.
-func (l *inFlightLimit) acquire(ctx context.Context, limit int) ([]admission, error) {
+func (l *inFlightLimit) acquire(ctx context.Context, limit int) ([]Admission, error) {
 	if l.slots != nil {
 		return l.acquireShared(ctx, limit)
 	}
 	if err := acquireSem(ctx, l.sem); err != nil {
 		return nil, err
 	}
-	admissions := []admission{{l.release}}
+	admissions := []Admission{{l.release}}
 	for range l.tryAcquire(limit - 1) {
-		admissions = append(admissions, admission{l.release})
+		admissions = append(admissions, Admission{l.release})
 	}
 	return admissions, nil
 }
 
 // acquireShared is acquire where each admission needs a slot.
-func (l *inFlightLimit) acquireShared(ctx context.Context, limit int) ([]admission, error) {
+func (l *inFlightLimit) acquireShared(ctx context.Context, limit int) ([]Admission, error) {
 	l.waiters.Add(1)
 	defer l.waiters.Add(-1)
 	if err := acquireSem(ctx, l.requestingSlots); err != nil {
@@ -76,7 +79,7 @@ func (l *inFlightLimit) acquireShared(ctx context.Context, limit int) ([]admissi
 		l.release()
 		return nil, err
 	}
-	admissions := []admission{l.withSlot(slot)}
+	admissions := []Admission{l.withSlot(slot)}
 	if l.waiters.Load() > 1 { // the free slots are for the other waiters
 		return admissions, nil
 	}
@@ -103,8 +106,8 @@ func (l *inFlightLimit) tryAcquire(limit int) (taken int) {
 	return taken
 }
 
-func (l *inFlightLimit) withSlot(slot slot) admission {
-	return admission{func() {
+func (l *inFlightLimit) withSlot(slot slot) Admission {
+	return Admission{func() {
 		slot.release()
 		l.release()
 	}}

@@ -1,4 +1,4 @@
-package fetcher
+package limit
 
 import (
 	"fmt"
@@ -26,14 +26,14 @@ const (
 	maxLevel = 12
 )
 
-// After returns the slowdown after an exchange, and whether more than its count changed. wait is
+// after returns the slowdown after an exchange, and whether more than its count changed. wait is
 // the site's Retry-After; draw, in [0, 1), is a random number. Requests that were in flight
 // together when the site went down raise the level once.
 //
 // retry says that the number has failed before. A number raises the level at most once, so that a
 // few numbers that always fail do not count as trouble of the site. A retry that fails while the
 // level is raised repeats the wait of that level.
-func (b Backoff) After(
+func (b Backoff) after(
 	s contract.SiteSlowdown, x contract.Exchange, retry bool, wait time.Duration, now time.Time, draw float64,
 ) (contract.SiteSlowdown, bool) {
 	reason := troubleReason(x)

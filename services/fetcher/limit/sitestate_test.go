@@ -1,4 +1,4 @@
-package fetcher
+package limit
 
 import (
 	"context"
@@ -20,8 +20,8 @@ func TestSiteState_UnreadableKeys(t *testing.T) {
 	const cooldown = 15 * time.Minute
 	for name, value := range map[string]string{"no JSON": "\x00", "empty": "", "no end": "{}",
 		"unknown version": `{"v":99,"until":"2001-01-01T00:00:00Z"}`} {
-		s := newSiteState(bucket, "sim", Backoff{Base: time.Second, Factor: 2, Max: time.Minute}, cooldown,
-			slog.New(slog.DiscardHandler))
+		s := newSiteState(Options{Site: "sim", Backoff: Backoff{Base: time.Second, Factor: 2, Max: time.Minute},
+			Cooldown: cooldown, Log: slog.New(slog.DiscardHandler)}, bucket)
 		for _, key := range []string{contract.BlockKey("sim"), contract.SlowdownKey("sim")} {
 			if _, err := bucket.Put(t.Context(), key, []byte(value)); err != nil {
 				t.Fatal(err)
@@ -68,10 +68,10 @@ func TestSiteState_WallClockSetBack(t *testing.T) {
 		RunID: "run", Rule: "status", At: stored, Until: stored.Add(time.Minute)})
 	put(contract.SlowdownKey("sim"), contract.SiteSlowdown{Level: 2, RaisedAt: stored,
 		Until: stored.Add(time.Minute), ChangedAt: stored})
-	s := newSiteState(sites, "sim", Backoff{}, time.Minute, fcttest.Logger(t))
+	s := newSiteState(Options{Bus: b, Site: "sim", Cooldown: time.Minute, Log: fcttest.Logger(t)}, sites)
 	start, ready, ended := time.Now(), make(chan struct{}), make(chan error, 1)
 	ctx, stop := context.WithCancel(t.Context())
-	go func() { ended <- s.watch(ctx, b, func() { close(ready) }) }()
+	go func() { ended <- s.watch(ctx, func() { close(ready) }) }()
 	select {
 	case <-ready:
 	case err := <-ended:

@@ -1,4 +1,4 @@
-package fetcher
+package limit
 
 import (
 	"context"
@@ -22,6 +22,7 @@ import (
 // trouble slows requests down. It is stored in the bucket of sites, so that it outlives a process
 // and reaches the others. Each request checks the copy in memory.
 type siteState struct {
+	bus     *bus.Bus
 	bucket  jetstream.KeyValue
 	site    string
 	backoff Backoff
@@ -38,18 +39,16 @@ type siteState struct {
 	blockChanged chan struct{}
 }
 
-func newSiteState(
-	bucket jetstream.KeyValue, name string, backoff Backoff, cooldown time.Duration, log *slog.Logger,
-) *siteState {
-	return &siteState{bucket: bucket, site: name, backoff: backoff, cooldown: cooldown, log: log,
-		probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
+func newSiteState(opts Options, bucket jetstream.KeyValue) *siteState {
+	return &siteState{bus: opts.Bus, bucket: bucket, site: opts.Site, backoff: opts.Backoff, cooldown: opts.Cooldown,
+		log: opts.Log, probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
 }
 
 // watch reads what is stored about the site, calls ready, and applies changes until ctx ends.
-func (s *siteState) watch(ctx context.Context, b *bus.Bus, ready func()) error {
+func (s *siteState) watch(ctx context.Context, ready func()) error {
 	keys := bus.Keys{Bucket: contract.BucketSites,
 		Filters: []string{contract.BlockKey(s.site), contract.SlowdownKey(s.site)}}
-	err := b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+	err := s.bus.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		if entry == nil {
 			ready()
 			return nil
@@ -137,7 +136,7 @@ func (s *siteState) activeBlock(now time.Time) (*contract.SiteBlock, <-chan stru
 	return &block, s.blockChanged
 }
 
-// hold implements Hold for the slowdown of the site.
+// hold is a holdFunc for the slowdown of the site.
 func (s *siteState) hold() (left time.Duration, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,10 +165,12 @@ func (s *siteState) enterHalfOpen(ctx context.Context) (leave func(), err error)
 	return release, nil
 }
 
-func (s *siteState) halfOpen() bool {
+func (s *siteState) halfOpen() bool { return s.currentSlowdown().Level >= halfOpenLevel }
+
+func (s *siteState) currentSlowdown() contract.SiteSlowdown {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.slowdown.Level >= halfOpenLevel
+	return s.slowdown
 }
 
 // record updates the slowdown with the exchanges of an attempt and stores it for the other fetchers
@@ -183,7 +184,7 @@ func (s *siteState) record(
 	s.mu.Lock()
 	levelBefore = s.slowdown.Level
 	for _, x := range exchanges {
-		next, differ := s.backoff.After(s.slowdown, x, retry, retryAfter(x, now), now, rand.Float64())
+		next, differ := s.backoff.after(s.slowdown, x, retry, retryAfter(x, now), now, rand.Float64())
 		s.slowdown, changed = next, changed || differ
 	}
 	if changed {

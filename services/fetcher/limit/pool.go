@@ -1,4 +1,4 @@
-package fetcher
+package limit
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/lease"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
@@ -39,9 +40,11 @@ type messagePool struct {
 	// holderKey is the key that announces that this process still holds a message of the damaged
 	// pool.
 	holderKey string
-	// subjects are the subjects of the messages. want is the configuration of the consumer.
+	// subjects are the subjects of the messages. want is the configuration of the consumer. term is
+	// how long a message is leased.
 	subjects []string
 	want     jetstream.ConsumerConfig
+	term     lease.Term
 	// minFree returns for how long no process may have held a message before a damaged pool is
 	// restored.
 	minFree func() time.Duration
@@ -355,63 +358,4 @@ func (p *messagePool) heldByOthers(ctx context.Context) (found bool, err error) 
 		return nil
 	})
 	return found, err
-}
-
-// fetchersActive reports whether any fetcher works on a run.
-func (s *Service) fetchersActive(ctx context.Context) (active bool, err error) {
-	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{"*.*"}}
-	err = s.Bus.Scan(ctx, keys, func(jetstream.KeyValueEntry) error {
-		active = true
-		return nil
-	})
-	return active, err
-}
-
-// createSharedPools creates the turn and the slots of the site, unless another fetcher did, and
-// lets the pacer and the limit of cases in flight take from them.
-func (s *Service) createSharedPools(ctx context.Context) error {
-	turnConfig, err := streams.TurnConsumer(s.SiteName)
-	if err != nil {
-		return err
-	}
-	// A turn that is lost with its holder is redelivered only when that cannot shorten a pause.
-	turnConfig.AckWait = max(turnConfig.AckWait, s.Pace.Max+brokerRetryDelay)
-	if s.Pace.RestEvery > 0 {
-		turnConfig.AckWait = max(turnConfig.AckWait, s.Pace.RestFor+brokerRetryDelay)
-	}
-	slotConfig, err := streams.SlotsConsumer(s.SiteName, s.Concurrency)
-	if err != nil {
-		return err
-	}
-	var slotSubjects []string
-	for n := 1; n <= s.Concurrency; n++ {
-		slotSubjects = append(slotSubjects, contract.SlotSubject(s.SiteName, n))
-	}
-	maxPause := func() time.Duration { return max(s.Pace.Max, s.pacer.crawlDelay()) }
-	active, err := s.fetchersActive(ctx)
-	if err != nil {
-		return err
-	}
-	turnPool := s.newMessagePool(turnConfig, []string{contract.TurnSubject(s.SiteName)}, maxPause)
-	slotPool := s.newMessagePool(slotConfig, slotSubjects, func() time.Duration { return 0 })
-	for _, p := range []*messagePool{turnPool, slotPool} {
-		if err := p.ensure(ctx, active); err != nil {
-			return err
-		}
-	}
-	if !s.Pace.unlimited() {
-		s.pacer.sharedTurn = &siteTurn{messagePool: turnPool, maxPause: s.Pace.Max}
-	}
-	s.inFlightLimit.slots = &slots{slotPool}
-	s.pools = []*messagePool{turnPool, slotPool}
-	return nil
-}
-
-func (s *Service) newMessagePool(
-	want jetstream.ConsumerConfig, subjects []string, pause func() time.Duration,
-) *messagePool {
-	return &messagePool{
-		bus: s.Bus, log: s.Log, fetchers: s.fetchers, holderKey: contract.HolderKey(want.Durable, s.ID),
-		subjects: subjects, want: want, minFree: pause,
-	}
 }

@@ -1,4 +1,4 @@
-package fetcher_test
+package limit
 
 import (
 	"context"
@@ -9,8 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fct-scraper/services/fetcher"
-
 	"pgregory.net/rapid"
 )
 
@@ -19,8 +17,8 @@ func TestPauseBounds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		least := time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "min"))
 		spread := time.Duration(rapid.Int64Range(0, int64(time.Minute)).Draw(t, "spread"))
-		pace := fetcher.Pace{Min: least, Max: least + spread}
-		got := pace.Pause(1, rapid.Float64Range(0, 0.999999).Draw(t, "draw"))
+		pace := Pace{Min: least, Max: least + spread}
+		got := pace.pause(1, rapid.Float64Range(0, 0.999999).Draw(t, "draw"))
 		if got < pace.Min || got > max(pace.Max, pace.Min+pace.Min/100) {
 			t.Fatalf("%v outside of %v..%v", got, pace.Min, pace.Max)
 		}
@@ -29,9 +27,9 @@ func TestPauseBounds(t *testing.T) {
 
 // waitAndStart waits for a permit and uses it at once.
 func waitAndStart(
-	ctx context.Context, pacer *fetcher.Pacer, started bool, hold func() time.Duration,
+	ctx context.Context, pacer *pacer, started bool, hold func() time.Duration,
 ) (time.Duration, error) {
-	permit, err := pacer.Wait(ctx, started, func() (time.Duration, string) {
+	permit, err := pacer.wait(ctx, started, func() (time.Duration, string) {
 		if hold == nil {
 			return 0, ""
 		}
@@ -48,8 +46,8 @@ func waitAndStart(
 func TestPacerSharedByManyGoroutines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pace := fetcher.Pace{Min: 3 * time.Second, Max: 6 * time.Second}
-		pacer := fetcher.NewPacer(pace)
+		pace := Pace{Min: 3 * time.Second, Max: 6 * time.Second}
+		pacer := newPacer(pace)
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Hour)
 		defer cancel()
 		var mu sync.Mutex
@@ -83,7 +81,7 @@ func TestPacerFirstRequestWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
+		pacer := newPacer(Pace{Min: time.Second, Max: time.Second})
 		gap, err := waitAndStart(t.Context(), pacer, false, nil)
 		if err != nil || gap != 0 || time.Since(began) < time.Second {
 			t.Errorf("gap %v after %v, %v", gap, time.Since(began), err)
@@ -98,7 +96,7 @@ func TestPacerFirstRequestWaits(t *testing.T) {
 func TestPacerCancelUsesNoTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Minute, Max: time.Minute})
+		pacer := newPacer(Pace{Min: time.Minute, Max: time.Minute})
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -114,7 +112,7 @@ func TestPacerCancelUsesNoTurn(t *testing.T) {
 func TestPacerRestsAfterRestEvery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pacer := fetcher.NewPacer(fetcher.Pace{RestEvery: 3, RestFor: time.Minute})
+		pacer := newPacer(Pace{RestEvery: 3, RestFor: time.Minute})
 		var rests []int
 		for i := range 9 {
 			gap, err := waitAndStart(t.Context(), pacer, false, nil)
@@ -134,8 +132,8 @@ func TestPacerRestsAfterRestEvery(t *testing.T) {
 func TestPacerPauseStartsWhenRequestSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
-		permit, err := pacer.Wait(t.Context(), false, nil)
+		pacer := newPacer(Pace{Min: time.Second, Max: time.Second})
+		permit, err := pacer.wait(t.Context(), false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +148,7 @@ func TestPacerPauseStartsWhenRequestSent(t *testing.T) {
 func TestPacerObeysHold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
+		pacer := newPacer(Pace{Min: time.Second, Max: time.Second})
 		until := time.Now().Add(time.Hour)
 		extended := false
 		hold := func() time.Duration {
@@ -171,7 +169,7 @@ func TestPacerObeysHold(t *testing.T) {
 func TestPacerPrefersStartedCases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pacer := fetcher.NewPacer(fetcher.Pace{Min: time.Second, Max: time.Second})
+		pacer := newPacer(Pace{Min: time.Second, Max: time.Second})
 		var waiting sync.WaitGroup
 		for range 20 {
 			waiting.Go(func() {
@@ -199,26 +197,26 @@ func TestPacerReportsLongWaits(t *testing.T) {
 	// A synctest bubble starts at midnight UTC; Hours are local.
 	local := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Local()
 	midnight := time.Duration(local.Hour())*time.Hour + time.Duration(local.Minute())*time.Minute
-	night := fetcher.Hours{From: midnight, To: (midnight + 6*time.Hour) % (24 * time.Hour)}
+	night := Hours{From: midnight, To: (midnight + 6*time.Hour) % (24 * time.Hour)}
 	for name, c := range map[string]struct {
-		pace fetcher.Pace
+		pace Pace
 		// held is for how long the site is in trouble.
 		held   time.Duration
 		reason string
 		// waited and slowed are what the second request was held for.
 		waited, slowed time.Duration
 	}{
-		"a long pause":  {pace: fetcher.Pace{Min: time.Minute, Max: time.Minute}},
-		"a short rest":  {pace: fetcher.Pace{RestEvery: 1, RestFor: 4 * time.Second}},
-		"a rest":        {fetcher.Pace{RestEvery: 1, RestFor: time.Minute}, 0, "rest after 1 request", time.Minute, 0},
+		"a long pause":  {pace: Pace{Min: time.Minute, Max: time.Minute}},
+		"a short rest":  {pace: Pace{RestEvery: 1, RestFor: 4 * time.Second}},
+		"a rest":        {Pace{RestEvery: 1, RestFor: time.Minute}, 0, "rest after 1 request", time.Minute, 0},
 		"short trouble": {held: 4 * time.Second, slowed: 4 * time.Second},
 		"trouble":       {held: time.Hour, reason: "trouble", waited: time.Hour, slowed: time.Hour},
-		"quiet hours":   {pace: fetcher.Pace{Quiet: night}, reason: "quiet hours", waited: 6 * time.Hour},
+		"quiet hours":   {pace: Pace{Quiet: night}, reason: "quiet hours", waited: 6 * time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				pacer := fetcher.NewPacer(c.pace)
+				pacer := newPacer(c.pace)
 				until := time.Now().Add(c.held)
 				hold := func() (time.Duration, string) { return time.Until(until), "trouble" }
 				if c.held == 0 {
@@ -230,15 +228,15 @@ func TestPacerReportsLongWaits(t *testing.T) {
 					}
 				}
 				start := time.Now()
-				var permit fetcher.Permit
+				var permit sendPermit
 				done := make(chan error)
 				go func() {
 					var err error
-					permit, err = pacer.Wait(t.Context(), false, hold)
+					permit, err = pacer.wait(t.Context(), false, hold)
 					done <- err
 				}()
 				synctest.Wait()
-				reported := pacer.CurrentWait()
+				reported := pacer.currentWait.Load()
 				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
@@ -254,7 +252,7 @@ func TestPacerReportsLongWaits(t *testing.T) {
 				if permit.Waited.Round(time.Second) != c.waited || permit.Slowed.Round(time.Second) != c.slowed {
 					t.Errorf("waited %s, slowed %s; want %s and %s", permit.Waited, permit.Slowed, c.waited, c.slowed)
 				}
-				if pacer.CurrentWait() != nil {
+				if pacer.currentWait.Load() != nil {
 					t.Error("the wait is still reported after its end")
 				}
 			})
@@ -264,14 +262,14 @@ func TestPacerReportsLongWaits(t *testing.T) {
 
 func TestHoursLeft(t *testing.T) {
 	t.Parallel()
-	night := fetcher.Hours{From: 22 * time.Hour, To: 6 * time.Hour}
-	office := fetcher.Hours{From: 9 * time.Hour, To: 17*time.Hour + 30*time.Minute}
+	night := Hours{From: 22 * time.Hour, To: 6 * time.Hour}
+	office := Hours{From: 9 * time.Hour, To: 17*time.Hour + 30*time.Minute}
 	for _, test := range []struct {
-		hours fetcher.Hours
+		hours Hours
 		at    string
 		want  time.Duration
 	}{
-		{fetcher.Hours{}, "03:00:00", 0},
+		{Hours{}, "03:00:00", 0},
 		{night, "21:59:59", 0},
 		{night, "22:00:00", 8 * time.Hour},
 		{night, "23:59:59", 6*time.Hour + time.Second},
@@ -287,7 +285,7 @@ func TestHoursLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := test.hours.Left(at); got != test.want {
+		if got := test.hours.left(at); got != test.want {
 			t.Errorf("%v at %s: %s left, want %s", test.hours, test.at, got, test.want)
 		}
 	}

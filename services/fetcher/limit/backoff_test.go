@@ -1,18 +1,17 @@
-package fetcher_test
+package limit
 
 import (
 	"testing"
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/services/fetcher"
 
 	"pgregory.net/rapid"
 )
 
 var noon = time.Date(2025, 3, 4, 12, 0, 0, 0, time.UTC)
 
-var doubling = fetcher.Backoff{Base: 2 * time.Second, Factor: 2, Max: 5 * time.Minute}
+var doubling = Backoff{Base: 2 * time.Second, Factor: 2, Max: 5 * time.Minute}
 
 // exchangeAt returns an exchange that started at a time.
 func exchangeAt(at time.Time, status int) contract.Exchange {
@@ -25,7 +24,7 @@ func TestBackoffLevelFollowsFailures(t *testing.T) {
 	at := noon
 	for i, want := range []int{0, 0, 1, 2, 3, 4} {
 		at = at.Add(time.Minute)
-		s, _ = doubling.After(s, exchangeAt(at.Add(-time.Second), 503), false, 0, at, 0.999999)
+		s, _ = doubling.after(s, exchangeAt(at.Add(-time.Second), 503), false, 0, at, 0.999999)
 		if s.Level != want {
 			t.Fatalf("level %d after %d failures, want %d", s.Level, i+1, want)
 		}
@@ -36,12 +35,12 @@ func TestBackoffLevelFollowsFailures(t *testing.T) {
 	}
 	for want := 3; want >= 0; want-- {
 		at = at.Add(time.Minute)
-		s, _ = doubling.After(s, exchangeAt(at.Add(-time.Second), 200), false, 0, at, 0)
+		s, _ = doubling.after(s, exchangeAt(at.Add(-time.Second), 200), false, 0, at, 0)
 		if s.Level != want || s.Streak != 0 {
 			t.Fatalf("level %d, streak %d after a clean answer, want %d and 0", s.Level, s.Streak, want)
 		}
 	}
-	if _, changed := doubling.After(s, exchangeAt(at, 404), false, 0, at, 0); changed {
+	if _, changed := doubling.after(s, exchangeAt(at, 404), false, 0, at, 0); changed {
 		t.Error("a clean answer without a slowdown changed something")
 	}
 }
@@ -53,7 +52,7 @@ func TestBackoffRetriesKeepLevel(t *testing.T) {
 	fail := func(retry bool) bool {
 		at = at.Add(time.Minute)
 		var changed bool
-		s, changed = doubling.After(s, exchangeAt(at.Add(-time.Second), 503), retry, 0, at, 0.999999)
+		s, changed = doubling.after(s, exchangeAt(at.Add(-time.Second), 503), retry, 0, at, 0.999999)
 		return changed
 	}
 	for range 20 {
@@ -78,7 +77,7 @@ func TestBackoffConcurrentFailuresCountOnce(t *testing.T) {
 	t.Parallel()
 	var s contract.SiteSlowdown
 	for i := range 16 {
-		s, _ = doubling.After(s, contract.Exchange{StartedAt: noon, Error: "connection reset"}, false, 0,
+		s, _ = doubling.after(s, contract.Exchange{StartedAt: noon, Error: "connection reset"}, false, 0,
 			noon.Add(time.Duration(i)*time.Millisecond), 0.5)
 	}
 	if s.Level != 1 || s.Streak != 16 {
@@ -88,11 +87,11 @@ func TestBackoffConcurrentFailuresCountOnce(t *testing.T) {
 
 func TestBackoffObeysRetryAfter(t *testing.T) {
 	t.Parallel()
-	s, changed := doubling.After(contract.SiteSlowdown{}, exchangeAt(noon, 503), false, 90*time.Second, noon, 0)
+	s, changed := doubling.after(contract.SiteSlowdown{}, exchangeAt(noon, 503), false, 90*time.Second, noon, 0)
 	if !changed || s.Level != 0 || !s.Until.Equal(noon.Add(90*time.Second)) {
 		t.Errorf("%+v, changed: %t", s, changed)
 	}
-	s, _ = doubling.After(s, exchangeAt(noon, 503), false, time.Second, noon.Add(time.Second), 0)
+	s, _ = doubling.after(s, exchangeAt(noon, 503), false, time.Second, noon.Add(time.Second), 0)
 	if !s.Until.Equal(noon.Add(90 * time.Second)) {
 		t.Errorf("a shorter wait replaced the longer one: %s", s.Until)
 	}
@@ -101,7 +100,7 @@ func TestBackoffObeysRetryAfter(t *testing.T) {
 func TestBackoffBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		backoff := fetcher.Backoff{
+		backoff := Backoff{
 			Base:   time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "base")),
 			Factor: rapid.Float64Range(1, 10).Draw(t, "factor"),
 			Max:    time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "max")),
@@ -116,7 +115,7 @@ func TestBackoffBounds(t *testing.T) {
 			if status == 0 {
 				x.Error = "timeout"
 			}
-			s, _ = backoff.After(s, x, false, 0, at, rapid.Float64Range(0, 0.999999).Draw(t, "draw"))
+			s, _ = backoff.after(s, x, false, 0, at, rapid.Float64Range(0, 0.999999).Draw(t, "draw"))
 			if s.Level < 0 || s.Level > before.Level+1 || s.Level < before.Level-1 {
 				t.Fatalf("level %d after %d", s.Level, before.Level)
 			}

@@ -1,0 +1,56 @@
+// Package lease keeps time for rights that expire unless their holder renews them: a delivered
+// message, which its consumer keeps for the ack-wait, and a key, which its bucket keeps for the
+// maximum age.
+package lease
+
+import (
+	"sync"
+	"time"
+)
+
+// Term is how long the server keeps a right after its last renewal: the ack_wait of a consumer, or
+// the max_age of a bucket.
+type Term time.Duration
+
+// Heartbeat is the interval of the renewals: one may be lost, and the next one comes in time.
+func (t Term) Heartbeat() time.Duration { return time.Duration(t) / 3 }
+
+// Validity is how long the right may be used after its last renewal. It is shorter than the term:
+// a process that was frozen does not notice the end of the term, and from then on another process
+// may own the right.
+func (t Term) Validity() time.Duration { return time.Duration(t) * 4 / 5 }
+
+// Clock tells by the monotonic clock whether a right may still be used. It is safe for concurrent
+// use.
+type Clock struct {
+	validity time.Duration
+
+	mu sync.Mutex
+	// renewedAt is when the right was requested, or its last successful renewal was sent. The term
+	// at the server cannot have started earlier.
+	renewedAt time.Time
+	expired   bool
+}
+
+// NewClock returns the clock of a right that was requested at requestedAt.
+func NewClock(term Term, requestedAt time.Time) *Clock {
+	return &Clock{validity: term.Validity(), renewedAt: requestedAt}
+}
+
+// Renewed extends a valid right by a renewal that was sent at sentAt.
+func (c *Clock) Renewed(sentAt time.Time) {
+	if !c.Valid() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.renewedAt = sentAt
+}
+
+// Valid reports whether the right may be used. An expired right stays expired.
+func (c *Clock) Valid() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expired = c.expired || time.Since(c.renewedAt) > c.validity
+	return !c.expired
+}
