@@ -54,3 +54,29 @@ func (c *Clock) Valid() bool {
 	c.expired = c.expired || time.Since(c.renewedAt) > c.validity
 	return !c.expired
 }
+
+// Renewals tells by the monotonic clock whether other holders renew their keys of a bucket. The
+// server expires keys by the wall clock, and keeps them longer after that was set back.
+type Renewals struct {
+	term Term
+	keys map[string]renewal
+}
+
+// renewal is the last revision seen of a key, and when it was first seen.
+type renewal struct {
+	revision uint64
+	seen     time.Time
+}
+
+// NewRenewals returns a Renewals that has seen no key. term is the maximum age of the bucket.
+func NewRenewals(term Term) *Renewals { return &Renewals{term: term, keys: make(map[string]renewal)} }
+
+// Expired reports whether a key that has this revision now was not renewed for the term.
+func (r *Renewals) Expired(key string, revision uint64) bool {
+	last := r.keys[key]
+	if last.revision != revision {
+		last = renewal{revision, time.Now()}
+		r.keys[key] = last
+	}
+	return time.Since(last.seen) > time.Duration(r.term)
+}

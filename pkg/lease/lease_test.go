@@ -54,3 +54,20 @@ func TestClockCountsFromRequest(t *testing.T) {
 		}
 	})
 }
+
+func TestRenewalsExpire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		renewals := lease.NewRenewals(lease.Term(15 * time.Second))
+		if renewals.Expired("a", 7) {
+			t.Error("expired at once")
+		}
+		time.Sleep(16 * time.Second)
+		if !renewals.Expired("a", 7) {
+			t.Error("not expired after its time")
+		}
+		if renewals.Expired("a", 8) {
+			t.Error("expired although it was renewed")
+		}
+	})
+}

@@ -28,29 +28,6 @@ func (s *stopwatch) elapsed() time.Duration {
 	return s.earlier + s.now().Sub(s.startedAt)
 }
 
-// keyExpiry is how long the bucket fetchers keeps a key that is not renewed.
-const keyExpiry = 15 * time.Second
-
-// renewals tracks by the monotonic clock whether keys of the bucket fetchers are renewed. The
-// server expires them by the wall clock, and keeps them longer after that was set back.
-type renewals map[string]renewal
-
-// renewal is the last revision seen of a key, and when it was first seen.
-type renewal struct {
-	revision uint64
-	seen     time.Time
-}
-
-// expired reports whether a key that has this revision now was not renewed for keyExpiry.
-func (s renewals) expired(key string, revision uint64) bool {
-	last := s[key]
-	if last.revision != revision {
-		last = renewal{revision, time.Now()}
-		s[key] = last
-	}
-	return time.Since(last.seen) > keyExpiry
-}
-
 // seconds converts n seconds to the nearest nanosecond. For durations of up to 50 days it is the
 // inverse of Duration.Seconds.
 func seconds(n float64) time.Duration { return time.Duration(math.Round(n * float64(time.Second))) }

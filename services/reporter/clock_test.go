@@ -109,18 +109,3 @@ func TestStopwatchAddsUp(t *testing.T) {
 		t.Errorf("%s, want 10m", got)
 	}
 }
-
-func TestRenewalsExpire(t *testing.T) {
-	t.Parallel()
-	s := renewals{}
-	if s.expired("a", 7) {
-		t.Error("expired at once")
-	}
-	s["a"] = renewal{7, time.Now().Add(-keyExpiry - time.Second)}
-	if !s.expired("a", 7) {
-		t.Error("not expired after its time")
-	}
-	if s.expired("a", 8) {
-		t.Error("expired although it was renewed")
-	}
-}

@@ -203,7 +203,7 @@ func (w *worker) drained(ctx context.Context) (bool, error) {
 	run := w.manifest.RunID
 	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}
 	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
-		if w.fetcherRenewals.expired(entry.Key(), entry.Revision()) {
+		if w.fetcherRenewals.Expired(entry.Key(), entry.Revision()) {
 			return nil
 		}
 		return errStopReading

@@ -9,58 +9,45 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/runs"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// leaseInterval is the interval of the renewals; the bucket deletes a lease that is not renewed for
-// 15 s. leasePoll is how often a waiting reporter checks whether the lease is free.
-const leaseInterval, leasePoll = 5 * time.Second, 2 * time.Second
-
-// leaseValid is how long a lease is valid after its last renewal: less than the bucket keeps it. A
-// process that was suspended does not notice that another one reports the run, or has reported it.
-const leaseValid = 12 * time.Second
+// leasePoll is how often a waiting reporter checks whether the lease is free.
+const leasePoll = 2 * time.Second
 
 // errLeaseLost means that another reporter may work on the run.
 var errLeaseLost = errors.New("another reporter works on the run")
 
-// lease is the right to report a run where several processes may. The checkpoint fences all but one
-// of them anyway; the lease keeps the others from trying.
-type lease struct {
+// runLease is the right to report a run where several processes may: a key of the bucket fetchers.
+// The checkpoint fences all but one of them anyway; the lease keeps the others from trying.
+type runLease struct {
 	bucket   jetstream.KeyValue
 	key      string
 	revision uint64
-
-	mu sync.Mutex
-	// renewedAt is when the lease was requested or last renewed.
-	renewedAt time.Time
+	term     lease.Term
+	clock    *lease.Clock
 }
 
 // check returns errLeaseLost when another reporter may hold the lease. Nothing is written then. A
 // nil lease, of the only reporter, is always valid.
-func (l *lease) check() error {
+func (l *runLease) check() error {
 	if l == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.renewedAt) > leaseValid {
+	if !l.clock.Valid() {
 		return errLeaseLost
 	}
 	return nil
 }
 
-func (l *lease) setRenewed(at time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.renewedAt = at
-}
-
 // withLease waits for the lease of a run and calls work while it holds it; the only reporter needs
 // no lease. It returns without work once want returns false: the run need not be reported any more.
 func (s *Service) withLease(
-	ctx context.Context, run contract.RunID, want func() (bool, error), work func(context.Context, *lease) error,
+	ctx context.Context, run contract.RunID, term lease.Term, want func() (bool, error),
+	work func(context.Context, *runLease) error,
 ) error {
 	if !s.Shared {
 		wanted, err := want()
@@ -73,14 +60,14 @@ func (s *Service) withLease(
 	if err != nil {
 		return err
 	}
-	held := &lease{bucket: bucket, key: run.ReporterKey()}
-	others := renewals{}
+	held := &runLease{bucket: bucket, key: run.ReporterKey(), term: term}
+	others := lease.NewRenewals(term)
 	for {
 		wanted, err := want()
 		if err != nil || !wanted {
 			return err
 		}
-		held.setRenewed(time.Now())
+		held.clock = lease.NewClock(term, time.Now())
 		held.revision, err = bucket.Create(ctx, held.key, nil)
 		if err == nil {
 			return held.hold(ctx, work)
@@ -99,9 +86,9 @@ func (s *Service) withLease(
 
 // deleteIfExpired deletes a lease whose holder has not renewed it for longer than the bucket should
 // keep it.
-func (l *lease) deleteIfExpired(ctx context.Context, others renewals) error {
+func (l *runLease) deleteIfExpired(ctx context.Context, others *lease.Renewals) error {
 	entry, err := l.bucket.Get(ctx, l.key)
-	if err == nil && others.expired(l.key, entry.Revision()) {
+	if err == nil && others.Expired(l.key, entry.Revision()) {
 		err = l.bucket.Delete(ctx, l.key, jetstream.LastRevision(entry.Revision()))
 	}
 	if errors.Is(err, jetstream.ErrKeyNotFound) || runs.IsConflict(err) { // it has changed since
@@ -111,20 +98,24 @@ func (l *lease) deleteIfExpired(ctx context.Context, others renewals) error {
 }
 
 // hold calls work while it renews the lease, then releases the lease.
-func (l *lease) hold(ctx context.Context, work func(context.Context, *lease) error) error {
+func (l *runLease) hold(ctx context.Context, work func(context.Context, *runLease) error) error {
 	leaseCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for delay.Sleep(leaseCtx, leaseInterval) == nil {
+		for delay.Sleep(leaseCtx, l.term.Heartbeat()) == nil {
+			if l.check() != nil { // the broker was in trouble, or this process was suspended
+				stop(errLeaseLost)
+				return
+			}
 			sentAt := time.Now()
 			revision, err := l.bucket.Update(leaseCtx, l.key, nil, l.revision)
 			if err == nil {
 				l.revision = revision
-				l.setRenewed(sentAt)
+				l.clock.Renewed(sentAt)
 			} else if runs.IsConflict(err) {
 				stop(errLeaseLost)
-			} // else the broker is in trouble: if that lasts, the lease expires and the next renewal fails
+			} // else the broker is in trouble: if that lasts, the lease expires
 		}
 	})
 	err := work(leaseCtx, l)
@@ -133,9 +124,9 @@ func (l *lease) hold(ctx context.Context, work func(context.Context, *lease) err
 	}
 	stop(nil)
 	renewing.Wait()
-	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseInterval)
+	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.term.Heartbeat())
 	defer cancel()
-	// If this fails the lease expires.
+	// If this fails the lease expires. The revision keeps it from deleting the lease of another.
 	_ = l.bucket.Delete(releaseCtx, l.key, jetstream.LastRevision(l.revision))
 	return err
 }

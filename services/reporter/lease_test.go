@@ -1,6 +1,7 @@
 package reporter
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,16 +22,17 @@ func TestWorkerWritesNothing_LeaseExpired(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 8)
 	service := New(f.options())
-	w := &worker{Service: service, lease: &lease{}, stopwatch: &stopwatch{now: time.Now}, restored: new(bool)}
-	w.lease.setRenewed(time.Now().Add(-leaseValid - time.Second))
+	term := lease.Term(15 * time.Second)
+	expired := lease.NewClock(term, time.Now().Add(-time.Minute))
+	w := &worker{Service: service, lease: &runLease{clock: expired}, stopwatch: &stopwatch{now: time.Now}, restored: new(bool)}
 	if err := w.load(t.Context(), f.manifest.RunID); !errors.Is(err, errLeaseLost) {
 		t.Fatalf("%v, want %v", err, errLeaseLost)
 	}
 	f.must(w.releaseClaim())
-	w.lease.setRenewed(time.Now())
+	w.lease.clock = lease.NewClock(term, time.Now())
 	f.must(w.load(t.Context(), f.manifest.RunID))
 	defer func() { f.must(w.attemptsFile.Close()) }()
-	w.lease.setRenewed(time.Now().Add(-leaseValid - time.Second))
+	w.lease.clock = expired
 	batch := []ledger.Message{{Sequence: 1, Entries: mixedEntries()[:2]}}
 	if err := w.apply(t.Context(), batch); !errors.Is(err, errLeaseLost) {
 		t.Errorf("%v, want %v", err, errLeaseLost)
@@ -37,6 +40,29 @@ func TestWorkerWritesNothing_LeaseExpired(t *testing.T) {
 	f.must(w.releaseClaim())
 	if size := w.attemptsFile.Size(); size != 0 || len(f.files()) > 1 {
 		t.Errorf("%d bytes of attempts, files %v", size, f.files())
+	}
+}
+
+func TestRunLease_ExpiredNotRenewed(t *testing.T) {
+	t.Parallel()
+	bucket, err := fcttest.Broker(t).KV(t.Context(), contract.BucketFetchers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := contract.RunID("run").ReporterKey()
+	revision, err := bucket.Create(t.Context(), key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const term = lease.Term(30 * time.Millisecond)
+	held := &runLease{bucket: bucket, key: key, revision: revision, term: term,
+		clock: lease.NewClock(term, time.Now().Add(-time.Second))} // as if the process had been suspended
+	err = held.hold(t.Context(), func(ctx context.Context, _ *runLease) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if !errors.Is(err, errLeaseLost) || held.revision != revision {
+		t.Errorf("%v with revision %d, want %v with %d", err, held.revision, errLeaseLost, revision)
 	}
 }
 

@@ -15,9 +15,11 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -240,13 +242,18 @@ func (s *Service) stillRunning(ctx context.Context, run contract.RunID) (bool, e
 // reportRun reports one run until it ends. After trouble with the broker, or when another reporter
 // has taken over, it starts again from the stored checkpoint.
 func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
+	maxAge, err := streams.BucketMaxAge(contract.BucketFetchers)
+	if err != nil {
+		return err
+	}
+	term := lease.Term(maxAge)
 	var since time.Time
 	timer, restored := stopwatch{now: s.Now}, false
 	for failures := 0; ; {
-		w := &worker{Service: s, stopwatch: &timer, fetcherRenewals: renewals{}, restored: &restored}
-		err := s.withLease(ctx, run,
+		w := &worker{Service: s, stopwatch: &timer, fetcherRenewals: lease.NewRenewals(term), restored: &restored}
+		err := s.withLease(ctx, run, term,
 			func() (bool, error) { return s.stillRunning(ctx, run) },
-			func(ctx context.Context, held *lease) error {
+			func(ctx context.Context, held *runLease) error {
 				w.lease = held
 				return w.run(ctx, run)
 			})

@@ -9,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
@@ -21,7 +22,7 @@ type worker struct {
 	*Service
 	manifest contract.Manifest
 	// lease is the right to report the run; nil when there is no other reporter.
-	lease  *lease
+	lease  *runLease
 	ledger ledger.Reader
 	buckets
 	tally              tally
@@ -44,7 +45,7 @@ type worker struct {
 	stopwatch          *stopwatch
 	results            []contract.CrawlResult // the numbers that failed, once the run is verified
 	// fetcherRenewals tracks whether the run's fetchers still renew their presence.
-	fetcherRenewals renewals
+	fetcherRenewals *lease.Renewals
 	// restored is set once missing records were written again; it outlives the worker, which may be
 	// replaced while the run is being reported.
 	restored *bool
