@@ -95,9 +95,9 @@ func (c ConsumeOptions[T]) consume(ctx context.Context, b *Bus) error {
 	}
 	defer b.WatchStalls(ctx, c.Consumer)()
 	var workers sync.WaitGroup
-	err = c.dispatch(ctx, b.log, messages, &workers)
+	err = c.dispatch(ctx, b, messages, &workers)
 	workers.Wait()
-	releaseFetched(messages)
+	b.releaseFetched(messages)
 	return err
 }
 
@@ -121,7 +121,7 @@ func (b *Bus) awaitConsumer(ctx context.Context, consumer jetstream.Consumer) er
 
 // dispatch takes a message whenever a worker is free, until ctx ends or the subscription fails. A
 // single goroutine takes them because the library holds a lock while it waits for the next one.
-func (c ConsumeOptions[T]) dispatch(ctx context.Context, log *slog.Logger, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
+func (c ConsumeOptions[T]) dispatch(ctx context.Context, b *Bus, messages jetstream.MessagesContext, workers *sync.WaitGroup) error {
 	free := make(chan struct{}, c.Workers)
 	for {
 		select {
@@ -142,42 +142,36 @@ func (c ConsumeOptions[T]) dispatch(ctx context.Context, log *slog.Logger, messa
 		case err != nil:
 			return err
 		case ctx.Err() != nil:
-			_ = msg.Nak() // if it gets lost, the ack-wait redelivers the message
+			_ = b.Settle(msg.Reply(), NakAfter(0))
 			return nil
 		}
 		workers.Go(func() {
 			defer func() { <-free }()
-			c.settle(ctx, log, msg)
+			c.process(ctx, b, msg)
 		})
 	}
 }
 
-// settle handles one message and settles it according to the handler's error. If the
-// acknowledgement is lost the message is redelivered, which every handler must tolerate anyway.
-func (c ConsumeOptions[T]) settle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) {
+// process handles one message and settles it according to the handler's error.
+func (c ConsumeOptions[T]) process(ctx context.Context, b *Bus, msg jetstream.Msg) {
 	if !c.DeliverForged && isForged(msg.Headers()) {
-		log.Warn(eventForged, "subject", msg.Subject(), "reason", reasonForged)
-		_ = msg.Term()
+		b.log.Warn(eventForged, "subject", msg.Subject(), "reason", reasonForged)
+		_ = b.Settle(msg.Reply(), Term)
 		return
 	}
-	err := c.handle(ctx, log, msg)
-	var wait retryError
-	var drop discardError
+	err := c.handle(ctx, b.log, msg)
+	settlement, ok := SettlementOf(err)
 	switch {
-	case err == nil:
-		_ = msg.Ack()
-	case errors.Is(err, ErrLeaveUnsettled):
-	case errors.As(err, &drop):
-		log.Error("bus.message.dropped", "subject", msg.Subject(), "error", err)
-		_ = msg.Term()
-	case errors.As(err, &wait):
-		_ = msg.NakWithDelay(wait.delay)
+	case settlement == Term:
+		b.log.Error("bus.message.dropped", "subject", msg.Subject(), "error", err)
+	case ok:
 	case ctx.Err() != nil:
-		_ = msg.Nak()
+		settlement = NakAfter(0)
 	default:
-		log.Warn("bus.message.failed", "subject", msg.Subject(), "error", err)
-		_ = msg.NakWithDelay(defaultRetryDelay)
+		b.log.Warn("bus.message.failed", "subject", msg.Subject(), "error", err)
+		settlement = NakAfter(defaultRetryDelay)
 	}
+	_ = b.Settle(msg.Reply(), settlement)
 }
 
 func (c ConsumeOptions[T]) handle(ctx context.Context, log *slog.Logger, msg jetstream.Msg) (err error) {
@@ -201,27 +195,23 @@ func (c ConsumeOptions[T]) handle(ctx context.Context, log *slog.Logger, msg jet
 
 // releaseFetched returns messages that were fetched and not handled. Stop alone would withhold them
 // until the ack-wait is over.
-func releaseFetched(messages jetstream.MessagesContext) {
+func (b *Bus) releaseFetched(messages jetstream.MessagesContext) {
 	messages.Drain()
 	for {
 		msg, err := messages.Next()
 		if err != nil {
 			return
 		}
-		_ = msg.Nak()
+		_ = b.Settle(msg.Reply(), NakAfter(0))
 	}
 }
-
-// NoDelay is the delay of an immediate redelivery by NakWithDelay. A server keeps the delay over a
-// restart; a plain Nak is lost, and the message would be redelivered only after its ack-wait.
-const NoDelay = time.Nanosecond
 
 // Next waits for one message of a pull consumer, for at most timeout, and returns when it sent the
 // request: the message's ack-wait cannot have begun earlier. The error is nats.ErrTimeout if no
 // message came; the caller requests again if it still wants one, so a request that was lost with
 // its server delays nothing further. When ctx ends, the error is its cause, and a message that
 // arrives anyway is released.
-func Next(ctx context.Context, consumer jetstream.Consumer, timeout time.Duration) (msg jetstream.Msg, requestedAt time.Time, err error) {
+func (b *Bus) Next(ctx context.Context, consumer jetstream.Consumer, timeout time.Duration) (msg jetstream.Msg, requestedAt time.Time, err error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	requestedAt = time.Now()
@@ -229,7 +219,7 @@ func Next(ctx context.Context, consumer jetstream.Consumer, timeout time.Duratio
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
-			_ = msg.NakWithDelay(NoDelay)
+			_ = b.Settle(msg.Reply(), NakAfter(0))
 		}
 		return nil, requestedAt, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrNoHeartbeat):

@@ -287,7 +287,7 @@ func TestConsume_ConsumerRecreated(t *testing.T) {
 	})
 }
 
-func TestAckAndNakBySubject(t *testing.T) {
+func TestSettle_BySubject(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
@@ -300,10 +300,10 @@ func TestAckAndNakBySubject(t *testing.T) {
 		}
 		replies = append(replies, msg.Reply())
 	}
-	if err := b.Ack(replies[0]); err != nil {
+	if err := b.Settle(replies[0], bus.Ack); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.NakWithDelay(replies[1], 50*time.Millisecond); err != nil {
+	if err := b.Settle(replies[1], bus.NakAfter(50*time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	msg, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
@@ -321,14 +321,14 @@ func TestNext_Message(t *testing.T) {
 	b := fcttest.Broker(t)
 	c := consumer(t, b, time.Minute)
 	publish(t, b, "a")
-	msg, _, err := bus.Next(t.Context(), c, 10*time.Second)
+	msg, _, err := b.Next(t.Context(), c, 10*time.Second)
 	if err != nil || string(msg.Data()) != "a" {
 		t.Fatalf("%v, want the message", err)
 	}
 	enough := errors.New("enough")
 	ctx, stop := context.WithCancelCause(t.Context())
 	stop(enough)
-	if _, _, err := bus.Next(ctx, c, 2*time.Second); !errors.Is(err, enough) {
+	if _, _, err := b.Next(ctx, c, 2*time.Second); !errors.Is(err, enough) {
 		t.Errorf("%v, want why the wait was ended", err)
 	}
 }
@@ -349,7 +349,7 @@ func TestNext_LostRequest(t *testing.T) {
 		defer func() { _ = silent.Unsubscribe() }()
 		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 		defer cancel()
-		if _, _, err := bus.Next(ctx, c, 2*time.Second); !errors.Is(err, nats.ErrTimeout) {
+		if _, _, err := b.Next(ctx, c, 2*time.Second); !errors.Is(err, nats.ErrTimeout) {
 			t.Errorf("%v, want ErrTimeout", err)
 		}
 	})

@@ -19,15 +19,15 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 	if info.NumAckPending == 0 {
 		return nil
 	}
-	after := info.Config.AckWait
+	settlement := NakAfter(info.Config.AckWait)
 	if b.exclusive {
-		after = NoDelay
+		settlement = NakAfter(0)
 	}
 	for sequence := info.AckFloor.Stream + 1; sequence <= info.Delivered.Stream; sequence++ {
 		// The tokens after the consumer: deliveries, stream and consumer sequence, time, messages
 		// left.
-		settle := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.0.0", info.Stream, info.Name, sequence, info.Delivered.Consumer)
-		if err := b.NakWithDelay(settle, after); err != nil {
+		reply := fmt.Sprintf("$JS.ACK.%s.%s.1.%d.%d.0.0", info.Stream, info.Name, sequence, info.Delivered.Consumer)
+		if err := b.Settle(reply, settlement); err != nil {
 			return fmt.Errorf("redelivering from %s: %w", info.Name, err)
 		}
 	}

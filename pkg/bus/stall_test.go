@@ -17,7 +17,7 @@ func publishDelayed(t *testing.T, b *bus.Bus, c jetstream.Consumer) {
 	t.Helper()
 	publish(t, b, "a", "b")
 	for range 2 {
-		msg, _, err := bus.Next(t.Context(), c, 10*time.Second)
+		msg, _, err := b.Next(t.Context(), c, 10*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func TestWatchStalls_ExclusiveRedeliversAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer alone.WatchStalls(t.Context(), c)()
-	msg, _, err := bus.Next(t.Context(), c, 30*time.Second)
+	msg, _, err := b.Next(t.Context(), c, 30*time.Second)
 	if err != nil || string(msg.Data()) != "a" {
 		t.Fatalf("%v, want the message that was held back", err)
 	}
@@ -77,7 +77,7 @@ func TestWatchStalls_ClockSetBack(t *testing.T) {
 	defer alone.WatchStalls(t.Context(), c)()
 	publishDelayed(t, b, c)
 	by <- -time.Hour
-	msg, _, err := bus.Next(t.Context(), c, 30*time.Second)
+	msg, _, err := b.Next(t.Context(), c, 30*time.Second)
 	if err != nil || string(msg.Data()) != "a" {
 		t.Fatalf("%v, want the message that was held back", err)
 	}
@@ -90,7 +90,7 @@ func TestWatchStalls_StalledConsumer(t *testing.T) {
 		c := consumer(t, b, time.Second)
 		publishDelayed(t, b, c)
 		defer b.WatchStalls(t.Context(), c)()
-		msg, _, err := bus.Next(t.Context(), c, time.Minute)
+		msg, _, err := b.Next(t.Context(), c, time.Minute)
 		if err != nil || string(msg.Data()) != "a" {
 			t.Fatalf("%v, want the message that was held back", err)
 		}

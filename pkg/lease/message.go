@@ -3,13 +3,15 @@ package lease
 import (
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/delay"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Message keeps a delivered message by +WPI heartbeats until it is released or expires.
+// Message keeps a delivered message by +WPI heartbeats until it is settled or expires.
 type Message struct {
+	bus           *bus.Bus
 	msg           jetstream.Msg
 	clock         *Clock
 	stopHeartbeat func()
@@ -17,13 +19,13 @@ type Message struct {
 
 // HoldMessage leases a message that was requested from the server at requestedAt. term is the
 // ack-wait of its consumer.
-func HoldMessage(msg jetstream.Msg, requestedAt time.Time, term Term) *Message {
-	m := &Message{msg: msg, clock: NewClock(term, requestedAt)}
+func HoldMessage(b *bus.Bus, msg jetstream.Msg, requestedAt time.Time, term Term) *Message {
+	m := &Message{bus: b, msg: msg, clock: NewClock(term, requestedAt)}
 	m.stopHeartbeat = delay.Every(term.Heartbeat(), m.Renew)
 	return m
 }
 
-// Msg returns the message. It may be settled after Release has returned true.
+// Msg returns the message. Only Settle may settle it.
 func (m *Message) Msg() jetstream.Msg { return m.msg }
 
 // Renew sends one heartbeat if the lease is valid. The next heartbeat replaces a lost one.
@@ -37,9 +39,12 @@ func (m *Message) Renew() {
 // Valid reports whether this process still owns the message. An expired lease stays expired.
 func (m *Message) Valid() bool { return m.clock.Valid() }
 
-// Release stops the heartbeats and reports whether the lease was valid until then. If it was not,
-// the message must not be settled here: another process may own it.
-func (m *Message) Release() bool {
+// Settle stops the heartbeats and settles the message. If the lease has expired, the message is
+// left: another process may own it, and the server would take the settlement for that of the owner.
+// A settlement that gets lost is no error: the message is redelivered after its ack-wait.
+func (m *Message) Settle(s bus.Settlement) {
 	m.stopHeartbeat()
-	return m.Valid()
+	if m.Valid() {
+		_ = m.bus.Settle(m.msg.Reply(), s)
+	}
 }

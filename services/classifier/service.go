@@ -104,21 +104,12 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 		return fmt.Errorf("writing the ledger of run %s: %w", d.Body.RunID, err)
 	}
 	for i, entry := range entries {
-		if err := s.settle(ackSubjects[i], entry); err != nil {
+		if err := s.Bus.Settle(ackSubjects[i], settlementOf(entry)); err != nil {
 			return err
 		}
 	}
-	return s.redeliver(rejected)
-}
-
-// redeliver returns the jobs of rejected copies to their consumer, because nothing is known of
-// their numbers.
-func (s *Service) redeliver(ackSubjects []string) error {
-	for _, subject := range ackSubjects {
-		if subject == "" {
-			continue
-		}
-		if err := s.Bus.NakWithDelay(subject, rejectedRedeliveryDelay); err != nil {
+	for _, subject := range rejected { // nothing is known of their numbers
+		if err := s.Bus.Settle(subject, bus.NakAfter(rejectedRedeliveryDelay)); err != nil {
 			return err
 		}
 	}
@@ -168,18 +159,16 @@ func dropTooLarge(entry *contract.Entry) bool {
 // payloadSize returns the bytes of record and raw answer of an entry.
 func payloadSize(entry contract.Entry) int { return len(entry.Record) + len(entry.Raw) }
 
-// settle acknowledges the job of a final entry and delays the job of any other one until it may be
-// retried.
-func (s *Service) settle(subject string, entry contract.Entry) error {
+// settlementOf acknowledges the job of a final entry and delays the job of any other one until it
+// may be retried.
+func settlementOf(entry contract.Entry) bus.Settlement {
 	switch {
-	case subject == "":
-		return nil
 	case entry.Outcome != "":
-		return s.Bus.Ack(subject)
+		return bus.Ack
 	case entry.Verdict == contract.VerdictBlocked:
-		return s.Bus.NakWithDelay(subject, blockedRedeliveryDelay)
+		return bus.NakAfter(blockedRedeliveryDelay)
 	default:
-		return s.Bus.NakWithDelay(subject, max(time.Millisecond, time.Until(entry.RetryAt)))
+		return bus.NakAfter(max(time.Millisecond, time.Until(entry.RetryAt)))
 	}
 }
 
@@ -204,9 +193,9 @@ func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.
 		}
 		entry.Seconds = answer.Seconds
 	}
-	outcome, settled := reading.Verdict.Outcome()
+	outcome, final := reading.Verdict.Outcome()
 	switch {
-	case settled:
+	case final:
 		entry.Outcome = outcome
 	case reading.Verdict == contract.VerdictTransient && answer.Attempt >= answer.MaxAttempts:
 		entry.Outcome = contract.Failed

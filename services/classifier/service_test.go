@@ -205,7 +205,7 @@ func newJobsConsumer(t *testing.T, b *bus.Bus) jetstream.Consumer {
 
 // deliverJob publishes a job, receives it, and returns the subject on which its delivery is
 // settled.
-func deliverJob(t *testing.T, b *bus.Bus, jobs jetstream.Consumer, number int) (settle string) {
+func deliverJob(t *testing.T, b *bus.Bus, jobs jetstream.Consumer, number int) (reply string) {
 	t.Helper()
 	if _, err := b.Publish(t.Context(), nats.NewMsg(run.JobSubject(number))); err != nil {
 		t.Fatal(err)

@@ -24,8 +24,8 @@ import (
 var errLeaseExpired = errors.New("the lease of the message has expired")
 
 // makeAttempt makes one attempt at a job and stores its answer. crashes is how many processes have
-// died with the job in flight. It returns bus.ErrLeaveUnsettled if the answer is stored, and
-// errReturnJob if the site was not reached so far.
+// died with the job in flight. It returns bus.ErrLeaveUnsettled if the answer is stored. The
+// error wraps errNotReached, and returns the job at once, if the site was not reached so far.
 func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes int) error {
 	id := job.CaseID
 	unlock, err := w.isolate(crashes)
@@ -41,7 +41,7 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 	defer w.record.remove(id.Number)
 	exchanges, seconds, err := w.sendRequests(d, job, attempt, crashes)
 	if w.recordConnection(id, exchanges, err != nil) {
-		return errReturnJob
+		return bus.RetryIn(0, errNotReached)
 	}
 	blocked := w.applySiteSignals(id, exchanges, job.Retry || attempt > 1, err)
 	leave()
@@ -122,7 +122,7 @@ func (w *runWorker) sendRequests(
 		requests++
 		gap, err := w.waitTurn(ctx, requests == 1, permitted)
 		if err == nil && requests == 1 && !w.reachability.StartTry(job.CaseID.Number) {
-			err = errReturnJob
+			err = bus.RetryIn(0, errNotReached)
 		}
 		if err == nil && !d.lease.Valid() { // another process may be fetching it
 			err = errLeaseExpired

@@ -147,9 +147,9 @@ func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
 	return nil
 }
 
-// crashes returns how many processes have died with the job of a number in flight. The error is a
-// retryLater while another live process has it in flight. The records are read again after a
-// reconnect and, at most once in recheckDelay, with reread, which the caller sets if there were
+// crashes returns how many processes have died with the job of a number in flight. The error is
+// that of bus.RetryIn while another live process has it in flight. The records are read again after
+// a reconnect and, at most once in recheckDelay, with reread, which the caller sets if there were
 // more deliveries than attempts.
 func (r *inFlightRecord) crashes(ctx context.Context, h *runHistory, number int, epoch uint64, reread bool) (int, error) {
 	others, highest, err := r.othersAndOwn(ctx, h, number, epoch, reread)
@@ -165,7 +165,7 @@ func (r *inFlightRecord) crashes(ctx context.Context, h *runHistory, number int,
 				return 0, err
 			}
 			if alive {
-				return 0, retryLater(recheckDelay)
+				return 0, bus.RetryIn(recheckDelay, errNotDue)
 			}
 			count++
 		}

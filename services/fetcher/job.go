@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 )
 
@@ -21,12 +22,12 @@ func (w *runWorker) doJob(d delivery) error {
 	}
 	id := job.CaseID
 	if !w.claimNumber(id.Number) { // redelivered while this process still works on it
-		return retryLater(w.jobTerm.Heartbeat())
+		return bus.RetryIn(w.jobTerm.Heartbeat(), errNotDue)
 	}
 	defer w.releaseNumber(id.Number)
 	unclaim, claimed := w.overlap.claim(id)
 	if !claimed { // another run works on it
-		return retryLater(recheckDelay)
+		return bus.RetryIn(recheckDelay, errNotDue)
 	}
 	defer unclaim()
 	reread := metadata.NumDelivered > 1 || w.consumerRecreated.Load() ||
@@ -38,7 +39,7 @@ func (w *runWorker) doJob(d delivery) error {
 	case step.Settled:
 		return nil
 	case step.Wait > 0:
-		return retryLater(step.Wait)
+		return bus.RetryIn(step.Wait, errNotDue)
 	}
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = w.manifest.MaxRetries + 1

@@ -85,8 +85,8 @@ func (w *runWorker) overlapsWith(other *runWorker) bool {
 }
 
 // existingOutcome returns the outcome that another run has of a number, if this run can copy it.
-// The error is a retryLater while the other run is about to get one. A run with force copies
-// nothing.
+// The error is that of bus.RetryIn while the other run is about to get one. A run with force
+// copies nothing.
 func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original contract.Copy, err error) {
 	others, everOverlapped := w.overlap.overlapping(w)
 	if !everOverlapped || w.manifest.Force {
@@ -98,7 +98,7 @@ func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original 
 		case err != nil:
 			return original, err
 		case step.Wait > 0:
-			return original, retryLater(min(step.Wait, w.jobTerm.Heartbeat()))
+			return original, bus.RetryIn(min(step.Wait, w.jobTerm.Heartbeat()), errNotDue)
 		}
 		if original, ok := w.copyable(id.Number, other.manifest.RunID, step); ok {
 			return original, nil

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/streams"
@@ -147,7 +148,7 @@ func TestOverlapFetchesAfterRefusedCopy(t *testing.T) {
 	if len(copies) != 1 || copies[0].Copy == nil {
 		t.Fatalf("%+v, want a copy", copies)
 	}
-	if err := f.bus.NakWithDelay(copies[0].AckSubject, time.Millisecond); err != nil {
+	if err := f.bus.Settle(copies[0].AckSubject, bus.NakAfter(time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	if fetched := f.takeAnswers(classifier); len(fetched) != 1 || fetched[0].Copy != nil || fetched[0].Attempt != 1 {

@@ -84,20 +84,20 @@ func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err
 		return nil, err
 	}
 	for msg := range batch.Messages() {
-		jobs = append(jobs, delivery{lease.HoldMessage(msg, requestedAt, w.jobTerm), epoch})
+		jobs = append(jobs, delivery{lease.HoldMessage(w.Bus, msg, requestedAt, w.jobTerm), epoch})
 	}
 	if err := batch.Error(); err != nil || len(jobs) > 0 {
 		return jobs, err
 	}
 	epoch = w.Bus.Epoch()
-	msg, requestedAt, err := bus.Next(w.startCtx, consumer, w.jobTerm.Heartbeat())
+	msg, requestedAt, err := w.Bus.Next(w.startCtx, consumer, w.jobTerm.Heartbeat())
 	switch {
 	case errors.Is(err, nats.ErrTimeout): // no job arrived
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	return []delivery{{lease.HoldMessage(msg, requestedAt, w.jobTerm), epoch}}, nil
+	return []delivery{{lease.HoldMessage(w.Bus, msg, requestedAt, w.jobTerm), epoch}}, nil
 }
 
 // delivery is a leased job, and the epoch of the connection when it was requested.
@@ -114,9 +114,7 @@ func (w *runWorker) startWhenFree(jobs []delivery) error {
 		admissions, err := w.limiter.Admit(w.startCtx, len(jobs))
 		if err != nil {
 			for _, job := range jobs {
-				if job.lease.Release() {
-					_ = job.lease.Msg().NakWithDelay(bus.NoDelay)
-				}
+				job.lease.Settle(bus.NakAfter(0))
 			}
 			return err
 		}

@@ -2,16 +2,16 @@ package fetcher
 
 import (
 	"context"
+	"errors"
 	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/fetcher/limit"
 )
 
-// errReturnJob returns a job at once: no request was sent for it.
-const errReturnJob = retryLater(bus.NoDelay)
+// errNotReached is the reason of returning a job at once: no request was sent for it.
+var errNotReached = errors.New("the site was not reached")
 
 // recordConnection records what an attempt shows about the connection to the site, and reports
 // whether the attempt does not count because the site was not reached so far. It ends the run if no

@@ -219,33 +219,27 @@ func (w *runWorker) reportWait() *contract.Wait {
 }
 
 // process does one job and settles its message. If the settlement is lost, the job is redelivered
-// and its history is read. A message whose lease has expired is not settled.
+// and its history is read.
 func (w *runWorker) process(d delivery) {
 	err := w.doJob(d)
-	msg, valid := d.lease.Msg(), d.lease.Release()
-	var wait retryLater
+	subject := d.lease.Msg().Subject()
+	settlement, ok := bus.SettlementOf(err)
 	switch {
-	case !valid && !errors.Is(err, bus.ErrStore):
-	case err == nil:
-		_ = msg.Ack()
-	case errors.Is(err, bus.ErrLeaveUnsettled):
-	case errors.As(err, &wait):
-		_ = msg.NakWithDelay(time.Duration(wait))
+	case ok:
 	case errors.Is(err, contract.ErrMessage):
-		w.Log.Error("fetcher.job.dropped", "subject", msg.Subject(), "error", err)
-		_ = msg.Term()
+		w.Log.Error("fetcher.job.dropped", "subject", subject, "error", err)
+		settlement = bus.Term
 	case errors.Is(err, bus.ErrStore), errors.Is(err, runs.ErrUnreadable):
 		w.fail(err)
-		_ = msg.NakWithDelay(bus.NoDelay)
+		settlement = bus.NakAfter(0)
 	case w.startCtx.Err() != nil:
-		_ = msg.NakWithDelay(bus.NoDelay)
-	default:
-		w.Log.Warn("fetcher.job.failed", "subject", msg.Subject(), "error", err)
-		_ = msg.NakWithDelay(recheckDelay)
+		settlement = bus.NakAfter(0)
+	case d.lease.Valid(): // else another process may own the job
+		w.Log.Warn("fetcher.job.failed", "subject", subject, "error", err)
+		settlement = bus.NakAfter(recheckDelay)
 	}
+	d.lease.Settle(settlement)
 }
 
-// retryLater is the error of a job that is not due yet, with the delay until its redelivery.
-type retryLater time.Duration
-
-func (w retryLater) Error() string { return "not due for another " + time.Duration(w).String() }
+// errNotDue is the reason of the redelivery of a job that is not due yet.
+var errNotDue = errors.New("job is not due yet")

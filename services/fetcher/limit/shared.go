@@ -40,9 +40,7 @@ type turn struct {
 // turn is not returned: it may belong to another process.
 func (t *turn) pass(pause time.Duration) {
 	defer t.pool.removeHeld()
-	if t.lease.Release() {
-		_ = t.lease.Msg().NakWithDelay(max(bus.NoDelay, pause))
-	}
+	t.lease.Settle(bus.NakAfter(pause))
 }
 
 // take waits for the turn. After a reconnect it first waits for the longest pause. The error is the
@@ -123,9 +121,7 @@ func (s *slots) takeMore(limit int) (taken []slot) {
 // after its ack-wait. An expired slot is not returned: another case is in flight with it.
 func (s slot) release() {
 	defer s.pool.removeHeld()
-	if s.lease.Release() {
-		_ = s.lease.Msg().Nak()
-	}
+	s.lease.Settle(bus.Nak)
 }
 
 // damagedPollInterval is how often a taker checks whether a damaged pool was restored.
@@ -141,7 +137,7 @@ func (p *messagePool) pull(ctx context.Context) (msg jetstream.Msg, requestedAt 
 	if consumer == nil {
 		return nil, requestedAt, delay.Sleep(ctx, damagedPollInterval)
 	}
-	msg, requestedAt, err = bus.Next(ctx, consumer, p.term.Heartbeat())
+	msg, requestedAt, err = p.bus.Next(ctx, consumer, p.term.Heartbeat())
 	switch {
 	case err == nil:
 		return msg, requestedAt, nil
@@ -165,16 +161,14 @@ type heldMessage struct {
 // then, a server that becomes the leader of a cluster, or restarts, takes the delivery time of the
 // message for the time of its creation and delivers it to another process within a second.
 func (p *messagePool) acquire(msg jetstream.Msg, requestedAt time.Time) (held heldMessage, ok bool) {
-	held = heldMessage{lease.HoldMessage(msg, requestedAt, p.term), p}
+	held = heldMessage{lease.HoldMessage(p.bus, msg, requestedAt, p.term), p}
 	if !held.lease.Valid() {
-		held.lease.Release()
+		held.lease.Settle(bus.Leave)
 		return held, false
 	}
 	held.lease.Renew()
 	if !p.addHeld() {
-		if held.lease.Release() {
-			_ = msg.NakWithDelay(brokerRetryDelay)
-		}
+		held.lease.Settle(bus.NakAfter(brokerRetryDelay))
 		return held, false
 	}
 	return held, true

@@ -118,7 +118,7 @@ func TestExpiredTurnNotUsed(t *testing.T) {
 		config, err := streams.TurnConsumer("sim")
 		consumer := newSharedConsumer(t, b, config, err, contract.TurnSubject("sim"))
 		pool := &messagePool{bus: b, consumer: consumer, term: testTerm}
-		msg, requestedAt, err := bus.Next(t.Context(), consumer, testTerm.Heartbeat())
+		msg, requestedAt, err := b.Next(t.Context(), consumer, testTerm.Heartbeat())
 		if err != nil || time.Since(requestedAt) > testTerm.Validity() {
 			t.Fatal(err, requestedAt)
 		}
@@ -142,26 +142,26 @@ func TestExpiredSlotNotReleased(t *testing.T) {
 		b := fcttest.Broker(t)
 		config, err := streams.SlotsConsumer("sim", 1)
 		consumer := newSharedConsumer(t, b, config, err, contract.SlotSubject("sim", 1))
-		msg, _, err := bus.Next(t.Context(), consumer, testTerm.Heartbeat())
+		msg, _, err := b.Next(t.Context(), consumer, testTerm.Heartbeat())
 		if err != nil {
 			t.Fatal(err)
 		}
-		late := slot{heldMessage{lease.HoldMessage(msg, frozenSince(), testTerm), &messagePool{}}}
+		late := slot{heldMessage{lease.HoldMessage(b, msg, frozenSince(), testTerm), &messagePool{}}}
 		time.Sleep(time.Duration(testTerm) - time.Second) // it is redelivered after its ack-wait
-		msg, requestedAt, err := bus.Next(t.Context(), consumer, testTerm.Heartbeat())
+		msg, requestedAt, err := b.Next(t.Context(), consumer, testTerm.Heartbeat())
 		if err != nil {
 			t.Fatal(err)
 		}
-		mine := slot{heldMessage{lease.HoldMessage(msg, requestedAt, testTerm), &messagePool{}}}
+		mine := slot{heldMessage{lease.HoldMessage(b, msg, requestedAt, testTerm), &messagePool{}}}
 		late.release()
-		if _, _, err := bus.Next(t.Context(), consumer, 2*time.Duration(testTerm)); !errors.Is(err, nats.ErrTimeout) {
+		if _, _, err := b.Next(t.Context(), consumer, 2*time.Duration(testTerm)); !errors.Is(err, nats.ErrTimeout) {
 			t.Errorf("%v: the expired lease returned the slot of another", err)
 		}
 		mine.release()
-		msg, requestedAt, err = bus.Next(t.Context(), consumer, testTerm.Heartbeat())
+		msg, requestedAt, err = b.Next(t.Context(), consumer, testTerm.Heartbeat())
 		if err != nil {
 			t.Fatal("a released slot was not delivered again:", err)
 		}
-		slot{heldMessage{lease.HoldMessage(msg, requestedAt, testTerm), &messagePool{}}}.release()
+		slot{heldMessage{lease.HoldMessage(b, msg, requestedAt, testTerm), &messagePool{}}}.release()
 	})
 }
