@@ -115,8 +115,9 @@ func (s *Service) supersede(ctx context.Context, by contract.Manifest) error {
 			if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, runs.ErrUnreadable) {
 				return state, false, nil
 			}
+			stopped := err == nil && state.Status != contract.Running && state.Resumable()
 			state.Superseded = true
-			return state, err == nil && state.Status != contract.Running && state.Resumable(), err
+			return state, stopped, err
 		})
 		if err != nil {
 			return fmt.Errorf("superseding %s: %w", m.RunID, err)

@@ -289,6 +289,29 @@ func TestStart_SameBatchIsOneRun(t *testing.T) {
 	}
 }
 
+func TestStart_SupersedesStoppedRuns(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	defer f.runService()()
+	const body = `{"year":"25","end":5}`
+	stopped := f.send(contract.SubjectStart, body).RunID
+	f.endRun(stopped, contract.Stopped)
+	otherYear := f.send(contract.SubjectStart, `{"year":"24","end":6}`)
+	if state := await[contract.State](f, f.kv, stopped.StateKey()); state.Superseded {
+		t.Errorf("superseded by a run of another year: %+v", otherYear)
+	}
+	other := f.send(contract.SubjectStart, `{"year":"25","end":6}`).RunID
+	if state := await[contract.State](f, f.kv, stopped.StateKey()); !state.Superseded || state.Status != contract.Stopped {
+		t.Errorf("%+v, want a stopped run that %s supersedes", state, other)
+	}
+	if again := f.send(contract.SubjectStart, body); again.RunID == "" || again.RunID == stopped {
+		t.Errorf("%+v, want a new run", again)
+	}
+	if state := await[contract.State](f, f.kv, other.StateKey()); state.Superseded {
+		t.Error("a running run was superseded")
+	}
+}
+
 func TestRejectionsStored(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
