@@ -133,7 +133,7 @@ type Entry struct {
 	CaseID  CaseID  `json:"case_id"`
 	Attempt int     `json:"attempt"`
 	Verdict Verdict `json:"verdict"`
-	// Outcome is set if this attempt settled the job.
+	// Outcome is set if this attempt gave the number its outcome.
 	Outcome Outcome `json:"outcome,omitempty"`
 	// Rule names the rule of the site profile that decided the verdict.
 	Rule      string    `json:"rule,omitempty"`

@@ -161,7 +161,7 @@ type AttemptLine struct {
 type Checkpoint struct {
 	RunID RunID `json:"run_id"`
 	Range Range `json:"range"`
-	// NextNumber is the lowest number of the range that the run still has to settle; End+1 if none.
+	// NextNumber is the lowest number of the range that has no outcome yet; End+1 if none.
 	NextNumber int       `json:"next_number"`
 	Total      int       `json:"total"`
 	Succeeded  int       `json:"succeeded"`

@@ -144,7 +144,7 @@ func TestStates_RoundTrip(t *testing.T) {
 				Attempt: rapid.IntRange(1, 21).Draw(t, "attempt"),
 				Verdict: rapid.SampledFrom([]contract.Verdict{"", "success", "no-record", "transient", "blocked"}).Draw(t, "verdict"),
 			}
-			if rapid.Bool().Draw(t, "settled") {
+			if rapid.Bool().Draw(t, "has an outcome") {
 				s.Outcome = contract.Failed
 				if outcome, implied := s.Verdict.Outcome(); implied {
 					s.Outcome = outcome

@@ -95,7 +95,8 @@ func (r Reader) decodePack(data []byte) (contract.EntryPack, error) {
 	return pack, err
 }
 
-// decodeCanary decodes a canary. Its cases may be of another year, and it settles nothing.
+// decodeCanary decodes a canary. Its cases may be of another year, and it gives no number an
+// outcome.
 func (r Reader) decodeCanary(data []byte) (entries []contract.Entry, after uint64, err error) {
 	pack, err := r.decodePack(data)
 	if err == nil && len(pack.Entries) == 0 {

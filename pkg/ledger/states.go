@@ -19,8 +19,8 @@ const StateHeader = "Fct-Attempts"
 type AttemptState struct {
 	Number, Attempt int
 	Verdict         contract.Verdict
-	// Outcome is set if the attempt settled the job. The header has only whether it is set: the
-	// verdict tells which it is.
+	// Outcome is set if the attempt gave the number its outcome. The header has only whether it is
+	// set: the verdict tells which it is.
 	Outcome contract.Outcome
 	RetryAt time.Time
 	// StoredAt is when the message was stored. It is not in the header: the reader of the stream
@@ -29,7 +29,7 @@ type AttemptState struct {
 }
 
 // FormatStates encodes states as the value of StateHeader, separated by spaces:
-// "<number>.<attempt>.<verdict>.<settled>.<retry at, Unix ms>".
+// "<number>.<attempt>.<verdict>.<has outcome>.<retry at, Unix ms>".
 func FormatStates(states []AttemptState) string {
 	var line strings.Builder
 	for i, s := range states {
@@ -56,13 +56,13 @@ func ParseStates(line string) ([]AttemptState, error) {
 		}
 		number, errNumber := strconv.Atoi(parts[0])
 		attempt, errAttempt := strconv.Atoi(parts[1])
-		settled, errSettled := strconv.ParseBool(parts[3])
+		hasOutcome, errOutcome := strconv.ParseBool(parts[3])
 		retry, errRetry := strconv.ParseInt(parts[4], 10, 64)
-		if err := errors.Join(errNumber, errAttempt, errSettled, errRetry); err != nil {
+		if err := errors.Join(errNumber, errAttempt, errOutcome, errRetry); err != nil {
 			return nil, fmt.Errorf("%w: state %.60q: %w", contract.ErrMessage, word, err)
 		}
 		state := AttemptState{Number: number, Attempt: attempt, Verdict: contract.Verdict(parts[2])}
-		if settled {
+		if hasOutcome {
 			state.Outcome = outcomeOf(state.Verdict)
 		}
 		if retry > 0 {
@@ -73,7 +73,7 @@ func ParseStates(line string) ([]AttemptState, error) {
 	return states, nil
 }
 
-// outcomeOf returns the outcome of a job that an attempt with this verdict has settled.
+// outcomeOf returns the outcome that an attempt with this verdict gave its number.
 func outcomeOf(verdict contract.Verdict) contract.Outcome {
 	if outcome, implied := verdict.Outcome(); implied {
 		return outcome

@@ -144,7 +144,7 @@ func TestCrashedJobFails(t *testing.T) {
 		t.Errorf("%+v, want that its worker crashed", entry)
 	}
 	if states[0].Outcome == "" {
-		t.Errorf("%+v, want that the job is settled", states[0])
+		t.Errorf("%+v, want a final outcome", states[0])
 	}
 }
 

@@ -61,7 +61,7 @@ func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
 	before := p.memory.requests()
 	second := p.report(map[string]string{"end": "200"})
 	if second.Total != first.Failed+100 {
-		t.Errorf("the second run settled %d numbers, want the %d that failed and 100 new ones", second.Total, first.Failed)
+		t.Errorf("the second run gave %d numbers an outcome, want the %d that failed and 100 new ones", second.Total, first.Failed)
 	}
 	// Numbers above 100 that are hit fail now; those of the first run are healed.
 	for number, calls := range p.sim.Stats().PerNumber["IMM-25"] {
@@ -100,7 +100,7 @@ func TestOtherBatchesWaitWhenTheirProcessWasKilled(t *testing.T) {
 	other := map[string]string{"start": "501", "end": "520"}
 	before := maps.Clone(p.sim.Stats().PerNumber["IMM-25"])
 	if report := p.report(other); report.Total != 20 {
-		t.Errorf("the other batch settled %d numbers, want 20", report.Total)
+		t.Errorf("the other batch gave %d numbers an outcome, want 20", report.Total)
 	}
 	for number := range p.sim.Stats().PerNumber["IMM-25"] {
 		if _, known := before[number]; !known && len(number) == 3 && number < "501" {

@@ -28,7 +28,7 @@ func TestAYearIsFoundWithLittleWaste(t *testing.T) {
 				t.Errorf("%d no-records are unconfirmed", first.Report.Unconfirmed)
 			}
 			if confirmed && first.manifest.Bound.Ending == "done" && (second.Report.Requests != 0 || second.Report.Total != 0) {
-				t.Errorf("the second batch made %d requests and settled %d numbers", second.Report.Requests, second.Report.Total)
+				t.Errorf("the second batch made %d requests and gave %d numbers an outcome", second.Report.Requests, second.Report.Total)
 			}
 			if more := len(p.asked()) - len(asked); more > 12 || second.Report.Skipped != highest || second.Report.UpperBound != highest {
 				t.Errorf("the second batch asked for %d numbers more, skipped %d, bound %d", more, second.Report.Skipped, second.Report.UpperBound)

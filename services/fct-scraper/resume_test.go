@@ -35,7 +35,7 @@ func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
 	before := p.memory.requests()
 	last := p.report(nil)
 	if asked := p.memory.requests() - before; asked > 20 || last.Skipped != 90 || last.Total != 10 {
-		t.Errorf("%d requests, %d skipped, %d settled; want the ten numbers that were left", asked, last.Skipped, last.Total)
+		t.Errorf("%d requests, %d skipped, %d in total; want the ten numbers that were left", asked, last.Skipped, last.Total)
 	}
 }
 
@@ -56,10 +56,10 @@ func TestOneSiteSaysNothingAboutAnother(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 50}, map[string]string{"end": "50"})
 	if report := p.report(nil); report.Total != 50 {
-		t.Fatalf("%d settled", report.Total)
+		t.Fatalf("%d in total", report.Total)
 	}
 	if other := p.report(map[string]string{"site": "fct-cf"}); other.Skipped != 0 || other.Total != 50 {
-		t.Errorf("%d skipped, %d settled; want all of the other site asked", other.Skipped, other.Total)
+		t.Errorf("%d skipped, %d in total; want all of the other site asked", other.Skipped, other.Total)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestARunThatAsksNothingCompletes(t *testing.T) {
 	p.report(nil)
 	again := p.report(map[string]string{"safe_stop_no_records": "10"})
 	if again.Status != contract.Completed || again.Total != 0 {
-		t.Errorf("%s: %s; %d settled", again.Status, again.Reason, again.Total)
+		t.Errorf("%s: %s; %d in total", again.Status, again.Reason, again.Total)
 	}
 }
 

@@ -79,8 +79,8 @@ func (h *History) Forget(number int) {
 type Step struct {
 	// Attempt is the attempt to make now, from 1; 0 if none is due.
 	Attempt int
-	// Settled says that the job has its Outcome, in the ledger's message Sequence, stored at StoredAt.
-	Settled  bool
+	// Outcome is what the number has in the ledger's message Sequence, stored at StoredAt; empty while
+	// it is pending.
 	Outcome  contract.Outcome
 	Sequence uint64
 	StoredAt time.Time
@@ -97,7 +97,7 @@ func (h *History) Next(number int, now time.Time) Step {
 	p := h.numbers[number]
 	switch {
 	case p.outcome != "":
-		return Step{Settled: true, Outcome: p.outcome, Sequence: p.sequence, StoredAt: p.storedAt}
+		return Step{Outcome: p.outcome, Sequence: p.sequence, StoredAt: p.storedAt}
 	case h.Pending(number) > 0:
 		return Step{Wait: recheckDelay}
 	case p.retryAt.After(now):

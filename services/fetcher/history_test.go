@@ -33,14 +33,14 @@ func TestHistoryNext(t *testing.T) {
 		"nothing known":         {nil, fetcher.Step{Attempt: 1}},
 		"another number":        {[]ledger.AttemptState{other}, fetcher.Step{Attempt: 1}},
 		"answer not classified": {[]ledger.AttemptState{answer(1)}, fetcher.Step{Wait: time.Second}},
-		"settled": {[]ledger.AttemptState{done},
-			fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 1}},
-		"settled, answer left": {[]ledger.AttemptState{answer(1), done},
-			fetcher.Step{Settled: true, Outcome: contract.Success, Sequence: 2}},
+		"has an outcome": {[]ledger.AttemptState{done},
+			fetcher.Step{Outcome: contract.Success, Sequence: 1}},
+		"has an outcome, answer left": {[]ledger.AttemptState{answer(1), done},
+			fetcher.Step{Outcome: contract.Success, Sequence: 2}},
 		"failed after two": {[]ledger.AttemptState{transient(1, -time.Second), failed},
-			fetcher.Step{Settled: true, Outcome: contract.Failed, Sequence: 2}},
+			fetcher.Step{Outcome: contract.Failed, Sequence: 2}},
 		"the first outcome counts": {[]ledger.AttemptState{missing, done, failed},
-			fetcher.Step{Settled: true, Outcome: contract.NoRecord, Sequence: 1}},
+			fetcher.Step{Outcome: contract.NoRecord, Sequence: 1}},
 		"retry not due": {[]ledger.AttemptState{answer(1), transient(1, 4*time.Second)},
 			fetcher.Step{Wait: 4 * time.Second}},
 		"retry due": {[]ledger.AttemptState{transient(1, 0)}, fetcher.Step{Attempt: 2}},
@@ -73,7 +73,7 @@ func TestHistoryIgnoresOrderAndRepetition(t *testing.T) {
 					contract.VerdictBlocked}).Draw(t, "verdict"),
 				RetryAt: now.Add(time.Duration(attempt-2) * time.Second), // depends on the attempt, as in the program
 			}
-			if rapid.IntRange(0, 9).Draw(t, "settled") == 0 {
+			if rapid.IntRange(0, 9).Draw(t, "has an outcome") == 0 {
 				state.Outcome = contract.Failed
 			}
 			return state

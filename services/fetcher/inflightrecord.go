@@ -221,7 +221,7 @@ func (r *inFlightRecord) readOthers(ctx context.Context, h *runHistory, epoch ui
 	return nil
 }
 
-// inheritCrashes takes over the crashes of unsettled jobs from the previous record under this key.
+// inheritCrashes takes over the crashes of pending jobs from the previous record under this key.
 func (r *inFlightRecord) inheritCrashes(
 	ctx context.Context, h *runHistory, previous contract.InFlightRecord, epoch uint64,
 ) error {
@@ -240,7 +240,7 @@ func (r *inFlightRecord) inheritCrashes(
 		if previous.Process != r.own.Process && previous.Attempts[number] > h.lastAnswered(number) {
 			count++
 		}
-		if count > 0 && !step.Settled {
+		if count > 0 && step.Outcome == "" {
 			r.own.Crashes[number] = max(count, r.own.Crashes[number])
 		}
 	}

@@ -36,7 +36,7 @@ func (w *runWorker) doJob(d delivery) error {
 	switch {
 	case err != nil:
 		return err
-	case step.Settled:
+	case step.Outcome != "":
 		return nil
 	case step.Wait > 0:
 		return bus.RetryIn(step.Wait, errNotDue)

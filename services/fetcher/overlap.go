@@ -118,7 +118,7 @@ func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original 
 func (w *runWorker) collectedOutcome(number int, run contract.RunID, epoch uint64) (original contract.Copy, err error) {
 	pastHistory := w.pastHistoryOf(run)
 	step, err := pastHistory.nextStep(w.finishCtx, number, epoch, false)
-	if err == nil && !step.Settled { // by another fetcher, since the chunk was read
+	if err == nil && step.Outcome == "" { // by another fetcher, since the chunk was read
 		step, err = pastHistory.nextStep(w.finishCtx, number, epoch, true)
 	}
 	if err != nil {
@@ -138,13 +138,13 @@ func (w *runWorker) pastHistoryOf(run contract.RunID) *runHistory {
 	return w.pastHistory
 }
 
-// copyable returns the copy of a settled outcome if this run accepts it: the run would skip the
+// copyable returns the copy of an outcome if this run accepts it: the run would skip the
 // number, and has not requested a copy of it before. If a copy was requested and the number is
 // still open, the classifier has refused the copy.
 func (w *runWorker) copyable(number int, run contract.RunID, step Step) (original contract.Copy, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !step.Settled || w.copyRequested[number] ||
+	if step.Outcome == "" || w.copyRequested[number] ||
 		!w.manifest.Skips(number, contract.Collected{Outcome: step.Outcome, At: step.StoredAt}) {
 		return original, false
 	}

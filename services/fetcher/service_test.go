@@ -239,13 +239,13 @@ func TestEachJobFetchedOnce(t *testing.T) {
 func TestLedgerOutcomesNotRefetched(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4)
-	settled := ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success}
+	final := ledger.AttemptState{Number: 1, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success}
 	notDue := ledger.AttemptState{Number: 2, Attempt: 1, Verdict: contract.VerdictTransient,
 		RetryAt: time.Now().Add(time.Hour)}
 	due := ledger.AttemptState{Number: 3, Attempt: 2, Verdict: contract.VerdictTransient,
 		RetryAt: time.Now().Add(-time.Hour)}
 	msg := nats.NewMsg(runID.OutcomeSubject(0))
-	msg.Header.Set(ledger.StateHeader, ledger.FormatStates([]ledger.AttemptState{settled, notDue, due}))
+	msg.Header.Set(ledger.StateHeader, ledger.FormatStates([]ledger.AttemptState{final, notDue, due}))
 	if _, err := f.bus.Publish(t.Context(), msg); err != nil {
 		t.Fatal(err)
 	}
