@@ -44,6 +44,11 @@ func DecodeCanaryRequest(data []byte) (CanaryRequest, error) {
 	return request, nil
 }
 
+// MaxUnconfirmed is how many unconfirmed no-records of a run are confirmed one by one. Those before
+// them are confirmed together or not at all; there are some only in a year in which no record is
+// known.
+const MaxUnconfirmed = 2000
+
 // CanaryVerdict combines the entries of one canary: success if one of the cases exists, with the
 // start of that attempt; no-record if all have vanished; blocked if the site blocked; otherwise
 // transient.

@@ -7,6 +7,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
 )
@@ -34,7 +35,7 @@ func (w *worker) apply(ctx context.Context, batch []ledger.Message) error {
 		}
 	}
 	for _, entry := range fresh {
-		if entry.Outcome != "" && entry.kind == kindAttempt {
+		if entry.EndsJob() {
 			w.Logger.Info("batch.job.end", "run_id", w.manifest.RunID, "case_id", entry.CaseID,
 				"outcome", entry.Outcome, "attempts", entry.Attempts, "duration_seconds", entry.JobSeconds)
 		}
@@ -51,38 +52,17 @@ func (w *worker) beforeStep(name string) error {
 }
 
 // fold folds a batch into the tally and returns the entries that were new.
-func (w *worker) fold(batch []ledger.Message) []countedEntry {
-	var fresh []countedEntry
+func (w *worker) fold(batch []ledger.Message) []fold.Counted {
+	var fresh []fold.Counted
 	for _, m := range batch {
-		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
-	}
-	return fresh
-}
-
-// take folds one message of the ledger and returns the entries that were new.
-func (t *tally) take(m ledger.Message, failLimit int) []countedEntry {
-	var fresh []countedEntry
-	t.Sequence = m.Sequence
-	for _, entry := range m.Entries {
-		if entry, isNew := t.add(entry, failLimit); isNew {
-			fresh = append(fresh, entry)
-			if entry.Outcome == contract.Success {
-				fresh = append(fresh, t.addSuccess(entry.Entry)...)
-			}
-		}
-	}
-	if m.Canary != nil {
-		fresh = append(fresh, t.addCanary(m.Canary, m.After)...)
-	}
-	if m.Planned != nil {
-		t.Planned = m.Planned
+		fresh = append(fresh, w.tally.AddMessage(m, w.manifest.SafeStopFails)...)
 	}
 	return fresh
 }
 
 // writeFiles writes records and raw answers, then the lines of the attempts file. The lines are
 // durable before the checkpoint records their end.
-func (w *worker) writeFiles(fresh []countedEntry) error {
+func (w *worker) writeFiles(fresh []fold.Counted) error {
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -104,12 +84,12 @@ func (w *worker) writeFiles(fresh []countedEntry) error {
 
 // writeKeys writes the buckets collected, which later runs skip, and failed, which they fetch
 // first. A no-record gets its key when it is confirmed.
-func (w *worker) writeKeys(ctx context.Context, fresh []countedEntry) error {
+func (w *worker) writeKeys(ctx context.Context, fresh []fold.Counted) error {
 	var collected, failed []*nats.Msg
 	for _, entry := range fresh {
 		number := entry.CaseID.Number
 		switch {
-		case !entry.writesKey():
+		case !entry.WritesKey():
 		case entry.Outcome == contract.Failed:
 			msg, err := keyMessage(contract.BucketFailed, w.manifest, entry)
 			if err != nil {
@@ -141,16 +121,11 @@ func (w *worker) writeKeys(ctx context.Context, fresh []countedEntry) error {
 	return nil
 }
 
-// writesKey reports whether an entry writes a key: for no-records only the confirmation does.
-func (c countedEntry) writesKey() bool {
-	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == kindConfirmation)
-}
-
 // deleteUnconfirmedKeys deletes the run's own keys of unconfirmed no-records, which earlier
 // versions wrote at once.
 func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]contract.Collected) error {
 	var keys []*nats.Msg
-	for number := range w.tally.unconfirmedNumbers() {
+	for number := range w.tally.UnconfirmedNumbers() {
 		if value, found := collected[number]; found && value.RunID == w.manifest.RunID &&
 			value.Outcome == contract.NoRecord {
 			keys = append(keys, deletion(contract.BucketCollected, w.manifest.Case(number)))
@@ -163,7 +138,7 @@ func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]co
 }
 
 // keyMessage returns the message that puts a key into a bucket, so that one batch can carry many.
-func keyMessage(bucket string, m contract.Manifest, entry countedEntry) (*nats.Msg, error) {
+func keyMessage(bucket string, m contract.Manifest, entry fold.Counted) (*nats.Msg, error) {
 	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(),
 		FiledOn: entry.FiledOn}
 	if record, found := caseFile(entry.Entry); found {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -27,8 +28,8 @@ func TestAuditListsFailures(t *testing.T) {
 		f := newFixture(t, 40, func(m *contract.Manifest) { m.PersistRawHTML = persist })
 		var want []contract.CrawlResult
 		for number := 1; number <= 38; number++ {
-			first, last := attempt(number, 1, contract.VerdictTransient, ""),
-				attempt(number, 2, contract.VerdictTransient, contract.Failed)
+			first, last := fcttest.Attempt(number, 1, contract.VerdictTransient, ""),
+				fcttest.Attempt(number, 2, contract.VerdictTransient, contract.Failed)
 			first.Error, last.Error = "reset", fmt.Sprintf("status 500 & <%d>", number)
 			last.Raw, last.RawType = []byte(fmt.Sprint("answer ", number)), "html"
 			f.publishEntries(first)
@@ -36,9 +37,9 @@ func TestAuditListsFailures(t *testing.T) {
 			want = append(want, contract.CrawlResult{CaseID: f.manifest.Case(number), Attempts: 2, Error: last.Error,
 				HTMLPath: fmt.Sprintf("html_failed/run/IMM-%d-25.html", number)})
 		}
-		bare := failure(39)
+		bare := fcttest.Failure(39)
 		bare.Raw = nil
-		f.publishEach(bare, success(40))
+		f.publishEach(bare, fcttest.Success(40))
 		want = append(want, contract.CrawlResult{CaseID: f.manifest.Case(39), Attempts: 1, Error: bare.Error})
 		f.publishPlanned(0)
 		f.runToEnd()
@@ -63,7 +64,7 @@ func TestAuditListsFailures(t *testing.T) {
 func TestAuditOfErroredRun(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 3)
-	f.publishEach(success(1), failure(2))
+	f.publishEach(fcttest.Success(1), fcttest.Failure(2))
 	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 2, Skipped: 1})
 	if state, _ := f.runToError(nil); state.Status != contract.Errored {
 		t.Fatal(state.Status)
@@ -72,7 +73,7 @@ func TestAuditOfErroredRun(t *testing.T) {
 		t.Errorf("failed: %+v", got)
 	}
 	f = newFixture(t, 1)
-	f.publishEntries(success(1))
+	f.publishEntries(fcttest.Success(1))
 	f.publishPlanned(0)
 	f.runToEnd()
 	if got := readAudit(f).Failed; got == nil || len(got) != 0 {

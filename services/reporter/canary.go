@@ -12,18 +12,13 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
-	// firstCanaryAfter is how many no-records in a row, in ledger order, make the first canary due.
-	// If one number in five is missing, a run of 20 has the probability 10^-14. nextCanaryAfter is
-	// how many more make the next one due: a canary costs one request, so a long stretch of
-	// no-records costs one percent more.
-	firstCanaryAfter = 20
-	nextCanaryAfter  = 100
 	// minUnconfirmed is how many no-records in a row are voided when a block follows them, and how
 	// many unconfirmed ones make a canary due when failures stop a run: the site is in trouble
 	// then, so requests are avoided where possible.
@@ -57,19 +52,10 @@ type canaryState struct {
 	blocked string
 }
 
-// canaryDue reports whether enough no-records came in a row to start a canary.
-func (t *tally) canaryDue() bool {
-	limit := firstCanaryAfter
-	if t.Canaries > 0 {
-		limit = nextCanaryAfter
-	}
-	return t.Vanished == nil && len(t.Unconfirmed) > 0 && t.NoRecordStreak >= limit
-}
-
 // maybeStartCanary starts a canary in the middle of a run when one is due.
 func (w *worker) maybeStartCanary(ctx context.Context) error {
 	c := &w.canary
-	if w.halt != nil || !w.tally.canaryDue() || w.tally.NoRecord < c.nextAt || w.canaryBusy() {
+	if w.halt != nil || !w.tally.CanaryDue() || w.tally.NoRecord < c.nextAt || w.canaryBusy() {
 		return nil
 	}
 	return w.startCanary(ctx)
@@ -82,7 +68,7 @@ func (w *worker) confirmEnd(ctx context.Context, least int) (bool, error) {
 	if w.canaryPending() {
 		return false, nil
 	}
-	if w.tally.unconfirmedCount() < least || c.givenUp {
+	if w.tally.UnconfirmedCount() < least || c.givenUp {
 		return true, nil
 	}
 	if !c.ending {
@@ -114,7 +100,7 @@ func (w *worker) startCanary(ctx context.Context) error {
 	}
 	if len(cases) == 0 {
 		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: no existing record is known to check the site with",
-			w.tally.unconfirmedCount()))
+			w.tally.UnconfirmedCount()))
 		return nil
 	}
 	request := contract.CanaryRequest{Version: contract.MessageVersion, RunID: w.manifest.RunID, CaseIDs: cases,
@@ -183,7 +169,7 @@ func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 	}
 	if c.unanswered++; c.unanswered > w.manifest.MaxRetries {
 		w.giveUpCanary(fmt.Sprintf("%d no-records are unconfirmed: the site did not answer for %s, known to exist",
-			w.tally.unconfirmedCount(), c.cases[0]))
+			w.tally.UnconfirmedCount(), c.cases[0]))
 		return
 	}
 	c.retryAt = time.Now().Add(min(canaryBackoff<<(c.unanswered-1), maxCanaryBackoff))
@@ -194,7 +180,7 @@ func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 func (w *worker) giveUpCanary(why string) {
 	c := &w.canary
 	c.unanswered, c.retryAt = 0, time.Time{}
-	c.nextAt = w.tally.NoRecord + nextCanaryAfter
+	c.nextAt = w.tally.NoRecord + fold.NextCanaryAfter
 	if c.ending {
 		c.givenUp, c.givenUpReason = true, why
 	}
@@ -206,7 +192,7 @@ func (w *worker) canaryCases(ctx context.Context) ([]contract.CaseID, error) {
 	var cases []contract.CaseID
 	taken := map[int]bool{}
 	for _, number := range slices.Concat(w.tally.NewestSuccesses, w.newestCollected.numbers()) {
-		if len(cases) < maxCanaryCases && !taken[number] && w.tally.Outcomes.get(number) != contract.NoRecord {
+		if len(cases) < fold.MaxCanaryCases && !taken[number] && w.tally.Outcomes.Get(number) != contract.NoRecord {
 			taken[number] = true
 			cases = append(cases, w.manifest.Case(number))
 		}
@@ -229,7 +215,7 @@ func (w *worker) canaryCasesOfOtherYears(ctx context.Context) ([]contract.CaseID
 			value.Outcome == contract.Success {
 			cases = append(cases, id)
 		}
-		if len(cases) >= maxCanaryCases {
+		if len(cases) >= fold.MaxCanaryCases {
 			return errStopReading
 		}
 		return nil
@@ -257,11 +243,11 @@ func (n *newestCases) add(number int, value contract.Collected) {
 	for at < len(*n) && !value.At.After((*n)[at].at) {
 		at++
 	}
-	if at == maxCanaryCases {
+	if at == fold.MaxCanaryCases {
 		return
 	}
 	list := append(append(append(newestCases{}, (*n)[:at]...), collectedCase{number, value.At}), (*n)[at:]...)
-	*n = list[:min(len(list), maxCanaryCases)]
+	*n = list[:min(len(list), fold.MaxCanaryCases)]
 }
 
 func (n newestCases) numbers() []int {

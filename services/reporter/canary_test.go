@@ -16,8 +16,8 @@ import (
 
 // unconfirmedEnd returns a ledger of eight numbers that ends with four unconfirmed no-records.
 func unconfirmedEnd() []contract.Entry {
-	return slices.Concat(outcomesOf(1, 2, success), outcomesOf(3, 3, noRecord), outcomesOf(4, 4, success),
-		outcomesOf(5, 8, noRecord))
+	return slices.Concat(outcomesOf(1, 2, fcttest.Success), outcomesOf(3, 3, fcttest.NoRecord), outcomesOf(4, 4, fcttest.Success),
+		outcomesOf(5, 8, fcttest.NoRecord))
 }
 
 func TestRunConfirmsTrailingNoRecordsByCanary(t *testing.T) {
@@ -26,7 +26,7 @@ func TestRunConfirmsTrailingNoRecordsByCanary(t *testing.T) {
 	f.publishEach(unconfirmedEnd()...)
 	f.publishPlanned(0)
 	state := f.runToEnd()
-	if diff := cmp.Diff([][]contract.CaseID{{caseOf(4), caseOf(2)}}, f.site.canaries()); diff != "" {
+	if diff := cmp.Diff([][]contract.CaseID{{fcttest.CaseOf(4), fcttest.CaseOf(2)}}, f.site.canaries()); diff != "" {
 		t.Errorf("canaries: %s", diff)
 	}
 	if state.Status != contract.Completed || state.Reason != "" || state.Report.NoRecord != 5 ||
@@ -68,7 +68,7 @@ func TestVanishedCanaryVoidsNoRecords(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(files["attempts_run.ndjson"]), "\n")
 	var last contract.AttemptLine
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || len(lines) != 12 ||
-		last.Outcome != "blocked" || last.CaseID != caseOf(8) ||
+		last.Outcome != "blocked" || last.CaseID != fcttest.CaseOf(8) ||
 		last.StatusCode != 200 || last.DurationMS != 250 ||
 		!strings.Contains(strings.Join(last.Notes, ""), "taken back") {
 		t.Errorf("%d lines, the last is %+v, %v", len(lines), last, err)
@@ -86,12 +86,12 @@ func TestCopiedRecordConfirmsNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 9)
 	f.site.setVerdict(showsNone)
-	copied := outcomesOf(9, 9, success)
+	copied := outcomesOf(9, 9, fcttest.Success)
 	copied[0].Requests = nil
 	f.publishEach(append(unconfirmedEnd(), copied...)...)
 	f.publishPlanned(0)
 	state := f.runToEnd()
-	if diff := cmp.Diff([][]contract.CaseID{{caseOf(9), caseOf(4)}}, f.site.canaries()); diff != "" {
+	if diff := cmp.Diff([][]contract.CaseID{{fcttest.CaseOf(9), fcttest.CaseOf(4)}}, f.site.canaries()); diff != "" {
 		t.Errorf("canaries: %s", diff)
 	}
 	if r := state.Report; state.Status != contract.Blocked || !state.Superseded || r.Succeeded != 4 || r.NoRecord != 1 {
@@ -166,7 +166,7 @@ func TestRunEndsUnconfirmedWithoutCanaryAnswer(t *testing.T) {
 func TestCanaryRetryBackoff(t *testing.T) {
 	t.Parallel()
 	w := &worker{Service: New(Options{}), manifest: contract.Manifest{RunSettings: contract.RunSettings{MaxRetries: 8}}}
-	w.canary.cases, w.canary.ending = []contract.CaseID{caseOf(4)}, true
+	w.canary.cases, w.canary.ending = []contract.CaseID{fcttest.CaseOf(4)}, true
 	for attempt, want := range []int{5, 10, 20, 40, 80, 160, 300, 300} {
 		least := time.Duration(want) * time.Second
 		before := time.Now()
@@ -202,7 +202,7 @@ func TestCanaryRepeatsAfterBlockedRunResumes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20, noRecordLimit(1, 2))
 	f.site.setVerdict(func(contract.CaseID) contract.Verdict { return contract.VerdictBlocked })
-	f.publishEntries(success(1), noRecord(2), noRecord(3))
+	f.publishEntries(fcttest.Success(1), fcttest.NoRecord(2), fcttest.NoRecord(3))
 	if state := f.runToEnd(); state.Status != contract.Blocked || !state.Resumable() ||
 		state.Reason != "blocked by the site" || state.Report.NoRecord != 2 {
 		t.Errorf("%s, resumable %t: %q, %d no-records", state.Status, state.Resumable(), state.Reason,
@@ -222,7 +222,7 @@ func TestBlockVoidsNoRecordsBeforeIt(t *testing.T) {
 	t.Parallel()
 	for _, row := range []int{2, 3} {
 		f := newFixture(t, 20)
-		f.publishEach(append(unconfirmedEnd()[:4+row], attempt(9, 1, contract.VerdictBlocked, ""))...)
+		f.publishEach(append(unconfirmedEnd()[:4+row], fcttest.Attempt(9, 1, contract.VerdictBlocked, ""))...)
 		f.putHalt(contract.Halt{Status: contract.Blocked, Reason: "status 403", At: endTime})
 		state := f.runToEnd()
 		if len(f.site.canaries()) != 0 {
@@ -247,7 +247,7 @@ func TestSafeStopConfirmsItsNoRecords(t *testing.T) {
 	for _, verdict := range []func(contract.CaseID) contract.Verdict{showsAll, showsNone} {
 		f := newFixture(t, 20, noRecordLimit(1, 2))
 		f.site.setVerdict(verdict)
-		f.publishEntries(success(1), noRecord(2), noRecord(3))
+		f.publishEntries(fcttest.Success(1), fcttest.NoRecord(2), fcttest.NoRecord(3))
 		state := f.runToEnd()
 		if len(f.site.canaries()) != 1 {
 			t.Errorf("%d canaries", len(f.site.canaries()))
@@ -256,7 +256,7 @@ func TestSafeStopConfirmsItsNoRecords(t *testing.T) {
 			state.Reason == "2 consecutive no-record: IMM-2-23..IMM-3-23"
 		blocked := state.Status == contract.Blocked && state.Superseded && state.Report.NoRecord == 0 &&
 			len(state.Report.Errors) == 0
-		if is := f.site.verdict(caseOf(1)); is == contract.VerdictSuccess && !stopped ||
+		if is := f.site.verdict(fcttest.CaseOf(1)); is == contract.VerdictSuccess && !stopped ||
 			is == contract.VerdictNoRecord && !blocked {
 			t.Errorf("%s: %s: %q, %d no-records", is, state.Status, state.Reason, state.Report.NoRecord)
 		}
@@ -273,23 +273,23 @@ func TestLongNoRecordStretchStartsCanaries(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 400)
 	w := f.startReporter(f.options(), nil)
-	f.publishEntries(success(1))
-	f.publishEach(outcomesOf(2, 20, noRecord)...) // 19
+	f.publishEntries(fcttest.Success(1))
+	f.publishEach(outcomesOf(2, 20, fcttest.NoRecord)...) // 19
 	f.awaitFolded()
 	if n := len(f.site.canaries()); n != 0 {
 		t.Errorf("%d canaries after 19 no-records", n)
 	}
-	f.publishEntries(noRecord(21))
+	f.publishEntries(fcttest.NoRecord(21))
 	f.awaitCanaryRequests(1)
-	f.publishEach(outcomesOf(22, 120, noRecord)...) // 99 more
+	f.publishEach(outcomesOf(22, 120, fcttest.NoRecord)...) // 99 more
 	f.awaitFolded()
 	if n := len(f.site.canaries()); n != 1 {
 		t.Errorf("%d canaries after 119 no-records", n)
 	}
-	f.publishEntries(noRecord(121))
+	f.publishEntries(fcttest.NoRecord(121))
 	f.awaitCanaryRequests(2)
-	f.publishEntries(success(122))
-	f.publishEach(outcomesOf(123, 142, noRecord)...)
+	f.publishEntries(fcttest.Success(122))
+	f.publishEach(outcomesOf(123, 142, fcttest.NoRecord)...)
 	f.awaitCanaryRequests(3)
 	f.must(w.stop())
 	if n := len(f.site.canaries()); n != 3 {
@@ -301,8 +301,8 @@ func TestVanishedCanaryHaltsRun(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 400)
 	f.site.setVerdict(showsNone)
-	f.publishEach(success(1))
-	f.publishEach(outcomesOf(2, 40, noRecord)...)
+	f.publishEach(fcttest.Success(1))
+	f.publishEach(outcomesOf(2, 40, fcttest.NoRecord)...)
 	state := f.runToEnd()
 	if state.Status != contract.Blocked || !state.Superseded || state.Report.NoRecord != 0 ||
 		state.Report.Succeeded != 1 {
@@ -321,13 +321,13 @@ func TestCanaryCasesFromOtherRuns(t *testing.T) {
 	}{
 		"none": {nil, nil, "3 no-records are unconfirmed: no existing record is known to check the site with"},
 		"of this year": {map[contract.CaseID]contract.Collected{
-			caseOf(60): {Outcome: contract.Success, RunID: "before", At: startTime},
-			caseOf(61): {Outcome: contract.Success, RunID: "before", At: startTime.Add(1)},
-			caseOf(62): {Outcome: contract.Success, RunID: "before", At: startTime.Add(-1)},
-			caseOf(63): {Outcome: contract.NoRecord, RunID: "before", At: startTime.Add(2)},
-			caseOf(64): {Outcome: contract.Success, Site: "another", RunID: "before", At: startTime.Add(3)},
-			other:      {Outcome: contract.Success, RunID: "before"},
-		}, [][]contract.CaseID{{caseOf(61), caseOf(60)}}, ""},
+			fcttest.CaseOf(60): {Outcome: contract.Success, RunID: "before", At: fcttest.StartTime()},
+			fcttest.CaseOf(61): {Outcome: contract.Success, RunID: "before", At: fcttest.StartTime().Add(1)},
+			fcttest.CaseOf(62): {Outcome: contract.Success, RunID: "before", At: fcttest.StartTime().Add(-1)},
+			fcttest.CaseOf(63): {Outcome: contract.NoRecord, RunID: "before", At: fcttest.StartTime().Add(2)},
+			fcttest.CaseOf(64): {Outcome: contract.Success, Site: "another", RunID: "before", At: fcttest.StartTime().Add(3)},
+			other:              {Outcome: contract.Success, RunID: "before"},
+		}, [][]contract.CaseID{{fcttest.CaseOf(61), fcttest.CaseOf(60)}}, ""},
 		"of another year": {map[contract.CaseID]contract.Collected{other: {Outcome: contract.Success,
 			RunID: "before"}}, [][]contract.CaseID{{other}}, ""},
 	} {
@@ -336,7 +336,7 @@ func TestCanaryCasesFromOtherRuns(t *testing.T) {
 			for id, value := range c.keys {
 				f.put(f.buckets.collected, id.Key(), value)
 			}
-			f.publishEach(outcomesOf(1, 3, noRecord)...)
+			f.publishEach(outcomesOf(1, 3, fcttest.NoRecord)...)
 			f.publishPlanned(0)
 			state := f.runToEnd()
 			unconfirmed := 0

@@ -31,13 +31,3 @@ func (s *stopwatch) elapsed() time.Duration {
 // seconds converts n seconds to the nearest nanosecond. For durations of up to 50 days it is the
 // inverse of Duration.Seconds.
 func seconds(n float64) time.Duration { return time.Duration(math.Round(n * float64(time.Second))) }
-
-// latest returns the latest of the times.
-func latest(times ...time.Time) (last time.Time) {
-	for _, at := range times {
-		if at.After(last) {
-			last = at
-		}
-	}
-	return last
-}

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -16,15 +18,15 @@ import (
 func TestReportTimes_ClockSetBack(t *testing.T) {
 	t.Parallel()
 	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9},
-		CreatedAt: startTime}
-	folded := &tally{}
+		CreatedAt: fcttest.StartTime()}
+	folded := &fold.Tally{}
 	first := contract.Entry{CaseID: m.Case(1), Attempt: 1, Verdict: contract.VerdictTransient,
-		StartedAt: startTime.Add(time.Minute), Seconds: 0.5}
+		StartedAt: fcttest.StartTime().Add(time.Minute), Seconds: 0.5}
 	second := contract.Entry{CaseID: m.Case(1), Attempt: 2, Verdict: contract.VerdictNoRecord,
-		Outcome: contract.NoRecord, StartedAt: startTime.Add(time.Minute - 24*time.Hour)}
+		Outcome: contract.NoRecord, StartedAt: fcttest.StartTime().Add(time.Minute - 24*time.Hour)}
 	other := contract.Entry{CaseID: m.Case(2), Attempt: 1, Verdict: contract.VerdictNoRecord,
 		Outcome: contract.NoRecord, StartedAt: second.StartedAt}
-	d, err := deriveFiles(m, folded.take(ledger.Message{Sequence: 1, Entries: []contract.Entry{first, second, other}}, 0),
+	d, err := deriveFiles(m, folded.AddMessage(ledger.Message{Sequence: 1, Entries: []contract.Entry{first, second, other}}, 0),
 		func(contract.CaseID) bool { return true })
 	if err != nil {
 		t.Fatal(err)
@@ -37,16 +39,16 @@ func TestReportTimes_ClockSetBack(t *testing.T) {
 		}
 		stamps = append(stamps, attempt.Timestamp)
 	}
-	if diff := cmp.Diff([]time.Time{first.StartedAt, first.StartedAt, startTime}, stamps); diff != "" {
+	if diff := cmp.Diff([]time.Time{first.StartedAt, first.StartedAt, fcttest.StartTime()}, stamps); diff != "" {
 		t.Errorf("timestamps of the attempts: %s", diff)
 	}
-	r := summary{manifest: m, tally: folded, finished: startTime.Add(-24 * time.Hour),
+	r := summary{manifest: m, tally: folded, finished: fcttest.StartTime().Add(-24 * time.Hour),
 		elapsed: 90 * time.Second}.report()
-	if !r.StartedAt.Equal(startTime) || !r.FinishedAt.Equal(startTime.Add(90*time.Second)) || r.DurationSeconds != 90 {
+	if !r.StartedAt.Equal(fcttest.StartTime()) || !r.FinishedAt.Equal(fcttest.StartTime().Add(90*time.Second)) || r.DurationSeconds != 90 {
 		t.Errorf("from %s to %s, %v s", r.StartedAt, r.FinishedAt, r.DurationSeconds)
 	}
-	r = summary{manifest: m, tally: folded, finished: startTime.Add(time.Hour), elapsed: 90 * time.Second}.report()
-	if !r.FinishedAt.Equal(startTime.Add(time.Hour)) || r.DurationSeconds != 90 {
+	r = summary{manifest: m, tally: folded, finished: fcttest.StartTime().Add(time.Hour), elapsed: 90 * time.Second}.report()
+	if !r.FinishedAt.Equal(fcttest.StartTime().Add(time.Hour)) || r.DurationSeconds != 90 {
 		t.Errorf("set forward: until %s, %v s", r.FinishedAt, r.DurationSeconds)
 	}
 }
@@ -66,22 +68,22 @@ func TestSecondsIsExact(t *testing.T) {
 func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 	t.Parallel()
 	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9},
-		CreatedAt: startTime}
+		CreatedAt: fcttest.StartTime()}
 	absent := func(number int) []contract.Entry {
 		return []contract.Entry{{
 			CaseID: m.Case(number), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord,
-			StartedAt: startTime,
-			Requests:  []contract.Exchange{{StartedAt: startTime, Seconds: 0.5}},
+			StartedAt: fcttest.StartTime(),
+			Requests:  []contract.Exchange{{StartedAt: fcttest.StartTime(), Seconds: 0.5}},
 		}}
 	}
 	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess,
-		StartedAt: startTime.Add(-24 * time.Hour)}}
-	folded, reader := &tally{}, newVerifier(m, 0)
+		StartedAt: fcttest.StartTime().Add(-24 * time.Hour)}}
+	folded, reader := &fold.Tally{}, newVerifier(m, 0)
 	for _, read := range []ledger.Message{
 		{Sequence: 3, Entries: absent(1)}, {Sequence: 5, Entries: absent(2)}, {Sequence: 7, Entries: absent(3)},
 		{Sequence: 8, Canary: canary, After: 5},
 	} {
-		folded.take(read, 0)
+		folded.AddMessage(read, 0)
 		if err := reader.read(read); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +98,7 @@ func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 
 func TestStopwatchAddsUp(t *testing.T) {
 	t.Parallel()
-	now := startTime
+	now := fcttest.StartTime()
 	s := stopwatch{now: func() time.Time { return now }}
 	s.resume(60)
 	now = now.Add(time.Minute)

@@ -26,10 +26,10 @@ func (f *fixture) countCollected() int {
 func TestSingleTrailingNoRecordIsConfirmed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 3)
-	f.publishEach(success(1), success(2), noRecord(3))
+	f.publishEach(fcttest.Success(1), fcttest.Success(2), fcttest.NoRecord(3))
 	f.publishPlanned(0)
 	state := f.runToEnd()
-	if diff := cmp.Diff([][]contract.CaseID{{caseOf(2), caseOf(1)}}, f.site.canaries()); diff != "" {
+	if diff := cmp.Diff([][]contract.CaseID{{fcttest.CaseOf(2), fcttest.CaseOf(1)}}, f.site.canaries()); diff != "" {
 		t.Errorf("canaries: %s", diff)
 	}
 	if state.Status != contract.Completed || state.Report.Unconfirmed != 0 || f.countCollected() != 3 {
@@ -43,18 +43,18 @@ func TestNoRecordKeysAwaitConfirmation(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4)
 	f.site.setVerdict(func(contract.CaseID) contract.Verdict { return contract.VerdictTransient })
-	f.put(f.buckets.collected, caseOf(4).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court",
-		RunID: f.manifest.RunID, At: startTime})
+	f.put(f.buckets.collected, fcttest.CaseOf(4).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court",
+		RunID: f.manifest.RunID, At: fcttest.StartTime()})
 	w := f.startReporter(f.options(), nil)
-	f.publishEntries(noRecord(1), noRecord(2))
+	f.publishEntries(fcttest.NoRecord(1), fcttest.NoRecord(2))
 	f.awaitFolded()
 	if n := f.countCollected(); n != 1 {
 		t.Errorf("%d keys before a record was shown, want the old one alone", n)
 	}
 	f.must(w.stop())
-	late := success(3)
-	late.StartedAt = startTime.Add(time.Minute)
-	f.publishEntries(late, noRecord(4))
+	late := fcttest.Success(3)
+	late.StartedAt = fcttest.StartTime().Add(time.Minute)
+	f.publishEntries(late, fcttest.NoRecord(4))
 	f.publishPlanned(0)
 	state := f.runToEnd()
 	collected, _ := f.keys()
@@ -73,12 +73,12 @@ func TestNoRecordKeysAwaitConfirmation(t *testing.T) {
 func TestReconcileDeletesUnconfirmedKeys(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 2)
-	f.publishEntries(noRecord(1), noRecord(2))
+	f.publishEntries(fcttest.NoRecord(1), fcttest.NoRecord(2))
 	f.publishPlanned(0)
 	f.runToEnd()
 	for number := 1; number <= 2; number++ {
-		f.put(f.buckets.collected, caseOf(number).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court",
-			RunID: f.manifest.RunID, At: startTime})
+		f.put(f.buckets.collected, fcttest.CaseOf(number).Key(), contract.Collected{Outcome: contract.NoRecord, Site: "court",
+			RunID: f.manifest.RunID, At: fcttest.StartTime()})
 	}
 	if changed, err := Reconcile(t.Context(), f.bus, fcttest.Logger(t), false); err != nil || changed != 2 ||
 		f.countCollected() != 0 {

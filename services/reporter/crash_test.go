@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -185,7 +186,7 @@ func TestCheckpointOfOtherVersionIsRebuilt(t *testing.T) {
 	want := wantArtifacts(t)
 	f := newMixedFixture(t, len(mixedEntries()))
 	f.put(f.buckets.runs, f.manifest.RunID.CheckpointKey(),
-		checkpoint{Version: checkpointVersion + 1, Offset: 3, Tally: tally{Succeeded: 99}})
+		checkpoint{Version: checkpointVersion + 1, Offset: 3, Tally: fold.Tally{Succeeded: 99}})
 	f.publishPlanned(0)
 	if diff := cmp.Diff(want, f.runToArtifacts()); diff != "" {
 		t.Error(diff)

@@ -51,7 +51,7 @@ func TestDamagedRunDoesNotStopOthers(t *testing.T) {
 			other.manifest.RunID, other.manifest.Version, other.manifest.Year = "other", contract.MessageVersion, "24"
 			other.put(f.buckets.runs, other.manifest.RunID.ManifestKey(), other.manifest)
 			other.setRunning()
-			other.publishEach(success(1), success(2))
+			other.publishEach(fcttest.Success(1), fcttest.Success(2))
 			other.publishPlanned(0)
 			if state := other.awaitEnd(); state.Status != contract.Completed {
 				t.Errorf("the other run: %s: %s", state.Status, state.Reason)

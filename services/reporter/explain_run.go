@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter/fold"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -45,7 +46,7 @@ func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 // readAttempts reads the number's entries in the ledger, then its answers that are not in the
 // ledger yet.
 func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *RunHistory) error {
-	number, fold := e.history.CaseID.Number, tally{}
+	number, fold := e.history.CaseID.Number, fold.Tally{}
 	reader, block := ledger.Reader{Bus: e.bus, Manifest: m}, contract.Chunk(number)
 	err := e.eachMessage(ctx, contract.StreamOutcomes, m.RunID.OutcomeSubject(block), func(msg bus.Message) error {
 		decoded, err := reader.Decode(msg)
@@ -54,7 +55,7 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 		}
 		for _, entry := range decoded.Entries {
 			if entry.CaseID.Number == number {
-				_, counts := fold.add(entry, 0)
+				_, counts := fold.AddEntry(entry, 0)
 				run.Attempts = append(run.Attempts, e.newAttempt(m, entry, counts))
 			}
 		}
@@ -63,7 +64,7 @@ func (e *explainer) readAttempts(ctx context.Context, m contract.Manifest, run *
 	if err != nil {
 		return err
 	}
-	run.Outcome = fold.Outcomes.get(number)
+	run.Outcome = fold.Outcomes.Get(number)
 	return e.eachMessage(ctx, contract.StreamAnswers, m.RunID.AnswerSubject(block), func(msg bus.Message) error {
 		pack, err := ledger.Decode[contract.AnswerPack](msg.Data)
 		if err != nil {

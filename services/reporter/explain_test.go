@@ -44,13 +44,13 @@ func summarize(run RunHistory) (all []attemptSummary) {
 func TestExplainListsAttemptsInOrder(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5, func(m *contract.Manifest) { m.MaxRetries = 2 })
-	first, blocked, last := attempt(3, 1, contract.VerdictTransient, ""), attempt(3, 2, contract.VerdictBlocked, ""),
-		attempt(3, 2, contract.VerdictSuccess, contract.Success)
-	first.PlannedAt, first.RetryAt = startTime, first.StartedAt.Add(1200*time.Millisecond)
+	first, blocked, last := fcttest.Attempt(3, 1, contract.VerdictTransient, ""), fcttest.Attempt(3, 2, contract.VerdictBlocked, ""),
+		fcttest.Attempt(3, 2, contract.VerdictSuccess, contract.Success)
+	first.PlannedAt, first.RetryAt = fcttest.StartTime(), first.StartedAt.Add(1200*time.Millisecond)
 	first.Requests[0].Digest = "sha256:00ff"
 	blocked.Raw, blocked.RawType = []byte("go away"), "html"
 	last.StartedAt = last.StartedAt.Add(time.Hour)
-	f.publishEach(success(2), first, blocked, first, success(4), last, last)
+	f.publishEach(fcttest.Success(2), first, blocked, first, fcttest.Success(4), last, last)
 	f.publishPlanned(0)
 	history := explain(t, f, 3, func(name string) bool { return name == "html_failed/run/IMM-3-25.html" })
 	if len(history.Runs) != 1 || !history.Asked {
@@ -65,7 +65,7 @@ func TestExplainListsAttemptsInOrder(t *testing.T) {
 	if diff := cmp.Diff(want, summarize(run), cmp.AllowUnexported(attemptSummary{})); diff != "" {
 		t.Error(diff)
 	}
-	if run.Outcome != contract.Success || run.MaxAttempts != 3 || !run.PlannedAt.Equal(startTime) {
+	if run.Outcome != contract.Success || run.MaxAttempts != 3 || !run.PlannedAt.Equal(fcttest.StartTime()) {
 		t.Errorf("%s with %d attempts, planned at %v", run.Outcome, run.MaxAttempts, run.PlannedAt)
 	}
 	if wait := run.Attempts[0].WaitSeconds; wait < 0.999 || wait > 1.001 {
@@ -85,23 +85,23 @@ func TestExplainListsAttemptsInOrder(t *testing.T) {
 func TestExplainCoversAllRuns(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
-	f.publishEach(failure(1))
+	f.publishEach(fcttest.Failure(1))
 	f.publishPlanned(0)
 	later := *f
 	for i, run := range []contract.RunID{"second", "third"} {
-		later.manifest.RunID, later.manifest.CreatedAt = run, startTime.Add(time.Duration(i+1)*time.Hour)
+		later.manifest.RunID, later.manifest.CreatedAt = run, fcttest.StartTime().Add(time.Duration(i+1)*time.Hour)
 		later.put(f.buckets.runs, run.ManifestKey(), later.manifest)
 		later.setRunning()
 		if run == "second" {
-			later.publishEach(success(1))
+			later.publishEach(fcttest.Success(1))
 		}
 		later.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 5})
 	}
 	other := *f
 	other.manifest.RunID, other.manifest.Year = "other-year", "24"
 	other.put(f.buckets.runs, other.manifest.RunID.ManifestKey(), other.manifest)
-	f.put(f.buckets.collected, caseOf(1).Key(), contract.Collected{Outcome: contract.Success, RunID: "second",
-		At: startTime})
+	f.put(f.buckets.collected, fcttest.CaseOf(1).Key(), contract.Collected{Outcome: contract.Success, RunID: "second",
+		At: fcttest.StartTime()})
 	history := explain(t, f, 1, noFileExists)
 	if len(history.Runs) != 2 || history.Runs[0].Outcome != contract.Failed || history.Runs[1].RunID != "second" ||
 		history.Runs[1].Outcome != contract.Success {
@@ -118,7 +118,7 @@ func TestExplainCoversAllRuns(t *testing.T) {
 func TestExplain_NumberNeverPlanned(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
-	f.publishEach(success(1))
+	f.publishEach(fcttest.Success(1))
 	if history := explain(t, f, 99, noFileExists); history.Asked || len(history.Runs) != 0 ||
 		history.Collected != nil || history.Record != nil {
 		t.Errorf("%+v; want nothing", history)
@@ -128,10 +128,10 @@ func TestExplain_NumberNeverPlanned(t *testing.T) {
 func TestExplain_InFlight(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
-	answered := contract.Answer{CaseID: caseOf(2), Attempt: 1,
-		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: startTime, Body: []byte("{}")}}}
-	classified := contract.Answer{CaseID: caseOf(4), Attempt: 1,
-		Exchanges: []contract.Exchange{{Call: "docket", StartedAt: success(4).StartedAt}}}
+	answered := contract.Answer{CaseID: fcttest.CaseOf(2), Attempt: 1,
+		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: fcttest.StartTime(), Body: []byte("{}")}}}
+	classified := contract.Answer{CaseID: fcttest.CaseOf(4), Attempt: 1,
+		Exchanges: []contract.Exchange{{Call: "docket", StartedAt: fcttest.Success(4).StartedAt}}}
 	body, err := ledger.Encode(contract.AnswerPack{Version: contract.MessageVersion, RunID: "run",
 		Answers: []contract.Answer{answered, classified}})
 	if err != nil {
@@ -139,7 +139,7 @@ func TestExplain_InFlight(t *testing.T) {
 	}
 	f.publish(f.manifest.RunID.AnswerSubject(0), body)
 	f.publish(f.manifest.RunID.JobSubject(3), []byte("{}"))
-	f.publishEach(success(4))
+	f.publishEach(fcttest.Success(4))
 	if run := explain(t, f, 2, noFileExists).Runs[0]; run.Outcome != "" || len(run.Attempts) != 1 ||
 		run.Attempts[0].Verdict != "" || run.Attempts[0].Requests[0].Status != 200 {
 		t.Errorf("%+v; want one attempt that is not classified", run)
@@ -155,10 +155,10 @@ func TestExplain_InFlight(t *testing.T) {
 func TestExplainListsStopsAndBlocks(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5, func(m *contract.Manifest) { m.Site = "court" })
-	refused := attempt(3, 1, contract.VerdictBlocked, "")
-	f.publishEach(success(1), refused)
+	refused := fcttest.Attempt(3, 1, contract.VerdictBlocked, "")
+	f.publishEach(fcttest.Success(1), refused)
 	stop := contract.State{Status: contract.Blocked, Reason: "blocked by the site at IMM-3-25 (waf)",
-		At: startTime.Add(time.Minute), Round: 1}
+		At: fcttest.StartTime().Add(time.Minute), Round: 1}
 	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), stop)
 	stop.Superseded = true
 	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), stop)
@@ -166,8 +166,8 @@ func TestExplainListsStopsAndBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := contract.SiteBlock{CaseID: caseOf(3), RunID: "run", Rule: "waf", At: startTime.Add(time.Minute),
-		Until: startTime.Add(time.Hour)}
+	block := contract.SiteBlock{CaseID: fcttest.CaseOf(3), RunID: "run", Rule: "waf", At: fcttest.StartTime().Add(time.Minute),
+		Until: fcttest.StartTime().Add(time.Hour)}
 	f.put(sites, contract.BlockKey("court"), block)
 	history := explain(t, f, 3, noFileExists)
 	if diff := cmp.Diff([]Stop{{stop.Status, stop.Reason, stop.At}}, history.Runs[0].Stops); diff != "" {
@@ -192,14 +192,14 @@ func TestExplainDecodesOnlyMessagesOfNumber(t *testing.T) {
 	if _, err := f.bus.Publish(t.Context(), broken); err != nil {
 		t.Fatal(err)
 	}
-	f.publishEach(success(1))
+	f.publishEach(fcttest.Success(1))
 	if history := explain(t, f, 1, noFileExists); history.Runs[0].Outcome != contract.Success {
 		t.Errorf("%+v", history)
 	}
-	if _, err := Explain(t.Context(), f.bus, caseOf(4), noFileExists); !errors.Is(err, ledger.ErrMismatch) {
+	if _, err := Explain(t.Context(), f.bus, fcttest.CaseOf(4), noFileExists); !errors.Is(err, ledger.ErrMismatch) {
 		t.Errorf("%v, want ledger.ErrMismatch", err)
 	}
-	if _, err := Explain(t.Context(), fcttest.Broker(t), caseOf(4), noFileExists); err != nil {
+	if _, err := Explain(t.Context(), fcttest.Broker(t), fcttest.CaseOf(4), noFileExists); err != nil {
 		t.Errorf("%v; a store without runs knows nothing, which is no error", err)
 	}
 }

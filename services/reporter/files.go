@@ -3,10 +3,12 @@ package reporter
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
 )
 
 // The names of a run's files, relative to the output folder. Case and run ids contain no
@@ -84,7 +86,7 @@ type derivedFiles struct {
 // deriveFiles returns the files and lines of counted entries. records reports whether a case's
 // record may be written.
 func deriveFiles(
-	manifest contract.Manifest, entries []countedEntry, records func(contract.CaseID) bool,
+	manifest contract.Manifest, entries []fold.Counted, records func(contract.CaseID) bool,
 ) (derivedFiles, error) {
 	var d derivedFiles
 	for _, entry := range entries {
@@ -97,10 +99,10 @@ func deriveFiles(
 			htmlPath = raws[0].Name
 		}
 		d.files = append(d.files, raws...)
-		if entry.kind == kindRawAnswer || entry.kind == kindConfirmation { // not an attempt of a job
+		if !entry.WritesLine() {
 			continue
 		}
-		at := latest(entry.Timestamp, entry.StartedAt, manifest.CreatedAt)
+		at := slices.MaxFunc([]time.Time{entry.Timestamp, entry.StartedAt, manifest.CreatedAt}, time.Time.Compare)
 		line, err := attemptLine(manifest.RunID, entry.Entry, at, htmlPath)
 		if err != nil {
 			return derivedFiles{}, err

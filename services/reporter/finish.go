@@ -86,7 +86,7 @@ func (w *worker) compare(
 	}
 	v.compareTally(&w.tally)
 	v.compareKeys(collected, failed)
-	if w.tally.complete() {
+	if w.tally.Complete() {
 		v.compareRange(collected)
 	}
 	if inspected != nil && !inspected.lines.wrong {
@@ -106,8 +106,8 @@ func (w *worker) summary(status contract.Status, reason string) summary {
 		manifest: w.manifest, tally: &w.tally, status: status, reason: reason,
 		finished: w.Now(), elapsed: w.stopwatch.elapsed(), version: w.Version,
 	}
-	for number := w.manifest.Range.Start; number <= min(w.manifest.Range.End, w.tally.Outcomes.highest()); number++ {
-		if w.tally.Outcomes.get(number) == "" && w.collectedElsewhere.get(number) != "" {
+	for number := w.manifest.Range.Start; number <= min(w.manifest.Range.End, w.tally.Outcomes.Highest()); number++ {
+		if w.tally.Outcomes.Get(number) == "" && w.collectedElsewhere.Get(number) != "" {
 			s.skipped++
 		}
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 // endTime is the end of every run of these tests by the reporter's clock.
-var endTime = startTime.Add(90 * time.Minute)
+var endTime = fcttest.StartTime().Add(90 * time.Minute)
 
 // testTimeout bounds every wait of a test; only failures last that long.
 const testTimeout = time.Minute
@@ -66,7 +66,7 @@ func newFixtureOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Ma
 	f := &fixture{t: t, bus: b, dir: filepath.Join(t.TempDir(), "output"), manifest: contract.Manifest{
 		Version: contract.MessageVersion, RunID: "run", Prefix: "IMM", Year: "25", Site: "court",
 		Range:     contract.Range{Start: 1, End: end},
-		CreatedAt: startTime, Config: map[string]any{"prefix": "IMM"}, Program: "test",
+		CreatedAt: fcttest.StartTime(), Config: map[string]any{"prefix": "IMM"}, Program: "test",
 		Bound: &contract.Bound{Number: 77, Confidence: 0.75, Requests: 11},
 	}}
 	for _, c := range change {
@@ -85,7 +85,7 @@ func newFixtureOn(t *testing.T, b *bus.Bus, end int, change ...func(*contract.Ma
 // setRunning writes the state that the generator writes when a run starts or resumes.
 func (f *fixture) setRunning() {
 	f.t.Helper()
-	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime,
+	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: fcttest.StartTime(),
 		Round: 1})
 }
 

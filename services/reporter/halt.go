@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -23,10 +24,10 @@ const deadlineGrace = 300 * time.Millisecond
 // outcomeOf returns the outcome of a number as the safe stop counts it: this run's, or that of the
 // run which collected the number before.
 func (w *worker) outcomeOf(number int) contract.Outcome {
-	if own := w.tally.Outcomes.get(number); own != "" {
+	if own := w.tally.Outcomes.Get(number); own != "" {
 		return own
 	}
-	return w.collectedElsewhere.get(number)
+	return w.collectedElsewhere.Get(number)
 }
 
 // safeStop halts the run when a limit of the manifest is reached. The first halt of a run counts,
@@ -60,8 +61,8 @@ func (w *worker) countStreak(ctx context.Context) error {
 			return err
 		}
 	}
-	if stretch, found := w.streak.walk(w.manifest, w.outcomeOf); found && w.tally.SafeStop == "" {
-		w.tally.SafeStop = noRecordsReason(w.manifest, stretch)
+	if stretch, found := w.streak.Walk(w.manifest, w.outcomeOf); found && w.tally.SafeStop == "" {
+		w.tally.SafeStop = fold.NoRecordsReason(w.manifest, stretch)
 	}
 	return nil
 }
@@ -69,8 +70,8 @@ func (w *worker) countStreak(ctx context.Context) error {
 // readOverlapKeys checks whether the number at which the streak waits was collected by an
 // overlapping run: the generator then skipped it after this worker had read the keys.
 func (w *worker) readOverlapKeys(ctx context.Context) error {
-	for w.manifest.SafeStopNoRecords > 0 && w.streak.next <= min(w.manifest.Range.End, w.tally.Outcomes.highest()) {
-		entry, err := w.collected.Get(ctx, w.manifest.Case(w.streak.next).Key())
+	for w.manifest.SafeStopNoRecords > 0 && w.streak.Next <= min(w.manifest.Range.End, w.tally.Outcomes.Highest()) {
+		entry, err := w.collected.Get(ctx, w.manifest.Case(w.streak.Next).Key())
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			return nil
 		}
@@ -79,14 +80,14 @@ func (w *worker) readOverlapKeys(ctx context.Context) error {
 			value, err = runs.Decode[contract.Collected](entry.Key(), entry.Value())
 		}
 		if err != nil {
-			return fmt.Errorf("reading the key of %s: %w", w.manifest.Case(w.streak.next), err)
+			return fmt.Errorf("reading the key of %s: %w", w.manifest.Case(w.streak.Next), err)
 		}
-		before := w.streak.next
+		before := w.streak.Next
 		w.addCollectedElsewhere(before, value)
 		if err := w.safeStop(ctx); err != nil {
 			return err
 		}
-		if w.streak.next == before {
+		if w.streak.Next == before {
 			return nil
 		}
 	}
@@ -95,14 +96,14 @@ func (w *worker) readOverlapKeys(ctx context.Context) error {
 
 // maybeEnd ends the run if it is complete or its halt is due, and reports whether it did.
 func (w *worker) maybeEnd(ctx context.Context) (bool, error) {
-	if w.tally.complete() {
+	if w.tally.Complete() {
 		status, reason := contract.Completed, ""
 		if w.tally.SafeStop != "" && w.tally.Planned.Jobs > 0 { // a run without jobs cannot be stopped
 			status, reason = contract.SafeStop, w.tally.SafeStop
 		}
 		// A run that was stopped or blocked leaves its unconfirmed no-records to its next round.
 		if w.halt == nil || w.halt.Status == contract.SafeStop ||
-			w.tally.unconfirmedCount() < w.confirmThreshold(reason) {
+			w.tally.UnconfirmedCount() < w.confirmThreshold(reason) {
 			return w.conclude(ctx, status, reason)
 		}
 	}
@@ -123,7 +124,7 @@ func (w *worker) maybeEnd(ctx context.Context) (bool, error) {
 		}
 	}
 	if w.tally.Vanished != nil {
-		return true, w.finish(ctx, contract.Blocked, w.tally.vanishedReason(w.blockReason()))
+		return true, w.finish(ctx, contract.Blocked, w.tally.VanishedReason(w.blockReason()))
 	}
 	if w.halt.Status == contract.Blocked && w.tally.NoRecordStreak >= minUnconfirmed && !w.canaryPending() {
 		return false, w.publishVoid(ctx)
@@ -143,7 +144,7 @@ func (w *worker) blockReason() string {
 	case w.canary.blocked != "":
 		return w.canary.blocked
 	default:
-		return w.tally.Vanished.blockReason()
+		return w.tally.BlockReason()
 	}
 }
 
@@ -220,4 +221,32 @@ func (w *worker) drained(ctx context.Context) (bool, error) {
 	}
 	last, err := w.ledger.Last(ctx)
 	return err == nil && w.tally.Sequence >= last, err
+}
+
+// noRecordStretch returns the stretch of no-records that a reason names; false when it is another
+// reason.
+func (w *worker) noRecordStretch(reason string) (contract.Range, bool) {
+	stretch, found := new(fold.Streak).Walk(w.manifest, w.outcomeOf)
+	return stretch, found && fold.NoRecordsReason(w.manifest, stretch) == reason
+}
+
+// explainSafeStop returns the reason of a safe stop for the report. When any run has collected a
+// record above the stretch of no-records, the reason names it and the option that continues after
+// the stretch.
+func (w *worker) explainSafeStop(ctx context.Context, reason string) (string, error) {
+	stretch, found := w.noRecordStretch(reason)
+	if !found {
+		return reason, nil // another limit stopped it
+	}
+	lowest := 0
+	err := w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
+		if value.Outcome == contract.Success && number > stretch.End && (lowest == 0 || number < lowest) {
+			lowest = number
+		}
+	})
+	if err != nil || lowest == 0 {
+		return reason, err
+	}
+	return fmt.Sprintf("%s; a record is known above it: %s; go on with --start %d", reason, w.manifest.Case(lowest),
+		stretch.End+1), nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
 
@@ -31,7 +32,7 @@ func runHostile(t *testing.T) (*fixture, contract.State) {
 	reason := strings.Join(hostileTexts(), " ")
 	f := newFixture(t, 20, func(m *contract.Manifest) { m.Config = map[string]any{hostileTexts()[0]: hostileTexts()} })
 	for i, text := range hostileTexts() {
-		record, failed := success(2*i+1), failure(2*i+2)
+		record, failed := fcttest.Success(2*i+1), fcttest.Failure(2*i+2)
 		record.Record = contract.Record{
 			Version: contract.RecordVersion, CaseID: record.CaseID, Header: contract.Header{StyleOfCause: text},
 			Docket: []contract.DocketEntry{{Text: text}},

@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
 )
 
 // inspection compares the files of a run with what its ledger derives, message by message: records
@@ -19,7 +20,7 @@ import (
 type inspection struct {
 	output   *store.Store
 	manifest contract.Manifest
-	tally    tally
+	tally    fold.Tally
 	// sizes caches the file sizes of each folder.
 	sizes map[string]map[string]int64
 	// wrongFiles are the files that are missing or have another size.
@@ -76,8 +77,8 @@ func (i *inspection) read(m ledger.Message, collected map[int]contract.Collected
 }
 
 // fold folds a message and returns the entries that were new.
-func (i *inspection) fold(m ledger.Message) []countedEntry {
-	fresh := i.tally.take(m, i.manifest.SafeStopFails)
+func (i *inspection) fold(m ledger.Message) []fold.Counted {
+	fresh := i.tally.AddMessage(m, i.manifest.SafeStopFails)
 	for _, entry := range fresh {
 		if entry.Outcome != contract.Failed {
 			continue

@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -21,8 +22,8 @@ import (
 type checkpoint struct {
 	Version int `json:"v"`
 	// Offset is the length in bytes of the attempts file that belongs to the tally.
-	Offset int64 `json:"offset"`
-	Tally  tally `json:"tally"`
+	Offset int64      `json:"offset"`
+	Tally  fold.Tally `json:"tally"`
 	// Elapsed is how many seconds the run was worked on, by the monotonic clock.
 	Elapsed float64 `json:"elapsed,omitempty"`
 }
@@ -95,7 +96,7 @@ func (w *worker) openAttemptsFile(offset int64) error {
 	if errors.Is(err, store.ErrTooShort) {
 		// Lines are lost, but the ledger is not: everything is derived from it again.
 		w.Logger.Warn("reporter.attempts.rebuild", "run_id", w.manifest.RunID, "error", err)
-		w.tally = tally{}
+		w.tally = fold.Tally{}
 		err = w.attemptsFile.TruncateTo(0)
 	}
 	if err != nil {
@@ -163,11 +164,45 @@ func (w *worker) loadKeys(ctx context.Context) error {
 // addCollectedElsewhere records a number that this run skips because another run collected it.
 func (w *worker) addCollectedElsewhere(number int, value contract.Collected) {
 	if w.manifest.Skips(number, value) && value.RunID != w.manifest.RunID {
-		w.collectedElsewhere.set(number, value.Outcome)
+		w.collectedElsewhere.Set(number, value.Outcome)
 	}
 }
 
 // eachKey calls each for the keys of a bucket that belong to the run's site, series and year.
 func (w *worker) eachKey(ctx context.Context, bucket string, each func(int, contract.Collected)) error {
 	return runs.EachOutcome(ctx, w.Bus, bucket, w.manifest.Site, w.manifest.Prefix, w.manifest.Year, each)
+}
+
+// Counts are the numbers of a run by outcome.
+type Counts struct {
+	Succeeded, NoRecord, Failed int
+	// Planned is how many jobs the run has; 0 while that is not known.
+	Planned int
+}
+
+// Count returns the counts of a run, whether or not a reporter works on it: those of its checkpoint
+// plus the ledger since. It writes nothing. A ledger that cannot be decoded is
+// ledger.ErrMismatch. Of the options it uses Bus and Logger.
+func Count(ctx context.Context, options Options, m contract.Manifest) (counts Counts, err error) {
+	w := &worker{Service: New(options), manifest: m, ledger: ledger.Reader{Bus: options.Bus, Manifest: m}}
+	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
+		return counts, err
+	}
+	point, err := w.loadCheckpoint(ctx)
+	if err != nil {
+		return counts, err
+	}
+	t := point.Tally
+	last, err := w.ledger.Last(ctx)
+	if err == nil {
+		err = w.ledger.ReadRange(ctx, t.Sequence, last, func(m ledger.Message) error {
+			t.AddMessage(m, w.manifest.SafeStopFails)
+			return nil
+		})
+	}
+	counts = Counts{Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed}
+	if t.Planned != nil {
+		counts.Planned = t.Planned.Jobs
+	}
+	return counts, err
 }

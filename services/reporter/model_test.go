@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -21,8 +22,8 @@ import (
 func drawEntry(t *rapid.T) contract.Entry {
 	number, n := rapid.IntRange(1, 12).Draw(t, "number"), rapid.IntRange(1, 3).Draw(t, "attempt")
 	entry := rapid.SampledFrom([]contract.Entry{
-		success(number), noRecord(number), failure(number), attempt(number, n, contract.VerdictTransient, ""),
-		attempt(number, n, contract.VerdictTransient, ""), attempt(number, n, contract.VerdictBlocked, ""),
+		fcttest.Success(number), fcttest.NoRecord(number), fcttest.Failure(number), fcttest.Attempt(number, n, contract.VerdictTransient, ""),
+		fcttest.Attempt(number, n, contract.VerdictTransient, ""), fcttest.Attempt(number, n, contract.VerdictBlocked, ""),
 	}).Draw(t, "entry")
 	entry.Attempt = n
 	entry.StartedAt = entry.StartedAt.Add(time.Duration(rapid.IntRange(0, 2).Draw(t, "later")) * time.Minute)
@@ -84,11 +85,11 @@ func modelCounts(packs [][]contract.Entry) (r contract.Report, attempts []string
 func TestTallyMatchesModel(t *testing.T) {
 	t.Parallel()
 	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12},
-		CreatedAt: startTime}
+		CreatedAt: fcttest.StartTime()}
 	rapid.Check(t, func(rt *rapid.T) {
 		packs := drawPacks(rt)
 		want, attempts := modelCounts(packs)
-		var folded tally
+		var folded fold.Tally
 		reader := newVerifier(manifest, math.MaxUint64)
 		var got []string
 		for i, entries := range packs {
@@ -100,8 +101,8 @@ func TestTallyMatchesModel(t *testing.T) {
 			if err != nil {
 				rt.Fatal(err)
 			}
-			for _, entry := range folded.take(m, 0) {
-				if entry.kind == kindConfirmation {
+			for _, entry := range folded.AddMessage(m, 0) {
+				if !entry.WritesLine() {
 					continue
 				}
 				got = append(got, fmt.Sprintf("%s %d %s%s", entry.CaseID, entry.Attempt, entry.Verdict, entry.Outcome))

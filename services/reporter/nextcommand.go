@@ -5,6 +5,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
+	"fct-scraper/services/reporter/fold"
 )
 
 // nextCommand returns the command that continues a run that ended early; empty when there is
@@ -61,13 +62,13 @@ func startCommand(m contract.Manifest, from int, superseded bool) string {
 // countRemaining counts the numbers of the range that are not settled, and returns the lowest one;
 // End+1 when there is none. During a search the range may still become shorter.
 func countRemaining(
-	manifest contract.Manifest, settled outcomes, collected map[int]contract.Collected,
+	manifest contract.Manifest, settled fold.Outcomes, collected map[int]contract.Collected,
 ) (count, next int) {
 	next = manifest.Range.End + 1
 	for number := manifest.Range.End; number >= manifest.Range.Start; number-- {
 		value, found := collected[number]
 		skipped := found && manifest.Skips(number, value) && value.RunID != manifest.RunID
-		if settled.get(number) == "" && !skipped {
+		if settled.Get(number) == "" && !skipped {
 			count, next = count+1, number
 		}
 	}

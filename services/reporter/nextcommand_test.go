@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+	"fct-scraper/services/reporter/fold"
 )
 
 // The report has the count of remaining numbers and the command that continues the run, quoted for
@@ -26,7 +28,7 @@ func TestNextCommandOfStoppedRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, 8, func(m *contract.Manifest) { m.Year, m.Command = "23", json.RawMessage(c.command) })
-			f.publishEntries(success(1), noRecord(2), success(3), success(4))
+			f.publishEntries(fcttest.Success(1), fcttest.NoRecord(2), fcttest.Success(3), fcttest.Success(4))
 			f.putHalt(contract.Halt{Status: c.status, Reason: "so", At: endTime})
 			state := f.runToEnd()
 			if r := state.Report; state.Status != c.status || r.Remaining != c.left || r.NextCommand != c.want {
@@ -65,7 +67,7 @@ func TestNextCommandByStatus(t *testing.T) {
 		}}
 		w.tally.FailStreak = c.failures
 		if c.gone {
-			w.tally.Vanished = &vanished{}
+			w.tally.Vanished = &fold.Vanished{}
 		}
 		want := c.want
 		if want != "" {

@@ -14,7 +14,7 @@ func TestVerifierChecksRange(t *testing.T) {
 	b := fcttest.Broker(t)
 	numbers := func(from, to int) (entries []contract.Entry) {
 		for n := from; n <= to; n++ {
-			entries = append(entries, success(n))
+			entries = append(entries, fcttest.Success(n))
 		}
 		return entries
 	}
@@ -60,7 +60,7 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 	b := fcttest.Broker(t)
 	encoded := func(change func(*contract.EntryPack)) []byte {
 		pack := contract.EntryPack{Version: contract.MessageVersion, RunID: "run",
-			Entries: []contract.Entry{success(2)}}
+			Entries: []contract.Entry{fcttest.Success(2)}}
 		change(&pack)
 		data, err := ledger.Encode(pack)
 		if err != nil {
@@ -87,7 +87,7 @@ func TestUnreadableMessageIsMismatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureOn(t, emptied(t, b), 2)
-			f.publishEntries(noRecord(1))
+			f.publishEntries(fcttest.NoRecord(1))
 			f.publish(f.manifest.RunID.OutcomeSubject(0), c.data)
 			state, err := f.runToError(nil)
 			f.assertMismatch(state, err, c.want)
@@ -102,7 +102,7 @@ func TestUnreadablePlannedMessageIsMismatch(t *testing.T) {
 		"another version": `{"v":2,"range":{"start":1,"end":2},"jobs":2}`} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureOn(t, emptied(t, b), 2)
-			f.publishEntries(noRecord(1), success(2))
+			f.publishEntries(fcttest.NoRecord(1), fcttest.Success(2))
 			f.publish(f.manifest.RunID.PlannedSubject(), []byte(data))
 			state, err := f.runToError(nil)
 			f.assertMismatch(state, err, "outcome.run.planned: message not readable")
@@ -113,7 +113,7 @@ func TestUnreadablePlannedMessageIsMismatch(t *testing.T) {
 func TestMismatchIsReportedAfterResume(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 5)
-	f.publishEntries(success(1))
+	f.publishEntries(fcttest.Success(1))
 	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 1, Skipped: 4})
 	for range 2 {
 		state, err := f.runToError(nil)

@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/integrity"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -82,14 +83,14 @@ type reconciler struct {
 
 // wantedKey is the entry that a key is derived from, and its run.
 type wantedKey struct {
-	countedEntry
+	fold.Counted
 	manifest contract.Manifest
 }
 
 // ledgerFold is the fold of one run's ledger so far.
 type ledgerFold struct {
 	ledger     ledger.Reader
-	tally      tally
+	tally      fold.Tally
 	unreadable bool
 }
 
@@ -142,10 +143,10 @@ func (r *reconciler) foldMessage(msg bus.Message) {
 		return
 	}
 	collected, failed := r.want[contract.BucketCollected], r.want[contract.BucketFailed]
-	for _, entry := range f.tally.take(m, f.ledger.Manifest.SafeStopFails) {
+	for _, entry := range f.tally.AddMessage(m, f.ledger.Manifest.SafeStopFails) {
 		key := entry.CaseID.Key()
 		switch {
-		case !entry.writesKey():
+		case !entry.WritesKey():
 		case entry.Outcome == contract.Failed:
 			failed[key] = wantedKey{entry, f.ledger.Manifest}
 		default:
@@ -160,7 +161,7 @@ func (r *reconciler) foldMessage(msg bus.Message) {
 func (f *ledgerFold) needsNoKey(key string, value contract.Collected) bool {
 	id, err := contract.ParseKey(key)
 	return err == nil && value.Outcome == contract.NoRecord &&
-		(f.tally.Voided[id.Number] || f.tally.Outcomes.get(id.Number) == contract.NoRecord)
+		(f.tally.Voided[id.Number] || f.tally.Outcomes.Get(id.Number) == contract.NoRecord)
 }
 
 // changes returns the messages that make a bucket agree with the ledgers.
@@ -199,7 +200,7 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 		}
 	}
 	for _, entry := range missing {
-		msg, err := keyMessage(bucket, entry.manifest, entry.countedEntry)
+		msg, err := keyMessage(bucket, entry.manifest, entry.Counted)
 		if err != nil {
 			return nil, err
 		}

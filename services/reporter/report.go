@@ -22,6 +22,7 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -29,7 +30,7 @@ import (
 // summary is everything that a report is made of.
 type summary struct {
 	manifest contract.Manifest
-	tally    *tally
+	tally    *fold.Tally
 	status   contract.Status
 	reason   string
 	finished time.Time
@@ -54,22 +55,22 @@ func (s summary) numbers() contract.Range {
 func (s summary) report() contract.Report {
 	m, t := s.manifest, s.tally
 	m.Range = s.numbers()
-	within := t.Outcomes.countWithin(m.Range)
+	within := t.Outcomes.CountWithin(m.Range)
 	started, seconds := m.CreatedAt.UTC(), s.elapsed.Seconds()
 	// A wall clock that was set back must not make the run end before its start, its length or its
 	// last attempt.
-	finished := latest(s.finished, started.Add(s.elapsed), t.Last).UTC()
+	finished := slices.MaxFunc([]time.Time{s.finished, started.Add(s.elapsed), t.Last}, time.Time.Compare).UTC()
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),
-		Total:   within.total(), Succeeded: within.success, NoRecord: within.noRecord, Failed: within.failed,
+		Total:   within.Total(), Succeeded: within.Success, NoRecord: within.NoRecord, Failed: within.Failed,
 		Skipped:        s.skipped,
-		Unconfirmed:    t.unconfirmedCount(),
-		Beyond:         t.total() - within.total(),
-		TotalAttempted: t.total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
+		Unconfirmed:    t.UnconfirmedCount(),
+		Beyond:         t.Total() - within.Total(),
+		TotalAttempted: t.Total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
 		Requests: t.Requests, CanaryRequests: t.CanaryRequests, Retries: t.Retries,
-		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.errorSamples(),
+		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.ErrorSamples(),
 		Flags: t.Flags, Config: m.Config, Version: s.version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations,
 			JobRetryCount: t.Retries},
@@ -96,8 +97,8 @@ func (s summary) report() contract.Report {
 	if t.Planned != nil {
 		r.Skipped = t.Planned.Skipped
 	}
-	if t.total() > 0 {
-		r.Metrics.RunFailureRate = float64(t.Failed) / float64(t.total())
+	if t.Total() > 0 {
+		r.Metrics.RunFailureRate = float64(t.Failed) / float64(t.Total())
 	}
 	if r.Flags == nil {
 		r.Flags = map[string]int{}

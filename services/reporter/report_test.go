@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -45,7 +46,7 @@ func TestReportPagePolicy(t *testing.T) {
 func TestReportCountsBeyondSeparately(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 4, func(m *contract.Manifest) { m.Probe = true })
-	f.publishEach(success(2), failure(9), noRecord(8), failure(3), success(4), noRecord(7), noRecord(1))
+	f.publishEach(fcttest.Success(2), fcttest.Failure(9), fcttest.NoRecord(8), fcttest.Failure(3), fcttest.Success(4), fcttest.NoRecord(7), fcttest.NoRecord(1))
 	f.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 7, Beyond: []int{7, 8, 9}})
 	w := f.startReporter(f.options(), nil)
 	state := f.awaitEnd()
@@ -87,13 +88,13 @@ func TestReportCountsFlags(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 11)
 	flagged := func(number int, flags ...string) contract.Entry {
-		entry := success(number)
+		entry := fcttest.Success(number)
 		entry.Record = contract.Record{CaseID: f.manifest.Case(number),
 			Header: contract.Header{StyleOfCause: `"flags": ["no"]`}, Flags: flags}.FileContent()
 		return entry
 	}
 	f.publishEach(flagged(1, contract.FlagHeaderOnly, "other-rows"), flagged(2), flagged(2, contract.FlagHeaderOnly),
-		flagged(3, "other-rows"), noRecord(4))
+		flagged(3, "other-rows"), fcttest.NoRecord(4))
 	for number := 5; number <= 11; number++ {
 		f.publishEntries(flagged(number))
 	}
@@ -123,14 +124,14 @@ func TestReportCountsFlags(t *testing.T) {
 func TestReportNameIsEndTime(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 1)
-	f.publishEntries(success(1))
+	f.publishEntries(fcttest.Success(1))
 	f.publishPlanned(0)
 	files := []string{f.runToEnd().File}
 	for _, run := range []contract.RunID{"second", "third"} {
 		f.manifest.RunID = run
 		f.put(f.buckets.runs, run.ManifestKey(), f.manifest)
 		f.setRunning()
-		f.publishEntries(success(1))
+		f.publishEntries(fcttest.Success(1))
 		f.publishPlanned(0)
 		state := f.runToEnd()
 		if _, file, err := f.rewrite(); err != nil || file != state.File {
@@ -173,7 +174,7 @@ func TestReportShowsFetcherSettings(t *testing.T) {
 	if _, err := held.Put(t.Context(), f.manifest.RunID.FetcherKey("damaged"), []byte("?")); err != nil {
 		t.Fatal(err)
 	}
-	f.publishEach(success(1), success(2))
+	f.publishEach(fcttest.Success(1), fcttest.Success(2))
 	f.publishPlanned(0)
 	state := f.runToEnd()
 	want := map[string]any{"prefix": "IMM", "delay_min": "5s", "delay_max": []any{"6s", "9s"}, "concurrency": 2.0}

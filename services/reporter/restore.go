@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -85,7 +86,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 	if err != nil {
 		return err
 	}
-	var folded tally
+	var folded fold.Tally
 	var files []store.File
 	var written []int
 	size := 0
@@ -100,7 +101,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 		return nil
 	}
 	err = from.ReadTo(ctx, last, func(m ledger.Message) error {
-		for _, entry := range folded.take(m, manifest.SafeStopFails) {
+		for _, entry := range folded.AddMessage(m, manifest.SafeStopFails) {
 			number := entry.CaseID.Number
 			record, found := caseFile(entry.Entry)
 			if !found || !numbers[number] || entry.CaseID != w.manifest.Case(number) {

@@ -20,7 +20,7 @@ func (f *fixture) runNext() contract.State {
 	other.manifest.RunID, other.manifest.Range = "next", contract.Range{Start: 20, End: 20}
 	other.put(f.buckets.runs, other.manifest.RunID.ManifestKey(), other.manifest)
 	other.setRunning()
-	other.publishEntries(success(20))
+	other.publishEntries(fcttest.Success(20))
 	other.publishPlanned(0)
 	return other.runToEnd()
 }

@@ -10,6 +10,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
 )
 
 // Rewrite rewrites every file of a run from its ledger: records, raw answers, attempts, audit and
@@ -80,15 +81,15 @@ func (w *worker) verifyStore(
 	}
 	folded := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
 	err := folded.ledger.ReadTo(ctx, last, func(m ledger.Message) error {
-		folded.tally.take(m, w.manifest.SafeStopFails)
+		folded.tally.AddMessage(m, w.manifest.SafeStopFails)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if t := folded.tally; previous != nil && (t.total() < previous.TotalAttempted || t.Requests < previous.Requests) {
+	if t := folded.tally; previous != nil && (t.Total() < previous.TotalAttempted || t.Requests < previous.Requests) {
 		return nil, fmt.Errorf("%w: stream %s holds %d outcomes and %d requests of the run, its report says %d and %d",
-			ledger.ErrMismatch, contract.StreamOutcomes, t.total(), t.Requests, previous.TotalAttempted, previous.Requests)
+			ledger.ErrMismatch, contract.StreamOutcomes, t.Total(), t.Requests, previous.TotalAttempted, previous.Requests)
 	}
 	return folded.compare(ctx, keysUpTo, nil)
 }
@@ -122,7 +123,7 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 func (w *worker) refold(
 	ctx context.Context, last uint64, out io.Writer, ours func(contract.CaseID) bool, wanted func(name string) bool,
 ) error {
-	var fresh []countedEntry
+	var fresh []fold.Counted
 	size := 0
 	flush := func() error {
 		d, err := deriveFiles(w.manifest, fresh, ours)
@@ -138,7 +139,7 @@ func (w *worker) refold(
 		return err
 	}
 	err := w.ledger.ReadTo(ctx, last, func(m ledger.Message) error {
-		fresh = append(fresh, w.tally.take(m, w.manifest.SafeStopFails)...)
+		fresh = append(fresh, w.tally.AddMessage(m, w.manifest.SafeStopFails)...)
 		if size += m.Size; size >= maxBatchBytes {
 			return flush()
 		}

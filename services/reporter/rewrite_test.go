@@ -110,10 +110,10 @@ func TestRewriteKeepsRecordsOfLaterRuns(t *testing.T) {
 func TestRewriteIncludesOutcomesAfterStop(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 8)
-	f.publishEntries(success(1), noRecord(2))
+	f.publishEntries(fcttest.Success(1), fcttest.NoRecord(2))
 	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime})
 	stopped := f.runToEnd()
-	f.publishEntries(success(3), failure(4))
+	f.publishEntries(fcttest.Success(3), fcttest.Failure(4))
 	report, file, err := f.rewrite()
 	if err != nil || report.Total != 4 || report.Failed != 1 || report.Status != contract.Stopped ||
 		file != stopped.File {
@@ -124,7 +124,7 @@ func TestRewriteIncludesOutcomesAfterStop(t *testing.T) {
 	}
 	f.must(f.buckets.runs.Delete(t.Context(), f.manifest.RunID.HaltKey()))
 	f.setRunning()
-	f.publishEntries(outcomesOf(5, 8, noRecord)...)
+	f.publishEntries(outcomesOf(5, 8, fcttest.NoRecord)...)
 	f.publishPlanned(0)
 	got := f.runToArtifacts()
 	if got.Report.Status != contract.Completed || got.Report.Total != 8 || len(got.Collected) != 7 ||

@@ -57,16 +57,16 @@ func object(t *testing.T, text, keys string) map[string]any {
 
 // mixedEntries is a ledger of the numbers 1 to 8 with retries, a block, replays and all outcomes.
 func mixedEntries() []contract.Entry {
-	transient, blocked := attempt(3, 1, contract.VerdictTransient, ""), attempt(5, 1, contract.VerdictBlocked, "")
+	transient, blocked := fcttest.Attempt(3, 1, contract.VerdictTransient, ""), fcttest.Attempt(5, 1, contract.VerdictBlocked, "")
 	blocked.Raw, blocked.RawType = []byte("<h1>go away</h1>"), "html"
-	failed := attempt(3, 2, contract.VerdictTransient, contract.Failed)
-	asJSON := failure(7)
+	failed := fcttest.Attempt(3, 2, contract.VerdictTransient, contract.Failed)
+	asJSON := fcttest.Failure(7)
 	asJSON.Raw, asJSON.RawType, asJSON.Error = []byte(`{"Count":`), "json", "cut off"
-	again := success(5)
+	again := fcttest.Success(5)
 	again.StartedAt = again.StartedAt.Add(time.Hour)
-	return []contract.Entry{success(1), noRecord(2), transient, blocked, success(4), transient, failed, success(1),
+	return []contract.Entry{fcttest.Success(1), fcttest.NoRecord(2), transient, blocked, fcttest.Success(4), transient, failed, fcttest.Success(1),
 		again,
-		failure(4), noRecord(6), asJSON, success(8)}
+		fcttest.Failure(4), fcttest.NoRecord(6), asJSON, fcttest.Success(8)}
 }
 
 func TestReporterWritesAllFiles(t *testing.T) {
@@ -107,7 +107,7 @@ func TestReportKeysAndSums(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 9)
 	f.put(f.buckets.collected, f.manifest.Case(9).Key(), contract.Collected{Outcome: contract.Success, RunID: "before"})
-	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: startTime,
+	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), contract.State{Status: contract.Running, At: fcttest.StartTime(),
 		Round: 2, ElapsedSeconds: 60})
 	f.publishEach(mixedEntries()...)
 	f.publishPlanned(1)
@@ -131,7 +131,7 @@ func TestReportKeysAndSums(t *testing.T) {
 	got.Errors, got.Metrics.JobDurationSeconds.Sum = nil, 0
 	want := contract.Report{RunID: "run", Start: 1, End: 9, StartID: "IMM-1-25", EndID: "IMM-9-25", Total: 8,
 		Succeeded: 4, NoRecord: 2, Failed: 2,
-		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: startTime,
+		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: fcttest.StartTime(),
 		FinishedAt: endTime, DurationSeconds: 60,
 		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10,
 		Retries: 2, MinRequestGapSeconds: 1.001,
@@ -200,11 +200,11 @@ func TestReporterWritesKeys(t *testing.T) {
 		}
 	}
 	again := mixedEntries()[8]
-	wantCollected := map[int]contract.Collected{1: value(success(1), "2025-01-02"), 2: value(noRecord(2), ""),
-		4: value(success(4), "2025-01-02"),
-		5: value(again, "2025-01-02"), 6: value(noRecord(6), ""), 8: value(success(8), "2025-01-02")}
-	wantFailed := map[int]contract.Collected{3: value(attempt(3, 2, contract.VerdictTransient, contract.Failed), ""),
-		7: value(failure(7), "")}
+	wantCollected := map[int]contract.Collected{1: value(fcttest.Success(1), "2025-01-02"), 2: value(fcttest.NoRecord(2), ""),
+		4: value(fcttest.Success(4), "2025-01-02"),
+		5: value(again, "2025-01-02"), 6: value(fcttest.NoRecord(6), ""), 8: value(fcttest.Success(8), "2025-01-02")}
+	wantFailed := map[int]contract.Collected{3: value(fcttest.Attempt(3, 2, contract.VerdictTransient, contract.Failed), ""),
+		7: value(fcttest.Failure(7), "")}
 	if diff := cmp.Diff(wantCollected, collected); diff != "" {
 		t.Errorf("collected: %s", diff)
 	}
@@ -301,7 +301,7 @@ func TestEndPublishesEventAndClearsJobs(t *testing.T) {
 	f := newFixture(t, 2)
 	f.publish(f.manifest.RunID.JobSubject(1), nil)
 	f.publish("job.other.1", nil)
-	f.publishEach(success(1), noRecord(2))
+	f.publishEach(fcttest.Success(1), fcttest.NoRecord(2))
 	f.publishPlanned(0)
 	events, err := f.bus.JetStream().OrderedConsumer(t.Context(), contract.StreamEvents,
 		jetstream.OrderedConsumerConfig{

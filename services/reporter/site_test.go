@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
 
 	"github.com/nats-io/nats.go"
@@ -75,7 +76,7 @@ func (p *fakeSite) record(cases []contract.CaseID, write func()) {
 // startFetcher answers canary requests as a fetcher does, until the test ends.
 func (f *fixture) startFetcher() *fakeSite {
 	f.t.Helper()
-	site := &fakeSite{verdict: showsAll, at: startTime.Add(time.Hour)}
+	site := &fakeSite{verdict: showsAll, at: fcttest.StartTime().Add(time.Hour)}
 	subscription, err := f.bus.Conn().QueueSubscribe(contract.CanaryService(f.manifest.Site), "fetchers",
 		func(msg *nats.Msg) {
 			request, err := contract.DecodeCanaryRequest(msg.Data)

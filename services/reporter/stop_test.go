@@ -41,8 +41,8 @@ func TestNoRecordLimitStopsRunInAnyOrder(t *testing.T) {
 	b := fcttest.Broker(t)
 	for seed := range uint64(4) {
 		f := newFixtureOn(t, emptied(t, b), 240, noRecordLimit(50, 100))
-		f.publishShuffled(seed, slices.Concat(outcomesOf(50, 60, success), outcomesOf(61, 170, noRecord),
-			outcomesOf(171, 180, failure)))
+		f.publishShuffled(seed, slices.Concat(outcomesOf(50, 60, fcttest.Success), outcomesOf(61, 170, fcttest.NoRecord),
+			outcomesOf(171, 180, fcttest.Failure)))
 		state := f.runToEnd()
 		if want := "100 consecutive no-record: IMM-61-23..IMM-160-23"; state.Status != contract.SafeStop ||
 			state.Reason != want || state.Report.Total != 131 {
@@ -58,14 +58,14 @@ func TestNoRecordLimitStopsRunInAnyOrder(t *testing.T) {
 func TestNoRecordLimitWaitsForMissingNumber(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 240, noRecordLimit(50, 100))
-	f.publishEntries(slices.Concat(outcomesOf(50, 60, success), outcomesOf(62, 200, noRecord))...)
+	f.publishEntries(slices.Concat(outcomesOf(50, 60, fcttest.Success), outcomesOf(62, 200, fcttest.NoRecord))...)
 	w := f.startReporter(f.options(), nil)
 	f.awaitFolded()
 	if _, err := f.buckets.runs.Get(t.Context(), f.manifest.RunID.HaltKey()); !errors.Is(err,
 		jetstream.ErrKeyNotFound) {
 		t.Errorf("halted before number 61 is known: %v", err)
 	}
-	f.publishEntries(noRecord(61))
+	f.publishEntries(fcttest.NoRecord(61))
 	state := f.awaitEnd()
 	if err := w.stop(); err != nil {
 		t.Error(err)
@@ -82,7 +82,7 @@ func TestNoRecordLimitCountsEarlierRuns(t *testing.T) {
 		f.put(f.buckets.collected, f.manifest.Case(n).Key(),
 			contract.Collected{Outcome: contract.NoRecord, RunID: "before"})
 	}
-	f.publishEntries(success(1), noRecord(2), noRecord(6), noRecord(7))
+	f.publishEntries(fcttest.Success(1), fcttest.NoRecord(2), fcttest.NoRecord(6), fcttest.NoRecord(7))
 	if state := f.runToEnd(); state.Reason != "5 consecutive no-record: IMM-2-23..IMM-6-23" ||
 		state.Report.Skipped != 3 {
 		t.Errorf("%s: %q, %d skipped", state.Status, state.Reason, state.Report.Skipped)
@@ -92,7 +92,7 @@ func TestNoRecordLimitCountsEarlierRuns(t *testing.T) {
 func TestNoRecordLimitCountsOverlap(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20, noRecordLimit(1, 5))
-	f.publishEntries(success(1), noRecord(2), noRecord(4), noRecord(5), noRecord(6))
+	f.publishEntries(fcttest.Success(1), fcttest.NoRecord(2), fcttest.NoRecord(4), fcttest.NoRecord(5), fcttest.NoRecord(6))
 	w := f.startReporter(f.options(), nil)
 	f.awaitFolded()
 	f.put(f.buckets.collected, f.manifest.Case(3).Key(), contract.Collected{Outcome: contract.NoRecord,
@@ -110,7 +110,7 @@ func TestFailureLimitStopsRun(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20, func(m *contract.Manifest) { m.SafeStopFails = 3 })
 	f.publishPlanned(0)
-	f.publishEach(failure(1), failure(2), success(3), failure(9), failure(4), failure(9), failure(7), success(8))
+	f.publishEach(fcttest.Failure(1), fcttest.Failure(2), fcttest.Success(3), fcttest.Failure(9), fcttest.Failure(4), fcttest.Failure(9), fcttest.Failure(7), fcttest.Success(8))
 	state := f.runToEnd()
 	if state.Status != contract.SafeStop || state.Reason != "3 consecutive failed, the last was IMM-7-25" ||
 		state.Report.Total != 7 {
@@ -124,14 +124,14 @@ func TestLimitReachedAtEndStopsNothing(t *testing.T) {
 		change  func(*contract.Manifest)
 		outcome func(int) contract.Entry
 	}{
-		"no-records": {func(m *contract.Manifest) { m.SafeStopNoRecords = 4 }, noRecord},
-		"failures":   {func(m *contract.Manifest) { m.SafeStopFails = 4 }, failure},
+		"no-records": {func(m *contract.Manifest) { m.SafeStopNoRecords = 4 }, fcttest.NoRecord},
+		"failures":   {func(m *contract.Manifest) { m.SafeStopFails = 4 }, fcttest.Failure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, 6, c.change)
 			f.publishPlanned(0)
-			f.publishEach(slices.Concat(outcomesOf(1, 2, success), outcomesOf(3, 6, c.outcome))...)
+			f.publishEach(slices.Concat(outcomesOf(1, 2, fcttest.Success), outcomesOf(3, 6, c.outcome))...)
 			if state := f.runToEnd(); state.Status != contract.Completed || state.Reason != "" ||
 				state.Report.Total != 6 {
 				t.Errorf("%s: %q, total %d", state.Status, state.Reason, state.Report.Total)
@@ -144,7 +144,7 @@ func TestFirstHaltCounts(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20, func(m *contract.Manifest) { m.SafeStopNoRecords = 3 })
 	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime})
-	f.publishEntries(outcomesOf(1, 5, noRecord)...)
+	f.publishEntries(outcomesOf(1, 5, fcttest.NoRecord)...)
 	if state := f.runToEnd(); state.Status != contract.Stopped || state.Reason != "signal" ||
 		state.Report.NoRecord != 5 {
 		t.Errorf("%s: %q, %d no-records", state.Status, state.Reason, state.Report.NoRecord)
@@ -194,7 +194,7 @@ func (f *fixture) timeHaltedRun(meanwhile func(awaitChecks func())) (contract.St
 func TestHaltedIdleRunEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20)
-	f.publishEntries(success(1))
+	f.publishEntries(fcttest.Success(1))
 	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(),
 		Deadline: time.Now().Add(time.Hour)})
 	state, took := f.timeHaltedRun(func(func()) {})
@@ -207,7 +207,7 @@ func TestHaltedIdleRunEndsAtOnce(t *testing.T) {
 func TestHaltDeadlineDropsStuckFetcher(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 20)
-	f.publishEntries(success(1))
+	f.publishEntries(fcttest.Success(1))
 	f.put(f.buckets.fetchers, f.manifest.RunID.FetcherKey("one"), contract.Presence{At: time.Now()})
 	deadline := time.Now().Add(700 * time.Millisecond)
 	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(), Deadline: deadline})
@@ -244,7 +244,7 @@ func TestHaltedRunDrains(t *testing.T) {
 			f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: time.Now(),
 				Deadline: time.Now().Add(time.Hour)})
 			state, took := f.timeHaltedRun(func(awaitChecks func()) {
-				f.publishEach(outcomesOf(1, 5, success)...)
+				f.publishEach(outcomesOf(1, 5, fcttest.Success)...)
 				f.awaitFolded()
 				awaitChecks()
 				release()
@@ -291,15 +291,15 @@ func TestDeletedHaltStopsNothing(t *testing.T) {
 		awaitChecks()
 		f.must(f.buckets.runs.Delete(t.Context(), f.manifest.RunID.HaltKey()))
 		for n := 1; n <= 8; n++ { // the reporter has read the deletion when these are folded
-			f.publishEntries(success(n))
+			f.publishEntries(fcttest.Success(n))
 			f.awaitFolded()
 		}
 		f.must(f.buckets.fetchers.Delete(t.Context(), fetcher))
 		for n, left := 1, time.Now(); time.Since(left) < 5*haltInterval; n++ {
-			f.publishEntries(attempt(9, n, contract.VerdictTransient, ""))
+			f.publishEntries(fcttest.Attempt(9, n, contract.VerdictTransient, ""))
 			f.awaitFolded()
 		}
-		f.publishEntries(success(9))
+		f.publishEntries(fcttest.Success(9))
 		f.publishPlanned(0)
 	})
 	if state.Status != contract.Completed || state.Report.Total != 9 {

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -19,7 +21,7 @@ import (
 // answeredAt returns the entry with an answer received so many seconds after startTime, half a
 // second after its request.
 func answeredAt(entry contract.Entry, seconds int) contract.Entry {
-	entry.StartedAt = startTime.Add(time.Duration(seconds)*time.Second - 500*time.Millisecond)
+	entry.StartedAt = fcttest.StartTime().Add(time.Duration(seconds)*time.Second - 500*time.Millisecond)
 	entry.Requests = slices.Clone(entry.Requests)
 	entry.Requests[0].StartedAt, entry.Requests[0].Seconds = entry.StartedAt, 0.5
 	return entry
@@ -28,8 +30,8 @@ func answeredAt(entry contract.Entry, seconds int) contract.Entry {
 // canaryAt returns a canary that started at a second, with one case for each verdict.
 func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entry) {
 	for i, verdict := range verdicts {
-		entry := contract.Entry{CaseID: caseOf(500 + i), Verdict: verdict,
-			StartedAt: startTime.Add(time.Duration(seconds) * time.Second),
+		entry := contract.Entry{CaseID: fcttest.CaseOf(500 + i), Verdict: verdict,
+			StartedAt: fcttest.StartTime().Add(time.Duration(seconds) * time.Second),
 			Requests:  []contract.Exchange{{Status: 200, GapSeconds: 0.5}}}
 		canary = append(canary, entry)
 	}
@@ -37,21 +39,21 @@ func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entr
 }
 
 // foldBoth folds the messages with the tally and the verifier, and fails when they do not agree.
-func foldBoth(t interface{ Fatal(...any) }, messages []ledger.Message) (tally, []countedEntry) {
-	var folded tally
-	var fresh []countedEntry
+func foldBoth(t interface{ Fatal(...any) }, messages []ledger.Message) (fold.Tally, []fold.Counted) {
+	var folded fold.Tally
+	var fresh []fold.Counted
 	reader := newVerifier(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25",
 		Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
 	for i, m := range messages {
 		m.Sequence = uint64(i + 1)
-		fresh = append(fresh, folded.take(m, 0)...)
+		fresh = append(fresh, folded.AddMessage(m, 0)...)
 		if err := reader.read(m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var lines strings.Builder
 	for _, entry := range fresh {
-		if entry.kind != kindRawAnswer && entry.kind != kindConfirmation {
+		if entry.WritesLine() {
 			line, err := attemptLine("run", entry.Entry, entry.StartedAt, "")
 			if err != nil {
 				t.Fatal(err)
@@ -71,7 +73,7 @@ func foldBoth(t interface{ Fatal(...any) }, messages []ledger.Message) (tally, [
 
 func entriesOf(entries ...contract.Entry) ledger.Message { return ledger.Message{Entries: entries} }
 
-func unconfirmedIn(t tally) (numbers []int) {
+func unconfirmedIn(t fold.Tally) (numbers []int) {
 	for _, a := range t.Unconfirmed {
 		numbers = append(numbers, a.CaseID.Number)
 	}
@@ -81,9 +83,9 @@ func unconfirmedIn(t tally) (numbers []int) {
 func TestSuccessConfirmsEarlierNoRecords(t *testing.T) {
 	t.Parallel()
 	folded, _ := foldBoth(t, []ledger.Message{
-		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20)),
-		entriesOf(answeredAt(success(3), 11)), // requested at 10.5
-		entriesOf(answeredAt(noRecord(4), 5)), // follows the success in the ledger, whatever its time
+		entriesOf(answeredAt(fcttest.NoRecord(1), 10), answeredAt(fcttest.NoRecord(2), 20)),
+		entriesOf(answeredAt(fcttest.Success(3), 11)), // requested at 10.5
+		entriesOf(answeredAt(fcttest.NoRecord(4), 5)), // follows the success in the ledger, whatever its time
 	})
 	if diff := cmp.Diff([]int{2, 4}, unconfirmedIn(folded)); diff != "" || folded.NoRecordStreak != 1 {
 		t.Errorf("streak %d, unconfirmed: %s", folded.NoRecordStreak, diff)
@@ -92,8 +94,8 @@ func TestSuccessConfirmsEarlierNoRecords(t *testing.T) {
 
 func TestCanaryConfirmsOrVoids(t *testing.T) {
 	t.Parallel()
-	rows := []ledger.Message{entriesOf(answeredAt(success(9), 1)),
-		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 20))}
+	rows := []ledger.Message{entriesOf(answeredAt(fcttest.Success(9), 1)),
+		entriesOf(answeredAt(fcttest.NoRecord(1), 10), answeredAt(fcttest.NoRecord(2), 20))}
 	for _, c := range []struct {
 		verdicts          []contract.Verdict
 		noRecord, inRow   int
@@ -121,22 +123,22 @@ func TestCanaryConfirmsOrVoids(t *testing.T) {
 func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 	t.Parallel()
 	folded, fresh := foldBoth(t, []ledger.Message{
-		entriesOf(answeredAt(success(9), 1), answeredAt(noRecord(1), 10)),
+		entriesOf(answeredAt(fcttest.Success(9), 1), answeredAt(fcttest.NoRecord(1), 10)),
 		{Canary: canaryAt(15, contract.VerdictNoRecord)},
-		entriesOf(answeredAt(noRecord(1), 10), answeredAt(noRecord(2), 3), answeredAt(success(3), 30),
-			answeredAt(noRecord(2), 40), answeredAt(noRecord(1), 50)),
+		entriesOf(answeredAt(fcttest.NoRecord(1), 10), answeredAt(fcttest.NoRecord(2), 3), answeredAt(fcttest.Success(3), 30),
+			answeredAt(fcttest.NoRecord(2), 40), answeredAt(fcttest.NoRecord(1), 50)),
 		{Canary: canaryAt(60, contract.VerdictNoRecord)},
 		{Planned: &contract.Planned{Jobs: 2}},
 	})
 	if folded.Succeeded != 2 || folded.NoRecord != 0 || len(folded.Voided) != 2 || folded.Vanished.NoRecords != 1 ||
-		folded.complete() {
+		folded.Complete() {
 		t.Errorf("%d succeeded, %d no-records, %d taken back of which %d had been counted, complete %t",
 			folded.Succeeded, folded.NoRecord,
-			len(folded.Voided), folded.Vanished.NoRecords, folded.complete())
+			len(folded.Voided), folded.Vanished.NoRecords, folded.Complete())
 	}
 	var lines []string
 	for _, entry := range fresh {
-		if entry.kind != kindRawAnswer && entry.kind != kindConfirmation {
+		if entry.WritesLine() {
 			lines = append(lines, fmt.Sprint(entry.CaseID, " ", entry.Verdict, " ", entry.Notes))
 		}
 	}
@@ -151,32 +153,32 @@ func TestVanishedCanaryVoidsLaterNoRecords(t *testing.T) {
 func TestOverflowStaysUnconfirmed(t *testing.T) {
 	t.Parallel()
 	var messages []ledger.Message
-	for n := range maxUnconfirmed + 5 {
-		messages = append(messages, entriesOf(answeredAt(noRecord(n+1), n)))
+	for n := range contract.MaxUnconfirmed + 5 {
+		messages = append(messages, entriesOf(answeredAt(fcttest.NoRecord(n+1), n)))
 	}
-	folded, _ := foldBoth(t, append(messages, ledger.Message{Canary: canaryAt(maxUnconfirmed, contract.VerdictNoRecord)}))
-	if folded.NoRecord != 5 || folded.Outcomes.get(5) != contract.NoRecord || folded.Outcomes.get(6) != "" ||
-		folded.unconfirmedCount() != 5 {
+	folded, _ := foldBoth(t, append(messages, ledger.Message{Canary: canaryAt(contract.MaxUnconfirmed, contract.VerdictNoRecord)}))
+	if folded.NoRecord != 5 || folded.Outcomes.Get(5) != contract.NoRecord || folded.Outcomes.Get(6) != "" ||
+		folded.UnconfirmedCount() != 5 {
 		t.Errorf("%d no-records are left, %d unconfirmed; want the five oldest, all unconfirmed", folded.NoRecord,
-			folded.unconfirmedCount())
+			folded.UnconfirmedCount())
 	}
-	folded, fresh := foldBoth(t, append(messages, entriesOf(answeredAt(success(maxUnconfirmed+6), maxUnconfirmed+9))))
+	folded, fresh := foldBoth(t, append(messages, entriesOf(answeredAt(fcttest.Success(contract.MaxUnconfirmed+6), contract.MaxUnconfirmed+9))))
 	confirmed := map[int]bool{}
 	for _, entry := range fresh {
-		if entry.kind == kindConfirmation {
+		if entry.WritesKey() && entry.Outcome == contract.NoRecord {
 			confirmed[entry.CaseID.Number] = true
 		}
 	}
-	if folded.unconfirmedCount() != 0 || len(confirmed) != maxUnconfirmed+5 || !confirmed[1] ||
-		confirmed[maxUnconfirmed+6] {
-		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.unconfirmedCount(),
-			len(confirmed), maxUnconfirmed+5)
+	if folded.UnconfirmedCount() != 0 || len(confirmed) != contract.MaxUnconfirmed+5 || !confirmed[1] ||
+		confirmed[contract.MaxUnconfirmed+6] {
+		t.Errorf("after a record %d are unconfirmed and %d were confirmed, want all %d", folded.UnconfirmedCount(),
+			len(confirmed), contract.MaxUnconfirmed+5)
 	}
 	// This record was requested before the fifth answer. The overflow is confirmed as one, so by a
 	// later record only.
-	folded, _ = foldBoth(t, append(messages, entriesOf(answeredAt(success(maxUnconfirmed+6), 4))))
-	if folded.unconfirmedCount() != maxUnconfirmed+5 {
-		t.Errorf("%d unconfirmed after an early record, want %d", folded.unconfirmedCount(), maxUnconfirmed+5)
+	folded, _ = foldBoth(t, append(messages, entriesOf(answeredAt(fcttest.Success(contract.MaxUnconfirmed+6), 4))))
+	if folded.UnconfirmedCount() != contract.MaxUnconfirmed+5 {
+		t.Errorf("%d unconfirmed after an early record, want %d", folded.UnconfirmedCount(), contract.MaxUnconfirmed+5)
 	}
 }
 
@@ -262,14 +264,14 @@ func TestUnconfirmedMatchesModel(t *testing.T) {
 		want, wantUnconfirmed, vanished := modelUnconfirmed(messages)
 		var got []int
 		for number := 1; number <= 12; number++ {
-			if folded.Outcomes.get(number) == contract.NoRecord {
+			if folded.Outcomes.Get(number) == contract.NoRecord {
 				got = append(got, number)
 				if folded.Voided[number] {
 					rt.Fatalf("number %d is void and counted", number)
 				}
 			}
 		}
-		if diff := cmp.Diff(wantUnconfirmed, slices.Sorted(maps.Keys(folded.unconfirmedNumbers()))); diff != "" {
+		if diff := cmp.Diff(wantUnconfirmed, slices.Sorted(maps.Keys(folded.UnconfirmedNumbers()))); diff != "" {
 			rt.Fatalf("unconfirmed: %s", diff)
 		}
 		if diff := cmp.Diff(want, got); diff != "" || folded.NoRecord != len(got) ||

@@ -106,7 +106,7 @@ func TestUnwritableCheckpointFile(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 8)
 	f.obstruct("checkpoint-run.json", true)
-	f.publishEntries(success(1))
+	f.publishEntries(fcttest.Success(1))
 	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Stopped, Reason: "signal",
 		At: endTime})
 	state, err := f.runToError(nil)

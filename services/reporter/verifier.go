@@ -15,6 +15,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
+	"fct-scraper/services/reporter/fold"
 )
 
 // verifier is the second reader of a run's ledger. It reads the ledger again from its first
@@ -130,10 +131,10 @@ func (v *verifier) addDifference(what string, numbers []int) {
 }
 
 // numbers returns the numbers that have an outcome on either side.
-func (v *verifier) numbers(other outcomes) []int {
+func (v *verifier) numbers(other fold.Outcomes) []int {
 	var all []int
-	for number := range max(other.highest(), contract.MaxNumber) + 1 {
-		if v.outcomes[number] != "" || other.get(number) != "" {
+	for number := range max(other.Highest(), contract.MaxNumber) + 1 {
+		if v.outcomes[number] != "" || other.Get(number) != "" {
 			all = append(all, number)
 		}
 	}
@@ -141,7 +142,7 @@ func (v *verifier) numbers(other outcomes) []int {
 }
 
 // compareTally compares the counts and outcomes of the fold.
-func (v *verifier) compareTally(t *tally) {
+func (v *verifier) compareTally(t *fold.Tally) {
 	counts := map[contract.Outcome]int{}
 	for _, outcome := range v.outcomes {
 		counts[outcome]++
@@ -156,12 +157,12 @@ func (v *verifier) compareTally(t *tally) {
 			fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]",
 				retries, v.requests, t.Retries, t.Requests))
 	}
-	if count := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); count != t.unconfirmedCount() {
+	if count := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); count != t.UnconfirmedCount() {
 		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", count,
-			t.unconfirmedCount()))
+			t.UnconfirmedCount()))
 	}
 	var wrong []int
-	unconfirmed := t.unconfirmedNumbers()
+	unconfirmed := t.UnconfirmedNumbers()
 	for _, number := range v.numbers(t.Outcomes) {
 		if v.unconfirmed.has(number) != unconfirmed[number] {
 			wrong = append(wrong, number)
@@ -170,7 +171,7 @@ func (v *verifier) compareTally(t *tally) {
 	v.addDifference("unconfirmed no-records of the checkpoint differ from the ledger", wrong)
 	wrong = nil
 	for _, number := range v.numbers(t.Outcomes) {
-		if v.outcomes[number] != t.Outcomes.get(number) {
+		if v.outcomes[number] != t.Outcomes.Get(number) {
 			wrong = append(wrong, number)
 		}
 	}

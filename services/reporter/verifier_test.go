@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
 )
@@ -176,22 +177,22 @@ func changeCheckpoint(change func(*checkpoint)) func(f *fixture) {
 
 func checkpointMismatches() []mismatch {
 	const counts, differ = "the counts have", "outcomes of the checkpoint differ from the ledger: 1 case, first "
-	folded := func(name, want string, change func(*tally)) mismatch {
+	folded := func(name, want string, change func(*fold.Tally)) mismatch {
 		return mismatch{name: name, betweenReporters: changeCheckpoint(func(c *checkpoint) { change(&c.Tally) }),
 			want: want}
 	}
 	return []mismatch{
-		folded("one success more", counts, func(t *tally) { t.Succeeded++; t.Failed-- }),
-		folded("one no-record for a failed", counts, func(t *tally) { t.NoRecord++; t.Failed-- }),
-		folded("outcome changed", differ+"IMM-4-25", func(t *tally) { t.Outcomes.set(4, contract.Failed) }),
-		folded("outcome lost", differ+"IMM-4-25", func(t *tally) { t.Outcomes.set(4, "") }),
-		folded("outcome more", differ+"IMM-9-25", func(t *tally) { t.Outcomes.set(9, contract.Success) }),
+		folded("one success more", counts, func(t *fold.Tally) { t.Succeeded++; t.Failed-- }),
+		folded("one no-record for a failed", counts, func(t *fold.Tally) { t.NoRecord++; t.Failed-- }),
+		folded("outcome changed", differ+"IMM-4-25", func(t *fold.Tally) { t.Outcomes.Set(4, contract.Failed) }),
+		folded("outcome lost", differ+"IMM-4-25", func(t *fold.Tally) { t.Outcomes.Set(4, "") }),
+		folded("outcome more", differ+"IMM-9-25", func(t *fold.Tally) { t.Outcomes.Set(9, contract.Success) }),
 		folded("outcome far above the range", differ+"IMM-4000-25",
-			func(t *tally) { t.Outcomes.set(4000, contract.Success) }),
-		folded("attempts lost", "10 lines for 9 attempts", func(t *tally) { t.Durations.Count-- }),
-		folded("retries lost", "retries", func(t *tally) { t.Retries-- }),
-		folded("requests lost", "requests", func(t *tally) { t.Requests-- }),
-		folded("sequence far on", "it ends at message", func(t *tally) { t.Sequence += 1000 }),
+			func(t *fold.Tally) { t.Outcomes.Set(4000, contract.Success) }),
+		folded("attempts lost", "10 lines for 9 attempts", func(t *fold.Tally) { t.Durations.Count-- }),
+		folded("retries lost", "retries", func(t *fold.Tally) { t.Retries-- }),
+		folded("requests lost", "requests", func(t *fold.Tally) { t.Requests-- }),
+		folded("sequence far on", "it ends at message", func(t *fold.Tally) { t.Sequence += 1000 }),
 	}
 }
 

@@ -17,7 +17,7 @@ type unconfirmedSet struct {
 	// sequence is the message being read; sequences are those of the no-records.
 	sequence  uint64
 	sequences map[int]uint64
-	// overflow holds those beyond the newest maxUnconfirmed: a proof confirms all of them or none.
+	// overflow holds those beyond the newest contract.MaxUnconfirmed: a proof confirms all of them or none.
 	// overflowEnded is when the last of their answers was received, overflowSequence the last of
 	// their messages.
 	overflow         map[int]bool
@@ -86,14 +86,17 @@ func (u *unconfirmedSet) confirm(started time.Time, after uint64) {
 	}
 }
 
-// trim moves the oldest no-records to the overflow while there are more than maxUnconfirmed.
+// trim moves the oldest no-records to the overflow while there are more than
+// contract.MaxUnconfirmed.
 func (u *unconfirmedSet) trim() {
-	for len(u.endedAt) > maxUnconfirmed {
+	for len(u.endedAt) > contract.MaxUnconfirmed {
 		number := u.order[0]
 		u.order = u.order[1:]
 		if ended, found := u.endedAt[number]; found {
-			u.overflow[number], u.overflowEnded, u.overflowSequence = true, latest(u.overflowEnded, ended),
-				max(u.overflowSequence, u.sequences[number])
+			u.overflow[number], u.overflowSequence = true, max(u.overflowSequence, u.sequences[number])
+			if ended.After(u.overflowEnded) {
+				u.overflowEnded = ended
+			}
 			delete(u.endedAt, number)
 		}
 	}

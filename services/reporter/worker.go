@@ -13,6 +13,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -25,13 +26,13 @@ type worker struct {
 	lease  *runLease
 	ledger ledger.Reader
 	buckets
-	tally              tally
+	tally              fold.Tally
 	revision           uint64 // of the checkpoint; 0 while there is none
 	attemptsFile       *store.Appender
 	releaseClaim       func() error // releases the claim on the files of the series and year; nil while there is none
-	streak             streak
-	collectedElsewhere outcomes     // outcomes of numbers that this run skips because other runs collected them
-	failedKeys         map[int]bool // numbers with a key in the bucket failed
+	streak             fold.Streak
+	collectedElsewhere fold.Outcomes // outcomes of numbers that this run skips because other runs collected them
+	failedKeys         map[int]bool  // numbers with a key in the bucket failed
 	halt               *contract.Halt
 	deadline           time.Time // of the halt
 	haltWritten        bool      // this worker has written the halt of a safe stop

@@ -1,8 +1,10 @@
-package reporter
+// Package fold computes everything that a run's ledger says: counts, outcomes, unconfirmed
+// no-records, and which entries get files, lines and keys. It folds entry by entry and depends on
+// nothing but the entries and their order: it reads no stream, no file and no clock.
+package fold
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,10 +14,10 @@ import (
 	"fct-scraper/pkg/ledger"
 )
 
-// tally is the fold of a run's ledger, and the only source of the run's counts. The checkpoint
+// Tally is the fold of a run's ledger, and the only source of the run's counts. The checkpoint
 // stores it completely, so that folding continues where it was. Folding the same entries again
 // changes nothing.
-type tally struct {
+type Tally struct {
 	// Sequence is the stream sequence of the last folded message.
 	Sequence  uint64               `json:"sequence"`
 	Planned   *contract.Planned    `json:"planned,omitempty"`
@@ -39,12 +41,12 @@ type tally struct {
 	// SafeStop is the reason of a safe stop; empty while there is none.
 	SafeStop string `json:"safe_stop,omitempty"`
 	// Outcomes holds the first outcome of every number.
-	Outcomes outcomes `json:"outcomes"`
+	Outcomes Outcomes `json:"outcomes"`
 	// Pending holds the attempts of the numbers without an outcome.
 	Pending map[int]pendingAttempts `json:"open,omitempty"`
 	// Unconfirmed holds the newest unconfirmed no-records in ledger order, Overflow those before
 	// them.
-	Unconfirmed []unconfirmedNoRecord `json:"row,omitempty"`
+	Unconfirmed []UnconfirmedNoRecord `json:"row,omitempty"`
 	Overflow    overflow              `json:"overflow,omitzero"`
 	// NoRecordStreak counts the no-records since the last success or good canary; Canaries counts
 	// the good canaries since the last success.
@@ -56,7 +58,7 @@ type tally struct {
 	NewestSuccesses []int `json:"known,omitempty"`
 	// Vanished is set when a canary has vanished; Voided then holds the numbers whose no-records
 	// are void.
-	Vanished *vanished    `json:"gone,omitempty"`
+	Vanished *Vanished    `json:"gone,omitempty"`
 	Voided   map[int]bool `json:"void,omitempty"`
 }
 
@@ -75,8 +77,8 @@ type attemptKey struct {
 	Blocked int64 `json:"blocked,omitempty"`
 }
 
-// countedEntry is an entry that the fold counted, with the number's attempts and seconds up to it.
-type countedEntry struct {
+// Counted is an entry that the fold counted, with the number's attempts and seconds up to it.
+type Counted struct {
 	contract.Entry
 	Attempts   int
 	JobSeconds float64
@@ -89,9 +91,9 @@ type countedEntry struct {
 // entryKind decides which files an entry is written to.
 type entryKind int
 
-// An amendment is an additional line for an attempt whose no-record is voided. Evidence is a raw
-// answer without a line. A confirmation refers to an earlier no-record: it writes a key and no
-// line.
+// An amendment is an additional line for an attempt whose no-record is voided. A raw answer is that
+// of a canary and has no line. A confirmation refers to an earlier no-record: it writes a key and
+// no line.
 const (
 	kindAttempt entryKind = iota
 	kindAmendment
@@ -99,25 +101,25 @@ const (
 	kindConfirmation
 )
 
-// total is how many numbers have an outcome.
-func (t *tally) total() int { return t.Succeeded + t.NoRecord + t.Failed }
+// Total is how many numbers have an outcome.
+func (t *Tally) Total() int { return t.Succeeded + t.NoRecord + t.Failed }
 
-// complete reports whether every job of the run is published and has its outcome.
-func (t *tally) complete() bool {
-	return t.Planned != nil && t.total() >= t.Planned.Jobs && t.Vanished == nil
+// Complete reports whether every job of the run is published and has its outcome.
+func (t *Tally) Complete() bool {
+	return t.Planned != nil && t.Total() >= t.Planned.Jobs && t.Vanished == nil
 }
 
-// add folds one entry. It returns false for an entry that is already known: its number has an
+// AddEntry folds one entry. It returns false for an entry that is already known: its number has an
 // outcome (the first one wins), or the attempt has been counted. A failLimit of 0 is no limit.
-func (t *tally) add(entry contract.Entry, failLimit int) (countedEntry, bool) {
+func (t *Tally) AddEntry(entry contract.Entry, failLimit int) (Counted, bool) {
 	number := entry.CaseID.Number
-	if t.Outcomes.get(number) != "" || t.Voided[number] {
-		return countedEntry{}, false
+	if t.Outcomes.Get(number) != "" || t.Voided[number] {
+		return Counted{}, false
 	}
 	pending := t.Pending[number]
 	key := keyOf(entry)
 	if entry.Outcome == "" && slices.Contains(pending.Seen, key) {
-		return countedEntry{}, false
+		return Counted{}, false
 	}
 	voided := t.Vanished != nil && entry.Outcome == contract.NoRecord
 	if voided {
@@ -128,7 +130,7 @@ func (t *tally) add(entry contract.Entry, failLimit int) (countedEntry, bool) {
 	}
 	pending.Seen = append(slices.Clip(pending.Seen), key)
 	pending.Seconds += entry.Seconds
-	pending.Last = latest(pending.Last, entry.StartedAt)
+	pending.Last = later(pending.Last, entry.StartedAt)
 	t.addAttempt(entry)
 	switch {
 	case voided:
@@ -142,7 +144,7 @@ func (t *tally) add(entry contract.Entry, failLimit int) (countedEntry, bool) {
 		delete(t.Pending, number)
 		t.settle(entry, len(pending.Seen), failLimit)
 	}
-	return countedEntry{Entry: entry, Attempts: len(pending.Seen), JobSeconds: pending.Seconds, Timestamp: pending.Last}, true
+	return Counted{Entry: entry, Attempts: len(pending.Seen), JobSeconds: pending.Seconds, Timestamp: pending.Last}, true
 }
 
 func keyOf(entry contract.Entry) attemptKey {
@@ -153,7 +155,7 @@ func keyOf(entry contract.Entry) attemptKey {
 }
 
 // addAttempt folds what is counted of every attempt, settled or not.
-func (t *tally) addAttempt(entry contract.Entry) {
+func (t *Tally) addAttempt(entry contract.Entry) {
 	t.addRequests(entry)
 	end := entry.StartedAt.Add(time.Duration(entry.Seconds * float64(time.Second)))
 	if t.First.IsZero() || entry.StartedAt.Before(t.First) {
@@ -172,7 +174,7 @@ func (t *tally) addAttempt(entry contract.Entry) {
 }
 
 // addRequests folds what is counted of every request, those of canaries included.
-func (t *tally) addRequests(entry contract.Entry) {
+func (t *Tally) addRequests(entry contract.Entry) {
 	t.Requests += len(entry.Requests)
 	for _, request := range entry.Requests {
 		if gap := request.GapSeconds; gap > 0 && (t.MinGap == 0 || gap < t.MinGap) {
@@ -183,8 +185,8 @@ func (t *tally) addRequests(entry contract.Entry) {
 	}
 }
 
-func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
-	t.Outcomes.set(entry.CaseID.Number, entry.Outcome)
+func (t *Tally) settle(entry contract.Entry, attempts, failLimit int) {
+	t.Outcomes.Set(entry.CaseID.Number, entry.Outcome)
 	switch entry.Outcome {
 	case contract.Success:
 		t.Succeeded++
@@ -201,47 +203,13 @@ func (t *tally) settle(entry contract.Entry, attempts, failLimit int) {
 		return
 	}
 	t.FailStreak++
-	if failLimit > 0 && t.FailStreak == failLimit && t.SafeStop == "" && !t.complete() {
+	if failLimit > 0 && t.FailStreak == failLimit && t.SafeStop == "" && !t.Complete() {
 		t.SafeStop = fmt.Sprintf("%d consecutive failed, the last was %s", failLimit, entry.CaseID)
 	}
 }
 
-// Counts are the numbers of a run by outcome.
-type Counts struct {
-	Succeeded, NoRecord, Failed int
-	// Planned is how many jobs the run has; 0 while that is not known.
-	Planned int
-}
-
-// Count returns the counts of a run, whether or not a reporter works on it: those of its checkpoint
-// plus the ledger since. It writes nothing. A ledger that cannot be decoded is
-// ledger.ErrMismatch. Of the options it uses Bus and Logger.
-func Count(ctx context.Context, options Options, m contract.Manifest) (counts Counts, err error) {
-	w := &worker{Service: New(options), manifest: m, ledger: ledger.Reader{Bus: options.Bus, Manifest: m}}
-	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
-		return counts, err
-	}
-	point, err := w.loadCheckpoint(ctx)
-	if err != nil {
-		return counts, err
-	}
-	t := point.Tally
-	last, err := w.ledger.Last(ctx)
-	if err == nil {
-		err = w.ledger.ReadRange(ctx, t.Sequence, last, func(m ledger.Message) error {
-			t.take(m, w.manifest.SafeStopFails)
-			return nil
-		})
-	}
-	counts = Counts{Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed}
-	if t.Planned != nil {
-		counts.Planned = t.Planned.Jobs
-	}
-	return counts, err
-}
-
 // countFlags counts the flags of a record. Only a record that has some is decoded.
-func (t *tally) countFlags(record []byte) {
+func (t *Tally) countFlags(record []byte) {
 	if !bytes.Contains(record, []byte(`"flags"`)) {
 		return
 	}
@@ -256,4 +224,36 @@ func (t *tally) countFlags(record []byte) {
 		}
 		t.Flags[flag]++
 	}
+}
+
+// AddMessage folds one message of the ledger and returns the entries that were new.
+func (t *Tally) AddMessage(m ledger.Message, failLimit int) []Counted {
+	var fresh []Counted
+	t.Sequence = m.Sequence
+	for _, entry := range m.Entries {
+		if entry, isNew := t.AddEntry(entry, failLimit); isNew {
+			fresh = append(fresh, entry)
+			if entry.Outcome == contract.Success {
+				fresh = append(fresh, t.addSuccess(entry.Entry)...)
+			}
+		}
+	}
+	if m.Canary != nil {
+		fresh = append(fresh, t.addCanary(m.Canary, m.After)...)
+	}
+	if m.Planned != nil {
+		t.Planned = m.Planned
+	}
+	return fresh
+}
+
+// EndsJob reports whether the entry is the attempt that settled its number.
+func (c Counted) EndsJob() bool { return c.Outcome != "" && c.kind == kindAttempt }
+
+// WritesLine reports whether the entry has a line in the attempts file.
+func (c Counted) WritesLine() bool { return c.kind == kindAttempt || c.kind == kindAmendment }
+
+// WritesKey reports whether the entry writes a key: for no-records only the confirmation does.
+func (c Counted) WritesKey() bool {
+	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == kindConfirmation)
 }

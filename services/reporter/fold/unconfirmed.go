@@ -1,4 +1,4 @@
-package reporter
+package fold
 
 import (
 	"fmt"
@@ -10,9 +10,9 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// unconfirmedNoRecord is a no-record after which the site has shown no record yet, so that it may
+// UnconfirmedNoRecord is a no-record after which the site has shown no record yet, so that it may
 // have stopped showing any.
-type unconfirmedNoRecord struct {
+type UnconfirmedNoRecord struct {
 	CaseID  contract.CaseID `json:"case_id"`
 	Attempt int             `json:"attempt"`
 	Status  int             `json:"status,omitempty"`
@@ -23,9 +23,9 @@ type unconfirmedNoRecord struct {
 	Sequence uint64 `json:"sequence,omitempty"`
 }
 
-// vanished means that the site no longer shows cases that are known to exist: its no-records since
+// Vanished means that the site no longer shows cases that are known to exist: its no-records since
 // the last confirmation are void.
-type vanished struct {
+type Vanished struct {
 	CaseIDs []contract.CaseID `json:"case_ids"`
 	// NoRecords is how many no-records were counted and then voided.
 	NoRecords int `json:"row"`
@@ -33,18 +33,14 @@ type vanished struct {
 	ByBlock bool `json:"doubt,omitempty"`
 }
 
-// maxCanaryCases is how many cases a canary requests at most. A court may remove one case; when two
+// MaxCanaryCases is how many cases a canary requests at most. A court may remove one case; when two
 // vanish at the same time the site has stopped showing records.
-const maxCanaryCases = 2
+const MaxCanaryCases = 2
 
-// maxUnconfirmed bounds tally.Unconfirmed, which every checkpoint stores; overflow stores the
-// others in two bits each. It is exceeded only in a year in which no record is known at all.
-const maxUnconfirmed = 2000
-
-// overflow holds the unconfirmed no-records for which tally.Unconfirmed has no room. A proof
-// confirms all of them or none.
+// overflow holds the unconfirmed no-records beyond contract.MaxUnconfirmed, in two bits each, so that
+// a checkpoint stays small. A proof confirms all of them or none.
 type overflow struct {
-	Numbers outcomes `json:"numbers"`
+	Numbers Outcomes `json:"numbers"`
 	Count   int      `json:"count"`
 	// CaseID is one of them; the others differ from it by their numbers.
 	CaseID contract.CaseID `json:"case_id"`
@@ -56,26 +52,26 @@ type overflow struct {
 }
 
 // add adds a no-record.
-func (o *overflow) add(a unconfirmedNoRecord) {
+func (o *overflow) add(a UnconfirmedNoRecord) {
 	if o.Count == 0 || a.Started.Before(o.Started) {
 		o.Started = a.Started
 	}
-	o.Numbers.set(a.CaseID.Number, contract.NoRecord)
-	o.CaseID, o.Ended, o.Sequence = a.CaseID, latest(o.Ended, a.Ended), max(o.Sequence, a.Sequence)
+	o.Numbers.Set(a.CaseID.Number, contract.NoRecord)
+	o.CaseID, o.Ended, o.Sequence = a.CaseID, later(o.Ended, a.Ended), max(o.Sequence, a.Sequence)
 	o.Count++
 }
 
-// unconfirmedCount is how many no-records no later record or canary has confirmed.
-func (t *tally) unconfirmedCount() int { return len(t.Unconfirmed) + t.Overflow.Count }
+// UnconfirmedCount is how many no-records no later record or canary has confirmed.
+func (t *Tally) UnconfirmedCount() int { return len(t.Unconfirmed) + t.Overflow.Count }
 
-// unconfirmedNumbers returns the numbers of the unconfirmed no-records.
-func (t *tally) unconfirmedNumbers() map[int]bool {
-	numbers := make(map[int]bool, t.unconfirmedCount())
+// UnconfirmedNumbers returns the numbers of the unconfirmed no-records.
+func (t *Tally) UnconfirmedNumbers() map[int]bool {
+	numbers := make(map[int]bool, t.UnconfirmedCount())
 	for _, a := range t.Unconfirmed {
 		numbers[a.CaseID.Number] = true
 	}
-	for number := range t.Overflow.Numbers.highest() + 1 {
-		if t.Overflow.Numbers.get(number) != "" {
+	for number := range t.Overflow.Numbers.Highest() + 1 {
+		if t.Overflow.Numbers.Get(number) != "" {
 			numbers[number] = true
 		}
 	}
@@ -83,9 +79,9 @@ func (t *tally) unconfirmedNumbers() map[int]bool {
 }
 
 // addUnconfirmed adds an unconfirmed no-record.
-func (t *tally) addUnconfirmed(entry contract.Entry) {
+func (t *Tally) addUnconfirmed(entry contract.Entry) {
 	t.NoRecordStreak++
-	a := unconfirmedNoRecord{
+	a := UnconfirmedNoRecord{
 		CaseID: entry.CaseID, Attempt: entry.Attempt, Started: entry.StartedAt, Seconds: entry.Seconds,
 		Ended: entry.EndedAt(), Sequence: t.Sequence,
 	}
@@ -93,7 +89,7 @@ func (t *tally) addUnconfirmed(entry contract.Entry) {
 		a.Status = entry.Requests[n-1].Status
 	}
 	t.Unconfirmed = append(t.Unconfirmed, a)
-	if len(t.Unconfirmed) > maxUnconfirmed {
+	if len(t.Unconfirmed) > contract.MaxUnconfirmed {
 		t.Overflow.add(t.Unconfirmed[0])
 		t.Unconfirmed = slices.Delete(t.Unconfirmed, 0, 1)
 	}
@@ -102,8 +98,8 @@ func (t *tally) addUnconfirmed(entry contract.Entry) {
 // addSuccess counts a success and returns the no-records that it confirms. Its number becomes a
 // candidate for canaries. A success copied from another run confirms nothing: its request may be
 // old.
-func (t *tally) addSuccess(entry contract.Entry) (confirmed []countedEntry) {
-	previous := t.NewestSuccesses[:min(len(t.NewestSuccesses), maxCanaryCases-1)]
+func (t *Tally) addSuccess(entry contract.Entry) (confirmed []Counted) {
+	previous := t.NewestSuccesses[:min(len(t.NewestSuccesses), MaxCanaryCases-1)]
 	t.NewestSuccesses = append([]int{entry.CaseID.Number}, previous...)
 	if len(entry.Requests) == 0 {
 		return nil
@@ -116,13 +112,13 @@ func (t *tally) addSuccess(entry contract.Entry) (confirmed []countedEntry) {
 // record started, and those up to the message after, which the requester had already read. Those
 // that come later in the ledger are left to a later record, whatever their times: clocks that
 // differ or are set back then matter only for requests that overlap in time.
-func (t *tally) confirm(started time.Time, after uint64) (confirmed []countedEntry) {
+func (t *Tally) confirm(started time.Time, after uint64) (confirmed []Counted) {
 	confirm := func(id contract.CaseID, at time.Time) {
 		entry := contract.Entry{CaseID: id, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord,
 			StartedAt: at}
-		confirmed = append(confirmed, countedEntry{Entry: entry, kind: kindConfirmation})
+		confirmed = append(confirmed, Counted{Entry: entry, kind: kindConfirmation})
 	}
-	t.Unconfirmed = slices.DeleteFunc(t.Unconfirmed, func(a unconfirmedNoRecord) bool {
+	t.Unconfirmed = slices.DeleteFunc(t.Unconfirmed, func(a UnconfirmedNoRecord) bool {
 		before := !a.Ended.After(started) || a.Sequence > 0 && a.Sequence <= after
 		if before {
 			confirm(a.CaseID, a.Started)
@@ -131,8 +127,8 @@ func (t *tally) confirm(started time.Time, after uint64) (confirmed []countedEnt
 	})
 	if o := t.Overflow; o.Count > 0 && (!o.Ended.After(started) || o.Sequence <= after) {
 		id := o.CaseID
-		for number := range o.Numbers.highest() + 1 {
-			if o.Numbers.get(number) != "" {
+		for number := range o.Numbers.Highest() + 1 {
+			if o.Numbers.Get(number) != "" {
 				id.Number = number
 				confirm(id, o.Started)
 			}
@@ -143,8 +139,8 @@ func (t *tally) confirm(started time.Time, after uint64) (confirmed []countedEnt
 }
 
 // addCanary folds a canary and returns the entries that it adds to the files.
-func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry {
-	var fresh []countedEntry
+func (t *Tally) addCanary(canary []contract.Entry, after uint64) []Counted {
+	var fresh []Counted
 	verdict, started := contract.CanaryVerdict(canary)
 	for _, entry := range canary {
 		t.addRequests(entry)
@@ -152,7 +148,7 @@ func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry 
 		if verdict == contract.VerdictNoRecord && entry.Rule != contract.RuleUnconfirmed ||
 			entry.Verdict == contract.VerdictBlocked {
 			entry.Verdict = contract.VerdictBlocked // so that its raw answer is stored
-			fresh = append(fresh, countedEntry{Entry: entry, kind: kindRawAnswer})
+			fresh = append(fresh, Counted{Entry: entry, kind: kindRawAnswer})
 		}
 	}
 	switch {
@@ -168,17 +164,17 @@ func (t *tally) addCanary(canary []contract.Entry, after uint64) []countedEntry 
 
 // voidUnconfirmed voids the unconfirmed no-records after a vanished canary: their numbers have no
 // outcome again.
-func (t *tally) voidUnconfirmed(canary []contract.Entry) []countedEntry {
-	t.Vanished = &vanished{NoRecords: len(t.Unconfirmed), ByBlock: canary[0].Rule == contract.RuleUnconfirmed}
+func (t *Tally) voidUnconfirmed(canary []contract.Entry) []Counted {
+	t.Vanished = &Vanished{NoRecords: len(t.Unconfirmed), ByBlock: canary[0].Rule == contract.RuleUnconfirmed}
 	for _, entry := range canary {
 		t.Vanished.CaseIDs = append(t.Vanished.CaseIDs, entry.CaseID)
 	}
-	var amendments []countedEntry
+	var amendments []Counted
 	for _, a := range t.Unconfirmed {
 		t.NoRecord--
-		t.Outcomes.set(a.CaseID.Number, "")
+		t.Outcomes.Set(a.CaseID.Number, "")
 		t.voidNumber(a.CaseID.Number)
-		amendments = append(amendments, countedEntry{kind: kindAmendment, Entry: contract.Entry{
+		amendments = append(amendments, Counted{kind: kindAmendment, Entry: contract.Entry{
 			CaseID: a.CaseID, Attempt: a.Attempt, Verdict: contract.VerdictBlocked, Notes: []string{t.Vanished.note()},
 			StartedAt: a.Started, Seconds: a.Seconds, Requests: []contract.Exchange{{Status: a.Status}},
 		}})
@@ -188,14 +184,14 @@ func (t *tally) voidUnconfirmed(canary []contract.Entry) []countedEntry {
 }
 
 // asBlocked turns a no-record that came after a vanished canary into a block.
-func (t *tally) asBlocked(entry contract.Entry) contract.Entry {
+func (t *Tally) asBlocked(entry contract.Entry) contract.Entry {
 	entry.Verdict, entry.Outcome = contract.VerdictBlocked, ""
 	entry.Notes = append(slices.Clip(entry.Notes), t.Vanished.note())
 	return entry
 }
 
 // voidNumber voids a number's no-record. Later entries of the number are ignored.
-func (t *tally) voidNumber(number int) {
+func (t *Tally) voidNumber(number int) {
 	if t.Voided == nil {
 		t.Voided = map[int]bool{}
 	}
@@ -204,11 +200,11 @@ func (t *tally) voidNumber(number int) {
 }
 
 // note is the attempts file's note on a voided no-record.
-func (v *vanished) note() string {
+func (v *Vanished) note() string {
 	return "taken back: the site no longer shows " + v.caseNames() + ", known to exist"
 }
 
-func (v *vanished) caseNames() string {
+func (v *Vanished) caseNames() string {
 	names := make([]string, len(v.CaseIDs))
 	for i, id := range v.CaseIDs {
 		names[i] = id.String()
@@ -216,17 +212,44 @@ func (v *vanished) caseNames() string {
 	return strings.Join(names, " and ")
 }
 
-// blockReason is the reason of the block when its halt gives none.
-func (v *vanished) blockReason() string {
-	return fmt.Sprintf("blocked by the site at %s (%s)", v.CaseIDs[len(v.CaseIDs)-1], contract.RuleCanary)
+// BlockReason is the reason of the block of a vanished canary when its halt gives none.
+func (t *Tally) BlockReason() string {
+	ids := t.Vanished.CaseIDs
+	return fmt.Sprintf("blocked by the site at %s (%s)", ids[len(ids)-1], contract.RuleCanary)
 }
 
-// vanishedReason is why the run ends; block is the reason given by its halt.
-func (t *tally) vanishedReason(block string) string {
+// VanishedReason is why the run ends; block is the reason given by its halt.
+func (t *Tally) VanishedReason(block string) string {
 	if t.Vanished.ByBlock {
 		return fmt.Sprintf("%s: right after a row of no-records; %s taken back", block,
 			sanitize.Plural(len(t.Voided), "no-record"))
 	}
 	return fmt.Sprintf("%s: it no longer shows %s, known to exist; %s taken back", block, t.Vanished.caseNames(),
 		sanitize.Plural(len(t.Voided), "no-record"))
+}
+
+const (
+	// firstCanaryAfter is how many no-records in a row, in ledger order, make the first canary due.
+	// If one number in five is missing, a run of 20 has the probability 10^-14.
+	firstCanaryAfter = 20
+	// NextCanaryAfter is how many more make the next one due: a canary costs one request, so a long
+	// stretch of no-records costs one percent more.
+	NextCanaryAfter = 100
+)
+
+// CanaryDue reports whether enough no-records came in a row to start a canary.
+func (t *Tally) CanaryDue() bool {
+	limit := firstCanaryAfter
+	if t.Canaries > 0 {
+		limit = NextCanaryAfter
+	}
+	return t.Vanished == nil && len(t.Unconfirmed) > 0 && t.NoRecordStreak >= limit
+}
+
+// later returns the later of two times.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }

@@ -1,11 +1,11 @@
-package reporter
+package fold
 
 import "fct-scraper/pkg/contract"
 
-// outcomes holds the outcome of every number of a series and year in two bits, indexed by number. A
+// Outcomes holds the outcome of every number of a series and year in two bits, indexed by number. A
 // full year has 25 KB, small enough to be rewritten with every checkpoint. It grows to the highest
 // number set.
-type outcomes []byte
+type Outcomes []byte
 
 // The two-bit codes are stored in checkpoints: their values must not change.
 const (
@@ -15,8 +15,8 @@ const (
 	codeFailed
 )
 
-// get returns the outcome of a number; empty when it has none.
-func (o outcomes) get(number int) contract.Outcome {
+// Get returns the outcome of a number; empty when it has none.
+func (o Outcomes) Get(number int) contract.Outcome {
 	at := number / 4
 	if number < 0 || at >= len(o) {
 		return ""
@@ -33,8 +33,8 @@ func (o outcomes) get(number int) contract.Outcome {
 	}
 }
 
-// set stores the outcome of a number from 1 to contract.MaxNumber.
-func (o *outcomes) set(number int, outcome contract.Outcome) {
+// Set stores the outcome of a number from 1 to contract.MaxNumber.
+func (o *Outcomes) Set(number int, outcome contract.Outcome) {
 	at := number / 4
 	for at >= len(*o) {
 		*o = append(*o, 0)
@@ -56,25 +56,26 @@ func code(outcome contract.Outcome) byte {
 	}
 }
 
-// outcomeCounts is how many numbers have each outcome.
-type outcomeCounts struct{ success, noRecord, failed int }
+// OutcomeCounts is how many numbers have each outcome.
+type OutcomeCounts struct{ Success, NoRecord, Failed int }
 
-func (c outcomeCounts) total() int { return c.success + c.noRecord + c.failed }
+// Total is how many numbers have an outcome.
+func (c OutcomeCounts) Total() int { return c.Success + c.NoRecord + c.Failed }
 
-// countWithin counts the outcomes of the numbers of a range.
-func (o outcomes) countWithin(numbers contract.Range) (c outcomeCounts) {
-	for number := numbers.Start; number <= min(numbers.End, o.highest()); number++ {
-		switch o.get(number) {
+// CountWithin counts the outcomes of the numbers of a range.
+func (o Outcomes) CountWithin(numbers contract.Range) (c OutcomeCounts) {
+	for number := numbers.Start; number <= min(numbers.End, o.Highest()); number++ {
+		switch o.Get(number) {
 		case contract.Success:
-			c.success++
+			c.Success++
 		case contract.NoRecord:
-			c.noRecord++
+			c.NoRecord++
 		case contract.Failed:
-			c.failed++
+			c.Failed++
 		}
 	}
 	return c
 }
 
-// highest is an upper limit of the numbers with an outcome.
-func (o outcomes) highest() int { return len(o)*4 - 1 }
+// Highest is an upper limit of the numbers with an outcome.
+func (o Outcomes) Highest() int { return len(o)*4 - 1 }

@@ -1,4 +1,4 @@
-package reporter
+package fold
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -47,38 +48,37 @@ func TestCauseOf(t *testing.T) {
 // Every failed number counts, in whatever order the errors came.
 func TestErrorSamplesGroupByCause(t *testing.T) {
 	t.Parallel()
-	var folded tally
+	var folded Tally
 	for number := 1; number <= 30; number++ {
-		entry := failure(number)
+		entry := fcttest.Failure(number)
 		entry.Error = fmt.Sprintf("docket call: status %d", 500+number%3*(number%2))
-		folded.add(entry, 0)
+		folded.AddEntry(entry, 0)
 	}
-	r := summary{manifest: contract.Manifest{Range: contract.Range{Start: 1, End: 30}}, tally: &folded}.report()
 	want := []contract.ErrorSample{
-		{CaseID: failure(2).CaseID, Attempts: 1, Error: "docket call: status 500", Count: 20},
-		{CaseID: failure(1).CaseID, Attempts: 1, Error: "docket call: status 501", Count: 5},
-		{CaseID: failure(5).CaseID, Attempts: 1, Error: "docket call: status 502", Count: 5},
+		{CaseID: fcttest.Failure(2).CaseID, Attempts: 1, Error: "docket call: status 500", Count: 20},
+		{CaseID: fcttest.Failure(1).CaseID, Attempts: 1, Error: "docket call: status 501", Count: 5},
+		{CaseID: fcttest.Failure(5).CaseID, Attempts: 1, Error: "docket call: status 502", Count: 5},
 	}
-	if diff := cmp.Diff(want, r.Errors); diff != "" || r.Failed != 30 {
-		t.Errorf("%d failed: %s", r.Failed, diff)
+	if diff := cmp.Diff(want, folded.ErrorSamples()); diff != "" || folded.Failed != 30 {
+		t.Errorf("%d failed: %s", folded.Failed, diff)
 	}
 }
 
 func TestErrorSamples_TooManyCauses(t *testing.T) {
 	t.Parallel()
-	var folded tally
+	var folded Tally
 	for number := 1; number <= 60; number++ {
-		entry := failure(number)
+		entry := fcttest.Failure(number)
 		entry.Error = "no field " + strings.Repeat("x", number%30)
-		folded.add(entry, 0)
+		folded.AddEntry(entry, 0)
 	}
 	sum := 0
-	for _, sample := range folded.errorSamples() {
+	for _, sample := range folded.ErrorSamples() {
 		sum += sample.Count
 	}
-	other := folded.errorSamples()[0]
-	if len(folded.errorSamples()) != contract.MaxErrorSamples || sum != 60 || other.Count != 22 ||
+	other := folded.ErrorSamples()[0]
+	if len(folded.ErrorSamples()) != contract.MaxErrorSamples || sum != 60 || other.Count != 22 ||
 		!strings.HasPrefix(other.Error, "other causes, such as: no field x") {
-		t.Errorf("%d causes of %d failures; %+v", len(folded.errorSamples()), sum, other)
+		t.Errorf("%d causes of %d failures; %+v", len(folded.ErrorSamples()), sum, other)
 	}
 }

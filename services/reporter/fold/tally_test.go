@@ -1,4 +1,4 @@
-package reporter
+package fold
 
 import (
 	"encoding/json"
@@ -8,52 +8,13 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 )
-
-// startTime is when every run of these tests was planned.
-var startTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-func caseOf(number int) contract.CaseID {
-	return contract.CaseID{Series: "IMM", Year: "25", Number: number}
-}
-
-// attempt returns an entry with one request; outcome may be empty.
-func attempt(number, n int, verdict contract.Verdict, outcome contract.Outcome) contract.Entry {
-	start := startTime.Add(time.Duration(number)*time.Second + time.Duration(n)*100*time.Millisecond)
-	entry := contract.Entry{
-		CaseID: caseOf(number), Attempt: n, Verdict: verdict, Outcome: outcome, Rule: "test", StartedAt: start,
-		Seconds: 0.25,
-		Requests: []contract.Exchange{{Call: "docket", URL: "http://court.test/", Status: 200, StartedAt: start,
-			Seconds: 0.2, GapSeconds: 1 + float64(number)/1000}},
-	}
-	switch outcome {
-	case contract.Success:
-		entry.FiledOn = "2025-01-02"
-		entry.Record = contract.Record{Version: contract.RecordVersion, CaseID: entry.CaseID,
-			Docket: []contract.DocketEntry{},
-			Header: contract.Header{FiledOn: entry.FiledOn}, FetchedAt: start,
-			Source: "http://court.test/"}.FileContent()
-	case contract.Failed:
-		entry.Error, entry.Raw, entry.RawType = "status 500", []byte("<h1>500</h1>"), "html"
-	}
-	return entry
-}
-
-func success(number int) contract.Entry {
-	return attempt(number, 1, contract.VerdictSuccess, contract.Success)
-}
-
-func noRecord(number int) contract.Entry {
-	return attempt(number, 1, contract.VerdictNoRecord, contract.NoRecord)
-}
-
-func failure(number int) contract.Entry {
-	return attempt(number, 1, contract.VerdictTransient, contract.Failed)
-}
 
 // drawHistories draws the attempts of some numbers, each ending in an outcome.
 func drawHistories(t *rapid.T) [][]contract.Entry {
@@ -64,10 +25,10 @@ func drawHistories(t *rapid.T) [][]contract.Entry {
 		for n := 1; n < attempts; n++ {
 			verdict := rapid.SampledFrom([]contract.Verdict{contract.VerdictTransient,
 				contract.VerdictBlocked}).Draw(t, "verdict")
-			history = append(history, attempt(number+1, n, verdict, ""))
+			history = append(history, fcttest.Attempt(number+1, n, verdict, ""))
 		}
-		last := rapid.SampledFrom([]contract.Entry{success(number + 1), noRecord(number + 1),
-			failure(number + 1)}).Draw(t, "last")
+		last := rapid.SampledFrom([]contract.Entry{fcttest.Success(number + 1), fcttest.NoRecord(number + 1),
+			fcttest.Failure(number + 1)}).Draw(t, "last")
 		last.Attempt = attempts
 		histories = append(histories, append(history, last))
 	}
@@ -98,9 +59,9 @@ func interleave(t *rapid.T, histories [][]contract.Entry, repeat bool) []contrac
 	}
 }
 
-func foldAll(stream []contract.Entry) (t tally, fresh int) {
+func foldAll(stream []contract.Entry) (t Tally, fresh int) {
 	for i, entry := range stream {
-		for _, entry := range t.take(ledger.Message{Sequence: uint64(i + 1), Entries: []contract.Entry{entry}}, 0) {
+		for _, entry := range t.AddMessage(ledger.Message{Sequence: uint64(i + 1), Entries: []contract.Entry{entry}}, 0) {
 			if entry.kind != kindConfirmation {
 				fresh++
 			}
@@ -110,7 +71,7 @@ func foldAll(stream []contract.Entry) (t tally, fresh int) {
 }
 
 // withoutOrder returns a tally without the parts that depend on the order of entries.
-func withoutOrder(t tally) tally {
+func withoutOrder(t Tally) Tally {
 	t.Sequence, t.FailStreak, t.Errors = 0, 0, nil
 	t.Unconfirmed, t.NoRecordStreak, t.NewestSuccesses = nil, 0, nil
 	t.Durations.Sum = math.Round(t.Durations.Sum * 1e6)
@@ -129,10 +90,10 @@ func TestTallyIgnoresOrderAndReplays(t *testing.T) {
 		for _, history := range histories {
 			entries += len(history)
 		}
-		if plain.total() != len(histories) || fresh != entries || plain.Retries != entries-len(histories) ||
+		if plain.Total() != len(histories) || fresh != entries || plain.Retries != entries-len(histories) ||
 			plain.Requests != entries {
 			rt.Fatalf("total %d, fresh %d, retries %d, requests %d of %d numbers and %d attempts",
-				plain.total(), fresh, plain.Retries, plain.Requests, len(histories), entries)
+				plain.Total(), fresh, plain.Retries, plain.Requests, len(histories), entries)
 		}
 	})
 }
@@ -160,12 +121,12 @@ func TestStoredTallyContinues(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		var second tally
+		var second Tally
 		if err := json.Unmarshal(data, &second); err != nil {
 			rt.Fatal(err)
 		}
 		for i, entry := range stream[cut:] {
-			second.take(ledger.Message{Sequence: uint64(cut + i + 1), Entries: []contract.Entry{entry}}, 0)
+			second.AddMessage(ledger.Message{Sequence: uint64(cut + i + 1), Entries: []contract.Entry{entry}}, 0)
 		}
 		if got, want := fmt.Sprintf("%+v", second), fmt.Sprintf("%+v", complete); got != want {
 			rt.Fatalf("got  %s\nwant %s", got, want)
@@ -174,30 +135,30 @@ func TestStoredTallyContinues(t *testing.T) {
 }
 
 func TestFirstOutcomeWins(t *testing.T) {
-	got, fresh := foldAll([]contract.Entry{failure(7), success(7), noRecord(7)})
-	if got.Failed != 1 || got.total() != 1 || fresh != 1 || got.Outcomes.get(7) != contract.Failed {
-		t.Errorf("failed %d of %d, %d fresh", got.Failed, got.total(), fresh)
+	got, fresh := foldAll([]contract.Entry{fcttest.Failure(7), fcttest.Success(7), fcttest.NoRecord(7)})
+	if got.Failed != 1 || got.Total() != 1 || fresh != 1 || got.Outcomes.Get(7) != contract.Failed {
+		t.Errorf("failed %d of %d, %d fresh", got.Failed, got.Total(), fresh)
 	}
 }
 
 func TestBlockedAttemptsShareNumber(t *testing.T) {
-	blocked, later := attempt(7, 1, contract.VerdictBlocked, ""), attempt(7, 1, contract.VerdictBlocked, "")
+	blocked, later := fcttest.Attempt(7, 1, contract.VerdictBlocked, ""), fcttest.Attempt(7, 1, contract.VerdictBlocked, "")
 	later.StartedAt = later.StartedAt.Add(time.Hour)
-	got, fresh := foldAll([]contract.Entry{blocked, blocked, later, success(7)})
+	got, fresh := foldAll([]contract.Entry{blocked, blocked, later, fcttest.Success(7)})
 	if got.Succeeded != 1 || fresh != 3 || got.Requests != 3 || got.Retries != 2 {
 		t.Errorf("%d succeeded, %d fresh, %d requests, %d retries", got.Succeeded, fresh, got.Requests, got.Retries)
 	}
 }
 
 func TestFailureLimit_AtEnd(t *testing.T) {
-	stream := []contract.Entry{failure(1), success(2), failure(3), failure(1), failure(4), failure(5)}
+	stream := []contract.Entry{fcttest.Failure(1), fcttest.Success(2), fcttest.Failure(3), fcttest.Failure(1), fcttest.Failure(4), fcttest.Failure(5)}
 	for jobs, want := range map[int]string{0: "3 consecutive failed, the last was IMM-5-25",
 		6: "3 consecutive failed, the last was IMM-5-25", 5: ""} {
-		var got tally
+		var got Tally
 		if jobs > 0 {
 			got.Planned = &contract.Planned{Jobs: jobs}
 		}
-		got.take(ledger.Message{Sequence: 1, Entries: stream}, 3)
+		got.AddMessage(ledger.Message{Sequence: 1, Entries: stream}, 3)
 		if got.SafeStop != want {
 			t.Errorf("%d jobs: %q, want %q", jobs, got.SafeStop, want)
 		}
@@ -206,21 +167,21 @@ func TestFailureLimit_AtEnd(t *testing.T) {
 
 func TestOutcomesMatchModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		var packed outcomes
+		var packed Outcomes
 		model := map[int]contract.Outcome{}
 		for range rapid.IntRange(0, 50).Draw(rt, "sets") {
 			number := rapid.IntRange(1, 300).Draw(rt, "number")
 			outcome := rapid.SampledFrom([]contract.Outcome{contract.Success, contract.NoRecord, contract.Failed,
 				""}).Draw(rt, "outcome")
-			packed.set(number, outcome)
+			packed.Set(number, outcome)
 			model[number] = outcome
 		}
 		for number := range 400 {
-			if packed.get(number) != model[number] {
-				rt.Fatalf("%d: %q, want %q", number, packed.get(number), model[number])
+			if packed.Get(number) != model[number] {
+				rt.Fatalf("%d: %q, want %q", number, packed.Get(number), model[number])
 			}
-			if model[number] != "" && number > packed.highest() {
-				rt.Fatalf("%d lies above the highest, %d", number, packed.highest())
+			if model[number] != "" && number > packed.Highest() {
+				rt.Fatalf("%d lies above the highest, %d", number, packed.Highest())
 			}
 		}
 	})
@@ -237,15 +198,15 @@ func TestStreakIsInNumberOrder(t *testing.T) {
 				contract.Failed}).Draw(rt, "outcome")
 			order = append(order, n)
 		}
-		var atOnce, stepwise streak
-		want, stops := atOnce.walk(manifest, func(n int) contract.Outcome { return found[n] })
+		var atOnce, stepwise Streak
+		want, stops := atOnce.Walk(manifest, func(n int) contract.Outcome { return found[n] })
 		known := map[int]contract.Outcome{}
 		var got contract.Range
 		stopped := false
 		for _, n := range rapid.Permutation(order).Draw(rt, "order") {
 			known[n] = found[n]
 			if !stopped {
-				got, stopped = stepwise.walk(manifest, func(n int) contract.Outcome { return known[n] })
+				got, stopped = stepwise.Walk(manifest, func(n int) contract.Outcome { return known[n] })
 			}
 		}
 		if got != want || stopped != stops {
@@ -259,13 +220,15 @@ func TestStreakReason(t *testing.T) {
 	for end, want := range map[int]string{560: "", 561: "500 consecutive no-record: IMM-61-23..IMM-560-23"} {
 		manifest := contract.Manifest{Prefix: "IMM", Year: "23", Range: contract.Range{Start: 61, End: end},
 			RunSettings: contract.RunSettings{SafeStopNoRecords: 500}}
-		var s streak
+		var s Streak
 		got := ""
-		if stretch, found := s.walk(manifest, none); found {
-			got = noRecordsReason(manifest, stretch)
+		if stretch, found := s.Walk(manifest, none); found {
+			got = NoRecordsReason(manifest, stretch)
 		}
 		if got != want {
 			t.Errorf("end %d: %q, want %q", end, got, want)
 		}
 	}
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,4 +1,4 @@
-package reporter
+package fold
 
 import (
 	"regexp"
@@ -36,7 +36,7 @@ func causeOf(text string) string {
 
 // countFailure counts a failed number under its cause. Causes beyond those that a report shows are
 // counted as one.
-func (t *tally) countFailure(sample contract.ErrorSample) {
+func (t *Tally) countFailure(sample contract.ErrorSample) {
 	sample.Count = 1
 	cause := causeOf(sample.Error)
 	at := slices.IndexFunc(t.Errors, func(f causeCount) bool { return f.Cause == cause })
@@ -54,8 +54,8 @@ func (t *tally) countFailure(sample contract.ErrorSample) {
 	}
 }
 
-// errorSamples returns the failed numbers by cause, the most frequent one first.
-func (t *tally) errorSamples() []contract.ErrorSample {
+// ErrorSamples returns the failed numbers by cause, the most frequent one first.
+func (t *Tally) ErrorSamples() []contract.ErrorSample {
 	samples := make([]contract.ErrorSample, 0, len(t.Errors))
 	for _, f := range t.Errors {
 		samples = append(samples, f.ErrorSample)
