@@ -7,6 +7,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
@@ -66,17 +67,17 @@ func (w *worker) writeFiles(fresh []fold.Counted) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	d, err := deriveFiles(w.manifest, fresh, func(contract.CaseID) bool { return true })
+	d, err := files.Derive(w.manifest, fresh, func(contract.CaseID) bool { return true })
 	if err != nil {
 		return err
 	}
-	if err := w.Store.WithFence(w.lease.check).WriteAll(d.files); err != nil {
+	if err := w.Store.WithFence(w.lease.check).WriteAll(d.Files); err != nil {
 		return err
 	}
 	if err := w.beforeStep("lines"); err != nil {
 		return err
 	}
-	if err := w.attemptsFile.Append(d.lines); err != nil {
+	if err := w.attemptsFile.Append(d.Lines); err != nil {
 		return err
 	}
 	return w.attemptsFile.Sync()
@@ -141,7 +142,7 @@ func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]co
 func keyMessage(bucket string, m contract.Manifest, entry fold.Counted) (*nats.Msg, error) {
 	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(),
 		FiledOn: entry.FiledOn}
-	if record, found := caseFile(entry.Entry); found {
+	if record, found := files.CaseFile(entry.Entry); found {
 		value.Size = len(record.Data)
 	}
 	data, err := json.Marshal(value)

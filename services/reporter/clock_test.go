@@ -1,8 +1,6 @@
 package reporter
 
 import (
-	"encoding/json"
-	"strings"
 	"testing"
 	"time"
 
@@ -10,48 +8,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/services/reporter/fold"
-
-	"github.com/google/go-cmp/cmp"
 )
-
-// The wall clock is set back by a day during the run.
-func TestReportTimes_ClockSetBack(t *testing.T) {
-	t.Parallel()
-	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9},
-		CreatedAt: fcttest.StartTime()}
-	folded := &fold.Tally{}
-	first := contract.Entry{CaseID: m.Case(1), Attempt: 1, Verdict: contract.VerdictTransient,
-		StartedAt: fcttest.StartTime().Add(time.Minute), Seconds: 0.5}
-	second := contract.Entry{CaseID: m.Case(1), Attempt: 2, Verdict: contract.VerdictNoRecord,
-		Outcome: contract.NoRecord, StartedAt: fcttest.StartTime().Add(time.Minute - 24*time.Hour)}
-	other := contract.Entry{CaseID: m.Case(2), Attempt: 1, Verdict: contract.VerdictNoRecord,
-		Outcome: contract.NoRecord, StartedAt: second.StartedAt}
-	d, err := deriveFiles(m, folded.AddMessage(ledger.Message{Sequence: 1, Entries: []contract.Entry{first, second, other}}, 0),
-		func(contract.CaseID) bool { return true })
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stamps []time.Time
-	for line := range strings.Lines(string(d.lines)) {
-		var attempt contract.AttemptLine
-		if err := json.Unmarshal([]byte(line), &attempt); err != nil {
-			t.Fatal(err)
-		}
-		stamps = append(stamps, attempt.Timestamp)
-	}
-	if diff := cmp.Diff([]time.Time{first.StartedAt, first.StartedAt, fcttest.StartTime()}, stamps); diff != "" {
-		t.Errorf("timestamps of the attempts: %s", diff)
-	}
-	r := summary{manifest: m, tally: folded, finished: fcttest.StartTime().Add(-24 * time.Hour),
-		elapsed: 90 * time.Second}.report()
-	if !r.StartedAt.Equal(fcttest.StartTime()) || !r.FinishedAt.Equal(fcttest.StartTime().Add(90*time.Second)) || r.DurationSeconds != 90 {
-		t.Errorf("from %s to %s, %v s", r.StartedAt, r.FinishedAt, r.DurationSeconds)
-	}
-	r = summary{manifest: m, tally: folded, finished: fcttest.StartTime().Add(time.Hour), elapsed: 90 * time.Second}.report()
-	if !r.FinishedAt.Equal(fcttest.StartTime().Add(time.Hour)) || r.DurationSeconds != 90 {
-		t.Errorf("set forward: until %s, %v s", r.FinishedAt, r.DurationSeconds)
-	}
-}
 
 // A duration that a report stores in seconds must be the same when the report is rewritten.
 func TestSecondsIsExact(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,7 +56,7 @@ func (f *fixture) killBefore(step string) {
 // appendText appends text to the attempts file.
 func (f *fixture) appendText(text string) {
 	f.t.Helper()
-	file, err := os.OpenFile(filepath.Join(f.dir, attemptsName(f.manifest.RunID)), os.O_APPEND|os.O_WRONLY, 0)
+	file, err := os.OpenFile(filepath.Join(f.dir, files.AttemptsName(f.manifest.RunID)), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestTruncatedAttemptsFileIsRebuilt(t *testing.T) {
 	t.Parallel()
 	want := wantArtifacts(t)
 	f := newMixedFixture(t, len(mixedEntries()))
-	if err := os.Truncate(filepath.Join(f.dir, attemptsName(f.manifest.RunID)), 100); err != nil {
+	if err := os.Truncate(filepath.Join(f.dir, files.AttemptsName(f.manifest.RunID)), 100); err != nil {
 		t.Fatal(err)
 	}
 	f.publishPlanned(0)

@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter/files"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -134,7 +135,7 @@ func (e *explainer) findRecord() {
 		brought = brought || run.Outcome == contract.Success
 	}
 	if brought {
-		file := e.storedFile(caseName(e.history.CaseID))
+		file := e.storedFile(files.CaseName(e.history.CaseID))
 		e.history.Record = &file
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 	"fct-scraper/streams"
 
@@ -116,7 +117,7 @@ func (e *explainer) newAttempt(m contract.Manifest, entry contract.Entry, counts
 	if !entry.RetryAt.IsZero() {
 		a.WaitSeconds = max(0, entry.RetryAt.Sub(a.EndedAt()).Seconds())
 	}
-	for _, file := range rawFiles(m.RunID, entry, m.PersistRawHTML) {
+	for _, file := range files.RawFiles(m.RunID, entry, m.PersistRawHTML) {
 		a.RawFiles = append(a.RawFiles, e.storedFile(file.Name))
 	}
 	return a

@@ -12,6 +12,8 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/files"
+	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,14 +40,14 @@ func (w *worker) finish(ctx context.Context, status contract.Status, reason stri
 		reason = joinReasons(emptyRangeReason(w.manifest), reason)
 	}
 	s := w.summary(status, reason)
-	if s.config, err = w.settings(ctx); err != nil {
+	if s.Config, err = w.settings(ctx); err != nil {
 		return err
 	}
-	report := s.report()
+	report := s.Report()
 	var next int
 	report.Remaining, next = countRemaining(w.manifest, w.tally.Outcomes, collected)
 	report.NextCommand = w.nextCommand(status, next)
-	file, err := writeSummary(w.Store.WithFence(w.lease.check), report, w.results, w.manifest.Range, next, nil)
+	file, err := files.WriteSummary(w.Store.WithFence(w.lease.check), report, w.results, w.manifest.Range, next, nil)
 	if err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func emptyRangeReason(m contract.Manifest) string {
 // With inspected it also inspects the files; while one is wrong it does not compare the attempts
 // file. It returns the collected numbers of the run's series and year.
 func (w *worker) compare(
-	ctx context.Context, keysUpTo uint64, inspected *inspection,
+	ctx context.Context, keysUpTo uint64, inspected *files.Inspection,
 ) (map[int]contract.Collected, error) {
 	collected, failed, err := readKeys(ctx, w)
 	if err != nil {
@@ -79,9 +81,9 @@ func (w *worker) compare(
 	}
 	v := newVerifier(w.manifest, keysUpTo)
 	err = w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
-		return errors.Join(v.read(m), inspected.read(m, collected))
+		return errors.Join(v.read(m), inspected.Read(m, collected))
 	})
-	if err := errors.Join(err, inspected.end()); err != nil {
+	if err := errors.Join(err, inspected.End()); err != nil {
 		return nil, err
 	}
 	v.compareTally(&w.tally)
@@ -89,8 +91,8 @@ func (w *worker) compare(
 	if w.tally.Complete() {
 		v.compareRange(collected)
 	}
-	if inspected != nil && !inspected.lines.wrong {
-		file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
+	if inspected != nil && !inspected.LinesWrong() {
+		file, err := w.Store.Reader(files.AttemptsName(w.manifest.RunID))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ledger.ErrMismatch, err)
 		}
@@ -101,58 +103,17 @@ func (w *worker) compare(
 	return collected, v.result()
 }
 
-func (w *worker) summary(status contract.Status, reason string) summary {
-	s := summary{
-		manifest: w.manifest, tally: &w.tally, status: status, reason: reason,
-		finished: w.Now(), elapsed: w.stopwatch.elapsed(), version: w.Version,
+func (w *worker) summary(status contract.Status, reason string) files.Summary {
+	s := files.Summary{
+		Manifest: w.manifest, Tally: &w.tally, Status: status, Reason: reason,
+		Finished: w.Now(), Elapsed: w.stopwatch.elapsed(), Version: w.Version,
 	}
 	for number := w.manifest.Range.Start; number <= min(w.manifest.Range.End, w.tally.Outcomes.Highest()); number++ {
 		if w.tally.Outcomes.Get(number) == "" && w.collectedElsewhere.Get(number) != "" {
-			s.skipped++
+			s.Skipped++
 		}
 	}
 	return s
-}
-
-// writeSummary writes the files that summarize a run, removes the checkpoint of a completed run,
-// and returns the report's name. previous is the state that the run ended with before, when its
-// files are rewritten; else nil. The files exist when it returns without an error.
-func writeSummary(
-	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int,
-	previous *contract.State,
-) (string, error) {
-	audit, err := indentedJSON(auditName(r.RunID), auditOf(r, failed))
-	if err != nil {
-		return "", err
-	}
-	files := []store.File{audit}
-	if r.Status == contract.Completed {
-		err = output.Remove(checkpointName(r.RunID))
-	} else {
-		var checkpoint store.File
-		checkpoint, err = indentedJSON(checkpointName(r.RunID), checkpointOf(r, numbers, next))
-		files = append(files, checkpoint)
-	}
-	if err != nil {
-		return "", err
-	}
-	if err := output.WriteAll(files); err != nil {
-		return "", err
-	}
-	report, err := writeReport(output, r, previous)
-	if err != nil {
-		return "", err
-	}
-	sizes, err := output.Sizes(".")
-	if err != nil {
-		return "", err
-	}
-	for _, file := range append(files, report...) {
-		if size, found := sizes[file.Name]; !found || size != int64(len(file.Data)) {
-			return "", output.ChangedError(file.Name)
-		}
-	}
-	return report[0].Name, output.Check()
 }
 
 // cleanupTimeout bounds the cleanup after a run.
@@ -246,17 +207,17 @@ func (w *worker) clearJobs(ctx context.Context) error {
 func (w *worker) fail(ctx context.Context, cause error) error {
 	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()))
 	var settingsErr error
-	if s.config, settingsErr = w.settings(ctx); settingsErr != nil {
+	if s.Config, settingsErr = w.settings(ctx); settingsErr != nil {
 		w.Logger.Warn("reporter.settings.unread", "run_id", w.manifest.RunID, "error", settingsErr)
-		s.config = nil
+		s.Config = nil
 	}
-	report := s.report()
+	report := s.Report()
 	file := ""
 	if !errors.Is(cause, store.ErrNotWritable) {
 		var next int
 		var err error
 		report.Remaining, next = countRemaining(w.manifest, w.tally.Outcomes, nil)
-		if file, err = writeSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next, nil); err != nil {
+		if file, err = files.WriteSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next, nil); err != nil {
 			return errors.Join(err, w.endRun(ctx, report, ""))
 		}
 	}
@@ -266,22 +227,23 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 // readResults returns the numbers that failed, as far as the ledger can be read. A run that ends by
 // an error may not have verified it.
 func (w *worker) readResults(ctx context.Context) []contract.CrawlResult {
-	i := inspection{manifest: w.manifest}
+	var tally fold.Tally
+	var failed []contract.CrawlResult
 	err := w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
-		i.fold(m)
+		failed = append(failed, files.Failures(w.manifest, tally.AddMessage(m, w.manifest.SafeStopFails))...)
 		return nil
 	})
 	if err != nil {
 		w.Logger.Warn("reporter.audit.incomplete", "run_id", w.manifest.RunID, "error", err)
 	}
-	return i.failed
+	return failed
 }
 
 func (w *worker) newEvent(status contract.Status, report *contract.Report) contract.Event {
-	s := summary{manifest: w.manifest, tally: &w.tally, finished: w.Now(), elapsed: w.stopwatch.elapsed()}
-	now := s.report()
+	s := files.Summary{Manifest: w.manifest, Tally: &w.tally, Finished: w.Now(), Elapsed: w.stopwatch.elapsed()}
+	now := s.Report()
 	event := contract.Event{
-		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.numbers(),
+		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.Numbers(),
 		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries,
 		Metrics: &now.Metrics, Report: report,
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -249,4 +251,34 @@ func (w *worker) explainSafeStop(ctx context.Context, reason string) (string, er
 	}
 	return fmt.Sprintf("%s; a record is known above it: %s; go on with --start %d", reason, w.manifest.Case(lowest),
 		stretch.End+1), nil
+}
+
+// settings returns the effective settings of the run: those of the process that planned it, except
+// that settings of requests are those of the fetchers that sent them. If fetchers differ, a setting
+// is the list of their values.
+func (w *worker) settings(ctx context.Context) (map[string]any, error) {
+	all := maps.Clone(w.manifest.Config)
+	values := make(map[string][]any)
+	keys := bus.Keys{Bucket: contract.BucketHeld, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
+	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		held, err := runs.Decode[contract.InFlightRecord](entry.Key(), entry.Value())
+		if err != nil { // of a newer version, or damaged: ignored, as the fetchers do
+			return nil
+		}
+		for key, value := range held.Settings {
+			if !slices.ContainsFunc(values[key], func(v any) bool { return reflect.DeepEqual(v, value) }) {
+				values[key] = append(values[key], value)
+			}
+		}
+		return nil
+	})
+	for key, each := range values {
+		if all == nil {
+			all = make(map[string]any)
+		}
+		if all[key] = any(each); len(each) == 1 {
+			all[key] = each[0]
+		}
+	}
+	return all, err
 }

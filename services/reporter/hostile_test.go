@@ -88,7 +88,7 @@ func TestFilesEscapeHostileText(t *testing.T) {
 			t.Errorf("%q became %+v and %+v", want, good, bad)
 		}
 		var record contract.Record
-		f.must(json.Unmarshal([]byte(files[caseName(good.CaseID)]), &record))
+		f.must(json.Unmarshal([]byte(files["cases/IMM/25/"+good.CaseID.String()+".json"]), &record))
 		if record.StyleOfCause != want || record.Docket[0].Text != want {
 			t.Errorf("%q became the record %+v", want, record)
 		}

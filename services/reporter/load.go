@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -89,7 +90,7 @@ func (w *worker) openAttemptsFile(offset int64) error {
 	if err != nil {
 		return err
 	}
-	if w.attemptsFile, err = w.Store.Appender(attemptsName(w.manifest.RunID)); err != nil {
+	if w.attemptsFile, err = w.Store.Appender(files.AttemptsName(w.manifest.RunID)); err != nil {
 		return err
 	}
 	err = w.attemptsFile.TruncateTo(offset)

@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,7 +112,7 @@ func TestTallyMatchesModel(t *testing.T) {
 				rt.Fatal(err)
 			}
 		}
-		report := summary{manifest: manifest, tally: &folded, finished: endTime}.report()
+		report := files.Summary{Manifest: manifest, Tally: &folded, Finished: endTime}.Report()
 		failed := 0
 		for _, sample := range report.Errors {
 			failed += sample.Count

@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,13 +52,13 @@ func (w *worker) restore(ctx context.Context) error {
 // missingRecords returns the numbers whose records must be rewritten, by the run that collected
 // them.
 func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int]bool, error) {
-	sizes, err := w.Store.Sizes(casesFolder(w.manifest.Prefix, w.manifest.Year))
+	sizes, err := w.Store.Sizes(files.CasesFolder(w.manifest.Prefix, w.manifest.Year))
 	if err != nil {
 		return nil, err
 	}
 	missing := map[contract.RunID]map[int]bool{}
 	err = w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
-		size, found := sizes[path.Base(caseName(w.manifest.Case(number)))]
+		size, found := sizes[path.Base(files.CaseName(w.manifest.Case(number)))]
 		switch {
 		case value.Outcome != contract.Success:
 			return
@@ -87,27 +88,27 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 		return err
 	}
 	var folded fold.Tally
-	var files []store.File
+	var records []store.File
 	var written []int
 	size := 0
 	flush := func() error {
-		if err := w.Store.WithFence(w.lease.check).WriteAll(files); err != nil {
+		if err := w.Store.WithFence(w.lease.check).WriteAll(records); err != nil {
 			return err
 		}
 		for _, number := range written {
 			delete(numbers, number)
 		}
-		files, written, size = nil, nil, 0
+		records, written, size = nil, nil, 0
 		return nil
 	}
 	err = from.ReadTo(ctx, last, func(m ledger.Message) error {
 		for _, entry := range folded.AddMessage(m, manifest.SafeStopFails) {
 			number := entry.CaseID.Number
-			record, found := caseFile(entry.Entry)
+			record, found := files.CaseFile(entry.Entry)
 			if !found || !numbers[number] || entry.CaseID != w.manifest.Case(number) {
 				continue
 			}
-			files, written = append(files, record), append(written, number)
+			records, written = append(records, record), append(written, number)
 			size += len(record.Data)
 		}
 		if size >= maxBatchBytes {

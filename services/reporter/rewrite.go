@@ -10,6 +10,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 )
 
@@ -42,8 +43,8 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if err != nil {
 		return contract.Report{}, "", fmt.Errorf("nothing was written: %w", err)
 	}
-	ours := func(id contract.CaseID) bool { return ownsRecord(collected, id, run) }
-	err = w.Store.WriteFrom(attemptsName(run), func(out io.Writer) error {
+	ours := func(id contract.CaseID) bool { return files.OwnsRecord(collected, id, run) }
+	err = w.Store.WriteFrom(files.AttemptsName(run), func(out io.Writer) error {
 		return w.refold(ctx, last, out, ours, func(string) bool { return true })
 	})
 	if err != nil {
@@ -53,19 +54,19 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 		return contract.Report{}, "", err
 	}
 	s := w.summary(state.Status, state.Reason)
-	if s.config, err = w.settings(ctx); err != nil {
+	if s.Config, err = w.settings(ctx); err != nil {
 		return contract.Report{}, "", err
 	}
-	s.finished, s.elapsed = w.tally.Last, seconds(max(point.Elapsed, state.ElapsedSeconds))
+	s.Finished, s.Elapsed = w.tally.Last, seconds(max(point.Elapsed, state.ElapsedSeconds))
 	if state.Report != nil {
-		s.finished, s.elapsed = state.Report.FinishedAt, seconds(state.Report.DurationSeconds)
+		s.Finished, s.Elapsed = state.Report.FinishedAt, seconds(state.Report.DurationSeconds)
 	}
-	report := s.report()
+	report := s.Report()
 	remaining, next := countRemaining(w.manifest, w.tally.Outcomes, collected)
 	if report.Remaining = remaining; state.Report != nil {
 		report.NextCommand = state.Report.NextCommand
 	}
-	file, err := writeSummary(w.Store, report, w.results, w.manifest.Range, next, &state)
+	file, err := files.WriteSummary(w.Store, report, w.results, w.manifest.Range, next, &state)
 	return report, file, err
 }
 
@@ -126,16 +127,16 @@ func (w *worker) refold(
 	var fresh []fold.Counted
 	size := 0
 	flush := func() error {
-		d, err := deriveFiles(w.manifest, fresh, ours)
+		d, err := files.Derive(w.manifest, fresh, ours)
 		if err != nil {
 			return err
 		}
 		fresh, size = nil, 0
-		d.files = slices.DeleteFunc(d.files, func(f store.File) bool { return !wanted(f.Name) })
-		if err := w.Store.WithFence(w.lease.check).WriteAll(d.files); err != nil {
+		d.Files = slices.DeleteFunc(d.Files, func(f store.File) bool { return !wanted(f.Name) })
+		if err := w.Store.WithFence(w.lease.check).WriteAll(d.Files); err != nil {
 			return err
 		}
-		_, err = out.Write(d.lines)
+		_, err = out.Write(d.Lines)
 		return err
 	}
 	err := w.ledger.ReadTo(ctx, last, func(m ledger.Message) error {

@@ -57,10 +57,10 @@ func TestRewriteRestoresFiles(t *testing.T) {
 				"a report cut off":     func() { f.must(os.Truncate(f.path("report-20260301T133000Z.json"), 70)) },
 				"a page emptied":       func() { f.must(os.Truncate(f.path("report-20260301T133000Z.html"), 0)) },
 				"rubbish behind lines": func() { f.appendText("rubbish") },
-				"an audit cut off":     func() { f.must(os.Truncate(f.path(auditName("run")), 7)) },
+				"an audit cut off":     func() { f.must(os.Truncate(f.path("audit_run.json"), 7)) },
 				"a checkpoint that is out of date": func() {
 					if name == "completed" {
-						f.obstruct(checkpointName("run"), false)
+						f.obstruct("checkpoint-run.json", false)
 					}
 				},
 			} {

@@ -1,17 +1,18 @@
 package reporter
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
@@ -42,8 +43,8 @@ func canaryAt(seconds int, verdicts ...contract.Verdict) (canary []contract.Entr
 func foldBoth(t interface{ Fatal(...any) }, messages []ledger.Message) (fold.Tally, []fold.Counted) {
 	var folded fold.Tally
 	var fresh []fold.Counted
-	reader := newVerifier(contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25",
-		Range: contract.Range{Start: 1, End: 12}}, math.MaxUint64)
+	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}}
+	reader := newVerifier(manifest, math.MaxUint64)
 	for i, m := range messages {
 		m.Sequence = uint64(i + 1)
 		fresh = append(fresh, folded.AddMessage(m, 0)...)
@@ -51,18 +52,12 @@ func foldBoth(t interface{ Fatal(...any) }, messages []ledger.Message) (fold.Tal
 			t.Fatal(err)
 		}
 	}
-	var lines strings.Builder
-	for _, entry := range fresh {
-		if entry.WritesLine() {
-			line, err := attemptLine("run", entry.Entry, entry.StartedAt, "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines.Write(line)
-		}
+	derived, err := files.Derive(manifest, fresh, func(contract.CaseID) bool { return true })
+	if err != nil {
+		t.Fatal(err)
 	}
 	reader.compareTally(&folded)
-	if err := reader.compareAttempts(strings.NewReader(lines.String()), folded.Durations.Count); err != nil {
+	if err := reader.compareAttempts(bytes.NewReader(derived.Lines), folded.Durations.Count); err != nil {
 		t.Fatal(err)
 	}
 	if err := reader.result(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
@@ -32,7 +33,7 @@ type mismatch struct {
 // editLines changes the lines of the attempts file.
 func (f *fixture) editLines(change func([]string) []string) {
 	f.t.Helper()
-	name := filepath.Join(f.dir, attemptsName(f.manifest.RunID))
+	name := filepath.Join(f.dir, files.AttemptsName(f.manifest.RunID))
 	data, err := os.ReadFile(name)
 	if err != nil {
 		f.t.Fatal(err)
@@ -105,7 +106,7 @@ func attemptsMismatches() []mismatch {
 		{name: "an empty line", beforeVerify: func(f *fixture) { f.appendText("\n") },
 			want: "line 11 of the attempts file is not an attempt"},
 		{name: "file gone", beforeVerify: func(f *fixture) {
-			if err := os.Remove(filepath.Join(f.dir, attemptsName(f.manifest.RunID))); err != nil {
+			if err := os.Remove(filepath.Join(f.dir, files.AttemptsName(f.manifest.RunID))); err != nil {
 				f.t.Fatal(err)
 			}
 		}},
@@ -216,7 +217,7 @@ func TestVerifierReportsMismatches(t *testing.T) {
 func TestVerifierReportsWrongLines(t *testing.T) {
 	t.Parallel()
 	f := newMixedFixtureOn(t, fcttest.Broker(t), len(mixedEntries()))
-	name := filepath.Join(f.dir, attemptsName(f.manifest.RunID))
+	name := filepath.Join(f.dir, files.AttemptsName(f.manifest.RunID))
 	good, err := os.ReadFile(name)
 	f.must(err)
 	for _, m := range attemptsMismatches() {
@@ -274,7 +275,7 @@ func (f *fixture) assertMismatch(state contract.State, err error, want string) {
 		f.t.Errorf("report in %q: %s, %q, %v", state.File, inFile.Status, inFile.Reason, err)
 	}
 	var stop contract.Checkpoint
-	if err := json.Unmarshal([]byte(files[checkpointName(f.manifest.RunID)]), &stop); err != nil ||
+	if err := json.Unmarshal([]byte(files["checkpoint-run.json"]), &stop); err != nil ||
 		stop.Status != contract.Errored {
 		f.t.Errorf("checkpoint %+v, %v", stop, err)
 	}

@@ -1,4 +1,4 @@
-package reporter
+package files
 
 import (
 	"bufio"
@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
+	"slices"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
@@ -15,19 +17,19 @@ import (
 	"fct-scraper/services/reporter/fold"
 )
 
-// inspection compares the files of a run with what its ledger derives, message by message: records
+// Inspection compares the files of a run with what its ledger derives, message by message: records
 // and raw answers by size, the attempts file line by line. Its methods do nothing on nil.
-type inspection struct {
+type Inspection struct {
 	output   *store.Store
 	manifest contract.Manifest
 	tally    fold.Tally
 	// sizes caches the file sizes of each folder.
 	sizes map[string]map[string]int64
-	// wrongFiles are the files that are missing or have another size.
-	wrongFiles map[string]bool
+	// WrongFiles are the files that are missing or have another size.
+	WrongFiles map[string]bool
 	lines      attemptsReader
-	// failed are the numbers that failed.
-	failed []contract.CrawlResult
+	// Failed are the numbers that failed.
+	Failed []contract.CrawlResult
 }
 
 // attemptsReader reads the attempts file in step with the ledger, until a line is wrong.
@@ -37,11 +39,11 @@ type attemptsReader struct {
 	wrong  bool
 }
 
-// inspect starts an inspection of the worker's files.
-func (w *worker) inspect() *inspection {
-	i := &inspection{output: w.Store, manifest: w.manifest, sizes: map[string]map[string]int64{},
-		wrongFiles: map[string]bool{}}
-	file, err := w.Store.Reader(attemptsName(w.manifest.RunID))
+// Inspect starts an inspection of the files of a run. The caller must call End.
+func Inspect(output *store.Store, manifest contract.Manifest) *Inspection {
+	i := &Inspection{output: output, manifest: manifest, sizes: map[string]map[string]int64{},
+		WrongFiles: map[string]bool{}}
+	file, err := output.Reader(AttemptsName(manifest.RunID))
 	if err != nil { // missing or unreadable: rewriting it reports the cause
 		i.lines.wrong = true
 		return i
@@ -50,50 +52,36 @@ func (w *worker) inspect() *inspection {
 	return i
 }
 
-// read inspects the files that are derived from a message. collected shows which records belong to
+// Read inspects the files that are derived from a message. collected shows which records belong to
 // other runs by now.
-func (i *inspection) read(m ledger.Message, collected map[int]contract.Collected) error {
+func (i *Inspection) Read(m ledger.Message, collected map[int]contract.Collected) error {
 	if i == nil {
 		return nil
 	}
-	d, err := deriveFiles(i.manifest, i.fold(m), func(id contract.CaseID) bool {
-		return ownsRecord(collected, id, i.manifest.RunID)
+	fresh := i.tally.AddMessage(m, i.manifest.SafeStopFails)
+	i.Failed = append(i.Failed, Failures(i.manifest, fresh)...)
+	d, err := Derive(i.manifest, fresh, func(id contract.CaseID) bool {
+		return OwnsRecord(collected, id, i.manifest.RunID)
 	})
 	if err != nil {
 		return err
 	}
-	for _, file := range d.files {
+	for _, file := range d.Files {
 		right, err := i.has(file)
 		if err != nil {
 			return err
 		}
 		if right { // a raw answer may have replaced an earlier one of another size
-			delete(i.wrongFiles, file.Name)
+			delete(i.WrongFiles, file.Name)
 		} else {
-			i.wrongFiles[file.Name] = true
+			i.WrongFiles[file.Name] = true
 		}
 	}
-	return i.lines.compare(d.lines)
-}
-
-// fold folds a message and returns the entries that were new.
-func (i *inspection) fold(m ledger.Message) []fold.Counted {
-	fresh := i.tally.AddMessage(m, i.manifest.SafeStopFails)
-	for _, entry := range fresh {
-		if entry.Outcome != contract.Failed {
-			continue
-		}
-		result := contract.CrawlResult{CaseID: entry.CaseID, Attempts: entry.Attempts, Error: entry.Error}
-		if raws := rawFiles(i.manifest.RunID, entry.Entry, i.manifest.PersistRawHTML); len(raws) > 0 {
-			result.HTMLPath = raws[0].Name
-		}
-		i.failed = append(i.failed, result)
-	}
-	return fresh
+	return i.lines.compare(d.Lines)
 }
 
 // has reports whether a regular file of that name and size exists.
-func (i *inspection) has(file store.File) (bool, error) {
+func (i *Inspection) has(file store.File) (bool, error) {
 	folder := path.Dir(file.Name)
 	if i.sizes[folder] == nil {
 		var err error
@@ -120,8 +108,8 @@ func (r *attemptsReader) compare(lines []byte) error {
 	return nil
 }
 
-// end closes the attempts file. The file is wrong if it has further lines.
-func (i *inspection) end() error {
+// End closes the attempts file. The file is wrong if it has further lines.
+func (i *Inspection) End() error {
 	if i == nil || i.lines.file == nil {
 		return nil
 	}
@@ -153,4 +141,18 @@ func sameLine(got, want []byte) bool {
 	one, errOne := json.Marshal(a)
 	two, errTwo := json.Marshal(b)
 	return errOne == nil && errTwo == nil && bytes.Equal(one, two) && bytes.HasSuffix(got, []byte("\n"))
+}
+
+// LinesWrong reports whether the attempts file is missing or wrong.
+func (i *Inspection) LinesWrong() bool { return i.lines.wrong }
+
+// FirstWrong returns the name of a file that is missing or wrong; empty when there is none.
+func (i *Inspection) FirstWrong() string {
+	if i.lines.wrong {
+		return AttemptsName(i.manifest.RunID)
+	}
+	for _, name := range slices.Sorted(maps.Keys(i.WrongFiles)) {
+		return name
+	}
+	return ""
 }

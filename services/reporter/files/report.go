@@ -1,8 +1,7 @@
-package reporter
+package files
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -11,67 +10,62 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
-	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter/fold"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// summary is everything that a report is made of.
-type summary struct {
-	manifest contract.Manifest
-	tally    *fold.Tally
-	status   contract.Status
-	reason   string
-	finished time.Time
-	// elapsed is how long the run was worked on.
-	elapsed time.Duration
-	version string
-	// config are the effective settings; nil for those of the manifest.
-	config map[string]any
-	// skipped is used until the ledger holds the number of skipped numbers.
-	skipped int
+// Summary is everything that a report is made of.
+type Summary struct {
+	Manifest contract.Manifest
+	Tally    *fold.Tally
+	Status   contract.Status
+	Reason   string
+	Finished time.Time
+	// Elapsed is how long the run was worked on.
+	Elapsed time.Duration
+	Version string
+	// Config are the effective settings; nil for those of the manifest.
+	Config map[string]any
+	// Skipped is used until the ledger holds the number of skipped numbers.
+	Skipped int
 }
 
-// numbers is the range of the run. The manifest of a worker that started before the bound was found
+// Numbers is the range of the run. The manifest of a worker that started before the bound was found
 // does not have it.
-func (s summary) numbers() contract.Range {
-	if s.manifest.Searching() && s.tally.Planned != nil {
-		return s.tally.Planned.Range
+func (s Summary) Numbers() contract.Range {
+	if s.Manifest.Searching() && s.Tally.Planned != nil {
+		return s.Tally.Planned.Range
 	}
-	return s.manifest.Range
+	return s.Manifest.Range
 }
 
-func (s summary) report() contract.Report {
-	m, t := s.manifest, s.tally
-	m.Range = s.numbers()
+// Report returns the report of the run.
+func (s Summary) Report() contract.Report {
+	m, t := s.Manifest, s.Tally
+	m.Range = s.Numbers()
 	within := t.Outcomes.CountWithin(m.Range)
-	started, seconds := m.CreatedAt.UTC(), s.elapsed.Seconds()
+	started, seconds := m.CreatedAt.UTC(), s.Elapsed.Seconds()
 	// A wall clock that was set back must not make the run end before its start, its length or its
 	// last attempt.
-	finished := slices.MaxFunc([]time.Time{s.finished, started.Add(s.elapsed), t.Last}, time.Time.Compare).UTC()
+	finished := slices.MaxFunc([]time.Time{s.Finished, started.Add(s.Elapsed), t.Last}, time.Time.Compare).UTC()
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),
 		Total:   within.Total(), Succeeded: within.Success, NoRecord: within.NoRecord, Failed: within.Failed,
-		Skipped:        s.skipped,
+		Skipped:        s.Skipped,
 		Unconfirmed:    t.UnconfirmedCount(),
 		Beyond:         t.Total() - within.Total(),
 		TotalAttempted: t.Total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
-		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.status, Reason: s.reason,
+		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.Status, Reason: s.Reason,
 		Requests: t.Requests, CanaryRequests: t.CanaryRequests, Retries: t.Retries,
 		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.ErrorSamples(),
-		Flags: t.Flags, Config: m.Config, Version: s.version,
+		Flags: t.Flags, Config: m.Config, Version: s.Version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations,
 			JobRetryCount: t.Retries},
 	}
@@ -103,8 +97,8 @@ func (s summary) report() contract.Report {
 	if r.Flags == nil {
 		r.Flags = map[string]int{}
 	}
-	if s.config != nil {
-		r.Config = s.config
+	if s.Config != nil {
+		r.Config = s.Config
 	}
 	if r.Config == nil {
 		r.Config = map[string]any{}
@@ -173,6 +167,47 @@ func indentedJSON(name string, value any) (store.File, error) {
 	return store.File{Name: name, Data: append(sanitize.JSON(data), '\n')}, nil
 }
 
+// WriteSummary writes the files that summarize a run, removes the checkpoint of a completed run,
+// and returns the report's name. previous is the state that the run ended with before, when its
+// files are rewritten; else nil. The files exist when it returns without an error.
+func WriteSummary(
+	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int,
+	previous *contract.State,
+) (string, error) {
+	audit, err := indentedJSON(auditName(r.RunID), auditOf(r, failed))
+	if err != nil {
+		return "", err
+	}
+	files := []store.File{audit}
+	if r.Status == contract.Completed {
+		err = output.Remove(checkpointName(r.RunID))
+	} else {
+		var checkpoint store.File
+		checkpoint, err = indentedJSON(checkpointName(r.RunID), checkpointOf(r, numbers, next))
+		files = append(files, checkpoint)
+	}
+	if err != nil {
+		return "", err
+	}
+	if err := output.WriteAll(files); err != nil {
+		return "", err
+	}
+	report, err := writeReport(output, r, previous)
+	if err != nil {
+		return "", err
+	}
+	sizes, err := output.Sizes(".")
+	if err != nil {
+		return "", err
+	}
+	for _, file := range append(files, report...) {
+		if size, found := sizes[file.Name]; !found || size != int64(len(file.Data)) {
+			return "", output.ChangedError(file.Name)
+		}
+	}
+	return report[0].Name, output.Check()
+}
+
 // writeReport writes the report under the time of the run's end. If other reports have that name it
 // appends a counter from 2 on: a report never replaces that of another run. It returns the files,
 // the JSON report first. With previous, the state that the run ended with, it may replace the
@@ -220,34 +255,4 @@ func replaceable(output *store.Store, name string, run contract.RunID, previous 
 		return name == previous && !errors.Is(err, fs.ErrNotExist)
 	}
 	return there.RunID == run
-}
-
-// settings returns the effective settings of the run: those of the process that planned it, except
-// that settings of requests are those of the fetchers that sent them. If fetchers differ, a setting
-// is the list of their values.
-func (w *worker) settings(ctx context.Context) (map[string]any, error) {
-	all := maps.Clone(w.manifest.Config)
-	values := make(map[string][]any)
-	keys := bus.Keys{Bucket: contract.BucketHeld, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
-	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
-		held, err := runs.Decode[contract.InFlightRecord](entry.Key(), entry.Value())
-		if err != nil { // of a newer version, or damaged: ignored, as the fetchers do
-			return nil
-		}
-		for key, value := range held.Settings {
-			if !slices.ContainsFunc(values[key], func(v any) bool { return reflect.DeepEqual(v, value) }) {
-				values[key] = append(values[key], value)
-			}
-		}
-		return nil
-	})
-	for key, each := range values {
-		if all == nil {
-			all = make(map[string]any)
-		}
-		if all[key] = any(each); len(each) == 1 {
-			all[key] = each[0]
-		}
-	}
-	return all, err
 }

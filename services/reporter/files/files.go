@@ -1,0 +1,140 @@
+// Package files makes and inspects what a run writes into its output folder: records, raw answers,
+// the attempts file, audit, checkpoint and report. All of it is derived from counted entries of the
+// run's ledger.
+package files
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/fold"
+)
+
+// AttemptsName returns the name of a run's attempts file, relative to the output folder like all
+// names of this package. Case and run ids contain no separators.
+func AttemptsName(run contract.RunID) string   { return "attempts_" + string(run) + ".ndjson" }
+func auditName(run contract.RunID) string      { return "audit_" + string(run) + ".json" }
+func checkpointName(run contract.RunID) string { return "checkpoint-" + string(run) + ".json" }
+
+// CaseName returns the name of the file of a case's record.
+func CaseName(id contract.CaseID) string {
+	return CasesFolder(id.Series, id.Year) + "/" + id.String() + ".json"
+}
+
+// CasesFolder returns the folder of the records of a series and year.
+func CasesFolder(series, year string) string { return "cases/" + series + "/" + year }
+
+// CaseFile returns the record file of an entry; false when the entry is no success or has no
+// record.
+func CaseFile(entry contract.Entry) (store.File, bool) {
+	if entry.Outcome != contract.Success || len(entry.Record) == 0 {
+		return store.File{}, false
+	}
+	return store.File{Name: CaseName(entry.CaseID), Data: entry.Record}, true
+}
+
+// RawFiles returns the raw answer files of an entry. The first one is named in the attempts file:
+// for a failure or a block it is the one in html_failed, else the numbered one of persist_raw_html.
+func RawFiles(run contract.RunID, entry contract.Entry, persist bool) []store.File {
+	if len(entry.Raw) == 0 {
+		return nil
+	}
+	end := ".html"
+	if entry.RawType == "json" {
+		end = ".json"
+	}
+	var files []store.File
+	if bad := entry.Outcome == contract.Failed || entry.Verdict == contract.VerdictBlocked; bad {
+		files = append(files, store.File{Name: "html_failed/" + string(run) + "/" + entry.CaseID.String() + end,
+			Data: entry.Raw})
+		if !persist {
+			return files
+		}
+	}
+	name := fmt.Sprintf("html/%s/%s.%d%s", run, entry.CaseID, entry.Attempt, end)
+	return append(files, store.File{Name: name, Data: entry.Raw})
+}
+
+// attemptLine returns the entry's line of the attempts file, with its newline.
+func attemptLine(run contract.RunID, entry contract.Entry, at time.Time, htmlPath string) ([]byte, error) {
+	line := contract.AttemptLine{
+		RunID: run, CaseID: entry.CaseID, Attempt: entry.Attempt, Outcome: string(entry.Verdict),
+		Timestamp: at.UTC(), DurationMS: entry.Seconds * 1000,
+		Error: entry.Error, HTMLPath: htmlPath, Notes: entry.Notes,
+	}
+	if entry.Outcome != "" {
+		line.Outcome = string(entry.Outcome)
+	}
+	if n := len(entry.Requests); n > 0 {
+		line.StatusCode = entry.Requests[n-1].Status
+	}
+	if line.Notes == nil {
+		line.Notes = []string{}
+	}
+	data, err := json.Marshal(line)
+	if err != nil {
+		return nil, fmt.Errorf("writing the attempt of %s: %w", entry.CaseID, err)
+	}
+	return append(data, '\n'), nil
+}
+
+// Derived is the file content of some counted entries.
+type Derived struct {
+	Files []store.File
+	Lines []byte
+}
+
+// Derive returns the files and lines of counted entries. records reports whether a case's
+// record may be written.
+func Derive(
+	manifest contract.Manifest, entries []fold.Counted, records func(contract.CaseID) bool,
+) (Derived, error) {
+	var d Derived
+	for _, entry := range entries {
+		if record, found := CaseFile(entry.Entry); found && records(entry.CaseID) {
+			d.Files = append(d.Files, record)
+		}
+		htmlPath := ""
+		raws := RawFiles(manifest.RunID, entry.Entry, manifest.PersistRawHTML)
+		if len(raws) > 0 {
+			htmlPath = raws[0].Name
+		}
+		d.Files = append(d.Files, raws...)
+		if !entry.WritesLine() {
+			continue
+		}
+		at := slices.MaxFunc([]time.Time{entry.Timestamp, entry.StartedAt, manifest.CreatedAt}, time.Time.Compare)
+		line, err := attemptLine(manifest.RunID, entry.Entry, at, htmlPath)
+		if err != nil {
+			return Derived{}, err
+		}
+		d.Lines = append(d.Lines, line...)
+	}
+	return d, nil
+}
+
+// Failures returns the results of the entries that settled their numbers as failed.
+func Failures(manifest contract.Manifest, entries []fold.Counted) (results []contract.CrawlResult) {
+	for _, entry := range entries {
+		if entry.Outcome != contract.Failed {
+			continue
+		}
+		result := contract.CrawlResult{CaseID: entry.CaseID, Attempts: entry.Attempts, Error: entry.Error}
+		if raws := RawFiles(manifest.RunID, entry.Entry, manifest.PersistRawHTML); len(raws) > 0 {
+			result.HTMLPath = raws[0].Name
+		}
+		results = append(results, result)
+	}
+	return results
+}
+
+// OwnsRecord reports whether the record of a case belongs to the run: no other run has collected it
+// since.
+func OwnsRecord(collected map[int]contract.Collected, id contract.CaseID, run contract.RunID) bool {
+	value, found := collected[id.Number]
+	return !found || value.RunID == run
+}
