@@ -43,17 +43,25 @@ type runStatus struct {
 	Wait *contract.Wait `json:"wait"`
 }
 
-// runStatusOf returns the status of a run. The error is jetstream.ErrKeyNotFound if the run does
+// runReader reads the statuses of the runs of a store.
+type runReader struct {
+	broker *broker
+	// viaReporter reports that the broker's key may not read streams: the statuses are requested from
+	// the reporter.
+	viaReporter bool
+}
+
+// status returns the status of a run. The error is jetstream.ErrKeyNotFound if the run does
 // not exist. A run whose keys are unreadable has the status error and a reason.
-func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus, error) {
-	if b.viaReporter {
-		all, err := b.requestRunStatuses(ctx)
+func (r runReader) status(ctx context.Context, run contract.RunID) (runStatus, error) {
+	if r.viaReporter {
+		all, err := r.request(ctx)
 		if i := slices.IndexFunc(all, func(s runStatus) bool { return s.RunID == run }); i >= 0 {
 			return all[i], nil
 		}
 		return runStatus{}, cmp.Or[error](err, jetstream.ErrKeyNotFound)
 	}
-	m, err := runs.Manifest(ctx, b.runs, run)
+	m, err := runs.Manifest(ctx, r.broker.runs, run)
 	if errors.Is(err, runs.ErrUnreadable) {
 		return runStatus{RunID: run, Status: contract.Errored, Reason: err.Error()}, nil
 	}
@@ -67,7 +75,7 @@ func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus
 		EndID:     m.Case(max(1, m.Range.End)).String(),
 		StartedAt: m.CreatedAt,
 	}
-	state, err := runs.Get[contract.State](ctx, b.runs, run.StateKey())
+	state, err := runs.Get[contract.State](ctx, r.broker.runs, run.StateKey())
 	switch {
 	case err == nil:
 		s.Status, s.Reason = state.Status, state.Reason
@@ -76,17 +84,18 @@ func (b *broker) runStatusOf(ctx context.Context, run contract.RunID) (runStatus
 	case !errors.Is(err, jetstream.ErrKeyNotFound): // a run without a state is starting
 		return s, err
 	}
-	if r := state.Report; r != nil {
-		s.Succeeded, s.NoRecord, s.Failed, s.Done, s.Planned = r.Succeeded, r.NoRecord, r.Failed, r.Total, r.Total
+	if report := state.Report; report != nil {
+		s.Succeeded, s.NoRecord, s.Failed = report.Succeeded, report.NoRecord, report.Failed
+		s.Done, s.Planned = report.Total, report.Total
 		return s, nil
 	}
-	return s, b.fillProgress(ctx, &s, m)
+	return s, r.fillProgress(ctx, &s, m)
 }
 
 // fillProgress sets the progress of a run without a report: the counts from its ledger, the rest
 // from its latest events.
-func (b *broker) fillProgress(ctx context.Context, s *runStatus, m contract.Manifest) error {
-	c, err := reporter.Count(ctx, reporter.Options{Bus: b.Bus, Logger: slog.New(slog.DiscardHandler)}, m)
+func (r runReader) fillProgress(ctx context.Context, s *runStatus, m contract.Manifest) error {
+	c, err := reporter.Count(ctx, reporter.Options{Bus: r.broker.Bus, Logger: slog.New(slog.DiscardHandler)}, m)
 	if errors.Is(err, ledger.ErrMismatch) {
 		s.Status, s.Reason = contract.Errored, err.Error()
 		return nil
@@ -99,11 +108,11 @@ func (b *broker) fillProgress(ctx context.Context, s *runStatus, m contract.Mani
 	if s.Status != contract.Running {
 		return nil
 	}
-	e, err := b.lastEvent(ctx, s.RunID, "progress")
+	e, err := r.lastEvent(ctx, s.RunID, "progress")
 	if err != nil {
 		return err
 	}
-	waiting, err := b.lastEvent(ctx, s.RunID, "waiting")
+	waiting, err := r.lastEvent(ctx, s.RunID, "waiting")
 	if err != nil {
 		return err
 	}
@@ -120,8 +129,8 @@ func (b *broker) fillProgress(ctx context.Context, s *runStatus, m contract.Mani
 }
 
 // lastEvent returns the latest event of a run with that name, or the zero event if there is none.
-func (b *broker) lastEvent(ctx context.Context, run contract.RunID, name string) (e contract.Event, err error) {
-	msg, err := b.GetLast(ctx, contract.StreamEvents, run.EventSubject(name))
+func (r runReader) lastEvent(ctx context.Context, run contract.RunID, name string) (e contract.Event, err error) {
+	msg, err := r.broker.GetLast(ctx, contract.StreamEvents, run.EventSubject(name))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return e, nil
 	}
@@ -134,18 +143,18 @@ func (b *broker) lastEvent(ctx context.Context, run contract.RunID, name string)
 	return e, nil
 }
 
-// allRunStatuses returns the status of every run, the newest first.
-func (b *broker) allRunStatuses(ctx context.Context) ([]runStatus, error) {
-	if b.viaReporter {
-		return b.requestRunStatuses(ctx)
+// all returns the status of every run, the newest first.
+func (r runReader) all(ctx context.Context) ([]runStatus, error) {
+	if r.viaReporter {
+		return r.request(ctx)
 	}
-	known, err := runs.IDs(ctx, b.Bus)
+	known, err := runs.IDs(ctx, r.broker.Bus)
 	if err != nil {
 		return nil, err
 	}
 	all := []runStatus{} // not nil: in JSON it is an array
 	for _, run := range known {
-		s, err := b.runStatusOf(ctx, run)
+		s, err := r.status(ctx, run)
 		if err != nil {
 			return nil, err
 		}
@@ -195,13 +204,13 @@ func (p *program) withBroker(cmd *cobra.Command, use func(context.Context, *brok
 	})
 }
 
-// withStatusBroker is withBroker for commands that need no stream. If the key of an operator may
-// not read streams, use gets a broker that requests run statuses from the reporter.
-func (p *program) withStatusBroker(cmd *cobra.Command, use func(context.Context, *broker) error) error {
+// withRuns is withBroker for commands that need no stream. If the key of an operator may not read
+// streams, use gets a reader that requests the statuses from the reporter.
+func (p *program) withRuns(cmd *cobra.Command, use func(context.Context, runReader) error) error {
 	opened := false
 	refused := p.withBroker(cmd, func(ctx context.Context, b *broker) error {
 		opened = true
-		return use(ctx, b)
+		return use(ctx, runReader{broker: b})
 	})
 	silent := errors.Is(refused, nats.ErrNoResponders) || errors.Is(refused, jetstream.ErrJetStreamNotEnabled)
 	if opened || !silent && !errors.Is(refused, streams.ErrNotAllowed) {
@@ -216,18 +225,17 @@ func (p *program) withStatusBroker(cmd *cobra.Command, use func(context.Context,
 	if err != nil {
 		return err
 	}
-	b.viaReporter = true
-	return errors.Join(use(cmd.Context(), b), b.close())
+	return errors.Join(use(cmd.Context(), runReader{broker: b, viaReporter: true}), b.close())
 }
 
 // runStatusTimeout is how long a reporter may take to read the status of all runs.
 const runStatusTimeout = 10 * time.Second
 
-// requestRunStatuses requests the status of all runs from a reporter, the newest first.
-func (b *broker) requestRunStatuses(ctx context.Context) ([]runStatus, error) {
+// request requests the status of all runs from a reporter, the newest first.
+func (r runReader) request(ctx context.Context) ([]runStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, runStatusTimeout)
 	defer cancel()
-	msg, err := b.Conn().RequestWithContext(ctx, "fct.reporter.state", nil)
+	msg, err := r.broker.Conn().RequestWithContext(ctx, "fct.reporter.state", nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: this key may not read streams, and no reporter replies on fct.reporter.state: %w",
 			errBroker, err)
@@ -244,8 +252,8 @@ func (p *program) runsCommand() *cobra.Command {
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.withStatusBroker(cmd, func(ctx context.Context, b *broker) error {
-			all, err := b.allRunStatuses(ctx)
+		return p.withRuns(cmd, func(ctx context.Context, r runReader) error {
+			all, err := r.all(ctx)
 			if err != nil {
 				return err
 			}
@@ -274,8 +282,8 @@ func (p *program) statusCommand() *cobra.Command {
 	name := cmd.Flags().String("run", "", "the run")
 	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.withStatusBroker(cmd, func(ctx context.Context, b *broker) error {
-			s, err := b.namedRun(ctx, *name)
+		return p.withRuns(cmd, func(ctx context.Context, r runReader) error {
+			s, err := r.named(ctx, *name)
 			if err != nil {
 				return err
 			}
@@ -304,20 +312,20 @@ func runFlagArgs(needed bool) cobra.PositionalArgs {
 	}
 }
 
-// namedRun returns the status of the named run, else of the newest running one, else of the newest.
-func (b *broker) namedRun(ctx context.Context, name string) (runStatus, error) {
+// named returns the status of the named run, else of the newest running one, else of the newest.
+func (r runReader) named(ctx context.Context, name string) (runStatus, error) {
 	if name != "" {
 		run, err := contract.ParseRunID(name)
 		if err != nil {
 			return runStatus{}, fmt.Errorf("%w: --run: %w", errUsage, err)
 		}
-		s, err := b.runStatusOf(ctx, run)
+		s, err := r.status(ctx, run)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", errUsage, run)
 		}
 		return s, err
 	}
-	all, err := b.allRunStatuses(ctx)
+	all, err := r.all(ctx)
 	if err != nil {
 		return runStatus{}, err
 	}

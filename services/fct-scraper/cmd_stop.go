@@ -25,16 +25,16 @@ func (p *program) stopCommand() *cobra.Command {
 	name := cmd.Flags().String("run", "", "the run")
 	asJSON := cmd.Flags().Bool("json", false, "print the status of the run as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return p.withStatusBroker(cmd, func(ctx context.Context, b *broker) error {
-			s, err := b.namedRun(ctx, *name)
+		return p.withRuns(cmd, func(ctx context.Context, r runReader) error {
+			s, err := r.named(ctx, *name)
 			if err != nil {
 				return err
 			}
 			if s.Status == contract.Running {
-				if err := b.stopRun(ctx, s.RunID); err != nil {
+				if err := r.broker.stopRun(ctx, s.RunID); err != nil {
 					return err
 				}
-				if s, err = b.namedRun(ctx, *name); err != nil {
+				if s, err = r.named(ctx, *name); err != nil {
 					return err
 				}
 			}

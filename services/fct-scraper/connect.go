@@ -54,9 +54,6 @@ type broker struct {
 	attached bool
 	// holderGone reports whether that process has ended; nil if no other process holds the store.
 	holderGone func() bool
-	// viaReporter reports that this connection may not read streams: the status of runs is
-	// requested from the reporter.
-	viaReporter bool
 	// patient reports that this process waits for its server without a limit.
 	patient bool
 	// disconnectReason returns why there is no connection; nil if that is not recorded.

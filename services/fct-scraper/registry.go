@@ -99,7 +99,7 @@ func (a *app) register(name string, service runner) error {
 func (a *app) allRunStatuses() []runStatus {
 	ctx, cancel := context.WithTimeout(context.Background(), runStatusTimeout)
 	defer cancel()
-	all, err := a.broker.allRunStatuses(ctx)
+	all, err := runReader{broker: a.broker}.all(ctx)
 	if err != nil {
 		a.log.Warn("service.api.failed", "service", "reporter", "error", err)
 	}
