@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -338,7 +339,7 @@ func completeLibraryCommands(root *cobra.Command) {
 					err = noSubcommand(topic, rest)
 				}
 				if err != nil {
-					return fmt.Errorf("%w: %w", errUsage, err)
+					return fmt.Errorf("%w: %w", runtime.ErrUsage, err)
 				}
 				return topic.Help()
 			}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,39 +14,24 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
-	"fct-scraper/pkg/store"
+	"fct-scraper/services/fct-scraper/runtime"
 	"fct-scraper/services/reporter"
 
-	"github.com/nats-io/nuid"
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sync/errgroup"
 )
-
-// batchOptions are the options of a batch that are not settings.
-type batchOptions struct {
-	// unblock sends requests even if the site has blocked this client.
-	unblock bool
-	// probeOnly ends the run after the search. onlyNew continues above the highest collected
-	// record.
-	probeOnly, onlyNew bool
-	// repair accepts a store whose ledger differs from what was stored.
-	repair bool
-	// resumeCommand returns the command line that resumes the batch, from number from on unless
-	// that is 0.
-	resumeCommand func(from int) string
-}
 
 // batchFlags are the flags of a batch that are not settings.
 type batchFlags struct {
-	batchOptions
+	runtime.BatchOptions
 	batch, json bool
 }
 
 func (f *batchFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.json, "json", false, "print the result as one JSON document")
-	flags.BoolVar(&f.unblock, "unblock", false, "send requests although the site has blocked this client")
-	addRepairFlag(flags, &f.repair)
+	flags.BoolVar(&f.Unblock, "unblock", false, "send requests although the site has blocked this client")
+	addRepairFlag(flags, &f.Repair)
 }
 
 // addRepairFlag adds --repair to a command that may accept a damaged store.
@@ -58,19 +42,15 @@ func addRepairFlag(flags *pflag.FlagSet, repair *bool) {
 
 // addNewFlag adds --new, for a batch that runs every day.
 func (f *batchFlags) addNewFlag(flags *pflag.FlagSet) {
-	flags.BoolVar(&f.onlyNew, "new", false, "collect new cases: no-records above the highest record are requested again; "+
+	flags.BoolVar(&f.OnlyNew, "new", false, "collect new cases: no-records above the highest record are requested again; "+
 		"without a year, last year's batch runs first in January and February")
 }
 
-// runResult is the final state of a run with its manifest.
+// runResult is the end of a run with its latest progress event, which is empty if the run did not get
+// so far.
 type runResult struct {
-	contract.State
-	// id and lastEvent, the latest progress event, are empty if the run did not get so far.
-	id        contract.RunID
+	runtime.RunResult
 	lastEvent contract.Event
-	manifest  contract.Manifest
-	// restored lists what was rebuilt when the store was opened.
-	restored []string
 }
 
 // exitMargin is how long a stopped process may take beyond graceful_shutdown_timeout. The contract
@@ -117,120 +97,30 @@ func (p *program) listenSignals(settings *config.Settings) *signals {
 // runBatch runs a batch with all services in this process until it ends or a signal stops it. It
 // sets the exit code to that of this run, or if that is 0 to that of the run before it.
 func (p *program) runBatch(
-	ctx context.Context, settings *config.Settings, options batchOptions, signals *signals,
+	ctx context.Context, settings *config.Settings, options runtime.BatchOptions, signals *signals,
 ) (runResult, error) {
 	display := newProgressDisplay(p.stderr, settings.Config, p.environ)
 	defer display.close()
-	run, err := p.openAndRun(ctx, settings, options, signals, display)
-	run.lastEvent = display.latest()
+	log := newLogger(settings.Config, p.environ, display.terminal, display)
+	if display.style == "tty" {
+		log = slog.New(caseEventsAtDebug{log.Handler()})
+	}
+	options.Stop = signals
+	options.Follow = func(nc *nats.Conn, run contract.RunID) (func(), error) { return display.follow(nc, run, log) }
+	redirectLibraryLog(log)
+	ended, err := p.process(settings, log).Batch(ctx, options)
+	run := runResult{ended, display.latest()}
 	if err != nil {
 		return run, err
 	}
 	p.exitCode = cmp.Or(runExitCode(run.State, signals.exitCode()), p.exitCode)
 	if wrong := reporter.StateError(run.State); wrong != nil && run.Report == nil {
-		return run, fmt.Errorf("running the batch: run %s: %w", run.manifest.RunID, wrong)
+		return run, fmt.Errorf("running the batch: run %s: %w", run.Manifest.RunID, wrong)
 	}
 	if run.Report == nil {
 		return run, fmt.Errorf("running the batch: %s: %s", run.Status, run.Reason)
 	}
 	return run, nil
-}
-
-// openAndRun opens all that a batch needs, runs it and closes everything again.
-func (p *program) openAndRun(
-	ctx context.Context, settings *config.Settings, options batchOptions, signals *signals,
-	display *progressDisplay,
-) (run runResult, err error) {
-	if err := checkOpenFiles(settings.Config, openFilesLimit()); err != nil {
-		return run, err
-	}
-	log := newLogger(settings.Config, p.environ, display.terminal, display)
-	if display.style == "tty" {
-		log = slog.New(caseEventsAtDebug{log.Handler()})
-	}
-	site, err := openSite(settings.Config, p.environ, log)
-	if err != nil {
-		return run, err
-	}
-	defer func() { err = errors.Join(err, site.close()) }()
-	if err := checkOutputOrigin(settings.Output, site.Origin); err != nil {
-		return run, err
-	}
-	acquirer := &storeAcquirer{settings: settings, options: options, signals: signals, display: display, log: log}
-	broker, run, err := acquirer.acquire(ctx)
-	if err != nil || broker == nil {
-		return run, err
-	}
-	defer func() { err = errors.Join(err, broker.close()) }()
-	status := newStatusServer()
-	stop, err := status.listen(settings.HTTPAddr, "", log)
-	if err != nil {
-		return run, err
-	}
-	defer func() { err = errors.Join(err, stop()) }()
-	output, err := store.Open(settings.Output)
-	if err != nil {
-		return run, err
-	}
-	defer func() { err = errors.Join(err, output.Close()) }()
-	a := app{
-		settings:  settings,
-		broker:    broker,
-		site:      site,
-		output:    output,
-		log:       log,
-		status:    status,
-		fetcherID: fetcherName(broker),
-		process:   nuid.Next(),
-		options:   options,
-	}
-	release, err := reporter.Claim(ctx, a.reporterOptions(), settings.Prefix, settings.Year) // before any request
-	if err != nil {
-		return run, err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	err = broker.serveHolderState(func() holderState { return holderState{Batch: acquirer.key, RunID: a.batchRun.id()} })
-	if err != nil {
-		return run, err
-	}
-	err = broker.withDiskWatch(ctx, log, func(ctx context.Context) (err error) {
-		run, err = a.runToEnd(ctx, signals, display)
-		return err
-	})
-	run.restored = broker.restored
-	return run, err
-}
-
-// fetcherName returns the name of this process's fetcher. On a store of its own the name is
-// constant, so that a killed process leaves no slot occupied. On a shared server the process id
-// alone is not unique: containers often have the same one.
-func fetcherName(b *broker) string {
-	if !b.shared {
-		return "embedded"
-	}
-	return fmt.Sprintf("process-%d-%s", os.Getpid(), nuid.Next())
-}
-
-// runToEnd starts the services and the batch and waits for its end. An error of a service ends it
-// early.
-func (a *app) runToEnd(ctx context.Context, signals *signals, display *progressDisplay) (runResult, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	group, working := errgroup.WithContext(ctx)
-	if err := a.startServices(working, group, allServices()); err != nil {
-		return runResult{}, err
-	}
-	var run runResult
-	group.Go(func() (err error) {
-		run, err = a.runBatch(working, signals, display)
-		cancel() // stop the services
-		return err
-	})
-	err := group.Wait()
-	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		err = context.Cause(working)
-	}
-	return run, err
 }
 
 // runBatches runs the batch of the settings, after last year's batch if lastYearSettings returns
@@ -242,7 +132,7 @@ func (p *program) runBatches(cmd *cobra.Command, flags *batchFlags, args []strin
 	}
 	signals := p.listenSignals(settings)
 	defer signals.close()
-	if last := lastYearSettings(settings, flags.onlyNew, p.now); last != nil {
+	if last := lastYearSettings(settings, flags.OnlyNew, p.now); last != nil {
 		if follows, err := p.runOneBatch(cmd, flags, args, last, signals, settings.Year); err != nil || !follows {
 			return err
 		}
@@ -289,10 +179,10 @@ type batchDocument struct {
 func (p *program) runOneBatch(
 	cmd *cobra.Command, flags *batchFlags, args []string, settings *config.Settings, signals *signals, next string,
 ) (follows bool, err error) {
-	flags.resumeCommand = resumeCommand(cmd, args, settings)
-	run, err := p.runBatch(cmd.Context(), settings, flags.batchOptions, signals)
+	flags.ResumeCommand = resumeCommand(cmd, args, settings)
+	run, err := p.runBatch(cmd.Context(), settings, flags.BatchOptions, signals)
 	if err != nil && (!flags.json || run.Report == nil) {
-		return false, p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.id, run.lastEvent}, flags.json)
+		return false, p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.ID, run.lastEvent}, flags.json)
 	}
 	stop := signals.exitCode()
 	follows = next != "" && err == nil && mayFollow(run.Status, stop)
@@ -306,7 +196,7 @@ func (p *program) runOneBatch(
 	case flags.json:
 		return false, errors.Join(err, p.printJSON(batchDocument{run.Report, p.lastYearReport.Load(), next}))
 	}
-	text := summary(*run.Report, settings.Output, run.File) + restoredText(run.restored)
+	text := summary(*run.Report, settings.Output, run.File) + restoredText(run.Restored)
 	if next != "" && !follows {
 		text += fmt.Sprintf("%s-%s: not started; the same command resumes %s-%s and then starts it\n",
 			settings.Prefix, next, settings.Prefix, settings.Year)

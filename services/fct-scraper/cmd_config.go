@@ -11,6 +11,7 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
+	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/spf13/cobra"
 )
@@ -122,7 +123,7 @@ func (p *program) configInit() *cobra.Command {
 			}
 			name, err := config.ExpandHome(name, p.environ)
 			if err != nil {
-				return fmt.Errorf("%w: config init: %w", errUsage, err)
+				return fmt.Errorf("%w: config init: %w", runtime.ErrUsage, err)
 			}
 			return writeExample(name)
 		},
@@ -133,10 +134,10 @@ func (p *program) configInit() *cobra.Command {
 func writeExample(name string) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: writing %s: it exists already", errUsage, name)
+		return fmt.Errorf("%w: writing %s: it exists already", runtime.ErrUsage, name)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: writing the settings: %w", errUsage, err)
+		return fmt.Errorf("%w: writing the settings: %w", runtime.ErrUsage, err)
 	}
 	_, err = file.Write(config.Example())
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {

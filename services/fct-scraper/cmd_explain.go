@@ -1,24 +1,18 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"fct-scraper/pkg/bus"
-	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
+	"fct-scraper/services/fct-scraper/runtime"
 	"fct-scraper/services/reporter"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 )
 
@@ -38,9 +32,9 @@ func (p *program) explainCommand() *cobra.Command {
 		}
 		id, err := contract.ParseCaseID(args[0])
 		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
+			return fmt.Errorf("%w: %w", runtime.ErrUsage, err)
 		}
-		history, err := p.explain(cmd.Context(), settings, id)
+		history, err := p.storeProcess(settings).Explain(cmd.Context(), id)
 		if err != nil {
 			return err
 		}
@@ -59,66 +53,6 @@ func caseIDArg(cmd *cobra.Command, args []string) error {
 	}
 	_, err := contract.ParseCaseID(args[0])
 	return errors.Join(err, maxArgs(1)(cmd, args))
-}
-
-// explain reads the history of a case from the store and does not change the store: it creates no
-// streams and marks no run as stopped. It returns the errors of reporter.Explain.
-func (p *program) explain(
-	ctx context.Context, settings *config.Settings, id contract.CaseID,
-) (history reporter.History, err error) {
-	if err := checkStoreExists(settings.Config); err != nil {
-		return history, fmt.Errorf("explaining %s: %w", id, err)
-	}
-	log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	exists, closeOutput := outputFiles(settings.Output)
-	defer closeOutput()
-	err = retryIfHolderEnded(func() (err error) {
-		b, err := connectReadOnly(ctx, settings.Config, log)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, b.close()) }()
-		if err := b.verify(ctx, settings.Config, log); err != nil {
-			return err
-		}
-		history, err = reporter.Explain(ctx, b.Bus, id, exists)
-		return b.markHolderEnded(err)
-	})
-	switch {
-	case err == nil, errors.Is(err, ledger.ErrMismatch):
-		return history, err
-	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return history, fmt.Errorf("%w: no run was ever started on this store: %w", errUsage, err)
-	default:
-		return history, fmt.Errorf("%w: %w", errBroker, err)
-	}
-}
-
-// connectReadOnly connects to a store like openBroker, but neither creates nor changes anything.
-func connectReadOnly(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
-	b, nc, err := connect(ctx, c, connectOptions{}, log)
-	if err != nil {
-		return nil, err
-	}
-	if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", errBroker, err), b.close())
-	}
-	return b, nil
-}
-
-// outputFiles returns a function that reports whether a regular file is in the output folder,
-// without following links out of it, and a function that closes the folder. A missing folder is not
-// created.
-func outputFiles(output string) (exists func(name string) bool, done func()) {
-	root, err := os.OpenRoot(output)
-	if err != nil {
-		return func(string) bool { return false }, func() {}
-	}
-	exists = func(name string) bool {
-		info, err := root.Stat(name)
-		return err == nil && info.Mode().IsRegular()
-	}
-	return exists, func() { _ = root.Close() } // opened only for reading
 }
 
 // historyPrinter formats the history of a case. Any text in it may come from the site.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"fct-scraper/pkg/health"
+	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/spf13/cobra"
 )
@@ -21,7 +22,7 @@ func (p *program) healthCommand() *cobra.Command {
 			return err
 		}
 		if *url == "" {
-			*url = health.URL(cmp.Or(settings.HTTPAddr, defaultStatusAddr))
+			*url = health.URL(cmp.Or(settings.HTTPAddr, runtime.DefaultStatusAddr))
 		}
 		if err := health.Check(cmd.Context(), *url); err != nil {
 			return err

@@ -67,26 +67,26 @@ func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string)
 	if err != nil {
 		return err
 	}
-	flags.probeOnly, settings.Probe = true, true
-	flags.resumeCommand = resumeCommand(cmd, args, settings)
+	flags.ProbeOnly, settings.Probe = true, true
+	flags.ResumeCommand = resumeCommand(cmd, args, settings)
 	signals := p.listenSignals(settings)
 	defer signals.close()
-	run, err := p.runBatch(cmd.Context(), settings, flags.batchOptions, signals)
+	run, err := p.runBatch(cmd.Context(), settings, flags.BatchOptions, signals)
 	if err != nil {
 		if flags.json && run.Report != nil {
 			return errors.Join(err, p.printJSON(run.Report))
 		}
-		return p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.id, run.lastEvent}, flags.json)
+		return p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.ID, run.lastEvent}, flags.json)
 	}
 	// The run was stopped or blocked before the search ended, or its no-records were withdrawn. The
 	// report has the reason.
-	if run.manifest.Bound == nil || run.Superseded {
+	if run.Manifest.Bound == nil || run.Superseded {
 		if flags.json {
 			return p.printJSON(run.Report)
 		}
 		return p.print(summary(*run.Report, settings.Output, run.File))
 	}
-	found := probeResultOf(run.manifest)
+	found := probeResultOf(run.Manifest)
 	found.Reason = run.Report.Reason
 	if flags.json {
 		return p.printJSON(found)

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 
+	"fct-scraper/services/fct-scraper/runtime"
+
 	"github.com/spf13/cobra"
 )
 
@@ -22,14 +24,9 @@ func (p *program) setupCommand() *cobra.Command {
 				return err
 			}
 			if settings.NATSURL == "" {
-				return fmt.Errorf("%w: setup: nats_url is empty: give the address of a NATS server", errUsage)
+				return fmt.Errorf("%w: setup: nats_url is empty: give the address of a NATS server", runtime.ErrUsage)
 			}
-			log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-			broker, err := openBroker(cmd.Context(), settings.Config, connectOptions{}, log)
-			if err != nil {
-				return err
-			}
-			if err := broker.close(); err != nil {
+			if err := p.storeProcess(settings).Setup(cmd.Context()); err != nil {
 				return err
 			}
 			return p.print("all streams, buckets and shared consumers exist\n")

@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -128,7 +129,7 @@ func robotsText(typed string, environ []string) (string, error) {
 func (p *program) simulate(ctx context.Context, addr string, options courtsim.Options) error {
 	ctx, stop := signal.NotifyContext(ctx, stopSignals()...)
 	defer stop()
-	server, err := startSimulator(addr, options)
+	server, err := runtime.StartSimulator(addr, options)
 	if err != nil {
 		return err
 	}

@@ -3,17 +3,9 @@ package main
 import (
 	"errors"
 
-	"fct-scraper/pkg/bus"
-	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
-	"fct-scraper/pkg/integrity"
-	"fct-scraper/pkg/ledger"
-	"fct-scraper/pkg/natsd"
-	"fct-scraper/pkg/runs"
-	"fct-scraper/pkg/store"
-	"fct-scraper/services/generator"
+	"fct-scraper/services/fct-scraper/runtime"
 	"fct-scraper/services/reporter"
-	"fct-scraper/streams"
 )
 
 // The exit codes are part of the contract.
@@ -31,38 +23,23 @@ const (
 	codeTerminated = 143
 )
 
-var (
-	// errUsage marks an invalid call.
-	errUsage = errors.New("usage")
-	// errResult marks a failed write of the result to stdout.
-	errResult = errors.New("writing the result to stdout")
-	// errBroker marks an error of the broker that has no sentinel of its own.
-	errBroker = errors.New("broker")
-)
+// errResult marks a failed write of the result to stdout.
+var errResult = errors.New("writing the result to stdout")
 
 // errorExitCode returns the exit code for an error.
 func errorExitCode(err error) int {
-	if stop, is := errors.AsType[waitInterrupted](err); is {
-		return stop.code
+	if stop, is := errors.AsType[runtime.Interrupted](err); is {
+		return signalExitCode(stop.By)
 	}
-	kinds := []struct {
-		code  int
-		among []error
-	}{
-		{codeOutput, []error{ledger.ErrMismatch, store.ErrNotWritable}},
-		{codeUsage, []error{errUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning}},
-		{codeBroker, []error{
-			errBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable,
-			natsd.ErrLocked, natsd.ErrStart, natsd.ErrNoSpace, streams.ErrDrift,
-		}},
-		{codeOutput, []error{errResult}}, // last: it may be joined with another cause
-	}
-	for _, kind := range kinds {
-		for _, sentinel := range kind.among {
-			if errors.Is(err, sentinel) {
-				return kind.code
-			}
-		}
+	switch {
+	case runtime.IsOutputError(err):
+		return codeOutput
+	case runtime.IsUsageError(err):
+		return codeUsage
+	case runtime.IsBrokerError(err):
+		return codeBroker
+	case errors.Is(err, errResult): // last: it may be joined with another cause
+		return codeOutput
 	}
 	return codeInternal
 }

@@ -19,6 +19,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
+	"fct-scraper/services/fct-scraper/runtime"
 	"fct-scraper/services/generator"
 )
 
@@ -49,7 +50,7 @@ func TestHostileErrorsStayInTheirLine(t *testing.T) {
 			lines int
 		}{
 			"bare":     {base, 1},
-			"wrapped":  {fmt.Errorf("%w: reading %s: %w", errUsage, "x", base), 1},
+			"wrapped":  {fmt.Errorf("%w: reading %s: %w", runtime.ErrUsage, "x", base), 1},
 			"joined":   {fmt.Errorf("closing: %w", errors.Join(base, errors.New("seen two"), base)), 3},
 			"settings": {&config.Error{Problems: []string{text, "seen"}}, 2},
 			"rejected": {refused, 1},

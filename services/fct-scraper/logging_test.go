@@ -17,6 +17,7 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/natsd"
+	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -125,7 +126,7 @@ func TestOutageIsToldPlainly(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "outbound buffer limit") {
 		t.Fatalf("the library says %v", err)
 	}
-	err = fmt.Errorf("%w: storing an answer: %w", errBroker, err)
+	err = fmt.Errorf("%w: storing an answer: %w", runtime.ErrBroker, err)
 	said := []string{errorText(err)}
 	for _, format := range []string{"json", "text"} {
 		var out bytes.Buffer

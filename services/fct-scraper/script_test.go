@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/pflag"
@@ -71,7 +72,7 @@ func simulate(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(flags.Parse(args))
 	options, err := f.options(nil)
 	ts.Check(err)
-	server, err := startSimulator("127.0.0.1:0", options)
+	server, err := runtime.StartSimulator("127.0.0.1:0", options)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(server.Close()) })
 	ts.Setenv("SIM", server.URL)

@@ -19,6 +19,7 @@ import (
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/natsd"
+	"fct-scraper/services/fct-scraper/runtime"
 )
 
 // canaries are the secrets that a user can give the program. None may come out again.
@@ -88,7 +89,7 @@ func listening(t *testing.T) string {
 // secretive is a profile of a court that wants to be told secrets, and the court.
 func secretive(t *testing.T, dir string, options courtsim.Options) (profile, origin string) {
 	t.Helper()
-	server, err := startSimulator("127.0.0.1:0", options)
+	server, err := runtime.StartSimulator("127.0.0.1:0", options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestSecretsInWhatIsRefused(t *testing.T) {
 func TestSecretsInErrorsAndLogsAreMasked(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"open " + canaries.seed + ": no such file", "dialing nats://u:" + canaries.password + "@broker:4222: refused"} {
-		err := fmt.Errorf("%w: %w", errBroker, errors.Join(errors.New(text), errors.New("closing: "+text)))
+		err := fmt.Errorf("%w: %w", runtime.ErrBroker, errors.Join(errors.New(text), errors.New("closing: "+text)))
 		shown := errorText(err)
 		if silent(t, "an error", shown); strings.Count(shown, "***") != 2 {
 			t.Errorf("%q; want the secret masked twice", shown)

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -102,4 +104,15 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 		Now:      p.now,
 		Version:  version(),
 	}
+}
+
+// process returns what the work of a command depends on.
+func (p *program) process(settings *config.Settings, log *slog.Logger) runtime.Process {
+	getenv := func(name string) string { return lookupEnv(p.environ, name) }
+	return runtime.Process{Settings: settings, Log: log, Version: version(), Getenv: getenv}
+}
+
+// storeProcess is process for a command that only reads or prepares a store.
+func (p *program) storeProcess(settings *config.Settings) runtime.Process {
+	return p.process(settings, newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
 }

@@ -87,35 +87,36 @@ func (s *signals) close() {
 	close(s.done)
 }
 
-// exitCode returns the exit code for the first signal, 0 before it.
-func (s *signals) exitCode() int {
-	got := s.firstSignal.Load()
-	if got == nil {
-		return 0
-	}
-	return signalExitCode(*got)
-}
+// Requested is closed when the first signal arrives.
+func (s *signals) Requested() <-chan struct{} { return s.firstReceived }
 
-// signalExitCode returns 128 plus the number of the signal, as shells do.
-func signalExitCode(got os.Signal) int {
-	switch got {
-	case os.Interrupt:
-		return codeInterrupt
-	case syscall.SIGHUP:
-		return codeHangup
-	default:
-		return codeTerminated
-	}
-}
-
-// name returns the name of the first signal.
-func (s *signals) name() string {
-	switch s.exitCode() {
-	case codeInterrupt:
+// Name returns the name of the first signal, "" before it.
+func (s *signals) Name() string {
+	switch got := s.firstSignal.Load(); {
+	case got == nil:
+		return ""
+	case *got == os.Interrupt:
 		return "SIGINT"
-	case codeHangup:
+	case *got == syscall.SIGHUP:
 		return "SIGHUP"
 	default:
 		return "SIGTERM"
+	}
+}
+
+// exitCode returns the exit code for the first signal, 0 before it.
+func (s *signals) exitCode() int { return signalExitCode(s.Name()) }
+
+// signalExitCode returns 128 plus the number of the signal, as shells do; 0 for no signal.
+func signalExitCode(name string) int {
+	switch name {
+	case "":
+		return 0
+	case "SIGINT":
+		return codeInterrupt
+	case "SIGHUP":
+		return codeHangup
+	default:
+		return codeTerminated
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"fct-scraper/services/fct-scraper/runtime"
+
 	"github.com/spf13/cobra"
 )
 
@@ -45,7 +47,7 @@ func TestStdoutNotWritable(t *testing.T) {
 func TestStdoutBesideOtherTrouble(t *testing.T) {
 	t.Parallel()
 	written := fmt.Errorf("%w: %w", errResult, io.ErrShortWrite)
-	for err, want := range map[error]int{written: codeOutput, errors.Join(errBroker, written): codeBroker, errors.Join(errUsage, written): codeUsage} {
+	for err, want := range map[error]int{written: codeOutput, errors.Join(runtime.ErrBroker, written): codeBroker, errors.Join(runtime.ErrUsage, written): codeUsage} {
 		if code := errorExitCode(err); code != want {
 			t.Errorf("%v: exit code %d, want %d", err, code, want)
 		}

@@ -10,6 +10,7 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/services/fct-scraper/runtime"
 )
 
 func TestSummaryCountsFailuresByCause(t *testing.T) {
@@ -25,6 +26,23 @@ func TestSummaryCountsFailuresByCause(t *testing.T) {
 		"1 cause more in the report\n", "3 more requested by the search: 0 success, 0 no-record, 2 failed\n", "1, 1 retry, smallest gap",
 	} {
 		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+func TestSummaryOfTheBound(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]contract.Report{
+		"bound      200 or more, found with 9 requests: the range ends there or below\n": {UpperBound: 200, ProbesUsed: 9, UpperBoundAtLimit: true},
+		"bound      300, found with 9 requests (99.9 % sure)\n":                          {UpperBound: 300, ProbesUsed: 9, UpperBoundConfidence: 0.9999},
+		"bound      300, found with 0 requests (99.9 % sure, by answers up to 30m1s old)\n": {
+			UpperBound: 300, UpperBoundConfidence: 1, UpperBoundAgeSeconds: 1801,
+		},
+		"bound      not found with 9 requests\n": {UpperBound: 60, ProbesUsed: 9},
+		"5 unconfirmed:":                         {Unconfirmed: 5},
+	} {
+		if text := summary(r, "output", ""); !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
@@ -51,11 +69,11 @@ func TestTroubleTellsWhatIsKnown(t *testing.T) {
 		json  bool
 		wants []string
 	}{
-		"in mid-run":  {errBroker, "r", last, false, []string{"IMM-1-25 to IMM-100-25: error (exit code 6)", "at least 37 = 30 success + 6 no-record + 1 failed", "run        r", "store      data", "fix what the error names"}},
+		"in mid-run":  {runtime.ErrBroker, "r", last, false, []string{"IMM-1-25 to IMM-100-25: error (exit code 6)", "at least 37 = 30 success + 6 no-record + 1 failed", "run        r", "store      data", "fix what the error names"}},
 		"at its end":  {fmt.Errorf("%w: x", ledger.ErrMismatch), "r", last, false, []string{"(exit code 7)", "report --run"}},
-		"not started": {errBroker, "", contract.Event{}, false, []string{"IMM-1-25 to its end", "no run was started"}},
-		"usage":       {errUsage, "", contract.Event{}, false, nil},
-		"JSON":        {errBroker, "r", last, true, nil},
+		"not started": {runtime.ErrBroker, "", contract.Event{}, false, []string{"IMM-1-25 to its end", "no run was started"}},
+		"usage":       {runtime.ErrUsage, "", contract.Event{}, false, nil},
+		"JSON":        {runtime.ErrBroker, "r", last, true, nil},
 	} {
 		var out bytes.Buffer
 		p := &program{stdout: &stdoutWriter{w: &out}}

@@ -20,7 +20,8 @@ func importRules() []rule {
 				{"streams/a.go", `import "fct-scraper/pkg/bus"`},
 				{"services/fetcher/a.go", `import "fct-scraper/services/generator"`},
 				{"services/fetcher/a_test.go", `import "fct-scraper/services/generator"`},
-				{"services/fetcher/a.go", `import "fct-scraper/services/fct-scraper"`},
+				{"services/fetcher/a.go", `import "fct-scraper/services/fct-scraper/runtime"`},
+				{"test/e2e/a_test.go", `import "fct-scraper/services/fct-scraper/runtime"`},
 				{"services/fetcher/a.go", `import "fct-scraper/pkg/fcttest"`},
 				{"services/generator/a.go", `import "fct-scraper/services/fetcher/limit"`},
 				{"services/generator/a_test.go", `import "fct-scraper/services/fetcher/limit"`},
@@ -31,6 +32,8 @@ func importRules() []rule {
 			},
 			good: []sample{
 				{"services/fct-scraper/a.go", `import "fct-scraper/services/generator"; import "fct-scraper/services/fetcher/limit"`},
+				{"services/fct-scraper/a.go", `import "fct-scraper/services/fct-scraper/runtime"`},
+				{"services/fct-scraper/runtime/a.go", `import "fct-scraper/services/fetcher"; import "fct-scraper/streams"`},
 				{"services/fetcher/a.go", `import "fct-scraper/services/fetcher/limit"`},
 				{"services/fetcher/limit/a.go", `import "fct-scraper/streams"; import "fct-scraper/pkg/lease"`},
 				{"services/fetcher/a.go", `import "fct-scraper/streams"; import "fct-scraper/pkg/site"`},
@@ -51,6 +54,8 @@ func importRules() []rule {
 				{"pkg/bus/a.go", `import "github.com/nats-io/nats-server/v2/server"`},
 				{"pkg/bus/a_test.go", `import "github.com/nats-io/nats-server/v2/server"`},
 				{"services/fetcher/a.go", `import "os/signal"`},
+				{"services/fct-scraper/runtime/a.go", `import "os/signal"`},
+				{"services/fct-scraper/runtime/a.go", `import "github.com/spf13/cobra"`},
 				{"pkg/bus/a.go", `import "github.com/lmittmann/tint"`},
 				{"pkg/bus/a_test.go", `import "github.com/stretchr/testify/require"`},
 			},
@@ -144,12 +149,13 @@ func checkPlaces(s source) (findings []string) {
 	places := map[string][]string{
 		"github.com/nats-io/nats-server/v2": {"pkg/natsd"},
 		"github.com/lmittmann/tint":         {program},
+		"github.com/spf13":                  {program},
 		"os/signal":                         {program, "test/e2e"},
 		"github.com/stretchr/testify":       {"nowhere"},
 	}
 	for _, name := range s.imports() {
 		for root, allowed := range places {
-			if inside(name, root) && !inside(s.dir(), allowed...) {
+			if inside(name, root) && !slices.Contains(allowed, s.dir()) {
 				findings = append(findings, s.finding(s.file.Name, "%s belongs in %v", name, allowed))
 			}
 		}

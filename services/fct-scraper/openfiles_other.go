@@ -1,6 +1,0 @@
-//go:build !linux && !darwin
-
-package main
-
-// openFilesLimit returns how many files this process may have open; 0 means unknown.
-func openFilesLimit() uint64 { return 0 }

@@ -1,0 +1,260 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/services/reporter"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// RunStatus is the status of a run as the commands status and runs print it.
+type RunStatus struct {
+	RunID     contract.RunID  `json:"run_id"`
+	Status    contract.Status `json:"status"`
+	Reason    string          `json:"reason"`
+	StartID   string          `json:"start_id"`
+	EndID     string          `json:"end_id"`
+	StartedAt time.Time       `json:"started_at"`
+	// Planned is how many numbers the run fetches; 0 while that is unknown.
+	Planned   int `json:"planned"`
+	Done      int `json:"done"`
+	Succeeded int `json:"succeeded"`
+	NoRecord  int `json:"no_record"`
+	Failed    int `json:"failed"`
+	// LeftSeconds estimates how long a running run still takes; 0 if unknown.
+	LeftSeconds float64 `json:"left_seconds"`
+	// Wait is why a running run sends no requests at the moment; nil if it does.
+	Wait *contract.Wait `json:"wait"`
+}
+
+// Runs are the runs of a store.
+type Runs struct {
+	broker *broker
+	// viaReporter reports that the broker's key may not read streams: the statuses are requested from
+	// the reporter.
+	viaReporter bool
+}
+
+// WithRuns calls use with the runs of the store. It does not create a missing store. It tries again if
+// the process that holds the store ends meanwhile. If the key of an operator may not read streams,
+// the statuses are requested from the reporter.
+func (p Process) WithRuns(ctx context.Context, use func(context.Context, Runs) error) error {
+	if err := checkStoreExists(p.Settings.Config); err != nil {
+		return err
+	}
+	opened := false
+	refused := retryIfHolderEnded(func() (err error) {
+		broker, err := openBroker(ctx, p.Settings.Config, connectOptions{readOnly: true}, p.Log)
+		if err != nil {
+			return err
+		}
+		opened = true
+		defer func() { err = errors.Join(err, broker.close()) }()
+		return broker.markHolderEnded(use(ctx, Runs{broker: broker}))
+	})
+	silent := errors.Is(refused, nats.ErrNoResponders) || errors.Is(refused, jetstream.ErrJetStreamNotEnabled)
+	if opened || !silent && !errors.Is(refused, streams.ErrNotAllowed) {
+		return refused
+	}
+	b, err := connectReadOnly(ctx, p.Settings.Config, p.Log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(ctx, Runs{broker: b, viaReporter: true}), b.close())
+}
+
+// status returns the status of a run. The error is jetstream.ErrKeyNotFound if the run does
+// not exist. A run whose keys are unreadable has the status error and a reason.
+func (r Runs) status(ctx context.Context, run contract.RunID) (RunStatus, error) {
+	if r.viaReporter {
+		all, err := r.request(ctx)
+		if i := slices.IndexFunc(all, func(s RunStatus) bool { return s.RunID == run }); i >= 0 {
+			return all[i], nil
+		}
+		return RunStatus{}, cmp.Or[error](err, jetstream.ErrKeyNotFound)
+	}
+	m, err := runs.Manifest(ctx, r.broker.runs, run)
+	if errors.Is(err, runs.ErrUnreadable) {
+		return RunStatus{RunID: run, Status: contract.Errored, Reason: err.Error()}, nil
+	}
+	if err != nil {
+		return RunStatus{}, err
+	}
+	s := RunStatus{
+		RunID:     run,
+		Status:    contract.Running,
+		StartID:   m.Case(m.Range.Start).String(),
+		EndID:     m.Case(max(1, m.Range.End)).String(),
+		StartedAt: m.CreatedAt,
+	}
+	state, err := runs.Get[contract.State](ctx, r.broker.runs, run.StateKey())
+	switch {
+	case err == nil:
+		s.Status, s.Reason = state.Status, state.Reason
+	case errors.Is(err, runs.ErrUnreadable):
+		s.Status, s.Reason = contract.Errored, err.Error()
+	case !errors.Is(err, jetstream.ErrKeyNotFound): // a run without a state is starting
+		return s, err
+	}
+	if report := state.Report; report != nil {
+		s.Succeeded, s.NoRecord, s.Failed = report.Succeeded, report.NoRecord, report.Failed
+		s.Done, s.Planned = report.Total, report.Total
+		return s, nil
+	}
+	return s, r.fillProgress(ctx, &s, m)
+}
+
+// fillProgress sets the progress of a run without a report: the counts from its ledger, the rest
+// from its latest events.
+func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifest) error {
+	c, err := reporter.Count(ctx, reporter.Options{Bus: r.broker.Bus, Logger: slog.New(slog.DiscardHandler)}, m)
+	if errors.Is(err, ledger.ErrMismatch) {
+		s.Status, s.Reason = contract.Errored, err.Error()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.Succeeded, s.NoRecord, s.Failed, s.Planned = c.Succeeded, c.NoRecord, c.Failed, c.Planned
+	s.Done = c.Succeeded + c.NoRecord + c.Failed
+	if s.Status != contract.Running {
+		return nil
+	}
+	e, err := r.lastEvent(ctx, s.RunID, "progress")
+	if err != nil {
+		return err
+	}
+	waiting, err := r.lastEvent(ctx, s.RunID, "waiting")
+	if err != nil {
+		return err
+	}
+	if waiting.At.After(e.At) {
+		if e = waiting; e.Wait != nil && e.Wait.Until.After(time.Now()) {
+			s.Wait = e.Wait
+		}
+	}
+	s.Planned = max(s.Planned, e.Planned)
+	if s.Planned > s.Done && s.Done > 0 {
+		s.LeftSeconds = time.Since(s.StartedAt).Seconds() / float64(s.Done) * float64(s.Planned-s.Done)
+	}
+	return nil
+}
+
+// lastEvent returns the latest event of a run with that name, or the zero event if there is none.
+func (r Runs) lastEvent(ctx context.Context, run contract.RunID, name string) (e contract.Event, err error) {
+	msg, err := r.broker.GetLast(ctx, contract.StreamEvents, run.EventSubject(name))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return e, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(msg.Data, &e)
+	}
+	if err != nil {
+		return e, fmt.Errorf("reading the events of run %s: %w", run, err)
+	}
+	return e, nil
+}
+
+// All returns the status of every run, the newest first.
+func (r Runs) All(ctx context.Context) ([]RunStatus, error) {
+	if r.viaReporter {
+		return r.request(ctx)
+	}
+	known, err := runs.IDs(ctx, r.broker.Bus)
+	if err != nil {
+		return nil, err
+	}
+	all := []RunStatus{} // not nil: in JSON it is an array
+	for _, run := range known {
+		s, err := r.status(ctx, run)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b RunStatus) int { return b.StartedAt.Compare(a.StartedAt) })
+	return all, nil
+}
+
+// Named returns the status of the named run, else of the newest running one, else of the newest.
+func (r Runs) Named(ctx context.Context, name string) (RunStatus, error) {
+	if name != "" {
+		run, err := contract.ParseRunID(name)
+		if err != nil {
+			return RunStatus{}, fmt.Errorf("%w: --run: %w", ErrUsage, err)
+		}
+		s, err := r.status(ctx, run)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", ErrUsage, run)
+		}
+		return s, err
+	}
+	all, err := r.All(ctx)
+	if err != nil {
+		return RunStatus{}, err
+	}
+	if len(all) == 0 {
+		return RunStatus{}, fmt.Errorf("%w: there is no run", ErrUsage)
+	}
+	running := slices.IndexFunc(all, func(s RunStatus) bool { return s.Status == contract.Running })
+	return all[max(0, running)], nil
+}
+
+// runStatusTimeout is how long a reporter may take to read the status of all runs.
+const runStatusTimeout = 10 * time.Second
+
+// request requests the status of all runs from a reporter, the newest first.
+func (r Runs) request(ctx context.Context) ([]RunStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, runStatusTimeout)
+	defer cancel()
+	msg, err := r.broker.Conn().RequestWithContext(ctx, "fct.reporter.state", nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: this key may not read streams, and no reporter replies on fct.reporter.state: %w",
+			ErrBroker, err)
+	}
+	var reply serviceState
+	if err := json.Unmarshal(msg.Data, &reply); err != nil {
+		return nil, fmt.Errorf("%w: decoding the reply of the reporter: %w", ErrBroker, err)
+	}
+	return append([]RunStatus{}, reply.RunStatuses...), nil
+}
+
+// stopLimit is how long a generator may take to reply to a stop. The command stays stored in any
+// case.
+const stopLimit = 15 * time.Second
+
+// Stop sends the command batch.stop, as an external client would.
+func (r Runs) Stop(ctx context.Context, run contract.RunID) error {
+	body, err := json.Marshal(contract.StopSpec{RunID: run})
+	if err != nil {
+		return fmt.Errorf("stopping run %s: %w", run, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	msg, err := r.broker.Conn().RequestWithContext(ctx, contract.SubjectStop, body)
+	if err != nil {
+		return fmt.Errorf("%w: stopping run %s: no generator replied; the command is stored for the next one: %w",
+			ErrBroker, run, err)
+	}
+	var reply contract.CommandReply
+	if err := json.Unmarshal(msg.Data, &reply); err != nil {
+		return fmt.Errorf("%w: stopping run %s: %w", ErrBroker, run, err)
+	}
+	if reply.Error != "" {
+		return fmt.Errorf("%w: %s", ErrUsage, reply.Error)
+	}
+	return nil
+}

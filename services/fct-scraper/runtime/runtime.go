@@ -1,0 +1,178 @@
+// Package runtime connects a process to its NATS server and runs services there: it opens or starts
+// the server, runs a batch or serves, and reads what a store holds. The environment, the signals,
+// the flags and the exit codes belong to the program.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/integrity"
+	"fct-scraper/pkg/ledger"
+	"fct-scraper/pkg/natsd"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/store"
+	"fct-scraper/services/generator"
+	"fct-scraper/services/reporter"
+	"fct-scraper/streams"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	// ErrUsage marks an invalid call.
+	ErrUsage = errors.New("usage")
+	// ErrBroker marks an error of the broker that has no sentinel of its own.
+	ErrBroker = errors.New("broker")
+)
+
+// IsOutputError reports whether err is a mismatch of the ledger or an output that is not writable.
+func IsOutputError(err error) bool { return isAny(err, ledger.ErrMismatch, store.ErrNotWritable) }
+
+// IsUsageError reports whether err is an invalid call, setting or command.
+func IsUsageError(err error) bool {
+	return isAny(err, ErrUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning)
+}
+
+// IsBrokerError reports whether err is an error of the broker or the store.
+func IsBrokerError(err error) bool {
+	return isAny(err, ErrBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable,
+		natsd.ErrLocked, natsd.ErrStart, natsd.ErrNoSpace, streams.ErrDrift)
+}
+
+func isAny(err error, among ...error) bool {
+	return slices.ContainsFunc(among, func(sentinel error) bool { return errors.Is(err, sentinel) })
+}
+
+// Process is what all work of a process depends on.
+type Process struct {
+	Settings *config.Settings
+	Log      *slog.Logger
+	// Version is the version of the program.
+	Version string
+	// Getenv returns the value of an environment variable, or "". Batch and Serve look up the proxy.
+	Getenv func(name string) string
+}
+
+// Services returns the names of the services, in the order of the data flow.
+func Services() []string {
+	return []string{"prober", "generator", "fetcher", "classifier", "reporter"}
+}
+
+// Setup creates the streams, buckets and shared consumers that are missing on the server.
+func (p Process) Setup(ctx context.Context) error {
+	broker, err := openBroker(ctx, p.Settings.Config, connectOptions{}, p.Log)
+	if err != nil {
+		return err
+	}
+	return broker.close()
+}
+
+// Explain reads the history of a case from the store and does not change the store: it creates no
+// streams and marks no run as stopped. It returns the errors of reporter.Explain.
+func (p Process) Explain(ctx context.Context, id contract.CaseID) (history reporter.History, err error) {
+	if err := checkStoreExists(p.Settings.Config); err != nil {
+		return history, fmt.Errorf("explaining %s: %w", id, err)
+	}
+	exists, closeOutput := outputFiles(p.Settings.Output)
+	defer closeOutput()
+	err = retryIfHolderEnded(func() (err error) {
+		b, err := connectReadOnly(ctx, p.Settings.Config, p.Log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.close()) }()
+		if err := b.verify(ctx, p.Settings.Config, p.Log); err != nil {
+			return err
+		}
+		history, err = reporter.Explain(ctx, b.Bus, id, exists)
+		return b.markHolderEnded(err)
+	})
+	switch {
+	case err == nil, errors.Is(err, ledger.ErrMismatch):
+		return history, err
+	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return history, fmt.Errorf("%w: no run was ever started on this store: %w", ErrUsage, err)
+	default:
+		return history, fmt.Errorf("%w: %w", ErrBroker, err)
+	}
+}
+
+// outputFiles returns a function that reports whether a regular file is in the output folder,
+// without following links out of it, and a function that closes the folder. A missing folder is not
+// created.
+func outputFiles(output string) (exists func(name string) bool, done func()) {
+	root, err := os.OpenRoot(output)
+	if err != nil {
+		return func(string) bool { return false }, func() {}
+	}
+	exists = func(name string) bool {
+		info, err := root.Stat(name)
+		return err == nil && info.Mode().IsRegular()
+	}
+	return exists, func() { _ = root.Close() } // opened only for reading
+}
+
+// Rewrite writes the files of a run again from the store. It returns the report, the name of its
+// file, and what was rebuilt in the store. repair accepts a damaged store.
+func (p Process) Rewrite(
+	ctx context.Context, run contract.RunID, repair bool,
+) (report contract.Report, file string, restored []string, err error) {
+	if err := checkStoreExists(p.Settings.Config); err != nil {
+		return report, "", nil, fmt.Errorf("writing the report of %s: %w", run, err)
+	}
+	err = retryIfHolderEnded(func() (err error) {
+		broker, err := openBroker(ctx, p.Settings.Config, connectOptions{repair: repair, readOnly: true}, p.Log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, broker.close()) }()
+		restored = broker.restored
+		report, file, err = p.rewriteFrom(ctx, broker, run)
+		return broker.markHolderEnded(err)
+	})
+	return report, file, restored, err
+}
+
+// rewriteFrom writes the files of a run again from the store of the broker.
+func (p Process) rewriteFrom(
+	ctx context.Context, broker *broker, run contract.RunID,
+) (report contract.Report, file string, err error) {
+	if m, err := runs.Manifest(ctx, broker.runs, run); err == nil && m.Origin != "" {
+		if err := checkOutputOrigin(p.Settings.Output, m.Origin); err != nil {
+			return report, "", err
+		}
+	}
+	output, err := store.Open(p.Settings.Output)
+	if err != nil {
+		return report, "", err
+	}
+	defer func() { err = errors.Join(err, output.Close()) }()
+	report, file, err = reporter.Rewrite(ctx, reporter.Options{
+		Bus: broker.Bus, Store: output, Logger: p.Log, Version: p.Version, Ledger: storeName(p.Settings),
+	}, run)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", ErrUsage, run)
+	}
+	return report, file, err
+}
+
+// storeName returns the name of the store for messages.
+func storeName(settings *config.Settings) string {
+	if settings.NATSURL != "" {
+		return fmt.Sprintf("nats_url %s", settings.Subset("nats_url")["nats_url"])
+	}
+	dir, err := filepath.Abs(settings.DataDir)
+	if err != nil {
+		dir = settings.DataDir
+	}
+	return "data_dir " + dir
+}
