@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/fct-scraper/runtime"
-	"fct-scraper/services/reporter"
+	"fct-scraper/services/reporter/explain"
 
 	"github.com/spf13/cobra"
 )
@@ -72,7 +72,7 @@ func (p *historyPrinter) line(format string, args ...any) {
 }
 
 // historyText returns the history of a case as text. output is the folder that contains the files.
-func historyText(history reporter.History, output string) string {
+func historyText(history explain.History, output string) string {
 	s := &historyPrinter{output: output}
 	s.line("%s: %s", history.CaseID.String(), currentState(history))
 	if history.Record != nil {
@@ -97,7 +97,7 @@ func historyText(history reporter.History, output string) string {
 }
 
 // currentState describes what is known of the number now.
-func currentState(history reporter.History) string {
+func currentState(history explain.History) string {
 	switch {
 	case history.Collected != nil:
 		c := *history.Collected
@@ -113,7 +113,7 @@ func currentState(history reporter.History) string {
 		return "never requested"
 	case history.Failed != nil:
 		return "failed, not collected"
-	case slices.ContainsFunc(history.Runs, func(run reporter.RunHistory) bool { return run.Outcome == contract.NoRecord }):
+	case slices.ContainsFunc(history.Runs, func(run explain.RunHistory) bool { return run.Outcome == contract.NoRecord }):
 		return "no-record, unconfirmed: not collected"
 	default:
 		return "not collected"
@@ -121,7 +121,7 @@ func currentState(history reporter.History) string {
 }
 
 // run writes the part of the history that belongs to one run.
-func (p *historyPrinter) run(run reporter.RunHistory) {
+func (p *historyPrinter) run(run explain.RunHistory) {
 	p.line("\nrun %s: site %s, numbers %d to %d, %s", string(run.RunID), run.Site, run.Range.Start,
 		run.Range.End, string(run.Status))
 	if run.PlannedAt.IsZero() {
@@ -145,12 +145,12 @@ func (p *historyPrinter) run(run reporter.RunHistory) {
 	}
 }
 
-func (p *historyPrinter) stop(stop reporter.Stop) {
+func (p *historyPrinter) stop(stop explain.Stop) {
 	p.line("  %s  run %s: %s", timestamp(stop.At), string(stop.Status), stop.Reason)
 }
 
 // attempt writes one attempt and its verdict. last reports that the ledger has no later attempt.
-func (p *historyPrinter) attempt(a reporter.AttemptHistory, most int, last bool) {
+func (p *historyPrinter) attempt(a explain.AttemptHistory, most int, last bool) {
 	p.line("  %s  attempt %d of %d%s", timestamp(a.StartedAt), a.Attempt, most, uncounted(a))
 	for _, request := range a.Requests {
 		p.request(request)
@@ -179,7 +179,7 @@ func (p *historyPrinter) attempt(a reporter.AttemptHistory, most int, last bool)
 	}
 }
 
-func uncounted(a reporter.AttemptHistory) string {
+func uncounted(a explain.AttemptHistory) string {
 	if a.Counts {
 		return ""
 	}
@@ -233,7 +233,7 @@ func gap(length float64) string {
 }
 
 // file writes the path of a stored file.
-func (p *historyPrinter) file(label string, file reporter.StoredFile) {
+func (p *historyPrinter) file(label string, file explain.StoredFile) {
 	missing := ""
 	if !file.There {
 		missing = " (not there)"

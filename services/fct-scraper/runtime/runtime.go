@@ -22,6 +22,7 @@ import (
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/generator"
 	"fct-scraper/services/reporter"
+	"fct-scraper/services/reporter/explain"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -77,8 +78,8 @@ func (p Process) Setup(ctx context.Context) error {
 }
 
 // Explain reads the history of a case from the store and does not change the store: it creates no
-// streams and marks no run as stopped. It returns the errors of reporter.Explain.
-func (p Process) Explain(ctx context.Context, id contract.CaseID) (history reporter.History, err error) {
+// streams and marks no run as stopped. It returns the errors of explain.Explain.
+func (p Process) Explain(ctx context.Context, id contract.CaseID) (history explain.History, err error) {
 	if err := checkStoreExists(p.Settings.Config); err != nil {
 		return history, fmt.Errorf("explaining %s: %w", id, err)
 	}
@@ -93,7 +94,7 @@ func (p Process) Explain(ctx context.Context, id contract.CaseID) (history repor
 		if err := b.verify(ctx, p.Settings.Config, p.Log); err != nil {
 			return err
 		}
-		history, err = reporter.Explain(ctx, b.Bus, id, exists)
+		history, err = explain.Explain(ctx, b.Bus, id, exists)
 		return b.markHolderEnded(err)
 	})
 	switch {

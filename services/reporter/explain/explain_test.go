@@ -1,4 +1,4 @@
-package reporter
+package explain
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 func noFileExists(string) bool { return false }
 
 // explain returns the history of a number; exists reports which files exist.
-func explain(t *testing.T, f *fixture, number int, exists func(string) bool) History {
+func explain(t *testing.T, f fixture, number int, exists func(string) bool) History {
 	t.Helper()
 	history, err := Explain(t.Context(), f.bus, f.manifest.Case(number), exists)
 	if err != nil {
@@ -43,7 +43,7 @@ func summarize(run RunHistory) (all []attemptSummary) {
 
 func TestExplainListsAttemptsInOrder(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, 5, func(m *contract.Manifest) { m.MaxRetries = 2 })
+	f := newFixture(t, 2)
 	first, blocked, last := fcttest.Attempt(3, 1, contract.VerdictTransient, ""), fcttest.Attempt(3, 2, contract.VerdictBlocked, ""),
 		fcttest.Attempt(3, 2, contract.VerdictSuccess, contract.Success)
 	first.PlannedAt, first.RetryAt = fcttest.StartTime(), first.StartedAt.Add(1200*time.Millisecond)
@@ -51,7 +51,7 @@ func TestExplainListsAttemptsInOrder(t *testing.T) {
 	blocked.Raw, blocked.RawType = []byte("go away"), "html"
 	last.StartedAt = last.StartedAt.Add(time.Hour)
 	f.publishEach(fcttest.Success(2), first, blocked, first, fcttest.Success(4), last, last)
-	f.publishPlanned(0)
+	f.publishPlanned()
 	history := explain(t, f, 3, func(name string) bool { return name == "html_failed/run/IMM-3-25.html" })
 	if len(history.Runs) != 1 || !history.Asked {
 		t.Fatalf("%d runs, asked %t; want one", len(history.Runs), history.Asked)
@@ -84,23 +84,22 @@ func TestExplainListsAttemptsInOrder(t *testing.T) {
 
 func TestExplainCoversAllRuns(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, 5)
+	f := newFixture(t, 0)
 	f.publishEach(fcttest.Failure(1))
-	f.publishPlanned(0)
-	later := *f
+	f.publishPlanned()
+	later := f
 	for i, run := range []contract.RunID{"second", "third"} {
 		later.manifest.RunID, later.manifest.CreatedAt = run, fcttest.StartTime().Add(time.Duration(i+1)*time.Hour)
-		later.put(f.buckets.runs, run.ManifestKey(), later.manifest)
-		later.setRunning()
+		later.putRun()
 		if run == "second" {
 			later.publishEach(fcttest.Success(1))
 		}
-		later.publishPlan(contract.Planned{Range: f.manifest.Range, Jobs: 5})
+		later.publishPlanned()
 	}
-	other := *f
+	other := f
 	other.manifest.RunID, other.manifest.Year = "other-year", "24"
-	other.put(f.buckets.runs, other.manifest.RunID.ManifestKey(), other.manifest)
-	f.put(f.buckets.collected, fcttest.CaseOf(1).Key(), contract.Collected{Outcome: contract.Success, RunID: "second",
+	other.putRun()
+	f.put(contract.BucketCollected, fcttest.CaseOf(1).Key(), contract.Collected{Outcome: contract.Success, RunID: "second",
 		At: fcttest.StartTime()})
 	history := explain(t, f, 1, noFileExists)
 	if len(history.Runs) != 2 || history.Runs[0].Outcome != contract.Failed || history.Runs[1].RunID != "second" ||
@@ -117,7 +116,7 @@ func TestExplainCoversAllRuns(t *testing.T) {
 
 func TestExplain_NumberNeverPlanned(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, 5)
+	f := newFixture(t, 0)
 	f.publishEach(fcttest.Success(1))
 	if history := explain(t, f, 99, noFileExists); history.Asked || len(history.Runs) != 0 ||
 		history.Collected != nil || history.Record != nil {
@@ -127,7 +126,7 @@ func TestExplain_NumberNeverPlanned(t *testing.T) {
 
 func TestExplain_InFlight(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, 5)
+	f := newFixture(t, 0)
 	answered := contract.Answer{CaseID: fcttest.CaseOf(2), Attempt: 1,
 		Exchanges: []contract.Exchange{{Call: "docket", Status: 200, StartedAt: fcttest.StartTime(), Body: []byte("{}")}}}
 	classified := contract.Answer{CaseID: fcttest.CaseOf(4), Attempt: 1,
@@ -154,21 +153,17 @@ func TestExplain_InFlight(t *testing.T) {
 
 func TestExplainListsStopsAndBlocks(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, 5, func(m *contract.Manifest) { m.Site = "court" })
+	f := newFixture(t, 0)
 	refused := fcttest.Attempt(3, 1, contract.VerdictBlocked, "")
 	f.publishEach(fcttest.Success(1), refused)
 	stop := contract.State{Status: contract.Blocked, Reason: "blocked by the site at IMM-3-25 (waf)",
 		At: fcttest.StartTime().Add(time.Minute), Round: 1}
-	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), stop)
+	f.put(contract.BucketRuns, f.manifest.RunID.StateKey(), stop)
 	stop.Superseded = true
-	f.put(f.buckets.runs, f.manifest.RunID.StateKey(), stop)
-	sites, err := f.bus.KV(t.Context(), contract.BucketSites)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f.put(contract.BucketRuns, f.manifest.RunID.StateKey(), stop)
 	block := contract.SiteBlock{CaseID: fcttest.CaseOf(3), RunID: "run", Rule: "waf", At: fcttest.StartTime().Add(time.Minute),
 		Until: fcttest.StartTime().Add(time.Hour)}
-	f.put(sites, contract.BlockKey("court"), block)
+	f.put(contract.BucketSites, contract.BlockKey("court"), block)
 	history := explain(t, f, 3, noFileExists)
 	if diff := cmp.Diff([]Stop{{stop.Status, stop.Reason, stop.At}}, history.Runs[0].Stops); diff != "" {
 		t.Error("stops:", diff)
@@ -185,7 +180,7 @@ func TestExplainListsStopsAndBlocks(t *testing.T) {
 // one that may hold the number is an error.
 func TestExplainDecodesOnlyMessagesOfNumber(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, 5)
+	f := newFixture(t, 0)
 	broken := nats.NewMsg(f.manifest.RunID.OutcomeSubject(0))
 	broken.Header.Set(ledger.StateHeader, ledger.FormatStates([]ledger.AttemptState{{Number: 4, Attempt: 1}}))
 	broken.Data = []byte("broken")

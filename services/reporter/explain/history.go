@@ -1,4 +1,6 @@
-package reporter
+// Package explain collects everything that is stored about one number: the runs that had a job for
+// it, their attempts, its files and keys, and the blocks that it met.
+package explain
 
 import (
 	"time"
