@@ -66,8 +66,7 @@ type Manifest struct {
 	// Batch is the identity of the batch: starts with the same identity are the same batch.
 	Batch string `json:"batch"`
 	Site  string `json:"site"`
-	// Origin is the site's address in the process that planned the run; empty in manifests of older
-	// versions.
+	// Origin is the site's address in the process that planned the run; empty if it is unknown.
 	Origin string `json:"origin,omitempty"`
 	RunSettings
 	// ProbeSpent is how many requests the search had sent when the run was last resumed; the budget

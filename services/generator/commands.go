@@ -86,21 +86,15 @@ func (s *Service) handleCommand(ctx context.Context, d bus.Delivery[[]byte]) err
 // isHandled reports whether the result of this command is stored. A result with the same sequence
 // may belong to a stream that was deleted or lost its last messages, so the time is compared too.
 func (s *Service) isHandled(ctx context.Context, key string, command contract.CommandResult) (bool, error) {
-	entry, err := s.kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return false, nil
+	result, err := readKey[contract.CommandResult](ctx, s.kv, key)
+	switch {
+	case err != nil || result.missing():
+		return false, err
+	case result.unreadable(): // written by another program; executing the command twice would be worse
+		return true, nil
+	default:
+		return result.value.At.Equal(command.At), nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("reading %s: %w", key, err)
-	}
-	var stored contract.CommandResult
-	if err := json.Unmarshal(entry.Value(), &stored); err != nil {
-		return true, nil //nolint:nilerr // written by another program; executing the command twice would be worse
-	}
-	if stored.At.IsZero() { // written by an earlier version
-		return stored.Digest == "" || stored.Digest == command.Digest, nil
-	}
-	return stored.At.Equal(command.At), nil
 }
 
 // publishRejection publishes why a command was rejected. sequence is 0 for a command that the
@@ -118,21 +112,25 @@ func (s *Service) publishRejection(ctx context.Context, subject string, sequence
 	return err
 }
 
+// stopRun executes a stop. It reads whether an earlier start is pending first: if none is, the run
+// of every earlier start has a manifest by the time that it is read.
 func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
 	run, err := ReadStop(d.Body)
 	if err != nil {
 		return "", err
 	}
-	_, err = runs.Manifest(ctx, s.kv, run)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		if waits, err := s.startsPending(ctx, d.Sequence); err != nil || waits {
-			return "", bus.RetryIn(pendingStartDelay,
-				errors.Join(err, errors.New("an earlier start may create the run")))
-		}
-		return "", invalid(contract.Problem{Field: "run_id", Value: quote([]byte(run)),
-			Reason: "there is no such run", Allowed: "the id of a run"})
+	pending, err := s.startsPending(ctx, d.Sequence)
+	if err != nil {
+		return "", err
 	}
-	if err != nil && !errors.Is(err, runs.ErrUnreadable) { // a run with an unreadable manifest can still be stopped
+	manifest, err := readKey[contract.Manifest](ctx, s.kv, run.ManifestKey())
+	if err != nil {
+		return "", err
+	}
+	switch err := decideStop(run, manifest, pending); {
+	case errors.Is(err, errStartPending):
+		return "", bus.RetryIn(pendingStartDelay, err)
+	case err != nil:
 		return "", err
 	}
 	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by batch.stop", At: time.Now().UTC()}
@@ -167,21 +165,6 @@ func (s *Service) recordStop(ctx context.Context, run contract.RunID, d bus.Deli
 		return fmt.Errorf("halting run %s: %w", run, err)
 	}
 	return nil
-}
-
-// checkNotStopped rejects a start of a run that a later command has stopped already.
-func (s *Service) checkNotStopped(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
-	halt, err := runs.Get[contract.Halt](ctx, s.kv, run.HaltKey())
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, runs.ErrUnreadable):
-		return nil
-	case err != nil:
-		return fmt.Errorf("reading the halt of run %s: %w", run, err)
-	case halt.Command < d.Sequence || d.StoredAt.After(halt.CommandAt):
-		return nil
-	}
-	return invalid(conflict("run_id", run,
-		fmt.Sprintf("command %d, sent after this start, has stopped it", halt.Command), "a new start"))
 }
 
 const (

@@ -1,4 +1,4 @@
-package generator_test
+package generator
 
 import (
 	"slices"
@@ -6,18 +6,17 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
-	"fct-scraper/services/generator"
 
 	"pgregory.net/rapid"
 )
 
-func TestNumbersOrder(t *testing.T) {
+func TestJobOrder_FailedFirst(t *testing.T) {
 	t.Parallel()
 	r, noon := contract.Range{Start: 3, End: 9}, time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	collected := map[int]contract.Collected{
 		4: {Outcome: contract.Success}, 5: {Outcome: contract.NoRecord, At: noon}, 8: {Outcome: contract.Success},
 	}
-	failed := []int{9, 7, 7, 2, 10, 8}
+	failed := map[int]contract.Collected{9: {}, 7: {}, 2: {}, 10: {}, 8: {}}
 	for name, c := range map[string]struct {
 		m    contract.Manifest
 		want []int
@@ -32,20 +31,20 @@ func TestNumbersOrder(t *testing.T) {
 		"young":   {m: contract.Manifest{RecheckBefore: noon, RecheckAbove: 4}, want: []int{7, 9, 3, 6}},
 	} {
 		c.m.Range = r
-		if got := slices.Collect(generator.Numbers(c.m, collected, failed)); !slices.Equal(got, c.want) {
+		if got := slices.Collect(jobOrder(c.m, collected, failed)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }
 
-func TestNumbersComplete(t *testing.T) {
+func TestJobOrder_Complete(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := contract.Range{Start: rapid.IntRange(1, 50).Draw(t, "start"), End: rapid.IntRange(1, 60).Draw(t, "end")}
 		outcomes := rapid.SampledFrom([]contract.Collected{{Outcome: contract.Success}, {Outcome: contract.NoRecord}})
 		collected := rapid.MapOf(rapid.IntRange(1, 60), outcomes).Draw(t, "collected")
-		failed := rapid.SliceOf(rapid.IntRange(1, 60)).Draw(t, "failed")
-		got := slices.Collect(generator.Numbers(contract.Manifest{Range: r}, collected, failed))
+		failed := rapid.MapOf(rapid.IntRange(1, 60), rapid.Just(contract.Collected{})).Draw(t, "failed")
+		got := slices.Collect(jobOrder(contract.Manifest{Range: r}, collected, failed))
 		slices.Sort(got)
 		var want []int
 		for n := r.Start; n <= r.End; n++ {
@@ -57,4 +56,26 @@ func TestNumbersComplete(t *testing.T) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
 	})
+}
+
+func TestRecheckAbove(t *testing.T) {
+	t.Parallel()
+	day := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	record := func(at time.Time) contract.Collected { return contract.Collected{Outcome: contract.Success, At: at} }
+	none := func(at time.Time) contract.Collected { return contract.Collected{Outcome: contract.NoRecord, At: at} }
+	for name, c := range map[string]struct {
+		collected map[int]contract.Collected
+		want      int
+	}{
+		"nothing":               {nil, 0},
+		"no record at all":      {map[int]contract.Collected{1: none(day), 2: none(day)}, 0},
+		"gap below the highest": {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(time.Minute)), 4: none(day)}, 3},
+		"no-record long before": {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(24 * time.Hour))}, 1},
+		"lowest of several":     {map[int]contract.Collected{1: record(day), 2: none(day), 4: none(day), 5: record(day.Add(24 * time.Hour))}, 1},
+		"seen above it earlier": {map[int]contract.Collected{2: none(day), 3: record(day.Add(48 * time.Hour)), 5: record(day)}, 5},
+	} {
+		if got := recheckAbove(c.collected); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
 }

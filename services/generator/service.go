@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -85,4 +86,60 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("running the generator: %w", err)
 	}
 	return nil
+}
+
+// addTimeout limits the time that a start waits until its run is added. A run that is halted
+// meanwhile is never added.
+const addTimeout = 2 * time.Second
+
+// activeRuns is the set of runs that this generator serves.
+type activeRuns struct {
+	mu   sync.Mutex
+	runs map[contract.RunID]bool
+	// added is closed and replaced when a run is added.
+	added chan struct{}
+}
+
+func newActiveRuns() *activeRuns {
+	return &activeRuns{runs: make(map[contract.RunID]bool), added: make(chan struct{})}
+}
+
+// add adds a run until remove is called.
+func (a *activeRuns) add(run contract.RunID) (remove func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.runs[run] = true
+	close(a.added)
+	a.added = make(chan struct{})
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.runs, run)
+	}
+}
+
+// snapshot returns a copy of the set.
+func (a *activeRuns) snapshot() map[contract.RunID]bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.runs)
+}
+
+// await returns when a run has been added, or after addTimeout.
+func (a *activeRuns) await(ctx context.Context, run contract.RunID) {
+	ctx, cancel := context.WithTimeout(ctx, addTimeout)
+	defer cancel()
+	for {
+		a.mu.Lock()
+		active, added := a.runs[run], a.added
+		a.mu.Unlock()
+		if active {
+			return
+		}
+		select {
+		case <-added:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

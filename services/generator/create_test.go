@@ -33,6 +33,28 @@ func (f fixture) storeCase(m contract.Manifest) {
 	}
 }
 
+// A generator that is killed between the two writes leaves a registered run without a manifest.
+func TestStart_CreatesRegisteredRun(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	batch := defaults()
+	batch.Year, batch.End = "25", 5
+	if _, err := f.kv.PutString(t.Context(), contract.BatchKey(batch.Identity("sim")), "registered"); err != nil {
+		t.Fatal(err)
+	}
+	defer f.runService()()
+	const body = `{"year":"25","end":5}`
+	if got := f.send(contract.SubjectStart, body); got.RunID != "registered" {
+		t.Errorf("%+v, want the run that the other generator registered", got)
+	}
+	f.endRun("registered", contract.Completed)
+	next := f.send(contract.SubjectStart, body).RunID
+	entry, err := f.kv.Get(t.Context(), contract.BatchKey(batch.Identity("sim")))
+	if err != nil || next == "registered" || string(entry.Value()) != string(next) {
+		t.Errorf("run %s, %v; want a new run that is registered", next, err)
+	}
+}
+
 func TestStartRejected_StoreOfOtherSite(t *testing.T) {
 	t.Parallel()
 	const realSite, sim = "https://www.fct-cf.ca", "http://127.0.0.1:8090"
@@ -42,17 +64,13 @@ func TestStartRejected_StoreOfOtherSite(t *testing.T) {
 		// other is the origin that the rejection names; "" if the start is accepted.
 		other string
 	}{
-		"the same":                       {contract.Manifest{Site: "fct-cf", Origin: realSite}, realSite, ""},
-		"the same, written differently":  {contract.Manifest{Site: "fct-cf", Origin: realSite}, "https://WWW.fct-cf.ca:443", ""},
-		"the simulator on another port":  {contract.Manifest{Site: "sim", Origin: sim}, "http://127.0.0.1:9", ""},
-		"the simulator's, then real":     {contract.Manifest{Site: "fct-cf", Origin: sim}, realSite, sim},
-		"real, then the simulator":       {contract.Manifest{Site: "fct-cf", Origin: realSite}, sim, realSite},
-		"another real site":              {contract.Manifest{Site: "fct-cf", Origin: realSite}, "https://other.test", realSite},
-		"old, with base_url":             {contract.Manifest{Site: "fct-cf", Config: map[string]any{"base_url": sim}}, realSite, sim},
-		"old, of a profile":              {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, sim, realSite},
-		"old, of the same profile":       {contract.Manifest{Site: "fct-cf-html", Config: map[string]any{"base_url": ""}}, realSite, ""},
-		"old, of the embedded simulator": {contract.Manifest{Site: "sim", Config: map[string]any{"base_url": ""}}, realSite, "http://127.0.0.1"},
-		"old, unknown":                   {contract.Manifest{Site: "fct-cf"}, realSite, ""},
+		"the same":                      {contract.Manifest{Site: "fct-cf", Origin: realSite}, realSite, ""},
+		"the same, written differently": {contract.Manifest{Site: "fct-cf", Origin: realSite}, "https://WWW.fct-cf.ca:443", ""},
+		"the simulator on another port": {contract.Manifest{Site: "sim", Origin: sim}, "http://127.0.0.1:9", ""},
+		"the simulator's, then real":    {contract.Manifest{Site: "fct-cf", Origin: sim}, realSite, sim},
+		"real, then the simulator":      {contract.Manifest{Site: "fct-cf", Origin: realSite}, sim, realSite},
+		"another real site":             {contract.Manifest{Site: "fct-cf", Origin: realSite}, "https://other.test", realSite},
+		"unknown":                       {contract.Manifest{Site: "fct-cf"}, realSite, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
