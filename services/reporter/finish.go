@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
+	"fct-scraper/services/reporter/verify"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -75,32 +76,40 @@ func emptyRangeReason(m contract.Manifest) string {
 func (w *worker) compare(
 	ctx context.Context, keysUpTo uint64, inspected *files.Inspection,
 ) (map[int]contract.Collected, error) {
-	collected, failed, err := readKeys(ctx, w)
+	collected, failed, err := w.readKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
-	v := newVerifier(w.manifest, keysUpTo)
+	v := verify.New(w.manifest, keysUpTo)
 	err = w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
-		return errors.Join(v.read(m), inspected.Read(m, collected))
+		v.Read(m)
+		return inspected.Read(m, collected)
 	})
 	if err := errors.Join(err, inspected.End()); err != nil {
 		return nil, err
 	}
-	v.compareTally(&w.tally)
-	v.compareKeys(collected, failed)
+	v.CompareCounts(countsOf(&w.tally))
+	v.CompareKeys(collected, failed)
 	if w.tally.Complete() {
-		v.compareRange(collected)
+		v.CompareRange(collected)
 	}
 	if inspected != nil && !inspected.LinesWrong() {
 		file, err := w.Store.Reader(files.AttemptsName(w.manifest.RunID))
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ledger.ErrMismatch, err)
 		}
-		if err := errors.Join(v.compareAttempts(file, w.tally.Durations.Count), file.Close()); err != nil {
+		if err := errors.Join(v.CompareAttempts(file, w.tally.Durations.Count), file.Close()); err != nil {
 			return nil, err
 		}
 	}
-	return collected, v.result()
+	return collected, v.Result()
+}
+
+// countsOf returns what the verifier compares of a tally.
+func countsOf(t *fold.Tally) verify.Counts {
+	return verify.Counts{Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Retries: t.Retries,
+		Requests: t.Requests, UnconfirmedCount: t.UnconfirmedCount(), Unconfirmed: t.UnconfirmedNumbers(),
+		Outcomes: t.Outcomes}
 }
 
 func (w *worker) summary(status contract.Status, reason string) files.Summary {

@@ -258,8 +258,8 @@ func (f *fixture) runToError(hook func(string) error) (contract.State, error) {
 // keys returns the keys of the buckets collected and failed.
 func (f *fixture) keys() (collected, failed map[int]contract.Collected) {
 	f.t.Helper()
-	collected, failed, err := readKeys(f.t.Context(), &worker{Service: New(Options{Bus: f.bus}), buckets: f.buckets,
-		manifest: f.manifest})
+	w := &worker{Service: New(Options{Bus: f.bus}), buckets: f.buckets, manifest: f.manifest}
+	collected, failed, err := w.readKeys(f.t.Context())
 	if err != nil {
 		f.t.Fatal(err)
 	}

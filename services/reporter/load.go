@@ -207,3 +207,14 @@ func Count(ctx context.Context, options Options, m contract.Manifest) (counts Co
 	}
 	return counts, err
 }
+
+// readKeys reads the keys of the run's series and year from the buckets collected and failed.
+func (w *worker) readKeys(ctx context.Context) (collected, failed map[int]contract.Collected, err error) {
+	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
+	err = w.eachKey(ctx, contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value })
+	if err != nil {
+		return nil, nil, err
+	}
+	err = w.eachKey(ctx, contract.BucketFailed, func(n int, value contract.Collected) { failed[n] = value })
+	return collected, failed, err
+}

@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
+	"fct-scraper/services/reporter/verify"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -91,7 +92,7 @@ func TestTallyMatchesModel(t *testing.T) {
 		packs := drawPacks(rt)
 		want, attempts := modelCounts(packs)
 		var folded fold.Tally
-		reader := newVerifier(manifest, math.MaxUint64)
+		reader := verify.New(manifest, math.MaxUint64)
 		var got []string
 		for i, entries := range packs {
 			data, err := ledger.Encode(contract.EntryPack{Version: contract.MessageVersion, RunID: "run", Entries: entries})
@@ -108,9 +109,7 @@ func TestTallyMatchesModel(t *testing.T) {
 				}
 				got = append(got, fmt.Sprintf("%s %d %s%s", entry.CaseID, entry.Attempt, entry.Verdict, entry.Outcome))
 			}
-			if err := reader.read(m); err != nil {
-				rt.Fatal(err)
-			}
+			reader.Read(m)
 		}
 		report := files.Summary{Manifest: manifest, Tally: &folded, Finished: endTime}.Report()
 		failed := 0
@@ -129,8 +128,8 @@ func TestTallyMatchesModel(t *testing.T) {
 		if diff := cmp.Diff(attempts, got); diff != "" {
 			rt.Fatal(diff)
 		}
-		if reader.compareTally(&folded); reader.result() != nil {
-			rt.Fatal(reader.result())
+		if reader.CompareCounts(countsOf(&folded)); reader.Result() != nil {
+			rt.Fatal(reader.Result())
 		}
 	})
 }

@@ -1,6 +1,6 @@
 // Package reporter turns the ledger of a run into files for people: records, attempts, counts and
 // the report. It is the only package that decides how a run ended, and it does so only after a
-// second reader of the ledger has agreed (verifier).
+// second reader of the ledger has agreed (services/reporter/verify).
 package reporter
 
 import (

@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
+	"fct-scraper/services/reporter/verify"
 
 	"github.com/nats-io/nats.go"
 )
@@ -230,15 +231,15 @@ func TestVerifierReportsWrongLines(t *testing.T) {
 				damage(f)
 			}
 		}
-		v := newVerifier(f.manifest, 0)
+		v := verify.New(f.manifest, 0)
 		from := ledger.Reader{Bus: f.bus, Manifest: f.manifest}
 		last, err := from.Last(t.Context())
 		f.must(err)
-		f.must(from.ReadTo(t.Context(), last, v.read))
+		f.must(from.ReadTo(t.Context(), last, func(m ledger.Message) error { v.Read(m); return nil }))
 		file, err := os.Open(name)
 		f.must(err)
-		f.must(errors.Join(v.compareAttempts(file, 10), file.Close()))
-		if err := v.result(); !errors.Is(err, ledger.ErrMismatch) || !strings.Contains(err.Error(), m.want) {
+		f.must(errors.Join(v.CompareAttempts(file, 10), file.Close()))
+		if err := v.Result(); !errors.Is(err, ledger.ErrMismatch) || !strings.Contains(err.Error(), m.want) {
 			t.Errorf("%s: %v, want %q in it", m.name, err, m.want)
 		}
 	}

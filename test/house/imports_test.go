@@ -44,6 +44,18 @@ func importRules() []rule {
 			},
 		},
 		{
+			name: "the verifier counts by itself", check: inProgram(checkVerifier),
+			bad: []sample{
+				{"services/reporter/verify/a.go", `import "fct-scraper/services/reporter/fold"`},
+				{"services/reporter/verify/a.go", `import "fct-scraper/services/reporter/files"`},
+			},
+			good: []sample{
+				{"services/reporter/verify/a.go", `import "fct-scraper/pkg/ledger"`},
+				{"services/reporter/verify/a_test.go", `import "fct-scraper/services/reporter/fold"`},
+				{"services/reporter/a.go", `import "fct-scraper/services/reporter/fold"`},
+			},
+		},
+		{
 			name: "contract stands on the standard library", check: inProgram(checkContract),
 			bad:  []sample{{"pkg/contract/a.go", `import "github.com/nats-io/nats.go"`}},
 			good: []sample{{"pkg/contract/a.go", `import "encoding/json"`}, {"pkg/bus/a.go", `import "github.com/nats-io/nats.go"`}},
@@ -133,6 +145,16 @@ func mayImport(from, to string, test bool) bool {
 	default:
 		return inside(to, "pkg") && (inside(from, "pkg", "services") || from == "test/e2e" && test)
 	}
+}
+
+// checkVerifier keeps what the verifier compares out of what it compares with.
+func checkVerifier(s source) (findings []string) {
+	for _, name := range s.imports() {
+		if s.dir() == "services/reporter/verify" && inside(name, module+"/services") {
+			findings = append(findings, s.finding(s.file.Name, "must not import %s", name))
+		}
+	}
+	return findings
 }
 
 func checkContract(s source) (findings []string) {

@@ -1,4 +1,4 @@
-package reporter
+package verify
 
 import (
 	"time"
@@ -109,7 +109,7 @@ func (u *unconfirmedSet) has(number int) bool {
 }
 
 // addCanary counts a canary.
-func (v *verifier) addCanary(m ledger.Message) {
+func (v *Verifier) addCanary(m ledger.Message) {
 	for _, entry := range m.Canary {
 		v.requests += len(entry.Requests)
 	}

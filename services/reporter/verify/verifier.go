@@ -1,8 +1,10 @@
-package reporter
+// Package verify is the second reader of a run's ledger. It reads the ledger again from its first
+// message, counts in its own way, and compares its result with everything that was written. It
+// shares the decoding with the fold and nothing else, so that a fault in one of them shows.
+package verify
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,13 +17,10 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
-	"fct-scraper/services/reporter/fold"
 )
 
-// verifier is the second reader of a run's ledger. It reads the ledger again from its first
-// message, counts in its own way, and compares its result with everything that was written. It
-// shares the decoding with the fold and nothing else, so that a fault in one of them shows.
-type verifier struct {
+// Verifier counts one run's ledger and collects the differences that it finds.
+type Verifier struct {
 	manifest contract.Manifest
 	// outcomes is the first outcome of each number in the ledger.
 	outcomes map[int]contract.Outcome
@@ -53,15 +52,17 @@ type attemptsLine struct {
 	outcome         string
 }
 
-func newVerifier(manifest contract.Manifest, keysUpTo uint64) *verifier {
-	return &verifier{
+// New returns a verifier of a run. keysUpTo is the sequence of the last message whose outcomes must
+// have their keys.
+func New(manifest contract.Manifest, keysUpTo uint64) *Verifier {
+	return &Verifier{
 		manifest: manifest, keysUpTo: keysUpTo, outcomes: map[int]contract.Outcome{}, seen: map[attemptID]bool{},
 		lines: map[attemptsLine]int{}, withoutKey: map[int]bool{}, unconfirmed: newUnconfirmedSet(keysUpTo),
 	}
 }
 
-// read counts one message of the ledger.
-func (v *verifier) read(m ledger.Message) error {
+// Read counts one message of the ledger.
+func (v *Verifier) Read(m ledger.Message) {
 	v.unconfirmed.sequence = m.Sequence
 	if m.Planned != nil {
 		v.planned = m.Planned
@@ -74,12 +75,11 @@ func (v *verifier) read(m ledger.Message) error {
 	if m.Canary != nil {
 		v.addCanary(m)
 	}
-	return nil
 }
 
 // addEntry counts an attempt unless it is a replay or follows its number's outcome. It reports
 // whether the entry settles its number.
-func (v *verifier) addEntry(entry contract.Entry) bool {
+func (v *Verifier) addEntry(entry contract.Entry) bool {
 	number := entry.CaseID.Number
 	this := attemptID{number: number, attempt: entry.Attempt}
 	if entry.Verdict == contract.VerdictBlocked {
@@ -102,9 +102,9 @@ func (v *verifier) addEntry(entry contract.Entry) bool {
 	return entry.Outcome != ""
 }
 
-// result returns nil when everything agrees, else an error that matches ledger.ErrMismatch and
+// Result returns nil when everything agrees, else an error that matches ledger.ErrMismatch and
 // names the differences.
-func (v *verifier) result() error {
+func (v *Verifier) Result() error {
 	if len(v.problems) == 0 {
 		return nil
 	}
@@ -116,7 +116,7 @@ const maxNamedCases = 5
 
 // addDifference records a difference and the numbers that it affects; without numbers there is
 // none.
-func (v *verifier) addDifference(what string, numbers []int) {
+func (v *Verifier) addDifference(what string, numbers []int) {
 	if len(numbers) == 0 {
 		return
 	}
@@ -130,48 +130,60 @@ func (v *verifier) addDifference(what string, numbers []int) {
 		strings.Join(names, " ")))
 }
 
+// Counts are what the fold made of a ledger, for CompareCounts.
+type Counts struct {
+	Succeeded, NoRecord, Failed, Retries, Requests int
+	// UnconfirmedCount is how many no-records are unconfirmed, Unconfirmed their numbers.
+	UnconfirmedCount int
+	Unconfirmed      map[int]bool
+	// Outcomes has the outcome of each number.
+	Outcomes interface {
+		Get(number int) contract.Outcome
+		Highest() int
+	}
+}
+
 // numbers returns the numbers that have an outcome on either side.
-func (v *verifier) numbers(other fold.Outcomes) []int {
+func (v *Verifier) numbers(c Counts) []int {
 	var all []int
-	for number := range max(other.Highest(), contract.MaxNumber) + 1 {
-		if v.outcomes[number] != "" || other.Get(number) != "" {
+	for number := range max(c.Outcomes.Highest(), contract.MaxNumber) + 1 {
+		if v.outcomes[number] != "" || c.Outcomes.Get(number) != "" {
 			all = append(all, number)
 		}
 	}
 	return all
 }
 
-// compareTally compares the counts and outcomes of the fold.
-func (v *verifier) compareTally(t *fold.Tally) {
+// CompareCounts compares the counts and outcomes of the fold.
+func (v *Verifier) CompareCounts(c Counts) {
 	counts := map[contract.Outcome]int{}
 	for _, outcome := range v.outcomes {
 		counts[outcome]++
 	}
 	got := [3]int{counts[contract.Success], counts[contract.NoRecord], counts[contract.Failed]}
-	if want := [3]int{t.Succeeded, t.NoRecord, t.Failed}; got != want {
+	if want := [3]int{c.Succeeded, c.NoRecord, c.Failed}; got != want {
 		v.problems = append(v.problems,
 			fmt.Sprintf("success, no-record, failed: the ledger has %d, the counts have %d", got, want))
 	}
-	if retries := v.retries(); retries != t.Retries || v.requests != t.Requests {
+	if retries := v.retries(); retries != c.Retries || v.requests != c.Requests {
 		v.problems = append(v.problems,
 			fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]",
-				retries, v.requests, t.Retries, t.Requests))
+				retries, v.requests, c.Retries, c.Requests))
 	}
-	if count := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); count != t.UnconfirmedCount() {
+	if count := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); count != c.UnconfirmedCount {
 		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", count,
-			t.UnconfirmedCount()))
+			c.UnconfirmedCount))
 	}
 	var wrong []int
-	unconfirmed := t.UnconfirmedNumbers()
-	for _, number := range v.numbers(t.Outcomes) {
-		if v.unconfirmed.has(number) != unconfirmed[number] {
+	for _, number := range v.numbers(c) {
+		if v.unconfirmed.has(number) != c.Unconfirmed[number] {
 			wrong = append(wrong, number)
 		}
 	}
 	v.addDifference("unconfirmed no-records of the checkpoint differ from the ledger", wrong)
 	wrong = nil
-	for _, number := range v.numbers(t.Outcomes) {
-		if v.outcomes[number] != t.Outcomes.Get(number) {
+	for _, number := range v.numbers(c) {
+		if v.outcomes[number] != c.Outcomes.Get(number) {
 			wrong = append(wrong, number)
 		}
 	}
@@ -179,7 +191,7 @@ func (v *verifier) compareTally(t *fold.Tally) {
 }
 
 // retries counts the attempts of all numbers except each number's first one.
-func (v *verifier) retries() int {
+func (v *Verifier) retries() int {
 	numbers, attempts := map[int]bool{}, 0
 	for line, times := range v.lines {
 		numbers[line.number] = true
@@ -188,9 +200,9 @@ func (v *verifier) retries() int {
 	return attempts - len(numbers)
 }
 
-// compareAttempts compares the lines of the attempts file: one for each attempt, with its outcome
+// CompareAttempts compares the lines of the attempts file: one for each attempt, with its outcome
 // or verdict. attempts is how many the fold counted.
-func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
+func (v *Verifier) CompareAttempts(file io.Reader, attempts int) error {
 	written := map[attemptsLine]int{}
 	var wrong []int
 	lines := 0
@@ -228,9 +240,9 @@ func (v *verifier) compareAttempts(file io.Reader, attempts int) error {
 	return nil
 }
 
-// compareKeys compares the keys of the buckets. Another run may have overwritten the keys of some
+// CompareKeys compares the keys of the buckets. Another run may have overwritten the keys of some
 // numbers since.
-func (v *verifier) compareKeys(collected, failed map[int]contract.Collected) {
+func (v *Verifier) CompareKeys(collected, failed map[int]contract.Collected) {
 	var missing, wrong, failures []int
 	run := v.manifest.RunID
 	for number, outcome := range v.outcomes {
@@ -261,8 +273,8 @@ func (v *verifier) compareKeys(collected, failed map[int]contract.Collected) {
 	v.addDifference("keys of the bucket failed differ from the ledger", failures)
 }
 
-// compareRange compares the outcomes of a complete run with its range: none missing, none outside.
-func (v *verifier) compareRange(collected map[int]contract.Collected) {
+// CompareRange compares the outcomes of a complete run with its range: none missing, none outside.
+func (v *Verifier) CompareRange(collected map[int]contract.Collected) {
 	if v.planned == nil {
 		v.problems = append(v.problems, "the ledger has no message that all jobs are published")
 		return
@@ -288,15 +300,4 @@ func (v *verifier) compareRange(collected map[int]contract.Collected) {
 	}
 	v.addDifference("neither fetched nor collected", lost)
 	v.addDifference("outcomes outside of the range", outside)
-}
-
-// readKeys reads the keys of the run's series and year from the buckets collected and failed.
-func readKeys(ctx context.Context, w *worker) (collected, failed map[int]contract.Collected, err error) {
-	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
-	err = w.eachKey(ctx, contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value })
-	if err != nil {
-		return nil, nil, err
-	}
-	err = w.eachKey(ctx, contract.BucketFailed, func(n int, value contract.Collected) { failed[n] = value })
-	return collected, failed, err
 }

@@ -1,4 +1,4 @@
-package reporter
+package verify
 
 import (
 	"bytes"
@@ -16,6 +16,7 @@ import (
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 )
 
@@ -44,23 +45,23 @@ func foldBoth(t interface{ Fatal(...any) }, messages []ledger.Message) (fold.Tal
 	var folded fold.Tally
 	var fresh []fold.Counted
 	manifest := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 12}}
-	reader := newVerifier(manifest, math.MaxUint64)
+	reader := New(manifest, math.MaxUint64)
 	for i, m := range messages {
 		m.Sequence = uint64(i + 1)
 		fresh = append(fresh, folded.AddMessage(m, 0)...)
-		if err := reader.read(m); err != nil {
-			t.Fatal(err)
-		}
+		reader.Read(m)
 	}
 	derived, err := files.Derive(manifest, fresh, func(contract.CaseID) bool { return true })
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader.compareTally(&folded)
-	if err := reader.compareAttempts(bytes.NewReader(derived.Lines), folded.Durations.Count); err != nil {
+	reader.CompareCounts(Counts{Succeeded: folded.Succeeded, NoRecord: folded.NoRecord, Failed: folded.Failed,
+		Retries: folded.Retries, Requests: folded.Requests, UnconfirmedCount: folded.UnconfirmedCount(),
+		Unconfirmed: folded.UnconfirmedNumbers(), Outcomes: folded.Outcomes})
+	if err := reader.CompareAttempts(bytes.NewReader(derived.Lines), folded.Durations.Count); err != nil {
 		t.Fatal(err)
 	}
-	if err := reader.result(); err != nil {
+	if err := reader.Result(); err != nil {
 		t.Fatal(err)
 	}
 	return folded, fresh
@@ -190,7 +191,14 @@ func drawMessages(t *rapid.T) (messages []ledger.Message) {
 		}
 		var entries []contract.Entry
 		for range rapid.IntRange(1, 4).Draw(t, "entries") {
-			entries = append(entries, answeredAt(drawEntry(t), rapid.IntRange(0, 60).Draw(t, "ended at")))
+			number, n := rapid.IntRange(1, 12).Draw(t, "number"), rapid.IntRange(1, 3).Draw(t, "attempt")
+			entry := rapid.SampledFrom([]contract.Entry{
+				fcttest.Success(number), fcttest.NoRecord(number), fcttest.Failure(number),
+				fcttest.Attempt(number, n, contract.VerdictTransient, ""),
+				fcttest.Attempt(number, n, contract.VerdictBlocked, ""),
+			}).Draw(t, "entry")
+			entry.Attempt = n
+			entries = append(entries, answeredAt(entry, rapid.IntRange(0, 60).Draw(t, "ended at")))
 		}
 		messages = append(messages, entriesOf(entries...))
 	}
@@ -275,3 +283,36 @@ func TestUnconfirmedMatchesModel(t *testing.T) {
 		}
 	})
 }
+
+// A canary confirms what the fold had read before the canary was requested, whatever the times, and
+// nothing after it.
+func TestCanaryConfirms_ClockSetBack(t *testing.T) {
+	t.Parallel()
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9},
+		CreatedAt: fcttest.StartTime()}
+	absent := func(number int) []contract.Entry {
+		return []contract.Entry{{
+			CaseID: m.Case(number), Attempt: 1, Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord,
+			StartedAt: fcttest.StartTime(),
+			Requests:  []contract.Exchange{{StartedAt: fcttest.StartTime(), Seconds: 0.5}},
+		}}
+	}
+	canary := []contract.Entry{{CaseID: m.Case(9), Verdict: contract.VerdictSuccess,
+		StartedAt: fcttest.StartTime().Add(-24 * time.Hour)}}
+	folded, reader := &fold.Tally{}, New(m, 0)
+	for _, read := range []ledger.Message{
+		{Sequence: 3, Entries: absent(1)}, {Sequence: 5, Entries: absent(2)}, {Sequence: 7, Entries: absent(3)},
+		{Sequence: 8, Canary: canary, After: 5},
+	} {
+		folded.AddMessage(read, 0)
+		reader.Read(read)
+	}
+	if len(folded.Unconfirmed) != 1 || folded.Unconfirmed[0].CaseID.Number != 3 {
+		t.Errorf("unconfirmed: %+v, want number 3 alone", folded.Unconfirmed)
+	}
+	if _, found := reader.unconfirmed.endedAt[3]; len(reader.unconfirmed.endedAt) != 1 || !found {
+		t.Errorf("the verifier has %v, want number 3 alone", reader.unconfirmed.endedAt)
+	}
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
