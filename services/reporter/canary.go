@@ -61,25 +61,6 @@ func (w *worker) maybeStartCanary(ctx context.Context) error {
 	return w.startCanary(ctx)
 }
 
-// confirmEnd reports whether the run may end: fewer than least no-records are unconfirmed, or no
-// canary can confirm them. Otherwise it starts a canary, and the caller tries again later.
-func (w *worker) confirmEnd(ctx context.Context, least int) (bool, error) {
-	c := &w.canary
-	if w.canaryPending() {
-		return false, nil
-	}
-	if w.tally.UnconfirmedCount() < least || c.givenUp {
-		return true, nil
-	}
-	if !c.ending {
-		c.ending, c.unanswered, c.retryAt, c.blocked = true, 0, time.Time{}, ""
-	}
-	if w.canaryBusy() {
-		return false, nil
-	}
-	return false, w.startCanary(ctx)
-}
-
 // canaryBusy reports whether a canary is in flight or it is too early for another one.
 func (w *worker) canaryBusy() bool {
 	return w.canaryPending() || time.Now().Before(w.canary.retryAt)

@@ -2,8 +2,11 @@ package reporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"path"
 	"slices"
 
 	"fct-scraper/pkg/contract"
@@ -12,6 +15,9 @@ import (
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
+	"fct-scraper/services/reporter/verify"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Rewrite rewrites every file of a run from its ledger: records, raw answers, attempts, audit and
@@ -148,6 +154,192 @@ func (w *worker) refold(
 	})
 	if err != nil {
 		return err
+	}
+	return flush()
+}
+
+// verify is the final check of the ledger against everything that was derived from it, the keys up
+// to message keysUpTo. If counts and keys agree, missing or wrong files are rewritten; a file that
+// is wrong after that is store.ErrNotWritable. It returns the collected numbers of the run's series
+// and year.
+func (w *worker) verify(ctx context.Context, keysUpTo uint64) (map[int]contract.Collected, error) {
+	inspected := files.Inspect(w.Store, w.manifest)
+	collected, err := w.compare(ctx, keysUpTo, inspected)
+	w.results = inspected.Failed
+	if err != nil || inspected.FirstWrong() == "" {
+		return collected, err
+	}
+	if err := w.lease.check(); err != nil {
+		return nil, err
+	}
+	w.Logger.Warn("reporter.files.rewritten", "run_id", w.manifest.RunID, "first", inspected.FirstWrong(),
+		"files", len(inspected.WrongFiles), "attempts", inspected.LinesWrong())
+	if err := w.repair(ctx, inspected, collected); err != nil {
+		return nil, err
+	}
+	inspected = files.Inspect(w.Store, w.manifest)
+	if collected, err = w.compare(ctx, keysUpTo, inspected); err == nil && inspected.FirstWrong() != "" {
+		err = w.Store.ChangedError(inspected.FirstWrong())
+	}
+	return collected, err
+}
+
+// repair rewrites the files that an inspection found wrong.
+func (w *worker) repair(ctx context.Context, inspected *files.Inspection, collected map[int]contract.Collected) error {
+	refolder := &worker{Service: w.Service, lease: w.lease, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
+	refold := func(out io.Writer) error {
+		return refolder.refold(ctx, w.tally.Sequence, out,
+			func(id contract.CaseID) bool { return files.OwnsRecord(collected, id, w.manifest.RunID) },
+			func(name string) bool { return inspected.WrongFiles[name] })
+	}
+	if !inspected.LinesWrong() {
+		return refold(io.Discard)
+	}
+	return w.Store.WithFence(w.lease.check).WriteFrom(files.AttemptsName(w.manifest.RunID), refold)
+}
+
+// compare verifies the counts and the keys against the ledger, the keys up to message keysUpTo.
+// With inspected it also inspects the files; while one is wrong it does not compare the attempts
+// file. It returns the collected numbers of the run's series and year.
+func (w *worker) compare(
+	ctx context.Context, keysUpTo uint64, inspected *files.Inspection,
+) (map[int]contract.Collected, error) {
+	collected, failed, err := w.readKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := verify.New(w.manifest, keysUpTo)
+	err = w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
+		v.Read(m)
+		return inspected.Read(m, collected)
+	})
+	if err := errors.Join(err, inspected.End()); err != nil {
+		return nil, err
+	}
+	v.CompareCounts(countsOf(&w.tally))
+	v.CompareKeys(collected, failed)
+	if w.tally.Complete() {
+		v.CompareRange(collected)
+	}
+	if inspected != nil && !inspected.LinesWrong() {
+		file, err := w.Store.Reader(files.AttemptsName(w.manifest.RunID))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ledger.ErrMismatch, err)
+		}
+		if err := errors.Join(v.CompareAttempts(file, w.tally.Durations.Count), file.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return collected, v.Result()
+}
+
+// countsOf returns what the verifier compares of a tally.
+func countsOf(t *fold.Tally) verify.Counts {
+	return verify.Counts{Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed, Retries: t.Retries,
+		Requests: t.Requests, UnconfirmedCount: t.UnconfirmedCount(), Unconfirmed: t.UnconfirmedNumbers(),
+		Outcomes: t.Outcomes}
+}
+
+// restore rewrites the records of the run's series and year, collected by any run, whose file is
+// missing or has another size than recorded. It does so once each time the work on a run begins.
+// Records whose ledger is gone are logged.
+func (w *worker) restore(ctx context.Context) error {
+	if *w.restored {
+		return nil
+	}
+	missing, err := w.missingRecords(ctx)
+	if err != nil {
+		return err
+	}
+	for run, numbers := range missing {
+		wanted := len(numbers)
+		err := w.restoreFrom(ctx, run, numbers)
+		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) &&
+			!errors.Is(err, ledger.ErrMismatch) {
+			return err
+		}
+		if written := wanted - len(numbers); written > 0 {
+			w.Logger.Warn("reporter.records.restored", "run_id", w.manifest.RunID, "of", run, "records", written)
+		}
+		if len(numbers) > 0 {
+			first := w.manifest.Case(slices.Min(slices.Collect(maps.Keys(numbers))))
+			w.Logger.Error("reporter.records.lost", "run_id", w.manifest.RunID, "of", run, "records", len(numbers),
+				"first", first, "error", err)
+		}
+	}
+	*w.restored = true
+	return nil
+}
+
+// missingRecords returns the numbers whose records must be rewritten, by the run that collected
+// them.
+func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int]bool, error) {
+	sizes, err := w.Store.Sizes(files.CasesFolder(w.manifest.Prefix, w.manifest.Year))
+	if err != nil {
+		return nil, err
+	}
+	missing := map[contract.RunID]map[int]bool{}
+	err = w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
+		size, found := sizes[path.Base(files.CaseName(w.manifest.Case(number)))]
+		switch {
+		case value.Outcome != contract.Success:
+			return
+		case value.Size == 0 && size > 0: // collected by a version that did not store the size
+			return
+		case found && size == int64(value.Size):
+			return
+		}
+		if missing[value.RunID] == nil {
+			missing[value.RunID] = map[int]bool{}
+		}
+		missing[value.RunID][number] = true
+	})
+	return missing, err
+}
+
+// restoreFrom writes records from the ledger of a run, and deletes the numbers that it wrote from
+// numbers.
+func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers map[int]bool) error {
+	manifest, err := readManifest(ctx, w.runs, run)
+	if err != nil {
+		return err
+	}
+	from := ledger.Reader{Bus: w.Bus, Manifest: manifest}
+	last, err := from.Last(ctx)
+	if err != nil {
+		return err
+	}
+	var folded fold.Tally
+	var records []store.File
+	var written []int
+	size := 0
+	flush := func() error {
+		if err := w.Store.WithFence(w.lease.check).WriteAll(records); err != nil {
+			return err
+		}
+		for _, number := range written {
+			delete(numbers, number)
+		}
+		records, written, size = nil, nil, 0
+		return nil
+	}
+	err = from.ReadTo(ctx, last, func(m ledger.Message) error {
+		for _, entry := range folded.AddMessage(m, manifest.SafeStopFails) {
+			number := entry.CaseID.Number
+			record, found := files.CaseFile(entry.Entry)
+			if !found || !numbers[number] || entry.CaseID != w.manifest.Case(number) {
+				continue
+			}
+			records, written = append(records, record), append(written, number)
+			size += len(record.Data)
+		}
+		if size >= maxBatchBytes {
+			return flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("restoring records of %s: %w", run, err)
 	}
 	return flush()
 }

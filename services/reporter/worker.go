@@ -128,7 +128,7 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, halts ke
 		}
 	}
 	for {
-		if done, err := w.maybeEnd(ctx); done || err != nil {
+		if done, err := w.endIfDue(ctx); done || err != nil {
 			return err
 		}
 		if err := w.maybeStartCanary(ctx); err != nil {
