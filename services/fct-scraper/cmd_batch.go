@@ -108,7 +108,9 @@ func (p *program) runBatch(
 	options.Stop = signals
 	options.Follow = func(nc *nats.Conn, run contract.RunID) (func(), error) { return display.follow(nc, run, log) }
 	redirectLibraryLog(log)
-	ended, err := p.process(settings, log).Batch(ctx, options)
+	process := p.process(settings)
+	process.Log = log
+	ended, err := process.Batch(ctx, options)
 	run := runResult{ended, display.latest()}
 	if err != nil {
 		return run, err

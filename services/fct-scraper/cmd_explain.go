@@ -34,7 +34,7 @@ func (p *program) explainCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%w: %w", runtime.ErrUsage, err)
 		}
-		history, err := p.storeProcess(settings).Explain(cmd.Context(), id)
+		history, err := p.process(settings).Explain(cmd.Context(), id)
 		if err != nil {
 			return err
 		}

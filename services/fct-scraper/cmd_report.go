@@ -29,7 +29,7 @@ func (p *program) reportCommand() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("%w: --run: %w", runtime.ErrUsage, err)
 		}
-		report, file, restored, err := p.storeProcess(settings).Rewrite(cmd.Context(), run, repair)
+		report, file, restored, err := p.process(settings).Rewrite(cmd.Context(), run, repair)
 		if err != nil {
 			return err
 		}

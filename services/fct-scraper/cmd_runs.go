@@ -20,7 +20,7 @@ func (p *program) withRuns(cmd *cobra.Command, use func(context.Context, runtime
 	if err != nil {
 		return err
 	}
-	return p.storeProcess(settings).WithRuns(cmd.Context(), use)
+	return p.process(settings).WithRuns(cmd.Context(), use)
 }
 
 func (p *program) runsCommand() *cobra.Command {

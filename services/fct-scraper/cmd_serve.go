@@ -65,9 +65,9 @@ func (p *program) serve(cmd *cobra.Command, options runtime.ServeOptions) error 
 		}
 	}()
 	options.Ready = func(url, keyFile string) error { return p.print(announcement(options.Services, url, keyFile)) }
-	log := newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr)
-	redirectLibraryLog(log)
-	err = p.process(settings, log).Serve(ctx, options)
+	process := p.process(settings)
+	redirectLibraryLog(process.Log)
+	err = process.Serve(ctx, options)
 	p.exitCode = signals.exitCode()
 	return err
 }

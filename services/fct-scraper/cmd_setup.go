@@ -26,7 +26,7 @@ func (p *program) setupCommand() *cobra.Command {
 			if settings.NATSURL == "" {
 				return fmt.Errorf("%w: setup: nats_url is empty: give the address of a NATS server", runtime.ErrUsage)
 			}
-			if err := p.storeProcess(settings).Setup(cmd.Context()); err != nil {
+			if err := p.process(settings).Setup(cmd.Context()); err != nil {
 				return err
 			}
 			return p.print("all streams, buckets and shared consumers exist\n")

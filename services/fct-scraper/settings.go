@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -106,13 +105,12 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 	}
 }
 
-// process returns what the work of a command depends on.
-func (p *program) process(settings *config.Settings, log *slog.Logger) runtime.Process {
-	getenv := func(name string) string { return lookupEnv(p.environ, name) }
-	return runtime.Process{Settings: settings, Log: log, Version: version(), Getenv: getenv}
-}
-
-// storeProcess is process for a command that only reads or prepares a store.
-func (p *program) storeProcess(settings *config.Settings) runtime.Process {
-	return p.process(settings, newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr))
+// process returns what the work of a command depends on. It logs to stderr.
+func (p *program) process(settings *config.Settings) runtime.Process {
+	return runtime.Process{
+		Settings: settings,
+		Log:      newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr),
+		Version:  version(),
+		Getenv:   func(name string) string { return lookupEnv(p.environ, name) },
+	}
 }

@@ -104,7 +104,13 @@ func (p Process) Batch(ctx context.Context, options BatchOptions) (run RunResult
 		return run, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	err = broker.serveHolderState(func() holderState { return holderState{Batch: acquirer.key, RunID: a.batchRun.id()} })
+	err = broker.serveHolderState(func() holderState {
+		held := holderState{Batch: acquirer.key}
+		if run := a.batchRun.Load(); run != nil {
+			held.RunID = *run
+		}
+		return held
+	})
 	if err != nil {
 		return run, err
 	}
@@ -156,7 +162,7 @@ func (a *app) runBatch(ctx context.Context) (run RunResult, err error) {
 		return run, err
 	}
 	run.ID = id
-	a.batchRun.run.Store(&id)
+	a.batchRun.Store(&id)
 	stopProgress, err := a.options.Follow(a.broker.Conn(), id)
 	if err != nil {
 		return run, fmt.Errorf("%w: %w", ErrBroker, err)

@@ -72,11 +72,17 @@ type broker struct {
 }
 
 // openBroker connects to the server of nats_url, or starts one in this process on data_dir, and
-// creates the streams or waits for them.
+// creates the streams or waits for them, unless o.inspect is set.
 func openBroker(ctx context.Context, c config.Config, o connectOptions, log *slog.Logger) (*broker, error) {
 	b, nc, err := connect(ctx, c, o, log)
 	if err != nil {
 		return nil, err
+	}
+	if o.inspect {
+		if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: %w", ErrBroker, err), b.close())
+		}
+		return b, nil
 	}
 	prepare := streamSetup(c, o, log)
 	if b.attached {
@@ -168,18 +174,6 @@ func connect(ctx context.Context, c config.Config, o connectOptions, log *slog.L
 	}
 }
 
-// connectReadOnly connects to a store like openBroker, but neither creates nor changes anything.
-func connectReadOnly(ctx context.Context, c config.Config, log *slog.Logger) (*broker, error) {
-	b, nc, err := connect(ctx, c, connectOptions{}, log)
-	if err != nil {
-		return nil, err
-	}
-	if b.Bus, err = bus.New(nc, log, bus.Options{}); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrBroker, err), b.close())
-	}
-	return b, nil
-}
-
 // startOwnServer starts a server on data_dir and opens it to other processes of this machine.
 func startOwnServer(c config.Config, o connectOptions, log *slog.Logger) (*broker, *nats.Conn, error) {
 	start := natsd.Start
@@ -223,10 +217,19 @@ func (b *broker) markHolderEnded(err error) error {
 // holderTries is how often a command may find that the process that held the store has ended.
 const holderTries = 5
 
-// retryIfHolderEnded calls read again if the process that held the store has ended meanwhile.
-func retryIfHolderEnded(read func() error) (err error) {
+// useStore opens a broker and calls use with it, again if the process that held the store has ended
+// meanwhile.
+func (p Process) useStore(ctx context.Context, o connectOptions, use func(*broker) error) (err error) {
+	once := func() (err error) {
+		b, err := openBroker(ctx, p.Settings.Config, o, p.Log)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.close()) }()
+		return b.markHolderEnded(use(b))
+	}
 	for range holderTries {
-		if err = read(); !errors.Is(err, errHolderEnded) {
+		if err = once(); !errors.Is(err, errHolderEnded) {
 			return err
 		}
 	}
@@ -350,6 +353,8 @@ type connectOptions struct {
 	repair bool
 	// readOnly creates nothing on the server of nats_url: a store without streams has no runs.
 	readOnly bool
+	// inspect neither creates nor changes anything; the broker has no bucket of runs.
+	inspect bool
 	// exclusive opens a server in this process to no other process.
 	exclusive bool
 }

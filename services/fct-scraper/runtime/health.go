@@ -56,8 +56,12 @@ func requirements() map[string][]requirement {
 	}
 }
 
-// readiness records whether the services of this process can work.
-type readiness struct {
+// statusServer is the HTTP server of readiness and metrics, with the data that the NATS services
+// API shows too.
+type statusServer struct {
+	metrics    *metrics
+	activeRuns activeRuns
+
 	mu sync.Mutex
 	// pending is what the services wait for; nil once they work.
 	pending error
@@ -65,27 +69,29 @@ type readiness struct {
 	names   []string
 }
 
-func newReadiness() *readiness { return &readiness{pending: errors.New("starting")} }
+func newStatusServer() *statusServer {
+	return &statusServer{metrics: newMetrics(), pending: errors.New("starting")}
+}
 
 // setWaiting records what the services wait for.
-func (r *readiness) setWaiting(reason error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending = reason
+func (s *statusServer) setWaiting(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = reason
 }
 
 // setWorking records that the named services work on a broker.
-func (r *readiness) setWorking(b *broker, names []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending, r.broker, r.names = nil, b, names
+func (s *statusServer) setWorking(b *broker, names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending, s.broker, s.names = nil, b, names
 }
 
 // check returns nil if the connection is up and everything that the services need exists.
-func (r *readiness) check(ctx context.Context) error {
-	r.mu.Lock()
-	waits, b, names := r.pending, r.broker, r.names
-	r.mu.Unlock()
+func (s *statusServer) check(ctx context.Context) error {
+	s.mu.Lock()
+	waits, b, names := s.pending, s.broker, s.names
+	s.mu.Unlock()
 	if waits != nil {
 		return waits
 	}
@@ -132,18 +138,6 @@ func (r requirement) check(ctx context.Context, b *broker) error {
 		return fmt.Errorf("stream %s: %w", r.stream, err)
 	}
 	return nil
-}
-
-// statusServer is the HTTP server of readiness and metrics, with the data that the NATS services
-// API shows too.
-type statusServer struct {
-	*readiness
-	metrics    *metrics
-	activeRuns *activeRuns
-}
-
-func newStatusServer() *statusServer {
-	return &statusServer{newReadiness(), newMetrics(), newActiveRuns()}
 }
 
 // note returns why the fetcher of this process sends no requests at the moment, or "".

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/config"
@@ -226,16 +225,4 @@ type Interrupted struct{ By string }
 // Error says that the wait ended and the other process continues.
 func (i Interrupted) Error() string {
 	return "stopped by " + i.By + " while waiting for the process that holds data_dir, which continues"
-}
-
-// currentRun holds the id of the run of this process's batch. It is safe for concurrent use.
-type currentRun struct {
-	run atomic.Pointer[contract.RunID]
-}
-
-func (r *currentRun) id() contract.RunID {
-	if run := r.run.Load(); run != nil {
-		return *run
-	}
-	return ""
 }

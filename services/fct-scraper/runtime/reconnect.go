@@ -29,8 +29,8 @@ const (
 // connection is a connection to the server of nats_url that may be down at any time.
 type connection struct {
 	*nats.Conn
-	log   *slog.Logger
-	ready *readiness
+	log    *slog.Logger
+	status *statusServer
 	// awaitStreams creates the streams or waits until they exist.
 	awaitStreams func(context.Context, jetstream.JetStream) error
 	// lastErr is the latest reason for the lack of a connection.
@@ -39,8 +39,8 @@ type connection struct {
 
 // startConnecting starts to connect and retries without end, because servers may start after their
 // clients or restart. It returns an error only for settings that cannot work.
-func startConnecting(c config.Config, o connectOptions, log *slog.Logger, ready *readiness) (*connection, error) {
-	conn := &connection{log: log, ready: ready, awaitStreams: streamSetup(c, o, log)}
+func startConnecting(c config.Config, o connectOptions, log *slog.Logger, status *statusServer) (*connection, error) {
+	conn := &connection{log: log, status: status, awaitStreams: streamSetup(c, o, log)}
 	keep := func(_ *nats.Conn, err error) {
 		if err != nil {
 			conn.lastErr.Store(&err)
@@ -74,7 +74,7 @@ func startConnecting(c config.Config, o connectOptions, log *slog.Logger, ready 
 func (c *connection) awaitConnected(ctx context.Context) error {
 	for logged := false; !c.IsConnected(); logged = true {
 		reason := c.disconnectReason()
-		c.ready.setWaiting(fmt.Errorf("no connection to nats_url: %w", reason))
+		c.status.setWaiting(fmt.Errorf("no connection to nats_url: %w", reason))
 		if !logged {
 			c.log.Warn("nats.waiting", "error", reason)
 		}
@@ -102,13 +102,13 @@ func (c *connection) open(ctx context.Context) (*broker, error) {
 			return nil, err
 		}
 		b := &broker{shared: true, patient: true, disconnectReason: c.disconnectReason, close: func() error { return nil }}
-		c.ready.setWaiting(errors.New("waiting for the streams"))
+		c.status.setWaiting(errors.New("waiting for the streams"))
 		err := b.open(ctx, c.Conn, c.awaitStreams, c.log)
 		if err == nil || ctx.Err() != nil || errors.Is(err, streams.ErrDrift) {
 			return b, err
 		}
 		c.log.Warn("nats.waiting", "error", err)
-		c.ready.setWaiting(err)
+		c.status.setWaiting(err)
 		if err := delay.Sleep(ctx, wait); err != nil {
 			return nil, err
 		}

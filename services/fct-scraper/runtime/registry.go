@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -128,49 +126,40 @@ func descriptions() map[string]string {
 }
 
 // activeRuns is the set of running runs. It is safe for concurrent use.
-type activeRuns struct {
-	mu   sync.Mutex
-	runs map[contract.RunID]bool
-}
-
-func newActiveRuns() *activeRuns { return &activeRuns{runs: make(map[contract.RunID]bool)} }
+type activeRuns struct{ ids sync.Map }
 
 func (r *activeRuns) follow(ctx context.Context, broker *broker) error {
 	return runs.Follow(ctx, broker.Bus, func(ctx context.Context, m contract.Manifest) error {
-		r.set(m.RunID, true)
+		r.ids.Store(m.RunID, true)
 		<-ctx.Done()
-		r.set(m.RunID, false)
+		r.ids.Delete(m.RunID)
 		return nil
 	})
 }
 
-func (r *activeRuns) set(run contract.RunID, running bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if running {
-		r.runs[run] = true
-	} else {
-		delete(r.runs, run)
-	}
-}
-
 // list returns a sorted list that is never nil: in JSON it is an array.
 func (r *activeRuns) list() []contract.RunID {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return append([]contract.RunID{}, slices.Sorted(maps.Keys(r.runs))...)
+	ids := []contract.RunID{}
+	for id := range r.ids.Range {
+		if run, is := id.(contract.RunID); is {
+			ids = append(ids, run)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // followRetryWait is the pause before a failed or ended follower starts again. Followers only
 // observe: their errors stop no service.
 const followRetryWait = 5 * time.Second
 
-// retryForever calls follow repeatedly until ctx ends, and logs its errors.
-func retryForever(ctx context.Context, log *slog.Logger, what string, follow func(context.Context) error) {
+// follow calls follower repeatedly until ctx ends, and logs its errors. It returns nil.
+func (a *app) follow(ctx context.Context, what string, follower func(context.Context, *broker) error) error {
 	for ctx.Err() == nil {
-		if err := follow(ctx); err != nil && ctx.Err() == nil {
-			log.Warn("look.failed", "what", what, "error", err)
+		if err := follower(ctx, a.broker); err != nil && ctx.Err() == nil {
+			a.log.Warn("look.failed", "what", what, "error", err)
 		}
 		_ = delay.Sleep(ctx, followRetryWait)
 	}
+	return nil
 }

@@ -56,24 +56,17 @@ func (p Process) WithRuns(ctx context.Context, use func(context.Context, Runs) e
 		return err
 	}
 	opened := false
-	refused := retryIfHolderEnded(func() (err error) {
-		broker, err := openBroker(ctx, p.Settings.Config, connectOptions{readOnly: true}, p.Log)
-		if err != nil {
-			return err
-		}
+	refused := p.useStore(ctx, connectOptions{readOnly: true}, func(b *broker) error {
 		opened = true
-		defer func() { err = errors.Join(err, broker.close()) }()
-		return broker.markHolderEnded(use(ctx, Runs{broker: broker}))
+		return use(ctx, Runs{broker: b})
 	})
 	silent := errors.Is(refused, nats.ErrNoResponders) || errors.Is(refused, jetstream.ErrJetStreamNotEnabled)
 	if opened || !silent && !errors.Is(refused, streams.ErrNotAllowed) {
 		return refused
 	}
-	b, err := connectReadOnly(ctx, p.Settings.Config, p.Log)
-	if err != nil {
-		return err
-	}
-	return errors.Join(use(ctx, Runs{broker: b, viaReporter: true}), b.close())
+	return p.useStore(ctx, connectOptions{inspect: true}, func(b *broker) error {
+		return use(ctx, Runs{broker: b, viaReporter: true})
+	})
 }
 
 // status returns the status of a run. The error is jetstream.ErrKeyNotFound if the run does

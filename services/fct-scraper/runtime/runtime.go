@@ -70,11 +70,7 @@ func Services() []string {
 
 // Setup creates the streams, buckets and shared consumers that are missing on the server.
 func (p Process) Setup(ctx context.Context) error {
-	broker, err := openBroker(ctx, p.Settings.Config, connectOptions{}, p.Log)
-	if err != nil {
-		return err
-	}
-	return broker.close()
+	return p.useStore(ctx, connectOptions{}, func(*broker) error { return nil })
 }
 
 // Explain reads the history of a case from the store and does not change the store: it creates no
@@ -85,17 +81,12 @@ func (p Process) Explain(ctx context.Context, id contract.CaseID) (history expla
 	}
 	exists, closeOutput := outputFiles(p.Settings.Output)
 	defer closeOutput()
-	err = retryIfHolderEnded(func() (err error) {
-		b, err := connectReadOnly(ctx, p.Settings.Config, p.Log)
-		if err != nil {
-			return err
+	err = p.useStore(ctx, connectOptions{inspect: true}, func(b *broker) error {
+		err := b.verify(ctx, p.Settings.Config, p.Log)
+		if err == nil {
+			history, err = explain.Explain(ctx, b.Bus, id, exists)
 		}
-		defer func() { err = errors.Join(err, b.close()) }()
-		if err := b.verify(ctx, p.Settings.Config, p.Log); err != nil {
-			return err
-		}
-		history, err = explain.Explain(ctx, b.Bus, id, exists)
-		return b.markHolderEnded(err)
+		return err
 	})
 	switch {
 	case err == nil, errors.Is(err, ledger.ErrMismatch):
@@ -130,15 +121,10 @@ func (p Process) Rewrite(
 	if err := checkStoreExists(p.Settings.Config); err != nil {
 		return report, "", nil, fmt.Errorf("writing the report of %s: %w", run, err)
 	}
-	err = retryIfHolderEnded(func() (err error) {
-		broker, err := openBroker(ctx, p.Settings.Config, connectOptions{repair: repair, readOnly: true}, p.Log)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, broker.close()) }()
-		restored = broker.restored
-		report, file, err = p.rewriteFrom(ctx, broker, run)
-		return broker.markHolderEnded(err)
+	err = p.useStore(ctx, connectOptions{repair: repair, readOnly: true}, func(b *broker) (err error) {
+		restored = b.restored
+		report, file, err = p.rewriteFrom(ctx, b, run)
+		return err
 	})
 	return report, file, restored, err
 }

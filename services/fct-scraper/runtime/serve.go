@@ -93,7 +93,7 @@ func (a *app) serveEmbedded(ctx context.Context, options ServeOptions) (err erro
 
 // serveOverURL runs the services on the server of nats_url and waits whenever that is unavailable.
 func (a *app) serveOverURL(ctx context.Context, options ServeOptions) error {
-	conn, err := startConnecting(a.settings.Config, connectOptions{services: options.Services}, a.log, a.status.readiness)
+	conn, err := startConnecting(a.settings.Config, connectOptions{services: options.Services}, a.log, a.status)
 	if err != nil {
 		return err
 	}

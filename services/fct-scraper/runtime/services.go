@@ -7,9 +7,11 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/classifier"
@@ -36,8 +38,8 @@ type app struct {
 	// process is a name that no other process has or had.
 	process string
 	options BatchOptions
-	// batchRun is the run of this process's batch.
-	batchRun currentRun
+	// batchRun is the run of this process's batch, nil before it.
+	batchRun atomic.Pointer[contract.RunID]
 	// grace is how long cases in flight may take after the fetcher was told to stop.
 	grace time.Duration
 	// status is the status server. registered are the services in the NATS services API.
@@ -95,15 +97,8 @@ func (a *app) startServices(ctx context.Context, group *errgroup.Group, names []
 	}
 	a.status.setWorking(a.broker, names)
 	group.Go(func() error { return a.broker.awaitBroken(ctx) })
-	group.Go(func() error {
-		retryForever(ctx, a.log, "runs", func(ctx context.Context) error { return a.status.activeRuns.follow(ctx, a.broker) })
-		return nil
-	})
-	group.Go(func() error {
-		retryForever(ctx, a.log, "events",
-			func(ctx context.Context) error { return a.status.metrics.runs.follow(ctx, a.broker) })
-		return nil
-	})
+	group.Go(func() error { return a.follow(ctx, "runs", a.status.activeRuns.follow) })
+	group.Go(func() error { return a.follow(ctx, "events", a.status.metrics.runs.follow) })
 	group.Go(func() error {
 		delay.ClockSteps(ctx, func(by time.Duration) { a.log.Warn("clock.stepped", "seconds", by.Seconds()) })
 		return nil
