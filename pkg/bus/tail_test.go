@@ -220,6 +220,7 @@ func TestTail_ServerRestart(t *testing.T) {
 }
 
 func TestTail_ClusterLosesItsLeader(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	servers, b := fcttest.Cluster(t, bus.Options{})
 	r := startTail(t, b, "outcome.run.*", 0)

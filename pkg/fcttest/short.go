@@ -11,6 +11,15 @@ func SkipIfShort(t *testing.T) {
 	}
 }
 
+// SkipUnlessSoak skips a long test without the build tag soak, so that go test ./... is quick, and
+// with -short. .ci/run runs it.
+func SkipUnlessSoak(t *testing.T) {
+	t.Helper()
+	if !soak || testing.Short() {
+		t.Skip("it takes long: with -tags soak only")
+	}
+}
+
 // Scaled returns how many numbers a test asks for: long with the build tag soak, else quick. With
 // -short it is quick in any case.
 func Scaled(quick, long int) int {

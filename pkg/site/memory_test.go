@@ -79,7 +79,7 @@ func largeHandlers(t *testing.T) map[string]http.HandlerFunc {
 // MiB. The client is a separate process, because the measured value is the peak of a process, and
 // the fake site uses memory too.
 func TestMemory(t *testing.T) {
-	fcttest.SkipIfShort(t)
+	fcttest.SkipUnlessSoak(t)
 	if origin := os.Getenv("SITE_TEST_ORIGIN"); origin != "" {
 		fetchConcurrently(t, origin)
 		return

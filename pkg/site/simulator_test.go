@@ -8,6 +8,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,7 +80,7 @@ func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
 	sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
 	flags, odd := make(map[string]int), 0
-	for number := 1; number <= 300; number++ {
+	for number := 1; number <= fcttest.Scaled(120, 300); number++ {
 		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
 		byJSON, byPage := readAttempt(t, clients[0], id), readAttempt(t, clients[1], id)
 		want := contract.VerdictNoRecord

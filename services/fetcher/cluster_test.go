@@ -16,6 +16,7 @@ import (
 // with an error when answers cannot be stored. Run again, as the process does, it finishes the run
 // when the other servers are back.
 func TestFetcherSurvivesLostMajority(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	const jobs = 40
 	servers, b := fcttest.Cluster(t, bus.Options{PublishTimeout: time.Second, WaitForConnection: true})

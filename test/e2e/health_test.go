@@ -1,133 +1,18 @@
+//go:build soak
+
 package e2e_test
 
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
-	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"fct-scraper/pkg/contract"
 )
-
-// server is a process that serves, and what it said about itself.
-type server struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	http string // where it says how it is
-	// said are the lines that it writes to stderr, heard those that were read of them.
-	said  chan string
-	heard []string
-}
-
-// startServer starts `serve` with those flags and waits until it says where it answers over HTTP. It ends with the test.
-func startServer(t testing.TB, args ...string) *server {
-	t.Helper()
-	s := &server{t: t, said: make(chan string, 10_000)}
-	s.cmd = exec.Command("fct-scraper", append([]string{"serve", "--http-addr", "127.0.0.1:0", "--log-format", "json", "--robots=false"}, args...)...)
-	s.cmd.Dir = t.TempDir()
-	errors, err := s.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(s.said)
-		for lines := bufio.NewScanner(errors); lines.Scan(); {
-			s.said <- lines.Text()
-		}
-	}()
-	t.Cleanup(s.stop)
-	s.http = "http://" + s.hears("http.listening")["addr"].(string)
-	return s
-}
-
-// hears waits for a log line of that message.
-func (s *server) hears(event string) map[string]any {
-	s.t.Helper()
-	for line := range s.said {
-		s.heard = append(s.heard, line)
-		var fields map[string]any
-		if json.Unmarshal([]byte(line), &fields) == nil && fields["msg"] == event {
-			return fields
-		}
-		s.t.Log(line)
-	}
-	s.t.Fatalf("the process ended without %s", event)
-	return nil
-}
-
-func (s *server) stop() {
-	if s.cmd.ProcessState != nil {
-		return
-	}
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		s.t.Error(err)
-	}
-	for line := range s.said { // until it ends
-		s.heard = append(s.heard, line)
-		s.t.Log(line)
-	}
-	_ = s.cmd.Wait()
-	if code := s.cmd.ProcessState.ExitCode(); code != codeTerminated {
-		s.t.Errorf("a process that was told to stop ended with %d, want %d", code, codeTerminated)
-	}
-}
-
-// get asks for a page; accept may be empty.
-func (s *server) get(path, accept string) (int, string) {
-	s.t.Helper()
-	request, err := http.NewRequest(http.MethodGet, s.http+path, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if accept != "" {
-		request.Header.Set("Accept", accept)
-	}
-	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return answer.StatusCode, string(text)
-}
-
-// until asks for a page again and again until its answer is good.
-func (s *server) until(path, accept string, good func(status int, text string) bool) string {
-	s.t.Helper()
-	for began := time.Now(); ; {
-		status, text := s.get(path, accept)
-		if good(status, text) {
-			return text
-		}
-		if time.Since(began) > time.Minute {
-			s.t.Fatalf("%s still says %d: %s", path, status, text)
-		}
-		at(time.Now(), 20*time.Millisecond)
-	}
-}
-
-func ready(status int, _ string) bool { return status == http.StatusOK }
-
-// checked is what `healthcheck` says and ends with.
-func (s *server) checked(path string) (int, string) {
-	s.t.Helper()
-	cmd := exec.Command("fct-scraper", "healthcheck", "--url", s.http+path)
-	text, _ := cmd.CombinedOutput()
-	return cmd.ProcessState.ExitCode(), string(text)
-}
 
 func TestServeSaysThatItIsReadyAndHowARunIs(t *testing.T) {
 	t.Parallel()

@@ -59,6 +59,7 @@ func TestTurnReleasedWhenHolderStops(t *testing.T) {
 // another server becomes the leader. Such a server took the creation of the turn for its delivery,
 // and delivered it again within 160 ms.
 func TestTurnHeldAcrossLeaderChange(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	_, b := fcttest.Cluster(t, bus.Options{})
 	first := newSharedPacer(t, b)
