@@ -142,11 +142,17 @@ func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract
 
 // startsPending reports whether a start before a sequence has not been executed yet.
 func (s *Service) startsPending(ctx context.Context, before uint64) (bool, error) {
-	starts, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerStarts)
+	starts, err := s.consumerInfo(ctx, streams.ConsumerStarts)
+	return err == nil && starts.AckFloor.Stream < before, err
+}
+
+// consumerInfo returns the state of a consumer of commands.
+func (s *Service) consumerInfo(ctx context.Context, name string) (*jetstream.ConsumerInfo, error) {
+	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, name)
 	if err != nil {
-		return false, fmt.Errorf("reading the consumer of starts: %w", err)
+		return nil, fmt.Errorf("reading consumer %s: %w", name, err)
 	}
-	return starts.CachedInfo().AckFloor.Stream < before, nil
+	return consumer.CachedInfo(), nil
 }
 
 // recordStop stores the sequence and time of the latest stop in the halt of a run, even if
@@ -225,17 +231,16 @@ func (s *Service) expire(ctx context.Context, before time.Time) (removed uint64,
 // handledUpTo returns the sequence up to which all commands are executed. It reads the consumer of
 // starts first, so that the second consumer has received all other commands up to that sequence.
 func (s *Service) handledUpTo(ctx context.Context) (uint64, error) {
-	starts, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerStarts)
+	starts, err := s.consumerInfo(ctx, streams.ConsumerStarts)
 	if err != nil {
-		return 0, fmt.Errorf("reading the consumers of commands: %w", err)
+		return 0, err
 	}
-	control, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, streams.ConsumerControl)
+	others, err := s.consumerInfo(ctx, streams.ConsumerControl)
 	if err != nil {
-		return 0, fmt.Errorf("reading the consumers of commands: %w", err)
+		return 0, err
 	}
-	done, others := starts.CachedInfo().AckFloor.Stream, control.CachedInfo()
 	if others.NumPending > 0 || others.NumAckPending > 0 {
-		done = min(done, others.AckFloor.Stream)
+		return min(starts.AckFloor.Stream, others.AckFloor.Stream), nil
 	}
-	return done, nil
+	return starts.AckFloor.Stream, nil
 }

@@ -38,8 +38,11 @@ func (s *Service) startRun(ctx context.Context, d bus.Delivery[[]byte]) (contrac
 		return "", err
 	}
 	action, err := decideRound(c, chosen.manifest, state, halt)
-	if err != nil || action != beginRound {
-		return run, err
+	if err != nil {
+		return "", err
+	}
+	if action != beginRound {
+		return run, nil
 	}
 	if !chosen.create {
 		if err := s.updateSettings(ctx, c, run, state.value); err != nil {

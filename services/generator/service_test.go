@@ -263,8 +263,8 @@ func TestStart_SameBatchIsOneRun(t *testing.T) {
 	if err != nil || halt.Status != contract.Stopped {
 		t.Errorf("halt %+v, %v", halt, err)
 	}
-	if early := f.send(contract.SubjectStart, body); early.Rejected == "" {
-		t.Errorf("a run that is being stopped was joined: %v", early)
+	if early := f.send(contract.SubjectStart, body); early.Rejected == "" || early.RunID != "" {
+		t.Errorf("%+v; want a rejection without a run: it is being stopped", early)
 	}
 	end := func(status contract.Status) {
 		state, err := json.Marshal(contract.State{Status: status, Round: 1})
