@@ -530,16 +530,16 @@ func startCommand(m contract.Manifest, from int, superseded bool) string {
 	return "nats pub batch.start " + sanitize.Quote(string(body))
 }
 
-// countRemaining counts the numbers of the range that are not settled, and returns the lowest one;
+// countRemaining counts the numbers of the range that have no outcome, and returns the lowest one;
 // End+1 when there is none. During a search the range may still become shorter.
 func countRemaining(
-	manifest contract.Manifest, settled fold.Outcomes, collected map[int]contract.Collected,
+	manifest contract.Manifest, outcomes fold.Outcomes, collected map[int]contract.Collected,
 ) (count, next int) {
 	next = manifest.Range.End + 1
 	for number := manifest.Range.End; number >= manifest.Range.Start; number-- {
 		value, found := collected[number]
 		skipped := found && manifest.Skips(number, value) && value.RunID != manifest.RunID
-		if settled.Get(number) == "" && !skipped {
+		if outcomes.Get(number) == "" && !skipped {
 			count, next = count+1, number
 		}
 	}

@@ -216,7 +216,7 @@ func TestReporterWritesKeys(t *testing.T) {
 func TestStoppedRunWritesCheckpointAndResumes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, 8)
-	f.publishEach(mixedEntries()[:7]...) // 1 to 4 are settled, 5 was blocked
+	f.publishEach(mixedEntries()[:7]...) // 1 to 4 have outcomes, 5 was blocked
 	f.put(f.buckets.runs, f.manifest.RunID.HaltKey(), contract.Halt{Status: contract.Blocked, Reason: "status 403",
 		At: endTime})
 	w := f.startReporter(f.options(), nil)

@@ -75,10 +75,10 @@ func attemptsMismatches() []mismatch {
 	const differs, short, long = "the attempts file differs from the ledger: 1 case, first ",
 		"9 lines for 10 attempts", "11 lines for 10 attempts"
 	return []mismatch{
-		{name: "settling line lost", beforeVerify: lose(0), want: differs + "IMM-1-25"},
+		{name: "line of an outcome lost", beforeVerify: lose(0), want: differs + "IMM-1-25"},
 		{name: "transient line lost", beforeVerify: lose(2), want: short},
 		{name: "last line lost", beforeVerify: lose(9), want: short},
-		{name: "settling line doubled", beforeVerify: double(4), want: differs + "IMM-4-25"},
+		{name: "line of an outcome doubled", beforeVerify: double(4), want: differs + "IMM-4-25"},
 		{name: "transient line doubled", beforeVerify: double(2), want: long},
 		{name: "blocked line doubled", beforeVerify: double(3), want: long},
 		{name: "one line lost and another doubled", beforeVerify: func(f *fixture) { lose(9)(f); double(2)(f) },

@@ -39,11 +39,11 @@ func (p place) found() probeResult {
 	return found
 }
 
-// checkSettled finds numbers that were asked for although they had an outcome.
-func (p place) checkSettled(settled map[int]contract.Outcome, before map[string]map[string]int, sim simulator) {
+// checkNotRefetched finds numbers that were asked for although they had an outcome.
+func (p place) checkNotRefetched(outcomes map[int]contract.Outcome, before map[string]map[string]int, sim simulator) {
 	p.t.Helper()
 	for number, calls := range sim.asked() {
-		if settled[fcttest.Number(p.t, number)] != "" && fcttest.Total(calls) != fcttest.Total(before[number]) {
+		if outcomes[fcttest.Number(p.t, number)] != "" && fcttest.Total(calls) != fcttest.Total(before[number]) {
 			p.t.Errorf("number %s was answered and asked for again", number)
 		}
 	}
@@ -67,7 +67,7 @@ func TestASearchKilledTenTimes(t *testing.T) {
 	t.Logf("seed %d, a search of %d requests", seed, length)
 	dice := rand.New(rand.NewPCG(seed, 1))
 	for kill := range kills {
-		settled, asked := p.outcomes(), sim.asked()
+		outcomes, asked := p.outcomes(), sim.asked()
 		cmd := p.start(nil)
 		sim.await(instant(dice, length, kill, kills))
 		at(time.Now(), time.Duration(dice.IntN(100))*time.Millisecond)
@@ -77,7 +77,7 @@ func TestASearchKilledTenTimes(t *testing.T) {
 		if cmd.Wait() == nil {
 			t.Fatalf("the search ended before kill %d of %d", kill+1, kills)
 		}
-		p.checkSettled(settled, asked, sim)
+		p.checkNotRefetched(outcomes, asked, sim)
 	}
 	before := len(p.outcomes())
 	got := p.found()

@@ -62,7 +62,7 @@ func TestBatchStoppedBySignal(t *testing.T) {
 				t.Errorf("%d reports, want 1", n)
 			}
 			if report := p.finish(codeCompleted); report.Total != 60 {
-				t.Errorf("the run that went on settled %d numbers, want 60", report.Total)
+				t.Errorf("the run that went on gave %d numbers an outcome, want 60", report.Total)
 			}
 		})
 	}

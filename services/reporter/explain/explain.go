@@ -236,7 +236,7 @@ func unclassified(a contract.Answer) contract.Entry {
 }
 
 // inLedger reports whether the ledger has an entry for the answer: an answer stays in its stream
-// until the classifier has settled it.
+// until the classifier has acknowledged it.
 func inLedger(attempts []AttemptHistory, a contract.Answer) bool {
 	this := unclassified(a)
 	return slices.ContainsFunc(attempts, func(l AttemptHistory) bool {
@@ -305,8 +305,8 @@ func (e *explainer) collectedBefore(at time.Time) bool {
 		return true
 	}
 	return slices.ContainsFunc(e.history.Runs, func(run RunHistory) bool {
-		settled, is := run.settled()
-		return is && run.Outcome != contract.Failed && settled.Before(at)
+		outcomeAt, hasOutcome := run.outcomeAt()
+		return hasOutcome && run.Outcome != contract.Failed && outcomeAt.Before(at)
 	})
 }
 
@@ -319,7 +319,7 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 	if err != nil {
 		return fmt.Errorf("reading the states of the run: %w", err)
 	}
-	settledAt, settled := run.settled()
+	outcomeAt, hasOutcome := run.outcomeAt()
 	for _, entry := range history {
 		if entry.Operation() != jetstream.KeyValuePut {
 			continue
@@ -330,7 +330,7 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 		}
 		run.Status, run.Reason = state.Status, state.Reason
 		if state.Status != contract.Running && state.At.After(run.PlannedAt) &&
-			!(settled && endedAfter(state.At, settledAt)) {
+			!(hasOutcome && endedAfter(state.At, outcomeAt)) {
 			stop := Stop{Status: state.Status, Reason: state.Reason, At: state.At.UTC()}
 			if !slices.Contains(run.Stops, stop) { // a rewritten state is not a new one
 				run.Stops = append(run.Stops, stop)
@@ -340,5 +340,5 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 	return nil
 }
 
-// endedAfter reports whether a round ended after the number was settled.
-func endedAfter(end, settled time.Time) bool { return !end.Before(settled) }
+// endedAfter reports whether a round ended after the number got its outcome.
+func endedAfter(end, outcomeAt time.Time) bool { return !end.Before(outcomeAt) }

@@ -172,7 +172,7 @@ func TestExplainListsStopsAndBlocks(t *testing.T) {
 		t.Error("blocks:", diff)
 	}
 	if before := explain(t, f, 1, noFileExists); len(before.Runs[0].Stops)+len(before.Blocks) != 0 {
-		t.Errorf("%+v; number 1 was settled before the block", before)
+		t.Errorf("%+v; number 1 had its outcome before the block", before)
 	}
 }
 

@@ -82,8 +82,8 @@ type AttemptHistory struct {
 	RawFiles []StoredFile `json:"raw_files"`
 }
 
-// settled is when the number got its outcome in this run; false while it is pending.
-func (r RunHistory) settled() (time.Time, bool) {
+// outcomeAt is when the number got its outcome in this run; false while it is pending.
+func (r RunHistory) outcomeAt() (time.Time, bool) {
 	for _, attempt := range r.Attempts {
 		if attempt.Counts && attempt.Outcome != "" {
 			return attempt.EndedAt(), true

@@ -117,7 +117,7 @@ func Derive(
 	return d, nil
 }
 
-// Failures returns the results of the entries that settled their numbers as failed.
+// Failures returns the results of the entries with which their numbers failed.
 func Failures(manifest contract.Manifest, entries []fold.Counted) (results []contract.CrawlResult) {
 	for _, entry := range entries {
 		if entry.Outcome != contract.Failed {

@@ -142,7 +142,7 @@ func (t *Tally) AddEntry(entry contract.Entry, failLimit int) (Counted, bool) {
 		t.Pending[number] = pending
 	default:
 		delete(t.Pending, number)
-		t.settle(entry, len(pending.Seen), failLimit)
+		t.addOutcome(entry, len(pending.Seen), failLimit)
 	}
 	return Counted{Entry: entry, Attempts: len(pending.Seen), JobSeconds: pending.Seconds, Timestamp: pending.Last}, true
 }
@@ -154,7 +154,7 @@ func keyOf(entry contract.Entry) attemptKey {
 	return attemptKey{Attempt: entry.Attempt}
 }
 
-// addAttempt folds what is counted of every attempt, settled or not.
+// addAttempt folds what is counted of every attempt, with an outcome or without.
 func (t *Tally) addAttempt(entry contract.Entry) {
 	t.addRequests(entry)
 	end := entry.StartedAt.Add(time.Duration(entry.Seconds * float64(time.Second)))
@@ -185,7 +185,7 @@ func (t *Tally) addRequests(entry contract.Entry) {
 	}
 }
 
-func (t *Tally) settle(entry contract.Entry, attempts, failLimit int) {
+func (t *Tally) addOutcome(entry contract.Entry, attempts, failLimit int) {
 	t.Outcomes.Set(entry.CaseID.Number, entry.Outcome)
 	switch entry.Outcome {
 	case contract.Success:
@@ -247,7 +247,7 @@ func (t *Tally) AddMessage(m ledger.Message, failLimit int) []Counted {
 	return fresh
 }
 
-// EndsJob reports whether the entry is the attempt that settled its number.
+// EndsJob reports whether the entry is the attempt that gave its number the outcome.
 func (c Counted) EndsJob() bool { return c.Outcome != "" && c.kind == kindAttempt }
 
 // WritesLine reports whether the entry has a line in the attempts file.

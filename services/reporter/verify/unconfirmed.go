@@ -40,7 +40,7 @@ func newUnconfirmedSet(keysUpTo uint64) unconfirmedSet {
 		amendments: map[attemptsLine]int{}}
 }
 
-// addEntry adds a new attempt and reports whether it settles its number.
+// addEntry adds a new attempt and reports whether it gives its number the outcome.
 func (u *unconfirmedSet) addEntry(entry contract.Entry) bool {
 	number := entry.CaseID.Number
 	switch entry.Outcome {

@@ -212,7 +212,7 @@ func modelUnconfirmed(messages []ledger.Message) (numbers, unconfirmed []int, va
 		entry contract.Entry
 		place int
 	}
-	settled := map[int]contract.Outcome{}
+	outcomes := map[int]contract.Outcome{}
 	var absent []counts
 	var proofs []counts // the entry has the start of the request
 	last := -1
@@ -221,10 +221,10 @@ func modelUnconfirmed(messages []ledger.Message) (numbers, unconfirmed []int, va
 		for _, entry := range m.Entries {
 			place++
 			number := entry.CaseID.Number
-			if settled[number] != "" || entry.Outcome == "" {
+			if outcomes[number] != "" || entry.Outcome == "" {
 				continue
 			}
-			settled[number] = entry.Outcome
+			outcomes[number] = entry.Outcome
 			switch entry.Outcome {
 			case contract.Success:
 				proofs = append(proofs, counts{entry, place})

@@ -32,7 +32,7 @@ type Verifier struct {
 	planned     *contract.Planned
 	unconfirmed unconfirmedSet
 	// keysUpTo is the sequence of the last message whose outcomes must have their keys; withoutKey
-	// are the numbers settled after it.
+	// are the numbers that got theirs after it.
 	keysUpTo   uint64
 	withoutKey map[int]bool
 	problems   []string
@@ -68,7 +68,7 @@ func (v *Verifier) Read(m ledger.Message) {
 		v.planned = m.Planned
 	}
 	for _, entry := range m.Entries {
-		if settled := v.addEntry(entry); settled && m.Sequence > v.keysUpTo {
+		if ended := v.addEntry(entry); ended && m.Sequence > v.keysUpTo {
 			v.withoutKey[entry.CaseID.Number] = true
 		}
 	}
@@ -78,7 +78,7 @@ func (v *Verifier) Read(m ledger.Message) {
 }
 
 // addEntry counts an attempt unless it is a replay or follows its number's outcome. It reports
-// whether the entry settles its number.
+// whether the entry gives its number the outcome.
 func (v *Verifier) addEntry(entry contract.Entry) bool {
 	number := entry.CaseID.Number
 	this := attemptID{number: number, attempt: entry.Attempt}
