@@ -46,7 +46,7 @@ type Tally struct {
 	Pending map[int]pendingAttempts `json:"open,omitempty"`
 	// Unconfirmed holds the newest unconfirmed no-records in ledger order, Overflow those before
 	// them.
-	Unconfirmed []UnconfirmedNoRecord `json:"row,omitempty"`
+	Unconfirmed []unconfirmedNoRecord `json:"row,omitempty"`
 	Overflow    overflow              `json:"overflow,omitzero"`
 	// NoRecordStreak counts the no-records since the last success or good canary; Canaries counts
 	// the good canaries since the last success.

@@ -10,9 +10,9 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// UnconfirmedNoRecord is a no-record after which the site has shown no record yet, so that it may
+// unconfirmedNoRecord is a no-record after which the site has shown no record yet, so that it may
 // have stopped showing any.
-type UnconfirmedNoRecord struct {
+type unconfirmedNoRecord struct {
 	CaseID  contract.CaseID `json:"case_id"`
 	Attempt int             `json:"attempt"`
 	Status  int             `json:"status,omitempty"`
@@ -37,8 +37,8 @@ type Vanished struct {
 // vanish at the same time the site has stopped showing records.
 const MaxCanaryCases = 2
 
-// overflow holds the unconfirmed no-records beyond contract.MaxUnconfirmed, in two bits each, so that
-// a checkpoint stays small. A proof confirms all of them or none.
+// overflow holds the unconfirmed no-records beyond contract.MaxUnconfirmed, in two bits each, so
+// that a checkpoint stays small. A proof confirms all of them or none.
 type overflow struct {
 	Numbers Outcomes `json:"numbers"`
 	Count   int      `json:"count"`
@@ -52,7 +52,7 @@ type overflow struct {
 }
 
 // add adds a no-record.
-func (o *overflow) add(a UnconfirmedNoRecord) {
+func (o *overflow) add(a unconfirmedNoRecord) {
 	if o.Count == 0 || a.Started.Before(o.Started) {
 		o.Started = a.Started
 	}
@@ -81,7 +81,7 @@ func (t *Tally) UnconfirmedNumbers() map[int]bool {
 // addUnconfirmed adds an unconfirmed no-record.
 func (t *Tally) addUnconfirmed(entry contract.Entry) {
 	t.NoRecordStreak++
-	a := UnconfirmedNoRecord{
+	a := unconfirmedNoRecord{
 		CaseID: entry.CaseID, Attempt: entry.Attempt, Started: entry.StartedAt, Seconds: entry.Seconds,
 		Ended: entry.EndedAt(), Sequence: t.Sequence,
 	}
@@ -118,7 +118,7 @@ func (t *Tally) confirm(started time.Time, after uint64) (confirmed []Counted) {
 			StartedAt: at}
 		confirmed = append(confirmed, Counted{Entry: entry, kind: kindConfirmation})
 	}
-	t.Unconfirmed = slices.DeleteFunc(t.Unconfirmed, func(a UnconfirmedNoRecord) bool {
+	t.Unconfirmed = slices.DeleteFunc(t.Unconfirmed, func(a unconfirmedNoRecord) bool {
 		before := !a.Ended.After(started) || a.Sequence > 0 && a.Sequence <= after
 		if before {
 			confirm(a.CaseID, a.Started)

@@ -17,7 +17,8 @@ type unconfirmedSet struct {
 	// sequence is the message being read; sequences are those of the no-records.
 	sequence  uint64
 	sequences map[int]uint64
-	// overflow holds those beyond the newest contract.MaxUnconfirmed: a proof confirms all of them or none.
+	// overflow holds those beyond the newest contract.MaxUnconfirmed: a proof confirms all of them or
+	// none.
 	// overflowEnded is when the last of their answers was received, overflowSequence the last of
 	// their messages.
 	overflow         map[int]bool
