@@ -46,6 +46,8 @@ func TestDecideEnd(t *testing.T) {
 			busy: true, canary: canaryState{ending: true, blocked: "waf"}}, endDecision{step: stepVoid}},
 		"complete and stopped, unconfirmed": {endFacts{complete: true, unconfirmed: 1, halt: halted(contract.Stopped),
 			haltDue: true}, endDecision{step: stepCheckInFlight}},
+		"complete and safe-stopped, unconfirmed": {endFacts{complete: true, safeStop: "limit", unconfirmed: 3,
+			halt: halted(contract.SafeStop)}, endDecision{step: stepConfirm}},
 		"complete and stopped": {endFacts{complete: true, halt: halted(contract.Stopped)},
 			endDecision{step: stepEnd, status: contract.Completed}},
 		"halted, checked a moment ago": {endFacts{halt: halted(contract.Stopped)}, endDecision{}},
