@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/natsd"
 )
 
@@ -36,6 +37,7 @@ func TestExplainTellsWhoHasTheStore(t *testing.T) {
 
 // A store that is only looked at stays as it is: no stream is made, and no folder.
 func TestExplainChangesNothing(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	dir, output := t.TempDir(), filepath.Join(t.TempDir(), "output")
 	server, err := natsd.Start(dir)

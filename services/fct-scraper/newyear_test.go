@@ -229,6 +229,7 @@ func TestNewAtNewYear(t *testing.T) {
 
 // What failed last year counts for the exit code, also when this year's run is all well.
 func TestNewAtNewYear_FailedLastYear(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	_, url := serveSim(t, courtsim.Options{Seed: 3, Max: 12})
 	p := newJanuary(t, url, "--end", "12", "--max-retries", "0")
@@ -269,6 +270,7 @@ func TestNewAtNewYear_LastYearEndsEarly(t *testing.T) {
 
 // A signal in last year's run stops both, and the same command goes on with both.
 func TestNewAtNewYear_Signal(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	sim, url := serveSim(t, courtsim.Options{Seed: 3, Max: 20})
 	p := newJanuary(t, url, "--end", "20", "--concurrency", "1")

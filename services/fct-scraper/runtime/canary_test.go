@@ -124,6 +124,7 @@ func TestACourtThatGoesSoftLeavesNoFalseNoRecord(t *testing.T) {
 }
 
 func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	for _, after := range []int{8, 20, 6, 12, 16, 25}[:fcttest.Scaled(2, 6)] {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
@@ -137,6 +138,7 @@ func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
 }
 
 func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	for _, after := range []int{180, 70, 255}[:fcttest.Scaled(1, 3)] { // numbers 61 to 160 take two requests each
 		p := newFixture(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"end": "400", "safe_stop_no_records": "100", "concurrency": "4"})
@@ -155,6 +157,7 @@ func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
 
 // In a year in which one number in ten is missing hardly a canary is asked, whatever the order of the answers.
 func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	numbers := fcttest.Scaled(750, 3000)
 	p := newFixture(t, courtsim.Options{Seed: 6, Max: numbers, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers), "concurrency": "16"})

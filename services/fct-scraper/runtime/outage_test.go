@@ -42,6 +42,7 @@ func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // A court that is down for twenty minutes is asked a few times only, by one case at a time; afterwards the run is as fast as
 // before. Without backing off there would be 800 requests.
 func TestAnOutageSlowsTheWholeRunDown(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		numbers := fcttest.Scaled(160, 300)
 		p := newFixture(t, courtsim.Options{Seed: 61, Max: 99999, Latency: 200 * time.Millisecond},

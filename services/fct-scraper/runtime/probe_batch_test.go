@@ -59,6 +59,7 @@ func TestTheRangeOfTheSpecsBatch(t *testing.T) {
 // TestBatchBoundAtLimit: a bound that is only the end of the range is nothing to be sure of, also one that an earlier, wider
 // search has found.
 func TestBatchBoundAtLimit(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 36, Max: 300}, map[string]string{"probe": "true"})
 	for _, c := range []struct {
@@ -88,6 +89,7 @@ func TestWithoutAnEndABatchWalksUntilTheSafeStop(t *testing.T) {
 
 // The daily run: a year of which more numbers are handed out every day.
 func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		time.Sleep(150 * 24 * time.Hour) // a year that has begun
 		court := func(highest int) *courtsim.Simulator {
@@ -124,6 +126,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 
 // A plain batch of a year that has grown finds what is new once the no-records above the highest record are old.
 func TestAYearThatHasGrown(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{}, map[string]string{"probe": "true"})
 		grow := func(highest int) {

@@ -26,6 +26,7 @@ func (p *fixture) cut(requests int, changes map[string]string) {
 
 // What another batch has collected meanwhile is not asked again by a run that was stopped before.
 func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "100", "concurrency": "2"})
 	p.cut(50, nil)

@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // padded is a court whose answers for one case carry so much that two of them fit into no message.
@@ -39,6 +40,7 @@ func (p *padded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // An answer that the store cannot hold is an attempt like any other: it counts, and the number fails in the end.
 func TestAnswerThatTheStoreCannotHold(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 99999}, map[string]string{
 		"end": "5", "parties": "true", "max_body": "31MiB", "max_retries": "2", "backoff_base": "10ms",

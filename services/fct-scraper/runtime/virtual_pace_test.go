@@ -18,6 +18,7 @@ var nightly = flag.Int("nightly", 0, "how many numbers TestANightKeepsThePace as
 // A long run at 3 to 6 seconds, one number in twenty failing at first: no gap is too short, nearly all of the rate is used, and
 // every number is counted once.
 func TestANightKeepsThePace(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		numbers := cmp.Or(*nightly, fcttest.Scaled(200, 800))
 		options := courtsim.Options{Seed: 41, Max: 99999, Missing: 0.05, Latency: 700 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 1}}}

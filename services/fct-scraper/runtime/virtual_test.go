@@ -53,6 +53,7 @@ func TestRetriesWaitLongerEachTime(t *testing.T) {
 }
 
 func TestAWaitingJobHoldsNoPlace(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 7, Max: 60, Faults: []courtsim.Fault{{Kind: "500", Share: 0.5, Times: 1}}},
 			map[string]string{"end": "60", "concurrency": "1", "backoff_base": "20m", "backoff_max": "20m", "delay_min": "1s", "delay_max": "1s"})
