@@ -11,11 +11,14 @@ func SkipIfShort(t *testing.T) {
 	}
 }
 
+// Soak reports whether long tests run: with the build tag soak and without -short.
+func Soak() bool { return soak && !testing.Short() }
+
 // SkipUnlessSoak skips a long test without the build tag soak, so that go test ./... is quick, and
 // with -short. .ci/run runs it.
 func SkipUnlessSoak(t *testing.T) {
 	t.Helper()
-	if !soak || testing.Short() {
+	if !Soak() {
 		t.Skip("it takes long: with -tags soak only")
 	}
 }
@@ -23,7 +26,7 @@ func SkipUnlessSoak(t *testing.T) {
 // Scaled returns how many numbers a test asks for: long with the build tag soak, else quick. With
 // -short it is quick in any case.
 func Scaled(quick, long int) int {
-	if soak && !testing.Short() {
+	if Soak() {
 		return long
 	}
 	return quick

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -27,6 +28,12 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
+		Condition: func(name string) (bool, error) {
+			if name != "soak" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return fcttest.Soak(), nil
+		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)
 			// No script reaches a court beyond this machine, whatever the program does: nobody listens there.
