@@ -16,6 +16,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 
 	"github.com/google/go-cmp/cmp"
@@ -348,7 +349,7 @@ func TestPageFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(c.Close)
-			for number := 1; number <= 8; number++ {
+			for number := 1; number <= fcttest.Scaled(4, 8); number++ {
 				id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
 				reading := readAttempt(t, c, id)
 				wrong := contract.VerdictNoRecord

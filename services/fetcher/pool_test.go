@@ -155,6 +155,7 @@ func poolDamages() map[string]func(f fixture, js jetstream.JetStream) error {
 // requests closer than the pause or more cases in flight than the concurrency, however long the
 // cases in flight last.
 func TestDamagedPoolRestored(t *testing.T) {
+	fcttest.SkipUnlessSoak(t)
 	for _, site := range []struct {
 		name          string
 		leaves, takes time.Duration
