@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestDivisionOfTheSimulatorIsChecked(t *testing.T) {
+func TestSim_InvalidDivision(t *testing.T) {
 	t.Parallel()
 	var out, problems bytes.Buffer
 	if code := run(t.Context(), []string{"sim", "--division", "x"}, nil, &out, &problems); code != codeUsage || !strings.Contains(problems.String(), `division "x": allowed is any, number or t`) {

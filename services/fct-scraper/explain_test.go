@@ -12,7 +12,7 @@ import (
 	"fct-scraper/pkg/natsd"
 )
 
-func TestExplainTellsWhoHasTheStore(t *testing.T) {
+func TestExplain_StoreInUse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	server, err := natsd.Start(dir)
@@ -36,7 +36,7 @@ func TestExplainTellsWhoHasTheStore(t *testing.T) {
 }
 
 // A store that is only looked at stays as it is: no stream is made, and no folder.
-func TestExplainChangesNothing(t *testing.T) {
+func TestExplain_ChangesNothing(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	dir, output := t.TempDir(), filepath.Join(t.TempDir(), "output")

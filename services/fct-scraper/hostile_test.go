@@ -38,7 +38,7 @@ func corpus() []string {
 	}
 }
 
-func TestHostileErrorsStayInTheirLine(t *testing.T) {
+func TestLog_HostileErrors(t *testing.T) {
 	t.Parallel()
 	for _, text := range corpus() {
 		base := errors.New(text)
@@ -70,7 +70,7 @@ type named string
 
 func (n named) MarshalText() ([]byte, error) { return []byte(n), nil }
 
-func TestHostileAttributesStayInTheirLogLine(t *testing.T) {
+func TestLog_HostileAttributes(t *testing.T) {
 	t.Parallel()
 	for _, text := range corpus() {
 		for _, format := range []string{"json", "text"} {
@@ -101,7 +101,7 @@ func uncoloured(line string) string {
 	return strings.NewReplacer("\x1b[0m", "", "\x1b[2m", "", "\x1b[91m", "").Replace(line)
 }
 
-func TestHostileProgressStaysOneLineOfJSON(t *testing.T) {
+func TestProgress_HostileText(t *testing.T) {
 	t.Parallel()
 	for _, text := range corpus() {
 		var out bytes.Buffer
@@ -174,8 +174,8 @@ func hostileProfile(t *testing.T, dir, headers string) string {
 	return name
 }
 
-// TestHostileCourtFilesAndNames runs everything that prints over a court, a profile and folders that are all hostile.
-func TestHostileCourtFilesAndNames(t *testing.T) {
+// TestBatch_HostileRecords runs everything that prints over a court, a profile and folders that are all hostile.
+func TestBatch_HostileRecords(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	dir := t.TempDir()

@@ -54,9 +54,9 @@ func talkative(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
-// TestLibrariesLogEvents: what net/http says of bytes behind an answer is an event of the log, and
+// TestLog_LibraryEvents: what net/http says of bytes behind an answer is an event of the log, and
 // nothing else is in it.
-func TestLibrariesLogEvents(t *testing.T) {
+func TestLog_LibraryEvents(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cmd := exec.Command("fct-scraper", "batch", "2025", "--json", "--base-url", talkative(t), "--end", "20", "--probe=false", "--robots=false",
@@ -82,7 +82,7 @@ func TestLibrariesLogEvents(t *testing.T) {
 	}
 }
 
-func TestLibraryLogIsTame(t *testing.T) {
+func TestLog_LibraryText(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	library := &libraryLog{}
@@ -99,9 +99,9 @@ func TestLibraryLogIsTame(t *testing.T) {
 	}
 }
 
-// TestOutageIsToldPlainly: while the NATS server is gone its absence is told, not what the library
+// TestStatusLine_Outage: while the NATS server is gone its absence is told, not what the library
 // makes of it.
-func TestOutageIsToldPlainly(t *testing.T) {
+func TestStatusLine_Outage(t *testing.T) {
 	t.Parallel()
 	server, err := natsd.StartOn(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
@@ -141,7 +141,7 @@ func TestOutageIsToldPlainly(t *testing.T) {
 	}
 }
 
-func TestCaseEventsBesideProgress(t *testing.T) {
+func TestLog_CaseEventsBesideProgress(t *testing.T) {
 	t.Parallel()
 	for level, want := range map[slog.Level]string{slog.LevelInfo: "batch.run.start", slog.LevelDebug: "batch.run.start batch.job.start batch.job.end"} {
 		var out bytes.Buffer
@@ -166,7 +166,7 @@ func TestCaseEventsBesideProgress(t *testing.T) {
 	}
 }
 
-func TestStatusLineIsCut(t *testing.T) {
+func TestStatusLine_Cut(t *testing.T) {
 	t.Parallel()
 	for want, width := range map[string]int{"12/30 é": 0, "12/30 ": 7, "1": 2, "": 1} {
 		if got := truncate("12/30 é", width); got != want {

@@ -28,7 +28,7 @@ func mainAtNewYear() {
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }
 
-func TestLastYear(t *testing.T) {
+func TestBatchNew_LastYear(t *testing.T) {
 	t.Parallel()
 	day := func(year int, month time.Month, day int) time.Time {
 		return time.Date(year, month, day, 23, 59, 59, 0, time.UTC)
@@ -91,7 +91,7 @@ func TestMayFollow(t *testing.T) {
 }
 
 // An error in this year's batch, or its end without a result, leaves last year's report in the document.
-func TestFailureAfterLastYear(t *testing.T) {
+func TestBatchNew_FailureAfterLastYear(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	p := &program{jsonWanted: true, stdout: &stdoutWriter{w: &out}}
@@ -188,7 +188,7 @@ func (p january) checkFirst(got batchDocument, status contract.Status, sim *cour
 	}
 }
 
-func TestNewAtNewYear(t *testing.T) {
+func TestBatchNew_AtNewYear(t *testing.T) {
 	t.Parallel()
 	_, url := serveSim(t, courtsim.Options{Seed: 3, Max: 12, Missing: 0.2})
 	p := newJanuary(t, url, "--end", "12")
@@ -228,7 +228,7 @@ func TestNewAtNewYear(t *testing.T) {
 }
 
 // What failed last year counts for the exit code, also when this year's run is all well.
-func TestNewAtNewYear_FailedLastYear(t *testing.T) {
+func TestBatchNew_FailedLastYear(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	_, url := serveSim(t, courtsim.Options{Seed: 3, Max: 12})
@@ -241,7 +241,7 @@ func TestNewAtNewYear_FailedLastYear(t *testing.T) {
 	}
 }
 
-func TestNewAtNewYear_LastYearEndsEarly(t *testing.T) {
+func TestBatchNew_LastYearEndsEarly(t *testing.T) {
 	t.Parallel()
 	for fault, c := range map[string]struct {
 		status contract.Status
@@ -269,7 +269,7 @@ func TestNewAtNewYear_LastYearEndsEarly(t *testing.T) {
 }
 
 // A signal in last year's run stops both, and the same command goes on with both.
-func TestNewAtNewYear_Signal(t *testing.T) {
+func TestBatchNew_Signal(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	sim, url := serveSim(t, courtsim.Options{Seed: 3, Max: 20})

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestWhatASearchSays(t *testing.T) {
+func TestSummary_Search(t *testing.T) {
 	t.Parallel()
 	found := probeResultOf(contract.Manifest{Prefix: "IMM", Year: "25", Bound: &contract.Bound{
 		Number: 5600, FiledOn: "2025-12-30", Confidence: 0.9987, Ending: "done", Requests: 21, Absences: []int{5601, 5610},
@@ -33,7 +33,7 @@ func TestWhatASearchSays(t *testing.T) {
 	}
 }
 
-func TestProbeTextAtLimit(t *testing.T) {
+func TestSummary_BoundAtLimit(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []bool{false, true} {
 		found := probeResultOf(contract.Manifest{Prefix: "IMM", Year: "25", Bound: &contract.Bound{

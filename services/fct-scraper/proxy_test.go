@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestBadProxyIsRefused: before anything is asked or written, by the name of its source.
-func TestBadProxyIsRefused(t *testing.T) {
+// TestProxy_Invalid: before anything is asked or written, by the name of its source.
+func TestProxy_Invalid(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	args := []string{
@@ -29,7 +29,7 @@ func TestBadProxyIsRefused(t *testing.T) {
 	}
 }
 
-func TestProxyIsShownWithoutPassword(t *testing.T) {
+func TestProxy_PasswordMasked(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"config", "show"}, {"config", "show", "--json"}} {
 		for _, proxy := range []string{"http://user:geheim@p.invalid:3128", "user:geheim,x@p.invalid:3128", "socks5://user:geheim@p.invalid:3128"} {
@@ -41,8 +41,8 @@ func TestProxyIsShownWithoutPassword(t *testing.T) {
 	}
 }
 
-// TestProxyOfTheSimulatorInThisProcess: it is not used, which is said unless nobody asked for one.
-func TestProxyOfTheSimulatorInThisProcess(t *testing.T) {
+// TestProxy_UnusedForSimulator: it is not used, which is said unless nobody asked for one.
+func TestProxy_UnusedForSimulator(t *testing.T) {
 	t.Parallel()
 	for proxy, said := range map[string]bool{"http://user:geheim@127.0.0.1:1": true, "none": false, "": false} {
 		dir := t.TempDir()

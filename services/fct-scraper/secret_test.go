@@ -102,7 +102,7 @@ func secretive(t *testing.T, dir string, options courtsim.Options) (profile, ori
 	return hostileProfile(t, dir, headers), server.URL
 }
 
-func TestSecretsStayInside(t *testing.T) {
+func TestSecrets_Everywhere(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	for name, faults := range map[string][]courtsim.Fault{"working": nil, "failing": {{Kind: "500", Share: 1, Times: -1}}, "blocked": {{Kind: "403", Share: 1, Times: -1}}} {
@@ -155,8 +155,8 @@ func silentFolder(t *testing.T, dir string) (files int) {
 	return files
 }
 
-// TestSecretsInWhatIsRefused gives secrets where something is wrong with them or around them.
-func TestSecretsInWhatIsRefused(t *testing.T) {
+// TestSecrets_RefusedValues gives secrets where something is wrong with them or around them.
+func TestSecrets_RefusedValues(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := func(name, text string) string {
@@ -193,7 +193,7 @@ func TestSecretsInWhatIsRefused(t *testing.T) {
 	}
 }
 
-func TestSecretsInErrorsAndLogsAreMasked(t *testing.T) {
+func TestSecrets_ErrorsAndLogs(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"open " + canaries.seed + ": no such file", "dialing nats://u:" + canaries.password + "@broker:4222: refused"} {
 		err := fmt.Errorf("%w: %w", runtime.ErrBroker, errors.Join(errors.New(text), errors.New("closing: "+text)))

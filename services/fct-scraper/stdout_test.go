@@ -19,7 +19,7 @@ type broken struct{ err error }
 
 func (b broken) Write([]byte) (int, error) { return 0, b.err }
 
-func TestStdoutNotWritable(t *testing.T) {
+func TestStdout_NotWritable(t *testing.T) {
 	t.Parallel()
 	calls := [][]string{{}, {"completion", "bash"}, {"config", "init", "-"}, {"config", "show"}, {"config", "show", "--json"}, {"version"}, {"version", "--json"},
 		{"config", "check", "--site", "sim"}, {"sim", "--addr", "127.0.0.1:0"}, {cobra.ShellCompRequestCmd, "batch", "--conc"}}
@@ -43,8 +43,8 @@ func TestStdoutNotWritable(t *testing.T) {
 	}
 }
 
-// TestStdoutBesideOtherTrouble says that the exit code of work that went wrong is not covered up.
-func TestStdoutBesideOtherTrouble(t *testing.T) {
+// TestStdout_BesideOtherError says that the exit code of work that went wrong is not covered up.
+func TestStdout_BesideOtherError(t *testing.T) {
 	t.Parallel()
 	written := fmt.Errorf("%w: %w", errResult, io.ErrShortWrite)
 	for err, want := range map[error]int{written: codeOutput, errors.Join(runtime.ErrBroker, written): codeBroker, errors.Join(runtime.ErrUsage, written): codeUsage} {
@@ -54,8 +54,8 @@ func TestStdoutBesideOtherTrouble(t *testing.T) {
 	}
 }
 
-// TestEveryCommandTellsAllMistakes gives every command two flags that there are not.
-func TestEveryCommandTellsAllMistakes(t *testing.T) {
+// TestCommands_AllMistakes gives every command two flags that there are not.
+func TestCommands_AllMistakes(t *testing.T) {
 	t.Parallel()
 	eachCommand((&program{}).rootCommand(), func(cmd *cobra.Command) {
 		call := slices.Concat(strings.Fields(cmd.CommandPath())[1:], []string{"--nonsense", "--more-nonsense=1"})

@@ -13,7 +13,7 @@ import (
 	"fct-scraper/services/fct-scraper/runtime"
 )
 
-func TestSummaryCountsFailuresByCause(t *testing.T) {
+func TestSummary_FailuresByCause(t *testing.T) {
 	t.Parallel()
 	id := contract.CaseID{Series: "IMM", Year: "25", Number: 3}
 	r := contract.Report{Start: 1, End: 40, Total: 30, Failed: 28, TotalAttempted: 33, FailedCount: 30, Beyond: 3, Requests: 1, Retries: 1, Errors: []contract.ErrorSample{
@@ -31,7 +31,7 @@ func TestSummaryCountsFailuresByCause(t *testing.T) {
 	}
 }
 
-func TestSummaryOfTheBound(t *testing.T) {
+func TestSummary_Bound(t *testing.T) {
 	t.Parallel()
 	for want, r := range map[string]contract.Report{
 		"bound      200 or more, found with 9 requests: the range ends there or below\n": {UpperBound: 200, ProbesUsed: 9, UpperBoundAtLimit: true},
@@ -48,8 +48,8 @@ func TestSummaryOfTheBound(t *testing.T) {
 	}
 }
 
-// TestPercentNeverSaysHundred: whatever is rounded, no chance is said to be certain.
-func TestPercentNeverSaysHundred(t *testing.T) {
+// TestPercent_NeverHundred: whatever is rounded, no chance is said to be certain.
+func TestPercent_NeverHundred(t *testing.T) {
 	t.Parallel()
 	for chance, want := range map[float64]string{0: "0.0 %", 0.5: "50.0 %", 0.9987: "99.9 %", 0.9996: "99.9 %", 1: "99.9 %"} {
 		if got := percent(chance); got != want {
@@ -58,7 +58,7 @@ func TestPercentNeverSaysHundred(t *testing.T) {
 	}
 }
 
-func TestTroubleTellsWhatIsKnown(t *testing.T) {
+func TestStatusLine_Trouble(t *testing.T) {
 	t.Parallel()
 	settings := &config.Settings{Config: config.Config{Batch: contract.Batch{Prefix: "IMM", Year: "25", Start: 1}, DataDir: "data", Output: "output"}}
 	last := contract.Event{RunID: "r", Range: contract.Range{Start: 1, End: 100}, Succeeded: 30, NoRecord: 6, Failed: 1}

@@ -14,7 +14,7 @@ import (
 
 // Each kind of block in turn, in the middle of a run: those under way end, then nobody asks, also after a restart; no number is
 // filed wrongly, and when the cool-down is over the run goes on where it was.
-func TestABlockStopsEverythingAtOnce(t *testing.T) {
+func TestBlock_StopsRequests(t *testing.T) {
 	t.Parallel()
 	const concurrency, numbers = 8, 400
 	kinds := courtsim.BlockKinds()
@@ -63,7 +63,7 @@ func TestABlockStopsEverythingAtOnce(t *testing.T) {
 }
 
 // A block is everybody's: another run of the same site, on another process, stops too.
-func TestABlockStopsOtherRunsAndProcesses(t *testing.T) {
+func TestBlock_StopsOtherRuns(t *testing.T) {
 	t.Parallel()
 	const concurrency = 4
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--seed", "52", "--latency", "20ms", "--block-after", "120:waf")
@@ -82,7 +82,7 @@ func TestABlockStopsOtherRunsAndProcesses(t *testing.T) {
 }
 
 // A case that the block cuts off between its two calls has cost a request, which the report counts.
-func TestTheRequestsOfACaseThatABlockCutOffAreCounted(t *testing.T) {
+func TestBlock_CutOffRequestsCounted(t *testing.T) {
 	t.Parallel()
 	for after := 40; after < 40+fcttest.Scaled(2, 8); after++ { // whatever is under way just then
 		sim := startSim(t, "--max", "99999", "--missing", "0.6", "--seed", "53", "--latency", "10ms", "--block-after", strconv.Itoa(after)+":403")

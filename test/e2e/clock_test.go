@@ -19,8 +19,8 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-// TestClockStepsInARun: the wall clock of a real process is set back, and forward, while retries wait.
-func TestClockStepsInARun(t *testing.T) {
+// TestClockSteps_InRun: the wall clock of a real process is set back, and forward, while retries wait.
+func TestClockSteps_InRun(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	program := buildShiftable(t)
@@ -237,8 +237,8 @@ func stepWhileStopped(t *testing.T, program string, by time.Duration) {
 	}
 }
 
-// TestClockStepsOfAllSizes is TestClockStepsInARun with every size of step.
-func TestClockStepsOfAllSizes(t *testing.T) {
+// TestClockSteps_AllSizes is TestClockSteps_InRun with every size of step.
+func TestClockSteps_AllSizes(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	program := buildShiftable(t)

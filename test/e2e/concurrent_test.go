@@ -65,7 +65,7 @@ func exitCode(cmd *exec.Cmd) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-func TestCommandsBesideARunningBatch(t *testing.T) {
+func TestCommands_BesideBatch(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "300", "--missing", "0.1", "--seed", "31")
 	p := slowPlace(t, sim, "--end", "300")
@@ -107,7 +107,7 @@ func TestCommandsBesideARunningBatch(t *testing.T) {
 }
 
 // Two commands that look at a store that nobody works on do not turn each other away.
-func TestManyCommandsAtOnce(t *testing.T) {
+func TestCommands_ManyAtOnce(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "5", "--seed", "32")
 	p := newPlace(t, sim, "--end", "5", "--delay-min", "0", "--delay-max", "0")
@@ -130,7 +130,7 @@ func TestManyCommandsAtOnce(t *testing.T) {
 	}
 }
 
-func TestStatusBesideABatch_LongDataDir(t *testing.T) {
+func TestStatus_LongDataDir(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "800", "--seed", "33")
 	p := slowPlace(t, sim, "--end", "800")
@@ -150,7 +150,7 @@ func TestStatusBesideABatch_LongDataDir(t *testing.T) {
 }
 
 // A batch without a socket, and one that stands still, are told apart from nobody: the store is in use.
-func TestStatusBesideABatchThatLetsNobodyIn(t *testing.T) {
+func TestStatus_BatchWithoutSocket(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "800", "--seed", "34")
 	p := slowPlace(t, sim, "--end", "800")
@@ -172,7 +172,7 @@ func TestStatusBesideABatchThatLetsNobodyIn(t *testing.T) {
 }
 
 // A killed process leaves its socket, which misleads nobody, and what it had stored is told.
-func TestStatusAfterAKill(t *testing.T) {
+func TestStatus_AfterKill(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "300", "--missing", "0.1", "--seed", "35")
 	p := slowPlace(t, sim, "--end", "300")
@@ -206,8 +206,8 @@ func TestStatusAfterAKill(t *testing.T) {
 	}
 }
 
-// TestSetupOnAnEmptyServer: setup creates what is missing, and changes nothing when it runs again.
-func TestSetupOnAnEmptyServer(t *testing.T) {
+// TestSetup_EmptyServer: setup creates what is missing, and changes nothing when it runs again.
+func TestSetup_EmptyServer(t *testing.T) {
 	t.Parallel()
 	server, err := natsd.StartOn(t.TempDir(), "127.0.0.1:0")
 	if err != nil {
@@ -226,8 +226,8 @@ func TestSetupOnAnEmptyServer(t *testing.T) {
 	}
 }
 
-// TestLookingMakesNoStore: neither in a folder that is missing or holds no store, nor on a server.
-func TestLookingMakesNoStore(t *testing.T) {
+// TestReadOnlyCommands_MakeNoStore: neither in a folder that is missing or holds no store, nor on a server.
+func TestReadOnlyCommands_MakeNoStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	server, err := natsd.StartOn(filepath.Join(dir, "server"), "127.0.0.1:0")

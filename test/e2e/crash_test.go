@@ -105,7 +105,7 @@ func (d *deadly) untilEnd(p place) (kills, code int) {
 	}
 }
 
-func TestJobsThatKillTheirProcess(t *testing.T) {
+func TestJob_KillsItsProcess(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers, concurrency = 40, 4
@@ -185,7 +185,7 @@ func (p place) checkCrashed(number, attempt int) {
 }
 
 // A fetcher in a process of its own dies: its jobs come again after their ack-wait, to the one that is started in its place.
-func TestJobThatKillsFetchers(t *testing.T) {
+func TestJob_KillsFetchers(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 30
@@ -214,7 +214,7 @@ func TestJobThatKillsFetchers(t *testing.T) {
 }
 
 // After each kill no more cases are asked for again than may be in flight, whatever waits to be stored.
-func TestKilledAtFullSpeed(t *testing.T) {
+func TestBatch_KilledAtFullSpeed(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const kills, between = 4, 250

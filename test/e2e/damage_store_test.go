@@ -15,8 +15,8 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// TestYesterdaysStoreIsRefused puts a whole data_dir back, its manifest included: the files in output know better.
-func TestYesterdaysStoreIsRefused(t *testing.T) {
+// TestStore_OlderCopyRefused puts a whole data_dir back, its manifest included: the files in output know better.
+func TestStore_OlderCopyRefused(t *testing.T) {
 	t.Parallel()
 	s := prepareStores(t)
 	dir := t.TempDir()
@@ -42,9 +42,9 @@ func TestYesterdaysStoreIsRefused(t *testing.T) {
 	}
 }
 
-// TestRepairKeepsWhatCanBeRead accepts a ledger with a hole, and one that is gone. Without the manifest the keys of the cases
+// TestRepair_KeepsReadable accepts a ledger with a hole, and one that is gone. Without the manifest the keys of the cases
 // whose outcomes are lost tell of it.
-func TestRepairKeepsWhatCanBeRead(t *testing.T) {
+func TestRepair_KeepsReadable(t *testing.T) {
 	t.Parallel()
 	s := prepareStores(t)
 	for _, c := range []struct {
@@ -87,8 +87,8 @@ func forgetManifest(t *testing.T, dir string) {
 	}
 }
 
-// TestExplainTellsOfDamage spoils what could be made again: whoever only looks says what is wrong, and leaves it as it is.
-func TestExplainTellsOfDamage(t *testing.T) {
+// TestExplain_DamagedStore spoils what could be made again: whoever only looks says what is wrong, and leaves it as it is.
+func TestExplain_DamagedStore(t *testing.T) {
 	t.Parallel()
 	s := prepareStores(t)
 	removed := func(dir, stream string) string { return streamFolder(dir+"/data", stream) }
@@ -134,8 +134,8 @@ func TestExplainTellsOfDamage(t *testing.T) {
 	}
 }
 
-// TestDamageInMidRunEndsTheRun spoils streams under the hands of a running batch.
-func TestDamageInMidRunEndsTheRun(t *testing.T) {
+// TestDamage_InMidRun spoils streams under the hands of a running batch.
+func TestDamage_InMidRun(t *testing.T) {
 	t.Parallel()
 	for _, stream := range []string{contract.StreamJobs, contract.StreamOutcomes, "KV_" + contract.BucketRuns} {
 		t.Run(stream, func(t *testing.T) {

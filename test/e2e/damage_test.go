@@ -375,7 +375,7 @@ func said(text, wrong string) string {
 	return ""
 }
 
-func TestDamagedStoreIsRebuiltOrRefused(t *testing.T) {
+func TestDamage_RebuiltOrRefused(t *testing.T) {
 	t.Parallel()
 	s := prepareStores(t)
 	chosen := slices.DeleteFunc(damages(), func(d damage) bool {
@@ -385,8 +385,8 @@ func TestDamagedStoreIsRebuiltOrRefused(t *testing.T) {
 	t.Log("\n" + tryAll(t, s, chosen, streams, []string{"finished", "unfinished", "report", "explain"}))
 }
 
-// TestEveryDamage tries all kinds of damage on all streams; DAMAGE_TABLE names a file for the table.
-func TestEveryDamage(t *testing.T) {
+// TestDamage_Table tries all kinds of damage on all streams; DAMAGE_TABLE names a file for the table.
+func TestDamage_Table(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	table := tryAll(t, prepareStores(t), damages(), damagedStreams(), situations())
 	if name := os.Getenv("DAMAGE_TABLE"); name != "" {

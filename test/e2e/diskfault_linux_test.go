@@ -11,8 +11,8 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-// TestReadOnlyInMidRun has a file system become read-only below a running batch, as ext4 does when it finds itself damaged.
-func TestReadOnlyInMidRun(t *testing.T) {
+// TestBatch_FileSystemReadOnly has a file system become read-only below a running batch, as ext4 does when it finds itself damaged.
+func TestBatch_FileSystemReadOnly(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	for _, folder := range []string{"data", "output"} {
 		t.Run(folder, func(t *testing.T) {

@@ -54,8 +54,8 @@ func (f diskFault) try(t *testing.T, folder string) {
 	p.checkResumed(sim, numbers)
 }
 
-// TestNoMoreFilesFitInMidRun has a file system run out of inodes below a running batch.
-func TestNoMoreFilesFitInMidRun(t *testing.T) {
+// TestBatch_NoInodesLeft has a file system run out of inodes below a running batch.
+func TestBatch_NoInodesLeft(t *testing.T) {
 	t.Parallel()
 	for _, folder := range []string{"data", "output"} {
 		t.Run(folder, func(t *testing.T) {

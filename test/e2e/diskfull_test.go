@@ -19,9 +19,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestAStoreWithoutRoomEndsTheBatch: on a disk of 164 KiB a batch made some of its streams and waited for ever. A limit on
+// TestBatch_NoSpaceInStore: on a disk of 164 KiB a batch made some of its streams and waited for ever. A limit on
 // the size of files stands for the disk, which takes root to make; nothing is asked, so no court is there.
-func TestAStoreWithoutRoomEndsTheBatch(t *testing.T) {
+func TestBatch_NoSpaceInStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cmd := exec.Command("sh", "-c", `ulimit -f 300 && exec fct-scraper "$@"`, "sh", "batch", "2025", "--end", "20", "--site", "fct-cf",
@@ -59,8 +59,8 @@ func fleetAt(t testing.TB, addr, key string) *fleet {
 	return f
 }
 
-// TestAFullDiskEndsTheBatch fills the disk below a running batch, makes room and starts it again.
-func TestAFullDiskEndsTheBatch(t *testing.T) {
+// TestBatch_DiskFull fills the disk below a running batch, makes room and starts it again.
+func TestBatch_DiskFull(t *testing.T) {
 	t.Parallel()
 	const numbers = 300
 	sim, open := gated(t, courtsim.Options{Max: 99999, Latency: 20 * time.Millisecond}, 60)
@@ -103,12 +103,12 @@ func TestAFullDiskEndsTheBatch(t *testing.T) {
 	p.checkResumed(sim, numbers)
 }
 
-// TestAFullDiskHoldsAServiceUpAndNoMore: full from the start, then with room, then full again in mid-run, then with room.
-func TestAFullDiskHoldsAServiceUpAndNoMore(t *testing.T) {
+// TestServe_DiskFull: full from the start, then with room, then full again in mid-run, then with room.
+func TestServe_DiskFull(t *testing.T) {
 	t.Parallel()
 	disk, mounted := fcttest.Disk(t, "size=32m")
 	if !mounted {
-		return // a limit on a process cannot be lifted while it runs; TestAFullDiskEndsTheBatch tries one
+		return // a limit on a process cannot be lifted while it runs; TestBatch_DiskFull tries one
 	}
 	const numbers = 300
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "20ms")

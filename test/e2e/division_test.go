@@ -11,10 +11,10 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// TestDivisionOfDockets: whichever form of the docket call a court answers, every record has its
+// TestDivision_Dockets: whichever form of the docket call a court answers, every record has its
 // docket; the other form costs a request of the first case and one more, which count like all
 // others.
-func TestDivisionOfDockets(t *testing.T) {
+func TestDivision_Dockets(t *testing.T) {
 	t.Parallel()
 	for form, requests := range map[string]int{"number": 12, "t": 14, "any": 12} {
 		t.Run(form, func(t *testing.T) {

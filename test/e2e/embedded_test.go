@@ -47,7 +47,7 @@ func embeddedServer(t *testing.T, dir string, flags ...string) (exports []string
 	return exports, stop
 }
 
-func TestEmbeddedServerTakesThoseWhoHaveItsKey(t *testing.T) {
+func TestServeEmbedded_Key(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a folder")
 	if err := os.Mkdir(dir, 0o750); err != nil {
@@ -78,7 +78,7 @@ func TestEmbeddedServerTakesThoseWhoHaveItsKey(t *testing.T) {
 	didIn(t, again, codeCompleted, "status")
 }
 
-func TestNATSWithoutTLSStaysOnThisMachine(t *testing.T) {
+func TestNATSURL_WithoutTLS(t *testing.T) {
 	t.Parallel()
 	const beyond = "nats://192.0.2.1:4222"
 	environ := []string{"NATS_URL=" + beyond}

@@ -40,7 +40,7 @@ type frost struct {
 	late bool
 }
 
-func TestFrozenAndThawedNothingIsWrittenTwice(t *testing.T) {
+func TestServices_FrozenAndResumed(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	leased := func(f *fleet, sim simulator) bool {

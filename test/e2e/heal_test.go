@@ -36,7 +36,7 @@ func (f *fleet) harm() {
 }
 
 // Whatever somebody with the admin's rights removes in mid-run comes again: the run ends as if nothing had been.
-func TestARunHealsInMidRun(t *testing.T) {
+func TestServe_DeletedStreamsRestored(t *testing.T) {
 	t.Parallel()
 	const numbers, concurrency = 300, 4
 	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "17", "--latency", "10ms")
@@ -67,7 +67,7 @@ func TestARunHealsInMidRun(t *testing.T) {
 	}
 }
 
-func TestBatchOverServerHealsInMidRun(t *testing.T) {
+func TestBatch_DeletedStreamsRestored(t *testing.T) {
 	t.Parallel()
 	const numbers = 200
 	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "18", "--latency", "10ms")

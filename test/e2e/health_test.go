@@ -14,7 +14,7 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-func TestServeSaysThatItIsReadyAndHowARunIs(t *testing.T) {
+func TestServe_ReadyAndMetrics(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "30", "--missing", "0")
 	f := newFleet(t, sim)
@@ -64,7 +64,7 @@ func TestServeSaysThatItIsReadyAndHowARunIs(t *testing.T) {
 	f.report("again")
 }
 
-func TestBatchServesItsFiguresWhileItRuns(t *testing.T) {
+func TestBatch_Metrics(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "2000", "--missing", "0", "--latency", "20ms")
 	p := newPlace(t, sim, "--end", "2000", "--delay-min", "0", "--delay-max", "0", "--log-format", "json", "--http-addr", "127.0.0.1:0", "--log-level", "info")
@@ -91,7 +91,7 @@ func TestBatchServesItsFiguresWhileItRuns(t *testing.T) {
 	s.until("/metrics", "", func(_ int, text string) bool { return strings.Contains(text, "batch_run_duration_seconds{") })
 }
 
-func TestHealthcheckOfNobodyIsOne(t *testing.T) {
+func TestHealthcheck_NoServer(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("fct-scraper", "healthcheck", "--http-addr", "127.0.0.1:1")
 	said, _ := cmd.CombinedOutput()

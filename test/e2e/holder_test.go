@@ -64,7 +64,7 @@ func reportIn(t *testing.T, out *bytes.Buffer) (r contract.Report) {
 	return r
 }
 
-func TestEqualBatchesJoin(t *testing.T) {
+func TestBatch_EqualBatchesJoin(t *testing.T) {
 	t.Parallel()
 	sim, open := gated(t, courtsim.Options{Seed: 41, Max: 60, Missing: 0.1}, 12)
 	p := newPlace(t, sim, "--end", "50", "--delay-min", "0", "--delay-max", "0")
@@ -91,8 +91,8 @@ func TestEqualBatchesJoin(t *testing.T) {
 	}
 }
 
-// TestJoinedBatchTakesOver: the holder is killed, and one of those who joined it goes on with the run.
-func TestJoinedBatchTakesOver(t *testing.T) {
+// TestJoin_TakesOver: the holder is killed, and one of those who joined it goes on with the run.
+func TestJoin_TakesOver(t *testing.T) {
 	t.Parallel()
 	sim, open := gated(t, courtsim.Options{Seed: 42, Max: 60, Missing: 0.1}, 12)
 	p := newPlace(t, sim, "--end", "50", "--delay-min", "0", "--delay-max", "0")
@@ -117,7 +117,7 @@ func TestJoinedBatchTakesOver(t *testing.T) {
 	}
 }
 
-func TestJoinedBatchOfAStoppedRun(t *testing.T) {
+func TestJoin_StoppedRun(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "800", "--seed", "43")
 	p := slowPlace(t, sim, "--end", "800")
@@ -146,8 +146,8 @@ func TestJoinedBatchOfAStoppedRun(t *testing.T) {
 	}
 }
 
-// TestDifferentBatchesQueue: other numbers, and the same numbers for another folder.
-func TestDifferentBatchesQueue(t *testing.T) {
+// TestBatch_DifferentBatchesQueue: other numbers, and the same numbers for another folder.
+func TestBatch_DifferentBatchesQueue(t *testing.T) {
 	t.Parallel()
 	sim, open := gated(t, courtsim.Options{Seed: 44, Max: 60, Missing: 0.1}, 12)
 	p := newPlace(t, sim, "--end", "30", "--delay-min", "0", "--delay-max", "0")
@@ -178,8 +178,8 @@ func TestDifferentBatchesQueue(t *testing.T) {
 	}
 }
 
-// TestBatchBesideServeEmbedded: it works over the server as it does by its address.
-func TestBatchBesideServeEmbedded(t *testing.T) {
+// TestBatch_BesideServeEmbedded: it works over the server as it does by its address.
+func TestBatch_BesideServeEmbedded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	sim := startSim(t, "--max", "20", "--seed", "45")
@@ -191,8 +191,8 @@ func TestBatchBesideServeEmbedded(t *testing.T) {
 	}
 }
 
-// TestJoinedBatchAfterTheHolder: one that joined stands still while the run ends, and finds the holder gone.
-func TestJoinedBatchAfterTheHolder(t *testing.T) {
+// TestJoin_AfterHolder: one that joined stands still while the run ends, and finds the holder gone.
+func TestJoin_AfterHolder(t *testing.T) {
 	t.Parallel()
 	sim, open := gated(t, courtsim.Options{Seed: 46, Max: 60}, 12)
 	p := newPlace(t, sim, "--end", "30", "--delay-min", "0", "--delay-max", "0")
@@ -214,8 +214,8 @@ func TestJoinedBatchAfterTheHolder(t *testing.T) {
 	}
 }
 
-// TestBatchesOfTwoStoresIntoOneOutput: the second is told who writes there before it asks for anything; another year is free.
-func TestBatchesOfTwoStoresIntoOneOutput(t *testing.T) {
+// TestBatch_TwoStoresOneOutput: the second is told who writes there before it asks for anything; another year is free.
+func TestBatch_TwoStoresOneOutput(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "300", "--seed", "47")
 	p := slowPlace(t, sim, "--end", "300")

@@ -14,7 +14,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
+func TestBatch_TwoThousandCollectedElsewhere(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "2000", "--missing", "0.1", "--seed", "21")
@@ -35,7 +35,7 @@ func TestTwoThousandNumbersOfAnotherProcess(t *testing.T) {
 	}
 }
 
-func TestKilledFortyTimes(t *testing.T) {
+func TestBatch_KilledFortyTimes(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const concurrency, numbers, kills = 4, 2000, 40
@@ -104,7 +104,7 @@ func (p place) warmUp(sim simulator) time.Duration {
 	return warm
 }
 
-func TestStoppedTwentyTimes(t *testing.T) {
+func TestBatch_StoppedTwentyTimes(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	// No request hangs for as long as the timeout: a process that is out of time leaves without a report.

@@ -64,7 +64,7 @@ func (c natsCommand) until(want func(said string) bool, args ...string) {
 	c.t.Fatalf("nats %s still says\n%s", strings.Join(args, " "), said)
 }
 
-func TestTheNatsCommandShowsEveryService(t *testing.T) {
+func TestNatsCommand_ShowsServices(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "100ms")
 	f := newFleet(t, sim)
@@ -142,7 +142,7 @@ func stateIn(t testing.TB, said string) (s serviceState) {
 }
 
 // A server that others use is changed by its operator alone; the program names the commands that do it.
-func TestTheWayOutOfADriftIsTheCommandThatIsNamed(t *testing.T) {
+func TestNatsCommand_RepairsDrift(t *testing.T) {
 	t.Parallel()
 	f := &fleet{t: t, dir: t.TempDir()}
 	f.later("127.0.0.1:0")

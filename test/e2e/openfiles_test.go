@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestLimitOfOpenFiles(t *testing.T) {
+func TestOpenFiles_Limit(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		limit, concurrency string

@@ -17,9 +17,9 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-// TestOutputDisturbedInMidRun has somebody else change the output folder while a batch runs: the batch mends it, or ends with exit
+// TestOutput_DisturbedInMidRun has somebody else change the output folder while a batch runs: the batch mends it, or ends with exit
 // code 7 and names it; started again it completes, and a batch behind it mends what is broken between the two.
-func TestOutputDisturbedInMidRun(t *testing.T) {
+func TestOutput_DisturbedInMidRun(t *testing.T) {
 	t.Parallel()
 	const numbers = 80
 	attempts := func(output string) string {

@@ -88,7 +88,7 @@ func (f *fleet) checkOverlap(sim simulator, seed uint64) {
 	}
 }
 
-func TestRunsThatOverlapAskForNoNumberTwice(t *testing.T) {
+func TestOverlap_NoNumberTwice(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "11", "--latency", "10ms")
 	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "4")
@@ -98,7 +98,7 @@ func TestRunsThatOverlapAskForNoNumberTwice(t *testing.T) {
 }
 
 // Whoever asks is never killed, so that nothing has to be asked for twice; whoever copies is, again and again.
-func TestRunsThatOverlapWhileTheirClassifierIsKilled(t *testing.T) {
+func TestOverlap_ClassifierKilled(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0.1", "--seed", "12", "--latency", "20ms")
@@ -145,7 +145,7 @@ func (f *fleet) states(stream, subject string) map[int]ledger.AttemptState {
 
 // The classifier is killed before it has copied anything, and the fetcher after it has asked for all the copies. What the reporter
 // notes as collected would not be planned a second time, so it comes last.
-func TestCopiesOutliveWhoAsksForThemAndWhoMakesThem(t *testing.T) {
+func TestCopies_ServicesKilled(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 100
@@ -202,8 +202,8 @@ func (f *fleet) status(run string) (s runStatus) {
 	return s
 }
 
-// TestTimeoutsOfOneRunHoldOnEveryFetcher: two processes whose own time-outs are long work on a run with a short one, and on another run.
-func TestTimeoutsOfOneRunHoldOnEveryFetcher(t *testing.T) {
+// TestTimeouts_OfOneRun: two processes whose own time-outs are long work on a run with a short one, and on another run.
+func TestTimeouts_OfOneRun(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99", "--missing", "0", "--latency", "300ms")
 	f := newFleet(t, sim, "--delay-min", "0", "--delay-max", "0", "--concurrency", "2", "--backoff-base", "1ms", "--backoff-max", "10ms")
@@ -221,7 +221,7 @@ func TestTimeoutsOfOneRunHoldOnEveryFetcher(t *testing.T) {
 	}
 }
 
-func TestStoppingOneRunDoesNotTouchAnother(t *testing.T) {
+func TestStop_OtherRunUntouched(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "10ms")
 	f := newFleet(t, sim, "--delay-min", "5ms", "--delay-max", "6ms", "--concurrency", "2")

@@ -19,9 +19,9 @@ import (
 )
 
 // killFor is how long processes are killed one after another.
-var killFor = flag.Duration("kill-for", 15*time.Second, "how long TestThreeProcessesKeepOnePace kills processes")
+var killFor = flag.Duration("kill-for", 15*time.Second, "how long TestPace_ThreeProcesses kills processes")
 
-func TestThreeProcessesKeepOnePace(t *testing.T) {
+func TestPace_ThreeProcesses(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const pause = 100 * time.Millisecond

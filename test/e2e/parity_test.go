@@ -53,7 +53,7 @@ func (p place) attempts() []string {
 }
 
 // The same batch in one process and in five that have one service each: the same ledger and the same records.
-func TestFiveProcessesDoWhatOneDoes(t *testing.T) {
+func TestServices_FiveProcesses(t *testing.T) {
 	t.Parallel()
 	court := []string{"--max", "400", "--missing", "0.1", "--seed", "71", "--fault", "500:0.05"}
 	flags := []string{"--delay-min", "0", "--delay-max", "0", "--concurrency", "8", "--backoff-base", "10ms"}

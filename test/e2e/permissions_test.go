@@ -20,7 +20,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 )
 
-func TestOperatorsReachCommandsAndEventsAlone(t *testing.T) {
+func TestRights_Operator(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	_, admin := g.jetStream("admin")
@@ -45,9 +45,9 @@ func TestOperatorsReachCommandsAndEventsAlone(t *testing.T) {
 	}
 }
 
-// TestServicesWorkWithTheirRightsAlone runs a batch that an operator starts, then tries to empty buckets as the services that write
+// TestRights_WholeRun runs a batch that an operator starts, then tries to empty buckets as the services that write
 // into them.
-func TestServicesWorkWithTheirRightsAlone(t *testing.T) {
+func TestRights_WholeRun(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim := startSim(t, "--max", "90", "--missing", "0.1", "--seed", "5", "--latency", "50ms")

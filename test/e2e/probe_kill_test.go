@@ -55,7 +55,7 @@ func instant(dice *rand.Rand, length, kill, kills int) int {
 	return int(0.75 * float64(length) * (float64(kill) + dice.Float64()) / float64(kills))
 }
 
-func TestASearchKilledTenTimes(t *testing.T) {
+func TestProbe_KilledTenTimes(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const kills = 10

@@ -10,7 +10,7 @@ import (
 )
 
 // A search that could not end says so by its report, and by the exit codes of a batch.
-func TestASearchThatTheCourtDoesNotAnswer(t *testing.T) {
+func TestProbe_SiteSilent(t *testing.T) {
 	t.Parallel()
 	for fault, c := range map[string]struct {
 		code   int

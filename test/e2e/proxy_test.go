@@ -29,9 +29,9 @@ func startForwarder(t *testing.T) (address string, handed *atomic.Int64) {
 	return strings.TrimPrefix(server.URL, "http://"), handed
 }
 
-// TestBatchByProxy: every request of a run goes by the proxy of the setting, also to this machine;
+// TestProxy_Batch: every request of a run goes by the proxy of the setting, also to this machine;
 // by one of the environment none does, and NO_PROXY counts for both.
-func TestBatchByProxy(t *testing.T) {
+func TestProxy_Batch(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "30", "--missing", "0.1")
 	for name, test := range map[string]struct {

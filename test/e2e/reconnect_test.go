@@ -15,7 +15,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-func TestServeWaitsForItsServerAndForItsReturn(t *testing.T) {
+func TestServe_ServerAwayAndBack(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 150

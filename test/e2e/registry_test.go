@@ -57,7 +57,7 @@ func answers[T any](f *fleet, subject string, want int) []T {
 // semverPattern is the start of a version of the services API (semver.org).
 var semverPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+`)
 
-func TestEveryRoleIsKnownToTheServicesAPI(t *testing.T) {
+func TestServicesAPI_EachRole(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--missing", "0", "--latency", "50ms")
 	f := newFleet(t, sim)

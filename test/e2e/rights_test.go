@@ -219,9 +219,9 @@ func forgedIn(subjects []string, service, run string) (found []string) {
 	return found
 }
 
-// TestNoServiceReachesWhatIsNotIts has every service put every foreign subject into every place where it can put one: as the subject of a
+// TestRights_NoSubjectsOfOthers has every service put every foreign subject into every place where it can put one: as the subject of a
 // message, as the reply subject of each request that it may make, and as the deliver subject of a consumer that it may make.
-func TestNoServiceReachesWhatIsNotIts(t *testing.T) {
+func TestRights_NoSubjectsOfOthers(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	_, admin := g.jetStream("admin")
@@ -317,9 +317,9 @@ func (g *guarded) noticed(homes map[string]jetstream.JetStream) {
 	}
 }
 
-// TestNoServiceHearsTheOthers has every service listen to everything, and the admin and an operator say what is nobody's but the
+// TestRights_NoInboxOfOthers has every service listen to everything, and the admin and an operator say what is nobody's but the
 // owner's to hear.
-func TestNoServiceHearsTheOthers(t *testing.T) {
+func TestRights_NoInboxOfOthers(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	_, admin := g.jetStream("admin")

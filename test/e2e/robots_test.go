@@ -24,7 +24,7 @@ func robotsPlace(t *testing.T, text string, flags ...string) (simulator, place) 
 	return sim, newPlace(t, sim, append([]string{"--end", "20", "--delay-min", "0", "--delay-max", "0", "--robots=true"}, flags...)...)
 }
 
-func TestRobotsIsReadOnceAndCounted(t *testing.T) {
+func TestRobots_ReadOnceAndCounted(t *testing.T) {
 	t.Parallel()
 	sim, p := robotsPlace(t, "User-agent: *\nDisallow: /private\n")
 	report := p.finish(codeCompleted)
@@ -34,7 +34,7 @@ func TestRobotsIsReadOnceAndCounted(t *testing.T) {
 	}
 }
 
-func TestWhatRobotsForbidsIsNotAsked(t *testing.T) {
+func TestRobots_Disallow(t *testing.T) {
 	t.Parallel()
 	sim, p := robotsPlace(t, "User-agent: fct-scraper\nDisallow: /CourtFilesAndDecisions/\n")
 	report := p.finish(codeBlocked)
@@ -47,7 +47,7 @@ func TestWhatRobotsForbidsIsNotAsked(t *testing.T) {
 	}
 }
 
-func TestCrawlDelayIsKept(t *testing.T) {
+func TestRobots_CrawlDelay(t *testing.T) {
 	t.Parallel()
 	sim, p := robotsPlace(t, "User-agent: *\nCrawl-delay: 0.3\n", "--end", "6")
 	begun := time.Now()
@@ -61,7 +61,7 @@ func TestCrawlDelayIsKept(t *testing.T) {
 }
 
 // Where robots.txt cannot be read nothing is asked: the numbers fail as they do at a court that is down.
-func TestNothingIsAskedWhileRobotsCannotBeRead(t *testing.T) {
+func TestRobots_UnreadableStopsRequests(t *testing.T) {
 	t.Parallel()
 	var looks, others atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

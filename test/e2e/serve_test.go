@@ -11,7 +11,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-func TestServeRefusesWhatItCannotServe(t *testing.T) {
+func TestServe_Refusals(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		args []string
@@ -37,7 +37,7 @@ func TestServeRefusesWhatItCannotServe(t *testing.T) {
 	}
 }
 
-func TestServeEndsWhileItWaits(t *testing.T) {
+func TestServe_StoppedWhileWaiting(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--site", "sim", "--nats-url", "nats://"+fcttest.FreeAddr(t))
 	s.hears("nats.waiting")

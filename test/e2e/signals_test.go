@@ -14,7 +14,7 @@ import (
 	"fct-scraper/pkg/courtsim"
 )
 
-func TestBatchStoppedBySignal(t *testing.T) {
+func TestBatch_StoppedBySignal(t *testing.T) {
 	t.Parallel()
 	// A process that takes the signal gives it on as its default, also where whoever started the tests ignores it.
 	hup := make(chan os.Signal, 1)
@@ -68,7 +68,7 @@ func TestBatchStoppedBySignal(t *testing.T) {
 	}
 }
 
-func TestBatchUnderNohup(t *testing.T) {
+func TestBatch_UnderNohup(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--latency", "30ms")
 	p := newPlace(t, sim, "--end", "60", "--delay-min", "0", "--delay-max", "0")
@@ -87,7 +87,7 @@ func TestBatchUnderNohup(t *testing.T) {
 	}
 }
 
-func TestSecondSignalLeavesADocument(t *testing.T) {
+func TestBatch_SecondSignal(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999", "--latency", "20s")
 	p := newPlace(t, sim, "--end", "60", "--graceful-shutdown-timeout", "60")
@@ -117,7 +117,7 @@ func TestSecondSignalLeavesADocument(t *testing.T) {
 
 // A batch that is killed in mid-run is resumed by the same command: every number has one outcome, and only what was in flight is
 // requested again.
-func TestKilledBatchResumes(t *testing.T) {
+func TestBatch_KilledAndResumed(t *testing.T) {
 	t.Parallel()
 	sim, open := gated(t, courtsim.Options{Seed: 22, Max: 99999, Missing: 0.1}, 40)
 	p := newPlace(t, sim, "--end", "100", "--delay-min", "0", "--delay-max", "0")

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestMaxBodyThatDoesNotFit(t *testing.T) {
+func TestMaxBody_LargerThanBrokerAllows(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t)
 	for _, c := range []struct {

@@ -34,7 +34,7 @@ func unreachableSites(t *testing.T) map[string]struct{ url, says string } {
 	}
 }
 
-func TestUnreachableSiteIsASafeStop(t *testing.T) {
+func TestSiteUnreachable_SafeStop(t *testing.T) {
 	t.Parallel()
 	for name, site := range unreachableSites(t) {
 		for _, command := range []string{"batch", "probe", "robots"} {
@@ -83,7 +83,7 @@ func (p place) unreached() *exec.Cmd {
 }
 
 // A process whose site comes up goes on by itself; one that waits for it stops when it is told to.
-func TestSiteComesUp(t *testing.T) {
+func TestSiteUnreachable_ComesUp(t *testing.T) {
 	t.Parallel()
 	addr := fcttest.FreeAddr(t)
 	p := newPlace(t, simulator{t, "http://" + addr}, "--end", "20", "--delay-min", "0", "--delay-max", "0")

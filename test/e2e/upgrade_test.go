@@ -69,7 +69,7 @@ func (p place) inStore(work func(context.Context, jetstream.JetStream) error) {
 	}
 }
 
-func TestABatchGoesOnOverAStoreOfAnEarlierVersion(t *testing.T) {
+func TestBatch_StoreOfEarlierVersion(t *testing.T) {
 	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 400

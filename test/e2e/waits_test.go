@@ -23,7 +23,7 @@ func quietNow() string {
 }
 
 // A batch that begins in its quiet hours says so at once, has started nothing, and stops when it is told to.
-func TestWaitIsToldAndStops(t *testing.T) {
+func TestWait_ToldAndStopped(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999")
 	p := newPlace(t, sim, "--end", "20", "--quiet-hours", quietNow(), "--log-level", "info", "--log-format", "text", "--http-addr", "127.0.0.1:0")
@@ -76,7 +76,7 @@ func TestWaitIsToldAndStops(t *testing.T) {
 }
 
 // A served run that waits says so in its events and in status.
-func TestWaitInStatus(t *testing.T) {
+func TestStatus_Wait(t *testing.T) {
 	t.Parallel()
 	sim := startSim(t, "--max", "99999")
 	f := newFleet(t, sim, "--quiet-hours", quietNow())

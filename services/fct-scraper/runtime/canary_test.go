@@ -110,7 +110,7 @@ func (p *fixture) softened(after int, numbers contract.Range) RunResult {
 	return run
 }
 
-func TestACourtThatGoesSoftLeavesNoFalseNoRecord(t *testing.T) {
+func TestSoftBlock_NoFalseNoRecord(t *testing.T) {
 	t.Parallel()
 	for _, after := range []int{40, 305, 326, 3, 150, 280, 315, 322}[:fcttest.Scaled(3, 8)] {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestACourtThatGoesSoftLeavesNoFalseNoRecord(t *testing.T) {
 	}
 }
 
-func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
+func TestSoftBlock_DuringSearch(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	for _, after := range []int{8, 20, 6, 12, 16, 25}[:fcttest.Scaled(2, 6)] {
@@ -137,7 +137,7 @@ func TestACourtThatGoesSoftWhileTheBoundIsSearchedFor(t *testing.T) {
 	}
 }
 
-func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
+func TestSoftBlock_InsideStreak(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	for _, after := range []int{180, 70, 255}[:fcttest.Scaled(1, 3)] { // numbers 61 to 160 take two requests each
@@ -156,7 +156,7 @@ func TestACourtThatGoesSoftInsideAStreak(t *testing.T) {
 }
 
 // In a year in which one number in ten is missing hardly a canary is asked, whatever the order of the answers.
-func TestAHealthyCourtIsHardlyAskedForCanaries(t *testing.T) {
+func TestCanary_FewOnHealthySite(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	numbers := fcttest.Scaled(750, 3000)
@@ -181,7 +181,7 @@ func (p *fixture) headerOnly(last int) (n int) {
 }
 
 // At the default pace a canary waits for its turn like any other request, and the site is left alone from then on.
-func TestNobodyAsksAfterABadCanary(t *testing.T) {
+func TestCanary_BadStopsRequests(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 7, Max: 300}, map[string]string{"end": "300", "delay_min": "100ms", "delay_max": "100ms", "concurrency": "4"})
 		p.soften(30)
@@ -206,7 +206,7 @@ func TestNobodyAsksAfterABadCanary(t *testing.T) {
 }
 
 // A court that shows nothing from the first request on looks like an empty year: its no-records are asked again.
-func TestNoRecordsOfACourtThatShowsNothingStayUnconfirmed(t *testing.T) {
+func TestCanary_SiteShowsNothing(t *testing.T) {
 	t.Parallel()
 	for name, probe := range map[string]string{"without a search": "false", "with a search": "true"} {
 		t.Run(name, func(t *testing.T) {

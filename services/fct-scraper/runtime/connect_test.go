@@ -21,7 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-func TestOneServiceHasItsOwnNameAndInboxAndTheGeneratorMakesTheStreams(t *testing.T) {
+func TestRights_ServiceAlone(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		services    []string
@@ -41,8 +41,8 @@ func TestOneServiceHasItsOwnNameAndInboxAndTheGeneratorMakesTheStreams(t *testin
 	}
 }
 
-// TestPlainServerInsteadOfTLS: a server that offers no TLS is left, although it stands at the address of one that has it.
-func TestPlainServerInsteadOfTLS(t *testing.T) {
+// TestConnect_ServerWithoutTLS: a server that offers no TLS is left, although it stands at the address of one that has it.
+func TestConnect_ServerWithoutTLS(t *testing.T) {
 	t.Parallel()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, authority(t), 0o600); err != nil {
@@ -78,8 +78,8 @@ func TestPlainServerInsteadOfTLS(t *testing.T) {
 	nc.Close()
 }
 
-// TestNamedServersBeyondThisMachine: a cluster names its other servers, and clients go to them when theirs is away.
-func TestNamedServersBeyondThisMachine(t *testing.T) {
+// TestNATSURL_NamedServers: a cluster names its other servers, and clients go to them when theirs is away.
+func TestNATSURL_NamedServers(t *testing.T) {
 	t.Parallel()
 	server, err := natsd.StartOn(t.TempDir(), "127.0.0.1:0")
 	if err != nil {

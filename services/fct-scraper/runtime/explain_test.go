@@ -10,7 +10,7 @@ import (
 )
 
 // A run that a killed process left is no business of one who only looks.
-func TestExplainMarksNoRun(t *testing.T) {
+func TestExplain_MarksNoRun(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 300, Latency: time.Millisecond}, map[string]string{"end": "300", "concurrency": "1"})
 	p.cut(20, nil)
@@ -22,7 +22,7 @@ func TestExplainMarksNoRun(t *testing.T) {
 	}
 }
 
-func TestExplainAgreesWithTheCourt(t *testing.T) {
+func TestExplain_AgreesWithSite(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 9, Max: 300, Missing: 0.2, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: 2}}},
 		map[string]string{"start": "250", "end": "270", "max_retries": "3", "backoff_base": "1ms", "backoff_max": "5ms"})

@@ -41,7 +41,7 @@ func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // A court that is down for twenty minutes is asked a few times only, by one case at a time; afterwards the run is as fast as
 // before. Without backing off there would be 800 requests.
-func TestAnOutageSlowsTheWholeRunDown(t *testing.T) {
+func TestOutage_SlowsRun(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		numbers := fcttest.Scaled(160, 300)
@@ -69,7 +69,7 @@ func TestAnOutageSlowsTheWholeRunDown(t *testing.T) {
 }
 
 // A court that says when to come back is asked nothing before, not even by a process that was started anew.
-func TestRetryAfterHoldsForEverybodyAndOverRestarts(t *testing.T) {
+func TestRetryAfter_SharedAndStored(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 62, Max: 99999},
 			map[string]string{"end": "40", "delay_min": "1s", "delay_max": "1s", "concurrency": "4", "max_retries": "10"})

@@ -13,7 +13,7 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-func TestOneBatchFromStartToReport(t *testing.T) {
+func TestBatch_StartToReport(t *testing.T) {
 	t.Parallel()
 	const numbers = 1000
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 1000, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers)})
@@ -45,7 +45,7 @@ func TestOneBatchFromStartToReport(t *testing.T) {
 	}
 }
 
-func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
+func TestResume_FailedFirst(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 400, Faults: []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 3}}},
 		map[string]string{"end": "100", "max_retries": "2", "backoff_base": "1ms", "backoff_max": "5ms", "safe_stop_fails": "0", "concurrency": "1"})
@@ -76,7 +76,7 @@ func TestWhatFailedIsAskedFirstTheNextTime(t *testing.T) {
 	}
 }
 
-func TestGoesOnWhereItWasStopped(t *testing.T) {
+func TestResume_AfterStop(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Missing: 0.1, Latency: time.Millisecond},
 		map[string]string{"end": "400", "concurrency": "8"})
@@ -93,7 +93,7 @@ func TestGoesOnWhereItWasStopped(t *testing.T) {
 	}
 }
 
-func TestOtherBatchesWaitWhenTheirProcessWasKilled(t *testing.T) {
+func TestResume_OtherKilledRunsWait(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "500", "concurrency": "2"})
 	p.cut(50, nil)

@@ -11,7 +11,7 @@ import (
 )
 
 // Another court is refused at the start, before its first request, by the store and by the folder alone.
-func TestRecordsOfTwoCourtsAreKeptApart(t *testing.T) {
+func TestOutput_TwoSitesRefused(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 5}, map[string]string{"end": "5"})
 	if report := p.report(nil); report.Succeeded != 5 {
@@ -39,7 +39,7 @@ func TestRecordsOfTwoCourtsAreKeptApart(t *testing.T) {
 	}
 }
 
-func TestRecordsOfAFolder(t *testing.T) {
+func TestOutput_RecordsOfFolder(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ file, text, want string }{
 		"none":                   {"cases/IMM/25/.fct-tmp-1", "{}", ""},

@@ -12,7 +12,7 @@ import (
 // typicalProbeRequests is how many requests the search of a typical year may take.
 const typicalProbeRequests = 50
 
-func TestTheBoundOfTheSpecsYear(t *testing.T) {
+func TestProbe_SpecifiedYear(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []float64{0, 0.05, 0.2} {
 		p := newFixture(t, courtsim.Options{Seed: 32, Max: 5600, Missing: missing}, nil)
@@ -33,7 +33,7 @@ func TestTheBoundOfTheSpecsYear(t *testing.T) {
 }
 
 // Start 30 and at most 50 cases are 30 to 79 unless the year ends before.
-func TestTheRangeOfTheSpecsBatch(t *testing.T) {
+func TestBatch_SpecifiedRange(t *testing.T) {
 	t.Parallel()
 	for highest, end := range map[int]int{60: 60, 500: 79} {
 		p := newFixture(t, courtsim.Options{Seed: 33, Max: highest, Missing: 0.05}, map[string]string{"probe": "true", "start": "30", "max_cases": "50"})
@@ -56,9 +56,9 @@ func TestTheRangeOfTheSpecsBatch(t *testing.T) {
 	}
 }
 
-// TestBatchBoundAtLimit: a bound that is only the end of the range is nothing to be sure of, also one that an earlier, wider
+// TestBatch_BoundAtLimit: a bound that is only the end of the range is nothing to be sure of, also one that an earlier, wider
 // search has found.
-func TestBatchBoundAtLimit(t *testing.T) {
+func TestBatch_BoundAtLimit(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 36, Max: 300}, map[string]string{"probe": "true"})
@@ -78,7 +78,7 @@ func TestBatchBoundAtLimit(t *testing.T) {
 	}
 }
 
-func TestWithoutAnEndABatchWalksUntilTheSafeStop(t *testing.T) {
+func TestBatch_WithoutEndSafeStops(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 34, Max: 60}, map[string]string{"safe_stop_no_records": "40"})
 	report := p.report(nil)
@@ -88,7 +88,7 @@ func TestWithoutAnEndABatchWalksUntilTheSafeStop(t *testing.T) {
 }
 
 // The daily run: a year of which more numbers are handed out every day.
-func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
+func TestBatchNew_DayByDay(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		time.Sleep(150 * 24 * time.Hour) // a year that has begun
@@ -125,7 +125,7 @@ func TestWhatIsNewIsFollowedDayByDay(t *testing.T) {
 }
 
 // A plain batch of a year that has grown finds what is new once the no-records above the highest record are old.
-func TestAYearThatHasGrown(t *testing.T) {
+func TestBatch_YearHasGrown(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{}, map[string]string{"probe": "true"})

@@ -10,7 +10,7 @@ import (
 )
 
 // However few numbers a year has, hardly anything is asked for that lies above them, and nothing twice.
-func TestAYearIsFoundWithLittleWaste(t *testing.T) {
+func TestProbe_FewRequestsAboveBound(t *testing.T) {
 	t.Parallel()
 	for _, highest := range []int{0, 1, 3, 60, 2, 5, 10, 500, 3000}[:fcttest.Scaled(4, 9)] {
 		t.Run(fmt.Sprint(highest), func(t *testing.T) {

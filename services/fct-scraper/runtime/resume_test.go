@@ -25,7 +25,7 @@ func (p *fixture) cut(requests int, changes map[string]string) {
 }
 
 // What another batch has collected meanwhile is not asked again by a run that was stopped before.
-func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
+func TestResume_SkipsCollectedElsewhere(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "100", "concurrency": "2"})
@@ -41,7 +41,7 @@ func TestAStoppedBatchLeavesOutWhatAnotherCollected(t *testing.T) {
 }
 
 // A run that goes on takes the settings of its new start, and its report says so.
-func TestARunGoesOnWithTheSettingsOfItsNewStart(t *testing.T) {
+func TestResume_NewSettings(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: -1}}},
 		map[string]string{"end": "100", "concurrency": "2", "backoff_base": "10ms", "backoff_max": "20ms", "safe_stop_fails": "0"})
@@ -53,7 +53,7 @@ func TestARunGoesOnWithTheSettingsOfItsNewStart(t *testing.T) {
 }
 
 // The pretend court and a real one give their cases the same numbers.
-func TestOneSiteSaysNothingAboutAnother(t *testing.T) {
+func TestBatch_SitesIndependent(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 50}, map[string]string{"end": "50"})
 	if report := p.report(nil); report.Total != 50 {
@@ -64,7 +64,7 @@ func TestOneSiteSaysNothingAboutAnother(t *testing.T) {
 	}
 }
 
-func TestARunThatAsksNothingCompletes(t *testing.T) {
+func TestBatch_NothingToRequest(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 80, Gaps: []contract.Range{{Start: 20, End: 60}}}, map[string]string{"end": "80", "safe_stop_no_records": "0"})
 	p.report(nil)
@@ -75,7 +75,7 @@ func TestARunThatAsksNothingCompletes(t *testing.T) {
 }
 
 // A budget that is used up is no end: the same batch goes on searching until it knows the bound.
-func TestAUsedUpBudgetStopsTheRun(t *testing.T) {
+func TestProbe_BudgetUsedUp(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
 	for starts := 1; ; starts++ {
@@ -96,7 +96,7 @@ func TestAUsedUpBudgetStopsTheRun(t *testing.T) {
 	p.checkOnce()
 }
 
-func TestABudgetThatIsTooSmallIsSaid(t *testing.T) {
+func TestProbe_BudgetTooSmall(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "1"})
 	if report := p.report(nil); report.Status != contract.SafeStop || report.Requests != 0 || !strings.Contains(report.Reason, "too small") {
@@ -104,7 +104,7 @@ func TestABudgetThatIsTooSmallIsSaid(t *testing.T) {
 	}
 }
 
-func TestASearchThatSawOnlyFailuresGoesOn(t *testing.T) {
+func TestProbe_OnlyFailures(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"1", "2", "none"} {
 		p := newFixture(t, courtsim.Options{Seed: 5, Max: 2, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
@@ -121,7 +121,7 @@ func TestASearchThatSawOnlyFailuresGoesOn(t *testing.T) {
 	}
 }
 
-func TestAStartAboveTheBoundIsSaid(t *testing.T) {
+func TestBatch_StartAboveBound(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"probe": "true", "start": "5000"})
 	report := p.report(nil)

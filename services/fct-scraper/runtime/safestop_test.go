@@ -129,7 +129,7 @@ func stopAt(t *testing.T, limit int, most time.Duration) (u *uneven, stretch con
 // In virtual time word of the stop takes none: nothing is begun after the last answer of the stretch, what is under way
 // is finished. It lasts less than 15 s of that time: the server tells the age of a message by the real clock, so that
 // from then on the fetcher's presence counts as expired.
-func TestASafeStopFinishesWhatIsUnderWayAndNothingElse(t *testing.T) {
+func TestSafeStop_FinishesInFlight(t *testing.T) {
 	for _, limit := range []int{100, 500} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestASafeStopFinishesWhatIsUnderWayAndNothingElse(t *testing.T) {
 
 // With a real broker word of the stop takes two writes to disk and a message, and at no pause at all much is asked for in
 // the meantime: 6 to 90 numbers were measured, 800 are half a second of it.
-func TestASafeStopIsQuick(t *testing.T) {
+func TestSafeStop_Quick(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{100, 500} {
 		u, stretch := stopAt(t, limit, 20*time.Millisecond)
@@ -159,7 +159,7 @@ func TestASafeStopIsQuick(t *testing.T) {
 }
 
 // A gap under the top stops a batch although the search has found what lies above it; the reason says how to go on.
-func TestAYearThatGoesOnAboveASafeStop(t *testing.T) {
+func TestBatch_YearGoesOnAboveSafeStop(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 39, Max: 900, Gaps: []contract.Range{{Start: 61, End: 220}}},
 		map[string]string{"probe": "true", "concurrency": "8", "safe_stop_no_records": "100"})

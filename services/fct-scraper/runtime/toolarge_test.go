@@ -39,7 +39,7 @@ func (p *padded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // An answer that the store cannot hold is an attempt like any other: it counts, and the number fails in the end.
-func TestAnswerThatTheStoreCannotHold(t *testing.T) {
+func TestMaxBody_AnswerTooLargeForStore(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 99999}, map[string]string{

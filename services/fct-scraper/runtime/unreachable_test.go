@@ -32,7 +32,7 @@ func (a *absent) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // A site that is away at the start: tries for backoff_max, then a safe stop; one that comes up in
 // time costs no number an attempt, and the same command goes on later.
-func TestSiteAwayAtTheStart(t *testing.T) {
+func TestSiteUnreachable_AtStart(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	for name, probe := range map[string]string{"batch": "false", "with a search": "true"} {
 		t.Run(name, func(t *testing.T) {

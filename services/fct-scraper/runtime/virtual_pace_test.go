@@ -12,12 +12,12 @@ import (
 	"fct-scraper/pkg/fcttest"
 )
 
-// nightly is how many numbers TestANightKeepsThePace asks for; 30,000 take 40 virtual hours.
-var nightly = flag.Int("nightly", 0, "how many numbers TestANightKeepsThePace asks for; 0 takes the usual ones")
+// nightly is how many numbers TestPace_WholeNight asks for; 30,000 take 40 virtual hours.
+var nightly = flag.Int("nightly", 0, "how many numbers TestPace_WholeNight asks for; 0 takes the usual ones")
 
 // A long run at 3 to 6 seconds, one number in twenty failing at first: no gap is too short, nearly all of the rate is used, and
 // every number is counted once.
-func TestANightKeepsThePace(t *testing.T) {
+func TestPace_WholeNight(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		numbers := cmp.Or(*nightly, fcttest.Scaled(200, 800))

@@ -10,7 +10,7 @@ import (
 )
 
 // The spec's load: 100 small jobs with concurrency 4 in under ten minutes, here with the pauses that are the default.
-func TestHundredNumbersAtTheDefaultPace(t *testing.T) {
+func TestBatch_HundredNumbersAtDefaultPace(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 7, Max: 500, Missing: 0.05, Latency: 400 * time.Millisecond},
 			map[string]string{"max_cases": "100", "delay_min": "1s", "delay_max": "3s"})
@@ -35,7 +35,7 @@ func TestHundredNumbersAtTheDefaultPace(t *testing.T) {
 	})
 }
 
-func TestRetriesWaitLongerEachTime(t *testing.T) {
+func TestRetry_BackoffGrows(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 7, Max: 1, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
 			map[string]string{"end": "1", "max_retries": "4", "backoff_base": "10s", "backoff_factor": "3", "backoff_max": "4m"})
@@ -52,7 +52,7 @@ func TestRetriesWaitLongerEachTime(t *testing.T) {
 	})
 }
 
-func TestAWaitingJobHoldsNoPlace(t *testing.T) {
+func TestRetryWait_FreesAdmission(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 7, Max: 60, Faults: []courtsim.Fault{{Kind: "500", Share: 0.5, Times: 1}}},
@@ -68,7 +68,7 @@ func TestAWaitingJobHoldsNoPlace(t *testing.T) {
 	})
 }
 
-func TestAHungJobIsEndedAndTriedAgain(t *testing.T) {
+func TestJobTimeout_Retried(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 7, Max: 3, Faults: []courtsim.Fault{{Kind: "timeout", Share: 1, Times: 1}}},
 			map[string]string{"end": "3", "job_timeout": "20s", "request_timeout": "1h"})
@@ -84,7 +84,7 @@ func TestAHungJobIsEndedAndTriedAgain(t *testing.T) {
 }
 
 // A few numbers that fail for ever are no trouble of the site: the run takes as long as its requests and their own backoff.
-func TestNumbersThatFailForEver(t *testing.T) {
+func TestBatch_NumbersThatAlwaysFail(t *testing.T) {
 	for name, c := range map[string]struct {
 		share    float64
 		failing  int

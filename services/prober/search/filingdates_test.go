@@ -38,7 +38,7 @@ func medianRequests(t *testing.T, share float64, redate func(r *rand.Rand, n int
 // Among thousands of records, some have a date that is weeks or months off, and the first may have
 // been filed in the previous year.
 func TestFilingDates_Outliers(t *testing.T) {
-	fcttest.SkipIfShort(t)
+	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
 	clean := medianRequests(t, 0.95, func(_ *rand.Rand, _ int, day string) string { return day })
 	for name, redate := range map[string]func(*rand.Rand, int, string) string{
