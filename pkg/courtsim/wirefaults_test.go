@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // response is the response to a request; at most readAtMost bytes of the body are read, and
@@ -117,33 +118,30 @@ const (
 func TestFaults_OverHTTP(t *testing.T) {
 	t.Parallel()
 	kinds := wantedFaults()
-	for kind, want := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			sim, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
-			patience := time.Minute
-			if want.brief {
-				patience = 5 * time.Second
-			}
-			got := fetch(t, url+callPath("proceedingQueriesRE", 1), patience)
-			if got.status != want.status || !strings.Contains(got.body, want.text) {
-				t.Errorf("status %d, %.60q; want %d, %q", got.status, got.body, want.status, want.text)
-			}
-			if !errors.Is(got.err, want.err) && want.cause == "" || want.cause != "" && (got.err == nil || !strings.Contains(got.err.Error(), want.cause)) {
-				t.Errorf("error %v, want %v %s", got.err, want.err, want.cause)
-			}
-			if want.header != "" && got.header.Get(want.header) != want.value {
-				t.Errorf("%s %q, want %q", want.header, got.header.Get(want.header), want.value)
-			}
-			if want.length > 0 && got.read != want.length {
-				t.Errorf("%d bytes, want %d", got.read, want.length)
-			}
-			stats := sim.Stats()
-			if block := slices.Contains(courtsim.BlockKinds(), kind); stats.Faults[kind] != 1 || (stats.FirstBlock != "") != block {
-				t.Errorf("%d faults counted, first block %q", stats.Faults[kind], stats.FirstBlock)
-			}
-		})
-	}
+	fcttest.RunAtOnce(t, kinds, func(t *testing.T, kind string, want wantedResponse) {
+		sim, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
+		patience := time.Minute
+		if want.brief {
+			patience = 5 * time.Second
+		}
+		got := fetch(t, url+callPath("proceedingQueriesRE", 1), patience)
+		if got.status != want.status || !strings.Contains(got.body, want.text) {
+			t.Errorf("status %d, %.60q; want %d, %q", got.status, got.body, want.status, want.text)
+		}
+		if !errors.Is(got.err, want.err) && want.cause == "" || want.cause != "" && (got.err == nil || !strings.Contains(got.err.Error(), want.cause)) {
+			t.Errorf("error %v, want %v %s", got.err, want.err, want.cause)
+		}
+		if want.header != "" && got.header.Get(want.header) != want.value {
+			t.Errorf("%s %q, want %q", want.header, got.header.Get(want.header), want.value)
+		}
+		if want.length > 0 && got.read != want.length {
+			t.Errorf("%d bytes, want %d", got.read, want.length)
+		}
+		stats := sim.Stats()
+		if block := slices.Contains(courtsim.BlockKinds(), kind); stats.Faults[kind] != 1 || (stats.FirstBlock != "") != block {
+			t.Errorf("%d faults counted, first block %q", stats.Faults[kind], stats.FirstBlock)
+		}
+	})
 	for _, kind := range courtsim.FaultKinds() {
 		if _, here := kinds[kind]; !here && !slices.Contains(rowFaults(), kind) {
 			t.Errorf("nobody tries %s", kind)

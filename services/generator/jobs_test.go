@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
@@ -34,7 +35,7 @@ func (f fixture) stream(name string) jetstream.Stream {
 
 func TestReconcile_RemovedJobs(t *testing.T) {
 	t.Parallel()
-	for name, damage := range map[string]func(fixture, contract.RunID) error{
+	fcttest.RunAtOnce(t, map[string]func(fixture, contract.RunID) error{
 		"purged": func(f fixture, _ contract.RunID) error { return f.stream(contract.StreamJobs).Purge(t.Context()) },
 		"one deleted": func(f fixture, _ contract.RunID) error {
 			return f.stream(contract.StreamJobs).DeleteMsg(t.Context(), 7)
@@ -48,33 +49,30 @@ func TestReconcile_RemovedJobs(t *testing.T) {
 			}
 			return streams.Ensure(t.Context(), f.b.JetStream(), streams.Options{})
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f, run := setUpRun(t)
-			if err := damage(f, run); err != nil {
-				t.Fatal(err)
-			}
-			f.waitUntil("all jobs published again", func() bool {
-				published, err := runs.PublishedNumbers(t.Context(), f.b, run)
-				return err == nil && len(published) == 300
-			})
-			f.waitUntil("a consumer for them", func() bool {
-				consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, run.ConsumerName())
-				return err == nil && consumer.CachedInfo().NumPending > 0
-			})
-			stream := f.stream(contract.StreamJobs)
-			last, err := stream.GetMsg(t.Context(), stream.CachedInfo().State.LastSeq)
-			if err != nil || last.Header.Get(contract.RepublishedHeader) == "" {
-				t.Errorf("the last job: %+v, %v; want the header %s", last, err, contract.RepublishedHeader)
-			}
+	}, func(t *testing.T, _ string, damage func(fixture, contract.RunID) error) {
+		f, run := setUpRun(t)
+		if err := damage(f, run); err != nil {
+			t.Fatal(err)
+		}
+		f.waitUntil("all jobs published again", func() bool {
+			published, err := runs.PublishedNumbers(t.Context(), f.b, run)
+			return err == nil && len(published) == 300
 		})
-	}
+		f.waitUntil("a consumer for them", func() bool {
+			consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, run.ConsumerName())
+			return err == nil && consumer.CachedInfo().NumPending > 0
+		})
+		stream := f.stream(contract.StreamJobs)
+		last, err := stream.GetMsg(t.Context(), stream.CachedInfo().State.LastSeq)
+		if err != nil || last.Header.Get(contract.RepublishedHeader) == "" {
+			t.Errorf("the last job: %+v, %v; want the header %s", last, err, contract.RepublishedHeader)
+		}
+	})
 }
 
 func TestReconcile_JobsConsumer(t *testing.T) {
 	t.Parallel()
-	for name, damage := range map[string]func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error{
+	fcttest.RunAtOnce(t, map[string]func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error{
 		"removed": func(t *testing.T, f fixture, config jetstream.ConsumerConfig) error {
 			return f.b.JetStream().DeleteConsumer(t.Context(), contract.StreamJobs, config.Durable)
 		},
@@ -104,28 +102,25 @@ func TestReconcile_JobsConsumer(t *testing.T) {
 			}
 			return batch.Error()
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f, run := setUpRun(t)
-			config, err := streams.JobsConsumer(run)
+	}, func(t *testing.T, _ string, damage func(*testing.T, fixture, jetstream.ConsumerConfig) error) {
+		f, run := setUpRun(t)
+		config, err := streams.JobsConsumer(run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := damage(t, f, config); err != nil {
+			t.Fatal(err)
+		}
+		f.waitUntil("a good consumer with all jobs", func() bool {
+			consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, config.Durable)
 			if err != nil {
-				t.Fatal(err)
+				return false
 			}
-			if err := damage(t, f, config); err != nil {
-				t.Fatal(err)
-			}
-			f.waitUntil("a good consumer with all jobs", func() bool {
-				consumer, err := f.b.JetStream().Consumer(t.Context(), contract.StreamJobs, config.Durable)
-				if err != nil {
-					return false
-				}
-				have := consumer.CachedInfo().Config
-				return have.MaxDeliver == config.MaxDeliver && have.FilterSubject == config.FilterSubject &&
-					consumer.CachedInfo().NumPending == 300
-			})
+			have := consumer.CachedInfo().Config
+			return have.MaxDeliver == config.MaxDeliver && have.FilterSubject == config.FilterSubject &&
+				consumer.CachedInfo().NumPending == 300
 		})
-	}
+	})
 }
 
 func TestReconcile_EndedRun(t *testing.T) {
