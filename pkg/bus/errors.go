@@ -16,6 +16,10 @@ import (
 // leaves publishes without a reply until the server is restarted.
 var ErrStore = errors.New("broker or its store not answering")
 
+// ErrStop is what a callback returns to end a read before its end. The reader returns it, and its
+// caller takes it for no error.
+var ErrStop = errors.New("reading stopped")
+
 // ErrExists reports that a subject that holds a single message forever is already written: the
 // first writer wins.
 var ErrExists = errors.New("subject already written")

@@ -15,7 +15,7 @@ func SkipIfShort(t *testing.T) {
 func Soak() bool { return soak && !testing.Short() }
 
 // SkipUnlessSoak skips a long test without the build tag soak, so that go test ./... is quick, and
-// with -short. .ci/run runs it.
+// with -short. task soak runs all of them, .ci/run most.
 func SkipUnlessSoak(t *testing.T) {
 	t.Helper()
 	if !Soak() {

@@ -33,9 +33,6 @@ type Message struct {
 	Size     int    // the bytes of the message
 }
 
-// errStopReading ends a read early, without an error of its own.
-var errStopReading = errors.New("reading stopped")
-
 // Follow calls take for every message after a sequence, and waits for more until the context ends or
 // take returns an error. A message that cannot be decoded is ErrMismatch: skipping it would make the
 // counts wrong.
@@ -164,11 +161,11 @@ func (r Reader) ReadRange(ctx context.Context, after, end uint64, take func(Mess
 			}
 		}
 		if m.Sequence >= end {
-			return errStopReading
+			return bus.ErrStop
 		}
 		return nil
 	})
-	if errors.Is(err, errStopReading) {
+	if errors.Is(err, bus.ErrStop) {
 		return nil
 	}
 	return err

@@ -169,9 +169,6 @@ func UpdateBytes(
 	}
 }
 
-// errFound ends a watch that found its value.
-var errFound = errors.New("found")
-
 // Await returns the first JSON value of a key in the bucket runs that is good, the current one
 // included. It waits until ctx ends, and then returns the cause.
 func Await[T any](ctx context.Context, b *bus.Bus, key string, good func(T) bool) (T, error) {
@@ -186,12 +183,12 @@ func Await[T any](ctx context.Context, b *bus.Bus, key string, good func(T) bool
 		}
 		if good(value) {
 			found = value
-			return errFound
+			return bus.ErrStop
 		}
 		return nil
 	})
 	switch {
-	case errors.Is(err, errFound):
+	case errors.Is(err, bus.ErrStop):
 		return found, nil
 	case ctx.Err() != nil:
 		return found, context.Cause(ctx)

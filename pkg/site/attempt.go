@@ -25,7 +25,9 @@ func (c *Client) Fetch(ctx context.Context, id contract.CaseID, before BeforeReq
 
 // FetchProofFirst is Fetch for a case that probably does not exist. It makes the proving call
 // first, which saves the other calls. A case that does exist takes one more request.
-func (c *Client) FetchProofFirst(ctx context.Context, id contract.CaseID, before BeforeRequest) ([]contract.Exchange, error) {
+func (c *Client) FetchProofFirst(
+	ctx context.Context, id contract.CaseID, before BeforeRequest,
+) ([]contract.Exchange, error) {
 	a := attempt{client: c, id: id, before: before, proofFirst: true}
 	return a.run(ctx)
 }
@@ -116,7 +118,8 @@ func (a *attempt) currentSession(ctx context.Context) (*session, error) {
 		return s, nil
 	}
 	s := a.client.newSession()
-	x, err := a.follow(ctx, request{call: tokensCall, method: http.MethodGet, url: a.client.Origin + a.client.Profile.tokens.path}, s)
+	page := a.client.Origin + a.client.Profile.tokens.path
+	x, err := a.follow(ctx, request{call: tokensCall, method: http.MethodGet, url: page}, s)
 	if err != nil {
 		return nil, err
 	}

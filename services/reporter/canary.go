@@ -197,11 +197,11 @@ func (w *worker) canaryCasesOfOtherYears(ctx context.Context) ([]contract.CaseID
 			cases = append(cases, id)
 		}
 		if len(cases) >= fold.MaxCanaryCases {
-			return errStopReading
+			return bus.ErrStop
 		}
 		return nil
 	})
-	if errors.Is(err, errStopReading) {
+	if errors.Is(err, bus.ErrStop) {
 		err = nil
 	}
 	return cases, err

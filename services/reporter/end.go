@@ -243,9 +243,9 @@ func (w *worker) findInFlight(ctx context.Context) (inFlight, error) {
 		if w.fetcherRenewals.Expired(entry.Key(), entry.Revision()) {
 			return nil
 		}
-		return errStopReading
+		return bus.ErrStop
 	})
-	if errors.Is(err, errStopReading) {
+	if errors.Is(err, bus.ErrStop) {
 		return inFlightSome, nil
 	}
 	if err != nil {

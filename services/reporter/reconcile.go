@@ -119,11 +119,11 @@ func (r *reconciler) eachMessage(ctx context.Context, stream string, take func(b
 	err = r.bus.Tail(ctx, stream, ">", 0, func(msg bus.Message) error {
 		take(msg)
 		if msg.Sequence >= last { // the last message is never deleted, in the ledger as in a bucket
-			return errStopReading
+			return bus.ErrStop
 		}
 		return nil
 	})
-	if errors.Is(err, errStopReading) {
+	if errors.Is(err, bus.ErrStop) {
 		return nil
 	}
 	return err

@@ -298,8 +298,6 @@ func ignoreCanceled(ctx context.Context, err error) error {
 var (
 	// ErrRunning means that a run is still running, so that only its reporter may write its files.
 	ErrRunning = errors.New("run is still running")
-	// errStopReading ends a read early, without an error of its own.
-	errStopReading = errors.New("reading stopped")
 	// errFenced means that another reporter has written the checkpoint, so that this worker's tally
 	// is out of date.
 	errFenced = errors.New("checkpoint written by another reporter")
