@@ -17,6 +17,7 @@ import (
 // TestPublish_ErrorOfEachSize: the server has one error code for everything that its store refuses.
 // An outcome that wrongly counts as written would be lost.
 func TestPublish_ErrorOfEachSize(t *testing.T) {
+	fcttest.SkipIfShort(t) // large messages are slow under the race detector
 	t.Parallel()
 	b := fcttest.Broker(t)
 	for _, c := range []struct {
@@ -36,6 +37,7 @@ func TestPublish_ErrorOfEachSize(t *testing.T) {
 }
 
 func TestPublishBatch_TooLargeMessage(t *testing.T) {
+	fcttest.SkipIfShort(t) // large messages are slow under the race detector
 	t.Parallel()
 	b := fcttest.Broker(t)
 	msgs := jobs("run", 1, 9)

@@ -78,11 +78,11 @@ func RestartableBroker(t testing.TB) (broker *bus.Bus, restart func(meanwhile fu
 func brokerOn(t testing.TB, nc *nats.Conn) *bus.Bus {
 	t.Helper()
 	t.Cleanup(nc.Close)
-	broker, err := bus.New(nc, Logger(t), bus.Options{})
+	// Tests run concurrently on slow machines: the timeouts of 5 s are not always enough.
+	broker, err := bus.New(nc, Logger(t), bus.Options{PublishTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Tests run concurrently on slow disks: the library's timeout of 5 s is not always enough.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := streams.Ensure(ctx, broker.JetStream(), streams.Options{}); err != nil {
