@@ -24,13 +24,13 @@ func (l *loader) requireTLS(key string, hosts []string) {
 		return
 	}
 	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: %s is beyond this machine and without TLS: want tls://, or nats_ca, or insecure = true",
-		l.settings.origins[key], key, l.table.quoteValue(key, l.settings.text(key)), strings.Join(hosts, ", ")))
+		l.settings.origins[key], key, l.table.quoteValue(key, l.text(key)), strings.Join(hosts, ", ")))
 }
 
 // requireOutside refuses a folder that is the same as, or inside of, another one in use: who
 // removes or replaces the store would remove the files too. The other way round is allowed.
 func (l *loader) requireOutside(inner, outer string, used bool) {
-	if !used || l.bad[inner] || l.bad[outer] || !isWithin(l.settings.text(inner), l.settings.text(outer)) {
+	if !used || l.bad[inner] || l.bad[outer] || !isWithin(l.text(inner), l.text(outer)) {
 		return
 	}
 	blamed := inner
@@ -38,7 +38,7 @@ func (l *loader) requireOutside(inner, outer string, used bool) {
 		blamed = outer
 	}
 	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %q: want %s = %q outside of %s = %q, which is the embedded server's alone",
-		l.settings.origins[blamed], blamed, l.settings.text(blamed), inner, l.settings.text(inner), outer, l.settings.text(outer)))
+		l.settings.origins[blamed], blamed, l.text(blamed), inner, l.text(inner), outer, l.text(outer)))
 }
 
 // isWithin reports whether a folder is the same as, or inside of, another one, after resolving
@@ -87,11 +87,11 @@ func (l *loader) requireAtMost(low, high string, wrong bool) {
 	// Report the setting that was given, not the default.
 	if l.settings.origins[low] == originDefault {
 		l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want at least %s = %s (%s)", l.settings.origins[high], high,
-			l.settings.text(high), low, l.settings.text(low), l.settings.origins[low]))
+			l.text(high), low, l.text(low), l.settings.origins[low]))
 		return
 	}
 	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want at most %s = %s (%s)", l.settings.origins[low], low,
-		l.settings.text(low), high, l.settings.text(high), l.settings.origins[high]))
+		l.text(low), high, l.text(high), l.settings.origins[high]))
 }
 
 // requireBoth refuses one of two settings that are only useful together.
@@ -99,8 +99,8 @@ func (l *loader) requireBoth(one, other string, wrong bool) {
 	if !wrong || l.bad[one] || l.bad[other] {
 		return
 	}
-	if l.settings.text(one) == "" {
+	if l.text(one) == "" {
 		one, other = other, one
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one, l.table.quoteValue(one, l.settings.text(one)), other))
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one, l.table.quoteValue(one, l.text(one)), other))
 }

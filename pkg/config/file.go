@@ -122,7 +122,7 @@ func (s *setting) accepts(k kind) bool {
 		return true
 	}
 	var c Config
-	switch field(&c, s.name).Interface().(type) {
+	switch s.field(&c).Interface().(type) {
 	case string:
 		return k == isText
 	case bool:

@@ -32,7 +32,7 @@ func (s *Settings) Lines() []Line {
 func (s *Settings) Effective() map[string]any {
 	all := make(map[string]any)
 	for _, setting := range newTable().list {
-		value := field(&s.Config, setting.name).Interface()
+		value := setting.field(&s.Config).Interface()
 		switch v := value.(type) {
 		case string:
 			value = setting.masked(v)
@@ -66,9 +66,6 @@ func (s *setting) masked(value string) string {
 	return value
 }
 
-// text is a setting's value as text, secrets included.
-func (s *Settings) text(key string) string { return formatValue(field(&s.Config, key).Interface()) }
-
 // formatValue is a setting's value in the form that parse reads.
 func formatValue(value any) string {
 	if d, ok := value.(time.Duration); ok {
@@ -79,7 +76,7 @@ func formatValue(value any) string {
 
 // toml is a setting's value in the form of the file.
 func (s *Settings) toml(setting *setting) string {
-	switch v := field(&s.Config, setting.name).Interface().(type) {
+	switch v := setting.field(&s.Config).Interface().(type) {
 	case string:
 		return strconv.Quote(setting.masked(v))
 	case time.Duration, Bytes, Hours:
@@ -124,7 +121,7 @@ func Keys() []Key {
 // kind is the type of a setting's value, for people.
 func (s *setting) kind() string {
 	var c Config
-	switch field(&c, s.name).Interface().(type) {
+	switch s.field(&c).Interface().(type) {
 	case bool:
 		return "bool"
 	case int:
@@ -152,7 +149,7 @@ func Example() []byte {
 	for _, s := range newTable().list {
 		value := `""`
 		if v, err := s.parse(s.fallback); err == nil {
-			field(&settings.Config, s.name).Set(valueOf(v))
+			s.field(&settings.Config).Set(valueOf(v))
 			value = settings.toml(s)
 		}
 		fmt.Fprintf(&text, "\n# %s: %s.\n#%s = %s\n", s.help, s.validator.text, s.name, value)

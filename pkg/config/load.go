@@ -98,7 +98,7 @@ func (l *loader) defaults(now time.Time) {
 	for _, s := range l.table.list {
 		l.settings.origins[s.name] = originDefault
 		if value, err := s.parse(s.fallback); err == nil { // some have no default
-			l.settings.set(s.name, value, originDefault)
+			l.settings.set(s, value, originDefault)
 		}
 	}
 	l.settings.Year = now.Format("06")
@@ -138,7 +138,7 @@ func (l *loader) apply(source []input) {
 
 func (l *loader) set(g input) {
 	if g.problem == "" {
-		l.settings.set(g.setting.name, g.value, g.origin)
+		l.settings.set(g.setting, g.value, g.origin)
 		return
 	}
 	l.problems = append(l.problems, g.message())
@@ -152,9 +152,14 @@ func (g input) message() string {
 	return fmt.Sprintf("%s: %s = %s: %s", oneLine(g.origin), oneLine(g.name), g.shown, g.problem)
 }
 
-func (s *Settings) set(key string, value any, origin string) {
-	field(&s.Config, key).Set(valueOf(value))
-	s.origins[key] = origin
+func (s *Settings) set(to *setting, value any, origin string) {
+	to.field(&s.Config).Set(valueOf(value))
+	s.origins[to.name] = origin
+}
+
+// text is a setting's value as text, secrets included.
+func (l *loader) text(key string) string {
+	return formatValue(l.table.byName[key].field(&l.settings.Config).Interface())
 }
 
 // setUserAgent sets the default of user_agent, which tells the site who sends the requests.

@@ -25,6 +25,8 @@ type setting struct {
 	isAddress, isList bool
 	// isPath: the value is the path of a file or folder.
 	isPath bool
+	// index is the index of its field in Config.
+	index []int
 }
 
 // variable is the environment variable of a key or an alias.
@@ -47,6 +49,12 @@ func newTable() table {
 	for _, s := range t.list {
 		for _, name := range append([]string{s.name}, s.aliases...) {
 			t.byName[name] = s
+		}
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if s, is := t.byName[name]; is {
+			s.index = f.Index
 		}
 	}
 	return t
@@ -121,15 +129,9 @@ func processSettings() map[string][]*setting {
 	}
 }
 
-// field is the field of a key in a Config.
-func field(c *Config, key string) reflect.Value {
-	v := reflect.ValueOf(c).Elem()
-	for _, f := range reflect.VisibleFields(v.Type()) {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name == key {
-			return v.FieldByIndex(f.Index)
-		}
-	}
-	return reflect.Value{}
+// field is the setting's field in a Config.
+func (s *setting) field(c *Config) reflect.Value {
+	return reflect.ValueOf(c).Elem().FieldByIndex(s.index)
 }
 
 func valueOf(value any) reflect.Value { return reflect.ValueOf(value) }
@@ -141,7 +143,7 @@ func (s *setting) parse(text string) (any, error) {
 		return 0, nil
 	}
 	var c Config
-	to := field(&c, s.name)
+	to := s.field(&c)
 	err := readText(to.Addr().Interface(), text)
 	if value := to.Interface(); err == nil && s.validator.ok(value) {
 		return value, nil
