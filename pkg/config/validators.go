@@ -2,14 +2,19 @@ package config
 
 import (
 	"fmt"
+	"iter"
+	"net"
+	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/loopback"
 	"fct-scraper/pkg/site"
 )
 
@@ -149,4 +154,121 @@ func natsURLs() validator {
 
 func listen() validator {
 	return text("host:port, such as 127.0.0.1:8080, or a range of ports, 127.0.0.1:8080-8089; or empty", func(v string) bool { return v == "" || isListen(v) })
+}
+
+// isNATS reports whether text is empty or a list of addresses of NATS servers.
+func isNATS(text string) bool {
+	for u, err := range parseServers(text) {
+		if err != nil || !isServer(u) {
+			return false
+		}
+	}
+	return true
+}
+
+// parseServers iterates over a list of NATS servers, read as the NATS library does.
+func parseServers(text string) iter.Seq2[*url.URL, error] {
+	return func(yield func(*url.URL, error) bool) {
+		if text == "" {
+			return
+		}
+		for part := range strings.SplitSeq(text, ",") {
+			part = strings.TrimSpace(part)
+			if !strings.Contains(part, "://") {
+				part = "nats://" + part
+			}
+			if !yield(url.Parse(part)) {
+				return
+			}
+		}
+	}
+}
+
+func isServer(u *url.URL) bool {
+	return slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) && isHost(u.Hostname()) &&
+		(u.Port() == "" || isPort(u.Port())) && u.RawQuery == "" && u.Fragment == ""
+}
+
+func isEncrypted(u *url.URL) bool { return u.Scheme == "tls" || u.Scheme == "wss" }
+
+// NATSTLS reports whether every connection to nats_url must use TLS: an address requires it, or a
+// setting that only TLS uses is set.
+func (c Config) NATSTLS() bool {
+	for u, err := range parseServers(c.NATSURL) {
+		if err == nil && isEncrypted(u) {
+			return true
+		}
+	}
+	return c.NATSCA != "" || c.NATSCert != ""
+}
+
+// unencryptedHosts returns the remote servers of nats_url that would be connected to without TLS,
+// unless insecure allows that.
+func (c Config) unencryptedHosts() (hosts []string) {
+	if c.Insecure || c.NATSCA != "" || c.NATSCert != "" {
+		return nil
+	}
+	for u, err := range parseServers(c.NATSURL) {
+		if err == nil && !isEncrypted(u) && !loopback.IsHost(u.Hostname()) {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
+}
+
+// isListen reports whether text is an address to listen on, with one port or a range; without a
+// host it is every address of this machine.
+func isListen(text string) bool {
+	host, ports, err := net.SplitHostPort(text)
+	if err != nil || host != "" && !isHost(host) {
+		return false
+	}
+	first, last, isRange := strings.Cut(ports, "-")
+	from, low := strconv.ParseUint(first, 10, 16)
+	to, high := strconv.ParseUint(last, 10, 16)
+	return low == nil && (!isRange || high == nil && 0 < from && from <= to)
+}
+
+func isPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
+}
+
+func isHost(text string) bool {
+	outside := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
+	}
+	return net.ParseIP(text) != nil || text != "" && !strings.ContainsFunc(text, outside)
+}
+
+// requireContact refuses an empty contact for a site that is not loopback: its operators must be
+// able to reach whoever sends the requests.
+func (l *loader) requireContact() {
+	s := l.settings
+	if strings.TrimSpace(s.Contact) != "" || l.bad["contact"] || l.bad["site"] || l.bad["base_url"] {
+		return
+	}
+	origin := s.origin()
+	if u, err := url.Parse(origin); origin == "" || err != nil || loopback.IsHost(u.Hostname()) {
+		return
+	}
+	l.problems = append(l.problems, fmt.Sprintf("%s: contact = %q: want an e-mail address or URL at which the operators of %s can reach you",
+		s.origins["contact"], s.Contact, origin))
+}
+
+// origin is the origin of the site: base_url, or that of the profile. It is empty if the profile
+// has none, as the simulator's, or cannot be read; opening it reports why.
+func (s *Settings) origin() string {
+	if s.BaseURL != "" {
+		return s.BaseURL
+	}
+	load := site.LoadFile
+	if slices.Contains(site.BuiltIn(), s.Site) {
+		load = site.Load
+	}
+	profile, err := load(s.Site)
+	if err != nil {
+		return ""
+	}
+	return profile.Origin
 }

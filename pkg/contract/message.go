@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -201,3 +202,153 @@ type Collected struct {
 // AppliesTo reports whether the key belongs to the site. A key without a site belongs to every
 // site.
 func (c Collected) AppliesTo(site string) bool { return c.Site == "" || c.Site == site }
+
+// A site that answers every request with "no such file" looks like a year that has ended. A canary
+// distinguishes the two: it fetches a case that is known to exist.
+
+// CanaryRequest asks a fetcher, by request and reply on CanaryService, whether its site still shows
+// records.
+type CanaryRequest struct {
+	Version int   `json:"v"`
+	RunID   RunID `json:"run_id"`
+	// CaseIDs are cases that are known to exist, at least one. They are fetched in this order until
+	// one exists: the court may have removed a single case, which proves nothing about the others.
+	CaseIDs []CaseID `json:"case_ids"`
+	// After is the sequence of the last ledger message that the requester has read.
+	After uint64 `json:"after,omitempty"`
+}
+
+// CanaryReply is the result of a CanaryRequest. By then the ledger has the site's answers on
+// CanarySubject.
+type CanaryReply struct {
+	Version int     `json:"v"`
+	Verdict Verdict `json:"verdict,omitempty"`
+	// Sequence is the canary's sequence in the ledger; 0 when nothing was fetched or stored.
+	Sequence uint64 `json:"sequence,omitempty"`
+	// Error is why there is no answer from the site.
+	Error string `json:"error,omitempty"`
+}
+
+// DecodeCanaryRequest reads a request; its error wraps ErrMessage.
+func DecodeCanaryRequest(data []byte) (CanaryRequest, error) {
+	var request CanaryRequest
+	if err := json.Unmarshal(data, &request); err != nil {
+		return request, fmt.Errorf("%w: %w", ErrMessage, err)
+	}
+	if request.Version != MessageVersion || request.RunID == "" || len(request.CaseIDs) == 0 {
+		return request, fmt.Errorf("%w: not a canary request: %.200q", ErrMessage, data)
+	}
+	return request, nil
+}
+
+// MaxUnconfirmed is how many unconfirmed no-records of a run are confirmed one by one. Those before
+// them are confirmed together or not at all; there are some only in a year in which no record is
+// known.
+const MaxUnconfirmed = 2000
+
+// CanaryVerdict combines the entries of one canary: success if one of the cases exists, with the
+// start of that attempt; no-record if all have vanished; blocked if the site blocked; otherwise
+// transient.
+func CanaryVerdict(entries []Entry) (verdict Verdict, started time.Time) {
+	vanished := len(entries) > 0
+	verdict = VerdictTransient
+	for _, entry := range entries {
+		if entry.Verdict == VerdictSuccess {
+			return VerdictSuccess, entry.StartedAt
+		}
+		if entry.Verdict == VerdictBlocked {
+			verdict = VerdictBlocked
+		}
+		vanished = vanished && entry.Verdict == VerdictNoRecord
+	}
+	if vanished {
+		return VerdictNoRecord, entries[len(entries)-1].StartedAt
+	}
+	return verdict, time.Time{}
+}
+
+const (
+	// RuleCanary is the rule of a block that a canary found.
+	RuleCanary = "canary"
+	// RuleUnconfirmed marks an invented no-record among the canaries, for which no request was
+	// sent: the run was blocked right after consecutive no-records, so the site may have hidden
+	// records before it blocked.
+	RuleUnconfirmed = "doubt"
+)
+
+// CanaryService is the subject on which the fetchers of a site answer a CanaryRequest; site is a
+// profile's name.
+func CanaryService(site string) string { return "fetch.canary." + site }
+
+// CanarySubject is the ledger subject of the run's canaries, one EntryPack a canary.
+func (r RunID) CanarySubject() string { return "outcome." + string(r) + ".canary" }
+
+// Outcome is the end of a number in a run.
+type Outcome string
+
+// The closed list of outcomes.
+const (
+	Success  Outcome = "success"   // the record is stored
+	NoRecord Outcome = "no-record" // the site said, well-formed, that there is none
+	Failed   Outcome = "failed"    // transient trouble outlasted the retries
+)
+
+// Valid reports whether o is one of the three outcomes.
+func (o Outcome) Valid() bool { return o == Success || o == NoRecord || o == Failed }
+
+// Verdict is what the answer of one attempt means.
+type Verdict string
+
+// The closed list of verdicts. Anything but a record, a proven no-record or a block is transient.
+const (
+	VerdictSuccess   Verdict = "success"
+	VerdictNoRecord  Verdict = "no-record"
+	VerdictTransient Verdict = "transient"
+	VerdictBlocked   Verdict = "blocked"
+)
+
+// Outcome returns the outcome that a verdict implies; transient and blocked imply none.
+func (v Verdict) Outcome() (Outcome, bool) {
+	switch v {
+	case VerdictSuccess:
+		return Success, true
+	case VerdictNoRecord:
+		return NoRecord, true
+	default:
+		return "", false
+	}
+}
+
+// Status is the state of a run, or how its last round ended.
+type Status string
+
+// The states of a run. All but Running are final until the same batch is started again.
+const (
+	Running   Status = "running"
+	Completed Status = "completed"
+	SafeStop  Status = "safe_stop"
+	Blocked   Status = "blocked"
+	Stopped   Status = "stopped"
+	Errored   Status = "error"
+)
+
+// Resumable reports whether the same batch, started again, resumes the run.
+func (s Status) Resumable() bool {
+	return s == Running || s == Blocked || s == Stopped || s == Errored
+}
+
+// Classification is what a site profile derives from the exchanges of one attempt.
+type Classification struct {
+	Verdict Verdict
+	// Record is set when the verdict is success.
+	Record *Record
+	// Rule names the profile's rule that decided.
+	Rule string
+	// Error describes a transient or blocked answer.
+	Error string
+	Notes []string
+	// Raw is the index of the exchange that decided; its body is stored as the raw answer.
+	Raw int
+	// RawType is "json" or "html".
+	RawType string
+}

@@ -1,11 +1,19 @@
 package integrity
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -252,4 +260,278 @@ func (g *Guard) Close(ctx context.Context) error {
 		}
 	}
 	return g.save(streams)
+}
+
+// readTimeout is how long a reader waits for a message before it reads once more and then counts
+// the rest as lost.
+const readTimeout = 5 * time.Second
+
+var errReadEnough = errors.New("enough read")
+
+// scan reads a complete stream. points are the sequences at which the hash of the chain is wanted.
+// A message that the stream counts and that cannot be read is ErrDamaged.
+func (g *Guard) scan(ctx context.Context, name string, what kind, points []uint64) (contents, error) {
+	now := contents{chainAt: map[uint64]string{0: hexHash([sha256.Size]byte{})}, newest: map[string]message{}}
+	stream, err := g.Bus.JetStream().Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return now, nil
+	}
+	if err != nil {
+		return now, err
+	}
+	state := stream.CachedInfo().State
+	now.exists, now.First, now.Last, now.Count = true, state.FirstSeq, state.LastSeq, state.Msgs
+	var count uint64
+	var sum [sha256.Size]byte
+	take := func(msg bus.Message) {
+		count++
+		d := digest(msg)
+		switch what {
+		case ledger:
+			sum = extendHash(sum, d)
+			if slices.Contains(points, msg.Sequence) {
+				now.chainAt[msg.Sequence] = hexHash(sum)
+			}
+		default:
+			for i := range sum {
+				sum[i] ^= d[i]
+			}
+		}
+		if what == copied {
+			now.newest[msg.Subject] = newMessage(msg)
+		}
+	}
+	err = g.readStream(ctx, stream, 0, take)
+	now.Hash = hexHash(sum)
+	if what == ledger {
+		g.chain, g.chainEnd = sum, state.LastSeq
+	}
+	if err != nil && ctx.Err() != nil {
+		return now, err
+	}
+	if err != nil || count < state.Msgs {
+		now.Count = count
+		return now, fmt.Errorf("%w: %s: expected %d messages up to %d, %d of them can be read", ErrDamaged, name, state.Msgs, state.LastSeq, count)
+	}
+	return now, nil
+}
+
+// readStream passes the messages of a stream after a sequence to take, up to the last sequence of
+// the stream's state.
+func (g *Guard) readStream(ctx context.Context, stream jetstream.Stream, after uint64, take func(bus.Message)) error {
+	info := stream.CachedInfo()
+	state, name := info.State, info.Config.Name
+	if state.Msgs == 0 || state.LastSeq <= after {
+		return nil
+	}
+	var count uint64
+	each := func(msg bus.Message) error {
+		if msg.Sequence > state.LastSeq {
+			return errReadEnough
+		}
+		take(msg)
+		after = msg.Sequence
+		if count++; count == state.Msgs || after == state.LastSeq {
+			return errReadEnough
+		}
+		return nil
+	}
+	if !info.Config.AllowDirect { // a work queue, or a store of an earlier version
+		for err := error(nil); err == nil; {
+			msg, lost := g.Bus.GetNext(ctx, name, ">", after+1)
+			if err = lost; err == nil {
+				err = each(msg)
+			}
+			if errors.Is(err, errReadEnough) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	var err error
+	for range 2 {
+		limited, cancel := context.WithCancel(ctx)
+		waiting := time.AfterFunc(readTimeout, cancel)
+		err = g.Bus.Tail(limited, name, ">", after, func(msg bus.Message) error {
+			waiting.Reset(readTimeout)
+			return each(msg)
+		})
+		waiting.Stop()
+		cancel()
+		if errors.Is(err, errReadEnough) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return err
+}
+
+// anchor is the digest of the message at a sequence; empty if there is none. Answers are not read:
+// they may be large and stay only for a moment.
+func (g *Guard) anchor(ctx context.Context, name string, sequence uint64) (string, error) {
+	if name == contract.StreamAnswers || sequence == 0 {
+		return "", nil
+	}
+	msg, err := g.Bus.Get(ctx, name, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return hexHash(digest(msg)), nil
+}
+
+// extendHash is the hash chain with one more message.
+func extendHash(chain, digest [sha256.Size]byte) [sha256.Size]byte {
+	return sha256.Sum256(slices.Concat(chain[:], digest[:]))
+}
+
+func newMessage(msg bus.Message) message {
+	return message{sequence: msg.Sequence, deleted: msg.Header.Get("KV-Operation") != "", value: msg.Data}
+}
+
+// isCopied reports whether a key of a copied bucket is copied. Checkpoints of runs are not: they
+// are large and can be folded from the ledger.
+func isCopied(subject string) bool {
+	return !strings.HasPrefix(subject, "$KV."+contract.BucketRuns+".") || !strings.HasSuffix(subject, ".checkpoint")
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// digest is the hash of one message, including its sequence and time.
+func digest(msg bus.Message) [sha256.Size]byte {
+	h := sha256.New()
+	number := func(n uint64) { _, _ = h.Write(binary.BigEndian.AppendUint64(nil, n)) }
+	text := func(s string) { number(uint64(len(s))); _, _ = h.Write([]byte(s)) }
+	number(msg.Sequence)
+	number(uint64(msg.StoredAt.UnixNano()))
+	text(msg.Subject)
+	for _, name := range sortedKeys(msg.Header) {
+		if strings.HasPrefix(name, "Nats-") { // added by the server, depending on the API used
+			continue
+		}
+		text(name)
+		for _, value := range msg.Header[name] {
+			text(value)
+		}
+	}
+	number(uint64(len(msg.Data)))
+	_, _ = h.Write(msg.Data)
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func (g *Guard) load() error {
+	err := readJSON(filepath.Join(g.Dir, manifestName), &g.manifest)
+	if err == nil && g.manifest.Version != version {
+		return fmt.Errorf("%w: %s is of version %d, this program reads %d", ErrDamaged, filepath.Join(g.Dir, manifestName), g.manifest.Version, version)
+	}
+	if err != nil {
+		g.manifest = Manifest{}
+		if err := g.replaceUnreadable(manifestName, err); err != nil {
+			return err
+		}
+	}
+	var file keysFile
+	err = readJSON(filepath.Join(g.Dir, keysName), &file)
+	if err == nil && file.Version == version {
+		g.keys = file.Buckets
+	} else if err != nil || file.Version > version {
+		return g.replaceUnreadable(keysName, err)
+	}
+	return nil
+}
+
+// replaceUnreadable reports a file that is itself damaged; it is then written again from the store.
+func (g *Guard) replaceUnreadable(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if g.ReadOnly {
+		return readOnlyError(fmt.Errorf("%s could not be read", filepath.Join(g.Dir, name)))
+	}
+	g.noteRestored("%s could not be read and is written again from the store as it is", filepath.Join(g.Dir, name))
+	g.needsVerify = true
+	return nil
+}
+
+// save writes the manifest, and the fingerprint if there is an output folder.
+func (g *Guard) save(streams map[string]Stream) error {
+	g.manifest.Version, g.manifest.WrittenAt, g.manifest.Streams = version, time.Now().UTC(), streams
+	if err := writeJSON(g.Dir, manifestName, g.manifest); err != nil {
+		return err
+	}
+	if _, err := os.Stat(g.Output); g.Output == "" || err != nil {
+		return nil
+	}
+	own := ledgerFingerprint{Version: version, Store: g.manifest.Store, Ledger: streams[contract.StreamOutcomes]}
+	_, err := os.Stat(filepath.Join(g.Output, fingerprintName(own.Store)))
+	if own.Ledger.Last == 0 && err != nil { // nothing that could be lost
+		return nil
+	}
+	if err := writeJSON(g.Output, fingerprintName(own.Store), own); err != nil { // the writer of the output reports the cause
+		g.Log.Warn("store.witness.unwritten", "folder", g.Output, "error", err)
+	}
+	return nil
+}
+
+// fingerprints reads the ledger fingerprints in the output folder: that of this store, and all.
+func (g *Guard) fingerprints() (own *ledgerFingerprint, all []ledgerFingerprint, err error) {
+	names, err := filepath.Glob(filepath.Join(g.Output, fingerprintName("*")))
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the ledger fingerprints in %s: %w", g.Output, err)
+	}
+	for _, name := range names {
+		var w ledgerFingerprint
+		if readJSON(name, &w) != nil || w.Version != version {
+			continue // an unreadable fingerprint proves nothing
+		}
+		all = append(all, w)
+		if w.Store == g.manifest.Store {
+			own = &w
+		}
+	}
+	return own, all, nil
+}
+
+func fingerprintName(store string) string { return ".fct-store-" + store + ".json" }
+
+func readJSON(name string, into any) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}
+
+// writeJSON replaces a file atomically.
+func writeJSON(dir, name string, value any) (err error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	temp := filepath.Join(dir, ".fct-tmp-"+name)
+	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(temp, filepath.Join(dir, name))
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }

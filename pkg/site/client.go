@@ -3,15 +3,27 @@ package site
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
+	"unicode"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/loopback"
+	"fct-scraper/pkg/sanitize"
+
+	"golang.org/x/net/http/httpproxy"
 )
 
 // Options of a Client.
@@ -111,4 +123,266 @@ func WithTimeouts(ctx context.Context, request, job time.Duration) context.Conte
 func (c *Client) timeouts(ctx context.Context) timeouts {
 	given, _ := ctx.Value(timeoutsKey{}).(timeouts)
 	return timeouts{request: cmp.Or(given.request, c.RequestTimeout), job: cmp.Or(given.job, c.JobTimeout)}
+}
+
+// CheckOrigin reports whether text is a valid origin of a site: https, or http for a loopback host,
+// with nothing after host and port.
+func CheckOrigin(text string) error {
+	const allowed = "allowed is https://host[:port], or http:// to this machine alone, " +
+		"without path, query or fragment, the port from 1 to 65535"
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		// The parser's error repeats the text, which may hold a password.
+		return fmt.Errorf("origin: %s: not a URL", allowed)
+	case u.User != nil:
+		return fmt.Errorf("origin %q: %s, without credentials", u.Redacted(), allowed)
+	case !isOrigin(u) || u.Scheme != "https" && (u.Scheme != "http" || !loopback.IsHost(u.Hostname())):
+		return fmt.Errorf("origin %.100q: %s", text, allowed)
+	default:
+		return nil
+	}
+}
+
+// isOrigin reports whether a URL consists of scheme, valid host and optional port only.
+func isOrigin(u *url.URL) bool {
+	return isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port())) && !strings.HasSuffix(u.Host, ":") && u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
+		u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
+}
+
+// isHost reports whether text is an IP address or can be a host name.
+func isHost(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	outside := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(".-_", r)
+	}
+	labels := strings.Split(strings.TrimSuffix(text, "."), ".")
+	return text != "" && len(text) <= 253 && !strings.ContainsFunc(text, outside) && !slices.Contains(labels, "")
+}
+
+// isPort reports whether text is a valid TCP port.
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
+}
+
+// Loopback is the name that NameOf returns for every loopback origin.
+const Loopback = "loopback"
+
+// NameOf returns the name of the site behind an origin: scheme, host and port in lower case,
+// without the scheme's default port. All loopback origins are one site, Loopback, because a
+// simulator gets a new port with each start. A text that is not an origin is returned unchanged.
+func NameOf(origin string) string {
+	u, err := url.Parse(strings.ToLower(strings.TrimSuffix(origin, "/")))
+	if err != nil || u.Host == "" {
+		return origin
+	}
+	host, port := strings.TrimSuffix(u.Hostname(), "."), u.Port()
+	if loopback.IsHost(host) {
+		return Loopback
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != "" && port != map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+		host += ":" + port
+	}
+	return u.Scheme + "://" + host
+}
+
+// unrepeatableBody is an empty request body that stops Go's transport from repeating a GET. The
+// transport does so when a reused connection is reset: 0.2 ms later, ignoring the pause. It repeats
+// only requests whose body it can send again. The body is read as empty and not sent.
+type unrepeatableBody struct{}
+
+func (unrepeatableBody) Read([]byte) (int, error) { return 0, io.EOF }
+func (unrepeatableBody) Close() error             { return nil }
+
+// maxHeader is the largest response header, in bytes.
+const maxHeader = 1 << 20
+
+// newTransport returns a transport with keep-alive connections and HTTP/1.1 only, because HTTP/2
+// has its own automatic repeats. TLS is always verified, against the system's authorities and those
+// of the profile.
+func newTransport(opts Options) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:                  opts.Proxy,
+		ProxyConnectHeader:     http.Header{"User-Agent": {opts.UserAgent}},
+		OnProxyConnectResponse: proxyConnectError,
+		Protocols:              protocols,
+		DialContext:            newDialer(opts).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.Profile.authorities},
+		TLSHandshakeTimeout:    15 * time.Second,
+		DisableCompression:     true, // see decodedBody
+		MaxIdleConns:           64,
+		MaxIdleConnsPerHost:    64,
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+}
+
+// newDialer returns a dialer restricted by dialControl. With a proxy it is unrestricted: it dials
+// the proxy, which may have any address and resolves the site's name itself.
+func newDialer(opts Options) *net.Dialer {
+	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
+	if opts.Proxy == nil {
+		dialer.Control = dialControl(opts.Origin)
+	}
+	return dialer
+}
+
+// dialControl returns a net.Dialer.Control that allows public addresses and the address that the
+// origin names. It checks the address actually dialled, after DNS: whoever controls the name could
+// let it resolve to an address of the local network, and change it between two lookups.
+func dialControl(origin string) func(network, address string, _ syscall.RawConn) error {
+	names := originAddresses(origin)
+	inner := specialPrefixes()
+	return func(_, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("dialling %.60q: not an address", address)
+		}
+		ip := to.Addr().Unmap().WithZone("")
+		if names(ip) || isPublic(ip, inner) {
+			return nil
+		}
+		return fmt.Errorf("dialling %s: not a public address, and not the address in the base URL", ip)
+	}
+}
+
+// originAddresses returns a function that matches the origin's own address, or any loopback address
+// for localhost.
+func originAddresses(origin string) func(netip.Addr) bool {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return func(netip.Addr) bool { return false }
+	}
+	if strings.EqualFold(u.Hostname(), "localhost") {
+		return netip.Addr.IsLoopback
+	}
+	own, err := netip.ParseAddr(u.Hostname())
+	own = own.Unmap().WithZone("")
+	return func(ip netip.Addr) bool { return err == nil && ip == own }
+}
+
+// isPublic reports whether an address is globally routable. An address that embeds an IPv4 address
+// is as public as that one.
+func isPublic(ip netip.Addr, inner []netip.Prefix) bool {
+	if slices.ContainsFunc(inner, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+		return false
+	}
+	bytes := ip.As16()
+	switch {
+	case ip.Is4():
+		return true
+	case netip.MustParsePrefix("64:ff9b::/96").Contains(ip): // NAT64
+		return isPublic(netip.AddrFrom4([4]byte(bytes[12:])), inner)
+	case netip.MustParsePrefix("2002::/16").Contains(ip): // 6to4
+		return isPublic(netip.AddrFrom4([4]byte(bytes[2:6])), inner)
+	default:
+		return netip.MustParsePrefix("2000::/3").Contains(ip)
+	}
+}
+
+// specialPrefixes returns the special-purpose ranges (RFC 6890 and its registry) within those that
+// isPublic would accept, and one public address of a cloud metadata service; the other such
+// services use link-local, shared or private addresses.
+func specialPrefixes() []netip.Prefix {
+	var all []netip.Prefix
+	for _, prefix := range []string{
+		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
+		"192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+		"168.63.129.16/32", "2001::/23", "2001:db8::/32", "3fff::/20",
+	} {
+		all = append(all, netip.MustParsePrefix(prefix))
+	}
+	return all
+}
+
+// NoProxy is the setting that disables proxies, including those from the environment.
+const NoProxy = "none"
+
+const proxyFormats = "allowed is [scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h"
+
+// FindProxy returns the proxy for requests to an origin, nil for none. The setting takes precedence
+// over HTTPS_PROXY and HTTP_PROXY, which are read in upper and lower case as Go does. NO_PROXY
+// lists hosts to reach directly. A proxy from the environment is never used for a loopback host.
+// The error may name the variable but contains no password.
+func FindProxy(origin, setting string, variable func(name string) string) (*url.URL, error) {
+	target, err := url.Parse(origin)
+	if err != nil || setting == NoProxy {
+		return nil, nil //nolint:nilerr // an origin is checked by NewClient
+	}
+	either := func(name string) (value, from string) {
+		if value := variable(name); value != "" {
+			return value, name
+		}
+		return variable(strings.ToLower(name)), strings.ToLower(name)
+	}
+	except, _ := either("NO_PROXY")
+	if setting != "" {
+		if isExcepted(target, except) {
+			return nil, nil
+		}
+		return ParseProxy(setting)
+	}
+	text, from := either(strings.ToUpper(target.Scheme) + "_PROXY")
+	if text == "" || loopback.IsHost(target.Hostname()) || isExcepted(target, except) {
+		return nil, nil
+	}
+	proxy, err := ParseProxy(text)
+	if err != nil {
+		return nil, fmt.Errorf("$%s: %w", from, err)
+	}
+	return proxy, nil
+}
+
+// isExcepted reports whether NO_PROXY covers the host of a URL. The library never uses a proxy for
+// loopback hosts, so those are matched here, for a proxy that was set explicitly.
+func isExcepted(target *url.URL, except string) bool {
+	config := httpproxy.Config{HTTPProxy: "http://proxy.invalid", HTTPSProxy: "http://proxy.invalid", NoProxy: except}
+	if !loopback.IsHost(target.Hostname()) {
+		proxy, err := config.ProxyFunc()(target)
+		return err == nil && proxy == nil
+	}
+	return slices.ContainsFunc(strings.Split(except, ","), func(entry string) bool {
+		entry = strings.Trim(strings.ToLower(strings.TrimSpace(entry)), "[]")
+		host := strings.ToLower(target.Hostname())
+		address, err := netip.ParseAddr(host)
+		network, notNetwork := netip.ParsePrefix(entry)
+		return entry == "*" || entry == host || entry == strings.ToLower(target.Host) ||
+			err == nil && notNetwork == nil && network.Contains(address)
+	})
+}
+
+// ParseProxy parses the address of a proxy; the default scheme is http. Its error contains no
+// password.
+func ParseProxy(text string) (*url.URL, error) {
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	proxy, err := url.Parse(text)
+	if err != nil { // its text may hold the password
+		return nil, fmt.Errorf("proxy: not a URL: %s", proxyFormats)
+	}
+	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, proxy.Scheme) || !isOrigin(proxy) {
+		shown := *proxy
+		shown.User = nil
+		return nil, fmt.Errorf("proxy %s: %s", sanitize.Truncate(shown.String(), 100), proxyFormats)
+	}
+	return proxy, nil
+}
+
+// proxyConnectError describes a proxy's refusal to connect; the transport's own error is a bare
+// status.
+func proxyConnectError(_ context.Context, proxy *url.URL, _ *http.Request, response *http.Response) error {
+	if response.StatusCode == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("proxy %s does not connect to the site: status %d %s",
+		proxy.Host, response.StatusCode, http.StatusText(response.StatusCode))
 }

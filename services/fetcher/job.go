@@ -2,10 +2,18 @@ package fetcher
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/lease"
+	"fct-scraper/services/fetcher/limit"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // doJob does one job. It returns nil if the job has its outcome already, and bus.ErrLeaveUnsettled
@@ -90,4 +98,125 @@ func (w *runWorker) releaseNumber(number int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.activeNumbers, number)
+}
+
+// pullJobs pulls jobs and starts each when an admission is free, until startCtx ends.
+func (w *runWorker) pullJobs() {
+	for {
+		err := w.pullUntilError()
+		// The end of a run removes its consumer, and may be seen here later than the removal. That is
+		// no failure to log. The generator recreates a consumer that was removed otherwise.
+		if delay.Sleep(w.startCtx, w.presenceTerm.Heartbeat()/10) != nil {
+			return
+		}
+		w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
+	}
+}
+
+// pullUntilError opens the consumer of the jobs and pulls until that fails or startCtx ends.
+func (w *runWorker) pullUntilError() error {
+	consumer, err := w.Bus.JetStream().Consumer(w.startCtx, contract.StreamJobs, w.manifest.RunID.ConsumerName())
+	if err != nil {
+		return fmt.Errorf("opening the consumer of the jobs: %w", err)
+	}
+	defer w.Bus.WatchStalls(w.startCtx, consumer)()
+	w.noteConsumer(consumer.CachedInfo())
+	for lastInfo := time.Now(); err == nil && w.startCtx.Err() == nil; {
+		if time.Since(lastInfo) > contract.ConsumerRecreateDelay/2 {
+			lastInfo = time.Now()
+			info, err := consumer.Info(w.startCtx)
+			if err != nil {
+				return fmt.Errorf("inspecting the consumer of the jobs: %w", err)
+			}
+			w.noteConsumer(info)
+		}
+		err = w.pullOnce(consumer)
+	}
+	return err
+}
+
+// noteConsumer notes whether the consumer of the jobs was recreated: then a first delivery may be
+// of a job that was done before. Between two calls it cannot be removed and recreated without a
+// failed pull.
+func (w *runWorker) noteConsumer(info *jetstream.ConsumerInfo) {
+	if !w.consumerCreated.IsZero() && !w.consumerCreated.Equal(info.Created) {
+		w.consumerRecreated.Store(true)
+	}
+	w.consumerCreated = info.Created
+}
+
+// pullOnce pulls jobs and starts them. It pulls before it waits for an admission: otherwise a free
+// admission would be unused during the pull, and the order of the runs would depend on how long
+// their pulls take. So a busy run has one job that waits.
+func (w *runWorker) pullOnce(consumer jetstream.Consumer) error {
+	if err := w.reachability.AwaitTry(w.startCtx); err != nil {
+		return err
+	}
+	jobs, err := w.fetchJobs(consumer)
+	return errors.Join(w.startWhenFree(jobs), err)
+}
+
+// fetchJobs returns as many jobs as admissions are free now, and at least one if one arrives within
+// one heartbeat.
+func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err error) {
+	epoch, requestedAt := w.Bus.Epoch(), time.Now()
+	most := max(1, w.limiter.FreeAdmissions())
+	if w.reachability.Failing() {
+		most = 1
+	}
+	batch, err := consumer.FetchNoWait(most)
+	if err != nil {
+		return nil, err
+	}
+	for msg := range batch.Messages() {
+		jobs = append(jobs, delivery{lease.HoldMessage(w.Bus, msg, requestedAt, w.jobTerm), epoch})
+	}
+	if err := batch.Error(); err != nil || len(jobs) > 0 {
+		return jobs, err
+	}
+	epoch = w.Bus.Epoch()
+	msg, requestedAt, err := w.Bus.Next(w.startCtx, consumer, w.jobTerm.Heartbeat())
+	switch {
+	case errors.Is(err, nats.ErrTimeout): // no job arrived
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return []delivery{{lease.HoldMessage(w.Bus, msg, requestedAt, w.jobTerm), epoch}}, nil
+}
+
+// delivery is a leased job, and the epoch of the connection when it was requested.
+type delivery struct {
+	lease *lease.Message
+	epoch uint64
+}
+
+// startWhenFree starts each job when an admission is free. That may take longer than the ack-wait
+// of a job, which its heartbeats extend. When startCtx ends, it returns the jobs that it has not
+// started. They are on no in-flight record: if the process dies, they do not count as crashes.
+func (w *runWorker) startWhenFree(jobs []delivery) error {
+	for len(jobs) > 0 {
+		admissions, err := w.limiter.Admit(w.startCtx, len(jobs))
+		if err != nil {
+			for _, job := range jobs {
+				job.lease.Settle(bus.NakAfter(0))
+			}
+			return err
+		}
+		for i, admission := range admissions {
+			w.startJob(jobs[i], admission)
+		}
+		jobs = jobs[len(admissions):]
+	}
+	return nil
+}
+
+// startJob processes a job with an admission, in a goroutine of its own.
+func (w *runWorker) startJob(d delivery, admission limit.Admission) {
+	w.inFlight.Add(1)
+	w.jobs.Go(func() {
+		defer admission.Release()
+		defer w.inFlight.Add(-1)
+		w.process(d)
+	})
 }

@@ -4,17 +4,22 @@ package generator
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"sort"
 	"sync"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 )
@@ -142,4 +147,231 @@ func (a *activeRuns) await(ctx context.Context, run contract.RunID) {
 			return
 		}
 	}
+}
+
+// pendingStartDelay is the interval at which a stop of an unknown run is retried while earlier
+// starts are pending.
+const pendingStartDelay = 50 * time.Millisecond
+
+// consumeCommands executes the commands of one consumer until ctx ends. Starts have a consumer of
+// their own, so that a stop does not wait for the starts before it.
+func (s *Service) consumeCommands(ctx context.Context, name string) error {
+	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, name)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return bus.Consume(ctx, s.Bus, bus.ConsumeOptions[[]byte]{
+		Consumer:      consumer,
+		DeliverForged: true, // a forged command is rejected with a reply
+		Decode:        func(data []byte) ([]byte, error) { return data, nil },
+		Handle: func(ctx context.Context, d bus.Delivery[[]byte]) error {
+			if (d.Subject == contract.SubjectStart) != (name == streams.ConsumerStarts) {
+				return nil // belongs to the other consumer
+			}
+			return s.handleCommand(ctx, d)
+		},
+	})
+}
+
+// handleCommand executes one command once and stores its result under its sequence. Commands are
+// serialized, because a start would otherwise undo a concurrent stop of the same run.
+func (s *Service) handleCommand(ctx context.Context, d bus.Delivery[[]byte]) error {
+	s.commandMu.Lock()
+	defer s.commandMu.Unlock()
+	if d.Subject == contract.SubjectStop { // the stop may end this process before the result is stored
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+	}
+	result := contract.CommandResult{Digest: digest(d.Subject, d.Header, d.Body), At: d.StoredAt}
+	key := contract.CommandKey(d.Sequence)
+	if done, err := s.isHandled(ctx, key, result); err != nil || done {
+		return err
+	}
+	err := checkHeaders(d.Header)
+	switch {
+	case err != nil:
+	case d.Subject == contract.SubjectStop:
+		result.RunID, err = s.stopRun(ctx, d)
+	default:
+		result.RunID, err = s.startRun(ctx, d)
+	}
+	if errors.Is(err, ErrCommand) {
+		s.Log.Warn("batch.rejected", "subject", d.Subject, "sequence", d.Sequence, "error", err)
+		result.Rejected = err.Error()
+		err = s.publishRejection(ctx, d.Subject, d.Sequence, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := runs.Put(ctx, s.kv, key, result); err != nil {
+		return err
+	}
+	s.replies.deliverStored(result, d.Sequence)
+	return nil
+}
+
+// isHandled reports whether the result of this command is stored. A result with the same sequence
+// may belong to a stream that was deleted or lost its last messages, so the time is compared too.
+func (s *Service) isHandled(ctx context.Context, key string, command contract.CommandResult) (bool, error) {
+	result, err := readKey[contract.CommandResult](ctx, s.kv, key)
+	switch {
+	case err != nil || result.missing():
+		return false, err
+	case result.unreadable(): // written by another program; executing the command twice would be worse
+		return true, nil
+	default:
+		return result.value.At.Equal(command.At), nil
+	}
+}
+
+// publishRejection publishes why a command was rejected. sequence is 0 for a command that the
+// stream did not store.
+func (s *Service) publishRejection(ctx context.Context, subject string, sequence uint64, reason error) error {
+	rejection := contract.Rejection{Subject: subject, Sequence: sequence, Reason: reason.Error(), At: time.Now().UTC()}
+	if invalid, ok := errors.AsType[ValidationError](reason); ok {
+		rejection.Problems = invalid.reported()
+	}
+	body, err := json.Marshal(rejection)
+	if err != nil {
+		return fmt.Errorf("rejecting command %d: %w", sequence, err)
+	}
+	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: contract.SubjectRejected, Data: body})
+	return err
+}
+
+// stopRun executes a stop. It reads whether an earlier start is pending first: if none is, the run
+// of every earlier start has a manifest by the time that it is read.
+func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
+	run, err := ReadStop(d.Body)
+	if err != nil {
+		return "", err
+	}
+	pending, err := s.startsPending(ctx, d.Sequence)
+	if err != nil {
+		return "", err
+	}
+	manifest, err := readKey[contract.Manifest](ctx, s.kv, run.ManifestKey())
+	if err != nil {
+		return "", err
+	}
+	switch err := decideStop(run, manifest, pending); {
+	case errors.Is(err, errStartPending):
+		return "", bus.RetryIn(pendingStartDelay, err)
+	case err != nil:
+		return "", err
+	}
+	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by batch.stop", At: time.Now().UTC()}
+	if err := runs.Halt(ctx, s.kv, run, halt); err != nil {
+		return "", err
+	}
+	return run, s.recordStop(ctx, run, d)
+}
+
+// startsPending reports whether a start before a sequence has not been executed yet.
+func (s *Service) startsPending(ctx context.Context, before uint64) (bool, error) {
+	starts, err := s.consumerInfo(ctx, streams.ConsumerStarts)
+	return err == nil && starts.AckFloor.Stream < before, err
+}
+
+// consumerInfo returns the state of a consumer of commands.
+func (s *Service) consumerInfo(ctx context.Context, name string) (*jetstream.ConsumerInfo, error) {
+	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, name)
+	if err != nil {
+		return nil, fmt.Errorf("reading consumer %s: %w", name, err)
+	}
+	return consumer.CachedInfo(), nil
+}
+
+// recordStop stores the sequence and time of the latest stop in the halt of a run, even if
+// something else halted the run first.
+func (s *Service) recordStop(ctx context.Context, run contract.RunID, d bus.Delivery[[]byte]) error {
+	key := run.HaltKey()
+	_, err := runs.Update(ctx, s.kv, key, func(halt contract.Halt, err error) (contract.Halt, bool, error) {
+		// Either another generator has restarted the run, or it is halted although its halt is unreadable.
+		if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, runs.ErrUnreadable) {
+			return halt, false, nil
+		}
+		halt.Command, halt.CommandAt = d.Sequence, d.StoredAt
+		return halt, err == nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("halting run %s: %w", run, err)
+	}
+	return nil
+}
+
+const (
+	// commandRetention is the time that an executed or rejected command stays in its stream. A
+	// pending command stays longer.
+	commandRetention = 24 * time.Hour
+	expireInterval   = time.Hour
+)
+
+// expireCommands removes old commands from their stream immediately and every hour until ctx ends.
+// Their results stay in the bucket of runs.
+func (s *Service) expireCommands(ctx context.Context) error {
+	for {
+		if removed, err := s.expire(ctx, s.Now().Add(-commandRetention)); err != nil && ctx.Err() == nil {
+			s.Log.Warn("batch.commands.kept", "error", err)
+		} else if removed > 0 {
+			s.Log.Info("batch.commands.expired", "commands", removed)
+		}
+		if delay.Sleep(ctx, expireInterval) != nil {
+			return nil
+		}
+	}
+}
+
+// expire removes the commands that were stored before a time, up to the first pending one.
+func (s *Service) expire(ctx context.Context, before time.Time) (removed uint64, err error) {
+	stream, err := s.Bus.JetStream().Stream(ctx, contract.StreamBatch)
+	if err != nil {
+		return 0, fmt.Errorf("removing old commands: %w", err)
+	}
+	done, err := s.handledUpTo(ctx)
+	if err != nil {
+		return 0, err
+	}
+	first := stream.CachedInfo().State.FirstSeq
+	if done < first {
+		return 0, nil
+	}
+	count := sort.Search(int(done-first)+1, func(i int) bool {
+		msg, getErr := s.Bus.GetNext(ctx, contract.StreamBatch, "batch.*", first+uint64(i))
+		if getErr != nil {
+			if !errors.Is(getErr, jetstream.ErrMsgNotFound) {
+				err = getErr
+			}
+			return true
+		}
+		return msg.Sequence > done || !msg.StoredAt.Before(before)
+	})
+	if err != nil || count == 0 {
+		return 0, err
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first+uint64(count))); err != nil {
+		return 0, fmt.Errorf("removing old commands: %w", err)
+	}
+	return uint64(count), nil
+}
+
+// handledUpTo returns the sequence up to which all commands are executed. It reads the consumer of
+// starts first, so that the second consumer has received all other commands up to that sequence.
+func (s *Service) handledUpTo(ctx context.Context) (uint64, error) {
+	starts, err := s.consumerInfo(ctx, streams.ConsumerStarts)
+	if err != nil {
+		return 0, err
+	}
+	others, err := s.consumerInfo(ctx, streams.ConsumerControl)
+	if err != nil {
+		return 0, err
+	}
+	if others.NumPending > 0 || others.NumAckPending > 0 {
+		return min(starts.AckFloor.Stream, others.AckFloor.Stream), nil
+	}
+	return starts.AckFloor.Stream, nil
 }

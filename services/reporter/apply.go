@@ -3,14 +3,20 @@ package reporter
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a
@@ -158,4 +164,205 @@ func deletion(bucket string, id contract.CaseID) *nats.Msg {
 		Subject: "$KV." + bucket + "." + id.Key(),
 		Header:  nats.Header{"KV-Operation": []string{"DEL"}},
 	}
+}
+
+// checkpoint is how far the reporter has processed a run's ledger. It is one value of one key, so
+// that it is stored completely or not at all.
+type checkpoint struct {
+	Version int `json:"v"`
+	// Offset is the length in bytes of the attempts file that belongs to the tally.
+	Offset int64      `json:"offset"`
+	Tally  fold.Tally `json:"tally"`
+	// Elapsed is how many seconds the run was worked on, by the monotonic clock.
+	Elapsed float64 `json:"elapsed,omitempty"`
+}
+
+// checkpointVersion is the version of checkpoint. A checkpoint of another version is ignored: the
+// ledger is folded from its start.
+const checkpointVersion = 4
+
+// load reads the run and its checkpoint, and truncates the attempts file to it.
+func (w *worker) load(ctx context.Context, run contract.RunID) error {
+	var err error
+	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
+		return err
+	}
+	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
+		return err
+	}
+	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest}
+	if err := w.loadKeys(ctx); err != nil {
+		return err
+	}
+	point, err := w.loadCheckpoint(ctx)
+	if err != nil {
+		return err
+	}
+	w.tally = point.Tally
+	if w.releaseClaim, err = Claim(ctx, w.Options, w.manifest.Prefix, w.manifest.Year); err != nil {
+		return err
+	}
+	if err := w.restore(ctx); err != nil {
+		return err
+	}
+	state, err := w.state(ctx)
+	if err != nil {
+		return err
+	}
+	w.stopwatch.resume(max(point.Elapsed, state.ElapsedSeconds))
+	if err := w.ledger.CheckEnd(ctx, w.tally.Sequence); err != nil {
+		return err // waiting for lost messages would never end
+	}
+	// The part of the ledger that is not folded yet may hold an earlier canary.
+	if w.canary.foldUntil, err = w.ledger.Last(ctx); err != nil {
+		return err
+	}
+	return w.openAttemptsFile(point.Offset)
+}
+
+// Claim prevents processes that use another store from writing the files of a series and year until
+// release is called. If another process has the claim the error is store.ErrClaimed.
+func Claim(ctx context.Context, o Options, prefix, year string) (release func() error, err error) {
+	stream, err := o.Bus.JetStream().Stream(ctx, "KV_"+contract.BucketRuns)
+	if err != nil {
+		return nil, fmt.Errorf("reading which store this is: %w", err)
+	}
+	made := stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+	return o.Store.Claim(prefix+"-"+year, store.Owner{PID: os.Getpid(), Ledger: made, Where: o.Ledger})
+}
+
+// openAttemptsFile opens the attempts file and truncates it to the length that the checkpoint
+// recorded.
+func (w *worker) openAttemptsFile(offset int64) error {
+	err := w.lease.check()
+	if err != nil {
+		return err
+	}
+	if w.attemptsFile, err = w.Store.Appender(files.AttemptsName(w.manifest.RunID)); err != nil {
+		return err
+	}
+	err = w.attemptsFile.TruncateTo(offset)
+	if errors.Is(err, store.ErrTooShort) {
+		// Lines are lost, but the ledger is not: everything is derived from it again.
+		w.Logger.Warn("reporter.attempts.rebuild", "run_id", w.manifest.RunID, "error", err)
+		w.tally = fold.Tally{}
+		err = w.attemptsFile.TruncateTo(0)
+	}
+	if err != nil {
+		return errors.Join(err, w.attemptsFile.Close())
+	}
+	return nil
+}
+
+// readManifest reads a run's manifest; one that this program cannot report is runs.ErrUnreadable.
+func readManifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
+	manifest, err := runs.Manifest(ctx, kv, run)
+	if err != nil {
+		return contract.Manifest{}, fmt.Errorf("reading the manifest of %s: %w", run, err)
+	}
+	return manifest, nil
+}
+
+func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
+	entry, err := w.runs.Get(ctx, w.manifest.RunID.CheckpointKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return checkpoint{}, nil
+	}
+	if err != nil {
+		return checkpoint{}, fmt.Errorf("reading the checkpoint of %s: %w", w.manifest.RunID, err)
+	}
+	w.revision = entry.Revision()
+	var point checkpoint
+	if err := json.Unmarshal(entry.Value(), &point); err != nil || point.Version != checkpointVersion {
+		w.Logger.Warn("reporter.checkpoint.rebuild", "run_id", w.manifest.RunID, "error", err)
+		return checkpoint{}, nil
+	}
+	return point, nil
+}
+
+// save writes the checkpoint. It returns errFenced when the stored one is not the one that this
+// worker read or wrote last.
+func (w *worker) save(ctx context.Context) error {
+	key := w.manifest.RunID.CheckpointKey()
+	point := checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally,
+		Elapsed: w.stopwatch.elapsed().Seconds()}
+	revision, err := runs.PutAt(ctx, w.runs, key, point, w.revision)
+	if runs.IsConflict(err) {
+		return fmt.Errorf("writing the checkpoint of %s: %w: %w", w.manifest.RunID, errFenced, err)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the checkpoint of %s: %w", w.manifest.RunID, err)
+	}
+	w.revision, w.saved = revision, true
+	return nil
+}
+
+// loadKeys reads what other runs have stored for the numbers of this one.
+func (w *worker) loadKeys(ctx context.Context) error {
+	w.failedKeys = map[int]bool{}
+	err := w.eachKey(ctx, contract.BucketFailed, func(number int, _ contract.Collected) { w.failedKeys[number] = true })
+	if err != nil {
+		return err
+	}
+	return w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
+		w.addCollectedElsewhere(number, value)
+		w.newestCollected.add(number, value)
+	})
+}
+
+// addCollectedElsewhere records a number that this run skips because another run collected it.
+func (w *worker) addCollectedElsewhere(number int, value contract.Collected) {
+	if w.manifest.Skips(number, value) && value.RunID != w.manifest.RunID {
+		w.collectedElsewhere.Set(number, value.Outcome)
+	}
+}
+
+// eachKey calls each for the keys of a bucket that belong to the run's site, series and year.
+func (w *worker) eachKey(ctx context.Context, bucket string, each func(int, contract.Collected)) error {
+	return runs.EachOutcome(ctx, w.Bus, bucket, w.manifest.Site, w.manifest.Prefix, w.manifest.Year, each)
+}
+
+// Counts are the numbers of a run by outcome.
+type Counts struct {
+	Succeeded, NoRecord, Failed int
+	// Planned is how many jobs the run has; 0 while that is not known.
+	Planned int
+}
+
+// Count returns the counts of a run, whether or not a reporter works on it: those of its checkpoint
+// plus the ledger since. It writes nothing. A ledger that cannot be decoded is
+// ledger.ErrMismatch. Of the options it uses Bus and Logger.
+func Count(ctx context.Context, options Options, m contract.Manifest) (counts Counts, err error) {
+	w := &worker{Service: New(options), manifest: m, ledger: ledger.Reader{Bus: options.Bus, Manifest: m}}
+	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
+		return counts, err
+	}
+	point, err := w.loadCheckpoint(ctx)
+	if err != nil {
+		return counts, err
+	}
+	t := point.Tally
+	last, err := w.ledger.Last(ctx)
+	if err == nil {
+		err = w.ledger.ReadRange(ctx, t.Sequence, last, func(m ledger.Message) error {
+			t.AddMessage(m, w.manifest.SafeStopFails)
+			return nil
+		})
+	}
+	counts = Counts{Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed}
+	if t.Planned != nil {
+		counts.Planned = t.Planned.Jobs
+	}
+	return counts, err
+}
+
+// readKeys reads the keys of the run's series and year from the buckets collected and failed.
+func (w *worker) readKeys(ctx context.Context) (collected, failed map[int]contract.Collected, err error) {
+	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
+	err = w.eachKey(ctx, contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value })
+	if err != nil {
+		return nil, nil, err
+	}
+	err = w.eachKey(ctx, contract.BucketFailed, func(n int, value contract.Collected) { failed[n] = value })
+	return collected, failed, err
 }

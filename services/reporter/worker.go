@@ -2,6 +2,7 @@ package reporter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,12 +10,15 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/store"
+	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -185,4 +189,181 @@ func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 	}
 	halt := runs.DecodeHalt(entry)
 	w.halt, w.deadline = &halt, w.deadlineOf(halt)
+}
+
+// leasePoll is how often a waiting reporter checks whether the lease is free.
+const leasePoll = 2 * time.Second
+
+// errLeaseLost means that another reporter may work on the run.
+var errLeaseLost = errors.New("another reporter works on the run")
+
+// runLease is the right to report a run where several processes may: a key of the bucket fetchers.
+// The checkpoint fences all but one of them anyway; the lease keeps the others from trying.
+type runLease struct {
+	bucket   jetstream.KeyValue
+	key      string
+	revision uint64
+	term     lease.Term
+	clock    *lease.Clock
+}
+
+// check returns errLeaseLost when another reporter may hold the lease. Nothing is written then. A
+// nil lease, of the only reporter, is always valid.
+func (l *runLease) check() error {
+	if l == nil {
+		return nil
+	}
+	if !l.clock.Valid() {
+		return errLeaseLost
+	}
+	return nil
+}
+
+// withLease waits for the lease of a run and calls work while it holds it; the only reporter needs
+// no lease. It returns without work once want returns false: the run need not be reported any more.
+func (s *Service) withLease(
+	ctx context.Context, run contract.RunID, term lease.Term, want func() (bool, error),
+	work func(context.Context, *runLease) error,
+) error {
+	if !s.Shared {
+		wanted, err := want()
+		if err != nil || !wanted {
+			return err
+		}
+		return work(ctx, nil)
+	}
+	bucket, err := s.Bus.KV(ctx, contract.BucketFetchers)
+	if err != nil {
+		return err
+	}
+	held := &runLease{bucket: bucket, key: run.ReporterKey(), term: term}
+	others := lease.NewRenewals(term)
+	for {
+		wanted, err := want()
+		if err != nil || !wanted {
+			return err
+		}
+		held.clock = lease.NewClock(term, time.Now())
+		held.revision, err = bucket.Create(ctx, held.key, nil)
+		if err == nil {
+			return held.hold(ctx, work)
+		}
+		if !runs.IsConflict(err) {
+			return fmt.Errorf("taking the lease of %s: %w", run, err)
+		}
+		if err := held.deleteIfExpired(ctx, others); err != nil {
+			return fmt.Errorf("taking the lease of %s: %w", run, err)
+		}
+		if err := delay.Sleep(ctx, leasePoll); err != nil {
+			return err
+		}
+	}
+}
+
+// deleteIfExpired deletes a lease whose holder has not renewed it for longer than the bucket should
+// keep it.
+func (l *runLease) deleteIfExpired(ctx context.Context, others *lease.Renewals) error {
+	entry, err := l.bucket.Get(ctx, l.key)
+	if err == nil && others.Expired(l.key, entry.Revision()) {
+		err = l.bucket.Delete(ctx, l.key, jetstream.LastRevision(entry.Revision()))
+	}
+	if errors.Is(err, jetstream.ErrKeyNotFound) || runs.IsConflict(err) { // it has changed since
+		return nil
+	}
+	return err
+}
+
+// hold calls work while it renews the lease, then releases the lease.
+func (l *runLease) hold(ctx context.Context, work func(context.Context, *runLease) error) error {
+	leaseCtx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		for delay.Sleep(leaseCtx, l.term.Heartbeat()) == nil {
+			if l.check() != nil { // the broker was in trouble, or this process was suspended
+				stop(errLeaseLost)
+				return
+			}
+			sentAt := time.Now()
+			revision, err := l.bucket.Update(leaseCtx, l.key, nil, l.revision)
+			if err == nil {
+				l.revision = revision
+				l.clock.Renewed(sentAt)
+			} else if runs.IsConflict(err) {
+				stop(errLeaseLost)
+			} // else the broker is in trouble: if that lasts, the lease expires
+		}
+	})
+	err := work(leaseCtx, l)
+	if cause := context.Cause(leaseCtx); err != nil && errors.Is(cause, errLeaseLost) {
+		err = cause
+	}
+	stop(nil)
+	renewing.Wait()
+	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.term.Heartbeat())
+	defer cancel()
+	// If this fails the lease expires. The revision keeps it from deleting the lease of another.
+	_ = l.bucket.Delete(releaseCtx, l.key, jetstream.LastRevision(l.revision))
+	return err
+}
+
+func (w *worker) newEvent(status contract.Status, report *contract.Report) contract.Event {
+	s := files.Summary{Manifest: w.manifest, Tally: &w.tally, Finished: w.Now(), Elapsed: w.stopwatch.elapsed()}
+	now := s.Report()
+	event := contract.Event{
+		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.Numbers(),
+		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries,
+		Metrics: &now.Metrics, Report: report,
+	}
+	if p := w.tally.Planned; p != nil {
+		event.Planned = p.Jobs - len(p.Beyond)
+	}
+	return event
+}
+
+// publishProgress publishes a progress event when there is progress, and otherwise an event with
+// the reason of the wait, once for each wait.
+func (w *worker) publishProgress(ctx context.Context) {
+	if w.tally.Durations.Count != w.reportedAttempts {
+		w.reportedAttempts, w.waitCheckedAt = w.tally.Durations.Count, time.Now()
+		w.publishEvent(ctx, "progress", w.newEvent(contract.Running, nil))
+		return
+	}
+	if time.Since(w.waitCheckedAt) < waitInterval {
+		return
+	}
+	w.waitCheckedAt = time.Now()
+	wait, err := w.fetcherWait(ctx)
+	if err != nil {
+		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", "waiting", "error", err)
+	}
+	if wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason ||
+		wait.Until.Sub(w.reportedWait.Until) > waitInterval) {
+		w.reportedWait = wait
+		event := w.newEvent(contract.Running, nil)
+		event.Wait = wait
+		w.publishEvent(ctx, "waiting", event)
+	}
+}
+
+// fetcherWait returns why the run's fetchers wait: the wait with the earliest end; nil when none
+// waits. A fetcher without a job does not wait.
+func (w *worker) fetcherWait(ctx context.Context) (wait *contract.Wait, err error) {
+	err = runs.EachFetcher(ctx, w.Bus, w.manifest.RunID, func(_ string, p contract.Presence) {
+		if p.Wait != nil && (wait == nil || p.Wait.Until.Before(wait.Until)) {
+			wait = p.Wait
+		}
+	})
+	return wait, err
+}
+
+// publishEvent publishes an event. Events are informational: a lost one does not stop a run.
+func (w *worker) publishEvent(ctx context.Context, name string, event contract.Event) {
+	data, err := json.Marshal(event)
+	if err == nil {
+		_, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.EventSubject(name), Data: data})
+	}
+	if err != nil {
+		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", name, "error", err)
+	}
 }

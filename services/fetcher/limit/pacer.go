@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -281,3 +282,100 @@ func (p *pacer) holdLeft(hold holdFunc) (left time.Duration, reason string) {
 // recheckInterval is how often a long wait is checked again: it may have become shorter or longer,
 // and the wall clock may have been set.
 const recheckInterval = 10 * time.Second
+
+// Backoff is how much the pause between two requests grows while a site is in trouble: at level n
+// it grows by the wait before the n-th retry.
+type Backoff delay.Exponential
+
+const (
+	// toleratedFailures is how many requests in a row may fail before all requests are slowed down:
+	// single failures are handled by their own retries. If one request in five fails by chance, one
+	// in 125 is the third failure in a row.
+	toleratedFailures = 2
+	// halfOpenLevel is the level from which one case at a time probes the site, until an answer is
+	// clean.
+	halfOpenLevel = 3
+	// maxLevel bounds how long the site takes to recover from a long outage: each clean answer
+	// lowers the level by one.
+	maxLevel = 12
+)
+
+// after returns the slowdown after an exchange, and whether more than its count changed. wait is
+// the site's Retry-After; draw, in [0, 1), is a random number. Requests that were in flight
+// together when the site went down raise the level once.
+//
+// retry says that the number has failed before. A number raises the level at most once, so that a
+// few numbers that always fail do not count as trouble of the site. A retry that fails while the
+// level is raised repeats the wait of that level.
+func (b Backoff) after(
+	s contract.SiteSlowdown, x contract.Exchange, retry bool, wait time.Duration, now time.Time, draw float64,
+) (contract.SiteSlowdown, bool) {
+	reason := troubleReason(x)
+	if reason == "" {
+		changed := s.Level > 0
+		s.Streak, s.Level = 0, max(0, s.Level-1)
+		if changed {
+			s.Until, s.Reason = now.Add(b.pause(s.Level, draw)), ""
+		}
+		return s, changed
+	}
+	if !retry {
+		s.Streak++
+	}
+	changed := false
+	if counts := !x.StartedAt.Before(s.RaisedAt); counts &&
+		(retry && s.Level > 0 || !retry && s.Streak > toleratedFailures) {
+		if !retry {
+			s.Level = min(s.Level+1, maxLevel)
+		}
+		s.RaisedAt, s.Reason = now, reason
+		s.Until = later(s.Until, now.Add(b.pause(s.Level, draw)))
+		changed = true
+	}
+	if retryAt := now.Add(wait); wait > 0 && retryAt.After(s.Until) {
+		s.Until, s.Reason = retryAt, reason
+		changed = true
+	}
+	return s, changed
+}
+
+func (b Backoff) pause(level int, draw float64) time.Duration {
+	return delay.Exponential(b).Before(level, draw)
+}
+
+// troubleReason returns why an exchange counts as trouble of the site; empty if it does not.
+func troubleReason(x contract.Exchange) string {
+	switch {
+	case x.Status == http.StatusRequestTimeout || x.Status >= http.StatusInternalServerError:
+		return fmt.Sprintf("status %d", x.Status)
+	case x.Error != "":
+		return x.Error
+	default:
+		return ""
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Hours are hours of the day in the machine's time zone, each as the time since midnight. They span
+// midnight if To is before From. The zero Hours are empty.
+type Hours struct{ From, To time.Duration }
+
+// left returns how long the hours continue from at; 0 outside of them. It uses the wall clock,
+// since that is what people mean by an hour: setting the clock moves the hours.
+func (h Hours) left(at time.Time) time.Duration {
+	if h.From == h.To {
+		return 0
+	}
+	hour, minute, second := at.Clock()
+	now := time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second +
+		time.Duration(at.Nanosecond())
+	const day = 24 * time.Hour
+	since := (now - h.From + day) % day
+	return max(0, (h.To-h.From+day)%day-since)
+}

@@ -3,6 +3,7 @@ package search
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -275,4 +276,150 @@ func (s *Search) Result() Bound {
 	}
 	slices.Sort(found.Absences)
 	return found
+}
+
+// The cost of a question in requests. The call that confirms the expected answer is made first, so
+// another answer takes a second request.
+const (
+	requestsIfExpected   = 1
+	RequestsIfUnexpected = 2
+)
+
+// expectedRequests returns the expected cost of a question about a number that exists with this
+// probability.
+func expectedRequests(exists float64) float64 {
+	likely := max(exists, 1-exists)
+	return requestsIfExpected*likely + RequestsIfUnexpected*(1-likely)
+}
+
+// Tolerance is the acceptable distance between the bound and the highest existing number.
+const Tolerance = 200
+
+// nearMiss is a distance to the highest existing number that hardly matters.
+const nearMiss = 20
+
+// choice is a number to request. gain is the value of the question per request.
+type choice struct {
+	number int
+	// exists is the probability that the number exists.
+	exists float64
+	gain   float64
+}
+
+// best returns the number with the highest worth per request among those that ask permits. A
+// negative gain means that there is none.
+func (post *posterior) best(worth func(p point, exists, reached float64) float64, ask func(int) bool) choice {
+	best := choice{gain: -1}
+	for _, p := range post.points {
+		if p.absent || !ask(p.number) {
+			continue
+		}
+		exists, reached := post.probabilities(p)
+		if gain := worth(p, exists, reached) / expectedRequests(exists); gain > best.gain {
+			best = choice{number: p.number, exists: exists, gain: gain}
+		}
+	}
+	return best
+}
+
+// informationValue returns the information, in bits, that the answer gives about where the numbers
+// end.
+func informationValue(_ point, exists, reached float64) float64 {
+	if reached < 1e-12 {
+		return 0
+	}
+	return entropy(exists) - reached*entropy(min(1, exists/reached))
+}
+
+func entropy(p float64) float64 {
+	if p <= 1e-15 || p >= 1-1e-15 {
+		return 0
+	}
+	return -(p*math.Log2(p) + (1-p)*math.Log2(1-p))
+}
+
+// The worth of a record that shows the bound to be too low: by anything, by more than a near miss,
+// by more than Tolerance.
+const (
+	worthAnyMiss         = 0.10
+	worthBeyondNear      = 0.25
+	worthBeyondTolerance = 0.70
+)
+
+// correctionValue returns the worth of a record above the bound, once the numbers seem to end
+// there, as a function of a point. misses selects the misses that count.
+func (post *posterior) correctionValue(misses int) func(point, float64, float64) float64 {
+	return func(p point, exists, _ float64) float64 {
+		worth := 0.0
+		if misses == anyMiss {
+			worth += worthAnyMiss
+		}
+		if misses <= missBeyondNear && p.number > post.bound+nearMiss {
+			worth += worthBeyondNear
+		}
+		if p.number > post.bound+Tolerance {
+			worth += worthBeyondTolerance
+		}
+		return exists * worth
+	}
+}
+
+const (
+	anyMiss = iota
+	missBeyondNear
+	missBeyondTolerance
+)
+
+// fact is the knowledge about one number. day is the day of the year on which its record was filed,
+// 0 if unknown.
+type fact struct {
+	number int
+	exists bool
+	day    int
+}
+
+// evidence is all facts, ascending, one for each number.
+type evidence []fact
+
+func byNumber(f fact, n int) int { return cmp.Compare(f.number, n) }
+
+// with adds a fact, or replaces the fact of the same number.
+func (e evidence) with(f fact) evidence {
+	at, known := slices.BinarySearchFunc(e, f.number, byNumber)
+	if known {
+		e[at] = f
+		return e
+	}
+	return slices.Insert(e, at, f)
+}
+
+// knows reports whether there is a fact about the number.
+func (e evidence) knows(number int) bool {
+	_, known := slices.BinarySearchFunc(e, number, byNumber)
+	return known
+}
+
+// split splits the evidence after the highest existing number.
+func (e evidence) split() (upTo, above evidence) {
+	for i := len(e); i > 0; i-- {
+		if e[i-1].exists {
+			return e[:i], e[i:]
+		}
+	}
+	return nil, e
+}
+
+// bound returns the highest number known to exist, or the zero fact.
+func (e evidence) bound() fact {
+	upTo, _ := e.split()
+	if len(upTo) == 0 {
+		return fact{}
+	}
+	return upTo[len(upTo)-1]
+}
+
+// from returns the facts about number and above.
+func (e evidence) from(number int) evidence {
+	at, _ := slices.BinarySearchFunc(e, number, byNumber)
+	return e[at:]
 }

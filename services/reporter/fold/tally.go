@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -256,4 +258,138 @@ func (c Counted) WritesLine() bool { return c.kind == kindAttempt || c.kind == k
 // WritesKey reports whether the entry writes a key: for no-records only the confirmation does.
 func (c Counted) WritesKey() bool {
 	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == kindConfirmation)
+}
+
+// Outcomes holds the outcome of every number of a series and year in two bits, indexed by number. A
+// full year has 25 KB, small enough to be rewritten with every checkpoint. It grows to the highest
+// number set.
+type Outcomes []byte
+
+// The two-bit codes are stored in checkpoints: their values must not change.
+const (
+	codeNone = iota
+	codeSuccess
+	codeNoRecord
+	codeFailed
+)
+
+// Get returns the outcome of a number; empty when it has none.
+func (o Outcomes) Get(number int) contract.Outcome {
+	at := number / 4
+	if number < 0 || at >= len(o) {
+		return ""
+	}
+	switch o[at] >> (number % 4 * 2) & 3 {
+	case codeSuccess:
+		return contract.Success
+	case codeNoRecord:
+		return contract.NoRecord
+	case codeFailed:
+		return contract.Failed
+	default:
+		return ""
+	}
+}
+
+// Set stores the outcome of a number from 1 to contract.MaxNumber.
+func (o *Outcomes) Set(number int, outcome contract.Outcome) {
+	at := number / 4
+	for at >= len(*o) {
+		*o = append(*o, 0)
+	}
+	shift := number % 4 * 2
+	(*o)[at] = (*o)[at]&^(3<<shift) | code(outcome)<<shift
+}
+
+func code(outcome contract.Outcome) byte {
+	switch outcome {
+	case contract.Success:
+		return codeSuccess
+	case contract.NoRecord:
+		return codeNoRecord
+	case contract.Failed:
+		return codeFailed
+	default:
+		return codeNone
+	}
+}
+
+// OutcomeCounts is how many numbers have each outcome.
+type OutcomeCounts struct{ Success, NoRecord, Failed int }
+
+// Total is how many numbers have an outcome.
+func (c OutcomeCounts) Total() int { return c.Success + c.NoRecord + c.Failed }
+
+// CountWithin counts the outcomes of the numbers of a range.
+func (o Outcomes) CountWithin(numbers contract.Range) (c OutcomeCounts) {
+	for number := numbers.Start; number <= min(numbers.End, o.Highest()); number++ {
+		switch o.Get(number) {
+		case contract.Success:
+			c.Success++
+		case contract.NoRecord:
+			c.NoRecord++
+		case contract.Failed:
+			c.Failed++
+		}
+	}
+	return c
+}
+
+// Highest is an upper limit of the numbers with an outcome.
+func (o Outcomes) Highest() int { return len(o)*4 - 1 }
+
+// causeCount counts the failed numbers of one cause, with the first of them as a sample.
+type causeCount struct {
+	contract.ErrorSample
+	Cause string `json:"cause"`
+}
+
+// caseSpecific matches what differs between errors of one cause, and also status codes, which
+// causeOf keeps.
+var caseSpecific = regexp.MustCompile(`(?i)status \d{3}\b` +
+	`|"(?:[^"\\]|\\.)*(?:"|$)` + // quoted text of the site
+	`|\b[A-Z]{1,5}-\d+-\d{2}\b` + // case ids
+	`|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b` + // UUIDs and digests
+	`|\[[0-9a-f:.]+\](?::\d+)?|\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}` + // IPv6 addresses
+	`|(?:\d+(?:[.,:]\d+)*(?:[nµm]?s\b|[mh]|\b)?)+`) // IPv4 addresses, sizes, durations and other numbers
+
+// causeOf returns an error's text without the parts that are specific to a case: numbers,
+// addresses, sizes, quoted text.
+func causeOf(text string) string {
+	return caseSpecific.ReplaceAllStringFunc(text, func(part string) string {
+		if strings.HasPrefix(strings.ToLower(part), "status ") {
+			return part
+		}
+		return "#"
+	})
+}
+
+// countFailure counts a failed number under its cause. Causes beyond those that a report shows are
+// counted as one.
+func (t *Tally) countFailure(sample contract.ErrorSample) {
+	sample.Count = 1
+	cause := causeOf(sample.Error)
+	at := slices.IndexFunc(t.Errors, func(f causeCount) bool { return f.Cause == cause })
+	last := contract.MaxErrorSamples - 1
+	switch {
+	case at >= 0:
+		t.Errors[at].Count++
+	case len(t.Errors) <= last:
+		t.Errors = append(t.Errors, causeCount{sample, cause})
+	default:
+		if other := &t.Errors[last]; other.Cause != "" {
+			other.Cause, other.Error = "", "other causes, such as: "+other.Error
+		}
+		t.Errors[last].Count++
+	}
+}
+
+// ErrorSamples returns the failed numbers by cause, the most frequent one first.
+func (t *Tally) ErrorSamples() []contract.ErrorSample {
+	samples := make([]contract.ErrorSample, 0, len(t.Errors))
+	for _, f := range t.Errors {
+		samples = append(samples, f.ErrorSample)
+	}
+	slices.SortStableFunc(samples, func(a, b contract.ErrorSample) int { return b.Count - a.Count })
+	return samples
 }
