@@ -132,6 +132,15 @@ func (p *fixture) with(changes map[string]string) *config.Settings {
 // run runs a batch to its end, or until ctx ends.
 func (p *fixture) run(ctx context.Context, changes map[string]string) (RunResult, error) {
 	p.t.Helper()
+	a, closeApp := p.open(ctx, changes)
+	state, err := a.runToEnd(ctx)
+	closeApp()
+	return state, err
+}
+
+// open opens what a batch needs.
+func (p *fixture) open(ctx context.Context, changes map[string]string) (a *app, closeApp func()) {
+	p.t.Helper()
 	settings := p.with(changes)
 	log := slog.New(slog.DiscardHandler)
 	broker, err := openBroker(ctx, settings.Config, connectOptions{exclusive: true}, log)
@@ -155,15 +164,17 @@ func (p *fixture) run(ctx context.Context, changes map[string]string) (RunResult
 	}
 	options := p.wanted
 	options.Stop, options.Follow = never{}, unseen
-	h := app{settings: settings, broker: broker, site: &siteClient{Client: client}, output: output, log: log, version: "test", status: newStatusServer(), fetcherID: "test", options: options}
-	state, err := h.runToEnd(ctx)
-	if err := output.Close(); err != nil {
-		p.t.Error(err)
-	}
-	if err := broker.close(); err != nil {
-		p.t.Error(err)
-	}
-	return state, err
+	return &app{
+			settings: settings, broker: broker, site: &siteClient{Client: client}, output: output, log: log,
+			version: "test", status: newStatusServer(), fetcherID: "test", options: options,
+		}, func() {
+			if err := output.Close(); err != nil {
+				p.t.Error(err)
+			}
+			if err := broker.close(); err != nil {
+				p.t.Error(err)
+			}
+		}
 }
 
 // process is a process that works on the store of the fixture.
