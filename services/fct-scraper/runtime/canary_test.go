@@ -112,7 +112,7 @@ func (p *fixture) softened(after int, numbers contract.Range) RunResult {
 
 func TestSoftBlock_NoFalseNoRecord(t *testing.T) {
 	t.Parallel()
-	for _, after := range []int{40, 305, 326, 3, 150, 280, 315, 322}[:fcttest.Scaled(3, 8)] {
+	for _, after := range []int{40, 305, 326, 3, 150, 280, 315, 322}[:fcttest.Scaled(2, 8)] {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
 			p := newFixture(t, courtsim.Options{Seed: 3, Max: 300, Missing: 0.1}, map[string]string{"end": "300", "concurrency": "8"})

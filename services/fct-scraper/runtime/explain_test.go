@@ -7,6 +7,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 )
 
 // A run that a killed process left is no business of one who only looks.
@@ -24,12 +25,13 @@ func TestExplain_MarksNoRun(t *testing.T) {
 
 func TestExplain_AgreesWithSite(t *testing.T) {
 	t.Parallel()
+	last := fcttest.Scaled(256, 270)
 	p := newFixture(t, courtsim.Options{Seed: 9, Max: 300, Missing: 0.2, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: 2}}},
-		map[string]string{"start": "250", "end": "270", "max_retries": "3", "backoff_base": "1ms", "backoff_max": "5ms"})
+		map[string]string{"start": "250", "end": strconv.Itoa(last), "max_retries": "3", "backoff_base": "1ms", "backoff_max": "5ms"})
 	report := p.report(nil)
 	asked := p.sim.Stats().PerNumber["IMM-25"]
 	canaries := 0 // which are no attempts of their numbers
-	for number := 249; number <= 271; number++ {
+	for number := 249; number <= last+1; number++ {
 		id := contract.CaseID{Series: "IMM", Year: "25", Number: number}
 		life, err := p.process(nil).Explain(t.Context(), id)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 
 func TestBatch_StartToReport(t *testing.T) {
 	t.Parallel()
-	const numbers = 1000
+	numbers := fcttest.Scaled(264, 1000) // the last ones have records: after no-records a canary is requested
 	p := newFixture(t, courtsim.Options{Seed: 3, Max: 1000, Missing: 0.1}, map[string]string{"end": strconv.Itoa(numbers)})
 	report := p.report(nil)
 	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: numbers})
@@ -78,32 +78,33 @@ func TestResume_FailedFirst(t *testing.T) {
 
 func TestResume_AfterStop(t *testing.T) {
 	t.Parallel()
+	numbers, parts := fcttest.Scaled(150, 400), fcttest.Scaled(2, 4)
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Missing: 0.1, Latency: time.Millisecond},
-		map[string]string{"end": "400", "concurrency": "8"})
-	for part := 50; part <= 200; part += 50 {
-		p.cut(part, nil)
+		map[string]string{"end": strconv.Itoa(numbers), "concurrency": "8"})
+	for part := 1; part <= parts; part++ {
+		p.cut(50*part, nil)
 	}
 	report := p.report(nil)
-	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: 400})
-	if report.Total != 400 || report.Succeeded != exist || report.NoRecord != missing {
-		t.Errorf("%d = %d + %d + %d; want 400 = %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed, exist, missing)
+	exist, missing := fcttest.Truth(p.sim, contract.Range{Start: 1, End: numbers})
+	if report.Total != numbers || report.Succeeded != exist || report.NoRecord != missing {
+		t.Errorf("%d = %d + %d + %d; want %d = %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed, numbers, exist, missing)
 	}
-	if most := 400 + missing + 4*8*2; p.memory.requests() > most {
+	if most := numbers + missing + parts*8*2; p.memory.requests() > most {
 		t.Errorf("%d requests, want at most %d", p.memory.requests(), most)
 	}
 }
 
 func TestResume_OtherKilledRunsWait(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "500", "concurrency": "2"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "200", "concurrency": "2"})
 	p.cut(50, nil)
-	other := map[string]string{"start": "501", "end": "520"}
+	other := map[string]string{"start": "201", "end": "220"}
 	before := maps.Clone(p.sim.Stats().PerNumber["IMM-25"])
 	if report := p.report(other); report.Total != 20 {
 		t.Errorf("the other batch gave %d numbers an outcome, want 20", report.Total)
 	}
 	for number := range p.sim.Stats().PerNumber["IMM-25"] {
-		if _, known := before[number]; !known && len(number) == 3 && number < "501" {
+		if _, known := before[number]; !known && len(number) == 3 && number < "201" {
 			t.Errorf("number %s of the batch that nobody started again was asked", number)
 		}
 	}

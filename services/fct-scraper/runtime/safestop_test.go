@@ -130,7 +130,7 @@ func stopAt(t *testing.T, limit int, most time.Duration) (u *uneven, stretch con
 // is finished. It lasts less than 15 s of that time: the server tells the age of a message by the real clock, so that
 // from then on the fetcher's presence counts as expired.
 func TestSafeStop_FinishesInFlight(t *testing.T) {
-	for _, limit := range []int{100, 500} {
+	for _, limit := range []int{100, 500}[:fcttest.Scaled(1, 2)] {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			fcttest.VirtualTime(t, func(t *testing.T) {
 				u, stretch := stopAt(t, limit, 100*time.Millisecond)
@@ -148,7 +148,7 @@ func TestSafeStop_FinishesInFlight(t *testing.T) {
 // the meantime: 6 to 90 numbers were measured, 800 are half a second of it.
 func TestSafeStop_Quick(t *testing.T) {
 	t.Parallel()
-	for _, limit := range []int{100, 500} {
+	for _, limit := range []int{100, 500}[:fcttest.Scaled(1, 2)] {
 		u, stretch := stopAt(t, limit, 20*time.Millisecond)
 		all, then, after := u.underWay(stretch, u.decided(stretch))
 		t.Logf("%d numbers above the stretch, %d under way when it was decided, %d begun after; %d answers out of order", all, then, after, u.late)
@@ -161,17 +161,18 @@ func TestSafeStop_Quick(t *testing.T) {
 // A gap under the top stops a batch although the search has found what lies above it; the reason says how to go on.
 func TestBatch_YearGoesOnAboveSafeStop(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 39, Max: 900, Gaps: []contract.Range{{Start: 61, End: 220}}},
+	last := fcttest.Scaled(400, 900)
+	p := newFixture(t, courtsim.Options{Seed: 39, Max: last, Gaps: []contract.Range{{Start: 61, End: 220}}},
 		map[string]string{"probe": "true", "concurrency": "8", "safe_stop_no_records": "100"})
 	p.memory.court = newUneven(p.sim, 5*time.Millisecond)
 	report := p.report(nil)
 	known := slices.Min(recordsAbove(p, 220))
 	want := fmt.Sprintf("100 consecutive no-record: IMM-61-25..IMM-160-25; a record is known above it: IMM-%d-25; go on with --start 161", known)
-	if report.Status != contract.SafeStop || report.Reason != want || report.UpperBound != 900 {
+	if report.Status != contract.SafeStop || report.Reason != want || report.UpperBound != last {
 		t.Fatalf("%s: %q, bound %d; want %q", report.Status, report.Reason, report.UpperBound, want)
 	}
 	rest := p.report(map[string]string{"start": "161"})
-	if rest.Status != contract.Completed || report.Succeeded+rest.Succeeded != 740 || rest.Start != 161 || rest.End != 900 {
+	if rest.Status != contract.Completed || report.Succeeded+rest.Succeeded != last-160 || rest.Start != 161 || rest.End != last {
 		t.Errorf("%s: %d to %d, %d and %d succeeded", rest.Status, rest.Start, rest.End, report.Succeeded, rest.Succeeded)
 	}
 	p.checkOnce()

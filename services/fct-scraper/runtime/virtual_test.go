@@ -38,12 +38,12 @@ func TestBatch_HundredNumbersAtDefaultPace(t *testing.T) {
 func TestRetry_BackoffGrows(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 7, Max: 1, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
-			map[string]string{"end": "1", "max_retries": "4", "backoff_base": "10s", "backoff_factor": "3", "backoff_max": "4m"})
+			map[string]string{"end": "1", "max_retries": "4", "backoff_base": "5s", "backoff_factor": "3", "backoff_max": "1m"})
 		report := p.report(nil)
 		if report.Failed != 1 || report.Requests != 5 || report.Retries != 4 {
 			t.Fatalf("%d failed, %d requests, %d retries; want 1, 5, 4", report.Failed, report.Requests, report.Retries)
 		}
-		for retry, whole := range []time.Duration{10 * time.Second, 30 * time.Second, 90 * time.Second, 4 * time.Minute} {
+		for retry, whole := range []time.Duration{5 * time.Second, 15 * time.Second, 45 * time.Second, time.Minute} {
 			wait := p.memory.times[retry+1].Sub(p.memory.times[retry])
 			if wait < whole/2 || wait > whole+2*time.Second {
 				t.Errorf("retry %d came after %s, want %s to %s", retry+1, wait, whole/2, whole)
@@ -90,16 +90,20 @@ func TestBatch_NumbersThatAlwaysFail(t *testing.T) {
 		failing  int
 		settings map[string]string
 		within   time.Duration
+		long     bool
 	}{
 		"default pauses and backoff": {
-			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "delay_min": "1s", "delay_max": "3s"}, 10 * time.Minute,
+			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "delay_min": "1s", "delay_max": "3s"}, 10 * time.Minute, true,
 		},
 		"no pauses, backoff of 100ms": {
-			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "backoff_base": "100ms"}, 30 * time.Second,
+			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "backoff_base": "100ms"}, 30 * time.Second, false,
 		},
-		"half of them, no pauses": {0.4, 8, map[string]string{"end": "20"}, 2 * time.Minute},
+		"half of them, no pauses": {0.4, 8, map[string]string{"end": "20"}, 2 * time.Minute, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if c.long {
+				fcttest.SkipUnlessSoak(t)
+			}
 			fcttest.VirtualTime(t, func(t *testing.T) {
 				p := newFixture(t, courtsim.Options{
 					Seed: 13, Max: 99999, Latency: 200 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: c.share, Times: -1}},
