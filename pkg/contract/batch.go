@@ -29,6 +29,8 @@ type Batch struct {
 	Start    int    `json:"start" default:"1" min:"1" help:"first number"`
 	MaxCases int    `json:"max_cases" default:"none" min:"1" help:"how many numbers at most, from start on"`
 	End      int    `json:"end" default:"none" min:"1" help:"last number"`
+	// IDs are the cases of a batch that has a list. WithIDs sets the fields above to it.
+	IDs CaseList `json:"ids" default:"none"`
 	RunSettings
 }
 
@@ -87,6 +89,12 @@ func BatchFields() []BatchField {
 	return fields
 }
 
+// LimitsRange reports whether the field limits the numbers of a batch. A list of ids takes the place
+// of these fields.
+func (f BatchField) LimitsRange() bool {
+	return f.Name == "start" || f.Name == "max_cases" || f.Name == "end"
+}
+
 // Value returns the field's value in b.
 func (f BatchField) Value(b Batch) any { return reflect.ValueOf(b).FieldByIndex(f.index).Interface() }
 
@@ -95,18 +103,26 @@ func (f BatchField) Pointer(b *Batch) any {
 	return reflect.ValueOf(b).Elem().FieldByIndex(f.index).Addr().Interface()
 }
 
+// WithIDs returns b as a batch of the cases of a list: its series and year, from the first listed
+// number to the last one, without a search.
+func (b Batch) WithIDs(list CaseList) Batch {
+	b.IDs, b.Prefix, b.Year = list, list.Series, list.Year
+	b.Start, b.End, b.MaxCases, b.Probe = list.Range().Start, list.Range().End, 0, false
+	return b
+}
+
 // StartBody returns b as the body of batch.start. It contains every key, because the generator of a
-// server may have other defaults, except those that stand for none.
+// server may have other defaults, except those that stand for none and those that a list replaces.
 func (b Batch) StartBody() ([]byte, error) {
 	body := make(map[string]any)
 	for _, f := range BatchFields() {
-		switch value := f.Value(b).(type) {
-		case time.Duration:
-			body[f.Name] = value.String()
-		default:
-			if !f.Optional || !reflect.ValueOf(value).IsZero() {
-				body[f.Name] = value
-			}
+		value := f.Value(b)
+		switch length, is := value.(time.Duration); {
+		case !b.IDs.IsZero() && f.LimitsRange():
+		case is:
+			body[f.Name] = length.String()
+		case !f.Optional || !reflect.ValueOf(value).IsZero():
+			body[f.Name] = value
 		}
 	}
 	return json.Marshal(body)
@@ -153,7 +169,9 @@ func (b Batch) Identity(site string) string {
 		Start, MaxCases, End  int
 		Probe, Recheck, Force bool
 		ProbeOnly, New        bool
-	}{site, b.Prefix, b.Year, b.Start, b.MaxCases, b.End, b.Probe, b.Recheck, b.Force, b.ProbeOnly, b.New})
+		IDs                   []byte `json:",omitempty"`
+	}{site, b.Prefix, b.Year, b.Start, b.MaxCases, b.End, b.Probe, b.Recheck, b.Force, b.ProbeOnly, b.New,
+		[]byte(b.IDs.numbers)})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
 }

@@ -3,6 +3,7 @@ package contract
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -63,6 +64,8 @@ type Manifest struct {
 	Prefix  string `json:"prefix"`
 	Year    string `json:"year"`
 	Range   Range  `json:"range"`
+	// IDs are the cases of the run, if it has a list; Range is then from the first to the last one.
+	IDs CaseList `json:"ids,omitzero"`
 	// Batch is the identity of the batch: starts with the same identity are the same batch.
 	Batch string `json:"batch"`
 	Site  string `json:"site"`
@@ -81,7 +84,7 @@ type Manifest struct {
 	CreatedAt     time.Time `json:"created_at"`
 	// Config is the effective configuration of the process that planned the run, secrets masked.
 	Config map[string]any `json:"config,omitempty"`
-	// Command is the body of the batch.start that started the run last.
+	// Command is the body of the batch.start that started the run last, without ids.
 	Command json.RawMessage `json:"command,omitempty"`
 	// Program is the version of the program that planned the run.
 	Program string `json:"program"`
@@ -90,6 +93,36 @@ type Manifest struct {
 // Case is the case id of a number of the run.
 func (m Manifest) Case(number int) CaseID {
 	return CaseID{Series: m.Prefix, Year: m.Year, Number: number}
+}
+
+// Selects reports whether a number belongs to the run.
+func (m Manifest) Selects(number int) bool {
+	return m.Range.Contains(number) && (m.IDs.IsZero() || m.IDs.Contains(number))
+}
+
+// Numbers yields the numbers of the run, ascending.
+func (m Manifest) Numbers() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for n := m.Range.Start; n <= m.Range.End; n++ {
+			if m.Selects(n) && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// Count is how many numbers of a range the run has, as far as its list decides.
+func (m Manifest) Count(within Range) int {
+	if m.IDs.IsZero() {
+		return within.Size()
+	}
+	count := 0
+	for n := range m.IDs.Numbers() {
+		if within.Contains(n) {
+			count++
+		}
+	}
+	return count
 }
 
 // Skips reports whether the run skips a number that is collected with this value; the zero value
@@ -419,6 +452,9 @@ type Event struct {
 	At     time.Time `json:"at"`
 	Status Status    `json:"status"`
 	Range  Range     `json:"range"`
+	// Listed is how many numbers of Range belong to the run; 0 for a run without a list, which has
+	// all.
+	Listed int `json:"listed,omitempty"`
 	// Planned is how many numbers of Range are to be fetched; 0 while unknown. The counts are of
 	// numbers of Range.
 	Planned   int `json:"planned"`

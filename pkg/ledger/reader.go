@@ -54,7 +54,7 @@ func (r Reader) Decode(msg bus.Message) (Message, error) {
 	var err error
 	switch msg.Subject {
 	case r.Manifest.RunID.PlannedSubject():
-		decoded.Planned, err = decodePlanned(msg.Data)
+		decoded.Planned, err = r.decodePlanned(msg.Data)
 	case r.Manifest.RunID.CanarySubject():
 		decoded.Canary, decoded.After, err = r.decodeCanary(msg.Data)
 	default:
@@ -68,7 +68,7 @@ func (r Reader) Decode(msg bus.Message) (Message, error) {
 
 // decodePlanned rejects numbers that contradict each other: a run that waits for more outcomes than
 // it has jobs never ends.
-func decodePlanned(data []byte) (*contract.Planned, error) {
+func (r Reader) decodePlanned(data []byte) (*contract.Planned, error) {
 	var planned contract.Planned
 	if err := json.Unmarshal(data, &planned); err != nil {
 		return nil, fmt.Errorf("%w: %w", contract.ErrMessage, err)
@@ -76,7 +76,7 @@ func decodePlanned(data []byte) (*contract.Planned, error) {
 	if err := contract.CheckVersion(planned.Version); err != nil {
 		return nil, err
 	}
-	if numbers := planned.Range.Size() + len(planned.Beyond); planned.Jobs < 0 || planned.Skipped < 0 ||
+	if numbers := r.Manifest.Count(planned.Range) + len(planned.Beyond); planned.Jobs < 0 || planned.Skipped < 0 ||
 		planned.Jobs+planned.Skipped != numbers {
 		return nil, fmt.Errorf("%d jobs and %d skipped for %d numbers", planned.Jobs, planned.Skipped, numbers)
 	}

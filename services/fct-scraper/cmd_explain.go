@@ -122,8 +122,11 @@ func currentState(history explain.History) string {
 
 // run writes the part of the history that belongs to one run.
 func (p *historyPrinter) run(run explain.RunHistory) {
-	p.line("\nrun %s: site %s, numbers %d to %d, %s", string(run.RunID), run.Site, run.Range.Start,
-		run.Range.End, string(run.Status))
+	numbers := fmt.Sprintf("numbers %d to %d", run.Range.Start, run.Range.End)
+	if run.Listed > 0 {
+		numbers = fmt.Sprintf("%d of the %s", run.Listed, numbers)
+	}
+	p.line("\nrun %s: site %s, %s, %s", string(run.RunID), run.Site, numbers, string(run.Status))
 	if run.PlannedAt.IsZero() {
 		p.line("  %-24s  planned", "some time before")
 	} else {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -164,10 +165,7 @@ func truncate(line string, width int) string {
 // remaining time.
 func progressLine(e contract.Event, took time.Duration) string {
 	done := e.Succeeded + e.NoRecord + e.Failed
-	all := e.Planned
-	if all == 0 {
-		all = e.Range.Size()
-	}
+	all := cmp.Or(e.Planned, e.Listed, e.Range.Size())
 	line := fmt.Sprintf("%d/%d  success %d  no-record %d  failed %d  retries %d", done, all, e.Succeeded,
 		e.NoRecord, e.Failed, e.Retries)
 	if done == 0 || all <= done {

@@ -238,7 +238,8 @@ func (s *Service) beginRound(ctx context.Context, m contract.Manifest, last stor
 	}
 	s.active.await(ctx, run)
 	s.Log.Info("batch.run.start", "run_id", run, "round", last.value.Round+1)
-	body, err := json.Marshal(contract.Event{RunID: run, At: time.Now().UTC(), Status: contract.Running, Range: m.Range})
+	body, err := json.Marshal(contract.Event{RunID: run, At: time.Now().UTC(), Status: contract.Running, Range: m.Range,
+		Listed: m.IDs.Size()})
 	if err != nil {
 		return fmt.Errorf("publishing the start of run %s: %w", run, err)
 	}

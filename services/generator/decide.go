@@ -210,7 +210,7 @@ func checkSameSettings(m contract.Manifest, b contract.Batch) error {
 func (c start) newManifest(run contract.RunID, collected map[int]contract.Collected) contract.Manifest {
 	return c.withSettings(contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: c.batch.Prefix, Year: c.batch.Year,
-		Range: c.batch.MaxRange(), Batch: c.batch.Identity(c.options.Site), Site: c.options.Site, Origin: c.options.Origin,
+		Range: c.batch.MaxRange(), IDs: c.batch.IDs, Batch: c.batch.Identity(c.options.Site), Site: c.options.Site, Origin: c.options.Origin,
 		RecheckAbove: recheckAbove(collected), RecheckBefore: c.recheckBefore(), CreatedAt: c.at.UTC(),
 	}, contract.State{})
 }
@@ -220,7 +220,7 @@ func (c start) newManifest(run contract.RunID, collected map[int]contract.Collec
 func (c start) withSettings(m contract.Manifest, state contract.State) contract.Manifest {
 	m.RunSettings, m.Config, m.Program, m.Command = c.batch.RunSettings, c.options.Config, c.options.Program, nil
 	if json.Valid(c.body) {
-		m.Command = c.body
+		m.Command = c.command()
 	}
 	if m.Searching() { // once the bound is known, the jobs that depend on these fields must not change
 		m.RecheckBefore = c.recheckBefore()
@@ -229,6 +229,17 @@ func (c start) withSettings(m contract.Manifest, state contract.State) contract.
 		}
 	}
 	return m
+}
+
+// command returns the body without the ids, which the manifest has in a shorter form.
+func (c start) command() json.RawMessage {
+	if c.batch.IDs.IsZero() {
+		return c.body
+	}
+	values, _, _ := objectMembers(c.body) // ReadStart has read it
+	delete(values, contract.FieldIDs)
+	body, _ := json.Marshal(values) // cannot fail: they are JSON
+	return body
 }
 
 func (c start) recheckBefore() time.Time { return c.at.UTC().Add(-c.options.BoundMaxAge) }

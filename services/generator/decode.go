@@ -21,9 +21,13 @@ import (
 // wraps ErrCommand and names every invalid field with its value and the allowed values.
 func ReadStart(data []byte, defaults contract.Batch) (contract.Batch, error) {
 	batch := defaults
-	problems, err := decodeObject(data, &batch, contract.BatchFields())
+	values, problems, err := decodeObject(data, &batch, contract.BatchFields())
 	if err != nil {
 		return contract.Batch{}, err
+	}
+	if !batch.IDs.IsZero() {
+		problems = append(problems, listConflicts(batch, values)...)
+		batch = batch.WithIDs(batch.IDs)
 	}
 	if len(problems) == 0 {
 		problems = batch.Validate()
@@ -34,10 +38,36 @@ func ReadStart(data []byte, defaults contract.Batch) (contract.Batch, error) {
 	return batch, nil
 }
 
+// listConflicts returns a problem for each given field that contradicts the ids of a batch.
+func listConflicts(batch contract.Batch, values map[string]json.RawMessage) (problems []contract.Problem) {
+	list := batch.IDs
+	for _, f := range contract.BatchFields() {
+		value, given := values[f.Name]
+		if !given {
+			continue
+		}
+		problem := contract.Problem{Field: f.Name, Value: asWritten(value), Reason: "ids are given too"}
+		switch has := f.Value(batch); {
+		case f.LimitsRange():
+			problem.Allowed = "ids, or a range of numbers"
+		case f.Name == "probe" && batch.Probe, f.Name == "probe_only" && batch.ProbeOnly, f.Name == "new" && batch.New:
+			problem.Allowed = "false, because only the listed numbers are requested"
+		case f.Name == "prefix" && has != list.Series:
+			problem.Allowed = list.Series + ", which the ids have, or to leave it out"
+		case f.Name == "year" && has != list.Year:
+			problem.Allowed = list.Year + ", which the ids have, or to leave it out"
+		default:
+			continue
+		}
+		problems = append(problems, problem)
+	}
+	return problems
+}
+
 // ReadStop decodes the body of batch.stop, which has the run id alone. Its error wraps ErrCommand.
 func ReadStop(data []byte) (contract.RunID, error) {
 	var batch contract.Batch
-	problems, err := decodeObject(data, &batch, slices.DeleteFunc(contract.BatchFields(),
+	_, problems, err := decodeObject(data, &batch, slices.DeleteFunc(contract.BatchFields(),
 		func(f contract.BatchField) bool { return f.Name != "run_id" }))
 	if err != nil {
 		return "", err
@@ -104,18 +134,22 @@ func decodeText(name string, to *string, text string) (allowed string, ok bool) 
 	return "1 to 5 capital ASCII letters", contract.CheckSeries(text) == nil
 }
 
-// maxBodyBytes is the maximum size of a command. A body that sets every field has about 500 bytes.
+// maxBodyBytes is the maximum size of a command. A body that sets every other field has about 500
+// bytes.
+// The ids of a whole year fit: a long list is a bitmap (contract.CaseList).
 const maxBodyBytes = 64 << 10
 
 // jsonObject describes the allowed body of a command.
 const jsonObject = "one JSON object in UTF-8"
 
-// decodeObject decodes the members of a JSON object into fields of batch and returns the problems,
-// sorted by key. Its error, for a body that is not such an object, wraps ErrCommand.
-func decodeObject(data []byte, batch *contract.Batch, fields []contract.BatchField) ([]contract.Problem, error) {
-	values, problems, err := objectMembers(data)
+// decodeObject decodes the members of a JSON object into fields of batch and returns the members and
+// the problems, sorted by key. Its error, for a body that is not such an object, wraps ErrCommand.
+func decodeObject(
+	data []byte, batch *contract.Batch, fields []contract.BatchField,
+) (values map[string]json.RawMessage, problems []contract.Problem, err error) {
+	values, problems, err = objectMembers(data)
 	if err != nil {
-		return nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(),
+		return nil, nil, invalid(contract.Problem{Field: "body", Value: quote(data), Reason: err.Error(),
 			Allowed: jsonObject})
 	}
 	known := make(map[string]contract.BatchField)
@@ -135,6 +169,10 @@ func decodeObject(data []byte, batch *contract.Batch, fields []contract.BatchFie
 		case key == f.Alias && values[f.Name] != nil:
 			problem.Reason = "it is an alias of " + f.Name + ", which is given too"
 			problem.Allowed = "one of the two"
+		case f.Name == contract.FieldIDs:
+			var wrong []contract.Problem
+			batch.IDs, wrong = decodeIDs(values[key])
+			problems, ok = append(problems, wrong...), true
 		default:
 			problem.Allowed, ok = decodeField(f, batch, values[key])
 		}
@@ -142,7 +180,28 @@ func decodeObject(data []byte, batch *contract.Batch, fields []contract.BatchFie
 			problems = append(problems, problem)
 		}
 	}
-	return problems, nil
+	return values, problems, nil
+}
+
+// decodeIDs decodes the value of ids.
+func decodeIDs(value json.RawMessage) (contract.CaseList, []contract.Problem) {
+	var elements []string
+	var texts []*string // tells null from ""
+	ok := readJSON(value, &texts)
+	for _, text := range texts {
+		if ok = ok && text != nil; ok {
+			elements = append(elements, *text)
+		}
+	}
+	if !ok {
+		return contract.CaseList{}, []contract.Problem{{Field: contract.FieldIDs, Value: asWritten(value),
+			Reason: "it is not a list of texts", Allowed: contract.AllowedCaseList}}
+	}
+	list, problems := contract.ParseCaseList(elements)
+	for i, problem := range problems {
+		problems[i].Value, problems[i].Reason = sanitize.Line(problem.Value), sanitize.Line(problem.Reason)
+	}
+	return list, problems
 }
 
 // fieldName returns a key as it is if it looks like the name of a field, else quoted.

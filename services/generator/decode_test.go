@@ -70,6 +70,27 @@ func TestReadStart_Invalid(t *testing.T) {
 		`{"run_id":"../x"}`:             {"run_id", "../x", "a-z0-9"},
 		`{"concurrency":4}`:             {"concurrency", "unknown"},
 		`{"start":0,"prefix":"1"}`:      {"start", "prefix"},
+		`{"ids":[]}`:                    {"ids []: it is empty: allowed is a list of ids"},
+		`{"ids":null}`:                  {"ids null: it is not a list of texts"},
+		`{"ids":"IMM-1-25"}`:            {`ids "IMM-1-25": it is not a list of texts`},
+		`{"ids":[1]}`:                   {"ids [1]: it is not a list of texts"},
+		`{"ids":[null]}`:                {"ids [null]: it is not a list of texts"},
+		`{"ids":["IMM-0-25"]}`:          {`ids "IMM-0-25": `, "number 0", "1 to 99999"},
+		`{"ids":["IMM-100000-25"]}`:     {"number 100000"},
+		`{"ids":["a","b","c","d","e","f","IMM-7-25","g"]}`: {`ids "a", "b", "c", "d", "e" and 2 more: not a case id`},
+		`{"ids":["IMM-1-25","T-2-25","IMM-3-24"]}`:         {`ids "T-2-25", "IMM-3-24": the first id is of series IMM and year 25`},
+		`{"ids":["IMM-9-25..IMM-8-25"]}`:                   {"a lower number to a higher one"},
+		`{"ids":["IMM-8-25..IMM-9-24"]}`:                   {"its series and year"},
+		`{"ids":["IMM-8-25..IMM-9-25..IMM-10-25"]}`:        {"not a case id"},
+		`{"ids":["IMM-25:AQ=="]}`:                          {"a bitmap has one or more numbers, 1 to 99999"},
+		`{"ids":["IMM-25:!"]}`:                             {"not a bitmap of the form"},
+		`{"ids":["x\u202e\n"]}`:                            {`"x\u202e\n"`},
+		`{"ids":["IMM-1-25"],"start":1}`:                   {"start 1: ids are given too"},
+		`{"ids":["IMM-1-25"],"end":2,"max_cases":3}`:       {"end 2: ids are given too", "max_cases 3: ids are given too"},
+		`{"ids":["IMM-1-25"],"probe":true}`:                {"probe true: ids are given too"},
+		`{"ids":["IMM-1-25"],"new":true}`:                  {"new true: ids are given too"},
+		`{"ids":["IMM-1-25"],"probe_only":true}`:           {"probe_only true: ids are given too"},
+		`{"ids":["IMM-1-25"],"prefix":"T","year":"2024"}`:  {`prefix "T": ids are given too: allowed is IMM`, `year "2024"`, "allowed is 25"},
 	} {
 		_, err := generator.ReadStart([]byte(body), defaults())
 		if !errors.Is(err, generator.ErrCommand) {
@@ -147,4 +168,70 @@ func FuzzReadStart(f *testing.F) {
 			t.Fatalf("%s became %+v: %v", data, batch, err)
 		}
 	})
+}
+
+func TestReadStart_IDs(t *testing.T) {
+	t.Parallel()
+	base := defaults()
+	base.MaxCases, base.Probe, base.Start = 7, true, 4 // a list takes their place
+	base.RequestTimeout, base.JobTimeout = time.Second, time.Minute
+	for body, want := range map[string]contract.Range{
+		`{"ids":["IMM-231-25"]}`: {Start: 231, End: 231},
+		`{"ids":["IMM-9-25","IMM-3-25","IMM-9-25"],"prefix":"IMM","year":"2025"}`: {Start: 3, End: 9},
+		`{"ids":["IMM-3-25..IMM-99999-25"],"probe":false}`:                        {Start: 3, End: 99999},
+	} {
+		got, err := generator.ReadStart([]byte(body), base)
+		if err != nil {
+			t.Errorf("%s: %v", body, err)
+			continue
+		}
+		if got.MaxRange() != want || got.Prefix != "IMM" || got.Year != "25" || got.Probe || got.IDs.Range() != want {
+			t.Errorf("%s: %s-%s %v, probe %t, ids %v; want %v", body, got.Prefix, got.Year, got.MaxRange(), got.Probe, got.IDs.Range(), want)
+		}
+		// What the program sends for this batch is the same batch, whatever the generator's defaults are.
+		sent, err := got.StartBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := generator.ReadStart(sent, base)
+		if err != nil || again.Identity("sim") != got.Identity("sim") {
+			t.Errorf("%s sent as %s: %v, another batch", body, sent, err)
+		}
+	}
+}
+
+// The longest list of a year, and the one with the longest plain form, fit into a command.
+func TestReadStart_LongestList(t *testing.T) {
+	t.Parallel()
+	for name, step := range map[string]int{"all": 1, "every second": 2} {
+		var lists contract.CaseLists
+		for n := 1; n <= contract.MaxNumber; n += step {
+			lists.Add(contract.CaseID{Series: "ABCDE", Year: "25", Number: n})
+		}
+		batch := defaults()
+		batch.RequestTimeout, batch.JobTimeout = time.Second, time.Minute
+		body, err := batch.WithIDs(lists.Lists()[0]).StartBody()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := generator.ReadStart(body, defaults())
+		if err != nil || got.IDs != lists.Lists()[0] || len(body) > 20<<10 {
+			t.Errorf("%s: %v, %d bytes, %d ids", name, err, len(body), got.IDs.Size())
+		}
+	}
+}
+
+// A command full of long ranges costs no more than it has bytes: commands come from outside.
+func TestReadStart_ManyRanges(t *testing.T) {
+	t.Parallel()
+	element := `"I-1-25..I-99999-25",`
+	body := `{"ids":[` + strings.TrimSuffix(strings.Repeat(element, 65000/len(element)), ",") + `]}`
+	started := time.Now()
+	got, err := generator.ReadStart([]byte(body), defaults())
+	if err != nil || got.IDs.Size() != contract.MaxNumber {
+		t.Errorf("%v, %d ids", err, got.IDs.Size())
+	}
+	if took := time.Since(started); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }

@@ -168,11 +168,11 @@ func jobMessage(m contract.Manifest, number int, retry bool) (*nats.Msg, error) 
 func (s *Service) publishPlanned(ctx context.Context, m contract.Manifest, published map[int]bool) error {
 	planned := contract.Planned{Version: contract.MessageVersion, Range: m.Range, Jobs: len(published)}
 	for _, number := range slices.Sorted(maps.Keys(published)) {
-		if !m.Range.Contains(number) {
+		if !m.Selects(number) {
 			planned.Beyond = append(planned.Beyond, number)
 		}
 	}
-	planned.Skipped = m.Range.Size() - (planned.Jobs - len(planned.Beyond))
+	planned.Skipped = m.Count(m.Range) - (planned.Jobs - len(planned.Beyond))
 	body, err := json.Marshal(planned)
 	if err != nil {
 		return fmt.Errorf("publishing the planned entry: %w", err)
@@ -437,12 +437,12 @@ func errorChanged(logged map[string]string, name string, err error) bool {
 	return logged[name] != last
 }
 
-// jobOrder yields the numbers of the range of a run to request, each once: numbers that failed in
+// jobOrder yields the numbers of a run to request, each once: numbers that failed in
 // an earlier run first, then the others, both ascending. Collected numbers that the run skips are
 // omitted.
 func jobOrder(m contract.Manifest, collected, failed map[int]contract.Collected) iter.Seq[int] {
 	each := func(failedBefore bool, yield func(int) bool) bool {
-		for n := m.Range.Start; n <= m.Range.End; n++ {
+		for n := range m.Numbers() {
 			if _, found := failed[n]; found == failedBefore && !m.Skips(n, collected[n]) && !yield(n) {
 				return false
 			}

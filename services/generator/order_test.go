@@ -29,12 +29,24 @@ func TestJobOrder_FailedFirst(t *testing.T) {
 		"old":     {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
 		"below":   {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
 		"young":   {m: contract.Manifest{RecheckBefore: noon, RecheckAbove: 4}, want: []int{7, 9, 3, 6}},
+		"list":    {m: contract.Manifest{IDs: listOf(t, "IMM-3-25", "IMM-5-25..IMM-8-25")}, want: []int{7, 3, 6}},
+		"list, force": {m: contract.Manifest{IDs: listOf(t, "IMM-3-25", "IMM-8-25"), RunSettings: contract.RunSettings{Force: true}},
+			want: []int{8, 3}},
 	} {
 		c.m.Range = r
 		if got := slices.Collect(jobOrder(c.m, collected, failed)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
+}
+
+func listOf(t testing.TB, elements ...string) contract.CaseList {
+	t.Helper()
+	list, problems := contract.ParseCaseList(elements)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return list
 }
 
 func TestJobOrder_Complete(t *testing.T) {

@@ -348,7 +348,10 @@ func (w *worker) summary(status contract.Status, reason string) files.Summary {
 		Manifest: w.manifest, Tally: &w.tally, Status: status, Reason: reason,
 		Finished: w.Now(), Elapsed: w.stopwatch.elapsed(), Version: w.Version,
 	}
-	for number := w.manifest.Range.Start; number <= min(w.manifest.Range.End, w.tally.Outcomes.Highest()); number++ {
+	for number := range w.manifest.Numbers() {
+		if number > w.tally.Outcomes.Highest() {
+			break
+		}
 		if w.tally.Outcomes.Get(number) == "" && w.collectedElsewhere.Get(number) != "" {
 			s.Skipped++
 		}
@@ -500,7 +503,7 @@ func (w *worker) nextCommand(status contract.Status, next int) string {
 }
 
 // startCommand returns the command that starts a run's batch over NATS, at number from unless that
-// is 0. A superseded run, or another start, needs another run id.
+// is 0. A list has no number to start at: its no-records must not stop it again. A superseded run, or another start, needs another run id.
 func startCommand(m contract.Manifest, from int, superseded bool) string {
 	spec := make(map[string]any)
 	// A manifest of an early version has no command: the spec then has only what the manifest has.
@@ -509,7 +512,14 @@ func startCommand(m contract.Manifest, from int, superseded bool) string {
 	if from > 0 || superseded {
 		delete(spec, "run_id")
 	}
-	if from > 0 {
+	switch {
+	case !m.IDs.IsZero():
+		spec[contract.FieldIDs] = m.IDs
+		if from > 0 {
+			delete(spec, "safe_stop_consecutive_no_record")
+			spec["safe_stop_no_records"] = 0
+		}
+	case from > 0:
 		number := func(key string, otherwise float64) float64 {
 			for _, settings := range []map[string]any{spec, m.Config} {
 				if n, given := settings[key].(float64); given {
@@ -530,17 +540,17 @@ func startCommand(m contract.Manifest, from int, superseded bool) string {
 	return "nats pub batch.start " + sanitize.Quote(string(body))
 }
 
-// countRemaining counts the numbers of the range that have no outcome, and returns the lowest one;
+// countRemaining counts the numbers of the run that have no outcome, and returns the lowest one;
 // End+1 when there is none. During a search the range may still become shorter.
 func countRemaining(
 	manifest contract.Manifest, outcomes fold.Outcomes, collected map[int]contract.Collected,
 ) (count, next int) {
 	next = manifest.Range.End + 1
-	for number := manifest.Range.End; number >= manifest.Range.Start; number-- {
+	for number := range manifest.Numbers() {
 		value, found := collected[number]
 		skipped := found && manifest.Skips(number, value) && value.RunID != manifest.RunID
 		if outcomes.Get(number) == "" && !skipped {
-			count, next = count+1, number
+			count, next = count+1, min(next, number)
 		}
 	}
 	return count, next
@@ -643,6 +653,9 @@ func (w *worker) explainSafeStop(ctx context.Context, reason string) (string, er
 	if err != nil || lowest == 0 {
 		return reason, err
 	}
-	return fmt.Sprintf("%s; a record is known above it: %s; go on with --start %d", reason, w.manifest.Case(lowest),
-		stretch.End+1), nil
+	option := fmt.Sprintf("--start %d", stretch.End+1)
+	if !w.manifest.IDs.IsZero() {
+		option = "--safe-stop-no-records 0"
+	}
+	return fmt.Sprintf("%s; a record is known above it: %s; go on with %s", reason, w.manifest.Case(lowest), option), nil
 }

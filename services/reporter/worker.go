@@ -311,7 +311,7 @@ func (w *worker) newEvent(status contract.Status, report *contract.Report) contr
 	s := files.Summary{Manifest: w.manifest, Tally: &w.tally, Finished: w.Now(), Elapsed: w.stopwatch.elapsed()}
 	now := s.Report()
 	event := contract.Event{
-		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.Numbers(),
+		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.Numbers(), Listed: w.manifest.IDs.Size(),
 		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries,
 		Metrics: &now.Metrics, Report: report,
 	}

@@ -99,6 +99,8 @@ type fixture struct {
 	transport http.RoundTripper
 	sim       *courtsim.Simulator
 	wanted    BatchOptions
+	// ids are the list of the batch, if it has one.
+	ids contract.CaseList
 }
 
 // newFixture returns a fixture with these settings, without pauses unless they set them.
@@ -125,6 +127,9 @@ func (p *fixture) with(changes map[string]string) *config.Settings {
 	settings, err := config.Load(config.Sources{Flags: all, Now: time.Now(), Version: "test"})
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	if !p.ids.IsZero() {
+		settings.Batch = settings.WithIDs(p.ids)
 	}
 	return settings
 }

@@ -156,7 +156,7 @@ func (e *explainer) storedFile(name string) StoredFile {
 // nothing.
 func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 	run := RunHistory{
-		RunID: m.RunID, Site: m.Site, Range: m.Range, MaxAttempts: m.MaxRetries + 1, Attempts: []AttemptHistory{},
+		RunID: m.RunID, Site: m.Site, Range: m.Range, Listed: m.IDs.Size(), MaxAttempts: m.MaxRetries + 1, Attempts: []AttemptHistory{},
 		Stops: []Stop{},
 	}
 	if err := e.readAttempts(ctx, m, &run); err != nil {
@@ -283,7 +283,7 @@ func (e *explainer) readJob(ctx context.Context, id contract.RunID, run *RunHist
 // before the job's turn, and its jobs were deleted. A run that skipped the number because it was
 // collected is added to the history.
 func (e *explainer) hadJob(ctx context.Context, m contract.Manifest) (bool, error) {
-	if !m.Range.Contains(e.history.CaseID.Number) || m.Searching() {
+	if !m.Selects(e.history.CaseID.Number) || m.Searching() {
 		return false, nil
 	}
 	planned, err := e.bus.GetLast(ctx, contract.StreamOutcomes, m.RunID.PlannedSubject())
@@ -384,6 +384,8 @@ type RunHistory struct {
 	RunID contract.RunID `json:"run_id"`
 	Site  string         `json:"site"`
 	Range contract.Range `json:"range"`
+	// Listed is how many numbers of Range the run has; 0 for one without a list, which has all.
+	Listed int `json:"listed,omitempty"`
 	// Status and Reason are the run's current state.
 	Status contract.Status `json:"status"`
 	Reason string          `json:"reason,omitempty"`

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +103,10 @@ func (s Summary) Report() contract.Report {
 	}
 	if r.Config == nil {
 		r.Config = map[string]any{}
+	}
+	if !m.IDs.IsZero() {
+		r.Config = maps.Clone(r.Config)
+		r.Config[contract.FieldIDs] = m.IDs
 	}
 	return r
 }

@@ -259,19 +259,22 @@ func later(a, b time.Time) time.Time {
 type Streak struct {
 	// Next is the lowest number that is not decided yet.
 	Next int
-	// length counts the no-records directly before Next.
-	length int
+	// length counts the no-records directly before Next, and first is the first of them.
+	length, first int
 }
 
 // Walk advances while outcome returns an outcome. It returns the stretch that stops the run: as
-// many consecutive no-records as the limit, with numbers left in the range. A limit of 0 never
-// stops.
+// many consecutive no-records of the run as the limit, with numbers left. A limit of 0 never stops.
 func (s *Streak) Walk(
 	manifest contract.Manifest, outcome func(number int) contract.Outcome,
 ) (stretch contract.Range, found bool) {
 	s.Next = max(s.Next, manifest.Range.Start)
 	limit := manifest.SafeStopNoRecords
 	for s.Next <= manifest.Range.End {
+		if !manifest.Selects(s.Next) {
+			s.Next++
+			continue
+		}
 		decided := outcome(s.Next)
 		if decided == "" {
 			break
@@ -281,9 +284,11 @@ func (s *Streak) Walk(
 			s.length = 0
 			continue
 		}
-		s.length++
+		if s.length++; s.length == 1 {
+			s.first = s.Next - 1
+		}
 		if limit > 0 && s.length == limit && s.Next <= manifest.Range.End {
-			return contract.Range{Start: s.Next - limit, End: s.Next - 1}, true
+			return contract.Range{Start: s.first, End: s.Next - 1}, true
 		}
 	}
 	return contract.Range{}, false
@@ -291,6 +296,6 @@ func (s *Streak) Walk(
 
 // NoRecordsReason is the reason of a safe stop after a stretch of no-records.
 func NoRecordsReason(manifest contract.Manifest, stretch contract.Range) string {
-	return fmt.Sprintf("%d consecutive no-record: %s..%s", stretch.Size(), manifest.Case(stretch.Start),
+	return fmt.Sprintf("%d consecutive no-record: %s..%s", manifest.Count(stretch), manifest.Case(stretch.Start),
 		manifest.Case(stretch.End))
 }

@@ -289,12 +289,12 @@ func (v *Verifier) CompareRange(collected map[int]contract.Collected) {
 	}
 	var lost, outside []int
 	for number := p.Range.Start; number <= p.Range.End; number++ {
-		if _, known := collected[number]; v.outcomes[number] == "" && !known {
+		if _, known := collected[number]; v.outcomes[number] == "" && !known && v.manifest.Selects(number) {
 			lost = append(lost, number)
 		}
 	}
 	for number := range v.outcomes {
-		if !p.Range.Contains(number) && !slices.Contains(p.Beyond, number) {
+		if !v.manifest.Selects(number) && !slices.Contains(p.Beyond, number) {
 			outside = append(outside, number)
 		}
 	}
