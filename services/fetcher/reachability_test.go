@@ -35,8 +35,13 @@ func (f fixture) checkAnsweredOnce(jobs int) {
 // waitAnswered waits until at least jobs numbers have an answer.
 func (f fixture) waitAnswered(jobs int) {
 	f.t.Helper()
+	numbers, next := make(map[int]bool), uint64(1)
 	f.waitUntil(func() bool {
-		numbers, _ := f.answers()
+		next = f.readAnswers(next, func(pack contract.AnswerPack) {
+			for _, answer := range pack.Answers {
+				numbers[answer.CaseID.Number] = true
+			}
+		})
 		return len(numbers) >= jobs
 	})
 }
@@ -153,7 +158,7 @@ func TestUnreachableAfterAnswer(t *testing.T) {
 // one uses up no attempts and does not end the run.
 func TestUnreachableForOneFetcher(t *testing.T) {
 	t.Parallel()
-	const jobs = 150
+	const jobs = 60
 	f := newFixture(t, jobs)
 	var tries atomic.Int64
 	cut := &fakeSite{requested: make(map[int]int),

@@ -173,7 +173,7 @@ func (f fixture) startFetcher(change func(*fetcher.Options)) (stop func()) {
 // waitUntil polls until the condition holds; the time limit of the test ends one that never does.
 func (f fixture) waitUntil(condition func() bool) {
 	f.t.Helper()
-	ticker := time.NewTicker(2 * time.Millisecond)
+	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for ; !condition(); <-ticker.C {
 		if f.t.Context().Err() != nil {
@@ -185,13 +185,25 @@ func (f fixture) waitUntil(condition func() bool) {
 // answers returns how many answers each number has in the stream, and the count of its messages.
 func (f fixture) answers() (numbers map[int]int, messages int) {
 	f.t.Helper()
+	numbers = make(map[int]int)
+	f.readAnswers(1, func(pack contract.AnswerPack) {
+		messages++
+		for _, answer := range pack.Answers {
+			numbers[answer.CaseID.Number]++
+		}
+	})
+	return numbers, messages
+}
+
+// readAnswers passes the messages of answers from a sequence on, checks them, and returns the sequence that follows.
+func (f fixture) readAnswers(from uint64, take func(contract.AnswerPack)) (next uint64) {
+	f.t.Helper()
 	stream, err := f.bus.JetStream().Stream(f.t.Context(), contract.StreamAnswers)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	state := stream.CachedInfo().State
-	numbers = make(map[int]int)
-	for seq := state.FirstSeq; seq > 0 && seq <= state.LastSeq; seq++ {
+	for seq := max(from, state.FirstSeq); seq <= state.LastSeq; seq++ {
 		msg, err := stream.GetMsg(f.t.Context(), seq)
 		if err != nil {
 			f.t.Fatal(err)
@@ -208,13 +220,13 @@ func (f fixture) answers() (numbers map[int]int, messages int) {
 			f.t.Errorf("header %q over %q", got, want)
 		}
 		for _, answer := range pack.Answers {
-			numbers[answer.CaseID.Number]++
 			if got, want := msg.Subject, runID.AnswerSubject(contract.Chunk(answer.CaseID.Number)); got != want {
 				f.t.Errorf("%s is on %s, want %s", answer.CaseID, got, want)
 			}
 		}
+		take(pack)
 	}
-	return numbers, int(state.Msgs)
+	return state.LastSeq + 1
 }
 
 func TestEachJobFetchedOnce(t *testing.T) {
