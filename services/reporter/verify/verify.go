@@ -145,12 +145,13 @@ type Counts struct {
 
 // numbers returns the numbers that have an outcome on either side.
 func (v *Verifier) numbers(c Counts) []int {
-	var all []int
-	for number := range max(c.Outcomes.Highest(), contract.MaxNumber) + 1 {
-		if v.outcomes[number] != "" || c.Outcomes.Get(number) != "" {
+	all := slices.Collect(maps.Keys(v.outcomes))
+	for number := range c.Outcomes.Highest() + 1 {
+		if _, known := v.outcomes[number]; !known && c.Outcomes.Get(number) != "" {
 			all = append(all, number)
 		}
 	}
+	slices.Sort(all)
 	return all
 }
 
@@ -174,15 +175,16 @@ func (v *Verifier) CompareCounts(c Counts) {
 		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", count,
 			c.UnconfirmedCount))
 	}
+	numbers := v.numbers(c)
 	var wrong []int
-	for _, number := range v.numbers(c) {
+	for _, number := range numbers {
 		if v.unconfirmed.has(number) != c.Unconfirmed[number] {
 			wrong = append(wrong, number)
 		}
 	}
 	v.addDifference("unconfirmed no-records of the checkpoint differ from the ledger", wrong)
 	wrong = nil
-	for _, number := range v.numbers(c) {
+	for _, number := range numbers {
 		if v.outcomes[number] != c.Outcomes.Get(number) {
 			wrong = append(wrong, number)
 		}
