@@ -162,7 +162,7 @@ func TestTwoReportersWriteRunOnce(t *testing.T) {
 	t.Parallel()
 	want := wantArtifacts(t)
 	b := fcttest.Broker(t)
-	for range 3 {
+	for range fcttest.Scaled(1, 3) {
 		f := newFixtureOn(t, emptied(t, b), 8)
 		options := f.options()
 		options.Shared = true
