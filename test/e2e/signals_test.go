@@ -34,7 +34,7 @@ func TestBatch_StoppedBySignal(t *testing.T) {
 			sim := startSim(t, "--max", "99999", "--latency", "30ms")
 			p := newPlace(t, sim, "--end", "60")
 			begun := p
-			begun.args = append(slices.Clone(p.args), "--delay-min", "1s", "--delay-max", "1s")
+			begun.args = append(slices.Clone(p.args), "--delay-min", "300ms", "--delay-max", "300ms")
 			p.args = append(p.args, "--delay-min", "0", "--delay-max", "0")
 			var out bytes.Buffer
 			cmd := begun.start(&out)
