@@ -17,7 +17,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	fcttest.MostlyWait()
+	goleak.VerifyTestMain(m)
+}
 
 func jobs(run contract.RunID, from, to int) []*nats.Msg {
 	var msgs []*nats.Msg

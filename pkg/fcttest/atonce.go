@@ -1,6 +1,9 @@
 package fcttest
 
 import (
+	"flag"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -14,4 +17,13 @@ func RunAtOnce[C any](t *testing.T, cases map[string]C, test func(t *testing.T, 
 		all.Go(func() { t.Run(name, func(t *testing.T) { test(t, name, c) }) })
 	}
 	all.Wait()
+}
+
+// MostlyWait runs twice as many tests of a package at a time as there are CPUs. TestMain calls it
+// where most tests wait more than they work. A -parallel of the command line has the last word: it
+// is read later.
+func MostlyWait() {
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 }

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"os"
-	"runtime"
-	"strconv"
 	"testing"
+
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -14,10 +13,7 @@ import (
 
 // TestMain lets this test binary be fct-scraper too: scripts and tests that kill it start a real process.
 func TestMain(m *testing.M) {
-	// Most of these tests wait more than they work. An own -parallel has the last word: it is read later.
-	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
-		panic(err)
-	}
+	fcttest.MostlyWait()
 	testscript.Main(leakless{m}, map[string]func(){"fct-scraper": main, atNewYear: mainAtNewYear})
 }
 

@@ -284,4 +284,7 @@ func (f *fixture) files() map[string]string {
 	return files
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	fcttest.MostlyWait()
+	goleak.VerifyTestMain(m)
+}

@@ -5,14 +5,13 @@ package e2e_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"testing"
+
+	"fct-scraper/pkg/fcttest"
 
 	"go.uber.org/goleak"
 )
@@ -32,10 +31,7 @@ const (
 
 // TestMain builds the program, so that the tests find it on PATH as fct-scraper.
 func TestMain(m *testing.M) {
-	// Most of these tests wait more than they work. An own -parallel has the last word: it is read later.
-	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
-		panic(err)
-	}
+	fcttest.MostlyWait()
 	dir, err := os.MkdirTemp("", "fct-scraper-e2e-")
 	if err == nil {
 		err = buildProgram(dir)
