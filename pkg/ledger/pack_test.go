@@ -32,11 +32,23 @@ func answerPack() contract.AnswerPack {
 	}}
 }
 
+// record is of version 1: packs hold records as they were classified.
+const record = `{
+ "version": 1,
+ "case_id": "IMM-30-25",
+ "style_of_cause": "Élise Tremblay v. MCI",
+ "entries": 0,
+ "docket": [],
+ "fetched_at": "2025-11-24T10:00:00Z",
+ "source": ""
+}
+`
+
 func entryPack() contract.EntryPack {
 	id := contract.CaseID{Series: "IMM", Year: "25", Number: 30}
 	return contract.EntryPack{Version: contract.MessageVersion, RunID: "imm-25", Entries: []contract.Entry{
 		{CaseID: id, Attempt: 1, Verdict: contract.VerdictSuccess, Outcome: contract.Success, StartedAt: began, Requests: []contract.Exchange{},
-			Record: contract.Record{Version: 1, CaseID: id, Header: contract.Header{StyleOfCause: "Élise Tremblay v. MCI"}, Docket: []contract.DocketEntry{}, FetchedAt: began}.FileContent()},
+			Record: []byte(record)},
 		{CaseID: id.WithNumber(31), Attempt: 2, Verdict: contract.VerdictTransient, StartedAt: began, RetryAt: began.Add(1500 * time.Millisecond),
 			Error: "status 500", PlannedAt: began.Add(-time.Second), Requests: []contract.Exchange{
 				{Call: "docket", URL: "http://127.0.0.1/d", Status: 500, StartedAt: began, Size: 5, Digest: "sha256:" + strings.Repeat("0f", 32)},

@@ -43,12 +43,26 @@ func compilePath[Path any](c *compiler, key, text string, must bool, compile fun
 func (c *compiler) mappings(key string, fields map[string]string, known func(string) bool) []mapping {
 	var all []mapping
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
-		if !known(field) {
+		if now := renamedField(field); !known(field) && known(now) {
+			c.problems = append(c.problems, fmt.Errorf("key %s.%s is now %s.%s", key, field, key, now))
+		} else if !known(field) {
 			c.problems = append(c.problems, fmt.Errorf("unknown key %s.%.40s", key, field))
 		}
 		all = append(all, mapping{field: field, path: c.path(key+"."+field, fields[field], true)})
 	}
 	return all
+}
+
+// renamedField returns the name of a field that records of version 1 called name.
+func renamedField(name string) string {
+	switch name {
+	case "day":
+		return "entered_on"
+	case "entry", "document":
+		return name + "_number"
+	default:
+		return name + "_en"
+	}
 }
 
 func (f callSpec) compile(t *tokenRules) (call, error) {

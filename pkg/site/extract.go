@@ -68,20 +68,23 @@ func (x *extraction) header(h *contract.Header, fields []mapping, row *jsontree.
 	}
 }
 
-// list returns the texts of a list, without nulls.
+// list returns the texts of a list, without nulls; nil if there is no list.
 func (x *extraction) list(m mapping, row *jsontree.Node) []string {
+	var texts []string
 	if m.path.Holder != nil {
 		holder, err := m.path.Holder.First(row)
 		if err == nil && holder != nil && holder.Kind != jsontree.Null && holder.Kind != jsontree.Array {
 			x.addBadValue(m, "not a list")
 			return nil
 		}
+		if err == nil && holder != nil && holder.Kind == jsontree.Array {
+			texts = []string{}
+		}
 	}
 	nodes, err := m.path.All(row)
 	if err != nil {
 		x.addBadValue(m, err.Error())
 	}
-	var texts []string
 	for _, node := range nodes {
 		value, err := text(node)
 		if err != nil {
@@ -102,8 +105,8 @@ func (x *extraction) entry(fields []mapping, row *jsontree.Node) contract.Docket
 		}
 		if to := entryTextField(&e, m.field); to != nil {
 			*to = value
-		} else if to := entryBool(&e, m.field); to != nil {
-			*to = x.boolean(m, value)
+		} else if to := entryYesNo(&e, m.field); to != nil {
+			*to = x.yesNo(m, value)
 		} else if to := entryNumberField(&e, m.field); to != nil {
 			*to = x.number(m, value)
 		}
@@ -121,15 +124,15 @@ func (x *extraction) number(m mapping, value string) int {
 	return number
 }
 
-func (x *extraction) boolean(m mapping, value string) bool {
+func (x *extraction) yesNo(m mapping, value string) contract.YesNo {
 	switch strings.ToUpper(value) {
 	case "Y", "TRUE":
-		return true
+		return contract.Yes
 	case "N", "FALSE":
-		return false
+		return contract.No
 	default:
 		x.addBadValue(m, value)
-		return false
+		return contract.Unknown
 	}
 }
 
@@ -148,8 +151,8 @@ func headerTextField(h *contract.Header, name string) *string {
 		return &h.CourtSeq
 	case "style_of_cause":
 		return &h.StyleOfCause
-	case "nature":
-		return &h.Nature
+	case "nature_en":
+		return &h.NatureEN
 	case "nature_fr":
 		return &h.NatureFR
 	case "nature_code":
@@ -158,30 +161,30 @@ func headerTextField(h *contract.Header, name string) *string {
 		return &h.Division
 	case "filed_on":
 		return &h.FiledOn
-	case "office":
-		return &h.Office
+	case "office_en":
+		return &h.OfficeEN
 	case "office_fr":
 		return &h.OfficeFR
 	case "office_code":
 		return &h.OfficeCode
-	case "proceeding_type":
-		return &h.Type
+	case "proceeding_type_en":
+		return &h.TypeEN
 	case "proceeding_type_fr":
 		return &h.TypeFR
 	case "proceeding_type_code":
 		return &h.TypeCode
-	case "proceeding_class":
-		return &h.Class
+	case "proceeding_class_en":
+		return &h.ClassEN
 	case "proceeding_class_fr":
 		return &h.ClassFR
 	case "proceeding_class_id":
 		return &h.ClassID
-	case "track":
-		return &h.Track
+	case "track_en":
+		return &h.TrackEN
 	case "track_fr":
 		return &h.TrackFR
-	case "language":
-		return &h.Language
+	case "language_en":
+		return &h.LanguageEN
 	case "language_fr":
 		return &h.LanguageFR
 	case "language_code":
@@ -202,10 +205,10 @@ func headerListField(h *contract.Header, name string) *[]string {
 
 func entryTextField(e *contract.DocketEntry, name string) *string {
 	switch name {
-	case "day":
-		return &e.Day
-	case "office":
-		return &e.Office
+	case "entered_on":
+		return &e.EnteredOn
+	case "office_en":
+		return &e.OfficeEN
 	case "office_fr":
 		return &e.OfficeFR
 	case "text":
@@ -216,8 +219,8 @@ func entryTextField(e *contract.DocketEntry, name string) *string {
 		return &e.LanguageCode
 	case "notes":
 		return &e.Notes
-	case "command":
-		return &e.Command
+	case "command_en":
+		return &e.CommandEN
 	case "command_fr":
 		return &e.CommandFR
 	}
@@ -226,15 +229,15 @@ func entryTextField(e *contract.DocketEntry, name string) *string {
 
 func entryNumberField(e *contract.DocketEntry, name string) *int {
 	switch name {
-	case "entry":
-		return &e.Entry
-	case "document":
-		return &e.Document
+	case "entry_number":
+		return &e.EntryNumber
+	case "document_number":
+		return &e.DocumentNumber
 	}
 	return nil
 }
 
-func entryBool(e *contract.DocketEntry, name string) *bool {
+func entryYesNo(e *contract.DocketEntry, name string) *contract.YesNo {
 	switch name {
 	case "can_publish":
 		return &e.CanPublish
@@ -263,13 +266,13 @@ func isHeaderField(name string) bool {
 
 func isEntryField(name string) bool {
 	var e contract.DocketEntry
-	return entryTextField(&e, name) != nil || entryNumberField(&e, name) != nil || entryBool(&e, name) != nil
+	return entryTextField(&e, name) != nil || entryNumberField(&e, name) != nil || entryYesNo(&e, name) != nil
 }
 
 func isPartyField(name string) bool { return partyTextField(&contract.Party{}, name) != nil }
 
 // isDay reports whether a field is a day, which is written YYYY-MM-DD.
-func isDay(name string) bool { return name == "filed_on" || name == "day" }
+func isDay(name string) bool { return name == "filed_on" || name == "entered_on" }
 
 // isList reports whether a field is a list of texts.
 func isList(name string) bool { return headerListField(&contract.Header{}, name) != nil }

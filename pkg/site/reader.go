@@ -290,7 +290,7 @@ func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exch
 	if r.record == nil {
 		r.source = index
 		r.record = &contract.Record{
-			Version: contract.RecordVersion, CaseID: r.id, Docket: []contract.DocketEntry{},
+			Version: contract.RecordVersion, CaseID: r.id, Docket: []contract.DocketEntry{}, Flags: []string{},
 			FetchedAt: exchange.StartedAt.UTC(), Source: exchange.URL,
 		}
 	}
@@ -303,7 +303,7 @@ func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exch
 		if c.gives != entryRows {
 			continue
 		}
-		if entry := x.entry(c.entry, row); entry.Entry != 0 || entry.Text != "" || entry.Document != 0 {
+		if entry := x.entry(c.entry, row); entry.EntryNumber != 0 || entry.Text != "" || entry.DocumentNumber != 0 {
 			r.record.Docket = append(r.record.Docket, entry)
 		}
 	}
@@ -324,6 +324,9 @@ func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exch
 func (r *caseReader) addParties(c *call, t table) {
 	if r.record == nil {
 		return
+	}
+	if r.record.Parties == nil {
+		r.record.Parties = []contract.Party{}
 	}
 	x := extraction{zone: r.profile.zone}
 	for _, row := range t.rows {
@@ -375,7 +378,7 @@ func (r *caseReader) flag(name string) {
 
 // sortedUnique sorts a docket by entry number and removes duplicate entries.
 func sortedUnique(docket []contract.DocketEntry) []contract.DocketEntry {
-	inOrder := func(a, b contract.DocketEntry) int { return a.Entry - b.Entry }
+	inOrder := func(a, b contract.DocketEntry) int { return a.EntryNumber - b.EntryNumber }
 	if !slices.IsSortedFunc(docket, inOrder) {
 		slices.SortStableFunc(docket, inOrder)
 	}
@@ -383,7 +386,7 @@ func sortedUnique(docket []contract.DocketEntry) []contract.DocketEntry {
 	var seen map[contract.DocketEntry]bool // entries with the same number
 	for i, entry := range docket {
 		switch {
-		case i == 0 || entry.Entry != unique[len(unique)-1].Entry:
+		case i == 0 || entry.EntryNumber != unique[len(unique)-1].EntryNumber:
 			seen = nil
 		case seen == nil:
 			seen = map[contract.DocketEntry]bool{unique[len(unique)-1]: true}

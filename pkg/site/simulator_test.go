@@ -57,17 +57,19 @@ func readAttempt(t *testing.T, c *site.Client, id contract.CaseID) contract.Clas
 // without a docket only a page has the track.
 func commonFields(r contract.Record) contract.Record {
 	r.Header = contract.Header{
-		StyleOfCause: r.StyleOfCause, Nature: r.Nature, FiledOn: r.FiledOn, Class: r.Class, Track: r.Track,
-		Office: r.Office, Language: r.Language,
+		StyleOfCause: r.StyleOfCause, NatureEN: r.NatureEN, FiledOn: r.FiledOn, ClassEN: r.ClassEN, TrackEN: r.TrackEN,
+		OfficeEN: r.OfficeEN, LanguageEN: r.LanguageEN,
 	}
 	if r.Entries > 0 {
-		r.Office, r.Language = "", ""
+		r.OfficeEN, r.LanguageEN = "", ""
 	} else {
-		r.Track = ""
+		r.TrackEN = ""
 	}
 	docket := []contract.DocketEntry{}
 	for _, e := range r.Docket {
-		docket = append(docket, contract.DocketEntry{Entry: e.Entry, Day: e.Day, Office: e.Office, Text: e.Text, DocumentID: e.DocumentID})
+		docket = append(docket, contract.DocketEntry{
+			EntryNumber: e.EntryNumber, EnteredOn: e.EnteredOn, OfficeEN: e.OfficeEN, Text: e.Text, DocumentID: e.DocumentID,
+		})
 	}
 	r.Docket = docket
 	r.FetchedAt, r.Source = time.Time{}, ""
@@ -100,7 +102,7 @@ func TestPageAgreesWithJSON(t *testing.T) {
 		for _, flag := range byPage.Record.Flags {
 			flags[flag]++
 		}
-		if h := byPage.Record.Header; h.Office == "" || h.Language == "" || h.StyleOfCause == "" || h.FiledOn == "" || len(byPage.Record.Parties) == 0 {
+		if h := byPage.Record.Header; h.OfficeEN == "" || h.LanguageEN == "" || h.StyleOfCause == "" || h.FiledOn == "" || len(byPage.Record.Parties) == 0 {
 			t.Errorf("%s: the page gives the header %+v and %d parties", id, h, len(byPage.Record.Parties))
 		}
 		if hasOddText(*byPage.Record) {
@@ -132,7 +134,7 @@ func TestFrenchPageAgreesWithJSON(t *testing.T) {
 			continue
 		}
 		records++
-		if h := byPage.Record.Header; h.Nature+h.Office+h.Class+h.Track+h.Language != "" || h.OfficeFR == "" || h.LanguageFR == "" {
+		if h := byPage.Record.Header; h.NatureEN+h.OfficeEN+h.ClassEN+h.TrackEN+h.LanguageEN != "" || h.OfficeFR == "" || h.LanguageFR == "" {
 			t.Errorf("%s: languages are mixed in the header %+v", id, h)
 		}
 		if diff := cmp.Diff(frenchRecord(*byJSON.Record), frenchRecord(*byPage.Record)); diff != "" {
@@ -150,7 +152,7 @@ func frenchRecord(r contract.Record) contract.Record {
 	r = commonFields(r)
 	r.Header = contract.Header{StyleOfCause: h.StyleOfCause, NatureFR: h.NatureFR, FiledOn: h.FiledOn, ClassFR: h.ClassFR, TrackFR: h.TrackFR}
 	for i := range r.Docket {
-		r.Docket[i].Office, r.Docket[i].OfficeFR = "", docket[i].OfficeFR
+		r.Docket[i].OfficeEN, r.Docket[i].OfficeFR = "", docket[i].OfficeFR
 	}
 	return r
 }
