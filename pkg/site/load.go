@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"crypto/x509"
 	"embed"
 	"errors"
@@ -87,6 +88,7 @@ type profileFile struct {
 	Divisions map[string]string `toml:"divisions"`
 	Proof     int               `toml:"proof"`
 	Agree     bool              `toml:"agree"`
+	Facts     string            `toml:"facts"`
 	Tokens    *tokensSpec       `toml:"tokens"`
 	Headers   map[string]string `toml:"headers"`
 	Calls     []callSpec        `toml:"call"`
@@ -205,15 +207,15 @@ func (f profileFile) derived() (*Profile, error) {
 		return nil, fmt.Errorf("like: %w", err)
 	}
 	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Agree || f.Tokens != nil || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
-		return nil, errors.New("like: allowed beside it are name, origin and ca_file")
+		return nil, errors.New("like: allowed beside it are name, origin, ca_file and facts")
 	}
-	base.Name, base.Origin = f.Name, f.Origin
+	base.Name, base.Origin, base.Facts = f.Name, f.Origin, cmp.Or(f.Facts, base.Facts)
 	return base, errors.Join(f.checkNames()...)
 }
 
 // compile returns the profile of a file that does not refer to a built-in one.
 func (f profileFile) compile() (*Profile, error) {
-	p := &Profile{Name: f.Name, Origin: f.Origin, division: f.Division, divisions: f.Divisions, headers: f.Headers, proofCalls: f.Proof, agree: f.Agree}
+	p := &Profile{Name: f.Name, Origin: f.Origin, Facts: f.Facts, division: f.Division, divisions: f.Divisions, headers: f.Headers, proofCalls: f.Proof, agree: f.Agree}
 	problems := f.check()
 	var err error
 	if p.tokens, err = f.Tokens.compile(); err != nil {

@@ -23,7 +23,9 @@ type Profile struct {
 	Name string
 	// Origin is scheme and host, without a path. It is empty if the user of the profile has to
 	// supply it.
-	Origin     string
+	Origin string
+	// Facts is the name of the rules that read facts out of the site's records; empty if there are none.
+	Facts      string
 	zone       *time.Location
 	division   string
 	divisions  map[string]string

@@ -61,6 +61,12 @@ func (p *program) printJSON(value any) error {
 	return p.print(string(sanitize.JSON(text)) + "\n")
 }
 
+// jsonText returns a value as an indented JSON document.
+func jsonText(value any) string {
+	text, _ := json.MarshalIndent(value, "", "  ") // fails only for types that this program does not print
+	return string(sanitize.JSON(text)) + "\n"
+}
+
 // errorText formats an error for people: one line for each joined error. Text that a site, a file
 // or a broker put into an error cannot add lines.
 func errorText(err error) string { return sanitize.Mask(replaceBufferError(errorLines(err))) }

@@ -175,7 +175,7 @@ func (p *program) rootCommand() *cobra.Command {
 	flags.addNewFlag(root.Flags())
 	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(),
 		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),
-		p.statusCommand(), p.stopCommand(), p.setupCommand())
+		p.statusCommand(), p.stopCommand(), p.setupCommand(), p.factsCommand())
 	completeLibraryCommands(root)
 	eachCommand(root, p.collectArgErrors)
 	return root

@@ -1,0 +1,529 @@
+package facts
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// ErrRules marks every error of a rule file.
+var ErrRules = errors.New("invalid rules")
+
+//go:embed rules/*.toml
+var builtIn embed.FS
+
+// maxRulesSize is the largest rule file, in bytes.
+const maxRulesSize = 1 << 20
+
+// Rules are the compiled rules of one file. They do not change after loading; any number of
+// goroutines may use them, each with its own Reader.
+type Rules struct {
+	// Name is the name of the rule set.
+	Name     string
+	specs    []factSpec
+	byFact   [][]*rule
+	sections []section
+	masks    []mask
+	names    nameRules
+	kinds    []string
+	abouts   []string
+}
+
+// section is a part of an entry's text that rules can be limited to. Section 0 is the whole text.
+type section struct {
+	name string
+	// from and to are alternatives: the first from that matches starts the section after its end,
+	// the earliest to after that ends it.
+	from, to []*expression
+	hasMasks bool
+}
+
+// mask blanks what matches in some sections, such as an order that is only cited.
+type mask struct {
+	exprs    []*expression
+	sections uint64
+}
+
+// rule gives one fact. It does not change after loading.
+type rule struct {
+	name, value string
+	exprs       []*expression // none: the rule always matches
+	unless      []*expression
+	section     int
+	kinds       uint64 // bits of allowed kinds; 0 allows all
+	about       uint64 // bits of which the entry must have one; 0 asks for none
+	final       bool   // the entry must be final
+	within      int    // bytes at the start of the section that are read; 0 reads all
+}
+
+// expression is a compiled regular expression with the literals of which a matching text has one.
+type expression struct {
+	re       *regexp.Regexp
+	literals [][]byte // nil: any text may match
+	groups   []string // the names of its groups by index
+}
+
+func (e *expression) match(text []byte) []int {
+	if !e.possible(text) {
+		return nil
+	}
+	return e.re.FindSubmatchIndex(text)
+}
+
+func (e *expression) matches(text []byte) bool { return e.possible(text) && e.re.Match(text) }
+
+func (e *expression) possible(text []byte) bool {
+	return e.literals == nil || slices.ContainsFunc(e.literals, func(literal []byte) bool { return bytes.Contains(text, literal) })
+}
+
+// BuiltIn returns the names of the rule sets that are part of the program.
+func BuiltIn() []string {
+	// The folder is embedded, so listing it cannot fail.
+	names, _ := fs.Glob(builtIn, "rules/*.toml")
+	for i, name := range names {
+		names[i] = strings.TrimSuffix(strings.TrimPrefix(name, "rules/"), ".toml")
+	}
+	return names
+}
+
+// Load returns the built-in rules of that name. Its error wraps ErrRules.
+func Load(name string) (*Rules, error) {
+	if !slices.Contains(BuiltIn(), name) {
+		return nil, fmt.Errorf("%w: facts %.60q: allowed are %s", ErrRules, name, strings.Join(BuiltIn(), ", "))
+	}
+	data, err := builtIn.ReadFile("rules/" + name + ".toml")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRules, err)
+	}
+	return Parse(data)
+}
+
+// LoadFile reads rules from a regular file of at most 1 MiB. Its error wraps ErrRules and names the
+// file.
+func LoadFile(path string) (*Rules, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrRules, err)
+	case !info.Mode().IsRegular() || info.Size() > maxRulesSize:
+		return nil, fmt.Errorf("%w: %s: allowed is a regular file of at most %d bytes", ErrRules, path, maxRulesSize)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRules, err)
+	}
+	rules, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrRules, path, err)
+	}
+	return rules, nil
+}
+
+// Parse reads rules. Its error wraps ErrRules and names the first problem: the line or the rule, the
+// key, the value and what is allowed.
+func Parse(data []byte) (*Rules, error) {
+	rules, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRules, err)
+	}
+	return rules, nil
+}
+
+// rulesFile is the TOML structure of a rule file.
+type rulesFile struct {
+	Name  string              `toml:"name"`
+	Words map[string][]string `toml:"words"`
+	Names struct {
+		Particles []string `toml:"particles"`
+		Ends      []string `toml:"ends"`
+	} `toml:"names"`
+	Sections []struct {
+		Name   string   `toml:"name"`
+		FromEN []string `toml:"from_en"`
+		FromFR []string `toml:"from_fr"`
+		ToEN   []string `toml:"to_en"`
+		ToFR   []string `toml:"to_fr"`
+	} `toml:"section"`
+	Masks []struct {
+		Name string   `toml:"name"`
+		In   []string `toml:"in"`
+		EN   string   `toml:"en"`
+		FR   string   `toml:"fr"`
+	} `toml:"mask"`
+	Rules []ruleSpec `toml:"rule"`
+}
+
+type ruleSpec struct {
+	Name   string   `toml:"name"`
+	Fact   string   `toml:"fact"`
+	Value  string   `toml:"value"`
+	In     string   `toml:"in"`
+	Kinds  []string `toml:"kinds"`
+	About  []string `toml:"about"`
+	Final  bool     `toml:"final"`
+	Within int      `toml:"within"`
+	EN     string   `toml:"en"`
+	FR     string   `toml:"fr"`
+	Unless string   `toml:"unless"`
+}
+
+func parse(data []byte) (*Rules, error) {
+	if len(data) > maxRulesSize {
+		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxRulesSize)
+	}
+	var f rulesFile
+	meta, err := toml.Decode(string(data), &f)
+	if err != nil {
+		return nil, err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return nil, unknownKey(data, unknown[0])
+	}
+	if f.Name == "" {
+		return nil, errors.New(`name "": allowed is a name`)
+	}
+	c := &compiler{file: &f, rules: &Rules{Name: f.Name, specs: factSpecs(), names: newNameRules(f.Names.Particles, f.Names.Ends)}, used: map[string]bool{}}
+	return c.compile()
+}
+
+// unknownKey names the line on which the last part of a key stands first. The decoder does not
+// report it.
+func unknownKey(data []byte, key toml.Key) error {
+	last := regexp.MustCompile(`(?m)^[ \t]*(?:\[+.*)?` + regexp.QuoteMeta(key[len(key)-1]) + `\b`)
+	allowed := map[string]string{
+		"rule": "name, fact, value, in, kinds, about, final, within, en, fr, unless", "mask": "name, in, en, fr",
+		"section": "name, from_en, from_fr, to_en, to_fr", "names": "particles, ends",
+	}[key[0]]
+	if allowed == "" || len(key) == 1 {
+		allowed = "name, words, names, section, mask, rule"
+	}
+	at := last.FindIndex(data)
+	if at == nil {
+		return fmt.Errorf("unknown key %.60q: allowed are %s", key.String(), allowed)
+	}
+	return fmt.Errorf("line %d: unknown key %.60q: allowed are %s", 1+bytes.Count(data[:at[1]], []byte("\n")), key.String(), allowed)
+}
+
+// compiler turns a rule file into rules. Its methods return the first problem.
+type compiler struct {
+	file  *rulesFile
+	rules *Rules
+	used  map[string]bool
+}
+
+func (c *compiler) compile() (*Rules, error) {
+	r := c.rules
+	r.kinds, r.abouts = r.spec(factKind).values, r.spec(factAbout).values
+	r.byFact = make([][]*rule, len(r.specs))
+	r.sections = []section{{name: "text"}}
+	for _, s := range c.file.Sections {
+		if err := c.unique("section", s.Name); err != nil {
+			return nil, err
+		}
+		compiled := section{name: s.Name}
+		for i, list := range [][]string{s.FromEN, s.FromFR, s.ToEN, s.ToFR} {
+			for _, text := range list {
+				e, err := c.expression(fmt.Sprintf("section %q: %s", s.Name, [...]string{"from_en", "from_fr", "to_en", "to_fr"}[i]), text, nil)
+				if err != nil {
+					return nil, err
+				}
+				if i < 2 {
+					compiled.from = append(compiled.from, e)
+				} else {
+					compiled.to = append(compiled.to, e)
+				}
+			}
+		}
+		if len(compiled.from) == 0 {
+			return nil, fmt.Errorf("section %q: from_en and from_fr are empty: allowed is at least one expression", s.Name)
+		}
+		r.sections = append(r.sections, compiled)
+	}
+	for _, m := range c.file.Masks {
+		if err := c.mask(m.Name, m.In, m.EN, m.FR); err != nil {
+			return nil, err
+		}
+	}
+	for _, spec := range c.file.Rules {
+		if err := c.rule(spec); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// unique refuses a second rule, mask or section of one name.
+func (c *compiler) unique(what, name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf(`%s: name "": allowed is a name of its own`, what)
+	case c.used[what+" "+name]:
+		return fmt.Errorf("%s %.60q: name %.60q: allowed is a name that no other %s has", what, name, name, what)
+	}
+	c.used[what+" "+name] = true
+	return nil
+}
+
+func (c *compiler) mask(name string, in []string, en, fr string) error {
+	if err := c.unique("mask", name); err != nil {
+		return err
+	}
+	where := fmt.Sprintf("mask %q", name)
+	m := mask{}
+	for _, s := range in {
+		i, err := c.section(where, s)
+		if err != nil {
+			return err
+		}
+		m.sections |= 1 << i
+		c.rules.sections[i].hasMasks = true
+	}
+	if m.sections == 0 || m.sections&1 != 0 {
+		return fmt.Errorf("%s: in %q: allowed are sections, not the whole text", where, in)
+	}
+	var err error
+	if m.exprs, err = c.both(where, en, fr, nil); err != nil {
+		return err
+	}
+	c.rules.masks = append(c.rules.masks, m)
+	return nil
+}
+
+// section returns the index of a section by its name; "" is the whole text.
+func (c *compiler) section(where, name string) (int, error) {
+	if name == "" {
+		return 0, nil
+	}
+	names := make([]string, len(c.rules.sections))
+	for i, s := range c.rules.sections {
+		names[i] = s.name
+	}
+	if i := slices.Index(names, name); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("%s: in %.60q: allowed are %s", where, name, strings.Join(names, ", "))
+}
+
+func (c *compiler) rule(spec ruleSpec) error {
+	if err := c.unique("rule", spec.Name); err != nil {
+		return err
+	}
+	where := fmt.Sprintf("rule %q", spec.Name)
+	at := slices.IndexFunc(c.rules.specs, func(f factSpec) bool { return f.name == spec.Fact })
+	if at < 0 {
+		names := make([]string, len(c.rules.specs))
+		for i, f := range c.rules.specs {
+			names[i] = f.name
+		}
+		return fmt.Errorf("%s: fact %.60q: allowed are %s", where, spec.Fact, strings.Join(names, ", "))
+	}
+	fact := c.rules.specs[at]
+	r := &rule{name: spec.Name, value: spec.Value, final: spec.Final, within: spec.Within}
+	if spec.Within < 0 {
+		return fmt.Errorf("%s: within %d: allowed is a number of characters, 0 or more", where, spec.Within)
+	}
+	if err := checkValue(where, fact, spec); err != nil {
+		return err
+	}
+	var err error
+	if r.exprs, err = c.both(where, spec.EN, spec.FR, &fact); err != nil {
+		return err
+	}
+	if spec.Value == "" && len(r.exprs) == 0 {
+		return fmt.Errorf("%s: value \"\": allowed is a value, or an expression with a group for it", where)
+	}
+	if r.unless, err = c.both(where, spec.Unless, "", nil); err != nil {
+		return err
+	}
+	if r.section, err = c.section(where, spec.In); err != nil {
+		return err
+	}
+	if r.kinds, err = bits(where, "kinds", spec.Kinds, c.rules.kinds); err != nil {
+		return err
+	}
+	if r.about, err = bits(where, "about", spec.About, c.rules.abouts); err != nil {
+		return err
+	}
+	c.rules.byFact[at] = append(c.rules.byFact[at], r)
+	return nil
+}
+
+// checkValue refuses a value that the fact does not have.
+func checkValue(where string, fact factSpec, spec ruleSpec) error {
+	switch {
+	case spec.Value == "":
+		return nil
+	case fact.values == nil:
+		return fmt.Errorf("%s: value %.60q: allowed is none: %s is the group %q of an expression", where, spec.Value, fact.name, fact.group)
+	case !slices.Contains(fact.values, spec.Value):
+		return fmt.Errorf("%s: value %.60q: allowed for %s are %s", where, spec.Value, fact.name, strings.Join(fact.values, ", "))
+	}
+	return nil
+}
+
+func bits(where, key string, names, all []string) (set uint64, err error) {
+	for _, name := range names {
+		i := slices.Index(all, name)
+		if i < 0 {
+			return 0, fmt.Errorf("%s: %s %.60q: allowed are %s", where, key, name, strings.Join(all, ", "))
+		}
+		set |= 1 << i
+	}
+	return set, nil
+}
+
+// both compiles the English and the French expression of a rule, those that there are.
+func (c *compiler) both(where, en, fr string, fact *factSpec) (all []*expression, err error) {
+	for i, text := range []string{en, fr} {
+		if text == "" {
+			continue
+		}
+		e, err := c.expression(where+": "+[...]string{"en", "fr"}[i], text, fact)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// expression compiles an expression after its words in braces are replaced by their lists.
+func (c *compiler) expression(where, text string, fact *factSpec) (*expression, error) {
+	expanded, err := c.expand(where, text, 0)
+	if err != nil {
+		return nil, err
+	}
+	re, err := regexp.Compile(expanded)
+	if err != nil {
+		return nil, fmt.Errorf("%s %.200q: allowed is a regular expression of RE2: %w", where, text, err)
+	}
+	e := &expression{re: re, groups: re.SubexpNames()}
+	for _, group := range e.groups {
+		if group != "" && !fact.allows(group) {
+			return nil, fmt.Errorf("%s: group %.60q: allowed are %s", where, group, fact.allowedGroups())
+		}
+	}
+	if tree, err := syntax.Parse(expanded, syntax.Perl); err == nil { // it has been compiled before
+		for _, literal := range requiredLiterals(tree.Simplify()) {
+			e.literals = append(e.literals, []byte(literal))
+		}
+	}
+	return e, nil
+}
+
+// wordPattern finds a reference to a word list; a repetition such as {2,5} is none.
+var wordPattern = regexp.MustCompile(`\{[a-z_]+\}`)
+
+// expand replaces each {name} by the list of that name, which may use others.
+func (c *compiler) expand(where, text string, depth int) (string, error) {
+	var problem error
+	expanded := wordPattern.ReplaceAllStringFunc(text, func(reference string) string {
+		name := reference[1 : len(reference)-1]
+		if name == "date" {
+			return datePattern
+		}
+		list, found := c.file.Words[name]
+		if !found || depth > 8 {
+			names := []string{"date"}
+			for name := range c.file.Words {
+				names = append(names, name)
+			}
+			slices.Sort(names)
+			problem = fmt.Errorf("%s: word list %.60q: allowed are %s, none of which may contain itself", where, name, strings.Join(names, ", "))
+			return ""
+		}
+		joined, err := c.expand(where, "(?:"+strings.Join(list, "|")+")", depth+1)
+		if err != nil {
+			problem = err
+		}
+		return joined
+	})
+	return expanded, problem
+}
+
+func (f *factSpec) allows(group string) bool {
+	return f != nil && (group == f.group || slices.Contains(f.values, group) || slices.Contains(f.extra, group))
+}
+
+func (f *factSpec) allowedGroups() string {
+	if f == nil {
+		return "none"
+	}
+	names := slices.Concat(f.values, f.extra)
+	if f.group != "" {
+		names = append(names, f.group)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (r *Rules) spec(name string) factSpec {
+	return r.specs[slices.IndexFunc(r.specs, func(f factSpec) bool { return f.name == name })]
+}
+
+// maxLiterals limits the alternatives of a literal test: with more of them the test costs more than
+// it saves.
+const maxLiterals = 24
+
+// requiredLiterals returns texts of which every match contains at least one, nil if there are none
+// that are worth a test.
+func requiredLiterals(re *syntax.Regexp) []string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase != 0 || len(re.Rune) < 2 {
+			return nil
+		}
+		return []string{string(re.Rune)}
+	case syntax.OpCapture, syntax.OpPlus:
+		return requiredLiterals(re.Sub[0])
+	case syntax.OpRepeat:
+		if re.Min > 0 {
+			return requiredLiterals(re.Sub[0])
+		}
+	case syntax.OpConcat:
+		var best []string
+		for _, sub := range re.Sub {
+			if found := requiredLiterals(sub); betterLiterals(found, best) {
+				best = found
+			}
+		}
+		return best
+	case syntax.OpAlternate:
+		var all []string
+		for _, sub := range re.Sub {
+			found := requiredLiterals(sub)
+			if found == nil {
+				return nil
+			}
+			all = append(all, found...)
+		}
+		if len(all) <= maxLiterals {
+			return all
+		}
+	default: // what may match any text, or nothing
+	}
+	return nil
+}
+
+// betterLiterals prefers fewer and longer literals.
+func betterLiterals(a, b []string) bool {
+	if a == nil || b == nil {
+		return b == nil && a != nil
+	}
+	weight := func(list []string) int {
+		shortest := len(list[0])
+		for _, text := range list {
+			shortest = min(shortest, len(text))
+		}
+		return shortest*2 - len(list)
+	}
+	return weight(a) > weight(b)
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strings"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/facts"
+	"fct-scraper/services/fct-scraper/runtime"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// maxRecordSize is the largest record that is read: far more than the largest docket.
+	maxRecordSize = 256 << 20
+	// A batch of records is handed to a worker: enough to make the hand-over cheap, and few enough
+	// to keep memory low.
+	batchRecords, batchBytes = 64, 1 << 20
+)
+
+// recordSource is where records come from, in order.
+type recordSource struct {
+	stdin io.Reader
+	paths []string
+}
+
+// sourceItem is one record: its JSON, or the file that has it.
+type sourceItem struct {
+	// name says where the record is, for errors.
+	name string
+	// data is the JSON; nil if the file name has it.
+	data []byte
+}
+
+// read returns the JSON of the record.
+func (i sourceItem) read() ([]byte, error) {
+	if i.data != nil {
+		return i.data, nil
+	}
+	info, err := os.Stat(i.name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxRecordSize {
+		return nil, fmt.Errorf("%w: %s: allowed is a regular file of at most %d bytes", facts.ErrRecord, i.name, maxRecordSize)
+	}
+	return os.ReadFile(i.name)
+}
+
+// items returns all records. An error ends them.
+func (s recordSource) items() iter.Seq2[sourceItem, error] {
+	return func(yield func(sourceItem, error) bool) {
+		for _, path := range s.paths {
+			if !s.place(path, yield) {
+				return
+			}
+		}
+	}
+}
+
+// place yields the records of one argument. It returns false if no more are wanted.
+func (s recordSource) place(path string, yield func(sourceItem, error) bool) bool {
+	if path == "-" {
+		return lines("stdin", s.stdin, yield)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return yield(sourceItem{}, fmt.Errorf("reading records: %w", err))
+	case info.IsDir():
+		found, wanted := 0, true
+		walk(path, &found, &wanted, yield)
+		if wanted && found == 0 {
+			return yield(sourceItem{}, fmt.Errorf("%w: folder %.200q holds no record: allowed are files such as IMM-231-25.json", runtime.ErrUsage, path))
+		}
+		return wanted
+	case slices.Contains([]string{".ndjson", ".jsonl"}, filepath.Ext(path)):
+		f, err := os.Open(path)
+		if err != nil {
+			return yield(sourceItem{}, fmt.Errorf("reading records: %w", err))
+		}
+		defer func() { _ = f.Close() }() // only read
+		return lines(path, f, yield)
+	}
+	return yield(sourceItem{name: path}, nil)
+}
+
+// walk yields the files below a folder that are named after a case: by series, year and number.
+func walk(folder string, found *int, wanted *bool, yield func(sourceItem, error) bool) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		*wanted = yield(sourceItem{}, fmt.Errorf("reading records: %w", err))
+		return
+	}
+	type numbered struct {
+		id   contract.CaseID
+		name string
+	}
+	var files []numbered
+	for _, e := range entries {
+		if id, err := contract.ParseCaseID(strings.TrimSuffix(e.Name(), ".json")); err == nil && !e.IsDir() && filepath.Ext(e.Name()) == ".json" {
+			files = append(files, numbered{id, e.Name()})
+		}
+	}
+	slices.SortFunc(files, func(a, b numbered) int {
+		return cmp.Or(cmp.Compare(a.id.Series, b.id.Series), cmp.Compare(yearOrder(a.id.Year), yearOrder(b.id.Year)), cmp.Compare(a.id.Number, b.id.Number))
+	})
+	for _, file := range files {
+		*found++
+		if *wanted = yield(sourceItem{name: filepath.Join(folder, file.name)}, nil); !*wanted {
+			return
+		}
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
+		return cmp.Or(cmp.Compare(yearOrder(a.Name()), yearOrder(b.Name())), cmp.Compare(a.Name(), b.Name()))
+	})
+	for _, e := range entries {
+		if *wanted && e.IsDir() {
+			walk(filepath.Join(folder, e.Name()), found, wanted, yield)
+		}
+	}
+}
+
+// yearOrder orders two-digit years by time: the court's numbers start in 1971. It is 0 for other
+// names.
+func yearOrder(yy string) int {
+	year, err := contract.ParseYear(yy)
+	if err != nil || len(yy) != 2 {
+		return 0
+	}
+	n := int(year[0]-'0')*10 + int(year[1]-'0')
+	if n > 70 {
+		n -= 100
+	}
+	return n + 100
+}
+
+// lines yields the records of a stream, one a line. Empty lines and a byte order mark are left out.
+func lines(name string, r io.Reader, yield func(sourceItem, error) bool) bool {
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(make([]byte, 0, 1<<16), maxRecordSize)
+	n := 0
+	for scanner.Scan() {
+		n++
+		line := bytes.TrimSpace(scanner.Bytes())
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		if len(line) > 0 && !yield(sourceItem{fmt.Sprintf("%s line %d", name, n), bytes.Clone(line)}, nil) {
+			return false
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		if errors.Is(err, bufio.ErrTooLong) {
+			err = fmt.Errorf("%w: longer than the %d bytes that are allowed", facts.ErrRecord, maxRecordSize)
+		}
+		return yield(sourceItem{}, fmt.Errorf("%w: %s line %d: %w", runtime.ErrUsage, name, n+1, err))
+	}
+	return true
+}
+
+// factFormat appends the facts of one record to a buffer.
+type factFormat func(buffer []byte, reader *facts.Reader, data []byte) ([]byte, error)
+
+// factLines appends one JSON line.
+func factLines(buffer []byte, reader *facts.Reader, data []byte) ([]byte, error) {
+	record, err := facts.Decode(data)
+	if err != nil {
+		return nil, err
+	}
+	line, err := json.Marshal(reader.Of(record))
+	if err != nil {
+		return nil, fmt.Errorf("writing facts: %w", err)
+	}
+	return append(append(buffer, line...), '\n'), nil
+}
+
+// factBatch is some records in order. Its output is ready when done is closed.
+type factBatch struct {
+	items  []sourceItem
+	output []byte
+	err    error
+	done   chan struct{}
+}
+
+// deriveFacts writes the facts of all records in their order. Workers derive them, one for each
+// processor. At an error it writes what comes before, and returns the error with the place of the
+// record.
+func deriveFacts(ctx context.Context, rules *facts.Rules, source recordSource, format factFormat, write func([]byte) error) error {
+	workers := goruntime.GOMAXPROCS(0)
+	group, ctx := errgroup.WithContext(ctx)
+	work, inOrder := make(chan *factBatch), make(chan *factBatch, 2*workers)
+	group.Go(func() error {
+		defer close(work)
+		defer close(inOrder)
+		return readBatches(ctx, source, func(b *factBatch) error {
+			for _, to := range []chan *factBatch{inOrder, work} {
+				select {
+				case to <- b:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			return nil
+		})
+	})
+	for range workers {
+		group.Go(func() error {
+			reader := rules.NewReader()
+			for b := range work {
+				b.derive(reader, format)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		for b := range inOrder {
+			select {
+			case <-b.done:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			if err := write(b.output); err != nil {
+				return err
+			}
+			if b.err != nil {
+				return b.err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// readBatches passes on all records of a source in batches. An error of the source is that of a last
+// batch, so that the records before it are written.
+func readBatches(ctx context.Context, source recordSource, pass func(*factBatch) error) error {
+	b, size := &factBatch{done: make(chan struct{})}, 0
+	for item, err := range source.items() {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			b.err = err
+			break
+		}
+		b.items = append(b.items, item)
+		if size += len(item.data); len(b.items) == batchRecords || size >= batchBytes {
+			if err := pass(b); err != nil {
+				return err
+			}
+			b, size = &factBatch{done: make(chan struct{})}, 0
+		}
+	}
+	return pass(b)
+}
+
+// derive fills the output of a batch.
+func (b *factBatch) derive(reader *facts.Reader, format factFormat) {
+	defer close(b.done)
+	for _, item := range b.items {
+		data, err := item.read()
+		if err == nil {
+			var output []byte
+			if output, err = format(b.output, reader, data); err == nil {
+				b.output = output
+				continue
+			}
+		}
+		if errors.Is(err, facts.ErrRecord) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w: %w", runtime.ErrUsage, err)
+		}
+		b.err = fmt.Errorf("%s: %w", item.name, err)
+		return
+	}
+}

@@ -1,0 +1,31 @@
+package runtime
+
+import (
+	"fmt"
+
+	"fct-scraper/pkg/facts"
+)
+
+// FactRules returns the rules of a file or, if file is empty, those that the profile of a site
+// names. Its error is a usage error.
+func FactRules(siteName, file string) (*facts.Rules, error) {
+	if file != "" {
+		rules, err := facts.LoadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --rules: %w", ErrUsage, err)
+		}
+		return rules, nil
+	}
+	profile, err := loadProfile(siteName)
+	if err != nil {
+		return nil, fmt.Errorf("%w: site: %w", ErrUsage, err)
+	}
+	if profile.Facts == "" {
+		return nil, fmt.Errorf("%w: site %.60q: its profile has no key facts: name rules there, or give --rules", ErrUsage, siteName)
+	}
+	rules, err := facts.Load(profile.Facts)
+	if err != nil {
+		return nil, fmt.Errorf("%w: site %.60q: %w", ErrUsage, siteName, err)
+	}
+	return rules, nil
+}
