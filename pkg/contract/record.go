@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -168,6 +169,19 @@ func ParseRecord(data []byte) (Record, error) {
 		decoded.Flags = []string{}
 	}
 	return Record(decoded), nil
+}
+
+// CurrentRecord returns the content of a record's file as this version writes it. Content that is
+// not of version 1 stays as it is.
+func CurrentRecord(content []byte) []byte {
+	if !bytes.HasPrefix(content, []byte("{\n \"version\": 1,\n")) {
+		return content
+	}
+	record, err := ParseRecord(content)
+	if err != nil {
+		return content
+	}
+	return record.FileContent()
 }
 
 // recordAlias is a Record without its methods.

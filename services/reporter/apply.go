@@ -77,7 +77,7 @@ func (w *worker) writeFiles(fresh []fold.Counted) error {
 	if err != nil {
 		return err
 	}
-	if err := w.Store.WithFence(w.lease.check).WriteAll(d.Files); err != nil {
+	if err := w.Store.WithFence(w.lease.check).WriteAll(files.Current(d.Files)); err != nil {
 		return err
 	}
 	if err := w.beforeStep("lines"); err != nil {
@@ -149,7 +149,7 @@ func keyMessage(bucket string, m contract.Manifest, entry fold.Counted) (*nats.M
 	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(),
 		FiledOn: entry.FiledOn}
 	if record, found := files.CaseFile(entry.Entry); found {
-		value.Size = len(record.Data)
+		value.Size = len(contract.CurrentRecord(record.Data))
 	}
 	data, err := json.Marshal(value)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 )
 
 // runNext runs another run of the same series, year and output, which collects number 20.
-func (f *fixture) runNext() contract.State {
+func (f *fixture) runNext(run contract.RunID) contract.State {
 	f.t.Helper()
 	other := *f
-	other.manifest.RunID, other.manifest.Range = "next", contract.Range{Start: 20, End: 20}
+	other.manifest.RunID, other.manifest.Range = run, contract.Range{Start: 20, End: 20}
 	other.put(f.buckets.runs, other.manifest.RunID.ManifestKey(), other.manifest)
 	other.setRunning()
 	other.publishEntries(fcttest.Success(20))
@@ -54,7 +54,7 @@ func TestNextRunRestoresMissingRecords(t *testing.T) {
 			f.publishPlanned(0)
 			want := records(f.runToArtifacts().Files)
 			damage(f)
-			if state := f.runNext(); state.Status != contract.Completed {
+			if state := f.runNext("next"); state.Status != contract.Completed {
 				t.Fatalf("%s: %s", state.Status, state.Reason)
 			}
 			got := records(f.files())
@@ -82,7 +82,7 @@ func TestUnrestorableRecordDoesNotStopRun(t *testing.T) {
 	f.put(f.buckets.collected, f.manifest.Case(32).Key(), contract.Collected{Outcome: contract.Success,
 		RunID: "unknown"})
 	f.must(os.Remove(f.path("cases/IMM/25/IMM-4-25.json")))
-	if state := f.runNext(); state.Status != contract.Completed {
+	if state := f.runNext("next"); state.Status != contract.Completed {
 		t.Fatalf("%s: %s", state.Status, state.Reason)
 	}
 	got := records(f.files())

@@ -17,6 +17,7 @@ import (
 	"fct-scraper/services/reporter/fold"
 	"fct-scraper/services/reporter/verify"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -139,7 +140,7 @@ func (w *worker) refold(
 		}
 		fresh, size = nil, 0
 		d.Files = slices.DeleteFunc(d.Files, func(f store.File) bool { return !wanted(f.Name) })
-		if err := w.Store.WithFence(w.lease.check).WriteAll(d.Files); err != nil {
+		if err := w.Store.WithFence(w.lease.check).WriteAll(files.Current(d.Files)); err != nil {
 			return err
 		}
 		_, err = out.Write(d.Lines)
@@ -247,23 +248,22 @@ func (w *worker) restore(ctx context.Context) error {
 	if *w.restored {
 		return nil
 	}
-	missing, err := w.missingRecords(ctx)
+	wrong, err := w.wrongRecords(ctx)
 	if err != nil {
 		return err
 	}
-	for run, numbers := range missing {
-		wanted := len(numbers)
-		err := w.restoreFrom(ctx, run, numbers)
+	for run, sizes := range wrong {
+		written, err := w.restoreFrom(ctx, run, sizes)
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, runs.ErrUnreadable) &&
 			!errors.Is(err, ledger.ErrMismatch) {
 			return err
 		}
-		if written := wanted - len(numbers); written > 0 {
+		if written > 0 {
 			w.Logger.Warn("reporter.records.restored", "run_id", w.manifest.RunID, "of", run, "records", written)
 		}
-		if len(numbers) > 0 {
-			first := w.manifest.Case(slices.Min(slices.Collect(maps.Keys(numbers))))
-			w.Logger.Error("reporter.records.lost", "run_id", w.manifest.RunID, "of", run, "records", len(numbers),
+		if len(sizes) > 0 {
+			first := w.manifest.Case(slices.Min(slices.Collect(maps.Keys(sizes))))
+			w.Logger.Error("reporter.records.lost", "run_id", w.manifest.RunID, "of", run, "records", len(sizes),
 				"first", first, "error", err)
 		}
 	}
@@ -271,14 +271,17 @@ func (w *worker) restore(ctx context.Context) error {
 	return nil
 }
 
-// missingRecords returns the numbers whose records must be rewritten, by the run that collected
-// them.
-func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int]bool, error) {
+// noFile stands for the size of a file that does not exist.
+const noFile = -1
+
+// wrongRecords returns the numbers whose file has another size than recorded, by the run that
+// collected them, with the size of the file.
+func (w *worker) wrongRecords(ctx context.Context) (map[contract.RunID]map[int]int64, error) {
 	sizes, err := w.Store.Sizes(files.CasesFolder(w.manifest.Prefix, w.manifest.Year))
 	if err != nil {
 		return nil, err
 	}
-	missing := map[contract.RunID]map[int]bool{}
+	wrong := map[contract.RunID]map[int]int64{}
 	err = w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
 		size, found := sizes[path.Base(files.CaseName(w.manifest.Case(number)))]
 		switch {
@@ -288,49 +291,69 @@ func (w *worker) missingRecords(ctx context.Context) (map[contract.RunID]map[int
 			return
 		case found && size == int64(value.Size):
 			return
+		case !found:
+			size = noFile
 		}
-		if missing[value.RunID] == nil {
-			missing[value.RunID] = map[int]bool{}
+		if wrong[value.RunID] == nil {
+			wrong[value.RunID] = map[int]int64{}
 		}
-		missing[value.RunID][number] = true
+		wrong[value.RunID][number] = size
 	})
-	return missing, err
+	return wrong, err
 }
 
-// restoreFrom writes records from the ledger of a run, and deletes the numbers that it wrote from
-// numbers.
-func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers map[int]bool) error {
+// restoreFrom writes records from the ledger of a run and returns how many. It deletes their numbers
+// from sizes, which holds the sizes of their files. A file of the current version of a record that
+// was collected as version 1 is right: only its key gets the new size.
+func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, sizes map[int]int64) (written int, err error) {
 	manifest, err := readManifest(ctx, w.runs, run)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	from := ledger.Reader{Bus: w.Bus, Manifest: manifest}
 	last, err := from.Last(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var folded fold.Tally
 	var records []store.File
-	var written []int
+	var keys []*nats.Msg
+	var done []int
 	size := 0
 	flush := func() error {
 		if err := w.Store.WithFence(w.lease.check).WriteAll(records); err != nil {
 			return err
 		}
-		for _, number := range written {
-			delete(numbers, number)
+		if err := w.Bus.PublishBatch(ctx, keys); err != nil {
+			return fmt.Errorf("writing the bucket collected: %w", err)
 		}
-		records, written, size = nil, nil, 0
+		for _, number := range done {
+			delete(sizes, number)
+		}
+		written += len(records)
+		records, keys, done, size = nil, nil, nil, 0
 		return nil
 	}
 	err = from.ReadTo(ctx, last, func(m ledger.Message) error {
 		for _, entry := range folded.AddMessage(m, manifest.SafeStopFails) {
 			number := entry.CaseID.Number
-			record, found := files.CaseFile(entry.Entry)
-			if !found || !numbers[number] || entry.CaseID != w.manifest.Case(number) {
+			found, wrong := sizes[number]
+			record, success := files.CaseFile(entry.Entry)
+			if !success || !wrong || entry.CaseID != w.manifest.Case(number) {
 				continue
 			}
-			records, written = append(records, record), append(written, number)
+			if current := contract.CurrentRecord(record.Data); len(current) != len(record.Data) {
+				record.Data = current
+				key, err := keyMessage(contract.BucketCollected, manifest, entry)
+				if err != nil {
+					return err
+				}
+				keys = append(keys, key)
+			}
+			if found != int64(len(record.Data)) {
+				records = append(records, record)
+			}
+			done = append(done, number)
 			size += len(record.Data)
 		}
 		if size >= maxBatchBytes {
@@ -339,7 +362,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, numbers ma
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("restoring records of %s: %w", run, err)
+		return written, fmt.Errorf("restoring records of %s: %w", run, err)
 	}
-	return flush()
+	return written, flush()
 }

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -35,13 +36,23 @@ func CaseName(id contract.CaseID) string {
 // CasesFolder returns the folder of the records of a series and year.
 func CasesFolder(series, year string) string { return "cases/" + series + "/" + year }
 
-// CaseFile returns the record file of an entry; false when the entry is no success or has no
-// record.
+// CaseFile returns the record file of an entry in the version that the ledger holds; false when the
+// entry is no success or has no record.
 func CaseFile(entry contract.Entry) (store.File, bool) {
 	if entry.Outcome != contract.Success || len(entry.Record) == 0 {
 		return store.File{}, false
 	}
 	return store.File{Name: CaseName(entry.CaseID), Data: entry.Record}, true
+}
+
+// Current converts the records among files to the current version, in place, and returns files.
+func Current(files []store.File) []store.File {
+	for i := range files {
+		if strings.HasPrefix(files[i].Name, "cases/") {
+			files[i].Data = contract.CurrentRecord(files[i].Data)
+		}
+	}
+	return files
 }
 
 // RawFiles returns the raw answer files of an entry. The first one is named in the attempts file:
@@ -209,7 +220,8 @@ func (i *Inspection) Read(m ledger.Message, collected map[int]contract.Collected
 	return i.lines.compare(d.Lines)
 }
 
-// has reports whether a regular file of that name and size exists.
+// has reports whether a regular file of that name and size exists. The file of a record may be of the
+// version in the ledger or of the current one.
 func (i *Inspection) has(file store.File) (bool, error) {
 	folder := path.Dir(file.Name)
 	if i.sizes[folder] == nil {
@@ -219,6 +231,9 @@ func (i *Inspection) has(file store.File) (bool, error) {
 		}
 	}
 	size, found := i.sizes[folder][path.Base(file.Name)]
+	if found && size != int64(len(file.Data)) {
+		file = Current([]store.File{file})[0]
+	}
 	return found && size == int64(len(file.Data)), nil
 }
 
