@@ -93,16 +93,17 @@ func TestList_IdentityOfList(t *testing.T) {
 func TestList_ResumeAfterCut(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 9000, Missing: 0.1, Latency: time.Millisecond}, map[string]string{"concurrency": "8"})
-	p.ids = everyNth(contract.Range{Start: 2, End: 8999}, 30)
-	for part := 50; part <= 200; part += 50 {
-		p.cut(part, nil)
+	p.ids = everyNth(contract.Range{Start: 2, End: 8999}, fcttest.Scaled(75, 30))
+	parts := fcttest.Scaled(2, 4)
+	for part := 1; part <= parts; part++ {
+		p.cut(40*part, nil)
 	}
 	report := p.report(nil)
 	exist, all := p.checkList(p.ids), p.ids.Size()
 	if report.Total != all || report.Succeeded != exist || report.NoRecord != all-exist {
 		t.Errorf("%d = %d + %d + %d; want %d = %d + %d", report.Total, report.Succeeded, report.NoRecord, report.Failed, all, exist, all-exist)
 	}
-	if most := all + (all - exist) + 4*8*2; p.memory.requests() > most {
+	if most := all + (all - exist) + parts*8*2; p.memory.requests() > most {
 		t.Errorf("%d requests, want at most %d", p.memory.requests(), most)
 	}
 }
@@ -152,10 +153,12 @@ func TestList_Unconfirmed(t *testing.T) {
 func TestList_DefaultPace(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 5, Max: 5000}, map[string]string{"delay_min": "1s", "delay_max": "3s"})
-		p.ids = everyNth(contract.Range{Start: 1, End: 197}, 2)
+		p.ids = everyNth(contract.Range{Start: 1, End: 197}, fcttest.Scaled(6, 2))
 		report := p.report(nil)
 		p.checkList(p.ids)
-		if report.Total != 99 || report.MinRequestGapSeconds < 1 || report.DurationSeconds < 150 || report.DurationSeconds > 250 {
+		numbers := p.ids.Size()
+		perNumber := report.DurationSeconds / float64(numbers)
+		if report.Total != numbers || report.MinRequestGapSeconds < 1 || perNumber < 1.5 || perNumber > 2.5 {
 			t.Errorf("%d in total, gap %.2f s, %.0f s", report.Total, report.MinRequestGapSeconds, report.DurationSeconds)
 		}
 	})

@@ -77,14 +77,15 @@ func TestBatch_NothingToRequest(t *testing.T) {
 // A budget that is used up is no end: the same batch goes on searching until it knows the bound.
 func TestProbe_BudgetUsedUp(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
+	highest := fcttest.Scaled(140, 560)
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: highest}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
 	for starts := 1; ; starts++ {
 		report := p.report(map[string]string{"safe_stop_no_records": "500"})
 		if report.ProbesUsed > 6*starts || p.memory.requests() > 6*starts && report.Status != contract.Completed || starts > 10 {
 			t.Fatalf("%d probes at start %d: %s", report.ProbesUsed, starts, report.Reason)
 		}
 		if report.Status == contract.Completed {
-			if starts == 1 || report.UpperBound != 560 {
+			if starts == 1 || report.UpperBound != highest {
 				t.Errorf("bound %d after %d starts", report.UpperBound, starts)
 			}
 			break
