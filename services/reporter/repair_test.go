@@ -110,6 +110,7 @@ func TestVerifyRepairsFiles(t *testing.T) {
 func TestMovedOutputEndsRun(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)
+	want := wantArtifactsOn(t, b)
 	away := func(f *fixture) { f.must(os.Rename(f.dir, f.dir+"-away")) }
 	for name, move := range map[string]func(f *fixture){
 		"removed":             func(f *fixture) { f.must(os.RemoveAll(f.dir)) },
@@ -141,7 +142,6 @@ func TestMovedOutputEndsRun(t *testing.T) {
 				}
 				f.setRunning()
 				got := f.runToArtifacts()
-				want := wantArtifactsOn(t, emptied(t, b))
 				if diff := cmp.Diff(withoutEndFiles(want.Files), withoutEndFiles(got.Files)); diff != "" ||
 					got.Report.Status != contract.Completed {
 					t.Errorf("resumed: %s: %s", got.Report.Status, diff)
