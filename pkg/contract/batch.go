@@ -51,6 +51,8 @@ type RunSettings struct {
 	SafeStopNoRecords int           `json:"safe_stop_no_records" alias:"safe_stop_consecutive_no_record" default:"500" help:"consecutive no-records that stop the run; 0 is off"`
 	SafeStopFails     int           `json:"safe_stop_fails" alias:"safe_stop_consecutive_fail" default:"20" help:"consecutive failed cases that stop the run; 0 is off"`
 	PersistRawHTML    bool          `json:"persist_raw_html" default:"false" help:"keep every raw answer"`
+	// Header: one more request a record, for the header fields that a docket lacks.
+	Header bool `json:"header,omitempty" default:"false" help:"one more call a case: header fields that a docket lacks"`
 	// ProbeOnly requests only the search for the bound. New requests only numbers above the highest
 	// record: all no-records above it are fetched again.
 	ProbeOnly bool `json:"probe_only,omitempty"`

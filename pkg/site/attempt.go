@@ -25,7 +25,7 @@ var errJobTimeout = errors.New("job_timeout")
 // failure of the site is an exchange with an error. The error of Fetch is that of before or of ctx,
 // and comes with the exchanges made so far.
 func (c *Client) Fetch(ctx context.Context, id contract.CaseID, before BeforeRequest) ([]contract.Exchange, error) {
-	a := attempt{client: c, id: id, before: before}
+	a := attempt{client: c, id: id, before: before, header: ctx.Value(headerKey{}) != nil}
 	return a.run(ctx)
 }
 
@@ -34,7 +34,7 @@ func (c *Client) Fetch(ctx context.Context, id contract.CaseID, before BeforeReq
 func (c *Client) FetchProofFirst(
 	ctx context.Context, id contract.CaseID, before BeforeRequest,
 ) ([]contract.Exchange, error) {
-	a := attempt{client: c, id: id, before: before, proofFirst: true}
+	a := attempt{client: c, id: id, before: before, header: ctx.Value(headerKey{}) != nil, proofFirst: true}
 	return a.run(ctx)
 }
 
@@ -46,8 +46,9 @@ type attempt struct {
 	// startTimer starts the job timeout at its first call, which is the first request.
 	startTimer func()
 	exchanges  []contract.Exchange
-	// proofFirst makes the proving call the first one.
-	proofFirst bool
+	// proofFirst makes the proving call the first one; header makes the calls for the header of a case
+	// that was found.
+	proofFirst, header bool
 	// found is set once a response showed the case. done is set if the last response was unusable
 	// or nothing is left to request.
 	found, done bool
@@ -192,11 +193,23 @@ func (a *attempt) nextCall() *call {
 	}
 	for i := range a.client.Profile.calls {
 		next := &a.client.Profile.calls[i]
-		if !a.hasMade(next) && (next.when == whenAlways || next.when == whenUnseen && !a.found || next.when == whenParties && a.found && a.client.Parties) {
+		if !a.hasMade(next) && a.wants(next) {
 			return next
 		}
 	}
 	return nil
+}
+
+// wants reports whether the condition of a call holds.
+func (a *attempt) wants(c *call) bool {
+	switch c.when {
+	case whenUnseen:
+		return !a.found || a.header && c.gives == headerRows
+	case whenParties:
+		return a.found && a.client.Parties
+	default:
+		return true
+	}
 }
 
 func (a *attempt) hasMade(c *call) bool {
@@ -224,7 +237,7 @@ func (a *attempt) addResponse(made *call, s *session, x contract.Exchange) {
 		a.done = true
 		return
 	}
-	if !a.client.Parties && made.containsCase(a.id, x.Body) {
+	if !a.client.Parties && !a.header && made.containsCase(a.id, x.Body) {
 		a.found, a.lastHadRows = true, true
 		return
 	}

@@ -147,6 +147,60 @@ func TestFetchProofFirst_Calls(t *testing.T) {
 	}
 }
 
+// TestFetch_Header: with the header, the call for it is made once, whatever the order of the calls.
+func TestFetch_Header(t *testing.T) {
+	t.Parallel()
+	header := strings.Replace(ownBody, `"RE_NO"`, `"OFF_CD":"TOR","RE_NO"`, 1)
+	for name, test := range map[string]struct {
+		docket, header http.HandlerFunc
+		parties, first bool
+		calls          []string
+		verdict        contract.Verdict
+		flags          []string
+	}{
+		"record":              {bodyHandler(ownBody), bodyHandler(header), false, false, []string{"docket", "header"}, contract.VerdictSuccess, []string{}},
+		"record and parties":  {bodyHandler(ownBody), bodyHandler(header), true, false, []string{"docket", "header", "parties"}, contract.VerdictSuccess, []string{}},
+		"record, proof first": {bodyHandler(ownBody), bodyHandler(header), false, true, []string{"header", "docket"}, contract.VerdictSuccess, []string{}},
+		"header only":         {bodyHandler(emptyBody), bodyHandler(header), false, false, []string{"docket", "header", "docket"}, contract.VerdictSuccess, []string{"header-only"}},
+		"no record":           {bodyHandler(emptyBody), bodyHandler(emptyBody), false, false, []string{"docket", "header"}, contract.VerdictNoRecord, nil},
+		"not listed":          {bodyHandler(ownBody), bodyHandler(emptyBody), false, false, []string{"docket", "header"}, contract.VerdictSuccess, []string{"not-listed"}},
+		"bad docket":          {bodyHandler(`{"data":[{"COURT_NO":"IMM-13-25"`), nil, false, false, []string{"docket"}, contract.VerdictTransient, nil},
+		"trouble at the end":  {bodyHandler(ownBody), statusHandler(500, "no"), false, false, []string{"docket", "header"}, contract.VerdictTransient, nil},
+		"blocked at the end":  {bodyHandler(ownBody), statusHandler(403, ""), false, false, []string{"docket", "header"}, contract.VerdictBlocked, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startSite(t, map[string]http.HandlerFunc{
+				"docket": test.docket, "header": test.header, "parties": bodyHandler(partiesBody),
+			})
+			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
+			fetch := c.Fetch
+			if test.first {
+				fetch = c.FetchProofFirst
+			}
+			id := caseID(t, "IMM-13-25")
+			exchanges, err := fetch(site.WithHeader(t.Context()), id, noPause)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.calls, server.madeCalls()); diff != "" {
+				t.Errorf("calls that reached the server (-want +got):\n%s", diff)
+			}
+			wantReading(t, c, exchanges, test.verdict, "")
+			record := c.Profile.Read(id, exchanges).Record
+			if test.flags == nil {
+				return
+			}
+			if listed := name != "not listed"; (record.OfficeCode == "TOR") != listed {
+				t.Errorf("office code %q", record.OfficeCode)
+			}
+			if diff := cmp.Diff(test.flags, record.Flags); diff != "" {
+				t.Errorf("flags (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // docketSite lists every case but returns a docket only for some values of division. The channel
 // receives the requested values.
 func docketSite(t *testing.T, gives func(division, number string) bool) (*fakeSite, chan string) {

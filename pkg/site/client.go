@@ -119,6 +119,14 @@ func WithTimeouts(ctx context.Context, request, job time.Duration) context.Conte
 	return context.WithValue(ctx, timeoutsKey{}, timeouts{request, job})
 }
 
+type headerKey struct{}
+
+// WithHeader returns a context for Fetch that makes the call for the header of a case also if
+// another call has shown the case.
+func WithHeader(ctx context.Context) context.Context {
+	return context.WithValue(ctx, headerKey{}, true)
+}
+
 // timeouts returns the timeouts in force for ctx.
 func (c *Client) timeouts(ctx context.Context) timeouts {
 	given, _ := ctx.Value(timeoutsKey{}).(timeouts)

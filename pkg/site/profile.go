@@ -45,7 +45,7 @@ type callCondition string
 
 const (
 	whenAlways  callCondition = "always"  // in every attempt
-	whenUnseen  callCondition = "unseen"  // if no earlier call showed the case
+	whenUnseen  callCondition = "unseen"  // if no earlier call showed the case, or its header is requested
 	whenParties callCondition = "parties" // if the case was found and parties are requested
 )
 

@@ -345,6 +345,9 @@ func (r *caseReader) finish() {
 		r.note("duplicate-rows", strconv.Itoa(len(r.record.Docket)-len(docket)))
 	}
 	r.record.Docket, r.record.Entries = docket, len(docket)
+	if slices.ContainsFunc(r.profile.calls, func(c call) bool { return c.proves && slices.Contains(r.empty, c.name) }) {
+		r.flag("not-listed") // the list of files, asked for the header, lacks a case that has a docket
+	}
 	if len(docket) == 0 {
 		r.flag(contract.FlagHeaderOnly)
 		r.note(contract.FlagHeaderOnly, "")

@@ -146,6 +146,48 @@ func TestFrenchPageAgreesWithJSON(t *testing.T) {
 	}
 }
 
+// TestHeaderCall_FillsHeader: the call for the header fills what a docket lacks, and changes nothing
+// else.
+func TestHeaderCall_FillsHeader(t *testing.T) {
+	t.Parallel()
+	_, clients := newSimulator(t, courtsim.Options{Seed: 5, Max: 40}, false, load(t, "fct-cf"))
+	records := 0
+	for number := 1; number <= 40; number++ {
+		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
+		docket := readAttempt(t, clients[0], id).Record
+		exchanges, err := clients[0].Fetch(site.WithHeader(t.Context()), id, noPause)
+		if err != nil {
+			t.Fatal(err)
+		}
+		full := clients[0].Profile.Read(id, exchanges).Record
+		if docket == nil || full == nil {
+			t.Fatalf("%s: records %v and %v", id, docket, full)
+		}
+		if docket.Entries == 0 {
+			continue
+		}
+		records++
+		want, h := *docket, full.Header
+		if slices.Contains([]string{h.CourtSeq, h.OfficeEN, h.OfficeFR, h.OfficeCode, h.TypeEN, h.TypeFR, h.TypeCode,
+			h.ClassID, h.LanguageEN, h.LanguageFR, h.LanguageCode}, "") || len(h.PartyNames) == 0 || h.Ships == nil {
+			t.Errorf("%s: the header call leaves %+v", id, h)
+		}
+		want.CourtSeq, want.OfficeEN, want.OfficeFR, want.OfficeCode = h.CourtSeq, h.OfficeEN, h.OfficeFR, h.OfficeCode
+		want.TypeEN, want.TypeFR, want.TypeCode, want.ClassID = h.TypeEN, h.TypeFR, h.TypeCode, h.ClassID
+		want.LanguageEN, want.LanguageFR, want.LanguageCode = h.LanguageEN, h.LanguageFR, h.LanguageCode
+		want.PartyNames, want.Ships, want.FetchedAt, want.Flags = h.PartyNames, h.Ships, full.FetchedAt, full.Flags
+		if diff := cmp.Diff(want, *full); diff != "" {
+			t.Errorf("%s: more than the header's own fields changed:\n%s", id, diff)
+		}
+		if docket.OfficeCode != "" || docket.PartyNames != nil {
+			t.Errorf("%s: a docket alone gives the header %+v", id, docket.Header)
+		}
+	}
+	if records == 0 {
+		t.Error("no record with a docket")
+	}
+}
+
 // frenchRecord reduces a record with a docket to the French fields of JSON calls and pages.
 func frenchRecord(r contract.Record) contract.Record {
 	h, docket := r.Header, slices.Clone(r.Docket)

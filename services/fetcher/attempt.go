@@ -118,6 +118,9 @@ func (w *runWorker) sendRequests(
 	}
 	requests := 0
 	limited := site.WithTimeouts(site.WithRequestSent(ctx, sent), w.manifest.RequestTimeout, w.manifest.JobTimeout)
+	if w.manifest.Header {
+		limited = site.WithHeader(limited)
+	}
 	exchanges, err = w.robots.wrap(fetch)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		gap, err := w.waitTurn(ctx, requests == 1, permitted)

@@ -189,6 +189,9 @@ func (s *Service) newSearchRun(ctx context.Context, m contract.Manifest) (*searc
 	if s.Parties {
 		settings.MaxRequestsPerAttempt++
 	}
+	if m.Header {
+		settings.MaxRequestsPerAttempt++
+	}
 	r := &searchRun{
 		bus: s.Bus, manifest: m, search: search.New(settings, known),
 		maxRequestsPerAttempt: settings.MaxRequestsPerAttempt, requests: make(map[int]map[attemptKey]int),
