@@ -14,8 +14,13 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// maxFile is the maximum size of a settings file in bytes.
-const maxFile = 1 << 20
+const (
+	// maxFile is the maximum size of a settings file in bytes.
+	maxFile = 1 << 20
+	// maxKeys is how many keys a settings file may have, several times as many as there are: each is
+	// searched for in the whole file.
+	maxKeys = 256
+)
 
 // fromFile reads a settings file. An error concerns the file as a whole.
 func (t table) fromFile(path string) ([]input, error) {
@@ -28,7 +33,9 @@ func (t table) fromFile(path string) ([]input, error) {
 	if err != nil {
 		return nil, fileError(path, err)
 	}
-	lines := keyLines(data)
+	if len(values) > maxKeys {
+		return nil, fmt.Errorf("%s: %d keys: want a file of settings, at most %d", path, len(values), maxKeys)
+	}
 	var list []input
 	seen := make(map[string]bool)
 	for _, key := range meta.Keys() {
@@ -37,13 +44,18 @@ func (t table) fromFile(path string) ([]input, error) {
 			continue
 		}
 		seen[name] = true
-		origin := path
-		if line := lines[name]; line > 0 {
-			origin += ":" + strconv.Itoa(line)
-		}
-		list = append(list, t.fromTOML(name, origin, values[name]))
+		list = append(list, t.fromTOML(name, fmt.Sprintf("%s:%d", path, keyLine(string(data), name)), values[name]))
 	}
 	return list, nil
+}
+
+// keyLine returns the line of a valid TOML file on which a top-level name first occurs. The decoder
+// reports positions in errors alone: after another definition of the name, this one is an error.
+func keyLine(text, name string) int {
+	text = toml.Key{name}.String() + " = 0\n" + strings.TrimPrefix(text, "\ufeff")
+	_, err := toml.Decode(text, &map[string]any{})
+	twice, _ := errors.AsType[toml.ParseError](err)
+	return twice.Position.Line - 1
 }
 
 // fileError reports where a file is not TOML.

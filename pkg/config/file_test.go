@@ -48,7 +48,7 @@ func TestLoad_BadFiles(t *testing.T) {
 	}
 }
 
-func TestKeyLines(t *testing.T) {
+func TestKeyLine(t *testing.T) {
 	for file, want := range map[string]string{
 		"\n# start = 1\n\"start\" = 0\n":                     "c.toml:3: start = ",
 		"contact = '''\nend = 1\n'''\n":                      "c.toml:1: contact = ",

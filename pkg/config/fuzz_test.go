@@ -10,22 +10,21 @@ import (
 	"pgregory.net/rapid"
 )
 
-// FuzzKeyLines holds the lines against the decoder: what stands above a key's line is whole TOML
+// FuzzKeyLine holds the lines against the decoder: what stands above a key's line is whole TOML
 // without the key.
-func FuzzKeyLines(f *testing.F) {
+func FuzzKeyLine(f *testing.F) {
 	for _, seed := range []string{"a = 1\nb = 2", "[t]\nx = 1\n[x]", "s = '''\na = 1\n'''\nb=3", `"q" = 1`, "a.b = 1\na.c = 2", "# c = 1\n\n=x",
 		"a = 1 # \"\"\"\nb = 2", "a = [\n'b = 1', # ]\n]\nb = \"\\\"\"", "\"\"\"\"=1", "[[a.b]]\nc = {d = \"}\"}\n[[a.b]]"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		lines := keyLines([]byte(text))
 		values, err := decoded(text)
 		if err != nil {
 			return
 		}
 		rows := slices.Collect(strings.Lines(text))
 		for key := range values {
-			n := lines[key]
+			n := keyLine(text, key)
 			if n < 1 || n > len(rows) {
 				t.Fatalf("%q stands on line %d of %d in %q", key, n, len(rows), text)
 			}
