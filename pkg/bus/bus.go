@@ -89,8 +89,7 @@ func (b *Bus) KV(ctx context.Context, bucket string) (jetstream.KeyValue, error)
 // leaves publishes without a reply until the server is restarted.
 var ErrStore = errors.New("broker or its store not answering")
 
-// ErrStop is what a callback returns to end a read before its end. The reader returns it, and its
-// caller takes it for no error.
+// ErrStop is what a callback of Tail, Watch or Scan returns to end the read, which is no error.
 var ErrStop = errors.New("reading stopped")
 
 // ErrExists reports that a subject that holds a single message forever is already written: the

@@ -57,7 +57,7 @@ func retryBackoff(failures int) time.Duration {
 // exist or permissions are missing. Forged messages are skipped.
 func (b *Bus) Tail(ctx context.Context, stream, filter string, after uint64, take func(Message) error) error {
 	t := &tail{bus: b, stream: stream, take: take, cursors: []*cursor{{filter: filter, lastRead: after}}, caughtUp: func() error { return nil }}
-	if err := t.follow(ctx); err != nil {
+	if err := t.follow(ctx); err != nil && !errors.Is(err, ErrStop) {
 		return fmt.Errorf("reading %s: %w", filter, err)
 	}
 	return nil
@@ -426,7 +426,7 @@ func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration, t
 	if err == nil {
 		err = run(t, ctx)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrStop) {
 		return fmt.Errorf("reading bucket %s: %w", keys.Bucket, err)
 	}
 	return nil

@@ -266,8 +266,6 @@ func (g *Guard) Close(ctx context.Context) error {
 // the rest as lost.
 const readTimeout = 5 * time.Second
 
-var errReadEnough = errors.New("enough read")
-
 // scan reads a complete stream. points are the sequences at which the hash of the chain is wanted.
 // A message that the stream counts and that cannot be read is ErrDamaged.
 func (g *Guard) scan(ctx context.Context, name string, what kind, points []uint64) (contents, error) {
@@ -327,12 +325,12 @@ func (g *Guard) readStream(ctx context.Context, stream jetstream.Stream, after u
 	var count uint64
 	each := func(msg bus.Message) error {
 		if msg.Sequence > state.LastSeq {
-			return errReadEnough
+			return bus.ErrStop
 		}
 		take(msg)
 		after = msg.Sequence
 		if count++; count == state.Msgs || after == state.LastSeq {
-			return errReadEnough
+			return bus.ErrStop
 		}
 		return nil
 	}
@@ -342,7 +340,7 @@ func (g *Guard) readStream(ctx context.Context, stream jetstream.Stream, after u
 			if err = lost; err == nil {
 				err = each(msg)
 			}
-			if errors.Is(err, errReadEnough) {
+			if errors.Is(err, bus.ErrStop) {
 				return nil
 			}
 			if err != nil {
@@ -360,7 +358,7 @@ func (g *Guard) readStream(ctx context.Context, stream jetstream.Stream, after u
 		})
 		waiting.Stop()
 		cancel()
-		if errors.Is(err, errReadEnough) {
+		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {

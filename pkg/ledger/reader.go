@@ -154,7 +154,7 @@ func (r Reader) ReadRange(ctx context.Context, after, end uint64, take func(Mess
 	if end <= after {
 		return nil
 	}
-	err := r.Follow(ctx, after, func(m Message) error {
+	return r.Follow(ctx, after, func(m Message) error {
 		if m.Sequence <= end {
 			if err := take(m); err != nil {
 				return err
@@ -165,10 +165,6 @@ func (r Reader) ReadRange(ctx context.Context, after, end uint64, take func(Mess
 		}
 		return nil
 	})
-	if errors.Is(err, bus.ErrStop) {
-		return nil
-	}
-	return err
 }
 
 // EachMessage calls take for every stored message of a subject from a sequence on, in stream order,

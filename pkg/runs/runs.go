@@ -355,7 +355,7 @@ func Await[T any](ctx context.Context, b *bus.Bus, key string, good func(T) bool
 		return nil
 	})
 	switch {
-	case errors.Is(err, bus.ErrStop):
+	case err == nil:
 		return found, nil
 	case ctx.Err() != nil:
 		return found, context.Cause(ctx)

@@ -151,9 +151,6 @@ func readKey[T any](ctx context.Context, kv jetstream.KeyValue, key string) (fou
 	return found, nil
 }
 
-// errStopScan ends a scan of keys early.
-var errStopScan = errors.New("found")
-
 // storedOrigin returns the origin from which the first collected case with a known origin was
 // fetched, or "" if there is none. Records of another site would count as collected for this one.
 func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
@@ -167,11 +164,11 @@ func (s *Service) storedOrigin(ctx context.Context) (origin string, err error) {
 		seen[value.RunID] = true
 		m, err := readKey[contract.Manifest](ctx, s.kv, value.RunID.ManifestKey())
 		if err == nil && m.value.Origin != "" {
-			origin, err = m.value.Origin, errStopScan
+			origin, err = m.value.Origin, bus.ErrStop
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, errStopScan) {
+	if err != nil {
 		return "", fmt.Errorf("reading the site of the store: %w", err)
 	}
 	return origin, nil

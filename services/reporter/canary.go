@@ -3,7 +3,6 @@ package reporter
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -201,9 +200,6 @@ func (w *worker) canaryCasesOfOtherYears(ctx context.Context) ([]contract.CaseID
 		}
 		return nil
 	})
-	if errors.Is(err, bus.ErrStop) {
-		err = nil
-	}
 	return cases, err
 }
 

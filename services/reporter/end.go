@@ -239,17 +239,19 @@ func (w *worker) findInFlight(ctx context.Context) (inFlight, error) {
 	}
 	run := w.manifest.RunID
 	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}
+	alive := false
 	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		if w.fetcherRenewals.Expired(entry.Key(), entry.Revision()) {
 			return nil
 		}
+		alive = true
 		return bus.ErrStop
 	})
-	if errors.Is(err, bus.ErrStop) {
-		return inFlightSome, nil
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return inFlightUnknown, fmt.Errorf("listing the fetchers of %s: %w", run, err)
+	case alive:
+		return inFlightSome, nil
 	}
 	answers, err := w.Bus.Subjects(ctx, contract.StreamAnswers, run.AnswerFilter())
 	if err != nil || len(answers) > 0 {

@@ -116,17 +116,13 @@ func (r *reconciler) eachMessage(ctx context.Context, stream string, take func(b
 		return err
 	}
 	last := opened.CachedInfo().State.LastSeq
-	err = r.bus.Tail(ctx, stream, ">", 0, func(msg bus.Message) error {
+	return r.bus.Tail(ctx, stream, ">", 0, func(msg bus.Message) error {
 		take(msg)
 		if msg.Sequence >= last { // the last message is never deleted, in the ledger as in a bucket
 			return bus.ErrStop
 		}
 		return nil
 	})
-	if errors.Is(err, bus.ErrStop) {
-		return nil
-	}
-	return err
 }
 
 // foldMessage folds one message of the ledger of any run.
