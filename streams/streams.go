@@ -5,6 +5,7 @@ package streams
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -152,25 +153,19 @@ const awaitPoll = 500 * time.Millisecond
 // Await waits until another process has created everything that Ensure creates. It checks for the
 // last consumer. The error is that of ctx or of the server.
 func Await(ctx context.Context, js jetstream.JetStream) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the streams: %w", context.Cause(ctx))
-		case <-timer.C:
-		}
 		_, err := js.Consumer(ctx, contract.StreamAnswers, lastConsumer)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		} else if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-			timer.Reset(awaitPoll)
+		if ctx.Err() == nil && (errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)) {
+			select {
+			case <-ctx.Done(): // the next request fails
+			case <-time.After(awaitPoll):
+			}
 			continue
 		}
-		return fmt.Errorf("waiting for the streams: %w", err)
+		if err != nil {
+			return fmt.Errorf("waiting for the streams: %w", cmp.Or(context.Cause(ctx), err))
+		}
+		return nil
 	}
 }
 
