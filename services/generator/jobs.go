@@ -320,20 +320,6 @@ func (r *reconciler) recreateIfIdle(ctx context.Context, info *jetstream.Consume
 		"no job was pending or delivered although the run has not ended")
 }
 
-// deliveryFault describes the setting that keeps a consumer from delivering all messages until they
-// are acknowledged, or returns "". Operators may change its ack wait and may pause it.
-func deliveryFault(want, have jetstream.ConsumerConfig) string {
-	switch {
-	case have.MaxDeliver != want.MaxDeliver:
-		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
-	case have.FilterSubject != want.FilterSubject || !slices.Equal(have.FilterSubjects, want.FilterSubjects):
-		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject),
-			append(want.FilterSubjects, want.FilterSubject))
-	default:
-		return ""
-	}
-}
-
 // ensureConsumer returns a consumer. One that is missing or has a delivery fault is first passed to
 // recreate, with the reason.
 func (s *Service) ensureConsumer(
@@ -343,7 +329,7 @@ func (s *Service) ensureConsumer(
 	consumer, err := js.Consumer(ctx, stream, want.Durable)
 	reason := "it was removed"
 	if err == nil {
-		reason = deliveryFault(want, consumer.CachedInfo().Config)
+		reason = streams.DeliveryFault(want, consumer.CachedInfo().Config)
 	}
 	switch {
 	case err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound):

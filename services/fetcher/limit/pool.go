@@ -87,7 +87,7 @@ func (p *messagePool) ensure(ctx context.Context, othersActive bool) error {
 		p.damaged = true
 		return nil
 	}
-	if consumerDefect(p.want, status.config) != "" {
+	if streams.DeliveryFault(p.want, status.config) != "" {
 		if err := streams.DeleteConsumer(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (p *messagePool) check(ctx context.Context) error {
 	switch {
 	case healthy:
 		return p.adjust(ctx, status.config)
-	case consumerDefect(p.want, status.config) != "":
+	case streams.DeliveryFault(p.want, status.config) != "":
 		// A consumer that is corrected in place does not redeliver what it has given up. Every fetcher
 		// notices a consumer that is gone.
 		if err := streams.DeleteConsumer(ctx, p.bus.JetStream(), contract.StreamPace, p.want.Durable); err != nil {
@@ -283,29 +283,13 @@ func (p *messagePool) inspect(ctx context.Context) (status poolStatus, err error
 		return status, fmt.Errorf("opening consumer %s: %w", p.want.Durable, err)
 	default:
 		status.consumerCreated, status.config = consumer.CachedInfo().Created, consumer.CachedInfo().Config
-		status.damage = consumerDefect(p.want, status.config)
+		status.damage = streams.DeliveryFault(p.want, status.config)
 	}
 	if len(status.missing) > 0 {
 		status.damage = strings.TrimPrefix(
 			status.damage+"; messages were removed: "+strings.Join(status.missing, " "), "; ")
 	}
 	return status, nil
-}
-
-// consumerDefect returns which setting keeps a consumer from redelivering every message; empty if
-// none does, or if the consumer does not exist.
-func consumerDefect(want, have jetstream.ConsumerConfig) string {
-	switch {
-	case have.Durable == "":
-		return ""
-	case have.MaxDeliver != want.MaxDeliver:
-		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
-	case have.FilterSubject != want.FilterSubject || len(have.FilterSubjects) > 0:
-		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject),
-			want.FilterSubject)
-	default:
-		return ""
-	}
 }
 
 // adjust corrects, in place, settings that would let the consumer deliver a message to two fetchers
