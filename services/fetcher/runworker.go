@@ -2,7 +2,6 @@ package fetcher
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -182,13 +181,8 @@ func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 
 // putPresence stores the presence of this fetcher on the run.
 func (w *runWorker) putPresence(ctx context.Context) error {
-	value, err := json.Marshal(contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(),
-		Reached: w.reachability.Reached()})
-	if err != nil {
-		return err
-	}
-	_, err = w.fetchers.Put(ctx, w.manifest.RunID.FetcherKey(w.ID), value)
-	return err
+	return runs.Put(ctx, w.fetchers, w.manifest.RunID.FetcherKey(w.ID),
+		contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(), Reached: w.reachability.Reached()})
 }
 
 // refreshPresence stores the presence again. The next refresh replaces a lost one.

@@ -41,9 +41,9 @@ type Options struct {
 // Limiter decides for all runs of one process when the next case may start and when the next
 // request may be sent. It is safe for concurrent use.
 type Limiter struct {
-	pacer    *pacer
-	site     *siteState
-	inFlight *inFlightLimit
+	*pacer
+	*siteState
+	*inFlightLimit
 	// pools are the turn and the slots; empty if this process is alone.
 	pools []*messagePool
 }
@@ -54,7 +54,7 @@ func New(ctx context.Context, opts Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Limiter{pacer: newPacer(opts.Pace), site: newSiteState(opts, sites), inFlight: newInFlightLimit(opts.Concurrency)}
+	l := &Limiter{newPacer(opts.Pace), newSiteState(opts, sites), newInFlightLimit(opts.Concurrency), nil}
 	if opts.Shared {
 		if err := l.createPools(ctx, opts); err != nil {
 			return nil, fmt.Errorf("creating the turn and the slots of site %s: %w", opts.Site, err)
@@ -73,57 +73,8 @@ func (l *Limiter) Run(ctx context.Context, ready func()) error {
 	for _, p := range l.pools {
 		maintainers.Go(func() { p.maintain(ctx) })
 	}
-	return l.site.watch(ctx, ready)
+	return l.watch(ctx, ready)
 }
-
-// FreeAdmissions returns how many admissions are free now, as far as one call of Admit may return
-// them.
-func (l *Limiter) FreeAdmissions() int { return l.inFlight.available() }
-
-// Admit waits until a case may be in flight and returns between one and limit admissions. The error
-// is the cause of ctx.
-func (l *Limiter) Admit(ctx context.Context, limit int) ([]Admission, error) {
-	return l.inFlight.acquire(ctx, limit)
-}
-
-// EnterHalfOpen waits, while the site is half-open, until no other case of this process probes it.
-// leave lets the next case in. The error is the cause of ctx.
-func (l *Limiter) EnterHalfOpen(ctx context.Context) (leave func(), err error) {
-	return l.site.enterHalfOpen(ctx)
-}
-
-// SetCrawlDelay sets the crawl delay of robots.txt, which applies if it is longer than the pause.
-func (l *Limiter) SetCrawlDelay(pause time.Duration) { l.pacer.setCrawlDelay(pause) }
-
-// RetryAfter returns how long a response asks clients to wait; 0 if it does not.
-type RetryAfter func(x contract.Exchange, now time.Time) time.Duration
-
-// Record slows requests down, or speeds them up again, by the exchanges of an attempt. retry says
-// that the number has failed before.
-func (l *Limiter) Record(ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter RetryAfter) {
-	l.site.record(ctx, exchanges, retry, retryAfter)
-}
-
-// SetBlock stores a block of the site, for all fetchers now and later.
-func (l *Limiter) SetBlock(ctx context.Context, block contract.SiteBlock) error {
-	return l.site.setBlock(ctx, block)
-}
-
-// ClearBlock removes a block of the site. It must be called before Run.
-func (l *Limiter) ClearBlock(ctx context.Context) error { return l.site.clearBlock(ctx) }
-
-// Block returns the block in force, nil if there is none, and a channel that is closed when another
-// block is set.
-func (l *Limiter) Block() (*contract.SiteBlock, <-chan struct{}) {
-	return l.site.activeBlock(time.Now())
-}
-
-// Slowdown returns how far trouble of the site slows requests down.
-func (l *Limiter) Slowdown() contract.SiteSlowdown { return l.site.currentSlowdown() }
-
-// CurrentWait returns why the next request is held beyond its pause; nil while it is not, or not
-// for long.
-func (l *Limiter) CurrentWait() *Wait { return l.pacer.currentWait.Load() }
 
 // createPools creates the turn and the slots of the site, unless another fetcher did, and lets the
 // pacer and the limit of cases in flight take from them.
@@ -147,7 +98,7 @@ func (l *Limiter) createPools(ctx context.Context, opts Options) error {
 		}
 	}
 	pace := opts.Pace
-	maxPause := func() time.Duration { return max(pace.Max, l.pacer.crawlDelay()) }
+	maxPause := func() time.Duration { return max(pace.Max, l.crawlDelay()) }
 	turnPool := newPool(turnConfig, []string{contract.TurnSubject(opts.Site)}, maxPause)
 	// A turn that is lost with its holder is redelivered only when that cannot shorten a pause.
 	turnPool.want.AckWait = max(turnPool.want.AckWait, pace.Max+brokerRetryDelay)
@@ -169,9 +120,9 @@ func (l *Limiter) createPools(ctx context.Context, opts Options) error {
 		}
 	}
 	if !pace.unlimited() {
-		l.pacer.sharedTurn = &siteTurn{pool: turnPool, maxPause: pace.Max}
+		l.sharedTurn = &siteTurn{pool: turnPool, maxPause: pace.Max}
 	}
-	l.inFlight.slots = &slots{slotPool}
+	l.slots = &slots{slotPool}
 	l.pools = []*messagePool{turnPool, slotPool}
 	return nil
 }
@@ -211,7 +162,7 @@ func (a *Attempt) WaitTurn(ctx context.Context) (sinceLast time.Duration, err er
 	a.mu.Lock()
 	first := len(a.permits) == 0
 	a.mu.Unlock()
-	permit, err := a.limiter.pacer.wait(ctx, !first, a.limiter.site.hold)
+	permit, err := a.limiter.wait(ctx, !first, a.limiter.hold)
 	if err != nil {
 		return 0, err
 	}
@@ -289,9 +240,9 @@ func newInFlightLimit(n int) *inFlightLimit {
 	return &inFlightLimit{sem: make(chan struct{}, n), requestingSlots: make(chan struct{}, 1)}
 }
 
-// available returns how many admissions are free now; with slots, at most as many as one call of
-// acquire returns.
-func (l *inFlightLimit) available() int {
+// FreeAdmissions returns how many admissions are free now; with slots, at most as many as one call
+// of Admit returns.
+func (l *inFlightLimit) FreeAdmissions() int {
 	idle := cap(l.sem) - len(l.sem)
 	if l.slots != nil {
 		return min(idle, 1+maxExtraSlots)
@@ -299,11 +250,11 @@ func (l *inFlightLimit) available() int {
 	return idle
 }
 
-// acquire waits until an admission is free and returns between one and limit admissions. The error
+// Admit waits until a case may be in flight and returns between one and limit admissions. The error
 // is the cause of ctx.
-func (l *inFlightLimit) acquire(ctx context.Context, limit int) ([]Admission, error) {
+func (l *inFlightLimit) Admit(ctx context.Context, limit int) ([]Admission, error) {
 	if l.slots != nil {
-		return l.acquireShared(ctx, limit)
+		return l.admitShared(ctx, limit)
 	}
 	if err := acquireSem(ctx, l.sem); err != nil {
 		return nil, err
@@ -315,8 +266,8 @@ func (l *inFlightLimit) acquire(ctx context.Context, limit int) ([]Admission, er
 	return admissions, nil
 }
 
-// acquireShared is acquire where each admission needs a slot.
-func (l *inFlightLimit) acquireShared(ctx context.Context, limit int) ([]Admission, error) {
+// admitShared is Admit where each admission needs a slot.
+func (l *inFlightLimit) admitShared(ctx context.Context, limit int) ([]Admission, error) {
 	l.waiters.Add(1)
 	defer l.waiters.Add(-1)
 	if err := acquireSem(ctx, l.requestingSlots); err != nil {

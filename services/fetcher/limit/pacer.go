@@ -175,8 +175,12 @@ func (p *pacer) drawPause(n int) (pause time.Duration, rest bool) {
 
 func (p *pacer) crawlDelay() time.Duration { return time.Duration(p.siteDelay.Load()) }
 
-// setCrawlDelay sets the crawl delay of robots.txt, which applies if it is longer than the pause.
-func (p *pacer) setCrawlDelay(pause time.Duration) { p.siteDelay.Store(int64(pause)) }
+// SetCrawlDelay sets the crawl delay of robots.txt, which applies if it is longer than the pause.
+func (p *pacer) SetCrawlDelay(pause time.Duration) { p.siteDelay.Store(int64(pause)) }
+
+// CurrentWait returns why the next request is held beyond its pause; nil while it is not, or not
+// for long.
+func (p *pacer) CurrentWait() *Wait { return p.currentWait.Load() }
 
 // waitTurn waits until this process may send a request and neither the hour nor the site forbids
 // it. It adds up in permit how long it waited for what. The turn is nil if there is no other

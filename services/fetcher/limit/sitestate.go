@@ -2,7 +2,6 @@ package limit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -126,8 +125,11 @@ func (s *siteState) setBlockLocked(block contract.SiteBlock) {
 	s.blockChanged = make(chan struct{})
 }
 
-// activeBlock returns the block in force at now, nil if there is none, and a channel that is closed
-// when another block is set.
+// Block returns the block in force, nil if there is none, and a channel that is closed when another
+// block is set.
+func (s *siteState) Block() (*contract.SiteBlock, <-chan struct{}) { return s.activeBlock(time.Now()) }
+
+// activeBlock is Block at the time now.
 func (s *siteState) activeBlock(now time.Time) (*contract.SiteBlock, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,9 +151,9 @@ func (s *siteState) hold() (left time.Duration, reason string) {
 	return time.Until(s.slowdown.Until), reason
 }
 
-// enterHalfOpen waits, while the site is half-open, until no other case of this process probes it.
+// EnterHalfOpen waits, while the site is half-open, until no other case of this process probes it.
 // leave lets the next case in. The error is the cause of ctx.
-func (s *siteState) enterHalfOpen(ctx context.Context) (leave func(), err error) {
+func (s *siteState) EnterHalfOpen(ctx context.Context) (leave func(), err error) {
 	if !s.halfOpen() {
 		return func() {}, nil
 	}
@@ -167,21 +169,22 @@ func (s *siteState) enterHalfOpen(ctx context.Context) (leave func(), err error)
 	return release, nil
 }
 
-func (s *siteState) halfOpen() bool { return s.currentSlowdown().Level >= halfOpenLevel }
+func (s *siteState) halfOpen() bool { return s.Slowdown().Level >= halfOpenLevel }
 
-func (s *siteState) currentSlowdown() contract.SiteSlowdown {
+// Slowdown returns how far trouble of the site slows requests down.
+func (s *siteState) Slowdown() contract.SiteSlowdown {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.slowdown
 }
 
-// record updates the slowdown with the exchanges of an attempt and stores it for the other fetchers
-// if their pace changes. retry says that the number has failed before. The next update replaces one
-// that is not stored.
-func (s *siteState) record(
-	ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter func(contract.Exchange,
-		time.Time) time.Duration,
-) {
+// RetryAfter returns how long a response asks clients to wait; 0 if it does not.
+type RetryAfter func(x contract.Exchange, now time.Time) time.Duration
+
+// Record slows requests down, or speeds them up again, by the exchanges of an attempt, and stores
+// that for the other fetchers if their pace changes. retry says that the number has failed before.
+// The next update replaces one that is not stored.
+func (s *siteState) Record(ctx context.Context, exchanges []contract.Exchange, retry bool, retryAfter RetryAfter) {
 	now, levelBefore, changed := time.Now(), 0, false
 	s.mu.Lock()
 	levelBefore = s.slowdown.Level
@@ -203,33 +206,26 @@ func (s *siteState) record(
 	} else {
 		s.log.Info("site.recovering", "site", s.site, "level", slowdown.Level)
 	}
-	value, err := json.Marshal(slowdown)
-	if err == nil {
-		_, err = s.bucket.Put(ctx, contract.SlowdownKey(s.site), value)
-	}
-	if err != nil && ctx.Err() == nil {
+	if err := runs.Put(ctx, s.bucket, contract.SlowdownKey(s.site), slowdown); err != nil && ctx.Err() == nil {
 		s.log.Warn("site.slowdown.kept", "site", s.site, "error", err)
 	}
 }
 
-// setBlock stores a block of the site, for all fetchers now and later.
-func (s *siteState) setBlock(ctx context.Context, block contract.SiteBlock) error {
-	value, err := json.Marshal(block)
+// SetBlock stores a block of the site, for all fetchers now and later.
+func (s *siteState) SetBlock(ctx context.Context, block contract.SiteBlock) error {
+	stored := block
 	s.mu.Lock()
 	block.Until = delay.Until(time.Now(), block.Until, block.Until.Sub(block.At))
 	s.setBlockLocked(block)
 	s.mu.Unlock()
-	if err == nil {
-		_, err = s.bucket.Put(ctx, contract.BlockKey(s.site), value)
-	}
-	if err != nil {
+	if err := runs.Put(ctx, s.bucket, contract.BlockKey(s.site), stored); err != nil {
 		return fmt.Errorf("storing the block of site %s: %w", s.site, err)
 	}
 	return nil
 }
 
-// clearBlock removes a block from the bucket.
-func (s *siteState) clearBlock(ctx context.Context) error {
+// ClearBlock removes a block of the site. It must be called before Run.
+func (s *siteState) ClearBlock(ctx context.Context) error {
 	if err := s.bucket.Delete(ctx, contract.BlockKey(s.site)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fmt.Errorf("removing the block of site %s: %w", s.site, err)
 	}

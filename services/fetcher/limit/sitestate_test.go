@@ -90,7 +90,7 @@ func TestSiteState_WallClockSetBack(t *testing.T) {
 	// A failure counts at once, not only when the wall clock has reached the time of the last one.
 	failed := contract.Exchange{StartedAt: time.Now(), Status: 503}
 	for range toleratedFailures + 1 {
-		s.record(t.Context(), []contract.Exchange{failed}, false,
+		s.Record(t.Context(), []contract.Exchange{failed}, false,
 			func(contract.Exchange, time.Time) time.Duration { return 0 })
 	}
 	if level := s.slowdown.Level; level != 3 {
