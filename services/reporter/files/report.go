@@ -51,6 +51,7 @@ func (s Summary) Report() contract.Report {
 	m, t := s.Manifest, s.Tally
 	m.Range = s.Numbers()
 	within := t.Outcomes.CountWithin(m.Range)
+	total := within[contract.Success] + within[contract.NoRecord] + within[contract.Failed]
 	started, seconds := m.CreatedAt.UTC(), s.Elapsed.Seconds()
 	// A wall clock that was set back must not make the run end before its start, its length or its
 	// last attempt.
@@ -58,10 +59,11 @@ func (s Summary) Report() contract.Report {
 	r := contract.Report{
 		RunID: m.RunID, Start: m.Range.Start, End: m.Range.End,
 		StartID: m.Case(m.Range.Start).String(),
-		Total:   within.Total(), Succeeded: within.Success, NoRecord: within.NoRecord, Failed: within.Failed,
+		Total:   total, Succeeded: within[contract.Success], NoRecord: within[contract.NoRecord],
+		Failed:         within[contract.Failed],
 		Skipped:        s.Skipped,
 		Unconfirmed:    t.UnconfirmedCount(),
-		Beyond:         t.Total() - within.Total(),
+		Beyond:         t.Total() - total,
 		TotalAttempted: t.Total(), SuccessCount: t.Succeeded, NoRecordCount: t.NoRecord, FailedCount: t.Failed,
 		StartedAt: started, FinishedAt: finished, DurationSeconds: seconds, Status: s.Status, Reason: s.Reason,
 		Requests: t.Requests, CanaryRequests: t.CanaryRequests, Retries: t.Retries,

@@ -264,13 +264,11 @@ func (c Counted) WritesKey() bool {
 // number set.
 type Outcomes []byte
 
-// The two-bit codes are stored in checkpoints: their values must not change.
-const (
-	codeNone = iota
-	codeSuccess
-	codeNoRecord
-	codeFailed
-)
+// outcomeCodes are the outcomes in the order of their two-bit codes. Checkpoints store the codes, so
+// the order must not change.
+func outcomeCodes() [4]contract.Outcome {
+	return [...]contract.Outcome{"", contract.Success, contract.NoRecord, contract.Failed}
+}
 
 // Get returns the outcome of a number; empty when it has none.
 func (o Outcomes) Get(number int) contract.Outcome {
@@ -278,16 +276,7 @@ func (o Outcomes) Get(number int) contract.Outcome {
 	if number < 0 || at >= len(o) {
 		return ""
 	}
-	switch o[at] >> (number % 4 * 2) & 3 {
-	case codeSuccess:
-		return contract.Success
-	case codeNoRecord:
-		return contract.NoRecord
-	case codeFailed:
-		return contract.Failed
-	default:
-		return ""
-	}
+	return outcomeCodes()[o[at]>>(number%4*2)&3]
 }
 
 // Set stores the outcome of a number from 1 to contract.MaxNumber.
@@ -296,42 +285,17 @@ func (o *Outcomes) Set(number int, outcome contract.Outcome) {
 	for at >= len(*o) {
 		*o = append(*o, 0)
 	}
-	shift := number % 4 * 2
-	(*o)[at] = (*o)[at]&^(3<<shift) | code(outcome)<<shift
+	shift, codes := number%4*2, outcomeCodes()
+	(*o)[at] = (*o)[at]&^(3<<shift) | byte(max(0, slices.Index(codes[:], outcome)))<<shift
 }
 
-func code(outcome contract.Outcome) byte {
-	switch outcome {
-	case contract.Success:
-		return codeSuccess
-	case contract.NoRecord:
-		return codeNoRecord
-	case contract.Failed:
-		return codeFailed
-	default:
-		return codeNone
-	}
-}
-
-// OutcomeCounts is how many numbers have each outcome.
-type OutcomeCounts struct{ Success, NoRecord, Failed int }
-
-// Total is how many numbers have an outcome.
-func (c OutcomeCounts) Total() int { return c.Success + c.NoRecord + c.Failed }
-
-// CountWithin counts the outcomes of the numbers of a range.
-func (o Outcomes) CountWithin(numbers contract.Range) (c OutcomeCounts) {
+// CountWithin returns how many numbers of a range have each outcome.
+func (o Outcomes) CountWithin(numbers contract.Range) map[contract.Outcome]int {
+	counts := make(map[contract.Outcome]int)
 	for number := numbers.Start; number <= min(numbers.End, o.Highest()); number++ {
-		switch o.Get(number) {
-		case contract.Success:
-			c.Success++
-		case contract.NoRecord:
-			c.NoRecord++
-		case contract.Failed:
-			c.Failed++
-		}
+		counts[o.Get(number)]++
 	}
-	return c
+	return counts
 }
 
 // Highest is an upper limit of the numbers with an outcome.
