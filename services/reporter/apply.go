@@ -187,7 +187,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
 		return err
 	}
-	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
+	if w.manifest, err = runs.Manifest(ctx, w.runs, run); err != nil {
 		return err
 	}
 	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest}
@@ -252,15 +252,6 @@ func (w *worker) openAttemptsFile(offset int64) error {
 		return errors.Join(err, w.attemptsFile.Close())
 	}
 	return nil
-}
-
-// readManifest reads a run's manifest; one that this program cannot report is runs.ErrUnreadable.
-func readManifest(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Manifest, error) {
-	manifest, err := runs.Manifest(ctx, kv, run)
-	if err != nil {
-		return contract.Manifest{}, fmt.Errorf("reading the manifest of %s: %w", run, err)
-	}
-	return manifest, nil
 }
 
 func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {

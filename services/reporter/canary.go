@@ -216,15 +216,9 @@ func (n *newestCases) add(number int, value contract.Collected) {
 	if value.Outcome != contract.Success {
 		return
 	}
-	at := 0
-	for at < len(*n) && !value.At.After((*n)[at].at) {
-		at++
-	}
-	if at == fold.MaxCanaryCases {
-		return
-	}
-	list := append(append(append(newestCases{}, (*n)[:at]...), collectedCase{number, value.At}), (*n)[at:]...)
-	*n = list[:min(len(list), fold.MaxCanaryCases)]
+	*n = append(*n, collectedCase{number, value.At})
+	slices.SortStableFunc(*n, func(a, b collectedCase) int { return b.at.Compare(a.at) })
+	*n = (*n)[:min(len(*n), fold.MaxCanaryCases)]
 }
 
 func (n newestCases) numbers() []int {

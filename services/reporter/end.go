@@ -298,7 +298,7 @@ func (w *worker) settings(ctx context.Context) (map[string]any, error) {
 func (w *worker) verifyAndEnd(ctx context.Context, status contract.Status, reason string) error {
 	// The bound may have been found since this worker started.
 	var err error
-	if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil {
+	if w.manifest, err = runs.Manifest(ctx, w.runs, w.manifest.RunID); err != nil {
 		return err
 	}
 	collected, err := w.verify(ctx, w.tally.Sequence)
@@ -403,8 +403,11 @@ func (w *worker) resumableSearch(report contract.Report) bool {
 func (w *worker) writeFinalState(ctx context.Context, report contract.Report, file string) (bool, error) {
 	key := w.manifest.RunID.StateKey()
 	return runs.Update(ctx, w.runs, key, func(state contract.State, err error) (contract.State, bool, error) {
-		if err != nil || state.Status != contract.Running {
-			return state, false, w.stateError(err)
+		if err != nil {
+			return state, false, fmt.Errorf("reading %s: %w", key, err)
+		}
+		if state.Status != contract.Running {
+			return state, false, nil
 		}
 		state.Status, state.Reason, state.At = report.Status, report.Reason, w.Now().UTC()
 		state.Report, state.File, state.ElapsedSeconds = &report, file, report.DurationSeconds
@@ -418,16 +421,7 @@ func (w *worker) writeFinalState(ctx context.Context, report contract.Report, fi
 
 // state reads the run's state.
 func (w *worker) state(ctx context.Context) (contract.State, error) {
-	state, _, err := runs.Read[contract.State](ctx, w.runs, w.manifest.RunID.StateKey())
-	return state, w.stateError(err)
-}
-
-// stateError returns the error of reading the run's state, nil for nil.
-func (w *worker) stateError(err error) error {
-	if err != nil {
-		err = fmt.Errorf("reading the state of %s: %w", w.manifest.RunID, err)
-	}
-	return err
+	return runs.Get[contract.State](ctx, w.runs, w.manifest.RunID.StateKey())
 }
 
 // clearJobs deletes the run's jobs and the consumer that its fetchers shared.
@@ -594,7 +588,7 @@ func (w *worker) haltRun(ctx context.Context, status contract.Status, reason str
 func (w *worker) countStreak(ctx context.Context) error {
 	if w.manifest.Searching() {
 		var err error
-		if w.manifest, err = readManifest(ctx, w.runs, w.manifest.RunID); err != nil || w.manifest.Searching() {
+		if w.manifest, err = runs.Manifest(ctx, w.runs, w.manifest.RunID); err != nil || w.manifest.Searching() {
 			return err
 		}
 	}

@@ -109,17 +109,13 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 	if w.buckets, err = openBuckets(ctx, w.Bus); err != nil {
 		return state, err
 	}
-	entry, err := w.runs.Get(ctx, run.StateKey())
-	if err == nil {
-		state, err = runs.Decode[contract.State](entry.Key(), entry.Value())
-	}
-	if err != nil {
-		return state, fmt.Errorf("reading the state of %s: %w", run, err)
+	if state, err = runs.Get[contract.State](ctx, w.runs, run.StateKey()); err != nil {
+		return state, err
 	}
 	if state.Status == contract.Running {
 		return state, fmt.Errorf("writing the report of %s: %w", run, ErrRunning)
 	}
-	if w.manifest, err = readManifest(ctx, w.runs, run); err != nil {
+	if w.manifest, err = runs.Manifest(ctx, w.runs, run); err != nil {
 		return state, err
 	}
 	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest}
@@ -306,7 +302,7 @@ func (w *worker) wrongRecords(ctx context.Context) (map[contract.RunID]map[int]i
 // from sizes, which holds the sizes of their files. A file of the current version of a record that
 // was collected as version 1 is right: only its key gets the new size.
 func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, sizes map[int]int64) (written int, err error) {
-	manifest, err := readManifest(ctx, w.runs, run)
+	manifest, err := runs.Manifest(ctx, w.runs, run)
 	if err != nil {
 		return 0, err
 	}
