@@ -27,7 +27,7 @@ type metrics struct {
 }
 
 func newMetrics() *metrics {
-	m := &metrics{registry: prometheus.NewRegistry(), runs: newRunMetrics(), fetcher: newFetcherMetrics()}
+	m := &metrics{registry: prometheus.NewRegistry(), runs: &runMetrics{}, fetcher: &fetcherMetrics{}}
 	m.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.runs, m.fetcher)
 	return m
@@ -42,31 +42,13 @@ type fetcherStateSource interface{ State() fetcher.State }
 
 // fetcherMetrics collects the metrics of the fetcher, if this process has one.
 type fetcherMetrics struct {
-	source                                 atomic.Pointer[fetcherStateSource]
-	inFlight, pause, hold, level, blocking *prometheus.Desc
-}
-
-func newFetcherMetrics() *fetcherMetrics {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, append([]string{"site"}, labels...), nil)
-	}
-	return &fetcherMetrics{
-		inFlight: desc("site.requests_in_flight", "cases in flight in this process"),
-		pause:    desc("site.pause_seconds", "bounds of the pause between the starts of two requests", "bound"),
-		hold:     desc("site.hold_seconds", "remaining time without requests because the site is in trouble"),
-		level:    desc("site.slowdown_level", "level of the slowdown: how often the pause was lengthened"),
-		blocking: desc("site.blocked", "1 while the site blocks this client"),
-	}
+	source atomic.Pointer[fetcherStateSource]
 }
 
 func (m *fetcherMetrics) setSource(s fetcherStateSource) { m.source.Store(&s) }
 
-// Describe implements prometheus.Collector.
-func (m *fetcherMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.inFlight, m.pause, m.hold, m.level, m.blocking} {
-		out <- desc
-	}
-}
+// Describe sends nothing: what Collect sends depends on the process.
+func (m *fetcherMetrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector. Without a fetcher it sends nothing.
 func (m *fetcherMetrics) Collect(out chan<- prometheus.Metric) {
@@ -75,19 +57,21 @@ func (m *fetcherMetrics) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	s := (*from).State()
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, append([]string{s.Site}, labels...)...)
+	gauge := func(name, help string, value float64, bound ...string) {
+		desc := prometheus.NewDesc(name, help, []string{"site", "bound"}[:1+len(bound)], nil)
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, append([]string{s.Site}, bound...)...)
 	}
 	blocked := 0.0
 	if s.Block != nil {
 		blocked = 1
 	}
-	gauge(m.inFlight, float64(s.InFlight))
-	gauge(m.pause, s.PauseMinSeconds, "min")
-	gauge(m.pause, s.PauseMaxSeconds, "max")
-	gauge(m.hold, s.HoldSeconds)
-	gauge(m.level, float64(s.Slowdown.Level))
-	gauge(m.blocking, blocked)
+	const pause = "bounds of the pause between the starts of two requests"
+	gauge("site.requests_in_flight", "cases in flight in this process", float64(s.InFlight))
+	gauge("site.pause_seconds", pause, s.PauseMinSeconds, "min")
+	gauge("site.pause_seconds", pause, s.PauseMaxSeconds, "max")
+	gauge("site.hold_seconds", "remaining time without requests because the site is in trouble", s.HoldSeconds)
+	gauge("site.slowdown_level", "level of the slowdown: how often the pause was lengthened", float64(s.Slowdown.Level))
+	gauge("site.blocked", "1 while the site blocks this client", blocked)
 }
 
 // maxMetricRuns is how many runs have metrics, the latest ones. Each run is a time series that the
@@ -97,23 +81,8 @@ const maxMetricRuns = 16
 // runMetrics collects the metrics of the latest runs from the events of the reporter, which may be
 // in another process.
 type runMetrics struct {
-	duration, jobs, retries, failures *prometheus.Desc
-
 	mu   sync.Mutex
 	runs []contract.Event // the latest event of each run, the oldest first
-}
-
-func newRunMetrics() *runMetrics {
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, []string{"run_id"}, nil)
-	}
-	return &runMetrics{
-		duration: desc("batch.run.duration_seconds",
-			"time since the run was started, pauses included; its total time once it has ended"),
-		jobs:     desc("batch.job.duration_seconds", "time of the attempts, from the first request to the classification"),
-		retries:  desc("batch.job.retry_count", "attempts after the first of their job"),
-		failures: desc("batch.run.failure_rate", "share of the numbers with an outcome that failed"),
-	}
 }
 
 // recentProgress is how many of the latest progress events are read. A running run sends one each
@@ -162,27 +131,29 @@ func (r *runMetrics) store(event contract.Event) {
 	r.runs = slices.Delete(r.runs, 0, max(0, len(r.runs)-maxMetricRuns))
 }
 
-// Describe implements prometheus.Collector.
-func (r *runMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{r.duration, r.jobs, r.retries, r.failures} {
-		out <- desc
-	}
-}
+// Describe sends nothing: what Collect sends depends on the runs.
+func (r *runMetrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (r *runMetrics) Collect(out chan<- prometheus.Metric) {
 	r.mu.Lock()
 	events := slices.Clone(r.runs)
 	r.mu.Unlock()
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, []string{"run_id"}, nil)
+	}
 	for _, event := range events {
 		m, run := event.Metrics, string(event.RunID)
-		gauge := func(desc *prometheus.Desc, value float64) {
-			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, run)
+		gauge := func(name, help string, value float64) {
+			out <- prometheus.MustNewConstMetric(desc(name, help), prometheus.GaugeValue, value, run)
 		}
-		gauge(r.duration, m.RunDurationSeconds)
-		gauge(r.retries, float64(m.JobRetryCount))
-		gauge(r.failures, m.RunFailureRate)
+		gauge("batch.run.duration_seconds", "time since the run was started, pauses included; its total time once it has ended",
+			m.RunDurationSeconds)
+		gauge("batch.job.retry_count", "attempts after the first of their job", float64(m.JobRetryCount))
+		gauge("batch.run.failure_rate", "share of the numbers with an outcome that failed", m.RunFailureRate)
 		jobs := m.JobDurationSeconds
-		out <- prometheus.MustNewConstSummary(r.jobs, uint64(max(0, jobs.Count)), jobs.Sum, nil, run)
+		out <- prometheus.MustNewConstSummary(
+			desc("batch.job.duration_seconds", "time of the attempts, from the first request to the classification"),
+			uint64(max(0, jobs.Count)), jobs.Sum, nil, run)
 	}
 }
