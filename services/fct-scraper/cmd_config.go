@@ -33,20 +33,17 @@ func (p *program) configShow() *cobra.Command {
 		Example: "  fct-scraper config show --config court.toml --delay-min 5s",
 	}
 	addSettings(cmd.Flags(), allSettings)
-	asJSON := cmd.Flags().Bool("json", false, "as one JSON document, without origins")
+	cmd.Flags().Bool(jsonFlag, false, "as one JSON document, without origins")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		settings, err := p.loadSettings(cmd)
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return p.printJSON(settings.Effective())
-		}
 		var text strings.Builder
 		for _, line := range settings.Lines() {
 			fmt.Fprintf(&text, "%-27s = %-24s # %s\n", line.Key, sanitize.Line(line.Value), sanitize.Line(line.Origin))
 		}
-		return p.print(text.String())
+		return p.printResult(settings.Effective(), text.String())
 	}
 	return cmd
 }

@@ -24,7 +24,7 @@ func (p *program) explainCommand() *cobra.Command {
 		Example: "  fct-scraper explain IMM-231-25\n  fct-scraper explain IMM-231-25 --json --nats-url nats://127.0.0.1:4222",
 	}
 	addSettings(cmd.Flags(), storeSettings())
-	asJSON := cmd.Flags().Bool("json", false, "print the history as one JSON document")
+	cmd.Flags().Bool(jsonFlag, false, "print the history as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		settings, err := p.loadSettings(cmd)
 		if err != nil {
@@ -38,10 +38,7 @@ func (p *program) explainCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return p.printJSON(history)
-		}
-		return p.print(historyText(history, settings.Output))
+		return p.printResult(history, historyText(history, settings.Output))
 	}
 	return cmd
 }

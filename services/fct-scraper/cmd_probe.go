@@ -81,17 +81,11 @@ func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string)
 	// The run was stopped or blocked before the search ended, or its no-records were withdrawn. The
 	// report has the reason.
 	if run.Manifest.Bound == nil || run.Superseded {
-		if flags.json {
-			return p.printJSON(run.Report)
-		}
-		return p.print(summary(*run.Report, settings.Output, run.File))
+		return p.printResult(run.Report, summary(*run.Report, settings.Output, run.File))
 	}
 	found := probeResultOf(run.Manifest)
 	found.Reason = run.Report.Reason
-	if flags.json {
-		return p.printJSON(found)
-	}
-	return p.print(found.text(time.Now()))
+	return p.printResult(found, found.text(time.Now()))
 }
 
 // probeResultOf returns the search result that a manifest contains.

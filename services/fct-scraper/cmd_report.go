@@ -17,7 +17,7 @@ func (p *program) reportCommand() *cobra.Command {
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run, as its report names it")
-	asJSON := cmd.Flags().Bool("json", false, "print the report as one JSON document")
+	cmd.Flags().Bool(jsonFlag, false, "print the report as one JSON document")
 	var repair bool
 	addRepairFlag(cmd.Flags(), &repair)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -33,10 +33,7 @@ func (p *program) reportCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return p.printJSON(report)
-		}
-		return p.print(summary(report, settings.Output, file) + restoredText(restored))
+		return p.printResult(report, summary(report, settings.Output, file)+restoredText(restored))
 	}
 	return cmd
 }

@@ -26,21 +26,18 @@ func (p *program) withRuns(cmd *cobra.Command, use func(context.Context, runtime
 func (p *program) runsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "runs", Short: "List all runs with their status, the newest first", Args: maxArgs(0)}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
-	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
+	cmd.Flags().Bool(jsonFlag, false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withRuns(cmd, func(ctx context.Context, r runtime.Runs) error {
 			all, err := r.All(ctx)
 			if err != nil {
 				return err
 			}
-			if *asJSON {
-				return p.printJSON(all)
-			}
 			var text strings.Builder
 			for _, s := range all {
 				text.WriteString(statusText(s))
 			}
-			return p.print(text.String())
+			return p.printResult(all, text.String())
 		})
 	}
 	return cmd
@@ -56,17 +53,14 @@ func (p *program) statusCommand() *cobra.Command {
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run")
-	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
+	cmd.Flags().Bool(jsonFlag, false, "as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withRuns(cmd, func(ctx context.Context, r runtime.Runs) error {
 			s, err := r.Named(ctx, *name)
 			if err != nil {
 				return err
 			}
-			if *asJSON {
-				return p.printJSON(s)
-			}
-			return p.print(statusText(s))
+			return p.printResult(s, statusText(s))
 		})
 	}
 	return cmd

@@ -18,7 +18,7 @@ func (p *program) stopCommand() *cobra.Command {
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	name := cmd.Flags().String("run", "", "the run")
-	asJSON := cmd.Flags().Bool("json", false, "print the status of the run as one JSON document")
+	cmd.Flags().Bool(jsonFlag, false, "print the status of the run as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withRuns(cmd, func(ctx context.Context, r runtime.Runs) error {
 			s, err := r.Named(ctx, *name)
@@ -33,13 +33,11 @@ func (p *program) stopCommand() *cobra.Command {
 					return err
 				}
 			}
-			if *asJSON {
-				return p.printJSON(s)
-			}
+			text := statusText(s)
 			if s.Status == contract.Running {
-				return p.print(fmt.Sprintf("%s stops: cases in flight are finished\n", s.RunID))
+				text = fmt.Sprintf("%s stops: cases in flight are finished\n", s.RunID)
 			}
-			return p.print(statusText(s))
+			return p.printResult(s, text)
 		})
 	}
 	return cmd

@@ -55,13 +55,10 @@ func currentBuild() buildInfo {
 
 func (p *program) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: maxArgs(0)}
-	asJSON := cmd.Flags().Bool("json", false, "as one JSON document")
+	cmd.Flags().Bool(jsonFlag, false, "as one JSON document")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		b := currentBuild()
-		if *asJSON {
-			return p.printJSON(b)
-		}
-		return p.print(fmt.Sprintf("fct-scraper %s (%s, nats-server %s)\n", b.Version, b.Go, b.NATS))
+		return p.printResult(b, fmt.Sprintf("fct-scraper %s (%s, nats-server %s)\n", b.Version, b.Go, b.NATS))
 	}
 	return cmd
 }

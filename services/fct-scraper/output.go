@@ -67,6 +67,15 @@ func jsonText(value any) string {
 	return string(sanitize.JSON(text)) + "\n"
 }
 
+// printResult writes the result of a command: as one JSON document if that was requested, else as
+// text.
+func (p *program) printResult(value any, text string) error {
+	if p.jsonWanted {
+		return p.printJSON(value)
+	}
+	return p.print(text)
+}
+
 // errorText formats an error for people: one line for each joined error. Text that a site, a file
 // or a broker put into an error cannot add lines.
 func errorText(err error) string { return sanitize.Mask(replaceBufferError(errorLines(err))) }
