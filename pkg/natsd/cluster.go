@@ -1,6 +1,7 @@
 package natsd
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -12,29 +13,29 @@ import (
 // Cluster is a cluster of servers inside this process, each on a folder of its own, over loopback
 // ports. Tests use it to lose a leader or a majority.
 type Cluster struct {
-	dir     string
-	clients []string
-	routes  []*url.URL
+	options []*server.Options
 	members []*server.Server
 }
 
 // StartCluster starts size servers below dir and returns when they listen. They take a few seconds
 // more to elect a leader.
 func StartCluster(dir string, size int) (*Cluster, error) {
-	c := &Cluster{dir: dir, members: make([]*server.Server, size)}
-	for range size {
-		var hosts []string
-		for range 2 {
-			host, port, err := resolveAddr("127.0.0.1:0")
-			if err != nil {
-				return nil, fmt.Errorf("%w: %w", ErrStart, err)
-			}
-			hosts = append(hosts, fmt.Sprintf("%s:%d", host, port))
-		}
-		c.clients = append(c.clients, "nats://"+hosts[0])
-		c.routes = append(c.routes, &url.URL{Scheme: "nats", Host: hosts[1]})
-	}
+	c := &Cluster{members: make([]*server.Server, size)}
+	var routes []*url.URL
 	for i := range size {
+		o := optionsFor(filepath.Join(dir, strconv.Itoa(i)))
+		o.ServerName, o.Cluster.Name = fmt.Sprintf("server-%d", i), "fct"
+		var client, route error
+		o.Host, o.Port, client = resolveAddr("127.0.0.1:0")
+		o.Cluster.Host, o.Cluster.Port, route = resolveAddr("127.0.0.1:0")
+		if err := errors.Join(client, route); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrStart, err)
+		}
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("%s:%d", o.Cluster.Host, o.Cluster.Port)})
+		c.options = append(c.options, o)
+	}
+	for i, o := range c.options {
+		o.Routes = routes
 		if err := c.Start(i); err != nil {
 			c.Close()
 			return nil, err
@@ -50,21 +51,8 @@ func StartCluster(dir string, size int) (*Cluster, error) {
 }
 
 // Start starts a server that was not started or was stopped.
-func (c *Cluster) Start(i int) error {
-	options := optionsFor(filepath.Join(c.dir, strconv.Itoa(i)))
-	options.ServerName = fmt.Sprintf("server-%d", i)
-	client, err := url.Parse(c.clients[i])
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrStart, err)
-	}
-	if options.Host, options.Port, err = resolveAddr(client.Host); err != nil {
-		return fmt.Errorf("%w: %w", ErrStart, err)
-	}
-	options.Cluster.Name, options.Routes = "fct", c.routes
-	if options.Cluster.Host, options.Cluster.Port, err = resolveAddr(c.routes[i].Host); err != nil {
-		return fmt.Errorf("%w: %w", ErrStart, err)
-	}
-	if c.members[i], err = server.NewServer(options); err != nil {
+func (c *Cluster) Start(i int) (err error) {
+	if c.members[i], err = server.NewServer(c.options[i].Clone()); err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	c.members[i].Start()
@@ -88,4 +76,6 @@ func (c *Cluster) Close() {
 }
 
 // URL is the address of one of the servers.
-func (c *Cluster) URL(i int) string { return c.clients[i] }
+func (c *Cluster) URL(i int) string {
+	return fmt.Sprintf("nats://%s:%d", c.options[i].Host, c.options[i].Port)
+}

@@ -37,6 +37,13 @@ const (
 	trialName  = "room.tmp"
 )
 
+// fileSystem is what a file system reports about itself.
+type fileSystem struct {
+	freeBytes, freeFiles uint64
+	// countsFiles: the number of files is limited. readOnly: nothing can be written.
+	countsFiles, readOnly bool
+}
+
 // WatchDisk returns an error that wraps ErrNoSpace when the store runs out of space or stops
 // storing, and nil when ctx ends.
 func (s *Server) WatchDisk(ctx context.Context) error {

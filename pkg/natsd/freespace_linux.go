@@ -6,13 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystem is what a file system reports about itself.
-type fileSystem struct {
-	freeBytes, freeFiles uint64
-	// countsFiles: the number of files is limited. readOnly: nothing can be written.
-	countsFiles, readOnly bool
-}
-
 func statFileSystem(dir string) (fileSystem, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
