@@ -189,7 +189,6 @@ func (b *Bus) request(ctx context.Context, name string, request any) (*nats.Msg,
 	}
 }
 
-// apiSubject is the subject of a request of the JetStream API.
 func (b *Bus) apiSubject(name string) string {
 	prefix := b.js.Options().APIPrefix
 	if prefix == "" {

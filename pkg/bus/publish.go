@@ -149,7 +149,6 @@ func (g *GroupCommit[T]) Do(ctx context.Context, item T) error {
 	return <-own.done
 }
 
-// commitWaiting commits until no item waits.
 func (g *GroupCommit[T]) commitWaiting(ctx context.Context) {
 	for {
 		batch := g.nextBatch()

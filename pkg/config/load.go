@@ -95,7 +95,6 @@ func (s *Settings) Origin(key string) string { return s.origins[key] }
 
 const originDefault = "default"
 
-// defaults sets the defaults of the table.
 func (l *loader) defaults(now time.Time) {
 	for _, s := range l.table.list {
 		l.settings.origins[s.name] = originDefault

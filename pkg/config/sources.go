@@ -70,7 +70,6 @@ func oneLine(text string) string {
 	return fmt.Sprintf("%.80q", text)
 }
 
-// unknownSetting is the input of an unknown name.
 func (t table) unknownSetting(name, origin, text string) input {
 	problem := "not a setting; want one of those that config init writes"
 	like := Nearest(name, slices.Sorted(maps.Keys(t.byName)))

@@ -32,7 +32,6 @@ type setting struct {
 // variable is the environment variable of a key or an alias.
 func variable(name string) string { return "FCT_" + strings.ToUpper(name) }
 
-// flagName is the flag of a key or an alias.
 func flagName(name string) string { return strings.ReplaceAll(name, "_", "-") }
 
 // table has all settings in display order.
@@ -129,7 +128,6 @@ func processSettings() map[string][]*setting {
 	}
 }
 
-// field is the setting's field in a Config.
 func (s *setting) field(c *Config) reflect.Value {
 	return reflect.ValueOf(c).Elem().FieldByIndex(s.index)
 }

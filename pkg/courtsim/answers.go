@@ -8,7 +8,6 @@ import (
 	"fct-scraper/pkg/contract"
 )
 
-// appendResponse appends the JSON response of a call for a case.
 func (c *Simulator) appendResponse(b []byte, op call, id contract.CaseID, division string) []byte {
 	begun := len(b)
 	// The count is filled in at the end. Nearly all responses have fewer than a hundred rows.
@@ -214,7 +213,6 @@ func (c *Simulator) appendRelatedRows(b []byte, f file) ([]byte, int) {
 // load the simulator must cost less than its clients.
 type rowWriter struct{ b []byte }
 
-// openRow starts a row.
 func openRow(b []byte, first bool) rowWriter {
 	if !first {
 		b = append(b, ',')
@@ -222,7 +220,6 @@ func openRow(b []byte, first bool) rowWriter {
 	return rowWriter{append(b, '{')}
 }
 
-// close ends the row and returns the buffer.
 func (r *rowWriter) close() []byte { return append(r.b, '}') }
 
 func (r *rowWriter) name(name string) {
@@ -239,7 +236,6 @@ func (r *rowWriter) text(name, value string) {
 	r.b = appendText(r.b, value)
 }
 
-// textOrNull writes null for an empty text.
 func (r *rowWriter) textOrNull(name, value string) {
 	if value == "" {
 		r.null(name)

@@ -52,7 +52,6 @@ func (c *Simulator) newFile(id contract.CaseID) file {
 	return f
 }
 
-// divisionOf returns the division of a series: appeal or trial.
 func divisionOf(series string) string {
 	if series == "A" {
 		return "A"
@@ -204,7 +203,6 @@ func docketLength(d *random) int {
 	}
 }
 
-// entryPhrase returns the phrase for the n-th entry of a docket.
 func (c *Simulator) entryPhrase(d *random, f file, n, size int) *entryPhrase {
 	switch {
 	case n == 1:
@@ -223,7 +221,6 @@ func (e *entryPhrase) in(french bool) phrase {
 	return e.EN
 }
 
-// fillPhrase fills the slots of a phrase.
 func (c *Simulator) fillPhrase(d *random, p phrase, at time.Time, french bool) string {
 	text := make([]byte, 0, 256)
 	for i, part := range p {

@@ -68,7 +68,6 @@ func FaultHelp() string {
 	return b.String()
 }
 
-// kindsByName returns all kinds by name.
 func kindsByName() map[string]*faultKind {
 	known := make(map[string]*faultKind)
 	for _, kind := range allKinds() {
@@ -77,7 +76,6 @@ func kindsByName() map[string]*faultKind {
 	return known
 }
 
-// send sends the faulty response.
 func (k *faultKind) send(w http.ResponseWriter, r *http.Request, correct reply) {
 	switch {
 	case k.serve != nil:
@@ -99,7 +97,6 @@ const (
 		`<script src="/cdn-cgi/challenge-platform/h/b/orchestrate/chl_page/v1"></script></body></html>`
 )
 
-// statusKinds are responses with an error status.
 func statusKinds() []faultKind {
 	kinds := []faultKind{
 		{name: "503", about: "status 503 with Retry-After: 1 and an error page", serve: statusHandler(http.StatusServiceUnavailable, errorPage, fixedRetryAfter("1"))},
@@ -112,7 +109,6 @@ func statusKinds() []faultKind {
 	return kinds
 }
 
-// blockKinds are responses that block the client.
 func blockKinds() []faultKind {
 	const forbidden, often = "<html><body><h1>403 - Forbidden: Access is denied.</h1></body></html>", "<html><body>Too many requests.</body></html>"
 	kinds := []faultKind{
@@ -139,7 +135,6 @@ func blockKinds() []faultKind {
 	return kinds
 }
 
-// fixedRetryAfter returns a function that always returns text.
 func fixedRetryAfter(text string) func() string { return func() string { return text } }
 
 // statusHandler answers with a status and a page, and with Retry-After if after is not nil.

@@ -38,7 +38,6 @@ const (
 	asHTML   = "text/html; charset=utf-8"
 )
 
-// callForPath returns the call at a path.
 func callForPath(path string) (call, bool) {
 	name, found := strings.CutPrefix(path, callPath)
 	if !found {
@@ -205,7 +204,6 @@ func (c *Simulator) caseAbout(id contract.CaseID, kind *faultKind) contract.Case
 	}
 }
 
-// isHTML reports whether the request is for an HTML page.
 func (q request) isHTML() bool { return q.call >= searchPost }
 
 // faultKindFor returns the fault of a request, or nil. turn counts the requests for the case from

@@ -65,7 +65,6 @@ func (c *Simulator) servePost(w http.ResponseWriter, r *http.Request, l *labels)
 	})
 }
 
-// callForForm returns the call of a form; false if it is unknown.
 func callForForm(form url.Values) (call, bool) {
 	switch form.Get("__EVENTTARGET") {
 	case "search":
@@ -109,7 +108,6 @@ func (c *Simulator) fillView(v *view, op call, id contract.CaseID) {
 	}
 }
 
-// renderPage appends a page to a buffer.
 func (c *Simulator) renderPage(b []byte, v *view) reply {
 	out := bytes.NewBuffer(b)
 	if err := c.pages.template.Execute(out, v); err != nil { // send no partial page
@@ -306,7 +304,6 @@ type pages struct {
 	en, fr   labels
 }
 
-// readPages reads the embedded files.
 func readPages() (*pages, error) {
 	var languages struct {
 		EN labels `toml:"en"`
@@ -326,7 +323,6 @@ func readPages() (*pages, error) {
 	return &pages{template: tmpl, en: languages.EN, fr: languages.FR}, nil
 }
 
-// at returns the texts of the page at a path, or nil.
 func (p *pages) at(path string) *labels {
 	switch path {
 	case p.en.Path:

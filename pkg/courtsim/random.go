@@ -42,7 +42,6 @@ func (d *random) next() uint64 {
 // below returns 0 to n-1; n is at least 1.
 func (d *random) below(n int) int { return int(d.next() >> 33 % uint64(n)) }
 
-// between returns from to to, both included.
 func (d *random) between(from, to int) int { return from + d.below(to-from+1) }
 
 // chance returns true with the given probability: never for 0, always for 1.

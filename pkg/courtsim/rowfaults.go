@@ -28,10 +28,8 @@ func parseRows(body []byte, op call) (*jsonRows, error) {
 	return rows, nil
 }
 
-// updateCount sets the count to the number of rows.
 func (a *jsonRows) updateCount() { a.Count = len(a.Data) }
 
-// changeFields changes every field by name and value.
 func (a *jsonRows) changeFields(change func(row int, name string, value any) any) {
 	for i, row := range a.Data {
 		for name, value := range row {
@@ -40,7 +38,6 @@ func (a *jsonRows) changeFields(change func(row int, name string, value any) any
 	}
 }
 
-// changeRows applies a kind of fault to a response.
 func (c *Simulator) changeRows(kind *faultKind, q request, right reply) reply {
 	rows, err := parseRows(right.body, q.call)
 	if err != nil {

@@ -95,7 +95,6 @@ func (s *sessions) checkPost(r *http.Request) (tokens, tokenState) {
 	return s.issue(tokenContents{session: session, page: held.page}), tokensValid
 }
 
-// sessionOf returns the session of a request; false if it has none.
 func (s *sessions) sessionOf(r *http.Request) (uint64, bool) {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil || len(cookie.Value) < 8 {
@@ -118,7 +117,6 @@ func (s *sessions) verificationCookie(session uint64) string {
 	return base64.RawURLEncoding.EncodeToString(s.derive(saltCookie, tokenContents{session: session}, 48))
 }
 
-// issue returns the next set of tokens.
 func (s *sessions) issue(t tokenContents) tokens {
 	s.serial++
 	t.serial = s.serial

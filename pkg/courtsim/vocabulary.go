@@ -67,7 +67,6 @@ func (p *phrase) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// readVocabulary reads the embedded file.
 func readVocabulary() (*vocabulary, error) { return parseVocabulary(vocabularyFile) }
 
 func parseVocabulary(data []byte) (*vocabulary, error) {
@@ -95,7 +94,6 @@ func parseVocabulary(data []byte) (*vocabulary, error) {
 	return w, nil
 }
 
-// kindOf returns the type of proceedings of a series.
 func (w *vocabulary) kindOf(series string) *proceeding {
 	for i := range w.Kinds {
 		if k := &w.Kinds[i]; len(k.Series) == 0 || slices.Contains(k.Series, series) {

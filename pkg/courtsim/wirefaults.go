@@ -154,7 +154,6 @@ func sizeKinds() []faultKind {
 	}
 }
 
-// gzipBytes compresses a text.
 func gzipBytes(text []byte) []byte {
 	var b bytes.Buffer
 	out := gzip.NewWriter(&b)

@@ -202,7 +202,6 @@ func (g *Guard) extendChain(ctx context.Context, stream jetstream.Stream) (strin
 	return hexHash(g.chain), nil
 }
 
-// copyBucket adds the new messages of a bucket to its copy.
 func (g *Guard) copyBucket(ctx context.Context, stream jetstream.Stream) error {
 	state, name := stream.CachedInfo().State, stream.CachedInfo().Config.Name
 	was := g.keys[name]

@@ -83,7 +83,6 @@ func (r Reader) decodePlanned(data []byte) (*contract.Planned, error) {
 	return &planned, nil
 }
 
-// decodePack decodes a pack of this run.
 func (r Reader) decodePack(data []byte) (contract.EntryPack, error) {
 	pack, err := Decode[contract.EntryPack](data)
 	if err == nil && pack.RunID != r.Manifest.RunID {

@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// unlock releases the lock.
 func unlock(file *os.File) error {
 	return windows.UnlockFileEx(windows.Handle(file.Fd()), 0, 1, 0, &windows.Overlapped{Offset: 1 << 30})
 }

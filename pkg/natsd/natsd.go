@@ -133,7 +133,6 @@ func (s *Server) start(addr string, withKey bool) error {
 	return nil
 }
 
-// optionsFor returns the options that every server has.
 func optionsFor(dir string) *server.Options {
 	return &server.Options{
 		ServerName: "fct-scraper",

@@ -90,7 +90,6 @@ func (c *Client) jobTimeoutText(ctx context.Context) string {
 	return fmt.Sprintf("%s: longer than %s", errJobTimeout, c.timeouts(ctx).job)
 }
 
-// makeCall makes a call and adds its response to the attempt.
 func (a *attempt) makeCall(ctx context.Context, next *call) error {
 	s, err := a.currentSession(ctx)
 	if err != nil || s == nil {
@@ -248,7 +247,6 @@ func (a *attempt) addResponse(made *call, s *session, x contract.Exchange) {
 	a.found = a.found || a.lastHadRows
 }
 
-// addPage adds an HTML response.
 func (a *attempt) addPage(made *call, s *session, x contract.Exchange) {
 	if a.reader == nil {
 		a.reader = &caseReader{profile: a.client.Profile, id: a.id}
@@ -333,7 +331,6 @@ type session struct {
 	inputs atomic.Pointer[[][2]string] // of the last page
 }
 
-// newSession returns a session without cookies.
 func (c *Client) newSession() *session {
 	return &session{http: &http.Client{Transport: c.Transport, Jar: newJar(c.Origin), CheckRedirect: keepRedirect}}
 }

@@ -108,7 +108,6 @@ func (p *Profile) blockViews(id contract.CaseID, exchange contract.Exchange) [][
 	}
 }
 
-// hasPartyRows reports whether a document has rows of parties.
 func (c *call) hasPartyRows(doc *jsontree.Node) bool {
 	rows, err := c.tableRows(doc)
 	return err == nil && c.caseNumber == nil && slices.ContainsFunc(rows, c.hasParty)

@@ -170,7 +170,6 @@ func isHost(text string) bool {
 	return text != "" && len(text) <= 253 && !strings.ContainsFunc(text, outside) && !slices.Contains(labels, "")
 }
 
-// isPort reports whether text is a valid TCP port.
 func isPort(text string) bool {
 	port, err := strconv.ParseUint(text, 10, 16)
 	return err == nil && port > 0

@@ -94,7 +94,6 @@ func (f callSpec) method() string {
 	return f.Method
 }
 
-// sortedPairs returns the entries of a table sorted by key.
 func sortedPairs(table map[string]string) [][2]string {
 	var all [][2]string
 	for _, key := range slices.Sorted(maps.Keys(table)) {

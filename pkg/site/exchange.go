@@ -136,7 +136,6 @@ func WithRequestSent(ctx context.Context, started func()) context.Context {
 // connTrace records whether the transport obtained a connection for a request.
 type connTrace struct{ requested, obtained atomic.Bool }
 
-// trace returns a context for the request.
 func (c *connTrace) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) { c.requested.Store(true) },

@@ -259,7 +259,6 @@ func rowObject(fields []pageField, n *htmltree.Node) (o *jsontree.Node, filled b
 	return o, filled, nil
 }
 
-// addElements adds the elements of a list.
 func addElements(member *jsontree.Node, from *htmltree.Path, n *htmltree.Node) error {
 	found, err := from.All(n)
 	last := &member.First

@@ -112,7 +112,6 @@ type blockRule struct {
 	texts  [][]byte // in lower case
 }
 
-// callByName returns the call with that name, or nil.
 func (p *Profile) callByName(name string) *call {
 	for i := range p.calls {
 		if p.calls[i].name == name {

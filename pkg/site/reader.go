@@ -285,7 +285,6 @@ func (r *caseReader) addTable(c *call, t table, index int, exchange contract.Exc
 	return nil
 }
 
-// addRows adds the case's rows to the record.
 func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exchange) {
 	if r.record == nil {
 		r.source = index

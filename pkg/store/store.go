@@ -276,7 +276,6 @@ func (s *Store) ChangedError(name string) error {
 	return s.notWritable("checking", name, errors.New("it is not there as it was written"))
 }
 
-// notWritable is the error for a file of the folder.
 func (s *Store) notWritable(doing, name string, err error) error {
 	return notWritable(doing, filepath.Join(s.dir, filepath.FromSlash(name)), err)
 }

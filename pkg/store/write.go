@@ -131,7 +131,6 @@ func (s *Store) writeBatch(files []File) error {
 	return s.commit(temps)
 }
 
-// writeBytes returns a function that writes data.
 func writeBytes(data []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -170,7 +169,6 @@ func (s *Store) commit(temps []temp) error {
 	return nil
 }
 
-// checkFence calls the fence of WithFence.
 func (s *Store) checkFence(name string) error {
 	if s.fence == nil {
 		return nil

@@ -172,7 +172,6 @@ func settlementOf(entry contract.Entry) bus.Settlement {
 	}
 }
 
-// newEntry returns the ledger entry of an answer.
 func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.Time) contract.Entry {
 	reading := s.readAnswer(answer)
 	entry := contract.Entry{

@@ -32,7 +32,6 @@ type typedFlag struct {
 	noValue     bool
 }
 
-// parseCommandLine parses the words of a command line and sets the flags of its command.
 func parseCommandLine(root *cobra.Command, words, environ []string) *commandLine {
 	c := &commandLine{root: root, cmd: root, environ: environ}
 	for i := 0; i < len(words); i++ {
@@ -254,7 +253,6 @@ func settingKey(flag string) string {
 	return ""
 }
 
-// allowedValue describes the values that a flag allows.
 func allowedValue(flag *pflag.Flag) string {
 	for _, key := range config.Keys() {
 		if key.Name == settingKey(flag.Name) {

@@ -198,7 +198,6 @@ func decision(e contract.Entry) string {
 	return text
 }
 
-// request writes one request and its response.
 func (p *historyPrinter) request(x contract.Exchange) {
 	came := "no answer"
 	if x.Status > 0 {
@@ -232,7 +231,6 @@ func gap(length float64) string {
 	return fmt.Sprintf(", %.3f s after the start of the request before it", length)
 }
 
-// file writes the path of a stored file.
 func (p *historyPrinter) file(label string, file explain.StoredFile) {
 	missing := ""
 	if !file.There {

@@ -88,7 +88,6 @@ func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string)
 	return p.printResult(found, found.text(time.Now()))
 }
 
-// probeResultOf returns the search result that a manifest contains.
 func probeResultOf(m contract.Manifest) probeResult {
 	found := probeResult{
 		Prefix:     m.Prefix,

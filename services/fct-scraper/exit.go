@@ -26,7 +26,6 @@ const (
 // errResult marks a failed write of the result to stdout.
 var errResult = errors.New("writing the result to stdout")
 
-// errorExitCode returns the exit code for an error.
 func errorExitCode(err error) int {
 	if stop, is := errors.AsType[runtime.Interrupted](err); is {
 		return signalExitCode(stop.By)

@@ -40,7 +40,6 @@ func (w *stdoutWriter) Write(data []byte) (int, error) {
 	return n, err
 }
 
-// writeErr returns the first error of a write.
 func (w *stdoutWriter) writeErr() error {
 	if err := w.failed.Load(); err != nil {
 		return *err
@@ -102,7 +101,6 @@ func errorLines(err error) string {
 	return lines.String()
 }
 
-// wrappedErrors returns the errors that err wraps directly.
 func wrappedErrors(err error) []error {
 	switch e := any(err).(type) {
 	case interface{ Unwrap() []error }:

@@ -64,7 +64,6 @@ func (d *progressDisplay) Write(lines []byte) (int, error) {
 // (ECMA-48, EL).
 func (d *progressDisplay) erase() { _, _ = io.WriteString(d.out, "\r\x1b[K") }
 
-// close removes the progress line.
 func (d *progressDisplay) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -91,7 +90,6 @@ func (d *progressDisplay) follow(nc *nats.Conn, run contract.RunID, log *slog.Lo
 	return func() { _ = news.Unsubscribe() }, nil
 }
 
-// latest returns the latest progress event.
 func (d *progressDisplay) latest() contract.Event {
 	d.mu.Lock()
 	defer d.mu.Unlock()

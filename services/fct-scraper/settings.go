@@ -48,7 +48,6 @@ func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
 // allSettings selects the settings of a command that runs batches.
 func allSettings(string) bool { return true }
 
-// allSettingsExcept selects all settings except some.
 func allSettingsExcept(not ...string) func(string) bool {
 	return func(key string) bool { return !slices.Contains(not, key) }
 }
@@ -68,7 +67,6 @@ func settingsAmong(names string, more ...string) func(string) bool {
 	return func(key string) bool { return slices.Contains(used, key) }
 }
 
-// flagName returns the flag of a key or of an alias.
 func flagName(key string) string { return strings.ReplaceAll(key, "_", "-") }
 
 // loadSettings loads the settings of a command that sends no request to the site. A command calls
@@ -78,7 +76,6 @@ func (p *program) loadSettings(cmd *cobra.Command) (*config.Settings, error) {
 	return config.Load(src)
 }
 
-// sources returns the sources of a command's settings.
 func (p *program) sources(cmd *cobra.Command) config.Sources {
 	given := make(map[string]string)
 	for _, key := range config.Keys() {

@@ -155,7 +155,6 @@ func (s errorSummary) caseID(number int) string {
 	return contract.CaseID{Series: s.settings.Prefix, Year: s.settings.Year, Number: number}.String()
 }
 
-// storePlace returns where the run is stored.
 func (s errorSummary) storePlace() string {
 	if s.settings.NATSURL != "" {
 		return "the server of nats_url"

@@ -174,7 +174,6 @@ func (h *runHistory) lastAnswered(number int) int {
 	return c.history.Answered(number)
 }
 
-// chunk returns the history of a chunk, creating it if needed.
 func (h *runHistory) chunk(index int) *chunkHistory {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -325,7 +324,6 @@ func (r *inFlightRecord) remove(number int) {
 	}
 }
 
-// flush stores the record if it has changed.
 func (r *inFlightRecord) flush(ctx context.Context) error {
 	if _, _, changed := r.snapshot(); !changed {
 		return nil

@@ -179,7 +179,6 @@ func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 	}, nil
 }
 
-// putPresence stores the presence of this fetcher on the run.
 func (w *runWorker) putPresence(ctx context.Context) error {
 	return runs.Put(ctx, w.fetchers, w.manifest.RunID.FetcherKey(w.ID),
 		contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(), Reached: w.reachability.Reached()})
@@ -269,7 +268,6 @@ func (o *overlap) claim(id contract.CaseID) (free func(), ok bool) {
 	}, true
 }
 
-// all returns the workers of all runs.
 func (o *overlap) all() []*runWorker {
 	o.mu.Lock()
 	defer o.mu.Unlock()

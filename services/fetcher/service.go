@@ -200,12 +200,10 @@ func (s *Service) recordBlock(
 	return s.haltBlocked(ctx, m, block)
 }
 
-// haltBlocked halts a run because of a block.
 func (s *Service) haltBlocked(ctx context.Context, m contract.Manifest, block contract.SiteBlock) error {
 	return runs.Halt(ctx, s.runs, m.RunID, blockHalt(block))
 }
 
-// blockHalt returns the halt of a run because of a block.
 func blockHalt(block contract.SiteBlock) contract.Halt {
 	return contract.Halt{
 		Status: contract.Blocked, At: time.Now().UTC(),

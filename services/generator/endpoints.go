@@ -266,7 +266,6 @@ func (r *replyMatcher) register(key string) (results chan commandResult, ok bool
 	return results, true
 }
 
-// unregister removes a request.
 func (r *replyMatcher) unregister(key string, results chan commandResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -321,7 +320,6 @@ func (r *replyMatcher) takeRecent(key string, requestedAt time.Time) (result com
 	return result, false
 }
 
-// await waits for the result of a request.
 func (r *replyMatcher) await(key string, results chan commandResult, limit time.Duration) (commandResult, error) {
 	requestedAt := time.Now()
 	late, end := time.NewTimer(matchWindow), time.NewTimer(limit)

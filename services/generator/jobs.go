@@ -189,7 +189,6 @@ func (s *Service) isPlanned(ctx context.Context, run contract.RunID) (bool, erro
 	return len(subjects) > 0, nil
 }
 
-// storedOutcomes returns the outcomes that a bucket holds for a site, series and year, by number.
 func (s *Service) storedOutcomes(
 	ctx context.Context, bucket, site, series, year string,
 ) (map[int]contract.Collected, error) {
@@ -343,7 +342,6 @@ func (s *Service) ensureConsumer(
 	return js.Consumer(ctx, stream, want.Durable)
 }
 
-// ensureJobsConsumer returns the consumer of the jobs of a run.
 func (s *Service) ensureJobsConsumer(ctx context.Context, run contract.RunID) (jetstream.Consumer, error) {
 	want, err := streams.JobsConsumer(run)
 	if err != nil {

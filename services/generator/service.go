@@ -123,7 +123,6 @@ func (a *activeRuns) add(run contract.RunID) (remove func()) {
 	}
 }
 
-// snapshot returns a copy of the set.
 func (a *activeRuns) snapshot() map[contract.RunID]bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -277,7 +276,6 @@ func (s *Service) startsPending(ctx context.Context, before uint64) (bool, error
 	return err == nil && starts.AckFloor.Stream < before, err
 }
 
-// consumerInfo returns the state of a consumer of commands.
 func (s *Service) consumerInfo(ctx context.Context, name string) (*jetstream.ConsumerInfo, error) {
 	consumer, err := s.Bus.JetStream().Consumer(ctx, contract.StreamBatch, name)
 	if err != nil {

@@ -62,7 +62,6 @@ func (s *Service) Run(ctx context.Context) error {
 // errSearchEnded ends the read of the ledger when the search has ended.
 var errSearchEnded = errors.New("search ended")
 
-// searchBound searches for the bound of one run.
 func (s *Service) searchBound(ctx context.Context, m contract.Manifest) error {
 	if !m.Searching() {
 		return nil

@@ -131,7 +131,6 @@ func (w *worker) publishVoid(ctx context.Context) error {
 	return nil
 }
 
-// onCanaryReply handles the reply to a canary.
 func (w *worker) onCanaryReply(reply contract.CanaryReply) {
 	c := &w.canary
 	c.reply, c.foldUntil = nil, max(c.foldUntil, reply.Sequence)

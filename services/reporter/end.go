@@ -215,7 +215,6 @@ func (w *worker) blockReason() string {
 	}
 }
 
-// joinReasons joins the reasons that are not empty.
 func joinReasons(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(reason string) bool { return reason == "" }), "; ")
 }

@@ -102,7 +102,6 @@ func (w *worker) verifyStore(
 	return folded.compare(ctx, keysUpTo, nil)
 }
 
-// loadEnded reads a run that has ended.
 func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.State, error) {
 	var state contract.State
 	var err error

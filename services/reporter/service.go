@@ -226,7 +226,6 @@ func (s *Service) endUnreadable(ctx context.Context, run contract.RunID, reason 
 	return nil
 }
 
-// stillRunning reports whether a run still has to be reported.
 func (s *Service) stillRunning(ctx context.Context, run contract.RunID) (bool, error) {
 	kv, err := s.Bus.KV(ctx, contract.BucketRuns)
 	if err != nil {

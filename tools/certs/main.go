@@ -85,7 +85,6 @@ func write(folder string) error {
 	return nil
 }
 
-// sign returns a signed certificate of a public key.
 func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) ([]byte, error) {
 	return x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 }

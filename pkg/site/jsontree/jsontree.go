@@ -65,7 +65,6 @@ func (n *Node) Children() []*Node {
 	return children
 }
 
-// root returns the root of the tree.
 func (n *Node) root() *Node {
 	for n.Parent != nil {
 		n = n.Parent

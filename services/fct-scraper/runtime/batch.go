@@ -211,7 +211,6 @@ const (
 	commandTries   = 3
 )
 
-// command sends a command and returns the reply of a generator.
 func (b *broker) command(ctx context.Context, subject string, body []byte) (reply contract.CommandReply, err error) {
 	for range commandTries {
 		limited, cancel := context.WithTimeout(ctx, commandTimeout)
@@ -232,7 +231,6 @@ func (b *broker) command(ctx context.Context, subject string, body []byte) (repl
 	return reply, nil
 }
 
-// startBody returns the body of the batch.start of the settings.
 func startBody(c config.Config, options BatchOptions) ([]byte, error) {
 	batch := c.Batch
 	batch.ProbeOnly, batch.New = options.ProbeOnly, options.OnlyNew

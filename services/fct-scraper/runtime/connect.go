@@ -367,7 +367,6 @@ func (o connectOptions) soleService() string {
 	return o.services[0]
 }
 
-// clientName returns the name of the connection on the server.
 func (o connectOptions) clientName() string {
 	if o.soleService() == "" {
 		return "fct-scraper"
@@ -384,7 +383,6 @@ func (o connectOptions) inboxPrefix() string {
 	return "_INBOX_" + o.soleService()
 }
 
-// createsStreams reports whether the process creates missing streams.
 func (o connectOptions) createsStreams() bool {
 	return len(o.services) == 0 || slices.Contains(o.services, streamCreator)
 }

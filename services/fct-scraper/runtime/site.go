@@ -22,7 +22,6 @@ type siteClient struct {
 	simulator *courtsim.Server
 }
 
-// openSite creates the client for the site of the settings.
 func (p Process) openSite() (*siteClient, error) {
 	c := p.Settings.Config
 	profile, err := loadProfile(c.Site)

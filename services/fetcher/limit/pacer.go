@@ -48,10 +48,8 @@ func (p Pace) pause(n int, draw float64) time.Duration {
 // restsAfter reports whether a rest follows request number n.
 func (p Pace) restsAfter(n int) bool { return p.RestEvery > 0 && n%p.RestEvery == 0 }
 
-// unlimited reports whether no pause is made.
 func (p Pace) unlimited() bool { return p.Max == 0 && p.RestEvery == 0 }
 
-// minPause returns the shortest pause that is made.
 func (p Pace) minPause() time.Duration { return p.Min + min(p.Min/pauseMarginDivisor, maxPauseMargin) }
 
 // pacer enforces a Pace for all requests of one process. It is safe for concurrent use. Cases that

@@ -259,7 +259,6 @@ func (p *messagePool) publish(ctx context.Context, subjects []string) error {
 	return nil
 }
 
-// inspect reads the status of the pool from the server.
 func (p *messagePool) inspect(ctx context.Context) (status poolStatus, err error) {
 	stream, err := p.bus.JetStream().Stream(ctx, contract.StreamPace)
 	if err != nil {

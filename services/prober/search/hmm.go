@@ -133,7 +133,6 @@ func (v weights) sum() (total float64) {
 	return total
 }
 
-// dot returns the dot product.
 func (v weights) dot(o weights) (total float64) {
 	for i, x := range v {
 		total += x * o[i]

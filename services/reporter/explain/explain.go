@@ -47,7 +47,6 @@ type explainer struct {
 	runs, collected, failed jetstream.KeyValue
 }
 
-// open opens the buckets.
 func (e *explainer) open(ctx context.Context) (err error) {
 	for name, bucket := range map[string]*jetstream.KeyValue{
 		contract.BucketRuns: &e.runs, contract.BucketCollected: &e.collected, contract.BucketFailed: &e.failed,
@@ -59,7 +58,6 @@ func (e *explainer) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// readKeys reads the number's keys.
 func (e *explainer) readKeys(ctx context.Context) error {
 	var err error
 	if e.history.Collected, err = valueOf[contract.Collected](ctx, e.collected, e.history.CaseID.Key()); err != nil {

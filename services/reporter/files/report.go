@@ -165,7 +165,6 @@ func contentSecurityPolicy() string {
 		"'; base-uri 'none'; form-action 'none'"
 }
 
-// indentedJSON returns a file with a value as indented JSON.
 func indentedJSON(name string, value any) (store.File, error) {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {

@@ -51,7 +51,6 @@ type overflow struct {
 	Sequence uint64    `json:"sequence"`
 }
 
-// add adds a no-record.
 func (o *overflow) add(a unconfirmedNoRecord) {
 	if o.Count == 0 || a.Started.Before(o.Started) {
 		o.Started = a.Started
@@ -78,7 +77,6 @@ func (t *Tally) UnconfirmedNumbers() map[int]bool {
 	return numbers
 }
 
-// addUnconfirmed adds an unconfirmed no-record.
 func (t *Tally) addUnconfirmed(entry contract.Entry) {
 	t.NoRecordStreak++
 	a := unconfirmedNoRecord{
@@ -246,7 +244,6 @@ func (t *Tally) CanaryDue() bool {
 	return t.Vanished == nil && len(t.Unconfirmed) > 0 && t.NoRecordStreak >= limit
 }
 
-// later returns the later of two times.
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b

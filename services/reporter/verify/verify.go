@@ -400,13 +400,11 @@ func (u *unconfirmedSet) trim() {
 	}
 }
 
-// has reports whether a number's no-record is unconfirmed.
 func (u *unconfirmedSet) has(number int) bool {
 	_, newest := u.endedAt[number]
 	return newest || u.overflow[number]
 }
 
-// addCanary counts a canary.
 func (v *Verifier) addCanary(m ledger.Message) {
 	for _, entry := range m.Canary {
 		v.requests += len(entry.Requests)
