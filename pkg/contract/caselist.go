@@ -152,7 +152,7 @@ func ParseCaseList(elements []string) (CaseList, []Problem) {
 		case err != nil:
 			malformed.add(element, err)
 			continue
-		case len(lists.sets) > 0 && !lists.has(part.Series, part.Year):
+		case len(lists.sets) > 0 && !lists.Has(part.Series, part.Year):
 			foreign.add(element, nil)
 			continue
 		}
@@ -280,7 +280,8 @@ func (c *CaseLists) addAll(l CaseList) {
 	}
 }
 
-func (c *CaseLists) has(series, year string) bool {
+// Has reports whether there is a case of a series and year.
+func (c *CaseLists) Has(series, year string) bool {
 	_, found := c.sets[CaseList{Series: series, Year: year}]
 	return found
 }

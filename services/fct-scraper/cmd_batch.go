@@ -26,6 +26,8 @@ import (
 type batchFlags struct {
 	runtime.BatchOptions
 	batch, json bool
+	// list is the file of the list, "-" for stdin; empty for none.
+	list string
 }
 
 func (f *batchFlags) add(flags *pflag.FlagSet) {
@@ -40,11 +42,16 @@ func addRepairFlag(flags *pflag.FlagSet, repair *bool) {
 		"accept a damaged or older store in data_dir as it is; what it lost is requested again")
 }
 
-// addNewFlag adds --new, for a batch that runs every day.
-func (f *batchFlags) addNewFlag(flags *pflag.FlagSet) {
+// addBatchFlags adds --new, for a batch that runs every day, and --list.
+func (f *batchFlags) addBatchFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&f.list, listFlag, "", "collect the case ids of a file, or of stdin for -: one a line or in the first column of a CSV or TSV")
+
 	flags.BoolVar(&f.OnlyNew, "new", false, "collect new cases: no-records above the highest record are requested again; "+
 		"without a year, last year's batch runs first in January and February")
 }
+
+// listFlag names the file with a list of case ids.
+const listFlag = "list"
 
 // runResult is the end of a run with its latest progress event, which is empty if the run did not get
 // so far.
@@ -68,25 +75,35 @@ func (p *program) batchCommand() *cobra.Command {
 			"the year: last year's and, if that completes, this year's. start, end and max_cases apply to each of them.\n" +
 			"--json prints this year's report, with last year's report under last_year. If this year's batch is not started,\n" +
 			"it prints last year's report, with the missing year under not_started. The exit code is the worse one: any\n" +
-			"other code is worse than 3, and 3 (some numbers failed or are unconfirmed) is worse than 0.",
+			"other code is worse than 3, and 3 (some numbers failed or are unconfirmed) is worse than 0.\n\n" +
+			"`batch --list <file>` collects the cases of a list instead of a range: an id a line, or in the first column of a CSV\n" +
+			"or TSV, with or without a header. Ids may be written as IMM-231-25, IMM-231-2025, imm 231 25 or IMM-00231-25; # begins a\n" +
+			"comment; duplicates count once. A bad line ends the command before anything is requested. Each series and year of\n" +
+			"the list is a batch of its own, one after the other as with --new: --json prints the last report, with the others\n" +
+			"under earlier_runs and the batches that were not started under not_started_batches. The list takes the place of\n" +
+			"prefix, year, start, end, max_cases and probe of the file and the environment.",
 		Example: "  fct-scraper batch 2025 --max-cases 50\n" +
-			"  fct-scraper batch --config court.toml --json\n  fct-scraper batch --new",
+			"  fct-scraper batch --config court.toml --json\n  fct-scraper batch --new\n  fct-scraper batch --list ids.csv",
 		RunE: func(cmd *cobra.Command, args []string) error { return p.runBatches(cmd, flags, args) },
 	}
 	addSettings(cmd.Flags(), allSettings)
 	flags.add(cmd.Flags())
-	flags.addNewFlag(cmd.Flags())
+	flags.addBatchFlags(cmd.Flags())
 	return cmd
 }
 
 // batchSettings loads the settings of a command whose argument may be the year.
 func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Settings, error) {
+	return config.Load(p.batchSources(cmd, args))
+}
+
+func (p *program) batchSources(cmd *cobra.Command, args []string) config.Sources {
 	src := p.sources(cmd)
 	if len(args) > 0 {
 		src.Arguments = map[string]string{"year": args[0]}
 	}
 	src.SendsRequests = true
-	return config.Load(src)
+	return src
 }
 
 // listenSignals starts to receive the signals that stop a batch.
@@ -125,22 +142,121 @@ func (p *program) runBatch(
 	return run, nil
 }
 
-// runBatches runs the batch of the settings, after last year's batch if lastYearSettings returns
-// one, and prints the report.
+// runBatches runs the batches of a command, one after the other, and prints their reports.
 func (p *program) runBatches(cmd *cobra.Command, flags *batchFlags, args []string) error {
-	settings, err := p.batchSettings(cmd, args)
+	batches, err := p.batches(cmd, flags, args)
 	if err != nil {
 		return err
 	}
-	signals := p.listenSignals(settings)
+	signals := p.listenSignals(batches[0])
 	defer signals.close()
-	if last := lastYearSettings(settings, flags.OnlyNew, p.now); last != nil {
-		if follows, err := p.runOneBatch(cmd, flags, args, last, signals, settings.Year); err != nil || !follows {
+	for i, settings := range batches {
+		if follows, err := p.runOneBatch(cmd, flags, args, settings, signals, batches[i+1:]); err != nil || !follows {
 			return err
 		}
 	}
-	_, err = p.runOneBatch(cmd, flags, args, settings, signals, "")
-	return err
+	return nil
+}
+
+// batches returns the settings of each batch of a command: one for each series and year of a list;
+// last year's, if lastYearSettings returns one, and this year's; or that of the settings.
+func (p *program) batches(cmd *cobra.Command, flags *batchFlags, args []string) ([]*config.Settings, error) {
+	src := p.batchSources(cmd, args)
+	if cmd.Flags().Changed(listFlag) {
+		return p.listBatches(cmd, flags, src)
+	}
+	settings, err := config.Load(src)
+	if err != nil {
+		return nil, err
+	}
+	if last := lastYearSettings(settings, flags.OnlyNew, p.now); last != nil {
+		return []*config.Settings{last, settings}, nil
+	}
+	return []*config.Settings{settings}, nil
+}
+
+// listBatches returns the settings of each batch of the list of --list. Its error has the bad lines
+// together with all other mistakes.
+func (p *program) listBatches(cmd *cobra.Command, flags *batchFlags, src config.Sources) ([]*config.Settings, error) {
+	var list *caseList
+	if flags.list != "-" || len(src.Mistakes) == 0 { // else nobody needs to type the list
+		var err error
+		if list, err = openList(flags.list, p.stdin); err != nil {
+			for line := range strings.SplitSeq(errorLines(err), "\n") {
+				src.Mistakes = append(src.Mistakes, config.Mistake{Problem: line})
+			}
+		}
+	}
+	src.Mistakes = append(src.Mistakes, listMistakes(cmd, list, src.Arguments["year"])...)
+	settings, err := config.Load(src)
+	if err != nil {
+		return nil, err
+	}
+	if list.duplicates > 0 {
+		p.process(settings).Log.Info("batch.list.read", "file", flags.list, "duplicates", list.duplicates)
+	}
+	return settingsOfLists(settings, list.Lists()), nil
+}
+
+// settingsOfLists returns the settings of a batch for each list.
+func settingsOfLists(settings *config.Settings, lists []contract.CaseList) (batches []*config.Settings) {
+	for _, list := range lists {
+		each := *settings
+		each.Batch = each.WithIDs(list)
+		batches = append(batches, &each)
+	}
+	return batches
+}
+
+// listMistakes returns the flags and arguments that contradict a list. The list may be nil.
+func listMistakes(cmd *cobra.Command, list *caseList, year string) (mistakes []config.Mistake) {
+	add := func(key, format string, args ...any) {
+		mistakes = append(mistakes, config.Mistake{Key: key, Problem: fmt.Sprintf(format, args...)})
+	}
+	given := func(name string) (value string, given bool) {
+		flag := cmd.Flags().Lookup(name)
+		return flag.Value.String(), flag.Changed
+	}
+	for _, name := range []string{"start", "end", "max-cases"} {
+		if value, is := given(name); is {
+			add(settingKey(name), "--%s: %s = %s: want --list alone, or a range of numbers", name, settingKey(name), config.Shown("", value))
+		}
+	}
+	for _, name := range []string{"probe", "new"} {
+		value, is := given(name)
+		if on, err := strconv.ParseBool(value); is && err == nil && on {
+			add("", "--%s: %s = true: want it left out: only the numbers of --list are requested", name, name)
+		}
+	}
+	if list == nil {
+		return mistakes
+	}
+	prefix, prefixGiven := given("prefix")
+	flagYear, yearGiven := given("year")
+	foreign := func(origin, key, value string, has func(contract.CaseList) string) {
+		for _, l := range list.Lists() {
+			if has(l) != value {
+				add(key, "%s: %s = %s: want that of all ids of --list, or to leave it out: it has ids of %s-%s", origin, key,
+					config.Shown("", value), l.Series, l.Year)
+				return
+			}
+		}
+	}
+	if prefixGiven {
+		foreign("--prefix", "prefix", prefix, func(l contract.CaseList) string { return l.Series })
+	}
+	ofYear := func(origin, text string) {
+		if digits, err := contract.ParseYear(text); err == nil { // else it is a mistake of its own
+			foreign(origin, "year", digits, func(l contract.CaseList) string { return l.Year })
+		}
+	}
+	if yearGiven {
+		ofYear("--year", flagYear)
+	}
+	if year != "" {
+		ofYear("argument", year)
+	}
+	return mistakes
 }
 
 // lastYearSettings returns the settings of last year's batch if it must run first, else nil. That
@@ -169,17 +285,19 @@ func mayFollow(status contract.Status, stop int) bool {
 // batchDocument is the JSON result of a batch: the report of the latest run.
 type batchDocument struct {
 	*contract.Report
-	// LastYear is the report of last year's run if this year's run followed it.
-	LastYear *contract.Report `json:"last_year,omitempty"`
-	// NotStarted is the year of the next batch if it was not started.
+	earlierRuns
+	// NotStarted is the year of the next batch of batch --new if it was not started.
 	NotStarted string `json:"not_started,omitempty"`
+	// NotStartedBatches are the series and years of a list that were not started, such as IMM-25.
+	NotStartedBatches []string `json:"not_started_batches,omitempty"`
 }
 
-// runOneBatch runs one batch and prints its report. next is the year of the batch that follows, ""
-// if none. follows reports whether that one may start; with --json the report is then stored for
-// its document.
+// runOneBatch runs one batch and prints its report. next are the batches that follow. follows
+// reports whether the first of them may start; with --json the report is then stored for its
+// document.
 func (p *program) runOneBatch(
-	cmd *cobra.Command, flags *batchFlags, args []string, settings *config.Settings, signals *signals, next string,
+	cmd *cobra.Command, flags *batchFlags, args []string, settings *config.Settings, signals *signals,
+	next []*config.Settings,
 ) (follows bool, err error) {
 	flags.ResumeCommand = resumeCommand(cmd, args, settings)
 	run, err := p.runBatch(cmd.Context(), settings, flags.BatchOptions, signals)
@@ -187,23 +305,51 @@ func (p *program) runOneBatch(
 		return false, p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.ID, run.lastEvent}, flags.json)
 	}
 	stop := signals.exitCode()
-	follows = next != "" && err == nil && mayFollow(run.Status, stop)
-	if next != "" && run.Status == contract.Completed && stop != 0 { // the signal stops the next batch
+	follows = len(next) > 0 && err == nil && mayFollow(run.Status, stop)
+	if len(next) > 0 && run.Status == contract.Completed && stop != 0 { // the signal stops the next batch
 		p.exitCode = stop
 	}
 	switch {
 	case flags.json && follows:
-		p.lastYearReport.Store(run.Report)
+		ended := p.endedRuns()
+		if settings.IDs.IsZero() {
+			ended.LastYear = run.Report
+		} else {
+			ended.Runs = append(slices.Clip(ended.Runs), run.Report)
+		}
+		p.earlier.Store(&ended)
 		return true, nil
 	case flags.json:
-		return false, errors.Join(err, p.printJSON(batchDocument{run.Report, p.lastYearReport.Load(), next}))
+		document := batchDocument{Report: run.Report, earlierRuns: p.endedRuns()}
+		switch {
+		case len(next) == 0:
+		case settings.IDs.IsZero():
+			document.NotStarted = next[0].Year
+		default:
+			document.NotStartedBatches = batchNames(next)
+		}
+		return false, errors.Join(err, p.printJSON(document))
 	}
 	text := summary(*run.Report, settings.Output, run.File) + restoredText(run.Restored)
-	if next != "" && !follows {
-		text += fmt.Sprintf("%s-%s: not started; the same command resumes %s-%s and then starts it\n",
-			settings.Prefix, next, settings.Prefix, settings.Year)
+	if len(next) > 0 && !follows {
+		them := "it"
+		if len(next) > 1 {
+			them = "them"
+		}
+		text += fmt.Sprintf("%s: not started; the same command resumes %s and then starts %s\n",
+			strings.Join(batchNames(next), ", "), batchName(settings), them)
 	}
 	return follows, p.print(text)
+}
+
+// batchName names the series and year of a batch.
+func batchName(s *config.Settings) string { return s.Prefix + "-" + s.Year }
+
+func batchNames(all []*config.Settings) (names []string) {
+	for _, s := range all {
+		names = append(names, batchName(s))
+	}
+	return names
 }
 
 // resumeCommand returns a function that formats the command line for resuming the batch in a shell.
@@ -213,7 +359,11 @@ func resumeCommand(cmd *cobra.Command, args []string, settings *config.Settings)
 	return func(from int) string {
 		words := append(strings.Fields(cmd.CommandPath()), args...)
 		left := []string{"unblock", "repair"}
-		if from > 0 {
+		listed := !settings.IDs.IsZero()
+		switch {
+		case from > 0 && listed:
+			left = append(left, "safe-stop-no-records", "safe-stop-consecutive-no-record")
+		case from > 0:
 			left = append(left, "start", "max-cases")
 		}
 		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
@@ -228,13 +378,16 @@ func resumeCommand(cmd *cobra.Command, args []string, settings *config.Settings)
 				words = append(words, "--"+flag.Name, sanitize.Mask(value))
 			}
 		})
-		if from > 0 {
+		switch {
+		case from > 0 && listed: // a list has no number to start at
+			words = append(words, "--safe-stop-no-records", "0")
+		case from > 0:
 			words = append(words, "--start", strconv.Itoa(from))
 			if settings.MaxCases > 0 {
 				words = append(words, "--max-cases", strconv.Itoa(settings.MaxCases-(from-settings.Start)))
 			}
 		}
-		if len(args) == 0 && !yearIsSet(settings) {
+		if len(args) == 0 && !listed && !yearIsSet(settings) {
 			words = append(words, "--year", settings.Year)
 		}
 		for i := range words {

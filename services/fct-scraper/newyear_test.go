@@ -95,7 +95,7 @@ func TestBatchNew_FailureAfterLastYear(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	p := &program{jsonWanted: true, stdout: &stdoutWriter{w: &out}}
-	p.lastYearReport.Store(&contract.Report{RunID: "imm-25"})
+	p.earlier.Store(&earlierRuns{LastYear: &contract.Report{RunID: "imm-25"}})
 	p.writeAborted(codeInterrupt)
 	var got failure
 	err := json.Unmarshal(out.Bytes(), &got)

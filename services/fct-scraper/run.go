@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,6 +23,7 @@ const jsonFlag = "json"
 // program is one invocation of fct-scraper: its environment, output and result.
 type program struct {
 	environ []string
+	stdin   io.Reader
 	stdout  *stdoutWriter
 	stderr  io.Writer
 	// now is the time of the invocation. It determines the default year.
@@ -34,14 +36,31 @@ type program struct {
 	// stdout holds at most one.
 	jsonWanted  bool
 	jsonWritten atomic.Bool
-	// lastYearReport is the report of last year's run, set when this year's batch follows.
-	lastYearReport atomic.Pointer[contract.Report]
+	// earlier are the reports of the runs that have ended when another batch follows.
+	earlier atomic.Pointer[earlierRuns]
+}
+
+// earlierRuns are the reports of the batches that a command ran before its last one.
+type earlierRuns struct {
+	// LastYear is the report of last year's run, for batch --new.
+	LastYear *contract.Report `json:"last_year,omitempty"`
+	// Runs are the reports of the earlier series and years of a list.
+	Runs []*contract.Report `json:"earlier_runs,omitempty"`
+}
+
+// endedRuns returns the reports of the runs that have ended so far.
+func (p *program) endedRuns() earlierRuns {
+	if ended := p.earlier.Load(); ended != nil {
+		return *ended
+	}
+	return earlierRuns{}
 }
 
 // run executes the command line args and returns the exit code. The result goes to stdout,
 // everything else to stderr.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	return (&program{environ: environ, stdout: &stdoutWriter{w: stdout}, stderr: stderr, now: time.Now()}).run(ctx, args)
+	p := &program{environ: environ, stdin: os.Stdin, stdout: &stdoutWriter{w: stdout}, stderr: stderr, now: time.Now()}
+	return p.run(ctx, args)
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
@@ -91,14 +110,13 @@ type failure struct {
 		// Problems are the lines of the message, one for each problem.
 		Problems []string `json:"problems"`
 	} `json:"error"`
-	// LastYear is the report of last year's run if that has completed before the failure.
-	LastYear *contract.Report `json:"last_year,omitempty"`
+	earlierRuns
 }
 
 func (p *program) failureOf(code int, err error) (f failure) {
 	f.Error.Code, f.Error.Problems = code, strings.Split(errorText(err), "\n")
 	f.Error.Message = strings.Join(f.Error.Problems, "; ")
-	f.LastYear = p.lastYearReport.Load()
+	f.earlierRuns = p.endedRuns()
 	return f
 }
 
@@ -172,8 +190,8 @@ func (p *program) rootCommand() *cobra.Command {
 	addSettings(root.Flags(), allSettings)
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
-	flags.addNewFlag(root.Flags())
-	root.AddCommand(p.batchCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(),
+	flags.addBatchFlags(root.Flags())
+	root.AddCommand(p.batchCommand(), p.singleCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(),
 		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),
 		p.statusCommand(), p.stopCommand(), p.setupCommand(), p.factsCommand())
 	completeLibraryCommands(root)

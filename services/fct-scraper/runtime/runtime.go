@@ -98,6 +98,18 @@ func (p Process) Explain(ctx context.Context, id contract.CaseID) (history expla
 	}
 }
 
+// Cases reads from the store what it holds of the cases of a run that has ended. It changes nothing.
+func (p Process) Cases(ctx context.Context, run RunResult) (cases []explain.CaseResult, err error) {
+	err = p.useStore(ctx, connectOptions{inspect: true}, func(b *broker) error {
+		cases, err = explain.Cases(ctx, b.Bus, run.Manifest, run.State)
+		return err
+	})
+	if err != nil && !errors.Is(err, ledger.ErrMismatch) {
+		err = fmt.Errorf("%w: %w", ErrBroker, err)
+	}
+	return cases, err
+}
+
 // outputFiles returns a function that reports whether a regular file is in the output folder,
 // without following links out of it, and a function that closes the folder. A missing folder is not
 // created.
