@@ -51,6 +51,7 @@ type Reader struct {
 	// KeepText makes findings hold the text that a rule matched.
 	KeepText bool
 	text     folded
+	found    literalSet // the literals in text
 	sections []sectionText
 }
 
@@ -64,12 +65,23 @@ type sectionText struct {
 
 // NewReader returns a reader of facts by these rules.
 func (r *Rules) NewReader() *Reader {
-	return &Reader{rules: r, sections: make([]sectionText, len(r.sections))}
+
+	return &Reader{rules: r, found: r.literals.newSet(), sections: make([]sectionText, len(r.sections))}
+
+}
+
+// match returns the first match of an expression in a part of the current text.
+func (r *Reader) match(e *expression, part []byte) []int {
+	if !e.possible(r.found) {
+		return nil
+	}
+	return e.re.FindSubmatchIndex(part)
 }
 
 // load makes text the one that rules read.
 func (r *Reader) load(text string) {
 	r.text.fold(text)
+	r.rules.literals.find(r.text.text, r.found)
 	for i := range r.sections {
 		r.sections[i].known = false
 	}
@@ -96,13 +108,13 @@ func (r *Reader) find(index int, s *sectionText) {
 	spec := &r.rules.sections[index]
 	text := r.text.text
 	for _, from := range spec.from {
-		at := from.match(text)
+		at := r.match(from, text)
 		if at == nil {
 			continue
 		}
 		s.start, s.end = at[1], len(text)
 		for _, to := range spec.to {
-			if at := to.match(text[s.start:s.end]); at != nil {
+			if at := r.match(to, text[s.start:s.end]); at != nil {
 				s.end = s.start + at[0]
 			}
 		}
@@ -121,7 +133,7 @@ func (r *Reader) find(index int, s *sectionText) {
 			if s.isMasked {
 				part = s.masked
 			}
-			if !e.possible(part) {
+			if !e.possible(r.found) {
 				continue
 			}
 			for _, at := range e.re.FindAllIndex(part, -1) {
@@ -154,7 +166,7 @@ func (r *Reader) apply(one *rule) (hit, bool) {
 		return hit{}, false
 	}
 	for _, e := range one.unless {
-		if e.matches(text) {
+		if e.possible(r.found) && e.re.Match(text) {
 			return hit{}, false
 		}
 	}
@@ -162,7 +174,7 @@ func (r *Reader) apply(one *rule) (hit, bool) {
 		return hit{value: one.value, rule: one}, true
 	}
 	for _, e := range one.exprs {
-		at := e.match(text)
+		at := r.match(e, text)
 		if at == nil {
 			continue
 		}

@@ -36,6 +36,7 @@ type Rules struct {
 	names    nameRules
 	kinds    []string
 	abouts   []string
+	literals literalIndex
 }
 
 // section is a part of an entry's text that rules can be limited to. Section 0 is the whole text.
@@ -65,24 +66,23 @@ type rule struct {
 	within      int    // bytes at the start of the section that are read; 0 reads all
 }
 
-// expression is a compiled regular expression with the literals of which a matching text has one.
+// expression is a compiled regular expression.
 type expression struct {
-	re       *regexp.Regexp
-	literals [][]byte // nil: any text may match
-	groups   []string // the names of its groups by index
+	re     *regexp.Regexp
+	groups []string // the names of its groups by index
+	// clauses are the literals that a matching text contains: at least one of each clause.
+	clauses []literalSet
+	numbers [][]int // the clauses by the numbers of their literals
 }
 
-func (e *expression) match(text []byte) []int {
-	if !e.possible(text) {
-		return nil
+// possible reports whether a text that contains these literals may match.
+func (e *expression) possible(found literalSet) bool {
+	for _, clause := range e.clauses {
+		if !clause.intersects(found) {
+			return false
+		}
 	}
-	return e.re.FindSubmatchIndex(text)
-}
-
-func (e *expression) matches(text []byte) bool { return e.possible(text) && e.re.Match(text) }
-
-func (e *expression) possible(text []byte) bool {
-	return e.literals == nil || slices.ContainsFunc(e.literals, func(literal []byte) bool { return bytes.Contains(text, literal) })
+	return true
 }
 
 // BuiltIn returns the names of the rule sets that are part of the program.
@@ -154,26 +154,45 @@ type rulesFile struct {
 		ToFR   []string `toml:"to_fr"`
 	} `toml:"section"`
 	Masks []struct {
-		Name string   `toml:"name"`
-		In   []string `toml:"in"`
-		EN   string   `toml:"en"`
-		FR   string   `toml:"fr"`
+		Name string    `toml:"name"`
+		In   []string  `toml:"in"`
+		EN   oneOrMany `toml:"en"`
+		FR   oneOrMany `toml:"fr"`
 	} `toml:"mask"`
 	Rules []ruleSpec `toml:"rule"`
 }
 
 type ruleSpec struct {
-	Name   string   `toml:"name"`
-	Fact   string   `toml:"fact"`
-	Value  string   `toml:"value"`
-	In     string   `toml:"in"`
-	Kinds  []string `toml:"kinds"`
-	About  []string `toml:"about"`
-	Final  bool     `toml:"final"`
-	Within int      `toml:"within"`
-	EN     string   `toml:"en"`
-	FR     string   `toml:"fr"`
-	Unless string   `toml:"unless"`
+	Name   string    `toml:"name"`
+	Fact   string    `toml:"fact"`
+	Value  string    `toml:"value"`
+	In     string    `toml:"in"`
+	Kinds  []string  `toml:"kinds"`
+	About  []string  `toml:"about"`
+	Final  bool      `toml:"final"`
+	Within int       `toml:"within"`
+	EN     oneOrMany `toml:"en"`
+	FR     oneOrMany `toml:"fr"`
+	Unless oneOrMany `toml:"unless"`
+}
+
+// oneOrMany is a list that a file may write as one text.
+type oneOrMany []string
+
+// UnmarshalTOML reads a text or a list of texts.
+func (o *oneOrMany) UnmarshalTOML(value any) error {
+	list, is := value.([]any)
+	if !is {
+		list = []any{value}
+	}
+	for _, element := range list {
+		text, is := element.(string)
+		if !is {
+			return fmt.Errorf("value %v: allowed is an expression between quotes, or a list of such", value)
+		}
+		*o = append(*o, text)
+	}
+	return nil
 }
 
 func parse(data []byte) (*Rules, error) {
@@ -218,6 +237,7 @@ type compiler struct {
 	file  *rulesFile
 	rules *Rules
 	used  map[string]bool
+	all   []*expression
 }
 
 func (c *compiler) compile() (*Rules, error) {
@@ -258,6 +278,16 @@ func (c *compiler) compile() (*Rules, error) {
 			return nil, err
 		}
 	}
+	r.literals.build()
+	for _, e := range c.all {
+		for _, numbers := range e.numbers {
+			clause := r.literals.newSet()
+			for _, n := range numbers {
+				clause.add(n)
+			}
+			e.clauses = append(e.clauses, clause)
+		}
+	}
 	return r, nil
 }
 
@@ -273,7 +303,7 @@ func (c *compiler) unique(what, name string) error {
 	return nil
 }
 
-func (c *compiler) mask(name string, in []string, en, fr string) error {
+func (c *compiler) mask(name string, in []string, en, fr oneOrMany) error {
 	if err := c.unique("mask", name); err != nil {
 		return err
 	}
@@ -341,7 +371,7 @@ func (c *compiler) rule(spec ruleSpec) error {
 	if spec.Value == "" && len(r.exprs) == 0 {
 		return fmt.Errorf("%s: value \"\": allowed is a value, or an expression with a group for it", where)
 	}
-	if r.unless, err = c.both(where, spec.Unless, "", nil); err != nil {
+	if r.unless, err = c.list(where+": unless", spec.Unless, nil); err != nil {
 		return err
 	}
 	if r.section, err = c.section(where, spec.In); err != nil {
@@ -381,13 +411,19 @@ func bits(where, key string, names, all []string) (set uint64, err error) {
 	return set, nil
 }
 
-// both compiles the English and the French expression of a rule, those that there are.
-func (c *compiler) both(where, en, fr string, fact *factSpec) (all []*expression, err error) {
-	for i, text := range []string{en, fr} {
-		if text == "" {
-			continue
-		}
-		e, err := c.expression(where+": "+[...]string{"en", "fr"}[i], text, fact)
+// both compiles the English and the French expressions of a rule.
+func (c *compiler) both(where string, en, fr oneOrMany, fact *factSpec) ([]*expression, error) {
+	english, err := c.list(where+": en", en, fact)
+	if err != nil {
+		return nil, err
+	}
+	french, err := c.list(where+": fr", fr, fact)
+	return append(english, french...), err
+}
+
+func (c *compiler) list(where string, texts oneOrMany, fact *factSpec) (all []*expression, err error) {
+	for _, text := range texts {
+		e, err := c.expression(where, text, fact)
 		if err != nil {
 			return nil, err
 		}
@@ -413,10 +449,15 @@ func (c *compiler) expression(where, text string, fact *factSpec) (*expression, 
 		}
 	}
 	if tree, err := syntax.Parse(expanded, syntax.Perl); err == nil { // it has been compiled before
-		for _, literal := range requiredLiterals(tree.Simplify()) {
-			e.literals = append(e.literals, []byte(literal))
+		for _, clause := range clauses(tree.Simplify()) {
+			numbers := make([]int, len(clause))
+			for i, literal := range clause {
+				numbers[i] = c.rules.literals.number(literal)
+			}
+			e.numbers = append(e.numbers, numbers)
 		}
 	}
+	c.all = append(c.all, e)
 	return e, nil
 }
 
@@ -467,63 +508,4 @@ func (f *factSpec) allowedGroups() string {
 
 func (r *Rules) spec(name string) factSpec {
 	return r.specs[slices.IndexFunc(r.specs, func(f factSpec) bool { return f.name == name })]
-}
-
-// maxLiterals limits the alternatives of a literal test: with more of them the test costs more than
-// it saves.
-const maxLiterals = 24
-
-// requiredLiterals returns texts of which every match contains at least one, nil if there are none
-// that are worth a test.
-func requiredLiterals(re *syntax.Regexp) []string {
-	switch re.Op {
-	case syntax.OpLiteral:
-		if re.Flags&syntax.FoldCase != 0 || len(re.Rune) < 2 {
-			return nil
-		}
-		return []string{string(re.Rune)}
-	case syntax.OpCapture, syntax.OpPlus:
-		return requiredLiterals(re.Sub[0])
-	case syntax.OpRepeat:
-		if re.Min > 0 {
-			return requiredLiterals(re.Sub[0])
-		}
-	case syntax.OpConcat:
-		var best []string
-		for _, sub := range re.Sub {
-			if found := requiredLiterals(sub); betterLiterals(found, best) {
-				best = found
-			}
-		}
-		return best
-	case syntax.OpAlternate:
-		var all []string
-		for _, sub := range re.Sub {
-			found := requiredLiterals(sub)
-			if found == nil {
-				return nil
-			}
-			all = append(all, found...)
-		}
-		if len(all) <= maxLiterals {
-			return all
-		}
-	default: // what may match any text, or nothing
-	}
-	return nil
-}
-
-// betterLiterals prefers fewer and longer literals.
-func betterLiterals(a, b []string) bool {
-	if a == nil || b == nil {
-		return b == nil && a != nil
-	}
-	weight := func(list []string) int {
-		shortest := len(list[0])
-		for _, text := range list {
-			shortest = min(shortest, len(text))
-		}
-		return shortest*2 - len(list)
-	}
-	return weight(a) > weight(b)
 }

@@ -23,6 +23,7 @@ func TestParse_BadRules(t *testing.T) {
 		{"unknown key at the top", "name = \"mine\"\nrulez = 1\n", []string{"line 2", `unknown key "rulez"`, "section, mask, rule"}},
 		{"unknown key of a section", "name = \"mine\"\n[[section]]\nname = \"s\"\nfrom = ['x']\n", []string{"line 4", `unknown key "section.from"`, "from_en"}},
 		{"wrong type", rule + "within = \"many\"\n", []string{"line 7", "within"}},
+		{"expression that is no text", strings.Replace(rule, `'order'`, `[3]`, 1), []string{"line 6", "value [3]", "an expression between quotes"}},
 		{"rule without a name", "name = \"mine\"\n[[rule]]\nfact = \"kind\"\n", []string{`rule: name ""`}},
 		{"duplicate name", rule + rule[len("name = \"mine\"\n"):], []string{`rule "a"`, "that no other rule has"}},
 		{"unknown fact", strings.Replace(rule, `"kind"`, `"mood"`, 1), []string{`rule "a"`, `fact "mood"`, "allowed are kind, final, judge"}},
