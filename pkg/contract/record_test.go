@@ -3,6 +3,7 @@ package contract_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -141,11 +143,12 @@ func generateRecord() *rapid.Generator[contract.Record] {
 // read back as the same record.
 func TestRecord_RoundTrip(t *testing.T) {
 	t.Parallel()
+	validate := fcttest.RecordSchema(t)
 	rapid.Check(t, func(t *rapid.T) {
 		want := generateRecord().Draw(t, "record")
 		file := want.FileContent()
 		var got contract.Record
-		if err := json.Unmarshal(file, &got); err != nil {
+		if err := errors.Join(validate(file), json.Unmarshal(file, &got)); err != nil {
 			t.Fatalf("%v: %s", err, file)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

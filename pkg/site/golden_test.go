@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 
 	"github.com/google/go-cmp/cmp"
@@ -42,7 +43,7 @@ type golden struct {
 func TestRead_Golden(t *testing.T) {
 	t.Parallel()
 	for folder, name := range map[string]string{"responses": "fct-cf", "pages": "fct-cf-html"} {
-		p := load(t, name)
+		p, validate := load(t, name), fcttest.RecordSchema(t)
 		for _, c := range casesIn(t, folder) {
 			t.Run(folder+"/"+filepath.Base(c.path), func(t *testing.T) {
 				t.Parallel()
@@ -52,6 +53,12 @@ func TestRead_Golden(t *testing.T) {
 				}
 				checkReading(t, p, c.id, c.exchanges)
 				compareGolden(t, p, c, reading)
+				if reading.Record == nil {
+					return
+				}
+				if err := validate(reading.Record.FileContent()); err != nil {
+					t.Errorf("the record breaks the schema: %v", err)
+				}
 			})
 		}
 	}

@@ -81,7 +81,7 @@ func commonFields(r contract.Record) contract.Record {
 func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
 	sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
-	flags, odd := make(map[string]int), 0
+	flags, odd, validate := make(map[string]int), 0, fcttest.RecordSchema(t)
 	for number := 1; number <= fcttest.Scaled(120, 300); number++ {
 		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
 		byJSON, byPage := readAttempt(t, clients[0], id), readAttempt(t, clients[1], id)
@@ -98,6 +98,11 @@ func TestPageAgreesWithJSON(t *testing.T) {
 		}
 		if diff := cmp.Diff(commonFields(*byJSON.Record), commonFields(*byPage.Record)); diff != "" {
 			t.Errorf("%s (-JSON +page):\n%s", id, diff)
+		}
+		for _, record := range []*contract.Record{byJSON.Record, byPage.Record} {
+			if err := validate(record.FileContent()); err != nil {
+				t.Errorf("%s breaks the schema: %v", id, err)
+			}
 		}
 		for _, flag := range byPage.Record.Flags {
 			flags[flag]++
@@ -151,7 +156,7 @@ func TestFrenchPageAgreesWithJSON(t *testing.T) {
 func TestHeaderCall_FillsHeader(t *testing.T) {
 	t.Parallel()
 	_, clients := newSimulator(t, courtsim.Options{Seed: 5, Max: 40}, false, load(t, "fct-cf"))
-	records := 0
+	records, validate := 0, fcttest.RecordSchema(t)
 	for number := 1; number <= 40; number++ {
 		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
 		docket := readAttempt(t, clients[0], id).Record
@@ -162,6 +167,9 @@ func TestHeaderCall_FillsHeader(t *testing.T) {
 		full := clients[0].Profile.Read(id, exchanges).Record
 		if docket == nil || full == nil {
 			t.Fatalf("%s: records %v and %v", id, docket, full)
+		}
+		if err := validate(full.FileContent()); err != nil {
+			t.Errorf("%s breaks the schema: %v", id, err)
 		}
 		if docket.Entries == 0 {
 			continue

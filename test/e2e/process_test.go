@@ -207,11 +207,12 @@ func (p place) checkRecords(outcomes map[int]contract.Outcome) {
 	if len(files) != succeeded {
 		p.t.Errorf("%d record files for %d successes", len(files), succeeded)
 	}
+	validate := fcttest.RecordSchema(p.t)
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		var record contract.Record
 		if err == nil {
-			err = json.Unmarshal(data, &record)
+			err = errors.Join(validate(data), json.Unmarshal(data, &record))
 		}
 		if err != nil || filepath.Base(file) != record.CaseID.String()+".json" || len(record.Docket) != record.Entries ||
 			outcomes[record.CaseID.Number] != contract.Success {
