@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -194,5 +196,47 @@ func TestRecordSchema_Nullable(t *testing.T) {
 				t.Errorf("%s.%s is %v, found %t", of.Name(), f.Name, value, found)
 			}
 		}
+	}
+}
+
+// TestRecordDictionary: docs/data.md lists all fields in their order, with their types.
+func TestRecordDictionary(t *testing.T) {
+	t.Parallel()
+	dictionary, err := os.ReadFile(filepath.Join(filepath.Dir(fcttest.RecordSchemaPath(t)), "../docs/data.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ((?:string|date|date-time|integer|boolean|array)(?: or null)?) \\|").
+		FindAllStringSubmatch(string(dictionary), -1)
+	var got, want []string
+	for _, row := range rows {
+		got = append(got, row[1]+" "+row[2])
+	}
+	for _, of := range []reflect.Type{
+		reflect.TypeFor[contract.Record](), reflect.TypeFor[contract.Party](), reflect.TypeFor[contract.DocketEntry](),
+	} {
+		for _, f := range reflect.VisibleFields(of) {
+			if f.Anonymous {
+				continue
+			}
+			kind := map[reflect.Kind]string{
+				reflect.String: "string", reflect.Int: "integer", reflect.Slice: "array", reflect.Int8: "boolean",
+			}[f.Type.Kind()]
+			switch {
+			case f.Tag.Get("format") != "":
+				kind = f.Tag.Get("format")
+			case f.Type == reflect.TypeFor[contract.CaseID]():
+				kind = "string"
+			case f.Type == reflect.TypeFor[time.Time]():
+				kind = "date-time"
+			}
+			if f.Tag.Get("null") != "no" {
+				kind += " or null"
+			}
+			want = append(want, f.Tag.Get("json")+" "+kind)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("fields of the types (-) and of docs/data.md (+):\n%s", diff)
 	}
 }
