@@ -28,7 +28,8 @@ type Options struct {
 	// WaitForConnection makes a publish first wait for a connection, for as long as its context
 	// allows. PublishTimeout begins after that. Otherwise the time without a connection counts too.
 	WaitForConnection bool
-	// Exclusive reports that no other process uses the server.
+	// Exclusive reports that no other process uses the server: every pending message is held by this
+	// process, or was held by one that has ended.
 	Exclusive bool
 	// ClockSteps reports steps of the wall clock until its context ends; delay.ClockSteps when nil.
 	ClockSteps func(ctx context.Context, stepped func(by time.Duration))
@@ -36,15 +37,10 @@ type Options struct {
 
 // Bus publishes to and reads from JetStream over one connection. It is safe for concurrent use.
 type Bus struct {
-	nc             *nats.Conn
-	js             jetstream.JetStream
-	log            *slog.Logger
-	publishTimeout time.Duration
-	// waitForConnection: a missing connection does not count as a failure of the store.
-	waitForConnection bool
-	// exclusive: every pending message is held by this process, or was held by one that has ended.
-	exclusive  bool
-	clockSteps func(ctx context.Context, stepped func(by time.Duration))
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	log        *slog.Logger
+	opts       Options
 	unanswered unansweredPublishes
 	logged     loggedMessages
 }
@@ -61,9 +57,7 @@ func New(nc *nats.Conn, log *slog.Logger, opts Options) (*Bus, error) {
 	if opts.ClockSteps == nil {
 		opts.ClockSteps = delay.ClockSteps
 	}
-	return &Bus{
-		nc: nc, js: js, log: log, publishTimeout: opts.PublishTimeout, waitForConnection: opts.WaitForConnection, exclusive: opts.Exclusive, clockSteps: opts.ClockSteps,
-	}, nil
+	return &Bus{nc: nc, js: js, log: log, opts: opts}, nil
 }
 
 // JetStream is the JetStream API of the connection, for what Bus does not offer.
@@ -193,7 +187,7 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 		return nil
 	}
 	settlement := NakAfter(info.Config.AckWait)
-	if b.exclusive {
+	if b.opts.Exclusive {
 		settlement = NakAfter(0)
 	}
 	for sequence := info.AckFloor.Stream + 1; sequence <= info.Delivered.Stream; sequence++ {
@@ -215,12 +209,12 @@ func (b *Bus) redeliver(info *jetstream.ConsumerInfo) error {
 // pending messages and has delivered nothing for longer than its ack-wait.
 func (b *Bus) WatchStalls(ctx context.Context, consumer jetstream.Consumer) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	if b.exclusive { // earlier holders have ended
+	if b.opts.Exclusive { // earlier holders have ended
 		b.redeliverPending(ctx, consumer)
 	}
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		b.clockSteps(ctx, func(by time.Duration) {
+		b.opts.ClockSteps(ctx, func(by time.Duration) {
 			if by < 0 {
 				b.redeliverPending(ctx, consumer)
 			}

@@ -81,7 +81,7 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 		maps.Copy(copies[i].Header, msg.Header)
 	}
 	return b.send(ctx, msgs[0].Subject, func(limited context.Context) error {
-		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.publishTimeout})
+		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.opts.PublishTimeout})
 		return err
 	})
 }
@@ -90,11 +90,11 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 // this process, so the publish is repeated once there is one: a server restart costs a wait, not an
 // error.
 func (b *Bus) send(ctx context.Context, subject string, publish func(context.Context) error) error {
-	if b.waitForConnection {
+	if b.opts.WaitForConnection {
 		b.awaitConnection(ctx)
 	}
 	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, b.publishTimeout)
+	limited, cancel := context.WithTimeout(ctx, b.opts.PublishTimeout)
 	defer cancel()
 	err := publish(limited)
 	for errors.Is(err, nats.ErrReconnectBufExceeded) && delay.Sleep(limited, reconnectPoll) == nil {
