@@ -84,14 +84,12 @@ func (l *loader) requireAtMost(low, high string, wrong bool) {
 	if !wrong || l.bad[low] || l.bad[high] {
 		return
 	}
-	// Report the setting that was given, not the default.
-	if l.settings.origins[low] == originDefault {
-		l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want at least %s = %s (%s)", l.settings.origins[high], high,
-			l.text(high), low, l.text(low), l.settings.origins[low]))
-		return
+	given, want, other := low, "at most", high
+	if l.settings.origins[low] == originDefault { // report the setting that was given, not the default
+		given, want, other = high, "at least", low
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want at most %s = %s (%s)", l.settings.origins[low], low,
-		l.text(low), high, l.text(high), l.settings.origins[high]))
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s %s = %s (%s)", l.settings.origins[given], given,
+		l.text(given), want, other, l.text(other), l.settings.origins[other]))
 }
 
 // requireBoth refuses one of two settings that are only useful together.
