@@ -97,15 +97,15 @@ func appendHeaderRow(b []byte, f file, first, fuller bool) []byte {
 	r.text("DIVISION", f.division)
 	r.date("FILE_DT", f.filed, f.offset)
 	r.text("OFF_CD", f.office.Code)
-	r.text("ENGLISH_CITY_NAME", f.office.EN)
-	r.text("FRENCH_CITY_NAME", f.office.FR)
+	r.both("CITY_NAME", f.office)
 	r.text("PRCDG_TYPE", f.kind.Type.Code)
-	r.text("ENGLISH_PROCEEDING_TYPE", f.kind.Type.EN)
-	r.text("FRENCH_PROCEEDING_TYPE", f.kind.Type.FR)
+	r.both("PROCEEDING_TYPE", &f.kind.Type)
 	r.name("PROCEEDING_CLASS_ID")
 	r.b = append(r.b, f.kind.Class.Code...)
-	appendClass(&r, f)
-	appendLanguage(&r, f)
+	r.both("PROCEEDING_CLASS", &f.kind.Class)
+	language := languageOf(f.french)
+	r.text("LANG_CD", language.Code)
+	r.both("LANGUAGE_NAME", &language)
 	names := make([]string, len(f.parties))
 	for i, p := range f.parties {
 		names[i] = p.name
@@ -113,32 +113,14 @@ func appendHeaderRow(b []byte, f file, first, fuller bool) []byte {
 	r.list("Party", names)
 	r.list("Ships", f.ships)
 	if fuller {
-		appendTrack(&r, f)
+		r.both("TRACK_NAME", &f.kind.Track)
 	}
 	return r.close()
 }
 
 func appendNature(r *rowWriter, f file) {
 	r.text("NATURE_CD", f.nature.Code)
-	r.text("ENGLISH_NATURE_DESC", f.nature.EN)
-	r.text("FRENCH_NATURE_DESC", f.nature.FR)
-}
-
-func appendClass(r *rowWriter, f file) {
-	r.text("ENGLISH_PROCEEDING_CLASS", f.kind.Class.EN)
-	r.text("FRENCH_PROCEEDING_CLASS", f.kind.Class.FR)
-}
-
-func appendTrack(r *rowWriter, f file) {
-	r.text("ENGLISH_TRACK_NAME", f.kind.Track.EN)
-	r.text("FRENCH_TRACK_NAME", f.kind.Track.FR)
-}
-
-func appendLanguage(r *rowWriter, f file) {
-	l := languageOf(f.french)
-	r.text("LANG_CD", l.Code)
-	r.text("ENGLISH_LANGUAGE_NAME", l.EN)
-	r.text("FRENCH_LANGUAGE_NAME", l.FR)
+	r.both("NATURE_DESC", f.nature)
 }
 
 func languageOf(french bool) bilingual {
@@ -155,10 +137,9 @@ func appendEntryRow(b []byte, f file, e *entry, first bool) []byte {
 	r.text("STYLE_OF_CAUSE", f.style)
 	r.date("FILING_DATE", f.filed, f.offset)
 	appendNature(&r, f)
-	appendTrack(&r, f)
-	appendClass(&r, f)
-	r.text("ENGLISH_OFFICE_NAME", e.office.EN)
-	r.text("FRENCH_OFFICE_NAME", e.office.FR)
+	r.both("TRACK_NAME", &f.kind.Track)
+	r.both("PROCEEDING_CLASS", &f.kind.Class)
+	r.both("OFFICE_NAME", e.office)
 	if e.document > 0 {
 		r.number("DOCNO", e.document)
 	} else {
@@ -179,20 +160,15 @@ func appendEntryRow(b []byte, f file, e *entry, first bool) []byte {
 
 // appendEntryFlags appends the less used fields of an entry.
 func appendEntryFlags(r *rowWriter, e *entry) {
-	if e.french {
-		r.text("RE_LANG_CD", "F")
-	} else {
-		r.text("RE_LANG_CD", "E")
-	}
+	r.text("RE_LANG_CD", languageOf(e.french).Code)
 	r.yesNo("IS_CONFIDENTIAL", e.confidential)
 	r.textOrNull("REGISTRY_NOTES_EXTERNAL", e.note)
+	var command bilingual
 	if e.command {
-		r.text("COMMAND_PHRASE_EN", "Placed on file")
-		r.text("COMMAND_PHRASE_FR", "Versé au dossier")
-	} else {
-		r.null("COMMAND_PHRASE_EN")
-		r.null("COMMAND_PHRASE_FR")
+		command = bilingual{EN: "Placed on file", FR: "Versé au dossier"}
 	}
+	r.textOrNull("COMMAND_PHRASE_EN", command.EN)
+	r.textOrNull("COMMAND_PHRASE_FR", command.FR)
 }
 
 // appendRelatedRows appends the related case, which few cases have.
@@ -234,6 +210,12 @@ func (r *rowWriter) name(name string) {
 func (r *rowWriter) text(name, value string) {
 	r.name(name)
 	r.b = appendText(r.b, value)
+}
+
+// both writes a text in both languages.
+func (r *rowWriter) both(name string, value *bilingual) {
+	r.text("ENGLISH_"+name, value.EN)
+	r.text("FRENCH_"+name, value.FR)
 }
 
 func (r *rowWriter) textOrNull(name, value string) {
