@@ -85,7 +85,7 @@ func errorLines(err error) string {
 	}
 	inner := wrappedErrors(err)
 	text := err.Error()
-	if texts := errorMessages(inner); len(inner) > 1 && text == strings.Join(texts, "\n") {
+	if len(inner) > 1 && text == joinLines(inner, error.Error) {
 		return joinLines(inner, errorLines)
 	}
 	var lines strings.Builder
@@ -111,14 +111,6 @@ func wrappedErrors(err error) []error {
 		}
 	}
 	return nil
-}
-
-func errorMessages(all []error) []string {
-	texts := make([]string, len(all))
-	for i, err := range all {
-		texts[i] = err.Error()
-	}
-	return texts
 }
 
 func joinLines[T any](parts []T, line func(T) string) string {
