@@ -281,27 +281,26 @@ func Consumer(stream, name string) (jetstream.ConsumerConfig, error) {
 // JobsConsumer is the durable consumer that the fetchers of a run share. Each run has its own: with
 // one for all, a run of 50 numbers had to wait for 3,050 jobs of another.
 func JobsConsumer(run contract.RunID) (jetstream.ConsumerConfig, error) {
-	config, err := Consumer(contract.StreamJobs, "fetcher")
-	config.Name, config.Durable = run.ConsumerName(), run.ConsumerName()
-	config.FilterSubject, config.FilterSubjects = run.JobFilter(), nil
-	return config, err
+	return namedConsumer(contract.StreamJobs, "fetcher", run.ConsumerName(), run.JobFilter())
 }
 
 // TurnConsumer is the durable consumer by which all fetchers of a site take its turn.
 func TurnConsumer(site string) (jetstream.ConsumerConfig, error) {
-	config, err := Consumer(contract.StreamPace, "turn")
-	config.Name, config.Durable = "turn-"+site, "turn-"+site
-	config.FilterSubject, config.FilterSubjects = contract.TurnSubject(site), nil
-	return config, err
+	return namedConsumer(contract.StreamPace, "turn", "turn-"+site, contract.TurnSubject(site))
 }
 
 // SlotsConsumer is the durable consumer by which all fetchers of a site take up to slots of its
 // slots.
 func SlotsConsumer(site string, slots int) (jetstream.ConsumerConfig, error) {
-	config, err := Consumer(contract.StreamPace, "slots")
-	config.Name, config.Durable = "slots-"+site, "slots-"+site
-	config.FilterSubject, config.FilterSubjects = contract.SlotFilter(site), nil
+	config, err := namedConsumer(contract.StreamPace, "slots", "slots-"+site, contract.SlotFilter(site))
 	config.MaxAckPending = slots
+	return config, err
+}
+
+// namedConsumer is the definition of a consumer under another name and with another filter.
+func namedConsumer(stream, definition, name, filter string) (jetstream.ConsumerConfig, error) {
+	config, err := Consumer(stream, definition)
+	config.Name, config.Durable, config.FilterSubject, config.FilterSubjects = name, name, filter, nil
 	return config, err
 }
 
