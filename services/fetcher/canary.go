@@ -102,8 +102,7 @@ func (s *Service) blockedReply(
 ) (contract.CanaryReply, error) {
 	return contract.CanaryReply{
 		Verdict: contract.VerdictBlocked,
-		Error: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule,
-			block.Until.UTC().Format(time.RFC3339)),
+		Error:   blockHalt(*block).Reason,
 	}, s.haltBlocked(ctx, m, *block)
 }
 

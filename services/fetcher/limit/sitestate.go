@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -23,13 +22,8 @@ import (
 // trouble slows requests down. It is stored in the bucket of sites, so that it outlives a process
 // and reaches the others. Each request checks the copy in memory.
 type siteState struct {
-	bus     *bus.Bus
-	bucket  jetstream.KeyValue
-	site    string
-	backoff Backoff
-	// cooldown is how long a block lasts if the site does not say.
-	cooldown time.Duration
-	log      *slog.Logger
+	opts   Options
+	bucket jetstream.KeyValue
 	// probe is held by the one case that is fetched while the site is half-open.
 	probe chan struct{}
 
@@ -41,15 +35,14 @@ type siteState struct {
 }
 
 func newSiteState(opts Options, bucket jetstream.KeyValue) *siteState {
-	return &siteState{bus: opts.Bus, bucket: bucket, site: opts.Site, backoff: opts.Backoff, cooldown: opts.Cooldown,
-		log: opts.Log, probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
+	return &siteState{opts: opts, bucket: bucket, probe: make(chan struct{}, 1), blockChanged: make(chan struct{})}
 }
 
 // watch reads what is stored about the site, calls ready, and applies changes until ctx ends.
 func (s *siteState) watch(ctx context.Context, ready func()) error {
 	keys := bus.Keys{Bucket: contract.BucketSites,
-		Filters: []string{contract.BlockKey(s.site), contract.SlowdownKey(s.site)}}
-	err := s.bus.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		Filters: []string{contract.BlockKey(s.opts.Site), contract.SlowdownKey(s.opts.Site)}}
+	err := s.opts.Bus.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		if entry == nil {
 			ready()
 			return nil
@@ -60,7 +53,7 @@ func (s *siteState) watch(ctx context.Context, ready func()) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("watching site %s: %w", s.site, err)
+	return fmt.Errorf("watching site %s: %w", s.opts.Site, err)
 }
 
 // apply takes over what another fetcher, or this one before a restart, has stored. An unreadable
@@ -70,7 +63,7 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 	exists := entry.Operation() == jetstream.KeyValuePut
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if entry.Key() == contract.BlockKey(s.site) {
+	if entry.Key() == contract.BlockKey(s.opts.Site) {
 		if !exists {
 			s.block = nil
 			return
@@ -81,8 +74,8 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 		}
 		if err != nil {
 			block = contract.SiteBlock{Rule: "unreadable-block", At: entry.Created().UTC(),
-				Until: entry.Created().UTC().Add(s.cooldown)}
-			s.log.Error("site.block.unreadable", "site", s.site, "until", block.Until, "error", err)
+				Until: entry.Created().UTC().Add(s.opts.Cooldown)}
+			s.opts.Log.Error("site.block.unreadable", "site", s.opts.Site, "until", block.Until, "error", err)
 		}
 		if s.block != nil && s.block.At.Equal(block.At) {
 			return // stored by this fetcher
@@ -99,9 +92,9 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 			slowdown = contract.SiteSlowdown{
 				Streak: toleratedFailures + 1, Level: halfOpenLevel, RaisedAt: created, ChangedAt: created,
 				Reason: err.Error(),
-				Until:  created.Add(s.backoff.pause(halfOpenLevel, 1)),
+				Until:  created.Add(s.opts.Backoff.pause(halfOpenLevel, 1)),
 			}
-			s.log.Error("site.slowdown.unreadable", "site", s.site, "error", err)
+			s.opts.Log.Error("site.slowdown.unreadable", "site", s.opts.Site, "error", err)
 		}
 	}
 	if slowdown.ChangedAt.Equal(s.slowdown.ChangedAt) {
@@ -112,7 +105,7 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 		slowdown.RaisedAt = now
 	}
 	if slowdown.Until.Sub(now) >= minReportedWait {
-		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
+		s.opts.Log.Warn("site.slowed", "site", s.opts.Site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
 			slowdown.Reason)
 	}
 	s.slowdown = slowdown
@@ -189,7 +182,7 @@ func (s *siteState) Record(ctx context.Context, exchanges []contract.Exchange, r
 	s.mu.Lock()
 	levelBefore = s.slowdown.Level
 	for _, x := range exchanges {
-		next, differ := s.backoff.after(s.slowdown, x, retry, retryAfter(x, now), now, rand.Float64())
+		next, differ := s.opts.Backoff.after(s.slowdown, x, retry, retryAfter(x, now), now, rand.Float64())
 		s.slowdown, changed = next, changed || differ
 	}
 	if changed {
@@ -201,13 +194,13 @@ func (s *siteState) Record(ctx context.Context, exchanges []contract.Exchange, r
 		return
 	}
 	if slowdown.Level > levelBefore || slowdown.Reason != "" {
-		s.log.Warn("site.slowed", "site", s.site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
+		s.opts.Log.Warn("site.slowed", "site", s.opts.Site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
 			slowdown.Reason)
 	} else {
-		s.log.Info("site.recovering", "site", s.site, "level", slowdown.Level)
+		s.opts.Log.Info("site.recovering", "site", s.opts.Site, "level", slowdown.Level)
 	}
-	if err := runs.Put(ctx, s.bucket, contract.SlowdownKey(s.site), slowdown); err != nil && ctx.Err() == nil {
-		s.log.Warn("site.slowdown.kept", "site", s.site, "error", err)
+	if err := runs.Put(ctx, s.bucket, contract.SlowdownKey(s.opts.Site), slowdown); err != nil && ctx.Err() == nil {
+		s.opts.Log.Warn("site.slowdown.kept", "site", s.opts.Site, "error", err)
 	}
 }
 
@@ -218,16 +211,16 @@ func (s *siteState) SetBlock(ctx context.Context, block contract.SiteBlock) erro
 	block.Until = delay.Until(time.Now(), block.Until, block.Until.Sub(block.At))
 	s.setBlockLocked(block)
 	s.mu.Unlock()
-	if err := runs.Put(ctx, s.bucket, contract.BlockKey(s.site), stored); err != nil {
-		return fmt.Errorf("storing the block of site %s: %w", s.site, err)
+	if err := runs.Put(ctx, s.bucket, contract.BlockKey(s.opts.Site), stored); err != nil {
+		return fmt.Errorf("storing the block of site %s: %w", s.opts.Site, err)
 	}
 	return nil
 }
 
 // ClearBlock removes a block of the site. It must be called before Run.
 func (s *siteState) ClearBlock(ctx context.Context) error {
-	if err := s.bucket.Delete(ctx, contract.BlockKey(s.site)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-		return fmt.Errorf("removing the block of site %s: %w", s.site, err)
+	if err := s.bucket.Delete(ctx, contract.BlockKey(s.opts.Site)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return fmt.Errorf("removing the block of site %s: %w", s.opts.Site, err)
 	}
 	return nil
 }
