@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -45,6 +46,16 @@ func (b *Bus) Publish(ctx context.Context, msg *nats.Msg, opts ...jetstream.Publ
 		return nil, fmt.Errorf("publishing to %s: %w", msg.Subject, err)
 	}
 	return ack, nil
+}
+
+// PublishJSON is Publish for the JSON form of a value.
+func (b *Bus) PublishJSON(ctx context.Context, subject string, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("publishing to %s: %w", subject, err)
+	}
+	_, err = b.Publish(ctx, &nats.Msg{Subject: subject, Data: body})
+	return err
 }
 
 // PublishBatch stores messages in order and returns when all are on disk. Up to 1000 messages of

@@ -2,7 +2,6 @@ package generator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -235,13 +233,8 @@ func (s *Service) beginRound(ctx context.Context, m contract.Manifest, last stor
 	}
 	s.active.await(ctx, run)
 	s.Log.Info("batch.run.start", "run_id", run, "round", last.value.Round+1)
-	body, err := json.Marshal(contract.Event{RunID: run, At: time.Now().UTC(), Status: contract.Running, Range: m.Range,
-		Listed: m.IDs.Size()})
-	if err != nil {
-		return fmt.Errorf("publishing the start of run %s: %w", run, err)
-	}
-	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: run.EventSubject("started"), Data: body})
-	return err
+	return s.Bus.PublishJSON(ctx, run.EventSubject("started"), contract.Event{RunID: run, At: time.Now().UTC(),
+		Status: contract.Running, Range: m.Range, Listed: m.IDs.Size()})
 }
 
 // supersede marks stopped runs of other batches with the same site, series and year as superseded,

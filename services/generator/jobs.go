@@ -173,12 +173,7 @@ func (s *Service) publishPlanned(ctx context.Context, m contract.Manifest, publi
 		}
 	}
 	planned.Skipped = m.Count(m.Range) - (planned.Jobs - len(planned.Beyond))
-	body, err := json.Marshal(planned)
-	if err != nil {
-		return fmt.Errorf("publishing the planned entry: %w", err)
-	}
-	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: m.RunID.PlannedSubject(), Data: body})
-	return err
+	return s.Bus.PublishJSON(ctx, m.RunID.PlannedSubject(), planned)
 }
 
 func (s *Service) isPlanned(ctx context.Context, run contract.RunID) (bool, error) {

@@ -4,7 +4,6 @@ package generator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +18,6 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 )
@@ -234,12 +232,7 @@ func (s *Service) publishRejection(ctx context.Context, subject string, sequence
 	if invalid, ok := errors.AsType[ValidationError](reason); ok {
 		rejection.Problems = invalid.reported()
 	}
-	body, err := json.Marshal(rejection)
-	if err != nil {
-		return fmt.Errorf("rejecting command %d: %w", sequence, err)
-	}
-	_, err = s.Bus.Publish(ctx, &nats.Msg{Subject: contract.SubjectRejected, Data: body})
-	return err
+	return s.Bus.PublishJSON(ctx, contract.SubjectRejected, rejection)
 }
 
 // stopRun executes a stop. It reads whether an earlier start is pending first: if none is, the run

@@ -4,7 +4,6 @@ package prober
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +16,6 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/services/prober/search"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -262,15 +260,12 @@ func (r *searchRun) publishNext(ctx context.Context) error {
 		return errSearchEnded
 	}
 	r.pending[question.Number] = true
-	body, err := json.Marshal(contract.Job{
+	err := r.bus.PublishJSON(ctx, r.manifest.RunID.JobSubject(question.Number), contract.Job{
 		Version: contract.MessageVersion, RunID: r.manifest.RunID, CaseID: r.manifest.Case(question.Number),
 		LikelyAbsent: question.LikelyAbsent,
 		// Limits the attempts so that failures cannot exceed the budget.
 		MaxAttempts: min(r.manifest.MaxRetries+1, r.search.RequestsLeft()/r.maxRequestsPerAttempt),
 	})
-	if err == nil {
-		_, err = r.bus.Publish(ctx, &nats.Msg{Subject: r.manifest.RunID.JobSubject(question.Number), Data: body})
-	}
 	if err != nil && !errors.Is(err, bus.ErrExists) {
 		return fmt.Errorf("publishing the job of number %d: %w", question.Number, err)
 	}

@@ -2,7 +2,6 @@ package reporter
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -359,11 +357,7 @@ func (w *worker) fetcherWait(ctx context.Context) (wait *contract.Wait, err erro
 
 // publishEvent publishes an event. Events are informational: a lost one does not stop a run.
 func (w *worker) publishEvent(ctx context.Context, name string, event contract.Event) {
-	data, err := json.Marshal(event)
-	if err == nil {
-		_, err = w.Bus.Publish(ctx, &nats.Msg{Subject: w.manifest.RunID.EventSubject(name), Data: data})
-	}
-	if err != nil {
+	if err := w.Bus.PublishJSON(ctx, w.manifest.RunID.EventSubject(name), event); err != nil {
 		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", name, "error", err)
 	}
 }
