@@ -238,6 +238,12 @@ func TestNewManifest(t *testing.T) {
 	if diff := cmp.Diff(want, c.newManifest("mine", collected)); diff != "" {
 		t.Error(diff)
 	}
+	c.body = []byte(`{"ids":["IMM-3-25"],"force":true}`)
+	c.batch = c.batch.WithIDs(listOf(t, "IMM-3-25", "IMM-7-25"))
+	if m := c.newManifest("mine", nil); string(m.Command) != `{"force":true}` || m.Range != (contract.Range{Start: 3, End: 7}) ||
+		m.Searching() || m.IDs != c.batch.IDs || m.Batch != c.batch.Identity("sim") {
+		t.Errorf("%+v", m)
+	}
 	c.body = []byte("{")
 	if m := c.newManifest("mine", nil); m.Command != nil {
 		t.Errorf("command %s, want none: it is not JSON", m.Command)

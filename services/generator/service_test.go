@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,6 +210,72 @@ func TestStart_SkipsCollectedNumbers(t *testing.T) {
 	}
 	if planned.Jobs != 1998 || planned.Skipped != 2 {
 		t.Errorf("planned %+v, want 1998 jobs and 2 skipped", planned)
+	}
+}
+
+func TestStart_List(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{20: contract.NoRecord, 30: contract.Success, 31: contract.Success})
+	f.storeOutcomes(contract.BucketFailed, map[int]contract.Outcome{900: contract.Failed, 2: contract.Failed})
+	stop := f.runService()
+	first := f.send(contract.SubjectStart, `{"ids":["IMM-900-25","IMM-18-25..IMM-22-25","IMM-30-25","IMM-5-25"],"max_retries":1}`)
+	if first.Rejected != "" {
+		t.Fatal(first.Rejected)
+	}
+	// The same list in another order, with a duplicate, is the same batch, also after a restart.
+	stop()
+	defer f.runService()()
+	same := `{"ids":["IMM-5-25","IMM-5-25","IMM-22-25","IMM-30-25","IMM-18-25..IMM-21-25","IMM-900-25"],"prefix":"IMM","year":"2025","probe":false}`
+	if again := f.send(contract.SubjectStart, same); again.RunID != first.RunID {
+		t.Errorf("started %v, then %v", first, again)
+	}
+	numbers, planned := f.ackJobs(first.RunID)
+	if diff := cmp.Diff([]int{900, 5, 18, 19, 21, 22}, numbers); diff != "" {
+		t.Error(diff)
+	}
+	if planned.Jobs != 6 || planned.Skipped != 2 || planned.Range != (contract.Range{Start: 5, End: 900}) || len(planned.Beyond) > 0 {
+		t.Errorf("planned %+v, want 6 jobs and 2 skipped of 5..900", planned)
+	}
+	m, err := runs.Manifest(t.Context(), f.kv, first.RunID)
+	if err != nil || m.IDs.Size() != 8 || m.Searching() {
+		t.Errorf("manifest %+v, %v", m, err)
+	}
+	if got := string(m.Command); got != `{"max_retries":1}` && got != `{"prefix":"IMM","probe":false,"year":"2025"}` {
+		t.Errorf("command %s, want the one without ids", got)
+	}
+	if other := f.send(contract.SubjectStart, `{"ids":["IMM-5-25","IMM-900-25"]}`); other.RunID == first.RunID || other.Rejected != "" {
+		t.Errorf("another list of the same range: %+v", other)
+	}
+	if other := f.send(contract.SubjectStart, fmt.Sprintf(`{"ids":["IMM-5-25"],"run_id":%q}`, first.RunID)); !strings.Contains(other.Rejected, "another batch") {
+		t.Errorf("another list with the run id: %+v", other)
+	}
+}
+
+// The manifest of the longest list is small: every start reads all manifests.
+func TestStart_LongList(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	defer f.runService()()
+	var lists contract.CaseLists
+	for n := 1; n <= contract.MaxNumber; n += 2 {
+		lists.Add(contract.CaseID{Series: "IMM", Year: "25", Number: n})
+	}
+	body, err := json.Marshal(map[string]any{"ids": lists.Lists()[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := f.send(contract.SubjectStart, string(body))
+	if result.Rejected != "" {
+		t.Fatal(result.Rejected)
+	}
+	entry, err := f.kv.Get(t.Context(), result.RunID.ManifestKey())
+	if err != nil || len(entry.Value()) > 20<<10 {
+		t.Errorf("%v, %d bytes", err, len(entry.Value()))
+	}
+	m, err := runs.Manifest(t.Context(), f.kv, result.RunID)
+	if err != nil || m.IDs != lists.Lists()[0] {
+		t.Errorf("%v, %d ids", err, m.IDs.Size())
 	}
 }
 

@@ -55,6 +55,48 @@ func TestVerifierChecksRange(t *testing.T) {
 	}
 }
 
+// A run of a list has the listed numbers of its range and no others.
+func TestVerifierChecksList(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	list, problems := contract.ParseCaseList([]string{"IMM-1-25", "IMM-3-25", "IMM-5-25"})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	of := func(numbers ...int) (entries []contract.Entry) {
+		for _, n := range numbers {
+			entries = append(entries, fcttest.Success(n))
+		}
+		return entries
+	}
+	for name, c := range map[string]struct {
+		entries []contract.Entry
+		plan    contract.Planned
+		want    string
+	}{
+		"all":                           {of(1, 3, 5), contract.Planned{Jobs: 3}, ""},
+		"neither fetched nor collected": {of(1, 5), contract.Planned{Jobs: 2, Skipped: 1}, "neither fetched nor collected: 1 case, first IMM-3-25"},
+		"not listed":                    {of(1, 2, 3), contract.Planned{Jobs: 3}, "outcomes outside of the range: 1 case, first IMM-2-25"},
+		"planned as a range":            {of(1, 3, 5), contract.Planned{Jobs: 3, Skipped: 2}, "3 jobs and 2 skipped for 3 numbers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixtureOn(t, emptied(t, b), 5, func(m *contract.Manifest) { m.IDs = list })
+			c.plan.Range = contract.Range{Start: 1, End: 5}
+			f.publishEntries(c.entries...)
+			f.publishPlan(c.plan)
+			if c.want == "" {
+				state := f.runToEnd()
+				if r := state.Report; state.Status != contract.Completed || r.Total != 3 || r.Remaining != 0 || r.StartID != "IMM-1-25" || r.EndID != "IMM-5-25" {
+					t.Errorf("%s: %s: %+v", state.Status, state.Reason, r)
+				}
+				return
+			}
+			state, err := f.runToError(nil)
+			f.assertMismatch(state, err, c.want)
+		})
+	}
+}
+
 func TestUnreadableMessageIsMismatch(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)

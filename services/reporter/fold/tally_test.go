@@ -215,6 +215,34 @@ func TestStreakIsInNumberOrder(t *testing.T) {
 	})
 }
 
+// Numbers that a list leaves out neither count nor interrupt.
+func TestStreakOfList(t *testing.T) {
+	list, problems := contract.ParseCaseList([]string{"IMM-10-25", "IMM-20-25", "IMM-30-25..IMM-32-25", "IMM-90-25"})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	manifest := contract.Manifest{Prefix: "IMM", Year: "25", Range: list.Range(), IDs: list,
+		RunSettings: contract.RunSettings{SafeStopNoRecords: 3}}
+	for name, c := range map[string]struct {
+		outcomes map[int]contract.Outcome
+		want     string
+	}{
+		"in a row":    {map[int]contract.Outcome{10: contract.Success, 20: contract.NoRecord, 30: contract.NoRecord, 31: contract.NoRecord}, "3 consecutive no-record: IMM-20-25..IMM-31-25"},
+		"interrupted": {map[int]contract.Outcome{10: contract.NoRecord, 20: contract.NoRecord, 30: contract.Failed, 31: contract.NoRecord, 32: contract.NoRecord}, ""},
+		"undecided":   {map[int]contract.Outcome{10: contract.NoRecord, 30: contract.NoRecord, 31: contract.NoRecord, 32: contract.NoRecord}, ""},
+		"at the end":  {map[int]contract.Outcome{10: contract.Success, 20: contract.Success, 30: contract.Success, 31: contract.NoRecord, 32: contract.NoRecord, 90: contract.NoRecord}, ""},
+	} {
+		var s Streak
+		got := ""
+		if stretch, found := s.Walk(manifest, func(n int) contract.Outcome { return c.outcomes[n] }); found {
+			got = NoRecordsReason(manifest, stretch)
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
 func TestStreakReason(t *testing.T) {
 	none := func(int) contract.Outcome { return contract.NoRecord }
 	for end, want := range map[int]string{560: "", 561: "500 consecutive no-record: IMM-61-23..IMM-560-23"} {
