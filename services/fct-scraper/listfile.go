@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
 )
@@ -130,11 +131,19 @@ func (l *caseList) err(name string) error {
 }
 
 // openList reads the list of a file, or of stdin for "-".
-func openList(name string, stdin io.Reader) (*caseList, error) {
+func (p *program) openList(name string) (*caseList, error) {
 	shown := sanitize.Quote(name)
-	in := stdin
-	if name != "-" {
-		file, err := os.Open(name)
+	in := p.stdin
+	switch name {
+	case "-":
+	case "":
+		return nil, errors.New(`--list: list = "": want the path of a file, or - for stdin`)
+	default:
+		path, err := config.ExpandHome(name, p.environ)
+		if err != nil {
+			return nil, fmt.Errorf("--list: %w", err)
+		}
+		file, err := os.Open(path)
 		if err != nil {
 			return nil, fmt.Errorf("--list: %w", err)
 		}
@@ -242,8 +251,12 @@ var (
 	errTooLong = errors.New("a line has more than 1 MiB: want a case id a line or a CSV or TSV")
 )
 
-// Read reads as from does. It returns an error for a NUL byte or a line that is too long, and from
-// then on.
+// isBinary reports whether no text has a byte: control characters but white space and Ctrl-Z, with
+// which some old files end.
+func isBinary(c byte) bool { return c < '\t' || '\r' < c && c < ' ' && c != 0x1a }
+
+// Read reads as from does. It returns an error for what is no text and for a line that is too long,
+// and from then on.
 func (r *textReader) Read(to []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
@@ -258,7 +271,7 @@ func (r *textReader) Read(to []byte) (int, error) {
 	switch {
 	case !r.begun && n > 1 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff):
 		r.err = errUTF16
-	case bytes.IndexByte(data, 0) >= 0:
+	case slices.ContainsFunc(data, isBinary):
 		r.err = errBinary
 	case r.length > maxLineBytes:
 		r.err = errTooLong

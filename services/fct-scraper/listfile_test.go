@@ -131,6 +131,7 @@ func TestReadList_NoText(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]error{
 		"\x7fELF\x02\x01\x01\x00":                  errBinary,
+		"IMM-1-25\n\x1b[31mIMM-2-25\n":             errBinary,
 		"\xff\xfeI\x00M\x00M\x00":                  errUTF16,
 		"IMM-1-25\n" + strings.Repeat("x", 2<<20):  errTooLong,
 		strings.Repeat("IMM-1-25\n", 100) + "\x00": errBinary,
@@ -140,10 +141,10 @@ func TestReadList_NoText(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if _, err := openList(filepath.Join(dir, "none"), nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := (&program{}).openList(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
-	if _, err := openList(dir, nil); err == nil || !strings.Contains(err.Error(), "directory") {
+	if _, err := (&program{}).openList(dir); err == nil || !strings.Contains(err.Error(), "directory") {
 		t.Errorf("a folder: %v", err)
 	}
 	closed, err := os.Open(os.DevNull)
@@ -153,7 +154,7 @@ func TestReadList_NoText(t *testing.T) {
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openList("-", closed); err == nil || !strings.HasPrefix(err.Error(), "--list -: ") {
+	if _, err := (&program{stdin: closed}).openList("-"); err == nil || !strings.HasPrefix(err.Error(), "--list -: ") {
 		t.Errorf("a closed stdin: %v", err)
 	}
 }
