@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,9 @@ func TestLoad_BadFiles(t *testing.T) {
 		"header.toml": "[start.at]\na = 1\n", "dotted.toml": "output.folder = \"x\"\n", "headers.toml": "\n[[a.b]]\nstart = 1\n[[a.b]]\n",
 		"inline.toml": "end = {at = 1}\n", "name.toml": "\"a\\nb\" = 1\n", "blank.toml": "= 1\n",
 	}
+	for n := range 257 {
+		files["many.toml"] += fmt.Sprintf("key%d = 1\n", n)
+	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -36,7 +40,7 @@ func TestLoad_BadFiles(t *testing.T) {
 		"headers.toml": "headers.toml:2: a = a table: want", "inline.toml": "inline.toml:1: end = a table: want",
 		"name.toml": `name.toml:1: "a\nb" = 1: not a setting`, "blank.toml": "blank.toml:1: not TOML",
 		"quotes.toml": `quotes.toml:1: start = "1": want a whole number`, "float.toml": "float.toml:1: concurrency = 1.5: want",
-		"date.toml": "date.toml:1: year = ",
+		"date.toml": "date.toml:1: year = ", "many.toml": "many.toml: 257 keys: want a file of settings, at most 256",
 	} {
 		_, err := config.Load(config.Sources{File: filepath.Join(dir, name), Now: day})
 		if got := problems(t, err); len(got) != 1 || !strings.Contains(got[0], want) {
