@@ -211,6 +211,14 @@ func (b *caseBuilder) decisions() {
 			b.closing = e
 		}
 	}
+	for _, e := range b.inTime {
+		for _, other := range e.disputed {
+			value := map[string]string{factLeave: e.leave, factReview: e.review}[other.Fact]
+			b.c.Conflict = append(b.c.Conflict, Conflict{Fact: other.Fact, Values: []ConflictValue{
+				{value, sourceOf(e, e.Rules[other.Fact])}, {other.Value, sourceOf(e, other.Rule)},
+			}})
+		}
+	}
 	b.leave = b.last(factLeave, leaves, func(e *Entry) string { return e.leave })
 	b.review = b.last(factReview, reviews, func(e *Entry) string { return e.review })
 	if e := b.leave; e != nil {

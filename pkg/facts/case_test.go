@@ -156,6 +156,22 @@ func TestCase_Types(t *testing.T) {
 	}
 }
 
+// TestCase_RulesDisagree has an entry for which two rules give different values.
+func TestCase_RulesDisagree(t *testing.T) {
+	t.Parallel()
+	c := caseOf(t, day{"2021-07-05", "(Final decision) Judgment rendered by The Honourable Mr. Justice Inkwell at Ottawa on 05-JUL-2021 granting the application for judicial review; the application for judicial review is dismissed without costs Decision filed on 05-JUL-2021"})
+	if len(c.Conflict) != 1 || c.Conflict[0].Fact != "review" {
+		t.Fatalf("conflict %+v, want one about the review", c.Conflict)
+	}
+	first, second := c.Conflict[0].Values[0], c.Conflict[0].Values[1]
+	if first.Value == second.Value || first.Rule == second.Rule || *first.Position != 1 || *second.Position != 1 {
+		t.Errorf("conflict %+v, want two values of two rules", c.Conflict[0])
+	}
+	if text(c.Review) != first.Value {
+		t.Errorf("review %s, want that of the first rule", text(c.Review))
+	}
+}
+
 // TestCase_EveryFactHasSource checks that a fact that is known names its rule, and that an unknown
 // one is null in JSON.
 func TestCase_EveryFactHasSource(t *testing.T) {

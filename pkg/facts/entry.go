@@ -31,6 +31,8 @@ type Entry struct {
 	// leave, review and milestones are what the entry says about its case.
 	leave, review string
 	milestones    []milestoneFact
+	// disputed are the values that a second rule gave for leave or review.
+	disputed []Finding
 	// found are the facts in the order in which they were found, with the text that gave them.
 	found []Finding
 }
@@ -225,6 +227,7 @@ func (r *Reader) entry(d docketEntry, position int) *Entry {
 		if fact.ofCase {
 			continue
 		}
+		given := ""
 		for _, one := range r.rules.byFact[i] {
 			if one.kinds != 0 && one.kinds&kind == 0 || one.about != 0 && one.about&about == 0 || one.final && !e.Final {
 				continue
@@ -233,10 +236,18 @@ func (r *Reader) entry(d docketEntry, position int) *Entry {
 				continue
 			}
 			h, found := r.apply(one)
+			if found && given != "" { // only leave and review come here again
+				if h.value != given {
+					e.disputed = append(e.disputed, Finding{Fact: fact.name, Value: h.value, Rule: one.name})
+				}
+				continue
+			}
 			if !found || !r.set(e, fact, h) {
 				continue
 			}
-			if !fact.many {
+			if fact.compared {
+				given = h.value
+			} else if !fact.many {
 				break
 			}
 		}

@@ -75,6 +75,8 @@ type factSpec struct {
 	extra []string
 	// many reports that an entry can have several values.
 	many bool
+	// compared reports that a second rule with another value is a conflict.
+	compared bool
 	// ofCase reports that the rules read the header and the opening entry of a case.
 	ofCase bool
 }
@@ -98,8 +100,8 @@ func factSpecs() []factSpec {
 		{name: factMotion, group: "number"},
 		{name: factOutcome, values: []string{OutcomeGranted, OutcomeDismissed, OutcomeOther}},
 		{name: factDecidedOn, group: "day"},
-		{name: factLeave, values: decided},
-		{name: factReview, values: decided},
+		{name: factLeave, values: decided, compared: true},
+		{name: factReview, values: decided, compared: true},
 		{name: factMilestone, many: true, extra: []string{"scheduled_on", "scheduled_at"}, values: []string{
 			"application_perfected", "respondent_memorandum", "reply", "stay_motion", "tribunal_record_ordered",
 			"tribunal_record_filed", "applicant_further_memorandum", "respondent_further_memorandum", "hearing_scheduled",
