@@ -198,3 +198,27 @@ func BenchmarkRecord_FileContent(b *testing.B) {
 	}
 	b.SetBytes(int64(len(r.FileContent())))
 }
+
+// FuzzParseRecord: whatever is parsed, of any version, is written so that it is read back as it was.
+func FuzzParseRecord(f *testing.F) {
+	for _, name := range []string{"full.json", "empty.json", "version1.json"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want, err := contract.ParseRecord(data)
+		if err != nil || want.CaseID == (contract.CaseID{}) {
+			return
+		}
+		got, err := contract.ParseRecord(want.FileContent())
+		if err != nil {
+			t.Fatalf("%v: %s", err, want.FileContent())
+		}
+		if diff := cmp.Diff(want, got); diff != "" || want.Version != contract.RecordVersion {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
+}
