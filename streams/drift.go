@@ -90,7 +90,7 @@ func (d difference) mayDrop() bool {
 // Operators may change its ack wait and may pause it.
 func DeliveryFault(want, have jetstream.ConsumerConfig) string {
 	switch {
-	case have.Durable == "":
+	case have.Name == "" && have.Durable == "":
 		return ""
 	case have.MaxDeliver != want.MaxDeliver:
 		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
