@@ -181,7 +181,7 @@ func (p *program) listBatches(cmd *cobra.Command, flags *batchFlags, src config.
 	var list *caseList
 	if flags.list != "-" || len(src.Mistakes) == 0 { // else nobody needs to type the list
 		var err error
-		if list, err = p.openList(flags.list); err != nil {
+		if list, err = p.openList("--list", flags.list); err != nil {
 			for line := range strings.SplitSeq(errorLines(err), "\n") {
 				src.Mistakes = append(src.Mistakes, config.Mistake{Problem: line})
 			}

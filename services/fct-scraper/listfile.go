@@ -115,44 +115,45 @@ func (l *caseList) add(line int, text string) {
 	}
 }
 
-// err returns what is wrong with the list, a line for each problem, or nil.
+// err returns what is wrong with the list, a line for each problem, or nil. name is the flag and the
+// file.
 func (l *caseList) err(name string) error {
 	var lines []error
 	for _, problem := range l.problems {
-		lines = append(lines, fmt.Errorf("--list %s: %s", name, problem))
+		lines = append(lines, fmt.Errorf("%s: %s", name, problem))
 	}
 	if more := l.bad - len(l.problems); more > 0 {
-		lines = append(lines, fmt.Errorf("--list %s: and %d more bad lines", name, more))
+		lines = append(lines, fmt.Errorf("%s: and %d more bad lines", name, more))
 	}
 	if l.bad == 0 && l.Count() == 0 {
-		lines = append(lines, fmt.Errorf("--list %s: it is empty: want one or more case ids, a line each", name))
+		lines = append(lines, fmt.Errorf("%s: it is empty: want one or more case ids, a line each", name))
 	}
 	return errors.Join(lines...)
 }
 
-// openList reads the list of a file, or of stdin for "-".
-func (p *program) openList(name string) (*caseList, error) {
-	shown := sanitize.Quote(name)
+// openList reads the list that a flag names: a file, or stdin for "-".
+func (p *program) openList(flag, name string) (*caseList, error) {
+	shown := flag + " " + sanitize.Quote(name)
 	in := p.stdin
 	switch name {
 	case "-":
 	case "":
-		return nil, errors.New(`--list: list = "": want the path of a file, or - for stdin`)
+		return nil, fmt.Errorf(`%s: %s = "": want the path of a file, or - for stdin`, flag, strings.TrimLeft(flag, "-"))
 	default:
 		path, err := config.ExpandHome(name, p.environ)
 		if err != nil {
-			return nil, fmt.Errorf("--list: %w", err)
+			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
 		file, err := os.Open(path)
 		if err != nil {
-			return nil, fmt.Errorf("--list: %w", err)
+			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
 		defer func() { _ = file.Close() }() // opened only for reading
 		in = file
 	}
 	list, err := readList(in)
 	if err != nil {
-		return nil, fmt.Errorf("--list %s: %w", shown, err)
+		return nil, fmt.Errorf("%s: %w", shown, err)
 	}
 	return list, list.err(shown)
 }

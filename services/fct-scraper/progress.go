@@ -172,3 +172,17 @@ func progressLine(e contract.Event, took time.Duration) string {
 	left := time.Duration(float64(took) / float64(done) * float64(all-done))
 	return line + "  " + left.Round(time.Second).String() + " left"
 }
+
+// showExport shows how many numbers of a store were exported.
+func (d *progressDisplay) showExport(done, all int, log *slog.Logger) {
+	switch d.style {
+	case "json":
+		_, _ = fmt.Fprintf(d, `{"exported":%d,"numbers":%d}`+"\n", done, all)
+	case "tty":
+		d.draw(fmt.Sprintf("%d/%d exported", done, all))
+	case "plain":
+		if d.due() {
+			log.Info("export.progress", "exported", done, "numbers", all)
+		}
+	}
+}

@@ -1,10 +1,14 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 
 	"fct-scraper/pkg/facts"
 )
+
+// ErrNoRules reports a site profile that names no rules for facts.
+var ErrNoRules = errors.New("no rules for facts")
 
 // FactRules returns the rules of a file or, if file is empty, those that the profile of a site
 // names. Its error is a usage error.
@@ -21,7 +25,7 @@ func FactRules(siteName, file string) (*facts.Rules, error) {
 		return nil, fmt.Errorf("%w: site: %w", ErrUsage, err)
 	}
 	if profile.Facts == "" {
-		return nil, fmt.Errorf("%w: site %.60q: its profile has no key facts: name rules there, or give --rules", ErrUsage, siteName)
+		return nil, fmt.Errorf("%w: %w: site %.60q: its profile has no key facts: name rules there, or give --rules", ErrUsage, ErrNoRules, siteName)
 	}
 	rules, err := facts.Load(profile.Facts)
 	if err != nil {

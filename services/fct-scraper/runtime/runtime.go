@@ -15,6 +15,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/export"
 	"fct-scraper/pkg/integrity"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/natsd"
@@ -35,12 +36,15 @@ var (
 	ErrBroker = errors.New("broker")
 )
 
-// IsOutputError reports whether err is a mismatch of the ledger or an output that is not writable.
-func IsOutputError(err error) bool { return isAny(err, ledger.ErrMismatch, store.ErrNotWritable) }
+// IsOutputError reports whether err is a mismatch of the ledger, an output that is not writable, or a
+// record that cannot be exported.
+func IsOutputError(err error) bool {
+	return isAny(err, ledger.ErrMismatch, store.ErrNotWritable, export.ErrRecord)
+}
 
 // IsUsageError reports whether err is an invalid call, setting or command.
 func IsUsageError(err error) bool {
-	return isAny(err, ErrUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning)
+	return isAny(err, ErrUsage, config.ErrConfig, generator.ErrCommand, reporter.ErrRunning, export.ErrOptions)
 }
 
 // IsBrokerError reports whether err is an error of the broker or the store.

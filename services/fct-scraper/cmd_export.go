@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/export"
+	"fct-scraper/pkg/sanitize"
+	"fct-scraper/services/fct-scraper/runtime"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// exportFlags are the flags of the command export.
+type exportFlags struct {
+	export.Options
+	series, ids, outcome, since, columns, rules string
+}
+
+func (f *exportFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.Format, "format", "", "format: "+strings.Join(export.Formats(), ", "))
+	flags.StringVar(&f.Out, "out", "", "file, folder for a file of each table, or - for stdout; a name that ends with .gz or .zst is compressed")
+	flags.StringVar(&f.Table, "table", "", "table of a single file: cases (the default), entries, parties or coverage")
+	flags.StringVar(&f.columns, "columns", "", "columns with commas between them, such as case_id,leave,leave_judge; those of other tables as entries.text")
+	flags.StringVar(&f.Layout, "layout", "", "rll: the columns in which publishers of open legal data exchange court files")
+	flags.BoolVar(&f.Flat, "flat", false, "entries and parties as tables of their own where the format could nest them in their case")
+	flags.BoolVar(&f.BOM, "bom", false, "begin a CSV file with a byte order mark, for Excel")
+	flags.StringVar(&f.series, "series", "", "only these series or series and years, such as IMM-25 or IMM-24,IMM-25,T")
+	flags.StringVar(&f.ids, "ids", "", "only these cases: a file as for batch --list, - for stdin, or ids with commas between them")
+	flags.StringVar(&f.outcome, "outcome", "", "only numbers with these outcomes: success, no-record, failed, none")
+	flags.StringVar(&f.since, "since", "", "only numbers last requested at or after this day (2025-11-30, UTC) or time (RFC 3339)")
+	flags.StringVar(&f.rules, "rules", "", "rule file (TOML) for the facts, in place of the rules that the profile of the site names")
+	flags.Bool("json", false, "print what was exported as one JSON document")
+}
+
+func (p *program) exportCommand() *cobra.Command {
+	flags := &exportFlags{}
+	cmd := &cobra.Command{
+		Use:   "export --format <format> --out <file|folder|->",
+		Short: "Write records, docket entries, facts and coverage as data",
+		Long: "export writes the records of the store with their facts, and for each number how it stands. It sends no request. The\n" +
+			"tables are cases, entries, parties (if collected) and coverage; docs/data.md describes their columns. The export shows\n" +
+			"the store at one point, also while a batch runs. Files appear complete or not at all, with a datapackage.json.",
+		Args: maxArgs(0),
+		Example: "  fct-scraper export --format csv --out tables/\n  fct-scraper export --format ndjson --out cases.ndjson.zst --series IMM-25\n" +
+			"  fct-scraper export --format csv --out - --columns case_id,leave,leave_on,leave_judge --ids files.txt",
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.runExport(cmd, flags) },
+	}
+	addSettings(cmd.Flags(), storeSettings("site", "progress", "graceful_shutdown_timeout"))
+	flags.add(cmd.Flags())
+	for name, values := range map[string][]string{
+		"format": export.Formats(), "layout": {export.LayoutRLL},
+		"table":   {export.TableCases, export.TableEntries, export.TableParties, export.TableCoverage},
+		"outcome": slices.Collect(maps.Keys(outcomeNames())),
+	} {
+		slices.Sort(values)
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
+	}
+	return cmd
+}
+
+func (p *program) runExport(cmd *cobra.Command, flags *exportFlags) error {
+	settings, err := p.loadSettings(cmd)
+	if err != nil {
+		return err
+	}
+	options := flags.Options
+	options.Now, options.Program, options.Stdout = p.now, "fct-scraper "+version(), p.stdout
+	if flags.columns != "" {
+		options.Columns = strings.Split(flags.columns, ",")
+	}
+	filter, err := p.exportFilter(flags)
+	var problems []error
+	problems = append(problems, err, options.Check())
+	if options.Out == "-" && p.jsonWanted {
+		problems = append(problems, fmt.Errorf("%w: --json with --out -: stdout holds one of the two", runtime.ErrUsage))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	options.Filters = filter.stated
+	options.Rules, err = runtime.FactRules(settings.Site, flags.rules)
+	if err != nil && !errors.Is(err, runtime.ErrNoRules) { // without rules the columns of facts are null
+		return err
+	}
+	result, err := p.export(cmd.Context(), settings, &options, filter.matches)
+	if err != nil || options.Out == "-" {
+		return err
+	}
+	return p.printResult(result, exportText(result))
+}
+
+// export writes the export. It stops at a signal and shows its progress.
+func (p *program) export(
+	ctx context.Context, settings *config.Settings, options *export.Options, selected func(export.Coverage) bool,
+) (*export.Result, error) {
+	signals := p.listenSignals(settings)
+	defer signals.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-signals.Requested():
+			cancel(exportStopped{runtime.Interrupted{By: signals.Name()}})
+		case <-ctx.Done():
+		}
+	}()
+	display := newProgressDisplay(p.stderr, settings.Config, p.environ)
+	defer display.close()
+	process := p.process(settings)
+	process.Log = newLogger(settings.Config, p.environ, isTerminal(p.stderr), display)
+	var all int
+	options.Progress = func(done int) { display.showExport(done, all, process.Log) }
+	return process.Export(ctx, options, selected, func(numbers int) { all = numbers })
+}
+
+// exportStopped is the error of an export that a signal stopped.
+type exportStopped struct{ runtime.Interrupted }
+
+func (e exportStopped) Error() string { return "stopped by " + e.By + ": nothing was exported" }
+
+func (e exportStopped) Unwrap() error { return e.Interrupted }
+
+// outcomeNames are the values of --outcome.
+func outcomeNames() map[string]contract.Outcome {
+	return map[string]contract.Outcome{
+		string(contract.Success): contract.Success, string(contract.NoRecord): contract.NoRecord,
+		string(contract.Failed): contract.Failed, "none": "",
+	}
+}
+
+// exportFilter selects numbers. A nil field selects all.
+type exportFilter struct {
+	series   map[string]bool // "IMM" or "IMM-25"
+	ids      map[string]contract.CaseList
+	outcomes map[contract.Outcome]bool
+	since    time.Time
+	// stated are the filters as the datapackage states them.
+	stated map[string]string
+}
+
+func (f exportFilter) matches(c export.Coverage) bool {
+	year := c.CaseID.Series + "-" + c.CaseID.Year
+	return (f.series == nil || f.series[c.CaseID.Series] || f.series[year]) &&
+		(f.ids == nil || f.ids[year].Contains(c.CaseID.Number)) &&
+		(f.outcomes == nil || f.outcomes[c.Outcome]) &&
+		!c.At.Before(f.since)
+}
+
+// exportFilter reads the flags that select numbers. Its error has all mistakes.
+func (p *program) exportFilter(flags *exportFlags) (f exportFilter, err error) {
+	f.stated = map[string]string{}
+	var problems []error
+	refuse := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%w: "+format, append([]any{runtime.ErrUsage}, args...)...))
+	}
+	state := func(flag, value string) []string {
+		if value == "" {
+			return nil
+		}
+		f.stated[flag] = value
+		return strings.Split(value, ",")
+	}
+	for _, word := range state("series", flags.series) {
+		series, year, hasYear := strings.Cut(strings.TrimSpace(word), "-")
+		key := series
+		wrong := contract.CheckSeries(series)
+		if hasYear {
+			short, yearErr := contract.ParseYear(year)
+			key, wrong = series+"-"+short, errors.Join(wrong, yearErr)
+		}
+		if wrong != nil {
+			refuse("--series %.40q: want a series or a series and year, such as IMM or IMM-25", word)
+			continue
+		}
+		if f.series == nil {
+			f.series = map[string]bool{}
+		}
+		f.series[key] = true
+	}
+	for _, word := range state("outcome", flags.outcome) {
+		outcome, known := outcomeNames()[strings.TrimSpace(word)]
+		if !known {
+			refuse("--outcome %.40q: want success, no-record, failed or none", word)
+			continue
+		}
+		if f.outcomes == nil {
+			f.outcomes = map[contract.Outcome]bool{}
+		}
+		f.outcomes[outcome] = true
+	}
+	if words := state("since", flags.since); words != nil {
+		if f.since, err = time.Parse(time.DateOnly, flags.since); err != nil {
+			f.since, err = time.Parse(time.RFC3339, flags.since)
+		}
+		if err != nil {
+			refuse("--since %.40q: want a day such as 2025-11-30 or a time such as 2025-11-30T12:00:00Z", flags.since)
+		}
+	}
+	if words := state("ids", flags.ids); words != nil {
+		if f.ids, err = p.exportIDs(flags.ids, words); err != nil {
+			refuse("%w", err)
+		}
+	}
+	return f, errors.Join(problems...)
+}
+
+// exportIDs returns the cases of --ids by series and year.
+func (p *program) exportIDs(value string, words []string) (map[string]contract.CaseList, error) {
+	list := &caseList{}
+	_, noID := parseListedID(words[0])
+	if noID != nil && len(words) == 1 {
+		var err error
+		if list, err = p.openList("--ids", value); err != nil {
+			return nil, err
+		}
+	} else {
+		for _, word := range words {
+			id, err := parseListedID(word)
+			if err != nil {
+				return nil, fmt.Errorf("--ids: %w", err)
+			}
+			list.Add(id)
+		}
+	}
+	ids := map[string]contract.CaseList{}
+	for _, one := range list.Lists() {
+		ids[one.Series+"-"+one.Year] = one
+	}
+	return ids, nil
+}
+
+// exportText describes an export for people.
+func exportText(r *export.Result) string {
+	var text strings.Builder
+	c := r.Outcomes
+	fmt.Fprintf(&text, "exported %s as %s\n", sanitize.Plural(c.Success+c.NoRecord+c.Failed+c.None, "number"), r.Format)
+	for _, name := range slices.Sorted(maps.Keys(r.Rows)) {
+		fmt.Fprintf(&text, "  %-11s%s\n", name, sanitize.Plural(r.Rows[name], "row"))
+	}
+	fmt.Fprintf(&text, "  %-11s%d success, %d no-record (%d unconfirmed), %d failed, %d without an outcome\n", "numbers", c.Success,
+		c.NoRecord, c.Unconfirmed, c.Failed, c.None)
+	fmt.Fprintf(&text, "  %-11smessage %d of %s\n", "store", r.Sequence, sanitize.Plural(len(r.Runs), "run"))
+	for _, name := range r.Files {
+		fmt.Fprintf(&text, "  %-11s%s\n", "file", sanitize.Line(name))
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(&text, "  %-11s%s\n", "warning", sanitize.Line(warning))
+	}
+	return text.String()
+}
