@@ -31,7 +31,7 @@ type Entry struct {
 	// leave, review and milestones are what the entry says about its case.
 	leave, review string
 	milestones    []milestoneFact
-	// disputed are the values that a second rule gave for leave or review.
+	// disputed are the values that a second rule gave for a compared fact.
 	disputed []Finding
 	// found are the facts in the order in which they were found, with the text that gave them.
 	found []Finding
@@ -236,7 +236,7 @@ func (r *Reader) entry(d docketEntry, position int) *Entry {
 				continue
 			}
 			h, found := r.apply(one)
-			if found && given != "" { // only leave and review come here again
+			if found && given != "" { // only compared facts come here again
 				if h.value != given {
 					e.disputed = append(e.disputed, Finding{Fact: fact.name, Value: h.value, Rule: one.name})
 				}

@@ -171,7 +171,7 @@ func bestClause(all [][]string) (best []string) {
 		for _, literal := range clause {
 			shortest = min(shortest, len(literal))
 		}
-		if weight := 2*shortest - len(clause); weight > most {
+		if weight := 2 * (shortest - len(clause)); weight > most {
 			best, most = clause, weight
 		}
 	}

@@ -100,7 +100,7 @@ func factSpecs() []factSpec {
 		{name: factMotion, group: "number"},
 		{name: factOutcome, values: []string{OutcomeGranted, OutcomeDismissed, OutcomeOther}},
 		{name: factDecidedOn, group: "day"},
-		{name: factLeave, values: decided, compared: true},
+		{name: factLeave, values: decided},
 		{name: factReview, values: decided, compared: true},
 		{name: factMilestone, many: true, extra: []string{"scheduled_on", "scheduled_at"}, values: []string{
 			"application_perfected", "respondent_memorandum", "reply", "stay_motion", "tribunal_record_ordered",
