@@ -50,9 +50,11 @@ func (s *Service) handleRequest(received micro.Request) {
 	}
 	results, ok := s.replies.register(request.key)
 	if !ok {
-		s.sendReply(request, contract.CommandReply{
-			Error: "too many concurrent requests, or the generator is stopping: try again",
-		})
+		reply := contract.CommandReply{Error: "too many concurrent requests, or the generator is stopping: try again"}
+		if result, found := s.replies.takeRecent(request.key, time.Now()); found { // it may have stopped this process
+			reply = result.reply()
+		}
+		s.sendReply(request, reply)
 		return
 	}
 	go func() {
@@ -82,8 +84,7 @@ func (s *Service) awaitAndReply(request endpointRequest, results chan commandRes
 	result, err := s.replies.await(request.key, results, limit)
 	switch {
 	case err == nil:
-		s.sendReply(request, contract.CommandReply{RunID: result.RunID, Error: result.Rejected,
-			Stream: contract.StreamBatch, Sequence: result.sequence})
+		s.sendReply(request, result.reply())
 	case request.headerErr != nil:
 		s.rejectUnstored(request, request.headerErr)
 	default:
@@ -204,6 +205,10 @@ type commandResult struct {
 	contract.CommandResult
 	sequence   uint64
 	receivedAt time.Time
+}
+
+func (r commandResult) reply() contract.CommandReply {
+	return contract.CommandReply{RunID: r.RunID, Error: r.Rejected, Stream: contract.StreamBatch, Sequence: r.sequence}
 }
 
 // replyMatcher matches requests with the results of commands. The stream does not store reply
@@ -336,10 +341,14 @@ func (r *replyMatcher) await(key string, results chan commandResult, limit time.
 		case <-end.C:
 			return commandResult{}, fmt.Errorf("not executed within %s; it is executed later if it was stored", limit)
 		case <-r.done:
+			// The command itself may have stopped this process, even before its request arrived.
 			select {
-			case result := <-results: // the command itself may have stopped this process
+			case result := <-results:
 				return result, nil
 			default:
+			}
+			if result, found := r.takeRecent(key, requestedAt); found {
+				return result, nil
 			}
 			return commandResult{}, errors.New("the generator is stopping; another generator executes the command")
 		}
