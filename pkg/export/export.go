@@ -210,7 +210,7 @@ func (p *planner) refuse(format string, args ...any) {
 
 // Formats returns the names of all formats.
 func Formats() []string {
-	return []string{FormatNDJSON, FormatCSV}
+	return []string{FormatNDJSON, FormatCSV, FormatParquet}
 }
 
 // isStream reports whether the format is written to one stream a table.

@@ -29,8 +29,11 @@ type tableWriter interface {
 
 // newTableWriter begins a table on a stream.
 func (o *Options) newTableWriter(to io.Writer, t Table) (tableWriter, error) {
-	if o.Format == FormatCSV {
+	switch o.Format {
+	case FormatCSV:
 		return newCSVWriter(to, t, o.BOM)
+	case FormatParquet:
+		return newParquetWriter(to, t, o.Program), nil
 	}
 	return &ndjsonWriter{to: to, table: t}, nil
 }
