@@ -33,12 +33,17 @@ func (f *exportFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Layout, "layout", "", "rll: the columns in which publishers of open legal data exchange court files")
 	flags.BoolVar(&f.Flat, "flat", false, "entries and parties as tables of their own where the format could nest them in their case")
 	flags.BoolVar(&f.BOM, "bom", false, "begin a CSV file with a byte order mark, for Excel")
-	flags.StringVar(&f.series, "series", "", "only these series or series and years, such as IMM-25 or IMM-24,IMM-25,T")
-	flags.StringVar(&f.ids, "ids", "", "only these cases: a file as for batch --list, - for stdin, or ids with commas between them")
+	f.addCases(flags)
 	flags.StringVar(&f.outcome, "outcome", "", "only numbers with these outcomes: success, no-record, failed, none")
 	flags.StringVar(&f.since, "since", "", "only numbers last requested at or after this day (2025-11-30, UTC) or time (RFC 3339)")
 	flags.StringVar(&f.rules, "rules", "", "rule file (TOML) for the facts, in place of the rules that the profile of the site names")
 	flags.Bool("json", false, "print what was exported as one JSON document")
+}
+
+// addCases adds the flags that select cases.
+func (f *exportFlags) addCases(flags *pflag.FlagSet) {
+	flags.StringVar(&f.series, "series", "", "only these series or series and years, such as IMM-25 or IMM-24,IMM-25,T")
+	flags.StringVar(&f.ids, "ids", "", "only these cases: a file as for batch --list, - for stdin, or ids with commas between them")
 }
 
 func (p *program) exportCommand() *cobra.Command {
@@ -92,6 +97,9 @@ func (p *program) runExport(cmd *cobra.Command, flags *exportFlags) error {
 		return err
 	}
 	result, err := p.export(cmd.Context(), settings, &options, filter.matches)
+	if failed := p.stdout.writeErr(); failed != nil { // no error of the store
+		return failed
+	}
 	if err != nil || options.Out == "-" {
 		return err
 	}
@@ -102,17 +110,8 @@ func (p *program) runExport(cmd *cobra.Command, flags *exportFlags) error {
 func (p *program) export(
 	ctx context.Context, settings *config.Settings, options *export.Options, selected func(export.Coverage) bool,
 ) (*export.Result, error) {
-	signals := p.listenSignals(settings)
-	defer signals.close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-signals.Requested():
-			cancel(exportStopped{runtime.Interrupted{By: signals.Name()}})
-		case <-ctx.Done():
-		}
-	}()
+	ctx, release := p.stopAtSignal(ctx, settings, "nothing was exported")
+	defer release()
 	display := newProgressDisplay(p.stderr, settings.Config, p.environ)
 	defer display.close()
 	process := p.process(settings)
@@ -122,12 +121,33 @@ func (p *program) export(
 	return process.Export(ctx, options, selected, func(numbers int) { all = numbers })
 }
 
-// exportStopped is the error of an export that a signal stopped.
-type exportStopped struct{ runtime.Interrupted }
+// stopAtSignal returns a context that ends at a signal; its cause says what did not happen. The caller
+// calls release at the end.
+func (p *program) stopAtSignal(ctx context.Context, settings *config.Settings, nothing string) (_ context.Context, release func()) {
+	signals := p.listenSignals(settings)
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-signals.Requested():
+			cancel(workStopped{runtime.Interrupted{By: signals.Name()}, nothing})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		signals.close()
+	}
+}
 
-func (e exportStopped) Error() string { return "stopped by " + e.By + ": nothing was exported" }
+// workStopped is the error of a command that a signal stopped before it wrote anything.
+type workStopped struct {
+	runtime.Interrupted
+	nothing string
+}
 
-func (e exportStopped) Unwrap() error { return e.Interrupted }
+func (e workStopped) Error() string { return "stopped by " + e.By + ": " + e.nothing }
+
+func (e workStopped) Unwrap() error { return e.Interrupted }
 
 // outcomeNames are the values of --outcome.
 func outcomeNames() map[string]contract.Outcome {

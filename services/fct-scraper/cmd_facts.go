@@ -10,60 +10,78 @@ import (
 	"slices"
 	"strings"
 
+	"fct-scraper/pkg/config"
+	"fct-scraper/pkg/export"
 	"fct-scraper/pkg/facts"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/fct-scraper/runtime"
+	"fct-scraper/services/reporter/snapshot"
 
 	"github.com/spf13/cobra"
 )
 
 func (p *program) factsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "facts <file|folder|->...",
+		Use:   "facts [<file|folder|->...]",
 		Short: "Print facts read out of records by rules: who decided what, when, and how each case ended",
 		Long: "facts reads records and prints one JSON line for each: the facts of the case, and those of its entries in\n" +
-			"entry_facts. It reads files of cases/, folders of such files in the order of their numbers, files of records\n" +
-			"one a line (.ndjson), and such lines from stdin (-). The profile of the site names the rules.",
+			"entry_facts. It reads the store, as it is at one point, also while a batch runs. Or it reads files of cases/,\n" +
+			"folders of such files in the order of their numbers, files of records one a line (.ndjson), and such lines from\n" +
+			"stdin (-). The profile of the site names the rules.",
 		Args: factsArgs,
-		Example: "  fct-scraper facts output/cases > facts.ndjson\n  fct-scraper facts output/cases/IMM/25/IMM-231-25.json --explain\n" +
+		Example: "  fct-scraper facts --series IMM-25 > facts.ndjson\n  fct-scraper facts output/cases > facts.ndjson\n  fct-scraper facts output/cases/IMM/25/IMM-231-25.json --explain\n" +
 			"  zcat records.ndjson.gz | fct-scraper facts - --rules my-rules.toml",
 	}
-	addSettings(cmd.Flags(), func(key string) bool { return key == "site" })
+	addSettings(cmd.Flags(), storeSettings("site", "graceful_shutdown_timeout"))
+	filters := &exportFlags{}
+	filters.addCases(cmd.Flags())
 	file := cmd.Flags().String("rules", "", "rule file (TOML) in place of the rules that the profile of the site names")
 	explained := cmd.Flags().Bool("explain", false, "print for people which rule gave which fact, from which entry and text")
-	asJSON := cmd.Flags().Bool("json", false, `print one JSON document {"cases": [...]} in place of lines`)
+	cmd.Flags().Bool(jsonFlag, false, `print one JSON document {"cases": [...]} in place of lines`)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		settings, err := p.loadSettings(cmd)
 		if err != nil {
 			return err
 		}
-		if *explained && *asJSON {
-			return fmt.Errorf("%w: --explain with --json: allowed is one of the two", runtime.ErrUsage)
+		var problems []error
+		if *explained && p.jsonWanted {
+			problems = append(problems, fmt.Errorf("%w: --explain with --json: allowed is one of the two", runtime.ErrUsage))
+		}
+		if len(args) > 0 && (filters.series != "" || filters.ids != "") {
+			problems = append(problems, fmt.Errorf("%w: --series and --ids: allowed without an argument, for the records of the store", runtime.ErrUsage))
+		}
+		filter, err := p.exportFilter(filters)
+		if problems = append(problems, err); errors.Join(problems...) != nil {
+			return errors.Join(problems...)
 		}
 		rules, err := runtime.FactRules(settings.Site, *file)
 		if err != nil {
 			return err
 		}
-		source := recordSource{stdin: cmd.InOrStdin(), paths: args}
+		ctx, release := p.stopAtSignal(cmd.Context(), settings, "the output is not complete")
+		defer release()
+		output, format := factsOutput(lineOutput{p.stdout}), factLines
 		switch {
 		case *explained:
-			return p.explainFacts(cmd.Context(), rules, source)
-		case *asJSON:
-			return p.factsDocument(cmd.Context(), rules, source)
+			output, format = textOutput{p}, factText
+		case p.jsonWanted:
+			output = &documentOutput{program: p}
 		}
-		return deriveFacts(cmd.Context(), rules, source, factLines, func(lines []byte) error {
-			_, err := p.stdout.Write(sanitize.JSON(lines))
-			return err
-		})
+		if len(args) > 0 {
+			err = deriveFacts(ctx, rules, recordSource{stdin: cmd.InOrStdin(), paths: args}, format, output.write)
+		} else {
+			err = p.factsOfStore(ctx, settings, rules, filter, format, output.write)
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return output.end(err)
 	}
 	return cmd
 }
 
-// factsArgs wants at least one place, each of which exists, and stdin once.
+// factsArgs wants places that exist, and stdin once.
 func factsArgs(_ *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return errors.New("argument <file|folder|-> is missing: allowed are files of cases/, folders of them, and - for stdin")
-	}
 	var problems []error
 	stdin := 0
 	for _, arg := range args {
@@ -79,36 +97,114 @@ func factsArgs(_ *cobra.Command, args []string) error {
 	return errors.Join(problems...)
 }
 
-// factsDocument prints one JSON document. It is complete whatever happens: an error in the middle is
-// its last member.
-func (p *program) factsDocument(ctx context.Context, rules *facts.Rules, source recordSource) error {
-	if !p.jsonWritten.CompareAndSwap(false, true) {
-		return nil
-	}
-	write := func(text string) error {
-		_, err := io.WriteString(p.stdout, text)
-		return err
-	}
-	if err := write(`{"cases": [`); err != nil {
-		return err
-	}
-	separator := "\n"
-	err := deriveFacts(ctx, rules, source, factLines, func(lines []byte) error {
-		body := strings.TrimSuffix(string(sanitize.JSON(lines)), "\n")
-		text := separator + strings.ReplaceAll(body, "\n", ",\n")
-		separator = ",\n"
-		return write(text)
+// factsOfStore derives the facts of the selected records of the store. If the process that holds the
+// store ends meanwhile, the same output is derived again, and what was written is left out.
+func (p *program) factsOfStore(
+	ctx context.Context, settings *config.Settings, rules *facts.Rules, filter exportFilter, format factFormat, write func([]byte) error,
+) error {
+	attempt := onceEach(write)
+	err := p.process(settings).ReadStore(ctx, "reading records", func(taken *snapshot.Snapshot) error {
+		source := recordSource{each: storedRecords(ctx, taken.Source(filter.matches))}
+		return deriveFacts(ctx, rules, source, format, attempt())
 	})
-	end := "\n]}\n"
-	if err != nil && !errors.Is(err, errResult) {
-		end = "\n],\n" + strings.TrimPrefix(jsonText(p.failureOf(errorExitCode(err), err)), "{")
+	if failed := p.stdout.writeErr(); failed != nil { // no error of the store
+		return failed
 	}
-	return errors.Join(err, write(end))
+	return err
 }
 
-// explainFacts prints which rule gave which fact.
-func (p *program) explainFacts(ctx context.Context, rules *facts.Rules, source recordSource) error {
-	return deriveFacts(ctx, rules, source, factText, func(text []byte) error { return p.print(string(text)) })
+// onceEach returns a function that begins an attempt at the same output, in the same parts. An attempt
+// leaves out the parts that earlier attempts passed to write.
+func onceEach(write func([]byte) error) func() func([]byte) error {
+	written := 0
+	return func() func([]byte) error {
+		parts := 0
+		return func(output []byte) error {
+			if parts++; parts <= written {
+				return nil
+			}
+			written = parts
+			return write(output)
+		}
+	}
+}
+
+// storedRecords yields the records of a store, by series, year and number.
+func storedRecords(ctx context.Context, source export.Source) func(yield func(sourceItem, error) bool) {
+	return func(yield func(sourceItem, error) bool) {
+		errEnough := errors.New("no more records are wanted")
+		err := source.Numbers(ctx, func(item export.Item) error {
+			if item.Record != nil && !yield(sourceItem{item.CaseID.String(), item.Record}, nil) {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			yield(sourceItem{}, err)
+		}
+	}
+}
+
+// factsOutput is a form in which facts are printed.
+type factsOutput interface {
+	// write prints the facts of some records.
+	write(facts []byte) error
+	// end completes the output of a command that ended with err. It returns err, joined with its own.
+	end(err error) error
+}
+
+// lineOutput prints one JSON line a case.
+type lineOutput struct{ to io.Writer }
+
+func (o lineOutput) write(lines []byte) error {
+	_, err := o.to.Write(sanitize.JSON(lines))
+	return err
+}
+
+func (o lineOutput) end(err error) error { return err }
+
+// textOutput prints which rule gave which fact.
+type textOutput struct{ *program }
+
+func (o textOutput) write(text []byte) error { return o.print(string(text)) }
+
+func (o textOutput) end(err error) error { return err }
+
+// documentOutput prints one JSON document. It is complete whatever happens: an error in the middle is
+// its last member. An error before the first case is a document of its own.
+type documentOutput struct {
+	*program
+	begun bool
+}
+
+func (o *documentOutput) write(lines []byte) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	separator := ",\n"
+	if !o.begun {
+		if !o.jsonWritten.CompareAndSwap(false, true) {
+			return nil
+		}
+		o.begun, separator = true, "{\"cases\": [\n"
+	}
+	body := strings.TrimSuffix(string(sanitize.JSON(lines)), "\n")
+	_, err := io.WriteString(o.stdout, separator+strings.ReplaceAll(body, "\n", ",\n"))
+	return err
+}
+
+func (o *documentOutput) end(err error) error {
+	var text string
+	switch {
+	case err == nil && o.begun:
+		text = "\n]}\n"
+	case err == nil:
+		text = "{\"cases\": []}\n"
+	case o.begun && !errors.Is(err, errResult):
+		text = "\n],\n" + strings.TrimPrefix(jsonText(o.failureOf(errorExitCode(err), err)), "{")
+	}
+	_, writeErr := io.WriteString(o.stdout, text)
+	return errors.Join(err, writeErr)
 }
 
 // factText appends the facts of a case for people. Texts of the site are made safe for a terminal.

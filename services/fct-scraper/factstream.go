@@ -36,6 +36,8 @@ const (
 type recordSource struct {
 	stdin io.Reader
 	paths []string
+	// each yields the records of another place, in place of paths.
+	each func(yield func(sourceItem, error) bool)
 }
 
 // sourceItem is one record: its JSON, or the file that has it.
@@ -61,11 +63,14 @@ func (i sourceItem) read() ([]byte, error) {
 	return os.ReadFile(i.name)
 }
 
-// items returns all records. An error ends them.
-func (s recordSource) items() iter.Seq2[sourceItem, error] {
+// items returns all records. An error ends them, and so does the end of ctx.
+func (s recordSource) items(ctx context.Context) iter.Seq2[sourceItem, error] {
+	if s.each != nil {
+		return s.each
+	}
 	return func(yield func(sourceItem, error) bool) {
 		for _, path := range s.paths {
-			if !s.place(path, yield) {
+			if !s.place(ctx, path, yield) {
 				return
 			}
 		}
@@ -73,9 +78,11 @@ func (s recordSource) items() iter.Seq2[sourceItem, error] {
 }
 
 // place yields the records of one argument. It returns false if no more are wanted.
-func (s recordSource) place(path string, yield func(sourceItem, error) bool) bool {
+func (s recordSource) place(ctx context.Context, path string, yield func(sourceItem, error) bool) bool {
 	if path == "-" {
-		return lines("stdin", s.stdin, yield)
+		stdin, release := readUntil(ctx, s.stdin)
+		defer release()
+		return lines("stdin", stdin, yield)
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -89,6 +96,9 @@ func (s recordSource) place(path string, yield func(sourceItem, error) bool) boo
 		}
 		return wanted
 	case slices.Contains([]string{".ndjson", ".jsonl"}, filepath.Ext(path)):
+		if !info.Mode().IsRegular() {
+			return yield(sourceItem{}, fmt.Errorf("%w: %s: allowed is a regular file, a folder or - for stdin", runtime.ErrUsage, path))
+		}
 		f, err := os.Open(path)
 		if err != nil {
 			return yield(sourceItem{}, fmt.Errorf("reading records: %w", err))
@@ -97,6 +107,21 @@ func (s recordSource) place(path string, yield func(sourceItem, error) bool) boo
 		return lines(path, f, yield)
 	}
 	return yield(sourceItem{name: path}, nil)
+}
+
+// readUntil returns a reader of r that fails with the cause of ctx when ctx ends, also while a read of r
+// waits, such as for a terminal. That read goes on until the process ends.
+func readUntil(ctx context.Context, r io.Reader) (_ io.Reader, release func()) {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.Copy(in, r)
+		_ = in.CloseWithError(err) // returns no error
+	}()
+	stop := context.AfterFunc(ctx, func() { _ = out.CloseWithError(context.Cause(ctx)) })
+	return out, func() {
+		stop()
+		_ = out.Close() // returns no error
+	}
 }
 
 // walk yields the files below a folder that are named after a case: by series, year and number.
@@ -250,7 +275,7 @@ func deriveFacts(ctx context.Context, rules *facts.Rules, source recordSource, f
 // batch, so that the records before it are written.
 func readBatches(ctx context.Context, source recordSource, pass func(*factBatch) error) error {
 	b, size := &factBatch{done: make(chan struct{})}, 0
-	for item, err := range source.items() {
+	for item, err := range source.items(ctx) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,5 +99,40 @@ func TestDeriveFacts_OutputFails(t *testing.T) {
 		func([]byte) error { writes++; return syscall.ENOSPC })
 	if !errors.Is(err, syscall.ENOSPC) || writes != 1 {
 		t.Errorf("error %v after %d writes, want the first write's", err, writes)
+	}
+}
+
+func TestOnceEach_SecondAttempt(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	attempt := onceEach(func(part []byte) error { out.Write(part); return nil })
+	for parts := 2; parts <= 4; parts += 2 {
+		write := attempt()
+		for i := range parts {
+			if err := write(fmt.Append(nil, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if out.String() != "0123" {
+		t.Errorf("wrote %s", out.String())
+	}
+}
+
+// A read that waits for input does not delay the end.
+func TestDeriveFacts_StopWhileInputWaits(t *testing.T) {
+	t.Parallel()
+	in, feed := io.Pipe()
+	defer func() { _ = feed.Close() }()
+	ctx, stop := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped")
+	go func() {
+		for range batchRecords {
+			_, _ = io.WriteString(feed, recordLine("IMM", "25", 1)+"\n") // fails after the end of the test
+		}
+	}()
+	err := deriveFacts(ctx, factRules(t), recordSource{stdin: in, paths: []string{"-"}}, factLines, func([]byte) error { stop(stopped); return nil })
+	if !errors.Is(err, stopped) {
+		t.Errorf("error %v", err)
 	}
 }

@@ -71,12 +71,18 @@ type runNumber struct {
 }
 
 // Take reads the ledger up to its newest message. A message that cannot be read is ledger.ErrMismatch.
-func Take(ctx context.Context, b *bus.Bus) (*Snapshot, error) {
-	s := &Snapshot{bus: b, readers: map[contract.RunID]*runReader{}, series: map[seriesYear][]number{}}
+func Take(ctx context.Context, b *bus.Bus) (*Snapshot, error) { return TakeAt(ctx, b, 0) }
+
+// TakeAt reads the ledger up to a message that an earlier snapshot had as its last; 0 is the newest.
+// Its errors are those of Take.
+func TakeAt(ctx context.Context, b *bus.Bus, last uint64) (*Snapshot, error) {
+	s := &Snapshot{Sequence: last, bus: b, readers: map[contract.RunID]*runReader{}, series: map[seriesYear][]number{}}
 	all := contract.RunID("*").OutcomeFilter()
-	var err error
-	if s.Sequence, err = b.LastSequence(ctx, contract.StreamOutcomes, all); err != nil || s.Sequence == 0 {
-		return s, err
+	if last == 0 {
+		var err error
+		if s.Sequence, err = b.LastSequence(ctx, contract.StreamOutcomes, all); err != nil || s.Sequence == 0 {
+			return s, err
+		}
 	}
 	// The manifest of a run is stored before its first message, so these are all that are needed.
 	manifests, err := runs.Manifests(ctx, b)

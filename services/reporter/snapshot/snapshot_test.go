@@ -3,6 +3,7 @@ package snapshot_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -205,6 +206,13 @@ func TestSnapshot_RunGoesOn(t *testing.T) {
 	}
 	if after := f.take(); after.Sequence <= s.Sequence {
 		t.Errorf("nothing was published meanwhile: message %d, then %d", s.Sequence, after.Sequence)
+	}
+	again, err := snapshot.TakeAt(t.Context(), f.bus, s.Sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows := f.rows(again, nil); !slices.Equal(rows, got) {
+		t.Errorf("the same message shows %d numbers, want %d", len(rows), len(got))
 	}
 }
 
