@@ -54,6 +54,7 @@ type Reader struct {
 	KeepText bool
 	text     folded
 	found    literalSet // the literals in text
+	places   []begun    // the literals in text with which expressions begin
 	sections []sectionText
 }
 
@@ -72,18 +73,52 @@ func (r *Rules) NewReader() *Reader {
 
 }
 
-// match returns the first match of an expression in a part of the current text.
-func (r *Reader) match(e *expression, part []byte) []int {
+// match returns the first match of an expression in a part of the current text that begins at offset.
+// masked reports that the part is not as in the text.
+func (r *Reader) match(e *expression, part []byte, offset int, masked bool) []int {
 	if !e.possible(r.found) {
 		return nil
 	}
-	return e.re.FindSubmatchIndex(part)
+	if e.begins == nil || masked {
+		return e.re.FindSubmatchIndex(part)
+	}
+	return r.matchFrom(e, part, offset, 0)
+}
+
+// matchFrom returns the first match of an expression at or after from in a part of the current text.
+// It tries the places of the literals with which the expression begins.
+func (r *Reader) matchFrom(e *expression, part []byte, offset, from int) []int {
+	for {
+		at := len(part)
+		for _, place := range r.places {
+			if i := place.at - offset; i >= from && i < at && e.begins.has(place.literal) {
+				at = i
+			}
+		}
+		if at == len(part) {
+			return nil
+		}
+		if at == 0 {
+			if found := e.first.FindSubmatchIndex(part); found != nil {
+				return found
+			}
+		} else if found := e.second.FindSubmatchIndex(part[at-1:]); found != nil {
+			for i := range found {
+				if found[i] >= 0 {
+					found[i] += at - 1
+				}
+			}
+			found[0]++
+			return found
+		}
+		from = at + 1
+	}
 }
 
 // load makes text the one that rules read.
 func (r *Reader) load(text string) {
 	r.text.fold(text)
-	r.rules.literals.find(r.text.text, r.found)
+	r.places = r.rules.literals.find(r.text.text, r.found, r.places[:0])
 	for i := range r.sections {
 		r.sections[i].known = false
 	}
@@ -110,13 +145,13 @@ func (r *Reader) find(index int, s *sectionText) {
 	spec := &r.rules.sections[index]
 	text := r.text.text
 	for _, from := range spec.from {
-		at := r.match(from, text)
+		at := r.match(from, text, 0, false)
 		if at == nil {
 			continue
 		}
 		s.start, s.end = at[1], len(text)
 		for _, to := range spec.to {
-			if at := r.match(to, text[s.start:s.end]); at != nil {
+			if at := r.match(to, text[s.start:s.end], s.start, false); at != nil {
 				s.end = s.start + at[0]
 			}
 		}
@@ -135,7 +170,7 @@ func (r *Reader) find(index int, s *sectionText) {
 			if s.isMasked {
 				part = s.masked
 			}
-			if !e.possible(r.found) {
+			if !e.possible(r.found) || !s.isMasked && e.begins != nil && r.matchFrom(e, part, s.start, 0) == nil {
 				continue
 			}
 			for _, at := range e.re.FindAllIndex(part, -1) {
@@ -167,8 +202,9 @@ func (r *Reader) apply(one *rule) (hit, bool) {
 	if len(text) == 0 && (one.section != 0 || len(one.exprs) > 0) {
 		return hit{}, false
 	}
+	masked := one.section != 0 && r.sections[one.section].isMasked
 	for _, e := range one.unless {
-		if e.possible(r.found) && e.re.Match(text) {
+		if r.match(e, text, offset, masked) != nil {
 			return hit{}, false
 		}
 	}
@@ -176,7 +212,7 @@ func (r *Reader) apply(one *rule) (hit, bool) {
 		return hit{value: one.value, rule: one}, true
 	}
 	for _, e := range one.exprs {
-		at := r.match(e, text)
+		at := r.match(e, text, offset, masked)
 		if at == nil {
 			continue
 		}

@@ -12,10 +12,19 @@ import (
 // maxLiterals limits the alternatives of one clause: a clause of many words rules out little.
 const maxLiterals = 64
 
+// Beginnings of expressions are followed up to this length; shorter than the least they are too common
+// to be of use.
+const leastBeginning, enoughBeginning = 2, 8
+
 // literalSet is a set of literals by their numbers.
 type literalSet []uint64
 
 func (s literalSet) add(n int) { s[n/64] |= 1 << (n % 64) }
+
+func (s literalSet) has(n int) bool { return s[n/64]&(1<<(n%64)) != 0 }
+
+// begun is a place in a text at which an expression may begin: there is a literal.
+type begun struct{ literal, at int }
 
 // intersects reports whether the sets have a literal in common.
 func (s literalSet) intersects(other literalSet) bool {
@@ -37,6 +46,8 @@ type literalIndex struct {
 	next []uint32
 	// found are the literals that end in a state, by number.
 	found [][]uint16
+	// length is the length of a literal with which an expression begins, by number; 0 for others.
+	length []int
 }
 
 // number returns the number of a literal.
@@ -75,7 +86,18 @@ func (x *literalIndex) build() {
 		}
 		x.found[state] = append(x.found[state], uint16(n))
 	}
+	x.length = append(x.length, make([]int, len(x.numbers)-len(x.length))...)
 	x.link()
+}
+
+// begins notes that an expression begins with a literal, and returns the number of the literal.
+func (x *literalIndex) begins(literal string) int {
+	n := x.number(literal)
+	if n >= len(x.length) {
+		x.length = append(x.length, make([]int, n+1-len(x.length))...)
+	}
+	x.length[n] = len(literal)
+	return n
 }
 
 // addState appends an empty state.
@@ -114,16 +136,113 @@ func (x *literalIndex) link() {
 // newSet returns an empty set of literals.
 func (x *literalIndex) newSet() literalSet { return make(literalSet, len(x.numbers)/64+1) }
 
-// find sets set to the literals that a text contains.
-func (x *literalIndex) find(text []byte, set literalSet) {
+// find sets set to the literals that a text contains, and appends each place of a literal with which an
+// expression begins to places, in the order of their ends.
+func (x *literalIndex) find(text []byte, set literalSet, places []begun) []begun {
 	clear(set)
 	state := 0
-	for _, b := range text {
+	for i, b := range text {
 		state = int(x.next[state*x.columns+int(x.class[b])])
 		for _, n := range x.found[state] {
 			set.add(int(n))
+			if length := x.length[n]; length > 0 {
+				places = append(places, begun{int(n), i + 1 - length})
+			}
 		}
 	}
+	return places
+}
+
+// beginnings returns literals of which every match of an expression has one at its start, nil if there
+// are none of use.
+func beginnings(re *syntax.Regexp) []string {
+	all, _ := startsOf(re)
+	for _, literal := range all {
+		if len(literal) < leastBeginning {
+			return nil
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// startsOf returns texts of which every match has one at its start, and whether these are all matches.
+// It is nil for an expression that looks at the start of the text.
+func startsOf(re *syntax.Regexp) (starts []string, whole bool) {
+	switch re.Op {
+	case syntax.OpBeginText, syntax.OpBeginLine:
+		return nil, false
+	case syntax.OpEmptyMatch, syntax.OpWordBoundary, syntax.OpNoWordBoundary, syntax.OpEndText, syntax.OpEndLine:
+		return []string{""}, true
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase == 0 {
+			return []string{string(re.Rune)}, true
+		}
+	case syntax.OpCharClass:
+		for i := 0; i+1 < len(re.Rune) && len(starts) < 8; i += 2 {
+			for r := re.Rune[i]; r <= re.Rune[i+1] && len(starts) < 8; r++ {
+				starts = append(starts, string(r))
+			}
+		}
+		if len(starts) < 8 {
+			return starts, true
+		}
+	case syntax.OpCapture:
+		return startsOf(re.Sub[0])
+	case syntax.OpPlus:
+		starts, _ = startsOf(re.Sub[0])
+		return starts, false
+	case syntax.OpQuest:
+		starts, whole = startsOf(re.Sub[0])
+		if starts == nil {
+			return nil, false
+		}
+		return append([]string{""}, starts...), whole
+	case syntax.OpAlternate:
+		whole = true
+		for _, sub := range re.Sub {
+			more, all := startsOf(sub)
+			if more == nil {
+				return nil, false
+			}
+			starts, whole = append(starts, more...), whole && all
+		}
+		return starts, whole
+	case syntax.OpConcat:
+		return startsOfConcat(re.Sub)
+	case syntax.OpStar: // of what looks at the start of the text nothing is known
+		if starts, _ = startsOf(re.Sub[0]); starts == nil {
+			return nil, false
+		}
+	default: // what may match any text
+	}
+	return []string{""}, false
+}
+
+func startsOfConcat(parts []*syntax.Regexp) (starts []string, whole bool) {
+	starts, whole = []string{""}, true
+	for _, part := range parts {
+		more, all := startsOf(part)
+		if more == nil {
+			return nil, false
+		}
+		shortest := len(starts[0])
+		for _, start := range starts {
+			shortest = min(shortest, len(start))
+		}
+		if !whole || shortest >= enoughBeginning || len(starts)*len(more) > maxLiterals {
+			whole = false
+			continue // only to see whether a part looks at the start of the text
+		}
+		var longer []string
+		for _, start := range starts {
+			for _, end := range more {
+				longer = append(longer, start+end)
+			}
+		}
+		starts, whole = longer, all
+	}
+	return starts, whole
 }
 
 // clauses returns what a text must contain to match: of each clause at least one literal.

@@ -3,49 +3,41 @@ package facts
 import (
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
-// TestLiterals_NoMatchIsLost checks for drawn expressions and texts that a text which matches has a
-// literal of each clause.
-func TestLiterals_NoMatchIsLost(t *testing.T) {
+// TestLiterals_SameMatch compares, for drawn expressions and parts of texts, the match by literals with
+// that of the expression alone.
+func TestLiterals_SameMatch(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		atom := rapid.SampledFrom([]string{
-			"ab", "abc", "bc", "ca", "[ab]", "(?:ab|bca)", "(?:abc|abd)?", "(?:ab)+", "(?:bc){2}", "(?:ca){0,2}", ".*?", "(?:a|bc)", "(cab|ab)", `\b`, "^", "$",
+			"ab", "abc", "bc", "ca", "[ab]", "(?:ab|bca)", "(?:abc|abd)?", "(?:ab)+", "(?:bc){2}", "(?:ca){0,2}", ".*?", "(?:a|bc)", "(cab|ab)", `\b`, "^", "$", "[^b]", "(?:^|c)", "(?:ab|)", "(?:b(?:a|c+)|cd)",
 		})
 		pattern := strings.Join(rapid.SliceOfN(atom, 1, 5).Draw(t, "parts"), "")
-		text := []byte(rapid.StringOfN(rapid.SampledFrom([]rune("abcd ")), 0, 24, -1).Draw(t, "text"))
+		text := rapid.StringOfN(rapid.SampledFrom([]rune("abcd ")), 0, 24, -1).Draw(t, "text")
 		tree, err := syntax.Parse(pattern, syntax.Perl)
 		if err != nil {
 			t.Fatal(err)
 		}
-		index := literalIndex{}
-		all := clauses(tree.Simplify())
-		var numbers [][]int
-		for _, clause := range all {
-			var of []int
-			for _, literal := range clause {
-				of = append(of, index.number(literal))
-			}
-			numbers = append(numbers, of)
+		c := &compiler{file: &rulesFile{}, rules: &Rules{}}
+		e, err := c.expression("", pattern, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		index.build()
-		found := index.newSet()
-		index.find(text, found)
-		e := expression{re: regexp.MustCompile(pattern)}
-		for _, of := range numbers {
-			set := index.newSet()
-			for _, n := range of {
-				set.add(n)
-			}
-			e.clauses = append(e.clauses, set)
-		}
-		if e.re.Match(text) && !e.possible(found) {
-			t.Fatalf("%q matches %q, which lacks one of %q", pattern, text, all)
+		c.index()
+		r := c.rules.NewReader()
+		r.load(text)
+		from := rapid.IntRange(0, len(r.text.text)).Draw(t, "from")
+		part := r.text.text[from:rapid.IntRange(from, len(r.text.text)).Draw(t, "to")]
+		got, want := r.match(e, part, from, false), e.re.FindSubmatchIndex(part)
+		if !slices.Equal(got, want) {
+			t.Fatalf("%q in %q: %v, want %v; a match has one of each of %q and begins with one of %q", pattern, part, got, want,
+				clauses(tree.Simplify()), beginnings(tree.Simplify()))
 		}
 	})
 }
@@ -63,7 +55,7 @@ func TestLiterals_Find(t *testing.T) {
 		}
 		index.build()
 		found := index.newSet()
-		index.find([]byte(text), found)
+		index.find([]byte(text), found, nil)
 		for _, w := range words {
 			set := index.newSet()
 			set.add(index.number(w))

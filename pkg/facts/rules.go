@@ -73,6 +73,11 @@ type expression struct {
 	// clauses are the literals that a matching text contains: at least one of each clause.
 	clauses []literalSet
 	numbers [][]int // the clauses by the numbers of their literals
+	// begins are literals of which every match has one at its start; nil if any text may start a match.
+	begins literalSet
+	starts []int // the numbers of begins
+	// first matches at the start of a text only, second after one byte of it.
+	first, second *regexp.Regexp
 }
 
 // possible reports whether a text that contains these literals may match.
@@ -278,6 +283,13 @@ func (c *compiler) compile() (*Rules, error) {
 			return nil, err
 		}
 	}
+	c.index()
+	return r, nil
+}
+
+// index builds the index of the literals of all expressions, and their sets.
+func (c *compiler) index() {
+	r := c.rules
 	r.literals.build()
 	for _, e := range c.all {
 		for _, numbers := range e.numbers {
@@ -287,8 +299,13 @@ func (c *compiler) compile() (*Rules, error) {
 			}
 			e.clauses = append(e.clauses, clause)
 		}
+		if e.starts != nil {
+			e.begins = r.literals.newSet()
+			for _, n := range e.starts {
+				e.begins.add(n)
+			}
+		}
 	}
-	return r, nil
 }
 
 // unique refuses a second rule, mask or section of one name.
@@ -455,6 +472,19 @@ func (c *compiler) expression(where, text string, fact *factSpec) (*expression, 
 				numbers[i] = c.rules.literals.number(literal)
 			}
 			e.numbers = append(e.numbers, numbers)
+		}
+		for _, literal := range beginnings(tree.Simplify()) {
+			e.starts = append(e.starts, c.rules.literals.begins(literal))
+		}
+	}
+	if e.starts != nil {
+		// Both are the same expression with a start before it, which cannot fail to compile unless the
+		// expression is at the limit of size: then neither is used.
+		var errs [2]error
+		e.first, errs[0] = regexp.Compile(`\A(?:` + expanded + `)`)
+		e.second, errs[1] = regexp.Compile(`\A(?s:.)(?:` + expanded + `)`)
+		if errors.Join(errs[:]...) != nil {
+			e.starts = nil
 		}
 	}
 	c.all = append(c.all, e)
