@@ -221,6 +221,9 @@ func (w *runWorker) waitTurn(ctx context.Context, first bool, permitted *limit.A
 	if err != nil {
 		return 0, err
 	}
+	if w.startCtx.Err() == nil {
+		w.haltIfBlocked() // before watchBlock has noticed
+	}
 	if w.startCtx.Err() != nil && (first || w.siteBlocked()) {
 		return 0, context.Cause(w.startCtx)
 	}

@@ -105,15 +105,11 @@ func (w *runWorker) closeRecord() {
 	}
 }
 
-// watchBlock halts the run when the site blocks requests, also those of another run.
+// watchBlock halts the run when the site blocks requests.
 func (w *runWorker) watchBlock() {
 	for {
-		block, changed := w.limiter.Block()
-		if block != nil {
-			w.stop(runs.Halted{Halt: blockHalt(*block)})
-			if err := w.haltBlocked(context.WithoutCancel(w.finishCtx), w.manifest, *block); err != nil {
-				w.fail(err)
-			}
+		_, changed := w.limiter.Block()
+		if w.haltIfBlocked() {
 			return
 		}
 		select {
@@ -122,6 +118,20 @@ func (w *runWorker) watchBlock() {
 			return
 		}
 	}
+}
+
+// haltIfBlocked halts the run if the site blocks requests, also those of another run, and reports
+// whether it does.
+func (w *runWorker) haltIfBlocked() bool {
+	block, _ := w.limiter.Block()
+	if block == nil {
+		return false
+	}
+	w.stop(runs.Halted{Halt: blockHalt(*block)})
+	if err := w.haltBlocked(context.WithoutCancel(w.finishCtx), w.manifest, *block); err != nil {
+		w.fail(err)
+	}
+	return true
 }
 
 // enforceDeadline abandons the jobs in flight at the deadline of the halt, or when the service
