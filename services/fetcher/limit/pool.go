@@ -32,21 +32,29 @@ const (
 //
 // If a message or the consumer is removed from outside, a fetcher may still hold a message that the
 // server would deliver to the next one. Therefore every fetcher then takes nothing until all have
-// released what they hold, and one of them restores the pool.
+// released what they hold, and one of them restores the pool. The first row that applies decides;
+// the check that finds the damage goes on with the rows of damaged.
+//
+//	state    a check finds                                  then                  next
+//	open     nothing removed, recreated or misconfigured    adjust                open
+//	open     anything else                                  take nothing          damaged
+//	damaged  this process holds a message                   announce that         damaged
+//	damaged  messages and consumer exist again              use the new consumer  open
+//	damaged  another process announces a message            wait                  damaged
+//	damaged  none announced for max(minFreeTime, minFree)   restore               open
+//	damaged  none announced                                 wait                  damaged
 type messagePool struct {
 	bus      *bus.Bus
 	log      *slog.Logger
 	fetchers jetstream.KeyValue
-	// holderKey is the key that announces that this process still holds a message of the damaged
-	// pool.
+	// holderKey announces that this process still holds a message of the damaged pool.
 	holderKey string
 	// subjects are the subjects of the messages. want is the configuration of the consumer. term is
 	// how long a message is leased.
 	subjects []string
 	want     jetstream.ConsumerConfig
 	term     lease.Term
-	// minFree returns for how long no process may have held a message before a damaged pool is
-	// restored.
+	// minFree returns how long a damaged pool must be free of holders before it is restored.
 	minFree func() time.Duration
 
 	mu       sync.Mutex
@@ -54,8 +62,7 @@ type messagePool struct {
 	version  poolVersion
 	held     int
 	damaged  bool
-	// freeSince is since when no process announces a message of the damaged pool; zero while one
-	// does.
+	// freeSince is since when no process holds a message of the damaged pool; zero while one does.
 	freeSince time.Time
 	announced bool
 }
