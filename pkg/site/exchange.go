@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -56,7 +55,7 @@ func (c *Client) exchange(
 }
 
 // do sends the request and fills in the exchange. A body that breaks off is kept up to that point.
-// Of robots.txt, which needs none of the profile's headers, it reads at most maxRobots bytes.
+// A request for robots.txt needs none of the profile's headers.
 func (c *Client) do(
 	ctx context.Context, r request, s *session, x *contract.Exchange, id contract.CaseID,
 ) (location string, err error) {
@@ -64,7 +63,9 @@ func (c *Client) do(
 	if err != nil {
 		return "", err
 	}
+	readBody := readRobots
 	if r.call != robotsCall {
+		readBody = c.readBody
 		for name, value := range c.Profile.headers {
 			request.Header.Set(name, c.Profile.expand(value, c.Origin, id))
 		}
@@ -81,11 +82,7 @@ func (c *Client) do(
 	x.RetryAfter = headerText(response, "Retry-After")
 	x.BlockHeader = c.Profile.blockHeader(response.Header)
 	body, unknown := decodedBody(response)
-	if r.call == robotsCall {
-		x.Body, err = io.ReadAll(io.LimitReader(body, maxRobots))
-	} else {
-		x.Body, err = c.readBody(ctx, body, response.ContentLength)
-	}
+	x.Body, err = readBody(ctx, body, response.ContentLength)
 	if unknown != nil {
 		err = unknown
 	}

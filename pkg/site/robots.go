@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/url"
@@ -114,6 +115,11 @@ func (c *Client) Robots(ctx context.Context, before BeforeRequest) (RobotsRules,
 	}
 	// RFC 9309 treats too many redirects as a missing file.
 	return rules, nil
+}
+
+// readRobots reads a robots.txt of at most maxRobots bytes; the rest is ignored.
+func readRobots(_ context.Context, body io.Reader, _ int64) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(body, maxRobots))
 }
 
 // robotsBlocked checks the response to a request for robots.txt for a block. A real robots.txt may
