@@ -15,6 +15,8 @@ import (
 // bundle is the rows of one number.
 type bundle struct {
 	Coverage
+	// hasRecord reports that the number has a record, so that its rows replace older ones.
+	hasRecord bool
 	// rows are those of each table of the export.
 	rows [][]Row
 	// nested are those of the nested tables of each table, for its only row; nil is unknown.
@@ -139,7 +141,7 @@ func (d *deriver) bundle(item *Item) (*bundle, error) {
 			n.Facts = d.reader.Of(&record)
 		}
 	}
-	b := &bundle{Coverage: item.Coverage, rows: make([][]Row, len(d.tables)), nested: make([][][]Row, len(d.tables))}
+	b := &bundle{Coverage: item.Coverage, hasRecord: n.Record != nil, rows: make([][]Row, len(d.tables)), nested: make([][][]Row, len(d.tables))}
 	for i, t := range d.tables {
 		var err error
 		if b.rows[i], err = rowsOf(t, n); err != nil {

@@ -183,7 +183,10 @@ func (o *Options) Run(ctx context.Context, source Source) (*Result, error) {
 }
 
 // open opens the output.
-func (o *Options) open(_ context.Context, tables []Table) (output, error) {
+func (o *Options) open(ctx context.Context, tables []Table) (output, error) {
+	if o.Format == FormatSQLite {
+		return openSQLite(ctx, o, tables)
+	}
 	return openFiles(o, tables)
 }
 
@@ -210,7 +213,7 @@ func (p *planner) refuse(format string, args ...any) {
 
 // Formats returns the names of all formats.
 func Formats() []string {
-	return []string{FormatNDJSON, FormatCSV, FormatParquet}
+	return []string{FormatNDJSON, FormatCSV, FormatParquet, FormatSQLite}
 }
 
 // isStream reports whether the format is written to one stream a table.

@@ -70,7 +70,7 @@ func peakMemory(t testing.TB) int {
 func TestSize(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	numbers := 220_000
-	for _, o := range []Options{{Format: FormatParquet}} {
+	for _, o := range []Options{{Format: FormatParquet}, {Format: FormatSQLite}} {
 		t.Run(o.Format, func(t *testing.T) {
 			o.Rules, o.Out = testRules(t), filepath.Join(t.TempDir(), "all."+o.Format)
 			debug.FreeOSMemory()

@@ -86,7 +86,7 @@ func LargeRecord(number int) contract.Record {
 	}
 	for i := range 2500 {
 		r.Docket = append(r.Docket, contract.DocketEntry{
-			EntryNumber: i + 1, EnteredOn: "2025-02-03", Text: fmt.Sprintf("Order %d rendered by The Honourable Justice Roe, dismissing the application for leave", i),
+			EntryNumber: i + 1, EnteredOn: "2025-02-03", Text: fmt.Sprintf("Order rendered by The Honourable Justice Roe at Ottawa on 03-FEB-2025 dismissing the application for leave, no. %d", i),
 		})
 	}
 	r.Docket[7].Text = strings.Repeat("long text, ", 2700)
