@@ -116,6 +116,7 @@ func (r *Reader) Of(record *contract.Record) *Case {
 	}
 	b := caseBuilder{c: c, inTime: slices.Clone(c.EntryFacts)}
 	slices.SortStableFunc(b.inTime, compareInTime)
+	b.resolveMotions()
 	b.decisions()
 	b.stays()
 	b.rule9()
@@ -193,6 +194,42 @@ type caseBuilder struct {
 	closing      *Entry // the last decision that is marked final
 	leave        *Entry
 	review       *Entry
+	// motions are the motions to which orders, judgments and hearings refer by number.
+	motions map[*Entry]*Entry
+}
+
+// resolveMotions finds the motions that decisions name by the number of their document. A final decision
+// that grants a motion and says no more decides what the motion asks for.
+func (b *caseBuilder) resolveMotions() {
+	var byDocument map[int]*Entry
+	for _, e := range b.inTime {
+		if e.Kind == KindMotion && e.document != 0 {
+			if byDocument == nil {
+				byDocument = map[int]*Entry{}
+			}
+			byDocument[e.document] = e
+		}
+	}
+	if byDocument == nil {
+		return
+	}
+	b.motions = map[*Entry]*Entry{}
+	for _, e := range b.inTime {
+		if e.Motion == nil || byDocument[*e.Motion] == nil {
+			continue
+		}
+		motion := byDocument[*e.Motion]
+		b.motions[e] = motion
+		if e.Final && e.leave == "" && e.review == "" && motion.review != "" && deref(e.Outcome) == OutcomeGranted {
+			e.review, e.Rules[factReview] = motion.review, motion.Rules[factReview]
+		}
+	}
+}
+
+// isAbout reports whether an entry, or the motion that it names by number, is about something.
+func (b *caseBuilder) isAbout(e *Entry, about string) bool {
+	motion := b.motions[e]
+	return slices.Contains(e.About, about) || motion != nil && slices.Contains(motion.About, about)
 }
 
 func (b *caseBuilder) decisions() {
@@ -201,7 +238,7 @@ func (b *caseBuilder) decisions() {
 		if e.leave != "" {
 			leaves = append(leaves, e)
 		}
-		if e.review != "" {
+		if e.review != "" && e.Kind != KindMotion {
 			reviews = append(reviews, e)
 		}
 		if e.Kind == KindDiscontinuance {
@@ -280,7 +317,7 @@ func sourceOf(e *Entry, rule string) Source {
 // that names only the number of a motion is about that motion.
 func (b *caseBuilder) stays() {
 	for _, e := range b.inTime {
-		about := slices.Contains(e.About, AboutStayOfRemoval)
+		about := b.isAbout(e, AboutStayOfRemoval)
 		switch {
 		case e.Kind == KindMotion && about:
 			b.c.StayMotions++
@@ -319,7 +356,7 @@ func (b *caseBuilder) status(needsLeave bool) {
 	case b.review != nil && !(b.discontinued != nil && compareInTime(b.review, b.discontinued) < 0 && deref(c.Review) == ""):
 		by, fact = b.review, factReview
 		c.Status = map[string]string{OutcomeGranted: StatusGranted, OutcomeDismissed: StatusDismissed}[*c.Review]
-		if *c.Review == OutcomeGranted && slices.Contains(by.About, AboutConsent) {
+		if *c.Review == OutcomeGranted && b.isAbout(by, AboutConsent) {
 			c.Status = StatusOnConsent
 		}
 	case deref(c.Leave) == OutcomeDismissed:
@@ -373,7 +410,7 @@ func (b *caseBuilder) milestones() {
 		if e.leave != "" {
 			b.c.Milestones = append(b.c.Milestones, Milestone{Name: "leave_decision", Day: e.decided(), Source: sourceOf(e, e.Rules[factLeave])})
 		}
-		if e.review != "" {
+		if e.review != "" && e.Kind != KindMotion {
 			b.c.Milestones = append(b.c.Milestones, Milestone{Name: "review_decision", Day: e.decided(), Source: sourceOf(e, e.Rules[factReview])})
 		}
 	}

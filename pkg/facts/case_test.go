@@ -192,3 +192,45 @@ func TestCase_EveryFactHasSource(t *testing.T) {
 		}
 	}
 }
+
+// An order that names a motion only by its number decides what the entry of that motion asks for.
+func TestCase_MotionByNumber(t *testing.T) {
+	t.Parallel()
+	const (
+		stayMotion   = "Notice of Motion on behalf of Applicant returnable at Halifax for a stay of the removal order filed on 01-MAR-2021"
+		reviewMotion = "Motion in writing on behalf of Respondent for an order on consent granting the application for judicial review filed on 01-MAR-2021"
+		otherMotion  = "Notice of Motion on behalf of Applicant for an extension of time filed on 01-MAR-2021"
+		decided      = "Order dated 05-MAR-2021 rendered by The Honourable Mr. Justice Inkwell Matter considered with personal appearance The Court's decision is with regard to Motion Doc. No. 9 Result: %s Filed on 05-MAR-2021"
+	)
+	granted, refused := fmt.Sprintf(decided, "granted"), fmt.Sprintf(decided, "dismissed")
+	for _, test := range []struct {
+		name, motion string
+		document     int
+		order        string
+		want         string
+	}{
+		{"stay dismissed", stayMotion, 9, refused, "stay dismissed, review null, awaiting_leave"},
+		{"another motion", stayMotion, 8, refused, "stay null, review null, awaiting_leave"},
+		{"without a number", stayMotion, 0, refused, "stay null, review null, awaiting_leave"},
+		{"no stay", otherMotion, 9, refused, "stay null, review null, awaiting_leave"},
+		{"review granted", reviewMotion, 9, granted + " Final Decision", "stay null, review granted, granted_on_consent"},
+		{"motion for review dismissed", reviewMotion, 9, refused + " Final Decision", "stay null, review null, closed_other"},
+		{"order that is not final", reviewMotion, 9, granted, "stay null, review null, awaiting_leave"},
+		{"motion without an order", reviewMotion, 9, "Letter from Applicant", "stay null, review null, awaiting_leave"},
+	} {
+		r := recordOf(opening, test.motion, test.order)
+		for i := range r.Docket {
+			r.Docket[i].EnteredOn = fmt.Sprintf("2021-03-%02d", i+1)
+		}
+		r.Docket[1].DocumentNumber = test.document
+		c := load(t).NewReader().Of(r)
+		if got := fmt.Sprintf("stay %s, review %s, %s", text(c.StayOutcome), text(c.Review), c.Status); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+		for _, m := range c.Milestones {
+			if m.Name == "review_decision" && *m.Position != 3 {
+				t.Errorf("%s: the review is decided by entry %d", test.name, *m.Position)
+			}
+		}
+	}
+}

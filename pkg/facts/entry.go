@@ -28,7 +28,10 @@ type Entry struct {
 	// a dot, such as "about.leave".
 	Rules map[string]string `json:"rules"`
 
-	// leave, review and milestones are what the entry says about its case.
+	// document is the court's number of the document, 0 if it gave none.
+	document int
+	// leave, review and milestones are what the entry says about its case; of a motion, review is what it
+	// asks for.
 	leave, review string
 	milestones    []milestoneFact
 	// disputed are the values that a second rule gave for a compared fact.
@@ -249,7 +252,7 @@ func (r *Reader) apply(one *rule) (hit, bool) {
 
 // entry derives the facts of one entry.
 func (r *Reader) entry(d docketEntry, position int) *Entry {
-	e := &Entry{Position: position, Kind: KindOther, Rules: make(map[string]string, 4)}
+	e := &Entry{Position: position, document: d.document, Kind: KindOther, Rules: make(map[string]string, 4)}
 	if d.number != 0 {
 		e.Number = new(d.number)
 	}

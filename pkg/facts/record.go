@@ -32,9 +32,10 @@ type docket struct {
 }
 
 type docketEntry struct {
-	number int // 0 if the court gave none
-	day    string
-	text   string
+	number   int // 0 if the court gave none
+	document int // the court's number of the document, 0 if it gave none
+	day      string
+	text     string
 }
 
 func read(record *contract.Record) docket {
@@ -49,7 +50,7 @@ func read(record *contract.Record) docket {
 	}
 	for i := range record.Docket {
 		e := &record.Docket[i]
-		d.entries[i] = docketEntry{number: e.EntryNumber, day: e.EnteredOn, text: e.Text}
+		d.entries[i] = docketEntry{number: e.EntryNumber, document: e.DocumentNumber, day: e.EnteredOn, text: e.Text}
 	}
 	return d
 }
