@@ -121,3 +121,7 @@ func foldRune(r rune) string {
 	}
 	return " "
 }
+
+// Fold returns a text in lower case, without accents and in ASCII, with single spaces: names that are
+// spelled alike have the same folded form.
+func Fold(text string) string { return foldWord(text) }

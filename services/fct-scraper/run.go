@@ -193,7 +193,7 @@ func (p *program) rootCommand() *cobra.Command {
 	flags.addBatchFlags(root.Flags())
 	root.AddCommand(p.batchCommand(), p.singleCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(), p.explainCommand(),
 		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),
-		p.statusCommand(), p.stopCommand(), p.setupCommand(), p.factsCommand(), p.exportCommand())
+		p.statusCommand(), p.stopCommand(), p.setupCommand(), p.factsCommand(), p.exportCommand(), p.analyzeCommand())
 	completeLibraryCommands(root)
 	eachCommand(root, p.collectArgErrors)
 	return root
