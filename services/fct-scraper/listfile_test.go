@@ -127,6 +127,33 @@ func TestReadList_BadLines(t *testing.T) {
 	}
 }
 
+// What is read as an id is a valid one, and its plain form is read as the same.
+func FuzzReadList(f *testing.F) {
+	for _, seed := range []string{"IMM-231-25\n", "case_id,x\r\n\"imm 4 2025\",\"a\nb\"\n", "# x\nT-1-24\ty\n", "\"IMM-1-25\nIMM-2-25"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := readList(strings.NewReader(text))
+		if err != nil || list.err("f") != nil {
+			return
+		}
+		var plain strings.Builder
+		for _, l := range list.Lists() {
+			for n := range l.Numbers() {
+				id, err := contract.NewCaseID(l.Series, n, l.Year)
+				if err != nil {
+					t.Fatalf("%q: %v", text, err)
+				}
+				plain.WriteString(id.String() + "\n")
+			}
+		}
+		again, err := readList(strings.NewReader(plain.String()))
+		if err != nil || again.err("f") != nil || again.duplicates > 0 || !slices.Equal(again.Lists(), list.Lists()) {
+			t.Fatalf("%q: %q was read otherwise", text, plain.String())
+		}
+	})
+}
+
 func TestReadList_NoText(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]error{

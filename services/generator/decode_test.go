@@ -152,7 +152,8 @@ func TestReadStop(t *testing.T) {
 }
 
 func FuzzReadStart(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"year":"25","start":1,"max_cases":50}`, `{"run_id":"x","end":5}`, `{"probe":false`} {
+	for _, seed := range []string{`{}`, `{"year":"25","start":1,"max_cases":50}`, `{"run_id":"x","end":5}`, `{"probe":false`,
+		`{"ids":["IMM-231-25","IMM-240-25..IMM-260-25"]}`, `{"ids":["IMM-25:AgE="],"year":"2025"}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -166,6 +167,9 @@ func FuzzReadStart(f *testing.F) {
 		limit := batch.MaxRange()
 		if _, err := contract.NewCaseID(batch.Prefix, limit.End, batch.Year); err != nil || limit.Size() < 1 {
 			t.Fatalf("%s became %+v: %v", data, batch, err)
+		}
+		if ids := batch.IDs; !ids.IsZero() && (ids.Range() != limit || ids.Series != batch.Prefix || ids.Year != batch.Year || batch.Probe) {
+			t.Fatalf("%s became %+v", data, batch)
 		}
 	})
 }
