@@ -308,7 +308,9 @@ func rates(width float64, all []rate, overall float64, overallText string) *canv
 	for _, r := range all {
 		highest = max(highest, r.interval.Upper)
 	}
-	x := niceScale(labelWidth+14, width-18, 100*highest, 5)
+	const tickWidth = 60 // a label of 100% and the space around it
+	ticks := max(2, min(5, int((width-labelWidth-32)/tickWidth)))
+	x := niceScale(labelWidth+14, width-18, 100*highest, ticks)
 	base := c.height - bottom
 	for _, tick := range x.tickValues {
 		c.line(x.at(tick), top, x.at(tick), base, "grid")

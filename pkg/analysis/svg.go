@@ -6,7 +6,7 @@ import (
 	"html/template"
 	"math"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 )
 
 // canvas draws one SVG image. Colours come from the classes of the page's style.
@@ -15,23 +15,40 @@ type canvas struct {
 	b             strings.Builder
 }
 
-const (
-	textSize = 12.0
-	// wideGlyph is the width of a wide letter in units of the text size: estimates with it are too large.
-	wideGlyph = 0.58
-)
+const textSize = 12.0
 
-// widthOf estimates the width of a text from above.
-func widthOf(s string) float64 { return wideGlyph*textSize*float64(utf8.RuneCountInString(s)) + 2 }
+// widthOf estimates the width of a text from above: in common sans-serif fonts, bold ones too, no
+// letter is wider.
+func widthOf(s string) float64 {
+	width := 2.0
+	for _, r := range s {
+		width += widthOfRune(r)
+	}
+	return width
+}
+
+func widthOfRune(r rune) float64 {
+	switch {
+	case strings.ContainsRune("MWmw@%—…", r), r > 0x2e7f:
+		return 1.05 * textSize
+	case unicode.IsUpper(r):
+		return 0.8 * textSize
+	}
+	return 0.7 * textSize
+}
 
 // fit cuts a text to a width.
 func fit(s string, width float64) string {
 	if widthOf(s) <= width {
 		return s
 	}
-	runes := []rune(s)
-	n := max(1, min(len(runes), int((width-2)/(wideGlyph*textSize))-1))
-	return strings.TrimSpace(string(runes[:n])) + "…"
+	left := width - widthOf("…")
+	for i, r := range s {
+		if left -= widthOfRune(r); left < 0 {
+			return strings.TrimSpace(s[:i]) + "…"
+		}
+	}
+	return s
 }
 
 func (c *canvas) rect(x, y, width, height float64, class string) {
