@@ -234,3 +234,17 @@ func TestCase_MotionByNumber(t *testing.T) {
 		}
 	}
 }
+
+// A text of many megabytes takes no longer than its first part.
+func TestReader_LongText(t *testing.T) {
+	t.Parallel()
+	begin := "Order rendered by The Honourable Mr. Justice Inkwell at Ottawa on 05-JUL-2021 dismissing the motion "
+	e := load(t).NewReader().Of(recordOf(begin + strings.Repeat("decision decided without a decision ", 1<<20))).EntryFacts[0]
+	if text(e.Outcome) != "dismissed" || text(e.Judge) != "Inkwell" {
+		t.Errorf("outcome %s, judge %s", text(e.Outcome), text(e.Judge))
+	}
+	e = load(t).NewReader().Of(recordOf(strings.Repeat("decision ", 1<<15) + begin)).EntryFacts[0]
+	if e.Kind != facts.KindOther || len(e.About) > 0 {
+		t.Errorf("kind %s, about %v: read beyond the limit", e.Kind, e.About)
+	}
+}

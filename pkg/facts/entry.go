@@ -50,6 +50,13 @@ func (e *Entry) Findings() []Finding { return e.found }
 
 type milestoneFact struct{ name, rule, scheduledOn, scheduledAt string }
 
+const (
+	// maxText is how much of a text the rules read, in bytes: whole dockets have up to some 150 kB.
+	maxText = 256 << 10
+	// maxPlaces limits the places that are tried one by one: a try costs some microseconds.
+	maxPlaces = 8
+)
+
 // Reader derives facts. It reuses memory from one entry to the next: each goroutine needs its own.
 type Reader struct {
 	rules *Rules
@@ -85,13 +92,14 @@ func (r *Reader) match(e *expression, part []byte, offset int, masked bool) []in
 	if e.begins == nil || masked {
 		return e.re.FindSubmatchIndex(part)
 	}
-	return r.matchFrom(e, part, offset, 0)
+	return r.matchAtPlaces(e, part, offset)
 }
 
-// matchFrom returns the first match of an expression at or after from in a part of the current text.
-// It tries the places of the literals with which the expression begins.
-func (r *Reader) matchFrom(e *expression, part []byte, offset, from int) []int {
-	for {
+// matchAtPlaces returns the first match of an expression in a part of the current text. It tries the first
+// places of the literals with which the expression begins, and then the part as a whole.
+func (r *Reader) matchAtPlaces(e *expression, part []byte, offset int) []int {
+	from := 0
+	for range maxPlaces {
 		at := len(part)
 		for _, place := range r.places {
 			if i := place.at - offset; i >= from && i < at && e.begins.has(place.literal) {
@@ -116,11 +124,12 @@ func (r *Reader) matchFrom(e *expression, part []byte, offset, from int) []int {
 		}
 		from = at + 1
 	}
+	return e.re.FindSubmatchIndex(part)
 }
 
-// load makes text the one that rules read.
+// load makes text the one that rules read, up to its first maxText bytes.
 func (r *Reader) load(text string) {
-	r.text.fold(text)
+	r.text.fold(text[:min(len(text), maxText)])
 	r.places = r.rules.literals.find(r.text.text, r.found, r.places[:0])
 	for i := range r.sections {
 		r.sections[i].known = false
@@ -173,7 +182,7 @@ func (r *Reader) find(index int, s *sectionText) {
 			if s.isMasked {
 				part = s.masked
 			}
-			if !e.possible(r.found) || !s.isMasked && e.begins != nil && r.matchFrom(e, part, s.start, 0) == nil {
+			if !e.possible(r.found) || !s.isMasked && e.begins != nil && r.matchAtPlaces(e, part, s.start) == nil {
 				continue
 			}
 			for _, at := range e.re.FindAllIndex(part, -1) {

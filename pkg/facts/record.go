@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -14,7 +15,12 @@ var ErrRecord = errors.New("not a record")
 // error wraps ErrRecord.
 func Decode(data []byte) (*contract.Record, error) {
 	record, err := contract.ParseRecord(data)
+	wrongType, isWrongType := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
+	case isWrongType && wrongType.Field == "":
+		return nil, fmt.Errorf("%w: JSON %s: allowed is an object", ErrRecord, wrongType.Value)
+	case isWrongType:
+		return nil, fmt.Errorf("%w: %s is a JSON %s, which it cannot be", ErrRecord, wrongType.Field, wrongType.Value)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
 	case record.CaseID == contract.CaseID{}:

@@ -21,8 +21,15 @@ var ErrRules = errors.New("invalid rules")
 //go:embed rules/*.toml
 var builtIn embed.FS
 
-// maxRulesSize is the largest rule file, in bytes.
-const maxRulesSize = 1 << 20
+const (
+	// maxRulesSize is the largest rule file, in bytes.
+	maxRulesSize = 1 << 20
+	// maxExpression is the longest expression, in bytes, its word lists included.
+	maxExpression = 64 << 10
+	// maxNodes limits what all expressions of a file take: their parts, each counted as often as it may
+	// repeat. Each takes some 150 bytes of memory.
+	maxNodes = 1_000_000
+)
 
 // Rules are the compiled rules of one file. They do not change after loading; any number of
 // goroutines may use them, each with its own Reader.
@@ -243,6 +250,7 @@ type compiler struct {
 	rules *Rules
 	used  map[string]bool
 	all   []*expression
+	nodes int // of all expressions
 }
 
 func (c *compiler) compile() (*Rules, error) {
@@ -455,6 +463,14 @@ func (c *compiler) expression(where, text string, fact *factSpec) (*expression, 
 	if err != nil {
 		return nil, err
 	}
+	tree, err := syntax.Parse(expanded, syntax.Perl)
+	if err != nil {
+		return nil, fmt.Errorf("%s %.200q: allowed is a regular expression of RE2: %w", where, text, err)
+	}
+	tree = tree.Simplify()
+	if c.nodes += countNodes(tree); c.nodes > maxNodes {
+		return nil, fmt.Errorf("%s %.200q: the expressions up to here have %d parts, repetitions counted: allowed are %d in a file", where, text, c.nodes, maxNodes)
+	}
 	re, err := regexp.Compile(expanded)
 	if err != nil {
 		return nil, fmt.Errorf("%s %.200q: allowed is a regular expression of RE2: %w", where, text, err)
@@ -465,17 +481,15 @@ func (c *compiler) expression(where, text string, fact *factSpec) (*expression, 
 			return nil, fmt.Errorf("%s: group %.60q: allowed are %s", where, group, fact.allowedGroups())
 		}
 	}
-	if tree, err := syntax.Parse(expanded, syntax.Perl); err == nil { // it has been compiled before
-		for _, clause := range clauses(tree.Simplify()) {
-			numbers := make([]int, len(clause))
-			for i, literal := range clause {
-				numbers[i] = c.rules.literals.number(literal)
-			}
-			e.numbers = append(e.numbers, numbers)
+	for _, clause := range clauses(tree) {
+		numbers := make([]int, len(clause))
+		for i, literal := range clause {
+			numbers[i] = c.rules.literals.number(literal)
 		}
-		for _, literal := range beginnings(tree.Simplify()) {
-			e.starts = append(e.starts, c.rules.literals.begins(literal))
-		}
+		e.numbers = append(e.numbers, numbers)
+	}
+	for _, literal := range beginnings(tree) {
+		e.starts = append(e.starts, c.rules.literals.begins(literal))
 	}
 	if e.starts != nil {
 		// Both are the same expression with a start before it, which cannot fail to compile unless the
@@ -489,6 +503,15 @@ func (c *compiler) expression(where, text string, fact *factSpec) (*expression, 
 	}
 	c.all = append(c.all, e)
 	return e, nil
+}
+
+// countNodes returns the number of parts of an expression.
+func countNodes(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)/2
+	for _, sub := range re.Sub {
+		n += countNodes(sub)
+	}
+	return n
 }
 
 // wordPattern finds a reference to a word list; a repetition such as {2,5} is none.
@@ -512,12 +535,18 @@ func (c *compiler) expand(where, text string, depth int) (string, error) {
 			problem = fmt.Errorf("%s: word list %.60q: allowed are %s, none of which may contain itself", where, name, strings.Join(names, ", "))
 			return ""
 		}
+		if problem != nil { // one is enough, and each list may have many others
+			return ""
+		}
 		joined, err := c.expand(where, "(?:"+strings.Join(list, "|")+")", depth+1)
 		if err != nil {
 			problem = err
 		}
 		return joined
 	})
+	if problem == nil && len(expanded) > maxExpression {
+		problem = fmt.Errorf("%s %.60q: %d bytes with its word lists: allowed are %d", where, text, len(expanded), maxExpression)
+	}
 	return expanded, problem
 }
 

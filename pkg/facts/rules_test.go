@@ -2,6 +2,7 @@ package facts_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,15 @@ import (
 func TestParse_BadRules(t *testing.T) {
 	t.Parallel()
 	const rule = "name = \"mine\"\n[[rule]]\nname = \"a\"\nfact = \"kind\"\nvalue = \"order\"\nen = 'order'\n"
+	multiplying := "a = ['order', 'judgment']\n"
+	for _, list := range []string{"b", "c", "d", "e", "f"} {
+		one := "'{" + string(list[0]-1) + "}',"
+		multiplying += list + " = [" + strings.Repeat(one, 12) + "]\n"
+	}
+	large := make([]string, 600)
+	for i := range large {
+		large[i] = fmt.Sprintf("[[rule]]\nname = \"r%d\"\nfact = \"kind\"\nvalue = \"order\"\nen = 'a.{0,990}%d'\n", i, i)
+	}
 	for _, test := range []struct {
 		name, text string
 		want       []string
@@ -33,6 +43,8 @@ func TestParse_BadRules(t *testing.T) {
 		{"unknown group", strings.Replace(rule, `'order'`, `'(?P<edict>order)'`, 1), []string{`rule "a": en: group "edict"`, "allowed are application_for_leave"}},
 		{"unknown word list", strings.Replace(rule, `'order'`, `'{orders}'`, 1), []string{`rule "a": en: word list "orders"`, "allowed are date"}},
 		{"list that contains itself", "name = \"mine\"\n[words]\nx = ['{x}']\n" + strings.Replace(rule[len("name = \"mine\"\n"):], `'order'`, `'{x}'`, 1), []string{`word list "x"`, "contain itself"}},
+		{"lists that multiply", "name = \"mine\"\n[words]\n" + multiplying + strings.Replace(rule[len("name = \"mine\"\n"):], `'order'`, `'{f}'`, 1), []string{`rule "a": en`, "with its word lists: allowed are 65536"}},
+		{"too many parts", "name = \"mine\"\n" + strings.Join(large, ""), []string{`rule "r`, "repetitions counted: allowed are 1000000"}},
 		{"unknown section", rule + "in = \"heart\"\n", []string{`rule "a": in "heart"`, "allowed are text"}},
 		{"unknown kind", rule + "kinds = [\"edict\"]\n", []string{`rule "a": kinds "edict"`, "allowed are application_for_leave"}},
 		{"unknown subject", rule + "about = [\"cats\"]\n", []string{`rule "a": about "cats"`, "allowed are leave"}},

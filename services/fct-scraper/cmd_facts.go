@@ -43,6 +43,8 @@ func (p *program) factsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		ctx, release := p.stopAtSignal(cmd.Context(), settings, "the output is not complete")
+		defer release()
 		var problems []error
 		if *explained && p.jsonWanted {
 			problems = append(problems, fmt.Errorf("%w: --explain with --json: allowed is one of the two", runtime.ErrUsage))
@@ -58,8 +60,6 @@ func (p *program) factsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		ctx, release := p.stopAtSignal(cmd.Context(), settings, "the output is not complete")
-		defer release()
 		output, format := factsOutput(lineOutput{p.stdout}), factLines
 		switch {
 		case *explained:
@@ -202,6 +202,9 @@ func (o *documentOutput) end(err error) error {
 		text = "{\"cases\": []}\n"
 	case o.begun && !errors.Is(err, errResult):
 		text = "\n],\n" + strings.TrimPrefix(jsonText(o.failureOf(errorExitCode(err), err)), "{")
+	}
+	if text == "" {
+		return err
 	}
 	_, writeErr := io.WriteString(o.stdout, text)
 	return errors.Join(err, writeErr)

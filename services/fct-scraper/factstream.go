@@ -25,12 +25,15 @@ import (
 )
 
 const (
-	// maxRecordSize is the largest record that is read: far more than the largest docket.
-	maxRecordSize = 256 << 20
+	// maxRecordSize is the largest record that is read, in bytes: the largest message of a NATS server.
+	maxRecordSize = 64 << 20
 	// A batch of records is handed to a worker: enough to make the hand-over cheap, and few enough
 	// to keep memory low.
 	batchRecords, batchBytes = 64, 1 << 20
 )
+
+// byteOrderMark may precede a text in UTF-8.
+const byteOrderMark = "\ufeff"
 
 // recordSource is where records come from, in order.
 type recordSource struct {
@@ -58,9 +61,10 @@ func (i sourceItem) read() ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxRecordSize {
-		return nil, fmt.Errorf("%w: %s: allowed is a regular file of at most %d bytes", facts.ErrRecord, i.name, maxRecordSize)
+		return nil, fmt.Errorf("%w: allowed is a regular file of at most %d bytes", facts.ErrRecord, maxRecordSize)
 	}
-	return os.ReadFile(i.name)
+	data, err := os.ReadFile(i.name)
+	return bytes.TrimPrefix(data, []byte(byteOrderMark)), err
 }
 
 // items returns all records. An error ends them, and so does the end of ctx.
@@ -87,7 +91,7 @@ func (s recordSource) place(ctx context.Context, path string, yield func(sourceI
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return yield(sourceItem{}, fmt.Errorf("reading records: %w", err))
+		return yield(sourceItem{}, fmt.Errorf("%w: reading records: %w", runtime.ErrUsage, err))
 	case info.IsDir():
 		found, wanted := 0, true
 		walk(path, &found, &wanted, yield)
@@ -101,7 +105,7 @@ func (s recordSource) place(ctx context.Context, path string, yield func(sourceI
 		}
 		f, err := os.Open(path)
 		if err != nil {
-			return yield(sourceItem{}, fmt.Errorf("reading records: %w", err))
+			return yield(sourceItem{}, fmt.Errorf("%w: reading records: %w", runtime.ErrUsage, err))
 		}
 		defer func() { _ = f.Close() }() // only read
 		return lines(path, f, yield)
@@ -128,7 +132,7 @@ func readUntil(ctx context.Context, r io.Reader) (_ io.Reader, release func()) {
 func walk(folder string, found *int, wanted *bool, yield func(sourceItem, error) bool) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		*wanted = yield(sourceItem{}, fmt.Errorf("reading records: %w", err))
+		*wanted = yield(sourceItem{}, fmt.Errorf("%w: reading records: %w", runtime.ErrUsage, err))
 		return
 	}
 	type numbered struct {
@@ -183,7 +187,7 @@ func lines(name string, r io.Reader, yield func(sourceItem, error) bool) bool {
 		n++
 		line := bytes.TrimSpace(scanner.Bytes())
 		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+			line = bytes.TrimPrefix(line, []byte(byteOrderMark))
 		}
 		if len(line) > 0 && !yield(sourceItem{fmt.Sprintf("%s line %d", name, n), bytes.Clone(line)}, nil) {
 			return false
@@ -306,7 +310,7 @@ func (b *factBatch) derive(reader *facts.Reader, format factFormat) {
 				continue
 			}
 		}
-		if errors.Is(err, facts.ErrRecord) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		if _, unreadable := errors.AsType[*fs.PathError](err); unreadable || errors.Is(err, facts.ErrRecord) {
 			err = fmt.Errorf("%w: %w", runtime.ErrUsage, err)
 		}
 		b.err = fmt.Errorf("%s: %w", item.name, err)
