@@ -15,6 +15,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -82,6 +83,13 @@ func (s *Service) awaitAndReply(request endpointRequest, results chan commandRes
 		limit = rejectedReplyTimeout
 	}
 	result, err := s.replies.await(request.key, results, limit)
+	for waited := limit; request.headerErr != nil && errors.Is(err, errNotExecuted) && waited < replyTimeout; waited += limit {
+		wait := limit
+		if !s.commandsPending() { // its result is here by now, or the stream dropped it
+			wait, waited = 0, replyTimeout
+		}
+		result, err = s.replies.await(request.key, results, wait)
+	}
 	switch {
 	case err == nil:
 		s.sendReply(request, result.reply())
@@ -90,6 +98,19 @@ func (s *Service) awaitAndReply(request endpointRequest, results chan commandRes
 	default:
 		s.sendReply(request, contract.CommandReply{Error: err.Error()})
 	}
+}
+
+// commandsPending reports whether stored commands, among which a request's may be, have no result yet.
+func (s *Service) commandsPending() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), replyTimeout)
+	defer cancel()
+	for _, name := range []string{streams.ConsumerControl, streams.ConsumerStarts} {
+		info, err := s.consumerInfo(ctx, name)
+		if err != nil || info.NumPending > 0 || info.NumAckPending > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // sendReply replies to a request, if it has a safe reply subject.
@@ -199,6 +220,9 @@ const (
 	// stopTimeout limits the execution of a stop while the service is stopping.
 	stopTimeout = 5 * time.Second
 )
+
+// errNotExecuted reports that a command has no result in time.
+var errNotExecuted = errors.New("not executed")
 
 // commandResult is the result of one command.
 type commandResult struct {
@@ -339,7 +363,12 @@ func (r *replyMatcher) await(key string, results chan commandResult, limit time.
 				return result, nil
 			}
 		case <-end.C:
-			return commandResult{}, fmt.Errorf("not executed within %s; it is executed later if it was stored", limit)
+			select {
+			case result := <-results:
+				return result, nil
+			default:
+			}
+			return commandResult{}, fmt.Errorf("%w within %s; it is executed later if it was stored", errNotExecuted, limit)
 		case <-r.done:
 			// The command itself may have stopped this process, even before its request arrived.
 			select {
