@@ -33,7 +33,7 @@ func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes i
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	defer unlock()
-	leave, err := w.limiter.EnterHalfOpen(w.startCtx)
+	leave, err := w.service.limiter.EnterHalfOpen(w.startCtx)
 	if err != nil {
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
@@ -62,8 +62,8 @@ func (w *runWorker) isolate(crashes int) (unlock func(), err error) {
 		return func() {}, nil
 	}
 	select {
-	case w.isolated <- struct{}{}:
-		return func() { <-w.isolated }, nil
+	case w.service.isolated <- struct{}{}:
+		return func() { <-w.service.isolated }, nil
 	case <-w.startCtx.Done():
 		return nil, context.Cause(w.startCtx)
 	}
@@ -72,7 +72,7 @@ func (w *runWorker) isolate(crashes int) (unlock func(), err error) {
 // storeCrashed stores an answer that makes the classifier settle a job on which crashLimit
 // processes have died: it is not fetched again.
 func (w *runWorker) storeCrashed(d delivery, job contract.Job, attempt, crashes int) error {
-	w.Log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
+	w.log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
 	return w.storeAnswer(contract.Answer{
 		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Crashes: crashes,
 		AckSubject: d.lease.Msg().Reply(), PlannedAt: plannedAt(d.lease.Msg()), Exchanges: []contract.Exchange{},
@@ -95,11 +95,11 @@ func (w *runWorker) storeAnswer(answer contract.Answer) error {
 func (w *runWorker) sendRequests(
 	d delivery, job contract.Job, attempt, crashes int,
 ) (exchanges []contract.Exchange, seconds float64, err error) {
-	fetch := fetchFunc(w.Site.Fetch)
+	fetch := fetchFunc(w.service.Site.Fetch)
 	if job.LikelyAbsent {
-		fetch = w.Site.FetchProofFirst
+		fetch = w.service.Site.FetchProofFirst
 	}
-	permitted := w.limiter.NewAttempt()
+	permitted := w.service.limiter.NewAttempt()
 	defer permitted.Sent() // also if the last request could not be sent
 	ctx, cancel := context.WithCancelCause(w.finishCtx)
 	defer cancel(nil)
@@ -110,7 +110,7 @@ func (w *runWorker) sendRequests(
 	}
 	logStart := sync.OnceFunc(func() {
 		disarm()
-		w.Log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
+		w.log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
 	})
 	sent := func() {
 		permitted.Sent()
@@ -121,7 +121,7 @@ func (w *runWorker) sendRequests(
 	if w.manifest.Header {
 		limited = site.WithHeader(limited)
 	}
-	exchanges, err = w.robots.wrap(fetch)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
+	exchanges, err = w.service.robots.wrap(fetch)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
 		gap, err := w.waitTurn(ctx, requests == 1, permitted)
 		if err == nil && requests == 1 && !w.reachability.StartTry(job.CaseID.Number) {
@@ -145,24 +145,24 @@ func (w *runWorker) sendRequests(
 func (w *runWorker) applySiteSignals(
 	id contract.CaseID, exchanges []contract.Exchange, retry bool, err error,
 ) (blocked bool) {
-	rule, wait, blocked := w.Site.Blocked(id, exchanges, time.Now())
+	rule, wait, blocked := w.service.Site.Blocked(id, exchanges, time.Now())
 	var forbiddenErr forbiddenError
 	switch {
 	case blocked:
 		// This process stops at once; the others are notified through the buckets.
 		w.stop(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
-		if err := w.recordBlock(context.WithoutCancel(w.finishCtx), w.manifest, id, rule, wait); err != nil {
+		if err := w.service.recordBlock(context.WithoutCancel(w.finishCtx), w.manifest.RunID, id, rule, wait); err != nil {
 			w.fail(err)
 		}
 		return true
 	case errors.As(err, &forbiddenErr):
 		halt := contract.Halt{Status: contract.Blocked, Reason: forbiddenErr.Error(), At: time.Now().UTC()}
 		w.stop(runs.Halted{Halt: halt})
-		if err := runs.Halt(context.WithoutCancel(w.finishCtx), w.runs, w.manifest.RunID, halt); err != nil {
+		if err := runs.Halt(context.WithoutCancel(w.finishCtx), w.service.runs, w.manifest.RunID, halt); err != nil {
 			w.fail(err)
 		}
 	default:
-		w.limiter.Record(context.WithoutCancel(w.finishCtx), exchanges, retry, w.Site.RetryAfter)
+		w.service.limiter.Record(context.WithoutCancel(w.finishCtx), exchanges, retry, w.service.Site.RetryAfter)
 	}
 	return w.siteBlocked()
 }
@@ -181,14 +181,14 @@ func plannedAt(msg jetstream.Msg) time.Time {
 // answer without bodies and with their size: the attempt counts.
 func (w *runWorker) persistAnswer(answer contract.Answer) error {
 	for {
-		err := w.answerWrites.Do(w.finishCtx, pendingAnswer{w.manifest.RunID, answer})
+		err := w.service.answerWrites.Do(w.finishCtx, pendingAnswer{w.manifest.RunID, answer})
 		switch {
 		case errors.Is(err, bus.ErrTooLarge) && dropBodies(&answer):
 			continue
 		case err == nil || errors.Is(err, bus.ErrStore) || errors.Is(err, bus.ErrTooLarge):
 			return err
 		}
-		w.Log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
+		w.log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
 		if delay.Sleep(w.finishCtx, recheckDelay) != nil {
 			return err
 		}

@@ -59,9 +59,8 @@ func (s *Service) replyCanary(ctx context.Context, msg *nats.Msg) {
 // fetchCanaries fetches known cases until the site shows one, and stores the result. If the site
 // shows none of them, that is a block: it stops all fetchers at once.
 func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequest) (contract.CanaryReply, error) {
-	m := contract.Manifest{RunID: request.RunID}
 	if block, _ := s.limiter.Block(); block != nil {
-		return s.blockedReply(ctx, m, block)
+		return s.blockedReply(ctx, request.RunID, block)
 	}
 	var entries []contract.Entry
 	var wait time.Duration
@@ -88,7 +87,7 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 		if verdict == contract.VerdictNoRecord {
 			rule = contract.RuleCanary
 		}
-		if err := s.recordBlock(context.WithoutCancel(ctx), m, last.CaseID, rule, wait); err != nil {
+		if err := s.recordBlock(context.WithoutCancel(ctx), request.RunID, last.CaseID, rule, wait); err != nil {
 			return reply, err
 		}
 		reply.Error = fmt.Sprintf("blocked by the site at %s (%s)", last.CaseID, rule)
@@ -98,12 +97,12 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 
 // blockedReply returns the reply during a block of the site, and halts the run for it.
 func (s *Service) blockedReply(
-	ctx context.Context, m contract.Manifest, block *contract.SiteBlock,
+	ctx context.Context, run contract.RunID, block *contract.SiteBlock,
 ) (contract.CanaryReply, error) {
 	return contract.CanaryReply{
 		Verdict: contract.VerdictBlocked,
 		Error:   blockHalt(*block).Reason,
-	}, s.haltBlocked(ctx, m, *block)
+	}, s.haltBlocked(ctx, run, *block)
 }
 
 // fetchCanary fetches a known case once, at the pace of all requests, and reads the answer. wait is

@@ -30,10 +30,10 @@ func (w *runWorker) doJob(d delivery) error {
 	}
 	id := job.CaseID
 	if !w.claimNumber(id.Number) { // redelivered while this process still works on it
-		return bus.RetryIn(w.jobTerm.Heartbeat(), errNotDue)
+		return bus.RetryIn(w.service.jobTerm.Heartbeat(), errNotDue)
 	}
 	defer w.releaseNumber(id.Number)
-	unclaim, claimed := w.overlap.claim(id)
+	unclaim, claimed := w.service.overlap.claim(id)
 	if !claimed { // another run works on it
 		return bus.RetryIn(recheckDelay, errNotDue)
 	}
@@ -106,20 +106,20 @@ func (w *runWorker) pullJobs() {
 		err := w.pullUntilError()
 		// The end of a run removes its consumer, and may be seen here later than the removal. That is
 		// no failure to log. The generator recreates a consumer that was removed otherwise.
-		if delay.Sleep(w.startCtx, w.presenceTerm.Heartbeat()/10) != nil {
+		if delay.Sleep(w.startCtx, w.service.presenceTerm.Heartbeat()/10) != nil {
 			return
 		}
-		w.Log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
+		w.log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
 	}
 }
 
 // pullUntilError opens the consumer of the jobs and pulls until that fails or startCtx ends.
 func (w *runWorker) pullUntilError() error {
-	consumer, err := w.Bus.JetStream().Consumer(w.startCtx, contract.StreamJobs, w.manifest.RunID.ConsumerName())
+	consumer, err := w.service.Bus.JetStream().Consumer(w.startCtx, contract.StreamJobs, w.manifest.RunID.ConsumerName())
 	if err != nil {
 		return fmt.Errorf("opening the consumer of the jobs: %w", err)
 	}
-	defer w.Bus.WatchStalls(w.startCtx, consumer)()
+	defer w.service.Bus.WatchStalls(w.startCtx, consumer)()
 	w.noteConsumer(consumer.CachedInfo())
 	for lastInfo := time.Now(); err == nil && w.startCtx.Err() == nil; {
 		if time.Since(lastInfo) > contract.ConsumerRecreateDelay/2 {
@@ -159,8 +159,8 @@ func (w *runWorker) pullOnce(consumer jetstream.Consumer) error {
 // fetchJobs returns as many jobs as admissions are free now, and at least one if one arrives within
 // one heartbeat.
 func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err error) {
-	epoch, requestedAt := w.Bus.Epoch(), time.Now()
-	most := max(1, w.limiter.FreeAdmissions())
+	epoch, requestedAt := w.service.Bus.Epoch(), time.Now()
+	most := max(1, w.service.limiter.FreeAdmissions())
 	if w.reachability.Failing() {
 		most = 1
 	}
@@ -169,20 +169,20 @@ func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err
 		return nil, err
 	}
 	for msg := range batch.Messages() {
-		jobs = append(jobs, delivery{lease.HoldMessage(w.Bus, msg, requestedAt, w.jobTerm), epoch})
+		jobs = append(jobs, delivery{lease.HoldMessage(w.service.Bus, msg, requestedAt, w.service.jobTerm), epoch})
 	}
 	if err := batch.Error(); err != nil || len(jobs) > 0 {
 		return jobs, err
 	}
-	epoch = w.Bus.Epoch()
-	msg, requestedAt, err := w.Bus.Next(w.startCtx, consumer, w.jobTerm.Heartbeat())
+	epoch = w.service.Bus.Epoch()
+	msg, requestedAt, err := w.service.Bus.Next(w.startCtx, consumer, w.service.jobTerm.Heartbeat())
 	switch {
 	case errors.Is(err, nats.ErrTimeout): // no job arrived
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	return []delivery{{lease.HoldMessage(w.Bus, msg, requestedAt, w.jobTerm), epoch}}, nil
+	return []delivery{{lease.HoldMessage(w.service.Bus, msg, requestedAt, w.service.jobTerm), epoch}}, nil
 }
 
 // delivery is a leased job, and the epoch of the connection when it was requested.
@@ -196,7 +196,7 @@ type delivery struct {
 // started. They are on no in-flight record: if the process dies, they do not count as crashes.
 func (w *runWorker) startWhenFree(jobs []delivery) error {
 	for len(jobs) > 0 {
-		admissions, err := w.limiter.Admit(w.startCtx, len(jobs))
+		admissions, err := w.service.limiter.Admit(w.startCtx, len(jobs))
 		if err != nil {
 			for _, job := range jobs {
 				job.lease.Settle(bus.NakAfter(0))
@@ -213,10 +213,10 @@ func (w *runWorker) startWhenFree(jobs []delivery) error {
 
 // startJob processes a job with an admission, in a goroutine of its own.
 func (w *runWorker) startJob(d delivery, admission limit.Admission) {
-	w.inFlight.Add(1)
+	w.service.inFlight.Add(1)
 	w.jobs.Go(func() {
 		defer admission.Release()
-		defer w.inFlight.Add(-1)
+		defer w.service.inFlight.Add(-1)
 		w.process(d)
 	})
 }

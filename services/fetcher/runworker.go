@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -21,7 +22,8 @@ import (
 
 // runWorker is the work of one fetcher on one round of a run.
 type runWorker struct {
-	*Service
+	service  *Service
+	log      *slog.Logger
 	manifest contract.Manifest
 	history  *runHistory
 	record   *inFlightRecord
@@ -69,7 +71,7 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 	finishCtx, abandon := context.WithCancelCause(context.WithoutCancel(startCtx))
 	defer abandon(nil)
 	w := &runWorker{
-		Service: s, manifest: m, startCtx: startCtx, finishCtx: finishCtx, abandon: abandon, stop: stop,
+		service: s, log: s.Log, manifest: m, startCtx: startCtx, finishCtx: finishCtx, abandon: abandon, stop: stop,
 		activeNumbers: make(map[int]bool),
 		history:       s.historyOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
 		loggedWaits: make(map[string]time.Time), reachability: limit.NewReachability(s.Backoff),
@@ -101,14 +103,14 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 // dies.
 func (w *runWorker) closeRecord() {
 	if err := w.record.close(w.finishCtx, context.Cause(w.startCtx)); err != nil { // then it counts as a crash
-		w.Log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
+		w.log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
 	}
 }
 
 // watchBlock halts the run when the site blocks requests.
 func (w *runWorker) watchBlock() {
 	for {
-		_, changed := w.limiter.Block()
+		_, changed := w.service.limiter.Block()
 		if w.haltIfBlocked() {
 			return
 		}
@@ -123,12 +125,12 @@ func (w *runWorker) watchBlock() {
 // haltIfBlocked halts the run if the site blocks requests, also those of another run, and reports
 // whether it does.
 func (w *runWorker) haltIfBlocked() bool {
-	block, _ := w.limiter.Block()
+	block, _ := w.service.limiter.Block()
 	if block == nil {
 		return false
 	}
 	w.stop(runs.Halted{Halt: blockHalt(*block)})
-	if err := w.haltBlocked(context.WithoutCancel(w.finishCtx), w.manifest, *block); err != nil {
+	if err := w.service.haltBlocked(context.WithoutCancel(w.finishCtx), w.manifest.RunID, *block); err != nil {
 		w.fail(err)
 	}
 	return true
@@ -139,7 +141,7 @@ func (w *runWorker) haltIfBlocked() bool {
 func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
 	var halted runs.Halted
 	if cause := context.Cause(w.startCtx); !errors.As(cause, &halted) {
-		grace := w.Grace
+		grace := w.service.Grace
 		if errors.Is(cause, bus.ErrStore) { // no answer could be stored
 			grace = 0
 		}
@@ -168,43 +170,43 @@ func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
 func (w *runWorker) announcePresence() (leaveRun func(), err error) {
 	// Not with startCtx: a canceled put may have been stored, and then the end of the run waits until
 	// it expires.
-	limited, cancel := context.WithTimeout(w.finishCtx, w.presenceTerm.Heartbeat())
+	limited, cancel := context.WithTimeout(w.finishCtx, w.service.presenceTerm.Heartbeat())
 	defer cancel()
 	if err := w.putPresence(limited); err != nil {
 		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
 	}
-	stopHeartbeat := delay.Every(w.presenceTerm.Heartbeat(), func() {
+	stopHeartbeat := delay.Every(w.service.presenceTerm.Heartbeat(), func() {
 		w.refreshPresence()
 		if err := w.record.flush(w.finishCtx); err != nil {
-			w.Log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
+			w.log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
 		}
 	})
 	return func() {
 		stopHeartbeat()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.startCtx), w.presenceTerm.Heartbeat())
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.startCtx), w.service.presenceTerm.Heartbeat())
 		defer cancel()
-		if err := w.fetchers.Delete(ctx, w.manifest.RunID.FetcherKey(w.ID)); err != nil { // then it expires
-			w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
+		if err := w.service.fetchers.Delete(ctx, w.manifest.RunID.FetcherKey(w.service.ID)); err != nil { // then it expires
+			w.log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		}
 	}, nil
 }
 
 func (w *runWorker) putPresence(ctx context.Context) error {
-	return runs.Put(ctx, w.fetchers, w.manifest.RunID.FetcherKey(w.ID),
+	return runs.Put(ctx, w.service.fetchers, w.manifest.RunID.FetcherKey(w.service.ID),
 		contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(), Reached: w.reachability.Reached()})
 }
 
 // refreshPresence stores the presence again. The next refresh replaces a lost one.
 func (w *runWorker) refreshPresence() {
 	if err := w.putPresence(w.finishCtx); err != nil {
-		w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
+		w.log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 	}
 }
 
 // reportWait returns why no request is sent now; nil while requests are sent. It logs a wait that
 // is new, or ends later than was logged.
 func (w *runWorker) reportWait() *contract.Wait {
-	current := w.limiter.CurrentWait()
+	current := w.service.limiter.CurrentWait()
 	if current == nil {
 		current = w.reachability.CurrentWait()
 	}
@@ -219,7 +221,7 @@ func (w *runWorker) reportWait() *contract.Wait {
 	}
 	w.mu.Unlock()
 	if isNew {
-		w.Log.Info("batch.run.wait", "run_id", w.manifest.RunID, "reason", current.Reason, "until",
+		w.log.Info("batch.run.wait", "run_id", w.manifest.RunID, "reason", current.Reason, "until",
 			current.Until.UTC().Round(time.Second))
 	}
 	return &current.Wait
@@ -234,7 +236,7 @@ func (w *runWorker) process(d delivery) {
 	switch {
 	case ok:
 	case errors.Is(err, contract.ErrMessage):
-		w.Log.Error("fetcher.job.dropped", "subject", subject, "error", err)
+		w.log.Error("fetcher.job.dropped", "subject", subject, "error", err)
 		settlement = bus.Term
 	case errors.Is(err, bus.ErrStore), errors.Is(err, runs.ErrUnreadable):
 		w.fail(err)
@@ -242,7 +244,7 @@ func (w *runWorker) process(d delivery) {
 	case w.startCtx.Err() != nil:
 		settlement = bus.NakAfter(0)
 	case d.lease.Valid(): // else another process may own the job
-		w.Log.Warn("fetcher.job.failed", "subject", subject, "error", err)
+		w.log.Warn("fetcher.job.failed", "subject", subject, "error", err)
 		settlement = bus.NakAfter(recheckDelay)
 	}
 	d.lease.Settle(settlement)
@@ -325,7 +327,7 @@ func (w *runWorker) overlapsWith(other *runWorker) bool {
 // The error is that of bus.RetryIn while the other run is about to get one. A run with force
 // copies nothing.
 func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original contract.Copy, err error) {
-	others, everOverlapped := w.overlap.overlapping(w)
+	others, everOverlapped := w.service.overlap.overlapping(w)
 	if !everOverlapped || w.manifest.Force {
 		return original, nil
 	}
@@ -335,17 +337,17 @@ func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original 
 		case err != nil:
 			return original, err
 		case step.Wait > 0:
-			return original, bus.RetryIn(min(step.Wait, w.jobTerm.Heartbeat()), errNotDue)
+			return original, bus.RetryIn(min(step.Wait, w.service.jobTerm.Heartbeat()), errNotDue)
 		}
 		if original, ok := w.copyable(id.Number, other.manifest.RunID, step); ok {
 			return original, nil
 		}
 	}
-	collected, err := runs.Get[contract.Collected](w.finishCtx, w.collected, id.Key())
+	collected, err := runs.Get[contract.Collected](w.finishCtx, w.service.collected, id.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return original, nil
 	}
-	if err != nil || !collected.AppliesTo(w.SiteName) || collected.RunID == w.manifest.RunID {
+	if err != nil || !collected.AppliesTo(w.service.SiteName) || collected.RunID == w.manifest.RunID {
 		return original, err
 	}
 	return w.collectedOutcome(id.Number, collected.RunID, epoch)
@@ -370,7 +372,7 @@ func (w *runWorker) pastHistoryOf(run contract.RunID) *runHistory {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.pastHistory == nil || w.pastHistory.run != run {
-		w.pastHistory = w.historyOf(run)
+		w.pastHistory = w.service.historyOf(run)
 	}
 	return w.pastHistory
 }
@@ -400,7 +402,7 @@ func (w *runWorker) requestCopy(d delivery, job contract.Job, attempt int, origi
 		w.mu.Lock()
 		w.copyRequested[job.CaseID.Number] = true
 		w.mu.Unlock()
-		w.Log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "from",
+		w.log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "from",
 			original.RunID)
 	}
 	return err

@@ -186,22 +186,22 @@ func (s *Service) haltForeignRun(ctx context.Context, m contract.Manifest) error
 // recordBlock stores a block of the site and halts the run. No fetcher sends requests during a
 // block.
 func (s *Service) recordBlock(
-	ctx context.Context, m contract.Manifest, id contract.CaseID, rule string, wait time.Duration,
+	ctx context.Context, run contract.RunID, id contract.CaseID, rule string, wait time.Duration,
 ) error {
 	now := time.Now().UTC()
 	if wait <= 0 {
 		wait = s.Cooldown
 	}
-	block := contract.SiteBlock{CaseID: id, RunID: m.RunID, Rule: rule, At: now, Until: now.Add(wait)}
+	block := contract.SiteBlock{CaseID: id, RunID: run, Rule: rule, At: now, Until: now.Add(wait)}
 	if err := s.limiter.SetBlock(ctx, block); err != nil {
 		return err
 	}
-	s.Log.Error("site.blocked", "run_id", m.RunID, "case_id", id.String(), "rule", rule, "until", block.Until)
-	return s.haltBlocked(ctx, m, block)
+	s.Log.Error("site.blocked", "run_id", run, "case_id", id.String(), "rule", rule, "until", block.Until)
+	return s.haltBlocked(ctx, run, block)
 }
 
-func (s *Service) haltBlocked(ctx context.Context, m contract.Manifest, block contract.SiteBlock) error {
-	return runs.Halt(ctx, s.runs, m.RunID, blockHalt(block))
+func (s *Service) haltBlocked(ctx context.Context, run contract.RunID, block contract.SiteBlock) error {
+	return runs.Halt(ctx, s.runs, run, blockHalt(block))
 }
 
 func blockHalt(block contract.SiteBlock) contract.Halt {
@@ -272,16 +272,16 @@ func (w *runWorker) recordConnection(id contract.CaseID, exchanges []contract.Ex
 	result := w.reachability.Record(id.Number, exchanges, aborted)
 	switch {
 	case result.IsFirstFailure:
-		w.Log.Warn("site.unreachable", "run_id", w.manifest.RunID, "site", w.SiteName, "reason", result.Cause,
-			"tried_until", result.FirstFailure.Add(w.Backoff.Max).UTC().Round(time.Second))
+		w.log.Warn("site.unreachable", "run_id", w.manifest.RunID, "site", w.service.SiteName, "reason", result.Cause,
+			"tried_until", result.FirstFailure.Add(w.service.Backoff.Max).UTC().Round(time.Second))
 	case result.Reached:
 		if !result.FirstFailure.IsZero() {
 			held := exchanges[0].StartedAt.Sub(result.FirstFailure).Seconds()
 			exchanges[0].WaitedSeconds = max(exchanges[0].WaitedSeconds, held)
 			exchanges[0].SlowedSeconds = max(exchanges[0].SlowedSeconds, held)
-			w.Log.Info("site.reached", "run_id", w.manifest.RunID, "site", w.SiteName, "after_seconds", held)
+			w.log.Info("site.reached", "run_id", w.manifest.RunID, "site", w.service.SiteName, "after_seconds", held)
 		}
-		if w.Shared {
+		if w.service.Shared {
 			w.refreshPresence()
 		}
 	}
@@ -297,7 +297,7 @@ func (w *runWorker) endUnreachableRun(cause string) {
 	ctx := context.WithoutCancel(w.finishCtx)
 	reachedByOther, err := w.reachedByOther(ctx)
 	if err != nil {
-		w.Log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
+		w.log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		return // the next try decides
 	}
 	if reachedByOther || w.startCtx.Err() != nil {
@@ -305,19 +305,19 @@ func (w *runWorker) endUnreachableRun(cause string) {
 	}
 	halt := contract.Halt{Status: contract.SafeStop, Reason: limit.UnreachableReason(cause), At: time.Now().UTC()}
 	w.stop(runs.Halted{Halt: halt})
-	if err := runs.Halt(ctx, w.runs, w.manifest.RunID, halt); err != nil {
+	if err := runs.Halt(ctx, w.service.runs, w.manifest.RunID, halt); err != nil {
 		w.fail(err)
 	}
 }
 
 // reachedByOther reports whether another fetcher of the run has reached the site.
 func (w *runWorker) reachedByOther(ctx context.Context) (reached bool, err error) {
-	if !w.Shared {
+	if !w.service.Shared {
 		return false, nil
 	}
 	runID := w.manifest.RunID
-	err = runs.EachFetcher(ctx, w.Bus, runID, func(key string, p contract.Presence) {
-		reached = reached || p.Reached && key != runID.FetcherKey(w.ID)
+	err = runs.EachFetcher(ctx, w.service.Bus, runID, func(key string, p contract.Presence) {
+		reached = reached || p.Reached && key != runID.FetcherKey(w.service.ID)
 	})
 	return reached, err
 }
