@@ -10,80 +10,94 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher/limit"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // errLeaseExpired reports that the server may have delivered a job to another process: this process
 // did not run for longer than the ack-wait.
 var errLeaseExpired = errors.New("the lease of the message has expired")
 
-// makeAttempt makes one attempt at a job and stores its answer. crashes is how many processes have
-// died with the job in flight. It returns bus.ErrLeaveUnsettled if the answer is stored. The
-// error wraps errNotReached, and returns the job at once, if the site was not reached so far.
-func (w *runWorker) makeAttempt(d delivery, job contract.Job, attempt, crashes int) error {
-	id := job.CaseID
-	unlock, err := w.isolate(crashes)
+// attempt is the next attempt at a job.
+type attempt struct {
+	lease *lease.Message
+	job   contract.Job
+	// number counts the attempts from 1. crashes is how many processes have died with the job in
+	// flight.
+	number, crashes int
+	// plannedAt is when the job was stored.
+	plannedAt time.Time
+}
+
+// answer returns the answer of the attempt before any request.
+func (a attempt) answer() contract.Answer {
+	return contract.Answer{
+		CaseID: a.job.CaseID, Attempt: a.number, MaxAttempts: a.job.MaxAttempts,
+		AckSubject: a.lease.Msg().Reply(), PlannedAt: a.plannedAt, Exchanges: []contract.Exchange{},
+	}
+}
+
+// makeAttempt makes an attempt and stores its answer. It returns bus.ErrLeaveUnsettled if the
+// answer is stored. The error wraps errNotReached, and returns the job at once, if the site was not
+// reached so far.
+func (w *runWorker) makeAttempt(startCtx, finishCtx context.Context, a attempt) error {
+	id := a.job.CaseID
+	unlock, err := w.isolate(startCtx, a.crashes)
 	if err != nil {
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	defer unlock()
-	leave, err := w.service.limiter.EnterHalfOpen(w.startCtx)
+	leave, err := w.service.limiter.EnterHalfOpen(startCtx)
 	if err != nil {
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
 	defer leave()
 	defer w.record.remove(id.Number)
-	exchanges, seconds, err := w.sendRequests(d, job, attempt, crashes)
-	if w.recordConnection(id, exchanges, err != nil) {
+	answer, err := w.sendRequests(startCtx, finishCtx, a)
+	if w.recordConnection(startCtx, finishCtx, id, answer.Exchanges, err != nil) {
 		return bus.RetryIn(0, errNotReached)
 	}
-	blocked := w.applySiteSignals(id, exchanges, job.Retry || attempt > 1, err)
+	blocked := w.applySiteSignals(startCtx, a, answer.Exchanges, err)
 	leave()
-	if err != nil && (len(exchanges) == 0 || !blocked) {
+	if err != nil && (len(answer.Exchanges) == 0 || !blocked) {
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
-	return w.storeAnswer(contract.Answer{
-		CaseID: id, Attempt: attempt, MaxAttempts: job.MaxAttempts, KeepRaw: w.manifest.PersistRawHTML,
-		AckSubject: d.lease.Msg().Reply(), PlannedAt: plannedAt(d.lease.Msg()),
-		Exchanges: exchanges, Aborted: err != nil, Seconds: seconds,
-	})
+	return w.storeAnswer(finishCtx, answer)
 }
 
 // isolate keeps a job with isolationThreshold crashes or more from being attempted next to another
 // such job, until unlock is called.
-func (w *runWorker) isolate(crashes int) (unlock func(), err error) {
+func (w *runWorker) isolate(startCtx context.Context, crashes int) (unlock func(), err error) {
 	if crashes < isolationThreshold {
 		return func() {}, nil
 	}
 	select {
 	case w.service.isolated <- struct{}{}:
 		return func() { <-w.service.isolated }, nil
-	case <-w.startCtx.Done():
-		return nil, context.Cause(w.startCtx)
+	case <-startCtx.Done():
+		return nil, context.Cause(startCtx)
 	}
 }
 
 // storeCrashed stores an answer that makes the classifier settle a job on which crashLimit
 // processes have died: it is not fetched again.
-func (w *runWorker) storeCrashed(d delivery, job contract.Job, attempt, crashes int) error {
-	w.log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "crashes", crashes)
-	return w.storeAnswer(contract.Answer{
-		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts, Crashes: crashes,
-		AckSubject: d.lease.Msg().Reply(), PlannedAt: plannedAt(d.lease.Msg()), Exchanges: []contract.Exchange{},
-	})
+func (w *runWorker) storeCrashed(ctx context.Context, a attempt) error {
+	w.log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", a.job.CaseID.String(), "crashes", a.crashes)
+	answer := a.answer()
+	answer.Crashes = a.crashes
+	return w.storeAnswer(ctx, answer)
 }
 
 // storeAnswer stores an answer and returns bus.ErrLeaveUnsettled: the classifier settles the job.
 // The job keeps its admission until the answer is stored. So a process that dies loses at most as
 // many answers as it may have cases in flight; those are fetched again.
-func (w *runWorker) storeAnswer(answer contract.Answer) error {
-	if err := w.persistAnswer(answer); err != nil {
+func (w *runWorker) storeAnswer(ctx context.Context, answer contract.Answer) error {
+	if err := w.persistAnswer(ctx, answer); err != nil {
 		return fmt.Errorf("storing the answer for %s: %w", answer.CaseID, err)
 	}
 	return bus.ErrLeaveUnsettled
@@ -92,25 +106,23 @@ func (w *runWorker) storeAnswer(answer contract.Answer) error {
 // sendRequests sends the requests of an attempt, each at its turn. The attempt starts, and enters
 // the in-flight record, when its first request may leave: a process that dies while a job only
 // waits has not crashed on it.
-func (w *runWorker) sendRequests(
-	d delivery, job contract.Job, attempt, crashes int,
-) (exchanges []contract.Exchange, seconds float64, err error) {
+func (w *runWorker) sendRequests(startCtx, finishCtx context.Context, a attempt) (contract.Answer, error) {
 	fetch := fetchFunc(w.service.Site.Fetch)
-	if job.LikelyAbsent {
+	if a.job.LikelyAbsent {
 		fetch = w.service.Site.FetchProofFirst
 	}
 	permitted := w.service.limiter.NewAttempt()
 	defer permitted.Sent() // also if the last request could not be sent
-	ctx, cancel := context.WithCancelCause(w.finishCtx)
+	ctx, cancel := context.WithCancelCause(finishCtx)
 	defer cancel(nil)
 	disarm := func() bool { return true }
 	if !w.reachability.Reached() { // a stop does not wait for a connection to be made
-		disarm = context.AfterFunc(w.startCtx, func() { cancel(context.Cause(w.startCtx)) })
+		disarm = context.AfterFunc(startCtx, func() { cancel(context.Cause(startCtx)) })
 		defer disarm()
 	}
 	logStart := sync.OnceFunc(func() {
 		disarm()
-		w.log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "attempts", attempt)
+		w.log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", a.job.CaseID.String(), "attempts", a.number)
 	})
 	sent := func() {
 		permitted.Sent()
@@ -121,67 +133,58 @@ func (w *runWorker) sendRequests(
 	if w.manifest.Header {
 		limited = site.WithHeader(limited)
 	}
-	exchanges, err = w.service.robots.wrap(fetch)(limited, job.CaseID, func(ctx context.Context) (time.Duration, error) {
+	exchanges, err := w.service.robots.wrap(fetch)(limited, a.job.CaseID, func(ctx context.Context) (time.Duration, error) {
 		requests++
-		gap, err := w.waitTurn(ctx, requests == 1, permitted)
-		if err == nil && requests == 1 && !w.reachability.StartTry(job.CaseID.Number) {
+		gap, err := w.waitTurn(startCtx, ctx, requests == 1, permitted)
+		if err == nil && requests == 1 && !w.reachability.StartTry(a.job.CaseID.Number) {
 			err = bus.RetryIn(0, errNotReached)
 		}
-		if err == nil && !d.lease.Valid() { // another process may be fetching it
+		if err == nil && !a.lease.Valid() { // another process may be fetching it
 			err = errLeaseExpired
 		}
 		if err == nil && requests == 1 {
-			err = w.record.add(w.finishCtx, job.CaseID.Number, attempt, crashes)
+			err = w.record.add(finishCtx, a.job.CaseID.Number, a.number, a.crashes)
 		}
 		return gap, err
 	})
 	permitted.FillWaits(exchanges)
-	return exchanges, permitted.Seconds(), err
+	answer := a.answer()
+	answer.Exchanges, answer.Seconds, answer.Aborted = exchanges, permitted.Seconds(), err != nil
+	answer.KeepRaw = w.manifest.PersistRawHTML
+	return answer, err
 }
 
 // applySiteSignals applies what the exchanges say about the site as a whole: a block, a path that
 // robots.txt forbids, or trouble. It reports whether the run is halted because the site blocks
-// requests, of this run or of another. retry says that the number has failed before.
+// requests, of this run or of another.
 func (w *runWorker) applySiteSignals(
-	id contract.CaseID, exchanges []contract.Exchange, retry bool, err error,
-) (blocked bool) {
-	rule, wait, blocked := w.service.Site.Blocked(id, exchanges, time.Now())
+	startCtx context.Context, a attempt, exchanges []contract.Exchange, err error,
+) (halted bool) {
+	ctx := context.WithoutCancel(startCtx)
+	rule, wait, blocked := w.service.Site.Blocked(a.job.CaseID, exchanges, time.Now())
 	var forbiddenErr forbiddenError
 	switch {
 	case blocked:
 		// This process stops at once; the others are notified through the buckets.
 		w.stop(runs.Halted{Halt: contract.Halt{Status: contract.Blocked, Reason: rule}})
-		if err := w.service.recordBlock(context.WithoutCancel(w.finishCtx), w.manifest.RunID, id, rule, wait); err != nil {
+		if err := w.service.recordBlock(ctx, w.manifest.RunID, a.job.CaseID, rule, wait); err != nil {
 			w.fail(err)
 		}
 		return true
 	case errors.As(err, &forbiddenErr):
-		halt := contract.Halt{Status: contract.Blocked, Reason: forbiddenErr.Error(), At: time.Now().UTC()}
-		w.stop(runs.Halted{Halt: halt})
-		if err := runs.Halt(context.WithoutCancel(w.finishCtx), w.service.runs, w.manifest.RunID, halt); err != nil {
-			w.fail(err)
-		}
+		w.halt(ctx, contract.Halt{Status: contract.Blocked, Reason: forbiddenErr.Error(), At: time.Now().UTC()})
 	default:
-		w.service.limiter.Record(context.WithoutCancel(w.finishCtx), exchanges, retry, w.service.Site.RetryAfter)
+		w.service.limiter.Record(ctx, exchanges, a.job.Retry || a.number > 1, w.service.Site.RetryAfter)
 	}
-	return w.siteBlocked()
-}
-
-// plannedAt returns when the job was stored; zero if the message has no metadata.
-func plannedAt(msg jetstream.Msg) time.Time {
-	metadata, err := msg.Metadata()
-	if err != nil {
-		return time.Time{}
-	}
-	return metadata.Timestamp.UTC()
+	return siteBlocked(startCtx)
 }
 
 // persistAnswer stores an answer, and tries again while the store returns passing errors: to fetch
 // the case a second time would be worse. If the answer is too large for the store, it stores the
 // answer without bodies and with their size: the attempt counts.
-func (w *runWorker) persistAnswer(answer contract.Answer) error {
+func (w *runWorker) persistAnswer(ctx context.Context, answer contract.Answer) error {
 	for {
-		err := w.service.answerWrites.Do(w.finishCtx, pendingAnswer{w.manifest.RunID, answer})
+		err := w.service.answerWrites.Do(ctx, pendingAnswer{w.manifest.RunID, answer})
 		switch {
 		case errors.Is(err, bus.ErrTooLarge) && dropBodies(&answer):
 			continue
@@ -189,7 +192,7 @@ func (w *runWorker) persistAnswer(answer contract.Answer) error {
 			return err
 		}
 		w.log.Warn("fetcher.answer.kept", "run_id", w.manifest.RunID, "case_id", answer.CaseID.String(), "error", err)
-		if delay.Sleep(w.finishCtx, recheckDelay) != nil {
+		if delay.Sleep(ctx, recheckDelay) != nil {
 			return err
 		}
 	}
@@ -208,32 +211,32 @@ func dropBodies(answer *contract.Answer) (dropped bool) {
 
 // waitTurn waits until the next request may start. No case is started once the run is halted. A
 // case under way is finished, unless the site blocks requests: then no further request is sent.
-func (w *runWorker) waitTurn(ctx context.Context, first bool, permitted *limit.Attempt) (time.Duration, error) {
+func (w *runWorker) waitTurn(startCtx, ctx context.Context, first bool, permit *limit.Attempt) (time.Duration, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(w.startCtx, func() {
-		if first || w.siteBlocked() {
-			cancel(context.Cause(w.startCtx))
+	stop := context.AfterFunc(startCtx, func() {
+		if first || siteBlocked(startCtx) {
+			cancel(context.Cause(startCtx))
 		}
 	})
 	defer stop()
-	sinceLast, err := permitted.WaitTurn(ctx)
+	sinceLast, err := permit.WaitTurn(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if w.startCtx.Err() == nil {
-		w.haltIfBlocked() // before watchBlock has noticed
+	if startCtx.Err() == nil {
+		w.haltIfBlocked(startCtx) // before watchBlock has noticed
 	}
-	if w.startCtx.Err() != nil && (first || w.siteBlocked()) {
-		return 0, context.Cause(w.startCtx)
+	if startCtx.Err() != nil && (first || siteBlocked(startCtx)) {
+		return 0, context.Cause(startCtx)
 	}
 	return sinceLast, nil
 }
 
 // siteBlocked reports whether the run was halted because the site blocks requests.
-func (w *runWorker) siteBlocked() bool {
-	var halted runs.Halted
-	return errors.As(context.Cause(w.startCtx), &halted) && halted.Status == contract.Blocked
+func siteBlocked(startCtx context.Context) bool {
+	halted, ok := errors.AsType[runs.Halted](context.Cause(startCtx))
+	return ok && halted.Status == contract.Blocked
 }
 
 // maxPackBytes bounds the answers of one message; a single larger answer has a message of its own.

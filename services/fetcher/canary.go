@@ -9,6 +9,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 
 	"github.com/nats-io/nats.go"
@@ -102,7 +103,7 @@ func (s *Service) blockedReply(
 	return contract.CanaryReply{
 		Verdict: contract.VerdictBlocked,
 		Error:   blockHalt(*block).Reason,
-	}, s.haltBlocked(ctx, run, *block)
+	}, runs.Halt(ctx, s.runs, run, blockHalt(*block))
 }
 
 // fetchCanary fetches a known case once, at the pace of all requests, and reads the answer. wait is

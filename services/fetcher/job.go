@@ -1,6 +1,7 @@
 package fetcher
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 
 // doJob does one job. It returns nil if the job has its outcome already, and bus.ErrLeaveUnsettled
 // if an answer is stored and the classifier settles the job.
-func (w *runWorker) doJob(d delivery) error {
+func (w *runWorker) doJob(startCtx, finishCtx context.Context, d delivery) error {
 	msg := d.lease.Msg()
 	job, err := w.decodeJob(msg.Data())
 	if err != nil {
@@ -40,7 +41,7 @@ func (w *runWorker) doJob(d delivery) error {
 	defer unclaim()
 	reread := metadata.NumDelivered > 1 || w.consumerRecreated.Load() ||
 		msg.Headers().Get(contract.RepublishedHeader) != ""
-	step, err := w.history.nextStep(w.finishCtx, id.Number, d.epoch, reread)
+	step, err := w.history.nextStep(finishCtx, id.Number, d.epoch, reread)
 	switch {
 	case err != nil:
 		return err
@@ -52,23 +53,24 @@ func (w *runWorker) doJob(d delivery) error {
 	if job.MaxAttempts == 0 {
 		job.MaxAttempts = w.manifest.MaxRetries + 1
 	}
-	original, err := w.existingOutcome(id, d.epoch)
+	a := attempt{lease: d.lease, job: job, number: step.Attempt, plannedAt: metadata.Timestamp.UTC()}
+	original, err := w.existingOutcome(finishCtx, id, d.epoch)
 	switch {
 	case err != nil:
 		return err
 	case original.RunID != "":
-		return w.requestCopy(d, job, step.Attempt, original)
+		return w.requestCopy(finishCtx, a, original)
 	}
 	// Each earlier attempt has used one delivery. A further delivery may come from a crash.
 	reread = metadata.NumDelivered > uint64(step.Attempt)
-	crashes, err := w.record.crashes(w.finishCtx, w.history, id.Number, d.epoch, reread)
+	a.crashes, err = w.record.crashes(finishCtx, w.history, id.Number, d.epoch, reread)
 	switch {
 	case err != nil:
 		return err
-	case crashes >= crashLimit:
-		return w.storeCrashed(d, job, step.Attempt, crashes)
+	case a.crashes >= crashLimit:
+		return w.storeCrashed(finishCtx, a)
 	}
-	return w.makeAttempt(d, job, step.Attempt, crashes)
+	return w.makeAttempt(startCtx, finishCtx, a)
 }
 
 // decodeJob decodes a job of this run; its error wraps contract.ErrMessage.
@@ -101,12 +103,12 @@ func (w *runWorker) releaseNumber(number int) {
 }
 
 // pullJobs pulls jobs and starts each when an admission is free, until startCtx ends.
-func (w *runWorker) pullJobs() {
+func (w *runWorker) pullJobs(startCtx, finishCtx context.Context) {
 	for {
-		err := w.pullUntilError()
+		err := w.pullUntilError(startCtx, finishCtx)
 		// The end of a run removes its consumer, and may be seen here later than the removal. That is
 		// no failure to log. The generator recreates a consumer that was removed otherwise.
-		if delay.Sleep(w.startCtx, w.service.presenceTerm.Heartbeat()/10) != nil {
+		if delay.Sleep(startCtx, w.service.presenceTerm.Heartbeat()/10) != nil {
 			return
 		}
 		w.log.Warn("fetcher.pull.failed", "run_id", w.manifest.RunID, "error", err)
@@ -114,23 +116,23 @@ func (w *runWorker) pullJobs() {
 }
 
 // pullUntilError opens the consumer of the jobs and pulls until that fails or startCtx ends.
-func (w *runWorker) pullUntilError() error {
-	consumer, err := w.service.Bus.JetStream().Consumer(w.startCtx, contract.StreamJobs, w.manifest.RunID.ConsumerName())
+func (w *runWorker) pullUntilError(startCtx, finishCtx context.Context) error {
+	consumer, err := w.service.Bus.JetStream().Consumer(startCtx, contract.StreamJobs, w.manifest.RunID.ConsumerName())
 	if err != nil {
 		return fmt.Errorf("opening the consumer of the jobs: %w", err)
 	}
-	defer w.service.Bus.WatchStalls(w.startCtx, consumer)()
+	defer w.service.Bus.WatchStalls(startCtx, consumer)()
 	w.noteConsumer(consumer.CachedInfo())
-	for lastInfo := time.Now(); err == nil && w.startCtx.Err() == nil; {
+	for lastInfo := time.Now(); err == nil && startCtx.Err() == nil; {
 		if time.Since(lastInfo) > contract.ConsumerRecreateDelay/2 {
 			lastInfo = time.Now()
-			info, err := consumer.Info(w.startCtx)
+			info, err := consumer.Info(startCtx)
 			if err != nil {
 				return fmt.Errorf("inspecting the consumer of the jobs: %w", err)
 			}
 			w.noteConsumer(info)
 		}
-		err = w.pullOnce(consumer)
+		err = w.pullOnce(startCtx, finishCtx, consumer)
 	}
 	return err
 }
@@ -148,17 +150,17 @@ func (w *runWorker) noteConsumer(info *jetstream.ConsumerInfo) {
 // pullOnce pulls jobs and starts them. It pulls before it waits for an admission: otherwise a free
 // admission would be unused during the pull, and the order of the runs would depend on how long
 // their pulls take. So a busy run has one job that waits.
-func (w *runWorker) pullOnce(consumer jetstream.Consumer) error {
-	if err := w.reachability.AwaitTry(w.startCtx); err != nil {
+func (w *runWorker) pullOnce(startCtx, finishCtx context.Context, consumer jetstream.Consumer) error {
+	if err := w.reachability.AwaitTry(startCtx); err != nil {
 		return err
 	}
-	jobs, err := w.fetchJobs(consumer)
-	return errors.Join(w.startWhenFree(jobs), err)
+	jobs, err := w.fetchJobs(startCtx, consumer)
+	return errors.Join(w.startWhenFree(startCtx, finishCtx, jobs), err)
 }
 
 // fetchJobs returns as many jobs as admissions are free now, and at least one if one arrives within
 // one heartbeat.
-func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err error) {
+func (w *runWorker) fetchJobs(startCtx context.Context, consumer jetstream.Consumer) (jobs []delivery, err error) {
 	epoch, requestedAt := w.service.Bus.Epoch(), time.Now()
 	most := max(1, w.service.limiter.FreeAdmissions())
 	if w.reachability.Failing() {
@@ -175,7 +177,7 @@ func (w *runWorker) fetchJobs(consumer jetstream.Consumer) (jobs []delivery, err
 		return jobs, err
 	}
 	epoch = w.service.Bus.Epoch()
-	msg, requestedAt, err := w.service.Bus.Next(w.startCtx, consumer, w.service.jobTerm.Heartbeat())
+	msg, requestedAt, err := w.service.Bus.Next(startCtx, consumer, w.service.jobTerm.Heartbeat())
 	switch {
 	case errors.Is(err, nats.ErrTimeout): // no job arrived
 		return nil, nil
@@ -194,9 +196,9 @@ type delivery struct {
 // startWhenFree starts each job when an admission is free. That may take longer than the ack-wait
 // of a job, which its heartbeats extend. When startCtx ends, it returns the jobs that it has not
 // started. They are on no in-flight record: if the process dies, they do not count as crashes.
-func (w *runWorker) startWhenFree(jobs []delivery) error {
+func (w *runWorker) startWhenFree(startCtx, finishCtx context.Context, jobs []delivery) error {
 	for len(jobs) > 0 {
-		admissions, err := w.service.limiter.Admit(w.startCtx, len(jobs))
+		admissions, err := w.service.limiter.Admit(startCtx, len(jobs))
 		if err != nil {
 			for _, job := range jobs {
 				job.lease.Settle(bus.NakAfter(0))
@@ -204,7 +206,7 @@ func (w *runWorker) startWhenFree(jobs []delivery) error {
 			return err
 		}
 		for i, admission := range admissions {
-			w.startJob(jobs[i], admission)
+			w.startJob(startCtx, finishCtx, jobs[i], admission)
 		}
 		jobs = jobs[len(admissions):]
 	}
@@ -212,11 +214,11 @@ func (w *runWorker) startWhenFree(jobs []delivery) error {
 }
 
 // startJob processes a job with an admission, in a goroutine of its own.
-func (w *runWorker) startJob(d delivery, admission limit.Admission) {
+func (w *runWorker) startJob(startCtx, finishCtx context.Context, d delivery, admission limit.Admission) {
 	w.service.inFlight.Add(1)
 	w.jobs.Go(func() {
 		defer admission.Release()
 		defer w.service.inFlight.Add(-1)
-		w.process(d)
+		w.process(startCtx, finishCtx, d)
 	})
 }

@@ -20,7 +20,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// runWorker is the work of one fetcher on one round of a run.
+// runWorker is the work of one fetcher on one round of a run. Its methods take two contexts: startCtx
+// ends when no further job may be started, finishCtx when jobs in flight are abandoned.
 type runWorker struct {
 	service  *Service
 	log      *slog.Logger
@@ -29,10 +30,6 @@ type runWorker struct {
 	record   *inFlightRecord
 	// reachability tracks whether the site was reached in this round.
 	reachability *limit.Reachability
-	// startCtx ends when no further job may be started. finishCtx ends when jobs in flight are
-	// abandoned.
-	startCtx, finishCtx context.Context
-	abandon             context.CancelCauseFunc
 	// stop ends startCtx.
 	stop context.CancelCauseFunc
 	jobs sync.WaitGroup
@@ -63,6 +60,14 @@ func (w *runWorker) fail(err error) {
 	w.stop(err)
 }
 
+// halt ends the work on the run at once, then halts the run.
+func (w *runWorker) halt(ctx context.Context, halt contract.Halt) {
+	w.stop(runs.Halted{Halt: halt})
+	if err := runs.Halt(ctx, w.service.runs, w.manifest.RunID, halt); err != nil {
+		w.fail(err)
+	}
+}
+
 // workOnRun processes jobs of a run until startCtx ends. Then it waits for the jobs in flight until
 // the deadline of the halt, or until serviceCtx, the context of the service, ends.
 func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Manifest) error {
@@ -71,29 +76,30 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 	finishCtx, abandon := context.WithCancelCause(context.WithoutCancel(startCtx))
 	defer abandon(nil)
 	w := &runWorker{
-		service: s, log: s.Log, manifest: m, startCtx: startCtx, finishCtx: finishCtx, abandon: abandon, stop: stop,
-		activeNumbers: make(map[int]bool),
-		history:       s.historyOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
+		service: s, log: s.Log, manifest: m, stop: stop, activeNumbers: make(map[int]bool),
+		history: s.historyOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
 		loggedWaits: make(map[string]time.Time), reachability: limit.NewReachability(s.Backoff),
 	}
 	defer s.overlap.add(w)()
-	leaveRun, err := w.announcePresence()
+	leaveRun, err := w.announcePresence(finishCtx)
 	if err != nil {
 		return err
 	}
 	defer leaveRun()
 	stopWatch := context.AfterFunc(startCtx, func() {
-		w.closeRecord()
-		w.enforceDeadline(serviceCtx)
+		cause := context.Cause(startCtx)
+		w.closeRecord(finishCtx, cause)
+		w.awaitDeadline(serviceCtx, finishCtx, cause)
+		abandon(cause)
 	})
 	defer stopWatch()
 	var watcher sync.WaitGroup
-	watcher.Go(w.watchBlock)
-	w.pullJobs()
+	watcher.Go(func() { w.watchBlock(startCtx) })
+	w.pullJobs(startCtx, finishCtx)
 	w.jobs.Wait()
 	stop(nil)
 	watcher.Wait()
-	w.closeRecord()
+	w.closeRecord(finishCtx, context.Cause(startCtx))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failure
@@ -101,22 +107,22 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 
 // closeRecord empties the in-flight record: what this process still works on is no crash if it
 // dies.
-func (w *runWorker) closeRecord() {
-	if err := w.record.close(w.finishCtx, context.Cause(w.startCtx)); err != nil { // then it counts as a crash
+func (w *runWorker) closeRecord(finishCtx context.Context, cause error) {
+	if err := w.record.close(finishCtx, cause); err != nil { // then it counts as a crash
 		w.log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
 	}
 }
 
 // watchBlock halts the run when the site blocks requests.
-func (w *runWorker) watchBlock() {
+func (w *runWorker) watchBlock(startCtx context.Context) {
 	for {
 		_, changed := w.service.limiter.Block()
-		if w.haltIfBlocked() {
+		if w.haltIfBlocked(startCtx) {
 			return
 		}
 		select {
 		case <-changed:
-		case <-w.startCtx.Done():
+		case <-startCtx.Done():
 			return
 		}
 	}
@@ -124,31 +130,27 @@ func (w *runWorker) watchBlock() {
 
 // haltIfBlocked halts the run if the site blocks requests, also those of another run, and reports
 // whether it does.
-func (w *runWorker) haltIfBlocked() bool {
+func (w *runWorker) haltIfBlocked(startCtx context.Context) bool {
 	block, _ := w.service.limiter.Block()
 	if block == nil {
 		return false
 	}
-	w.stop(runs.Halted{Halt: blockHalt(*block)})
-	if err := w.service.haltBlocked(context.WithoutCancel(w.finishCtx), w.manifest.RunID, *block); err != nil {
-		w.fail(err)
-	}
+	w.halt(context.WithoutCancel(startCtx), blockHalt(*block))
 	return true
 }
 
-// enforceDeadline abandons the jobs in flight at the deadline of the halt, or when the service
-// ends. Without a halt they have Grace.
-func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
-	var halted runs.Halted
-	if cause := context.Cause(w.startCtx); !errors.As(cause, &halted) {
+// awaitDeadline waits until the jobs in flight have ended or must be abandoned: at the deadline of
+// the halt, or when the service ends. Without a halt they have Grace.
+func (w *runWorker) awaitDeadline(serviceCtx, finishCtx context.Context, cause error) {
+	halted, ok := errors.AsType[runs.Halted](cause)
+	if !ok {
 		grace := w.service.Grace
 		if errors.Is(cause, bus.ErrStore) { // no answer could be stored
 			grace = 0
 		}
-		limited, cancel := context.WithTimeout(w.finishCtx, grace)
+		limited, cancel := context.WithTimeout(finishCtx, grace)
 		defer cancel()
 		<-limited.Done()
-		w.abandon(context.Cause(w.startCtx))
 		return
 	}
 	ctx := serviceCtx
@@ -160,30 +162,29 @@ func (w *runWorker) enforceDeadline(serviceCtx context.Context) {
 	}
 	select {
 	case <-ctx.Done():
-		w.abandon(halted)
-	case <-w.finishCtx.Done(): // all jobs have ended
+	case <-finishCtx.Done(): // all jobs have ended
 	}
 }
 
 // announcePresence keeps the presence of this fetcher on the run, and its in-flight record, stored
 // until leave is called.
-func (w *runWorker) announcePresence() (leaveRun func(), err error) {
+func (w *runWorker) announcePresence(finishCtx context.Context) (leaveRun func(), err error) {
 	// Not with startCtx: a canceled put may have been stored, and then the end of the run waits until
 	// it expires.
-	limited, cancel := context.WithTimeout(w.finishCtx, w.service.presenceTerm.Heartbeat())
+	limited, cancel := context.WithTimeout(finishCtx, w.service.presenceTerm.Heartbeat())
 	defer cancel()
 	if err := w.putPresence(limited); err != nil {
 		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
 	}
 	stopHeartbeat := delay.Every(w.service.presenceTerm.Heartbeat(), func() {
-		w.refreshPresence()
-		if err := w.record.flush(w.finishCtx); err != nil {
+		w.refreshPresence(finishCtx)
+		if err := w.record.flush(finishCtx); err != nil {
 			w.log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
 		}
 	})
 	return func() {
 		stopHeartbeat()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.startCtx), w.service.presenceTerm.Heartbeat())
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(finishCtx), w.service.presenceTerm.Heartbeat())
 		defer cancel()
 		if err := w.service.fetchers.Delete(ctx, w.manifest.RunID.FetcherKey(w.service.ID)); err != nil { // then it expires
 			w.log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
@@ -197,8 +198,8 @@ func (w *runWorker) putPresence(ctx context.Context) error {
 }
 
 // refreshPresence stores the presence again. The next refresh replaces a lost one.
-func (w *runWorker) refreshPresence() {
-	if err := w.putPresence(w.finishCtx); err != nil {
+func (w *runWorker) refreshPresence(ctx context.Context) {
+	if err := w.putPresence(ctx); err != nil {
 		w.log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 	}
 }
@@ -229,8 +230,8 @@ func (w *runWorker) reportWait() *contract.Wait {
 
 // process does one job and settles its message. If the settlement is lost, the job is redelivered
 // and its history is read.
-func (w *runWorker) process(d delivery) {
-	err := w.doJob(d)
+func (w *runWorker) process(startCtx, finishCtx context.Context, d delivery) {
+	err := w.doJob(startCtx, finishCtx, d)
 	subject := d.lease.Msg().Subject()
 	settlement, ok := bus.SettlementOf(err)
 	switch {
@@ -241,7 +242,7 @@ func (w *runWorker) process(d delivery) {
 	case errors.Is(err, bus.ErrStore), errors.Is(err, runs.ErrUnreadable):
 		w.fail(err)
 		settlement = bus.NakAfter(0)
-	case w.startCtx.Err() != nil:
+	case startCtx.Err() != nil:
 		settlement = bus.NakAfter(0)
 	case d.lease.Valid(): // else another process may own the job
 		w.log.Warn("fetcher.job.failed", "subject", subject, "error", err)
@@ -326,45 +327,43 @@ func (w *runWorker) overlapsWith(other *runWorker) bool {
 // existingOutcome returns the outcome that another run has of a number, if this run can copy it.
 // The error is that of bus.RetryIn while the other run is about to get one. A run with force
 // copies nothing.
-func (w *runWorker) existingOutcome(id contract.CaseID, epoch uint64) (original contract.Copy, err error) {
+func (w *runWorker) existingOutcome(ctx context.Context, id contract.CaseID, epoch uint64) (contract.Copy, error) {
 	others, everOverlapped := w.service.overlap.overlapping(w)
 	if !everOverlapped || w.manifest.Force {
-		return original, nil
+		return contract.Copy{}, nil
 	}
 	for _, other := range others {
-		step, err := other.history.nextStep(w.finishCtx, id.Number, epoch, true)
+		step, err := other.history.nextStep(ctx, id.Number, epoch, true)
 		switch {
 		case err != nil:
-			return original, err
+			return contract.Copy{}, err
 		case step.Wait > 0:
-			return original, bus.RetryIn(min(step.Wait, w.service.jobTerm.Heartbeat()), errNotDue)
+			return contract.Copy{}, bus.RetryIn(min(step.Wait, w.service.jobTerm.Heartbeat()), errNotDue)
 		}
-		if original, ok := w.copyable(id.Number, other.manifest.RunID, step); ok {
+		if original := w.copyable(id.Number, other.manifest.RunID, step); original.RunID != "" {
 			return original, nil
 		}
 	}
-	collected, err := runs.Get[contract.Collected](w.finishCtx, w.service.collected, id.Key())
+	collected, err := runs.Get[contract.Collected](ctx, w.service.collected, id.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return original, nil
+		return contract.Copy{}, nil
 	}
 	if err != nil || !collected.AppliesTo(w.service.SiteName) || collected.RunID == w.manifest.RunID {
-		return original, err
+		return contract.Copy{}, err
 	}
-	return w.collectedOutcome(id.Number, collected.RunID, epoch)
+	return w.pastOutcome(ctx, w.pastHistoryOf(collected.RunID), id.Number, epoch)
 }
 
-// collectedOutcome returns the outcome of a number in a run that has collected it.
-func (w *runWorker) collectedOutcome(number int, run contract.RunID, epoch uint64) (original contract.Copy, err error) {
-	pastHistory := w.pastHistoryOf(run)
-	step, err := pastHistory.nextStep(w.finishCtx, number, epoch, false)
+// pastOutcome returns the outcome of a number in a past run that has collected it.
+func (w *runWorker) pastOutcome(ctx context.Context, h *runHistory, number int, epoch uint64) (contract.Copy, error) {
+	step, err := h.nextStep(ctx, number, epoch, false)
 	if err == nil && step.Outcome == "" { // by another fetcher, since the chunk was read
-		step, err = pastHistory.nextStep(w.finishCtx, number, epoch, true)
+		step, err = h.nextStep(ctx, number, epoch, true)
 	}
 	if err != nil {
-		return original, err
+		return contract.Copy{}, err
 	}
-	original, _ = w.copyable(number, run, step)
-	return original, nil
+	return w.copyable(number, h.run, step), nil
 }
 
 // pastHistoryOf returns the history of a past run; the last one is cached.
@@ -377,32 +376,30 @@ func (w *runWorker) pastHistoryOf(run contract.RunID) *runHistory {
 	return w.pastHistory
 }
 
-// copyable returns the copy of an outcome if this run accepts it: the run would skip the
-// number, and has not requested a copy of it before. If a copy was requested and the number is
-// still open, the classifier has refused the copy.
-func (w *runWorker) copyable(number int, run contract.RunID, step Step) (original contract.Copy, ok bool) {
+// copyable returns the copy of an outcome, or the zero Copy if this run does not accept it. It
+// accepts it if it would skip the number, and has not requested a copy of it before: if a copy was
+// requested and the number is still open, the classifier has refused the copy.
+func (w *runWorker) copyable(number int, run contract.RunID, step Step) contract.Copy {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if step.Outcome == "" || w.copyRequested[number] ||
 		!w.manifest.Skips(number, contract.Collected{Outcome: step.Outcome, At: step.StoredAt}) {
-		return original, false
+		return contract.Copy{}
 	}
-	return contract.Copy{RunID: run, Sequence: step.Sequence}, true
+	return contract.Copy{RunID: run, Sequence: step.Sequence}
 }
 
 // requestCopy stores an answer that makes the classifier copy an outcome into this run's ledger.
 // The requests stay with the other run: they were sent once.
-func (w *runWorker) requestCopy(d delivery, job contract.Job, attempt int, original contract.Copy) error {
-	err := w.storeAnswer(contract.Answer{
-		CaseID: job.CaseID, Attempt: attempt, MaxAttempts: job.MaxAttempts,
-		AckSubject: d.lease.Msg().Reply(), PlannedAt: plannedAt(d.lease.Msg()),
-		Copy: &original, Exchanges: []contract.Exchange{},
-	})
+func (w *runWorker) requestCopy(ctx context.Context, a attempt, original contract.Copy) error {
+	answer := a.answer()
+	answer.Copy = &original
+	err := w.storeAnswer(ctx, answer)
 	if errors.Is(err, bus.ErrLeaveUnsettled) {
 		w.mu.Lock()
-		w.copyRequested[job.CaseID.Number] = true
+		w.copyRequested[a.job.CaseID.Number] = true
 		w.mu.Unlock()
-		w.log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", job.CaseID.String(), "from",
+		w.log.Debug("fetcher.job.shared", "run_id", w.manifest.RunID, "case_id", a.job.CaseID.String(), "from",
 			original.RunID)
 	}
 	return err

@@ -197,10 +197,6 @@ func (s *Service) recordBlock(
 		return err
 	}
 	s.Log.Error("site.blocked", "run_id", run, "case_id", id.String(), "rule", rule, "until", block.Until)
-	return s.haltBlocked(ctx, run, block)
-}
-
-func (s *Service) haltBlocked(ctx context.Context, run contract.RunID, block contract.SiteBlock) error {
 	return runs.Halt(ctx, s.runs, run, blockHalt(block))
 }
 
@@ -268,7 +264,9 @@ var errNotReached = errors.New("the site was not reached")
 // whether the attempt does not count because the site was not reached so far. It ends the run if no
 // fetcher of the run has reached the site and the time for tries is over. In the first exchange
 // after failures it fills in for how long they held it.
-func (w *runWorker) recordConnection(id contract.CaseID, exchanges []contract.Exchange, aborted bool) bool {
+func (w *runWorker) recordConnection(
+	startCtx, finishCtx context.Context, id contract.CaseID, exchanges []contract.Exchange, aborted bool,
+) bool {
 	result := w.reachability.Record(id.Number, exchanges, aborted)
 	switch {
 	case result.IsFirstFailure:
@@ -282,32 +280,28 @@ func (w *runWorker) recordConnection(id contract.CaseID, exchanges []contract.Ex
 			w.log.Info("site.reached", "run_id", w.manifest.RunID, "site", w.service.SiteName, "after_seconds", held)
 		}
 		if w.service.Shared {
-			w.refreshPresence()
+			w.refreshPresence(finishCtx)
 		}
 	}
 	if result.TimeUp {
-		w.endUnreachableRun(result.Cause)
+		w.endUnreachableRun(startCtx, result.Cause)
 	}
 	return result.Unsent
 }
 
 // endUnreachableRun ends the run with a safe stop, unless another fetcher of the run has reached
 // the site.
-func (w *runWorker) endUnreachableRun(cause string) {
-	ctx := context.WithoutCancel(w.finishCtx)
+func (w *runWorker) endUnreachableRun(startCtx context.Context, cause string) {
+	ctx := context.WithoutCancel(startCtx)
 	reachedByOther, err := w.reachedByOther(ctx)
 	if err != nil {
 		w.log.Warn("fetcher.presence.failed", "run_id", w.manifest.RunID, "error", err)
 		return // the next try decides
 	}
-	if reachedByOther || w.startCtx.Err() != nil {
+	if reachedByOther || startCtx.Err() != nil {
 		return
 	}
-	halt := contract.Halt{Status: contract.SafeStop, Reason: limit.UnreachableReason(cause), At: time.Now().UTC()}
-	w.stop(runs.Halted{Halt: halt})
-	if err := runs.Halt(ctx, w.service.runs, w.manifest.RunID, halt); err != nil {
-		w.fail(err)
-	}
+	w.halt(ctx, contract.Halt{Status: contract.SafeStop, Reason: limit.UnreachableReason(cause), At: time.Now().UTC()})
 }
 
 // reachedByOther reports whether another fetcher of the run has reached the site.
