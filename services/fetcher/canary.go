@@ -61,7 +61,8 @@ func (s *Service) replyCanary(ctx context.Context, msg *nats.Msg) {
 // shows none of them, that is a block: it stops all fetchers at once.
 func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequest) (contract.CanaryReply, error) {
 	if block, _ := s.limiter.Block(); block != nil {
-		return s.blockedReply(ctx, request.RunID, block)
+		reply := contract.CanaryReply{Verdict: contract.VerdictBlocked, Error: blockHalt(*block).Reason}
+		return reply, runs.Halt(ctx, s.runs, request.RunID, blockHalt(*block))
 	}
 	var entries []contract.Entry
 	var wait time.Duration
@@ -94,16 +95,6 @@ func (s *Service) fetchCanaries(ctx context.Context, request contract.CanaryRequ
 		reply.Error = fmt.Sprintf("blocked by the site at %s (%s)", last.CaseID, rule)
 	}
 	return reply, storeErr
-}
-
-// blockedReply returns the reply during a block of the site, and halts the run for it.
-func (s *Service) blockedReply(
-	ctx context.Context, run contract.RunID, block *contract.SiteBlock,
-) (contract.CanaryReply, error) {
-	return contract.CanaryReply{
-		Verdict: contract.VerdictBlocked,
-		Error:   blockHalt(*block).Reason,
-	}, runs.Halt(ctx, s.runs, run, blockHalt(*block))
 }
 
 // fetchCanary fetches a known case once, at the pace of all requests, and reads the answer. wait is

@@ -20,8 +20,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// runWorker is the work of one fetcher on one round of a run. Its methods take two contexts: startCtx
-// ends when no further job may be started, finishCtx when jobs in flight are abandoned.
+// runWorker is the work of one fetcher on one round of a run. Its methods take two contexts:
+// startCtx ends when no further job may be started, finishCtx when jobs in flight are abandoned.
 type runWorker struct {
 	service  *Service
 	log      *slog.Logger
