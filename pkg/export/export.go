@@ -184,8 +184,11 @@ func (o *Options) Run(ctx context.Context, source Source) (*Result, error) {
 
 // open opens the output.
 func (o *Options) open(ctx context.Context, tables []Table) (output, error) {
-	if o.Format == FormatSQLite {
+	switch o.Format {
+	case FormatSQLite:
 		return openSQLite(ctx, o, tables)
+	case FormatPostgres:
+		return openPostgres(ctx, o, tables)
 	}
 	return openFiles(o, tables)
 }
@@ -213,7 +216,7 @@ func (p *planner) refuse(format string, args ...any) {
 
 // Formats returns the names of all formats.
 func Formats() []string {
-	return []string{FormatNDJSON, FormatCSV, FormatParquet, FormatSQLite}
+	return []string{FormatNDJSON, FormatCSV, FormatParquet, FormatSQLite, FormatPostgres}
 }
 
 // isStream reports whether the format is written to one stream a table.

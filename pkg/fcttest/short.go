@@ -31,3 +31,11 @@ func Scaled(quick, long int) int {
 	}
 	return quick
 }
+
+// SkipWithout leaves a test out where a program is not installed that .ci/run installs.
+func SkipWithout(t *testing.T, program string, installed bool) {
+	t.Helper()
+	if !installed {
+		t.Skipf("%s is not installed; .ci/run installs it", program)
+	}
+}

@@ -27,7 +27,7 @@ type exportFlags struct {
 
 func (f *exportFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Format, "format", "", "format: "+strings.Join(export.Formats(), ", "))
-	flags.StringVar(&f.Out, "out", "", "file, folder for a file of each table, or - for stdout; a name that ends with .gz or .zst is compressed")
+	flags.StringVar(&f.Out, "out", "", "file, folder for a file of each table, - for stdout, or postgres://user@host/database; a name that ends with .gz or .zst is compressed")
 	flags.StringVar(&f.Table, "table", "", "table of a single file: cases (the default), entries, parties or coverage")
 	flags.StringVar(&f.columns, "columns", "", "columns with commas between them, such as case_id,leave,leave_judge; those of other tables as entries.text")
 	flags.StringVar(&f.Layout, "layout", "", "rll: the columns in which publishers of open legal data exchange court files")
