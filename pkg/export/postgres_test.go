@@ -38,7 +38,7 @@ func startPostgres(t *testing.T) *postgres {
 	}
 	fcttest.SkipWithout(t, "PostgreSQL", len(found) > 0)
 	binaries := filepath.Dir(slices.Max(found))
-	folder, err := os.MkdirTemp("", "pg") //nolint:usetesting // a short path: that of a socket has 107 bytes
+	folder, err := os.MkdirTemp("/tmp", "pg") //nolint:usetesting // a short path that nobody may enter: that of a socket has 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
