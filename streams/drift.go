@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // definition is the required configuration of a stream or consumer, and how to change it.
@@ -82,23 +80,6 @@ func (d difference) mayDrop() bool {
 		return !containsAll(d.want, d.have)
 	default:
 		return true
-	}
-}
-
-// DeliveryFault describes the setting that keeps a consumer from delivering every message until it
-// is acknowledged; empty if none does, or if have is the zero value, for a missing consumer.
-// Operators may change its ack wait and may pause it.
-func DeliveryFault(want, have jetstream.ConsumerConfig) string {
-	switch {
-	case have.Name == "" && have.Durable == "":
-		return ""
-	case have.MaxDeliver != want.MaxDeliver:
-		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
-	case have.FilterSubject != want.FilterSubject || !slices.Equal(have.FilterSubjects, want.FilterSubjects):
-		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject),
-			append(want.FilterSubjects, want.FilterSubject))
-	default:
-		return ""
 	}
 }
 

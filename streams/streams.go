@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -295,6 +296,23 @@ func SlotsConsumer(site string, slots int) (jetstream.ConsumerConfig, error) {
 	config, err := namedConsumer(contract.StreamPace, "slots", "slots-"+site, contract.SlotFilter(site))
 	config.MaxAckPending = slots
 	return config, err
+}
+
+// DeliveryFault describes the setting that keeps a consumer from delivering every message until it
+// is acknowledged; empty if none does, or if have is the zero value, for a missing consumer.
+// Operators may change its ack wait and may pause it.
+func DeliveryFault(want, have jetstream.ConsumerConfig) string {
+	switch {
+	case have.Name == "" && have.Durable == "":
+		return ""
+	case have.MaxDeliver != want.MaxDeliver:
+		return fmt.Sprintf("max_deliver: have %d, want %d", have.MaxDeliver, want.MaxDeliver)
+	case have.FilterSubject != want.FilterSubject || !slices.Equal(have.FilterSubjects, want.FilterSubjects):
+		return fmt.Sprintf("filter: have %q, want %q", append(have.FilterSubjects, have.FilterSubject),
+			append(want.FilterSubjects, want.FilterSubject))
+	default:
+		return ""
+	}
 }
 
 // namedConsumer is the definition of a consumer under another name and with another filter.
