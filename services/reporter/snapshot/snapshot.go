@@ -5,7 +5,6 @@ package snapshot
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -104,7 +103,7 @@ func TakeAt(ctx context.Context, b *bus.Bus, last uint64) (*Snapshot, error) {
 
 // readTo passes the messages of a filter after one sequence and up to another on.
 func readTo(ctx context.Context, b *bus.Bus, filter string, after, end uint64, take func(bus.Message) error) error {
-	err := b.Tail(ctx, contract.StreamOutcomes, filter, after, func(msg bus.Message) error {
+	return b.Tail(ctx, contract.StreamOutcomes, filter, after, func(msg bus.Message) error {
 		if msg.Sequence <= end {
 			if err := take(msg); err != nil {
 				return err
@@ -115,10 +114,6 @@ func readTo(ctx context.Context, b *bus.Bus, filter string, after, end uint64, t
 		}
 		return nil
 	})
-	if errors.Is(err, bus.ErrStop) {
-		return nil
-	}
-	return err
 }
 
 // fold adds one message.
