@@ -14,9 +14,10 @@ func TestDeliveryFault(t *testing.T) {
 		change func(*jetstream.ConsumerConfig)
 		fault  string
 	}{
-		"none":           {func(*jetstream.ConsumerConfig) {}, ""},
-		"missing":        {func(have *jetstream.ConsumerConfig) { *have = jetstream.ConsumerConfig{} }, ""},
-		"few deliveries": {func(have *jetstream.ConsumerConfig) { have.MaxDeliver = 3 }, "max_deliver: have 3, want -1"},
+		"none":    {func(*jetstream.ConsumerConfig) {}, ""},
+		"missing": {func(have *jetstream.ConsumerConfig) { *have = jetstream.ConsumerConfig{} }, ""},
+		"few deliveries": {func(have *jetstream.ConsumerConfig) { have.MaxDeliver = 3 },
+			"max_deliver: have 3, want -1"},
 		"other filter": {func(have *jetstream.ConsumerConfig) { have.FilterSubject = "job.other.*" },
 			`filter: have ["job.other.*"], want ["job.run.*"]`},
 		"more filters": {func(have *jetstream.ConsumerConfig) { have.FilterSubjects = []string{"a"} },

@@ -44,7 +44,8 @@ type SharedConsumer struct{ Stream, Name string }
 // SharedConsumers returns the consumers that Ensure creates, in that order.
 func SharedConsumers() []SharedConsumer {
 	return []SharedConsumer{
-		{contract.StreamBatch, ConsumerStarts}, {contract.StreamBatch, ConsumerControl}, {contract.StreamAnswers, lastConsumer},
+		{contract.StreamBatch, ConsumerStarts}, {contract.StreamBatch, ConsumerControl},
+		{contract.StreamAnswers, lastConsumer},
 	}
 }
 
@@ -156,7 +157,8 @@ const awaitPoll = 500 * time.Millisecond
 func Await(ctx context.Context, js jetstream.JetStream) error {
 	for {
 		_, err := js.Consumer(ctx, contract.StreamAnswers, lastConsumer)
-		if ctx.Err() == nil && (errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)) {
+		if ctx.Err() == nil && (errors.Is(err, jetstream.ErrConsumerNotFound) ||
+			errors.Is(err, jetstream.ErrStreamNotFound)) {
 			select {
 			case <-ctx.Done(): // the next request fails
 			case <-time.After(awaitPoll):
@@ -180,7 +182,8 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 		return err
 	}
 	return opts.reconcile(definition{
-		name: want.Name, want: want, editCommand: fmt.Sprintf("nats stream edit %s --config streams/%s%s", want.Name, want.Name, streamSuffix),
+		name: want.Name, want: want, editCommand: fmt.Sprintf("nats stream edit %s --config streams/%s%s", want.Name,
+			want.Name, streamSuffix),
 		update: func() (any, error) {
 			if _, err := js.UpdateStream(ctx, want); err != nil {
 				return nil, err
@@ -194,7 +197,8 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, want jetstream.St
 	}, stream.CachedInfo().Config)
 }
 
-func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig, opts Options) error {
+func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, want jetstream.ConsumerConfig,
+	opts Options) error {
 	consumer, err := js.Consumer(ctx, stream, want.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		consumer, err = js.CreateConsumer(ctx, stream, want)
@@ -205,7 +209,8 @@ func ensureConsumer(ctx context.Context, js jetstream.JetStream, stream string, 
 	}
 	return opts.reconcile(definition{
 		name: stream + " > " + want.Durable, want: want,
-		editCommand: fmt.Sprintf("nats consumer edit %s %s --config streams/%s.%s%s", stream, want.Durable, stream, want.Durable, consumerSuffix),
+		editCommand: fmt.Sprintf("nats consumer edit %s %s --config streams/%s.%s%s", stream, want.Durable, stream,
+			want.Durable, consumerSuffix),
 		update: func() (any, error) {
 			// After a restart the server replies to the first update with the old configuration.
 			if _, err := js.UpdateConsumer(ctx, stream, want); err != nil {

@@ -49,7 +49,8 @@ func (s sample) build() (*contract.Record, *facts.Case) {
 		Source: "https://court.invalid/files",
 	}
 	c := &facts.Case{
-		CaseID: id.String(), Status: s.status, FiledOn: optional(s.filed), ClosedOn: optional(s.ended), Leave: optional(s.leave),
+		CaseID: id.String(), Status: s.status, FiledOn: optional(s.filed), ClosedOn: optional(s.ended),
+		Leave:   optional(s.leave),
 		LeaveOn: optional(s.leaveOn), LeaveJudge: optional(s.judge), VisaOffice: optional(s.visa), Rule9Days: s.rule9,
 	}
 	if s.leave != "" {
@@ -102,12 +103,17 @@ func table(t *testing.T, r *analysis.Report, file string) string {
 // few are cases whose numbers are easy to count by hand.
 func few() []sample {
 	return []sample{
-		{number: 1, status: facts.StatusLeaveDismissed, filed: "2025-01-01", leave: "dismissed", leaveOn: "2025-01-11", ended: "2025-01-11", judge: "Noël", office: "Toronto"},
-		{number: 2, status: facts.StatusGranted, filed: "2025-01-01", leave: "granted", leaveOn: "2025-01-21", ended: "2025-03-02", judge: "NOEL", office: "Toronto", visa: "Ankara", rule9: new(12)},
-		{number: 3, status: facts.StatusDiscontinued, filed: "2025-01-10", ended: "2025-01-25", office: "Ottawa", asked: "2025-01-15"},
+		{number: 1, status: facts.StatusLeaveDismissed, filed: "2025-01-01", leave: "dismissed",
+			leaveOn: "2025-01-11", ended: "2025-01-11", judge: "Noël", office: "Toronto"},
+		{number: 2, status: facts.StatusGranted, filed: "2025-01-01", leave: "granted", leaveOn: "2025-01-21",
+			ended: "2025-03-02", judge: "NOEL", office: "Toronto", visa: "Ankara", rule9: new(12)},
+		{number: 3, status: facts.StatusDiscontinued, filed: "2025-01-10", ended: "2025-01-25", office: "Ottawa",
+			asked: "2025-01-15"},
 		{number: 4, status: facts.StatusAwaitingLeave, filed: "2025-03-01", office: "Ottawa", rule9: new(0)},
-		{number: 5, status: facts.StatusActive, filed: "2025-03-01", leave: "granted", leaveOn: "2025-03-31", judge: ""},
-		{number: 8, status: facts.StatusDismissed, filed: "2025-03-02", ended: "2025-01-01", conflict: "leave"}, // before the filing
+		{number: 5, status: facts.StatusActive, filed: "2025-03-01", leave: "granted", leaveOn: "2025-03-31",
+			judge: ""},
+		{number: 8, status: facts.StatusDismissed, filed: "2025-03-02", ended: "2025-01-01",
+			conflict: "leave"}, // before the filing
 		{number: 9, status: facts.StatusAwaitingLeave, flags: []string{contract.FlagHeaderOnly}},
 		{number: 10, status: facts.StatusClosedOther, filed: "2025-03-01", ended: "2025-03-31"},
 	}
@@ -171,8 +177,10 @@ Toronto,2,0,35,2,1,0.500000,0.094531,0.905469
 		}
 		points := strings.Join(r.Sections[len(r.Sections)-1].Points, "\n")
 		for _, want := range []string{
-			"without a record: 2 (IMM-6-25 to IMM-7-25)", "header only): 1 of 8", "in 1 case rules or entries disagree (leave 1)",
-			"1 case has no day of filing", "1 case has days in an impossible order", "court.invalid", "31 December 2025, 15:00 UTC",
+			"without a record: 2 (IMM-6-25 to IMM-7-25)", "header only): 1 of 8",
+			"in 1 case rules or entries disagree (leave 1)",
+			"1 case has no day of filing", "1 case has days in an impossible order", "court.invalid",
+			"31 December 2025, 15:00 UTC",
 		} {
 			if !strings.Contains(points, want) {
 				t.Errorf("the limits lack %q:\n%s", want, points)
@@ -190,7 +198,8 @@ func TestReport_Judges(t *testing.T) {
 	var samples []sample
 	add := func(judge string, granted, dismissed int) {
 		for i := range granted + dismissed {
-			s := sample{number: len(samples) + 1, status: facts.StatusActive, filed: "2025-01-01", leave: "granted", leaveOn: "2025-02-01", judge: judge}
+			s := sample{number: len(samples) + 1, status: facts.StatusActive, filed: "2025-01-01", leave: "granted",
+				leaveOn: "2025-02-01", judge: judge}
 			if i >= granted {
 				s.status, s.leave, s.ended = facts.StatusLeaveDismissed, "dismissed", s.leaveOn
 			}
@@ -224,7 +233,8 @@ func TestReport_Coverage(t *testing.T) {
 	} {
 		add(contract.CaseID{Series: "IMM", Year: "25", Number: number})
 	}
-	samples := []sample{{number: 1, status: facts.StatusAwaitingLeave, filed: "2025-01-01"}, {number: 5, status: facts.StatusAwaitingLeave, filed: "2025-01-01"}}
+	samples := []sample{{number: 1, status: facts.StatusAwaitingLeave, filed: "2025-01-01"},
+		{number: 5, status: facts.StatusAwaitingLeave, filed: "2025-01-01"}}
 	r := report(t, a, 1, samples)
 	want := "series,year,highest,records,no_record,unconfirmed,failed,without_outcome,never_requested\nIMM,2025,12,2,2,1,1,1,5\n"
 	if diff := cmp.Diff(want, table(t, r, "coverage.csv")); diff != "" {
@@ -268,7 +278,8 @@ func TestPage_Hostile(t *testing.T) {
 		samples[i].office, samples[i].visa = hostile, hostile+"é\u202e"
 	}
 	for i := range 25 {
-		samples = append(samples, sample{number: 20 + i, status: facts.StatusActive, filed: "2025-02-02", leave: "granted", leaveOn: "2025-04-01", judge: hostile})
+		samples = append(samples, sample{number: 20 + i, status: facts.StatusActive, filed: "2025-02-02",
+			leave: "granted", leaveOn: "2025-04-01", judge: hostile})
 	}
 	checkPage(t, report(t, analysis.New(), 1, samples), hostile)
 }
@@ -289,7 +300,8 @@ func TestPage_AnyRecords(t *testing.T) {
 
 func randomSamples(random *rand.Rand, n int) (samples []sample) {
 	all := []string{
-		facts.StatusAwaitingLeave, facts.StatusActive, facts.StatusLeaveDismissed, facts.StatusDismissed, facts.StatusGranted,
+		facts.StatusAwaitingLeave, facts.StatusActive, facts.StatusLeaveDismissed, facts.StatusDismissed,
+		facts.StatusGranted,
 		facts.StatusOnConsent, facts.StatusDiscontinued, facts.StatusClosedOther,
 	}
 	day := func(from time.Time, most int) (time.Time, string) {
@@ -297,7 +309,8 @@ func randomSamples(random *rand.Rand, n int) (samples []sample) {
 		return at, at.Format(time.DateOnly)
 	}
 	for i := range n {
-		s := sample{number: i + 1, status: all[random.IntN(len(all))], office: fmt.Sprintf("Office %d", random.IntN(20))}
+		s := sample{number: i + 1, status: all[random.IntN(len(all))],
+			office: fmt.Sprintf("Office %d", random.IntN(20))}
 		filed, text := day(time.Date(2024, 6, 1, 0, 0, 0, 0, time.UTC), 500)
 		decided, decidedText := day(filed, 200)
 		_, endedText := day(decided, 100)
@@ -330,7 +343,8 @@ func checkPage(t *testing.T, r *analysis.Report, hostile string) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	if hostile != "" && (strings.Contains(page, hostile) || strings.Contains(page, "<img") || strings.Contains(page, "<script")) {
+	if hostile != "" && (strings.Contains(page, hostile) || strings.Contains(page, "<img") ||
+		strings.Contains(page, "<script")) {
 		t.Error("a text of the site is markup")
 	}
 	if strings.Contains(page, "NaN") || strings.Contains(page, "Inf") {

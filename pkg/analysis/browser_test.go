@@ -32,7 +32,8 @@ func chromium(t *testing.T, args ...string) (stdout, stderr string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	args = append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--enable-logging=stderr",
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+		"--enable-logging=stderr",
 		"--user-data-dir=" + t.TempDir(),
 	}, args...)
 	cmd := exec.CommandContext(ctx, browser, args...)
@@ -67,7 +68,8 @@ func measure(t *testing.T, page string, dark bool, widths ...int) []measured {
 	var b strings.Builder
 	b.WriteString("<!DOCTYPE html><meta charset=utf-8><body>")
 	for _, width := range widths {
-		fmt.Fprintf(&b, `<iframe style="border:0;width:%dpx;height:800px" srcdoc="%s"></iframe>`, width, html.EscapeString(page))
+		fmt.Fprintf(&b, `<iframe style="border:0;width:%dpx;height:800px" srcdoc="%s"></iframe>`, width,
+			html.EscapeString(page))
 	}
 	fmt.Fprintf(&b, "<pre id=result></pre><script>%s</script>", script)
 	file := filepath.Join(t.TempDir(), "frames.html")
@@ -78,7 +80,8 @@ func measure(t *testing.T, page string, dark bool, widths ...int) []measured {
 	if dark {
 		scheme = "--blink-settings=preferredColorScheme=0"
 	}
-	dom, stderr := chromium(t, scheme, "--window-size=1600,1000", "--virtual-time-budget=10000", "--dump-dom", "file://"+file)
+	dom, stderr := chromium(t, scheme, "--window-size=1600,1000", "--virtual-time-budget=10000", "--dump-dom",
+		"file://"+file)
 	if strings.Contains(stderr, "CONSOLE") {
 		t.Errorf("console:\n%s", stderr)
 	}
@@ -135,7 +138,8 @@ func TestBrowser_Layout(t *testing.T) {
 				if m.Images == 0 || m.Texts == 0 {
 					t.Errorf("%s: %d images, %d texts", where, m.Images, m.Texts)
 				}
-				for problem, list := range map[string][]string{"outside of its image": m.Outside, "over another text": m.Overlap, "faint": m.Faint} {
+				for problem, list := range map[string][]string{"outside of its image": m.Outside,
+					"over another text": m.Overlap, "faint": m.Faint} {
 					if len(list) > 0 {
 						t.Errorf("%s: %d texts are %s: %q", where, len(list), problem, list[:min(5, len(list))])
 					}

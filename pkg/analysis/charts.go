@@ -77,7 +77,8 @@ func stackedBars(width float64, bars []stack, names, classes []string) *canvas {
 		below := 0
 		for j, part := range one.parts {
 			if part > 0 {
-				c.rect(x-bar/2, y.at(float64(below+part)), bar, y.at(float64(below))-y.at(float64(below+part)), classes[j])
+				c.rect(x-bar/2, y.at(float64(below+part)), bar, y.at(float64(below))-y.at(float64(below+part)),
+					classes[j])
 			}
 			below += part
 		}
@@ -199,7 +200,8 @@ func boxes(width float64, rows []boxRow, axis string) *canvas {
 	for i, r := range rows {
 		y := top + pitch*float64(i)
 		b := r.box
-		c.text(side, y+13, "start", "label halo", fmt.Sprintf("%s · n = %s · median %s", r.label, grouped(b.Size), days(b.Median)))
+		c.text(side, y+13, "start", "label halo", fmt.Sprintf("%s · n = %s · median %s", r.label, grouped(b.Size),
+			days(b.Median)))
 		middle := y + 32
 		c.line(x.at(float64(b.Lower)), middle, x.at(float64(b.Upper)), middle, "whisker")
 		for _, end := range []int{b.Lower, b.Upper} {

@@ -111,7 +111,8 @@ func (a *Analysis) Report(o Options) *Report {
 	t := reporter{a.total(), a.numbers, a.coverage}
 	open := t.statuses[facts.StatusAwaitingLeave] + t.statuses[facts.StatusActive]
 	r := &Report{
-		Options: o, Title: t.title(), Cases: t.cases, Open: open, Conflicting: t.conflicting, Oldest: t.oldest, Newest: t.newest,
+		Options: o, Title: t.title(), Cases: t.cases, Open: open, Conflicting: t.conflicting, Oldest: t.oldest,
+		Newest: t.newest,
 	}
 	curve := stats.KaplanMeier(t.decided, t.undecided, confidence)
 	median, lower, upper := stats.SurvivalQuantile(curve, 0.5)
@@ -122,7 +123,8 @@ func (a *Analysis) Report(o Options) *Report {
 		{timeText(median), "days to the first decision, median" + intervalText(lower, upper)},
 		{percentOf(granted, decisions), "of " + grouped(decisions) + " leave decisions granted"},
 	}
-	r.Sections = []Section{t.volumeSection(), t.timeSection(curve), t.outcomeSection(), t.officeSection(), t.judgeSection(), t.rule9Section(), t.limitSection()}
+	r.Sections = []Section{t.volumeSection(), t.timeSection(curve), t.outcomeSection(), t.officeSection(),
+		t.judgeSection(), t.rule9Section(), t.limitSection()}
 	return r
 }
 
@@ -150,7 +152,8 @@ func sortedKeys(m map[seriesYear]*numbers) []seriesYear {
 // volumeSection shows how many cases were filed. Of more than three years it counts years, not months.
 func (r *reporter) volumeSection() Section {
 	months := r.allMonths()
-	table := &Table{File: "volume.csv", Caption: "Cases by month of filing and status", Columns: []Column{{"month", "Month", asText}}}
+	table := &Table{File: "volume.csv", Caption: "Cases by month of filing and status",
+		Columns: []Column{{"month", "Month", asText}}}
 	for _, s := range statuses() {
 		table.Columns = append(table.Columns, Column{s.value, s.name, asCount})
 	}
@@ -183,7 +186,8 @@ func (r *reporter) volumeSection() Section {
 		}
 	}
 	if busiest != "" {
-		s.Text = append(s.Text, fmt.Sprintf("%s were filed between %s and %s, most of them (%s) in %s.", cases(r.cases-r.notFiled),
+		s.Text = append(s.Text, fmt.Sprintf("%s were filed between %s and %s, most of them (%s) in %s.",
+			cases(r.cases-r.notFiled),
 			monthText(months[0]), monthText(months[len(months)-1]), grouped(most), monthText(busiest)))
 	}
 	s.Text = append(s.Text, "The last month is incomplete if the files were collected before its end. “Granted” and “dismissed” are the result of the "+
@@ -238,11 +242,14 @@ func (r *reporter) timeSection(curve []stats.Step) Section {
 	for _, sample := range r.toClose {
 		all.Merge(sample)
 	}
-	table := &Table{File: "time_to_close.csv", Caption: "Days from filing to closing, of closed cases", Columns: []Column{
-		{"status", "How it ended", asText}, {"cases", "Cases", asCount}, {"minimum", "Min", asDays}, {"whisker_low", "Whisker", asDays},
-		{"quartile_1", "1st quartile", asDays}, {"median", "Median", asDays}, {"quartile_3", "3rd quartile", asDays},
-		{"whisker_high", "Whisker", asDays}, {"maximum", "Max", asDays}, {"beyond_whiskers", "Beyond", asCount},
-	}}
+	table := &Table{File: "time_to_close.csv", Caption: "Days from filing to closing, of closed cases",
+		Columns: []Column{
+			{"status", "How it ended", asText}, {"cases", "Cases", asCount}, {"minimum", "Min", asDays},
+			{"whisker_low", "Whisker", asDays},
+			{"quartile_1", "1st quartile", asDays}, {"median", "Median", asDays},
+			{"quartile_3", "3rd quartile", asDays},
+			{"whisker_high", "Whisker", asDays}, {"maximum", "Max", asDays}, {"beyond_whiskers", "Beyond", asCount},
+		}}
 	var rows []boxRow
 	add := func(value, name string, sample stats.Sample) {
 		b, ok := stats.BoxPlot(sample)
@@ -250,7 +257,8 @@ func (r *reporter) timeSection(curve []stats.Step) Section {
 			return
 		}
 		rows = append(rows, boxRow{name, b})
-		table.Rows = append(table.Rows, []Cell{text(value), count(b.Size), count(b.Min), count(b.Lower), number(b.Q1), number(b.Median),
+		table.Rows = append(table.Rows, []Cell{text(value), count(b.Size), count(b.Min), count(b.Lower), number(b.Q1),
+			number(b.Median),
 			number(b.Q3), count(b.Upper), count(b.Max), count(b.BelowLow + b.AboveTop)})
 	}
 	add("all", "All closed", all)
@@ -295,11 +303,14 @@ func (r *reporter) decisionChart(curve []stats.Step) Chart {
 // curveTable is a survival curve as a table. The page shows about twelve of its steps.
 func curveTable(file, caption string, curve []stats.Step) *Table {
 	t := &Table{File: file, Caption: caption, Columns: []Column{
-		{"days", "Days", asDays}, {"at_risk", "At risk", asCount}, {"events", "Decided", asCount}, {"censored", "Censored", asCount},
-		{"survival", "Without", asShare}, {"standard_error", "Std. error", asShare}, {"lower_95", "95% from", asShare}, {"upper_95", "to", asShare},
+		{"days", "Days", asDays}, {"at_risk", "At risk", asCount}, {"events", "Decided", asCount},
+		{"censored", "Censored", asCount},
+		{"survival", "Without", asShare}, {"standard_error", "Std. error", asShare},
+		{"lower_95", "95% from", asShare}, {"upper_95", "to", asShare},
 	}}
 	for _, s := range curve {
-		t.Rows = append(t.Rows, []Cell{count(s.Time), count(s.AtRisk), count(s.Events), count(s.Censored), number(s.Survival),
+		t.Rows = append(t.Rows, []Cell{count(s.Time), count(s.AtRisk), count(s.Events), count(s.Censored),
+			number(s.Survival),
 			number(s.StdErr), number(s.Lower), number(s.Upper)})
 	}
 	if len(curve) > 14 {
@@ -332,7 +343,8 @@ func (r *reporter) outcomeSection() Section {
 		}
 		all = append(all, bar{s.name, n, grouped(n) + " · " + percentOf(n, r.cases), class})
 	}
-	chart := Chart{ID: "outcomes", Title: "Where the cases stand", Desc: "Bars of the number of cases by status.", Table: table}
+	chart := Chart{ID: "outcomes", Title: "Where the cases stand", Desc: "Bars of the number of cases by status.",
+		Table: table}
 	if r.cases > 0 {
 		chart.draw(fullLayouts(), func(width float64) *canvas { return bars(width, all) })
 	}
@@ -365,7 +377,8 @@ func (r *reporter) officeSection() Section {
 		table := &Table{File: kind.file, Caption: kind.title, Columns: []Column{
 			{"office", kind.column, asText}, {"cases", "Cases", asCount}, {"open", "Open", asCount},
 			{"median_days_to_close", "Median days to close", asDays}, {"leave_decisions", "Leave decisions", asCount},
-			{"leave_granted", "Granted", asCount}, {"rate", "Rate", asShare}, {"lower_95", "95% from", asShare}, {"upper_95", "to", asShare},
+			{"leave_granted", "Granted", asCount}, {"rate", "Rate", asShare}, {"lower_95", "95% from", asShare},
+			{"upper_95", "to", asShare},
 		}}
 		var all []bar
 		rest, restOffices := 0, 0
@@ -376,8 +389,10 @@ func (r *reporter) officeSection() Section {
 			if name == "" {
 				label = kind.unknown
 			}
-			table.Rows = append(table.Rows, []Cell{text(label), count(o.cases), count(o.open), number(o.toClose.Quantiles(0.5)[0]),
-				count(o.decisions), count(o.granted), number(ratio(o.granted, o.decisions)), number(i.Lower), number(i.Upper)})
+			table.Rows = append(table.Rows, []Cell{text(label), count(o.cases), count(o.open),
+				number(o.toClose.Quantiles(0.5)[0]),
+				count(o.decisions), count(o.granted), number(ratio(o.granted, o.decisions)), number(i.Lower),
+				number(i.Upper)})
 			switch {
 			case name == "":
 			case len(all) < mostOffices:
@@ -398,7 +413,8 @@ func (r *reporter) officeSection() Section {
 			ID: kind.id, Title: kind.title, Table: table, Desc: "Bars of the number of cases by office.",
 		}
 		if unknown > 0 {
-			chart.Note = fmt.Sprintf("%s of %s cases (%s) name no office.", grouped(unknown), grouped(r.cases), percentOf(unknown, r.cases))
+			chart.Note = fmt.Sprintf("%s of %s cases (%s) name no office.", grouped(unknown), grouped(r.cases),
+				percentOf(unknown, r.cases))
 		}
 		if len(all) > 0 {
 			chart.draw(halfLayouts(), func(width float64) *canvas { return bars(width, all) })
@@ -450,13 +466,15 @@ func (r *reporter) judgeSection() Section {
 		rows = append(rows, row{"no judge named", *j, true})
 	}
 	table := &Table{File: "judges.csv", Caption: "Decisions on leave by judge", Columns: []Column{
-		{"judge", "Judge", asText}, {"leave_decisions", "Leave decisions", asCount}, {"leave_granted", "Granted", asCount},
+		{"judge", "Judge", asText}, {"leave_decisions", "Leave decisions", asCount},
+		{"leave_granted", "Granted", asCount},
 		{"rate", "Rate", asShare}, {"lower_95", "95% from", asShare}, {"upper_95", "to", asShare},
 	}}
 	var all []rate
 	add := func(name string, j judge, isFolded bool) {
 		i := stats.Wilson(j.granted, j.decisions, confidence)
-		table.Rows = append(table.Rows, []Cell{text(name), count(j.decisions), count(j.granted), number(ratio(j.granted, j.decisions)), number(i.Lower), number(i.Upper)})
+		table.Rows = append(table.Rows, []Cell{text(name), count(j.decisions), count(j.granted),
+			number(ratio(j.granted, j.decisions)), number(i.Lower), number(i.Upper)})
 		all = append(all, rate{name, ratio(j.granted, j.decisions), i, isFolded})
 	}
 	for _, one := range rows {
@@ -470,7 +488,10 @@ func (r *reporter) judgeSection() Section {
 	if decisions > 0 {
 		drawn := slices.Clone(all)
 		overall := ratio(granted, decisions)
-		chart.draw(fullLayouts(), func(width float64) *canvas { return rates(width, drawn, overall, "all "+percent(overall)) })
+		chart.draw(fullLayouts(), func(width float64) *canvas {
+			return rates(width, drawn, overall,
+				"all "+percent(overall))
+		})
 		chart.Note = "Dot: share granted. Line: 95% Wilson interval. Hollow dots: judges with few decisions together, decisions that name no judge."
 		add("all", judge{decisions: decisions, granted: granted}, false)
 	}
@@ -480,7 +501,8 @@ func (r *reporter) judgeSection() Section {
 		return s
 	}
 	s.Text = append(s.Text,
-		fmt.Sprintf("%s on leave, %s of them granted. %s at least %d.", counted(decisions, "decision", "decisions"), grouped(granted),
+		fmt.Sprintf("%s on leave, %s of them granted. %s at least %d.", counted(decisions, "decision", "decisions"),
+			grouped(granted),
 			counted(named, "judge made", "judges made"), fewestDecisions),
 		"An interval is for one judge alone: among twenty judges who decide alike, one interval misses the common share by chance. Judges "+
 			"decide different mixes of cases, so a difference is not by itself a difference between judges. A judge counts under the name in the last "+
@@ -492,7 +514,8 @@ func (r *reporter) judgeSection() Section {
 func (r *reporter) rule9Section() Section {
 	curve := stats.KaplanMeier(r.answered, r.unanswered, confidence)
 	median, lower, upper := stats.SurvivalQuantile(curve, 0.5)
-	table := curveTable("rule9.csv", "Days from the first request under Rule 9 to the answer: Kaplan-Meier estimate", curve)
+	table := curveTable("rule9.csv", "Days from the first request under Rule 9 to the answer: Kaplan-Meier estimate",
+		curve)
 	chart := Chart{
 		ID: "rule9", Title: "Days from a Rule 9 request to its answer, answered requests only", Table: table,
 		Desc: "Box plot of the days from the first request under Rule 9 to the answer.",
@@ -505,10 +528,14 @@ func (r *reporter) rule9Section() Section {
 		return s
 	}
 	if ok {
-		chart.draw(fullLayouts(), func(width float64) *canvas { return boxes(width, []boxRow{{"Answered", b}}, "days after the request") })
+		chart.draw(fullLayouts(), func(width float64) *canvas {
+			return boxes(width, []boxRow{{"Answered", b}},
+				"days after the request")
+		})
 	}
 	s.Text = append(s.Text, fmt.Sprintf("%s answered; %s no answer when the case was closed or last fetched. Counting those too, the median wait is %s days%s.",
-		counted(r.answered.Size(), "request was", "requests were"), counted(r.unanswered.Size(), "has", "have"), timeText(median), intervalText(lower, upper)))
+		counted(r.answered.Size(), "request was", "requests were"), counted(r.unanswered.Size(), "has", "have"),
+		timeText(median), intervalText(lower, upper)))
 	s.Charts = []Chart{chart}
 	return s
 }
@@ -516,7 +543,8 @@ func (r *reporter) rule9Section() Section {
 // limitSection says what the data cannot say.
 func (r *reporter) limitSection() Section {
 	table := &Table{File: "coverage.csv", Caption: "Coverage of the numbers", Columns: []Column{
-		{"series", "Series", asText}, {"year", "Year", asText}, {"highest", "Highest", asCount}, {"records", "Records", asCount},
+		{"series", "Series", asText}, {"year", "Year", asText}, {"highest", "Highest", asCount},
+		{"records", "Records", asCount},
 		{"no_record", "No record", asCount}, {"unconfirmed", "Unconfirmed", asCount}, {"failed", "Failed", asCount},
 		{"without_outcome", "No outcome", asCount}, {"never_requested", "Never requested", asCount},
 	}}
@@ -541,7 +569,8 @@ func (r *reporter) limitSection() Section {
 		table.Rows = append(table.Rows, append(row, count(n[unseen])))
 		gaps = append(gaps, unseenRanges(key, list)...)
 	}
-	s := Section{ID: "limits", Title: "What these data cannot say", Charts: []Chart{{ID: "coverage", Title: "Coverage", Table: table}}}
+	s := Section{ID: "limits", Title: "What these data cannot say",
+		Charts: []Chart{{ID: "coverage", Title: "Coverage", Table: table}}}
 	s.Points = r.limits(sums, gaps)
 	return s
 }
@@ -604,9 +633,11 @@ func (r *reporter) limits(sums [states]int, gaps []string) (points []string) {
 	}
 	add(true, "Dates: %s no day of filing, %s closed without a day. %s days in an impossible order, such as a decision before the filing or after "+
 		"the file was fetched, and %s left out of the times.",
-		counted(r.notFiled, "case has", "cases have"), counted(r.noDay, "is", "are"), counted(r.disorder, "case has", "cases have"),
+		counted(r.notFiled, "case has", "cases have"), counted(r.noDay, "is", "are"),
+		counted(r.disorder, "case has", "cases have"),
 		isAre(r.disorder))
-	add(r.rule9Disorder > 0, "Rule 9: of %s the days are missing or in an impossible order.", counted(r.rule9Disorder, "request", "requests"))
+	add(r.rule9Disorder > 0, "Rule 9: of %s the days are missing or in an impossible order.",
+		counted(r.rule9Disorder, "request", "requests"))
 	add(true, "Facts are read out of the docket by rules and can be wrong: fct-scraper facts --explain shows which rule gave a fact. What the "+
 		"registry does not enter, the page does not see. A sealed or removed file looks like a number without a record.")
 	add(true, "A discontinued case leaves the curve of first decisions on that day, as if it could still have been decided later. If discontinued cases differ "+

@@ -52,7 +52,8 @@ func fit(s string, width float64) string {
 }
 
 func (c *canvas) rect(x, y, width, height float64, class string) {
-	fmt.Fprintf(&c.b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" class="%s"/>`, x, y, max(0, width), max(0, height), class)
+	fmt.Fprintf(&c.b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" class="%s"/>`, x, y, max(0, width),
+		max(0, height), class)
 }
 
 func (c *canvas) line(x1, y1, x2, y2 float64, class string) {
@@ -78,7 +79,8 @@ func (c *canvas) text(x, y float64, anchor, class, s string) {
 	default:
 		x = min(max(x, width/2), c.width-width/2)
 	}
-	fmt.Fprintf(&c.b, `<text x="%.1f" y="%.1f" text-anchor="%s" class="%s">%s</text>`, x, y, anchor, class, html.EscapeString(s))
+	fmt.Fprintf(&c.b, `<text x="%.1f" y="%.1f" text-anchor="%s" class="%s">%s</text>`, x, y, anchor, class,
+		html.EscapeString(s))
 }
 
 // element returns the image, shown in the layouts that class names.

@@ -127,7 +127,8 @@ func (b *Bus) publishError(ctx context.Context, subject string, began time.Time,
 	case failed && strings.Contains(refused.Description, textPerSubject):
 		b.unanswered.reset(subject)
 		return fmt.Errorf("%w: %w", ErrExists, err)
-	case failed && strings.Contains(refused.Description, textTooLarge), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum),
+	case failed && strings.Contains(refused.Description, textTooLarge),
+		errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum),
 		errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case answered && !failed:

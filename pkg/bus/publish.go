@@ -92,7 +92,8 @@ func (b *Bus) publishAtomic(ctx context.Context, msgs []*nats.Msg) error {
 		maps.Copy(copies[i].Header, msg.Header)
 	}
 	return b.send(ctx, msgs[0].Subject, func(limited context.Context) error {
-		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies, jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.opts.PublishTimeout})
+		_, err := jetstreamext.PublishMsgBatch(limited, b.js, copies,
+			jetstreamext.BatchFlowControl{AckFirst: true, AckTimeout: b.opts.PublishTimeout})
 		return err
 	})
 }

@@ -56,7 +56,8 @@ func retryBackoff(failures int) time.Duration {
 // lost connection, a server restart or a change of the leader. It fails if the stream does not
 // exist or permissions are missing. Forged messages are skipped.
 func (b *Bus) Tail(ctx context.Context, stream, filter string, after uint64, take func(Message) error) error {
-	t := &tail{bus: b, stream: stream, take: take, cursors: []*cursor{{filter: filter, lastRead: after}}, caughtUp: func() error { return nil }}
+	t := &tail{bus: b, stream: stream, take: take, cursors: []*cursor{{filter: filter, lastRead: after}},
+		caughtUp: func() error { return nil }}
 	if err := t.follow(ctx); err != nil && !errors.Is(err, ErrStop) {
 		return fmt.Errorf("reading %s: %w", filter, err)
 	}
@@ -172,7 +173,8 @@ func (t *tail) advance(ctx context.Context, c *cursor, askLeader bool) error {
 		goal = newest
 	}
 	for more, misses := false, 0; c.lastRead < goal || more; {
-		batch, left, err := t.bus.getBatch(ctx, t.stream, getRequest{Sequence: c.lastRead + 1, NextFor: c.filter, Batch: maxBatchMessages, MaxBytes: maxBatchBytes})
+		batch, left, err := t.bus.getBatch(ctx, t.stream,
+			getRequest{Sequence: c.lastRead + 1, NextFor: c.filter, Batch: maxBatchMessages, MaxBytes: maxBatchBytes})
 		if err != nil {
 			return err
 		}
@@ -219,7 +221,8 @@ func (t *tail) lastSequence(ctx context.Context, c *cursor) (uint64, error) {
 			return 0, err
 		}
 		if end := config.State.LastSeq; end < c.lastRead {
-			return 0, fmt.Errorf("%w: it ends at message %d, and %d had been read", jetstream.ErrStreamNotFound, end, c.lastRead)
+			return 0, fmt.Errorf("%w: it ends at message %d, and %d had been read", jetstream.ErrStreamNotFound, end,
+				c.lastRead)
 		}
 	}
 	if noticed > msg.Sequence { // that message was removed or never existed
@@ -242,13 +245,15 @@ func (t *tail) retry(ctx context.Context, do func() error) error {
 			return own.error
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrPermissionViolation), errors.Is(err, errDirectGetsDisabled):
+		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrPermissionViolation),
+			errors.Is(err, errDirectGetsDisabled):
 			return err
 		case failures == 0:
 			since = time.Now()
 		}
 		waited := time.Since(since)
-		if failures++; failures > 1 && (errors.Is(err, jetstream.ErrStreamNotFound) && waited > missingStreamTimeout || t.retryTimeout > 0 && waited > t.retryTimeout) {
+		if failures++; failures > 1 && (errors.Is(err, jetstream.ErrStreamNotFound) &&
+			waited > missingStreamTimeout || t.retryTimeout > 0 && waited > t.retryTimeout) {
 			return err
 		}
 		if !logged && failures > 1 && waited > logTailAfter {
@@ -266,7 +271,8 @@ var errDirectGetsDisabled = errors.New("stream does not allow direct gets")
 
 // getBatch reads messages with one direct get. left reports that further messages follow. An empty
 // batch is no error.
-func (b *Bus) getBatch(ctx context.Context, stream string, request getRequest) (messages []Message, left bool, err error) {
+func (b *Bus) getBatch(ctx context.Context, stream string, request getRequest) (messages []Message, left bool,
+	err error) {
 	answers := make(chan *nats.Msg, request.Batch+1) // the messages and the end of the batch
 	// A new inbox, so that late replies to an earlier request do not mix with these.
 	inbox := b.nc.NewInbox()
@@ -314,7 +320,8 @@ func (b *Bus) getBatch(ctx context.Context, stream string, request getRequest) (
 
 // checkBatchEnd checks the reply that ends a batch. Each message names the one before it, so a
 // batch that lost a message on the way is detected.
-func (b *Bus) checkBatchEnd(ctx context.Context, stream string, end *nats.Msg, messages []Message) (left bool, err error) {
+func (b *Bus) checkBatchEnd(ctx context.Context, stream string, end *nats.Msg, messages []Message) (left bool,
+	err error) {
 	switch status := end.Header.Get("Status"); status {
 	case "204":
 		before := uint64(0)
@@ -357,7 +364,8 @@ func (b *Bus) streamInfo(ctx context.Context, stream string) (*jetstream.StreamI
 // replies; otherwise it returns fallback.
 func (b *Bus) permissionError(name string, fallback error) error {
 	refused := b.nc.LastError()
-	if errors.Is(refused, nats.ErrPermissionViolation) && strings.Contains(refused.Error(), strconv.Quote(b.apiSubject(name))) {
+	if errors.Is(refused, nats.ErrPermissionViolation) &&
+		strings.Contains(refused.Error(), strconv.Quote(b.apiSubject(name))) {
 		return refused
 	}
 	return fallback
@@ -366,7 +374,8 @@ func (b *Bus) permissionError(name string, fallback error) error {
 // rejectForged reports whether a message is forged, and logs it once.
 func (b *Bus) rejectForged(stream string, msg Message) bool {
 	if msg.forged && b.logged.add(stream, msg.Sequence) {
-		b.log.Warn(eventForged, "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", reasonForged)
+		b.log.Warn(eventForged, "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason",
+			reasonForged)
 	}
 	return msg.forged
 }
@@ -398,7 +407,8 @@ func (b *Bus) Scan(ctx context.Context, keys Keys, each func(jetstream.KeyValueE
 	}, (*tail).readOnce)
 }
 
-func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration, take func(jetstream.KeyValueEntry) error, run func(*tail, context.Context) error) error {
+func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration,
+	take func(jetstream.KeyValueEntry) error, run func(*tail, context.Context) error) error {
 	stream, prefix := "KV_"+keys.Bucket, "$KV."+keys.Bucket+"."
 	// A bucket with a history also delivers older entries of a key; only the newest one counts.
 	start := initialEntries{entries: make(map[string]jetstream.KeyValueEntry), take: take}
@@ -410,7 +420,8 @@ func (b *Bus) readKeys(ctx context.Context, keys Keys, patience time.Duration, t
 		e := newKVEntry(keys.Bucket, msg)
 		if !contract.IsKey(keys.Bucket, e.key) {
 			if b.logged.add(stream, msg.Sequence) {
-				b.log.Warn("bus.key.unknown", "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence, "reason", "no writer of the bucket makes such a key")
+				b.log.Warn("bus.key.unknown", "stream", stream, "subject", msg.Subject, "sequence", msg.Sequence,
+					"reason", "no writer of the bucket makes such a key")
 			}
 			return nil
 		}
@@ -480,7 +491,8 @@ func (e kvEntry) Delta() uint64                   { return 0 }
 func (e kvEntry) Operation() jetstream.KeyValueOp { return e.operation }
 
 func newKVEntry(bucket string, msg Message) kvEntry {
-	e := kvEntry{bucket: bucket, key: strings.TrimPrefix(msg.Subject, "$KV."+bucket+"."), value: msg.Data, revision: msg.Sequence, created: msg.StoredAt}
+	e := kvEntry{bucket: bucket, key: strings.TrimPrefix(msg.Subject, "$KV."+bucket+"."), value: msg.Data,
+		revision: msg.Sequence, created: msg.StoredAt}
 	switch operation, marker := msg.Header.Get("KV-Operation"), msg.Header.Get(jetstream.MarkerReasonHeader); {
 	case operation == "DEL", operation == "" && marker == "Remove":
 		e.operation = jetstream.KeyValueDelete
@@ -510,7 +522,8 @@ func (k verifiedBucket) Get(ctx context.Context, key string) (jetstream.KeyValue
 	case !found && answer.Header.Get("Status") == "404":
 		return nil, jetstream.ErrKeyNotFound
 	case !found:
-		return nil, fmt.Errorf("reading %s: %s %s", subject, answer.Header.Get("Status"), answer.Header.Get("Description"))
+		return nil, fmt.Errorf("reading %s: %s %s", subject, answer.Header.Get("Status"),
+			answer.Header.Get("Description"))
 	}
 	if k.bus.rejectForged(stream, msg) {
 		if msg, err = k.bus.GetLast(ctx, stream, subject); errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -100,5 +100,6 @@ func (l *loader) requireBoth(one, other string, wrong bool) {
 	if l.text(one) == "" {
 		one, other = other, one
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one, l.table.quoteValue(one, l.text(one)), other))
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: want %s too", l.settings.origins[one], one,
+		l.table.quoteValue(one, l.text(one)), other))
 }

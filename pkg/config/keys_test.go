@@ -23,7 +23,8 @@ func TestKeys_Documented(t *testing.T) {
 	var keys []string
 	for _, key := range config.Keys() {
 		keys = append(keys, key.Name)
-		if key.Flag != strings.ReplaceAll(key.Name, "_", "-") || key.Env != "FCT_"+strings.ToUpper(key.Name) || key.Help == "" || key.Allowed == "" {
+		if key.Flag != strings.ReplaceAll(key.Name, "_", "-") || key.Env != "FCT_"+strings.ToUpper(key.Name) ||
+			key.Help == "" || key.Allowed == "" {
 			t.Errorf("%+v", key)
 		}
 	}
@@ -36,7 +37,8 @@ func TestKeys_Documented(t *testing.T) {
 	fields := 0
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {
 		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		if field.Anonymous || slices.Contains([]string{"run_id", "ids", "probe_only", "new"}, key) { // of batch.start alone
+		if field.Anonymous || slices.Contains([]string{"run_id", "ids", "probe_only", "new"},
+			key) { // of batch.start alone
 			continue
 		}
 		if fields++; !slices.Contains(want, key) {
@@ -63,7 +65,8 @@ func TestKeys_Defaults(t *testing.T) {
 		BoundMaxAge: time.Hour, BackoffBase: 2 * time.Second, BackoffFactor: 2, BackoffMax: 5 * time.Minute,
 		Concurrency: 4, DelayMin: time.Second, DelayMax: 3 * time.Second, RestFor: time.Minute,
 		GracefulShutdownTimeout: 30 * time.Second, BlockedCooldown: 15 * time.Minute, Robots: true,
-		MaxBody: 16 * config.MiB, Site: "fct-cf", UserAgent: "fct-scraper/1.2.3", Output: "output", DataDir: "data", LogLevel: "info",
+		MaxBody: 16 * config.MiB, Site: "fct-cf", UserAgent: "fct-scraper/1.2.3", Output: "output", DataDir: "data",
+		LogLevel:  "info",
 		LogFormat: "auto", Progress: "auto",
 	}
 	if diff := cmp.Diff(want, s.Config); diff != "" {

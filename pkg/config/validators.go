@@ -108,7 +108,8 @@ func series() validator {
 }
 
 func year() validator {
-	return text(`the year's last two digits, such as "25", or all four, 2000 to 2099`, func(v string) bool { return contract.CheckYear(v) == nil })
+	return text(`the year's last two digits, such as "25", or all four, 2000 to 2099`,
+		func(v string) bool { return contract.CheckYear(v) == nil })
 }
 
 func printable(low, high int) validator {
@@ -142,10 +143,11 @@ func origin() validator {
 }
 
 func proxy() validator {
-	return text("[scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h; none; or empty", func(v string) bool {
-		_, err := site.ParseProxy(v)
-		return v == "" || v == site.NoProxy || err == nil
-	})
+	return text("[scheme://][user:password@]host[:port], the scheme http, https, socks5 or socks5h; none; or empty",
+		func(v string) bool {
+			_, err := site.ParseProxy(v)
+			return v == "" || v == site.NoProxy || err == nil
+		})
 }
 
 func natsURLs() validator {
@@ -153,7 +155,8 @@ func natsURLs() validator {
 }
 
 func listen() validator {
-	return text("host:port, such as 127.0.0.1:8080, or a range of ports, 127.0.0.1:8080-8089; or empty", func(v string) bool { return v == "" || isListen(v) })
+	return text("host:port, such as 127.0.0.1:8080, or a range of ports, 127.0.0.1:8080-8089; or empty",
+		func(v string) bool { return v == "" || isListen(v) })
 }
 
 // isNATS reports whether text is empty or a list of addresses of NATS servers.

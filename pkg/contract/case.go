@@ -290,7 +290,8 @@ func (l *CaseList) UnmarshalJSON(data []byte) error {
 	var problems []Problem
 	*l, problems = ParseCaseList(elements)
 	if len(problems) > 0 {
-		return fmt.Errorf("%w: %s %s: allowed is %s", ErrCaseID, problems[0].Value, problems[0].Reason, problems[0].Allowed)
+		return fmt.Errorf("%w: %s %s: allowed is %s", ErrCaseID, problems[0].Value, problems[0].Reason,
+			problems[0].Allowed)
 	}
 	return nil
 }
@@ -326,7 +327,8 @@ func ParseCaseList(elements []string) (CaseList, []Problem) {
 	if foreign.count > 0 {
 		first := lists.Lists()[0]
 		problems = append(problems, Problem{Field: FieldIDs, Value: foreign.String(),
-			Reason: fmt.Sprintf("the first id is of series %s and year %s", first.Series, first.Year), Allowed: AllowedCaseList})
+			Reason:  fmt.Sprintf("the first id is of series %s and year %s", first.Series, first.Year),
+			Allowed: AllowedCaseList})
 	}
 	if len(problems) > 0 {
 		return CaseList{}, problems
@@ -403,7 +405,8 @@ func parseBitmap(head, bitmap string) (l CaseList, err error) {
 	if err != nil {
 		return CaseList{}, fmt.Errorf("not a bitmap of the form <series>-<yy>:<base64>: %w", err)
 	}
-	if l.numbers = strings.TrimRight(string(numbers), "\x00"); l.IsZero() || l.numbers[0]&1 == 1 || l.Range().End > MaxNumber {
+	if l.numbers = strings.TrimRight(string(numbers), "\x00"); l.IsZero() || l.numbers[0]&1 == 1 ||
+		l.Range().End > MaxNumber {
 		return CaseList{}, fmt.Errorf("a bitmap has one or more numbers, 1 to %d", MaxNumber)
 	}
 	return l, nil

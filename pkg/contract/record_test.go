@@ -35,7 +35,8 @@ func fullRecord() contract.Record {
 		Docket: []contract.DocketEntry{
 			{
 				EntryNumber: 1, DocumentNumber: 2, EnteredOn: "2025-02-03", OfficeEN: "Ottawa", OfficeFR: "Ottawa (fr)",
-				Text: "Application for leave\nfiled", DocumentID: "D1", CanPublish: contract.Yes, Confidential: contract.No,
+				Text: "Application for leave\nfiled", DocumentID: "D1", CanPublish: contract.Yes,
+				Confidential: contract.No,
 				LanguageCode: "E", Notes: "n", CommandEN: "c", CommandFR: "d",
 			},
 			{EntryNumber: 2, Text: "letter"},
@@ -125,7 +126,8 @@ func generateRecord() *rapid.Generator[contract.Record] {
 		r.StyleOfCause, r.NatureFR = text.Draw(t, "style"), text.Draw(t, "nature")
 		r.FiledOn = rapid.SampledFrom([]string{"", "2024-02-29"}).Draw(t, "day")
 		list := rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(text, 0, 3))
-		r.PartyNames, r.Ships, r.Flags = list.Draw(t, "names"), list.Draw(t, "ships"), append([]string{}, list.Draw(t, "flags")...)
+		r.PartyNames, r.Ships, r.Flags = list.Draw(t, "names"), list.Draw(t, "ships"),
+			append([]string{}, list.Draw(t, "flags")...)
 		r.Parties = rapid.SampledFrom([][]contract.Party{nil, {}, {{Name: "a"}}}).Draw(t, "parties")
 		r.Docket = append([]contract.DocketEntry{}, rapid.SliceOfN(rapid.Custom(func(t *rapid.T) contract.DocketEntry {
 			return contract.DocketEntry{
@@ -134,7 +136,8 @@ func generateRecord() *rapid.Generator[contract.Record] {
 			}
 		}), 0, 3).Draw(t, "docket")...)
 		r.Entries = len(r.Docket)
-		r.FetchedAt = time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "s"), rapid.Int64Range(0, 999999999).Draw(t, "ns")).UTC()
+		r.FetchedAt = time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "s"),
+			rapid.Int64Range(0, 999999999).Draw(t, "ns")).UTC()
 		return r
 	})
 }
@@ -178,7 +181,8 @@ func TestRecord_Texts(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := contract.Record{Header: contract.Header{StyleOfCause: text}}
-		if got := r.FileContent(); !bytes.Contains(got, append([]byte(`"style_of_cause": `), bytes.TrimSpace(want.Bytes())...)) {
+		if got := r.FileContent(); !bytes.Contains(got,
+			append([]byte(`"style_of_cause": `), bytes.TrimSpace(want.Bytes())...)) {
 			t.Fatalf("%q became %s", text, got)
 		}
 	})

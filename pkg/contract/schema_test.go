@@ -160,10 +160,14 @@ func TestRecordSchema_Validates(t *testing.T) {
 	}
 	full := string(golden(t, "full.json"))
 	for _, c := range []struct{ from, to string }{
-		{`"version": 2`, `"version": 1`}, {`"entries": 2`, `"entries": null`}, {`"filed_on": "2025-02-03"`, `"filed_on": ""`},
-		{`"filed_on": "2025-02-03"`, `"filed_on": "2025-02-30"`}, {`"filed_on"`, `"day"`}, {`"case_id": "IMM-1342-25"`, `"case_id": "IMM-01-25"`},
-		{`"can_publish": true`, `"can_publish": "Y"`}, {`"entry_number": 1`, `"entry_number": "1"`}, {`"entry_number": 1`, `"entry_number": 0`},
-		{`"fetched_at": "2026-03-01T`, `"fetched_at": "2026-03-01 `}, {`"text": "letter",`, ``}, {`"name": "MCI"`, `"name": null`},
+		{`"version": 2`, `"version": 1`}, {`"entries": 2`, `"entries": null`},
+		{`"filed_on": "2025-02-03"`, `"filed_on": ""`},
+		{`"filed_on": "2025-02-03"`, `"filed_on": "2025-02-30"`}, {`"filed_on"`, `"day"`},
+		{`"case_id": "IMM-1342-25"`, `"case_id": "IMM-01-25"`},
+		{`"can_publish": true`, `"can_publish": "Y"`}, {`"entry_number": 1`, `"entry_number": "1"`},
+		{`"entry_number": 1`, `"entry_number": 0`},
+		{`"fetched_at": "2026-03-01T`, `"fetched_at": "2026-03-01 `}, {`"text": "letter",`, ``},
+		{`"name": "MCI"`, `"name": null`},
 	} {
 		changed := strings.Replace(full, c.from, c.to, 1)
 		if changed == full || validate([]byte(changed)) == nil {

@@ -74,37 +74,55 @@ func wantedFaults() map[string]wantedResponse {
 		"503":       {status: 503, text: page, header: after, value: "1"},
 		"403":       {status: 403, text: "Forbidden", header: after},
 		"403-after": {status: 403, header: after, value: "120"},
-		"429":       {status: 429, header: after, value: "120"}, "429-bare": {status: 429, header: after}, "429-date": {status: 429, text: "Too many"},
-		"429-past": {status: 429, header: after, value: "Thu, 01 Jan 1970 00:00:00 GMT"}, "429-absurd": {status: 429, header: after, value: "99999999999"},
-		"429-negative": {status: 429, header: after, value: "-1"}, "429-words": {status: 429, header: after, value: "soon"},
-		"waf": {status: 200, text: "support ID", header: "Content-Type", value: html8}, "waf-json": {status: 200, text: "support ID", header: "Content-Type", value: json8},
-		"captcha": {status: 200, text: "captcha", header: "Content-Type", value: json8}, "challenge": {status: 200, text: "captcha", header: "Content-Type", value: html8},
+		"429":       {status: 429, header: after, value: "120"}, "429-bare": {status: 429, header: after},
+		"429-date":      {status: 429, text: "Too many"},
+		"429-past":      {status: 429, header: after, value: "Thu, 01 Jan 1970 00:00:00 GMT"},
+		"429-absurd":    {status: 429, header: after, value: "99999999999"},
+		"429-negative":  {status: 429, header: after, value: "-1"},
+		"429-words":     {status: 429, header: after, value: "soon"},
+		"waf":           {status: 200, text: "support ID", header: "Content-Type", value: html8},
+		"waf-json":      {status: 200, text: "support ID", header: "Content-Type", value: json8},
+		"captcha":       {status: 200, text: "captcha", header: "Content-Type", value: json8},
+		"challenge":     {status: 200, text: "captcha", header: "Content-Type", value: html8},
 		"challenge-503": {status: 503, text: "challenge-platform"},
-		"timeout":       {err: context.DeadlineExceeded, brief: true}, "slow": {err: context.DeadlineExceeded, brief: true},
-		"drip": {status: 200, text: `{`, err: context.DeadlineExceeded, brief: true}, "slowheader": {err: context.DeadlineExceeded, brief: true},
-		"hints": {err: context.DeadlineExceeded, brief: true}, "reset": {err: syscall.ECONNRESET}, "truncated": {status: 200, err: io.ErrUnexpectedEOF, text: count},
-		"bad-status": {cause: "malformed HTTP status"}, "bad-chunk": {status: 200, cause: "invalid byte in chunk length"}, "two-lengths": {cause: "Content-Length"},
+		"timeout":       {err: context.DeadlineExceeded, brief: true},
+		"slow":          {err: context.DeadlineExceeded, brief: true},
+		"drip":          {status: 200, text: `{`, err: context.DeadlineExceeded, brief: true},
+		"slowheader":    {err: context.DeadlineExceeded, brief: true},
+		"hints":         {err: context.DeadlineExceeded, brief: true}, "reset": {err: syscall.ECONNRESET},
+		"truncated":  {status: 200, err: io.ErrUnexpectedEOF, text: count},
+		"bad-status": {cause: "malformed HTTP status"},
+		"bad-chunk":  {status: 200, cause: "invalid byte in chunk length"}, "two-lengths": {cause: "Content-Length"},
 		"gzipbomb": {status: 200, text: count, length: readAtMost}, "gzip-twice": {status: 200, text: "\x1f\x8b"},
-		"br":   {status: 200, text: count, header: "Content-Encoding", value: "br"},
-		"huge": {status: 200, text: count, length: readAtMost}, "huge-length": {status: 200, length: readAtMost, header: "Content-Length", value: "268435456"},
-		"big-header": {cause: "server response headers exceeded"}, "cookies": {status: 200, text: count},
-		"redirect":        {status: 302, header: "Location", value: "/CourtFilesAndDecisions/proceedingQueriesRE?__hop=0&courtnumber=IMM-1-25&division=t"},
-		"redirect-chain":  {status: 302, header: "Location", value: "/CourtFilesAndDecisions/proceedingQueriesRE?__hop=4&courtnumber=IMM-1-25&division=t"},
-		"redirect-loop":   {status: 302, header: "Location", value: "/CourtFilesAndDecisions/proceedingQueriesRE?__hop=loop&courtnumber=IMM-1-25&division=t"},
+		"br":          {status: 200, text: count, header: "Content-Encoding", value: "br"},
+		"huge":        {status: 200, text: count, length: readAtMost},
+		"huge-length": {status: 200, length: readAtMost, header: "Content-Length", value: "268435456"},
+		"big-header":  {cause: "server response headers exceeded"}, "cookies": {status: 200, text: count},
+		"redirect": {status: 302, header: "Location",
+			value: "/CourtFilesAndDecisions/proceedingQueriesRE?__hop=0&courtnumber=IMM-1-25&division=t"},
+		"redirect-chain": {status: 302, header: "Location",
+			value: "/CourtFilesAndDecisions/proceedingQueriesRE?__hop=4&courtnumber=IMM-1-25&division=t"},
+		"redirect-loop": {status: 302, header: "Location",
+			value: "/CourtFilesAndDecisions/proceedingQueriesRE?__hop=loop&courtnumber=IMM-1-25&division=t"},
 		"redirect-away":   {status: 302},
 		"redirect-user":   {status: 302},
 		"redirect-scheme": {status: 302},
 		"redirect-local":  {status: 302, header: "Location", value: "http://169.254.169.254/latest/meta-data/"},
-		"halfjson":        {status: 200, text: count}, "html": {status: 200, text: "Sorry, an error"}, "empty": {status: 200, header: "Content-Length", value: "0"},
-		"garbage": {status: 200, text: "garbage"}, "error-object": {status: 200, text: `{"Message":`}, "json-null": {status: 200, text: "null"},
-		"json-list": {status: 200, text: "[]"}, "json-deep": {status: 200, text: "[[[[", length: 200_000}, "trailing": {status: 200, text: "]}<html>"},
-		"twice": {status: 200, text: `]}{"Count"`}, "plain": {status: 200, text: count, header: "Content-Type", value: "text/plain; charset=utf-8"},
-		"untyped": {status: 200, text: count, header: "Content-Type"}, "charset": {status: 200, text: "\xe9"},
+		"halfjson":        {status: 200, text: count}, "html": {status: 200, text: "Sorry, an error"},
+		"empty":   {status: 200, header: "Content-Length", value: "0"},
+		"garbage": {status: 200, text: "garbage"}, "error-object": {status: 200, text: `{"Message":`},
+		"json-null": {status: 200, text: "null"},
+		"json-list": {status: 200, text: "[]"}, "json-deep": {status: 200, text: "[[[[", length: 200_000},
+		"trailing": {status: 200, text: "]}<html>"},
+		"twice":    {status: 200, text: `]}{"Count"`},
+		"plain":    {status: 200, text: count, header: "Content-Type", value: "text/plain; charset=utf-8"},
+		"untyped":  {status: 200, text: count, header: "Content-Type"}, "charset": {status: 200, text: "\xe9"},
 		"latin1": {status: 200, text: "\xe9", header: "Content-Type", value: "application/json; charset=iso-8859-1"},
 		"bom":    {status: 200, text: "\ufeff{"}, "utf16": {status: 200, text: "\xff\xfe{\x00\"\x00"},
 		"wrong": {status: 200, text: `"IMM-2-25"`}, "softblock": {status: 200, text: `{"Count":0  ,"data":[]}`},
 	}
-	for kind, status := range map[string]int{"500": 500, "502": 502, "504": 504, "404": 404, "418": 418, "299": 299, "999": 999} {
+	for kind, status := range map[string]int{"500": 500, "502": 502, "504": 504, "404": 404, "418": 418, "299": 299,
+		"999": 999} {
 		all[kind] = wantedResponse{status: status, text: page}
 	}
 	return all
@@ -128,7 +146,8 @@ func TestFaults_OverHTTP(t *testing.T) {
 		if got.status != want.status || !strings.Contains(got.body, want.text) {
 			t.Errorf("status %d, %.60q; want %d, %q", got.status, got.body, want.status, want.text)
 		}
-		if !errors.Is(got.err, want.err) && want.cause == "" || want.cause != "" && (got.err == nil || !strings.Contains(got.err.Error(), want.cause)) {
+		if !errors.Is(got.err, want.err) && want.cause == "" || want.cause != "" &&
+			(got.err == nil || !strings.Contains(got.err.Error(), want.cause)) {
 			t.Errorf("error %v, want %v %s", got.err, want.err, want.cause)
 		}
 		if want.header != "" && got.header.Get(want.header) != want.value {
@@ -138,7 +157,8 @@ func TestFaults_OverHTTP(t *testing.T) {
 			t.Errorf("%d bytes, want %d", got.read, want.length)
 		}
 		stats := sim.Stats()
-		if block := slices.Contains(courtsim.BlockKinds(), kind); stats.Faults[kind] != 1 || (stats.FirstBlock != "") != block {
+		if block := slices.Contains(courtsim.BlockKinds(), kind); stats.Faults[kind] != 1 ||
+			(stats.FirstBlock != "") != block {
 			t.Errorf("%d faults counted, first block %q", stats.Faults[kind], stats.FirstBlock)
 		}
 	})
@@ -194,7 +214,8 @@ func TestGzipBomb(t *testing.T) {
 func TestRedirectFaults(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[string]struct{ requests, strays, faults int }{
-		"redirect": {requests: 2, faults: 1}, "redirect-chain": {requests: 6, faults: 1}, "redirect-loop": {requests: 10, faults: 1},
+		"redirect": {requests: 2, faults: 1}, "redirect-chain": {requests: 6, faults: 1},
+		"redirect-loop": {requests: 10, faults: 1},
 		"redirect-away": {requests: 1, strays: 1, faults: 1}, "redirect-user": {requests: 1, strays: 1, faults: 1},
 	} {
 		sim, url := serve(t, courtsim.Fault{Kind: kind, Share: 1})
@@ -207,7 +228,8 @@ func TestRedirectFaults(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 		}
 		if s := sim.Stats(); s.Requests != want.requests || s.Strays != want.strays || s.Faults[kind] != want.faults {
-			t.Errorf("%s: %d requests, %d strays, %d faults; want %+v", kind, s.Requests, s.Strays, s.Faults[kind], want)
+			t.Errorf("%s: %d requests, %d strays, %d faults; want %+v", kind, s.Requests, s.Strays, s.Faults[kind],
+				want)
 		}
 	}
 	_, url := serve(t, courtsim.Fault{Kind: "redirect", Share: 1})
@@ -216,7 +238,8 @@ func TestRedirectFaults(t *testing.T) {
 	var rows struct {
 		Count int `json:"Count"`
 	}
-	if err := json.Unmarshal([]byte(second.body), &rows); err != nil || rows.Count == 0 || second.body != plainResponse(t, 1) {
+	if err := json.Unmarshal([]byte(second.body), &rows); err != nil || rows.Count == 0 ||
+		second.body != plainResponse(t, 1) {
 		t.Errorf("behind the redirect: %v, %.80q", err, second.body)
 	}
 }

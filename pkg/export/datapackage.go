@@ -75,7 +75,8 @@ func schemaOf(t Table) tableSchema {
 	s := tableSchema{Fields: []schemaField{}, MissingValues: []string{""}, PrimaryKey: t.keys()}
 	for _, c := range t.Columns {
 		f := schemaField{Name: c.Name, Description: c.Help,
-			Type: [...]string{Text: "string", Int: "integer", Bool: "boolean", Date: "date", Time: "datetime", List: "array", JSON: "any"}[c.Type]}
+			Type: [...]string{Text: "string", Int: "integer", Bool: "boolean", Date: "date", Time: "datetime",
+				List: "array", JSON: "any"}[c.Type]}
 		if c.key {
 			f.Constraints = map[string]any{"required": true}
 		}
@@ -98,8 +99,10 @@ func (s *summary) describe(t Table, file *store.Pending) (resource, error) {
 		Bytes: size, Hash: sum, Rows: s.result.Rows[t.Name], Schema: schemaOf(t),
 		Export: exported{s.Now.UTC(), s.Program, s.Sequence, s.Runs, s.Filters, s.result.Outcomes},
 		MediaType: map[string]string{
-			FormatCSV: "text/csv", FormatNDJSON: "application/x-ndjson", FormatParquet: "application/vnd.apache.parquet",
-			FormatSQLite: "application/vnd.sqlite3", FormatXLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+			FormatCSV: "text/csv", FormatNDJSON: "application/x-ndjson",
+			FormatParquet: "application/vnd.apache.parquet",
+			FormatSQLite:  "application/vnd.sqlite3",
+			FormatXLSX:    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 		}[s.Format],
 	}
 	if s.Format != FormatCSV {
@@ -116,7 +119,8 @@ func (s *summary) describe(t Table, file *store.Pending) (resource, error) {
 
 // datapackage returns the descriptor of this export's tables and of other resources of its folder.
 func (s *summary) datapackage(described []resource, others []otherResource) []byte {
-	d := descriptor{Profile: "data-package", Name: packageName, Created: s.Now.UTC().Format(time.RFC3339), CreatedBy: s.Program}
+	d := descriptor{Profile: "data-package", Name: packageName, Created: s.Now.UTC().Format(time.RFC3339),
+		CreatedBy: s.Program}
 	for _, r := range described {
 		if slices.ContainsFunc(others, func(o otherResource) bool { return o.Name == r.Name }) {
 			r.Name = resourceName(r.Path + "." + r.Name)
@@ -173,7 +177,8 @@ func (f *folder) others(old []byte, described []resource) (others []otherResourc
 	for _, raw := range before.Resources {
 		o := otherResource{raw: raw}
 		again := func(d resource) bool { return d.Path == o.Path }
-		if json.Unmarshal(raw, &o) == nil && !slices.ContainsFunc(described, again) && filepath.IsLocal(o.Path) && f.has(o.Path) {
+		if json.Unmarshal(raw, &o) == nil && !slices.ContainsFunc(described, again) && filepath.IsLocal(o.Path) &&
+			f.has(o.Path) {
 			others = append(others, o)
 		}
 	}

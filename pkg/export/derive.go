@@ -141,7 +141,8 @@ func (d *deriver) bundle(item *Item) (*bundle, error) {
 			n.Facts = d.reader.Of(&record)
 		}
 	}
-	b := &bundle{Coverage: item.Coverage, hasRecord: n.Record != nil, rows: make([][]Row, len(d.tables)), nested: make([][][]Row, len(d.tables))}
+	b := &bundle{Coverage: item.Coverage, hasRecord: n.Record != nil, rows: make([][]Row, len(d.tables)),
+		nested: make([][][]Row, len(d.tables))}
 	for i, t := range d.tables {
 		var err error
 		if b.rows[i], err = rowsOf(t, n); err != nil {

@@ -154,7 +154,8 @@ func (o *Options) Run(ctx context.Context, source Source) (*Result, error) {
 		return nil, err
 	}
 	defer out.abort()
-	result := &Result{Format: o.Format, Out: o.Out, Rows: map[string]int{}, Sequence: source.Sequence, Runs: source.Runs,
+	result := &Result{Format: o.Format, Out: o.Out, Rows: map[string]int{}, Sequence: source.Sequence,
+		Runs:  source.Runs,
 		Files: []string{}, Warnings: []string{}}
 	for _, t := range tables {
 		result.Rows[t.Name] = 0
@@ -286,7 +287,8 @@ func (p *planner) tables() []Table {
 		}
 		i := slices.IndexFunc(all, func(t Table) bool { return t.Name == name })
 		if i < 0 {
-			p.refuse("--table %.40q: allowed are %s, %s, %s and %s", name, TableCases, TableEntries, TableParties, TableCoverage)
+			p.refuse("--table %.40q: allowed are %s, %s, %s and %s", name, TableCases, TableEntries, TableParties,
+				TableCoverage)
 			return nil
 		}
 		return all[i : i+1]

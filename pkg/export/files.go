@@ -191,7 +191,8 @@ func openFolder(out string) (*folder, error) {
 	}
 	old, err := f.Read(descriptorName)
 	if err == nil && !isOwnDescriptor(old) {
-		err = fmt.Errorf("%w: --out: %q is of another program: allowed is a folder without it", ErrOptions, filepath.Join(f.path, descriptorName))
+		err = fmt.Errorf("%w: --out: %q is of another program: allowed is a folder without it", ErrOptions,
+			filepath.Join(f.path, descriptorName))
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		f.close()

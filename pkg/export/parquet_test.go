@@ -121,8 +121,10 @@ func TestParquet_LayoutRLL(t *testing.T) {
 	}
 	row := typedRows(t, rllTable(), rows)[0]
 	for name, value := range map[string]any{
-		"citation": "IMM-1-25", "citation2": nil, "dataset": "IMM", "year": json.Number("2025"), "name": "ROE v. MCI", "language": "fr",
-		"document_date": "2025-01-02", "source_url": r.Source, "scraped_timestamp": "2025-11-30T12:00:00.123456Z", "unofficial_text": docketText(&r),
+		"citation": "IMM-1-25", "citation2": nil, "dataset": "IMM", "year": json.Number("2025"), "name": "ROE v. MCI",
+		"language":      "fr",
+		"document_date": "2025-01-02", "source_url": r.Source, "scraped_timestamp": "2025-11-30T12:00:00.123456Z",
+		"unofficial_text": docketText(&r),
 	} {
 		if row[name] != value {
 			t.Errorf("%s = %v, want %v", name, row[name], value)

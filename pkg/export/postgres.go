@@ -76,14 +76,17 @@ func (p *postgresOutput) create(ctx context.Context, t Table) error {
 	for _, c := range t.Columns {
 		columns = append(columns, postgresColumn(c))
 	}
-	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s, PRIMARY KEY (%s))", t.Name, strings.Join(columns, ", "),
+	statements := []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s, PRIMARY KEY (%s))", t.Name,
+		strings.Join(columns, ", "),
 		strings.Join(t.keys(), ", "))}
 	for i, c := range t.Columns {
 		if !c.key {
-			statements = append(statements, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s", t.Name, columns[i]))
+			statements = append(statements, fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s", t.Name,
+				columns[i]))
 		}
 	}
-	statements = append(statements, fmt.Sprintf("CREATE TEMPORARY TABLE new_%s (%s) ON COMMIT DROP", t.Name, strings.Join(columns, ", ")))
+	statements = append(statements, fmt.Sprintf("CREATE TEMPORARY TABLE new_%s (%s) ON COMMIT DROP", t.Name,
+		strings.Join(columns, ", ")))
 	for _, statement := range statements {
 		if _, err := p.tx.Exec(ctx, statement); err != nil {
 			return err
@@ -93,7 +96,8 @@ func (p *postgresOutput) create(ctx context.Context, t Table) error {
 }
 
 func postgresColumn(c Column) string {
-	return c.Name + " " + map[Type]string{Text: "text", Int: "bigint", Bool: "boolean", Date: "date", Time: "timestamptz", List: "text[]",
+	return c.Name + " " + map[Type]string{Text: "text", Int: "bigint", Bool: "boolean", Date: "date",
+		Time: "timestamptz", List: "text[]",
 		JSON: "jsonb"}[c.Type]
 }
 
@@ -187,7 +191,8 @@ func (p *postgresOutput) merge(ctx context.Context, t Table) error {
 	}
 	action := "NOTHING"
 	if len(set) > 0 {
-		action = fmt.Sprintf("UPDATE SET %s WHERE (%s) IS DISTINCT FROM (%s)", strings.Join(set, ", "), strings.Join(own, ", "), strings.Join(given, ", "))
+		action = fmt.Sprintf("UPDATE SET %s WHERE (%s) IS DISTINCT FROM (%s)", strings.Join(set, ", "),
+			strings.Join(own, ", "), strings.Join(given, ", "))
 	}
 	names, keys := strings.Join(t.names(), ", "), t.keys()
 	if len(keys) > 1 {
@@ -205,7 +210,8 @@ func (p *postgresOutput) merge(ctx context.Context, t Table) error {
 // state adds a row about the export, in place of the datapackage of files.
 func (p *postgresOutput) state(ctx context.Context, s *summary) error {
 	text, err := json.Marshal(map[string]any{
-		"program": s.Program, "ledger_sequence": s.Sequence, "run_ids": s.Runs, "filters": s.Filters, "coverage": s.result.Outcomes, "row_count": s.result.Rows,
+		"program": s.Program, "ledger_sequence": s.Sequence, "run_ids": s.Runs, "filters": s.Filters,
+		"coverage": s.result.Outcomes, "row_count": s.result.Rows,
 	})
 	if err != nil {
 		return err

@@ -76,7 +76,8 @@ func startPostgres(t *testing.T) *postgres {
 }
 
 func (p *postgres) start() error {
-	return p.run("pg_ctl", "start", "-w", "-D", filepath.Join(p.folder, "data"), "-l", filepath.Join(p.folder, "log"), "-o",
+	return p.run("pg_ctl", "start", "-w", "-D", filepath.Join(p.folder, "data"), "-l", filepath.Join(p.folder, "log"),
+		"-o",
 		"-c listen_addresses='' -c fsync=off -c unix_socket_directories="+p.folder)
 }
 
@@ -182,8 +183,10 @@ func (p *postgres) checkUpsert(t *testing.T) {
 		t.Fatal(err)
 	}
 	for query, want := range map[string]int{
-		"SELECT count(DISTINCT xmin::text) FROM cases": 2, "SELECT count(*) FROM entries WHERE case_id = 'IMM-1-25'": 10,
-		"SELECT count(*) FROM entries": 2510, "SELECT count(*) FROM exports": 3, "SELECT count(*) FROM cases WHERE style_of_cause = 'NEW'": 1,
+		"SELECT count(DISTINCT xmin::text) FROM cases":            2,
+		"SELECT count(*) FROM entries WHERE case_id = 'IMM-1-25'": 10,
+		"SELECT count(*) FROM entries":                            2510, "SELECT count(*) FROM exports": 3,
+		"SELECT count(*) FROM cases WHERE style_of_cause = 'NEW'": 1,
 	} {
 		if n := count(query); n != want {
 			t.Errorf("%s: %d, want %d", query, n, want)

@@ -41,23 +41,26 @@ func testRules(t testing.TB) *facts.Rules {
 // sourceOf returns a source with these records, and a no-record and a failed number after them.
 func sourceOf(records ...contract.Record) Source {
 	at := time.Date(2025, 11, 30, 12, 0, 0, 0, time.UTC)
-	return Source{Sequence: 7, Runs: []contract.RunID{"run-1"}, Numbers: func(_ context.Context, take func(Item) error) error {
-		last := contract.CaseID{Series: "IMM", Year: "25"}
-		for _, r := range records {
-			last = r.CaseID
-			c := Coverage{CaseID: r.CaseID, Outcome: contract.Success, At: at, Attempts: 1, RunID: "run-1", Site: "sim"}
-			if err := take(Item{c, r.FileContent()}); err != nil {
-				return err
+	return Source{Sequence: 7, Runs: []contract.RunID{"run-1"},
+		Numbers: func(_ context.Context, take func(Item) error) error {
+			last := contract.CaseID{Series: "IMM", Year: "25"}
+			for _, r := range records {
+				last = r.CaseID
+				c := Coverage{CaseID: r.CaseID, Outcome: contract.Success, At: at, Attempts: 1, RunID: "run-1",
+					Site: "sim"}
+				if err := take(Item{c, r.FileContent()}); err != nil {
+					return err
+				}
 			}
-		}
-		for i, c := range []Coverage{{Outcome: contract.NoRecord, Unconfirmed: true}, {Outcome: contract.Failed, Error: "=status 500"}, {}} {
-			c.CaseID, c.At, c.Attempts, c.RunID, c.Site = last.WithNumber(last.Number+1+i), at, i+1, "run-1", "sim"
-			if err := take(Item{c, nil}); err != nil {
-				return err
+			for i, c := range []Coverage{{Outcome: contract.NoRecord, Unconfirmed: true},
+				{Outcome: contract.Failed, Error: "=status 500"}, {}} {
+				c.CaseID, c.At, c.Attempts, c.RunID, c.Site = last.WithNumber(last.Number+1+i), at, i+1, "run-1", "sim"
+				if err := take(Item{c, nil}); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	}}
+			return nil
+		}}
 }
 
 // checkRecords compares what was read back with the records, and the coverage with sourceOf.
@@ -81,10 +84,12 @@ func checkRecords(t testing.TB, tables map[string]table, records []contract.Reco
 	}
 	rest := coverage[len(records):]
 	for i, want := range []map[string]any{
-		{"outcome": "no-record", "confirmed": false, "error": nil}, {"outcome": "failed", "confirmed": nil, "error": "=status 500"},
+		{"outcome": "no-record", "confirmed": false, "error": nil},
+		{"outcome": "failed", "confirmed": nil, "error": "=status 500"},
 		{"outcome": nil, "confirmed": nil, "error": nil},
 	} {
-		want["attempts"], want["at"], want["year"] = json.Number(strconv.Itoa(i+1)), "2025-11-30T12:00:00.000000Z", json.Number("2025")
+		want["attempts"], want["at"], want["year"] = json.Number(strconv.Itoa(i+1)), "2025-11-30T12:00:00.000000Z",
+			json.Number("2025")
 		for name, value := range want {
 			if rest[i][name] != value {
 				t.Errorf("coverage %d: %s = %v (%T), want %v (%T)", i, name, rest[i][name], rest[i][name], value, value)
@@ -144,8 +149,10 @@ func checkRoundTrip(t *testing.T, o Options, out func(dir string) string, read r
 	t.Run("odd", func(t *testing.T) {
 		var records []contract.Record
 		for i, text := range fcttest.OddTexts() {
-			r := contract.Record{Version: contract.RecordVersion, CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: i + 1}, Flags: []string{text},
-				Docket: []contract.DocketEntry{{Text: text}}, Entries: 1, FetchedAt: time.Unix(int64(i), 0).UTC(), Source: text}
+			r := contract.Record{Version: contract.RecordVersion,
+				CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: i + 1}, Flags: []string{text},
+				Docket: []contract.DocketEntry{{Text: text}}, Entries: 1, FetchedAt: time.Unix(int64(i), 0).UTC(),
+				Source: text}
 			r.StyleOfCause, r.PartyNames = text, []string{text, ""}
 			records = append(records, r)
 		}
@@ -209,7 +216,8 @@ func readFolder(t testing.TB, out string) map[string]table {
 		name := filepath.Join(folder, r.Path)
 		size, sum, err := digest(name)
 		if err != nil || size != r.Bytes || sum != r.Hash {
-			t.Fatalf("%s has %d bytes and %s (%v), the datapackage says %d and %s", r.Path, size, sum, err, r.Bytes, r.Hash)
+			t.Fatalf("%s has %d bytes and %s (%v), the datapackage says %d and %s", r.Path, size, sum, err, r.Bytes,
+				r.Hash)
 		}
 		data := decompress(t, name)
 		var rows table

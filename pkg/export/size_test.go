@@ -32,20 +32,26 @@ func yearsOfRecords(numbers int) Source {
 		for i := range numbers {
 			id := contract.CaseID{Series: "IMM", Year: fmt.Sprintf("%02d", i/25000+1), Number: i%25000 + 1}
 			day := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(i/25000, 0, i%365)
-			r := contract.Record{Version: contract.RecordVersion, CaseID: id, Flags: []string{}, FetchedAt: day.AddDate(1, 0, 0),
-				Source: "https://court.test/files?number=" + id.String(), Header: contract.Header{
+			r := contract.Record{Version: contract.RecordVersion, CaseID: id, Flags: []string{},
+				FetchedAt: day.AddDate(1, 0, 0),
+				Source:    "https://court.test/files?number=" + id.String(), Header: contract.Header{
 					StyleOfCause: "NAME" + strconv.Itoa(i) + ", GIVEN v. THE MINISTER OF CITIZENSHIP AND IMMIGRATION",
-					NatureEN:     "Imm - Appl. for leave & jud. review - IRB - Refugee", NatureFR: "Imm - Dem. d'autorisation & contrôle jud. - CISR - Réfugié",
-					FiledOn: day.Format(time.DateOnly), Division: "T", ClassEN: "Applications", ClassFR: "Dossiers",
+					NatureEN:     "Imm - Appl. for leave & jud. review - IRB - Refugee",
+					NatureFR:     "Imm - Dem. d'autorisation & contrôle jud. - CISR - Réfugié",
+					FiledOn:      day.Format(time.DateOnly), Division: "T", ClassEN: "Applications",
+					ClassFR: "Dossiers",
 				}}
 			for n := range 13 {
 				at := day.AddDate(0, 0, 9*n)
 				text := strings.ReplaceAll(texts[(i+n)%len(texts)], "%s", at.Format("02-Jan-2006"))
-				r.Docket = append(r.Docket, contract.DocketEntry{EntryNumber: n + 1, DocumentNumber: n / 2, EnteredOn: at.Format(time.DateOnly),
-					OfficeEN: "Toronto", OfficeFR: "Toronto", Text: text + " by clerk " + strconv.Itoa(i*13+n), CanPublish: contract.No, LanguageCode: "E"})
+				r.Docket = append(r.Docket, contract.DocketEntry{EntryNumber: n + 1, DocumentNumber: n / 2,
+					EnteredOn: at.Format(time.DateOnly),
+					OfficeEN:  "Toronto", OfficeFR: "Toronto", Text: text + " by clerk " + strconv.Itoa(i*13+n),
+					CanPublish: contract.No, LanguageCode: "E"})
 			}
 			r.Entries = len(r.Docket)
-			item := Item{Coverage{CaseID: id, Outcome: contract.Success, At: r.FetchedAt, Attempts: 1, RunID: "run-" + contract.RunID(id.Year)}, r.FileContent()}
+			item := Item{Coverage{CaseID: id, Outcome: contract.Success, At: r.FetchedAt, Attempts: 1,
+				RunID: "run-" + contract.RunID(id.Year)}, r.FileContent()}
 			if err := take(item); err != nil {
 				return err
 			}
@@ -84,7 +90,8 @@ func TestSize(t *testing.T) {
 				t.Fatal(err)
 			}
 			peak := peakMemory(t)
-			t.Logf("%s: %d records in %s, %d MB of memory, file of %d MB", o.Format, numbers, time.Since(start).Round(time.Second), peak, info.Size()>>20)
+			t.Logf("%s: %d records in %s, %d MB of memory, file of %d MB", o.Format, numbers,
+				time.Since(start).Round(time.Second), peak, info.Size()>>20)
 			if peak > 250 {
 				t.Errorf("%d MB of memory, want at most 250", peak)
 			}

@@ -78,7 +78,8 @@ func (s *sqliteOutput) copyExisting(ctx context.Context) error {
 		return nil
 	}
 	refuse := func(reason any) error {
-		return fmt.Errorf("%w: --out: %q is no database of an export (%v): allowed is a new name", ErrOptions, old, reason)
+		return fmt.Errorf("%w: --out: %q is no database of an export (%v): allowed is a new name", ErrOptions, old,
+			reason)
 	}
 	db, err := openDatabase(old, "ro")
 	if err != nil {
@@ -103,7 +104,8 @@ func (s *sqliteOutput) copyExisting(ctx context.Context) error {
 func (s *sqliteOutput) begin(ctx context.Context, tables []Table) error {
 	// The file is synced before it gets its name. Until then a crash may leave anything in it.
 	for _, pragma := range []string{
-		"journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536", "temp_store = MEMORY",
+		"journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536",
+		"temp_store = MEMORY",
 		fmt.Sprintf("application_id = %d", sqliteID),
 	} {
 		if _, err := s.db.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
@@ -144,7 +146,8 @@ func (s *sqliteOutput) prepare(ctx context.Context, t Table) (one sqliteTable, e
 		return one, err
 	}
 	if keys := t.keys(); len(keys) > 1 { // entries and parties: those that a case no longer has
-		one.prune, err = s.tx.PrepareContext(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s = ? AND %s > ?", t.Name, keys[0], keys[1]))
+		one.prune, err = s.tx.PrepareContext(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s = ? AND %s > ?", t.Name,
+			keys[0], keys[1]))
 	}
 	return one, err
 }
@@ -153,7 +156,8 @@ func (s *sqliteOutput) prepare(ctx context.Context, t Table) (one sqliteTable, e
 func (s *sqliteOutput) addColumns(ctx context.Context, t Table) error {
 	for _, c := range t.Columns {
 		var count int
-		err := s.tx.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_info(?) WHERE name = ?", t.Name, c.Name).Scan(&count)
+		err := s.tx.QueryRowContext(ctx, "SELECT count(*) FROM pragma_table_info(?) WHERE name = ?", t.Name,
+			c.Name).Scan(&count)
 		if err == nil && count == 0 {
 			_, err = s.tx.ExecContext(ctx, "ALTER TABLE "+t.Name+" ADD COLUMN "+sqliteColumn(c))
 		}
@@ -199,7 +203,8 @@ func upsert(t Table, mark, distinct string) string {
 		action = fmt.Sprintf("UPDATE SET %s WHERE %s", strings.Join(set, ", "), strings.Join(differs, " OR "))
 	}
 	marks := strings.TrimSuffix(strings.Repeat(mark+", ", len(t.Columns)), ", ")
-	return fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s) ON CONFLICT (%s) DO %s", t.Name, strings.Join(t.names(), ", "), marks,
+	return fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s) ON CONFLICT (%s) DO %s", t.Name,
+		strings.Join(t.names(), ", "), marks,
 		strings.Join(t.keys(), ", "), action)
 }
 

@@ -94,25 +94,30 @@ func caseColumns() []Column {
 }
 
 func casesTable() Table {
-	t := Table{Name: TableCases, Help: "one row a case: header, facts, provenance", rows: func(n *Number) int { return count(n.Record != nil) }}
+	t := Table{Name: TableCases, Help: "one row a case: header, facts, provenance",
+		rows: func(n *Number) int { return count(n.Record != nil) }}
 	t.Columns = append(caseColumns(), columnsOf(func(r row) any { return &r.Record.Header })...)
 	t.Columns = append(t.Columns,
-		Column{"entries", Int, "number of docket entries", false, func(r row) Value { return intValue(r.Record.Entries) }},
+		Column{"entries", Int, "number of docket entries", false,
+			func(r row) Value { return intValue(r.Record.Entries) }},
 		Column{"party_count", Int, "number of parties; null if they were not collected", false, func(r row) Value {
 			if r.Record.Parties == nil {
 				return Value{}
 			}
 			return intValue(len(r.Record.Parties))
 		}},
-		Column{"flags", List, "peculiarities, such as header-only", false, func(r row) Value { return listValue(r.Record.Flags) }},
+		Column{"flags", List, "peculiarities, such as header-only", false,
+			func(r row) Value { return listValue(r.Record.Flags) }},
 	)
 	for _, c := range caseFacts() {
 		t.Columns = append(t.Columns, c.column())
 	}
 	t.Columns = append(t.Columns,
-		Column{"fetched_at", Time, "time of the first request that showed the case", false, func(r row) Value { return timeValue(r.Record.FetchedAt) }},
+		Column{"fetched_at", Time, "time of the first request that showed the case", false,
+			func(r row) Value { return timeValue(r.Record.FetchedAt) }},
 		Column{"source", Text, "URL of that request", false, func(r row) Value { return textValue(r.Record.Source) }},
-		Column{"run_id", Text, "run that gave the number its outcome", false, func(r row) Value { return textValue(string(r.RunID)) }},
+		Column{"run_id", Text, "run that gave the number its outcome", false,
+			func(r row) Value { return textValue(string(r.RunID)) }},
 		Column{"site", Text, "site profile of that run", false, func(r row) Value { return textValue(r.Site) }},
 	)
 	return t
@@ -137,25 +142,42 @@ func (f caseFact) column() Column {
 
 func caseFacts() []caseFact {
 	return []caseFact{
-		{"case_type", Text, "what the case is about, such as refugee_protection", func(c *facts.Case) Value { return optionalText(c.CaseType) }},
-		{"status", Text, "where the case stands, such as awaiting_leave", func(c *facts.Case) Value { return textValue(c.Status) }},
-		{"leave", Text, "decision on leave: granted or dismissed", func(c *facts.Case) Value { return optionalText(c.Leave) }},
+		{"case_type", Text, "what the case is about, such as refugee_protection",
+			func(c *facts.Case) Value { return optionalText(c.CaseType) }},
+		{"status", Text, "where the case stands, such as awaiting_leave",
+			func(c *facts.Case) Value { return textValue(c.Status) }},
+		{"leave", Text, "decision on leave: granted or dismissed",
+			func(c *facts.Case) Value { return optionalText(c.Leave) }},
 		{"leave_on", Date, "day of that decision", func(c *facts.Case) Value { return optionalDate(c.LeaveOn) }},
-		{"leave_judge", Text, "judge of that decision", func(c *facts.Case) Value { return optionalText(c.LeaveJudge) }},
-		{"review", Text, "decision on judicial review: granted or dismissed", func(c *facts.Case) Value { return optionalText(c.Review) }},
+		{"leave_judge", Text, "judge of that decision",
+			func(c *facts.Case) Value { return optionalText(c.LeaveJudge) }},
+		{"review", Text, "decision on judicial review: granted or dismissed",
+			func(c *facts.Case) Value { return optionalText(c.Review) }},
 		{"review_on", Date, "day of that decision", func(c *facts.Case) Value { return optionalDate(c.ReviewOn) }},
-		{"review_judge", Text, "judge of that decision", func(c *facts.Case) Value { return optionalText(c.ReviewJudge) }},
-		{"stay_motions", Int, "number of motions for a stay of removal", func(c *facts.Case) Value { return intValue(c.StayMotions) }},
-		{"stay_outcome", Text, "last decision about one", func(c *facts.Case) Value { return optionalText(c.StayOutcome) }},
-		{"visa_office", Text, "visa office of the decision under review", func(c *facts.Case) Value { return optionalText(c.VisaOffice) }},
-		{"rule9_days", Int, "days from the first request under Rule 9 to the answer", func(c *facts.Case) Value { return optionalInt(c.Rule9Days) }},
-		{"closed_on", Date, "day of the entry that closed the case", func(c *facts.Case) Value { return optionalDate(c.ClosedOn) }},
-		{"days_to_close", Int, "days from filing to closing", func(c *facts.Case) Value { return optionalInt(c.DaysToClose) }},
-		{"age_days", Int, "age of an open case when it was fetched", func(c *facts.Case) Value { return optionalInt(c.AgeDays) }},
-		{"last_entry_on", Date, "day of the last entry", func(c *facts.Case) Value { return optionalDate(c.LastEntryOn) }},
-		{"milestones", JSON, "steps of the case with day, rule and entry", func(c *facts.Case) Value { return jsonValue(c.Milestones) }},
-		{"conflict", JSON, "facts for which entries or rules disagree", func(c *facts.Case) Value { return jsonValue(c.Conflict) }},
-		{"fact_sources", JSON, "rule and entry of each fact", func(c *facts.Case) Value { return jsonValue(c.Sources) }},
+		{"review_judge", Text, "judge of that decision",
+			func(c *facts.Case) Value { return optionalText(c.ReviewJudge) }},
+		{"stay_motions", Int, "number of motions for a stay of removal",
+			func(c *facts.Case) Value { return intValue(c.StayMotions) }},
+		{"stay_outcome", Text, "last decision about one",
+			func(c *facts.Case) Value { return optionalText(c.StayOutcome) }},
+		{"visa_office", Text, "visa office of the decision under review",
+			func(c *facts.Case) Value { return optionalText(c.VisaOffice) }},
+		{"rule9_days", Int, "days from the first request under Rule 9 to the answer",
+			func(c *facts.Case) Value { return optionalInt(c.Rule9Days) }},
+		{"closed_on", Date, "day of the entry that closed the case",
+			func(c *facts.Case) Value { return optionalDate(c.ClosedOn) }},
+		{"days_to_close", Int, "days from filing to closing",
+			func(c *facts.Case) Value { return optionalInt(c.DaysToClose) }},
+		{"age_days", Int, "age of an open case when it was fetched",
+			func(c *facts.Case) Value { return optionalInt(c.AgeDays) }},
+		{"last_entry_on", Date, "day of the last entry",
+			func(c *facts.Case) Value { return optionalDate(c.LastEntryOn) }},
+		{"milestones", JSON, "steps of the case with day, rule and entry",
+			func(c *facts.Case) Value { return jsonValue(c.Milestones) }},
+		{"conflict", JSON, "facts for which entries or rules disagree",
+			func(c *facts.Case) Value { return jsonValue(c.Conflict) }},
+		{"fact_sources", JSON, "rule and entry of each fact",
+			func(c *facts.Case) Value { return jsonValue(c.Sources) }},
 	}
 }
 
@@ -190,24 +212,31 @@ type entryFact struct {
 func entryFacts() []entryFact {
 	return []entryFact{
 		{"kind", Text, "kind of the entry, such as order", func(e *facts.Entry) Value { return textValue(e.Kind) }},
-		{"final", Bool, "whether the entry is marked as a final decision", func(e *facts.Entry) Value { return boolValue(e.Final) }},
+		{"final", Bool, "whether the entry is marked as a final decision",
+			func(e *facts.Entry) Value { return boolValue(e.Final) }},
 		{"judge", Text, "judge who decided or heard", func(e *facts.Entry) Value { return optionalText(e.Judge) }},
-		{"officer", Text, "other officer who decided or heard", func(e *facts.Entry) Value { return optionalText(e.Officer) }},
-		{"outcome", Text, "granted, dismissed or other; null for an entry that decides nothing", func(e *facts.Entry) Value { return optionalText(e.Outcome) }},
-		{"about", List, "what the entry is about, such as leave", func(e *facts.Entry) Value { return listValue(e.About) }},
-		{"motion", Int, "document number of the motion that the entry refers to", func(e *facts.Entry) Value { return optionalInt(e.Motion) }},
-		{"decided_on", Date, "day of the decision in the text", func(e *facts.Entry) Value { return optionalDate(e.DecidedOn) }},
+		{"officer", Text, "other officer who decided or heard",
+			func(e *facts.Entry) Value { return optionalText(e.Officer) }},
+		{"outcome", Text, "granted, dismissed or other; null for an entry that decides nothing",
+			func(e *facts.Entry) Value { return optionalText(e.Outcome) }},
+		{"about", List, "what the entry is about, such as leave",
+			func(e *facts.Entry) Value { return listValue(e.About) }},
+		{"motion", Int, "document number of the motion that the entry refers to",
+			func(e *facts.Entry) Value { return optionalInt(e.Motion) }},
+		{"decided_on", Date, "day of the decision in the text",
+			func(e *facts.Entry) Value { return optionalDate(e.DecidedOn) }},
 		{"rules", JSON, "rule of each fact", func(e *facts.Entry) Value { return jsonValue(e.Rules) }},
 	}
 }
 
 func partiesTable() Table {
-	t := Table{Name: TableParties, Help: "one row a party and its counsel, if parties were collected", rows: func(n *Number) int {
-		if n.Record == nil {
-			return 0
-		}
-		return len(n.Record.Parties)
-	}}
+	t := Table{Name: TableParties, Help: "one row a party and its counsel, if parties were collected",
+		rows: func(n *Number) int {
+			if n.Record == nil {
+				return 0
+			}
+			return len(n.Record.Parties)
+		}}
 	t.Columns = append(t.Columns, caseColumns()[0],
 		Column{"position", Int, "place in the list, from 1", true, func(r row) Value { return intValue(r.n + 1) }})
 	t.Columns = append(t.Columns, columnsOf(func(r row) any { return &r.Record.Parties[r.n] })...)
@@ -215,9 +244,11 @@ func partiesTable() Table {
 }
 
 func coverageTable() Table {
-	return Table{Name: TableCoverage, Help: "one row a number: outcome, when, attempts", rows: func(*Number) int { return 1 },
+	return Table{Name: TableCoverage, Help: "one row a number: outcome, when, attempts",
+		rows: func(*Number) int { return 1 },
 		Columns: append(caseColumns(), []Column{
-			{"outcome", Text, "success, no-record or failed; null if the number has none yet", false, func(r row) Value { return textValue(string(r.Outcome)) }},
+			{"outcome", Text, "success, no-record or failed; null if the number has none yet", false,
+				func(r row) Value { return textValue(string(r.Outcome)) }},
 			{"confirmed", Bool, "whether a no-record is confirmed; null for other outcomes", false, func(r row) Value {
 				if r.Outcome != contract.NoRecord {
 					return Value{}
@@ -234,19 +265,25 @@ func coverageTable() Table {
 
 // rllTable has the columns in which publishers of open legal data exchange court files.
 func rllTable() Table {
-	return Table{Name: TableCases, Help: "one row a case in the columns of the Refugee Law Lab", rows: casesTable().rows, Columns: []Column{
-		{"citation", Text, "number of the file", true, func(r row) Value { return textValue(r.CaseID.String()) }},
-		{"citation2", Text, "second citation; always null", false, func(row) Value { return Value{} }},
-		{"dataset", Text, "series of the file", false, func(r row) Value { return textValue(r.CaseID.Series) }},
-		{"year", Int, "year of the file", false, func(r row) Value { return intValue(FullYear(r.CaseID.Year)) }},
-		{"name", Text, "style of cause", false, func(r row) Value { return textValue(r.Record.StyleOfCause) }},
-		{"language", Text, "language of the proceeding: en or fr", false, func(r row) Value { return textValue(languageOf(r.Record)) }},
-		{"document_date", Date, "day on which the file was opened", false, func(r row) Value { return dateValue(r.Record.FiledOn) }},
-		{"source_url", Text, "URL of the first request that showed the case", false, func(r row) Value { return textValue(r.Record.Source) }},
-		{"scraped_timestamp", Time, "time of that request", false, func(r row) Value { return timeValue(r.Record.FetchedAt) }},
-		{"unofficial_text", Text, "the docket as text", false, func(r row) Value { return textValue(docketText(r.Record)) }},
-		{"other", JSON, "the record", false, func(r row) Value { return recordValue(r.Record) }},
-	}}
+	return Table{Name: TableCases, Help: "one row a case in the columns of the Refugee Law Lab",
+		rows: casesTable().rows, Columns: []Column{
+			{"citation", Text, "number of the file", true, func(r row) Value { return textValue(r.CaseID.String()) }},
+			{"citation2", Text, "second citation; always null", false, func(row) Value { return Value{} }},
+			{"dataset", Text, "series of the file", false, func(r row) Value { return textValue(r.CaseID.Series) }},
+			{"year", Int, "year of the file", false, func(r row) Value { return intValue(FullYear(r.CaseID.Year)) }},
+			{"name", Text, "style of cause", false, func(r row) Value { return textValue(r.Record.StyleOfCause) }},
+			{"language", Text, "language of the proceeding: en or fr", false,
+				func(r row) Value { return textValue(languageOf(r.Record)) }},
+			{"document_date", Date, "day on which the file was opened", false,
+				func(r row) Value { return dateValue(r.Record.FiledOn) }},
+			{"source_url", Text, "URL of the first request that showed the case", false,
+				func(r row) Value { return textValue(r.Record.Source) }},
+			{"scraped_timestamp", Time, "time of that request", false,
+				func(r row) Value { return timeValue(r.Record.FetchedAt) }},
+			{"unofficial_text", Text, "the docket as text", false,
+				func(r row) Value { return textValue(docketText(r.Record)) }},
+			{"other", JSON, "the record", false, func(r row) Value { return recordValue(r.Record) }},
+		}}
 }
 
 func recordValue(r *contract.Record) Value {
@@ -301,7 +338,8 @@ func count(is bool) int {
 // columnsOf returns a column for each field of a struct of package contract. of returns a pointer to
 // the struct. The zero value of a field is null unless its tag says otherwise.
 func columnsOf(of func(row) any) []Column {
-	sample := row{Number: &Number{Record: &contract.Record{Docket: make([]contract.DocketEntry, 1), Parties: make([]contract.Party, 1)}}}
+	sample := row{Number: &Number{Record: &contract.Record{Docket: make([]contract.DocketEntry, 1),
+		Parties: make([]contract.Party, 1)}}}
 	t := reflect.TypeOf(of(sample)).Elem()
 	columns := make([]Column, t.NumField())
 	for i := range columns {

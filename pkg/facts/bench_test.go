@@ -13,8 +13,10 @@ import (
 // docketOfSize returns a record whose texts have about so many bytes, in the mix of a real docket.
 func docketOfSize(n, size int) *contract.Record {
 	r := &contract.Record{
-		Version: contract.RecordVersion, CaseID: contract.CaseID{Series: "IMM", Number: n%contract.MaxNumber + 1, Year: "21"},
-		Header: contract.Header{FiledOn: "2021-01-01", NatureEN: "Imm - Appl. for leave & jud. review - IRB - Refugee", StyleOfCause: "NOSUCH v. MCI"},
+		Version: contract.RecordVersion, CaseID: contract.CaseID{Series: "IMM", Number: n%contract.MaxNumber + 1,
+			Year: "21"},
+		Header: contract.Header{FiledOn: "2021-01-01",
+			NatureEN: "Imm - Appl. for leave & jud. review - IRB - Refugee", StyleOfCause: "NOSUCH v. MCI"},
 	}
 	texts := []string{
 		opening + " on 01-JAN-2021 Written reasons received by the Applicant Tariff fee of $50.00 received: yes",
@@ -36,7 +38,8 @@ func docketOfSize(n, size int) *contract.Record {
 			text += strings.Repeat(" The Registry shall place a copy of this order on each of the files of the schedule.", 120)
 		}
 		written += len(text)
-		r.Docket = append(r.Docket, contract.DocketEntry{EntryNumber: len(r.Docket) + 1, EnteredOn: "2021-03-04", OfficeEN: "Ottawa", Text: text, LanguageCode: "E"})
+		r.Docket = append(r.Docket, contract.DocketEntry{EntryNumber: len(r.Docket) + 1, EnteredOn: "2021-03-04",
+			OfficeEN: "Ottawa", Text: text, LanguageCode: "E"})
 	}
 	r.Entries = len(r.Docket)
 	return r

@@ -63,9 +63,11 @@ func (c *Case) Value(name string) string {
 		}
 	}
 	return deref(map[string]*string{
-		"case_type": c.CaseType, "leave": c.Leave, "leave_on": c.LeaveOn, "leave_judge": c.LeaveJudge, "review": c.Review,
-		"review_on": c.ReviewOn, "review_judge": c.ReviewJudge, "stay_outcome": c.StayOutcome, "visa_office": c.VisaOffice,
-		"closed_on": c.ClosedOn,
+		"case_type": c.CaseType, "leave": c.Leave, "leave_on": c.LeaveOn, "leave_judge": c.LeaveJudge,
+		"review":    c.Review,
+		"review_on": c.ReviewOn, "review_judge": c.ReviewJudge, "stay_outcome": c.StayOutcome,
+		"visa_office": c.VisaOffice,
+		"closed_on":   c.ClosedOn,
 	}[name])
 }
 
@@ -152,13 +154,15 @@ func (r *Reader) header(c *Case, d docket) (needsLeave bool) {
 		if !fact.ofCase {
 			continue
 		}
-		r.firstOf(c, fact, r.rules.byFact[i], len(places), func(at int) (string, *Entry) { return places[at].text, places[at].of }, &needsLeave)
+		r.firstOf(c, fact, r.rules.byFact[i], len(places),
+			func(at int) (string, *Entry) { return places[at].text, places[at].of }, &needsLeave)
 	}
 	return needsLeave
 }
 
 // firstOf sets a fact by the first rule that matches: all rules on the first text, then on the next.
-func (r *Reader) firstOf(c *Case, fact *factSpec, rules []*rule, places int, at func(int) (string, *Entry), needsLeave *bool) {
+func (r *Reader) firstOf(c *Case, fact *factSpec, rules []*rule, places int, at func(int) (string, *Entry),
+	needsLeave *bool) {
 	for i := range places {
 		text, of := at(i)
 		if text == "" {
@@ -353,7 +357,8 @@ func (b *caseBuilder) status(needsLeave bool) {
 	var by *Entry
 	fact := factKind
 	switch {
-	case b.review != nil && !(b.discontinued != nil && compareInTime(b.review, b.discontinued) < 0 && deref(c.Review) == ""):
+	case b.review != nil && !(b.discontinued != nil && compareInTime(b.review, b.discontinued) < 0 &&
+		deref(c.Review) == ""):
 		by, fact = b.review, factReview
 		c.Status = map[string]string{OutcomeGranted: StatusGranted, OutcomeDismissed: StatusDismissed}[*c.Review]
 		if *c.Review == OutcomeGranted && b.isAbout(by, AboutConsent) {
@@ -381,7 +386,8 @@ func (b *caseBuilder) status(needsLeave bool) {
 	c.Sources["closed_on"] = c.Sources["status"]
 	if b.discontinued != nil && b.discontinued != by {
 		c.Conflict = append(c.Conflict, Conflict{Fact: "status", Values: []ConflictValue{
-			{c.Status, c.Sources["status"]}, {StatusDiscontinued, sourceOf(b.discontinued, b.discontinued.Rules[factKind])},
+			{c.Status, c.Sources["status"]}, {StatusDiscontinued,
+				sourceOf(b.discontinued, b.discontinued.Rules[factKind])},
 		}})
 	}
 }
@@ -405,13 +411,16 @@ func (b *caseBuilder) ages(d docket) {
 func (b *caseBuilder) milestones() {
 	for _, e := range b.inTime {
 		for _, m := range e.milestones {
-			b.c.Milestones = append(b.c.Milestones, Milestone{m.name, e.Day, known(m.scheduledOn), known(m.scheduledAt), sourceOf(e, m.rule)})
+			b.c.Milestones = append(b.c.Milestones,
+				Milestone{m.name, e.Day, known(m.scheduledOn), known(m.scheduledAt), sourceOf(e, m.rule)})
 		}
 		if e.leave != "" {
-			b.c.Milestones = append(b.c.Milestones, Milestone{Name: "leave_decision", Day: e.decided(), Source: sourceOf(e, e.Rules[factLeave])})
+			b.c.Milestones = append(b.c.Milestones,
+				Milestone{Name: "leave_decision", Day: e.decided(), Source: sourceOf(e, e.Rules[factLeave])})
 		}
 		if e.review != "" && e.Kind != KindMotion {
-			b.c.Milestones = append(b.c.Milestones, Milestone{Name: "review_decision", Day: e.decided(), Source: sourceOf(e, e.Rules[factReview])})
+			b.c.Milestones = append(b.c.Milestones,
+				Milestone{Name: "review_decision", Day: e.decided(), Source: sourceOf(e, e.Rules[factReview])})
 		}
 	}
 }

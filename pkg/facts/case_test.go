@@ -54,8 +54,10 @@ func TestCase_Status(t *testing.T) {
 		{"open", []day{open}, "awaiting_leave leave null by null on null, review null by null on null, closed null after null, age 365"},
 		{"leave granted", []day{open, {"2021-03-04", leaveGranted}}, "active leave granted by Quillfeather on 2021-03-03, review null by null on null, closed null after null, age 365"},
 		{"leave dismissed", []day{open, {"2021-03-02", leaveRefused}}, "leave_dismissed leave dismissed by Inkwell on 2021-03-02, review null by null on null, closed 2021-03-02 after 60, age null"},
-		{"review dismissed", []day{open, {"2021-03-04", leaveGranted}, {"2021-07-05", dismissed}}, "dismissed leave granted by Quillfeather on 2021-03-03, review dismissed by Inkwell on 2021-07-05, closed 2021-07-05 after 185, age null"},
-		{"newest first", []day{{"2021-07-05", dismissed}, {"2021-03-04", leaveGranted}, open}, "dismissed leave granted by Quillfeather on 2021-03-03, review dismissed by Inkwell on 2021-07-05, closed 2021-07-05 after 185, age null"},
+		{"review dismissed", []day{open, {"2021-03-04", leaveGranted}, {"2021-07-05", dismissed}},
+			"dismissed leave granted by Quillfeather on 2021-03-03, review dismissed by Inkwell on 2021-07-05, closed 2021-07-05 after 185, age null"},
+		{"newest first", []day{{"2021-07-05", dismissed}, {"2021-03-04", leaveGranted}, open},
+			"dismissed leave granted by Quillfeather on 2021-03-03, review dismissed by Inkwell on 2021-07-05, closed 2021-07-05 after 185, age null"},
 		{"consent", []day{open, {"2021-07-05", onConsent}}, "granted_on_consent leave null by null on null, review granted by Inkwell on 2021-07-05, closed 2021-07-05 after 185, age null"},
 		{"discontinued", []day{open, {"2021-07-06", discontinued}}, "discontinued leave null by null on null, review null by null on null, closed 2021-07-06 after 186, age null"},
 		{"dismissed by a motion", []day{open, {"2021-07-05", "Order dated 05-JUL-2021 rendered by The Honourable Mr. Justice Inkwell Matter considered without personal appearance The Court's decision is with regard to Motion in writing Doc. No. 4 Result: granted - motion to dismiss granted, application dismissed. Filed on 05-JUL-2021 Final Decision"}}, "dismissed leave null by null on null, review dismissed by Inkwell on 2021-07-05, closed 2021-07-05 after 185, age null"},
@@ -63,8 +65,10 @@ func TestCase_Status(t *testing.T) {
 		{"closed otherwise", []day{open, {"2021-07-05", "(Final decision) Order rendered by The Honourable Mr. Justice Inkwell at Ottawa on 05-JUL-2021 removing the file from the list Decision filed on 05-JUL-2021"}}, "closed_other leave null by null on null, review null by null on null, closed 2021-07-05 after 185, age null"},
 	} {
 		c := caseOf(t, test.entries...)
-		got := fmt.Sprintf("%s leave %s by %s on %s, review %s by %s on %s, closed %s after %s, age %s", c.Status, text(c.Leave), text(c.LeaveJudge),
-			text(c.LeaveOn), text(c.Review), text(c.ReviewJudge), text(c.ReviewOn), text(c.ClosedOn), text(c.DaysToClose), text(c.AgeDays))
+		got := fmt.Sprintf("%s leave %s by %s on %s, review %s by %s on %s, closed %s after %s, age %s", c.Status,
+			text(c.Leave), text(c.LeaveJudge),
+			text(c.LeaveOn), text(c.Review), text(c.ReviewJudge), text(c.ReviewOn), text(c.ClosedOn),
+			text(c.DaysToClose), text(c.AgeDays))
 		if got != test.want {
 			t.Errorf("%s:\n got %s\nwant %s", test.name, got, test.want)
 		}
@@ -80,11 +84,13 @@ func TestCase_Conflicts(t *testing.T) {
 	if text(c.Leave) != "granted" || c.Status != facts.StatusActive {
 		t.Errorf("leave %s, status %s: want the last decision", text(c.Leave), c.Status)
 	}
-	if len(c.Conflict) != 1 || c.Conflict[0].Fact != "leave" || len(c.Conflict[0].Values) != 2 || *c.Conflict[0].Values[0].Entry != 1 {
+	if len(c.Conflict) != 1 || c.Conflict[0].Fact != "leave" || len(c.Conflict[0].Values) != 2 ||
+		*c.Conflict[0].Values[0].Entry != 1 {
 		t.Errorf("conflict %+v, want both decisions about leave", c.Conflict)
 	}
 	c = caseOf(t, day{"2021-07-05", dismissed}, day{"2021-07-06", discontinued})
-	if c.Status != facts.StatusDismissed || len(c.Conflict) != 1 || c.Conflict[0].Values[1].Value != facts.StatusDiscontinued {
+	if c.Status != facts.StatusDismissed || len(c.Conflict) != 1 ||
+		c.Conflict[0].Values[1].Value != facts.StatusDiscontinued {
 		t.Errorf("status %s, conflict %+v: want the discontinuance as a conflict", c.Status, c.Conflict)
 	}
 }
@@ -118,14 +124,18 @@ func TestCase_Steps(t *testing.T) {
 		}
 	}
 	want := []string{
-		"application_perfected", "respondent_memorandum", "reply", "stay_motion", "tribunal_record_ordered", "hearing_scheduled", "leave_decision",
-		"tribunal_record_filed", "applicant_further_memorandum", "respondent_further_memorandum", "hearing_held", "review_decision",
+		"application_perfected", "respondent_memorandum", "reply", "stay_motion", "tribunal_record_ordered",
+		"hearing_scheduled", "leave_decision",
+		"tribunal_record_filed", "applicant_further_memorandum", "respondent_further_memorandum", "hearing_held",
+		"review_decision",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("milestones\n got %s\nwant %s", strings.Join(names, " "), strings.Join(want, " "))
 	}
-	if c.StayMotions != 1 || text(c.StayOutcome) != "granted" || text(c.Rule9Days) != "16" || text(c.LastEntryOn) != "2021-07-05" || c.Entries != 14 {
-		t.Errorf("stays %d %s, rule 9 after %s days, last entry %s of %d", c.StayMotions, text(c.StayOutcome), text(c.Rule9Days), text(c.LastEntryOn), c.Entries)
+	if c.StayMotions != 1 || text(c.StayOutcome) != "granted" || text(c.Rule9Days) != "16" ||
+		text(c.LastEntryOn) != "2021-07-05" || c.Entries != 14 {
+		t.Errorf("stays %d %s, rule 9 after %s days, last entry %s of %d", c.StayMotions, text(c.StayOutcome),
+			text(c.Rule9Days), text(c.LastEntryOn), c.Entries)
 	}
 }
 
@@ -151,7 +161,8 @@ func TestCase_Types(t *testing.T) {
 		}
 	}
 	c := reader.Of(recordOf("Application for leave and judicial review against a decision of the visa section at the High Commission of Canada in New Delhi dated 3-MAR-2021"))
-	if text(c.VisaOffice) != "New Delhi" || text(c.CaseType) != "outside_canada" || *c.Sources["visa_office"].Entry != 1 {
+	if text(c.VisaOffice) != "New Delhi" || text(c.CaseType) != "outside_canada" ||
+		*c.Sources["visa_office"].Entry != 1 {
 		t.Errorf("visa office %s, type %s, source %+v", text(c.VisaOffice), text(c.CaseType), c.Sources["visa_office"])
 	}
 }
@@ -177,7 +188,8 @@ func TestCase_RulesDisagree(t *testing.T) {
 func TestCase_EveryFactHasSource(t *testing.T) {
 	t.Parallel()
 	c := caseOf(t, day{"2021-01-01", opening}, day{"2021-03-04", leaveGranted}, day{"2021-07-05", dismissed})
-	for _, fact := range []string{"case_type", "status", "leave", "leave_on", "leave_judge", "review", "review_on", "review_judge", "closed_on"} {
+	for _, fact := range []string{"case_type", "status", "leave", "leave_on", "leave_judge", "review", "review_on",
+		"review_judge", "closed_on"} {
 		if c.Sources[fact].Rule == "" {
 			t.Errorf("%s names no rule: %+v", fact, c.Sources)
 		}
@@ -186,7 +198,8 @@ func TestCase_EveryFactHasSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"stay_outcome":null`, `"visa_office":null`, `"final":false`, `"conflict":[]`, `"age_days":null`} {
+	for _, want := range []string{`"stay_outcome":null`, `"visa_office":null`, `"final":false`, `"conflict":[]`,
+		`"age_days":null`} {
 		if !strings.Contains(string(line), want) {
 			t.Errorf("%s lacks %s", line, want)
 		}
@@ -213,8 +226,10 @@ func TestCase_MotionByNumber(t *testing.T) {
 		{"another motion", stayMotion, 8, refused, "stay null, review null, awaiting_leave"},
 		{"without a number", stayMotion, 0, refused, "stay null, review null, awaiting_leave"},
 		{"no stay", otherMotion, 9, refused, "stay null, review null, awaiting_leave"},
-		{"review granted", reviewMotion, 9, granted + " Final Decision", "stay null, review granted, granted_on_consent"},
-		{"motion for review dismissed", reviewMotion, 9, refused + " Final Decision", "stay null, review null, closed_other"},
+		{"review granted", reviewMotion, 9, granted + " Final Decision",
+			"stay null, review granted, granted_on_consent"},
+		{"motion for review dismissed", reviewMotion, 9, refused + " Final Decision",
+			"stay null, review null, closed_other"},
 		{"order that is not final", reviewMotion, 9, granted, "stay null, review null, awaiting_leave"},
 		{"motion without an order", reviewMotion, 9, "Letter from Applicant", "stay null, review null, awaiting_leave"},
 	} {
@@ -224,7 +239,8 @@ func TestCase_MotionByNumber(t *testing.T) {
 		}
 		r.Docket[1].DocumentNumber = test.document
 		c := load(t).NewReader().Of(r)
-		if got := fmt.Sprintf("stay %s, review %s, %s", text(c.StayOutcome), text(c.Review), c.Status); got != test.want {
+		if got := fmt.Sprintf("stay %s, review %s, %s", text(c.StayOutcome), text(c.Review),
+			c.Status); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 		for _, m := range c.Milestones {
@@ -239,7 +255,8 @@ func TestCase_MotionByNumber(t *testing.T) {
 func TestReader_LongText(t *testing.T) {
 	t.Parallel()
 	begin := "Order rendered by The Honourable Mr. Justice Inkwell at Ottawa on 05-JUL-2021 dismissing the motion "
-	e := load(t).NewReader().Of(recordOf(begin + strings.Repeat("decision decided without a decision ", 1<<20))).EntryFacts[0]
+	e := load(t).NewReader().Of(recordOf(begin + strings.Repeat("decision decided without a decision ",
+		1<<20))).EntryFacts[0]
 	if text(e.Outcome) != "dismissed" || text(e.Judge) != "Inkwell" {
 		t.Errorf("outcome %s, judge %s", text(e.Outcome), text(e.Judge))
 	}

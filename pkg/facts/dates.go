@@ -19,7 +19,10 @@ const monthPattern = `(?:jan|feb|fev|mar|apr|avr|may|mai|jun|jui|jul|aug|aou|sep
 func parseDate(text string) string {
 	var numbers []int
 	month := 0
-	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') }) {
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool {
+		return (r < '0' || r > '9') &&
+			(r < 'a' || r > 'z')
+	}) {
 		digits := strings.TrimRight(word, "abcdefghijklmnopqrstuvwxyz")
 		if n, err := strconv.Atoi(digits); err == nil {
 			numbers = append(numbers, n)

@@ -277,7 +277,8 @@ func (r *Reader) entry(d docketEntry, position int) *Entry {
 		}
 		given := ""
 		for _, one := range r.rules.byFact[i] {
-			if one.kinds != 0 && one.kinds&kind == 0 || one.about != 0 && one.about&about == 0 || one.final && !e.Final {
+			if one.kinds != 0 && one.kinds&kind == 0 || one.about != 0 && one.about&about == 0 || one.final &&
+				!e.Final {
 				continue
 			}
 			if fact.many && one.value != "" && e.Rules[fact.name+"."+one.value] != "" {
@@ -357,7 +358,8 @@ func (r *Reader) set(e *Entry, fact *factSpec, h hit) bool {
 		if e.Rules[key] != "" {
 			return true
 		}
-		e.milestones = append(e.milestones, milestoneFact{h.value, h.rule.name, parseDate(h.extra["scheduled_on"]), h.extra["scheduled_at"]})
+		e.milestones = append(e.milestones, milestoneFact{h.value, h.rule.name, parseDate(h.extra["scheduled_on"]),
+			h.extra["scheduled_at"]})
 	}
 	e.Rules[key] = h.rule.name
 	found := Finding{Fact: fact.name, Value: h.value, Rule: h.rule.name}

@@ -30,11 +30,13 @@ func (n *nameRules) clean(text string) string {
 		if bare == "" && len(name) == 0 {
 			continue
 		}
-		if len(name) == maxNameWords || bare == "" || n.ends[bare] || !oneCase && !n.particles[bare] && !startsName(word) {
+		if len(name) == maxNameWords || bare == "" || n.ends[bare] || !oneCase && !n.particles[bare] &&
+			!startsName(word) {
 			break
 		}
 		name = append(name, word)
-		if last := strings.TrimRight(word, ".,;:\""); last != word && (utf8.RuneCountInString(last) > 3 || word[len(last)] != '.') {
+		if last := strings.TrimRight(word, ".,;:\""); last != word &&
+			(utf8.RuneCountInString(last) > 3 || word[len(last)] != '.') {
 			break // the end of a sentence, not an initial
 		}
 	}
@@ -107,7 +109,8 @@ func (n *nameRules) mixedCase(word string) string {
 		if capital && unicode.IsLetter(r) {
 			r = unicode.ToUpper(r)
 			capital = false
-		} else if r == '-' || r == '\'' || r == '’' || r == '.' || i == 1 && strings.HasPrefix(lower, "mc") && r == 'c' {
+		} else if r == '-' || r == '\'' || r == '’' || r == '.' || i == 1 && strings.HasPrefix(lower, "mc") &&
+			r == 'c' {
 			capital = true
 		}
 		b.WriteRune(r)

@@ -45,11 +45,13 @@ type docketEntry struct {
 }
 
 func read(record *contract.Record) docket {
-	d := docket{caseID: record.CaseID.String(), filedOn: record.FiledOn, entries: make([]docketEntry, len(record.Docket))}
+	d := docket{caseID: record.CaseID.String(), filedOn: record.FiledOn,
+		entries: make([]docketEntry, len(record.Docket))}
 	if !record.FetchedAt.IsZero() {
 		d.fetchedOn = record.FetchedAt.UTC().Format("2006-01-02")
 	}
-	for _, text := range []string{record.NatureEN, record.NatureFR, record.TrackEN, record.TrackFR, record.TypeEN, record.TypeFR, record.ClassEN, record.ClassFR} {
+	for _, text := range []string{record.NatureEN, record.NatureFR, record.TrackEN, record.TrackFR, record.TypeEN,
+		record.TypeFR, record.ClassEN, record.ClassFR} {
 		if text != "" {
 			d.header += text + " | "
 		}

@@ -222,7 +222,8 @@ func parse(data []byte) (*Rules, error) {
 	if f.Name == "" {
 		return nil, errors.New(`name "": allowed is a name`)
 	}
-	c := &compiler{file: &f, rules: &Rules{Name: f.Name, specs: factSpecs(), names: newNameRules(f.Names.Particles, f.Names.Ends)}, used: map[string]bool{}}
+	c := &compiler{file: &f, rules: &Rules{Name: f.Name, specs: factSpecs(),
+		names: newNameRules(f.Names.Particles, f.Names.Ends)}, used: map[string]bool{}}
 	return c.compile()
 }
 
@@ -241,7 +242,8 @@ func unknownKey(data []byte, key toml.Key) error {
 	if at == nil {
 		return fmt.Errorf("unknown key %.60q: allowed are %s", key.String(), allowed)
 	}
-	return fmt.Errorf("line %d: unknown key %.60q: allowed are %s", 1+bytes.Count(data[:at[1]], []byte("\n")), key.String(), allowed)
+	return fmt.Errorf("line %d: unknown key %.60q: allowed are %s", 1+bytes.Count(data[:at[1]], []byte("\n")),
+		key.String(), allowed)
 }
 
 // compiler turns a rule file into rules. Its methods return the first problem.
@@ -265,7 +267,8 @@ func (c *compiler) compile() (*Rules, error) {
 		compiled := section{name: s.Name}
 		for i, list := range [][]string{s.FromEN, s.FromFR, s.ToEN, s.ToFR} {
 			for _, text := range list {
-				e, err := c.expression(fmt.Sprintf("section %q: %s", s.Name, [...]string{"from_en", "from_fr", "to_en", "to_fr"}[i]), text, nil)
+				e, err := c.expression(fmt.Sprintf("section %q: %s", s.Name,
+					[...]string{"from_en", "from_fr", "to_en", "to_fr"}[i]), text, nil)
 				if err != nil {
 					return nil, err
 				}
@@ -277,7 +280,8 @@ func (c *compiler) compile() (*Rules, error) {
 			}
 		}
 		if len(compiled.from) == 0 {
-			return nil, fmt.Errorf("section %q: from_en and from_fr are empty: allowed is at least one expression", s.Name)
+			return nil, fmt.Errorf("section %q: from_en and from_fr are empty: allowed is at least one expression",
+				s.Name)
 		}
 		r.sections = append(r.sections, compiled)
 	}
@@ -418,9 +422,11 @@ func checkValue(where string, fact factSpec, spec ruleSpec) error {
 	case spec.Value == "":
 		return nil
 	case fact.values == nil:
-		return fmt.Errorf("%s: value %.60q: allowed is none: %s is the group %q of an expression", where, spec.Value, fact.name, fact.group)
+		return fmt.Errorf("%s: value %.60q: allowed is none: %s is the group %q of an expression", where, spec.Value,
+			fact.name, fact.group)
 	case !slices.Contains(fact.values, spec.Value):
-		return fmt.Errorf("%s: value %.60q: allowed for %s are %s", where, spec.Value, fact.name, strings.Join(fact.values, ", "))
+		return fmt.Errorf("%s: value %.60q: allowed for %s are %s", where, spec.Value, fact.name,
+			strings.Join(fact.values, ", "))
 	}
 	return nil
 }
@@ -532,7 +538,8 @@ func (c *compiler) expand(where, text string, depth int) (string, error) {
 				names = append(names, name)
 			}
 			slices.Sort(names)
-			problem = fmt.Errorf("%s: word list %.60q: allowed are %s, none of which may contain itself", where, name, strings.Join(names, ", "))
+			problem = fmt.Errorf("%s: word list %.60q: allowed are %s, none of which may contain itself", where, name,
+				strings.Join(names, ", "))
 			return ""
 		}
 		if problem != nil { // one is enough, and each list may have many others
@@ -545,7 +552,8 @@ func (c *compiler) expand(where, text string, depth int) (string, error) {
 		return joined
 	})
 	if problem == nil && len(expanded) > maxExpression {
-		problem = fmt.Errorf("%s %.60q: %d bytes with its word lists: allowed are %d", where, text, len(expanded), maxExpression)
+		problem = fmt.Errorf("%s %.60q: %d bytes with its word lists: allowed are %d", where, text, len(expanded),
+			maxExpression)
 	}
 	return expanded, problem
 }

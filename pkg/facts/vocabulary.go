@@ -93,7 +93,8 @@ func factSpecs() []factSpec {
 		{name: factJudge, group: "name"},
 		{name: factOfficer, group: "name"},
 		{name: factAbout, many: true, values: []string{
-			AboutLeave, AboutReview, AboutMotion, AboutStayOfRemoval, AboutConsent, "stay_of_release", "extension_of_time",
+			AboutLeave, AboutReview, AboutMotion, AboutStayOfRemoval, AboutConsent, "stay_of_release",
+			"extension_of_time",
 			"reconsideration", "set_aside", "confidentiality", "consolidation", "adjournment", "abeyance", "scheduling",
 			"tribunal_record", "certified_question", "case_management", "mandamus", "costs",
 		}},
@@ -104,12 +105,15 @@ func factSpecs() []factSpec {
 		{name: factReview, values: decided, compared: true},
 		{name: factMilestone, many: true, extra: []string{"scheduled_on", "scheduled_at"}, values: []string{
 			"application_perfected", "respondent_memorandum", "reply", "stay_motion", "tribunal_record_ordered",
-			"tribunal_record_filed", "applicant_further_memorandum", "respondent_further_memorandum", "hearing_scheduled",
+			"tribunal_record_filed", "applicant_further_memorandum", "respondent_further_memorandum",
+			"hearing_scheduled",
 			"hearing_held", "leave_decision", "review_decision", "discontinued",
 		}},
 		{name: factCaseType, ofCase: true, values: []string{
-			"mandamus", "refugee_protection", "refugee_appeal", "pre_removal_risk", "humanitarian", "immigration_appeal",
-			"inadmissibility", "removal", "detention", "citizenship", "outside_canada", "in_canada", "judicial_review", "action",
+			"mandamus", "refugee_protection", "refugee_appeal", "pre_removal_risk", "humanitarian",
+			"immigration_appeal",
+			"inadmissibility", "removal", "detention", "citizenship", "outside_canada", "in_canada",
+			"judicial_review", "action",
 			"appeal", "other",
 		}},
 		{name: factNeedsLeave, ofCase: true, values: []string{"true"}},

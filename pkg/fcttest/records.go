@@ -14,9 +14,12 @@ import (
 // OddTexts returns texts that formats of data get wrong.
 func OddTexts() []string {
 	return []string{
-		"=1+1", "+1", "-2", "@SUM(A1)", "'=1", "''+x", "'quoted'", `say "no"`, `"`, "a,b;c\td", "line\nline", "line\r\nline", "\r", "\n",
-		" leading", "trailing ", "שלום עולם", "مرحبا", "\u202eright to left", "👩‍⚖️ 🇨🇦", "é vs e\u0301", "null", "NULL", `\N`, `\`, `\.`, "{a,b}",
-		"[1]", "true", "1e5", "007", "2025-01-01", "<b>&amp;</b>", "_x0041_", "\u2028", "\ufeffmark", "O'Brien; DROP TABLE cases;--", "%s%n",
+		"=1+1", "+1", "-2", "@SUM(A1)", "'=1", "''+x", "'quoted'", `say "no"`, `"`, "a,b;c\td", "line\nline",
+		"line\r\nline", "\r", "\n",
+		" leading", "trailing ", "שלום עולם", "مرحبا", "\u202eright to left", "👩‍⚖️ 🇨🇦", "é vs e\u0301", "null",
+		"NULL", `\N`, `\`, `\.`, "{a,b}",
+		"[1]", "true", "1e5", "007", "2025-01-01", "<b>&amp;</b>", "_x0041_", "\u2028", "\ufeffmark",
+		"O'Brien; DROP TABLE cases;--", "%s%n",
 	}
 }
 
@@ -32,7 +35,8 @@ func drawDay(t *rapid.T, label string) string {
 	if rapid.IntRange(0, 3).Draw(t, label+" null") == 0 {
 		return ""
 	}
-	return time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, rapid.IntRange(0, 40000).Draw(t, label)).Format(time.DateOnly)
+	return time.Date(1971, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0,
+		rapid.IntRange(0, 40000).Draw(t, label)).Format(time.DateOnly)
 }
 
 func drawTexts(t *rapid.T, label string) []string {
@@ -51,11 +55,15 @@ func DrawRecord(t *rapid.T, number int) contract.Record {
 	text := func() string { return drawText(t, "text") }
 	flag := func() contract.YesNo { return contract.YesNo(rapid.IntRange(0, 2).Draw(t, "flag")) }
 	r := contract.Record{
-		Version: contract.RecordVersion, CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number}, Docket: []contract.DocketEntry{},
+		Version: contract.RecordVersion, CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number},
+		Docket: []contract.DocketEntry{},
 		Header: contract.Header{
-			CourtSeq: text(), StyleOfCause: text(), NatureEN: text(), NatureFR: text(), NatureCode: text(), Division: text(),
-			FiledOn: drawDay(t, "filed_on"), OfficeEN: text(), OfficeFR: text(), OfficeCode: text(), TypeEN: text(), TypeFR: text(), TypeCode: text(),
-			ClassEN: text(), ClassFR: text(), ClassID: text(), TrackEN: text(), TrackFR: text(), LanguageEN: text(), LanguageFR: text(),
+			CourtSeq: text(), StyleOfCause: text(), NatureEN: text(), NatureFR: text(), NatureCode: text(),
+			Division: text(),
+			FiledOn:  drawDay(t, "filed_on"), OfficeEN: text(), OfficeFR: text(), OfficeCode: text(), TypeEN: text(),
+			TypeFR: text(), TypeCode: text(),
+			ClassEN: text(), ClassFR: text(), ClassID: text(), TrackEN: text(), TrackFR: text(), LanguageEN: text(),
+			LanguageFR:   text(),
 			LanguageCode: text(), PartyNames: drawTexts(t, "party_names"), Ships: drawTexts(t, "ships"),
 		},
 		Flags: append([]string{}, drawTexts(t, "flags")...), Source: text(),
@@ -69,8 +77,11 @@ func DrawRecord(t *rapid.T, number int) contract.Record {
 	}
 	for range rapid.IntRange(0, 5).Draw(t, "entries") {
 		r.Docket = append(r.Docket, contract.DocketEntry{
-			EntryNumber: rapid.IntRange(0, 9).Draw(t, "entry"), DocumentNumber: rapid.IntRange(0, 9).Draw(t, "document"),
-			EnteredOn: drawDay(t, "entered_on"), OfficeEN: text(), OfficeFR: text(), Text: text(), DocumentID: text(), CanPublish: flag(),
+			EntryNumber:    rapid.IntRange(0, 9).Draw(t, "entry"),
+			DocumentNumber: rapid.IntRange(0, 9).Draw(t, "document"),
+			EnteredOn:      drawDay(t, "entered_on"), OfficeEN: text(), OfficeFR: text(), Text: text(),
+			DocumentID:   text(),
+			CanPublish:   flag(),
 			Confidential: flag(), LanguageCode: text(), Notes: text(), CommandEN: text(), CommandFR: text(),
 		})
 	}
@@ -81,7 +92,8 @@ func DrawRecord(t *rapid.T, number int) contract.Record {
 // LargeRecord returns a record of IMM-number-25 with 2,500 entries and a text of 30,000 characters.
 func LargeRecord(number int) contract.Record {
 	r := contract.Record{
-		Version: contract.RecordVersion, CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number}, Flags: []string{},
+		Version: contract.RecordVersion, CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: number},
+		Flags:     []string{},
 		FetchedAt: time.Date(2025, 11, 30, 12, 0, 0, 123456000, time.UTC), Source: "https://court.test/?a=1&b=<2>",
 	}
 	for i := range 2500 {

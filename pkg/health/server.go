@@ -84,7 +84,8 @@ func Start(o Options) (*Server, error) {
 		mux.Handle(pattern, page)
 	}
 	s := &Server{addr: listener.Addr().String(), ended: make(chan error, 1), server: &http.Server{
-		Handler: guard(o.Addr, mux), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		Handler: guard(o.Addr, mux), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
 	}}
 	go func() { s.ended <- s.server.Serve(listener) }()

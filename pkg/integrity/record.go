@@ -43,7 +43,10 @@ func (g *Guard) Restore(ctx context.Context) error {
 		case copied:
 			keys := g.keys[name].Keys
 			subjects := sortedKeys(keys)
-			slices.SortStableFunc(subjects, func(a, b string) int { return int(keys[a].Sequence) - int(keys[b].Sequence) })
+			slices.SortStableFunc(subjects, func(a,
+				b string) int {
+				return int(keys[a].Sequence) - int(keys[b].Sequence)
+			})
 			for _, subject := range subjects {
 				msgs = append(msgs, &nats.Msg{Subject: subject, Data: keys[subject].Value})
 			}
@@ -107,7 +110,8 @@ func (g *Guard) recordChanges(ctx context.Context, broken func(error)) {
 
 // sameRunStreams reports whether the streams that the work on runs changes are unchanged.
 func sameRunStreams(a, b map[string]Stream) bool {
-	for _, name := range []string{contract.StreamOutcomes, contract.StreamAnswers, contract.StreamJobs, contract.StreamBatch, "KV_" + contract.BucketRuns} {
+	for _, name := range []string{contract.StreamOutcomes, contract.StreamAnswers, contract.StreamJobs,
+		contract.StreamBatch, "KV_" + contract.BucketRuns} {
 		if a[name].Last != b[name].Last || a[name].Count != b[name].Count {
 			return false
 		}
@@ -130,7 +134,8 @@ func (g *Guard) scrub(ctx context.Context) error {
 		case err == nil && !now.exists:
 			err = fmt.Errorf("%w: stream %s is gone", ErrDamaged, name)
 		case err == nil && what == ledger && now.chainAt[chained] != hexHash(chain):
-			err = fmt.Errorf("%w: %s: expected hash %.12s at message %d, found %.12s", ErrDamaged, name, hexHash(chain), chained, now.chainAt[chained])
+			err = fmt.Errorf("%w: %s: expected hash %.12s at message %d, found %.12s", ErrDamaged, name,
+				hexHash(chain), chained, now.chainAt[chained])
 		case err == nil && what == copied:
 			if lost := g.compareCopy(name, now); lost != nil {
 				err = fmt.Errorf("%w: %s: %w", ErrDamaged, name, lost)
@@ -308,7 +313,8 @@ func (g *Guard) scan(ctx context.Context, name string, what kind, points []uint6
 	}
 	if err != nil || count < state.Msgs {
 		now.Count = count
-		return now, fmt.Errorf("%w: %s: expected %d messages up to %d, %d of them can be read", ErrDamaged, name, state.Msgs, state.LastSeq, count)
+		return now, fmt.Errorf("%w: %s: expected %d messages up to %d, %d of them can be read", ErrDamaged, name,
+			state.Msgs, state.LastSeq, count)
 	}
 	return now, nil
 }
@@ -425,7 +431,8 @@ func digest(msg bus.Message) [sha256.Size]byte {
 func (g *Guard) load() error {
 	err := readJSON(filepath.Join(g.Dir, manifestName), &g.manifest)
 	if err == nil && g.manifest.Version != version {
-		return fmt.Errorf("%w: %s is of version %d, this program reads %d", ErrDamaged, filepath.Join(g.Dir, manifestName), g.manifest.Version, version)
+		return fmt.Errorf("%w: %s is of version %d, this program reads %d", ErrDamaged,
+			filepath.Join(g.Dir, manifestName), g.manifest.Version, version)
 	}
 	if err != nil {
 		g.manifest = Manifest{}
@@ -470,7 +477,8 @@ func (g *Guard) save(streams map[string]Stream) error {
 	if own.Ledger.Last == 0 && err != nil { // nothing that could be lost
 		return nil
 	}
-	if err := writeJSON(g.Output, fingerprintName(own.Store), own); err != nil { // the writer of the output reports the cause
+	if err := writeJSON(g.Output, fingerprintName(own.Store),
+		own); err != nil { // the writer of the output reports the cause
 		g.Log.Warn("store.witness.unwritten", "folder", g.Output, "error", err)
 	}
 	return nil

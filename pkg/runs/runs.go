@@ -38,9 +38,10 @@ func Follow(ctx context.Context, b *bus.Bus, work Work) error {
 	defer cancel(nil)
 	f := &follower{kv: kv, work: work, fail: cancel, runs: make(map[contract.RunID]*runState)}
 	defer f.wait()
-	err = b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.state", "*.halt"}}, func(entry jetstream.KeyValueEntry) error {
-		return f.apply(ctx, entry)
-	})
+	err = b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.state", "*.halt"}},
+		func(entry jetstream.KeyValueEntry) error {
+			return f.apply(ctx, entry)
+		})
 	if ctx.Err() != nil {
 		return workError(ctx)
 	}
@@ -218,22 +219,25 @@ func IDs(ctx context.Context, b *bus.Bus) ([]contract.RunID, error) {
 
 // Manifests returns the readable manifests of all runs, in no order.
 func Manifests(ctx context.Context, b *bus.Bus) (manifests []contract.Manifest, err error) {
-	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.manifest"}}, func(entry jetstream.KeyValueEntry) error {
-		manifest, err := Decode[contract.Manifest](entry.Key(), entry.Value())
-		if err == nil {
-			manifests = append(manifests, manifest)
-		}
-		return nil
-	})
+	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.manifest"}},
+		func(entry jetstream.KeyValueEntry) error {
+			manifest, err := Decode[contract.Manifest](entry.Key(), entry.Value())
+			if err == nil {
+				manifests = append(manifests, manifest)
+			}
+			return nil
+		})
 	return manifests, err
 }
 
 // idsWithKey returns the runs that have a key with this suffix in the bucket.
 func idsWithKey(ctx context.Context, b *bus.Bus, suffix string) (found []contract.RunID, err error) {
-	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*" + suffix}}, func(entry jetstream.KeyValueEntry) error {
-		found = append(found, contract.RunID(strings.TrimSuffix(entry.Key(), suffix))) // Watch skips keys of another form
-		return nil
-	})
+	err = b.Scan(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*" + suffix}},
+		func(entry jetstream.KeyValueEntry) error {
+			found = append(found, contract.RunID(strings.TrimSuffix(entry.Key(),
+				suffix))) // Watch skips keys of another form
+			return nil
+		})
 	return found, err
 }
 
@@ -340,20 +344,21 @@ func UpdateBytes(
 // included. It waits until ctx ends, and then returns the cause.
 func Await[T any](ctx context.Context, b *bus.Bus, key string, good func(T) bool) (T, error) {
 	var found T
-	err := b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{key}}, func(entry jetstream.KeyValueEntry) error {
-		if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+	err := b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{key}},
+		func(entry jetstream.KeyValueEntry) error {
+			if entry == nil || entry.Operation() != jetstream.KeyValuePut {
+				return nil
+			}
+			value, err := Decode[T](key, entry.Value())
+			if err != nil {
+				return err
+			}
+			if good(value) {
+				found = value
+				return bus.ErrStop
+			}
 			return nil
-		}
-		value, err := Decode[T](key, entry.Value())
-		if err != nil {
-			return err
-		}
-		if good(value) {
-			found = value
-			return bus.ErrStop
-		}
-		return nil
-	})
+		})
 	switch {
 	case err == nil:
 		return found, nil
@@ -383,7 +388,8 @@ func PublishedNumbers(ctx context.Context, b *bus.Bus, run contract.RunID) (map[
 
 // EachFetcher calls each with the key and the presence of every fetcher that works on a run.
 // Unreadable presences are skipped.
-func EachFetcher(ctx context.Context, b *bus.Bus, run contract.RunID, each func(key string, p contract.Presence)) error {
+func EachFetcher(ctx context.Context, b *bus.Bus, run contract.RunID,
+	each func(key string, p contract.Presence)) error {
 	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{run.FetcherKey("*")}}
 	err := b.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 		if presence, err := Decode[contract.Presence](entry.Key(), entry.Value()); err == nil {
@@ -401,21 +407,23 @@ func EachFetcher(ctx context.Context, b *bus.Bus, run contract.RunID, each func(
 // year to each. Keys of other sites are skipped: a case of the simulator proves nothing about a
 // court. An unreadable value is an error that wraps ErrUnreadable, because skipping it would
 // silently fetch the case again.
-func EachOutcome(ctx context.Context, b *bus.Bus, bucket, site, series, year string, each func(number int, value contract.Collected)) error {
-	return b.Scan(ctx, bus.Keys{Bucket: bucket, Filters: []string{series + "." + year + ".*"}}, func(entry jetstream.KeyValueEntry) error {
-		id, err := contract.ParseKey(entry.Key())
-		if err != nil {
+func EachOutcome(ctx context.Context, b *bus.Bus, bucket, site, series, year string,
+	each func(number int, value contract.Collected)) error {
+	return b.Scan(ctx, bus.Keys{Bucket: bucket, Filters: []string{series + "." + year + ".*"}},
+		func(entry jetstream.KeyValueEntry) error {
+			id, err := contract.ParseKey(entry.Key())
+			if err != nil {
+				return nil
+			}
+			value, err := Decode[contract.Collected](entry.Key(), entry.Value())
+			if err != nil {
+				return fmt.Errorf("reading bucket %s: %w", bucket, err)
+			}
+			if value.AppliesTo(site) {
+				each(id.Number, value)
+			}
 			return nil
-		}
-		value, err := Decode[contract.Collected](entry.Key(), entry.Value())
-		if err != nil {
-			return fmt.Errorf("reading bucket %s: %w", bucket, err)
-		}
-		if value.AppliesTo(site) {
-			each(id.Number, value)
-		}
-		return nil
-	})
+		})
 }
 
 // Halted is the cause of the cancelled work on a run that was halted.

@@ -24,25 +24,37 @@ func TestFetch_Calls(t *testing.T) {
 		calls                  []string
 		verdict                contract.Verdict
 	}{
-		"record":              {bodyHandler(ownBody), nil, nil, false, []string{"docket"}, contract.VerdictSuccess},
-		"record and parties":  {bodyHandler(ownBody), nil, bodyHandler(partiesBody), true, []string{"docket", "parties"}, contract.VerdictSuccess},
-		"no record":           {bodyHandler(emptyBody), bodyHandler(emptyBody), nil, false, []string{"docket", "header"}, contract.VerdictNoRecord},
-		"no record, parties":  {bodyHandler(emptyBody), bodyHandler(emptyBody), bodyHandler(partiesBody), true, []string{"docket", "header"}, contract.VerdictNoRecord},
-		"header only":         {bodyHandler(emptyBody), bodyHandler(ownBody), nil, false, []string{"docket", "header", "docket"}, contract.VerdictSuccess},
-		"header only, people": {bodyHandler(emptyBody), bodyHandler(ownBody), bodyHandler(partiesBody), true, []string{"docket", "header", "docket", "parties"}, contract.VerdictSuccess},
-		"prefix matches":      {bodyHandler(otherBody), bodyHandler(otherBody), nil, false, []string{"docket", "header"}, contract.VerdictNoRecord},
-		"mixed up":            {bodyHandler(unrelatedBody), nil, nil, false, []string{"docket"}, contract.VerdictTransient},
-		"trouble":             {statusHandler(500, "no"), nil, nil, true, []string{"docket"}, contract.VerdictTransient},
-		"trouble at the end":  {bodyHandler(ownBody), nil, statusHandler(500, "no"), true, []string{"docket", "parties"}, contract.VerdictTransient},
-		"cut off":             {bodyHandler(ownBody[:len(ownBody)-1]), nil, bodyHandler(partiesBody), true, []string{"docket"}, contract.VerdictTransient},
-		"error page":          {bodyHandler("<html>"), nil, nil, false, []string{"docket"}, contract.VerdictTransient},
-		"blocked":             {statusHandler(403, ""), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
-		"guarded":             {bodyHandler(blockBody), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
-		"guarded later":       {bodyHandler(emptyBody), bodyHandler(blockBody), nil, false, []string{"docket", "header"}, contract.VerdictBlocked},
+		"record": {bodyHandler(ownBody), nil, nil, false, []string{"docket"}, contract.VerdictSuccess},
+		"record and parties": {bodyHandler(ownBody), nil, bodyHandler(partiesBody), true,
+			[]string{"docket", "parties"}, contract.VerdictSuccess},
+		"no record": {bodyHandler(emptyBody), bodyHandler(emptyBody), nil, false,
+			[]string{"docket", "header"}, contract.VerdictNoRecord},
+		"no record, parties": {bodyHandler(emptyBody), bodyHandler(emptyBody), bodyHandler(partiesBody), true,
+			[]string{"docket", "header"}, contract.VerdictNoRecord},
+		"header only": {bodyHandler(emptyBody), bodyHandler(ownBody), nil, false,
+			[]string{"docket", "header", "docket"}, contract.VerdictSuccess},
+		"header only, people": {bodyHandler(emptyBody), bodyHandler(ownBody), bodyHandler(partiesBody), true,
+			[]string{"docket", "header", "docket", "parties"}, contract.VerdictSuccess},
+		"prefix matches": {bodyHandler(otherBody), bodyHandler(otherBody), nil, false,
+			[]string{"docket", "header"}, contract.VerdictNoRecord},
+		"mixed up": {bodyHandler(unrelatedBody), nil, nil, false, []string{"docket"},
+			contract.VerdictTransient},
+		"trouble": {statusHandler(500, "no"), nil, nil, true, []string{"docket"},
+			contract.VerdictTransient},
+		"trouble at the end": {bodyHandler(ownBody), nil, statusHandler(500, "no"), true,
+			[]string{"docket", "parties"}, contract.VerdictTransient},
+		"cut off": {bodyHandler(ownBody[:len(ownBody)-1]), nil, bodyHandler(partiesBody), true,
+			[]string{"docket"}, contract.VerdictTransient},
+		"error page": {bodyHandler("<html>"), nil, nil, false, []string{"docket"}, contract.VerdictTransient},
+		"blocked":    {statusHandler(403, ""), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
+		"guarded":    {bodyHandler(blockBody), nil, nil, true, []string{"docket"}, contract.VerdictBlocked},
+		"guarded later": {bodyHandler(emptyBody), bodyHandler(blockBody), nil, false,
+			[]string{"docket", "header"}, contract.VerdictBlocked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := startSite(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header, "parties": test.people})
+			server := startSite(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header,
+				"parties": test.people})
 			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
 			exchanges := fetchCase(t, c)
 			if diff := cmp.Diff(test.calls, server.madeCalls()); diff != "" {
@@ -59,7 +71,8 @@ func TestFetch_Calls(t *testing.T) {
 // TestFetch_Before: before is called ahead of each request, and its gap is recorded.
 func TestFetch_Before(t *testing.T) {
 	t.Parallel()
-	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": bodyHandler(emptyBody)})
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody),
+		"header": bodyHandler(emptyBody)})
 	c := newClient(t, server.URL, nil)
 	var made []int
 	exchanges, err := c.Fetch(t.Context(), caseID(t, "IMM-13-25"), func(context.Context) (time.Duration, error) {
@@ -80,7 +93,8 @@ func TestFetch_Before(t *testing.T) {
 // TestFetch_BeforeFails: an error of before ends the attempt without another request.
 func TestFetch_BeforeFails(t *testing.T) {
 	t.Parallel()
-	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody), "header": bodyHandler(emptyBody)})
+	server := startSite(t, map[string]http.HandlerFunc{"docket": bodyHandler(emptyBody),
+		"header": bodyHandler(emptyBody)})
 	c := newClient(t, server.URL, nil)
 	halted := errors.New("halted")
 	requests := 0
@@ -91,7 +105,8 @@ func TestFetch_BeforeFails(t *testing.T) {
 		return 0, nil
 	})
 	if !errors.Is(err, halted) || len(exchanges) != 1 || len(server.madeCalls()) != 1 {
-		t.Errorf("error %v, %d exchanges, %d requests; want the pace's error after 1 and 1", err, len(exchanges), len(server.madeCalls()))
+		t.Errorf("error %v, %d exchanges, %d requests; want the pace's error after 1 and 1", err, len(exchanges),
+			len(server.madeCalls()))
 	}
 }
 
@@ -107,7 +122,8 @@ func TestFetch_CanceledWhileWaiting(t *testing.T) {
 		return 0, nil
 	})
 	if !errors.Is(err, context.Canceled) || len(exchanges) != 0 || len(server.madeCalls()) != 0 {
-		t.Errorf("error %v, %d exchanges, %d requests; want %v and none", err, len(exchanges), len(server.madeCalls()), context.Canceled)
+		t.Errorf("error %v, %d exchanges, %d requests; want %v and none", err, len(exchanges),
+			len(server.madeCalls()), context.Canceled)
 	}
 }
 
@@ -121,19 +137,26 @@ func TestFetchProofFirst_Calls(t *testing.T) {
 		calls                  []string
 		verdict                contract.Verdict
 	}{
-		"no record":          {nil, bodyHandler(emptyBody), nil, true, []string{"header"}, contract.VerdictNoRecord},
-		"prefix matches":     {nil, bodyHandler(otherBody), nil, false, []string{"header"}, contract.VerdictNoRecord},
-		"record":             {bodyHandler(ownBody), bodyHandler(ownBody), nil, false, []string{"header", "docket"}, contract.VerdictSuccess},
-		"record and parties": {bodyHandler(ownBody), bodyHandler(ownBody), bodyHandler(partiesBody), true, []string{"header", "docket", "parties"}, contract.VerdictSuccess},
-		"header only":        {bodyHandler(emptyBody), bodyHandler(ownBody), nil, false, []string{"header", "docket", "docket"}, contract.VerdictSuccess},
-		"trouble":            {nil, statusHandler(500, "no"), nil, false, []string{"header"}, contract.VerdictTransient},
-		"trouble at the end": {statusHandler(500, "no"), bodyHandler(ownBody), nil, false, []string{"header", "docket"}, contract.VerdictTransient},
-		"mixed up":           {nil, bodyHandler(unrelatedBody), nil, false, []string{"header"}, contract.VerdictTransient},
-		"blocked":            {nil, statusHandler(403, ""), nil, false, []string{"header"}, contract.VerdictBlocked},
+		"no record":      {nil, bodyHandler(emptyBody), nil, true, []string{"header"}, contract.VerdictNoRecord},
+		"prefix matches": {nil, bodyHandler(otherBody), nil, false, []string{"header"}, contract.VerdictNoRecord},
+		"record": {bodyHandler(ownBody), bodyHandler(ownBody), nil, false, []string{"header", "docket"},
+			contract.VerdictSuccess},
+		"record and parties": {bodyHandler(ownBody), bodyHandler(ownBody), bodyHandler(partiesBody), true,
+			[]string{"header", "docket", "parties"}, contract.VerdictSuccess},
+		"header only": {bodyHandler(emptyBody), bodyHandler(ownBody), nil, false,
+			[]string{"header", "docket", "docket"}, contract.VerdictSuccess},
+		"trouble": {nil, statusHandler(500, "no"), nil, false, []string{"header"},
+			contract.VerdictTransient},
+		"trouble at the end": {statusHandler(500, "no"), bodyHandler(ownBody), nil, false,
+			[]string{"header", "docket"}, contract.VerdictTransient},
+		"mixed up": {nil, bodyHandler(unrelatedBody), nil, false, []string{"header"},
+			contract.VerdictTransient},
+		"blocked": {nil, statusHandler(403, ""), nil, false, []string{"header"}, contract.VerdictBlocked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := startSite(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header, "parties": test.people})
+			server := startSite(t, map[string]http.HandlerFunc{"docket": test.docket, "header": test.header,
+				"parties": test.people})
 			c := newClient(t, server.URL, func(o *site.Options) { o.Parties = test.parties })
 			exchanges, err := c.FetchProofFirst(t.Context(), caseID(t, "IMM-13-25"), noPause)
 			if err != nil {
@@ -158,15 +181,24 @@ func TestFetch_Header(t *testing.T) {
 		verdict        contract.Verdict
 		flags          []string
 	}{
-		"record":              {bodyHandler(ownBody), bodyHandler(header), false, false, []string{"docket", "header"}, contract.VerdictSuccess, []string{}},
-		"record and parties":  {bodyHandler(ownBody), bodyHandler(header), true, false, []string{"docket", "header", "parties"}, contract.VerdictSuccess, []string{}},
-		"record, proof first": {bodyHandler(ownBody), bodyHandler(header), false, true, []string{"header", "docket"}, contract.VerdictSuccess, []string{}},
-		"header only":         {bodyHandler(emptyBody), bodyHandler(header), false, false, []string{"docket", "header", "docket"}, contract.VerdictSuccess, []string{"header-only"}},
-		"no record":           {bodyHandler(emptyBody), bodyHandler(emptyBody), false, false, []string{"docket", "header"}, contract.VerdictNoRecord, nil},
-		"not listed":          {bodyHandler(ownBody), bodyHandler(emptyBody), false, false, []string{"docket", "header"}, contract.VerdictSuccess, []string{"not-listed"}},
-		"bad docket":          {bodyHandler(`{"data":[{"COURT_NO":"IMM-13-25"`), nil, false, false, []string{"docket"}, contract.VerdictTransient, nil},
-		"trouble at the end":  {bodyHandler(ownBody), statusHandler(500, "no"), false, false, []string{"docket", "header"}, contract.VerdictTransient, nil},
-		"blocked at the end":  {bodyHandler(ownBody), statusHandler(403, ""), false, false, []string{"docket", "header"}, contract.VerdictBlocked, nil},
+		"record": {bodyHandler(ownBody), bodyHandler(header), false, false, []string{"docket", "header"},
+			contract.VerdictSuccess, []string{}},
+		"record and parties": {bodyHandler(ownBody), bodyHandler(header), true, false,
+			[]string{"docket", "header", "parties"}, contract.VerdictSuccess, []string{}},
+		"record, proof first": {bodyHandler(ownBody), bodyHandler(header), false, true, []string{"header", "docket"},
+			contract.VerdictSuccess, []string{}},
+		"header only": {bodyHandler(emptyBody), bodyHandler(header), false, false,
+			[]string{"docket", "header", "docket"}, contract.VerdictSuccess, []string{"header-only"}},
+		"no record": {bodyHandler(emptyBody), bodyHandler(emptyBody), false, false,
+			[]string{"docket", "header"}, contract.VerdictNoRecord, nil},
+		"not listed": {bodyHandler(ownBody), bodyHandler(emptyBody), false, false,
+			[]string{"docket", "header"}, contract.VerdictSuccess, []string{"not-listed"}},
+		"bad docket": {bodyHandler(`{"data":[{"COURT_NO":"IMM-13-25"`), nil, false, false,
+			[]string{"docket"}, contract.VerdictTransient, nil},
+		"trouble at the end": {bodyHandler(ownBody), statusHandler(500, "no"), false, false,
+			[]string{"docket", "header"}, contract.VerdictTransient, nil},
+		"blocked at the end": {bodyHandler(ownBody), statusHandler(403, ""), false, false,
+			[]string{"docket", "header"}, contract.VerdictBlocked, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -246,15 +278,22 @@ func TestQueryForms(t *testing.T) {
 		entries  int
 		doubtful bool
 	}{
-		"number":               {number, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 1, false},
-		"letter":               {letter, []string{"IMM-1-25", "IMM-2-25", "IMM-3-25"}, []string{"IMM-1-25", "t", "t", "t"}, 1, false},
-		"letter, doubtful":     {letter, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 1, true},
-		"letters of a series":  {letter, []string{"IMM-1-25", "A-1-25", "A-2-25"}, []string{"IMM-1-25", "t", "A-1-25", "a", "a"}, 1, false},
-		"both":                 {func(string, string) bool { return true }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 1, false},
-		"neither":              {func(string, string) bool { return false }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 0, false},
-		"an empty docket":      {func(d, n string) bool { return d == n && n != "IMM-2-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 0, false},
-		"an empty one, letter": {func(d, n string) bool { return d == "t" && n != "IMM-2-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 0, false},
-		"an empty one, first":  {func(d, n string) bool { return d == "t" && n != "IMM-1-25" }, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 1, false},
+		"number": {number, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 1, false},
+		"letter": {letter, []string{"IMM-1-25", "IMM-2-25", "IMM-3-25"},
+			[]string{"IMM-1-25", "t", "t", "t"}, 1, false},
+		"letter, doubtful": {letter, []string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 1, true},
+		"letters of a series": {letter, []string{"IMM-1-25", "A-1-25", "A-2-25"},
+			[]string{"IMM-1-25", "t", "A-1-25", "a", "a"}, 1, false},
+		"both": {func(string, string) bool { return true }, []string{"IMM-1-25", "IMM-2-25"},
+			[]string{"IMM-1-25", "IMM-2-25"}, 1, false},
+		"neither": {func(string, string) bool { return false }, []string{"IMM-1-25", "IMM-2-25"},
+			[]string{"IMM-1-25", "t", "IMM-2-25", "t"}, 0, false},
+		"an empty docket": {func(d, n string) bool { return d == n && n != "IMM-2-25" },
+			[]string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "IMM-2-25"}, 0, false},
+		"an empty one, letter": {func(d, n string) bool { return d == "t" && n != "IMM-2-25" },
+			[]string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "t"}, 0, false},
+		"an empty one, first": {func(d, n string) bool { return d == "t" && n != "IMM-1-25" },
+			[]string{"IMM-1-25", "IMM-2-25"}, []string{"IMM-1-25", "t", "IMM-2-25", "t"}, 1, false},
 	} {
 		for _, parties := range []bool{false, true} {
 			server, requests := docketSite(t, test.gives)
@@ -277,7 +316,8 @@ func TestQueryForms(t *testing.T) {
 			if diff := cmp.Diff(test.requests, drain(requests)); diff != "" {
 				t.Errorf("%s, parties %t: requested divisions (-want +got):\n%s", name, parties, diff)
 			}
-			if reading.Record == nil || reading.Record.Entries != test.entries || parties && len(reading.Record.Parties) != 1 {
+			if reading.Record == nil || reading.Record.Entries != test.entries || parties &&
+				len(reading.Record.Parties) != 1 {
 				t.Errorf("%s, parties %t: record %+v, want %d entries", name, parties, reading.Record, test.entries)
 			}
 		}
@@ -293,7 +333,8 @@ func TestQueryForms_Notes(t *testing.T) {
 	if len(exchanges) != 3 {
 		t.Fatalf("%d exchanges", len(exchanges))
 	}
-	if diff := cmp.Diff([]string{`other-query: "docket"`}, c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Notes); diff != "" {
+	if diff := cmp.Diff([]string{`other-query: "docket"`},
+		c.Profile.Read(caseID(t, "IMM-13-25"), exchanges).Notes); diff != "" {
 		t.Errorf("notes (-want +got):\n%s", diff)
 	}
 }
@@ -315,13 +356,14 @@ func TestQueryForms_Failures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := startSite(t, map[string]http.HandlerFunc{"header": test.header, "docket": func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Get("division") == "t" {
-					test.other(w, r)
-				} else {
-					bodyHandler(emptyBody)(w, r)
-				}
-			}})
+			server := startSite(t, map[string]http.HandlerFunc{"header": test.header,
+				"docket": func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Query().Get("division") == "t" {
+						test.other(w, r)
+					} else {
+						bodyHandler(emptyBody)(w, r)
+					}
+				}})
 			c := newClient(t, server.URL, nil)
 			exchanges := fetchCase(t, c)
 			wantReading(t, c, exchanges, test.verdict, "")

@@ -154,7 +154,8 @@ func CheckOrigin(text string) error {
 
 // isOrigin reports whether a URL consists of scheme, valid host and optional port only.
 func isOrigin(u *url.URL) bool {
-	return isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port())) && !strings.HasSuffix(u.Host, ":") && u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
+	return isHost(u.Hostname()) && (u.Port() == "" || isPort(u.Port())) && !strings.HasSuffix(u.Host, ":") &&
+		u.Opaque == "" && strings.TrimSuffix(u.Path, "/") == "" &&
 		u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
 }
 
@@ -301,8 +302,10 @@ func isPublic(ip netip.Addr, inner []netip.Prefix) bool {
 func specialPrefixes() []netip.Prefix {
 	var all []netip.Prefix
 	for _, prefix := range []string{
-		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
-		"192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+		"192.0.2.0/24",
+		"192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",
+		"240.0.0.0/4",
 		"168.63.129.16/32", "2001::/23", "2001:db8::/32", "3fff::/20",
 	} {
 		all = append(all, netip.MustParsePrefix(prefix))

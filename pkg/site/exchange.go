@@ -149,7 +149,8 @@ const maxRedirects = 3
 // redirectTarget returns the request that a response redirects to. It stays within the origin and
 // uses GET: a form is never posted again, although 307 and 308 ask for that.
 func (c *Client) redirectTarget(r request, x contract.Exchange, location string) (request, bool) {
-	if x.Error != "" || !isRedirect(x.Status) || r.method != http.MethodGet && x.Status >= http.StatusTemporaryRedirect {
+	if x.Error != "" || !isRedirect(x.Status) || r.method != http.MethodGet &&
+		x.Status >= http.StatusTemporaryRedirect {
 		return request{}, false
 	}
 	to, err := c.sameOriginTarget(x.URL, location)
@@ -176,13 +177,15 @@ func (c *Client) sameOriginTarget(from, location string) (string, error) {
 
 func isRedirect(status int) bool {
 	return slices.Contains([]int{
-		http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect,
+		http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect,
 	}, status)
 }
 
 // wasFollowed reports whether the next exchange is the target of this redirect.
 func wasFollowed(exchanges []contract.Exchange, index int) bool {
-	return isRedirect(exchanges[index].Status) && index+1 < len(exchanges) && exchanges[index+1].Call == exchanges[index].Call
+	return isRedirect(exchanges[index].Status) && index+1 < len(exchanges) &&
+		exchanges[index+1].Call == exchanges[index].Call
 }
 
 // canonicalOrigin returns scheme, host and port of a URL in a form that can be compared.

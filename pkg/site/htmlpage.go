@@ -312,12 +312,14 @@ func (p *pageReader) checkCount(part *htmltree.Node, prev paging, rows int, more
 		if match == nil {
 			continue
 		}
-		from, to, of := parseCount(match[form.SubexpIndex("from")]), parseCount(match[form.SubexpIndex("to")]), parseCount(match[form.SubexpIndex("of")])
+		from, to, of := parseCount(match[form.SubexpIndex("from")]), parseCount(match[form.SubexpIndex("to")]),
+			parseCount(match[form.SubexpIndex("of")])
 		first := prev.rows + 1
 		if rows == 0 {
 			first = 0
 		}
-		if from != first || to != prev.rows+rows || prev.pages > 0 && (of != prev.total || rows == 0) || more != (to < of) {
+		if from != first || to != prev.rows+rows || prev.pages > 0 && (of != prev.total || rows == 0) ||
+			more != (to < of) {
 			return 0, fmt.Errorf("%.100q: there are %d rows after %d, another page: %t", text, rows, prev.rows, more)
 		}
 		return of, nil
@@ -425,7 +427,8 @@ func (t *tokenRules) findStale(exchange contract.Exchange) (rule string, stale b
 	page := bytes.ToLower(exchange.Body[:min(len(exchange.Body), searchLimit)])
 	for _, rule := range t.stale {
 		fits := func(text []byte) bool { return bytes.Contains(page, text) }
-		if (len(rule.status) == 0 || slices.Contains(rule.status, exchange.Status)) && slices.ContainsFunc(rule.texts, fits) {
+		if (len(rule.status) == 0 || slices.Contains(rule.status, exchange.Status)) &&
+			slices.ContainsFunc(rule.texts, fits) {
 			return rule.name, true
 		}
 	}

@@ -206,7 +206,8 @@ func (f profileFile) derived() (*Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("like: %w", err)
 	}
-	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Agree || f.Tokens != nil || f.Headers != nil || f.Calls != nil || f.Blocks != nil {
+	if f.TimeZone != "" || f.Division != "" || f.Divisions != nil || f.Proof != 0 || f.Agree || f.Tokens != nil ||
+		f.Headers != nil || f.Calls != nil || f.Blocks != nil {
 		return nil, errors.New("like: allowed beside it are name, origin, ca_file and facts")
 	}
 	base.Name, base.Origin, base.Facts = f.Name, f.Origin, cmp.Or(f.Facts, base.Facts)
@@ -215,14 +216,16 @@ func (f profileFile) derived() (*Profile, error) {
 
 // compile returns the profile of a file that does not refer to a built-in one.
 func (f profileFile) compile() (*Profile, error) {
-	p := &Profile{Name: f.Name, Origin: f.Origin, Facts: f.Facts, division: f.Division, divisions: f.Divisions, headers: f.Headers, proofCalls: f.Proof, agree: f.Agree}
+	p := &Profile{Name: f.Name, Origin: f.Origin, Facts: f.Facts, division: f.Division, divisions: f.Divisions,
+		headers: f.Headers, proofCalls: f.Proof, agree: f.Agree}
 	problems := f.check()
 	var err error
 	if p.tokens, err = f.Tokens.compile(); err != nil {
 		problems = append(problems, fmt.Errorf("tokens: %w", err))
 	}
 	if p.zone, err = time.LoadLocation(f.TimeZone); err != nil || f.TimeZone == "" || f.TimeZone == "Local" {
-		problems = append(problems, fmt.Errorf("time_zone %.40q: allowed is a name such as America/Toronto", f.TimeZone))
+		problems = append(problems, fmt.Errorf("time_zone %.40q: allowed is a name such as America/Toronto",
+			f.TimeZone))
 	}
 	for _, c := range f.Calls {
 		compiled, err := c.compile(p.tokens)
@@ -232,7 +235,8 @@ func (f profileFile) compile() (*Profile, error) {
 		p.calls = append(p.calls, compiled)
 	}
 	for _, b := range f.Blocks {
-		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header, texts: lowerCase(b.Text)})
+		p.blocks = append(p.blocks, blockRule{name: b.Name, status: b.Status, header: b.Header,
+			texts: lowerCase(b.Text)})
 	}
 	return p, errors.Join(problems...)
 }
@@ -252,7 +256,8 @@ func readAuthorities(folder, path string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("ca_file: reading the system's authorities: %w", err)
 	}
 	if len(data) > maxProfileSize || !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("ca_file %.200q: allowed is a PEM file with certificates, of at most %d bytes", path, maxProfileSize)
+		return nil, fmt.Errorf("ca_file %.200q: allowed is a PEM file with certificates, of at most %d bytes", path,
+			maxProfileSize)
 	}
 	return pool, nil
 }

@@ -35,7 +35,8 @@ func newSimulator(
 	var clients []*site.Client
 	for _, p := range profiles {
 		clients = append(clients, newClient(t, server.URL, func(o *site.Options) {
-			o.Profile, o.Parties, o.MaxBody, o.RequestTimeout, o.JobTimeout = p, parties, 16<<20, time.Minute, 5*time.Minute
+			o.Profile, o.Parties, o.MaxBody, o.RequestTimeout, o.JobTimeout = p, parties, 16<<20, time.Minute,
+				5*time.Minute
 		}))
 	}
 	return sim, clients
@@ -68,7 +69,8 @@ func commonFields(r contract.Record) contract.Record {
 	docket := []contract.DocketEntry{}
 	for _, e := range r.Docket {
 		docket = append(docket, contract.DocketEntry{
-			EntryNumber: e.EntryNumber, EnteredOn: e.EnteredOn, OfficeEN: e.OfficeEN, Text: e.Text, DocumentID: e.DocumentID,
+			EntryNumber: e.EntryNumber, EnteredOn: e.EnteredOn, OfficeEN: e.OfficeEN, Text: e.Text,
+			DocumentID: e.DocumentID,
 		})
 	}
 	r.Docket = docket
@@ -80,7 +82,8 @@ func commonFields(r contract.Record) contract.Record {
 // records.
 func TestPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
-	sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true, load(t, "fct-cf"), load(t, "fct-cf-html"))
+	sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true,
+		load(t, "fct-cf"), load(t, "fct-cf-html"))
 	flags, odd, validate := make(map[string]int), 0, fcttest.RecordSchema(t)
 	for number := 1; number <= fcttest.Scaled(120, 300); number++ {
 		id := contract.CaseID{Series: "IMM", Number: number, Year: "25"}
@@ -90,7 +93,8 @@ func TestPageAgreesWithJSON(t *testing.T) {
 			want = contract.VerdictSuccess
 		}
 		if byJSON.Verdict != want || byPage.Verdict != want {
-			t.Errorf("%s: JSON %s (%s), page %s (%s); want %s", id, byJSON.Verdict, byJSON.Error, byPage.Verdict, byPage.Error, want)
+			t.Errorf("%s: JSON %s (%s), page %s (%s); want %s", id, byJSON.Verdict, byJSON.Error, byPage.Verdict,
+				byPage.Error, want)
 			continue
 		}
 		if want == contract.VerdictNoRecord {
@@ -107,7 +111,8 @@ func TestPageAgreesWithJSON(t *testing.T) {
 		for _, flag := range byPage.Record.Flags {
 			flags[flag]++
 		}
-		if h := byPage.Record.Header; h.OfficeEN == "" || h.LanguageEN == "" || h.StyleOfCause == "" || h.FiledOn == "" || len(byPage.Record.Parties) == 0 {
+		if h := byPage.Record.Header; h.OfficeEN == "" || h.LanguageEN == "" || h.StyleOfCause == "" ||
+			h.FiledOn == "" || len(byPage.Record.Parties) == 0 {
 			t.Errorf("%s: the page gives the header %+v and %d parties", id, h, len(byPage.Record.Parties))
 		}
 		if hasOddText(*byPage.Record) {
@@ -122,7 +127,8 @@ func TestPageAgreesWithJSON(t *testing.T) {
 // TestFrenchPageAgreesWithJSON: a French page gives the French fields of the JSON calls.
 func TestFrenchPageAgreesWithJSON(t *testing.T) {
 	t.Parallel()
-	text := strings.ReplaceAll(string(profileText(t, "fct-cf-html")), "/en/court-files-and-decisions/court-files", "/fr/dossiers-de-la-cour-et-decisions/dossiers-de-la-cour")
+	text := strings.ReplaceAll(string(profileText(t, "fct-cf-html")), "/en/court-files-and-decisions/court-files",
+		"/fr/dossiers-de-la-cour-et-decisions/dossiers-de-la-cour")
 	french, err := site.Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +145,8 @@ func TestFrenchPageAgreesWithJSON(t *testing.T) {
 			continue
 		}
 		records++
-		if h := byPage.Record.Header; h.NatureEN+h.OfficeEN+h.ClassEN+h.TrackEN+h.LanguageEN != "" || h.OfficeFR == "" || h.LanguageFR == "" {
+		if h := byPage.Record.Header; h.NatureEN+h.OfficeEN+h.ClassEN+h.TrackEN+h.LanguageEN != "" ||
+			h.OfficeFR == "" || h.LanguageFR == "" {
 			t.Errorf("%s: languages are mixed in the header %+v", id, h)
 		}
 		if diff := cmp.Diff(frenchRecord(*byJSON.Record), frenchRecord(*byPage.Record)); diff != "" {
@@ -200,7 +207,8 @@ func TestHeaderCall_FillsHeader(t *testing.T) {
 func frenchRecord(r contract.Record) contract.Record {
 	h, docket := r.Header, slices.Clone(r.Docket)
 	r = commonFields(r)
-	r.Header = contract.Header{StyleOfCause: h.StyleOfCause, NatureFR: h.NatureFR, FiledOn: h.FiledOn, ClassFR: h.ClassFR, TrackFR: h.TrackFR}
+	r.Header = contract.Header{StyleOfCause: h.StyleOfCause, NatureFR: h.NatureFR, FiledOn: h.FiledOn,
+		ClassFR: h.ClassFR, TrackFR: h.TrackFR}
 	for i := range r.Docket {
 		r.Docket[i].OfficeEN, r.Docket[i].OfficeFR = "", docket[i].OfficeFR
 	}

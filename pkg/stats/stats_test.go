@@ -28,7 +28,8 @@ func TestWilson_Newcombe(t *testing.T) {
 	} {
 		got := stats.Wilson(c.successes, c.n, 0.95)
 		if !near(got.Lower, c.lower, 5e-5) || !near(got.Upper, c.upper, 5e-5) {
-			t.Errorf("%d of %d: %.5f to %.5f, want %.4f to %.4f", c.successes, c.n, got.Lower, got.Upper, c.lower, c.upper)
+			t.Errorf("%d of %d: %.5f to %.5f, want %.4f to %.4f", c.successes, c.n, got.Lower, got.Upper, c.lower,
+				c.upper)
 		}
 		mirrored := stats.Wilson(c.n-c.successes, c.n, 0.95)
 		if !near(mirrored.Lower, 1-got.Upper, 1e-12) || !near(mirrored.Upper, 1-got.Lower, 1e-12) {
@@ -74,7 +75,8 @@ func sampleOf(values ...int) stats.Sample {
 
 // horsepower is the column hp of the data set mtcars of R (Motor Trend, 1974).
 func horsepower() stats.Sample {
-	return sampleOf(110, 110, 93, 110, 175, 105, 245, 62, 95, 123, 123, 180, 180, 180, 205, 215, 230, 66, 52, 65, 97, 150, 150, 245,
+	return sampleOf(110, 110, 93, 110, 175, 105, 245, 62, 95, 123, 123, 180, 180, 180, 205, 215, 230, 66, 52, 65, 97,
+		150, 150, 245,
 		175, 66, 91, 113, 264, 175, 335, 109)
 }
 
@@ -166,7 +168,8 @@ func TestKaplanMeier_Myelogenous(t *testing.T) {
 		{Time: 9, AtRisk: 19, Events: 1, Survival: 0.7826, StdErr: 0.0860},
 	} {
 		got, _ := stats.At(curve, want.Time)
-		if got.AtRisk != want.AtRisk || got.Events != want.Events || !near(got.Survival, want.Survival, 5e-5) || !near(got.StdErr, want.StdErr, 5e-5) {
+		if got.AtRisk != want.AtRisk || got.Events != want.Events || !near(got.Survival, want.Survival, 5e-5) ||
+			!near(got.StdErr, want.StdErr, 5e-5) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
@@ -186,7 +189,8 @@ func check(t *testing.T, name string, curve, want []stats.Step) {
 		if got.Time != w.Time || got.AtRisk != w.AtRisk || got.Events != w.Events || got.Censored != w.Censored {
 			t.Errorf("%s: %+v, want %+v", name, got, w)
 		}
-		if !near(got.Survival, w.Survival, 5e-5) || !near(got.StdErr, w.StdErr, 5e-5) || !near(got.Lower, w.Lower, 5e-5) || !near(got.Upper, w.Upper, 5e-5) {
+		if !near(got.Survival, w.Survival, 5e-5) || !near(got.StdErr, w.StdErr, 5e-5) ||
+			!near(got.Lower, w.Lower, 5e-5) || !near(got.Upper, w.Upper, 5e-5) {
 			t.Errorf("%s: %+v, want %+v", name, got, w)
 		}
 	}

@@ -61,7 +61,8 @@ func (p *program) analyzeCommand() *cobra.Command {
 			err = work.count(ctx, recordSource{stdin: cmd.InOrStdin(), paths: args})
 		} else {
 			from = "the store " + cmp.Or(settings.NATSURL, settings.DataDir)
-			err = p.process(settings).ReadStore(ctx, "analyzing", func(taken *snapshot.Snapshot) error { return work.countStore(ctx, taken) })
+			err = p.process(settings).ReadStore(ctx, "analyzing",
+				func(taken *snapshot.Snapshot) error { return work.countStore(ctx, taken) })
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -150,7 +151,8 @@ func (p *program) writeAnalysis(counted *analysis.Analysis, from, out string) er
 		Program: "fct-scraper " + version(), Now: p.now, From: sanitize.Mask(sanitize.Line(from)),
 	})
 	if report.Cases == 0 {
-		return fmt.Errorf("%w: no record is selected in %s: allowed are a year and a series that have records", runtime.ErrUsage, from)
+		return fmt.Errorf("%w: no record is selected in %s: allowed are a year and a series that have records",
+			runtime.ErrUsage, from)
 	}
 	result, err := writeFiles(report, out)
 	if err != nil {
@@ -166,7 +168,8 @@ func writeFiles(report *analysis.Report, out string) (*analysisResult, error) {
 	}
 	defer func() { _ = folder.Close() }()
 	result := &analysisResult{
-		Out: out, Page: filepath.Join(out, analysisPage), Cases: report.Cases, Open: report.Open, Conflicting: report.Conflicting,
+		Out: out, Page: filepath.Join(out, analysisPage), Cases: report.Cases, Open: report.Open,
+		Conflicting: report.Conflicting,
 		FetchedFrom: report.Oldest, FetchedTo: report.Newest,
 	}
 	var page strings.Builder
@@ -188,5 +191,6 @@ func writeFiles(report *analysis.Report, out string) (*analysisResult, error) {
 
 func analysisText(r *analysisResult) string {
 	return fmt.Sprintf("%s, %d still open, %d with conflicts, fetched until %s\n  page   %s\n  tables %d CSV files beside it\n",
-		sanitize.Plural(r.Cases, "case"), r.Open, r.Conflicting, r.FetchedTo.UTC().Format(time.RFC3339), sanitize.Line(r.Page), len(r.Files)-1)
+		sanitize.Plural(r.Cases, "case"), r.Open, r.Conflicting, r.FetchedTo.UTC().Format(time.RFC3339),
+		sanitize.Line(r.Page), len(r.Files)-1)
 }

@@ -219,7 +219,8 @@ func listMistakes(cmd *cobra.Command, list *caseList, year string) (mistakes []c
 	}
 	for _, name := range []string{"start", "end", "max-cases"} {
 		if value, is := given(name); is {
-			add(settingKey(name), "--%s: %s = %s: want --list alone, or a range of numbers", name, settingKey(name), config.Shown("", value))
+			add(settingKey(name), "--%s: %s = %s: want --list alone, or a range of numbers", name, settingKey(name),
+				config.Shown("", value))
 		}
 	}
 	for _, name := range []string{"probe", "new"} {
@@ -236,7 +237,8 @@ func listMistakes(cmd *cobra.Command, list *caseList, year string) (mistakes []c
 	foreign := func(origin, key, value string, has func(contract.CaseList) string) {
 		for _, l := range list.Lists() {
 			if has(l) != value {
-				add(key, "%s: %s = %s: want that of all ids of --list, or to leave it out: it has ids of %s-%s", origin, key,
+				add(key, "%s: %s = %s: want that of all ids of --list, or to leave it out: it has ids of %s-%s",
+					origin, key,
 					config.Shown("", value), l.Series, l.Year)
 				return
 			}
@@ -302,7 +304,8 @@ func (p *program) runOneBatch(
 	flags.ResumeCommand = resumeCommand(cmd, args, settings)
 	run, err := p.runBatch(cmd.Context(), settings, flags.BatchOptions, signals)
 	if err != nil && (!flags.json || run.Report == nil) {
-		return false, p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.ID, run.lastEvent}, flags.json)
+		return false, p.printErrorSummary(errorSummary{errorExitCode(err), err, settings, run.ID, run.lastEvent},
+			flags.json)
 	}
 	stop := signals.exitCode()
 	follows = len(next) > 0 && err == nil && mayFollow(run.Status, stop)

@@ -67,7 +67,8 @@ func (p *program) exportCommand() *cobra.Command {
 		"outcome": slices.Collect(maps.Keys(outcomeNames())),
 	} {
 		slices.Sort(values)
-		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values,
+			cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
 	}
 	return cmd
 }
@@ -86,7 +87,8 @@ func (p *program) runExport(cmd *cobra.Command, flags *exportFlags) error {
 	var problems []error
 	problems = append(problems, err, options.Check())
 	if options.Out == "-" && p.jsonWanted {
-		problems = append(problems, fmt.Errorf("%w: --json with --out -: stdout holds one of the two", runtime.ErrUsage))
+		problems = append(problems, fmt.Errorf("%w: --json with --out -: stdout holds one of the two",
+			runtime.ErrUsage))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return err
@@ -123,7 +125,8 @@ func (p *program) export(
 
 // stopAtSignal returns a context that ends at a signal; its cause says what did not happen. The caller
 // calls release at the end.
-func (p *program) stopAtSignal(ctx context.Context, settings *config.Settings, nothing string) (_ context.Context, release func()) {
+func (p *program) stopAtSignal(ctx context.Context, settings *config.Settings, nothing string) (_ context.Context,
+	release func()) {
 	signals := p.listenSignals(settings)
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -266,7 +269,8 @@ func exportText(r *export.Result) string {
 	for _, name := range slices.Sorted(maps.Keys(r.Rows)) {
 		fmt.Fprintf(&text, "  %-11s%s\n", name, sanitize.Plural(r.Rows[name], "row"))
 	}
-	fmt.Fprintf(&text, "  %-11s%d success, %d no-record (%d unconfirmed), %d failed, %d without an outcome\n", "numbers", c.Success,
+	fmt.Fprintf(&text, "  %-11s%d success, %d no-record (%d unconfirmed), %d failed, %d without an outcome\n",
+		"numbers", c.Success,
 		c.NoRecord, c.Unconfirmed, c.Failed, c.None)
 	fmt.Fprintf(&text, "  %-11smessage %d of %s\n", "store", r.Sequence, sanitize.Plural(len(r.Runs), "run"))
 	for _, name := range r.Files {

@@ -36,7 +36,8 @@ func (p *program) factsCommand() *cobra.Command {
 	filters := &exportFlags{}
 	filters.addCases(cmd.Flags())
 	file := cmd.Flags().String("rules", "", "rule file (TOML) in place of the rules that the profile of the site names")
-	explained := cmd.Flags().Bool("explain", false, "print for people which rule gave which fact, from which entry and text")
+	explained := cmd.Flags().Bool("explain", false,
+		"print for people which rule gave which fact, from which entry and text")
 	cmd.Flags().Bool(jsonFlag, false, `print one JSON document {"cases": [...]} in place of lines`)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		settings, err := p.loadSettings(cmd)
@@ -47,7 +48,8 @@ func (p *program) factsCommand() *cobra.Command {
 		defer release()
 		var problems []error
 		if *explained && p.jsonWanted {
-			problems = append(problems, fmt.Errorf("%w: --explain with --json: allowed is one of the two", runtime.ErrUsage))
+			problems = append(problems, fmt.Errorf("%w: --explain with --json: allowed is one of the two",
+				runtime.ErrUsage))
 		}
 		if len(args) > 0 && (filters.series != "" || filters.ids != "") {
 			problems = append(problems, fmt.Errorf("%w: --series and --ids: allowed without an argument, for the records of the store", runtime.ErrUsage))
@@ -88,7 +90,8 @@ func factsArgs(_ *cobra.Command, args []string) error {
 		if arg == "-" {
 			stdin++
 		} else if _, err := os.Stat(arg); err != nil {
-			problems = append(problems, fmt.Errorf("argument %.200q: %w: allowed is a file, a folder or -", arg, errors.Unwrap(err)))
+			problems = append(problems, fmt.Errorf("argument %.200q: %w: allowed is a file, a folder or -", arg,
+				errors.Unwrap(err)))
 		}
 	}
 	if stdin > 1 {
@@ -100,7 +103,8 @@ func factsArgs(_ *cobra.Command, args []string) error {
 // factsOfStore derives the facts of the selected records of the store. If the process that holds the
 // store ends meanwhile, the same output is derived again, and what was written is left out.
 func (p *program) factsOfStore(
-	ctx context.Context, settings *config.Settings, rules *facts.Rules, filter exportFilter, format factFormat, write func([]byte) error,
+	ctx context.Context, settings *config.Settings, rules *facts.Rules, filter exportFilter, format factFormat,
+	write func([]byte) error,
 ) error {
 	attempt := onceEach(write)
 	err := p.process(settings).ReadStore(ctx, "reading records", func(taken *snapshot.Snapshot) error {

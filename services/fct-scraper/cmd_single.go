@@ -150,7 +150,8 @@ func sortCases(
 		case known:
 			without = append(without, caseWithoutRecord{id, pendingOutcome, c.Reason})
 		default:
-			without = append(without, caseWithoutRecord{id, pendingOutcome, "not requested: an earlier run did not complete"})
+			without = append(without, caseWithoutRecord{id, pendingOutcome,
+				"not requested: an earlier run did not complete"})
 		}
 	}
 	return records, without, nil
@@ -222,7 +223,8 @@ func recordText(r contract.Record) string {
 		if e.DocumentNumber > 0 {
 			document = fmt.Sprintf("document %d: ", e.DocumentNumber)
 		}
-		fmt.Fprintf(&text, "  %4d  %-10s  %s%s\n", e.EntryNumber, sanitize.Line(e.EnteredOn), document, sanitize.Line(e.Text))
+		fmt.Fprintf(&text, "  %4d  %-10s  %s%s\n", e.EntryNumber, sanitize.Line(e.EnteredOn), document,
+			sanitize.Line(e.Text))
 	}
 	return text.String()
 }

@@ -101,7 +101,8 @@ func (s recordSource) place(ctx context.Context, path string, yield func(sourceI
 		return wanted
 	case slices.Contains([]string{".ndjson", ".jsonl"}, filepath.Ext(path)):
 		if !info.Mode().IsRegular() {
-			return yield(sourceItem{}, fmt.Errorf("%w: %s: allowed is a regular file, a folder or - for stdin", runtime.ErrUsage, path))
+			return yield(sourceItem{}, fmt.Errorf("%w: %s: allowed is a regular file, a folder or - for stdin",
+				runtime.ErrUsage, path))
 		}
 		f, err := os.Open(path)
 		if err != nil {
@@ -141,12 +142,14 @@ func walk(folder string, found *int, wanted *bool, yield func(sourceItem, error)
 	}
 	var files []numbered
 	for _, e := range entries {
-		if id, err := contract.ParseCaseID(strings.TrimSuffix(e.Name(), ".json")); err == nil && !e.IsDir() && filepath.Ext(e.Name()) == ".json" {
+		if id, err := contract.ParseCaseID(strings.TrimSuffix(e.Name(), ".json")); err == nil && !e.IsDir() &&
+			filepath.Ext(e.Name()) == ".json" {
 			files = append(files, numbered{id, e.Name()})
 		}
 	}
 	slices.SortFunc(files, func(a, b numbered) int {
-		return cmp.Or(cmp.Compare(a.id.Series, b.id.Series), cmp.Compare(yearOrder(a.id.Year), yearOrder(b.id.Year)), cmp.Compare(a.id.Number, b.id.Number))
+		return cmp.Or(cmp.Compare(a.id.Series, b.id.Series), cmp.Compare(yearOrder(a.id.Year), yearOrder(b.id.Year)),
+			cmp.Compare(a.id.Number, b.id.Number))
 	})
 	for _, file := range files {
 		*found++
@@ -229,7 +232,8 @@ type factBatch struct {
 // deriveFacts writes the facts of all records in their order. Workers derive them, one for each
 // processor. At an error it writes what comes before, and returns the error with the place of the
 // record.
-func deriveFacts(ctx context.Context, rules *facts.Rules, source recordSource, format factFormat, write func([]byte) error) error {
+func deriveFacts(ctx context.Context, rules *facts.Rules, source recordSource, format factFormat,
+	write func([]byte) error) error {
 	workers := goruntime.GOMAXPROCS(0)
 	group, ctx := errgroup.WithContext(ctx)
 	work, inOrder := make(chan *factBatch), make(chan *factBatch, 2*workers)

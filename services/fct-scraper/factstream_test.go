@@ -55,7 +55,8 @@ func TestDeriveFacts_KeepsOrder(t *testing.T) {
 		want = append(want, fmt.Sprintf("IMM-%d-25", i))
 	}
 	var out bytes.Buffer
-	err := deriveFacts(t.Context(), factRules(t), recordSource{stdin: strings.NewReader("\ufeff" + input.String()), paths: []string{"-"}}, factLines,
+	err := deriveFacts(t.Context(), factRules(t), recordSource{stdin: strings.NewReader("\ufeff" + input.String()),
+		paths: []string{"-"}}, factLines,
 		func(lines []byte) error { out.Write(lines); return nil })
 	if err != nil {
 		t.Fatal(err)
@@ -77,16 +78,19 @@ func TestDeriveFacts_FolderByNumber(t *testing.T) {
 			t.Fatal(err)
 		}
 		line := recordLine(c.series, c.year, c.number)
-		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.json", c.series, c.number, c.year)), []byte(line), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.json", c.series, c.number, c.year)),
+			[]byte(line), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var out bytes.Buffer
-	err := deriveFacts(t.Context(), factRules(t), recordSource{paths: []string{dir}}, factLines, func(lines []byte) error { out.Write(lines); return nil })
+	err := deriveFacts(t.Context(), factRules(t), recordSource{paths: []string{dir}}, factLines,
+		func(lines []byte) error { out.Write(lines); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := strings.Join(idsOf(t, out.Bytes()), " "), "A-1-25 IMM-4-99 IMM-2-03 IMM-9-25 IMM-10-25"; got != want {
+	if got, want := strings.Join(idsOf(t, out.Bytes()), " "),
+		"A-1-25 IMM-4-99 IMM-2-03 IMM-9-25 IMM-10-25"; got != want {
 		t.Errorf("order %s, want %s", got, want)
 	}
 }
@@ -95,7 +99,8 @@ func TestDeriveFacts_OutputFails(t *testing.T) {
 	t.Parallel()
 	line := recordLine("IMM", "25", 1) + "\n"
 	writes := 0
-	err := deriveFacts(t.Context(), factRules(t), recordSource{stdin: strings.NewReader(strings.Repeat(line, 20*batchRecords)), paths: []string{"-"}}, factLines,
+	err := deriveFacts(t.Context(), factRules(t), recordSource{stdin: strings.NewReader(strings.Repeat(line,
+		20*batchRecords)), paths: []string{"-"}}, factLines,
 		func([]byte) error { writes++; return syscall.ENOSPC })
 	if !errors.Is(err, syscall.ENOSPC) || writes != 1 {
 		t.Errorf("error %v after %d writes, want the first write's", err, writes)
@@ -131,7 +136,8 @@ func TestDeriveFacts_StopWhileInputWaits(t *testing.T) {
 			_, _ = io.WriteString(feed, recordLine("IMM", "25", 1)+"\n") // fails after the end of the test
 		}
 	}()
-	err := deriveFacts(ctx, factRules(t), recordSource{stdin: in, paths: []string{"-"}}, factLines, func([]byte) error { stop(stopped); return nil })
+	err := deriveFacts(ctx, factRules(t), recordSource{stdin: in, paths: []string{"-"}}, factLines,
+		func([]byte) error { stop(stopped); return nil })
 	if !errors.Is(err, stopped) {
 		t.Errorf("error %v", err)
 	}

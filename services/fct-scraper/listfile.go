@@ -27,7 +27,8 @@ const allowedListedID = "a case id such as IMM-231-25, IMM-231-2025 or imm 231 2
 // parseListedID reads a case id in any case, with dashes, underscores, slashes or spaces between its
 // parts, leading zeros and a year of two or four digits.
 func parseListedID(text string) (contract.CaseID, error) {
-	series, rest := cutWhile(strings.TrimSpace(text), func(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' })
+	series, rest := cutWhile(strings.TrimSpace(text),
+		func(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' })
 	rest, first := cutSeparator(rest)
 	digits, rest := cutWhile(rest, isDigit)
 	rest, second := cutSeparator(rest)
@@ -138,7 +139,8 @@ func (p *program) openList(flag, name string) (*caseList, error) {
 	switch name {
 	case "-":
 	case "":
-		return nil, fmt.Errorf(`%s: %s = "": want the path of a file, or - for stdin`, flag, strings.TrimLeft(flag, "-"))
+		return nil, fmt.Errorf(`%s: %s = "": want the path of a file, or - for stdin`, flag,
+			strings.TrimLeft(flag, "-"))
 	default:
 		path, err := config.ExpandHome(name, p.environ)
 		if err != nil {

@@ -20,13 +20,18 @@ import (
 func TestParseListedID(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"IMM-231-25": "IMM-231-25", "IMM-231-2025": "IMM-231-25", "imm-231-25": "IMM-231-25", " IMM-231-25\t": "IMM-231-25",
-		"imm 231 25": "IMM-231-25", "Imm  231 - 2025": "IMM-231-25", "IMM_231_25": "IMM-231-25", "IMM/231/25": "IMM-231-25",
-		"IMM-00231-25": "IMM-231-25", "t-5-99": "T-5-99", "IMM\u2013231\u201125": "IMM-231-25", "IMM\u00a0231\u00a025": "IMM-231-25",
-		"IMM-99999-25": "IMM-99999-25",
+		"IMM-231-25": "IMM-231-25", "IMM-231-2025": "IMM-231-25", "imm-231-25": "IMM-231-25",
+		" IMM-231-25\t": "IMM-231-25",
+		"imm 231 25":    "IMM-231-25", "Imm  231 - 2025": "IMM-231-25", "IMM_231_25": "IMM-231-25",
+		"IMM/231/25":   "IMM-231-25",
+		"IMM-00231-25": "IMM-231-25", "t-5-99": "T-5-99", "IMM\u2013231\u201125": "IMM-231-25",
+		"IMM\u00a0231\u00a025": "IMM-231-25",
+		"IMM-99999-25":         "IMM-99999-25",
 		// Nothing is guessed.
-		"": "", "IMM": "", "IMM-231": "", "231-25": "", "IMM-0-25": "", "IMM-100000-25": "", "IMM-231-5": "", "IMM-231-025": "",
-		"IMM-231-1925": "", "IMM-231-25-1": "", "IMMMMM-1-25": "", "IMM231-25": "", "IMM--231-25": "", "IMM-2 31-25": "",
+		"": "", "IMM": "", "IMM-231": "", "231-25": "", "IMM-0-25": "", "IMM-100000-25": "", "IMM-231-5": "",
+		"IMM-231-025":  "",
+		"IMM-231-1925": "", "IMM-231-25-1": "", "IMMMMM-1-25": "", "IMM231-25": "", "IMM--231-25": "",
+		"IMM-2 31-25": "",
 		"-IMM-231-25": "", "IMM-231-25.": "", "ÎMM-1-25": "", "IMM-1.5-25": "", "IMM-٣-25": "", "IMM-1-25 IMM-2-25": "",
 		"IMM-9999999999-25": "", strings.Repeat("0", 101): "",
 	} {
@@ -47,19 +52,23 @@ func TestReadList(t *testing.T) {
 		"lines":            {text: "IMM-3-25\nIMM-1-25\n", want: []string{"IMM-1-25", "IMM-3-25"}},
 		"no last newline":  {text: "IMM-3-25", want: []string{"IMM-3-25"}},
 		"BOM, CRLF, blank": {text: "\uFEFFIMM-3-25\r\n\r\n  \r\n IMM-4-25 \r\n", want: []string{"IMM-3-25..IMM-4-25"}},
-		"comments":         {text: "# a list, of mine\nIMM-3-25 # granted; \n  # indented\n#IMM-4-25\n", want: []string{"IMM-3-25"}},
-		"duplicates":       {text: "IMM-3-25\nimm-3-2025\nIMM-0003-25\n", want: []string{"IMM-3-25"}, duplicates: 2},
-		"header":           {text: "case_id\nIMM-3-25\n", want: []string{"IMM-3-25"}},
-		"header, words":    {text: "# x\n\nCourt File No.,Judge\nIMM-3-25,A\n", want: []string{"IMM-3-25"}},
-		"header, French":   {text: "Numéro de dossier;Juge\nIMM-3-25;A, B\n", want: []string{"IMM-3-25"}},
-		"CSV":              {text: "IMM-3-25,\"a, \"\"b\"\"\nc\",1\n\"IMM-4-25\",x\n", want: []string{"IMM-3-25..IMM-4-25"}},
-		"CSV, BOM, quoted": {text: "\uFEFF\"file number\",\"style\"\r\n\"IMM-3-25\",\"x\"\r\n", want: []string{"IMM-3-25"}},
+		"comments": {text: "# a list, of mine\nIMM-3-25 # granted; \n  # indented\n#IMM-4-25\n",
+			want: []string{"IMM-3-25"}},
+		"duplicates":     {text: "IMM-3-25\nimm-3-2025\nIMM-0003-25\n", want: []string{"IMM-3-25"}, duplicates: 2},
+		"header":         {text: "case_id\nIMM-3-25\n", want: []string{"IMM-3-25"}},
+		"header, words":  {text: "# x\n\nCourt File No.,Judge\nIMM-3-25,A\n", want: []string{"IMM-3-25"}},
+		"header, French": {text: "Numéro de dossier;Juge\nIMM-3-25;A, B\n", want: []string{"IMM-3-25"}},
+		"CSV": {text: "IMM-3-25,\"a, \"\"b\"\"\nc\",1\n\"IMM-4-25\",x\n",
+			want: []string{"IMM-3-25..IMM-4-25"}},
+		"CSV, BOM, quoted": {text: "\uFEFF\"file number\",\"style\"\r\n\"IMM-3-25\",\"x\"\r\n",
+			want: []string{"IMM-3-25"}},
 		"CSV, blank rows":  {text: "IMM-3-25,x\n,\n , \n", want: []string{"IMM-3-25"}},
 		"CSV, ragged":      {text: "IMM-3-25\nIMM-4-25,x,y\nIMM-5-25,\n", want: []string{"IMM-3-25..IMM-5-25"}},
 		"CSV, Latin-1":     {text: "IMM-3-25,Qu\xe9bec\n", want: []string{"IMM-3-25"}},
 		"CSV, bare quotes": {text: "IMM-3-25,the \"X\" case\nIMM-4-25,y\n", want: []string{"IMM-3-25..IMM-4-25"}},
 		"TSV":              {text: "id\tjudge\nIMM-3-25\ta,b;c\nimm 4 25\t\n", want: []string{"IMM-3-25..IMM-4-25"}},
-		"several series":   {text: "T-1-24\nIMM-1-25\nT-1-25\nIMM-2-24\n", want: []string{"IMM-2-24", "IMM-1-25", "T-1-24", "T-1-25"}},
+		"several series": {text: "T-1-24\nIMM-1-25\nT-1-25\nIMM-2-24\n",
+			want: []string{"IMM-2-24", "IMM-1-25", "T-1-24", "T-1-25"}},
 	} {
 		for _, in := range []io.Reader{strings.NewReader(c.text), &oneByOne{text: c.text}} {
 			list, err := readList(in)
@@ -129,7 +138,8 @@ func TestReadList_BadLines(t *testing.T) {
 
 // What is read as an id is a valid one, and its plain form is read as the same.
 func FuzzReadList(f *testing.F) {
-	for _, seed := range []string{"IMM-231-25\n", "case_id,x\r\n\"imm 4 2025\",\"a\nb\"\n", "# x\nT-1-24\ty\n", "\"IMM-1-25\nIMM-2-25"} {
+	for _, seed := range []string{"IMM-231-25\n", "case_id,x\r\n\"imm 4 2025\",\"a\nb\"\n", "# x\nT-1-24\ty\n",
+		"\"IMM-1-25\nIMM-2-25"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -181,7 +191,8 @@ func TestReadList_NoText(t *testing.T) {
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (&program{stdin: closed}).openList("--list", "-"); err == nil || !strings.HasPrefix(err.Error(), "--list -: ") {
+	if _, err := (&program{stdin: closed}).openList("--list", "-"); err == nil ||
+		!strings.HasPrefix(err.Error(), "--list -: ") {
 		t.Errorf("a closed stdin: %v", err)
 	}
 }

@@ -87,7 +87,8 @@ func (w *runWorker) isolate(startCtx context.Context, crashes int) (unlock func(
 // storeCrashed stores an answer that makes the classifier settle a job on which crashLimit
 // processes have died: it is not fetched again.
 func (w *runWorker) storeCrashed(ctx context.Context, a attempt) error {
-	w.log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", a.job.CaseID.String(), "crashes", a.crashes)
+	w.log.Error("fetcher.job.crashed", "run_id", w.manifest.RunID, "case_id", a.job.CaseID.String(), "crashes",
+		a.crashes)
 	answer := a.answer()
 	answer.Crashes = a.crashes
 	return w.storeAnswer(ctx, answer)
@@ -122,7 +123,8 @@ func (w *runWorker) sendRequests(startCtx, finishCtx context.Context, a attempt)
 	}
 	logStart := sync.OnceFunc(func() {
 		disarm()
-		w.log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", a.job.CaseID.String(), "attempts", a.number)
+		w.log.Info("batch.job.start", "run_id", w.manifest.RunID, "case_id", a.job.CaseID.String(), "attempts",
+			a.number)
 	})
 	sent := func() {
 		permitted.Sent()
@@ -133,20 +135,21 @@ func (w *runWorker) sendRequests(startCtx, finishCtx context.Context, a attempt)
 	if w.manifest.Header {
 		limited = site.WithHeader(limited)
 	}
-	exchanges, err := w.service.robots.wrap(fetch)(limited, a.job.CaseID, func(ctx context.Context) (time.Duration, error) {
-		requests++
-		gap, err := w.waitTurn(startCtx, ctx, requests == 1, permitted)
-		if err == nil && requests == 1 && !w.reachability.StartTry(a.job.CaseID.Number) {
-			err = bus.RetryIn(0, errNotReached)
-		}
-		if err == nil && !a.lease.Valid() { // another process may be fetching it
-			err = errLeaseExpired
-		}
-		if err == nil && requests == 1 {
-			err = w.record.add(finishCtx, a.job.CaseID.Number, a.number, a.crashes)
-		}
-		return gap, err
-	})
+	exchanges, err := w.service.robots.wrap(fetch)(limited, a.job.CaseID,
+		func(ctx context.Context) (time.Duration, error) {
+			requests++
+			gap, err := w.waitTurn(startCtx, ctx, requests == 1, permitted)
+			if err == nil && requests == 1 && !w.reachability.StartTry(a.job.CaseID.Number) {
+				err = bus.RetryIn(0, errNotReached)
+			}
+			if err == nil && !a.lease.Valid() { // another process may be fetching it
+				err = errLeaseExpired
+			}
+			if err == nil && requests == 1 {
+				err = w.record.add(finishCtx, a.job.CaseID.Number, a.number, a.crashes)
+			}
+			return gap, err
+		})
 	permitted.FillWaits(exchanges)
 	answer := a.answer()
 	answer.Exchanges, answer.Seconds, answer.Aborted = exchanges, permitted.Seconds(), err != nil

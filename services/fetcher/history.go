@@ -377,7 +377,8 @@ func (r *inFlightRecord) write(ctx context.Context, _ []struct{}) error {
 // that of bus.RetryIn while another live process has it in flight. The records are read again after
 // a reconnect and, at most once in recheckDelay, with reread, which the caller sets if there were
 // more deliveries than attempts.
-func (r *inFlightRecord) crashes(ctx context.Context, h *runHistory, number int, epoch uint64, reread bool) (int, error) {
+func (r *inFlightRecord) crashes(ctx context.Context, h *runHistory, number int, epoch uint64, reread bool) (int,
+	error) {
 	others, highest, err := r.othersAndOwn(ctx, h, number, epoch, reread)
 	if err != nil || len(others) == 0 {
 		return highest, err

@@ -210,7 +210,8 @@ func checkSameSettings(m contract.Manifest, b contract.Batch) error {
 func (c start) newManifest(run contract.RunID, collected map[int]contract.Collected) contract.Manifest {
 	return c.withSettings(contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: c.batch.Prefix, Year: c.batch.Year,
-		Range: c.batch.MaxRange(), IDs: c.batch.IDs, Batch: c.batch.Identity(c.options.Site), Site: c.options.Site, Origin: c.options.Origin,
+		Range: c.batch.MaxRange(), IDs: c.batch.IDs, Batch: c.batch.Identity(c.options.Site), Site: c.options.Site,
+		Origin:       c.options.Origin,
 		RecheckAbove: recheckAbove(collected), RecheckBefore: c.recheckBefore(), CreatedAt: c.at.UTC(),
 	}, contract.State{})
 }

@@ -103,44 +103,67 @@ func TestChooseRun(t *testing.T) {
 		refused          string
 	}
 	for name, c := range map[string]test{
-		"new id":                  {named, knownRuns{named: noName}, "mine", true, false, ""},
-		"id of the batch":         {named, knownRuns{named: own(nil)}, "mine", false, false, ""},
-		"id, unknown origin":      {named, knownRuns{named: own(func(m *contract.Manifest) { m.Origin = "" })}, "mine", false, false, ""},
-		"id of another batch":     {named, knownRuns{named: own(func(m *contract.Manifest) { m.Batch = "x" })}, "", false, false, "IMM-25, 1 to 9"},
-		"id of another site":      {named, knownRuns{named: own(func(m *contract.Manifest) { m.Origin = "https://other.test" })}, "", false, false, "another batch"},
-		"id of unreadable run":    {named, knownRuns{named: unreadable[contract.Manifest]()}, "", false, false, "damaged"},
-		"no run":                  {nil, knownRuns{}, newID, true, true, ""},
-		"stopped":                 {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped))}}, "a", false, false, ""},
-		"blocked":                 {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Blocked))}}, "a", false, false, ""},
-		"running":                 {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Running))}}, "a", false, false, ""},
-		"search unfinished":       {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, searching)}}, "a", false, false, ""},
-		"start interrupted":       {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, missing[contract.State]())}}, "a", false, false, ""},
-		"unknown origin":          {nil, knownRuns{sameBatch: []knownRun{unknownOrigin}}, "a", false, false, ""},
-		"newest of three":         {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped)), oldRun("b", 3, ended(contract.Stopped)), oldRun("c", 2, ended(contract.Stopped))}}, "b", false, false, ""},
-		"newest is over":          {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped)), oldRun("b", 3, ended(contract.Completed))}}, "a", false, false, ""},
-		"completed":               {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Completed))}}, newID, true, true, ""},
-		"safe-stopped":            {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.SafeStop))}}, newID, true, true, ""},
-		"superseded":              {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, superseded)}}, newID, true, true, ""},
-		"unreadable state":        {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, unreadable[contract.State]())}}, newID, true, true, ""},
-		"another origin":          {nil, knownRuns{sameBatch: []knownRun{otherOrigin}}, newID, true, true, ""},
-		"another batch":           {nil, knownRuns{sameBatch: []knownRun{otherBatch}}, newID, true, true, ""},
-		"registered, not created": {nil, knownRuns{registered: registered("theirs", missing[contract.State]())}, "theirs", true, false, ""},
-		"registered has ended":    {nil, knownRuns{registered: registered("theirs", ended(contract.Completed))}, newID, true, true, ""},
-		"registered, unreadable":  {nil, knownRuns{registered: registered("theirs", unreadable[contract.State]())}, newID, true, true, ""},
-		"existing and registered": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped))}, registered: registered("theirs", missing[contract.State]())}, "a", false, false, ""},
-		"store of this site":      {nil, knownRuns{storedOrigin: "http://127.0.0.1:9"}, newID, true, true, ""},
-		"store of another site":   {nil, knownRuns{storedOrigin: "https://other.test"}, "", false, false, "the store holds records of \"https://other.test\""},
-		"one run may be added":    {nil, knownRuns{active: activeRunsOf(maxActiveRuns - 1)}, newID, true, true, ""},
-		"too many runs":           {nil, knownRuns{active: activeRunsOf(maxActiveRuns)}, "", false, false, "allowed is 100; retry the start"},
-		"too many, resumed":       {named, knownRuns{named: own(nil), active: activeRunsOf(maxActiveRuns)}, "", false, false, "allowed is 100"},
-		"too many, but joined":    {named, knownRuns{named: own(nil), active: activeRunsOf(maxActiveRuns-1, "mine")}, "mine", false, false, ""},
+		"new id":          {named, knownRuns{named: noName}, "mine", true, false, ""},
+		"id of the batch": {named, knownRuns{named: own(nil)}, "mine", false, false, ""},
+		"id, unknown origin": {named, knownRuns{named: own(func(m *contract.Manifest) { m.Origin = "" })},
+			"mine", false, false, ""},
+		"id of another batch": {named, knownRuns{named: own(func(m *contract.Manifest) { m.Batch = "x" })}, "",
+			false, false, "IMM-25, 1 to 9"},
+		"id of another site": {named, knownRuns{named: own(func(m *contract.Manifest) { m.Origin = "https://other.test" })}, "", false, false, "another batch"},
+		"id of unreadable run": {named, knownRuns{named: unreadable[contract.Manifest]()}, "", false, false,
+			"damaged"},
+		"no run": {nil, knownRuns{}, newID, true, true, ""},
+		"stopped": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped))}},
+			"a", false, false, ""},
+		"blocked": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Blocked))}},
+			"a", false, false, ""},
+		"running": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Running))}},
+			"a", false, false, ""},
+		"search unfinished": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, searching)}}, "a", false,
+			false, ""},
+		"start interrupted": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, missing[contract.State]())}},
+			"a", false, false, ""},
+		"unknown origin": {nil, knownRuns{sameBatch: []knownRun{unknownOrigin}}, "a", false, false, ""},
+		"newest of three": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped)),
+			oldRun("b", 3, ended(contract.Stopped)), oldRun("c", 2, ended(contract.Stopped))}}, "b", false, false, ""},
+		"newest is over": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped)),
+			oldRun("b", 3, ended(contract.Completed))}}, "a", false, false, ""},
+		"completed": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Completed))}},
+			newID, true, true, ""},
+		"safe-stopped": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.SafeStop))}},
+			newID, true, true, ""},
+		"superseded": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, superseded)}}, newID, true,
+			true, ""},
+		"unreadable state": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1,
+			unreadable[contract.State]())}}, newID, true, true, ""},
+		"another origin": {nil, knownRuns{sameBatch: []knownRun{otherOrigin}}, newID, true, true, ""},
+		"another batch":  {nil, knownRuns{sameBatch: []knownRun{otherBatch}}, newID, true, true, ""},
+		"registered, not created": {nil, knownRuns{registered: registered("theirs", missing[contract.State]())},
+			"theirs", true, false, ""},
+		"registered has ended": {nil, knownRuns{registered: registered("theirs", ended(contract.Completed))},
+			newID, true, true, ""},
+		"registered, unreadable": {nil, knownRuns{registered: registered("theirs", unreadable[contract.State]())},
+			newID, true, true, ""},
+		"existing and registered": {nil, knownRuns{sameBatch: []knownRun{oldRun("a", 1, ended(contract.Stopped))},
+			registered: registered("theirs", missing[contract.State]())}, "a", false, false, ""},
+		"store of this site": {nil, knownRuns{storedOrigin: "http://127.0.0.1:9"}, newID, true, true, ""},
+		"store of another site": {nil, knownRuns{storedOrigin: "https://other.test"}, "", false, false,
+			"the store holds records of \"https://other.test\""},
+		"one run may be added": {nil, knownRuns{active: activeRunsOf(maxActiveRuns - 1)}, newID, true, true, ""},
+		"too many runs": {nil, knownRuns{active: activeRunsOf(maxActiveRuns)}, "", false, false,
+			"allowed is 100; retry the start"},
+		"too many, resumed": {named, knownRuns{named: own(nil), active: activeRunsOf(maxActiveRuns)}, "", false,
+			false, "allowed is 100"},
+		"too many, but joined": {named, knownRuns{named: own(nil), active: activeRunsOf(maxActiveRuns-1, "mine")},
+			"mine", false, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, err := chooseRun(command(c.change), c.known)
 			checkError(t, err, c.refused)
 			if got.manifest.RunID != c.run || got.create != c.create || got.register != c.register {
-				t.Errorf("run %q, create %t, register %t; want %q, %t, %t", got.manifest.RunID, got.create, got.register,
+				t.Errorf("run %q, create %t, register %t; want %q, %t, %t", got.manifest.RunID, got.create,
+					got.register,
 					c.run, c.create, c.register)
 			}
 		})
@@ -165,13 +188,14 @@ func TestDecideRound(t *testing.T) {
 		want    roundAction
 		refused string
 	}{
-		"created":                  {nil, missing[contract.State](), none, beginRound, ""},
-		"stopped":                  {nil, ended(contract.Stopped), haltBy(contract.Stopped, 9, -1), beginRound, ""},
-		"blocked":                  {nil, ended(contract.Blocked), haltBy(contract.Blocked, 0, 0), beginRound, ""},
-		"search unfinished":        {nil, searching, haltBy(contract.SafeStop, 0, 0), beginRound, ""},
-		"stopped, other settings":  {namedOther, ended(contract.Stopped), none, beginRound, ""},
-		"halt unreadable":          {nil, ended(contract.Stopped), unreadable[contract.Halt](), beginRound, ""},
-		"stopped by later command": {nil, ended(contract.Stopped), haltBy(contract.Stopped, 11, 1), 0, "command 11, sent after this start"},
+		"created":                 {nil, missing[contract.State](), none, beginRound, ""},
+		"stopped":                 {nil, ended(contract.Stopped), haltBy(contract.Stopped, 9, -1), beginRound, ""},
+		"blocked":                 {nil, ended(contract.Blocked), haltBy(contract.Blocked, 0, 0), beginRound, ""},
+		"search unfinished":       {nil, searching, haltBy(contract.SafeStop, 0, 0), beginRound, ""},
+		"stopped, other settings": {namedOther, ended(contract.Stopped), none, beginRound, ""},
+		"halt unreadable":         {nil, ended(contract.Stopped), unreadable[contract.Halt](), beginRound, ""},
+		"stopped by later command": {nil, ended(contract.Stopped), haltBy(contract.Stopped, 11, 1), 0,
+			"command 11, sent after this start"},
 		"created, stopped later":   {nil, missing[contract.State](), haltBy(contract.Stopped, 11, 1), 0, "command 11"},
 		"stop of an older stream":  {nil, ended(contract.Stopped), haltBy(contract.Stopped, 11, -1), beginRound, ""},
 		"state unreadable":         {nil, unreadable[contract.State](), none, 0, "nats kv del runs mine.state"},
@@ -240,7 +264,8 @@ func TestNewManifest(t *testing.T) {
 	}
 	c.body = []byte(`{"ids":["IMM-3-25"],"force":true}`)
 	c.batch = c.batch.WithIDs(listOf(t, "IMM-3-25", "IMM-7-25"))
-	if m := c.newManifest("mine", nil); string(m.Command) != `{"force":true}` || m.Range != (contract.Range{Start: 3, End: 7}) ||
+	if m := c.newManifest("mine", nil); string(m.Command) != `{"force":true}` ||
+		m.Range != (contract.Range{Start: 3, End: 7}) ||
 		m.Searching() || m.IDs != c.batch.IDs || m.Batch != c.batch.Identity("sim") {
 		t.Errorf("%+v", m)
 	}

@@ -86,11 +86,13 @@ func TestReadStart_Invalid(t *testing.T) {
 		`{"ids":["IMM-25:!"]}`:                             {"not a bitmap of the form"},
 		`{"ids":["x\u202e\n"]}`:                            {`"x\u202e\n"`},
 		`{"ids":["IMM-1-25"],"start":1}`:                   {"start 1: ids are given too"},
-		`{"ids":["IMM-1-25"],"end":2,"max_cases":3}`:       {"end 2: ids are given too", "max_cases 3: ids are given too"},
-		`{"ids":["IMM-1-25"],"probe":true}`:                {"probe true: ids are given too"},
-		`{"ids":["IMM-1-25"],"new":true}`:                  {"new true: ids are given too"},
-		`{"ids":["IMM-1-25"],"probe_only":true}`:           {"probe_only true: ids are given too"},
-		`{"ids":["IMM-1-25"],"prefix":"T","year":"2024"}`:  {`prefix "T": ids are given too: allowed is IMM`, `year "2024"`, "allowed is 25"},
+		`{"ids":["IMM-1-25"],"end":2,"max_cases":3}`: {"end 2: ids are given too",
+			"max_cases 3: ids are given too"},
+		`{"ids":["IMM-1-25"],"probe":true}`:      {"probe true: ids are given too"},
+		`{"ids":["IMM-1-25"],"new":true}`:        {"new true: ids are given too"},
+		`{"ids":["IMM-1-25"],"probe_only":true}`: {"probe_only true: ids are given too"},
+		`{"ids":["IMM-1-25"],"prefix":"T","year":"2024"}`: {`prefix "T": ids are given too: allowed is IMM`,
+			`year "2024"`, "allowed is 25"},
 	} {
 		_, err := generator.ReadStart([]byte(body), defaults())
 		if !errors.Is(err, generator.ErrCommand) {
@@ -152,7 +154,8 @@ func TestReadStop(t *testing.T) {
 }
 
 func FuzzReadStart(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"year":"25","start":1,"max_cases":50}`, `{"run_id":"x","end":5}`, `{"probe":false`,
+	for _, seed := range []string{`{}`, `{"year":"25","start":1,"max_cases":50}`, `{"run_id":"x","end":5}`,
+		`{"probe":false`,
 		`{"ids":["IMM-231-25","IMM-240-25..IMM-260-25"]}`, `{"ids":["IMM-25:AgE="],"year":"2025"}`} {
 		f.Add([]byte(seed))
 	}
@@ -168,7 +171,8 @@ func FuzzReadStart(f *testing.F) {
 		if _, err := contract.NewCaseID(batch.Prefix, limit.End, batch.Year); err != nil || limit.Size() < 1 {
 			t.Fatalf("%s became %+v: %v", data, batch, err)
 		}
-		if ids := batch.IDs; !ids.IsZero() && (ids.Range() != limit || ids.Series != batch.Prefix || ids.Year != batch.Year || batch.Probe) {
+		if ids := batch.IDs; !ids.IsZero() && (ids.Range() != limit || ids.Series != batch.Prefix ||
+			ids.Year != batch.Year || batch.Probe) {
 			t.Fatalf("%s became %+v", data, batch)
 		}
 	})
@@ -190,7 +194,8 @@ func TestReadStart_IDs(t *testing.T) {
 			continue
 		}
 		if got.MaxRange() != want || got.Prefix != "IMM" || got.Year != "25" || got.Probe || got.IDs.Range() != want {
-			t.Errorf("%s: %s-%s %v, probe %t, ids %v; want %v", body, got.Prefix, got.Year, got.MaxRange(), got.Probe, got.IDs.Range(), want)
+			t.Errorf("%s: %s-%s %v, probe %t, ids %v; want %v", body, got.Prefix, got.Year, got.MaxRange(), got.Probe,
+				got.IDs.Range(), want)
 		}
 		// What the program sends for this batch is the same batch, whatever the generator's defaults are.
 		sent, err := got.StartBody()

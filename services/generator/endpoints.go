@@ -83,7 +83,8 @@ func (s *Service) awaitAndReply(request endpointRequest, results chan commandRes
 		limit = rejectedReplyTimeout
 	}
 	result, err := s.replies.await(request.key, results, limit)
-	for waited := limit; request.headerErr != nil && errors.Is(err, errNotExecuted) && waited < replyTimeout; waited += limit {
+	for waited := limit; request.headerErr != nil && errors.Is(err, errNotExecuted) &&
+		waited < replyTimeout; waited += limit {
 		wait := limit
 		if !s.commandsPending() { // its result is here by now, or the stream dropped it
 			wait, waited = 0, replyTimeout
@@ -368,7 +369,8 @@ func (r *replyMatcher) await(key string, results chan commandResult, limit time.
 				return result, nil
 			default:
 			}
-			return commandResult{}, fmt.Errorf("%w within %s; it is executed later if it was stored", errNotExecuted, limit)
+			return commandResult{}, fmt.Errorf("%w within %s; it is executed later if it was stored", errNotExecuted,
+				limit)
 		case <-r.done:
 			// The command itself may have stopped this process, even before its request arrived.
 			select {

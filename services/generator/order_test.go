@@ -23,14 +23,20 @@ func TestJobOrder_FailedFirst(t *testing.T) {
 	}{
 		"plain":   {want: []int{7, 9, 3, 6}},
 		"recheck": {m: contract.Manifest{RunSettings: contract.RunSettings{Recheck: true}}, want: []int{7, 9, 3, 5, 6}},
-		"force":   {m: contract.Manifest{RunSettings: contract.RunSettings{Force: true}}, want: []int{7, 8, 9, 3, 4, 5, 6}},
-		"new":     {m: contract.Manifest{RunSettings: contract.RunSettings{New: true}, RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
-		"not new": {m: contract.Manifest{RunSettings: contract.RunSettings{New: true}, RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
-		"old":     {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 4}, want: []int{7, 9, 3, 5, 6}},
-		"below":   {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 5}, want: []int{7, 9, 3, 6}},
-		"young":   {m: contract.Manifest{RecheckBefore: noon, RecheckAbove: 4}, want: []int{7, 9, 3, 6}},
-		"list":    {m: contract.Manifest{IDs: listOf(t, "IMM-3-25", "IMM-5-25..IMM-8-25")}, want: []int{7, 3, 6}},
-		"list, force": {m: contract.Manifest{IDs: listOf(t, "IMM-3-25", "IMM-8-25"), RunSettings: contract.RunSettings{Force: true}},
+		"force": {m: contract.Manifest{RunSettings: contract.RunSettings{Force: true}},
+			want: []int{7, 8, 9, 3, 4, 5, 6}},
+		"new": {m: contract.Manifest{RunSettings: contract.RunSettings{New: true}, RecheckAbove: 4},
+			want: []int{7, 9, 3, 5, 6}},
+		"not new": {m: contract.Manifest{RunSettings: contract.RunSettings{New: true}, RecheckAbove: 5},
+			want: []int{7, 9, 3, 6}},
+		"old": {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 4},
+			want: []int{7, 9, 3, 5, 6}},
+		"below": {m: contract.Manifest{RecheckBefore: noon.Add(time.Second), RecheckAbove: 5},
+			want: []int{7, 9, 3, 6}},
+		"young": {m: contract.Manifest{RecheckBefore: noon, RecheckAbove: 4}, want: []int{7, 9, 3, 6}},
+		"list":  {m: contract.Manifest{IDs: listOf(t, "IMM-3-25", "IMM-5-25..IMM-8-25")}, want: []int{7, 3, 6}},
+		"list, force": {m: contract.Manifest{IDs: listOf(t, "IMM-3-25", "IMM-8-25"),
+			RunSettings: contract.RunSettings{Force: true}},
 			want: []int{8, 3}},
 	} {
 		c.m.Range = r
@@ -79,12 +85,16 @@ func TestRecheckAbove(t *testing.T) {
 		collected map[int]contract.Collected
 		want      int
 	}{
-		"nothing":               {nil, 0},
-		"no record at all":      {map[int]contract.Collected{1: none(day), 2: none(day)}, 0},
-		"gap below the highest": {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(time.Minute)), 4: none(day)}, 3},
-		"no-record long before": {map[int]contract.Collected{1: record(day), 2: none(day), 3: record(day.Add(24 * time.Hour))}, 1},
-		"lowest of several":     {map[int]contract.Collected{1: record(day), 2: none(day), 4: none(day), 5: record(day.Add(24 * time.Hour))}, 1},
-		"seen above it earlier": {map[int]contract.Collected{2: none(day), 3: record(day.Add(48 * time.Hour)), 5: record(day)}, 5},
+		"nothing":          {nil, 0},
+		"no record at all": {map[int]contract.Collected{1: none(day), 2: none(day)}, 0},
+		"gap below the highest": {map[int]contract.Collected{1: record(day), 2: none(day),
+			3: record(day.Add(time.Minute)), 4: none(day)}, 3},
+		"no-record long before": {map[int]contract.Collected{1: record(day), 2: none(day),
+			3: record(day.Add(24 * time.Hour))}, 1},
+		"lowest of several": {map[int]contract.Collected{1: record(day), 2: none(day), 4: none(day),
+			5: record(day.Add(24 * time.Hour))}, 1},
+		"seen above it earlier": {map[int]contract.Collected{2: none(day), 3: record(day.Add(48 * time.Hour)),
+			5: record(day)}, 5},
 	} {
 		if got := recheckAbove(c.collected); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)

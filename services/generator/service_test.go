@@ -216,7 +216,8 @@ func TestStart_SkipsCollectedNumbers(t *testing.T) {
 func TestStart_List(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{20: contract.NoRecord, 30: contract.Success, 31: contract.Success})
+	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{20: contract.NoRecord, 30: contract.Success,
+		31: contract.Success})
 	f.storeOutcomes(contract.BucketFailed, map[int]contract.Outcome{900: contract.Failed, 2: contract.Failed})
 	stop := f.runService()
 	first := f.send(contract.SubjectStart, `{"ids":["IMM-900-25","IMM-18-25..IMM-22-25","IMM-30-25","IMM-5-25"],"max_retries":1}`)
@@ -234,7 +235,8 @@ func TestStart_List(t *testing.T) {
 	if diff := cmp.Diff([]int{900, 5, 18, 19, 21, 22}, numbers); diff != "" {
 		t.Error(diff)
 	}
-	if planned.Jobs != 6 || planned.Skipped != 2 || planned.Range != (contract.Range{Start: 5, End: 900}) || len(planned.Beyond) > 0 {
+	if planned.Jobs != 6 || planned.Skipped != 2 || planned.Range != (contract.Range{Start: 5, End: 900}) ||
+		len(planned.Beyond) > 0 {
 		t.Errorf("planned %+v, want 6 jobs and 2 skipped of 5..900", planned)
 	}
 	m, err := runs.Manifest(t.Context(), f.kv, first.RunID)
@@ -244,10 +246,12 @@ func TestStart_List(t *testing.T) {
 	if got := string(m.Command); got != `{"max_retries":1}` && got != `{"prefix":"IMM","probe":false,"year":"2025"}` {
 		t.Errorf("command %s, want the one without ids", got)
 	}
-	if other := f.send(contract.SubjectStart, `{"ids":["IMM-5-25","IMM-900-25"]}`); other.RunID == first.RunID || other.Rejected != "" {
+	if other := f.send(contract.SubjectStart, `{"ids":["IMM-5-25","IMM-900-25"]}`); other.RunID == first.RunID ||
+		other.Rejected != "" {
 		t.Errorf("another list of the same range: %+v", other)
 	}
-	if other := f.send(contract.SubjectStart, fmt.Sprintf(`{"ids":["IMM-5-25"],"run_id":%q}`, first.RunID)); !strings.Contains(other.Rejected, "another batch") {
+	if other := f.send(contract.SubjectStart, fmt.Sprintf(`{"ids":["IMM-5-25"],"run_id":%q}`,
+		first.RunID)); !strings.Contains(other.Rejected, "another batch") {
 		t.Errorf("another list with the run id: %+v", other)
 	}
 }
@@ -368,7 +372,8 @@ func TestStart_SupersedesStoppedRuns(t *testing.T) {
 		t.Errorf("superseded by a run of another year: %+v", otherYear)
 	}
 	other := f.send(contract.SubjectStart, `{"year":"25","end":6}`).RunID
-	if state := await[contract.State](f, f.kv, stopped.StateKey()); !state.Superseded || state.Status != contract.Stopped {
+	if state := await[contract.State](f, f.kv, stopped.StateKey()); !state.Superseded ||
+		state.Status != contract.Stopped {
 		t.Errorf("%+v, want a stopped run that %s supersedes", state, other)
 	}
 	if again := f.send(contract.SubjectStart, body); again.RunID == "" || again.RunID == stopped {
@@ -384,7 +389,8 @@ func TestRejectionsStored(t *testing.T) {
 	f := setUp(t)
 	defer f.runService()()
 	for _, c := range []struct{ subject, body string }{
-		{contract.SubjectStart, `{"start":0}`}, {contract.SubjectStart, `{"probe_only":true}`}, {contract.SubjectStart, "\xff"},
+		{contract.SubjectStart, `{"start":0}`}, {contract.SubjectStart, `{"probe_only":true}`},
+		{contract.SubjectStart, "\xff"},
 		{contract.SubjectStop, `{"run_id":"nobody"}`}, {contract.SubjectStop, `{}`},
 	} {
 		if result := f.send(c.subject, c.body); result.Rejected == "" {

@@ -286,7 +286,8 @@ func (s *Service) loadEvidence(
 		func(number int, value contract.Collected) {
 			switch {
 			case value.Outcome == contract.Success:
-				known = append(known, search.Observation{Number: number, Finding: search.Exists, FiledOn: value.FiledOn})
+				known = append(known, search.Observation{Number: number, Finding: search.Exists,
+					FiledOn: value.FiledOn})
 			case value.Outcome == contract.NoRecord && value.RunID != m.RunID &&
 				m.Skips(number, value):
 				// The outcomes of this run itself come from the ledger, see observe.

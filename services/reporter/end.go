@@ -455,7 +455,8 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 		var next int
 		var err error
 		report.Remaining, next = countRemaining(w.manifest, w.tally.Outcomes, nil)
-		if file, err = files.WriteSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next, nil); err != nil {
+		if file, err = files.WriteSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next,
+			nil); err != nil {
 			return errors.Join(err, w.closeRun(ctx, report, ""))
 		}
 	}
@@ -652,5 +653,6 @@ func (w *worker) explainSafeStop(ctx context.Context, reason string) (string, er
 	if !w.manifest.IDs.IsZero() {
 		option = "--safe-stop-no-records 0"
 	}
-	return fmt.Sprintf("%s; a record is known above it: %s; go on with %s", reason, w.manifest.Case(lowest), option), nil
+	return fmt.Sprintf("%s; a record is known above it: %s; go on with %s", reason, w.manifest.Case(lowest), option),
+		nil
 }

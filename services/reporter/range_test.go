@@ -74,10 +74,13 @@ func TestVerifierChecksList(t *testing.T) {
 		plan    contract.Planned
 		want    string
 	}{
-		"all":                           {of(1, 3, 5), contract.Planned{Jobs: 3}, ""},
-		"neither fetched nor collected": {of(1, 5), contract.Planned{Jobs: 2, Skipped: 1}, "neither fetched nor collected: 1 case, first IMM-3-25"},
-		"not listed":                    {of(1, 2, 3), contract.Planned{Jobs: 3}, "outcomes outside of the range: 1 case, first IMM-2-25"},
-		"planned as a range":            {of(1, 3, 5), contract.Planned{Jobs: 3, Skipped: 2}, "3 jobs and 2 skipped for 3 numbers"},
+		"all": {of(1, 3, 5), contract.Planned{Jobs: 3}, ""},
+		"neither fetched nor collected": {of(1, 5), contract.Planned{Jobs: 2, Skipped: 1},
+			"neither fetched nor collected: 1 case, first IMM-3-25"},
+		"not listed": {of(1, 2, 3), contract.Planned{Jobs: 3},
+			"outcomes outside of the range: 1 case, first IMM-2-25"},
+		"planned as a range": {of(1, 3, 5), contract.Planned{Jobs: 3, Skipped: 2},
+			"3 jobs and 2 skipped for 3 numbers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixtureOn(t, emptied(t, b), 5, func(m *contract.Manifest) { m.IDs = list })
@@ -86,7 +89,8 @@ func TestVerifierChecksList(t *testing.T) {
 			f.publishPlan(c.plan)
 			if c.want == "" {
 				state := f.runToEnd()
-				if r := state.Report; state.Status != contract.Completed || r.Total != 3 || r.Remaining != 0 || r.StartID != "IMM-1-25" || r.EndID != "IMM-5-25" {
+				if r := state.Report; state.Status != contract.Completed || r.Total != 3 || r.Remaining != 0 ||
+					r.StartID != "IMM-1-25" || r.EndID != "IMM-5-25" {
 					t.Errorf("%s: %s: %+v", state.Status, state.Reason, r)
 				}
 				return

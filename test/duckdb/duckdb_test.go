@@ -24,15 +24,17 @@ import (
 
 // sourceOf returns a source with these records.
 func sourceOf(records []contract.Record) export.Source {
-	return export.Source{Sequence: 1, Runs: []contract.RunID{"run"}, Numbers: func(_ context.Context, take func(export.Item) error) error {
-		for _, r := range records {
-			c := export.Coverage{CaseID: r.CaseID, Outcome: contract.Success, At: r.FetchedAt, Attempts: 1, RunID: "run", Site: "court"}
-			if err := take(export.Item{Coverage: c, Record: r.FileContent()}); err != nil {
-				return err
+	return export.Source{Sequence: 1, Runs: []contract.RunID{"run"},
+		Numbers: func(_ context.Context, take func(export.Item) error) error {
+			for _, r := range records {
+				c := export.Coverage{CaseID: r.CaseID, Outcome: contract.Success, At: r.FetchedAt, Attempts: 1,
+					RunID: "run", Site: "court"}
+				if err := take(export.Item{Coverage: c, Record: r.FileContent()}); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	}}
+			return nil
+		}}
 }
 
 func write(t testing.TB, o export.Options, records []contract.Record) {
@@ -61,7 +63,8 @@ func open(t testing.TB) *sql.DB {
 func records() []contract.Record {
 	all := []contract.Record{fcttest.LargeRecord(1)}
 	for i, text := range fcttest.OddTexts() {
-		r := contract.Record{Version: contract.RecordVersion, CaseID: fcttest.CaseOf(i + 2), Docket: []contract.DocketEntry{{Text: text}}, Entries: 1,
+		r := contract.Record{Version: contract.RecordVersion, CaseID: fcttest.CaseOf(i + 2),
+			Docket: []contract.DocketEntry{{Text: text}}, Entries: 1,
 			Flags: []string{text}, FetchedAt: time.UnixMicro(int64(i) + 1).UTC(), Source: text}
 		r.StyleOfCause, r.PartyNames = text, []string{text, ""}
 		all = append(all, r)
@@ -158,13 +161,15 @@ func TestParquet_Flat(t *testing.T) {
 	want, out := records(), t.TempDir()
 	write(t, export.Options{Format: export.FormatParquet, Flat: true, Out: out}, want)
 	db := open(t)
-	compare(t, jsonRows(t, db, "FROM '"+out+"/cases.parquet'"), jsonRows(t, db, "FROM '"+out+"/entries.parquet' ORDER BY case_id, position"),
+	compare(t, jsonRows(t, db, "FROM '"+out+"/cases.parquet'"),
+		jsonRows(t, db, "FROM '"+out+"/entries.parquet' ORDER BY case_id, position"),
 		jsonRows(t, db, "FROM '"+out+"/parties.parquet' ORDER BY case_id, position"), want)
 	types := map[string]string{}
 	for _, row := range jsonRows(t, db, "SELECT column_name, column_type FROM (DESCRIBE FROM '"+out+"/cases.parquet')") {
 		types[fmt.Sprint(row["column_name"])] = fmt.Sprint(row["column_type"])
 	}
-	for name, want := range map[string]string{"case_id": "VARCHAR", "year": "BIGINT", "filed_on": "DATE", "fetched_at": "TIMESTAMP WITH TIME ZONE",
+	for name, want := range map[string]string{"case_id": "VARCHAR", "year": "BIGINT", "filed_on": "DATE",
+		"fetched_at":  "TIMESTAMP WITH TIME ZONE",
 		"party_names": "VARCHAR[]", "leave_on": "DATE", "milestones": "JSON", "party_count": "BIGINT"} {
 		if types[name] != want {
 			t.Errorf("type of %s is %s, want %s", name, types[name], want)
@@ -182,7 +187,8 @@ func TestCSV(t *testing.T) {
 		for _, row := range rows {
 			for name, value := range row {
 				if text, is := value.(string); is {
-					if bare := strings.TrimLeft(text, "'"); bare != text && bare != "" && strings.ContainsAny(bare[:1], "=+-@") {
+					if bare := strings.TrimLeft(text, "'"); bare != text && bare != "" &&
+						strings.ContainsAny(bare[:1], "=+-@") {
 						row[name] = text[1:]
 					}
 				}
@@ -197,7 +203,8 @@ func TestCSV(t *testing.T) {
 // columns returns the columns that the datapackage states for a table, as DuckDB wants them.
 func columns(t testing.TB, folder, table string) string {
 	t.Helper()
-	kinds := map[string]string{"string": "VARCHAR", "integer": "BIGINT", "boolean": "BOOLEAN", "date": "DATE", "datetime": "TIMESTAMPTZ", "array": "JSON", "any": "JSON"}
+	kinds := map[string]string{"string": "VARCHAR", "integer": "BIGINT", "boolean": "BOOLEAN", "date": "DATE",
+		"datetime": "TIMESTAMPTZ", "array": "JSON", "any": "JSON"}
 	data, err := os.ReadFile(filepath.Join(folder, "datapackage.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -26,7 +26,8 @@ func TestStore_OlderCopyRefused(t *testing.T) {
 	before := filesUnder(t, dir+"/output")
 	for _, args := range [][]string{batch, {"report", "--run", string(s.run)}, {"status"}} {
 		o := s.command(t, dir, args...)
-		if o.code != codeBroker || o.requests > 0 || !strings.Contains(o.text, "older than the files") || !strings.Contains(o.text, "--repair") {
+		if o.code != codeBroker || o.requests > 0 || !strings.Contains(o.text, "older than the files") ||
+			!strings.Contains(o.text, "--repair") {
 			t.Errorf("%s: %d with %d requests: %s", args[0], o.code, o.requests, o.text)
 		}
 	}
@@ -34,8 +35,10 @@ func TestStore_OlderCopyRefused(t *testing.T) {
 		t.Error("files were changed")
 	}
 	o := s.command(t, dir, append(batch, "--repair")...)
-	if o.code != 0 || o.requests < damageNumbers/2 || o.requests > damageNumbers/2+damageNumbers/6 || !strings.Contains(o.text, "accepted") {
-		t.Errorf("accepted: %d with %d requests, want those of %d numbers: %s", o.code, o.requests, damageNumbers/2, o.text)
+	if o.code != 0 || o.requests < damageNumbers/2 || o.requests > damageNumbers/2+damageNumbers/6 ||
+		!strings.Contains(o.text, "accepted") {
+		t.Errorf("accepted: %d with %d requests, want those of %d numbers: %s", o.code, o.requests, damageNumbers/2,
+			o.text)
 	}
 	if o := s.command(t, dir, batch...); o.code != 0 || o.requests > 0 {
 		t.Errorf("afterwards: %d with %d requests: %s", o.code, o.requests, o.text)
@@ -61,7 +64,8 @@ func TestRepair_KeepsReadable(t *testing.T) {
 			forgetManifest(t, dir)
 		}
 		batch := []string{"batch", "2025", "--start", "201", "--end", fmt.Sprint(200 + damageNumbers)}
-		if o := s.command(t, dir, batch...); o.code != codeBroker || o.requests > 0 || !strings.Contains(o.text, contract.StreamOutcomes) {
+		if o := s.command(t, dir, batch...); o.code != codeBroker || o.requests > 0 ||
+			!strings.Contains(o.text, contract.StreamOutcomes) {
 			t.Errorf("%s: %d with %d requests: %s", d.name, o.code, o.requests, o.text)
 		}
 		if o := s.command(t, dir, append(batch, "--repair")...); o.code != 0 || o.requests == 0 {
@@ -120,14 +124,16 @@ func TestExplain_DamagedStore(t *testing.T) {
 			}
 			for range 2 { // the first changes nothing
 				o := s.command(t, dir, "explain", explained)
-				if o.code != codeBroker || !strings.Contains(o.text, c.want) || !strings.Contains(o.text, "store damaged") {
+				if o.code != codeBroker || !strings.Contains(o.text, c.want) ||
+					!strings.Contains(o.text, "store damaged") {
 					t.Errorf("%d: %s", o.code, o.text)
 				}
 			}
 			if o := s.command(t, dir, "status"); c.stream != contract.StreamOutcomes && o.code != 0 {
 				t.Errorf("status: %d: %s", o.code, o.text)
 			}
-			if o := s.command(t, dir, "explain", explained); c.stream != contract.StreamOutcomes && (o.code != 0 || !strings.Contains(o.text, s.life)) {
+			if o := s.command(t, dir, "explain", explained); c.stream != contract.StreamOutcomes &&
+				(o.code != 0 || !strings.Contains(o.text, s.life)) {
 				t.Errorf("afterwards: %d: %s", o.code, o.text)
 			}
 		})
@@ -143,7 +149,8 @@ func TestDamage_InMidRun(t *testing.T) {
 			s := stores{sim: startSim(t, "--seed", "3", "--max", "400", "--missing", "0.1")}
 			s.unfinished = t.TempDir()
 			s.args = []string{
-				"--site", "fct-cf", "--base-url", s.sim.url, "--probe=false", "--robots=false", "--concurrency", "4", "--log-level", "warn",
+				"--site", "fct-cf", "--base-url", s.sim.url, "--probe=false", "--robots=false", "--concurrency", "4",
+				"--log-level", "warn",
 				"--output", "output", "--data-dir", "data",
 			}
 			spoiled := make(chan error, 1)
@@ -153,7 +160,8 @@ func TestDamage_InMidRun(t *testing.T) {
 				}
 				spoiled <- damages()[0].do(&s, s.unfinished+"/data", stream)
 			}()
-			o := s.command(t, s.unfinished, "batch", "2025", "--end", fmt.Sprint(damageNumbers), "--delay-min", "25ms", "--delay-max", "25ms")
+			o := s.command(t, s.unfinished, "batch", "2025", "--end", fmt.Sprint(damageNumbers), "--delay-min",
+				"25ms", "--delay-max", "25ms")
 			if err := <-spoiled; err != nil {
 				t.Fatal(err)
 			}

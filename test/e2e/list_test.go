@@ -52,7 +52,8 @@ func TestList_Killed(t *testing.T) {
 		}
 	}
 	p.checkRecords(outcomes)
-	if len(outcomes) != numbers || report.Total != numbers || report.Start != 8999-29*(numbers-1) || report.End != 8999 {
+	if len(outcomes) != numbers || report.Total != numbers || report.Start != 8999-29*(numbers-1) ||
+		report.End != 8999 {
 		t.Errorf("%d outcomes, %d in total, %d..%d", len(outcomes), report.Total, report.Start, report.End)
 	}
 	for number := range sim.asked() {

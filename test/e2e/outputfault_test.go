@@ -49,7 +49,8 @@ func TestOutput_DisturbedInMidRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			sim, open := gated(t, courtsim.Options{Seed: 41, Max: numbers, Missing: 0.1, Latency: 5 * time.Millisecond}, 50)
+			sim, open := gated(t, courtsim.Options{Seed: 41, Max: numbers, Missing: 0.1,
+				Latency: 5 * time.Millisecond}, 50)
 			p := newPlace(t, sim, "--end", "80", "--delay-min", "2ms", "--delay-max", "4ms")
 			output := filepath.Join(p.dir, "output")
 			var out bytes.Buffer
@@ -74,7 +75,8 @@ func TestOutput_DisturbedInMidRun(t *testing.T) {
 			outcomes := p.outcomes()
 			checkTruth(t, fcttest.Site(t, courtsim.Options{Seed: 41, Max: numbers, Missing: 0.1}), outcomes, numbers)
 			p.checkRecords(outcomes)
-			if left := p.glob("checkpoint-*"); len(left) > 0 || len(p.glob("report-*.json")) != 1 || len(p.glob("audit_*")) != 1 {
+			if left := p.glob("checkpoint-*"); len(left) > 0 || len(p.glob("report-*.json")) != 1 ||
+				len(p.glob("audit_*")) != 1 {
 				t.Errorf("checkpoints %v, or not one report and one audit", left)
 			}
 			if err := errors.Join(os.Truncate(record(output), 0), os.Remove(attempts(output))); err != nil {

@@ -28,14 +28,18 @@ import (
 func owners() map[string]string {
 	return map[string]string{
 		"batch.start": "", "batch.stop": "",
-		"batch.event.RUN.started": "generator", "batch.event.RUN.progress": "reporter", "batch.event.RUN.waiting": "reporter", "batch.event.RUN.finished": "reporter",
-		"job.RUN.1": "generator prober", "answer.RUN.0": "fetcher", "outcome.RUN.0": "classifier", "outcome.RUN.planned": "generator",
-		"outcome.RUN.canary": "fetcher reporter", "turn.RUN": "fetcher", "slot.RUN.1": "fetcher",
+		"batch.event.RUN.started": "generator", "batch.event.RUN.progress": "reporter",
+		"batch.event.RUN.waiting": "reporter", "batch.event.RUN.finished": "reporter",
+		"job.RUN.1": "generator prober", "answer.RUN.0": "fetcher", "outcome.RUN.0": "classifier",
+		"outcome.RUN.planned": "generator",
+		"outcome.RUN.canary":  "fetcher reporter", "turn.RUN": "fetcher", "slot.RUN.1": "fetcher",
 		"$KV.collected.IMM.25.RUN": "reporter", "$KV.failed.IMM.25.RUN": "reporter",
 		"$KV.sites.RUN.block": "fetcher", "$KV.sites.RUN.slowdown": "fetcher",
 		"$KV.fetchers.RUN.f": "fetcher", "$KV.held.RUN.f": "fetcher", "$KV.fetchers.reporter.of.RUN": "reporter",
-		"$KV.runs.RUN.manifest": "generator prober", "$KV.runs.RUN.state": "generator reporter", "$KV.runs.RUN.checkpoint": "reporter",
-		"$KV.runs.RUN.halt": "generator prober fetcher reporter", "$KV.runs.command.RUN": "generator", "$KV.runs.batch.RUN": "generator",
+		"$KV.runs.RUN.manifest": "generator prober", "$KV.runs.RUN.state": "generator reporter",
+		"$KV.runs.RUN.checkpoint": "reporter",
+		"$KV.runs.RUN.halt":       "generator prober fetcher reporter", "$KV.runs.command.RUN": "generator",
+		"$KV.runs.batch.RUN": "generator",
 	}
 }
 
@@ -43,11 +47,14 @@ func owners() map[string]string {
 func verbs(stream, consumer string) []string {
 	api := "$JS.API."
 	return []string{
-		api + "STREAM.CREATE." + stream, api + "STREAM.UPDATE." + stream, api + "STREAM.DELETE." + stream, api + "STREAM.PURGE." + stream,
+		api + "STREAM.CREATE." + stream, api + "STREAM.UPDATE." + stream, api + "STREAM.DELETE." + stream,
+		api + "STREAM.PURGE." + stream,
 		api + "STREAM.MSG.DELETE." + stream, api + "STREAM.RESTORE." + stream, api + "STREAM.SNAPSHOT." + stream,
 		api + "STREAM.LEADER.STEPDOWN." + stream, api + "STREAM.PEER.REMOVE." + stream,
-		api + "CONSUMER.CREATE." + stream, api + "CONSUMER.CREATE." + stream + ".forged", api + "CONSUMER.DURABLE.CREATE." + stream + ".forged",
-		api + "CONSUMER.DELETE." + stream + "." + consumer, api + "CONSUMER.PAUSE." + stream + "." + consumer, api + "CONSUMER.RESET." + stream + "." + consumer,
+		api + "CONSUMER.CREATE." + stream, api + "CONSUMER.CREATE." + stream + ".forged",
+		api + "CONSUMER.DURABLE.CREATE." + stream + ".forged",
+		api + "CONSUMER.DELETE." + stream + "." + consumer, api + "CONSUMER.PAUSE." + stream + "." + consumer,
+		api + "CONSUMER.RESET." + stream + "." + consumer,
 		api + "CONSUMER.UNPIN." + stream + "." + consumer, api + "CONSUMER.LEADER.STEPDOWN." + stream + "." + consumer,
 	}
 }
@@ -55,16 +62,19 @@ func verbs(stream, consumer string) []string {
 // consumers are those that stand on the streams while the trials go on.
 func consumers() map[string]string {
 	return map[string]string{
-		contract.StreamBatch: "generator", contract.StreamAnswers: "classifier", contract.StreamJobs: "run-kept", contract.StreamPace: "turn-kept",
+		contract.StreamBatch: "generator", contract.StreamAnswers: "classifier", contract.StreamJobs: "run-kept",
+		contract.StreamPace: "turn-kept",
 	}
 }
 
 // kept are the messages that have to outlast every trial, one in each stream.
 func kept() map[string]string {
 	return map[string]string{
-		contract.StreamAnswers: "answer.kept.0", contract.StreamOutcomes: "outcome.kept.0", contract.StreamEvents: "batch.event.kept.started",
-		contract.StreamJobs: "job.kept.1", contract.StreamPace: "turn.kept",
-		"KV_collected": "$KV.collected.IMM.25.1", "KV_failed": "$KV.failed.IMM.25.1", "KV_sites": "$KV.sites.kept.block",
+		contract.StreamAnswers: "answer.kept.0", contract.StreamOutcomes: "outcome.kept.0",
+		contract.StreamEvents: "batch.event.kept.started",
+		contract.StreamJobs:   "job.kept.1", contract.StreamPace: "turn.kept",
+		"KV_collected": "$KV.collected.IMM.25.1", "KV_failed": "$KV.failed.IMM.25.1",
+		"KV_sites":    "$KV.sites.kept.block",
 		"KV_fetchers": "$KV.fetchers.kept.f", "KV_held": "$KV.held.kept.f", "KV_runs": "$KV.runs.kept.manifest",
 	}
 }
@@ -94,15 +104,22 @@ func imported(t *testing.T, service string) []string {
 // concrete puts names for the wildcards of an import: those of the messages and consumers that are there.
 func concrete(subject string) string {
 	for _, name := range []struct{ wild, is string }{
-		{"CONSUMER.CREATE.FCT_JOBS.>", "CONSUMER.CREATE.FCT_JOBS.run-own.job.own.*"}, {"CONSUMER.CREATE.FCT_PACE.>", "CONSUMER.CREATE.FCT_PACE.turn-own.turn.own"},
+		{"CONSUMER.CREATE.FCT_JOBS.>", "CONSUMER.CREATE.FCT_JOBS.run-own.job.own.*"},
+		{"CONSUMER.CREATE.FCT_PACE.>", "CONSUMER.CREATE.FCT_PACE.turn-own.turn.own"},
 		{"CONSUMER.DELETE.FCT_JOBS.*", "CONSUMER.DELETE.FCT_JOBS.run-gone"},
-		{"CONSUMER.DELETE.FCT_PACE.*", "CONSUMER.DELETE.FCT_PACE.turn-gone"}, {"FCT_JOBS.*", "FCT_JOBS.run-kept"}, {"FCT_PACE.*", "FCT_PACE.turn-kept"},
-		{"ACK.FCT_JOBS.>", "ACK.FCT_JOBS.run-kept.1.99.99.1.0"}, {"ACK.FCT_PACE.>", "ACK.FCT_PACE.turn-kept.1.99.99.1.0"},
-		{"generator.>", "generator.1.99.99.1.0"}, {"control.>", "control.1.99.99.1.0"}, {"classifier.>", "classifier.1.99.99.1.0"},
-		{"GET.FCT_EVENTS.>", "GET.FCT_EVENTS.batch.event.kept.started"}, {"GET.FCT_OUTCOMES.>", "GET.FCT_OUTCOMES.outcome.kept.0"},
-		{"KV_runs.>", "KV_runs.$KV.runs.kept.manifest"}, {"KV_sites.>", "KV_sites.$KV.sites.kept.block"}, {"KV_fetchers.>", "KV_fetchers.$KV.fetchers.kept.f"}, {"KV_held.>", "KV_held.$KV.held.kept.f"},
+		{"CONSUMER.DELETE.FCT_PACE.*", "CONSUMER.DELETE.FCT_PACE.turn-gone"}, {"FCT_JOBS.*", "FCT_JOBS.run-kept"},
+		{"FCT_PACE.*", "FCT_PACE.turn-kept"},
+		{"ACK.FCT_JOBS.>", "ACK.FCT_JOBS.run-kept.1.99.99.1.0"},
+		{"ACK.FCT_PACE.>", "ACK.FCT_PACE.turn-kept.1.99.99.1.0"},
+		{"generator.>", "generator.1.99.99.1.0"}, {"control.>", "control.1.99.99.1.0"},
+		{"classifier.>", "classifier.1.99.99.1.0"},
+		{"GET.FCT_EVENTS.>", "GET.FCT_EVENTS.batch.event.kept.started"},
+		{"GET.FCT_OUTCOMES.>", "GET.FCT_OUTCOMES.outcome.kept.0"},
+		{"KV_runs.>", "KV_runs.$KV.runs.kept.manifest"}, {"KV_sites.>", "KV_sites.$KV.sites.kept.block"},
+		{"KV_fetchers.>", "KV_fetchers.$KV.fetchers.kept.f"}, {"KV_held.>", "KV_held.$KV.held.kept.f"},
 		{"KV_collected.>", "KV_collected.$KV.collected.IMM.25.1"}, {"KV_failed.>", "KV_failed.$KV.failed.IMM.25.1"},
-		{"outcome.*.*", "outcome.own.0"}, {"$KV.collected.>", "$KV.collected.IMM.25.2"}, {"$KV.failed.>", "$KV.failed.IMM.25.2"}, {"$KV.sites.>", "$KV.sites.own.block"},
+		{"outcome.*.*", "outcome.own.0"}, {"$KV.collected.>", "$KV.collected.IMM.25.2"},
+		{"$KV.failed.>", "$KV.failed.IMM.25.2"}, {"$KV.sites.>", "$KV.sites.own.block"},
 	} {
 		if before, is := strings.CutSuffix(subject, name.wild); is {
 			return before + name.is
@@ -123,7 +140,8 @@ func bodyOf(subject string) []byte {
 		return []byte(`{"stream_name":"FCT_PACE","config":{"durable_name":"turn-own","name":"turn-own","filter_subject":"turn.own","ack_policy":"explicit"}}`)
 	case strings.HasPrefix(api, "STREAM.PURGE."):
 		return []byte(`{"filter":"job.own.*"}`)
-	case strings.HasPrefix(api, "STREAM.MSG.GET."), strings.HasPrefix(api, "DIRECT.GET.") && strings.Count(api, ".") == 2:
+	case strings.HasPrefix(api, "STREAM.MSG.GET."), strings.HasPrefix(api, "DIRECT.GET.") &&
+		strings.Count(api, ".") == 2:
 		return []byte(`{"seq":1}`)
 	default:
 		return []byte(`{"run_id":"forged","year":"24","end":20,"probe":false}`)
@@ -161,14 +179,17 @@ func (g *guarded) furnish(homes map[string]jetstream.JetStream) {
 	for stream, subject := range kept() {
 		writer := homes[stream]
 		if stream == contract.StreamJobs || stream == contract.StreamPace {
-			_, writer = g.jetStream(map[string]string{contract.StreamJobs: "generator", contract.StreamPace: "fetcher"}[stream])
+			_, writer = g.jetStream(map[string]string{contract.StreamJobs: "generator",
+				contract.StreamPace: "fetcher"}[stream])
 		}
-		if _, err := writer.Publish(g.t.Context(), subject, []byte(`{"run_id":"forged","year":"24","end":20,"probe":false}`)); err != nil {
+		if _, err := writer.Publish(g.t.Context(), subject,
+			[]byte(`{"run_id":"forged","year":"24","end":20,"probe":false}`)); err != nil {
 			g.t.Fatal(subject, err)
 		}
 	}
 	for stream, name := range map[string]string{contract.StreamJobs: "run-kept", contract.StreamPace: "turn-kept"} {
-		config := jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: kept()[stream]}
+		config := jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy,
+			FilterSubject: kept()[stream]}
 		if _, err := homes[stream].CreateConsumer(g.t.Context(), stream, config); err != nil {
 			g.t.Fatal(err)
 		}
@@ -273,7 +294,8 @@ func (g *guarded) attack(service string, targets, all []string) (tried int) {
 		for _, stream := range all {
 			body := fmt.Appendf(nil, `{"stream_name":%q,"config":{"name":"forged-%d","deliver_subject":%q,"deliver_policy":"all","ack_policy":"none","inactive_threshold":60000000000}}`,
 				stream, tried, target)
-			if err := nc.PublishRequest(fmt.Sprintf("$JS.API.CONSUMER.CREATE.%s.forged-%d", stream, tried), nats.NewInbox(), body); err != nil {
+			if err := nc.PublishRequest(fmt.Sprintf("$JS.API.CONSUMER.CREATE.%s.forged-%d", stream, tried),
+				nats.NewInbox(), body); err != nil {
 				t.Fatal(err)
 			}
 			tried++
@@ -281,7 +303,8 @@ func (g *guarded) attack(service string, targets, all []string) (tried int) {
 	}
 	// Itself the subject: a verb that is the service's own is left out, its right use is tried above.
 	for _, target := range targets {
-		if slices.Contains(requests, target) || strings.HasPrefix(target, "$JS.API.STREAM.PURGE.FCT_JOBS") && service == "reporter" ||
+		if slices.Contains(requests, target) || strings.HasPrefix(target, "$JS.API.STREAM.PURGE.FCT_JOBS") &&
+			service == "reporter" ||
 			strings.HasPrefix(target, "$JS.API.CONSUMER.DELETE.FCT_JOBS.") && service == "reporter" {
 			continue
 		}
@@ -362,7 +385,8 @@ func TestRights_NoInboxOfOthers(t *testing.T) {
 				break
 			}
 			command := strings.HasPrefix(msg.Subject, "batch.") && service == "generator"
-			if !strings.HasPrefix(msg.Subject, "stored.") && !command || strings.HasPrefix(msg.Subject, "stored.") && len(msg.Data) > 0 && !strings.HasPrefix(msg.Subject, "stored.batch.event.") {
+			if !strings.HasPrefix(msg.Subject, "stored.") && !command || strings.HasPrefix(msg.Subject, "stored.") &&
+				len(msg.Data) > 0 && !strings.HasPrefix(msg.Subject, "stored.batch.event.") {
 				t.Errorf("the %s hears %s: %s", service, msg.Subject, msg.Data)
 			}
 		}

@@ -33,7 +33,8 @@ func importRules() []rule {
 			good: []sample{
 				{"services/fct-scraper/a.go", `import "fct-scraper/services/generator"; import "fct-scraper/services/fetcher/limit"`},
 				{"services/fct-scraper/a.go", `import "fct-scraper/services/fct-scraper/runtime"`},
-				{"services/fct-scraper/runtime/a.go", `import "fct-scraper/services/fetcher"; import "fct-scraper/streams"`},
+				{"services/fct-scraper/runtime/a.go",
+					`import "fct-scraper/services/fetcher"; import "fct-scraper/streams"`},
 				{"services/fetcher/a.go", `import "fct-scraper/services/fetcher/limit"`},
 				{"services/fetcher/limit/a.go", `import "fct-scraper/streams"; import "fct-scraper/pkg/lease"`},
 				{"services/fetcher/a.go", `import "fct-scraper/streams"; import "fct-scraper/pkg/site"`},
@@ -57,8 +58,9 @@ func importRules() []rule {
 		},
 		{
 			name: "contract stands on the standard library", check: inProgram(checkContract),
-			bad:  []sample{{"pkg/contract/a.go", `import "github.com/nats-io/nats.go"`}},
-			good: []sample{{"pkg/contract/a.go", `import "encoding/json"`}, {"pkg/bus/a.go", `import "github.com/nats-io/nats.go"`}},
+			bad: []sample{{"pkg/contract/a.go", `import "github.com/nats-io/nats.go"`}},
+			good: []sample{{"pkg/contract/a.go", `import "encoding/json"`},
+				{"pkg/bus/a.go", `import "github.com/nats-io/nats.go"`}},
 		},
 		{
 			name: "imports in their place", check: each(checkPlaces),
@@ -187,7 +189,8 @@ func checkPlaces(s source) (findings []string) {
 
 func checkTestLibraries(s source) (findings []string) {
 	for _, name := range s.imports() {
-		if s.dir() != "pkg/fcttest" && inside(name, "testing", "github.com/google/go-cmp", "pgregory.net/rapid", "go.uber.org/goleak", "github.com/rogpeppe/go-internal",
+		if s.dir() != "pkg/fcttest" && inside(name, "testing", "github.com/google/go-cmp", "pgregory.net/rapid",
+			"go.uber.org/goleak", "github.com/rogpeppe/go-internal",
 			"github.com/santhosh-tekuri/jsonschema") {
 			findings = append(findings, s.finding(s.file.Name, "%s is for tests", name))
 		}

@@ -36,7 +36,8 @@ func TestRights_ServiceAlone(t *testing.T) {
 	} {
 		a := connectOptions{services: test.services}
 		if a.clientName() != test.name || a.inboxPrefix() != test.inbox || a.createsStreams() != test.makes {
-			t.Errorf("%v: name %q, inbox %q, makes %v; want %q, %q, %v", test.services, a.clientName(), a.inboxPrefix(), a.createsStreams(), test.name, test.inbox, test.makes)
+			t.Errorf("%v: name %q, inbox %q, makes %v; want %q, %q, %v", test.services, a.clientName(),
+				a.inboxPrefix(), a.createsStreams(), test.name, test.inbox, test.makes)
 		}
 	}
 }
@@ -119,7 +120,8 @@ func authority(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)

@@ -25,7 +25,8 @@ func FactRules(siteName, file string) (*facts.Rules, error) {
 		return nil, fmt.Errorf("%w: site: %w", ErrUsage, err)
 	}
 	if profile.Facts == "" {
-		return nil, fmt.Errorf("%w: %w: site %.60q: its profile has no key facts: name rules there, or give --rules", ErrUsage, ErrNoRules, siteName)
+		return nil, fmt.Errorf("%w: %w: site %.60q: its profile has no key facts: name rules there, or give --rules",
+			ErrUsage, ErrNoRules, siteName)
 	}
 	rules, err := facts.Load(profile.Facts)
 	if err != nil {

@@ -46,7 +46,8 @@ func TestOutage_SlowsRun(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		numbers := fcttest.Scaled(160, 300)
 		p := newFixture(t, courtsim.Options{Seed: 61, Max: 99999, Latency: 200 * time.Millisecond},
-			map[string]string{"end": strconv.Itoa(numbers), "delay_min": "1s", "delay_max": "2s", "concurrency": "4", "max_retries": "10", "safe_stop_fails": "0"})
+			map[string]string{"end": strconv.Itoa(numbers), "delay_min": "1s", "delay_max": "2s", "concurrency": "4",
+				"max_retries": "10", "safe_stop_fails": "0"})
 		down := &outage{court: p.memory.court, from: 50, lasts: 20 * time.Minute}
 		p.memory.court = down
 		report := p.report(nil)
@@ -56,7 +57,8 @@ func TestOutage_SlowsRun(t *testing.T) {
 		if asked := down.asked.Load(); asked < 3 || asked > 80 {
 			t.Errorf("%d requests while the court was down", asked)
 		}
-		if slowed := time.Duration(report.SlowedSeconds * float64(time.Second)); slowed < 15*time.Minute || report.WaitedSeconds <= 0 {
+		if slowed := time.Duration(report.SlowedSeconds * float64(time.Second)); slowed < 15*time.Minute ||
+			report.WaitedSeconds <= 0 {
 			t.Errorf("slowed for %s, waited for %.0f s", slowed, report.WaitedSeconds)
 		}
 		times := p.memory.times
@@ -64,7 +66,8 @@ func TestOutage_SlowsRun(t *testing.T) {
 		if took := last[99].Sub(last[0]); took > 4*time.Minute {
 			t.Errorf("the last hundred requests took %s: the run has not become fast again", took)
 		}
-		t.Logf("%d requests in the outage, %d in all, %s", down.asked.Load(), len(times), times[len(times)-1].Sub(times[0]))
+		t.Logf("%d requests in the outage, %d in all, %s", down.asked.Load(), len(times),
+			times[len(times)-1].Sub(times[0]))
 	})
 }
 
@@ -72,8 +75,10 @@ func TestOutage_SlowsRun(t *testing.T) {
 func TestRetryAfter_SharedAndStored(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
 		p := newFixture(t, courtsim.Options{Seed: 62, Max: 99999},
-			map[string]string{"end": "40", "delay_min": "1s", "delay_max": "1s", "concurrency": "4", "max_retries": "10"})
-		down := &outage{court: p.memory.court, from: 20, lasts: time.Minute, header: http.Header{"Retry-After": {"120"}}}
+			map[string]string{"end": "40", "delay_min": "1s", "delay_max": "1s", "concurrency": "4",
+				"max_retries": "10"})
+		down := &outage{court: p.memory.court, from: 20, lasts: time.Minute,
+			header: http.Header{"Retry-After": {"120"}}}
 		p.memory.court = down
 		p.cut(20, nil)
 		if report := p.report(nil); report.Succeeded != 40 {

@@ -28,7 +28,8 @@ func (p *fixture) cut(requests int, changes map[string]string) {
 func TestResume_SkipsCollectedElsewhere(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond}, map[string]string{"end": "100", "concurrency": "2"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond},
+		map[string]string{"end": "100", "concurrency": "2"})
 	p.cut(50, nil)
 	if report := p.report(map[string]string{"end": "90"}); report.Status != contract.Completed {
 		t.Fatal(report.Reason)
@@ -36,15 +37,18 @@ func TestResume_SkipsCollectedElsewhere(t *testing.T) {
 	before := p.memory.requests()
 	last := p.report(nil)
 	if asked := p.memory.requests() - before; asked > 20 || last.Skipped != 90 || last.Total != 10 {
-		t.Errorf("%d requests, %d skipped, %d in total; want the ten numbers that were left", asked, last.Skipped, last.Total)
+		t.Errorf("%d requests, %d skipped, %d in total; want the ten numbers that were left", asked, last.Skipped,
+			last.Total)
 	}
 }
 
 // A run that goes on takes the settings of its new start, and its report says so.
 func TestResume_NewSettings(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: -1}}},
-		map[string]string{"end": "100", "concurrency": "2", "backoff_base": "10ms", "backoff_max": "20ms", "safe_stop_fails": "0"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 800, Latency: time.Millisecond,
+		Faults: []courtsim.Fault{{Kind: "500", Share: 0.3, Times: -1}}},
+		map[string]string{"end": "100", "concurrency": "2", "backoff_base": "10ms", "backoff_max": "20ms",
+			"safe_stop_fails": "0"})
 	p.cut(30, nil)
 	report := p.report(map[string]string{"max_retries": "0", "backoff_base": "1ms"})
 	if report.Config["max_retries"] != float64(0) || report.Failed == 0 {
@@ -66,7 +70,8 @@ func TestBatch_SitesIndependent(t *testing.T) {
 
 func TestBatch_NothingToRequest(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: 80, Gaps: []contract.Range{{Start: 20, End: 60}}}, map[string]string{"end": "80", "safe_stop_no_records": "0"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 80, Gaps: []contract.Range{{Start: 20, End: 60}}},
+		map[string]string{"end": "80", "safe_stop_no_records": "0"})
 	p.report(nil)
 	again := p.report(map[string]string{"safe_stop_no_records": "10"})
 	if again.Status != contract.Completed || again.Total != 0 {
@@ -78,10 +83,12 @@ func TestBatch_NothingToRequest(t *testing.T) {
 func TestProbe_BudgetUsedUp(t *testing.T) {
 	t.Parallel()
 	highest := fcttest.Scaled(140, 560)
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: highest}, map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: highest},
+		map[string]string{"probe": "true", "probe_budget": "6", "max_cases": "none", "safe_stop_no_records": "1"})
 	for starts := 1; ; starts++ {
 		report := p.report(map[string]string{"safe_stop_no_records": "500"})
-		if report.ProbesUsed > 6*starts || p.memory.requests() > 6*starts && report.Status != contract.Completed || starts > 10 {
+		if report.ProbesUsed > 6*starts || p.memory.requests() > 6*starts && report.Status != contract.Completed ||
+			starts > 10 {
 			t.Fatalf("%d probes at start %d: %s", report.ProbesUsed, starts, report.Reason)
 		}
 		if report.Status == contract.Completed {
@@ -90,7 +97,8 @@ func TestProbe_BudgetUsedUp(t *testing.T) {
 			}
 			break
 		}
-		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "probe_budget 6 was used up") || report.UpperBoundConfidence != 0 {
+		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "probe_budget 6 was used up") ||
+			report.UpperBoundConfidence != 0 {
 			t.Fatalf("%s: %s, %v sure", report.Status, report.Reason, report.UpperBoundConfidence)
 		}
 	}
@@ -100,7 +108,8 @@ func TestProbe_BudgetUsedUp(t *testing.T) {
 func TestProbe_BudgetTooSmall(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 560}, map[string]string{"probe": "true", "probe_budget": "1"})
-	if report := p.report(nil); report.Status != contract.SafeStop || report.Requests != 0 || !strings.Contains(report.Reason, "too small") {
+	if report := p.report(nil); report.Status != contract.SafeStop || report.Requests != 0 ||
+		!strings.Contains(report.Reason, "too small") {
 		t.Errorf("%s: %s, %d requests", report.Status, report.Reason, report.Requests)
 	}
 }
@@ -108,16 +117,19 @@ func TestProbe_BudgetTooSmall(t *testing.T) {
 func TestProbe_OnlyFailures(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"none", "1", "2"}[:fcttest.Scaled(2, 3)] {
-		p := newFixture(t, courtsim.Options{Seed: 5, Max: 2, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
+		p := newFixture(t, courtsim.Options{Seed: 5, Max: 2,
+			Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
 			map[string]string{"probe": "true", "end": end, "max_retries": "0", "backoff_base": "1ms"})
 		report := p.report(nil)
-		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "only failures") || report.UpperBoundConfidence != 0 {
+		if report.Status != contract.SafeStop || !strings.Contains(report.Reason, "only failures") ||
+			report.UpperBoundConfidence != 0 {
 			t.Errorf("end %s: %s: %s, %v sure", end, report.Status, report.Reason, report.UpperBoundConfidence)
 		}
 		p.sim = fcttest.Site(t, courtsim.Options{Seed: 5, Max: 2})
 		p.memory.court = p.sim
 		if report = p.report(nil); report.Status != contract.Completed || report.Failed != 0 || report.Succeeded == 0 {
-			t.Errorf("end %s, healed: %s: %s, %d succeeded, %d failed", end, report.Status, report.Reason, report.Succeeded, report.Failed)
+			t.Errorf("end %s, healed: %s: %s, %d succeeded, %d failed", end, report.Status, report.Reason,
+				report.Succeeded, report.Failed)
 		}
 	}
 }
@@ -126,7 +138,9 @@ func TestBatch_StartAboveBound(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60}, map[string]string{"probe": "true", "start": "5000"})
 	report := p.report(nil)
-	if report.Status != contract.Completed || !strings.Contains(report.Reason, "start 5000 lies above the upper bound") || report.UpperBoundConfidence != 0 || report.Succeeded != 0 {
-		t.Errorf("%s: %s, bound %d, %v sure", report.Status, report.Reason, report.UpperBound, report.UpperBoundConfidence)
+	if report.Status != contract.Completed || !strings.Contains(report.Reason,
+		"start 5000 lies above the upper bound") || report.UpperBoundConfidence != 0 || report.Succeeded != 0 {
+		t.Errorf("%s: %s, bound %d, %v sure", report.Status, report.Reason, report.UpperBound,
+			report.UpperBoundConfidence)
 	}
 }

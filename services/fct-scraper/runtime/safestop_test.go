@@ -29,7 +29,8 @@ type uneven struct {
 }
 
 func newUneven(court *courtsim.Simulator, most time.Duration) *uneven {
-	return &uneven{court: court, most: most, dice: rand.New(rand.NewPCG(37, 1)), begun: make(map[int]time.Time), ended: make(map[int]time.Time)}
+	return &uneven{court: court, most: most, dice: rand.New(rand.NewPCG(37, 1)), begun: make(map[int]time.Time),
+		ended: make(map[int]time.Time)}
 }
 
 func (u *uneven) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -116,8 +117,10 @@ func stopAt(t *testing.T, limit int, most time.Duration) (u *uneven, stretch con
 			t.Errorf("number %d of the stretch or below it was not asked for", n)
 		}
 	}
-	if report.Total != len(u.begun) || report.Succeeded != 60 || report.NoRecord != len(u.begun)-60 || report.Failed != 0 {
-		t.Errorf("%d = %d + %d + %d, %d numbers were asked for", report.Total, report.Succeeded, report.NoRecord, report.Failed, len(u.begun))
+	if report.Total != len(u.begun) || report.Succeeded != 60 || report.NoRecord != len(u.begun)-60 ||
+		report.Failed != 0 {
+		t.Errorf("%d = %d + %d + %d, %d numbers were asked for", report.Total, report.Succeeded, report.NoRecord,
+			report.Failed, len(u.begun))
 	}
 	if u.late < limit/10 {
 		t.Errorf("only %d answers came out of order", u.late)
@@ -172,8 +175,10 @@ func TestBatch_YearGoesOnAboveSafeStop(t *testing.T) {
 		t.Fatalf("%s: %q, bound %d; want %q", report.Status, report.Reason, report.UpperBound, want)
 	}
 	rest := p.report(map[string]string{"start": "161"})
-	if rest.Status != contract.Completed || report.Succeeded+rest.Succeeded != last-160 || rest.Start != 161 || rest.End != last {
-		t.Errorf("%s: %d to %d, %d and %d succeeded", rest.Status, rest.Start, rest.End, report.Succeeded, rest.Succeeded)
+	if rest.Status != contract.Completed || report.Succeeded+rest.Succeeded != last-160 || rest.Start != 161 ||
+		rest.End != last {
+		t.Errorf("%s: %d to %d, %d and %d succeeded", rest.Status, rest.Start, rest.End, report.Succeeded,
+			rest.Succeeded)
 	}
 	p.checkOnce()
 }

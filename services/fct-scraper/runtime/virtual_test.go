@@ -37,8 +37,10 @@ func TestBatch_HundredNumbersAtDefaultPace(t *testing.T) {
 
 func TestRetry_BackoffGrows(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newFixture(t, courtsim.Options{Seed: 7, Max: 1, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
-			map[string]string{"end": "1", "max_retries": "4", "backoff_base": "5s", "backoff_factor": "3", "backoff_max": "1m"})
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 1,
+			Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
+			map[string]string{"end": "1", "max_retries": "4", "backoff_base": "5s", "backoff_factor": "3",
+				"backoff_max": "1m"})
 		report := p.report(nil)
 		if report.Failed != 1 || report.Requests != 5 || report.Retries != 4 {
 			t.Fatalf("%d failed, %d requests, %d retries; want 1, 5, 4", report.Failed, report.Requests, report.Retries)
@@ -55,8 +57,10 @@ func TestRetry_BackoffGrows(t *testing.T) {
 func TestRetryWait_FreesAdmission(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newFixture(t, courtsim.Options{Seed: 7, Max: 60, Faults: []courtsim.Fault{{Kind: "500", Share: 0.5, Times: 1}}},
-			map[string]string{"end": "60", "concurrency": "1", "backoff_base": "20m", "backoff_max": "20m", "delay_min": "1s", "delay_max": "1s"})
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 60,
+			Faults: []courtsim.Fault{{Kind: "500", Share: 0.5, Times: 1}}},
+			map[string]string{"end": "60", "concurrency": "1", "backoff_base": "20m", "backoff_max": "20m",
+				"delay_min": "1s", "delay_max": "1s"})
 		report := p.report(nil)
 		if report.Succeeded != 60 {
 			t.Errorf("%d succeeded, want all 60", report.Succeeded)
@@ -70,7 +74,8 @@ func TestRetryWait_FreesAdmission(t *testing.T) {
 
 func TestJobTimeout_Retried(t *testing.T) {
 	fcttest.VirtualTime(t, func(t *testing.T) {
-		p := newFixture(t, courtsim.Options{Seed: 7, Max: 3, Faults: []courtsim.Fault{{Kind: "timeout", Share: 1, Times: 1}}},
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: 3,
+			Faults: []courtsim.Fault{{Kind: "timeout", Share: 1, Times: 1}}},
 			map[string]string{"end": "3", "job_timeout": "20s", "request_timeout": "1h"})
 		began := time.Now()
 		report := p.report(nil)
@@ -93,10 +98,12 @@ func TestBatch_NumbersThatAlwaysFail(t *testing.T) {
 		long     bool
 	}{
 		"default pauses and backoff": {
-			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "delay_min": "1s", "delay_max": "3s"}, 10 * time.Minute, true,
+			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "delay_min": "1s", "delay_max": "3s"},
+			10 * time.Minute, true,
 		},
 		"no pauses, backoff of 100ms": {
-			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "backoff_base": "100ms"}, 30 * time.Second, false,
+			0.1, 10, map[string]string{"end": "100", "concurrency": "4", "backoff_base": "100ms"}, 30 * time.Second,
+			false,
 		},
 		"half of them, no pauses": {0.4, 8, map[string]string{"end": "20"}, 2 * time.Minute, false},
 	} {
@@ -106,7 +113,8 @@ func TestBatch_NumbersThatAlwaysFail(t *testing.T) {
 			}
 			fcttest.VirtualTime(t, func(t *testing.T) {
 				p := newFixture(t, courtsim.Options{
-					Seed: 13, Max: 99999, Latency: 200 * time.Millisecond, Faults: []courtsim.Fault{{Kind: "500", Share: c.share, Times: -1}},
+					Seed: 13, Max: 99999, Latency: 200 * time.Millisecond,
+					Faults: []courtsim.Fault{{Kind: "500", Share: c.share, Times: -1}},
 				}, c.settings)
 				for round, within := range []time.Duration{c.within, c.within / 2} { // the second asks for those alone
 					began := time.Now()
@@ -116,8 +124,10 @@ func TestBatch_NumbersThatAlwaysFail(t *testing.T) {
 					} else {
 						t.Logf("round %d took %s, %d failed", round, took, report.Failed)
 					}
-					if report.Status != contract.Completed || report.Failed != c.failing || report.Retries != 3*report.Failed {
-						t.Errorf("%s: %d failed, want %d; %d retries", report.Status, report.Failed, c.failing, report.Retries)
+					if report.Status != contract.Completed || report.Failed != c.failing ||
+						report.Retries != 3*report.Failed {
+						t.Errorf("%s: %d failed, want %d; %d retries", report.Status, report.Failed, c.failing,
+							report.Retries)
 					}
 				}
 			})

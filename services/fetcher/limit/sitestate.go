@@ -105,7 +105,8 @@ func (s *siteState) apply(entry jetstream.KeyValueEntry, now time.Time) {
 		slowdown.RaisedAt = now
 	}
 	if slowdown.Until.Sub(now) >= minReportedWait {
-		s.opts.Log.Warn("site.slowed", "site", s.opts.Site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
+		s.opts.Log.Warn("site.slowed", "site", s.opts.Site, "level", slowdown.Level, "until", slowdown.Until.UTC(),
+			"reason",
 			slowdown.Reason)
 	}
 	s.slowdown = slowdown
@@ -194,7 +195,8 @@ func (s *siteState) Record(ctx context.Context, exchanges []contract.Exchange, r
 		return
 	}
 	if slowdown.Level > levelBefore || slowdown.Reason != "" {
-		s.opts.Log.Warn("site.slowed", "site", s.opts.Site, "level", slowdown.Level, "until", slowdown.Until.UTC(), "reason",
+		s.opts.Log.Warn("site.slowed", "site", s.opts.Site, "level", slowdown.Level, "until", slowdown.Until.UTC(),
+			"reason",
 			slowdown.Reason)
 	} else {
 		s.opts.Log.Info("site.recovering", "site", s.opts.Site, "level", slowdown.Level)
@@ -219,7 +221,8 @@ func (s *siteState) SetBlock(ctx context.Context, block contract.SiteBlock) erro
 
 // ClearBlock removes a block of the site. It must be called before Run.
 func (s *siteState) ClearBlock(ctx context.Context) error {
-	if err := s.bucket.Delete(ctx, contract.BlockKey(s.opts.Site)); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+	if err := s.bucket.Delete(ctx, contract.BlockKey(s.opts.Site)); err != nil &&
+		!errors.Is(err, jetstream.ErrKeyNotFound) {
 		return fmt.Errorf("removing the block of site %s: %w", s.opts.Site, err)
 	}
 	return nil

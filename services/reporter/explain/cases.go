@@ -130,23 +130,25 @@ func storedRecord(ctx context.Context, b *bus.Bus, id contract.CaseID, run contr
 	}
 	e := explainer{bus: b, history: History{CaseID: id}}
 	reader := ledger.Reader{Bus: b, Manifest: m}
-	err = e.eachMessage(ctx, contract.StreamOutcomes, run.OutcomeSubject(contract.Chunk(id.Number)), func(msg bus.Message) error {
-		decoded, err := reader.Decode(msg)
-		if err != nil {
-			return err
-		}
-		for _, entry := range decoded.Entries {
-			if entry.CaseID == id && entry.Outcome == contract.Success && record == nil {
-				record = entry.Record
+	err = e.eachMessage(ctx, contract.StreamOutcomes, run.OutcomeSubject(contract.Chunk(id.Number)),
+		func(msg bus.Message) error {
+			decoded, err := reader.Decode(msg)
+			if err != nil {
+				return err
 			}
-		}
-		return nil
-	})
+			for _, entry := range decoded.Entries {
+				if entry.CaseID == id && entry.Outcome == contract.Success && record == nil {
+					record = entry.Record
+				}
+			}
+			return nil
+		})
 	switch {
 	case err != nil && !errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, fmt.Errorf("reading the record of %s: %w", id, err)
 	case record == nil:
-		return nil, fmt.Errorf("%w: run %s collected %s, but its ledger has no record of it", ledger.ErrMismatch, run, id)
+		return nil, fmt.Errorf("%w: run %s collected %s, but its ledger has no record of it", ledger.ErrMismatch, run,
+			id)
 	}
 	return record, nil
 }

@@ -154,8 +154,9 @@ func (e *explainer) storedFile(name string) StoredFile {
 // nothing.
 func (e *explainer) readRun(ctx context.Context, m contract.Manifest) error {
 	run := RunHistory{
-		RunID: m.RunID, Site: m.Site, Range: m.Range, Listed: m.IDs.Size(), MaxAttempts: m.MaxRetries + 1, Attempts: []AttemptHistory{},
-		Stops: []Stop{},
+		RunID: m.RunID, Site: m.Site, Range: m.Range, Listed: m.IDs.Size(), MaxAttempts: m.MaxRetries + 1,
+		Attempts: []AttemptHistory{},
+		Stops:    []Stop{},
 	}
 	if err := e.readAttempts(ctx, m, &run); err != nil {
 		return err

@@ -61,7 +61,8 @@ func interleave(t *rapid.T, histories [][]contract.Entry, repeat bool) []contrac
 
 func foldAll(stream []contract.Entry) (t Tally, fresh int) {
 	for i, entry := range stream {
-		for _, entry := range t.AddMessage(ledger.Message{Sequence: uint64(i + 1), Entries: []contract.Entry{entry}}, 0) {
+		for _, entry := range t.AddMessage(ledger.Message{Sequence: uint64(i + 1), Entries: []contract.Entry{entry}},
+			0) {
 			if entry.kind != kindConfirmation {
 				fresh++
 			}
@@ -142,7 +143,8 @@ func TestFirstOutcomeWins(t *testing.T) {
 }
 
 func TestBlockedAttemptsShareNumber(t *testing.T) {
-	blocked, later := fcttest.Attempt(7, 1, contract.VerdictBlocked, ""), fcttest.Attempt(7, 1, contract.VerdictBlocked, "")
+	blocked, later := fcttest.Attempt(7, 1, contract.VerdictBlocked, ""),
+		fcttest.Attempt(7, 1, contract.VerdictBlocked, "")
 	later.StartedAt = later.StartedAt.Add(time.Hour)
 	got, fresh := foldAll([]contract.Entry{blocked, blocked, later, fcttest.Success(7)})
 	if got.Succeeded != 1 || fresh != 3 || got.Requests != 3 || got.Retries != 2 {
@@ -151,7 +153,8 @@ func TestBlockedAttemptsShareNumber(t *testing.T) {
 }
 
 func TestFailureLimit_AtEnd(t *testing.T) {
-	stream := []contract.Entry{fcttest.Failure(1), fcttest.Success(2), fcttest.Failure(3), fcttest.Failure(1), fcttest.Failure(4), fcttest.Failure(5)}
+	stream := []contract.Entry{fcttest.Failure(1), fcttest.Success(2), fcttest.Failure(3), fcttest.Failure(1),
+		fcttest.Failure(4), fcttest.Failure(5)}
 	for jobs, want := range map[int]string{0: "3 consecutive failed, the last was IMM-5-25",
 		6: "3 consecutive failed, the last was IMM-5-25", 5: ""} {
 		var got Tally
@@ -227,10 +230,14 @@ func TestStreakOfList(t *testing.T) {
 		outcomes map[int]contract.Outcome
 		want     string
 	}{
-		"in a row":    {map[int]contract.Outcome{10: contract.Success, 20: contract.NoRecord, 30: contract.NoRecord, 31: contract.NoRecord}, "3 consecutive no-record: IMM-20-25..IMM-31-25"},
-		"interrupted": {map[int]contract.Outcome{10: contract.NoRecord, 20: contract.NoRecord, 30: contract.Failed, 31: contract.NoRecord, 32: contract.NoRecord}, ""},
-		"undecided":   {map[int]contract.Outcome{10: contract.NoRecord, 30: contract.NoRecord, 31: contract.NoRecord, 32: contract.NoRecord}, ""},
-		"at the end":  {map[int]contract.Outcome{10: contract.Success, 20: contract.Success, 30: contract.Success, 31: contract.NoRecord, 32: contract.NoRecord, 90: contract.NoRecord}, ""},
+		"in a row": {map[int]contract.Outcome{10: contract.Success, 20: contract.NoRecord, 30: contract.NoRecord,
+			31: contract.NoRecord}, "3 consecutive no-record: IMM-20-25..IMM-31-25"},
+		"interrupted": {map[int]contract.Outcome{10: contract.NoRecord, 20: contract.NoRecord, 30: contract.Failed,
+			31: contract.NoRecord, 32: contract.NoRecord}, ""},
+		"undecided": {map[int]contract.Outcome{10: contract.NoRecord, 30: contract.NoRecord, 31: contract.NoRecord,
+			32: contract.NoRecord}, ""},
+		"at the end": {map[int]contract.Outcome{10: contract.Success, 20: contract.Success, 30: contract.Success,
+			31: contract.NoRecord, 32: contract.NoRecord, 90: contract.NoRecord}, ""},
 	} {
 		var s Streak
 		got := ""

@@ -123,7 +123,8 @@ func (s *Snapshot) fold(msg bus.Message) error {
 	run := contract.RunID(name)
 	r := s.readers[run]
 	if r == nil {
-		return fmt.Errorf("%w: message %d is of run %.80q, which has no manifest", ledger.ErrMismatch, msg.Sequence, name)
+		return fmt.Errorf("%w: message %d is of run %.80q, which has no manifest", ledger.ErrMismatch, msg.Sequence,
+			name)
 	}
 	if r.tally.Sequence == 0 {
 		s.Runs = append(s.Runs, run)
@@ -134,7 +135,8 @@ func (s *Snapshot) fold(msg bus.Message) error {
 	}
 	for _, entry := range m.Entries { // the records are read by these subjects
 		if msg.Subject != run.OutcomeSubject(contract.Chunk(entry.CaseID.Number)) {
-			return fmt.Errorf("%w: message %d on %s has %s, which belongs on another subject", ledger.ErrMismatch, msg.Sequence, msg.Subject,
+			return fmt.Errorf("%w: message %d on %s has %s, which belongs on another subject", ledger.ErrMismatch,
+				msg.Sequence, msg.Subject,
 				entry.CaseID)
 		}
 	}
@@ -202,9 +204,10 @@ func (s *Snapshot) merge(r *runReader) {
 
 // Source returns the numbers that selected reports as the source of an export; nil selects all.
 func (s *Snapshot) Source(selected func(export.Coverage) bool) export.Source {
-	return export.Source{Sequence: s.Sequence, Runs: s.Runs, Numbers: func(ctx context.Context, take func(export.Item) error) error {
-		return s.each(ctx, selected, take)
-	}}
+	return export.Source{Sequence: s.Sequence, Runs: s.Runs,
+		Numbers: func(ctx context.Context, take func(export.Item) error) error {
+			return s.each(ctx, selected, take)
+		}}
 }
 
 // Count is how many numbers were requested.
@@ -259,7 +262,8 @@ func (s *Snapshot) chunk(
 	records := make(map[int][]byte, len(items))
 	for r, sequences := range wanted {
 		if err := s.read(ctx, r, chunk, sequences, func(number int, sequence uint64, record []byte) {
-			if n := &list[number]; n.record == sequence && n.recordRun == r && records[number] == nil { // the first counts
+			if n := &list[number]; n.record == sequence && n.recordRun == r &&
+				records[number] == nil { // the first counts
 				records[number] = record
 			}
 		}); err != nil {
@@ -269,7 +273,8 @@ func (s *Snapshot) chunk(
 	for _, item := range items {
 		at := item.CaseID.Number
 		if item.Record = records[at]; item.Record == nil && list[at].record > 0 {
-			return fmt.Errorf("%w: message %d no longer has the record of %s", ledger.ErrMismatch, list[at].record, item.CaseID)
+			return fmt.Errorf("%w: message %d no longer has the record of %s", ledger.ErrMismatch, list[at].record,
+				item.CaseID)
 		}
 		if err := take(item); err != nil {
 			return err
@@ -280,7 +285,8 @@ func (s *Snapshot) chunk(
 
 // read passes on the records in some messages of a run's chunk.
 func (s *Snapshot) read(
-	ctx context.Context, r *runReader, chunk int, sequences map[uint64]bool, take func(number int, sequence uint64, record []byte),
+	ctx context.Context, r *runReader, chunk int, sequences map[uint64]bool,
+	take func(number int, sequence uint64, record []byte),
 ) error {
 	all := slices.Sorted(maps.Keys(sequences))
 	subject := r.Manifest.RunID.OutcomeSubject(chunk)
@@ -302,7 +308,8 @@ func (s *Snapshot) read(
 }
 
 func (n *number) coverage(id contract.CaseID) export.Coverage {
-	c := export.Coverage{CaseID: id, Outcome: n.outcome, Unconfirmed: n.unconfirmed, Attempts: n.attempts, Error: n.error}
+	c := export.Coverage{CaseID: id, Outcome: n.outcome, Unconfirmed: n.unconfirmed, Attempts: n.attempts,
+		Error: n.error}
 	if n.at != 0 {
 		c.At = time.Unix(0, n.at).UTC()
 	}

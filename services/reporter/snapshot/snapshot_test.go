@@ -33,9 +33,10 @@ func (f fixture) run(id contract.RunID, series, year string) {
 	f.Helper()
 	kv, err := f.bus.KV(f.Context(), contract.BucketRuns)
 	if err == nil {
-		err = runs.Put(f.Context(), kv, id.ManifestKey(), contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: series, Year: year,
-			Site: "court-" + string(id), Range: contract.Range{Start: 1, End: 9999}, CreatedAt: fcttest.StartTime(),
-			RunSettings: contract.RunSettings{MaxRetries: 3}})
+		err = runs.Put(f.Context(), kv, id.ManifestKey(),
+			contract.Manifest{Version: contract.MessageVersion, RunID: id, Prefix: series, Year: year,
+				Site: "court-" + string(id), Range: contract.Range{Start: 1, End: 9999}, CreatedAt: fcttest.StartTime(),
+				RunSettings: contract.RunSettings{MaxRetries: 3}})
 	}
 	if err != nil {
 		f.Fatal(err)
@@ -109,15 +110,18 @@ func (f fixture) take() *snapshot.Snapshot {
 
 func TestSnapshot_OrderAndNewestRecord(t *testing.T) {
 	f := fixture{t, fcttest.Broker(t)}
-	for id, at := range map[contract.RunID][2]string{"old": {"IMM", "99"}, "a": {"IMM", "25"}, "b": {"IMM", "25"}, "t": {"T", "25"}, "idle": {"IMM", "26"}} {
+	for id, at := range map[contract.RunID][2]string{"old": {"IMM", "99"}, "a": {"IMM", "25"}, "b": {"IMM", "25"},
+		"t": {"T", "25"}, "idle": {"IMM", "26"}} {
 		f.run(id, at[0], at[1])
 	}
 	f.publish("t", of(fcttest.Success(3), "T", "25", "t"))
 	f.publish("a", of(fcttest.Success(700), "IMM", "25", "a"), of(fcttest.Success(701), "IMM", "25", "a"))
 	f.publish("a", fcttest.NoRecord(10))
-	f.publish("a", fcttest.Attempt(2, 1, contract.VerdictTransient, ""), fcttest.Attempt(11, 1, contract.VerdictTransient, ""))
+	f.publish("a", fcttest.Attempt(2, 1, contract.VerdictTransient, ""),
+		fcttest.Attempt(11, 1, contract.VerdictTransient, ""))
 	f.publish("a", fcttest.Attempt(2, 2, contract.VerdictTransient, contract.Failed))
-	f.publish("a", of(fcttest.Success(1), "IMM", "25", "a"), of(fcttest.Success(12), "IMM", "25", "a"), fcttest.NoRecord(9))
+	f.publish("a", of(fcttest.Success(1), "IMM", "25", "a"), of(fcttest.Success(12), "IMM", "25", "a"),
+		fcttest.NoRecord(9))
 	f.publish("b", of(fcttest.Success(700), "IMM", "25", "b"))
 	f.publish("b", fcttest.Failure(1))
 	f.publish("old", of(fcttest.Success(5), "IMM", "99", "old"))
@@ -165,11 +169,13 @@ func TestSnapshot_VoidedNoRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.send(canary)
-	want := []row{{"IMM-1-25", "success", "a", "a", false, 2}, {"IMM-2-25", "success", "a", "a", false, 1}, {"IMM-3-25", "", "b", "", false, 1}}
+	want := []row{{"IMM-1-25", "success", "a", "a", false, 2}, {"IMM-2-25", "success", "a", "a", false, 1},
+		{"IMM-3-25", "", "b", "", false, 1}}
 	if diff := cmp.Diff(want, f.rows(f.take(), nil)); diff != "" {
 		t.Error(diff)
 	}
-	want = []row{{"IMM-1-25", "success", "a", "a", false, 2}, {"IMM-2-25", "success", "a", "a", false, 1}, {"IMM-3-25", "no-record", "b", "", true, 1}}
+	want = []row{{"IMM-1-25", "success", "a", "a", false, 2}, {"IMM-2-25", "success", "a", "a", false, 1},
+		{"IMM-3-25", "no-record", "b", "", true, 1}}
 	if diff := cmp.Diff(want, f.rows(before, nil)); diff != "" {
 		t.Errorf("the snapshot changed: %s", diff)
 	}
@@ -200,7 +206,8 @@ func TestSnapshot_RunGoesOn(t *testing.T) {
 		t.Fatalf("%d numbers, want %d", len(got), numbers/2)
 	}
 	for i, r := range got {
-		if want := (row{contract.CaseID{Series: "IMM", Year: "25", Number: 2*i + 1}.String(), "success", "a", "a", false, 1}); r != want {
+		if want := (row{contract.CaseID{Series: "IMM", Year: "25", Number: 2*i + 1}.String(), "success", "a", "a",
+			false, 1}); r != want {
 			t.Fatalf("row %d is %v, want %v", i, r, want)
 		}
 	}
