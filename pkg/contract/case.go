@@ -81,6 +81,19 @@ func CheckSeries(text string) error {
 	return nil
 }
 
+// FullYear returns the year that two digits stand for, 1971 to 2070: the court's numbers start in
+// 1971. It is 0 for any other text.
+func FullYear(yy string) int {
+	if CheckYear(yy) != nil {
+		return 0
+	}
+	year := int(yy[0]-'0')*10 + int(yy[1]-'0')
+	if year > 70 {
+		return 1900 + year
+	}
+	return 2000 + year
+}
+
 // ParseYear reads a year as "25" or "2025" and returns its last two digits. Four digits are 2000 to
 // 2099.
 func ParseYear(text string) (string, error) {

@@ -88,7 +88,7 @@ func caseColumns() []Column {
 	return []Column{
 		{"case_id", Text, "number of the file", true, func(r row) Value { return textValue(r.CaseID.String()) }},
 		{"series", Text, "series of the file", false, func(r row) Value { return textValue(r.CaseID.Series) }},
-		{"year", Int, "year of the file", false, func(r row) Value { return intValue(FullYear(r.CaseID.Year)) }},
+		{"year", Int, "year of the file", false, func(r row) Value { return intValue(contract.FullYear(r.CaseID.Year)) }},
 		{"number", Int, "number in its series and year", false, func(r row) Value { return intValue(r.CaseID.Number) }},
 	}
 }
@@ -270,7 +270,7 @@ func rllTable() Table {
 			{"citation", Text, "number of the file", true, func(r row) Value { return textValue(r.CaseID.String()) }},
 			{"citation2", Text, "second citation; always null", false, func(row) Value { return Value{} }},
 			{"dataset", Text, "series of the file", false, func(r row) Value { return textValue(r.CaseID.Series) }},
-			{"year", Int, "year of the file", false, func(r row) Value { return intValue(FullYear(r.CaseID.Year)) }},
+			{"year", Int, "year of the file", false, func(r row) Value { return intValue(contract.FullYear(r.CaseID.Year)) }},
 			{"name", Text, "style of cause", false, func(r row) Value { return textValue(r.Record.StyleOfCause) }},
 			{"language", Text, "language of the proceeding: en or fr", false,
 				func(r row) Value { return textValue(languageOf(r.Record)) }},
@@ -314,18 +314,6 @@ func docketText(r *contract.Record) string {
 		text.WriteByte('\n')
 	}
 	return text.String()
-}
-
-// FullYear returns the year of two digits. The court's numbers start in 1971.
-func FullYear(yy string) int {
-	if len(yy) != 2 {
-		return 0
-	}
-	year := int(yy[0]-'0')*10 + int(yy[1]-'0')
-	if year > 70 {
-		return 1900 + year
-	}
-	return 2000 + year
 }
 
 func count(is bool) int {

@@ -148,7 +148,8 @@ func walk(folder string, found *int, wanted *bool, yield func(sourceItem, error)
 		}
 	}
 	slices.SortFunc(files, func(a, b numbered) int {
-		return cmp.Or(cmp.Compare(a.id.Series, b.id.Series), cmp.Compare(yearOrder(a.id.Year), yearOrder(b.id.Year)),
+		return cmp.Or(cmp.Compare(a.id.Series, b.id.Series),
+			cmp.Compare(contract.FullYear(a.id.Year), contract.FullYear(b.id.Year)),
 			cmp.Compare(a.id.Number, b.id.Number))
 	})
 	for _, file := range files {
@@ -158,27 +159,14 @@ func walk(folder string, found *int, wanted *bool, yield func(sourceItem, error)
 		}
 	}
 	slices.SortFunc(entries, func(a, b fs.DirEntry) int {
-		return cmp.Or(cmp.Compare(yearOrder(a.Name()), yearOrder(b.Name())), cmp.Compare(a.Name(), b.Name()))
+		return cmp.Or(cmp.Compare(contract.FullYear(a.Name()), contract.FullYear(b.Name())),
+			cmp.Compare(a.Name(), b.Name()))
 	})
 	for _, e := range entries {
 		if *wanted && e.IsDir() {
 			walk(filepath.Join(folder, e.Name()), found, wanted, yield)
 		}
 	}
-}
-
-// yearOrder orders two-digit years by time: the court's numbers start in 1971. It is 0 for other
-// names.
-func yearOrder(yy string) int {
-	year, err := contract.ParseYear(yy)
-	if err != nil || len(yy) != 2 {
-		return 0
-	}
-	n := int(year[0]-'0')*10 + int(year[1]-'0')
-	if n > 70 {
-		n -= 100
-	}
-	return n + 100
 }
 
 // lines yields the records of a stream, one a line. Empty lines and a byte order mark are left out.

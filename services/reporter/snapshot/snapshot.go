@@ -36,7 +36,7 @@ type Snapshot struct {
 type seriesYear struct{ series, year string }
 
 func (s seriesYear) compare(o seriesYear) int {
-	return cmp.Or(cmp.Compare(s.series, o.series), cmp.Compare(export.FullYear(s.year), export.FullYear(o.year)))
+	return cmp.Or(cmp.Compare(s.series, o.series), cmp.Compare(contract.FullYear(s.year), contract.FullYear(o.year)))
 }
 
 // number is what all runs say about one number.
