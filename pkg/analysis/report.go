@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -132,7 +133,7 @@ func (a *Analysis) Report(o Options) *Report {
 func (r *reporter) title() string {
 	var names []string
 	for _, key := range sortedKeys(r.numbers) {
-		names = append(names, key.series+" "+yearText(key.year))
+		names = append(names, fmt.Sprintf("%s %d", key.series, contract.FullYear(key.year)))
 	}
 	if len(names) > 3 {
 		names = []string{names[0], "…", names[len(names)-1]}
@@ -145,7 +146,8 @@ func (r *reporter) title() string {
 
 func sortedKeys(m map[seriesYear]*numbers) []seriesYear {
 	return slices.SortedFunc(maps.Keys(m), func(a, b seriesYear) int {
-		return cmp.Or(cmp.Compare(a.series, b.series), cmp.Compare(yearText(a.year), yearText(b.year)))
+		return cmp.Or(cmp.Compare(a.series, b.series),
+			cmp.Compare(contract.FullYear(a.year), contract.FullYear(b.year)))
 	})
 }
 
@@ -562,7 +564,8 @@ func (r *reporter) limitSection() Section {
 		for s := range n {
 			sums[s] += n[s]
 		}
-		row := []Cell{text(key.series), text(yearText(key.year)), count(len(list) - 1), count(n[recorded])}
+		row := []Cell{text(key.series), text(strconv.Itoa(contract.FullYear(key.year))), count(len(list) - 1),
+			count(n[recorded])}
 		if r.coverage {
 			row = append(row, count(n[noRecord]), count(n[unconfirmed]), count(n[failed]), count(n[pending]))
 		}

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -477,13 +476,4 @@ func fetchedDay(record *contract.Record) (day int, ok bool) {
 	}
 	text := record.FetchedAt.UTC().Format(time.DateOnly)
 	return dayOf(&text)
-}
-
-// yearText returns a two-digit year with its century, which the court's numbers leave open: they start
-// in 1971.
-func yearText(yy string) string {
-	if strings.Compare(yy, "70") > 0 {
-		return "19" + yy
-	}
-	return "20" + yy
 }

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/facts"
-
-	"golang.org/x/sync/errgroup"
+	"fct-scraper/pkg/ordered"
 )
 
 // bundle is the rows of one number.
@@ -29,12 +27,10 @@ const (
 	batchItems, batchBytes = 64, 512 << 10
 )
 
-// batch is some numbers in order. Its bundles are ready when done is closed.
+// batch is what was derived from some numbers, up to an error.
 type batch struct {
-	items   []Item
 	bundles []*bundle
 	err     error
-	done    chan struct{}
 }
 
 // derive turns numbers into rows, in their order. Workers do so, one for each processor.
@@ -42,70 +38,41 @@ func derive(
 	ctx context.Context, rules *facts.Rules, tables []Table,
 	numbers func(context.Context, func(Item) error) error, take func(*bundle) error,
 ) error {
-	workers := runtime.GOMAXPROCS(0)
-	group, ctx := errgroup.WithContext(ctx)
-	work, inOrder := make(chan *batch), make(chan *batch, workers)
-	group.Go(func() error {
-		defer close(work)
-		defer close(inOrder)
-		return readBatches(ctx, numbers, inOrder, work)
-	})
-	for range workers {
-		group.Go(func() error {
-			d := deriver{tables: tables}
-			if rules != nil {
-				d.reader = rules.NewReader()
-			}
-			for b := range work {
-				d.derive(b)
-			}
-			return nil
-		})
+	produce := func(ctx context.Context, pass func([]Item) error) error { return readBatches(ctx, numbers, pass) }
+	newWorker := func() func([]Item) batch {
+		d := deriver{tables: tables}
+		if rules != nil {
+			d.reader = rules.NewReader()
+		}
+		return d.derive
 	}
-	group.Go(func() error {
-		for b := range inOrder {
-			select {
-			case <-b.done:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-			for _, one := range b.bundles {
-				if err := take(one); err != nil {
-					return err
-				}
-			}
-			if b.err != nil {
-				return b.err
+	return ordered.Map(ctx, produce, newWorker, func(b batch) error {
+		for _, one := range b.bundles {
+			if err := take(one); err != nil {
+				return err
 			}
 		}
-		return nil
+		return b.err
 	})
-	return group.Wait()
 }
 
 // readBatches passes all numbers on in batches.
-func readBatches(ctx context.Context, numbers func(context.Context, func(Item) error) error, to ...chan *batch) error {
-	b, size := &batch{done: make(chan struct{})}, 0
-	pass := func() error {
-		for _, c := range to {
-			select {
-			case c <- b:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		b, size = &batch{done: make(chan struct{})}, 0
-		return nil
-	}
+func readBatches(
+	ctx context.Context, numbers func(context.Context, func(Item) error) error, pass func([]Item) error,
+) error {
+	var items []Item
+	size := 0
 	err := numbers(ctx, func(item Item) error {
-		b.items = append(b.items, item)
-		if size += len(item.Record); len(b.items) == batchItems || size >= batchBytes {
-			return pass()
+		items = append(items, item)
+		if size += len(item.Record); len(items) < batchItems && size < batchBytes {
+			return nil
 		}
-		return nil
+		full := items
+		items, size = nil, 0
+		return pass(full)
 	})
-	if err == nil && len(b.items) > 0 {
-		err = pass()
+	if err == nil && len(items) > 0 {
+		err = pass(items)
 	}
 	return err
 }
@@ -115,18 +82,17 @@ type deriver struct {
 	reader *facts.Reader
 }
 
-func (d *deriver) derive(b *batch) {
-	defer close(b.done)
-	b.bundles = make([]*bundle, 0, len(b.items))
-	for i := range b.items {
-		one, err := d.bundle(&b.items[i])
+func (d *deriver) derive(items []Item) (derived batch) {
+	derived.bundles = make([]*bundle, 0, len(items))
+	for i := range items {
+		one, err := d.bundle(&items[i])
 		if err != nil {
-			b.err = fmt.Errorf("%w: %s: %w", ErrRecord, b.items[i].CaseID, err)
-			return
+			derived.err = fmt.Errorf("%w: %s: %w", ErrRecord, items[i].CaseID, err)
+			return derived
 		}
-		b.bundles = append(b.bundles, one)
+		derived.bundles = append(derived.bundles, one)
 	}
-	b.items = nil
+	return derived
 }
 
 // bundle returns the rows of a number.

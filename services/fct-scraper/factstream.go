@@ -13,15 +13,13 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"slices"
 	"strings"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/facts"
+	"fct-scraper/pkg/ordered"
 	"fct-scraper/services/fct-scraper/runtime"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -209,68 +207,41 @@ func factLines(buffer []byte, reader *facts.Reader, data []byte) ([]byte, error)
 	return append(append(buffer, line...), '\n'), nil
 }
 
-// factBatch is some records in order. Its output is ready when done is closed.
+// recordBatch is some records in order. err is that of the source after them.
+type recordBatch struct {
+	items []sourceItem
+	err   error
+}
+
+// factBatch is what was derived from some records, up to an error.
 type factBatch struct {
-	items  []sourceItem
 	output []byte
 	err    error
-	done   chan struct{}
 }
 
 // deriveFacts writes the facts of all records in their order. Workers derive them, one for each
 // processor. At an error it writes what comes before, and returns the error with the place of the
 // record.
-func deriveFacts(ctx context.Context, rules *facts.Rules, source recordSource, format factFormat,
-	write func([]byte) error) error {
-	workers := goruntime.GOMAXPROCS(0)
-	group, ctx := errgroup.WithContext(ctx)
-	work, inOrder := make(chan *factBatch), make(chan *factBatch, 2*workers)
-	group.Go(func() error {
-		defer close(work)
-		defer close(inOrder)
-		return readBatches(ctx, source, func(b *factBatch) error {
-			for _, to := range []chan *factBatch{inOrder, work} {
-				select {
-				case to <- b:
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				}
-			}
-			return nil
-		})
-	})
-	for range workers {
-		group.Go(func() error {
-			reader := rules.NewReader()
-			for b := range work {
-				b.derive(reader, format)
-			}
-			return nil
-		})
+func deriveFacts(
+	ctx context.Context, rules *facts.Rules, source recordSource, format factFormat, write func([]byte) error,
+) error {
+	produce := func(ctx context.Context, pass func(recordBatch) error) error { return readBatches(ctx, source, pass) }
+	newWorker := func() func(recordBatch) factBatch {
+		reader := rules.NewReader()
+		return func(b recordBatch) factBatch { return b.derive(reader, format) }
 	}
-	group.Go(func() error {
-		for b := range inOrder {
-			select {
-			case <-b.done:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-			if err := write(b.output); err != nil {
-				return err
-			}
-			if b.err != nil {
-				return b.err
-			}
+	return ordered.Map(ctx, produce, newWorker, func(b factBatch) error {
+		if err := write(b.output); err != nil {
+			return err
 		}
-		return nil
+		return b.err
 	})
-	return group.Wait()
 }
 
 // readBatches passes on all records of a source in batches. An error of the source is that of a last
 // batch, so that the records before it are written.
-func readBatches(ctx context.Context, source recordSource, pass func(*factBatch) error) error {
-	b, size := &factBatch{done: make(chan struct{})}, 0
+func readBatches(ctx context.Context, source recordSource, pass func(recordBatch) error) error {
+	b, size := recordBatch{}, 0
 	for item, err := range source.items(ctx) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -284,28 +255,29 @@ func readBatches(ctx context.Context, source recordSource, pass func(*factBatch)
 			if err := pass(b); err != nil {
 				return err
 			}
-			b, size = &factBatch{done: make(chan struct{})}, 0
+			b, size = recordBatch{}, 0
 		}
 	}
 	return pass(b)
 }
 
-// derive fills the output of a batch.
-func (b *factBatch) derive(reader *facts.Reader, format factFormat) {
-	defer close(b.done)
+// derive returns the output of a batch.
+func (b recordBatch) derive(reader *facts.Reader, format factFormat) (derived factBatch) {
 	for _, item := range b.items {
 		data, err := item.read()
 		if err == nil {
 			var output []byte
-			if output, err = format(b.output, reader, data); err == nil {
-				b.output = output
+			if output, err = format(derived.output, reader, data); err == nil {
+				derived.output = output
 				continue
 			}
 		}
 		if _, unreadable := errors.AsType[*fs.PathError](err); unreadable || errors.Is(err, facts.ErrRecord) {
 			err = fmt.Errorf("%w: %w", runtime.ErrUsage, err)
 		}
-		b.err = fmt.Errorf("%s: %w", item.name, err)
-		return
+		derived.err = fmt.Errorf("%s: %w", item.name, err)
+		return derived
 	}
+	derived.err = b.err
+	return derived
 }
