@@ -52,7 +52,7 @@ func TestWatchStalls_ExclusiveRedeliversAtStart(t *testing.T) {
 	if err := msg.DoubleAck(t.Context()); err != nil {
 		t.Error(err)
 	}
-	awaitSettled(t, c)
+	awaitSettled(t, b, c, 0)
 }
 
 // The consumer does not show the step, because its ack-wait is longer than the test waits.

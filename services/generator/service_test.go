@@ -152,7 +152,12 @@ func (f fixture) ackJobs(run contract.RunID) (numbers []int, planned contract.Pl
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if isPlanned && info.NumPending == 0 && info.NumAckPending == 0 {
+		last, err := f.b.LastSequence(f.t.Context(), contract.StreamJobs, run.JobFilter())
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		// The consumer may count a stored message as pending only a moment later.
+		if isPlanned && info.AckFloor.Stream >= last {
 			if err := json.Unmarshal(end.Data, &planned); err != nil {
 				f.t.Fatal(err)
 			}
