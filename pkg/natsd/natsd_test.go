@@ -27,7 +27,8 @@ func withStore(t *testing.T, dir string, use func(jetstream.JetStream)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	js, err := jetstream.New(nc)
+	// Large messages are slow under the race detector.
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
