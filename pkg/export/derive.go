@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/facts"
 	"fct-scraper/pkg/ordered"
 )
@@ -87,7 +86,7 @@ func (d *deriver) derive(items []Item) (derived batch) {
 	for i := range items {
 		one, err := d.bundle(&items[i])
 		if err != nil {
-			derived.err = fmt.Errorf("%w: %s: %w", ErrRecord, items[i].CaseID, err)
+			derived.err = err
 			return derived
 		}
 		derived.bundles = append(derived.bundles, one)
@@ -99,12 +98,12 @@ func (d *deriver) derive(items []Item) (derived batch) {
 func (d *deriver) bundle(item *Item) (*bundle, error) {
 	n := &Number{Coverage: item.Coverage}
 	if item.Record != nil {
-		record, err := contract.ParseRecord(item.Record)
+		record, err := facts.Decode(item.Record)
 		if err != nil {
-			return nil, err
+			return nil, UnreadableRecord(item.CaseID, err)
 		}
-		if n.Record = &record; d.reader != nil {
-			n.Facts = d.reader.Of(&record)
+		if n.Record = record; d.reader != nil {
+			n.Facts = d.reader.Of(record)
 		}
 	}
 	b := &bundle{Coverage: item.Coverage, hasRecord: n.Record != nil, rows: make([][]Row, len(d.tables)),
@@ -112,7 +111,7 @@ func (d *deriver) bundle(item *Item) (*bundle, error) {
 	for i, t := range d.tables {
 		var err error
 		if b.rows[i], err = rowsOf(t, n); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %s: %w", ErrRecord, item.CaseID, err)
 		}
 		if len(b.rows[i]) == 0 {
 			continue
@@ -121,7 +120,7 @@ func (d *deriver) bundle(item *Item) (*bundle, error) {
 			var rows []Row
 			if nested.known(n) {
 				if rows, err = rowsOf(nested.table, n); err != nil {
-					return nil, err
+					return nil, fmt.Errorf("%w: %s: %w", ErrRecord, item.CaseID, err)
 				}
 			}
 			b.nested[i] = append(b.nested[i], rows)

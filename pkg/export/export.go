@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,8 +22,15 @@ import (
 // exist.
 var ErrOptions = errors.New("options of the export")
 
-// ErrRecord is wrapped by errors about a record that cannot be exported.
+// ErrRecord is wrapped by errors about a record of the store that cannot be read or exported.
 var ErrRecord = errors.New("record not exportable")
+
+// UnreadableRecord returns the error, which wraps ErrRecord, of a record of the store that cannot be
+// read because of err. It says what to do.
+func UnreadableRecord(id contract.CaseID, err error) error {
+	return fmt.Errorf("%w: %s: %w: a newer version of fct-scraper may have written it; `fct-scraper single %[2]s --force` downloads it again",
+		ErrRecord, id, err)
+}
 
 // The formats.
 const (
@@ -239,13 +247,20 @@ func (p *planner) check() {
 		return
 	}
 	isURL := strings.HasPrefix(p.Out, "postgres://") || strings.HasPrefix(p.Out, "postgresql://")
+	info, err := os.Stat(p.Out)
 	switch {
 	case p.Out == "":
 		p.refuse("--out is missing: allowed are a file, a folder, - for stdout, or postgres://... for --format postgres")
 	case p.Format == FormatPostgres && !isURL:
-		p.refuse("--out: allowed for --format postgres is a URL such as postgres://user@host/database")
+		p.refuse("--out: allowed for --format postgres is a URL such as postgres://host/database?user=name")
 	case p.Format != FormatPostgres && isURL:
 		p.refuse("--out postgres://...: --format is %s: allowed is postgres", p.Format)
+	case p.Format != FormatPostgres && strings.Contains(p.Out, "://"): // it may have a password
+		p.refuse("--out is a URL: allowed for --format %s is a file or folder", p.Format)
+	case p.Format != FormatPostgres && err == nil && !info.IsDir() && !info.Mode().IsRegular():
+		p.refuse("--out %.200q is no regular file: allowed are such a file, a folder, or - for stdout", p.Out)
+	case p.Format != FormatPostgres && filepath.Base(p.Out) == descriptorName && !isFolder(p.Out):
+		p.refuse("--out %.200q: this name is for the description of the files: allowed is another one", p.Out)
 	case p.Format == FormatSQLite && p.Out == "-":
 		p.refuse("--out -: allowed for --format sqlite is a file")
 	case (p.Format == FormatSQLite || p.Format == FormatXLSX) && isFolder(p.Out):
@@ -256,6 +271,12 @@ func (p *planner) check() {
 	}
 	if p.BOM && p.Format != FormatCSV {
 		p.refuse("--bom: allowed with --format csv")
+	}
+	switch {
+	case p.Flat && p.Format != FormatNDJSON && p.Format != FormatParquet:
+		p.refuse("--flat: allowed with --format ndjson or parquet; %s has tables in any case", p.Format)
+	case p.Flat && p.Layout != "":
+		p.refuse("--flat with --layout: allowed is one of the two")
 	}
 	if p.Layout != "" && (p.Layout != LayoutRLL || !p.isStream()) {
 		p.refuse("--layout %.40q: allowed is rll, with --format ndjson, csv or parquet", p.Layout)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -90,7 +91,7 @@ func (t *openTable) begin(o *Options, in *folder) (err error) {
 		if name = in.name; name == "" {
 			name = t.Name + "." + o.Format
 		}
-		if t.file, err = in.Begin(name); err != nil {
+		if t.file, err = in.begin(name); err != nil {
 			return err
 		}
 		to = t.file
@@ -124,7 +125,7 @@ func (f *files) write(_ context.Context, b *bundle) error {
 	return nil
 }
 
-func (f *files) finish(_ context.Context, s *summary) error {
+func (f *files) finish(ctx context.Context, s *summary) error {
 	var written []*store.Pending
 	var described []resource
 	for _, t := range f.tables {
@@ -153,7 +154,7 @@ func (f *files) finish(_ context.Context, s *summary) error {
 	if f.folder == nil {
 		return nil
 	}
-	return f.commit(s, written, described)
+	return f.commit(ctx, s, written, described)
 }
 
 func (f *files) abort() {
@@ -174,11 +175,14 @@ type folder struct {
 	path string
 	// name is the name of the only file; empty if each table has its own.
 	name string
+	// owner is this export, claims are the names that no other one writes meanwhile.
+	owner  store.Owner
+	claims []func() error
 }
 
 // openFolder opens the folder of --out, which it creates.
 func openFolder(out string) (*folder, error) {
-	f := &folder{path: out}
+	f := &folder{path: out, owner: store.Owner{PID: os.Getpid(), Ledger: rand.Text(), Where: "export"}}
 	if !isFolder(out) {
 		f.path, f.name = filepath.Split(out)
 	}
@@ -201,15 +205,40 @@ func openFolder(out string) (*folder, error) {
 	return f, nil
 }
 
+// begin begins a file that no other export writes until close.
+func (f *folder) begin(name string) (*store.Pending, error) {
+	release, err := f.Claim(name, f.owner)
+	if err != nil {
+		return nil, err
+	}
+	f.claims = append(f.claims, release)
+	return f.Begin(name)
+}
+
 func (f *folder) close() {
 	if f != nil && f.Store != nil {
+		for _, release := range f.claims {
+			_ = release() // the file of a lock may stay
+		}
 		_ = f.Close() // the lock of the folder only
 		f.Store = nil
 	}
 }
 
 // commit gives all files their names, the datapackage last.
-func (f *folder) commit(s *summary, written []*store.Pending, described []resource) error {
+func (f *folder) commit(ctx context.Context, s *summary, written []*store.Pending, described []resource) error {
+	// Exports to other files of the folder wait for each other: each adds to the descriptor.
+	release, err := f.Claim(descriptorName, f.owner)
+	for errors.Is(err, store.ErrClaimed) && ctx.Err() == nil {
+		release, err = f.Claim(descriptorName, f.owner)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	}
+	defer func() { _ = release() }() // the file of the lock may stay
 	old, err := f.Read(descriptorName)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

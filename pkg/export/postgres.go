@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ import (
 //
 //go:embed postgres.sql
 var postgresViews string
+
+// postgresLock keeps other exports from writing to the same schema until the end of the transaction.
+const postgresLock = "SELECT pg_try_advisory_xact_lock(hashtext('fct-scraper export ' || coalesce(current_schema(), '')))"
 
 // postgresBatch is how many bytes of rows are copied at a time, about.
 const postgresBatch = 8 << 20
@@ -54,6 +58,12 @@ func openPostgres(ctx context.Context, o *Options, tables []Table) (_ output, er
 	if p.tx, err = p.conn.Begin(ctx); err != nil {
 		return nil, p.failed(ctx, "beginning the transaction", err)
 	}
+	var alone bool
+	if err := p.tx.QueryRow(ctx, postgresLock).Scan(&alone); err != nil {
+		return nil, p.failed(ctx, "locking the schema", err)
+	} else if !alone {
+		return nil, p.failed(ctx, "locking the schema", errors.New("another export writes to it: wait for its end"))
+	}
 	for _, t := range tables {
 		if err := p.create(ctx, t); err != nil {
 			return nil, p.failed(ctx, "creating table "+t.Name, err)
@@ -67,7 +77,21 @@ func (p *postgresOutput) failed(ctx context.Context, doing string, err error) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%w: %s: nothing was changed: %w", store.ErrNotWritable, doing, err)
+	return fmt.Errorf("%w: %s: nothing was changed: %w", store.ErrNotWritable, doing, oneLine{err})
+}
+
+// oneLine is an error of the driver, which has a line for each address that it tried, on one line.
+type oneLine struct{ error }
+
+func (e oneLine) Unwrap() error { return e.error }
+
+// Error returns the distinct lines.
+func (e oneLine) Error() string {
+	var lines []string
+	for line := range strings.Lines(e.error.Error()) {
+		lines = appendNew(lines, strings.TrimSpace(line))
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
 }
 
 // create creates a table, or the columns that it lacks, and the temporary table beside it.

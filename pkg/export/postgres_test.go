@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -66,6 +67,10 @@ func startPostgres(t *testing.T) *postgres {
 	}}
 	data := filepath.Join(folder, "data")
 	if err := p.run("initdb", "-D", data, "-U", "test", "-A", "trust", "-E", "UTF8", "--no-sync"); err != nil {
+		t.Fatal(err)
+	}
+	access := []byte("local all reader scram-sha-256\nlocal all all trust\n") // one user needs a password
+	if err := os.WriteFile(filepath.Join(data, "pg_hba.conf"), access, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.start(); err != nil {
@@ -154,7 +159,64 @@ func TestPostgres(t *testing.T) {
 		}, func(t testing.TB, _ string) map[string]table { return p.read(t, fmt.Sprintf("s%d", schemas)) })
 	})
 	t.Run("upsert", p.checkUpsert)
+	t.Run("refuses", p.checkRefuses)
+	t.Run("at once", p.checkAtOnce)
 	t.Run("goes away", p.checkGoesAway)
+}
+
+// checkRefuses exports to databases that cannot be written: one line, without the password.
+func (p *postgres) checkRefuses(t *testing.T) {
+	conn := p.connect(t, "r")
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, statement := range []string{"CREATE ROLE reader LOGIN PASSWORD 'right'", "GRANT USAGE ON SCHEMA r TO reader"} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := "&password=hunter2&host=" + p.folder
+	for name, c := range map[string]struct {
+		url, want string
+		sentinel  error
+	}{
+		"malformed":       {"postgres://u:hunter2@host:port/db", "invalid port", ErrOptions},
+		"bad escape":      {"postgres://u:hunt%zzer2@host/db", "failed to parse as URL", ErrOptions},
+		"bad sslmode":     {"postgres://u:hunter2@host/db?sslmode=maybe", "sslmode is invalid", ErrOptions},
+		"no host":         {"postgres://u:hunter2@no-such-host.invalid/db", "no-such-host.invalid", store.ErrNotWritable},
+		"nobody there":    {"postgres://u:hunter2@127.0.0.1:1/db", "connection refused", store.ErrNotWritable},
+		"no database":     {"postgres:///nosuch?user=test" + at, `database "nosuch" does not exist`, store.ErrNotWritable},
+		"no user":         {"postgres:///postgres?user=nosuch" + at, `role "nosuch" does not exist`, store.ErrNotWritable},
+		"wrong password":  {"postgres:///postgres?user=reader" + at, "password authentication failed", store.ErrNotWritable},
+		"no schema":       {"postgres:///postgres?user=test&search_path=nosuch" + at, "no schema has been selected", store.ErrNotWritable},
+		"read-only user":  {"postgres:///postgres?user=reader&search_path=r&password=right&host=" + p.folder, "permission denied for schema r", store.ErrNotWritable},
+		"read-only state": {"postgres:///postgres?user=test&search_path=r&default_transaction_read_only=on" + at, "read-only transaction", store.ErrNotWritable},
+	} {
+		o := Options{Format: FormatPostgres, Out: c.url}
+		_, err := o.Run(t.Context(), sourceOf(fcttest.LargeRecord(1)))
+		if !errors.Is(err, c.sentinel) || !strings.Contains(err.Error(), c.want) || strings.ContainsAny(err.Error(), "\n\t") ||
+			strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+// checkAtOnce begins an export while another one writes to the same schema.
+func (p *postgres) checkAtOnce(t *testing.T) {
+	_ = p.connect(t, "o").Close(t.Context())
+	o := Options{Format: FormatPostgres, Out: p.url("o")}
+	source := sourceOf(fcttest.LargeRecord(1))
+	numbers := source.Numbers
+	source.Numbers = func(ctx context.Context, take func(Item) error) error {
+		second := o
+		if _, err := second.Run(ctx, sourceOf(fcttest.LargeRecord(2))); !errors.Is(err, store.ErrNotWritable) ||
+			!strings.Contains(err.Error(), "another export writes to it: wait for its end") {
+			t.Errorf("the error of the second export is %v", err)
+		}
+		return numbers(ctx, take)
+	}
+	if _, err := o.Run(t.Context(), source); err != nil {
+		t.Fatal(err)
+	}
+	checkRecords(t, p.read(t, "o"), []contract.Record{fcttest.LargeRecord(1)})
 }
 
 // checkUpsert exports twice: rows that are equal are not written again.

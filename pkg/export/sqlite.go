@@ -51,7 +51,7 @@ func openSQLite(ctx context.Context, o *Options, tables []Table) (_ output, err 
 	if s.folder, err = openFolder(o.Out); err != nil {
 		return nil, err
 	}
-	if s.file, err = s.Begin(s.name); err != nil {
+	if s.file, err = s.folder.begin(s.name); err != nil {
 		return nil, err
 	}
 	if err := s.copyExisting(ctx); err != nil {
@@ -269,7 +269,7 @@ func (s *sqliteOutput) finish(ctx context.Context, sum *summary) error {
 		r.Dialect = map[string]any{"table": t.Name}
 		described = append(described, r)
 	}
-	return s.commit(sum, []*store.Pending{s.file}, described)
+	return s.commit(ctx, sum, []*store.Pending{s.file}, described)
 }
 
 func (s *sqliteOutput) abort() {
