@@ -51,10 +51,13 @@ type Server struct {
 	bridge *bridge
 }
 
+// StoreFolder is the folder of the streams below the folder of a server.
+const StoreFolder = server.JetStreamStoreDir
+
 // Exists reports whether dir holds a store. An unreadable folder counts as one: opening it reports
 // the cause.
 func Exists(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, server.JetStreamStoreDir))
+	_, err := os.Stat(filepath.Join(dir, StoreFolder))
 	return !errors.Is(err, fs.ErrNotExist)
 }
 

@@ -3,10 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/analysis"
@@ -35,7 +37,7 @@ func (p *program) analyzeCommand() *cobra.Command {
 		Args:    factsArgs,
 		Example: "  fct-scraper analyze --year 25 --out charts\n  zcat records.ndjson.gz | fct-scraper analyze - --out charts",
 	}
-	addSettings(cmd.Flags(), storeSettings("site", "graceful_shutdown_timeout"))
+	addSettings(cmd.Flags(), storeSettings("site", "progress", "graceful_shutdown_timeout"))
 	year := cmd.Flags().String("year", "", "only cases of this year, such as 25 or 2025")
 	prefix := cmd.Flags().String("prefix", "", "only cases of this series, such as IMM")
 	out := cmd.Flags().String("out", "", "folder of the page and the CSV files (default <output>/analysis)")
@@ -46,22 +48,34 @@ func (p *program) analyzeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		rules, err := runtime.FactRules(settings.Site, *file)
-		if err != nil {
+		if err := errors.Join(emptyFlags(cmd.Flags()), p.expandHome("--out", out), p.expandHome("--rules", file)); err != nil {
 			return err
 		}
 		if *out == "" {
 			*out = filepath.Join(settings.Output, "analysis")
 		}
+		// The page is a file in that folder, as for an export.
+		if err := checkOut(settings.Config, filepath.Join(*out, analysisPage)); err != nil {
+			return err
+		}
+		rules, err := runtime.FactRules(settings.Site, *file)
+		if err != nil {
+			return err
+		}
 		ctx, release := p.stopAtSignal(cmd.Context(), settings, "nothing was written")
 		defer release()
+		display := newProgressDisplay(p.stderr, settings.Config, p.environ)
+		defer display.close()
+		process := p.process(settings)
+		process.Log = newLogger(settings.Config, p.environ, isTerminal(p.stderr), display)
 		work := analysisWork{rules: rules, selected: analysisFilter(*year, *prefix), counted: analysis.New()}
+		work.progress = func(done int) { display.showWork("analyzed", done, work.all, process.Log) }
 		from := "the files " + strings.Join(args, ", ")
 		if len(args) > 0 {
 			err = work.count(ctx, recordSource{stdin: cmd.InOrStdin(), paths: args})
 		} else {
 			from = "the store " + cmp.Or(settings.NATSURL, settings.DataDir)
-			err = p.process(settings).ReadStore(ctx, "analyzing",
+			err = process.ReadStore(ctx, "analyzing",
 				func(taken *snapshot.Snapshot) error { return work.countStore(ctx, taken) })
 		}
 		if ctx.Err() != nil {
@@ -104,12 +118,18 @@ type analysisWork struct {
 	rules    *facts.Rules
 	selected func(contract.CaseID) bool
 	counted  *analysis.Analysis
+	// progress is called now and then with how many numbers are done; all is their count if it is known.
+	progress func(done int)
+	done     atomic.Int64
+	all      int
 }
 
 // countStore counts the selected numbers of a store.
 func (w *analysisWork) countStore(ctx context.Context, taken *snapshot.Snapshot) error {
 	w.counted = analysis.New()
 	w.counted.CoverageKnown()
+	w.all = taken.Count()
+	w.done.Store(0)
 	source := taken.Source(func(c export.Coverage) bool { return w.selected(c.CaseID) })
 	all := source.Numbers
 	source.Numbers = func(ctx context.Context, take func(export.Item) error) error {
@@ -118,10 +138,17 @@ func (w *analysisWork) countStore(ctx context.Context, taken *snapshot.Snapshot)
 				return take(item)
 			}
 			w.counted.AddNumber(item.CaseID, item.Outcome, item.Unconfirmed)
+			w.countDone()
 			return nil
 		})
 	}
 	return w.count(ctx, recordSource{each: storedRecords(ctx, source)})
+}
+
+func (w *analysisWork) countDone() {
+	if done := w.done.Add(1); done%1000 == 0 {
+		w.progress(int(done))
+	}
 }
 
 // count counts the selected records of a source. Each worker has a tally of its own.
@@ -140,12 +167,14 @@ func (w *analysisWork) count(ctx context.Context, source recordSource) error {
 		if err := tally.(*analysis.Tally).Add(record, reader.Of(record)); err != nil {
 			return nil, fmt.Errorf("%w: %w", runtime.ErrUsage, err)
 		}
+		w.countDone()
 		return buffer, nil
 	}
 	return deriveFacts(ctx, w.rules, source, add, func([]byte) error { return nil })
 }
 
-// writeAnalysis writes all files. The page is the last one: it refers to the others.
+// writeAnalysis writes all files, or none if one cannot be written. The page is the last one: it refers
+// to the others.
 func (p *program) writeAnalysis(counted *analysis.Analysis, from, out string) error {
 	report := counted.Report(analysis.Options{
 		Program: "fct-scraper " + version(), Now: p.now, From: sanitize.Mask(sanitize.Line(from)),
@@ -180,13 +209,11 @@ func writeFiles(report *analysis.Report, out string) (*analysisResult, error) {
 	for _, table := range report.Tables() {
 		files = append(files, store.File{Name: table.File, Data: table.CSV()})
 	}
-	for _, file := range append(files, store.File{Name: analysisPage, Data: []byte(page.String())}) {
-		if err := folder.Write(file.Name, file.Data); err != nil {
-			return nil, err
-		}
+	files = append(files, store.File{Name: analysisPage, Data: []byte(page.String())})
+	for _, file := range files {
 		result.Files = append(result.Files, file.Name)
 	}
-	return result, nil
+	return result, folder.WriteAll(files)
 }
 
 func analysisText(r *analysisResult) string {

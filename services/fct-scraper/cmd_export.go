@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,8 +14,10 @@ import (
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/export"
+	"fct-scraper/pkg/natsd"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/fct-scraper/runtime"
+	"fct-scraper/services/reporter/files"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -78,14 +82,26 @@ func (p *program) runExport(cmd *cobra.Command, flags *exportFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := emptyFlags(cmd.Flags()); err != nil {
+		return err
+	}
 	options := flags.Options
-	options.Now, options.Program, options.Stdout = p.now, "fct-scraper "+version(), p.stdout
+	options.Now, options.Program = p.now, "fct-scraper "+version()
+	if err := errors.Join(p.expandHome("--out", &options.Out), p.expandHome("--rules", &flags.rules)); err != nil {
+		return err
+	}
 	if flags.columns != "" {
 		options.Columns = strings.Split(flags.columns, ",")
 	}
 	filter, err := p.exportFilter(flags)
-	var problems []error
-	problems = append(problems, err, options.Check())
+	problems := []error{err, options.Check()}
+	if options.Out != "" && options.Out != "-" && options.Format != export.FormatPostgres {
+		out := options.Out
+		if info, err := os.Stat(out); strings.HasSuffix(out, "/") || err == nil && info.IsDir() { // its files are the tables
+			out = filepath.Join(out, export.TableCases+"."+options.Format)
+		}
+		problems = append(problems, checkOut(settings.Config, out, flags.ids, flags.rules))
+	}
 	if options.Out == "-" && p.jsonWanted {
 		problems = append(problems, fmt.Errorf("%w: --json with --out -: stdout holds one of the two",
 			runtime.ErrUsage))
@@ -108,6 +124,69 @@ func (p *program) runExport(cmd *cobra.Command, flags *exportFlags) error {
 	return p.printResult(result, exportText(result))
 }
 
+// emptyFlags returns an error for each text flag of a command, but for settings, that is given without
+// a value, as by a variable of a script that is empty: it would select everything.
+func emptyFlags(flags *pflag.FlagSet) error {
+	var problems []error
+	flags.Visit(func(f *pflag.Flag) {
+		if _, setting := f.Value.(*settingFlag); !setting && f.Value.Type() == "string" && f.Value.String() == "" {
+			problems = append(problems, fmt.Errorf(`%w: --%s = "": want a value, or the flag left out`,
+				runtime.ErrUsage, f.Name))
+		}
+	})
+	return errors.Join(problems...)
+}
+
+// expandHome replaces ~/ at the start of the path that a flag gives by the home folder.
+func (p *program) expandHome(flag string, path *string) (err error) {
+	if *path, err = config.ExpandHome(*path, p.environ); err != nil {
+		return fmt.Errorf("%w: %s: %w", runtime.ErrUsage, flag, err)
+	}
+	return nil
+}
+
+// checkOut returns an error if the file out is one of the store or of a run, or one of inputs.
+func checkOut(c config.Config, out string, inputs ...string) error {
+	refuse := func(what, where string) error {
+		return fmt.Errorf("%w: --out %.200q: it is %s %.200q: want another place", runtime.ErrUsage, out, what, where)
+	}
+	for _, input := range inputs {
+		if isSameFile(out, input) {
+			return refuse("the input", input)
+		}
+	}
+	full, err := filepath.Abs(out)
+	if err != nil {
+		return fmt.Errorf("%w: --out: %w", runtime.ErrUsage, err)
+	}
+	folder := filepath.Dir(full)
+	if isSameFile(folder, c.DataDir) {
+		return refuse("in the store", c.DataDir)
+	}
+	if isSameFile(folder, c.Output) && files.IsOfRun(filepath.Base(full)) {
+		return refuse("a file of runs in", c.Output)
+	}
+	for ; folder != filepath.Dir(folder); folder = filepath.Dir(folder) {
+		if isSameFile(folder, filepath.Join(c.DataDir, natsd.StoreFolder)) {
+			return refuse("in the store", c.DataDir)
+		}
+		if isSameFile(filepath.Dir(folder), c.Output) && files.IsOfRun(filepath.Base(folder)) {
+			return refuse("among the files of runs in", c.Output)
+		}
+	}
+	return nil
+}
+
+// isSameFile reports whether two names lead to one file that exists.
+func isSameFile(a, b string) bool {
+	first, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(b)
+	return err == nil && os.SameFile(first, second)
+}
+
 // export writes the export. It stops at a signal and shows its progress.
 func (p *program) export(
 	ctx context.Context, settings *config.Settings, options *export.Options, selected func(export.Coverage) bool,
@@ -119,8 +198,26 @@ func (p *program) export(
 	process := p.process(settings)
 	process.Log = newLogger(settings.Config, p.environ, isTerminal(p.stderr), display)
 	var all int
-	options.Progress = func(done int) { display.showExport(done, all, process.Log) }
-	return process.Export(ctx, options, selected, func(numbers int) { all = numbers })
+	options.Progress = func(done int) { display.showWork("exported", done, all, process.Log) }
+	stdout := onceEach(func(part []byte) error {
+		_, err := p.stdout.Write(part)
+		return err
+	})
+	return process.Export(ctx, options, selected, func(numbers int) {
+		all = numbers
+		options.Stdout = writerFunc(stdout())
+	})
+}
+
+// writerFunc is an io.Writer that writes all of the data or fails.
+type writerFunc func(data []byte) error
+
+// Write calls the function.
+func (f writerFunc) Write(data []byte) (int, error) {
+	if err := f(data); err != nil {
+		return 0, err
+	}
+	return len(data), nil
 }
 
 // stopAtSignal returns a context that ends at a signal; its cause says what did not happen. The caller
@@ -226,6 +323,8 @@ func (p *program) exportFilter(flags *exportFlags) (f exportFilter, err error) {
 		}
 		if err != nil {
 			refuse("--since %.40q: want a day such as 2025-11-30 or a time such as 2025-11-30T12:00:00Z", flags.since)
+		} else if f.since.After(p.now) {
+			refuse("--since %.40q is in the future: want a time before %s", flags.since, p.now.UTC().Format(time.RFC3339))
 		}
 	}
 	if words := state("ids", flags.ids); words != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"maps"
 	"os"
@@ -46,7 +47,7 @@ func (p *program) factsCommand() *cobra.Command {
 		}
 		ctx, release := p.stopAtSignal(cmd.Context(), settings, "the output is not complete")
 		defer release()
-		var problems []error
+		problems := []error{emptyFlags(cmd.Flags()), p.expandHome("--rules", file)}
 		if *explained && p.jsonWanted {
 			problems = append(problems, fmt.Errorf("%w: --explain with --json: allowed is one of the two",
 				runtime.ErrUsage))
@@ -117,17 +118,32 @@ func (p *program) factsOfStore(
 	return err
 }
 
-// onceEach returns a function that begins an attempt at the same output, in the same parts. An attempt
-// leaves out the parts that earlier attempts passed to write.
+// errChanged reports that a second attempt at an output did not repeat the first one.
+var errChanged = errors.New("the records changed while they were read: what was printed is not complete")
+
+// onceEach returns a function that begins an attempt at the same output. An attempt leaves out the bytes
+// that earlier attempts passed to write. If they differ, its error wraps runtime.ErrBroker.
 func onceEach(write func([]byte) error) func() func([]byte) error {
-	written := 0
+	var written maphash.Hash
+	length := 0 // of what was passed to write
 	return func() func([]byte) error {
-		parts := 0
+		var repeated maphash.Hash
+		repeated.SetSeed(written.Seed())
+		missing := length // of what earlier attempts passed to write
 		return func(output []byte) error {
-			if parts++; parts <= written {
+			if missing > 0 {
+				part := output[:min(len(output), missing)]
+				output = output[len(part):]
+				_, _ = repeated.Write(part) // returns no error
+				if missing -= len(part); missing == 0 && repeated.Sum64() != written.Sum64() {
+					return fmt.Errorf("%w: %w", runtime.ErrBroker, errChanged)
+				}
+			}
+			if len(output) == 0 {
 				return nil
 			}
-			written = parts
+			length += len(output)
+			_, _ = written.Write(output) // returns no error
 			return write(output)
 		}
 	}
@@ -138,7 +154,7 @@ func storedRecords(ctx context.Context, source export.Source) func(yield func(so
 	return func(yield func(sourceItem, error) bool) {
 		errEnough := errors.New("no more records are wanted")
 		err := source.Numbers(ctx, func(item export.Item) error {
-			if item.Record != nil && !yield(sourceItem{item.CaseID.String(), item.Record}, nil) {
+			if item.Record != nil && !yield(sourceItem{item.CaseID.String(), item.Record, item.CaseID}, nil) {
 				return errEnough
 			}
 			return nil

@@ -10,6 +10,7 @@ import (
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/export"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/reporter/explain"
 
@@ -142,7 +143,7 @@ func sortCases(
 		case c.Outcome == contract.Success:
 			record, err := contract.ParseRecord(c.Record)
 			if err != nil {
-				return nil, nil, fmt.Errorf("reading the record of %s: %w", id, err)
+				return nil, nil, export.UnreadableRecord(id, err)
 			}
 			records = append(records, record)
 		case c.Outcome != "":

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/export"
 	"fct-scraper/pkg/facts"
 	"fct-scraper/pkg/ordered"
 	"fct-scraper/services/fct-scraper/runtime"
@@ -47,6 +48,8 @@ type sourceItem struct {
 	name string
 	// data is the JSON; nil if the file name has it.
 	data []byte
+	// stored is the case of a record of the store.
+	stored contract.CaseID
 }
 
 // read returns the JSON of the record.
@@ -178,7 +181,7 @@ func lines(name string, r io.Reader, yield func(sourceItem, error) bool) bool {
 		if n == 1 {
 			line = bytes.TrimPrefix(line, []byte(byteOrderMark))
 		}
-		if len(line) > 0 && !yield(sourceItem{fmt.Sprintf("%s line %d", name, n), bytes.Clone(line)}, nil) {
+		if len(line) > 0 && !yield(sourceItem{name: fmt.Sprintf("%s line %d", name, n), data: bytes.Clone(line)}, nil) {
 			return false
 		}
 	}
@@ -271,6 +274,10 @@ func (b recordBatch) derive(reader *facts.Reader, format factFormat) (derived fa
 				derived.output = output
 				continue
 			}
+		}
+		if item.stored != (contract.CaseID{}) && errors.Is(err, facts.ErrRecord) {
+			derived.err = export.UnreadableRecord(item.stored, err)
+			return derived
 		}
 		if _, unreadable := errors.AsType[*fs.PathError](err); unreadable || errors.Is(err, facts.ErrRecord) {
 			err = fmt.Errorf("%w: %w", runtime.ErrUsage, err)

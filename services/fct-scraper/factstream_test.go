@@ -111,15 +111,21 @@ func TestOnceEach_SecondAttempt(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	attempt := onceEach(func(part []byte) error { out.Write(part); return nil })
-	for parts := 2; parts <= 4; parts += 2 {
+	for _, parts := range [][]string{{"01", "2"}, {}, {"0"}, {"0", "1", "23"}, {"012345"}} {
 		write := attempt()
-		for i := range parts {
-			if err := write(fmt.Append(nil, i)); err != nil {
+		for _, part := range parts {
+			if err := write([]byte(part)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if out.String() != "0123" {
+	if out.String() != "012345" {
+		t.Errorf("wrote %s", out.String())
+	}
+	if err := attempt()([]byte("012x45, 6")); !errors.Is(err, errChanged) || errorExitCode(err) != codeBroker {
+		t.Errorf("another output: %v", err)
+	}
+	if out.String() != "012345" {
 		t.Errorf("wrote %s", out.String())
 	}
 }

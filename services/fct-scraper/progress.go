@@ -173,16 +173,20 @@ func progressLine(e contract.Event, took time.Duration) string {
 	return line + "  " + left.Round(time.Second).String() + " left"
 }
 
-// showExport shows how many numbers of a store were exported.
-func (d *progressDisplay) showExport(done, all int, log *slog.Logger) {
+// showWork shows how many numbers were "exported" or "analyzed"; all is 0 if it is not known.
+func (d *progressDisplay) showWork(word string, done, all int, log *slog.Logger) {
 	switch d.style {
 	case "json":
-		_, _ = fmt.Fprintf(d, `{"exported":%d,"numbers":%d}`+"\n", done, all)
+		_, _ = fmt.Fprintf(d, `{"%s":%d,"numbers":%d}`+"\n", word, done, all)
 	case "tty":
-		d.draw(fmt.Sprintf("%d/%d exported", done, all))
+		d.draw(fmt.Sprintf("%d/%d %s", done, max(done, all), word))
 	case "plain":
-		if d.due() {
-			log.Info("export.progress", "exported", done, "numbers", all)
+		switch {
+		case !d.due():
+		case word == "exported":
+			log.Info("export.progress", word, done, "numbers", all)
+		default:
+			log.Info("analyze.progress", word, done, "numbers", all)
 		}
 	}
 }

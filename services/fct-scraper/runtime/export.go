@@ -12,16 +12,16 @@ import (
 )
 
 // Export writes the selected numbers of the store as it is at the newest message of its ledger; nil
-// selects all. planned is called with the count of all numbers before any is written. Like the
-// function of ReadStore, both may happen again.
+// selects all. begin is called with the count of all numbers before any is written, and again before
+// each further attempt of ReadStore, which writes the same output to options.Stdout once more.
 func (p Process) Export(
-	ctx context.Context, options *export.Options, selected func(export.Coverage) bool, planned func(numbers int),
+	ctx context.Context, options *export.Options, selected func(export.Coverage) bool, begin func(numbers int),
 ) (result *export.Result, err error) {
 	if err := options.Check(); err != nil {
 		return nil, err
 	}
 	err = p.ReadStore(ctx, "exporting", func(taken *snapshot.Snapshot) error {
-		planned(taken.Count())
+		begin(taken.Count())
 		result, err = options.Run(ctx, taken.Source(selected))
 		return err
 	})
@@ -52,6 +52,8 @@ func (p Process) ReadStore(ctx context.Context, doing string, read func(*snapsho
 		return err
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%w: no run was ever started on this store: %w", ErrUsage, err)
+	case IsBrokerError(err):
+		return err
 	default:
 		return fmt.Errorf("%w: %w", ErrBroker, err)
 	}

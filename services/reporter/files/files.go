@@ -28,6 +28,16 @@ func AttemptsName(run contract.RunID) string   { return "attempts_" + string(run
 func auditName(run contract.RunID) string      { return "audit_" + string(run) + ".json" }
 func checkpointName(run contract.RunID) string { return "checkpoint-" + string(run) + ".json" }
 
+// IsOfRun reports whether a name directly in the output folder is one of those that runs use.
+func IsOfRun(name string) bool {
+	for _, start := range []string{"attempts_", "audit_", "checkpoint-", "report-", ".fct-"} {
+		if strings.HasPrefix(name, start) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"cases", "html", "html_failed", "warc"}, name)
+}
+
 // CaseName returns the name of the file of a case's record.
 func CaseName(id contract.CaseID) string {
 	return CasesFolder(id.Series, id.Year) + "/" + id.String() + ".json"
