@@ -147,9 +147,12 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 // ParseRecord reads a record of this version or of version 1, which it converts; another version is
 // an error. It saves a pass over data that json.Unmarshal makes before it calls UnmarshalJSON.
 func ParseRecord(data []byte) (Record, error) {
-	var decoded recordAlias
-	if err := json.Unmarshal(data, &decoded); err != nil {
-		return Record{}, err
+	decoded, read := readRecord(data)
+	if !read {
+		decoded = recordAlias{}
+		if err := json.Unmarshal(data, &decoded); err != nil {
+			return Record{}, err
+		}
 	}
 	switch decoded.Version {
 	case RecordVersion:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,6 +214,7 @@ func FuzzParseRecord(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		sameAsLibrary(t, data)
 		want, err := contract.ParseRecord(data)
 		if err != nil || want.CaseID == (contract.CaseID{}) {
 			return
@@ -225,4 +227,46 @@ func FuzzParseRecord(f *testing.F) {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
+}
+
+// sameAsLibrary compares ParseRecord with encoding/json, which reads a record that has an unknown member.
+func sameAsLibrary(t *testing.T, data []byte) {
+	t.Helper()
+	got, gotErr := contract.ParseRecord(data)
+	rest, isObject := bytes.CutPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{"))
+	if !isObject || bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte("}")) {
+		return
+	}
+	want, wantErr := contract.ParseRecord(slices.Concat([]byte(`{"unknown": 0, `), rest))
+	if (gotErr == nil) != (wantErr == nil) || gotErr == nil && !cmp.Equal(got, want) {
+		t.Errorf("%s\n%v, with an unknown member %v\n%s", data, gotErr, wantErr, cmp.Diff(want, got))
+	}
+}
+
+// A record in another form than this program writes is read as encoding/json reads it.
+func TestParseRecord_OddForms(t *testing.T) {
+	t.Parallel()
+	full := string(fullRecord().FileContent())
+	for _, change := range [][2]string{
+		{`"version": 2`, `"version": 2, "version": null`}, {`"version": 2`, `"version": 2.0`}, {`"version": 2`, `"VERSION": 2`},
+		{`"version": 2`, `"version": 02`}, {`"version": 2`, `"version": "2"`}, {`"version": 2`, `"version": 3`},
+		{`"entries": `, `"entries": -`}, {`"entries": `, `"entries": 99999999999`}, {`"entries": `, `"entries": 1e`},
+		{`"docket": [`, `"docket": [null, `}, {`"docket": [`, `"docket": [{}, `}, {`"docket": [`, `"docket": [], "docket": [`},
+		{`"docket": [`, `"docket": null, "docket": [`}, {`"docket": [`, `"docket": [{"text": "a\u00e9\"\\\n\ud83d\ude00\ud800"}, `},
+		{`"docket": [`, "\"docket\": [{\"text\": \"\xff\xc3\"}, "}, {`"docket": [`, "\"docket\": [{\"text\": \"a\nb\"}, "},
+		{`"docket": [`, `"docket": [{"text": "\x"}, `}, {`"docket": [`, `"docket": [{"text": 7}, `},
+		{`"docket": [`, `"docket": [{"Text": "upper"}, `}, {`"docket": [`, `"docket": [{"text": "a", "text": null}, `},
+		{`"docket": [`, `"docket": [{"can_publish": true, "can_publish": null}, `}, {`"docket": [`, `"docket": [{"can_publish": 1}, `},
+		{`"docket": [`, `"docket": [{null: 1}, `}, {`"docket": [`, `"docket": [{"text": "a",}, `},
+		{`"flags": `, `"flags": null, "flags": `}, {`"flags": `, `"flags": [null], "other": `}, {`"fetched_at": "`, `"fetched_at": null, "x": "`},
+		{`"fetched_at": "`, `"fetched_at": "never `}, {`"case_id": "`, `"case_id": null, "x": "`}, {`"case_id": "`, `"case_id": "x`},
+		{`"parties": `, `"parties": {}, "x": `}, {`"source": `, `"source": nullx`}, {"{\n", "{\n\t\r"}, {"{\n", ""}, {"{\n", "x{"},
+		{"}\n", "}\n{}"}, {"}\n", "}\n \n"}, {"}\n", ""},
+	} {
+		changed := strings.Replace(full, change[0], change[1], 1)
+		if changed == full {
+			t.Errorf("%q is not in the record", change[0])
+		}
+		sameAsLibrary(t, []byte(changed))
+	}
 }
