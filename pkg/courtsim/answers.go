@@ -120,7 +120,7 @@ func appendHeaderRow(b []byte, f file, first, fuller bool) []byte {
 
 func appendNature(r *rowWriter, f file) {
 	r.text("NATURE_CD", f.nature.Code)
-	r.both("NATURE_DESC", f.nature)
+	r.both("NATURE_DESC", &f.nature.bilingual)
 }
 
 func languageOf(french bool) bilingual {

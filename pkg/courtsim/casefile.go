@@ -14,7 +14,7 @@ type file struct {
 	id       contract.CaseID
 	division string
 	kind     *proceeding
-	nature   *bilingual
+	nature   *nature
 	office   *bilingual
 	french   bool
 	style    string
@@ -150,23 +150,40 @@ func (c *Simulator) headerOnly(id contract.CaseID) bool {
 }
 
 // newDocket returns the recorded entries of a case in the order of the site's response: usually
-// newest first.
+// newest first. The last step of its course comes last. Entries after Options.Today are not made yet.
 func (c *Simulator) newDocket(f file) []entry {
 	d := c.randomFor(saltDocket, f.id)
-	size := docketLength(&d)
-	entries := make([]entry, 0, size+1)
+	steps := pickCourse(&d, f.kind.Courses).steps
+	others := otherEntries(&d)
+	w := entryWriter{c, &d, f, pick(&d, c.vocabulary.Posts), 0}
+	entries := make([]entry, 0, len(steps)+others+1)
 	at, documents := f.filed, 0
-	for n := 1; n <= size; n++ {
-		words := c.entryPhrase(&d, f, n, size)
-		e := c.newEntry(&d, f, words, at)
-		e.number = n
+	gap := min(21, 400/(len(steps)+others)) // days; a long docket takes hardly longer than others
+	for len(steps)+others > 0 {
+		var words *entryPhrase
+		if len(entries) > 0 && others > 0 && (len(steps) < 2 || d.below(len(steps)+others) < others) {
+			words = pick(&d, c.vocabulary.Between)
+			others--
+		} else {
+			words, steps = steps[0], steps[1:]
+		}
+		if len(entries) > 0 {
+			at = at.AddDate(0, 0, words.Wait+d.between(0, gap))
+		}
+		if len(entries) > 0 && !c.opts.Today.IsZero() && at.After(c.opts.Today) {
+			break
+		}
+		e := w.entry(words, at)
+		e.number = len(entries) + 1
 		if words.Document {
 			documents++
 			e.document = documents
 			e.public = !e.confidential && d.chance(0.1)
 		}
+		if words.Motion {
+			w.motion = documents
+		}
 		entries = append(entries, e)
-		at = at.AddDate(0, 0, d.between(0, 21))
 	}
 	if d.chance(duplicateShare) {
 		entries = append(entries, entries[len(entries)-1])
@@ -177,41 +194,26 @@ func (c *Simulator) newDocket(f file) []entry {
 	return entries
 }
 
-// newEntry fills a phrase for a day.
-func (c *Simulator) newEntry(d *random, f file, words *entryPhrase, at time.Time) entry {
-	e := entry{at: at, office: f.office, french: f.french}
-	if !d.chance(emptyTextShare) {
-		e.text = c.fillPhrase(d, words.in(f.french), at, f.french)
+func pickCourse(d *random, courses []course) *course {
+	total := 0
+	for i := range courses {
+		total += courses[i].Weight
 	}
-	e.confidential = d.chance(confidentialShare)
-	if d.chance(0.05) {
-		e.note = "Entered by " + *pick(d, c.vocabulary.Family)
+	at := d.below(total)
+	for i := range courses {
+		if at -= courses[i].Weight; at < 0 {
+			return &courses[i]
+		}
 	}
-	e.command = d.chance(0.3)
-	return e
+	return &courses[len(courses)-1]
 }
 
-// docketLength returns the number of entries: usually 5 to 20, at most 60.
-func docketLength(d *random) int {
-	switch {
-	case d.chance(0.1):
-		return d.between(1, 4)
-	case d.chance(0.1):
-		return d.between(21, 60)
-	default:
-		return d.between(5, 20)
+// otherEntries returns the number of entries between the steps of a course: usually at most 10.
+func otherEntries(d *random) int {
+	if d.chance(0.1) {
+		return d.between(11, 50)
 	}
-}
-
-func (c *Simulator) entryPhrase(d *random, f file, n, size int) *entryPhrase {
-	switch {
-	case n == 1:
-		return &f.kind.Opening
-	case n == size && d.chance(0.7):
-		return pick(d, c.vocabulary.Closing)
-	default:
-		return pick(d, c.vocabulary.Middle)
-	}
+	return d.between(0, 10)
 }
 
 func (e *entryPhrase) in(french bool) phrase {
@@ -221,8 +223,37 @@ func (e *entryPhrase) in(french bool) phrase {
 	return e.EN
 }
 
-func (c *Simulator) fillPhrase(d *random, p phrase, at time.Time, french bool) string {
-	text := make([]byte, 0, 256)
+// entryWriter writes the entries of one docket.
+type entryWriter struct {
+	c    *Simulator
+	d    *random
+	f    file
+	post *bilingual
+	// motion is the document number of the latest motion.
+	motion int
+}
+
+// entry fills a phrase for a day.
+func (w *entryWriter) entry(words *entryPhrase, at time.Time) entry {
+	e := entry{at: at, office: w.f.office, french: w.f.french}
+	if !w.d.chance(emptyTextShare) {
+		e.text = string(w.fill(make([]byte, 0, 256), words.in(w.f.french), at))
+	}
+	e.confidential = w.d.chance(confidentialShare)
+	if w.d.chance(0.05) {
+		e.note = "Entered by " + *pick(w.d, w.c.vocabulary.Family)
+	}
+	e.command = w.d.chance(0.3)
+	return e
+}
+
+func (w *entryWriter) fill(text []byte, p phrase, at time.Time) []byte {
+	in := func(term *bilingual) string {
+		if w.f.french {
+			return term.FR
+		}
+		return term.EN
+	}
 	for i, part := range p {
 		if i%2 == 0 {
 			text = append(text, part...)
@@ -230,18 +261,28 @@ func (c *Simulator) fillPhrase(d *random, p phrase, at time.Time, french bool) s
 		}
 		switch part {
 		case "day":
-			text = appendDay(text, at, french)
+			text = appendDay(text, at, w.f.french)
 		case "judge":
-			text = append(text, *pick(d, c.vocabulary.Judge)...)
+			text = append(text, *pick(w.d, w.c.vocabulary.Judge)...)
 		case "lawyer":
-			text = append(text, c.newPerson(d)...)
+			text = append(text, w.c.newPerson(w.d)...)
 		case "city":
-			text = append(text, pick(d, c.vocabulary.Offices).EN...)
+			text = append(text, in(pick(w.d, w.c.vocabulary.Offices))...)
+		case "post":
+			text = append(text, in(w.post)...)
+		case "tribunal":
+			if w.f.french {
+				text = w.fill(text, w.f.nature.Tribunal.FR, at)
+			} else {
+				text = w.fill(text, w.f.nature.Tribunal.EN, at)
+			}
+		case "motion":
+			text = strconv.AppendInt(text, int64(w.motion), 10)
 		default: // copies: other slots were refused when the words were read
-			text = strconv.AppendInt(text, int64(d.between(1, 4)), 10)
+			text = strconv.AppendInt(text, int64(w.d.between(1, 4)), 10)
 		}
 	}
-	return string(text)
+	return text
 }
 
 func appendDay(text []byte, at time.Time, french bool) []byte {

@@ -224,7 +224,7 @@ func (c *Simulator) searchRows(l *labels, id contract.CaseID) []searchRow {
 
 func (c *Simulator) searchRow(l *labels, id contract.CaseID) searchRow {
 	f := c.newFile(id)
-	return searchRow{Number: id.String(), Style: f.style, Nature: l.in(*f.nature)}
+	return searchRow{Number: id.String(), Style: f.style, Nature: l.in(f.nature.bilingual)}
 }
 
 func (c *Simulator) entriesView(l *labels, number string, id contract.CaseID, found bool) *entriesView {
@@ -234,7 +234,7 @@ func (c *Simulator) entriesView(l *labels, number string, id contract.CaseID, fo
 	}
 	f := c.newFile(id)
 	v.Values = []labelledValue{
-		{l.Type, l.in(f.kind.Class)}, {l.Action, l.in(f.kind.Track)}, {l.Nature, l.in(*f.nature)}, {l.Office, l.in(*f.office)},
+		{l.Type, l.in(f.kind.Class)}, {l.Action, l.in(f.kind.Track)}, {l.Nature, l.in(f.nature.bilingual)}, {l.Office, l.in(*f.office)},
 		{l.Language, l.in(languageOf(f.french))}, {l.Filed, f.filed.Format(time.DateOnly)},
 	}
 	if c.headerOnly(id) {

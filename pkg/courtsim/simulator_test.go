@@ -12,6 +12,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/facts"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/site"
 )
@@ -187,6 +188,123 @@ func TestProfileReadsSimulator(t *testing.T) {
 		if reading.Record != nil && (len(reading.Record.Parties) == 0 || reading.Record.StyleOfCause == "" || reading.Record.FiledOn == "") {
 			t.Errorf("%d: a record without parties, style or filing day: %+v", n, reading.Record.Header)
 		}
+	}
+}
+
+// TestDockets_Facts: the dockets go the ways that the program's rules tell apart.
+func TestDockets_Facts(t *testing.T) {
+	t.Parallel()
+	const numbers = 600
+	server, err := newSimulator(t, courtsim.Options{Seed: 6, Max: numbers}).Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	profile, err := site.Load("fct-cf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := site.NewClient(site.Options{Profile: profile, Origin: server.URL, UserAgent: "test",
+		RequestTimeout: time.Minute, JobTimeout: time.Minute, MaxBody: 1 << 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	rules, err := facts.Load("federal-court")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := rules.NewReader()
+	seen := map[string]map[string]int{}
+	count := func(fact string, value *string) {
+		if value == nil {
+			return
+		}
+		if seen[fact] == nil {
+			seen[fact] = map[string]int{}
+		}
+		seen[fact][*value]++
+	}
+	noWait := func(context.Context) (time.Duration, error) { return 0, nil }
+	waits := 0
+	for n := 1; n <= numbers; n++ {
+		exchanges, err := client.Fetch(t.Context(), caseNo(n), noWait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := profile.Read(caseNo(n), exchanges).Record
+		record.FetchedAt = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+		c := reader.Of(record)
+		if len(c.Conflict) > 0 {
+			t.Errorf("%s: conflicts %+v", c.CaseID, c.Conflict)
+		}
+		if c.Rule9Days != nil {
+			waits++
+		}
+		count("status", &c.Status)
+		count("leave", c.Leave)
+		count("judge", c.LeaveJudge)
+		count("review", c.Review)
+		count("stay", c.StayOutcome)
+		count("visa office", c.VisaOffice)
+		for _, e := range c.EntryFacts {
+			count("kind", &e.Kind)
+		}
+	}
+	for fact, want := range map[string]int{
+		"status": 7, "leave": 2, "judge": 12, "review": 2, "stay": 2, "visa office": 6,
+	} {
+		if len(seen[fact]) != want {
+			t.Errorf("%s: %v, want %d values", fact, seen[fact], want)
+		}
+	}
+	granted, dismissed := seen["leave"]["granted"], seen["leave"]["dismissed"]
+	if share := float64(granted) / float64(granted+dismissed); share < 0.33 || share > 0.5 {
+		t.Errorf("%d of %d leaves granted", granted, granted+dismissed)
+	}
+	if open := seen["status"]["awaiting_leave"] + seen["status"]["active"]; open < numbers/20 || open > numbers/3 {
+		t.Errorf("%d of %d cases are open", open, numbers)
+	}
+	if waits < numbers/5 {
+		t.Errorf("%d waits for an answer under Rule 9", waits)
+	}
+	for _, kind := range []string{facts.KindRule9Request, facts.KindRule9Record, facts.KindHearing, facts.KindMotion,
+		facts.KindDiscontinuance} {
+		if seen["kind"][kind] == 0 {
+			t.Errorf("no entry is a %s", kind)
+		}
+	}
+}
+
+// TestDockets_NotInTheFuture: nothing is entered after the current day.
+func TestDockets_NotInTheFuture(t *testing.T) {
+	t.Parallel()
+	today := time.Date(2025, 4, 1, 3, 59, 59, 0, time.UTC) // the last second of 31 March in Toronto
+	sim := newSimulator(t, courtsim.Options{Seed: 6, Max: 400, Today: today})
+	entries := 0
+	for n := 1; n <= 400; n++ {
+		var got struct {
+			Data []struct {
+				Day string `json:"DOC_DT"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(get(sim, callPath("proceedingQueriesRE", n)).Body.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range got.Data {
+			var ms int64
+			day, err := time.Parse("2006-01-02T15:04:05", row.Day)
+			if _, scanned := fmt.Sscanf(row.Day, "/Date(%d", &ms); scanned == nil {
+				day, err = time.UnixMilli(ms), nil
+			}
+			if err != nil || day.After(today) {
+				t.Errorf("number %d has an entry of %q (%v)", n, row.Day, err)
+			}
+			entries++
+		}
+	}
+	if entries < 800 {
+		t.Errorf("%d entries of 400 cases", entries)
 	}
 }
 

@@ -8,15 +8,18 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/export"
 	"fct-scraper/pkg/facts"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/site"
 
 	_ "github.com/duckdb/duckdb-go/v2"
 	"pgregory.net/rapid"
@@ -155,6 +158,70 @@ func TestParquet_Nested(t *testing.T) {
 	want, out := records(), filepath.Join(t.TempDir(), "cases.parquet")
 	write(t, export.Options{Format: export.FormatParquet, Out: out}, want)
 	compare(t, jsonRows(t, open(t), "FROM '"+out+"'"), nil, nil, want)
+}
+
+// TestREADME runs the query of the README on an export of the simulator's files.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^    duckdb -c "(.*'cases\.parquet'.*)"$`).FindSubmatch(readme)
+	if found == nil {
+		t.Fatal("the README has no line duckdb -c with 'cases.parquet'")
+	}
+	out := filepath.Join(t.TempDir(), "cases.parquet")
+	write(t, export.Options{Format: export.FormatParquet, Out: out}, simulated(t, 100))
+	decisions := map[any]int{}
+	judges := map[any]bool{}
+	for _, row := range jsonRows(t, open(t), strings.ReplaceAll(string(found[1]), "cases.parquet", out)) {
+		n, err := row["count_star()"].(json.Number).Int64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		decisions[row["leave"]] += int(n)
+		judges[row["leave_judge"]] = true
+	}
+	if len(decisions) != 2 || decisions["granted"] < 10 || decisions["dismissed"] < 10 || len(judges) < 8 || judges[nil] {
+		t.Errorf("decisions on leave %v by judges %v", decisions, judges)
+	}
+}
+
+// simulated returns the records of the simulator's first numbers.
+func simulated(t testing.TB, numbers int) (all []contract.Record) {
+	t.Helper()
+	sim, err := courtsim.New(courtsim.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := sim.Start("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	profile, err := site.Load("fct-cf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := site.NewClient(site.Options{Profile: profile, Origin: server.URL, UserAgent: "test",
+		RequestTimeout: time.Minute, JobTimeout: time.Minute, MaxBody: 1 << 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	noWait := func(context.Context) (time.Duration, error) { return 0, nil }
+	for n := 1; n <= numbers; n++ {
+		id := contract.CaseID{Series: "IMM", Year: "25", Number: n}
+		exchanges, err := client.Fetch(t.Context(), id, noWait)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if record := profile.Read(id, exchanges).Record; record != nil {
+			record.FetchedAt = time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+			all = append(all, *record)
+		}
+	}
+	return all
 }
 
 func TestParquet_Flat(t *testing.T) {
