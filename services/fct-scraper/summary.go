@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,6 +55,9 @@ func summary(r contract.Report, output, file string) string {
 		fmt.Fprintf(&text, " (%s)", sanitize.Line(r.Reason))
 	}
 	text.WriteString("\n")
+	if listed := listedIDs(r); listed > 0 {
+		line("listed", "%s", sanitize.Plural(listed, "case id"))
+	}
 	line("total", "%d = %d success + %d no-record + %d failed", r.Total, r.Succeeded, r.NoRecord, r.Failed)
 	if r.Beyond > 0 {
 		line("beyond", "%d more requested by the search: %d success, %d no-record, %d failed",
@@ -106,6 +110,16 @@ func summary(r contract.Report, output, file string) string {
 		line("report", "%s", sanitize.Line(filepath.Join(output, file)))
 	}
 	return text.String()
+}
+
+// listedIDs returns how many case ids the list of a run has, each counted once; 0 for a run without a list.
+func listedIDs(r contract.Report) int {
+	var list contract.CaseList
+	data, err := json.Marshal(r.Config[contract.FieldIDs])
+	if err != nil || json.Unmarshal(data, &list) != nil {
+		return 0 // a range has no ids
+	}
+	return list.Size()
 }
 
 // errorSummary is what is known of a batch that ended without a report because of an error of the

@@ -31,6 +31,30 @@ func TestSummary_FailuresByCause(t *testing.T) {
 	}
 }
 
+// TestSummary_Listed: the report of a run is fresh, or read from its file.
+func TestSummary_Listed(t *testing.T) {
+	t.Parallel()
+	list, problems := contract.ParseCaseList([]string{"IMM-3-25", "IMM-5-25..IMM-9-25"})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, test := range []struct {
+		ids  any
+		want string
+	}{
+		{list, "  listed     6 case ids\n"},
+		{[]any{"IMM-3-25", "IMM-5-25..IMM-9-25"}, "  listed     6 case ids\n"},
+		{[]any{"IMM-3-25"}, "  listed     1 case id\n"},
+		{nil, ""},
+		{"none", ""},
+	} {
+		text := summary(contract.Report{Config: map[string]any{contract.FieldIDs: test.ids}}, "output", "")
+		if is := strings.Contains(text, "listed"); is != (test.want != "") || !strings.Contains(text, test.want) {
+			t.Errorf("%v: no %q in\n%s", test.ids, test.want, text)
+		}
+	}
+}
+
 func TestSummary_Bound(t *testing.T) {
 	t.Parallel()
 	for want, r := range map[string]contract.Report{
