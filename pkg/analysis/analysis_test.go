@@ -192,6 +192,82 @@ Toronto,2,0,35,2,1,0.500000,0.094531,0.905469
 	}
 }
 
+// TestReport_Edges checks samples at the edges of the statistics.
+func TestReport_Edges(t *testing.T) {
+	t.Parallel()
+	closed := func(number int, filed, ended string) sample {
+		return sample{number: number, status: facts.StatusLeaveDismissed, filed: filed, leave: "dismissed", leaveOn: ended,
+			ended: ended, office: "Ottawa"}
+	}
+	const boxHead = "status,cases,minimum,whisker_low,quartile_1,median,quartile_3,whisker_high,maximum,beyond_whiskers\n"
+	const curveHead = "days,at_risk,events,censored,survival,standard_error,lower_95,upper_95\n"
+	for name, test := range map[string]struct {
+		samples        []sample
+		closed, curve  string
+		volume, limits string
+		median         string
+	}{
+		"nothing": {nil, "", "", "No record states the day of filing.", "0 cases have no day of filing", "not reached"},
+		"one": {[]sample{closed(1, "2025-01-01", "2025-01-31")}, "all,1,30,30,30,30,30,30,30,0\n",
+			"30,1,1,0,0.000000,,,\n", "1 case was filed in January 2025.", "0 cases have days in an impossible", "30"},
+		"all open": {[]sample{{number: 1, status: facts.StatusAwaitingLeave, filed: "2025-12-01"},
+			{number: 2, status: facts.StatusAwaitingLeave, filed: "2025-12-21"}}, "",
+			"10,2,0,1,1.000000,0.000000,,\n30,1,0,1,1.000000,0.000000,,\n", "2 cases were filed in December 2025.",
+			"0 are closed without a day", "not reached"},
+		"closed on the day of filing": {
+			[]sample{closed(1, "2025-05-05", "2025-05-05"), closed(2, "2025-05-05", "2025-05-05")},
+			"all,2,0,0,0,0,0,0,0,0\n", "0,2,2,0,0.000000,,,\n", "2 cases were filed in May 2025.", "0 cases have days", "0"},
+		"leap day and two years": {[]sample{closed(1, "2024-02-28", "2024-03-01"), closed(2, "2024-12-31", "2025-01-02")},
+			"all,2,2,2,2,2,2,2,2,0\n", "2,2,2,0,0.000000,,,\n",
+			"2 cases were filed between February 2024 and December 2024, most of them (1) in February 2024.", "", "2"},
+		"closed before it was filed and after it was fetched": {
+			[]sample{closed(1, "2025-05-05", "2025-05-04"), closed(2, "2025-05-05", "2026-05-05"),
+				closed(3, "2025-05-05", "2025-05-15")},
+			"all,1,10,10,10,10,10,10,10,0\n", "10,1,1,0,0.000000,,,\n", "3 cases were filed in May 2025.",
+			"2 cases have days in an impossible order", "10"},
+	} {
+		r := report(t, analysis.New(), 1, test.samples)
+		boxes, _, _ := strings.Cut(strings.TrimPrefix(table(t, r, "time_to_close.csv"), boxHead), "leave_dismissed")
+		if boxes != test.closed {
+			t.Errorf("%s: time to close:\n%swant:\n%s", name, boxes, test.closed)
+		}
+		if curve := strings.TrimPrefix(table(t, r, "first_decision.csv"), curveHead); curve != test.curve {
+			t.Errorf("%s: first decision:\n%swant:\n%s", name, curve, test.curve)
+		}
+		if text := r.Sections[0].Text[0]; text != test.volume {
+			t.Errorf("%s: %q, want %q", name, text, test.volume)
+		}
+		if points := strings.Join(r.Sections[len(r.Sections)-1].Points, "\n"); !strings.Contains(points, test.limits) {
+			t.Errorf("%s: no %q in\n%s", name, test.limits, points)
+		}
+		if got := r.Figures[2].Value; got != test.median {
+			t.Errorf("%s: median %s, want %s", name, got, test.median)
+		}
+		// The median of an office leaves out the same cases.
+		offices := table(t, r, "offices.csv")
+		if want := ",10,3,0,"; strings.HasPrefix(name, "closed before") && !strings.Contains(offices, want) {
+			t.Errorf("%s: no %q in\n%s", name, want, offices)
+		}
+	}
+}
+
+// TestReport_OfficeOfDocket: a record without a header has the office of its oldest entry.
+func TestReport_OfficeOfDocket(t *testing.T) {
+	t.Parallel()
+	a := analysis.New()
+	record, c := sample{number: 1, status: facts.StatusAwaitingLeave, filed: "2025-01-01"}.build()
+	record.Docket = []contract.DocketEntry{
+		{EntryNumber: 2, EnteredOn: "2025-01-03", OfficeEN: "Toronto"},
+		{EntryNumber: 1, EnteredOn: "2025-01-01", OfficeFR: "Québec"},
+	}
+	if err := a.NewTally().Add(record, c); err != nil {
+		t.Fatal(err)
+	}
+	if offices := table(t, a.Report(analysis.Options{}), "offices.csv"); !strings.Contains(offices, "\nQuébec,1,1,") {
+		t.Errorf("no row of Québec in\n%s", offices)
+	}
+}
+
 // TestReport_Judges checks the limit of 20 decisions and that one judge has one row.
 func TestReport_Judges(t *testing.T) {
 	t.Parallel()
@@ -295,6 +371,18 @@ func TestPage_AnyRecords(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		checkPage(t, report(t, analysis.New(), 2, randomSamples(rand.New(rand.NewPCG(seed, 5)), int(seed*seed*2))), "")
+	}
+}
+
+// TestPage_NothingCut: all statuses and usual names fit into the charts of a phone.
+func TestPage_NothingCut(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	if err := report(t, analysis.New(), 1, randomSamples(rand.New(rand.NewPCG(1, 5)), 9000)).WriteHTML(&b); err != nil {
+		t.Fatal(err)
+	}
+	if cut := regexp.MustCompile(`<text[^>]*>[^<]*…</text>`).FindAllString(b.String(), -1); len(cut) > 0 {
+		t.Errorf("cut: %q", cut)
 	}
 }
 

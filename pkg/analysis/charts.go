@@ -52,15 +52,28 @@ type stack struct {
 	parts []int // from below
 }
 
-// stackedBars draws bars with a label for each part beside the last bar.
+// stackedBars draws bars with a label for each part beside the last bar, or in a narrow image above all
+// bars.
 func stackedBars(width float64, bars []stack, names, classes []string) *canvas {
 	c := &canvas{width: width, height: 300}
 	labelWidth := 0.0
 	for _, name := range names {
 		labelWidth = max(labelWidth, widthOf(name))
 	}
-	const top, bottom, left = 22.0, 40.0, 44.0
-	right := width - labelWidth - 28
+	const bottom, left, keyPitch = 40.0, 44.0, 17.0
+	top, right := 22.0, width-labelWidth-28
+	isAbove := right-left < width/2
+	if isAbove {
+		rows := float64((len(names) + 1) / 2)
+		top, right = top+rows*keyPitch+8, width-8
+		c.height += rows * keyPitch
+		for i := range names { // from the top part down, in two columns
+			j := len(names) - 1 - i
+			x, y := 8+float64(i%2)*(labelWidth+28), 10+keyPitch*float64(i/2)
+			c.rect(x, y-8, 8, 8, classes[j])
+			c.text(x+12, y, "start", "label", names[j])
+		}
+	}
 	highest := 0
 	for _, bar := range bars {
 		highest = max(highest, sum(bar.parts))
@@ -91,6 +104,9 @@ func stackedBars(width float64, bars []stack, names, classes []string) *canvas {
 			c.text(x, y.at(float64(below))-6, "middle", "value", grouped(below))
 		}
 	}
+	if isAbove {
+		return c
+	}
 	last := bars[len(bars)-1]
 	var at []float64
 	below := 0
@@ -103,10 +119,10 @@ func stackedBars(width float64, bars []stack, names, classes []string) *canvas {
 	isKey := below*3 < highest
 	if isKey {
 		for j := range at {
-			at[j] = (top+c.height-bottom)/2 - 17*float64(j)
+			at[j] = (top+c.height-bottom)/2 - keyPitch*float64(j)
 		}
 	}
-	for j, labelY := range spread(at, 17, top+6, c.height-bottom) {
+	for j, labelY := range spread(at, keyPitch, top+6, c.height-bottom) {
 		if !isKey {
 			c.path(fmt.Sprintf("M%.1f %.1fL%.1f %.1f", edge+2, at[j], right+10, labelY), "leader")
 		}
@@ -161,7 +177,7 @@ func bars(width float64, all []bar) *canvas {
 		noteWidth = max(noteWidth, widthOf(b.note))
 		highest = max(highest, b.value)
 	}
-	labelWidth = min(labelWidth, width*0.42)
+	labelWidth = min(labelWidth, width*0.45)
 	x := scale{from: labelWidth + 10, to: width - noteWidth - 8, high: float64(max(highest, 1))}
 	for i, b := range all {
 		y := 4 + pitch*(float64(i)+0.5)
@@ -183,13 +199,24 @@ type boxRow struct {
 
 // boxes draws box plots in rows over an axis of days, whose name is given.
 func boxes(width float64, rows []boxRow, axis string) *canvas {
-	const pitch, thick, top, bottom = 50.0, 18.0, 4.0, 42.0
+	const side, thick, top, bottom, linePitch = 12.0, 18.0, 4.0, 42.0, 15.0
+	// In a narrow image the numbers have a line of their own.
+	lines := make([][]string, len(rows))
+	isNarrow := false
+	for i, r := range rows {
+		numbers := fmt.Sprintf("n = %s · median %s", grouped(r.box.Size), days(r.box.Median))
+		lines[i] = []string{r.label, numbers}
+		isNarrow = isNarrow || widthOf(r.label+" · "+numbers) > width-2*side
+	}
+	pitch := 50.0
+	if isNarrow {
+		pitch += linePitch
+	}
 	c := &canvas{width: width, height: top + pitch*float64(len(rows)) + bottom}
 	highest := 0
 	for _, r := range rows {
 		highest = max(highest, r.box.Max)
 	}
-	const side = 12
 	x := niceScale(side, width-side, float64(highest), 5)
 	base := c.height - bottom
 	for _, tick := range x.tickValues {
@@ -200,9 +227,14 @@ func boxes(width float64, rows []boxRow, axis string) *canvas {
 	for i, r := range rows {
 		y := top + pitch*float64(i)
 		b := r.box
-		c.text(side, y+13, "start", "label halo", fmt.Sprintf("%s · n = %s · median %s", r.label, grouped(b.Size),
-			days(b.Median)))
-		middle := y + 32
+		if isNarrow {
+			for j, line := range lines[i] {
+				c.text(side, y+13+linePitch*float64(j), "start", "label halo", line)
+			}
+		} else {
+			c.text(side, y+13, "start", "label halo", strings.Join(lines[i], " · "))
+		}
+		middle := y + pitch - thick
 		c.line(x.at(float64(b.Lower)), middle, x.at(float64(b.Upper)), middle, "whisker")
 		for _, end := range []int{b.Lower, b.Upper} {
 			c.line(x.at(float64(end)), middle-4, x.at(float64(end)), middle+4, "whisker")
@@ -219,8 +251,9 @@ func boxes(width float64, rows []boxRow, axis string) *canvas {
 	return c
 }
 
-// survival draws a survival curve with its confidence band, its median and the numbers at risk.
-func survival(width float64, curve []stats.Step, median stats.Time, medianText string) *canvas {
+// survival draws a survival curve with its confidence band, its median and the numbers at risk. The median
+// has the first text that fits beside the curve.
+func survival(width float64, curve []stats.Step, median stats.Time, medianTexts ...string) *canvas {
 	const left, right, top, bottom = 44.0, 14.0, 14.0, 74.0
 	c := &canvas{width: width, height: 300}
 	base := c.height - bottom
@@ -268,13 +301,14 @@ func survival(width float64, curve []stats.Step, median stats.Time, medianText s
 		at := x.at(float64(median.Value))
 		c.path(fmt.Sprintf("M%.1f %.1fH%.1fV%.1f", x.at(0), y.at(0.5), at, base), "mark")
 		c.circle(at, y.at(0.5), 3.5, "dot")
-		if at+10+widthOf(medianText) < width {
-			c.text(at+10, y.at(0.5)-8, "start", "label halo", medianText)
+		fits := slices.IndexFunc(medianTexts, func(text string) bool { return at+10+widthOf(text) < width })
+		if fits >= 0 {
+			c.text(at+10, y.at(0.5)-8, "start", "label halo", medianTexts[fits])
 		} else {
-			c.text(at-10, y.at(0.5)+18, "end", "label halo", medianText)
+			c.text(at-10, y.at(0.5)+18, "end", "label halo", medianTexts[len(medianTexts)-1])
 		}
 	} else {
-		c.text(width-right, top+12, "end", "label halo", medianText)
+		c.text(width-right, top+12, "end", "label halo", medianTexts[0])
 	}
 	return c
 }

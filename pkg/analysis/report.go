@@ -187,9 +187,14 @@ func (r *reporter) volumeSection() Section {
 			busiest, most = month, n
 		}
 	}
-	if busiest != "" {
-		s.Text = append(s.Text, fmt.Sprintf("%s were filed between %s and %s, most of them (%s) in %s.",
-			cases(r.cases-r.notFiled),
+	filed := counted(r.cases-r.notFiled, "case was filed", "cases were filed")
+	switch {
+	case busiest == "":
+		s.Text = append(s.Text, "No record states the day of filing.")
+	case len(months) == 1:
+		s.Text = append(s.Text, fmt.Sprintf("%s in %s.", filed, monthText(busiest)))
+	default:
+		s.Text = append(s.Text, fmt.Sprintf("%s between %s and %s, most of them (%s) in %s.", filed,
 			monthText(months[0]), monthText(months[len(months)-1]), grouped(most), monthText(busiest)))
 	}
 	s.Text = append(s.Text, "The last month is incomplete if the files were collected before its end. “Granted” and “dismissed” are the result of the "+
@@ -293,11 +298,12 @@ func (r *reporter) decisionChart(curve []stats.Step) Chart {
 			grouped(r.decided.Size()), grouped(r.undecided.Size()), grouped(r.discontinued)),
 	}
 	if len(curve) > 0 && curve[len(curve)-1].Time > 0 {
-		label := "median not reached"
+		labels := []string{"median not reached"}
 		if median.Reached {
-			label = "median " + grouped(median.Value) + " days" + intervalText(lower, upper)
+			short := "median " + grouped(median.Value) + " days"
+			labels = []string{short + intervalText(lower, upper), short}
 		}
-		chart.draw(halfLayouts(), func(width float64) *canvas { return survival(width, curve, median, label) })
+		chart.draw(halfLayouts(), func(width float64) *canvas { return survival(width, curve, median, labels...) })
 	}
 	return chart
 }
@@ -423,8 +429,9 @@ func (r *reporter) officeSection() Section {
 		}
 		s.Charts = append(s.Charts, chart)
 	}
-	s.Text = append(s.Text, "The registry office is that of the file. The visa office is the one whose decision is under review, if the nature of the "+
-		"proceeding or the opening entry names it.")
+	s.Text = append(s.Text, "The registry office is that of the header, else that of the first entry of the docket. "+
+		"The visa office is the one whose decision is under review, "+
+		"if the nature of the proceeding or the opening entry names it.")
 	return s
 }
 
@@ -641,8 +648,9 @@ func (r *reporter) limits(sums [states]int, gaps []string) (points []string) {
 		isAre(r.disorder))
 	add(r.rule9Disorder > 0, "Rule 9: of %s the days are missing or in an impossible order.",
 		counted(r.rule9Disorder, "request", "requests"))
-	add(true, "Facts are read out of the docket by rules and can be wrong: fct-scraper facts --explain shows which rule gave a fact. What the "+
-		"registry does not enter, the page does not see. A sealed or removed file looks like a number without a record.")
+	add(true, "Facts are read out of the docket by rules and can be wrong: the flag explain of fct-scraper facts "+
+		"shows which rule gave a fact. What the registry does not enter, the page does not see. "+
+		"A sealed or removed file looks like a number without a record.")
 	add(true, "A discontinued case leaves the curve of first decisions on that day, as if it could still have been decided later. If discontinued cases differ "+
 		"from others, the curve shows longer times than the parties live through.")
 	return points

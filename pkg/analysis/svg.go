@@ -31,6 +31,8 @@ func widthOfRune(r rune) float64 {
 	switch {
 	case strings.ContainsRune("MWmw@%—…", r), r > 0x2e7f:
 		return 1.05 * textSize
+	case strings.ContainsRune("fijlrt .,:·'()-", r):
+		return 0.5 * textSize
 	case unicode.IsUpper(r):
 		return 0.8 * textSize
 	}

@@ -4,6 +4,7 @@
 package analysis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -178,9 +179,9 @@ func (t *Tally) Add(record *contract.Record, c *facts.Case) error {
 	}
 	t.provenance(record)
 	t.volume(c)
-	t.durations(record, c)
+	toClose, closed := t.durations(record, c)
 	t.leave(c)
-	t.places(record, c)
+	t.places(record, c, toClose, closed)
 	t.rule9(record, c)
 	return nil
 }
@@ -225,12 +226,12 @@ func (t *Tally) volume(c *facts.Case) {
 	t.months[month][c.Status]++
 }
 
-// durations counts the days to the first decision and to the end of the case. A case with days in an
-// impossible order counts in neither.
-func (t *Tally) durations(record *contract.Record, c *facts.Case) {
+// durations counts the days to the first decision and to the end of the case, and returns the latter. A
+// case with days in an impossible order counts in neither.
+func (t *Tally) durations(record *contract.Record, c *facts.Case) (toClose int, isClosed bool) {
 	filed, ok := dayOf(c.FiledOn)
 	if !ok {
-		return
+		return 0, false
 	}
 	fetched, wasFetched := fetchedDay(record)
 	closed, hasClosed := dayOf(c.ClosedOn)
@@ -238,7 +239,7 @@ func (t *Tally) durations(record *contract.Record, c *facts.Case) {
 	possible := func(day int) bool { return day >= filed && (!wasFetched || day <= fetched) }
 	if hasClosed && !possible(closed) || hasDecided && !possible(decided) || wasFetched && fetched < filed {
 		t.disorder++
-		return
+		return 0, false
 	}
 	switch {
 	case hasClosed:
@@ -255,6 +256,7 @@ func (t *Tally) durations(record *contract.Record, c *facts.Case) {
 	case isOpen(c.Status) && wasFetched:
 		t.undecided[fetched-filed]++
 	}
+	return closed - filed, hasClosed
 }
 
 // firstDecision returns the day of the first decision on leave or on the application, or of another
@@ -297,15 +299,15 @@ func (t *Tally) leave(c *facts.Case) {
 	}
 }
 
-func (t *Tally) places(record *contract.Record, c *facts.Case) {
-	name := record.OfficeEN
-	if name == "" {
-		name = record.OfficeFR
-	}
-	days, known := 0, false
-	if filed, ok := dayOf(c.FiledOn); ok && c.DaysToClose != nil {
-		closed, _ := dayOf(c.ClosedOn)
-		days, known = closed-filed, true
+// places counts the case at its offices. The registry office is that of the header, else the one that
+// entered the first entry of the docket: a docket alone does not state the former.
+func (t *Tally) places(record *contract.Record, c *facts.Case, toClose int, isClosed bool) {
+	name := cmp.Or(record.OfficeEN, record.OfficeFR)
+	if name == "" && len(record.Docket) > 0 {
+		first := slices.MinFunc(record.Docket, func(a, b contract.DocketEntry) int {
+			return cmp.Or(cmp.Compare(a.EnteredOn, b.EnteredOn), cmp.Compare(a.EntryNumber, b.EntryNumber))
+		})
+		name = cmp.Or(first.OfficeEN, first.OfficeFR)
 	}
 	visa := ""
 	if c.VisaOffice != nil {
@@ -320,8 +322,8 @@ func (t *Tally) places(record *contract.Record, c *facts.Case) {
 		if isOpen(c.Status) {
 			o.open++
 		}
-		if known {
-			o.toClose[days]++
+		if isClosed {
+			o.toClose[toClose]++
 		}
 		if c.Leave != nil {
 			o.decisions++
