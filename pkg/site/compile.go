@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,16 +40,19 @@ func compilePath[Path any](c *compiler, key, text string, must bool, compile fun
 	return path
 }
 
-// mappings compiles a table of fields, sorted by name.
-func (c *compiler) mappings(key string, fields map[string]string, known func(string) bool) []mapping {
+// mappings compiles a table of fields, sorted by name. known are the fields that a profile can map.
+func (c *compiler) mappings(key string, fields map[string]string, known map[string]reflect.StructField) []mapping {
 	var all []mapping
-	for _, field := range slices.Sorted(maps.Keys(fields)) {
-		if now := renamedField(field); !known(field) && known(now) {
-			c.problems = append(c.problems, fmt.Errorf("key %s.%s is now %s.%s", key, field, key, now))
-		} else if !known(field) {
-			c.problems = append(c.problems, fmt.Errorf("unknown key %s.%.40s", key, field))
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		field, found := known[name]
+		if _, renamed := known[renamedField(name)]; !found && renamed {
+			c.problems = append(c.problems, fmt.Errorf("key %s.%s is now %s.%s", key, name, key, renamedField(name)))
+		} else if !found {
+			c.problems = append(c.problems, fmt.Errorf("unknown key %s.%.40s", key, name))
 		}
-		all = append(all, mapping{field: field, path: c.path(key+"."+field, fields[field], true)})
+		if path := c.path(key+"."+name, fields[name], true); found {
+			all = append(all, newMapping(field, path))
+		}
 	}
 	return all
 }
@@ -106,14 +110,14 @@ func (f callSpec) compileJSON(c *compiler, compiled *call) {
 	compiled.rows = c.path("rows", f.Rows, true)
 	compiled.count = c.path("count", f.Count, false)
 	compiled.caseNumber = c.path("number", f.Number, f.Gives != partyRows)
-	compiled.header = c.mappings("header", f.Header, isHeaderField)
-	compiled.entry = c.mappings("entry", f.Entry, isEntryField)
-	compiled.party = c.mappings("party", f.Party, isPartyField)
+	compiled.header = c.mappings("header", f.Header, fieldsOf[contract.Header]())
+	compiled.entry = c.mappings("entry", f.Entry, fieldsOf[contract.DocketEntry]())
+	compiled.party = c.mappings("party", f.Party, fieldsOf[contract.Party]())
 	if f.Page != nil {
 		c.invalid("page", "", "a part of calls whose format is html")
 	}
 	for _, m := range compiled.header {
-		if m.field == "division" {
+		if m.name == "division" {
 			compiled.division = m.path
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ func (x *extraction) text(m mapping, row *jsontree.Node) string {
 		x.addBadValue(m, err.Error())
 		return ""
 	}
-	if value == "" || !isDay(m.field) {
+	if value == "" || !m.isDay {
 		return value
 	}
 	written, err := parseDay(value, x.zone)
@@ -54,16 +55,24 @@ func (x *extraction) text(m mapping, row *jsontree.Node) string {
 	return written
 }
 
-// header fills the fields that are still empty: every row of a case repeats the header, and some
-// rows have more of it.
-func (x *extraction) header(h *contract.Header, fields []mapping, row *jsontree.Node) {
+// fill sets the fields of a part of a record that are still empty: every row of a case repeats the
+// header, and some rows have more of it.
+func (x *extraction) fill(part any, fields []mapping, row *jsontree.Node) {
+	value := reflect.ValueOf(part).Elem()
 	for _, m := range fields {
-		if to := headerTextField(h, m.field); to != nil {
-			if *to == "" {
-				*to = x.text(m, row)
-			}
-		} else if to := headerListField(h, m.field); to != nil && len(*to) == 0 {
+		field := value.Field(m.index)
+		if !field.IsZero() && (field.Kind() != reflect.Slice || field.Len() > 0) {
+			continue
+		}
+		switch to := field.Addr().Interface().(type) {
+		case *string:
+			*to = x.text(m, row)
+		case *[]string:
 			*to = x.list(m, row)
+		case *int:
+			*to = x.number(m, x.text(m, row))
+		case *contract.YesNo:
+			*to = x.yesNo(m, x.text(m, row))
 		}
 	}
 }
@@ -96,26 +105,11 @@ func (x *extraction) list(m mapping, row *jsontree.Node) []string {
 	return texts
 }
 
-func (x *extraction) entry(fields []mapping, row *jsontree.Node) contract.DocketEntry {
-	var e contract.DocketEntry
-	for _, m := range fields {
-		value := x.text(m, row)
-		if value == "" {
-			continue
-		}
-		if to := entryTextField(&e, m.field); to != nil {
-			*to = value
-		} else if to := entryYesNo(&e, m.field); to != nil {
-			*to = x.yesNo(m, value)
-		} else if to := entryNumberField(&e, m.field); to != nil {
-			*to = x.number(m, value)
-		}
-	}
-	return e
-}
-
-// number parses a non-negative integer.
+// number parses a non-negative integer; an empty text is 0.
 func (x *extraction) number(m mapping, value string) int {
+	if value == "" {
+		return 0
+	}
 	number, err := strconv.Atoi(value)
 	if err != nil || number < 0 {
 		x.addBadValue(m, value)
@@ -126,6 +120,8 @@ func (x *extraction) number(m mapping, value string) int {
 
 func (x *extraction) yesNo(m mapping, value string) contract.YesNo {
 	switch strings.ToUpper(value) {
+	case "":
+		return contract.Unknown
 	case "Y", "TRUE":
 		return contract.Yes
 	case "N", "FALSE":
@@ -136,146 +132,14 @@ func (x *extraction) yesNo(m mapping, value string) contract.YesNo {
 	}
 }
 
-func (x *extraction) party(fields []mapping, row *jsontree.Node) contract.Party {
-	var p contract.Party
-	for _, m := range fields {
-		*partyTextField(&p, m.field) = x.text(m, row)
+// fieldsOf returns the fields of a part of a record by their names in JSON.
+func fieldsOf[Part any]() map[string]reflect.StructField {
+	fields := make(map[string]reflect.StructField)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Part]()) {
+		fields[f.Tag.Get("json")] = f
 	}
-	return p
+	return fields
 }
-
-// headerTextField returns a pointer to the header's text field of that name, or nil.
-func headerTextField(h *contract.Header, name string) *string {
-	switch name {
-	case "court_seq":
-		return &h.CourtSeq
-	case "style_of_cause":
-		return &h.StyleOfCause
-	case "nature_en":
-		return &h.NatureEN
-	case "nature_fr":
-		return &h.NatureFR
-	case "nature_code":
-		return &h.NatureCode
-	case "division":
-		return &h.Division
-	case "filed_on":
-		return &h.FiledOn
-	case "office_en":
-		return &h.OfficeEN
-	case "office_fr":
-		return &h.OfficeFR
-	case "office_code":
-		return &h.OfficeCode
-	case "proceeding_type_en":
-		return &h.TypeEN
-	case "proceeding_type_fr":
-		return &h.TypeFR
-	case "proceeding_type_code":
-		return &h.TypeCode
-	case "proceeding_class_en":
-		return &h.ClassEN
-	case "proceeding_class_fr":
-		return &h.ClassFR
-	case "proceeding_class_id":
-		return &h.ClassID
-	case "track_en":
-		return &h.TrackEN
-	case "track_fr":
-		return &h.TrackFR
-	case "language_en":
-		return &h.LanguageEN
-	case "language_fr":
-		return &h.LanguageFR
-	case "language_code":
-		return &h.LanguageCode
-	}
-	return nil
-}
-
-func headerListField(h *contract.Header, name string) *[]string {
-	switch name {
-	case "party_names":
-		return &h.PartyNames
-	case "ships":
-		return &h.Ships
-	}
-	return nil
-}
-
-func entryTextField(e *contract.DocketEntry, name string) *string {
-	switch name {
-	case "entered_on":
-		return &e.EnteredOn
-	case "office_en":
-		return &e.OfficeEN
-	case "office_fr":
-		return &e.OfficeFR
-	case "text":
-		return &e.Text
-	case "document_id":
-		return &e.DocumentID
-	case "language_code":
-		return &e.LanguageCode
-	case "notes":
-		return &e.Notes
-	case "command_en":
-		return &e.CommandEN
-	case "command_fr":
-		return &e.CommandFR
-	}
-	return nil
-}
-
-func entryNumberField(e *contract.DocketEntry, name string) *int {
-	switch name {
-	case "entry_number":
-		return &e.EntryNumber
-	case "document_number":
-		return &e.DocumentNumber
-	}
-	return nil
-}
-
-func entryYesNo(e *contract.DocketEntry, name string) *contract.YesNo {
-	switch name {
-	case "can_publish":
-		return &e.CanPublish
-	case "confidential":
-		return &e.Confidential
-	}
-	return nil
-}
-
-func partyTextField(p *contract.Party, name string) *string {
-	switch name {
-	case "name":
-		return &p.Name
-	case "firm":
-		return &p.Firm
-	case "contact":
-		return &p.Contact
-	}
-	return nil
-}
-
-func isHeaderField(name string) bool {
-	var h contract.Header
-	return headerTextField(&h, name) != nil || headerListField(&h, name) != nil
-}
-
-func isEntryField(name string) bool {
-	var e contract.DocketEntry
-	return entryTextField(&e, name) != nil || entryNumberField(&e, name) != nil || entryYesNo(&e, name) != nil
-}
-
-func isPartyField(name string) bool { return partyTextField(&contract.Party{}, name) != nil }
-
-// isDay reports whether a field is a day, which is written YYYY-MM-DD.
-func isDay(name string) bool { return name == "filed_on" || name == "entered_on" }
-
-// isList reports whether a field is a list of texts.
-func isList(name string) bool { return headerListField(&contract.Header{}, name) != nil }
 
 // table holds the rows of a well-formed response: the rows of the requested case, and the ids of
 // the other rows.

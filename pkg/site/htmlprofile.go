@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 
+	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/site/htmltree"
 	"fct-scraper/pkg/site/jsontree"
 )
@@ -30,9 +32,9 @@ func (f callSpec) compilePage(c *compiler, compiled *call, t *tokenRules) {
 	for _, columns := range page.Columns {
 		p.columns = append(p.columns, strings.Join(columns, headingSeparator))
 	}
-	header, fields := c.pageFields("header", f.Header, isHeaderField)
-	entry, entryFields := c.pageFields("entry", f.Entry, isEntryField)
-	party, partyFields := c.pageFields("party", f.Party, isPartyField)
+	header, fields := c.pageFields("header", f.Header, fieldsOf[contract.Header]())
+	entry, entryFields := c.pageFields("entry", f.Entry, fieldsOf[contract.DocketEntry]())
+	party, partyFields := c.pageFields("party", f.Party, fieldsOf[contract.Party]())
 	compiled.header, compiled.entry, compiled.party = header, entry, party
 	switch f.Gives {
 	case entryRows:
@@ -84,15 +86,18 @@ func (c *compiler) pageValue(key, text string) *htmltree.Path {
 
 // pageFields compiles a table of fields. It returns their paths on the page, and their paths in the
 // JSON rows that are built from it, where each field has its own name.
-func (c *compiler) pageFields(key string, fields map[string]string, known func(string) bool) ([]mapping, []pageField) {
+func (c *compiler) pageFields(
+	key string, fields map[string]string, known map[string]reflect.StructField,
+) ([]mapping, []pageField) {
 	var made []mapping
 	var all []pageField
 	for _, field := range slices.Sorted(maps.Keys(fields)) {
-		if !known(field) {
+		to, found := known[field]
+		if !found {
 			c.problems = append(c.problems, fmt.Errorf("unknown key %s.%.40s", key, field))
 			continue
 		}
-		f, path := pageField{field: field, list: isList(field)}, field
+		f, path := pageField{field: field, list: to.Type.Kind() == reflect.Slice}, field
 		if f.list {
 			f.path, path = c.pagePath(key+"."+field, fields[field], true), field+"/*"
 		} else if f.path = c.pageValue(key+"."+field, fields[field]); f.path == nil && fields[field] == "" {
@@ -102,7 +107,7 @@ func (c *compiler) pageFields(key string, fields map[string]string, known func(s
 		if err != nil {
 			c.problems = append(c.problems, fmt.Errorf("%s.%s: %w", key, field, err))
 		}
-		made, all = append(made, mapping{field, row}), append(all, f)
+		made, all = append(made, newMapping(to, row)), append(all, f)
 	}
 	return made, all
 }

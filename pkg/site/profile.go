@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -100,8 +101,16 @@ func (p *Profile) provingCall() *call {
 
 // mapping is a field of the record and its path in a row.
 type mapping struct {
-	field string
-	path  *jsontree.Path
+	name string
+	path *jsontree.Path
+	// index is the index of the field in its struct.
+	index int
+	// isDay: the field is a day, which is written YYYY-MM-DD.
+	isDay bool
+}
+
+func newMapping(f reflect.StructField, path *jsontree.Path) mapping {
+	return mapping{name: f.Tag.Get("json"), path: path, index: f.Index[0], isDay: f.Tag.Get("format") == "date"}
 }
 
 // blockRule describes how a block looks.

@@ -298,11 +298,12 @@ func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exch
 		r.record.Docket = slices.Grow(r.record.Docket, len(t.rows))
 	}
 	for _, row := range t.rows {
-		x.header(&r.record.Header, c.header, row)
+		x.fill(&r.record.Header, c.header, row)
 		if c.gives != entryRows {
 			continue
 		}
-		if entry := x.entry(c.entry, row); entry.EntryNumber != 0 || entry.Text != "" || entry.DocumentNumber != 0 {
+		var entry contract.DocketEntry
+		if x.fill(&entry, c.entry, row); entry.EntryNumber != 0 || entry.Text != "" || entry.DocumentNumber != 0 {
 			r.record.Docket = append(r.record.Docket, entry)
 		}
 	}
@@ -329,7 +330,8 @@ func (r *caseReader) addParties(c *call, t table) {
 	}
 	x := extraction{zone: r.profile.zone}
 	for _, row := range t.rows {
-		if party := x.party(c.party, row); party.Name != "" {
+		var party contract.Party
+		if x.fill(&party, c.party, row); party.Name != "" {
 			r.record.Parties = append(r.record.Parties, party)
 		}
 	}
