@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -225,12 +226,22 @@ func (old *recordVersion1) convert() recordAlias {
 	return r
 }
 
-// recordWriter encodes a record in one pass. encoding/json would encode it, compact it and then
-// indent it, and has no option for null in place of a zero value.
+// recordWriter encodes a record in one pass, by its tags. encoding/json would encode it, compact it
+// and then indent it, and has no option for null in place of a zero value.
 type recordWriter struct {
 	out    []byte
 	indent bool
 	depth  int
+	// forms has the fields of each struct that was written.
+	forms map[reflect.Type][]recordField
+}
+
+// recordField is a field of a record or of a part of it.
+type recordField struct {
+	// name is empty for an embedded struct.
+	name string
+	// nullable: the zero value is null.
+	nullable bool
 }
 
 // encode returns the JSON form of a record.
@@ -239,88 +250,67 @@ func (r *Record) encode(indent bool) []byte {
 	for i := range r.Docket {
 		size += 512 + len(r.Docket[i].Text)
 	}
-	w := recordWriter{out: make([]byte, 0, size), indent: indent}
-	w.open('{')
-	w.number("version", r.Version)
-	w.text("case_id", r.CaseID.String())
-	w.header(&r.Header)
-	w.parties(r.Parties)
-	w.number("entries", r.Entries)
-	w.docket(r.Docket)
-	w.list("flags", r.Flags)
-	w.text("fetched_at", r.FetchedAt.Format(time.RFC3339Nano))
-	w.text("source", r.Source)
-	w.close('}')
+	w := recordWriter{out: make([]byte, 0, size), indent: indent, forms: make(map[reflect.Type][]recordField)}
+	w.object(reflect.ValueOf(r).Elem())
 	return w.out
 }
 
-func (w *recordWriter) header(h *Header) {
-	w.textOrNull("court_seq", h.CourtSeq)
-	w.textOrNull("style_of_cause", h.StyleOfCause)
-	w.textOrNull("nature_en", h.NatureEN)
-	w.textOrNull("nature_fr", h.NatureFR)
-	w.textOrNull("nature_code", h.NatureCode)
-	w.textOrNull("division", h.Division)
-	w.textOrNull("filed_on", h.FiledOn)
-	w.textOrNull("office_en", h.OfficeEN)
-	w.textOrNull("office_fr", h.OfficeFR)
-	w.textOrNull("office_code", h.OfficeCode)
-	w.textOrNull("proceeding_type_en", h.TypeEN)
-	w.textOrNull("proceeding_type_fr", h.TypeFR)
-	w.textOrNull("proceeding_type_code", h.TypeCode)
-	w.textOrNull("proceeding_class_en", h.ClassEN)
-	w.textOrNull("proceeding_class_fr", h.ClassFR)
-	w.textOrNull("proceeding_class_id", h.ClassID)
-	w.textOrNull("track_en", h.TrackEN)
-	w.textOrNull("track_fr", h.TrackFR)
-	w.textOrNull("language_en", h.LanguageEN)
-	w.textOrNull("language_fr", h.LanguageFR)
-	w.textOrNull("language_code", h.LanguageCode)
-	w.listOrNull("party_names", h.PartyNames)
-	w.listOrNull("ships", h.Ships)
+func (w *recordWriter) object(of reflect.Value) {
+	w.open('{')
+	w.fields(of)
+	w.close('}')
 }
 
-func (w *recordWriter) parties(parties []Party) {
-	if parties == nil {
-		w.null("parties")
-		return
+func (w *recordWriter) fields(of reflect.Value) {
+	form := w.forms[of.Type()]
+	if form == nil {
+		form = make([]recordField, of.NumField())
+		for i := range form {
+			tag := of.Type().Field(i).Tag
+			form[i] = recordField{tag.Get("json"), tag.Get("null") != "no"}
+		}
+		w.forms[of.Type()] = form
 	}
-	w.key("parties")
-	w.open('[')
-	for i := range parties {
-		w.element()
-		w.open('{')
-		w.text("name", parties[i].Name)
-		w.textOrNull("firm", parties[i].Firm)
-		w.textOrNull("contact", parties[i].Contact)
-		w.close('}')
+	for i, f := range form {
+		value := of.Field(i)
+		if f.name == "" {
+			w.fields(value)
+			continue
+		}
+		w.key(f.name)
+		if f.nullable && value.IsZero() {
+			w.out = append(w.out, "null"...)
+		} else {
+			w.value(value)
+		}
 	}
-	w.close(']')
 }
 
-func (w *recordWriter) docket(docket []DocketEntry) {
-	w.key("docket")
-	w.open('[')
-	for i := range docket {
-		e := &docket[i]
-		w.element()
-		w.open('{')
-		w.numberOrNull("entry_number", e.EntryNumber)
-		w.numberOrNull("document_number", e.DocumentNumber)
-		w.textOrNull("entered_on", e.EnteredOn)
-		w.textOrNull("office_en", e.OfficeEN)
-		w.textOrNull("office_fr", e.OfficeFR)
-		w.textOrNull("text", e.Text)
-		w.textOrNull("document_id", e.DocumentID)
-		w.yesNo("can_publish", e.CanPublish)
-		w.yesNo("confidential", e.Confidential)
-		w.textOrNull("language_code", e.LanguageCode)
-		w.textOrNull("notes", e.Notes)
-		w.textOrNull("command_en", e.CommandEN)
-		w.textOrNull("command_fr", e.CommandFR)
-		w.close('}')
+func (w *recordWriter) value(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		w.quote(v.String())
+	case reflect.Int:
+		w.out = strconv.AppendInt(w.out, v.Int(), 10)
+	case reflect.Slice:
+		w.open('[')
+		for i := range v.Len() {
+			w.element()
+			w.value(v.Index(i))
+		}
+		w.close(']')
+	default:
+		switch of := v.Addr().Interface().(type) {
+		case *YesNo:
+			w.out = append(w.out, of.String()...)
+		case *CaseID:
+			w.quote(of.String())
+		case *time.Time:
+			w.quote(of.Format(time.RFC3339Nano))
+		default:
+			w.object(v)
+		}
 	}
-	w.close(']')
 }
 
 // open begins an object or a list.
@@ -363,60 +353,6 @@ func (w *recordWriter) key(name string) {
 	w.out = append(append(append(w.out, '"'), name...), '"', ':')
 	if w.indent {
 		w.out = append(w.out, ' ')
-	}
-}
-
-func (w *recordWriter) null(key string) {
-	w.key(key)
-	w.out = append(w.out, "null"...)
-}
-
-func (w *recordWriter) text(key, text string) {
-	w.key(key)
-	w.quote(text)
-}
-
-func (w *recordWriter) textOrNull(key, text string) {
-	if text == "" {
-		w.null(key)
-	} else {
-		w.text(key, text)
-	}
-}
-
-func (w *recordWriter) number(key string, number int) {
-	w.key(key)
-	w.out = strconv.AppendInt(w.out, int64(number), 10)
-}
-
-func (w *recordWriter) numberOrNull(key string, number int) {
-	if number == 0 {
-		w.null(key)
-	} else {
-		w.number(key, number)
-	}
-}
-
-func (w *recordWriter) yesNo(key string, value YesNo) {
-	w.key(key)
-	w.out = append(w.out, value.String()...)
-}
-
-func (w *recordWriter) list(key string, texts []string) {
-	w.key(key)
-	w.open('[')
-	for _, text := range texts {
-		w.element()
-		w.quote(text)
-	}
-	w.close(']')
-}
-
-func (w *recordWriter) listOrNull(key string, texts []string) {
-	if texts == nil {
-		w.null(key)
-	} else {
-		w.list(key, texts)
 	}
 }
 
