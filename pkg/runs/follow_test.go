@@ -18,7 +18,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	fcttest.RareGC()
+	goleak.VerifyTestMain(m)
+}
 
 type fixture struct {
 	t  *testing.T

@@ -13,6 +13,7 @@ import (
 
 // TestMain lets this test binary be fct-scraper too: scripts and tests that kill it start a real process.
 func TestMain(m *testing.M) {
+	fcttest.RareGC()
 	fcttest.MostlyWait()
 	testscript.Main(leakless{m}, map[string]func(){"fct-scraper": main, atNewYear: mainAtNewYear})
 }

@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ROOT", root)
+			env.Setenv("GOGC", "400") // as fcttest.RareGC: the processes are short
 			// No script reaches a court beyond this machine, whatever the program does: nobody listens there.
 			env.Setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 			return nil

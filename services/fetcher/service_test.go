@@ -440,4 +440,7 @@ func TestRunFailsWhenStoreIsSilent(t *testing.T) {
 	}
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	fcttest.RareGC()
+	goleak.VerifyTestMain(m)
+}

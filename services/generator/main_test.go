@@ -9,6 +9,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	fcttest.RareGC()
 	fcttest.MostlyWait()
 	goleak.VerifyTestMain(m)
 }

@@ -3,7 +3,12 @@ package prober_test
 import (
 	"testing"
 
+	"fct-scraper/pkg/fcttest"
+
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	fcttest.RareGC()
+	goleak.VerifyTestMain(m)
+}

@@ -285,6 +285,7 @@ func (f *fixture) files() map[string]string {
 }
 
 func TestMain(m *testing.M) {
+	fcttest.RareGC()
 	fcttest.MostlyWait()
 	goleak.VerifyTestMain(m)
 }

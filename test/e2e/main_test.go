@@ -31,6 +31,7 @@ const (
 
 // TestMain builds the program, so that the tests find it on PATH as fct-scraper.
 func TestMain(m *testing.M) {
+	fcttest.RareGC()
 	fcttest.MostlyWait()
 	dir, err := os.MkdirTemp("", "fct-scraper-e2e-")
 	if err == nil {
