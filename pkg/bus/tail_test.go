@@ -165,6 +165,10 @@ func TestTail_StreamRecreatedIsAnError(t *testing.T) {
 	if err := streams.Ensure(t.Context(), b.JetStream(), streams.Options{}); err != nil {
 		t.Fatal(err)
 	}
+	// A new connection reads at once what the next poll would read.
+	if err := b.Conn().ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
 	if err := <-ended; !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("%v, want ErrStreamNotFound", err)
 	}
