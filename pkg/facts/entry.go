@@ -215,18 +215,21 @@ func (r *Reader) apply(one *rule) (hit, bool) {
 		return hit{}, false
 	}
 	masked := one.section != 0 && r.sections[one.section].isMasked
-	for _, e := range one.unless {
-		if r.match(e, text, offset, masked) != nil {
-			return hit{}, false
-		}
+	excluded := func() bool {
+		return slices.ContainsFunc(one.unless, func(e *expression) bool {
+			return r.match(e, text, offset, masked) != nil
+		})
 	}
 	if len(one.exprs) == 0 {
-		return hit{value: one.value, rule: one}, true
+		return hit{value: one.value, rule: one}, !excluded()
 	}
 	for _, e := range one.exprs {
 		at := r.match(e, text, offset, masked)
 		if at == nil {
 			continue
+		}
+		if excluded() { // tried last: most rules do not match
+			return hit{}, false
 		}
 		h := hit{value: one.value, rule: one, start: offset + at[0], end: offset + at[1]}
 		for i, group := range e.groups {
