@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"fct-scraper/pkg/contract"
@@ -150,5 +151,36 @@ func TestRun_SameFolderAtOnce(t *testing.T) {
 	}
 	if d := readDescriptor(t, dir); len(d.Resources) != 6 {
 		t.Errorf("%d resources, want 6", len(d.Resources))
+	}
+}
+
+// full takes nothing.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestRun_FullOutputSaidOnce(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{FormatNDJSON, FormatCSV, FormatParquet} {
+		o := Options{Format: format, Out: "-", Stdout: full{}}
+		_, err := o.Run(t.Context(), sourceOf(fcttest.LargeRecord(1)))
+		if !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+}
+
+// An export that is stopped returns the cause, also while it copies the database that it replaces.
+func TestRun_StoppedSQLite(t *testing.T) {
+	t.Parallel()
+	o := Options{Format: FormatSQLite, Out: filepath.Join(t.TempDir(), "a.db")}
+	if _, err := o.Run(t.Context(), sourceOf(fcttest.LargeRecord(1))); err != nil {
+		t.Fatal(err)
+	}
+	stopped := errors.New("stopped")
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(stopped)
+	if _, err := o.Run(ctx, sourceOf(fcttest.LargeRecord(1))); !errors.Is(err, stopped) {
+		t.Errorf("the error is %v", err)
 	}
 }

@@ -133,7 +133,10 @@ func (f *files) finish(ctx context.Context, s *summary) error {
 		if err == nil && t.compressor != nil {
 			err = t.compressor.Close()
 		}
-		if err = errors.Join(err, t.buffer.Flush()); err != nil {
+		if err == nil { // else the error of the buffer would be there twice
+			err = t.buffer.Flush()
+		}
+		if err != nil {
 			return err
 		}
 		if t.file == nil {

@@ -62,7 +62,7 @@ func openSQLite(ctx context.Context, o *Options, tables []Table) (_ output, err 
 	}
 	s.db.SetMaxOpenConns(1)
 	if err := s.begin(ctx, tables); err != nil {
-		return nil, s.file.NotWritable(err)
+		return nil, s.failed(ctx, err)
 	}
 	return s, nil
 }
@@ -88,6 +88,8 @@ func (s *sqliteOutput) copyExisting(ctx context.Context) error {
 	defer func() { _ = db.Close() }() // only read
 	var id int
 	switch err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case err != nil:
 		return refuse(err)
 	case id != sqliteID:
@@ -95,7 +97,7 @@ func (s *sqliteOutput) copyExisting(ctx context.Context) error {
 	}
 	// VACUUM INTO writes an empty file or a new one.
 	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", s.file.Path()); err != nil {
-		return s.file.NotWritable(err)
+		return s.failed(ctx, err)
 	}
 	return nil
 }
