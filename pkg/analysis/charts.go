@@ -65,11 +65,11 @@ func stackedBars(width float64, bars []stack, names, classes []string) *canvas {
 	isAbove := right-left < width/2
 	if isAbove {
 		rows := float64((len(names) + 1) / 2)
-		top, right = top+rows*keyPitch+8, width-8
-		c.height += rows * keyPitch
+		top, right = top+rows*keyPitch+12, width-8
+		c.height += rows*keyPitch + 4
 		for i := range names { // from the top part down, in two columns
 			j := len(names) - 1 - i
-			x, y := 8+float64(i%2)*(labelWidth+28), 10+keyPitch*float64(i/2)
+			x, y := 8+float64(i%2)*(labelWidth+28), 14+keyPitch*float64(i/2)
 			c.rect(x, y-8, 8, 8, classes[j])
 			c.text(x+12, y, "start", "label", names[j])
 		}
