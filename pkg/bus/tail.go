@@ -40,16 +40,6 @@ const (
 	logTailAfter = 10 * time.Second
 )
 
-// lagBackoff is the wait before the next request to a server that lags behind the leader.
-func lagBackoff(misses int) time.Duration {
-	return delay.Exponential{Base: 4 * time.Millisecond, Factor: 2, Max: 250 * time.Millisecond}.Before(misses, 1)
-}
-
-// retryBackoff is the wait after a failure.
-func retryBackoff(failures int) time.Duration {
-	return delay.Exponential{Base: 50 * time.Millisecond, Factor: 2, Max: 2 * time.Second}.Before(failures, 1)
-}
-
 // Tail passes every message of a stream that matches filter and follows sequence after to take, in
 // order and once each, and then waits for new ones until ctx ends or take returns an error, which
 // it returns. It needs no consumer: the server's notices trigger the reads. It continues after a
@@ -62,6 +52,27 @@ func (b *Bus) Tail(ctx context.Context, stream, filter string, after uint64, tak
 		return fmt.Errorf("reading %s: %w", filter, err)
 	}
 	return nil
+}
+
+// ReadRange passes the messages of a stream that match filter, after one sequence and up to another,
+// to take. It waits until a message at the end, or one after it, is stored.
+func (b *Bus) ReadRange(
+	ctx context.Context, stream, filter string, after, end uint64, take func(Message) error,
+) error {
+	if end <= after {
+		return nil
+	}
+	return b.Tail(ctx, stream, filter, after, func(msg Message) error {
+		if msg.Sequence <= end {
+			if err := take(msg); err != nil {
+				return err
+			}
+		}
+		if msg.Sequence >= end {
+			return ErrStop
+		}
+		return nil
+	})
 }
 
 // tail reads a stream. Messages of one filter come in order; those of different filters may not.
@@ -199,7 +210,8 @@ func (t *tail) advance(ctx context.Context, c *cursor, askLeader bool) error {
 				return err
 			}
 		}
-		if err := delay.Sleep(ctx, lagBackoff(misses)); err != nil {
+		lag := delay.Exponential{Base: 4 * time.Millisecond, Factor: 2, Max: 250 * time.Millisecond}
+		if err := delay.Sleep(ctx, lag.Before(misses, 1)); err != nil {
 			return err
 		}
 	}
@@ -260,7 +272,8 @@ func (t *tail) retry(ctx context.Context, do func() error) error {
 			logged = true
 			t.bus.log.Warn("bus.tail.waiting", "stream", t.stream, "error", err)
 		}
-		if err := delay.Sleep(ctx, retryBackoff(failures)); err != nil {
+		backoff := delay.Exponential{Base: 50 * time.Millisecond, Factor: 2, Max: 2 * time.Second}
+		if err := delay.Sleep(ctx, backoff.Before(failures, 1)); err != nil {
 			return err
 		}
 	}

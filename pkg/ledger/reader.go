@@ -38,13 +38,17 @@ type Message struct {
 // counts wrong.
 func (r Reader) Follow(ctx context.Context, after uint64, take func(Message) error) error {
 	filter := r.Manifest.RunID.OutcomeFilter()
-	return r.Bus.Tail(ctx, contract.StreamOutcomes, filter, after, func(msg bus.Message) error {
+	return r.Bus.Tail(ctx, contract.StreamOutcomes, filter, after, r.decoding(take))
+}
+
+func (r Reader) decoding(take func(Message) error) func(bus.Message) error {
+	return func(msg bus.Message) error {
 		decoded, err := r.Decode(msg)
 		if err != nil {
 			return err
 		}
 		return take(decoded)
-	})
+	}
 }
 
 // Decode decodes one message of the run's ledger. One that cannot be decoded, or does not belong to
@@ -150,20 +154,8 @@ func (r Reader) ReadTo(ctx context.Context, end uint64, take func(Message) error
 
 // ReadRange calls take for every message after one sequence and up to another, which must exist.
 func (r Reader) ReadRange(ctx context.Context, after, end uint64, take func(Message) error) error {
-	if end <= after {
-		return nil
-	}
-	return r.Follow(ctx, after, func(m Message) error {
-		if m.Sequence <= end {
-			if err := take(m); err != nil {
-				return err
-			}
-		}
-		if m.Sequence >= end {
-			return bus.ErrStop
-		}
-		return nil
-	})
+	filter := r.Manifest.RunID.OutcomeFilter()
+	return r.Bus.ReadRange(ctx, contract.StreamOutcomes, filter, after, end, r.decoding(take))
 }
 
 // EachMessage calls take for every stored message of a subject from a sequence on, in stream order,

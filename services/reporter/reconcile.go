@@ -102,7 +102,7 @@ func (r *reconciler) foldLedgers(ctx context.Context) error {
 	for _, m := range manifests {
 		r.folds[m.RunID] = &ledgerFold{ledger: ledger.Reader{Bus: r.bus, Manifest: m}}
 	}
-	return r.eachMessage(ctx, contract.StreamOutcomes, func(msg bus.Message) { r.foldMessage(msg) })
+	return r.eachMessage(ctx, contract.StreamOutcomes, r.foldMessage)
 }
 
 // eachMessage calls take for all messages that a stream has now. A stream that does not exist has
@@ -115,12 +115,9 @@ func (r *reconciler) eachMessage(ctx context.Context, stream string, take func(b
 	if err != nil || opened.CachedInfo().State.Msgs == 0 {
 		return err
 	}
-	last := opened.CachedInfo().State.LastSeq
-	return r.bus.Tail(ctx, stream, ">", 0, func(msg bus.Message) error {
+	// The last message is never deleted, in the ledger as in a bucket.
+	return r.bus.ReadRange(ctx, stream, ">", 0, opened.CachedInfo().State.LastSeq, func(msg bus.Message) error {
 		take(msg)
-		if msg.Sequence >= last { // the last message is never deleted, in the ledger as in a bucket
-			return bus.ErrStop
-		}
 		return nil
 	})
 }

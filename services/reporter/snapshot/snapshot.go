@@ -91,7 +91,7 @@ func TakeAt(ctx context.Context, b *bus.Bus, last uint64) (*Snapshot, error) {
 	for _, m := range manifests {
 		s.readers[m.RunID] = &runReader{Reader: ledger.Reader{Bus: b, Manifest: m}, numbers: map[int]*runNumber{}}
 	}
-	err = readTo(ctx, b, all, 0, s.Sequence, s.fold)
+	err = b.ReadRange(ctx, contract.StreamOutcomes, all, 0, s.Sequence, s.fold)
 	if err != nil {
 		return nil, err
 	}
@@ -99,21 +99,6 @@ func TakeAt(ctx context.Context, b *bus.Bus, last uint64) (*Snapshot, error) {
 		s.merge(s.readers[run])
 	}
 	return s, nil
-}
-
-// readTo passes the messages of a filter after one sequence and up to another on.
-func readTo(ctx context.Context, b *bus.Bus, filter string, after, end uint64, take func(bus.Message) error) error {
-	return b.Tail(ctx, contract.StreamOutcomes, filter, after, func(msg bus.Message) error {
-		if msg.Sequence <= end {
-			if err := take(msg); err != nil {
-				return err
-			}
-		}
-		if msg.Sequence >= end {
-			return bus.ErrStop
-		}
-		return nil
-	})
 }
 
 // fold adds one message.
@@ -290,7 +275,7 @@ func (s *Snapshot) read(
 ) error {
 	all := slices.Sorted(maps.Keys(sequences))
 	subject := r.Manifest.RunID.OutcomeSubject(chunk)
-	return readTo(ctx, s.bus, subject, all[0]-1, all[len(all)-1], func(msg bus.Message) error {
+	return s.bus.ReadRange(ctx, contract.StreamOutcomes, subject, all[0]-1, all[len(all)-1], func(msg bus.Message) error {
 		if !sequences[msg.Sequence] {
 			return nil
 		}
