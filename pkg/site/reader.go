@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,24 +35,16 @@ func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contra
 		reading.Raw += n
 		return reading
 	}
-	last := exchanges[n-1]
+	last, unreachable := exchanges[n-1], ErrRobotsUnreachable.Error()+": "
 	reading := contract.Classification{
 		Verdict: contract.VerdictTransient, Rule: "robots", Raw: n - 1, RawType: rawType(last.Body),
-		Error: ErrRobotsUnreachable.Error() + ": " + strings.TrimPrefix(exchangeResult(last), ErrRobotsUnreachable.Error()+": "),
+		Error: unreachable + strings.TrimPrefix(cmp.Or(last.Error, fmt.Sprintf("status %d", last.Status)), unreachable),
 	}
 	if found, blocked := p.robotsBlocked(last); blocked {
 		reading.Verdict, reading.Rule = contract.VerdictBlocked, found.rule
 		reading.Error = fmt.Sprintf("reading robots.txt: blocked: %s, status %d", found, last.Status)
 	}
 	return reading
-}
-
-// exchangeResult describes the result of an exchange for an error text.
-func exchangeResult(x contract.Exchange) string {
-	if x.Error != "" {
-		return x.Error
-	}
-	return fmt.Sprintf("status %d", x.Status)
 }
 
 // Blocked reports whether the exchanges of one attempt show a block, which rule found it, and the
