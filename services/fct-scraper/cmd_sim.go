@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"time"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/courtsim"
@@ -17,21 +16,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// simFlags are the number space and the faults of a simulator, as typed.
+// simFlags are the number space and the faults of a simulator. Those that are parsed further are as
+// typed.
 type simFlags struct {
-	addr    string
-	seed    uint64
-	highest int
-	missing float64
-	gaps    []string
-	latency time.Duration
-	faults  []string
-	tokens  int
-	soft    int
-	block   string
-	robots  string
-	// division is the form of the parameter division that the docket call accepts.
-	division string
+	courtsim.Options
+	addr, block, robots string
+	gaps, faults        []string
 }
 
 func (p *program) simCommand() *cobra.Command {
@@ -57,36 +47,28 @@ func (p *program) simCommand() *cobra.Command {
 }
 
 func (f *simFlags) add(flags *pflag.FlagSet) {
-	usual := courtsim.DefaultOptions()
+	f.Options = courtsim.DefaultOptions()
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8090", "loopback address to listen on; port 0 picks a free one")
-	flags.Uint64Var(&f.seed, "seed", usual.Seed, "seed of the invented files: the same seed gives the same answers")
-	flags.IntVar(&f.highest, "max", usual.Max, "highest number that exists")
-	flags.Float64Var(&f.missing, "missing", usual.Missing, "share of numbers that do not exist, 0 to 1")
+	flags.Uint64Var(&f.Seed, "seed", f.Seed, "seed of the invented files: the same seed gives the same answers")
+	flags.IntVar(&f.Max, "max", f.Max, "highest number that exists")
+	flags.Float64Var(&f.Missing, "missing", f.Missing, "share of numbers that do not exist, 0 to 1")
 	flags.StringArrayVar(&f.gaps, "gap", nil, "numbers that do not exist, from-to (repeatable)")
-	flags.DurationVar(&f.latency, "latency", 0, "wait before each answer")
-	flags.IntVar(&f.tokens, "token-life", 0,
+	flags.DurationVar(&f.Latency, "latency", 0, "wait before each answer")
+	flags.IntVar(&f.TokenLife, "token-life", 0,
 		"number of posts for which the tokens of an HTML page are valid; 0 is unlimited")
 	flags.StringArrayVar(&f.faults, "fault", nil,
 		"kind:share[:times|:forever], a share of the numbers (repeatable); kinds: see above")
 	flags.StringVar(&f.block, "block-after", "",
 		"n:kind, every answer from the n-th request on is this block: "+strings.Join(courtsim.BlockKinds(), " "))
-	flags.IntVar(&f.soft, "soft-block-after", 0, "no case exists from this request on; 0 is never")
-	flags.StringVar(&f.division, "division", courtsim.DivisionAny,
+	flags.IntVar(&f.SoftBlockAfter, "soft-block-after", 0, "no case exists from this request on; 0 is never")
+	flags.StringVar(&f.Division, "division", courtsim.DivisionAny,
 		"value of division that the docket call accepts: number is division=IMM-1-25, t is the letter, any is both")
 	flags.StringVar(&f.robots, "robots", "", `robots.txt: a file, or the text with \n between lines; none by default`)
 }
 
 // options parses the flags. The error joins all mistakes.
 func (f *simFlags) options(environ []string) (courtsim.Options, error) {
-	options := courtsim.Options{
-		Seed:           f.seed,
-		Max:            f.highest,
-		Missing:        f.missing,
-		Latency:        f.latency,
-		TokenLife:      f.tokens,
-		SoftBlockAfter: f.soft,
-		Division:       f.division,
-	}
+	options := f.Options
 	var problems []error
 	for _, text := range f.gaps {
 		gap, err := courtsim.ParseGap(text)
