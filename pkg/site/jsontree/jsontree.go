@@ -164,9 +164,9 @@ func (p *parser) value(n *Node, depth int) error {
 	}
 	switch p.text[p.pos] {
 	case '{':
-		return p.object(n, depth)
+		return p.children(n, Object, '}', depth)
 	case '[':
-		return p.list(n, depth)
+		return p.children(n, Array, ']', depth)
 	case '"':
 		text, err := p.string()
 		n.Kind, n.Text = String, text
@@ -193,73 +193,55 @@ func (p *parser) literal(n *Node, kind Kind, word string) error {
 	return nil
 }
 
-func (p *parser) list(n *Node, depth int) error {
-	n.Kind = Array
+// children parses the rest of a list or an object, up to its end.
+func (p *parser) children(n *Node, kind Kind, end byte, depth int) error {
+	n.Kind = kind
 	p.pos++
-	if p.skipToken(']') {
-		return nil
-	}
-	for last := (*Node)(nil); ; {
-		child, err := p.child(n, last)
-		if err != nil {
-			return err
-		}
-		if err := p.value(child, depth+1); err != nil {
-			return err
-		}
-		if last = child; p.skipToken(']') {
-			return nil
-		}
-		if !p.skipToken(',') {
-			return p.syntaxError("expected a comma or the end of the list")
-		}
-	}
-}
-
-func (p *parser) object(n *Node, depth int) error {
-	n.Kind = Object
-	p.pos++
-	if p.skipToken('}') {
+	if p.skipToken(end) {
 		return nil
 	}
 	var names nameSet
 	for last := (*Node)(nil); ; {
-		child, err := p.member(n, last, &names)
+		name, what := "", "list"
+		if kind == Object {
+			what = "object"
+			var err error
+			if name, err = p.memberName(n, &names); err != nil {
+				return err
+			}
+		}
+		child, err := p.child(n, last)
 		if err != nil {
 			return err
 		}
+		child.Name = name
 		if err := p.value(child, depth+1); err != nil {
 			return err
 		}
-		if last = child; p.skipToken('}') {
+		if last = child; p.skipToken(end) {
 			return nil
 		}
 		if !p.skipToken(',') {
-			return p.syntaxError("expected a comma or the end of the object")
+			return p.syntaxError("expected a comma or the end of the " + what)
 		}
 	}
 }
 
-// member parses a member's name and adds its node.
-func (p *parser) member(n, last *Node, names *nameSet) (*Node, error) {
+// memberName parses the name of a member of n and the colon after it.
+func (p *parser) memberName(n *Node, names *nameSet) (string, error) {
 	if p.pos == len(p.text) || p.text[p.pos] != '"' {
-		return nil, p.syntaxError("expected a member name")
+		return "", p.syntaxError("expected a member name")
 	}
 	name, err := p.string()
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return "", err
+	case !names.add(n, name):
+		return "", p.syntaxError("duplicate member name")
+	case !p.skipToken(':'):
+		return "", p.syntaxError("expected a colon")
 	}
-	if !names.add(n, name) {
-		return nil, p.syntaxError("duplicate member name")
-	}
-	if !p.skipToken(':') {
-		return nil, p.syntaxError("expected a colon")
-	}
-	child, err := p.child(n, last)
-	if err == nil {
-		child.Name = name
-	}
-	return child, err
+	return name, nil
 }
 
 // child adds the node after last, which is nil for the first child.
