@@ -82,7 +82,7 @@ func open(dir, addr string, withKey bool) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking data_dir %s: %w", dir, asNoSpace(dir, err))
 	}
-	s := &Server{lock: lock, dir: dir, log: newServerLog()}
+	s := &Server{lock: lock, dir: dir, log: &serverLog{broken: make(chan struct{})}}
 	if s.lockInfo, err = lock.Stat(); err == nil {
 		err = checkStartSpace(dir)
 	}

@@ -16,8 +16,6 @@ type serverLog struct {
 	firstFailedWrite error
 }
 
-func newServerLog() *serverLog { return &serverLog{broken: make(chan struct{})} }
-
 // fatal is the first fatal error that the server logged; nil if there is none.
 func (e *serverLog) fatal() error {
 	e.mu.Lock()

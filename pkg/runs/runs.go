@@ -160,18 +160,14 @@ func (f *follower) start(ctx context.Context, run contract.RunID, l *runState) {
 			err = f.work(ctx, manifest)
 		}
 		if errors.Is(err, ErrUnreadable) && ctx.Err() == nil {
-			err = f.haltUnreadable(ctx, run, err)
+			// Every service obeys the halt, and the reporter ends the run. Others are left alone.
+			err = Halt(ctx, f.kv, run,
+				contract.Halt{Status: contract.Errored, Reason: err.Error(), At: time.Now().UTC()})
 		}
 		if err != nil && ctx.Err() == nil {
 			f.fail(workFailure{fmt.Errorf("working on run %s: %w", run, err)})
 		}
 	}()
-}
-
-// haltUnreadable halts a run with an unreadable key and leaves the others alone. Every service
-// obeys the halt, and the reporter ends the run.
-func (f *follower) haltUnreadable(ctx context.Context, run contract.RunID, reason error) error {
-	return Halt(ctx, f.kv, run, contract.Halt{Status: contract.Errored, Reason: reason.Error(), At: time.Now().UTC()})
 }
 
 func (f *follower) wait() {

@@ -92,11 +92,7 @@ func (p *program) batchCommand() *cobra.Command {
 	return cmd
 }
 
-// batchSettings loads the settings of a command whose argument may be the year.
-func (p *program) batchSettings(cmd *cobra.Command, args []string) (*config.Settings, error) {
-	return config.Load(p.batchSources(cmd, args))
-}
-
+// batchSources returns the sources of the settings of a command whose argument may be the year.
 func (p *program) batchSources(cmd *cobra.Command, args []string) config.Sources {
 	src := p.sources(cmd)
 	if len(args) > 0 {

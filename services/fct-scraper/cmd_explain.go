@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -201,7 +202,7 @@ func decision(e contract.Entry) string {
 func (p *historyPrinter) request(x contract.Exchange) {
 	came := "no answer"
 	if x.Status > 0 {
-		came = fmt.Sprintf("status %d, %d bytes of %s", x.Status, x.Size, orNone(x.ContentType))
+		came = fmt.Sprintf("status %d, %d bytes of %s", x.Status, x.Size, cmp.Or(x.ContentType, "no type"))
 	}
 	p.line("    %s  %s: %s in %.3f s%s", timestamp(x.StartedAt), x.Call, came, x.Seconds, gap(x.GapSeconds))
 	if x.WaitedSeconds+x.SlowedSeconds > 0 {
@@ -215,13 +216,6 @@ func (p *historyPrinter) request(x contract.Exchange) {
 			p.line(deep+"%s%s", "", more[0], more[1])
 		}
 	}
-}
-
-func orNone(contentType string) string {
-	if contentType == "" {
-		return "no type"
-	}
-	return contentType
 }
 
 func gap(length float64) string {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
 
@@ -63,7 +64,7 @@ func (p *program) probeCommand() *cobra.Command {
 }
 
 func (p *program) runProbe(cmd *cobra.Command, flags *batchFlags, args []string) error {
-	settings, err := p.batchSettings(cmd, args)
+	settings, err := config.Load(p.batchSources(cmd, args))
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,6 @@ func (p *program) setupCommand() *cobra.Command {
 			return p.print("all streams, buckets and shared consumers exist\n")
 		},
 	}
-	addSettings(cmd.Flags(), serverSettings("replicas"))
+	addSettings(cmd.Flags(), settingsAmong("replicas"))
 	return cmd
 }

@@ -57,10 +57,8 @@ func storeSettings(more ...string) func(string) bool {
 	return settingsAmong("output data_dir", more...)
 }
 
-// serverSettings selects the settings of a command that uses the server of nats_url, and those in
-// more.
-func serverSettings(more ...string) func(string) bool { return settingsAmong("", more...) }
-
+// settingsAmong selects the settings of a command that uses the server of nats_url, and those in
+// names and more.
 func settingsAmong(names string, more ...string) func(string) bool {
 	const server = " nats_url nats_creds nats_nkey nats_ca nats_cert nats_key insecure log_level log_format"
 	used := append(strings.Fields(names+server), more...)

@@ -70,7 +70,8 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating the generator: %w", err)
 	}
-	return &Service{Options: opts, kv: kv, replies: newReplyMatcher(), active: newActiveRuns(),
+	active := &activeRuns{runs: make(map[contract.RunID]bool), added: make(chan struct{})}
+	return &Service{Options: opts, kv: kv, replies: newReplyMatcher(), active: active,
 		resultsSince: bucket.CachedInfo().State.LastSeq}, nil
 }
 
@@ -101,10 +102,6 @@ type activeRuns struct {
 	runs map[contract.RunID]bool
 	// added is closed and replaced when a run is added.
 	added chan struct{}
-}
-
-func newActiveRuns() *activeRuns {
-	return &activeRuns{runs: make(map[contract.RunID]bool), added: make(chan struct{})}
 }
 
 // add adds a run until remove is called.

@@ -45,8 +45,6 @@ type fetcherMetrics struct {
 	source atomic.Pointer[fetcherStateSource]
 }
 
-func (m *fetcherMetrics) setSource(s fetcherStateSource) { m.source.Store(&s) }
-
 // Describe sends nothing: what Collect sends depends on the process.
 func (m *fetcherMetrics) Describe(chan<- *prometheus.Desc) {}
 

@@ -54,7 +54,7 @@ func (a *app) register(name string, service runner) error {
 		return serviceState{Service: "fct-" + name, Version: a.version, Runs: a.status.activeRuns.list()}
 	}
 	if s, is := service.(fetcherStateSource); is {
-		a.status.metrics.fetcher.setSource(s)
+		a.status.metrics.fetcher.source.Store(&s)
 		plain := state
 		state = func() serviceState {
 			r, now := plain(), s.State()

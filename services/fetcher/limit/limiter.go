@@ -54,7 +54,8 @@ func New(ctx context.Context, opts Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Limiter{newPacer(opts.Pace), newSiteState(opts, sites), newInFlightLimit(opts.Concurrency), nil}
+	inFlight := &inFlightLimit{sem: make(chan struct{}, opts.Concurrency), requestingSlots: make(chan struct{}, 1)}
+	l := &Limiter{newPacer(opts.Pace), newSiteState(opts, sites), inFlight, nil}
 	if opts.Shared {
 		if err := l.createPools(ctx, opts); err != nil {
 			return nil, fmt.Errorf("creating the turn and the slots of site %s: %w", opts.Site, err)
@@ -234,11 +235,6 @@ type Admission struct{ release func() }
 
 // Release ends the case.
 func (a Admission) Release() { a.release() }
-
-// newInFlightLimit returns a limit of n cases without slots.
-func newInFlightLimit(n int) *inFlightLimit {
-	return &inFlightLimit{sem: make(chan struct{}, n), requestingSlots: make(chan struct{}, 1)}
-}
 
 // FreeAdmissions returns how many admissions are free now; with slots, at most as many as one call
 // of Admit returns.

@@ -331,7 +331,9 @@ func (b Backoff) after(
 			s.Level = min(s.Level+1, maxLevel)
 		}
 		s.RaisedAt, s.Reason = now, reason
-		s.Until = later(s.Until, now.Add(b.pause(s.Level, draw)))
+		if until := now.Add(b.pause(s.Level, draw)); until.After(s.Until) {
+			s.Until = until
+		}
 		changed = true
 	}
 	if retryAt := now.Add(wait); wait > 0 && retryAt.After(s.Until) {
@@ -355,13 +357,6 @@ func troubleReason(x contract.Exchange) string {
 	default:
 		return ""
 	}
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // Hours are hours of the day in the machine's time zone, each as the time since midnight. They span

@@ -331,7 +331,7 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 		}
 		run.Status, run.Reason = state.Status, state.Reason
 		if state.Status != contract.Running && state.At.After(run.PlannedAt) &&
-			!(hasOutcome && endedAfter(state.At, outcomeAt)) {
+			(!hasOutcome || state.At.Before(outcomeAt)) {
 			stop := Stop{Status: state.Status, Reason: state.Reason, At: state.At.UTC()}
 			if !slices.Contains(run.Stops, stop) { // a rewritten state is not a new one
 				run.Stops = append(run.Stops, stop)
@@ -340,9 +340,6 @@ func (e *explainer) readStates(ctx context.Context, run *RunHistory) error {
 	}
 	return nil
 }
-
-// endedAfter reports whether a round ended after the number got its outcome.
-func endedAfter(end, outcomeAt time.Time) bool { return !end.Before(outcomeAt) }
 
 // History is everything that is stored about one number, over all runs.
 type History struct {
