@@ -39,6 +39,9 @@ func TestCheck_Refuses(t *testing.T) {
 		"name of descriptor":   {Options{Format: FormatNDJSON, Out: "a/datapackage.json"}, "this name is for the description"},
 		"folder for SQLite":    {Options{Format: FormatSQLite, Out: dir}, "is a folder: allowed for --format sqlite"},
 		"stdout for SQLite":    {Options{Format: FormatSQLite, Out: "-"}, "--out -: allowed for --format sqlite"},
+		"folder for XLSX":      {Options{Format: FormatXLSX, Out: dir}, "is a folder: allowed for --format xlsx"},
+		"stdout for XLSX":      {Options{Format: FormatXLSX, Out: "-"}, "--out -: allowed for --format xlsx"},
+		"layout of XLSX":       {Options{Format: FormatXLSX, Out: "x", Layout: LayoutRLL}, `--layout "rll": allowed is rll, with`},
 		"URL for CSV":          {Options{Format: FormatCSV, Out: "postgres://u:hunter2@h/d"}, "--format is csv: allowed is postgres"},
 		"other URL for CSV":    {Options{Format: FormatCSV, Out: "mysql://u:hunter2@h/d"}, "--out is a URL: allowed for --format csv"},
 		"file for PostgreSQL":  {Options{Format: FormatPostgres, Out: "u:hunter2@h/d"}, "allowed for --format postgres is a URL"},
@@ -107,7 +110,7 @@ func checkNothingIn(t *testing.T, folder string) {
 // An export to a file that another one writes is refused; one to another file of its folder is not.
 func TestRun_SameFileAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, format := range []string{FormatNDJSON, FormatSQLite} {
+	for _, format := range []string{FormatNDJSON, FormatSQLite, FormatXLSX} {
 		dir := t.TempDir()
 		o := Options{Format: format, Out: filepath.Join(dir, "one")}
 		source := sourceOf(fcttest.LargeRecord(1))

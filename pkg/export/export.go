@@ -198,6 +198,8 @@ func (o *Options) open(ctx context.Context, tables []Table) (output, error) {
 		return openSQLite(ctx, o, tables)
 	case FormatPostgres:
 		return openPostgres(ctx, o, tables)
+	case FormatXLSX:
+		return openXLSX(o, tables)
 	}
 	return openFiles(o, tables)
 }
@@ -225,7 +227,7 @@ func (p *planner) refuse(format string, args ...any) {
 
 // Formats returns the names of all formats.
 func Formats() []string {
-	return []string{FormatNDJSON, FormatCSV, FormatParquet, FormatSQLite, FormatPostgres}
+	return []string{FormatNDJSON, FormatCSV, FormatParquet, FormatSQLite, FormatPostgres, FormatXLSX}
 }
 
 // isStream reports whether the format is written to one stream a table.
@@ -261,8 +263,8 @@ func (p *planner) check() {
 		p.refuse("--out %.200q is no regular file: allowed are such a file, a folder, or - for stdout", p.Out)
 	case p.Format != FormatPostgres && filepath.Base(p.Out) == descriptorName && !isFolder(p.Out):
 		p.refuse("--out %.200q: this name is for the description of the files: allowed is another one", p.Out)
-	case p.Format == FormatSQLite && p.Out == "-":
-		p.refuse("--out -: allowed for --format sqlite is a file")
+	case (p.Format == FormatSQLite || p.Format == FormatXLSX) && p.Out == "-":
+		p.refuse("--out -: allowed for --format %s is a file", p.Format)
 	case (p.Format == FormatSQLite || p.Format == FormatXLSX) && isFolder(p.Out):
 		p.refuse("--out %.200q is a folder: allowed for --format %s is a file", p.Out, p.Format)
 	}

@@ -159,7 +159,15 @@ func checkRoundTrip(t *testing.T, o Options, out func(dir string) string, read r
 		}
 		run(t, records...)
 	})
-	t.Run("drawn", func(t *testing.T) { run(t, drawnRecords()...) })
+	t.Run("drawn", func(t *testing.T) {
+		records := slices.Clone(drawnRecords())
+		for i, r := range records {
+			if o.Format == FormatXLSX && !r.FetchedAt.Before(xlsxMicroseconds) {
+				records[i].FetchedAt = r.FetchedAt.Truncate(time.Millisecond)
+			}
+		}
+		run(t, records...)
+	})
 }
 
 // drawnRecords returns the records of all round trips: drawing them takes longer than to export them.

@@ -76,7 +76,7 @@ func peakMemory(t testing.TB) int {
 func TestSize(t *testing.T) {
 	fcttest.SkipUnlessSoak(t)
 	numbers := 220_000
-	for _, o := range []Options{{Format: FormatParquet}, {Format: FormatSQLite}} {
+	for _, o := range []Options{{Format: FormatParquet}, {Format: FormatSQLite}, {Format: FormatXLSX}} {
 		t.Run(o.Format, func(t *testing.T) {
 			o.Rules, o.Out = testRules(t), filepath.Join(t.TempDir(), "all."+o.Format)
 			debug.FreeOSMemory()

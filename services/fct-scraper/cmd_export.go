@@ -60,6 +60,7 @@ func (p *program) exportCommand() *cobra.Command {
 			"the store at one point, also while a batch runs. Files appear complete or not at all, with a datapackage.json.",
 		Args: maxArgs(0),
 		Example: "  fct-scraper export --format csv --out tables/\n  fct-scraper export --format ndjson --out cases.ndjson.zst --series IMM-25\n" +
+			"  fct-scraper export --format xlsx --out court.xlsx --series IMM-25\n" +
 			"  fct-scraper export --format csv --out - --columns case_id,leave,leave_on,leave_judge --ids files.txt",
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.runExport(cmd, flags) },
 	}
