@@ -14,7 +14,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/store"
 
 	"github.com/klauspost/compress/zstd"
@@ -228,17 +230,20 @@ func (f *folder) close() {
 	}
 }
 
+// claimInterval is how often an export tries to write the descriptor that another one writes.
+const claimInterval = 20 * time.Millisecond
+
 // commit gives all files their names, the datapackage last.
 func (f *folder) commit(ctx context.Context, s *summary, written []*store.Pending, described []resource) error {
 	// Exports to other files of the folder wait for each other: each adds to the descriptor.
 	release, err := f.Claim(descriptorName, f.owner)
-	for errors.Is(err, store.ErrClaimed) && ctx.Err() == nil {
+	for errors.Is(err, store.ErrClaimed) {
+		if err := delay.Sleep(ctx, claimInterval); err != nil {
+			return err
+		}
 		release, err = f.Claim(descriptorName, f.owner)
 	}
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	defer func() { _ = release() }() // the file of the lock may stay
