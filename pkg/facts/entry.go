@@ -90,7 +90,7 @@ func (r *Reader) match(e *expression, part []byte, offset int, masked bool) []in
 		return nil
 	}
 	if e.begins == nil || masked {
-		return e.re.FindSubmatchIndex(part)
+		return e.re().FindSubmatchIndex(part)
 	}
 	return r.matchAtPlaces(e, part, offset)
 }
@@ -110,10 +110,10 @@ func (r *Reader) matchAtPlaces(e *expression, part []byte, offset int) []int {
 			return nil
 		}
 		if at == 0 {
-			if found := e.first.FindSubmatchIndex(part); found != nil {
+			if found := e.first().FindSubmatchIndex(part); found != nil {
 				return found
 			}
-		} else if found := e.second.FindSubmatchIndex(part[at-1:]); found != nil {
+		} else if found := e.second().FindSubmatchIndex(part[at-1:]); found != nil {
 			for i := range found {
 				if found[i] >= 0 {
 					found[i] += at - 1
@@ -124,7 +124,7 @@ func (r *Reader) matchAtPlaces(e *expression, part []byte, offset int) []int {
 		}
 		from = at + 1
 	}
-	return e.re.FindSubmatchIndex(part)
+	return e.re().FindSubmatchIndex(part)
 }
 
 // load makes text the one that rules read, up to its first maxText bytes.
@@ -185,7 +185,7 @@ func (r *Reader) find(index int, s *sectionText) {
 			if !e.possible(r.found) || !s.isMasked && e.begins != nil && r.matchAtPlaces(e, part, s.start) == nil {
 				continue
 			}
-			for _, at := range e.re.FindAllIndex(part, -1) {
+			for _, at := range e.re().FindAllIndex(part, -1) {
 				if !s.isMasked {
 					s.masked, s.isMasked = append(s.masked, part...), true
 				}

@@ -35,13 +35,45 @@ func TestLiterals_SameMatch(t *testing.T) {
 		r.load(text)
 		from := rapid.IntRange(0, len(r.text.text)).Draw(t, "from")
 		part := r.text.text[from:rapid.IntRange(from, len(r.text.text)).Draw(t, "to")]
-		got, want := r.match(e, part, from, false), e.re.FindSubmatchIndex(part)
+		got, want := r.match(e, part, from, false), e.re().FindSubmatchIndex(part)
 		if !slices.Equal(got, want) {
 			t.Fatalf("%q in %q: %v, want %v; a match has one of each of %q and begins with one of %q", pattern, part,
 				got, want,
 				clauses(tree.Simplify()), beginnings(tree.Simplify()))
 		}
 	})
+}
+
+// TestLoad_AllCompile compiles every expression of the built-in rules, which a process does at its first use.
+func TestLoad_AllCompile(t *testing.T) {
+	t.Parallel()
+	for _, name := range BuiltIn() {
+		rules, err := Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []*expression
+		for _, s := range rules.sections {
+			all = slices.Concat(all, s.from, s.to)
+		}
+		for _, m := range rules.masks {
+			all = append(all, m.exprs...)
+		}
+		for _, r := range slices.Concat(rules.byFact...) {
+			all = slices.Concat(all, r.exprs, r.unless)
+		}
+		for _, e := range all { // an invalid one panics
+			if groups := e.re().SubexpNames(); !slices.Equal(groups, e.groups) {
+				t.Errorf("%s: %s: groups %q, want %q", name, e.re(), e.groups, groups)
+			}
+			if e.begins != nil && (e.first().NumSubexp() != e.second().NumSubexp() || !strings.HasPrefix(e.first().String(), `\A`)) {
+				t.Errorf("%s: %s: starts %s and %s", name, e.re(), e.first(), e.second())
+			}
+		}
+		if len(all) < 100 {
+			t.Errorf("%s: %d expressions, want all", name, len(all))
+		}
+	}
 }
 
 // TestLiterals_Find compares the index with a plain search.

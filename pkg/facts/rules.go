@@ -11,6 +11,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/BurntSushi/toml"
 )
@@ -73,9 +74,9 @@ type rule struct {
 	within      int    // bytes at the start of the section that are read; 0 reads all
 }
 
-// expression is a compiled regular expression.
+// expression is a regular expression.
 type expression struct {
-	re     *regexp.Regexp
+	re     pattern
 	groups []string // the names of its groups by index
 	// clauses are the literals that a matching text contains: at least one of each clause.
 	clauses []literalSet
@@ -84,8 +85,11 @@ type expression struct {
 	begins literalSet
 	starts []int // the numbers of begins
 	// first matches at the start of a text only, second after one byte of it.
-	first, second *regexp.Regexp
+	first, second pattern
 }
+
+// pattern returns a compiled regular expression.
+type pattern func() *regexp.Regexp
 
 // possible reports whether a text that contains these literals may match.
 func (e *expression) possible(found literalSet) bool {
@@ -116,7 +120,11 @@ func Load(name string) (*Rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRules, err)
 	}
-	return Parse(data)
+	rules, err := parse(data, true)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRules, err)
+	}
+	return rules, nil
 }
 
 // LoadFile reads rules from a regular file of at most 1 MiB. Its error wraps ErrRules and names the
@@ -133,7 +141,7 @@ func LoadFile(path string) (*Rules, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRules, err)
 	}
-	rules, err := parse(data)
+	rules, err := parse(data, false)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrRules, path, err)
 	}
@@ -143,7 +151,7 @@ func LoadFile(path string) (*Rules, error) {
 // Parse reads rules. Its error wraps ErrRules and names the first problem: the line or the rule, the
 // key, the value and what is allowed.
 func Parse(data []byte) (*Rules, error) {
-	rules, err := parse(data)
+	rules, err := parse(data, false)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRules, err)
 	}
@@ -207,7 +215,8 @@ func (o *oneOrMany) UnmarshalTOML(value any) error {
 	return nil
 }
 
-func parse(data []byte) (*Rules, error) {
+// parse reads rules; proven ones compile each expression at its first use.
+func parse(data []byte, proven bool) (*Rules, error) {
 	if len(data) > maxRulesSize {
 		return nil, fmt.Errorf("larger than the %d bytes that are allowed", maxRulesSize)
 	}
@@ -222,7 +231,7 @@ func parse(data []byte) (*Rules, error) {
 	if f.Name == "" {
 		return nil, errors.New(`name "": allowed is a name`)
 	}
-	c := &compiler{file: &f, rules: &Rules{Name: f.Name, specs: factSpecs(),
+	c := &compiler{file: &f, proven: proven, rules: &Rules{Name: f.Name, specs: factSpecs(),
 		names: newNameRules(f.Names.Particles, f.Names.Ends)}, used: map[string]bool{}}
 	return c.compile()
 }
@@ -248,11 +257,12 @@ func unknownKey(data []byte, key toml.Key) error {
 
 // compiler turns a rule file into rules. Its methods return the first problem.
 type compiler struct {
-	file  *rulesFile
-	rules *Rules
-	used  map[string]bool
-	all   []*expression
-	nodes int // of all expressions
+	file   *rulesFile
+	rules  *Rules
+	proven bool // Parse reads the same rules without an error
+	used   map[string]bool
+	all    []*expression
+	nodes  int // of all expressions
 }
 
 func (c *compiler) compile() (*Rules, error) {
@@ -473,15 +483,16 @@ func (c *compiler) expression(where, text string, fact *factSpec) (*expression, 
 	if err != nil {
 		return nil, fmt.Errorf("%s %.200q: allowed is a regular expression of RE2: %w", where, text, err)
 	}
+	groups := tree.CapNames()
 	tree = tree.Simplify()
 	if c.nodes += countNodes(tree); c.nodes > maxNodes {
 		return nil, fmt.Errorf("%s %.200q: the expressions up to here have %d parts, repetitions counted: allowed are %d in a file", where, text, c.nodes, maxNodes)
 	}
-	re, err := regexp.Compile(expanded)
+	re, err := c.pattern(expanded)
 	if err != nil {
 		return nil, fmt.Errorf("%s %.200q: allowed is a regular expression of RE2: %w", where, text, err)
 	}
-	e := &expression{re: re, groups: re.SubexpNames()}
+	e := &expression{re: re, groups: groups}
 	for _, group := range e.groups {
 		if group != "" && !fact.allows(group) {
 			return nil, fmt.Errorf("%s: group %.60q: allowed are %s", where, group, fact.allowedGroups())
@@ -501,14 +512,23 @@ func (c *compiler) expression(where, text string, fact *factSpec) (*expression, 
 		// Both are the same expression with a start before it, which cannot fail to compile unless the
 		// expression is at the limit of size: then neither is used.
 		var errs [2]error
-		e.first, errs[0] = regexp.Compile(`\A(?:` + expanded + `)`)
-		e.second, errs[1] = regexp.Compile(`\A(?s:.)(?:` + expanded + `)`)
+		e.first, errs[0] = c.pattern(`\A(?:` + expanded + `)`)
+		e.second, errs[1] = c.pattern(`\A(?s:.)(?:` + expanded + `)`)
 		if errors.Join(errs[:]...) != nil {
 			e.starts = nil
 		}
 	}
 	c.all = append(c.all, e)
 	return e, nil
+}
+
+// pattern compiles an expression; one of proven rules at its first use, which halves the time of Load.
+func (c *compiler) pattern(text string) (pattern, error) {
+	if c.proven {
+		return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) }), nil
+	}
+	re, err := regexp.Compile(text)
+	return func() *regexp.Regexp { return re }, err
 }
 
 // countNodes returns the number of parts of an expression.
