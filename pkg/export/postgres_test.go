@@ -59,7 +59,7 @@ func startPostgres(t *testing.T) *postgres {
 	p := &postgres{folder: folder, run: func(name string, args ...string) error {
 		cmd := exec.CommandContext(context.Background(), filepath.Join(binaries, name), args...)
 		cmd.SysProcAttr, cmd.Dir, cmd.Env = as, folder, []string{"LC_ALL=C.UTF-8", "HOME=" + folder}
-		output, err := cmd.Output()
+		output, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s: %w: %s", name, err, output)
 		}

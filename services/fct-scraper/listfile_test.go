@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
@@ -210,25 +209,22 @@ func TestReadList_TooManyBatches(t *testing.T) {
 	}
 }
 
-// A million lines take seconds and the memory of the set, not of the file.
+// A million lines take the memory of the set, not of the file.
 func TestReadList_MillionLines(t *testing.T) {
 	t.Parallel()
 	lines := fcttest.Scaled(300_000, 1_000_000)
-	started := time.Now()
 	list, err := readList(&generated{lines: lines})
 	if err != nil || list.err("--list f") != nil {
 		t.Fatal(err, list)
 	}
-	took := time.Since(started)
 	if got := list.Lists()[0].Size(); got != contract.MaxNumber || list.duplicates != lines-contract.MaxNumber {
 		t.Errorf("%d ids, %d duplicates", got, list.duplicates)
 	}
 	var memory runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&memory)
-	t.Logf("%v, %d MB in use", took, memory.HeapInuse>>20)
-	if took > time.Minute || memory.HeapInuse > 64<<20 {
-		t.Errorf("%v, %d MB in use", took, memory.HeapInuse>>20)
+	if memory.HeapInuse > 64<<20 {
+		t.Errorf("%d MB in use", memory.HeapInuse>>20)
 	}
 	runtime.KeepAlive(list)
 }
