@@ -1,12 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -52,17 +53,56 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits <code> <command> [<argument>...]")
 	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	err = ts.Exec(args[1], args[2:]...)
+	err := ts.Exec(args[1], args[2:]...)
 	got := 0
 	if end, failed := errors.AsType[*exec.ExitError](err); failed {
 		got = end.ExitCode()
 	} else {
 		ts.Check(err)
 	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
+
+// TestCalls runs scripts of calls that do no work, such as those with mistakes. Their command exits calls the program
+// in this process, which takes a tenth of the time. It sets the working folder: nothing else runs meanwhile.
+func TestCalls(t *testing.T) { //nolint:paralleltest // for the working folder
+	testscript.RunT(serial{t}, testscript.Params{
+		Dir:                 filepath.Join("testdata", "calls"),
+		RequireExplicitExec: true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": returns, "onedocument": oneDocument},
+	})
+}
+
+// serial runs one script after the other.
+type serial struct{ *testing.T }
+
+func (serial) Parallel() {}
+
+func (serial) Verbose() bool { return testing.Verbose() }
+
+func (s serial) Run(name string, script func(testscript.T)) {
+	s.T.Run(name, func(t *testing.T) { script(serial{t}) }) //nolint:paralleltest // as TestCalls
+}
+
+// returns is exits in this process. Of the environment it passes on what the scripts set.
+func returns(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || args[1] != "fct-scraper" {
+		ts.Fatalf("usage: exits <code> fct-scraper [<argument>...]")
+	}
+	here, err := os.Getwd()
+	ts.Check(err)
+	ts.Check(os.Chdir(ts.MkAbs(".")))
+	defer func() { ts.Check(os.Chdir(here)) }()
+	var environ []string
+	for _, name := range []string{"HOME", "FCT_MAX_RETRIES", "FCT_NONSENSE", "FCT_CONCURRENCY"} {
+		if value := ts.Getenv(name); value != "" {
+			environ = append(environ, name+"="+value)
+		}
+	}
+	if got := run(context.Background(), args[2:], environ, ts.Stdout(), ts.Stderr()); fmt.Sprint(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
 	}
 }
 
