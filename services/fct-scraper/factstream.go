@@ -174,6 +174,7 @@ func walk(folder string, found *int, wanted *bool, yield func(sourceItem, error)
 func lines(name string, r io.Reader, yield func(sourceItem, error) bool) bool {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(make([]byte, 0, 1<<16), maxRecordSize)
+	scanner.Split(splitLines())
 	n := 0
 	for scanner.Scan() {
 		n++
@@ -192,6 +193,20 @@ func lines(name string, r io.Reader, yield func(sourceItem, error) bool) bool {
 		return yield(sourceItem{}, fmt.Errorf("%w: %s line %d: %w", runtime.ErrUsage, name, n+1, err))
 	}
 	return true
+}
+
+// splitLines returns bufio.ScanLines for one Scanner. It searches for the end of a line only in what is new: a pipe
+// gives a long line in many small parts.
+func splitLines() bufio.SplitFunc {
+	searched := 0
+	return func(data []byte, atEOF bool) (advance int, line []byte, err error) {
+		if !atEOF && bytes.IndexByte(data[searched:], '\n') < 0 {
+			searched = len(data)
+			return 0, nil, nil
+		}
+		searched = 0
+		return bufio.ScanLines(data, atEOF)
+	}
 }
 
 // factFormat appends the facts of one record to a buffer.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,9 +10,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"fct-scraper/pkg/facts"
 )
@@ -146,5 +149,26 @@ func TestDeriveFacts_StopWhileInputWaits(t *testing.T) {
 		func([]byte) error { stop(stopped); return nil })
 	if !errors.Is(err, stopped) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestSplitLines(t *testing.T) {
+	t.Parallel()
+	const text = "a\r\n\nlong line\n\nlast"
+	scanner := bufio.NewScanner(iotest.OneByteReader(strings.NewReader(text)))
+	scanner.Split(splitLines())
+	var got []string
+	for scanner.Scan() {
+		got = append(got, scanner.Text())
+	}
+	if want := []string{"a", "", "long line", "", "last"}; !slices.Equal(got, want) || scanner.Err() != nil {
+		t.Errorf("%q, %v, want %q", got, scanner.Err(), want)
+	}
+	split, data := splitLines(), []byte("part of a line")
+	for range 2 { // the second time with an end of a line in what was searched
+		if advance, line, err := split(data, false); advance != 0 || line != nil || err != nil {
+			t.Errorf("%q is split at %d, %v: it was searched before", data, advance, err)
+		}
+		data = []byte("part\nof a line, and more")
 	}
 }
