@@ -223,11 +223,11 @@ func (t *tail) advance(ctx context.Context, c *cursor, askLeader bool) error {
 // found.
 func (t *tail) lastSequence(ctx context.Context, c *cursor) (uint64, error) {
 	noticed := c.lastNoticed.Load()
-	msg, err := t.bus.get(ctx, t.stream, getRequest{LastFor: c.filter})
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	last, err := t.lastOf(ctx, c.filter)
+	if err != nil {
 		return 0, err
 	}
-	if msg.Sequence < c.lastRead {
+	if last < c.lastRead {
 		config, err := t.bus.streamInfo(ctx, t.stream)
 		if err != nil {
 			return 0, err
@@ -237,10 +237,35 @@ func (t *tail) lastSequence(ctx context.Context, c *cursor) (uint64, error) {
 				c.lastRead)
 		}
 	}
-	if noticed > msg.Sequence { // that message was removed or never existed
-		c.lastNoticed.CompareAndSwap(noticed, msg.Sequence)
+	if noticed > last { // that message was removed or never existed
+		c.lastNoticed.CompareAndSwap(noticed, last)
 	}
-	return msg.Sequence, nil
+	return last, nil
+}
+
+// lastOf is the sequence of the newest message that matches filter; 0 if there is none.
+func (t *tail) lastOf(ctx context.Context, filter string) (last uint64, err error) {
+	msg, err := t.bus.get(ctx, t.stream, getRequest{LastFor: filter})
+	if filter != ">" || !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			err = nil
+		}
+		return msg.Sequence, err
+	}
+	// For all subjects the server looks only at the last sequence of the stream, and finds nothing if
+	// that message was removed (nats-server 2.15.2). For each subject of the stream it searches.
+	info, err := t.bus.streamInfo(ctx, t.stream)
+	if err != nil || info.State.Msgs == 0 {
+		return 0, err
+	}
+	for _, subject := range info.Config.Subjects {
+		one, err := t.lastOf(ctx, subject)
+		if err != nil {
+			return 0, err
+		}
+		last = max(last, one)
+	}
+	return last, nil
 }
 
 // retry repeats do until it succeeds or fails permanently.

@@ -123,6 +123,24 @@ func TestTail_FilterAndResume(t *testing.T) {
 	whole.next("d")
 }
 
+func TestTail_NewestMessagesPurged(t *testing.T) {
+	t.Parallel()
+	b := fcttest.Broker(t)
+	put(t, b, "outcome.a.1", "a1")
+	put(t, b, "outcome.b.1", "b1")
+	stream, err := b.JetStream().Stream(t.Context(), contract.StreamOutcomes)
+	if err == nil {
+		err = stream.Purge(t.Context(), jetstream.WithPurgeSubject("outcome.b.*"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startTail(t, b, ">", 0)
+	r.next("a1")
+	put(t, b, "outcome.b.2", "b2")
+	r.next("b2")
+}
+
 func TestTail_ReturnsErrorOfTake(t *testing.T) {
 	t.Parallel()
 	b := fcttest.Broker(t)

@@ -337,9 +337,9 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 			wrong = fmt.Errorf("the store is older than the files in %s: %w", g.Output, late)
 		}
 	}
-	if wrong == nil && own == nil && now.Last > 0 && len(others) > 0 && !slices.ContainsFunc(others, func(w ledgerFingerprint) bool {
-		return w.Ledger.Last > 0 && compareChain(w.Ledger, now) == nil
-	}) {
+	matches := func(w ledgerFingerprint) bool { return w.Ledger.Last > 0 && compareChain(w.Ledger, now) == nil }
+	// A reader does not touch the files, and its output may be the default.
+	if wrong == nil && own == nil && now.Last > 0 && len(others) > 0 && !g.ReadOnly && !slices.ContainsFunc(others, matches) {
 		wrong = fmt.Errorf("the files in %s are of another store (%s), expected its ledger", g.Output, others[0].Store)
 	}
 	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 && !g.ReadOnly {

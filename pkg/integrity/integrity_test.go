@@ -94,6 +94,39 @@ func TestCheck_LaterState(t *testing.T) {
 	}
 }
 
+// TestCheck_NewestMessagesPurged purges what was stored last, as the end of a run does with its jobs
+// while a stopped run keeps its own.
+func TestCheck_NewestMessagesPurged(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.publish("job.stopped.1", "1")
+	f.publish("job.completed.1", "2")
+	f.purge(contract.StreamJobs, jetstream.WithPurgeSubject("job.completed.*"))
+	guard, err := f.open()
+	f.must(err)
+	if len(guard.Restored()) > 0 {
+		t.Errorf("restored %q, want nothing", guard.Restored())
+	}
+}
+
+// TestCheck_ForeignOutput: only who writes files needs the output folder of the store.
+func TestCheck_ForeignOutput(t *testing.T) {
+	t.Parallel()
+	f, other := newFixture(t), newFixture(t)
+	for _, each := range []fixture{f, other} {
+		each.publish("outcome.run.0", each.Dir)
+		_, err := each.open()
+		f.must(err)
+	}
+	f.Output = other.Output
+	if _, err := f.open(); !errors.Is(err, integrity.ErrDamaged) {
+		t.Errorf("%v, want that the files are those of another store", err)
+	}
+	f.ReadOnly = true
+	_, err := integrity.Check(t.Context(), f.Options)
+	f.must(err)
+}
+
 // TestCheck_OutputIsNoFolder: the writer of the output reports it; the store is not damaged.
 func TestCheck_OutputIsNoFolder(t *testing.T) {
 	t.Parallel()

@@ -479,7 +479,7 @@ func (g *Guard) save(streams map[string]Stream) error {
 	}
 	if err := writeJSON(g.Output, fingerprintName(own.Store),
 		own); err != nil { // the writer of the output reports the cause
-		g.Log.Warn("store.witness.unwritten", "folder", g.Output, "error", err)
+		g.Log.Warn("store.fingerprint.unwritten", "folder", g.Output, "error", err)
 	}
 	return nil
 }

@@ -80,11 +80,8 @@ func StartSimulator(addr string, options courtsim.Options) (*courtsim.Server, er
 		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	server, err := simulator.Start(addr)
-	if errors.Is(err, courtsim.ErrOptions) {
-		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("starting the simulator: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	return server, nil
 }
