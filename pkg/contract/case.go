@@ -1,6 +1,6 @@
 // Package contract holds the types that the services of fct-scraper exchange: case ids, messages,
 // subjects, outcomes and reports. It has no behaviour beyond encoding and checks, and depends only
-// on the standard library.
+// on the standard library and the mirror of its encoding/json/v2.
 package contract
 
 import (

@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
-	"unicode/utf8"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // RecordVersion is the version of a record's form; it grows when a field changes its name or its
@@ -111,12 +115,15 @@ func (y YesNo) MarshalJSON() ([]byte, error) { return []byte(y.String()), nil }
 
 // UnmarshalJSON reads true, false or null.
 func (y *YesNo) UnmarshalJSON(data []byte) error {
-	var yes *bool
-	if err := json.Unmarshal(data, &yes); err != nil {
-		return err
-	}
-	if *y = Unknown; yes != nil {
-		*y = YesNoOf(*yes)
+	switch string(data) {
+	case "null":
+		*y = Unknown
+	case "false":
+		*y = No
+	case "true":
+		*y = Yes
+	default:
+		return json.Unmarshal(data, new(bool)) // the error of another type
 	}
 	return nil
 }
@@ -124,7 +131,8 @@ func (y *YesNo) UnmarshalJSON(data []byte) error {
 // FileContent returns the content of the record's file: indented JSON without HTML escapes. The case
 // id must be valid.
 func (r Record) FileContent() []byte {
-	return append(r.encode(true), '\n')
+	file, _ := recordForms()
+	return append(r.encode(file), '\n')
 }
 
 // MarshalJSON returns the record on one line. encoding/json adds HTML escapes unless its encoder has
@@ -133,7 +141,16 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	if _, err := r.CaseID.MarshalText(); err != nil {
 		return nil, err
 	}
-	return r.encode(false), nil
+	_, line := recordForms()
+	return r.encode(line), nil
+}
+
+func (r *Record) encode(form appendForm) []byte {
+	size := 2048 // most records then need no other buffer
+	for i := range r.Docket {
+		size += 512 + len(r.Docket[i].Text)
+	}
+	return form(make([]byte, 0, size), reflect.ValueOf(r).Elem())
 }
 
 // UnmarshalJSON is ParseRecord.
@@ -146,10 +163,11 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 }
 
 // ParseRecord reads a record of this version or of version 1, which it converts; another version is
-// an error. It saves a pass over data that json.Unmarshal makes before it calls UnmarshalJSON.
+// an error. encoding/json decodes what the stricter and faster jsonv2 does not: unknown, repeated and
+// upper-case names, invalid UTF-8, faults.
 func ParseRecord(data []byte) (Record, error) {
-	decoded, read := readRecord(data)
-	if !read {
+	var decoded recordAlias
+	if err := jsonv2.Unmarshal(data, &decoded, jsonv2.RejectUnknownMembers(true)); err != nil {
 		decoded = recordAlias{}
 		if err := json.Unmarshal(data, &decoded); err != nil {
 			return Record{}, err
@@ -226,180 +244,107 @@ func (old *recordVersion1) convert() recordAlias {
 	return r
 }
 
-// recordWriter encodes a record in one pass, by its tags. encoding/json would encode it, compact it
-// and then indent it, and has no option for null in place of a zero value.
-type recordWriter struct {
-	out    []byte
-	indent bool
-	depth  int
-	// forms has the fields of each struct that was written.
-	forms map[reflect.Type][]recordField
-}
+// appendForm appends the JSON form of an addressable value.
+type appendForm func(out []byte, value reflect.Value) []byte
 
-// recordField is a field of a record or of a part of it.
-type recordField struct {
-	// name is empty for an embedded struct.
-	name string
-	// nullable: the zero value is null.
-	nullable bool
-}
+// recordForms returns the forms of a record's file and of a record on one line, made from the tags
+// of its fields. No library writes null for a zero value as fast
+// (docs/adr/0018-json-of-records.md).
+var recordForms = sync.OnceValues(func() (file, line appendForm) {
+	t := reflect.TypeFor[Record]()
+	return formOf(t, "\n", ": "), formOf(t, "", ":")
+})
 
-// encode returns the JSON form of a record.
-func (r *Record) encode(indent bool) []byte {
-	size := 2048 // most records then need no other buffer
-	for i := range r.Docket {
-		size += 512 + len(r.Docket[i].Text)
+// formOf returns the form of a type. newLine is the end of a line and the indentation of the next one.
+func formOf(t reflect.Type, newLine, colon string) appendForm {
+	inner := newLine
+	if newLine != "" {
+		inner += " "
 	}
-	w := recordWriter{out: make([]byte, 0, size), indent: indent, forms: make(map[reflect.Type][]recordField)}
-	w.object(reflect.ValueOf(r).Elem())
-	return w.out
-}
-
-func (w *recordWriter) object(of reflect.Value) {
-	w.open('{')
-	w.fields(of)
-	w.close('}')
-}
-
-func (w *recordWriter) fields(of reflect.Value) {
-	form := w.forms[of.Type()]
-	if form == nil {
-		form = make([]recordField, of.NumField())
-		for i := range form {
-			tag := of.Type().Field(i).Tag
-			form[i] = recordField{tag.Get("json"), tag.Get("null") != "no"}
+	switch t {
+	case reflect.TypeFor[CaseID]():
+		return func(out []byte, v reflect.Value) []byte {
+			return appendText(out, v.Addr().Interface().(*CaseID).String())
 		}
-		w.forms[of.Type()] = form
+	case reflect.TypeFor[time.Time]():
+		return func(out []byte, v reflect.Value) []byte {
+			return append(v.Addr().Interface().(*time.Time).AppendFormat(append(out, '"'), time.RFC3339Nano), '"')
+		}
+	case reflect.TypeFor[YesNo]():
+		return func(out []byte, v reflect.Value) []byte { return append(out, YesNo(v.Int()).String()...) }
 	}
-	for i, f := range form {
-		value := of.Field(i)
-		if f.name == "" {
-			w.fields(value)
-			continue
-		}
-		w.key(f.name)
-		if f.nullable && value.IsZero() {
-			w.out = append(w.out, "null"...)
-		} else {
-			w.value(value)
-		}
-	}
-}
-
-func (w *recordWriter) value(v reflect.Value) {
-	switch v.Kind() {
+	switch t.Kind() {
 	case reflect.String:
-		w.quote(v.String())
+		return func(out []byte, v reflect.Value) []byte { return appendText(out, v.String()) }
 	case reflect.Int:
-		w.out = strconv.AppendInt(w.out, v.Int(), 10)
+		return func(out []byte, v reflect.Value) []byte { return strconv.AppendInt(out, v.Int(), 10) }
 	case reflect.Slice:
-		w.open('[')
-		for i := range v.Len() {
-			w.element()
-			w.value(v.Index(i))
-		}
-		w.close(']')
+		return listForm(formOf(t.Elem(), inner, colon), newLine, inner)
 	default:
-		switch of := v.Addr().Interface().(type) {
-		case *YesNo:
-			w.out = append(w.out, of.String()...)
-		case *CaseID:
-			w.quote(of.String())
-		case *time.Time:
-			w.quote(of.Format(time.RFC3339Nano))
-		default:
-			w.object(v)
+		members := membersOf(t, inner, colon)
+		return func(out []byte, v reflect.Value) []byte {
+			start := len(out)
+			out = members(out, v)
+			out[start] = '{' // in place of the first comma
+			return append(append(out, newLine...), '}')
 		}
 	}
 }
 
-// open begins an object or a list.
-func (w *recordWriter) open(bracket byte) {
-	w.out = append(w.out, bracket)
-	w.depth++
-}
-
-// close ends an object or a list.
-func (w *recordWriter) close(bracket byte) {
-	w.depth--
-	if !w.isEmpty() {
-		w.line()
-	}
-	w.out = append(w.out, bracket)
-}
-
-// isEmpty reports whether the current object or list has no element yet.
-func (w *recordWriter) isEmpty() bool {
-	last := w.out[len(w.out)-1]
-	return last == '{' || last == '['
-}
-
-// element begins an element of the current object or list.
-func (w *recordWriter) element() {
-	if !w.isEmpty() {
-		w.out = append(w.out, ',')
-	}
-	w.line()
-}
-
-func (w *recordWriter) line() {
-	if w.indent {
-		w.out = append(append(w.out, '\n'), "   "[:w.depth]...)
-	}
-}
-
-func (w *recordWriter) key(name string) {
-	w.element()
-	w.out = append(append(append(w.out, '"'), name...), '"', ':')
-	if w.indent {
-		w.out = append(w.out, ' ')
-	}
-}
-
-// quote writes a string as encoding/json does without HTML escapes: invalid UTF-8 is replaced, and
-// the line separators of JavaScript are escaped.
-func (w *recordWriter) quote(text string) {
-	const hex = "0123456789abcdef"
-	out, from := w.out, 0
-	out = append(out, '"')
-	for i := 0; i < len(text); {
-		c := text[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
+func listForm(element appendForm, newLine, inner string) appendForm {
+	return func(out []byte, v reflect.Value) []byte {
+		if v.Len() == 0 {
+			return append(out, "[]"...)
 		}
-		size, escaped := 1, ""
-		switch c {
-		case '"':
-			escaped = `\"`
-		case '\\':
-			escaped = `\\`
-		case '\b':
-			escaped = `\b`
-		case '\f':
-			escaped = `\f`
-		case '\n':
-			escaped = `\n`
-		case '\r':
-			escaped = `\r`
-		case '\t':
-			escaped = `\t`
-		default:
-			var r rune
-			switch r, size = utf8.DecodeRuneInString(text[i:]); {
-			case r < ' ':
-				escaped = `\u00` + string([]byte{hex[r>>4], hex[r&15]})
-			case r == utf8.RuneError && size == 1:
-				escaped = `\ufffd`
-			case r == '\u2028' || r == '\u2029':
-				escaped = `\u202` + string(hex[r&15])
+		start := len(out)
+		for i := range v.Len() {
+			out = element(append(append(out, ','), inner...), v.Index(i))
+		}
+		out[start] = '['
+		return append(append(out, newLine...), ']')
+	}
+}
+
+// membersOf returns the form of the members of a struct, each after a comma.
+func membersOf(t reflect.Type, newLine, colon string) appendForm {
+	type member struct {
+		before   string
+		value    appendForm
+		nullable bool
+	}
+	members := make([]member, t.NumField())
+	for i := range members {
+		f := t.Field(i)
+		if f.Anonymous {
+			members[i].value = membersOf(f.Type, newLine, colon)
+		} else {
+			members[i] = member{"," + newLine + strconv.Quote(f.Tag.Get("json")) + colon, formOf(f.Type, newLine, colon),
+				f.Tag.Get("null") != "no"}
+		}
+	}
+	return func(out []byte, v reflect.Value) []byte {
+		for i := range members {
+			m, field := &members[i], v.Field(i)
+			if out = append(out, m.before...); m.nullable && field.IsZero() {
+				out = append(out, "null"...)
+			} else {
+				out = m.value(out, field)
 			}
 		}
-		if escaped != "" {
-			out = append(append(out, text[from:i]...), escaped...)
-			from = i + size
-		}
-		i += size
+		return out
 	}
-	w.out = append(append(out, text[from:]...), '"')
+}
+
+// appendText appends a string as encoding/json does without HTML escapes. Unlike jsontext, it
+// writes \ufffd for invalid UTF-8 and escapes the line separators of JavaScript.
+func appendText(out []byte, text string) []byte {
+	quoted, err := jsontext.AppendQuote(out, text)
+	if err == nil && (strings.IndexByte(text, "\u2028"[0]) < 0 || !strings.ContainsAny(text, "\u2028\u2029")) {
+		return quoted
+	}
+	var rare bytes.Buffer
+	encoder := json.NewEncoder(&rare)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // a string has no error
+	return append(out, bytes.TrimSpace(rare.Bytes())...)
 }

@@ -189,14 +189,20 @@ func TestRecord_Texts(t *testing.T) {
 	})
 }
 
-func BenchmarkRecord_FileContent(b *testing.B) {
+// recordOf returns a record with so many entries.
+func recordOf(entries int) contract.Record {
 	r := fullRecord()
 	r.Docket = nil
-	for i := range 20 {
+	for i := range entries {
 		entry := fullRecord().Docket[0]
-		entry.EntryNumber, entry.Text = i, strings.Repeat("Lettre envoyée à la Cour par le demandeur & al. ", 3)
+		entry.EntryNumber, entry.Text = i+1, strings.Repeat("Lettre envoyée à la Cour par le demandeur & al. ", 3)
 		r.Docket = append(r.Docket, entry)
 	}
+	return r
+}
+
+func BenchmarkRecord_FileContent(b *testing.B) {
+	r := recordOf(20)
 	b.ReportAllocs()
 	for b.Loop() {
 		r.FileContent()
@@ -243,6 +249,15 @@ func sameAsLibrary(t *testing.T, data []byte) {
 	}
 }
 
+// TestParseRecord_Allocations: encoding/json, which allocates more than this, does not decode what
+// this program writes.
+func TestParseRecord_Allocations(t *testing.T) {
+	data := recordOf(20).FileContent()
+	if n := testing.AllocsPerRun(10, func() { _, _ = contract.ParseRecord(data) }); n > 100 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // A record in another form than this program writes is read as encoding/json reads it.
 func TestParseRecord_OddForms(t *testing.T) {
 	t.Parallel()
@@ -268,5 +283,20 @@ func TestParseRecord_OddForms(t *testing.T) {
 			t.Errorf("%q is not in the record", change[0])
 		}
 		sameAsLibrary(t, []byte(changed))
+	}
+}
+
+func BenchmarkParseRecord(b *testing.B) {
+	for name, entries := range map[string]int{"20 entries": 20, "150 entries": 150} {
+		b.Run(name, func(b *testing.B) {
+			data := recordOf(entries).FileContent()
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := contract.ParseRecord(data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -23,12 +23,14 @@ func declarationRules() []rule {
 				{"pkg/bus/a.go", `var known = map[string]int{}`},
 				{"pkg/bus/a.go", `import "errors"; var ErrA, size = errors.New("a"), 3`},
 				{"pkg/bus/a.go", `import "regexp"; var form, _ = regexp.Compile("a")`},
+				{"pkg/bus/a.go", `import "sync"; var once sync.Once`},
 				{"pkg/bus/a.go", `var stamped string`},
 				{"services/fct-scraper/a.go", `var stamped = map[string]string{}`},
 			},
 			good: []sample{
 				{"pkg/bus/a.go", `import "errors"; var ErrA = errors.New("a")`},
 				{"pkg/bus/a.go", `import "regexp"; var form = regexp.MustCompile("a")`},
+				{"pkg/bus/a.go", `import "sync"; var forms = sync.OnceValues(makeForms)`},
 				{"pkg/bus/a.go", "import \"embed\"\n\n//go:embed *.json\nvar files embed.FS"},
 				{"pkg/bus/a.go", `var _ error = broken{}`},
 				{"pkg/bus/a.go", `func f() { var count int; _ = count }`},
@@ -106,7 +108,8 @@ func stamp(s source, value *ast.ValueSpec) bool {
 	return s.dir() == program && len(value.Names) == 1 && value.Names[0].Name == "stamped" && is && kind.Name == "string"
 }
 
-// fixed says that every variable is blank, an error to compare with, or a compiled expression.
+// fixed says that every variable is blank, an error to compare with, a compiled expression, or a function that
+// computes its values once.
 func fixed(value *ast.ValueSpec) bool {
 	for i, name := range value.Names {
 		if name.Name == "_" && len(value.Names) == 1 {
@@ -124,7 +127,7 @@ func fixed(value *ast.ValueSpec) bool {
 			return false
 		}
 		from, is := maker.X.(*ast.Ident)
-		if !is || !slices.Contains([]string{"errors.New", "regexp.MustCompile"}, from.Name+"."+maker.Sel.Name) {
+		if !is || !slices.Contains([]string{"errors.New", "regexp.MustCompile", "sync.OnceValues"}, from.Name+"."+maker.Sel.Name) {
 			return false
 		}
 	}
