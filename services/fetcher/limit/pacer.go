@@ -11,6 +11,7 @@ import (
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/forecast"
 	"fct-scraper/pkg/sanitize"
 )
 
@@ -51,6 +52,13 @@ func (p Pace) restsAfter(n int) bool { return p.RestEvery > 0 && n%p.RestEvery =
 func (p Pace) unlimited() bool { return p.Max == 0 && p.RestEvery == 0 }
 
 func (p Pace) minPause() time.Duration { return p.Min + min(p.Min/pauseMarginDivisor, maxPauseMargin) }
+
+// Forecast returns the pace for a forecast, with so many requests in flight at most, each of that
+// latency.
+func (p Pace) Forecast(concurrency int, latency time.Duration) forecast.Pace {
+	return forecast.Pace{Min: p.minPause(), Max: p.Max, RestEvery: p.RestEvery, RestFor: p.RestFor,
+		Quiet: forecast.Hours(p.Quiet), Concurrency: concurrency, Latency: latency}
+}
 
 // pacer enforces a Pace for all requests of one process. It is safe for concurrent use. Cases that
 // have sent a request go before those that have not; within each kind, callers are served in the
