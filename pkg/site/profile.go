@@ -99,6 +99,26 @@ func (p *Profile) provingCall() *call {
 	return nil
 }
 
+// Requests returns how many requests a case takes in one attempt: one with a record, whose docket is
+// not empty, and one that does not exist. Further pages, hidden inputs and redirects come on top.
+func (p *Profile) Requests(parties, header bool) (record, absent int) {
+	for i := range p.calls {
+		switch c := &p.calls[i]; c.when {
+		case whenAlways:
+			record, absent = record+1, absent+1
+		case whenUnseen:
+			if absent++; header && c.gives == headerRows {
+				record++
+			}
+		case whenParties:
+			if parties {
+				record++
+			}
+		}
+	}
+	return record, absent
+}
+
 // mapping is a field of the record and its path in a row.
 type mapping struct {
 	name string

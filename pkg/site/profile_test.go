@@ -220,3 +220,23 @@ func TestParse_HidesHeaderValues(t *testing.T) {
 		}
 	}
 }
+
+func TestProfileRequests(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		profile         string
+		parties, header bool
+		record, absent  int
+	}{
+		{"fct-cf", false, false, 1, 2}, {"fct-cf", true, false, 2, 2}, {"fct-cf", false, true, 2, 2},
+		{"fct-cf", true, true, 3, 2}, {"fct-cf-html", false, false, 2, 2}, {"fct-cf-html", true, false, 3, 2},
+	} {
+		profile, err := site.Load(c.profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if record, absent := profile.Requests(c.parties, c.header); record != c.record || absent != c.absent {
+			t.Errorf("%+v: %d and %d", c, record, absent)
+		}
+	}
+}
