@@ -1,0 +1,156 @@
+package generator
+
+import (
+	"context"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/ledger"
+)
+
+// Preview is what a start would do, as far as that is known without a request.
+type Preview struct {
+	// Manifest is that of the run which the start resumes or joins, else that of a new run, without an
+	// id.
+	Manifest contract.Manifest
+	// Status is how the run stands that is resumed or joined; empty for a new run.
+	Status contract.Status
+	// BoundKnown reports that the range is final: no search and no safe stop determines its end.
+	BoundKnown bool
+	// Highest is the highest number of the series and year with a record; 0 if there is none.
+	Highest int
+	// Range holds the numbers that are counted below: that of the manifest or, if nothing limits the
+	// batch and BoundKnown is false, the part up to Highest.
+	Range contract.Range
+	// Selected is how many numbers of Range the batch has. Success and NoRecord of them are collected;
+	// Skipped of them are not requested.
+	Selected, Success, NoRecord, Skipped int
+	// Ask is how many numbers are requested: KnownSuccess and KnownNoRecord of them have that outcome
+	// already, FailedBefore of them failed in an earlier run.
+	Ask, KnownSuccess, KnownNoRecord, FailedBefore int
+	// Outcomes is how many outcomes of the series and year are known up to Highest, and Absent how many
+	// of them are no-records.
+	Outcomes, Absent int
+}
+
+// PreviewStart returns what a start of the batch would do at that time. It decides as a start does,
+// with the same errors, reads the same keys and writes nothing. A nil Bus stands for no store.
+func PreviewStart(ctx context.Context, options Options, batch contract.Batch, at time.Time) (Preview, error) {
+	c := start{batch: batch, at: at, options: options}
+	if options.Bus == nil {
+		return preview(c.newManifest("", nil), "", knownNumbers{}), nil
+	}
+	kv, err := options.Bus.KV(ctx, contract.BucketRuns)
+	if err != nil {
+		return Preview{}, err
+	}
+	s := &Service{Options: options, kv: kv, active: &activeRuns{}}
+	known, err := s.readRuns(ctx, c)
+	if err != nil {
+		return Preview{}, err
+	}
+	chosen, err := chooseRun(c, known)
+	if err != nil {
+		return Preview{}, err
+	}
+	var numbers knownNumbers
+	numbers.collected, err = s.storedOutcomes(ctx, contract.BucketCollected, options.Site, batch.Prefix, batch.Year)
+	if err != nil {
+		return Preview{}, err
+	}
+	numbers.failed, err = s.storedOutcomes(ctx, contract.BucketFailed, options.Site, batch.Prefix, batch.Year)
+	if err != nil {
+		return Preview{}, err
+	}
+	if chosen.create {
+		return preview(c.newManifest("", numbers.collected), "", numbers), nil
+	}
+	if numbers.done, err = s.outcomesOf(ctx, chosen.manifest); err != nil {
+		return Preview{}, err
+	}
+	run := chosen.manifest.RunID
+	state, err := readKey[contract.State](ctx, kv, run.StateKey())
+	if err != nil {
+		return Preview{}, err
+	}
+	status := contract.Running // a run without a state is starting
+	if state.err == nil {
+		status = state.value.Status
+	}
+	return preview(c.withSettings(chosen.manifest, state.value), status, numbers), nil
+}
+
+// knownNumbers is what a store holds of the numbers of a series and year.
+type knownNumbers struct {
+	collected, failed map[int]contract.Collected
+	// done holds the numbers that the run to be resumed has brought to an outcome.
+	done map[int]bool
+}
+
+// outcomesOf returns the numbers that have an outcome in the ledger of a run.
+func (s *Service) outcomesOf(ctx context.Context, m contract.Manifest) (map[int]bool, error) {
+	reader := ledger.Reader{Bus: s.Bus, Manifest: m}
+	end, err := reader.Last(ctx)
+	if err != nil || end == 0 {
+		return nil, err
+	}
+	done := make(map[int]bool)
+	return done, reader.ReadTo(ctx, end, func(message ledger.Message) error {
+		for _, entry := range message.Entries {
+			if entry.Outcome != "" {
+				done[entry.CaseID.Number] = true
+			}
+		}
+		return nil
+	})
+}
+
+// preview counts the numbers of a run by what is stored of its series and year.
+func preview(m contract.Manifest, status contract.Status, known knownNumbers) Preview {
+	collected, failed := known.collected, known.failed
+	p := Preview{Manifest: m, Status: status, Range: m.Range}
+	for number, value := range collected {
+		if value.Outcome == contract.Success {
+			p.Highest = max(p.Highest, number)
+		}
+	}
+	for number, value := range collected {
+		if number <= p.Highest {
+			p.Outcomes++
+			if value.Outcome == contract.NoRecord {
+				p.Absent++
+			}
+		}
+	}
+	limited := !m.IDs.IsZero() || m.Range.End < contract.MaxNumber || !m.Probe && m.SafeStopNoRecords == 0
+	p.BoundKnown = !m.Searching() && (limited || m.Bound != nil)
+	if !p.BoundKnown && !limited {
+		p.Range.End = p.Highest
+	}
+	m.Range = p.Range
+	for number := range m.Numbers() {
+		p.Selected++
+		if outcome := collected[number].Outcome; outcome == contract.Success {
+			p.Success++
+		} else if outcome == contract.NoRecord {
+			p.NoRecord++
+		}
+	}
+	for number := range jobOrder(m, collected, failed) {
+		if known.done[number] {
+			continue
+		}
+		p.Ask++
+		_, failedBefore := failed[number]
+		switch outcome := collected[number].Outcome; {
+		case outcome == contract.Success:
+			p.KnownSuccess++
+		case outcome == contract.NoRecord:
+			p.KnownNoRecord++
+		case failedBefore:
+			p.FailedBefore++
+		}
+	}
+	p.Skipped = p.Selected - p.Ask
+	return p
+}
