@@ -365,18 +365,7 @@ func resumeCommand(cmd *cobra.Command, args []string, settings *config.Settings)
 		case from > 0:
 			left = append(left, "start", "max-cases")
 		}
-		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
-			value := flag.Value.String()
-			switch {
-			case !flag.Changed || slices.Contains(left, flag.Name):
-			case flag.Value.Type() == "bool" && value == "true":
-				words = append(words, "--"+flag.Name)
-			case flag.Value.Type() == "bool":
-				words = append(words, "--"+flag.Name+"="+value)
-			default:
-				words = append(words, "--"+flag.Name, sanitize.Mask(value))
-			}
-		})
+		words = append(words, givenFlags(cmd, left...)...)
 		switch {
 		case from > 0 && listed: // a list has no number to start at
 			words = append(words, "--safe-stop-no-records", "0")
@@ -389,9 +378,32 @@ func resumeCommand(cmd *cobra.Command, args []string, settings *config.Settings)
 		if len(args) == 0 && !listed && !yearIsSet(settings) {
 			words = append(words, "--year", settings.Year)
 		}
-		for i := range words {
-			words[i] = sanitize.Quote(words[i])
-		}
-		return strings.Join(words, " ")
+		return quoteWords(words)
 	}
+}
+
+// givenFlags returns the flags that a command line has, as words, but for those in left. Secrets are
+// masked.
+func givenFlags(cmd *cobra.Command, left ...string) (words []string) {
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		value := flag.Value.String()
+		switch {
+		case !flag.Changed || slices.Contains(left, flag.Name):
+		case flag.Value.Type() == "bool" && value == "true":
+			words = append(words, "--"+flag.Name)
+		case flag.Value.Type() == "bool":
+			words = append(words, "--"+flag.Name+"="+value)
+		default:
+			words = append(words, "--"+flag.Name, sanitize.Mask(value))
+		}
+	})
+	return words
+}
+
+// quoteWords returns words as a command line of a shell.
+func quoteWords(words []string) string {
+	for i := range words {
+		words[i] = sanitize.Quote(words[i])
+	}
+	return strings.Join(words, " ")
 }

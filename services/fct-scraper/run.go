@@ -191,7 +191,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addBatchFlags(root.Flags())
-	root.AddCommand(p.batchCommand(), p.singleCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(),
+	root.AddCommand(p.batchCommand(), p.planCommand(), p.singleCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(),
 		p.explainCommand(),
 		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),
 		p.statusCommand(), p.stopCommand(), p.setupCommand(), p.factsCommand(), p.exportCommand(), p.analyzeCommand())

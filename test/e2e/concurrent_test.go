@@ -84,6 +84,10 @@ func TestCommands_BesideBatch(t *testing.T) {
 	if told := did(t, codeCompleted, "explain", "IMM-1-25", "--data-dir", data); !strings.Contains(told.stdout, run) {
 		t.Errorf("explain: %s", told.stdout)
 	}
+	planned := did(t, codeCompleted, append([]string{"plan"}, p.args[1:]...)...)
+	if !strings.Contains(planned.stdout, `"run_id": "`+run) || !strings.Contains(planned.stdout, `"selected": 300`) {
+		t.Errorf("plan: %s", planned.stdout)
+	}
 	told := did(t, codeUsage, "report", "--run", run, "--data-dir", data, "--output", filepath.Join(p.dir, "output"), "--json")
 	if !strings.Contains(told.stdout, "still running") {
 		t.Errorf("report: %s", told.stdout)

@@ -232,9 +232,14 @@ func (b *broker) command(ctx context.Context, subject string, body []byte) (repl
 }
 
 func startBody(c config.Config, options BatchOptions) ([]byte, error) {
+	return batchOf(c, options).StartBody()
+}
+
+// batchOf returns the batch that a command starts.
+func batchOf(c config.Config, options BatchOptions) contract.Batch {
 	batch := c.Batch
 	batch.ProbeOnly, batch.New = options.ProbeOnly, options.OnlyNew
-	return batch.StartBody()
+	return batch
 }
 
 // drainTimeout returns how much of graceful_shutdown_timeout work in flight may use. The remaining

@@ -157,6 +157,16 @@ func (a *app) generatorOptions() generator.Options {
 	}
 }
 
+func paceOf(c config.Config) limit.Pace {
+	return limit.Pace{
+		Min:       c.DelayMin,
+		Max:       c.DelayMax,
+		RestEvery: c.RestEvery,
+		RestFor:   c.RestFor,
+		Quiet:     limit.Hours(c.QuietHours),
+	}
+}
+
 func (a *app) fetcherOptions() fetcher.Options {
 	c := a.settings.Config
 	options := fetcher.Options{
@@ -167,13 +177,7 @@ func (a *app) fetcherOptions() fetcher.Options {
 		Site:     a.site,
 		SiteName: a.site.Profile.Name,
 		Origin:   a.site.Origin,
-		Pace: limit.Pace{
-			Min:       c.DelayMin,
-			Max:       c.DelayMax,
-			RestEvery: c.RestEvery,
-			RestFor:   c.RestFor,
-			Quiet:     limit.Hours(c.QuietHours),
-		},
+		Pace:     paceOf(c),
 		Settings: a.settings.Subset("delay_min", "delay_max", "rest_every", "rest_for", "quiet_hours",
 			"concurrency", "request_timeout", "job_timeout", "blocked_cooldown", "robots", "user_agent",
 			"max_body", "parties"),
