@@ -118,6 +118,8 @@ type Options struct {
 	Dir, Output string
 	// Repair accepts a changed ledger: what it lost is fetched again.
 	Repair bool
+	// AnyOutput says that the caller writes no files: an Output of another store is ignored.
+	AnyOutput bool
 	// ReadOnly makes Check change nothing: what would be restored is ErrDamaged too.
 	ReadOnly bool
 }
@@ -338,11 +340,10 @@ func (g *Guard) checkLedger(ctx context.Context, name string, was Stream) error 
 		}
 	}
 	matches := func(w ledgerFingerprint) bool { return w.Ledger.Last > 0 && compareChain(w.Ledger, now) == nil }
-	// A reader does not touch the files, and its output may be the default.
-	if wrong == nil && own == nil && now.Last > 0 && len(others) > 0 && !g.ReadOnly && !slices.ContainsFunc(others, matches) {
-		wrong = fmt.Errorf("the files in %s are of another store (%s), expected its ledger", g.Output, others[0].Store)
+	if wrong == nil && own == nil && now.Last > 0 && len(others) > 0 && !g.AnyOutput && !slices.ContainsFunc(others, matches) {
+		wrong = fmt.Errorf("the files in %s are of another store (%s), expected its ledger; give the output of this store", g.Output, others[0].Store)
 	}
-	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 && !g.ReadOnly {
+	if wrong == nil && own == nil && now.Last == 0 && len(others) > 0 && !g.AnyOutput && !g.ReadOnly {
 		g.noteRestored("the store is new, the files in %s are of another one (%s): what that one collected is fetched again", g.Output, others[0].Store)
 	}
 	if wrong == nil {

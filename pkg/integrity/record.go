@@ -474,7 +474,7 @@ func (g *Guard) save(streams map[string]Stream) error {
 	}
 	own := ledgerFingerprint{Version: version, Store: g.manifest.Store, Ledger: streams[contract.StreamOutcomes]}
 	_, err := os.Stat(filepath.Join(g.Output, fingerprintName(own.Store)))
-	if own.Ledger.Last == 0 && err != nil { // nothing that could be lost
+	if err != nil && (own.Ledger.Last == 0 || g.AnyOutput) { // nothing that could be lost, or not the output of the store
 		return nil
 	}
 	if err := writeJSON(g.Output, fingerprintName(own.Store),

@@ -353,6 +353,8 @@ type connectOptions struct {
 	repair bool
 	// readOnly creates nothing on the server of nats_url: a store without streams has no runs.
 	readOnly bool
+	// anyOutput says that no files are written: the output folder may be that of another store.
+	anyOutput bool
 	// inspect neither creates nor changes anything; the broker has no bucket of runs.
 	inspect bool
 	// exclusive opens a server in this process to no other process.

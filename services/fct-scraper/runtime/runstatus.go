@@ -56,7 +56,7 @@ func (p Process) WithRuns(ctx context.Context, use func(context.Context, Runs) e
 		return err
 	}
 	opened := false
-	refused := p.useStore(ctx, connectOptions{readOnly: true}, func(b *broker) error {
+	refused := p.useStore(ctx, connectOptions{readOnly: true, anyOutput: true}, func(b *broker) error {
 		opened = true
 		return use(ctx, Runs{broker: b})
 	})

@@ -31,7 +31,8 @@ func (b *broker) openOwnStore(
 	var guard *integrity.Guard
 	checked := func(ctx context.Context, js jetstream.JetStream) (err error) {
 		guard, err = integrity.Check(ctx,
-			integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, Repair: o.repair})
+			integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, Repair: o.repair,
+				AnyOutput: o.anyOutput})
 		if err == nil {
 			err = prepare(ctx, js)
 		}
@@ -84,7 +85,7 @@ func (b *broker) verify(ctx context.Context, c config.Config, log *slog.Logger) 
 		return nil
 	}
 	guard, err := integrity.Check(ctx,
-		integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, ReadOnly: true})
+		integrity.Options{Bus: b.Bus, Log: log, Dir: c.DataDir, Output: c.Output, AnyOutput: true, ReadOnly: true})
 	if err != nil || !guard.NeedsVerify() {
 		return err
 	}
