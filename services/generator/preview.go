@@ -2,8 +2,10 @@ package generator
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 )
@@ -83,26 +85,34 @@ func PreviewStart(ctx context.Context, options Options, batch contract.Batch, at
 // knownNumbers is what a store holds of the numbers of a series and year.
 type knownNumbers struct {
 	collected, failed map[int]contract.Collected
-	// done holds the numbers that the run to be resumed has brought to an outcome.
+	// done holds the numbers that the run to be resumed need not request again.
 	done map[int]bool
 }
 
-// outcomesOf returns the numbers that have an outcome in the ledger of a run.
+// outcomesOf returns the numbers that have an outcome in the ledger of a run, or an answer that the
+// classifier has still to read.
 func (s *Service) outcomesOf(ctx context.Context, m contract.Manifest) (map[int]bool, error) {
-	reader := ledger.Reader{Bus: s.Bus, Manifest: m}
-	end, err := reader.Last(ctx)
-	if err != nil || end == 0 {
-		return nil, err
-	}
 	done := make(map[int]bool)
-	return done, reader.ReadTo(ctx, end, func(message ledger.Message) error {
-		for _, entry := range message.Entries {
-			if entry.Outcome != "" {
-				done[entry.CaseID.Number] = true
+	take := func(msg bus.Message) error {
+		states, err := ledger.ParseStates(msg.Header.Get(ledger.StateHeader))
+		if err != nil {
+			return fmt.Errorf("%w: message %d on %s: %w", ledger.ErrMismatch, msg.Sequence, msg.Subject, err)
+		}
+		for _, state := range states {
+			if state.Outcome != "" || state.Verdict == "" {
+				done[state.Number] = true
 			}
 		}
 		return nil
-	})
+	}
+	end, err := ledger.Reader{Bus: s.Bus, Manifest: m}.Last(ctx)
+	if err == nil {
+		err = s.Bus.ReadRange(ctx, contract.StreamOutcomes, m.RunID.OutcomeFilter(), 0, end, take)
+	}
+	if err == nil {
+		_, err = ledger.EachMessage(ctx, s.Bus, contract.StreamAnswers, m.RunID.AnswerFilter(), 1, take)
+	}
+	return done, err
 }
 
 // preview counts the numbers of a run by what is stored of its series and year.

@@ -9,6 +9,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/natsd"
 )
 
 // plan is what a batch with these changes would do now.
@@ -86,6 +87,26 @@ func TestPlan_Requests(t *testing.T) {
 	open := p.plan(map[string]string{"probe": "true", "year": "24"})
 	if open.End != 0 || open.ToAsk != 0 || open.Requests != searchRequests || open.RangeUnknown == "" {
 		t.Errorf("a year of which nothing is known: %+v", open)
+	}
+}
+
+// A server without streams has collected nothing, and the plan creates none.
+func TestPlan_ServerWithoutStreams(t *testing.T) {
+	t.Parallel()
+	server, err := natsd.StartOn(t.TempDir(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p := newFixture(t, courtsim.Options{Max: 9}, map[string]string{"nats_url": server.URL(), "end": "9"})
+	for range 2 {
+		if plan := p.plan(nil); plan.ToAsk != 9 || plan.CollectedSuccess != 0 {
+			t.Errorf("%+v", plan)
+		}
 	}
 }
 
