@@ -65,7 +65,7 @@ func summary(r contract.Report, output, file string) string {
 	}
 	if r.Unconfirmed > 0 {
 		line("no-record",
-			"%d unconfirmed: the site showed no record after them; the next run requests them again",
+			"%d unconfirmed: the site showed no record afterwards; requested again by the next run",
 			r.Unconfirmed)
 	}
 	line("skipped", "%d already collected", r.Skipped)
@@ -147,11 +147,14 @@ func (s errorSummary) text() string {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&text, "  %-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	first, end := s.settings.Start, "its end"
+	numbers, end := s.settings.MaxRange(), "its end"
 	if s.lastEvent.Range.End > 0 {
-		first, end = s.lastEvent.Range.Start, s.caseID(s.lastEvent.Range.End)
+		numbers = s.lastEvent.Range
 	}
-	fmt.Fprintf(&text, "%s to %s: %s (exit code %d)\n", s.caseID(first), end, contract.Errored, s.code)
+	if numbers.End < contract.MaxNumber {
+		end = s.caseID(numbers.End)
+	}
+	fmt.Fprintf(&text, "%s to %s: %s (exit code %d)\n", s.caseID(numbers.Start), end, contract.Errored, s.code)
 	if s.run == "" {
 		line("total", "unknown: no run was started")
 	} else {
@@ -178,13 +181,17 @@ func (s errorSummary) storePlace() string {
 
 // nextStep tells an operator what to do next.
 func (s errorSummary) nextStep() string {
+	repeat := "repeat the command"
+	if s.run != "" {
+		repeat += ": it resumes the run"
+	}
 	switch {
 	case errors.Is(s.err, ledger.ErrMismatch):
 		return "the ledger and earlier reports disagree: keep the store and the output, " +
 			"and see `fct-scraper status` and `fct-scraper report --run <id>`"
 	case s.code == codeOutput:
-		return fmt.Sprintf("make %s writable and repeat the command: it resumes the run", sanitize.Line(s.settings.Output))
+		return fmt.Sprintf("make %s a writable folder and %s", sanitize.Line(s.settings.Output), repeat)
 	default:
-		return "fix what the error names and repeat the command: it resumes the run"
+		return "fix what the error names and " + repeat
 	}
 }

@@ -93,9 +93,9 @@ func TestStatusLine_Trouble(t *testing.T) {
 		json  bool
 		wants []string
 	}{
-		"in mid-run":  {runtime.ErrBroker, "r", last, false, []string{"IMM-1-25 to IMM-100-25: error (exit code 6)", "at least 37 = 30 success + 6 no-record + 1 failed", "run        r", "store      data", "fix what the error names"}},
+		"in mid-run":  {runtime.ErrBroker, "r", last, false, []string{"IMM-1-25 to IMM-100-25: error (exit code 6)", "at least 37 = 30 success + 6 no-record + 1 failed", "run        r", "store      data", "fix what the error names and repeat the command: it resumes the run\n"}},
 		"at its end":  {fmt.Errorf("%w: x", ledger.ErrMismatch), "r", last, false, []string{"(exit code 7)", "report --run"}},
-		"not started": {runtime.ErrBroker, "", contract.Event{}, false, []string{"IMM-1-25 to its end", "no run was started"}},
+		"not started": {runtime.ErrBroker, "", contract.Event{}, false, []string{"IMM-1-25 to its end", "no run was started", "names and repeat the command\n"}},
 		"usage":       {runtime.ErrUsage, "", contract.Event{}, false, nil},
 		"JSON":        {runtime.ErrBroker, "r", last, true, nil},
 	} {
