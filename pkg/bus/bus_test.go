@@ -108,7 +108,7 @@ func TestGroupCommit_EachItemOnceOneCommitAtATime(t *testing.T) {
 	t.Parallel()
 	var running, commits atomic.Int32
 	seen := make(map[int]int) // commit is never called by two at once, so it needs no lock
-	gather := bus.NewGroupCommit(64, func(int) int { return 1 }, func(_ context.Context, items []int) error {
+	committer := bus.NewGroupCommit(64, func(int) int { return 1 }, func(_ context.Context, items []int) error {
 		if running.Add(1) != 1 {
 			t.Error("two commits at a time")
 		}
@@ -126,7 +126,7 @@ func TestGroupCommit_EachItemOnceOneCommitAtATime(t *testing.T) {
 	for worker := range 32 {
 		workers.Go(func() {
 			for i := range 200 {
-				if err := gather.Do(t.Context(), worker*200+i); err != nil {
+				if err := committer.Do(t.Context(), worker*200+i); err != nil {
 					t.Error(err)
 				}
 			}
@@ -146,32 +146,32 @@ func TestGroupCommit_EachItemOnceOneCommitAtATime(t *testing.T) {
 func TestGroupCommit_ErrorsAndPanics(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	gather := bus.NewGroupCommit(2, func(int) int { return 1 }, func(_ context.Context, items []int) error {
+	committer := bus.NewGroupCommit(2, func(int) int { return 1 }, func(_ context.Context, items []int) error {
 		if items[0] < 0 {
 			panic(fmt.Sprint("item ", items[0]))
 		}
 		return broken
 	})
-	if err := gather.Do(t.Context(), 1); !errors.Is(err, broken) {
+	if err := committer.Do(t.Context(), 1); !errors.Is(err, broken) {
 		t.Errorf("%v, want the commit's error", err)
 	}
-	if err := gather.Do(t.Context(), -1); err == nil {
+	if err := committer.Do(t.Context(), -1); err == nil {
 		t.Error("a panic was taken for a commit")
 	}
-	if err := gather.Do(t.Context(), 2); !errors.Is(err, broken) {
+	if err := committer.Do(t.Context(), 2); !errors.Is(err, broken) {
 		t.Errorf("after a panic: %v", err)
 	}
 }
 
 func TestGroupCommit_ItemAboveMaxSize(t *testing.T) {
 	t.Parallel()
-	gather := bus.NewGroupCommit(10, func(n int) int { return n }, func(_ context.Context, items []int) error {
+	committer := bus.NewGroupCommit(10, func(n int) int { return n }, func(_ context.Context, items []int) error {
 		if len(items) != 1 {
 			t.Errorf("%d items beyond the limit", len(items))
 		}
 		return nil
 	})
-	if err := gather.Do(t.Context(), 1000); err != nil {
+	if err := committer.Do(t.Context(), 1000); err != nil {
 		t.Error(err)
 	}
 }

@@ -34,7 +34,7 @@ const (
 	// trialBytes is written before a start: no figure shows a quota or a limit of the process. The
 	// streams of an empty store take 250 KiB.
 	trialBytes = 1 << 20
-	trialName  = "room.tmp"
+	trialName  = "freespace.tmp"
 )
 
 // fileSystem is what a file system reports about itself.

@@ -119,7 +119,7 @@ func TestStart_StoreIsAFile(t *testing.T) {
 func TestStart_RemovesTrialFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	tried := filepath.Join(dir, "room.tmp")
+	tried := filepath.Join(dir, "freespace.tmp")
 	if err := os.WriteFile(tried, make([]byte, 2<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}

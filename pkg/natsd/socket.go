@@ -111,9 +111,9 @@ func (d *bridge) serve(to *server.Server) {
 func (d *bridge) forward(from, to net.Conn) {
 	d.mu.Lock()
 	d.conns[from] = true
-	shut := d.closed
+	closed := d.closed
 	d.mu.Unlock()
-	if shut {
+	if closed {
 		_ = from.Close()
 	}
 	d.work.Go(func() {

@@ -135,7 +135,7 @@ func (b *broker) withDiskWatch(ctx context.Context, log *slog.Logger, work func(
 	if diskErr == nil {
 		return err
 	}
-	log.Error("broker.room.lost", "error", diskErr, "cause", err)
+	log.Error("broker.freespace.lost", "error", diskErr, "cause", err)
 	return diskErr
 }
 

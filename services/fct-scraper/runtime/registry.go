@@ -157,7 +157,7 @@ const followRetryWait = 5 * time.Second
 func (a *app) follow(ctx context.Context, what string, follower func(context.Context, *broker) error) error {
 	for ctx.Err() == nil {
 		if err := follower(ctx, a.broker); err != nil && ctx.Err() == nil {
-			a.log.Warn("look.failed", "what", what, "error", err)
+			a.log.Warn("inspect.failed", "what", what, "error", err)
 		}
 		_ = delay.Sleep(ctx, followRetryWait)
 	}
