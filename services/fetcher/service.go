@@ -183,31 +183,6 @@ func (s *Service) haltForeignRun(ctx context.Context, m contract.Manifest) error
 		contract.Halt{Status: contract.Errored, Reason: reason, At: time.Now().UTC()})
 }
 
-// recordBlock stores a block of the site and halts the run. No fetcher sends requests during a
-// block.
-func (s *Service) recordBlock(
-	ctx context.Context, run contract.RunID, id contract.CaseID, rule string, wait time.Duration,
-) error {
-	now := time.Now().UTC()
-	if wait <= 0 {
-		wait = s.Cooldown
-	}
-	block := contract.SiteBlock{CaseID: id, RunID: run, Rule: rule, At: now, Until: now.Add(wait)}
-	if err := s.limiter.SetBlock(ctx, block); err != nil {
-		return err
-	}
-	s.Log.Error("site.blocked", "run_id", run, "case_id", id.String(), "rule", rule, "until", block.Until)
-	return runs.Halt(ctx, s.runs, run, blockHalt(block))
-}
-
-func blockHalt(block contract.SiteBlock) contract.Halt {
-	return contract.Halt{
-		Status: contract.Blocked, At: time.Now().UTC(),
-		Reason: fmt.Sprintf("blocked by the site at %s (%s), until %s", block.CaseID, block.Rule,
-			block.Until.UTC().Format(time.RFC3339)),
-	}
-}
-
 // State is what a fetcher is doing now; operators read it.
 type State struct {
 	Site string `json:"site"`
