@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// This file decides what a command does, from what create.go and commands.go have read. Nothing in
+// This file decides what a command does, from what create.go and service.go have read. Nothing in
 // it reads or writes: an action is a value, and a rejection is a ValidationError.
 
 // maxActiveRuns limits the runs that are active at once. Runs take turns at the site, so another
