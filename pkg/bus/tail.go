@@ -246,11 +246,11 @@ func (t *tail) lastSequence(ctx context.Context, c *cursor) (uint64, error) {
 // lastOf is the sequence of the newest message that matches filter; 0 if there is none.
 func (t *tail) lastOf(ctx context.Context, filter string) (last uint64, err error) {
 	msg, err := t.bus.get(ctx, t.stream, getRequest{LastFor: filter})
-	if filter != ">" || !errors.Is(err, jetstream.ErrMsgNotFound) {
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			err = nil
-		}
+	switch missing := errors.Is(err, jetstream.ErrMsgNotFound); {
+	case !missing:
 		return msg.Sequence, err
+	case filter != ">":
+		return 0, nil
 	}
 	// For all subjects the server looks only at the last sequence of the stream, and finds nothing if
 	// that message was removed (nats-server 2.15.2). For each subject of the stream it searches.

@@ -42,7 +42,7 @@ const TableLongTexts = "long_texts"
 
 // xlsxOutput is an output to a workbook of Excel. The rows of each sheet wait in a compressed file
 // beside the output until all are known; the library writes everything else. Its own StreamWriter
-// keeps 32 MB of memory for each sheet and changes some texts.
+// changes some texts (docs/adr/0017-rows-of-a-workbook.md).
 type xlsxOutput struct {
 	*folder
 	file   *store.Pending

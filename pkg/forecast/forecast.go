@@ -24,33 +24,33 @@ type Pace struct {
 }
 
 // Interval returns the mean time between the starts of two requests outside of rests and quiet hours.
-// A pause below Latency/Concurrency is not the limit: all places are in use until a response arrives.
+// A pause below Latency/Concurrency is not the limit: the next request then waits for a response.
 func (p Pace) Interval() time.Duration {
-	places := max(1, p.Concurrency)
+	inFlight := max(1, p.Concurrency)
 	least, most := p.Min, max(p.Min, p.Max)
-	switch share := p.Latency / time.Duration(places); {
+	switch share := p.Latency / time.Duration(inFlight); {
 	case share <= least:
 		return least + (most-least)/2
 	case share >= most:
 		return share
 	}
-	return p.drawnInterval(places, least, most)
+	return p.drawnInterval(inFlight, least, most)
 }
 
 // drawnInterval returns the mean interval where now the pause and now the latency is the limit, for
 // which there is no short formula: request i starts after both a pause from request i−1 and the
-// response to request i−places. The draws are the same in each call.
-func (p Pace) drawnInterval(places int, least, most time.Duration) time.Duration {
+// response to request i−inFlight. The draws are the same in each call.
+func (p Pace) drawnInterval(inFlight int, least, most time.Duration) time.Duration {
 	const draws = 20_000
 	random := rand.New(rand.NewPCG(1, 2))
-	started := make([]float64, places) // of the last requests, by i mod places
+	started := make([]float64, inFlight) // of the last requests, by i mod inFlight
 	last, latency := 0.0, float64(p.Latency)
 	for i := range draws {
 		last += float64(least) + random.Float64()*float64(most-least)
-		if i >= places {
-			last = max(last, started[i%places]+latency)
+		if i >= inFlight {
+			last = max(last, started[i%inFlight]+latency)
 		}
-		started[i%places] = last
+		started[i%inFlight] = last
 	}
 	return time.Duration(last / draws)
 }

@@ -18,9 +18,9 @@ import (
 type planDocument struct {
 	Batches []runtime.BatchPlan `json:"batches"`
 	// The sums of the batches, which run one after the other.
-	ToAsk    int       `json:"to_ask"`
-	Requests int       `json:"requests"`
-	StartsAt time.Time `json:"starts_at"`
+	ToRequest int       `json:"to_request"`
+	Requests  int       `json:"requests"`
+	StartsAt  time.Time `json:"starts_at"`
 	// EndsAt is left out if TimeUnknown, the reason, is not empty.
 	EndsAt      time.Time `json:"ends_at,omitzero"`
 	TimeUnknown string    `json:"time_unknown"`
@@ -44,7 +44,7 @@ func (p *program) planCommand() *cobra.Command {
 		Short: "Estimate what a batch would request, how long it takes and how much disk it needs; sends no request",
 		Args:  maxArgs(1),
 		Long: "plan takes the flags and settings of batch and sends no request. It prints which batches the same command line of\n" +
-			"batch would run: how many numbers are collected, skipped and to ask, how many requests and how much time that\n" +
+			"batch would run: how many numbers are collected, skipped and to request, how many requests and how much time that\n" +
 			"takes at this pace from now on, with rests and quiet hours, how much data_dir and output grow, and the command.\n" +
 			"Requests, times and bytes are estimates, without retries and without slowdowns of the site. It also works while\n" +
 			"a batch runs on the same data_dir.\n\n" +
@@ -75,7 +75,7 @@ func (p *program) runPlan(cmd *cobra.Command, flags *batchFlags, args []string) 
 			return err
 		}
 		plan.Batches = append(plan.Batches, batch)
-		plan.ToAsk, plan.Requests = plan.ToAsk+batch.ToAsk, plan.Requests+batch.Requests
+		plan.ToRequest, plan.Requests = plan.ToRequest+batch.ToRequest, plan.Requests+batch.Requests
 		plan.DataBytes, plan.OutputBytes = plan.DataBytes+batch.DataBytes, plan.OutputBytes+batch.OutputBytes
 		plan.TimeUnknown = cmp.Or(plan.TimeUnknown, batch.TimeUnknown)
 		plan.RangeUnknown = cmp.Or(plan.RangeUnknown, batch.RangeUnknown)
@@ -160,7 +160,7 @@ func planText(b runtime.BatchPlan, settings *config.Settings) string {
 	if b.FailedBefore > 0 {
 		before = fmt.Sprintf(", %d of them failed before", b.FailedBefore)
 	}
-	line("to ask", "%s%s", sanitize.Plural(b.ToAsk, "number"), before)
+	line("to request", "%s%s", sanitize.Plural(b.ToRequest, "number"), before)
 	line("requests", "about %d, %.2f a number", b.Requests, b.RequestsPerNumber)
 	if b.RequestsPerHour > 0 {
 		line("pace", "about %.0f requests an hour", b.RequestsPerHour)

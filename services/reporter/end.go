@@ -499,7 +499,8 @@ func (w *worker) nextCommand(status contract.Status, next int) string {
 }
 
 // startCommand returns the command that starts a run's batch over NATS, at number from unless that
-// is 0. A list has no number to start at: its no-records must not stop it again. A superseded run, or another start, needs another run id.
+// is 0. A list has no number to start at: its no-records must not stop it again. A superseded run,
+// or another start, needs another run id.
 func startCommand(m contract.Manifest, from int, superseded bool) string {
 	spec := make(map[string]any)
 	// A manifest of an early version has no command: the spec then has only what the manifest has.

@@ -38,13 +38,13 @@ type BatchPlan struct {
 	// Search is nil without a search.
 	Search *SearchPlan `json:"search"`
 	// Selected is how many numbers the batch has from Start to End. CollectedSuccess and
-	// CollectedNoRecord of them are collected. Skipped of them are not requested and ToAsk are, of which
+	// CollectedNoRecord of them are collected. Skipped of them are not requested and ToRequest are, of which
 	// FailedBefore failed in an earlier run.
 	Selected          int `json:"selected"`
 	CollectedSuccess  int `json:"collected_success"`
 	CollectedNoRecord int `json:"collected_no_record"`
 	Skipped           int `json:"skipped"`
-	ToAsk             int `json:"to_ask"`
+	ToRequest         int `json:"to_request"`
 	FailedBefore      int `json:"failed_before"`
 	// Requests is how many requests that takes, without retries; RequestsPerNumber is the estimate for a
 	// number without a known outcome.
@@ -162,7 +162,7 @@ func (p Process) batchPlan(v generator.Preview, site *siteClient, at, blocked ti
 		Series: m.Prefix, Year: m.Year, Start: v.Range.Start, End: v.Range.End, Listed: m.IDs.Size(),
 		RunID: m.RunID, Status: v.Status, BoundKnown: v.BoundKnown, UpperBound: v.Highest,
 		Selected: v.Selected, CollectedSuccess: v.Success, CollectedNoRecord: v.NoRecord,
-		Skipped: v.Skipped, ToAsk: v.Ask, FailedBefore: v.FailedBefore, StartsAt: at, QuietWaits: []forecast.Wait{},
+		Skipped: v.Skipped, ToRequest: v.Ask, FailedBefore: v.FailedBefore, StartsAt: at, QuietWaits: []forecast.Wait{},
 	}
 	if m.Bound != nil {
 		plan.UpperBound = m.Bound.Number

@@ -32,7 +32,7 @@ func (p *fixture) checkPlan(name string, changes map[string]string) BatchPlan {
 	}
 	report := p.report(changes)
 	sent := p.memory.requests() - before
-	p.t.Logf("%s: %d of %d numbers to ask, %d requests planned, %d sent (%d no-records, %d probes, %d canaries, bound %d)", name, plan.ToAsk, plan.Selected, plan.Requests, sent, report.NoRecord, report.ProbesUsed, report.CanaryRequests, report.UpperBound)
+	p.t.Logf("%s: %d of %d numbers to request, %d requests planned, %d sent (%d no-records, %d probes, %d canaries, bound %d)", name, plan.ToRequest, plan.Selected, plan.Requests, sent, report.NoRecord, report.ProbesUsed, report.CanaryRequests, report.UpperBound)
 	if math.Abs(float64(plan.Requests-sent)) > 0.1*float64(sent) {
 		p.t.Errorf("%s: %d requests planned, %d sent", name, plan.Requests, sent)
 	}
@@ -50,7 +50,7 @@ func TestPlan_Requests(t *testing.T) {
 		p.sim = fcttest.Site(t, courtsim.Options{Seed: 11, Max: highest, Missing: 0.05})
 		p.memory.court = p.sim
 	}
-	if fresh := p.plan(map[string]string{"end": "60"}); fresh.CollectedSuccess != 0 || fresh.ToAsk != 60 || !fresh.BoundKnown {
+	if fresh := p.plan(map[string]string{"end": "60"}); fresh.CollectedSuccess != 0 || fresh.ToRequest != 60 || !fresh.BoundKnown {
 		t.Errorf("without a store: %+v", fresh)
 	}
 	if _, err := os.Stat(p.settings["data_dir"]); !os.IsNotExist(err) {
@@ -61,8 +61,8 @@ func TestPlan_Requests(t *testing.T) {
 	again := map[string]string{"end": "120", "force": "true", "concurrency": "1"}
 	p.cut(p.memory.requests()+50, again)
 	resumed := p.checkPlan("resumed", again)
-	if resumed.RunID == "" || resumed.ToAsk >= 85 || resumed.ToAsk < 70 {
-		t.Errorf("resumed: %d to ask in run %q", resumed.ToAsk, resumed.RunID)
+	if resumed.RunID == "" || resumed.ToRequest >= 85 || resumed.ToRequest < 70 {
+		t.Errorf("resumed: %d to request in run %q", resumed.ToRequest, resumed.RunID)
 	}
 	grow(240)
 	p.wanted.OnlyNew = true
@@ -85,7 +85,7 @@ func TestPlan_Requests(t *testing.T) {
 	}
 	p.ids = contract.CaseList{}
 	open := p.plan(map[string]string{"probe": "true", "year": "24"})
-	if open.End != 0 || open.ToAsk != 0 || open.Requests != searchRequests || open.RangeUnknown == "" {
+	if open.End != 0 || open.ToRequest != 0 || open.Requests != searchRequests || open.RangeUnknown == "" {
 		t.Errorf("a year of which nothing is known: %+v", open)
 	}
 }
@@ -104,7 +104,7 @@ func TestPlan_ServerWithoutStreams(t *testing.T) {
 	}()
 	p := newFixture(t, courtsim.Options{Max: 9}, map[string]string{"nats_url": server.URL(), "end": "9"})
 	for range 2 {
-		if plan := p.plan(nil); plan.ToAsk != 9 || plan.CollectedSuccess != 0 {
+		if plan := p.plan(nil); plan.ToRequest != 9 || plan.CollectedSuccess != 0 {
 			t.Errorf("%+v", plan)
 		}
 	}
