@@ -206,6 +206,43 @@ type Halt struct {
 	CommandAt time.Time `json:"command_at,omitzero"`
 }
 
+// Control is how operators steer a running run. The generator writes it; the fetchers and the
+// reporter follow it. A missing key is the zero Control.
+type Control struct {
+	// Paused: the fetchers of the run start no case. Reason and At are why and since when.
+	Paused bool      `json:"paused,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at,omitzero"`
+	// Tuning is what is in force in this round in place of the settings of the fetchers.
+	Tuning
+	// Changes are the newest commands that changed the run, of all rounds, the oldest first; at most
+	// MaxControlChanges.
+	Changes []ControlChange `json:"changes,omitempty"`
+	// Command is the sequence of the newest command that changed the run, and CommandAt when the
+	// stream stored it. An earlier command that is carried out later does nothing.
+	Command   uint64    `json:"command,omitempty"`
+	CommandAt time.Time `json:"command_at,omitzero"`
+}
+
+// MaxControlChanges is how many changes of a run are kept.
+const MaxControlChanges = 100
+
+// Tuning are settings of fetchers that were changed for a running run; nil is unchanged. Durations
+// are in nanoseconds.
+type Tuning struct {
+	DelayMin    *time.Duration `json:"delay_min,omitempty"`
+	DelayMax    *time.Duration `json:"delay_max,omitempty"`
+	Concurrency *int           `json:"concurrency,omitempty"`
+}
+
+// ControlChange is one command that changed a run: what it was and what it set.
+type ControlChange struct {
+	At time.Time `json:"at"`
+	// Command is pause, resume, tune, or start when a start ended the pause or the tuning.
+	Command string `json:"command"`
+	Tuning
+}
+
 // SiteBlock is the block of a site.
 type SiteBlock struct {
 	// CaseID is zero if the stored block is unreadable.
@@ -245,15 +282,22 @@ type Presence struct {
 
 // Wait is a period without requests to the site, beyond the configured pause.
 type Wait struct {
-	// Reason is quiet hours, a rest, the crawl delay of robots.txt, trouble of the site, or that it
-	// cannot be reached.
+	// Reason is quiet hours, a rest, the crawl delay of robots.txt, trouble of the site, that it
+	// cannot be reached, or that an operator has paused the run.
 	Reason string `json:"reason"`
-	// Until is when the next request may start at the earliest.
-	Until time.Time `json:"until"`
+	// Until is when the next request may start at the earliest; zero if nobody knows, as for a paused
+	// run.
+	Until time.Time `json:"until,omitzero"`
 }
 
-// String returns the end of the wait and its reason, for people.
+// WaitPaused is the reason of the wait of a paused run.
+const WaitPaused = "paused"
+
+// String returns the end of the wait, if it is known, and its reason, for people.
 func (w Wait) String() string {
+	if w.Until.IsZero() {
+		return "waits: " + w.Reason
+	}
 	return fmt.Sprintf("waits until %s: %s", w.Until.UTC().Format(time.RFC3339), w.Reason)
 }
 

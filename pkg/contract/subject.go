@@ -26,7 +26,7 @@ const (
 
 	BucketCollected = "collected" // CaseID.Key -> Collected: needs no further request
 	BucketFailed    = "failed"    // CaseID.Key -> Collected: a later run fetches it first
-	BucketRuns      = "runs"      // manifests, states, halts, checkpoints of runs; results of commands
+	BucketRuns      = "runs"      // manifests, states, halts, controls, checkpoints of runs; results of commands
 	BucketFetchers  = "fetchers"  // presences of fetchers by run; they expire
 	BucketHeld      = "held"      // in-flight records of fetchers by run
 	BucketSites     = "sites"     // blocks and slowdowns of sites
@@ -36,6 +36,9 @@ const (
 const (
 	SubjectStart    = "batch.start"
 	SubjectStop     = "batch.stop"
+	SubjectPause    = "batch.pause"
+	SubjectResume   = "batch.resume"
+	SubjectTune     = "batch.tune"
 	SubjectRejected = "batch.rejected"
 )
 
@@ -100,6 +103,9 @@ func (r RunID) StateKey() string { return string(r) + ".state" }
 // HaltKey is the key of the Halt in the bucket runs.
 func (r RunID) HaltKey() string { return string(r) + ".halt" }
 
+// ControlKey is the key of the Control in the bucket runs.
+func (r RunID) ControlKey() string { return string(r) + ".control" }
+
 // CheckpointKey is the key of the reporter's fold in the bucket runs.
 func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 
@@ -151,7 +157,8 @@ func IsKey(bucket, key string) bool {
 			n, err := strconv.ParseUint(rest[0], 10, 64)
 			return err == nil && CommandKey(n) == key
 		default:
-			return first == "batch" || run && slices.Contains([]string{"manifest", "state", "halt", "checkpoint"}, rest[0])
+			return first == "batch" ||
+				run && slices.Contains([]string{"manifest", "state", "halt", "control", "checkpoint"}, rest[0])
 		}
 	case BucketFetchers:
 		return (run || strings.HasPrefix(first, "_")) && len(rest) == 1 || key == RunID(rest[len(rest)-1]).ReporterKey()
