@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 )
 
@@ -278,6 +279,34 @@ type Presence struct {
 	Wait *Wait `json:"wait,omitempty"`
 	// Reached: the site has answered this fetcher in this round.
 	Reached bool `json:"reached,omitempty"`
+	// InFlight is how many cases of the run this fetcher has in flight.
+	InFlight int `json:"in_flight,omitempty"`
+	// Pace is nil in presences of older versions.
+	Pace *FetcherPace `json:"pace,omitempty"`
+}
+
+// FetcherPace is how a fetcher sends requests now. Durations are in nanoseconds.
+type FetcherPace struct {
+	// DelayMin and DelayMax bound the pause between two requests, the crawl delay of robots.txt
+	// included. SlowedMin and SlowedMax bound the pause while the site is in trouble; 0 if it is not.
+	DelayMin  time.Duration `json:"delay_min"`
+	DelayMax  time.Duration `json:"delay_max"`
+	SlowedMin time.Duration `json:"slowed_min,omitempty"`
+	SlowedMax time.Duration `json:"slowed_max,omitempty"`
+	// RestEvery is the number of requests after which a rest of RestFor follows; 0 means never.
+	// SinceRest is how many requests were sent since the last rest.
+	RestEvery int           `json:"rest_every,omitempty"`
+	RestFor   time.Duration `json:"rest_for,omitempty"`
+	SinceRest int           `json:"since_rest,omitempty"`
+	// QuietFrom and QuietTo are the quiet hours, as the time since midnight; equal ones are none. They
+	// count in Location, a name of the time zone database, which is UTCOffset seconds east of UTC now;
+	// Local is the time zone of the fetcher's machine.
+	QuietFrom time.Duration `json:"quiet_from,omitempty"`
+	QuietTo   time.Duration `json:"quiet_to,omitempty"`
+	Location  string        `json:"location,omitempty"`
+	UTCOffset int           `json:"utc_offset,omitempty"`
+	// Concurrency is how many cases may be in flight over all fetchers of the site.
+	Concurrency int `json:"concurrency"`
 }
 
 // Wait is a period without requests to the site, beyond the configured pause.
@@ -290,8 +319,18 @@ type Wait struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
-// WaitPaused is the reason of the wait of a paused run.
-const WaitPaused = "paused"
+// WaitPaused is the reason of the wait of a paused run, WaitQuietHours that of one in its quiet hours.
+// WaitRest is how the reason of a rest begins.
+const (
+	WaitPaused     = "paused"
+	WaitQuietHours = "quiet hours"
+	WaitRest       = "rest after "
+)
+
+// ByPlan reports whether the settings or an operator cause the wait, and not the site.
+func (w Wait) ByPlan() bool {
+	return w.Reason == WaitPaused || w.Reason == WaitQuietHours || strings.HasPrefix(w.Reason, WaitRest)
+}
 
 // String returns the end of the wait, if it is known, and its reason, for people.
 func (w Wait) String() string {
@@ -490,7 +529,59 @@ type Checkpoint struct {
 	WrittenAt  time.Time `json:"written_at"`
 }
 
-// Event is the body of batch.event.<run_id>.<started|progress|finished>.
+// Phase is what a running run does.
+type Phase string
+
+// The phases. A run that waits or is paused while it searches has the phase of the wait.
+const (
+	// PhaseSearching: the bound is not known yet.
+	PhaseSearching Phase = "searching"
+	PhaseFetching  Phase = "fetching"
+	// PhaseWaiting: no request is sent for longer than the pause.
+	PhaseWaiting Phase = "waiting"
+	// PhasePaused: an operator has paused the run.
+	PhasePaused Phase = "paused"
+)
+
+// Progress is how a running run gets on at the time of an event.
+type Progress struct {
+	// Phase is empty when the run has ended.
+	Phase Phase `json:"phase,omitempty"`
+	// InFlight is how many cases are in flight, over all fetchers.
+	InFlight int `json:"in_flight"`
+	// RatePerMinute is how many numbers get an outcome a minute, in this round alone: a mean whose
+	// weights fall exponentially, with a time constant of one minute.
+	RatePerMinute float64 `json:"rate_per_minute"`
+	// LeftSeconds estimates when the run ends; nil if it has ended or nobody can know, for which
+	// LeftUnknown then has the reason.
+	LeftSeconds *float64 `json:"left_seconds"`
+	LeftUnknown string   `json:"left_unknown,omitempty"`
+	// Pause bounds the pause between two requests, slowdown included; nil while no fetcher says.
+	Pause *PauseBounds `json:"pause"`
+}
+
+// StartingProgress is the progress of a running run before its first event of the reporter.
+func StartingProgress(m Manifest) Progress {
+	if m.Searching() {
+		return Progress{Phase: PhaseSearching, LeftUnknown: LeftUnknownSearching}
+	}
+	return Progress{Phase: PhaseFetching, LeftUnknown: LeftUnknownStarting}
+}
+
+// PauseBounds are the shortest and the longest pause, in seconds.
+type PauseBounds struct {
+	Min float64 `json:"min"`
+	Max float64 `json:"max"`
+}
+
+// Reasons why nobody can know when a run ends.
+const (
+	LeftUnknownSearching = "searching"
+	LeftUnknownPaused    = "paused"
+	LeftUnknownStarting  = "starting"
+)
+
+// Event is the body of batch.event.<run_id>.<started|progress|waiting|finished>.
 type Event struct {
 	RunID  RunID     `json:"run_id"`
 	At     time.Time `json:"at"`
@@ -506,9 +597,21 @@ type Event struct {
 	NoRecord  int `json:"no_record"`
 	Failed    int `json:"failed"`
 	Retries   int `json:"retries"`
-	// Wait is why no request is sent; it is set only in the event waiting.
+	Progress
+	// Wait is why no request is sent; it is set only in the event waiting. The end of a wait is the
+	// next event progress.
 	Wait *Wait `json:"wait,omitempty"`
 	// Metrics are the figures of the run so far; nil in the event started.
 	Metrics *Metrics `json:"metrics,omitempty"`
 	Report  *Report  `json:"report,omitempty"`
+}
+
+// ProgressAt returns the progress of e as it is known later: less time is left.
+func (e Event) ProgressAt(later time.Time) Progress {
+	p := e.Progress
+	if p.LeftSeconds != nil {
+		left := max(0, *p.LeftSeconds-max(0, later.Sub(e.At).Seconds()))
+		p.LeftSeconds = &left
+	}
+	return p
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/sanitize"
@@ -89,8 +88,11 @@ func statusText(s runtime.RunStatus) string {
 		text += fmt.Sprintf(" of %d", s.Planned)
 	}
 	text += fmt.Sprintf(" = %d success + %d no-record + %d failed", s.Succeeded, s.NoRecord, s.Failed)
-	if s.LeftSeconds > 0 {
-		text += fmt.Sprintf("  about %s left", time.Duration(s.LeftSeconds*float64(time.Second)).Round(time.Second))
+	switch {
+	case s.LeftSeconds != nil:
+		text += fmt.Sprintf("  about %s left", roughly(*s.LeftSeconds))
+	case s.LeftUnknown != "":
+		text += "  time left unknown: " + sanitize.Line(s.LeftUnknown)
 	}
 	if s.Wait != nil {
 		text += "  " + sanitize.Line(s.Wait.String())

@@ -106,7 +106,7 @@ func (d *progressDisplay) show(event contract.Event, log *slog.Logger) {
 			_, _ = d.Write(append([]byte(sanitize.Mask(string(sanitize.JSON(line)))), '\n'))
 		}
 	case "tty":
-		line := progressLine(event, time.Since(d.startedAt))
+		line := progressLine(event)
 		if event.Wait != nil {
 			line += "  " + sanitize.Line(event.Wait.String())
 		}
@@ -159,18 +159,19 @@ func truncate(line string, width int) string {
 	return line
 }
 
-// progressLine formats the progress of a run that took so long until now, with an estimate of the
-// remaining time.
-func progressLine(e contract.Event, took time.Duration) string {
+// progressLine formats the progress of a run.
+func progressLine(e contract.Event) string {
 	done := e.Succeeded + e.NoRecord + e.Failed
 	all := cmp.Or(e.Planned, e.Listed, e.Range.Size())
 	line := fmt.Sprintf("%d/%d  success %d  no-record %d  failed %d  retries %d", done, all, e.Succeeded,
 		e.NoRecord, e.Failed, e.Retries)
-	if done == 0 || all <= done {
-		return line
+	switch {
+	case e.LeftSeconds != nil:
+		line += "  " + roughly(*e.LeftSeconds) + " left"
+	case e.LeftUnknown != "":
+		line += "  time left unknown: " + e.LeftUnknown
 	}
-	left := time.Duration(float64(took) / float64(done) * float64(all-done))
-	return line + "  " + left.Round(time.Second).String() + " left"
+	return line
 }
 
 // showWork shows how many numbers were "exported" or "analyzed"; all is 0 if it is not known.

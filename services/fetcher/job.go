@@ -216,9 +216,11 @@ func (w *runWorker) startWhenFree(startCtx, finishCtx context.Context, jobs []de
 // startJob processes a job with an admission, in a goroutine of its own.
 func (w *runWorker) startJob(startCtx, finishCtx context.Context, d delivery, admission limit.Admission) {
 	w.service.inFlight.Add(1)
+	w.inFlight.Add(1)
 	w.jobs.Go(func() {
 		defer admission.Release()
 		defer w.service.inFlight.Add(-1)
+		defer w.inFlight.Add(-1)
 		w.process(startCtx, finishCtx, d)
 	})
 }

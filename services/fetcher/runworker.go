@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,8 @@ type runWorker struct {
 	// stop ends startCtx.
 	stop context.CancelCauseFunc
 	jobs sync.WaitGroup
+	// inFlight counts the cases of the run in flight.
+	inFlight atomic.Int64
 	// consumerCreated is the creation time of the jobs consumer. consumerRecreated says that it was
 	// recreated since the work started.
 	consumerCreated   time.Time
@@ -46,6 +49,8 @@ type runWorker struct {
 	copyRequested map[int]bool
 	// loggedWaits are the logged waits by reason, each with the latest end that was logged.
 	loggedWaits map[string]time.Time
+	// storedPresence is the presence that was stored last.
+	storedPresence contract.Presence
 	// failure is the first error that ends the work on the run.
 	failure error
 }
@@ -176,7 +181,10 @@ func (w *runWorker) announcePresence(finishCtx context.Context) (leaveRun func()
 	if err := w.putPresence(limited); err != nil {
 		return nil, fmt.Errorf("joining run %s: %w", w.manifest.RunID, err)
 	}
-	stopHeartbeat := delay.Every(w.service.presenceTerm.Heartbeat(), func() {
+	stopHeartbeat := delay.Every(presenceInterval, func() {
+		if !w.presenceDue() {
+			return
+		}
 		w.refreshPresence(finishCtx)
 		if err := w.record.flush(finishCtx); err != nil {
 			w.log.Warn("fetcher.holding.failed", "run_id", w.manifest.RunID, "error", err)
@@ -192,9 +200,33 @@ func (w *runWorker) announcePresence(finishCtx context.Context) (leaveRun func()
 	}, nil
 }
 
+// presenceInterval is the interval of the checks whether the stored presence is out of date.
+const presenceInterval = time.Second
+
+// presenceDue reports whether the stored presence must be renewed, or is not what it was.
+func (w *runWorker) presenceDue() bool {
+	next := w.presence()
+	w.mu.Lock()
+	stored := w.storedPresence
+	w.mu.Unlock()
+	due := next.At.Sub(stored.At) >= w.service.presenceTerm.Heartbeat()
+	next.At = stored.At
+	return due || !reflect.DeepEqual(next, stored)
+}
+
+func (w *runWorker) presence() contract.Presence {
+	pace := w.service.limiter.CurrentPace()
+	return contract.Presence{At: time.Now(), Wait: w.reportWait(), Reached: w.reachability.Reached(),
+		InFlight: int(w.inFlight.Load()), Pace: &pace}
+}
+
 func (w *runWorker) putPresence(ctx context.Context) error {
-	return runs.Put(ctx, w.service.fetchers, w.manifest.RunID.FetcherKey(w.service.ID),
-		contract.Presence{At: time.Now().UTC(), Wait: w.reportWait(), Reached: w.reachability.Reached()})
+	p := w.presence()
+	w.mu.Lock()
+	w.storedPresence = p
+	w.mu.Unlock()
+	p.At = p.At.UTC()
+	return runs.Put(ctx, w.service.fetchers, w.manifest.RunID.FetcherKey(w.service.ID), p)
 }
 
 // refreshPresence stores the presence again. The next refresh replaces a lost one.

@@ -234,7 +234,7 @@ func (s *Service) beginRound(ctx context.Context, m contract.Manifest, last stor
 	s.active.await(ctx, run)
 	s.Log.Info("batch.run.start", "run_id", run, "round", last.value.Round+1)
 	return s.Bus.PublishJSON(ctx, run.EventSubject("started"), contract.Event{RunID: run, At: time.Now().UTC(),
-		Status: contract.Running, Range: m.Range, Listed: m.IDs.Size()})
+		Status: contract.Running, Range: m.Range, Listed: m.IDs.Size(), Progress: contract.StartingProgress(m)})
 }
 
 // supersede marks stopped runs of other batches with the same site, series and year as superseded,

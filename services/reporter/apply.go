@@ -24,6 +24,9 @@ import (
 // idempotent. A safe stop is written before all of them, so that it takes effect quickly.
 func (w *worker) apply(ctx context.Context, batch []ledger.Message) error {
 	fresh := w.fold(batch)
+	if w.tally.Sequence > w.canary.foldUntil { // the ledger of this round, as it grows
+		w.observed.add(time.Now(), fresh)
+	}
 	steps := []struct {
 		name string
 		do   func() error

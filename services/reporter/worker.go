@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
+	"fct-scraper/pkg/forecast"
 	"fct-scraper/pkg/lease"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
@@ -40,9 +42,12 @@ type worker struct {
 	haltWritten        bool      // this worker has written the halt of a safe stop
 	saved              bool      // this worker has written a checkpoint
 	haltCheckedAt      time.Time
-	reportedAttempts   int            // attempts counted at the last progress event
-	waitCheckedAt      time.Time      // time of the last progress, or of the last check for the reason of a wait
-	reportedWait       *contract.Wait // of the last waiting event
+	observed           observed
+	reportedAttempts   int            // attempts counted at the last event
+	progressAt         time.Time      // of the last progress
+	reportedWait       *contract.Wait // of the last event; nil if that was no waiting event
+	fetchersRead       []contract.Presence
+	fetchersRetryAt    time.Time
 	canary             canaryState
 	canaryRequests     sync.WaitGroup // the canary in flight
 	stopwatch          *stopwatch
@@ -66,7 +71,7 @@ type buckets struct {
 const (
 	haltInterval     = 50 * time.Millisecond
 	progressInterval = time.Second
-	// waitInterval is the interval of the checks why a run makes no progress.
+	// waitInterval is how long a run makes no progress before it waits.
 	waitInterval = 5 * time.Second
 )
 
@@ -319,40 +324,88 @@ func (w *worker) newEvent(status contract.Status, report *contract.Report) contr
 	return event
 }
 
-// publishProgress publishes a progress event when there is progress, and otherwise an event with
-// the reason of the wait, once for each wait.
+// publishProgress publishes a progress event when there is progress or a wait has ended, and the event
+// waiting when a wait or a pause begins or changes.
 func (w *worker) publishProgress(ctx context.Context) {
+	now := time.Now()
 	if w.tally.Durations.Count != w.reportedAttempts {
-		w.reportedAttempts, w.waitCheckedAt = w.tally.Durations.Count, time.Now()
-		w.publishEvent(ctx, "progress", w.newEvent(contract.Running, nil))
-		return
+		w.progressAt = now
 	}
-	if time.Since(w.waitCheckedAt) < waitInterval {
-		return
-	}
-	w.waitCheckedAt = time.Now()
-	wait, err := w.fetcherWait(ctx)
+	fetchers, err := w.readFetchers(ctx, now)
 	if err != nil {
-		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", "waiting", "error", err)
+		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", "progress", "error", err)
 	}
-	if wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason ||
-		wait.Until.Sub(w.reportedWait.Until) > waitInterval) {
-		w.reportedWait = wait
-		event := w.newEvent(contract.Running, nil)
+	facts := w.roundFacts(now, fetchers)
+	w.observed.advance(now, facts.idle(), facts.memory())
+	facts.rate, facts.requestRate = w.observed.rates(now)
+	wait := facts.wait
+	event := w.newEvent(contract.Running, nil)
+	event.Progress = facts.progress()
+	switch {
+	case w.tally.Durations.Count != w.reportedAttempts || wait == nil && w.reportedWait != nil:
+		w.publishEvent(ctx, "progress", event)
+	case wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason ||
+		wait.Until.Sub(w.reportedWait.Until).Abs() > waitInterval):
 		event.Wait = wait
 		w.publishEvent(ctx, "waiting", event)
+	default:
+		return
 	}
+	w.reportedAttempts, w.reportedWait = w.tally.Durations.Count, event.Wait
 }
 
-// fetcherWait returns why the run's fetchers wait: the wait with the earliest end; nil when none
-// waits. A fetcher without a job does not wait.
-func (w *worker) fetcherWait(ctx context.Context) (wait *contract.Wait, err error) {
-	err = runs.EachFetcher(ctx, w.Bus, w.manifest.RunID, func(_ string, p contract.Presence) {
+// readFetchers reads the presences of the run's fetchers. After an error it returns the last ones, and
+// reads no new ones for waitInterval: a broker in trouble answers late.
+func (w *worker) readFetchers(ctx context.Context, now time.Time) ([]contract.Presence, error) {
+	if now.Before(w.fetchersRetryAt) {
+		return w.fetchersRead, nil
+	}
+	var read []contract.Presence
+	err := runs.EachFetcher(ctx, w.Bus, w.manifest.RunID, func(_ string, p contract.Presence) { read = append(read, p) })
+	if err != nil {
+		w.fetchersRetryAt = now.Add(waitInterval)
+		return w.fetchersRead, err
+	}
+	w.fetchersRead = read
+	return read, nil
+}
+
+// roundFacts returns the facts of this moment, without the rates. A wait of a fetcher counts when the
+// run makes no progress: the others may send requests.
+func (w *worker) roundFacts(now time.Time, fetchers []contract.Presence) roundFacts {
+	f := roundFacts{now: now, fetchers: fetchers, searches: w.manifest.Probe, latency: w.observed.meanLatency()}
+	if p := w.tally.Planned; p != nil {
+		f.planned, f.left = true, max(0, p.Jobs-w.tally.Total())
+		w.observed.setPlanned()
+	}
+	for number, at := range w.observed.retryAt {
+		if w.tally.Outcomes.Get(number) != "" {
+			delete(w.observed.retryAt, number)
+			continue
+		}
+		if at.After(now) {
+			f.retries++
+		}
+		if at.After(f.lastRetry) {
+			f.lastRetry = at
+		}
+	}
+	f.perNumber = w.observed.perNumber(&w.tally)
+	if now.Sub(w.progressAt) >= waitInterval {
+		f.wait = fetcherWait(fetchers)
+	}
+	return f
+}
+
+// fetcherWait returns why the fetchers wait: the wait with the earliest end; nil when none waits. A
+// fetcher without a job does not wait.
+func fetcherWait(fetchers []contract.Presence) (wait *contract.Wait) {
+	for _, p := range fetchers {
 		if p.Wait != nil && (wait == nil || p.Wait.Until.Before(wait.Until)) {
 			wait = p.Wait
 		}
-	})
-	return wait, err
+	}
+	return wait
 }
 
 // publishEvent publishes an event. Events are informational: a lost one does not stop a run.
@@ -360,4 +413,244 @@ func (w *worker) publishEvent(ctx context.Context, name string, event contract.E
 	if err := w.Bus.PublishJSON(ctx, w.manifest.RunID.EventSubject(name), event); err != nil {
 		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", name, "error", err)
 	}
+}
+
+// observed is what a reporter has seen of this round, as the ledger grew. Its sums decay: what was
+// added loses its weight exponentially with time. The zero value has seen nothing.
+type observed struct {
+	// began is when the first entry was added, which starts the clock and does not count itself.
+	began, at time.Time
+	// outcomes decays with rateMemory. requests and busy, the seconds in which requests could be sent,
+	// decay with the memory that advance gets.
+	outcomes, requests, busy float64
+	// numbers, allRequests, exchanges and seconds are counts of the whole round.
+	numbers, allRequests, exchanges int
+	seconds                         float64
+	// planned: the counts are of the time since the numbers were planned, without the search.
+	planned bool
+	// retryAt is when numbers without an outcome may be fetched again.
+	retryAt map[int]time.Time
+}
+
+// rateMemory is the time constant of the rate that people see.
+const rateMemory = time.Minute
+
+func (o *observed) add(now time.Time, fresh []fold.Counted) {
+	for _, entry := range fresh {
+		if !entry.WritesLine() {
+			continue
+		}
+		number := entry.CaseID.Number
+		if entry.Outcome == "" && !entry.RetryAt.IsZero() {
+			if o.retryAt == nil {
+				o.retryAt = make(map[int]time.Time)
+			}
+			o.retryAt[number] = entry.RetryAt
+		} else {
+			delete(o.retryAt, number)
+		}
+		for _, x := range entry.Requests {
+			o.exchanges++
+			o.seconds += x.Seconds
+		}
+		o.allRequests += len(entry.Requests)
+		if entry.Outcome != "" {
+			o.numbers++
+		}
+		if !o.began.IsZero() {
+			o.requests += float64(len(entry.Requests))
+			if entry.Outcome != "" {
+				o.outcomes++
+			}
+		}
+	}
+	if o.began.IsZero() && o.exchanges > 0 {
+		o.began, o.at = now, now
+	}
+}
+
+// setPlanned forgets how many requests the numbers of the search took: most of them have no record.
+func (o *observed) setPlanned() {
+	if !o.planned {
+		o.planned, o.numbers, o.allRequests = true, 0, 0
+	}
+}
+
+// advance lets the sums decay until now. While the run is idle, the time does not count against the
+// rate of requests.
+func (o *observed) advance(now time.Time, idle bool, memory time.Duration) {
+	if o.began.IsZero() {
+		return
+	}
+	passed := now.Sub(o.at)
+	o.at = now
+	o.outcomes *= math.Exp(-passed.Seconds() / rateMemory.Seconds())
+	if !idle {
+		kept := math.Exp(-passed.Seconds() / memory.Seconds())
+		o.requests *= kept
+		o.busy = o.busy*kept + memory.Seconds()*(1-kept)
+	}
+}
+
+// minRequests is how many requests a rate of requests, and a number's requests, are based on at least.
+const minRequests = 5
+
+// rates returns how many numbers got an outcome, and how many requests were sent, a minute; 0 if too
+// little was seen.
+func (o *observed) rates(now time.Time) (outcomes, requests float64) {
+	if o.began.IsZero() || now.Sub(o.began) < progressInterval {
+		return 0, 0
+	}
+	since, memory := now.Sub(o.began).Seconds(), rateMemory.Seconds()
+	outcomes = o.outcomes * 60 / (memory * (1 - math.Exp(-since/memory)))
+	if o.requests >= minRequests && o.busy > 0 {
+		requests = 60 * o.requests / o.busy
+	}
+	return outcomes, requests
+}
+
+// perNumber returns how many requests a number took, retries included; 0 if nothing is known. Until
+// enough was seen of this round, it is that of the run.
+func (o *observed) perNumber(t *fold.Tally) float64 {
+	if o.numbers >= minRequests {
+		return float64(o.allRequests) / float64(o.numbers)
+	}
+	if t.Total() == 0 {
+		return 0
+	}
+	return float64(t.Requests-t.CanaryRequests) / float64(t.Total())
+}
+
+func (o *observed) meanLatency() time.Duration {
+	if o.exchanges == 0 {
+		return 0
+	}
+	return seconds(o.seconds / float64(o.exchanges))
+}
+
+// roundFacts are what the progress of a running run is computed from.
+type roundFacts struct {
+	now time.Time
+	// searches: the run has a search. planned: the jobs of all its numbers are known, of which left have
+	// no outcome, and retries of those wait for a retry, the last until lastRetry.
+	searches, planned bool
+	left, retries     int
+	lastRetry         time.Time
+	// perNumber is how many requests a number takes, latency how long each; 0 is unknown.
+	perNumber float64
+	latency   time.Duration
+	// rate is how many numbers, requestRate how many requests were done a minute; 0 is unknown.
+	rate, requestRate float64
+	// wait is why no request is sent; nil if that is not so.
+	wait     *contract.Wait
+	fetchers []contract.Presence
+}
+
+func (f roundFacts) paused() bool { return f.wait != nil && f.wait.Reason == contract.WaitPaused }
+
+// idle reports whether no request can be sent, for a reason that a forecast counts by itself.
+func (f roundFacts) idle() bool {
+	for _, p := range f.fetchers {
+		if p.Wait != nil && p.Wait.ByPlan() {
+			return true
+		}
+	}
+	return f.planned && f.retries >= f.left
+}
+
+// memory returns the time constant of the rate of requests: long enough for many pauses.
+func (f roundFacts) memory() time.Duration {
+	const least, pauses = 3 * time.Minute, 30
+	return max(least, pauses*f.pace().Interval())
+}
+
+// progress computes the progress of a running run.
+func (f roundFacts) progress() contract.Progress {
+	p := contract.Progress{Phase: contract.PhaseFetching, RatePerMinute: math.Round(f.rate*100) / 100}
+	switch {
+	case f.paused():
+		p.Phase = contract.PhasePaused
+	case f.wait != nil:
+		p.Phase = contract.PhaseWaiting
+	case !f.planned && f.searches:
+		p.Phase = contract.PhaseSearching
+	}
+	for _, fetcher := range f.fetchers {
+		p.InFlight += fetcher.InFlight
+	}
+	if pace := f.fetcherPace(); pace != nil {
+		p.Pause = &contract.PauseBounds{Min: max(pace.DelayMin, pace.SlowedMin).Seconds(),
+			Max: max(pace.DelayMin, pace.DelayMax, pace.SlowedMax).Seconds()}
+	}
+	left, unknown := f.timeLeft()
+	if p.LeftUnknown = unknown; unknown == "" {
+		rounded := math.Round(left.Seconds()*10) / 10
+		p.LeftSeconds = &rounded
+	}
+	return p
+}
+
+// timeLeft estimates how long the run takes from now on, or returns why nobody can know.
+func (f roundFacts) timeLeft() (left time.Duration, unknown string) {
+	switch {
+	case f.paused():
+		return 0, contract.LeftUnknownPaused
+	case !f.planned && f.searches:
+		return 0, contract.LeftUnknownSearching
+	case !f.planned, f.left > 0 && f.perNumber == 0:
+		return 0, contract.LeftUnknownStarting
+	case f.wait != nil && f.wait.Until.IsZero():
+		return 0, f.wait.Reason
+	}
+	forecast := forecast.Forecast{Now: f.now, Requests: int(math.Ceil(float64(f.left) * f.perNumber)), Pace: f.pace(),
+		Rate: f.requestRate}
+	if pace := f.fetcherPace(); pace != nil {
+		forecast.Now, forecast.SinceRest = f.now.In(location(*pace, f.now)), pace.SinceRest
+	}
+	if f.wait != nil {
+		forecast.NotBefore = f.wait.Until
+	}
+	result := forecast.Result()
+	if result.Unknown != "" {
+		return 0, result.Unknown
+	}
+	if retried := f.lastRetry.Add(f.latency); f.left > 0 && retried.After(result.End) {
+		return retried.Sub(f.now), ""
+	}
+	return result.End.Sub(f.now), ""
+}
+
+// fetcherPace returns the pace of the first fetcher that says it; nil if none does.
+func (f roundFacts) fetcherPace() *contract.FetcherPace {
+	for _, p := range f.fetchers {
+		if p.Pace != nil {
+			return p.Pace
+		}
+	}
+	return nil
+}
+
+// pace returns the pace for a forecast. A rest that is too short to be reported as a wait is in the
+// observed rate.
+func (f roundFacts) pace() forecast.Pace {
+	p := f.fetcherPace()
+	if p == nil {
+		return forecast.Pace{Latency: f.latency}
+	}
+	pace := forecast.Pace{Min: p.DelayMin, Max: p.DelayMax, RestEvery: p.RestEvery, RestFor: p.RestFor,
+		Quiet: forecast.Hours{From: p.QuietFrom, To: p.QuietTo}, Concurrency: p.Concurrency, Latency: f.latency}
+	if f.requestRate > 0 && p.RestFor <= waitInterval {
+		pace.RestEvery = 0
+	}
+	return pace
+}
+
+// location returns the time zone of a fetcher, or one with its present offset if it is not known here.
+func location(p contract.FetcherPace, now time.Time) *time.Location {
+	if zone, err := time.LoadLocation(p.Location); err == nil {
+		if _, offset := now.In(zone).Zone(); offset == p.UTCOffset {
+			return zone
+		}
+	}
+	return time.FixedZone("", p.UTCOffset)
 }

@@ -34,8 +34,8 @@ type RunStatus struct {
 	Succeeded int `json:"succeeded"`
 	NoRecord  int `json:"no_record"`
 	Failed    int `json:"failed"`
-	// LeftSeconds estimates how long a running run still takes; 0 if unknown.
-	LeftSeconds float64 `json:"left_seconds"`
+	// Progress is that of the latest event, LeftSeconds from now on.
+	contract.Progress
 	// Wait is why a running run sends no requests at the moment; nil if it does.
 	Wait *contract.Wait `json:"wait"`
 }
@@ -126,6 +126,10 @@ func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifes
 	if s.Status != contract.Running {
 		return nil
 	}
+	started, err := r.lastEvent(ctx, s.RunID, "started")
+	if err != nil {
+		return err
+	}
 	e, err := r.lastEvent(ctx, s.RunID, "progress")
 	if err != nil {
 		return err
@@ -135,13 +139,17 @@ func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifes
 		return err
 	}
 	if waiting.At.After(e.At) {
-		if e = waiting; e.Wait != nil && e.Wait.Until.After(time.Now()) {
-			s.Wait = e.Wait
-		}
+		e = waiting
 	}
 	s.Planned = max(s.Planned, e.Planned)
-	if s.Planned > s.Done && s.Done > 0 {
-		s.LeftSeconds = time.Since(s.StartedAt).Seconds() / float64(s.Done) * float64(s.Planned-s.Done)
+	if s.Progress = contract.StartingProgress(m); started.At.After(e.At) { // those are of an earlier round
+		return nil
+	}
+	if e.Phase != "" {
+		s.Progress = e.ProgressAt(time.Now())
+	}
+	if w := e.Wait; w != nil && (w.Until.IsZero() || w.Until.After(time.Now())) {
+		s.Wait = w
 	}
 	return nil
 }

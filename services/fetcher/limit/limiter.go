@@ -138,6 +138,24 @@ func fetchersActive(ctx context.Context, b *bus.Bus) (active bool, err error) {
 	return active, err
 }
 
+// CurrentPace returns how requests are sent now.
+func (l *Limiter) CurrentPace() contract.FetcherPace {
+	pace, crawl := l.pace, l.crawlDelay()
+	_, offset := time.Now().Zone()
+	current := contract.FetcherPace{
+		DelayMin: max(pace.Min, crawl), DelayMax: max(pace.Max, crawl), RestEvery: pace.RestEvery, RestFor: pace.RestFor,
+		QuietFrom: pace.Quiet.From, QuietTo: pace.Quiet.To, Location: time.Local.String(), UTCOffset: offset,
+		Concurrency: cap(l.sem),
+	}
+	if pace.RestEvery > 0 {
+		current.SinceRest = int(l.sent.Load()) % pace.RestEvery
+	}
+	if level := l.Slowdown().Level; level > 0 {
+		current.SlowedMin, current.SlowedMax = l.opts.Backoff.pause(level, 0), l.opts.Backoff.pause(level, 1)
+	}
+	return current
+}
+
 // Attempt are the requests of one attempt, each sent when the Limiter permits it.
 type Attempt struct {
 	limiter *Limiter

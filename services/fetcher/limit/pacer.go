@@ -75,6 +75,8 @@ type pacer struct {
 	// firstRequest is held by the one case without a request yet that may wait for the turn. So a
 	// case under way, whose job timeout runs, has at most one such case before it.
 	firstRequest chan struct{}
+	// sent counts the requests as the rests do, those of all processes if there are others.
+	sent atomic.Int64
 	// currentWait is why the next request is held beyond its pause; nil while it is not.
 	currentWait atomic.Pointer[Wait]
 }
@@ -175,6 +177,7 @@ func (p *pacer) wait(ctx context.Context, started bool, hold holdFunc) (permit s
 
 // drawPause returns the wait after request number n, and whether it is a rest.
 func (p *pacer) drawPause(n int) (pause time.Duration, rest bool) {
+	p.sent.Store(int64(n))
 	return max(p.pace.pause(n, rand.Float64()), p.crawlDelay()), p.pace.restsAfter(n)
 }
 
@@ -230,7 +233,7 @@ func (p *pacer) waitPause(ctx context.Context, state paceState, pause time.Durat
 	left, crawl := pause-time.Since(state.started), p.crawlDelay()
 	switch {
 	case state.rest:
-		p.reportWait("rest after "+sanitize.Plural(p.pace.RestEvery, "request"), left, false)
+		p.reportWait(contract.WaitRest+sanitize.Plural(p.pace.RestEvery, "request"), left, false)
 	case crawl > p.pace.Max:
 		p.reportWait(fmt.Sprintf("crawl delay of robots.txt: %s", crawl), left, true)
 	}
@@ -250,7 +253,7 @@ func (p *pacer) waitHold(ctx context.Context, hold holdFunc, permit *sendPermit)
 		if err := p.sleepAndCount(ctx, min(left, recheckInterval), permit); err != nil {
 			return err
 		}
-		if reason != quietHours {
+		if reason != contract.WaitQuietHours {
 			permit.Slowed += time.Since(start)
 		}
 	}
@@ -273,13 +276,10 @@ func (p *pacer) sleepAndCount(ctx context.Context, d time.Duration, permit *send
 	return err
 }
 
-// quietHours is the reason of a wait for the end of the quiet hours.
-const quietHours = "quiet hours"
-
 // holdLeft returns for how much longer the hour or the state of the site forbids a request, and
 // why.
 func (p *pacer) holdLeft(hold holdFunc) (left time.Duration, reason string) {
-	left, reason = p.pace.Quiet.left(time.Now()), quietHours
+	left, reason = p.pace.Quiet.left(time.Now()), contract.WaitQuietHours
 	if hold != nil {
 		if held, reason := hold(); held > left {
 			return held, reason
