@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"fct-scraper/pkg/loopback"
 )
 
 // checkCombinations checks settings against each other, unless one has a problem of its own.
@@ -16,6 +18,17 @@ func (l *loader) checkCombinations() {
 	l.requireBoth("nats_cert", "nats_key", (c.NATSCert == "") != (c.NATSKey == ""))
 	l.requireOutside("output", "data_dir", c.NATSURL == "")
 	l.requireTLS("nats_url", c.unencryptedHosts())
+	l.requireToken("http_addr", "http_token", c.HTTPAddr != "" && c.HTTPToken == "" && !loopback.IsListenAddr(c.HTTPAddr))
+}
+
+// requireToken refuses an address that others can reach if it has no token: they could read and stop
+// the runs.
+func (l *loader) requireToken(addr, token string, missing bool) {
+	if !missing || l.bad[addr] || l.bad[token] {
+		return
+	}
+	l.problems = append(l.problems, fmt.Sprintf("%s: %s = %s: others can reach it: want %s too, or a loopback address such as 127.0.0.1:8080",
+		l.settings.origins[addr], addr, l.table.quoteValue(addr, l.text(addr)), token))
 }
 
 // requireTLS refuses addresses if hosts is not empty: others could read and change the connections.

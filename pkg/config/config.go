@@ -64,7 +64,10 @@ type Config struct {
 	Replicas int `json:"replicas" default:"0" max:"5" help:"how many servers of a cluster keep each stream; 0 is as the definitions in streams/ say, one"`
 
 	// HTTPAddr is empty for what the command does by default.
-	HTTPAddr  string `json:"http_addr" form:"listen" help:"address of pages, health and metrics; of a range of ports the first free one"`
+	HTTPAddr string `json:"http_addr" form:"listen" help:"address of the page, its API, health and metrics; of a range of ports the first free one"`
+	// HTTPToken is empty for none, which only loopback addresses allow.
+	HTTPToken string `json:"http_token" min:"16" max:"200" form:"secret" help:"what a client of the page and its API must know; required for an http_addr beyond this machine"`
+
 	LogLevel  string `json:"log_level" default:"info" form:"debug info warn error" help:"least level of log lines"`
 	LogFormat string `json:"log_format" default:"auto" form:"auto text json" help:"form of log lines; auto is text on a terminal, else json"`
 	Progress  string `json:"progress" default:"auto" form:"auto tty plain json none" help:"how progress is shown"`

@@ -62,6 +62,8 @@ func (s *setting) masked(value string) string {
 		return maskAddresses(value)
 	case s.isAddress:
 		return maskAddress(value)
+	case s.isSecret:
+		return hideSecret(value)
 	}
 	return value
 }
@@ -101,10 +103,13 @@ type Key struct {
 	Default string
 	// Allowed describes the allowed values, Help what they do.
 	Allowed, Help string
-	// Kind is the type of the value: bool, int, float, duration, size, hours, path or string. A
-	// bool flag without a value means true.
+	// Kind is the type of the value: bool, int, float, duration, size, hours, path, secret or string.
+	// A bool flag without a value means true. A secret is never shown.
 	Kind string
 }
+
+// KindSecret is the Kind of a secret.
+const KindSecret = "secret"
 
 // Keys returns all settings in display order.
 func Keys() []Key {
@@ -137,6 +142,9 @@ func (s *setting) kind() string {
 	}
 	if s.isPath {
 		return "path"
+	}
+	if s.isSecret {
+		return KindSecret
 	}
 	return "string"
 }

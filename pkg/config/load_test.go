@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -175,6 +176,41 @@ func TestLoad_MasksSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestLoad_HTTPToken: an address that others can reach needs a token, which is never shown.
+func TestLoad_HTTPToken(t *testing.T) {
+	const token = "correct-horse-battery"
+	for addr, needs := range map[string]bool{
+		"": false, "127.0.0.1:8080": false, "localhost:0": false, "[::1]:8080": false, "127.0.0.1:8080-8089": false,
+		"0.0.0.0:8080": true, ":8080": true, "[::]:8080": true, "10.0.0.1:8080": true, "court.example:80": true,
+	} {
+		_, err := load(t, "", nil, map[string]string{"http_addr": addr})
+		if refused := err != nil; refused != needs || refused && !strings.Contains(err.Error(), "want http_token too") {
+			t.Errorf("http_addr %q without a token: %v", addr, err)
+		}
+		s, err := load(t, "", nil, map[string]string{"http_addr": addr, "http_token": token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := fmt.Sprint(s.Effective(), s.Lines(), config.Shown("http_token", token))
+		if strings.Contains(shown, token) || !strings.Contains(shown, "***") || s.HTTPToken != token {
+			t.Errorf("shown: %s", shown)
+		}
+	}
+	for _, bad := range []string{"fifteen-letters", "a token with spaces in it", "sixteen-letters-\u00e9", strings.Repeat("x", 201)} {
+		for name, given := range map[string]error{
+			"flag": second(load(t, "", nil, map[string]string{"http_token": bad})),
+			"file": second(load(t, fmt.Sprintf("http_token = %q\n", bad), nil, nil)),
+			"env":  second(load(t, "", []string{"FCT_HTTP_TOKEN=" + bad}, nil)),
+		} {
+			if got := problems(t, given); len(got) != 1 || strings.Contains(got[0], bad) || !strings.Contains(got[0], "16 to 200") {
+				t.Errorf("%s with the token %q: %q", name, bad, got)
+			}
+		}
+	}
+}
+
+func second(_ *config.Settings, err error) error { return err }
 
 func TestLoad_ContactNotMasked(t *testing.T) {
 	s, err := load(t, "", nil, map[string]string{"contact": "me@example.org"})

@@ -22,8 +22,8 @@ type setting struct {
 	// isAddress: the value may have credentials before an @, which are masked. isList: it may be
 	// several addresses with commas between.
 	isAddress, isList bool
-	// isPath: the value is the path of a file or folder.
-	isPath bool
+	// isPath: the value is the path of a file or folder. isSecret: it is masked wherever it is shown.
+	isPath, isSecret bool
 	// index is the index of its field in Config.
 	index []int
 }
@@ -69,7 +69,7 @@ func newSetting(f reflect.StructField) *setting {
 		name: name, aliases: strings.Fields(f.Tag.Get("alias")), fallback: f.Tag.Get("default"),
 		help: f.Tag.Get("help"), natsVariable: f.Tag.Get("nats"), validator: newValidator(f, name), index: f.Index,
 		isAddress: slices.Contains([]string{"origin", "proxy", "servers"}, form), isList: form == "servers",
-		isPath: slices.Contains([]string{"profile", "folder", "file"}, form),
+		isPath: slices.Contains([]string{"profile", "folder", "file"}, form), isSecret: form == "secret",
 	}
 }
 

@@ -174,6 +174,14 @@ func isZone(zone string) bool {
 
 const hidden = "***"
 
+// hideSecret replaces a secret, unless it is empty.
+func hideSecret(text string) string {
+	if text == "" {
+		return ""
+	}
+	return hidden
+}
+
 // maskAddresses masks the credentials in a list of valid addresses.
 func maskAddresses(text string) string {
 	parts := strings.Split(text, ",")
@@ -214,6 +222,8 @@ func (t table) withoutSecrets(name, text string) string {
 	switch {
 	case s == nil && slices.ContainsFunc([]string{"pass", "secret", "token", "seed"}, speaks):
 		return hidden
+	case s != nil && s.isSecret:
+		return hideSecret(text)
 	case s == nil || s.isAddress || strings.Contains(text, "://"):
 		return maskAddress(text)
 	default:

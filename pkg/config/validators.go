@@ -76,6 +76,11 @@ func newValidator(f reflect.StructField, name string) validator {
 			outside := func(r rune) bool { return r < ' ' || r > '~' }
 			return len(v) >= low && len(v) <= high && !strings.ContainsFunc(v, outside)
 		})
+	case "secret":
+		return text(fmt.Sprintf("%d to %d printable ASCII characters without spaces, or empty", low, high), func(v string) bool {
+			outside := func(r rune) bool { return r <= ' ' || r > '~' }
+			return v == "" || len(v) >= low && len(v) <= high && !strings.ContainsFunc(v, outside)
+		})
 	case "folder":
 		return text("the path of a folder, not empty", func(v string) bool { return v != "" })
 	case "file":

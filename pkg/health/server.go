@@ -45,6 +45,12 @@ type Options struct {
 	Note func() string
 	// Pages are further handlers by pattern, as in http.ServeMux.
 	Pages map[string]http.Handler
+	// AnyHost accepts requests under every host name: the pages require a secret of their own, and
+	// what this package serves shows no content.
+	AnyHost bool
+	// Misdirected responds to a request whose Host does not name the server; nil responds in plain
+	// text.
+	Misdirected http.HandlerFunc
 }
 
 // Server serves /livez, /readyz and further pages until it is closed.
@@ -84,7 +90,7 @@ func Start(o Options) (*Server, error) {
 		mux.Handle(pattern, page)
 	}
 	s := &Server{addr: listener.Addr().String(), ended: make(chan error, 1), server: &http.Server{
-		Handler: guard(o.Addr, mux), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
+		Handler: guard(o, mux), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
 	}}
@@ -146,8 +152,8 @@ func (s *Server) Close() error {
 
 // guard passes only requests that name this server to next, and adds headers to every response that
 // forbid a browser to use it. Otherwise a page under a foreign name could read it (DNS rebinding).
-func guard(listen string, next http.Handler) http.Handler {
-	configured, _, _ := net.SplitHostPort(listen) // the server listens there
+func guard(o Options, next http.Handler) http.Handler {
+	configured, _, _ := net.SplitHostPort(o.Addr) // the server listens there
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range map[string]string{
 			"Content-Security-Policy":      "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -159,8 +165,12 @@ func guard(listen string, next http.Handler) http.Handler {
 		} {
 			w.Header().Set(name, value)
 		}
-		if !namesServer(r, configured) {
-			respond(w, http.StatusMisdirectedRequest, "wrong Host for this server: use its address")
+		if !o.AnyHost && !namesServer(r, configured) {
+			if o.Misdirected != nil {
+				o.Misdirected(w, r)
+			} else {
+				respond(w, http.StatusMisdirectedRequest, "wrong Host for this server: use its address")
+			}
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -393,6 +393,8 @@ func givenFlags(cmd *cobra.Command, left ...string) (words []string) {
 			words = append(words, "--"+flag.Name)
 		case flag.Value.Type() == "bool":
 			words = append(words, "--"+flag.Name+"="+value)
+		case flag.Value.Type() == config.KindSecret:
+			words = append(words, "--"+flag.Name, "***")
 		default:
 			words = append(words, "--"+flag.Name, sanitize.Mask(value))
 		}

@@ -24,7 +24,7 @@ import (
 
 // canaries are the secrets that a user can give the program. None may come out again.
 var canaries = struct{ password, token, header, cookie, seed string }{
-	"canary-password", "canary-token", "canary-header", "canary-cookie", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
+	"canary-password", "canary-token-of-the-page", "canary-header", "canary-cookie", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
 }
 
 // silent says that no secret is in a text.
@@ -114,7 +114,7 @@ func TestSecrets_Everywhere(t *testing.T) {
 			settings := []string{"--site", profile, "--base-url", origin, "--output", filepath.Join(dir, "output"), "--data-dir", filepath.Join(dir, "data"), "--year", "25"}
 			stored := settings[4:8] // --output and --data-dir
 			code := map[string]int{"working": codeCompleted, "failing": codeFailed, "blocked": codeBlocked}[name]
-			batch := append([]string{"batch", "--persist-raw-html", "--end", "6", "--probe=false", "--robots=false", "--delay-min", "0", "--delay-max", "0", "--max-retries", "1", "--backoff-base", "1ms"}, settings...)
+			batch := append([]string{"batch", "--persist-raw-html", "--end", "6", "--probe=false", "--robots=false", "--delay-min", "0", "--delay-max", "0", "--max-retries", "1", "--backoff-base", "1ms", "--http-token", canaries.token}, settings...)
 			ran := keptSecret(t, environ, code, append(batch, "--json")...)
 			keptSecret(t, environ, code, append(batch, "--log-format", "text")...)
 			_, after, _ := strings.Cut(ran.stdout, `"run_id": "`)

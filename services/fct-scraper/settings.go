@@ -9,7 +9,9 @@ import (
 	"strings"
 
 	"fct-scraper/pkg/config"
+	"fct-scraper/services/fct-scraper/dashboard"
 	"fct-scraper/services/fct-scraper/runtime"
+	"fct-scraper/services/reporter/explain"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -107,5 +109,11 @@ func (p *program) process(settings *config.Settings) runtime.Process {
 		Log:      newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr),
 		Version:  version(),
 		Getenv:   func(name string) string { return lookupEnv(p.environ, name) },
+		Page: func(live runtime.Live) runtime.Page {
+			return dashboard.New(dashboard.Options{
+				Live: live, Token: settings.HTTPToken,
+				CaseText: func(h explain.History) string { return historyText(h, settings.Output) },
+			})
+		},
 	}
 }

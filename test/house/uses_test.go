@@ -41,7 +41,7 @@ func useRules() []rule {
 		},
 		{
 			name:  "requests are served by the simulator and the program",
-			check: inProgram(only([]string{"pkg/courtsim", "pkg/health", program + "/runtime"}, "net/http", serverNames()...)),
+			check: inProgram(only([]string{"pkg/courtsim", "pkg/health", program + "/runtime", program + "/dashboard"}, "net/http", serverNames()...)),
 			bad: []sample{
 				{"services/reporter/a.go", `import "net/http"; func f() error { return http.ListenAndServe(":80", nil) }`},
 				{"pkg/site/a.go", `import "net/http"; func f(w http.ResponseWriter) {}`},

@@ -29,6 +29,8 @@ type BatchOptions struct {
 	ProbeOnly, OnlyNew bool
 	// Repair accepts a store whose ledger differs from what was stored.
 	Repair bool
+	// StatusAddr is where the status server listens if http_addr is not set; empty for nowhere.
+	StatusAddr string
 	// ResumeCommand returns the command line that resumes the batch, from number from on unless
 	// that is 0.
 	ResumeCommand func(from int) string
@@ -77,7 +79,7 @@ func (p Process) Batch(ctx context.Context, options BatchOptions) (run RunResult
 	}
 	defer func() { err = errors.Join(err, broker.close()) }()
 	status := newStatusServer()
-	stop, err := status.listen(settings.HTTPAddr, "", p.Log)
+	stop, err := p.listen(status, options.StatusAddr)
 	if err != nil {
 		return run, err
 	}

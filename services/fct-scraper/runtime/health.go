@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
@@ -153,10 +152,18 @@ func (s *statusServer) note() string {
 	return sanitize.Line(wait.String())
 }
 
-// listen serves on addr, else on fallback, until stop is called. If both are empty it does nothing.
-// A default address, or a range, may be in use by other processes of the machine: that is only
-// logged.
-func (s *statusServer) listen(addr, fallback string, log *slog.Logger) (stop func() error, err error) {
+// current returns the broker that the services work on, or why there is none.
+func (s *statusServer) current() (*broker, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broker, s.pending
+}
+
+// listen serves on http_addr, else on fallback, until stop is called. If both are empty it does
+// nothing. A default address, or a range, may be in use by other processes of the machine: that is
+// only logged.
+func (p Process) listen(s *statusServer, fallback string) (stop func() error, err error) {
+	addr, log := p.Settings.HTTPAddr, p.Log
 	wanted := addr
 	if addr == "" {
 		addr = fallback
@@ -164,9 +171,16 @@ func (s *statusServer) listen(addr, fallback string, log *slog.Logger) (stop fun
 	if addr == "" {
 		return func() error { return nil }, nil
 	}
-	server, err := health.Start(health.Options{
+	options := health.Options{
 		Addr: addr, Ready: s.check, Note: s.note, Pages: map[string]http.Handler{"GET /metrics": s.metrics.handler()},
-	})
+		AnyHost: p.Settings.HTTPToken != "",
+	}
+	closePage := func() {}
+	if p.Page != nil {
+		page := p.Page(Live{status: s, output: p.Settings.Output, log: log})
+		options.Pages["/"], options.Misdirected, closePage = page, page.Misdirected, page.Close
+	}
+	server, err := health.Start(options)
 	switch {
 	case err != nil && (wanted == "" || errors.Is(err, health.ErrTaken)):
 		log.Warn("http.unavailable", "addr", addr, "error", err)
@@ -175,5 +189,11 @@ func (s *statusServer) listen(addr, fallback string, log *slog.Logger) (stop fun
 		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	log.Info("http.listening", "addr", server.Addr())
-	return server.Close, nil
+	if p.Listening != nil {
+		p.Listening(server.Addr())
+	}
+	return func() error {
+		closePage()
+		return server.Close()
+	}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,6 +66,19 @@ type Process struct {
 	Version string
 	// Getenv returns the value of an environment variable, or "". Batch and Serve look up the proxy.
 	Getenv func(name string) string
+	// Page returns the page and its API, for the status server; nil serves neither.
+	Page func(Live) Page
+	// Listening is called with the address at which the status server listens; nil is not called.
+	Listening func(addr string)
+}
+
+// Page is what the status server serves beside its own paths.
+type Page interface {
+	http.Handler
+	// Misdirected responds to requests whose Host does not name the server.
+	Misdirected(http.ResponseWriter, *http.Request)
+	// Close ends what uses the broker.
+	Close()
 }
 
 // Services returns the names of the services, in the order of the data flow.

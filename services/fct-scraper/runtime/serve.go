@@ -63,7 +63,7 @@ func (p Process) Serve(ctx context.Context, options ServeOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, a.output.Close()) }()
 	}
-	stop, err := a.status.listen(settings.HTTPAddr, DefaultStatusAddr, p.Log)
+	stop, err := p.listen(a.status, DefaultStatusAddr)
 	if err != nil {
 		return err
 	}
