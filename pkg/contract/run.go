@@ -427,6 +427,9 @@ type Report struct {
 	WaitedSeconds float64 `json:"waited_seconds"`
 	// MinRequestGapSeconds is the smallest gap between two request starts; 0 if there was none.
 	MinRequestGapSeconds float64 `json:"min_request_gap_seconds"`
+	// BusiestMinuteRequests is the largest number of request starts within any 60 s, by the clocks
+	// of the senders.
+	BusiestMinuteRequests int `json:"busiest_minute_requests"`
 	// Errors are the failed cases by cause, the most frequent first. Their counts add up to
 	// FailedCount.
 	Errors []ErrorSample `json:"errors"`

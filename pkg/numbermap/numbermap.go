@@ -217,13 +217,15 @@ func (m *Map) UnmarshalJSON(data []byte) error {
 }
 
 // CSS are the rules for SVG and Legend, for the style element of a page. Its colours are variables
-// --numbermap-<state> and, for text on them, --numbermap-on-<state>, for light and dark.
+// --numbermap-<state> and, for text on them with a contrast of at least 4.5, --numbermap-on-<state>, for
+// light and dark. It has no comments, so that html/template leaves it as it is.
 //
 //go:embed style.css
 var CSS string
 
-// columns returns how many numbers a row of the image has: few numbers get large cells.
-func columns(size int) int {
+// Columns returns how many numbers a row of the image has: few numbers get large cells.
+func (m *Map) Columns() int {
+	size := len(m.states)
 	for _, c := range []struct{ upTo, columns int }{{500, 25}, {2000, 50}, {8000, 100}, {50_000, 200}} {
 		if size <= c.upTo {
 			return c.columns
@@ -243,7 +245,7 @@ const maxLettered = 500
 // numbersName says which numbers these are, such as "IMM-1-25 to IMM-500-25". id is unique in the
 // page.
 func (m *Map) SVG(id, numbersName string) template.HTML {
-	width := columns(len(m.states))
+	width := m.Columns()
 	height := max(1, (len(m.states)+width-1)/width)
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="numbermap" viewBox="0 0 %d %d" role="img" aria-labelledby="%s-t %s-d">`, width, height,

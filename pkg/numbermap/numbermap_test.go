@@ -257,7 +257,7 @@ func luminance(colour string) float64 {
 // the rules that use it.
 func TestCSS_Contrast(t *testing.T) {
 	t.Parallel()
-	light, dark, found := strings.Cut(numbermap.CSS, "@media (prefers-color-scheme: dark)")
+	light, dark, found := strings.Cut(numbermap.CSS, "@media screen and (prefers-color-scheme: dark)")
 	if !found {
 		t.Fatal("no dark scheme")
 	}

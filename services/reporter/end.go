@@ -313,7 +313,7 @@ func (w *worker) verifyAndEnd(ctx context.Context, status contract.Status, reaso
 	if status == contract.Completed && w.manifest.Bound != nil {
 		reason = joinReasons(emptyRangeReason(w.manifest), reason)
 	}
-	s := w.summary(status, reason)
+	s := w.summary(status, reason, collected)
 	if s.Config, err = w.settings(ctx); err != nil {
 		return err
 	}
@@ -321,7 +321,7 @@ func (w *worker) verifyAndEnd(ctx context.Context, status contract.Status, reaso
 	var next int
 	report.Remaining, next = countRemaining(w.manifest, w.tally.Outcomes, collected)
 	report.NextCommand = w.nextCommand(status, next)
-	file, err := files.WriteSummary(w.Store.WithFence(w.lease.check), report, w.results, w.manifest.Range, next, nil)
+	file, err := files.WriteSummary(w.Store.WithFence(w.lease.check), s, report, next, nil)
 	if err != nil {
 		return err
 	}
@@ -343,11 +343,20 @@ func emptyRangeReason(m contract.Manifest) string {
 		start, known)
 }
 
-// summary returns what the report of the run is made of.
-func (w *worker) summary(status contract.Status, reason string) files.Summary {
+// summary returns what the report of the run is made of. collected are the collected numbers of its
+// series and year; nil if they could not be read.
+func (w *worker) summary(
+	status contract.Status, reason string, collected map[int]contract.Collected,
+) files.Summary {
 	s := files.Summary{
 		Manifest: w.manifest, Tally: &w.tally, Status: status, Reason: reason,
-		Finished: w.Now(), Elapsed: w.stopwatch.elapsed(), Version: w.Version,
+		Finished: w.Now(), Elapsed: w.stopwatch.elapsed(), Version: w.Version, Details: &w.details,
+		SkippedNumber: func(number int) bool {
+			if collected == nil {
+				return w.collectedElsewhere.Get(number) != ""
+			}
+			return skips(w.manifest, collected, number)
+		},
 	}
 	for number := range w.manifest.Numbers() {
 		if number > w.tally.Outcomes.Highest() {
@@ -443,7 +452,11 @@ func (w *worker) clearJobs(ctx context.Context) error {
 // fail ends the run with the status error. It also writes the summary, as far as the folder
 // permits.
 func (w *worker) fail(ctx context.Context, cause error) error {
-	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()))
+	writable := !errors.Is(cause, store.ErrNotWritable)
+	if writable {
+		w.details = w.readDetails(ctx)
+	}
+	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()), nil)
 	var settingsErr error
 	if s.Config, settingsErr = w.settings(ctx); settingsErr != nil {
 		w.Logger.Warn("reporter.settings.unread", "run_id", w.manifest.RunID, "error", settingsErr)
@@ -451,31 +464,28 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 	}
 	report := s.Report()
 	file := ""
-	if !errors.Is(cause, store.ErrNotWritable) {
+	if writable {
 		var next int
 		var err error
 		report.Remaining, next = countRemaining(w.manifest, w.tally.Outcomes, nil)
-		if file, err = files.WriteSummary(w.Store, report, w.readResults(ctx), w.manifest.Range, next,
-			nil); err != nil {
+		if file, err = files.WriteSummary(w.Store, s, report, next, nil); err != nil {
 			return errors.Join(err, w.closeRun(ctx, report, ""))
 		}
 	}
 	return w.closeRun(ctx, report, file)
 }
 
-// readResults returns the numbers that failed, as far as the ledger can be read. A run that ends by
+// readDetails returns the details of the run, as far as the ledger can be read. A run that ends by
 // an error may not have verified it.
-func (w *worker) readResults(ctx context.Context) []contract.CrawlResult {
-	var tally fold.Tally
-	var failed []contract.CrawlResult
+func (w *worker) readDetails(ctx context.Context) (details files.Details) {
 	err := w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
-		failed = append(failed, files.Failures(w.manifest, tally.AddMessage(m, w.manifest.SafeStopFails))...)
+		details.Add(w.manifest, m)
 		return nil
 	})
 	if err != nil {
 		w.Logger.Warn("reporter.audit.incomplete", "run_id", w.manifest.RunID, "error", err)
 	}
-	return failed
+	return details
 }
 
 // nextCommand returns the command that continues a run that ended early; empty when there is
@@ -544,13 +554,17 @@ func countRemaining(
 ) (count, next int) {
 	next = manifest.Range.End + 1
 	for number := range manifest.Numbers() {
-		value, found := collected[number]
-		skipped := found && manifest.Skips(number, value) && value.RunID != manifest.RunID
-		if outcomes.Get(number) == "" && !skipped {
+		if outcomes.Get(number) == "" && !skips(manifest, collected, number) {
 			count, next = count+1, min(next, number)
 		}
 	}
 	return count, next
+}
+
+// skips reports whether the run skips a number because another run collected it.
+func skips(manifest contract.Manifest, collected map[int]contract.Collected, number int) bool {
+	value, found := collected[number]
+	return found && manifest.Skips(number, value) && value.RunID != manifest.RunID
 }
 
 // outcomeOf returns the outcome of a number as the safe stop counts it: this run's, or that of the

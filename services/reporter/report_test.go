@@ -2,6 +2,9 @@ package reporter
 
 import (
 	"encoding/json"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +53,29 @@ func TestReportCountsBeyondSeparately(t *testing.T) {
 	}
 	if report, _, err := f.rewrite(); err != nil || !cmp.Equal(*r, report) {
 		t.Errorf("written again: %v: %s", err, cmp.Diff(*r, report))
+	}
+}
+
+// Every link of the page is relative and leads to a file or folder that exists.
+func TestReportPageLinks(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 8)
+	f.publishEach(mixedEntries()...)
+	f.putHalt(contract.Halt{Status: contract.Stopped, Reason: "signal", At: endTime})
+	state := f.runToEnd()
+	name := strings.TrimSuffix(state.File, ".json") + ".html"
+	links := regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(f.files()[name], -1)
+	var got []string
+	for _, link := range links {
+		if _, err := os.Stat(f.path(link[1])); err != nil {
+			t.Error(err)
+		}
+		got = append(got, strings.Split(strings.Split(link[1], "/")[0], "_")[0])
+	}
+	for _, want := range []string{"html", "report-20260301T133000Z.json", "audit", "attempts", "checkpoint-run.json", "cases"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no link to %s in %q", want, got)
+		}
 	}
 }
 

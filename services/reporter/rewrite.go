@@ -60,7 +60,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if collected, err = w.verify(ctx, point.Tally.Sequence); err != nil {
 		return contract.Report{}, "", err
 	}
-	s := w.summary(state.Status, state.Reason)
+	s := w.summary(state.Status, state.Reason, collected)
 	if s.Config, err = w.settings(ctx); err != nil {
 		return contract.Report{}, "", err
 	}
@@ -73,7 +73,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if report.Remaining = remaining; state.Report != nil {
 		report.NextCommand = state.Report.NextCommand
 	}
-	file, err := files.WriteSummary(w.Store, report, w.results, w.manifest.Range, next, &state)
+	file, err := files.WriteSummary(w.Store, s, report, next, &state)
 	return report, file, err
 }
 
@@ -161,7 +161,7 @@ func (w *worker) refold(
 func (w *worker) verify(ctx context.Context, keysUpTo uint64) (map[int]contract.Collected, error) {
 	inspected := files.Inspect(w.Store, w.manifest)
 	collected, err := w.compare(ctx, keysUpTo, inspected)
-	w.results = inspected.Failed
+	w.details = inspected.Details
 	if err != nil || inspected.FirstWrong() == "" {
 		return collected, err
 	}

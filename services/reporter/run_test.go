@@ -20,7 +20,7 @@ import (
 
 // The keys that the contract lists for each file.
 const (
-	reportKeys = `beyond
+	reportKeys = `beyond busiest_minute_requests
 		canary_requests config duration_seconds end end_id errors failed failed_count finished_at
 		flags
 		metrics min_request_gap_seconds
@@ -134,7 +134,7 @@ func TestReportKeysAndSums(t *testing.T) {
 		Skipped: 1, TotalAttempted: 8, SuccessCount: 4, NoRecordCount: 2, FailedCount: 2, StartedAt: fcttest.StartTime(),
 		FinishedAt: endTime, DurationSeconds: 60,
 		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10,
-		Retries: 2, MinRequestGapSeconds: 1.001,
+		Retries: 2, MinRequestGapSeconds: 1.001, BusiestMinuteRequests: 10,
 		Flags: map[string]int{}, Config: map[string]any{"prefix": "IMM"}, Version: "test",
 		Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
 			RunFailureRate: 0.25, JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25}}}

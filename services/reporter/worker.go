@@ -51,7 +51,7 @@ type worker struct {
 	canary             canaryState
 	canaryRequests     sync.WaitGroup // the canary in flight
 	stopwatch          *stopwatch
-	results            []contract.CrawlResult // the numbers that failed, once the run is verified
+	details            files.Details // once the run is verified
 	// fetcherRenewals tracks whether the run's fetchers still renew their presence.
 	fetcherRenewals *lease.Renewals
 	// restored is set once missing records were written again; it outlives the worker, which may be

@@ -145,8 +145,8 @@ func Derive(
 	return d, nil
 }
 
-// Failures returns the results of the entries with which their numbers failed.
-func Failures(manifest contract.Manifest, entries []fold.Counted) (results []contract.CrawlResult) {
+// failures returns the results of the entries with which their numbers failed.
+func failures(manifest contract.Manifest, entries []fold.Counted) (results []contract.CrawlResult) {
 	for _, entry := range entries {
 		if entry.Outcome != contract.Failed {
 			continue
@@ -172,14 +172,47 @@ func OwnsRecord(collected map[int]contract.Collected, id contract.CaseID, run co
 type Inspection struct {
 	output   *store.Store
 	manifest contract.Manifest
-	tally    fold.Tally
 	// sizes caches the file sizes of each folder.
 	sizes map[string]map[string]int64
 	// WrongFiles are the files that are missing or have another size.
 	WrongFiles map[string]bool
 	lines      attemptsReader
-	// Failed are the numbers that failed.
-	Failed []contract.CrawlResult
+	Details    Details
+}
+
+// Details is what the files about a run show beyond the counts of its tally. It is folded from the
+// complete ledger, message by message.
+type Details struct {
+	tally fold.Tally
+	// Failed are the numbers that failed, in the order of the ledger.
+	Failed   []contract.CrawlResult
+	timeline timeline
+	busiest  busiestMinute
+}
+
+// Add folds a message and returns the entries that were new.
+func (d *Details) Add(manifest contract.Manifest, m ledger.Message) []fold.Counted {
+	fresh := d.tally.AddMessage(m, manifest.SafeStopFails)
+	d.Failed = append(d.Failed, failures(manifest, fresh)...)
+	for _, entry := range fresh {
+		if entry.WritesLine() {
+			d.timeline.addEntry(entry, manifest.CreatedAt)
+			d.addRequests(entry.Entry)
+		}
+	}
+	for _, entry := range m.Canary {
+		d.addRequests(entry)
+	}
+	return fresh
+}
+
+func (d *Details) addRequests(entry contract.Entry) {
+	for _, request := range entry.Requests {
+		if !request.StartedAt.IsZero() {
+			d.timeline.addRequest(request.StartedAt)
+			d.busiest.add(request.StartedAt)
+		}
+	}
 }
 
 // attemptsReader reads the attempts file in step with the ledger, until a line is wrong.
@@ -208,9 +241,7 @@ func (i *Inspection) Read(m ledger.Message, collected map[int]contract.Collected
 	if i == nil {
 		return nil
 	}
-	fresh := i.tally.AddMessage(m, i.manifest.SafeStopFails)
-	i.Failed = append(i.Failed, Failures(i.manifest, fresh)...)
-	d, err := Derive(i.manifest, fresh, func(id contract.CaseID) bool {
+	d, err := Derive(i.manifest, i.Details.Add(i.manifest, m), func(id contract.CaseID) bool {
 		return OwnsRecord(collected, id, i.manifest.RunID)
 	})
 	if err != nil {

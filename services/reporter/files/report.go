@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/numbermap"
 	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter/fold"
@@ -35,6 +36,11 @@ type Summary struct {
 	Config map[string]any
 	// Skipped is used until the ledger holds the number of skipped numbers.
 	Skipped int
+	// Details are what the audit and the page show beyond the counts; nil while the run is running.
+	Details *Details
+	// SkippedNumber reports whether the run skips a number because another run collected it. The page
+	// needs it.
+	SkippedNumber func(number int) bool
 }
 
 // Numbers is the range of the run. The manifest of a worker that started before the bound was found
@@ -91,6 +97,9 @@ func (s Summary) Report() contract.Report {
 	if t.Vanished != nil { // the no-records that the bound rests on may be void
 		r.UpperBoundConfidence = 0
 	}
+	if s.Details != nil {
+		r.BusiestMinuteRequests = s.Details.busiest.requests()
+	}
 	if t.Planned != nil {
 		r.Skipped = t.Planned.Skipped
 	}
@@ -129,38 +138,347 @@ func checkpointOf(r contract.Report, numbers contract.Range, next int) contract.
 	}
 }
 
+// busiestMinute finds the busiest minute of a run. It takes eight bytes a request.
+type busiestMinute struct {
+	starts []int64 // in nanoseconds since 1970
+}
+
+func (b *busiestMinute) add(start time.Time) { b.starts = append(b.starts, start.UnixNano()) }
+
+// requests returns the largest number of starts within 60 s, the end of the minute excluded.
+func (b *busiestMinute) requests() (most int) {
+	slices.Sort(b.starts)
+	first := 0
+	for i, start := range b.starts {
+		for start-b.starts[first] >= int64(time.Minute) {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
+}
+
+// maxBuckets bounds the buckets of a timeline.
+const maxBuckets = 96
+
+// timeline counts the requests and outcomes of a run in at most maxBuckets buckets of equal length,
+// however long the run is. Its result does not depend on the order of what is added.
+type timeline struct {
+	// seconds is the length of a bucket; a bucket's key is its start in seconds since 1970 divided by
+	// it.
+	seconds     int64
+	buckets     map[int64]bucketCounts
+	first, last int64
+}
+
+type bucketCounts struct{ requests, succeeded, noRecord, failed int }
+
+func (t *timeline) addRequest(start time.Time) { t.add(start, bucketCounts{requests: 1}) }
+
+// addEntry counts the outcome of an attempt when it ended, but not before the run's creation: an
+// outcome copied from another run may be older. An amendment takes a no-record back.
+func (t *timeline) addEntry(entry fold.Counted, created time.Time) {
+	at := entry.StartedAt.Add(time.Duration(entry.Seconds * float64(time.Second)))
+	if at.Before(created) {
+		at = created
+	}
+	switch {
+	case entry.Amends():
+		t.add(at, bucketCounts{noRecord: -1})
+	case entry.Outcome == contract.Success:
+		t.add(at, bucketCounts{succeeded: 1})
+	case entry.Outcome == contract.NoRecord:
+		t.add(at, bucketCounts{noRecord: 1})
+	case entry.Outcome == contract.Failed:
+		t.add(at, bucketCounts{failed: 1})
+	}
+}
+
+func (t *timeline) add(at time.Time, counts bucketCounts) {
+	if t.seconds == 0 {
+		t.seconds, t.buckets = 1, map[int64]bucketCounts{}
+	}
+	key := floorDiv(at.Unix(), t.seconds)
+	if len(t.buckets) == 0 {
+		t.first, t.last = key, key
+	}
+	t.first, t.last = min(t.first, key), max(t.last, key)
+	t.put(key, counts)
+	for t.last-t.first >= maxBuckets {
+		t.widen()
+	}
+}
+
+func (t *timeline) put(key int64, counts bucketCounts) {
+	sum := t.buckets[key]
+	t.buckets[key] = bucketCounts{sum.requests + counts.requests, sum.succeeded + counts.succeeded,
+		sum.noRecord + counts.noRecord, sum.failed + counts.failed}
+}
+
+// widen makes the buckets longer: up to the next round length, of which the present one is a divisor.
+func (t *timeline) widen() {
+	factor := int64(2)
+	for _, seconds := range []int64{5, 10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 24 * 3600} {
+		if seconds > t.seconds {
+			factor = seconds / t.seconds
+			break
+		}
+	}
+	narrow := t.buckets
+	t.buckets = make(map[int64]bucketCounts, len(narrow))
+	for key, counts := range narrow {
+		t.put(floorDiv(key, factor), counts)
+	}
+	t.seconds, t.first, t.last = t.seconds*factor, floorDiv(t.first, factor), floorDiv(t.last, factor)
+}
+
+func floorDiv(a, b int64) int64 {
+	if a < 0 {
+		return -((b - 1 - a) / b)
+	}
+	return a / b
+}
+
+// timelineView is what the page shows of a timeline.
+type timelineView struct {
+	Requests, Outcomes       template.HTML
+	MaxRequests, MaxOutcomes int
+	Bucket                   time.Duration
+	From, To                 time.Time
+	Rows                     []timelineRow
+}
+
+// timelineRow is a bucket that is not empty.
+type timelineRow struct {
+	From                                  time.Time
+	Requests, Succeeded, NoRecord, Failed int
+}
+
+// view returns what the page shows of the timeline; nil when nothing was added. No count is below 0.
+func (t *timeline) view() *timelineView {
+	if len(t.buckets) == 0 {
+		return nil
+	}
+	start := func(key int64) time.Time { return time.Unix(key*t.seconds, 0).UTC() }
+	v := &timelineView{Bucket: time.Duration(t.seconds) * time.Second, From: start(t.first), To: start(t.last + 1)}
+	var requests, failed, noRecord, succeeded []int // the outcomes stacked, failures at the bottom
+	for key := t.first; key <= t.last; key++ {
+		counts := t.buckets[key]
+		counts.noRecord = max(0, counts.noRecord)
+		requests = append(requests, counts.requests)
+		failed = append(failed, counts.failed)
+		noRecord = append(noRecord, counts.failed+counts.noRecord)
+		succeeded = append(succeeded, counts.failed+counts.noRecord+counts.succeeded)
+		if counts != (bucketCounts{}) {
+			v.Rows = append(v.Rows, timelineRow{start(key), counts.requests, counts.succeeded, counts.noRecord,
+				counts.failed})
+		}
+	}
+	v.MaxRequests, v.MaxOutcomes = slices.Max(requests), slices.Max(succeeded)
+	span := fmt.Sprintf("from %s to %s UTC, one bar for each %s", v.From.Format(time.DateTime), v.To.Format(time.DateTime),
+		shortDuration(v.Bucket))
+	v.Requests = bars("requests", "Requests over time", span, v.MaxRequests, series{"timeline-requests", requests})
+	v.Outcomes = bars("outcomes", "Outcomes over time", span+", failed numbers at the bottom, no-records above them, "+
+		"successes at the top", v.MaxOutcomes, series{"timeline-success", succeeded},
+		series{"timeline-no-record", noRecord}, series{"timeline-failed", failed})
+	return v
+}
+
+// shortDuration writes a whole number of seconds, such as 10s, 30m or 6h.
+func shortDuration(d time.Duration) string {
+	text := strings.TrimSuffix(d.String(), "m0s")
+	if text != d.String() {
+		text += "m"
+	}
+	return strings.Replace(text, "h0m", "h", 1)
+}
+
+// series is the height of each bar of one colour.
+type series struct {
+	class string
+	bars  []int
+}
+
+// chartHeight is the height of the tallest bar; a bar is one unit wide.
+const chartHeight = 100
+
+// bars returns an SVG image of bars that stand side by side. A later series is drawn over an earlier
+// one. The page stretches the image, so it has no text: the axes are text of the page.
+func bars(id, title, description string, tallest int, all ...series) template.HTML {
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg class="timeline" viewBox="0 0 %d %d" preserveAspectRatio="none" role="img" `+
+		`aria-labelledby="%s-t %s-d"><title id="%s-t">%s</title><desc id="%s-d">%s</desc>`,
+		len(all[0].bars), chartHeight, id, id, id, title, id, description)
+	for _, s := range all {
+		path := fmt.Appendf(nil, "M0 %d", chartHeight)
+		for _, value := range s.bars {
+			height := 0.0
+			if value > 0 { // a bar of one failure among thousands must be seen
+				height = max(2, float64(value)/float64(tallest)*chartHeight)
+			}
+			path = fmt.Appendf(path, "V%.4gh1", chartHeight-height)
+		}
+		fmt.Fprintf(&b, `<path class="%s" d="%sV%dz"/>`, s.class, path, chartHeight)
+	}
+	b.WriteString("</svg>")
+	return template.HTML(b.String()) //nolint:gosec // it has numbers and texts of this file
+}
+
+// numberMap returns the state of every number of the range.
+func (s Summary) numberMap() *numbermap.Map {
+	manifest := s.Manifest
+	manifest.Range = s.Numbers()
+	m := numbermap.New(manifest.Range)
+	unconfirmed := s.Tally.UnconfirmedNumbers()
+	for number := manifest.Range.Start; number <= manifest.Range.End; number++ {
+		state := numbermap.OfOutcome(s.Tally.Outcomes.Get(number))
+		switch {
+		case state == numbermap.NoRecord && unconfirmed[number]:
+			state = numbermap.Unconfirmed
+		case state != numbermap.Unseen:
+		case s.Tally.Blocked(number):
+			state = numbermap.Blocked
+		case !manifest.Selects(number) || s.SkippedNumber != nil && s.SkippedNumber(number):
+			state = numbermap.Skipped
+		}
+		m.Set(number, state)
+	}
+	return m
+}
+
+// link is a relative link to a file of the output folder.
+type link struct{ Path, Text string }
+
+// The most links of each kind, so that the page of a large run stays small.
+const (
+	maxRecordLinks = 300
+	maxCauseLinks  = 50
+)
+
+// cause is one cause of failures with the cases that failed because of it.
+type cause struct {
+	contract.ErrorSample
+	// Cases have an empty path if there is no raw answer. More is how many are not listed.
+	Cases []link
+	More  int
+}
+
+// page is what the page of a report shows.
+type page struct {
+	contract.Report
+	Settings, Policy string
+	Style            template.CSS
+	Took             time.Duration
+	Map, Legend      template.HTML
+	Columns          int // of the map
+	Timeline         *timelineView
+	Causes           []cause
+	Files, Records   []link
+	// MoreRecords is how many records of this run are not linked, RecordsFolder where they are; empty
+	// if there is none.
+	MoreRecords   int
+	RecordsFolder string
+}
+
+// newPage returns what the page of the report in the file name shows. has reports whether a file
+// exists.
+func newPage(s Summary, r contract.Report, name string, has func(name string) bool) (page, error) {
+	config, err := json.MarshalIndent(r.Config, "", "  ")
+	if err != nil {
+		return page{}, err
+	}
+	numbers := s.numberMap()
+	p := page{
+		Report: r, Settings: string(sanitize.JSON(config)), Policy: contentSecurityPolicy(),
+		Style: template.CSS(pageStyle()), //nolint:gosec // it has no text from outside
+		Took:  time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second),
+		Map:   numbers.SVG("map", r.StartID+" to "+r.EndID), Legend: numbers.Legend(), Columns: numbers.Columns(),
+		Files: []link{{name, "report"}},
+	}
+	for _, file := range []link{{auditName(r.RunID), "audit"}, {AttemptsName(r.RunID), "attempts"},
+		{checkpointName(r.RunID), "checkpoint"}} {
+		if has(file.Path) {
+			p.Files = append(p.Files, file)
+		}
+	}
+	if s.Details != nil {
+		p.Timeline = s.Details.timeline.view()
+		p.Causes = causes(r.Errors, s.Details.Failed, has)
+	}
+	for number := range s.Tally.Outcomes.Highest() + 1 {
+		if s.Tally.Outcomes.Get(number) != contract.Success {
+			continue
+		}
+		file := CaseName(s.Manifest.Case(number))
+		switch {
+		case len(p.Records) == maxRecordLinks:
+			p.MoreRecords++
+		case has(file):
+			p.Records = append(p.Records, link{file, s.Manifest.Case(number).String()})
+			p.RecordsFolder = CasesFolder(s.Manifest.Prefix, s.Manifest.Year) + "/"
+		}
+	}
+	return p, nil
+}
+
+// causes assigns the failed numbers to the causes of a report.
+func causes(samples []contract.ErrorSample, failed []contract.CrawlResult, has func(name string) bool) []cause {
+	all := make([]cause, len(samples))
+	index, other := map[string]int{}, -1
+	for i, sample := range samples {
+		all[i].ErrorSample = sample
+		index[fold.CauseOf(sample.Error)] = i
+		if strings.HasPrefix(sample.Error, fold.OtherCauses) {
+			other = i
+		}
+	}
+	for _, result := range failed {
+		i, found := index[fold.CauseOf(result.Error)]
+		if !found {
+			i = other
+		}
+		switch {
+		case i < 0:
+		case len(all[i].Cases) == maxCauseLinks:
+			all[i].More++
+		default:
+			file := link{Text: result.CaseID.String()}
+			if result.HTMLPath != "" && has(result.HTMLPath) {
+				file.Path = result.HTMLPath
+			}
+			all[i].Cases = append(all[i].Cases, file)
+		}
+	}
+	return all
+}
+
 //go:embed report.html
 var reportTemplate string
 
-// render returns the report as one self-contained page. Everything in it is escaped, including
-// characters that change the text direction.
-func render(r contract.Report) ([]byte, error) {
-	config, err := json.MarshalIndent(r.Config, "", "  ")
+//go:embed report.css
+var reportStyle string
+
+// pageStyle is the content of the page's only style element.
+func pageStyle() string { return "\n" + numbermap.CSS + reportStyle }
+
+// render returns the report as one self-contained page, which needs no script and no other file.
+// Everything in it is escaped, including characters that change the text direction.
+func render(p page) ([]byte, error) {
+	parsed, err := template.New("report").Funcs(template.FuncMap{
+		"plain": sanitize.Line, "short": shortDuration,
+		"time": func(at time.Time) string { return at.UTC().Format(time.DateTime) },
+	}).Parse(reportTemplate)
 	if err != nil {
-		return nil, fmt.Errorf("writing the report page: %w", err)
-	}
-	parsed, err := template.New("report").Funcs(template.FuncMap{"plain": sanitize.Line}).Parse(reportTemplate)
-	if err != nil {
-		return nil, fmt.Errorf("writing the report page: %w", err)
+		return nil, err
 	}
 	var out bytes.Buffer
-	err = parsed.Execute(&out, struct {
-		contract.Report
-		Settings, Policy string
-		Took             time.Duration
-	}{r, string(sanitize.JSON(config)), contentSecurityPolicy(),
-		time.Duration(r.DurationSeconds * float64(time.Second)).Round(time.Second)})
-	if err != nil {
-		return nil, fmt.Errorf("writing the report page: %w", err)
-	}
-	return out.Bytes(), nil
+	err = parsed.Execute(&out, p)
+	return out.Bytes(), err
 }
 
 // contentSecurityPolicy permits the page nothing but its own style, identified by its hash.
 func contentSecurityPolicy() string {
-	_, style, _ := strings.Cut(reportTemplate, "<style>")
-	style, _, _ = strings.Cut(style, "</style>")
-	hash := sha256.Sum256([]byte(style))
+	hash := sha256.Sum256([]byte(pageStyle()))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"'; base-uri 'none'; form-action 'none'"
 }
@@ -174,13 +492,13 @@ func indentedJSON(name string, value any) (store.File, error) {
 }
 
 // WriteSummary writes the files that summarize a run, removes the checkpoint of a completed run,
-// and returns the report's name. previous is the state that the run ended with before, when its
-// files are rewritten; else nil. The files exist when it returns without an error.
+// and returns the report's name. r is the report of s with what s does not know, next the lowest
+// remaining number. previous is the state that the run ended with before, when its files are
+// rewritten; else nil. The files exist when it returns without an error.
 func WriteSummary(
-	output *store.Store, r contract.Report, failed []contract.CrawlResult, numbers contract.Range, next int,
-	previous *contract.State,
+	output *store.Store, s Summary, r contract.Report, next int, previous *contract.State,
 ) (string, error) {
-	audit, err := indentedJSON(auditName(r.RunID), auditOf(r, failed))
+	audit, err := indentedJSON(auditName(r.RunID), auditOf(r, s.Details.Failed))
 	if err != nil {
 		return "", err
 	}
@@ -189,7 +507,7 @@ func WriteSummary(
 		err = output.Remove(checkpointName(r.RunID))
 	} else {
 		var checkpoint store.File
-		checkpoint, err = indentedJSON(checkpointName(r.RunID), checkpointOf(r, numbers, next))
+		checkpoint, err = indentedJSON(checkpointName(r.RunID), checkpointOf(r, s.Manifest.Range, next))
 		files = append(files, checkpoint)
 	}
 	if err != nil {
@@ -198,7 +516,7 @@ func WriteSummary(
 	if err := output.WriteAll(files); err != nil {
 		return "", err
 	}
-	report, err := writeReport(output, r, previous)
+	report, err := writeReport(output, s, r, previous)
 	if err != nil {
 		return "", err
 	}
@@ -218,10 +536,12 @@ func WriteSummary(
 // appends a counter from 2 on: a report never replaces that of another run. It returns the files,
 // the JSON report first. With previous, the state that the run ended with, it may replace the
 // report of that run.
-func writeReport(output *store.Store, r contract.Report, previous *contract.State) ([]store.File, error) {
-	html, err := render(r)
-	if err != nil {
-		return nil, err
+func writeReport(
+	output *store.Store, s Summary, r contract.Report, previous *contract.State,
+) ([]store.File, error) {
+	has := func(name string) bool {
+		file, err := output.Reader(name)
+		return err == nil && file.Close() == nil
 	}
 	at := "report-" + r.FinishedAt.UTC().Format("20060102T150405Z")
 	for n := 1; ; n++ {
@@ -232,6 +552,14 @@ func writeReport(output *store.Store, r contract.Report, previous *contract.Stat
 		file, err := indentedJSON(name+".json", r)
 		if err != nil {
 			return nil, err
+		}
+		content, err := newPage(s, r, file.Name, has)
+		var html []byte
+		if err == nil {
+			html, err = render(content)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("writing the report page: %w", err)
 		}
 		if previous != nil && replaceable(output, file.Name, r.RunID, previous.File) {
 			err = output.Write(file.Name, file.Data)

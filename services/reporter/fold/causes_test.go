@@ -33,14 +33,14 @@ func TestCauseOf(t *testing.T) {
 		{"worker crashed"},
 		{""},
 	} {
-		want := causeOf(same[0])
+		want := CauseOf(same[0])
 		for _, other := range same[1:] {
-			if got := causeOf(other); got != want {
+			if got := CauseOf(other); got != want {
 				t.Errorf("%q is of the cause %q, want %q", other, got, want)
 			}
 		}
 	}
-	if causeOf("status 500") == causeOf("status 503") || causeOf("docket call: Status 500") == causeOf("list call: Status 500") {
+	if CauseOf("status 500") == CauseOf("status 503") || CauseOf("docket call: Status 500") == CauseOf("list call: Status 500") {
 		t.Error("status codes and calls do not tell causes apart")
 	}
 }

@@ -106,6 +106,13 @@ const (
 // Total is how many numbers have an outcome.
 func (t *Tally) Total() int { return t.Succeeded + t.NoRecord + t.Failed }
 
+// Blocked reports whether a number without an outcome met a block in its last attempt, or has a void
+// no-record.
+func (t *Tally) Blocked(number int) bool {
+	seen := t.Pending[number].Seen
+	return t.Voided[number] || len(seen) > 0 && seen[len(seen)-1].Blocked != 0
+}
+
 // Complete reports whether every job of the run is published and has its outcome.
 func (t *Tally) Complete() bool {
 	return t.Planned != nil && t.Total() >= t.Planned.Jobs && t.Vanished == nil
@@ -254,6 +261,9 @@ func (c Counted) EndsJob() bool { return c.Outcome != "" && c.kind == kindAttemp
 // WritesLine reports whether the entry has a line in the attempts file.
 func (c Counted) WritesLine() bool { return c.kind == kindAttempt || c.kind == kindAmendment }
 
+// Amends reports whether the entry takes a no-record back that was counted before.
+func (c Counted) Amends() bool { return c.kind == kindAmendment }
+
 // WritesKey reports whether the entry writes a key: for no-records only the confirmation does.
 func (c Counted) WritesKey() bool {
 	return c.Outcome != "" && (c.Outcome != contract.NoRecord || c.kind == kindConfirmation)
@@ -308,7 +318,7 @@ type causeCount struct {
 }
 
 // caseSpecific matches what differs between errors of one cause, and also status codes, which
-// causeOf keeps.
+// CauseOf keeps.
 var caseSpecific = regexp.MustCompile(`(?i)status \d{3}\b` +
 	`|"(?:[^"\\]|\\.)*(?:"|$)` + // quoted text of the site
 	`|\b[A-Z]{1,5}-\d+-\d{2}\b` + // case ids
@@ -316,9 +326,9 @@ var caseSpecific = regexp.MustCompile(`(?i)status \d{3}\b` +
 	`|\[[0-9a-f:.]+\](?::\d+)?|\b[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}` + // IPv6 addresses
 	`|(?:\d+(?:[.,:]\d+)*(?:[nµm]?s\b|[mh]|\b)?)+`) // IPv4 addresses, sizes, durations and other numbers
 
-// causeOf returns an error's text without the parts that are specific to a case: numbers,
+// CauseOf returns an error's text without the parts that are specific to a case: numbers,
 // addresses, sizes, quoted text.
-func causeOf(text string) string {
+func CauseOf(text string) string {
 	return caseSpecific.ReplaceAllStringFunc(text, func(part string) string {
 		if strings.HasPrefix(strings.ToLower(part), "status ") {
 			return part
@@ -327,11 +337,14 @@ func causeOf(text string) string {
 	})
 }
 
+// OtherCauses begins the error of the sample that counts all further causes.
+const OtherCauses = "other causes, such as: "
+
 // countFailure counts a failed number under its cause. Causes beyond those that a report shows are
 // counted as one.
 func (t *Tally) countFailure(sample contract.ErrorSample) {
 	sample.Count = 1
-	cause := causeOf(sample.Error)
+	cause := CauseOf(sample.Error)
 	at := slices.IndexFunc(t.Errors, func(f causeCount) bool { return f.Cause == cause })
 	last := contract.MaxErrorSamples - 1
 	switch {
@@ -341,7 +354,7 @@ func (t *Tally) countFailure(sample contract.ErrorSample) {
 		t.Errors = append(t.Errors, causeCount{sample, cause})
 	default:
 		if other := &t.Errors[last]; other.Cause != "" {
-			other.Cause, other.Error = "", "other causes, such as: "+other.Error
+			other.Cause, other.Error = "", OtherCauses+other.Error
 		}
 		t.Errors[last].Count++
 	}
