@@ -19,6 +19,7 @@ import (
 //	alias    another name of the key
 //	default  the default of the setting as text; "none" stands for zero, which has no other text
 //	min max  the limits of a whole number; 0 and MaxNumber if omitted
+//	zero     a duration may also be 0
 //	help     what the setting does; a field without help is set by batch.start only
 //
 // A duration is 1 ms to ten years.
@@ -59,7 +60,7 @@ type RunSettings struct {
 	New       bool `json:"new,omitempty"`
 }
 
-// BatchField describes a field of Batch by its tags.
+// BatchField describes a field of Batch, or of ControlSpec, by its tags.
 type BatchField struct {
 	Name string
 	// Alias is empty if there is none.
@@ -68,19 +69,26 @@ type BatchField struct {
 	// Min and Max are the limits of a whole number. Optional: zero, outside of them, stands for none.
 	Min, Max int
 	Optional bool
-	index    []int
+	// Zero: the duration may be 0.
+	Zero  bool
+	index []int
 }
 
 // BatchFields returns all fields of Batch in display order.
-func BatchFields() []BatchField {
+func BatchFields() []BatchField { return fieldsOf(reflect.TypeFor[Batch]()) }
+
+// ControlFields returns all fields of ControlSpec.
+func ControlFields() []BatchField { return fieldsOf(reflect.TypeFor[ControlSpec]()) }
+
+func fieldsOf(form reflect.Type) []BatchField {
 	var fields []BatchField
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[Batch]()) {
+	for _, f := range reflect.VisibleFields(form) {
 		if f.Anonymous {
 			continue
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		field := BatchField{Name: name, Alias: f.Tag.Get("alias"), Default: f.Tag.Get("default"), Help: f.Tag.Get("help"),
-			Max: MaxNumber, Optional: f.Tag.Get("default") == "none", index: f.Index}
+			Max: MaxNumber, Optional: f.Tag.Get("default") == "none", Zero: f.Tag.Get("zero") != "", index: f.Index}
 		for key, limit := range map[string]*int{"min": &field.Min, "max": &field.Max} {
 			if n, err := strconv.Atoi(f.Tag.Get(key)); err == nil {
 				*limit = n
@@ -100,8 +108,8 @@ func (f BatchField) LimitsRange() bool {
 // Value returns the field's value in b.
 func (f BatchField) Value(b Batch) any { return reflect.ValueOf(b).FieldByIndex(f.index).Interface() }
 
-// Pointer returns the address of the field in b.
-func (f BatchField) Pointer(b *Batch) any {
+// Pointer returns the address of the field in b, a pointer to the struct whose field it is.
+func (f BatchField) Pointer(b any) any {
 	return reflect.ValueOf(b).Elem().FieldByIndex(f.index).Addr().Interface()
 }
 

@@ -1,16 +1,28 @@
 package contract
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
 
-// StopSpec is the body of batch.stop.
-type StopSpec struct {
+// ControlSpec is the body of batch.stop, batch.pause, batch.resume and batch.tune. All but the last
+// have the run id alone. As the body of a command, durations have the form of settings (Body).
+type ControlSpec struct {
 	RunID RunID `json:"run_id"`
+	Tuning
+}
+
+// Body returns s as the body of a command.
+func (s ControlSpec) Body() ([]byte, error) {
+	body := map[string]any{"run_id": s.RunID}
+	maps.Copy(body, s.Settings())
+	return json.Marshal(body)
 }
 
 // Rejection is the body of batch.rejected: why a command had no effect.
@@ -231,9 +243,36 @@ const MaxControlChanges = 100
 // Tuning are settings of fetchers that were changed for a running run; nil is unchanged. Durations
 // are in nanoseconds.
 type Tuning struct {
-	DelayMin    *time.Duration `json:"delay_min,omitempty"`
-	DelayMax    *time.Duration `json:"delay_max,omitempty"`
-	Concurrency *int           `json:"concurrency,omitempty"`
+	DelayMin    *time.Duration `json:"delay_min,omitempty" zero:"allowed"`
+	DelayMax    *time.Duration `json:"delay_max,omitempty" zero:"allowed"`
+	Concurrency *int           `json:"concurrency,omitempty" min:"1" max:"64"`
+}
+
+// Settings returns what is changed by the keys of the settings, durations as text.
+func (t Tuning) Settings() map[string]any {
+	settings := make(map[string]any)
+	for key, length := range map[string]*time.Duration{"delay_min": t.DelayMin, "delay_max": t.DelayMax} {
+		if length != nil {
+			settings[key] = length.String()
+		}
+	}
+	if t.Concurrency != nil {
+		settings["concurrency"] = *t.Concurrency
+	}
+	return settings
+}
+
+// With returns t with the changes of later.
+func (t Tuning) With(later Tuning) Tuning {
+	return Tuning{DelayMin: cmp.Or(later.DelayMin, t.DelayMin), DelayMax: cmp.Or(later.DelayMax, t.DelayMax),
+		Concurrency: cmp.Or(later.Concurrency, t.Concurrency)}
+}
+
+// Changed adds a command to the changes of c and drops the oldest beyond MaxControlChanges.
+func (c Control) Changed(change ControlChange) Control {
+	c.Changes = append(slices.Clone(c.Changes), change)
+	c.Changes = c.Changes[max(0, len(c.Changes)-MaxControlChanges):]
+	return c
 }
 
 // ControlChange is one command that changed a run: what it was and what it set.

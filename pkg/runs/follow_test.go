@@ -109,6 +109,62 @@ func TestFollow_RoundsOfARun(t *testing.T) {
 	}
 }
 
+func TestFollowSteered_PauseAndResume(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t)
+	w.addRun("a", contract.Running)
+	w.addRun("b", contract.Running)
+	key := contract.RunID("a").ControlKey()
+	w.put(key, contract.Control{Paused: true})
+	begun, ended := make(chan contract.RunID), make(chan error)
+	controls := make(chan map[contract.RunID]contract.Control, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error, 1)
+	go func() {
+		result <- runs.FollowSteered(ctx, w.b, func(all map[contract.RunID]contract.Control) { controls <- all },
+			func(ctx context.Context, m contract.Manifest) error {
+				begun <- m.RunID
+				<-ctx.Done()
+				ended <- context.Cause(ctx)
+				return nil
+			})
+	}()
+	if all := <-controls; len(all) != 2 || !all["a"].Paused || all["b"].Paused {
+		t.Errorf("controls at the start: %+v", all)
+	}
+	if got := <-begun; got != "b" {
+		t.Fatalf("work on %s, want b: a is paused", got)
+	}
+	for range 2 { // rounds without a new state
+		w.put(key, contract.Control{})
+		if got := <-begun; got != "a" {
+			t.Fatalf("work on %s, want a", got)
+		}
+		w.put(key, contract.Control{Paused: true, Reason: "lunch"})
+		var paused runs.Paused
+		if err := <-ended; !errors.As(err, &paused) || paused.Reason != "lunch" {
+			t.Errorf("ended by %v, want the pause", err)
+		}
+	}
+	// What cannot be read may be a pause.
+	if _, err := w.kv.PutString(t.Context(), key, "{"); err != nil {
+		t.Fatal(err)
+	}
+	w.addRun("c", contract.Running)
+	if got := <-begun; got != "c" {
+		t.Errorf("work on %s, want c", got)
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended by %v, want the end of the test", err)
+		}
+	}
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFollow_ReturnsErrorOfWork(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t)

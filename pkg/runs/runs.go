@@ -27,6 +27,19 @@ type Work func(ctx context.Context, manifest contract.Manifest) error
 // Follow calls work for every run that is running, now and later, once for each round. It returns
 // nil when ctx has ended and all work has returned, or the first error of any work.
 func Follow(ctx context.Context, b *bus.Bus, work Work) error {
+	return (&follower{work: work}).follow(ctx, b)
+}
+
+// FollowSteered is Follow for work that obeys the control of its run: a pause ends it, with Paused as
+// the cause, and a resume starts it again in the same round. steer, which must not block, gets the
+// controls of all running runs that are not halted whenever one of them changes, and at the start.
+func FollowSteered(
+	ctx context.Context, b *bus.Bus, steer func(map[contract.RunID]contract.Control), work Work,
+) error {
+	return (&follower{work: work, steer: steer}).follow(ctx, b)
+}
+
+func (f *follower) follow(ctx context.Context, b *bus.Bus) error {
 	kv, err := b.KV(ctx, contract.BucketRuns)
 	if err != nil && ctx.Err() != nil {
 		return nil
@@ -36,9 +49,13 @@ func Follow(ctx context.Context, b *bus.Bus, work Work) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	f := &follower{kv: kv, work: work, fail: cancel, runs: make(map[contract.RunID]*runState)}
+	f.kv, f.fail, f.runs = kv, cancel, make(map[contract.RunID]*runState)
 	defer f.wait()
-	err = b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: []string{"*.state", "*.halt"}},
+	filters := []string{"*.state", "*.halt"}
+	if f.steer != nil {
+		filters = append(filters, "*.control")
+	}
+	err = b.Watch(ctx, bus.Keys{Bucket: contract.BucketRuns, Filters: filters},
 		func(entry jetstream.KeyValueEntry) error {
 			return f.apply(ctx, entry)
 		})
@@ -58,18 +75,21 @@ func (f workFailure) Unwrap() error { return f.error }
 type follower struct {
 	kv   jetstream.KeyValue
 	work Work
-	fail context.CancelCauseFunc
-	runs map[contract.RunID]*runState
+	// steer gets the controls of the running runs; nil if the work does not obey them.
+	steer func(map[contract.RunID]contract.Control)
+	fail  context.CancelCauseFunc
+	runs  map[contract.RunID]*runState
 	// ready: the initial entries of the bucket were read. A run's halt may come after its state.
 	ready bool
 }
 
 // runState is what is known of one run. runningRevision is the revision of a running state, 0 if it
-// is not running; startedRevision is the one for which work was started.
+// is not running; startedRevision is the one for which work was started and not paused since.
 type runState struct {
 	runningRevision uint64
 	startedRevision uint64
 	halt            *contract.Halt
+	control         contract.Control
 	cancel          context.CancelCauseFunc
 	done            chan struct{}
 }
@@ -88,6 +108,7 @@ func workError(ctx context.Context) error {
 func (f *follower) apply(ctx context.Context, entry jetstream.KeyValueEntry) error {
 	if entry == nil { // the end of the initial entries
 		f.ready = true
+		f.passControls()
 		for run, l := range f.runs {
 			f.update(ctx, run, l)
 		}
@@ -104,15 +125,34 @@ func (f *follower) apply(ctx context.Context, entry jetstream.KeyValueEntry) err
 		f.runs[run] = l
 	}
 	l.apply(kind, entry)
+	f.passControls()
 	f.update(ctx, run, l)
 	return nil
+}
+
+// passControls passes the controls of the running runs on.
+func (f *follower) passControls() {
+	if f.steer == nil || !f.ready {
+		return
+	}
+	controls := make(map[contract.RunID]contract.Control)
+	for run, l := range f.runs {
+		if l.runningRevision > 0 && l.halt == nil {
+			controls[run] = l.control
+		}
+	}
+	f.steer(controls)
 }
 
 // apply records one entry of the bucket. A run with an unreadable state is not worked on; the
 // reporter ends it.
 func (l *runState) apply(kind string, entry jetstream.KeyValueEntry) {
 	exists := entry.Operation() == jetstream.KeyValuePut
-	if kind == "halt" {
+	switch kind {
+	case "control":
+		l.control = DecodeControl(entry)
+		return
+	case "halt":
 		l.halt = nil
 		if exists {
 			halt := DecodeHalt(entry)
@@ -138,6 +178,11 @@ func (f *follower) update(ctx context.Context, run contract.RunID, l *runState) 
 		l.cancel(ErrEnded)
 	case l.halt != nil && l.cancel != nil:
 		l.cancel(Halted{*l.halt})
+	case l.control.Paused:
+		if l.cancel != nil {
+			l.cancel(Paused{l.control})
+		}
+		l.startedRevision = 0
 	case l.runningRevision > l.startedRevision && l.halt == nil:
 		l.startedRevision = l.runningRevision
 		f.start(ctx, run, l)
@@ -435,6 +480,42 @@ func Halt(ctx context.Context, kv jetstream.KeyValue, run contract.RunID, halt c
 		return fmt.Errorf("halting run %s: %w", run, err)
 	}
 	return nil
+}
+
+// Paused is the cause of the cancelled work on a run that an operator has paused.
+type Paused struct{ contract.Control }
+
+// Error returns the reason of the pause.
+func (p Paused) Error() string { return "run paused: " + p.Reason }
+
+// ReadControl reads the control of a run; the zero Control if it has none. An unreadable one pauses
+// the run, because it may have paused it; a resume or a start replaces it.
+func ReadControl(ctx context.Context, kv jetstream.KeyValue, run contract.RunID) (contract.Control, error) {
+	entry, err := kv.Get(ctx, run.ControlKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return contract.Control{}, nil
+	}
+	if err != nil {
+		return contract.Control{}, fmt.Errorf("reading %s: %w", run.ControlKey(), err)
+	}
+	return DecodeControl(entry), nil
+}
+
+// DecodeControl reads the control of a run from its entry, as ReadControl does.
+func DecodeControl(entry jetstream.KeyValueEntry) contract.Control {
+	if entry.Operation() != jetstream.KeyValuePut {
+		return contract.Control{}
+	}
+	control, err := Decode[contract.Control](entry.Key(), entry.Value())
+	if err != nil {
+		return UnreadableControl(err, entry.Created())
+	}
+	return control
+}
+
+// UnreadableControl is what stands for a control that cannot be read.
+func UnreadableControl(reason error, at time.Time) contract.Control {
+	return contract.Control{Paused: true, Reason: reason.Error(), At: at.UTC()}
 }
 
 // DecodeHalt reads a halt. An unreadable one still halts the run: going on could send requests to a

@@ -97,6 +97,9 @@ func statusText(s runtime.RunStatus) string {
 	if s.Wait != nil {
 		text += "  " + sanitize.Line(s.Wait.String())
 	}
+	if len(s.Tuned) > 0 {
+		text += "  tuned: " + strings.Trim(fmt.Sprint(s.Tuned), "map[]") // sorted by key
+	}
 	if s.Reason != "" {
 		text += "  (" + sanitize.Line(s.Reason) + ")"
 	}

@@ -28,6 +28,9 @@ func (f *settingFlag) String() string        { return f.text }
 func (f *settingFlag) Set(text string) error { f.text = text; return nil }
 func (f *settingFlag) Type() string          { return f.kind }
 
+// tuneFlag is a flag of tune: it has the name of a setting, and changes a run instead.
+type tuneFlag struct{ settingFlag }
+
 // addSettings adds --config and a flag for every setting that uses selects.
 func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
 	flags.VarP(&settingFlag{kind: "path"}, configFlag, "c",
@@ -80,7 +83,11 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 	given := make(map[string]string)
 	for _, key := range config.Keys() {
 		for _, name := range append([]string{key.Name}, key.Aliases...) {
-			if flag := cmd.Flags().Lookup(flagName(name)); flag != nil && flag.Changed {
+			flag := cmd.Flags().Lookup(flagName(name))
+			if flag == nil || !flag.Changed {
+				continue
+			}
+			if _, tunes := flag.Value.(*tuneFlag); !tunes {
 				given[name] = flag.Value.String()
 			}
 		}

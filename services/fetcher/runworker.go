@@ -145,10 +145,10 @@ func (w *runWorker) haltIfBlocked(startCtx context.Context) bool {
 }
 
 // awaitDeadline waits until the jobs in flight have ended or must be abandoned: at the deadline of
-// the halt, or when the service ends. Without a halt they have Grace.
+// the halt, or when the service ends. Without a halt or a pause they have Grace.
 func (w *runWorker) awaitDeadline(serviceCtx, finishCtx context.Context, cause error) {
 	halted, ok := errors.AsType[runs.Halted](cause)
-	if !ok {
+	if _, paused := errors.AsType[runs.Paused](cause); !ok && !paused {
 		grace := w.service.Grace
 		if errors.Is(cause, bus.ErrStore) { // no answer could be stored
 			grace = 0

@@ -100,11 +100,14 @@ type Service struct {
 	answerWrites          *bus.GroupCommit[pendingAnswer]
 	// inFlight counts the cases in flight.
 	inFlight atomic.Int64
+	// paused are the paused runs.
+	paused atomic.Pointer[map[contract.RunID]bool]
 }
 
 // New opens the buckets and streams that the fetcher uses.
 func New(ctx context.Context, opts Options) (*Service, error) {
 	s := &Service{Options: opts, isolated: make(chan struct{}, 1)}
+	s.paused.Store(&map[contract.RunID]bool{})
 	s.overlap.workers, s.overlap.claimed = make(map[*runWorker]bool), make(map[contract.CaseID]bool)
 	s.answerWrites = bus.NewGroupCommit(maxPackBytes, pendingAnswer.size, s.publishAnswers)
 	for name, kv := range map[string]*jetstream.KeyValue{
@@ -162,7 +165,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 		defer endCanaries()
-		return runs.Follow(ctx, s.Bus, func(startCtx context.Context, m contract.Manifest) error {
+		return runs.FollowSteered(ctx, s.Bus, s.steer, func(startCtx context.Context, m contract.Manifest) error {
 			if m.Origin != "" && s.Origin != "" && site.NameOf(m.Origin) != site.NameOf(s.Origin) {
 				return s.haltForeignRun(ctx, m)
 			}
@@ -173,6 +176,23 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("running the fetcher: %w", err)
 	}
 	return nil
+}
+
+// steer follows the controls of the running runs.
+func (s *Service) steer(controls map[contract.RunID]contract.Control) {
+	before, paused := *s.paused.Load(), make(map[contract.RunID]bool)
+	for run, control := range controls {
+		switch {
+		case control.Paused:
+			paused[run] = true
+			if !before[run] {
+				s.Log.Info("batch.run.wait", "run_id", run, "reason", contract.WaitPaused)
+			}
+		case before[run]:
+			s.Log.Info("batch.run.resumed", "run_id", run)
+		}
+	}
+	s.paused.Store(&paused)
 }
 
 // haltForeignRun halts a run that was planned for another site than the one this fetcher uses.
@@ -222,6 +242,9 @@ func (s *Service) currentWait() *contract.Wait {
 		return &current.Wait
 	}
 	var current *contract.Wait
+	if len(*s.paused.Load()) > 0 { // another run may still send requests
+		current = &contract.Wait{Reason: contract.WaitPaused}
+	}
 	for _, w := range s.overlap.all() {
 		connectWait := w.reachability.CurrentWait()
 		if connectWait == nil { // this run sends requests

@@ -243,3 +243,88 @@ func TestMaxBodyMatchesStreamLimit(t *testing.T) {
 		}
 	}
 }
+
+func TestSteer_PauseResumeTune(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	defer f.runService()()
+	request := func(subject, body string) contract.CommandReply {
+		return f.request(&nats.Msg{Subject: subject, Data: []byte(body)})
+	}
+	control := func() contract.Control {
+		c, err := runs.ReadControl(t.Context(), f.kv, "mine")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	const mine, start = `{"run_id":"mine"}`, `{"year":"25","end":5,"run_id":"mine"}`
+	for _, subject := range []string{contract.SubjectPause, contract.SubjectResume, contract.SubjectStop} {
+		if reply := request(subject, mine); !strings.Contains(reply.Error, `run_id "mine": there is no such run`) {
+			t.Errorf("%s of an unknown run: %+v", subject, reply)
+		}
+	}
+	if reply := request(contract.SubjectStart, start); reply.RunID != "mine" {
+		t.Fatal(reply.Error)
+	}
+	if reply := request(contract.SubjectPause, mine); reply.Error != "" || !control().Paused || control().At.IsZero() {
+		t.Errorf("pause: %+v, %+v", reply, control())
+	}
+	request(contract.SubjectTune, `{"run_id":"mine","delay_min":"2s","delay_max":3}`)
+	request(contract.SubjectTune, `{"run_id":"mine","concurrency":8}`)
+	if c := control(); !c.Paused || *c.DelayMin != 2*time.Second || *c.DelayMax != 3*time.Second || *c.Concurrency != 8 {
+		t.Errorf("tuned: %+v", c)
+	}
+	reply := request(contract.SubjectTune, `{"run_id":"mine","delay_min":"5s"}`)
+	if !strings.Contains(reply.Error, "delay_min 5s: allowed is at most delay_max = 3s") || *control().DelayMin != 2*time.Second {
+		t.Errorf("delay_min above delay_max: %+v", reply)
+	}
+	request(contract.SubjectResume, mine)
+	request(contract.SubjectResume, mine) // changes nothing
+	if c := control(); c.Paused || len(c.Changes) != 4 || c.Changes[3].Command != "resume" || *c.Changes[2].Concurrency != 8 {
+		t.Errorf("resumed: %+v", c)
+	}
+	// A start that joins the run ends a pause; one that begins a round also what was tuned.
+	request(contract.SubjectPause, mine)
+	if reply := request(contract.SubjectStart, start); reply.Error != "" || control().Paused || control().Concurrency == nil {
+		t.Errorf("joined: %+v, %+v", reply, control())
+	}
+	request(contract.SubjectPause, mine)
+	request(contract.SubjectStop, mine)
+	if reply := request(contract.SubjectPause, mine); !strings.Contains(reply.Error, "it is being ended: stopped by batch.stop") {
+		t.Errorf("pause of a run that ends: %+v", reply)
+	}
+	f.endRun("mine", contract.Stopped)
+	for _, subject := range []string{contract.SubjectPause, contract.SubjectResume} {
+		if reply := request(subject, mine); !strings.Contains(reply.Error, "it is not running: stopped") {
+			t.Errorf("%s of a stopped run: %+v", subject, reply)
+		}
+	}
+	if reply := request(contract.SubjectStart, start); reply.Error != "" || control().Paused || control().Tuning != (contract.Tuning{}) {
+		t.Errorf("next round: %+v, %+v", reply, control())
+	}
+}
+
+// A pause that is carried out before an earlier start stays in force.
+func TestCommandOrder_StartsAndPauses(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	stop := f.runService()
+	f.send(contract.SubjectStart, `{"year":"25","end":5,"run_id":"mine"}`)
+	stop()
+	for i := range 200 {
+		f.publish(contract.SubjectStart, `{"start":%d}`, -i)
+	}
+	f.publish(contract.SubjectStart, `{"year":"25","end":5,"run_id":"mine"}`)
+	f.publish(contract.SubjectPause, `{"run_id":"mine"}`)
+	f.waitStored(203)
+	defer f.runService()()
+	for _, sequence := range []uint64{202, 203} {
+		if result := await[contract.CommandResult](f, f.kv, contract.CommandKey(sequence)); result.RunID != "mine" {
+			t.Errorf("command %d: %s", sequence, result.Rejected)
+		}
+	}
+	if c, err := runs.ReadControl(t.Context(), f.kv, "mine"); err != nil || !c.Paused {
+		t.Errorf("the start undid the pause: %+v, %v", c, err)
+	}
+}

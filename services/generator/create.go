@@ -39,8 +39,17 @@ func (s *Service) startRun(ctx context.Context, d bus.Delivery[[]byte]) (contrac
 	if err != nil {
 		return "", err
 	}
-	if action != beginRound {
+	control := controlCommand{name: startRound, sequence: c.sequence, at: c.at}
+	switch action {
+	case leaveEnded:
 		return run, nil
+	case joinRound: // also of a process that takes up the work of a killed one
+		control.name = joinRunning
+		return run, s.changeControl(ctx, run, control)
+	case beginRound:
+	}
+	if err := s.changeControl(ctx, run, control); err != nil {
+		return "", err
 	}
 	if !chosen.create {
 		if err := s.updateSettings(ctx, c, run, state.value); err != nil {

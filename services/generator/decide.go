@@ -8,8 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/pkg/site"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -245,9 +247,9 @@ func (c start) command() json.RawMessage {
 
 func (c start) recheckBefore() time.Time { return c.at.UTC().Add(-c.options.BoundMaxAge) }
 
-// decideStop returns nil if a stop halts its run. Otherwise the stop waits, with errStartPending,
-// or is rejected. A run with an unreadable manifest can still be stopped.
-func decideStop(run contract.RunID, manifest stored[contract.Manifest], startsPending bool) error {
+// decideKnown returns nil if the run of a command exists. Otherwise the command waits, with
+// errStartPending, or is rejected. A run with an unreadable manifest can still be stopped.
+func decideKnown(run contract.RunID, manifest stored[contract.Manifest], startsPending bool) error {
 	switch {
 	case !manifest.missing():
 		return nil
@@ -259,8 +261,95 @@ func decideStop(run contract.RunID, manifest stored[contract.Manifest], startsPe
 	}
 }
 
-// errStartPending reports a stop of a run that an earlier start may create.
+// errStartPending reports a command about a run that an earlier start may create.
 var errStartPending = errors.New("an earlier start may create the run")
+
+// decideSteer returns nil if a command may change the control of a run with this state and halt. A
+// run that ends can be resumed: if it waits for a canary, it does not end while it is paused.
+func decideSteer(command string, run contract.RunID, state stored[contract.State], halt stored[contract.Halt]) error {
+	reason := ""
+	switch {
+	case state.missing(), state.unreadable():
+		reason = "it is not running"
+	case state.value.Status != contract.Running:
+		reason = "it is not running: " + string(state.value.Status)
+	case !halt.missing() && command != "resume":
+		reason = "it is being ended: " + sanitize.Line(halt.value.Reason)
+	default:
+		return nil
+	}
+	return invalid(conflict("run_id", run, reason, "a running run; the same batch.start runs this one again"))
+}
+
+// controlCommand is a command on the control of a run: pause, resume, tune, or one of startRound and
+// joinRunning. config are the settings of the run.
+type controlCommand struct {
+	name     string
+	tuning   contract.Tuning
+	sequence uint64
+	at       time.Time
+	config   map[string]any
+}
+
+// apply returns the control after the command, and whether that is another one. A start ends a pause;
+// the start of a round also ends what was tuned, because it brings its own settings.
+func (c controlCommand) apply(control contract.Control) (contract.Control, bool, error) {
+	if control.Command >= c.sequence && !c.at.After(control.CommandAt) {
+		return control, false, nil // a later command was carried out first
+	}
+	before := control
+	switch c.name {
+	case "pause":
+		if !control.Paused {
+			control.Paused, control.Reason, control.At = true, "paused by batch.pause", c.at.UTC()
+		}
+	case "tune":
+		control.Tuning = control.Tuning.With(c.tuning)
+		if err := c.checkDelays(control.Tuning); err != nil {
+			return control, false, err
+		}
+	default:
+		control.Paused, control.Reason, control.At = false, "", time.Time{}
+		if c.name == startRound {
+			control.Tuning = contract.Tuning{}
+		}
+	}
+	if control.Paused == before.Paused && control.Tuning == before.Tuning && c.name != "tune" {
+		return before, false, nil
+	}
+	command, _, _ := strings.Cut(c.name, " ")
+	control = control.Changed(contract.ControlChange{At: c.at.UTC(), Command: command, Tuning: c.tuning})
+	control.Command, control.CommandAt = c.sequence, c.at.UTC()
+	return control, true, nil
+}
+
+// The names of a start as a controlCommand: of one that begins a round, and of one that joins it.
+const (
+	startRound  = "start of a round"
+	joinRunning = "start of a running batch"
+)
+
+// checkDelays rejects a tuning whose delay_min is above delay_max; what is not tuned is the setting
+// of the run.
+func (c controlCommand) checkDelays(t contract.Tuning) error {
+	least, most := c.delay("delay_min", t.DelayMin), c.delay("delay_max", t.DelayMax)
+	if least == nil || most == nil || *least <= *most {
+		return nil
+	}
+	return invalid(delayProblem(config.FormatDuration(*least), *most))
+}
+
+// delay returns a delay of the run; nil if it is unknown.
+func (c controlCommand) delay(key string, tuned *time.Duration) *time.Duration {
+	if tuned != nil {
+		return tuned
+	}
+	text, _ := c.config[key].(string)
+	if length, err := config.ParseDuration(text); err == nil {
+		return &length
+	}
+	return nil
+}
 
 // newRunID derives the id of a run from its batch and the command that started it, so that a
 // redelivered command yields the same id and a new store does not reuse the ids of an earlier one.

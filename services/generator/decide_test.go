@@ -224,7 +224,7 @@ func TestDecideRound(t *testing.T) {
 	}
 }
 
-func TestDecideStop(t *testing.T) {
+func TestDecideKnown(t *testing.T) {
 	t.Parallel()
 	known := stored[contract.Manifest]{revision: 1}
 	for name, c := range map[string]struct {
@@ -239,7 +239,7 @@ func TestDecideStop(t *testing.T) {
 		"unknown yet":           {missing[contract.Manifest](), true, true, ""},
 		"unknown":               {missing[contract.Manifest](), false, false, "there is no such run"},
 	} {
-		err := decideStop("mine", c.manifest, c.pending)
+		err := decideKnown("mine", c.manifest, c.pending)
 		if waits := errors.Is(err, errStartPending); waits != c.waits {
 			t.Errorf("%s: waits %t, want %t", name, waits, c.waits)
 		} else if !waits {

@@ -64,32 +64,52 @@ func listConflicts(batch contract.Batch, values map[string]json.RawMessage) (pro
 	return problems
 }
 
-// ReadStop decodes the body of batch.stop, which has the run id alone. Its error wraps ErrCommand.
-func ReadStop(data []byte) (contract.RunID, error) {
-	var batch contract.Batch
-	_, problems, err := decodeObject(data, &batch, slices.DeleteFunc(contract.BatchFields(),
-		func(f contract.BatchField) bool { return f.Name != "run_id" }))
+// ReadControl decodes the body of a command about a run: batch.tune has the run id and what to
+// change, any other the run id alone. Its error wraps ErrCommand.
+func ReadControl(subject string, data []byte) (contract.ControlSpec, error) {
+	var spec contract.ControlSpec
+	tunes := subject == contract.SubjectTune
+	values, problems, err := decodeObject(data, &spec, slices.DeleteFunc(contract.ControlFields(),
+		func(f contract.BatchField) bool { return f.Name != "run_id" && !tunes }))
 	if err != nil {
-		return "", err
+		return contract.ControlSpec{}, err
 	}
-	if batch.RunID == "" && len(problems) == 0 {
+	switch {
+	case len(problems) > 0:
+	case spec.RunID == "":
 		problems = []contract.Problem{{Field: "run_id", Reason: "it is missing", Allowed: "the id of a run"}}
+	case tunes && spec.Tuning == (contract.Tuning{}):
+		problems = []contract.Problem{{Field: "body", Value: asWritten(data), Reason: "it changes nothing",
+			Allowed: "also delay_min, delay_max or concurrency"}}
+	case spec.DelayMin != nil && spec.DelayMax != nil && *spec.DelayMin > *spec.DelayMax:
+		problems = []contract.Problem{delayProblem(asWritten(values["delay_min"]), *spec.DelayMax)}
 	}
 	if len(problems) > 0 {
-		return "", invalid(problems...)
+		return contract.ControlSpec{}, invalid(problems...)
 	}
-	return batch.RunID, nil
+	return spec, nil
 }
 
-// decodeField stores a JSON value in a field. If the value is invalid, it returns false and a
-// description of the allowed values.
-func decodeField(f contract.BatchField, batch *contract.Batch, value json.RawMessage) (allowed string, ok bool) {
+// delayProblem is the problem of a delay_min above delay_max.
+func delayProblem(value string, most time.Duration) contract.Problem {
+	return contract.Problem{Field: "delay_min", Value: value, Allowed: "at most delay_max = " + config.FormatDuration(most)}
+}
+
+// decodeField stores a JSON value in to, the address of a field. If the value is invalid, it returns
+// false and a description of the allowed values.
+func decodeField(f contract.BatchField, to any, value json.RawMessage) (allowed string, ok bool) {
 	quoted := value[0] == '"'
 	text := string(value)
 	if quoted {
 		_ = json.Unmarshal(value, &text) // cannot fail: checkBody has read it
 	}
-	switch to := f.Pointer(batch).(type) {
+	switch to := to.(type) {
+	case **int:
+		*to = new(int)
+		return decodeField(f, *to, value)
+	case **time.Duration:
+		*to = new(time.Duration)
+		return decodeField(f, *to, value)
 	case *int:
 		ok = readJSON(value, to) && f.Min <= *to && *to <= f.Max
 		allowed = fmt.Sprintf("a whole number, %d to %d", f.Min, f.Max)
@@ -99,8 +119,12 @@ func decodeField(f contract.BatchField, batch *contract.Batch, value json.RawMes
 	case *time.Duration: // in the form of the setting, quoted or not
 		length, err := config.ParseDuration(text)
 		*to = length
-		return `a number of seconds, or a text such as "90s", "5m" or "250ms"; 1ms to ten years`,
-			err == nil && length >= time.Millisecond
+		least := "1ms"
+		if f.Zero {
+			least = "0"
+		}
+		return `a number of seconds, or a text such as "90s", "5m" or "250ms"; ` + least + " to ten years",
+			err == nil && (length >= time.Millisecond || f.Zero)
 	case *contract.RunID:
 		if !quoted {
 			return "a text", false
@@ -142,10 +166,10 @@ const maxBodyBytes = 64 << 10
 // jsonObject describes the allowed body of a command.
 const jsonObject = "one JSON object in UTF-8"
 
-// decodeObject decodes the members of a JSON object into fields of batch and returns the members and
+// decodeObject decodes the members of a JSON object into fields of to and returns the members and
 // the problems, sorted by key. Its error, for a body that is not such an object, wraps ErrCommand.
 func decodeObject(
-	data []byte, batch *contract.Batch, fields []contract.BatchField,
+	data []byte, to any, fields []contract.BatchField,
 ) (values map[string]json.RawMessage, problems []contract.Problem, err error) {
 	values, problems, err = objectMembers(data)
 	if err != nil {
@@ -170,11 +194,11 @@ func decodeObject(
 			problem.Reason = "it is an alias of " + f.Name + ", which is given too"
 			problem.Allowed = "one of the two"
 		case f.Name == contract.FieldIDs:
-			var wrong []contract.Problem
-			batch.IDs, wrong = decodeIDs(values[key])
+			list, wrong := decodeIDs(values[key])
+			*f.Pointer(to).(*contract.CaseList) = list
 			problems, ok = append(problems, wrong...), true
 		default:
-			problem.Allowed, ok = decodeField(f, batch, values[key])
+			problem.Allowed, ok = decodeField(f, f.Pointer(to), values[key])
 		}
 		if !ok {
 			problems = append(problems, problem)

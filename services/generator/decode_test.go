@@ -141,14 +141,48 @@ func TestReadStart_ReadsStartBody(t *testing.T) {
 	}
 }
 
-func TestReadStop(t *testing.T) {
+func TestReadControl(t *testing.T) {
 	t.Parallel()
-	if run, err := generator.ReadStop([]byte(`{"run_id":"imm-25-1"}`)); err != nil || run != "imm-25-1" {
-		t.Errorf("%q, %v", run, err)
+	for _, subject := range []string{contract.SubjectStop, contract.SubjectPause, contract.SubjectResume} {
+		if spec, err := generator.ReadControl(subject, []byte(`{"run_id":"imm-25-1"}`)); err != nil || spec.RunID != "imm-25-1" {
+			t.Errorf("%s: %+v, %v", subject, spec, err)
+		}
+		for _, body := range []string{
+			`{}`, `{"run_id":""}`, `{"run_id":7}`, `{"run":"a"}`, `"a"`, `{"run_id":"a","concurrency":2}`,
+		} {
+			if spec, err := generator.ReadControl(subject, []byte(body)); !errors.Is(err, generator.ErrCommand) {
+				t.Errorf("%s %s: %+v, %v; want ErrCommand", subject, body, spec, err)
+			}
+		}
 	}
-	for _, body := range []string{`{}`, `{"run_id":""}`, `{"run_id":7}`, `{"run":"a"}`, `"a"`} {
-		if run, err := generator.ReadStop([]byte(body)); !errors.Is(err, generator.ErrCommand) {
-			t.Errorf("%s: %q, %v; want ErrCommand", body, run, err)
+}
+
+func TestReadControl_Tune(t *testing.T) {
+	t.Parallel()
+	least, most, cases := time.Duration(0), 90*time.Second, 64
+	want := contract.ControlSpec{RunID: "a", Tuning: contract.Tuning{DelayMin: &least, DelayMax: &most, Concurrency: &cases}}
+	body, err := want.Body()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := generator.ReadControl(contract.SubjectTune, body)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%s: %v %s", body, err, diff)
+	}
+	for body, want := range map[string]string{
+		`{"run_id":"a"}`:                                  "body",
+		`{"concurrency":2}`:                               "run_id",
+		`{"run_id":"a","concurrency":0}`:                  "concurrency 0: allowed is a whole number, 1 to 64",
+		`{"run_id":"a","concurrency":65}`:                 "concurrency 65",
+		`{"run_id":"a","concurrency":null}`:               "concurrency null",
+		`{"run_id":"a","delay_min":-1}`:                   "delay_min -1",
+		`{"run_id":"a","delay_min":"soon"}`:               "delay_min",
+		`{"run_id":"a","delay_min":"3s","delay_max":"2"}`: `delay_min "3s": allowed is at most delay_max = 2s`,
+		`{"run_id":"a","rest_every":5}`:                   "rest_every 5: unknown field",
+	} {
+		if _, err := generator.ReadControl(contract.SubjectTune, []byte(body)); !errors.Is(err, generator.ErrCommand) ||
+			!strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", body, err, want)
 		}
 	}
 }

@@ -27,7 +27,10 @@ import (
 // endpoint, so a command survives the process that replies. The stream does not acknowledge
 // commands (no_ack), because its acknowledgment would arrive before the reply.
 func (s *Service) AddEndpoints(to micro.Service) error {
-	for name, subject := range map[string]string{"start": contract.SubjectStart, "stop": contract.SubjectStop} {
+	for name, subject := range map[string]string{
+		"start": contract.SubjectStart, "stop": contract.SubjectStop, "pause": contract.SubjectPause,
+		"resume": contract.SubjectResume, "tune": contract.SubjectTune,
+	} {
 		if err := to.AddEndpoint(name, micro.HandlerFunc(s.handleRequest),
 			micro.WithEndpointSubject(subject)); err != nil {
 			return fmt.Errorf("adding the endpoint %s: %w", subject, err)

@@ -22,7 +22,7 @@ func TestReply_StopEndsGenerator(t *testing.T) {
 	go func() {
 		var reply contract.CommandReply
 		defer func() { replies <- reply }()
-		body, err := json.Marshal(contract.StopSpec{RunID: started.RunID})
+		body, err := json.Marshal(contract.ControlSpec{RunID: started.RunID})
 		if err != nil {
 			t.Error(err)
 			return

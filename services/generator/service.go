@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -188,10 +189,12 @@ func (s *Service) handleCommand(ctx context.Context, d bus.Delivery[[]byte]) err
 	err := checkHeaders(d.Header)
 	switch {
 	case err != nil:
+	case d.Subject == contract.SubjectStart:
+		result.RunID, err = s.startRun(ctx, d)
 	case d.Subject == contract.SubjectStop:
 		result.RunID, err = s.stopRun(ctx, d)
 	default:
-		result.RunID, err = s.startRun(ctx, d)
+		result.RunID, err = s.steerRun(ctx, d)
 	}
 	if errors.Is(err, ErrCommand) {
 		s.Log.Warn("batch.rejected", "subject", d.Subject, "sequence", d.Sequence, "error", err)
@@ -232,32 +235,82 @@ func (s *Service) publishRejection(ctx context.Context, subject string, sequence
 	return s.Bus.PublishJSON(ctx, contract.SubjectRejected, rejection)
 }
 
-// stopRun executes a stop. It reads whether an earlier start is pending first: if none is, the run
-// of every earlier start has a manifest by the time that it is read.
-func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
-	run, err := ReadStop(d.Body)
-	if err != nil {
-		return "", err
+// findRun decodes a command about a run and reads the manifest of the run. It reads whether an earlier
+// start is pending first: if none is, the run of every earlier start has a manifest by the time that
+// it is read.
+func (s *Service) findRun(
+	ctx context.Context, d bus.Delivery[[]byte],
+) (spec contract.ControlSpec, manifest stored[contract.Manifest], err error) {
+	if spec, err = ReadControl(d.Subject, d.Body); err != nil {
+		return spec, manifest, err
 	}
 	pending, err := s.startsPending(ctx, d.Sequence)
 	if err != nil {
-		return "", err
+		return spec, manifest, err
 	}
-	manifest, err := readKey[contract.Manifest](ctx, s.kv, run.ManifestKey())
+	if manifest, err = readKey[contract.Manifest](ctx, s.kv, spec.RunID.ManifestKey()); err != nil {
+		return spec, manifest, err
+	}
+	err = decideKnown(spec.RunID, manifest, pending)
+	if errors.Is(err, errStartPending) {
+		err = bus.RetryIn(pendingStartDelay, err)
+	}
+	return spec, manifest, err
+}
+
+// stopRun executes a stop.
+func (s *Service) stopRun(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
+	spec, _, err := s.findRun(ctx, d)
 	if err != nil {
 		return "", err
 	}
-	switch err := decideStop(run, manifest, pending); {
-	case errors.Is(err, errStartPending):
-		return "", bus.RetryIn(pendingStartDelay, err)
-	case err != nil:
-		return "", err
-	}
 	halt := contract.Halt{Status: contract.Stopped, Reason: "stopped by batch.stop", At: time.Now().UTC()}
-	if err := runs.Halt(ctx, s.kv, run, halt); err != nil {
+	if err := runs.Halt(ctx, s.kv, spec.RunID, halt); err != nil {
 		return "", err
 	}
-	return run, s.recordStop(ctx, run, d)
+	return spec.RunID, s.recordStop(ctx, spec.RunID, d)
+}
+
+// steerRun executes a pause, a resume or a tune.
+func (s *Service) steerRun(ctx context.Context, d bus.Delivery[[]byte]) (contract.RunID, error) {
+	spec, manifest, err := s.findRun(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	state, err := readKey[contract.State](ctx, s.kv, spec.RunID.StateKey())
+	if err != nil {
+		return "", err
+	}
+	halt, err := readKey[contract.Halt](ctx, s.kv, spec.RunID.HaltKey())
+	if err != nil {
+		return "", err
+	}
+	c := controlCommand{name: strings.TrimPrefix(d.Subject, "batch."), tuning: spec.Tuning, sequence: d.Sequence,
+		at: d.StoredAt, config: manifest.value.Config}
+	if err := decideSteer(c.name, spec.RunID, state, halt); err != nil {
+		return "", err
+	}
+	return spec.RunID, s.changeControl(ctx, spec.RunID, c)
+}
+
+// changeControl executes a command on the control of a run.
+func (s *Service) changeControl(ctx context.Context, run contract.RunID, c controlCommand) error {
+	_, err := runs.Update(ctx, s.kv, run.ControlKey(),
+		func(control contract.Control, err error) (contract.Control, bool, error) {
+			switch {
+			case errors.Is(err, jetstream.ErrKeyNotFound):
+				control = contract.Control{}
+			case errors.Is(err, runs.ErrUnreadable):
+				control = runs.UnreadableControl(err, c.at)
+			case err != nil:
+				return control, false, err
+			}
+			return c.apply(control)
+		})
+	if err != nil && !errors.Is(err, ErrCommand) {
+		err = fmt.Errorf("writing the control of run %s: %w", run, err)
+	}
+	return err
 }
 
 // startsPending reports whether a start before a sequence has not been executed yet.

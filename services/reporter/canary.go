@@ -54,7 +54,7 @@ type canaryState struct {
 // maybeStartCanary starts a canary in the middle of a run when one is due.
 func (w *worker) maybeStartCanary(ctx context.Context) error {
 	c := &w.canary
-	if w.halt != nil || !w.tally.CanaryDue() || w.tally.NoRecord < c.nextAt || w.canaryBusy() {
+	if w.halt != nil || w.control.Paused || !w.tally.CanaryDue() || w.tally.NoRecord < c.nextAt || w.canaryBusy() {
 		return nil
 	}
 	return w.startCanary(ctx)

@@ -45,6 +45,8 @@ type endFacts struct {
 	haltWritten, haltDue bool
 	inFlight             inFlight
 	canary               canaryState
+	// paused means that no canary may be requested now.
+	paused bool
 	// pending means that a canary is not folded yet; busy also that it is too early for another.
 	pending, busy bool
 	// isStretch reports whether a reason is that of a safe stop after a stretch of no-records.
@@ -122,6 +124,8 @@ func (f endFacts) confirmed(status contract.Status, reason string) endDecision {
 		return end
 	case !f.canary.ending:
 		return endDecision{step: stepConfirm}
+	case f.paused:
+		return endDecision{}
 	case !f.busy:
 		return endDecision{step: stepStartCanary}
 	case blocked == "":
@@ -186,7 +190,7 @@ func (w *worker) endFacts(known inFlight) endFacts {
 	f := endFacts{
 		complete: w.tally.Complete(), unconfirmed: w.tally.UnconfirmedCount(), noRecordStreak: w.tally.NoRecordStreak,
 		halt: w.halt, haltWritten: w.haltWritten, haltDue: time.Since(w.haltCheckedAt) >= haltInterval,
-		inFlight: known, canary: w.canary, pending: w.canaryPending(), busy: w.canaryBusy(),
+		inFlight: known, canary: w.canary, paused: w.paused(), pending: w.canaryPending(), busy: w.canaryBusy(),
 		isStretch: func(reason string) bool {
 			_, found := w.noRecordStretch(reason)
 			return found
@@ -201,6 +205,9 @@ func (w *worker) endFacts(known inFlight) endFacts {
 	}
 	return f
 }
+
+// paused reports whether a pause forbids canaries. A stop of a paused run lets the run end.
+func (w *worker) paused() bool { return w.control.Paused && (w.halt == nil || w.halt.Command == 0) }
 
 // blockReason returns the reason of the block that ends the run. The run's halt may have another
 // cause.

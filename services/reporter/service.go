@@ -108,12 +108,12 @@ type keyWatch struct {
 }
 
 // watchKeys starts a watch. The caller must call end.
-func watchKeys(ctx context.Context, b *bus.Bus, filter string) keyWatch {
+func watchKeys(ctx context.Context, b *bus.Bus, filters ...string) keyWatch {
 	ctx, stop := context.WithCancel(ctx)
 	w := keyWatch{entries: make(chan jetstream.KeyValueEntry), ended: make(chan error, 1), stop: stop}
 	go func() {
 		defer close(w.ended)
-		keys := bus.Keys{Bucket: contract.BucketRuns, Filters: []string{filter}}
+		keys := bus.Keys{Bucket: contract.BucketRuns, Filters: filters}
 		w.ended <- b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 			if entry == nil { // the end of the initial values
 				return nil

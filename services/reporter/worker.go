@@ -38,6 +38,7 @@ type worker struct {
 	collectedElsewhere fold.Outcomes // outcomes of numbers that this run skips because other runs collected them
 	failedKeys         map[int]bool  // numbers with a key in the bucket failed
 	halt               *contract.Halt
+	control            contract.Control
 	deadline           time.Time // of the halt
 	haltWritten        bool      // this worker has written the halt of a safe stop
 	saved              bool      // this worker has written a checkpoint
@@ -99,8 +100,8 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	}
 	defer func() { _ = w.attemptsFile.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
-	halts := watchKeys(ctx, w.Bus, run.HaltKey())
-	defer halts.end()
+	orders := watchKeys(ctx, w.Bus, run.HaltKey(), run.ControlKey())
+	defer orders.end()
 	ready := make(chan ledger.Message, prefetch)
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -116,7 +117,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	defer reader.Wait()
 	defer w.canaryRequests.Wait()
 	defer cancel(nil)
-	err := w.loop(ctx, ready, halts)
+	err := w.loop(ctx, ready, orders)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause // the reader's error is the cause
 	}
@@ -124,7 +125,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 }
 
 // loop folds messages as they arrive and ends the run when it is complete or halted.
-func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, halts keyWatch) error {
+func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders keyWatch) error {
 	progressTick := time.NewTicker(progressInterval)
 	defer progressTick.Stop()
 	haltTick := time.NewTicker(haltInterval)
@@ -148,10 +149,14 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, halts ke
 			if err := w.apply(ctx, collectBatch(m, ready)); err != nil {
 				return err
 			}
-		case err := <-halts.ended:
+		case err := <-orders.ended:
 			return fmt.Errorf("watching for a halt of %s: %w", w.manifest.RunID, err)
-		case entry := <-halts.entries:
-			w.readHalt(entry)
+		case entry := <-orders.entries:
+			if entry.Key() == w.manifest.RunID.ControlKey() {
+				w.readControl(ctx, entry)
+			} else {
+				w.readHalt(entry)
+			}
 		case reply := <-w.canary.reply:
 			w.onCanaryReply(reply)
 		case <-haltTick.C:
@@ -192,6 +197,12 @@ func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 	}
 	halt := runs.DecodeHalt(entry)
 	w.halt, w.deadline = &halt, w.deadlineOf(halt)
+}
+
+// readControl follows the control of the run. A pause and its end are told at once.
+func (w *worker) readControl(ctx context.Context, entry jetstream.KeyValueEntry) {
+	w.control = runs.DecodeControl(entry)
+	w.publishProgress(ctx)
 }
 
 // leasePoll is how often a waiting reporter checks whether the lease is free.
@@ -391,7 +402,10 @@ func (w *worker) roundFacts(now time.Time, fetchers []contract.Presence) roundFa
 		}
 	}
 	f.perNumber = w.observed.perNumber(&w.tally)
-	if now.Sub(w.progressAt) >= waitInterval {
+	switch {
+	case w.control.Paused:
+		f.wait = &contract.Wait{Reason: contract.WaitPaused}
+	case now.Sub(w.progressAt) >= waitInterval:
 		f.wait = fetcherWait(fetchers)
 	}
 	return f

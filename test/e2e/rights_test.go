@@ -27,7 +27,7 @@ import (
 // message of them is there before.
 func owners() map[string]string {
 	return map[string]string{
-		"batch.start": "", "batch.stop": "",
+		"batch.start": "", "batch.stop": "", "batch.pause": "", "batch.resume": "", "batch.tune": "",
 		"batch.event.RUN.started": "generator", "batch.event.RUN.progress": "reporter",
 		"batch.event.RUN.waiting": "reporter", "batch.event.RUN.finished": "reporter",
 		"job.RUN.1": "generator prober", "answer.RUN.0": "fetcher", "outcome.RUN.0": "classifier",
@@ -39,7 +39,7 @@ func owners() map[string]string {
 		"$KV.runs.RUN.manifest": "generator prober", "$KV.runs.RUN.state": "generator reporter",
 		"$KV.runs.RUN.checkpoint": "reporter",
 		"$KV.runs.RUN.halt":       "generator prober fetcher reporter", "$KV.runs.command.RUN": "generator",
-		"$KV.runs.batch.RUN": "generator",
+		"$KV.runs.batch.RUN": "generator", "$KV.runs.RUN.control": "generator",
 	}
 }
 

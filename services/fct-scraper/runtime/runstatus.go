@@ -38,6 +38,8 @@ type RunStatus struct {
 	contract.Progress
 	// Wait is why a running run sends no requests at the moment; nil if it does.
 	Wait *contract.Wait `json:"wait"`
+	// Tuned are the settings that tune has changed for the running run.
+	Tuned map[string]any `json:"tuned,omitempty"`
 }
 
 // Runs are the runs of a store.
@@ -126,6 +128,11 @@ func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifes
 	if s.Status != contract.Running {
 		return nil
 	}
+	control, err := runs.ReadControl(ctx, r.broker.runs, s.RunID)
+	if err != nil {
+		return err
+	}
+	s.Tuned = control.Settings()
 	started, err := r.lastEvent(ctx, s.RunID, "started")
 	if err != nil {
 		return err
@@ -142,14 +149,17 @@ func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifes
 		e = waiting
 	}
 	s.Planned = max(s.Planned, e.Planned)
-	if s.Progress = contract.StartingProgress(m); started.At.After(e.At) { // those are of an earlier round
-		return nil
+	if s.Progress = contract.StartingProgress(m); !started.At.After(e.At) { // else those are of an earlier round
+		if e.Phase != "" {
+			s.Progress = e.ProgressAt(time.Now())
+		}
+		if w := e.Wait; w != nil && (w.Until.After(time.Now()) || w.Until.IsZero() && w.Reason != contract.WaitPaused) {
+			s.Wait = w
+		}
 	}
-	if e.Phase != "" {
-		s.Progress = e.ProgressAt(time.Now())
-	}
-	if w := e.Wait; w != nil && (w.Until.IsZero() || w.Until.After(time.Now())) {
-		s.Wait = w
+	if control.Paused { // whether or not a reporter has said so
+		s.Phase, s.LeftSeconds, s.LeftUnknown = contract.PhasePaused, nil, contract.LeftUnknownPaused
+		s.Wait = &contract.Wait{Reason: contract.WaitPaused}
 	}
 	return nil
 }
@@ -233,26 +243,39 @@ func (r Runs) request(ctx context.Context) ([]RunStatus, error) {
 	return append([]RunStatus{}, reply.RunStatuses...), nil
 }
 
-// stopLimit is how long a generator may take to reply to a stop. The command stays stored in any
-// case.
-const stopLimit = 15 * time.Second
+// commandLimit is how long a generator may take to reply to a command about a run. The command stays
+// stored in any case.
+const commandLimit = 15 * time.Second
 
 // Stop sends the command batch.stop, as an external client would.
 func (r Runs) Stop(ctx context.Context, run contract.RunID) error {
-	body, err := json.Marshal(contract.StopSpec{RunID: run})
-	if err != nil {
-		return fmt.Errorf("stopping run %s: %w", run, err)
+	return r.command(ctx, contract.SubjectStop, contract.ControlSpec{RunID: run})
+}
+
+// Steer sends the command batch.pause, batch.resume or batch.tune about a run with this status, as an
+// external client would. It returns when the change is stored.
+func (r Runs) Steer(ctx context.Context, subject string, s RunStatus, tuning contract.Tuning) error {
+	if s.Status != contract.Running {
+		return fmt.Errorf("%w: --run %s: it is not running: %s: allowed is a running run", ErrUsage, s.RunID, s.Status)
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
-	defer cancel()
-	msg, err := r.broker.Conn().RequestWithContext(ctx, contract.SubjectStop, body)
+	return r.command(ctx, subject, contract.ControlSpec{RunID: s.RunID, Tuning: tuning})
+}
+
+func (r Runs) command(ctx context.Context, subject string, spec contract.ControlSpec) error {
+	body, err := spec.Body()
 	if err != nil {
-		return fmt.Errorf("%w: stopping run %s: no generator replied; the command is stored for the next one: %w",
-			ErrBroker, run, err)
+		return fmt.Errorf("requesting %s for run %s: %w", subject, spec.RunID, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	msg, err := r.broker.Conn().RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return fmt.Errorf("%w: requesting %s for run %s: no generator replied; the command is stored for the next one: %w",
+			ErrBroker, subject, spec.RunID, err)
 	}
 	var reply contract.CommandReply
 	if err := json.Unmarshal(msg.Data, &reply); err != nil {
-		return fmt.Errorf("%w: stopping run %s: %w", ErrBroker, run, err)
+		return fmt.Errorf("%w: requesting %s for run %s: %w", ErrBroker, subject, spec.RunID, err)
 	}
 	if reply.Error != "" {
 		return fmt.Errorf("%w: %s", ErrUsage, reply.Error)

@@ -1,0 +1,153 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
+)
+
+// steered is a batch under way that a test steers.
+type steered struct {
+	t      *testing.T
+	p      *fixture
+	app    *app
+	runs   Runs
+	result chan RunResult
+	end    func()
+}
+
+// begin starts a batch and returns once the court has been asked so often.
+func (p *fixture) begin(t *testing.T, requests int, changes map[string]string) *steered {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	reached := make(chan struct{})
+	p.memory.atRequest(p.memory.requests()+requests, func() {
+		select {
+		case <-reached:
+		default:
+			close(reached)
+		}
+	})
+	a, closeApp := p.open(ctx, changes)
+	s := &steered{t: t, p: p, app: a, runs: Runs{broker: a.broker}, result: make(chan RunResult, 1)}
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		result, err := a.runToEnd(ctx)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		s.result <- result
+	}()
+	s.end = func() {
+		cancel()
+		<-finished
+		closeApp()
+	}
+	<-reached
+	return s
+}
+
+func (s *steered) steer(subject string, tuning contract.Tuning) RunStatus {
+	s.t.Helper()
+	status, err := s.runs.Named(s.t.Context(), "")
+	if err == nil {
+		err = s.runs.Steer(s.t.Context(), subject, status, tuning)
+	}
+	if err == nil {
+		status, err = s.runs.Named(s.t.Context(), "")
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return status
+}
+
+// idle waits until the fetcher has no case in flight and says that the run is paused.
+func (s *steered) idle() {
+	s.t.Helper()
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		if from := s.app.status.metrics.fetcher.source.Load(); from != nil {
+			if state := (*from).State(); state.InFlight == 0 && state.Wait != nil && state.Wait.Reason == contract.WaitPaused {
+				return
+			}
+		}
+		if time.Now().After(limit) {
+			s.t.Fatal("the fetcher does not pause")
+		}
+	}
+}
+
+func (s *steered) report(status contract.Status) contract.Report {
+	s.t.Helper()
+	result := <-s.result
+	s.result <- result
+	if result.Status != status || result.Report == nil {
+		s.t.Fatalf("%s: %s; want %s", result.Status, result.Reason, status)
+	}
+	return *result.Report
+}
+
+func TestPause_HoldsRequestsUntilResume(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60, Missing: 0.1, Latency: 5 * time.Millisecond},
+		map[string]string{"end": "60", "delay_min": "10ms", "delay_max": "20ms"})
+	s := p.begin(t, 20, nil)
+	defer s.end()
+	if status := s.steer(contract.SubjectPause, contract.Tuning{}); status.Wait == nil ||
+		status.Wait.Reason != contract.WaitPaused || !status.Wait.Until.IsZero() || status.Status != contract.Running {
+		t.Errorf("paused: %+v", status)
+	}
+	s.idle()
+	before := p.memory.requests()
+	s.steer(contract.SubjectPause, contract.Tuning{})                         // again is no error
+	time.Sleep(time.Duration(fcttest.Scaled(300, 20_000)) * time.Millisecond) // a presence expires after 15 s
+	if after := p.memory.requests(); after != before || before > 20+5 {
+		t.Errorf("%d requests at the pause, %d later", before, after)
+	}
+	s.steer(contract.SubjectResume, contract.Tuning{})
+	if report := s.report(contract.Completed); report.Total != 60 || report.Failed != 0 || report.Retries != 0 {
+		t.Errorf("%d numbers, %d failed, %d retries", report.Total, report.Failed, report.Retries)
+	}
+	p.checkOnce()
+}
+
+func TestPause_ThenStop(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 40, Latency: 5 * time.Millisecond},
+		map[string]string{"end": "40", "delay_min": "10ms", "delay_max": "20ms"})
+	s := p.begin(t, 10, nil)
+	defer func() { s.end() }()
+	status := s.steer(contract.SubjectPause, contract.Tuning{})
+	s.idle()
+	if err := s.runs.Stop(t.Context(), status.RunID); err != nil {
+		t.Fatal(err)
+	}
+	s.report(contract.Stopped)
+	s.end()
+	s.end = func() {}
+	if report := p.report(nil); report.Status != contract.Completed || report.Total != 40 {
+		t.Errorf("%s: %s, %d numbers", report.Status, report.Reason, report.Total)
+	}
+	p.checkOnce()
+}
+
+// A process that ends while its run is paused leaves the run paused, until the same batch is started again.
+func TestPause_EndsWithNextStart(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 40, Latency: 5 * time.Millisecond},
+		map[string]string{"end": "40", "delay_min": "10ms", "delay_max": "20ms"})
+	s := p.begin(t, 10, nil)
+	s.steer(contract.SubjectPause, contract.Tuning{})
+	s.idle()
+	s.end()
+	if report := p.report(nil); report.Status != contract.Completed || report.Total != 40 || report.Retries != 0 {
+		t.Errorf("%s: %s, %d numbers, %d retries", report.Status, report.Reason, report.Total, report.Retries)
+	}
+	p.checkOnce()
+}
