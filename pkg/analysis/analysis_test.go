@@ -16,6 +16,7 @@ import (
 	"fct-scraper/pkg/analysis"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/facts"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -368,6 +369,7 @@ func TestPage_Empty(t *testing.T) {
 
 // TestPage_AnyRecords makes pages of random cases: none may break a chart.
 func TestPage_AnyRecords(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	for seed := range uint64(20) {
 		checkPage(t, report(t, analysis.New(), 2, randomSamples(rand.New(rand.NewPCG(seed, 5)), int(seed*seed*2))), "")

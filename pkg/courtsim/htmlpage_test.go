@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 
 	"github.com/antchfx/htmlquery"
 	"golang.org/x/net/html"
@@ -164,6 +165,7 @@ func TestPage_Search(t *testing.T) {
 
 // TestPageAgreesWithJSON: the HTML page and the JSON calls agree on every field of a case.
 func TestPageAgreesWithJSON(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim := newSimulator(t, courtsim.Options{Seed: 3, Max: 100, Missing: 0.1})
 	english, french := newVisitor(t, sim, englishPage), newVisitor(t, sim, frenchPage)

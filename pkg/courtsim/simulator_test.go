@@ -193,6 +193,7 @@ func TestProfileReadsSimulator(t *testing.T) {
 
 // TestDockets_Facts: the dockets go the ways that the program's rules tell apart.
 func TestDockets_Facts(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const numbers = 600
 	server, err := newSimulator(t, courtsim.Options{Seed: 6, Max: numbers}).Start("127.0.0.1:0")

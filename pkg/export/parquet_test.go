@@ -20,6 +20,7 @@ func TestRoundTrip_Parquet(t *testing.T) {
 }
 
 func TestRoundTrip_ParquetFlat(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	checkRoundTrip(t, Options{Format: FormatParquet, Flat: true}, inFolder, readParquet(true))
 }
@@ -142,6 +143,7 @@ func TestParquet_LayoutRLL(t *testing.T) {
 
 // Row groups that are full are written: the rows of all are there.
 func TestParquet_RowGroups(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	long := fcttest.LargeRecord(1)
 	for i := range long.Docket {

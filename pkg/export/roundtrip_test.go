@@ -193,6 +193,7 @@ func TestRoundTrip_NDJSON(t *testing.T) {
 }
 
 func TestRoundTrip_NDJSONFlat(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	checkRoundTrip(t, Options{Format: FormatNDJSON, Flat: true}, inFolder, readFolder)
 }
@@ -208,11 +209,13 @@ func TestRoundTrip_NDJSONGzip(t *testing.T) {
 }
 
 func TestRoundTrip_CSV(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	checkRoundTrip(t, Options{Format: FormatCSV}, inFolder, readFolder)
 }
 
 func TestRoundTrip_CSVMark(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	checkRoundTrip(t, Options{Format: FormatCSV, BOM: true}, inFolder, readFolder)
 }

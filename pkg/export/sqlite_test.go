@@ -14,6 +14,7 @@ import (
 )
 
 func TestRoundTrip_SQLite(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	checkRoundTrip(t, Options{Format: FormatSQLite}, inFile("a.db"), readSQLite)
 }

@@ -23,6 +23,7 @@ import (
 )
 
 func TestRoundTrip_XLSX(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	checkRoundTrip(t, Options{Format: FormatXLSX}, inFile("a.xlsx"), readXLSX)
 }
@@ -245,6 +246,7 @@ func TestXLSX_Types(t *testing.T) {
 
 // Every sheet has a bold header that stays in sight, with a filter over all rows.
 func TestXLSX_Layout(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	_, book := writeBook(t, fcttest.LargeRecord(1))
 	want := []string{TableCases, TableEntries, TableParties, TableCoverage, TableLongTexts}
@@ -393,6 +395,7 @@ func TestXLSX_MoreRowsThanASheet(t *testing.T) {
 
 // The rows of a workbook are read in the order of its files, and each name occurs once.
 func TestXLSX_Archive(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	result, _ := writeBook(t, fcttest.LargeRecord(1))
 	archive, err := zip.OpenReader(result.Out)

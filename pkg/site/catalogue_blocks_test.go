@@ -12,6 +12,7 @@ import (
 	"unicode/utf16"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
 
 	"golang.org/x/text/encoding/charmap"
 )
@@ -48,6 +49,7 @@ func utf16Text(text string) []byte {
 // TestBlocked_AnyForm: a block page is found with any status, content type, character set, and at
 // any stage of an attempt.
 func TestBlocked_AnyForm(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	p, id, readings := load(t, "fct-cf"), caseID(t, "IMM-13-25"), 0
 	for _, c := range catalogue(t, "blocks.txt") {
@@ -88,6 +90,7 @@ func TestBlocked_SearchLimit(t *testing.T) {
 
 // TestBlocked_Compressed: a compressed block page is found.
 func TestBlocked_Compressed(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	for _, c := range catalogue(t, "blocks.txt") {
 		server := startSite(t, map[string]http.HandlerFunc{"docket": func(w http.ResponseWriter, _ *http.Request) {

@@ -187,6 +187,7 @@ func TestRead_CatalogueRows(t *testing.T) {
 
 // TestRead_LinearTime: reading a docket of the largest possible size takes linear time.
 func TestRead_LinearTime(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	const rows = 100_000
 	var body strings.Builder

@@ -366,6 +366,7 @@ func TestPageFaults(t *testing.T) {
 
 // TestHostilePages: pages built to consume time or memory do not.
 func TestHostilePages(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	p, id := load(t, "fct-cf-html"), caseID(t, "IMM-13-25")
 	search, docket := pageOf(t, "record-en", "search"), pageOf(t, "record-en", "docket")
 	filled := func(page, before, with string) string { return strings.Replace(page, before, with+before, 1) }

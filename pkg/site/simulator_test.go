@@ -81,6 +81,7 @@ func commonFields(r contract.Record) contract.Record {
 // TestPageAgreesWithJSON: reading the same numbers by JSON calls and by pages gives the same
 // records.
 func TestPageAgreesWithJSON(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	sim, clients := newSimulator(t, courtsim.Options{Seed: 3, Max: 290, Missing: 0.15, TokenLife: 7}, true,
 		load(t, "fct-cf"), load(t, "fct-cf-html"))
@@ -126,6 +127,7 @@ func TestPageAgreesWithJSON(t *testing.T) {
 
 // TestFrenchPageAgreesWithJSON: a French page gives the French fields of the JSON calls.
 func TestFrenchPageAgreesWithJSON(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	text := strings.ReplaceAll(string(profileText(t, "fct-cf-html")), "/en/court-files-and-decisions/court-files",
 		"/fr/dossiers-de-la-cour-et-decisions/dossiers-de-la-cour")

@@ -212,6 +212,7 @@ func TestReadList_TooManyBatches(t *testing.T) {
 // A million lines take the memory of the set, not of the file. It is not parallel: it measures the
 // memory of the process.
 func TestReadList_MillionLines(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	lines := fcttest.Scaled(300_000, 1_000_000)
 	list, err := readList(&generated{lines: lines})
 	if err != nil || list.err("--list f") != nil {

@@ -44,6 +44,7 @@ func (p *fixture) checkPlan(name string, changes map[string]string) BatchPlan {
 
 // The requests of a run are within a tenth of its plan, which itself sends none.
 func TestPlan_Requests(t *testing.T) {
+	fcttest.SkipIfShort(t)
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 11, Max: 120, Missing: 0.05}, map[string]string{"concurrency": "16"})
 	grow := func(highest int) {
