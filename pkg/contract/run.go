@@ -502,6 +502,17 @@ type Metrics struct {
 	JobDurationSeconds JobDuration `json:"batch.job.duration_seconds"`
 	JobRetryCount      int         `json:"batch.job.retry_count"`
 	RunFailureRate     float64     `json:"batch.run.failure_rate"`
+	// Planned is how many numbers of the range are to be fetched; 0 while unknown. Left of them have no
+	// outcome yet, Done have one.
+	Planned int             `json:"batch.run.planned"`
+	Left    int             `json:"batch.run.left"`
+	Done    map[Outcome]int `json:"batch.run.done"`
+	// InFlight, PauseSeconds and Waiting are those of Progress and of the wait, at the time of an
+	// event. In a report they are zero: the run has ended.
+	InFlight     int          `json:"batch.run.in_flight"`
+	PauseSeconds *PauseBounds `json:"batch.run.pause_seconds"`
+	// Waiting is why no request is sent; empty if the run does not wait.
+	Waiting string `json:"batch.run.waiting"`
 }
 
 // JobDuration summarises the durations of the attempts, in seconds from the start of the first
@@ -511,6 +522,30 @@ type JobDuration struct {
 	Sum   float64 `json:"sum"`
 	Min   float64 `json:"min"`
 	Max   float64 `json:"max"`
+	// Buckets is how many attempts took at most as long as each of DurationBounds.
+	Buckets [durationBuckets]int `json:"buckets"`
+}
+
+const durationBuckets = 12
+
+// DurationBounds returns the upper bounds of the buckets of JobDuration, in seconds.
+func DurationBounds() [durationBuckets]float64 {
+	return [...]float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300}
+}
+
+// Add counts an attempt.
+func (d *JobDuration) Add(seconds float64) {
+	if d.Count == 0 || seconds < d.Min {
+		d.Min = seconds
+	}
+	d.Max = max(d.Max, seconds)
+	d.Sum += seconds
+	d.Count++
+	for i, bound := range DurationBounds() {
+		if seconds <= bound {
+			d.Buckets[i]++
+		}
+	}
 }
 
 // Audit is the summary of the counts in the form that the spec defines. They add up to

@@ -182,7 +182,7 @@ type checkpoint struct {
 
 // checkpointVersion is the version of checkpoint. A checkpoint of another version is ignored: the
 // ledger is folded from its start.
-const checkpointVersion = 4
+const checkpointVersion = 5
 
 // load reads the run and its checkpoint, and truncates the attempts file to it.
 func (w *worker) load(ctx context.Context, run contract.RunID) error {

@@ -33,8 +33,10 @@ const (
 		unconfirmed
 		upper_bound upper_bound_age_seconds upper_bound_at_limit upper_bound_confidence version
 		waited_seconds`
-	metricsKeys = `batch.job.duration_seconds batch.job.retry_count batch.run.duration_seconds batch.run.failure_rate`
-	auditKeys   = `end_id
+	metricsKeys = `batch.job.duration_seconds batch.job.retry_count batch.run.done batch.run.duration_seconds
+		batch.run.failure_rate batch.run.in_flight batch.run.left batch.run.pause_seconds batch.run.planned
+		batch.run.waiting`
+	auditKeys = `end_id
 		failed
 		failed_count finished_at no_record_count run_id start_id started_at success_count total_attempted`
 	attemptKeys    = `attempt case_id duration_ms error html_path notes outcome run_id status_code timestamp`
@@ -137,7 +139,10 @@ func TestReportKeysAndSums(t *testing.T) {
 		Retries: 2, MinRequestGapSeconds: 1.001, BusiestMinuteRequests: 10,
 		Flags: map[string]int{}, Config: map[string]any{"prefix": "IMM"}, Version: "test",
 		Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
-			RunFailureRate: 0.25, JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25}}}
+			RunFailureRate: 0.25, Planned: 8,
+			Done: map[contract.Outcome]int{contract.Success: 4, contract.NoRecord: 2, contract.Failed: 2},
+			JobDurationSeconds: contract.JobDuration{Count: 10, Min: 0.25, Max: 0.25,
+				Buckets: [...]int{0, 0, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10}}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -324,15 +324,11 @@ func (l *runLease) hold(ctx context.Context, work func(context.Context, *runLeas
 func (w *worker) newEvent(status contract.Status, report *contract.Report) contract.Event {
 	s := files.Summary{Manifest: w.manifest, Tally: &w.tally, Finished: w.Now(), Elapsed: w.stopwatch.elapsed()}
 	now := s.Report()
-	event := contract.Event{
+	return contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.Numbers(), Listed: w.manifest.IDs.Size(),
 		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries,
-		Metrics: &now.Metrics, Report: report,
+		Planned: now.Metrics.Planned, Metrics: &now.Metrics, Report: report,
 	}
-	if p := w.tally.Planned; p != nil {
-		event.Planned = p.Jobs - len(p.Beyond)
-	}
-	return event
 }
 
 // publishProgress publishes a progress event when there is progress or a wait has ended, and the event
@@ -352,6 +348,10 @@ func (w *worker) publishProgress(ctx context.Context) {
 	wait := facts.wait
 	event := w.newEvent(contract.Running, nil)
 	event.Progress = facts.progress()
+	event.Metrics.InFlight, event.Metrics.PauseSeconds = event.InFlight, event.Pause
+	if wait != nil {
+		event.Metrics.Waiting = wait.Reason
+	}
 	switch {
 	case w.tally.Durations.Count != w.reportedAttempts || wait == nil && w.reportedWait != nil:
 		w.publishEvent(ctx, "progress", event)

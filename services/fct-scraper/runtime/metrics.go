@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/fetcher"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,11 +102,11 @@ func (r *runMetrics) follow(ctx context.Context, b *broker) error {
 	if err != nil {
 		return err
 	}
+	recent := last - min(last, recentProgress)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.Tail(ctx, contract.StreamEvents, "batch.event.*.finished", 0, take) })
-	group.Go(func() error {
-		return b.Tail(ctx, contract.StreamEvents, "batch.event.*.progress", last-min(last, recentProgress), take)
-	})
+	for event, after := range map[string]uint64{"finished": 0, "progress": recent, "waiting": recent} {
+		group.Go(func() error { return b.Tail(ctx, contract.StreamEvents, "batch.event.*."+event, after, take) })
+	}
 	return group.Wait()
 }
 
@@ -137,21 +139,63 @@ func (r *runMetrics) Collect(out chan<- prometheus.Metric) {
 	r.mu.Lock()
 	events := slices.Clone(r.runs)
 	r.mu.Unlock()
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, []string{"run_id"}, nil)
-	}
 	for _, event := range events {
-		m, run := event.Metrics, string(event.RunID)
-		gauge := func(name, help string, value float64) {
-			out <- prometheus.MustNewConstMetric(desc(name, help), prometheus.GaugeValue, value, run)
-		}
-		gauge("batch.run.duration_seconds", "time since the run was started, pauses included; its total time once it has ended",
-			m.RunDurationSeconds)
-		gauge("batch.job.retry_count", "attempts after the first of their job", float64(m.JobRetryCount))
-		gauge("batch.run.failure_rate", "share of the numbers with an outcome that failed", m.RunFailureRate)
-		jobs := m.JobDurationSeconds
-		out <- prometheus.MustNewConstSummary(
-			desc("batch.job.duration_seconds", "time of the attempts, from the first request to the classification"),
-			uint64(max(0, jobs.Count)), jobs.Sum, nil, run)
+		collectRun(out, event)
 	}
+}
+
+// collectRun sends the metrics of one run. Those that are not known are left out.
+func collectRun(out chan<- prometheus.Metric, event contract.Event) {
+	m, run := event.Metrics, string(event.RunID)
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, append([]string{"run_id"}, labels...), nil)
+	}
+	gauge := func(name, help string, value float64) {
+		out <- prometheus.MustNewConstMetric(desc(name, help), prometheus.GaugeValue, value, run)
+	}
+	labelled := func(name, help, label, labelValue string, value float64) {
+		out <- prometheus.MustNewConstMetric(desc(name, help, label), prometheus.GaugeValue, value, run, labelValue)
+	}
+	gauge("batch.run.duration_seconds", "time since the run was started, pauses included; its total time once it has ended",
+		m.RunDurationSeconds)
+	gauge("batch.job.retry_count", "attempts after the first of their job", float64(m.JobRetryCount))
+	gauge("batch.run.failure_rate", "share of the numbers with an outcome that failed", m.RunFailureRate)
+	if m.Planned > 0 {
+		gauge("batch.run.planned", "numbers of the range to fetch", float64(m.Planned))
+		gauge("batch.run.left", "planned numbers without an outcome", float64(m.Left))
+	}
+	for _, outcome := range []contract.Outcome{contract.Success, contract.NoRecord, contract.Failed} {
+		labelled("batch.run.done", "numbers of the range with an outcome", "outcome", string(outcome),
+			float64(m.Done[outcome]))
+	}
+	gauge("batch.run.in_flight", "cases in flight, over all processes", float64(m.InFlight))
+	if m.PauseSeconds != nil {
+		const pause = "bounds of the pause between the starts of two requests of the run, slowdown included"
+		labelled("batch.run.pause_seconds", pause, "bound", "min", m.PauseSeconds.Min)
+		labelled("batch.run.pause_seconds", pause, "bound", "max", m.PauseSeconds.Max)
+	}
+	waiting := 0.0
+	if m.Waiting != "" {
+		waiting = 1
+	}
+	// What follows a colon is an error's text, which may differ each time: a label must have few values.
+	reason, _, _ := strings.Cut(m.Waiting, ":")
+	labelled("batch.run.waiting", "1 while the run sends no request, with the reason", "reason", sanitize.Line(reason),
+		waiting)
+	if event.Wait != nil && !event.Wait.Until.IsZero() {
+		gauge("batch.run.waiting_until_seconds", "when the wait ends, in seconds since 1970",
+			float64(event.Wait.Until.Unix()))
+	}
+	if left := event.LeftSeconds; left != nil {
+		gauge("batch.run.left_seconds", "forecast of the time until the run ends, when its last event was sent", *left)
+	}
+	gauge("batch.run.rate_per_minute", "outcomes a minute over about the last minute", event.RatePerMinute)
+	jobs := m.JobDurationSeconds
+	buckets := map[float64]uint64{}
+	for i, bound := range contract.DurationBounds() {
+		buckets[bound] = uint64(max(0, jobs.Buckets[i]))
+	}
+	out <- prometheus.MustNewConstHistogram(
+		desc("batch.job.duration_seconds", "time of the attempts, from the first request to the classification"),
+		uint64(max(0, jobs.Count)), jobs.Sum, buckets, run)
 }

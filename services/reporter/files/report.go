@@ -76,7 +76,8 @@ func (s Summary) Report() contract.Report {
 		WaitedSeconds: t.Waited, SlowedSeconds: t.Slowed, MinRequestGapSeconds: t.MinGap, Errors: t.ErrorSamples(),
 		Flags: t.Flags, Config: m.Config, Version: s.Version,
 		Metrics: contract.Metrics{RunDurationSeconds: seconds, JobDurationSeconds: t.Durations,
-			JobRetryCount: t.Retries},
+			JobRetryCount: t.Retries, Done: map[contract.Outcome]int{contract.Success: within[contract.Success],
+				contract.NoRecord: within[contract.NoRecord], contract.Failed: within[contract.Failed]}},
 	}
 	if m.Range.End > 0 {
 		r.EndID = m.Case(m.Range.End).String()
@@ -102,6 +103,8 @@ func (s Summary) Report() contract.Report {
 	}
 	if t.Planned != nil {
 		r.Skipped = t.Planned.Skipped
+		r.Metrics.Planned = t.Planned.Jobs - len(t.Planned.Beyond)
+		r.Metrics.Left = max(0, r.Metrics.Planned-total)
 	}
 	if t.Total() > 0 {
 		r.Metrics.RunFailureRate = float64(t.Failed) / float64(t.Total())

@@ -173,13 +173,7 @@ func (t *Tally) addAttempt(entry contract.Entry) {
 	if end.After(t.Last) {
 		t.Last = end
 	}
-	d := &t.Durations
-	if d.Count == 0 || entry.Seconds < d.Min {
-		d.Min = entry.Seconds
-	}
-	d.Max = max(d.Max, entry.Seconds)
-	d.Sum += entry.Seconds
-	d.Count++
+	t.Durations.Add(entry.Seconds)
 }
 
 // addRequests folds what is counted of every request, those of canaries included.
