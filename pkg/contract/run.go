@@ -675,8 +675,8 @@ type Event struct {
 	Failed    int `json:"failed"`
 	Retries   int `json:"retries"`
 	Progress
-	// Wait is why no request is sent; it is set only in the event waiting. The end of a wait is the
-	// next event progress.
+	// Wait is why no request is sent; nil if that is not so. The event waiting tells that a wait has
+	// begun or changed, the next event progress without one that it has ended.
 	Wait *Wait `json:"wait,omitempty"`
 	// Metrics are the figures of the run so far; nil in the event started.
 	Metrics *Metrics `json:"metrics,omitempty"`

@@ -90,7 +90,7 @@ type workerResult struct {
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	states := watchKeys(ctx, s.Bus, "*.state")
+	states := watchKeys(ctx, s.Bus, contract.BucketRuns, "*.state")
 	defer states.end()
 	var workers sync.WaitGroup
 	defer workers.Wait()
@@ -98,7 +98,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return ignoreCanceled(ctx, s.dispatch(ctx, states, &workers))
 }
 
-// keyWatch delivers changes of keys of the bucket runs over a channel, so that a select can wait
+// keyWatch delivers changes of keys of a bucket over a channel, so that a select can wait
 // for them too.
 type keyWatch struct {
 	entries chan jetstream.KeyValueEntry
@@ -108,12 +108,12 @@ type keyWatch struct {
 }
 
 // watchKeys starts a watch. The caller must call end.
-func watchKeys(ctx context.Context, b *bus.Bus, filters ...string) keyWatch {
+func watchKeys(ctx context.Context, b *bus.Bus, bucket string, filters ...string) keyWatch {
 	ctx, stop := context.WithCancel(ctx)
 	w := keyWatch{entries: make(chan jetstream.KeyValueEntry), ended: make(chan error, 1), stop: stop}
 	go func() {
 		defer close(w.ended)
-		keys := bus.Keys{Bucket: contract.BucketRuns, Filters: filters}
+		keys := bus.Keys{Bucket: bucket, Filters: filters}
 		w.ended <- b.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
 			if entry == nil { // the end of the initial values
 				return nil
@@ -250,7 +250,8 @@ func (s *Service) reportRun(ctx context.Context, run contract.RunID) error {
 	var since time.Time
 	timer, restored := stopwatch{now: s.Now}, false
 	for failures := 0; ; {
-		w := &worker{Service: s, stopwatch: &timer, fetcherRenewals: lease.NewRenewals(term), restored: &restored}
+		w := &worker{Service: s, stopwatch: &timer, fetcherRenewals: lease.NewRenewals(term), restored: &restored,
+			presenceTerm: maxAge}
 		err := s.withLease(ctx, run, term,
 			func() (bool, error) { return s.stillRunning(ctx, run) },
 			func(ctx context.Context, held *runLease) error {

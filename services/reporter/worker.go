@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,15 +46,16 @@ type worker struct {
 	saved              bool      // this worker has written a checkpoint
 	haltCheckedAt      time.Time
 	observed           observed
-	reportedAttempts   int            // attempts counted at the last event
-	progressAt         time.Time      // of the last progress
-	reportedWait       *contract.Wait // of the last event; nil if that was no waiting event
-	fetchersRead       []contract.Presence
-	fetchersRetryAt    time.Time
-	canary             canaryState
-	canaryRequests     sync.WaitGroup // the canary in flight
-	stopwatch          *stopwatch
-	details            files.Details // once the run is verified
+	reportedAttempts   int                     // attempts counted at the last event
+	progressAt         time.Time               // of the last progress
+	reportedWait       *contract.Wait          // of the last event; nil if that was no waiting event
+	presences          map[string]seenPresence // by key
+	// presenceTerm is how long a presence counts that is not renewed.
+	presenceTerm   time.Duration
+	canary         canaryState
+	canaryRequests sync.WaitGroup // the canary in flight
+	stopwatch      *stopwatch
+	details        files.Details // once the run is verified
 	// fetcherRenewals tracks whether the run's fetchers still renew their presence.
 	fetcherRenewals *lease.Renewals
 	// restored is set once missing records were written again; it outlives the worker, which may be
@@ -100,8 +103,10 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	}
 	defer func() { _ = w.attemptsFile.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
-	orders := watchKeys(ctx, w.Bus, run.HaltKey(), run.ControlKey())
+	orders := watchKeys(ctx, w.Bus, contract.BucketRuns, run.HaltKey(), run.ControlKey())
 	defer orders.end()
+	presences := watchKeys(ctx, w.Bus, contract.BucketFetchers, run.FetcherKey("*"))
+	defer presences.end()
 	ready := make(chan ledger.Message, prefetch)
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -117,7 +122,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	defer reader.Wait()
 	defer w.canaryRequests.Wait()
 	defer cancel(nil)
-	err := w.loop(ctx, ready, orders)
+	err := w.loop(ctx, ready, orders, presences)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause // the reader's error is the cause
 	}
@@ -125,7 +130,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 }
 
 // loop folds messages as they arrive and ends the run when it is complete or halted.
-func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders keyWatch) error {
+func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders, presences keyWatch) error {
 	progressTick := time.NewTicker(progressInterval)
 	defer progressTick.Stop()
 	haltTick := time.NewTicker(haltInterval)
@@ -157,6 +162,10 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders k
 			} else {
 				w.readHalt(entry)
 			}
+		case err := <-presences.ended:
+			return fmt.Errorf("watching the fetchers of %s: %w", w.manifest.RunID, err)
+		case entry := <-presences.entries:
+			w.readPresence(entry)
 		case reply := <-w.canary.reply:
 			w.onCanaryReply(reply)
 		case <-haltTick.C:
@@ -338,12 +347,8 @@ func (w *worker) publishProgress(ctx context.Context) {
 	if w.tally.Durations.Count != w.reportedAttempts {
 		w.progressAt = now
 	}
-	fetchers, err := w.readFetchers(ctx, now)
-	if err != nil {
-		w.Logger.Warn("reporter.event.lost", "run_id", w.manifest.RunID, "event", "progress", "error", err)
-	}
-	facts := w.roundFacts(now, fetchers)
-	w.observed.advance(now, facts.idle(), facts.memory())
+	facts := w.roundFacts(now)
+	w.observed.advance(now, facts.idle(), facts.pace())
 	facts.rate, facts.requestRate = w.observed.rates(now)
 	wait := facts.wait
 	event := w.newEvent(contract.Running, nil)
@@ -354,6 +359,7 @@ func (w *worker) publishProgress(ctx context.Context) {
 	}
 	switch {
 	case w.tally.Durations.Count != w.reportedAttempts || wait == nil && w.reportedWait != nil:
+		event.Wait = wait
 		w.publishEvent(ctx, "progress", event)
 	case wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason ||
 		wait.Until.Sub(w.reportedWait.Until).Abs() > waitInterval):
@@ -365,29 +371,48 @@ func (w *worker) publishProgress(ctx context.Context) {
 	w.reportedAttempts, w.reportedWait = w.tally.Durations.Count, event.Wait
 }
 
-// readFetchers reads the presences of the run's fetchers. After an error it returns the last ones, and
-// reads no new ones for waitInterval: a broker in trouble answers late.
-func (w *worker) readFetchers(ctx context.Context, now time.Time) ([]contract.Presence, error) {
-	if now.Before(w.fetchersRetryAt) {
-		return w.fetchersRead, nil
-	}
-	var read []contract.Presence
-	err := runs.EachFetcher(ctx, w.Bus, w.manifest.RunID, func(_ string, p contract.Presence) { read = append(read, p) })
-	if err != nil {
-		w.fetchersRetryAt = now.Add(waitInterval)
-		return w.fetchersRead, err
-	}
-	w.fetchersRead = read
-	return read, nil
+// seenPresence is a presence and when it was read.
+type seenPresence struct {
+	contract.Presence
+	at time.Time
 }
 
-// roundFacts returns the facts of this moment, without the rates. A wait of a fetcher counts when the
-// run makes no progress: the others may send requests.
-func (w *worker) roundFacts(now time.Time, fetchers []contract.Presence) roundFacts {
-	f := roundFacts{now: now, fetchers: fetchers, searches: w.manifest.Probe, latency: w.observed.meanLatency()}
+func (w *worker) readPresence(entry jetstream.KeyValueEntry) {
+	delete(w.presences, entry.Key())
+	if entry.Operation() != jetstream.KeyValuePut {
+		return
+	}
+	p, err := runs.Decode[contract.Presence](entry.Key(), entry.Value())
+	if err != nil {
+		return
+	}
+	if w.presences == nil {
+		w.presences = make(map[string]seenPresence)
+	}
+	w.presences[entry.Key()] = seenPresence{p, time.Now()}
+}
+
+// fetchers returns the presences of the run's fetchers, by name, and forgets those that were not
+// renewed.
+func (w *worker) fetchers(now time.Time) (fetchers []contract.Presence) {
+	maps.DeleteFunc(w.presences, func(_ string, p seenPresence) bool { return now.Sub(p.at) > w.presenceTerm })
+	for _, key := range slices.Sorted(maps.Keys(w.presences)) {
+		fetchers = append(fetchers, w.presences[key].Presence)
+	}
+	return fetchers
+}
+
+// roundFacts returns the facts of this moment, without the rates. A wait for the site counts when the
+// run makes no progress: other fetchers may send requests. Rests and quiet hours are those of all.
+func (w *worker) roundFacts(now time.Time) roundFacts {
+	f := roundFacts{now: now, fetchers: w.fetchers(now), searches: w.manifest.Probe, latency: w.observed.meanLatency()}
 	if p := w.tally.Planned; p != nil {
 		f.planned, f.left = true, max(0, p.Jobs-w.tally.Total())
 		w.observed.setPlanned()
+	}
+	if w.observed.retries > 0 {
+		f.retryShare = float64(w.observed.retries) / float64(w.observed.attempts)
+		f.retryDelay = seconds(w.observed.retrySeconds / float64(w.observed.retries))
 	}
 	for number, at := range w.observed.retryAt {
 		if w.tally.Outcomes.Get(number) != "" {
@@ -402,11 +427,12 @@ func (w *worker) roundFacts(now time.Time, fetchers []contract.Presence) roundFa
 		}
 	}
 	f.perNumber = w.observed.perNumber(&w.tally)
+	wait := fetcherWait(f.fetchers)
 	switch {
 	case w.control.Paused:
 		f.wait = &contract.Wait{Reason: contract.WaitPaused}
-	case now.Sub(w.progressAt) >= waitInterval:
-		f.wait = fetcherWait(fetchers)
+	case wait != nil && (wait.ByPlan() || now.Sub(w.progressAt) >= waitInterval):
+		f.wait = wait
 	}
 	return f
 }
@@ -435,13 +461,18 @@ type observed struct {
 	// began is when the first entry was added, which starts the clock and does not count itself.
 	began, at time.Time
 	// outcomes decays with rateMemory. requests and busy, the seconds in which requests could be sent,
-	// decay with the memory that advance gets.
+	// decay more slowly. They begin with priorRequests at pace.
 	outcomes, requests, busy float64
+	pace                     forecast.Pace
 	// numbers, allRequests, exchanges and seconds are counts of the whole round.
 	numbers, allRequests, exchanges int
 	seconds                         float64
 	// planned: the counts are of the time since the numbers were planned, without the search.
 	planned bool
+	// attempts counts the attempts of the whole round, retries those that were followed by a retry, and
+	// retrySeconds their waits for it.
+	attempts, retries int
+	retrySeconds      float64
 	// retryAt is when numbers without an outcome may be fetched again.
 	retryAt map[int]time.Time
 }
@@ -454,12 +485,15 @@ func (o *observed) add(now time.Time, fresh []fold.Counted) {
 		if !entry.WritesLine() {
 			continue
 		}
+		o.attempts++
 		number := entry.CaseID.Number
 		if entry.Outcome == "" && !entry.RetryAt.IsZero() {
 			if o.retryAt == nil {
 				o.retryAt = make(map[int]time.Time)
 			}
 			o.retryAt[number] = entry.RetryAt
+			o.retries++
+			o.retrySeconds += max(0, entry.RetryAt.Sub(entry.EndedAt()).Seconds())
 		} else {
 			delete(o.retryAt, number)
 		}
@@ -490,23 +524,35 @@ func (o *observed) setPlanned() {
 	}
 }
 
+// priorRequests is how many requests at the pace of the settings a rate of requests begins with: few
+// pauses say little, because they are drawn.
+const priorRequests = 30
+
 // advance lets the sums decay until now. While the run is idle, the time does not count against the
-// rate of requests.
-func (o *observed) advance(now time.Time, idle bool, memory time.Duration) {
+// rate of requests. Another pace makes that rate begin anew.
+func (o *observed) advance(now time.Time, idle bool, pace forecast.Pace) {
 	if o.began.IsZero() {
 		return
 	}
 	passed := now.Sub(o.at)
 	o.at = now
 	o.outcomes *= math.Exp(-passed.Seconds() / rateMemory.Seconds())
-	if !idle {
-		kept := math.Exp(-passed.Seconds() / memory.Seconds())
-		o.requests *= kept
-		o.busy = o.busy*kept + memory.Seconds()*(1-kept)
+	interval := pace.Interval()
+	if o.pace.Min != pace.Min || o.pace.Max != pace.Max || o.pace.Concurrency != pace.Concurrency {
+		o.pace, o.requests, o.busy = pace, priorRequests, priorRequests*interval.Seconds()
 	}
+	if idle {
+		return
+	}
+	const least, pauses = 5 * time.Minute, 60
+	memory := max(least, pauses*interval).Seconds()
+	kept := math.Exp(-passed.Seconds() / memory)
+	o.requests *= kept
+	o.busy = o.busy*kept + memory*(1-kept)
 }
 
-// minRequests is how many requests a rate of requests, and a number's requests, are based on at least.
+// minRequests is how many requests the rate of requests, and how many numbers the requests of a number,
+// are based on at least.
 const minRequests = 5
 
 // rates returns how many numbers got an outcome, and how many requests were sent, a minute; 0 if too
@@ -553,6 +599,9 @@ type roundFacts struct {
 	// perNumber is how many requests a number takes, latency how long each; 0 is unknown.
 	perNumber float64
 	latency   time.Duration
+	// retryShare is the share of the attempts that were followed by a retry, after retryDelay on average.
+	retryShare float64
+	retryDelay time.Duration
 	// rate is how many numbers, requestRate how many requests were done a minute; 0 is unknown.
 	rate, requestRate float64
 	// wait is why no request is sent; nil if that is not so.
@@ -564,18 +613,15 @@ func (f roundFacts) paused() bool { return f.wait != nil && f.wait.Reason == con
 
 // idle reports whether no request can be sent, for a reason that a forecast counts by itself.
 func (f roundFacts) idle() bool {
+	if f.paused() {
+		return true
+	}
 	for _, p := range f.fetchers {
 		if p.Wait != nil && p.Wait.ByPlan() {
 			return true
 		}
 	}
 	return f.planned && f.retries >= f.left
-}
-
-// memory returns the time constant of the rate of requests: long enough for many pauses.
-func (f roundFacts) memory() time.Duration {
-	const least, pauses = 3 * time.Minute, 30
-	return max(least, pauses*f.pace().Interval())
 }
 
 // progress computes the progress of a running run.
@@ -616,8 +662,15 @@ func (f roundFacts) timeLeft() (left time.Duration, unknown string) {
 	case f.wait != nil && f.wait.Until.IsZero():
 		return 0, f.wait.Reason
 	}
-	forecast := forecast.Forecast{Now: f.now, Requests: int(math.Ceil(float64(f.left) * f.perNumber)), Pace: f.pace(),
-		Rate: f.requestRate}
+	// Responses arrive as often as requests are sent.
+	interval := f.pace().Interval()
+	if f.requestRate > 0 {
+		interval = seconds(60 / f.requestRate)
+	}
+	forecast := forecast.Forecast{Now: f.now, Pace: f.pace(), Requests: int(math.Round(float64(f.left) * f.perNumber))}
+	if forecast.Pace.Latency = 0; interval > 0 {
+		forecast.Rate = time.Minute.Seconds() / interval.Seconds()
+	}
 	if pace := f.fetcherPace(); pace != nil {
 		forecast.Now, forecast.SinceRest = f.now.In(location(*pace, f.now)), pace.SinceRest
 	}
@@ -628,10 +681,18 @@ func (f roundFacts) timeLeft() (left time.Duration, unknown string) {
 	if result.Unknown != "" {
 		return 0, result.Unknown
 	}
-	if retried := f.lastRetry.Add(f.latency); f.left > 0 && retried.After(result.End) {
-		return retried.Sub(f.now), ""
+	end := result.End
+	if retried := f.lastRetry.Add(f.latency); f.left > 0 && retried.After(end) {
+		end = retried
 	}
-	return result.End.Sub(f.now), ""
+	// Of the numbers that are left, one in 1/retryShare has a retry: the last one of them about that
+	// many numbers before the end.
+	if last := f.perNumber / f.retryShare; f.retryShare > 0 && last < float64(f.left-f.retries) {
+		if retried := result.End.Add(f.retryDelay - time.Duration(last*float64(interval))); retried.After(end) {
+			end = retried
+		}
+	}
+	return end.Sub(f.now), ""
 }
 
 // fetcherPace returns the pace of the first fetcher that says it; nil if none does.

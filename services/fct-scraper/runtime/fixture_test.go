@@ -99,6 +99,8 @@ type fixture struct {
 	transport http.RoundTripper
 	sim       *courtsim.Simulator
 	wanted    BatchOptions
+	// follow gets the events of the runs when it is set.
+	follow func(nc *nats.Conn, run contract.RunID) (stop func(), err error)
 	// ids are the list of the batch, if it has one.
 	ids contract.CaseList
 }
@@ -168,7 +170,10 @@ func (p *fixture) open(ctx context.Context, changes map[string]string) (a *app, 
 		p.t.Fatal(err)
 	}
 	options := p.wanted
-	options.Stop, options.Follow = never{}, unseen
+	options.Stop, options.Follow = never{}, p.follow
+	if p.follow == nil {
+		options.Follow = unseen
+	}
 	return &app{
 			settings: settings, broker: broker, site: &siteClient{Client: client}, output: output, log: log,
 			version: "test", status: newStatusServer(), fetcherID: "test", options: options,

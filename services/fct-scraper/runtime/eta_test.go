@@ -1,0 +1,117 @@
+package runtime
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
+
+	"github.com/nats-io/nats.go"
+)
+
+// events collects the events of the runs of a fixture.
+type events struct {
+	mu  sync.Mutex
+	all []contract.Event
+}
+
+func (e *events) follow(nc *nats.Conn, run contract.RunID) (stop func(), err error) {
+	subscription, err := nc.Subscribe(run.EventSubject("*"), func(msg *nats.Msg) {
+		var event contract.Event
+		if json.Unmarshal(msg.Data, &event) != nil {
+			return
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.all = append(e.all, event)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = subscription.Unsubscribe() }, nil
+}
+
+// The time left that the events tell is at most 20 % off from a tenth of the run on.
+func TestTimeLeft_Honest(t *testing.T) {
+	// The sum of few pauses between 1 s and 3 s is off by more than the estimate.
+	pace := map[string]string{"delay_min": "1500ms", "delay_max": "2500ms", "concurrency": "4"}
+	steady := courtsim.Options{Seed: 7, Max: 2000, Missing: 0.05, Latency: 400 * time.Millisecond}
+	faulty := steady
+	faulty.Faults = []courtsim.Fault{{Kind: "500", Share: 0.05, Times: 1}}
+	found := steady
+	found.Max = 260
+	for name, c := range map[string]struct {
+		court    courtsim.Options
+		settings map[string]string
+		// stopAfter is the number of requests after which the run is stopped and resumed later.
+		stopAfter int
+		// from is the share of the run from which on the time left is checked; 0 is a tenth.
+		from float64
+	}{
+		"steady pace":     {court: steady, settings: map[string]string{"max_cases": "240"}},
+		"faults":          {court: faulty, settings: map[string]string{"max_cases": "240"}},
+		"stop and resume": {court: steady, settings: map[string]string{"max_cases": "240"}, stopAfter: 100},
+		"quiet hours":     {court: steady, settings: map[string]string{"max_cases": "240", "quiet_hours": "00:03-00:08"}},
+		"rests":           {court: steady, settings: map[string]string{"max_cases": "240", "rest_every": "40", "rest_for": "1m"}},
+		"search":          {court: found, settings: map[string]string{"probe": "true"}},
+		"slow site":       {court: courtsim.Options{Seed: 7, Max: 2000, Latency: 20 * time.Second}, settings: map[string]string{"max_cases": "60"}},
+		"retries at the end": {court: courtsim.Options{Seed: 7, Max: 2000, Latency: 400 * time.Millisecond,
+			Faults: []courtsim.Fault{{Kind: "500", Share: 0.1, Times: 1}}},
+			settings: map[string]string{"max_cases": "60", "backoff_base": "4m", "backoff_max": "4m"},
+			from:     0.3}, // the first fault is seen after a fifth
+	} {
+		t.Run(name, func(t *testing.T) {
+			fcttest.VirtualTime(t, func(t *testing.T) {
+				p := newFixture(t, c.court, pace)
+				if c.stopAfter > 0 {
+					p.cut(c.stopAfter, c.settings)
+					time.Sleep(time.Hour)
+				}
+				var seen events
+				p.follow = seen.follow
+				report := p.report(c.settings)
+				if report.Status != contract.Completed {
+					t.Fatal(report.Status, report.Reason)
+				}
+				checkTimeLeft(t, seen.all, cmp.Or(c.from, 0.1))
+			})
+		})
+	}
+}
+
+// checkTimeLeft compares the time left of each event with the time that the run took from then on, from a
+// share of the run on. A search does not count: its end is unknown.
+func checkTimeLeft(t *testing.T, all []contract.Event, from float64) {
+	t.Helper()
+	began, end := all[0].At, all[len(all)-1].At
+	worst, at, checked := 0.0, "", 0
+	for _, e := range all[:len(all)-1] {
+		if e.LeftUnknown == contract.LeftUnknownSearching {
+			began = e.At
+		}
+		if took := e.At.Sub(began).Seconds(); took == 0 || took < from*end.Sub(began).Seconds() {
+			continue
+		}
+		if e.LeftSeconds == nil {
+			t.Errorf("after %s of %s: unknown, %s", e.At.Sub(began), end.Sub(began), e.LeftUnknown)
+			continue
+		}
+		checked++
+		left := end.Sub(e.At).Seconds()
+		// A few pauses are as long as they are drawn: in the last minute, twelve seconds are allowed.
+		if off := math.Abs(*e.LeftSeconds-left) / max(60, left); off > worst {
+			worst, at = off, fmt.Sprintf("after %s of %s: %.0f s", e.At.Sub(began), end.Sub(began), *e.LeftSeconds)
+		}
+	}
+	t.Logf("%d events, the worst %.0f %% off %s", checked, 100*worst, at)
+	if checked < 15 || worst > 0.2 {
+		t.Errorf("%d events, the worst %.0f %% off %s", checked, 100*worst, at)
+	}
+}

@@ -1,0 +1,128 @@
+package reporter
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"fct-scraper/pkg/contract"
+)
+
+func TestRoundFacts_Progress(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, time.June, 1, 12, 0, 0, 0, time.UTC)
+	pace := contract.FetcherPace{DelayMin: time.Second, DelayMax: 3 * time.Second, Concurrency: 4, Location: "UTC"}
+	fetcher := func(change func(*contract.Presence)) []contract.Presence {
+		own := pace
+		p := contract.Presence{InFlight: 3, Pace: &own}
+		if change != nil {
+			change(&p)
+		}
+		return []contract.Presence{p, {InFlight: 1}}
+	}
+	wait := func(reason string, until time.Time) *contract.Wait {
+		return &contract.Wait{Reason: reason, Until: until}
+	}
+	base := roundFacts{now: noon, planned: true, left: 100, perNumber: 1.5, latency: time.Second, fetchers: fetcher(nil)}
+	with := func(change func(*roundFacts)) roundFacts {
+		f := base
+		change(&f)
+		return f
+	}
+	for name, c := range map[string]struct {
+		in      roundFacts
+		phase   contract.Phase
+		left    float64 // seconds; negative is unknown
+		unknown string
+	}{
+		"at pace":       {base, contract.PhaseFetching, 300, ""},
+		"observed rate": {with(func(f *roundFacts) { f.requestRate = 15 }), contract.PhaseFetching, 600, ""},
+		"done":          {with(func(f *roundFacts) { f.left, f.perNumber = 0, 0 }), contract.PhaseFetching, 0, ""},
+		"searching": {with(func(f *roundFacts) { f.planned, f.searches = false, true }), contract.PhaseSearching, -1,
+			contract.LeftUnknownSearching},
+		"a wait of the search": {with(func(f *roundFacts) {
+			f.planned, f.searches, f.wait = false, true, wait(contract.WaitQuietHours, noon.Add(time.Hour))
+		}), contract.PhaseWaiting, -1, contract.LeftUnknownSearching},
+		"not planned yet": {with(func(f *roundFacts) { f.planned = false }), contract.PhaseFetching, -1,
+			contract.LeftUnknownStarting},
+		"no case is done": {with(func(f *roundFacts) { f.perNumber = 0 }), contract.PhaseFetching, -1,
+			contract.LeftUnknownStarting},
+		"paused": {with(func(f *roundFacts) { f.wait = wait(contract.WaitPaused, time.Time{}) }), contract.PhasePaused, -1,
+			contract.LeftUnknownPaused},
+		"a wait without an end": {with(func(f *roundFacts) { f.wait = wait("no route", time.Time{}) }), contract.PhaseWaiting,
+			-1, "no route"},
+		"a wait": {with(func(f *roundFacts) { f.wait = wait("status 503", noon.Add(time.Minute)) }),
+			contract.PhaseWaiting, 360, ""},
+		"quiet hours ahead": {with(func(f *roundFacts) {
+			f.fetchers = fetcher(func(p *contract.Presence) { p.Pace.QuietFrom, p.Pace.QuietTo = 12*time.Hour+time.Minute, 13*time.Hour })
+		}), contract.PhaseFetching, 300 + 59*60, ""},
+		"quiet hours elsewhere": {with(func(f *roundFacts) {
+			f.fetchers = fetcher(func(p *contract.Presence) {
+				p.Pace.QuietFrom, p.Pace.QuietTo, p.Pace.Location, p.Pace.UTCOffset = 8*time.Hour, 9*time.Hour, "Local", -4*3600
+			})
+		}), contract.PhaseFetching, 300 + 3600, ""},
+		"rests ahead": {with(func(f *roundFacts) {
+			f.fetchers = fetcher(func(p *contract.Presence) {
+				p.Pace.RestEvery, p.Pace.RestFor, p.Pace.SinceRest = 100, 62*time.Second, 50
+			})
+		}), contract.PhaseFetching, 360, ""},
+		"a retry is the last": {with(func(f *roundFacts) {
+			f.left, f.retries, f.lastRetry = 1, 1, noon.Add(4*time.Minute)
+		}), contract.PhaseFetching, 241, ""},
+		"retries to come": {with(func(f *roundFacts) { f.retryShare, f.retryDelay = 0.1, 10*time.Minute }),
+			contract.PhaseFetching, 300 + 600 - 30, ""},
+		"a fetcher of an older version": {with(func(f *roundFacts) { f.fetchers, f.requestRate = nil, 30 }),
+			contract.PhaseFetching, 300, ""},
+	} {
+		got := c.in.progress()
+		left := -1.0
+		if got.LeftSeconds != nil {
+			left = *got.LeftSeconds
+		}
+		if got.Phase != c.phase || math.Abs(left-c.left) > 3 || got.LeftUnknown != c.unknown {
+			t.Errorf("%s: %s, %.1f s left, %q; want %s, %.1f, %q", name, got.Phase, left, got.LeftUnknown, c.phase, c.left,
+				c.unknown)
+		}
+		if c.in.fetchers != nil && (got.InFlight != 4 || got.Pause == nil || *got.Pause != contract.PauseBounds{Min: 1, Max: 3}) {
+			t.Errorf("%s: %d in flight, pause %v", name, got.InFlight, got.Pause)
+		}
+	}
+	slowed := with(func(f *roundFacts) {
+		f.fetchers = fetcher(func(p *contract.Presence) { p.Pace.SlowedMin, p.Pace.SlowedMax = 2*time.Second, 4*time.Second })
+	})
+	if got := slowed.progress().Pause; *got != (contract.PauseBounds{Min: 2, Max: 4}) {
+		t.Errorf("slowed: %v", got)
+	}
+}
+
+func TestObserved_Rates(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, time.June, 1, 12, 0, 0, 0, time.UTC)
+	o := observed{began: now, at: now}
+	p := roundFacts{}.pace()
+	p.Min, p.Max = 2*time.Second, 2*time.Second
+	for second := range 600 {
+		now = now.Add(time.Second)
+		if idle := second >= 300 && second < 420; idle {
+			o.advance(now, true, p)
+			continue
+		}
+		o.advance(now, false, p)
+		if second%4 == 0 { // one case with two requests in four seconds
+			o.outcomes++
+			o.requests += 2
+		}
+		if cases, requests := o.rates(now); second > 30 && second < 300 && (math.Abs(cases-15) > 3 || math.Abs(requests-30) > 2) {
+			t.Fatalf("after %d s: %.1f cases, %.1f requests a minute", second, cases, requests)
+		}
+	}
+	cases, requests := o.rates(now)
+	if math.Abs(requests-30) > 1 || math.Abs(cases-15) > 2 {
+		t.Errorf("after a wait: %.1f cases, %.1f requests a minute", cases, requests)
+	}
+	p.Min, p.Max = 4*time.Second, 4*time.Second
+	o.advance(now.Add(time.Second), false, p)
+	if _, requests := o.rates(now); math.Abs(requests-15) > 1 {
+		t.Errorf("after a change of the pace: %.1f requests a minute", requests)
+	}
+}
