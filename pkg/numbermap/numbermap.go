@@ -247,8 +247,12 @@ const maxLettered = 500
 func (m *Map) SVG(id, numbersName string) template.HTML {
 	width := m.Columns()
 	height := max(1, (len(m.states)+width-1)/width)
+	class := "numbermap"
+	if len(m.states) > maxLettered { // gaps between rows of a few pixels look like stripes
+		class += " numbermap-dense"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg class="numbermap" viewBox="0 0 %d %d" role="img" aria-labelledby="%s-t %s-d">`, width, height,
+	fmt.Fprintf(&b, `<svg class="%s" viewBox="0 0 %d %d" role="img" aria-labelledby="%s-t %s-d">`, class, width, height,
 		html.EscapeString(id), html.EscapeString(id))
 	fmt.Fprintf(&b, `<title id="%s-t">%s</title><desc id="%s-d">%s</desc>`, html.EscapeString(id),
 		html.EscapeString("Map of the numbers "+numbersName), html.EscapeString(id), html.EscapeString(m.describe(width)))
