@@ -21,7 +21,7 @@ type ControlSpec struct {
 // Body returns s as the body of a command.
 func (s ControlSpec) Body() ([]byte, error) {
 	body := map[string]any{"run_id": s.RunID}
-	maps.Copy(body, s.Settings())
+	maps.Copy(body, s.Settings(time.Duration.String))
 	return json.Marshal(body)
 }
 
@@ -249,11 +249,11 @@ type Tuning struct {
 }
 
 // Settings returns what is changed by the keys of the settings, durations as text.
-func (t Tuning) Settings() map[string]any {
+func (t Tuning) Settings(format func(time.Duration) string) map[string]any {
 	settings := make(map[string]any)
 	for key, length := range map[string]*time.Duration{"delay_min": t.DelayMin, "delay_max": t.DelayMax} {
 		if length != nil {
-			settings[key] = length.String()
+			settings[key] = format(*length)
 		}
 	}
 	if t.Concurrency != nil {
@@ -280,7 +280,8 @@ type ControlChange struct {
 	At time.Time `json:"at"`
 	// Command is pause, resume, tune, or start when a start ended the pause or the tuning.
 	Command string `json:"command"`
-	Tuning
+	// Settings are what tune set, by the keys of the settings.
+	Settings map[string]any `json:"settings,omitempty"`
 }
 
 // SiteBlock is the block of a site.
@@ -477,9 +478,12 @@ type Report struct {
 	// Config holds the effective settings of the process that planned the run, and those of the
 	// fetchers that its requests depended on, secrets masked. A setting that differs between
 	// fetchers is the list of its values.
-	Config  map[string]any `json:"config"`
-	Version string         `json:"version"`
-	Metrics Metrics        `json:"metrics"`
+	Config map[string]any `json:"config"`
+	// Changes are the newest commands that paused, resumed or tuned the run, the oldest first. Config
+	// has what was tuned in the last round.
+	Changes []ControlChange `json:"changes"`
+	Version string          `json:"version"`
+	Metrics Metrics         `json:"metrics"`
 }
 
 // TooManyHeaderOnly reports whether more than a tenth of the new records are header-only: the site

@@ -193,6 +193,36 @@ func (s *Service) steer(controls map[contract.RunID]contract.Control) {
 		}
 	}
 	s.paused.Store(&paused)
+	s.limiter.Tune(tuned(s.Pace, s.Concurrency, controls))
+}
+
+// tuned returns pace and concurrency as the controls of the running runs change them. The slowest of
+// the runs that are not paused decides: the limiter is that of all runs.
+func tuned(
+	pace limit.Pace, concurrency int, controls map[contract.RunID]contract.Control,
+) (limit.Pace, int) {
+	result, most, known := pace, concurrency, false
+	for _, control := range controls {
+		if control.Paused {
+			continue
+		}
+		one, cases := pace, concurrency
+		if control.DelayMin != nil {
+			one.Min = *control.DelayMin
+		}
+		if control.DelayMax != nil {
+			one.Max = *control.DelayMax
+		}
+		if control.Concurrency != nil {
+			cases = *control.Concurrency
+		}
+		one.Max = max(one.Max, one.Min) // of fetchers with other settings than the generator knows
+		if known {
+			one.Min, one.Max, cases = max(one.Min, result.Min), max(one.Max, result.Max), min(cases, most)
+		}
+		result, most, known = one, cases, true
+	}
+	return result, most
 }
 
 // haltForeignRun halts a run that was planned for another site than the one this fetcher uses.
@@ -228,9 +258,10 @@ type State struct {
 func (s *Service) State() State {
 	block, _ := s.limiter.Block()
 	slowdown := s.limiter.Slowdown()
+	pace, concurrency := s.limiter.Settings()
 	return State{
-		Site: s.SiteName, InFlight: int(s.inFlight.Load()), Concurrency: s.Concurrency,
-		PauseMinSeconds: s.Pace.Min.Seconds(), PauseMaxSeconds: s.Pace.Max.Seconds(), HoldSeconds: max(0,
+		Site: s.SiteName, InFlight: int(s.inFlight.Load()), Concurrency: concurrency,
+		PauseMinSeconds: pace.Min.Seconds(), PauseMaxSeconds: pace.Max.Seconds(), HoldSeconds: max(0,
 			time.Until(slowdown.Until).Seconds()),
 		Wait: s.currentWait(), Block: block, Slowdown: slowdown,
 	}

@@ -281,7 +281,7 @@ func TestSteer_PauseResumeTune(t *testing.T) {
 	}
 	request(contract.SubjectResume, mine)
 	request(contract.SubjectResume, mine) // changes nothing
-	if c := control(); c.Paused || len(c.Changes) != 4 || c.Changes[3].Command != "resume" || *c.Changes[2].Concurrency != 8 {
+	if c := control(); c.Paused || len(c.Changes) != 4 || c.Changes[3].Command != "resume" || c.Changes[2].Settings["concurrency"] != float64(8) {
 		t.Errorf("resumed: %+v", c)
 	}
 	// A start that joins the run ends a pause; one that begins a round also what was tuned.

@@ -318,7 +318,8 @@ func (c controlCommand) apply(control contract.Control) (contract.Control, bool,
 		return before, false, nil
 	}
 	command, _, _ := strings.Cut(c.name, " ")
-	control = control.Changed(contract.ControlChange{At: c.at.UTC(), Command: command, Tuning: c.tuning})
+	control = control.Changed(contract.ControlChange{At: c.at.UTC(), Command: command,
+		Settings: c.tuning.Settings(config.FormatDuration)})
 	control.Command, control.CommandAt = c.sequence, c.at.UTC()
 	return control, true, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/bus"
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/ledger"
@@ -270,10 +271,32 @@ func (w *worker) findInFlight(ctx context.Context) (inFlight, error) {
 	return inFlightNone, nil
 }
 
-// settings returns the effective settings of the run: those of the process that planned it, except
-// that settings of requests are those of the fetchers that sent them. If fetchers differ, a setting
-// is the list of their values.
-func (w *worker) settings(ctx context.Context) (map[string]any, error) {
+// setSettings sets the effective settings of the run in its summary, and the commands that changed
+// them. The settings are those of the process that planned the run, except that settings of requests
+// are those of the fetchers that sent them, and what was tuned is as it was set last. If fetchers
+// differ, a setting is the list of their values.
+func (w *worker) setSettings(ctx context.Context, s *files.Summary) error {
+	control, err := runs.ReadControl(ctx, w.runs, w.manifest.RunID)
+	if err != nil {
+		return err
+	}
+	all, err := w.fetcherSettings(ctx)
+	if err != nil {
+		return err
+	}
+	if tuned := control.Settings(config.FormatDuration); len(tuned) > 0 {
+		if all == nil {
+			all = make(map[string]any)
+		}
+		maps.Copy(all, tuned)
+	}
+	s.Config, s.Changes = all, control.Changes
+	return nil
+}
+
+// fetcherSettings returns the settings of the process that planned the run, with those of the
+// fetchers.
+func (w *worker) fetcherSettings(ctx context.Context) (map[string]any, error) {
 	all := maps.Clone(w.manifest.Config)
 	values := make(map[string][]any)
 	keys := bus.Keys{Bucket: contract.BucketHeld, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
@@ -321,7 +344,7 @@ func (w *worker) verifyAndEnd(ctx context.Context, status contract.Status, reaso
 		reason = joinReasons(emptyRangeReason(w.manifest), reason)
 	}
 	s := w.summary(status, reason, collected)
-	if s.Config, err = w.settings(ctx); err != nil {
+	if err := w.setSettings(ctx, &s); err != nil {
 		return err
 	}
 	report := s.Report()
@@ -464,10 +487,8 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 		w.details = w.readDetails(ctx)
 	}
 	s := w.summary(contract.Errored, strings.TrimSpace(cause.Error()), nil)
-	var settingsErr error
-	if s.Config, settingsErr = w.settings(ctx); settingsErr != nil {
-		w.Logger.Warn("reporter.settings.unread", "run_id", w.manifest.RunID, "error", settingsErr)
-		s.Config = nil
+	if err := w.setSettings(ctx, &s); err != nil {
+		w.Logger.Warn("reporter.settings.unread", "run_id", w.manifest.RunID, "error", err)
 	}
 	report := s.Report()
 	file := ""

@@ -61,7 +61,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 		return contract.Report{}, "", err
 	}
 	s := w.summary(state.Status, state.Reason, collected)
-	if s.Config, err = w.settings(ctx); err != nil {
+	if err := w.setSettings(ctx, &s); err != nil {
 		return contract.Report{}, "", err
 	}
 	s.Finished, s.Elapsed = w.tally.Last, seconds(max(point.Elapsed, state.ElapsedSeconds))

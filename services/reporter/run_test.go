@@ -21,7 +21,7 @@ import (
 // The keys that the contract lists for each file.
 const (
 	reportKeys = `beyond busiest_minute_requests
-		canary_requests config duration_seconds end end_id errors failed failed_count finished_at
+		canary_requests changes config duration_seconds end end_id errors failed failed_count finished_at
 		flags
 		metrics min_request_gap_seconds
 		next_command
@@ -138,6 +138,7 @@ func TestReportKeysAndSums(t *testing.T) {
 		Status: contract.Completed, UpperBound: 77, UpperBoundConfidence: 0.75, ProbesUsed: 11, Requests: 10,
 		Retries: 2, MinRequestGapSeconds: 1.001, BusiestMinuteRequests: 10,
 		Flags: map[string]int{}, Config: map[string]any{"prefix": "IMM"}, Version: "test",
+		Changes: []contract.ControlChange{},
 		Metrics: contract.Metrics{RunDurationSeconds: 60, JobRetryCount: 2,
 			RunFailureRate: 0.25, Planned: 8,
 			Done: map[contract.Outcome]int{contract.Success: 4, contract.NoRecord: 2, contract.Failed: 2},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
@@ -132,7 +133,7 @@ func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifes
 	if err != nil {
 		return err
 	}
-	s.Tuned = control.Settings()
+	s.Tuned = control.Settings(config.FormatDuration)
 	started, err := r.lastEvent(ctx, s.RunID, "started")
 	if err != nil {
 		return err

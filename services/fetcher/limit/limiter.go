@@ -54,8 +54,7 @@ func New(ctx context.Context, opts Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	inFlight := &inFlightLimit{sem: make(chan struct{}, opts.Concurrency), requestingSlots: make(chan struct{}, 1)}
-	l := &Limiter{newPacer(opts.Pace), newSiteState(opts, sites), inFlight, nil}
+	l := &Limiter{newPacer(opts.Pace), newSiteState(opts, sites), newInFlightLimit(opts.Concurrency), nil}
 	if opts.Shared {
 		if err := l.createPools(ctx, opts); err != nil {
 			return nil, fmt.Errorf("creating the turn and the slots of site %s: %w", opts.Site, err)
@@ -74,7 +73,44 @@ func (l *Limiter) Run(ctx context.Context, ready func()) error {
 	for _, p := range l.pools {
 		maintainers.Go(func() { p.maintain(ctx) })
 	}
+	maintainers.Go(func() { l.keepReserved(ctx) })
 	return l.watch(ctx, ready)
+}
+
+// Tune changes the pace and how many cases may be in flight, while requests are sent. A pause that has
+// begun is kept within the new bounds; with other processes, where the turn has its delay, it ends as
+// it was drawn. Cases in flight are finished. concurrency is at most maxConcurrency.
+func (l *Limiter) Tune(pace Pace, concurrency int) {
+	if *l.pace.Load() == pace && l.Concurrency() == concurrency {
+		return
+	}
+	l.pace.Store(&pace)
+	l.setConcurrency(concurrency)
+	if len(l.pools) > 0 {
+		turnPool, slotPool := l.pools[0], l.pools[1]
+		turnPool.retune(poolTuning{subjects: turnPool.subjects, ackWait: turnAckWait(pace), maxAckPending: 1})
+		slotPool.retune(poolTuning{subjects: slotSubjects(l.opts.Site, concurrency), maxAckPending: concurrency})
+	}
+}
+
+// Settings returns the pace and how many cases may be in flight, as New or Tune set them.
+func (l *Limiter) Settings() (Pace, int) { return *l.pace.Load(), l.Concurrency() }
+
+// turnAckWait returns the least ack-wait of a turn: one that is lost with its holder is redelivered
+// only when that cannot shorten a pause.
+func turnAckWait(pace Pace) time.Duration {
+	longest := pace.Max
+	if pace.RestEvery > 0 {
+		longest = max(longest, pace.RestFor)
+	}
+	return longest + brokerRetryDelay
+}
+
+func slotSubjects(site string, count int) (subjects []string) {
+	for n := 1; n <= count; n++ {
+		subjects = append(subjects, contract.SlotSubject(site, n))
+	}
+	return subjects
 }
 
 // createPools creates the turn and the slots of the site, unless another fetcher did, and lets the
@@ -98,19 +134,10 @@ func (l *Limiter) createPools(ctx context.Context, opts Options) error {
 			subjects: subjects, want: config, term: lease.Term(config.AckWait), minFree: minFree,
 		}
 	}
-	pace := opts.Pace
-	maxPause := func() time.Duration { return max(pace.Max, l.crawlDelay()) }
+	maxPause := func() time.Duration { return max(l.pace.Load().Max, l.crawlDelay()) }
 	turnPool := newPool(turnConfig, []string{contract.TurnSubject(opts.Site)}, maxPause)
-	// A turn that is lost with its holder is redelivered only when that cannot shorten a pause.
-	turnPool.want.AckWait = max(turnPool.want.AckWait, pace.Max+brokerRetryDelay)
-	if pace.RestEvery > 0 {
-		turnPool.want.AckWait = max(turnPool.want.AckWait, pace.RestFor+brokerRetryDelay)
-	}
-	var slotSubjects []string
-	for n := 1; n <= opts.Concurrency; n++ {
-		slotSubjects = append(slotSubjects, contract.SlotSubject(opts.Site, n))
-	}
-	slotPool := newPool(slotConfig, slotSubjects, func() time.Duration { return 0 })
+	turnPool.want.AckWait = max(turnPool.want.AckWait, turnAckWait(opts.Pace))
+	slotPool := newPool(slotConfig, slotSubjects(opts.Site, opts.Concurrency), func() time.Duration { return 0 })
 	active, err := fetchersActive(ctx, opts.Bus)
 	if err != nil {
 		return err
@@ -120,10 +147,8 @@ func (l *Limiter) createPools(ctx context.Context, opts Options) error {
 			return err
 		}
 	}
-	if !pace.unlimited() {
-		l.sharedTurn = &siteTurn{pool: turnPool, maxPause: pace.Max}
-	}
-	l.slots = &slots{slotPool}
+	l.sharedTurn = &siteTurn{pool: turnPool, maxPause: func() time.Duration { return l.pace.Load().Max }}
+	l.slots = &slots{slotPool, l.Concurrency}
 	l.pools = []*messagePool{turnPool, slotPool}
 	return nil
 }
@@ -140,12 +165,12 @@ func fetchersActive(ctx context.Context, b *bus.Bus) (active bool, err error) {
 
 // CurrentPace returns how requests are sent now.
 func (l *Limiter) CurrentPace() contract.FetcherPace {
-	pace, crawl := l.pace, l.crawlDelay()
+	pace, crawl := l.pace.Load(), l.crawlDelay()
 	_, offset := time.Now().Zone()
 	current := contract.FetcherPace{
 		DelayMin: max(pace.Min, crawl), DelayMax: max(pace.Max, crawl), RestEvery: pace.RestEvery, RestFor: pace.RestFor,
 		QuietFrom: pace.Quiet.From, QuietTo: pace.Quiet.To, Location: time.Local.String(), UTCOffset: offset,
-		Concurrency: cap(l.sem),
+		Concurrency: l.Concurrency(),
 	}
 	if pace.RestEvery > 0 {
 		current.SinceRest = int(l.sent.Load()) % pace.RestEvery
@@ -234,13 +259,65 @@ func (a *Attempt) Seconds() float64 {
 // after at most one admission of each other run. With slots, a run that was the only waiter may get
 // up to maxExtraSlots more.
 type inFlightLimit struct {
-	sem   chan struct{}
+	// sem has maxConcurrency units at least; reserved of them are kept, so that concurrency are left.
+	// changed receives word that concurrency has changed.
+	sem         chan struct{}
+	concurrency atomic.Int64
+	reserved    int
+	changed     chan struct{}
+
 	slots *slots
 	// requestingSlots is held by the one caller that requests slots from the server. A request is
 	// repeated after a while and then goes to the end of the server's queue, so the server does not
 	// keep the order of several requests. waiters counts all callers.
 	requestingSlots chan struct{}
 	waiters         atomic.Int64
+}
+
+// maxConcurrency is the most cases in flight that Tune may set.
+const maxConcurrency = 64
+
+func newInFlightLimit(concurrency int) *inFlightLimit {
+	l := &inFlightLimit{sem: make(chan struct{}, max(maxConcurrency, concurrency)), changed: make(chan struct{}, 1),
+		requestingSlots: make(chan struct{}, 1)}
+	l.concurrency.Store(int64(concurrency))
+	for ; l.reserved < cap(l.sem)-concurrency; l.reserved++ {
+		l.sem <- struct{}{}
+	}
+	return l
+}
+
+// Concurrency returns how many cases may be in flight.
+func (l *inFlightLimit) Concurrency() int { return int(l.concurrency.Load()) }
+
+func (l *inFlightLimit) setConcurrency(n int) {
+	l.concurrency.Store(int64(n))
+	select {
+	case l.changed <- struct{}{}:
+	default: // it will be read
+	}
+}
+
+// keepReserved reserves and frees units of the semaphore as concurrency changes, until ctx ends. To
+// reserve one it waits like a case.
+func (l *inFlightLimit) keepReserved(ctx context.Context) {
+	for {
+		want := cap(l.sem) - l.Concurrency()
+		for ; l.reserved > want; l.reserved-- {
+			<-l.sem
+		}
+		var reserve chan<- struct{}
+		if l.reserved < want {
+			reserve = l.sem
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.changed:
+		case reserve <- struct{}{}:
+			l.reserved++
+		}
+	}
 }
 
 // maxExtraSlots is how many slots a caller takes at once in addition to the first. Measured: one by

@@ -63,7 +63,7 @@ func (p Pace) Forecast(concurrency int, latency time.Duration) forecast.Pace {
 // have sent a request go before those that have not; within each kind, callers are served in the
 // order in which they came.
 type pacer struct {
-	pace Pace
+	pace atomic.Pointer[Pace]
 	// siteDelay is the crawl delay that robots.txt sets, in nanoseconds.
 	siteDelay atomic.Int64
 	// sharedTurn is the turn of all processes that send requests to the site; nil if there is no
@@ -124,8 +124,9 @@ type paceState struct {
 // newPacer returns a pacer that starts with one pause: an earlier process may have sent a request
 // just now.
 func newPacer(pace Pace) *pacer {
-	p := &pacer{pace: pace, state: make(chan paceState, 1), firstRequest: make(chan struct{}, 1)}
-	p.state <- paceState{started: time.Now(), pause: pace.pause(1, rand.Float64())}
+	p := &pacer{state: make(chan paceState, 1), firstRequest: make(chan struct{}, 1)}
+	p.pace.Store(&pace)
+	p.state <- paceState{started: time.Now(), pause: pace.pause(1, rand.Float64()), rest: pace.restsAfter(1)}
 	return p
 }
 
@@ -169,7 +170,7 @@ func (p *pacer) wait(ctx context.Context, started bool, hold holdFunc) (permit s
 		state.started = time.Now()
 		p.state <- state
 	})
-	if p.pace.unlimited() && p.crawlDelay() == 0 {
+	if p.pace.Load().unlimited() && p.crawlDelay() == 0 {
 		permit.Started() // without a pause, no request waits for the start of another
 	}
 	return permit, nil
@@ -178,7 +179,8 @@ func (p *pacer) wait(ctx context.Context, started bool, hold holdFunc) (permit s
 // drawPause returns the wait after request number n, and whether it is a rest.
 func (p *pacer) drawPause(n int) (pause time.Duration, rest bool) {
 	p.sent.Store(int64(n))
-	return max(p.pace.pause(n, rand.Float64()), p.crawlDelay()), p.pace.restsAfter(n)
+	pace := p.pace.Load()
+	return max(pace.pause(n, rand.Float64()), p.crawlDelay()), pace.restsAfter(n)
 }
 
 func (p *pacer) crawlDelay() time.Duration { return time.Duration(p.siteDelay.Load()) }
@@ -196,19 +198,15 @@ func (p *pacer) CurrentWait() *Wait { return p.currentWait.Load() }
 func (p *pacer) waitTurn(
 	ctx context.Context, state paceState, hold holdFunc, permit *sendPermit,
 ) (*turn, error) {
-	if p.sharedTurn == nil {
-		if err := p.waitPause(ctx, state, max(state.pause, p.crawlDelay()), permit); err != nil {
+	if p.sharedTurn == nil || p.pace.Load().unlimited() {
+		if err := p.waitPause(ctx, state, p.drawnPause, permit); err != nil {
 			return nil, err
 		}
 		return nil, p.waitHold(ctx, hold, permit)
 	}
 	// The drawn pause is in the delay of the shared turn. Waiting for the shortest one here keeps a
 	// step of the server's clock from shortening it.
-	minPause := max(p.pace.minPause(), p.crawlDelay())
-	if state.rest {
-		minPause = max(minPause, state.pause)
-	}
-	if err := p.waitPause(ctx, state, minPause, permit); err != nil {
+	if err := p.waitPause(ctx, state, p.shortestPause, permit); err != nil {
 		return nil, err
 	}
 	for {
@@ -228,16 +226,39 @@ func (p *pacer) waitTurn(
 	}
 }
 
-// waitPause waits until the pause since the last start is over.
-func (p *pacer) waitPause(ctx context.Context, state paceState, pause time.Duration, permit *sendPermit) error {
-	left, crawl := pause-time.Since(state.started), p.crawlDelay()
+// shortestPause returns the shortest pause that may follow the last start: a rest, if it is one.
+func (p *pacer) shortestPause(state paceState) time.Duration {
+	shortest := max(p.pace.Load().minPause(), p.crawlDelay())
+	if state.rest {
+		shortest = max(shortest, state.pause)
+	}
+	return shortest
+}
+
+// drawnPause returns the pause that was drawn at the last start, within the bounds of the pace, which
+// may have changed since.
+func (p *pacer) drawnPause(state paceState) time.Duration {
+	return max(min(state.pause, p.pace.Load().Max), p.shortestPause(state))
+}
+
+// waitPause waits until the pause since the last start is over. It checks a long one again every
+// recheckInterval.
+func (p *pacer) waitPause(
+	ctx context.Context, state paceState, pause func(paceState) time.Duration, permit *sendPermit,
+) error {
+	left, crawl := pause(state)-time.Since(state.started), p.crawlDelay()
 	switch {
 	case state.rest:
-		p.reportWait(contract.WaitRest+sanitize.Plural(p.pace.RestEvery, "request"), left, false)
-	case crawl > p.pace.Max:
+		p.reportWait(contract.WaitRest+sanitize.Plural(p.pace.Load().RestEvery, "request"), left, false)
+	case crawl > p.pace.Load().Max:
 		p.reportWait(fmt.Sprintf("crawl delay of robots.txt: %s", crawl), left, true)
 	}
-	return p.sleepAndCount(ctx, left, permit)
+	for ; left > 0; left = pause(state) - time.Since(state.started) {
+		if err := p.sleepAndCount(ctx, min(left, recheckInterval), permit); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // waitHold waits until neither the hour nor the state of the site forbids a request. It checks a
@@ -279,7 +300,7 @@ func (p *pacer) sleepAndCount(ctx context.Context, d time.Duration, permit *send
 // holdLeft returns for how much longer the hour or the state of the site forbids a request, and
 // why.
 func (p *pacer) holdLeft(hold holdFunc) (left time.Duration, reason string) {
-	left, reason = p.pace.Quiet.left(time.Now()), contract.WaitQuietHours
+	left, reason = p.pace.Load().Quiet.left(time.Now()), contract.WaitQuietHours
 	if hold != nil {
 		if held, reason := hold(); held > left {
 			return held, reason

@@ -49,15 +49,20 @@ type messagePool struct {
 	fetchers jetstream.KeyValue
 	// holderKey announces that this process still holds a message of the damaged pool.
 	holderKey string
-	// subjects are the subjects of the messages. want is the configuration of the consumer. term is
-	// how long a message is leased.
+	// subjects are the subjects of the messages. want is the configuration of the consumer. Once
+	// maintain runs, only it reads and changes them. term is how long a message is leased.
 	subjects []string
 	want     jetstream.ConsumerConfig
 	term     lease.Term
 	// minFree returns how long a damaged pool must be free of holders before it is restored.
 	minFree func() time.Duration
 
-	mu       sync.Mutex
+	// raise: the consumer may deliver more messages than before, once.
+	raise bool
+
+	mu sync.Mutex
+	// tuning is what is to be changed; nil if nothing is.
+	tuning   *poolTuning
 	consumer jetstream.Consumer
 	version  poolVersion
 	held     int
@@ -162,8 +167,52 @@ func (p *messagePool) maintain(ctx context.Context) {
 	}
 }
 
+// poolTuning changes a pool: it has these messages at least, and its consumer this ack-wait at least
+// and as many deliveries without an acknowledgement at once.
+type poolTuning struct {
+	subjects      []string
+	ackWait       time.Duration
+	maxAckPending int
+}
+
+// retune has maintain change the pool.
+func (p *messagePool) retune(t poolTuning) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tuning = &t
+}
+
+// applyTuning changes what is wanted of the pool. Messages that other fetchers do not know yet are
+// published first: they are missing for nobody.
+func (p *messagePool) applyTuning(ctx context.Context) error {
+	p.mu.Lock()
+	t := p.tuning
+	p.tuning = nil
+	p.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	if more := t.subjects[min(len(p.subjects), len(t.subjects)):]; len(more) > 0 {
+		if err := p.publish(ctx, more); err != nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.tuning == nil { // else a newer one
+				p.tuning = t
+			}
+			return fmt.Errorf("adding messages to the pool of %s: %w", p.want.Durable, err)
+		}
+		p.subjects = t.subjects
+	}
+	p.raise = t.maxAckPending > p.want.MaxAckPending
+	p.want.AckWait, p.want.MaxAckPending = max(p.want.AckWait, t.ackWait), t.maxAckPending
+	return nil
+}
+
 // check inspects the pool once and takes the next step of its repair.
 func (p *messagePool) check(ctx context.Context) error {
+	if err := p.applyTuning(ctx); err != nil {
+		return err
+	}
 	status, err := p.inspect(ctx)
 	if err != nil {
 		return err
@@ -300,14 +349,16 @@ func (p *messagePool) inspect(ctx context.Context) (status poolStatus, err error
 
 // adjust corrects, in place, settings that would let the consumer deliver a message to two fetchers
 // or more messages than allowed. Of fetchers with different settings the strictest one decides. A
-// consumer that waits longer or delivers less was set so by the operator and is left alone.
+// consumer that waits longer or delivers less was set so by the operator and is left alone, unless
+// this process was just tuned to allow more.
 func (p *messagePool) adjust(ctx context.Context, have jetstream.ConsumerConfig) error {
 	maxAckPending := have.MaxAckPending
-	if maxAckPending <= 0 || maxAckPending > p.want.MaxAckPending {
+	if maxAckPending <= 0 || maxAckPending > p.want.MaxAckPending || p.raise {
 		maxAckPending = p.want.MaxAckPending
 	}
 	if have.AckWait >= p.want.AckWait && len(have.BackOff) == 0 && have.MaxAckPending == maxAckPending &&
 		have.InactiveThreshold == 0 {
+		p.raise = false
 		return nil
 	}
 	changed := have

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -24,7 +26,7 @@ type siteTurn struct {
 	pool *messagePool
 	// maxPause is the longest pause. A server that was away may have forgotten the delay of the
 	// turn.
-	maxPause time.Duration
+	maxPause func() time.Duration
 	epoch    uint64
 }
 
@@ -48,7 +50,7 @@ func (t *turn) pass(pause time.Duration) {
 func (t *siteTurn) take(ctx context.Context) (*turn, error) {
 	for {
 		if epoch := t.pool.bus.Epoch(); epoch != t.epoch {
-			if err := delay.Sleep(ctx, t.maxPause); err != nil {
+			if err := delay.Sleep(ctx, t.maxPause()); err != nil {
 				return nil, err
 			}
 			t.epoch = epoch
@@ -72,7 +74,33 @@ func (t *siteTurn) take(ctx context.Context) (*turn, error) {
 
 // slots are the messages of a site that permit one case in flight each. A holder that dies, or does
 // not run for the ack-wait, loses its slot.
-type slots struct{ pool *messagePool }
+//
+// The pool may have more slots than cases are allowed now: the server delivers those that were delivered
+// before, whatever its consumer's max_ack_pending is now. So a surplus slot is returned unused.
+type slots struct {
+	pool *messagePool
+	// allowed returns how many slots may be used: those up to this number.
+	allowed func() int
+}
+
+// surplusDelay is how long a surplus slot stays away.
+const surplusDelay = time.Second
+
+// acquire leases a slot, unless it is surplus.
+func (s *slots) acquire(msg jetstream.Msg, requestedAt time.Time) (slot, bool) {
+	held, ok := s.pool.acquire(msg, requestedAt)
+	if !ok {
+		return slot{}, false
+	}
+	subject := msg.Subject()
+	number, err := strconv.Atoi(subject[strings.LastIndexByte(subject, '.')+1:])
+	if err != nil || number > s.allowed() {
+		s.pool.removeHeld()
+		held.lease.Settle(bus.NakAfter(surplusDelay))
+		return slot{}, false
+	}
+	return slot{held}, true
+}
 
 // slot is one slot, held until it is released.
 type slot struct{ heldMessage }
@@ -87,8 +115,8 @@ func (s *slots) take(ctx context.Context) (slot, error) {
 		if msg == nil {
 			continue
 		}
-		if held, ok := s.pool.acquire(msg, requestedAt); ok {
-			return slot{held}, nil
+		if taken, ok := s.acquire(msg, requestedAt); ok {
+			return taken, nil
 		}
 	}
 }
@@ -110,8 +138,8 @@ func (s *slots) takeMore(limit int) (taken []slot) {
 		return nil
 	}
 	for msg := range batch.Messages() {
-		if held, ok := s.pool.acquire(msg, requestedAt); ok {
-			taken = append(taken, slot{held})
+		if one, ok := s.acquire(msg, requestedAt); ok {
+			taken = append(taken, one)
 		}
 	}
 	return taken

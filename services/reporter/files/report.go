@@ -34,6 +34,8 @@ type Summary struct {
 	Version string
 	// Config are the effective settings; nil for those of the manifest.
 	Config map[string]any
+	// Changes are the commands that changed the run while it was running.
+	Changes []contract.ControlChange
 	// Skipped is used until the ledger holds the number of skipped numbers.
 	Skipped int
 	// Details are what the audit and the page show beyond the counts; nil while the run is running.
@@ -111,6 +113,9 @@ func (s Summary) Report() contract.Report {
 	}
 	if r.Flags == nil {
 		r.Flags = map[string]int{}
+	}
+	if r.Changes = s.Changes; r.Changes == nil {
+		r.Changes = []contract.ControlChange{} // in JSON it is an array
 	}
 	if s.Config != nil {
 		r.Config = s.Config
