@@ -3,8 +3,6 @@
 package analysis_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -16,34 +14,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"fct-scraper/pkg/analysis"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/facts"
+	"fct-scraper/pkg/fcttest"
 )
-
-// browser is the program that scripts/check-page.sh installs.
-const browser = "chromium"
-
-// chromium runs the browser without a window and returns what it prints.
-func chromium(t *testing.T, args ...string) (stdout, stderr string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	args = append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-		"--enable-logging=stderr",
-		"--user-data-dir=" + t.TempDir(),
-	}, args...)
-	cmd := exec.CommandContext(ctx, browser, args...)
-	var out, errors bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errors
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s", browser, err, errors.String())
-	}
-	return out.String(), errors.String()
-}
 
 // measured is what the script of frame.html finds in a page of some width.
 type measured struct {
@@ -80,7 +56,7 @@ func measure(t *testing.T, page string, dark bool, widths ...int) []measured {
 	if dark {
 		scheme = "--blink-settings=preferredColorScheme=0"
 	}
-	dom, stderr := chromium(t, scheme, "--window-size=1600,1000", "--virtual-time-budget=10000", "--dump-dom",
+	dom, stderr := fcttest.Chromium(t, scheme, "--window-size=1600,1000", "--virtual-time-budget=10000", "--dump-dom",
 		"file://"+file)
 	if strings.Contains(stderr, "CONSOLE") {
 		t.Errorf("console:\n%s", stderr)
@@ -160,7 +136,7 @@ func TestBrowser_Print(t *testing.T) {
 	if err := os.WriteFile(file, []byte(pages(t)["many"]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, stderr := chromium(t, "--no-pdf-header-footer", "--print-to-pdf="+pdf, "file://"+file)
+	_, stderr := fcttest.Chromium(t, "--no-pdf-header-footer", "--print-to-pdf="+pdf, "file://"+file)
 	if strings.Contains(stderr, "CONSOLE") {
 		t.Errorf("console:\n%s", stderr)
 	}

@@ -98,6 +98,7 @@ func (d *Dashboard) routes() []route {
 	return []route{
 		{http.MethodGet, "/{$}", file("page.html", "text/html; charset=utf-8")},
 		{http.MethodGet, cssPath, styles},
+		{http.MethodGet, iconPath, file("icon.svg", "image/svg+xml")},
 		{http.MethodGet, "/page.js", file("page.js", "text/javascript; charset=utf-8")},
 		{http.MethodGet, loginPath, file("login.html", "text/html; charset=utf-8")},
 		{http.MethodPost, loginPath, d.logIn},
@@ -125,8 +126,8 @@ func file(name, contentType string) http.HandlerFunc {
 	}
 }
 
-// cssPath is the style sheet, which the login needs too.
-const cssPath = "/page.css"
+// cssPath and iconPath are what the login needs too.
+const cssPath, iconPath = "/page.css", "/icon.svg"
 
 // styles serves the rules of the map, and those of the page.
 func styles(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,7 @@ func (d *Dashboard) requireToken(next http.Handler) http.Handler {
 	if d.Token == "" {
 		return next
 	}
-	public := []string{loginPath, cssPath}
+	public := []string{loginPath, cssPath, iconPath}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case slices.Contains(public, r.URL.Path), d.knowsToken(r):

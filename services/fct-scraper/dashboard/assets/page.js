@@ -34,6 +34,9 @@ function duration(seconds) {
   return m > 0 ? m + " min " + pad(s % 60) + " s" : s + " s";
 }
 
+/** seconds writes a short time with what matters of it. */
+const seconds = (s) => Number(s.toPrecision(2)) + " s";
+
 /** clock writes a time of today as 14:05:09, another one with its date. */
 function clock(time) {
   const at = new Date(time), hours = pad(at.getHours()) + ":" + pad(at.getMinutes()) + ":" + pad(at.getSeconds());
@@ -75,13 +78,12 @@ const statusName = (status) => status.replace("_", " ");
 
 // ---- One run ----
 
-let stream, run, samples = [], letters = {}, states = [], first = 1, prefix = "", suffix = "";
+let stream, run, letters = {}, states = [], first = 1, prefix = "", suffix = "";
 
 function select(id) {
   if (id === current) return;
   current = id;
   run = undefined;
-  samples = [];
   states = [];
   $("problem").hidden = true;
   history.replaceState(null, "", "#" + id);
@@ -126,25 +128,15 @@ function showProblem(text) {
 function phaseOf(r) {
   const kinds = { completed: "good", stopped: "warn", safe_stop: "bad", blocked: "bad", error: "bad" };
   if (r.status !== "running") return [statusName(r.status), kinds[r.status] || "warn", r.reason];
-  const phase = r.phase || (r.wait ? "waiting" : r.planned ? "fetching" : "searching");
+  const phase = r.phase || "fetching";
   const texts = {
-    searching: "for the highest number; how many there are is not known yet",
-    fetching: "", paused: "no request is sent until the run is resumed", ending: "the report is written",
+    searching: "the highest number is searched; how many there are is not known yet",
+    paused: "no request is sent until the run is resumed",
   };
   const until = r.wait && new Date(r.wait.until);
   const wait = until ? "until " + clock(until) + ", " + duration((until - Date.now()) / 1000) + " left: " + r.wait.reason : "";
-  return [phase, phase === "waiting" || phase === "paused" ? "warn" : phase === "blocked" ? "bad" : "busy",
+  return [phase, phase === "waiting" || phase === "paused" ? "warn" : "busy",
     wait || r.reason || texts[phase] || ""];
-}
-
-/** rate returns the numbers a minute over the last minute that the page has seen; undefined if unknown. */
-function rate(r) {
-  if (r.rate_per_minute !== undefined) return r.rate_per_minute || undefined;
-  const now = Date.now();
-  samples.push([now, r.done]);
-  while (samples.length > 2 && now - samples[0][0] > 60000) samples.shift();
-  const [since, done] = samples[0];
-  return now - since >= 5000 ? (r.done - done) / (now - since) * 60000 : undefined;
 }
 
 function showStatus(r) {
@@ -161,14 +153,15 @@ function showStatus(r) {
   setText($("progress-text"), r.planned ? `${number(r.done)} of ${number(r.planned)} numbers, ${Math.floor(share * 1000) / 10} %` : `${number(r.done)} numbers`);
   if (r.planned) $("progress").value = share;
   else $("progress").removeAttribute("value");
-  const running = r.status === "running", perMinute = running ? rate(r) : undefined;
+  const running = r.status === "running";
   const figures = [["success", number(r.succeeded)], ["no-record", number(r.no_record)], ["failed", number(r.failed)]];
   if (running) {
-    figures.push(["numbers a minute", perMinute === undefined ? "unknown" : number(Math.round(perMinute * 10) / 10)],
-      ["time left, estimated", r.left_seconds > 0 ? duration(r.left_seconds) : "unknown"],
-      ["done at, estimated", r.left_seconds > 0 ? clock(Date.now() + r.left_seconds * 1000) : "unknown"]);
-    if (r.in_flight !== undefined) figures.push(["in flight", number(r.in_flight)]);
-    if (r.pause_seconds !== undefined) figures.push(["pause between requests", r.pause_seconds.toFixed(1) + " s"]);
+    const left = r.left_seconds, unknown = "unknown" + (r.left_unknown ? " while " + r.left_unknown : "");
+    figures.push(["numbers a minute", number(Math.round(r.rate_per_minute * 10) / 10)],
+      ["time left, estimated", left === null ? unknown : duration(left)],
+      ["done at, estimated", left === null ? unknown : clock(Date.now() + left * 1000)],
+      ["in flight", number(r.in_flight)]);
+    if (r.pause) figures.push(["pause between requests", seconds(r.pause.min) + (r.pause.max > r.pause.min ? " to " + seconds(r.pause.max) : "")]);
   }
   figures.push(["started", clock(r.started_at)], ["run", r.run_id]);
   $("figures").replaceChildren(...figures.map(([name, value]) => {
@@ -176,7 +169,7 @@ function showStatus(r) {
     pair.append(element("dt", name), element("dd", value));
     return pair;
   }));
-  const paused = r.phase === "paused" || r.paused === true;
+  const paused = r.phase === "paused";
   $("stop").hidden = !running;
   $("pause").hidden = !running || paused || !steers.pause;
   $("resume").hidden = !running || !paused || !steers.resume;
