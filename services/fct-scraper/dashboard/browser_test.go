@@ -54,10 +54,10 @@ func quiet(t *testing.T, b *fcttest.Browser) {
 func TestBrowser_WatchRun(t *testing.T) {
 	f := newFixture(t, courtsim.Options{Seed: 3, Max: 5000, Missing: 0.2, Latency: 30 * time.Millisecond,
 		Faults: []courtsim.Fault{{Kind: "500", Share: 0.1, Times: -1}}},
-		map[string]string{"delay_min": "20ms", "delay_max": "40ms", "max_retries": "0", "safe_stop_fails": "0"})
+		map[string]string{"delay_min": "100ms", "delay_max": "150ms", "max_retries": "0", "safe_stop_fails": "0"})
 	f.await(f.start(batch(1, 30, "")), ended)
 	run := f.start(batch(1, 600, ""))
-	f.await(run, func(r Run) bool { return r.Done > 100 && len(r.Errors) > 0 })
+	f.await(run, func(r Run) bool { return r.Done > 40 && len(r.Errors) > 0 })
 	b := fcttest.OpenBrowser(t)
 	b.Resize(1280, 900, 1, false)
 	b.Open(f.url + "/")
@@ -168,7 +168,7 @@ func TestBrowser_Login(t *testing.T) {
 	b.Eval(`document.getElementById("token").value = "a-wrong-token-of-some-length", document.forms[0].requestSubmit()`, nil)
 	b.Await(`location.search === "?wrong" && document.getElementById("token")`)
 	b.Eval(`document.getElementById("token").value = "correct-horse-battery", document.forms[0].requestSubmit()`, nil)
-	b.Await(`location.pathname === "/" && !document.getElementById("no-runs").hidden`)
+	b.Await(`location.pathname === "/" && document.getElementById("no-runs") && !document.getElementById("no-runs").hidden`)
 	var cookie string
 	if b.Eval(`document.cookie`, &cookie); cookie != "" {
 		t.Errorf("scripts can read %q", cookie)

@@ -108,7 +108,9 @@ func (d *Dashboard) routes() []route {
 		{http.MethodGet, "/api/runs/{id}", limited(d.showRun)},
 		{http.MethodGet, "/api/runs/{id}/map", limited(d.showMap)},
 		{http.MethodGet, "/api/runs/{id}/events", d.events},
-		{http.MethodPost, "/api/runs/{id}/stop", limited(d.command(d.Live.Stop))},
+		{http.MethodPost, "/api/runs/{id}/stop", limited(d.command(contract.SubjectStop))},
+		{http.MethodPost, "/api/runs/{id}/pause", limited(d.command(contract.SubjectPause))},
+		{http.MethodPost, "/api/runs/{id}/resume", limited(d.command(contract.SubjectResume))},
 		{http.MethodGet, "/api/cases/{id}", limited(d.showCase)},
 	}
 }
@@ -264,9 +266,7 @@ func (d *Dashboard) showCase(w http.ResponseWriter, r *http.Request) error {
 }
 
 // command returns a handler that sends a command of a running run and responds with its status.
-func (d *Dashboard) command(
-	send func(context.Context, contract.RunID) error,
-) func(http.ResponseWriter, *http.Request) error {
+func (d *Dashboard) command(subject string) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := runID(r)
 		if err == nil {
@@ -282,7 +282,7 @@ func (d *Dashboard) command(
 		if status.Status != contract.Running {
 			return requestError{http.StatusConflict, fmt.Sprintf("the run is not running: it is %s", status.Status)}
 		}
-		if err := send(r.Context(), id); err != nil {
+		if err := d.Live.Command(r.Context(), subject, status); err != nil {
 			return err
 		}
 		run, err := readRun(r.Context(), d.Live, id)

@@ -132,6 +132,56 @@ func TestAPI_StopRun(t *testing.T) {
 	}
 }
 
+// TestAPI_PauseAndResume: a paused run sends no request, tells so, and goes on.
+func TestAPI_PauseAndResume(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, courtsim.Options{Seed: 3, Max: 5000}, map[string]string{"delay_min": "20ms", "delay_max": "20ms"})
+	run := f.start(batch(1, 200, ""))
+	f.await(run, func(r Run) bool { return r.Done > 3 })
+	post := func(command string, want int) {
+		t.Helper()
+		status, _, body := f.request("POST", "/api/runs/"+string(run)+"/"+command, "{}", map[string]string{"Content-Type": "application/json"})
+		if status != want {
+			t.Fatalf("%s: %d %s", command, status, body)
+		}
+	}
+	post("pause", http.StatusAccepted)
+	paused := f.await(run, func(r Run) bool { return r.Phase == contract.PhasePaused && r.InFlight == 0 })
+	requests := f.sim.Stats().Requests
+	post("pause", http.StatusAccepted)
+	if paused.Done >= 200 || f.sim.Stats().Requests != requests {
+		t.Errorf("%+v, %d requests, %d before", paused, f.sim.Stats().Requests, requests)
+	}
+	post("resume", http.StatusAccepted)
+	if r := f.await(run, ended); r.Status != contract.Completed || r.Done != 200 {
+		t.Errorf("%+v", r)
+	}
+	post("resume", http.StatusConflict)
+}
+
+// TestMap_InFlight: a number that is being fetched is in flight, and no longer once it has an outcome.
+func TestMap_InFlight(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, courtsim.Options{Seed: 3, Max: 50, Latency: 400 * time.Millisecond}, nil)
+	run := f.start(batch(1, 6, ""))
+	events, leave := f.listen(run, "")
+	defer leave()
+	var m numbermap.Map
+	if err := json.Unmarshal(next(t, events, "map").data, &m); err != nil {
+		t.Fatal(err)
+	}
+	for inFlight := m.Counts()[numbermap.InFlight]; inFlight == 0; {
+		if e := next(t, events, "map-changed"); strings.Contains(string(e.data), `"I"`) {
+			inFlight++
+		}
+	}
+	f.await(run, ended)
+	f.get("/api/runs/"+string(run)+"/map", &m)
+	if counts := m.Counts(); counts[numbermap.InFlight] != 0 || counts[numbermap.Success] != 6 {
+		t.Errorf("%v", counts)
+	}
+}
+
 // follow applies the events of a stream to a map until the run has ended. It returns the map and the
 // id of its last change.
 func follow(t *testing.T, events <-chan event) (m numbermap.Map, lastID string) {

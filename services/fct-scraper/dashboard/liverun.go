@@ -24,9 +24,11 @@ import (
 )
 
 const (
-	// changesInterval is how often changed numbers are sent to the clients, statusInterval how often
-	// the status of a run is read while there is news, and idleInterval while there is none.
-	changesInterval, statusInterval, idleInterval = 100 * time.Millisecond, time.Second, 5 * time.Second
+	// changesInterval is how often changed numbers are sent to the clients, inFlightInterval how often
+	// the attempts in flight of a running run are read, statusInterval how often the status of a run is
+	// read while there is news, and idleInterval while there is none.
+	changesInterval, inFlightInterval = 100 * time.Millisecond, 400 * time.Millisecond
+	statusInterval, idleInterval      = time.Second, 5 * time.Second
 	// lingerTime is how long a run without clients is followed, so that a page that reconnects does
 	// not make its ledger be read again.
 	lingerTime = 30 * time.Second
@@ -75,8 +77,8 @@ type liveRun struct {
 	tally    fold.Tally
 	// states are the states by the ledger, by number; Skipped what the run does not request.
 	states []numbermap.State
-	// inFlight are the numbers of each fetcher's attempts in flight.
-	inFlight map[string]map[int]int
+	// inFlight are the numbers in flight.
+	inFlight map[int]bool
 	running  bool
 	// shown is the map that the clients have, version counts its changes. changed are the numbers
 	// that may have changed since.
@@ -96,7 +98,6 @@ func (r *liveRun) follow(ctx context.Context) {
 	if err == nil {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return r.followLedger(ctx) })
-		group.Go(func() error { return r.followInFlight(ctx) })
 		group.Go(func() error { return r.followEvents(ctx) })
 		group.Go(func() error { return r.publish(ctx) })
 		err = group.Wait()
@@ -211,10 +212,8 @@ func (r *liveRun) stateNow(number int) numbermap.State {
 	state := r.states[number]
 	switch state {
 	case numbermap.Unseen, numbermap.Blocked, numbermap.Skipped:
-		for _, attempts := range r.inFlight {
-			if _, is := attempts[number]; is && r.running {
-				return numbermap.InFlight
-			}
+		if r.inFlight[number] {
+			return numbermap.InFlight
 		}
 	default: // it has an outcome
 	}
@@ -232,30 +231,40 @@ func (r *liveRun) redraw() {
 	r.broadcast(r.snapshot())
 }
 
-// followInFlight follows which attempts the fetchers have in flight.
-func (r *liveRun) followInFlight(ctx context.Context) error {
+// readInFlight reads which attempts the fetchers have in flight. The bucket sends no notices of its
+// writes, so it is read again and again.
+func (r *liveRun) readInFlight(ctx context.Context) error {
+	now := make(map[int]bool)
 	keys := bus.Keys{Bucket: contract.BucketHeld, Filters: []string{r.id.FetcherKey("*")}}
-	return r.bus.Watch(ctx, keys, func(entry jetstream.KeyValueEntry) error {
-		if entry == nil {
+	err := r.bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		held, err := runs.Decode[contract.InFlightRecord](entry.Key(), entry.Value())
+		if err != nil { // of a newer version, or damaged: its numbers are not shown
 			return nil
 		}
-		var held contract.InFlightRecord
-		if entry.Operation() == jetstream.KeyValuePut {
-			// One that cannot be read is of a newer version, or damaged: its numbers are not shown.
-			held, _ = runs.Decode[contract.InFlightRecord](entry.Key(), entry.Value())
+		for number := range held.Attempts {
+			now[number] = contract.CheckNumber(number) == nil
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, attempts := range []map[int]int{r.inFlight[entry.Key()], held.Attempts} {
-			for number := range attempts {
-				if contract.CheckNumber(number) == nil {
-					r.changed[number] = true
-				}
-			}
-		}
-		r.inFlight[entry.Key()] = held.Attempts
 		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("reading the attempts in flight: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.setInFlight(now)
+	return nil
+}
+
+// setInFlight sets which numbers are in flight. The caller holds mu.
+func (r *liveRun) setInFlight(now map[int]bool) {
+	for _, numbers := range []map[int]bool{r.inFlight, now} {
+		for number, valid := range numbers {
+			if valid {
+				r.changed[number] = true
+			}
+		}
+	}
+	r.inFlight = now
 }
 
 // followEvents passes the events that are published from now on to the clients.
@@ -282,12 +291,21 @@ func (r *liveRun) followEvents(ctx context.Context) error {
 func (r *liveRun) publish(ctx context.Context) error {
 	tick := time.NewTicker(changesInterval)
 	defer tick.Stop()
-	read := time.Now()
+	read, inFlightRead := time.Now(), time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
+		}
+		r.mu.Lock()
+		watched := r.running && len(r.clients) > 0
+		r.mu.Unlock()
+		if watched && time.Since(inFlightRead) >= inFlightInterval {
+			inFlightRead = time.Now()
+			if err := r.readInFlight(ctx); err != nil {
+				return err
+			}
 		}
 		r.mu.Lock()
 		r.sendChanges()
@@ -362,10 +380,8 @@ func (r *liveRun) readStatus(ctx context.Context) error {
 	}
 	if running := run.Status == contract.Running; running != r.running {
 		r.running = running
-		for _, attempts := range r.inFlight {
-			for number := range attempts {
-				r.changed[number] = true
-			}
+		if !running {
+			r.setInFlight(nil)
 		}
 	}
 	if m.Range != r.manifest.Range {
@@ -491,9 +507,9 @@ func (l *liveRuns) start(id contract.RunID) (*liveRun, error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		run = &liveRun{
 			live: l.live, bus: b, id: id, cancel: cancel, ready: make(chan struct{}),
-			epoch:    strconv.FormatInt(time.Now().UnixNano(), 36),
-			states:   make([]numbermap.State, contract.MaxNumber+1),
-			inFlight: make(map[string]map[int]int), changed: make(map[int]bool), clients: make(map[*client]bool),
+			epoch:   strconv.FormatInt(time.Now().UnixNano(), 36),
+			states:  make([]numbermap.State, contract.MaxNumber+1),
+			changed: make(map[int]bool), clients: make(map[*client]bool),
 		}
 		l.runs[id] = run
 		l.done.Go(func() {

@@ -109,11 +109,16 @@ func (l Live) Explain(ctx context.Context, id contract.CaseID) (explain.History,
 	return explain.Explain(ctx, b.Bus, id, exists)
 }
 
-// Stop sends the command batch.stop of a run.
-func (l Live) Stop(ctx context.Context, run contract.RunID) error {
+// Command sends a command about a run with this status: contract.SubjectStop, SubjectPause or
+// SubjectResume. It returns when the change is stored.
+func (l Live) Command(ctx context.Context, subject string, s RunStatus) error {
 	b, err := l.broker()
 	if err != nil {
 		return err
 	}
-	return Runs{broker: b}.Stop(ctx, run)
+	r := Runs{broker: b}
+	if subject == contract.SubjectStop {
+		return r.Stop(ctx, s.RunID)
+	}
+	return r.Steer(ctx, subject, s, contract.Tuning{})
 }

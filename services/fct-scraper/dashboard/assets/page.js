@@ -163,7 +163,8 @@ function showStatus(r) {
       ["in flight", number(r.in_flight)]);
     if (r.pause) figures.push(["pause between requests", seconds(r.pause.min) + (r.pause.max > r.pause.min ? " to " + seconds(r.pause.max) : "")]);
   }
-  figures.push(["started", clock(r.started_at)], ["run", r.run_id]);
+  figures.push(["started", clock(r.started_at)]);
+  setText($("run-id"), r.run_id);
   $("figures").replaceChildren(...figures.map(([name, value]) => {
     const pair = element("div");
     pair.append(element("dt", name), element("dd", value));
@@ -171,8 +172,8 @@ function showStatus(r) {
   }));
   const paused = r.phase === "paused";
   $("stop").hidden = !running;
-  $("pause").hidden = !running || paused || !steers.pause;
-  $("resume").hidden = !running || !paused || !steers.resume;
+  $("pause").hidden = !running || paused;
+  $("resume").hidden = !running || !paused;
   showErrors(r.errors || []);
 }
 
@@ -234,7 +235,8 @@ function changeMap(m) {
 
 function showLegend() {
   const list = $("legend");
-  const wanted = Object.keys(letters).filter((l) => letters[l] !== "skipped" || counts[l]);
+  const order = ["success", "no-record", "unconfirmed", "failed", "blocked", "in-flight", "unseen", "skipped"];
+  const wanted = Object.keys(letters).sort((a, b) => order.indexOf(letters[a]) - order.indexOf(letters[b]));
   if (list.children.length !== wanted.length) {
     list.replaceChildren(...wanted.map((letter) => {
       const item = element("li");
@@ -249,11 +251,10 @@ function showLegend() {
 function layOut() {
   const width = canvas.clientWidth;
   if (!width || !states.length) { canvas.height = 0; return; }
-  const size = Math.sqrt(width * 420 / states.length);
-  cell = Math.max(3, Math.min(24, Math.floor(size)));
-  columns = Math.max(1, Math.floor(width / cell));
-  if (columns > 20) columns -= columns % 10;
-  cell = Math.max(cell, Math.min(24, Math.floor(width / columns)));
+  cell = Math.max(3, Math.min(24, Math.floor(Math.sqrt(width * 420 / states.length))));
+  columns = Math.max(10, Math.round(width / cell / 10) * 10);
+  if (Math.floor(width / columns) < 3) columns -= 10;
+  cell = Math.min(24, Math.floor(width / columns));
   const rows = Math.ceil(states.length / columns);
   scale = window.devicePixelRatio || 1;
   canvas.style.height = rows * cell + "px";
@@ -389,8 +390,6 @@ async function steer(command, title, text) {
   }
 }
 
-/** steers are the commands that the server has. */
-const steers = { pause: false, resume: false };
 $("stop").addEventListener("click", () => steer("stop", "Stop the run", "Cases in flight are finished. Starting the same batch again resumes the run."));
 $("pause").addEventListener("click", () => steer("pause", "Pause the run", "Cases in flight are finished. Then no request is sent until the run is resumed."));
 $("resume").addEventListener("click", () => steer("resume", "Resume the run", "Requests are sent again, at the configured pace."));
