@@ -89,6 +89,7 @@ func (p *program) batchCommand() *cobra.Command {
 	addSettings(cmd.Flags(), allSettings)
 	flags.add(cmd.Flags())
 	flags.addBatchFlags(cmd.Flags())
+	p.addOpenFlag(cmd.Flags())
 	return cmd
 }
 
@@ -119,6 +120,9 @@ func (p *program) runBatch(
 		log = slog.New(caseEventsAtDebug{log.Handler()})
 	}
 	options.Stop = signals
+	if p.opensPage {
+		options.StatusAddr = anyPort
+	}
 	options.Follow = func(nc *nats.Conn, run contract.RunID) (func(), error) { return display.follow(nc, run, log) }
 	redirectLibraryLog(log)
 	process := p.process(settings)
@@ -357,7 +361,7 @@ func batchNames(all []*config.Settings) (names []string) {
 func resumeCommand(cmd *cobra.Command, args []string, settings *config.Settings) func(from int) string {
 	return func(from int) string {
 		words := append(strings.Fields(cmd.CommandPath()), args...)
-		left := []string{"unblock", "repair"}
+		left := []string{"unblock", "repair", "open"}
 		listed := !settings.IDs.IsZero()
 		switch {
 		case from > 0 && listed:

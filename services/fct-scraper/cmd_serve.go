@@ -33,6 +33,7 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&options.Embedded, "embedded", false,
 		"start a NATS server in this process, with its store in data_dir")
 	addRepairFlag(cmd.Flags(), &options.Repair)
+	p.addOpenFlag(cmd.Flags())
 	cmd.Flags().StringVar(&options.Addr, "embedded-addr", "127.0.0.1:4222", "listen address of the embedded server")
 	return cmd
 }

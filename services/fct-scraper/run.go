@@ -30,6 +30,8 @@ type program struct {
 	now time.Time
 	// mistakes are the mistakes in flags and arguments.
 	mistakes []config.Mistake
+	// opensPage reports that the address of the page is to be printed and opened.
+	opensPage bool
 	// exitCode is the exit code if no error occurs.
 	exitCode int
 	// jsonWanted reports that a JSON document was requested, jsonWritten that it has been written:

@@ -111,7 +111,7 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 
 // process returns what the work of a command depends on. It logs to stderr.
 func (p *program) process(settings *config.Settings) runtime.Process {
-	return runtime.Process{
+	process := runtime.Process{
 		Settings: settings,
 		Log:      newLogger(settings.Config, p.environ, isTerminal(p.stderr), p.stderr),
 		Version:  version(),
@@ -123,4 +123,8 @@ func (p *program) process(settings *config.Settings) runtime.Process {
 			})
 		},
 	}
+	if p.opensPage {
+		process.Listening = p.openPage
+	}
+	return process
 }

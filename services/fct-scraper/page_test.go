@@ -1,0 +1,41 @@
+package main
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+// TestBatch_OpenPrintsAddress: without a terminal --open prints where the page is, and opens nothing.
+func TestBatch_OpenPrintsAddress(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ran := execute(t, nil, "batch", "--open", "--site", "sim", "--year", "25", "--end", "3", "--probe=false", "--delay-min", "0", "--delay-max", "0",
+		"--output", filepath.Join(dir, "output"), "--data-dir", filepath.Join(dir, "data"))
+	if ran.code != codeCompleted || !regexp.MustCompile(`(?m)^page: http://127\.0\.0\.1:[1-9][0-9]*/$`).MatchString(ran.stderr) {
+		t.Errorf("code %d: %s", ran.code, ran.stderr)
+	}
+}
+
+func TestPageURL(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]string{
+		"127.0.0.1:8080": "http://127.0.0.1:8080/", "[::]:80": "http://127.0.0.1:80/", "0.0.0.0:80": "http://127.0.0.1:80/",
+		"[::1]:8080": "http://[::1]:8080/", "10.0.0.1:9": "http://10.0.0.1:9/",
+	} {
+		if got := pageURL(addr); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+}
+
+func TestBrowserCommand(t *testing.T) {
+	t.Parallel()
+	for system, first := range map[string]string{"linux": "xdg-open", "freebsd": "xdg-open", "darwin": "open", "windows": "rundll32"} {
+		words := browserCommand(system, "http://127.0.0.1:1/")
+		if words[0] != first || !slices.Contains(words, "http://127.0.0.1:1/") {
+			t.Errorf("%s: %q", system, words)
+		}
+	}
+}
