@@ -166,7 +166,8 @@ func TestBrowser_Login(t *testing.T) {
 	checkAccessible(t, b, "login")
 	keepScreenshot(t, b, "login-390-dark")
 	b.Eval(`document.getElementById("token").value = "a-wrong-token-of-some-length", document.forms[0].requestSubmit()`, nil)
-	b.Await(`location.search === "?wrong" && document.getElementById("token")`)
+	b.Await(`location.hash === "#wrong" && document.getElementById("wrong")?.checkVisibility()`)
+	checkAccessible(t, b, "wrong token")
 	b.Eval(`document.getElementById("token").value = "correct-horse-battery", document.forms[0].requestSubmit()`, nil)
 	b.Await(`location.pathname === "/" && document.getElementById("no-runs") && !document.getElementById("no-runs").hidden`)
 	var cookie string

@@ -299,7 +299,7 @@ func TestToken_Required(t *testing.T) {
 		}
 	}
 	form := map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
-	if status, header, _ := f.request("POST", "/login", "token=wrong", form); status != 303 || header.Get("Location") != "/login?wrong" || header.Get("Set-Cookie") != "" {
+	if status, header, _ := f.request("POST", "/login", "token=wrong", form); status != 303 || header.Get("Location") != "/login#wrong" || header.Get("Set-Cookie") != "" {
 		t.Errorf("a wrong token: %d %v", status, header)
 	}
 	form["Origin"] = "http://evil.example"

@@ -62,7 +62,7 @@ func (d *Dashboard) session() string {
 func (d *Dashboard) logIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 	if d.Token == "" || !equalSecret(r.PostFormValue("token"), d.Token) {
-		http.Redirect(w, r, loginPath+"?wrong", http.StatusSeeOther)
+		http.Redirect(w, r, loginPath+"#wrong", http.StatusSeeOther)
 		return
 	}
 	d.setCookie(w, r, d.session(), 0)

@@ -251,8 +251,8 @@ function showLegend() {
 function layOut() {
   const width = canvas.clientWidth;
   if (!width || !states.length) { canvas.height = 0; return; }
-  cell = Math.max(3, Math.min(24, Math.floor(Math.sqrt(width * 420 / states.length))));
-  columns = Math.max(10, Math.round(width / cell / 10) * 10);
+  cell = Math.max(3, Math.min(24, Math.floor(Math.sqrt(width * 520 / states.length))));
+  columns = Math.max(10, (cell < 10 ? Math.floor : Math.round)(width / cell / 10) * 10);
   if (Math.floor(width / columns) < 3) columns -= 10;
   cell = Math.min(24, Math.floor(width / columns));
   const rows = Math.ceil(states.length / columns);
@@ -271,7 +271,7 @@ function layOut() {
 }
 
 function drawCell(at) {
-  const gap = cell > 4 ? 1 : 0, side = (cell - gap) * scale;
+  const gap = cell > 3 ? 1 : 0, side = (cell - gap) * scale;
   const x = at % columns * cell * scale, y = Math.floor(at / columns) * cell * scale;
   const [fill, ink] = colours[states[at]] || ["#888", "#000"];
   pen.fillStyle = fill;
