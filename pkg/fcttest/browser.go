@@ -34,6 +34,7 @@ func Chromium(t testing.TB, args ...string) (stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
+	//nolint:gosec // the arguments are those of a test
 	cmd := exec.CommandContext(ctx, browserProgram, browserArgs(t, append([]string{"--enable-logging=stderr"}, args...)...)...)
 	var out, errors bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errors
@@ -78,6 +79,7 @@ func OpenBrowser(t testing.TB) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
+	//nolint:gosec // the arguments are those of a test
 	cmd := exec.Command(browserProgram, browserArgs(t, "--remote-debugging-pipe", "about:blank")...)
 	cmd.ExtraFiles = []*os.File{fromTest, toTest} // the browser's file descriptors 3 and 4
 	if err := cmd.Start(); err != nil {
@@ -126,8 +128,8 @@ func (b *Browser) read(from io.Reader) {
 				delete(b.answers, m.ID)
 			}
 		case "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded":
-			if bytes.Contains(m.Params, []byte(`"level":"verbose"`)) { // advice of the browser
-				break
+			if bytes.Contains(m.Params, []byte(`"level":"verbose"`)) || bytes.Contains(m.Params, []byte(`"level":"info"`)) {
+				break // advice of the browser
 			}
 			b.console = append(b.console, m.Method+" "+string(m.Params))
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,7 +82,7 @@ func TestBrowser_WatchRun(t *testing.T) {
 	}
 	b.Await(`/^IMM-2-25: [a-z-]+$/.test(document.getElementById("map-cell").textContent)`)
 	b.Press("Enter")
-	b.Await(`document.getElementById("history").open && document.getElementById("history-text").textContent === "text of IMM-2-25"`)
+	b.Await(`document.getElementById("history").open && document.getElementById("history-text").textContent.startsWith("text of IMM-2-25")`)
 	checkAccessible(t, b, "history")
 	keepScreenshot(t, b, "history")
 	b.Press("Escape")
@@ -162,19 +163,55 @@ func TestBrowser_Login(t *testing.T) {
 	b := fcttest.OpenBrowser(t)
 	b.Resize(390, 844, 2, true)
 	b.Open(f.url + "/")
-	b.Await(`location.pathname === "/login" && document.getElementById("token")`)
+	b.Await(`location.pathname === "/login" && document.readyState === "complete"`)
 	checkAccessible(t, b, "login")
 	keepScreenshot(t, b, "login-390-dark")
 	b.Eval(`document.getElementById("token").value = "a-wrong-token-of-some-length", document.forms[0].requestSubmit()`, nil)
-	b.Await(`location.hash === "#wrong" && document.getElementById("wrong")?.checkVisibility()`)
+	b.Await(`location.hash === "#wrong" && document.readyState === "complete" && document.getElementById("wrong").checkVisibility()`)
 	checkAccessible(t, b, "wrong token")
 	b.Eval(`document.getElementById("token").value = "correct-horse-battery", document.forms[0].requestSubmit()`, nil)
-	b.Await(`location.pathname === "/" && document.getElementById("no-runs") && !document.getElementById("no-runs").hidden`)
+	b.Await(`location.pathname === "/" && document.readyState === "complete" && !document.getElementById("no-runs").hidden`)
 	var cookie string
 	if b.Eval(`document.cookie`, &cookie); cookie != "" {
 		t.Errorf("scripts can read %q", cookie)
 	}
 	checkAccessible(t, b, "no runs")
 	keepScreenshot(t, b, "empty-390-dark")
+	quiet(t, b)
+}
+
+// TestBrowser_HostileCourt shows everything of a run whose court puts markup into every field.
+func TestBrowser_HostileCourt(t *testing.T) {
+	const numbers = 30
+	f := newHostileFixture(t)
+	run := f.start(batch(1, numbers, ""))
+	r := f.await(run, ended)
+	if r.Succeeded == 0 || len(r.Errors) == 0 || !strings.Contains(fmt.Sprint(r.Errors), "attacked") {
+		t.Fatalf("%+v", r)
+	}
+	b := fcttest.OpenBrowser(t)
+	b.Resize(390, 844, 1, false)
+	b.Open(f.url + "/")
+	b.Await(fmt.Sprintf(`document.getElementById("connection")?.textContent === "Live" && states.length === %d && document.querySelector("#errors tbody tr")`, numbers))
+	shown := 0
+	for number := 1; number <= numbers; number++ {
+		b.Eval(fmt.Sprintf(`document.getElementById("number").value = %d, document.getElementById("find").requestSubmit()`, number), nil)
+		b.Await(fmt.Sprintf(`document.getElementById("history-text").textContent.startsWith("text of IMM-%d-25")`, number))
+		var text string
+		b.Eval(`document.getElementById("history-text").textContent`, &text)
+		if strings.Contains(text, "attacked") {
+			shown++
+		}
+	}
+	if shown == 0 {
+		t.Error("no history has hostile text: nothing was tried")
+	}
+	checkAccessible(t, b, "hostile")
+	keepScreenshot(t, b, "hostile-390-light")
+	var attacked bool
+	b.Eval(`window.attacked !== undefined || document.querySelectorAll("script").length !== 1 || document.querySelector("img, iframe, svg, object, embed, style, [onerror], [onload], [onclick], [style*=url]") !== null`, &attacked)
+	if attacked {
+		t.Error("text became markup")
+	}
 	quiet(t, b)
 }

@@ -21,6 +21,7 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
 	"fct-scraper/pkg/fcttest"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/fct-scraper/runtime"
 	"fct-scraper/services/reporter/explain"
 
@@ -65,7 +66,8 @@ func newFixture(t testing.TB, court courtsim.Options, settings map[string]string
 		Page: func(live runtime.Live) runtime.Page {
 			f.live = live
 			page.Store(New(Options{Live: live, Token: loaded.HTTPToken, CaseText: func(h explain.History) string {
-				return "text of " + h.CaseID.String()
+				all, _ := json.MarshalIndent(h, "", "  ")
+				return "text of " + h.CaseID.String() + "\n" + sanitize.Lines(string(all))
 			}}))
 			return page.Load()
 		},
