@@ -333,11 +333,15 @@ func (l *runLease) hold(ctx context.Context, work func(context.Context, *runLeas
 func (w *worker) newEvent(status contract.Status, report *contract.Report) contract.Event {
 	s := files.Summary{Manifest: w.manifest, Tally: &w.tally, Finished: w.Now(), Elapsed: w.stopwatch.elapsed()}
 	now := s.Report()
-	return contract.Event{
+	event := contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.Numbers(), Listed: w.manifest.IDs.Size(),
 		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries,
-		Planned: now.Metrics.Planned, Metrics: &now.Metrics, Report: report,
+		Metrics: &now.Metrics, Report: report,
 	}
+	if p := w.tally.Planned; p != nil {
+		event.Planned = p.Jobs - len(p.Beyond)
+	}
+	return event
 }
 
 // publishProgress publishes a progress event when there is progress or a wait has ended, and the event

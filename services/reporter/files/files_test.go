@@ -254,6 +254,30 @@ func BenchmarkDetails(b *testing.B) {
 	}
 }
 
+// What is planned is known once all jobs are published; before, the range limits it.
+func TestReportMetrics_Planned(t *testing.T) {
+	t.Parallel()
+	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}}
+	searching := m
+	searching.Probe = true
+	tally := fold.Tally{}
+	tally.AddMessage(ledger.Message{Sequence: 1, Entries: []contract.Entry{fcttest.Success(2)}}, 0)
+	published := tally
+	published.Planned = &contract.Planned{Range: m.Range, Jobs: 7, Beyond: []int{12}, Skipped: 3}
+	for name, c := range map[string]struct {
+		summary       Summary
+		planned, left int
+	}{
+		"published":     {Summary{Manifest: m, Tally: &published}, 6, 5},
+		"not published": {Summary{Manifest: m, Tally: &tally, Skipped: 2}, 7, 6},
+		"searching":     {Summary{Manifest: searching, Tally: &tally}, 0, 0},
+	} {
+		if got := c.summary.Report().Metrics; got.Planned != c.planned || got.Left != c.left || got.Done[contract.Success] != 1 {
+			t.Errorf("%s: %d planned, %d left, %v done; want %d and %d", name, got.Planned, got.Left, got.Done, c.planned, c.left)
+		}
+	}
+}
+
 // TestNumberMap shows each state.
 func TestNumberMap(t *testing.T) {
 	t.Parallel()

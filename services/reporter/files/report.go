@@ -103,11 +103,14 @@ func (s Summary) Report() contract.Report {
 	if s.Details != nil {
 		r.BusiestMinuteRequests = s.Details.busiest.requests()
 	}
-	if t.Planned != nil {
+	switch {
+	case t.Planned != nil:
 		r.Skipped = t.Planned.Skipped
 		r.Metrics.Planned = t.Planned.Jobs - len(t.Planned.Beyond)
-		r.Metrics.Left = max(0, r.Metrics.Planned-total)
+	case !m.Searching():
+		r.Metrics.Planned = m.Count(m.Range) - s.Skipped
 	}
+	r.Metrics.Left = max(0, r.Metrics.Planned-total)
 	if t.Total() > 0 {
 		r.Metrics.RunFailureRate = float64(t.Failed) / float64(t.Total())
 	}
