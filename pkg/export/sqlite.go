@@ -31,9 +31,9 @@ type sqliteOutput struct {
 	db     *sql.DB
 	tx     *sql.Tx
 	tables []sqliteTable
-	// complete reports that the tables have all columns.
-	complete bool
-	values   []any
+	// complete reports that the tables have all columns, replaces that the database had rows.
+	complete, replaces bool
+	values             []any
 }
 
 type sqliteTable struct {
@@ -95,6 +95,7 @@ func (s *sqliteOutput) copyExisting(ctx context.Context) error {
 	case id != sqliteID:
 		return refuse(fmt.Sprintf("its application_id is %d", id))
 	}
+	s.replaces = true
 	// VACUUM INTO writes an empty file or a new one.
 	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", s.file.Path()); err != nil {
 		return s.failed(ctx, err)
@@ -106,7 +107,7 @@ func (s *sqliteOutput) copyExisting(ctx context.Context) error {
 func (s *sqliteOutput) begin(ctx context.Context, tables []Table) error {
 	// The file is synced before it gets its name. Until then a crash may leave anything in it.
 	for _, pragma := range []string{
-		"journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536",
+		"journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -16384",
 		"temp_store = MEMORY",
 		fmt.Sprintf("application_id = %d", sqliteID),
 	} {
@@ -147,7 +148,7 @@ func (s *sqliteOutput) prepare(ctx context.Context, t Table) (one sqliteTable, e
 	if one.insert, err = s.tx.PrepareContext(ctx, upsert(t, "?", "IS NOT")); err != nil {
 		return one, err
 	}
-	if keys := t.keys(); len(keys) > 1 { // entries and parties: those that a case no longer has
+	if keys := t.keys(); len(keys) > 1 && s.replaces { // entries and parties: those that a case no longer has
 		one.prune, err = s.tx.PrepareContext(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s = ? AND %s > ?", t.Name,
 			keys[0], keys[1]))
 	}
