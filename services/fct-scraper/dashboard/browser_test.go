@@ -215,3 +215,49 @@ func TestBrowser_HostileCourt(t *testing.T) {
 	}
 	quiet(t, b)
 }
+
+// TestBrowser_Phases: a run that searches, waits, is paused or blocked shows that, with the reason and
+// the time of its end.
+func TestBrowser_Phases(t *testing.T) {
+	for name, c := range map[string]struct {
+		court           courtsim.Options
+		settings        map[string]string
+		batch           string
+		phase, explains string
+	}{
+		"searching": {courtsim.Options{Seed: 3, Max: 5000}, map[string]string{"delay_min": "400ms", "delay_max": "400ms"},
+			`{"year":"25","probe":true}`, "searching", "highest number"},
+		"waiting": {courtsim.Options{Seed: 3, Max: 50}, map[string]string{"rest_every": "3", "rest_for": "1m"},
+			batch(1, 50, ""), "waiting", `^until \\d\\d:\\d\\d:\\d\\d, \\d+ s left: .*rest`},
+		"blocked": {courtsim.Options{Seed: 3, Max: 50, Faults: []courtsim.Fault{{Kind: "403", Share: 1, Times: -1}}}, nil,
+			batch(1, 50, ""), "blocked", "^blocked by the site at IMM-.*, until 20"},
+		"paused": {courtsim.Options{Seed: 3, Max: 500}, map[string]string{"delay_min": "100ms", "delay_max": "100ms"},
+			batch(1, 500, ""), "fetching", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, c.court, c.settings)
+			run := f.start(c.batch)
+			b := fcttest.OpenBrowser(t)
+			b.Resize(390, 844, 1, name == "blocked")
+			b.Open(f.url + "/#" + string(run))
+			b.Await(fmt.Sprintf(`document.getElementById("phase")?.textContent === %q && new RegExp("%s").test(document.getElementById("phase-text").textContent)`,
+				c.phase, c.explains))
+			if name == "paused" {
+				for _, step := range []struct{ button, phase, focus string }{{"pause", "paused", "resume"}, {"resume", "fetching", "pause"}} {
+					b.Eval(fmt.Sprintf(`document.getElementById(%q).focus(), document.getElementById(%q).click()`, step.button, step.button), nil)
+					b.Await(`document.getElementById("confirm").open`)
+					b.Press("Tab")
+					b.Press("Enter")
+					b.Await(fmt.Sprintf(`document.getElementById("phase").textContent === %q && document.activeElement.id === %q`, step.phase, step.focus))
+					checkAccessible(t, b, step.phase)
+					keepScreenshot(t, b, "phase-"+step.phase)
+				}
+			}
+			checkAccessible(t, b, name)
+			if name != "paused" {
+				keepScreenshot(t, b, "phase-"+name)
+			}
+			quiet(t, b)
+		})
+	}
+}

@@ -171,9 +171,11 @@ function showStatus(r) {
     return pair;
   }));
   const paused = r.phase === "paused";
+  const commands = [$("pause"), $("resume"), $("stop")], focused = commands.includes(document.activeElement) && document.activeElement;
   $("stop").hidden = !running;
   $("pause").hidden = !running || paused;
   $("resume").hidden = !running || !paused;
+  if (focused && focused.hidden) (commands.find((b) => !b.hidden) || $("run")).focus();
   showErrors(r.errors || []);
 }
 
@@ -251,9 +253,10 @@ function showLegend() {
 function layOut() {
   const width = canvas.clientWidth;
   if (!width || !states.length) { canvas.height = 0; return; }
-  cell = Math.max(3, Math.min(24, Math.floor(Math.sqrt(width * 520 / states.length))));
+  const least = states.length > 40000 ? 2 : 3; // else the map of a phone is many screens high
+  cell = Math.max(least, Math.min(24, Math.floor(Math.sqrt(width * 520 / states.length))));
   columns = Math.max(10, (cell < 10 ? Math.floor : Math.round)(width / cell / 10) * 10);
-  if (Math.floor(width / columns) < 3) columns -= 10;
+  if (Math.floor(width / columns) < least) columns -= 10;
   cell = Math.min(24, Math.floor(width / columns));
   const rows = Math.ceil(states.length / columns);
   scale = window.devicePixelRatio || 1;
