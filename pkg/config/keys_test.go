@@ -15,7 +15,7 @@ import (
 
 // promised are the documented keys.
 const promised = `prefix year start max_cases end probe probe_budget bound_max_age max_retries backoff_base backoff_factor backoff_max
-request_timeout job_timeout concurrency delay_min delay_max rest_every rest_for safe_stop_no_records safe_stop_fails
+request_timeout job_timeout concurrency delay_min delay_max rest_every rest_for safe_stop_no_records safe_stop_fails max_duration max_requests
 graceful_shutdown_timeout persist_raw_html blocked_cooldown quiet_hours parties header robots max_body recheck force site base_url user_agent contact proxy
 output data_dir nats_url nats_creds nats_nkey nats_ca nats_cert nats_key insecure replicas http_addr http_token log_level log_format progress`
 

@@ -38,10 +38,9 @@ func (s *Settings) Effective() map[string]any {
 			value = setting.masked(v)
 		case time.Duration, Bytes, Hours:
 			value = formatValue(v)
-		case int:
-			if setting.validator.allowsNone && v == 0 {
-				value = nil
-			}
+		}
+		if setting.isNone(&s.Config) {
+			value = nil
 		}
 		all[setting.name] = value
 	}
@@ -54,6 +53,9 @@ func (s *Settings) Subset(keys ...string) map[string]any {
 	maps.DeleteFunc(some, func(key string, _ any) bool { return !slices.Contains(keys, key) })
 	return some
 }
+
+// isNone reports whether the setting's value stands for none.
+func (s *setting) isNone(c *Config) bool { return s.validator.allowsNone && s.field(c).IsZero() }
 
 // masked is a valid value without credentials.
 func (s *setting) masked(value string) string {
@@ -78,15 +80,15 @@ func formatValue(value any) string {
 
 // toml is a setting's value in the form of the file.
 func (s *Settings) toml(setting *setting) string {
+	if setting.isNone(&s.Config) {
+		return `"none"`
+	}
 	switch v := setting.field(&s.Config).Interface().(type) {
 	case string:
 		return strconv.Quote(setting.masked(v))
 	case time.Duration, Bytes, Hours:
 		return strconv.Quote(formatValue(v))
 	case int:
-		if setting.validator.allowsNone && v == 0 {
-			return `"none"`
-		}
 		return strconv.Itoa(v)
 	default:
 		return fmt.Sprint(v)

@@ -82,11 +82,11 @@ func valueOf(value any) reflect.Value { return reflect.ValueOf(value) }
 // parse reads a setting's text as the type of its field and validates it. The error describes what
 // is allowed.
 func (s *setting) parse(text string) (any, error) {
-	if s.validator.allowsNone && text == "none" {
-		return 0, nil
-	}
 	var c Config
 	to := s.field(&c)
+	if s.validator.allowsNone && text == "none" {
+		return to.Interface(), nil
+	}
 	err := readText(to.Addr().Interface(), text)
 	if value := to.Interface(); err == nil && s.validator.ok(value) {
 		return value, nil

@@ -40,9 +40,13 @@ func newValidator(f reflect.StructField, name string) validator {
 		return validator{text: "true or false", ok: func(any) bool { return true }}
 	case time.Duration:
 		if len(f.Index) > 1 { // of a run
-			return validator{text: durationForm + "1ms to ten years", ok: func(value any) bool {
+			v := validator{text: durationForm + "1ms to ten years", ok: func(value any) bool {
 				return value.(time.Duration) >= time.Millisecond
 			}}
+			if v.allowsNone = f.Tag.Get("default") == "none"; v.allowsNone {
+				v.text += `, or "none"`
+			}
+			return v
 		}
 		return validator{text: durationForm + "0 to ten years", ok: func(any) bool { return true }}
 	case int:

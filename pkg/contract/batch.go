@@ -51,13 +51,29 @@ type RunSettings struct {
 	JobTimeout        time.Duration `json:"job_timeout,omitempty" default:"300" help:"one attempt of a case"`
 	SafeStopNoRecords int           `json:"safe_stop_no_records" alias:"safe_stop_consecutive_no_record" default:"500" help:"consecutive no-records that stop the run; 0 is off"`
 	SafeStopFails     int           `json:"safe_stop_fails" alias:"safe_stop_consecutive_fail" default:"20" help:"consecutive failed cases that stop the run; 0 is off"`
-	PersistRawHTML    bool          `json:"persist_raw_html" default:"false" help:"keep every raw answer"`
+	// MaxDuration and MaxRequests limit each round: at the limit it ends as stopped. Pauses count.
+	MaxDuration    time.Duration `json:"max_duration,omitempty" default:"none" help:"time after which the run stops; the same batch goes on"`
+	MaxRequests    int           `json:"max_requests,omitempty" default:"none" min:"1" max:"10000000" help:"requests after which the run stops; the same batch goes on"`
+	PersistRawHTML bool          `json:"persist_raw_html" default:"false" help:"keep every raw answer"`
 	// Header: one more request a record, for the header fields that a docket lacks.
 	Header bool `json:"header,omitempty" default:"false" help:"one more call a case: header fields that a docket lacks"`
 	// ProbeOnly requests only the search for the bound. New requests only numbers above the highest
 	// record: all no-records above it are fetched again.
 	ProbeOnly bool `json:"probe_only,omitempty"`
 	New       bool `json:"new,omitempty"`
+}
+
+// LimitReached returns why a round ends that has lasted so long and sent so many requests; empty if it
+// does not end.
+func (s RunSettings) LimitReached(elapsed time.Duration, requests int) string {
+	switch {
+	case s.MaxDuration > 0 && elapsed >= s.MaxDuration:
+		return fmt.Sprintf("max_duration %s is over", s.MaxDuration)
+	case s.MaxRequests > 0 && requests >= s.MaxRequests:
+		return fmt.Sprintf("max_requests %d is used up", s.MaxRequests)
+	default:
+		return ""
+	}
 }
 
 // BatchField describes a field of Batch, or of ControlSpec, by its tags.
@@ -129,9 +145,10 @@ func (b Batch) StartBody() ([]byte, error) {
 		value := f.Value(b)
 		switch length, is := value.(time.Duration); {
 		case !b.IDs.IsZero() && f.LimitsRange():
+		case f.Optional && reflect.ValueOf(value).IsZero():
 		case is:
 			body[f.Name] = length.String()
-		case !f.Optional || !reflect.ValueOf(value).IsZero():
+		default:
 			body[f.Name] = value
 		}
 	}

@@ -198,7 +198,9 @@ type State struct {
 	SearchUnfinished bool `json:"unfinished,omitempty"`
 	// ElapsedSeconds is how long the rounds that have ended lasted, by the monotonic clock.
 	ElapsedSeconds float64 `json:"elapsed,omitempty"`
-	Report         *Report `json:"report,omitempty"`
+	// Requests is how many requests the rounds that have ended had sent.
+	Requests int     `json:"requests,omitempty"`
+	Report   *Report `json:"report,omitempty"`
 	// File is the report's name in the output folder; empty if it could not be written.
 	File string `json:"file,omitempty"`
 }

@@ -129,6 +129,7 @@ func (w *runWorker) sendRequests(startCtx, finishCtx context.Context, a attempt)
 	sent := func() {
 		permitted.Sent()
 		logStart()
+		w.countRequest(finishCtx)
 	}
 	requests := 0
 	limited := site.WithTimeouts(site.WithRequestSent(ctx, sent), w.manifest.RequestTimeout, w.manifest.JobTimeout)

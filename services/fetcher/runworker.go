@@ -40,6 +40,8 @@ type runWorker struct {
 	// recreated since the work started.
 	consumerCreated   time.Time
 	consumerRecreated atomic.Bool
+	// requests counts the requests that were sent.
+	requests atomic.Int64
 
 	mu            sync.Mutex
 	activeNumbers map[int]bool
@@ -71,6 +73,18 @@ func (w *runWorker) halt(ctx context.Context, halt contract.Halt) {
 	if err := runs.Halt(ctx, w.service.runs, w.manifest.RunID, halt); err != nil {
 		w.fail(err)
 	}
+}
+
+// countRequest counts a request that was sent, and stops the round when this fetcher alone has reached
+// max_requests: the reporter counts a request later, when its case has ended.
+func (w *runWorker) countRequest(ctx context.Context) {
+	reason := w.manifest.LimitReached(0, int(w.requests.Add(1)))
+	if reason == "" {
+		return
+	}
+	halt := contract.Halt{Status: contract.Stopped, Reason: reason, At: time.Now().UTC()}
+	w.stop(runs.Halted{Halt: halt})
+	w.jobs.Go(func() { w.halt(ctx, halt) })
 }
 
 // workOnRun processes jobs of a run until startCtx ends. Then it waits for the jobs in flight until

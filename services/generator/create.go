@@ -231,9 +231,12 @@ func (s *Service) beginRound(ctx context.Context, m contract.Manifest, last stor
 	if err := s.kv.Delete(ctx, run.HaltKey()); err != nil {
 		return fmt.Errorf("removing the halt of run %s: %w", run, err)
 	}
-	now := time.Now().UTC()
-	_, err = runs.PutAt(ctx, s.kv, run.StateKey(), contract.State{Status: contract.Running, At: now,
-		Round: last.value.Round + 1, ElapsedSeconds: last.value.ElapsedSeconds}, last.revision)
+	next := contract.State{Status: contract.Running, At: time.Now().UTC(), Round: last.value.Round + 1,
+		ElapsedSeconds: last.value.ElapsedSeconds, Requests: last.value.Requests}
+	if last.value.Report != nil {
+		next.Requests = last.value.Report.Requests
+	}
+	_, err = runs.PutAt(ctx, s.kv, run.StateKey(), next, last.revision)
 	if runs.IsConflict(err) {
 		return nil
 	}

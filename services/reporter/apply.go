@@ -213,6 +213,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	w.stopwatch.resume(max(point.Elapsed, state.ElapsedSeconds))
+	w.earlierSeconds, w.earlierRequests = state.ElapsedSeconds, state.Requests
 	if err := w.ledger.CheckEnd(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for lost messages would never end
 	}

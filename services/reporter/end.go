@@ -616,6 +616,16 @@ func (w *worker) safeStop(ctx context.Context) error {
 	return w.haltRun(ctx, contract.SafeStop, w.tally.SafeStop)
 }
 
+// stopAtLimit halts the run when its round has reached max_duration or max_requests. The fetchers also
+// count their own requests, which are folded later.
+func (w *worker) stopAtLimit(ctx context.Context) error {
+	reason := w.manifest.LimitReached(w.stopwatch.elapsed()-seconds(w.earlierSeconds), w.tally.Requests-w.earlierRequests)
+	if reason == "" || w.halt != nil {
+		return nil
+	}
+	return w.haltRun(ctx, contract.Stopped, reason)
+}
+
 // haltRun halts the run, once.
 func (w *worker) haltRun(ctx context.Context, status contract.Status, reason string) error {
 	if w.haltWritten {

@@ -151,3 +151,69 @@ func TestPause_EndsWithNextStart(t *testing.T) {
 	}
 	p.checkOnce()
 }
+
+// Each round ends at its limit, and the same batch goes on with a fresh one until all is done.
+func TestMaxRequests_EachRound(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 50, Missing: 0.1, Latency: 5 * time.Millisecond},
+		map[string]string{"end": "50", "max_requests": "20", "concurrency": "3"})
+	rounds := 0
+	for before := 0; ; rounds++ {
+		result, err := p.run(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := p.memory.requests() - before
+		before += sent
+		if result.Status == contract.Completed {
+			break
+		}
+		if result.Status != contract.Stopped || result.Reason != "max_requests 20 is used up" || sent < 20 || sent > 20+3 ||
+			rounds > 5 {
+			t.Fatalf("round %d, %d requests: %s: %s", rounds, sent, result.Status, result.Reason)
+		}
+	}
+	if rounds != 2 {
+		t.Errorf("%d rounds ended at the limit, want 2", rounds)
+	}
+	p.checkOnce()
+}
+
+func TestMaxDuration_EachRound(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 40},
+		map[string]string{"end": "40", "max_duration": "500ms", "delay_min": "40ms", "delay_max": "40ms"})
+	result, err := p.run(t.Context(), nil)
+	if err != nil || result.Status != contract.Stopped || result.Reason != "max_duration 500ms is over" ||
+		result.Report.DurationSeconds < 0.5 || result.Report.Total == 0 {
+		t.Fatalf("%s: %s, %v", result.Status, result.Reason, err)
+	}
+	if again, err := p.run(t.Context(), nil); err != nil || again.Status != contract.Stopped ||
+		again.Report.DurationSeconds < 1 || again.Report.Total <= result.Report.Total {
+		t.Errorf("second round: %s: %s, %v", again.Status, again.Reason, err)
+	}
+	if report := p.report(map[string]string{"max_duration": "none"}); report.Status != contract.Completed || report.Total != 40 {
+		t.Errorf("without the limit: %s: %s, %d numbers", report.Status, report.Reason, report.Total)
+	}
+	p.checkOnce()
+}
+
+func TestTune_InReport(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60, Latency: 5 * time.Millisecond},
+		map[string]string{"end": "60", "delay_min": "50ms", "delay_max": "50ms", "concurrency": "2"})
+	s := p.begin(t, 10, nil)
+	defer s.end()
+	none, cases := time.Duration(0), 8
+	status := s.steer(contract.SubjectTune, contract.Tuning{DelayMin: &none, DelayMax: &none, Concurrency: &cases})
+	if status.Tuned["concurrency"] != 8 || status.Tuned["delay_max"] != "0s" {
+		t.Errorf("status: %v", status.Tuned)
+	}
+	report := s.report(contract.Completed)
+	if c := report.Config; c["delay_min"] != "0s" || c["delay_max"] != "0s" || c["concurrency"] != float64(8) && c["concurrency"] != 8 {
+		t.Errorf("config: %v %v %v", c["delay_min"], c["delay_max"], c["concurrency"])
+	}
+	if len(report.Changes) != 1 || report.Changes[0].Command != "tune" || report.Changes[0].At.IsZero() {
+		t.Errorf("changes: %+v", report.Changes)
+	}
+}
