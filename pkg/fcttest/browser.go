@@ -79,7 +79,7 @@ func OpenBrowser(t testing.TB) *Browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	//nolint:gosec // the arguments are those of a test
+	//nolint:gosec,noctx // the arguments are those of a test, whose cleanup ends the browser
 	cmd := exec.Command(browserProgram, browserArgs(t, "--remote-debugging-pipe", "about:blank")...)
 	cmd.ExtraFiles = []*os.File{fromTest, toTest} // the browser's file descriptors 3 and 4
 	if err := cmd.Start(); err != nil {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -37,5 +39,20 @@ func TestBrowserCommand(t *testing.T) {
 		if words[0] != first || !slices.Contains(words, "http://127.0.0.1:1/") {
 			t.Errorf("%s: %q", system, words)
 		}
+	}
+}
+
+// TestPage_RemoteAddrNeedsToken: nothing starts at an address that others can reach without http_token.
+func TestPage_RemoteAddrNeedsToken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, command := range []string{"serve --embedded --embedded-addr 127.0.0.1:0", "batch --year 25 --end 3"} {
+		words := append(strings.Fields(command), "--site", "sim", "--http-addr", "0.0.0.0:0", "--output", filepath.Join(dir, "output"), "--data-dir", filepath.Join(dir, "data"))
+		if refused := didIn(t, nil, codeUsage, words...); !strings.Contains(refused.stderr, "want http_token too") {
+			t.Errorf("%s: %s", command, refused.stderr)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
+		t.Error("a store was created")
 	}
 }

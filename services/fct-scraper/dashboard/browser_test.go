@@ -129,21 +129,35 @@ func TestBrowser_LargeMapIsQuick(t *testing.T) {
 	b.Resize(1280, 900, 1, false)
 	b.Open(f.url + "/#" + string(run))
 	b.Await(`document.getElementById("connection")?.textContent === "Live" && states.length === 30000`)
-	events, leave := f.listen(run, "")
-	defer leave()
-	next(t, events, "map")
+	// When the page shows each number's outcome, and when its last response was complete.
+	b.Eval(`window.seen = {}, stream.addEventListener("map-changed", (e) => {
+		for (const [n, letter] of JSON.parse(e.data).changed) if ("SNQF".includes(letter)) seen[n] ??= Date.now();
+	})`, nil)
+	b.Await(`Object.keys(seen).length >= 500`)
+	var seen map[int]int64
+	b.Eval(`seen`, &seen)
 	var delays []float64
-	for range 20 {
-		var highest int
-		b.Eval(`states.findLastIndex((s) => s !== "U")`, &highest)
-		f.await(run, func(r Run) bool { return r.Done > highest+30 })
-		began := time.Now()
-		b.Await(fmt.Sprintf(`states.filter((s) => "SNQF".includes(s)).length > %d`, highest+30))
-		delays = append(delays, time.Since(began).Seconds())
+	for number, at := range seen {
+		var history struct {
+			Runs []struct {
+				Attempts []struct {
+					StartedAt time.Time `json:"started_at"`
+					Seconds   float64
+				}
+			}
+		}
+		if f.get(fmt.Sprintf("/api/cases/IMM-%d-25", number), &history); len(delays) < 50 {
+			last := history.Runs[0].Attempts[len(history.Runs[0].Attempts)-1]
+			delays = append(delays, time.UnixMilli(at).Sub(last.StartedAt).Seconds()-last.Seconds)
+		}
+		if len(delays) == 50 {
+			break
+		}
 	}
 	var draw float64
 	b.Eval(`(() => { const began = performance.now(); layOut(); return performance.now() - began; })()`, &draw)
-	t.Logf("slowest update %.3f s, all cells drawn in %.1f ms", slices.Max(delays), draw)
+	slices.Sort(delays)
+	t.Logf("50 outcomes were shown after %.3f to %.3f s, median %.3f s; all cells drawn in %.1f ms", delays[0], delays[49], delays[25], draw)
 	if slices.Max(delays) > 1 || draw > 200 {
 		t.Errorf("updates took %v s, drawing %.1f ms", delays, draw)
 	}
