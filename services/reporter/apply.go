@@ -178,6 +178,15 @@ type checkpoint struct {
 	Tally  fold.Tally `json:"tally"`
 	// Elapsed is how many seconds the run was worked on, by the monotonic clock.
 	Elapsed float64 `json:"elapsed,omitempty"`
+	// Before is what the rounds before the current one had used, those of killed processes included.
+	Before earlierRounds `json:"before,omitzero"`
+}
+
+// earlierRounds is how long the rounds before a round lasted and how many requests they had sent.
+type earlierRounds struct {
+	Round    int     `json:"round"`
+	Seconds  float64 `json:"seconds"`
+	Requests int     `json:"requests"`
 }
 
 // checkpointVersion is the version of checkpoint. A checkpoint of another version is ignored: the
@@ -213,7 +222,10 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	w.stopwatch.resume(max(point.Elapsed, state.ElapsedSeconds))
-	w.earlierSeconds, w.earlierRequests = state.ElapsedSeconds, state.Requests
+	if w.before = point.Before; w.before.Round != state.Round {
+		w.before = earlierRounds{Round: state.Round, Seconds: w.stopwatch.elapsed().Seconds(),
+			Requests: max(point.Tally.Requests, state.Requests)}
+	}
 	if err := w.ledger.CheckEnd(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for lost messages would never end
 	}
@@ -279,7 +291,7 @@ func (w *worker) loadCheckpoint(ctx context.Context) (checkpoint, error) {
 // worker read or wrote last.
 func (w *worker) save(ctx context.Context) error {
 	key := w.manifest.RunID.CheckpointKey()
-	point := checkpoint{Version: checkpointVersion, Offset: w.attemptsFile.Size(), Tally: w.tally,
+	point := checkpoint{Version: checkpointVersion, Before: w.before, Offset: w.attemptsFile.Size(), Tally: w.tally,
 		Elapsed: w.stopwatch.elapsed().Seconds()}
 	revision, err := runs.PutAt(ctx, w.runs, key, point, w.revision)
 	if runs.IsConflict(err) {

@@ -619,7 +619,7 @@ func (w *worker) safeStop(ctx context.Context) error {
 // stopAtLimit halts the run when its round has reached max_duration or max_requests. The fetchers also
 // count their own requests, which are folded later.
 func (w *worker) stopAtLimit(ctx context.Context) error {
-	reason := w.manifest.LimitReached(w.stopwatch.elapsed()-seconds(w.earlierSeconds), w.tally.Requests-w.earlierRequests)
+	reason := w.manifest.LimitReached(w.stopwatch.elapsed()-seconds(w.before.Seconds), w.tally.Requests-w.before.Requests)
 	if reason == "" || w.halt != nil {
 		return nil
 	}

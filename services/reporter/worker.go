@@ -51,13 +51,12 @@ type worker struct {
 	reportedWait       *contract.Wait          // of the last event; nil if that was no waiting event
 	presences          map[string]seenPresence // by key
 	// presenceTerm is how long a presence counts that is not renewed.
-	presenceTerm    time.Duration
-	canary          canaryState
-	canaryRequests  sync.WaitGroup // the canary in flight
-	stopwatch       *stopwatch
-	earlierSeconds  float64       // length of the rounds before this one
-	earlierRequests int           // requests of the rounds before this one
-	details         files.Details // once the run is verified
+	presenceTerm   time.Duration
+	canary         canaryState
+	canaryRequests sync.WaitGroup // the canary in flight
+	stopwatch      *stopwatch
+	before         earlierRounds // what the rounds before this one had used
+	details        files.Details // once the run is verified
 	// fetcherRenewals tracks whether the run's fetchers still renew their presence.
 	fetcherRenewals *lease.Renewals
 	// restored is set once missing records were written again; it outlives the worker, which may be

@@ -179,6 +179,19 @@ func TestMaxRequests_EachRound(t *testing.T) {
 	p.checkOnce()
 }
 
+// What a killed process had sent does not count in the next round.
+func TestMaxRequests_AfterKill(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60, Latency: 5 * time.Millisecond},
+		map[string]string{"end": "60", "max_requests": "30", "delay_min": "5ms", "delay_max": "5ms"})
+	p.cut(25, nil)
+	before := p.memory.requests()
+	result, err := p.run(t.Context(), nil)
+	if sent := p.memory.requests() - before; err != nil || result.Status != contract.Stopped || sent < 20 {
+		t.Errorf("%d requests: %s: %s, %v", sent, result.Status, result.Reason, err)
+	}
+}
+
 func TestMaxDuration_EachRound(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 40},
@@ -200,17 +213,17 @@ func TestMaxDuration_EachRound(t *testing.T) {
 
 func TestTune_InReport(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60, Latency: 5 * time.Millisecond},
-		map[string]string{"end": "60", "delay_min": "50ms", "delay_max": "50ms", "concurrency": "2"})
+	p := newFixture(t, courtsim.Options{Seed: 5, Max: 200, Latency: 5 * time.Millisecond},
+		map[string]string{"end": "200", "delay_min": "50ms", "delay_max": "50ms", "concurrency": "2"})
 	s := p.begin(t, 10, nil)
 	defer s.end()
-	none, cases := time.Duration(0), 8
-	status := s.steer(contract.SubjectTune, contract.Tuning{DelayMin: &none, DelayMax: &none, Concurrency: &cases})
-	if status.Tuned["concurrency"] != 8 || status.Tuned["delay_max"] != "0s" {
+	least, most, cases := 5*time.Millisecond, 10*time.Millisecond, 8
+	status := s.steer(contract.SubjectTune, contract.Tuning{DelayMin: &least, DelayMax: &most, Concurrency: &cases})
+	if status.Tuned["concurrency"] != 8 || status.Tuned["delay_max"] != "10ms" {
 		t.Errorf("status: %v", status.Tuned)
 	}
 	report := s.report(contract.Completed)
-	if c := report.Config; c["delay_min"] != "0s" || c["delay_max"] != "0s" || c["concurrency"] != float64(8) && c["concurrency"] != 8 {
+	if c := report.Config; c["delay_min"] != "5ms" || c["delay_max"] != "10ms" || c["concurrency"] != float64(8) && c["concurrency"] != 8 {
 		t.Errorf("config: %v %v %v", c["delay_min"], c["delay_max"], c["concurrency"])
 	}
 	if len(report.Changes) != 1 || report.Changes[0].Command != "tune" || report.Changes[0].At.IsZero() {
