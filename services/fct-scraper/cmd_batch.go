@@ -115,9 +115,10 @@ func (p *program) runBatch(
 ) (runResult, error) {
 	display := newProgressDisplay(p.stderr, settings.Config, p.environ)
 	defer display.close()
+	p.display.Store(display)
 	log := newLogger(settings.Config, p.environ, display.terminal, display)
 	if display.style == "tty" {
-		log = slog.New(caseEventsAtDebug{log.Handler()})
+		log = slog.New(blockHandler{log.Handler(), display.warn})
 	}
 	options.Stop = signals
 	if p.opensPage {

@@ -33,12 +33,23 @@ func newLogger(c config.Config, environ []string, terminal bool, out io.Writer) 
 	}))
 }
 
-// caseEventsAtDebug logs the events of single cases at DEBUG. If a progress line counts the cases,
-// those events would only scroll other lines away.
-type caseEventsAtDebug struct{ slog.Handler }
+// blockHandler logs beside a status block: the events of single cases at DEBUG, because the block counts
+// the cases and those events would only scroll other lines away. Warnings are also passed to warn.
+type blockHandler struct {
+	slog.Handler
+	warn func(text string)
+}
 
 // Handle passes the record to the inner handler, events of cases only if DEBUG is enabled.
-func (h caseEventsAtDebug) Handle(ctx context.Context, r slog.Record) error {
+func (h blockHandler) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelWarn {
+		text := r.Message
+		r.Attrs(func(a slog.Attr) bool {
+			text += " " + a.Key + "=" + a.Value.String()
+			return true
+		})
+		h.warn(sanitize.Mask(sanitize.Truncate(text, 200)))
+	}
 	if r.Message == "batch.job.start" || r.Message == "batch.job.end" {
 		if !h.Enabled(ctx, slog.LevelDebug) {
 			return nil
@@ -49,13 +60,13 @@ func (h caseEventsAtDebug) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs returns a handler with the same rule.
-func (h caseEventsAtDebug) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return caseEventsAtDebug{h.Handler.WithAttrs(attrs)}
+func (h blockHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return blockHandler{h.Handler.WithAttrs(attrs), h.warn}
 }
 
 // WithGroup returns a handler with the same rule.
-func (h caseEventsAtDebug) WithGroup(name string) slog.Handler {
-	return caseEventsAtDebug{h.Handler.WithGroup(name)}
+func (h blockHandler) WithGroup(name string) slog.Handler {
+	return blockHandler{h.Handler.WithGroup(name), h.warn}
 }
 
 // logWriter writes log lines to out, with secrets masked. If escape is set, it also escapes control

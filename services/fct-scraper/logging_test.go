@@ -145,7 +145,7 @@ func TestLog_CaseEventsBesideProgress(t *testing.T) {
 	t.Parallel()
 	for level, want := range map[slog.Level]string{slog.LevelInfo: "batch.run.start", slog.LevelDebug: "batch.run.start batch.job.start batch.job.end"} {
 		var out bytes.Buffer
-		log := slog.New(caseEventsAtDebug{slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: level})}).With("run_id", "run")
+		log := slog.New(blockHandler{slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: level}), func(string) {}}).With("run_id", "run")
 		log.Info("batch.run.start")
 		log.Info("batch.job.start")
 		log.Info("batch.job.end")
@@ -163,17 +163,5 @@ func TestLog_CaseEventsBesideProgress(t *testing.T) {
 		if got := strings.Join(told, " "); got != want {
 			t.Errorf("at %s: %q, want %q", level, got, want)
 		}
-	}
-}
-
-func TestStatusLine_Cut(t *testing.T) {
-	t.Parallel()
-	for want, width := range map[string]int{"12/30 é": 0, "12/30 ": 7, "1": 2, "": 1} {
-		if got := truncate("12/30 é", width); got != want {
-			t.Errorf("%d columns: %q, want %q", width, got, want)
-		}
-	}
-	if got := truncate("12/30 é", 8); got != "12/30 é" {
-		t.Errorf("8 columns: %q", got)
 	}
 }

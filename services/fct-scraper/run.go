@@ -40,6 +40,8 @@ type program struct {
 	jsonWritten atomic.Bool
 	// earlier are the reports of the runs that have ended when another batch follows.
 	earlier atomic.Pointer[earlierRuns]
+	// display is the progress display of the batch that runs.
+	display atomic.Pointer[progressDisplay]
 }
 
 // earlierRuns are the reports of the batches that a command ran before its last one.
@@ -87,16 +89,18 @@ func (p *program) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// writeAborted writes the JSON document of a command that is aborted before it has a result. It
-// waits at most a second for stdout.
+// writeAborted removes the status block and writes the JSON document of a command that is aborted before
+// it has a result. It waits at most a second for the terminal and stdout.
 func (p *program) writeAborted(code int) {
-	if !p.jsonWanted {
-		return
-	}
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		_ = p.printJSON(p.failureOf(code, errAborted)) // the process exits in any case
+		if display := p.display.Load(); display != nil {
+			display.close()
+		}
+		if p.jsonWanted {
+			_ = p.printJSON(p.failureOf(code, errAborted)) // the process exits in any case
+		}
 	}()
 	select {
 	case <-written:
