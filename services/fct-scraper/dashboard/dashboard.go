@@ -84,6 +84,7 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.handle
 
 // Close ends all streams of events, and waits until nothing uses the broker any more.
 func (d *Dashboard) Close() {
+	d.runs.finish()
 	close(d.closed)
 	d.runs.close()
 }
@@ -350,13 +351,18 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.WriteString(w, text); err != nil || control.Flush() != nil {
 			return
 		}
+		text = ""
 		select {
 		case <-r.Context().Done():
 			return
 		case <-d.closed:
-			return
+			if len(c.messages) == 0 { // what is queued is sent even when the process ends
+				return
+			}
 		case <-c.dropped:
-			return
+			if len(c.messages) == 0 {
+				return
+			}
 		case m := <-c.messages:
 			text = m.text()
 		case <-heartbeat.C:

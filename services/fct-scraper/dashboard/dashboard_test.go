@@ -2,17 +2,24 @@ package dashboard
 
 import (
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/courtsim"
+	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/numbermap"
 	"fct-scraper/services/fct-scraper/runtime"
+
+	"github.com/nats-io/nats.go"
 )
 
 // TestAPI_RunToItsEnd reads everything about a run that has ended.
@@ -252,6 +259,61 @@ func TestEvents_MapFollowsRun(t *testing.T) {
 	}
 	leave()
 }
+
+// TestEvents_BatchEnds: a client learns how a batch ended before its process does.
+func TestEvents_BatchEnds(t *testing.T) {
+	t.Parallel()
+	site := httptest.NewServer(fcttest.Site(t, courtsim.Options{Seed: 3, Max: 40}))
+	defer site.Close()
+	dir := t.TempDir()
+	settings, err := config.Load(config.Sources{Flags: map[string]string{
+		"site": "sim", "base_url": site.URL, "year": "25", "end": "40", "probe": "false", "robots": "false", "delay_min": "20ms", "delay_max": "20ms",
+		"output": filepath.Join(dir, "output"), "data_dir": filepath.Join(dir, "data"), "http_addr": "127.0.0.1:0",
+	}, Now: time.Now(), Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t}
+	started, over := make(chan contract.RunID, 1), make(chan error, 1)
+	process := runtime.Process{
+		Settings: settings, Log: slog.New(slog.DiscardHandler), Version: "test", Getenv: func(string) string { return "" },
+		Page:      func(live runtime.Live) runtime.Page { return New(Options{Live: live}) },
+		Listening: func(addr string) { f.url = "http://" + addr },
+	}
+	go func() {
+		_, err := process.Batch(t.Context(), runtime.BatchOptions{
+			Stop: never{}, ResumeCommand: func(int) string { return "" },
+			Follow: func(_ *nats.Conn, run contract.RunID) (func(), error) {
+				started <- run
+				return func() {}, nil
+			},
+		})
+		over <- err
+	}()
+	events, leave := f.listen(<-started, "")
+	defer leave()
+	var last Run
+	for e := range events {
+		if e.name == "status" {
+			last = Run{}
+			if err := json.Unmarshal(e.data, &last); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if last.Status != contract.Completed || last.Done != 40 || last.Phase != "" {
+		t.Errorf("%+v", last)
+	}
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// never is a request to stop that never arrives.
+type never struct{}
+
+func (never) Requested() <-chan struct{} { return nil }
+func (never) Name() string               { return "" }
 
 // TestEvents_SlowClientDropped: a client that does not receive is dropped, others are not.
 func TestEvents_SlowClientDropped(t *testing.T) {

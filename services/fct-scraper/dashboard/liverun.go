@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,9 +17,11 @@ import (
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/numbermap"
 	"fct-scraper/pkg/runs"
+	"fct-scraper/pkg/sanitize"
 	"fct-scraper/services/fct-scraper/runtime"
 	"fct-scraper/services/reporter/fold"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 )
@@ -32,6 +35,8 @@ const (
 	// lingerTime is how long a run without clients is followed, so that a page that reconnects does
 	// not make its ledger be read again.
 	lingerTime = 30 * time.Second
+	// finishTimeout is how long the end of a process may be delayed by its page.
+	finishTimeout = time.Second
 	// maxQueued is how many messages a client may be behind before it is dropped. It gets a snapshot
 	// when it reconnects.
 	maxQueued = 64
@@ -102,7 +107,7 @@ func (r *liveRun) follow(ctx context.Context) {
 		group.Go(func() error { return r.publish(ctx) })
 		err = group.Wait()
 	}
-	if ctx.Err() == nil && err != nil {
+	if ctx.Err() == nil && err != nil && !errors.Is(err, nats.ErrConnectionClosed) { // else the process ends
 		r.live.Log().Warn("page.run.failed", "run_id", r.id, "error", err)
 	}
 	r.mu.Lock()
@@ -267,7 +272,8 @@ func (r *liveRun) setInFlight(now map[int]bool) {
 	r.inFlight = now
 }
 
-// followEvents passes the events that are published from now on to the clients.
+// followEvents passes the events that are published from now on to the clients. The last one ends the
+// run in the page too: a batch may end before the status is read again.
 func (r *liveRun) followEvents(ctx context.Context) error {
 	filter := r.id.EventSubject("*")
 	last, err := r.bus.LastSequence(ctx, contract.StreamEvents, filter)
@@ -275,16 +281,52 @@ func (r *liveRun) followEvents(ctx context.Context) error {
 		return err
 	}
 	return r.bus.Tail(ctx, contract.StreamEvents, filter, last, func(msg bus.Message) error {
-		if !json.Valid(msg.Data) {
-			return nil
+		var event contract.Event
+		if json.Unmarshal(msg.Data, &event) != nil {
+			return nil // not written by this program
 		}
 		name := msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:]
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.statusDue = true
+		r.sendChanges()
 		r.broadcast(message{event: name, data: safeJSON(msg.Data)})
+		if event.Report != nil {
+			return r.setRun(endedBy(r.run, *event.Report))
+		}
 		return nil
 	})
+}
+
+// endedBy returns a run with the end that its report tells.
+func endedBy(run Run, report contract.Report) Run {
+	run.Status, run.Reason = report.Status, sanitize.Line(report.Reason)
+	run.Done, run.Planned = report.Total, report.Total
+	run.Succeeded, run.NoRecord, run.Failed = report.Succeeded, report.NoRecord, report.Failed
+	run.Progress, run.Wait = contract.Progress{}, nil
+	run.Errors = safeSamples(report.Errors)
+	return run
+}
+
+// setRun sets the status, and sends it if it differs from the one that the clients have. The caller
+// holds mu.
+func (r *liveRun) setRun(run Run) error {
+	data, err := json.Marshal(run)
+	if err != nil {
+		return fmt.Errorf("encoding the status of run %s: %w", r.id, err)
+	}
+	r.run = run
+	if running := run.Status == contract.Running; running != r.running {
+		r.running = running
+		if !running {
+			r.setInFlight(nil)
+		}
+	}
+	if data = safeJSON(data); !slices.Equal(data, r.status) {
+		r.status = data
+		r.broadcast(message{event: "status", data: data})
+	}
+	return nil
 }
 
 // publish sends changed numbers and a changed status to the clients until ctx ends.
@@ -374,28 +416,13 @@ func (r *liveRun) readStatus(ctx context.Context) error {
 	if run.Errors == nil {
 		run.Errors = safeSamples(r.tally.ErrorSamples())
 	}
-	data, err := json.Marshal(run)
-	if err != nil {
-		return err
-	}
-	if running := run.Status == contract.Running; running != r.running {
-		r.running = running
-		if !running {
-			r.setInFlight(nil)
-		}
-	}
 	if m.Range != r.manifest.Range {
 		r.manifest = m
 		if r.shown != nil {
 			r.redraw()
 		}
 	}
-	r.run = run
-	if data = safeJSON(data); !slices.Equal(data, r.status) {
-		r.status = data
-		r.broadcast(message{event: "status", data: data})
-	}
-	return nil
+	return r.setRun(run)
 }
 
 // broadcast queues a message for every client, and drops those whose queue is full. The caller holds
@@ -553,10 +580,30 @@ func (l *liveRuns) release(run *liveRun) {
 	})
 }
 
+// finish sends the last status to the clients: a batch ends its process soon after its run.
+func (l *liveRuns) finish() {
+	l.mu.Lock()
+	l.closed = true
+	all := slices.Collect(maps.Values(l.runs))
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
+	defer cancel()
+	for _, run := range all {
+		run.mu.Lock()
+		watched := run.shown != nil && run.err == nil && len(run.clients) > 0
+		if watched {
+			run.sendChanges()
+		}
+		run.mu.Unlock()
+		if watched {
+			_ = run.readStatus(ctx) // the broker may be closed already
+		}
+	}
+}
+
 // close ends everything and waits for it.
 func (l *liveRuns) close() {
 	l.mu.Lock()
-	l.closed = true
 	for _, run := range l.runs {
 		run.cancel()
 	}
