@@ -101,13 +101,17 @@ type Key struct {
 	// Flag is without the leading dashes, Env the variable.
 	Flag, Env string
 	Aliases   []string
-	// Default is text, empty if there is none.
+	// Default is text in the form that the summary of the settings has, empty if there is none.
 	Default string
 	// Allowed describes the allowed values, Help what they do.
 	Allowed, Help string
 	// Kind is the type of the value: bool, int, float, duration, size, hours, path, secret or string.
 	// A bool flag without a value means true. A secret is never shown.
 	Kind string
+	// Values are the allowed words. For a path they are names that are allowed besides files. It is nil
+	// if the values are not words. IsFolder reports that the path is that of a folder.
+	Values   []string
+	IsFolder bool
 }
 
 // KindSecret is the Kind of a secret.
@@ -118,11 +122,19 @@ func Keys() []Key {
 	var keys []Key
 	for _, s := range newTable().list {
 		keys = append(keys, Key{
-			Name: s.name, Flag: flagName(s.name), Env: variable(s.name), Aliases: s.aliases, Default: s.fallback,
-			Allowed: s.validator.text, Help: s.help, Kind: s.kind(),
+			Name: s.name, Flag: flagName(s.name), Env: variable(s.name), Aliases: s.aliases, Default: s.shownDefault(),
+			Allowed: s.validator.text, Help: s.help, Kind: s.kind(), Values: s.validator.words, IsFolder: s.isFolder,
 		})
 	}
 	return keys
+}
+
+// shownDefault is the default in one form for each type: durations with a unit.
+func (s *setting) shownDefault() string {
+	if value, err := s.parse(s.fallback); err == nil && s.kind() == "duration" && s.fallback != "none" {
+		return formatValue(value)
+	}
+	return s.fallback
 }
 
 // kind is the type of a setting's value, for people.

@@ -23,7 +23,7 @@ type setting struct {
 	// several addresses with commas between.
 	isAddress, isList bool
 	// isPath: the value is the path of a file or folder. isSecret: it is masked wherever it is shown.
-	isPath, isSecret bool
+	isPath, isSecret, isFolder bool
 	// index is the index of its field in Config.
 	index []int
 }
@@ -70,6 +70,7 @@ func newSetting(f reflect.StructField) *setting {
 		help: f.Tag.Get("help"), natsVariable: f.Tag.Get("nats"), validator: newValidator(f, name), index: f.Index,
 		isAddress: slices.Contains([]string{"origin", "proxy", "servers"}, form), isList: form == "servers",
 		isPath: slices.Contains([]string{"profile", "folder", "file"}, form), isSecret: form == "secret",
+		isFolder: form == "folder",
 	}
 }
 

@@ -26,6 +26,9 @@ type validator struct {
 	ok   func(value any) bool
 	// allowsNone: the word none is allowed too and stands for zero.
 	allowsNone bool
+	// words are all allowed values, or those with a name if a path is allowed too; nil if they are not
+	// words.
+	words []string
 }
 
 // newValidator returns the validator of a field of Config, by its type and its tags.
@@ -37,7 +40,7 @@ func newValidator(f reflect.StructField, name string) validator {
 	}
 	switch reflect.Zero(f.Type).Interface().(type) {
 	case bool:
-		return validator{text: "true or false", ok: func(any) bool { return true }}
+		return validator{text: "true or false", ok: func(any) bool { return true }, words: []string{"true", "false"}}
 	case time.Duration:
 		if len(f.Index) > 1 { // of a run
 			v := validator{text: durationForm + "1ms to ten years", ok: func(value any) bool {
@@ -92,10 +95,12 @@ func newValidator(f reflect.StructField, name string) validator {
 		return text("the path of a file, or empty", func(v string) bool { return maskKey(v) == v })
 	case "profile":
 		names := site.BuiltIn()
-		return text("one of "+strings.Join(names, ", ")+", or an existing file", func(v string) bool {
+		v := text("one of "+strings.Join(names, ", ")+", or an existing file", func(v string) bool {
 			info, err := os.Stat(v)
 			return slices.Contains(names, v) || err == nil && info.Mode().IsRegular()
 		})
+		v.words = names
+		return v
 	case "origin":
 		return text("https://host[:port], the port from 1 to 65535, or http:// to this machine alone, "+
 			"without credentials, path or query; or empty",
@@ -113,7 +118,9 @@ func newValidator(f reflect.StructField, name string) validator {
 			func(v string) bool { return v == "" || isListen(v) })
 	default:
 		words := strings.Fields(form)
-		return text("one of "+strings.Join(words, ", "), func(v string) bool { return slices.Contains(words, v) })
+		v := text("one of "+strings.Join(words, ", "), func(v string) bool { return slices.Contains(words, v) })
+		v.words = words
+		return v
 	}
 }
 
@@ -124,7 +131,7 @@ func wholeNumber(low, high int) validator {
 	}}
 }
 
-const durationForm = "a duration: seconds, or a form such as 90s, 5m or 250ms; "
+const durationForm = "a duration in seconds, or in a form such as 90s, 5m or 250ms, from "
 
 func text(words string, ok func(string) bool) validator {
 	return validator{text: words, ok: func(value any) bool {
@@ -229,8 +236,12 @@ func (l *loader) requireContact() {
 	if u, err := url.Parse(origin); origin == "" || err != nil || loopback.IsHost(u.Hostname()) {
 		return
 	}
-	l.problems = append(l.problems, fmt.Sprintf("%s: contact = %q: want an e-mail address or URL at which the operators of %s can reach you",
-		s.origins["contact"], s.Contact, origin))
+	place := s.origins["contact"] + ": "
+	if s.origins["contact"] == originDefault {
+		place = "--contact, $FCT_CONTACT or a settings file: "
+	}
+	l.problems = append(l.problems, fmt.Sprintf("%scontact = %q: want an e-mail address or URL at which the operators of %s can reach you",
+		place, s.Contact, origin))
 }
 
 // origin is the origin of the site: base_url, or that of the profile. It is empty if the profile

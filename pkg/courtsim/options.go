@@ -63,6 +63,9 @@ const (
 	DivisionLetter = "t"
 )
 
+// Divisions returns the forms of the docket call's division.
+func Divisions() []string { return []string{DivisionAny, DivisionNumber, DivisionLetter} }
+
 // DefaultOptions returns a site of 5,600 numbers, of which one in twenty is missing.
 func DefaultOptions() Options { return Options{Seed: 1, Max: 5600, Missing: 0.05} }
 
@@ -87,7 +90,7 @@ func (o Options) check() error {
 	if o.SoftBlockAfter < 0 {
 		wrong("soft block after", o.SoftBlockAfter, "0, never, or more")
 	}
-	if !slices.Contains([]string{"", DivisionAny, DivisionNumber, DivisionLetter}, o.Division) {
+	if o.Division != "" && !slices.Contains(Divisions(), o.Division) {
 		wrong("division", fmt.Sprintf("%.40q", o.Division), "any, number or t")
 	}
 	if err := o.BlockAfter.check(); err != nil {

@@ -291,9 +291,9 @@ func eachCommand(cmd *cobra.Command, do func(*cobra.Command)) {
 // maxArgs allows a command at most so many arguments. Each further one is an error of its own.
 func maxArgs(most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		allowed := "none"
+		allowed := "no argument"
 		if most > 0 {
-			allowed = "one at most"
+			allowed = "at most one argument"
 		}
 		var problems []error
 		for _, arg := range args[min(most, len(args)):] {

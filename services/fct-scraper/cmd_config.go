@@ -33,7 +33,7 @@ func (p *program) configShow() *cobra.Command {
 		Example: "  fct-scraper config show --config court.toml --delay-min 5s",
 	}
 	addSettings(cmd.Flags(), allSettings)
-	cmd.Flags().Bool(jsonFlag, false, "as one JSON document, without origins")
+	cmd.Flags().Bool(jsonFlag, false, "print the result as one JSON document, without origins")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		settings, err := p.loadSettings(cmd)
 		if err != nil {

@@ -66,15 +66,6 @@ func (p *program) exportCommand() *cobra.Command {
 	}
 	addSettings(cmd.Flags(), storeSettings("site", "progress", "graceful_shutdown_timeout"))
 	flags.add(cmd.Flags())
-	for name, values := range map[string][]string{
-		"format": export.Formats(), "layout": {export.LayoutRLL},
-		"table":   {export.TableCases, export.TableEntries, export.TableParties, export.TableCoverage},
-		"outcome": slices.Collect(maps.Keys(outcomeNames())),
-	} {
-		slices.Sort(values)
-		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values,
-			cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags only
-	}
 	return cmd
 }
 

@@ -16,7 +16,7 @@ func (p *program) reportCommand() *cobra.Command {
 		Example: "  fct-scraper report --run imm-25-20261125t101500z-1",
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
-	name := cmd.Flags().String("run", "", "the run, as its report names it")
+	name := cmd.Flags().String("run", "", "id of the run, as the command runs prints it")
 	cmd.Flags().Bool(jsonFlag, false, "print the report as one JSON document")
 	var repair bool
 	addRepairFlag(cmd.Flags(), &repair)

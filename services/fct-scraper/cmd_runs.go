@@ -25,7 +25,7 @@ func (p *program) withRuns(cmd *cobra.Command, use func(context.Context, runtime
 func (p *program) runsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "runs", Short: "List all runs with their status, the newest first", Args: maxArgs(0)}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
-	cmd.Flags().Bool(jsonFlag, false, "as one JSON document")
+	cmd.Flags().Bool(jsonFlag, false, "print the result as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withRuns(cmd, func(ctx context.Context, r runtime.Runs) error {
 			all, err := r.All(ctx)
@@ -51,8 +51,8 @@ func (p *program) statusCommand() *cobra.Command {
 			"  fct-scraper status --run imm-25-20261125t101500z-1 --json",
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
-	name := cmd.Flags().String("run", "", "the run")
-	cmd.Flags().Bool(jsonFlag, false, "as one JSON document")
+	name := cmd.Flags().String("run", "", "id of the run, as the command runs prints it; without it the newest running one, else the newest")
+	cmd.Flags().Bool(jsonFlag, false, "print the result as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return p.withRuns(cmd, func(ctx context.Context, r runtime.Runs) error {
 			s, err := r.Named(ctx, *name)
@@ -73,7 +73,7 @@ func runFlagArgs(needed bool) cobra.PositionalArgs {
 		name := cmd.Flag("run")
 		switch _, err := contract.ParseRunID(name.Value.String()); {
 		case needed && !name.Changed:
-			wrong = errors.New("--run is missing: allowed is the id of a run, as its report names it")
+			wrong = errors.New("--run is missing: want the id of a run, as `fct-scraper runs` lists them")
 		case err != nil && name.Changed:
 			wrong = fmt.Errorf("--run: %w", err)
 		}

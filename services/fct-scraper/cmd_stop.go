@@ -85,7 +85,7 @@ func runCommand(name, short, example string) *cobra.Command {
 		Example: "  fct-scraper " + name + " --run imm-25-20261125t101500z-1" + example + " --nats-url nats://127.0.0.1:4222",
 	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
-	cmd.Flags().String("run", "", "the run")
+	cmd.Flags().String("run", "", "id of the run, as the command runs prints it")
 	cmd.Flags().Bool(jsonFlag, false, "print the status of the run as one JSON document")
 	return cmd
 }

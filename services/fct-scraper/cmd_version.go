@@ -55,10 +55,12 @@ func currentBuild() buildInfo {
 
 func (p *program) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: maxArgs(0)}
-	cmd.Flags().Bool(jsonFlag, false, "as one JSON document")
-	cmd.RunE = func(*cobra.Command, []string) error {
-		b := currentBuild()
-		return p.printResult(b, fmt.Sprintf("fct-scraper %s (%s, nats-server %s)\n", b.Version, b.Go, b.NATS))
-	}
+	cmd.Flags().Bool(jsonFlag, false, "print the result as one JSON document")
+	cmd.RunE = func(*cobra.Command, []string) error { return p.printVersion() }
 	return cmd
+}
+
+func (p *program) printVersion() error {
+	b := currentBuild()
+	return p.printResult(b, fmt.Sprintf("fct-scraper %s (%s, nats-server %s)\n", b.Version, b.Go, b.NATS))
 }

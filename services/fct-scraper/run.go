@@ -130,6 +130,7 @@ func (p *program) failureOf(code int, err error) (f failure) {
 // completion, which it handles itself.
 func (p *program) parse(root *cobra.Command, args []string) {
 	if len(args) > 0 && slices.Contains([]string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, args[0]) {
+		p.addCompletions(root)
 		root.SetArgs(args)
 		return
 	}
@@ -166,6 +167,7 @@ func (p *program) rejectMistakes(cmd *cobra.Command, _ []string) error {
 
 func (p *program) rootCommand() *cobra.Command {
 	flags := &batchFlags{}
+	showVersion := false
 	root := &cobra.Command{
 		Use:   "fct-scraper",
 		Short: "Download every file of a court and prove that none is missing",
@@ -179,6 +181,8 @@ func (p *program) rootCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := cmd.Flags().NFlag() > 0
 			switch {
+			case showVersion && len(p.mistakes) == 0 && len(args) == 0:
+				return p.printVersion()
 			case flags.batch:
 				return p.runBatches(cmd, flags, nil)
 			case !given && len(p.mistakes) == 0:
@@ -194,6 +198,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	addSettings(root.Flags(), allSettings)
+	root.Flags().BoolVar(&showVersion, "version", false, "print the version, as the command version does")
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addBatchFlags(root.Flags())
@@ -203,5 +208,6 @@ func (p *program) rootCommand() *cobra.Command {
 		p.statusCommand(), p.stopCommand(), p.pauseCommand(), p.resumeCommand(), p.tuneCommand(), p.setupCommand(), p.factsCommand(), p.exportCommand(), p.analyzeCommand())
 	completeLibraryCommands(root)
 	eachCommand(root, p.collectArgErrors)
+	eachCommand(root, func(cmd *cobra.Command) { cmd.Flags().VisitAll(showDefault) })
 	return root
 }

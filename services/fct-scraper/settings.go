@@ -39,7 +39,7 @@ func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
 		if !uses(key.Name) {
 			continue
 		}
-		help := fmt.Sprintf("%s: %s ($%s)", key.Help, key.Allowed, key.Env)
+		help := fmt.Sprintf("%s (%s) [$%s]", key.Help, key.Allowed, key.Env)
 		for _, name := range append([]string{key.Name}, key.Aliases...) {
 			flag := flags.VarPF(&settingFlag{key.Default, key.Kind}, flagName(name), "", help)
 			flag.Hidden = name != key.Name
@@ -47,6 +47,15 @@ func addSettings(flags *pflag.FlagSet, uses func(key string) bool) {
 				flag.NoOptDefVal = "true"
 			}
 		}
+	}
+}
+
+// showDefault puts the default of a text flag into its help, without the quotes of pflag, which would
+// make it another form than that of other flags.
+func showDefault(flag *pflag.Flag) {
+	if value := flag.DefValue; flag.Value.Type() == "string" && value != "" {
+		flag.Usage += " (default " + value + ")"
+		flag.DefValue = ""
 	}
 }
 

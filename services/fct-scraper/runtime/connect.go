@@ -240,7 +240,8 @@ func (p Process) useStore(ctx context.Context, o connectOptions, use func(*broke
 // one.
 func checkStoreExists(c config.Config) error {
 	if c.NATSURL == "" && !natsd.Exists(c.DataDir) {
-		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty", ErrUsage, c.DataDir)
+		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty: "+
+			"a batch creates one; --data-dir or --nats-url names another", ErrUsage, c.DataDir)
 	}
 	return nil
 }

@@ -210,7 +210,7 @@ func (r Runs) Named(ctx context.Context, name string) (RunStatus, error) {
 		}
 		s, err := r.status(ctx, run)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", ErrUsage, run)
+			err = fmt.Errorf("%w: --run %s: want the id of a run of this store, as `fct-scraper runs` lists them", ErrUsage, run)
 		}
 		return s, err
 	}

@@ -177,7 +177,7 @@ func (p Process) rewriteFrom(
 		Bus: broker.Bus, Store: output, Logger: p.Log, Version: p.Version, Ledger: storeName(p.Settings),
 	}, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		err = fmt.Errorf("%w: --run %s: allowed is the id of a run of this store", ErrUsage, run)
+		err = fmt.Errorf("%w: --run %s: want the id of a run of this store, as `fct-scraper runs` lists them", ErrUsage, run)
 	}
 	return report, file, err
 }
