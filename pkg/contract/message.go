@@ -172,7 +172,8 @@ func (e Entry) EndedAt() time.Time {
 	return e.StartedAt.Add(time.Duration(e.Seconds * float64(time.Second)))
 }
 
-// Planned states that every job of the run is published.
+// Planned is which jobs a run has. In the ledger it states that all of them are published. The key
+// PlannedKey has it as soon as the bound is known; a resumed run replaces that.
 type Planned struct {
 	Version int `json:"v"`
 	// Range is the range for which the jobs were published.

@@ -508,9 +508,8 @@ type Metrics struct {
 	JobDurationSeconds JobDuration `json:"batch.job.duration_seconds"`
 	JobRetryCount      int         `json:"batch.job.retry_count"`
 	RunFailureRate     float64     `json:"batch.run.failure_rate"`
-	// Planned is how many numbers of the range are to be fetched: an upper limit until all jobs are
-	// published, and 0 while the bound is unknown. Left of them have no outcome yet. Done is how many
-	// numbers of the range have each outcome.
+	// Planned is how many numbers of the range are to be fetched; 0 while the bound is unknown. Left of
+	// them have no outcome yet. Done is how many numbers of the range have each outcome.
 	Planned int             `json:"batch.run.planned"`
 	Left    int             `json:"batch.run.left"`
 	Done    map[Outcome]int `json:"batch.run.done"`

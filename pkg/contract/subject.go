@@ -26,7 +26,7 @@ const (
 
 	BucketCollected = "collected" // CaseID.Key -> Collected: needs no further request
 	BucketFailed    = "failed"    // CaseID.Key -> Collected: a later run fetches it first
-	BucketRuns      = "runs"      // manifests, states, halts, controls, checkpoints of runs; results of commands
+	BucketRuns      = "runs"      // manifests, states, halts, controls, planned jobs, checkpoints of runs; results of commands
 	BucketFetchers  = "fetchers"  // presences of fetchers by run; they expire
 	BucketHeld      = "held"      // in-flight records of fetchers by run
 	BucketSites     = "sites"     // blocks and slowdowns of sites
@@ -106,6 +106,9 @@ func (r RunID) HaltKey() string { return string(r) + ".halt" }
 // ControlKey is the key of the Control in the bucket runs.
 func (r RunID) ControlKey() string { return string(r) + ".control" }
 
+// PlannedKey is the key of the Planned in the bucket runs, of jobs that may not be published yet.
+func (r RunID) PlannedKey() string { return string(r) + ".planned" }
+
 // CheckpointKey is the key of the reporter's fold in the bucket runs.
 func (r RunID) CheckpointKey() string { return string(r) + ".checkpoint" }
 
@@ -158,7 +161,7 @@ func IsKey(bucket, key string) bool {
 			return err == nil && CommandKey(n) == key
 		default:
 			return first == "batch" ||
-				run && slices.Contains([]string{"manifest", "state", "halt", "control", "checkpoint"}, rest[0])
+				run && slices.Contains([]string{"manifest", "state", "halt", "control", "planned", "checkpoint"}, rest[0])
 		}
 	case BucketFetchers:
 		return (run || strings.HasPrefix(first, "_")) && len(rest) == 1 || key == RunID(rest[len(rest)-1]).ReporterKey()

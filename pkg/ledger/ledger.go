@@ -340,7 +340,7 @@ func (r Reader) Decode(msg bus.Message) (Message, error) {
 	var err error
 	switch msg.Subject {
 	case r.Manifest.RunID.PlannedSubject():
-		decoded.Planned, err = r.decodePlanned(msg.Data)
+		decoded.Planned, err = r.DecodePlanned(msg.Data)
 	case r.Manifest.RunID.CanarySubject():
 		decoded.Canary, decoded.After, err = r.decodeCanary(msg.Data)
 	default:
@@ -352,9 +352,9 @@ func (r Reader) Decode(msg bus.Message) (Message, error) {
 	return decoded, nil
 }
 
-// decodePlanned rejects numbers that contradict each other: a run that waits for more outcomes than
-// it has jobs never ends.
-func (r Reader) decodePlanned(data []byte) (*contract.Planned, error) {
+// DecodePlanned decodes which jobs the run has. It rejects numbers that contradict each other: a run that
+// waits for more outcomes than it has jobs never ends.
+func (r Reader) DecodePlanned(data []byte) (*contract.Planned, error) {
 	var planned contract.Planned
 	if err := json.Unmarshal(data, &planned); err != nil {
 		return nil, fmt.Errorf("%w: %w", contract.ErrMessage, err)

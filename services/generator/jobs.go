@@ -54,7 +54,7 @@ func (s *Service) handleRun(ctx context.Context, m contract.Manifest) error {
 	return s.reconcile(ctx, m, published)
 }
 
-// publishJobs publishes the missing jobs of a run, then the planned entry. It returns the manifest,
+// publishJobs stores which jobs a run has, publishes the missing ones, then the planned entry. It returns the manifest,
 // with the range as the search has limited it, and the numbers of all jobs. The published jobs are
 // read from the stream of jobs, which keeps them until the run ends and rejects duplicates: a crash
 // at any point neither skips nor repeats a number.
@@ -81,29 +81,38 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 	if err != nil {
 		return m, nil, err
 	}
-	var jobs []*nats.Msg
+	var missing []int
 	for number := range jobOrder(m, collected, failed) {
-		if published[number] {
-			continue
+		if !published[number] {
+			published[number] = true
+			missing = append(missing, number)
 		}
-		published[number] = true
-		_, retry := failed[number]
-		job, err := jobMessage(m, number, retry)
-		if err != nil {
+	}
+	planned := plannedJobs(m, published)
+	if !done {
+		if err := runs.Put(ctx, s.kv, m.RunID.PlannedKey(), planned); err != nil {
 			return m, nil, err
 		}
-		if jobs = append(jobs, job); len(jobs) < jobsPerBatch {
-			continue
+	}
+	for first := true; first || len(missing) > 0; first = false {
+		var jobs []*nats.Msg
+		for _, number := range missing[:min(jobsPerBatch, len(missing))] {
+			_, retry := failed[number]
+			job, err := jobMessage(m, number, retry)
+			if err != nil {
+				return m, nil, err
+			}
+			jobs = append(jobs, job)
 		}
 		if err := s.publishWhenPendingLow(ctx, m.RunID, jobs); err != nil {
 			return m, nil, err
 		}
-		jobs = nil
+		missing = missing[len(jobs):]
 	}
-	if err := s.publishWhenPendingLow(ctx, m.RunID, jobs); err != nil || done {
-		return m, published, err
+	if done {
+		return m, published, nil
 	}
-	return m, published, s.publishPlanned(ctx, m, published)
+	return m, published, s.Bus.PublishJSON(ctx, m.RunID.PlannedSubject(), planned)
 }
 
 // awaitBound waits for the end of the search of a run. The search has jobs too, so their consumer
@@ -164,16 +173,16 @@ func jobMessage(m contract.Manifest, number int, retry bool) (*nats.Msg, error) 
 	return &nats.Msg{Subject: m.RunID.JobSubject(number), Data: body}, nil
 }
 
-// publishPlanned writes to the ledger that all jobs are published. It is idempotent.
-func (s *Service) publishPlanned(ctx context.Context, m contract.Manifest, published map[int]bool) error {
-	planned := contract.Planned{Version: contract.MessageVersion, Range: m.Range, Jobs: len(published)}
-	for _, number := range slices.Sorted(maps.Keys(published)) {
+// plannedJobs returns which jobs a run has: those of these numbers.
+func plannedJobs(m contract.Manifest, numbers map[int]bool) contract.Planned {
+	planned := contract.Planned{Version: contract.MessageVersion, Range: m.Range, Jobs: len(numbers)}
+	for _, number := range slices.Sorted(maps.Keys(numbers)) {
 		if !m.Selects(number) {
 			planned.Beyond = append(planned.Beyond, number)
 		}
 	}
 	planned.Skipped = m.Count(m.Range) - (planned.Jobs - len(planned.Beyond))
-	return s.Bus.PublishJSON(ctx, m.RunID.PlannedSubject(), planned)
+	return planned
 }
 
 func (s *Service) isPlanned(ctx context.Context, run contract.RunID) (bool, error) {

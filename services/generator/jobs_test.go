@@ -8,6 +8,7 @@ import (
 	"fct-scraper/pkg/runs"
 	"fct-scraper/streams"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -31,6 +32,32 @@ func (f fixture) stream(name string) jetstream.Stream {
 		f.t.Fatal(err)
 	}
 	return stream
+}
+
+// What is planned is known although jobs are published only as others are fetched.
+func TestPlanned_BeforePublished(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	t.Cleanup(f.runService())
+	f.storeOutcomes(contract.BucketCollected, map[int]contract.Outcome{7: contract.Success, 1999: contract.NoRecord,
+		2500: contract.Success})
+	for body, want := range map[string]contract.Planned{
+		`{"year":"25","end":2000}`:                {Range: contract.Range{Start: 1, End: 2000}, Jobs: 1998, Skipped: 2},
+		`{"year":"25","end":2000,"recheck":true}`: {Range: contract.Range{Start: 1, End: 2000}, Jobs: 1999, Skipped: 1},
+		`{"year":"25","end":2000,"force":true}`:   {Range: contract.Range{Start: 1, End: 2000}, Jobs: 2000},
+		`{"year":"25","ids":["IMM-7-25","IMM-900-25..IMM-2399-25"]}`: {Range: contract.Range{Start: 7, End: 2399}, Jobs: 1499,
+			Skipped: 2},
+	} {
+		run := f.send(contract.SubjectStart, body).RunID
+		want.Version = contract.MessageVersion
+		got := await[contract.Planned](f, f.kv, run.PlannedKey())
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", body, diff)
+		}
+		if published, err := f.b.Subjects(t.Context(), contract.StreamOutcomes, run.PlannedSubject()); err != nil || len(published) > 0 {
+			t.Errorf("%s: all jobs are published, %v", body, err)
+		}
+	}
 }
 
 func TestReconcile_RemovedJobs(t *testing.T) {

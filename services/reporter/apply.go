@@ -233,6 +233,9 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if w.canary.foldUntil, err = w.ledger.Last(ctx); err != nil {
 		return err
 	}
+	if w.announced, err = w.readAnnounced(ctx); err != nil {
+		return err
+	}
 	return w.openAttemptsFile(point.Offset)
 }
 
@@ -329,10 +332,10 @@ func (w *worker) eachKey(ctx context.Context, bucket string, each func(int, cont
 	return runs.EachOutcome(ctx, w.Bus, bucket, w.manifest.Site, w.manifest.Prefix, w.manifest.Year, each)
 }
 
-// Counts are the numbers of a run by outcome.
+// Counts are how many numbers of the range of a run have each outcome.
 type Counts struct {
 	Succeeded, NoRecord, Failed int
-	// Planned is how many jobs the run has; 0 while that is not known.
+	// Planned is how many numbers of the range are to be fetched; 0 while that is not known.
 	Planned int
 }
 
@@ -356,11 +359,46 @@ func Count(ctx context.Context, options Options, m contract.Manifest) (counts Co
 			return nil
 		})
 	}
-	counts = Counts{Succeeded: t.Succeeded, NoRecord: t.NoRecord, Failed: t.Failed}
-	if t.Planned != nil {
-		counts.Planned = t.Planned.Jobs
+	if err == nil {
+		w.announced, err = w.readAnnounced(ctx)
 	}
-	return counts, err
+	w.tally = t
+	now := files.Summary{Manifest: m, Tally: &t, Planned: w.planned()}.Report()
+	return Counts{Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Planned: now.Metrics.Planned}, err
+}
+
+// planned returns which jobs the run has; nil while that is not known.
+func (w *worker) planned() *contract.Planned {
+	if w.tally.Planned != nil {
+		return w.tally.Planned
+	}
+	return w.announced
+}
+
+// readAnnounced reads which jobs the generator is publishing; nil while that is not known.
+func (w *worker) readAnnounced(ctx context.Context) (*contract.Planned, error) {
+	entry, err := w.runs.Get(ctx, w.manifest.RunID.PlannedKey())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the planned jobs of %s: %w", w.manifest.RunID, err)
+	}
+	return w.decodeAnnounced(entry), nil
+}
+
+// decodeAnnounced decodes which jobs the generator is publishing; nil stands for what is not readable: the
+// ledger has it again once all jobs are published.
+func (w *worker) decodeAnnounced(entry jetstream.KeyValueEntry) *contract.Planned {
+	if entry.Operation() != jetstream.KeyValuePut {
+		return nil
+	}
+	planned, err := w.ledger.DecodePlanned(entry.Value())
+	if err != nil {
+		w.Logger.Warn("reporter.planned.unreadable", "run_id", w.manifest.RunID, "error", err)
+		return nil
+	}
+	return planned
 }
 
 // readKeys reads the keys of the run's series and year from the buckets collected and failed.

@@ -380,7 +380,7 @@ func (w *worker) summary(
 ) files.Summary {
 	s := files.Summary{
 		Manifest: w.manifest, Tally: &w.tally, Status: status, Reason: reason,
-		Finished: w.Now(), Elapsed: w.stopwatch.elapsed(), Version: w.Version, Details: &w.details,
+		Finished: w.Now(), Elapsed: w.stopwatch.elapsed(), Version: w.Version, Details: &w.details, Planned: w.planned(),
 		SkippedNumber: func(number int) bool {
 			if collected == nil {
 				return w.collectedElsewhere.Get(number) != ""

@@ -1,11 +1,16 @@
 package reporter
 
 import (
+	"context"
+	"encoding/json"
 	"math"
 	"testing"
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/fcttest"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 func TestRoundFacts_Progress(t *testing.T) {
@@ -38,10 +43,10 @@ func TestRoundFacts_Progress(t *testing.T) {
 		"at pace":       {base, contract.PhaseFetching, 300, ""},
 		"observed rate": {with(func(f *roundFacts) { f.requestRate = 15 }), contract.PhaseFetching, 600, ""},
 		"done":          {with(func(f *roundFacts) { f.left, f.perNumber = 0, 0 }), contract.PhaseFetching, 0, ""},
-		"searching": {with(func(f *roundFacts) { f.planned, f.searches = false, true }), contract.PhaseSearching, -1,
+		"searching": {with(func(f *roundFacts) { f.planned, f.searching = false, true }), contract.PhaseSearching, -1,
 			contract.LeftUnknownSearching},
 		"a wait of the search": {with(func(f *roundFacts) {
-			f.planned, f.searches, f.wait = false, true, wait(contract.WaitQuietHours, noon.Add(time.Hour))
+			f.planned, f.searching, f.wait = false, true, wait(contract.WaitQuietHours, noon.Add(time.Hour))
 		}), contract.PhaseWaiting, -1, contract.LeftUnknownSearching},
 		"not planned yet": {with(func(f *roundFacts) { f.planned = false }), contract.PhaseFetching, -1,
 			contract.LeftUnknownStarting},
@@ -92,6 +97,83 @@ func TestRoundFacts_Progress(t *testing.T) {
 	})
 	if got := slowed.progress().Pause; *got != (contract.PauseBounds{Min: 2, Max: 4}) {
 		t.Errorf("slowed: %v", got)
+	}
+}
+
+// An event tells what is planned before all jobs are published.
+func TestEvents_Planned(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, contract.MaxNumber, func(m *contract.Manifest) { m.Probe, m.Bound = true, nil })
+	event := func(enough func(contract.Event) bool) contract.Event {
+		t.Helper()
+		return awaitEvent(f, "progress", enough)
+	}
+	f.publishEntries(fcttest.Success(2), fcttest.NoRecord(2001))
+	w := f.startReporter(f.options(), nil)
+	if e := event(func(contract.Event) bool { return true }); e.Planned != 0 || e.Phase != contract.PhaseSearching {
+		t.Errorf("while searching: %d planned, %s", e.Planned, e.Phase)
+	}
+	f.put(f.buckets.runs, f.manifest.RunID.PlannedKey(), contract.Planned{Version: contract.MessageVersion,
+		Range: contract.Range{Start: 1, End: 2000}, Jobs: 1991, Beyond: []int{2001}, Skipped: 10})
+	e := event(func(e contract.Event) bool { return e.Planned > 0 })
+	if e.Planned != 1990 || e.Metrics.Planned != 1990 || e.Metrics.Left != 1989 || e.Phase != contract.PhaseFetching ||
+		e.Range.End != 2000 || e.NoRecord != 0 {
+		t.Errorf("with the bound: %+v, %+v", e, e.Metrics)
+	}
+	counts, err := Count(t.Context(), f.options(), f.manifest)
+	if want := (Counts{Succeeded: 1, Planned: 1990}); err != nil || counts != want {
+		t.Errorf("%+v, %v, want %+v", counts, err, want)
+	}
+	if err := w.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The wait of a paused run is told once, also while its last cases end.
+func TestEvents_PausedOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 9)
+	f.publishPlanned(0)
+	w := f.startReporter(f.options(), nil)
+	f.put(f.buckets.runs, f.manifest.RunID.ControlKey(), contract.Control{Paused: true})
+	awaitEvent(f, "waiting", func(contract.Event) bool { return true })
+	for done := 1; done <= 3; done++ {
+		f.publishEntries(fcttest.Success(done))
+		awaitEvent(f, "progress", func(e contract.Event) bool {
+			return e.Succeeded == done && e.Wait != nil && e.Wait.Reason == contract.WaitPaused
+		})
+	}
+	if err := w.stop(); err != nil {
+		t.Error(err)
+	}
+	waiting, err := f.bus.Subjects(t.Context(), contract.StreamEvents, f.manifest.RunID.EventSubject("waiting"))
+	if err != nil || len(waiting) != 1 || waiting[f.manifest.RunID.EventSubject("waiting")] != 1 {
+		t.Errorf("%v, %v: want one event waiting", waiting, err)
+	}
+}
+
+// awaitEvent waits for an event of a name that is enough.
+func awaitEvent(f *fixture, name string, enough func(contract.Event) bool) (e contract.Event) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), testTimeout)
+	defer cancel()
+	consumer, err := f.bus.JetStream().OrderedConsumer(ctx, contract.StreamEvents, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{f.manifest.RunID.EventSubject(name)}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for {
+		msg, err := consumer.Next(jetstream.FetchMaxWait(testTimeout))
+		if err == nil {
+			e = contract.Event{}
+			err = json.Unmarshal(msg.Data(), &e)
+		}
+		if err != nil {
+			f.t.Fatalf("the event %s: %v", name, err)
+		}
+		if enough(e) {
+			return e
+		}
 	}
 }
 

@@ -60,6 +60,9 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if collected, err = w.verify(ctx, point.Tally.Sequence); err != nil {
 		return contract.Report{}, "", err
 	}
+	if w.announced, err = w.readAnnounced(ctx); err != nil {
+		return contract.Report{}, "", err
+	}
 	s := w.summary(state.Status, state.Reason, collected)
 	if err := w.setSettings(ctx, &s); err != nil {
 		return contract.Report{}, "", err

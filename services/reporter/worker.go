@@ -33,7 +33,8 @@ type worker struct {
 	ledger ledger.Reader
 	buckets
 	tally              fold.Tally
-	revision           uint64 // of the checkpoint; 0 while there is none
+	announced          *contract.Planned // which jobs the generator is publishing; nil while that is not known
+	revision           uint64            // of the checkpoint; 0 while there is none
 	attemptsFile       *store.Appender
 	releaseClaim       func() error // releases the claim on the files of the series and year; nil while there is none
 	streak             fold.Streak
@@ -46,9 +47,9 @@ type worker struct {
 	saved              bool      // this worker has written a checkpoint
 	haltCheckedAt      time.Time
 	observed           observed
-	reportedAttempts   int                     // attempts counted at the last event
 	progressAt         time.Time               // of the last progress
-	reportedWait       *contract.Wait          // of the last event; nil if that was no waiting event
+	reported           figures                 // of the last event
+	reportedWait       *contract.Wait          // of the last event
 	presences          map[string]seenPresence // by key
 	// presenceTerm is how long a presence counts that is not renewed.
 	presenceTerm   time.Duration
@@ -104,7 +105,7 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 	}
 	defer func() { _ = w.attemptsFile.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
-	orders := watchKeys(ctx, w.Bus, contract.BucketRuns, run.HaltKey(), run.ControlKey())
+	orders := watchKeys(ctx, w.Bus, contract.BucketRuns, run.HaltKey(), run.ControlKey(), run.PlannedKey())
 	defer orders.end()
 	presences := watchKeys(ctx, w.Bus, contract.BucketFetchers, run.FetcherKey("*"))
 	defer presences.end()
@@ -161,15 +162,14 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders, 
 		case err := <-orders.ended:
 			return fmt.Errorf("watching for a halt of %s: %w", w.manifest.RunID, err)
 		case entry := <-orders.entries:
-			if entry.Key() == w.manifest.RunID.ControlKey() {
-				w.readControl(ctx, entry)
-			} else {
-				w.readHalt(entry)
-			}
+			w.readOrder(ctx, entry)
 		case err := <-presences.ended:
 			return fmt.Errorf("watching the fetchers of %s: %w", w.manifest.RunID, err)
 		case entry := <-presences.entries:
 			w.readPresence(entry)
+			if w.reported.inFlight == 0 { // the first case of a round is told at once
+				w.publishProgress(ctx)
+			}
 		case reply := <-w.canary.reply:
 			w.onCanaryReply(reply)
 		case <-haltTick.C:
@@ -203,6 +203,20 @@ func collectBatch(first ledger.Message, ready <-chan ledger.Message) []ledger.Me
 	return batch
 }
 
+// readOrder follows the halt, the control and the planned jobs of the run. The latter two are told at once.
+func (w *worker) readOrder(ctx context.Context, entry jetstream.KeyValueEntry) {
+	switch entry.Key() {
+	case w.manifest.RunID.ControlKey():
+		w.control = runs.DecodeControl(entry)
+		w.publishProgress(ctx)
+	case w.manifest.RunID.PlannedKey():
+		w.announced = w.decodeAnnounced(entry)
+		w.publishProgress(ctx)
+	default:
+		w.readHalt(entry)
+	}
+}
+
 func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 	w.halt, w.canary.ending, w.canary.givenUp = nil, false, false
 	if entry.Operation() != jetstream.KeyValuePut {
@@ -210,12 +224,6 @@ func (w *worker) readHalt(entry jetstream.KeyValueEntry) {
 	}
 	halt := runs.DecodeHalt(entry)
 	w.halt, w.deadline = &halt, w.deadlineOf(halt)
-}
-
-// readControl follows the control of the run. A pause and its end are told at once.
-func (w *worker) readControl(ctx context.Context, entry jetstream.KeyValueEntry) {
-	w.control = runs.DecodeControl(entry)
-	w.publishProgress(ctx)
 }
 
 // leasePoll is how often a waiting reporter checks whether the lease is free.
@@ -335,24 +343,29 @@ func (l *runLease) hold(ctx context.Context, work func(context.Context, *runLeas
 }
 
 func (w *worker) newEvent(status contract.Status, report *contract.Report) contract.Event {
-	s := files.Summary{Manifest: w.manifest, Tally: &w.tally, Finished: w.Now(), Elapsed: w.stopwatch.elapsed()}
+	s := files.Summary{Manifest: w.manifest, Tally: &w.tally, Finished: w.Now(), Elapsed: w.stopwatch.elapsed(),
+		Planned: w.planned()}
 	now := s.Report()
-	event := contract.Event{
+	return contract.Event{
 		RunID: w.manifest.RunID, At: w.Now().UTC(), Status: status, Range: s.Numbers(), Listed: w.manifest.IDs.Size(),
 		Succeeded: now.Succeeded, NoRecord: now.NoRecord, Failed: now.Failed, Retries: now.Retries,
-		Metrics: &now.Metrics, Report: report,
+		Planned: now.Metrics.Planned, Metrics: &now.Metrics, Report: report,
 	}
-	if p := w.tally.Planned; p != nil {
-		event.Planned = p.Jobs - len(p.Beyond)
-	}
-	return event
 }
 
-// publishProgress publishes a progress event when there is progress or a wait has ended, and the event
-// waiting when a wait or a pause begins or changes.
+// figures are what changes from event to event.
+type figures struct {
+	attempts, planned, inFlight int
+	phase                       contract.Phase
+	pause                       contract.PauseBounds
+	leftUnknown                 string
+}
+
+// publishProgress publishes the event waiting when a wait or a pause begins or changes, and otherwise the
+// event progress when a figure has changed or a wait has ended.
 func (w *worker) publishProgress(ctx context.Context) {
 	now := time.Now()
-	if w.tally.Durations.Count != w.reportedAttempts {
+	if w.tally.Durations.Count != w.reported.attempts {
 		w.progressAt = now
 	}
 	facts := w.roundFacts(now)
@@ -362,21 +375,24 @@ func (w *worker) publishProgress(ctx context.Context) {
 	event := w.newEvent(contract.Running, nil)
 	event.Progress = facts.progress()
 	event.Metrics.InFlight, event.Metrics.PauseSeconds = event.InFlight, event.Pause
-	if wait != nil {
+	if event.Wait = wait; wait != nil {
 		event.Metrics.Waiting = wait.Reason
 	}
-	switch {
-	case w.tally.Durations.Count != w.reportedAttempts || wait == nil && w.reportedWait != nil:
-		event.Wait = wait
-		w.publishEvent(ctx, "progress", event)
-	case wait != nil && (w.reportedWait == nil || wait.Reason != w.reportedWait.Reason ||
-		wait.Until.Sub(w.reportedWait.Until).Abs() > waitInterval):
-		event.Wait = wait
+	next := figures{attempts: w.tally.Durations.Count, planned: event.Planned, inFlight: event.InFlight, phase: event.Phase,
+		leftUnknown: event.LeftUnknown}
+	if event.Pause != nil {
+		next.pause = *event.Pause
+	}
+	switch before := w.reportedWait; {
+	case wait != nil && (before == nil || wait.Reason != before.Reason ||
+		wait.Until.Sub(before.Until).Abs() > waitInterval):
 		w.publishEvent(ctx, "waiting", event)
+	case next != w.reported || wait == nil && before != nil:
+		w.publishEvent(ctx, "progress", event)
 	default:
 		return
 	}
-	w.reportedAttempts, w.reportedWait = w.tally.Durations.Count, event.Wait
+	w.reported, w.reportedWait = next, wait
 }
 
 // seenPresence is a presence and when it was read.
@@ -413,8 +429,8 @@ func (w *worker) fetchers(now time.Time) (fetchers []contract.Presence) {
 // roundFacts returns the facts of this moment, without the rates. A wait for the site counts when the
 // run makes no progress: other fetchers may send requests. Rests and quiet hours are those of all.
 func (w *worker) roundFacts(now time.Time) roundFacts {
-	f := roundFacts{now: now, fetchers: w.fetchers(now), searches: w.manifest.Probe, latency: w.observed.meanLatency()}
-	if p := w.tally.Planned; p != nil {
+	f := roundFacts{now: now, fetchers: w.fetchers(now), searching: w.manifest.Searching(), latency: w.observed.meanLatency()}
+	if p := w.planned(); p != nil {
 		f.planned, f.left = true, max(0, p.Jobs-w.tally.Total())
 		w.observed.setPlanned()
 	}
@@ -599,11 +615,11 @@ func (o *observed) meanLatency() time.Duration {
 // roundFacts are what the progress of a running run is computed from.
 type roundFacts struct {
 	now time.Time
-	// searches: the run has a search. planned: the jobs of all its numbers are known, of which left have
+	// searching: the bound is not known. planned: it is known which numbers are fetched, of which left have
 	// no outcome, and retries of those wait for a retry, the last until lastRetry.
-	searches, planned bool
-	left, retries     int
-	lastRetry         time.Time
+	searching, planned bool
+	left, retries      int
+	lastRetry          time.Time
 	// perNumber is how many requests a number takes, latency how long each; 0 is unknown.
 	perNumber float64
 	latency   time.Duration
@@ -640,7 +656,7 @@ func (f roundFacts) progress() contract.Progress {
 		p.Phase = contract.PhasePaused
 	case f.wait != nil:
 		p.Phase = contract.PhaseWaiting
-	case !f.planned && f.searches:
+	case !f.planned && f.searching:
 		p.Phase = contract.PhaseSearching
 	}
 	for _, fetcher := range f.fetchers {
@@ -663,7 +679,7 @@ func (f roundFacts) timeLeft() (left time.Duration, unknown string) {
 	switch {
 	case f.paused():
 		return 0, contract.LeftUnknownPaused
-	case !f.planned && f.searches:
+	case !f.planned && f.searching:
 		return 0, contract.LeftUnknownSearching
 	case !f.planned, f.left > 0 && f.perNumber == 0:
 		return 0, contract.LeftUnknownStarting

@@ -40,6 +40,7 @@ func owners() map[string]string {
 		"$KV.runs.RUN.checkpoint": "reporter",
 		"$KV.runs.RUN.halt":       "generator prober fetcher reporter", "$KV.runs.command.RUN": "generator",
 		"$KV.runs.batch.RUN": "generator", "$KV.runs.RUN.control": "generator",
+		"$KV.runs.RUN.planned": "generator",
 	}
 }
 

@@ -86,6 +86,47 @@ func TestTimeLeft_Honest(t *testing.T) {
 	}
 }
 
+// The end of a long run is forecast as soon as its bound is known, long before all its jobs are published.
+func TestTimeLeft_LongSearch(t *testing.T) {
+	fcttest.VirtualTime(t, func(t *testing.T) {
+		p := newFixture(t, courtsim.Options{Seed: 7, Max: contract.MaxNumber, Latency: 400 * time.Millisecond},
+			map[string]string{"delay_min": "1s", "delay_max": "3s", "probe": "true", "max_requests": "300"})
+		var seen events
+		p.follow = seen.follow
+		report := p.report(nil)
+		if report.Status != contract.Stopped || report.UpperBound != contract.MaxNumber {
+			t.Fatal(report.Status, report.Reason, report.UpperBound)
+		}
+		requests := 0
+		for _, e := range seen.all[:len(seen.all)-1] {
+			if e.LeftUnknown == contract.LeftUnknownSearching {
+				continue
+			}
+			requests++
+			// Two seconds a request. A number takes one, but two while it is searched for, which the first
+			// forecasts are made from.
+			want, allowed := 2*float64(e.Metrics.Left), 0.2
+			if e.Metrics.Left > contract.MaxNumber-20 {
+				allowed = 1.2
+			}
+			left := math.NaN()
+			if e.LeftSeconds != nil {
+				left = *e.LeftSeconds
+			}
+			if e.Planned != contract.MaxNumber || e.Phase != contract.PhaseFetching || !(math.Abs(left-want) < allowed*want) {
+				t.Errorf("event %d: %d planned, %d left, %s, %.0f s left (%s), want %.0f", requests, e.Planned, e.Metrics.Left,
+					e.Phase, left, e.LeftUnknown, want)
+			}
+		}
+		if probes := report.ProbesUsed; requests < (report.Requests-probes)/2 {
+			t.Errorf("%d events with a forecast, %d requests, %d of the search", requests, report.Requests, probes)
+		}
+		if m := report.Metrics; m.Planned != contract.MaxNumber || m.Left != m.Planned-report.Total {
+			t.Errorf("the report: %d planned, %d left, %d done", m.Planned, m.Left, report.Total)
+		}
+	})
+}
+
 // checkTimeLeft compares the time left of each event with the time that the run took from then on, from a
 // share of the run on. A search does not count: its end is unknown.
 func checkTimeLeft(t *testing.T, all []contract.Event, from float64) {

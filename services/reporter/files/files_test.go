@@ -254,7 +254,7 @@ func BenchmarkDetails(b *testing.B) {
 	}
 }
 
-// What is planned is known once all jobs are published; before, the range limits it.
+// What is planned and skipped is known with the jobs.
 func TestReportMetrics_Planned(t *testing.T) {
 	t.Parallel()
 	m := contract.Manifest{RunID: "run", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9}}
@@ -262,18 +262,19 @@ func TestReportMetrics_Planned(t *testing.T) {
 	searching.Probe = true
 	tally := fold.Tally{}
 	tally.AddMessage(ledger.Message{Sequence: 1, Entries: []contract.Entry{fcttest.Success(2)}}, 0)
-	published := tally
-	published.Planned = &contract.Planned{Range: m.Range, Jobs: 7, Beyond: []int{12}, Skipped: 3}
+	planned := &contract.Planned{Range: m.Range, Jobs: 7, Beyond: []int{12}, Skipped: 3}
 	for name, c := range map[string]struct {
-		summary       Summary
-		planned, left int
+		summary                Summary
+		planned, left, skipped int
 	}{
-		"published":     {Summary{Manifest: m, Tally: &published}, 6, 5},
-		"not published": {Summary{Manifest: m, Tally: &tally, Skipped: 2}, 7, 6},
-		"searching":     {Summary{Manifest: searching, Tally: &tally}, 0, 0},
+		"planned":     {Summary{Manifest: m, Tally: &tally, Planned: planned, Skipped: 2}, 6, 5, 3},
+		"not planned": {Summary{Manifest: m, Tally: &tally, Skipped: 2}, 0, 0, 2},
+		"searching":   {Summary{Manifest: searching, Tally: &tally}, 0, 0, 0},
 	} {
-		if got := c.summary.Report().Metrics; got.Planned != c.planned || got.Left != c.left || got.Done[contract.Success] != 1 {
-			t.Errorf("%s: %d planned, %d left, %v done; want %d and %d", name, got.Planned, got.Left, got.Done, c.planned, c.left)
+		r := c.summary.Report()
+		if got := r.Metrics; got.Planned != c.planned || got.Left != c.left || r.Skipped != c.skipped || got.Done[contract.Success] != 1 {
+			t.Errorf("%s: %d planned, %d left, %d skipped, %v done; want %d, %d and %d", name, got.Planned, got.Left, r.Skipped,
+				got.Done, c.planned, c.left, c.skipped)
 		}
 	}
 }

@@ -36,7 +36,8 @@ type Summary struct {
 	Config map[string]any
 	// Changes are the commands that changed the run while it was running.
 	Changes []contract.ControlChange
-	// Skipped is used until the ledger holds the number of skipped numbers.
+	// Planned is which jobs the run has; nil while that is not known. Skipped is used as long.
+	Planned *contract.Planned
 	Skipped int
 	// Details are what the audit and the page show beyond the counts; nil while the run is running.
 	Details *Details
@@ -48,8 +49,8 @@ type Summary struct {
 // Numbers is the range of the run. The manifest of a worker that started before the bound was found
 // does not have it.
 func (s Summary) Numbers() contract.Range {
-	if s.Manifest.Searching() && s.Tally.Planned != nil {
-		return s.Tally.Planned.Range
+	if s.Manifest.Searching() && s.Planned != nil {
+		return s.Planned.Range
 	}
 	return s.Manifest.Range
 }
@@ -103,12 +104,8 @@ func (s Summary) Report() contract.Report {
 	if s.Details != nil {
 		r.BusiestMinuteRequests = s.Details.busiest.requests()
 	}
-	switch {
-	case t.Planned != nil:
-		r.Skipped = t.Planned.Skipped
-		r.Metrics.Planned = t.Planned.Jobs - len(t.Planned.Beyond)
-	case !m.Searching():
-		r.Metrics.Planned = m.Count(m.Range) - s.Skipped
+	if s.Planned != nil {
+		r.Skipped, r.Metrics.Planned = s.Planned.Skipped, s.Planned.Jobs-len(s.Planned.Beyond)
 	}
 	r.Metrics.Left = max(0, r.Metrics.Planned-total)
 	if t.Total() > 0 {
