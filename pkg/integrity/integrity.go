@@ -132,6 +132,8 @@ type Guard struct {
 	// chain is the hash of the ledger up to sequence chainEnd.
 	chain    [sha256.Size]byte
 	chainEnd uint64
+	// scanned has the streams that Check read to their end, with their hashes.
+	scanned map[string]Stream
 	// damaged lists the streams to recreate; restored describes what was done, for people.
 	damaged  []string
 	restored []string
@@ -160,7 +162,7 @@ func (g *Guard) AcceptedDamage() bool { return g.acceptedDamage }
 // that Restore and the services can recreate; otherwise it returns an error that wraps ErrDamaged
 // and names the stream, what was expected and what was found.
 func Check(ctx context.Context, opts Options) (*Guard, error) {
-	g := &Guard{Options: opts, keys: map[string]bucketCopy{}}
+	g := &Guard{Options: opts, keys: map[string]bucketCopy{}, scanned: map[string]Stream{}}
 	if err := g.load(); err != nil {
 		return nil, err
 	}
@@ -208,6 +210,9 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 		return err
 	}
 	wrong := err
+	if err == nil && now.exists {
+		g.scanned[name] = now.Stream
+	}
 	if wrong == nil && known {
 		wrong = compareStream(was, now, what)
 	}
@@ -230,6 +235,7 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	g.needsVerify = g.needsVerify || what == derived
 	g.damaged = append(g.damaged, name)
 	delete(g.manifest.Streams, name)
+	delete(g.scanned, name)
 	if now.exists {
 		if err := g.Bus.JetStream().DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("recreating it: %w", err)

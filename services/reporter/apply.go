@@ -101,14 +101,14 @@ func (w *worker) writeKeys(ctx context.Context, fresh []fold.Counted) error {
 		switch {
 		case !entry.WritesKey():
 		case entry.Outcome == contract.Failed:
-			msg, err := keyMessage(contract.BucketFailed, w.manifest, entry)
+			msg, err := keyMessage(contract.BucketFailed, entry.CaseID.Key(), keyValue(w.manifest, entry))
 			if err != nil {
 				return err
 			}
 			failed = append(failed, msg)
 			w.failedKeys[number] = true
 		default:
-			msg, err := keyMessage(contract.BucketCollected, w.manifest, entry)
+			msg, err := keyMessage(contract.BucketCollected, entry.CaseID.Key(), keyValue(w.manifest, entry))
 			if err != nil {
 				return err
 			}
@@ -147,18 +147,23 @@ func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]co
 	return nil
 }
 
-// keyMessage returns the message that puts a key into a bucket, so that one batch can carry many.
-func keyMessage(bucket string, m contract.Manifest, entry fold.Counted) (*nats.Msg, error) {
+// keyValue returns the key's value for an entry of a run.
+func keyValue(m contract.Manifest, entry fold.Counted) contract.Collected {
 	value := contract.Collected{Outcome: entry.Outcome, Site: m.Site, RunID: m.RunID, At: entry.StartedAt.UTC(),
 		FiledOn: entry.FiledOn}
 	if record, found := files.CaseFile(entry.Entry); found {
 		value.Size = len(contract.CurrentRecord(record.Data))
 	}
+	return value
+}
+
+// keyMessage returns the message that puts a key into a bucket, so that one batch can carry many.
+func keyMessage(bucket, key string, value contract.Collected) (*nats.Msg, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the key of %s: %w", entry.CaseID, err)
+		return nil, fmt.Errorf("encoding the key %s: %w", key, err)
 	}
-	return &nats.Msg{Subject: "$KV." + bucket + "." + entry.CaseID.Key(), Data: data}, nil
+	return &nats.Msg{Subject: "$KV." + bucket + "." + key, Data: data}, nil
 }
 
 // deletion returns the message that deletes a key.

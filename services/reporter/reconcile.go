@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 
@@ -56,7 +55,7 @@ func CheckKeys(ctx context.Context, b *bus.Bus, log *slog.Logger) error {
 // bucket collected first.
 func compareKeys(ctx context.Context, b *bus.Bus, log *slog.Logger, accept bool) (changes []*nats.Msg, err error) {
 	r := reconciler{bus: b, log: log, accept: accept, folds: map[contract.RunID]*ledgerFold{},
-		want: map[string]map[string]wantedKey{contract.BucketCollected: {}, contract.BucketFailed: {}},
+		want: map[string]map[string]*wantedKey{contract.BucketCollected: {}, contract.BucketFailed: {}},
 	}
 	if err := r.foldLedgers(ctx); err != nil {
 		return nil, fmt.Errorf("comparing the buckets with the ledger: %w", err)
@@ -77,14 +76,14 @@ type reconciler struct {
 	log    *slog.Logger
 	accept bool
 	folds  map[contract.RunID]*ledgerFold
-	// want is, by bucket and key, the entry that the key is derived from.
-	want map[string]map[string]wantedKey
+	// want is, by bucket and key, what the key must be.
+	want map[string]map[string]*wantedKey
 }
 
-// wantedKey is the entry that a key is derived from, and its run.
+// wantedKey is the value of a key. found: the bucket has it, or one that is left alone.
 type wantedKey struct {
-	fold.Counted
-	manifest contract.Manifest
+	value contract.Collected
+	found bool
 }
 
 // ledgerFold is the fold of one run's ledger so far.
@@ -141,9 +140,9 @@ func (r *reconciler) foldMessage(msg bus.Message) {
 		switch {
 		case !entry.WritesKey():
 		case entry.Outcome == contract.Failed:
-			failed[key] = wantedKey{entry, f.ledger.Manifest}
+			failed[key] = &wantedKey{value: keyValue(f.ledger.Manifest, entry)}
 		default:
-			collected[key] = wantedKey{entry, f.ledger.Manifest}
+			collected[key] = &wantedKey{value: keyValue(f.ledger.Manifest, entry)}
 			delete(failed, key)
 		}
 	}
@@ -160,29 +159,23 @@ func (f *ledgerFold) needsNoKey(key string, value contract.Collected) bool {
 // changes returns the messages that make a bucket agree with the ledgers.
 func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nats.Msg, err error) {
 	var unexplained []string
-	missing := maps.Clone(r.want[bucket])
-	have := map[string]bus.Message{}
-	err = r.eachMessage(ctx, "KV_"+bucket, func(msg bus.Message) {
-		have[strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")] = msg
-	})
-	if err != nil {
-		return nil, err
-	}
-	for key, msg := range have {
-		entry, wanted := r.want[bucket][key]
+	err = r.eachMessage(ctx, "KV_"+bucket, func(msg bus.Message) { // one a key: the bucket has no history
 		if msg.Header.Get("KV-Operation") != "" {
-			continue
+			return
 		}
+		key := strings.TrimPrefix(msg.Subject, "$KV."+bucket+".")
+		entry := r.want[bucket][key]
 		value, err := runs.Decode[contract.Collected](key, msg.Data)
 		if errors.Is(err, contract.ErrMessage) { // of a newer version: the component that needs it reports that
-			delete(missing, key)
-			continue
+			if entry != nil {
+				entry.found = true
+			}
+			return
 		}
 		of := r.folds[value.RunID]
 		switch {
-		case wanted && err == nil && value.Outcome == entry.Outcome:
-			delete(missing, key)
-		case wanted:
+		case entry != nil:
+			entry.found = err == nil && value.Outcome == entry.value.Outcome
 		case err == nil && (of == nil || of.unreadable):
 		default:
 			if err == nil && bucket == contract.BucketCollected && !of.needsNoKey(key, value) {
@@ -191,9 +184,15 @@ func (r *reconciler) changes(ctx context.Context, bucket string) (changes []*nat
 			changes = append(changes, &nats.Msg{Subject: msg.Subject,
 				Header: nats.Header{"KV-Operation": []string{"DEL"}}})
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	for _, entry := range missing {
-		msg, err := keyMessage(bucket, entry.manifest, entry.Counted)
+	for key, entry := range r.want[bucket] {
+		if entry.found {
+			continue
+		}
+		msg, err := keyMessage(bucket, key, entry.value)
 		if err != nil {
 			return nil, err
 		}

@@ -342,7 +342,7 @@ func (w *worker) restoreFrom(ctx context.Context, run contract.RunID, sizes map[
 			}
 			if current := contract.CurrentRecord(record.Data); len(current) != len(record.Data) {
 				record.Data = current
-				key, err := keyMessage(contract.BucketCollected, manifest, entry)
+				key, err := keyMessage(contract.BucketCollected, entry.CaseID.Key(), keyValue(manifest, entry))
 				if err != nil {
 					return err
 				}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"runtime/debug"
 
+	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/export"
 	"fct-scraper/services/reporter/snapshot"
 
@@ -40,6 +43,7 @@ func (p Process) ReadStore(ctx context.Context, doing string, read func(*snapsho
 		if err := b.verify(ctx, p.Settings.Config, p.Log); err != nil {
 			return err
 		}
+		defer limitMemory(ctx, b)()
 		taken, err := snapshot.TakeAt(ctx, b.Bus, last)
 		if err != nil {
 			return err
@@ -57,4 +61,20 @@ func (p Process) ReadStore(ctx context.Context, doing string, read func(*snapsho
 	default:
 		return fmt.Errorf("%w: %w", ErrBroker, err)
 	}
+}
+
+// Reading a store takes some 40 MiB and 200 bytes for each collected number: the index of the server and
+// the snapshot. The limit is twice as much.
+const baseMemory, numberMemory = 80 << 20, 400
+
+// limitMemory makes the garbage collector run more often near a limit, because it lets the heap double
+// otherwise. It does nothing if GOMEMLIMIT is set.
+func limitMemory(ctx context.Context, b *broker) (restore func()) {
+	before := debug.SetMemoryLimit(-1)
+	stream, err := b.JetStream().Stream(ctx, "KV_"+contract.BucketCollected)
+	if err != nil || before != math.MaxInt64 { // the snapshot reports what is wrong
+		return func() {}
+	}
+	debug.SetMemoryLimit(baseMemory + numberMemory*int64(stream.CachedInfo().State.Msgs))
+	return func() { debug.SetMemoryLimit(before) }
 }
