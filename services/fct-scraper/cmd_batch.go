@@ -50,6 +50,23 @@ func (f *batchFlags) addBatchFlags(flags *pflag.FlagSet) {
 		"without a year, last year's batch runs first in January and February")
 }
 
+// addQuietFlag adds --quiet, for a batch that a scheduler starts.
+func (p *program) addQuietFlag(flags *pflag.FlagSet) {
+	flags.BoolVar(&p.quiet, "quiet", false,
+		"print nothing if the exit code is 0, but the document of --json; else the errors and the summary")
+}
+
+// quieten turns off progress and, unless log_level is set, all log lines but errors, if --quiet is given.
+func (p *program) quieten(settings *config.Settings) {
+	if !p.quiet {
+		return
+	}
+	settings.Progress = "none"
+	if settings.Origin("log_level") == "default" {
+		settings.LogLevel = "error"
+	}
+}
+
 // listFlag names the file with a list of case ids.
 const listFlag = "list"
 
@@ -89,6 +106,7 @@ func (p *program) batchCommand() *cobra.Command {
 	addSettings(cmd.Flags(), allSettings)
 	flags.add(cmd.Flags())
 	flags.addBatchFlags(cmd.Flags())
+	p.addQuietFlag(cmd.Flags())
 	p.addOpenFlag(cmd.Flags())
 	return cmd
 }
@@ -170,6 +188,7 @@ func (p *program) batches(cmd *cobra.Command, flags *batchFlags, args []string) 
 	if err != nil {
 		return nil, err
 	}
+	p.quieten(settings)
 	if last := lastYearSettings(settings, flags.OnlyNew, p.now); last != nil {
 		return []*config.Settings{last, settings}, nil
 	}
@@ -193,6 +212,7 @@ func (p *program) listBatches(cmd *cobra.Command, flags *batchFlags, src config.
 	if err != nil {
 		return nil, err
 	}
+	p.quieten(settings)
 	if list.duplicates > 0 {
 		p.process(settings).Log.Info("batch.list.read", "file", flags.list, "duplicates", list.duplicates)
 	}
@@ -333,6 +353,10 @@ func (p *program) runOneBatch(
 			document.NotStartedBatches = batchNames(next)
 		}
 		return false, errors.Join(err, p.printJSON(document))
+	}
+	allStarted := len(next) == 0 || follows
+	if p.quiet && allStarted && runExitCode(run.State, stop) == codeCompleted {
+		return follows, nil
 	}
 	text := summary(*run.Report, settings.Output, run.File) + restoredText(run.Restored)
 	if len(next) > 0 && !follows {

@@ -32,6 +32,8 @@ type program struct {
 	mistakes []config.Mistake
 	// opensPage reports that the address of the page is to be printed and opened.
 	opensPage bool
+	// quiet reports that a batch prints nothing if its exit code is 0.
+	quiet bool
 	// exitCode is the exit code if no error occurs.
 	exitCode int
 	// jsonWanted reports that a JSON document was requested, jsonWritten that it has been written:
@@ -202,6 +204,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.Flags().BoolVar(&flags.batch, "batch", false, "run one batch to its end")
 	flags.add(root.Flags())
 	flags.addBatchFlags(root.Flags())
+	p.addQuietFlag(root.Flags())
 	root.AddCommand(p.batchCommand(), p.planCommand(), p.singleCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(),
 		p.explainCommand(),
 		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),

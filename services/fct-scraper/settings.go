@@ -106,6 +106,9 @@ func (p *program) sources(cmd *cobra.Command) config.Sources {
 		file = defaultConfigFile
 		// The settings of the log are not known yet: this line has the default format.
 		form := config.Config{LogLevel: "info", LogFormat: "auto"}
+		if p.quiet {
+			form.LogLevel = "error"
+		}
 		newLogger(form, p.environ, isTerminal(p.stderr), p.stderr).Info("settings.read", "file", "./"+defaultConfigFile)
 	}
 	return config.Sources{
