@@ -100,7 +100,9 @@ type Key struct {
 	Name string
 	// Flag is without the leading dashes, Env the variable.
 	Flag, Env string
-	Aliases   []string
+	// OtherEnv is the variable of other NATS programs that has the same meaning, empty for none.
+	OtherEnv string
+	Aliases  []string
 	// Default is text in the form that the summary of the settings has, empty if there is none.
 	Default string
 	// Allowed describes the allowed values, Help what they do.
@@ -122,7 +124,7 @@ func Keys() []Key {
 	var keys []Key
 	for _, s := range newTable().list {
 		keys = append(keys, Key{
-			Name: s.name, Flag: flagName(s.name), Env: variable(s.name), Aliases: s.aliases, Default: s.shownDefault(),
+			Name: s.name, Flag: flagName(s.name), Env: variable(s.name), OtherEnv: s.natsVariable, Aliases: s.aliases, Default: s.shownDefault(),
 			Allowed: s.validator.text, Help: s.help, Kind: s.kind(), Values: s.validator.words, IsFolder: s.isFolder,
 		})
 	}

@@ -60,6 +60,7 @@ func (p *program) flagCompletions() map[string]cobra.CompletionFunc {
 	return map[string]cobra.CompletionFunc{
 		"rules":  completeFiles("toml"),
 		listFlag: completeFiles(), "ids": completeFiles(), "robots": completeFiles(), "out": completeFiles(),
+		"dir":         cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		"run":         p.completeRuns,
 		"format":      words(export.Formats()...),
 		"layout":      words(export.LayoutRLL),

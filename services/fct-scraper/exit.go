@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/services/fct-scraper/runtime"
@@ -22,6 +24,34 @@ const (
 	codeInterrupt  = 130
 	codeTerminated = 143
 )
+
+// exitMeaning is what one or several exit codes mean.
+type exitMeaning struct {
+	codes   []int
+	meaning string
+}
+
+// exitMeanings returns what all exit codes mean.
+func exitMeanings() []exitMeaning {
+	return []exitMeaning{
+		{[]int{codeCompleted}, "completed, nothing failed or unconfirmed"},
+		{[]int{codeInternal}, "internal error"},
+		{[]int{codeUsage}, "usage or configuration"},
+		{[]int{codeFailed}, "completed, but some numbers failed, some no-records are unconfirmed, or more than a tenth of the new " +
+			"records are header-only"},
+		{[]int{codeSafeStop}, "safe stop: too many no-records or failures in a row, or a search that could not finish"},
+		{[]int{codeBlocked}, "blocked by the site"},
+		{[]int{codeBroker}, "broker or store trouble"},
+		{[]int{codeOutput}, "ledger mismatch, or output not writable"},
+		{[]int{codeHangup, codeInterrupt, codeTerminated},
+			"stopped by SIGHUP, SIGINT, SIGTERM, or by stop, max_duration or max_requests as by SIGTERM; resumable"},
+	}
+}
+
+// text returns the codes with commas between them.
+func (e exitMeaning) text() string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(e.codes), " ", ", "), "[]")
+}
 
 // errResult marks a failed write of the result to stdout.
 var errResult = errors.New("writing the result to stdout")

@@ -208,7 +208,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.AddCommand(p.batchCommand(), p.planCommand(), p.singleCommand(), p.serveCommand(), p.probeCommand(), p.reportCommand(),
 		p.explainCommand(),
 		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),
-		p.statusCommand(), p.stopCommand(), p.pauseCommand(), p.resumeCommand(), p.tuneCommand(), p.setupCommand(), p.factsCommand(), p.exportCommand(), p.analyzeCommand())
+		p.statusCommand(), p.stopCommand(), p.pauseCommand(), p.resumeCommand(), p.tuneCommand(), p.setupCommand(), p.factsCommand(), p.exportCommand(), p.analyzeCommand(), p.manCommand())
 	completeLibraryCommands(root)
 	eachCommand(root, p.collectArgErrors)
 	eachCommand(root, func(cmd *cobra.Command) { cmd.Flags().VisitAll(showDefault) })
