@@ -639,7 +639,8 @@ type Progress struct {
 	// LeftUnknown then has the reason.
 	LeftSeconds *float64 `json:"left_seconds"`
 	LeftUnknown string   `json:"left_unknown,omitempty"`
-	// Pause bounds the pause between two requests, slowdown included; nil while no fetcher says.
+	// Pause bounds the pause between two requests, slowdown included, as a fetcher said it last; nil while
+	// none has.
 	Pause *PauseBounds `json:"pause"`
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"fct-scraper/pkg/contract"
@@ -81,6 +83,15 @@ func runFlagArgs(needed bool) cobra.PositionalArgs {
 	}
 }
 
+// settingsText formats settings for people, by key.
+func settingsText(settings map[string]any) string {
+	var fields []string
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		fields = append(fields, sanitize.Line(fmt.Sprint(key, " ", settings[key])))
+	}
+	return strings.Join(fields, ", ")
+}
+
 // statusText formats the status of a run as one line.
 func statusText(s runtime.RunStatus) string {
 	text := fmt.Sprintf("%s  %s  %s to %s  %d", s.RunID, s.Status, s.StartID, s.EndID, s.Done)
@@ -98,7 +109,7 @@ func statusText(s runtime.RunStatus) string {
 		text += "  " + sanitize.Line(s.Wait.String())
 	}
 	if len(s.Tuned) > 0 {
-		text += "  tuned: " + strings.Trim(fmt.Sprint(s.Tuned), "map[]") // sorted by key
+		text += "  tuned: " + settingsText(s.Tuned)
 	}
 	if s.Reason != "" {
 		text += "  (" + sanitize.Line(s.Reason) + ")"

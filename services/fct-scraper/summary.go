@@ -86,6 +86,13 @@ func summary(r contract.Report, output, file string) string {
 			max(r.WaitedSeconds, r.SlowedSeconds), r.SlowedSeconds)
 	}
 	line("time", "%s", time.Duration(r.DurationSeconds*float64(time.Second)).Round(100*time.Millisecond))
+	for _, change := range r.Changes {
+		text := timestamp(change.At) + " " + sanitize.Line(change.Command)
+		if len(change.Settings) > 0 {
+			text += ": " + settingsText(change.Settings)
+		}
+		line("changed", "%s", text)
+	}
 	for _, sample := range r.Errors[:min(maxShownCauses, len(r.Errors))] {
 		line("failed", "%d of %d: %s (%s, after %s)", sample.Count, r.FailedCount, sanitize.Line(sample.Error), sample.CaseID,
 			sanitize.Plural(sample.Attempts, "attempt"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/config"
 	"fct-scraper/pkg/contract"
@@ -28,6 +29,23 @@ func TestSummary_FailuresByCause(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+}
+
+func TestSummary_Changes(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, time.June, 1, 12, 0, 0, 0, time.UTC)
+	text := summary(contract.Report{Changes: []contract.ControlChange{
+		{At: at, Command: "tune", Settings: map[string]any{"delay_max": "0s", "concurrency": 16}},
+		{At: at.Add(time.Minute), Command: "pause"},
+	}}, "output", "")
+	if want := "  changed    2026-06-01T12:00:00.000Z tune: concurrency 16, delay_max 0s\n" +
+		"  changed    2026-06-01T12:01:00.000Z pause\n"; !strings.Contains(text, want) {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+	s := runtime.RunStatus{Tuned: map[string]any{"delay_max": "0s", "concurrency": 16}}
+	if text := statusText(s); !strings.Contains(text, "  tuned: concurrency 16, delay_max 0s") {
+		t.Errorf("no settings in %s", text)
 	}
 }
 

@@ -76,6 +76,8 @@ func TestRoundFacts_Progress(t *testing.T) {
 		}), contract.PhaseFetching, 241, ""},
 		"retries to come": {with(func(f *roundFacts) { f.retryShare, f.retryDelay = 0.1, 10*time.Minute }),
 			contract.PhaseFetching, 300 + 600 - 30, ""},
+		"no fetcher after a pause": {with(func(f *roundFacts) { f.fetchers, f.paceSeen = nil, &pace }), contract.PhaseFetching,
+			300, ""},
 		"a fetcher of an older version": {with(func(f *roundFacts) { f.fetchers, f.requestRate = nil, 30 }),
 			contract.PhaseFetching, 300, ""},
 	} {

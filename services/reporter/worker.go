@@ -51,6 +51,7 @@ type worker struct {
 	reported           figures                 // of the last event
 	reportedWait       *contract.Wait          // of the last event
 	presences          map[string]seenPresence // by key
+	paceSeen           *contract.FetcherPace   // the last pace that a fetcher said
 	// presenceTerm is how long a presence counts that is not renewed.
 	presenceTerm   time.Duration
 	canary         canaryState
@@ -430,6 +431,10 @@ func (w *worker) fetchers(now time.Time) (fetchers []contract.Presence) {
 // run makes no progress: other fetchers may send requests. Rests and quiet hours are those of all.
 func (w *worker) roundFacts(now time.Time) roundFacts {
 	f := roundFacts{now: now, fetchers: w.fetchers(now), searching: w.manifest.Searching(), latency: w.observed.meanLatency()}
+	if p := f.fetcherPace(); p != nil {
+		w.paceSeen = p
+	}
+	f.paceSeen = w.paceSeen
 	if p := w.planned(); p != nil {
 		f.planned, f.left = true, max(0, p.Jobs-w.tally.Total())
 		w.observed.setPlanned()
@@ -631,6 +636,8 @@ type roundFacts struct {
 	// wait is why no request is sent; nil if that is not so.
 	wait     *contract.Wait
 	fetchers []contract.Presence
+	// paceSeen is the pace while no fetcher says its own, as those of a paused run; nil is unknown.
+	paceSeen *contract.FetcherPace
 }
 
 func (f roundFacts) paused() bool { return f.wait != nil && f.wait.Reason == contract.WaitPaused }
@@ -719,14 +726,15 @@ func (f roundFacts) timeLeft() (left time.Duration, unknown string) {
 	return end.Sub(f.now), ""
 }
 
-// fetcherPace returns the pace of the first fetcher that says it; nil if none does.
+// fetcherPace returns the pace of the first fetcher that says it, else the one that was seen last; nil if
+// there is none.
 func (f roundFacts) fetcherPace() *contract.FetcherPace {
 	for _, p := range f.fetchers {
 		if p.Pace != nil {
 			return p.Pace
 		}
 	}
-	return nil
+	return f.paceSeen
 }
 
 // pace returns the pace for a forecast. A rest that is too short to be reported as a wait is in the

@@ -55,7 +55,9 @@ func reportPage(t *testing.T, texts []string) string {
 	tally.AddMessage(message, 0)
 	details.Add(m, message)
 	s := Summary{Manifest: m, Tally: tally, Status: contract.Stopped, Reason: strings.Join(texts, " "),
-		Version: strings.Join(texts, " "), Details: details}
+		Version: strings.Join(texts, " "), Details: details, Changes: []contract.ControlChange{
+			{At: fcttest.StartTime(), Command: "tune", Settings: map[string]any{"delay_max": "0s", "concurrency": 16}},
+			{At: fcttest.StartTime(), Command: strings.Join(texts, " ")}}}
 	r := s.Report()
 	r.NextCommand = strings.Join(texts, " ")
 	content, err := newPage(s, r, "report-1.json", func(string) bool { return true })
@@ -87,6 +89,14 @@ func TestReportPagePolicy(t *testing.T) {
 	}
 	if strings.Contains(text, " style=") || strings.Contains(text, "<script") || strings.Contains(text, "<img") {
 		t.Error("the page holds what its policy forbids")
+	}
+}
+
+func TestReportPage_Changes(t *testing.T) {
+	t.Parallel()
+	const want = "<td>tune</td><td>concurrency 16 delay_max 0s </td>"
+	if text := reportPage(t, []string{"<b>"}); !strings.Contains(text, want) || !strings.Contains(text, "<td>&lt;b&gt;</td>") {
+		t.Errorf("no %q and no command as text in\n%s", want, text)
 	}
 }
 
