@@ -24,10 +24,12 @@ const (
 	// noticePrefix precedes the subject of a message in the notice that the server publishes after
 	// storing it (republish in the stream definitions).
 	noticePrefix = "stored."
-	// maxBatchMessages and maxBatchBytes bound one batch, and so the memory that it takes. A batch
-	// ends with the message that exceeds the bytes.
-	maxBatchMessages = 256
-	maxBatchBytes    = 2 << 20
+	// minBatchMessages is the size of the first batch of a read. Each further one is twice as large, up
+	// to maxBatchMessages: for each batch the server counts the messages that follow, which takes
+	// milliseconds in a bucket of many keys. maxBatchBytes bounds the memory; a batch ends with the
+	// message that exceeds it.
+	minBatchMessages, maxBatchMessages = 256, 2048
+	maxBatchBytes                      = 2 << 20
 	// tailPoll is how often a tail reads without a notice: notices can be lost, and a message that
 	// expires or is deleted causes none.
 	tailPoll = 5 * time.Second
@@ -183,12 +185,14 @@ func (t *tail) advance(ctx context.Context, c *cursor, askLeader bool) error {
 		}
 		goal = newest
 	}
+	size := minBatchMessages
 	for more, misses := false, 0; c.lastRead < goal || more; {
 		batch, left, err := t.bus.getBatch(ctx, t.stream,
-			getRequest{Sequence: c.lastRead + 1, NextFor: c.filter, Batch: maxBatchMessages, MaxBytes: maxBatchBytes})
+			getRequest{Sequence: c.lastRead + 1, NextFor: c.filter, Batch: size, MaxBytes: maxBatchBytes})
 		if err != nil {
 			return err
 		}
+		size = min(2*size, maxBatchMessages)
 		for _, msg := range batch {
 			if !t.bus.rejectForged(t.stream, msg) {
 				if err := t.take(msg); err != nil {
