@@ -18,10 +18,11 @@ import (
 
 func (p *program) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Show, check or create a settings file",
-		Args:  noSubcommand,
-		RunE:  showHelp,
+		Use:     "config",
+		Short:   "Show, check or create a settings file",
+		Args:    noSubcommand,
+		RunE:    showHelp,
+		Example: "  fct-scraper config init court.toml\n  fct-scraper config check --config court.toml",
 	}
 	cmd.AddCommand(p.configShow(), p.configCheck(), p.configInit())
 	return cmd

@@ -50,9 +50,11 @@ const confidenceCondition = "no gap of 200 or more numbers lies close under the 
 func (p *program) probeCommand() *cobra.Command {
 	flags := &batchFlags{}
 	cmd := &cobra.Command{
-		Use:     "probe [<year>]",
-		Short:   "Find the highest existing number and collect the cases requested on the way",
-		Args:    maxArgs(1),
+		Use:   "probe [<year>]",
+		Short: "Find the highest existing number and collect the cases requested on the way",
+		Args:  maxArgs(1),
+		Long: "probe finds the highest existing number of a series and year with at most probe_budget requests, and prints how\n" +
+			"certain it is. It keeps what it collects on the way. The exit code is 4 if the search could not finish.",
 		Example: "  fct-scraper probe 2025 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.runProbe(cmd, flags, args)

@@ -25,7 +25,10 @@ func (p *program) withRuns(cmd *cobra.Command, use func(context.Context, runtime
 }
 
 func (p *program) runsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", Short: "List all runs with their status, the newest first", Args: maxArgs(0)}
+	cmd := &cobra.Command{
+		Use: "runs", Short: "List all runs with their status, the newest first", Args: maxArgs(0),
+		Example: "  fct-scraper runs\n  fct-scraper runs --json --nats-url nats://127.0.0.1:4222",
+	}
 	addSettings(cmd.Flags(), storeSettings("replicas"))
 	cmd.Flags().Bool(jsonFlag, false, "print the result as one JSON document")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

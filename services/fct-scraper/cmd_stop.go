@@ -42,9 +42,9 @@ func (p *program) tuneCommand() *cobra.Command {
 	cmd := runCommand("tune", "Change pace and concurrency of a running run, on all its fetchers", " --delay-min 2s")
 	var least, most, cases tuneFlag
 	least.kind, most.kind, cases.kind = "duration", "duration", "number"
-	cmd.Flags().Var(&least, "delay-min", "shortest pause between the starts of two requests")
-	cmd.Flags().Var(&most, "delay-max", "longest pause between the starts of two requests")
-	cmd.Flags().Var(&cases, "concurrency", "cases in flight, 1 to 64")
+	cmd.Flags().Var(&least, "delay-min", "new shortest pause between the starts of two requests, such as 2s")
+	cmd.Flags().Var(&most, "delay-max", "new longest pause between the starts of two requests, such as 5s")
+	cmd.Flags().Var(&cases, "concurrency", "new number of cases in flight, 1 to 64")
 	read := func() (t contract.Tuning) {
 		mistake := func(flag, value, allowed string) {
 			p.mistakes = append(p.mistakes, config.Mistake{Key: flag, Problem: fmt.Sprintf("--%s %.40q: %s", flag, value, allowed)})

@@ -54,7 +54,8 @@ func currentBuild() buildInfo {
 }
 
 func (p *program) versionCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: maxArgs(0)}
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: maxArgs(0),
+		Example: "  fct-scraper version --json"}
 	cmd.Flags().Bool(jsonFlag, false, "print the result as one JSON document")
 	cmd.RunE = func(*cobra.Command, []string) error { return p.printVersion() }
 	return cmd

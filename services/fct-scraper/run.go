@@ -210,6 +210,8 @@ func (p *program) rootCommand() *cobra.Command {
 		p.configCommand(), p.simCommand(), p.versionCommand(), p.healthCommand(), p.runsCommand(),
 		p.statusCommand(), p.stopCommand(), p.pauseCommand(), p.resumeCommand(), p.tuneCommand(), p.setupCommand(), p.factsCommand(), p.exportCommand(), p.analyzeCommand(), p.manCommand())
 	completeLibraryCommands(root)
+	groupCommands(root)
+	p.wrapHelp(root)
 	eachCommand(root, p.collectArgErrors)
 	eachCommand(root, func(cmd *cobra.Command) { cmd.Flags().VisitAll(showDefault) })
 	return root
