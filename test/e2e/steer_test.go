@@ -3,6 +3,8 @@
 package e2e_test
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -82,4 +84,34 @@ func TestPauseAndTune_TwoProcesses(t *testing.T) {
 		t.Errorf("%d requests were repeated", n)
 	}
 	command(codeUsage, "pause")
+}
+
+// Fetchers of two processes end a round at max_requests together: each counts its own requests, the
+// reporter all of them. What they send above it is bounded by the cases that both may have in flight.
+func TestMaxRequests_TwoProcesses(t *testing.T) {
+	t.Parallel()
+	const limit, cases = 40, 4
+	sim, open := gated(t, courtsim.Options{Seed: 35, Max: 120}, 1<<40)
+	open()
+	f := newFleet(t, sim, "--delay-min", "30ms", "--delay-max", "30ms", "--concurrency", strconv.Itoa(cases))
+	f.open(2)
+	body := fmt.Sprintf(`{"run_id":"limited","year":"25","end":120,"probe":false,"max_requests":%d}`, limit)
+	for before, rounds := 0, 1; ; rounds++ {
+		if _, err := f.broker.Conn().Request(contract.SubjectStart, []byte(body), time.Minute); err != nil { // it is executed
+			t.Fatal(err)
+		}
+		report := f.report("limited")
+		if report.Status == contract.Completed {
+			break
+		}
+		sent := sim.requests() - before
+		before += sent
+		t.Logf("round %d: %d requests", rounds, sent)
+		if report.Status != contract.Stopped || sent < limit || sent > limit+2*cases || rounds > 4 {
+			t.Fatalf("round %d, %d requests: %s: %s", rounds, sent, report.Status, report.Reason)
+		}
+	}
+	if n := fcttest.Repeated(sim.asked()); n != 0 {
+		t.Errorf("%d requests were repeated", n)
+	}
 }
