@@ -210,3 +210,26 @@ func TestObserved_Rates(t *testing.T) {
 		t.Errorf("after a change of the pace: %.1f requests a minute", requests)
 	}
 }
+
+// A mean that the drawn pauses explain is that of the pace; another one is what was seen.
+func TestObserved_Interval(t *testing.T) {
+	t.Parallel()
+	drawn := roundFacts{}.pace()
+	drawn.Min, drawn.Max = time.Second, 3*time.Second
+	fixed := drawn
+	fixed.Min, fixed.Max = 2*time.Second, 2*time.Second
+	for name, c := range map[string]struct {
+		in   observed
+		want float64
+	}{ // the mean of a hundred pauses has a standard deviation of 0.058 s
+		"longer by chance":  {observed{pace: drawn, requests: 100, busy: 210}, 2},
+		"shorter by chance": {observed{pace: drawn, requests: 100, busy: 190}, 2},
+		"longer":            {observed{pace: drawn, requests: 100, busy: 215}, 2.15},
+		"few pauses":        {observed{pace: drawn, requests: 6, busy: 14}, 2},
+		"never drawn":       {observed{pace: fixed, requests: 100, busy: 204}, 2.04},
+	} {
+		if got := c.in.interval(); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("%s: %.3f s, want %.3f", name, got, c.want)
+		}
+	}
+}

@@ -568,8 +568,9 @@ func (o *observed) advance(now time.Time, idle bool, pace forecast.Pace) {
 	o.outcomes *= math.Exp(-passed.Seconds() / rateMemory.Seconds())
 	interval := pace.Interval()
 	if o.pace.Min != pace.Min || o.pace.Max != pace.Max || o.pace.Concurrency != pace.Concurrency {
-		o.pace, o.requests, o.busy = pace, priorRequests, priorRequests*interval.Seconds()
+		o.requests, o.busy = priorRequests, priorRequests*interval.Seconds()
 	}
+	o.pace = pace
 	if idle {
 		return
 	}
@@ -593,9 +594,20 @@ func (o *observed) rates(now time.Time) (outcomes, requests float64) {
 	since, memory := now.Sub(o.began).Seconds(), rateMemory.Seconds()
 	outcomes = o.outcomes * 60 / (memory * (1 - math.Exp(-since/memory)))
 	if o.requests >= minRequests && o.busy > 0 {
-		requests = 60 * o.requests / o.busy
+		requests = 60 / o.interval()
 	}
 	return outcomes, requests
+}
+
+// interval returns the mean time between two requests in seconds: that of the pace, unless the one that
+// was seen differs by more than two standard deviations of the mean of so many pauses, which are drawn.
+func (o *observed) interval() float64 {
+	seen, paced := o.busy/o.requests, o.pace.Interval().Seconds()
+	deviation := max(0, o.pace.Max-o.pace.Min).Seconds() / math.Sqrt(12*o.requests)
+	if math.Abs(seen-paced) <= 2*deviation {
+		return paced
+	}
+	return seen
 }
 
 // perNumber returns how many requests a number took, retries included; 0 if nothing is known. Until
