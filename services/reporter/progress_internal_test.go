@@ -154,6 +154,26 @@ func TestEvents_PausedOnce(t *testing.T) {
 	}
 }
 
+// The first cases in flight are told within about a second, though the bucket tells of no change.
+func TestEvents_FirstInFlight(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, 9)
+	f.publishPlanned(0)
+	key := f.manifest.RunID.FetcherKey("f")
+	f.put(f.buckets.fetchers, key, contract.Presence{At: time.Now()})
+	w := f.startReporter(f.options(), nil)
+	awaitEvent(f, "progress", func(contract.Event) bool { return true })
+	put := time.Now()
+	f.put(f.buckets.fetchers, key, contract.Presence{At: put, InFlight: 3})
+	awaitEvent(f, "progress", func(e contract.Event) bool { return e.InFlight == 3 })
+	if took := time.Since(put); took > 4*time.Second { // the watch would need five
+		t.Errorf("told after %s", took)
+	}
+	if err := w.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 // awaitEvent waits for an event of a name that is enough.
 func awaitEvent(f *fixture, name string, enough func(contract.Event) bool) (e contract.Event) {
 	f.t.Helper()

@@ -178,6 +178,7 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders, 
 			if err := w.readOverlapKeys(ctx); err != nil {
 				return err
 			}
+			w.rereadPresences(ctx)
 			w.publishProgress(ctx)
 		}
 	}
@@ -403,18 +404,33 @@ type seenPresence struct {
 }
 
 func (w *worker) readPresence(entry jetstream.KeyValueEntry) {
-	delete(w.presences, entry.Key())
-	if entry.Operation() != jetstream.KeyValuePut {
-		return
-	}
 	p, err := runs.Decode[contract.Presence](entry.Key(), entry.Value())
-	if err != nil {
+	if entry.Operation() != jetstream.KeyValuePut || err != nil {
+		delete(w.presences, entry.Key())
 		return
 	}
 	if w.presences == nil {
 		w.presences = make(map[string]seenPresence)
 	}
-	w.presences[entry.Key()] = seenPresence{p, time.Now()}
+	if before, found := w.presences[entry.Key()]; !found || !before.At.Equal(p.At) {
+		w.presences[entry.Key()] = seenPresence{p, time.Now()}
+	}
+}
+
+// rereadPresences reads the presences while no case is known to be in flight: their bucket tells of no
+// change, so the watch may learn of one only seconds later.
+func (w *worker) rereadPresences(ctx context.Context) {
+	if w.reported.inFlight > 0 || w.control.Paused {
+		return
+	}
+	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
+	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		w.readPresence(entry)
+		return nil
+	})
+	if err != nil && ctx.Err() == nil { // the watch reads them later
+		w.Logger.Warn("reporter.presences.unread", "run_id", w.manifest.RunID, "error", err)
+	}
 }
 
 // fetchers returns the presences of the run's fetchers, by name, and forgets those that were not
