@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -141,6 +143,48 @@ func TestGroupCommit_EachItemOnceOneCommitAtATime(t *testing.T) {
 			t.Errorf("item %d committed %d times", item, times)
 		}
 	}
+}
+
+func TestGroupCommit_WaitsForExpected(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const commit = 4 * time.Millisecond
+		var sizes []int
+		var expected atomic.Int64
+		committer := bus.NewGroupCommit(64, func(int) int { return 1 }, func(_ context.Context, items []int) error {
+			sizes = append(sizes, len(items))
+			time.Sleep(commit)
+			return nil
+		})
+		committer.Expect(func() int { return int(expected.Load()) })
+		do := func(item int) time.Duration {
+			began := time.Now()
+			if err := committer.Do(t.Context(), item); err != nil {
+				t.Error(err)
+			}
+			return time.Since(began)
+		}
+		if took := do(0); took != commit { // nothing is expected
+			t.Errorf("a lone item took %s, want %s", took, commit)
+		}
+		expected.Store(3)
+		if took := do(1); took != 3*commit { // nothing comes
+			t.Errorf("an item for which no others came took %s, want %s", took, 3*commit)
+		}
+		var items sync.WaitGroup
+		for item := range 3 {
+			items.Go(func() {
+				time.Sleep(time.Duration(item) * time.Millisecond)
+				if took, want := do(item), commit+time.Duration(2-item)*time.Millisecond; took != want {
+					t.Errorf("item %d took %s, want %s", item, took, want)
+				}
+			})
+		}
+		items.Wait()
+		if want := []int{1, 1, 3}; !slices.Equal(sizes, want) {
+			t.Errorf("commits of %v items, want %v", sizes, want)
+		}
+	})
 }
 
 func TestGroupCommit_ErrorsAndPanics(t *testing.T) {

@@ -122,16 +122,22 @@ func (b *Bus) awaitConnection(ctx context.Context) {
 	}
 }
 
-// GroupCommit commits items together that arrive while an earlier commit runs. An item never waits
-// for others: at a slow pace each one is committed alone and at once.
+// GroupCommit commits items together that arrive while an earlier commit runs. An item waits for
+// others only if Expect says that they are about to come, and at most twice as long as the last
+// commit took.
 type GroupCommit[T any] struct {
-	commit  func(context.Context, []T) error
-	size    func(T) int
-	maxSize int
+	commit   func(context.Context, []T) error
+	size     func(T) int
+	maxSize  int
+	expected func() int
 
 	mu      sync.Mutex
 	waiting []waiter[T]
 	running bool
+	// enough is closed when as many items wait as the leader waits for; nil while it does not.
+	enough chan struct{}
+	// lastCommit is how long the last commit took. Only the leader uses it.
+	lastCommit time.Duration
 }
 
 type waiter[T any] struct {
@@ -145,6 +151,13 @@ func NewGroupCommit[T any](maxSize int, size func(T) int, commit func(context.Co
 	return &GroupCommit[T]{commit: commit, size: size, maxSize: maxSize}
 }
 
+// maxLinger is how long items wait for expected ones at most, whatever the last commit took.
+const maxLinger = 20 * time.Millisecond
+
+// Expect makes a commit wait until as many items wait as expected returns, which must be safe for
+// concurrent use. It must be called before Do.
+func (g *GroupCommit[T]) Expect(expected func() int) { g.expected = expected }
+
 // Do returns when the item is committed, or with the error of its commit. This goroutine may also
 // carry out the commits of other items; they run without the cancellation of its ctx, because
 // others depend on them.
@@ -154,6 +167,10 @@ func (g *GroupCommit[T]) Do(ctx context.Context, item T) error {
 	g.waiting = append(g.waiting, own)
 	lead := !g.running
 	g.running = true
+	if g.enough != nil && len(g.waiting) >= g.expected() {
+		close(g.enough)
+		g.enough = nil
+	}
 	g.mu.Unlock()
 	if lead {
 		g.commitWaiting(context.WithoutCancel(ctx))
@@ -163,6 +180,7 @@ func (g *GroupCommit[T]) Do(ctx context.Context, item T) error {
 
 func (g *GroupCommit[T]) commitWaiting(ctx context.Context) {
 	for {
+		g.linger()
 		batch := g.nextBatch()
 		if batch == nil {
 			return
@@ -171,10 +189,37 @@ func (g *GroupCommit[T]) commitWaiting(ctx context.Context) {
 		for i, w := range batch {
 			items[i] = w.item
 		}
+		began := time.Now()
 		err := g.commitRecovered(ctx, items)
+		g.lastCommit = time.Since(began)
 		for _, w := range batch {
 			w.done <- err
 		}
+	}
+}
+
+// linger waits until all expected items wait, at most twice as long as the last commit took: that
+// much longer it takes an item at worst, and a slow disk is worth a longer wait than a fast one.
+func (g *GroupCommit[T]) linger() {
+	if g.expected == nil {
+		return
+	}
+	g.mu.Lock()
+	if len(g.waiting) == 0 || len(g.waiting) >= g.expected() {
+		g.mu.Unlock()
+		return
+	}
+	enough := make(chan struct{})
+	g.enough = enough
+	g.mu.Unlock()
+	timer := time.NewTimer(min(maxLinger, 2*g.lastCommit))
+	defer timer.Stop()
+	select {
+	case <-enough:
+	case <-timer.C:
+		g.mu.Lock()
+		g.enough = nil
+		g.mu.Unlock()
 	}
 }
 

@@ -274,6 +274,8 @@ type inFlightRecord struct {
 	// them are stored.
 	own                    contract.InFlightRecord
 	changes, storedChanges uint64
+	// unstored is how many attempts were added since the record was last encoded.
+	unstored int
 	// closedCause is why no further attempt may start; nil while attempts may.
 	closedCause error
 	// others are the records of the other processes, read at othersReadAt over the connection of
@@ -293,6 +295,7 @@ func (s *Service) newInFlightRecord(run contract.RunID) *inFlightRecord {
 		},
 	}
 	r.writes = bus.NewGroupCommit(0, func(struct{}) int { return 0 }, r.write)
+	r.writes.Expect(func() int { return s.expected(s.limiter.Concurrency() - r.stored()) })
 	return r
 }
 
@@ -309,6 +312,7 @@ func (r *inFlightRecord) add(ctx context.Context, number, attempt, crashes int) 
 	if crashes > 0 {
 		r.own.Crashes[number] = crashes
 	}
+	r.unstored++
 	r.mu.Unlock()
 	return r.writes.Do(ctx, struct{}{})
 }
@@ -322,6 +326,13 @@ func (r *inFlightRecord) remove(number int) {
 		delete(r.own.Attempts, number)
 		r.changes++
 	}
+}
+
+// stored returns how many attempts in flight are in the stored record.
+func (r *inFlightRecord) stored() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.own.Attempts) - r.unstored
 }
 
 func (r *inFlightRecord) flush(ctx context.Context) error {
@@ -355,6 +366,7 @@ func (r *inFlightRecord) snapshot() (record []byte, edits uint64, changed bool) 
 	if err != nil {
 		panic(fmt.Sprintf("encoding %+v: %v", r.own, err)) // it has only numbers and strings
 	}
+	r.unstored = 0
 	return record, r.changes, true
 }
 

@@ -129,6 +129,7 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		return nil, fmt.Errorf("creating the fetcher: %w", err)
 	}
 	s.limiter, s.robots = limiter, newRobots(opts.Robots, limiter.SetCrawlDelay)
+	s.answerWrites.Expect(func() int { return s.expected(int(s.inFlight.Load())) })
 	jobs, err := streams.JobsConsumer("")
 	if err != nil {
 		return nil, fmt.Errorf("creating the fetcher: %w", err)
@@ -139,6 +140,15 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	}
 	s.jobTerm, s.presenceTerm = lease.Term(jobs.AckWait), lease.Term(maxAge)
 	return s, nil
+}
+
+// expected returns how many of these cases are about to be stored together. With a pause between
+// requests they come one by one: nothing is worth a wait then.
+func (s *Service) expected(cases int) int {
+	if pace, _ := s.limiter.Settings(); pace.Max > 0 {
+		return 0
+	}
+	return cases
 }
 
 // Run works until ctx ends, which is no error. Jobs in flight then have Grace to end; the others
