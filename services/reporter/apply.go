@@ -19,19 +19,58 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// apply folds a batch and makes it durable, in this order: files, lines, keys, checkpoint. After a
-// crash between two steps the same batch is folded again from the old checkpoint; every step is
-// idempotent. A safe stop is written before all of them, so that it takes effect quickly.
-func (w *worker) apply(ctx context.Context, batch []ledger.Message) error {
-	fresh := w.fold(batch)
+// writeInterval is the shortest time between the beginnings of two writes: the outcomes of a fast run
+// share their syncs, and a single outcome of a slow one is written at once.
+const writeInterval = 100 * time.Millisecond
+
+// unwritten is what was folded and is not durable yet.
+type unwritten struct {
+	entries []fold.Counted
+	// size is how many bytes the messages have; 0 if all is written.
+	size int
+	// writtenAt is when the last write began.
+	writtenAt time.Time
+}
+
+// fold folds a batch. A safe stop is written at once, so that it takes effect quickly.
+func (w *worker) fold(ctx context.Context, batch []ledger.Message) error {
+	var fresh []fold.Counted
+	for _, m := range batch {
+		fresh = append(fresh, w.tally.AddMessage(m, w.manifest.SafeStopFails)...)
+		w.unwritten.size += m.Size
+	}
+	w.unwritten.entries = append(w.unwritten.entries, fresh...)
 	if w.tally.Sequence > w.canary.foldUntil { // the ledger of this round, as it grows
 		w.observed.add(time.Now(), fresh)
 	}
+	if err := w.beforeStep("halt"); err != nil {
+		return err
+	}
+	return w.safeStop(ctx)
+}
+
+// writeIfDue writes what was folded, unless the last write began less than writeInterval ago and the
+// memory permits to wait.
+func (w *worker) writeIfDue(ctx context.Context) error {
+	if u := w.unwritten; u.size < maxBatchBytes && time.Since(u.writtenAt) < writeInterval {
+		return nil
+	}
+	return w.write(ctx)
+}
+
+// write makes what was folded durable, in this order: files, lines, keys, checkpoint. After a crash
+// between two steps the same entries are folded again from the old checkpoint; every step is
+// idempotent.
+func (w *worker) write(ctx context.Context) error {
+	if w.unwritten.size == 0 {
+		return nil
+	}
+	fresh := w.unwritten.entries
+	w.unwritten = unwritten{writtenAt: time.Now()}
 	steps := []struct {
 		name string
 		do   func() error
 	}{
-		{"halt", func() error { return w.safeStop(ctx) }},
 		{"files", func() error { return w.writeFiles(fresh) }},
 		{"keys", func() error { return w.writeKeys(ctx, fresh) }},
 		{"checkpoint", func() error { return w.save(ctx) }},
@@ -53,21 +92,12 @@ func (w *worker) apply(ctx context.Context, batch []ledger.Message) error {
 	return w.beforeStep("end")
 }
 
-// beforeStep is called before each step of a batch. It fails when the lease is lost.
+// beforeStep is called before each step of a fold and a write. It fails when the lease is lost.
 func (w *worker) beforeStep(name string) error {
 	if err := w.stepHook(name); err != nil {
 		return err
 	}
 	return w.lease.check()
-}
-
-// fold folds a batch into the tally and returns the entries that were new.
-func (w *worker) fold(batch []ledger.Message) []fold.Counted {
-	var fresh []fold.Counted
-	for _, m := range batch {
-		fresh = append(fresh, w.tally.AddMessage(m, w.manifest.SafeStopFails)...)
-	}
-	return fresh
 }
 
 // writeFiles writes records and raw answers, then the lines of the attempts file. The lines are

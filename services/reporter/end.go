@@ -176,8 +176,11 @@ func (w *worker) endIfDue(ctx context.Context) (bool, error) {
 	}
 }
 
-// endWith ends the run. It returns false with an error that came before the end.
+// endWith writes what was folded and ends the run. It returns false with an error that came before the end.
 func (w *worker) endWith(ctx context.Context, d endDecision) (bool, error) {
+	if err := w.write(ctx); err != nil {
+		return false, err
+	}
 	if d.status == contract.SafeStop {
 		var err error
 		if d.reason, err = w.explainSafeStop(ctx, d.reason); err != nil {

@@ -33,9 +33,12 @@ func TestWorkerWritesNothing_LeaseExpired(t *testing.T) {
 	f.must(w.load(t.Context(), f.manifest.RunID))
 	defer func() { f.must(w.attemptsFile.Close()) }()
 	w.lease.clock = expired
-	batch := []ledger.Message{{Sequence: 1, Entries: mixedEntries()[:2]}}
-	if err := w.apply(t.Context(), batch); !errors.Is(err, errLeaseLost) {
-		t.Errorf("%v, want %v", err, errLeaseLost)
+	batch := []ledger.Message{{Sequence: 1, Entries: mixedEntries()[:2], Size: 1}}
+	if err := w.fold(t.Context(), batch); !errors.Is(err, errLeaseLost) {
+		t.Errorf("fold: %v, want %v", err, errLeaseLost)
+	}
+	if err := w.write(t.Context()); !errors.Is(err, errLeaseLost) {
+		t.Errorf("write: %v, want %v", err, errLeaseLost)
 	}
 	f.must(w.releaseClaim())
 	if size := w.attemptsFile.Size(); size != 0 || len(f.files()) > 1 {

@@ -1,6 +1,7 @@
 package reporter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type worker struct {
 	tally              fold.Tally
 	announced          *contract.Planned // which jobs the generator is publishing; nil while that is not known
 	revision           uint64            // of the checkpoint; 0 while there is none
+	unwritten          unwritten
 	attemptsFile       *store.Appender
 	releaseClaim       func() error // releases the claim on the files of the series and year; nil while there is none
 	streak             fold.Streak
@@ -105,35 +107,34 @@ func (w *worker) run(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	defer func() { _ = w.attemptsFile.Close() }()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	orders := watchKeys(ctx, w.Bus, contract.BucketRuns, run.HaltKey(), run.ControlKey(), run.PlannedKey())
 	defer orders.end()
 	presences := watchKeys(ctx, w.Bus, contract.BucketFetchers, run.FetcherKey("*"))
 	defer presences.end()
-	ready := make(chan ledger.Message, prefetch)
+	ready, unreadable := make(chan ledger.Message, prefetch), make(chan error, 1)
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		cancel(w.ledger.Follow(ctx, w.tally.Sequence, func(m ledger.Message) error {
+		unreadable <- w.ledger.Follow(ctx, w.tally.Sequence, func(m ledger.Message) error {
 			select {
 			case ready <- m:
 				return nil
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-		}))
+		})
 	})
 	defer reader.Wait()
 	defer w.canaryRequests.Wait()
-	defer cancel(nil)
-	err := w.loop(ctx, ready, orders, presences)
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
-		return cause // the reader's error is the cause
-	}
-	return err
+	defer cancel()
+	return w.loop(ctx, ready, unreadable, orders, presences)
 }
 
-// loop folds messages as they arrive and ends the run when it is complete or halted.
-func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders, presences keyWatch) error {
+// loop folds messages as they arrive, writes what follows from them, and ends the run when it is
+// complete or halted. unreadable receives the error that ended the reading of the ledger.
+func (w *worker) loop(
+	ctx context.Context, ready <-chan ledger.Message, unreadable <-chan error, orders, presences keyWatch,
+) error {
 	progressTick := time.NewTicker(progressInterval)
 	defer progressTick.Stop()
 	haltTick := time.NewTicker(haltInterval)
@@ -153,13 +154,21 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders, 
 		if err := w.maybeStartCanary(ctx); err != nil {
 			return err
 		}
+		if err := w.writeIfDue(ctx); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case m := <-ready:
-			if err := w.apply(ctx, collectBatch(m, ready)); err != nil {
+			if err := w.fold(ctx, collectBatch(m, ready)); err != nil {
 				return err
 			}
+		case err := <-unreadable:
+			if ctx.Err() == nil { // the files get all that was read before
+				err = cmp.Or(w.foldRest(ctx, ready), err)
+			}
+			return err
 		case err := <-orders.ended:
 			return fmt.Errorf("watching for a halt of %s: %w", w.manifest.RunID, err)
 		case entry := <-orders.entries:
@@ -173,7 +182,7 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders, 
 			}
 		case reply := <-w.canary.reply:
 			w.onCanaryReply(reply)
-		case <-haltTick.C:
+		case <-haltTick.C: // a write may be due, too
 		case <-progressTick.C:
 			if err := w.readOverlapKeys(ctx); err != nil {
 				return err
@@ -184,11 +193,12 @@ func (w *worker) loop(ctx context.Context, ready <-chan ledger.Message, orders, 
 	}
 }
 
-// prefetch bounds how many messages wait in memory to be folded: a pack has up to four megabytes.
-const prefetch = 16
-
-// maxBatchBytes bounds how many bytes of packs are folded, and so held in memory, at once.
-const maxBatchBytes = 8 << 20
+const (
+	// prefetch bounds how many messages wait in memory to be folded: a pack has up to four megabytes.
+	prefetch = 16
+	// maxBatchBytes bounds how many bytes of packs are folded but not written, and so held in memory.
+	maxBatchBytes = 8 << 20
+)
 
 // collectBatch appends the messages that are ready now, without waiting.
 func collectBatch(first ledger.Message, ready <-chan ledger.Message) []ledger.Message {
@@ -203,6 +213,23 @@ func collectBatch(first ledger.Message, ready <-chan ledger.Message) []ledger.Me
 		}
 	}
 	return batch
+}
+
+// foldRest folds and writes the messages that were read before the reading of the ledger ended.
+func (w *worker) foldRest(ctx context.Context, ready <-chan ledger.Message) error {
+	for {
+		select {
+		case m := <-ready:
+			if err := w.fold(ctx, collectBatch(m, ready)); err != nil {
+				return err
+			}
+			if err := w.writeIfDue(ctx); err != nil { // bounds the memory
+				return err
+			}
+		default:
+			return w.write(ctx)
+		}
+	}
 }
 
 // readOrder follows the halt, the control and the planned jobs of the run. The latter two are told at once.
