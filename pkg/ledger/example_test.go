@@ -8,8 +8,8 @@ import (
 )
 
 // A reader that needs only what happened to the numbers reads the header, any other one the data.
-func ExampleEntryMessage() {
-	msg, err := ledger.EntryMessage("imm-25", []contract.Entry{{
+func ExampleEncoder_EntryMessage() {
+	msg, err := new(ledger.Encoder).EntryMessage("imm-25", []contract.Entry{{
 		CaseID: contract.CaseID{Series: "IMM", Year: "25", Number: 231}, Attempt: 2,
 		Verdict: contract.VerdictNoRecord, Outcome: contract.NoRecord,
 	}})

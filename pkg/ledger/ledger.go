@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -33,6 +34,9 @@ const (
 	minCompressSize = 1 << 10
 	// maxDecompressedSize bounds decompressed bodies in bytes: a few answers of the largest size.
 	maxDecompressedSize = 1 << 30
+	// maxScratch is the size in bytes of the largest pack whose buffers are kept for the next one: twice
+	// what services put into one message on purpose.
+	maxScratch = 8 << 20
 )
 
 // Pack is what a message of answers, or of the ledger, consists of.
@@ -40,47 +44,57 @@ type Pack interface {
 	contract.AnswerPack | contract.EntryPack
 }
 
+// Encoder makes the messages that store packs. It keeps the buffers that it compresses in, which have
+// the size of all bodies of a pack: a message holds none of them. The zero value is ready to use, by
+// several goroutines at once.
+type Encoder struct{ scratch sync.Pool }
+
+// scratch are the buffers of one pack: its bodies, and their compressed form.
+type scratch struct{ bodies, compressed []byte }
+
 // AnswerMessage returns the message that stores answers of one chunk, at least one.
-func AnswerMessage(run contract.RunID, answers []contract.Answer) (*nats.Msg, error) {
+func (e *Encoder) AnswerMessage(run contract.RunID, answers []contract.Answer) (*nats.Msg, error) {
 	states := make([]AttemptState, len(answers))
 	for i, a := range answers {
 		states[i] = AttemptState{Number: a.CaseID.Number, Attempt: a.Attempt}
 	}
-	return newMessage(run.AnswerSubject(contract.Chunk(answers[0].CaseID.Number)), states,
+	return newMessage(e, run.AnswerSubject(contract.Chunk(answers[0].CaseID.Number)), states,
 		contract.AnswerPack{Version: contract.MessageVersion, RunID: run, Answers: answers})
 }
 
 // EntryMessage returns the message that stores entries of one chunk, at least one, in the ledger.
-func EntryMessage(run contract.RunID, entries []contract.Entry) (*nats.Msg, error) {
+func (e *Encoder) EntryMessage(run contract.RunID, entries []contract.Entry) (*nats.Msg, error) {
 	states := make([]AttemptState, len(entries))
 	for i, e := range entries {
 		states[i] = AttemptState{
 			Number: e.CaseID.Number, Attempt: e.Attempt, Verdict: e.Verdict, Outcome: e.Outcome, RetryAt: e.RetryAt,
 		}
 	}
-	return newMessage(run.OutcomeSubject(contract.Chunk(entries[0].CaseID.Number)), states,
+	return newMessage(e, run.OutcomeSubject(contract.Chunk(entries[0].CaseID.Number)), states,
 		contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries})
 }
 
 // CanaryMessage returns the message that stores a canary in the ledger; after is the last message
 // that its requester had read, 0 if unknown.
 func CanaryMessage(run contract.RunID, entries []contract.Entry, after uint64) (*nats.Msg, error) {
-	return newMessage(run.CanarySubject(), nil,
+	return newMessage(new(Encoder), run.CanarySubject(), nil,
 		contract.EntryPack{Version: contract.MessageVersion, RunID: run, Entries: entries, After: after})
 }
 
-func newMessage[P Pack](subject string, states []AttemptState, pack P) (*nats.Msg, error) {
+func newMessage[P Pack](e *Encoder, subject string, states []AttemptState, pack P) (*nats.Msg, error) {
 	msg := nats.NewMsg(subject)
 	if len(states) > 0 {
 		msg.Header.Set(StateHeader, FormatStates(states))
 	}
 	var err error
-	msg.Data, err = Encode(pack)
+	msg.Data, err = encode(e, pack)
 	return msg, err
 }
 
-// Encode returns the data of the message that stores a pack.
-func Encode[P Pack](pack P) ([]byte, error) {
+// Encode returns the data of the message that stores a pack. An Encoder is cheaper for many packs.
+func Encode[P Pack](pack P) ([]byte, error) { return encode(new(Encoder), pack) }
+
+func encode[P Pack](e *Encoder, pack P) ([]byte, error) {
 	bodies := bodiesOf(any(&pack), true)
 	size := 0
 	for _, b := range bodies {
@@ -91,13 +105,37 @@ func Encode[P Pack](pack P) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding a pack: %w", err)
 	}
-	head = append(head, '\n')
 	if size < minCompressSize {
-		return appendBodies(head, bodies), nil
+		data := make([]byte, 0, len(head)+1+size)
+		return appendBodies(append(append(data, head...), '\n'), bodies), nil
 	}
-	data := make([]byte, 0, len(compressedPrefix)+len(head)+s2.MaxEncodedLen(size))
-	data = append(append(data, compressedPrefix...), head...)
-	return append(data, s2.Encode(data[len(data):], appendBodies(make([]byte, 0, size), bodies))...), nil
+	buffers := e.get()
+	defer e.put(buffers)
+	compressed := buffers.compress(bodies, size)
+	data := make([]byte, 0, len(compressedPrefix)+len(head)+1+len(compressed))
+	data = append(append(append(data, compressedPrefix...), head...), '\n')
+	return append(data, compressed...), nil
+}
+
+func (e *Encoder) get() *scratch {
+	if kept, ok := e.scratch.Get().(*scratch); ok {
+		return kept
+	}
+	return new(scratch)
+}
+
+// put keeps the buffers for another pack, unless they are too large.
+func (e *Encoder) put(used *scratch) {
+	if len(used.bodies) <= maxScratch {
+		e.scratch.Put(used)
+	}
+}
+
+// compress returns the compressed bodies, whose sizes add up to size. The next call overwrites them.
+func (s *scratch) compress(bodies []body, size int) []byte {
+	s.bodies = appendBodies(slices.Grow(s.bodies[:0], size), bodies)
+	s.compressed = slices.Grow(s.compressed[:0], s2.MaxEncodedLen(size))
+	return s2.Encode(s.compressed[:cap(s.compressed)], s.bodies)
 }
 
 func appendBodies(data []byte, bodies []body) []byte {

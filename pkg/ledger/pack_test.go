@@ -3,9 +3,13 @@ package ledger_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +17,7 @@ import (
 	"fct-scraper/pkg/ledger"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 )
 
@@ -256,6 +261,65 @@ func TestEncode_RoundTripCompressed(t *testing.T) {
 			t.Fatalf("%d bytes became %d: %v", len(raw), len(data), err)
 		}
 	})
+}
+
+// rowsPack returns a pack with one answer of about 1 MiB that no other number has.
+func rowsPack(number int) contract.AnswerPack {
+	pack := answerPack()
+	pack.Answers = pack.Answers[:1]
+	row := fmt.Appendf(nil, `{"COURT_NO":"IMM-%d-25","STYLE_OF_CAUSE":"A v. B"},`, number)
+	pack.Answers[0].Exchanges[0].Body = bytes.Repeat(row, 1<<20/len(row))
+	return pack
+}
+
+// A buffer that a message still used would be overwritten by the next pack.
+func TestEncoder_MessagesAreIndependent(t *testing.T) {
+	t.Parallel()
+	var encoder ledger.Encoder
+	msgs := make([]*nats.Msg, 16)
+	var encoding sync.WaitGroup
+	for i := range msgs {
+		encoding.Go(func() {
+			msg, err := encoder.AnswerMessage("imm-25", rowsPack(i).Answers)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			msgs[i] = msg
+		})
+	}
+	encoding.Wait()
+	if t.Failed() {
+		return
+	}
+	for i, msg := range msgs {
+		want, err := ledger.Encode(rowsPack(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(msg.Data, want) {
+			t.Errorf("message %d differs from its pack", i)
+		}
+	}
+}
+
+// Buffers of the size of all bodies were most of what a batch allocated.
+func TestEncoder_AllocatesNoBodies(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
+	var encoder ledger.Encoder
+	pack := rowsPack(1)
+	least := uint64(math.MaxUint64) // a pool may lose what it was given, and does so on purpose with -race
+	for range 50 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := encoder.AnswerMessage("imm-25", pack.Answers); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	if bodies := len(pack.Answers[0].Exchanges[0].Body); least > uint64(bodies)/4 {
+		t.Errorf("%d bytes are allocated for a message whose bodies have %d", least, bodies)
+	}
 }
 
 func BenchmarkPack(b *testing.B) {

@@ -44,7 +44,7 @@ func outcomeEntry(number int, outcome contract.Outcome) contract.Entry {
 // storeEntries writes entries to the ledger of a run and returns their sequence.
 func storeEntries(t *testing.T, b *bus.Bus, subject string, of contract.RunID, entries ...contract.Entry) uint64 {
 	t.Helper()
-	msg, err := ledger.EntryMessage(of, entries)
+	msg, err := new(ledger.Encoder).EntryMessage(of, entries)
 	if err != nil {
 		t.Fatal(err)
 	}

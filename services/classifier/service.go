@@ -46,10 +46,13 @@ const (
 
 // Service classifies answers and writes the ledger. It is stateless: an answer that is classified
 // twice yields the same entries twice, and readers of the ledger take the first.
-type Service struct{ Options }
+type Service struct {
+	Options
+	encoder ledger.Encoder
+}
 
 // New returns a Service.
-func New(opts Options) *Service { return &Service{opts} }
+func New(opts Options) *Service { return &Service{Options: opts} }
 
 // Run classifies answers until ctx ends. Cancellation is not an error.
 func (s *Service) Run(ctx context.Context) error {
@@ -124,7 +127,7 @@ func (s *Service) writeEntries(ctx context.Context, run contract.RunID, entries 
 			size += payloadSize(entries[n])
 			n++
 		}
-		msg, err := ledger.EntryMessage(run, entries[:n])
+		msg, err := s.encoder.EntryMessage(run, entries[:n])
 		if err == nil {
 			_, err = s.Bus.Publish(ctx, msg)
 		}

@@ -11,7 +11,6 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/delay"
 	"fct-scraper/pkg/lease"
-	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher/limit"
@@ -278,7 +277,7 @@ func (s *Service) publishAnswers(ctx context.Context, items []pendingAnswer) err
 	}
 	msgs := make([]*nats.Msg, 0, len(order))
 	for _, key := range order {
-		msg, err := ledger.AnswerMessage(key.run, packs[key])
+		msg, err := s.answerEncoder.AnswerMessage(key.run, packs[key])
 		if err != nil {
 			return fmt.Errorf("storing answers of run %s: %w", key.run, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/lease"
+	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/runs"
 	"fct-scraper/pkg/site"
 	"fct-scraper/services/fetcher/limit"
@@ -98,6 +99,7 @@ type Service struct {
 	// jobTerm is how long a job is leased, presenceTerm how long the presence is stored.
 	jobTerm, presenceTerm lease.Term
 	answerWrites          *bus.GroupCommit[pendingAnswer]
+	answerEncoder         ledger.Encoder
 	// inFlight counts the cases in flight.
 	inFlight atomic.Int64
 	// paused are the paused runs.

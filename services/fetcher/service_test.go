@@ -213,7 +213,7 @@ func (f fixture) readAnswers(from uint64, take func(contract.AnswerPack)) (next 
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		sent, err := ledger.AnswerMessage(runID, pack.Answers)
+		sent, err := new(ledger.Encoder).AnswerMessage(runID, pack.Answers)
 		if err != nil {
 			f.t.Fatal(err)
 		}

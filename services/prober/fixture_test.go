@@ -243,7 +243,7 @@ func filedOn(number int) string {
 }
 
 func (f *fixture) appendEntry(ctx context.Context, entry contract.Entry) error {
-	msg, err := ledger.EntryMessage(f.manifest.RunID, []contract.Entry{entry})
+	msg, err := new(ledger.Encoder).EntryMessage(f.manifest.RunID, []contract.Entry{entry})
 	if err == nil {
 		_, err = f.b.Publish(ctx, msg)
 	}

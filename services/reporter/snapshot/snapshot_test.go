@@ -46,7 +46,7 @@ func (f fixture) run(id contract.RunID, series, year string) {
 // publish adds entries as one message and returns its sequence.
 func (f fixture) publish(id contract.RunID, entries ...contract.Entry) uint64 {
 	f.Helper()
-	msg, err := ledger.EntryMessage(id, entries)
+	msg, err := new(ledger.Encoder).EntryMessage(id, entries)
 	if err != nil {
 		f.Fatal(err)
 	}
