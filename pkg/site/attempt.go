@@ -240,7 +240,9 @@ func (a *attempt) addResponse(made *call, s *session, x contract.Exchange) {
 		a.found, a.lastHadRows = true, true
 		return
 	}
-	t, failure := made.read(a.id, x, paging{})
+	parser := a.client.Profile.parser()
+	defer a.client.Profile.release(parser)
+	t, failure := made.read(parser, a.id, x, paging{})
 	empty := failure == nil && made.gives != partyRows && len(t.rows) == 0
 	a.done = failure != nil || t.unrelated && len(t.rows) == 0 || empty && made.proves && !a.found
 	a.lastHadRows = failure == nil && made.gives != partyRows && len(t.rows) > 0

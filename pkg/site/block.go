@@ -96,7 +96,9 @@ func (p *Profile) blockViews(id contract.CaseID, exchange contract.Exchange) [][
 	if !startsAsJSON(body) {
 		return searchViews(body)
 	}
-	doc, err := parseJSON(body, "")
+	parser := p.parser()
+	defer p.release(parser)
+	doc, err := parseJSON(parser, body, "")
 	expected := c != nil && isOK(exchange.Status)
 	switch {
 	case err != nil && expected || err == nil && expected && c.hasPartyRows(doc):

@@ -272,7 +272,7 @@ func plainNumber(written string) string {
 var errCharset = errors.New("invalid text for its character set")
 
 // parseJSON parses a body, which must be exactly one JSON value.
-func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
+func parseJSON(parser *jsontree.Parser, body []byte, contentType string) (*jsontree.Node, error) {
 	body, err := toUTF8(body, contentType)
 	if err != nil {
 		return nil, err
@@ -280,7 +280,7 @@ func parseJSON(body []byte, contentType string) (*jsontree.Node, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, errors.New("empty body")
 	}
-	return jsontree.Parse(string(body))
+	return parser.Parse(string(body))
 }
 
 // toUTF8 converts a body to UTF-8 and removes byte order marks. A body that is valid UTF-8 is taken

@@ -169,8 +169,11 @@ type responseError struct {
 
 func (t *responseError) Error() string { return t.err.Error() }
 
-// read extracts the table of a response; prev is the state after the earlier pages of the call.
-func (c *call) read(id contract.CaseID, exchange contract.Exchange, prev paging) (table, *responseError) {
+// read extracts the table of a response, which is valid as long as the parser's tree; prev is the
+// state after the earlier pages of the call.
+func (c *call) read(
+	parser *jsontree.Parser, id contract.CaseID, exchange contract.Exchange, prev paging,
+) (table, *responseError) {
 	var t table
 	if c.page != nil {
 		return c.page.read(id, exchange, prev)
@@ -178,7 +181,7 @@ func (c *call) read(id contract.CaseID, exchange contract.Exchange, prev paging)
 	if !isOK(exchange.Status) {
 		return t, &responseError{"status", statusError(exchange.Status)}
 	}
-	doc, err := parseJSON(exchange.Body, exchange.ContentType)
+	doc, err := parseJSON(parser, exchange.Body, exchange.ContentType)
 	if errors.Is(err, errCharset) {
 		return t, &responseError{"charset", err}
 	}

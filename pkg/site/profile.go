@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"fct-scraper/pkg/contract"
@@ -18,7 +19,7 @@ import (
 // ErrProfile marks every error of a site profile.
 var ErrProfile = errors.New("invalid site profile")
 
-// Profile describes how one site is requested and read. It does not change after loading.
+// Profile describes how one site is requested and read. What it says does not change after loading.
 type Profile struct {
 	// Name is the key of the site in buckets; it is safe as a part of a key.
 	Name string
@@ -39,6 +40,22 @@ type Profile struct {
 	blocks []blockRule
 	// authorities are the certificate authorities trusted for the site; nil means the system's.
 	authorities *x509.CertPool
+	// parsers are unused *jsontree.Parser.
+	parsers sync.Pool
+}
+
+// parser returns a parser for one response, which must be given back to release.
+func (p *Profile) parser() *jsontree.Parser {
+	if unused, ok := p.parsers.Get().(*jsontree.Parser); ok {
+		return unused
+	}
+	return new(jsontree.Parser)
+}
+
+// release keeps a parser for another response. Nothing may use the nodes of its tree any more.
+func (p *Profile) release(parser *jsontree.Parser) {
+	parser.Reset()
+	p.parsers.Put(parser)
 }
 
 // callCondition says when a call is made.

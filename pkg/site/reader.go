@@ -214,7 +214,9 @@ func (r *caseReader) add(exchanges []contract.Exchange, index int) *responseErro
 	if r.paging.next == "" { // the last call is complete
 		r.paging = paging{}
 	}
-	t, failure := c.read(r.id, exchange, r.paging)
+	parser := r.profile.parser()
+	defer r.profile.release(parser)
+	t, failure := c.read(parser, r.id, exchange, r.paging)
 	if failure != nil {
 		return r.checkStale(c, exchange, failure)
 	}

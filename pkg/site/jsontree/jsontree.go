@@ -86,17 +86,36 @@ const (
 // some servers fail to escape. Duplicate member names, invalid UTF-8, more than 200 levels and more
 // than 1,048,576 values are errors. Every error wraps ErrSyntax. The tree keeps a reference to
 // text.
-func Parse(text string) (*Node, error) {
-	p := parser{text: text}
+func Parse(text string) (*Node, error) { return new(Parser).Parse(text) }
+
+// Parser parses one text after the other and reuses the memory of its nodes. The zero value is
+// ready to use. It is not safe for concurrent use.
+type Parser struct {
+	text string
+	pos  int
+	// lots are the nodes, in the order in which they are used: those of the first lots, up to
+	// unused, which is the end of the last of them.
+	lots   [][]Node
+	inUse  int
+	unused []Node
+	// taken counts the nodes of the lots in use.
+	taken int
+}
+
+// Parse is the function Parse. The tree is valid until the next Parse or Reset; the texts in it stay
+// valid.
+func (p *Parser) Parse(text string) (*Node, error) {
+	p.Reset()
 	if !utf8.ValidString(text) {
 		return nil, fmt.Errorf("%w: not UTF-8", ErrSyntax)
 	}
+	p.text = text
 	root, err := p.node()
 	if err != nil {
 		return nil, err
 	}
 	p.skipSpace()
-	if err := p.value(root, 0); err != nil {
+	if err := p.value(root, nil, 0); err != nil {
 		return nil, err
 	}
 	if p.skipSpace(); p.pos < len(p.text) {
@@ -105,35 +124,51 @@ func Parse(text string) (*Node, error) {
 	return root, nil
 }
 
-type parser struct {
-	text string
-	pos  int
-	// unused are allocated nodes that are not used yet; allocated counts all nodes.
-	unused    []Node
-	allocated int
+// maxKeptNodes limits the nodes that a parser keeps for the next text: 1 MiB, enough for most texts
+// of half a megabyte.
+const maxKeptNodes = 1 << 14
+
+// Reset empties the tree of the last Parse, so that nothing refers to its text any more.
+func (p *Parser) Reset() {
+	kept, nodes := 0, 0
+	for i, lot := range p.lots {
+		if nodes += len(lot); nodes > maxKeptNodes {
+			break
+		}
+		if kept++; i < p.inUse {
+			clear(lot)
+		}
+	}
+	clear(p.lots[kept:])
+	*p = Parser{lots: p.lots[:kept]}
 }
 
-func (p *parser) syntaxError(what string) error {
+func (p *Parser) syntaxError(what string) error {
 	return fmt.Errorf("%w: byte %d: %s", ErrSyntax, p.pos, what)
 }
 
-// node returns an unused node. Nodes are allocated in batches, because single allocations would
-// take most of the parsing time.
-func (p *parser) node() (*Node, error) {
+// node returns an unused node. Nodes are allocated in lots, because single allocations would take
+// most of the parsing time.
+func (p *Parser) node() (*Node, error) {
 	if len(p.unused) == 0 {
-		lot := min(max(8, len(p.text)/32), 1024, maxValues-p.allocated)
-		if lot == 0 {
+		left := maxValues - p.taken
+		if left == 0 {
 			return nil, p.syntaxError("too many values")
 		}
-		p.allocated += lot
-		p.unused = make([]Node, lot)
+		if p.inUse == len(p.lots) {
+			p.lots = append(p.lots, make([]Node, min(max(8, len(p.text)/32), 1024)))
+		}
+		lot := p.lots[p.inUse]
+		p.unused = lot[:min(len(lot), left)]
+		p.inUse++
+		p.taken += len(p.unused)
 	}
 	n := &p.unused[0]
 	p.unused = p.unused[1:]
 	return n, nil
 }
 
-func (p *parser) skipSpace() {
+func (p *Parser) skipSpace() {
 	for p.pos < len(p.text) {
 		switch p.text[p.pos] {
 		case ' ', '\t', '\n', '\r':
@@ -145,7 +180,7 @@ func (p *parser) skipSpace() {
 }
 
 // skipToken skips c and the white space around it, and reports whether c was there.
-func (p *parser) skipToken(c byte) bool {
+func (p *Parser) skipToken(c byte) bool {
 	p.skipSpace()
 	if p.pos == len(p.text) || p.text[p.pos] != c {
 		return false
@@ -155,7 +190,8 @@ func (p *parser) skipToken(c byte) bool {
 	return true
 }
 
-func (p *parser) value(n *Node, depth int) error {
+// value parses a value into n; previous is the element before it in a list, or nil.
+func (p *Parser) value(n, previous *Node, depth int) error {
 	if p.pos == len(p.text) {
 		return p.syntaxError("unexpected end")
 	}
@@ -164,9 +200,9 @@ func (p *parser) value(n *Node, depth int) error {
 	}
 	switch p.text[p.pos] {
 	case '{':
-		return p.children(n, Object, '}', depth)
+		return p.members(n, previous, depth)
 	case '[':
-		return p.children(n, Array, ']', depth)
+		return p.elements(n, depth)
 	case '"':
 		text, err := p.string()
 		n.Kind, n.Text = String, text
@@ -182,7 +218,7 @@ func (p *parser) value(n *Node, depth int) error {
 	}
 }
 
-func (p *parser) literal(n *Node, kind Kind, word string) error {
+func (p *Parser) literal(n *Node, kind Kind, word string) error {
 	if len(p.text)-p.pos < len(word) || p.text[p.pos:p.pos+len(word)] != word {
 		return p.syntaxError("invalid value")
 	}
@@ -193,42 +229,65 @@ func (p *parser) literal(n *Node, kind Kind, word string) error {
 	return nil
 }
 
-// children parses the rest of a list or an object, up to its end.
-func (p *parser) children(n *Node, kind Kind, end byte, depth int) error {
-	n.Kind = kind
+// elements parses the rest of a list, up to its end.
+func (p *Parser) elements(n *Node, depth int) error {
+	n.Kind = Array
 	p.pos++
-	if p.skipToken(end) {
+	if p.skipToken(']') {
 		return nil
 	}
-	var names nameSet
 	for last := (*Node)(nil); ; {
-		name, what := "", "list"
-		if kind == Object {
-			what = "object"
-			var err error
-			if name, err = p.memberName(n, &names); err != nil {
-				return err
-			}
+		child, err := p.child(n, last)
+		if err != nil {
+			return err
+		}
+		if err := p.value(child, last, depth+1); err != nil {
+			return err
+		}
+		if last = child; p.skipToken(']') {
+			return nil
+		}
+		if !p.skipToken(',') {
+			return p.syntaxError("expected a comma or the end of the list")
+		}
+	}
+}
+
+// members parses the rest of an object, up to its end.
+func (p *Parser) members(n, previous *Node, depth int) error {
+	n.Kind = Object
+	p.pos++
+	if p.skipToken('}') {
+		return nil
+	}
+	names := nameSet{object: n}
+	if previous != nil && previous.Kind == Object {
+		names.model = previous.First
+	}
+	for last := (*Node)(nil); ; {
+		name, err := p.memberName(&names)
+		if err != nil {
+			return err
 		}
 		child, err := p.child(n, last)
 		if err != nil {
 			return err
 		}
 		child.Name = name
-		if err := p.value(child, depth+1); err != nil {
+		if err := p.value(child, nil, depth+1); err != nil {
 			return err
 		}
-		if last = child; p.skipToken(end) {
+		if last = child; p.skipToken('}') {
 			return nil
 		}
 		if !p.skipToken(',') {
-			return p.syntaxError("expected a comma or the end of the " + what)
+			return p.syntaxError("expected a comma or the end of the object")
 		}
 	}
 }
 
-// memberName parses the name of a member of n and the colon after it.
-func (p *parser) memberName(n *Node, names *nameSet) (string, error) {
+// memberName parses the name of a member and the colon after it.
+func (p *Parser) memberName(names *nameSet) (string, error) {
 	if p.pos == len(p.text) || p.text[p.pos] != '"' {
 		return "", p.syntaxError("expected a member name")
 	}
@@ -236,7 +295,7 @@ func (p *parser) memberName(n *Node, names *nameSet) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
-	case !names.add(n, name):
+	case !names.add(name):
 		return "", p.syntaxError("duplicate member name")
 	case !p.skipToken(':'):
 		return "", p.syntaxError("expected a colon")
@@ -245,7 +304,7 @@ func (p *parser) memberName(n *Node, names *nameSet) (string, error) {
 }
 
 // child adds the node after last, which is nil for the first child.
-func (p *parser) child(parent, last *Node) (*Node, error) {
+func (p *Parser) child(parent, last *Node) (*Node, error) {
 	child, err := p.node()
 	if err != nil {
 		return nil, err
@@ -261,6 +320,11 @@ func (p *parser) child(parent, last *Node) (*Node, error) {
 // nameSet holds the member names of an object so far. It searches the members while they are few,
 // and uses a map for many.
 type nameSet struct {
+	object *Node
+	// model is the member of the previous object in the list that the next member is compared with,
+	// as long as all members before it had the names of that object's members, in its order. Such a
+	// name is new, because names of an object differ. The rows of a table mostly have the same names.
+	model *Node
 	count int
 	set   map[string]bool
 }
@@ -268,14 +332,19 @@ type nameSet struct {
 const linearLimit = 32
 
 // add reports whether the name is new to the object.
-func (s *nameSet) add(n *Node, name string) bool {
+func (s *nameSet) add(name string) bool {
 	s.count++
+	if s.model != nil && s.model.Name == name {
+		s.model = s.model.Next
+		return true
+	}
+	s.model = nil
 	if s.count <= linearLimit {
-		return n.Member(name) == nil
+		return s.object.Member(name) == nil
 	}
 	if s.set == nil {
 		s.set = make(map[string]bool)
-		for child := n.First; child != nil; child = child.Next {
+		for child := s.object.First; child != nil; child = child.Next {
 			s.set[child.Name] = true
 		}
 	}
@@ -288,7 +357,7 @@ func (s *nameSet) add(n *Node, name string) bool {
 
 // string parses a string. Raw control characters, including line ends, are kept. A string without
 // escapes, the usual case, is a substring of the text.
-func (p *parser) string() (string, error) {
+func (p *Parser) string() (string, error) {
 	p.pos++
 	from := p.pos
 	for p.pos < len(p.text) {
@@ -306,7 +375,7 @@ func (p *parser) string() (string, error) {
 }
 
 // unescape parses a string with escapes that starts at from; there are no escapes before p.pos.
-func (p *parser) unescape(from int) (string, error) {
+func (p *Parser) unescape(from int) (string, error) {
 	var b strings.Builder
 	for plain := from; p.pos < len(p.text); {
 		switch p.text[p.pos] {
@@ -331,7 +400,7 @@ func (p *parser) unescape(from int) (string, error) {
 
 // escape parses one escape. Half a surrogate pair gives the replacement character, as in
 // encoding/json.
-func (p *parser) escape() (rune, bool) {
+func (p *Parser) escape() (rune, bool) {
 	if len(p.text)-p.pos < 2 {
 		return 0, false
 	}
@@ -358,7 +427,7 @@ func (p *parser) escape() (rune, bool) {
 }
 
 // codeUnit parses \uXXXX.
-func (p *parser) codeUnit() (rune, bool) {
+func (p *Parser) codeUnit() (rune, bool) {
 	const size = len(`\u0000`)
 	if len(p.text)-p.pos < size || p.text[p.pos:p.pos+2] != `\u` {
 		return 0, false
@@ -374,7 +443,7 @@ func (p *parser) codeUnit() (rune, bool) {
 }
 
 // number parses a number and keeps it as written.
-func (p *parser) number(n *Node) error {
+func (p *Parser) number(n *Node) error {
 	from := p.pos
 	p.skipByte('-')
 	if !p.skipByte('0') && !p.skipDigits() {
@@ -395,7 +464,7 @@ func (p *parser) number(n *Node) error {
 	return nil
 }
 
-func (p *parser) skipByte(c byte) bool {
+func (p *Parser) skipByte(c byte) bool {
 	if p.pos == len(p.text) || p.text[p.pos] != c {
 		return false
 	}
@@ -404,7 +473,7 @@ func (p *parser) skipByte(c byte) bool {
 }
 
 // skipDigits skips digits and reports whether there were any.
-func (p *parser) skipDigits() bool {
+func (p *Parser) skipDigits() bool {
 	from := p.pos
 	for p.pos < len(p.text) && p.text[p.pos] >= '0' && p.text[p.pos] <= '9' {
 		p.pos++

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -129,6 +131,70 @@ func TestParse_DuplicateNames(t *testing.T) {
 	}
 }
 
+// TestParse_DuplicateNamesInRows: objects of a list are compared with the object before them, which
+// hides no duplicate.
+func TestParse_DuplicateNamesInRows(t *testing.T) {
+	t.Parallel()
+	wide := func(last string) string {
+		var b strings.Builder
+		for i := range 100 {
+			fmt.Fprintf(&b, `"n%d":%d,`, i, i)
+		}
+		return "{" + b.String() + last + "}"
+	}
+	for text, good := range map[string]bool{
+		`[{"a":1,"b":2},{"a":3,"b":4}]`: true, `[{"a":1,"b":2},{"b":3,"a":4}]`: true, `[{"a":1,"b":2},{"a":3}]`: true,
+		`[{"a":1},{"a":3,"b":4},{"a":5}]`: true, `[{"a":1},[],{"a":2}]`: true, `[{"a":{"b":1}},{"a":{"b":1}}]`: true,
+		`[{"a":1,"b":2},{"a":3,"a":4}]`: false, `[{"a":1,"b":2},{"a":3,"b":4,"a":5}]`: false, `[{"a":1,"b":2},{"b":3,"b":4}]`: false,
+		`[{"a":1,"b":2,"c":3},{"a":4,"c":5,"a":6}]`: false, `[{"a":1,"b":2},{"a":3,"b":4,"\u0062":5}]`: false,
+		"[" + wide(`"a":1`) + "," + wide(`"b":1`) + "]": true, "[" + wide(`"a":1`) + "," + wide(`"n0":1`) + "]": false,
+		"[" + wide(`"a":1`) + "," + wide(`"b":1,"b":2`) + "]": false,
+	} {
+		if _, err := jsontree.Parse(text); (err == nil) != good {
+			t.Errorf("%s: error %v, want none: %t", text, err, good)
+		}
+	}
+}
+
+// TestParser_Reuse: a parser that has parsed other texts gives the same tree as a new one.
+func TestParser_Reuse(t *testing.T) {
+	t.Parallel()
+	texts := slices.Sorted(maps.Keys(sampleTexts()))
+	texts = append(texts, document, "["+strings.Repeat(document+",", 3000)+document+"]", document)
+	var reused jsontree.Parser
+	for _, text := range texts {
+		want, wantErr := jsontree.Parse(text)
+		got, err := reused.Parse(text)
+		if fmt.Sprint(err) != fmt.Sprint(wantErr) {
+			t.Errorf("%.60q: error %v, want %v", text, err, wantErr)
+		} else if err == nil && !cmp.Equal(toPlain(want), toPlain(got)) {
+			t.Errorf("%.60q: another tree than that of a new parser", text)
+		}
+	}
+}
+
+// TestParser_Reset: no node of an earlier tree refers to its text.
+func TestParser_Reset(t *testing.T) {
+	t.Parallel()
+	var p jsontree.Parser
+	for range 3 {
+		root, err := p.Parse(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes := []*jsontree.Node{root}
+		for i := 0; i < len(nodes); i++ {
+			nodes = append(nodes, nodes[i].Children()...)
+		}
+		p.Reset()
+		for _, n := range nodes {
+			if *n != (jsontree.Node{}) {
+				t.Fatalf("after Reset a node is %+v", *n)
+			}
+		}
+	}
+}
+
 // TestParse_Limits: a text over the limits is rejected.
 func TestParse_Limits(t *testing.T) {
 	t.Parallel()
@@ -181,9 +247,14 @@ func FuzzParse(f *testing.F) {
 	for text := range sampleTexts() {
 		f.Add([]byte(text))
 	}
+	f.Add([]byte(`[{"a":1,"b":2},{"a":3,"b":4,"a":5}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		text := string(data)
-		root, err := jsontree.Parse(text)
+		var p jsontree.Parser
+		if _, err := p.Parse(document); err != nil { // the nodes are then reused
+			t.Fatal(err)
+		}
+		root, err := p.Parse(text)
 		want, otherErr := decodeStandard(text)
 		if err == nil {
 			if diff := cmp.Diff(want, toPlain(root)); otherErr != nil || diff != "" {
