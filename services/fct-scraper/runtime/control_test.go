@@ -96,7 +96,7 @@ func (s *steered) report(status contract.Status) contract.Report {
 func TestPause_HoldsRequestsUntilResume(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t, courtsim.Options{Seed: 5, Max: 60, Missing: 0.1, Latency: 5 * time.Millisecond},
-		map[string]string{"end": "60", "delay_min": "10ms", "delay_max": "20ms"})
+		map[string]string{"end": "60", "delay_min": "30ms", "delay_max": "40ms"})
 	s := p.begin(t, 20, nil)
 	defer s.end()
 	if status := s.steer(contract.SubjectPause, contract.Tuning{}); status.Wait == nil ||
@@ -107,8 +107,8 @@ func TestPause_HoldsRequestsUntilResume(t *testing.T) {
 	before := p.memory.requests()
 	s.steer(contract.SubjectPause, contract.Tuning{})                         // again is no error
 	time.Sleep(time.Duration(fcttest.Scaled(300, 20_000)) * time.Millisecond) // a presence expires after 15 s
-	if after := p.memory.requests(); after != before || before > 20+5 {
-		t.Errorf("%d requests at the pause, %d later", before, after)
+	if after := p.memory.requests(); after != before || before >= 60 {
+		t.Errorf("%d requests at the pause, %d later; of 60 numbers some must be left", before, after)
 	}
 	s.steer(contract.SubjectResume, contract.Tuning{})
 	if report := s.report(contract.Completed); report.Total != 60 || report.Failed != 0 || report.Retries != 0 {
