@@ -186,44 +186,51 @@ func (s *Store) Reader(name string) (io.ReadCloser, error) {
 	return file, nil
 }
 
-// Sizes returns the length in bytes of every regular file of a folder by its name; an empty map if
-// the folder is missing. Its error wraps ErrNotWritable.
-func (s *Store) Sizes(folder string) (map[string]int64, error) {
-	sizes := map[string]int64{}
-	opened, err := s.root.OpenRoot(folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return sizes, nil
-	}
-	if err != nil {
-		return nil, s.notWritable("listing", folder, err)
-	}
-	defer func() { _ = opened.Close() }()
-	names, err := listNames(opened)
-	if err != nil {
-		return nil, s.notWritable("listing", folder, err)
-	}
-	for _, name := range names {
-		info, err := opened.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) { // a temporary file of another process
-			continue
-		}
-		if err != nil {
-			return nil, s.notWritable("listing", folder, err)
-		}
-		if info.Mode().IsRegular() {
-			sizes[name] = info.Size()
-		}
-	}
-	return sizes, nil
+// Sizes reads the sizes of files. It keeps the folders open, so that a path is not resolved again for
+// every file of a folder; the caller must close it. It is not safe for concurrent use.
+type Sizes struct {
+	store *Store
+	// folders has nil for a folder that does not exist.
+	folders map[string]*os.Root
 }
 
-func listNames(folder *os.Root) ([]string, error) {
-	file, err := folder.Open(".")
-	if err != nil {
-		return nil, err
+// Sizes returns a reader of the sizes of files.
+func (s *Store) Sizes() *Sizes { return &Sizes{store: s, folders: make(map[string]*os.Root)} }
+
+// Of returns the length in bytes of a regular file; false if there is none. A folder that is missing
+// stays missing for this reader. Its error wraps ErrNotWritable.
+func (z *Sizes) Of(name string) (size int64, found bool, err error) {
+	at := path.Dir(name)
+	folder, opened := z.folders[at]
+	if !opened {
+		if folder, err = z.store.root.OpenRoot(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, false, z.store.notWritable("listing", at, err)
+		}
+		z.folders[at] = folder
 	}
-	names, err := file.Readdirnames(-1)
-	return names, errors.Join(err, file.Close())
+	if folder == nil {
+		return 0, false, nil
+	}
+	info, err := folder.Lstat(path.Base(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, z.store.notWritable("listing", at, err)
+	}
+	return info.Size(), info.Mode().IsRegular(), nil
+}
+
+// Close closes the folders.
+func (z *Sizes) Close() error {
+	var err error
+	for _, folder := range z.folders {
+		if folder != nil {
+			err = errors.Join(err, folder.Close())
+		}
+	}
+	clear(z.folders)
+	return err
 }
 
 // Remove removes a file durably; a missing one is no error. Its error wraps ErrNotWritable.

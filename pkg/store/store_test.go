@@ -301,15 +301,19 @@ func TestSizesAndRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sizes, err := s.Sizes("d")
-	if diff := cmp.Diff(map[string]int64{"a": 4, "b": 0}, sizes); diff != "" || err != nil {
-		t.Errorf("%v: %s", err, diff)
+	sizes := s.Sizes()
+	for name, want := range map[string]int64{"d/a": 4, "d/b": 0, "d/deep/c": 0, "d/link": -1, "d/deep": -1, "d/x": -1,
+		"none/x": -1} {
+		size, found, err := sizes.Of(name)
+		if found != (want >= 0) || found && size != want || err != nil {
+			t.Errorf("%s: %d, %t, %v; want %d", name, size, found, err, want)
+		}
 	}
-	if sizes, err := s.Sizes("none"); len(sizes) != 0 || err != nil {
-		t.Errorf("a folder that is missing: %v, %v", sizes, err)
-	}
-	if _, err := s.Sizes("d/a"); !errors.Is(err, ErrNotWritable) {
+	if _, _, err := sizes.Of("d/a/x"); !errors.Is(err, ErrNotWritable) {
 		t.Errorf("a file: got %v", err)
+	}
+	if err := sizes.Close(); err != nil {
+		t.Error(err)
 	}
 	if err := errors.Join(s.Remove("d/a"), s.Remove("d/a"), s.Remove("none/x")); err != nil {
 		t.Error(err)

@@ -14,6 +14,7 @@ import (
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
+	"fct-scraper/services/reporter/verify"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -163,11 +164,10 @@ func (w *worker) writeKeys(ctx context.Context, fresh []fold.Counted) error {
 
 // deleteUnconfirmedKeys deletes the run's own keys of unconfirmed no-records, which earlier
 // versions wrote at once.
-func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected map[int]contract.Collected) error {
+func (w *worker) deleteUnconfirmedKeys(ctx context.Context, collected verify.Keys) error {
 	var keys []*nats.Msg
 	for number := range w.tally.UnconfirmedNumbers() {
-		if value, found := collected[number]; found && value.RunID == w.manifest.RunID &&
-			value.Outcome == contract.NoRecord {
+		if collected.Own(number) && collected.Outcome(number) == contract.NoRecord {
 			keys = append(keys, deletion(contract.BucketCollected, w.manifest.Case(number)))
 		}
 	}
@@ -437,12 +437,15 @@ func (w *worker) decodeAnnounced(entry jetstream.KeyValueEntry) *contract.Planne
 }
 
 // readKeys reads the keys of the run's series and year from the buckets collected and failed.
-func (w *worker) readKeys(ctx context.Context) (collected, failed map[int]contract.Collected, err error) {
-	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
-	err = w.eachKey(ctx, contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value })
-	if err != nil {
-		return nil, nil, err
+func (w *worker) readKeys(ctx context.Context) (collected, failed verify.Keys, err error) {
+	collected, failed = verify.NewKeys(), verify.NewKeys()
+	for bucket, keys := range map[string]verify.Keys{
+		contract.BucketCollected: collected, contract.BucketFailed: failed,
+	} {
+		err := w.eachKey(ctx, bucket, func(n int, value contract.Collected) { keys.Add(w.manifest, n, value) })
+		if err != nil {
+			return nil, nil, err
+		}
 	}
-	err = w.eachKey(ctx, contract.BucketFailed, func(n int, value contract.Collected) { failed[n] = value })
-	return collected, failed, err
+	return collected, failed, nil
 }

@@ -21,6 +21,7 @@ import (
 	"fct-scraper/pkg/store"
 	"fct-scraper/services/reporter/files"
 	"fct-scraper/services/reporter/fold"
+	"fct-scraper/services/reporter/verify"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -379,7 +380,7 @@ func emptyRangeReason(m contract.Manifest) string {
 // summary returns what the report of the run is made of. collected are the collected numbers of its
 // series and year; nil if they could not be read.
 func (w *worker) summary(
-	status contract.Status, reason string, collected map[int]contract.Collected,
+	status contract.Status, reason string, collected verify.Keys,
 ) files.Summary {
 	s := files.Summary{
 		Manifest: w.manifest, Tally: &w.tally, Status: status, Reason: reason,
@@ -388,7 +389,7 @@ func (w *worker) summary(
 			if collected == nil {
 				return w.collectedElsewhere.Get(number) != ""
 			}
-			return skips(w.manifest, collected, number)
+			return collected.Skipped(number)
 		},
 	}
 	for number := range w.manifest.Numbers() {
@@ -581,21 +582,15 @@ func startCommand(m contract.Manifest, from int, superseded bool) string {
 // countRemaining counts the numbers of the run that have no outcome, and returns the lowest one;
 // End+1 when there is none. During a search the range may still become shorter.
 func countRemaining(
-	manifest contract.Manifest, outcomes fold.Outcomes, collected map[int]contract.Collected,
+	manifest contract.Manifest, outcomes fold.Outcomes, collected verify.Keys,
 ) (count, next int) {
 	next = manifest.Range.End + 1
 	for number := range manifest.Numbers() {
-		if outcomes.Get(number) == "" && !skips(manifest, collected, number) {
+		if outcomes.Get(number) == "" && !collected.Skipped(number) {
 			count, next = count+1, min(next, number)
 		}
 	}
 	return count, next
-}
-
-// skips reports whether the run skips a number because another run collected it.
-func skips(manifest contract.Manifest, collected map[int]contract.Collected, number int) bool {
-	value, found := collected[number]
-	return found && manifest.Skips(number, value) && value.RunID != manifest.RunID
 }
 
 // outcomeOf returns the outcome of a number as the safe stop counts it: this run's, or that of the

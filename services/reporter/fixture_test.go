@@ -259,7 +259,10 @@ func (f *fixture) runToError(hook func(string) error) (contract.State, error) {
 func (f *fixture) keys() (collected, failed map[int]contract.Collected) {
 	f.t.Helper()
 	w := &worker{Service: New(Options{Bus: f.bus}), buckets: f.buckets, manifest: f.manifest}
-	collected, failed, err := w.readKeys(f.t.Context())
+	collected, failed = map[int]contract.Collected{}, map[int]contract.Collected{}
+	err := errors.Join(
+		w.eachKey(f.t.Context(), contract.BucketCollected, func(n int, value contract.Collected) { collected[n] = value }),
+		w.eachKey(f.t.Context(), contract.BucketFailed, func(n int, value contract.Collected) { failed[n] = value }))
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"slices"
 
 	"fct-scraper/pkg/contract"
@@ -50,7 +49,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 	if err != nil {
 		return contract.Report{}, "", fmt.Errorf("nothing was written: %w", err)
 	}
-	ours := func(id contract.CaseID) bool { return files.OwnsRecord(collected, id, run) }
+	ours := func(id contract.CaseID) bool { return collected.Belongs(id.Number) }
 	err = w.Store.WriteFrom(files.AttemptsName(run), func(out io.Writer) error {
 		return w.refold(ctx, last, out, ours, func(string) bool { return true })
 	})
@@ -86,7 +85,7 @@ func Rewrite(ctx context.Context, options Options, run contract.RunID) (contract
 // series and year.
 func (w *worker) verifyStore(
 	ctx context.Context, last, keysUpTo uint64, previous *contract.Report,
-) (map[int]contract.Collected, error) {
+) (verify.Keys, error) {
 	if err := w.ledger.CheckEnd(ctx, keysUpTo); err != nil {
 		return nil, err
 	}
@@ -161,7 +160,7 @@ func (w *worker) refold(
 // to message keysUpTo. If counts and keys agree, missing or wrong files are rewritten; a file that
 // is wrong after that is store.ErrNotWritable. It returns the collected numbers of the run's series
 // and year.
-func (w *worker) verify(ctx context.Context, keysUpTo uint64) (map[int]contract.Collected, error) {
+func (w *worker) verify(ctx context.Context, keysUpTo uint64) (verify.Keys, error) {
 	inspected := files.Inspect(w.Store, w.manifest)
 	collected, err := w.compare(ctx, keysUpTo, inspected)
 	w.details = inspected.Details
@@ -184,11 +183,11 @@ func (w *worker) verify(ctx context.Context, keysUpTo uint64) (map[int]contract.
 }
 
 // repair rewrites the files that an inspection found wrong.
-func (w *worker) repair(ctx context.Context, inspected *files.Inspection, collected map[int]contract.Collected) error {
+func (w *worker) repair(ctx context.Context, inspected *files.Inspection, collected verify.Keys) error {
 	refolder := &worker{Service: w.Service, lease: w.lease, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
 	refold := func(out io.Writer) error {
 		return refolder.refold(ctx, w.tally.Sequence, out,
-			func(id contract.CaseID) bool { return files.OwnsRecord(collected, id, w.manifest.RunID) },
+			func(id contract.CaseID) bool { return collected.Belongs(id.Number) },
 			func(name string) bool { return inspected.WrongFiles[name] })
 	}
 	if !inspected.LinesWrong() {
@@ -202,7 +201,7 @@ func (w *worker) repair(ctx context.Context, inspected *files.Inspection, collec
 // file. It returns the collected numbers of the run's series and year.
 func (w *worker) compare(
 	ctx context.Context, keysUpTo uint64, inspected *files.Inspection,
-) (map[int]contract.Collected, error) {
+) (verify.Keys, error) {
 	collected, failed, err := w.readKeys(ctx)
 	if err != nil {
 		return nil, err
@@ -210,7 +209,7 @@ func (w *worker) compare(
 	v := verify.New(w.manifest, keysUpTo)
 	err = w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
 		v.Read(m)
-		return inspected.Read(m, collected)
+		return inspected.Read(m, func(id contract.CaseID) bool { return collected.Belongs(id.Number) })
 	})
 	if err := errors.Join(err, inspected.End()); err != nil {
 		return nil, err
@@ -275,15 +274,17 @@ const noFile = -1
 // wrongRecords returns the numbers whose file has another size than recorded, by the run that
 // collected them, with the size of the file.
 func (w *worker) wrongRecords(ctx context.Context) (map[contract.RunID]map[int]int64, error) {
-	sizes, err := w.Store.Sizes(files.CasesFolder(w.manifest.Prefix, w.manifest.Year))
-	if err != nil {
-		return nil, err
-	}
+	sizes := w.Store.Sizes()
 	wrong := map[contract.RunID]map[int]int64{}
-	err = w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
-		size, found := sizes[path.Base(files.CaseName(w.manifest.Case(number)))]
+	var sizeErr error
+	err := w.eachKey(ctx, contract.BucketCollected, func(number int, value contract.Collected) {
+		if value.Outcome != contract.Success || sizeErr != nil {
+			return
+		}
+		size, found, err := sizes.Of(files.CaseName(w.manifest.Case(number)))
 		switch {
-		case value.Outcome != contract.Success:
+		case err != nil:
+			sizeErr = err
 			return
 		case value.Size == 0 && size > 0: // collected by a version that did not store the size
 			return
@@ -297,7 +298,7 @@ func (w *worker) wrongRecords(ctx context.Context) (map[contract.RunID]map[int]i
 		}
 		wrong[value.RunID][number] = size
 	})
-	return wrong, err
+	return wrong, errors.Join(sizeErr, err, sizes.Close())
 }
 
 // restoreFrom writes records from the ledger of a run and returns how many. It deletes their numbers

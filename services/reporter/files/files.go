@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -160,20 +159,11 @@ func failures(manifest contract.Manifest, entries []fold.Counted) (results []con
 	return results
 }
 
-// OwnsRecord reports whether the record of a case belongs to the run: no other run has collected it
-// since.
-func OwnsRecord(collected map[int]contract.Collected, id contract.CaseID, run contract.RunID) bool {
-	value, found := collected[id.Number]
-	return !found || value.RunID == run
-}
-
 // Inspection compares the files of a run with what its ledger derives, message by message: records
 // and raw answers by size, the attempts file line by line. Its methods do nothing on nil.
 type Inspection struct {
-	output   *store.Store
 	manifest contract.Manifest
-	// sizes caches the file sizes of each folder.
-	sizes map[string]map[string]int64
+	sizes    *store.Sizes
 	// WrongFiles are the files that are missing or have another size.
 	WrongFiles map[string]bool
 	lines      attemptsReader
@@ -224,8 +214,7 @@ type attemptsReader struct {
 
 // Inspect starts an inspection of the files of a run. The caller must call End.
 func Inspect(output *store.Store, manifest contract.Manifest) *Inspection {
-	i := &Inspection{output: output, manifest: manifest, sizes: map[string]map[string]int64{},
-		WrongFiles: map[string]bool{}}
+	i := &Inspection{manifest: manifest, sizes: output.Sizes(), WrongFiles: map[string]bool{}}
 	file, err := output.Reader(AttemptsName(manifest.RunID))
 	if err != nil { // missing or unreadable: rewriting it reports the cause
 		i.lines.wrong = true
@@ -235,15 +224,13 @@ func Inspect(output *store.Store, manifest contract.Manifest) *Inspection {
 	return i
 }
 
-// Read inspects the files that are derived from a message. collected shows which records belong to
-// other runs by now.
-func (i *Inspection) Read(m ledger.Message, collected map[int]contract.Collected) error {
+// Read inspects the files that are derived from a message. ours reports whether the record of a case
+// belongs to the run: no other run has collected it since.
+func (i *Inspection) Read(m ledger.Message, ours func(contract.CaseID) bool) error {
 	if i == nil {
 		return nil
 	}
-	d, err := Derive(i.manifest, i.Details.Add(i.manifest, m), func(id contract.CaseID) bool {
-		return OwnsRecord(collected, id, i.manifest.RunID)
-	})
+	d, err := Derive(i.manifest, i.Details.Add(i.manifest, m), ours)
 	if err != nil {
 		return err
 	}
@@ -264,14 +251,10 @@ func (i *Inspection) Read(m ledger.Message, collected map[int]contract.Collected
 // has reports whether a regular file of that name and size exists. The file of a record may be of the
 // version in the ledger or of the current one.
 func (i *Inspection) has(file store.File) (bool, error) {
-	folder := path.Dir(file.Name)
-	if i.sizes[folder] == nil {
-		var err error
-		if i.sizes[folder], err = i.output.Sizes(folder); err != nil {
-			return false, err
-		}
+	size, found, err := i.sizes.Of(file.Name)
+	if err != nil {
+		return false, err
 	}
-	size, found := i.sizes[folder][path.Base(file.Name)]
 	if found && size != int64(len(file.Data)) {
 		file = Current([]store.File{file})[0]
 	}
@@ -293,10 +276,13 @@ func (r *attemptsReader) compare(lines []byte) error {
 	return nil
 }
 
-// End closes the attempts file. The file is wrong if it has further lines.
+// End closes the files that an inspection has open. The attempts file is wrong if it has further lines.
 func (i *Inspection) End() error {
-	if i == nil || i.lines.file == nil {
+	if i == nil {
 		return nil
+	}
+	if err := i.sizes.Close(); err != nil || i.lines.file == nil {
+		return err
 	}
 	if !i.lines.wrong {
 		_, err := i.lines.reader.ReadByte()

@@ -528,12 +528,14 @@ func WriteSummary(
 	if err != nil {
 		return "", err
 	}
-	sizes, err := output.Sizes(".")
-	if err != nil {
-		return "", err
-	}
+	sizes := output.Sizes()
+	defer func() { _ = sizes.Close() }()
 	for _, file := range append(files, report...) {
-		if size, found := sizes[file.Name]; !found || size != int64(len(file.Data)) {
+		size, found, err := sizes.Of(file.Name)
+		if err != nil {
+			return "", err
+		}
+		if !found || size != int64(len(file.Data)) {
 			return "", output.ChangedError(file.Name)
 		}
 	}

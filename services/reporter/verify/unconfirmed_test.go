@@ -310,8 +310,8 @@ func TestCanaryConfirms_ClockSetBack(t *testing.T) {
 	if len(folded.Unconfirmed) != 1 || folded.Unconfirmed[0].CaseID.Number != 3 {
 		t.Errorf("unconfirmed: %+v, want number 3 alone", folded.Unconfirmed)
 	}
-	if _, found := reader.unconfirmed.endedAt[3]; len(reader.unconfirmed.endedAt) != 1 || !found {
-		t.Errorf("the verifier has %v, want number 3 alone", reader.unconfirmed.endedAt)
+	if _, found := reader.unconfirmed.newest[3]; len(reader.unconfirmed.newest) != 1 || !found {
+		t.Errorf("the verifier has %v, want number 3 alone", reader.unconfirmed.newest)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,45 +19,69 @@ import (
 	"fct-scraper/pkg/sanitize"
 )
 
-// Verifier counts one run's ledger and collects the differences that it finds.
+// Verifier counts one run's ledger and collects the differences that it finds. It takes a few bytes a
+// number, whatever the attempts.
 type Verifier struct {
 	manifest contract.Manifest
-	// outcomes is the first outcome of each number in the ledger.
-	outcomes map[int]contract.Outcome
-	// seen holds the attempts of the ledger, so that a replayed one counts once.
-	seen map[attemptID]bool
-	// lines are the lines that the attempts file must have, and how many of each.
-	lines       map[attemptsLine]int
-	requests    int
-	planned     *contract.Planned
-	unconfirmed unconfirmedSet
-	// keysUpTo is the sequence of the last message whose outcomes must have their keys; withoutKey
-	// are the numbers that got theirs after it.
-	keysUpTo   uint64
-	withoutKey map[int]bool
-	problems   []string
+	// numbers are indexed by number.
+	numbers []numberState
+	// seen holds the attempts of the numbers without an outcome, so that a replayed one counts once.
+	seen map[int][]attemptID
+	// lineSeed makes the hashes of lines unpredictable.
+	lineSeed maphash.Seed
+	// attempts counts the attempts of the ledger without replays, amendments the additional lines of
+	// no-records that were counted and voided.
+	attempts, amendments, requests int
+	planned                        *contract.Planned
+	unconfirmed                    unconfirmedSet
+	// keysUpTo is the sequence of the last message whose outcomes must have their keys.
+	keysUpTo uint64
+	problems []string
 }
 
-// attemptID identifies an attempt. A blocked attempt does not use up its attempt number, so blocked
-// attempts are distinguished by their start.
+// numberState is what is known about one number of the ledger.
+type numberState struct {
+	// lines is the sum of the hashes of the lines that the attempts file must have, amendments
+	// included. Two sets of lines with the same sum are the same but for one case in 2^64.
+	lines uint64
+	// outcome is the first one of the number.
+	outcome outcomeCode
+	flags   flag
+}
+
+// flag is what is true of a number.
+type flag uint8
+
+const (
+	// attempted: the ledger has an attempt.
+	attempted flag = 1 << iota
+	// withoutKey: the number got its outcome after the last message that must have its keys.
+	withoutKey
+	// confirmedLate: its no-record was confirmed after that message.
+	confirmedLate
+	// overflowing: its no-record is one of the overflow.
+	overflowing
+	// voided: its no-record is void.
+	voided
+)
+
+func (n *numberState) is(f flag) bool { return n.flags&f != 0 }
+
+// attemptID identifies an attempt of a number. A blocked attempt does not use up its attempt number,
+// so blocked attempts are distinguished by their start.
 type attemptID struct {
-	number, attempt int
-	blocked         time.Time
-}
-
-// attemptsLine is a line of the attempts file; outcome is the attempt's outcome, or its verdict
-// when it has none.
-type attemptsLine struct {
-	number, attempt int
-	outcome         string
+	attempt int
+	blocked time.Time
 }
 
 // New returns a verifier of a run. keysUpTo is the sequence of the last message whose outcomes must
 // have their keys.
 func New(manifest contract.Manifest, keysUpTo uint64) *Verifier {
+	numbers := make([]numberState, contract.MaxNumber+1)
 	return &Verifier{
-		manifest: manifest, keysUpTo: keysUpTo, outcomes: map[int]contract.Outcome{}, seen: map[attemptID]bool{},
-		lines: map[attemptsLine]int{}, withoutKey: map[int]bool{}, unconfirmed: newUnconfirmedSet(keysUpTo),
+		manifest: manifest, keysUpTo: keysUpTo, numbers: numbers, seen: map[int][]attemptID{},
+		lineSeed:    maphash.MakeSeed(),
+		unconfirmed: unconfirmedSet{numbers: numbers, keysUpTo: keysUpTo, newest: map[int]unconfirmed{}},
 	}
 }
 
@@ -69,7 +93,7 @@ func (v *Verifier) Read(m ledger.Message) {
 	}
 	for _, entry := range m.Entries {
 		if ended := v.addEntry(entry); ended && m.Sequence > v.keysUpTo {
-			v.withoutKey[entry.CaseID.Number] = true
+			v.numbers[entry.CaseID.Number].flags |= withoutKey
 		}
 	}
 	if m.Canary != nil {
@@ -81,25 +105,41 @@ func (v *Verifier) Read(m ledger.Message) {
 // whether the entry gives its number the outcome.
 func (v *Verifier) addEntry(entry contract.Entry) bool {
 	number := entry.CaseID.Number
-	this := attemptID{number: number, attempt: entry.Attempt}
+	this := attemptID{attempt: entry.Attempt}
 	if entry.Verdict == contract.VerdictBlocked {
 		this.blocked = entry.StartedAt.UTC()
 	}
-	if v.outcomes[number] != "" || v.unconfirmed.voided[number] || entry.Outcome == "" && v.seen[this] {
+	n := &v.numbers[number]
+	if n.outcome != 0 || n.is(voided) || entry.Outcome == "" && slices.Contains(v.seen[number], this) {
 		return false
 	}
-	v.seen[this] = true
 	outcome := string(entry.Verdict)
 	switch {
 	case v.unconfirmed.addEntry(entry):
-		v.outcomes[number] = entry.Outcome
+		n.outcome = codeOf(entry.Outcome)
 		outcome = string(entry.Outcome)
 	case entry.Outcome != "":
 		outcome = string(contract.VerdictBlocked)
 	}
-	v.lines[attemptsLine{number, entry.Attempt, outcome}]++
+	if entry.Outcome == "" {
+		v.seen[number] = append(v.seen[number], this)
+	} else {
+		delete(v.seen, number)
+	}
+	n.lines += v.hashLine(entry.Attempt, outcome)
+	n.flags |= attempted
+	v.attempts++
 	v.requests += len(entry.Requests)
 	return entry.Outcome != ""
+}
+
+// hashLine returns the hash of a line of a number; outcome is the attempt's outcome, or its verdict
+// when it has none.
+func (v *Verifier) hashLine(attempt int, outcome string) uint64 {
+	return maphash.Comparable(v.lineSeed, struct {
+		attempt int
+		outcome string
+	}{attempt, outcome})
 }
 
 // Result returns nil when everything agrees, else an error that matches ledger.ErrMismatch and
@@ -143,24 +183,9 @@ type Counts struct {
 	}
 }
 
-// numbers returns the numbers that have an outcome on either side.
-func (v *Verifier) numbers(c Counts) []int {
-	all := slices.Collect(maps.Keys(v.outcomes))
-	for number := range c.Outcomes.Highest() + 1 {
-		if _, known := v.outcomes[number]; !known && c.Outcomes.Get(number) != "" {
-			all = append(all, number)
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
 // CompareCounts compares the counts and outcomes of the fold.
 func (v *Verifier) CompareCounts(c Counts) {
-	counts := map[contract.Outcome]int{}
-	for _, outcome := range v.outcomes {
-		counts[outcome]++
-	}
+	counts := v.countOutcomes()
 	got := [3]int{counts[contract.Success], counts[contract.NoRecord], counts[contract.Failed]}
 	if want := [3]int{c.Succeeded, c.NoRecord, c.Failed}; got != want {
 		v.problems = append(v.problems,
@@ -171,41 +196,58 @@ func (v *Verifier) CompareCounts(c Counts) {
 			fmt.Sprintf("retries, requests: the ledger has [%d %d], the counts have [%d %d]",
 				retries, v.requests, c.Retries, c.Requests))
 	}
-	if count := len(v.unconfirmed.endedAt) + len(v.unconfirmed.overflow); count != c.UnconfirmedCount {
+	if count := v.unconfirmed.count(); count != c.UnconfirmedCount {
 		v.problems = append(v.problems, fmt.Sprintf("unconfirmed: the ledger has %d, the counts have %d", count,
 			c.UnconfirmedCount))
 	}
-	numbers := v.numbers(c)
-	var wrong []int
-	for _, number := range numbers {
+	var unconfirmed, outcomes []int
+	for number := range max(len(v.numbers), c.Outcomes.Highest()+1) {
+		ours := v.outcome(number)
 		if v.unconfirmed.has(number) != c.Unconfirmed[number] {
-			wrong = append(wrong, number)
+			unconfirmed = append(unconfirmed, number)
+		}
+		if ours != c.Outcomes.Get(number) {
+			outcomes = append(outcomes, number)
 		}
 	}
-	v.addDifference("unconfirmed no-records of the checkpoint differ from the ledger", wrong)
-	wrong = nil
-	for _, number := range numbers {
-		if v.outcomes[number] != c.Outcomes.Get(number) {
-			wrong = append(wrong, number)
+	v.addDifference("unconfirmed no-records of the checkpoint differ from the ledger", unconfirmed)
+	v.addDifference("outcomes of the checkpoint differ from the ledger", outcomes)
+}
+
+// outcome returns the outcome of a number; empty when it has none.
+func (v *Verifier) outcome(number int) contract.Outcome {
+	if number < 0 || number >= len(v.numbers) {
+		return ""
+	}
+	return v.numbers[number].outcome.decoded()
+}
+
+// countOutcomes counts the numbers with each outcome.
+func (v *Verifier) countOutcomes() map[contract.Outcome]int {
+	counts := make(map[contract.Outcome]int)
+	for _, n := range v.numbers {
+		if n.outcome != 0 {
+			counts[n.outcome.decoded()]++
 		}
 	}
-	v.addDifference("outcomes of the checkpoint differ from the ledger", wrong)
+	return counts
 }
 
 // retries counts the attempts of all numbers except each number's first one.
 func (v *Verifier) retries() int {
-	numbers, attempts := map[int]bool{}, 0
-	for line, times := range v.lines {
-		numbers[line.number] = true
-		attempts += times
+	retries := v.attempts
+	for _, n := range v.numbers {
+		if n.is(attempted) {
+			retries--
+		}
 	}
-	return attempts - len(numbers)
+	return retries
 }
 
 // CompareAttempts compares the lines of the attempts file: one for each attempt, with its outcome
 // or verdict. attempts is how many the fold counted.
 func (v *Verifier) CompareAttempts(file io.Reader, attempts int) error {
-	written := map[attemptsLine]int{}
+	written := make([]uint64, len(v.numbers)) // the sums of the hashes of the lines of each number
 	var wrong []int
 	lines := 0
 	reader := bufio.NewReader(file)
@@ -227,16 +269,15 @@ func (v *Verifier) CompareAttempts(file io.Reader, attempts int) error {
 		if line.CaseID != v.manifest.Case(line.CaseID.Number) {
 			wrong = append(wrong, line.CaseID.Number)
 		}
-		written[attemptsLine{line.CaseID.Number, line.Attempt, line.Outcome}]++
+		written[line.CaseID.Number] += v.hashLine(line.Attempt, line.Outcome)
 	}
-	for _, key := range slices.Concat(slices.Collect(maps.Keys(v.lines)), slices.Collect(maps.Keys(written)),
-		slices.Collect(maps.Keys(v.unconfirmed.amendments))) {
-		if v.lines[key]+v.unconfirmed.amendments[key] != written[key] {
-			wrong = append(wrong, key.number)
+	for number, n := range v.numbers {
+		if n.lines != written[number] {
+			wrong = append(wrong, number)
 		}
 	}
 	v.addDifference("the attempts file differs from the ledger", wrong)
-	if lines-len(v.unconfirmed.amendments) != attempts {
+	if lines-v.amendments != attempts {
 		v.problems = append(v.problems, fmt.Sprintf("the attempts file has %d lines for %d attempts", lines, attempts))
 	}
 	return nil
@@ -244,29 +285,21 @@ func (v *Verifier) CompareAttempts(file io.Reader, attempts int) error {
 
 // CompareKeys compares the keys of the buckets. Another run may have overwritten the keys of some
 // numbers since.
-func (v *Verifier) CompareKeys(collected, failed map[int]contract.Collected) {
+func (v *Verifier) CompareKeys(collected, failed Keys) {
 	var missing, wrong, failures []int
-	run := v.manifest.RunID
-	for number, outcome := range v.outcomes {
-		value, found := collected[number]
-		_, isFailed := failed[number]
+	for number, n := range v.numbers {
+		outcome, own := n.outcome.decoded(), collected.Own(number)
 		switch {
-		case v.withoutKey[number], v.unconfirmed.confirmedLate[number]:
-		case outcome == contract.Failed && !isFailed && (!found || value.RunID == run):
+		case outcome == "" || n.is(withoutKey) || n.is(confirmedLate):
+		case outcome == contract.Failed && !failed.Has(number) && collected.Belongs(number):
 			failures = append(failures, number)
-		case outcome != contract.Failed && !found && !v.unconfirmed.has(number):
+		case outcome != contract.Failed && !collected.Has(number) && !v.unconfirmed.has(number):
 			missing = append(missing, number)
-		case outcome != contract.Failed && value.RunID == run && value.Outcome != outcome:
+		}
+		if own && collected.Outcome(number) != outcome && !n.is(withoutKey) {
 			wrong = append(wrong, number)
 		}
-	}
-	for number, value := range collected {
-		if value.RunID == run && v.outcomes[number] != value.Outcome && !v.withoutKey[number] {
-			wrong = append(wrong, number)
-		}
-	}
-	for number, value := range failed {
-		if value.RunID == run && v.outcomes[number] != contract.Failed {
+		if failed.Own(number) && outcome != contract.Failed {
 			failures = append(failures, number)
 		}
 	}
@@ -276,7 +309,7 @@ func (v *Verifier) CompareKeys(collected, failed map[int]contract.Collected) {
 }
 
 // CompareRange compares the outcomes of a complete run with its range: none missing, none outside.
-func (v *Verifier) CompareRange(collected map[int]contract.Collected) {
+func (v *Verifier) CompareRange(collected Keys) {
 	if v.planned == nil {
 		v.problems = append(v.problems, "the ledger has no message that all jobs are published")
 		return
@@ -286,19 +319,24 @@ func (v *Verifier) CompareRange(collected map[int]contract.Collected) {
 		v.problems = append(v.problems, fmt.Sprintf("range %d..%d was planned, the manifest has %d..%d",
 			p.Range.Start, p.Range.End, v.manifest.Range.Start, v.manifest.Range.End))
 	}
-	if len(v.outcomes) != p.Jobs {
-		v.problems = append(v.problems, fmt.Sprintf("%d outcomes for %d jobs", len(v.outcomes), p.Jobs))
-	}
 	var lost, outside []int
 	for number := p.Range.Start; number <= p.Range.End; number++ {
-		if _, known := collected[number]; v.outcomes[number] == "" && !known && v.manifest.Selects(number) {
+		if v.outcome(number) == "" && !collected.Has(number) && v.manifest.Selects(number) {
 			lost = append(lost, number)
 		}
 	}
-	for number := range v.outcomes {
+	outcomes := 0
+	for number := range v.numbers {
+		if v.outcome(number) == "" {
+			continue
+		}
+		outcomes++
 		if !v.manifest.Selects(number) && !slices.Contains(p.Beyond, number) {
 			outside = append(outside, number)
 		}
+	}
+	if outcomes != p.Jobs {
+		v.problems = append(v.problems, fmt.Sprintf("%d outcomes for %d jobs", outcomes, p.Jobs))
 	}
 	v.addDifference("neither fetched nor collected", lost)
 	v.addDifference("outcomes outside of the range", outside)
@@ -306,37 +344,35 @@ func (v *Verifier) CompareRange(collected map[int]contract.Collected) {
 
 // unconfirmedSet holds the unconfirmed no-records that the verifier has read.
 type unconfirmedSet struct {
-	// endedAt is when the answer of each one was received; attempts is its attempt number; order is
-	// the ledger's.
-	endedAt  map[int]time.Time
-	attempts map[int]int
-	order    []int
-	// sequence is the message being read; sequences are those of the no-records.
-	sequence  uint64
-	sequences map[int]uint64
-	// overflow holds those beyond the newest contract.MaxUnconfirmed: a proof confirms all of them or
-	// none.
+	// numbers are those of the verifier.
+	numbers []numberState
+	// newest are the newest no-records by number, at most contract.MaxUnconfirmed. order has them in the
+	// order of the ledger, and among them some that are confirmed.
+	newest map[int]unconfirmed
+	order  []int
+	// sequence is the message being read.
+	sequence uint64
+	// overflow counts those before the newest: a proof confirms all of them or none.
 	// overflowEnded is when the last of their answers was received, overflowSequence the last of
 	// their messages.
-	overflow         map[int]bool
+	overflow         int
 	overflowEnded    time.Time
 	overflowSequence uint64
-	// keysUpTo is the last message whose keys must exist; confirmedLate are the numbers confirmed
-	// after it.
-	keysUpTo      uint64
-	confirmedLate map[int]bool
-	// vanished is set when a canary has vanished; voided are the numbers whose no-records are void;
-	// amendments are the additional lines of those that had been counted.
-	vanished   bool
-	voided     map[int]bool
-	amendments map[attemptsLine]int
+	// keysUpTo is the last message whose keys must exist.
+	keysUpTo uint64
+	// vanished is set when a canary has vanished.
+	vanished bool
 }
 
-func newUnconfirmedSet(keysUpTo uint64) unconfirmedSet {
-	return unconfirmedSet{keysUpTo: keysUpTo, confirmedLate: map[int]bool{}, overflow: map[int]bool{},
-		endedAt: map[int]time.Time{}, attempts: map[int]int{}, sequences: map[int]uint64{}, voided: map[int]bool{},
-		amendments: map[attemptsLine]int{}}
+// unconfirmed is an unconfirmed no-record: its attempt number, when its answer was received, and its
+// message.
+type unconfirmed struct {
+	attempt  int
+	ended    time.Time
+	sequence uint64
 }
+
+func (u *unconfirmedSet) count() int { return len(u.newest) + u.overflow }
 
 // addEntry adds a new attempt and reports whether it gives its number the outcome.
 func (u *unconfirmedSet) addEntry(entry contract.Entry) bool {
@@ -351,10 +387,10 @@ func (u *unconfirmedSet) addEntry(entry contract.Entry) bool {
 		}
 	case contract.NoRecord:
 		if u.vanished {
-			u.voided[number] = true
+			u.numbers[number].flags |= voided
 			return false
 		}
-		u.endedAt[number], u.attempts[number], u.sequences[number] = entry.EndedAt(), entry.Attempt, u.sequence
+		u.newest[number] = unconfirmed{entry.Attempt, entry.EndedAt(), u.sequence}
 		u.order = append(u.order, number)
 		u.trim()
 	}
@@ -366,43 +402,52 @@ func (u *unconfirmedSet) addEntry(entry contract.Entry) bool {
 func (u *unconfirmedSet) confirm(started time.Time, after uint64) {
 	confirm := func(number int) {
 		if u.sequence > u.keysUpTo {
-			u.confirmedLate[number] = true
+			u.numbers[number].flags |= confirmedLate
 		}
 	}
-	for number, ended := range u.endedAt {
-		if !ended.After(started) || u.sequences[number] <= after {
+	for number, n := range u.newest {
+		if !n.ended.After(started) || n.sequence <= after {
 			confirm(number)
-			delete(u.endedAt, number)
+			delete(u.newest, number)
 		}
 	}
-	if !u.overflowEnded.After(started) || u.overflowSequence <= after {
-		for number := range u.overflow {
-			confirm(number)
+	if len(u.newest) == 0 {
+		u.order = u.order[:0]
+	}
+	if u.overflow > 0 && (!u.overflowEnded.After(started) || u.overflowSequence <= after) {
+		for number := range u.numbers {
+			if n := &u.numbers[number]; n.is(overflowing) {
+				n.flags &^= overflowing
+				confirm(number)
+			}
 		}
-		clear(u.overflow)
-		u.overflowEnded, u.overflowSequence = time.Time{}, 0
+		u.overflow, u.overflowEnded, u.overflowSequence = 0, time.Time{}, 0
 	}
 }
 
 // trim moves the oldest no-records to the overflow while there are more than
 // contract.MaxUnconfirmed.
 func (u *unconfirmedSet) trim() {
-	for len(u.endedAt) > contract.MaxUnconfirmed {
+	for len(u.newest) > contract.MaxUnconfirmed {
 		number := u.order[0]
 		u.order = u.order[1:]
-		if ended, found := u.endedAt[number]; found {
-			u.overflow[number], u.overflowSequence = true, max(u.overflowSequence, u.sequences[number])
-			if ended.After(u.overflowEnded) {
-				u.overflowEnded = ended
+		if n, found := u.newest[number]; found {
+			u.numbers[number].flags |= overflowing
+			u.overflow++
+			u.overflowSequence = max(u.overflowSequence, n.sequence)
+			if n.ended.After(u.overflowEnded) {
+				u.overflowEnded = n.ended
 			}
-			delete(u.endedAt, number)
+			delete(u.newest, number)
 		}
 	}
 }
 
 func (u *unconfirmedSet) has(number int) bool {
-	_, newest := u.endedAt[number]
-	return newest || u.overflow[number]
+	if _, newest := u.newest[number]; newest {
+		return true
+	}
+	return number >= 0 && number < len(u.numbers) && u.numbers[number].is(overflowing)
 }
 
 func (v *Verifier) addCanary(m ledger.Message) {
@@ -415,14 +460,90 @@ func (v *Verifier) addCanary(m ledger.Message) {
 		u.confirm(started, m.After)
 	case verdict == contract.VerdictNoRecord && !u.vanished:
 		u.vanished = true
-		for number := range u.endedAt {
-			delete(v.outcomes, number)
-			u.voided[number] = true
-			u.amendments[attemptsLine{number, u.attempts[number], string(contract.VerdictBlocked)}] = 1
+		for number, n := range u.newest {
+			state := &v.numbers[number]
+			state.outcome = 0
+			state.lines += v.hashLine(n.attempt, string(contract.VerdictBlocked))
+			state.flags |= voided
 			if m.Sequence > v.keysUpTo {
-				v.withoutKey[number] = true
+				state.flags |= withoutKey
 			}
+			v.amendments++
 		}
-		clear(u.endedAt)
+		clear(u.newest)
 	}
 }
+
+// Keys are the keys of one bucket for the numbers of a run's series and year, in two bytes each. Nil has
+// none.
+type Keys []keyState
+
+type keyState struct {
+	kind    keyKind
+	outcome outcomeCode
+}
+
+// keyKind says whose key it is.
+type keyKind uint8
+
+const (
+	noKey    keyKind = iota
+	ownKey           // this run wrote it
+	skipKey          // another run wrote it, and this run skips the number
+	otherKey         // another run wrote it
+)
+
+// NewKeys returns keys to add to.
+func NewKeys() Keys { return make(Keys, contract.MaxNumber+1) }
+
+// Add records a key of a number from 1 to contract.MaxNumber. manifest is that of the run.
+func (k Keys) Add(manifest contract.Manifest, number int, value contract.Collected) {
+	state := keyState{otherKey, codeOf(value.Outcome)}
+	switch {
+	case value.RunID == manifest.RunID:
+		state.kind = ownKey
+	case manifest.Skips(number, value):
+		state.kind = skipKey
+	}
+	k[number] = state
+}
+
+// Has reports whether a number has a key.
+func (k Keys) Has(number int) bool { return k.of(number).kind != noKey }
+
+// Own reports whether this run wrote the key of a number.
+func (k Keys) Own(number int) bool { return k.of(number).kind == ownKey }
+
+// Skipped reports whether another run wrote the key of a number, and this run skips the number.
+func (k Keys) Skipped(number int) bool { return k.of(number).kind == skipKey }
+
+// Belongs reports whether a number belongs to this run: no other run has a key of it.
+func (k Keys) Belongs(number int) bool { return !k.Has(number) || k.Own(number) }
+
+// Outcome returns the outcome in the key of a number; empty if there is no key.
+func (k Keys) Outcome(number int) contract.Outcome { return k.of(number).outcome.decoded() }
+
+func (k Keys) of(number int) keyState {
+	if number < 0 || number >= len(k) {
+		return keyState{}
+	}
+	return k[number]
+}
+
+// outcomeCode is an outcome in a byte; 0 is none.
+type outcomeCode uint8
+
+// codedOutcomes are the outcomes in the order of their codes. The last one stands for any other text.
+func codedOutcomes() [5]contract.Outcome {
+	return [...]contract.Outcome{"", contract.Success, contract.NoRecord, contract.Failed, "unknown"}
+}
+
+func codeOf(outcome contract.Outcome) outcomeCode {
+	codes := codedOutcomes()
+	if at := slices.Index(codes[:], outcome); at >= 0 {
+		return outcomeCode(at)
+	}
+	return outcomeCode(len(codes) - 1)
+}
+
+func (c outcomeCode) decoded() contract.Outcome { return codedOutcomes()[c] }
