@@ -39,6 +39,9 @@ func (w *worker) fold(ctx context.Context, batch []ledger.Message) error {
 	for _, m := range batch {
 		fresh = append(fresh, w.tally.AddMessage(m, w.manifest.SafeStopFails)...)
 		w.unwritten.size += m.Size
+		if m.Sequence <= w.before.Until {
+			w.before.Requests = max(w.before.Requests, w.tally.Requests)
+		}
 	}
 	w.unwritten.entries = append(w.unwritten.entries, fresh...)
 	if w.tally.Sequence > w.canary.foldUntil { // the ledger of this round, as it grows
@@ -222,6 +225,8 @@ type earlierRounds struct {
 	Round    int     `json:"round"`
 	Seconds  float64 `json:"seconds"`
 	Requests int     `json:"requests"`
+	// Until is the last message of their ledger. A killed process may not have folded all of it.
+	Until uint64 `json:"until,omitempty"`
 }
 
 // checkpointVersion is the version of checkpoint. A checkpoint of another version is ignored: the
@@ -257,16 +262,19 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 		return err
 	}
 	w.stopwatch.resume(max(point.Elapsed, state.ElapsedSeconds))
-	if w.before = point.Before; w.before.Round != state.Round {
-		w.before = earlierRounds{Round: state.Round, Seconds: w.stopwatch.elapsed().Seconds(),
-			Requests: max(point.Tally.Requests, state.Requests)}
-	}
 	if err := w.ledger.CheckEnd(ctx, w.tally.Sequence); err != nil {
 		return err // waiting for lost messages would never end
 	}
 	// The part of the ledger that is not folded yet may hold an earlier canary.
 	if w.canary.foldUntil, err = w.ledger.Last(ctx); err != nil {
 		return err
+	}
+	if w.before = point.Before; w.before.Round != state.Round {
+		w.before = earlierRounds{Round: state.Round, Seconds: w.stopwatch.elapsed().Seconds(),
+			Requests: max(point.Tally.Requests, state.Requests)}
+		if state.Round > 1 {
+			w.before.Until = w.canary.foldUntil
+		}
 	}
 	if w.announced, err = w.readAnnounced(ctx); err != nil {
 		return err

@@ -142,3 +142,33 @@ func TestUnreadableLedger_WritesWhatWasRead(t *testing.T) {
 		t.Errorf("%d lines of attempts for %d entries", lines, len(entries))
 	}
 }
+
+// What a killed process had sent counts as sent in its round, written by the reporter or not.
+func TestRequestsOfKilledRound_NotInNext(t *testing.T) {
+	t.Parallel()
+	for _, folded := range []int{0, 3} {
+		f := newFixture(t, 100, func(m *contract.Manifest) { m.MaxRequests = 5 })
+		f.publishEach(outcomesOf(1, folded, fcttest.Success)...)
+		if folded > 0 {
+			w := f.startReporter(f.options(), nil)
+			f.awaitFolded()
+			f.must(w.stop())
+		}
+		f.publishEach(outcomesOf(folded+1, 8, fcttest.Success)...)
+		f.put(f.buckets.runs, f.manifest.RunID.StateKey(),
+			contract.State{Status: contract.Running, At: fcttest.StartTime(), Round: 2})
+		w := f.startReporter(f.options(), nil)
+		f.awaitFolded()
+		f.publishEach(outcomesOf(9, 12, fcttest.Success)...)
+		f.awaitFolded()
+		if _, err := f.buckets.runs.Get(t.Context(), f.manifest.RunID.HaltKey()); !errors.Is(err, jetstream.ErrKeyNotFound) {
+			t.Errorf("%d folded: halted after four requests of the round: %v", folded, err)
+		}
+		f.publishEntries(fcttest.Success(13))
+		halt := awaitKey(f, f.manifest.RunID.HaltKey(), func(contract.Halt) bool { return true })
+		if halt.Status != contract.Stopped {
+			t.Errorf("%d folded: %+v", folded, halt)
+		}
+		f.must(w.stop())
+	}
+}
