@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/site/jsontree"
@@ -271,7 +272,8 @@ func plainNumber(written string) string {
 // errCharset marks bodies that are not valid text in their character set.
 var errCharset = errors.New("invalid text for its character set")
 
-// parseJSON parses a body, which must be exactly one JSON value.
+// parseJSON parses a body, which must be exactly one JSON value. The texts of the tree may refer to
+// the body.
 func parseJSON(parser *jsontree.Parser, body []byte, contentType string) (*jsontree.Node, error) {
 	body, err := toUTF8(body, contentType)
 	if err != nil {
@@ -280,7 +282,7 @@ func parseJSON(parser *jsontree.Parser, body []byte, contentType string) (*jsont
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, errors.New("empty body")
 	}
-	return parser.Parse(string(body))
+	return parser.Parse(unsafe.String(unsafe.SliceData(body), len(body))) //nolint:gosec // see Profile.Read
 }
 
 // toUTF8 converts a body to UTF-8 and removes byte order marks. A body that is valid UTF-8 is taken
