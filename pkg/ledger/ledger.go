@@ -147,18 +147,26 @@ func appendBodies(data []byte, bodies []body) []byte {
 
 // Decode reads the data of a message that stores a pack; its error wraps contract.ErrMessage.
 func Decode[P Pack](data []byte) (P, error) {
-	var pack, none P
-	if err := decode(data, any(&pack)); err != nil {
-		return none, err
-	}
-	return pack, nil
+	pack, _, err := DecodeInto[P](data, nil)
+	return pack, err
 }
 
-func decode(data []byte, pack any) error {
-	head, rest, err := split(data)
-	if err != nil {
-		return err
+// DecodeInto is Decode with memory for the decompressed bodies. It returns the memory to pass to the
+// next call, which overwrites the bodies of this pack: buffer, or a new one if buffer is too small.
+func DecodeInto[P Pack](data, buffer []byte) (pack P, reusable []byte, err error) {
+	head, bodies, reusable, err := split(data, buffer)
+	if err == nil {
+		err = decode(head, bodies, any(&pack))
 	}
+	if err != nil {
+		var none P
+		return none, reusable, err
+	}
+	return pack, reusable, nil
+}
+
+// decode reads the two parts of a message into a pack.
+func decode(head, rest []byte, pack any) (err error) {
 	if err := json.Unmarshal(head, pack); err != nil {
 		return fmt.Errorf("%w: %w", contract.ErrMessage, err)
 	}
@@ -184,27 +192,31 @@ func decode(data []byte, pack any) error {
 	return nil
 }
 
-// split returns the first line of a message and the decompressed bodies.
-func split(data []byte) (head, bodies []byte, err error) {
+// split returns the first line of a message and the bodies, which it decompresses into buffer if
+// that is large enough; reusable is then buffer, and otherwise a new one.
+func split(data, buffer []byte) (head, bodies, reusable []byte, err error) {
 	data, compressed := bytes.CutPrefix(data, []byte(compressedPrefix))
 	head, bodies, found := bytes.Cut(data, []byte{'\n'})
 	if !found {
-		return nil, nil, fmt.Errorf("%w: no end of the first line", contract.ErrMessage)
+		return nil, nil, buffer, fmt.Errorf("%w: no end of the first line", contract.ErrMessage)
 	}
 	if !compressed {
-		return head, bodies, nil
+		return head, bodies, buffer, nil
 	}
 	size, err := s2.DecodedLen(bodies)
 	if err == nil && size > maxDecompressedSize {
 		err = fmt.Errorf("%d bytes: allowed are %d", size, maxDecompressedSize)
 	}
 	if err == nil {
-		bodies, err = s2.Decode(nil, bodies)
+		if cap(buffer) < size {
+			buffer = make([]byte, size)
+		}
+		bodies, err = s2.Decode(buffer[:cap(buffer)], bodies)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: decompressing: %w", contract.ErrMessage, err)
+		return nil, nil, buffer, fmt.Errorf("%w: decompressing: %w", contract.ErrMessage, err)
 	}
-	return head, bodies, nil
+	return head, bodies, buffer, nil
 }
 
 // checkAnswers refuses a copy that names no outcome of another run, and a copy or crashed job with
