@@ -358,7 +358,7 @@ func TestEncoder_MessagesAreIndependent(t *testing.T) {
 func TestEncoder_AllocatesNoBodies(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
 	var encoder ledger.Encoder
 	pack := rowsPack(1)
-	least := uint64(math.MaxUint64) // a pool may lose what it was given, and does so on purpose with -race
+	least := uint64(math.MaxUint64)
 	for range 50 {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
