@@ -18,7 +18,7 @@ func serve(t *testing.T, ready func(context.Context) error) *health.Server {
 	t.Helper()
 	server, err := health.Start(health.Options{
 		Addr: "127.0.0.1:0", Ready: ready,
-		Pages: map[string]http.Handler{"GET /more": http.NotFoundHandler()},
+		Metrics: http.NotFoundHandler(), Page: http.NotFoundHandler(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,8 +77,12 @@ func TestServer_ReadyOrReason(t *testing.T) {
 	if status, _ := request(t, http.MethodGet, "http://"+server.Addr()+health.LivePath); status != http.StatusOK {
 		t.Errorf("not ready and not alive either: %d", status)
 	}
-	if status, _ := request(t, http.MethodPost, url); status != http.StatusMethodNotAllowed {
-		t.Errorf("a POST was answered with %d", status)
+	for _, path := range []string{health.LivePath, health.ReadyPath, health.MetricsPath} {
+		for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodOptions} { // not a page's answer
+			if status, _ := request(t, method, "http://"+server.Addr()+path); status != http.StatusMethodNotAllowed {
+				t.Errorf("%s %s: %d", method, path, status)
+			}
+		}
 	}
 	if status, _ := request(t, http.MethodGet, "http://"+server.Addr()+"/more"); status != http.StatusNotFound {
 		t.Errorf("a further page: %d", status)

@@ -21,6 +21,9 @@ const (
 	ReadyPath = "/readyz" // 200 when the process can work, else 503 and why not
 )
 
+// MetricsPath is the path that Prometheus requests.
+const MetricsPath = "/metrics"
+
 const (
 	// readyTimeout is how long the check of readiness may take; supervisors wait for two or three
 	// seconds.
@@ -43,9 +46,9 @@ type Options struct {
 	Ready func(context.Context) error
 	// Note is text that /readyz adds to "ok"; nil or empty for none.
 	Note func() string
-	// Pages are further handlers by pattern, as in http.ServeMux.
-	Pages map[string]http.Handler
-	// AnyHost accepts requests under every host name: the pages require a secret of their own, and
+	// Metrics serves MetricsPath, and Page every path that this package does not; nil for none.
+	Metrics, Page http.Handler
+	// AnyHost accepts requests under every host name: the page requires a secret of its own, and
 	// what this package serves shows no content.
 	AnyHost bool
 	// Misdirected responds to a request whose Host does not name the server; nil responds in plain
@@ -53,7 +56,7 @@ type Options struct {
 	Misdirected http.HandlerFunc
 }
 
-// Server serves /livez, /readyz and further pages until it is closed.
+// Server serves /livez, /readyz, /metrics and a page until it is closed.
 type Server struct {
 	server *http.Server
 	addr   string
@@ -70,8 +73,15 @@ func Start(o Options) (*Server, error) {
 		return nil, fmt.Errorf("listening on http_addr %s: %w", o.Addr, err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+LivePath, func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET "+ReadyPath, func(w http.ResponseWriter, r *http.Request) {
+	get := func(path string, handle http.Handler) {
+		mux.Handle("GET "+path, handle)
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", "GET, HEAD")
+			respond(w, http.StatusMethodNotAllowed, "method: allowed is GET, HEAD")
+		})
+	}
+	get(LivePath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, "ok") }))
+	get(ReadyPath, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
 		if err := o.Ready(ctx); err != nil {
@@ -85,9 +95,12 @@ func Start(o Options) (*Server, error) {
 			}
 		}
 		respond(w, http.StatusOK, text)
-	})
-	for pattern, page := range o.Pages {
-		mux.Handle(pattern, page)
+	}))
+	if o.Metrics != nil {
+		get(MetricsPath, o.Metrics)
+	}
+	if o.Page != nil {
+		mux.Handle("/", o.Page)
 	}
 	s := &Server{addr: listener.Addr().String(), ended: make(chan error, 1), server: &http.Server{
 		Handler: guard(o, mux), ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,

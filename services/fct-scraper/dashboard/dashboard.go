@@ -302,21 +302,35 @@ func checkBody(w http.ResponseWriter, r *http.Request) error {
 		return requestError{http.StatusUnsupportedMediaType, "Content-Type: allowed is application/json"}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if err != nil {
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return requestError{http.StatusRequestEntityTooLarge, fmt.Sprintf("body: allowed are %d bytes", maxBodyBytes)}
 	}
-	var fields map[string]any
-	if len(body) > 0 && (json.Unmarshal(body, &fields) != nil || len(fields) > 0) {
+	if err != nil {
+		return requestError{http.StatusBadRequest, "body: it is not complete, or not encoded as its header says"}
+	}
+	var fields map[string]any // nil after null
+	if len(body) > 0 && (json.Unmarshal(body, &fields) != nil || fields == nil || len(fields) > 0) {
 		return requestError{http.StatusBadRequest, "body: allowed is {} or nothing"}
 	}
 	return nil
 }
+
+// eventStream is the content type of events.
+const eventStream = "text/event-stream"
 
 // events serves the events of a run until the client leaves or is too slow.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	id, err := runID(r)
 	if err != nil {
 		writeFailure(w, err)
+		return
+	}
+	if r.Method == http.MethodHead { // its response has no body that could have an end
+		if _, err := d.Live.Manifest(r.Context(), id); err != nil {
+			writeFailure(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", eventStream)
 		return
 	}
 	select {
@@ -340,7 +354,7 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	defer release()
 	c := run.subscribe(r.Header.Get("Last-Event-ID"))
 	defer run.unsubscribe(c)
-	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Content-Type", eventStream)
 	heartbeat := time.NewTicker(heartbeatInterval)
 	defer heartbeat.Stop()
 	text := "retry: 1000\n\n"
@@ -458,7 +472,7 @@ func (d *Dashboard) Misdirected(w http.ResponseWriter, _ *http.Request) {
 // withJSONErrors replaces the texts of a mux for unknown paths and methods below /api/ by JSON.
 func withJSONErrors(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern != "" || !strings.HasPrefix(r.URL.Path, "/api/") {
+		if _, pattern := mux.Handler(r); pattern != "" || !strings.HasPrefix(r.URL.Path+"/", "/api/") {
 			mux.ServeHTTP(w, r)
 			return
 		}

@@ -2,6 +2,8 @@ package dashboard
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"fct-scraper/pkg/config"
@@ -95,7 +98,7 @@ func TestAPI_Errors(t *testing.T) {
 		{"GET", "/api/runs/nowhere", "", nil, 404}, {"GET", "/api/runs/nowhere/map", "", nil, 404},
 		{"GET", "/api/runs/nowhere/events", "", nil, 404}, {"GET", "/api/runs/UPPER", "", nil, 404},
 		{"GET", "/api/runs/..%2f..%2fetc", "", nil, 404}, {"POST", "/api/runs/nowhere/stop", "{}", asJSON, 404},
-		{"GET", "/api/nothing", "", nil, 404}, {"GET", "/api/", "", nil, 404},
+		{"GET", "/api/nothing", "", nil, 404}, {"GET", "/api", "", nil, 404}, {"GET", "/api/", "", nil, 404},
 		{"GET", "/api/cases/IMM-0-25", "", nil, 400}, {"GET", "/api/cases/<script>", "", nil, 400},
 		{"DELETE", "/api/runs/" + run, "", nil, 405}, {"POST", "/api/runs", "{}", asJSON, 405},
 		{"GET", "/api/runs/" + run + "/stop", "", nil, 405},
@@ -103,7 +106,7 @@ func TestAPI_Errors(t *testing.T) {
 		{"POST", "/api/runs/" + run + "/stop", "", nil, 415},
 		{"POST", "/api/runs/" + run + "/stop", "a=b", map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, 415},
 		{"POST", "/api/runs/" + run + "/stop", `{"run_id":"x"}`, asJSON, 400},
-		{"POST", "/api/runs/" + run + "/stop", `{`, asJSON, 400},
+		{"POST", "/api/runs/" + run + "/stop", `{`, asJSON, 400}, {"POST", "/api/runs/" + run + "/stop", "null", asJSON, 400},
 		{"POST", "/api/runs/" + run + "/stop", strings.Repeat(" ", maxBodyBytes+1), asJSON, 413},
 		{"POST", "/api/runs/" + run + "/stop", "{}", with("Origin", "http://evil.example"), 403},
 		{"POST", "/api/runs/" + run + "/stop", "{}", with("Sec-Fetch-Site", "cross-site"), 403},
@@ -120,6 +123,32 @@ func TestAPI_Errors(t *testing.T) {
 		if status == 405 && header.Get("Allow") == "" {
 			t.Errorf("%s %s: no Allow", c.method, c.path)
 		}
+	}
+}
+
+// TestAPI_BrokenBody: a body that is not complete is not one that is too large.
+func TestAPI_BrokenBody(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]io.Reader{"broken": iotest.ErrReader(io.ErrUnexpectedEOF), "slow": iotest.TimeoutReader(strings.NewReader("{}"))} {
+		request := httptest.NewRequest(http.MethodPost, "/api/runs/x/stop", iotest.OneByteReader(body))
+		request.Header.Set("Content-Type", "application/json")
+		if err, is := errors.AsType[requestError](checkBody(httptest.NewRecorder(), request)); !is || err.status != http.StatusBadRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestEvents_Head: the response to HEAD ends and takes no stream.
+func TestEvents_Head(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, courtsim.Options{Seed: 3, Max: 20}, nil)
+	run := f.start(batch(1, 5, ""))
+	status, header, _ := f.request(http.MethodHead, "/api/runs/"+string(run)+"/events", "", nil)
+	if status != http.StatusOK || header.Get("Content-Type") != "text/event-stream" || len(f.page.streams) != 0 {
+		t.Errorf("%d %v, %d streams", status, header, len(f.page.streams))
+	}
+	if status, _, _ = f.request(http.MethodHead, "/api/runs/nowhere/events", "", nil); status != http.StatusNotFound {
+		t.Errorf("no run: %d", status)
 	}
 }
 
@@ -354,7 +383,7 @@ func TestToken_Required(t *testing.T) {
 		}
 	}
 	for header, want := range map[string]int{
-		"Bearer " + token: 200, "Bearer " + token + "x": 401, "Bearer": 401, "bearer " + token: 401, token: 401, "Basic " + token: 401,
+		"Bearer " + token: 200, "Bearer " + token + "x": 401, "Bearer": 401, "bearer " + token: 200, "Bearer  " + token: 401, token: 401, "Basic " + token: 401,
 	} {
 		if status, _, _ := f.request("GET", "/api/runs", "", map[string]string{"Authorization": header}); status != want {
 			t.Errorf("%s: %d, want %d", header, status, want)

@@ -38,7 +38,7 @@ func (d *Dashboard) requireToken(next http.Handler) http.Handler {
 
 // knowsToken reports whether a request has the token as a bearer token, or the cookie of a login.
 func (d *Dashboard) knowsToken(r *http.Request) bool {
-	if token, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); is {
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		return equalSecret(token, d.Token)
 	}
 	cookie, err := r.Cookie(cookieName)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 
@@ -172,13 +171,13 @@ func (p Process) listen(s *statusServer, fallback string) (stop func() error, er
 		return func() error { return nil }, nil
 	}
 	options := health.Options{
-		Addr: addr, Ready: s.check, Note: s.note, Pages: map[string]http.Handler{"GET /metrics": s.metrics.handler()},
+		Addr: addr, Ready: s.check, Note: s.note, Metrics: s.metrics.handler(),
 		AnyHost: p.Settings.HTTPToken != "",
 	}
 	closePage := func() {}
 	if p.Page != nil {
 		page := p.Page(Live{status: s, output: p.Settings.Output, log: log})
-		options.Pages["/"], options.Misdirected, closePage = page, page.Misdirected, page.Close
+		options.Page, options.Misdirected, closePage = page, page.Misdirected, page.Close
 	}
 	server, err := health.Start(options)
 	switch {
