@@ -71,6 +71,5 @@ func BenchmarkFetch(b *testing.B) {
 		if _, _, blocked := c.Blocked(id, exchanges, exchangeStart); blocked {
 			b.Fatal("blocked")
 		}
-		c.Release(exchanges)
 	}
 }

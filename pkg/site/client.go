@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -55,10 +54,8 @@ type Client struct {
 	http *http.Client // has no cookie jar
 	// largeBodies is a semaphore for reading large bodies.
 	largeBodies chan struct{}
-	// released are buffers of bodies that are no longer used.
-	released   sync.Pool
-	sessions   sessions
-	queryForms queryForms
+	sessions    sessions
+	queryForms  queryForms
 }
 
 // NewClient returns a client. An error about the origin wraps ErrProfile. The caller must Close the

@@ -337,7 +337,7 @@ func completeLibraryCommands(root *cobra.Command) {
 					err = noSubcommand(topic, rest)
 				}
 				if err != nil {
-					return fmt.Errorf("%w: %w", runtime.ErrUsage, err)
+					return runtime.Usagef("%w", err)
 				}
 				return topic.Help()
 			}

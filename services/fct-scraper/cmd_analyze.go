@@ -165,7 +165,7 @@ func (w *analysisWork) count(ctx context.Context, source recordSource) error {
 			tallies.Store(reader, tally)
 		}
 		if err := tally.(*analysis.Tally).Add(record, reader.Of(record)); err != nil {
-			return nil, fmt.Errorf("%w: %w", runtime.ErrUsage, err)
+			return nil, runtime.Usagef("%w", err)
 		}
 		w.countDone()
 		return buffer, nil
@@ -180,8 +180,7 @@ func (p *program) writeAnalysis(counted *analysis.Analysis, from, out string) er
 		Program: "fct-scraper " + version(), Now: p.now, From: sanitize.Mask(sanitize.Line(from)),
 	})
 	if report.Cases == 0 {
-		return fmt.Errorf("%w: no record is selected in %s: allowed are a year and a series that have records",
-			runtime.ErrUsage, from)
+		return runtime.Usagef("no record is selected in %s: allowed are a year and a series that have records", from)
 	}
 	result, err := writeFiles(report, out)
 	if err != nil {

@@ -121,7 +121,7 @@ func (p *program) configInit() *cobra.Command {
 			}
 			name, err := config.ExpandHome(name, p.environ)
 			if err != nil {
-				return fmt.Errorf("%w: config init: %w", runtime.ErrUsage, err)
+				return runtime.Usagef("config init: %w", err)
 			}
 			return writeExample(name)
 		},
@@ -132,10 +132,10 @@ func (p *program) configInit() *cobra.Command {
 func writeExample(name string) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: writing %s: it exists already", runtime.ErrUsage, name)
+		return runtime.Usagef("writing %s: it exists already", name)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: writing the settings: %w", runtime.ErrUsage, err)
+		return runtime.Usagef("writing the settings: %w", err)
 	}
 	_, err = file.Write(config.Example())
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {

@@ -33,7 +33,7 @@ func (p *program) explainCommand() *cobra.Command {
 		}
 		id, err := contract.ParseCaseID(args[0])
 		if err != nil {
-			return fmt.Errorf("%w: %w", runtime.ErrUsage, err)
+			return runtime.Usagef("%w", err)
 		}
 		history, err := p.process(settings).Explain(cmd.Context(), id)
 		if err != nil {

@@ -95,8 +95,7 @@ func (p *program) runExport(cmd *cobra.Command, flags *exportFlags) error {
 		problems = append(problems, checkOut(settings.Config, out, flags.ids, flags.rules))
 	}
 	if options.Out == "-" && p.jsonWanted {
-		problems = append(problems, fmt.Errorf("%w: --json with --out -: stdout holds one of the two",
-			runtime.ErrUsage))
+		problems = append(problems, runtime.Usagef("--json with --out -: stdout holds one of the two"))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return err
@@ -122,8 +121,7 @@ func emptyFlags(flags *pflag.FlagSet) error {
 	var problems []error
 	flags.Visit(func(f *pflag.Flag) {
 		if _, setting := f.Value.(*settingFlag); !setting && f.Value.Type() == "string" && f.Value.String() == "" {
-			problems = append(problems, fmt.Errorf(`%w: --%s = "": want a value, or the flag left out`,
-				runtime.ErrUsage, f.Name))
+			problems = append(problems, runtime.Usagef(`--%s = "": want a value, or the flag left out`, f.Name))
 		}
 	})
 	return errors.Join(problems...)
@@ -132,7 +130,7 @@ func emptyFlags(flags *pflag.FlagSet) error {
 // expandHome replaces ~/ at the start of the path that a flag gives by the home folder.
 func (p *program) expandHome(flag string, path *string) (err error) {
 	if *path, err = config.ExpandHome(*path, p.environ); err != nil {
-		return fmt.Errorf("%w: %s: %w", runtime.ErrUsage, flag, err)
+		return runtime.Usagef("%s: %w", flag, err)
 	}
 	return nil
 }
@@ -140,7 +138,7 @@ func (p *program) expandHome(flag string, path *string) (err error) {
 // checkOut returns an error if the file out is one of the store or of a run, or one of inputs.
 func checkOut(c config.Config, out string, inputs ...string) error {
 	refuse := func(what, where string) error {
-		return fmt.Errorf("%w: --out %.200q: it is %s %.200q: want another place", runtime.ErrUsage, out, what, where)
+		return runtime.Usagef("--out %.200q: it is %s %.200q: want another place", out, what, where)
 	}
 	for _, input := range inputs {
 		if isSameFile(out, input) {
@@ -149,7 +147,7 @@ func checkOut(c config.Config, out string, inputs ...string) error {
 	}
 	full, err := filepath.Abs(out)
 	if err != nil {
-		return fmt.Errorf("%w: --out: %w", runtime.ErrUsage, err)
+		return runtime.Usagef("--out: %w", err)
 	}
 	folder := filepath.Dir(full)
 	if isSameFile(folder, c.DataDir) {
@@ -272,7 +270,7 @@ func (p *program) exportFilter(flags *exportFlags) (f exportFilter, err error) {
 	f.stated = map[string]string{}
 	var problems []error
 	refuse := func(format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%w: "+format, append([]any{runtime.ErrUsage}, args...)...))
+		problems = append(problems, runtime.Usagef(format, args...))
 	}
 	state := func(flag, value string) []string {
 		if value == "" {

@@ -49,11 +49,10 @@ func (p *program) factsCommand() *cobra.Command {
 		defer release()
 		problems := []error{emptyFlags(cmd.Flags()), p.expandHome("--rules", file)}
 		if *explained && p.jsonWanted {
-			problems = append(problems, fmt.Errorf("%w: --explain with --json: allowed is one of the two",
-				runtime.ErrUsage))
+			problems = append(problems, runtime.Usagef("--explain with --json: allowed is one of the two"))
 		}
 		if len(args) > 0 && (filters.series != "" || filters.ids != "") {
-			problems = append(problems, fmt.Errorf("%w: --series and --ids: allowed without an argument, for the records of the store", runtime.ErrUsage))
+			problems = append(problems, runtime.Usagef("--series and --ids: allowed without an argument, for the records of the store"))
 		}
 		filter, err := p.exportFilter(filters)
 		if problems = append(problems, err); errors.Join(problems...) != nil {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"fct-scraper/pkg/contract"
 	"fct-scraper/services/fct-scraper/runtime"
 
@@ -27,7 +25,7 @@ func (p *program) reportCommand() *cobra.Command {
 		}
 		run, err := contract.ParseRunID(*name)
 		if err != nil {
-			return fmt.Errorf("%w: --run: %w", runtime.ErrUsage, err)
+			return runtime.Usagef("--run: %w", err)
 		}
 		report, file, restored, err := p.process(settings).Rewrite(cmd.Context(), run, repair)
 		if err != nil {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"fct-scraper/services/fct-scraper/runtime"
 
 	"github.com/spf13/cobra"
@@ -24,7 +22,7 @@ func (p *program) setupCommand() *cobra.Command {
 				return err
 			}
 			if settings.NATSURL == "" {
-				return fmt.Errorf("%w: setup: nats_url is empty: give the address of a NATS server", runtime.ErrUsage)
+				return runtime.Usagef("setup: nats_url is empty: give the address of a NATS server")
 			}
 			if err := p.process(settings).Setup(cmd.Context()); err != nil {
 				return err

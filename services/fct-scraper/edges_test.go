@@ -98,10 +98,10 @@ func TestBadInput(t *testing.T) {
 		"rules, folder":       facts("of-mine: allowed is a regular file", record, "--rules", at("of-mine")),
 		"rules, missing":      facts("none.toml: no such file", record, "--rules", at("none.toml")),
 		"records, broken":     facts("broken.ndjson line 4: ", at("broken.ndjson")),
-		"records, newer":      facts("newer.json: usage: not a record: record version 3: allowed is 1 to 2", at("newer.json")),
+		"records, newer":      facts("newer.json: not a record: record version 3: allowed is 1 to 2", at("newer.json")),
 		"records, none":       facts("holds no record: allowed are files such as", at("of-mine")),
 		"records, loop":       facts("loop", at("loop")),
-		"records, binary":     facts("binary.txt: usage: not a record", at("binary.txt")),
+		"records, binary":     facts("binary.txt: not a record", at("binary.txt")),
 		"case id":             {[]string{"single", "A-12-B"}, `argument "A-12-B": want a case id`},
 	}
 	for name, want := range map[string]string{

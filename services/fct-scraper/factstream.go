@@ -92,22 +92,21 @@ func (s recordSource) place(ctx context.Context, path string, yield func(sourceI
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return yield(sourceItem{}, fmt.Errorf("%w: reading records: %w", runtime.ErrUsage, err))
+		return yield(sourceItem{}, runtime.Usagef("reading records: %w", err))
 	case info.IsDir():
 		found, wanted := 0, true
 		walk(path, &found, &wanted, yield)
 		if wanted && found == 0 {
-			return yield(sourceItem{}, fmt.Errorf("%w: folder %.200q holds no record: allowed are files such as IMM-231-25.json", runtime.ErrUsage, path))
+			return yield(sourceItem{}, runtime.Usagef("folder %.200q holds no record: allowed are files such as IMM-231-25.json", path))
 		}
 		return wanted
 	case slices.Contains([]string{".ndjson", ".jsonl"}, filepath.Ext(path)):
 		if !info.Mode().IsRegular() {
-			return yield(sourceItem{}, fmt.Errorf("%w: %s: allowed is a regular file, a folder or - for stdin",
-				runtime.ErrUsage, path))
+			return yield(sourceItem{}, runtime.Usagef("%s: allowed is a regular file, a folder or - for stdin", path))
 		}
 		f, err := os.Open(path)
 		if err != nil {
-			return yield(sourceItem{}, fmt.Errorf("%w: reading records: %w", runtime.ErrUsage, err))
+			return yield(sourceItem{}, runtime.Usagef("reading records: %w", err))
 		}
 		defer func() { _ = f.Close() }() // only read
 		return lines(path, f, yield)
@@ -134,7 +133,7 @@ func readUntil(ctx context.Context, r io.Reader) (_ io.Reader, release func()) {
 func walk(folder string, found *int, wanted *bool, yield func(sourceItem, error) bool) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		*wanted = yield(sourceItem{}, fmt.Errorf("%w: reading records: %w", runtime.ErrUsage, err))
+		*wanted = yield(sourceItem{}, runtime.Usagef("reading records: %w", err))
 		return
 	}
 	type numbered struct {
@@ -190,7 +189,7 @@ func lines(name string, r io.Reader, yield func(sourceItem, error) bool) bool {
 		if errors.Is(err, bufio.ErrTooLong) {
 			err = fmt.Errorf("%w: longer than the %d bytes that are allowed", facts.ErrRecord, maxRecordSize)
 		}
-		return yield(sourceItem{}, fmt.Errorf("%w: %s line %d: %w", runtime.ErrUsage, name, n+1, err))
+		return yield(sourceItem{}, runtime.Usagef("%s line %d: %w", name, n+1, err))
 	}
 	return true
 }
@@ -295,7 +294,7 @@ func (b recordBatch) derive(reader *facts.Reader, format factFormat) (derived fa
 			return derived
 		}
 		if _, unreadable := errors.AsType[*fs.PathError](err); unreadable || errors.Is(err, facts.ErrRecord) {
-			err = fmt.Errorf("%w: %w", runtime.ErrUsage, err)
+			err = runtime.Usagef("%w", err)
 		}
 		derived.err = fmt.Errorf("%s: %w", item.name, err)
 		return derived

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // TestHelp_Examples parses the examples of every command: they have no unknown flag and no bad value.
@@ -25,6 +26,18 @@ func TestHelp_Examples(t *testing.T) {
 			if parsed := parseCommandLine((&program{}).rootCommand(), strings.Fields(call), nil); !found || len(parsed.mistakes) > 0 {
 				t.Errorf("example of %s: %q: %v", cmd.CommandPath(), line, parsed.mistakes)
 			}
+		}
+	})
+}
+
+// TestHelp_PlanHasFlagsOfBatch: plan before the flags of any batch estimates it.
+func TestHelp_PlanHasFlagsOfBatch(t *testing.T) {
+	t.Parallel()
+	p := &program{}
+	plan := p.planCommand()
+	p.batchCommand().Flags().VisitAll(func(f *pflag.Flag) {
+		if plan.Flags().Lookup(f.Name) == nil {
+			t.Errorf("plan lacks --%s", f.Name)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +64,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(got) != args[0] {
 		ts.Fatalf("exit code %d, want %s", got, args[0])
 	}
+	if shown := ts.ReadFile("stderr"); strings.Contains(shown, "usage: ") { // what is wrong tells it
+		ts.Fatalf("stderr: %q", shown)
+	}
 }
 
 // TestCalls runs scripts of calls that do no work, such as those with mistakes. Their command exits calls the program
@@ -101,8 +105,10 @@ func returns(ts *testscript.TestScript, neg bool, args []string) {
 			environ = append(environ, name+"="+value)
 		}
 	}
-	if got := run(context.Background(), args[2:], environ, ts.Stdout(), ts.Stderr()); fmt.Sprint(got) != args[0] {
-		ts.Fatalf("exit code %d, want %s", got, args[0])
+	var shown strings.Builder
+	got := run(context.Background(), args[2:], environ, ts.Stdout(), io.MultiWriter(ts.Stderr(), &shown))
+	if fmt.Sprint(got) != args[0] || strings.Contains(shown.String(), "usage: ") { // what is wrong tells it
+		ts.Fatalf("exit code %d, want %s: %s", got, args[0], shown.String())
 	}
 }
 

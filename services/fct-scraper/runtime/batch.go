@@ -201,7 +201,7 @@ func (a *app) startBatch(ctx context.Context) (contract.RunID, error) {
 		return "", fmt.Errorf("starting the batch: %w", err)
 	}
 	if reply.Error != "" {
-		return "", fmt.Errorf("%w: %s", ErrUsage, reply.Error)
+		return "", Usagef("%s", reply.Error)
 	}
 	return reply.RunID, nil
 }

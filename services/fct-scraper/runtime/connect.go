@@ -240,8 +240,8 @@ func (p Process) useStore(ctx context.Context, o connectOptions, use func(*broke
 // one.
 func checkStoreExists(c config.Config) error {
 	if c.NATSURL == "" && !natsd.Exists(c.DataDir) {
-		return fmt.Errorf("%w: there is no store at data_dir %s, and nats_url is empty: "+
-			"a batch creates one; --data-dir or --nats-url names another", ErrUsage, c.DataDir)
+		return Usagef("there is no store at data_dir %s, and nats_url is empty: "+
+			"a batch creates one; --data-dir or --nats-url names another", c.DataDir)
 	}
 	return nil
 }
@@ -268,14 +268,14 @@ func dial(c config.Config, o connectOptions, more ...nats.Option) (*nats.Conn, e
 	if c.NATSCreds != "" {
 		// The library reads the file only when it connects, which it may retry without end.
 		if _, err := os.Stat(c.NATSCreds); err != nil {
-			return nil, fmt.Errorf("%w: reading nats_creds: %w", ErrUsage, err)
+			return nil, Usagef("reading nats_creds: %w", err)
 		}
 		options = append(options, nats.UserCredentials(c.NATSCreds))
 	}
 	if c.NATSNkey != "" {
 		option, err := nats.NkeyOptionFromSeed(c.NATSNkey)
 		if err != nil {
-			return nil, fmt.Errorf("%w: reading nats_nkey %s: %w", ErrUsage, c.NATSNkey, err)
+			return nil, Usagef("reading nats_nkey %s: %w", c.NATSNkey, err)
 		}
 		options = append(options, option)
 	}
@@ -426,7 +426,7 @@ func streamSetup(c config.Config, o connectOptions, log *slog.Logger) func(conte
 func checkServerHasStore(ctx context.Context, js jetstream.JetStream) error {
 	_, err := js.Stream(ctx, "KV_"+contract.BucketRuns)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%w: there is no store on the server of nats_url: %w", ErrUsage, err)
+		return Usagef("there is no store on the server of nats_url: %w", err)
 	}
 	return err
 }

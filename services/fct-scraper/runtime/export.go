@@ -55,7 +55,7 @@ func (p Process) ReadStore(ctx context.Context, doing string, read func(*snapsho
 	case err == nil, ctx.Err() != nil, IsOutputError(err), IsUsageError(err):
 		return err
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("%w: no run was ever started on this store: %w", ErrUsage, err)
+		return Usagef("no run was ever started on this store: %w", err)
 	case IsBrokerError(err):
 		return err
 	default:

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"errors"
-	"fmt"
 
 	"fct-scraper/pkg/facts"
 )
@@ -16,21 +15,20 @@ func FactRules(siteName, file string) (*facts.Rules, error) {
 	if file != "" {
 		rules, err := facts.LoadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("%w: --rules: %w", ErrUsage, err)
+			return nil, Usagef("--rules: %w", err)
 		}
 		return rules, nil
 	}
 	profile, err := loadProfile(siteName)
 	if err != nil {
-		return nil, fmt.Errorf("%w: site: %w", ErrUsage, err)
+		return nil, Usagef("site: %w", err)
 	}
 	if profile.Facts == "" {
-		return nil, fmt.Errorf("%w: %w: site %.60q: its profile has no key facts: name rules there, or give --rules",
-			ErrUsage, ErrNoRules, siteName)
+		return nil, Usagef("%w: site %.60q: its profile has no key facts: name rules there, or give --rules", ErrNoRules, siteName)
 	}
 	rules, err := facts.Load(profile.Facts)
 	if err != nil {
-		return nil, fmt.Errorf("%w: site %.60q: %w", ErrUsage, siteName, err)
+		return nil, Usagef("site %.60q: %w", siteName, err)
 	}
 	return rules, nil
 }

@@ -185,7 +185,7 @@ func (p Process) listen(s *statusServer, fallback string) (stop func() error, er
 		log.Warn("http.unavailable", "addr", addr, "error", err)
 		return func() error { return nil }, nil
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		return nil, Usagef("%w", err)
 	}
 	log.Info("http.listening", "addr", server.Addr())
 	if p.Listening != nil {

@@ -43,7 +43,7 @@ type holderState struct {
 func batchKey(c config.Config, options BatchOptions) (string, error) {
 	output, err := filepath.Abs(c.Output)
 	if err != nil {
-		return "", fmt.Errorf("%w: output: %w", ErrUsage, err)
+		return "", Usagef("output: %w", err)
 	}
 	body, err := startBody(c, options)
 	if err != nil {

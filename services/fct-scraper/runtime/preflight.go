@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -30,8 +29,8 @@ func checkOpenFiles(c config.Config, limit uint64) error {
 	if limit == 0 || limit >= need {
 		return nil
 	}
-	return fmt.Errorf("%w: open files: the limit is %d, and concurrency %d needs %d: "+
-		"raise it (ulimit -n %d) or lower concurrency", ErrUsage, limit, c.Concurrency, need, max(need, 1024))
+	return Usagef("open files: the limit is %d, and concurrency %d needs %d: "+
+		"raise it (ulimit -n %d) or lower concurrency", limit, c.Concurrency, need, max(need, 1024))
 }
 
 // checkOutputOrigin refuses an output folder with records of another site than origin: the files of
@@ -41,8 +40,8 @@ func checkOutputOrigin(output, origin string) error {
 	if held == "" || site.NameOf(held) == site.NameOf(origin) {
 		return nil
 	}
-	return fmt.Errorf("%w: output %q holds records of %.100q, and base_url is %q: "+
-		"give another output, and another data_dir, for another site", ErrUsage, output, held, origin)
+	return Usagef("output %q holds records of %.100q, and base_url is %q: "+
+		"give another output, and another data_dir, for another site", output, held, origin)
 }
 
 // recordedOrigin returns the origin in the field source of a record in the folder, or "" if no

@@ -206,11 +206,11 @@ func (r Runs) Named(ctx context.Context, name string) (RunStatus, error) {
 	if name != "" {
 		run, err := contract.ParseRunID(name)
 		if err != nil {
-			return RunStatus{}, fmt.Errorf("%w: --run: %w", ErrUsage, err)
+			return RunStatus{}, Usagef("--run: %w", err)
 		}
 		s, err := r.status(ctx, run)
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			err = fmt.Errorf("%w: --run %s: want the id of a run of this store, as `fct-scraper runs` lists them", ErrUsage, run)
+			err = Usagef("--run %s: want the id of a run of this store, as `fct-scraper runs` lists them", run)
 		}
 		return s, err
 	}
@@ -219,7 +219,7 @@ func (r Runs) Named(ctx context.Context, name string) (RunStatus, error) {
 		return RunStatus{}, err
 	}
 	if len(all) == 0 {
-		return RunStatus{}, fmt.Errorf("%w: there is no run", ErrUsage)
+		return RunStatus{}, Usagef("there is no run")
 	}
 	running := slices.IndexFunc(all, func(s RunStatus) bool { return s.Status == contract.Running })
 	return all[max(0, running)], nil
@@ -257,7 +257,7 @@ func (r Runs) Stop(ctx context.Context, run contract.RunID) error {
 // external client would. It returns when the change is stored.
 func (r Runs) Steer(ctx context.Context, subject string, s RunStatus, tuning contract.Tuning) error {
 	if s.Status != contract.Running {
-		return fmt.Errorf("%w: --run %s: it is not running: %s: allowed is a running run", ErrUsage, s.RunID, s.Status)
+		return Usagef("--run %s: it is not running: %s: allowed is a running run", s.RunID, s.Status)
 	}
 	return r.command(ctx, subject, contract.ControlSpec{RunID: s.RunID, Tuning: tuning})
 }
@@ -279,7 +279,7 @@ func (r Runs) command(ctx context.Context, subject string, spec contract.Control
 		return fmt.Errorf("%w: requesting %s for run %s: %w", ErrBroker, subject, spec.RunID, err)
 	}
 	if reply.Error != "" {
-		return fmt.Errorf("%w: %s", ErrUsage, reply.Error)
+		return Usagef("%s", reply.Error)
 	}
 	return nil
 }

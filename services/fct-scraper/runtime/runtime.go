@@ -31,7 +31,8 @@ import (
 )
 
 var (
-	// ErrUsage marks an invalid call.
+	// ErrUsage is what the errors of Usagef are. Their text does not contain its text: people know that
+	// the call was invalid from what is wrong with it.
 	ErrUsage = errors.New("usage")
 	// ErrBroker marks an error of the broker that has no sentinel of its own.
 	ErrBroker = errors.New("broker")
@@ -53,6 +54,18 @@ func IsBrokerError(err error) bool {
 	return isAny(err, ErrBroker, errHolderEnded, bus.ErrStore, integrity.ErrDamaged, runs.ErrUnreadable,
 		natsd.ErrLocked, natsd.ErrStart, natsd.ErrNoSpace, streams.ErrDrift)
 }
+
+// usageError is an error that is also ErrUsage.
+type usageError struct{ error }
+
+// Is reports whether target is ErrUsage.
+func (usageError) Is(target error) bool { return target == ErrUsage }
+
+// Unwrap returns the error, whose text is that of e.
+func (e usageError) Unwrap() error { return e.error }
+
+// Usagef returns an error about an invalid call, with the text of fmt.Errorf. It wraps what that wraps.
+func Usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func isAny(err error, among ...error) bool {
 	return slices.ContainsFunc(among, func(sentinel error) bool { return errors.Is(err, sentinel) })
@@ -110,7 +123,7 @@ func (p Process) Explain(ctx context.Context, id contract.CaseID) (history expla
 	case err == nil, errors.Is(err, ledger.ErrMismatch):
 		return history, err
 	case errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return history, fmt.Errorf("%w: no run was ever started on this store: %w", ErrUsage, err)
+		return history, Usagef("no run was ever started on this store: %w", err)
 	default:
 		return history, fmt.Errorf("%w: %w", ErrBroker, err)
 	}
@@ -177,7 +190,7 @@ func (p Process) rewriteFrom(
 		Bus: broker.Bus, Store: output, Logger: p.Log, Version: p.Version, Ledger: storeName(p.Settings),
 	}, run)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		err = fmt.Errorf("%w: --run %s: want the id of a run of this store, as `fct-scraper runs` lists them", ErrUsage, run)
+		err = Usagef("--run %s: want the id of a run of this store, as `fct-scraper runs` lists them", run)
 	}
 	return report, file, err
 }

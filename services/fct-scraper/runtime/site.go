@@ -3,7 +3,6 @@ package runtime
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,7 +25,7 @@ func (p Process) openSite() (*siteClient, error) {
 	c := p.Settings.Config
 	profile, err := loadProfile(c.Site)
 	if err != nil {
-		return nil, fmt.Errorf("%w: site: %w", ErrUsage, err)
+		return nil, Usagef("site: %w", err)
 	}
 	opened, origin := &siteClient{}, c.BaseURL
 	if c.Site == simulatorSite && origin == "" {
@@ -37,14 +36,14 @@ func (p Process) openSite() (*siteClient, error) {
 	}
 	proxy, err := p.siteProxy(opened, cmp.Or(origin, profile.Origin))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUsage, err), opened.stopSimulator())
+		return nil, errors.Join(Usagef("%w", err), opened.stopSimulator())
 	}
 	opened.Client, err = site.NewClient(site.Options{
 		Profile: profile, Origin: origin, Proxy: proxy, UserAgent: c.UserAgent, Parties: c.Parties, MaxBody: int64(c.MaxBody),
 		RequestTimeout: c.RequestTimeout, JobTimeout: c.JobTimeout, Cooldown: c.BlockedCooldown,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrUsage, err), opened.stopSimulator())
+		return nil, errors.Join(Usagef("%w", err), opened.stopSimulator())
 	}
 	return opened, nil
 }
@@ -77,11 +76,11 @@ func loadProfile(name string) (*site.Profile, error) {
 func StartSimulator(addr string, options courtsim.Options) (*courtsim.Server, error) {
 	simulator, err := courtsim.New(options)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		return nil, Usagef("%w", err)
 	}
 	server, err := simulator.Start(addr)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		return nil, Usagef("%w", err)
 	}
 	return server, nil
 }
