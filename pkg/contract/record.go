@@ -130,9 +130,12 @@ func (y *YesNo) UnmarshalJSON(data []byte) error {
 
 // FileContent returns the content of the record's file: indented JSON without HTML escapes. The case
 // id must be valid.
-func (r Record) FileContent() []byte {
+func (r Record) FileContent() []byte { return r.AppendFileContent(make([]byte, 0, r.sizeHint())) }
+
+// AppendFileContent appends FileContent to out.
+func (r *Record) AppendFileContent(out []byte) []byte {
 	file, _ := recordForms()
-	return append(r.encode(file), '\n')
+	return append(file(out, reflect.ValueOf(r).Elem()), '\n')
 }
 
 // MarshalJSON returns the record on one line. encoding/json adds HTML escapes unless its encoder has
@@ -142,15 +145,16 @@ func (r Record) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	_, line := recordForms()
-	return r.encode(line), nil
+	return line(make([]byte, 0, r.sizeHint()), reflect.ValueOf(&r).Elem()), nil
 }
 
-func (r *Record) encode(form appendForm) []byte {
-	size := 2048 // most records then need no other buffer
+// sizeHint returns a size in bytes that the JSON form of most records does not exceed.
+func (r *Record) sizeHint() int {
+	size := 2048
 	for i := range r.Docket {
 		size += 512 + len(r.Docket[i].Text)
 	}
-	return form(make([]byte, 0, size), reflect.ValueOf(r).Elem())
+	return size
 }
 
 // UnmarshalJSON is ParseRecord.

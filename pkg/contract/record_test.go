@@ -300,3 +300,17 @@ func BenchmarkParseRecord(b *testing.B) {
 		})
 	}
 }
+
+// TestRecord_AppendFileContent: records appended to one buffer have the content of their files.
+func TestRecord_AppendFileContent(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var all, want []byte
+		for _, r := range rapid.SliceOfN(generateRecord(), 1, 4).Draw(t, "records") {
+			all, want = r.AppendFileContent(all), append(want, r.FileContent()...)
+		}
+		if !bytes.Equal(want, all) {
+			t.Errorf("got %q, want %q", all, want)
+		}
+	})
+}

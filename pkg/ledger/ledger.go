@@ -8,6 +8,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -34,9 +35,9 @@ const (
 	minCompressSize = 1 << 10
 	// maxDecompressedSize bounds decompressed bodies in bytes: a few answers of the largest size.
 	maxDecompressedSize = 1 << 30
-	// maxScratch is the size in bytes of the largest pack whose buffers are kept for the next one: twice
-	// what services put into one message on purpose.
-	maxScratch = 8 << 20
+	// maxScratch is the size in bytes of the largest pack whose buffers are kept for the next one: what
+	// services put into one message on purpose.
+	maxScratch = 4 << 20
 )
 
 // Pack is what a message of answers, or of the ledger, consists of.
@@ -44,13 +45,20 @@ type Pack interface {
 	contract.AnswerPack | contract.EntryPack
 }
 
-// Encoder makes the messages that store packs. It keeps the buffers that it compresses in, which have
-// the size of all bodies of a pack: a message holds none of them. The zero value is ready to use, by
+// Encoder makes the messages that store packs. It keeps the buffers that it works in, which have the
+// size of all bodies of a pack: a message holds none of them. The zero value is ready to use, by
 // several goroutines at once.
-type Encoder struct{ scratch sync.Pool }
+type Encoder struct {
+	// kept are the buffers for the next pack; nil while they are in use. A sync.Pool would lose them
+	// with every second collection of garbage, which is after a few packs.
+	kept atomic.Pointer[scratch]
+}
 
-// scratch are the buffers of one pack: its bodies, and their compressed form.
-type scratch struct{ bodies, compressed []byte }
+// scratch are the buffers of one pack: its first line, its bodies, and their compressed form.
+type scratch struct {
+	head               bytes.Buffer
+	bodies, compressed []byte
+}
 
 // AnswerMessage returns the message that stores answers of one chunk, at least one.
 func (e *Encoder) AnswerMessage(run contract.RunID, answers []contract.Answer) (*nats.Msg, error) {
@@ -101,40 +109,29 @@ func encode[P Pack](e *Encoder, pack P) ([]byte, error) {
 		*b.size = len(*b.data)
 		size += *b.size
 	}
-	head, err := json.Marshal(&pack)
-	if err != nil {
+	buffers := cmp.Or(e.kept.Swap(nil), new(scratch))
+	defer e.keep(buffers)
+	buffers.head.Reset()
+	if err := json.NewEncoder(&buffers.head).Encode(&pack); err != nil { // with the end of the line
 		return nil, fmt.Errorf("encoding a pack: %w", err)
 	}
+	buffers.bodies = appendBodies(slices.Grow(buffers.bodies[:0], size), bodies)
 	if size < minCompressSize {
-		data := make([]byte, 0, len(head)+1+size)
-		return appendBodies(append(append(data, head...), '\n'), bodies), nil
+		return slices.Concat(buffers.head.Bytes(), buffers.bodies), nil
 	}
-	buffers := e.get()
-	defer e.put(buffers)
-	compressed := buffers.compress(bodies, size)
-	data := make([]byte, 0, len(compressedPrefix)+len(head)+1+len(compressed))
-	data = append(append(append(data, compressedPrefix...), head...), '\n')
-	return append(data, compressed...), nil
+	return slices.Concat([]byte(compressedPrefix), buffers.head.Bytes(), buffers.compress()), nil
 }
 
-func (e *Encoder) get() *scratch {
-	if kept, ok := e.scratch.Get().(*scratch); ok {
-		return kept
-	}
-	return new(scratch)
-}
-
-// put keeps the buffers for another pack, unless they are too large.
-func (e *Encoder) put(used *scratch) {
+// keep keeps buffers for another pack, unless they are too large.
+func (e *Encoder) keep(used *scratch) {
 	if len(used.bodies) <= maxScratch {
-		e.scratch.Put(used)
+		e.kept.Store(used)
 	}
 }
 
-// compress returns the compressed bodies, whose sizes add up to size. The next call overwrites them.
-func (s *scratch) compress(bodies []body, size int) []byte {
-	s.bodies = appendBodies(slices.Grow(s.bodies[:0], size), bodies)
-	s.compressed = slices.Grow(s.compressed[:0], s2.MaxEncodedLen(size))
+// compress returns the compressed bodies, until its next call.
+func (s *scratch) compress() []byte {
+	s.compressed = slices.Grow(s.compressed[:0], s2.MaxEncodedLen(len(s.bodies)))
 	return s2.Encode(s.compressed[:cap(s.compressed)], s.bodies)
 }
 
@@ -147,18 +144,26 @@ func appendBodies(data []byte, bodies []body) []byte {
 
 // Decode reads the data of a message that stores a pack; its error wraps contract.ErrMessage.
 func Decode[P Pack](data []byte) (P, error) {
-	var pack, none P
-	if err := decode(data, any(&pack)); err != nil {
-		return none, err
-	}
-	return pack, nil
+	pack, _, err := DecodeInto[P](data, nil)
+	return pack, err
 }
 
-func decode(data []byte, pack any) error {
-	head, rest, err := split(data)
-	if err != nil {
-		return err
+// DecodeInto is Decode with memory for the decompressed bodies. It returns the memory to pass to the
+// next call, which overwrites the bodies of this pack: buffer, or a new one if buffer is too small.
+func DecodeInto[P Pack](data, buffer []byte) (pack P, reusable []byte, err error) {
+	head, bodies, reusable, err := split(data, buffer)
+	if err == nil {
+		err = decode(head, bodies, any(&pack))
 	}
+	if err != nil {
+		var none P
+		return none, reusable, err
+	}
+	return pack, reusable, nil
+}
+
+// decode reads the two parts of a message into a pack.
+func decode(head, rest []byte, pack any) (err error) {
 	if err := json.Unmarshal(head, pack); err != nil {
 		return fmt.Errorf("%w: %w", contract.ErrMessage, err)
 	}
@@ -184,27 +189,31 @@ func decode(data []byte, pack any) error {
 	return nil
 }
 
-// split returns the first line of a message and the decompressed bodies.
-func split(data []byte) (head, bodies []byte, err error) {
+// split returns the first line of a message and the bodies, which it decompresses into buffer if
+// that is large enough; reusable is then buffer, and otherwise a new one.
+func split(data, buffer []byte) (head, bodies, reusable []byte, err error) {
 	data, compressed := bytes.CutPrefix(data, []byte(compressedPrefix))
 	head, bodies, found := bytes.Cut(data, []byte{'\n'})
 	if !found {
-		return nil, nil, fmt.Errorf("%w: no end of the first line", contract.ErrMessage)
+		return nil, nil, buffer, fmt.Errorf("%w: no end of the first line", contract.ErrMessage)
 	}
 	if !compressed {
-		return head, bodies, nil
+		return head, bodies, buffer, nil
 	}
 	size, err := s2.DecodedLen(bodies)
 	if err == nil && size > maxDecompressedSize {
 		err = fmt.Errorf("%d bytes: allowed are %d", size, maxDecompressedSize)
 	}
 	if err == nil {
-		bodies, err = s2.Decode(nil, bodies)
+		if cap(buffer) < size {
+			buffer = make([]byte, size)
+		}
+		bodies, err = s2.Decode(buffer[:cap(buffer)], bodies)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: decompressing: %w", contract.ErrMessage, err)
+		return nil, nil, buffer, fmt.Errorf("%w: decompressing: %w", contract.ErrMessage, err)
 	}
-	return head, bodies, nil
+	return head, bodies, buffer, nil
 }
 
 // checkAnswers refuses a copy that names no outcome of another run, and a copy or crashed job with

@@ -92,6 +92,57 @@ func TestPack_RoundTrip(t *testing.T) {
 	}
 }
 
+// TestDecodeInto: packs are decoded one after the other into the same memory, also after a message
+// that cannot be decoded; no body reaches into the next one.
+func TestDecodeInto(t *testing.T) {
+	t.Parallel()
+	pack := func(sizes ...int) contract.EntryPack {
+		p := entryPack()
+		p.Entries = p.Entries[:1]
+		for i, size := range sizes {
+			e := p.Entries[0]
+			e.CaseID, e.Record = e.CaseID.WithNumber(100+i), bytes.Repeat([]byte{byte('a' + i)}, size)
+			p.Entries = append(p.Entries, e)
+		}
+		return p
+	}
+	var buffer []byte
+	for i, sent := range []contract.EntryPack{
+		pack(5000), pack(3000, 4000), pack(), pack(100_000, 2000), pack(2000, 100_000), pack(1500), pack(1500, 1),
+	} {
+		data, err := ledger.Encode(sent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := ledger.Decode[contract.EntryPack](data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := cap(buffer)
+		if before > 0 { // what the pack before it left
+			for j := range buffer[:before] {
+				buffer[:before][j] = 0xFF
+			}
+		}
+		if _, buffer, err = ledger.DecodeInto[contract.EntryPack](data[:len(data)-1], buffer); !errors.Is(err, contract.ErrMessage) {
+			t.Errorf("pack %d without its end: error %v, want one that wraps ErrMessage", i, err)
+		}
+		var got contract.EntryPack
+		got, buffer, err = ledger.DecodeInto[contract.EntryPack](data, buffer)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("pack %d: %v, another pack (-Decode +DecodeInto):\n%s", i, err, diff)
+		}
+		if cap(buffer) < before || i > 3 && cap(buffer) != before {
+			t.Errorf("pack %d: memory of %d bytes after %d", i, cap(buffer), before)
+		}
+		for _, e := range got.Entries {
+			if cap(e.Record) != len(e.Record) {
+				t.Errorf("%s: a record of %d bytes has room for %d", e.CaseID, len(e.Record), cap(e.Record))
+			}
+		}
+	}
+}
+
 // The wire forms are golden: a change that breaks a stored message must be seen in review.
 func TestPack_Golden(t *testing.T) {
 	t.Parallel()
@@ -307,7 +358,7 @@ func TestEncoder_MessagesAreIndependent(t *testing.T) {
 func TestEncoder_AllocatesNoBodies(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
 	var encoder ledger.Encoder
 	pack := rowsPack(1)
-	least := uint64(math.MaxUint64) // a pool may lose what it was given, and does so on purpose with -race
+	least := uint64(math.MaxUint64)
 	for range 50 {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -71,5 +71,6 @@ func BenchmarkFetch(b *testing.B) {
 		if _, _, blocked := c.Blocked(id, exchanges, exchangeStart); blocked {
 			b.Fatal("blocked")
 		}
+		c.Release(exchanges)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/site/jsontree"
@@ -25,8 +26,8 @@ import (
 )
 
 const (
-	// maxPreallocation limits the buffer allocated from Content-Length before any data arrives, in
-	// bytes.
+	// maxPreallocation limits the buffer allocated from Content-Length before any data arrives, and
+	// the buffer that is kept for a later body, in bytes.
 	maxPreallocation = 256 << 10
 	// maxSmallBody is the size up to which bodies are read without a limit on concurrency, in
 	// bytes. Typical responses have 9 kB, the largest known one 1.5 MB.
@@ -43,8 +44,7 @@ const (
 // or -1. On an error it returns what was read before, but nothing of a body that is too large.
 func (c *Client) readBody(ctx context.Context, body io.Reader, size int64) ([]byte, error) {
 	small := min(maxSmallBody, c.MaxBody)
-	// Trust Content-Length up to a limit.
-	buffer := bytes.NewBuffer(make([]byte, 0, min(max(size, 0), maxPreallocation)+bytes.MinRead))
+	buffer := c.newBuffer(size)
 	_, err := buffer.ReadFrom(io.LimitReader(body, small+1))
 	read := buffer.Bytes()
 	if err == nil && int64(len(read)) > small && small < c.MaxBody {
@@ -63,6 +63,31 @@ func (c *Client) readBody(ctx context.Context, body io.Reader, size int64) ([]by
 		return read, fmt.Errorf("reading the body: %w", err)
 	default:
 		return read, nil
+	}
+}
+
+// newBuffer returns an empty buffer for a body with this Content-Length, which is trusted up to a
+// limit.
+func (c *Client) newBuffer(size int64) *bytes.Buffer {
+	room := int(min(max(size, 0), maxPreallocation)) + bytes.MinRead
+	if kept, ok := c.released.Get().(*bytes.Buffer); ok {
+		kept.Grow(room)
+		return kept
+	}
+	return bytes.NewBuffer(make([]byte, 0, room))
+}
+
+// Release removes the bodies from exchanges of Fetch, whose memory is used for later responses. So
+// nothing may use these bodies any more. Exchanges that are not released are left to the garbage
+// collector. A second call does nothing.
+func (c *Client) Release(exchanges []contract.Exchange) {
+	for i := range exchanges {
+		body := exchanges[i].Body
+		exchanges[i].Body = nil
+		// RobotsRules has the body of robots.txt too.
+		if exchanges[i].Call != robotsCall && cap(body) > 0 && cap(body) <= maxPreallocation+bytes.MinRead {
+			c.released.Put(bytes.NewBuffer(body[:0]))
+		}
 	}
 }
 
@@ -271,7 +296,8 @@ func plainNumber(written string) string {
 // errCharset marks bodies that are not valid text in their character set.
 var errCharset = errors.New("invalid text for its character set")
 
-// parseJSON parses a body, which must be exactly one JSON value.
+// parseJSON parses a body, which must be exactly one JSON value. The texts of the tree may refer to
+// the body.
 func parseJSON(parser *jsontree.Parser, body []byte, contentType string) (*jsontree.Node, error) {
 	body, err := toUTF8(body, contentType)
 	if err != nil {
@@ -280,7 +306,7 @@ func parseJSON(parser *jsontree.Parser, body []byte, contentType string) (*jsont
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, errors.New("empty body")
 	}
-	return parser.Parse(string(body))
+	return parser.Parse(unsafe.String(unsafe.SliceData(body), len(body))) //nolint:gosec // see Profile.Read
 }
 
 // toUTF8 converts a body to UTF-8 and removes byte order marks. A body that is valid UTF-8 is taken

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode"
@@ -54,8 +55,10 @@ type Client struct {
 	http *http.Client // has no cookie jar
 	// largeBodies is a semaphore for reading large bodies.
 	largeBodies chan struct{}
-	sessions    sessions
-	queryForms  queryForms
+	// released are buffers of bodies that are no longer used.
+	released   sync.Pool
+	sessions   sessions
+	queryForms queryForms
 }
 
 // NewClient returns a client. An error about the origin wraps ErrProfile. The caller must Close the

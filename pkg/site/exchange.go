@@ -122,22 +122,28 @@ func errorText(err error) string {
 	return sanitize.Truncate(err.Error(), 300)
 }
 
+type requestSentKey struct{}
+
 // WithRequestSent returns a context for Fetch. It calls started each time a request was written or
 // could not be written, from the goroutine that writes it, so started must be quick.
 func WithRequestSent(ctx context.Context, started func()) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func(httptrace.WroteRequestInfo) { started() },
-	})
+	return context.WithValue(ctx, requestSentKey{}, started)
 }
 
 // connTrace records whether the transport obtained a connection for a request.
 type connTrace struct{ requested, obtained atomic.Bool }
 
+// trace returns the context of the request. It has one trace for both purposes: net/http combines
+// several by reflection.
 func (c *connTrace) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	trace := &httptrace.ClientTrace{
 		GetConn: func(string) { c.requested.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { c.obtained.Store(true) },
-	})
+	}
+	if started, ok := ctx.Value(requestSentKey{}).(func()); ok {
+		trace.WroteRequest = func(httptrace.WroteRequestInfo) { started() }
+	}
+	return httptrace.WithClientTrace(ctx, trace)
 }
 
 // failed reports whether no connection could be made.

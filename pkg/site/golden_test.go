@@ -208,3 +208,33 @@ func TestRead_LinearTime(t *testing.T) {
 		t.Errorf("took %s", took)
 	}
 }
+
+// TestRead_BodiesOverwritten: only the texts of a record refer to the bodies, so its reader may reuse
+// their memory once the record is written.
+func TestRead_BodiesOverwritten(t *testing.T) {
+	t.Parallel()
+	for profile, folder := range map[string]string{"fct-cf": "responses", "fct-cf-html": "pages"} {
+		p := load(t, profile)
+		for _, c := range casesIn(t, folder) {
+			want := fmt.Sprintf("%+v", withoutRecord(p.Read(c.id, c.exchanges)))
+			exchanges := slices.Clone(c.exchanges)
+			for i := range exchanges {
+				exchanges[i].Body = slices.Clone(exchanges[i].Body)
+			}
+			reading := p.Read(c.id, exchanges)
+			for _, x := range exchanges {
+				for i := range x.Body {
+					x.Body[i] = 0xFF
+				}
+			}
+			if got := fmt.Sprintf("%+v", withoutRecord(reading)); got != want {
+				t.Errorf("%s: %s, want %s", c.path, got, want)
+			}
+		}
+	}
+}
+
+func withoutRecord(reading contract.Classification) contract.Classification {
+	reading.Record = nil
+	return reading
+}

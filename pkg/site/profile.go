@@ -173,16 +173,17 @@ func (p *Profile) callURL(origin string, c *call, id contract.CaseID, other bool
 	if other {
 		query = c.otherQuery
 	}
-	var target strings.Builder
-	target.WriteString(origin + p.expand(c.path, origin, id))
+	target := make([]byte, 0, 256)
+	target = append(append(target, origin...), p.expand(c.path, origin, id)...)
 	for i, pair := range query {
-		separator := "&"
+		separator := byte('&')
 		if i == 0 {
-			separator = "?"
+			separator = '?'
 		}
-		target.WriteString(separator + url.QueryEscape(pair[0]) + "=" + url.QueryEscape(p.expand(pair[1], origin, id)))
+		target = append(append(append(target, separator), url.QueryEscape(pair[0])...), '=')
+		target = append(target, url.QueryEscape(p.expand(pair[1], origin, id))...)
 	}
-	return target.String()
+	return string(target)
 }
 
 // pagePlaceholder stands in a form for the requested page number; it is replaced by an empty text
@@ -216,8 +217,9 @@ func (p *Profile) expand(text, origin string, id contract.CaseID) string {
 	if own, found := p.divisions[id.Series]; found {
 		division = own
 	}
-	for i, value := range []string{origin, id.String(), division, id.Series, id.Year} {
-		text = strings.ReplaceAll(text, placeholders()[i], value)
+	values := [...]string{origin, id.String(), division, id.Series, id.Year}
+	for i, placeholder := range placeholders() {
+		text = strings.ReplaceAll(text, placeholder, values[i])
 	}
 	return text
 }

@@ -27,7 +27,8 @@ func countRobots(exchanges []contract.Exchange) int {
 }
 
 // Read decides what the exchanges of one attempt mean. Anything that is not clearly a record, a
-// proven no-record or a block is transient. The result depends only on the arguments.
+// proven no-record or a block is transient. The result depends only on the arguments. The texts of a
+// record may refer to the bodies of the exchanges, which must not change while the record is used.
 func (p *Profile) Read(id contract.CaseID, exchanges []contract.Exchange) contract.Classification {
 	n := countRobots(exchanges)
 	if n < len(exchanges) || n == 0 { // robots.txt was read and allowed the attempt
@@ -297,9 +298,11 @@ func (r *caseReader) addRows(c *call, t table, index int, exchange contract.Exch
 		if c.gives != entryRows {
 			continue
 		}
-		var entry contract.DocketEntry
-		if x.fill(&entry, c.entry, row); entry.EntryNumber != 0 || entry.Text != "" || entry.DocumentNumber != 0 {
-			r.record.Docket = append(r.record.Docket, entry)
+		last := len(r.record.Docket)
+		r.record.Docket = append(r.record.Docket, contract.DocketEntry{})
+		entry := &r.record.Docket[last]
+		if x.fill(entry, c.entry, row); entry.EntryNumber == 0 && entry.Text == "" && entry.DocumentNumber == 0 {
+			r.record.Docket = r.record.Docket[:last]
 		}
 	}
 	if len(t.foreign) > 0 || r.foreignRows {

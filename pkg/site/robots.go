@@ -47,6 +47,9 @@ type RobotsRules struct {
 // Allows reports whether every call for a case is allowed, and otherwise returns the first path
 // that is not.
 func (r RobotsRules) Allows(id contract.CaseID) (path string, ok bool) {
+	if len(r.group.rules) == 0 {
+		return "", true
+	}
 	if t := r.client.Profile.tokens; t != nil && !r.group.allows(t.path) {
 		return t.path, false
 	}
@@ -269,6 +272,7 @@ func matchesPattern(pattern, path string) bool {
 // characters, writes other escapes in upper case, and encodes what must be encoded.
 func canonicalPath(path string) string {
 	var plain strings.Builder
+	plain.Grow(len(path))
 	for i := 0; i < len(path); i++ {
 		c, escaped := path[i], false
 		if c == '%' && i+2 < len(path) {

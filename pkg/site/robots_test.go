@@ -178,3 +178,16 @@ func TestRobots_Parties(t *testing.T) {
 		}
 	}
 }
+
+// A site without rules is asked about every case.
+func TestRobotsAllows_NothingToCheck(t *testing.T) { //nolint:paralleltest // it counts allocations
+	court := startSite(t, nil)
+	rules, err := newClient(t, court.URL, nil).Robots(t.Context(), noPause)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := caseID(t, "IMM-13-25")
+	if n := testing.AllocsPerRun(100, func() { rules.Allows(id) }); n > 0 {
+		t.Errorf("%v allocations for a robots.txt without rules", n)
+	}
+}

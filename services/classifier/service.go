@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -49,6 +50,32 @@ const (
 type Service struct {
 	Options
 	encoder ledger.Encoder
+	// memories are unused *memory.
+	memories sync.Pool
+}
+
+// memory is what the answers and records of one pack are kept in until the pack is settled. The next
+// pack reuses it.
+type memory struct {
+	// bodies are the decompressed bodies of the answers, files the contents of the records' files.
+	bodies, files []byte
+}
+
+// maxKeptMemory limits the bytes of each part of a memory that is reused. Packs are mostly smaller.
+const maxKeptMemory = 4 << 20
+
+func (s *Service) memory() *memory {
+	if unused, ok := s.memories.Get().(*memory); ok {
+		return unused
+	}
+	return new(memory)
+}
+
+// release keeps a memory for another pack. Nothing may refer to it any more.
+func (s *Service) release(m *memory) {
+	if cap(m.bodies) <= maxKeptMemory && cap(m.files) <= maxKeptMemory {
+		s.memories.Put(m)
+	}
 }
 
 // New returns a Service.
@@ -63,11 +90,13 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("running the classifier: opening its consumer: %w", err)
 	}
-	err = bus.Consume(ctx, s.Bus, bus.ConsumeOptions[contract.AnswerPack]{
-		Consumer: answers, Workers: s.Workers, Decode: ledger.Decode[contract.AnswerPack],
-		Handle: func(ctx context.Context, d bus.Delivery[contract.AnswerPack]) error {
-			return s.classify(ctx, d, &copies{bus: s.Bus})
+	err = bus.Consume(ctx, s.Bus, bus.ConsumeOptions[[]byte]{
+		Consumer: answers, Workers: s.Workers, Handle: func(ctx context.Context, d bus.Delivery[[]byte]) error {
+			m := s.memory()
+			defer s.release(m)
+			return s.handle(ctx, d, m)
 		},
+		Decode: func(data []byte) ([]byte, error) { return data, nil }, // handle decodes into a memory
 	})
 	if err != nil {
 		return fmt.Errorf("running the classifier: %w", err)
@@ -75,9 +104,23 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
+// handle decodes and classifies the pack of a message. Nothing refers to m when it returns: the
+// messages that it publishes are encoded before.
+func (s *Service) handle(ctx context.Context, d bus.Delivery[[]byte], m *memory) (err error) {
+	var pack contract.AnswerPack
+	if pack, m.bodies, err = ledger.DecodeInto[contract.AnswerPack](d.Body, m.bodies); err != nil {
+		return bus.Discard(err)
+	}
+	return s.classify(ctx, bus.Delivery[contract.AnswerPack]{
+		Body: pack, Subject: d.Subject, Sequence: d.Sequence, StoredAt: d.StoredAt, Header: d.Header,
+	}, m)
+}
+
 // classify writes the entries of a pack of answers to the ledger, then settles their jobs. The pack
 // is acknowledged after that, so it is redelivered after a crash at any point.
-func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], copies *copies) error {
+func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPack], m *memory) error {
+	copies := copies{bus: s.Bus}
+	m.files = m.files[:0]
 	var entries []contract.Entry
 	var ackSubjects, rejected []string
 	for _, answer := range d.Body.Answers {
@@ -87,7 +130,7 @@ func (s *Service) classify(ctx context.Context, d bus.Delivery[contract.AnswerPa
 			continue
 		}
 		if answer.Copy == nil {
-			entries, ackSubjects = append(entries, s.newEntry(d.Body.RunID, answer, time.Now())),
+			entries, ackSubjects = append(entries, s.newEntry(d.Body.RunID, answer, time.Now(), m)),
 				append(ackSubjects, answer.AckSubject)
 			continue
 		}
@@ -175,14 +218,17 @@ func settlementOf(entry contract.Entry) bus.Settlement {
 	}
 }
 
-func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.Time) contract.Entry {
+// newEntry returns the ledger entry of an answer. The content of its record is in m.
+func (s *Service) newEntry(run contract.RunID, answer contract.Answer, now time.Time, m *memory) contract.Entry {
 	reading := s.readAnswer(answer)
 	entry := contract.Entry{
 		CaseID: answer.CaseID, Attempt: answer.Attempt, Verdict: reading.Verdict, Rule: reading.Rule,
 		Error: reading.Error, Notes: reading.Notes, PlannedAt: answer.PlannedAt, Requests: addDigests(answer.Exchanges),
 	}
 	if reading.Record != nil {
-		entry.FiledOn, entry.Record = reading.Record.FiledOn, reading.Record.FileContent()
+		start := len(m.files)
+		m.files = reading.Record.AppendFileContent(m.files)
+		entry.FiledOn, entry.Record = reading.Record.FiledOn, m.files[start:len(m.files):len(m.files)]
 	}
 	ended := now
 	if len(answer.Exchanges) > 0 {

@@ -66,7 +66,9 @@ func (w *runWorker) makeAttempt(startCtx, finishCtx context.Context, a attempt) 
 	if err != nil && (len(answer.Exchanges) == 0 || !blocked) {
 		return fmt.Errorf("fetching %s: %w", id, err)
 	}
-	return w.storeAnswer(finishCtx, answer)
+	err = w.storeAnswer(finishCtx, answer)
+	w.service.Site.Release(answer.Exchanges) // a message has copies of the bodies
+	return err
 }
 
 // isolate keeps a job with isolationThreshold crashes or more from being attempted next to another

@@ -42,6 +42,9 @@ type Site interface {
 	) (rule string, wait time.Duration, blocked bool)
 	// RetryAfter returns how long the response asks clients to wait; 0 if it does not.
 	RetryAfter(exchange contract.Exchange, now time.Time) time.Duration
+	// Release removes the bodies from exchanges. Nothing uses them any more: later responses may
+	// overwrite them.
+	Release(exchanges []contract.Exchange)
 }
 
 // Robots fetches a site's robots.txt; see site.Client.Robots.

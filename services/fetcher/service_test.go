@@ -72,6 +72,9 @@ func (c *fakeSite) RetryAfter(exchange contract.Exchange, _ time.Time) time.Dura
 	return wait
 }
 
+// Release overwrites the bodies: whatever uses one after that fails its test.
+func (c *fakeSite) Release(exchanges []contract.Exchange) { overwriteBodies(exchanges) }
+
 func (c *fakeSite) requests() (total int, maxPerNumber int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
