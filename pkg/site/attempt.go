@@ -69,10 +69,17 @@ type attempt struct {
 func (a *attempt) run(ctx context.Context) ([]contract.Exchange, error) {
 	job, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a.startTimer = sync.OnceFunc(func() {
-		timer := time.AfterFunc(a.client.timeouts(ctx).job, func() { cancel(errJobTimeout) })
-		context.AfterFunc(job, func() { timer.Stop() })
-	})
+	var timer *time.Timer
+	a.startTimer = func() {
+		if timer == nil {
+			timer = time.AfterFunc(a.client.timeouts(ctx).job, func() { cancel(errJobTimeout) })
+		}
+	}
+	defer func() {
+		if timer != nil {
+			timer.Stop()
+		}
+	}()
 	for next := a.nextCall(); next != nil; next = a.nextCall() {
 		err := a.makeCall(job, next)
 		switch {
