@@ -43,6 +43,7 @@ type Bus struct {
 	opts       Options
 	unanswered unansweredPublishes
 	logged     loggedMessages
+	memo       sync.Map
 }
 
 // New returns a Bus over a connection, which the caller closes.
@@ -68,6 +69,16 @@ func (b *Bus) Conn() *nats.Conn { return b.nc }
 
 // Epoch counts the reconnects. What was read in an earlier epoch may be out of date.
 func (b *Bus) Epoch() uint64 { return b.nc.Stats().Reconnects }
+
+// Memo returns the value that the first call with a key has created. It lives as long as the Bus: what
+// a package keeps of what it has read, for all that use this connection. create may be called in vain.
+func (b *Bus) Memo(key any, create func() any) any {
+	value, found := b.memo.Load(key)
+	if !found {
+		value, _ = b.memo.LoadOrStore(key, create())
+	}
+	return value
+}
 
 // KV opens an existing bucket. To watch it or to list its keys, use Watch and Scan, which need no
 // consumer.

@@ -7,8 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -444,27 +448,201 @@ func EachFetcher(ctx context.Context, b *bus.Bus, run contract.RunID,
 	return nil
 }
 
-// EachOutcome passes every key of an outcome bucket (collected, failed) of this site, series and
-// year to each. Keys of other sites are skipped: a case of the simulator proves nothing about a
-// court. An unreadable value is an error that wraps ErrUnreadable, because skipping it would
-// silently fetch the case again.
+// EachOutcome passes every key of an outcome bucket (collected, failed) of this site, series and year
+// to each, by number. It reads them as ReadOutcomes does.
 func EachOutcome(ctx context.Context, b *bus.Bus, bucket, site, series, year string,
 	each func(number int, value contract.Collected)) error {
-	return b.Scan(ctx, bus.Keys{Bucket: bucket, Filters: []string{series + "." + year + ".*"}},
-		func(entry jetstream.KeyValueEntry) error {
-			id, err := contract.ParseKey(entry.Key())
-			if err != nil {
-				return nil
-			}
-			value, err := Decode[contract.Collected](entry.Key(), entry.Value())
-			if err != nil {
-				return fmt.Errorf("reading bucket %s: %w", bucket, err)
-			}
-			if value.AppliesTo(site) {
-				each(id.Number, value)
-			}
+	outcomes, err := ReadOutcomes(ctx, b, bucket, site, series, year)
+	if err != nil {
+		return err
+	}
+	for number, value := range outcomes.All() {
+		each(number, value)
+	}
+	return nil
+}
+
+// ReadOutcomes returns the keys of an outcome bucket (collected, failed) of this site, series and year.
+// Keys of other sites are skipped: a case of the simulator proves nothing about a court. An unreadable
+// value is an error that wraps ErrUnreadable, because skipping it would silently fetch the case again.
+//
+// A year may have 99,999 keys, and several services of a process need them. What one has read is kept
+// with the bus: the next one reads only what was added since, or all if anything was replaced.
+func ReadOutcomes(ctx context.Context, b *bus.Bus, bucket, site, series, year string) (*Outcomes, error) {
+	cache := b.Memo(outcomeCacheKey{}, func() any { return &outcomeCache{years: make(map[outcomeYear]*cachedYear)} })
+	return cache.(*outcomeCache).year(outcomeYear{bucket, site, series, year}).read(ctx, b)
+}
+
+// outcomeCacheKey is the key of the outcomeCache of a bus.
+type outcomeCacheKey struct{}
+
+// maxCachedYears bounds the memory of an outcomeCache: a full year has 2.4 MB.
+const maxCachedYears = 8
+
+// outcomeCache holds what was read last of some years.
+type outcomeCache struct {
+	mu    sync.Mutex
+	years map[outcomeYear]*cachedYear
+}
+
+// outcomeYear selects keys of an outcome bucket.
+type outcomeYear struct{ bucket, site, series, year string }
+
+func (c *outcomeCache) year(selected outcomeYear) *cachedYear {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	year := c.years[selected]
+	if year == nil {
+		if len(c.years) >= maxCachedYears {
+			clear(c.years)
+		}
+		year = &cachedYear{outcomeYear: selected, reading: make(chan struct{}, 1)}
+		c.years[selected] = year
+	}
+	return year
+}
+
+// cachedYear is what was read last of a year.
+type cachedYear struct {
+	outcomeYear
+	// reading has a value while somebody reads.
+	reading chan struct{}
+	// outcomes is what the bucket held at that version; nil if that is unknown. It does not change.
+	outcomes *Outcomes
+	version  bucketVersion
+}
+
+// bucketVersion is what a bucket held at one time. If two versions differ at most in last, the later
+// one has all messages of the earlier one.
+type bucketVersion struct {
+	// epoch is that of the connection: a server that was restarted may have lost its last messages.
+	epoch   uint64
+	created time.Time
+	// removed counts the messages that were removed or replaced.
+	removed uint64
+	last    uint64
+}
+
+// read returns the keys as they are now.
+func (y *cachedYear) read(ctx context.Context, b *bus.Bus) (*Outcomes, error) {
+	select {
+	case y.reading <- struct{}{}:
+		defer func() { <-y.reading }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	now := bucketVersion{epoch: b.Epoch()}
+	stream, err := b.JetStream().Stream(ctx, "KV_"+y.bucket)
+	if err == nil {
+		info := stream.CachedInfo()
+		now.created, now.removed, now.last = info.Created, info.State.LastSeq-info.State.Msgs, info.State.LastSeq
+	}
+	known, after := y.outcomes, y.version
+	after.last = now.last
+	if err != nil || known == nil || now != after || now.last < y.version.last {
+		known, y.version.last = &Outcomes{}, 0
+	} else if now.last == y.version.last {
+		return known, nil
+	}
+	y.outcomes = nil
+	found := known.clone()
+	if scanErr := y.scan(ctx, b, found); scanErr != nil {
+		return nil, scanErr
+	}
+	if err == nil { // else nobody knows what belongs to the next version
+		y.outcomes, y.version = found, now
+	}
+	return found, nil
+}
+
+// scan adds the keys after the version.
+func (y *cachedYear) scan(ctx context.Context, b *bus.Bus, found *Outcomes) error {
+	keys := bus.Keys{Bucket: y.bucket, Filters: []string{y.series + "." + y.year + ".*"}, After: y.version.last}
+	return b.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		id, err := contract.ParseKey(entry.Key())
+		if err != nil {
 			return nil
-		})
+		}
+		value, err := Decode[contract.Collected](entry.Key(), entry.Value())
+		if err != nil {
+			return fmt.Errorf("reading bucket %s: %w", y.bucket, err)
+		}
+		if value.AppliesTo(y.site) {
+			found.Set(id.Number, value)
+		}
+		return nil
+	})
+}
+
+// Outcomes holds values of an outcome bucket by number, in 24 bytes each. The zero Outcomes and a nil
+// one are empty.
+type Outcomes struct {
+	values []packedOutcome // by number
+	// shapes are the different values without time and size; index has the position of each.
+	shapes []contract.Collected
+	index  map[contract.Collected]uint32
+}
+
+// packedOutcome is one value. shape is the position of its shape, counted from 1; 0 for no value.
+type packedOutcome struct {
+	seconds int64
+	size    int64
+	nanos   uint32
+	shape   uint32
+}
+
+// Set sets the value of a number, which is not negative.
+func (o *Outcomes) Set(number int, value contract.Collected) {
+	packed := packedOutcome{seconds: value.At.Unix(), nanos: uint32(value.At.Nanosecond()), size: int64(value.Size)}
+	value.At, value.Size = time.Time{}, 0
+	shape, found := o.index[value]
+	if !found {
+		if o.index == nil {
+			o.index = make(map[contract.Collected]uint32)
+		}
+		o.shapes = append(o.shapes, value)
+		shape = uint32(len(o.shapes))
+		o.index[value] = shape
+	}
+	packed.shape = shape
+	if missing := number + 1 - len(o.values); missing > 0 {
+		o.values = append(o.values, make([]packedOutcome, missing)...)
+	}
+	o.values[number] = packed
+}
+
+// Get returns the value of a number, and whether it has one. Its time is in UTC.
+func (o *Outcomes) Get(number int) (value contract.Collected, found bool) {
+	if o == nil || number < 0 || number >= len(o.values) || o.values[number].shape == 0 {
+		return value, false
+	}
+	packed := o.values[number]
+	value = o.shapes[packed.shape-1]
+	value.At, value.Size = time.Unix(packed.seconds, int64(packed.nanos)).UTC(), int(packed.size)
+	return value, true
+}
+
+// All yields the numbers that have a value, ascending.
+func (o *Outcomes) All() iter.Seq2[int, contract.Collected] {
+	return func(yield func(int, contract.Collected) bool) {
+		for number := range o.Highest() + 1 {
+			if value, found := o.Get(number); found && !yield(number, value) {
+				return
+			}
+		}
+	}
+}
+
+// Highest is the highest number that may have a value; -1 if there is none.
+func (o *Outcomes) Highest() int {
+	if o == nil {
+		return -1
+	}
+	return len(o.values) - 1
+}
+
+func (o *Outcomes) clone() *Outcomes {
+	return &Outcomes{slices.Clone(o.values), slices.Clone(o.shapes), maps.Clone(o.index)}
 }
 
 // Halted is the cause of the cancelled work on a run that was halted.

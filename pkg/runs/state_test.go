@@ -3,14 +3,19 @@ package runs_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/runs"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -97,6 +102,107 @@ func TestEachOutcome_Unreadable(t *testing.T) {
 		if err := runs.EachOutcome(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "24", func(int, contract.Collected) {}); err != nil {
 			t.Errorf("%s: another year: %v", name, err)
 		}
+	}
+}
+
+// What a service reads after another one is what the bucket holds, whatever was added, replaced, deleted or purged since.
+func TestReadOutcomes_Changes(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t)
+	kv, err := w.b.KV(t.Context(), contract.BucketCollected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
+	success := contract.Collected{Outcome: contract.Success, Site: "sim", RunID: "a", At: at, FiledOn: "2025-01-02", Size: 77}
+	absent := contract.Collected{Outcome: contract.NoRecord, RunID: "b", At: at.Add(time.Hour)}
+	foreign := contract.Collected{Outcome: contract.Success, Site: "another", RunID: "c"}
+	put := func(key string, value contract.Collected) func() error {
+		return func() error { return runs.Put(t.Context(), kv, key, value) }
+	}
+	want := map[int]contract.Collected{}
+	var before *runs.Outcomes
+	for _, step := range []struct {
+		name   string
+		change func() error
+		apply  func()
+	}{
+		{"nothing", func() error { return nil }, func() {}},
+		{"added", put("IMM.25.7", success), func() { want[7] = success }},
+		{"nothing new", func() error { return nil }, func() {}},
+		{"added below", put("IMM.25.3", absent), func() { want[3] = absent }},
+		{"of another year", put("IMM.24.4", success), func() {}},
+		{"of another site", put("IMM.25.5", foreign), func() {}},
+		{"replaced", put("IMM.25.7", absent), func() { want[7] = absent }},
+		{"highest possible", put("IMM.25.99999", success), func() { want[99999] = success }},
+		{"replaced by another site", put("IMM.25.3", foreign), func() { delete(want, 3) }},
+		{"deleted", func() error { return kv.Delete(t.Context(), "IMM.25.7") }, func() { delete(want, 7) }},
+		{"added again", put("IMM.25.7", success), func() { want[7] = success }},
+		{"purged", func() error {
+			stream, err := w.b.JetStream().Stream(t.Context(), "KV_"+contract.BucketCollected)
+			if err != nil {
+				return err
+			}
+			return stream.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.collected.IMM.25.99999"))
+		}, func() { delete(want, 99999) }},
+		{"unreadable", func() error { _, err := kv.Put(t.Context(), "IMM.25.8", []byte("?")); return err }, func() {}},
+		{"readable again", put("IMM.25.8", absent), func() { want[8] = absent }},
+	} {
+		if err := step.change(); err != nil {
+			t.Fatal(err)
+		}
+		kept := maps.Clone(want)
+		step.apply()
+		got, err := runs.ReadOutcomes(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "25")
+		if (step.name == "unreadable") != errors.Is(err, runs.ErrUnreadable) {
+			t.Errorf("%s: %v", step.name, err)
+		}
+		if err != nil {
+			continue
+		}
+		if diff := cmp.Diff(want, maps.Collect(got.All())); diff != "" {
+			t.Errorf("%s: %s", step.name, diff)
+		}
+		if diff := cmp.Diff(kept, maps.Collect(before.All())); diff != "" {
+			t.Errorf("%s: what was read before has changed: %s", step.name, diff)
+		}
+		before = got
+	}
+}
+
+// The second service that needs the keys of a year does not read them again.
+func TestReadOutcomes_Shared(t *testing.T) {
+	t.Parallel()
+	w := newFixture(t)
+	kv, err := w.b.KV(t.Context(), contract.BucketCollected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for number := 1; number <= 20; number++ {
+		err := runs.Put(t.Context(), kv, fmt.Sprintf("IMM.25.%d", number), contract.Collected{Outcome: contract.Success, RunID: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() uint64 {
+		before := w.b.Conn().Stats().InMsgs
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() {
+				got, err := runs.ReadOutcomes(t.Context(), w.b, contract.BucketCollected, "sim", "IMM", "25")
+				if err != nil || got.Highest() != 20 {
+					t.Errorf("%v, %v", got, err)
+				}
+			})
+		}
+		readers.Wait()
+		return w.b.Conn().Stats().InMsgs - before
+	}
+	if messages := read(); messages < 20 || messages >= 40 {
+		t.Errorf("four readers of 20 keys received %d messages", messages)
+	}
+	if messages := read(); messages >= 20 {
+		t.Errorf("four later readers received %d messages", messages)
 	}
 }
 

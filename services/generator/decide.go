@@ -209,7 +209,7 @@ func checkSameSettings(m contract.Manifest, b contract.Batch) error {
 
 // newManifest returns the manifest of a new run. collected holds what is collected of its series
 // and year.
-func (c start) newManifest(run contract.RunID, collected map[int]contract.Collected) contract.Manifest {
+func (c start) newManifest(run contract.RunID, collected *runs.Outcomes) contract.Manifest {
 	return c.withSettings(contract.Manifest{
 		Version: contract.MessageVersion, RunID: run, Prefix: c.batch.Prefix, Year: c.batch.Year,
 		Range: c.batch.MaxRange(), IDs: c.batch.IDs, Batch: c.batch.Identity(c.options.Site), Site: c.options.Site,

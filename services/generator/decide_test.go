@@ -251,7 +251,7 @@ func TestDecideKnown(t *testing.T) {
 func TestNewManifest(t *testing.T) {
 	t.Parallel()
 	c := command(func(c *start) { c.batch.Probe = true; c.options.Config = map[string]any{"site": "sim"} })
-	collected := map[int]contract.Collected{4: {Outcome: contract.Success}}
+	collected := outcomesOf(map[int]contract.Collected{4: {Outcome: contract.Success}})
 	want := contract.Manifest{
 		Version: 1, RunID: "mine", Prefix: "IMM", Year: "25", Range: contract.Range{Start: 1, End: 9},
 		Batch: c.batch.Identity("sim"), Site: "sim", Origin: "http://127.0.0.1:1",

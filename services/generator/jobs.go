@@ -97,7 +97,7 @@ func (s *Service) publishJobs(ctx context.Context, m contract.Manifest) (contrac
 	for first := true; first || len(missing) > 0; first = false {
 		var jobs []*nats.Msg
 		for _, number := range missing[:min(jobsPerBatch, len(missing))] {
-			_, retry := failed[number]
+			_, retry := failed.Get(number)
 			job, err := jobMessage(m, number, retry)
 			if err != nil {
 				return m, nil, err
@@ -193,14 +193,8 @@ func (s *Service) isPlanned(ctx context.Context, run contract.RunID) (bool, erro
 	return len(subjects) > 0, nil
 }
 
-func (s *Service) storedOutcomes(
-	ctx context.Context, bucket, site, series, year string,
-) (map[int]contract.Collected, error) {
-	numbers := make(map[int]contract.Collected)
-	err := runs.EachOutcome(ctx, s.Bus, bucket, site, series, year, func(number int, value contract.Collected) {
-		numbers[number] = value
-	})
-	return numbers, err
+func (s *Service) storedOutcomes(ctx context.Context, bucket, site, series, year string) (*runs.Outcomes, error) {
+	return runs.ReadOutcomes(ctx, s.Bus, bucket, site, series, year)
 }
 
 // reconciler restores the jobs and the consumer of a running run after an external change. A
@@ -428,10 +422,13 @@ func errorChanged(logged map[string]string, name string, err error) bool {
 // jobOrder yields the numbers of a run to request, each once: numbers that failed in
 // an earlier run first, then the others, both ascending. Collected numbers that the run skips are
 // omitted.
-func jobOrder(m contract.Manifest, collected, failed map[int]contract.Collected) iter.Seq[int] {
+func jobOrder(m contract.Manifest, collected, failed *runs.Outcomes) iter.Seq[int] {
 	each := func(failedBefore bool, yield func(int) bool) bool {
 		for n := range m.Numbers() {
-			if _, found := failed[n]; found == failedBefore && !m.Skips(n, collected[n]) && !yield(n) {
+			if _, found := failed.Get(n); found != failedBefore {
+				continue
+			}
+			if value, _ := collected.Get(n); !m.Skips(n, value) && !yield(n) {
 				return false
 			}
 		}
@@ -447,11 +444,11 @@ const recordLag = time.Hour
 // recheckAbove returns the number above which a run may have to request no-records again. This is
 // the highest record, or less if all higher records were seen more than recordLag after a no-record
 // below it, because its number may have been assigned since.
-func recheckAbove(collected map[int]contract.Collected) int {
+func recheckAbove(collected *runs.Outcomes) int {
 	last := 0
 	var seen time.Time // when the first of the higher records was seen
-	for _, number := range slices.Backward(slices.Sorted(maps.Keys(collected))) {
-		switch value := collected[number]; {
+	for number := collected.Highest(); number > 0; number-- {
+		switch value, _ := collected.Get(number); {
 		case value.Outcome == contract.Success && last == 0:
 			last, seen = number, value.At
 		case value.Outcome == contract.Success && value.At.Before(seen):

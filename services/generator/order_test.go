@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/runs"
 
 	"pgregory.net/rapid"
 )
@@ -40,10 +41,18 @@ func TestJobOrder_FailedFirst(t *testing.T) {
 			want: []int{8, 3}},
 	} {
 		c.m.Range = r
-		if got := slices.Collect(jobOrder(c.m, collected, failed)); !slices.Equal(got, c.want) {
+		if got := slices.Collect(jobOrder(c.m, outcomesOf(collected), outcomesOf(failed))); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
+}
+
+func outcomesOf(values map[int]contract.Collected) *runs.Outcomes {
+	var outcomes runs.Outcomes
+	for number, value := range values {
+		outcomes.Set(number, value)
+	}
+	return &outcomes
 }
 
 func listOf(t testing.TB, elements ...string) contract.CaseList {
@@ -62,7 +71,7 @@ func TestJobOrder_Complete(t *testing.T) {
 		outcomes := rapid.SampledFrom([]contract.Collected{{Outcome: contract.Success}, {Outcome: contract.NoRecord}})
 		collected := rapid.MapOf(rapid.IntRange(1, 60), outcomes).Draw(t, "collected")
 		failed := rapid.MapOf(rapid.IntRange(1, 60), rapid.Just(contract.Collected{})).Draw(t, "failed")
-		got := slices.Collect(jobOrder(contract.Manifest{Range: r}, collected, failed))
+		got := slices.Collect(jobOrder(contract.Manifest{Range: r}, outcomesOf(collected), outcomesOf(failed)))
 		slices.Sort(got)
 		var want []int
 		for n := r.Start; n <= r.End; n++ {
@@ -96,7 +105,7 @@ func TestRecheckAbove(t *testing.T) {
 		"seen above it earlier": {map[int]contract.Collected{2: none(day), 3: record(day.Add(48 * time.Hour)),
 			5: record(day)}, 5},
 	} {
-		if got := recheckAbove(c.collected); got != c.want {
+		if got := recheckAbove(outcomesOf(c.collected)); got != c.want {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}

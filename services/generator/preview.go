@@ -8,6 +8,7 @@ import (
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
+	"fct-scraper/pkg/runs"
 )
 
 // Preview is what a start would do, as far as that is known without a request.
@@ -84,7 +85,7 @@ func PreviewStart(ctx context.Context, options Options, batch contract.Batch, at
 
 // knownNumbers is what a store holds of the numbers of a series and year.
 type knownNumbers struct {
-	collected, failed map[int]contract.Collected
+	collected, failed *runs.Outcomes
 	// done holds the numbers that the run to be resumed need not request again.
 	done map[int]bool
 }
@@ -119,12 +120,12 @@ func (s *Service) outcomesOf(ctx context.Context, m contract.Manifest) (map[int]
 func preview(m contract.Manifest, status contract.Status, known knownNumbers) Preview {
 	collected, failed := known.collected, known.failed
 	p := Preview{Manifest: m, Status: status, Range: m.Range}
-	for number, value := range collected {
+	for number, value := range collected.All() {
 		if value.Outcome == contract.Success {
 			p.Highest = max(p.Highest, number)
 		}
 	}
-	for number, value := range collected {
+	for number, value := range collected.All() {
 		if number <= p.Highest {
 			p.Outcomes++
 			if value.Outcome == contract.NoRecord {
@@ -140,9 +141,9 @@ func preview(m contract.Manifest, status contract.Status, known knownNumbers) Pr
 	m.Range = p.Range
 	for number := range m.Numbers() {
 		p.Selected++
-		if outcome := collected[number].Outcome; outcome == contract.Success {
+		if value, _ := collected.Get(number); value.Outcome == contract.Success {
 			p.Success++
-		} else if outcome == contract.NoRecord {
+		} else if value.Outcome == contract.NoRecord {
 			p.NoRecord++
 		}
 	}
@@ -151,11 +152,11 @@ func preview(m contract.Manifest, status contract.Status, known knownNumbers) Pr
 			continue
 		}
 		p.Ask++
-		_, failedBefore := failed[number]
-		switch outcome := collected[number].Outcome; {
-		case outcome == contract.Success:
+		_, failedBefore := failed.Get(number)
+		switch value, _ := collected.Get(number); {
+		case value.Outcome == contract.Success:
 			p.KnownSuccess++
-		case outcome == contract.NoRecord:
+		case value.Outcome == contract.NoRecord:
 			p.KnownNoRecord++
 		case failedBefore:
 			p.FailedBefore++

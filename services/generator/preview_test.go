@@ -12,8 +12,8 @@ func TestPreview(t *testing.T) {
 	t.Parallel()
 	success, absent := contract.Collected{Outcome: contract.Success}, contract.Collected{Outcome: contract.NoRecord}
 	known := knownNumbers{
-		collected: map[int]contract.Collected{1: success, 2: success, 3: absent, 12: absent, 6: success},
-		failed:    map[int]contract.Collected{5: {}, 11: {}},
+		collected: outcomesOf(map[int]contract.Collected{1: success, 2: success, 3: absent, 12: absent, 6: success}),
+		failed:    outcomesOf(map[int]contract.Collected{5: {}, 11: {}}),
 	}
 	for name, c := range map[string]struct {
 		change func(*start)
