@@ -26,10 +26,10 @@ const (
 	noticePrefix = "stored."
 	// minBatchMessages is the size of the first batch of a read. Each further one is twice as large, up
 	// to maxBatchMessages: for each batch the server counts the messages that follow, which takes
-	// milliseconds in a bucket of many keys. maxBatchBytes bounds the memory; a batch ends with the
-	// message that exceeds it.
+	// milliseconds in a bucket of many keys. A batch ends with the message that exceeds maxBatchBytes,
+	// which bounds the memory here and in the server: it keeps a buffer for each message on its way.
 	minBatchMessages, maxBatchMessages = 256, 2048
-	maxBatchBytes                      = 2 << 20
+	maxBatchBytes                      = 256 << 10
 	// tailPoll is how often a tail reads without a notice: notices can be lost, and a message that
 	// expires or is deleted causes none.
 	tailPoll = 5 * time.Second
