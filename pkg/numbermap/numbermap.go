@@ -43,7 +43,7 @@ type description struct {
 
 func descriptions() [stateCount]description {
 	return [...]description{
-		Unseen: {'U', "unseen"}, InFlight: {'I', "in-flight"}, Success: {'S', "success"},
+		Unseen: {'U', "unseen"}, InFlight: {'I', "in flight"}, Success: {'S', "success"},
 		NoRecord: {'N', "no-record"}, Unconfirmed: {'Q', "unconfirmed"}, Failed: {'F', "failed"},
 		Blocked: {'B', "blocked"}, Skipped: {'K', "skipped"},
 	}
@@ -58,8 +58,11 @@ func States() []State {
 	return states
 }
 
-// String returns the state's name, such as in-flight.
+// String returns the state's name, such as in flight.
 func (s State) String() string { return descriptions()[min(s, stateCount-1)].name }
+
+// class returns the state's name as a part of the name of a class, such as in-flight.
+func (s State) class() string { return strings.ReplaceAll(s.String(), " ", "-") }
 
 // Letter returns the capital letter that stands for the state in the JSON form and in images.
 func (s State) Letter() string { return string(descriptions()[min(s, stateCount-1)].sign) }
@@ -159,11 +162,15 @@ type encoded struct {
 //
 // runs is the run-length encoding of the states from start to end: a capital letter, then how many
 // numbers in a row have that state, in decimal; no figure stands for one number. A map without
-// numbers has an end below its start and empty runs. states and counts list every state.
+// numbers has an end below its start and empty runs. states and counts list every state, but skipped
+// only if the map has it: a run without a list, on an empty store, has no such number.
 func (m *Map) MarshalJSON() ([]byte, error) {
 	form := encoded{Range: m.Numbers(), States: map[string]string{}, Counts: map[string]int{}}
 	counts := m.Counts()
 	for _, state := range States() {
+		if state == Skipped && counts[state] == 0 {
+			continue
+		}
 		form.States[state.Letter()] = state.String()
 		form.Counts[state.String()] = counts[state]
 	}
@@ -258,7 +265,7 @@ func (m *Map) SVG(id, numbersName string) template.HTML {
 		html.EscapeString("Map of the numbers "+numbersName), html.EscapeString(id), html.EscapeString(m.describe(width)))
 	for state, path := range m.paths(width) {
 		if path != "" {
-			fmt.Fprintf(&b, `<path class="numbermap-%s" d="%s"/>`, state, path)
+			fmt.Fprintf(&b, `<path class="numbermap-%s" d="%s"/>`, state.class(), path)
 		}
 	}
 	if len(m.states) <= maxLettered {
@@ -310,7 +317,7 @@ func (m *Map) writeLetters(b *strings.Builder, width int) {
 		}
 		for _, state := range slices.Sorted(maps.Keys(columnsOf)) {
 			places := columnsOf[state]
-			fmt.Fprintf(b, `<text class="numbermap-on-%s" x="%s" y="%d.7">%s</text>`, state, strings.Join(places, " "), row,
+			fmt.Fprintf(b, `<text class="numbermap-on-%s" x="%s" y="%d.7">%s</text>`, state.class(), strings.Join(places, " "), row,
 				strings.Repeat(state.Letter(), len(places)))
 		}
 	}
@@ -340,7 +347,7 @@ func (m *Map) Legend() template.HTML {
 	for state, count := range m.Counts() {
 		if count > 0 {
 			s := State(state)
-			fmt.Fprintf(&b, `<li><span class="numbermap-key numbermap-on-%s">%s</span> %s: %d</li>`, s, s.Letter(), s, count)
+			fmt.Fprintf(&b, `<li><span class="numbermap-key numbermap-on-%s">%s</span> %s: %d</li>`, s.class(), s.Letter(), s, count)
 		}
 	}
 	b.WriteString("</ul>")

@@ -60,7 +60,7 @@ func TestStates_Letters(t *testing.T) {
 	for _, state := range numbermap.States() {
 		got = append(got, state.Letter()+" "+state.String())
 	}
-	want := "U unseen, I in-flight, S success, N no-record, Q unconfirmed, F failed, B blocked, K skipped"
+	want := "U unseen, I in flight, S success, N no-record, Q unconfirmed, F failed, B blocked, K skipped"
 	if got := strings.Join(got, ", "); got != want {
 		t.Errorf("states %s, want %s", got, want)
 	}
@@ -82,6 +82,18 @@ func TestJSON_Form(t *testing.T) {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("%s lacks %s", data, want)
 		}
+	}
+	if strings.Contains(string(data), "skipped") {
+		t.Errorf("%s: no number is skipped", data)
+	}
+	m.Set(5, numbermap.Skipped)
+	if data, err = json.Marshal(m); err != nil || !strings.Contains(string(data), `"K":"skipped"`) || !strings.Contains(string(data), `"skipped":1`) {
+		t.Errorf("%s, %v", data, err)
+	}
+	m.Set(5, numbermap.InFlight)
+	if image := string(m.SVG("m", "all")) + string(m.Legend()); strings.Count(image, `class="numbermap-in-flight"`) != 1 ||
+		!strings.Contains(image, " in flight: 1") || !strings.Contains(image, "numbermap-on-in-flight") {
+		t.Errorf("%.2000s", image)
 	}
 }
 
@@ -175,6 +187,9 @@ func drawn(t *testing.T, svg string, m *numbermap.Map) map[int]string {
 	return states
 }
 
+// class is the part of the names of classes and variables that stands for a state.
+func class(s numbermap.State) string { return strings.ReplaceAll(s.String(), " ", "-") }
+
 func TestSVG_EveryCellOnce(t *testing.T) {
 	t.Parallel()
 	for _, numbers := range []contract.Range{{Start: 1}, {Start: 1, End: 1}, {Start: 40, End: 99}, {Start: 3, End: 900},
@@ -186,7 +201,7 @@ func TestSVG_EveryCellOnce(t *testing.T) {
 				t.Errorf("%v: %d cells", numbers, len(states))
 			}
 			for number, got := range states {
-				if want := m.Get(number).String(); got != want {
+				if want := class(m.Get(number)); got != want {
 					t.Fatalf("%v: number %d is drawn as %s, want %s", numbers, number, got, want)
 				}
 			}
@@ -265,7 +280,7 @@ func TestCSS_Contrast(t *testing.T) {
 		for scheme, rules := range map[string]string{"light": light, "dark": dark} {
 			var colours []string
 			for _, name := range []string{"--numbermap-", "--numbermap-on-"} {
-				match := regexp.MustCompile(name + state.String() + `: (#[0-9a-f]+);`).FindStringSubmatch(rules)
+				match := regexp.MustCompile(name + class(state) + `: (#[0-9a-f]+);`).FindStringSubmatch(rules)
 				if match == nil {
 					t.Fatalf("%s: no colour %s%s", scheme, name, state)
 				}
@@ -277,8 +292,8 @@ func TestCSS_Contrast(t *testing.T) {
 			}
 		}
 		for _, rule := range []string{
-			fmt.Sprintf(".numbermap-%s { stroke: var(--numbermap-%s); }", state, state),
-			fmt.Sprintf("background: var(--numbermap-%s); }", state),
+			fmt.Sprintf(".numbermap-%s { stroke: var(--numbermap-%s); }", class(state), class(state)),
+			fmt.Sprintf("background: var(--numbermap-%s); }", class(state)),
 		} {
 			if !strings.Contains(numbermap.CSS, rule) {
 				t.Errorf("no rule %s", rule)

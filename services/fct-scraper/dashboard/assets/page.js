@@ -208,7 +208,7 @@ let columns = 1, cell = 10, scale = 1, cursor = -1, colours = {}, counts = {};
 
 /** showMap decodes a complete map: a letter and how many numbers in a row have that state. */
 function showMap(m) {
-  letters = m.states;
+  letters = { ...m.states };
   first = m.start;
   states = [];
   counts = {};
@@ -229,20 +229,27 @@ function changeMap(m) {
     counts[states[at]]--;
     counts[letter] = (counts[letter] || 0) + 1;
     states[at] = letter;
+    if (!letters[letter]) { // the one state that a map without such numbers does not name
+      letters[letter] = "skipped";
+      layOut();
+    }
     drawCell(at);
     if (at === cursor) showCursor();
   }
   showLegend();
 }
 
+/** className is the part of the names of classes and variables that stands for a state. */
+const className = (state) => state.replace(" ", "-");
+
 function showLegend() {
   const list = $("legend");
-  const order = ["success", "no-record", "unconfirmed", "failed", "blocked", "in-flight", "unseen", "skipped"];
+  const order = ["success", "no-record", "unconfirmed", "failed", "blocked", "in flight", "unseen", "skipped"];
   const wanted = Object.keys(letters).sort((a, b) => order.indexOf(letters[a]) - order.indexOf(letters[b]));
   if (list.children.length !== wanted.length) {
     list.replaceChildren(...wanted.map((letter) => {
       const item = element("li");
-      item.append(element("span", letter, { class: "numbermap-key numbermap-on-" + letters[letter], "aria-hidden": "true" }), " ", element("span"));
+      item.append(element("span", letter, { class: "numbermap-key numbermap-on-" + className(letters[letter]), "aria-hidden": "true" }), " ", element("span"));
       return item;
     }));
   }
@@ -266,7 +273,7 @@ function layOut() {
   const style = getComputedStyle(document.documentElement);
   colours = {};
   for (const [letter, name] of Object.entries(letters)) {
-    colours[letter] = [style.getPropertyValue("--numbermap-" + name).trim(), style.getPropertyValue("--numbermap-on-" + name).trim()];
+    colours[letter] = [style.getPropertyValue("--numbermap-" + className(name)).trim(), style.getPropertyValue("--numbermap-on-" + className(name)).trim()];
   }
   colours.cursor = [style.getPropertyValue("--text").trim(), style.getPropertyValue("--ground").trim()];
   for (let at = 0; at < states.length; at++) drawCell(at);
