@@ -38,7 +38,8 @@ func (p *program) wrapHelp(root *cobra.Command) {
 		cmd.SetOut(&text)
 		library(cmd, args)
 		cmd.SetOut(p.stdout)
-		_, _ = p.stdout.Write([]byte(wrapped(text.String(), terminalWidth(p.stdout.w)))) // stdout keeps its error
+		width, _ := terminalSize(p.stdout.w)
+		_, _ = p.stdout.Write([]byte(wrapped(text.String(), width))) // stdout keeps its error
 	})
 }
 

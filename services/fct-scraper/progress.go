@@ -36,9 +36,9 @@ type progressDisplay struct {
 	color bool
 	// style is tty, plain, json or none.
 	style string
-	// now is the clock, columns the width of the terminal; 0 is unknown.
-	now     func() time.Time
-	columns func() int
+	// now is the clock, size the width and height of the terminal; 0 is unknown.
+	now  func() time.Time
+	size func() (columns, rows int)
 
 	mu         sync.Mutex
 	lastEvent  contract.Event
@@ -60,7 +60,7 @@ func newProgressDisplay(out io.Writer, c config.Config, environ []string) *progr
 
 func newDisplay(out io.Writer, terminal bool, c config.Config, environ []string) *progressDisplay {
 	d := &progressDisplay{out: out, terminal: terminal, color: lookupEnv(environ, "NO_COLOR") == "", style: c.Progress,
-		now: time.Now, columns: func() int { return terminalWidth(out) }, startedAt: time.Now()}
+		now: time.Now, size: func() (int, int) { return terminalSize(out) }, startedAt: time.Now()}
 	if d.style == "auto" {
 		d.style = "plain"
 		if d.terminal && lookupEnv(environ, "TERM") != "dumb" {
@@ -82,11 +82,14 @@ func (d *progressDisplay) Write(lines []byte) (int, error) {
 
 // redrawLocked writes lines in place of the block and the block below them, in one write.
 func (d *progressDisplay) redrawLocked(lines []byte) error {
-	width := d.columns()
+	width, rows := d.size()
 	text := append(eraseBlock(d.drawn, width), lines...)
 	d.drawn = nil
 	if d.layout != nil {
 		block := d.layout(width)
+		if rows > 0 { // what scrolls out of the terminal cannot be erased
+			block = block[:min(len(block), rows)]
+		}
 		for _, line := range block {
 			d.drawn = append(d.drawn, textColumns(line))
 		}
@@ -162,7 +165,8 @@ func (d *progressDisplay) followTerminal() (stop func()) {
 			}
 			d.mu.Lock()
 			if came != nil && isStop(came) {
-				_, _ = d.out.Write(eraseBlock(d.drawn, d.columns()))
+				width, _ := d.size()
+				_, _ = d.out.Write(eraseBlock(d.drawn, width))
 				d.drawn = nil
 				stopSelf()
 			}
@@ -251,17 +255,17 @@ func (d *progressDisplay) due(done, all int) bool {
 	return false
 }
 
-// terminalWidth returns the width of a terminal in columns; 0 if unknown.
-func terminalWidth(out io.Writer) int {
+// terminalSize returns the width and height of a terminal; 0 if unknown.
+func terminalSize(out io.Writer) (columns, rows int) {
 	file, isFile := out.(*os.File)
 	if !isFile {
-		return 0
+		return 0, 0
 	}
-	width, _, err := term.GetSize(int(file.Fd()))
+	columns, rows, err := term.GetSize(int(file.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return width
+	return columns, rows
 }
 
 // block is what the status block shows: fields that flow into lines, and a message in a line of its own.
@@ -326,11 +330,7 @@ func (d *progressDisplay) runBlockLocked(e contract.Event) block {
 	b.fields = append(b.fields, d.colored(green, "S %d", e.Succeeded)+"  "+d.colored(yellow, "N %d", e.NoRecord)+"  "+
 		d.colored(red, "F %d", e.Failed), fmt.Sprintf("in flight %d", p.InFlight))
 	if p.Pause != nil {
-		pause := roughly(p.Pause.Min)
-		if p.Pause.Min != p.Pause.Max {
-			pause = fmt.Sprintf("%g-%gs", round(p.Pause.Min), round(p.Pause.Max))
-		}
-		b.fields = append(b.fields, "pause "+pause)
+		b.fields = append(b.fields, "pause "+pauseText(*p.Pause))
 	}
 	b.fields = append(b.fields, fmt.Sprintf("%.1f/min", p.RatePerMinute), "elapsed "+roughly(now.Sub(d.startedAt).Seconds()),
 		fmt.Sprintf("retries %d", e.Retries))
@@ -349,7 +349,25 @@ func (d *progressDisplay) runBlockLocked(e contract.Event) block {
 	return b
 }
 
-func round(seconds float64) float64 { return math.Round(10*seconds) / 10 }
+// pauseText formats a pause with tenths of seconds, one below a second with milliseconds.
+func pauseText(p contract.PauseBounds) string {
+	scale, unit := 10.0, "s"
+	if p.Max < 1 {
+		scale, unit = 1000, "ms"
+	}
+	least, most := math.Round(scale*p.Min), math.Round(scale*p.Max)
+	if unit == "s" {
+		least, most = least/scale, most/scale
+	}
+	switch {
+	case least != most:
+		return fmt.Sprintf("%g-%g%s", least, most, unit)
+	case unit == "s" && most >= 60:
+		return roughly(most)
+	default:
+		return fmt.Sprintf("%g%s", most, unit)
+	}
+}
 
 // bar draws a share from 0 to 1.
 func bar(share float64) string {

@@ -98,7 +98,7 @@ func shownEvent(now time.Time) contract.Event {
 func fixedDisplay(out io.Writer, style string, width *int, environ []string) (*progressDisplay, time.Time) {
 	now := time.Date(2026, time.June, 1, 12, 0, 0, 0, time.Local)
 	d := newProgressDisplay(out, config.Config{Progress: style}, environ)
-	d.now, d.columns, d.startedAt = func() time.Time { return now }, func() int { return *width }, now.Add(-12*time.Minute)
+	d.now, d.size, d.startedAt = func() time.Time { return now }, func() (int, int) { return *width, 0 }, now.Add(-12*time.Minute)
 	return d, now
 }
 
@@ -158,6 +158,39 @@ func TestBlock_LinesFit(t *testing.T) {
 		if shown := strings.Join(lines, " "); width >= 40 && (!strings.Contains(shown, "450/1000") || !strings.Contains(shown, "waits until 12:01:00") ||
 			!strings.Contains(shown, "ETA")) {
 			t.Errorf("%d columns: %q", width, lines)
+		}
+	}
+}
+
+// A terminal of one or two rows has a block of as many lines: nothing of it scrolls out.
+func TestBlock_FewRows(t *testing.T) {
+	t.Parallel()
+	for rows := 1; rows <= 2; rows++ {
+		term := newScreen(80)
+		d, now := fixedDisplay(term, "tty", &term.width, nil)
+		d.size = func() (int, int) { return 80, rows }
+		event := shownEvent(now)
+		event.Wait = &contract.Wait{Reason: "a rest", Until: now.Add(time.Minute)}
+		for range 5 {
+			d.show(event, nil)
+		}
+		if lines := strings.Split(term.String(), "\n"); len(lines) != rows || !strings.Contains(lines[0], "450/1000") {
+			t.Errorf("%d rows: %q", rows, lines)
+		}
+		if d.close(); term.String() != "" {
+			t.Errorf("%d rows: %q stays", rows, term.String())
+		}
+	}
+}
+
+func TestPauseText(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]contract.PauseBounds{
+		"0ms": {}, "150ms": {Min: 0.15, Max: 0.15}, "20-50ms": {Min: 0.02, Max: 0.05}, "0.3-1s": {Min: 0.3, Max: 1}, "1-3s": {Min: 1, Max: 3},
+		"1.5s": {Min: 1.5, Max: 1.5}, "2m": {Min: 120, Max: 120}, "90-120s": {Min: 90, Max: 120},
+	} {
+		if got := pauseText(p); got != want {
+			t.Errorf("%+v: %s, want %s", p, got, want)
 		}
 	}
 }
