@@ -16,12 +16,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -164,7 +166,7 @@ func DecodeInto[P Pack](data, buffer []byte) (pack P, reusable []byte, err error
 
 // decode reads the two parts of a message into a pack.
 func decode(head, rest []byte, pack any) (err error) {
-	if err := json.Unmarshal(head, pack); err != nil {
+	if err := jsonv2.Unmarshal(head, pack); err != nil {
 		return fmt.Errorf("%w: %w", contract.ErrMessage, err)
 	}
 	switch pack := pack.(type) {
@@ -349,6 +351,46 @@ var ErrMismatch = errors.New("ledger mismatch")
 type Reader struct {
 	Bus      *bus.Bus
 	Manifest contract.Manifest
+	// Memory is used for records and raw answers; each message must then be released. Nil allocates
+	// new memory for each message.
+	Memory *Memory
+}
+
+// Memory holds memory of messages that were released, for the next ones. It is safe for concurrent
+// use.
+type Memory struct {
+	mu     sync.Mutex
+	unused [][]byte
+	// size is how many bytes unused has.
+	size int
+}
+
+// maxUnused is how many bytes of memory are held.
+const maxUnused = 8 << 20
+
+func (m *Memory) take() []byte {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.unused) == 0 {
+		return nil
+	}
+	last := m.unused[len(m.unused)-1]
+	m.unused, m.size = m.unused[:len(m.unused)-1], m.size-cap(last)
+	return last
+}
+
+func (m *Memory) give(piece []byte) {
+	if m == nil || cap(piece) == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.size+cap(piece) <= maxUnused {
+		m.unused, m.size = append(m.unused, piece), m.size+cap(piece)
+	}
 }
 
 // Message is one decoded message of the ledger: entries, a canary, or the message that all jobs are
@@ -359,8 +401,15 @@ type Message struct {
 	Entries  []contract.Entry
 	Canary   []contract.Entry
 	After    uint64 // the last message that the requester of the canary had read
-	Size     int    // the bytes of the message
+	Size     int    // the bytes of the message with records and raw answers decompressed
+	// bodies is the memory of records and raw answers, which goes back to memory.
+	bodies []byte
+	memory *Memory
 }
+
+// Release gives the memory of the records and raw answers back, which must not be used any more. It
+// does nothing if the Reader has no Memory.
+func (m Message) Release() { m.memory.give(m.bodies) }
 
 // Follow calls take for every message after a sequence, and waits for more until the context ends or
 // take returns an error. A message that cannot be decoded is ErrMismatch: skipping it would make the
@@ -383,15 +432,25 @@ func (r Reader) decoding(take func(Message) error) func(bus.Message) error {
 // Decode decodes one message of the run's ledger. One that cannot be decoded, or does not belong to
 // the run, is ErrMismatch.
 func (r Reader) Decode(msg bus.Message) (Message, error) {
-	decoded := Message{Sequence: msg.Sequence, Size: len(msg.Data)}
+	decoded := Message{Sequence: msg.Sequence, Size: len(msg.Data), memory: r.Memory}
 	var err error
-	switch msg.Subject {
-	case r.Manifest.RunID.PlannedSubject():
+	var pack contract.EntryPack
+	if msg.Subject == r.Manifest.RunID.PlannedSubject() {
 		decoded.Planned, err = r.DecodePlanned(msg.Data)
-	case r.Manifest.RunID.CanarySubject():
-		decoded.Canary, decoded.After, err = r.decodeCanary(msg.Data)
+	} else {
+		pack, decoded.bodies, err = DecodeInto[contract.EntryPack](msg.Data, r.Memory.take())
+	}
+	for _, e := range pack.Entries {
+		decoded.Size += len(e.Record) + len(e.Raw)
+	}
+	switch {
+	case decoded.Planned != nil || err != nil:
+	case pack.RunID != r.Manifest.RunID:
+		err = fmt.Errorf("pack of run %s", pack.RunID)
+	case msg.Subject == r.Manifest.RunID.CanarySubject():
+		decoded.Canary, decoded.After, err = pack.Entries, pack.After, checkCanary(pack)
 	default:
-		decoded.Entries, err = r.decodeEntries(msg.Data)
+		decoded.Entries, err = pack.Entries, r.checkEntries(pack)
 	}
 	if err != nil {
 		return Message{}, fmt.Errorf("%w: message %d on %s: %w", ErrMismatch, decoded.Sequence, msg.Subject, err)
@@ -416,47 +475,32 @@ func (r Reader) DecodePlanned(data []byte) (*contract.Planned, error) {
 	return &planned, nil
 }
 
-func (r Reader) decodePack(data []byte) (contract.EntryPack, error) {
-	pack, err := Decode[contract.EntryPack](data)
-	if err == nil && pack.RunID != r.Manifest.RunID {
-		err = fmt.Errorf("pack of run %s", pack.RunID)
-	}
-	return pack, err
-}
-
-// decodeCanary decodes a canary. Its cases may be of another year, and it gives no number an
-// outcome.
-func (r Reader) decodeCanary(data []byte) (entries []contract.Entry, after uint64, err error) {
-	pack, err := r.decodePack(data)
-	if err == nil && len(pack.Entries) == 0 {
-		err = errors.New("a canary without a case")
+// checkCanary checks a canary. Its cases may be of another year, and it gives no number an outcome.
+func checkCanary(pack contract.EntryPack) error {
+	if len(pack.Entries) == 0 {
+		return errors.New("a canary without a case")
 	}
 	for _, entry := range pack.Entries {
 		if entry.Outcome != "" {
-			err = fmt.Errorf("%s: outcome %.40q: a canary has none", entry.CaseID, entry.Outcome)
+			return fmt.Errorf("%s: outcome %.40q: a canary has none", entry.CaseID, entry.Outcome)
 		}
 	}
-	return pack.Entries, pack.After, err
+	return nil
 }
 
-func (r Reader) decodeEntries(data []byte) ([]contract.Entry, error) {
-	pack, err := r.decodePack(data)
-	if err != nil {
-		return nil, err
-	}
+func (r Reader) checkEntries(pack contract.EntryPack) error {
 	for _, entry := range pack.Entries {
 		if entry.CaseID != r.Manifest.Case(entry.CaseID.Number) {
-			return nil, fmt.Errorf("%s: not of series %s and year %s", entry.CaseID, r.Manifest.Prefix, r.Manifest.Year)
+			return fmt.Errorf("%s: not of series %s and year %s", entry.CaseID, r.Manifest.Prefix, r.Manifest.Year)
 		}
 		if entry.Outcome != "" && !entry.Outcome.Valid() {
-			return nil, fmt.Errorf("%s: outcome %.40q: allowed are success, no-record and failed", entry.CaseID,
-				entry.Outcome)
+			return fmt.Errorf("%s: outcome %.40q: allowed are success, no-record and failed", entry.CaseID, entry.Outcome)
 		}
 		if entry.Outcome == contract.Success && len(entry.Record) == 0 {
-			return nil, fmt.Errorf("%s: success without a record", entry.CaseID)
+			return fmt.Errorf("%s: success without a record", entry.CaseID)
 		}
 	}
-	return pack.Entries, nil
+	return nil
 }
 
 // Last returns the sequence of the newest message of the run's ledger; 0 when there is none.

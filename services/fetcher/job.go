@@ -2,7 +2,6 @@ package fetcher
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"fct-scraper/pkg/lease"
 	"fct-scraper/services/fetcher/limit"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -76,7 +76,7 @@ func (w *runWorker) doJob(startCtx, finishCtx context.Context, d delivery) error
 // decodeJob decodes a job of this run; its error wraps contract.ErrMessage.
 func (w *runWorker) decodeJob(data []byte) (contract.Job, error) {
 	var job contract.Job
-	if err := json.Unmarshal(data, &job); err != nil {
+	if err := jsonv2.Unmarshal(data, &job); err != nil {
 		return job, fmt.Errorf("%w: %w", contract.ErrMessage, err)
 	}
 	if job.Version != contract.MessageVersion || job.CaseID != w.manifest.Case(job.CaseID.Number) {

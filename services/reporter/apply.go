@@ -27,6 +27,8 @@ const writeInterval = 100 * time.Millisecond
 // unwritten is what was folded and is not durable yet.
 type unwritten struct {
 	entries []fold.Counted
+	// messages are the messages of the entries.
+	messages []ledger.Message
 	// size is how many bytes the messages have; 0 if all is written.
 	size int
 	// writtenAt is when the last write began.
@@ -35,17 +37,17 @@ type unwritten struct {
 
 // fold folds a batch. A safe stop is written at once, so that it takes effect quickly.
 func (w *worker) fold(ctx context.Context, batch []ledger.Message) error {
-	var fresh []fold.Counted
+	before := len(w.unwritten.entries)
 	for _, m := range batch {
-		fresh = append(fresh, w.tally.AddMessage(m, w.manifest.SafeStopFails)...)
+		w.unwritten.entries = append(w.unwritten.entries, w.tally.AddMessage(m, w.manifest.SafeStopFails)...)
+		w.unwritten.messages = append(w.unwritten.messages, m)
 		w.unwritten.size += m.Size
 		if m.Sequence <= w.before.Until {
 			w.before.Requests = max(w.before.Requests, w.tally.Requests)
 		}
 	}
-	w.unwritten.entries = append(w.unwritten.entries, fresh...)
 	if w.tally.Sequence > w.canary.foldUntil { // the ledger of this round, as it grows
-		w.observed.add(time.Now(), fresh)
+		w.observed.add(time.Now(), w.unwritten.entries[before:])
 	}
 	if err := w.beforeStep("halt"); err != nil {
 		return err
@@ -69,7 +71,7 @@ func (w *worker) write(ctx context.Context) error {
 	if w.unwritten.size == 0 {
 		return nil
 	}
-	fresh := w.unwritten.entries
+	fresh, messages := w.unwritten.entries, w.unwritten.messages
 	w.unwritten = unwritten{writtenAt: time.Now()}
 	steps := []struct {
 		name string
@@ -92,6 +94,9 @@ func (w *worker) write(ctx context.Context) error {
 			w.Logger.Info("batch.job.end", "run_id", w.manifest.RunID, "case_id", entry.CaseID,
 				"outcome", entry.Outcome, "attempts", entry.Attempts, "duration_seconds", entry.JobSeconds)
 		}
+	}
+	for _, m := range messages {
+		m.Release()
 	}
 	return w.beforeStep("end")
 }
@@ -242,7 +247,7 @@ func (w *worker) load(ctx context.Context, run contract.RunID) error {
 	if w.manifest, err = runs.Manifest(ctx, w.runs, run); err != nil {
 		return err
 	}
-	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest}
+	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest, Memory: new(ledger.Memory)}
 	if err := w.loadKeys(ctx); err != nil {
 		return err
 	}

@@ -511,6 +511,7 @@ func (w *worker) fail(ctx context.Context, cause error) error {
 // an error may not have verified it.
 func (w *worker) readDetails(ctx context.Context) (details files.Details) {
 	err := w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
+		defer m.Release()
 		details.Add(w.manifest, m)
 		return nil
 	})

@@ -91,6 +91,7 @@ func (w *worker) verifyStore(
 	}
 	folded := &worker{Service: w.Service, manifest: w.manifest, ledger: w.ledger, buckets: w.buckets}
 	err := folded.ledger.ReadTo(ctx, last, func(m ledger.Message) error {
+		defer m.Release()
 		folded.tally.AddMessage(m, w.manifest.SafeStopFails)
 		return nil
 	})
@@ -119,7 +120,7 @@ func (w *worker) loadEnded(ctx context.Context, run contract.RunID) (contract.St
 	if w.manifest, err = runs.Manifest(ctx, w.runs, run); err != nil {
 		return state, err
 	}
-	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest}
+	w.ledger = ledger.Reader{Bus: w.Bus, Manifest: w.manifest, Memory: new(ledger.Memory)}
 	return state, w.loadKeys(ctx)
 }
 
@@ -208,6 +209,7 @@ func (w *worker) compare(
 	}
 	v := verify.New(w.manifest, keysUpTo)
 	err = w.ledger.ReadTo(ctx, w.tally.Sequence, func(m ledger.Message) error {
+		defer m.Release()
 		v.Read(m)
 		return inspected.Read(m, func(id contract.CaseID) bool { return collected.Belongs(id.Number) })
 	})

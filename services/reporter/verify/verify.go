@@ -5,7 +5,6 @@ package verify
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -17,6 +16,8 @@ import (
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/ledger"
 	"fct-scraper/pkg/sanitize"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // Verifier counts one run's ledger and collects the differences that it finds. It takes a few bytes a
@@ -261,7 +262,7 @@ func (v *Verifier) CompareAttempts(file io.Reader, attempts int) error {
 		}
 		lines++
 		var line contract.AttemptLine
-		if err := json.Unmarshal(text, &line); err != nil || line.RunID != v.manifest.RunID {
+		if err := jsonv2.Unmarshal(text, &line); err != nil || line.RunID != v.manifest.RunID {
 			v.problems = append(v.problems, fmt.Sprintf("line %d of the attempts file is not an attempt of the run",
 				lines))
 			return nil
