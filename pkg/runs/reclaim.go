@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"fct-scraper/pkg/bus"
@@ -19,7 +20,8 @@ const KilledReason = "the process that worked on it was killed"
 // just become the only one on a store: the processes that worked on those runs were killed. The
 // same batch, started again, resumes its run; the runs of other batches wait for theirs. Reclaim
 // deletes the job consumers, which remember deliveries, so that jobs are redelivered at once
-// instead of after their ack-wait. The start of a run recreates its consumer.
+// instead of after their ack-wait. The start of a run recreates its consumer. The jobs of runs that are
+// never resumed are removed.
 func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, error) {
 	kv, err := b.KV(ctx, contract.BucketRuns)
 	if err != nil {
@@ -40,7 +42,46 @@ func Reclaim(ctx context.Context, b *bus.Bus, at time.Time) ([]contract.RunID, e
 			return reclaimed, fmt.Errorf("reclaiming run %s: %w", run, err)
 		}
 	}
-	return reclaimed, nil
+	return reclaimed, clearEnded(ctx, b, kv)
+}
+
+// clearEnded removes the jobs of the runs that are never resumed, and their consumers: those of a run
+// that another batch has superseded, or whose reporter was killed before it removed them.
+func clearEnded(ctx context.Context, b *bus.Bus, kv jetstream.KeyValue) error {
+	stream, err := b.JetStream().Stream(ctx, contract.StreamJobs)
+	if err != nil {
+		return fmt.Errorf("removing old jobs: %w", err)
+	}
+	if stream.CachedInfo().State.Msgs == 0 {
+		return nil
+	}
+	subjects, err := b.Subjects(ctx, contract.StreamJobs, "job.*.*")
+	if err != nil {
+		return fmt.Errorf("removing old jobs: %w", err)
+	}
+	seen := make(map[contract.RunID]bool)
+	for subject := range subjects {
+		run, err := contract.ParseRunID(strings.Split(subject, ".")[1])
+		if err != nil || seen[run] { // an error: not written by this program
+			continue
+		}
+		seen[run] = true
+		state, _, err := Read[contract.State](ctx, kv, run.StateKey())
+		if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, ErrUnreadable) ||
+			err == nil && (state.Status == contract.Running || state.Resumable()) {
+			continue
+		}
+		if err == nil {
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(run.JobFilter()))
+		}
+		if err == nil {
+			err = stream.DeleteConsumer(ctx, run.ConsumerName())
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return fmt.Errorf("removing the jobs of run %s: %w", run, err)
+		}
+	}
+	return nil
 }
 
 // reclaim stops a running run and reports whether it did.

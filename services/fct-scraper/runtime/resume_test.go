@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,71 @@ func TestResume_SkipsCollectedElsewhere(t *testing.T) {
 		t.Errorf("%d requests, %d skipped, %d in total; want the ten numbers that were left", asked, last.Skipped,
 			last.Total)
 	}
+}
+
+// Jobs and answers leave the store with the last run that can use them: those of a run that has ended at its end, those of
+// a stopped run when it completes or, if another batch has superseded it, when the store is opened again.
+func TestResume_NothingLeft(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		options courtsim.Options
+		changes map[string]string
+		cut     bool
+		left    bool // the run can be resumed: its jobs stay
+		next    map[string]string
+	}{
+		"completed": {options: courtsim.Options{Max: 30}},
+		"failed": {options: courtsim.Options{Max: 30, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
+			changes: map[string]string{"max_retries": "0", "safe_stop_fails": "0"}},
+		"safe stop": {options: courtsim.Options{Max: 30, Faults: []courtsim.Fault{{Kind: "500", Share: 1, Times: -1}}},
+			changes: map[string]string{"max_retries": "0", "safe_stop_fails": "3"}},
+		"stopped":    {options: courtsim.Options{Max: 30}, changes: map[string]string{"max_requests": "8"}, left: true, next: map[string]string{}},
+		"killed":     {options: courtsim.Options{Max: 30, Latency: time.Millisecond}, cut: true, left: true, next: map[string]string{}},
+		"superseded": {options: courtsim.Options{Max: 30}, changes: map[string]string{"max_requests": "8"}, left: true, next: map[string]string{"end": "20"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.options.Seed = 5
+			p := newFixture(t, c.options, map[string]string{"end": "30", "backoff_base": "1ms", "backoff_max": "2ms"})
+			if c.cut {
+				p.cut(8, c.changes)
+			} else {
+				p.report(c.changes)
+			}
+			if jobs, _ := p.leftMessages(); (jobs > 0) != c.left {
+				t.Errorf("%d jobs after the first run, want some: %t", jobs, c.left)
+			}
+			if c.next != nil {
+				if report := p.report(c.next); report.Status != contract.Completed {
+					t.Fatal(report.Status, report.Reason)
+				}
+			}
+			if jobs, answers := p.leftMessages(); jobs > 0 || answers > 0 {
+				t.Errorf("%d jobs and %d answers are left", jobs, answers)
+			}
+		})
+	}
+}
+
+// leftMessages opens the store and counts its jobs and answers.
+func (p *fixture) leftMessages() (jobs, answers int) {
+	p.t.Helper()
+	broker, err := openBroker(p.t.Context(), p.with(nil).Config, connectOptions{exclusive: true}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	count := func(stream, filter string) int {
+		found, err := broker.Subjects(p.t.Context(), stream, filter)
+		if err != nil {
+			p.t.Error(err)
+		}
+		return len(found)
+	}
+	jobs, answers = count(contract.StreamJobs, "job.*.*"), count(contract.StreamAnswers, "answer.*.*")
+	if err := broker.close(); err != nil {
+		p.t.Error(err)
+	}
+	return jobs, answers
 }
 
 // A run that goes on takes the settings of its new start, and its report says so.
