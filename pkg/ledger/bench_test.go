@@ -16,9 +16,7 @@ func BenchmarkDecode(b *testing.B) {
 		e.Raw = nil
 		entries.Entries = append(entries.Entries, e)
 	}
-	for _, a := range slices.Repeat(answers.Answers[:1], 30) {
-		answers.Answers = append(answers.Answers, a)
-	}
+	answers.Answers = append(answers.Answers, slices.Repeat(answers.Answers[:1], 30)...)
 	b.Run(fmt.Sprintf("entries=%d", len(entries.Entries)), func(b *testing.B) { benchmarkDecode(b, entries) })
 	b.Run(fmt.Sprintf("answers=%d", len(answers.Answers)), func(b *testing.B) { benchmarkDecode[contract.AnswerPack](b, answers) })
 }
