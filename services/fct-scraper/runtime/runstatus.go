@@ -150,19 +150,31 @@ func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifes
 		e = waiting
 	}
 	s.Planned = max(s.Planned, e.Planned)
-	if s.Progress = contract.StartingProgress(m); !started.At.After(e.At) { // else those are of an earlier round
-		if e.Phase != "" {
-			s.Progress = e.ProgressAt(time.Now())
-		}
-		if w := e.Wait; w != nil && (w.Until.After(time.Now()) || w.Until.IsZero() && w.Reason != contract.WaitPaused) {
-			s.Wait = w
-		}
+	if started.At.After(e.At) { // it is of an earlier round
+		e = contract.Event{}
 	}
-	if control.Paused { // whether or not a reporter has said so
-		s.Phase, s.LeftSeconds, s.LeftUnknown = contract.PhasePaused, nil, contract.LeftUnknownPaused
-		s.Wait = &contract.Wait{Reason: contract.WaitPaused}
-	}
+	s.Progress, s.Wait = progressNow(m, control.Paused, e, time.Now())
 	return nil
+}
+
+// progressNow returns the progress and the wait of a running run from its latest event in its round, which
+// is empty if there is none. Whether it is paused is known before a reporter tells it.
+func progressNow(m contract.Manifest, paused bool, e contract.Event, now time.Time) (p contract.Progress, wait *contract.Wait) {
+	p = contract.StartingProgress(m)
+	if e.Phase != "" && (paused || e.Phase != contract.PhasePaused) {
+		p = e.ProgressAt(now)
+	}
+	if paused {
+		p.Phase, p.LeftSeconds, p.LeftUnknown = contract.PhasePaused, nil, contract.LeftUnknownPaused
+		return p, &contract.Wait{Reason: contract.WaitPaused}
+	}
+	if w := e.Wait; w != nil && (w.Until.After(now) || w.Until.IsZero() && w.Reason != contract.WaitPaused) {
+		wait = w
+	}
+	if wait == nil && p.Phase == contract.PhaseWaiting { // it is over
+		p.Phase = contract.StartingProgress(m).Phase
+	}
+	return p, wait
 }
 
 // lastEvent returns the latest event of a run with that name, or the zero event if there is none.
