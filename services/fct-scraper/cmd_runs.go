@@ -98,7 +98,7 @@ func settingsText(settings map[string]any) string {
 // statusText formats the status of a run as one line.
 func statusText(s runtime.RunStatus) string {
 	text := fmt.Sprintf("%s  %s  %s to %s  %d", s.RunID, s.Status, s.StartID, s.EndID, s.Done)
-	if s.Status == contract.Running && s.Planned > 0 {
+	if s.Status == contract.Running && s.Planned > 0 || s.Planned > s.Done {
 		text += fmt.Sprintf(" of %d", s.Planned)
 	}
 	text += fmt.Sprintf(" = %d success + %d no-record + %d failed", s.Succeeded, s.NoRecord, s.Failed)

@@ -132,3 +132,16 @@ func TestStatusLine_Trouble(t *testing.T) {
 		}
 	}
 }
+
+func TestStatusText_Planned(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[contract.Status]string{contract.Running: "3 of 9 = ", contract.Blocked: "3 of 9 = ", contract.Completed: "  9 = "} {
+		s := runtime.RunStatus{RunID: "r", Status: status, Planned: 9, Done: 3}
+		if status == contract.Completed {
+			s.Done = 9
+		}
+		if text := statusText(s); !strings.Contains(text, want) {
+			t.Errorf("%s: %q, want %q", status, text, want)
+		}
+	}
+}

@@ -163,8 +163,15 @@ func TestAPI_StopRun(t *testing.T) {
 	if status != http.StatusAccepted {
 		t.Fatalf("%d %s", status, body)
 	}
-	if r := f.await(run, ended); r.Status != contract.Stopped || r.Done > 1000 {
+	r := f.await(run, ended)
+	if r.Status != contract.Stopped || r.Done > 1000 || r.Planned != 5000 {
 		t.Errorf("%+v", r)
+	}
+	if told := endedBy(Run{}, contract.Report{Total: 3, Metrics: contract.Metrics{Planned: 9}}); told.Done != 3 || told.Planned != 9 {
+		t.Errorf("%+v", told)
+	}
+	if _, _, text := f.request("GET", "/metrics", "", nil); !strings.Contains(string(text), `batch_run_planned{run_id="`+string(run)+`"} 5000`) {
+		t.Errorf("%s", text)
 	}
 }
 

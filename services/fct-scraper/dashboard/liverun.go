@@ -301,7 +301,7 @@ func (r *liveRun) followEvents(ctx context.Context) error {
 // endedBy returns a run with the end that its report tells.
 func endedBy(run Run, report contract.Report) Run {
 	run.Status, run.Reason = report.Status, sanitize.Line(report.Reason)
-	run.Done, run.Planned = report.Total, report.Total
+	run.Done, run.Planned = report.Total, runtime.Planned(report)
 	run.Succeeded, run.NoRecord, run.Failed = report.Succeeded, report.NoRecord, report.Failed
 	run.Progress, run.Wait = contract.Progress{}, nil
 	run.Errors = safeSamples(report.Errors)

@@ -107,11 +107,15 @@ func (r Runs) status(ctx context.Context, run contract.RunID) (RunStatus, error)
 	}
 	if report := state.Report; report != nil {
 		s.Succeeded, s.NoRecord, s.Failed = report.Succeeded, report.NoRecord, report.Failed
-		s.Done, s.Planned = report.Total, report.Total
+		s.Done, s.Planned = report.Total, Planned(*report)
 		return s, nil
 	}
 	return s, r.fillProgress(ctx, &s, m)
 }
+
+// Planned returns how many numbers the run of a report fetches, with those that are left. Reports of older
+// versions have only those that it fetched, and so have those of a run that ended in its search.
+func Planned(report contract.Report) int { return max(report.Metrics.Planned, report.Total) }
 
 // fillProgress sets the progress of a run without a report: the counts from its ledger, the rest
 // from its latest events.
