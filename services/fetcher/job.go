@@ -213,14 +213,25 @@ func (w *runWorker) startWhenFree(startCtx, finishCtx context.Context, jobs []de
 	return nil
 }
 
-// startJob processes a job with an admission, in a goroutine of its own.
+// startJob processes a job with an admission, concurrently. A goroutine that has done its job takes
+// the next one: its stack has grown to what a request needs.
 func (w *runWorker) startJob(startCtx, finishCtx context.Context, d delivery, admission limit.Admission) {
 	w.service.inFlight.Add(1)
 	w.inFlight.Add(1)
-	w.jobs.Go(func() {
+	do := func() {
 		defer admission.Release()
 		defer w.service.inFlight.Add(-1)
 		defer w.inFlight.Add(-1)
 		w.process(startCtx, finishCtx, d)
-	})
+	}
+	select {
+	case w.nextJob <- do: // a goroutine waits
+	default:
+		w.jobs.Go(func() {
+			do()
+			for next := range w.nextJob {
+				next()
+			}
+		})
+	}
 }

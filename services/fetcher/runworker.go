@@ -34,6 +34,8 @@ type runWorker struct {
 	// stop ends startCtx.
 	stop context.CancelCauseFunc
 	jobs sync.WaitGroup
+	// nextJob passes jobs to the goroutines that have done theirs, until it is closed.
+	nextJob chan func()
 	// inFlight counts the cases of the run in flight.
 	inFlight atomic.Int64
 	// consumerCreated is the creation time of the jobs consumer. consumerRecreated says that it was
@@ -96,7 +98,8 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 	defer abandon(nil)
 	w := &runWorker{
 		service: s, log: s.Log, manifest: m, stop: stop, activeNumbers: make(map[int]bool),
-		history: s.historyOf(m.RunID), record: s.newInFlightRecord(m.RunID), copyRequested: make(map[int]bool),
+		nextJob: make(chan func()), copyRequested: make(map[int]bool),
+		history: s.historyOf(m.RunID), record: s.newInFlightRecord(m.RunID),
 		loggedWaits: make(map[string]time.Time), reachability: limit.NewReachability(s.Backoff),
 	}
 	defer s.overlap.add(w)()
@@ -115,6 +118,7 @@ func (s *Service) workOnRun(serviceCtx, startCtx context.Context, m contract.Man
 	var watcher sync.WaitGroup
 	watcher.Go(func() { w.watchBlock(startCtx) })
 	w.pullJobs(startCtx, finishCtx)
+	close(w.nextJob)
 	w.jobs.Wait()
 	stop(nil)
 	watcher.Wait()

@@ -213,10 +213,12 @@ func (t *Tally) addOutcome(entry contract.Entry, attempts, failLimit int) {
 
 // countFlags counts the flags of a record. It decodes nothing else of it.
 func (t *Tally) countFlags(record []byte) {
-	_, list, _ := bytes.Cut(record, []byte(`"flags": `)) // no text has a quotation mark without a backslash
-	if len(list) == 0 || bytes.HasPrefix(list, []byte("[]")) {
+	name := []byte(`"flags": `)         // no text has a quotation mark without a backslash
+	at := bytes.LastIndex(record, name) // the flags follow the docket
+	if at < 0 || bytes.HasPrefix(record[at+len(name):], []byte("[]")) {
 		return
 	}
+	list := record[at+len(name):]
 	var flags []string
 	// A record counts whatever its file holds: one that cannot be decoded carries no flag.
 	_ = json.NewDecoder(bytes.NewReader(list)).Decode(&flags)
