@@ -2,10 +2,28 @@ package contract_test
 
 import (
 	"bytes"
+	"regexp"
+	"strings"
 	"testing"
 
 	"fct-scraper/pkg/contract"
+
+	"pgregory.net/rapid"
 )
+
+// TestParseRunID_Form compares with the expression that errors name.
+func TestParseRunID_Form(t *testing.T) {
+	t.Parallel()
+	_, err := contract.ParseRunID("")
+	_, form, _ := strings.Cut(err.Error(), "allowed is ")
+	allowed := regexp.MustCompile(form)
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`[a-cz0-9-]{0,64}[-a-z0-9A/.\x60{: \n]?`).Draw(t, "text")
+		if _, err := contract.ParseRunID(text); (err == nil) != allowed.MatchString(text) {
+			t.Errorf("%q: %v, and %s matches: %t", text, err, form, allowed.MatchString(text))
+		}
+	})
+}
 
 func TestParseRunID(t *testing.T) {
 	t.Parallel()

@@ -366,7 +366,7 @@ type Memory struct {
 }
 
 // maxUnused is how many bytes of memory are held.
-const maxUnused = 8 << 20
+const maxUnused = 4 << 20
 
 func (m *Memory) take() []byte {
 	if m == nil {
