@@ -663,6 +663,8 @@ const (
 	LeftUnknownSearching = "searching"
 	LeftUnknownPaused    = "paused"
 	LeftUnknownStarting  = "starting"
+	// LeftUnknownOverdue: the forecast is over and numbers are left.
+	LeftUnknownOverdue = "overdue"
 )
 
 // Event is the body of batch.event.<run_id>.<started|progress|waiting|finished>.
@@ -690,12 +692,17 @@ type Event struct {
 	Report  *Report  `json:"report,omitempty"`
 }
 
-// ProgressAt returns the progress of e as it is known later: less time is left.
+// ProgressAt returns the progress of e as it is known later: less time is left. Once the time of the
+// forecast is over, none is given while numbers are left.
 func (e Event) ProgressAt(later time.Time) Progress {
 	p := e.Progress
-	if p.LeftSeconds != nil {
-		left := max(0, *p.LeftSeconds-max(0, later.Sub(e.At).Seconds()))
-		p.LeftSeconds = &left
+	if p.LeftSeconds == nil {
+		return p
+	}
+	left := max(0, *p.LeftSeconds-max(0, later.Sub(e.At).Seconds()))
+	p.LeftSeconds = &left
+	if left == 0 && e.Metrics != nil && e.Metrics.Left > 0 {
+		p.LeftSeconds, p.LeftUnknown = nil, LeftUnknownOverdue
 	}
 	return p
 }

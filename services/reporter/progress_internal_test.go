@@ -78,6 +78,14 @@ func TestRoundFacts_Progress(t *testing.T) {
 			contract.PhaseFetching, 300 + 600 - 30, ""},
 		"no fetcher after a pause": {with(func(f *roundFacts) { f.fetchers, f.paceSeen = nil, &pace }), contract.PhaseFetching,
 			300, ""},
+		"no pace after a restart": {with(func(f *roundFacts) { f.fetchers, f.latency = nil, 0 }), contract.PhaseFetching, -1,
+			contract.LeftUnknownStarting},
+		"only the latency is known": {with(func(f *roundFacts) { f.fetchers = nil }), contract.PhaseFetching, -1,
+			contract.LeftUnknownStarting},
+		"neither pause nor latency": {with(func(f *roundFacts) {
+			f.fetchers, f.paceSeen, f.latency = nil, &contract.FetcherPace{Concurrency: 4}, 0
+		}), contract.PhaseFetching, -1, contract.LeftUnknownStarting},
+		"numbers without a request": {with(func(f *roundFacts) { f.left, f.perNumber = 1, 0.1 }), contract.PhaseFetching, 2, ""},
 		"a fetcher of an older version": {with(func(f *roundFacts) { f.fetchers, f.requestRate = nil, 30 }),
 			contract.PhaseFetching, 300, ""},
 	} {
@@ -90,9 +98,16 @@ func TestRoundFacts_Progress(t *testing.T) {
 			t.Errorf("%s: %s, %.1f s left, %q; want %s, %.1f, %q", name, got.Phase, left, got.LeftUnknown, c.phase, c.left,
 				c.unknown)
 		}
+		if left == 0 && c.in.left > 0 {
+			t.Errorf("%s: no time for %d numbers", name, c.in.left)
+		}
 		if c.in.fetchers != nil && (got.InFlight != 4 || got.Pause == nil || *got.Pause != contract.PauseBounds{Min: 1, Max: 3}) {
 			t.Errorf("%s: %d in flight, pause %v", name, got.InFlight, got.Pause)
 		}
+	}
+	paused := with(func(f *roundFacts) { f.rate, f.wait = 30, wait(contract.WaitPaused, time.Time{}) })
+	if got := paused.progress().RatePerMinute; got != 0 {
+		t.Errorf("paused: %.1f numbers a minute", got)
 	}
 	slowed := with(func(f *roundFacts) {
 		f.fetchers = fetcher(func(p *contract.Presence) { p.Pace.SlowedMin, p.Pace.SlowedMax = 2*time.Second, 4*time.Second })
@@ -171,6 +186,40 @@ func TestEvents_FirstInFlight(t *testing.T) {
 	}
 	if err := w.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A paused run tells within about a second that no case is in flight, whether its fetcher says so or leaves.
+func TestEvents_PausedInFlight(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(f *fixture, key string){
+		"says so": func(f *fixture, key string) { f.put(f.buckets.fetchers, key, contract.Presence{At: time.Now()}) },
+		"leaves": func(f *fixture, key string) {
+			if err := f.buckets.fetchers.Delete(f.t.Context(), key); err != nil {
+				f.t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, 9)
+			f.publishPlanned(0)
+			key := f.manifest.RunID.FetcherKey("f")
+			f.put(f.buckets.fetchers, key, contract.Presence{At: time.Now(), InFlight: 4})
+			w := f.startReporter(f.options(), nil)
+			awaitEvent(f, "progress", func(e contract.Event) bool { return e.InFlight == 4 })
+			f.put(f.buckets.runs, f.manifest.RunID.ControlKey(), contract.Control{Paused: true})
+			awaitEvent(f, "waiting", func(e contract.Event) bool { return e.InFlight == 4 })
+			ended := time.Now()
+			end(f, key)
+			awaitEvent(f, "progress", func(e contract.Event) bool { return e.Phase == contract.PhasePaused && e.InFlight == 0 })
+			if took := time.Since(ended); took > 4*time.Second { // the watch would need five
+				t.Errorf("told after %s", took)
+			}
+			if err := w.stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

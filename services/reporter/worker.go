@@ -444,18 +444,24 @@ func (w *worker) readPresence(entry jetstream.KeyValueEntry) {
 	}
 }
 
-// rereadPresences reads the presences while no case is known to be in flight: their bucket tells of no
-// change, so the watch may learn of one only seconds later.
+// rereadPresences reads the presences while people wait for the first case in flight, or for the last one
+// of a paused run to end: their bucket tells of no change, so the watch may learn of one only seconds
+// later.
 func (w *worker) rereadPresences(ctx context.Context) {
-	if w.reported.inFlight > 0 || w.control.Paused {
+	if w.control.Paused != (w.reported.inFlight > 0) {
 		return
 	}
 	keys := bus.Keys{Bucket: contract.BucketFetchers, Filters: []string{w.manifest.RunID.FetcherKey("*")}}
+	found := map[string]bool{}
 	err := w.Bus.Scan(ctx, keys, func(entry jetstream.KeyValueEntry) error {
+		found[entry.Key()] = true
 		w.readPresence(entry)
 		return nil
 	})
-	if err != nil && ctx.Err() == nil { // the watch reads them later
+	switch {
+	case err == nil:
+		maps.DeleteFunc(w.presences, func(key string, _ seenPresence) bool { return !found[key] })
+	case ctx.Err() == nil: // the watch reads them later
 		w.Logger.Warn("reporter.presences.unread", "run_id", w.manifest.RunID, "error", err)
 	}
 }
@@ -714,8 +720,8 @@ func (f roundFacts) idle() bool {
 func (f roundFacts) progress() contract.Progress {
 	p := contract.Progress{Phase: contract.PhaseFetching, RatePerMinute: math.Round(f.rate*100) / 100}
 	switch {
-	case f.paused():
-		p.Phase = contract.PhasePaused
+	case f.paused(): // no event tells how the rate falls
+		p.Phase, p.RatePerMinute = contract.PhasePaused, 0
 	case f.wait != nil:
 		p.Phase = contract.PhaseWaiting
 	case !f.planned && f.searching:
@@ -731,6 +737,9 @@ func (f roundFacts) progress() contract.Progress {
 	left, unknown := f.timeLeft()
 	if p.LeftUnknown = unknown; unknown == "" {
 		rounded := math.Round(left.Seconds()*10) / 10
+		if f.left > 0 {
+			rounded = max(0.1, rounded)
+		}
 		p.LeftSeconds = &rounded
 	}
 	return p
@@ -753,7 +762,10 @@ func (f roundFacts) timeLeft() (left time.Duration, unknown string) {
 	if f.requestRate > 0 {
 		interval = seconds(60 / f.requestRate)
 	}
-	forecast := forecast.Forecast{Now: f.now, Pace: f.pace(), Requests: int(math.Round(float64(f.left) * f.perNumber))}
+	if f.left > 0 && (interval <= 0 || f.requestRate <= 0 && f.fetcherPace() == nil) {
+		return 0, contract.LeftUnknownStarting
+	}
+	forecast := forecast.Forecast{Now: f.now, Pace: f.pace(), Requests: int(math.Ceil(float64(f.left) * f.perNumber))}
 	if forecast.Pace.Latency = 0; interval > 0 {
 		forecast.Rate = time.Minute.Seconds() / interval.Seconds()
 	}

@@ -169,7 +169,8 @@ func progressNow(m contract.Manifest, paused bool, e contract.Event, now time.Ti
 		p = e.ProgressAt(now)
 	}
 	if paused {
-		p.Phase, p.LeftSeconds, p.LeftUnknown = contract.PhasePaused, nil, contract.LeftUnknownPaused
+		p.Phase, p.RatePerMinute = contract.PhasePaused, 0
+		p.LeftSeconds, p.LeftUnknown = nil, contract.LeftUnknownPaused
 		return p, &contract.Wait{Reason: contract.WaitPaused}
 	}
 	if w := e.Wait; w != nil && (w.Until.After(now) || w.Until.IsZero() && w.Reason != contract.WaitPaused) {

@@ -11,7 +11,7 @@ import (
 func TestProgressNow(t *testing.T) {
 	t.Parallel()
 	now, left := time.Now(), 60.0
-	fetching := contract.Event{At: now, Progress: contract.Progress{Phase: contract.PhaseFetching, InFlight: 2, LeftSeconds: &left}}
+	fetching := contract.Event{At: now, Progress: contract.Progress{Phase: contract.PhaseFetching, InFlight: 2, RatePerMinute: 30, LeftSeconds: &left}}
 	waiting := contract.Event{At: now, Progress: contract.Progress{Phase: contract.PhaseWaiting, LeftSeconds: &left},
 		Wait: &contract.Wait{Reason: "a rest", Until: now.Add(time.Minute)}}
 	paused := contract.Event{At: now, Progress: contract.Progress{Phase: contract.PhasePaused, LeftUnknown: contract.LeftUnknownPaused},
@@ -44,6 +44,9 @@ func TestProgressNow(t *testing.T) {
 		}
 		if p.Phase != c.phase || reason != c.wait || p.LeftUnknown != c.unknown || (p.LeftSeconds == nil) != (c.unknown != "") {
 			t.Errorf("%s: %+v, %q", name, p, reason)
+		}
+		if c.paused && p.RatePerMinute != 0 {
+			t.Errorf("%s: %.1f numbers a minute", name, p.RatePerMinute)
 		}
 	}
 }
