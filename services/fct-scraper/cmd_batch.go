@@ -77,9 +77,12 @@ type runResult struct {
 	lastEvent contract.Event
 }
 
-// exitMargin is how long a stopped process may take beyond graceful_shutdown_timeout. The contract
-// allows a second.
-const exitMargin = 900 * time.Millisecond
+// exitMargin is how long a stopped process may take beyond graceful_shutdown_timeout, with abortTimeout,
+// which the last output of an aborted command may take. The contract allows a second.
+const (
+	exitMargin   = 900 * time.Millisecond
+	abortTimeout = 400 * time.Millisecond
+)
 
 func (p *program) batchCommand() *cobra.Command {
 	flags := &batchFlags{}
@@ -121,9 +124,9 @@ func (p *program) batchSources(cmd *cobra.Command, args []string) config.Sources
 	return src
 }
 
-// listenSignals starts to receive the signals that stop a batch.
+// listenSignals starts to receive the signals that stop a command with settings.
 func (p *program) listenSignals(settings *config.Settings) *signals {
-	return listenSignals(settings.GracefulShutdownTimeout+exitMargin, p.writeAborted)
+	return listenSignals(settings.GracefulShutdownTimeout+exitMargin-abortTimeout, p.writeAborted)
 }
 
 // runBatch runs a batch with all services in this process until it ends or a signal stops it. It

@@ -54,7 +54,7 @@ func (p *program) serve(cmd *cobra.Command, options runtime.ServeOptions) error 
 	if !options.Embedded {
 		options.Addr = ""
 	}
-	signals := listenSignals(settings.GracefulShutdownTimeout+exitMargin, p.writeAborted)
+	signals := p.listenSignals(settings)
 	defer signals.close()
 	ctx, stop := context.WithCancel(cmd.Context())
 	defer stop()

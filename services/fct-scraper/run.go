@@ -92,7 +92,8 @@ func (p *program) run(ctx context.Context, args []string) int {
 }
 
 // writeAborted removes the status block and writes the JSON document of a command that is aborted before
-// it has a result. It waits at most a second for the terminal and stdout.
+// it has a result. It waits at most abortTimeout for stderr and stdout, which may be pipes that nobody
+// reads.
 func (p *program) writeAborted(code int) {
 	written := make(chan struct{})
 	go func() {
@@ -106,7 +107,7 @@ func (p *program) writeAborted(code int) {
 	}()
 	select {
 	case <-written:
-	case <-time.After(time.Second):
+	case <-time.After(abortTimeout):
 	}
 }
 
