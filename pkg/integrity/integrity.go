@@ -18,6 +18,7 @@ import (
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
+	"fct-scraper/pkg/natsd"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,6 +73,10 @@ type Stream struct {
 	// Anchor is the digest of the message at Last, for streams that have no hash after an unclean
 	// end: if there is a message at that sequence, it must be that one.
 	Anchor string `json:"anchor,omitempty"`
+	// State is what else the server says of the stream, and Blocks the hash of the files that hold
+	// its messages, at a clean end. While all are the same, the messages are those of Hash.
+	State  string `json:"state,omitempty"`
+	Blocks string `json:"blocks,omitempty"`
 }
 
 // Manifest describes the content of a store when it was last written.
@@ -205,14 +210,21 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	if what == ledger {
 		return g.checkLedger(ctx, name, was)
 	}
+	if what != copied { // the newest values of a copied bucket are needed
+		same, err := g.unchanged(ctx, name, was)
+		if err != nil {
+			return err
+		}
+		if same {
+			g.scanned[name] = was
+			return nil
+		}
+	}
 	now, err := g.scan(ctx, name, what, nil)
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
 	wrong := err
-	if err == nil && now.exists {
-		g.scanned[name] = now.Stream
-	}
 	if wrong == nil && known {
 		wrong = compareStream(was, now, what)
 	}
@@ -226,6 +238,9 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 		g.needsVerify = g.needsVerify || what == derived
 	}
 	if wrong == nil {
+		if now.exists && !g.ReadOnly {
+			g.scanned[name] = g.addBlocks(ctx, name, now.Stream)
+		}
 		return nil
 	}
 	if g.ReadOnly {
@@ -235,13 +250,55 @@ func (g *Guard) check(ctx context.Context, name string, what kind) error {
 	g.needsVerify = g.needsVerify || what == derived
 	g.damaged = append(g.damaged, name)
 	delete(g.manifest.Streams, name)
-	delete(g.scanned, name)
 	if now.exists {
 		if err := g.Bus.JetStream().DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("recreating it: %w", err)
 		}
 	}
 	return nil
+}
+
+// unchanged reports whether a stream has the messages that it had at a clean end, without reading
+// them one by one: its files are the same, and the server found the same in them.
+func (g *Guard) unchanged(ctx context.Context, name string, was Stream) (bool, error) {
+	if was.Hash == "" || was.Blocks == "" {
+		return false, nil
+	}
+	now, err := g.describe(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return now.sameMessages(was) && now.State == was.State && now.Blocks == was.Blocks, nil
+}
+
+// addBlocks adds State and Blocks to a stream that was just read, so that the next start need not read
+// it. Without them it does.
+func (g *Guard) addBlocks(ctx context.Context, name string, read Stream) Stream {
+	if what := kinds()[name]; what == copied || what == ledger { // they are read at every start
+		return read
+	}
+	if now, err := g.describe(ctx, name); err == nil && now.sameMessages(read) {
+		read.State, read.Blocks = now.State, now.Blocks
+	}
+	return read
+}
+
+// describe returns a stream without the hashes that need its messages.
+func (g *Guard) describe(ctx context.Context, name string) (Stream, error) {
+	stream, err := g.Bus.JetStream().Stream(ctx, name)
+	if err != nil {
+		return Stream{}, fmt.Errorf("reading the state of stream %s: %w", name, err)
+	}
+	info := stream.CachedInfo()
+	state := info.State
+	now := Stream{First: state.FirstSeq, Last: state.LastSeq, Count: state.Msgs}
+	now.State = fmt.Sprintf("created=%s bytes=%d subjects=%d deleted=%d", info.Created.UTC().Format(time.RFC3339Nano),
+		state.Bytes, state.NumSubjects, state.NumDeleted)
+	now.Blocks, err = natsd.BlocksDigest(ctx, g.Dir, name)
+	return now, err
 }
 
 // readOnlyError is the error for damage that could be restored if the store could be changed.

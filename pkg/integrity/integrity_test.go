@@ -1,16 +1,20 @@
 package integrity_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fct-scraper/pkg/bus"
 	"fct-scraper/pkg/contract"
 	"fct-scraper/pkg/fcttest"
 	"fct-scraper/pkg/integrity"
+	"fct-scraper/pkg/natsd"
 	"fct-scraper/streams"
 
 	"github.com/nats-io/nats.go"
@@ -261,6 +265,154 @@ func TestRestore_ForeignKeys(t *testing.T) {
 	f.must(err)
 	if _, err := kv.Get(t.Context(), "IMM.24.3"); !errors.Is(err, jetstream.ErrKeyNotFound) {
 		t.Errorf("a key of another store: %v", err)
+	}
+}
+
+// storeFixture is a fixture with 500 keys on a server that can be restarted.
+type storeFixture struct {
+	fixture
+	nc     *nats.Conn
+	server *natsd.Server
+}
+
+func newStoreFixture(t *testing.T) *storeFixture {
+	t.Helper()
+	f := &storeFixture{fixture: fixture{t: t, Options: integrity.Options{Log: fcttest.Logger(t), Dir: t.TempDir(), Output: t.TempDir()}}}
+	f.start()
+	t.Cleanup(func() { f.end() })
+	f.must(streams.Ensure(t.Context(), f.b.JetStream(), streams.Options{}))
+	for n := range 500 {
+		f.publish(fmt.Sprintf("$KV.collected.IMM.25.%d", n+1), strings.Repeat("value", 20))
+	}
+	_, err := f.open()
+	f.must(err)
+	return f
+}
+
+func (f *storeFixture) start() {
+	f.t.Helper()
+	var err error
+	f.server, err = natsd.Start(f.Dir)
+	f.must(err)
+	f.nc, err = f.server.Connect()
+	f.must(err)
+	f.b, err = bus.New(f.nc, f.Log, bus.Options{PublishTimeout: time.Minute})
+	f.must(err)
+	f.Bus = f.b
+}
+
+func (f *storeFixture) end() {
+	f.t.Helper()
+	f.nc.Close()
+	f.must(f.server.Close())
+}
+
+// restart stops the server, calls meanwhile with the name of a block of the bucket collected, and starts it again.
+func (f *storeFixture) restart(meanwhile func(block string)) {
+	f.t.Helper()
+	f.end()
+	blocks, err := filepath.Glob(filepath.Join(f.Dir, natsd.StoreFolder, "*", "streams", "KV_collected", "msgs", "*.blk"))
+	if err != nil || len(blocks) != 1 {
+		f.t.Fatalf("blocks %q: %v", blocks, err)
+	}
+	meanwhile(blocks[0])
+	f.start()
+}
+
+// reads reports how many messages opening the store received.
+func (f *storeFixture) reads() (*integrity.Guard, uint64) {
+	f.t.Helper()
+	before := f.nc.Stats().InMsgs
+	guard, err := integrity.Check(f.t.Context(), f.Options)
+	f.must(err)
+	return guard, f.nc.Stats().InMsgs - before
+}
+
+// TestCheck_UnchangedNotRead: after a clean end, the files tell that a bucket has not changed. A change of them, a
+// new message, or an end that was not clean makes Check read it.
+func TestCheck_UnchangedNotRead(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change   func(f *storeFixture)
+		messages uint64
+	}{
+		"unchanged": {func(f *storeFixture) { f.restart(func(string) {}) }, 0},
+		"copied elsewhere": {func(f *storeFixture) {
+			f.restart(func(block string) { f.must(os.Chtimes(block, time.Time{}, time.Unix(1, 0))) })
+		}, 0},
+		"index removed": {func(f *storeFixture) {
+			f.restart(func(block string) { f.must(os.Remove(filepath.Join(filepath.Dir(block), "index.db"))) })
+		}, 0},
+		"opened twice": {func(f *storeFixture) {
+			_, err := f.open()
+			f.must(err)
+			f.restart(func(string) {})
+		}, 0},
+		"one more": {func(f *storeFixture) {
+			f.publish("$KV.collected.IMM.25.501", "1")
+			f.restart(func(string) {})
+		}, 501},
+		"one more, then a clean end": {func(f *storeFixture) {
+			f.publish("$KV.collected.IMM.25.501", "1")
+			_, err := f.open()
+			f.must(err)
+			f.restart(func(string) {})
+		}, 0},
+		"no clean end": {func(f *storeFixture) {
+			guard, err := integrity.Check(f.t.Context(), f.Options)
+			f.must(err)
+			ctx, cancel := context.WithCancel(f.t.Context())
+			f.must(guard.Record(ctx, func(err error) { f.t.Error(err) }))
+			cancel()
+			manifest, err := os.ReadFile(filepath.Join(f.Dir, "manifest.json")) // as a kill leaves it
+			f.must(err)
+			f.must(guard.Close(f.t.Context()))
+			f.restart(func(string) { f.must(os.WriteFile(filepath.Join(f.Dir, "manifest.json"), manifest, 0o600)) })
+		}, 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newStoreFixture(t)
+			c.change(f)
+			guard, got := f.reads()
+			if got < c.messages || got > c.messages+100 {
+				t.Errorf("%d messages were received, want at least %d, at most 100 more", got, c.messages)
+			}
+			if len(guard.Restored()) > 0 || guard.NeedsVerify() != (c.messages > 0) {
+				t.Errorf("restored %q, to be compared with the ledger: %t", guard.Restored(), guard.NeedsVerify())
+			}
+		})
+	}
+}
+
+// TestCheck_ChangedBlocks changes bytes of a file without its size and time, as a disk does.
+func TestCheck_ChangedBlocks(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(data []byte){
+		"flipped bit in the first message":  func(data []byte) { data[60] ^= 4 },
+		"flipped bit in the middle":         func(data []byte) { data[len(data)/2] ^= 1 },
+		"flipped bit in the last checksum":  func(data []byte) { data[len(data)-1] ^= 128 },
+		"zeroed page":                       func(data []byte) { clear(data[8192 : 8192+4096]) },
+		"a message in the place of another": func(data []byte) { copy(data[len(data)/2:], data[:len(data)/4]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newStoreFixture(t)
+			f.restart(func(block string) {
+				info, err := os.Stat(block)
+				f.must(err)
+				data, err := os.ReadFile(block)
+				f.must(err)
+				change(data)
+				f.must(os.WriteFile(block, data, 0o600))
+				f.must(os.Chtimes(block, time.Time{}, info.ModTime()))
+			})
+			guard, err := integrity.Check(t.Context(), f.Options)
+			f.must(err)
+			if len(guard.Restored()) != 1 || !strings.HasPrefix(guard.Restored()[0], "KV_collected: ") || !guard.NeedsVerify() {
+				t.Errorf("restored %q, to be compared with the ledger: %t", guard.Restored(), guard.NeedsVerify())
+			}
+		})
 	}
 }
 

@@ -264,7 +264,7 @@ func (g *Guard) Close(ctx context.Context) error {
 			if err != nil || !read.sameMessages(streams[name]) {
 				continue
 			}
-			now = read.Stream
+			now = g.addBlocks(limited, name, read.Stream)
 		}
 		now.Anchor = streams[name].Anchor
 		streams[name] = now

@@ -2,8 +2,12 @@
 package natsd
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -59,6 +63,47 @@ const StoreFolder = server.JetStreamStoreDir
 func Exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, StoreFolder))
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// BlocksDigest is the SHA-256 hash of the files that hold the messages of a stream, their names
+// included, below the folder of a server. It is empty if there are none. It reads no further file
+// once ctx has ended, whose cause is then the error.
+func BlocksDigest(ctx context.Context, dir, stream string) (string, error) {
+	folder := filepath.Join(dir, StoreFolder, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream, "msgs")
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading the blocks of stream %s: %w", stream, err)
+	}
+	all, blocks := sha256.New(), 0
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) != ".blk" { // an index, which the server can make from the blocks
+			continue
+		}
+		blocks++
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		digest, err := fileDigest(filepath.Join(folder, entry.Name()))
+		if err != nil {
+			return "", fmt.Errorf("reading the blocks of stream %s: %w", stream, err)
+		}
+		_, _ = fmt.Fprintf(all, "%s %x\n", entry.Name(), digest) // a hash never fails
+	}
+	if blocks == 0 {
+		return "", nil
+	}
+	return hex.EncodeToString(all.Sum(nil)), nil
+}
+
+func fileDigest(name string) (_ []byte, err error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	h := sha256.New()
+	_, err = io.Copy(h, file)
+	return h.Sum(nil), err
 }
 
 // Start locks dir, which it creates if missing, and runs a server on it without a port. The error
