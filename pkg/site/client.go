@@ -516,20 +516,25 @@ func WithRequestSent(ctx context.Context, started func()) context.Context {
 	return context.WithValue(ctx, requestSentKey{}, started)
 }
 
+// RequestSent calls the function of WithRequestSent, if ctx has one. Other sites than a Client call
+// it when a request was written.
+func RequestSent(ctx context.Context) {
+	if started, ok := ctx.Value(requestSentKey{}).(func()); ok {
+		started()
+	}
+}
+
 // connTrace records whether the transport obtained a connection for a request.
 type connTrace struct{ requested, obtained atomic.Bool }
 
 // trace returns the context of the request. It has one trace for both purposes: net/http combines
 // several by reflection.
 func (c *connTrace) trace(ctx context.Context) context.Context {
-	trace := &httptrace.ClientTrace{
-		GetConn: func(string) { c.requested.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { c.obtained.Store(true) },
-	}
-	if started, ok := ctx.Value(requestSentKey{}).(func()); ok {
-		trace.WroteRequest = func(httptrace.WroteRequestInfo) { started() }
-	}
-	return httptrace.WithClientTrace(ctx, trace)
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:      func(string) { c.requested.Store(true) },
+		GotConn:      func(httptrace.GotConnInfo) { c.obtained.Store(true) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { RequestSent(ctx) },
+	})
 }
 
 // failed reports whether no connection could be made.

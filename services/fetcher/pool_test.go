@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http/httptrace"
 	"sync"
 	"testing"
 	"time"
@@ -51,9 +50,7 @@ func (s *observedSite) Fetch(
 		s.last, s.started, s.inFlight = now, s.started+1, s.inFlight+1
 		s.maxInFlight = max(s.maxInFlight, s.inFlight)
 		s.mu.Unlock()
-		if trace := httptrace.ContextClientTrace(ctx); trace != nil {
-			trace.WroteRequest(httptrace.WroteRequestInfo{})
-		}
+		site.RequestSent(ctx)
 		return gap, nil
 	})
 }
