@@ -43,7 +43,7 @@ type Bus struct {
 	opts       Options
 	unanswered unansweredPublishes
 	logged     loggedMessages
-	memo       sync.Map
+	memo       sync.Map // values by the keys of Memo
 }
 
 // New returns a Bus over a connection, which the caller closes.
@@ -70,8 +70,9 @@ func (b *Bus) Conn() *nats.Conn { return b.nc }
 // Epoch counts the reconnects. What was read in an earlier epoch may be out of date.
 func (b *Bus) Epoch() uint64 { return b.nc.Stats().Reconnects }
 
-// Memo returns the value that the first call with a key has created. It lives as long as the Bus: what
-// a package keeps of what it has read, for all that use this connection. create may be called in vain.
+// Memo returns the value that the first call with this key has created, and keeps it as long as the Bus.
+// A package caches in it what it has read over this connection. Of concurrent first calls, one value is
+// kept and the others are discarded.
 func (b *Bus) Memo(key any, create func() any) any {
 	value, found := b.memo.Load(key)
 	if !found {

@@ -198,8 +198,8 @@ func (g *GroupCommit[T]) commitWaiting(ctx context.Context) {
 	}
 }
 
-// linger waits until all expected items wait, at most twice as long as the last commit took: that
-// much longer it takes an item at worst, and a slow disk is worth a longer wait than a fast one.
+// linger waits until all expected items wait, at most twice as long as the last commit took. The limit
+// follows the disk: sharing a sync saves more where syncs are slow.
 func (g *GroupCommit[T]) linger() {
 	if g.expected == nil {
 		return

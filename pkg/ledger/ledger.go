@@ -356,8 +356,7 @@ type Reader struct {
 	Memory *Memory
 }
 
-// Memory holds memory of messages that were released, for the next ones. It is safe for concurrent
-// use.
+// Memory holds the memory of released messages for the next ones. It is safe for concurrent use.
 type Memory struct {
 	mu     sync.Mutex
 	unused [][]byte
@@ -365,7 +364,7 @@ type Memory struct {
 	size int
 }
 
-// maxUnused is how many bytes of memory are held.
+// maxUnused is how many bytes a Memory holds; memory that is released beyond it is not reused.
 const maxUnused = 4 << 20
 
 func (m *Memory) take() []byte {
@@ -408,7 +407,7 @@ type Message struct {
 }
 
 // Release gives the memory of the records and raw answers back, which must not be used any more. It
-// does nothing if the Reader has no Memory.
+// must be called at most once for a message, and does nothing if the Reader has no Memory.
 func (m Message) Release() { m.memory.give(m.bodies) }
 
 // Follow calls take for every message after a sequence, and waits for more until the context ends or

@@ -317,7 +317,8 @@ func (m *Map) writeLetters(b *strings.Builder, width int) {
 		}
 		for _, state := range slices.Sorted(maps.Keys(columnsOf)) {
 			places := columnsOf[state]
-			fmt.Fprintf(b, `<text class="numbermap-on-%s" x="%s" y="%d.7">%s</text>`, state.class(), strings.Join(places, " "), row,
+			fmt.Fprintf(b, `<text class="numbermap-on-%s" x="%s" y="%d.7">%s</text>`,
+				state.class(), strings.Join(places, " "), row,
 				strings.Repeat(state.Letter(), len(places)))
 		}
 	}
@@ -347,7 +348,8 @@ func (m *Map) Legend() template.HTML {
 	for state, count := range m.Counts() {
 		if count > 0 {
 			s := State(state)
-			fmt.Fprintf(&b, `<li><span class="numbermap-key numbermap-on-%s">%s</span> %s: %d</li>`, s.class(), s.Letter(), s, count)
+			fmt.Fprintf(&b, `<li><span class="numbermap-key numbermap-on-%s">%s</span> %s: %d</li>`,
+				s.class(), s.Letter(), s, count)
 		}
 	}
 	b.WriteString("</ul>")

@@ -466,8 +466,8 @@ func EachOutcome(ctx context.Context, b *bus.Bus, bucket, site, series, year str
 // Keys of other sites are skipped: a case of the simulator proves nothing about a court. An unreadable
 // value is an error that wraps ErrUnreadable, because skipping it would silently fetch the case again.
 //
-// A year may have 99,999 keys, and several services of a process need them. What one has read is kept
-// with the bus: the next one reads only what was added since, or all if anything was replaced.
+// A year may have 99,999 keys, and several services of a process need them. The bus caches what was read
+// last: the next call reads only what was added since, or all keys if any of them was replaced.
 func ReadOutcomes(ctx context.Context, b *bus.Bus, bucket, site, series, year string) (*Outcomes, error) {
 	cache := b.Memo(outcomeCacheKey{}, func() any { return &outcomeCache{years: make(map[outcomeYear]*cachedYear)} })
 	return cache.(*outcomeCache).year(outcomeYear{bucket, site, series, year}).read(ctx, b)
@@ -505,7 +505,7 @@ func (c *outcomeCache) year(selected outcomeYear) *cachedYear {
 // cachedYear is what was read last of a year.
 type cachedYear struct {
 	outcomeYear
-	// reading has a value while somebody reads.
+	// reading is a mutex that a context can interrupt: it has a value while a call reads.
 	reading chan struct{}
 	// outcomes is what the bucket held at that version; nil if that is unknown. It does not change.
 	outcomes *Outcomes
@@ -549,7 +549,7 @@ func (y *cachedYear) read(ctx context.Context, b *bus.Bus) (*Outcomes, error) {
 	if scanErr := y.scan(ctx, b, found); scanErr != nil {
 		return nil, scanErr
 	}
-	if err == nil { // else nobody knows what belongs to the next version
+	if err == nil { // without the version, the next call cannot tell what was added
 		y.outcomes, y.version = found, now
 	}
 	return found, nil

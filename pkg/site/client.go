@@ -516,8 +516,8 @@ func WithRequestSent(ctx context.Context, started func()) context.Context {
 	return context.WithValue(ctx, requestSentKey{}, started)
 }
 
-// RequestSent calls the function of WithRequestSent, if ctx has one. Other sites than a Client call
-// it when a request was written.
+// RequestSent calls the function of WithRequestSent, if ctx has one. A site that is no Client calls it
+// when it has written a request.
 func RequestSent(ctx context.Context) {
 	if started, ok := ctx.Value(requestSentKey{}).(func()); ok {
 		started()

@@ -52,7 +52,8 @@ func (p *program) factsCommand() *cobra.Command {
 			problems = append(problems, runtime.Usagef("--explain with --json: allowed is one of the two"))
 		}
 		if len(args) > 0 && (filters.series != "" || filters.ids != "") {
-			problems = append(problems, runtime.Usagef("--series and --ids: allowed without an argument, for the records of the store"))
+			problems = append(problems,
+				runtime.Usagef("--series and --ids: allowed without an argument, for the records of the store"))
 		}
 		filter, err := p.exportFilter(filters)
 		if problems = append(problems, err); errors.Join(problems...) != nil {

@@ -59,7 +59,8 @@ func (p *program) planCommand() *cobra.Command {
 	flags.add(cmd.Flags())
 	flags.addBatchFlags(cmd.Flags())
 	cmd.Flags().Bool("open", false, "as for batch: a part of the command that is printed")
-	cmd.Flags().BoolVar(&p.quiet, "quiet", false, "as for batch: a part of the command that is printed, and no log lines but errors")
+	cmd.Flags().BoolVar(&p.quiet, "quiet", false,
+		"as for batch: a part of the command that is printed, and no log lines but errors")
 	return cmd
 }
 

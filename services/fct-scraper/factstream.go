@@ -97,7 +97,8 @@ func (s recordSource) place(ctx context.Context, path string, yield func(sourceI
 		found, wanted := 0, true
 		walk(path, &found, &wanted, yield)
 		if wanted && found == 0 {
-			return yield(sourceItem{}, runtime.Usagef("folder %.200q holds no record: allowed are files such as IMM-231-25.json", path))
+			return yield(sourceItem{},
+				runtime.Usagef("folder %.200q holds no record: allowed are files such as IMM-231-25.json", path))
 		}
 		return wanted
 	case slices.Contains([]string{".ndjson", ".jsonl"}, filepath.Ext(path)):

@@ -147,8 +147,8 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	return s, nil
 }
 
-// expected returns how many of these cases are about to be stored together. With a pause between
-// requests they come one by one: nothing is worth a wait then.
+// expected returns how many of these cases a group commit waits for: none while there is a pause
+// between requests, because the cases then come one by one.
 func (s *Service) expected(cases int) int {
 	if pace, _ := s.limiter.Settings(); pace.Max > 0 {
 		return 0

@@ -24,7 +24,8 @@ func FactRules(siteName, file string) (*facts.Rules, error) {
 		return nil, Usagef("site: %w", err)
 	}
 	if profile.Facts == "" {
-		return nil, Usagef("%w: site %.60q: its profile has no key facts: name rules there, or give --rules", ErrNoRules, siteName)
+		return nil, Usagef("%w: site %.60q: its profile has no key facts: name rules there, or give --rules",
+			ErrNoRules, siteName)
 	}
 	rules, err := facts.Load(profile.Facts)
 	if err != nil {

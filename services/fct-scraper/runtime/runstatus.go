@@ -163,7 +163,9 @@ func (r Runs) fillProgress(ctx context.Context, s *RunStatus, m contract.Manifes
 
 // progressNow returns the progress and the wait of a running run from its latest event in its round, which
 // is empty if there is none. Whether it is paused is known before a reporter tells it.
-func progressNow(m contract.Manifest, paused bool, e contract.Event, now time.Time) (p contract.Progress, wait *contract.Wait) {
+func progressNow(
+	m contract.Manifest, paused bool, e contract.Event, now time.Time,
+) (p contract.Progress, wait *contract.Wait) {
 	p = contract.StartingProgress(m)
 	if e.Phase != "" && (paused || e.Phase != contract.PhasePaused) {
 		p = e.ProgressAt(now)

@@ -121,7 +121,8 @@ func (a *app) checkMaxBody(names []string) error {
 	if !slices.Contains(names, "fetcher") || int64(a.settings.MaxBody) <= most {
 		return nil
 	}
-	return Usagef("max_body %s: this broker stores messages of %d bytes: allowed is at most %d", a.settings.MaxBody, a.broker.MaxMessageSize(), most)
+	return Usagef("max_body %s: this broker stores messages of %d bytes: allowed is at most %d", a.settings.MaxBody,
+		a.broker.MaxMessageSize(), most)
 }
 
 // unexpectedExit returns an error if a service ends although ctx has not. Otherwise the process
